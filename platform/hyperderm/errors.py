@@ -1,0 +1,59 @@
+"""Every error a user can cause. Each names the field or file, the value, and the remedy; the CLI exits with 2."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class HyperdermError(Exception):
+    """One clear sentence about what is wrong, and one about what to do.
+
+    Args:
+        what: names the field or file and the offending value; no full stop at the end.
+        remedy: an instruction the user can follow; may be empty when `what` already holds it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        self.what, self.remedy = what, remedy
+        super().__init__(f"{what}. {remedy}".rstrip() if remedy else what)
+
+    def __reduce__(self) -> tuple[type["HyperdermError"], tuple[str, str]]:
+        return type(self), (self.what, self.remedy)  # Ray pickles errors; Exception's default would join the parts
+
+
+class ConfigError(HyperdermError):
+    """A configuration key or value that cannot be used."""
+
+
+class CubeError(HyperdermError):
+    """A cube, mask or source file that cannot be used; ingest sets such a file aside and lists it."""
+
+
+class StoreError(HyperdermError):
+    """A store that is missing, damaged, or does not hold what was asked of it."""
+
+
+class ClusterError(HyperdermError):
+    """Resources or storage that the Ray cluster does not have."""
+
+
+class TrackingError(HyperdermError):
+    """A tracking server that does not answer or refuses."""
+
+
+class StudyError(HyperdermError):
+    """A sweep that cannot be started or continued as asked."""
+
+
+class NonFiniteLoss(HyperdermError):
+    """A loss or gradient that is NaN or infinite: the trial fails, naming the step and the culprit."""
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
+    """Return a phrase naming the known names closest to `name`, e.g. "Did you mean 'fold'?"."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=count, cutoff=0.5)
+    if close:
+        return "Did you mean " + " or ".join(repr(c) for c in close) + "?"
+    return "Known: " + ", ".join(names)

@@ -1,0 +1,1 @@
+"""What one training step means: losses and optimizers around models."""

@@ -1,0 +1,1 @@
+"""torch networks, one file an architecture, in the symbols of its paper."""

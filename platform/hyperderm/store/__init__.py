@@ -1,0 +1,1 @@
+"""Many lesions: schema, manifest, folds, writer and reader of a Parquet store."""

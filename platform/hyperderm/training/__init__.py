@@ -1,0 +1,1 @@
+"""The loop, the feed, the context seam and checkpoints."""
