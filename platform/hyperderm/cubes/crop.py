@@ -1,0 +1,68 @@
+"""Cutting a lesion out of a frame and bringing it to one size (METHODS section 2).
+
+Boxes are (top, left, bottom, right) in pixels, bottom and right excluded.
+"""
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperderm.errors import CubeError
+
+Box = tuple[int, int, int, int]
+
+_CHANNELS = 4  # OpenCV 5 refuses INTER_AREA on more
+
+
+def mask_box(mask: NDArray[np.bool_]) -> Box:
+    """Return the smallest box holding every True pixel of an (H, W) mask.
+
+    Raises:
+        CubeError: no pixel is True.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size == 0:
+        raise CubeError("the mask is empty: no pixel of it is marked")
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+def scaled_box(box: Box, shape: tuple[int, int], factor: float = 1.5) -> Box:
+    """Scale a box about its centre and clip it to an image of `shape` (H, W).
+
+    Edges between pixels are rounded outwards, so the result never holds less than was asked for, within the image.
+    """
+    top, left, bottom, right = box
+    rows, columns = shape
+    dy, dx = (bottom - top) * (factor - 1) / 2, (right - left) * (factor - 1) / 2
+    return (
+        max(0, math.floor(top - dy)),
+        max(0, math.floor(left - dx)),
+        min(rows, math.ceil(bottom + dy)),
+        min(columns, math.ceil(right + dx)),
+    )
+
+
+def resize(reflectance: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Bring the shorter side of (H, W, B) to `size`, then cut the centre to (size, size, B).
+
+    Shrinking averages areas, which keeps every band's mean; growing interpolates bilinearly.
+    """
+    x = np.ascontiguousarray(reflectance, dtype=np.float32)
+    rows, columns = x.shape[:2]
+    scale = size / min(rows, columns)
+    to = (max(size, round(rows * scale)), max(size, round(columns * scale)))
+    if to != (rows, columns):
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        parts = [x[..., i : i + _CHANNELS] for i in range(0, x.shape[2], _CHANNELS)]
+        # OpenCV counts columns first and drops a single channel's axis.
+        sized = [cv2.resize(np.ascontiguousarray(p), to[::-1], interpolation=how).reshape(*to, -1) for p in parts]
+        x = np.concatenate(sized, axis=2)
+    top, left = (to[0] - size) // 2, (to[1] - size) // 2
+    return np.ascontiguousarray(x[top : top + size, left : left + size])
+
+
+def resize_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+    """`resize` for an (H, W) mask: True where at least half of the new pixel's area was."""
+    return np.asarray(resize(mask[..., None].astype(np.float32), size)[..., 0] >= 0.5)

@@ -1,0 +1,124 @@
+"""Pseudo-RGB: the fixed matrix H (3 x B) that turns a cube into three channels, and pictures made with it."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hyperderm.errors import CubeError
+
+# XYZ to linear sRGB, IEC 61966-2-1.
+_XYZ_TO_SRGB = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
+
+SKIN_TONE_SRGB: tuple[int, int, int] = (216, 166, 138)
+"""The 8-bit sRGB colour to which `display_rgb` maps the `white` levels: a light skin; declared, not measured."""
+
+
+def pseudo_rgb_matrix(wavelengths_nm: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return H (3, B), rows R, G, B: non-negative, each summing to one.
+
+    1. CIE 1931 2-degree x, y, z at every band centre (linear between the table's 5 nm; zero outside 440-660 nm).
+    2. The XYZ-to-sRGB matrix makes them the matching functions of the sRGB primaries. These peak at about 600, 540 and
+       450 nm, so they stay apart where x and y themselves overlap almost entirely.
+    3. Their negative lobes are set to zero. H is then an average over bands, as a filter in front of a camera is: every
+       channel of a cube lies between that pixel's smallest and largest band, and noise is never amplified.
+    4. Every band is weighted by the width of the interval it stands for (half the gap to each neighbour; an outer band
+       its whole gap), so crowded bands do not count twice.
+    5. Every row is divided by its sum. HSIDermoscopy ends at 620 nm and holds no true red: R is the mean of what there
+       is, 568-620 nm, and a grey cube gives a grey picture. Hence "pseudo".
+
+    For the 16 bands of HSIDermoscopy every band has weight in at least one row.
+
+    Raises:
+        CubeError: fewer than three bands, bands not increasing, or a channel without a band.
+    """
+    nm = np.asarray(wavelengths_nm, dtype=np.float64)
+    if nm.ndim != 1 or nm.size < 3:
+        raise CubeError(f"a pseudo-RGB matrix needs at least three wavelengths, got {nm.size}")
+    if np.any(np.diff(nm) <= 0):
+        raise CubeError(f"wavelengths must increase, got {nm.tolist()}")
+    table = _observer()
+    xyz = np.stack([np.interp(nm, table[:, 0], column, left=0.0, right=0.0) for column in table[:, 1:].T])  # (3, B)
+    weights = np.maximum(_XYZ_TO_SRGB @ xyz, 0.0) * np.gradient(nm)
+    sums = weights.sum(axis=1, keepdims=True)
+    if missing := [name for name, total in zip("RGB", sums[:, 0], strict=True) if total <= 0]:
+        raise CubeError(
+            f"no band between {nm[0]:g} and {nm[-1]:g} nm has weight in {', '.join(missing)}",
+            "Pseudo-RGB needs bands near 460, 540 and 600 nm",
+        )
+    return weights / sums
+
+
+def to_rgb(reflectance: NDArray[np.floating], matrix: NDArray[np.float64], gain: float) -> NDArray[np.float32]:
+    """(…, B) reflectance to (…, 3) linear RGB: gain · H · cube, clipped to [0, 1]."""
+    return np.clip(gain * _project(reflectance, matrix), 0.0, 1.0).astype(np.float32)
+
+
+def fit_gain(reflectance: NDArray[np.floating], matrix: NDArray[np.float64], percentile: float = 99.5) -> float:
+    """Return the one gain under which `percentile` % of all pixels of a stack (N, H, W, B) clip in no channel.
+
+    Raises:
+        CubeError: the stack has no positive level to scale by.
+    """
+    brightest = _project(reflectance, matrix).max(axis=-1)
+    level = float(np.percentile(brightest, percentile)) if brightest.size else 0.0
+    if not (np.isfinite(level) and level > 0):
+        raise CubeError(
+            f"no gain can be fitted: the {percentile:g} percentile of the pseudo-RGB levels is {level:g}",
+            "Give it train cubes in reflectance, before any scaling to [-1, 1]",
+        )
+    return 1.0 / level
+
+
+def display_rgb(
+    reflectance: NDArray[np.floating],
+    matrix: NDArray[np.float64],
+    gain: float,
+    white: ArrayLike | None = None,
+) -> NDArray[np.uint8]:
+    """(H, W, B) reflectance to an 8-bit sRGB picture for people.
+
+    Args:
+        reflectance: the cube.
+        matrix: H.
+        gain: as for `to_rgb`.
+        white: (3,) linear levels of `to_rgb` (that of plain skin, before clipping) to be shown as `SKIN_TONE_SRGB`. The
+            sensor's bands 10-15 are 2-7 times brighter than the others, so that without it everything is orange. Only
+            for looking: it never enters H, a loss or a metric.
+
+    Raises:
+        CubeError: a level of `white` is not positive.
+    """
+    linear = gain * _project(reflectance, matrix)
+    if white is not None:
+        levels = np.asarray(white, dtype=np.float64)
+        if levels.shape != (3,) or not np.all(levels > 0):
+            raise CubeError(f"white balance needs three positive levels, got {levels.tolist()}")
+        linear = linear * (srgb_decode(np.array(SKIN_TONE_SRGB) / 255.0) / levels)
+    return np.round(srgb_encode(np.clip(linear, 0.0, 1.0)) * 255.0).astype(np.uint8)
+
+
+def srgb_encode(linear: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Linear light in [0, 1] to sRGB values in [0, 1] (IEC 61966-2-1)."""
+    x = np.asarray(linear, dtype=np.float64)
+    return np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.maximum(x, 0.0031308) ** (1 / 2.4) - 0.055)
+
+
+def srgb_decode(value: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The inverse of `srgb_encode`."""
+    x = np.asarray(value, dtype=np.float64)
+    return np.where(x <= 0.04045, x / 12.92, ((np.maximum(x, 0.04045) + 0.055) / 1.055) ** 2.4)
+
+
+def _project(reflectance: NDArray[np.floating], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(reflectance @ matrix.T, dtype=np.float64)  # (…, B) x (B, 3)
+
+
+@cache
+def _observer() -> NDArray[np.float64]:
+    """(45, 4): wavelength in nm, x, y, z."""
+    path = Path(__file__).parent / "tables" / "cie1931_2deg.csv"
+    rows = [line for line in path.read_text(encoding="ascii").splitlines() if line[:1].isdigit()]
+    return np.array([[float(value) for value in row.split(",")] for row in rows])

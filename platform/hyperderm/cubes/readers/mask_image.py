@@ -1,0 +1,32 @@
+"""A lesion mask from a picture file."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from hyperderm.errors import CubeError
+
+# What Pillow raises on damaged pictures (its PNG reader reports a broken file as SyntaxError).
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error, Image.DecompressionBombError)
+_GREY = {"1", "L", "I", "F", "I;16", "I;16B"}
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Read a picture as (H, W) bool: True where it is brighter than half its maximum, so 0/255 and 0/1 both work.
+
+    Raises:
+        CubeError: no picture, damaged, or nowhere bright (an empty mask).
+    """
+    try:
+        with Image.open(path) as image:
+            grey = np.asarray(image if image.mode in _GREY else image.convert("L"), dtype=np.float64)
+    except _DAMAGED as error:
+        raise CubeError("the mask is not a readable image") from error
+    peak = float(grey.max(initial=0.0))
+    if not peak > 0:
+        raise CubeError("the mask is empty: no pixel of it is marked")
+    return np.asarray(grey > peak / 2)
