@@ -1,0 +1,205 @@
+"""What is still owed to MLflow, in one SQLite file: it outlives the driver, and a second driver cannot open it."""
+
+import fcntl
+import json
+import math
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hyperderm.errors import TrackingError
+
+METRICS_PER_BATCH = 1000  # MLflow's own limit for one log_batch
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS operations
+    (id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL, file TEXT);
+CREATE INDEX IF NOT EXISTS by_run ON operations (run, id);
+CREATE INDEX IF NOT EXISTS barriers ON operations (run, id) WHERE kind <> 'metrics';
+CREATE TABLE IF NOT EXISTS refused
+    (id INTEGER PRIMARY KEY, run TEXT, kind TEXT, body TEXT, file TEXT, reason TEXT, refused_at REAL);
+CREATE TABLE IF NOT EXISTS runs (run TEXT PRIMARY KEY, run_id TEXT NOT NULL, experiment_id TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS steps (run TEXT, metric TEXT, step INTEGER, PRIMARY KEY (run, metric)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS floors (run TEXT, metric TEXT, step INTEGER, PRIMARY KEY (run, metric)) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One thing to be done to one run: `kind` is open, metrics, tags, file or close."""
+
+    id: int
+    run: str
+    kind: str
+    body: Mapping[str, Any]
+    file: Path | None = None
+
+
+class Journal:
+    """The operations not yet delivered, those refused, the run ids known, and the highest step of every metric.
+
+    One connection under one lock serves the callers and the delivery thread. WAL without a sync per commit: a killed
+    driver loses nothing (a power cut may lose the last second). The file belongs on a local disk, like any SQLite file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._steps: dict[str, dict[str, int]] = {}
+        self._runs: dict[str, tuple[str, str]] = {}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._owner = path.with_name(path.name + ".lock").open("a")
+            fcntl.flock(self._owner, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the kernel, also after kill -9
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + SCHEMA)
+        except BlockingIOError as error:
+            self._owner.close()
+            raise TrackingError(
+                f"The tracking journal {path} is in use by another hyperderm process",
+                "Wait until it ends, or stop it; a journal belongs to one driver",
+            ) from error
+        except (OSError, sqlite3.Error) as error:
+            raise TrackingError(
+                f"The tracking journal {path} cannot be written: {error}", "Give a folder on a local disk with space"
+            ) from error
+
+    def bind(self, destination: str) -> None:
+        """Remember where this journal delivers to; another place is refused while rows are owed to the first."""
+        with self._lock, self._transaction():
+            row = self._db.execute("SELECT value FROM meta WHERE name = 'destination'").fetchone()
+            if row and row[0] != destination:
+                owed = self.pending
+                if owed:
+                    raise TrackingError(
+                        f"The tracking journal {self.path} still owes {owed} entries to {row[0]}, not to {destination}",
+                        "Start that server and run once with its MLFLOW_TRACKING_URI, or delete the journal "
+                        "to give the entries up",
+                    )
+                for table in ("runs", "steps", "floors"):
+                    self._db.execute(f"DELETE FROM {table}")  # noqa: S608  names from the line above
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('destination', ?)", (destination,))
+
+    def append(self, run: str, kind: str, body: Mapping[str, object], file: Path | None = None) -> None:
+        """Add one operation; on return it survives kill -9."""
+        row = (run, kind, json.dumps(body), None if file is None else str(file))
+        with self._lock:
+            self._db.execute("INSERT INTO operations (run, kind, body, file) VALUES (?, ?, ?, ?)", row)
+
+    def append_metrics(self, run: str, metrics: Mapping[str, float], step: int, timestamp_ms: int) -> None:
+        """Add the metrics whose step is above all those journalled before for this run and metric; one transaction."""
+        with self._lock:
+            marks = self._marks(run)
+            fresh = {name: value for name, value in metrics.items() if step > marks.get(name, -math.inf)}
+            if not fresh:
+                return
+            body = json.dumps({"step": step, "timestamp": timestamp_ms, "metrics": fresh})
+            with self._transaction():
+                self._db.execute("INSERT INTO operations (run, kind, body) VALUES (?, 'metrics', ?)", (run, body))
+                self._db.executemany("INSERT OR REPLACE INTO steps VALUES (?, ?, ?)", [(run, n, step) for n in fresh])
+            marks.update(dict.fromkeys(fresh, step))
+
+    def next_batch(self) -> list[Operation]:
+        """Return the oldest operation, and with metrics all that may travel with them: same run, nothing between."""
+        fields = "SELECT id, run, kind, body, file FROM operations"
+        with self._lock:
+            first = self._db.execute(f"{fields} ORDER BY id LIMIT 1").fetchone()
+            if first is None or first[2] != "metrics":
+                return [] if first is None else [_operation(first)]
+            barrier = "SELECT min(id) FROM operations WHERE run = ?1 AND kind <> 'metrics'"
+            query = f"{fields} WHERE run = ?1 AND id < ifnull(({barrier}), {2**63 - 1}) ORDER BY id LIMIT 1000"
+            rows = self._db.execute(query, (first[1],)).fetchall()
+        batch: list[Operation] = []
+        count = 0
+        for operation in map(_operation, rows):
+            count += len(operation.body["metrics"])
+            if batch and count > METRICS_PER_BATCH:
+                break
+            batch.append(operation)
+        return batch
+
+    def settle(self, batch: Sequence[Operation], refused: Iterable[Operation] = (), reason: str = "") -> None:
+        """Take a batch off the journal and keep the refused ones of it, with the reason, in a table of their own."""
+        with self._lock, self._transaction():
+            refused_ids = [operation.id for operation in refused]
+            self._db.executemany(
+                "INSERT OR REPLACE INTO refused SELECT id, run, kind, body, file, ?, ? FROM operations WHERE id = ?",
+                [(reason, time.time(), number) for number in refused_ids],
+            )
+            self._db.executemany("DELETE FROM operations WHERE id = ?", [(operation.id,) for operation in batch])
+
+    def remember_run(self, run: str, run_id: str, experiment_id: str, floors: Mapping[str, int]) -> None:
+        """Keep the id of a run, and the steps the server already held when this journal first met the run."""
+        with self._lock, self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", (run, run_id, experiment_id))
+            self._runs[run] = (run_id, experiment_id)
+            rows = [(run, metric, step) for metric, step in floors.items()]
+            self._db.executemany("INSERT OR REPLACE INTO floors VALUES (?, ?, ?)", rows)
+
+    def known_run(self, run: str) -> tuple[str, str] | None:
+        """Return (run id, experiment id) of a run that was delivered before; also when the journal is closed."""
+        with self._lock:
+            if run not in self._runs:
+                row = self._db.execute("SELECT run_id, experiment_id FROM runs WHERE run = ?", (run,)).fetchone()
+                if row is None:
+                    return None
+                self._runs[run] = (row[0], row[1])
+            return self._runs[run]
+
+    def floors(self, run: str) -> dict[str, int]:
+        """Return the steps the server already held when this journal first met the run."""
+        with self._lock:
+            return dict(self._db.execute("SELECT metric, step FROM floors WHERE run = ?", (run,)).fetchall())
+
+    def files(self) -> set[Path]:
+        """Return every spooled file that an undelivered or refused operation still names."""
+        query = (
+            "SELECT file FROM operations WHERE file IS NOT NULL UNION SELECT file FROM refused WHERE file IS NOT NULL"
+        )
+        with self._lock:
+            return {Path(row[0]) for row in self._db.execute(query)}
+
+    @property
+    def pending(self) -> int:
+        """The number of operations not yet delivered."""
+        with self._lock:
+            return int(self._db.execute("SELECT count(*) FROM operations").fetchone()[0])
+
+    @property
+    def refused(self) -> list[tuple[str, str, str]]:
+        """The refused operations as (run, kind, reason), oldest first."""
+        with self._lock:
+            return self._db.execute("SELECT run, kind, reason FROM refused ORDER BY id").fetchall()
+
+    def close(self) -> None:
+        """Close the file and let another driver have it."""
+        with self._lock, suppress(sqlite3.Error):
+            self._db.close()
+        self._owner.close()
+
+    def _marks(self, run: str) -> dict[str, int]:
+        if run not in self._steps:
+            rows = self._db.execute("SELECT metric, step FROM steps WHERE run = ?", (run,)).fetchall()
+            self._steps[run] = dict(rows)
+        return self._steps[run]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+
+def _operation(row: tuple[int, str, str, str, str | None]) -> Operation:
+    number, run, kind, body, file = row
+    return Operation(number, run, kind, json.loads(body), None if file is None else Path(file))

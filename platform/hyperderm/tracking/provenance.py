@@ -1,0 +1,40 @@
+"""Which code and which packages made a run."""
+
+import hashlib
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("torch", "ray", "mlflow")
+
+
+def provenance(root: Path) -> dict[str, str]:
+    """Return the git commit of `root` (with `-dirty`), the hash of its lock and the versions that matter, as tags."""
+    lock = root / "requirements.lock"
+    facts = {
+        "git_commit": _commit(root),
+        "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else "unknown",
+        "python": platform.python_version(),
+    }
+    for package in PACKAGES:
+        try:
+            facts[package] = version(package)
+        except PackageNotFoundError:
+            facts[package] = "not installed"
+    return {f"hyperderm.{name}": value for name, value in facts.items()}
+
+
+def _commit(root: Path) -> str:
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(root: Path, *words: str) -> str:
+    command = ["git", "-C", str(root), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603  a fixed list, no shell
+    return done.stdout.strip()

@@ -1,0 +1,230 @@
+"""The run tree: runs are named by keys of ours, so that a restarted driver finds them again."""
+
+import getpass
+import hashlib
+import json
+import math
+import re
+import shutil
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from hyperderm.errors import TrackingError
+from hyperderm.tracking.courier import Courier
+from hyperderm.tracking.journal import Journal
+from hyperderm.tracking.outbox import Outbox, guarded
+from hyperderm.tracking.server import check_server, quiet_client, redacted
+
+__all__ = ["Status", "Tracker", "check_server"]
+
+PARAM_LIMIT, TAG_LIMIT = 6000, 8000  # characters MLflow keeps
+NONE: Mapping[str, str] = MappingProxyType({})
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+class Tracker:
+    """The driver's way to MLflow. Every method returns after a local write; the outbox delivers behind it.
+
+    Args:
+        uri: `http(s)://…` or `sqlite:///…`; see `check_server`.
+        experiment: MLflow experiment, created when missing.
+        journal: SQLite file of what is owed to MLflow, one for each driver, on a local disk. Files to be uploaded
+            wait in the folder `<journal>.spool` beside it.
+        artifact_root: folder for artifacts with a `sqlite:` uri; a server has its own place.
+        on_warning: told, from any thread, whatever a person should know; nothing here raises after construction
+            except a wrong key or status.
+    """
+
+    def __init__(
+        self, uri: str, experiment: str, journal: Path, artifact_root: Path | None, on_warning: Callable[[str], None]
+    ) -> None:
+        quiet_client()
+        self._uri = uri.rstrip("/")
+        self._journal = Journal(journal)
+        try:
+            self._journal.bind(f"{redacted(self._uri)} ({experiment})")
+        except TrackingError:
+            self._journal.close()
+            raise
+        self._spool = journal.with_name(journal.name + ".spool").absolute()
+        self._remove_orphans()
+        self._warned: set[tuple[str, str]] = set()
+        self._warned_lock = threading.Lock()
+        self._warn = guarded(on_warning)
+        courier = Courier(uri, experiment, artifact_root, self._journal, self._warn)
+        self._outbox = Outbox(self._journal, courier.deliver, courier.probe, self._warn)
+
+    def open_run(
+        self,
+        key: str,
+        name: str,
+        parent: str | None = None,
+        tags: Mapping[str, str] = NONE,
+        params: Mapping[str, object] = NONE,
+    ) -> None:
+        """Create the run, or find it again by its key and set it running; `parent` is the key of another run."""
+        for one in (key, parent or key):
+            if not re.fullmatch(r"[^\"`\x00-\x1f]{1,500}", one):
+                raise TrackingError(
+                    f"The run key {one!r} cannot be searched for in MLflow",
+                    'Use 1 to 500 printable characters without " and `',
+                )
+        texts = {param: str(value) for param, value in params.items()}
+        long = {param: text for param, text in texts.items() if len(text) > PARAM_LIMIT}
+        shown = {param: _stand_in(param, text) if param in long else text for param, text in texts.items()}
+        notes = (
+            {"hyperderm.long_params": ", ".join(f"{p}: {_long_file(p, t)}" for p, t in long.items())} if long else {}
+        )
+        body = {"name": name, "parent": parent, "params": shown, "identity": _identity(), "at": _now_ms()}
+        self._outbox.put(key, "open", body)
+        for param, text in long.items():
+            self.log_json(key, {param: text}, _long_file(param, text))
+        self.set_tags(key, {**tags, **notes})
+
+    def log_metrics(self, key: str, metrics: Mapping[str, float], step: int) -> None:
+        """Log the metrics of one step; steps a metric has already reached (a resumed trial) are skipped.
+
+        MLflow keeps no infinity: values that are not finite are left out, with one warning and one tag a metric.
+        """
+        finite: dict[str, float] = {}
+        for name, value in metrics.items():
+            try:
+                number = float(value)
+            except (TypeError, ValueError):
+                self._warn_once(key, name, f"Metric {name!r} of run {key!r} is no number: {value!r}")
+                continue
+            if math.isfinite(number):
+                finite[name] = number
+            elif self._warn_once(key, name, f"Metric {name!r} of run {key!r} is {number} at step {step}: not logged"):
+                self.set_tags(key, {f"hyperderm.nonfinite.{_plain(name)}": f"{number} at step {step}"})
+        if finite:
+            self._outbox.put_metrics(key, finite, int(step))
+
+    def set_tags(self, key: str, tags: Mapping[str, str]) -> None:
+        """Set tags; a value longer than MLflow keeps is cut, says so, and is kept whole as an artifact."""
+        shown: dict[str, str] = {}
+        for name, value in tags.items():
+            text = shown[name] = str(value)
+            if len(text) > TAG_LIMIT:
+                file = f"hyperderm/long_tags/{_plain(name)}.txt"
+                shown[name] = text[: TAG_LIMIT - 200] + f"… (cut; all {len(text)} characters: artifact {file})"
+                self.log_text(key, text, file)
+        if shown:
+            self._outbox.put(key, "tags", {"tags": shown})
+
+    def log_file(self, key: str, path: Path, artifact_path: str = "") -> None:
+        """Upload a copy, made now, of the file into the folder `artifact_path` of the run's artifacts."""
+        self._put_file(key, path.name, artifact_path, lambda copy: shutil.copyfile(path, copy))
+
+    def log_json(self, key: str, data: object, artifact_file: str) -> None:
+        """Write the data as JSON to `artifact_file`; what JSON does not know is written as text."""
+        self.log_text(key, json.dumps(data, indent=2, default=str), artifact_file)
+
+    def log_text(self, key: str, text: str, artifact_file: str) -> None:
+        """Write the text to `artifact_file`."""
+        folder, _, name = artifact_file.rpartition("/")
+        self._put_file(key, name, folder, lambda copy: copy.write_text(text, encoding="utf-8"))
+
+    def close_run(self, key: str, status: Status, reason: str | None = None) -> None:
+        """End the run; the reason becomes the tag hyperderm.reason."""
+        if status not in ("FINISHED", "FAILED", "KILLED"):
+            raise TrackingError(f"A run cannot end as {status!r}", "Use FINISHED, FAILED or KILLED")
+        if reason:
+            self.set_tags(key, {"hyperderm.reason": reason})
+        self._outbox.put(key, "close", {"status": status, "at": _now_ms()})
+
+    def flush(self, timeout_s: float) -> int:
+        """Wait until all is delivered, at most `timeout_s`; return the number of entries still owed."""
+        return self._outbox.flush(timeout_s)
+
+    def close(self) -> None:
+        """Stop; what is still owed stays in the journal and is delivered first by the next Tracker on it."""
+        self._outbox.close()
+
+    def run_id(self, key: str) -> str | None:
+        """Return MLflow's id of the run once it is delivered."""
+        known = self._journal.known_run(key)
+        return None if known is None else known[0]
+
+    def ui_address(self, key: str) -> str | None:
+        """Return where the run is seen in the server's UI, once it is delivered."""
+        known = self._journal.known_run(key)
+        if known is None or not self._uri.startswith(("http://", "https://")):
+            return None
+        return f"{redacted(self._uri)}/#/experiments/{known[1]}/runs/{known[0]}"
+
+    @property
+    def pending(self) -> int:
+        """The number of entries owed to MLflow."""
+        return self._outbox.pending
+
+    @property
+    def state(self) -> str:
+        """`delivering`, or `server away since …`."""
+        return self._outbox.state
+
+    @property
+    def refused(self) -> list[tuple[str, str, str]]:
+        """What MLflow would not take, as (run key, kind, reason)."""
+        return self._journal.refused
+
+    def _put_file(self, key: str, name: str, artifact_path: str, write: Callable[[Path], object]) -> None:
+        copy = self._spool / uuid.uuid4().hex / name
+        try:
+            copy.parent.mkdir(parents=True)
+            write(copy)
+        except OSError as error:
+            shutil.rmtree(copy.parent, ignore_errors=True)
+            self._warn(f"The artifact {name!r} of run {key!r} is not logged: {error}")
+            return
+        self._outbox.put(key, "file", {"artifact_path": artifact_path}, copy)
+
+    def _remove_orphans(self) -> None:
+        """Remove copies that no entry names: the driver died between a copy and its entry, or after a delivery."""
+        if self._spool.is_dir():
+            named = {file.parent for file in self._journal.files()}
+            for folder in self._spool.iterdir():
+                if folder not in named:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def _warn_once(self, key: str, name: str, message: str) -> bool:
+        with self._warned_lock:
+            if (key, name) in self._warned:
+                return False
+            self._warned.add((key, name))
+        self._warn(message)
+        return True
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _identity() -> dict[str, str]:
+    """Who and what, as the MLflow UI shows it."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container without an entry for this user id
+        user = "unknown"
+    source = Path(sys.argv[0]).name if sys.argv and sys.argv[0] not in ("", "-c") else "hyperderm"
+    return {"mlflow.user": user, "mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name)
+
+
+def _long_file(param: str, text: str) -> str:
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"hyperderm/long_params/{_plain(param)}-{digest}.json"
+
+
+def _stand_in(param: str, text: str) -> str:
+    return f"({len(text)} characters: artifact {_long_file(param, text)})"
