@@ -1,0 +1,1 @@
+"""One file an experiment: `experiment(profile)` returns the whole configuration."""

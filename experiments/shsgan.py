@@ -1,0 +1,25 @@
+"""SHS-GAN on hyperspectral lesions: the project's first generator."""
+
+from hyperderm.config import DataConfig, Experiment, SweepConfig, TrainingConfig
+from hyperderm.learners.configs import ShsGanConfig
+from hyperderm.registry import Profile
+
+
+def experiment(profile: Profile) -> Experiment:
+    """Return the whole configuration; `small` fits two CPU cores and five minutes, `full` is a GPU's work."""
+    if profile == "small":
+        return Experiment(
+            name="shsgan",
+            profile="small",
+            data=DataConfig(size=32, diagnoses="all"),
+            learner=ShsGanConfig(generator_width=16, critic_width=8, lr_generator=1e-3, lr_critic=1e-3, ema_images=500.0),
+            training=TrainingConfig(
+                batch_size=8, images=4_000, validate_every=500, validation_samples=64
+            ),
+            sweep=SweepConfig(trials=8, grace_images=1_000, startup_trials=4),
+        )
+    return Experiment(
+        name="shsgan",
+        learner=ShsGanConfig(),
+        sweep=SweepConfig(gpus_per_worker=1.0),
+    )

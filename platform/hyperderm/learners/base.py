@@ -1,0 +1,59 @@
+"""What the loop asks of a learner, and what a batch is."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+Parallel = Callable[[nn.Module], nn.Module]
+"""Wraps a module for data-parallel training; the identity with one worker."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One worker's share of a global batch.
+
+    Attributes:
+        real: (n, B, H, W) scaled cubes.
+        source: (n, B, H, W) scaled cubes drawn independently of `real`, for conditional generators.
+        share: which rows of the global batch these are.
+        count: size of the global batch.
+        images: real images shown before this batch.
+    """
+
+    real: Tensor
+    source: Tensor
+    share: slice
+    count: int
+    images: int
+
+
+class Learner(Protocol):
+    """Owns its models and optimizers; knows no Ray, no MLflow, no files."""
+
+    def step(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Update once; return means of per-sample terms over this worker's share, detached."""
+
+    def validate(self) -> Mapping[str, float]:
+        """Score the present state on the validation role."""
+
+    def sample(self, count: int, seed: int) -> Tensor:
+        """Return `count` cubes in reflectance, (count, B, H, W) float32 on the CPU, the same for the same seed."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything a checkpoint needs to go on."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where and how precisely a learner computes."""
+
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    bf16: bool = False
+    parallel: Parallel = lambda module: module

@@ -1,0 +1,93 @@
+"""Find experiments and search spaces by name, on the driver only; workers get data, never these modules."""
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from optuna.distributions import BaseDistribution
+
+from hyperderm.config import Experiment
+from hyperderm.errors import ConfigError, nearest
+
+Profile = Literal["small", "full"]
+
+
+@dataclass(frozen=True)
+class Space:
+    """A search space: Optuna distributions keyed by configuration path, and the VERSION that names them."""
+
+    name: str
+    version: int
+    distributions: Mapping[str, BaseDistribution]
+
+
+def project_root() -> Path:
+    """Return the folder with `experiments/`: the nearest above the working directory, else the checkout of this package.
+
+    Raises:
+        ConfigError: no such folder.
+    """
+    here = Path.cwd()
+    for folder in [here, *here.parents, Path(__file__).resolve().parents[2]]:
+        if (folder / "experiments" / "__init__.py").is_file():
+            return folder
+    raise ConfigError(f"no experiments/ folder in {here} or above it", "Run hyperderm from the project's folder.")
+
+
+def experiment(name: str, profile: Profile) -> Experiment:
+    """Return the configuration that `experiments/<name>.py` declares for `profile`.
+
+    Raises:
+        ConfigError: unknown name; the nearest ones are offered.
+    """
+    module = _module("experiments", name, "experiment")
+    function: Callable[[Profile], Experiment] = module.experiment
+    return function(profile)
+
+
+def space(name: str, experiment: Experiment) -> Space:
+    """Return the search space that `search_spaces/<name>.py` declares for `experiment`.
+
+    Raises:
+        ConfigError: unknown name; the nearest ones are offered.
+    """
+    module = _module("search_spaces", name, "search space")
+    return Space(name, module.VERSION, module.space(experiment))
+
+
+def check_space(space: Space, experiment: Experiment) -> None:
+    """Prove that every axis exists and that its ends are valid values of `experiment`.
+
+    Raises:
+        ConfigError: an axis that is no configuration key, or an end that the configuration refuses.
+    """
+    for path, distribution in space.distributions.items():
+        for value in _ends(distribution):
+            try:
+                experiment.override({path: value})
+            except ConfigError as error:
+                raise ConfigError(f"search space {space.name!r}, axis {path}: {error.what}", error.remedy) from None
+
+
+def names(folder: str) -> list[str]:
+    """Return the names declared in `experiments/` or `search_spaces/`."""
+    return sorted(p.stem for p in (project_root() / folder).glob("*.py") if not p.stem.startswith("_"))
+
+
+def _module(folder: str, name: str, what: str) -> ModuleType:
+    known = names(folder)
+    if name not in known:
+        raise ConfigError(f"unknown {what} {name!r}", nearest(name, known))
+    root = str(project_root())
+    if root not in sys.path:
+        sys.path.append(root)  # last: nothing here may shadow an installed package
+    return importlib.import_module(f"{folder}.{name}")
+
+
+def _ends(distribution: BaseDistribution) -> list[Any]:
+    choices = getattr(distribution, "choices", None)
+    return list(choices) if choices is not None else [distribution.low, distribution.high]  # type: ignore[attr-defined]

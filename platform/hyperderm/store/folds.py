@@ -1,0 +1,72 @@
+"""Grouped, stratified folds: drawn once from a seed, by group, kept in the manifest."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from hyperderm.errors import StoreError
+from hyperderm.store.manifest import Folds
+
+POSITIVE = "melanoma"
+
+
+def assign_folds(
+    groups: Sequence[str], diagnoses: Sequence[str | None], count: int, seed: int
+) -> tuple[Folds, list[str]]:
+    """Assign every group to one of `count` folds, classes spread as evenly as groups allow.
+
+    Returns:
+        The folds, and one warning for each class other than melanoma that is missing from a fold.
+
+    Raises:
+        StoreError: fewer than three folds, a lesion without diagnosis, fewer groups than folds, or a fold without melanoma
+            although the data hold melanomas.
+    """
+    if count < 3:
+        raise StoreError(f"--folds {count}: train, validation and test need three", "Use --folds 3 or more, or 0 for none.")
+    if any(diagnosis is None for diagnosis in diagnoses):
+        raise StoreError("folds need a diagnosis on every lesion", "Use --folds 0 for a store without training roles.")
+    distinct = len(set(groups))
+    if distinct < count:
+        raise StoreError(f"{distinct} groups cannot fill {count} folds", f"Use --folds {max(3, distinct)} or add images.")
+    members: dict[str, set[str]] = defaultdict(set)
+    for group, diagnosis in zip(groups, diagnoses, strict=True):
+        members[str(diagnosis)].add(group)
+    if POSITIVE in members and len(members[POSITIVE]) < count:
+        raise StoreError(
+            f"melanoma has {len(members[POSITIVE])} groups for {count} folds: a fold would hold none",
+            f"Use --folds {max(3, len(members[POSITIVE]))} or add melanomas.",
+        )
+    order = sorted(range(len(groups)), key=lambda i: (groups[i], i))  # the draw must not depend on file order
+    x = np.array([groups[i] for i in order])
+    y = np.array([str(diagnoses[i]) for i in order])
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    assigned = {
+        str(x[i]): fold for fold, (_, test) in enumerate(_split(splitter, y, x)) for i in test
+    }
+    folds = Folds(seed=seed, count=count, groups=dict(sorted(assigned.items())))
+    return folds, _missing(folds, members)
+
+
+def _split(splitter: StratifiedGroupKFold, y: np.ndarray, x: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # classes rarer than the folds are reported by `_missing`
+        return list(splitter.split(np.zeros(len(y)), y, x))
+
+
+def _missing(folds: Folds, members: dict[str, set[str]]) -> list[str]:
+    warnings = []
+    for diagnosis, groups in sorted(members.items()):
+        held = Counter(folds.groups[group] for group in groups)
+        empty = [fold for fold in range(folds.count) if not held[fold]]
+        if empty and diagnosis == POSITIVE:
+            raise StoreError(
+                f"fold {empty[0]} would hold no melanoma", "Use fewer --folds, another --seed, or add melanomas."
+            )
+        if empty:
+            warnings.append(f"{diagnosis}: {len(groups)} groups, none in fold {', '.join(map(str, empty))}")
+    return warnings

@@ -1,0 +1,78 @@
+"""The manifest: what a store is. A folder without one is not a store."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field
+
+from hyperderm.errors import StoreError
+from hyperderm.strict import Strict, fingerprint
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+
+Role = Literal["train", "validation", "test"]
+
+
+class Part(Strict):
+    """One Parquet file of a store."""
+
+    path: str
+    """Relative to the store."""
+    sha256: str
+    rows: int
+    bytes: int
+
+
+class Folds(Strict):
+    """Which fold each group belongs to: drawn once, from a seed."""
+
+    seed: int
+    count: int = Field(ge=3)
+    groups: dict[str, int]
+
+    def role(self, group: str, fold: int) -> Role:
+        """Return the role of `group` when `fold` is the test fold: validation is the next fold, train the rest.
+
+        Raises:
+            StoreError: `fold` is not one of this store's folds.
+        """
+        if not 0 <= fold < self.count:
+            raise StoreError(f"fold {fold} does not exist", f"This store has folds 0 … {self.count - 1}.")
+        mine = self.groups[group]
+        if mine == fold:
+            return "test"
+        return "validation" if mine == (fold + 1) % self.count else "train"
+
+
+class SetAsideFile(Strict):
+    """A source file that could not be used."""
+
+    file: str
+    reason: str
+
+
+class Manifest(Strict):
+    """The description of a store, with a fingerprint over all of it."""
+
+    schema_version: int = SCHEMA_VERSION
+    kind: Literal["spectral", "rgb"] = "spectral"
+    wavelengths_nm: tuple[float, ...]
+    shape: tuple[int, int, int]
+    """(H, W, B) of every cube."""
+    lesions: int
+    diagnoses: dict[str, int]
+    parts: tuple[Part, ...]
+    folds: Folds | None
+    warnings: tuple[str, ...] = ()
+    set_aside: tuple[SetAsideFile, ...] = ()
+    source: dict[str, Any] = {}
+    """How the store was made: the verb and its options; no machine's paths."""
+    fingerprint: str = ""
+
+    def sealed(self) -> Self:
+        """Return this manifest with its fingerprint computed."""
+        return self.model_copy(update={"fingerprint": self.digest()})
+
+    def digest(self) -> str:
+        """Return the sha256 over everything in the manifest but the fingerprint itself."""
+        return fingerprint(self.model_dump(mode="json", exclude={"fingerprint"}))

@@ -1,0 +1,129 @@
+"""Open a store, prove its parts, and select rows by role."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from hyperderm.errors import StoreError, nearest
+from hyperderm.store.location import Location, locate
+from hyperderm.store.manifest import MANIFEST, SCHEMA_VERSION, Folds, Manifest
+
+OpenRole = Literal["train", "validation"]
+"""The roles a training may read. The test role opens only for a final evaluation, which is not this door."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """An opened store."""
+
+    location: Location
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        """First eight digits of the fingerprint."""
+        return self.manifest.fingerprint[:8]
+
+    def index(self) -> pa.Table:
+        """Return lesion_id, image_id, group, diagnosis of every row, without reading a cube."""
+        return self._read(["lesion_id", "image_id", "group", "diagnosis"])
+
+    def select(self, role: OpenRole, fold: int, diagnoses: Sequence[str] | Literal["all"]) -> list[str]:
+        """Return the sorted lesion ids of one role of one fold, of the given diagnoses.
+
+        Raises:
+            StoreError: a store without folds, a fold or diagnosis it does not hold, a role that comes out empty, or the test
+                role.
+        """
+        if role not in ("train", "validation"):
+            raise StoreError(f"role {role!r} is locked", "Training reads train and validation only.")
+        folds = self.folds()
+        held = self.manifest.diagnoses
+        wanted = list(held) if diagnoses == "all" else list(diagnoses)
+        for diagnosis in wanted:
+            if diagnosis not in held:
+                raise StoreError(f"data.diagnoses names {diagnosis!r}, which this store does not hold", nearest(diagnosis, held))
+        rows = self.index().to_pylist()
+        chosen = [r for r in rows if r["diagnosis"] in wanted and folds.role(r["group"], fold) == role]
+        present = {r["diagnosis"] for r in chosen}
+        absent = [] if diagnoses == "all" else [d for d in wanted if d not in present]
+        if absent or not chosen:
+            what = absent[0] if absent else "any diagnosis"
+            raise StoreError(f"the {role} role of fold {fold} holds no lesion of {what}", "Choose another data.fold, or fewer folds.")
+        return sorted(str(r["lesion_id"]) for r in chosen)
+
+    def folds(self) -> Folds:
+        """Return the folds.
+
+        Raises:
+            StoreError: this store has none.
+        """
+        if self.manifest.folds is None:
+            raise StoreError(
+                f"store {self.location.uri} has no folds, so no training roles",
+                "Ingest it again with diagnoses and --folds 5.",
+            )
+        return self.manifest.folds
+
+    def read(self, lesion_ids: Sequence[str]) -> pa.Table:
+        """Return the full rows of `lesion_ids`, ordered by lesion_id."""
+        table = self._read(None)
+        table = table.filter(pc.is_in(table["lesion_id"], pa.array(lesion_ids, pa.string())))
+        return table.take(pc.sort_indices(table["lesion_id"]))
+
+    def part_paths(self) -> list[str]:
+        """Return the file-system paths of the parts."""
+        return [self.location.join(part.path) for part in self.manifest.parts]
+
+    def _read(self, columns: list[str] | None) -> pa.Table:
+        tables = [pq.read_table(path, filesystem=self.location.fs, columns=columns) for path in self.part_paths()]
+        return pa.concat_tables(tables)
+
+
+def open_store(uri: str, *, verify: bool = True) -> Store:
+    """Open the store at `uri`; with `verify`, hash every part and compare with the manifest.
+
+    Raises:
+        StoreError: no store there, a newer schema, a manifest that does not parse or match its fingerprint, or a part that
+            is missing, damaged or swapped.
+    """
+    location = locate(uri)
+    if not location.exists(MANIFEST):
+        raise StoreError(
+            f"{uri} is not a store: no {MANIFEST}", "Make one with `hyperderm ingest SOURCE --store …` or `hyperderm phantom`."
+        )
+    manifest = _manifest(location)
+    if verify:
+        for part in manifest.parts:
+            if not location.exists(part.path):
+                raise StoreError(f"{uri}: part {part.path} is missing", "Restore it, or ingest again.")
+            if hashlib.sha256(location.read_bytes(part.path)).hexdigest() != part.sha256:
+                raise StoreError(f"{uri}: part {part.path} does not match its sha256 in the manifest", "Restore it, or ingest again.")
+    return Store(location, manifest)
+
+
+def _manifest(location: Location) -> Manifest:
+    content = location.read_bytes(MANIFEST)
+    try:
+        version = _version(content)
+        if version > SCHEMA_VERSION:
+            raise StoreError(f"{location.uri} has schema version {version}, this hyperderm reads up to {SCHEMA_VERSION}", "Update hyperderm.")
+        manifest = Manifest.model_validate_json(content)
+    except (ValidationError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise StoreError(f"{location.uri}/{MANIFEST} is damaged: {reason}", "Restore it, or ingest again.") from None
+    if manifest.digest() != manifest.fingerprint:
+        raise StoreError(f"{location.uri}/{MANIFEST} does not match its own fingerprint", "It was edited; ingest again.")
+    return manifest
+
+
+def _version(content: bytes) -> int:
+    import json
+
+    return int(json.loads(content)["schema_version"])

@@ -1,0 +1,55 @@
+"""The columns of a store, and the way between rows and lesions."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from hyperderm.cubes.cube import Lesion
+from hyperderm.errors import StoreError
+
+
+def schema(shape: tuple[int, int, int]) -> pa.Schema:
+    """Return the Arrow schema for cubes of `shape` (H, W, B): plain pyarrow reads it, Ray Data as tensors."""
+    h, w, _ = shape
+    return pa.schema(
+        [
+            pa.field("lesion_id", pa.string(), nullable=False),
+            pa.field("image_id", pa.string(), nullable=False),
+            pa.field("group", pa.string(), nullable=False),
+            pa.field("diagnosis", pa.string()),
+            pa.field("cube", pa.fixed_shape_tensor(pa.float32(), shape), nullable=False),
+            pa.field("mask", pa.fixed_shape_tensor(pa.uint8(), (h, w)), nullable=False),
+            pa.field("has_mask", pa.bool_(), nullable=False),
+            pa.field("origin", pa.string(), nullable=False),
+        ]
+    )
+
+
+def to_table(lesions: Sequence[Lesion], shape: tuple[int, int, int]) -> pa.Table:
+    """Return the rows of `lesions`.
+
+    Raises:
+        StoreError: a lesion whose cube is not of `shape`.
+    """
+    for lesion in lesions:
+        if lesion.cube.shape != shape:
+            raise StoreError(
+                f"lesion {lesion.lesion_id} is {lesion.cube.shape}, the store holds {shape}", "A store has one shape."
+            )
+    target = schema(shape)
+    cubes = np.stack([lesion.cube.reflectance for lesion in lesions])
+    none = np.zeros(shape[:2], np.uint8)
+    masks = np.stack([none if lesion.mask is None else lesion.mask.astype(np.uint8) for lesion in lesions])
+    columns = [
+        pa.array([lesion.lesion_id for lesion in lesions]),
+        pa.array([lesion.image_id for lesion in lesions]),
+        pa.array([lesion.group for lesion in lesions]),
+        pa.array([lesion.diagnosis for lesion in lesions], pa.string()),
+        pa.FixedShapeTensorArray.from_numpy_ndarray(cubes),
+        pa.FixedShapeTensorArray.from_numpy_ndarray(masks),
+        pa.array([lesion.mask is not None for lesion in lesions]),
+        pa.array([json.dumps(lesion.origin, sort_keys=True) for lesion in lesions]),
+    ]
+    return pa.Table.from_arrays(columns, schema=target)

@@ -1,0 +1,122 @@
+"""Frozen, strict models, overrides by dotted path, and errors that name field, value and remedy."""
+
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hyperderm.errors import ConfigError, nearest
+
+M = TypeVar("M", bound="Strict")
+
+
+class Strict(BaseModel):
+    """Base of every configuration: immutable, no unknown keys, no silent conversion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+    def override(self, values: Mapping[str, Any]) -> Self:
+        """Return a copy with `values` (dotted path -> JSON value) set and everything validated again.
+
+        Raises:
+            ConfigError: unknown path (the nearest ones are named) or refused value.
+        """
+        known = paths(type(self))
+        data = self.model_dump(mode="json")
+        for path, value in values.items():
+            if path not in known:
+                raise ConfigError(f"unknown configuration key {path!r}", nearest(path, known))
+            *parents, leaf = path.split(".")
+            node = data
+            for name in parents:
+                node = node[name]
+            node[leaf] = value
+        return parse(type(self), data)
+
+    def flat(self) -> dict[str, Any]:
+        """Return every leaf as dotted path -> JSON value."""
+        return dict(_leaves("", self.model_dump(mode="json")))
+
+
+def fingerprint(data: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Return the sha256 (hex) of `data` as canonical JSON (sorted keys, no spaces)."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def parse(model: type[M], data: Any) -> M:  # noqa: ANN401 - any JSON value
+    """Validate JSON-like `data` into `model`, turning pydantic's report into one ConfigError."""
+    try:
+        return model.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        raise ConfigError(*explain(error, model)) from None
+
+
+def explain(error: ValidationError, model: type[Strict]) -> tuple[str, str]:
+    """Return (what, remedy) for the first fault in a pydantic report."""
+    fault = error.errors()[0]
+    known = paths(model)
+    path = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] not in ("extra_forbidden", "missing"):  # a union's branches and an item's index are no keys
+        path = next((k for k in known if path == k or path.startswith(f"{k}.")), path)
+    if fault["type"] == "extra_forbidden":
+        return f"unknown configuration key {path!r}", nearest(path, known)
+    if fault["type"] == "missing":
+        return f"{path} is missing", "Give it a value."
+    reason = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "value_error" and path not in known:  # a rule between fields, which names them itself
+        return reason, ""
+    return f"{path} = {json.dumps(fault['input'], default=str)} is refused: {reason}", f"Set it with --set {path}=…"
+
+
+def paths(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Return the dotted path of every leaf field of `model`."""
+    found: list[str] = []
+    for name, info in model.model_fields.items():
+        inner = _model_of(info.annotation)
+        found += paths(inner, f"{prefix}{name}.") if inner else [f"{prefix}{name}"]
+    return found
+
+
+def parse_overrides(items: list[str]) -> dict[str, Any]:
+    """Turn `["a.b=3", "c=text"]` into {"a.b": 3, "c": "text"}; values are JSON where they parse as JSON.
+
+    Raises:
+        ConfigError: an item without "=".
+    """
+    values: dict[str, Any] = {}
+    for item in items:
+        path, equals, text = item.partition("=")
+        if not equals or not path:
+            raise ConfigError(f"--set {item!r} is not of the form path=value", "Write --set learner.n_critic=3")
+        try:
+            values[path] = json.loads(text)
+        except json.JSONDecodeError:
+            values[path] = text
+    return values
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return "path: old -> new" for every leaf of two flat configurations that differs."""
+    keys = sorted(set(old) | set(new))
+    return [f"{k}: {old.get(k, '(absent)')} -> {new.get(k, '(absent)')}" for k in keys if old.get(k) != new.get(k)]
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - a type expression
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        models = [m for m in map(_model_of, typing.get_args(annotation)) if m]
+        return models[0] if models else None
+    return None
+
+
+def _leaves(prefix: str, node: Any) -> typing.Iterator[tuple[str, Any]]:  # noqa: ANN401 - any JSON value
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield from _leaves(f"{prefix}.{name}" if prefix else name, value)
+    else:
+        yield prefix, node

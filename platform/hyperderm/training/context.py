@@ -1,0 +1,79 @@
+"""The one seam between training and the machine: world size, rank, device, checkpoint folder."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from hyperderm.learners.base import Placement
+from hyperderm.training.checkpoint import CheckpointFolder
+
+Precision = Literal["auto", "fp32", "fp64", "bf16"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a worker runs. One worker: made by `local`; several: by `worker_group` inside a Ray Train worker.
+
+    Attributes:
+        checkpoint: the run's checkpoints, in a folder every worker's node sees.
+        rank: 0 … world_size − 1.
+        world_size: number of workers.
+        device: what this worker computes on.
+        provenance: goes into every checkpoint: manifest fingerprint, fold, run key.
+    """
+
+    checkpoint: CheckpointFolder
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device = torch.device("cpu")
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def placement(self, precision: Precision) -> Placement:
+        """Return where and how precisely the learner computes; `auto` is bf16 autocast on a GPU, fp32 on a CPU."""
+        bf16 = precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
+        dtype = torch.float64 if precision == "fp64" else torch.float32
+        return Placement(self.device, dtype, bf16, self._parallel)
+
+    def mean(self, metrics: dict[str, float]) -> dict[str, float]:
+        """Return the mean of `metrics` over the workers, which all hold the same keys."""
+        if self.world_size == 1 or not metrics:
+            return metrics
+        names = sorted(metrics)
+        values = torch.tensor([metrics[name] for name in names], dtype=torch.float64, device=self.device)
+        dist.all_reduce(values)
+        return {name: float(v) / self.world_size for name, v in zip(names, values, strict=True)}
+
+    def _parallel(self, module: nn.Module) -> nn.Module:
+        if self.world_size == 1:
+            return module
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
+
+
+def local(folder: Path, provenance: Mapping[str, str] | None = None) -> Context:
+    """Return the context of a single worker: in this process, or in the Tune actor that calls it."""
+    device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads()))))
+    return Context(CheckpointFolder(folder), device=device, provenance=provenance or {})
+
+
+def worker_group(folder: Path, provenance: Mapping[str, str] | None = None) -> Context:
+    """Return the context of one Ray Train worker, whose process group (gloo or NCCL) Ray Train has set up."""
+    import ray.train
+    import ray.train.torch
+
+    here = ray.train.get_context()
+    return Context(
+        CheckpointFolder(folder),
+        rank=here.get_world_rank(),
+        world_size=here.get_world_size(),
+        device=ray.train.torch.get_device(),
+        provenance=provenance or {},
+    )

@@ -1,0 +1,39 @@
+"""From Arrow rows to tensors: the one place where (H, W, B) becomes (B, H, W)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch.nn.functional import interpolate
+
+from hyperderm.errors import ConfigError
+from hyperderm.learners.data import CubeSet, TrainData
+from hyperderm.learners.scaling import Scaling
+
+
+def train_data(train: pa.Table, validation: pa.Table, wavelengths_nm: Sequence[float], size: int) -> TrainData:
+    """Turn the rows of two roles into tensors of `size` pixels; the scaling is fitted on train."""
+    a, b = cube_set(train, size), cube_set(validation, size)
+    return TrainData(a, b, tuple(wavelengths_nm), Scaling.fit(a.reflectance))
+
+
+def cube_set(rows: pa.Table, size: int) -> CubeSet:
+    """Turn rows of a store into a `CubeSet` of `size` pixels (area average; size must not exceed the store's).
+
+    Raises:
+        ConfigError: more pixels than the store holds.
+    """
+    cubes = rows.column("cube").combine_chunks().to_numpy_ndarray()  # (N, H, W, B), zero-copy
+    masks = rows.column("mask").combine_chunks().to_numpy_ndarray()
+    if size > min(cubes.shape[1:3]):
+        raise ConfigError(
+            f"data.size = {size} asks for more pixels than the store's {cubes.shape[1]} x {cubes.shape[2]}",
+            f"Use --set data.size={min(cubes.shape[1:3])}, or ingest again with --size {size}.",
+        )
+    x = torch.from_numpy(np.ascontiguousarray(np.moveaxis(cubes, 3, 1)))
+    m = torch.from_numpy(masks.astype(np.float32))[:, None]
+    if x.shape[-2:] != (size, size):
+        x, m = interpolate(x, (size, size), mode="area"), interpolate(m, (size, size), mode="area")
+    names, diagnoses = rows.column("lesion_id").to_pylist(), rows.column("diagnosis").to_pylist()
+    return CubeSet(tuple(names), tuple(diagnoses), x, m[:, 0] > 0.5)
