@@ -83,6 +83,8 @@ class Courier:
         run = self._find(key)
         floors: dict[str, int] = {}
         if run is None:
+            if known is not None:
+                self._on_warning(f"Run {key!r} was deleted in MLflow; a new one takes only what is logged from now on")
             tags = {KEY_TAG: key, **body["identity"], **self._parent_tag(body["parent"], key)}
             made = self._client.create_run(experiment, start_time=body["at"], tags=tags, run_name=body["name"])
             run = self._find(key) or made  # a create that timed out and was sent again has left a twin

@@ -53,6 +53,7 @@ class Journal:
         self._lock = threading.RLock()
         self._steps: dict[str, dict[str, int]] = {}
         self._runs: dict[str, tuple[str, str]] = {}
+        self._end: tuple[int, list[tuple[str, str, str]]] | None = None  # pending and refused when it was closed
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._owner = path.with_name(path.name + ".lock").open("a")
@@ -145,12 +146,11 @@ class Journal:
     def known_run(self, run: str) -> tuple[str, str] | None:
         """Return (run id, experiment id) of a run that was delivered before; also when the journal is closed."""
         with self._lock:
-            if run not in self._runs:
+            if run not in self._runs and self._end is None:
                 row = self._db.execute("SELECT run_id, experiment_id FROM runs WHERE run = ?", (run,)).fetchone()
-                if row is None:
-                    return None
-                self._runs[run] = (row[0], row[1])
-            return self._runs[run]
+                if row is not None:
+                    self._runs[run] = (row[0], row[1])
+            return self._runs.get(run)
 
     def floors(self, run: str) -> dict[str, int]:
         """Return the steps the server already held when this journal first met the run."""
@@ -167,19 +167,24 @@ class Journal:
 
     @property
     def pending(self) -> int:
-        """The number of operations not yet delivered."""
+        """The number of operations not yet delivered; after close, as it was then."""
         with self._lock:
+            if self._end is not None:
+                return self._end[0]
             return int(self._db.execute("SELECT count(*) FROM operations").fetchone()[0])
 
     @property
     def refused(self) -> list[tuple[str, str, str]]:
-        """The refused operations as (run, kind, reason), oldest first."""
+        """The refused operations as (run, kind, reason), oldest first; after close, as they were then."""
         with self._lock:
+            if self._end is not None:
+                return self._end[1]
             return self._db.execute("SELECT run, kind, reason FROM refused ORDER BY id").fetchall()
 
     def close(self) -> None:
         """Close the file and let another driver have it."""
         with self._lock, suppress(sqlite3.Error):
+            self._end = self.pending, self.refused
             self._db.close()
         self._owner.close()
 

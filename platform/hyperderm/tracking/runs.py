@@ -4,6 +4,7 @@ import getpass
 import hashlib
 import json
 import math
+import posixpath
 import re
 import shutil
 import sys
@@ -176,6 +177,10 @@ class Tracker:
         return self._journal.refused
 
     def _put_file(self, key: str, name: str, artifact_path: str, write: Callable[[Path], object]) -> None:
+        place = posixpath.join(artifact_path, name)
+        if not name or place.startswith("/") or posixpath.normpath(place) != place or place.startswith("../"):
+            self._warn(f"The artifact {place!r} of run {key!r} is not logged: its path leaves the run's folder")
+            return
         copy = self._spool / uuid.uuid4().hex / name
         try:
             copy.parent.mkdir(parents=True)

@@ -27,6 +27,7 @@ def quiet_client() -> None:
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     }.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())  # it may be imported already
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # or it tells of every retry
 
 
