@@ -181,7 +181,7 @@ def _check_layout(root: Path) -> None:
     if missing:
         if (root.parent / "images").is_dir() and root.name in {"images", "masks"}:
             remedy = f"Name the folder above it: {root.parent}"
-        elif inside := [p for p in _children(root, folders=True) if (p / "images").is_dir()]:
+        elif len(inside := [p for p in _children(root, folders=True) if (p / "images").is_dir()]) == 1:
             remedy = f"Name the folder inside it: {inside[0]}"
         shown = ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
         wanted = " or ".join(f"{kind}/{{{','.join(FOLDERS)}}}" for kind in missing)
@@ -207,7 +207,7 @@ def _children(folder: Path, folders: bool = False) -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return [p for p in _children(folder) if p.is_file()]
+    return [p for p in _children(folder) if not p.is_dir()]  # a broken link is a file that cannot be read
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:

@@ -3,6 +3,7 @@
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import h5py
 import numpy as np
@@ -30,6 +31,8 @@ _DAMAGED: tuple[type[Exception], ...] = (
     EOFError,
 )
 
+_MATRIX, _COMPRESSED = 14, 15  # element types of a v5 file
+_VALUES = {1, 2, 3, 4, 5, 6, 7, 9, 12, 13}  # those of numbers
 _NUMERIC_V5 = {"double", "single"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _NOT_NUMERIC_V73 = {b"char", b"logical", b"cell", b"struct"}  # stored as numbers, marked by an attribute
 
@@ -46,7 +49,8 @@ def read_array(path: Path) -> NDArray[np.generic]:
     try:
         arrays, others = _read_v73(path) if h5py.is_hdf5(path) else _read_v5(path)
     except _DAMAGED as error:
-        first = (str(error) or type(error).__name__).strip().splitlines()[0]
+        message = str(error).strip().replace(str(path), path.name)
+        first = message.splitlines()[0] if message else type(error).__name__
         raise CubeError(f"cannot be read as a MATLAB file, damaged or truncated ({first})") from error
     if len(arrays) == 1:
         return next(iter(arrays.values()))
@@ -58,6 +62,7 @@ def read_array(path: Path) -> NDArray[np.generic]:
 
 def _read_v5(path: Path) -> tuple[dict[str, NDArray[np.generic]], list[str]]:
     """The real 3-D numeric arrays by key, and a word on everything else."""
+    _check_v5(path)
     arrays: dict[str, NDArray[np.generic]] = {}
     others = []
     for key, shape, kind in scipy.io.whosmat(str(path), appendmat=False):
@@ -70,6 +75,47 @@ def _read_v5(path: Path) -> tuple[dict[str, NDArray[np.generic]], list[str]]:
         else:
             others.append(f"{key} {tuple(shape)} {kind}")
     return arrays, others
+
+
+def _check_v5(path: Path) -> None:
+    """ValueError where an uncompressed numeric variable has damaged element tags: scipy (1.17) would crash, not raise.
+
+    A v5 file is a 128-byte header and elements: a tag (type, bytes) and data padded to eight bytes. A numeric variable
+    is an element of type 14 holding four of the same form, or five if complex: flags and class, shape, name, values.
+    """
+    with path.open("rb") as file:
+        header = file.read(128)
+        if len(header) < 128 or 0 in header[:4]:  # version 4, or nothing: scipy says so
+            return
+        order = "<" if header[126:] == b"IM" else ">"
+        end, at = path.stat().st_size, 128
+        while at + 8 <= end:
+            kind, count, after = _element(file, order, at)
+            if kind == _MATRIX and after <= end:
+                file.seek(at + 16)
+                flags = struct.unpack(order + "I", file.read(4))[0]
+                if 6 <= flags & 0xFF <= 15:  # a numeric class
+                    _check_numeric(file, order, at + 8, after, complex_values=bool(flags & 0x800))
+            at = at + 8 + count if kind == _COMPRESSED else after
+
+
+def _check_numeric(file: BinaryIO, order: str, at: int, end: int, complex_values: bool) -> None:
+    kinds: list[int] = []
+    while at < end and len(kinds) < 6:
+        kind, _, at = _element(file, order, at)
+        kinds.append(kind)
+    wanted = 5 if complex_values else 4
+    if at != end or len(kinds) != wanted or not set(kinds[3:]) <= _VALUES:
+        raise ValueError(f"a variable is made of elements {kinds}")
+
+
+def _element(file: BinaryIO, order: str, at: int) -> tuple[int, int, int]:
+    """Type and size of the element at an offset, and the offset after it."""
+    file.seek(at)
+    kind, count = struct.unpack(order + "II", file.read(8))
+    if kind >> 16:  # short form: both in four bytes, the data in the next four
+        return kind & 0xFFFF, kind >> 16, at + 8
+    return kind, count, at + 8 + -(-count // 8) * 8
 
 
 def _read_v73(path: Path) -> tuple[dict[str, NDArray[np.generic]], list[str]]:
