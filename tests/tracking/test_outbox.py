@@ -93,6 +93,24 @@ def test_a_batch_that_the_living_server_cannot_digest_is_given_up_in_the_end(ser
     box.close()
 
 
+def test_a_server_that_comes_and_goes_is_no_reason_to_give_up(server, tmp_path):
+    answers = iter([True, True, False] * 1000)
+
+    def probe():
+        if not next(answers):
+            raise ConnectionError
+
+    server.probe = probe
+    server.broken = ConnectionError()
+    box = server.outbox(tmp_path / "j.db")
+    box.put("a", "open", {})
+    assert box.flush(1.5) == 1
+    assert box.journal.refused == []
+    server.broken = None
+    assert box.flush(5) == 0
+    box.close()
+
+
 def test_server_away_is_a_state_told_once_and_left_by_itself(server, tmp_path):
     server.broken = ConnectionError("no route")
     box = server.outbox(tmp_path / "j.db")

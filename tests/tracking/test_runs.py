@@ -119,6 +119,20 @@ def test_a_lost_journal_duplicates_nothing(place):
     assert set(place.run("a").data.metrics) == {"loss", "only one.db", "only two.db"}
 
 
+def test_a_run_deleted_in_the_ui_starts_anew(place):
+    for _ in range(2):
+        tracker = place.tracker()
+        tracker.open_run("a", "a")
+        assert tracker.flush(20) == 0
+        for step in range(3):
+            tracker.log_metrics("a", {"loss": float(step)}, step)
+        finish(tracker)
+        assert place.history("a", "loss") == [(0, 0.0), (1, 1.0), (2, 2.0)]
+        place.client.delete_run(place.run("a").info.run_id)
+    assert len(place.warnings) == 1
+    assert "was deleted" in place.warnings[0]
+
+
 def test_every_delivery_done_twice_changes_nothing(place, monkeypatch):
     """The driver dies between the server's answer and the journal's: each operation is delivered again."""
     settle = Journal.settle
@@ -243,11 +257,18 @@ def test_wrong_keys_and_states_are_named(place):
     tracker.close()
 
 
-@pytest.mark.parametrize("uri", ["mlruns", "file:///tmp/mlruns", "postgresql://u:secret@h/db", "sqlite://", "http://"])
+@pytest.mark.parametrize(
+    "uri", ["mlruns", "file:///tmp/mlruns", "postgresql://u:secret@h/db", "sqlite://", "http://", "databricks", ""]
+)
 def test_addresses_that_cannot_be_used(uri):
     with pytest.raises(TrackingError, match="sqlite:///path") as caught:
         check_server(uri)
     assert "secret" not in str(caught.value)
+
+
+def test_an_address_with_a_wrong_port():
+    with pytest.raises(TrackingError, match="no address"):
+        check_server("http://localhost:port")
 
 
 def test_sqlite_files_that_cannot_be_used(tmp_path):

@@ -85,6 +85,7 @@ class Courier:
         if run is None:
             if known is not None:
                 self._on_warning(f"Run {key!r} was deleted in MLflow; a new one takes only what is logged from now on")
+                self._journal.forget_steps(key)
             tags = {KEY_TAG: key, **body["identity"], **self._parent_tag(body["parent"], key)}
             made = self._client.create_run(experiment, start_time=body["at"], tags=tags, run_name=body["name"])
             run = self._find(key) or made  # a create that timed out and was sent again has left a twin

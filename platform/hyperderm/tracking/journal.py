@@ -143,6 +143,13 @@ class Journal:
             rows = [(run, metric, step) for metric, step in floors.items()]
             self._db.executemany("INSERT OR REPLACE INTO floors VALUES (?, ?, ?)", rows)
 
+    def forget_steps(self, run: str) -> None:
+        """Let every step be logged again: the server no longer has this run."""
+        with self._lock, self._transaction():
+            self._db.execute("DELETE FROM steps WHERE run = ?", (run,))
+            self._db.execute("DELETE FROM floors WHERE run = ?", (run,))
+            self._steps.pop(run, None)
+
     def known_run(self, run: str) -> tuple[str, str] | None:
         """Return (run id, experiment id) of a run that was delivered before; also when the journal is closed."""
         with self._lock:
@@ -196,13 +203,14 @@ class Journal:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
+            self._db.execute("COMMIT")
+        except BaseException:  # KeyboardInterrupt too: an open transaction would end all later writes
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
 
 def _operation(row: tuple[int, str, str, str, str | None]) -> Operation:

@@ -11,7 +11,8 @@ from hyperderm.tracking.journal import Journal, Operation
 
 LINGER_S = 0.1  # after a quiet time: let metrics gather into one request
 BACKOFF_S = (0.5, 30.0)
-PATIENCE = 10  # failures of one batch, about two minutes, before it is asked whether the batch itself is the cause
+TOLERANCE = 4  # failures of one batch before each further one is followed by a probe
+PATIENCE = 6  # failures in a row (two minutes) with a server that answers the probe: the batch itself is the cause
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Outbox:
         self._signal = threading.Condition()
         self._closing = self._fresh = self._hurry = False
         self._flushing = 0
-        self._failures = 0
+        self._failures = self._blamed = 0
         self._away_since: float | None = None
         self._said: set[tuple[str, str, str]] = set()
         self._lost = False
@@ -147,7 +148,7 @@ class Outbox:
         else:
             self.journal.settle(batch)
             _remove_spooled(batch)
-        self._failures = 0
+        self._failures = self._blamed = 0
         if self._away_since is not None:
             self._away_since = None
             self._warn(f"MLflow answers again; {self.pending} tracking entries are being delivered")
@@ -167,9 +168,10 @@ class Outbox:
     def _put_off(self, batch: Sequence[Operation], error: Exception) -> None:
         """Wait longer after every failure; give up only on a batch that fails while the server answers."""
         self._failures += 1
-        if self._failures >= PATIENCE and self._answers():
+        self._blamed = self._blamed + 1 if self._failures > TOLERANCE and self._answers() else 0
+        if self._blamed >= PATIENCE:
             self._refuse(batch, Refused(f"given up after {self._failures} attempts while the server answers: {error}"))
-            self._failures, self._away_since = 0, None
+            self._failures, self._blamed, self._away_since = 0, 0, None
             return
         if self._away_since is None and not self._closing:
             self._away_since = time.time()

@@ -46,8 +46,12 @@ def check_server(uri: str, timeout_s: float = 5) -> None:
     a copy of it was made beside it.
     """
     quiet_client()
-    parts = urlsplit(uri)
-    if parts.scheme in ("http", "https") and parts.hostname:
+    try:
+        parts = urlsplit(uri)
+        web = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError as error:  # http://host:port
+        raise TrackingError(f"MLFLOW_TRACKING_URI={uri!r} is no address ({error})", START_ONE) from error
+    if web:
         _check_http(uri, parts, timeout_s)
     elif uri.startswith("sqlite:///") and _sqlite_path(uri).name:
         _check_sqlite(uri, _sqlite_path(uri), timeout_s)
