@@ -24,6 +24,9 @@ CROP_SCALE = 1.5  # the frame is the mask's bounding box times this (METHODS sec
 SURVEY = np.linspace(-2.4, 2.4, 97, dtype=np.float32)  # the grid that finds the bounding box
 
 
+SETTLING = 0.8  # how far a lesion's paler parts make up for its darker ones
+
+
 def lognormal(rng: np.random.Generator, median: float, sigma: float) -> float:
     """`median` times exp(σ·N)."""
     return float(median * np.exp(sigma * rng.standard_normal()))
@@ -40,17 +43,17 @@ class Window:
     def axes(self, size: int) -> tuple[Array, Array]:
         """Pixel centres along x and y."""
         t = ((np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1) * np.float32(self.half)
-        return t + np.float32(self.x), t + np.float32(self.y)
+        return (t + self.x).astype(np.float32), (t + self.y).astype(np.float32)
 
 
 class Skin:
     """Skin around a lesion: a person's colour, cloudy pigment and blood, furrows, freckles, hairs, flakes."""
 
     def __init__(self, rng: np.random.Generator) -> None:
-        self.melanin = lognormal(rng, 0.032, 0.60)
-        self.blood = lognormal(rng, 0.014, 0.75)
-        self.oxygenation = float(rng.uniform(0.55, 0.85))
-        self.scattering = lognormal(rng, 1.0, 0.10)
+        self.melanin = lognormal(rng, 0.030, 0.80)
+        self.blood = lognormal(rng, 0.014, 0.85)
+        self.oxygenation = float(rng.uniform(0.65, 0.92))
+        self.scattering = lognormal(rng, 1.0, 0.06)
         self.sun = min(lognormal(rng, 0.15, 0.6), 0.45)  # mottling; much of it on sun-damaged skin
         self.coarse, self.fine, self.grain = Noise(rng, 0.55), Noise(rng, 0.19), Noise(rng, 0.07)
         self.flush = Noise(rng, 0.75)
@@ -121,6 +124,7 @@ class LesionPattern:
 
     def __init__(self, rng: np.random.Generator, traits: Traits) -> None:
         t = self.traits = traits
+        self.level = t.melanin
         away = rng.uniform(0, 2 * np.pi)
         shift = rng.uniform(0.0, 0.45) * (0.3 + t.asymmetry)
         self.core_at = (float(shift * np.cos(away)), float(shift * np.sin(away)))
@@ -138,10 +142,26 @@ class LesionPattern:
         self.plugs = Spots(rng, int(rng.integers(4, 12)), (0.05, 0.10), t.comedones)
         self.vessels = Spots(rng, int(rng.integers(40, 80)), (0.025, 0.05), t.vessels, clusters=6)
 
+    def settle(self, outline: Outline, axis: Array) -> None:
+        """Set the pigment's level so that the lesion's colours vary about the melanin of its traits.
+
+        Its measure is the mean light that the pattern lets through, so that a lesion with a black blotch is paler
+        elsewhere; `SETTLING` of 1 would make all lesions of equal melanin equally dark.
+        """
+        polar = outline.polar(axis, axis)
+        mask = lesion_mask(polar.phi)
+        veil, regression = self.veil.at(axis, axis), self.regression.at(axis, axis)
+        pigment = self._pigment(outline, polar, axis, axis) * (1 - 0.85 * regression) * (1 - 0.75 * veil)
+        through = np.exp(-(pigment + 0.8 * veil)[mask]).mean()
+        self.level = float(self.traits.melanin * (-np.log(through) / 0.8) ** -SETTLING)
+
     def rim(self, outline: Outline, polar: Polar, fray: Array) -> Array:
-        """The pigment's rise across the border: 0 outside, 1 inside, as sharp as the traits say, fraying into grains."""
+        """The pigment's rise across the border, 0 outside to 1 inside: as sharp and as frayed as the traits say."""
         width = self.traits.fuzziness * outline.at_angle(outline.softness, polar)
-        return sigmoid((polar.phi + 0.3 * self.traits.fuzziness + 0.5 * width * fray) / (0.6 * width))
+        return sigmoid(
+            (polar.phi + 0.3 * self.traits.fuzziness + width * (0.1 + 0.6 * self.traits.disorder) * fray)
+            / (0.6 * width)
+        )
 
     def paint(self, maps: dict[str, Array], outline: Outline, polar: Polar, x: Array, y: Array) -> None:
         """Add the lesion to the skin's `maps`, in place."""
@@ -151,18 +171,18 @@ class LesionPattern:
         veil, regression = self.veil.at(x, y) * rim, self.regression.at(x, y) * rim
         maps["melanin"] *= 1 - 0.7 * rim  # the nests displace the skin's own pigment
         maps["pheomelanin"] += rim * (t.pheomelanin - maps["pheomelanin"])
-        pigment = self._pigment(outline, polar, x, y) * np.exp(0.15 * fray)
-        maps["melanin"] += t.melanin * rim * pigment * (1 - 0.85 * regression) * (1 - 0.75 * veil)
+        pigment = rim * self._pigment(outline, polar, x, y) * (1 - 0.85 * regression) * (1 - 0.75 * veil)
+        maps["melanin"] += self.level * pigment * np.exp(0.15 * fray)
         plugs, cysts = inside * self.plugs.at(x, y), inside * self.cysts.at(x, y)
         dots, globules = inside * self.dots.at(x, y), inside * self.globules.at(x, y)
         maps["melanin"] += 0.18 * plugs + 0.20 * dots + 0.55 * t.melanin * globules
         maps["melanin"] *= 1 - 0.6 * cysts
-        maps["deep_melanin"] += (0.10 * veil + 0.06 * regression * dots) * (1 + 0.3 * self.clouds.at(x, y)).clip(0)
+        maps["deep_melanin"] += (0.13 * veil + 0.06 * regression * dots) * (1 + 0.3 * self.clouds.at(x, y)).clip(0)
         red = self.red.at(x, y) * rim
         maps["blood"] *= (1 + t.redness * rim) * (1 + 2.2 * red) * (1 - 0.5 * regression)
         maps["blood"] += 0.10 * inside * self.vessels.at(x, y)
         maps["scattering"] *= 1 + 0.35 * regression
-        maps["surface"] += 0.30 * cysts + 0.22 * inside * self.scale.at(x, y) + 0.035 * veil
+        maps["surface"] += 0.30 * cysts + 0.15 * inside * self.scale.at(x, y) + 0.035 * veil
         for name in ("melanin", "deep_melanin", "blood"):
             np.clip(maps[name], 0, None, out=maps[name])
 
@@ -174,8 +194,8 @@ class LesionPattern:
         body = 1 - t.core * (0.55 - 0.95 * core)
         clouds = np.exp(t.mottle * (0.8 * self.clouds.at(x, y) + 0.6 * self.grain.at(x, y)))
         blotch, pale = self.blotch.at(x, y), self.pale.at(x, y)
-        lines = 1 + 0.85 * t.network * self.network.at(x, y)
-        pigment = body * clouds * (1 - 0.65 * pale) * (lines + (1 - lines) * blotch) * (1 + 1.5 * blotch)
+        lines = 1 + 0.75 * t.network * self.network.at(x, y)
+        pigment = body * clouds * (1 - 0.65 * pale) * (lines + (1 - lines) * blotch) * (1 + 2.0 * blotch)
         if t.streaks:
             edge = smoothstep(polar.phi, -0.1, 0.05) * smoothstep(polar.phi, 0.5, 0.15)
             pigment = pigment * (1 + 1.2 * edge * outline.at_angle(outline.spikes, polar))
@@ -189,8 +209,9 @@ class Scene:
         self.traits = draw_traits(rng, diagnosis)
         self.outline = Outline(rng, self.traits)
         self.pattern = LesionPattern(rng, self.traits)
+        self.pattern.settle(self.outline, SURVEY[::2])
         self.skin = Skin(rng)
-        self.relief = self.traits.relief * float(rng.standard_normal())
+        self.relief = self.traits.relief * float(rng.uniform(-1.7, 1.7))
         self.window = self._frame()
 
     def evaluate(self, size: int) -> tuple[dict[str, Array], NDArray[np.bool_], Array]:

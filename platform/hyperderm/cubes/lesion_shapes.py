@@ -29,8 +29,7 @@ class Noise:
 
     def at(self, x: Array, y: Array) -> Array:
         """The field on the grid y × x."""
-        field: Array = self._weights(y) @ self.values @ self._weights(x).T
-        return field
+        return np.asarray(self._weights(y) @ self.values @ self._weights(x).T, dtype=np.float32)
 
     def _weights(self, t: Array) -> Array:
         d = np.abs((t[:, None] + EXTENT) / self.cell + 1.5 - np.arange(self.values.shape[0]))
@@ -129,7 +128,7 @@ class Network:
     """A pigment network: brown lines around pale holes on a honeycomb, bent by `disorder`."""
 
     def __init__(self, rng: np.random.Generator, disorder: float) -> None:
-        mesh = rng.uniform(0.10, 0.16)
+        mesh = rng.uniform(0.085, 0.14)
         turns = rng.uniform(0, np.pi) + np.arange(3) * 2 * np.pi / 3
         self.waves = 2 * np.pi / mesh * np.stack([np.cos(turns), np.sin(turns)], axis=1)
         self.bends = [Noise(rng, 0.20) for _ in range(2)]

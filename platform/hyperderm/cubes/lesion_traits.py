@@ -24,7 +24,7 @@ class TraitRanges:
     Attributes:
         melanin: (median, σ of the logarithm) of the melanosome fraction the lesion adds to the epidermis.
         pheomelanin: share of pheomelanin in it; raised in dysplastic nevi (T. G. Salopek et al., PNAS 88, 1991).
-        relief: how much brighter or darker a raised lesion is lit than the flat skin around it (± this, Gaussian).
+        relief: how much brighter or darker a raised lesion is lit than the flat skin around it (± this, bounded).
         elongation: long over short axis, minus 1.
         asymmetry: uneven outline and off-centre pigment.
         irregularity: ragged border (amplitude, in radii).
@@ -66,7 +66,7 @@ class TraitRanges:
     vessels: Range = NONE
     redness: Range = (0.7, 0.0, 0.4)
     pheomelanin: Range = (1.0, 0.15, 0.45)
-    relief: Range = (1.0, 0.10, 0.22)
+    relief: Range = (1.0, 0.04, 0.14)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Traits:
 
 
 _MELANOMA = TraitRanges(
-    melanin=(0.180, 0.30),
+    melanin=(0.178, 0.22),
     elongation=(1.0, 0.05, 0.7),
     asymmetry=(1.0, 0.25, 1.0),
     irregularity=(1.0, 0.06, 0.20),
@@ -123,11 +123,12 @@ _MELANOMA = TraitRanges(
     streaks=(0.4, 0.3, 1.0),
     vessels=(0.15, 0.2, 0.6),
     redness=(0.8, 0.0, 0.7),
-    pheomelanin=(1.0, 0.2, 0.5),
+    pheomelanin=(1.0, 0.2, 0.55),
+    relief=(1.0, 0.10, 0.20),
 )
 
 _DYSPLASTIC = TraitRanges(
-    melanin=(0.135, 0.30),
+    melanin=(0.141, 0.15),
     elongation=(1.0, 0.02, 0.6),
     asymmetry=(1.0, 0.08, 0.55),
     irregularity=(1.0, 0.03, 0.13),
@@ -148,6 +149,7 @@ _DYSPLASTIC = TraitRanges(
     streaks=(0.06, 0.2, 0.5),
     redness=(0.6, 0.0, 0.5),
     pheomelanin=(1.0, 0.35, 0.75),
+    relief=(1.0, 0.18, 0.31),
 )
 
 _NEVUS = TraitRanges(
@@ -159,6 +161,7 @@ _NEVUS = TraitRanges(
     fuzziness=(1.0, 0.05, 0.11),
     mottle=(1.0, 0.05, 0.20),
     core=(0.7, 0.1, 0.5),
+    disorder=(1.0, 0.05, 0.25),
     network=(0.4, 0.15, 0.4),
     globules=(0.4, 0.2, 0.6),
 )
@@ -179,15 +182,16 @@ TRAITS: dict[str, TraitRanges] = {
     ),
     # Solar lentigo: flat, even light brown, sharp moth-eaten edge.
     "solar_lentigo": TraitRanges(
-        melanin=(0.070, 0.35),
+        melanin=(0.100, 0.35),
         elongation=(1.0, 0.1, 0.7),
         asymmetry=(1.0, 0.1, 0.5),
         irregularity=(1.0, 0.05, 0.12),
-        notch=(1.0, 0.12, 0.30),
+        notch=(1.0, 0.2, 0.45),
         fuzziness=(1.0, 0.02, 0.045),
         mottle=(1.0, 0.03, 0.12),
         network=(0.3, 0.1, 0.3),
         redness=(0.5, 0.0, 0.2),
+        disorder=(1.0, 0.05, 0.25),
     ),
     # Seborrhoeic keratosis: stuck on, sharp border, milia-like cysts, comedo-like openings.
     "seborrhoeic_keratosis": TraitRanges(
@@ -202,6 +206,7 @@ TRAITS: dict[str, TraitRanges] = {
         cysts=(0.9, 0.4, 1.0),
         comedones=(0.85, 0.4, 1.0),
         scale=(0.4, 0.05, 0.25),
+        relief=(1.0, 0.10, 0.25),
     ),
     # Intraepidermal carcinoma (Bowen): red scaly plaque, glomerular vessels in clusters, little melanin.
     "intraepidermal_carcinoma": TraitRanges(

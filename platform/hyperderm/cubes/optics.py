@@ -7,12 +7,14 @@ wavelengths: dermal melanin below it looks blue-grey, the "veil"), and the rest 
     R = s·W + (1 - s)·T_e·[ρ + (1 - ρ)²·T_d·R_∞],   T = exp(-d·f·μ_mel·L)                                          (1)
     R_∞ = 1 + K/S - sqrt((K/S)² + 2K/S),   K = 2·μ_a,   S = ¾·μ_s'                                                  (2)
 
-with T the two-way transmission through melanin of volume fraction f (e: epidermal, d: dermal), s the keratin cover (scale, milia-like cysts, grey hair) of white W. The instrument then sees g·E·(R + y): one gain
-a band, one exposure an image, and stray light y (the polarisers' leak and glare inside the lens, one number for all bands).
+with T the two-way transmission through melanin of volume fraction f (e: epidermal, d: dermal) and s the keratin cover
+(scale, milia-like cysts, grey hair) of white W. The instrument then sees g·E·(R + y): one gain a band, one exposure an
+image, and one stray light y for all bands: what crossed polarisers let pass and lenses scatter. Without y the darkest
+lesions would be darker in the blue than the published 0.5 % percentiles.
 
-μ_mel of eumelanin and pheomelanin as in C. Donner, H. W. Jensen, "A spectral BSSRDF for shading human skin" (EGSR 2006);
-μ_s' as in S. L. Jacques, "Optical properties of biological tissues: a review", Phys. Med. Biol. 58 (2013); haemoglobin is
-Prahl's table (tables/haemoglobin.csv).
+Eumelanin and pheomelanin: C. Donner, H. W. Jensen, "A spectral BSSRDF for shading human skin" (EGSR 2006). Dermal μ_s':
+S. L. Jacques, "Optical properties of biological tissues: a review", Phys. Med. Biol. 58 (2013). Haemoglobin: Prahl's
+table (tables/haemoglobin.csv).
 """
 
 import csv
@@ -31,14 +33,15 @@ Vector = NDArray[np.float64]
 
 MAPS: tuple[str, ...] = ("melanin", "deep_melanin", "pheomelanin", "blood", "oxygenation", "scattering", "surface")
 """Chromophore maps: melanosome volume fraction of the epidermis and of the papillary dermis, the share of it that is
-pheomelanin, blood volume fraction of the dermis, oxygen saturation, scattering relative to normal dermis, keratin cover of the surface."""
+pheomelanin, blood volume fraction of the dermis, its oxygen saturation, scattering relative to normal dermis, keratin
+cover of the surface."""
 
 EPIDERMIS_CM = 60e-4  # thickness L; dermal melanin is counted over the same depth
 DIFFUSE_PATH = 2 * 1.8  # d: in and out, each lengthened by oblique travel
 BLOOD_G_L = 150.0  # haemoglobin in whole blood
 HAEMOGLOBIN_G_MOL = 64500.0
-WATER_FREE_ABSORPTION = 0.25  # /cm, bloodless dermis in the visible (Jacques 2013)
-PAPILLARY_BACKSCATTER = 0.022  # ρ at 500 nm, falling with λ⁻³
+BLOODLESS_ABSORPTION = 0.25  # /cm, bloodless dermis in the visible (Jacques 2013)
+PAPILLARY_BACKSCATTER = 0.045  # ρ at 500 nm, falling with λ⁻³
 KERATIN_WHITE = 0.72  # W
 STRAY_LIGHT = 0.014  # y, in reflectance
 BAND_WIDTH_NM = 12.0  # full width at half maximum of one mosaic filter
@@ -111,7 +114,7 @@ def band_optics(wavelengths_nm: Sequence[float], width_nm: float = BAND_WIDTH_NM
 def infinite_reflectance(absorption: Array, scattering: Array) -> Array:
     """Equation (2): diffuse reflectance of a semi-infinite layer (Kubelka and Munk 1931)."""
     q = 2.0 * absorption / (0.75 * scattering)
-    return 1.0 + q - np.sqrt(q * q + 2.0 * q)
+    return np.asarray(1.0 + q - np.sqrt(q * q + 2.0 * q), dtype=np.float32)
 
 
 def reflectance(maps: Mapping[str, Array], optics: Optics) -> Array:
@@ -125,10 +128,9 @@ def reflectance(maps: Mapping[str, Array], optics: Optics) -> Array:
         rho = np.float32(optics.backscatter[b])
         eumelanin, pheomelanin = path * optics.eumelanin[b], path * optics.pheomelanin[b]
         μ_mel = np.float32(eumelanin) + np.float32(pheomelanin - eumelanin) * f["pheomelanin"]  # times the path
-        μ_a = oxy_blood * np.float32(optics.oxy[b]) + deoxy_blood * np.float32(optics.deoxy[b])
-        r_dermis = infinite_reflectance(
-            μ_a + np.float32(WATER_FREE_ABSORPTION), f["scattering"] * np.float32(optics.scattering[b])
-        )
+        μ_a = oxy_blood * np.float32(optics.oxy[b]) + deoxy_blood * np.float32(optics.deoxy[b]) + BLOODLESS_ABSORPTION
+        μ_s = f["scattering"] * np.float32(optics.scattering[b])
+        r_dermis = infinite_reflectance(np.asarray(μ_a, dtype=np.float32), μ_s)
         below = rho + (1 - rho) ** 2 * np.exp(-μ_mel * f["deep_melanin"]) * r_dermis
         skin = np.exp(-μ_mel * f["melanin"]) * below
         out[b] = skin + f["surface"] * (np.float32(KERATIN_WHITE) - skin)

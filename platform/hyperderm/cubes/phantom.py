@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from hyperderm.cubes.cube import DIAGNOSES, HSIDERMOSCOPY_NM, Cube, Lesion
-from hyperderm.cubes.lesion_scene import Scene, lognormal
+from hyperderm.cubes.lesion_scene import Scene
 from hyperderm.cubes.optics import MAPS, STRAY_LIGHT, Array, Vector, band_optics, read_table, reflectance
 from hyperderm.errors import ConfigError, nearest
 
@@ -31,10 +31,11 @@ PHANTOM_COUNTS: dict[str, int] = {
 }
 """Lesions of each diagnosis among 330, as in HSIDermoscopy (the 70 that are neither in proportion to its labels)."""
 
-EXPOSURE_SIGMA = 0.28  # of the logarithm, between images
+EXPOSURE_SIGMA = 0.284  # between images, relative; Gaussian: the published 99.5 % are too low for a lognormal
 NATIVE_PX = 160.0  # a typical crop's side before resizing: more pixels than this show no more noise, fewer average it
 READ_NOISE = 0.006  # of one native pixel, in calibrated units
 SHOT_NOISE = 0.02  # of one native pixel, relative to the root of the signal
+SATURATION = 1.9  # the largest calibrated value seen (METHODS section 1)
 ADC_STEP = 2.0**-13  # calibrated values are stored in steps far below the noise: stores compress better
 
 
@@ -95,7 +96,7 @@ class Camera:
     """The snapshot camera and one placement of it over a lesion."""
 
     def __init__(self, rng: np.random.Generator) -> None:
-        self.exposure = lognormal(rng, 1.0, EXPOSURE_SIGMA)
+        self.exposure = max(0.2, 1 + EXPOSURE_SIGMA * rng.standard_normal())
         self.half = rng.uniform(0.16, 0.42)  # half the crop's side, in heights of the frame
         reach_x, reach_y = 0.94 - self.half, 0.5 - self.half
         self.at = (rng.uniform(-0.7, 0.7) * reach_x, rng.uniform(-0.9, 0.9) * reach_y)
@@ -125,6 +126,7 @@ class Camera:
         shrink = min(1.0, size / NATIVE_PX)  # averaging over native pixels calms the noise
         σ = shrink * np.sqrt(READ_NOISE**2 + SHOT_NOISE**2 * signal)
         noisy = signal + σ * rng.standard_normal(signal.shape, dtype=np.float32)
+        noisy = np.minimum(noisy, np.float32(SATURATION))
         return np.round(noisy / np.float32(ADC_STEP)) * np.float32(ADC_STEP)
 
 
