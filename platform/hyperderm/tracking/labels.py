@@ -1,0 +1,40 @@
+"""How configuration paths and numbers are written where people read them: short, and never ambiguous."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+
+
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """Return each path's last part, or as many of its parts as tell it from the others."""
+    parts = {path: path.split(".") for path in paths}
+    names = {path: 1 for path in parts}
+    while True:
+        labels = {path: ".".join(parts[path][-count:]) for path, count in names.items()}
+        seen = Counter(labels.values())
+        longer = [p for p, label in labels.items() if seen[label] > 1 and names[p] < len(parts[p])]
+        if not longer:
+            return labels
+        for path in longer:
+            names[path] += 1
+
+
+def three_digits(value: object, *, keep_zeros: bool = False) -> str:
+    """Write a value: floats in 3 significant digits, whole numbers in full, None as –, everything else as it is.
+
+    Args:
+        value: a number or anything else.
+        keep_zeros: write 0.5 as 0.500, so that a column of like quantities lines up.
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int):
+        return str(value)
+    if not math.isfinite(value):
+        return str(value)
+    rounded = float(f"{value:.3g}")
+    if 1e3 <= abs(rounded) < 1e6:
+        return f"{rounded:.0f}"
+    return f"{rounded:#.3g}".rstrip(".") if keep_zeros else f"{rounded:.3g}"
