@@ -34,7 +34,7 @@ def three_digits(value: object, *, keep_zeros: bool = False) -> str:
         return str(value)
     if not math.isfinite(value):
         return str(value)
-    rounded = float(f"{value:.3g}")
+    rounded = float(f"{value:.3g}") + 0.0  # + 0.0: no minus on zero
     if 1e3 <= abs(rounded) < 1e6:
         return f"{rounded:.0f}"
     return f"{rounded:#.3g}".rstrip(".") if keep_zeros else f"{rounded:.3g}"

@@ -156,7 +156,6 @@ class Outbox:
     def _refuse(self, batch: Sequence[Operation], refusal: Refused) -> None:
         refused = refusal.operations or batch
         self.journal.settle(batch, refused, refusal.reason)
-        _remove_spooled([operation for operation in batch if operation not in refused])
         first = refused[0]
         if (said := (first.run, first.kind, refusal.reason[:80])) not in self._said:
             self._said.add(said)
