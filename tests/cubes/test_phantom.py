@@ -185,9 +185,9 @@ def test_lesion_spans_two_thirds_of_the_frame(lesions):
 def test_the_scene_is_the_same_at_any_size(index, diagnosis):
     small, large = render(index, diagnosis, 32, 0), render(index, diagnosis, 128, 0)
     halved = large.lesion.cube.reflectance.reshape(32, 4, 32, 4, 16).mean(axis=(1, 3))
-    mean = small.lesion.cube.reflectance.mean(axis=(0, 1))
-    error = np.sqrt(np.square(small.lesion.cube.reflectance - halved).mean(axis=(0, 1))) / mean
-    assert error.max() < 0.05
+    error = np.sqrt(np.square(small.lesion.cube.reflectance - halved).mean(axis=(0, 1)))
+    noise = 0.003  # of the sensor, in both
+    assert np.all(error < 0.05 * halved.mean(axis=(0, 1)) + noise)
     share = large.lesion.mask.reshape(32, 4, 32, 4).mean(axis=(1, 3))
     assert np.count_nonzero((share > 0.5) != small.lesion.mask) / small.lesion.mask.sum() < 0.06
 
@@ -254,9 +254,11 @@ def rare():
 
 def test_melanoma_is_asymmetric_irregular_and_many_coloured(lesions, rare):
     melanomas, dysplastic, nevi = of(lesions, "melanoma"), of(lesions, "dysplastic_nevus"), rare["nevus"]
-    for measure in (lambda p: asymmetry(p.lesion.mask), lambda p: border(p.lesion.mask), colours):
+    measures = [(lambda p: asymmetry(p.lesion.mask), 1.3), (lambda p: border(p.lesion.mask), 1.5), (colours, 1.2)]
+    for measure, times in measures:
         m, d, n = (np.mean([measure(p) for p in group]) for group in (melanomas, dysplastic, nevi))
-        assert m > 1.1 * d > 1.1 * n
+        assert m > times * d
+        assert d > times * n
     veiled = [np.mean([p.chromophores["deep_melanin"].max() > 0.03 for p in g]) for g in (melanomas, dysplastic, nevi)]
     assert veiled[0] > 0.35
     assert veiled[1] < 0.2

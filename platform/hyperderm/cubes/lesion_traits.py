@@ -128,7 +128,7 @@ _MELANOMA = TraitRanges(
 )
 
 _DYSPLASTIC = TraitRanges(
-    melanin=(0.141, 0.15),
+    melanin=(0.138, 0.15),
     elongation=(1.0, 0.02, 0.6),
     asymmetry=(1.0, 0.08, 0.55),
     irregularity=(1.0, 0.03, 0.13),
@@ -149,7 +149,7 @@ _DYSPLASTIC = TraitRanges(
     streaks=(0.06, 0.2, 0.5),
     redness=(0.6, 0.0, 0.5),
     pheomelanin=(1.0, 0.35, 0.75),
-    relief=(1.0, 0.18, 0.31),
+    relief=(1.0, 0.13, 0.25),
 )
 
 _NEVUS = TraitRanges(

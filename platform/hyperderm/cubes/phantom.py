@@ -31,7 +31,7 @@ PHANTOM_COUNTS: dict[str, int] = {
 }
 """Lesions of each diagnosis among 330, as in HSIDermoscopy (the 70 that are neither in proportion to its labels)."""
 
-EXPOSURE_SIGMA = 0.284  # between images, relative; Gaussian: the published 99.5 % are too low for a lognormal
+EXPOSURE_SIGMA = 0.285  # between images, relative; Gaussian: the published 99.5 % are too low for a lognormal
 NATIVE_PX = 160.0  # a typical crop's side before resizing: more pixels than this show no more noise, fewer average it
 READ_NOISE = 0.006  # of one native pixel, in calibrated units
 SHOT_NOISE = 0.02  # of one native pixel, relative to the root of the signal
@@ -102,9 +102,8 @@ class Camera:
         self.at = (rng.uniform(-0.7, 0.7) * reach_x, rng.uniform(-0.9, 0.9) * reach_y)
         self.vignette = rng.uniform(0.35, 0.75)
         self.tilt = 0.07 * rng.standard_normal(2)
-        self.blur = 0.004 + (
-            0.022 * rng.random() if rng.random() < 0.25 else 0.004 * rng.random()
-        )  # of the crop's side
+        out_of_focus = rng.random() < 0.25
+        self.blur = 0.004 + (0.022 if out_of_focus else 0.004) * rng.random()  # σ, of the crop's side
 
     def illumination(self, size: int) -> Array:
         """Exposure, tilt and the vignette of the whole frame (wider than high), cut to the crop."""
