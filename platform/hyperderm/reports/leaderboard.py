@@ -1,0 +1,152 @@
+"""The leaderboard of a sweep: what won, with which values, what went wrong; for terminal, README and spreadsheet."""
+
+import csv as csv_module
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from hyperderm.tracking.labels import short_names, three_digits
+
+OBJECTIVE = "spectral energy distance"
+_STYLES = {"finished": "", "running": "cyan", "stopped early": "dim", "failed": "red"}
+_TEXT_COLUMNS = ("status", "reason")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trial.
+
+    Attributes:
+        number: the trial's number in its sweep.
+        status: "finished", "stopped early", "failed" or "running".
+        best: the lowest objective of the trial, None before the first validation.
+        best_images: images seen when it was reached.
+        images: images seen in all.
+        seconds: time spent.
+        values: swept configuration path to the trial's value.
+        reason: why it failed or was stopped; may be empty.
+    """
+
+    number: int
+    status: str
+    best: float | None
+    best_images: int | None
+    images: int
+    seconds: float
+    values: Mapping[str, object]
+    reason: str = ""
+
+
+def ranked(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows by best ascending, then those without a score, failed ones last in the order of their numbers."""
+
+    def key(row: Row) -> tuple[bool, bool, float, int]:
+        failed, unscored = row.status == "failed", not _has_score(row)
+        return failed, unscored or failed, math.inf if row.best is None or unscored or failed else row.best, row.number
+
+    return sorted(rows, key=key)
+
+
+def table(rows: Sequence[Row], floor: float | None = None, mean_cube: float | None = None) -> Table:
+    """Return the leaderboard for a terminal; reasons stand below it. Six swept values need about 86 columns.
+
+    Args:
+        rows: the trials in any order.
+        floor: the objective of real cubes against real ones.
+        mean_cube: the objective of the constant mean cube.
+    """
+    header, body = _cells(rows)
+    reasons = [f"Trial {row.number} {row.status}: {row.reason}" for row in ranked(rows) if row.reason]
+    notes = Text("\n".join([*reasons, *footnotes(floor, mean_cube)]), style="dim")
+    made = Table(
+        box=SIMPLE_HEAD, padding=0, show_edge=False, pad_edge=False, header_style="bold",
+        caption=notes, caption_justify="left",
+    )  # fmt: skip
+    for name in header:
+        narrow = "#" if name == "trial" else name.replace("_", "_\n").replace(" ", "\n")
+        made.add_column(narrow, justify="left" if name in _TEXT_COLUMNS else "right", overflow="fold")
+    for row, cells in zip(ranked(rows), body, strict=True):
+        made.add_row(
+            *(cell.replace("stopped early", "stopped\nearly") for cell in cells), style=_STYLES.get(row.status, "")
+        )
+    return made
+
+
+def markdown(rows: Sequence[Row], floor: float | None = None, mean_cube: float | None = None) -> str:
+    """Return the leaderboard as a Markdown table with its footnotes; arguments as for `table`."""
+    header, body = _cells(rows)
+    if any(row.reason for row in rows):
+        header = [*header, "reason"]
+        body = [[*cells, row.reason] for cells, row in zip(body, ranked(rows), strict=True)]
+    rule = [":--" if name in _TEXT_COLUMNS else "--:" for name in header]
+    lines = ["| " + " | ".join(map(_escaped, cells)) + " |" for cells in (header, rule, *body)]
+    notes = [f"\n{note}" for note in footnotes(floor, mean_cube)]
+    return "\n".join([*lines, *notes]) + "\n"
+
+
+def csv(rows: Sequence[Row]) -> str:
+    """Return the leaderboard with full precision and full paths; what is not there is empty."""
+    paths = _paths(rows)
+    out = io.StringIO()
+    write = csv_module.writer(out, lineterminator="\n").writerow
+    write(["trial", "status", OBJECTIVE.replace(" ", "_"), "best_images", "images", "seconds", *paths, "reason"])
+    for row in ranked(rows):
+        values = [row.values.get(path, "") for path in paths]
+        write([row.number, row.status, row.best, row.best_images, row.images, row.seconds, *values, row.reason])
+    return out.getvalue()
+
+
+def footnotes(floor: float | None, mean_cube: float | None) -> list[str]:
+    """Return the two sentences that give the scores their scale; a sentence is left out where its number is unknown."""
+    notes = []
+    if floor is not None:
+        notes.append(f"Real against real, the floor: {three_digits(floor, keep_zeros=True)}.")
+    if mean_cube is not None:
+        notes.append(f"Constant mean cube: {three_digits(mean_cube, keep_zeros=True)}.")
+    return notes
+
+
+def duration(seconds: float) -> str:
+    """Write a time: 42 s, 3.4 min, 1.1 h."""
+    if not math.isfinite(seconds):
+        return "–"
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3597 else f"{seconds / 3600:.1f} h"
+
+
+def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """The header and, in order, the cells that all written forms share."""
+    short = short_names(_paths(rows))
+    header = ["trial", "status", OBJECTIVE, "best at", "images", "time", *short.values()]
+    body = [
+        [
+            str(row.number),
+            row.status,
+            three_digits(row.best, keep_zeros=True),
+            "–" if row.best_images is None else f"{row.best_images:,}",
+            f"{row.images:,}",
+            duration(row.seconds),
+            *(three_digits(row.values.get(path)) for path in short),
+        ]
+        for row in ranked(rows)
+    ]
+    return header, body
+
+
+def _paths(rows: Sequence[Row]) -> list[str]:
+    """Every swept path in order of first appearance; trials of one sweep may differ in what they sweep."""
+    return list(dict.fromkeys(path for row in rows for path in row.values))
+
+
+def _has_score(row: Row) -> bool:
+    return row.best is not None and not math.isnan(row.best)
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,126 @@
+"""Order, rounding and completeness of the leaderboard in its three forms."""
+
+import csv as csv_module
+import io
+import math
+import random
+
+import pytest
+from rich.console import Console
+
+from hyperderm.reports.leaderboard import Row, csv, duration, markdown, ranked, table
+from hyperderm.tracking.labels import short_names, three_digits
+
+
+def row(number, status="finished", best=0.5, reason="", **values):
+    paths = {"learner.lr_generator": 1.23456789e-4, "training.batch_size": 4} | values
+    return Row(number, status, best, None if best is None else 3000, 4000, 200.4, paths, reason)
+
+
+ROWS = [
+    row(0, best=0.7512345678901234),
+    row(1, "failed", None, "loss_critic is NaN at step 12 [learner|shsgan]"),
+    row(2, "stopped early", 0.9),
+    row(3, best=-0.0123),
+    row(4, "running", None),
+    row(5, "failed", 0.001, "out of memory"),
+    row(6, best=math.nan),
+    row(7, best=math.inf),
+    row(8, "running", 0.6),
+]
+ORDER = [3, 8, 0, 2, 7, 4, 6, 1, 5]
+
+
+def printed(rows, width=160, **notes):
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(table(rows, **notes))
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_are_sorted_by_best_with_failed_last(seed):
+    shuffled = random.Random(seed).sample(ROWS, len(ROWS))
+    assert [r.number for r in ranked(shuffled)] == ORDER
+
+
+def test_table_has_short_names_three_digits_and_reasons():
+    text = printed(ROWS, floor=0.0213, mean_cube=1.5)
+    first = [line.split()[0] for line in text.splitlines() if line.split()]
+    assert [int(word) for word in first if word.isdigit()] == ORDER
+    assert "lr_" in text
+    assert "learner." not in text
+    assert "0.751" in text
+    assert "0.7512" not in text
+    assert "0.000123" in text
+    assert "3.3 min" in text
+    assert "Trial 1 failed: loss_critic is NaN at step 12 [learner|shsgan]" in " ".join(text.split())
+    assert "Real against real, the floor: 0.0213" in text
+    assert "Constant mean cube: 1.50" in text
+
+
+def test_table_fits_a_narrow_terminal_without_losing_digits():
+    four = {"learner.n_critic": 3, "learner.gp_weight": 11.2345}
+    text = printed([row(0, best=0.7512, **four)], width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert {"0.751", "0.000123", "11.2", "finished"} <= set(text.split())
+
+
+def test_what_is_unknown_is_left_out():
+    text = printed([row(0)])
+    assert "Real against real" not in text
+    assert "Constant mean cube" not in text
+    assert "reason" not in text
+    assert len(printed([])) > 0
+    assert markdown([]).count("\n") == 2
+
+
+def test_markdown_is_one_line_a_trial_and_escapes_bars():
+    lines = markdown(ROWS, floor=0.02, mean_cube=None).splitlines()
+    assert "| spectral energy distance |" in lines[0]
+    assert lines[1].count("--") == lines[0].count("|") - 1
+    assert [int(line.split("|")[1]) for line in lines[2 : 2 + len(ROWS)]] == ORDER
+    assert "[learner\\|shsgan]" in lines[-4]
+    assert lines[-1].startswith("Real against real, the floor: 0.0200")
+
+
+def test_csv_keeps_every_digit_and_path():
+    read = list(csv_module.DictReader(io.StringIO(csv([*ROWS, row(9, best=2.0, **{"learner.n_critic": 3})]))))
+    assert [int(r["trial"]) for r in read] == [3, 8, 0, 2, 9, 7, 4, 6, 1, 5]
+    by_number = {int(r["trial"]): r for r in read}
+    assert float(by_number[0]["spectral_energy_distance"]) == 0.7512345678901234
+    assert float(by_number[0]["learner.lr_generator"]) == 1.23456789e-4
+    assert by_number[4]["spectral_energy_distance"] == ""
+    assert by_number[0]["learner.n_critic"] == ""
+    assert by_number[9]["learner.n_critic"] == "3"
+    assert by_number[1]["reason"] == "loss_critic is NaN at step 12 [learner|shsgan]"
+
+
+def test_short_names_are_never_ambiguous():
+    assert short_names(["learner.lr", "training.batch_size"]) == {
+        "learner.lr": "lr",
+        "training.batch_size": "batch_size",
+    }
+    assert list(short_names(["a.x.lr", "b.x.lr", "c.y.lr"]).values()) == ["a.x.lr", "b.x.lr", "y.lr"]
+    assert list(short_names(["lr", "critic.lr"]).values()) == ["lr", "critic.lr"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"), (True, "True"), ("adam", "adam"), (16384, "16384"), (0.000123456, "0.000123"), (1234.5, "1230"),
+        (999.9, "1000"), (12345678.0, "1.23e+07"), (0.5, "0.5"), (-0.0, "0"), (math.inf, "inf"), ((1, 2), "(1, 2)"),
+    ],
+)  # fmt: skip
+def test_three_digits(value, text):
+    assert three_digits(value) == text
+
+
+def test_three_digits_line_up_in_a_column():
+    assert [three_digits(v, keep_zeros=True) for v in (0.5, 1.0, 123.0)] == ["0.500", "1.00", "123"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59.7, "1.0 min"), (200, "3.3 min"), (3599, "1.0 h"), (math.nan, "–")]
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text
