@@ -12,7 +12,9 @@ def experiment(profile: Profile) -> Experiment:
             name="shsgan",
             profile="small",
             data=DataConfig(size=32, diagnoses="all"),
-            learner=ShsGanConfig(generator_width=16, critic_width=8, lr_generator=1e-3, lr_critic=1e-3, ema_images=500.0),
+            learner=ShsGanConfig(
+                generator_width=16, critic_width=8, lr_generator=1e-3, lr_critic=1e-3, rgb_weight=50.0, ema_images=500.0
+            ),
             training=TrainingConfig(
                 batch_size=8, images=4_000, validate_every=500, validation_samples=64
             ),
@@ -20,6 +22,6 @@ def experiment(profile: Profile) -> Experiment:
         )
     return Experiment(
         name="shsgan",
-        learner=ShsGanConfig(),
+        learner=ShsGanConfig(rgb_weight=50.0),
         sweep=SweepConfig(gpus_per_worker=1.0),
     )

@@ -16,5 +16,5 @@ def space(experiment: Experiment) -> dict[str, BaseDistribution]:
         "training.batch_size": CategoricalDistribution(batches),
         "learner.n_critic": IntDistribution(1, 5),
         "learner.gp_weight": FloatDistribution(1.0, 30.0, log=True),
-        "learner.rgb_weight": FloatDistribution(0.1, 30.0, log=True),
+        "learner.rgb_weight": FloatDistribution(1.0, 100.0, log=True),
     }

@@ -30,13 +30,26 @@ class Batch:
     images: int
 
 
+@dataclass(frozen=True)
+class Validation:
+    """What a learner says of itself on the validation role.
+
+    Attributes:
+        scores: metrics by name.
+        cubes: for generators the cubes that were scored, (n, B, H, W) float32 reflectance on the CPU; else None.
+    """
+
+    scores: Mapping[str, float]
+    cubes: Tensor | None = None
+
+
 class Learner(Protocol):
     """Owns its models and optimizers; knows no Ray, no MLflow, no files."""
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
         """Update once; return means of per-sample terms over this worker's share, detached."""
 
-    def validate(self) -> Mapping[str, float]:
+    def validate(self) -> "Validation":
         """Score the present state on the validation role."""
 
     def sample(self, count: int, seed: int) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from hyperderm.config import Experiment
 from hyperderm.cubes.pseudo_rgb import fit_gain, pseudo_rgb_matrix
 from hyperderm.learners import keyed
-from hyperderm.learners.base import Batch, Placement
+from hyperderm.learners.base import Batch, Placement, Validation
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.generative import GenerativeReference
 from hyperderm.models.shsgan import Critic, DcganGenerator, UNetGenerator, dcgan_init
@@ -50,6 +50,7 @@ class ShsGan:
         self.g, self.d = placement.parallel(self.generator), placement.parallel(self.critic)
         self.g_optimizer = self._optimizer(self.generator, c.lr_generator)
         self.d_optimizer = self._optimizer(self.critic, c.lr_critic)
+        self.generator_updates = 0
         self._reference: GenerativeReference | None = None
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
@@ -63,6 +64,7 @@ class ShsGan:
         if (step + 1) % self.config.n_critic == 0:
             metrics |= self._generator_step(batch)
             self._average(batch)
+            self.generator_updates += 1
         return {name: value.detach() for name, value in metrics.items()}
 
     def _critic_step(self, batch: Batch) -> dict[str, Tensor]:
@@ -146,7 +148,7 @@ class ShsGan:
         )
         return z.to(self.placement.device, self.placement.dtype)
 
-    def validate(self) -> Mapping[str, float]:
+    def validate(self) -> Validation:
         """Score the moving average on the validation role; the RGB inputs are those of train cubes, never validation's."""
         reference = self._reference or GenerativeReference(
             self.data.train.reflectance, self.data.validation.reflectance, self.seed
@@ -157,7 +159,8 @@ class ShsGan:
         if self.config.input == "rgb":
             again = self.rgb(self.data.scaling.forward(cubes.to(self.placement.device, self.placement.dtype)))
             scores["rgb_consistency_error"] = float((again.cpu() - inputs).square().flatten(1).mean(1).sqrt().mean())
-        return scores
+        scores["generator_updates"] = float(self.generator_updates)
+        return Validation(scores, cubes)
 
     def sample(self, count: int, seed: int) -> Tensor:
         """Return `count` cubes in reflectance, (count, B, H, W) float32 on the CPU."""
@@ -187,6 +190,7 @@ class ShsGan:
             "d_optimizer": self.d_optimizer.state_dict(),
             "h": self.h.cpu(),
             "gain": self.gain,
+            "generator_updates": self.generator_updates,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -198,6 +202,7 @@ class ShsGan:
         self.d_optimizer.load_state_dict(state["d_optimizer"])
         self.h = state["h"].to(self.placement.device, self.placement.dtype)
         self.gain = state["gain"]
+        self.generator_updates = state["generator_updates"]
 
     def _optimizer(self, module: nn.Module, lr: float) -> torch.optim.Optimizer:
         if self.config.loss == "wgan_clip":  # momentum and clipped weights work against each other (Arjovsky et al. 2017)

@@ -25,8 +25,9 @@ def materialise(store: Store, lesion_ids: Sequence[str]) -> list[ray.ObjectRef]:
     return list(kept.materialize().to_arrow_refs())
 
 
-def fetch(blocks: Sequence[ray.ObjectRef]) -> pa.Table:
-    """Return the rows of `blocks`, ordered by lesion_id whatever order the reading tasks ended in."""
-    tables = [table for table in ray.get(list(blocks)) if table.num_rows]
+def fetch(blocks: Sequence[ray.ObjectRef], lesion_ids: Sequence[str]) -> pa.Table:
+    """Return the rows of `lesion_ids`, ordered by lesion_id whatever order the reading tasks ended in."""
+    wanted = pa.array(lesion_ids, pa.string())
+    tables = [table.filter(pc.is_in(table["lesion_id"], wanted)) for table in ray.get(list(blocks)) if table.num_rows]
     table = pa.concat_tables(tables)
     return table.take(pc.sort_indices(table["lesion_id"]))

@@ -1,6 +1,5 @@
 """The one seam between training and the machine: world size, rank, device, checkpoint folder."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,8 +58,6 @@ class Context:
 def local(folder: Path, provenance: Mapping[str, str] | None = None) -> Context:
     """Return the context of a single worker: in this process, or in the Tune actor that calls it."""
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    if device.type == "cpu":
-        torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads()))))
     return Context(CheckpointFolder(folder), device=device, provenance=provenance or {})
 
 

@@ -27,6 +27,8 @@ class Report:
 
     images: int
     metrics: Mapping[str, float]
+    cubes: Tensor | None = None
+    """What a generator was scored on, (n, B, H, W) reflectance; None on other ranks and when repeated after a resume."""
 
 
 def train(experiment: Experiment, data: TrainData, context: Context) -> Iterator[Report]:
@@ -114,9 +116,10 @@ class Meter:
 
 def _report(learner: Learner, meter: Meter, context: Context, images: int) -> Report:
     metrics = context.mean(meter.means())
-    if context.rank == 0:
-        metrics |= dict(learner.validate())
-    return Report(images, metrics)
+    if context.rank:
+        return Report(images, metrics)
+    validation = learner.validate()
+    return Report(images, metrics | dict(validation.scores), validation.cubes)
 
 
 def _save(

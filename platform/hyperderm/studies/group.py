@@ -1,0 +1,192 @@
+"""A run on several workers: a Ray Train group whose rank 0 reports through a mailbox and waits for "go on" or "stop"."""
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import torch
+import torch.distributed as dist
+from ray import tune
+from ray.train.torch import TorchTrainer
+
+from hyperderm.config import Experiment
+from hyperderm.errors import ClusterError, HyperdermError
+from hyperderm.strict import parse
+from hyperderm.studies.trial import SharedData, failure, keep_samples, tell
+from hyperderm.training.context import worker_group
+from hyperderm.training.loop import Report, train
+
+POLL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What each worker of a group takes from the cluster."""
+
+    count: int
+    cpus: float
+    gpus: float
+
+
+@ray.remote(num_cpus=0)
+class Mailbox:
+    """Carries reports one way and decisions the other; holds the references to the data for the workers."""
+
+    def __init__(self, shared: SharedData) -> None:
+        self._shared = shared
+        self._reports: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._waiting: asyncio.Future[bool] | None = None
+        self._last = -1
+
+    async def shared(self) -> SharedData:
+        """Return the data references."""
+        return self._shared
+
+    async def put(self, report: dict[str, Any]) -> bool:
+        """Deliver a report and return whether to go on. One that was delivered before a restart is answered at once."""
+        if 0 <= report["images"] <= self._last:
+            return True
+        self._last = max(self._last, report["images"])
+        self._waiting = asyncio.get_running_loop().create_future()
+        self._reports.put_nowait(report)
+        return await self._waiting
+
+    async def take(self) -> dict[str, Any]:
+        """Return the next report."""
+        return await self._reports.get()
+
+    async def decide(self, go_on: bool) -> None:
+        """Answer the report that waits."""
+        if self._waiting and not self._waiting.done():
+            self._waiting.set_result(go_on)
+
+
+def worker_main(config: dict[str, Any]) -> None:
+    """Train as one worker of a group."""
+    experiment = parse(Experiment, config["experiment"])
+    mailbox = config["mailbox"]
+    torch.set_num_threads(max(1, int(config["cpus"])))
+    context = worker_group(Path(config["folder"]), config["provenance"])
+    shared: SharedData = ray.get(mailbox.shared.remote())
+    try:
+        for report in train(experiment, shared.load(experiment.data.size), context):
+            if not _go_on(report, experiment, mailbox, context.rank, Path(config["folder"]), context.device):
+                return
+    except HyperdermError as error:
+        ray.get(mailbox.put.remote(failure(error)))
+
+
+def _go_on(
+    report: Report, experiment: Experiment, mailbox: Any, rank: int, folder: Path, device: torch.device  # noqa: ANN401 - actor
+) -> bool:
+    flag = torch.zeros((), device=device)
+    if rank == 0:
+        keep_samples(report, folder)
+        flag += float(ray.get(mailbox.put.remote(tell(report, experiment.training.images))))
+    dist.broadcast(flag, 0)
+    return bool(flag)
+
+
+class WorkerGroup:
+    """A running group; iterate for its reports, `stop` to end it.
+
+    Args:
+        config: as made by `trial.config_of`.
+        shared: the data.
+        workers: how many, and what each takes.
+        max_failures: times the group is started again from the checkpoint after a worker or its node died.
+    """
+
+    def __init__(self, config: Mapping[str, Any], shared: SharedData, workers: Workers, max_failures: int) -> None:
+        self._mailbox = Mailbox.remote(shared)  # type: ignore[attr-defined]
+        folder = Path(config["folder"])
+        trainer = TorchTrainer(
+            worker_main,
+            train_loop_config={**config, "mailbox": self._mailbox, "cpus": workers.cpus},
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=workers.count,
+                use_gpu=workers.gpus > 0,
+                resources_per_worker={"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {}),
+            ),
+            run_config=ray.train.RunConfig(
+                name=f"group-{uuid.uuid4().hex[:8]}",
+                storage_path=str(folder.parent.parent / "train"),
+                failure_config=ray.train.FailureConfig(max_failures=max_failures),
+            ),
+        )
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True)
+        self._thread.start()
+
+    def _fit(self, trainer: TorchTrainer) -> None:
+        try:
+            trainer.fit()
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread by `next`
+            self._error = error
+
+    def reports(self) -> Iterator[dict[str, Any]]:
+        """Yield each report as `trial.tell` made it; asking for the next one lets the workers go on.
+
+        Raises:
+            ClusterError: the group ended without a last report.
+        """
+        while True:
+            message = self._next()
+            yield message
+            if message["done"]:
+                self.stop()
+                return
+            ray.get(self._mailbox.decide.remote(True))
+
+    def stop(self) -> None:
+        """Tell the workers to end and wait for it."""
+        while self._thread.is_alive():
+            ray.get(self._mailbox.decide.remote(False))
+            self._thread.join(POLL_S / 5)
+
+    def _next(self) -> dict[str, Any]:
+        pending = self._mailbox.take.remote()
+        while True:
+            ready, _ = ray.wait([pending], timeout=POLL_S)
+            if ready:
+                message: dict[str, Any] = ray.get(pending)
+                return message
+            if not self._thread.is_alive() and not ray.wait([pending], timeout=POLL_S)[0]:
+                reason = str(self._error).strip().splitlines()[-1] if self._error else "no reason given"
+                raise ClusterError(f"the worker group ended without a result: {reason}", "See the worker logs.")
+
+
+class GroupTrial(tune.Trainable):
+    """A trial on several workers."""
+
+    def setup(self, config: dict[str, Any], shared: SharedData, workers: Workers, max_failures: int) -> None:
+        """Begin a trial; called once an actor."""
+        self._shared, self._workers, self._max_failures = shared, workers, max_failures
+        self._group: WorkerGroup | None = None
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin the next trial in the same actor, with a group of its own."""
+        self.cleanup()
+        self._config = {k: new_config[k] for k in ("experiment", "folder", "provenance")}
+        self._reports: Iterator[dict[str, Any]] | None = None
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Wait for the next report of the group."""
+        if self._reports is None:
+            self._group = WorkerGroup(self._config, self._shared, self._workers, self._max_failures)
+            self._reports = self._group.reports()
+        return next(self._reports)
+
+    def cleanup(self) -> None:
+        """End the group."""
+        if self._group is not None:
+            self._group.stop()
+            self._group = None

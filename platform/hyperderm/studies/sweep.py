@@ -1,0 +1,111 @@
+"""A sweep: Tune runs the trials, the board decides, and repeating the command goes on where it stood."""
+
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ray import tune
+from ray.tune.stopper import Stopper
+
+from hyperderm.config import Experiment
+from hyperderm.errors import StudyError
+from hyperderm.registry import Space
+from hyperderm.studies.board import Board
+from hyperderm.studies.cluster import Cluster, check_shared, trials_at_once
+from hyperderm.studies.group import GroupTrial, Workers
+from hyperderm.studies.trial import InProcessTrial, SharedData
+from hyperderm.studies.tune_glue import BoardCallback, BoardScheduler, BoardSearcher
+from hyperderm.training.feed import check_batch
+
+
+def check_batches(experiment: Experiment, space: Space, cubes: int) -> None:
+    """Refuse a batch of the experiment or the space that the train role cannot serve.
+
+    Raises:
+        ConfigError: naming the value and the remedy.
+    """
+    axis = space.distributions.get("training.batch_size")
+    sizes = {experiment.training.batch_size, *getattr(axis, "choices", ()), getattr(axis, "high", 1)}
+    check_batch(max(int(size) for size in sizes), cubes, 1)
+
+
+def run(board: Board, shared: SharedData, cluster: Cluster, folder: Path, provenance: Mapping[str, str]) -> None:
+    """Run trials until the experiment's number of them ended; an interrupt (Ctrl-C, SIGTERM) leaves open ones to be resumed.
+
+    Raises:
+        ClusterError: a trial that does not fit the cluster, or storage that not every node sees.
+        StudyError: Tune itself failed.
+    """
+    wanted = board.base.sweep.trials - len(board.finished())
+    if wanted <= 0:
+        return
+    settings = board.base.sweep
+    workers = Workers(settings.workers_per_trial, settings.cpus_per_worker, settings.gpus_per_worker)
+    at_once = trials_at_once(cluster, workers.count, workers.cpus, workers.gpus, settings.concurrent)
+    check_shared(folder, cluster)
+    with interruptible(board) as stopper:
+        tuner = tune.Tuner(
+            _trainable(shared, workers, settings.max_failures),
+            tune_config=tune.TuneConfig(
+                search_alg=BoardSearcher(board, folder, provenance),
+                scheduler=BoardScheduler(board),
+                num_samples=wanted,
+                max_concurrent_trials=at_once,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name=time.strftime("%Y%m%d-%H%M%S"),
+                storage_path=str(folder.absolute() / "tune"),
+                failure_config=tune.FailureConfig(max_failures=settings.max_failures),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the loop writes its own
+                callbacks=[BoardCallback(board)],
+                stop=stopper,
+                verbose=0,
+            ),
+        )
+        try:
+            tuner.fit()
+        except tune.TuneError as error:
+            raise StudyError(f"Ray Tune stopped: {str(error).splitlines()[0]}", f"See {cluster.logs}.") from error
+
+
+def _trainable(shared: SharedData, workers: Workers, max_failures: int) -> Any:  # noqa: ANN401 - Tune's wrapped class
+    if workers.count == 1:
+        wrapped = tune.with_parameters(InProcessTrial, shared=shared, threads=max(1, int(workers.cpus)))
+        return tune.with_resources(wrapped, {"cpu": workers.cpus, "gpu": workers.gpus})
+    wrapped = tune.with_parameters(GroupTrial, shared=shared, workers=workers, max_failures=max_failures)
+    return tune.with_resources(wrapped, {"cpu": 0})  # the group's workers hold the resources
+
+
+class _Interrupt(Stopper):  # type: ignore[misc]
+    """Ends the experiment once the board was interrupted."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._board.interrupted
+
+
+@contextmanager
+def interruptible(board: Board) -> Iterator[_Interrupt]:
+    """Turn the first SIGINT or SIGTERM into an orderly end, a second one into KeyboardInterrupt."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if board.interrupted:
+            raise KeyboardInterrupt
+        board.interrupt()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield _Interrupt(board)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,135 @@
+"""Trials as Tune runs them: one worker trains inside the Tune actor, several in a Ray Train group launched from it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from ray import tune
+
+from hyperderm.config import Experiment
+from hyperderm.errors import HyperdermError
+from hyperderm.learners.data import TrainData
+from hyperderm.store.ray_reader import fetch, materialise
+from hyperderm.store.reader import Store
+from hyperderm.strict import parse
+from hyperderm.training.context import Context, local
+from hyperderm.training.data import train_data
+from hyperderm.training.loop import OBJECTIVE, Report, train
+
+SAMPLES = "samples.npy"
+SAMPLES_KEPT = 64
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The lesions of the two roles a training may read."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+
+
+def select(store: Store, experiment: Experiment) -> Selection:
+    """Return the lesion ids of both roles.
+
+    Raises:
+        StoreError: a role that comes out empty.
+    """
+    data = experiment.data
+    return Selection(
+        tuple(store.select("train", data.fold, data.diagnoses)),
+        tuple(store.select("validation", data.fold, data.diagnoses)),
+    )
+
+
+@dataclass(frozen=True)
+class SharedData:
+    """What every trial of a sweep reads, by reference: Arrow blocks in Ray's object store."""
+
+    blocks: tuple[ray.ObjectRef, ...]
+    selection: Selection
+    wavelengths_nm: tuple[float, ...]
+
+    def load(self, size: int) -> TrainData:
+        """Fetch the blocks (zero-copy) and turn them into tensors."""
+        train, validation = fetch(self.blocks, self.selection.train), fetch(self.blocks, self.selection.validation)
+        return train_data(train, validation, self.wavelengths_nm, size)
+
+
+def share(store: Store, selection: Selection) -> SharedData:
+    """Read both roles once into Ray's object store."""
+    blocks = materialise(store, [*selection.train, *selection.validation])
+    return SharedData(tuple(blocks), selection, store.manifest.wavelengths_nm)
+
+
+def config_of(number: int, experiment: Experiment, folder: Path, provenance: Mapping[str, str]) -> dict[str, Any]:
+    """Return what travels to a trial, as data."""
+    return {"number": number, "experiment": experiment.model_dump(mode="json"), "folder": str(folder), "provenance": dict(provenance)}
+
+
+def tell(report: Report, images: int) -> dict[str, Any]:
+    """Return a report as Tune carries it."""
+    return {
+        "images": report.images,
+        OBJECTIVE: report.metrics.get(OBJECTIVE, float("nan")),
+        "report": dict(report.metrics),
+        "failure": "",
+        "done": report.images >= images,
+    }
+
+
+def failure(error: HyperdermError) -> dict[str, Any]:
+    """Return the end of a trial that cannot succeed, however often it is repeated."""
+    return {"images": -1, OBJECTIVE: float("inf"), "report": {}, "failure": str(error), "done": True}
+
+
+def keep_samples(report: Report, folder: Path) -> None:
+    """Put the scored cubes where the driver draws them from: (n, B, H, W) float32 in `samples.npy`."""
+    if report.cubes is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = folder / f".{SAMPLES}"
+        with aside.open("wb") as stream:
+            np.save(stream, report.cubes[:SAMPLES_KEPT].numpy())
+        aside.replace(folder / SAMPLES)
+
+
+class InProcessTrial(tune.Trainable):
+    """A one-worker trial: the loop runs in this actor, which the next trial takes over."""
+
+    def setup(self, config: dict[str, Any], shared: SharedData | None = None, threads: int = 1) -> None:
+        """Begin a trial; called once an actor."""
+        torch.set_num_threads(threads)
+        self._shared = shared
+        self._data: tuple[int, TrainData] | None = None
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin the next trial in the same process."""
+        self._folder = Path(new_config["folder"])
+        self._experiment = parse(Experiment, new_config["experiment"])
+        self._provenance = new_config["provenance"]
+        self._reports: Iterator[Report] | None = None
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train to the next report."""
+        try:
+            self._reports = self._reports or self._begin()
+            report = next(self._reports)
+        except HyperdermError as error:
+            return failure(error)
+        keep_samples(report, self._folder)
+        return tell(report, self._experiment.training.images)
+
+    def _begin(self) -> Iterator[Report]:
+        context: Context = local(self._folder, self._provenance)
+        size = self._experiment.data.size
+        if self._data is None or self._data[0] != size:
+            assert self._shared is not None
+            self._data = (size, self._shared.load(size))
+        return train(self._experiment, self._data[1], context)
+
+

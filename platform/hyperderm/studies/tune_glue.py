@@ -1,0 +1,82 @@
+"""Tune's searcher, scheduler and callback, each a few lines that hand Tune's calls to the board."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from hyperderm.studies.board import Board
+from hyperderm.studies.trial import config_of
+from hyperderm.training.loop import OBJECTIVE
+
+
+class BoardSearcher(Searcher):
+    """Hands out the board's assignments as Tune configurations."""
+
+    def __init__(self, board: Board, folder: Path, provenance: Mapping[str, str]) -> None:
+        super().__init__(metric=OBJECTIVE, mode="min")
+        self._board, self._folder, self._provenance = board, folder, provenance
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        """Return the next trial's configuration."""
+        next_one = self._board.ask()
+        return config_of(
+            next_one.number, next_one.experiment, trial_folder(self._folder, next_one.number), self._provenance
+        )
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: the callback closes the trial."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write an empty state: the study is the state."""
+        with Path(checkpoint_path).open("wb") as stream:
+            pickle.dump(None, stream)
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the study is the state."""
+
+
+class BoardScheduler(FIFOScheduler):
+    """Lets the board stop trials: asynchronous successive halving on images seen, its rungs kept in the study."""
+
+    def __init__(self, board: Board) -> None:
+        super().__init__()
+        self._board = board
+
+    def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
+        """Return STOP where the board says so."""
+        metrics = {k.removeprefix("report/"): v for k, v in result.items() if k.startswith("report/")}
+        stop = self._board.report(trial.config["number"], result["images"], metrics)
+        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+
+
+class BoardCallback(Callback):
+    """Tells the board of last reports and ends."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object) -> None:
+        """Record a last report, which Tune does not show to the scheduler."""
+        if not result["failure"]:
+            self._board.report(trial.config["number"], result["images"], result["report"])
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        """Close a trial that ended by itself or was stopped early."""
+        self._board.finish(trial.config["number"], trial.last_result.get("failure", ""))
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        """Close a trial whose process died more often than `sweep.max_failures` allows."""
+        error = trial.get_error()
+        lines = [line for line in str(error).splitlines() if line.strip()] or ["unknown error"]
+        self._board.finish(trial.config["number"], lines[-1].strip())
+
+
+def trial_folder(sweep: Path, number: int) -> Path:
+    """Return the folder of a trial's checkpoints and samples."""
+    return sweep / "trials" / f"{number:04d}"
