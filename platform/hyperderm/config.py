@@ -94,5 +94,11 @@ class Experiment(Strict):
 
     def identity(self) -> dict[str, object]:
         """Return what makes two runs the same, flat: everything but machine-dependent and extendable settings."""
-        free = {"sweep.trials", "sweep.concurrent", "sweep.cpus_per_worker", "sweep.gpus_per_worker", "sweep.max_failures"}
+        free = {
+            "sweep.trials",
+            "sweep.concurrent",
+            "sweep.cpus_per_worker",
+            "sweep.gpus_per_worker",
+            "sweep.max_failures",
+        }
         return {path: value for path, value in self.flat().items() if path not in free}

@@ -12,7 +12,9 @@ def generator(seed: int, stream: str, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
 
 
-def rows(seed: int, stream: str, step: int, count: int, shape: tuple[int, ...], share: slice, normal: bool = False) -> Tensor:
+def rows(
+    seed: int, stream: str, step: int, count: int, shape: tuple[int, ...], share: slice, normal: bool = False
+) -> Tensor:
     """Draw for the global batch of `count` samples and return this worker's `share`: (len(share), *shape) float64.
 
     Uniform in [0, 1), or standard normal. Row i depends on the key and i alone, not on how many workers there are.

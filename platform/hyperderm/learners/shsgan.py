@@ -42,7 +42,9 @@ class ShsGan:
             if c.input == "rgb":
                 generator = UNetGenerator(bands, c.generator_width)
             else:
-                generator = DcganGenerator(bands, c.generator_width, experiment.data.size, c.noise_dim).apply(dcgan_init)
+                generator = DcganGenerator(bands, c.generator_width, experiment.data.size, c.noise_dim).apply(
+                    dcgan_init
+                )
             critic = Critic(bands, c.critic_width, 3 if c.critic == "conv3d" else 2, c.fft_arm, c.norm)
         self.generator = generator.to(placement.device, placement.dtype)
         self.critic = critic.to(placement.device, placement.dtype)
@@ -90,7 +92,13 @@ class ShsGan:
                 for p in self.critic.parameters():
                     p.clamp_(-c.clip, c.clip)
         gap = on_real.mean() - on_fake.mean()
-        return {"critic_loss": total, "wasserstein": gap, "penalty": penalty, "penalty_norm": norm, "critic_gradient": gradient}
+        return {
+            "critic_loss": total,
+            "wasserstein": gap,
+            "penalty": penalty,
+            "penalty_norm": norm,
+            "critic_gradient": gradient,
+        }
 
     def _penalty(self, real: Tensor, fake: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """E (‖∇D(x̂)‖₂ − 1)², the norm over the flattened sample, x̂ on the line between real and fake; never in bf16."""
@@ -205,7 +213,9 @@ class ShsGan:
         self.generator_updates = state["generator_updates"]
 
     def _optimizer(self, module: nn.Module, lr: float) -> torch.optim.Optimizer:
-        if self.config.loss == "wgan_clip":  # momentum and clipped weights work against each other (Arjovsky et al. 2017)
+        if (
+            self.config.loss == "wgan_clip"
+        ):  # momentum and clipped weights work against each other (Arjovsky et al. 2017)
             return torch.optim.RMSprop(module.parameters(), lr)
         return torch.optim.Adam(module.parameters(), lr, betas=(self.config.beta1, self.config.beta2))
 

@@ -166,7 +166,9 @@ def _arm2d(bands: int, width: int, norm: Norm) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _normed(conv: nn.Module, channels: int, norm: Norm, batch_norm: Callable[[int], nn.Module], first: bool) -> list[nn.Module]:
+def _normed(
+    conv: nn.Module, channels: int, norm: Norm, batch_norm: Callable[[int], nn.Module], first: bool
+) -> list[nn.Module]:
     if norm == "spectral":
         return [nn.utils.parametrizations.spectral_norm(conv), nn.LeakyReLU(0.2)]
     extra: list[nn.Module] = []

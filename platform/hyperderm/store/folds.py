@@ -25,12 +25,16 @@ def assign_folds(
             although the data hold melanomas.
     """
     if count < 3:
-        raise StoreError(f"--folds {count}: train, validation and test need three", "Use --folds 3 or more, or 0 for none.")
+        raise StoreError(
+            f"--folds {count}: train, validation and test need three", "Use --folds 3 or more, or 0 for none."
+        )
     if any(diagnosis is None for diagnosis in diagnoses):
         raise StoreError("folds need a diagnosis on every lesion", "Use --folds 0 for a store without training roles.")
     distinct = len(set(groups))
     if distinct < count:
-        raise StoreError(f"{distinct} groups cannot fill {count} folds", f"Use --folds {max(3, distinct)} or add images.")
+        raise StoreError(
+            f"{distinct} groups cannot fill {count} folds", f"Use --folds {max(3, distinct)} or add images."
+        )
     members: dict[str, set[str]] = defaultdict(set)
     for group, diagnosis in zip(groups, diagnoses, strict=True):
         members[str(diagnosis)].add(group)
@@ -43,9 +47,7 @@ def assign_folds(
     x = np.array([groups[i] for i in order])
     y = np.array([str(diagnoses[i]) for i in order])
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    assigned = {
-        str(x[i]): fold for fold, (_, test) in enumerate(_split(splitter, y, x)) for i in test
-    }
+    assigned = {str(x[i]): fold for fold, (_, test) in enumerate(_split(splitter, y, x)) for i in test}
     folds = Folds(seed=seed, count=count, groups=dict(sorted(assigned.items())))
     return folds, _missing(folds, members)
 

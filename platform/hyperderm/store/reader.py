@@ -48,14 +48,18 @@ class Store:
         wanted = list(held) if diagnoses == "all" else list(diagnoses)
         for diagnosis in wanted:
             if diagnosis not in held:
-                raise StoreError(f"data.diagnoses names {diagnosis!r}, which this store does not hold", nearest(diagnosis, held))
+                raise StoreError(
+                    f"data.diagnoses names {diagnosis!r}, which this store does not hold", nearest(diagnosis, held)
+                )
         rows = self.index().to_pylist()
         chosen = [r for r in rows if r["diagnosis"] in wanted and folds.role(r["group"], fold) == role]
         present = {r["diagnosis"] for r in chosen}
         absent = [] if diagnoses == "all" else [d for d in wanted if d not in present]
         if absent or not chosen:
             what = absent[0] if absent else "any diagnosis"
-            raise StoreError(f"the {role} role of fold {fold} holds no lesion of {what}", "Choose another data.fold, or fewer folds.")
+            raise StoreError(
+                f"the {role} role of fold {fold} holds no lesion of {what}", "Choose another data.fold, or fewer folds."
+            )
         return sorted(str(r["lesion_id"]) for r in chosen)
 
     def folds(self) -> Folds:
@@ -96,7 +100,8 @@ def open_store(uri: str, *, verify: bool = True) -> Store:
     location = locate(uri)
     if not location.exists(MANIFEST):
         raise StoreError(
-            f"{uri} is not a store: no {MANIFEST}", "Make one with `hyperderm ingest SOURCE --store …` or `hyperderm phantom`."
+            f"{uri} is not a store: no {MANIFEST}",
+            "Make one with `hyperderm ingest SOURCE --store …` or `hyperderm phantom`.",
         )
     manifest = _manifest(location)
     if verify:
@@ -104,7 +109,9 @@ def open_store(uri: str, *, verify: bool = True) -> Store:
             if not location.exists(part.path):
                 raise StoreError(f"{uri}: part {part.path} is missing", "Restore it, or ingest again.")
             if hashlib.sha256(location.read_bytes(part.path)).hexdigest() != part.sha256:
-                raise StoreError(f"{uri}: part {part.path} does not match its sha256 in the manifest", "Restore it, or ingest again.")
+                raise StoreError(
+                    f"{uri}: part {part.path} does not match its sha256 in the manifest", "Restore it, or ingest again."
+                )
     return Store(location, manifest)
 
 
@@ -113,13 +120,18 @@ def _manifest(location: Location) -> Manifest:
     try:
         version = _version(content)
         if version > SCHEMA_VERSION:
-            raise StoreError(f"{location.uri} has schema version {version}, this hyperderm reads up to {SCHEMA_VERSION}", "Update hyperderm.")
+            raise StoreError(
+                f"{location.uri} has schema version {version}, this hyperderm reads up to {SCHEMA_VERSION}",
+                "Update hyperderm.",
+            )
         manifest = Manifest.model_validate_json(content)
     except (ValidationError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(f"{location.uri}/{MANIFEST} is damaged: {reason}", "Restore it, or ingest again.") from None
     if manifest.digest() != manifest.fingerprint:
-        raise StoreError(f"{location.uri}/{MANIFEST} does not match its own fingerprint", "It was edited; ingest again.")
+        raise StoreError(
+            f"{location.uri}/{MANIFEST} does not match its own fingerprint", "It was edited; ingest again."
+        )
     return manifest
 
 

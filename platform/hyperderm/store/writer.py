@@ -58,7 +58,9 @@ def write_store(
         if place.exists():
             place.fs.delete_dir(staging)
         if isinstance(error, OSError):
-            raise StoreError(f"--store {uri} cannot be written: {error}", "Check the place, its space and rights.") from error
+            raise StoreError(
+                f"--store {uri} cannot be written: {error}", "Check the place, its space and rights."
+            ) from error
         raise
     return manifest
 
@@ -137,5 +139,3 @@ def _check_wavelengths(batch: list[Lesion], wavelengths: tuple[float, ...]) -> N
     for lesion in batch:
         if tuple(float(nm) for nm in lesion.cube.wavelengths_nm) != wavelengths:
             raise StoreError(f"lesion {lesion.lesion_id} has other wavelengths than the first", "A store has one set.")
-
-

@@ -24,6 +24,8 @@ from hyperderm.studies.observer import Observer
 from hyperderm.training.loop import OBJECTIVE
 
 Outcome = Literal["finished", "stopped early", "failed"]
+YARDSTICKS = ("floor_real_vs_real", "score_of_mean_cube")
+"""Scores that depend on the data alone: kept on the study, printed under the leaderboard."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -64,9 +66,14 @@ class Board:
         self._started: dict[int, float] = {}
         self._pruned: set[int] = set()
         self._told: dict[int, int] = {}
+        self._yardsticks: dict[str, float] = dict(self.study.user_attrs)
         self._resumable = deque(self.unfinished())
         if not self.study.trials:
             self._enqueue_declared_values()
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        """Pickle to nothing: Tune saves its callbacks for a restore of its own, but the study is the state here."""
+        return object, ()
 
     def finished(self) -> list[FrozenTrial]:
         """Return the trials that ended: completed, stopped early or failed."""
@@ -99,6 +106,7 @@ class Board:
             return number in self._pruned
         self._told[number] = images
         self.observer.reported(number, images, metrics)
+        self._remember_yardsticks(metrics)
         known = self._frozen(trial).intermediate_values
         if images == 0 or images in known:  # the untrained generator is worth a point in a plot, not a rung
             return False
@@ -137,6 +145,12 @@ class Board:
         for number, trial in self._open.items():
             trial.set_user_attr("seconds", self._seconds(trial, number))
             self.observer.interrupted(number)
+
+    def _remember_yardsticks(self, metrics: Mapping[str, float]) -> None:
+        for name in YARDSTICKS:
+            if name in metrics and name not in self._yardsticks:
+                self._yardsticks[name] = float(metrics[name])
+                self.study.set_user_attr(name, float(metrics[name]))
 
     def _seconds(self, trial: optuna.Trial, number: int) -> float:
         return float(trial.user_attrs.get("seconds", 0.0)) + time.monotonic() - self._started[number]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hyperderm.errors import ClusterError
 
+
 @dataclass(frozen=True)
 class Cluster:
     """What a connected cluster offers."""
@@ -64,7 +65,9 @@ def connect(address: str | None) -> Iterator[Cluster]:
         )
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ClusterError(f"RAY_ADDRESS={address} does not answer: {reason}", "Start the cluster, or unset it.") from None
+        raise ClusterError(
+            f"RAY_ADDRESS={address} does not answer: {reason}", "Start the cluster, or unset it."
+        ) from None
     for name in ("ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:

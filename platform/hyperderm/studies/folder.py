@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from hyperderm.errors import StudyError
 from hyperderm.registry import Space
 from hyperderm.strict import differences
 
-IDENTITY = "sweep.json"
+IDENTITY = "identity.json"
 
 
 def sweep_name(experiment: Experiment, space: Space, store: str) -> str:
@@ -27,12 +28,18 @@ def sweep_name(experiment: Experiment, space: Space, store: str) -> str:
 def identity(experiment: Experiment, space: Space, fingerprint: str) -> dict[str, Any]:
     """Return what makes two sweeps the same, flat and as JSON."""
     axes = {f"space.{path}": _axis(axis) for path, axis in space.distributions.items()}
-    return {**experiment.identity(), **axes, "space.name": space.name, "space.version": space.version, "manifest": fingerprint}
+    return {
+        **experiment.identity(),
+        **axes,
+        "space.name": space.name,
+        "space.version": space.version,
+        "manifest": fingerprint,
+    }
 
 
 @contextmanager
-def claim(folder: Path, mine: Mapping[str, Any]) -> Iterator[None]:
-    """Hold the sweep's folder for this driver; a first driver writes down what the sweep is.
+def claim(folder: Path, mine: Mapping[str, Any]) -> Iterator[str]:
+    """Hold the folder for this driver; a first driver writes down what it is. Yields a key that no other folder has.
 
     Raises:
         StudyError: another driver holds it, or it stands for another configuration (what differs is listed).
@@ -44,28 +51,36 @@ def claim(folder: Path, mine: Mapping[str, Any]) -> Iterator[None]:
         except OSError:
             lock.seek(0)
             raise StudyError(
-                f"sweep {folder.name} is being run by process {lock.read().strip() or '(unknown)'}", "Wait for it, or stop it."
+                f"{folder.name} is being run by process {lock.read().strip() or '(unknown)'}",
+                "Wait for it, or stop it.",
             ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        _check_identity(folder, json.loads(json.dumps(mine)))
-        yield
+        yield _check_identity(folder, json.loads(json.dumps(mine)))
 
 
-def _check_identity(folder: Path, mine: dict[str, Any]) -> None:
+def trial_folder(sweep: Path, number: int) -> Path:
+    """Return the folder of a trial's checkpoints and samples."""
+    return sweep / "trials" / f"{number:04d}"
+
+
+def _check_identity(folder: Path, mine: dict[str, Any]) -> str:
     path = folder / IDENTITY
     if path.exists():
-        changed = differences(json.loads(path.read_text()), mine)
+        known = json.loads(path.read_text())
+        changed = differences(known["identity"], mine)
         if changed:
             raise StudyError(
-                f"sweep {folder.name} exists with another configuration: {'; '.join(changed)}",
+                f"{folder.name} exists with another configuration: {'; '.join(changed)}",
                 "Give the new one a name of its own: --name NAME (make: NAME=…).",
             )
-        return
+        return str(known["key"])
+    key = f"{folder.name}-{uuid.uuid4().hex[:12]}"
     aside = path.with_suffix(".partial")
-    aside.write_text(json.dumps(mine, indent=1, sort_keys=True))
+    aside.write_text(json.dumps({"key": key, "identity": mine}, indent=1, sort_keys=True))
     aside.replace(path)
+    return key
 
 
 def _axis(distribution: BaseDistribution) -> str:

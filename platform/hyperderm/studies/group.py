@@ -18,7 +18,8 @@ from ray.train.torch import TorchTrainer
 from hyperderm.config import Experiment
 from hyperderm.errors import ClusterError, HyperdermError
 from hyperderm.strict import parse
-from hyperderm.studies.trial import SharedData, failure, keep_samples, tell
+from hyperderm.studies.selection import keep_samples
+from hyperderm.studies.trial import SharedData, failure, tell
 from hyperderm.training.context import worker_group
 from hyperderm.training.loop import Report, train
 
@@ -83,7 +84,12 @@ def worker_main(config: dict[str, Any]) -> None:
 
 
 def _go_on(
-    report: Report, experiment: Experiment, mailbox: Any, rank: int, folder: Path, device: torch.device  # noqa: ANN401 - actor
+    report: Report,
+    experiment: Experiment,
+    mailbox: Any,
+    rank: int,
+    folder: Path,
+    device: torch.device,  # noqa: ANN401 - actor
 ) -> bool:
     flag = torch.zeros((), device=device)
     if rank == 0:

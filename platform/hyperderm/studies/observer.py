@@ -28,6 +28,10 @@ class Observers:
     def __init__(self, observers: Iterable[Observer]) -> None:
         self._all = list(observers)
 
+    def add(self, *observers: Observer) -> None:
+        """Let more listen."""
+        self._all += observers
+
     def started(self, number: int, experiment: Experiment, values: Mapping[str, Any], resumed: bool) -> None:
         """Tell all."""
         for each in self._all:

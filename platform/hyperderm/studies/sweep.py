@@ -11,26 +11,12 @@ from typing import Any
 from ray import tune
 from ray.tune.stopper import Stopper
 
-from hyperderm.config import Experiment
 from hyperderm.errors import StudyError
-from hyperderm.registry import Space
 from hyperderm.studies.board import Board
 from hyperderm.studies.cluster import Cluster, check_shared, trials_at_once
 from hyperderm.studies.group import GroupTrial, Workers
 from hyperderm.studies.trial import InProcessTrial, SharedData
 from hyperderm.studies.tune_glue import BoardCallback, BoardScheduler, BoardSearcher
-from hyperderm.training.feed import check_batch
-
-
-def check_batches(experiment: Experiment, space: Space, cubes: int) -> None:
-    """Refuse a batch of the experiment or the space that the train role cannot serve.
-
-    Raises:
-        ConfigError: naming the value and the remedy.
-    """
-    axis = space.distributions.get("training.batch_size")
-    sizes = {experiment.training.batch_size, *getattr(axis, "choices", ()), getattr(axis, "high", 1)}
-    check_batch(max(int(size) for size in sizes), cubes, 1)
 
 
 def run(board: Board, shared: SharedData, cluster: Cluster, folder: Path, provenance: Mapping[str, str]) -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
 import torch
 from ray import tune
@@ -16,33 +15,10 @@ from hyperderm.learners.data import TrainData
 from hyperderm.store.ray_reader import fetch, materialise
 from hyperderm.store.reader import Store
 from hyperderm.strict import parse
+from hyperderm.studies.selection import Selection, keep_samples
 from hyperderm.training.context import Context, local
 from hyperderm.training.data import train_data
 from hyperderm.training.loop import OBJECTIVE, Report, train
-
-SAMPLES = "samples.npy"
-SAMPLES_KEPT = 64
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The lesions of the two roles a training may read."""
-
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-
-
-def select(store: Store, experiment: Experiment) -> Selection:
-    """Return the lesion ids of both roles.
-
-    Raises:
-        StoreError: a role that comes out empty.
-    """
-    data = experiment.data
-    return Selection(
-        tuple(store.select("train", data.fold, data.diagnoses)),
-        tuple(store.select("validation", data.fold, data.diagnoses)),
-    )
 
 
 @dataclass(frozen=True)
@@ -67,7 +43,12 @@ def share(store: Store, selection: Selection) -> SharedData:
 
 def config_of(number: int, experiment: Experiment, folder: Path, provenance: Mapping[str, str]) -> dict[str, Any]:
     """Return what travels to a trial, as data."""
-    return {"number": number, "experiment": experiment.model_dump(mode="json"), "folder": str(folder), "provenance": dict(provenance)}
+    return {
+        "number": number,
+        "experiment": experiment.model_dump(mode="json"),
+        "folder": str(folder),
+        "provenance": dict(provenance),
+    }
 
 
 def tell(report: Report, images: int) -> dict[str, Any]:
@@ -84,16 +65,6 @@ def tell(report: Report, images: int) -> dict[str, Any]:
 def failure(error: HyperdermError) -> dict[str, Any]:
     """Return the end of a trial that cannot succeed, however often it is repeated."""
     return {"images": -1, OBJECTIVE: float("inf"), "report": {}, "failure": str(error), "done": True}
-
-
-def keep_samples(report: Report, folder: Path) -> None:
-    """Put the scored cubes where the driver draws them from: (n, B, H, W) float32 in `samples.npy`."""
-    if report.cubes is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / f".{SAMPLES}"
-        with aside.open("wb") as stream:
-            np.save(stream, report.cubes[:SAMPLES_KEPT].numpy())
-        aside.replace(folder / SAMPLES)
 
 
 class InProcessTrial(tune.Trainable):
@@ -131,5 +102,3 @@ class InProcessTrial(tune.Trainable):
             assert self._shared is not None
             self._data = (size, self._shared.load(size))
         return train(self._experiment, self._data[1], context)
-
-

@@ -11,6 +11,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from hyperderm.studies.board import Board
+from hyperderm.studies.folder import trial_folder
 from hyperderm.studies.trial import config_of
 from hyperderm.training.loop import OBJECTIVE
 
@@ -61,7 +62,9 @@ class BoardCallback(Callback):
     def __init__(self, board: Board) -> None:
         self._board = board
 
-    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object
+    ) -> None:
         """Record a last report, which Tune does not show to the scheduler."""
         if not result["failure"]:
             self._board.report(trial.config["number"], result["images"], result["report"])
@@ -75,8 +78,3 @@ class BoardCallback(Callback):
         error = trial.get_error()
         lines = [line for line in str(error).splitlines() if line.strip()] or ["unknown error"]
         self._board.finish(trial.config["number"], lines[-1].strip())
-
-
-def trial_folder(sweep: Path, number: int) -> Path:
-    """Return the folder of a trial's checkpoints and samples."""
-    return sweep / "trials" / f"{number:04d}"

@@ -23,6 +23,7 @@ from hyperderm.tracking.study_points import Axis, Point, StudyPoints
 OBJECTIVE = "spectral energy distance"
 
 _INK, _FAINT, _BEST, _BAR = "#333333", "#9a9a9a", "#d9601a", "#1f5a94"
+_WIDE = 6  # parameters whose names fit side by side in one line
 _Plot = tuple[go.Figure | None, str]  # and a sentence: a caveat, or why there is no plot
 _STYLE = "body{font:15px/1.45 sans-serif;margin:24px;max-width:1200px;color:#222}h1{font-size:22px}h2{font-size:17px}"
 
@@ -107,6 +108,11 @@ def _importance(axes: Axes, found: StudyPoints) -> None:
     names, values = list(shares)[::-1], list(shares.values())[::-1]
     bars = axes.barh(names, values, color=_BAR, height=0.62)
     axes.bar_label(bars, [f"{100 * v:.0f} %" for v in values], padding=3, fontsize=8)
+    axes.axvline(1 / len(shares), color=_FAINT, linestyle=":", linewidth=1.2, zorder=3)
+    place = axes.get_xaxis_transform()
+    axes.text(
+        1 / len(shares), -0.02, "equal shares", fontsize=7.5, color="#777777", ha="center", va="top", transform=place
+    )
     axes.set_xlim(0, 1.18 * max(values))
     axes.set_xticks([])
     axes.spines[["top", "right", "bottom"]].set_visible(False)
@@ -130,7 +136,10 @@ def _parallel(axes: Axes, found: StudyPoints) -> None:
             [*range(columns), columns], [*heights, found.shade[i]], color=colours[i], linestyle=style, linewidth=1.3
         )
     _parallel_ticks(axes, found)
-    axes.set_xticks(range(columns + 1), [*(axis.label for axis in found.axes), OBJECTIVE], fontsize=8.5)
+    names = [*(axis.label for axis in found.axes), OBJECTIVE]
+    if columns > _WIDE:
+        names = [name.replace("_", "_\n").replace(" ", "\n") for name in names]
+    axes.set_xticks(range(columns + 1), names, fontsize=8.5)
     axes.set_xlim(-0.3, columns + 0.3)
     axes.set_ylim(-0.06, 1.06)
     axes.set_yticks([])
@@ -242,8 +251,9 @@ def _importance_plot(found: StudyPoints) -> _Plot:
     texts = [f"{100 * v:.0f} %" for v in values]
     look = {"orientation": "h", "textposition": "outside", "marker_color": _BAR, "cliponaxis": False}
     figure = go.Figure(go.Bar(x=values, y=names, text=texts, **look))
+    figure.add_vline(1 / len(names), line={"dash": "dot", "color": _FAINT})
     figure.update_xaxes(title="share of the variance of the score (fANOVA)", tickformat=".0%")
-    return _laid_out(figure, 120 + 34 * len(names)), f"{note[0].upper()}{note[1:]}."
+    return _laid_out(figure, 120 + 34 * len(names)), f"{note[0].upper()}{note[1:]}. Dotted: equal shares."
 
 
 def _parallel_plot(found: StudyPoints) -> _Plot:

@@ -50,7 +50,12 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Iterator
         yield Report(images, saved["metrics"])  # again: a kill may have come between the save and the delivery
     cubes = data.scaling.forward(data.train.reflectance).to(context.device)
     feed = Feed(
-        cubes, training.batch_size, experiment.seed, rank=context.rank, world_size=context.world_size, flips=experiment.data.flips
+        cubes,
+        training.batch_size,
+        experiment.seed,
+        rank=context.rank,
+        world_size=context.world_size,
+        flips=experiment.data.flips,
     )
     meter = Meter()
     if not saved:

@@ -1,0 +1,136 @@
+"""What every run is started from: the project's places, the profile, the data, the tracking server."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from hyperderm import registry
+from hyperderm.config import Experiment
+from hyperderm.errors import ConfigError, CubeError
+from hyperderm.store.reader import Store, open_store
+from hyperderm.strict import parse_overrides
+
+PHANTOM = {"count": 330, "size": 64, "seed": 0}
+SIZE = 64
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where this project keeps things, and which servers the environment names; the one place that reads it."""
+
+    console: Console
+    root: Path
+    ray_address: str | None
+    tracking_uri: str
+
+    @classmethod
+    def here(cls) -> "Setting":
+        """Read the environment: `RAY_ADDRESS`, `MLFLOW_TRACKING_URI`."""
+        root = registry.project_root()
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
+        address = os.environ.get("RAY_ADDRESS") or None
+        return cls(Console(), root, None if address == "local" else address, uri)
+
+    @property
+    def artifacts(self) -> Path:
+        """Where pictures go when no server keeps them."""
+        return self.root / "mlartifacts"
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def choose_profile(setting: Setting, asked: str) -> Literal["small", "full"]:
+    """Return the profile asked for; `auto` is full where the machine or the cluster has a GPU, else small, and says so.
+
+    Raises:
+        ConfigError: an unknown profile.
+    """
+    from hyperderm.studies.cluster import connect, local_gpu
+
+    if asked == "small" or asked == "full":
+        return "small" if asked == "small" else "full"
+    if asked != "auto":
+        raise ConfigError(f"--profile {asked!r} is unknown", "Use auto, small or full.")
+    if setting.ray_address:
+        with connect(setting.ray_address) as cluster:
+            gpu = cluster.gpus > 0
+    else:
+        gpu = local_gpu()
+    if gpu:
+        return "full"
+    setting.say(
+        "no GPU: profile small (32 px, narrower networks, all diagnoses: a rehearsal of the whole path, not a result). "
+        "--profile full (make: PROFILE=full) overrides."
+    )
+    return "small"
+
+
+def configure(name: str, profile: Literal["small", "full"], overrides: list[str], **flags: object) -> Experiment:
+    """Return the experiment with `--set` overrides and flags (dotted path with `__` for "."; None: not given) applied.
+
+    Raises:
+        ConfigError: unknown experiment, key or value.
+    """
+    values = parse_overrides(overrides)
+    values |= {path.replace("__", "."): value for path, value in flags.items() if value is not None}
+    return registry.experiment(name, profile).override(values)
+
+
+def find_store(setting: Setting, store: str | None, data: Path | None) -> Store:
+    """Open the store at `store`, or of the raw files in `data` (ingested once), or the default phantom (built once).
+
+    Raises:
+        ConfigError: both given; CubeError, StoreError: what cannot be read.
+    """
+    from hyperderm.cli.data import describe, ingest_with_progress, write_phantom
+
+    if store and data:
+        raise ConfigError(
+            "--store and --data are both given", "Give one: a store, or a folder of raw files to make one from."
+        )
+    if store:
+        setting.say(f"store {store}")
+        return open_store(store)
+    if data:
+        place = setting.root / "data" / f"{data.resolve().name}-{SIZE}-{_listing(data)}"
+        if not place.exists():
+            setting.say(f"reading {data} into {_short(place, setting)}")
+            manifest = ingest_with_progress(
+                setting.console, data, str(place), size=SIZE, wavelengths=None, folds=FOLDS, seed=0
+            )
+            describe(setting.console, _short(place, setting), manifest)
+    else:
+        from hyperderm.cubes.phantom import PHANTOM_VERSION
+
+        name = f"phantom-v{PHANTOM_VERSION}-{PHANTOM['count']}x{PHANTOM['size']}-seed{PHANTOM['seed']}"
+        place = setting.root / "data" / name
+        if not place.exists():
+            setting.say(f"no DATA or STORE given: drawing the phantom (simulated skin) into {_short(place, setting)}")
+            describe(
+                setting.console,
+                _short(place, setting),
+                write_phantom(setting.console, str(place), folds=FOLDS, **PHANTOM),
+            )
+    setting.say(f"store {_short(place, setting)}")
+    return open_store(str(place))
+
+
+def _listing(folder: Path) -> str:
+    """Return a digest of the names, sizes and times of all files: another content is another store."""
+    if not folder.is_dir():
+        raise CubeError(f"--data {folder} is not a folder", "Give the folder that holds images/ and masks/.")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    facts = [(path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
+
+
+def _short(path: Path, setting: Setting) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

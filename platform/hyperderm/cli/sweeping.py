@@ -1,0 +1,166 @@
+"""Put a sweep together: studies run it, tracking records it, reports print it."""
+
+from pathlib import Path
+
+from optuna.trial import FrozenTrial, TrialState
+
+from hyperderm.cli.setting import Setting, find_store
+from hyperderm.cli.tracked import facts_of, finish_tracking, open_tracker, real_set
+from hyperderm.config import Experiment
+from hyperderm.registry import Space
+from hyperderm.reports import leaderboard
+from hyperderm.reports.progress import ProgressLine
+from hyperderm.store.reader import Store
+from hyperderm.studies.board import Board
+from hyperderm.studies.cluster import connect
+from hyperderm.studies.folder import claim, identity, sweep_name
+from hyperderm.studies.observer import Observers
+from hyperderm.studies.selection import select
+from hyperderm.tracking.server import check_server
+from hyperderm.tracking.study_plots import study_figure, study_page
+from hyperderm.tracking.sweep_tracker import SweepTracker
+from hyperderm.training.feed import check_batch
+
+STATUS = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "stopped early",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+}
+
+
+def run_sweep(
+    setting: Setting,
+    experiment: Experiment,
+    space: Space,
+    store: str | None,
+    data: Path | None,
+    name: str | None,
+    runs: Path | None,
+) -> int:
+    """Run or continue a sweep and return the exit code.
+
+    Raises:
+        HyperdermError: whatever the user can mend, before any process starts.
+    """
+    check_server(setting.tracking_uri)
+    opened = find_store(setting, store, data)
+    selection = select(opened, experiment)
+    check_batches(experiment, space, len(selection.train))
+    folder = (runs or setting.root / "runs").absolute() / (name or sweep_name(experiment, space, opened.name))
+    with claim(folder, identity(experiment, space, opened.manifest.fingerprint)) as key:
+        return _run(setting, experiment, space, opened, folder, key)
+
+
+def check_batches(experiment: Experiment, space: Space, cubes: int) -> None:
+    """Refuse a batch of the experiment or the space that the train role cannot serve.
+
+    Raises:
+        ConfigError: naming the value and the remedy.
+    """
+    axis = space.distributions.get("training.batch_size")
+    sizes = {experiment.training.batch_size, *getattr(axis, "choices", ()), getattr(axis, "high", 1)}
+    check_batch(max(int(size) for size in sizes), cubes, experiment.sweep.workers_per_trial)
+
+
+def _run(setting: Setting, experiment: Experiment, space: Space, store: Store, folder: Path, key: str) -> int:
+    observers = Observers([])
+    board = Board(folder / "study.db", "sweep", experiment, space.distributions, observers)
+    ended, wanted = board.finished(), experiment.sweep.trials
+    setting.say(f"sweep {folder.name}: {len(ended)} of {wanted} trials done, fold {experiment.data.fold}")
+    facts = facts_of(setting, key, folder, experiment, store)
+    tracker = open_tracker(setting, experiment.name, folder)
+    watched = SweepTracker(tracker, facts, real_set(store, experiment))
+    if len(ended) < wanted or not (folder / ".closed").exists():
+        (folder / ".closed").unlink(missing_ok=True)
+        documents = {
+            "config.json": experiment.model_dump(mode="json"),
+            "identity.json": identity(experiment, space, store.manifest.fingerprint),
+        }
+        watched.open(
+            {"trials": wanted, "space": f"{space.name} v{space.version}", "profile": experiment.profile}, documents
+        )
+        watched.catch_up((t.number, STATUS[t.state], t.user_attrs.get("reason", "")) for t in ended)
+        progress = ProgressLine(
+            setting.console, "sweep", wanted, experiment.training.images, len(ended), best=_best(board)
+        )
+        observers.add(watched, progress)
+        with progress:
+            _train(setting, board, store, folder, facts.provenance())
+        _close(board, watched, wanted)
+        if not board.interrupted:
+            (folder / ".closed").touch()
+    finish_tracking(setting, tracker)
+    return _conclude(setting, board, folder, wanted, new=len(board.finished()) - len(ended))
+
+
+def _train(setting: Setting, board: Board, store: Store, folder: Path, provenance: dict[str, str]) -> None:
+    if len(board.finished()) >= board.base.sweep.trials:
+        return
+    setting.say("starting Ray" if not setting.ray_address else f"connecting to Ray at {setting.ray_address}")
+    with connect(setting.ray_address) as cluster:
+        from hyperderm.studies.sweep import run
+        from hyperderm.studies.trial import share
+
+        setting.say(
+            f"{cluster.cpus:g} CPU, {cluster.gpus:g} GPU on {cluster.nodes} nodes; worker logs in {cluster.logs}"
+        )
+        shared = share(store, select(store, board.base))
+        run(board, shared, cluster, folder, provenance)
+
+
+def _close(board: Board, watched: SweepTracker, wanted: int) -> None:
+    rows, marks = rows_of(board), board.study.user_attrs
+    floor, mean_cube = marks.get("floor_real_vs_real"), marks.get("score_of_mean_cube")
+    scored = [row for row in rows if row.status in ("finished", "stopped early")]
+    status = "KILLED" if board.interrupted else "FINISHED" if scored else "FAILED"
+    texts = {
+        "leaderboard.md": leaderboard.markdown(rows, floor, mean_cube),
+        "leaderboard.csv": leaderboard.csv(rows),
+        "search.html": study_page(board.study),
+    }
+    watched.close(status, {"search.png": study_figure(board.study)}, texts, _best(board))
+
+
+def _conclude(setting: Setting, board: Board, folder: Path, wanted: int, new: int) -> int:
+    rows, marks = rows_of(board), board.study.user_attrs
+    setting.console.print(leaderboard.table(rows, marks.get("floor_real_vs_real"), marks.get("score_of_mean_cube")))
+    if board.interrupted:
+        setting.say("interrupted: the same command goes on where this one stood")
+        return 130
+    if new == 0:
+        setting.say(
+            f"nothing to do: all {wanted} trials ended before. More: --trials {wanted * 2} (make: TRIALS=…); "
+            "a new sweep: --name NAME (make: NAME=…)"
+        )
+    setting.say(
+        f"checkpoints and samples in {folder}; compare the trials with `make ui`"
+        if "sqlite" in setting.tracking_uri
+        else f"checkpoints and samples in {folder}; trials at {setting.tracking_uri}"
+    )
+    return 0 if any(row.status in ("finished", "stopped early") for row in rows) else 1
+
+
+def rows_of(board: Board) -> list[leaderboard.Row]:
+    """Return the trials as rows of a leaderboard."""
+    trials = board.study.get_trials(deepcopy=False)
+    return [_row(trial) for trial in trials if trial.state in STATUS]
+
+
+def _row(trial: FrozenTrial) -> leaderboard.Row:
+    reached = trial.intermediate_values
+    return leaderboard.Row(
+        number=trial.number,
+        status=STATUS[trial.state],
+        best=min(reached.values(), default=None),
+        best_images=trial.user_attrs.get("best_images"),
+        images=max(reached, default=0),
+        seconds=float(trial.user_attrs.get("seconds", 0.0)),
+        values=trial.params,
+        reason=trial.user_attrs.get("reason", ""),
+    )
+
+
+def _best(board: Board) -> float | None:
+    scores = [value for trial in board.finished() for value in trial.intermediate_values.values()]
+    return min(scores, default=None)

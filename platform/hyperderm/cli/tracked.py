@@ -1,0 +1,53 @@
+"""What sweeps and single runs share of tracking: facts, the tracker, the real cubes pictures compare with."""
+
+from pathlib import Path
+
+import numpy as np
+
+from hyperderm.cli.setting import Setting
+from hyperderm.config import Experiment
+from hyperderm.store.reader import Store
+from hyperderm.studies.selection import select
+from hyperderm.tracking.figures import RealSet
+from hyperderm.tracking.provenance import provenance
+from hyperderm.tracking.runs import Tracker
+from hyperderm.tracking.sweep_tracker import SweepFacts
+from hyperderm.training.data import cube_set
+
+FLUSH_S = 60.0
+
+
+def facts_of(setting: Setting, key: str, folder: Path, experiment: Experiment, store: Store) -> SweepFacts:
+    """Return what every run of this sweep or training carries."""
+    tags = {
+        **provenance(setting.root),
+        "hyperderm.manifest": store.manifest.fingerprint,
+        "hyperderm.store": store.location.uri,
+        "hyperderm.fold": str(experiment.data.fold),
+        "hyperderm.profile": experiment.profile,
+        "hyperderm.experiment": experiment.name,
+    }
+    return SweepFacts(key, folder.name, folder, tags)
+
+
+def open_tracker(setting: Setting, experiment: str, folder: Path) -> Tracker:
+    """Open the way to MLflow, with its journal in the run's folder."""
+    artifacts = setting.artifacts if setting.tracking_uri.startswith("sqlite") else None
+    return Tracker(
+        setting.tracking_uri, experiment, folder / "outbox.db", artifacts, lambda text: setting.say(f"tracking: {text}")
+    )
+
+
+def finish_tracking(setting: Setting, tracker: Tracker) -> None:
+    """Deliver what is owed, and say what could not be."""
+    owed = tracker.flush(FLUSH_S)
+    if owed:
+        setting.say(f"tracking: {owed} entries wait for {setting.tracking_uri}; the same command delivers them")
+    tracker.close()
+
+
+def real_set(store: Store, experiment: Experiment) -> RealSet:
+    """Return the validation cubes at the size of training, for pictures."""
+    cubes = cube_set(store.read(select(store, experiment).validation), experiment.data.size)
+    reflectance = np.ascontiguousarray(cubes.reflectance.movedim(1, 3).numpy())
+    return RealSet(reflectance, cubes.diagnoses, np.array(store.manifest.wavelengths_nm))

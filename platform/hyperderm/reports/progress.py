@@ -1,0 +1,112 @@
+"""The progress line: stage, done of total, best so far, time left. On a terminal one live line, else a line an event."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from hyperderm.config import Experiment
+from hyperderm.reports.leaderboard import duration
+
+OBJECTIVE = "spectral_energy_distance"
+
+
+class ProgressLine:
+    """Implements `studies.observer.Observer` on a console.
+
+    Args:
+        console: where to draw.
+        stage: shown first.
+        trials: how many there will be.
+        images: real images a whole trial is shown.
+        done: trials that had ended before.
+        best: best objective so far.
+    """
+
+    def __init__(
+        self, console: Console, stage: str, trials: int, images: int, done: int = 0, best: float | None = None
+    ) -> None:
+        self.console, self._images, self._best = console, images, best
+        self._seen: dict[int, int] = {}
+        self._began: dict[int, float] = {}
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[done]}/{task.fields[trials]} trials"),
+            TextColumn("best {task.fields[best]}"),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+            speed_estimate_period=120,
+        )
+        self._task = self._progress.add_task(
+            stage, total=trials * images, completed=done * images, done=done, trials=trials, best=_short(best)
+        )
+        self._done, self._trials = done, trials
+
+    def __enter__(self) -> "ProgressLine":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def started(self, number: int, experiment: Experiment, values: Mapping[str, Any], resumed: bool) -> None:
+        """Say that a trial began."""
+        self._began[number] = time.monotonic()
+        shown = "  ".join(f"{path.rpartition('.')[2]}={_short(value)}" for path, value in values.items())
+        self._print(f"trial {number:03d} {'goes on' if resumed else 'starts'}  {shown}")
+
+    def reported(self, number: int, images: int, metrics: Mapping[str, float]) -> None:
+        """Move on."""
+        score = metrics.get(OBJECTIVE)
+        if score is not None and images and (self._best is None or score < self._best):
+            self._best = score
+        self._seen[number] = images
+        self._update()
+
+    def finished(self, number: int, outcome: str, reason: str) -> None:
+        """Say how a trial ended."""
+        self._done += 1
+        self._seen[number] = self._images  # an early stop saves the rest
+        took = duration(time.monotonic() - self._began[number]) if number in self._began else "earlier"
+        self._print(
+            f"trial {number:03d} {outcome} after {took}{f': {reason}' if reason else ''}; best so far {_short(self._best)}"
+        )
+        self._update()
+
+    def interrupted(self, number: int) -> None:
+        """Say that a trial was left open."""
+        self._print(f"trial {number:03d} interrupted")
+
+    def _print(self, line: str) -> None:
+        head = f"[{self._done}/{self._trials}] " if not self.console.is_terminal else ""
+        self._progress.console.print(head + line, highlight=False, markup=False, soft_wrap=True)
+
+    def _update(self) -> None:
+        before = (self._trials * self._images) - self._images * (self._trials - self._done)
+        running = sum(images for number, images in self._seen.items() if images < self._images)
+        self._progress.update(self._task, completed=before + running, done=self._done, best=_short(self._best))
+
+
+def counting(console: Console, stage: str) -> Progress:
+    """Return a plain bar for stages that count files or lesions."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn(stage),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _short(value: object) -> str:
+    return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,117 @@
+"""From a folder of raw files to a store: what can be used goes in, what cannot is listed with its reason."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, Lesion
+from hyperderm.cubes.readers import hsidermoscopy
+from hyperderm.errors import CubeError
+from hyperderm.store.manifest import Manifest, SetAsideFile
+from hyperderm.store.writer import write_store
+
+Progress = Callable[[int, int], None]
+"""Called with files read and files in all."""
+THREADS = 4
+READ_AHEAD = 16
+
+
+@dataclass
+class Reading:
+    """A pass over a source folder; iterate it once.
+
+    Attributes:
+        set_aside: grows while the lesions are iterated.
+        lesions: how many were yielded, by diagnosis.
+    """
+
+    root: Path
+    size: int
+    wavelengths_nm: Sequence[float]
+    progress: Progress
+    set_aside: list[SetAsideFile] = field(default_factory=list)
+    lesions: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.sources = hsidermoscopy.scan(self.root)
+        self._keep(hsidermoscopy.orphans(self.root, self.sources))
+
+    def __iter__(self) -> Iterator[Lesion]:
+        """Yield the usable lesions in the order of the files.
+
+        Raises:
+            CubeError: not one lesion of the folder can be used.
+        """
+        found = 0
+        for done, (lesions, aside) in enumerate(self._read(), 1):
+            self._keep(aside)
+            for lesion in lesions:
+                found += 1
+                self.lesions[str(lesion.diagnosis)] = self.lesions.get(str(lesion.diagnosis), 0) + 1
+                yield lesion
+            self.progress(done, len(self.sources))
+        if not found:
+            first = "; ".join(f"{f.file}: {f.reason}" for f in self.set_aside[:3])
+            raise CubeError(
+                f"none of the {len(self.sources)} files in {self.root} can be used ({first})",
+                "Mend the files, or check --wavelengths.",
+            )
+
+    def _read(self) -> Iterator[tuple[list[Lesion], list[hsidermoscopy.SetAside]]]:
+        """Read in threads, a bounded number of files ahead, results in order."""
+        with ThreadPoolExecutor(THREADS) as pool:
+            files = iter(self.sources)
+            ahead = [pool.submit(self._one, source) for source in islice(files, READ_AHEAD)]
+            while ahead:
+                result = ahead.pop(0).result()
+                ahead += [pool.submit(self._one, source) for source in islice(files, 1)]
+                yield result
+
+    def _one(self, source: hsidermoscopy.Source) -> tuple[list[Lesion], list[hsidermoscopy.SetAside]]:
+        return hsidermoscopy.read(source, self.root, self.size, self.wavelengths_nm)
+
+    def _keep(self, aside: Sequence[hsidermoscopy.SetAside]) -> None:
+        self.set_aside += [SetAsideFile(file=one.file, reason=one.reason) for one in aside]
+
+
+def ingest(
+    source: Path, uri: str, *, size: int, wavelengths: Sequence[float] | None, folds: int, seed: int, progress: Progress
+) -> Manifest:
+    """Read the HSIDermoscopy layout at `source` into a store at `uri`.
+
+    Args:
+        source: the folder holding `images/` and `masks/`.
+        uri: where the store goes; nothing may be there yet.
+        size: pixels of the stored crops.
+        wavelengths: band centres (nm); None: the 16 of HSIDermoscopy's sensor.
+        folds: number of folds, 0 for none.
+        seed: of the folds.
+        progress: called after every file.
+
+    Raises:
+        CubeError: nothing usable; StoreError: the store cannot be made. Nothing is left behind.
+    """
+    reading = Reading(source, size, wavelengths or HSIDERMOSCOPY_NM, progress)
+    how = {"verb": "ingest", "layout": "hsidermoscopy", "size": size, "files": len(reading.sources)}
+    return write_store(uri, reading, fold_count=folds, seed=seed, set_aside=reading.set_aside, source=how)
+
+
+def parse_wavelengths(text: str) -> list[float]:
+    """Return the N band centres from A to B nm of "A:B:N", or those listed as "a,b,c".
+
+    Raises:
+        CubeError: the text is neither.
+    """
+    try:
+        if ":" in text:
+            first, last, count = text.split(":")
+            n = int(count)
+            step = (float(last) - float(first)) / (n - 1)
+            return [float(first) + i * step for i in range(n)]
+        return [float(part) for part in text.split(",")]
+    except (ValueError, ZeroDivisionError):
+        raise CubeError(
+            f"--wavelengths {text!r} is not A:B:N", "Write --wavelengths 465:630:16, or list them: 465,470,…"
+        ) from None

@@ -1,0 +1,44 @@
+"""Which lesions a run reads, and where the cubes it was scored on are kept. Free of Ray."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hyperderm.config import Experiment
+from hyperderm.store.reader import Store
+from hyperderm.training.loop import Report
+
+SAMPLES = "samples.npy"
+SAMPLES_KEPT = 64
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The lesions of the two roles a training may read."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+
+
+def select(store: Store, experiment: Experiment) -> Selection:
+    """Return the lesion ids of both roles.
+
+    Raises:
+        StoreError: a role that comes out empty.
+    """
+    data = experiment.data
+    return Selection(
+        tuple(store.select("train", data.fold, data.diagnoses)),
+        tuple(store.select("validation", data.fold, data.diagnoses)),
+    )
+
+
+def keep_samples(report: Report, folder: Path) -> None:
+    """Put the scored cubes where the driver draws them from: (n, B, H, W) float32 in `samples.npy`."""
+    if report.cubes is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = folder / f".{SAMPLES}"
+        with aside.open("wb") as stream:
+            np.save(stream, report.cubes[:SAMPLES_KEPT].numpy())
+        aside.replace(folder / SAMPLES)
