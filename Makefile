@@ -1,13 +1,19 @@
 # The user's front door. `make help` prints every target.
 SHELL := /bin/bash
 PY := .venv/bin/python
+HYPERDERM := .venv/bin/hyperderm
 STAMP := .venv/.installed
 
+# What a user may give: DATA=folder or STORE=uri, NAME=, TRIALS=, PROFILE=, WORKERS=, SET="a.b=c d.e=f"
+FLAGS = $(if $(DATA),--data "$(DATA)") $(if $(STORE),--store "$(STORE)") $(if $(NAME),--name "$(NAME)") \
+	$(if $(PROFILE),--profile $(PROFILE)) $(foreach s,$(SET),--set $(s))
+
 .DEFAULT_GOAL := help
-.PHONY: help setup lock
+.PHONY: help setup lock check format test test-slow bench bench-cold ui clean
 
 help: ## print this list
-	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-18s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@echo '  options: DATA=folder STORE=uri NAME=name TRIALS=n WORKERS=n PROFILE=small|full SET="path=value …"'
 
 setup: $(STAMP) ## create .venv from requirements.lock
 
@@ -18,6 +24,42 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PY) -m uv pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-lock: ## resolve requirements.lock anew from pyproject.toml
+sweep-%: $(STAMP) ## search the hyperparameters of an experiment, e.g. make sweep-shsgan DATA=/path/to/HSIDermoscopy
+	$(HYPERDERM) sweep $* $(FLAGS) $(if $(TRIALS),--trials $(TRIALS)) $(if $(WORKERS),--workers-per-trial $(WORKERS))
+
+train-%: $(STAMP) ## one run of an experiment, e.g. make train-shsgan WORKERS=2
+	$(HYPERDERM) train $* $(FLAGS) $(if $(WORKERS),--workers $(WORKERS))
+
+ui: $(STAMP) ## the MLflow UI on what was run here
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false .venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db --workers 1 --port $(or $(PORT),5000)
+
+check: $(STAMP) ## lint, types, layout
+	.venv/bin/ruff format --check platform experiments search_spaces tests
+	.venv/bin/ruff check platform experiments search_spaces tests
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	$(PY) -m tests.layout
+
+format: $(STAMP) ## format the code
+	.venv/bin/ruff format platform experiments search_spaces tests
+	.venv/bin/ruff check --fix platform experiments search_spaces tests
+
+test: $(STAMP) ## the tests, in minutes
+	.venv/bin/pytest -m "not slow" --durations 10
+
+test-slow: $(STAMP) ## the tests that train
+	.venv/bin/pytest -m slow --durations 10
+
+bench: $(STAMP) ## ratios from one run: cost of a trial, cost of an epoch
+	$(PY) -m tests.bench.trial_cost
+	$(PY) -m tests.bench.feed
+
+bench-cold: ## time installation and the default sweep in a fresh clone, with the memory of the whole process tree
+	python3 tests/bench/cold.py
+
+lock: $(STAMP) ## resolve requirements.lock anew from pyproject.toml
 	$(PY) -m uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --python-version 3.11 --extra dev \
 		--no-emit-index-url pyproject.toml --output-file requirements.lock
+
+clean: ## remove what runs left behind: runs/ data/ mlflow.db mlartifacts/
+	rm -rf runs data mlartifacts mlflow.db

@@ -1,1 +1,1 @@
-"""One file a search space: `space(experiment)` returns Optuna distributions keyed by configuration path, `VERSION` names them."""
+"""One file a search space: `space(experiment)` returns Optuna distributions by configuration path; VERSION names them."""

@@ -1,7 +1,8 @@
 """The axes SHS-GAN is sensitive to (METHODS section 4): raise VERSION with every change of the axes."""
 
-from hyperderm.config import Experiment
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from hyperderm.config import Experiment
 
 VERSION = 1
 

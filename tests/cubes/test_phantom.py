@@ -196,9 +196,7 @@ def test_lesion_spans_two_thirds_of_the_frame(lesions):
         assert ndimage.label(mask)[1] <= 3  # pixels of a notched border may part when halved
 
 
-@pytest.mark.parametrize(
-    ("index", "diagnosis"), [(1, "melanoma"), (2, "dysplastic_nevus"), (3, "seborrhoeic_keratosis")]
-)
+@pytest.mark.parametrize(("index", "diagnosis"), [(1, "melanoma"), (2, "dysplastic_nevus"), (3, "seborrhoeic_keratosis")])
 def test_the_scene_is_the_same_at_any_size(index, diagnosis):
     small, large = render(index, diagnosis, 32, 0), render(index, diagnosis, 128, 0)
     halved = large.lesion.cube.reflectance.reshape(32, 4, 32, 4, 16).mean(axis=(1, 3))

@@ -21,9 +21,7 @@ def ingest(
     source: Annotated[Path, typer.Argument(help="Folder with images/{DNCube,MMCube,OtherCube}/*.mat and masks/.")],
     store: Annotated[str, typer.Option(help="Where the store goes; nothing may be there yet.")] = "",
     size: Annotated[int, typer.Option(min=16, max=1024, help="Pixels of the stored crops.")] = 64,
-    wavelengths: Annotated[
-        str, typer.Option(help="Band centres in nm, A:B:N or a list; default: HSIDermoscopy's.")
-    ] = "",
+    wavelengths: Annotated[str, typer.Option(help="Band centres in nm, A:B:N or a list; default: HSIDermoscopy's.")] = "",
     folds: Annotated[int, typer.Option(min=0, help="Number of folds, 0 for none.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the folds.")] = 0,
     check: Annotated[bool, typer.Option("--check", help="Read and report, write nothing.")] = False,
@@ -108,9 +106,7 @@ def describe(console: Console, uri: str, manifest: Manifest) -> None:
     table.add_row("size", f"{sum(part.bytes for part in manifest.parts) / 1e6:.1f} MB in {len(manifest.parts)} parts")
     table.add_row("diagnoses", ", ".join(f"{name} {count}" for name, count in manifest.diagnoses.items()))
     if manifest.folds:
-        table.add_row(
-            "folds", f"{manifest.folds.count}, seed {manifest.folds.seed}, {len(manifest.folds.groups)} groups"
-        )
+        table.add_row("folds", f"{manifest.folds.count}, seed {manifest.folds.seed}, {len(manifest.folds.groups)} groups")
     else:
         table.add_row("folds", "none: no training roles")
     console.print(table)

@@ -76,9 +76,7 @@ def sweep(
     quiet_ray()
     setting = Setting.here()
     chosen = choose_profile(setting, profile)
-    config = configure(
-        experiment, chosen, overrides or [], sweep__trials=trials, sweep__workers_per_trial=workers_per_trial
-    )
+    config = configure(experiment, chosen, overrides or [], sweep__trials=trials, sweep__workers_per_trial=workers_per_trial)
     axes = registry.space(space or experiment, config)
     registry.check_space(axes, config)
     raise typer.Exit(run_sweep(setting, config, axes, store, data, name, runs))

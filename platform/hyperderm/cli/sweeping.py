@@ -16,6 +16,7 @@ from hyperderm.studies.cluster import connect
 from hyperderm.studies.folder import claim, identity, sweep_name
 from hyperderm.studies.observer import Observers
 from hyperderm.studies.selection import select
+from hyperderm.tracking.runs import Status
 from hyperderm.tracking.server import check_server
 from hyperderm.tracking.study_plots import study_figure, study_page
 from hyperderm.tracking.sweep_tracker import SweepTracker
@@ -77,13 +78,9 @@ def _run(setting: Setting, experiment: Experiment, space: Space, store: Store, f
             "config.json": experiment.model_dump(mode="json"),
             "identity.json": identity(experiment, space, store.manifest.fingerprint),
         }
-        watched.open(
-            {"trials": wanted, "space": f"{space.name} v{space.version}", "profile": experiment.profile}, documents
-        )
+        watched.open({"trials": wanted, "space": f"{space.name} v{space.version}", "profile": experiment.profile}, documents)
         watched.catch_up((t.number, STATUS[t.state], t.user_attrs.get("reason", "")) for t in ended)
-        progress = ProgressLine(
-            setting.console, "sweep", wanted, experiment.training.images, len(ended), best=_best(board)
-        )
+        progress = ProgressLine(setting.console, "sweep", wanted, experiment.training.images, len(ended), best=_best(board))
         observers.add(watched, progress)
         with progress:
             _train(setting, board, store, folder, facts.provenance())
@@ -102,9 +99,7 @@ def _train(setting: Setting, board: Board, store: Store, folder: Path, provenanc
         from hyperderm.studies.sweep import run
         from hyperderm.studies.trial import share
 
-        setting.say(
-            f"{cluster.cpus:g} CPU, {cluster.gpus:g} GPU on {cluster.nodes} nodes; worker logs in {cluster.logs}"
-        )
+        setting.say(f"{cluster.cpus:g} CPU, {cluster.gpus:g} GPU on {cluster.nodes} nodes; worker logs in {cluster.logs}")
         shared = share(store, select(store, board.base))
         run(board, shared, cluster, folder, provenance)
 
@@ -113,7 +108,7 @@ def _close(board: Board, watched: SweepTracker, wanted: int) -> None:
     rows, marks = rows_of(board), board.study.user_attrs
     floor, mean_cube = marks.get("floor_real_vs_real"), marks.get("score_of_mean_cube")
     scored = [row for row in rows if row.status in ("finished", "stopped early")]
-    status = "KILLED" if board.interrupted else "FINISHED" if scored else "FAILED"
+    status: Status = "KILLED" if board.interrupted else "FINISHED" if scored else "FAILED"
     texts = {
         "leaderboard.md": leaderboard.markdown(rows, floor, mean_cube),
         "leaderboard.csv": leaderboard.csv(rows),

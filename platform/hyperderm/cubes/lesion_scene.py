@@ -102,9 +102,7 @@ class Skin:
         warp = 2.5 * self.bend.at(x, y)
         total = np.zeros((y.size, x.size), np.float32)
         for turn in (self.lean, self.lean + 1.1):
-            across = (
-                np.float32(self.pitch * np.cos(turn)) * x[None, :] + np.float32(self.pitch * np.sin(turn)) * y[:, None]
-            )
+            across = np.float32(self.pitch * np.cos(turn)) * x[None, :] + np.float32(self.pitch * np.sin(turn)) * y[:, None]
             total += 0.5 * np.cos(across + warp)
         return total
 
@@ -159,8 +157,7 @@ class LesionPattern:
         """The pigment's rise across the border, 0 outside to 1 inside: as sharp and as frayed as the traits say."""
         width = self.traits.fuzziness * outline.at_angle(outline.softness, polar)
         return sigmoid(
-            (polar.phi + 0.3 * self.traits.fuzziness + width * (0.1 + 0.6 * self.traits.disorder) * fray)
-            / (0.6 * width)
+            (polar.phi + 0.3 * self.traits.fuzziness + width * (0.1 + 0.6 * self.traits.disorder) * fray) / (0.6 * width)
         )
 
     def paint(self, maps: dict[str, Array], outline: Outline, polar: Polar, x: Array, y: Array) -> None:

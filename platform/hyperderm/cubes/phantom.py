@@ -118,9 +118,7 @@ class Camera:
         size = light.shape[1] // 2
         gain = sensor_gain().astype(np.float32)[:, None, None]
         lit = light * self.illumination(2 * size)
-        sharp = ndimage.gaussian_filter(
-            lit, (0, self.blur * 2 * size, self.blur * 2 * size), mode="nearest", truncate=3
-        )
+        sharp = ndimage.gaussian_filter(lit, (0, self.blur * 2 * size, self.blur * 2 * size), mode="nearest", truncate=3)
         signal = gain * _halve(sharp)
         shrink = min(1.0, size / NATIVE_PX)  # averaging over native pixels calms the noise
         σ = shrink * np.sqrt(READ_NOISE**2 + SHOT_NOISE**2 * signal)

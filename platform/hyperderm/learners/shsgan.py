@@ -42,9 +42,7 @@ class ShsGan:
             if c.input == "rgb":
                 generator = UNetGenerator(bands, c.generator_width)
             else:
-                generator = DcganGenerator(bands, c.generator_width, experiment.data.size, c.noise_dim).apply(
-                    dcgan_init
-                )
+                generator = DcganGenerator(bands, c.generator_width, experiment.data.size, c.noise_dim).apply(dcgan_init)
             critic = Critic(bands, c.critic_width, 3 if c.critic == "conv3d" else 2, c.fft_arm, c.norm)
         self.generator = generator.to(placement.device, placement.dtype)
         self.critic = critic.to(placement.device, placement.dtype)
@@ -136,8 +134,8 @@ class ShsGan:
         with torch.no_grad():
             for mean, p in zip(self.ema.parameters(), self.generator.parameters(), strict=True):
                 mean.lerp_(p, 1 - keep)
-            for mean, b in zip(self.ema.buffers(), self.generator.buffers(), strict=True):
-                mean.copy_(b)
+            for kept, buffer in zip(self.ema.buffers(), self.generator.buffers(), strict=True):
+                kept.copy_(buffer)
 
     def rgb(self, scaled: Tensor) -> Tensor:
         """Return the scaled pseudo-RGB of scaled cubes: 2 · clip(gain · H · reflectance, 0, 1) − 1, (N, 3, H, W)."""
@@ -213,9 +211,7 @@ class ShsGan:
         self.generator_updates = state["generator_updates"]
 
     def _optimizer(self, module: nn.Module, lr: float) -> torch.optim.Optimizer:
-        if (
-            self.config.loss == "wgan_clip"
-        ):  # momentum and clipped weights work against each other (Arjovsky et al. 2017)
+        if self.config.loss == "wgan_clip":  # momentum and clipped weights work against each other (Arjovsky et al. 2017)
             return torch.optim.RMSprop(module.parameters(), lr)
         return torch.optim.Adam(module.parameters(), lr, betas=(self.config.beta1, self.config.beta2))
 

@@ -4,6 +4,7 @@ Channel counts follow METHODS section 4; where the paper is silent they are this
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -68,7 +69,7 @@ class DcganGenerator(nn.Module):
         stages = (size // 4).bit_length() - 1
         widths = [width * 2**k for k in range(stages - 1, -1, -1)]
         layers: list[nn.Module] = [nn.ConvTranspose2d(noise_dim, widths[0], 4, bias=False), *_bn_relu(widths[0])]
-        for a, b in zip(widths, widths[1:], strict=False):
+        for a, b in pairwise(widths):
             layers += [nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), *_bn_relu(b)]
         layers += [nn.ConvTranspose2d(widths[-1], bands, 4, 2, 1), nn.Tanh()]
         self.net = nn.Sequential(*layers)
@@ -161,7 +162,7 @@ def _arm3d(width: int, kernels: list[int], band_strides: list[int], norm: Norm) 
 def _arm2d(bands: int, width: int, norm: Norm) -> nn.Sequential:
     layers: list[nn.Module] = []
     channels = [bands, width, 2 * width, 4 * width]
-    for a, b in zip(channels, channels[1:], strict=False):
+    for a, b in pairwise(channels):
         layers += _normed(nn.Conv2d(a, b, 4, 2, 1), b, norm, nn.BatchNorm2d, first=a == bands)
     return nn.Sequential(*layers)
 

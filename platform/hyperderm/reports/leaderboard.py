@@ -71,9 +71,7 @@ def table(rows: Sequence[Row], floor: float | None = None, mean_cube: float | No
         narrow = "#" if name == "trial" else name.replace("_", "_\n").replace(" ", "\n")
         made.add_column(narrow, justify="left" if name in _TEXT_COLUMNS else "right", overflow="fold")
     for row, cells in zip(ranked(rows), body, strict=True):
-        made.add_row(
-            *(cell.replace("stopped early", "stopped\nearly") for cell in cells), style=_STYLES.get(row.status, "")
-        )
+        made.add_row(*(cell.replace("stopped early", "stopped\nearly") for cell in cells), style=_STYLES.get(row.status, ""))
     return made
 
 

@@ -12,9 +12,7 @@ from hyperderm.store.manifest import Folds
 POSITIVE = "melanoma"
 
 
-def assign_folds(
-    groups: Sequence[str], diagnoses: Sequence[str | None], count: int, seed: int
-) -> tuple[Folds, list[str]]:
+def assign_folds(groups: Sequence[str], diagnoses: Sequence[str | None], count: int, seed: int) -> tuple[Folds, list[str]]:
     """Assign every group to one of `count` folds, classes spread as evenly as groups allow.
 
     Returns:
@@ -25,16 +23,12 @@ def assign_folds(
             although the data hold melanomas.
     """
     if count < 3:
-        raise StoreError(
-            f"--folds {count}: train, validation and test need three", "Use --folds 3 or more, or 0 for none."
-        )
+        raise StoreError(f"--folds {count}: train, validation and test need three", "Use --folds 3 or more, or 0 for none.")
     if any(diagnosis is None for diagnosis in diagnoses):
         raise StoreError("folds need a diagnosis on every lesion", "Use --folds 0 for a store without training roles.")
     distinct = len(set(groups))
     if distinct < count:
-        raise StoreError(
-            f"{distinct} groups cannot fill {count} folds", f"Use --folds {max(3, distinct)} or add images."
-        )
+        raise StoreError(f"{distinct} groups cannot fill {count} folds", f"Use --folds {max(3, distinct)} or add images.")
     members: dict[str, set[str]] = defaultdict(set)
     for group, diagnosis in zip(groups, diagnoses, strict=True):
         members[str(diagnosis)].add(group)

@@ -65,7 +65,7 @@ class Manifest(Strict):
     folds: Folds | None
     warnings: tuple[str, ...] = ()
     set_aside: tuple[SetAsideFile, ...] = ()
-    source: dict[str, Any] = {}
+    source: dict[str, Any] = Field(default_factory=dict)
     """How the store was made: the verb and its options; no machine's paths."""
     fingerprint: str = ""
 

@@ -10,7 +10,7 @@ import ray.data
 from hyperderm.store.reader import Store
 
 
-def materialise(store: Store, lesion_ids: Sequence[str]) -> list[ray.ObjectRef]:
+def materialise(store: Store, lesion_ids: Sequence[str]) -> list["ray.ObjectRef[pa.Table]"]:
     """Return references to Arrow blocks that together hold the rows of `lesion_ids`.
 
     `ray.get` of a block inside a trial is zero-copy and needs no CPU of its own (DESIGN, what was measured).
@@ -25,7 +25,7 @@ def materialise(store: Store, lesion_ids: Sequence[str]) -> list[ray.ObjectRef]:
     return list(kept.materialize().to_arrow_refs())
 
 
-def fetch(blocks: Sequence[ray.ObjectRef], lesion_ids: Sequence[str]) -> pa.Table:
+def fetch(blocks: Sequence["ray.ObjectRef[pa.Table]"], lesion_ids: Sequence[str]) -> pa.Table:
     """Return the rows of `lesion_ids`, ordered by lesion_id whatever order the reading tasks ended in."""
     wanted = pa.array(lesion_ids, pa.string())
     tables = [table.filter(pc.is_in(table["lesion_id"], wanted)) for table in ray.get(list(blocks)) if table.num_rows]

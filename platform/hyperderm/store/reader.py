@@ -129,9 +129,7 @@ def _manifest(location: Location) -> Manifest:
         reason = str(error).splitlines()[0]
         raise StoreError(f"{location.uri}/{MANIFEST} is damaged: {reason}", "Restore it, or ingest again.") from None
     if manifest.digest() != manifest.fingerprint:
-        raise StoreError(
-            f"{location.uri}/{MANIFEST} does not match its own fingerprint", "It was edited; ingest again."
-        )
+        raise StoreError(f"{location.uri}/{MANIFEST} does not match its own fingerprint", "It was edited; ingest again.")
     return manifest
 
 

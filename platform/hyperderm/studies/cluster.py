@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hyperderm.errors import ClusterError
 
@@ -54,7 +55,7 @@ def connect(address: str | None) -> Iterator[Cluster]:
 
     remote = address not in (None, "", "local")
     environment = {"py_modules": [str(Path(__file__).resolve().parents[1])]} if remote else None
-    place = {} if remote else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    place: dict[str, Any] = {} if remote else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     try:
         ray.init(
             address=address if remote else "local",
@@ -65,15 +66,14 @@ def connect(address: str | None) -> Iterator[Cluster]:
         )
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ClusterError(
-            f"RAY_ADDRESS={address} does not answer: {reason}", "Start the cluster, or unset it."
-        ) from None
+        raise ClusterError(f"RAY_ADDRESS={address} does not answer: {reason}", "Start the cluster, or unset it.") from None
     for name in ("ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         total = ray.cluster_resources()
         nodes = [n for n in ray.nodes() if n["Alive"]]
-        logs = f"{ray._private.worker._global_node.get_session_dir_path()}/logs"
+        here = ray.get_runtime_context()
+        logs = f"{here.get_temp_dir()}/{here.get_session_name()}/logs"
         yield Cluster(total.get("CPU", 0.0), total.get("GPU", 0.0), len(nodes), logs)
     finally:
         ray.shutdown()

@@ -86,10 +86,10 @@ def worker_main(config: dict[str, Any]) -> None:
 def _go_on(
     report: Report,
     experiment: Experiment,
-    mailbox: Any,
+    mailbox: Any,  # noqa: ANN401 - an actor handle
     rank: int,
     folder: Path,
-    device: torch.device,  # noqa: ANN401 - actor
+    device: torch.device,
 ) -> bool:
     flag = torch.zeros((), device=device)
     if rank == 0:
@@ -133,7 +133,7 @@ class WorkerGroup:
     def _fit(self, trainer: TorchTrainer) -> None:
         try:
             trainer.fit()
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread by `next`
+        except BaseException as error:
             self._error = error
 
     def reports(self) -> Iterator[dict[str, Any]]:
@@ -171,7 +171,9 @@ class WorkerGroup:
 class GroupTrial(tune.Trainable):
     """A trial on several workers."""
 
-    def setup(self, config: dict[str, Any], shared: SharedData, workers: Workers, max_failures: int) -> None:
+    def setup(  # type: ignore[override]  # Tune passes what `with_parameters` was given
+        self, config: dict[str, Any], shared: SharedData, workers: Workers, max_failures: int
+    ) -> None:
         """Begin a trial; called once an actor."""
         self._shared, self._workers, self._max_failures = shared, workers, max_failures
         self._group: WorkerGroup | None = None

@@ -67,7 +67,7 @@ def _trainable(shared: SharedData, workers: Workers, max_failures: int) -> Any: 
     return tune.with_resources(wrapped, {"cpu": 0})  # the group's workers hold the resources
 
 
-class _Interrupt(Stopper):  # type: ignore[misc]
+class _Interrupt(Stopper):
     """Ends the experiment once the board was interrupted."""
 
     def __init__(self, board: Board) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import ray
 import torch
 from ray import tune
@@ -25,7 +26,7 @@ from hyperderm.training.loop import OBJECTIVE, Report, train
 class SharedData:
     """What every trial of a sweep reads, by reference: Arrow blocks in Ray's object store."""
 
-    blocks: tuple[ray.ObjectRef, ...]
+    blocks: tuple["ray.ObjectRef[pa.Table]", ...]
     selection: Selection
     wavelengths_nm: tuple[float, ...]
 

@@ -26,9 +26,7 @@ class BoardSearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """Return the next trial's configuration."""
         next_one = self._board.ask()
-        return config_of(
-            next_one.number, next_one.experiment, trial_folder(self._folder, next_one.number), self._provenance
-        )
+        return config_of(next_one.number, next_one.experiment, trial_folder(self._folder, next_one.number), self._provenance)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the callback closes the trial."""
@@ -46,7 +44,7 @@ class BoardScheduler(FIFOScheduler):
     """Lets the board stop trials: asynchronous successive halving on images seen, its rungs kept in the study."""
 
     def __init__(self, board: Board) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._board = board
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:

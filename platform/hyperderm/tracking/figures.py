@@ -221,9 +221,7 @@ def save_png(figure: Figure, path: Path) -> None:
 
 def _check_bands(real: RealSet, generated: Cubes) -> None:
     if generated.ndim != 4 or generated.shape[3] != len(real.wavelengths_nm):
-        raise CubeError(
-            f"generated cubes of shape {generated.shape} beside real ones of {len(real.wavelengths_nm)} bands"
-        )
+        raise CubeError(f"generated cubes of shape {generated.shape} beside real ones of {len(real.wavelengths_nm)} bands")
 
 
 def _choice(available: int, wanted: int, seed: int) -> list[int]:

@@ -166,9 +166,7 @@ class Journal:
 
     def files(self) -> set[Path]:
         """Return every spooled file that an undelivered or refused operation still names."""
-        query = (
-            "SELECT file FROM operations WHERE file IS NOT NULL UNION SELECT file FROM refused WHERE file IS NOT NULL"
-        )
+        query = "SELECT file FROM operations WHERE file IS NOT NULL UNION SELECT file FROM refused WHERE file IS NOT NULL"
         with self._lock:
             return {Path(row[0]) for row in self._db.execute(query)}
 

@@ -65,9 +65,7 @@ class Outbox:
     def state(self) -> str:
         """`delivering`, or since when the server has been away."""
         since = self._away_since
-        return (
-            "delivering" if since is None else f"server away since {time.strftime('%H:%M:%S', time.localtime(since))}"
-        )
+        return "delivering" if since is None else f"server away since {time.strftime('%H:%M:%S', time.localtime(since))}"
 
     def put(self, run: str, kind: str, body: Mapping[str, object], file: Path | None = None) -> None:
         """Journal one operation."""
@@ -106,9 +104,7 @@ class Outbox:
             write()
         except sqlite3.Error as error:
             if not self._lost:
-                self._warn(
-                    f"The tracking journal {self.journal.path} cannot be written ({error}): tracking is losing data"
-                )
+                self._warn(f"The tracking journal {self.journal.path} cannot be written ({error}): tracking is losing data")
             self._lost = True
             return
         self._lost = False

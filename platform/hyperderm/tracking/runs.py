@@ -80,9 +80,7 @@ class Tracker:
         texts = {param: str(value) for param, value in params.items()}
         long = {param: text for param, text in texts.items() if len(text) > PARAM_LIMIT}
         shown = {param: _stand_in(param, text) if param in long else text for param, text in texts.items()}
-        notes = (
-            {"hyperderm.long_params": ", ".join(f"{p}: {_long_file(p, t)}" for p, t in long.items())} if long else {}
-        )
+        notes = {"hyperderm.long_params": ", ".join(f"{p}: {_long_file(p, t)}" for p, t in long.items())} if long else {}
         body = {"name": name, "parent": parent, "params": shown, "identity": _identity(), "at": _now_ms()}
         self._outbox.put(key, "open", body)
         for param, text in long.items():

@@ -110,9 +110,7 @@ def _importance(axes: Axes, found: StudyPoints) -> None:
     axes.bar_label(bars, [f"{100 * v:.0f} %" for v in values], padding=3, fontsize=8)
     axes.axvline(1 / len(shares), color=_FAINT, linestyle=":", linewidth=1.2, zorder=3)
     place = axes.get_xaxis_transform()
-    axes.text(
-        1 / len(shares), -0.02, "equal shares", fontsize=7.5, color="#777777", ha="center", va="top", transform=place
-    )
+    axes.text(1 / len(shares), -0.02, "equal shares", fontsize=7.5, color="#777777", ha="center", va="top", transform=place)
     axes.set_xlim(0, 1.18 * max(values))
     axes.set_xticks([])
     axes.spines[["top", "right", "bottom"]].set_visible(False)
@@ -132,9 +130,7 @@ def _parallel(axes: Axes, found: StudyPoints) -> None:
         point = found.points[i]
         heights = [axis.position(point.params[axis.path]) for axis in found.axes]
         style = "solid" if point.finished else (0, (4, 2))
-        axes.plot(
-            [*range(columns), columns], [*heights, found.shade[i]], color=colours[i], linestyle=style, linewidth=1.3
-        )
+        axes.plot([*range(columns), columns], [*heights, found.shade[i]], color=colours[i], linestyle=style, linewidth=1.3)
     _parallel_ticks(axes, found)
     names = [*(axis.label for axis in found.axes), OBJECTIVE]
     if columns > _WIDE:
@@ -323,9 +319,7 @@ def _marker(finished: bool) -> dict[str, Any]:
 
 def _hover(found: StudyPoints, point: Point) -> str:
     values = [f"{a.label} {three_digits(point.params[a.path])}" for a in found.axes if a.path in point.params]
-    return "<br>".join(
-        map(html.escape, [f"trial {point.number}: {three_digits(point.value, keep_zeros=True)}", *values])
-    )
+    return "<br>".join(map(html.escape, [f"trial {point.number}: {three_digits(point.value, keep_zeros=True)}", *values]))
 
 
 def _best_values(found: StudyPoints) -> str:

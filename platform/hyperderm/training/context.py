@@ -30,7 +30,7 @@ class Context:
     checkpoint: CheckpointFolder
     rank: int = 0
     world_size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     provenance: Mapping[str, str] = field(default_factory=dict)
 
     def placement(self, precision: Precision) -> Placement:

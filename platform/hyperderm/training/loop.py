@@ -127,9 +127,7 @@ def _report(learner: Learner, meter: Meter, context: Context, images: int) -> Re
     return Report(images, metrics | dict(validation.scores), validation.cubes)
 
 
-def _save(
-    learner: Learner, context: Context, experiment: Experiment, data: TrainData, report: Report, best: float
-) -> float:
+def _save(learner: Learner, context: Context, experiment: Experiment, data: TrainData, report: Report, best: float) -> float:
     score = report.metrics[OBJECTIVE]
     state: dict[str, Any] = {
         "images": report.images,
