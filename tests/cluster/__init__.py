@@ -1,0 +1,1 @@
+"""Tests that need Ray; it is started once for the session."""

@@ -1,0 +1,69 @@
+"""What the cluster tests share: a tiny experiment, an observer that remembers, a way to run a sweep."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from optuna.distributions import BaseDistribution, FloatDistribution
+
+from hyperderm.config import DataConfig, Experiment, SweepConfig, TrainingConfig
+from hyperderm.learners.configs import ShsGanConfig
+from hyperderm.store.reader import open_store
+from hyperderm.studies.board import Board
+from hyperderm.studies.cluster import Cluster
+from hyperderm.studies.selection import select
+
+AXES: dict[str, BaseDistribution] = {
+    "learner.lr_generator": FloatDistribution(1e-4, 1e-2, log=True),
+    "learner.rgb_weight": FloatDistribution(1.0, 50.0, log=True),
+}
+
+
+def tiny(**overrides: object) -> Experiment:
+    """An experiment whose trial takes a second."""
+    experiment = Experiment(
+        name="tiny",
+        profile="small",
+        data=DataConfig(size=16, diagnoses="all"),
+        learner=ShsGanConfig(generator_width=4, critic_width=4, lr_generator=1e-3, lr_critic=1e-3),
+        training=TrainingConfig(batch_size=4, images=96, validate_every=32, validation_samples=8),
+        sweep=SweepConfig(trials=3, grace_images=96, startup_trials=2),
+    )
+    return experiment.override({path.replace("__", "."): value for path, value in overrides.items()})
+
+
+class Memory:
+    """Remembers what it is told; `on_report` may do mischief."""
+
+    def __init__(self, on_report: Callable[[int, int], None] = lambda number, images: None) -> None:
+        self.events: list[tuple] = []
+        self.reports: dict[int, list[int]] = {}
+        self._on_report = on_report
+
+    def started(self, number, experiment, values, resumed):
+        self.events.append(("started", number, resumed))
+
+    def reported(self, number, images, metrics):
+        self.reports.setdefault(number, []).append(images)
+        self._on_report(number, images)
+
+    def finished(self, number, outcome, reason):
+        self.events.append((outcome, number, reason))
+
+    def interrupted(self, number):
+        self.events.append(("interrupted", number, ""))
+
+
+def board(folder: Path, experiment: Experiment, memory: Memory, axes: dict[str, BaseDistribution] | None = None) -> Board:
+    folder.mkdir(parents=True, exist_ok=True)
+    return Board(folder / "study.db", "sweep", experiment, AXES if axes is None else axes, memory)
+
+
+def run(folder: Path, experiment: Experiment, store: Path, cluster: Cluster, memory: Memory, axes=None) -> Board:
+    """Run a sweep as the command line does."""
+    from hyperderm.studies.sweep import run as run_trials
+    from hyperderm.studies.trial import share
+
+    made = board(folder, experiment, memory, axes)
+    opened = open_store(str(store))
+    run_trials(made, share(opened, select(opened, experiment)), cluster, folder, {})
+    return made

@@ -1,0 +1,45 @@
+"""Trials on several workers."""
+
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from tests.cluster.sweeps import Memory, run, tiny
+
+
+def test_two_workers_train_what_one_worker_trains(tmp_path, phantom_store, ray_cluster):
+    """In float64 the group ends with the weights of the single worker, up to the order of summation."""
+    settings = {"sweep__trials": 1, "training__precision": "fp64", "training__images": 32, "training__validate_every": 16}
+    run(tmp_path / "one", tiny(**settings), phantom_store, ray_cluster, Memory())
+    memory = Memory()
+    made = run(tmp_path / "two", tiny(**settings, sweep__workers_per_trial=2), phantom_store, ray_cluster, memory)
+    assert made.study.trials[0].state == TrialState.COMPLETE
+    assert memory.reports == {0: [0, 16, 32]}
+    one, two = (torch.load(tmp_path / w / "trials/0000/latest.pt", weights_only=True)["learner"] for w in ("one", "two"))
+    for network in ("generator", "critic", "ema"):
+        for name, expected in one[network].items():
+            assert torch.allclose(two[network][name], expected, rtol=0, atol=1e-5 * float(expected.abs().max()) + 1e-12), (
+                name
+            )
+
+
+def test_group_stopped_early_leaves_its_actor_to_the_next_trial(tmp_path, phantom_store, ray_cluster):
+    experiment = tiny(
+        sweep__workers_per_trial=2, sweep__trials=3, sweep__grace_images=32, sweep__reduction=2, training__images=64
+    )
+    made = run(tmp_path, experiment, phantom_store, ray_cluster, Memory())
+    states = [t.state for t in made.study.trials]
+    assert len(states) == 3
+    assert set(states) <= {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+def test_diverged_group_fails_with_step_and_culprit(tmp_path, phantom_store, ray_cluster):
+    experiment = tiny(sweep__workers_per_trial=2, sweep__trials=1, learner__gp_weight=1e30, learner__lr_critic=1.0)
+    made = run(tmp_path, experiment, phantom_store, ray_cluster, Memory())
+    assert made.study.trials[0].state == TrialState.FAIL
+    assert "is not finite at step" in made.study.trials[0].user_attrs["reason"]
+
+
+@pytest.fixture(autouse=True)
+def _bounded(request):
+    request.node.add_marker(pytest.mark.timeout(180))

@@ -1,0 +1,153 @@
+"""A sweep on a real Ray: trials, failures, kills, interrupts, early stops."""
+
+import os
+import signal
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from hyperderm.errors import ClusterError
+from hyperderm.store.reader import open_store
+from hyperderm.studies.selection import select
+from tests.cluster.sweeps import Memory, board, run, tiny
+
+
+def test_every_trial_ends_and_is_told_once(tmp_path, phantom_store, ray_cluster):
+    memory = Memory()
+    made = run(tmp_path, tiny(), phantom_store, ray_cluster, memory)
+    assert [t.state for t in made.study.trials] == [TrialState.COMPLETE] * 3
+    assert memory.reports == {n: [0, 32, 64, 96] for n in range(3)}
+    assert sorted(e for e in memory.events if e[0] == "finished") == [("finished", n, "") for n in range(3)]
+    for number, trial in enumerate(made.study.trials):
+        folder = tmp_path / "trials" / f"{number:04d}"
+        saved = torch.load(folder / "latest.pt", weights_only=True)
+        assert saved["images"] == 96
+        assert trial.value == pytest.approx(saved["best"])
+        assert trial.value == min(trial.intermediate_values.values())
+        cubes = np.load(folder / "samples.npy")
+        assert cubes.shape == (8, 16, 16, 16)
+        assert np.isfinite(cubes).all()
+
+
+def test_first_trial_is_the_declared_configuration(tmp_path):
+    first = board(tmp_path, tiny(), Memory()).ask()
+    assert first.values == {"learner.lr_generator": 1e-3, "learner.rgb_weight": 1.0}
+    assert first.experiment == tiny()
+
+
+def test_suggestions_are_seeded_and_survive_a_restart(tmp_path):
+    """A restarted driver draws what the first one would have drawn."""
+
+    def ask_and_end(made):
+        assignment = made.ask()
+        made.report(assignment.number, 32, {"spectral_energy_distance": 1.0 + assignment.number})
+        made.finish(assignment.number)
+        return assignment.values
+
+    whole = board(tmp_path / "a", tiny(), Memory())
+    straight = [ask_and_end(whole) for _ in range(5)]
+    halves = []
+    for count in (2, 3):
+        part = board(tmp_path / "b", tiny(), Memory())
+        halves += [ask_and_end(part) for _ in range(count)]
+    assert halves == straight
+    assert len({str(v) for v in straight}) == 5
+
+
+def test_killed_trial_goes_on_from_its_checkpoint(tmp_path, phantom_store, ray_cluster):
+    """kill -9 of the process that trains: the same weights come out as undisturbed, and no report is told twice."""
+    experiment = tiny(sweep__trials=1, training__images=160)
+    run(tmp_path / "calm", experiment, phantom_store, ray_cluster, Memory())
+    killed = []
+
+    def kill(number, images):
+        if images == 64 and not killed:
+            victims = [p for p in psutil.process_iter(["cmdline"]) if "InProcessTrial" in " ".join(p.info["cmdline"] or [])]
+            for victim in victims:
+                os.kill(victim.pid, signal.SIGKILL)
+            killed.append(len(victims))
+
+    memory = Memory(kill)
+    made = run(tmp_path / "killed", experiment, phantom_store, ray_cluster, memory)
+    assert killed[0] >= 1
+    assert made.study.trials[0].state == TrialState.COMPLETE
+    assert memory.reports[0] == [0, 32, 64, 96, 128, 160]
+    calm, after = (
+        torch.load(tmp_path / which / "trials/0000/latest.pt", weights_only=True)["learner"]["generator"]
+        for which in ("calm", "killed")
+    )
+    assert all(torch.equal(calm[name], after[name]) for name in calm)
+
+
+def test_diverged_trial_fails_once_with_step_and_culprit(tmp_path, phantom_store, ray_cluster):
+    memory = Memory()
+    experiment = tiny(sweep__trials=1, learner__lr_critic=1.0, learner__gp_weight=1e30)
+    made = run(tmp_path, experiment, phantom_store, ray_cluster, memory)
+    (trial,) = made.study.trials
+    assert trial.state == TrialState.FAIL
+    assert "is not finite at step" in trial.user_attrs["reason"]
+    assert [e[0] for e in memory.events] == ["started", "failed"]
+
+
+def test_interrupted_sweep_goes_on(tmp_path, phantom_store, ray_cluster):
+    experiment = tiny(sweep__trials=4, sweep__concurrent=1)
+    first = Memory()
+    made = board(tmp_path, experiment, first)
+    first._on_report = lambda number, images: made.interrupt() if (number, images) == (1, 64) else None
+    from hyperderm.studies.sweep import run as run_trials
+    from hyperderm.studies.trial import share
+
+    store = open_store(str(phantom_store))
+    run_trials(made, share(store, select(store, experiment)), ray_cluster, tmp_path, {})
+    assert [t.state for t in made.study.trials] == [TrialState.COMPLETE, TrialState.RUNNING]
+    assert ("interrupted", 1, "") in first.events
+    second = Memory()
+    again = run(tmp_path, experiment, phantom_store, ray_cluster, second)
+    assert [t.state for t in again.study.trials] == [TrialState.COMPLETE] * 4
+    assert second.events[0] == ("started", 1, True)
+    assert 0 not in second.reports
+    assert second.reports[1][-1] == 96
+    assert min(second.reports[1]) >= 64
+    more = run(tmp_path, tiny(sweep__trials=5, sweep__concurrent=1), phantom_store, ray_cluster, Memory())
+    assert len(more.study.trials) == 5
+
+
+def test_successive_halving_stops_bad_trials_and_remembers_rungs(tmp_path):
+    experiment = tiny(sweep__grace_images=32, sweep__reduction=2, training__images=128)
+    made = board(tmp_path, experiment, Memory())
+    for value in (1.0, 1.1, 1.2):
+        number = made.ask().number
+        if not made.report(number, 32, {"spectral_energy_distance": value}):
+            made.report(number, 128, {"spectral_energy_distance": value})
+        made.finish(number)
+    later = board(tmp_path, experiment, Memory())  # a restarted driver prunes by the same rungs
+    bad = later.ask().number
+    assert later.report(bad, 32, {"spectral_energy_distance": 5.0})
+    later.finish(bad)
+    states = [t.state for t in later.study.trials]
+    assert states[0] == TrialState.COMPLETE
+    assert states[-1] == TrialState.PRUNED
+    assert "successive halving at 32 images" in later.study.trials[-1].user_attrs["reason"]
+
+
+def test_more_than_the_cluster_has_is_refused(tmp_path, phantom_store, ray_cluster):
+    with pytest.raises(ClusterError, match=r"100 workers with 1 CPU.*cluster has .* CPU"):
+        run(tmp_path, tiny(sweep__workers_per_trial=100, training__batch_size=100), phantom_store, ray_cluster, Memory())
+    with pytest.raises(ClusterError, match="GPU"):
+        run(tmp_path, tiny(sweep__gpus_per_worker=99.0), phantom_store, ray_cluster, Memory())
+
+
+def test_blocks_hold_the_store_bit_for_bit(phantom_store, ray_cluster):
+    from hyperderm.studies.trial import share
+
+    store = open_store(str(phantom_store))
+    selection = select(store, tiny())
+    data = share(store, selection).load(32)
+    for ids, cubes in ((selection.train, data.train), (selection.validation, data.validation)):
+        assert cubes.lesion_ids == ids
+        expected = np.moveaxis(store.read(ids).column("cube").combine_chunks().to_numpy_ndarray(), 3, 1)
+        assert np.array_equal(cubes.reflectance.numpy(), expected)
+    assert not set(selection.train) & set(selection.validation)
