@@ -90,6 +90,26 @@ class Experiment(Strict):
                 f"learner.norm = batch with {workers} workers is refused: batch statistics would depend on the number of "
                 "workers. Use learner.norm=layer, or one worker"
             )
+        if self.learner.input == "noise" and workers > 1:
+            raise ValueError(
+                f"learner.input = noise with {workers} workers is refused: the batch norm of the DCGAN would depend on "
+                "the number of workers. Use one worker, or learner.input=rgb"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _size_fits(self) -> Self:
+        size = self.data.size
+        if self.learner.input == "rgb" and size % 8:
+            raise ValueError(
+                f"data.size = {size} is refused: the U-Net halves the image three times. Choose a multiple of 8, "
+                f"such as {size // 8 * 8}"
+            )
+        if self.learner.input == "noise" and size & (size - 1):
+            raise ValueError(
+                f"data.size = {size} is refused: the DCGAN generator doubles from 4 pixels. Choose a power of two, "
+                f"such as {2 ** (size.bit_length() - 1)}"
+            )
         return self
 
     def identity(self) -> dict[str, object]:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from hyperderm.errors import StoreError
 from hyperderm.learners.keyed import generator
 from hyperderm.metrics.energy import Standardiser, cube_features, energy_distance
 from hyperderm.metrics.spectral import largest_relative_error, spectral_angle
@@ -16,9 +17,19 @@ class GenerativeReference:
     Args:
         train: (N, B, H, W) reflectance of the train role; standardises the features.
         validation: (M, B, H, W) reflectance no training saw.
+        seed: draws the subsets of train that give the floor.
+
+    Raises:
+        StoreError: fewer than two cubes in a role; between one cube and itself there is no distance.
     """
 
     def __init__(self, train: Tensor, validation: Tensor, seed: int) -> None:
+        for role, cubes in (("train", train), ("validation", validation)):
+            if len(cubes) < 2:
+                raise StoreError(
+                    f"the {role} role holds {len(cubes)} cubes, too few to score a generator",
+                    "Use more data.diagnoses, fewer folds, or more data",
+                )
         train_features = cube_features(train)
         self.standardise = Standardiser(train_features)
         self.validation = self.standardise(cube_features(validation))

@@ -15,11 +15,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from hyperderm.config import Experiment
 from hyperderm.cubes.pseudo_rgb import fit_gain, pseudo_rgb_matrix
+from hyperderm.errors import ConfigError
 from hyperderm.learners import keyed
 from hyperderm.learners.base import Batch, Placement, Validation
+from hyperderm.learners.configs import ShsGanConfig
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.generative import GenerativeReference
-from hyperderm.models.shsgan import Critic, DcganGenerator, UNetGenerator, dcgan_init
+from hyperderm.models.shsgan import FEWEST_BANDS, Critic, DcganGenerator, UNetGenerator, dcgan_init
 
 EMA_RAMP = 0.05
 """The moving average's half-life is at most this share of the images shown so far (Karras et al. 2020, ADA)."""
@@ -36,8 +38,9 @@ class ShsGan:
         matrix = pseudo_rgb_matrix(data.wavelengths_nm)
         self.gain = fit_gain(data.train.reflectance.movedim(1, 3).numpy(), matrix)
         self.h = torch.from_numpy(matrix).to(placement.device, placement.dtype)  # (3, B)
+        _check_bands(c, bands)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**62, (1,), generator=keyed.generator(self.seed, "init", 0))))
+            torch.default_generator.manual_seed(keyed.generator(self.seed, "init", 0).initial_seed())
             generator: nn.Module
             if c.input == "rgb":
                 generator = UNetGenerator(bands, c.generator_width)
@@ -56,8 +59,8 @@ class ShsGan:
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
         """Update the critic; after every `n_critic` such updates, the generator and its moving average.
 
-        Metrics: `critic_loss`, `wasserstein`, `penalty`, `penalty_norm`, `critic_gradient`, and after a generator update
-        `generator_loss`, `adversarial`, `rgb_loss`, `generator_gradient`.
+        Metrics, causes before what follows from them: `wasserstein`, `penalty_norm`, `penalty`, `critic_loss`,
+        `critic_gradient`, and after a generator update `adversarial`, `rgb_loss`, `generator_loss`, `generator_gradient`.
         """
         metrics = self._critic_step(batch)
         step = batch.images // batch.count
@@ -74,6 +77,7 @@ class ShsGan:
             fake = self.g(self._input(batch, "critic")).to(real.dtype)
         with self._autocast():
             on_real, on_fake = self.d(real), self.d(fake)
+        on_real, on_fake = on_real.to(real.dtype), on_fake.to(real.dtype)
         if c.loss == "bce":
             loss = (bce(on_real, torch.ones_like(on_real)) + bce(on_fake, torch.zeros_like(on_fake))) / 2
             penalty = norm = torch.zeros_like(loss)
@@ -91,10 +95,10 @@ class ShsGan:
                     p.clamp_(-c.clip, c.clip)
         gap = on_real.mean() - on_fake.mean()
         return {
-            "critic_loss": total,
             "wasserstein": gap,
-            "penalty": penalty,
             "penalty_norm": norm,
+            "penalty": penalty,
+            "critic_loss": total,
             "critic_gradient": gradient,
         }
 
@@ -221,3 +225,11 @@ class ShsGan:
 
 def _gradient_norm(module: nn.Module) -> Tensor:
     return torch.nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
+
+
+def _check_bands(config: ShsGanConfig, bands: int) -> None:
+    if config.critic == "conv3d" and bands < FEWEST_BANDS:
+        raise ConfigError(
+            f"learner.critic = conv3d needs at least {FEWEST_BANDS} bands, the store has {bands}",
+            "Use --set learner.critic=conv2d",
+        )

@@ -8,6 +8,8 @@ from torch import Tensor
 
 MEAN_FLOOR, SPREAD_FLOOR, ENERGY_FLOOR = 1e-3, 1e-4, 1e-8
 """Below these reflectances a feature's logarithm is cut: far under any real cube's, so only broken cubes meet them."""
+SCALE_FLOOR = 0.01
+"""A feature that differs by less than 1 % between train cubes (a dead band) counts in units of 1 %, not of nothing."""
 
 
 def cube_features(reflectance: Tensor) -> NDArray[np.float64]:
@@ -47,7 +49,7 @@ class Standardiser:
 
     def __init__(self, train: NDArray[np.float64]) -> None:
         self.centre = train.mean(0)
-        self.scale = np.maximum(train.std(0), 1e-6)
+        self.scale = np.maximum(train.std(0), SCALE_FLOOR)
 
     def __call__(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return (features − centre) / scale."""

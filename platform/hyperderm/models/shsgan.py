@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 Norm = Literal["none", "spectral", "layer", "batch"]
+FEWEST_BANDS = 7
+"""The spatial arm of the 3-D critic halves the bands three times."""
 
 
 class UNetGenerator(nn.Module):
@@ -138,7 +140,7 @@ def dcgan_init(module: nn.Module) -> None:
 def _double_conv(a: int, b: int, norm: bool = True) -> nn.Sequential:
     layers: list[nn.Module] = []
     for cin in (a, b):
-        layers.append(nn.Conv2d(cin, b, 3, padding=1))
+        layers.append(nn.Conv2d(cin, b, 3, padding=1, padding_mode="reflect"))  # zeros would draw a frame
         if norm:
             layers.append(nn.InstanceNorm2d(b, affine=True))
         layers.append(nn.LeakyReLU(0.2))
@@ -162,8 +164,8 @@ def _arm3d(width: int, kernels: list[int], band_strides: list[int], norm: Norm) 
 def _arm2d(bands: int, width: int, norm: Norm) -> nn.Sequential:
     layers: list[nn.Module] = []
     channels = [bands, width, 2 * width, 4 * width]
-    for a, b in pairwise(channels):
-        layers += _normed(nn.Conv2d(a, b, 4, 2, 1), b, norm, nn.BatchNorm2d, first=a == bands)
+    for stage, (a, b) in enumerate(pairwise(channels)):
+        layers += _normed(nn.Conv2d(a, b, 4, 2, 1), b, norm, nn.BatchNorm2d, first=stage == 0)
     return nn.Sequential(*layers)
 
 

@@ -2,11 +2,14 @@
 
 import hashlib
 import os
+import shutil
 import uuid
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from hyperderm.errors import StudyError
 
 LATEST = "latest.pt"
 BEST = "best.pt"
@@ -18,33 +21,54 @@ class CheckpointFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def save(self, state: dict[str, Any], name: str = LATEST) -> None:
-        """Write `state` as `name`, atomically; readers see the old file or the new one."""
+    def save(self, state: dict[str, Any], *, best: bool = False) -> None:
+        """Write `state` as the latest checkpoint, atomically; readers see the old file or the new one.
+
+        Args:
+            state: what `load` will return.
+            best: keep it as the best one too. That comes first: a kill in between leaves a best checkpoint which the
+                resumed run makes again, never a latest one whose score promises a best that is not there.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        aside = self.folder / f".{name}.{uuid.uuid4().hex[:8]}"
+        mark = uuid.uuid4().hex[:8]
+        aside, twin = self.folder / f".{LATEST}.{mark}", self.folder / f".{BEST}.{mark}"
         try:
             torch.save(state, aside)
-            aside.replace(self.folder / name)
+            if best:
+                _twin(aside, twin)
+                twin.replace(self.folder / BEST)
+            aside.replace(self.folder / LATEST)
         finally:
             aside.unlink(missing_ok=True)
+            twin.unlink(missing_ok=True)
 
     def load(self, name: str = LATEST) -> dict[str, Any] | None:
-        """Return the state saved as `name` on the CPU, or None where there is none."""
+        """Return the state saved as `name` on the CPU, or None where there is none.
+
+        Raises:
+            StudyError: a file that cannot be read.
+        """
         path = self.folder / name
         if not path.is_file():
             return None
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return state
-
-    def promote(self) -> None:
-        """Keep the latest checkpoint as the best one too (a hard link where the disk allows it)."""
-        aside = self.folder / f".{BEST}.{uuid.uuid4().hex[:8]}"
         try:
-            os.link(self.folder / LATEST, aside)
-        except OSError:
-            aside.write_bytes((self.folder / LATEST).read_bytes())
-        aside.replace(self.folder / BEST)
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # damaged files raise whatever their bytes happen to mean
+            reason = (str(error).splitlines() or [""])[0]
+            raise StudyError(
+                f"checkpoint {path} cannot be read ({type(error).__name__}: {reason[:200].rstrip('.')})",
+                "Move it away; the run then begins anew.",
+            ) from error
+        return state
 
     def sha256(self, name: str = LATEST) -> str:
         """Return the sha256 (hex) of a saved checkpoint."""
         return hashlib.sha256((self.folder / name).read_bytes()).hexdigest()
+
+
+def _twin(file: Path, twin: Path) -> None:
+    """Make `twin` the same file as `file`, by a hard link where the disk allows it."""
+    try:
+        os.link(file, twin)
+    except OSError:
+        shutil.copyfile(file, twin)

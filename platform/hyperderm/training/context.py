@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from hyperderm.learners.base import Placement
 from hyperderm.training.checkpoint import CheckpointFolder
@@ -47,6 +47,12 @@ class Context:
         values = torch.tensor([metrics[name] for name in names], dtype=torch.float64, device=self.device)
         dist.all_reduce(values)
         return {name: float(v) / self.world_size for name, v in zip(names, values, strict=True)}
+
+    def least(self, values: Tensor) -> Tensor:
+        """Return the elementwise minimum of `values` over the workers."""
+        if self.world_size > 1:
+            dist.all_reduce(values, dist.ReduceOp.MIN)
+        return values
 
     def _parallel(self, module: nn.Module) -> nn.Module:
         if self.world_size == 1:

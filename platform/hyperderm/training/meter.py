@@ -1,0 +1,63 @@
+"""Means of a run's metrics since the last report, and the watch for the first that is not finite."""
+
+from collections.abc import Mapping
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from hyperderm.errors import NonFiniteLoss
+from hyperderm.training.context import Context
+
+CHECK_EVERY = 16
+"""Steps between two looks for a non-finite metric: each look waits for the GPU."""
+REMEDY = "Lower the learning rates, or raise gp_weight."
+
+
+class Meter:
+    """Sums kept on the device; remembers each metric's first step that was not finite. Made anew after every report."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+        self.bad: dict[str, Tensor] = {}
+        self.started = perf_counter()
+        self.steps = 0
+
+    def add(self, metrics: Mapping[str, Tensor], step: int) -> None:
+        """Add one step's metrics, causes before what follows from them: the first of a step is named as the culprit."""
+        for name, value in metrics.items():
+            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
+            never = torch.full_like(value, torch.inf, dtype=torch.float64)
+            here = torch.where(torch.isfinite(value), never, torch.full_like(never, step))
+            self.bad[name] = torch.minimum(self.bad.get(name, never), here)
+        self.steps += 1
+        if self.steps % CHECK_EVERY == 0:
+            self.check()
+
+    def check(self) -> None:
+        """Raise, on every worker alike, for the earliest metric that was not finite on any.
+
+        Raises:
+            NonFiniteLoss: naming the step and the metric.
+        """
+        if not self.bad:
+            return
+        first = self.context.least(torch.stack(list(self.bad.values()))).tolist()
+        step, name = min(zip(first, self.bad, strict=True), key=lambda pair: pair[0])
+        if step < torch.inf:
+            raise NonFiniteLoss(f"{name} is not finite at step {int(step)}", REMEDY)
+
+    def means(self) -> dict[str, float]:
+        """Return the means over the steps and the workers.
+
+        Raises:
+            NonFiniteLoss: naming the step and the metric.
+        """
+        self.check()
+        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        if self.steps:
+            means["seconds_per_step"] = (perf_counter() - self.started) / self.steps
+        return self.context.mean(means)

@@ -1,0 +1,70 @@
+"""What a checkpoint holds beside weights, and the proof that it is this run's before training goes on from it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hyperderm.config import Experiment
+from hyperderm.errors import StudyError
+from hyperderm.learners.base import Learner
+from hyperderm.learners.data import TrainData
+from hyperderm.strict import differences, fingerprint
+from hyperderm.training.checkpoint import LATEST
+from hyperderm.training.context import Context
+
+ORIGIN = ("hyperderm.manifest", "hyperderm.fold")
+"""The provenance that must not change under a run."""
+
+
+def pack(learner: Learner, experiment: Experiment, data: TrainData, context: Context) -> dict[str, Any]:
+    """Return the learner's state with everything that generating from it, or going on, needs to know."""
+    return {
+        "learner": learner.state_dict(),
+        "experiment": experiment.model_dump_json(),
+        "scaling": data.scaling.state_dict(),
+        "wavelengths_nm": list(data.wavelengths_nm),
+        "lesions": _lesions(data),
+        "provenance": dict(context.provenance),
+    }
+
+
+def restore(learner: Learner, experiment: Experiment, data: TrainData, context: Context) -> dict[str, Any] | None:
+    """Load the latest checkpoint into `learner` and return it; None where there is none.
+
+    Raises:
+        StudyError: the file cannot be read, or it was made with another configuration, other data, another fold or
+            another version of the networks.
+    """
+    saved = context.checkpoint.load()
+    if saved is None:
+        return None
+    path = context.checkpoint.folder / LATEST
+    remedy = "Continue with what it was made with, or move it away; the run then begins anew."
+    try:
+        was = Experiment.model_validate_json(saved["experiment"]).flat()
+        changed = differences(_facts(was, saved["provenance"], saved["lesions"]), _present(experiment, data, context))
+    except (KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise StudyError(f"checkpoint {path} was not made by this version of hyperderm ({reason})", remedy) from error
+    if changed:
+        raise StudyError(f"checkpoint {path} was made by another run: {'; '.join(changed)}", remedy)
+    try:
+        learner.load_state_dict(saved["learner"])
+    except (KeyError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StudyError(f"checkpoint {path} does not fit the networks of this version ({reason})", remedy) from error
+    return saved
+
+
+def _present(experiment: Experiment, data: TrainData, context: Context) -> dict[str, Any]:
+    return _facts(experiment.flat(), context.provenance, _lesions(data))
+
+
+def _facts(experiment: Mapping[str, Any], provenance: Mapping[str, str], lesions: str) -> dict[str, Any]:
+    """What must be equal: all that shapes a result, but not on how many workers it is computed (`sweep.*`)."""
+    shaping = {path: json.dumps(value) for path, value in experiment.items() if not path.startswith("sweep.")}
+    return shaping | {name: provenance.get(name, "(none)") for name in ORIGIN} | {"lesions": lesions[:12]}
+
+
+def _lesions(data: TrainData) -> str:
+    return fingerprint([data.train.lesion_ids, data.validation.lesion_ids])
