@@ -1,6 +1,6 @@
 """The whole configuration of a run: one frozen `Experiment`."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -23,7 +23,7 @@ class DataConfig(Strict):
 
     size: int = Field(64, ge=16, le=1024)
     """Pixels a cube is fed at; at most what the store holds."""
-    diagnoses: tuple[Diagnosis, ...] | Literal["all"] = ("melanoma",)
+    diagnoses: Annotated[tuple[Diagnosis, ...], Field(min_length=1)] | Literal["all"] = ("melanoma",)
     """What a generator learns."""
     fold: int = Field(0, ge=0)
     """Test = this fold, validation = the next, train = the rest."""

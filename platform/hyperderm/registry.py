@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
-
-from optuna.distributions import BaseDistribution
+from typing import TYPE_CHECKING, Any, Literal
 
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, nearest
+
+if TYPE_CHECKING:  # optuna takes half a second to import; a wrong key must be told before
+    from optuna.distributions import BaseDistribution
 
 Profile = Literal["small", "full"]
 
@@ -22,7 +23,7 @@ class Space:
 
     name: str
     version: int
-    distributions: Mapping[str, BaseDistribution]
+    distributions: Mapping[str, "BaseDistribution"]
 
 
 def project_root() -> Path:
@@ -88,6 +89,6 @@ def _module(folder: str, name: str, what: str) -> ModuleType:
     return importlib.import_module(f"{folder}.{name}")
 
 
-def _ends(distribution: BaseDistribution) -> list[Any]:
+def _ends(distribution: "BaseDistribution") -> list[Any]:
     choices = getattr(distribution, "choices", None)
     return list(choices) if choices is not None else [distribution.low, distribution.high]  # type: ignore[attr-defined]

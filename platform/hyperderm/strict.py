@@ -17,7 +17,7 @@ M = TypeVar("M", bound="Strict")
 class Strict(BaseModel):
     """Base of every configuration: immutable, no unknown keys, no silent conversion."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     def override(self, values: Mapping[str, Any]) -> Self:
         """Return a copy with `values` (dotted path -> JSON value) set and everything validated again.
@@ -29,7 +29,7 @@ class Strict(BaseModel):
         data = self.model_dump(mode="json")
         for path, value in values.items():
             if path not in known:
-                raise ConfigError(f"unknown configuration key {path!r}", nearest(path, known))
+                raise _unknown(path, known)
             *parents, leaf = path.split(".")
             node = data
             for name in parents:
@@ -57,7 +57,8 @@ def parse(model: type[M], data: Any) -> M:  # noqa: ANN401 - any JSON value
 
 def explain(error: ValidationError, model: type[Strict]) -> tuple[str, str]:
     """Return (what, remedy) for the first fault in a pydantic report."""
-    fault = error.errors()[0]
+    faults = error.errors()
+    fault = faults[0]
     known = paths(model)
     path = ".".join(str(part) for part in fault["loc"])
     if fault["type"] not in ("extra_forbidden", "missing"):  # a union's branches and an item's index are no keys
@@ -66,10 +67,12 @@ def explain(error: ValidationError, model: type[Strict]) -> tuple[str, str]:
         return f"unknown configuration key {path!r}", nearest(path, known)
     if fault["type"] == "missing":
         return f"{path} is missing", "Give it a value."
-    reason = fault["msg"].removeprefix("Value error, ")
+    reason = fault["msg"].removeprefix("Value error, ").replace("Input should", "it should")
     if fault["type"] == "value_error" and path not in known:  # a rule between fields, which names them itself
         return reason, ""
-    return f"{path} = {json.dumps(fault['input'], default=str)} is refused: {reason}", f"Set it with --set {path}=…"
+    others = [f["msg"].removeprefix("Input should be ") for f in faults[1:] if f["loc"][:-1] == fault["loc"][:-1]]
+    reason = " or ".join([reason, *others])  # the branches of a union, of which one is enough
+    return f"{path} = {json.dumps(fault['input'], default=str)} is refused: {reason}", _example(path, model)
 
 
 def paths(model: type[BaseModel], prefix: str = "") -> list[str]:
@@ -103,6 +106,29 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return "path: old -> new" for every leaf of two flat configurations that differs."""
     keys = sorted(set(old) | set(new))
     return [f"{k}: {old.get(k, '(absent)')} -> {new.get(k, '(absent)')}" for k in keys if old.get(k) != new.get(k)]
+
+
+def _unknown(path: str, known: list[str]) -> ConfigError:
+    below = [key for key in known if key.startswith(f"{path}.")]
+    if below:
+        return ConfigError(f"configuration key {path!r} is a group", f"Set one of its keys: {', '.join(below)}.")
+    return ConfigError(f"unknown configuration key {path!r}", nearest(path, known))
+
+
+def _example(path: str, model: type[BaseModel]) -> str:
+    """Return a remedy that shows the form of a value: the field's default."""
+    *parents, leaf = path.split(".")
+    owner: type[BaseModel] | None = model
+    for name in parents:
+        field = owner.model_fields.get(name) if owner else None
+        owner = _model_of(field.annotation) if field else None
+    found = owner.model_fields.get(leaf) if owner else None
+    if found is None or found.is_required():
+        return f"Set it with --set {path}=…"
+    value = found.get_default(call_default_factory=True, validated_data={})
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    item = f"{path}={text}"
+    return "For example --set " + (f"'{item}'" if set(item) & set('[]{}" ') else item)
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - a type expression

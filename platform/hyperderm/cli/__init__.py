@@ -1,6 +1,7 @@
 """The command line. Exit codes: 0 done, 1 no trial finished, 2 the user's input, 130 interrupted."""
 
 import sys
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -30,7 +31,29 @@ def main() -> None:
     from hyperderm.cli import data, runs  # noqa: F401 - they register their verbs
 
     try:
-        app()
+        code = app(standalone_mode=False)
     except HyperdermError as error:
-        Console(stderr=True).print(f"error: {error}", style="bold red", highlight=False, markup=False, soft_wrap=True)
+        _complain(str(error))
         sys.exit(error.exit_code)
+    except _USAGE as error:
+        _complain(_usage(error))
+        sys.exit(2)
+    except typer.Abort:
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+_USAGE: type[Exception] = typer.BadParameter.__mro__[1]  # UsageError, which typer takes from click or carries itself
+
+
+def _usage(error: Any) -> str:  # noqa: ANN401 - see _USAGE
+    """Return one sentence and where to look; names that are near are in the sentence already."""
+    message = str(error.format_message()).strip().rstrip(".")
+    path = error.ctx.command_path if error.ctx else "hyperderm"
+    sentence = message if message.endswith("?") else f"{message}."
+    return f"{sentence} See `{path} --help`."
+
+
+def _complain(text: str) -> None:
+    console = Console(stderr=True, emoji=False)
+    console.print(f"error: {text}", style="bold red", highlight=False, markup=False, soft_wrap=True)

@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from hyperderm.cli import app
 from hyperderm.store.manifest import Manifest
 
-store_app = typer.Typer(help="Look at a store.", no_args_is_help=True, rich_markup_mode=None)
+store_app = typer.Typer(help="Look at a store.", rich_markup_mode=None)
 app.add_typer(store_app, name="store")
 
 SHOWN = 20
@@ -30,7 +31,7 @@ def ingest(
     from hyperderm.errors import ConfigError
     from hyperderm.store.ingest import parse_wavelengths
 
-    console = Console()
+    console = Console(emoji=False)
     nm = parse_wavelengths(wavelengths) if wavelengths else None
     if check:
         _check(console, source, size, nm)
@@ -70,7 +71,7 @@ def phantom(
     folds: Annotated[int, typer.Option(min=0, help="Number of folds, 0 for none.")] = 5,
 ) -> None:
     """The calibrated skin simulator into a store."""
-    console = Console()
+    console = Console(emoji=False)
     describe(console, store, write_phantom(console, store, count, size, seed, folds))
 
 
@@ -87,23 +88,30 @@ def write_phantom(console: Console, store: str, count: int, size: int, seed: int
         return write_store(store, rows, fold_count=folds, seed=seed, source=source)
 
 
+@store_app.callback(invoke_without_command=True)
+def _store(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
 @store_app.command("info")
 def info(store: Annotated[str, typer.Argument(help="The store.")]) -> None:
     """What a store holds; every part is hashed."""
     from hyperderm.store.reader import open_store
 
-    describe(Console(), store, open_store(store).manifest)
+    describe(Console(emoji=False), store, open_store(store).manifest)
 
 
 def describe(console: Console, uri: str, manifest: Manifest) -> None:
     """Print what a store holds, and every file that was set aside."""
     h, w, b = manifest.shape
     nm = manifest.wavelengths_nm
+    parts = len(manifest.parts)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_row("store", uri)
+    table.add_row("store", Text(uri))  # a path may hold what rich takes for markup
     table.add_row("fingerprint", manifest.fingerprint)
     table.add_row("cubes", f"{manifest.lesions} of {h} x {w} x {b}, {nm[0]:g} … {nm[-1]:g} nm, {manifest.kind}")
-    table.add_row("size", f"{sum(part.bytes for part in manifest.parts) / 1e6:.1f} MB in {len(manifest.parts)} parts")
+    table.add_row("size", f"{sum(part.bytes for part in manifest.parts) / 1e6:.1f} MB in {parts} part{'s' * (parts > 1)}")
     table.add_row("diagnoses", ", ".join(f"{name} {count}" for name, count in manifest.diagnoses.items()))
     if manifest.folds:
         table.add_row("folds", f"{manifest.folds.count}, seed {manifest.folds.seed}, {len(manifest.folds.groups)} groups")
@@ -118,7 +126,7 @@ def describe(console: Console, uri: str, manifest: Manifest) -> None:
 def _list_aside(console: Console, aside: list[tuple[str, str]]) -> None:
     if not aside:
         return
-    console.print(f"{len(aside)} files set aside:", highlight=False)
+    console.print(f"{len(aside)} file{'s' * (len(aside) > 1)} set aside:", highlight=False)
     for file, reason in aside[:SHOWN]:
         console.print(f"  {file}: {reason}", highlight=False, markup=False, soft_wrap=True)
     if len(aside) > SHOWN:
@@ -142,9 +150,8 @@ def _check(console: Console, source: Path, size: int, wavelengths: list[float] |
         for lesion in reading:
             low, high = min(low, float(lesion.cube.reflectance.min())), max(high, float(lesion.cube.reflectance.max()))
             shapes.add(lesion.cube.shape)
-    console.print(
-        f"{sum(reading.lesions.values())} lesions would be stored as {', '.join(map(str, shapes))}", highlight=False
-    )
+    sizes = ", ".join(" x ".join(map(str, shape)) for shape in sorted(shapes))
+    console.print(f"{sum(reading.lesions.values())} lesions would be stored as cubes of {sizes}", highlight=False)
     console.print(f"reflectance {low:.3f} … {high:.3f}", highlight=False)
     for name, count in sorted(reading.lesions.items()):
         console.print(f"  {name}: {count}", highlight=False)

@@ -2,11 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hyperderm.cli import app
+
+if TYPE_CHECKING:
+    from hyperderm.cli.setting import Setting
+    from hyperderm.config import Experiment
 
 Name = Annotated[str, typer.Argument(help="An experiment: a file in experiments/.", metavar="EXPERIMENT")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="path=value, e.g. learner.n_critic=3; may be repeated.")]
@@ -20,12 +24,9 @@ Runs = Annotated[Path | None, typer.Option("--runs", help="Where runs are kept; 
 @app.command()
 def show(experiment: Name, overrides: Set = None, profile: Profile = "auto") -> None:
     """The resolved configuration, nothing started."""
-    from hyperderm.cli.setting import Setting, choose_profile, configure
+    from hyperderm.cli.setting import Setting
 
-    setting = Setting.here()
-    if profile == "auto":  # wrong keys and values are told at once, whatever the profile turns out to be
-        configure(experiment, "small", overrides or [])
-    resolved = configure(experiment, choose_profile(setting, profile), overrides or [])
+    resolved = _resolve(Setting.here(), experiment, profile, overrides)
     typer.echo(json.dumps(resolved.model_dump(mode="json"), indent=2))
 
 
@@ -41,14 +42,13 @@ def train(
     runs: Runs = None,
 ) -> None:
     """One run; the same command again goes on with it."""
-    from hyperderm.cli.setting import Setting, choose_profile, configure
-    from hyperderm.cli.training import run_one
-    from hyperderm.studies.cluster import quiet_ray
+    from hyperderm.cli.setting import Setting, check_source
 
-    quiet_ray()
     setting = Setting.here()
-    chosen = choose_profile(setting, profile)
-    config = configure(experiment, chosen, overrides or [], sweep__workers_per_trial=workers)
+    config = _resolve(setting, experiment, profile, overrides, sweep__workers_per_trial=workers)
+    check_source(store, data)
+    from hyperderm.cli.training import run_one
+
     raise typer.Exit(run_one(setting, config, store, data, name, runs))
 
 
@@ -69,14 +69,28 @@ def sweep(
 ) -> None:
     """A search; the same command again goes on with it."""
     from hyperderm import registry
-    from hyperderm.cli.setting import Setting, choose_profile, configure
+    from hyperderm.cli.setting import Setting, check_source
+
+    setting = Setting.here()
+    config = _resolve(
+        setting, experiment, profile, overrides, sweep__trials=trials, sweep__workers_per_trial=workers_per_trial
+    )
+    check_source(store, data)
+    axes = registry.space(space or experiment, config)
+    registry.check_space(axes, config)
     from hyperderm.cli.sweeping import run_sweep
+
+    raise typer.Exit(run_sweep(setting, config, axes, store, data, name, runs))
+
+
+def _resolve(
+    setting: "Setting", experiment: str, profile: str, overrides: list[str] | None, **flags: int | None
+) -> "Experiment":
+    """Return the configuration; wrong names and values are told before anything heavy is imported or a cluster asked."""
+    from hyperderm.cli.setting import choose_profile, configure
     from hyperderm.studies.cluster import quiet_ray
 
     quiet_ray()
-    setting = Setting.here()
-    chosen = choose_profile(setting, profile)
-    config = configure(experiment, chosen, overrides or [], sweep__trials=trials, sweep__workers_per_trial=workers_per_trial)
-    axes = registry.space(space or experiment, config)
-    registry.check_space(axes, config)
-    raise typer.Exit(run_sweep(setting, config, axes, store, data, name, runs))
+    if profile == "auto":  # whatever the profile turns out to be
+        configure(experiment, "small", overrides or [], **flags)
+    return configure(experiment, choose_profile(setting, profile), overrides or [], **flags)

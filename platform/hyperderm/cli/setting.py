@@ -5,15 +5,17 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
 from hyperderm import registry
 from hyperderm.config import Experiment
-from hyperderm.errors import ConfigError, CubeError
-from hyperderm.store.reader import Store, open_store
+from hyperderm.errors import ConfigError
 from hyperderm.strict import parse_overrides
+
+if TYPE_CHECKING:  # nothing heavy is imported before the configuration is known to be good
+    from hyperderm.store.reader import Store
 
 PHANTOM = {"count": 330, "size": 64, "seed": 0}
 SIZE = 64
@@ -35,7 +37,7 @@ class Setting:
         root = registry.project_root()
         uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
         address = os.environ.get("RAY_ADDRESS") or None
-        return cls(Console(), root, None if address == "local" else address, uri)
+        return cls(Console(emoji=False), root, None if address == "local" else address, uri)
 
     @property
     def artifacts(self) -> Path:
@@ -84,18 +86,35 @@ def configure(name: str, profile: Literal["small", "full"], overrides: list[str]
     return registry.experiment(name, profile).override(values)
 
 
-def find_store(setting: Setting, store: str | None, data: Path | None) -> Store:
+def check_source(store: str | None, data: Path | None) -> None:
+    """Refuse at once what `find_store` would refuse after the slow imports: nothing is hashed or read yet.
+
+    Raises:
+        ConfigError: both given; CubeError: no such folder, or of another layout; StoreError: no store there.
+    """
+    from hyperderm.cubes.readers.hsidermoscopy import scan
+    from hyperderm.store.reader import open_store
+
+    if store and data:
+        raise ConfigError(
+            "--store and --data are both given", "Give one: a store, or a folder of raw files to make one from."
+        )
+    if store:
+        open_store(store, verify=False)
+    if data:
+        scan(data)
+
+
+def find_store(setting: Setting, store: str | None, data: Path | None) -> "Store":
     """Open the store at `store`, or of the raw files in `data` (ingested once), or the default phantom (built once).
 
     Raises:
         ConfigError: both given; CubeError, StoreError: what cannot be read.
     """
     from hyperderm.cli.data import describe, ingest_with_progress, write_phantom
+    from hyperderm.store.reader import open_store
 
-    if store and data:
-        raise ConfigError(
-            "--store and --data are both given", "Give one: a store, or a folder of raw files to make one from."
-        )
+    check_source(store, data)
     if store:
         setting.say(f"store {store}")
         return open_store(store)
@@ -125,8 +144,6 @@ def find_store(setting: Setting, store: str | None, data: Path | None) -> Store:
 
 def _listing(folder: Path) -> str:
     """Return a digest of the names, sizes and times of all files: another content is another store."""
-    if not folder.is_dir():
-        raise CubeError(f"--data {folder} is not a folder", "Give the folder that holds images/ and masks/.")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     facts = [(path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]

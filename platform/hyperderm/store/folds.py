@@ -28,14 +28,17 @@ def assign_folds(groups: Sequence[str], diagnoses: Sequence[str | None], count: 
         raise StoreError("folds need a diagnosis on every lesion", "Use --folds 0 for a store without training roles.")
     distinct = len(set(groups))
     if distinct < count:
-        raise StoreError(f"{distinct} groups cannot fill {count} folds", f"Use --folds {max(3, distinct)} or add images.")
+        raise StoreError(
+            f"{distinct} group{'s' * (distinct > 1)} of source images cannot fill {count} folds", _fewer(distinct, "images")
+        )
     members: dict[str, set[str]] = defaultdict(set)
     for group, diagnosis in zip(groups, diagnoses, strict=True):
         members[str(diagnosis)].add(group)
-    if POSITIVE in members and len(members[POSITIVE]) < count:
+    positive = len(members.get(POSITIVE, ()))
+    if 0 < positive < count:
+        groups_of = "1 group" if positive == 1 else f"{positive} groups"
         raise StoreError(
-            f"melanoma has {len(members[POSITIVE])} groups for {count} folds: a fold would hold none",
-            f"Use --folds {max(3, len(members[POSITIVE]))} or add melanomas.",
+            f"melanoma has {groups_of} for {count} folds: a fold would hold none", _fewer(positive, "melanomas")
         )
     order = sorted(range(len(groups)), key=lambda i: (groups[i], i))  # the draw must not depend on file order
     x = np.array([groups[i] for i in order])
@@ -64,5 +67,13 @@ def _missing(folds: Folds, members: dict[str, set[str]]) -> list[str]:
                 f"fold {empty[0]} would hold no melanoma", "Use fewer --folds, another --seed, or add melanomas."
             )
         if empty:
-            warnings.append(f"{diagnosis}: {len(groups)} groups, none in fold {', '.join(map(str, empty))}")
+            count = f"{len(groups)} group{'s' * (len(groups) > 1)}"
+            warnings.append(f"{diagnosis}: {count}, none in fold {', '.join(map(str, empty))}")
     return warnings
+
+
+def _fewer(possible: int, what: str) -> str:
+    """Return a remedy that works: fewer folds where three can be filled, else none at all."""
+    if possible < 3:
+        return f"Add {what}, or use --folds 0 (ingest, phantom) for a store without training roles."
+    return f"Use --folds {possible} (ingest, phantom), or add {what}."

@@ -1,9 +1,10 @@
 """From a folder of raw files to a store: what can be used goes in, what cannot is listed with its reason."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, Lesion
@@ -109,9 +110,15 @@ def parse_wavelengths(text: str) -> list[float]:
             first, last, count = text.split(":")
             n = int(count)
             step = (float(last) - float(first)) / (n - 1)
-            return [float(first) + i * step for i in range(n)]
-        return [float(part) for part in text.split(",")]
+            found = [float(first) + i * step for i in range(n)]
+        else:
+            found = [float(part) for part in text.split(",")]
     except (ValueError, ZeroDivisionError):
         raise CubeError(
-            f"--wavelengths {text!r} is not A:B:N", "Write --wavelengths 465:630:16, or list them: 465,470,…"
+            f"--wavelengths {text!r} is neither A:B:N nor a list", "Write --wavelengths 465:630:16, or list them: 465,470,…"
         ) from None
+    if not found or not 0 < found[0] < math.inf or not all(a < b < math.inf for a, b in pairwise(found)):
+        raise CubeError(
+            f"--wavelengths {text!r} does not rise from one band to the next", "Give them in nm, rising: 465:630:16"
+        )
+    return found

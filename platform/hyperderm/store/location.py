@@ -46,6 +46,6 @@ def locate(uri: str | Path) -> Location:
         return Location(text, pafs.LocalFileSystem(), str(Path(text).expanduser().absolute()))
     try:
         fs, path = pafs.FileSystem.from_uri(text)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, NotImplementedError) as error:  # the last: a file system this pyarrow is built without
         raise StoreError(f"--store {text!r} cannot be opened: {error}", "Give a folder, or an s3:// address.") from None
-    return Location(text, fs, path)
+    return Location(text, fs, path.rstrip("/"))

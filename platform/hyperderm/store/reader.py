@@ -1,6 +1,7 @@
 """Open a store, prove its parts, and select rows by role."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -98,6 +99,14 @@ def open_store(uri: str, *, verify: bool = True) -> Store:
             is missing, damaged or swapped.
     """
     location = locate(uri)
+    try:
+        return _open(location, verify)
+    except OSError as error:
+        raise StoreError(f"{uri} cannot be read: {error}", "Check the address, its rights and the network.") from error
+
+
+def _open(location: Location, verify: bool) -> Store:
+    uri = location.uri
     if not location.exists(MANIFEST):
         raise StoreError(
             f"{uri} is not a store: no {MANIFEST}",
@@ -126,14 +135,22 @@ def _manifest(location: Location) -> Manifest:
             )
         manifest = Manifest.model_validate_json(content)
     except (ValidationError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = _reason(error)
         raise StoreError(f"{location.uri}/{MANIFEST} is damaged: {reason}", "Restore it, or ingest again.") from None
     if manifest.digest() != manifest.fingerprint:
         raise StoreError(f"{location.uri}/{MANIFEST} does not match its own fingerprint", "It was edited; ingest again.")
     return manifest
 
 
-def _version(content: bytes) -> int:
-    import json
+def _reason(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        fault = error.errors()[0]
+        return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+    return str(error).splitlines()[0]
 
-    return int(json.loads(content)["schema_version"])
+
+def _version(content: bytes) -> int:
+    data = json.loads(content)
+    if not isinstance(data, dict) or not isinstance(data.get("schema_version"), int):
+        raise ValueError("it names no schema_version")
+    return int(data["schema_version"])

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,9 +52,11 @@ def connect(address: str | None) -> Iterator[Cluster]:
     Raises:
         ClusterError: no cluster answers there.
     """
+    remote = address not in (None, "", "local")
+    if remote and address != "auto":
+        check_address(str(address))
     import ray
 
-    remote = address not in (None, "", "local")
     environment = {"py_modules": [str(Path(__file__).resolve().parents[1])]} if remote else None
     place: dict[str, Any] = {} if remote else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     try:
@@ -66,7 +69,9 @@ def connect(address: str | None) -> Iterator[Cluster]:
         )
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ClusterError(f"RAY_ADDRESS={address} does not answer: {reason}", "Start the cluster, or unset it.") from None
+        where = f"RAY_ADDRESS={address} does not answer" if remote else "Ray does not start on this machine"
+        remedy = "Start the cluster, or unset it." if remote else "See `ray status` and the logs in /tmp/ray."
+        raise ClusterError(f"{where}: {reason.rstrip('.')}", remedy) from None
     for name in ("ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
@@ -77,6 +82,32 @@ def connect(address: str | None) -> Iterator[Cluster]:
         yield Cluster(total.get("CPU", 0.0), total.get("GPU", 0.0), len(nodes), logs)
     finally:
         ray.shutdown()
+
+
+def check_address(address: str, timeout_s: float = 5) -> None:
+    """Prove, within about `timeout_s`, that a gRPC server listens there; Ray itself would try for a quarter of an hour.
+
+    Raises:
+        ClusterError: not host:port, nobody listens, or what listens is something else.
+    """
+    host, colon, port = address.rpartition(":")
+    if "://" in address or not (host and colon and port.isdecimal()):
+        raise ClusterError(f"RAY_ADDRESS={address} is not host:port", "Give the head node's, for example 10.0.0.1:6379.")
+    remedy = "Start the cluster (`ray start --head`), correct RAY_ADDRESS, or unset it to use this machine."
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s) as line:
+            if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+                return  # the greeting below would have to be encrypted
+            line.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS)
+            answer = line.recv(9)
+    except (OSError, OverflowError) as error:
+        reason = "no answer in time" if isinstance(error, TimeoutError) else str(error)
+        raise ClusterError(f"RAY_ADDRESS={address} does not answer ({reason})", remedy) from None
+    if len(answer) < 4 or answer[3] != _SETTINGS[3]:
+        raise ClusterError(f"what answers at RAY_ADDRESS={address} is not a Ray head node", "Its port is 6379 by default.")
+
+
+_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # an empty HTTP/2 SETTINGS frame; a gRPC server greets with one of its own
 
 
 def trials_at_once(cluster: Cluster, workers: int, cpus: float, gpus: float, limit: int | None) -> int:
