@@ -1,0 +1,73 @@
+"""Experiments and search spaces by name; every committed one resolves and fits."""
+
+from pathlib import Path
+
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from hyperderm import registry
+from hyperderm.errors import ConfigError
+from hyperderm.registry import Space, check_space
+
+ROOT = Path(__file__).resolve().parents[1]
+PROFILES = ("small", "full")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("name", registry.names("experiments"))
+def test_every_experiment_resolves_under_its_name(name, profile):
+    experiment = registry.experiment(name, profile)
+    assert (experiment.name, experiment.profile) == (name, profile)
+    assert experiment.override(experiment.flat()) == experiment  # it survives the way to a worker
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("name", registry.names("search_spaces"))
+def test_every_space_fits_its_experiment(name, profile):
+    for workers in (1, 2):
+        experiment = registry.experiment(name, profile).override({"sweep.workers_per_trial": workers})
+        space = registry.space(name, experiment)
+        assert space.version >= 1
+        assert space.distributions
+        check_space(space, experiment)
+
+
+def test_unknown_names_offer_the_nearest():
+    with pytest.raises(ConfigError, match="unknown experiment 'shgan'. Did you mean 'shsgan'?"):
+        registry.experiment("shgan", "small")
+    with pytest.raises(ConfigError, match=r"unknown experiment 'zzz'\. Known: .*shsgan"):
+        registry.experiment("zzz", "small")
+    with pytest.raises(ConfigError, match="unknown search space 'shgan'. Did you mean 'shsgan'?"):
+        registry.space("shgan", registry.experiment("shsgan", "small"))
+    with pytest.raises(ConfigError, match="unknown experiment '__init__'"):
+        registry.experiment("__init__", "small")
+
+
+@pytest.mark.parametrize(
+    ("axis", "said"),
+    [
+        ({"learner.n_critics": IntDistribution(1, 5)}, "Did you mean 'learner.n_critic'"),
+        ({"learner.n_critic": IntDistribution(0, 5)}, "axis learner.n_critic: learner.n_critic = 0 is refused"),
+        ({"learner.n_critic": IntDistribution(1, 500)}, "axis learner.n_critic: learner.n_critic = 500 is refused"),
+        ({"learner.n_critic": FloatDistribution(1, 5)}, "axis learner.n_critic: learner.n_critic = 1.0 is refused"),
+        ({"learner.norm": CategoricalDistribution(["layer", "batch"])}, "axis learner.norm: learner.norm = batch with"),
+        ({"training.batch_size": CategoricalDistribution([2, 3])}, "axis training.batch_size: training.batch_size = 3"),
+    ],
+)
+def test_check_space_refuses_a_bad_axis(axis, said):
+    experiment = registry.experiment("shsgan", "small").override({"sweep.workers_per_trial": 2})
+    with pytest.raises(ConfigError) as caught:
+        check_space(Space("mine", 1, axis), experiment)
+    assert str(caught.value).startswith("search space 'mine', axis ")
+    assert said in str(caught.value)
+
+
+def test_project_root_is_the_nearest_above(tmp_path, monkeypatch):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "__init__.py").touch()
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    monkeypatch.chdir(deep)
+    assert registry.project_root() == tmp_path
+    monkeypatch.chdir("/")
+    assert registry.project_root() == ROOT

@@ -1,0 +1,205 @@
+"""Configuration: overrides by path, refusals that name field, value and remedy, fingerprints, identity."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from hyperderm import registry
+from hyperderm.config import Experiment
+from hyperderm.errors import ConfigError, HyperdermError, nearest
+from hyperderm.learners.configs import ShsGanConfig
+from hyperderm.strict import differences, fingerprint, parse_overrides, paths
+
+ROOT = Path(__file__).resolve().parents[1]
+BASE = Experiment(name="base", learner=ShsGanConfig())
+
+
+def refused(**values) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        BASE.override({path.replace("__", "."): value for path, value in values.items()})
+    return caught.value
+
+
+def test_override_sets_by_path_and_leaves_the_original():
+    changed = BASE.override({"learner.n_critic": 5, "data.diagnoses": "all", "sweep.concurrent": None})
+    assert (changed.learner.n_critic, changed.data.diagnoses, changed.sweep.concurrent) == (5, "all", None)
+    assert (BASE.learner.n_critic, BASE.data.diagnoses) == (2, ("melanoma",))
+    assert differences(BASE.flat(), changed.flat()) == [
+        "data.diagnoses: ['melanoma'] -> all",
+        "learner.n_critic: 2 -> 5",
+    ]
+
+
+def test_override_is_validated_as_a_whole_not_key_by_key():
+    both = BASE.override({"learner.input": "noise", "learner.rgb_weight": 0})  # each alone would be refused or useless
+    assert both.learner.rgb_weight == 0
+    assert isinstance(both.learner.rgb_weight, float)
+
+
+def test_every_path_is_a_leaf_and_can_be_overridden_by_its_own_value():
+    flat = BASE.flat()
+    assert sorted(flat) == sorted(paths(Experiment))
+    assert BASE.override(flat) == BASE
+
+
+@pytest.mark.parametrize(
+    ("path", "near"),
+    [("learner.ncritic", "learner.n_critic"), ("trainin.batch_size", "training.batch_size"), ("seeed", "seed")],
+)
+def test_unknown_key_names_the_nearest(path, near):
+    error = refused(**{path: 1})
+    assert error.what == f"unknown configuration key {path!r}"
+    assert error.remedy.startswith(f"Did you mean '{near}'")
+
+
+def test_a_group_is_no_key_and_lists_its_keys():
+    error = refused(data={"size": 32})
+    assert error.what == "configuration key 'data' is a group"
+    assert error.remedy == "Set one of its keys: data.size, data.diagnoses, data.fold, data.flips."
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said", "example"),
+    [
+        ("learner.n_critic", 0, "learner.n_critic = 0 is refused: it should be greater than or equal to 1", "=2"),
+        ("learner.n_critic", "three", 'learner.n_critic = "three" is refused: it should be a valid integer', "=2"),
+        ("learner.n_critic", 2.0, "learner.n_critic = 2.0 is refused: it should be a valid integer", "=2"),
+        ("sweep.trials", True, "sweep.trials = true is refused: it should be a valid integer", "=32"),
+        ("learner.norm", "group", "it should be 'none', 'spectral', 'layer' or 'batch'", "=none"),
+        ("learner.gp_weight", float("inf"), "learner.gp_weight = Infinity is refused: it should be a finite", "=10.0"),
+        ("learner.lr_critic", float("nan"), "learner.lr_critic = NaN is refused: it should be a finite", "=0.0001"),
+        ("data.size", 8, "data.size = 8 is refused", "=64"),
+        ("data.fold", -1, "data.fold = -1 is refused", "=0"),
+        ("data.diagnoses", "melanoma", "it should be a valid array or 'all'", '=["melanoma"]\''),
+        ("data.diagnoses", ["melanoma", "wart"], 'data.diagnoses = "wart" is refused: it should be', '=["melanoma"]\''),
+        ("data.diagnoses", [], "data.diagnoses = [] is refused", '=["melanoma"]\''),
+        ("name", 3, "name = 3 is refused: it should be a valid string", "=…"),
+    ],
+)
+def test_wrong_value_names_field_value_and_remedy(path, value, said, example):
+    error = refused(**{path: value})
+    assert said in error.what
+    assert f"--set {path}" in error.remedy.replace("'", "")
+    assert error.remedy.endswith(example)
+
+
+@pytest.mark.parametrize("path", sorted(set(BASE.flat()) - {"name"}))
+def test_the_example_in_a_remedy_works(path):
+    item = refused(**{path: ["no"]}).remedy.split("--set ")[1].strip("'")
+    assert BASE.override(parse_overrides([item])) == BASE
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"learner.norm": "batch"}, ("learner.norm = batch", "wgan_gp", "Use learner.norm=layer")),
+        ({"learner.input": "noise"}, ("learner.rgb_weight = 1.0", "noise", "Set learner.rgb_weight=0")),
+        (
+            {"training.batch_size": 4, "sweep.workers_per_trial": 3},
+            ("training.batch_size = 4", "3 workers", "Choose a multiple of 3"),
+        ),
+        (
+            {"learner.norm": "batch", "learner.loss": "wgan_clip", "sweep.workers_per_trial": 2},
+            ("learner.norm = batch", "2 workers", "Use learner.norm=layer, or one worker"),
+        ),
+    ],
+)
+def test_rules_between_fields(values, said):
+    with pytest.raises(ConfigError) as caught:
+        BASE.override(values)
+    for part in said:
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_the_rules_allow():
+    BASE.override({"learner.norm": "batch", "learner.loss": "wgan_clip"})
+    BASE.override({"training.batch_size": 6, "sweep.workers_per_trial": 3})
+    BASE.override({"learner.input": "noise", "learner.rgb_weight": 0.0})
+
+
+def test_frozen_and_closed():
+    with pytest.raises(ValidationError, match="frozen"):
+        BASE.seed = 1  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        BASE.learner.n_critic = 1  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        ShsGanConfig(ncritic=3)  # type: ignore[call-arg]
+
+
+def test_fingerprint_ignores_order_and_is_the_same_everywhere():
+    assert fingerprint({"b": [1, 2.5], "a": None}) == fingerprint({"a": None, "b": [1, 2.5]})
+    # sha256 of {"a":null,"b":[1,2.5]}: stores and runs on disk are named by this
+    assert fingerprint({"b": [1, 2.5], "a": None}) == "e57f5d37865437a82e1108bafb4e5213dfe7e9085f5c253341ebbab30cac5faf"
+
+
+def test_identity_leaves_out_what_may_change_and_nothing_else():
+    free = {"sweep.trials", "sweep.concurrent", "sweep.cpus_per_worker", "sweep.gpus_per_worker", "sweep.max_failures"}
+    assert set(BASE.flat()) - set(BASE.identity()) == free
+    more = BASE.override({"sweep.trials": 99, "sweep.concurrent": 2, "sweep.gpus_per_worker": 0.25})
+    assert more.identity() == BASE.identity()
+    for path, value in {
+        "seed": 1,
+        "data.fold": 1,
+        "training.images": 7,
+        "learner.n_critic": 3,
+        "sweep.reduction": 4,
+    }.items():
+        assert BASE.override({path: value}).identity() != BASE.identity(), path
+
+
+def test_parse_overrides():
+    assert parse_overrides(["a=1", "b=1e-3", "c=text", "d=null", 'e=["x"]', "f=a=b", "g="]) == {
+        "a": 1,
+        "b": 1e-3,
+        "c": "text",
+        "d": None,
+        "e": ["x"],
+        "f": "a=b",
+        "g": "",
+    }
+    for wrong in ("learner.n_critic", "=3"):
+        with pytest.raises(ConfigError, match="is not of the form path=value"):
+            parse_overrides([wrong])
+
+
+def test_nearest_lists_all_where_nothing_is_near():
+    assert nearest("zzz", ["beta", "alpha"]) == "Known: alpha, beta"
+    assert nearest("alpa", ["beta", "alpha"]) == "Did you mean 'alpha'?"
+
+
+def test_errors_survive_pickling_with_their_parts():
+    import pickle
+
+    for kind in HyperdermError.__subclasses__():
+        error = pickle.loads(pickle.dumps(kind("a is wrong", "Do b.")))
+        assert (type(error), error.what, error.remedy, str(error)) == (kind, "a is wrong", "Do b.", "a is wrong. Do b.")
+
+
+def test_a_wrong_key_costs_no_heavy_import():
+    code = f"""
+import sys, time
+sys.argv = ["hyperderm", "sweep", "shsgan", "--set", "learner.ncritic=3"]
+begun = time.perf_counter()
+from hyperderm.cli import main
+try:
+    main()
+except SystemExit as end:
+    heavy = [m for m in ("torch", "ray", "mlflow", "optuna", "pyarrow", "scipy", "sklearn", "cv2") if m in sys.modules]
+    print(end.code, heavy, time.perf_counter() - begun)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    status, heavy, seconds = done.stdout.strip().split(" ", 1)[0], *done.stdout.strip().split(" ", 1)[1].rsplit(" ", 1)
+    assert (status, heavy) == ("2", "[]")
+    assert float(seconds) < 2  # 0.3 s alone; the margin is for a busy machine
+    assert "Did you mean 'learner.n_critic'" in done.stderr
+
+
+def test_registry_is_used_from_the_checkout():
+    assert registry.project_root() == ROOT
