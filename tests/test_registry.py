@@ -33,11 +33,11 @@ def test_every_space_fits_its_experiment(name, profile):
 
 
 def test_unknown_names_offer_the_nearest():
-    with pytest.raises(ConfigError, match="unknown experiment 'shgan'. Did you mean 'shsgan'?"):
+    with pytest.raises(ConfigError, match=r"unknown experiment 'shgan'\. Did you mean 'shsgan'\?"):
         registry.experiment("shgan", "small")
     with pytest.raises(ConfigError, match=r"unknown experiment 'zzz'\. Known: .*shsgan"):
         registry.experiment("zzz", "small")
-    with pytest.raises(ConfigError, match="unknown search space 'shgan'. Did you mean 'shsgan'?"):
+    with pytest.raises(ConfigError, match=r"unknown search space 'shgan'\. Did you mean 'shsgan'\?"):
         registry.space("shgan", registry.experiment("shsgan", "small"))
     with pytest.raises(ConfigError, match="unknown experiment '__init__'"):
         registry.experiment("__init__", "small")

@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 
 from hyperderm.errors import StoreError
 from hyperderm.store.manifest import Folds
@@ -43,18 +42,20 @@ def assign_folds(groups: Sequence[str], diagnoses: Sequence[str | None], count: 
     order = sorted(range(len(groups)), key=lambda i: (groups[i], i))  # the draw must not depend on file order
     x = np.array([groups[i] for i in order])
     y = np.array([str(diagnoses[i]) for i in order])
-    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    assigned = {str(x[i]): fold for fold, (_, test) in enumerate(_split(splitter, y, x)) for i in test}
+    assigned = {str(x[i]): fold for fold, test in enumerate(_split(count, seed, y, x)) for i in test}
     folds = Folds(seed=seed, count=count, groups=dict(sorted(assigned.items())))
     return folds, _missing(folds, members)
 
 
-def _split(splitter: StratifiedGroupKFold, y: np.ndarray, x: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def _split(count: int, seed: int, y: np.ndarray, x: np.ndarray) -> list[np.ndarray]:
     import warnings
 
+    from sklearn.model_selection import StratifiedGroupKFold  # two seconds, after everything that may be refused
+
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # classes rarer than the folds are reported by `_missing`
-        return list(splitter.split(np.zeros(len(y)), y, x))
+        return [test for _, test in splitter.split(np.zeros(len(y)), y, x)]
 
 
 def _missing(folds: Folds, members: dict[str, set[str]]) -> list[str]:
