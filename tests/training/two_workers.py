@@ -1,0 +1,96 @@
+"""What each of two gloo workers does for `test_ddp`; a module of its own, so that a spawned process can import it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from hyperderm.config import Experiment
+from hyperderm.errors import NonFiniteLoss
+from hyperderm.learners import build
+from hyperderm.learners.data import TrainData
+from hyperderm.learners.shsgan import ShsGan
+from hyperderm.training.checkpoint import CheckpointFolder
+from hyperderm.training.context import Context
+from hyperderm.training.feed import Feed
+from hyperderm.training.loop import train
+from tests.training.tiny import CPU, tiny, tiny_data
+
+STEPS = 3
+
+
+def experiment(**overrides: object) -> Experiment:
+    return tiny(learner__n_critic=1, learner__rgb_weight=10.0, training__precision="fp64", data__flips=True, **overrides)
+
+
+def steps(context: Context, data: TrainData) -> dict[str, Tensor]:
+    """Gradients of both networks in the first step, and the weights after three."""
+    settings = experiment()
+    gan = build(settings, data, context.placement(settings.training.precision))
+    assert isinstance(gan, ShsGan)
+    feed = Feed(
+        data.scaling.forward(data.train.reflectance),
+        settings.training.batch_size,
+        settings.seed,
+        rank=context.rank,
+        world_size=context.world_size,
+        flips=True,
+    )
+    found: dict[str, Tensor] = {}
+    networks = {"generator": gan.generator, "critic": gan.critic, "ema": gan.ema}
+    for step in range(STEPS):
+        gan.step(feed.batch(step * settings.training.batch_size))
+        for name, network in networks.items():
+            for key, p in network.named_parameters():
+                if step == 0 and name != "ema":
+                    assert p.grad is not None
+                    found[f"gradient/{name}.{key}"] = p.grad.clone()
+                found[f"weight/{name}.{key}"] = p.detach().clone()
+    return found
+
+
+def loop(context: Context, data: TrainData, settings: Experiment) -> list[dict[str, float]]:
+    return [dict(report.metrics) for report in train(settings, data, context)]
+
+
+def failing(context: Context, data: TrainData) -> str:
+    """A loss that is not finite on the last worker alone."""
+    step = ShsGan.step
+
+    def bad(self: ShsGan, batch: Any) -> dict[str, Tensor]:
+        metrics = dict(step(self, batch))
+        if context.rank == context.world_size - 1 and batch.images >= 8:
+            metrics["penalty"] = metrics["penalty"] * float("inf")
+        return metrics
+
+    ShsGan.step = bad  # type: ignore[method-assign]
+    try:
+        loop(context, data, experiment())
+    except NonFiniteLoss as error:
+        return str(error)
+    finally:
+        ShsGan.step = step  # type: ignore[method-assign]
+    return ""
+
+
+def everything(rank: int, workers: int, folder: Path) -> None:
+    """Run all as one of `workers` and leave the results in `folder`."""
+    torch.set_num_threads(1)
+    if workers > 1:
+        dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=workers)
+
+    def context(name: str) -> Context:
+        return Context(CheckpointFolder(folder / name), rank, workers, CPU)
+
+    data = tiny_data()
+    result = {
+        "steps": steps(context("steps"), data),
+        "loop": loop(context("loop"), data, experiment()),
+        "bf16": loop(context("bf16"), data, experiment().override({"training.precision": "bf16"})),
+        "failing": failing(context("failing"), data),
+    }
+    torch.save(result, folder / f"result-{rank}.pt")
+    if workers > 1:
+        dist.destroy_process_group()
