@@ -7,10 +7,10 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 
 from hyperderm.config import DataConfig, Experiment, SweepConfig, TrainingConfig
 from hyperderm.learners.configs import ShsGanConfig
-from hyperderm.store.reader import open_store
 from hyperderm.studies.board import Board
 from hyperderm.studies.cluster import Cluster
-from hyperderm.studies.selection import select
+from hyperderm.studies.sweep import run as run_trials
+from hyperderm.studies.trial import SharedData
 
 AXES: dict[str, BaseDistribution] = {
     "learner.lr_generator": FloatDistribution(1e-4, 1e-2, log=True),
@@ -53,17 +53,13 @@ class Memory:
         self.events.append(("interrupted", number, ""))
 
 
-def board(folder: Path, experiment: Experiment, memory: Memory, axes: dict[str, BaseDistribution] | None = None) -> Board:
+def board(folder: Path, experiment: Experiment, memory: Memory) -> Board:
     folder.mkdir(parents=True, exist_ok=True)
-    return Board(folder / "study.db", "sweep", experiment, AXES if axes is None else axes, memory)
+    return Board(folder / "study.db", "sweep", experiment, AXES, memory)
 
 
-def run(folder: Path, experiment: Experiment, store: Path, cluster: Cluster, memory: Memory, axes=None) -> Board:
+def run(folder: Path, experiment: Experiment, shared: SharedData, cluster: Cluster, memory: Memory) -> Board:
     """Run a sweep as the command line does."""
-    from hyperderm.studies.sweep import run as run_trials
-    from hyperderm.studies.trial import share
-
-    made = board(folder, experiment, memory, axes)
-    opened = open_store(str(store))
-    run_trials(made, share(opened, select(opened, experiment)), cluster, folder, {})
+    made = board(folder, experiment, memory)
+    run_trials(made, shared, cluster, folder, {})
     return made

@@ -1,18 +1,22 @@
 """Trials on several workers."""
 
+import time
+
 import pytest
+import ray
 import torch
 from optuna.trial import TrialState
 
-from tests.cluster.sweeps import Memory, run, tiny
+from hyperderm.studies.sweep import run as run_trials
+from tests.cluster.sweeps import Memory, board, run, tiny
 
 
-def test_two_workers_train_what_one_worker_trains(tmp_path, phantom_store, ray_cluster):
+def test_two_workers_train_what_one_worker_trains(tmp_path, shared, ray_cluster):
     """In float64 the group ends with the weights of the single worker, up to the order of summation."""
     settings = {"sweep__trials": 1, "training__precision": "fp64", "training__images": 32, "training__validate_every": 16}
-    run(tmp_path / "one", tiny(**settings), phantom_store, ray_cluster, Memory())
+    run(tmp_path / "one", tiny(**settings), shared, ray_cluster, Memory())
     memory = Memory()
-    made = run(tmp_path / "two", tiny(**settings, sweep__workers_per_trial=2), phantom_store, ray_cluster, memory)
+    made = run(tmp_path / "two", tiny(**settings, sweep__workers_per_trial=2), shared, ray_cluster, memory)
     assert made.study.trials[0].state == TrialState.COMPLETE
     assert memory.reports == {0: [0, 16, 32]}
     one, two = (torch.load(tmp_path / w / "trials/0000/latest.pt", weights_only=True)["learner"] for w in ("one", "two"))
@@ -23,21 +27,42 @@ def test_two_workers_train_what_one_worker_trains(tmp_path, phantom_store, ray_c
             )
 
 
-def test_group_stopped_early_leaves_its_actor_to_the_next_trial(tmp_path, phantom_store, ray_cluster):
+@pytest.mark.slow
+def test_group_stopped_early_leaves_its_actor_to_the_next_trial(tmp_path, shared, ray_cluster):
     experiment = tiny(
         sweep__workers_per_trial=2, sweep__trials=3, sweep__grace_images=32, sweep__reduction=2, training__images=64
     )
-    made = run(tmp_path, experiment, phantom_store, ray_cluster, Memory())
+    made = run(tmp_path, experiment, shared, ray_cluster, Memory())
     states = [t.state for t in made.study.trials]
     assert len(states) == 3
     assert set(states) <= {TrialState.COMPLETE, TrialState.PRUNED}
 
 
-def test_diverged_group_fails_with_step_and_culprit(tmp_path, phantom_store, ray_cluster):
+@pytest.mark.slow
+def test_diverged_group_fails_with_step_and_culprit(tmp_path, shared, ray_cluster):
     experiment = tiny(sweep__workers_per_trial=2, sweep__trials=1, learner__gp_weight=1e30, learner__lr_critic=1.0)
-    made = run(tmp_path, experiment, phantom_store, ray_cluster, Memory())
+    made = run(tmp_path, experiment, shared, ray_cluster, Memory())
     assert made.study.trials[0].state == TrialState.FAIL
     assert "is not finite at step" in made.study.trials[0].user_attrs["reason"]
+
+
+@pytest.mark.slow
+def test_interrupted_group_gives_everything_back_and_goes_on(tmp_path, shared, ray_cluster):
+    experiment = tiny(sweep__workers_per_trial=2, sweep__trials=1)
+    first = Memory()
+    made = board(tmp_path, experiment, first)
+    first._on_report = lambda number, images: made.interrupt() if images == 32 else None
+    run_trials(made, shared, ray_cluster, tmp_path, {})
+    assert made.study.trials[0].state == TrialState.RUNNING
+    for _ in range(60):
+        if ray.available_resources().get("CPU") == ray_cluster.cpus:
+            break
+        time.sleep(0.5)
+    assert ray.available_resources().get("CPU") == ray_cluster.cpus
+    second = Memory()
+    again = run(tmp_path, experiment, shared, ray_cluster, second)
+    assert again.study.trials[0].state == TrialState.COMPLETE
+    assert second.reports[0][0] == 32
 
 
 @pytest.fixture(autouse=True)

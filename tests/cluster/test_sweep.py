@@ -12,12 +12,13 @@ from optuna.trial import TrialState
 from hyperderm.errors import ClusterError
 from hyperderm.store.reader import open_store
 from hyperderm.studies.selection import select
+from hyperderm.studies.sweep import run as run_trials
 from tests.cluster.sweeps import Memory, board, run, tiny
 
 
-def test_every_trial_ends_and_is_told_once(tmp_path, phantom_store, ray_cluster):
+def test_every_trial_ends_and_is_told_once(tmp_path, shared, ray_cluster):
     memory = Memory()
-    made = run(tmp_path, tiny(), phantom_store, ray_cluster, memory)
+    made = run(tmp_path, tiny(), shared, ray_cluster, memory)
     assert [t.state for t in made.study.trials] == [TrialState.COMPLETE] * 3
     assert memory.reports == {n: [0, 32, 64, 96] for n in range(3)}
     assert sorted(e for e in memory.events if e[0] == "finished") == [("finished", n, "") for n in range(3)]
@@ -57,10 +58,10 @@ def test_suggestions_are_seeded_and_survive_a_restart(tmp_path):
     assert len({str(v) for v in straight}) == 5
 
 
-def test_killed_trial_goes_on_from_its_checkpoint(tmp_path, phantom_store, ray_cluster):
+def test_killed_trial_goes_on_from_its_checkpoint(tmp_path, shared, ray_cluster):
     """kill -9 of the process that trains: the same weights come out as undisturbed, and no report is told twice."""
     experiment = tiny(sweep__trials=1, training__images=160)
-    run(tmp_path / "calm", experiment, phantom_store, ray_cluster, Memory())
+    run(tmp_path / "calm", experiment, shared, ray_cluster, Memory())
     killed = []
 
     def kill(number, images):
@@ -71,7 +72,7 @@ def test_killed_trial_goes_on_from_its_checkpoint(tmp_path, phantom_store, ray_c
             killed.append(len(victims))
 
     memory = Memory(kill)
-    made = run(tmp_path / "killed", experiment, phantom_store, ray_cluster, memory)
+    made = run(tmp_path / "killed", experiment, shared, ray_cluster, memory)
     assert killed[0] >= 1
     assert made.study.trials[0].state == TrialState.COMPLETE
     assert memory.reports[0] == [0, 32, 64, 96, 128, 160]
@@ -82,36 +83,32 @@ def test_killed_trial_goes_on_from_its_checkpoint(tmp_path, phantom_store, ray_c
     assert all(torch.equal(calm[name], after[name]) for name in calm)
 
 
-def test_diverged_trial_fails_once_with_step_and_culprit(tmp_path, phantom_store, ray_cluster):
+def test_diverged_trial_fails_once_with_step_and_culprit(tmp_path, shared, ray_cluster):
     memory = Memory()
     experiment = tiny(sweep__trials=1, learner__lr_critic=1.0, learner__gp_weight=1e30)
-    made = run(tmp_path, experiment, phantom_store, ray_cluster, memory)
+    made = run(tmp_path, experiment, shared, ray_cluster, memory)
     (trial,) = made.study.trials
     assert trial.state == TrialState.FAIL
     assert "is not finite at step" in trial.user_attrs["reason"]
     assert [e[0] for e in memory.events] == ["started", "failed"]
 
 
-def test_interrupted_sweep_goes_on(tmp_path, phantom_store, ray_cluster):
+def test_interrupted_sweep_goes_on(tmp_path, shared, ray_cluster):
     experiment = tiny(sweep__trials=4, sweep__concurrent=1)
     first = Memory()
     made = board(tmp_path, experiment, first)
     first._on_report = lambda number, images: made.interrupt() if (number, images) == (1, 64) else None
-    from hyperderm.studies.sweep import run as run_trials
-    from hyperderm.studies.trial import share
-
-    store = open_store(str(phantom_store))
-    run_trials(made, share(store, select(store, experiment)), ray_cluster, tmp_path, {})
+    run_trials(made, shared, ray_cluster, tmp_path, {})
     assert [t.state for t in made.study.trials] == [TrialState.COMPLETE, TrialState.RUNNING]
     assert ("interrupted", 1, "") in first.events
     second = Memory()
-    again = run(tmp_path, experiment, phantom_store, ray_cluster, second)
+    again = run(tmp_path, experiment, shared, ray_cluster, second)
     assert [t.state for t in again.study.trials] == [TrialState.COMPLETE] * 4
     assert second.events[0] == ("started", 1, True)
     assert 0 not in second.reports
     assert second.reports[1][-1] == 96
     assert min(second.reports[1]) >= 64
-    more = run(tmp_path, tiny(sweep__trials=5, sweep__concurrent=1), phantom_store, ray_cluster, Memory())
+    more = run(tmp_path, tiny(sweep__trials=5, sweep__concurrent=1), shared, ray_cluster, Memory())
     assert len(more.study.trials) == 5
 
 
@@ -133,19 +130,17 @@ def test_successive_halving_stops_bad_trials_and_remembers_rungs(tmp_path):
     assert "successive halving at 32 images" in later.study.trials[-1].user_attrs["reason"]
 
 
-def test_more_than_the_cluster_has_is_refused(tmp_path, phantom_store, ray_cluster):
+def test_more_than_the_cluster_has_is_refused(tmp_path, shared, ray_cluster):
     with pytest.raises(ClusterError, match=r"100 workers with 1 CPU.*cluster has .* CPU"):
-        run(tmp_path, tiny(sweep__workers_per_trial=100, training__batch_size=100), phantom_store, ray_cluster, Memory())
+        run(tmp_path, tiny(sweep__workers_per_trial=100, training__batch_size=100), shared, ray_cluster, Memory())
     with pytest.raises(ClusterError, match="GPU"):
-        run(tmp_path, tiny(sweep__gpus_per_worker=99.0), phantom_store, ray_cluster, Memory())
+        run(tmp_path, tiny(sweep__gpus_per_worker=99.0), shared, ray_cluster, Memory())
 
 
-def test_blocks_hold_the_store_bit_for_bit(phantom_store, ray_cluster):
-    from hyperderm.studies.trial import share
-
+def test_blocks_hold_the_store_bit_for_bit(phantom_store, shared):
     store = open_store(str(phantom_store))
     selection = select(store, tiny())
-    data = share(store, selection).load(32)
+    data = shared.load(32)
     for ids, cubes in ((selection.train, data.train), (selection.validation, data.validation)):
         assert cubes.lesion_ids == ids
         expected = np.moveaxis(store.read(ids).column("cube").combine_chunks().to_numpy_ndarray(), 3, 1)

@@ -120,7 +120,7 @@ def trials_at_once(cluster: Cluster, workers: int, cpus: float, gpus: float, lim
     if gpus:
         fits = min(fits, int(cluster.gpus / (workers * gpus) + 1e-9))
     if fits < 1:
-        need = f"{workers} workers with {cpus:g} CPU and {gpus:g} GPU each"
+        need = f"{workers} worker{'s' * (workers > 1)} with {cpus:g} CPU and {gpus:g} GPU each"
         raise ClusterError(
             f"a trial needs {need}, the cluster has {cluster.cpus:g} CPU and {cluster.gpus:g} GPU",
             "Use fewer --workers-per-trial (train: --workers), --set sweep.cpus_per_worker or sweep.gpus_per_worker, or a "

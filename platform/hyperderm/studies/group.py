@@ -44,6 +44,7 @@ class Mailbox:
         self._reports: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._waiting: asyncio.Future[bool] | None = None
         self._last = -1
+        self._failed = False
 
     async def shared(self) -> SharedData:
         """Return the data references."""
@@ -51,12 +52,22 @@ class Mailbox:
 
     async def put(self, report: dict[str, Any]) -> bool:
         """Deliver a report and return whether to go on. One that was delivered before a restart is answered at once."""
-        if 0 <= report["images"] <= self._last:
+        if report["images"] <= self._last:
             return True
-        self._last = max(self._last, report["images"])
+        self._last = report["images"]
         self._waiting = asyncio.get_running_loop().create_future()
         self._reports.put_nowait(report)
         return await self._waiting
+
+    async def fail(self, report: dict[str, Any]) -> None:
+        """Deliver the end of a run that cannot succeed; the first worker to say so is heard."""
+        if not self._failed:
+            self._failed = True
+            self._reports.put_nowait(report)
+
+    async def failed(self) -> bool:
+        """Return whether the run was given up; a group started again then ends at once."""
+        return self._failed
 
     async def take(self) -> dict[str, Any]:
         """Return the next report."""
@@ -72,6 +83,8 @@ def worker_main(config: dict[str, Any]) -> None:
     """Train as one worker of a group."""
     experiment = parse(Experiment, config["experiment"])
     mailbox = config["mailbox"]
+    if ray.get(mailbox.failed.remote()):
+        return
     torch.set_num_threads(max(1, int(config["cpus"])))
     context = worker_group(Path(config["folder"]), config["provenance"])
     shared: SharedData = ray.get(mailbox.shared.remote())
@@ -80,7 +93,8 @@ def worker_main(config: dict[str, Any]) -> None:
             if not _go_on(report, experiment, mailbox, context.rank, Path(config["folder"]), context.device):
                 return
     except HyperdermError as error:
-        ray.get(mailbox.put.remote(failure(error)))
+        ray.get(mailbox.fail.remote(failure(error)))
+        raise  # another worker may wait in a collective: Ray Train ends them all
 
 
 def _go_on(

@@ -64,7 +64,8 @@ def _trainable(shared: SharedData, workers: Workers, max_failures: int) -> Any: 
         wrapped = tune.with_parameters(InProcessTrial, shared=shared, threads=max(1, int(workers.cpus)))
         return tune.with_resources(wrapped, {"cpu": workers.cpus, "gpu": workers.gpus})
     wrapped = tune.with_parameters(GroupTrial, shared=shared, workers=workers, max_failures=max_failures)
-    return tune.with_resources(wrapped, {"cpu": 0})  # the group's workers hold the resources
+    # The workers hold the CPUs and GPUs; Tune wants the actor that waits for them to hold something.
+    return tune.with_resources(wrapped, tune.PlacementGroupFactory([{"memory": 2**20}]))
 
 
 class _Interrupt(Stopper):

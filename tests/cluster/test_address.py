@@ -1,0 +1,55 @@
+"""Whether a Ray head node listens at an address, told in seconds: Ray itself would try for many minutes."""
+
+import http.server
+import socket
+import threading
+import time
+
+import pytest
+
+from hyperderm.errors import ClusterError
+from hyperderm.studies.cluster import check_address, trials_at_once
+
+
+def test_the_port_of_a_head_node(ray_cluster):
+    import ray
+
+    check_address(ray.get_runtime_context().gcs_address)
+
+
+@pytest.mark.parametrize("address", ["head", "http://head:8265", "ray://head:10001", "head:", ":6379", "head:x"])
+def test_no_host_and_port(address):
+    with pytest.raises(ClusterError, match=r"is not host:port. Give the head node's, for example 10\.0\.0\.1:6379"):
+        check_address(address)
+
+
+def test_nobody_listens():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, not listening
+        with pytest.raises(ClusterError, match=r"does not answer \(.*refused\)\. Start the cluster"):
+            check_address(f"127.0.0.1:{taken.getsockname()[1]}")
+    with pytest.raises(ClusterError, match="does not answer"):
+        check_address("127.0.0.1:99999")
+
+
+def test_something_silent_listens():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begun = time.monotonic()
+        with pytest.raises(ClusterError, match="no answer in time"):
+            check_address(f"127.0.0.1:{silent.getsockname()[1]}", timeout_s=0.3)
+        assert time.monotonic() - begun < 3
+
+
+def test_a_web_server_listens():
+    """The dashboard's port is the usual mistake."""
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as web:
+        threading.Thread(target=web.handle_request, daemon=True).start()
+        with pytest.raises(ClusterError, match=r"is not a Ray head node\. Its port is 6379"):
+            check_address(f"127.0.0.1:{web.server_port}")
+
+
+def test_more_workers_than_the_cluster_has(ray_cluster):
+    with pytest.raises(ClusterError) as caught:
+        trials_at_once(ray_cluster, 9999, 1.0, 0.0, None)
+    assert "a trial needs 9999 workers with 1 CPU and 0 GPU each, the cluster has" in caught.value.what
+    assert "fewer --workers-per-trial (train: --workers)" in caught.value.remedy
