@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -17,17 +18,22 @@ class Batch:
 
     Attributes:
         real: (n, B, H, W) scaled cubes.
-        source: (n, B, H, W) scaled cubes drawn independently of `real`, for conditional generators.
+        draw_source: see `source`; called once, and only by learners that use it.
         share: which rows of the global batch these are.
         count: size of the global batch.
         images: real images shown before this batch.
     """
 
     real: Tensor
-    source: Tensor
+    draw_source: Callable[[], Tensor]
     share: slice
     count: int
     images: int
+
+    @cached_property
+    def source(self) -> Tensor:
+        """(n, B, H, W) scaled cubes drawn independently of `real`, for conditional generators."""
+        return self.draw_source()
 
 
 @dataclass(frozen=True)

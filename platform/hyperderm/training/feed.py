@@ -1,5 +1,7 @@
 """Batches by key: which cubes a step sees depends on (seed, images shown) alone, never on the number of workers."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -39,7 +41,7 @@ class Feed:
         """Return this worker's share of the batch that begins after `images` real images."""
         return Batch(
             real=self._draw("real", images),
-            source=self._draw("source", images),
+            draw_source=partial(self._draw, "source", images),
             share=self.share,
             count=self.batch_size,
             images=images,
