@@ -113,6 +113,12 @@ def test_manifest_describes_the_store(place):
     assert str(place) not in manifest.model_dump_json()  # no machine's paths
 
 
+def test_rows_come_ordered_by_id_whatever_the_order_of_files(place):
+    write_store(str(place), [lesion(i, 2) for i in reversed(range(70))], fold_count=0)
+    wanted = [lesion(i).lesion_id for i in (3, 69, 0, 40)]
+    assert open_store(place).read(wanted)["lesion_id"].to_pylist() == sorted(wanted)
+
+
 def test_unknown_diagnosis_is_kept_as_unknown(place):
     manifest = write_store(str(place), [lesion(0, diagnosis=None)], fold_count=0)
     assert manifest.diagnoses == {"unknown": 1}

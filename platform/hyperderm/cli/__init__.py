@@ -31,7 +31,7 @@ def main() -> None:
     from hyperderm.cli import data, runs  # noqa: F401 - they register their verbs
 
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="hyperderm", standalone_mode=False)
     except HyperdermError as error:
         _complain(str(error))
         sys.exit(error.exit_code)
