@@ -13,9 +13,15 @@ def experiment(profile: Profile) -> Experiment:
             profile="small",
             data=DataConfig(size=32, diagnoses="all"),
             learner=ShsGanConfig(
-                generator_width=16, critic_width=8, lr_generator=1e-3, lr_critic=1e-3, rgb_weight=50.0, ema_images=500.0
+                generator_width=16,
+                critic_width=6,
+                lr_generator=1e-3,
+                lr_critic=1e-3,
+                n_critic=1,
+                rgb_weight=100.0,
+                ema_images=500.0,
             ),
-            training=TrainingConfig(batch_size=8, images=4_000, validate_every=500, validation_samples=64),
+            training=TrainingConfig(batch_size=4, images=3_000, validate_every=500, validation_samples=64),
             sweep=SweepConfig(trials=8, grace_images=1_000, startup_trials=4),
         )
     return Experiment(
