@@ -2,17 +2,19 @@
 
 from pathlib import Path
 
+from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from hyperderm.cli.setting import Setting, find_store
 from hyperderm.cli.tracked import facts_of, finish_tracking, open_tracker, real_set
 from hyperderm.config import Experiment
+from hyperderm.errors import ConfigError
 from hyperderm.registry import Space
 from hyperderm.reports import leaderboard
 from hyperderm.reports.progress import ProgressLine
 from hyperderm.store.reader import Store
 from hyperderm.studies.board import Board
-from hyperderm.studies.cluster import connect
+from hyperderm.studies.cluster import Cluster, check_capacity, connect
 from hyperderm.studies.folder import claim, identity, sweep_name
 from hyperderm.studies.observer import Observers
 from hyperderm.studies.selection import select
@@ -22,6 +24,8 @@ from hyperderm.tracking.study_plots import study_figure, study_page
 from hyperderm.tracking.sweep_tracker import SweepTracker
 from hyperderm.training.feed import check_batch
 
+CLOSED = ".closed"
+"""Marks a sweep's folder once its summary is in the journal."""
 STATUS = {
     TrialState.COMPLETE: "finished",
     TrialState.PRUNED: "stopped early",
@@ -59,9 +63,17 @@ def check_batches(experiment: Experiment, space: Space, cubes: int) -> None:
     Raises:
         ConfigError: naming the value and the remedy.
     """
+    workers = experiment.sweep.workers_per_trial
     axis = space.distributions.get("training.batch_size")
-    sizes = {experiment.training.batch_size, *getattr(axis, "choices", ()), getattr(axis, "high", 1)}
-    check_batch(max(int(size) for size in sizes), cubes, experiment.sweep.workers_per_trial)
+    for size in getattr(axis, "choices", None) or ([axis.low, axis.high] if isinstance(axis, IntDistribution) else []):
+        try:
+            check_batch(int(size), cubes, workers)
+        except ConfigError as error:
+            raise ConfigError(
+                f"search space {space.name!r}: {error.what}",
+                "Give more data.diagnoses or data, or a --space with other batches.",
+            ) from None
+    check_batch(experiment.training.batch_size, cubes, workers)
 
 
 def _run(setting: Setting, experiment: Experiment, space: Space, store: Store, folder: Path, key: str) -> int:
@@ -69,42 +81,63 @@ def _run(setting: Setting, experiment: Experiment, space: Space, store: Store, f
     board = Board(folder / "study.db", "sweep", experiment, space.distributions, observers)
     ended, wanted = board.finished(), experiment.sweep.trials
     setting.say(f"sweep {folder.name}: {len(ended)} of {wanted} trials done, fold {experiment.data.fold}")
-    facts = facts_of(setting, key, folder, experiment, store)
-    tracker = open_tracker(setting, experiment.name, folder)
-    watched = SweepTracker(tracker, facts, real_set(store, experiment))
-    if len(ended) < wanted or not (folder / ".closed").exists():
-        (folder / ".closed").unlink(missing_ok=True)
-        documents = {
-            "config.json": experiment.model_dump(mode="json"),
-            "identity.json": identity(experiment, space, store.manifest.fingerprint),
-        }
-        watched.open({"trials": wanted, "space": f"{space.name} v{space.version}", "profile": experiment.profile}, documents)
-        watched.catch_up((t.number, STATUS[t.state], t.user_attrs.get("reason", "")) for t in ended)
-        progress = ProgressLine(setting.console, "sweep", wanted, experiment.training.images, len(ended), best=_best(board))
-        observers.add(watched, progress)
-        with progress:
-            _train(setting, board, store, folder, facts.provenance())
-        _close(board, watched, wanted)
-        if not board.interrupted:
-            (folder / ".closed").touch()
-    finish_tracking(setting, tracker)
+    if len(ended) < wanted:
+        setting.say(f"connecting to Ray at {setting.ray_address}" if setting.ray_address else "starting Ray")
+        with connect(setting.ray_address) as cluster:
+            check_capacity(experiment, cluster, folder)
+            setting.say(
+                f"{cluster.cpus:g} CPU, {cluster.gpus:g} GPU on {cluster.nodes} nodes; worker logs in {cluster.logs}"
+            )
+            _record(setting, board, observers, space, store, folder, key, cluster)
+    elif not (folder / CLOSED).exists():  # a driver was killed between the last trial and the summary
+        _record(setting, board, observers, space, store, folder, key, None)
+    else:
+        finish_tracking(
+            setting, open_tracker(setting, experiment.name, folder)
+        )  # delivers what an earlier driver still owed
     return _conclude(setting, board, folder, wanted, new=len(board.finished()) - len(ended))
 
 
-def _train(setting: Setting, board: Board, store: Store, folder: Path, provenance: dict[str, str]) -> None:
-    if len(board.finished()) >= board.base.sweep.trials:
-        return
-    setting.say("starting Ray" if not setting.ray_address else f"connecting to Ray at {setting.ray_address}")
-    with connect(setting.ray_address) as cluster:
+def _record(
+    setting: Setting,
+    board: Board,
+    observers: Observers,
+    space: Space,
+    store: Store,
+    folder: Path,
+    key: str,
+    cluster: Cluster | None,
+) -> None:
+    """Run what is left of the trials on `cluster` (None: nothing is left) and keep it all in MLflow."""
+    experiment, ended = board.base, board.finished()
+    wanted = experiment.sweep.trials
+    facts = facts_of(setting, key, folder, experiment, store)
+    tracker = open_tracker(setting, experiment.name, folder)
+    watched = SweepTracker(tracker, facts, real_set(store, experiment))
+    (folder / CLOSED).unlink(missing_ok=True)
+    watched.open(
+        {"space": f"{space.name} v{space.version}", "profile": experiment.profile},
+        {
+            "config.json": experiment.model_dump(mode="json"),
+            "identity.json": identity(experiment, space, store.manifest.fingerprint),
+        },
+    )
+    watched.catch_up((t.number, STATUS[t.state], t.user_attrs.get("reason", "")) for t in ended)
+    if cluster:
         from hyperderm.studies.sweep import run
         from hyperderm.studies.trial import share
 
-        setting.say(f"{cluster.cpus:g} CPU, {cluster.gpus:g} GPU on {cluster.nodes} nodes; worker logs in {cluster.logs}")
-        shared = share(store, select(store, board.base))
-        run(board, shared, cluster, folder, provenance)
+        progress = ProgressLine(setting.console, "sweep", wanted, experiment.training.images, len(ended), best=_best(board))
+        observers.add(watched, progress)
+        with progress:
+            run(board, share(store, select(store, experiment)), cluster, folder, facts.provenance())
+    _close(board, watched)
+    if not board.interrupted:
+        (folder / CLOSED).touch()
+    finish_tracking(setting, tracker)
 
 
-def _close(board: Board, watched: SweepTracker, wanted: int) -> None:
+def _close(board: Board, watched: SweepTracker) -> None:
     rows, marks = rows_of(board), board.study.user_attrs
     floor, mean_cube = marks.get("floor_real_vs_real"), marks.get("score_of_mean_cube")
     scored = [row for row in rows if row.status in ("finished", "stopped early")]

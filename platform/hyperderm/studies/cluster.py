@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hyperderm.config import Experiment
 from hyperderm.errors import ClusterError
 
 
@@ -127,6 +128,20 @@ def trials_at_once(cluster: Cluster, workers: int, cpus: float, gpus: float, lim
             "larger cluster.",
         )
     return min(fits, limit) if limit else fits
+
+
+def check_capacity(experiment: Experiment, cluster: Cluster, folder: Path) -> int:
+    """Return how many trials of `experiment` run side by side, their files kept in `folder`.
+
+    Raises:
+        ClusterError: not even one fits, or a node does not see the folder.
+    """
+    settings = experiment.sweep
+    fits = trials_at_once(
+        cluster, settings.workers_per_trial, settings.cpus_per_worker, settings.gpus_per_worker, settings.concurrent
+    )
+    check_shared(folder, cluster)
+    return fits
 
 
 def check_shared(folder: Path, cluster: Cluster) -> None:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,11 +13,12 @@ from typing import Any
 from optuna.distributions import BaseDistribution, distribution_to_json
 
 from hyperderm.config import Experiment
-from hyperderm.errors import StudyError
+from hyperderm.errors import HyperdermError, StudyError
 from hyperderm.registry import Space
 from hyperderm.strict import differences
 
 IDENTITY = "identity.json"
+TRIALS = "trials"
 
 
 def sweep_name(experiment: Experiment, space: Space, store: str) -> str:
@@ -57,12 +59,18 @@ def claim(folder: Path, mine: Mapping[str, Any]) -> Iterator[str]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        yield _check_identity(folder, json.loads(json.dumps(mine)))
+        fresh = not (folder / IDENTITY).exists()
+        try:
+            yield _check_identity(folder, json.loads(json.dumps(mine)))
+        except HyperdermError:
+            if fresh and not (folder / TRIALS).exists():  # refused before it began: the name stays free
+                shutil.rmtree(folder)
+            raise
 
 
 def trial_folder(sweep: Path, number: int) -> Path:
     """Return the folder of a trial's checkpoints and samples."""
-    return sweep / "trials" / f"{number:04d}"
+    return sweep / TRIALS / f"{number:04d}"
 
 
 def _check_identity(folder: Path, mine: dict[str, Any]) -> str:

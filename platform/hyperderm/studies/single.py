@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hyperderm.config import Experiment
 from hyperderm.store.reader import Store
-from hyperderm.studies.cluster import check_shared, connect, trials_at_once
+from hyperderm.studies.cluster import check_capacity, connect
 from hyperderm.studies.observer import Observer
 from hyperderm.studies.selection import Selection, keep_samples
 from hyperderm.training.context import local
@@ -56,8 +56,7 @@ def run_group(
         from hyperderm.studies.trial import config_of, share
 
         workers = Workers(settings.workers_per_trial, settings.cpus_per_worker, settings.gpus_per_worker)
-        trials_at_once(cluster, workers.count, workers.cpus, workers.gpus, 1)
-        check_shared(folder, cluster)
+        check_capacity(experiment, cluster, folder)
         config = config_of(0, experiment, folder.absolute(), provenance)
         group = WorkerGroup(config, share(store, selection), workers, settings.max_failures)
         try:

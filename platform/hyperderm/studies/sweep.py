@@ -13,7 +13,7 @@ from ray.tune.stopper import Stopper
 
 from hyperderm.errors import StudyError
 from hyperderm.studies.board import Board
-from hyperderm.studies.cluster import Cluster, check_shared, trials_at_once
+from hyperderm.studies.cluster import Cluster, check_capacity
 from hyperderm.studies.group import GroupTrial, Workers
 from hyperderm.studies.trial import InProcessTrial, SharedData
 from hyperderm.studies.tune_glue import BoardCallback, BoardScheduler, BoardSearcher
@@ -31,8 +31,7 @@ def run(board: Board, shared: SharedData, cluster: Cluster, folder: Path, proven
         return
     settings = board.base.sweep
     workers = Workers(settings.workers_per_trial, settings.cpus_per_worker, settings.gpus_per_worker)
-    at_once = trials_at_once(cluster, workers.count, workers.cpus, workers.gpus, settings.concurrent)
-    check_shared(folder, cluster)
+    at_once = check_capacity(board.base, cluster, folder)
     with interruptible(board) as stopper:
         tuner = tune.Tuner(
             _trainable(shared, workers, settings.max_failures),
