@@ -28,7 +28,7 @@ def documented(store: str) -> list[float]:
     from ray.tune.integration.ray_train import TuneReportCallback
 
     ray.init(include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
-    rows = ray.data.read_parquet(f"{store}/lesions", columns=["cube"])
+    rows = ray.data.read_parquet(f"{store}/lesions").select_columns(["cube"])
     out = tempfile.mkdtemp()
 
     def no_work(config: dict) -> None:

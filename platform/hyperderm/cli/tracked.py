@@ -1,5 +1,6 @@
 """What sweeps and single runs share of tracking: facts, the tracker, the real cubes pictures compare with."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from hyperderm.tracking.runs import Tracker
 from hyperderm.tracking.sweep_tracker import SweepFacts
 from hyperderm.training.data import cube_set
 
-FLUSH_S = 60.0
+FLUSH_S, SLICE_S, AWAY_S = 300.0, 2.0, 8.0
+"""Seconds to wait for delivery in all, between looks, and for a server that is away."""
 
 
 def facts_of(setting: Setting, key: str, folder: Path, experiment: Experiment, store: Store) -> SweepFacts:
@@ -40,7 +42,11 @@ def open_tracker(setting: Setting, experiment: str, folder: Path) -> Tracker:
 
 def finish_tracking(setting: Setting, tracker: Tracker) -> None:
     """Deliver what is owed, and say what could not be."""
-    owed = tracker.flush(FLUSH_S)
+    deadline = time.monotonic() + FLUSH_S
+    while (owed := tracker.flush(SLICE_S)) and time.monotonic() < deadline:
+        if tracker.state.startswith("server away"):
+            owed = tracker.flush(AWAY_S)
+            break
     if owed:
         setting.say(f"tracking: {owed} entries wait for {setting.tracking_uri}; the same command delivers them")
     tracker.close()
