@@ -59,10 +59,15 @@ def test_table_has_short_names_three_digits_and_reasons():
 
 
 def test_table_fits_a_narrow_terminal_without_losing_digits():
-    four = {"learner.n_critic": 3, "learner.gp_weight": 11.2345}
-    text = printed([row(0, best=0.7512, **four)], width=80)
+    four = {
+        "learner.n_critic": 3,
+        "learner.gp_weight": 11.2345,
+        "learner.rgb_weight": 81.234,
+        "learner.lr_critic": 1.2345e-5,
+    }
+    text = printed([row(0, best=0.7512, **four), row(1, "stopped early", best=0.9, **four)], width=80)
     assert max(map(len, text.splitlines())) <= 80
-    assert {"0.751", "0.000123", "11.2", "finished"} <= set(text.split())
+    assert {"0.751", "0.000123", "11.2", "1.23e-05", "81.2", "3,000", "finished", "stopped"} <= set(text.split())
 
 
 def test_what_is_unknown_is_left_out():

@@ -126,7 +126,9 @@ def test_killed_driver_and_lost_server_end_as_an_undisturbed_sweep(project, phan
         refused = finish(start(project, phantom_store, server.uri, "--set", "learner.n_critic=3"), 2)
         assert "learner.n_critic: 2 -> 3" in refused
         assert "--name" in refused
-        wait_for(lambda: not any(p.is_running() for p in family), 90, "the end of Ray's agents, which outlive a driver by 60 s")
+        wait_for(
+            lambda: not any(p.is_running() for p in family), 90, "the end of Ray's agents, which outlive a driver by 60 s"
+        )
     finally:
         server.stop()
 

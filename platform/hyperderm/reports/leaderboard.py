@@ -53,7 +53,7 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
 
 
 def table(rows: Sequence[Row], floor: float | None = None, mean_cube: float | None = None) -> Table:
-    """Return the leaderboard for a terminal; reasons stand below it. Six swept values need about 86 columns.
+    """Return the leaderboard for a terminal; six swept values fit 80 columns, why trials failed stands below.
 
     Args:
         rows: the trials in any order.
@@ -61,17 +61,24 @@ def table(rows: Sequence[Row], floor: float | None = None, mean_cube: float | No
         mean_cube: the objective of the constant mean cube.
     """
     header, body = _cells(rows)
-    reasons = [f"Trial {row.number} {row.status}: {row.reason}" for row in ranked(rows) if row.reason]
-    notes = Text("\n".join([*reasons, *footnotes(floor, mean_cube)]), style="dim")
+    reasons = [f"Trial {row.number} failed: {row.reason}" for row in ranked(rows) if row.status == "failed"]
+    legend = f"Score: the {OBJECTIVE}, lower is better." if rows else ""
+    notes = Text("\n".join(filter(None, [*reasons, legend, *footnotes(floor, mean_cube)])), style="dim")
     made = Table(
         box=SIMPLE_HEAD, padding=0, show_edge=False, pad_edge=False, header_style="bold",
         caption=notes, caption_justify="left",
     )  # fmt: skip
-    for name in header:
-        narrow = "#" if name == "trial" else name.replace("_", "_\n").replace(" ", "\n")
-        made.add_column(narrow, justify="left" if name in _TEXT_COLUMNS else "right", overflow="fold")
+    shown = [at for at, name in enumerate(header) if name != "images"]
+    for at in shown:
+        name = {"trial": "#", OBJECTIVE: "score"}.get(header[at], header[at])
+        made.add_column(
+            name.replace("_", "_\n").replace(" ", "\n"),
+            justify="left" if header[at] in _TEXT_COLUMNS else "right",
+            overflow="fold",
+            min_width=max((len(cells[at].removesuffix(" early")) for cells in body), default=1),
+        )
     for row, cells in zip(ranked(rows), body, strict=True):
-        made.add_row(*(cell.replace("stopped early", "stopped\nearly") for cell in cells), style=_STYLES.get(row.status, ""))
+        made.add_row(*(cells[at].removesuffix(" early") for at in shown), style=_STYLES.get(row.status, ""))
     return made
 
 
