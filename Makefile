@@ -9,7 +9,7 @@ FLAGS = $(if $(DATA),--data "$(DATA)") $(if $(STORE),--store "$(STORE)") $(if $(
 	$(if $(PROFILE),--profile $(PROFILE)) $(foreach s,$(SET),--set $(s))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check format test test-slow bench bench-cold ui clean
+.PHONY: help setup lock check format test test-slow bench bench-cold picture ui clean
 
 help: ## print this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -54,8 +54,11 @@ bench: $(STAMP) ## ratios from one run: cost of a trial, cost of an epoch
 	$(PY) -m tests.bench.trial_cost
 	$(PY) -m tests.bench.feed
 
-bench-cold: ## time installation and the default sweep in a fresh clone, with the memory of the whole process tree
-	python3 tests/bench/cold.py
+bench-cold: $(STAMP) ## time installation and the default sweep in a fresh clone, with the memory of the whole process tree
+	$(PY) -m tests.bench.cold
+
+picture: $(STAMP) ## draw the README's picture from the default sweep
+	$(PY) -m tests.readme_picture
 
 lock: $(STAMP) ## resolve requirements.lock anew from pyproject.toml
 	$(PY) -m uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --python-version 3.11 --extra dev \

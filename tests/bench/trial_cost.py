@@ -3,7 +3,8 @@
 Both sides read 96 phantom cubes in the trial and report once. The engine: Tune's actor trains in process and is reused, the
 data is materialised once. The documented pattern (Ray's guide "Hyperparameter tuning with Ray Tune" for Train): a Tune
 function that starts a TorchTrainer of one worker on a streamed dataset, at Ray's default settings, in a process of its own
-so that none of this project's settings reach it.
+so that none of this project's settings reach it. It is given four logical CPUs: its trial, its worker and its reading tasks
+each want one of their own, and on two it waits for ever.
 """
 
 import os
@@ -27,7 +28,7 @@ def documented(store: str) -> list[float]:
     from ray.train.torch import TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    ray.init(include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
     rows = ray.data.read_parquet(f"{store}/lesions").select_columns(["cube"])
     out = tempfile.mkdtemp()
 

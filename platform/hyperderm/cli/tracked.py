@@ -56,4 +56,5 @@ def real_set(store: Store, experiment: Experiment) -> RealSet:
     """Return the validation cubes at the size of training, for pictures."""
     cubes = cube_set(store.read(select(store, experiment).validation), experiment.data.size)
     reflectance = np.ascontiguousarray(cubes.reflectance.movedim(1, 3).numpy())
-    return RealSet(reflectance, cubes.diagnoses, np.array(store.manifest.wavelengths_nm))
+    name = "phantom" if store.manifest.source.get("verb") == "phantom" else "real"
+    return RealSet(reflectance, cubes.diagnoses, np.array(store.manifest.wavelengths_nm), name)

@@ -83,6 +83,7 @@ class RealSet:
         reflectance: (N, H, W, B) float32.
         diagnoses: N names, None where unknown.
         wavelengths_nm: (B,).
+        name: what pictures call them; "phantom" where they are simulated.
 
     Raises:
         CubeError: no cubes, or the counts of cubes, diagnoses, bands and wavelengths disagree.
@@ -91,6 +92,7 @@ class RealSet:
     reflectance: Cubes
     diagnoses: Sequence[str | None]
     wavelengths_nm: NDArray[np.float64]
+    name: str = "real"
 
     def __post_init__(self) -> None:
         x = self.reflectance
@@ -163,7 +165,7 @@ def lesion_grid(real: RealSet, generated: Cubes, title: str, seed: int, rows: in
     figure_w, figure_h = 2 * (_EDGE + block_w) + _MIDDLE, _HEAD + block_h + _EDGE
     figure = Figure(figsize=(figure_w / _DPI, figure_h / _DPI), dpi=_DPI, facecolor="white")
     figure.text(_EDGE / figure_w, 1 - 10 / figure_h, title, fontsize=12, fontweight="bold", va="top", parse_math=False)
-    counts = (f"real: {len(chosen)} of {len(real.reflectance)}", f"generated: {len(fakes)} of {len(generated)}")
+    counts = (f"{real.name}: {len(chosen)} of {len(real.reflectance)}", f"generated: {len(fakes)} of {len(generated)}")
     none: list[str] = []
     blocks = ((pictures, names, REAL_COLOUR), (imitations, none, GENERATED_COLOUR))
     for k, ((images, captions, colour), count) in enumerate(zip(blocks, counts, strict=True)):
@@ -193,10 +195,10 @@ def spectra(real: RealSet, generated: Cubes, title: str) -> Figure:
     made = region_spectra(finite, automatic_regions(finite))
     figure = Figure(figsize=(11, 4.2), dpi=_DPI, facecolor="white", layout="constrained")
     panels = figure.subplots(1, len(REGIONS), sharey=True)
-    titles = {name: _panel_title(name, real.spectra.panels[name], made.panels[name]) for name in REGIONS}
+    titles = {name: _panel_title(name, real, made.panels[name]) for name in REGIONS}
     lines = max(title.count("\n") for title in titles.values())
     for axes, name in zip(panels, REGIONS, strict=True):
-        _curve(axes, real.wavelengths_nm, real.spectra.panels[name], "real", REAL_COLOUR, "o")
+        _curve(axes, real.wavelengths_nm, real.spectra.panels[name], real.name, REAL_COLOUR, "o")
         _curve(axes, real.wavelengths_nm, made.panels[name], "generated", GENERATED_COLOUR, "s")
         axes.set_title(titles[name] + "\n" * (lines - titles[name].count("\n")), fontsize=10)
         axes.set_xlabel("wavelength (nm)")
@@ -272,9 +274,9 @@ def _there(rows: Spectra) -> Spectra:
     return rows[np.isfinite(rows).all(1)]
 
 
-def _panel_title(name: str, real: Spectra, made: Spectra) -> str:
+def _panel_title(name: str, real: RealSet, made: Spectra) -> str:
     """Name the region, and in how many cubes the program found none."""
-    counts = (("real", real), ("generated", made))
+    counts = ((real.name, real.spectra.panels[name]), ("generated", made))
     missing = [(who, len(rows) - len(_there(rows)), len(rows)) for who, rows in counts]
     said = [f"no {name} found in {k} of {n} {who}" for who, k, n in missing if k]
     return "\n".join([name, *said])

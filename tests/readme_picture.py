@@ -1,0 +1,49 @@
+"""Draw the README's picture from the best trial of the default sweep: `make sweep-shsgan && make picture`."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import optuna
+from matplotlib.image import imread
+
+from hyperderm import registry
+from hyperderm.cli.setting import Setting, find_store
+from hyperderm.cli.tracked import real_set
+from hyperderm.studies.folder import sweep_name, trial_folder
+from hyperderm.tracking.figures import lesion_grid, save_png, spectra
+
+PICTURE = "infra/readme.png"
+
+
+def main() -> int:
+    setting = Setting.here()
+    experiment = registry.experiment("shsgan", "small")
+    store = find_store(setting, None, None)
+    folder = setting.root / "runs" / sweep_name(experiment, registry.space("shsgan", experiment), store.name)
+    study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{folder / 'study.db'}")
+    generated = np.moveaxis(np.load(trial_folder(folder, study.best_trial.number) / "samples.npy"), 1, 3)
+    real = real_set(store, experiment)
+    title = f"SHS-GAN after {experiment.training.images:,} images on two CPU cores, on the phantom (simulated skin)"
+    parts = [lesion_grid(real, generated, title, seed=1, rows=3), spectra(real, generated, "Mean spectra")]
+    pages = []
+    for number, figure in enumerate(parts):
+        save_png(figure, part := Path(folder) / f".readme-{number}.png")
+        pages.append(imread(part)[..., :3])
+        part.unlink()
+    _stack(pages, setting.root / PICTURE)
+    print(f"wrote {PICTURE}: trial {study.best_trial.number}, {study.best_value:.3g}")
+    return 0
+
+
+def _stack(pages: list[np.ndarray], path: Path) -> None:
+    from PIL import Image
+
+    width = max(page.shape[1] for page in pages)
+    white = [np.pad(page, ((0, 0), (0, width - page.shape[1]), (0, 0)), constant_values=1.0) for page in pages]
+    image = Image.fromarray((np.concatenate(white) * 255).round().astype(np.uint8))
+    image.quantize(192).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
