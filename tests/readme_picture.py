@@ -21,7 +21,7 @@ def main() -> int:
     experiment = registry.experiment("shsgan", "small")
     store = find_store(setting, None, None)
     folder = setting.root / "runs" / sweep_name(experiment, registry.space("shsgan", experiment), store.name)
-    study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{folder / 'study.db'}")
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder / 'study.db'}")
     generated = np.moveaxis(np.load(trial_folder(folder, study.best_trial.number) / "samples.npy"), 1, 3)
     real = real_set(store, experiment)
     title = f"SHS-GAN after {experiment.training.images:,} images on two CPU cores, on the phantom (simulated skin)"

@@ -78,7 +78,7 @@ def check_batches(experiment: Experiment, space: Space, cubes: int) -> None:
 
 def _run(setting: Setting, experiment: Experiment, space: Space, store: Store, folder: Path, key: str) -> int:
     observers = Observers([])
-    board = Board(folder / "study.db", "sweep", experiment, space.distributions, observers)
+    board = Board(folder / "study.db", folder.name, experiment, space.distributions, observers)
     ended, wanted = board.finished(), experiment.sweep.trials
     setting.say(f"sweep {folder.name}: {len(ended)} of {wanted} trials done, fold {experiment.data.fold}")
     if len(ended) < wanted:

@@ -1,7 +1,7 @@
 """The loop: one screen. It counts images, asks the learner to step, and yields a report at every validation."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 from torch import Tensor
@@ -64,6 +64,7 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Iterator
             if context.rank == 0:
                 score = report.metrics[OBJECTIVE]
                 better, best = score < best, min(best, score)
+                report = replace(report, metrics={**report.metrics, f"best_{OBJECTIVE}": best})
                 state = {"images": images, "metrics": dict(report.metrics), "best": best}
                 context.checkpoint.save(state | pack(learner, experiment, data, context), best=better)
             yield report
