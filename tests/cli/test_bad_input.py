@@ -224,7 +224,7 @@ def test_store_info(project, sound, run):
 def test_batch_larger_than_the_train_role(project, sound, database, refused):
     shutil.copy(database, project)
     said = refused("sweep", "shsgan", "--profile", "small", "--store", sound, left=["mlflow.db"])
-    assert said.startswith("training.batch_size = 8 is larger than the train role (3 cubes). ")
+    assert said.startswith("search space 'shsgan': training.batch_size = 4 is larger than the train role (3 cubes). ")
 
 
 def test_tracking_server_that_does_not_answer(sound, refused, monkeypatch):
