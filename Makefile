@@ -4,16 +4,16 @@ PY := .venv/bin/python
 HYPERDERM := .venv/bin/hyperderm
 STAMP := .venv/.installed
 
-# What a user may give: DATA=folder or STORE=uri, NAME=, TRIALS=, PROFILE=, WORKERS=, SET="a.b=c d.e=f"
-FLAGS = $(if $(DATA),--data "$(DATA)") $(if $(STORE),--store "$(STORE)") $(if $(NAME),--name "$(NAME)") \
-	$(if $(PROFILE),--profile $(PROFILE)) $(foreach s,$(SET),--set $(s))
+# What a user may give: DATA=folder or STORE=uri, NAME=, TRIALS=, PROFILE=, WORKERS=, SPACE=, RUNS=folder, SET="a.b=c d.e=f"
+FLAGS = $(if $(RUNS),--runs "$(RUNS)") $(if $(DATA),--data "$(DATA)") $(if $(STORE),--store "$(STORE)") $(if $(NAME),--name "$(NAME)") \
+	$(if $(PROFILE),--profile $(PROFILE)) $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lock check format test test-slow bench bench-cold picture ui clean
 
 help: ## print this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
-	@echo '  options: DATA=folder STORE=uri NAME=name TRIALS=n WORKERS=n PROFILE=small|full SET="path=value …"'
+	@echo '  options: DATA=folder STORE=uri NAME=name TRIALS=n WORKERS=n PROFILE=small|full SPACE=name RUNS=folder SET="path=value …"'
 
 setup: $(STAMP) ## create .venv from requirements.lock
 
@@ -25,13 +25,14 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 sweep-%: $(STAMP) ## search the hyperparameters of an experiment, e.g. make sweep-shsgan DATA=/path/to/HSIDermoscopy
-	$(HYPERDERM) sweep $* $(FLAGS) $(if $(TRIALS),--trials $(TRIALS)) $(if $(WORKERS),--workers-per-trial $(WORKERS))
+	$(HYPERDERM) sweep $* $(FLAGS) $(if $(TRIALS),--trials $(TRIALS)) $(if $(WORKERS),--workers-per-trial $(WORKERS)) \
+		$(if $(SPACE),--space $(SPACE))
 
 train-%: $(STAMP) ## one run of an experiment, e.g. make train-shsgan WORKERS=2
 	$(HYPERDERM) train $* $(FLAGS) $(if $(WORKERS),--workers $(WORKERS))
 
 ui: $(STAMP) ## the MLflow UI on what was run here
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false .venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db --workers 1 --port $(or $(PORT),5000)
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false .venv/bin/mlflow ui --backend-store-uri "$(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db)" --workers 1 --port $(or $(PORT),5000)
 
 check: $(STAMP) ## lint, types, layout
 	.venv/bin/ruff format --check platform experiments search_spaces tests
@@ -64,5 +65,5 @@ lock: $(STAMP) ## resolve requirements.lock anew from pyproject.toml
 	$(PY) -m uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --python-version 3.11 --extra dev \
 		--no-emit-index-url pyproject.toml --output-file requirements.lock
 
-clean: ## remove what runs left behind: runs/ data/ mlflow.db mlartifacts/
-	rm -rf runs data mlartifacts mlflow.db
+clean: ## remove what runs left behind: runs/ stores/ mlflow.db mlartifacts/
+	rm -rf runs stores mlartifacts mlflow.db

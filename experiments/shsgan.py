@@ -22,7 +22,7 @@ def experiment(profile: Profile) -> Experiment:
                 ema_images=500.0,
             ),
             training=TrainingConfig(batch_size=4, images=3_000, validate_every=500, validation_samples=64),
-            sweep=SweepConfig(trials=10, grace_images=1_000, startup_trials=4),
+            sweep=SweepConfig(trials=10, concurrent=2, grace_images=1_000, startup_trials=4),
         )
     return Experiment(
         name="shsgan",

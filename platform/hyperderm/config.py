@@ -85,6 +85,11 @@ class Experiment(Strict):
                 f"training.batch_size = {self.training.batch_size} is not divisible by {workers} workers. "
                 f"Choose a multiple of {workers}, or fewer workers"
             )
+        if workers > 1 and self.sweep.gpus_per_worker % 1:
+            raise ValueError(
+                f"sweep.gpus_per_worker = {self.sweep.gpus_per_worker} with {workers} workers is refused: two workers of a "
+                "trial on one GPU cannot talk over NCCL. Use whole GPUs, or one worker"
+            )
         if self.learner.norm == "batch" and workers > 1:
             raise ValueError(
                 f"learner.norm = batch with {workers} workers is refused: batch statistics would depend on the number of "

@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +24,18 @@ class Space:
     name: str
     version: int
     distributions: Mapping[str, "BaseDistribution"]
+
+    def without(self, paths: Iterable[str]) -> tuple["Space", list[str]]:
+        """Return this space without the axes named in `paths`, and the axes that were taken out.
+
+        Raises:
+            ConfigError: no axis is left.
+        """
+        fixed = sorted(set(paths) & set(self.distributions))
+        left = {path: axis for path, axis in self.distributions.items() if path not in fixed}
+        if not left:
+            raise ConfigError(f"--set fixes every axis of search space {self.name!r}", "Use `hyperderm train` for one run.")
+        return Space(self.name, self.version, left), fixed
 
 
 def project_root() -> Path:

@@ -38,6 +38,11 @@ def main() -> None:
     except _USAGE as error:
         _complain(_usage(error))
         sys.exit(2)
+    except OSError as error:
+        if error.filename is None:
+            raise  # no file of the user's: a fault of ours, which wants its traceback
+        _complain(f"{error.filename}: {error.strerror}. Check the place, its space and its rights.")
+        sys.exit(2)
     except typer.Abort:
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)

@@ -26,7 +26,7 @@ def show(experiment: Name, overrides: Set = None, profile: Profile = "auto") -> 
     """The resolved configuration, nothing started."""
     from hyperderm.cli.setting import Setting
 
-    resolved = _resolve(Setting.here(), experiment, profile, overrides)
+    resolved = _resolve(Setting.here(), experiment, profile, overrides, here=True)
     typer.echo(json.dumps(resolved.model_dump(mode="json"), indent=2))
 
 
@@ -45,7 +45,8 @@ def train(
     from hyperderm.cli.setting import Setting, check_source
 
     setting = Setting.here()
-    config = _resolve(setting, experiment, profile, overrides, sweep__workers_per_trial=workers)
+    here = (workers or 1) == 1
+    config = _resolve(setting, experiment, profile, overrides, here=here, sweep__workers_per_trial=workers)
     check_source(store, data)
     from hyperderm.cli.training import run_one
 
@@ -70,21 +71,24 @@ def sweep(
     """A search; the same command again goes on with it."""
     from hyperderm import registry
     from hyperderm.cli.setting import Setting, check_source
+    from hyperderm.strict import parse_overrides
 
     setting = Setting.here()
     config = _resolve(
         setting, experiment, profile, overrides, sweep__trials=trials, sweep__workers_per_trial=workers_per_trial
     )
     check_source(store, data)
-    axes = registry.space(space or experiment, config)
+    axes, fixed = registry.space(space or experiment, config).without(parse_overrides(overrides or []))
     registry.check_space(axes, config)
+    if fixed:
+        setting.say(f"not searched, because --set fixes it: {', '.join(fixed)}")
     from hyperderm.cli.sweeping import run_sweep
 
     raise typer.Exit(run_sweep(setting, config, axes, store, data, name, runs))
 
 
 def _resolve(
-    setting: "Setting", experiment: str, profile: str, overrides: list[str] | None, **flags: int | None
+    setting: "Setting", experiment: str, profile: str, overrides: list[str] | None, here: bool = False, **flags: int | None
 ) -> "Experiment":
     """Return the configuration; wrong names and values are told before anything heavy is imported or a cluster asked."""
     from hyperderm.cli.setting import choose_profile, configure
@@ -93,4 +97,4 @@ def _resolve(
     quiet_ray()
     if profile == "auto":  # whatever the profile turns out to be
         configure(experiment, "small", overrides or [], **flags)
-    return configure(experiment, choose_profile(setting, profile), overrides or [], **flags)
+    return configure(experiment, choose_profile(setting, profile, here=here), overrides or [], **flags)

@@ -49,8 +49,13 @@ class Setting:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def choose_profile(setting: Setting, asked: str) -> Literal["small", "full"]:
+def choose_profile(setting: Setting, asked: str, *, here: bool = False) -> Literal["small", "full"]:
     """Return the profile asked for; `auto` is full where the machine or the cluster has a GPU, else small, and says so.
+
+    Args:
+        setting: names the cluster.
+        asked: auto, small or full.
+        here: the run stays in this process, whatever cluster is named.
 
     Raises:
         ConfigError: an unknown profile.
@@ -61,7 +66,7 @@ def choose_profile(setting: Setting, asked: str) -> Literal["small", "full"]:
         return "small" if asked == "small" else "full"
     if asked != "auto":
         raise ConfigError(f"--profile {asked!r} is unknown", "Use auto, small or full.")
-    if setting.ray_address:
+    if setting.ray_address and not here:
         with connect(setting.ray_address) as cluster:
             gpu = cluster.gpus > 0
     else:
@@ -70,7 +75,7 @@ def choose_profile(setting: Setting, asked: str) -> Literal["small", "full"]:
         return "full"
     setting.say(
         "no GPU: profile small (32 px, narrower networks, all diagnoses: a rehearsal of the whole path, not a result). "
-        "--profile full (make: PROFILE=full) overrides."
+        "For full size all the same: --profile full --set sweep.gpus_per_worker=0."
     )
     return "small"
 
@@ -119,7 +124,7 @@ def find_store(setting: Setting, store: str | None, data: Path | None) -> "Store
         setting.say(f"store {store}")
         return open_store(store)
     if data:
-        place = setting.root / "data" / f"{data.resolve().name}-{SIZE}-{_listing(data)}"
+        place = setting.root / "stores" / f"{data.resolve().name}-{SIZE}-{_listing(data)}"
         if not place.exists():
             setting.say(f"reading {data} into {_short(place, setting)}")
             manifest = ingest_with_progress(
@@ -130,7 +135,7 @@ def find_store(setting: Setting, store: str | None, data: Path | None) -> "Store
         from hyperderm.cubes.phantom import PHANTOM_VERSION
 
         name = f"phantom-v{PHANTOM_VERSION}-{PHANTOM['count']}x{PHANTOM['size']}-seed{PHANTOM['seed']}"
-        place = setting.root / "data" / name
+        place = setting.root / "stores" / name
         if not place.exists():
             setting.say(f"no DATA or STORE given: drawing the phantom (simulated skin) into {_short(place, setting)}")
             describe(

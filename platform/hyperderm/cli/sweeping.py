@@ -93,9 +93,9 @@ def _run(setting: Setting, experiment: Experiment, space: Space, store: Store, f
         _record(setting, board, observers, space, store, folder, key, None)
     else:
         finish_tracking(
-            setting, open_tracker(setting, experiment.name, folder)
+            setting, open_tracker(setting, experiment.name, folder), key
         )  # delivers what an earlier driver still owed
-    return _conclude(setting, board, folder, wanted, new=len(board.finished()) - len(ended))
+    return _conclude(setting, board, folder, new=len(board.finished()) - len(ended))
 
 
 def _record(
@@ -122,35 +122,51 @@ def _record(
             "identity.json": identity(experiment, space, store.manifest.fingerprint),
         },
     )
+    for trial in board.unfinished():  # a killed driver left them RUNNING; one that is taken up opens its run again
+        watched.interrupted(trial.number)
     watched.catch_up((t.number, STATUS[t.state], t.user_attrs.get("reason", "")) for t in ended)
-    if cluster:
-        from hyperderm.studies.sweep import run
-        from hyperderm.studies.trial import share
-
-        progress = ProgressLine(setting.console, "sweep", wanted, experiment.training.images, len(ended), best=_best(board))
-        observers.add(watched, progress)
-        with progress:
-            run(board, share(store, select(store, experiment)), cluster, folder, facts.provenance())
+    try:
+        if cluster:
+            progress = ProgressLine(
+                setting.console, "sweep", wanted, experiment.training.images, len(ended), best=_best(board)
+            )
+            observers.add(watched, progress)
+            with progress:
+                _train(board, store, cluster, folder, facts.provenance())
+    except BaseException as error:
+        _close(board, watched, f"{type(error).__name__}: {error}")
+        finish_tracking(setting, tracker, key)
+        raise
     _close(board, watched)
     if not board.interrupted:
         (folder / CLOSED).touch()
-    finish_tracking(setting, tracker)
+    finish_tracking(setting, tracker, key)
 
 
-def _close(board: Board, watched: SweepTracker) -> None:
+def _train(board: Board, store: Store, cluster: Cluster, folder: Path, provenance: dict[str, str]) -> None:
+    from hyperderm.studies.sweep import interruptible, run
+    from hyperderm.studies.trial import share
+
+    with interruptible(board):
+        shared = share(store, select(store, board.base))
+    if not board.interrupted:
+        run(board, shared, cluster, folder, provenance)
+
+
+def _close(board: Board, watched: SweepTracker, broken: str = "") -> None:
     rows, marks = rows_of(board), board.study.user_attrs
     floor, mean_cube = marks.get("floor_real_vs_real"), marks.get("score_of_mean_cube")
     scored = [row for row in rows if row.status in ("finished", "stopped early")]
-    status: Status = "KILLED" if board.interrupted else "FINISHED" if scored else "FAILED"
+    status: Status = "KILLED" if board.interrupted or broken else "FINISHED" if scored else "FAILED"
     texts = {
         "leaderboard.md": leaderboard.markdown(rows, floor, mean_cube),
         "leaderboard.csv": leaderboard.csv(rows),
         "search.html": study_page(board.study),
     }
-    watched.close(status, {"search.png": study_figure(board.study)}, texts, _best(board))
+    watched.close(status, {"search.png": study_figure(board.study)}, texts, _best(board), broken)
 
 
-def _conclude(setting: Setting, board: Board, folder: Path, wanted: int, new: int) -> int:
+def _conclude(setting: Setting, board: Board, folder: Path, new: int) -> int:
     rows, marks = rows_of(board), board.study.user_attrs
     setting.console.print(leaderboard.table(rows, marks.get("floor_real_vs_real"), marks.get("score_of_mean_cube")))
     if board.interrupted:
@@ -158,12 +174,13 @@ def _conclude(setting: Setting, board: Board, folder: Path, wanted: int, new: in
         return 130
     if new == 0:
         setting.say(
-            f"nothing to do: all {wanted} trials ended before. More: --trials {wanted * 2} (make: TRIALS=…); "
+            f"nothing to do: {len(board.finished())} trials ended before. More: --trials {2 * len(board.finished())} "
+            "(make: TRIALS=…); "
             "a new sweep: --name NAME (make: NAME=…)"
         )
     setting.say(
         f"checkpoints and samples in {folder}; compare the trials with `make ui`"
-        if "sqlite" in setting.tracking_uri
+        if setting.tracking_uri.startswith("sqlite:")
         else f"checkpoints and samples in {folder}; trials at {setting.tracking_uri}"
     )
     return 0 if any(row.status in ("finished", "stopped early") for row in rows) else 1

@@ -8,6 +8,7 @@ import numpy as np
 from hyperderm.cli.setting import Setting
 from hyperderm.config import Experiment
 from hyperderm.store.reader import Store
+from hyperderm.studies.folder import JOURNAL
 from hyperderm.studies.selection import select
 from hyperderm.tracking.figures import RealSet
 from hyperderm.tracking.provenance import provenance
@@ -36,12 +37,12 @@ def open_tracker(setting: Setting, experiment: str, folder: Path) -> Tracker:
     """Open the way to MLflow, with its journal in the run's folder."""
     artifacts = setting.artifacts if setting.tracking_uri.startswith("sqlite") else None
     return Tracker(
-        setting.tracking_uri, experiment, folder / "outbox.db", artifacts, lambda text: setting.say(f"tracking: {text}")
+        setting.tracking_uri, experiment, folder / JOURNAL, artifacts, lambda text: setting.say(f"tracking: {text}")
     )
 
 
-def finish_tracking(setting: Setting, tracker: Tracker) -> None:
-    """Deliver what is owed, and say what could not be."""
+def finish_tracking(setting: Setting, tracker: Tracker, key: str) -> None:
+    """Deliver what is owed, say what could not be, and where run `key` is seen on a server."""
     deadline = time.monotonic() + FLUSH_S
     while (owed := tracker.flush(SLICE_S)) and time.monotonic() < deadline:
         if tracker.state.startswith("server away"):
@@ -49,6 +50,8 @@ def finish_tracking(setting: Setting, tracker: Tracker) -> None:
             break
     if owed:
         setting.say(f"tracking: {owed} entries wait for {setting.tracking_uri}; the same command delivers them")
+    elif address := tracker.ui_address(key):
+        setting.say(f"see {address}")
     tracker.close()
 
 

@@ -1,5 +1,8 @@
 """Put a single run together: one worker here, or a group on Ray; the same tracking and pictures as a sweep's trial."""
 
+import signal
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from hyperderm.cli.setting import Setting, find_store
@@ -8,12 +11,14 @@ from hyperderm.config import Experiment
 from hyperderm.errors import NonFiniteLoss
 from hyperderm.reports.progress import ProgressLine
 from hyperderm.strict import fingerprint
+from hyperderm.studies.cluster import check_capacity, connect
 from hyperderm.studies.folder import claim, trial_folder
 from hyperderm.studies.observer import Observers
 from hyperderm.studies.selection import select
 from hyperderm.studies.single import run_group, run_here
 from hyperderm.tracking.server import check_server
 from hyperderm.tracking.sweep_tracker import SweepTracker
+from hyperderm.training.feed import check_batch
 
 
 def run_one(
@@ -27,32 +32,43 @@ def run_one(
     check_server(setting.tracking_uri)
     opened = find_store(setting, store, data)
     selection = select(opened, experiment)
+    workers = experiment.sweep.workers_per_trial
+    check_batch(experiment.training.batch_size, len(selection.train), workers)
     mine = {**experiment.identity(), "manifest": opened.manifest.fingerprint}
     folder = (runs or setting.root / "runs").absolute() / (name or f"train-{experiment.name}-{fingerprint(mine)[:8]}")
-    with claim(folder, mine) as key:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
+    with claim(folder, mine) as key, connect(setting.ray_address) if workers > 1 else nullcontext() as cluster:
+        if cluster:
+            check_capacity(experiment, cluster, folder)
         facts = facts_of(setting, key, folder, experiment, opened)
         tracker = open_tracker(setting, experiment.name, folder)
         watched = SweepTracker(tracker, facts, real_set(opened, experiment), single=True)
         progress = ProgressLine(setting.console, "train", 1, experiment.training.images)
         observers = Observers([watched, progress])
         place, origin = trial_folder(folder, 0), facts.provenance()
-        with progress:
-            observers.started(0, experiment, {}, (place / "latest.pt").exists())
-            try:
-                reason = ""
-                if experiment.sweep.workers_per_trial == 1:
-                    run_here(experiment, opened, selection, place, origin, observers)
-                else:
-                    reason = run_group(experiment, opened, selection, place, origin, observers, setting.ray_address)
-            except NonFiniteLoss as error:
-                reason = str(error)
-            except BaseException:
-                observers.interrupted(0)
-                watched.drain()
-                finish_tracking(setting, tracker)
-                raise
-            observers.finished(0, "failed" if reason else "finished", reason)
-        watched.drain()
-        finish_tracking(setting, tracker)
+        try:
+            with progress:
+                observers.started(0, experiment, {}, (place / "latest.pt").exists())
+                train = run_group if cluster else run_here
+                reason = _outcome(lambda: train(experiment, opened, selection, place, origin, observers))
+                observers.finished(0, "failed" if reason else "finished", reason)
+        except KeyboardInterrupt:
+            observers.interrupted(0)
+            raise
+        except BaseException as error:
+            observers.finished(0, "failed", f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            watched.drain()
+            finish_tracking(setting, tracker, key)
     setting.say(f"checkpoints and samples in {place}")
     return 1 if reason else 0
+
+
+def _outcome(train: Callable[[], None]) -> str:
+    """Train, and return why the run failed for good, or ""."""
+    try:
+        train()
+    except NonFiniteLoss as error:
+        return str(error)
+    return ""

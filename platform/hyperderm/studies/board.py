@@ -62,6 +62,7 @@ class Board:
             storage=f"sqlite:///{path}", study_name=name, direction="minimize", load_if_exists=True, pruner=pruner
         )
         self.interrupted = False
+        """Set by a signal: nothing is handed out or closed any more."""
         self._open: dict[int, optuna.Trial] = {}
         self._started: dict[int, float] = {}
         self._pruned: set[int] = set()
@@ -87,8 +88,12 @@ class Board:
         """Return the next trial: an interrupted one first, then a new one."""
         if self._resumable:
             frozen = self._resumable.popleft()
+            self.study.sampler = self._sampler(frozen.number)
             trial, resumed = optuna.Trial(self.study, frozen._trial_id), True
-            values = dict(frozen.params)
+            # A kill may have come between two axes: those not drawn yet are drawn now.
+            values = {path: trial._suggest(path, axis) for path, axis in self.distributions.items()}
+            if frozen.user_attrs.get("pruned"):
+                self._pruned.add(frozen.number)
         else:
             self.study.sampler = self._sampler(len(self.study.get_trials(deepcopy=False)))
             trial, resumed = self.study.ask(self.distributions), False
@@ -109,7 +114,7 @@ class Board:
         self._remember_yardsticks(metrics)
         known = self._frozen(trial).intermediate_values
         if images == 0 or images in known:  # the untrained generator is worth a point in a plot, not a rung
-            return False
+            return images > 0 and number in self._pruned
         value = metrics.get(OBJECTIVE, math.nan)
         if not math.isfinite(value):
             return False
@@ -118,6 +123,7 @@ class Board:
         trial.report(min([value, *known.values()]), images)
         if images < self.base.training.images and trial.should_prune():
             self._pruned.add(number)
+            trial.set_user_attr("pruned", True)
         return number in self._pruned
 
     def finish(self, number: int, failure: str = "") -> None:
@@ -139,12 +145,12 @@ class Board:
             self.study.tell(trial, state=TrialState.PRUNED if outcome == "stopped early" else TrialState.FAIL)
         self.observer.finished(number, outcome, reason)
 
-    def interrupt(self) -> None:
-        """Leave every open trial as it is, for the next driver."""
-        self.interrupted = True
+    def leave_open(self) -> None:
+        """After an interrupt: leave every open trial as it is, for the next driver."""
         for number, trial in self._open.items():
             trial.set_user_attr("seconds", self._seconds(trial, number))
             self.observer.interrupted(number)
+        self._open.clear()
 
     def _remember_yardsticks(self, metrics: Mapping[str, float]) -> None:
         for name in YARDSTICKS:

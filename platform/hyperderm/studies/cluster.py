@@ -18,26 +18,40 @@ from hyperderm.errors import ClusterError
 class Cluster:
     """What a connected cluster offers."""
 
-    cpus: float
-    gpus: float
-    nodes: int
+    nodes: tuple[tuple[float, float], ...]
+    """CPUs and GPUs of each node."""
     logs: str
     """Where the logs of workers are."""
 
+    @property
+    def cpus(self) -> float:
+        """CPUs of all nodes."""
+        return sum(cpus for cpus, _ in self.nodes)
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of all nodes."""
+        return sum(gpus for _, gpus in self.nodes)
+
+
+SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the board records results; CSV, JSON and TensorBoard would again
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt ends the sweep through its stopper
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "5",  # an interrupt need not wait for the next validation: checkpoints are atomic
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a report of a group costs 5 ms instead of 1.5 s
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # hides CUDA from actors that reserved no GPU
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints tables even at verbose=0
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_DATA_LOG_LEVEL": "ERROR",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
+}
+"""What Ray, Tune and Train read from the environment, here and in the workers of a cluster."""
+
 
 def quiet_ray() -> None:
-    """Set what Ray and Tune read from the environment; must run before Ray is imported."""
-    for name, value in {
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the board records results; CSV, JSON and TensorBoard would again
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt ends the sweep through its stopper
-        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a report of a group costs 5 ms instead of 1.5 s
-        "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints tables even at verbose=0
-        "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-        "RAY_DATA_LOG_LEVEL": "ERROR",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # keeps CUDA hidden from actors without a GPU, and Ray from warning
-        "RAY_DEDUP_LOGS": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
-    }.items():
+    """Put `SETTINGS` into the environment where it does not say otherwise; must run before Ray is imported."""
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
 
 
@@ -57,8 +71,10 @@ def connect(address: str | None) -> Iterator[Cluster]:
     if remote and address != "auto":
         check_address(str(address))
     import ray
+    import ray.exceptions
 
-    environment = {"py_modules": [str(Path(__file__).resolve().parents[1])]} if remote else None
+    package = str(Path(__file__).resolve().parents[1])  # shipped, so that the workers' code is the driver's
+    environment = {"py_modules": [package], "env_vars": SETTINGS} if remote else None
     place: dict[str, Any] = {} if remote else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     try:
         ray.init(
@@ -68,7 +84,7 @@ def connect(address: str | None) -> Iterator[Cluster]:
             runtime_env=environment,
             **place,
         )
-    except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+    except (ConnectionError, RuntimeError, TimeoutError, ValueError, ray.exceptions.RayError) as error:
         reason = str(error).strip().splitlines()[0]
         where = f"RAY_ADDRESS={address} does not answer" if remote else "Ray does not start on this machine"
         remedy = "Start the cluster, or unset it." if remote else "See `ray status` and the logs in /tmp/ray."
@@ -76,11 +92,11 @@ def connect(address: str | None) -> Iterator[Cluster]:
     for name in ("ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        total = ray.cluster_resources()
-        nodes = [n for n in ray.nodes() if n["Alive"]]
+        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        nodes = tuple((float(held.get("CPU", 0)), float(held.get("GPU", 0))) for held in alive)
         here = ray.get_runtime_context()
         logs = f"{here.get_temp_dir()}/{here.get_session_name()}/logs"
-        yield Cluster(total.get("CPU", 0.0), total.get("GPU", 0.0), len(nodes), logs)
+        yield Cluster(nodes, logs)
     finally:
         ray.shutdown()
 
@@ -112,22 +128,26 @@ _SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # an empty HTTP/2 SETTINGS frame
 
 
 def trials_at_once(cluster: Cluster, workers: int, cpus: float, gpus: float, limit: int | None) -> int:
-    """Return how many trials of `workers` workers run side by side.
+    """Return how many trials of `workers` workers run side by side; a worker lives on one node.
 
     Raises:
         ClusterError: not even one fits.
     """
-    fits = int(cluster.cpus / (workers * cpus) + 1e-9)
-    if gpus:
-        fits = min(fits, int(cluster.gpus / (workers * gpus) + 1e-9))
+    places = [min(int(c / cpus + 1e-9), int(g / gpus + 1e-9)) if gpus else int(c / cpus + 1e-9) for c, g in cluster.nodes]
+    fits = sum(places) // workers
     if fits < 1:
         need = f"{workers} worker{'s' * (workers > 1)} with {cpus:g} CPU and {gpus:g} GPU each"
         raise ClusterError(
-            f"a trial needs {need}, the cluster has {cluster.cpus:g} CPU and {cluster.gpus:g} GPU",
+            f"a trial needs {need}, the cluster has {_described(cluster)}",
             "Use fewer --workers-per-trial (train: --workers), --set sweep.cpus_per_worker or sweep.gpus_per_worker, or a "
             "larger cluster.",
         )
     return min(fits, limit) if limit else fits
+
+
+def _described(cluster: Cluster) -> str:
+    total = f"{cluster.cpus:g} CPU and {cluster.gpus:g} GPU"
+    return f"{total} on {len(cluster.nodes)} nodes" if len(cluster.nodes) > 1 else total
 
 
 def check_capacity(experiment: Experiment, cluster: Cluster, folder: Path) -> int:
@@ -150,12 +170,13 @@ def check_shared(folder: Path, cluster: Cluster) -> None:
     Raises:
         ClusterError: naming the nodes that do not see it.
     """
-    if cluster.nodes < 2:
+    if len(cluster.nodes) < 2:
         return
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     probe = folder / f".probe-{uuid.uuid4().hex[:8]}"
+    folder.mkdir(parents=True, exist_ok=True)
     probe.write_text("hyperderm")
 
     @ray.remote(num_cpus=0)

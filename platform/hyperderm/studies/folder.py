@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from hyperderm.strict import differences
 
 IDENTITY = "identity.json"
 TRIALS = "trials"
+JOURNAL = "outbox.db"
 
 
 def sweep_name(experiment: Experiment, space: Space, store: str) -> str:
@@ -46,11 +48,15 @@ def claim(folder: Path, mine: Mapping[str, Any]) -> Iterator[str]:
     Raises:
         StudyError: another driver holds it, or it stands for another configuration (what differs is listed).
     """
+    check_name(folder.name)
+    created = not folder.exists()
+    if not created and not (folder / IDENTITY).exists() and any(path.name != ".lock" for path in folder.iterdir()):
+        raise StudyError(f"{folder} holds files that are no run", "Choose another --name or --runs.")
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             lock.seek(0)
             raise StudyError(
                 f"{folder.name} is being run by process {lock.read().strip() or '(unknown)'}",
@@ -59,13 +65,22 @@ def claim(folder: Path, mine: Mapping[str, Any]) -> Iterator[str]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        fresh = not (folder / IDENTITY).exists()
         try:
             yield _check_identity(folder, json.loads(json.dumps(mine)))
         except HyperdermError:
-            if fresh and not (folder / TRIALS).exists():  # refused before it began: the name stays free
-                shutil.rmtree(folder)
+            if created and not (folder / TRIALS).exists() and not (folder / JOURNAL).exists():
+                shutil.rmtree(folder)  # refused before anything was recorded: the name stays free
             raise
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that is no plain folder name.
+
+    Raises:
+        StudyError: naming it.
+    """
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise StudyError(f"--name {name!r} is no name", "Use letters, digits, '.', '_' and '-'; --runs says where it goes.")
 
 
 def trial_folder(sweep: Path, number: int) -> Path:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from hyperderm.training.context import worker_group
 from hyperderm.training.loop import Report, train
 
 POLL_S = 1.0
+STOP_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,9 @@ class WorkerGroup:
             ray.get(self._mailbox.decide.remote(True))
 
     def stop(self) -> None:
-        """Tell the workers to end and wait for it."""
-        while self._thread.is_alive():
+        """Tell the workers to end and wait for it, at most `STOP_S`: a group without resources never hears."""
+        deadline = time.monotonic() + STOP_S
+        while self._thread.is_alive() and time.monotonic() < deadline:
             ray.get(self._mailbox.decide.remote(False))
             self._thread.join(POLL_S / 5)
 
@@ -185,11 +188,9 @@ class WorkerGroup:
 class GroupTrial(tune.Trainable):
     """A trial on several workers."""
 
-    def setup(  # type: ignore[override]  # Tune passes what `with_parameters` was given
-        self, config: dict[str, Any], shared: SharedData, workers: Workers, max_failures: int
-    ) -> None:
+    def setup(self, config: dict[str, Any], shared: SharedData, workers: Workers) -> None:  # type: ignore[override]  # Tune's way
         """Begin a trial; called once an actor."""
-        self._shared, self._workers, self._max_failures = shared, workers, max_failures
+        self._shared, self._workers = shared, workers
         self._group: WorkerGroup | None = None
         self.reset_config(config)
 
@@ -203,7 +204,7 @@ class GroupTrial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Wait for the next report of the group."""
         if self._reports is None:
-            self._group = WorkerGroup(self._config, self._shared, self._workers, self._max_failures)
+            self._group = WorkerGroup(self._config, self._shared, self._workers, max_failures=0)  # Tune retries
             self._reports = self._group.reports()
         return next(self._reports)
 

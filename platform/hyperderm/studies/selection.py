@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from hyperderm.config import Experiment
+from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
+from hyperderm.errors import StoreError
 from hyperderm.store.reader import Store
+from hyperderm.training.data import check_size
 from hyperderm.training.loop import Report
 
 SAMPLES = "samples.npy"
@@ -22,16 +25,28 @@ class Selection:
 
 
 def select(store: Store, experiment: Experiment) -> Selection:
-    """Return the lesion ids of both roles.
+    """Return the lesion ids of both roles, after proving that the store can serve the experiment.
 
     Raises:
-        StoreError: a role that comes out empty.
+        ConfigError: more pixels than the store holds.
+        CubeError: bands that make no pseudo-RGB.
+        StoreError: a role that comes out empty or with a single lesion.
     """
-    data = experiment.data
-    return Selection(
+    data, shape = experiment.data, store.manifest.shape
+    check_size(data.size, shape[:2])
+    if experiment.learner.input == "rgb":
+        pseudo_rgb_matrix(store.manifest.wavelengths_nm)
+    roles = Selection(
         tuple(store.select("train", data.fold, data.diagnoses)),
         tuple(store.select("validation", data.fold, data.diagnoses)),
     )
+    for role, lesions in (("train", roles.train), ("validation", roles.validation)):
+        if len(lesions) < 2:
+            raise StoreError(
+                f"the {role} role of fold {data.fold} holds one lesion: a score needs two",
+                "Give more data.diagnoses or data.",
+            )
+    return roles
 
 
 def keep_samples(report: Report, folder: Path) -> None:

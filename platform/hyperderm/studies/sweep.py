@@ -34,7 +34,7 @@ def run(board: Board, shared: SharedData, cluster: Cluster, folder: Path, proven
     at_once = check_capacity(board.base, cluster, folder)
     with interruptible(board) as stopper:
         tuner = tune.Tuner(
-            _trainable(shared, workers, settings.max_failures),
+            _trainable(shared, workers),
             tune_config=tune.TuneConfig(
                 search_alg=BoardSearcher(board, folder, provenance),
                 scheduler=BoardScheduler(board),
@@ -56,13 +56,15 @@ def run(board: Board, shared: SharedData, cluster: Cluster, folder: Path, proven
             tuner.fit()
         except tune.TuneError as error:
             raise StudyError(f"Ray Tune stopped: {str(error).splitlines()[0]}", f"See {cluster.logs}.") from error
+        finally:
+            board.leave_open()
 
 
-def _trainable(shared: SharedData, workers: Workers, max_failures: int) -> Any:  # noqa: ANN401 - Tune's wrapped class
+def _trainable(shared: SharedData, workers: Workers) -> Any:  # noqa: ANN401 - Tune's wrapped class
     if workers.count == 1:
         wrapped = tune.with_parameters(InProcessTrial, shared=shared, threads=max(1, int(workers.cpus)))
         return tune.with_resources(wrapped, {"cpu": workers.cpus, "gpu": workers.gpus})
-    wrapped = tune.with_parameters(GroupTrial, shared=shared, workers=workers, max_failures=max_failures)
+    wrapped = tune.with_parameters(GroupTrial, shared=shared, workers=workers)
     # The workers hold the CPUs and GPUs; Tune wants the actor that waits for them to hold something.
     return tune.with_resources(wrapped, tune.PlacementGroupFactory([{"memory": 2**20}]))
 
@@ -87,7 +89,7 @@ def interruptible(board: Board) -> Iterator[_Interrupt]:
     def handle(number: int, frame: FrameType | None) -> None:
         if board.interrupted:
             raise KeyboardInterrupt
-        board.interrupt()
+        board.interrupted = True  # nothing else: the study may be in the middle of a write
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

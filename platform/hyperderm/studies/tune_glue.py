@@ -23,8 +23,10 @@ class BoardSearcher(Searcher):
         super().__init__(metric=OBJECTIVE, mode="min")
         self._board, self._folder, self._provenance = board, folder, provenance
 
-    def suggest(self, trial_id: str) -> dict[str, Any]:
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next trial's configuration."""
+        if self._board.interrupted:
+            return None
         next_one = self._board.ask()
         return config_of(next_one.number, next_one.experiment, trial_folder(self._folder, next_one.number), self._provenance)
 

@@ -88,7 +88,9 @@ class SweepTracker:
         """Wait until every picture is drawn and in the journal."""
         self._artist.shutdown(wait=True)
 
-    def close(self, status: Status, figures: Mapping[str, Any], texts: Mapping[str, str], best: float | None) -> None:
+    def close(
+        self, status: Status, figures: Mapping[str, Any], texts: Mapping[str, str], best: float | None, reason: str = ""
+    ) -> None:
         """Wait for the pictures, then put the summary on the parent and close it.
 
         Args:
@@ -96,6 +98,7 @@ class SweepTracker:
             figures: PNG name -> matplotlib figure.
             texts: file name -> text (leaderboard, interactive plots).
             best: the best objective.
+            reason: why the sweep broke off, if it did.
         """
         self.drain()
         key = self._facts.key
@@ -107,13 +110,13 @@ class SweepTracker:
             self._tracker.log_text(key, text, name)
         if best is not None:
             self._tracker.set_tags(key, {"hyperderm.best": f"{best:.6g}"})
-        self._tracker.close_run(key, status)
+        self._tracker.close_run(key, status, reason or None)
 
     def _finish(self, number: int, outcome: str, reason: str) -> None:
         key = self._child(number)
         try:
             self._draw(number, key)
-        except (OSError, ValueError) as error:  # a picture must never cost the record of a trial
+        except Exception as error:  # a picture must never cost the record of a trial
             self._tracker.set_tags(key, {"hyperderm.pictures": f"not drawn: {error}"})
         self._tracker.set_tags(key, {"hyperderm.outcome": outcome})
         self._tracker.close_run(key, "FAILED" if outcome == "failed" else "FINISHED", reason or None)

@@ -18,6 +18,19 @@ def train_data(train: pa.Table, validation: pa.Table, wavelengths_nm: Sequence[f
     return TrainData(a, b, tuple(wavelengths_nm), Scaling.fit(a.reflectance))
 
 
+def check_size(size: int, held: tuple[int, int]) -> None:
+    """Refuse more pixels than a store of `held` (H, W) has.
+
+    Raises:
+        ConfigError: naming both and the remedy.
+    """
+    if size > min(held):
+        raise ConfigError(
+            f"data.size = {size} asks for more pixels than the store's {held[0]} x {held[1]}",
+            f"Use --set data.size={min(held)}, or ingest again with --size {size}.",
+        )
+
+
 def cube_set(rows: pa.Table, size: int) -> CubeSet:
     """Turn rows of a store into a `CubeSet` of `size` pixels (area average; size must not exceed the store's).
 
@@ -26,11 +39,7 @@ def cube_set(rows: pa.Table, size: int) -> CubeSet:
     """
     cubes = rows.column("cube").combine_chunks().to_numpy_ndarray()  # (N, H, W, B), zero-copy
     masks = rows.column("mask").combine_chunks().to_numpy_ndarray()
-    if size > min(cubes.shape[1:3]):
-        raise ConfigError(
-            f"data.size = {size} asks for more pixels than the store's {cubes.shape[1]} x {cubes.shape[2]}",
-            f"Use --set data.size={min(cubes.shape[1:3])}, or ingest again with --size {size}.",
-        )
+    check_size(size, cubes.shape[1:3])
     x = torch.from_numpy(np.ascontiguousarray(np.moveaxis(cubes, 3, 1)))
     m = torch.from_numpy(masks.astype(np.float32))[:, None]
     if x.shape[-2:] != (size, size):
