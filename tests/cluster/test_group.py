@@ -51,7 +51,7 @@ def test_interrupted_group_gives_everything_back_and_goes_on(tmp_path, shared, r
     experiment = tiny(sweep__workers_per_trial=2, sweep__trials=1)
     first = Memory()
     made = board(tmp_path, experiment, first)
-    first._on_report = lambda number, images: made.interrupt() if images == 32 else None
+    first._on_report = lambda number, images: setattr(made, "interrupted", True) if images == 32 else None
     run_trials(made, shared, ray_cluster, tmp_path, {})
     assert made.study.trials[0].state == TrialState.RUNNING
     for _ in range(60):

@@ -14,8 +14,8 @@ from hyperderm.reports import leaderboard
 from hyperderm.reports.progress import ProgressLine
 from hyperderm.store.reader import Store
 from hyperderm.studies.board import Board
-from hyperderm.studies.cluster import Cluster, check_capacity, connect
-from hyperderm.studies.folder import claim, identity, sweep_name
+from hyperderm.studies.cluster import Cluster, check_capacity, connect, described
+from hyperderm.studies.folder import claim, identity, run_folder, sweep_name
 from hyperderm.studies.observer import Observers
 from hyperderm.studies.selection import select
 from hyperderm.tracking.runs import Status
@@ -52,7 +52,7 @@ def run_sweep(
     opened = find_store(setting, store, data)
     selection = select(opened, experiment)
     check_batches(experiment, space, len(selection.train))
-    folder = (runs or setting.root / "runs").absolute() / (name or sweep_name(experiment, space, opened.name))
+    folder = run_folder(runs or setting.root / "runs", name, sweep_name(experiment, space, opened.name))
     with claim(folder, identity(experiment, space, opened.manifest.fingerprint)) as key:
         return _run(setting, experiment, space, opened, folder, key)
 
@@ -85,9 +85,7 @@ def _run(setting: Setting, experiment: Experiment, space: Space, store: Store, f
         setting.say(f"connecting to Ray at {setting.ray_address}" if setting.ray_address else "starting Ray")
         with connect(setting.ray_address) as cluster:
             check_capacity(experiment, cluster, folder)
-            setting.say(
-                f"{cluster.cpus:g} CPU, {cluster.gpus:g} GPU on {cluster.nodes} nodes; worker logs in {cluster.logs}"
-            )
+            setting.say(f"{described(cluster)}; worker logs in {cluster.logs}")
             _record(setting, board, observers, space, store, folder, key, cluster)
     elif not (folder / CLOSED).exists():  # a driver was killed between the last trial and the summary
         _record(setting, board, observers, space, store, folder, key, None)

@@ -12,7 +12,7 @@ from hyperderm.errors import NonFiniteLoss
 from hyperderm.reports.progress import ProgressLine
 from hyperderm.strict import fingerprint
 from hyperderm.studies.cluster import check_capacity, connect
-from hyperderm.studies.folder import claim, trial_folder
+from hyperderm.studies.folder import claim, run_folder, trial_folder
 from hyperderm.studies.observer import Observers
 from hyperderm.studies.selection import select
 from hyperderm.studies.single import run_group, run_here
@@ -35,7 +35,7 @@ def run_one(
     workers = experiment.sweep.workers_per_trial
     check_batch(experiment.training.batch_size, len(selection.train), workers)
     mine = {**experiment.identity(), "manifest": opened.manifest.fingerprint}
-    folder = (runs or setting.root / "runs").absolute() / (name or f"train-{experiment.name}-{fingerprint(mine)[:8]}")
+    folder = run_folder(runs or setting.root / "runs", name, f"train-{experiment.name}-{fingerprint(mine)[:8]}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
     with claim(folder, mine) as key, connect(setting.ray_address) if workers > 1 else nullcontext() as cluster:
         if cluster:

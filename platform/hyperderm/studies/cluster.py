@@ -138,14 +138,15 @@ def trials_at_once(cluster: Cluster, workers: int, cpus: float, gpus: float, lim
     if fits < 1:
         need = f"{workers} worker{'s' * (workers > 1)} with {cpus:g} CPU and {gpus:g} GPU each"
         raise ClusterError(
-            f"a trial needs {need}, the cluster has {_described(cluster)}",
+            f"a trial needs {need}, the cluster has {described(cluster)}",
             "Use fewer --workers-per-trial (train: --workers), --set sweep.cpus_per_worker or sweep.gpus_per_worker, or a "
             "larger cluster.",
         )
     return min(fits, limit) if limit else fits
 
 
-def _described(cluster: Cluster) -> str:
+def described(cluster: Cluster) -> str:
+    """Return the cluster's size in words."""
     total = f"{cluster.cpus:g} CPU and {cluster.gpus:g} GPU"
     return f"{total} on {len(cluster.nodes)} nodes" if len(cluster.nodes) > 1 else total
 

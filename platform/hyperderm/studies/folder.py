@@ -48,7 +48,6 @@ def claim(folder: Path, mine: Mapping[str, Any]) -> Iterator[str]:
     Raises:
         StudyError: another driver holds it, or it stands for another configuration (what differs is listed).
     """
-    check_name(folder.name)
     created = not folder.exists()
     if not created and not (folder / IDENTITY).exists() and any(path.name != ".lock" for path in folder.iterdir()):
         raise StudyError(f"{folder} holds files that are no run", "Choose another --name or --runs.")
@@ -73,14 +72,15 @@ def claim(folder: Path, mine: Mapping[str, Any]) -> Iterator[str]:
             raise
 
 
-def check_name(name: str) -> None:
-    """Refuse a name that is no plain folder name.
+def run_folder(runs: Path, name: str | None, default: str) -> Path:
+    """Return the folder of the run called `name`, or `default` where it has no name of its own.
 
     Raises:
-        StudyError: naming it.
+        StudyError: a name that is no plain folder name.
     """
-    if not re.fullmatch(r"\w[\w.-]*", name):
+    if name is not None and not re.fullmatch(r"\w[\w.-]*", name):
         raise StudyError(f"--name {name!r} is no name", "Use letters, digits, '.', '_' and '-'; --runs says where it goes.")
+    return runs.absolute() / (name or default)
 
 
 def trial_folder(sweep: Path, number: int) -> Path:
