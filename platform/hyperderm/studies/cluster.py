@@ -37,7 +37,7 @@ class Cluster:
 SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the board records results; CSV, JSON and TensorBoard would again
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt ends the sweep through its stopper
-    "TUNE_FORCE_TRIAL_CLEANUP_S": "5",  # an interrupt need not wait for the next validation: checkpoints are atomic
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "20",  # an interrupt need not wait for the next validation: checkpoints are atomic
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a report of a group costs 5 ms instead of 1.5 s
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # hides CUDA from actors that reserved no GPU
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints tables even at verbose=0
