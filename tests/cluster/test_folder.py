@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from hyperderm import registry
 from hyperderm.errors import ClusterError, ConfigError, StudyError
 from hyperderm.studies.cluster import Cluster, check_shared, trials_at_once
-from hyperderm.studies.folder import IDENTITY, claim
+from hyperderm.studies.folder import IDENTITY, claim, run_folder
 from tests.cluster.sweeps import Memory, board, tiny
 
 
@@ -43,10 +43,10 @@ def test_a_folder_of_the_users_is_never_touched(tmp_path):
     assert (tmp_path / "empty").is_dir()
 
 
-@pytest.mark.parametrize("name", ["..", ".", "a b", "-x", "a\nb"])
+@pytest.mark.parametrize("name", ["", "..", ".", "a b", "-x", "a/b", "a\nb"])
 def test_names_that_are_no_names(tmp_path, name):
     with pytest.raises(StudyError, match="--name"):
-        refuse(tmp_path / "runs" / name, {})
+        run_folder(tmp_path, name, "default")
 
 
 def test_another_configuration_is_refused_with_what_differs(tmp_path):
@@ -63,8 +63,8 @@ def test_another_configuration_is_refused_with_what_differs(tmp_path):
 
 def refuse_in_child(folder):
     """A lock is a process's own: another process must be refused."""
-    code = f"from pathlib import Path; from hyperderm.studies.folder import claim\nwith claim(Path({str(folder)!r}), {{}}): pass"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    code = "import sys, pathlib; from hyperderm.studies.folder import claim\nwith claim(pathlib.Path(sys.argv[1]), {}): pass"
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, timeout=60)
     raise StudyError(done.stderr.strip().splitlines()[-1])
 
 

@@ -62,7 +62,7 @@ def test_interrupted_group_gives_everything_back_and_goes_on(tmp_path, shared, r
     second = Memory()
     again = run(tmp_path, experiment, shared, ray_cluster, second)
     assert again.study.trials[0].state == TrialState.COMPLETE
-    assert second.reports[0][0] == 32
+    assert second.reports[0][0] >= 32  # a step that ran on while the interrupt came is not lost
 
 
 @pytest.fixture(autouse=True)
