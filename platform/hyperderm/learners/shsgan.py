@@ -41,11 +41,7 @@ class ShsGan:
         _check_bands(c, bands)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(keyed.generator(self.seed, "init", 0).initial_seed())
-            generator: nn.Module
-            if c.input == "rgb":
-                generator = UNetGenerator(bands, c.generator_width)
-            else:
-                generator = DcganGenerator(bands, c.generator_width, experiment.data.size, c.noise_dim).apply(dcgan_init)
+            generator = generator_network(c, bands, experiment.data.size)
             critic = Critic(bands, c.critic_width, 3 if c.critic == "conv3d" else 2, c.fft_arm, c.norm)
         self.generator = generator.to(placement.device, placement.dtype)
         self.critic = critic.to(placement.device, placement.dtype)
@@ -144,8 +140,7 @@ class ShsGan:
     def rgb(self, scaled: Tensor) -> Tensor:
         """Return the scaled pseudo-RGB of scaled cubes: 2 · clip(gain · H · reflectance, 0, 1) − 1, (N, 3, H, W)."""
         reflectance = self.data.scaling.inverse(scaled)
-        linear = self.gain * torch.einsum("cb,nbhw->nchw", self.h.to(reflectance.dtype), reflectance)
-        return linear.clamp(0, 1) * 2 - 1
+        return scaled_rgb(torch.einsum("cb,nbhw->nchw", self.h.to(reflectance.dtype), reflectance), self.gain)
 
     def _rgb_error(self, rgb: Tensor, fake: Tensor) -> Tensor:
         return (self.rgb(fake) - rgb).square().flatten(1).mean(1).clamp_min(1e-12).sqrt()  # (n,)
@@ -221,6 +216,18 @@ class ShsGan:
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.placement.device.type, torch.bfloat16, enabled=self.placement.bf16)
+
+
+def generator_network(config: ShsGanConfig, bands: int, size: int) -> nn.Module:
+    """Return an untrained generator: what training starts from, and what a checkpoint's weights go into."""
+    if config.input == "rgb":
+        return UNetGenerator(bands, config.generator_width)
+    return DcganGenerator(bands, config.generator_width, size, config.noise_dim).apply(dcgan_init)
+
+
+def scaled_rgb(levels: Tensor, gain: float) -> Tensor:
+    """Return the generator's input 2 · clip(gain · levels, 0, 1) − 1 for linear RGB levels H · reflectance (N, 3, H, W)."""
+    return (gain * levels).clamp(0, 1) * 2 - 1
 
 
 def _gradient_norm(module: nn.Module) -> Tensor:
