@@ -32,6 +32,7 @@ class ShsGan:
     """Generator, critic, their optimizers and the generator's moving average, which makes every sample and score."""
 
     def __init__(self, experiment: Experiment, data: TrainData, placement: Placement) -> None:
+        assert isinstance(experiment.learner, ShsGanConfig)
         self.config, self.data, self.placement = experiment.learner, data, placement
         self.seed, self.samples = experiment.seed, experiment.training.validation_samples
         c, bands = self.config, len(data.wavelengths_nm)

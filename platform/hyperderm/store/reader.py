@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,9 +11,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from hyperderm.cubes.cube import Lesion
 from hyperderm.errors import StoreError, nearest
 from hyperderm.store.location import Location, locate
 from hyperderm.store.manifest import MANIFEST, SCHEMA_VERSION, Folds, Manifest
+from hyperderm.store.schema import to_lesions
 
 OpenRole = Literal["train", "validation"]
 """The roles a training may read. The test role opens only for a final evaluation, which is not this door."""
@@ -39,9 +41,14 @@ class Store:
         """Return the sorted lesion ids of one role of one fold, of the given diagnoses.
 
         Raises:
-            StoreError: a store without folds, a fold or diagnosis it does not hold, a role that comes out empty, or the test
-                role.
+            StoreError: photographs, a store without folds, a fold or diagnosis it does not hold, a role that comes out
+                empty, or the test role.
         """
+        if self.manifest.kind == "rgb":
+            raise StoreError(
+                f"store {self.location.uri} holds photographs (kind rgb), which nothing is trained on",
+                "Train on a store of cubes; `hyperderm generate --rgb` makes cubes from photographs.",
+            )
         if role not in ("train", "validation"):
             raise StoreError(f"role {role!r} is locked", "Training reads train and validation only.")
         folds = self.folds()
@@ -69,6 +76,11 @@ class Store:
         Raises:
             StoreError: this store has none.
         """
+        if self.manifest.folds is None and self.manifest.source.get("verb") == "generate":
+            raise StoreError(
+                f"store {self.location.uri} is a synthetic set: it has no folds and no roles of its own",
+                "Train on the real store it was made from.",
+            )
         if self.manifest.folds is None:
             raise StoreError(
                 f"store {self.location.uri} has no folds, so no training roles",
@@ -81,6 +93,11 @@ class Store:
         table = self._read(None)
         table = table.filter(pc.is_in(table["lesion_id"], pa.array(lesion_ids, pa.string())))
         return table.take(pc.sort_indices(table["lesion_id"]))
+
+    def lesions(self) -> Iterator[Lesion]:
+        """Yield every lesion in the order it was written, one part in memory at a time."""
+        for path in self.part_paths():
+            yield from to_lesions(pq.read_table(path, filesystem=self.location.fs), self.manifest.wavelengths_nm)
 
     def part_paths(self) -> list[str]:
         """Return the file-system paths of the parts."""

@@ -1,12 +1,12 @@
 """The columns of a store, and the way between rows and lesions."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from hyperderm.cubes.cube import Lesion
+from hyperderm.cubes.cube import Cube, Lesion
 from hyperderm.errors import StoreError
 
 
@@ -53,3 +53,20 @@ def to_table(lesions: Sequence[Lesion], shape: tuple[int, int, int]) -> pa.Table
         pa.array([json.dumps(lesion.origin, sort_keys=True) for lesion in lesions]),
     ]
     return pa.Table.from_arrays(columns, schema=target)
+
+
+def to_lesions(table: pa.Table, wavelengths_nm: Sequence[float]) -> Iterator[Lesion]:
+    """Yield the lesions of a table's rows, in order: the inverse of `to_table`."""
+    nm = np.array(wavelengths_nm, dtype=np.float64)
+    cubes = table.column("cube").combine_chunks().to_numpy_ndarray()
+    masks = table.column("mask").combine_chunks().to_numpy_ndarray()
+    for row, cube, mask in zip(table.drop_columns(["cube", "mask"]).to_pylist(), cubes, masks, strict=True):
+        yield Lesion(
+            lesion_id=row["lesion_id"],
+            image_id=row["image_id"],
+            group=row["group"],
+            diagnosis=row["diagnosis"],
+            cube=Cube(cube, nm),
+            mask=mask.astype(bool) if row["has_mask"] else None,
+            origin=json.loads(row["origin"]),
+        )

@@ -39,7 +39,7 @@ def write_store(
         seed: of the fold assignment.
         kind: `spectral`, or `rgb` with nominal wavelengths.
         set_aside: read after `lesions` is exhausted, so that a reader may append to it while it yields.
-        source: how the store was made.
+        source: how the store was made; read after `lesions` is exhausted, as `set_aside` is.
 
     Raises:
         StoreError: something is already there, no lesion, mixed shapes, or folds that cannot be assigned. Nothing is left
