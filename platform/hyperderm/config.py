@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from hyperderm.learners.configs import LearnerConfig
+from hyperderm.learners.configs import LearnerConfig, ShsGanConfig
 from hyperderm.strict import Strict
 
 Diagnosis = Literal[
@@ -29,6 +29,31 @@ class DataConfig(Strict):
     """Test = this fold, validation = the next, train = the rest."""
     flips: bool = True
     """Random horizontal and vertical flips of training cubes; a lesion has no up and no left."""
+    pretrain_diagnoses: tuple[Diagnosis, ...] = ()
+    """What a generator sees beside `diagnoses` during its first `training.pretrain_images` images."""
+
+
+class TaskConfig(Strict):
+    """What a classifier tells melanoma from."""
+
+    negatives: Literal["dysplastic_nevus", "all_others"] = "dysplastic_nevus"
+
+    @property
+    def diagnoses(self) -> tuple[Diagnosis, ...] | Literal["all"]:
+        """The diagnoses a classifier reads."""
+        return "all" if self.negatives == "all_others" else ("melanoma", "dysplastic_nevus")
+
+
+class SyntheticConfig(Strict):
+    """The synthetic cubes a classifier is trained with, beside or instead of real ones."""
+
+    store: str
+    """A store made by `hyperderm generate` from a generator of the same manifest and fold."""
+    use: Literal["add", "only", "pretrain"] = "add"
+    """add: to the real train role; only: in place of it; pretrain: alone first, then the real train role alone."""
+    ratio: float | Literal["balance"] = Field(1.0, gt=0)
+    """add: synthetic melanomas per real melanoma of train (balance: until both classes are equal). only, pretrain:
+    synthetic cubes of each class per real one."""
 
 
 class TrainingConfig(Strict):
@@ -37,7 +62,9 @@ class TrainingConfig(Strict):
     batch_size: int = Field(4, ge=1)
     """Global: split over the workers."""
     images: int = Field(100_000, ge=1)
-    """Real images shown before the run ends; all progress is counted in them."""
+    """Images shown before the run ends; all progress is counted in them."""
+    pretrain_images: int = Field(0, ge=0)
+    """Images of these that belong to a pre-training: see data.pretrain_diagnoses and synthetic.use = pretrain."""
     validate_every: int = Field(5_000, ge=1)
     """Images between validations; each ends with a report and a checkpoint."""
     validation_samples: int = Field(128, ge=8)
@@ -73,6 +100,10 @@ class Experiment(Strict):
     profile: Literal["small", "full"] = "full"
     seed: int = Field(0, ge=0)
     data: DataConfig = DataConfig()
+    task: TaskConfig | None = None
+    """Of classifiers only."""
+    synthetic: SyntheticConfig | None = None
+    """Of classifiers only."""
     learner: LearnerConfig
     training: TrainingConfig = TrainingConfig()
     sweep: SweepConfig = SweepConfig()
@@ -90,6 +121,10 @@ class Experiment(Strict):
                 f"sweep.gpus_per_worker = {self.sweep.gpus_per_worker} with {workers} workers is refused: two workers of a "
                 "trial on one GPU cannot talk over NCCL. Use whole GPUs, or one worker"
             )
+        if self.learner.kind == "spectral" and workers > 1:
+            raise ValueError(f"learner.kind = spectral with {workers} workers is refused: it is fitted at once. Use one worker")
+        if not isinstance(self.learner, ShsGanConfig):
+            return self
         if self.learner.norm == "batch" and workers > 1:
             raise ValueError(
                 f"learner.norm = batch with {workers} workers is refused: batch statistics would depend on the number of "
@@ -105,6 +140,8 @@ class Experiment(Strict):
     @model_validator(mode="after")
     def _size_fits(self) -> Self:
         size = self.data.size
+        if not isinstance(self.learner, ShsGanConfig):
+            return self
         if self.learner.input == "rgb" and size % 8:
             raise ValueError(
                 f"data.size = {size} is refused: the U-Net halves the image three times. Choose a multiple of 8, "
@@ -116,6 +153,36 @@ class Experiment(Strict):
                 f"such as {2 ** (size.bit_length() - 1)}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _kind_fits(self) -> Self:
+        """Refuse the settings of a generator on a classifier and the other way round."""
+        if self.learner.generates:
+            for name, value in (("task", self.task), ("synthetic", self.synthetic)):
+                if value is not None:
+                    raise ValueError(f"{name} is set, but learner.kind = {self.learner.kind} is a generator. Leave it out")
+        else:
+            if self.task is None:
+                raise ValueError(f"learner.kind = {self.learner.kind} needs a task. Give task=TaskConfig()")
+            if self.data.diagnoses != ("melanoma",) or self.data.pretrain_diagnoses:
+                raise ValueError("data.diagnoses is a generator's; a classifier reads those of task.negatives. Leave it out")
+        pretrains = bool(self.data.pretrain_diagnoses) or (self.synthetic is not None and self.synthetic.use == "pretrain")
+        if pretrains != (self.training.pretrain_images > 0):
+            raise ValueError(
+                f"training.pretrain_images = {self.training.pretrain_images} is refused: it goes together with "
+                "data.pretrain_diagnoses or synthetic.use = pretrain. Set both or none"
+            )
+        if self.training.pretrain_images >= self.training.images:
+            raise ValueError(
+                f"training.pretrain_images = {self.training.pretrain_images} leaves nothing of training.images = "
+                f"{self.training.images}. Give fewer"
+            )
+        return self
+
+    @property
+    def diagnoses(self) -> tuple[Diagnosis, ...] | Literal["all"]:
+        """The diagnoses that are learnt."""
+        return self.data.diagnoses if self.task is None else self.task.diagnoses
 
     def identity(self) -> dict[str, object]:
         """Return what makes two runs the same, flat: everything but machine-dependent and extendable settings."""

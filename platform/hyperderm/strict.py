@@ -25,7 +25,7 @@ class Strict(BaseModel):
         Raises:
             ConfigError: unknown path (the nearest ones are named) or refused value.
         """
-        known = paths(type(self))
+        known = paths(self)
         data = self.model_dump(mode="json")
         for path, value in values.items():
             if path not in known:
@@ -33,6 +33,8 @@ class Strict(BaseModel):
             *parents, leaf = path.split(".")
             node = data
             for name in parents:
+                if node[name] is None:
+                    node[name] = {}
                 node = node[name]
             node[leaf] = value
         return parse(type(self), data)
@@ -60,13 +62,17 @@ def explain(error: ValidationError, model: type[Strict]) -> tuple[str, str]:
     faults = error.errors()
     fault = faults[0]
     known = paths(model)
-    path = ".".join(str(part) for part in fault["loc"])
+    path = _path(fault["loc"], model)
     if fault["type"] not in ("extra_forbidden", "missing"):  # a union's branches and an item's index are no keys
         path = next((k for k in known if path == k or path.startswith(f"{k}.")), path)
     if fault["type"] == "extra_forbidden":
         return f"unknown configuration key {path!r}", nearest(path, known)
     if fault["type"] == "missing":
         return f"{path} is missing", "Give it a value."
+    if fault["type"] == "union_tag_invalid":
+        context = fault["ctx"]
+        tag = f"{path}.{context['discriminator']}".replace("'", "")
+        return f"{tag} = {context['tag']} is refused: it should be one of {context['expected_tags']}", _example(tag, model)
     reason = fault["msg"].removeprefix("Value error, ").replace("Input should", "it should")
     if fault["type"] == "value_error" and path not in known:  # a rule between fields, which names them itself
         return reason, ""
@@ -75,13 +81,21 @@ def explain(error: ValidationError, model: type[Strict]) -> tuple[str, str]:
     return f"{path} = {json.dumps(fault['input'], default=str)} is refused: {reason}", _example(path, model)
 
 
-def paths(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Return the dotted path of every leaf field of `model`."""
+def paths(model: type[BaseModel] | BaseModel, prefix: str = "") -> list[str]:
+    """Return the dotted path of every leaf field.
+
+    Of an instance: the leaves of the models its unions hold; a group that is None counts as a leaf beside its keys. Of a
+    class: those of every model a union may hold.
+    """
     found: list[str] = []
-    for name, info in model.model_fields.items():
-        inner = _model_of(info.annotation)
-        found += paths(inner, f"{prefix}{name}.") if inner else [f"{prefix}{name}"]
-    return found
+    for name, info in (model if isinstance(model, type) else type(model)).model_fields.items():
+        value = None if isinstance(model, type) else getattr(model, name)
+        inner = [value] if isinstance(value, BaseModel) else _models_of(info.annotation)
+        if not inner or not (isinstance(model, type) or isinstance(value, BaseModel)):
+            found.append(f"{prefix}{name}")
+        for each in inner:
+            found += paths(each, f"{prefix}{name}.")
+    return list(dict.fromkeys(found))
 
 
 def parse_overrides(items: list[str]) -> dict[str, Any]:
@@ -115,14 +129,30 @@ def _unknown(path: str, known: list[str]) -> ConfigError:
     return ConfigError(f"unknown configuration key {path!r}", nearest(path, known))
 
 
+def _path(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
+    """Return the dotted path of a fault, without the tags that pydantic puts after a union of models."""
+    parts: list[str] = []
+    owners: list[type[BaseModel]] = [model]
+    tag = False
+    for part in map(str, loc):
+        if tag:
+            tag = False
+            continue
+        parts.append(part)
+        fields = [owner.model_fields[part] for owner in owners if part in owner.model_fields]
+        owners = [each for field in fields for each in _models_of(field.annotation)]
+        tag = len(owners) > 1
+    return ".".join(parts)
+
+
 def _example(path: str, model: type[BaseModel]) -> str:
     """Return a remedy that shows the form of a value: the field's default."""
     *parents, leaf = path.split(".")
-    owner: type[BaseModel] | None = model
+    owners: list[type[BaseModel]] = [model]
     for name in parents:
-        field = owner.model_fields.get(name) if owner else None
-        owner = _model_of(field.annotation) if field else None
-    found = owner.model_fields.get(leaf) if owner else None
+        fields = [owner.model_fields[name] for owner in owners if name in owner.model_fields]
+        owners = [each for field in fields for each in _models_of(field.annotation)]
+    found = next((owner.model_fields[leaf] for owner in owners if leaf in owner.model_fields), None)
     if found is None or found.is_required():
         return f"Set it with --set {path}=…"
     value = found.get_default(call_default_factory=True, validated_data={})
@@ -131,13 +161,12 @@ def _example(path: str, model: type[BaseModel]) -> str:
     return "For example --set " + (f"'{item}'" if set(item) & set('[]{}" ') else item)
 
 
-def _model_of(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - a type expression
+def _models_of(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401 - a type expression
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
+        return [annotation]
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        models = [m for m in map(_model_of, typing.get_args(annotation)) if m]
-        return models[0] if models else None
-    return None
+        return [model for each in typing.get_args(annotation) for model in _models_of(each)]
+    return []
 
 
 def _leaves(prefix: str, node: Any) -> typing.Iterator[tuple[str, Any]]:  # noqa: ANN401 - any JSON value

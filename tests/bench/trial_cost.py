@@ -65,13 +65,14 @@ def engine(store: str) -> list[float]:
     with connect(None), tempfile.TemporaryDirectory() as folder:
         from ray import tune
 
+        from hyperderm.registry import experiment
         from hyperderm.store.reader import open_store
         from hyperderm.studies.selection import Selection
         from hyperderm.studies.trial import share
 
         opened = open_store(store)
         ids = opened.index().column("lesion_id").to_pylist()
-        shared = share(opened, Selection(tuple(ids[: len(ids) // 2]), tuple(ids[len(ids) // 2 :])))
+        shared = share(opened, Selection(tuple(ids[: len(ids) // 2]), tuple(ids[len(ids) // 2 :])), experiment("shsgan", "small"))
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(_no_work(), shared=shared), {"cpu": 1}),
             param_space={"n": tune.grid_search(list(range(TRIALS + 1)))},

@@ -14,4 +14,4 @@ from tests.cluster.sweeps import tiny
 @pytest.fixture(scope="session")
 def shared(phantom_store: Path, ray_cluster: Cluster) -> SharedData:
     store = open_store(str(phantom_store))
-    return share(store, select(store, tiny()))
+    return share(store, select(store, tiny()), tiny())

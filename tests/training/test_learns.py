@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from hyperderm.cubes.phantom import phantom
+from hyperderm.learners.configs import ShsGanConfig
 from hyperderm.registry import experiment
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.data import train_data
-from hyperderm.training.loop import OBJECTIVE, train
+from hyperderm.training.loop import train
 from tests.training.tiny import CPU
 
 

@@ -13,6 +13,7 @@ import torch
 
 import hyperderm.training.loop as loop
 from hyperderm.errors import NonFiniteLoss, StudyError
+from hyperderm.learners.configs import ShsGanConfig
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.shsgan import ShsGan
@@ -129,10 +130,10 @@ def test_a_finished_run_repeats_its_last_report_and_trains_no_more(tmp_path: Pat
 
 def test_best_is_the_checkpoint_of_the_best_score(tmp_path: Path):
     reports = run(tmp_path, tiny(training__images=96, learner__lr_generator=3e-2))
-    scores = {r.images: r.metrics[loop.OBJECTIVE] for r in reports[1:]}
+    scores = {r.images: r.metrics[ShsGanConfig.objective] for r in reports[1:]}
     best = CheckpointFolder(tmp_path).load(BEST)
     assert best["images"] == min(scores, key=scores.get)
-    assert best["best"] == min(scores.values()) == best["metrics"][loop.OBJECTIVE]
+    assert best["best"] == min(scores.values()) == best["metrics"][ShsGanConfig.objective]
     assert CheckpointFolder(tmp_path).load()["images"] == 96
     assert best["images"] < 96  # or the test would show nothing
 

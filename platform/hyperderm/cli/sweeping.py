@@ -125,8 +125,9 @@ def _record(
     watched.catch_up((t.number, STATUS[t.state], t.user_attrs.get("reason", "")) for t in ended)
     try:
         if cluster:
+            objective = experiment.learner.objective
             progress = ProgressLine(
-                setting.console, "sweep", wanted, experiment.training.images, len(ended), best=_best(board)
+                setting.console, "sweep", wanted, experiment.training.images, objective, len(ended), best=_best(board)
             )
             observers.add(watched, progress)
             with progress:
@@ -146,7 +147,7 @@ def _train(board: Board, store: Store, cluster: Cluster, folder: Path, provenanc
     from hyperderm.studies.trial import share
 
     with interruptible(board):
-        shared = share(store, select(store, board.base))
+        shared = share(store, select(store, board.base), board.base)
     if not board.interrupted:
         run(board, shared, cluster, folder, provenance)
 

@@ -43,7 +43,7 @@ def run_one(
         facts = facts_of(setting, key, folder, experiment, opened)
         tracker = open_tracker(setting, experiment.name, folder)
         watched = SweepTracker(tracker, facts, real_set(opened, experiment), single=True)
-        progress = ProgressLine(setting.console, "train", 1, experiment.training.images)
+        progress = ProgressLine(setting.console, "train", 1, experiment.training.images, experiment.learner.objective)
         observers = Observers([watched, progress])
         place, origin = trial_folder(folder, 0), facts.provenance()
         try:

@@ -11,9 +11,17 @@ if TYPE_CHECKING:
 
 
 def build(experiment: Experiment, data: TrainData, placement: Placement) -> Learner:
-    """Return the learner that `experiment.learner` describes; a new generator joins the match."""
+    """Return the learner that `experiment.learner` describes; a new learner joins the match."""
     match experiment.learner.kind:
         case "shsgan":
             from hyperderm.learners.shsgan import ShsGan
 
             return ShsGan(experiment, data, placement)
+        case "classifier":
+            from hyperderm.learners.classifier import Classifier
+
+            return Classifier(experiment, data, placement)
+        case "spectral":
+            from hyperderm.learners.spectral_baseline import SpectralBaseline
+
+            return SpectralBaseline(experiment, data, placement)

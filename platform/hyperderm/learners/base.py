@@ -21,7 +21,8 @@ class Batch:
         draw_source: see `source`; called once, and only by learners that use it.
         share: which rows of the global batch these are.
         count: size of the global batch.
-        images: real images shown before this batch.
+        images: images shown before this batch.
+        rows: (n,) which of `TrainData.drawn` the cubes of `real` are.
     """
 
     real: Tensor
@@ -29,6 +30,7 @@ class Batch:
     share: slice
     count: int
     images: int
+    rows: Tensor
 
     @cached_property
     def source(self) -> Tensor:
@@ -58,14 +60,18 @@ class Learner(Protocol):
     def validate(self) -> "Validation":
         """Score the present state on the validation role."""
 
-    def sample(self, count: int, seed: int) -> Tensor:
-        """Return `count` cubes in reflectance, (count, B, H, W) float32 on the CPU, the same for the same seed."""
-
     def state_dict(self) -> dict[str, Any]:
         """Return everything a checkpoint needs to go on."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
+
+
+class Judge(Protocol):
+    """What a learner of a classifier offers beside `Learner`."""
+
+    def judge(self, reflectance: Tensor, masks: Tensor) -> Tensor:
+        """Return the logits of melanoma, (N,) float64 on the CPU, for (N, B, H, W) reflectance and (N, H, W) masks."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The knobs of every learner. Free of torch, so that a wrong value costs milliseconds, not an import."""
 
-from typing import Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,8 @@ from hyperderm.strict import Strict
 class ShsGanConfig(Strict):
     """SHS-GAN (Hauser et al., IEEE TCI 7, 2021) and the rungs of the seed project's ladder below it."""
 
+    objective: ClassVar[str] = "spectral_energy_distance"
+    generates: ClassVar[bool] = True
     kind: Literal["shsgan"] = "shsgan"
     input: Literal["rgb", "noise"] = "rgb"
     """What the generator sees: an RGB image (U-Net, the paper) or noise (DCGAN, the ladder's first rung)."""
@@ -53,5 +55,47 @@ class ShsGanConfig(Strict):
         return self
 
 
-LearnerConfig = ShsGanConfig
-"""The union of all learners' configurations; a new generator joins it here."""
+class ClassifierConfig(Strict):
+    """A network that tells melanoma (1) from the negatives of `task` (METHODS section 10)."""
+
+    objective: ClassVar[str] = "calibrated_log_loss"
+    generates: ClassVar[bool] = False
+    kind: Literal["classifier"] = "classifier"
+    architecture: str = "small_cnn"
+    """small_cnn, or a DenseNet, ResNet or EfficientNet of timm's."""
+    weights: str = "scratch"
+    """scratch, imagenet, or the path of a file of weights."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    lr: float = Field(1e-4, gt=0, le=1)
+    weight_decay: float = Field(1e-2, ge=0)
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    focal_gamma: float = Field(2.0, ge=0)
+    """Focusing parameter of `loss=focal` (Lin et al., ICCV 2017)."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: n / (2 n_c) per class, counted over what an epoch shows."""
+    oversample: float | Literal["balance"] = Field(0.0, ge=0)
+    """Extra showings of melanomas an epoch, per real melanoma; balance: until both classes are equal."""
+    mixed_share: float | None = Field(None, gt=0, lt=1)
+    """Mixed sampling: this share of every epoch's images is synthetic; None: whatever the counts give."""
+    augmentation: Literal["none", "classic"] = "classic"
+    """classic: the seed project's shifts, crops and flips, geometry only (METHODS section 2)."""
+
+
+class SpectralConfig(Strict):
+    """The baseline without a network: scikit-learn on per-lesion spectral statistics, in seconds on one core."""
+
+    objective: ClassVar[str] = "calibrated_log_loss"
+    generates: ClassVar[bool] = False
+    kind: Literal["spectral"] = "spectral"
+    model: Literal["logistic", "boosting"] = "logistic"
+    """Penalised logistic regression, or histogram gradient boosting."""
+    penalty: float = Field(1.0, gt=0)
+    """Strength of the logistic regression's L2 penalty on standardised features (1 / C)."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: n / (2 n_c) per class, counted over what is shown."""
+    oversample: float | Literal["balance"] = Field(0.0, ge=0)
+    """Extra showings of melanomas, per real melanoma; balance: until both classes are equal."""
+
+
+LearnerConfig = Annotated[ShsGanConfig | ClassifierConfig | SpectralConfig, Field(discriminator="kind")]
+"""The union of all learners' configurations; a new learner joins it here."""

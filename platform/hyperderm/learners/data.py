@@ -1,7 +1,9 @@
 """The cubes a learner is given."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from hyperderm.learners.scaling import Scaling
@@ -29,9 +31,35 @@ class CubeSet:
 
 @dataclass(frozen=True)
 class TrainData:
-    """What a run reads: two roles, the bands, and the scaling fitted on train alone."""
+    """What a run reads: two roles, the bands, and the scaling fitted on train alone.
+
+    Attributes:
+        extra: cubes that are trained on beside `train` and on which nothing is fitted or scored: synthetic ones, or those of
+            a pre-training.
+    """
 
     train: CubeSet
     validation: CubeSet
     wavelengths_nm: tuple[float, ...]
     scaling: Scaling
+    extra: CubeSet | None = None
+
+    @property
+    def rows(self) -> int:
+        """Number of cubes that training may draw."""
+        return len(self.train) + (len(self.extra) if self.extra else 0)
+
+    @property
+    def drawn(self) -> Tensor:
+        """(rows, B, H, W) reflectance: train, then extra."""
+        return torch.cat([self.train.reflectance, self.extra.reflectance]) if self.extra else self.train.reflectance
+
+    @property
+    def drawn_diagnoses(self) -> tuple[str, ...]:
+        """(rows,) diagnoses of `drawn`."""
+        return self.train.diagnoses + (self.extra.diagnoses if self.extra else ())
+
+
+def truth(diagnoses: Sequence[str]) -> Tensor:
+    """Return 1 for melanoma and 0 for everything else, (N,) int64."""
+    return torch.tensor([int(diagnosis == "melanoma") for diagnosis in diagnoses])

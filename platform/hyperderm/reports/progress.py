@@ -10,8 +10,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from hyperderm.config import Experiment
 from hyperderm.reports.leaderboard import duration
 
-OBJECTIVE = "spectral_energy_distance"
-
 
 class ProgressLine:
     """Implements `studies.observer.Observer` on a console.
@@ -20,15 +18,23 @@ class ProgressLine:
         console: where to draw.
         stage: shown first.
         trials: how many there will be.
-        images: real images a whole trial is shown.
+        images: images a whole trial is shown.
+        objective: the metric whose lowest value is shown.
         done: trials that had ended before.
         best: best objective so far.
     """
 
     def __init__(
-        self, console: Console, stage: str, trials: int, images: int, done: int = 0, best: float | None = None
+        self,
+        console: Console,
+        stage: str,
+        trials: int,
+        images: int,
+        objective: str,
+        done: int = 0,
+        best: float | None = None,
     ) -> None:
-        self.console, self._images, self._best = console, images, best
+        self.console, self._images, self._objective, self._best = console, images, objective, best
         self._seen: dict[int, int] = {}
         self._began: dict[int, float] = {}
         self._progress = Progress(
@@ -64,7 +70,7 @@ class ProgressLine:
 
     def reported(self, number: int, images: int, metrics: Mapping[str, float]) -> None:
         """Move on."""
-        score = metrics.get(OBJECTIVE)
+        score = metrics.get(self._objective)
         if score is not None and images and (self._best is None or score < self._best):
             self._best = score
         self._seen[number] = images

@@ -21,7 +21,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hyperderm.config import Experiment
 from hyperderm.studies.observer import Observer
-from hyperderm.training.loop import OBJECTIVE
 
 Outcome = Literal["finished", "stopped early", "failed"]
 YARDSTICKS = ("floor_real_vs_real", "score_of_mean_cube")
@@ -115,7 +114,7 @@ class Board:
         known = self._frozen(trial).intermediate_values
         if images == 0 or images in known:  # the untrained generator is worth a point in a plot, not a rung
             return images > 0 and number in self._pruned
-        value = metrics.get(OBJECTIVE, math.nan)
+        value = metrics.get(self.base.learner.objective, math.nan)
         if not math.isfinite(value):
             return False
         if value < min(known.values(), default=math.inf):

@@ -1,4 +1,4 @@
-"""Which lesions a run reads, and where the cubes it was scored on are kept. Free of Ray."""
+"""Which lesions a run reads, with the proof that it may, and where the cubes it was scored on are kept. Free of Ray."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +8,11 @@ import numpy as np
 from hyperderm.config import Experiment
 from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
 from hyperderm.errors import StoreError
-from hyperderm.store.reader import Store
-from hyperderm.training.data import check_size
+from hyperderm.learners.configs import ShsGanConfig
+from hyperderm.learners.data import TrainData
+from hyperderm.store.folds import POSITIVE
+from hyperderm.store.reader import Store, open_store
+from hyperderm.training.data import check_size, train_data
 from hyperderm.training.loop import Report
 
 SAMPLES = "samples.npy"
@@ -18,10 +21,15 @@ SAMPLES_KEPT = 64
 
 @dataclass(frozen=True)
 class Selection:
-    """The lesions of the two roles a training may read."""
+    """The lesions of the two roles a training may read.
+
+    Attributes:
+        extra: lesions of the train role that only a pre-training sees, or the synthetic ones of another store.
+    """
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
+    extra: tuple[str, ...] = ()
 
 
 def select(store: Store, experiment: Experiment) -> Selection:
@@ -30,15 +38,18 @@ def select(store: Store, experiment: Experiment) -> Selection:
     Raises:
         ConfigError: more pixels than the store holds.
         CubeError: bands that make no pseudo-RGB.
-        StoreError: a role that comes out empty or with a single lesion.
+        StoreError: a role that comes out empty, with a single lesion, or for a classifier without melanoma or without
+            negatives; a synthetic store of another manifest or fold.
     """
     data, shape = experiment.data, store.manifest.shape
     check_size(data.size, shape[:2])
-    if experiment.learner.input == "rgb":
+    if isinstance(experiment.learner, ShsGanConfig) and experiment.learner.input == "rgb":
         pseudo_rgb_matrix(store.manifest.wavelengths_nm)
+    _check_task(store, experiment)
     roles = Selection(
-        tuple(store.select("train", data.fold, data.diagnoses)),
-        tuple(store.select("validation", data.fold, data.diagnoses)),
+        tuple(store.select("train", data.fold, experiment.diagnoses)),
+        tuple(store.select("validation", data.fold, experiment.diagnoses)),
+        _extra(store, experiment),
     )
     for role, lesions in (("train", roles.train), ("validation", roles.validation)):
         if len(lesions) < 2:
@@ -47,6 +58,49 @@ def select(store: Store, experiment: Experiment) -> Selection:
                 "Give more data.diagnoses or data.",
             )
     return roles
+
+
+def read(store: Store, selection: Selection, experiment: Experiment) -> TrainData:
+    """Read what a run needs, in this process."""
+    extra = extra_store(store, experiment).read(selection.extra) if selection.extra else None
+    rows = store.read(selection.train), store.read(selection.validation)
+    return train_data(*rows, store.manifest.wavelengths_nm, experiment.data.size, extra)
+
+
+def extra_store(store: Store, experiment: Experiment) -> Store:
+    """Return the store that `Selection.extra` lies in."""
+    return open_store(experiment.synthetic.store) if experiment.synthetic else store
+
+
+def _check_task(store: Store, experiment: Experiment) -> None:
+    if experiment.task is None:
+        return
+    held, negatives = store.manifest.diagnoses, experiment.task.negatives
+    if POSITIVE not in held:
+        raise StoreError("this store holds no melanoma, so there is nothing to tell", "Use a store with melanomas.")
+    if negatives != "all_others" and negatives not in held or len(held) < 2:
+        others = sorted(set(held) - {POSITIVE})
+        raise StoreError(
+            f"task.negatives = {negatives}, which this store does not hold (it holds {', '.join(others) or 'melanoma only'})",
+            "Use --set task.negatives=all_others, or a store with them." if others else "Use a store with other lesions.",
+        )
+    for role in ("train", "validation"):
+        store.select(role, experiment.data.fold, (POSITIVE,))  # all_others would not miss melanomas
+
+
+def _extra(store: Store, experiment: Experiment) -> tuple[str, ...]:
+    data = experiment.data
+    if data.pretrain_diagnoses:
+        more = tuple(d for d in data.pretrain_diagnoses if d not in data.diagnoses)
+        return tuple(store.select("train", data.fold, more))
+    if experiment.synthetic is None:
+        return ()
+    from hyperderm.store.synthetic import check_origin
+
+    synthetic = extra_store(store, experiment)
+    check_origin(synthetic, store, data.fold)
+    check_size(data.size, synthetic.manifest.shape[:2])
+    return tuple(sorted(synthetic.index().column("lesion_id").to_pylist()))
 
 
 def keep_samples(report: Report, folder: Path) -> None:

@@ -7,10 +7,9 @@ from hyperderm.config import Experiment
 from hyperderm.errors import NonFiniteLoss
 from hyperderm.store.reader import Store
 from hyperderm.studies.observer import Observer
-from hyperderm.studies.selection import Selection, keep_samples
+from hyperderm.studies.selection import Selection, keep_samples, read
 from hyperderm.training.context import local
-from hyperderm.training.data import train_data
-from hyperderm.training.loop import train
+from hyperderm.training.run import run
 
 
 def run_here(
@@ -26,9 +25,8 @@ def run_here(
     Raises:
         NonFiniteLoss: the run diverged.
     """
-    rows = store.read(selection.train), store.read(selection.validation)
-    data = train_data(*rows, store.manifest.wavelengths_nm, experiment.data.size)
-    for report in train(experiment, data, local(folder, provenance)):
+    data = read(store, selection, experiment)
+    for report in run(experiment, data, local(folder, provenance)):
         keep_samples(report, folder)
         observer.reported(0, report.images, report.metrics)
 
@@ -52,7 +50,7 @@ def run_group(
     settings = experiment.sweep
     workers = Workers(settings.workers_per_trial, settings.cpus_per_worker, settings.gpus_per_worker)
     config = config_of(0, experiment, folder.absolute(), provenance)
-    group = WorkerGroup(config, share(store, selection), workers, settings.max_failures)
+    group = WorkerGroup(config, share(store, selection, experiment), workers, settings.max_failures)
     try:
         for message in group.reports():
             if message["failure"]:

@@ -16,10 +16,11 @@ from hyperderm.learners.data import TrainData
 from hyperderm.store.ray_reader import fetch, materialise
 from hyperderm.store.reader import Store
 from hyperderm.strict import parse
-from hyperderm.studies.selection import Selection, keep_samples
+from hyperderm.studies.selection import Selection, extra_store, keep_samples
 from hyperderm.training.context import Context, local
 from hyperderm.training.data import train_data
-from hyperderm.training.loop import OBJECTIVE, Report, train
+from hyperderm.training.loop import Report
+from hyperderm.training.run import run
 
 
 @dataclass(frozen=True)
@@ -27,19 +28,22 @@ class SharedData:
     """What every trial of a sweep reads, by reference: Arrow blocks in Ray's object store."""
 
     blocks: tuple["ray.ObjectRef[pa.Table]", ...]
+    extra: tuple["ray.ObjectRef[pa.Table]", ...]
     selection: Selection
     wavelengths_nm: tuple[float, ...]
 
     def load(self, size: int) -> TrainData:
         """Fetch the blocks (zero-copy) and turn them into tensors."""
         train, validation = fetch(self.blocks, self.selection.train), fetch(self.blocks, self.selection.validation)
-        return train_data(train, validation, self.wavelengths_nm, size)
+        extra = fetch(self.extra, self.selection.extra) if self.extra else None
+        return train_data(train, validation, self.wavelengths_nm, size, extra)
 
 
-def share(store: Store, selection: Selection) -> SharedData:
-    """Read both roles once into Ray's object store."""
+def share(store: Store, selection: Selection, experiment: Experiment) -> SharedData:
+    """Read what the trials of `experiment` need once into Ray's object store."""
     blocks = materialise(store, [*selection.train, *selection.validation])
-    return SharedData(tuple(blocks), selection, store.manifest.wavelengths_nm)
+    extra = materialise(extra_store(store, experiment), selection.extra) if selection.extra else []
+    return SharedData(tuple(blocks), tuple(extra), selection, store.manifest.wavelengths_nm)
 
 
 def config_of(number: int, experiment: Experiment, folder: Path, provenance: Mapping[str, str]) -> dict[str, Any]:
@@ -53,10 +57,9 @@ def config_of(number: int, experiment: Experiment, folder: Path, provenance: Map
 
 
 def tell(report: Report, images: int) -> dict[str, Any]:
-    """Return a report as Tune carries it."""
+    """Return a report as Tune carries it; what it says of the objective stands in the report."""
     return {
         "images": report.images,
-        OBJECTIVE: report.metrics.get(OBJECTIVE, float("nan")),
         "report": dict(report.metrics),
         "failure": "",
         "done": report.images >= images,
@@ -65,7 +68,7 @@ def tell(report: Report, images: int) -> dict[str, Any]:
 
 def failure(error: HyperdermError) -> dict[str, Any]:
     """Return the end of a trial that cannot succeed, however often it is repeated."""
-    return {"images": -1, OBJECTIVE: float("inf"), "report": {}, "failure": str(error), "done": True}
+    return {"images": -1, "report": {}, "failure": str(error), "done": True}
 
 
 class InProcessTrial(tune.Trainable):
@@ -102,4 +105,4 @@ class InProcessTrial(tune.Trainable):
         if self._data is None or self._data[0] != size:
             assert self._shared is not None
             self._data = (size, self._shared.load(size))
-        return train(self._experiment, self._data[1], context)
+        return run(self._experiment, self._data[1], context)

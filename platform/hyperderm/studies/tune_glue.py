@@ -13,14 +13,13 @@ from ray.tune.search import Searcher
 from hyperderm.studies.board import Board
 from hyperderm.studies.folder import trial_folder
 from hyperderm.studies.trial import config_of
-from hyperderm.training.loop import OBJECTIVE
 
 
 class BoardSearcher(Searcher):
     """Hands out the board's assignments as Tune configurations."""
 
     def __init__(self, board: Board, folder: Path, provenance: Mapping[str, str]) -> None:
-        super().__init__(metric=OBJECTIVE, mode="min")
+        super().__init__(metric="images", mode="max")  # the board knows the objective; Tune wants one
         self._board, self._folder, self._provenance = board, folder, provenance
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:

@@ -12,10 +12,13 @@ from hyperderm.learners.data import CubeSet, TrainData
 from hyperderm.learners.scaling import Scaling
 
 
-def train_data(train: pa.Table, validation: pa.Table, wavelengths_nm: Sequence[float], size: int) -> TrainData:
-    """Turn the rows of two roles into tensors of `size` pixels; the scaling is fitted on train."""
+def train_data(
+    train: pa.Table, validation: pa.Table, wavelengths_nm: Sequence[float], size: int, extra: pa.Table | None = None
+) -> TrainData:
+    """Turn the rows of two roles, and what is trained on beside, into tensors of `size` pixels; train fits the scaling."""
     a, b = cube_set(train, size), cube_set(validation, size)
-    return TrainData(a, b, tuple(wavelengths_nm), Scaling.fit(a.reflectance))
+    beside = None if extra is None else cube_set(extra, size)
+    return TrainData(a, b, tuple(wavelengths_nm), Scaling.fit(a.reflectance), beside)
 
 
 def check_size(size: int, held: tuple[int, int]) -> None:

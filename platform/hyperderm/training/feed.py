@@ -1,6 +1,8 @@
 """Batches by key: which cubes a step sees depends on (seed, images shown) alone, never on the number of workers."""
 
+from collections.abc import Sequence
 from functools import partial
+from math import floor
 
 import torch
 from torch import Tensor
@@ -8,13 +10,14 @@ from torch import Tensor
 from hyperderm.errors import ConfigError
 from hyperderm.learners.base import Batch
 from hyperderm.learners.keyed import generator, rows
+from hyperderm.learners.sampling import Phase
 
 
 class Feed:
     """Draws batches from scaled cubes held in memory.
 
-    Real cubes come in epochs: every cube once, in an order keyed on (seed, epoch). The sources of conditional generators
-    are an independent stream of the same kind.
+    Cubes come in epochs: every entry of the phase once, in an order keyed on (seed, epoch). The sources of conditional
+    generators are an independent stream of the same kind.
 
     Args:
         cubes: (N, B, H, W) scaled, on the device that trains.
@@ -23,42 +26,70 @@ class Feed:
         rank: which share of a batch this worker takes.
         world_size: number of workers.
         flips: random horizontal and vertical flips.
+        phases: which cubes are shown when; None: all of them, always.
 
     Raises:
         ConfigError: a batch larger than the train role or not divisible by the workers.
     """
 
     def __init__(
-        self, cubes: Tensor, batch_size: int, seed: int, *, rank: int = 0, world_size: int = 1, flips: bool = False
+        self,
+        cubes: Tensor,
+        batch_size: int,
+        seed: int,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        flips: bool = False,
+        phases: Sequence[Phase] | None = None,
     ) -> None:
-        check_batch(batch_size, len(cubes), world_size)
+        everything = torch.arange(len(cubes))
+        self.phases = phases or (Phase(0, everything, everything[:0]),)
+        for phase in self.phases:
+            check_batch(batch_size, len(phase.entries) + len(phase.mixed), world_size)
         self.cubes, self.batch_size, self.seed, self.flips = cubes, batch_size, seed, flips
         each = batch_size // world_size
         self.share = slice(rank * each, (rank + 1) * each)
-        self._orders: dict[str, tuple[int, Tensor]] = {}
+        self._orders: dict[str, tuple[tuple[int, int], Tensor]] = {}
 
     def batch(self, images: int) -> Batch:
         """Return this worker's share of the batch that begins after `images` real images."""
+        chosen = self._rows("real", images)
         return Batch(
-            real=self._draw("real", images),
+            real=self._cubes(chosen, "real", images),
             draw_source=partial(self._draw, "source", images),
             share=self.share,
             count=self.batch_size,
             images=images,
+            rows=chosen,
         )
 
     def _draw(self, stream: str, images: int) -> Tensor:
+        return self._cubes(self._rows(stream, images), stream, images)
+
+    def _rows(self, stream: str, images: int) -> Tensor:
         positions = range(images, images + self.batch_size)[self.share]
-        chosen = torch.tensor([self._index(stream, p) for p in positions], device=self.cubes.device)
-        x = self.cubes[chosen]
+        return torch.tensor([self._row(stream, p) for p in positions])
+
+    def _cubes(self, chosen: Tensor, stream: str, images: int) -> Tensor:
+        x = self.cubes[chosen.to(self.cubes.device)]
         return self._flip(x, stream, images) if self.flips else x
 
-    def _index(self, stream: str, position: int) -> int:
-        epoch, place = divmod(position, len(self.cubes))
-        held, order = self._orders.get(stream, (-1, torch.empty(0)))
-        if held != epoch:
-            order = torch.randperm(len(self.cubes), generator=generator(self.seed, f"order/{stream}", epoch))
-            self._orders[stream] = (epoch, order)
+    def _row(self, stream: str, position: int) -> int:
+        phase = next(p for p in reversed(self.phases) if p.start <= position)
+        place = position - phase.start
+        before = floor(place * phase.share)  # images of the second stream so far: they come as evenly as the share allows
+        if floor((place + 1) * phase.share) > before:
+            return self._pick(f"{stream}/mixed", phase.start, phase.mixed, before)
+        return self._pick(stream, phase.start, phase.entries, place - before)
+
+    def _pick(self, stream: str, start: int, entries: Tensor, place: int) -> int:
+        epoch, place = divmod(place, len(entries))
+        held, order = self._orders.get(stream, ((-1, -1), entries))
+        if held != (start, epoch):
+            key = f"order/{stream}/{start}" if start else f"order/{stream}"
+            order = entries[torch.randperm(len(entries), generator=generator(self.seed, key, epoch))]
+            self._orders[stream] = ((start, epoch), order)
         return int(order[place])
 
     def _flip(self, x: Tensor, stream: str, images: int) -> Tensor:

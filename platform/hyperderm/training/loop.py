@@ -11,12 +11,11 @@ from hyperderm.errors import NonFiniteLoss
 from hyperderm.learners import build
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
+from hyperderm.learners.sampling import phases
 from hyperderm.training.context import Context
 from hyperderm.training.feed import Feed
 from hyperderm.training.meter import REMEDY, Meter
 from hyperderm.training.resume import pack, restore
-
-OBJECTIVE = "spectral_energy_distance"
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,9 @@ class Report:
 
 
 def train(experiment: Experiment, data: TrainData, context: Context) -> Iterator[Report]:
-    """Train until `training.images` real images were shown, yielding a report at image 0 and at every validation.
+    """Train until `training.images` images were shown, yielding a report at image 0 and at every validation.
+
+    The best checkpoint is the one with the lowest `learner.objective`.
 
     Goes on from the latest checkpoint of the context where there is one; the draws are keyed, so the result is that of an
     undisturbed run. The last batch may carry the count past `training.images`.
@@ -40,31 +41,33 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Iterator
         StudyError: a checkpoint that cannot be read, or is another run's.
     """
     training = experiment.training
+    objective = experiment.learner.objective
     learner = build(experiment, data, context.placement(training.precision))
     images, best = 0, float("inf")
     if saved := restore(learner, experiment, data, context):
         images, best = saved["images"], saved["best"]
         yield Report(images, saved["metrics"])  # again: a kill may have come between the save and the delivery
     else:
-        yield _report(learner, Meter(context), context, images, training.batch_size)
+        yield _report(learner, Meter(context), context, images, experiment)
     feed = Feed(
-        data.scaling.forward(data.train.reflectance).to(context.device),
+        data.scaling.forward(data.drawn).to(context.device),
         training.batch_size,
         experiment.seed,
         rank=context.rank,
         world_size=context.world_size,
         flips=experiment.data.flips,
+        phases=phases(experiment, data),
     )
     meter = Meter(context)
     while images < training.images:
         meter.add(learner.step(feed.batch(images)), images // training.batch_size)
         before, images = images, images + training.batch_size
         if crossed(before, images, training.validate_every) or images >= training.images:
-            report = _report(learner, meter, context, images, training.batch_size)
+            report = _report(learner, meter, context, images, experiment)
             if context.rank == 0:
-                score = report.metrics[OBJECTIVE]
+                score = report.metrics[objective]
                 better, best = score < best, min(best, score)
-                report = replace(report, metrics={**report.metrics, f"best_{OBJECTIVE}": best})
+                report = replace(report, metrics={**report.metrics, f"best_{objective}": best})
                 state = {"images": images, "metrics": dict(report.metrics), "best": best}
                 context.checkpoint.save(state | pack(learner, experiment, data, context), best=better)
             yield report
@@ -76,11 +79,12 @@ def crossed(before: int, after: int, every: int) -> bool:
     return after // every > before // every
 
 
-def _report(learner: Learner, meter: Meter, context: Context, images: int, batch_size: int) -> Report:
+def _report(learner: Learner, meter: Meter, context: Context, images: int, experiment: Experiment) -> Report:
     metrics = meter.means()
     if context.rank:
         return Report(images, metrics)
     validation = learner.validate()
-    if not isfinite(validation.scores.get(OBJECTIVE, 0.0)):
-        raise NonFiniteLoss(f"{OBJECTIVE} is not finite after step {images // batch_size - 1}", REMEDY)
+    objective = experiment.learner.objective
+    if not isfinite(validation.scores.get(objective, 0.0)):
+        raise NonFiniteLoss(f"{objective} is not finite after step {images // experiment.training.batch_size - 1}", REMEDY)
     return Report(images, metrics | dict(validation.scores), validation.cubes)

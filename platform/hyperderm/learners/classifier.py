@@ -1,0 +1,108 @@
+"""The classifier's step: one logit of melanoma (1), cross-entropy or focal loss as means of per-sample terms."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hyperderm.config import Experiment
+from hyperderm.errors import ConfigError
+from hyperderm.learners import keyed
+from hyperderm.learners.augmentation import classic
+from hyperderm.learners.base import Batch, Placement, Validation
+from hyperderm.learners.configs import ClassifierConfig
+from hyperderm.learners.data import TrainData, truth
+from hyperderm.learners.judging import judgement
+from hyperderm.learners.losses import class_weights, cross_entropy, focal
+from hyperderm.learners.sampling import phases
+from hyperderm.models.classifiers import build_classifier, has_batch_norm
+
+JUDGED_AT_ONCE = 64
+
+
+class Classifier:
+    """A network and its optimizer (AdamW)."""
+
+    def __init__(self, experiment: Experiment, data: TrainData, placement: Placement) -> None:
+        assert isinstance(experiment.learner, ClassifierConfig)
+        self.config, self.data, self.placement, self.seed = experiment.learner, data, placement, experiment.seed
+        workers = experiment.sweep.workers_per_trial
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(keyed.generator(self.seed, "init", 0).initial_seed())
+            network = build_classifier(
+                self.config.architecture, self.config.weights, len(data.wavelengths_nm), self.config.dropout
+            )
+        if workers > 1 and has_batch_norm(network):
+            if placement.device.type != "cuda":
+                raise ConfigError(
+                    f"learner.architecture = {self.config.architecture} with {workers} workers on CPUs is refused: its batch "
+                    "norm would depend on the number of workers",
+                    "Use one worker, GPUs, or learner.architecture=small_cnn.",
+                )
+            network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        self.network = network.to(placement.device, placement.dtype)
+        self.parallel = placement.parallel(self.network)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), self.config.lr, weight_decay=self.config.weight_decay)
+        self.truth = truth(data.drawn_diagnoses)  # (rows,)
+        self.weights = self._class_weights(experiment)
+        self.augment = classic(experiment.data.size) if self.config.augmentation == "classic" else None
+
+    def step(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Update once. Metrics: `loss`, `accuracy` (at probability .5), `positive_share`, `gradient`."""
+        self.network.train()
+        x = batch.real
+        if self.augment:
+            x = self.augment(x.cpu(), self._keys(batch)).to(x)
+        y = self.truth[batch.rows].to(self.placement.device)
+        with torch.autocast(self.placement.device.type, torch.bfloat16, enabled=self.placement.bf16):
+            logits = self.parallel(x.to(self.placement.dtype))
+        logits = logits.to(self.placement.dtype)
+        weights = self.weights.to(logits)[y]
+        labels = y.to(logits)
+        if self.config.loss == "focal":
+            terms = focal(logits, labels, weights, self.config.focal_gamma)
+        else:
+            terms = cross_entropy(logits, labels, weights)
+        loss = terms.mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        gradient = torch.nn.utils.get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
+        self.optimizer.step()
+        right = ((logits > 0) == (y == 1)).to(logits).mean()
+        return {"loss": loss.detach(), "accuracy": right, "positive_share": labels.mean(), "gradient": gradient}
+
+    def validate(self) -> Validation:
+        """Score the present state on the validation role: see `judging.judgement`."""
+        held = self.data.validation
+        return Validation(judgement(self.judge(held.reflectance, held.masks), truth(held.diagnoses)).scores())
+
+    @torch.no_grad()
+    def judge(self, reflectance: Tensor, masks: Tensor) -> Tensor:
+        """Return the logits of melanoma, (N,) float64 on the CPU; masks are not looked at."""
+        self.network.eval()
+        scaled = self.data.scaling.forward(reflectance).split(JUDGED_AT_ONCE)
+        with torch.autocast(self.placement.device.type, torch.bfloat16, enabled=self.placement.bf16):
+            parts = [self.network(x.to(self.placement.device, self.placement.dtype)) for x in scaled]
+        return torch.cat(parts).double().cpu()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the network and its optimizer."""
+        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def _keys(self, batch: Batch) -> list[int]:
+        """One key a sample, from (seed, images, place in the global batch)."""
+        key = keyed.generator(self.seed, "augmentation", batch.images)
+        return torch.randint(2**31, (batch.count,), generator=key)[batch.share].tolist()
+
+    def _class_weights(self, experiment: Experiment) -> Tensor:
+        """(2,) weights of negatives and melanomas, by what the last phase's epochs show."""
+        if self.config.class_weights == "none":
+            return torch.ones(2)
+        shown = phases(experiment, self.data)[-1]
+        return torch.tensor(class_weights(self.truth[torch.cat([shown.entries, shown.mixed])]))

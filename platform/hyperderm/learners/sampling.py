@@ -1,0 +1,119 @@
+"""Which cubes an epoch shows, and how often: plain lists of rows, made before training from counts alone.
+
+Oversampling repeats real melanomas; adding synthetic melanomas to the same ratio puts new ones in their place. Both give
+epochs of one length, so that arms of an ablation differ in nothing but what those places hold.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from hyperderm.config import Experiment
+from hyperderm.errors import ConfigError
+from hyperderm.learners.configs import ClassifierConfig, SpectralConfig
+from hyperderm.learners.data import TrainData, truth
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What is shown from image `start` on.
+
+    Attributes:
+        start: images shown before it begins.
+        entries: (E,) int64 rows of `TrainData.train` followed by `TrainData.extra`; an epoch shows each entry once.
+        mixed: (M,) like `entries`; the second stream of mixed sampling, empty without it.
+        share: of all images, those drawn from `mixed`.
+    """
+
+    start: int
+    entries: Tensor
+    mixed: Tensor
+    share: float = 0.0
+
+
+def phases(experiment: Experiment, data: TrainData) -> tuple[Phase, ...]:
+    """Return the phases of a run, in order; the first begins at image 0.
+
+    Raises:
+        ConfigError: a synthetic store that holds fewer cubes than the ratio asks for.
+    """
+    learner = experiment.learner
+    if isinstance(learner, ClassifierConfig | SpectralConfig):
+        return _classifier_phases(experiment, data, learner)
+    own = torch.arange(len(data.train))
+    whole = Phase(0, own, own[:0])
+    if not experiment.training.pretrain_images:
+        return (whole,)
+    return Phase(0, torch.arange(data.rows), own[:0]), Phase(experiment.training.pretrain_images, own, own[:0])
+
+
+def _classifier_phases(
+    experiment: Experiment, data: TrainData, learner: ClassifierConfig | SpectralConfig
+) -> tuple[Phase, ...]:
+    real = real_entries(data.train.diagnoses, learner.oversample)
+    share = learner.mixed_share if isinstance(learner, ClassifierConfig) else None
+    synthetic = experiment.synthetic
+    none = torch.zeros(0, dtype=torch.int64)
+    if synthetic is None:
+        return (Phase(0, real, none),)
+    assert data.extra is not None
+    added = len(data.train) + synthetic_entries(
+        data.train.diagnoses, data.extra.diagnoses, synthetic.ratio, alone=synthetic.use != "add"
+    )
+    match synthetic.use:
+        case "only":
+            return (Phase(0, added, none),)
+        case "pretrain":
+            return Phase(0, added, none), Phase(experiment.training.pretrain_images, real, none)
+    if share is not None:
+        return (Phase(0, real, added, share),)
+    return (Phase(0, torch.cat([real, added]), none),)
+
+
+def real_entries(diagnoses: Sequence[str], oversample: float | Literal["balance"]) -> Tensor:
+    """Return every row once, and melanomas again, in turn, until `oversample` extra showings per melanoma are reached."""
+    positive = _rows(diagnoses, positive=True)
+    extra = _extra(len(positive), len(diagnoses) - len(positive), oversample)
+    again = positive.repeat(-(-extra // max(len(positive), 1)))[:extra]
+    return torch.cat([torch.arange(len(diagnoses)), again])
+
+
+def synthetic_entries(
+    real: Sequence[str], synthetic: Sequence[str], ratio: float | Literal["balance"], *, alone: bool
+) -> Tensor:
+    """Return rows of a synthetic set: its first melanomas to the ratio; `alone`: and its first negatives likewise.
+
+    Smaller ratios take subsets of larger ones.
+
+    Raises:
+        ConfigError: the set holds fewer.
+    """
+    positives = int(truth(real).sum())
+    negatives = len(real) - positives
+    wanted = {True: _extra(positives, negatives, ratio)}
+    if alone and ratio == "balance":
+        wanted = {True: max(positives, negatives), False: max(positives, negatives)}
+    elif alone:
+        wanted[False] = _extra(negatives, positives, ratio)
+    chosen = []
+    for positive, count in wanted.items():
+        held = _rows(synthetic, positive)
+        if len(held) < count:
+            what = "melanomas" if positive else "negatives"
+            raise ConfigError(
+                f"synthetic.ratio = {ratio} asks for {count} synthetic {what}, the set holds {len(held)}",
+                "Generate more, or lower the ratio.",
+            )
+        chosen.append(held[:count])
+    return torch.cat(chosen)
+
+
+def _extra(members: int, others: int, ratio: float | Literal["balance"]) -> int:
+    return max(others - members, 0) if ratio == "balance" else round(ratio * members)
+
+
+def _rows(diagnoses: Sequence[str], positive: bool) -> Tensor:
+    return torch.nonzero(truth(diagnoses) == int(positive)).flatten()

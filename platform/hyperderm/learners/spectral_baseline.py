@@ -1,0 +1,73 @@
+"""The baseline every network has to beat: scikit-learn on per-lesion spectral statistics.
+
+Real and synthetic cubes get their masks from the same automatic segmentation: a hand-drawn mask on real cubes alone would
+tell the two apart.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hyperderm.config import Experiment
+from hyperderm.learners.base import Batch, Placement, Validation
+from hyperderm.learners.configs import SpectralConfig
+from hyperderm.learners.data import TrainData, truth
+from hyperderm.learners.judging import judgement
+from hyperderm.learners.losses import class_weights
+from hyperderm.learners.sampling import phases
+from hyperderm.metrics.spectral_features import automatic_masks, lesion_features
+
+
+class SpectralBaseline:
+    """Fitted when it is made, deterministically: a checkpoint needs no state beyond configuration and data."""
+
+    def __init__(self, experiment: Experiment, data: TrainData, placement: Placement) -> None:
+        assert isinstance(experiment.learner, SpectralConfig)
+        self.config, self.data = experiment.learner, data
+        (phase,) = phases(experiment, data)
+        rows, showings = np.unique(phase.entries.numpy(), return_counts=True)
+        labels = truth(data.drawn_diagnoses).numpy()[rows]
+        weights = showings.astype(np.float64)
+        if self.config.class_weights == "balanced":
+            weights *= np.array(class_weights(truth(data.drawn_diagnoses)[phase.entries]))[labels]
+        self.model = _model(self.config, experiment.seed)
+        features = self._features(data.drawn[torch.from_numpy(rows)])
+        self.model.fit(features, labels, **{f"{self.model.steps[-1][0]}__sample_weight": weights})
+
+    def step(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Nothing is left to do."""
+        return {}
+
+    def validate(self) -> Validation:
+        """Score on the validation role: see `judging.judgement`."""
+        held = self.data.validation
+        return Validation(judgement(self.judge(held.reflectance, held.masks), truth(held.diagnoses)).scores())
+
+    def judge(self, reflectance: Tensor, masks: Tensor) -> Tensor:
+        """Return the logits of melanoma, (N,) float64; masks are not looked at: see the module."""
+        return torch.from_numpy(np.asarray(self.model.decision_function(self._features(reflectance)), dtype=np.float64))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: the fit is repeated."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing to restore."""
+
+    def _features(self, reflectance: Tensor) -> np.ndarray:
+        cubes = reflectance.numpy()
+        return lesion_features(cubes, automatic_masks(cubes, self.data.wavelengths_nm))
+
+
+def _model(config: SpectralConfig, seed: int) -> Any:  # noqa: ANN401 - scikit-learn publishes no types
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if config.model == "boosting":
+        return make_pipeline(HistGradientBoostingClassifier(random_state=seed, early_stopping=False))
+    return make_pipeline(StandardScaler(), LogisticRegression(C=1 / config.penalty, max_iter=5_000))
