@@ -1,0 +1,12 @@
+"""The eight flips and quarter turns of a square image: a lesion has no up, no left and no handedness."""
+
+from torch import Tensor
+
+ORIENTATIONS = 8
+"""Orientation 0 is the identity."""
+
+
+def orient(images: Tensor, orientation: int) -> Tensor:
+    """Turn (…, S, S) by `orientation % 4` quarter turns, after a mirror image where `orientation` is 4 or more."""
+    turned = images.flip(-1) if orientation >= 4 else images
+    return turned.rot90(orientation % 4, (-2, -1))

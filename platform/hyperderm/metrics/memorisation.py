@@ -1,0 +1,220 @@
+"""Memorisation audit: are synthetic cubes nearer to the training cubes than real lesions that no training saw?
+
+Each cube's distance to its nearest training cube is measured in two spaces: pixels (root mean square difference in
+reflectance, at 32 px or less, the least over the eight flips and quarter turns) and spectral features
+(`energy.cube_features` in units of train's deviations). A synthetic cube is called a copy when it is nearer, in either
+space, than the 1 % quantile of the held-out real cubes' distances: their j-th smallest with j = ceil(n / 100), which is
+the smallest of all below 101 held-out cubes.
+
+The set is called memorised when it holds more copies than that threshold lets through by chance. Were synthetic and
+held-out cubes alike, a fresh cube would lie below the j-th smallest of n with a probability that is itself
+Beta(j, n + 1 − j) distributed, because the threshold is an estimate; so the number of copies among m is beta-binomial,
+which for large n is the binomial at 1 %. The rule: P(as many copies or more) < .01 / 2 in one of the two spaces.
+The validation role serves as held-out; the test role never does. Cubes made from one source are not independent of each
+other, so for derived sets the rule speaks sooner than it should.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import ceil, log10
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+from scipy.stats import betabinom
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from hyperderm.errors import StoreError
+from hyperderm.metrics.dihedral import ORIENTATIONS, orient
+from hyperderm.metrics.energy import Standardiser, cube_features
+
+PIXELS = 32
+"""Side at which pixels are compared: finer detail is noise, which no copy needs to share."""
+QUANTILE = 0.01
+LEVEL = 0.01
+CHUNK = 32
+_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class SpaceAudit:
+    """The audit in one space.
+
+    Attributes:
+        threshold: the held-out cubes' 1 % quantile of the distance to the nearest train cube.
+        copies: synthetic cubes nearer than that.
+        expected: copies to be expected of a generator that has memorised nothing.
+        p: probability of as many copies or more from such a generator.
+        median_synthetic: median distance of the synthetic cubes.
+        median_held_out: median distance of the held-out cubes.
+    """
+
+    threshold: float
+    copies: int
+    expected: float
+    p: float
+    median_synthetic: float
+    median_held_out: float
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The audit of a set.
+
+    Attributes:
+        synthetic: cubes looked at.
+        train: cubes they were compared with.
+        held_out: real cubes that gave the thresholds.
+        pixel: in pixel space.
+        spectral: in the space of spectral features.
+        copied: positions in the set of the cubes that are copies in either space.
+        share: of the set.
+        memorised: whether that is significantly more than held-out real cubes show.
+        quantile_is_minimum: fewer than 101 held-out cubes: the threshold is their smallest distance.
+    """
+
+    synthetic: int
+    train: int
+    held_out: int
+    pixel: SpaceAudit
+    spectral: SpaceAudit
+    copied: tuple[int, ...]
+    share: float
+    memorised: bool
+    quantile_is_minimum: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values, numbers to six digits: beyond them a processor's summation order shows."""
+        found: dict[str, Any] = _rounded(asdict(self))
+        return found
+
+
+def audit(synthetic: Tensor, train: Tensor, held_out: Tensor) -> Audit:
+    """Audit a set that is in memory; `Auditor` takes one in chunks.
+
+    Args:
+        synthetic: (M, B, S, S) reflectance.
+        train: (N, B, S, S) reflectance, everything the generator was trained on.
+        held_out: (K, B, S, S) reflectance of the validation role, of the diagnoses in `synthetic`.
+    """
+    auditor = Auditor(train, held_out)
+    for chunk in synthetic.split(CHUNK):
+        auditor.add(chunk)
+    return auditor.result()
+
+
+class Auditor:
+    """Audits a set chunk by chunk: two numbers a cube are kept.
+
+    Raises:
+        StoreError: no train or no held-out cube, or cubes that are not square or of different shapes.
+    """
+
+    def __init__(self, train: Tensor, held_out: Tensor) -> None:
+        for role, cubes in (("train", train), ("held-out", held_out)):
+            if not len(cubes):
+                raise StoreError(f"no {role} cube to audit with", "Use more diagnoses, fewer folds, or more data.")
+        self.shape = tuple(train.shape[1:])
+        self._pixels = _pixels(train)
+        self._centre = self._pixels.mean(0)
+        self._pixels -= self._centre
+        features = cube_features(train)
+        self._standardise = Standardiser(features)
+        self._features = self._standardise(features)
+        self._found: list[NDArray[np.float64]] = []
+        self._held_out = np.concatenate([self._distances(chunk) for chunk in held_out.split(CHUNK)], axis=1)
+
+    def add(self, synthetic: Tensor) -> None:
+        """Look at (m, B, S, S) reflectance."""
+        self._found.append(self._distances(synthetic))
+
+    def result(self) -> Audit:
+        """Return the audit of all cubes added.
+
+        Raises:
+            StoreError: none was added.
+        """
+        if not self._found:
+            raise StoreError("no synthetic cube to audit", "Generate some.")
+        found, held = np.concatenate(self._found, axis=1), self._held_out
+        n = held.shape[1]
+        order = ceil(QUANTILE * n)
+        thresholds = np.sort(held, axis=1)[:, order - 1]
+        closer = found < thresholds[:, None]
+        pixel, spectral = (_space(found[i], held[i], float(thresholds[i]), order) for i in (0, 1))
+        return Audit(
+            synthetic=found.shape[1],
+            train=len(self._pixels),
+            held_out=n,
+            pixel=pixel,
+            spectral=spectral,
+            copied=tuple(int(i) for i in np.flatnonzero(closer.any(0))),
+            share=float(closer.any(0).mean()),
+            memorised=min(pixel.p, spectral.p) < LEVEL / 2,
+            quantile_is_minimum=order == 1,
+        )
+
+    def _distances(self, cubes: Tensor) -> NDArray[np.float64]:
+        """Return (2, m): the distance to the nearest train cube in pixels and in spectral features."""
+        if tuple(cubes.shape[1:]) != self.shape:
+            raise StoreError(f"cubes of {tuple(cubes.shape[1:])} cannot be audited with train cubes of {self.shape}")
+        spectral = cdist(self._standardise(cube_features(cubes)), self._features).min(1)
+        return np.stack([self._nearest(cubes), spectral])
+
+    def _nearest(self, cubes: Tensor) -> NDArray[np.float64]:
+        views = torch.stack([_pixels(orient(cubes, k)) - self._centre for k in range(ORIENTATIONS)])  # (8, m, d)
+        train = self._pixels
+        squares = views.square().sum(2, keepdim=True) + train.square().sum(1) - 2 * views @ train.T  # (8, m, N)
+        nearest = squares.permute(1, 0, 2).flatten(1).argmin(1)
+        which, row = nearest // len(train), nearest % len(train)
+        pairs = views[which, torch.arange(len(cubes))].double() - train[row].double()
+        return pairs.square().mean(1).sqrt().numpy()  # anew: the expanded square is inexact near zero
+
+
+def describe(audit: Mapping[str, Any]) -> str:
+    """Return one sentence on `Audit.to_dict()`, as a manifest keeps it."""
+    pixel, spectral, held = audit["pixel"], audit["spectral"], audit["held_out"]
+    where = "any of the" if audit["quantile_is_minimum"] else "99 % of the"
+    verdict = "MEMORISED: more than chance lets through" if audit["memorised"] else "no more than chance lets through"
+    return (
+        f"{len(audit['copied'])} of {audit['synthetic']} cubes lie nearer to one of {audit['train']} train cubes than "
+        f"{where} {held} held-out real cubes do (pixels {pixel['copies']}, p = {pixel['p']:.2g}; "
+        f"spectral features {spectral['copies']}, p = {spectral['p']:.2g}): {verdict}"
+    )
+
+
+def _space(found: NDArray[np.float64], held: NDArray[np.float64], threshold: float, order: int) -> SpaceAudit:
+    copies, m, n = int((found < threshold).sum()), len(found), len(held)
+    chance = betabinom(m, order, n + 1 - order)
+    return SpaceAudit(
+        threshold=threshold,
+        copies=copies,
+        expected=float(chance.mean()),
+        p=float(chance.sf(copies - 1)),
+        median_synthetic=float(np.median(found)),
+        median_held_out=float(np.median(held)),
+    )
+
+
+def _pixels(cubes: Tensor) -> Tensor:
+    """Return (n, d) float32 of cubes at `PIXELS` or less."""
+    size = cubes.shape[-1]
+    if cubes.shape[-2] != size:
+        raise StoreError(f"cubes of {tuple(cubes.shape[-2:])} pixels cannot be audited", "Use square cubes.")
+    x = cubes.float()
+    if size > PIXELS:
+        x = interpolate(x, (PIXELS, PIXELS), mode="area")
+    return x.flatten(1)
+
+
+def _rounded(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, dict):
+        return {name: _rounded(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(inner) for inner in value]
+    if isinstance(value, float) and value:
+        return round(value, _DIGITS - 1 - int(np.floor(log10(abs(value)))))
+    return value

@@ -1,0 +1,102 @@
+"""Copies are found however they are turned, fresh lesions are not accused, and the threshold is the reference's."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import cdist
+from scipy.stats import binom
+
+from hyperderm.cubes.phantom import phantom
+from hyperderm.errors import StoreError
+from hyperderm.metrics.dihedral import orient
+from hyperderm.metrics.memorisation import Auditor, _space, audit, describe
+from tests.training.tiny import blobs
+
+
+@pytest.fixture(scope="module")
+def lesions():
+    """160 phantom lesions at 16 px: 60 train, 60 held out, 40 fresh."""
+    cubes = [one.lesion.cube.reflectance for one in phantom(160, 16, 3)]
+    return torch.from_numpy(np.moveaxis(np.stack(cubes), 3, 1)).split([60, 60, 40])
+
+
+def test_copies_of_train_are_flagged_turned_or_with_a_little_noise(lesions):
+    train, held, _ = lesions
+    turned = torch.stack([orient(cube, k % 8) for k, cube in enumerate(train[:40])])
+    noise = 0.002 * torch.randn(turned.shape, generator=torch.Generator().manual_seed(0))
+    for made in (train[:40], turned, turned + noise):
+        found = audit(made, train, held)
+        assert found.memorised
+        assert found.share == 1
+        assert found.copied == tuple(range(40))
+        assert found.pixel.p < 1e-6
+    assert audit(turned, train, held).pixel.median_synthetic == 0
+    assert audit(turned, train, held).spectral.median_synthetic < 1e-9  # features do not know orientations
+
+
+def test_fresh_lesions_are_not_flagged(lesions):
+    train, held, fresh = lesions
+    found = audit(fresh, train, held)
+    assert not found.memorised
+    assert found.share <= 0.1
+    assert found.pixel.median_synthetic == pytest.approx(found.pixel.median_held_out, rel=0.2)
+    assert "no more than chance lets through" in describe(found.to_dict())
+
+
+def test_a_few_copies_among_fresh_lesions_are_named(lesions):
+    train, held, fresh = lesions
+    made = torch.cat([fresh[:20], train[:12].flip(-1), fresh[20:]])
+    found = audit(made, train, held)
+    assert set(range(20, 32)) <= set(found.copied)
+    assert found.memorised
+    assert "MEMORISED" in describe(found.to_dict())
+
+
+def test_distances_are_those_of_all_pairs(lesions):
+    train, held, fresh = lesions
+    flat = train.double().flatten(1).numpy()
+    expected = [
+        min(cdist(orient(cube, k).double().flatten()[None].numpy(), flat).min() for k in range(8)) / np.sqrt(16**3)
+        for cube in fresh[:5]
+    ]
+    pixel, _ = Auditor(train, held)._distances(fresh[:5])
+    np.testing.assert_allclose(pixel, expected, rtol=1e-5)
+
+
+def test_chunks_do_not_matter_and_pixels_are_compared_at_32():
+    train, held, made = blobs(10, 64, seed=1), blobs(10, 64, seed=2), blobs(9, 64, seed=3)
+    whole = audit(made, train, held)
+    auditor = Auditor(train, held)
+    for chunk in made.split(2):
+        auditor.add(chunk)
+    assert auditor.result().to_dict() == whole.to_dict()
+    checkerboard = 0.3 * (-1.0) ** (torch.arange(64)[:, None] + torch.arange(64))
+    assert audit(train + checkerboard, train, held).pixel.median_synthetic == pytest.approx(0, abs=1e-6)
+
+
+def test_threshold_is_an_order_statistic_and_large_samples_give_the_binomial():
+    held = np.arange(1.0, 10_001)
+    found = np.concatenate([np.full(3, 50.0), np.full(97, 5000.0)])
+    space = _space(found, held, float(np.quantile(held, 0.01, method="inverted_cdf")), order=100)
+    assert (space.threshold, space.copies) == (100, 3)
+    assert space.expected == pytest.approx(1, rel=1e-3)
+    assert space.p == pytest.approx(binom(100, 0.01).sf(2), rel=0.03)
+
+
+def test_threshold_of_few_held_out_cubes_is_their_minimum_and_may_be_passed_by_chance():
+    rng = np.random.default_rng(0)
+    rejected = 0
+    for _ in range(2000):  # 40 fresh cubes against 10 held-out ones of the same distribution
+        held, found = rng.random(10), rng.random(40)
+        rejected += _space(found, held, float(held.min()), order=1).p < 0.01
+    assert rejected <= 0.01 * 2000 + 3 * np.sqrt(0.0099 * 2000)
+
+
+def test_what_cannot_be_audited():
+    cubes = blobs(4)
+    with pytest.raises(StoreError, match="no held-out cube"):
+        Auditor(cubes, cubes[:0])
+    with pytest.raises(StoreError, match="no synthetic cube"):
+        Auditor(cubes, cubes).result()
+    with pytest.raises(StoreError, match="cannot be audited"):
+        Auditor(cubes, cubes).add(blobs(2, 32))
