@@ -1,0 +1,210 @@
+"""The forest plot: every declared difference with both of its intervals, its numbers and the verdict beside it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.transforms import Transform, blended_transform_factory
+
+from hyperderm.reports.ablation.analysis_types import CANNOT_TELL, HELPS, HURTS, Analysis, Contrast, ContrastResult
+from hyperderm.reports.ablation.facts import REAL, ReportFacts
+from hyperderm.reports.ablation.looks import DPI, FAINT, INK, QUIET, WIDTH, Look, looks, plain, text_width, wrapped
+from hyperderm.reports.ablation.words import MISSING, chance, signed, span
+
+_ROW, _MORE, _GAP, _HEADER, _HEAD, _FOOT = 0.25, 0.13, 0.12, 0.36, 0.5, 0.92  # inches; _MORE: a row's second line
+_SIZE = 8.5
+_EDGE = 0.2
+_NAME_MOST, _REFERENCE_MOST = 2.2, 1.75
+_COLUMNS = (("difference [95 % interval]", 1.78), ("Holm-adjusted", 1.2), ("p, adjusted", 0.78), ("verdict", 0.78))
+_STRIPE = "#f6f6f6"
+_VERDICTS = {HELPS: "#00694c", HURTS: "#a84300", CANNOT_TELL: QUIET}
+_OUTLIER = 3.0  # an interval may stretch the axis to this many times the median reach; beyond it ends in an arrow
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One contrast in its row.
+
+    Attributes:
+        result: None where cells are missing.
+        reference: the words for what the arm is told from, broken to fit.
+        y: middle of the row in inches below the axes' upper edge.
+        half: half the height of the row.
+    """
+
+    asked: Contrast
+    result: ContrastResult | None
+    reference: str
+    y: float
+    half: float
+
+
+@dataclass(frozen=True)
+class _Block:
+    """The contrasts of one arm and model, under each other; `header` is the height of the model's name, on its first."""
+
+    arm: str
+    model: str
+    lines: tuple[_Line, ...]
+    header: float | None
+
+    @property
+    def middle(self) -> float:
+        return (self.lines[0].y + self.lines[-1].y) / 2
+
+
+def forest(analysis: Analysis, facts: ReportFacts) -> Figure:
+    """Draw each declared contrast of each model: thick = 95 % interval, thin = Holm-adjusted, numbers at the right.
+
+    Contrasts that were declared but have no result keep their row and say so.
+    """
+    blocks, depth = _blocks(analysis, facts)
+    height = _HEAD + depth + _FOOT
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
+    names = min(_NAME_MOST, max((text_width(b.arm, _SIZE, "bold") for b in blocks), default=1.0) + 0.1)
+    references = [text_width(part, _SIZE) for b in blocks for line in b.lines for part in line.reference.split("\n")]
+    reference_at = _EDGE + names + 0.15
+    left = reference_at + max(references, default=1.0) + 0.2
+    right = WIDTH - sum(width for _, width in _COLUMNS) - _EDGE
+    place = (left / WIDTH, _FOOT / height, (right - left) / WIDTH, depth / height)
+    axes = figure.add_axes(place)
+    axes.set_ylim(depth, 0)
+    reach = _reach(analysis)
+    axes.set_xlim(-reach, reach)
+    table = looks(facts)
+    across = blended_transform_factory(figure.dpi_scale_trans, axes.transData)
+    for k, block in enumerate(blocks):
+        if k % 2 == 0:
+            _stripe(axes, block, across)
+        _words(axes, block, across, (names, reference_at, right), _verdict(analysis, block))
+        for line in block.lines:
+            _interval(axes, line, table[block.arm], reach)
+    _frame(axes, reach, right)
+    return figure
+
+
+def _blocks(analysis: Analysis, facts: ReportFacts) -> tuple[list[_Block], float]:
+    """Every declared contrast with its place, by model, then arm; and the height of them all."""
+    found = {(c.arm, c.reference, c.model): c for c in analysis.contrasts}
+    asked = list(dict.fromkeys([*facts.declared.contrasts, *(Contrast(*key) for key in found)]))
+    y, made = 0.0, list[_Block]()
+    for model in facts.models:
+        arms = facts.ordered({c.arm for c in asked if c.model == model})
+        header = y + _HEADER / 2 if arms else None
+        y += _HEADER * bool(arms)
+        for arm in arms:
+            lines = []
+            for contrast in (c for c in asked if (c.arm, c.model) == (arm, model)):
+                reference = wrapped(f"vs {contrast.reference}", _REFERENCE_MOST, _SIZE, 3)
+                half = (_ROW + _MORE * reference.count("\n")) / 2
+                lines.append(_Line(contrast, found.get((arm, contrast.reference, model)), reference, y + half, half))
+                y += 2 * half
+            made.append(_Block(arm, model, tuple(lines), header))
+            y, header = y + _GAP, None
+    return made, max(y, _ROW)
+
+
+def _reach(analysis: Analysis) -> float:
+    """Half the width of the symmetric axis."""
+    ends = [max(abs(c.adjusted_low), abs(c.adjusted_high), abs(c.low), abs(c.high)) for c in analysis.contrasts]
+    if not ends:
+        return 0.1
+    return 1.06 * max(min(max(ends), _OUTLIER * float(np.median(ends))), 0.01)
+
+
+def _verdict(analysis: Analysis, block: _Block) -> str:
+    return next((d.verdict for d in analysis.decisions if (d.arm, d.model) == (block.arm, block.model)), "")
+
+
+def _stripe(axes: Axes, block: _Block, across: Transform) -> None:
+    first, last = block.lines[0], block.lines[-1]
+    low, high = first.y - first.half - _GAP / 2, last.y + last.half + _GAP / 2
+    corners = ([_EDGE - 0.1, WIDTH - _EDGE + 0.1], [low, low], [high, high])
+    axes.fill_between(*corners, color=_STRIPE, linewidth=0, transform=across, clip_on=False, zorder=-3)
+
+
+def _words(axes: Axes, block: _Block, across: Transform, columns: tuple[float, float, float], verdict: str) -> None:
+    names, reference_at, right = columns
+    base: dict[str, Any] = {"fontsize": _SIZE, "va": "center", "color": INK, "transform": across, "parse_math": False}
+    if block.header is not None:
+        base_header = base | {"fontsize": 9.5, "fontweight": "bold", "color": QUIET}
+        axes.text(_EDGE, block.header, wrapped(block.model, 4.5, 9.5, 1, "bold"), **base_header)
+    rows = max(1, round(sum(2 * line.half for line in block.lines) / 0.17))
+    axes.text(_EDGE, block.middle, wrapped(block.arm, names, _SIZE, rows, "bold"), **base | {"fontweight": "bold"})
+    for line in block.lines:
+        axes.text(reference_at, line.y, line.reference, linespacing=1.1, **base)
+        if line.result is None:
+            axes.text(
+                right + 0.15, line.y, f"{MISSING}: cells are missing", **base | {"color": QUIET, "fontstyle": "italic"}
+            )
+            continue
+        x = right
+        for text, (_, width) in zip(_numbers(line.result), _COLUMNS, strict=False):
+            axes.text(x + width - 0.08, line.y, text, ha="right", **base)
+            x += width
+    colour = _VERDICTS.get(verdict, QUIET)
+    x = WIDTH - _EDGE
+    axes.text(x, block.middle, verdict, ha="right", **base | {"color": colour, "fontweight": "bold"})
+
+
+def _numbers(c: ContrastResult) -> tuple[str, str, str]:
+    both = f"{signed(c.difference)} {span(c.low, c.high, signs=True)}"
+    return both, span(c.adjusted_low, c.adjusted_high, signs=True), chance(c.adjusted_p)
+
+
+def _interval(axes: Axes, line: _Line, look: Look, reach: float) -> None:
+    c, y = line.result, line.y
+    if c is None:
+        return
+    for low, high, width in ((c.adjusted_low, c.adjusted_high, 1.2), (c.low, c.high, 4.2)):
+        axes.plot([low, high], [y, y], color=look.colour, linewidth=width, solid_capstyle="butt", zorder=3)
+    for end, marker in ((c.adjusted_low, "<"), (c.adjusted_high, ">")):
+        if abs(end) > reach:
+            axes.plot([np.sign(end) * reach * 0.985], [y], marker=marker, color=look.colour, markersize=6, zorder=4)
+        else:
+            axes.plot([end], [y], marker="|", color=look.colour, markersize=7, markeredgewidth=1.2, zorder=3)
+    filled = look.colour if line.asked.reference == REAL else "white"
+    marker = "o" if line.asked.reference == REAL else "D"
+    axes.plot(
+        [c.difference], [y], marker=marker, markersize=7 if marker == "o" else 6, color=look.colour,
+        markerfacecolor=filled, markeredgewidth=1.4, zorder=5,
+    )  # fmt: skip
+
+
+def _frame(axes: Axes, reach: float, right: float) -> None:
+    """Axis, zero line, headings and key."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    height = figure.get_figheight()
+    plain(axes, "x")
+    axes.spines["left"].set_visible(False)
+    axes.set_yticks([])
+    axes.axvline(0, color=INK, linewidth=1.1, zorder=1)
+    axes.xaxis.set_major_locator(MaxNLocator(5, symmetric=True, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value, 2 if reach > 0.03 else 3)))
+    axes.set_xlabel("difference in AUROC of melanoma (arm − reference)", fontsize=9, color=INK)
+    above: dict[str, Any] = {"fontsize": 8.5, "color": QUIET, "va": "bottom", "transform": axes.transAxes}
+    lift = 1 + 0.1 / (height - _HEAD - _FOOT)
+    axes.text(0.48, lift, "← arm is worse", ha="right", **above)
+    axes.text(0.52, lift, "arm is better →", ha="left", **above)
+    x, y = right, 1 - (_HEAD - 0.1) / height
+    for title, width in _COLUMNS:
+        x += width
+        end = x - 0.08 if title != "verdict" else WIDTH - _EDGE
+        figure.text(end / WIDTH, y, title, ha="right", va="bottom", fontsize=8.5, color=QUIET)
+    key: dict[str, Any] = {"color": QUIET, "markersize": 6.5}
+    handles = [
+        Line2D([], [], marker="o", linestyle="none", label="vs real", **key),
+        Line2D([], [], marker="D", linestyle="none", markerfacecolor="white", label="vs its control", **key),
+        Line2D([], [], linewidth=4.2, color=QUIET, solid_capstyle="butt", label="95 % interval"),
+        Line2D([], [], linewidth=1.2, color=QUIET, label="Holm-adjusted interval (decides)"),
+    ]
+    figure.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(_EDGE / WIDTH, 0.1 / height), ncols=4, frameon=False,
+        fontsize=8.5, borderaxespad=0, labelcolor=INK, handlelength=2.2, columnspacing=2.2,
+    )  # fmt: skip
+    axes.tick_params(axis="x", colors=QUIET, labelsize=8.5, color=FAINT)

@@ -1,0 +1,199 @@
+"""The report's tables for people: rounded, with intervals below the values and reasons below the table."""
+
+from hyperderm.reports.ablation.analysis_types import METRICS, Analysis, Contrast, ContrastResult, Estimate
+from hyperderm.reports.ablation.content import Cell, Column, Notes, Row, Table, Tone
+from hyperderm.reports.ablation.facts import ReportFacts
+from hyperderm.reports.ablation.words import chance, hours, number, percent, ratio, short_hash, signed, span, tally
+
+FIRST_METRICS = ("auroc", "auprc", "sensitivity", "specificity", "f1", "balanced_accuracy")
+"""What the main table shows; the second table shows the rest."""
+_TONES: dict[str, Tone] = {"helps": "good", "hurts": "bad", "cannot tell": "quiet"}
+
+
+def main_table(analysis: Analysis, facts: ReportFacts) -> Table:
+    """Return the metrics people look for first, with TP FN FP TN of melanoma."""
+    seeds = "mean over seeds; per seed in counts.csv" if len(analysis.seeds) > 1 else "one seed"
+    caption = (
+        f"Each arm with each model, 95 % intervals below the values. TP FN FP TN of melanoma: pooled over folds, {seeds}."
+    )
+    counts = tuple(map(Column, ("TP", "FN", "FP", "TN")))
+    return _metric_table(analysis, facts, FIRST_METRICS, caption, counts)
+
+
+def second_table(analysis: Analysis, facts: ReportFacts) -> Table:
+    """Return all other metrics."""
+    keys = tuple(key for key in METRICS if key not in FIRST_METRICS)
+    caption = "The other metrics. Brier score and calibration error: lower is better."
+    return _metric_table(analysis, facts, keys, caption, (Column("calibration error, uncalibrated"),))
+
+
+def _metric_table(
+    analysis: Analysis, facts: ReportFacts, keys: tuple[str, ...], caption: str, more: tuple[Column, ...]
+) -> Table:
+    notes, rows = Notes(), list[Row]()
+    for model in _models(analysis, facts):
+        rows.append(Row((Cell(model),)))
+        for arm in facts.ordered(analysis.arm_names):
+            found = analysis.arm(arm, model)
+            cells = [Cell(arm), *(estimate_cell(found.metrics[key], notes) for key in keys)]
+            if len(more) == 4:
+                c = found.mean_counts
+                cells += [Cell(tally(count)) for count in (c.tp, c.fn, c.fp, c.tn)]
+            else:
+                raw = found.calibration_error_raw
+                cells.append(notes.missing("uncalibrated probabilities were not kept") if raw is None else Cell(number(raw)))
+            rows.append(Row(tuple(cells)))
+    columns = (Column("arm", words=True), *(Column(METRICS[key]) for key in keys), *more)
+    return Table(caption, columns, tuple(rows), notes.listed)
+
+
+def estimate_cell(estimate: Estimate, notes: Notes) -> Cell:
+    """Return a value with its interval; what is missing says so, with the letter of its reason."""
+    if estimate.value is None:
+        return notes.missing(estimate.reason)
+    if estimate.low is None or estimate.high is None:
+        return Cell(number(estimate.value), "no interval", notes.mark(estimate.reason or "no interval could be computed"))
+    return Cell(number(estimate.value), span(estimate.low, estimate.high), notes.mark(estimate.reason))
+
+
+def contrast_table(analysis: Analysis, facts: ReportFacts) -> Table:
+    """Return every declared difference in numbers; declared ones without a result keep their row."""
+    found = {(c.arm, c.reference, c.model): c for c in analysis.contrasts}
+    asked = dict.fromkeys([(c.arm, c.reference, c.model) for c in facts.declared.contrasts] + list(found))
+    verdicts = {(d.arm, d.model): d.verdict for d in analysis.decisions}
+    notes, rows = Notes(), list[Row]()
+    for model in _models(analysis, facts, declared=True):
+        rows.append(Row((Cell(model),)))
+        for key in (key for key in asked if key[2] == model):
+            verdict = verdicts.get((key[0], model), "")
+            rows.append(_contrast_row(Contrast(*key), found.get(key), verdict, notes))
+    titles = ("difference", "Holm-adjusted interval", "p", "p, adjusted", "smallest detectable", "DeLong check")
+    columns = (Column("arm", True), Column("against", True), *map(Column, titles), Column("verdict", True))
+    caption = (
+        "Differences in AUROC of melanoma (arm − reference), within fold and seed, then averaged. "
+        "Smallest detectable: what this many cases would have shown with 80 % power."
+    )
+    return Table(caption, columns, tuple(rows), notes.listed)
+
+
+def _contrast_row(asked: Contrast, c: ContrastResult | None, verdict: str, notes: Notes) -> Row:
+    names = (Cell(asked.arm), Cell(asked.reference))
+    if c is None:
+        missing = notes.missing("declared before the run, but cells of this arm, its reference or this model are missing")
+        return Row((*names, *[missing] * 6, Cell("")))
+    delong = notes.missing("the check could not be computed")
+    if c.delong is not None:
+        delong = Cell(
+            signed(c.delong.difference), f"{span(c.delong.low, c.delong.high, signs=True)}, p {chance(c.delong.p)}"
+        )
+    return Row(
+        (
+            *names,
+            Cell(signed(c.difference), span(c.low, c.high, signs=True), notes.mark(" ".join(c.notes))),
+            Cell(span(c.adjusted_low, c.adjusted_high, signs=True)),
+            Cell(chance(c.p)),
+            Cell(chance(c.adjusted_p)),
+            Cell(number(c.detectable)),
+            delong,
+            Cell(verdict, tone=_TONES.get(verdict, "")),
+        )
+    )
+
+
+def arm_list(facts: ReportFacts) -> Table:
+    """Return what each arm is given."""
+    rows = []
+    for arm, description in facts.arms.items():
+        dose = facts.doses.get(arm)
+        steps = f"{facts.steps[arm]:,}" if arm in facts.steps else "–"
+        given = (ratio(dose.ratio), dose.control) if dose else ("–", "–")
+        rows.append(Row((Cell(arm), Cell(description), Cell(given[0]), Cell(given[1]), Cell(steps))))
+    columns = (
+        Column("arm", True), Column("what it is trained on", True), Column("synthetic per real melanoma"),
+        Column("pre-named control", True), Column("optimiser steps"),
+    )  # fmt: skip
+    return Table("The arms.", columns, tuple(rows))
+
+
+def model_list(facts: ReportFacts) -> Table:
+    """Return what each model is."""
+    rows = tuple(Row((Cell(name), Cell(text))) for name, text in facts.models.items())
+    return Table("The models.", (Column("model", True), Column("architecture and weights", True)), rows)
+
+
+def diagnosis_table(analysis: Analysis, facts: ReportFacts) -> Table:
+    """Return the share of wrong decisions per diagnosis: arms down, diagnoses across, melanoma first."""
+    found = {(d.diagnosis, d.model, d.arm): d for d in analysis.diagnoses}
+    lesions = {d.diagnosis: (-d.truth, d.diagnosis, d.lesions) for d in analysis.diagnoses}
+    notes, rows = Notes(), list[Row]()
+    for model in _models(analysis, facts):
+        rows.append(Row((Cell(model),)))
+        for arm in facts.ordered(analysis.arm_names):
+            cells = [Cell(arm)]
+            for name in sorted(lesions, key=lambda name: lesions[name]):
+                d = found.get((name, model, arm))
+                shown = notes.missing("no lesion of this diagnosis was predicted")
+                cells.append(shown if d is None else Cell(percent(d.rate), f"{tally(d.errors)} of {d.lesions}"))
+            rows.append(Row(tuple(cells)))
+    titles = [f"{name.replace('_', ' ')} ({lesions[name][2]})" for name in sorted(lesions, key=lambda name: lesions[name])]
+    caption = "Wrong decisions per diagnosis (number of lesions in brackets), mean over seeds."
+    return Table(caption, (Column("arm", True), *map(Column, titles)), tuple(rows), notes.listed)
+
+
+def set_table(facts: ReportFacts) -> Table:
+    """Return the synthetic sets and what the memorisation audit said of each."""
+    notes, rows = Notes(), list[Row]()
+    for s in facts.sets:
+        audited = s.flagged is not None
+        verdict = Cell("copies", tone="bad") if s.flagged else Cell("passed", tone="good")
+        rows.append(
+            Row(
+                (
+                    Cell(s.generator), Cell(str(s.fold)), Cell(f"{s.count:,}"), Cell(f"{s.rejected:,}"),
+                    Cell("yes", tone="bad") if s.derived else Cell("no"),
+                    notes.missing("not audited") if s.copies is None else Cell(percent(s.copies), mark=notes.mark(s.detail)),
+                    verdict if audited else Cell("not audited", tone="bad"), Cell(short_hash(s.checkpoint)),
+                )
+            )
+        )  # fmt: skip
+    columns = (
+        Column("generator", True), Column("fold"), Column("cubes"), Column("rejected"), Column("derived from train", True),
+        Column("closer to train than held-out cubes"), Column("audit", True), Column("checkpoint", True),
+    )  # fmt: skip
+    caption = "Synthetic sets. Of held-out real cubes, 1 % are as close to a training cube as the audit's threshold."
+    return Table(caption, columns, tuple(rows), notes.listed)
+
+
+def cost_table(facts: ReportFacts) -> Table:
+    """Return time per arm."""
+    rows = []
+    for arm in facts.ordered(facts.costs):
+        c = facts.costs[arm]
+        spent = (c.gpu_hours, c.cpu_hours, c.generator_gpu_hours, c.generator_cpu_hours)
+        rows.append(Row((Cell(arm), *(Cell(hours(amount)) for amount in spent))))
+    titles = ("classifiers, GPU", "classifiers, CPU", "generator's share, GPU", "generator's share, CPU")
+    caption = "Time per arm, over all its models, folds and seeds."
+    return Table(caption, (Column("arm", True), *map(Column, titles)), tuple(rows))
+
+
+def failure_table(facts: ReportFacts) -> Table:
+    """Return the cells that failed for good."""
+    rows = tuple(
+        Row((Cell(f.arm), Cell(f.model), Cell(str(f.fold)), Cell(str(f.seed)), Cell(f.reason))) for f in facts.cells.failed
+    )
+    columns = (Column("arm", True), Column("model", True), Column("fold"), Column("seed"), Column("reason", True))
+    return Table("Cells that failed.", columns, rows)
+
+
+def protection_table(facts: ReportFacts) -> Table:
+    """Return what was done against leaks, and whether its check passed."""
+    rows = tuple(
+        Row((Cell("passed", tone="good") if p.passed else Cell("NOT PASSED", tone="bad"), Cell(p.what), Cell(p.detail)))
+        for p in facts.protections
+    )
+    return Table("Checks.", (Column("result", True), Column("what", True), Column("detail", True)), rows)
+
+
+def _models(analysis: Analysis, facts: ReportFacts, *, declared: bool = False) -> list[str]:
+    asked = {c.model for c in facts.declared.contrasts} if declared else set()
+    return [model for model in facts.models if model in analysis.models or model in asked]
