@@ -1,0 +1,73 @@
+"""What generators with an RGB input are given: photographs, or the pseudo-RGB of train cubes, each in eight orientations."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hyperderm.learners.keyed import generator
+from hyperderm.metrics.dihedral import ORIENTATIONS, orient
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Linear RGB images in units of H · reflectance, in the order of their names.
+
+    Every source is used once before any is used again, in an order keyed on the seed, and each time in another orientation;
+    the original one comes last. After eight rounds a generator without noise would repeat itself: `limit`.
+
+    Attributes:
+        names: (n,) lesion ids.
+        levels: (n, 3, S, S) float32, rows R, G, B.
+    """
+
+    names: tuple[str, ...]
+    levels: NDArray[np.float32]
+
+    @property
+    def limit(self) -> int:
+        """Number of different inputs."""
+        return ORIENTATIONS * len(self.names)
+
+    def place(self, seed: int, index: int) -> tuple[int, int]:
+        """Return which source cube `index` is made from, and in which orientation."""
+        use, place = divmod(index, len(self.names))
+        chosen = _order(seed, use, len(self.names))[place]
+        return chosen, _orientations(seed, chosen)[use % ORIENTATIONS]
+
+    def draw(self, seed: int, indices: list[int]) -> Tensor:
+        """Return the sources of cubes `indices`: (n, 3, S, S)."""
+        places = [self.place(seed, index) for index in indices]
+        return torch.stack([orient(torch.tensor(self.levels[chosen]), k) for chosen, k in places])
+
+
+def rgb_levels(reflectance: Tensor, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return H · reflectance: (n, B, S, S) -> (n, 3, S, S); summed in the order of the bands on any machine."""
+    return np.einsum("cb,nbhw->nchw", matrix, reflectance.double().numpy(), optimize=False)
+
+
+def matched(photographs: NDArray[np.float64], train: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return photographs whose mean and deviation over all pixels are, channel by channel, those of `train` (METHODS 4).
+
+    Args:
+        photographs: (n, 3, S, S) linear RGB.
+        train: (m, 3, S, S) H · reflectance of train cubes.
+    """
+    (m_p, s_p), (m_t, s_t) = (
+        (x.mean((0, 2, 3), keepdims=True), x.std((0, 2, 3), keepdims=True)) for x in (photographs, train)
+    )
+    return np.asarray((photographs - m_p) / np.maximum(s_p, 1e-6) * s_t + m_t)
+
+
+@lru_cache(maxsize=ORIENTATIONS)
+def _order(seed: int, use: int, count: int) -> tuple[int, ...]:
+    return tuple(torch.randperm(count, generator=generator(seed, "synthesis/order", use)).tolist())
+
+
+@lru_cache(maxsize=1024)
+def _orientations(seed: int, chosen: int) -> tuple[int, ...]:
+    turned = torch.randperm(ORIENTATIONS - 1, generator=generator(seed, "synthesis/orientation", chosen)) + 1
+    return (*turned.tolist(), 0)

@@ -1,0 +1,86 @@
+"""Checkpoints as a user names them: a file, or the run that wrote it. Free of Ray."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hyperderm.errors import StoreError, StudyError, nearest
+from hyperderm.store.reader import Store
+from hyperderm.studies.folder import TRIALS, trial_folder
+
+BEST = "best.pt"
+STUDY = "study.db"
+REMEDY = "Give a best.pt or latest.pt that hyperderm wrote, or a run by --run."
+
+
+def read_checkpoint(path: Path) -> tuple[Mapping[str, Any], str]:
+    """Return what a checkpoint holds, on the CPU, and the sha256 (hex) of the file.
+
+    Raises:
+        StudyError: no such file, one that cannot be read, or one that hyperderm did not write.
+    """
+    import torch
+
+    if not path.is_file():
+        raise StudyError(f"checkpoint {path} does not exist", REMEDY)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged and foreign files raise whatever their bytes happen to mean
+        reason = (str(error).splitlines() or [""])[0][:200].rstrip(". ")
+        raise StudyError(f"checkpoint {path} cannot be read ({type(error).__name__}: {reason})", REMEDY) from error
+    if not isinstance(state, dict) or not {"learner", "experiment", "provenance"} <= state.keys():
+        raise StudyError(f"{path} is no checkpoint of hyperderm", REMEDY)
+    return state, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def checkpoint_of_run(run: str, runs: Path) -> tuple[Path, str]:
+    """Return the best checkpoint of the run or sweep called `run`, and a phrase that says which it is.
+
+    Args:
+        run: a folder below `runs`, or the path of one.
+        runs: where runs are kept.
+
+    Raises:
+        StudyError: no such run, no checkpoint in it, or a sweep in which no trial has ended.
+    """
+    folder = next((place for place in (runs / run, Path(run)) if (place / TRIALS).is_dir()), None)
+    if folder is None:
+        known = [place.name for place in sorted(runs.glob("*")) if (place / TRIALS).is_dir()]
+        remedy = nearest(run, known) if known else "Train one first: hyperderm train EXPERIMENT."
+        raise StudyError(f"{run} is no run, neither in {runs} nor as a path", remedy)
+    number, which = (_best_trial(folder), "best trial of sweep") if (folder / STUDY).exists() else (0, "run")
+    path = trial_folder(folder, number) / BEST
+    if not path.is_file():
+        raise StudyError(f"run {folder.name} has no {BEST} yet", "Let it reach its first validation.")
+    name = f"trial {number:03d}, {which} {folder.name}" if which != "run" else f"run {folder.name}"
+    return path, name
+
+
+def fold_of(checkpoint: Mapping[str, Any], store: Store) -> int:
+    """Return the fold a checkpoint was trained for, after proving that `store` is the one it was trained on.
+
+    Raises:
+        StudyError: it names no store or fold; StoreError: it names another.
+    """
+    origin = checkpoint["provenance"]
+    manifest, fold = origin.get("hyperderm.manifest"), origin.get("hyperderm.fold")
+    if manifest is None or fold is None:
+        raise StudyError("the checkpoint does not say which store and fold it was trained on", REMEDY)
+    mine = store.manifest.fingerprint
+    if manifest != mine:
+        raise StoreError(
+            f"the checkpoint was trained on store {manifest[:12]}, {store.location.uri} is {mine[:12]}",
+            "Give the store it was trained on: --source-store URI.",
+        )
+    return int(fold)
+
+
+def _best_trial(folder: Path) -> int:
+    import optuna
+
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder / STUDY}")
+    try:
+        return study.best_trial.number
+    except ValueError:
+        raise StudyError(f"no trial of sweep {folder.name} has finished", "Let the sweep go on.") from None

@@ -1,0 +1,350 @@
+"""Synthetic sets from a checkpoint: on Ray Data over any number of workers, or in this process; the store is the same.
+
+Cubes are made by index (`learners.synthesis`) and written in the order of their indices; one that is out of range is left
+out and the next index takes its place. Nothing depends on who makes a cube, so neither does the store's fingerprint.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hyperderm.cubes.cube import DIAGNOSES
+from hyperderm.errors import ClusterError, StudyError, nearest
+from hyperderm.learners.data import CubeSet
+from hyperderm.learners.sources import Sources, matched, rgb_levels
+from hyperderm.learners.synthesis import Synthesiser, load_synthesiser, out_of_range
+from hyperderm.metrics.memorisation import Auditor
+from hyperderm.store.manifest import Manifest
+from hyperderm.store.reader import Store
+from hyperderm.store.synthetic import SyntheticCube, SyntheticOrigin, write_synthetic
+from hyperderm.strict import fingerprint
+from hyperderm.studies.checkpoints import fold_of, read_checkpoint
+from hyperderm.training.data import cube_set
+
+if TYPE_CHECKING:
+    from hyperderm.studies.cluster import Cluster
+
+CHUNK = 32
+"""Cubes that travel and are audited together."""
+STRIDE = 1_000_000
+"""Indices of one diagnosis: the melanomas of a set are the same whatever else it holds."""
+
+Progress = Callable[[int, int], None]
+"""Called with cubes written and cubes in all."""
+Made = Iterator[tuple[int, NDArray[np.float32]]]
+"""Index and cube (B, H, W), in the order of the indices."""
+
+
+def generate(
+    store: Store,
+    checkpoint: Path,
+    uri: str,
+    *,
+    counts: Mapping[str, int],
+    workers: int,
+    cluster: "Cluster",
+    seed: int = 0,
+    rgb: Store | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Manifest:
+    """Write a synthetic set to `uri`, its cubes made by `workers` Ray Data actors on the connected cluster.
+
+    Args:
+        store: the real store the generator was trained on.
+        checkpoint: a file that training left; only this process reads it.
+        uri: where the set goes; nothing may be there yet.
+        counts: diagnosis to number of cubes.
+        workers: actors, each on one CPU and, where the cluster has GPUs, on one or a share of one.
+        cluster: what is connected.
+        seed: of the set; another seed is another set.
+        rgb: photographs to make cubes from; None: RGB generators are given the train role's own, and the set is derived.
+        progress: told as cubes are written.
+
+    Raises:
+        StudyError: a checkpoint, diagnosis or count that cannot be served, photographs that do not fit, or a generator of
+            which more than half of the cubes are out of range. StoreError: a store that is not the generator's, or a place
+            that is taken. ClusterError: more workers than CPUs. Nothing is left behind.
+    """
+    if workers > cluster.cpus:
+        raise ClusterError(f"--workers {workers}: the cluster has {cluster.cpus:g} CPU", "Give as many workers at most.")
+    import ray
+
+    job = _prepare(store, checkpoint, counts, seed, rgb, "cuda" if cluster.gpus else "cpu")
+    parcel = ray.put(job.maker())
+    share = 1 / -(-workers // cluster.gpus) if cluster.gpus else 0.0
+    return _write(job, uri, lambda indices: _made_on_ray(parcel, indices, workers, share), progress)
+
+
+def generate_here(
+    store: Store,
+    checkpoint: Path,
+    uri: str,
+    *,
+    counts: Mapping[str, int],
+    seed: int = 0,
+    rgb: Store | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Manifest:
+    """Write the set that `generate` writes, in this process and without Ray: for one worker, and inside trials."""
+    job = _prepare(store, checkpoint, counts, seed, rgb, "cuda" if torch.cuda.is_available() else "cpu")
+    maker = job.maker()
+    maker.load()
+
+    def made(indices: range) -> Made:
+        for chunk in _chunks(indices):
+            yield from zip(chunk, maker.make(list(chunk)), strict=True)
+
+    return _write(job, uri, made, progress)
+
+
+@dataclass
+class Maker:
+    """Makes cubes by index; picklable, so that it travels to actors.
+
+    Attributes:
+        checkpoint: what training left.
+        sources: diagnosis to its sources, None where the generator takes none.
+        seed: of the set.
+        device: kind of processor.
+    """
+
+    checkpoint: Mapping[str, Any]
+    sources: Mapping[str, Sources | None]
+    seed: int
+    device: str
+    synthesiser: Synthesiser | None = field(default=None, init=False)
+
+    def load(self) -> None:
+        """Build the networks, where the cubes are made."""
+        self.synthesiser = load_synthesiser(self.checkpoint, self.device)
+
+    def make(self, indices: list[int]) -> NDArray[np.float32]:
+        """Return cubes (n, B, H, W) of one diagnosis."""
+        assert self.synthesiser is not None
+        sources = self.sources[DIAGNOSES[indices[0] // STRIDE]]
+        drawn = sources.draw(self.seed, [index % STRIDE for index in indices]) if sources else None
+        return self.synthesiser.synthesise(self.seed, indices, drawn).numpy()
+
+
+class Actor:
+    """A maker as Ray Data drives it."""
+
+    def __init__(self, parcel: list[Any]) -> None:
+        import ray
+
+        self.maker: Maker = ray.get(parcel[0])
+        self.maker.load()
+
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Add the cubes to a batch of indices."""
+        return {"index": batch["index"], "cube": self.maker.make(batch["index"].tolist())}
+
+
+@dataclass(frozen=True)
+class _Job:
+    checkpoint: Mapping[str, Any]
+    synthesiser: Synthesiser
+    sources: Mapping[str, Sources | None]
+    origin: SyntheticOrigin
+    auditor: Auditor
+
+    def maker(self) -> Maker:
+        return Maker(self.checkpoint, self.sources, self.origin.seed, self.origin.device)
+
+
+def _prepare(store: Store, checkpoint: Path, counts: Mapping[str, int], seed: int, rgb: Store | None, device: str) -> _Job:
+    """Prove that everything fits together, and read what the generator saw and what was held back from it."""
+    state, digest = read_checkpoint(checkpoint)
+    synthesiser = load_synthesiser(state)
+    fold = fold_of(state, store)
+    data = synthesiser.experiment.data
+    learnt = tuple(store.manifest.diagnoses) if data.diagnoses == "all" else data.diagnoses
+    _check_counts(counts, learnt, synthesiser)
+    seen = tuple(dict.fromkeys((*learnt, *data.pretrain_diagnoses)))
+    train = cube_set(store.read(store.select("train", fold, "all" if data.diagnoses == "all" else seen)), data.size)
+    sources = {diagnosis: _sources(synthesiser, train, diagnosis, rgb) for diagnosis in counts}
+    for diagnosis, count in counts.items():
+        _check_limit(sources[diagnosis], diagnosis, count)
+    return _Job(
+        state,
+        synthesiser,
+        sources,
+        SyntheticOrigin(
+            generator=synthesiser.experiment.learner.kind,
+            run=str(state["provenance"].get("run", "")),
+            checkpoint=digest,
+            experiment=fingerprint(synthesiser.experiment.model_dump(mode="json")),
+            manifest=store.manifest.fingerprint,
+            fold=fold,
+            seed=seed,
+            requested=dict(counts),
+            derived=synthesiser.matrix is not None and rgb is None,
+            rgb=rgb.manifest.fingerprint if rgb else None,
+            device=device,
+        ),
+        Auditor(train.reflectance, _held_out(store, fold, counts, learnt, data.size).reflectance),
+    )
+
+
+def _held_out(store: Store, fold: int, counts: Mapping[str, int], learnt: tuple[str, ...], size: int) -> CubeSet:
+    """Return the validation cubes of the diagnoses that are made, or of all learnt ones where there are none of these."""
+    held = store.index().to_pylist()
+    roles = {row["diagnosis"] for row in held if store.folds().role(row["group"], fold) == "validation"}
+    wanted = [name for name in counts if name in roles] or [name for name in learnt if name in roles]
+    return cube_set(store.read(store.select("validation", fold, wanted)), size)
+
+
+def _check_counts(counts: Mapping[str, int], learnt: tuple[str, ...], synthesiser: Synthesiser) -> None:
+    if not counts:
+        raise StudyError("no diagnosis is asked for", "Name one: --diagnosis melanoma.")
+    for diagnosis, count in counts.items():
+        if not 1 <= count <= STRIDE // 2:
+            raise StudyError(f"--count {count}", f"Ask for 1 … {STRIDE // 2} cubes.")
+        if diagnosis not in learnt:
+            raise StudyError(
+                f"--diagnosis {diagnosis!r} was not learnt by this generator (data.diagnoses: {', '.join(learnt)})",
+                nearest(diagnosis, learnt),
+            )
+        if synthesiser.matrix is None and len(learnt) > 1:
+            raise StudyError(
+                f"--diagnosis {diagnosis!r}: this generator makes cubes from noise and learnt {len(learnt)} diagnoses "
+                "without being told which is which, so nobody knows which of them a cube shows",
+                f"Train one on this diagnosis alone: --set 'data.diagnoses=[\"{diagnosis}\"]'.",
+            )
+
+
+def _check_limit(sources: Sources | None, diagnosis: str, count: int) -> None:
+    if sources and count > sources.limit:
+        raise StudyError(
+            f"{count} different cubes of {diagnosis} cannot be made from {len(sources.names)} sources in 8 orientations",
+            f"Ask for {sources.limit} at most, or give more photographs by --rgb.",
+        )
+
+
+def _sources(synthesiser: Synthesiser, train: CubeSet, diagnosis: str, rgb: Store | None) -> Sources | None:
+    """Return the train role's own RGB of one diagnosis, or photographs of it matched to that."""
+    matrix, size = synthesiser.matrix, synthesiser.experiment.data.size
+    if matrix is None:
+        if rgb:
+            raise StudyError("this generator makes cubes from noise, not from photographs", "Leave --rgb out.")
+        return None
+    rows = [i for i, name in enumerate(train.diagnoses) if name == diagnosis]
+    if not rows:
+        raise StudyError(
+            f"the train role of this generator's fold holds no {diagnosis} to take the RGB of or to match photographs to",
+            "Ask for another --diagnosis.",
+        )
+    own = rgb_levels(train.reflectance[rows], matrix)
+    if rgb is None:
+        return Sources(tuple(train.lesion_ids[i] for i in rows), own.astype(np.float32))
+    photographs = _photographs(rgb, diagnosis, size)
+    linear = photographs.reflectance.flip(1).double().numpy()  # stored by rising wavelength: B, G, R
+    return Sources(photographs.lesion_ids, matched(linear, own).astype(np.float32))
+
+
+def _photographs(rgb: Store, diagnosis: str, size: int) -> CubeSet:
+    uri, manifest = rgb.location.uri, rgb.manifest
+    if manifest.kind != "rgb":
+        raise StudyError(
+            f"--rgb {uri} holds {manifest.kind} cubes, not photographs",
+            "Make a store of photographs: hyperderm ingest FOLDER --layout photographs --store …",
+        )
+    if min(manifest.shape[:2]) < size:
+        raise StudyError(
+            f"--rgb {uri} holds photographs of {min(manifest.shape[:2])} pixels, this generator makes {size}",
+            f"Ingest them again with --size {size} or more.",
+        )
+    labelled = set(manifest.diagnoses) != {"unknown"}
+    if labelled and diagnosis not in manifest.diagnoses:
+        raise StudyError(
+            f"--rgb {uri} holds no {diagnosis} (it holds {', '.join(manifest.diagnoses)})",
+            "Give photographs of that diagnosis, or unlabelled ones that you know to be such.",
+        )
+    rows = [row for row in rgb.index().to_pylist() if not labelled or row["diagnosis"] == diagnosis]
+    return cube_set(rgb.read([row["lesion_id"] for row in rows]), size)
+
+
+def _write(job: _Job, uri: str, make: Callable[[range], Made], progress: Progress) -> Manifest:
+    rejected: dict[str, int] = {}
+
+    def finish() -> dict[str, Any]:
+        return {"rejected": sum(rejected.values()), "audit": job.auditor.result().to_dict()}
+
+    cubes = _audited(_accepted(job, make, rejected), job.auditor, sum(job.origin.requested.values()), progress)
+    return write_synthetic(uri, cubes, job.synthesiser.wavelengths_nm, job.origin, finish)
+
+
+def _accepted(job: _Job, make: Callable[[range], Made], rejected: dict[str, int]) -> Iterator[SyntheticCube]:
+    """Yield the first cubes of each diagnosis that could be real; count the others."""
+    for diagnosis, count in job.origin.requested.items():
+        first, done, rejected[diagnosis] = STRIDE * DIAGNOSES.index(diagnosis), 0, 0
+        while done < count:
+            at = first + done + rejected[diagnosis]
+            _check_limit(job.sources[diagnosis], diagnosis, at - first + count - done)
+            for index, cube in make(range(at, at + count - done)):
+                if not out_of_range(torch.from_numpy(cube), job.synthesiser.scaling):
+                    done += 1
+                    yield SyntheticCube(index, np.moveaxis(cube, 0, 2), diagnosis, _facts(job, diagnosis, index))
+                    continue
+                rejected[diagnosis] += 1
+                if rejected[diagnosis] > count:
+                    raise StudyError(
+                        f"more than half of the cubes are out of range ({rejected[diagnosis]} of "
+                        f"{rejected[diagnosis] + done}): this generator does not make what train holds",
+                        "Take another checkpoint, or train longer.",
+                    )
+
+
+def _facts(job: _Job, diagnosis: str, index: int) -> dict[str, Any]:
+    sources = job.sources[diagnosis]
+    if sources is None:
+        return {}
+    chosen, orientation = sources.place(job.origin.seed, index % STRIDE)
+    return {"derived_from" if job.origin.derived else "photograph": sources.names[chosen], "orientation": orientation}
+
+
+def _audited(cubes: Iterator[SyntheticCube], auditor: Auditor, total: int, progress: Progress) -> Iterator[SyntheticCube]:
+    """Pass cubes on, and show them to the auditor in chunks."""
+    waiting: list[NDArray[np.float32]] = []
+    for done, cube in enumerate(cubes, 1):
+        waiting.append(cube.reflectance)
+        if len(waiting) == CHUNK or done == total:
+            auditor.add(torch.from_numpy(np.moveaxis(np.stack(waiting), 3, 1).copy()))
+            waiting.clear()
+            progress(done, total)
+        yield cube
+
+
+def _made_on_ray(parcel: object, indices: range, workers: int, gpus: float) -> Made:
+    import pyarrow as pa
+    import ray.data
+    import ray.exceptions
+
+    blocks = [pa.table({"index": list(chunk)}) for chunk in _chunks(indices)]
+    data = ray.data.from_arrow(blocks).map_batches(  # blocks in memory: reading tasks would want CPUs of their own
+        Actor,
+        fn_constructor_args=([parcel],),
+        batch_size=CHUNK,
+        batch_format="numpy",
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        num_cpus=1,
+        num_gpus=gpus,
+    )
+    data.context.execution_options.preserve_order = True
+    try:
+        for batch in data.iter_batches(batch_size=None, batch_format="numpy"):
+            yield from zip(batch["index"].tolist(), batch["cube"], strict=True)
+    except ray.exceptions.RayError as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise ClusterError(
+            f"a worker failed: {reason[:300].rstrip('.')}", "See the worker logs; then start again."
+        ) from error
+
+
+def _chunks(indices: range) -> Iterator[range]:
+    return (indices[at : at + CHUNK] for at in range(0, len(indices), CHUNK))

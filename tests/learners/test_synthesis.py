@@ -1,0 +1,139 @@
+"""Cubes from a checkpoint: the same bits whatever is asked for together, the learner's own numbers, units, refusals."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from hyperderm.errors import StudyError
+from hyperderm.learners.keyed import generator
+from hyperderm.learners.scaling import Scaling
+from hyperderm.learners.sources import rgb_levels
+from hyperderm.learners.synthesis import load_synthesiser, out_of_range
+from hyperderm.training.checkpoint import CheckpointFolder
+from hyperderm.training.context import Context
+from hyperderm.training.resume import pack
+from tests.training.tiny import CPU, batch, learner, tiny, tiny_data
+
+DATA = tiny_data()
+NOISE = {"learner__input": "noise", "learner__rgb_weight": 0.0, "learner__loss": "bce"}
+
+
+def trained(**overrides):
+    """A learner after two steps, and its checkpoint as training packs it."""
+    gan = learner(DATA, **overrides)
+    for images in (0, 4):
+        gan.step(batch(DATA, images))
+    with torch.no_grad():  # the average of two steps hardly differs from the last
+        next(gan.ema.parameters()).mul_(1.5)
+    context = Context(CheckpointFolder(Path()), device=CPU, provenance={"run": "r"})
+    return gan, pack(gan, tiny(**overrides), DATA, context)
+
+
+@pytest.fixture(scope="module")
+def rgb():
+    return trained()
+
+
+@pytest.fixture(scope="module")
+def noise():
+    return trained(**NOISE)
+
+
+def inputs(synthesiser):
+    return torch.from_numpy(rgb_levels(DATA.train.reflectance, synthesiser.matrix)).float()
+
+
+@pytest.mark.parametrize("kind", ["rgb", "noise"])
+def test_a_cube_depends_on_seed_index_and_source_alone(kind, request):
+    synthesiser = load_synthesiser(request.getfixturevalue(kind)[1])
+    images = inputs(load_synthesiser(request.getfixturevalue("rgb")[1])).repeat(3, 1, 1, 1)[:35]
+
+    def make(indices, seed=5):
+        return synthesiser.synthesise(seed, indices, images[indices] if synthesiser.matrix is not None else None)
+
+    whole = make(list(range(35)))
+    assert whole.dtype == torch.float32
+    assert whole.shape == (35, 16, 16, 16)
+    threads = torch.get_num_threads()
+    try:
+        for size, used in ((1, 1), (7, 1), (32, 2)):
+            torch.set_num_threads(used)
+            parts = [make(list(range(at, min(at + size, 35)))) for at in range(0, 35, size)]
+            assert torch.equal(torch.cat(parts), whole)
+            assert torch.get_num_threads() == used
+    finally:
+        torch.set_num_threads(threads)
+    order = torch.randperm(35, generator=generator(0, "test", 0)).tolist()
+    assert torch.equal(make(order), whole[order])
+    if kind == "noise":
+        assert not torch.equal(make([3], seed=6), whole[3:4])
+        assert not torch.equal(whole[3], whole[4])
+
+
+def test_it_is_the_moving_average_on_the_learners_own_input(rgb):
+    gan, checkpoint = rgb
+    synthesiser = load_synthesiser(checkpoint)
+    made = synthesiser.synthesise(0, list(range(12)), inputs(synthesiser))
+    with torch.no_grad():
+        scaled = gan.ema(gan.rgb(DATA.scaling.forward(DATA.train.reflectance)))
+    torch.testing.assert_close(made, DATA.scaling.inverse(scaled), rtol=1e-4, atol=1e-5)
+    with torch.no_grad():  # and not the live generator
+        live = gan.generator(gan.rgb(DATA.scaling.forward(DATA.train.reflectance)))
+    assert (DATA.scaling.inverse(live) - made).abs().max() > 1e-3
+
+
+def test_units_are_those_of_the_scaling_in_the_checkpoint(rgb):
+    """Twice the range gives twice the reflectance above the lows: nothing else is applied."""
+    _, checkpoint = rgb
+    once = load_synthesiser(checkpoint)
+    low, high = (torch.tensor(checkpoint["scaling"][end], dtype=torch.float64) for end in ("low", "high"))
+    wide = load_synthesiser({**checkpoint, "scaling": Scaling(low, low + 2 * (high - low)).state_dict()})
+    a, b = (s.synthesise(0, [0, 1], inputs(once)[:2]).double() for s in (once, wide))
+    torch.testing.assert_close(b - low[:, None, None], 2 * (a - low[:, None, None]), rtol=1e-5, atol=1e-6)
+    assert (once.scaling.forward(a).abs() <= 1 + 1e-5).all()
+
+
+def test_float64_training_and_nobodys_random_numbers(rgb):
+    _, checkpoint = trained(training__precision="fp64")
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    load_synthesiser(checkpoint)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_what_is_no_generator(rgb):
+    _, checkpoint = rgb
+    with pytest.raises(StudyError, match=r"not a generator of this version.*best\.pt or latest\.pt"):
+        load_synthesiser({"experiment": "{}"})
+    with pytest.raises(StudyError, match="not a generator of this version"):
+        load_synthesiser({**checkpoint, "learner": {**checkpoint["learner"], "ema": {}}})
+    wider = json.loads(checkpoint["experiment"])
+    wider["learner"]["generator_width"] = 8
+    with pytest.raises(StudyError, match="size mismatch"):
+        load_synthesiser({**checkpoint, "experiment": json.dumps(wider)})
+    classifier = json.loads(checkpoint["experiment"])
+    classifier |= {"learner": {"kind": "classifier"}, "task": {}, "data": {"size": 16}}
+    with pytest.raises(StudyError, match="of a classifier"):
+        load_synthesiser({**checkpoint, "experiment": json.dumps(classifier)})
+
+
+def test_out_of_range():
+    scaling = Scaling(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 3.0]))
+    cube = torch.stack([torch.full((32, 32), 0.5), torch.full((32, 32), 2.0)])
+    assert not out_of_range(cube, scaling)
+
+    def changed(value, pixels, band=1):
+        other = cube.clone()
+        other[band].view(-1)[:pixels] = value
+        return other
+
+    assert not out_of_range(changed(3.99, 1024), scaling)  # half of the range of 2 above the highest
+    assert out_of_range(changed(4.01, 1024), scaling)
+    assert out_of_range(changed(-0.51, 1024, band=0), scaling)
+    assert not out_of_range(changed(50.0, 1), scaling)  # one hot pixel of 1024
+    assert out_of_range(changed(50.0, 2), scaling)
+    assert out_of_range(changed(float("nan"), 1), scaling)
+    assert out_of_range(changed(float("-inf"), 1), scaling)
