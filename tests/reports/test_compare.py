@@ -15,7 +15,7 @@ from hyperderm.reports.compare import csv, markdown, notes, table
 from hyperderm.reports.comparison import compare, mean_over, paired, welch
 from hyperderm.tracking.fetch import TrackedRun
 
-SCORES = {("a", 0): 0.61, ("a", 1): 0.66, ("a", 2): 0.70, ("b", 0): 0.52, ("b", 1): 0.55, ("b", 2): 0.62}
+SCORES = {("a", 0): 0.61, ("a", 1): 0.66, ("a", 2): 0.70, ("b", 0): 0.52, ("b", 1): 0.55, ("b", 2): 0.62 + 1e-13}
 
 
 def run(name, status="FINISHED", seed: int | None = 0, metrics=None, tags=None, whole=True, step=100, **settings):
@@ -138,6 +138,9 @@ def test_other_or_unknown_seeds_are_not_paired(seed):
     want = stats.ttest_ind([0.52, 0.55, 0.62], [0.61, 0.66, 0.70], equal_var=False).confidence_interval()
     assert (found.how, found.low, found.high) == ("Welch", pytest.approx(want.low), pytest.approx(want.high))
     assert "Welch" in markdown(comparison).split("minus #1")[1]
+    both = compare(six(a2={"seed": None}, b2={"seed": None}))
+    assert both.difference(both.groups[1], "auroc").how == "Welch", "two unknown seeds are not the same seed"
+    assert any(note.startswith("Runs without a recorded seed") for note in notes(both))
 
 
 def test_a_seed_run_twice_counts_once():
