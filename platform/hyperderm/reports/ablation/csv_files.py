@@ -8,24 +8,23 @@ from dataclasses import fields
 from hyperderm.reports.ablation.analysis_types import Analysis, ContrastResult
 from hyperderm.reports.ablation.facts import Cost, ReportFacts, SyntheticSet
 
+TABLES = (
+    "arms.csv", "contrasts.csv", "counts.csv", "diagnoses.csv", "cells.csv", "hardest.csv", "costs.csv", "sets.csv",
+)  # fmt: skip
 _CONTRAST = (
-    "difference", "low", "high", "adjusted_low", "adjusted_high", "p", "adjusted_p", "standard_error", "detectable", "method",
+    "difference", "low", "high", "adjusted_low", "adjusted_high", "p", "adjusted_p", "standard_error", "detectable",
+    "method",
 )  # fmt: skip
 _DELONG = ("difference", "low", "high", "p")
 
 
 def csv_files(analysis: Analysis, facts: ReportFacts) -> dict[str, str]:
-    """Return file name to text: arms, contrasts, counts, diagnoses, cells, hardest, costs, sets."""
-    return {
-        "arms.csv": _arms(analysis),
-        "contrasts.csv": _contrasts(analysis),
-        "counts.csv": _counts(analysis),
-        "diagnoses.csv": _diagnoses(analysis),
-        "cells.csv": _cells(analysis),
-        "hardest.csv": _hardest(analysis),
-        "costs.csv": _costs(facts),
-        "sets.csv": _sets(facts),
-    }
+    """Return file name (the names of `TABLES`) to text."""
+    texts = (
+        _arms(analysis), _contrasts(analysis), _counts(analysis), _diagnoses(analysis), _cells(analysis), _hardest(analysis),
+        _costs(facts), _sets(facts),
+    )  # fmt: skip
+    return dict(zip(TABLES, texts, strict=True))
 
 
 def _arms(analysis: Analysis) -> str:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from hyperderm.reports.ablation.analysis_types import Analysis, ArmResult, Curve, Estimate
-from hyperderm.reports.ablation.facts import REAL, ReportFacts
+from hyperderm.reports.ablation.facts import REAL, ReportFacts, result_of
 from hyperderm.reports.ablation.looks import (
     DPI,
     FAINT,
@@ -88,7 +88,9 @@ def _panels(
             axes = figure.add_axes((left / width, low / height, panel / width, panel / height))
             _square(axes, model, x_label, y_label, leftmost=k % _COLUMNS == 0)
             for arm in _real_last(group):
-                draw(axes, analysis.arm(arm, model), table[arm])
+                result = result_of(analysis, arm, model)
+                if result is not None:
+                    draw(axes, result, table[arm])
         top += rows * pitch
     return figure
 

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from hyperderm.reports.ablation.analysis_types import PRIMARY, Analysis, Estimate
-from hyperderm.reports.ablation.facts import REAL, ReportFacts
+from hyperderm.reports.ablation.facts import REAL, ReportFacts, result_of
 from hyperderm.reports.ablation.looks import DPI, INK, QUIET, WIDTH, generator_colour, plain, wrapped
 from hyperderm.reports.ablation.words import ratio
 
@@ -97,9 +97,8 @@ def _series(
 
 def _estimate(analysis: Analysis, arm: str, model: str) -> Estimate | None:
     """The primary endpoint of an arm; None where it was not analysed."""
-    if arm not in analysis.arm_names or model not in analysis.models:
-        return None
-    return analysis.arm(arm, model).metrics[PRIMARY]
+    result = result_of(analysis, arm, model)
+    return None if result is None else result.metrics[PRIMARY]
 
 
 def _key(figure: Figure, facts: ReportFacts, generators: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperderm.reports.ablation.analysis_types import Contrast
+from hyperderm.reports.ablation.analysis_types import Analysis, ArmResult, Contrast
 
 Picture = NDArray[np.uint8]
 
@@ -198,3 +198,8 @@ class ReportFacts:
     def ordered(self, arms: Iterable[str]) -> list[str]:
         """Return `arms` in the report's order."""
         return sorted(arms, key=list(self.arms).index)
+
+
+def result_of(analysis: Analysis, arm: str, model: str) -> ArmResult | None:
+    """Return the result of an arm with a model; None where an interrupted grid has no predictions of the two."""
+    return next((r for r in analysis.arms if (r.arm, r.model) == (arm, model)), None)

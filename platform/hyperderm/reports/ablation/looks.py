@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 
 from hyperderm.reports.ablation.facts import REAL, ReportFacts
 
@@ -86,9 +86,8 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
     """Return the width of one line in inches."""
     if not text.strip():
         return 0.0
-    font = FontProperties(family="DejaVu Sans", weight=weight)
-    # No arm name is mathematics: TextPath would parse a pair of dollar signs.
-    return float(TextPath((0, 0), text.replace("$", "S"), size=size, prop=font).get_extents().x1) / 72
+    font = FontProperties(family="DejaVu Sans", weight=weight, size=size)
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72
 
 
 def wrapped(text: str, width: float, size: float, lines: int = 2, weight: str = "normal") -> str:

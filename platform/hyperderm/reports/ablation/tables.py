@@ -2,7 +2,7 @@
 
 from hyperderm.reports.ablation.analysis_types import METRICS, Analysis, Contrast, ContrastResult, Estimate
 from hyperderm.reports.ablation.content import Cell, Column, Notes, Row, Table, Tone
-from hyperderm.reports.ablation.facts import ReportFacts
+from hyperderm.reports.ablation.facts import ReportFacts, result_of
 from hyperderm.reports.ablation.words import chance, hours, number, percent, ratio, short_hash, signed, span, tally
 
 FIRST_METRICS = ("auroc", "auprc", "sensitivity", "specificity", "f1", "balanced_accuracy")
@@ -34,7 +34,11 @@ def _metric_table(
     for model in _models(analysis, facts):
         rows.append(Row((Cell(model),)))
         for arm in facts.ordered(analysis.arm_names):
-            found = analysis.arm(arm, model)
+            found = result_of(analysis, arm, model)
+            if found is None:
+                lost = notes.missing("no cell of this arm with this model was done")
+                rows.append(Row((Cell(arm), *[lost] * (len(keys) + len(more)))))
+                continue
             cells = [Cell(arm), *(estimate_cell(found.metrics[key], notes) for key in keys)]
             if len(more) == 4:
                 c = found.mean_counts
@@ -81,11 +85,6 @@ def _contrast_row(asked: Contrast, c: ContrastResult | None, verdict: str, notes
     if c is None:
         missing = notes.missing("declared before the run, but cells of this arm, its reference or this model are missing")
         return Row((*names, *[missing] * 6, Cell("")))
-    delong = notes.missing("the check could not be computed")
-    if c.delong is not None:
-        delong = Cell(
-            signed(c.delong.difference), f"{span(c.delong.low, c.delong.high, signs=True)}, p {chance(c.delong.p)}"
-        )
     return Row(
         (
             *names,
@@ -94,10 +93,17 @@ def _contrast_row(asked: Contrast, c: ContrastResult | None, verdict: str, notes
             Cell(chance(c.p)),
             Cell(chance(c.adjusted_p)),
             Cell(number(c.detectable)),
-            delong,
+            _delong_cell(c, notes),
             Cell(verdict, tone=_TONES.get(verdict, "")),
         )
     )
+
+
+def _delong_cell(c: ContrastResult, notes: Notes) -> Cell:
+    check = c.delong
+    if check is None:
+        return notes.missing("DeLong's check could not be computed")
+    return Cell(signed(check.difference), f"{span(check.low, check.high, signs=True)}, p {chance(check.p)}")
 
 
 def arm_list(facts: ReportFacts) -> Table:
@@ -132,8 +138,10 @@ def diagnosis_table(analysis: Analysis, facts: ReportFacts) -> Table:
             cells = [Cell(arm)]
             for name in sorted(lesions, key=lambda name: lesions[name]):
                 d = found.get((name, model, arm))
-                shown = notes.missing("no lesion of this diagnosis was predicted")
-                cells.append(shown if d is None else Cell(percent(d.rate), f"{tally(d.errors)} of {d.lesions}"))
+                if d is None:
+                    cells.append(notes.missing("no lesion of this diagnosis was predicted"))
+                else:
+                    cells.append(Cell(percent(d.rate), f"{tally(d.errors)} of {d.lesions}"))
             rows.append(Row(tuple(cells)))
     titles = [f"{name.replace('_', ' ')} ({lesions[name][2]})" for name in sorted(lesions, key=lambda name: lesions[name])]
     caption = "Wrong decisions per diagnosis (number of lesions in brackets), mean over seeds."
@@ -191,7 +199,7 @@ def protection_table(facts: ReportFacts) -> Table:
         Row((Cell("passed", tone="good") if p.passed else Cell("NOT PASSED", tone="bad"), Cell(p.what), Cell(p.detail)))
         for p in facts.protections
     )
-    return Table("Checks.", (Column("result", True), Column("what", True), Column("detail", True)), rows)
+    return Table("", (Column("result", True), Column("what", True), Column("detail", True)), rows)
 
 
 def _models(analysis: Analysis, facts: ReportFacts, *, declared: bool = False) -> list[str]:

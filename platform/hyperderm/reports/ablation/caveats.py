@@ -1,0 +1,76 @@
+"""What a reader must know before believing the answer."""
+
+from collections.abc import Iterator, Sequence
+
+from hyperderm.reports.ablation.analysis_types import Analysis
+from hyperderm.reports.ablation.facts import ReportFacts, SyntheticSet
+
+
+def caveats(analysis: Analysis, facts: ReportFacts) -> list[str]:
+    """Return the sentences of the warning box, the gravest first; empty when there is nothing to warn of."""
+    return [*_data(facts), *_leaks(facts), *_copies(facts), *_gaps(analysis, facts), *_size(facts)]
+
+
+def _data(facts: ReportFacts) -> Iterator[str]:
+    if facts.store.phantom:
+        yield "The data are simulated skin: this says something about the method and nothing about patients."
+
+
+def _leaks(facts: ReportFacts) -> Iterator[str]:
+    for p in facts.protections:
+        if not p.passed:
+            yield f"A protection did not pass: {p.what} ({p.detail}). Do not rely on the numbers before this is explained."
+    if not facts.protections:
+        yield "No protection against leaks was recorded."
+
+
+def _copies(facts: ReportFacts) -> Iterator[str]:
+    flagged = [s for s in facts.sets if s.flagged]
+    if flagged:
+        yield (
+            f"The memorisation audit flagged {_of(flagged, facts.sets)}: too many of their cubes are copies of training "
+            "cubes. Arms that use them say nothing about new synthetic data."
+        )
+    derived = [s for s in facts.sets if s.derived]
+    if derived:
+        yield (
+            f"{_of(derived, facts.sets)} are derived from training cubes (their own pseudo-RGB): they vary real "
+            "lesions and hold no new ones."
+        )
+    silent = [s for s in facts.sets if s.flagged is None]
+    if silent:
+        yield f"{_of(silent, facts.sets)} were not audited for copies."
+
+
+def _gaps(analysis: Analysis, facts: ReportFacts) -> Iterator[str]:
+    c = facts.cells
+    if not c.complete:
+        yield (
+            f"The grid is incomplete: {c.done} of {c.planned} cells are done, {len(c.failed)} failed, {c.not_started} "
+            "were not started. The numbers below use what is there."
+        )
+    found = {(k.arm, k.reference, k.model) for k in analysis.contrasts}
+    lost = [k for k in facts.declared.contrasts if (k.arm, k.reference, k.model) not in found]
+    if lost:
+        yield f"{len(lost)} of {len(facts.declared.contrasts)} declared contrasts have no result."
+    undeclared = found - {(k.arm, k.reference, k.model) for k in facts.declared.contrasts}
+    if undeclared:
+        yield f"{len(undeclared)} contrasts were not declared before the run; they are exploratory."
+    folds = [fold for fold in facts.folds if fold not in analysis.folds]
+    if folds:
+        yield f"Folds without predictions: {', '.join(map(str, folds))}."
+
+
+def _size(facts: ReportFacts) -> Iterator[str]:
+    if facts.profile == "small":
+        yield "The small profile was run (small cubes, small models, few steps): it shows that it works and settles nothing."
+    if len(facts.seeds) == 1:
+        yield "Each cell was trained with one seed: the intervals do not know how much a second training would differ."
+
+
+def _of(chosen: Sequence[SyntheticSet], every: Sequence[SyntheticSet]) -> str:
+    """Write which sets: 2 of 5 synthetic sets (shsgan, folds 0, 3)."""
+    generators = dict.fromkeys(s.generator for s in chosen)
+    folds = {g: [str(s.fold) for s in chosen if s.generator == g] for g in generators}
+    named = "; ".join(f"{g}, fold{'s' * (len(there) > 1)} {', '.join(there)}" for g, there in folds.items())
+    return f"{len(chosen)} of {len(every)} synthetic sets ({named})"

@@ -1,0 +1,233 @@
+"""The report in order: the answer first, then what it rests on, then what it cannot say and how to compute it again."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from hyperderm.reports.ablation import tables
+from hyperderm.reports.ablation.analysis_types import Analysis
+from hyperderm.reports.ablation.caveats import caveats
+from hyperderm.reports.ablation.content import Content, Drawing, Section
+from hyperderm.reports.ablation.cost import cost
+from hyperderm.reports.ablation.curves import precision_recall, roc, tradeoff
+from hyperderm.reports.ablation.dose import dose_response, has_doses
+from hyperderm.reports.ablation.facts import ReportFacts
+from hyperderm.reports.ablation.forest import forest
+from hyperderm.reports.ablation.hardest import SHOWN, hardest
+from hyperderm.reports.ablation.words import short_hash
+
+FIGURES = ("forest", "roc", "precision_recall", "tradeoff", "dose_response", "hardest", "cost")
+"""Names of all figures a report can have."""
+_MISSING_SHOWN = 40
+
+
+def content(analysis: Analysis, facts: ReportFacts, answer: Sequence[str]) -> Content:
+    """Return the whole report.
+
+    Args:
+        analysis: the numbers.
+        facts: everything beside the numbers.
+        answer: the first paragraph's sentences, `decision_sentences(analysis)`.
+    """
+    return Content(
+        title=f"{facts.name}: does synthetic data help?",
+        subtitle=_subtitle(analysis, facts),
+        answer=tuple(answer) or ("There is no answer: no declared comparison could be computed.",),
+        warnings=tuple(caveats(analysis, facts)),
+        sections=tuple(_sections(analysis, facts)),
+    )
+
+
+def _sections(analysis: Analysis, facts: ReportFacts) -> Iterator[Section]:
+    yield _differences(analysis, facts)
+    yield _arms(analysis, facts)
+    yield _curves(analysis, facts)
+    if has_doses(analysis, facts):
+        yield _doses(analysis, facts)
+    yield _diagnoses(analysis, facts)
+    if analysis.hardest:
+        yield _hardest(analysis, facts)
+    yield _baseline(analysis)
+    yield _sets(facts)
+    yield _cost(facts)
+    yield _protected(facts)
+    yield _limits(analysis)
+    yield _cells(facts)
+    yield _again(analysis, facts)
+
+
+def _subtitle(analysis: Analysis, facts: ReportFacts) -> str:
+    others = analysis.lesions - analysis.melanomas
+    told = facts.store.negatives.replace("_", " ")
+    data = (
+        f"{facts.store.name}: {analysis.melanomas} melanomas against {others} others ({told}) from {analysis.groups} groups"
+    )
+    sizes = (("folds", analysis.folds), ("seeds", analysis.seeds), ("models", analysis.models), ("arms", analysis.arm_names))
+    grid = ", ".join(f"{len(there)} {what if len(there) > 1 else what[:-1]}" for what, there in sizes)
+    return f"{data}. {grid}. Run {moment(facts.started)} to {moment(facts.ended)}, profile {facts.profile}."
+
+
+def moment(at: datetime) -> str:
+    """Write a time with its zone, to the minute."""
+    return at.strftime("%Y-%m-%d %H:%M %Z").strip()
+
+
+def _differences(analysis: Analysis, facts: ReportFacts) -> Section:
+    count = len(facts.declared.contrasts)
+    caption = (
+        "Thick: 95 % interval of this difference alone. Thin: Holm-adjusted over the declared family; synthetic data "
+        "helps only where both thin lines of an arm lie right of 0, hurts only where both lie left. Filled circle: "
+        "against real; hollow diamond: against the control that was named before the run. An arrow: the interval goes "
+        "on."
+    )
+    late = facts.declared.at > facts.started
+    when = "the last of them after the first cell had started" if late else "before the first cell started"
+    said = (
+        f"{count} contrasts were declared {moment(facts.declared.at)}, {when} (plan "
+        f"{short_hash(facts.declared.fingerprint)}). Family level {analysis.family_level:g}; {analysis.resamples:,} resamples."
+    )
+    alt = f"Forest plot of {len(analysis.contrasts)} differences in AUROC; the table below holds its numbers."
+    drawing = Drawing("forest", lambda: forest(analysis, facts), alt, caption)
+    table = tables.contrast_table(analysis, facts)
+    return Section("differences", "What synthetic data changed", (said,), (drawing,), (table,))
+
+
+def _arms(analysis: Analysis, facts: ReportFacts) -> Section:
+    said = (
+        "Melanoma is the positive class. Rank metrics (AUROC, AUPRC, specificity at a sensitivity, sensitivity at a "
+        "specificity) are computed within fold and seed and averaged; metrics of decisions use the threshold that each "
+        "cell chose on validation and are pooled over folds."
+    )
+    shown = (
+        tables.main_table(analysis, facts), tables.second_table(analysis, facts),
+        tables.arm_list(facts), tables.model_list(facts),
+    )  # fmt: skip
+    items = tuple(f"{r.arm}, {r.model}: {note}" for r in analysis.arms for note in r.notes)
+    return Section("arms", "Every arm", (said,), (), shown, items)
+
+
+def _curves(analysis: Analysis, facts: ReportFacts) -> Section:
+    mean = "Mean over folds and seeds; bands: pointwise 95 %."
+    numbers = "the tables of the arms hold the areas below them."
+    drawings = (
+        Drawing("roc", lambda: roc(analysis, facts), f"ROC curves per model and arm; {numbers}", f"ROC. {mean}"),
+        Drawing(
+            "precision_recall", lambda: precision_recall(analysis, facts), f"Precision-recall curves; {numbers}",
+            f"Precision-recall. {mean} Dotted: chance, the share of melanomas.",
+        ),
+        Drawing(
+            "tradeoff", lambda: tradeoff(analysis, facts), "Operating points; both proportions stand in the table.",
+            "Sensitivity against specificity at the thresholds that validation chose, with 95 % intervals of both, on "
+            "the mean ROC curves. A point may lie off its curve: thresholds of several cells are pooled.",
+        ),
+    )  # fmt: skip
+    return Section("curves", "ROC, precision-recall and operating points", (), drawings)
+
+
+def _doses(analysis: Analysis, facts: ReportFacts) -> Section:
+    caption = (
+        "AUROC of melanoma over the ratio (logarithmic axis), 95 % intervals. Dashed grey: the control with as many "
+        "real melanomas repeated. Black: real alone, with its interval. Series are shifted sideways a little so that "
+        "all can be seen."
+    )
+    alt = "AUROC against the ratio of synthetic to real melanomas; arms.csv holds the numbers."
+    drawing = Drawing("dose_response", lambda: dose_response(analysis, facts), alt, caption)
+    return Section("dose", "Does more synthetic data do more?", (), (drawing,))
+
+
+def _diagnoses(analysis: Analysis, facts: ReportFacts) -> Section:
+    return Section("diagnoses", "Errors by diagnosis", tables=(tables.diagnosis_table(analysis, facts),))
+
+
+def _hardest(analysis: Analysis, facts: ReportFacts) -> Section:
+    caption = (
+        f"Up to {SHOWN} lesions of each model with the largest mean |truth − probability| over arms and seeds, worst "
+        "first. Below each: the calibrated probability of melanoma by arm. Shaded: the right side of ½. Filled markers: "
+        "wrong in at least half of the seeds at the thresholds of validation; hollow: right. All of them: hardest.csv."
+    )
+    alt = "Pictures of the worst-classified lesions; hardest.csv holds their probabilities."
+    drawing = Drawing("hardest", lambda: hardest(analysis, facts), alt, caption)
+    return Section("hardest", "The lesions that models get wrong", (), (drawing,))
+
+
+def _baseline(analysis: Analysis) -> Section:
+    said = tuple(b.sentence for b in analysis.baselines)
+    none = "Nothing to compare: the grid holds no spectral baseline beside a network, or cells of arm real are missing."
+    return Section("baseline", "Does a network beat plain spectra?", said or (none,))
+
+
+def _sets(facts: ReportFacts) -> Section:
+    said = (
+        "The audit asks of each synthetic cube how close its nearest training cube is, and compares with how close "
+        "held-out real cubes come: a generator that copies its training cubes adds nothing that oversampling does not."
+    )
+    if not facts.sets:
+        return Section("memorisation", "Synthetic sets and the memorisation audit", ("No synthetic set was used.",))
+    return Section("memorisation", "Synthetic sets and the memorisation audit", (said,), tables=(tables.set_table(facts),))
+
+
+def _cost(facts: ReportFacts) -> Section:
+    if not facts.costs:
+        return Section("cost", "What it cost", ("No times were recorded.",))
+    caption = (
+        "Hours per arm over all its models, folds and seeds. Hatched: its share of training and sampling its generator."
+    )
+    drawing = Drawing("cost", lambda: cost(facts), "Hours per arm; the table below holds the numbers.", caption)
+    return Section("cost", "What it cost", (), (drawing,), (tables.cost_table(facts),))
+
+
+def _protected(facts: ReportFacts) -> Section:
+    store = facts.store
+    diagnoses = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in store.diagnoses.items())
+    height, width = store.shape
+    items = (
+        f"Store {store.name}, manifest fingerprint {store.fingerprint}: {height} × {width} pixels, {store.bands} "
+        f"wavelengths; {diagnoses}.",
+        f"Folds {_listed(facts.folds)}, assigned by group and stored in the manifest; seeds {_listed(facts.seeds)}.",
+        f"Plan fingerprint {facts.declared.fingerprint}, declared {moment(facts.declared.at)}.",
+    )
+    shown = (tables.protection_table(facts),) if facts.protections else ()
+    said = () if facts.protections else ("No check was recorded.",)
+    return Section("protected", "How this was protected", said, (), shown, items, boxed=True)
+
+
+def _limits(analysis: Analysis) -> Section:
+    said = () if analysis.notes else ("Nothing was noted.",)
+    return Section("limits", "What this cannot say", said, items=analysis.notes)
+
+
+def _cells(facts: ReportFacts) -> Section:
+    c = facts.cells
+    said = f"{c.planned} cells planned, {c.done} done, {len(c.failed)} failed, {c.not_started} not started."
+    shown = (tables.failure_table(facts),) if c.failed else ()
+    more = len(facts.missing) - _MISSING_SHOWN
+    items = facts.missing[:_MISSING_SHOWN] + ((f"and {more} more.",) if more > 0 else ())
+    return Section("cells", "What was run", (said,), tables=shown, items=items)
+
+
+def _again(analysis: Analysis, facts: ReportFacts) -> Section:
+    versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
+    said = (
+        "Every number about lesions follows from predictions.parquet (lesion, group, fold, seed, arm, probability, "
+        "threshold, truth) and the declared contrasts, both in this folder; run the lines below in it. The CSV files "
+        "hold all digits.",
+        f"Commit {facts.git_commit}, lock {facts.lock_sha256}; {versions}.",
+    )
+    lines = f"""\
+import csv
+from pathlib import Path
+from hyperderm.metrics.predictions import Predictions
+from hyperderm.reports.ablation.analysis import analyse
+from hyperderm.reports.ablation.analysis_types import Contrast
+
+with Path("contrasts.csv").open(newline="") as stream:
+    contrasts = [Contrast(row["arm"], row["reference"], row["model"]) for row in csv.DictReader(stream)]
+predictions = Predictions.from_parquet(Path("predictions.parquet"))
+analysis = analyse(predictions, contrasts, seed={analysis.seed}, resamples={analysis.resamples})"""
+    whole = (
+        f"\n\n# the whole grid again; cells that are done are not repeated:\n# {facts.recompute}" if facts.recompute else ""
+    )
+    return Section("again", "How to compute it again", said, code=lines + whole)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))

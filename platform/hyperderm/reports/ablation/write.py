@@ -1,0 +1,152 @@
+"""Write a report as one folder: all of it or nothing; an older report stays until the new one is whole."""
+
+import io
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from hyperderm.errors import StudyError
+from hyperderm.metrics.predictions import Predictions
+from hyperderm.reports.ablation.analysis import decision_sentences
+from hyperderm.reports.ablation.analysis_types import Analysis
+from hyperderm.reports.ablation.content import Content
+from hyperderm.reports.ablation.csv_files import TABLES, csv_files
+from hyperderm.reports.ablation.facts import REAL, ReportFacts
+from hyperderm.reports.ablation.looks import WIDTH
+from hyperderm.reports.ablation.markdown import markdown
+from hyperderm.reports.ablation.page import Image, page
+from hyperderm.reports.ablation.sections import FIGURES, content
+
+PAGE, TEXT, PREDICTIONS, ANALYSIS = "report.html", "report.md", "predictions.parquet", "analysis.json"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A written report.
+
+    Attributes:
+        folder: holds everything below.
+        page: report.html, readable alone.
+        text: report.md, with its PNG files beside it.
+        files: all files, sorted.
+    """
+
+    folder: Path
+    page: Path
+    text: Path
+    files: tuple[Path, ...]
+
+
+def write_report(folder: Path, predictions: Predictions, analysis: Analysis, facts: ReportFacts) -> Report:
+    """Write the report of one ablation to `folder`, replacing an older report there.
+
+    Files that are not a report's stay. The same arguments give the same bytes.
+
+    Args:
+        folder: absent, empty or an older report; its parents are made.
+        predictions: what `analysis` was computed from; written beside it, so that every number can be recomputed.
+        analysis: the numbers.
+        facts: everything beside the numbers.
+
+    Raises:
+        StudyError: `facts` do not describe an arm or model of `analysis`, the folder holds something else, or it cannot be
+            written. The older report is untouched then.
+    """
+    _check(folder, analysis, facts)
+    whole = content(analysis, facts, decision_sentences(analysis))
+    staging, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
+    try:
+        _settle(folder, staging, old)
+        staging.mkdir(parents=True)
+        predictions.to_parquet(staging / PREDICTIONS)
+        _write(staging, whole, csv_files(analysis, facts), analysis)
+        _keep_others(folder, staging)
+        _swap(folder, staging, old)
+    except OSError as error:
+        raise StudyError(
+            f"the report cannot be written to {folder}: {error}", "Check the place, its space and rights, and run it again."
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return Report(folder, folder / PAGE, folder / TEXT, tuple(sorted(p for p in folder.iterdir() if p.is_file())))
+
+
+def image(figure: Figure) -> Image:
+    """Return a figure as SVG and PNG; equal figures give equal bytes."""
+    svg, png = io.BytesIO(), io.BytesIO()
+    with rc_context({"svg.hashsalt": "hyperderm", "svg.fonttype": "path"}):
+        figure.savefig(svg, format="svg", metadata={"Date": None})
+    figure.savefig(png, format="png", dpi=figure.dpi)
+    return Image(svg.getvalue(), png.getvalue(), min(1.0, figure.get_figwidth() / WIDTH))
+
+
+def _check(folder: Path, analysis: Analysis, facts: ReportFacts) -> None:
+    for kind, found, known in (("arm", analysis.arm_names, facts.arms), ("model", analysis.models, facts.models)):
+        unknown = [name for name in found if name not in known]
+        if unknown:
+            raise StudyError(
+                f"the predictions hold {kind} {unknown[0]!r}, which the grid does not describe",
+                f"Known: {', '.join(known)}. Give the report the predictions of its own grid.",
+            )
+    if REAL not in facts.arms:
+        raise StudyError(f"the grid has no arm {REAL!r}", "Every comparison is made against it: add it to the grid's arms.")
+    if folder.exists() and not folder.is_dir():
+        raise StudyError(f"{folder} is a file", "Name a folder for the report.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / PAGE).is_file():
+        raise StudyError(f"{folder} holds something other than a report", "Name a folder of its own for the report.")
+
+
+def _write(staging: Path, whole: Content, csv: Mapping[str, str], analysis: Analysis) -> None:
+    images = {d.name: image(d.draw()) for section in whole.sections for d in section.drawings}
+    for name, drawn in images.items():
+        (staging / f"{name}.png").write_bytes(drawn.png)
+    texts = {
+        **csv,
+        ANALYSIS: json.dumps(analysis.to_dict(), indent=1, allow_nan=False) + "\n",
+        TEXT: markdown(whole),
+        PAGE: page(whole, images),
+    }
+    for name, text in texts.items():
+        (staging / name).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _settle(folder: Path, staging: Path, old: Path) -> None:
+    """Undo what a killed writer left: an unfinished report goes, an old one without a successor comes back."""
+    shutil.rmtree(staging, ignore_errors=True)
+    if old.is_dir():
+        if folder.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(folder)
+
+
+def _keep_others(folder: Path, staging: Path) -> None:
+    """Copy what people put beside an older report."""
+    for path in _others(folder.iterdir() if folder.is_dir() else ()):
+        if path.is_dir():
+            shutil.copytree(path, staging / path.name, symlinks=True)
+        else:
+            shutil.copy2(path, staging / path.name, follow_symlinks=False)
+
+
+def _others(paths: Iterable[Path]) -> list[Path]:
+    ours = {PAGE, TEXT, PREDICTIONS, ANALYSIS, *(f"{name}.png" for name in FIGURES), *TABLES}
+    return [path for path in paths if path.name not in ours]
+
+
+def _swap(folder: Path, staging: Path, old: Path) -> None:
+    """Put the new report in place of the old one; a failure between the two renames brings the old one back."""
+    if folder.is_dir():
+        folder.rename(old)
+    try:
+        staging.rename(folder)
+    except OSError:
+        if old.is_dir():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
