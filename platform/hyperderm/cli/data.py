@@ -1,4 +1,4 @@
-"""Verbs on data: ingest, phantom, store info."""
+"""Verbs on data: ingest, phantom, store info, store export."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,12 +19,13 @@ SHOWN = 20
 
 @app.command()
 def ingest(
-    source: Annotated[Path, typer.Argument(help="Folder with images/{DNCube,MMCube,OtherCube}/*.mat and masks/.")],
+    source: Annotated[Path, typer.Argument(help="Folder with images/{DNCube,MMCube,OtherCube}/*.mat, or photographs.")],
     store: Annotated[str, typer.Option(help="Where the store goes; nothing may be there yet.")] = "",
     size: Annotated[int, typer.Option(min=16, max=1024, help="Pixels of the stored crops.")] = 64,
     wavelengths: Annotated[str, typer.Option(help="Band centres in nm, A:B:N or a list; default: HSIDermoscopy's.")] = "",
     folds: Annotated[int, typer.Option(min=0, help="Number of folds, 0 for none.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the folds.")] = 0,
+    layout: Annotated[str, typer.Option(help="auto, hsidermoscopy (cubes) or photographs (PH2, ISIC).")] = "auto",
     check: Annotated[bool, typer.Option("--check", help="Read and report, write nothing.")] = False,
 ) -> None:
     """Raw files into a store; lists what cannot be used."""
@@ -34,16 +35,24 @@ def ingest(
     console = Console(emoji=False)
     nm = parse_wavelengths(wavelengths) if wavelengths else None
     if check:
-        _check(console, source, size, nm)
+        _check(console, source, size, nm, layout)
         return
     if not store:
         raise ConfigError("--store is missing", "Say where the store goes: --store data/mine")
-    manifest = ingest_with_progress(console, source, store, size=size, wavelengths=nm, folds=folds, seed=seed)
+    manifest = ingest_with_progress(console, source, store, size=size, wavelengths=nm, folds=folds, seed=seed, layout=layout)
     describe(console, store, manifest)
 
 
 def ingest_with_progress(
-    console: Console, source: Path, store: str, *, size: int, wavelengths: list[float] | None, folds: int, seed: int
+    console: Console,
+    source: Path,
+    store: str,
+    *,
+    size: int,
+    wavelengths: list[float] | None,
+    folds: int,
+    seed: int,
+    layout: str = "auto",
 ) -> Manifest:
     """Ingest with a bar on `console`."""
     from hyperderm.reports.progress import counting
@@ -59,6 +68,7 @@ def ingest_with_progress(
             folds=folds,
             seed=seed,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
+            layout=layout,
         )
 
 
@@ -102,6 +112,19 @@ def info(store: Annotated[str, typer.Argument(help="The store.")]) -> None:
     describe(Console(emoji=False), store, open_store(store).manifest)
 
 
+@store_app.command("export")
+def export(
+    store: Annotated[str, typer.Argument(help="The store.")],
+    out: Annotated[Path, typer.Option(help="Where the files go; nothing may be there yet.")],
+) -> None:
+    """A store as .mat files in HSIDermoscopy's layout."""
+    from hyperderm.store.export import export_mat
+    from hyperderm.store.reader import open_store
+
+    count = export_mat(open_store(store), out)
+    Console(emoji=False).print(f"{count} lesions in {out}", highlight=False, markup=False, soft_wrap=True)
+
+
 def describe(console: Console, uri: str, manifest: Manifest) -> None:
     """Print what a store holds, and every file that was set aside."""
     h, w, b = manifest.shape
@@ -133,18 +156,19 @@ def _list_aside(console: Console, aside: list[tuple[str, str]]) -> None:
         console.print(f"  … {len(aside) - SHOWN} more, all in the manifest", highlight=False)
 
 
-def _check(console: Console, source: Path, size: int, wavelengths: list[float] | None) -> None:
-    from hyperderm.cubes.cube import HSIDERMOSCOPY_NM
+def _check(console: Console, source: Path, size: int, wavelengths: list[float] | None, layout: str) -> None:
     from hyperderm.reports.progress import counting
-    from hyperderm.store.ingest import Reading
+    from hyperderm.store.ingest import Reading, find_layout
 
+    chosen = find_layout(source, layout, wavelengths)
     with counting(console, f"reading {source}") as bar:
         task = bar.add_task("", total=None)
         reading = Reading(
             source,
             size,
-            wavelengths or HSIDERMOSCOPY_NM,
+            wavelengths or chosen.wavelengths_nm,
             lambda done, total: bar.update(task, completed=done, total=total),
+            chosen,
         )
         low, high, shapes = float("inf"), float("-inf"), set()
         for lesion in reading:

@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any, Literal
 
 from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, Lesion
-from hyperderm.cubes.readers import hsidermoscopy
-from hyperderm.errors import CubeError
+from hyperderm.cubes.readers import hsidermoscopy, photographs
+from hyperderm.errors import CubeError, nearest
 from hyperderm.store.manifest import Manifest, SetAsideFile
 from hyperderm.store.writer import write_store
 
@@ -19,11 +20,51 @@ THREADS = 4
 READ_AHEAD = 16
 
 
+@dataclass(frozen=True)
+class Layout:
+    """A kind of source folder: its reader, and what its stores are.
+
+    Attributes:
+        name: as `--layout` and the manifest call it.
+        reader: a module of `cubes.readers` with `scan`, `orphans` and `read`.
+        kind: of the store.
+        wavelengths_nm: where none are given.
+    """
+
+    name: str
+    reader: Any
+    kind: Literal["spectral", "rgb"]
+    wavelengths_nm: tuple[float, ...]
+
+
+LAYOUTS = {
+    "hsidermoscopy": Layout("hsidermoscopy", hsidermoscopy, "spectral", HSIDERMOSCOPY_NM),
+    "photographs": Layout("photographs", photographs, "rgb", photographs.NOMINAL_NM),
+}
+
+
+def find_layout(root: Path, name: str, wavelengths: Sequence[float] | None = None) -> Layout:
+    """Return the layout called `name`; `auto` looks at the folder, and takes what is no photographs for HSIDermoscopy.
+
+    Raises:
+        CubeError: an unknown layout, or wavelengths for photographs.
+    """
+    if name == "auto":
+        folders = any((root / "images" / folder).is_dir() for folder in hsidermoscopy.FOLDERS)
+        name = "photographs" if not folders and photographs.is_layout(root) else "hsidermoscopy"
+    if name not in LAYOUTS:
+        raise CubeError(f"--layout {name!r} is unknown", nearest(name, ["auto", *LAYOUTS]))
+    if wavelengths and LAYOUTS[name].kind == "rgb":
+        raise CubeError("photographs have nominal wavelengths", "Leave --wavelengths out.")
+    return LAYOUTS[name]
+
+
 @dataclass
 class Reading:
     """A pass over a source folder; iterate it once.
 
     Attributes:
+        layout: of the folder.
         set_aside: grows while the lesions are iterated.
         lesions: how many were yielded, by diagnosis.
     """
@@ -32,12 +73,13 @@ class Reading:
     size: int
     wavelengths_nm: Sequence[float]
     progress: Progress
+    layout: Layout = LAYOUTS["hsidermoscopy"]
     set_aside: list[SetAsideFile] = field(default_factory=list)
     lesions: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.sources = hsidermoscopy.scan(self.root)
-        self._keep(hsidermoscopy.orphans(self.root, self.sources))
+        self.sources: list[Any] = self.layout.reader.scan(self.root)
+        self._keep(self.layout.reader.orphans(self.root, self.sources))
 
     def __iter__(self) -> Iterator[Lesion]:
         """Yield the usable lesions in the order of the files.
@@ -70,33 +112,55 @@ class Reading:
                 ahead += [pool.submit(self._one, source) for source in islice(files, 1)]
                 yield result
 
-    def _one(self, source: hsidermoscopy.Source) -> tuple[list[Lesion], list[hsidermoscopy.SetAside]]:
-        return hsidermoscopy.read(source, self.root, self.size, self.wavelengths_nm)
+    def _one(self, source: object) -> tuple[list[Lesion], list[hsidermoscopy.SetAside]]:
+        found: tuple[list[Lesion], list[hsidermoscopy.SetAside]] = self.layout.reader.read(
+            source, self.root, self.size, self.wavelengths_nm
+        )
+        return found
 
     def _keep(self, aside: Sequence[hsidermoscopy.SetAside]) -> None:
         self.set_aside += [SetAsideFile(file=one.file, reason=one.reason) for one in aside]
 
 
 def ingest(
-    source: Path, uri: str, *, size: int, wavelengths: Sequence[float] | None, folds: int, seed: int, progress: Progress
+    source: Path,
+    uri: str,
+    *,
+    size: int,
+    wavelengths: Sequence[float] | None,
+    folds: int,
+    seed: int,
+    progress: Progress,
+    layout: str = "auto",
 ) -> Manifest:
-    """Read the HSIDermoscopy layout at `source` into a store at `uri`.
+    """Read the cubes or photographs at `source` into a store at `uri`.
 
     Args:
         source: the folder holding `images/` and `masks/`.
         uri: where the store goes; nothing may be there yet.
         size: pixels of the stored crops.
         wavelengths: band centres (nm); None: the 16 of HSIDermoscopy's sensor.
-        folds: number of folds, 0 for none.
+        folds: number of folds, 0 for none; photographs without a table of diagnoses have none.
         seed: of the folds.
         progress: called after every file.
+        layout: a name in `LAYOUTS`, or `auto`.
 
     Raises:
         CubeError: nothing usable; StoreError: the store cannot be made. Nothing is left behind.
     """
-    reading = Reading(source, size, wavelengths or HSIDERMOSCOPY_NM, progress)
-    how = {"verb": "ingest", "layout": "hsidermoscopy", "size": size, "files": len(reading.sources)}
-    return write_store(uri, reading, fold_count=folds, seed=seed, set_aside=reading.set_aside, source=how)
+    chosen = find_layout(source, layout, wavelengths)
+    reading = Reading(source, size, wavelengths or chosen.wavelengths_nm, progress, chosen)
+    how = {"verb": "ingest", "layout": chosen.name, "size": size, "files": len(reading.sources)}
+    unlabelled = all(getattr(one, "label", "") is None for one in reading.sources)
+    return write_store(
+        uri,
+        reading,
+        fold_count=0 if unlabelled else folds,
+        seed=seed,
+        kind=chosen.kind,
+        set_aside=reading.set_aside,
+        source=how,
+    )
 
 
 def parse_wavelengths(text: str) -> list[float]:

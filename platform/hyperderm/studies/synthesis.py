@@ -331,14 +331,14 @@ def _made_on_ray(parcel: object, indices: range, workers: int, gpus: float) -> M
         fn_constructor_args=([parcel],),
         batch_size=CHUNK,
         batch_format="numpy",
-        compute=ray.data.ActorPoolStrategy(size=workers),
+        compute=ray.data.ActorPoolStrategy(size=min(workers, len(blocks))),
         num_cpus=1,
         num_gpus=gpus,
     )
     data.context.execution_options.preserve_order = True
     try:
         for batch in data.iter_batches(batch_size=None, batch_format="numpy"):
-            yield from zip(batch["index"].tolist(), batch["cube"], strict=True)
+            yield from zip(batch["index"].tolist(), batch["cube"].copy(), strict=True)  # Ray's memory is read-only
     except ray.exceptions.RayError as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise ClusterError(

@@ -1,0 +1,143 @@
+"""The verb generate: a synthetic set from a trained generator."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hyperderm.cli import app
+
+if TYPE_CHECKING:
+    from hyperderm.cli.setting import Setting
+    from hyperderm.store.manifest import Manifest
+    from hyperderm.store.reader import Store
+
+
+@app.command()
+def generate(
+    store: Annotated[str, typer.Option(help="Where the synthetic set goes; nothing may be there yet.")],
+    count: Annotated[int, typer.Option(help="Number of cubes of each diagnosis.")],
+    run: Annotated[str | None, typer.Option(help="A run or sweep: a folder below runs/, or its path.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint file, in place of --run.")] = None,
+    diagnosis: Annotated[list[str] | None, typer.Option(help="Default melanoma; may be repeated.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed is another set.")] = 0,
+    rgb: Annotated[str | None, typer.Option(help="A store of photographs to make new lesions from.")] = None,
+    source_store: Annotated[
+        str | None, typer.Option(help="The store the generator was trained on, if it is not where it was.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Ray Data workers; 1: this process, without Ray.")] = 1,
+    mat: Annotated[Path | None, typer.Option(help="Also as .mat files in HSIDermoscopy's layout, into this folder.")] = None,
+    runs: Annotated[Path | None, typer.Option("--runs", help="Where runs are kept.")] = None,
+) -> None:
+    """A synthetic set from a trained generator."""
+    from hyperderm.cli.setting import Setting
+    from hyperderm.errors import StudyError
+
+    if count < 1:
+        raise StudyError(f"--count {count}", "Ask for at least 1 cube.")
+    if (run is None) == (checkpoint is None):
+        raise StudyError("one of --run and --checkpoint is needed", "Give one: a run, or a file it left.")
+    setting = Setting.here()
+    path = checkpoint or _of_run(setting, str(run), runs or setting.root / "runs")
+    _check_free(store, mat)
+    counts = dict.fromkeys(diagnosis or ["melanoma"], count)
+    manifest = _generate(setting, store, path, counts, seed, rgb, source_store, workers)
+    _tell(setting, store, manifest)
+    if mat:
+        from hyperderm.store.export import export_mat
+        from hyperderm.store.reader import open_store
+
+        setting.say(f"{export_mat(open_store(store), mat)} lesions in {mat}")
+
+
+def _of_run(setting: "Setting", run: str, runs: Path) -> Path:
+    from hyperderm.studies.checkpoints import checkpoint_of_run
+
+    path, name = checkpoint_of_run(run, runs)
+    setting.say(f"checkpoint of {name}: {path}")
+    return path
+
+
+def _check_free(store: str, mat: Path | None) -> None:
+    """Refuse taken places before minutes of work, not after."""
+    from hyperderm.errors import StoreError
+    from hyperderm.store.location import locate
+
+    for option, taken in (("--store", locate(store).exists()), ("--mat", mat is not None and mat.exists())):
+        if taken:
+            place = store if option == "--store" else mat
+            raise StoreError(f"{option} {place}: something is already there", "Choose another place, or remove it first.")
+
+
+def _generate(
+    setting: "Setting",
+    uri: str,
+    checkpoint: Path,
+    counts: dict[str, int],
+    seed: int,
+    rgb: str | None,
+    source_store: str | None,
+    workers: int,
+) -> "Manifest":
+    from hyperderm.reports.progress import counting
+    from hyperderm.store.reader import open_store
+    from hyperderm.studies.cluster import connect, quiet_ray
+
+    quiet_ray()
+    from hyperderm.studies.synthesis import generate, generate_here
+
+    real = _real_store(checkpoint, source_store)
+    photographs = open_store(rgb) if rgb else None
+    with counting(setting.console, "generating") as bar:
+        task = bar.add_task("", total=sum(counts.values()))
+
+        def told(done: int, total: int) -> None:
+            bar.update(task, completed=done)
+
+        if workers == 1:
+            return generate_here(real, checkpoint, uri, counts=counts, seed=seed, rgb=photographs, progress=told)
+        with connect(setting.ray_address) as cluster:
+            return generate(
+                real,
+                checkpoint,
+                uri,
+                counts=counts,
+                seed=seed,
+                rgb=photographs,
+                progress=told,
+                workers=workers,
+                cluster=cluster,
+            )
+
+
+def _real_store(checkpoint: Path, source_store: str | None) -> "Store":
+    """Open the store named by the user, else the one the checkpoint remembers."""
+    from hyperderm.errors import StoreError
+    from hyperderm.store.reader import open_store
+    from hyperderm.studies.checkpoints import read_checkpoint
+
+    uri = source_store or read_checkpoint(checkpoint)[0]["provenance"].get("hyperderm.store", "")
+    if source_store:
+        return open_store(source_store)
+    try:
+        return open_store(uri)
+    except StoreError as error:
+        raise StoreError(
+            f"the store the generator was trained on is not where it was ({error.what})", "Say where: --source-store URI."
+        ) from None
+
+
+def _tell(setting: "Setting", uri: str, manifest: "Manifest") -> None:
+    from hyperderm.metrics.memorisation import describe as describe_audit
+    from hyperderm.store.synthetic import origin_of
+
+    origin = origin_of(manifest)
+    assert origin is not None
+    made = ", ".join(f"{count} {name}" for name, count in origin.requested.items())
+    setting.say(f"{made} in {uri}, fingerprint {manifest.fingerprint}")
+    setting.say(f"generator {origin.generator}, checkpoint {origin.checkpoint[:12]}, fold {origin.fold}, seed {origin.seed}")
+    setting.say(f"rejected because out of range: {origin.rejected}")
+    if origin.derived:
+        setting.say("derived: each cube keeps the geometry of a lesion of the train role; for new lesions give --rgb")
+    if origin.audit:
+        setting.say(f"memorisation audit: {describe_audit(origin.audit, origin.derived)}.")
