@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mlflow import MlflowClient
 
 from hyperderm.cli import main
 from hyperderm.errors import ConfigError, TrackingError
@@ -36,20 +35,18 @@ def log(tracker, key, name, configuration=None, parent=None, params=None, scores
 
 @pytest.fixture(scope="module")
 def uri(mlflow_server, tmp_path_factory):
-    """Six single runs, a sweep of three trials, a grid of two arms with a cell each."""
+    """A grid of two arms with three seeds each, a sweep of three trials, a run of its own."""
     place = tmp_path_factory.mktemp("compare")
     warnings: list[str] = []
     tracker = Tracker(mlflow_server.uri, "compare", place / "journal.db", None, warnings.append)
-    for letter, lr in (("a", 1e-4), ("b", 1e-3)):
+    log(tracker, "cmp-grid", "cmp-grid")
+    for arm, first in (("x", 0.5), ("y", 0.3)):
+        log(tracker, f"cmp-grid/{arm}", f"arm {arm}", parent="cmp-grid")
         for seed in range(3):
-            scores = [9.0, 0.4, (0.5 if letter == "a" else 0.3) + seed / 10 + (letter == "b") * seed / 100]
-            log(
-                tracker,
-                f"cmp {letter}{seed} 12ab",
-                f"cmp-{letter}{seed}",
-                config(seed=seed, learner={"lr": lr}),
-                scores=scores,
-            )
+            last = first + seed / 10 + (arm == "y") * seed / 100
+            params = {"arm": arm, "model": "cnn", "fold": 1, "seed": seed, "cell": f"{arm}{seed}"}
+            made = config(seed=seed, data={"fold": 1})
+            log(tracker, f"cmp-grid/{arm}/{seed}", f"cmp-{arm}{seed}", made, f"cmp-grid/{arm}", params, [9.0, 0.4, last])
     log(tracker, "cmp-sweep-77", "cmp-sweep", config())
     for number, status in enumerate(("FINISHED", "FAILED", None)):
         key, lr = f"cmp-sweep-77/{number}", 0.01 * (number + 1)
@@ -64,12 +61,8 @@ def uri(mlflow_server, tmp_path_factory):
             [0.9, 0.8 - number / 10],
             status,
         )
-    log(tracker, "cmp-grid", "cmp-grid")
-    for arm in "xy":
-        log(tracker, f"cmp-grid/{arm}", f"arm {arm}", parent="cmp-grid")
-        log(tracker, f"cmp-grid/{arm}/0", "cell 0", config(arm=arm), f"cmp-grid/{arm}", scores=[0.1])
-    params = {"name": "demo", "seed": 0, "learner.lr": 1e-4, "learner.diagnoses": ["melanoma"], "learner.norm": "none"}
-    log(tracker, "cmp bare", "cmp-bare", params={**params, "learner.clip": None}, scores=[0.45])
+    params = {"name": "demo", "seed": 0, "learner.lr": 0.01, "learner.diagnoses": ["melanoma"], "learner.norm": "none"}
+    log(tracker, "cmp bare 'it", "trial 000", params={**params, "learner.clip": None}, scores=[0.45])
     assert tracker.flush(60) == 0
     assert warnings == []
     tracker.close()
@@ -99,27 +92,26 @@ def names(uri, *wanted):
 
 
 def test_a_run_is_found_by_name_key_id_and_prefix(uri):
-    ((first,),) = fetch(uri, ["cmp-a1"])
-    found = fetch(uri, ["cmp a1 12ab", first.id, first.id[:12], "cmp-a1"])
+    ((first,),) = fetch(uri, ["cmp-x1"])
+    found = fetch(uri, ["cmp-grid/x/1", first.id, first.id[:12], "cmp-x1"])
     assert [[one.id for one in runs] for runs in found] == [[first.id]] * 4
     assert first.metrics == {"score": (pytest.approx(0.6), 20), "best_score": (0.4, 20)}, "the last step, not the best"
-    assert (first.status, first.whole, first.tags["hyperderm.key"]) == ("FINISHED", True, "cmp a1 12ab")
-    assert first.settings["learner.lr"] == 1e-4
-    assert first.settings["learner.diagnoses"] == ["melanoma"]
-    assert first.settings["seed"] == 1
+    assert (first.status, first.whole, first.tags["hyperderm.key"]) == ("FINISHED", True, "cmp-grid/x/1")
+    told = {"seed": 1, "learner.lr": 1e-4, "learner.diagnoses": ["melanoma"], "data.fold": 1, "arm": "x", "model": "cnn"}
+    assert first.settings == {"name": "demo", "learner.norm": "none", "learner.clip": None, **told}
 
 
 def test_a_parent_stands_for_its_children_down_to_the_leaves(uri, monkeypatch):
     trials = [f"cmp-sweep/trial {number:03d}" for number in range(3)]
-    cells = [f"cmp-grid/arm {arm}/cell 0" for arm in "xy"]
-    assert names(uri, "cmp-sweep", "cmp-grid", "cmp-grid/y") == [trials, cells, cells[1:]]
+    cells = [f"cmp-grid/arm {arm}/cmp-{arm}{seed}" for arm in "xy" for seed in range(3)]
+    assert names(uri, "cmp-sweep", "cmp-grid", "cmp-grid/y") == [trials, cells, cells[3:]]
     assert names(uri, "cmp-sweep-77/1") == [["cmp-sweep/trial 001"]]
     monkeypatch.setattr(module, "PAGE", 2)
     assert names(uri, "cmp-sweep") == [trials]
 
 
 def test_a_run_without_its_configuration_is_compared_by_its_params(uri):
-    (bare,), (same,) = fetch(uri, ["cmp-bare", "cmp-a0"])
+    (bare,), (same,) = fetch(uri, ["cmp bare 'it", "cmp-sweep-77/0"])
     assert not bare.whole
     assert {path: str(value) for path, value in bare.settings.items()} == {
         path: str(value) for path, value in same.settings.items()
@@ -127,18 +119,17 @@ def test_a_run_without_its_configuration_is_compared_by_its_params(uri):
 
 
 def test_names_that_fit_several_or_none(uri):
-    client = MlflowClient(tracking_uri=uri)
-    (experiment,) = [e.experiment_id for e in client.search_experiments() if e.name == "compare"]
-    cell = client.search_runs([experiment], "attributes.run_name = 'cell 0'")
-    with pytest.raises(ConfigError, match="run 'cell 0' could be any of 2 runs: ") as caught:
-        fetch(uri, ["cell 0"])
-    assert all(f"{one.info.run_id} (cmp-grid/arm " in str(caught.value) for one in cell)
+    (bare,), (trial,) = fetch(uri, ["cmp bare 'it", "cmp-sweep-77/0"])
+    with pytest.raises(ConfigError, match="run 'trial 000' could be any of 2 runs: ") as caught:
+        fetch(uri, ["trial 000"])
+    assert f"{trial.id} (cmp-sweep/trial 000, finished, 20" in str(caught.value)
+    assert f"{bare.id} (trial 000, finished, 20" in str(caught.value)
     for wrong, said in {
         "cmp-sweeep": "Did you mean 'cmp-sweep'",
         "CMP-SWEEP": "no run is called 'CMP-SWEEP'",
         "abc": "at least 6 characters",
-        'cmp-"a1': "Did you mean 'cmp-a1'",
-        "cmp-a1' OR 'x' = 'x": "no run is called",
+        'cmp-"x1': "Did you mean 'cmp-x1'",
+        "cmp-x1' OR 'x' = 'x": "no run is called",
         "f" * 32: "no run is called",
     }.items():
         with pytest.raises(ConfigError) as caught:
@@ -147,44 +138,41 @@ def test_names_that_fit_several_or_none(uri):
 
 
 def test_an_ambiguous_prefix_lists_its_candidates(uri, monkeypatch):
-    monkeypatch.setattr(module, "PREFIX", 1)  # two of a dozen random ids share a first digit, hardly ever six
-    ids = [
-        one.id
-        for runs in fetch(uri, ["cmp-grid", "cmp-sweep", *(f"cmp-{x}{s}" for x in "ab" for s in range(3))])
-        for one in runs
-    ]
+    monkeypatch.setattr(module, "PREFIX", 1)  # ten random ids share first digits, hardly ever six
+    found = fetch(uri, ["cmp-grid", "cmp-sweep", "cmp bare 'it"])
+    ids = [one.id for runs in found for one in runs]
     digits = [one[0] for one in ids]
-    twice = next(digit for digit in digits if digits.count(digit) > 1)
-    with pytest.raises(ConfigError, match=f"run '{twice}' could be any of") as caught:
-        fetch(uri, [twice])
-    assert all(one in str(caught.value) for one in ids if one[0] == twice)
+    many = max(digits, key=digits.count)
+    if digits.count(many) > 1:
+        with pytest.raises(ConfigError, match=f"run '{many}' could be any of") as caught:
+            fetch(uri, [many])
+        assert all(one in str(caught.value) for one in ids if one[0] == many)
 
 
 # --- as a user ---
 
 
-def test_two_groups_of_three_seeds(run, tmp_path):
-    six = [f"cmp-{letter}{seed}" for letter in "ab" for seed in range(3)]
-    code, out, err = run(*six, "--metric", "score")
+def test_two_arms_of_three_seeds(run, tmp_path):
+    code, out, err = run("cmp-grid/x", "cmp-grid/y", "--metric", "score")
     assert (code, err) == (0, "")
     text = " ".join(out.split())
-    assert "0, 1, 2 0.0001" in text
+    assert "status seeds arm" in text
+    assert "3 finished 0, 1, 2 y" in text
     assert "score 1 3 0.600 ± 0.248 – baseline" in text  # t(.975, 2) · 0.1 / √3
     assert "score 2 3 0.410 ± 0.273 −0.190 [−0.215, −0.165] paired by seed" in text  # t(.975, 2) · 0.01 / √3
     assert "best_score 1 3 0.400 ± 0.00 – baseline" in text
-    assert run(*six, "--format", "csv", "--out", "c.csv")[:2] == (0, "written to c.csv\n")
-    (line,) = [
-        r for r in csv.DictReader(io.StringIO(Path("c.csv").read_text())) if (r["metric"], r["group"]) == ("score", "2")
-    ]
+    assert run("cmp-grid", "--format", "csv", "--out", "c.csv")[:2] == (0, "written to c.csv\n")
+    told = csv.DictReader(io.StringIO(Path("c.csv").read_text()))
+    (line,) = [row for row in told if (row["metric"], row["group"]) == ("score", "2")]
     assert float(line["difference"]) == pytest.approx(np.mean([-0.2, -0.19, -0.18]), abs=1e-12)
     assert {path.name for path in tmp_path.iterdir()} == {"c.csv"}
-    code, out, err = run(*six, "--format", "csv", "--out", "c.csv")
+    code, out, err = run("cmp-grid", "--format", "csv", "--out", "c.csv")
     assert (code, out) == (2, "")
     assert err == "error: --out 'c.csv': something is already there. Choose another file, or remove it first.\n"
 
 
 def test_a_sweep_with_a_failed_and_a_running_trial(run):
-    code, out, _ = run("cmp-sweep", "--baseline", "cmp-a0", "--format", "markdown")
+    code, out, _ = run("cmp-sweep", "--baseline", "cmp-x0", "--format", "markdown")
     assert code == 0
     assert "| 1 | cmp-sweep/trial 000 (" in out
     assert "failed: not counted |" in out
@@ -196,15 +184,15 @@ def test_a_sweep_with_a_failed_and_a_running_trial(run):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["cmp-a0"], "fewer than two runs to compare: cmp-a0 ("),
-        (["cmp-a0", "cmp-a1", "--metric", "scor"], "no run has logged the metric 'scor'. Did you mean 'score'"),
-        (["cmp-a0", "cmp-a9"], "no run is called 'cmp-a9'. Did you mean 'cmp-a"),
+        (["cmp-x0"], "fewer than two runs to compare: cmp-grid/arm x/cmp-x0 ("),
+        (["cmp-x0", "cmp-x1", "--metric", "scor"], "no run has logged the metric 'scor'. Did you mean 'score'"),
+        (["cmp-x0", "cmp-x9"], "no run is called 'cmp-x9'. Did you mean 'cmp-"),
         (
-            ["cmp-a0", "cmp-b0", "--baseline", "cmp-sweep"],
+            ["cmp-x0", "cmp-y0", "--baseline", "cmp-sweep"],
             "--baseline 'cmp-sweep' stands for 3 configurations. Name a run of ",
         ),
-        (["cmp-a0", "cmp-b0", "--format", "html"], "--format 'html' is unknown. Use table, markdown or csv."),
-        (["cmp-a0", "cmp-b0", "--out", "no/x.md"], "--out 'no/x.md': no is no folder. Make it first"),
+        (["cmp-x0", "cmp-y0", "--format", "html"], "--format 'html' is unknown. Use table, markdown or csv."),
+        (["cmp-x0", "cmp-y0", "--out", "no/x.md"], "--out 'no/x.md': no is no folder. Make it first"),
         ([], "Missing argument 'RUN'. See `hyperderm compare --help`."),
     ],
 )

@@ -19,8 +19,9 @@ MANIFEST = "hyperderm.manifest"
 """The one tag that makes another configuration: other data."""
 MACHINERY = "sweep."
 """Settings below it say how a search is run, not what a run is: shown where they differ, never a group of their own."""
-_BOOKKEEPING = {"key", "trial", "outcome", "reason", "best", "pictures", "long_params", "fold", "profile", "experiment"}
-"""Tags of hyperderm that say nothing on the configuration, or say again what config.json says."""
+_BOOKKEEPING = {"key", "trial", "outcome", "reason", "best", "pictures", "long_params"}
+_BOOKKEEPING |= {"fold", "profile", "experiment", "arm"}
+"""Tags of hyperderm that say nothing on the configuration, or say again what settings say."""
 
 
 @dataclass(frozen=True)

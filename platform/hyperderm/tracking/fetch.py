@@ -27,6 +27,8 @@ SHOWN = 10
 """Candidates listed in a refusal."""
 PAGE = 1000
 """Runs asked for at a time."""
+CELL_PARAMS = {"fold": "data.fold", "cell": None}
+"""Params of a grid's cells: what they are called in the configuration; None: they name the run, not what it is."""
 QUESTIONS = 8
 """Questions under way at a time: each takes tens of milliseconds, and a run needs several."""
 
@@ -149,11 +151,12 @@ class _Library:
     def _tracked(self, place: "tuple[Run, str]") -> TrackedRun:
         run, path = place
         config = self._config(run.info.run_id)
+        params = {CELL_PARAMS.get(name, name): _parsed(text) for name, text in run.data.params.items()}
         return TrackedRun(
             run.info.run_id,
             path,
             run.info.status,
-            {**{name: _parsed(text) for name, text in run.data.params.items()}, **(config or {})},
+            {**{name: value for name, value in params.items() if name is not None}, **(config or {})},
             config is not None,
             run.data.tags,
             {metric.key: (metric.value, metric.step) for metric in run.data.to_proto().metrics},
