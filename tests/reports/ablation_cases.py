@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from hyperderm.metrics.predictions import Predictions
 from hyperderm.reports.ablation.analysis_types import (
     METRICS,
     Analysis,
@@ -103,6 +104,31 @@ def facts(models=MODELS, arms=ARMS, doses=SMALL_DOSES, folds=range(5), seeds=(0,
         recompute="hyperderm ablation synthetic_vs_real",
     )  # fmt: skip
     return replace(made, **changes)
+
+
+def predictions(models=MODELS, arms=ARMS, folds=range(5), seeds=(0,), lesions=16, seed=0):
+    """A third of the lesions of a fold are melanomas; scores are the truth plus noise that arms share in part."""
+    draw = np.random.default_rng(seed)
+    parts = []
+    for fold in folds:
+        truth = (np.arange(lesions) % 3 == 0).astype(int)
+        shared = draw.normal(0, 1, lesions)
+        for model in models:
+            for arm in arms:
+                for s in seeds:
+                    raw = 1 / (1 + np.exp(-(1.4 * (2 * truth - 1) + shared + draw.normal(0, 0.6, lesions))))
+                    parts.append(_columns(fold, truth, arm, model, s, raw))
+    return Predictions.from_columns({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+
+def _columns(fold, truth, arm, model, seed, raw):
+    names = [f"L{fold}-{i}" for i in range(len(truth))]
+    same = {"fold": fold, "seed": seed, "arm": arm, "model": model, "threshold": 0.45, "cell": f"{arm}{model}{fold}{seed}"}
+    return {
+        "lesion_id": names, "group": names, "diagnosis": np.where(truth == 1, "melanoma", "dysplastic_nevus"),
+        "truth": truth, "probability": np.clip(0.1 + 0.8 * raw, 0, 1), "raw_probability": raw,
+        **{name: np.repeat(value, len(truth)) for name, value in same.items()},
+    }  # fmt: skip
 
 
 def picture(lesion_id):

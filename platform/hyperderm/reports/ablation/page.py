@@ -1,11 +1,16 @@
 """The report as one HTML page that needs nothing else: figures and style are inside, there is no script."""
 
+import io
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
 from hyperderm.reports.ablation.content import Content
+from hyperderm.reports.ablation.looks import WIDTH
 
 _TEMPLATE = "report.html.j2"
 
@@ -28,6 +33,15 @@ class Image:
     def address(self) -> str:
         """The SVG as a data address."""
         return f"data:image/svg+xml;base64,{b64encode(self.svg).decode('ascii')}"
+
+
+def image(figure: Figure) -> Image:
+    """Return a figure as SVG and PNG; equal figures give equal bytes."""
+    svg, png = io.BytesIO(), io.BytesIO()
+    with rc_context({"svg.hashsalt": "hyperderm", "svg.fonttype": "path"}):
+        figure.savefig(svg, format="svg", metadata={"Date": None})
+    figure.savefig(png, format="png", dpi=figure.dpi)
+    return Image(svg.getvalue(), png.getvalue(), min(1.0, figure.get_figwidth() / WIDTH))
 
 
 def page(content: Content, images: Mapping[str, Image]) -> str:

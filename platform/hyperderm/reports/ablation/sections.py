@@ -83,7 +83,8 @@ def _differences(analysis: Analysis, facts: ReportFacts) -> Section:
     when = "the last of them after the first cell had started" if late else "before the first cell started"
     said = (
         f"{count} contrasts were declared {moment(facts.declared.at)}, {when} (plan "
-        f"{short_hash(facts.declared.fingerprint)}). Family level {analysis.family_level:g}; {analysis.resamples:,} resamples."
+        f"{short_hash(facts.declared.fingerprint)}). "
+        f"Family level {analysis.family_level:g}; {analysis.resamples:,} resamples."
     )
     alt = f"Forest plot of {len(analysis.contrasts)} differences in AUROC; the table below holds its numbers."
     drawing = Drawing("forest", lambda: forest(analysis, facts), alt, caption)

@@ -1,14 +1,10 @@
 """Write a report as one folder: all of it or nothing; an older report stays until the new one is whole."""
 
-import io
 import json
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 from hyperderm.errors import StudyError
 from hyperderm.metrics.predictions import Predictions
@@ -17,9 +13,8 @@ from hyperderm.reports.ablation.analysis_types import Analysis
 from hyperderm.reports.ablation.content import Content
 from hyperderm.reports.ablation.csv_files import TABLES, csv_files
 from hyperderm.reports.ablation.facts import REAL, ReportFacts
-from hyperderm.reports.ablation.looks import WIDTH
 from hyperderm.reports.ablation.markdown import markdown
-from hyperderm.reports.ablation.page import Image, page
+from hyperderm.reports.ablation.page import image, page
 from hyperderm.reports.ablation.sections import FIGURES, content
 
 PAGE, TEXT, PREDICTIONS, ANALYSIS = "report.html", "report.md", "predictions.parquet", "analysis.json"
@@ -74,15 +69,6 @@ def write_report(folder: Path, predictions: Predictions, analysis: Analysis, fac
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return Report(folder, folder / PAGE, folder / TEXT, tuple(sorted(p for p in folder.iterdir() if p.is_file())))
-
-
-def image(figure: Figure) -> Image:
-    """Return a figure as SVG and PNG; equal figures give equal bytes."""
-    svg, png = io.BytesIO(), io.BytesIO()
-    with rc_context({"svg.hashsalt": "hyperderm", "svg.fonttype": "path"}):
-        figure.savefig(svg, format="svg", metadata={"Date": None})
-    figure.savefig(png, format="png", dpi=figure.dpi)
-    return Image(svg.getvalue(), png.getvalue(), min(1.0, figure.get_figwidth() / WIDTH))
 
 
 def _check(folder: Path, analysis: Analysis, facts: ReportFacts) -> None:
