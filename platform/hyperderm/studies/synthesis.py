@@ -6,6 +6,7 @@ out and the next index takes its place. Nothing depends on who makes a cube, so 
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ STRIDE = 1_000_000
 Progress = Callable[[int, int], None]
 """Called with cubes written and cubes in all."""
 Made = Iterator[tuple[int, NDArray[np.float32]]]
-"""Index and cube (B, H, W), in the order of the indices."""
+"""Index and cube (B, H, W), in the order asked for."""
 
 
 def generate(
@@ -77,7 +78,7 @@ def generate(
     job = _prepare(store, checkpoint, counts, seed, rgb, "cuda" if cluster.gpus else "cpu")
     parcel = ray.put(job.maker())
     share = 1 / -(-workers // cluster.gpus) if cluster.gpus else 0.0
-    return _write(job, uri, lambda indices: _made_on_ray(parcel, indices, workers, share), progress)
+    return _write(job, uri, lambda rounds: _made_on_ray(parcel, rounds, workers, share), progress)
 
 
 def generate_here(
@@ -95,9 +96,9 @@ def generate_here(
     maker = job.maker()
     maker.load()
 
-    def made(indices: range) -> Made:
-        for chunk in _chunks(indices):
-            yield from zip(chunk, maker.make(list(chunk)), strict=True)
+    def made(rounds: list[range]) -> Made:
+        for chunk in _chunks(rounds):
+            yield from zip(chunk, maker.make(chunk), strict=True)
 
     return _write(job, uri, made, progress)
 
@@ -124,11 +125,15 @@ class Maker:
         self.synthesiser = load_synthesiser(self.checkpoint, self.device)
 
     def make(self, indices: list[int]) -> NDArray[np.float32]:
-        """Return cubes (n, B, H, W) of one diagnosis."""
+        """Return cubes (n, B, H, W)."""
         assert self.synthesiser is not None
-        sources = self.sources[DIAGNOSES[indices[0] // STRIDE]]
-        drawn = sources.draw(self.seed, [index % STRIDE for index in indices]) if sources else None
-        return self.synthesiser.synthesise(self.seed, indices, drawn).numpy()
+        drawn = [self._source(index) for index in indices]
+        images = torch.stack([image for image in drawn if image is not None]) if drawn[0] is not None else None
+        return self.synthesiser.synthesise(self.seed, indices, images).numpy()
+
+    def _source(self, index: int) -> torch.Tensor | None:
+        sources = self.sources[DIAGNOSES[index // STRIDE]]
+        return sources.draw(self.seed, [index % STRIDE])[0] if sources else None
 
 
 class Actor:
@@ -269,7 +274,7 @@ def _photographs(rgb: Store, diagnosis: str, size: int) -> CubeSet:
     return cube_set(rgb.read([row["lesion_id"] for row in rows]), size)
 
 
-def _write(job: _Job, uri: str, make: Callable[[range], Made], progress: Progress) -> Manifest:
+def _write(job: _Job, uri: str, make: Callable[[list[range]], Made], progress: Progress) -> Manifest:
     rejected: dict[str, int] = {}
 
     def finish() -> dict[str, Any]:
@@ -279,25 +284,35 @@ def _write(job: _Job, uri: str, make: Callable[[range], Made], progress: Progres
     return write_synthetic(uri, cubes, job.synthesiser.wavelengths_nm, job.origin, finish)
 
 
-def _accepted(job: _Job, make: Callable[[range], Made], rejected: dict[str, int]) -> Iterator[SyntheticCube]:
-    """Yield the first cubes of each diagnosis that could be real; count the others."""
-    for diagnosis, count in job.origin.requested.items():
-        first, done, rejected[diagnosis] = STRIDE * DIAGNOSES.index(diagnosis), 0, 0
-        while done < count:
-            at = first + done + rejected[diagnosis]
-            _check_limit(job.sources[diagnosis], diagnosis, at - first + count - done)
-            for index, cube in make(range(at, at + count - done)):
-                if not out_of_range(torch.from_numpy(cube), job.synthesiser.scaling):
-                    done += 1
-                    yield SyntheticCube(index, np.moveaxis(cube, 0, 2), diagnosis, _facts(job, diagnosis, index))
-                    continue
+def _accepted(job: _Job, make: Callable[[list[range]], Made], rejected: dict[str, int]) -> Iterator[SyntheticCube]:
+    """Yield the first cubes of each diagnosis that could be real, in rounds until there are enough; count the others."""
+    wanted = job.origin.requested
+    done = dict.fromkeys(wanted, 0)
+    rejected.update(done)
+    while missing := {diagnosis: count - done[diagnosis] for diagnosis, count in wanted.items() if done[diagnosis] < count}:
+        rounds = []
+        for diagnosis, count in missing.items():
+            tried = done[diagnosis] + rejected[diagnosis]
+            _check_limit(job.sources[diagnosis], diagnosis, tried + count)
+            first = STRIDE * DIAGNOSES.index(diagnosis) + tried
+            rounds.append(range(first, first + count))
+        for index, cube in make(rounds):
+            diagnosis = DIAGNOSES[index // STRIDE]
+            if out_of_range(torch.from_numpy(cube), job.synthesiser.scaling):
                 rejected[diagnosis] += 1
-                if rejected[diagnosis] > count:
-                    raise StudyError(
-                        f"more than half of the cubes are out of range ({rejected[diagnosis]} of "
-                        f"{rejected[diagnosis] + done}): this generator does not make what train holds",
-                        "Take another checkpoint, or train longer.",
-                    )
+                _check_rejected(rejected[diagnosis], done[diagnosis], wanted[diagnosis])
+            else:
+                done[diagnosis] += 1
+                yield SyntheticCube(index, np.moveaxis(cube, 0, 2), diagnosis, _facts(job, diagnosis, index))
+
+
+def _check_rejected(rejected: int, done: int, count: int) -> None:
+    if rejected > count:
+        raise StudyError(
+            f"more than half of the cubes are out of range ({rejected} of {rejected + done}): this generator does not make "
+            "what train holds",
+            "Take another checkpoint, or train longer.",
+        )
 
 
 def _facts(job: _Job, diagnosis: str, index: int) -> dict[str, Any]:
@@ -320,12 +335,12 @@ def _audited(cubes: Iterator[SyntheticCube], auditor: Auditor, total: int, progr
         yield cube
 
 
-def _made_on_ray(parcel: object, indices: range, workers: int, gpus: float) -> Made:
+def _made_on_ray(parcel: object, rounds: list[range], workers: int, gpus: float) -> Made:
     import pyarrow as pa
     import ray.data
     import ray.exceptions
 
-    blocks = [pa.table({"index": list(chunk)}) for chunk in _chunks(indices)]
+    blocks = [pa.table({"index": chunk}) for chunk in _chunks(rounds)]
     data = ray.data.from_arrow(blocks).map_batches(  # blocks in memory: reading tasks would want CPUs of their own
         Actor,
         fn_constructor_args=([parcel],),
@@ -346,5 +361,7 @@ def _made_on_ray(parcel: object, indices: range, workers: int, gpus: float) -> M
         ) from error
 
 
-def _chunks(indices: range) -> Iterator[range]:
-    return (indices[at : at + CHUNK] for at in range(0, len(indices), CHUNK))
+def _chunks(rounds: list[range]) -> Iterator[list[int]]:
+    indices = chain.from_iterable(rounds)
+    while chunk := list(islice(indices, CHUNK)):
+        yield chunk
