@@ -101,11 +101,12 @@ def test_hyperderm_alone_lists_the_verbs(run):
     done = run()
     assert (done.returncode, done.stderr) == (0, "")
     listed = {line.split()[0]: line.split(maxsplit=1)[1] for line in done.stdout.split("Commands:\n")[1].splitlines()}
-    assert set(listed) == {"ingest", "phantom", "show", "train", "sweep", "store"}
+    assert set(listed) == {"ablation", "compare", "generate", "ingest", "phantom", "show", "train", "sweep", "store"}
     assert all(listed.values())
     store = run("store")
     assert (store.returncode, store.stderr) == (0, "")
     assert "info" in store.stdout
+    assert "export" in store.stdout
 
 
 @pytest.mark.parametrize(

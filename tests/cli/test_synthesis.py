@@ -1,0 +1,98 @@
+"""`hyperderm generate`, `store export` and `ingest --layout` as a user types them."""
+
+import pytest
+import scipy.io
+
+from hyperderm.store.reader import open_store
+from hyperderm.store.synthetic import origin_of
+from tests.cli.test_bad_input import project, refused, run  # noqa: F401 - fixtures
+from tests.cluster.test_synthesis import FOLD, checkpoint, photographs, real  # noqa: F401 - fixtures
+from tests.cubes.test_photographs_reader import picture, put, table
+
+
+@pytest.fixture
+def generate(run, checkpoint):  # noqa: F811
+    def generate(*more):
+        runs = checkpoint.parents[3]
+        return run("generate", "--runs", runs, "--run", "rgb", "--store", "made", *more)
+
+    return generate
+
+
+def test_a_set_and_its_mat_files(project, run, generate, checkpoint, real):  # noqa: F811
+    done = generate("--count", 5, "--diagnosis", "melanoma", "--diagnosis", "dysplastic_nevus", "--mat", "mat")
+    assert done.returncode == 0, done.stderr
+    manifest = open_store("made").manifest
+    origin = origin_of(manifest)
+    assert manifest.diagnoses == origin.requested == {"melanoma": 5, "dysplastic_nevus": 5}
+    said = done.stdout.splitlines()
+    assert f"checkpoint of run rgb: {checkpoint}" in said
+    assert f"5 melanoma, 5 dysplastic_nevus in made, fingerprint {manifest.fingerprint}" in said
+    assert f"generator shsgan, checkpoint {origin.checkpoint[:12]}, fold {FOLD}, seed 0" in said
+    assert "rejected because out of range: 0" in said
+    assert any(line.startswith("derived: each cube keeps the geometry") for line in said)
+    assert any(line.startswith("memorisation audit: ") and " of 10 cubes lie nearer" in line for line in said)
+    assert scipy.io.loadmat(project / "mat/images/MMCube/5.mat")["DataCubeC"].shape == (16, 16, 16)
+    exported = run("store", "export", "made", "--out", "again")
+    assert exported.returncode == 0
+    assert exported.stdout == "10 lesions in again\n"
+    assert len(list((project / "again").rglob("*.mat"))) == 10
+
+
+def test_photographs_from_a_folder_to_a_set(project, run, generate):  # noqa: F811
+    for i in range(3):
+        put(project / "photos", f"{i}.png", picture(i))
+    table(project / "photos", "image,label\n0,melanoma\n1,melanoma\n2,melanoma\n")
+    done = run("ingest", "photos", "--store", "rgb", "--size", 16, "--folds", 3)
+    assert done.returncode == 0, done.stderr
+    assert "3 of 16 x 16 x 3, 465 … 610 nm, rgb" in done.stdout
+    checked = run("ingest", "photos", "--check", "--layout", "photographs", "--size", 16)
+    assert "3 lesions would be stored as cubes of 16 x 16 x 3" in checked.stdout
+    done = generate("--count", 4, "--rgb", "rgb")
+    assert done.returncode == 0, done.stderr
+    assert "derived" not in done.stdout
+    assert origin_of(open_store("made").manifest).rgb == open_store("rgb").manifest.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--run", "x", "--count", "0"], "--count 0. Ask for at least 1 cube."),
+        (["--count", "1"], "one of --run and --checkpoint is needed. Give one: a run, or a file it left."),
+        (["--run", "x", "--checkpoint", "y", "--count", "1"], "one of --run and --checkpoint is needed. Give one"),
+        (["--run", "x", "--count", "1"], "x is no run, neither in "),
+        (["--checkpoint", "x.pt", "--count", "1"], "checkpoint x.pt does not exist. Give a best.pt or latest.pt"),
+    ],
+)
+def test_wrong_words(arguments, said, refused):  # noqa: F811
+    assert refused("generate", "--store", "made", *arguments).startswith(said)
+
+
+def test_wrong_things(project, refused, checkpoint, real, tmp_path):  # noqa: F811
+    base = ["generate", "--checkpoint", checkpoint, "--count", 2, "--store"]
+    said = refused(*base, "made", "--diagnosis", "melanom")
+    assert said.startswith("--diagnosis 'melanom' was not learnt by this generator (data.diagnoses: ")
+    assert said.endswith("Did you mean 'melanoma'?")
+    assert refused(*base, "made", "--rgb", real.location.uri).startswith(f"--rgb {real.location.uri} holds spectral cubes")
+    assert refused(*base, "made", "--rgb", "nowhere").startswith("nowhere is not a store")
+    taken = refused(*base, real.location.uri)
+    assert taken == f"--store {real.location.uri}: something is already there. Choose another place, or remove it first."
+    photographs(tmp_path / "other", kind="spectral")
+    said = refused(*base, "made", "--source-store", "other", left=["other"])
+    assert said.startswith("the checkpoint was trained on store ")
+    assert said.endswith("Give the store it was trained on: --source-store URI.")
+
+
+def test_a_store_that_has_moved(project, refused, checkpoint, monkeypatch):  # noqa: F811
+    from hyperderm.studies import checkpoints
+
+    read = checkpoints.read_checkpoint
+
+    def moved(path):
+        state, digest = read(path)
+        return {**state, "provenance": {**state["provenance"], "hyperderm.store": "gone"}}, digest
+
+    monkeypatch.setattr(checkpoints, "read_checkpoint", moved)
+    said = refused("generate", "--checkpoint", checkpoint, "--count", 2, "--store", "made")
+    assert said.startswith("the store the generator was trained on is not where it was (gone is not a store")
+    assert said.endswith("Say where: --source-store URI.")
