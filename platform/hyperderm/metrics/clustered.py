@@ -1,0 +1,98 @@
+"""Variance of a metric averaged over folds and seeds: lesions come in groups, trainings in seeds, seeds are nested in folds.
+
+The metric of a cell is linearised: each group contributes an influence. Groups are drawn within (fold, with or without a
+melanoma), as in stratified cluster sampling (Obuchowski, Biometrics 53, 1997, for AUROC; Cochran 1977 for means).
+Training again shifts a whole cell; that share is what the seeds' spread exceeds the lesions' noise by (method of moments).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperderm.errors import StudyError
+
+
+@dataclass(frozen=True)
+class Variance:
+    """Of a mean over folds and seeds.
+
+    Attributes:
+        lesions: from drawing lesions (by group), including the part of training noise that differs from lesion to lesion.
+        seeds: from training again; 0 with a single seed, where it cannot be known.
+        df: Satterthwaite's degrees of freedom of `total`.
+    """
+
+    lesions: float
+    seeds: float
+    df: float
+
+    @property
+    def total(self) -> float:
+        """Their sum."""
+        return self.lesions + self.seeds
+
+    @property
+    def error(self) -> float:
+        """The standard error."""
+        return float(np.sqrt(self.total))
+
+
+def components(
+    values: NDArray[np.float64],
+    influences: Sequence[NDArray[np.float64]],
+    strata: Sequence[NDArray[np.intp]],
+    weights: NDArray[np.float64],
+) -> Variance:
+    """Return the variance of sum_k weights[k] * mean_s values[k, s].
+
+    Args:
+        values: (K, S) metric of every cell.
+        influences: per fold (S, G_k), each group's influence on its cell's value.
+        strata: per fold (G_k,), 1 for groups that hold a melanoma.
+        weights: (K,) share of every fold, summing to 1.
+
+    Raises:
+        StudyError: no fold has two groups of a stratum, so that nothing can be said about its spread.
+    """
+    folds, seeds = values.shape
+    spread, counts = _by_stratum([u.mean(0, keepdims=True) for u in influences], strata)
+    lesion_parts = weights[:, None] ** 2 * spread
+    lesions = float(lesion_parts.sum())
+    squares = float((lesion_parts**2 / np.maximum(counts - 1, 1)).sum())
+    extra = 0.0
+    if seeds > 1:
+        noise = _by_stratum([u - u.mean(0, keepdims=True) for u in influences], strata)[0].sum() / (folds * (seeds - 1))
+        between = float(values.var(1, ddof=1).mean())
+        share = float((weights**2).sum()) / seeds
+        extra = max(0.0, between - float(noise)) * share
+        squares += (between * share) ** 2 / (folds * (seeds - 1)) if extra else 0.0
+    total = lesions + extra
+    return Variance(lesions, extra, total**2 / squares if squares else float("inf"))
+
+
+def _by_stratum(
+    influences: Sequence[NDArray[np.float64]], strata: Sequence[NDArray[np.intp]]
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return variances summed over the first axis and numbers of groups, both (K, 2).
+
+    A stratum with a single group shows no spread: it takes the other folds' mean variance of one group.
+    """
+    variance, counts = np.zeros((len(strata), 2)), np.zeros((len(strata), 2), np.intp)
+    for k, (u, stratum) in enumerate(zip(influences, strata, strict=True)):
+        for label in (0, 1):
+            mine = u[:, stratum == label]
+            count = counts[k, label] = mine.shape[1]
+            if count > 1:
+                deviation = mine - mine.mean(1, keepdims=True)
+                variance[k, label] = count / (count - 1) * (deviation**2).sum()
+    for label, name in ((0, "lesions other than melanoma"), (1, "melanoma")):
+        several, single = counts[:, label] > 1, counts[:, label] == 1
+        if counts[:, label].any() and not several.any():
+            raise StudyError(
+                f"no fold tests two groups of {name}: no interval can be made", "Add lesions, or ingest with fewer --folds."
+            )
+        if single.any():
+            variance[single, label] = (variance[several, label] * counts[several, label]).mean()
+    return variance, counts

@@ -1,0 +1,192 @@
+"""The primary endpoint, AUROC within fold averaged over folds and seeds, and its difference between two arms.
+
+Interval of a difference: the arms' logit intervals combined with their correlation (MOVER: Zou & Donner 2008), which keeps
+its level near AUROC 1, where a symmetric interval does not. Its critical value is Student's, stretched where the bootstrap
+says that the studentised difference is heavier-tailed: groups are drawn within (fold, class), paired over arms and seeds,
+and trainings are drawn anew within each fold (seeds nested).
+
+What it covers: other lesions like these and other seeds, for these folds. Seeds are taken as independent between folds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from hyperderm.metrics.clustered import Variance, components
+from hyperderm.metrics.intervals import LEVEL, Auroc, critical
+from hyperderm.metrics.panel import Fold, Panel, same_lesions
+from hyperderm.metrics.resampling import Weights
+
+POWER = 0.8
+WIDEST_STRETCH = 2.0
+"""Beyond it the resamples are degenerate (most show no spread at all) and say nothing about tails."""
+
+
+def auroc(panel: Panel) -> tuple[Auroc, NDArray[np.float64]]:
+    """Return the AUROC averaged over folds and seeds, and the (K, S) cells."""
+    kernels = [fold.kernel for fold in panel.folds]
+    cells = np.array([kernel.mean((1, 2)) for kernel in kernels])
+    return Auroc(float(cells.mean()), _variance(cells, kernels, panel.folds), panel.sizes), cells
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """Arm minus reference on the same lesions.
+
+    Attributes:
+        value: of the averaged AUROCs.
+        cells: (K, S).
+        variance: of `value`.
+        low_error: standard error towards lower values, the distance of the 95 % MOVER limit in critical values.
+        high_error: the same towards higher values.
+        stretch: of Student's critical values, at least 1, from the bootstrap.
+    """
+
+    value: float
+    cells: NDArray[np.float64]
+    variance: Variance
+    low_error: float
+    high_error: float
+    stretch: float
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """Return the interval at `level`; it excludes 0 exactly when `p` < 1 − level."""
+        c = self.stretch * critical(self.variance.df, level)
+        return max(-1.0, self.value - c * self.low_error), min(1.0, self.value + c * self.high_error)
+
+    @property
+    def p(self) -> float:
+        """Two-sided: 1 − the level at which the interval reaches 0."""
+        error = self.low_error if self.value > 0 else self.high_error
+        if self.value == 0:
+            return 1.0
+        ratio = abs(self.value) / error / self.stretch if error > 0 else np.inf
+        return float(min(1.0, 2 * student.sf(ratio, max(self.variance.df, 1.0))))
+
+    def detectable(self, alpha: float) -> float:
+        """Return the smallest true difference that a two-sided test at `alpha` shows with 80 % power on such cases."""
+        df = max(self.variance.df, 1.0)
+        quantiles = self.stretch * critical(df, 1 - alpha) + float(student.ppf(POWER, df))
+        return float(min(1.0, quantiles * max(self.low_error, self.high_error)))
+
+
+def difference(arm: Panel, reference: Panel, weights: Weights) -> Difference:
+    """Compare two arms.
+
+    Args:
+        arm: and
+        reference: tested on the same lesions, folds and seeds.
+        weights: of the bootstrap, drawn for either panel.
+
+    Raises:
+        StudyError: the panels are not comparable, or too few groups for any interval.
+    """
+    same_lesions(arm, reference)
+    kernels = [a.kernel - b.kernel for a, b in zip(arm.folds, reference.folds, strict=True)]
+    cells = np.array([kernel.mean((1, 2)) for kernel in kernels])
+    variance = _variance(cells, kernels, arm.folds)
+    one, other = auroc(arm)[0], auroc(reference)[0]
+    low, high = _mover(one, other, variance)
+    c = critical(variance.df)
+    stretch = _stretch(cells, [kernel.mean(0) for kernel in kernels], arm.folds, variance, weights)
+    return Difference(float(cells.mean()), cells, variance, low / c, high / c, stretch)
+
+
+def _variance(cells: NDArray[np.float64], kernels: Sequence[NDArray[np.float64]], folds: Sequence[Fold]) -> Variance:
+    influences = [_influence(kernel, fold) for kernel, fold in zip(kernels, folds, strict=True)]
+    return components(cells, influences, [fold.strata for fold in folds], np.full(len(folds), 1 / len(folds)))
+
+
+def _influence(kernel: NDArray[np.float64], fold: Fold) -> NDArray[np.float64]:
+    """Return each group's influence on the kernel's mean, (S, m, n) -> (S, G): DeLong's placements, summed by group."""
+    middle = kernel.mean((1, 2))[:, None]
+    phi = np.empty((len(kernel), len(fold.truth)))
+    phi[:, fold.truth] = (kernel.mean(2) - middle) / kernel.shape[1]
+    phi[:, ~fold.truth] = (kernel.mean(1) - middle) / kernel.shape[2]
+    return phi @ fold.member
+
+
+def _mover(arm: Auroc, reference: Auroc, variance: Variance) -> tuple[float, float]:
+    """Return how far the 95 % limits lie below and above the difference."""
+    c = critical(variance.df)
+    (low, high), (other_low, other_high) = arm.limits(c), reference.limits(c)
+    scale = 2 * arm.variance.error * reference.variance.error
+    shared = (arm.variance.total + reference.variance.total - variance.total) / scale if scale > 0 else 0.0
+    shared = min(1.0, max(-1.0, shared))
+
+    def combined(own: float, others: float) -> float:
+        return float(np.sqrt(max(own**2 - 2 * shared * own * others + others**2, 0.0)))
+
+    return (
+        combined(arm.value - low, other_high - reference.value),
+        combined(high - arm.value, reference.value - other_low),
+    )
+
+
+def _stretch(
+    cells: NDArray[np.float64],
+    kernels: Sequence[NDArray[np.float64]],
+    folds: Sequence[Fold],
+    variance: Variance,
+    weights: Weights,
+) -> float:
+    """Return the bootstrap's 95 % point of |T*| over Student's, between 1 and `WIDEST_STRETCH`.
+
+    T* = (difference* − difference) / error*, error* computed anew in every resample (symmetric bootstrap-t, Hall 1988).
+    """
+    drawn = [_resampled(*each) for each in zip(kernels, folds, weights.folds, strict=True)]
+    shift = np.mean([value - kernel.mean() for (value, _), kernel in zip(drawn, kernels, strict=True)], 0)
+    spread = np.sum([squared for _, squared in drawn], 0) / len(folds) ** 2
+    if variance.seeds > 0:
+        more_shift, more_spread = _seeds_resampled(cells, variance.seeds, weights)
+        shift, spread = shift + more_shift, spread + more_spread
+    moved = shift != 0
+    ratio = np.zeros(len(shift))
+    with np.errstate(divide="ignore"):
+        ratio[moved] = np.abs(shift[moved]) / np.sqrt(spread[moved])
+    point = float(np.quantile(ratio, LEVEL, method="higher"))
+    return min(WIDEST_STRETCH, max(1.0, point / critical(variance.df)))
+
+
+def _resampled(
+    kernel: NDArray[np.float64], fold: Fold, weights: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the weighted mean of one fold's kernel (m, n) and its clustered variance, both (R,)."""
+    lesions = weights @ fold.member.T
+    positive, negative = lesions[:, fold.truth], lesions[:, ~fold.truth]
+    positives, negatives = positive.sum(1, keepdims=True), negative.sum(1, keepdims=True)
+    rows, columns = negative @ kernel.T / negatives, positive @ kernel / positives
+    value = (rows * positive).sum(1, keepdims=True) / positives
+    influence = (rows - value) / positives @ fold.member[fold.truth] + (columns - value) / negatives @ fold.member[
+        ~fold.truth
+    ]
+    variance = np.zeros(len(weights))
+    for label in (0, 1):
+        mine = fold.strata == label
+        count = int(mine.sum())
+        if count > 1:
+            own, times = influence[:, mine], weights[:, mine]
+            centre = (own * times).sum(1, keepdims=True) / count
+            variance += count / (count - 1) * (times * (own - centre) ** 2).sum(1)
+    return value[:, 0], variance
+
+
+def _seeds_resampled(
+    cells: NDArray[np.float64], wanted: float, weights: Weights
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the shift and variance that drawing S of the S seeds anew in every fold adds, both (R,).
+
+    The cells' deviations are scaled so that the drawn means have the variance `wanted`: as they stand, they also hold the
+    lesions' noise, and drawing from S values halves their variance at S = 2.
+    """
+    folds, seeds = cells.shape
+    deviation = cells - cells.mean(1, keepdims=True)
+    drawn_variance = (deviation**2).sum() / (folds * seeds) ** 2
+    deviation = deviation * np.sqrt(wanted / drawn_variance)
+    picks = weights.rng().integers(seeds, size=(len(weights), folds, seeds))
+    drawn = np.take_along_axis(np.broadcast_to(deviation, picks.shape), picks, 2)
+    estimate = drawn.var(2).sum(1) / (folds**2 * seeds) * seeds / (seeds - 1)
+    return drawn.mean((1, 2)), estimate

@@ -1,0 +1,280 @@
+"""Out-of-fold predictions of an ablation: one row a lesion and cell, the artifact every number is computed from."""
+
+import os
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from hyperderm.errors import StudyError
+from hyperderm.store.folds import POSITIVE
+
+SCHEMA = pa.schema(
+    [
+        pa.field("lesion_id", pa.string(), nullable=False),
+        pa.field("group", pa.string(), nullable=False),
+        pa.field("diagnosis", pa.string(), nullable=False),
+        pa.field("truth", pa.int8(), nullable=False),
+        pa.field("fold", pa.int64(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("arm", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("probability", pa.float64(), nullable=False),
+        pa.field("raw_probability", pa.float64(), nullable=False),
+        pa.field("threshold", pa.float64(), nullable=False),
+        pa.field("cell", pa.string(), nullable=False),
+    ]
+)
+_AGAIN = "Run the same command again: cells that are done are not repeated."
+_DTYPES = {pa.string(): np.str_, pa.int8(): np.int8, pa.int64(): np.int64, pa.float64(): np.float64}
+
+
+class CellKey(NamedTuple):
+    """What identifies a cell of the grid for a reader."""
+
+    arm: str
+    model: str
+    fold: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"arm {self.arm!r}, model {self.model!r}, fold {self.fold}, seed {self.seed}"
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Columns of one length, one row per lesion and cell; checked when made, never copied afterwards.
+
+    Attributes:
+        lesion_id: of the tested lesion.
+        group: source image (or patient) that may hold several lesions; never in two folds.
+        diagnosis: as in the store.
+        truth: 1 for melanoma, 0 for everything else.
+        fold: whose test role the lesion is in.
+        seed: of the training.
+        arm: of the grid.
+        model: architecture and weights, or the spectral baseline.
+        probability: calibrated P(melanoma), in [0, 1].
+        raw_probability: before calibration, in [0, 1].
+        threshold: the cell's own, chosen on validation; melanoma is called at probability >= threshold.
+        cell: fingerprint of the cell's configuration.
+
+    Raises:
+        StudyError: columns of other shapes, values out of range, a truth that is not "is melanoma", a lesion twice in a
+            cell, a lesion or group in two folds, two thresholds in a cell, or a cell without both classes.
+    """
+
+    lesion_id: NDArray[np.str_]
+    group: NDArray[np.str_]
+    diagnosis: NDArray[np.str_]
+    truth: NDArray[np.int8]
+    fold: NDArray[np.int64]
+    seed: NDArray[np.int64]
+    arm: NDArray[np.str_]
+    model: NDArray[np.str_]
+    probability: NDArray[np.float64]
+    raw_probability: NDArray[np.float64]
+    threshold: NDArray[np.float64]
+    cell: NDArray[np.str_]
+
+    def __post_init__(self) -> None:
+        rows = np.shape(self.lesion_id)
+        for name in SCHEMA.names:
+            values = np.asarray(getattr(self, name))
+            if values.ndim != 1 or values.shape != rows:
+                raise StudyError(
+                    f"predictions: column {name} has shape {values.shape}, lesion_id {rows}",
+                    "Give one value a lesion: P(melanoma) and its truth, never one-hot columns.",
+                )
+            kind = _DTYPES[SCHEMA.field(name).type]
+            if kind is np.int8 and not np.isin(values, (0, 1)).all():
+                raise StudyError("predictions: truth holds values other than 0 and 1", "Melanoma is 1, all others 0.")
+            object.__setattr__(self, name, values.astype(kind))
+        if not len(self):
+            raise StudyError("predictions: no rows", _AGAIN)
+        self._check_values()
+        self._check_lesions()
+        self._check_cells()
+
+    def __len__(self) -> int:
+        return len(self.lesion_id)
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> Self:
+        """Return predictions from one sequence per column of `SCHEMA`."""
+        missing = [name for name in SCHEMA.names if name not in columns]
+        if missing:
+            raise StudyError(f"predictions: column {missing[0]} is missing", f"Columns: {', '.join(SCHEMA.names)}.")
+        return cls(**{name: np.asarray(columns[name]) for name in SCHEMA.names})
+
+    @classmethod
+    def from_parquet(cls, path: Path) -> Self:
+        """Read a file written by `to_parquet`.
+
+        Raises:
+            StudyError: missing, unreadable, or not of this schema; and all that the class raises.
+        """
+        try:
+            table = pq.read_table(path, schema=SCHEMA)
+        except (OSError, pa.ArrowException) as error:
+            raise StudyError(f"{path} cannot be read as predictions: {error}", _AGAIN) from error
+        return cls.from_columns({name: table.column(name).to_numpy() for name in SCHEMA.names})
+
+    @classmethod
+    def concatenate(cls, parts: Iterable["Predictions"]) -> Self:
+        """Return the rows of all `parts` together, checked as one."""
+        held = list(parts)
+        if not held:
+            raise StudyError("predictions: no cell has any", _AGAIN)
+        return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in held]) for f in fields(cls)})
+
+    def to_parquet(self, path: Path) -> None:
+        """Write atomically; rows in the order of arm, model, fold, seed, lesion, so that equal sets give equal files.
+
+        Raises:
+            StudyError: the place cannot be written; nothing half-written is left behind.
+        """
+        order = np.lexsort((self.lesion_id, self.seed, self.fold, self.model, self.arm))
+        table = pa.table({name: pa.array(getattr(self, name)[order]) for name in SCHEMA.names}, schema=SCHEMA)
+        staging = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex[:8]}")
+        try:
+            pq.write_table(table, staging, compression="zstd")
+            os.replace(staging, path)  # noqa: PTH105 - atomic, over an older file
+        except (OSError, pa.ArrowException) as error:
+            raise StudyError(f"{path} cannot be written: {error}", "Check the place, its space and rights.") from error
+        finally:
+            staging.unlink(missing_ok=True)
+
+    def where(
+        self, *, arm: str | None = None, model: str | None = None, fold: int | None = None, seed: int | None = None
+    ) -> Self:
+        """Return the rows that agree with every value given.
+
+        Raises:
+            StudyError: there are none.
+        """
+        keep = np.ones(len(self), bool)
+        for name, value in (("arm", arm), ("model", model), ("fold", fold), ("seed", seed)):
+            if value is not None:
+                keep &= getattr(self, name) == value
+        if not keep.any():
+            asked = ", ".join(f"{n} {v!r}" for n, v in (("arm", arm), ("model", model), ("fold", fold), ("seed", seed)) if v)
+            raise StudyError(f"predictions: no row with {asked}", f"Arms: {', '.join(np.unique(self.arm))}.")
+        return self.take(keep)
+
+    def take(self, rows: NDArray[Any]) -> Self:
+        """Return the rows named by a mask or by positions."""
+        return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+    def cells(self) -> list[CellKey]:
+        """Return the distinct cells, sorted."""
+        keys = zip(self.arm.tolist(), self.model.tolist(), self.fold.tolist(), self.seed.tolist(), strict=True)
+        return sorted({CellKey(*key) for key in keys})
+
+    def check(self, expected: Iterable[CellKey]) -> None:
+        """Prove that exactly the planned cells are here and that all cells of a fold test the same lesions.
+
+        Raises:
+            StudyError: naming the first cell that is missing, was not planned, or tests other lesions than its fold.
+        """
+        planned, held = set(expected), set(self.cells())
+        if missing := sorted(planned - held):
+            more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+            raise StudyError(f"predictions missing for a cell: {missing[0]}{more}", _AGAIN)
+        if foreign := sorted(held - planned):
+            raise StudyError(
+                f"predictions of a cell that was not planned: {foreign[0]}", "Leave them out, or plan the cell."
+            )
+        lesions: dict[int, set[str]] = {}
+        for key in sorted(held):
+            mine = set(self.lesion_id[self._rows_of(key)].tolist())
+            others = lesions.setdefault(key.fold, mine)
+            if mine != others:
+                odd = sorted(mine ^ others)[0]
+                raise StudyError(
+                    f"predictions missing for a lesion: {odd!r} in {key}, or in another cell of its fold", _AGAIN
+                )
+
+    def _rows_of(self, key: CellKey) -> NDArray[np.bool_]:
+        return (self.arm == key.arm) & (self.model == key.model) & (self.fold == key.fold) & (self.seed == key.seed)
+
+    def _first(self, bad: NDArray[np.bool_]) -> str:
+        at = int(np.flatnonzero(bad)[0])
+        key = CellKey(str(self.arm[at]), str(self.model[at]), int(self.fold[at]), int(self.seed[at]))
+        return f"lesion {str(self.lesion_id[at])!r} in {key}"
+
+    def _check_values(self) -> None:
+        for name in ("probability", "raw_probability"):
+            values = getattr(self, name)
+            bad = ~((values >= 0) & (values <= 1))
+            if bad.any():
+                value = values[np.flatnonzero(bad)[0]]
+                raise StudyError(f"predictions: {name} = {value} of {self._first(bad)}", "Probabilities lie in [0, 1].")
+        bad = ~np.isfinite(self.threshold)
+        if bad.any():
+            raise StudyError(f"predictions: threshold of {self._first(bad)} is not finite", "Choose it on validation.")
+        bad = (self.truth == 1) != (self.diagnosis == POSITIVE)
+        if bad.any():
+            raise StudyError(
+                f"predictions: truth = {self.truth[np.flatnonzero(bad)[0]]} contradicts the diagnosis "
+                f"{str(self.diagnosis[np.flatnonzero(bad)[0]])!r} of {self._first(bad)}",
+                "Melanoma is 1, all others 0.",
+            )
+
+    def _check_lesions(self) -> None:
+        for name, remedy in (
+            ("fold", "Each lesion is tested in one fold: cells of different manifests were mixed."),
+            ("group", "A lesion has one group: cells of different manifests were mixed."),
+            ("diagnosis", "A lesion has one diagnosis: cells of different manifests were mixed."),
+        ):
+            bad = _varies_within(self.lesion_id, getattr(self, name))
+            if bad.any():
+                raise StudyError(f"predictions: {self._first(bad)} has more than one {name}", remedy)
+        bad = _varies_within(self.group, self.fold)
+        if bad.any():
+            raise StudyError(
+                f"predictions: group {str(self.group[np.flatnonzero(bad)[0]])!r} is in two folds",
+                "Folds are drawn by group, or training leaks into testing: ingest again.",
+            )
+
+    def _check_cells(self) -> None:
+        codes = _codes(_codes(self.arm), _codes(self.model), self.fold, self.seed)
+        pairs = _codes(codes, _codes(self.lesion_id))
+        repeated = np.bincount(pairs)[pairs] > 1
+        if repeated.any():
+            raise StudyError(f"predictions: {self._first(repeated)} appears twice", "One probability a lesion and cell.")
+        for name in ("threshold", "cell"):
+            bad = _varies_within(codes, getattr(self, name))
+            if bad.any():
+                raise StudyError(f"predictions: the cell of {self._first(bad)} has more than one {name}", _AGAIN)
+        share = np.bincount(codes, self.truth)[codes] / np.bincount(codes)[codes]
+        bad = (share == 0) | (share == 1)
+        if bad.any():
+            lacks = "melanoma" if share[np.flatnonzero(bad)[0]] == 0 else "lesion other than melanoma"
+            raise StudyError(
+                f"predictions: no {lacks} in the cell of {self._first(bad)}",
+                "Every fold needs both classes: ingest with fewer --folds or another --seed.",
+            )
+
+
+def _codes(*columns: NDArray[Any]) -> NDArray[np.intp]:
+    """Number the distinct combinations of the columns' values from 0."""
+    code = np.zeros(len(columns[0]), np.intp)
+    for column in columns:
+        values, inverse = np.unique(column, return_inverse=True)
+        code = np.unique(code * len(values) + inverse, return_inverse=True)[1]
+    return code
+
+
+def _varies_within(key: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Mark the rows whose key occurs with more than one value."""
+    keys = _codes(key)
+    first = np.zeros(keys.max() + 1, np.intp)
+    first[keys[::-1]] = np.arange(len(keys))[::-1]
+    return values != values[first[keys]]
