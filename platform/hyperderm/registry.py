@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
+from hyperderm.ablation import Ablation
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, nearest
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:  # optuna takes half a second to import; a wrong key must be t
     from optuna.distributions import BaseDistribution
 
 Profile = Literal["small", "full"]
+GRID = "ablation_"
+"""Begins the names of files that declare a grid."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,37 @@ def experiment(name: str, profile: Profile) -> Experiment:
     return function(profile)
 
 
+def ablation(name: str, profile: Profile) -> Ablation:
+    """Return the grid that `experiments/ablation_<name>.py` declares for `profile`.
+
+    Raises:
+        ConfigError: unknown name; the nearest ones are offered.
+    """
+    short = name.removeprefix(GRID)
+    known = [each.removeprefix(GRID) for each in _files("experiments") if each.startswith(GRID)]
+    if short not in known:
+        raise ConfigError(f"unknown ablation {name!r}", nearest(short, known))
+    function: Callable[[Profile], Ablation] = _import("experiments", GRID + short).ablation
+    return function(profile)
+
+
+def generators(names: Iterable[str], profile: Profile) -> dict[str, Experiment]:
+    """Return the experiment of each generator.
+
+    Raises:
+        ConfigError: a name that is no experiment, or one that generates nothing.
+    """
+    found = {}
+    for name in names:
+        try:
+            found[name] = experiment(name, profile)
+        except ConfigError as error:
+            raise ConfigError(f"generators names {name!r}, which is no experiment", error.remedy) from None
+        if not found[name].learner.generates:
+            raise ConfigError(f"generators names {name!r}, which generates nothing", "Name a generator, such as shsgan.")
+    return found
+
+
 def space(name: str, experiment: Experiment) -> Space:
     """Return the search space that `search_spaces/<name>.py` declares for `experiment`.
 
@@ -88,6 +122,10 @@ def check_space(space: Space, experiment: Experiment) -> None:
 
 def names(folder: str) -> list[str]:
     """Return the names declared in `experiments/` or `search_spaces/`."""
+    return [name for name in _files(folder) if not name.startswith(GRID)]
+
+
+def _files(folder: str) -> list[str]:
     return sorted(p.stem for p in (project_root() / folder).glob("*.py") if not p.stem.startswith("_"))
 
 
@@ -95,6 +133,10 @@ def _module(folder: str, name: str, what: str) -> ModuleType:
     known = names(folder)
     if name not in known:
         raise ConfigError(f"unknown {what} {name!r}", nearest(name, known))
+    return _import(folder, name)
+
+
+def _import(folder: str, name: str) -> ModuleType:
     root = str(project_root())
     if root not in sys.path:
         sys.path.append(root)  # last: nothing here may shadow an installed package

@@ -90,6 +90,9 @@ def paths(model: type[BaseModel] | BaseModel, prefix: str = "") -> list[str]:
     found: list[str] = []
     for name, info in (model if isinstance(model, type) else type(model)).model_fields.items():
         value = None if isinstance(model, type) else getattr(model, name)
+        if isinstance(value, dict) and all(isinstance(each, BaseModel) for each in value.values()):
+            for key, each in value.items():
+                found += paths(each, f"{prefix}{name}.{key}.")
         inner = [value] if isinstance(value, BaseModel) else _models_of(info.annotation)
         if not inner or not (isinstance(model, type) or isinstance(value, BaseModel)):
             found.append(f"{prefix}{name}")

@@ -110,8 +110,10 @@ def check_source(store: str | None, data: Path | None) -> None:
         scan(data)
 
 
-def find_store(setting: Setting, store: str | None, data: Path | None) -> "Store":
+def find_store(setting: Setting, store: str | None, data: Path | None, size: int = SIZE) -> "Store":
     """Open the store at `store`, or of the raw files in `data` (ingested once), or the default phantom (built once).
+
+    What is made here has crops of `size` pixels.
 
     Raises:
         ConfigError: both given; CubeError, StoreError: what cannot be read.
@@ -124,24 +126,25 @@ def find_store(setting: Setting, store: str | None, data: Path | None) -> "Store
         setting.say(f"store {store}")
         return open_store(store)
     if data:
-        place = setting.root / "stores" / f"{data.resolve().name}-{SIZE}-{_listing(data)}"
+        place = setting.root / "stores" / f"{data.resolve().name}-{size}-{_listing(data)}"
         if not place.exists():
             setting.say(f"reading {data} into {_short(place, setting)}")
             manifest = ingest_with_progress(
-                setting.console, data, str(place), size=SIZE, wavelengths=None, folds=FOLDS, seed=0
+                setting.console, data, str(place), size=size, wavelengths=None, folds=FOLDS, seed=0
             )
             describe(setting.console, _short(place, setting), manifest)
     else:
         from hyperderm.cubes.phantom import PHANTOM_VERSION
 
-        name = f"phantom-v{PHANTOM_VERSION}-{PHANTOM['count']}x{PHANTOM['size']}-seed{PHANTOM['seed']}"
+        wanted = {**PHANTOM, "size": size}
+        name = f"phantom-v{PHANTOM_VERSION}-{wanted['count']}x{size}-seed{wanted['seed']}"
         place = setting.root / "stores" / name
         if not place.exists():
             setting.say(f"no DATA or STORE given: drawing the phantom (simulated skin) into {_short(place, setting)}")
             describe(
                 setting.console,
                 _short(place, setting),
-                write_phantom(setting.console, str(place), folds=FOLDS, **PHANTOM),
+                write_phantom(setting.console, str(place), folds=FOLDS, **wanted),
             )
     setting.say(f"store {_short(place, setting)}")
     return open_store(str(place))

@@ -75,7 +75,7 @@ class Classifier:
     def validate(self) -> Validation:
         """Score the present state on the validation role: see `judging.judgement`."""
         held = self.data.validation
-        return Validation(judgement(self.judge(held.reflectance, held.masks), truth(held.diagnoses)).scores())
+        return Validation(judgement(self.judge(held.reflectance, held.masks), truth(held.diagnoses)).metrics)
 
     @torch.no_grad()
     def judge(self, reflectance: Tensor, masks: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ def _classifier_phases(
 def real_entries(diagnoses: Sequence[str], oversample: float | Literal["balance"]) -> Tensor:
     """Return every row once, and melanomas again, in turn, until `oversample` extra showings per melanoma are reached."""
     positive = _rows(diagnoses, positive=True)
-    extra = _extra(len(positive), len(diagnoses) - len(positive), oversample)
+    extra = count_of(len(positive), len(diagnoses) - len(positive), oversample)
     again = positive.repeat(-(-extra // max(len(positive), 1)))[:extra]
     return torch.cat([torch.arange(len(diagnoses)), again])
 
@@ -93,11 +93,11 @@ def synthetic_entries(
     """
     positives = int(truth(real).sum())
     negatives = len(real) - positives
-    wanted = {True: _extra(positives, negatives, ratio)}
+    wanted = {True: count_of(positives, negatives, ratio)}
     if alone and ratio == "balance":
         wanted = {True: max(positives, negatives), False: max(positives, negatives)}
     elif alone:
-        wanted[False] = _extra(negatives, positives, ratio)
+        wanted[False] = count_of(negatives, positives, ratio)
     chosen = []
     for positive, count in wanted.items():
         held = _rows(synthetic, positive)
@@ -111,7 +111,8 @@ def synthetic_entries(
     return torch.cat(chosen)
 
 
-def _extra(members: int, others: int, ratio: float | Literal["balance"]) -> int:
+def count_of(members: int, others: int, ratio: float | Literal["balance"]) -> int:
+    """Return how many cubes `ratio` adds to a class of `members` beside one of `others`."""
     return max(others - members, 0) if ratio == "balance" else round(ratio * members)
 
 

@@ -44,7 +44,7 @@ class SpectralBaseline:
     def validate(self) -> Validation:
         """Score on the validation role: see `judging.judgement`."""
         held = self.data.validation
-        return Validation(judgement(self.judge(held.reflectance, held.masks), truth(held.diagnoses)).scores())
+        return Validation(judgement(self.judge(held.reflectance, held.masks), truth(held.diagnoses)).metrics)
 
     def judge(self, reflectance: Tensor, masks: Tensor) -> Tensor:
         """Return the logits of melanoma, (N,) float64; masks are not looked at: see the module."""

@@ -1,6 +1,7 @@
 """Read a selection once into Ray's object store, to be shared by reference between trials."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,6 +26,23 @@ def materialise(store: Store, lesion_ids: Sequence[str]) -> list["ray.ObjectRef[
     rows = ray.data.read_parquet(store.part_paths(), filesystem=store.location.fs)
     kept = rows.map_batches(keep, batch_format="pyarrow", batch_size=None, zero_copy_batch=True)
     return list(kept.materialize().to_arrow_refs())
+
+
+@dataclass(frozen=True)
+class SharedStore(Store):
+    """A store whose rows lie in Ray's object store: workers read them by reference, not from a disk they may not see."""
+
+    blocks: tuple["ray.ObjectRef[pa.Table]", ...] = ()
+
+    def _read(self, columns: list[str] | None) -> pa.Table:
+        tables = [table for table in ray.get(list(self.blocks)) if table.num_rows]
+        return pa.concat_tables(tables if columns is None else [table.select(columns) for table in tables])
+
+
+def shared_store(store: Store) -> SharedStore:
+    """Return `store` with all its rows in Ray's object store."""
+    blocks = materialise(store, store.index().column("lesion_id").to_pylist())
+    return SharedStore(store.location, store.manifest, tuple(blocks))
 
 
 def fetch(blocks: Sequence["ray.ObjectRef[pa.Table]"], lesion_ids: Sequence[str]) -> pa.Table:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from hyperderm.cubes.cube import Lesion
 from hyperderm.errors import StoreError, nearest
 from hyperderm.store.location import Location, locate
-from hyperderm.store.manifest import MANIFEST, SCHEMA_VERSION, Folds, Manifest
+from hyperderm.store.manifest import MANIFEST, SCHEMA_VERSION, Folds, Manifest, Role
 from hyperderm.store.schema import to_lesions
 
 OpenRole = Literal["train", "validation"]
-"""The roles a training may read. The test role opens only for a final evaluation, which is not this door."""
+"""The roles a training may read. The test role opens only for a final evaluation: `Store.open_test`."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,23 @@ class Store:
             )
         if role not in ("train", "validation"):
             raise StoreError(f"role {role!r} is locked", "Training reads train and validation only.")
+        return self._role(role, fold, diagnoses)
+
+    def open_test(self, fold: int, diagnoses: Sequence[str] | Literal["all"], record: Callable[[str], None]) -> list[str]:
+        """Return the sorted lesion ids of the test role, for a final evaluation after which nothing is chosen any more.
+
+        Args:
+            fold: the test fold.
+            diagnoses: as for `select`.
+            record: called first, with what is opened; whoever evaluates keeps it with the result.
+
+        Raises:
+            StoreError: as for `select`.
+        """
+        record(f"test role of fold {fold} of store {self.manifest.fingerprint}")
+        return self._role("test", fold, diagnoses)
+
+    def _role(self, role: Role, fold: int, diagnoses: Sequence[str] | Literal["all"]) -> list[str]:
         folds = self.folds()
         held = self.manifest.diagnoses
         wanted = list(held) if diagnoses == "all" else list(diagnoses)

@@ -60,6 +60,12 @@ def local_gpu() -> bool:
     return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
+def this_machine() -> Cluster:
+    """Return what a cluster of this machine alone would offer, without starting one."""
+    gpus = sum(1 for _ in Path("/dev").glob("nvidia[0-9]*"))
+    return Cluster(((float(len(os.sched_getaffinity(0))), float(gpus)),), "/tmp/ray")  # noqa: S108 - where Ray writes
+
+
 @contextmanager
 def connect(address: str | None) -> Iterator[Cluster]:
     """Connect to the cluster at `address`, or start a local one on all cores of this machine; disconnect at the end.
@@ -99,6 +105,24 @@ def connect(address: str | None) -> Iterator[Cluster]:
         yield Cluster(nodes, logs)
     finally:
         ray.shutdown()
+
+
+def dashboard_address(address: str | None) -> str:
+    """Return where the cluster at `address` takes jobs.
+
+    Raises:
+        ClusterError: it has no dashboard.
+    """
+    import ray
+
+    with connect(address):
+        found = ray.get_runtime_context().worker.node.address_info.get("webui_url")
+    if not found:
+        raise ClusterError(
+            f"the Ray cluster at {address} has no dashboard, which takes jobs",
+            "Start its head with ray[default] installed, or run without --detach in a terminal multiplexer.",
+        )
+    return f"http://{found}"
 
 
 def check_address(address: str, timeout_s: float = 5) -> None:

@@ -42,8 +42,13 @@ def identity(experiment: Experiment, space: Space, fingerprint: str) -> dict[str
 
 
 @contextmanager
-def claim(folder: Path, mine: Mapping[str, Any]) -> Iterator[str]:
+def claim(folder: Path, mine: Mapping[str, Any], grows: bool = False) -> Iterator[str]:
     """Hold the folder for this driver; a first driver writes down what it is. Yields a key that no other folder has.
+
+    Args:
+        folder: of the run.
+        mine: what it stands for, flat.
+        grows: what is new in `mine` is added to what the folder stands for; only what is known already must be equal.
 
     Raises:
         StudyError: another driver holds it, or it stands for another configuration (what differs is listed).
@@ -65,7 +70,7 @@ def claim(folder: Path, mine: Mapping[str, Any]) -> Iterator[str]:
         lock.write(str(os.getpid()))
         lock.flush()
         try:
-            yield _check_identity(folder, json.loads(json.dumps(mine)))
+            yield _check_identity(folder, json.loads(json.dumps(mine)), grows)
         except HyperdermError:
             if created and not (folder / TRIALS).exists() and not (folder / JOURNAL).exists():
                 shutil.rmtree(folder)  # refused before anything was recorded: the name stays free
@@ -88,18 +93,22 @@ def trial_folder(sweep: Path, number: int) -> Path:
     return sweep / TRIALS / f"{number:04d}"
 
 
-def _check_identity(folder: Path, mine: dict[str, Any]) -> str:
+def _check_identity(folder: Path, mine: dict[str, Any], grows: bool) -> str:
     path = folder / IDENTITY
+    key = f"{folder.name}-{uuid.uuid4().hex[:12]}"
     if path.exists():
         known = json.loads(path.read_text())
-        changed = differences(known["identity"], mine)
+        was, key = known["identity"], str(known["key"])
+        both = set(was) & set(mine) if grows else set(was) | set(mine)
+        changed = differences(*({k: v for k, v in each.items() if k in both} for each in (was, mine)))
         if changed:
             raise StudyError(
                 f"{folder.name} exists with another configuration: {'; '.join(changed)}",
                 "Give the new one a name of its own: --name NAME (make: NAME=…).",
             )
-        return str(known["key"])
-    key = f"{folder.name}-{uuid.uuid4().hex[:12]}"
+        mine = was | mine
+        if mine == was:
+            return key
     aside = path.with_suffix(".partial")
     aside.write_text(json.dumps({"key": key, "identity": mine}, indent=1, sort_keys=True))
     aside.replace(path)

@@ -78,10 +78,10 @@ def _check_task(store: Store, experiment: Experiment) -> None:
     held, negatives = store.manifest.diagnoses, experiment.task.negatives
     if POSITIVE not in held:
         raise StoreError("this store holds no melanoma, so there is nothing to tell", "Use a store with melanomas.")
-    if negatives != "all_others" and negatives not in held or len(held) < 2:
+    if (negatives != "all_others" and negatives not in held) or len(held) < 2:
         others = sorted(set(held) - {POSITIVE})
         raise StoreError(
-            f"task.negatives = {negatives}, which this store does not hold (it holds {', '.join(others) or 'melanoma only'})",
+            f"task.negatives = {negatives}, which this store does not hold: {', '.join(others) or 'melanoma only'}",
             "Use --set task.negatives=all_others, or a store with them." if others else "Use a store with other lesions.",
         )
     for role in ("train", "validation"):

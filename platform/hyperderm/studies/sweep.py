@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from ray import tune
 from ray.tune.stopper import Stopper
@@ -69,10 +69,16 @@ def _trainable(shared: SharedData, workers: Workers) -> Any:  # noqa: ANN401 - T
     return tune.with_resources(wrapped, tune.PlacementGroupFactory([{"memory": 2**20}]))
 
 
+class Interruptible(Protocol):
+    """What a signal may stop."""
+
+    interrupted: bool
+
+
 class _Interrupt(Stopper):
     """Ends the experiment once the board was interrupted."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Interruptible) -> None:
         self._board = board
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -83,7 +89,7 @@ class _Interrupt(Stopper):
 
 
 @contextmanager
-def interruptible(board: Board) -> Iterator[_Interrupt]:
+def interruptible(board: Interruptible) -> Iterator[_Interrupt]:
     """Turn the first SIGINT or SIGTERM into an orderly end, a second one into KeyboardInterrupt."""
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -1,0 +1,52 @@
+"""Does a classifier trained on real + synthetic cubes beat one trained on real cubes alone?"""
+
+from hyperderm.ablation import Ablation, Model, Resources
+from hyperderm.config import TrainingConfig
+from hyperderm.learners.configs import ClassifierConfig, SpectralConfig
+from hyperderm.registry import Profile
+
+AT_ONCE = TrainingConfig(batch_size=16, images=16, validate_every=16)
+"""The spectral baseline is fitted, not trained."""
+
+
+def ablation(profile: Profile) -> Ablation:
+    """Return the whole grid; `small` fits two CPU cores and a quarter of an hour, `full` is a GPU machine's night."""
+    if profile == "small":
+        steps = TrainingConfig(batch_size=16, images=12_000, validate_every=1_200)
+        return Ablation(
+            name="synthetic_vs_real",
+            profile="small",
+            size=32,
+            arms=("real", "oversampled", "synthetic", "only"),
+            classifiers={
+                "spectral": Model(learner=SpectralConfig(penalty=10.0), training=AT_ONCE),
+                "small_cnn": Model(learner=ClassifierConfig(lr=1e-3), training=steps),
+            },
+        )
+    steps = TrainingConfig(batch_size=32, images=64_000, validate_every=3_200)
+    return Ablation(
+        name="synthetic_vs_real",
+        size=224,
+        arms=("real", "classic", "oversampled", "focal", "synthetic", "only", "pretrain", "both"),
+        ratios=(0.25, 0.5, 1.0, 2.0, 4.0, "balance"),
+        seeds=(0, 1, 2),
+        models=("spectral", "efficientnet_lite0", "resnet18"),
+        classifiers={
+            "spectral": Model(learner=SpectralConfig(penalty=10.0), training=AT_ONCE),
+            "small_cnn": Model(learner=ClassifierConfig(lr=1e-3), training=steps),
+            "efficientnet_lite0": Model(
+                learner=ClassifierConfig(architecture="efficientnet_lite0", weights="imagenet"), training=steps
+            ),
+            "efficientnet_lite0_scratch": Model(
+                learner=ClassifierConfig(architecture="efficientnet_lite0", lr=3e-4), training=steps
+            ),
+            "densenet121": Model(learner=ClassifierConfig(architecture="densenet121", weights="imagenet"), training=steps),
+            "densenet201": Model(learner=ClassifierConfig(architecture="densenet201", weights="imagenet"), training=steps),
+            "resnet18": Model(learner=ClassifierConfig(architecture="resnet18", weights="imagenet"), training=steps),
+            "resnet50": Model(learner=ClassifierConfig(architecture="resnet50", weights="imagenet"), training=steps),
+            "efficientnet_b3": Model(
+                learner=ClassifierConfig(architecture="efficientnet_b3", weights="imagenet"), training=steps
+            ),
+        },
+        resources=Resources(gpus=1.0),
+    )

@@ -1,0 +1,17 @@
+"""The baseline every network has to beat: logistic regression on per-lesion spectral statistics, in seconds."""
+
+from hyperderm.config import DataConfig, Experiment, TaskConfig, TrainingConfig
+from hyperderm.learners.configs import SpectralConfig
+from hyperderm.registry import Profile
+
+
+def experiment(profile: Profile) -> Experiment:
+    """Return the whole configuration; both profiles fit one core."""
+    return Experiment(
+        name="spectral",
+        profile=profile,
+        data=DataConfig(size=32 if profile == "small" else 64, flips=False),
+        task=TaskConfig(),
+        learner=SpectralConfig(penalty=10.0),
+        training=TrainingConfig(batch_size=16, images=16, validate_every=16),
+    )

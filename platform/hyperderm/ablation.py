@@ -1,0 +1,85 @@
+"""The configuration of an ablation grid: does a classifier trained on real + synthetic cubes beat one on real alone?"""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from hyperderm.config import TaskConfig, TrainingConfig
+from hyperderm.learners.configs import ClassifierConfig, SpectralConfig
+from hyperderm.strict import Strict
+
+ArmKind = Literal["real", "classic", "oversampled", "focal", "synthetic", "only", "pretrain", "both"]
+REFERENCE = "real"
+
+
+class Model(Strict):
+    """A classifier of the grid; the arms set its synthetic data, sampling, loss and augmentation."""
+
+    learner: ClassifierConfig | SpectralConfig = Field(discriminator="kind")
+    training: TrainingConfig
+    gpus: float | None = Field(None, ge=0)
+    """GPUs of a cell; None: those of the grid, none for the spectral baseline."""
+
+
+class Resources(Strict):
+    """What a cell or a generator takes, and how often it is tried again."""
+
+    concurrent: int | None = Field(None, ge=1)
+    """Trials at a time; None: as many as the cluster holds."""
+    cpus: float = Field(1.0, gt=0)
+    gpus: float = Field(0.0, ge=0)
+    max_failures: int = Field(2, ge=0)
+    """Times a trial whose process or node died is started again from its checkpoint."""
+
+
+class Ablation(Strict):
+    """Arms x models x folds x seeds, and the generators and synthetic sets they share."""
+
+    name: str
+    profile: Literal["small", "full"] = "full"
+    size: int = Field(64, ge=16, le=1024)
+    """Pixels of everything: generators, synthetic cubes, classifiers."""
+    task: TaskConfig = TaskConfig()
+    folds: tuple[int, ...] | Literal["all"] = "all"
+    """Test folds; each has generators and synthetic sets of its own."""
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    """Of the classifiers. Generators and sets have `generator_seed`."""
+    generator_seed: int = Field(0, ge=0)
+    arms: tuple[ArmKind, ...] = Field(("real", "oversampled", "synthetic"), min_length=1)
+    """real: no augmentation. All others have the classic one. classic: that alone. oversampled: melanomas shown again, per
+    ratio (the control). focal: focal loss. synthetic: synthetic melanomas beside the real ones, per ratio. only: synthetic
+    cubes alone. pretrain: on synthetic, then on real cubes. both: synthetic, of a generator that was pre-trained on both
+    classes."""
+    ratios: tuple[float | Literal["balance"], ...] = Field((1.0,), min_length=1)
+    """Synthetic melanomas per real training melanoma; balance: until the classes are equal."""
+    generators: tuple[str, ...] = ("shsgan",)
+    """Experiments whose learner generates, or names in `sets`."""
+    generator_settings: dict[str, dict[str, str | int | float | bool | None]] = Field(default_factory=dict)
+    """Changes to the generators' experiments: name -> configuration path -> value."""
+    sets: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Synthetic stores made elsewhere: name -> fold -> URI. Each must name the manifest and the fold it was made from."""
+    rgb: str | None = None
+    """RGB store that generators take their input from; None: RGB of the train role's cubes (marked as derived)."""
+    searches: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Sweeps whose winners train the generators: generator -> fold -> sweep folder. A sweep serves its own fold only."""
+    models: tuple[str, ...] = Field(("spectral", "small_cnn"), min_length=1)
+    """Which of `classifiers` the grid crosses with the arms."""
+    classifiers: dict[str, Model]
+    resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        for name in ("seeds", "arms", "ratios", "generators", "models"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} = {list(values)} names one twice. Name each once")
+        if any(ratio != "balance" and not ratio > 0 for ratio in self.ratios):
+            raise ValueError(f'ratios = {list(self.ratios)} is refused: a ratio is above 0. For none there is arms=["real"]')
+        if any(seed < 0 for seed in self.seeds):
+            raise ValueError(f"seeds = {list(self.seeds)} is refused: a seed is 0 or more. For example seeds=[0,1,2]")
+        return self
+
+    @property
+    def uses_generators(self) -> bool:
+        """Whether any arm reads synthetic cubes."""
+        return bool({"synthetic", "only", "pretrain", "both"} & set(self.arms))

@@ -1,0 +1,157 @@
+"""Put a grid together: studies run it, tracking records it, reports print it."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hyperderm import registry
+from hyperderm.ablation import Ablation
+from hyperderm.cli.setting import Setting, choose_profile, find_store
+from hyperderm.config import Experiment
+from hyperderm.strict import parse_overrides
+
+if TYPE_CHECKING:  # nothing heavy is imported before the configuration is known to be good
+    from hyperderm.store.reader import Store
+    from hyperderm.studies.ablation.plan import Plan
+
+REPORT_S = 120.0
+"""Kept free before --until for the report."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for."""
+
+    grid: Ablation
+    generators: Mapping[str, Experiment]
+    store: str | None
+    data: Path | None
+    name: str | None
+    runs: Path | None
+    begin: datetime | None
+    end: datetime | None
+
+
+def resolve(setting: Setting, name: str, profile: str, overrides: list[str]) -> tuple[Ablation, dict[str, Experiment]]:
+    """Return the grid and the experiments of its generators.
+
+    Raises:
+        ConfigError: unknown grid, key, value, model or generator.
+    """
+    values = parse_overrides(overrides)
+    if profile == "auto":  # whatever the profile turns out to be
+        registry.ablation(name, "small").override(values)
+    grid = registry.ablation(name, choose_profile(setting, profile)).override(values)
+    trained = [each for each in grid.generators if each not in grid.sets] if grid.uses_generators else []
+    generators = registry.generators(trained, grid.profile)
+    return grid, {name: each.override(grid.generator_settings.get(name, {})) for name, each in generators.items()}
+
+
+def prepare(setting: Setting, asked: Asked) -> "tuple[Plan, Path]":
+    """Return the plan on the store that is asked for, and the grid's folder.
+
+    Raises:
+        HyperdermError: whatever the user can mend.
+    """
+    from hyperderm.studies.ablation.plan import make_plan
+    from hyperderm.studies.folder import run_folder
+
+    opened = find_store(setting, asked.store, asked.data, max(64, asked.grid.size))
+    plan = make_plan(asked.grid, opened, asked.generators)
+    return plan, run_folder(asked.runs or setting.root / "runs", asked.name, default_name(asked.grid, opened))
+
+
+def default_name(grid: Ablation, store: "Store") -> str:
+    """Return ablation + grid + profile + first digits of the manifest's fingerprint."""
+    profile = "" if grid.profile == "full" else f"-{grid.profile}"
+    return f"ablation-{grid.name}{profile}-{store.name}"
+
+
+def identity(plan: "Plan") -> dict[str, Any]:
+    """Return what a grid of this name stands for, flat; seeds, folds, arms, ratios, models and generators may join later."""
+    grid = plan.grid
+    facts: dict[str, Any] = {
+        "manifest": plan.store.manifest.fingerprint,
+        "size": grid.size,
+        "task.negatives": grid.task.negatives,
+        "generator_seed": grid.generator_seed,
+        "rgb": grid.rgb,
+    }
+    for name in grid.models:
+        model = grid.classifiers[name].model_dump(mode="json", exclude={"gpus"})
+        facts |= {f"{name}.{group}.{k}": v for group, values in model.items() for k, v in values.items()}
+    for job in plan.stage("generator"):
+        assert job.experiment is not None
+        for path, value in job.experiment.flat().items():
+            if path.startswith(("learner.", "training.", "data.")):
+                facts[f"{job.label}.{path}"] = value
+    for name, stores in grid.sets.items():
+        facts |= {f"sets.{name}.{fold}": uri for fold, uri in stores.items()}
+    return facts
+
+
+def show_plan(setting: Setting, asked: Asked) -> int:
+    """Print the plan; start nothing that lasts."""
+    from contextlib import nullcontext
+
+    from hyperderm.reports.plan import print_plan
+    from hyperderm.studies.ablation.estimate import estimate
+    from hyperderm.studies.cluster import connect, this_machine
+
+    plan, folder = prepare(setting, asked)
+    with connect(setting.ray_address) if setting.ray_address else nullcontext(this_machine()) as cluster:
+        setting.say("measuring step times on this machine")
+        print_plan(setting.console, plan, estimate(plan, folder), cluster, asked.end, asked.begin)
+    return 0
+
+
+def run(setting: Setting, asked: Asked) -> int:
+    """Run or continue the grid, report, and return the exit code.
+
+    Raises:
+        HyperdermError: whatever the user can mend, before any process starts.
+    """
+    from hyperderm.studies.folder import claim
+    from hyperderm.tracking.server import check_server
+
+    check_server(setting.tracking_uri)
+    plan, folder = prepare(setting, asked)
+    with claim(folder, identity(plan), grows=True) as key:
+        _wait(setting, asked.begin)
+        from hyperderm.cli.ablation_run import run_claimed
+
+        return run_claimed(setting, asked, plan, folder, key)
+
+
+def _wait(setting: Setting, begin: datetime | None) -> None:
+    if begin is None:
+        return
+    setting.say(f"starting at {begin:%Y-%m-%d %H:%M}; Ctrl-C gives up")
+    while (left := begin.timestamp() - time.time()) > 0:
+        time.sleep(min(left, 30.0))
+
+
+def write_plan(folder: Path, plan: "Plan") -> Path:
+    """Write down, before any cell starts, what is asked: the declared contrasts with the time of their declaration."""
+    path = folder / "plan.json"
+    known = json.loads(path.read_text())["declared"] if path.exists() else []
+    held = {tuple(each["contrast"]) for each in known}
+    at = datetime.now().astimezone().isoformat(timespec="seconds")
+    known += [{"contrast": list(each), "at": at} for each in plan.contrasts if each not in held]
+    content = {
+        "grid": plan.grid.model_dump(mode="json"),
+        "manifest": plan.store.manifest.fingerprint,
+        "folds": plan.folds,
+        "declared": known,
+        "arms": {arm.name: arm.description for arm in plan.arms},
+        "left_out": plan.left_out,
+        "jobs": [{"key": job.key, "stage": job.stage, "label": job.label, "folder": job.folder} for job in plan.jobs],
+    }
+    aside = path.with_name(".plan.json.partial")
+    aside.write_text(json.dumps(content, indent=1))
+    aside.replace(path)
+    return path

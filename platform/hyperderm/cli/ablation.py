@@ -1,0 +1,59 @@
+"""The verb on grids: plan, run, schedule, look at, stop."""
+
+from typing import Annotated
+
+import typer
+
+from hyperderm.cli import app
+from hyperderm.cli.runs import Data, Profile, RunName, Runs, Set, StoreUri
+
+GridName = Annotated[str, typer.Argument(help="A grid: a file experiments/ablation_<NAME>.py.", metavar="NAME")]
+
+
+@app.command()
+def ablation(
+    grid: GridName = "synthetic_vs_real",
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print what would run, how long and how large; start nothing.")
+    ] = False,
+    at: Annotated[str | None, typer.Option(help="Start at this local time, e.g. 22:00.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Start no cell that would run past this local time; then report.")
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Go on without this terminal.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Say how far it is.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop it; the same command goes on later.")] = False,
+    store: StoreUri = None,
+    data: Data = None,
+    overrides: Set = None,
+    profile: Profile = "auto",
+    name: RunName = None,
+    runs: Runs = None,
+) -> None:
+    """The ablation grid: does synthetic data help? The same command again goes on with it."""
+    from datetime import datetime
+
+    from hyperderm.cli.setting import Setting, check_source
+    from hyperderm.errors import ConfigError
+    from hyperderm.studies.ablation.clock import next_time
+    from hyperderm.studies.cluster import quiet_ray
+
+    quiet_ray()
+    if sum((plan, detach, status, stop)) > 1:
+        raise ConfigError("more than one of --plan, --detach, --status and --stop is given", "Give one.")
+    setting, now = Setting.here(), datetime.now().astimezone()
+    begin = next_time("--at", at, now) if at else None
+    end = next_time("--until", until, begin or now) if until else None
+    from hyperderm.cli.ablating import Asked, resolve
+
+    asked = Asked(*resolve(setting, grid, profile, overrides or []), store, data, name, runs, begin, end)
+    check_source(store, data)
+    from hyperderm.cli import ablating, away
+
+    if status:
+        raise typer.Exit(away.tell(setting, asked))
+    if stop:
+        raise typer.Exit(away.stop(setting, asked))
+    if detach:
+        raise typer.Exit(away.detach(setting, asked))
+    raise typer.Exit(ablating.show_plan(setting, asked) if plan else ablating.run(setting, asked))

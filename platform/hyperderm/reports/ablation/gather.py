@@ -1,0 +1,281 @@
+"""From a grid's folder to its report: predictions, analysis, and the facts that predictions cannot know."""
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from hyperderm.metrics.predictions import CellKey
+from hyperderm.reports.ablation.analysis import analyse, decision_sentences
+from hyperderm.reports.ablation.analysis_types import Analysis, Contrast, Estimate
+from hyperderm.reports.ablation.facts import (
+    CellFailure,
+    Cells,
+    Cost,
+    Declaration,
+    Dose,
+    Picture,
+    Protection,
+    ReportFacts,
+    StoreFacts,
+    SyntheticSet,
+)
+from hyperderm.reports.ablation.write import write_report
+from hyperderm.store.reader import open_store
+from hyperderm.store.synthetic import SyntheticOrigin, origin_of
+from hyperderm.strict import fingerprint
+from hyperderm.studies.ablation.complete import complete_part
+from hyperderm.studies.ablation.plan import Job, Plan
+from hyperderm.studies.ablation.results import PREDICTIONS, predictions, result_of
+from hyperderm.tracking.figures import RealSet
+
+PACKAGES = ("torch", "timm", "scikit-learn", "ray", "mlflow", "numpy", "scipy")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A written report."""
+
+    folder: Path
+    predictions: Path
+    analysis: Analysis
+    sentences: list[str]
+    table: Table
+
+
+def conclude(
+    plan: Plan,
+    folder: Path,
+    tags: Mapping[str, str],
+    failed: Mapping[str, str],
+    late: Collection[str],
+    real: RealSet,
+) -> Outcome | None:
+    """Analyse and report the finished cells of the grid in `folder`; None where no comparison has any.
+
+    Args:
+        plan: the grid.
+        folder: of the grid.
+        tags: provenance of this driver.
+        failed: key of a failed job to its reason.
+        late: keys of jobs for which there was no time.
+        real: shows lesions as pictures, all with one gain and white balance.
+    """
+    results = {job.key: result for job in plan.jobs if (result := result_of(folder, job))}
+    if not any(job.key in results for job in plan.stage("cell")):
+        return None
+    table = predictions(folder, plan)
+    table.to_parquet(folder / PREDICTIONS)
+    whole, missing = complete_part(table, [CellKey(j.arm, j.model, j.fold, j.seed) for j in plan.stage("cell")])
+    if whole is None:
+        return None
+    held = {(key.arm, key.model) for key in whole.cells()}
+    declared = [Contrast(*each) for each in plan.contrasts]
+    asked = [c for c in declared if {(c.arm, c.model), (c.reference, c.model)} <= held]
+    analysis = analyse(whole, asked)
+    facts = _facts(plan, folder, tags, results, failed, late, missing, real)
+    write_report(folder / "report", whole, analysis, facts)
+    return Outcome(folder / "report", folder / PREDICTIONS, analysis, decision_sentences(analysis), summary(analysis))
+
+
+def summary(analysis: Analysis) -> Table:
+    """Return the terminal's table: AUROC and what follows from the cells' own thresholds."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for name in ("model", "arm", "AUROC [95 %]", "AUPRC", "sens.", "spec.", "TP", "FN", "FP", "TN"):
+        table.add_column(name, justify="left" if name in ("model", "arm") else "right")
+    for result in analysis.arms:
+        m, n = result.metrics, result.mean_counts
+        table.add_row(
+            result.model, result.arm, _interval(m["auroc"]), _value(m["auprc"]), _value(m["sensitivity"]),
+            _value(m["specificity"]), *(f"{count:g}" for count in (n.tp, n.fn, n.fp, n.tn)),
+        )  # fmt: skip
+    return table
+
+
+def _value(estimate: Estimate) -> str:
+    return "–" if estimate.value is None else f"{estimate.value:.3f}"
+
+
+def _interval(estimate: Estimate) -> str:
+    span = "" if estimate.low is None or estimate.high is None else f" [{estimate.low:.3f}, {estimate.high:.3f}]"
+    return _value(estimate) + span
+
+
+def _facts(
+    plan: Plan,
+    folder: Path,
+    tags: Mapping[str, str],
+    results: Mapping[str, Mapping[str, Any]],
+    failed: Mapping[str, str],
+    late: Collection[str],
+    missing: list[str],
+    real: RealSet,
+) -> ReportFacts:
+    cells = plan.stage("cell")
+    ended = sorted(str(result["ended"]) for result in results.values())
+    noted = json.loads((folder / "plan.json").read_text())["declared"]
+    current = {tuple(each) for each in plan.contrasts}
+    declared = [each for each in noted if tuple(each["contrast"]) in current]
+    first = min((each["at"] for each in declared), default=ended[0])
+    broken = [CellFailure(job.arm, job.model, job.fold, job.seed, failed[job.key]) for job in cells if job.key in failed]
+    begun = [*missing, *(f"{job.label}: no time before --until" for job in plan.jobs if job.key in late)]
+    return ReportFacts(
+        name=folder.name,
+        profile=plan.grid.profile,
+        store=_store(plan),
+        folds=tuple(range(plan.store.folds().count)),
+        seeds=plan.grid.seeds,
+        models={name: _model(plan, name, results) for name in plan.grid.models},
+        arms={arm.name: arm.description for arm in plan.arms},
+        doses=_doses(plan, results),
+        declared=Declaration(
+            tuple(Contrast(*each["contrast"]) for each in declared),
+            max((datetime.fromisoformat(each["at"]) for each in declared), default=datetime.fromisoformat(first)),
+            fingerprint(noted),
+        ),
+        sets=tuple(_sets(plan, folder, results)),
+        protections=tuple(_protections(plan, folder, results)),
+        cells=Cells(len(cells), sum(job.key in results for job in cells), tuple(broken)),
+        costs=_costs(plan, results),
+        steps=_steps(plan),
+        versions=_versions(),
+        git_commit=tags.get("hyperderm.git_commit", "unknown"),
+        lock_sha256=tags.get("hyperderm.lock_sha256", "unknown"),
+        started=datetime.fromisoformat(first),
+        ended=datetime.fromisoformat(ended[-1]),
+        missing=tuple(begun),
+        picture=_pictures(plan, real),
+        recompute="hyperderm.reports.ablation.analysis.analyse(Predictions.from_parquet('predictions.parquet'), contrasts)",
+    )
+
+
+def _store(plan: Plan) -> StoreFacts:
+    manifest = plan.store.manifest
+    return StoreFacts(
+        name=Path(plan.store.location.path).name,
+        fingerprint=manifest.fingerprint,
+        shape=manifest.shape[:2],
+        bands=len(manifest.wavelengths_nm),
+        diagnoses=manifest.diagnoses,
+        negatives=plan.grid.task.negatives,
+        phantom=manifest.source.get("verb") == "phantom",
+    )
+
+
+def _model(plan: Plan, name: str, results: Mapping[str, Mapping[str, Any]]) -> str:
+    learner = plan.grid.classifiers[name].learner
+    if learner.kind == "spectral":
+        return f"{learner.model} regression on per-lesion spectral statistics, automatic masks for every cube"
+    weights = learner.weights
+    digest = next((r["weights_sha256"] for r in results.values() if r["model"] == name and r.get("weights_sha256")), "")
+    return f"{learner.architecture}, weights {weights}{f' (sha256 {digest[:12]}…)' if digest else ''}, {plan.grid.size} px"
+
+
+def _doses(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Dose]:
+    balance = _balance(plan, results)
+    return {
+        arm.name: Dose(str(arm.generator), balance if arm.ratio == "balance" else float(arm.ratio), arm.control)
+        for arm in plan.arms
+        if arm.control and arm.variant == "own" and (arm.ratio != "balance" or balance > 0)
+    }
+
+
+def _balance(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> float:
+    """Return how many synthetic melanomas per real one made the classes equal, on average over folds."""
+    shown = [r["train"] for r in results.values() if "train" in r]
+    ratios = [(each["real"] - 2 * each["real_melanomas"]) / each["real_melanomas"] for each in shown]
+    return max(float(np.mean(ratios)), 0.0) if ratios else 0.0
+
+
+def _sets(plan: Plan, folder: Path, results: Mapping[str, Mapping[str, Any]]) -> list[SyntheticSet]:
+    found = []
+    for job in plan.stage("synthetic"):
+        if job.key in results:
+            found.append(_set(job.model, job.fold, SyntheticOrigin.model_validate(results[job.key]["origin"])))
+    used = {job.store: job for job in plan.stage("cell") if job.store}
+    names = {uri: name for name, stores in plan.grid.sets.items() for uri in stores.values()}
+    for uri, job in used.items():
+        origin = origin_of(open_store(uri, verify=False).manifest)
+        if origin:
+            found.append(_set(names.get(uri, origin.generator), job.fold, origin))
+    return sorted(found, key=lambda each: (each.generator, each.fold))
+
+
+def _set(name: str, fold: int, origin: SyntheticOrigin) -> SyntheticSet:
+    audit = origin.audit or {}
+    return SyntheticSet(
+        generator=name,
+        fold=fold,
+        count=sum(origin.requested.values()),
+        rejected=origin.rejected,
+        derived=origin.derived,
+        checkpoint=origin.checkpoint,
+        copies=audit.get("share"),
+        flagged=audit.get("memorised"),
+        detail="; ".join(audit.get("notes", ())) if isinstance(audit.get("notes"), list | tuple) else "",
+    )
+
+
+def _protections(plan: Plan, folder: Path, results: Mapping[str, Mapping[str, Any]]) -> list[Protection]:
+    from hyperderm.studies.ablation.leaks import audit
+
+    return [Protection(what, detail, passed) for what, detail, passed in audit(plan, folder, results)]
+
+
+def _costs(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Cost]:
+    """Return hours by arm; a generator and its set are shared equally by the cells that read them."""
+    readers: dict[str, list[Job]] = {}
+    jobs = {job.key: job for job in plan.jobs}
+    for cell in plan.stage("cell"):
+        for need in cell.needs:
+            for key in (need, *jobs[need].needs):
+                readers.setdefault(key, []).append(cell)
+    hours: dict[str, list[float]] = {arm.name: [0.0] * 4 for arm in plan.arms}
+    for job in plan.jobs:
+        if job.key not in results:
+            continue
+        own = float(results[job.key]["seconds"]) / 3600
+        gpu = job.gpus > 0
+        for arm, share, at in (
+            [(job.arm, 1.0, 0)] if job.arm else [(c.arm, 1 / len(readers[job.key]), 2) for c in readers[job.key]]
+        ):
+            hours[arm][at + (not gpu)] += own * share
+    return {arm: Cost(*values) for arm, values in hours.items()}
+
+
+def _steps(plan: Plan) -> dict[str, int]:
+    steps: dict[str, int] = {}
+    for job in plan.stage("cell"):
+        assert job.experiment is not None
+        training = job.experiment.training
+        if job.experiment.learner.kind != "spectral":
+            steps[job.arm] = -(-training.images // training.batch_size)
+    return steps
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _pictures(plan: Plan, real: RealSet) -> Callable[[str], Picture | None]:
+    def picture(lesion_id: str) -> Picture | None:
+        rows = plan.store.read([lesion_id])
+        if not rows.num_rows:
+            return None
+        cube = rows.column("cube").combine_chunks().to_numpy_ndarray()[0]
+        return real.picture(cube)
+
+    return picture

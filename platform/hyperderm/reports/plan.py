@@ -1,0 +1,122 @@
+"""A grid's plan for people: what runs, how long, how large, whether it fits the night, and what to drop."""
+
+from datetime import datetime, timedelta
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from hyperderm.errors import ClusterError
+from hyperderm.reports.leaderboard import duration
+from hyperderm.studies.ablation.estimate import Estimate
+from hyperderm.studies.ablation.plan import STAGES, Job, Plan
+from hyperderm.studies.cluster import Cluster, described, trials_at_once
+
+
+def print_plan(
+    console: Console, plan: Plan, costs: Estimate, cluster: Cluster, end: datetime | None, begin: datetime | None
+) -> None:
+    """Print the plan of `plan` on `cluster`, to be over at `end`."""
+    asked = plan.grid.resources
+    cells = plan.stage("cell")
+    sides = {"arms": plan.arms, "models": plan.grid.models, "folds": plan.folds, "seeds": plan.grid.seeds}
+    sizes = " x ".join(f"{len(each)} {name}" for name, each in sides.items())
+    _say(console, f"{sizes} = {len(cells)} cells ({len(plan.left_out)} combinations of arm and model mean nothing)")
+    console.print(_arms(plan))
+    console.print(_stages(plan, costs))
+    for arm, model, reason in plan.left_out:
+        _say(console, f"left out: {arm} with {model}: {reason}")
+    _say(console, "declared comparisons (AUROC within fold; Holm over all of them):")
+    for arm, reference, model in plan.contrasts:
+        _say(console, f"  {model}: {arm} against {reference}")
+    try:
+        fits = [trials_at_once(cluster, 1, asked.cpus, gpus, asked.concurrent) for gpus in {job.gpus for job in plan.jobs}]
+    except ClusterError as error:
+        _say(console, f"does not run here: {error}")
+        return
+    places = max(fits)
+    wall = costs.wall(plan.jobs, places)
+    _say(console, f"{described(cluster)}: {places} jobs at a time, about {duration(wall)} from now, plus the report")
+    _fit(console, plan, costs, places, end, begin)
+
+
+def _fit(console: Console, plan: Plan, costs: Estimate, places: int, end: datetime | None, begin: datetime | None) -> None:
+    if end is None:
+        return
+    start = begin or datetime.now().astimezone()
+    room = (end - start).total_seconds()
+    wall = costs.wall(plan.jobs, places)
+    over = start + timedelta(seconds=wall)
+    if wall <= room:
+        _say(console, f"fits: over at about {over:%H:%M}, before {end:%H:%M}")
+        return
+    _say(
+        console, f"does not fit: over at about {over:%Y-%m-%d %H:%M}, {duration(wall - room)} after {end:%H:%M}. What saves:"
+    )
+    for what, less in _savings(plan, costs, places, wall):
+        _say(console, f"  without {what}: {duration(less)} less{' (then it fits)' if wall - less <= room else ''}")
+
+
+def _savings(plan: Plan, costs: Estimate, places: int, wall: float) -> list[tuple[str, float]]:
+    """Return what could be dropped and the time it saves, the largest first; `real` and controls are not offered."""
+    needed = {"real", *(arm.control for arm in plan.arms)}
+    options: list[tuple[str, list[Job]]] = []
+    if len(plan.grid.seeds) > 1:
+        last = plan.grid.seeds[-1]
+        options.append((f"seed {last}", [job for job in plan.jobs if job.stage != "cell" or job.seed != last]))
+    for model in plan.grid.models if len(plan.grid.models) > 1 else ():
+        options.append((f"model {model}", [job for job in plan.jobs if job.stage != "cell" or job.model != model]))
+    for arm in plan.arms:
+        if arm.name not in needed:
+            options.append((f"arm {arm.name}", [job for job in plan.jobs if job.arm != arm.name]))
+    saved = [(what, wall - costs.wall(_wanted(jobs), places)) for what, jobs in options]
+    return sorted((one for one in saved if one[1] > 0), key=lambda one: -one[1])
+
+
+def _wanted(jobs: list[Job]) -> list[Job]:
+    """Leave out generators and sets that no cell reads any more."""
+    sets = {need for job in jobs if job.stage == "cell" for need in job.needs}
+    generators = {need for job in jobs if job.key in sets for need in job.needs}
+    return [job for job in jobs if job.stage == "cell" or job.key in sets | generators]
+
+
+def _arms(plan: Plan) -> Table:
+    table = Table("arm", "what it is", "control", box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for arm in plan.arms:
+        table.add_row(arm.name, arm.description, arm.control or "–")
+    return table
+
+
+def _stages(plan: Plan, costs: Estimate) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in ("stage", "what", "jobs", "done", "each", "left in all", "stores", "GPUs each"):
+        table.add_column(column, justify="left" if column in ("stage", "what") else "right")
+    for stage in STAGES:
+        kinds = dict.fromkeys(job.model for job in plan.stage(stage))
+        for kind in kinds:
+            jobs = [job for job in plan.stage(stage) if job.model == kind]
+            each = sum(costs.seconds[job.key] for job in jobs) / len(jobs)
+            shared = f"{stage}, shared by all cells of a fold" if stage != "cell" else "cell"
+            table.add_row(
+                shared,
+                kind,
+                str(len(jobs)),
+                str(sum(job.key in costs.done for job in jobs)),
+                duration(each),
+                duration(costs.work(jobs)),
+                _size(sum(costs.bytes[job.key] for job in jobs)),
+                f"{jobs[0].gpus:g}",
+            )
+    return table
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

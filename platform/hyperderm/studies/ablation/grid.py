@@ -1,0 +1,192 @@
+"""The grid on Ray Tune: each job a trial, handed out by the queue as soon as what it needs is done."""
+
+import pickle
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
+
+from hyperderm.config import Experiment
+from hyperderm.errors import HyperdermError, StudyError
+from hyperderm.store.ray_reader import SharedStore
+from hyperderm.strict import parse
+from hyperderm.studies.ablation.plan import Job, Plan
+from hyperderm.studies.ablation.queue import Queue
+from hyperderm.studies.ablation.work import STORE, Task, work
+from hyperderm.studies.cluster import Cluster, check_shared, trials_at_once
+from hyperderm.studies.sweep import interruptible
+from hyperderm.training.loop import Report
+
+
+def places(plan: Plan, cluster: Cluster, folder: Path) -> int:
+    """Return how many jobs run side by side on `cluster`.
+
+    Raises:
+        ClusterError: a job that does not fit, or storage that not every node sees.
+    """
+    asked = plan.grid.resources
+    needs = {job.gpus for job in plan.jobs}
+    fits = [trials_at_once(cluster, 1, asked.cpus, gpus, asked.concurrent) for gpus in needs]
+    check_shared(folder, cluster)
+    return max(fits)
+
+
+def run_grid(
+    plan: Plan, queue: Queue, store: SharedStore, cluster: Cluster, folder: Path, provenance: Mapping[str, str]
+) -> None:
+    """Run what is left of the plan; an interrupt (Ctrl-C, SIGTERM) leaves running jobs to be resumed.
+
+    Raises:
+        ClusterError: see `places`; StudyError: Tune itself failed.
+    """
+    if not queue.wanted:
+        return
+    asked = plan.grid.resources
+    trainable = tune.with_parameters(GridTrial, store=store, threads=max(1, int(asked.cpus)))
+
+    def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        return tune.PlacementGroupFactory([{"CPU": asked.cpus, "GPU": config["gpus"]}])
+
+    with interruptible(queue) as stopper:
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, resources),
+            tune_config=tune.TuneConfig(
+                search_alg=QueueSearcher(queue, lambda job: task_of(plan, job, folder, provenance)),
+                num_samples=queue.wanted,
+                max_concurrent_trials=places(plan, cluster, folder),
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name=time.strftime("%Y%m%d-%H%M%S"),
+                storage_path=str(folder.absolute() / "tune"),
+                failure_config=tune.FailureConfig(max_failures=asked.max_failures),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # jobs write their own
+                callbacks=[QueueCallback(queue)],
+                stop=stopper,
+                verbose=0,
+            ),
+        )
+        try:
+            tuner.fit()
+        except tune.TuneError as error:
+            raise StudyError(f"Ray Tune stopped: {str(error).splitlines()[0]}", f"See {cluster.logs}.") from error
+        finally:
+            queue.leave_open()
+
+
+def task_of(plan: Plan, job: Job, folder: Path, provenance: Mapping[str, str]) -> dict[str, Any]:
+    """Return the job as data for a worker; a cell's configuration now names where its synthetic set lies."""
+    jobs = {each.key: each for each in plan.jobs}
+    source = str(folder / jobs[job.needs[0]].folder) if job.needs else ""
+    experiment = job.experiment
+    if experiment is not None and experiment.synthetic is not None:
+        place = job.store or str(Path(source) / STORE)
+        experiment = experiment.override({"synthetic.store": place})
+    return {
+        "key": job.key,
+        "stage": job.stage,
+        "label": job.label,
+        "fold": job.fold,
+        "arm": job.arm,
+        "model": job.model,
+        "seed": job.seed,
+        "folder": str(folder / job.folder),
+        "source": source,
+        "experiment": None if experiment is None else experiment.model_dump(mode="json"),
+        "counts": dict(job.counts),
+        "rgb": plan.grid.rgb or "",
+        "provenance": {**provenance, "run": f"{provenance['run']}/{job.key}", "hyperderm.fold": str(job.fold)},
+        "gpus": job.gpus,
+    }
+
+
+class GridTrial(tune.Trainable):
+    """One job of the grid; the actor takes the next one over."""
+
+    def setup(self, config: dict[str, Any], store: SharedStore | None = None, threads: int = 1) -> None:
+        """Begin a job; called once an actor."""
+        torch.set_num_threads(threads)
+        self._store = store
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin the next job in the same process."""
+        facts = {k: v for k, v in new_config.items() if k != "gpus"}
+        experiment = facts["experiment"]
+        self._task = Task(
+            **{
+                **facts,
+                "folder": Path(facts["folder"]),
+                "source": Path(facts["source"]) if facts["source"] else None,
+                "experiment": None if experiment is None else parse(Experiment, experiment),
+            }
+        )
+        self._reports: Iterator[Report] | None = None
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Go on to the next report; the one after the last ends the job."""
+        assert self._store is not None
+        try:
+            self._reports = self._reports or work(self._task, self._store)
+            report = next(self._reports, None)
+        except HyperdermError as error:  # repeating it would not help
+            return {"images": -1, "metrics": {}, "failure": str(error), "done": True}
+        if report is None:
+            return {"images": -1, "metrics": {}, "failure": "", "done": True}
+        return {"images": report.images, "metrics": dict(report.metrics), "failure": "", "done": False}
+
+
+class QueueSearcher(Searcher):
+    """Hands out the queue's jobs as Tune configurations."""
+
+    def __init__(self, queue: Queue, task: Callable[[Job], dict[str, Any]]) -> None:
+        super().__init__(metric="images", mode="max")
+        self._queue, self._task = queue, task
+
+    def suggest(self, trial_id: str) -> Any:  # noqa: ANN401 - Tune's own annotation forgets FINISHED
+        """Return the next job, None while none is ready, or that there are no more."""
+        job = self._queue.ask()
+        if job is not None:
+            return self._task(job)
+        return Searcher.FINISHED if self._queue.over else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: the callback closes the job."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write an empty state: the folders are the state."""
+        with Path(checkpoint_path).open("wb") as stream:
+            pickle.dump(None, stream)
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the folders are the state."""
+
+
+class QueueCallback(Callback):
+    """Tells the queue of reports and ends."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object
+    ) -> None:
+        """Pass a report on."""
+        if result["images"] >= 0:
+            self._queue.report(trial.config["key"], Report(result["images"], result["metrics"]))
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        """Close a job that ended by itself."""
+        self._queue.finish(trial.config["key"], trial.last_result.get("failure", ""))
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        """Close a job whose process died, or raised, more often than `resources.max_failures` allows."""
+        lines = [line for line in str(trial.get_error()).splitlines() if line.strip()] or ["unknown error"]
+        self._queue.finish(trial.config["key"], lines[-1].strip())

@@ -1,0 +1,91 @@
+"""The leak audit of a grid: read back from what was written, not from what was meant."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hyperderm.store.reader import open_store
+from hyperderm.store.synthetic import origin_of
+from hyperderm.studies.ablation.plan import Job, Plan
+from hyperderm.studies.ablation.results import cell_predictions
+from hyperderm.studies.ablation.work import STORE
+
+Line = tuple[str, str, bool]
+
+
+def audit(plan: Plan, folder: Path, results: Mapping[str, Mapping[str, Any]]) -> Iterator[Line]:
+    """Yield (what, detail, passed) for every rule that keeps test lesions out of training."""
+    yield _groups(plan)
+    cells = [job for job in plan.stage("cell") if job.key in results]
+    yield _tested(plan, folder, cells)
+    yield _sets(plan, folder, results)
+    yield _searches(plan)
+    opened = [str(results[job.key]["test_opened"]) for job in cells]
+    yield (
+        "test role opened only after checkpoint, calibration and threshold were chosen",
+        f"{len(opened)} of {len(cells)} cells recorded it",
+        len(opened) == len(cells),
+    )
+
+
+def _groups(plan: Plan) -> Line:
+    rows = plan.store.index().to_pylist()
+    folds = plan.store.folds()
+    crossing = 0
+    for fold in plan.folds:
+        roles: dict[str, set[str]] = {}
+        for row in rows:
+            roles.setdefault(row["group"], set()).add(folds.role(row["group"], fold))
+        images: dict[str, set[str]] = {}
+        for row in rows:
+            images.setdefault(row["image_id"], set()).add(folds.role(row["group"], fold))
+        crossing += sum(len(found) > 1 for found in (*roles.values(), *images.values()))
+    return (
+        "no group and no source image lies in two roles of a fold",
+        f"{len(folds.groups)} groups, {len(plan.folds)} folds, {crossing} crossings",
+        crossing == 0,
+    )
+
+
+def _tested(plan: Plan, folder: Path, cells: list[Job]) -> Line:
+    folds = plan.store.folds()
+    wrong = 0
+    for job in cells:
+        selection = plan.selections[job.fold]
+        seen = {*selection.train, *selection.validation}
+        held = cell_predictions(folder, job)
+        wrong += len(seen & set(held.lesion_id.tolist()))
+        wrong += sum(folds.role(group, job.fold) != "test" for group in set(held.group.tolist()))
+    return (
+        "every prediction is of a lesion of the cell's own test role",
+        f"{len(cells)} cells, {wrong} foreign lesions or groups",
+        wrong == 0,
+    )
+
+
+def _sets(plan: Plan, folder: Path, results: Mapping[str, Mapping[str, Any]]) -> Line:
+    manifest, wrong, count = plan.store.manifest.fingerprint, [], 0
+    jobs = {job.key: job for job in plan.jobs}
+    for job in plan.stage("cell"):
+        if job.key not in results or not (job.needs or job.store):
+            continue
+        place = job.store or str(folder / jobs[job.needs[0]].folder / STORE)
+        origin = origin_of(open_store(place, verify=False).manifest)
+        count += 1
+        if origin is None or origin.manifest != manifest or origin.fold != job.fold:
+            wrong.append(job.label)
+    return (
+        "every generator saw the train role of its cell's own fold and manifest only",
+        f"{count} cells with synthetic cubes, {len(wrong)} with a set of another fold or manifest",
+        not wrong,
+    )
+
+
+def _searches(plan: Plan) -> Line:
+    named = [f"{name} fold {fold}" for name, folds in plan.grid.searches.items() for fold in folds]
+    detail = (
+        "winners taken for their own fold only: " + ", ".join(named)
+        if named
+        else "none; values fixed before, in the experiment file"
+    )
+    return "hyperparameter searches", detail, True

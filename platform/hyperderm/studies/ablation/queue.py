@@ -1,0 +1,136 @@
+"""Which job comes next: what is ready, in the order of the plan, as long as there is time."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from hyperderm.studies.ablation.plan import Job
+from hyperderm.studies.ablation.results import RESULT, write_failure
+from hyperderm.training.loop import Report
+
+
+class Observer(Protocol):
+    """Told on the driver, in the order things happen; must return quickly and never raise."""
+
+    def started(self, job: Job, resumed: bool) -> None:
+        """A job was handed out."""
+
+    def reported(self, job: Job, report: Report) -> None:
+        """A job reported."""
+
+    def finished(self, job: Job, reason: str) -> None:
+        """A job ended: done (reason empty) or failed for good."""
+
+    def interrupted(self, job: Job) -> None:
+        """The grid stops while this job runs; the next driver goes on with it."""
+
+
+class Queue:
+    """The jobs of a plan on their way through Tune.
+
+    Args:
+        folder: of the grid.
+        jobs: all of the plan, in its order; those done before are passed over.
+        observers: told of everything.
+        seconds: estimate of a job's time.
+        until: `time.time()` after which nothing may still run; None: no limit.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        jobs: Sequence[Job],
+        observers: Sequence[Observer],
+        seconds: Callable[[Job], float],
+        until: float | None = None,
+    ) -> None:
+        self.folder, self.observers, self.seconds, self.until = folder, observers, seconds, until
+        self.jobs = {job.key: job for job in jobs}
+        self.done = {job.key for job in jobs if (folder / job.folder / RESULT).exists()}
+        self.failed: dict[str, str] = {}
+        self.running: dict[str, Job] = {}
+        self.waiting = [job for job in self.jobs.values() if job.key not in self.done]
+        self.late: list[Job] = []
+        """Jobs not started because of `until`."""
+        self.interrupted = False
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        """Pickle to nothing: Tune saves its callbacks for a restore of its own, but the folders are the state here."""
+        return object, ()
+
+    @property
+    def wanted(self) -> int:
+        """How many jobs are left."""
+        return len(self.waiting)
+
+    def ask(self) -> Job | None:
+        """Return a job to start now, or None: nothing is ready, or the grid was interrupted."""
+        if self.interrupted:
+            return None
+        for job in list(self.waiting):
+            if any(need in self.failed for need in job.needs):
+                self.waiting.remove(job)
+                self._give_up(job)
+            elif set(job.needs) & {late.key for late in self.late} or not self._fits(job):
+                self.waiting.remove(job)
+                self.late.append(job)
+            elif all(need in self.done for need in job.needs):
+                self.waiting.remove(job)
+                return self._start(job)
+        return None
+
+    @property
+    def over(self) -> bool:
+        """Nothing is left to hand out, now or later."""
+        return not self.waiting
+
+    def report(self, key: str, report: Report) -> None:
+        """Pass a report on."""
+        if key in self.running:
+            for each in self.observers:
+                each.reported(self.running[key], report)
+
+    def finish(self, key: str, reason: str = "") -> None:
+        """Note the end of a job, done or failed for good; does nothing once the grid was interrupted."""
+        job = self.running.get(key)
+        if job is None or self.interrupted:
+            return
+        del self.running[key]
+        if not reason and not (self.folder / job.folder / RESULT).exists():
+            reason = "it ended without a result"
+        self._close(job, reason)
+
+    def leave_open(self) -> None:
+        """After an interrupt: leave running jobs to the next driver."""
+        for job in self.running.values():
+            for each in self.observers:
+                each.interrupted(job)
+        self.running.clear()
+
+    def _close(self, job: Job, reason: str) -> None:
+        if reason:
+            self.failed[job.key] = reason
+            with suppress(OSError):  # a full disk may be the reason itself; observers are told all the same
+                write_failure(self.folder / job.folder, reason)
+        else:
+            self.done.add(job.key)
+        for each in self.observers:
+            each.finished(job, reason)
+
+    def _start(self, job: Job) -> Job:
+        self.running[job.key] = job
+        resumed = (self.folder / job.folder).exists()
+        for each in self.observers:
+            each.started(job, resumed)
+        return job
+
+    def _give_up(self, job: Job) -> None:
+        (need,) = [need for need in job.needs if need in self.failed]
+        for each in self.observers:
+            each.started(job, False)
+        self._close(job, f"{self.jobs[need].label} failed: {self.failed[need]}")
+
+    def _fits(self, job: Job) -> bool:
+        return self.until is None or time.time() + self.seconds(job) <= self.until

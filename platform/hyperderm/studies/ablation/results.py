@@ -1,0 +1,80 @@
+"""What the jobs of a grid leave behind: one folder a job, `result.json` last, so that a job is done or not begun."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hyperderm.errors import StudyError
+from hyperderm.metrics.predictions import Predictions
+from hyperderm.studies.ablation.plan import Job, Plan
+
+RESULT, FAILURE = "result.json", "failure.json"
+PREDICTIONS = "predictions.parquet"
+
+
+def write_result(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write down that the job of `folder` is done; a failure noted earlier is over."""
+    _write(folder / RESULT, {**facts, "ended": now()})
+    (folder / FAILURE).unlink(missing_ok=True)
+
+
+def write_failure(folder: Path, reason: str) -> None:
+    """Write down why the job of `folder` failed for good; the next driver tries it again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / FAILURE, {"reason": reason, "ended": now()})
+
+
+def result_of(grid: Path, job: Job) -> dict[str, Any] | None:
+    """Return what a finished job wrote, None where it is not done.
+
+    Raises:
+        StudyError: a file that cannot be read.
+    """
+    return _read(grid / job.folder / RESULT)
+
+
+def failure_of(grid: Path, job: Job) -> str | None:
+    """Return why the job failed the last time, None where it did not."""
+    found = _read(grid / job.folder / FAILURE)
+    return None if found is None else str(found["reason"])
+
+
+def predictions(grid: Path, plan: Plan) -> Predictions:
+    """Return the test predictions of all finished cells of the plan, one table, each row naming its arm.
+
+    Cells whose configuration is the same in two arms were run once and appear in both.
+    """
+    done = [job for job in plan.stage("cell") if (grid / job.folder / RESULT).exists()]
+    return Predictions.concatenate(cell_predictions(grid, job) for job in done)
+
+
+def cell_predictions(grid: Path, job: Job) -> Predictions:
+    """Return the predictions of a finished cell, under the arm and model of `job`."""
+    held = Predictions.from_parquet(grid / job.folder / PREDICTIONS)
+    return replace(held, arm=np.full(len(held), job.arm), model=np.full(len(held), job.model))
+
+
+def now() -> str:
+    """Return the time as text, in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    aside = path.with_name(f".{path.name}.partial")
+    aside.write_text(json.dumps(content, indent=1, sort_keys=True))
+    aside.replace(path)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise StudyError(f"{path} cannot be read ({error})", "Remove its folder; the job is then run again.") from error
+    return content

@@ -1,0 +1,44 @@
+"""The winner of a sweep, for the one fold and manifest it was searched on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hyperderm.errors import StudyError
+from hyperderm.studies.folder import IDENTITY
+
+STUDY = "study.db"
+
+
+def winner(folder: Path, fold: int, manifest: str) -> dict[str, Any]:
+    """Return the swept values (configuration path to value) of the best finished trial of the sweep in `folder`.
+
+    Raises:
+        StudyError: no sweep there, no finished trial, or a sweep of another fold or manifest: its choice has seen lesions
+            that `fold` holds back.
+    """
+    try:
+        known = json.loads((folder / IDENTITY).read_text())["identity"]
+    except (OSError, ValueError, KeyError):
+        raise StudyError(f"{folder} is no sweep's folder", "Give one made by `hyperderm sweep`.") from None
+    if known.get("manifest") != manifest:
+        raise StudyError(
+            f"the sweep in {folder} searched store {str(known.get('manifest'))[:12]}, not this one ({manifest[:12]})",
+            "Search on this store, or leave it out of searches.",
+        )
+    if known.get("data.fold") != fold:
+        raise StudyError(
+            f"the sweep in {folder} searched fold {known.get('data.fold')}; its winner has seen lesions that "
+            f"fold {fold} holds back",
+            f"Run one sweep per fold (--set data.fold={fold} --name …), or leave fold {fold} out of searches.",
+        )
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if not (folder / STUDY).exists():
+        raise StudyError(f"the sweep in {folder} has no trial yet", "Let it finish first.")
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder / STUDY}")
+    try:
+        return dict(study.best_trial.params)
+    except ValueError:
+        raise StudyError(f"the sweep in {folder} has no finished trial", "Let it finish first.") from None

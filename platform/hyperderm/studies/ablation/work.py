@@ -1,0 +1,209 @@
+"""What a trial of the grid does: train a generator, draw its synthetic set, or train a classifier and predict.
+
+Everything here runs in a worker. Each function is an iterator of reports and leaves its folder done (`result.json`) or
+resumable: generators and classifiers go on from their checkpoints, a set is written whole or not at all.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hyperderm.config import Experiment
+from hyperderm.learners import build
+from hyperderm.learners.base import Judge
+from hyperderm.learners.configs import ClassifierConfig
+from hyperderm.learners.data import TrainData, truth
+from hyperderm.learners.judging import Judgement, judgement
+from hyperderm.metrics.classification import cell_metrics
+from hyperderm.metrics.predictions import Predictions
+from hyperderm.store.reader import Store, open_store
+from hyperderm.studies.ablation.results import PREDICTIONS, now, write_result
+from hyperderm.studies.selection import keep_samples, read, select
+from hyperderm.studies.synthesis import generate_here
+from hyperderm.training.checkpoint import BEST, LATEST, CheckpointFolder
+from hyperderm.training.context import local
+from hyperderm.training.data import cube_set
+from hyperderm.training.loop import Report
+from hyperderm.training.run import run
+
+STORE = "store"
+"""Folder of a synthetic set inside its job's."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A job as it travels to a worker.
+
+    Attributes:
+        folder: where its results go.
+        source: folder of the job it reads from: a set's generator, a cell's set; None without.
+        rgb: URI of the RGB store, "" without.
+        provenance: goes into checkpoints.
+    """
+
+    key: str
+    stage: str
+    label: str
+    fold: int
+    arm: str
+    model: str
+    seed: int
+    folder: Path
+    source: Path | None
+    experiment: Experiment | None
+    counts: Mapping[str, int]
+    rgb: str
+    provenance: Mapping[str, str]
+
+
+def work(task: Task, store: Store) -> Iterator[Report]:
+    """Do the task; yields reports, the last one when all is written."""
+    began = time.monotonic()
+    match task.stage:
+        case "generator":
+            yield from _generator(task, store, began)
+        case "synthetic":
+            yield from _synthetic(task, store, began)
+        case _:
+            yield from _cell(task, store, began)
+
+
+def _generator(task: Task, store: Store, began: float) -> Iterator[Report]:
+    experiment = task.experiment
+    assert experiment is not None
+    data = read(store, select(store, experiment), experiment)
+    report = None
+    for report in run(experiment, data, local(task.folder, task.provenance)):
+        keep_samples(report, task.folder)
+        yield report
+    saved = CheckpointFolder(task.folder)
+    facts = _facts(task, began, report) | {"checkpoint": saved.sha256(BEST), "train_lesions": len(data.train)}
+    write_result(task.folder, facts)
+
+
+def _synthetic(task: Task, store: Store, began: float) -> Iterator[Report]:
+    assert task.source is not None
+    place = task.folder / STORE
+    if not place.exists():  # a kill may have come between the set and its result
+        task.folder.mkdir(parents=True, exist_ok=True)
+        generate_here(
+            store,
+            task.source / BEST,
+            str(place),
+            counts=task.counts,
+            seed=task.seed,
+            rgb=open_store(task.rgb) if task.rgb else None,
+        )
+    made = open_store(str(place)).manifest
+    report = Report(sum(task.counts.values()), {"cubes": float(made.lesions)})
+    write_result(task.folder, _facts(task, began, report) | {"origin": made.source, "fingerprint": made.fingerprint})
+    yield report
+
+
+def _cell(task: Task, store: Store, began: float) -> Iterator[Report]:
+    experiment = task.experiment
+    assert experiment is not None
+    data = read(store, select(store, experiment), experiment)
+    context = local(task.folder, task.provenance)
+    report = None
+    for report in run(experiment, data, context):
+        yield report
+    learner: Any = build(experiment, data, context.placement(experiment.training.precision))
+    saved = context.checkpoint.load(BEST)
+    if saved is not None:
+        learner.load_state_dict(saved["learner"])
+    chosen = judgement(learner.judge(data.validation.reflectance, data.validation.masks), truth(data.validation.diagnoses))
+    opened: list[str] = []
+    table = _test(task, store, experiment, learner, chosen, opened)
+    table.to_parquet(task.folder / PREDICTIONS)
+    facts = _facts(task, began, report) | {
+        "judgement": chosen.metrics,
+        "best_images": saved["images"] if saved else experiment.training.images,
+        "test_opened": f"{opened[0]} at {now()}",
+        "train": _shown(data, experiment),
+        "weights_sha256": _weights(experiment, len(data.wavelengths_nm)),
+        "test": _test_metrics(table, chosen.threshold),
+    }
+    write_result(task.folder, facts)
+    for name in (BEST, LATEST):  # the predictions are what is kept of a cell
+        (task.folder / name).unlink(missing_ok=True)
+
+
+def _test(
+    task: Task,
+    store: Store,
+    experiment: Experiment,
+    learner: Judge,
+    chosen: Judgement,
+    opened: list[str],
+) -> Predictions:
+    """Open the test role, after everything is chosen, and predict it."""
+    assert experiment.task is not None
+    rows = store.read(store.open_test(task.fold, experiment.task.diagnoses, opened.append))
+    cubes = cube_set(rows, experiment.data.size)
+    logits = learner.judge(cubes.reflectance, cubes.masks).numpy()
+    probability = chosen.calibration(logits)
+    count = len(logits)
+    return Predictions(
+        lesion_id=np.array(cubes.lesion_ids),
+        group=np.array(rows.column("group").to_pylist()),
+        diagnosis=np.array(cubes.diagnoses),
+        truth=truth(cubes.diagnoses).numpy().astype(np.int8),
+        fold=np.full(count, task.fold),
+        seed=np.full(count, task.seed),
+        arm=np.full(count, task.arm),
+        model=np.full(count, task.model),
+        probability=probability,
+        raw_probability=1 / (1 + np.exp(-logits)),
+        threshold=np.full(count, chosen.threshold),
+        cell=np.full(count, task.key),
+    )
+
+
+def _test_metrics(table: Predictions, threshold: float) -> dict[str, float]:
+    """Return the cell's own numbers, for its MLflow run; the report computes everything from the predictions."""
+    values = cell_metrics(table.truth, table.probability, threshold)
+    return {f"test_{name}": value.value for name, value in values.items() if value.value is not None}
+
+
+def _weights(experiment: Experiment, bands: int) -> str:
+    """Return the sha256 of the file that a pre-trained network began from, "" from scratch."""
+    learner = experiment.learner
+    if not isinstance(learner, ClassifierConfig) or learner.weights == "scratch":
+        return ""
+    from hyperderm.models.pretrained import load_weights
+
+    found = load_weights(learner.architecture, learner.weights, bands)
+    return found.sha256 if found else ""
+
+
+def _shown(data: TrainData, experiment: Experiment) -> dict[str, int]:
+    extra = len(data.extra) if data.extra else 0
+    melanomas = int(truth(data.train.diagnoses).sum())
+    return {
+        "real": len(data.train),
+        "real_melanomas": melanomas,
+        "synthetic_held": extra,
+        "images": experiment.training.images,
+    }
+
+
+def _facts(task: Task, began: float, report: Report | None) -> dict[str, Any]:
+    import torch
+
+    return {
+        "key": task.key,
+        "stage": task.stage,
+        "label": task.label,
+        "fold": task.fold,
+        "arm": task.arm,
+        "model": task.model,
+        "seed": task.seed,
+        "seconds": round(time.monotonic() - began, 3),
+        "metrics": {} if report is None else {k: v for k, v in report.metrics.items() if np.isfinite(v)},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+    }
