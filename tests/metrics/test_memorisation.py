@@ -9,6 +9,7 @@ from scipy.stats import binom
 from hyperderm.cubes.phantom import phantom
 from hyperderm.errors import StoreError
 from hyperderm.metrics.dihedral import orient
+from hyperderm.metrics.energy import cube_features
 from hyperderm.metrics.memorisation import Auditor, _space, audit, describe
 from tests.training.tiny import blobs
 
@@ -59,8 +60,17 @@ def test_distances_are_those_of_all_pairs(lesions):
         min(cdist(orient(cube, k).double().flatten()[None].numpy(), flat).min() for k in range(8)) / np.sqrt(16**3)
         for cube in fresh[:5]
     ]
-    pixel, _ = Auditor(train, held)._distances(fresh[:5])
+    pixel, spectral = Auditor(train, held)._distances(fresh[:5])
     np.testing.assert_allclose(pixel, expected, rtol=1e-5)
+    features = cube_features(train)
+    units = features.std(0)
+    np.testing.assert_allclose(spectral, cdist(cube_features(fresh[:5]) / units, features / units).min(1))
+
+
+def test_an_audit_leaves_the_cubes_as_they_are(lesions):
+    before = [cubes.clone() for cubes in lesions]
+    audit(lesions[2], lesions[0], lesions[1])
+    assert all(torch.equal(a, b) for a, b in zip(before, lesions, strict=True))
 
 
 def test_chunks_do_not_matter_and_pixels_are_compared_at_32():

@@ -118,9 +118,9 @@ class Auditor:
             if not len(cubes):
                 raise StoreError(f"no {role} cube to audit with", "Use more diagnoses, fewer folds, or more data.")
         self.shape = tuple(train.shape[1:])
-        self._pixels = _pixels(train)
-        self._centre = self._pixels.mean(0)
-        self._pixels -= self._centre
+        pixels = _pixels(train)
+        self._centre = pixels.mean(0)
+        self._pixels = pixels - self._centre  # a copy: `pixels` may be the caller's own memory
         features = cube_features(train)
         self._standardise = Standardiser(features)
         self._features = self._standardise(features)
