@@ -9,7 +9,7 @@ FLAGS = $(if $(RUNS),--runs "$(RUNS)") $(if $(DATA),--data "$(DATA)") $(if $(STO
 	$(if $(PROFILE),--profile $(PROFILE)) $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check format test test-slow bench bench-cold picture ui clean
+.PHONY: help setup ablation lock check format test test-slow bench bench-cold picture ui clean
 
 help: ## print this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -30,6 +30,10 @@ sweep-%: $(STAMP) ## search the hyperparameters of an experiment, e.g. make swee
 
 train-%: $(STAMP) ## one run of an experiment, e.g. make train-shsgan WORKERS=2
 	$(HYPERDERM) train $* $(FLAGS) $(if $(WORKERS),--workers $(WORKERS))
+
+ablation: $(STAMP) ## does synthetic data help? e.g. make ablation DATA=…; PLAN=1 | AT=22:00 UNTIL=07:00 DETACH=1 | STATUS=1 | STOP=1
+	$(HYPERDERM) ablation $(or $(GRID),synthetic_vs_real) $(FLAGS) $(if $(PLAN),--plan) $(if $(AT),--at $(AT)) \
+		$(if $(UNTIL),--until $(UNTIL)) $(if $(DETACH),--detach) $(if $(STATUS),--status) $(if $(STOP),--stop)
 
 ui: $(STAMP) ## the MLflow UI on what was run here
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false .venv/bin/mlflow ui --backend-store-uri "$(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db)" --workers 1 --port $(or $(PORT),5000)

@@ -104,8 +104,13 @@ def show_plan(setting: Setting, asked: Asked) -> int:
 
     plan, folder = prepare(setting, asked)
     with connect(setting.ray_address) if setting.ray_address else nullcontext(this_machine()) as cluster:
-        setting.say("measuring step times on this machine")
-        print_plan(setting.console, plan, estimate(plan, folder), cluster, asked.end, asked.begin)
+        there = None
+        if setting.ray_address and cluster.gpus:
+            from hyperderm.studies.ablation.grid import measure_there
+
+            there = measure_there(plan.grid.resources.cpus)
+        setting.say(f"measuring step times {'on the cluster' if there else 'on this machine'}")
+        print_plan(setting.console, plan, estimate(plan, folder, there), cluster, asked.end, asked.begin)
     return 0
 
 

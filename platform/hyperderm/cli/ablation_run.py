@@ -61,15 +61,14 @@ def run_claimed(setting: Setting, asked: Asked, plan: Plan, folder: Path, key: s
 
 
 def _run(setting: Setting, asked: Asked, plan: Plan, folder: Path, facts: GridFacts, tracker: GridTracker) -> Queue:
-    setting.say("measuring step times")
-    costs = estimate(plan, folder)
     setting.say(f"connecting to Ray at {setting.ray_address}" if setting.ray_address else "starting Ray")
     with connect(setting.ray_address) as cluster:
         from hyperderm.store.ray_reader import shared_store
-        from hyperderm.studies.ablation.grid import places, run_grid
+        from hyperderm.studies.ablation.grid import measure_there, places, run_grid
 
         at_once = places(plan, cluster, folder)
         setting.say(f"{described(cluster)}, {at_once} jobs at a time; worker logs in {cluster.logs}")
+        costs = estimate(plan, folder, measure_there(plan.grid.resources.cpus) if cluster.gpus else None)
         progress = GridProgress(setting.console, len(plan.jobs), len(costs.done), at_once)
         observers: list[Observer] = [tracker, progress]
         end = asked.end.timestamp() - REPORT_S if asked.end else None

@@ -2,14 +2,13 @@
 
 import heapq
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
 import torch
 
-from hyperderm.config import Experiment
 from hyperderm.learners import build
 from hyperderm.learners.base import Placement
 from hyperderm.learners.data import CubeSet, TrainData
@@ -74,8 +73,18 @@ class Estimate:
         return sum(self.seconds[job.key] for job in jobs if job.key not in self.done)
 
 
-def estimate(plan: Plan, folder: Path) -> Estimate:
-    """Measure a few steps of every kind of training in the plan that no finished job of the grid tells of."""
+Measure = Callable[[Job, Manifest, int], Cost]
+
+
+def estimate(plan: Plan, folder: Path, measure: "Measure | None" = None) -> Estimate:
+    """Measure a few steps of every kind of training in the plan that no finished job of the grid tells of.
+
+    Args:
+        plan: the grid.
+        folder: of the grid.
+        measure: as `measure_here`, which is the default, wherever the jobs will run.
+    """
+    measure = measure or measure_here
     results = {job.key: result for job in plan.jobs if (result := result_of(folder, job))}
     known: dict[str, list[float]] = {}
     for job in plan.jobs:
@@ -85,8 +94,8 @@ def estimate(plan: Plan, folder: Path) -> Estimate:
     seconds, sizes = {}, {}
     for job in plan.jobs:
         kind = _kind(job)
-        if job.experiment is not None and kind not in costs:
-            costs[kind] = measure(job.experiment, plan.store.manifest, len(plan.selections[job.fold].train))
+        if job.experiment is not None and kind not in costs and not (kind in known and job.stage == "cell"):
+            costs[kind] = measure(job, plan.store.manifest, len(plan.selections[job.fold].train))
         if kind in known:
             seconds[job.key] = sum(known[kind]) / len(known[kind])
         else:
@@ -95,8 +104,10 @@ def estimate(plan: Plan, folder: Path) -> Estimate:
     return Estimate(seconds, sizes, frozenset(results))
 
 
-def measure(experiment: Experiment, manifest: Manifest, train: int) -> Cost:
+def measure_here(job: Job, manifest: Manifest, train: int) -> Cost:
     """Return what a step, a validation and a checkpoint cost here, on cubes of noise in the experiment's shape."""
+    experiment = job.experiment
+    assert experiment is not None
     if experiment.learner.kind == "spectral":
         return Cost(0.0, 0.004 * train, 2_000)
     size, bands = experiment.data.size, len(manifest.wavelengths_nm)
@@ -152,5 +163,7 @@ def _bytes(job: Job, cost: Cost | None, plan: Plan) -> int:
     if job.experiment is None:
         bands = len(plan.store.manifest.wavelengths_nm)
         return int(sum(job.counts.values()) * plan.grid.size**2 * bands * 4 * COMPRESSED)
+    if job.stage == "cell":
+        return 20_000  # it keeps its predictions alone
     assert cost is not None
-    return 2 * cost.checkpoint if job.stage == "generator" else 20_000  # a cell keeps its predictions alone
+    return 2 * cost.checkpoint

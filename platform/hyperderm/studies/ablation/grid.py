@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 from ray.tune import Callback
@@ -14,8 +15,10 @@ from ray.tune.search import Searcher
 
 from hyperderm.config import Experiment
 from hyperderm.errors import HyperdermError, StudyError
+from hyperderm.store.manifest import Manifest
 from hyperderm.store.ray_reader import SharedStore
 from hyperderm.strict import parse
+from hyperderm.studies.ablation.estimate import Cost, Measure, measure_here
 from hyperderm.studies.ablation.plan import Job, Plan
 from hyperderm.studies.ablation.queue import Queue
 from hyperderm.studies.ablation.work import STORE, Task, work
@@ -35,6 +38,20 @@ def places(plan: Plan, cluster: Cluster, folder: Path) -> int:
     fits = [trials_at_once(cluster, 1, asked.cpus, gpus, asked.concurrent) for gpus in needs]
     check_shared(folder, cluster)
     return max(fits)
+
+
+def measure_there(cpus: float) -> Measure:
+    """Return a measure of step times that runs on the connected cluster, with what the job would hold."""
+
+    def measure(job: Job, manifest: Manifest, train: int) -> Cost:
+        there = ray.remote(num_cpus=cpus, num_gpus=job.gpus, max_retries=0)(measure_here)
+        try:
+            cost: Cost = ray.get(there.remote(job, manifest, train))
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, HyperdermError) else error from None
+        return cost
+
+    return measure
 
 
 def run_grid(
