@@ -4,8 +4,8 @@ Latent score of lesion i in group g, arm a, fold k, seed s, melanoma y:
 
     x = y (d_a + fold_ak + seed_aks) + group_g + lesion_i + lesion_ai + noise_aiks + offset_ak
 
-All effects are normal. Groups and lesions are the same for all arms (that pairs them). The offset makes folds incomparable, as
-in METHODS section 9. Given the folds' effects, the AUROC of a cell, averaged over lesions and seeds, is
+All effects are normal. Groups and lesions are the same for all arms (that pairs them). The offset makes folds incomparable,
+as in METHODS section 9. Given the folds' effects, the AUROC of a cell, averaged over lesions and seeds, is
 Φ((d_a + fold_ak) / sqrt(2 v + seed variance)), v being the variance of x within a class.
 """
 
@@ -55,9 +55,7 @@ def simulate(design: Design, rng: np.random.Generator) -> Simulated:
     between_seeds = 2 * design.seed_sd**2
     cut = np.mean(design.separations) / 2
     folds = [_fold(design, k, separation[:, k], cut, rng) for k in range(design.folds)]
-    panels = tuple(
-        Panel(f"arm{a}", "simulated", tuple(range(design.seeds)), tuple(fold[a] for fold in folds)) for a in range(arms)
-    )
+    panels = tuple(Panel(f"arm{a}", "simulated", tuple(fold[a] for fold in folds)) for a in range(arms))
     melanomas = np.array([fold[0].truth.sum() for fold in folds])
     sensitivity = ndtr((separation - cut) / np.sqrt(within + between_seeds + design.threshold_sd**2))
     return Simulated(
@@ -78,7 +76,12 @@ def _fold(design, number, separation, cut, rng) -> list[Fold]:
     threshold = offset + cut + design.threshold_sd * rng.normal(size=(arms, seeds))
     probability = expit(x + offset[..., None] - cut)
     ids = np.array([f"{number}-{i:04d}" for i in range(n)])
-    return [Fold(number, ids, truth, group, probability[a], probability[a], expit(threshold[a] - cut)) for a in range(arms)]
+    return [
+        Fold(
+            number, tuple(range(design.seeds)), ids, truth, group, probability[a], probability[a], expit(threshold[a] - cut)
+        )
+        for a in range(arms)
+    ]
 
 
 def _lesions(design, number, rng):
@@ -98,7 +101,7 @@ def predictions(panels: tuple[Panel, ...]) -> Predictions:
     columns: dict[str, list] = {name: [] for name in Predictions.__dataclass_fields__}
     for panel in panels:
         for fold in panel.folds:
-            for s, seed in enumerate(panel.seeds):
+            for s, seed in enumerate(fold.seeds):
                 n = len(fold.truth)
                 columns["lesion_id"] += fold.lesion_id.tolist()
                 columns["group"] += [f"{fold.number}/{g}" for g in fold.group]

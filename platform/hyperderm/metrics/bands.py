@@ -30,16 +30,15 @@ def curves(panel: Panel, weights: Weights) -> tuple[Band, Band]:
     """
     drawn = weights.first(DRAWS)
     roc, precision = np.zeros((len(drawn) + 1, len(GRID))), np.zeros((len(drawn) + 1, len(GRID)))
-    cells = 0
     for fold, groups in zip(panel.folds, drawn.folds, strict=True):
         lesions = np.concatenate([np.ones((1, len(fold.truth))), groups[:, fold.group]])
+        share = 1 / len(panel.folds) / len(fold.seeds)
         for score in fold.probability:
             true, called = cumulated(fold.truth, score, lesions)
             false = called - true
-            roc += _highest_up_to(false / false[:, -1:], true / true[:, -1:])
-            precision += _first_reaching(true / true[:, -1:], true / np.maximum(called, 1e-12))
-            cells += 1
-    return _band(roc / cells), _band(precision / cells)
+            roc += share * _highest_up_to(false / false[:, -1:], true / true[:, -1:])
+            precision += share * _first_reaching(true / true[:, -1:], true / np.maximum(called, 1e-12))
+    return _band(roc), _band(precision)
 
 
 def _band(drawn: Array) -> Band:

@@ -40,34 +40,35 @@ class Variance:
 
 
 def components(
-    values: NDArray[np.float64],
+    values: Sequence[NDArray[np.float64]],
     influences: Sequence[NDArray[np.float64]],
     strata: Sequence[NDArray[np.intp]],
     weights: NDArray[np.float64],
 ) -> Variance:
-    """Return the variance of sum_k weights[k] * mean_s values[k, s].
+    """Return the variance of sum_k weights[k] * mean(values[k]).
 
     Args:
-        values: (K, S) metric of every cell.
-        influences: per fold (S, G_k), each group's influence on its cell's value.
+        values: per fold (S_k,), the metric of every cell.
+        influences: per fold (S_k, G_k), each group's influence on its cell's value.
         strata: per fold (G_k,), 1 for groups that hold a melanoma.
         weights: (K,) share of every fold, summing to 1.
 
     Raises:
         StudyError: no fold has two groups of a stratum, so that nothing can be said about its spread.
     """
-    folds, seeds = values.shape
     spread, counts = _by_stratum([u.mean(0, keepdims=True) for u in influences], strata)
     lesion_parts = weights[:, None] ** 2 * spread
     lesions = float(lesion_parts.sum())
     squares = float((lesion_parts**2 / np.maximum(counts - 1, 1)).sum())
     extra = 0.0
-    if seeds > 1:
-        noise = _by_stratum([u - u.mean(0, keepdims=True) for u in influences], strata)[0].sum() / (folds * (seeds - 1))
-        between = float(values.var(1, ddof=1).mean())
-        share = float((weights**2).sum()) / seeds
+    seeds = np.array([len(cells) for cells in values])
+    df = int((seeds - 1).sum())
+    if df:
+        noise = _by_stratum([u - u.mean(0, keepdims=True) for u in influences], strata)[0].sum() / df
+        between = sum(float(((cells - cells.mean()) ** 2).sum()) for cells in values) / df
+        share = float((weights**2 / seeds).sum())
         extra = max(0.0, between - float(noise)) * share
-        squares += (between * share) ** 2 / (folds * (seeds - 1)) if extra else 0.0
+        squares += (between * share) ** 2 / df if extra else 0.0
     total = lesions + extra
     return Variance(lesions, extra, total**2 / squares if squares else float("inf"))
 

@@ -26,8 +26,15 @@ class Interval(NamedTuple):
 
 
 def counts(panel: Panel) -> list[Confusion]:
-    """Return TP FN FP TN of every seed, pooled over folds."""
-    return [Confusion(*row) for row in np.sum([_indicators(fold).sum(1) for fold in panel.folds], 0).tolist()]
+    """Return TP FN FP TN of every seed, pooled over folds; where a seed lacks a fold, the fold's mean stands in for it."""
+    made = []
+    for seed in panel.seeds:
+        total = np.zeros(4)
+        for fold in panel.folds:
+            own = _indicators(fold).sum(1)
+            total += own[fold.seeds.index(seed)] if seed in fold.seeds else own.mean(0)
+        made.append(Confusion(*total.tolist()))
+    return made
 
 
 def mean_counts(panel: Panel) -> Confusion:
@@ -97,8 +104,8 @@ def gradient(name: str, counts: Confusion) -> Array:
 
 
 def pooled_variance(panel: Panel, contributions: Sequence[Array]) -> Variance:
-    """Return the variance of a sum over all lesions, averaged over seeds; contributions: per fold (S, n)."""
-    cells = np.array([part.sum(1) for part in contributions])
+    """Return the variance of a sum over all lesions, averaged over seeds; contributions: per fold (S_k, n)."""
+    cells = [part.sum(1) for part in contributions]
     influences = [part @ fold.member for part, fold in zip(contributions, panel.folds, strict=True)]
     return components(cells, influences, [fold.strata for fold in panel.folds], np.ones(len(panel.folds)))
 

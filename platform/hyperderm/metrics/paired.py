@@ -25,11 +25,11 @@ WIDEST_STRETCH = 2.0
 """Beyond it the resamples are degenerate (most show no spread at all) and say nothing about tails."""
 
 
-def auroc(panel: Panel) -> tuple[Auroc, NDArray[np.float64]]:
-    """Return the AUROC averaged over folds and seeds, and the (K, S) cells."""
+def auroc(panel: Panel) -> Auroc:
+    """Return the AUROC averaged over seeds, then over folds."""
     kernels = [fold.kernel for fold in panel.folds]
-    cells = np.array([kernel.mean((1, 2)) for kernel in kernels])
-    return Auroc(float(cells.mean()), _variance(cells, kernels, panel.folds), panel.sizes), cells
+    cells = [kernel.mean((1, 2)) for kernel in kernels]
+    return Auroc(_mean(cells), _variance(cells, kernels, panel.folds), panel.sizes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Difference:
 
     Attributes:
         value: of the averaged AUROCs.
-        cells: (K, S).
+        cells: per fold (S_k,).
         variance: of `value`.
         low_error: standard error towards lower values, the distance of the 95 % MOVER limit in critical values.
         high_error: the same towards higher values.
@@ -46,7 +46,7 @@ class Difference:
     """
 
     value: float
-    cells: NDArray[np.float64]
+    cells: tuple[NDArray[np.float64], ...]
     variance: Variance
     low_error: float
     high_error: float
@@ -86,16 +86,22 @@ def difference(arm: Panel, reference: Panel, weights: Weights) -> Difference:
     """
     same_lesions(arm, reference)
     kernels = [a.kernel - b.kernel for a, b in zip(arm.folds, reference.folds, strict=True)]
-    cells = np.array([kernel.mean((1, 2)) for kernel in kernels])
+    cells = [kernel.mean((1, 2)) for kernel in kernels]
     variance = _variance(cells, kernels, arm.folds)
-    one, other = auroc(arm)[0], auroc(reference)[0]
-    low, high = _mover(one, other, variance)
+    low, high = _mover(auroc(arm), auroc(reference), variance)
     c = critical(variance.df)
     stretch = _stretch(cells, [kernel.mean(0) for kernel in kernels], arm.folds, variance, weights)
-    return Difference(float(cells.mean()), cells, variance, low / c, high / c, stretch)
+    return Difference(_mean(cells), tuple(cells), variance, low / c, high / c, stretch)
 
 
-def _variance(cells: NDArray[np.float64], kernels: Sequence[NDArray[np.float64]], folds: Sequence[Fold]) -> Variance:
+def _mean(cells: Sequence[NDArray[np.float64]]) -> float:
+    """Return the mean over folds of the means over seeds."""
+    return float(np.mean([fold.mean() for fold in cells]))
+
+
+def _variance(
+    cells: Sequence[NDArray[np.float64]], kernels: Sequence[NDArray[np.float64]], folds: Sequence[Fold]
+) -> Variance:
     influences = [_influence(kernel, fold) for kernel, fold in zip(kernels, folds, strict=True)]
     return components(cells, influences, [fold.strata for fold in folds], np.full(len(folds), 1 / len(folds)))
 
@@ -127,7 +133,7 @@ def _mover(arm: Auroc, reference: Auroc, variance: Variance) -> tuple[float, flo
 
 
 def _stretch(
-    cells: NDArray[np.float64],
+    cells: Sequence[NDArray[np.float64]],
     kernels: Sequence[NDArray[np.float64]],
     folds: Sequence[Fold],
     variance: Variance,
@@ -175,18 +181,21 @@ def _resampled(
 
 
 def _seeds_resampled(
-    cells: NDArray[np.float64], wanted: float, weights: Weights
+    cells: Sequence[NDArray[np.float64]], wanted: float, weights: Weights
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the shift and variance that drawing S of the S seeds anew in every fold adds, both (R,).
+    """Return the shift and variance that drawing a fold's seeds anew in every fold adds, both (R,).
 
     The cells' deviations are scaled so that the drawn means have the variance `wanted`: as they stand, they also hold the
     lesions' noise, and drawing from S values halves their variance at S = 2.
     """
-    folds, seeds = cells.shape
-    deviation = cells - cells.mean(1, keepdims=True)
-    drawn_variance = (deviation**2).sum() / (folds * seeds) ** 2
-    deviation = deviation * np.sqrt(wanted / drawn_variance)
-    picks = weights.rng().integers(seeds, size=(len(weights), folds, seeds))
-    drawn = np.take_along_axis(np.broadcast_to(deviation, picks.shape), picks, 2)
-    estimate = drawn.var(2).sum(1) / (folds**2 * seeds) * seeds / (seeds - 1)
-    return drawn.mean((1, 2)), estimate
+    rng, folds = weights.rng(), len(cells)
+    deviations = [fold - fold.mean() for fold in cells]
+    as_drawn = sum(float((each**2).mean()) / len(each) for each in deviations) / folds**2
+    shift, estimate = np.zeros(len(weights)), np.zeros(len(weights))
+    for each in deviations:
+        seeds = len(each)
+        if seeds > 1:
+            drawn = (each * np.sqrt(wanted / as_drawn))[rng.integers(seeds, size=(len(weights), seeds))]
+            shift += drawn.mean(1) / folds
+            estimate += drawn.var(1, ddof=1) / seeds / folds**2
+    return shift, estimate

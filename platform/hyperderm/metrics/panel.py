@@ -1,7 +1,7 @@
 """The predictions of one arm and model as arrays: folds of lesions, seeds nested in folds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,10 +13,11 @@ from hyperderm.metrics.predictions import CellKey, Predictions
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """One fold's test lesions, sorted by id, scored by S trainings.
+    """One fold's test lesions, sorted by id, scored by S trainings (an interrupted grid may give folds different S).
 
     Attributes:
         number: of the fold.
+        seeds: of the S trainings, ascending.
         lesion_id: (n,).
         truth: (n,) bool, True for melanoma.
         group: (n,) index into this fold's G groups.
@@ -26,6 +27,7 @@ class Fold:
     """
 
     number: int
+    seeds: tuple[int, ...]
     lesion_id: NDArray[np.str_]
     truth: NDArray[np.bool_]
     group: NDArray[np.intp]
@@ -57,12 +59,21 @@ class Fold:
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One arm with one model: every fold scored by the same seeds."""
+    """One arm with one model."""
 
     arm: str
     model: str
-    seeds: tuple[int, ...]
     folds: tuple[Fold, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Those of any fold, ascending."""
+        return tuple(sorted({seed for fold in self.folds for seed in fold.seeds}))
+
+    @property
+    def blocks(self) -> list[tuple[int, int]]:
+        """(fold, seed) of every cell."""
+        return [(fold.number, seed) for fold in self.folds for seed in fold.seeds]
 
     @property
     def sizes(self) -> NDArray[np.intp]:
@@ -74,27 +85,44 @@ def panel(predictions: Predictions, arm: str, model: str) -> Panel:
     """Return the cells of one arm and model.
 
     Raises:
-        StudyError: no such cells, a fold that lacks a seed, or seeds that test different lesions.
+        StudyError: no such cells, or seeds of a fold that test different lesions.
     """
     mine = predictions.where(arm=arm, model=model)
-    seeds = tuple(np.unique(mine.seed).tolist())
-    return Panel(arm, model, seeds, tuple(_fold(mine, number, seeds) for number in np.unique(mine.fold).tolist()))
+    return Panel(arm, model, tuple(_fold(mine, number) for number in np.unique(mine.fold).tolist()))
 
 
-def _fold(mine: Predictions, number: int, seeds: Sequence[int]) -> Fold:
+def common(one: Panel, other: Panel) -> tuple[Panel, Panel] | None:
+    """Return both panels with the cells that both have; None when there are none."""
+    kept = sorted(set(one.blocks) & set(other.blocks))
+    return (_only(one, kept), _only(other, kept)) if kept else None
+
+
+def _only(panel: Panel, blocks: Sequence[tuple[int, int]]) -> Panel:
+    folds = []
+    for fold in panel.folds:
+        rows = [s for s, seed in enumerate(fold.seeds) if (fold.number, seed) in blocks]
+        if rows:
+            scores = {name: getattr(fold, name)[rows] for name in ("probability", "raw_probability", "threshold")}
+            folds.append(replace(fold, seeds=tuple(fold.seeds[s] for s in rows), **scores))
+    return replace(panel, folds=tuple(folds))
+
+
+def _fold(mine: Predictions, number: int) -> Fold:
     key = CellKey(str(mine.arm[0]), str(mine.model[0]), number, 0)
+    seeds = tuple(np.unique(mine.seed[mine.fold == number]).tolist())
     rows = []
     for seed in seeds:
         found = np.flatnonzero((mine.fold == number) & (mine.seed == seed))
         rows.append(found[np.argsort(mine.lesion_id[found], kind="stable")])
-        if not len(found) or not np.array_equal(mine.lesion_id[rows[0]], mine.lesion_id[rows[-1]]):
+        if not np.array_equal(mine.lesion_id[rows[0]], mine.lesion_id[rows[-1]]):
             raise StudyError(
-                f"predictions missing for a cell: {key._replace(seed=seed)}",
+                f"predictions missing for a lesion: {key._replace(seed=seed)} tests other lesions than seed {seeds[0]}",
                 "Run the same command again, or analyse the complete cells only.",
             )
     at, all_rows = rows[0], np.stack(rows)
     return Fold(
         number=number,
+        seeds=seeds,
         lesion_id=mine.lesion_id[at],
         truth=mine.truth[at] == 1,
         group=np.unique(mine.group[at], return_inverse=True)[1],
@@ -112,10 +140,8 @@ def same_lesions(one: Panel, other: Panel) -> None:
     """
     pair = f"arms {one.arm!r} and {other.arm!r} (models {one.model!r}, {other.model!r})"
     again = "Compare cells of one grid, all of them finished."
-    if one.seeds != other.seeds:
-        raise StudyError(f"{pair} have seeds {one.seeds} and {other.seeds}", again)
-    if [fold.number for fold in one.folds] != [fold.number for fold in other.folds]:
-        raise StudyError(f"{pair} have different folds", again)
+    if odd := sorted(set(one.blocks) ^ set(other.blocks)):
+        raise StudyError(f"{pair}: only one of them has fold {odd[0][0]} seed {odd[0][1]}", again)
     for a, b in zip(one.folds, other.folds, strict=True):
         if not np.array_equal(a.lesion_id, b.lesion_id):
             raise StudyError(f"{pair} test different lesions in fold {a.number}", again)

@@ -5,7 +5,7 @@ Drawing n of n shrinks the spread by (n − 1)/n: deviations of a fold are stret
 which are the scarce ones. What the seeds differ by beyond that is added, as in `paired`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,14 +48,14 @@ def weighted_sensitivity(truth: NDArray[np.bool_], score: Array, weights: Array)
         return np.where(kept, true, 0.0).max(1) / true[:, -1]
 
 
-def rank_metric(panel: Panel, weights: Weights, weighted: Weighted, cells: list[list[Value]]) -> Interval:
+def rank_metric(panel: Panel, weights: Weights, weighted: Weighted, cells: Sequence[Sequence[Value]]) -> Interval:
     """Return a metric averaged over folds and seeds with its BCa interval.
 
     Args:
         panel: the arm.
         weights: of the bootstrap.
         weighted: the metric on weights.
-        cells: (K, S) the metric itself. When any is None the mean is None: leaving the worst cells out would flatter it.
+        cells: per fold and seed, the metric itself. When any is None the mean is None: leaving the worst out would flatter.
     """
     flat = [value for fold in cells for value in fold]
     lost = [value for value in flat if value.value is None]
@@ -63,63 +63,76 @@ def rank_metric(panel: Panel, weights: Weights, weighted: Weighted, cells: list[
         rest = [value.value for value in flat if value.value is not None]
         others = f"; the others average {np.mean(rest):.2f}, which flatters" if rest else ""
         return Interval(None, None, None, "", f"{lost[0].reason} in {len(lost)} of {len(flat)} cells{others}")
-    values = np.array([[value.value for value in fold] for fold in cells])
+    values = [np.array([value.value for value in fold], np.float64) for fold in cells]
     drawn = _evaluated(panel, weights, weighted)
-    left_out = _evaluated(panel, leave_one_out(panel), weighted).mean((1, 2))
-    melanoma = np.maximum(panel.sizes[:, 0], 2)
-    drawn = values + (drawn - values) * np.sqrt(melanoma / (melanoma - 1))[:, None]
+    left_out = np.mean([fold.mean(1) for fold in _evaluated(panel, leave_one_out(panel), weighted)], 0)
+    for k, melanoma in enumerate(np.maximum(panel.sizes[:, 0], 2)):
+        drawn[k] = values[k] + (drawn[k] - values[k]) * np.sqrt(melanoma / (melanoma - 1))
     return _interval(values, drawn, left_out, weights)
 
 
-def calibration_error(panel: Panel, weights: Weights, raw: bool = False) -> Interval:
+def calibration_error(panel: Panel, weights: Weights) -> Interval:
     """Return the calibration error, pooled over folds per seed, with its BCa interval (bins as in the original sample).
 
-    Args:
-        panel: the arm.
-        weights: of the bootstrap.
-        raw: take the probabilities before calibration.
+    Where a seed lacks a fold, another seed of that fold stands in for it.
     """
     truth = np.concatenate([fold.truth for fold in panel.folds])
-    scores = np.concatenate([fold.raw_probability if raw else fold.probability for fold in panel.folds], 1)
-    value = np.array([[classification.calibration_error(truth, score).value for score in scores]], np.float64)
+    scores = [pooled(panel, seed) for seed in panel.seeds]
+    value = np.array([classification.calibration_error(truth, score).value for score in scores], np.float64)
 
     def on(groups: Weights) -> Array:
         lesions = np.concatenate([w[:, fold.group] for w, fold in zip(groups.folds, panel.folds, strict=True)], 1)
-        return np.stack([_binned(truth, score, lesions) for score in scores], 1)[:, None]
+        return np.stack([_binned(truth, score, lesions) for score in scores], 1)
 
-    return _interval(value, on(weights), on(leave_one_out(panel)).mean((1, 2)), weights)
+    return _interval([value], [on(weights)], on(leave_one_out(panel)).mean(1), weights)
 
 
-def _interval(values: Array, drawn: Array, left_out: Array, weights: Weights) -> Interval:
-    value = float(values.mean())
-    ends = bca(value, drawn.mean((1, 2)) + _seeds(values, drawn, weights), left_out)
+def raw_calibration_error(panel: Panel) -> float | None:
+    """Return the calibration error before calibration, pooled over folds per seed, then averaged."""
+    truth = np.concatenate([fold.truth for fold in panel.folds])
+    errors = [classification.calibration_error(truth, pooled(panel, seed, raw=True)).value for seed in panel.seeds]
+    return None if None in errors else float(np.mean([each for each in errors if each is not None]))
+
+
+def pooled(panel: Panel, seed: int, raw: bool = False) -> Array:
+    """Return one seed's probabilities of all folds, in order; another seed of a fold stands in where this one lacks it."""
+    rows = [fold.seeds.index(seed) if seed in fold.seeds else seed % len(fold.seeds) for fold in panel.folds]
+    source = [fold.raw_probability if raw else fold.probability for fold in panel.folds]
+    return np.concatenate([scores[row] for scores, row in zip(source, rows, strict=True)])
+
+
+def _interval(values: Sequence[Array], drawn: Sequence[Array], left_out: Array, weights: Weights) -> Interval:
+    value = float(np.mean([fold.mean() for fold in values]))
+    draws = np.mean([fold.mean(1) for fold in drawn], 0) + _seeds(values, drawn, weights)
+    ends = bca(value, draws, left_out)
     if ends is None:
         return Interval(value, None, None, "", "no resample differs from the estimate: no interval can be made")
     return Interval(value, min(max(0.0, ends[0]), value), max(min(1.0, ends[1]), value), METHOD)
 
 
-def _seeds(values: Array, drawn: Array, weights: Weights) -> Array:
+def _seeds(values: Sequence[Array], drawn: Sequence[Array], weights: Weights) -> Array:
     """Return what drawing seeds anew in every fold adds to each resample, (R,).
 
-    Nothing, unless the seeds differ beyond the lesions' noise. values: (K, S); drawn: (R, K, S).
+    Nothing, unless the seeds differ beyond the lesions' noise. Per fold: values (S_k,), drawn (R, S_k).
     """
-    folds, seeds = values.shape
-    if seeds == 1:
-        return np.zeros(len(drawn))
-    noise = (drawn - drawn.mean(2, keepdims=True)).var(0).sum() / (folds * (seeds - 1))
-    deviation = values - values.mean(1, keepdims=True)
-    between = (deviation**2).sum() / (folds * (seeds - 1))
+    shift = np.zeros(len(weights))
+    df = sum(len(cells) - 1 for cells in values)
+    between = sum(float(((cells - cells.mean()) ** 2).sum()) for cells in values) / max(df, 1)
+    noise = sum(float((each - each.mean(1, keepdims=True)).var(0).sum()) for each in drawn) / max(df, 1)
     if between <= noise:
-        return np.zeros(len(drawn))
-    deviation = deviation * np.sqrt((between - noise) / between * seeds / (seeds - 1))
-    picks = weights.rng().integers(seeds, size=drawn.shape)
-    return np.take_along_axis(np.broadcast_to(deviation, picks.shape), picks, 2).mean((1, 2))
+        return shift
+    rng, excess = weights.rng(), np.sqrt((between - noise) / between)
+    for cells in values:
+        seeds = len(cells)
+        if seeds > 1:
+            deviation = (cells - cells.mean()) * excess * np.sqrt(seeds / (seeds - 1))
+            shift += deviation[rng.integers(seeds, size=(len(weights), seeds))].mean(1) / len(values)
+    return shift
 
 
-def _evaluated(panel: Panel, weights: Weights, weighted: Weighted) -> Array:
-    """Return the metric of every resample and cell, (R, K, S)."""
-    folds = zip(panel.folds, weights.folds, strict=True)
-    return np.stack([_fold(fold, groups, weighted) for fold, groups in folds], 1)
+def _evaluated(panel: Panel, weights: Weights, weighted: Weighted) -> list[Array]:
+    """Return the metric of every resample and cell, per fold (R, S_k)."""
+    return [_fold(fold, groups, weighted) for fold, groups in zip(panel.folds, weights.folds, strict=True)]
 
 
 def _fold(fold: Fold, groups: Array, weighted: Weighted) -> Array:

@@ -1,9 +1,11 @@
 """What an analysed ablation holds: plain frozen dataclasses, JSON without NaN (what is undefined is None plus a reason)."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-HELPS, HURTS, CANNOT_TELL = "helps", "hurts", "cannot tell"
+HELPS: Final = "helps"
+HURTS: Final = "hurts"
+CANNOT_TELL: Final = "cannot tell"
 Verdict = Literal["helps", "hurts", "cannot tell"]
 
 

@@ -1,0 +1,189 @@
+"""From predictions to numbers: a pure function, so that every number of the report can be recomputed from the artifact."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from hyperderm.errors import StudyError, nearest
+from hyperderm.metrics import delong
+from hyperderm.metrics.multiplicity import FAMILY_LEVEL, Holm, holm
+from hyperderm.metrics.paired import Difference, difference
+from hyperderm.metrics.panel import Panel, common, panel
+from hyperderm.metrics.predictions import Predictions
+from hyperderm.metrics.resampling import bootstrap
+from hyperderm.reports.ablation.analysis_types import (
+    Analysis,
+    BaselineComparison,
+    CellValue,
+    Contrast,
+    ContrastResult,
+    Decision,
+    DelongCheck,
+    Estimate,
+)
+from hyperderm.reports.ablation.arm_results import arm_result
+from hyperderm.reports.ablation.lesion_errors import diagnosis_errors, hardest
+from hyperderm.reports.ablation.sentences import baseline_comparison, decision, decision_sentences
+
+__all__ = ["analyse", "decision_sentences"]
+
+REAL = "real"
+BASELINE = "spectral"
+FEW_MELANOMAS = 20
+"""Fewer in a fold, and a sensitivity of .95 means finding all of them."""
+
+Panels = dict[tuple[str, str], Panel]
+
+
+def analyse(predictions: Predictions, contrasts: Sequence[Contrast], *, seed: int = 0, resamples: int = 2000) -> Analysis:
+    """Return every number of the report.
+
+    The primary endpoint is the AUROC of melanoma within fold and seed, averaged. The declared rule: a synthetic arm helps
+    (hurts) when the Holm-adjusted intervals of its differences to `real` and to its control both lie above (below) 0.
+
+    Args:
+        predictions: of all cells to be compared; the order of rows does not matter.
+        contrasts: the declared family. Of an arm that is compared with `real` and with other references, each of the others
+            is a control and gets a decision.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+
+    Raises:
+        StudyError: a contrast without predictions or declared twice, arms that test different lesions, or too few groups.
+    """
+    panels = _panels(predictions)
+    _check(contrasts, panels)
+    results = _contrasts(contrasts, panels, seed, resamples)
+    melanoma = predictions.truth == 1
+    melanomas = len(np.unique(predictions.lesion_id[melanoma]))
+    everything = list(panels.values())
+    return Analysis(
+        lesions=len(np.unique(predictions.lesion_id)),
+        groups=len(np.unique(predictions.group)),
+        melanomas=melanomas,
+        melanoma_groups=len(np.unique(predictions.group[melanoma])),
+        folds=tuple(np.unique(predictions.fold).tolist()),
+        seeds=tuple(np.unique(predictions.seed).tolist()),
+        models=tuple(dict.fromkeys(model for _, model in panels)),
+        arm_names=tuple(dict.fromkeys(arm for arm, _ in panels)),
+        resamples=resamples,
+        seed=seed,
+        family_level=FAMILY_LEVEL,
+        arms=tuple(arm_result(each, seed=seed, resamples=resamples) for each in everything),
+        contrasts=tuple(results),
+        decisions=tuple(_decisions(results, melanomas)),
+        baselines=tuple(_baselines(panels, seed, resamples)),
+        diagnoses=diagnosis_errors(everything, predictions),
+        hardest=hardest(everything, predictions),
+        notes=tuple(_notes(everything)),
+    )
+
+
+def _panels(predictions: Predictions) -> Panels:
+    """Return the panels in the order of their names, `real` first."""
+    keys = sorted({(key.arm, key.model) for key in predictions.cells()}, key=lambda key: (key[0] != REAL, *key))
+    return {(arm, model): panel(predictions, arm, model) for arm, model in keys}
+
+
+def _check(contrasts: Sequence[Contrast], panels: Panels) -> None:
+    for contrast in contrasts:
+        for arm in (contrast.arm, contrast.reference):
+            if (arm, contrast.model) not in panels:
+                known = [name for name, model in panels if model == contrast.model]
+                raise StudyError(
+                    f"no predictions of arm {arm!r} with model {contrast.model!r}, which a contrast names",
+                    nearest(arm, known) if known else f"Models: {', '.join(sorted({m for _, m in panels}))}.",
+                )
+        if contrast.arm == contrast.reference:
+            raise StudyError(f"contrast of {contrast.arm!r} with itself", "Name two arms.")
+    if repeated := [each for at, each in enumerate(contrasts) if each in contrasts[:at]]:
+        raise StudyError(f"contrast {repeated[0]} is declared twice", "It would count twice in Holm's family.")
+
+
+def _contrasts(contrasts: Sequence[Contrast], panels: Panels, seed: int, resamples: int) -> list[ContrastResult]:
+    made = []
+    for contrast in contrasts:
+        arm, reference = panels[contrast.arm, contrast.model], panels[contrast.reference, contrast.model]
+        made.append((arm, reference, difference(arm, reference, bootstrap(arm, resamples, seed))))
+    family = holm([found.p for _, _, found in made])
+    return [_contrast(*each, place, resamples) for each, place in zip(made, family, strict=True)]
+
+
+def _contrast(arm: Panel, reference: Panel, found: Difference, place: Holm, resamples: int) -> ContrastResult:
+    low, high = found.interval()
+    adjusted_low, adjusted_high = found.interval(1 - place.alpha)
+    check = delong.combined(arm, reference)
+    values = np.concatenate(found.cells).tolist()
+    return ContrastResult(
+        arm=arm.arm,
+        reference=reference.arm,
+        model=arm.model,
+        difference=found.value,
+        low=low,
+        high=high,
+        adjusted_low=adjusted_low,
+        adjusted_high=adjusted_high,
+        p=found.p,
+        adjusted_p=place.adjusted_p,
+        standard_error=found.variance.error,
+        detectable=found.detectable(place.alpha),
+        cells=tuple(CellValue(*block, value) for block, value in zip(arm.blocks, values, strict=True)),
+        delong=DelongCheck(check.difference, *check.interval(), check.p) if check else None,
+        method=(
+            f"logit intervals combined (MOVER), Student's t with {found.variance.df:.0f} df stretched by "
+            f"{found.stretch:.2f} ({resamples} bootstrap resamples over groups within fold and class, seeds nested)"
+        ),
+        notes=tuple(_contrast_notes(arm, found)),
+    )
+
+
+def _contrast_notes(arm: Panel, found: Difference) -> Iterator[str]:
+    if all(len(fold.seeds) == 1 for fold in arm.folds):
+        yield "One seed: the interval cannot hold what training again would change."
+    if found.variance.total == 0:
+        yield "Both arms rank every lesion alike: the interval comes from those of the arms alone."
+
+
+def _decisions(results: Sequence[ContrastResult], melanomas: int) -> Iterator[Decision]:
+    against_real = {(each.arm, each.model): each for each in results if each.reference == REAL}
+    for each in results:
+        real = against_real.get((each.arm, each.model))
+        if real is not None and each.reference != REAL:
+            yield decision(real, each, melanomas)
+
+
+def _baselines(panels: Panels, seed: int, resamples: int) -> Iterator[BaselineComparison]:
+    """Compare every other model with the spectral baselines on real data, over the cells that both have."""
+    names = [model for arm, model in panels if arm == REAL]
+    for baseline in (name for name in names if name.startswith(BASELINE)):
+        for model in (name for name in names if not name.startswith(BASELINE)):
+            both = common(panels[REAL, model], panels[REAL, baseline])
+            if both is None:
+                continue
+            found = difference(*both, bootstrap(both[0], resamples, seed))
+            estimate = Estimate(found.value, *found.interval(), "as for contrasts, not part of the declared family")
+            yield baseline_comparison(model, baseline, estimate, found.p)
+
+
+def _notes(panels: Sequence[Panel]) -> Iterator[str]:
+    if all(len(fold.seeds) == 1 for each in panels for fold in each.folds):
+        yield "One seed a cell: intervals hold the choice of lesions, not what training again would change."
+    yield (
+        "Intervals speak of other lesions like these and of other seeds, for the folds as drawn; training sets of other "
+        "folds overlap, which no interval can hold."
+    )
+    few = sorted({int(fold.truth.sum()) for each in panels for fold in each.folds})
+    if few[0] < FEW_MELANOMAS:
+        span = f"{few[0]}" if few[0] == few[-1] else f"{few[0]} to {few[-1]}"
+        yield f"Folds test {span} melanomas: below {FEW_MELANOMAS}, a sensitivity of .95 means finding all of them."
+    single = sorted({f.number for each in panels for f in each.folds if (np.bincount(f.strata, minlength=2) == 1).any()})
+    if single:
+        yield (
+            f"Fold {', '.join(map(str, single))} tests a single group of one class: its spread is taken from other folds."
+        )
+    ragged = sorted({each.model for each in panels if len({fold.seeds for fold in each.folds}) > 1})
+    if ragged:
+        yield (
+            f"Folds have different numbers of seeds ({', '.join(ragged)}): each fold counts equally; where counts are "
+            "pooled per seed, the fold's other seeds stand in."
+        )
