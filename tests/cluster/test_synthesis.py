@@ -130,6 +130,8 @@ def test_a_derived_set_says_so_in_manifest_and_rows(real, checkpoint, derived):
     assert (origin.derived, origin.rgb, origin.rejected) == (True, None, 0)
     assert origin.requested == derived.manifest.diagnoses == BOTH
     assert origin.audit["synthetic"] == 75
+    assert origin.audit["train"] == len(real.select("train", FOLD, "all"))
+    assert origin.audit["derived"]
     assert origin.audit["held_out"] == sum(
         real.folds().role(row["group"], FOLD) == "validation" for row in real.index().to_pylist() if row["diagnosis"] in BOTH
     )
@@ -184,6 +186,15 @@ def test_noise_makes_new_lesions(tmp_path, real, from_noise):
     made = open_store(str(tmp_path / "s"))
     assert not origin_of(made.manifest).derived
     assert len(np.unique(cubes(made).reshape(6, -1), axis=0)) == 6
+
+
+def test_the_audit_knows_what_a_pre_training_saw(tmp_path, real):
+    both = {"data__diagnoses": ["melanoma"], "data__pretrain_diagnoses": ["dysplastic_nevus"]}
+    path = train(real, tmp_path / "both", **both, training__pretrain_images=16)
+    generate_here(real, path, str(tmp_path / "s"), counts={"melanoma": 2})
+    audit = origin_of(open_store(str(tmp_path / "s")).manifest).audit
+    assert audit["train"] == len(real.select("train", FOLD, ("melanoma", "dysplastic_nevus")))
+    assert audit["held_out"] == len(real.select("validation", FOLD, ("melanoma",)))
 
 
 # --- out of range

@@ -53,6 +53,23 @@ def test_a_few_copies_among_fresh_lesions_are_named(lesions):
     assert "MEMORISED" in describe(found.to_dict())
 
 
+def test_notes_say_what_the_verdict_does_not(lesions):
+    train, held, fresh = lesions
+    auditor = Auditor(train, held)
+    auditor.add(train[:20] + 0.03 * (-1.0) ** torch.arange(16))  # near in pixels, of another texture
+    found = auditor.result(derived=True)
+    assert found.memorised
+    assert found.notes == [
+        f"pixels: 20 copies, {20 / 61:.2g} expected by chance, p = {found.pixel.p:.2g}",
+        f"spectral features: 0 copies, {20 / 61:.2g} expected by chance, p = 1",
+        "with 60 held-out cubes the 1 % quantile is the smallest distance",
+        "in pixels alone, as is to be expected of a derived set: it keeps the geometry of train cubes",
+    ]
+    assert found.to_dict()["notes"] == found.notes
+    assert len(auditor.result().notes) == 3
+    assert len(audit(fresh, train, train.repeat(2, 1, 1, 1)).notes) == 2  # 120 held-out cubes
+
+
 def test_distances_are_those_of_all_pairs(lesions):
     train, held, fresh = lesions
     flat = train.double().flatten(1).numpy()

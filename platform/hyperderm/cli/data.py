@@ -11,7 +11,7 @@ from rich.text import Text
 from hyperderm.cli import app
 from hyperderm.store.manifest import Manifest
 
-store_app = typer.Typer(help="Look at a store.", rich_markup_mode=None)
+store_app = typer.Typer(help="Look at a store, or write it out.", rich_markup_mode=None)
 app.add_typer(store_app, name="store")
 
 SHOWN = 20

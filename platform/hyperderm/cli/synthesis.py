@@ -140,4 +140,4 @@ def _tell(setting: "Setting", uri: str, manifest: "Manifest") -> None:
     if origin.derived:
         setting.say("derived: each cube keeps the geometry of a lesion of the train role; for new lesions give --rgb")
     if origin.audit:
-        setting.say(f"memorisation audit: {describe_audit(origin.audit, origin.derived)}.")
+        setting.say(f"memorisation audit: {describe_audit(origin.audit)}.")

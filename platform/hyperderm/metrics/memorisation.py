@@ -74,6 +74,7 @@ class Audit:
         share: of the set.
         memorised: whether that is significantly more than held-out real cubes show.
         quantile_is_minimum: fewer than 101 held-out cubes: the threshold is their smallest distance.
+        derived: whether each cube was made from a train cube's own RGB and so keeps its geometry.
     """
 
     synthetic: int
@@ -85,11 +86,25 @@ class Audit:
     share: float
     memorised: bool
     quantile_is_minimum: bool
+    derived: bool = False
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader should know beside the verdict."""
+        said = [
+            f"{space} {found.copies} copies, {found.expected:.2g} expected by chance, p = {found.p:.2g}"
+            for space, found in (("pixels:", self.pixel), ("spectral features:", self.spectral))
+        ]
+        if self.quantile_is_minimum:
+            said.append(f"with {self.held_out} held-out cubes the 1 % quantile is the smallest distance")
+        if self.derived and self.memorised and self.spectral.p >= LEVEL / 2:
+            said.append("in pixels alone, as is to be expected of a derived set: it keeps the geometry of train cubes")
+        return said
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values, numbers to six digits: beyond them a processor's summation order shows."""
+        """Return JSON values and the notes; numbers to six digits: beyond them a processor's summation order shows."""
         found: dict[str, Any] = _rounded(asdict(self))
-        return found
+        return found | {"notes": self.notes}
 
 
 def audit(synthetic: Tensor, train: Tensor, held_out: Tensor) -> Audit:
@@ -131,8 +146,11 @@ class Auditor:
         """Look at (m, B, S, S) reflectance."""
         self._found.append(self._distances(synthetic))
 
-    def result(self) -> Audit:
+    def result(self, derived: bool = False) -> Audit:
         """Return the audit of all cubes added.
+
+        Args:
+            derived: see `Audit`.
 
         Raises:
             StoreError: none was added.
@@ -155,6 +173,7 @@ class Auditor:
             share=float(closer.any(0).mean()),
             memorised=min(pixel.p, spectral.p) < LEVEL / 2,
             quantile_is_minimum=order == 1,
+            derived=derived,
         )
 
     def _distances(self, cubes: Tensor) -> NDArray[np.float64]:
@@ -174,24 +193,13 @@ class Auditor:
         return pairs.square().mean(1).sqrt().numpy()  # anew: the expanded square is inexact near zero
 
 
-def describe(audit: Mapping[str, Any], derived: bool = False) -> str:
-    """Return one sentence on `Audit.to_dict()`, as a manifest keeps it.
-
-    Args:
-        audit: the audit.
-        derived: whether the set was made from train cubes' own RGB.
-    """
-    pixel, spectral, held = audit["pixel"], audit["spectral"], audit["held_out"]
+def describe(audit: Mapping[str, Any]) -> str:
+    """Return one sentence on `Audit.to_dict()`, as a manifest keeps it."""
     where = "any of the" if audit["quantile_is_minimum"] else "99 % of the"
-    verdict = "no more than chance lets through"
-    if audit["memorised"]:
-        verdict = "MEMORISED: more than chance lets through"
-        if derived and spectral["p"] >= LEVEL / 2:
-            verdict += ", in pixels alone, as is to be expected of a derived set: it keeps the geometry of train cubes"
+    verdict = "MEMORISED: more than" if audit["memorised"] else "no more than"
     return (
         f"{len(audit['copied'])} of {audit['synthetic']} cubes lie nearer to one of {audit['train']} train cubes than "
-        f"{where} {held} held-out real cubes do (pixels {pixel['copies']}, p = {pixel['p']:.2g}; "
-        f"spectral features {spectral['copies']}, p = {spectral['p']:.2g}): {verdict}"
+        f"{where} {audit['held_out']} held-out real cubes do, {verdict} chance lets through ({'; '.join(audit['notes'])})"
     )
 
 

@@ -278,7 +278,7 @@ def _write(job: _Job, uri: str, make: Callable[[list[range]], Made], progress: P
     rejected: dict[str, int] = {}
 
     def finish() -> dict[str, Any]:
-        return {"rejected": sum(rejected.values()), "audit": job.auditor.result().to_dict()}
+        return {"rejected": sum(rejected.values()), "audit": job.auditor.result(job.origin.derived).to_dict()}
 
     cubes = _audited(_accepted(job, make, rejected), job.auditor, sum(job.origin.requested.values()), progress)
     return write_synthetic(uri, cubes, job.synthesiser.wavelengths_nm, job.origin, finish)
