@@ -247,7 +247,6 @@ def changed_set(facts, **changes):
         (lambda f: f, ""),
         (lambda f: replace(f, store=replace(f.store, phantom=True)), "nothing about patients"),
         (lambda f: replace(f, profile="small"), "small profile"),
-        (lambda f: replace(f, seeds=(0,)), "one seed"),
         (lambda f: changed_set(f, flagged=True), "flagged 1 of 5 synthetic sets (shsgan, fold 0)"),
         (lambda f: changed_set(f, derived=True), "1 of 5 synthetic sets (shsgan, fold 0) are derived"),
         (lambda f: changed_set(f, flagged=None, copies=None), "not audited"),
@@ -282,3 +281,32 @@ def test_warnings(small, change, said):
 )  # fmt: skip
 def test_numbers_are_written(written, text):
     assert written == text
+
+
+def test_many_verdicts_become_a_list_below_the_paragraph(small):
+    analysis, facts = small
+    many = replace(analysis, decisions=tuple(replace(analysis.decisions[0], sentence=f"Verdict {k}.") for k in range(3)))
+    answer = ("Three were asked.", "Verdict 0.", "Verdict 1.", "Verdict 2.", "That is all.")
+    whole = content(many, facts, answer)
+    assert (whole.answer[:2], whole.verdicts) == (("Three were asked.", "That is all."), answer[1:4])
+    changes = [number(c.difference).removeprefix("−") for c in analysis.contrasts]
+    found = re.findall(r"between [+−]([\d.]+) and [+−]([\d.]+);", whole.answer[2])[0]
+    assert set(found) <= set(changes)
+    read = Page(blank_page(many, replace(facts, profile="small"), answer))
+    places = [read.text.index(words) for words in ("Three were asked. That is all. The 4", "small profile", "Verdict 0.")]
+    assert places == sorted(places)
+    assert "\n- Verdict 1.\n" in markdown(whole)
+    few = replace(analysis, decisions=many.decisions[:2])
+    assert content(few, facts, answer).verdicts == ()
+
+
+def test_each_of_several_controls_has_its_own_verdict(small):
+    analysis, facts = small
+    first, second = analysis.contrasts[:2]
+    third = replace(second, reference="shsgan_only")
+    said = analysis.decisions[0]
+    two = (replace(said, verdict="helps"), replace(said, control="shsgan_only", verdict="hurts"))
+    both = replace(analysis, contrasts=(first, second, third), decisions=two)
+    assert [r["verdict"] for r in rows(csv_files(both, facts)["contrasts.csv"])] == ["", "helps", "hurts"]
+    one = replace(both, decisions=two[:1])
+    assert [r["verdict"] for r in rows(csv_files(one, facts)["contrasts.csv"])] == ["helps", "helps", ""]

@@ -64,8 +64,6 @@ def _gaps(analysis: Analysis, facts: ReportFacts) -> Iterator[str]:
 def _size(facts: ReportFacts) -> Iterator[str]:
     if facts.profile == "small":
         yield "The small profile was run (small cubes, small models, few steps): it shows that it works and settles nothing."
-    if len(facts.seeds) == 1:
-        yield "Each cell was trained with one seed: the intervals do not know how much a second training would differ."
 
 
 def _of(chosen: Sequence[SyntheticSet], every: Sequence[SyntheticSet]) -> str:

@@ -91,11 +91,18 @@ class Section:
 
 @dataclass(frozen=True)
 class Content:
-    """A whole report: its title, the answer as the first paragraph, warnings, sections."""
+    """A whole report.
+
+    Attributes:
+        answer: sentences of the first paragraph.
+        verdicts: one sentence per synthetic arm and model, as a list below the warnings; empty where `answer` holds them.
+        warnings: what to know before believing the answer.
+    """
 
     title: str
     subtitle: str
     answer: tuple[str, ...]
+    verdicts: tuple[str, ...]
     warnings: tuple[str, ...]
     sections: tuple[Section, ...]
 

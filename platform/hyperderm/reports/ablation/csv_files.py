@@ -5,8 +5,8 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
-from hyperderm.reports.ablation.analysis_types import Analysis, ContrastResult
-from hyperderm.reports.ablation.facts import Cost, ReportFacts, SyntheticSet
+from hyperderm.reports.ablation.analysis_types import Analysis, Contrast, ContrastResult
+from hyperderm.reports.ablation.facts import Cost, ReportFacts, SyntheticSet, verdict_of
 
 TABLES = (
     "arms.csv", "contrasts.csv", "counts.csv", "diagnoses.csv", "cells.csv", "hardest.csv", "costs.csv", "sets.csv",
@@ -39,11 +39,10 @@ def _arms(analysis: Analysis) -> str:
 
 
 def _contrasts(analysis: Analysis) -> str:
-    verdicts = {(d.arm, d.model): d.verdict for d in analysis.decisions}
     rows = [
         [
             c.arm, c.reference, c.model, *(getattr(c, name) for name in _CONTRAST), *_delong(c),
-            verdicts.get((c.arm, c.model), ""), " ".join(c.notes),
+            verdict_of(analysis, Contrast(c.arm, c.reference, c.model)), " ".join(c.notes),
         ]
         for c in analysis.contrasts
     ]  # fmt: skip

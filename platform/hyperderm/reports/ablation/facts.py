@@ -200,6 +200,13 @@ class ReportFacts:
         return sorted(arms, key=list(self.arms).index)
 
 
+def verdict_of(analysis: Analysis, asked: Contrast) -> str:
+    """Return the verdict that a contrast belongs to: its control's own, or for `REAL` the arm's only one; else empty."""
+    found = [d for d in analysis.decisions if (d.arm, d.model) == (asked.arm, asked.model)]
+    own = found if asked.reference == REAL else [d for d in found if d.control == asked.reference]
+    return own[0].verdict if len(own) == 1 else ""
+
+
 def result_of(analysis: Analysis, arm: str, model: str) -> ArmResult | None:
     """Return the result of an arm with a model; None where an interrupted grid has no predictions of the two."""
     return next((r for r in analysis.arms if (r.arm, r.model) == (arm, model)), None)

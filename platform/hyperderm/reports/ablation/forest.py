@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import Transform, blended_transform_factory
 
 from hyperderm.reports.ablation.analysis_types import CANNOT_TELL, HELPS, HURTS, Analysis, Contrast, ContrastResult
-from hyperderm.reports.ablation.facts import REAL, ReportFacts
+from hyperderm.reports.ablation.facts import REAL, ReportFacts, verdict_of
 from hyperderm.reports.ablation.looks import DPI, FAINT, INK, QUIET, WIDTH, Look, looks, plain, text_width, wrapped
 from hyperderm.reports.ablation.words import MISSING, chance, signed, span
 
@@ -80,7 +80,7 @@ def forest(analysis: Analysis, facts: ReportFacts) -> Figure:
     for k, block in enumerate(blocks):
         if k % 2 == 0:
             _stripe(axes, block, across)
-        _words(axes, block, across, (names, reference_at, right), _verdict(analysis, block))
+        _words(axes, block, across, (names, reference_at, right), _verdicts(analysis, block))
         for line in block.lines:
             _interval(axes, line, table[block.arm], reach)
     _frame(axes, reach, right)
@@ -116,8 +116,11 @@ def _reach(analysis: Analysis) -> float:
     return 1.06 * max(min(max(ends), _OUTLIER * float(np.median(ends))), 0.01)
 
 
-def _verdict(analysis: Analysis, block: _Block) -> str:
-    return next((d.verdict for d in analysis.decisions if (d.arm, d.model) == (block.arm, block.model)), "")
+def _verdicts(analysis: Analysis, block: _Block) -> dict[float, str]:
+    """Height to verdict: one in the middle of the block, or each beside its own control where an arm has several."""
+    found = {line.y: verdict_of(analysis, line.asked) for line in block.lines}
+    controls = sum((d.arm, d.model) == (block.arm, block.model) for d in analysis.decisions)
+    return {block.middle: next(iter(found.values()))} if controls == 1 else found
 
 
 def _stripe(axes: Axes, block: _Block, across: Transform) -> None:
@@ -127,7 +130,9 @@ def _stripe(axes: Axes, block: _Block, across: Transform) -> None:
     axes.fill_between(*corners, color=_STRIPE, linewidth=0, transform=across, clip_on=False, zorder=-3)
 
 
-def _words(axes: Axes, block: _Block, across: Transform, columns: tuple[float, float, float], verdict: str) -> None:
+def _words(
+    axes: Axes, block: _Block, across: Transform, columns: tuple[float, float, float], verdicts: dict[float, str]
+) -> None:
     names, reference_at, right = columns
     base: dict[str, Any] = {"fontsize": _SIZE, "va": "center", "color": INK, "transform": across, "parse_math": False}
     if block.header is not None:
@@ -146,9 +151,9 @@ def _words(axes: Axes, block: _Block, across: Transform, columns: tuple[float, f
         for text, (_, width) in zip(_numbers(line.result), _COLUMNS, strict=False):
             axes.text(x + width - 0.08, line.y, text, ha="right", **base)
             x += width
-    colour = _VERDICTS.get(verdict, QUIET)
-    x = WIDTH - _EDGE
-    axes.text(x, block.middle, verdict, ha="right", **base | {"color": colour, "fontweight": "bold"})
+    for y, verdict in verdicts.items():
+        look = base | {"color": _VERDICTS.get(verdict, QUIET), "fontweight": "bold"}
+        axes.text(WIDTH - _EDGE, y, verdict, ha="right", **look)
 
 
 def _numbers(c: ContrastResult) -> tuple[str, str, str]:

@@ -15,6 +15,8 @@ def markdown(content: Content) -> str:
     parts = [f"# {escaped(content.title)}", " ".join(map(escaped, content.answer))]
     if content.warnings:
         parts.append("\n".join(["> **Read this first**", ">", *(f"> - {escaped(warning)}" for warning in content.warnings)]))
+    if content.verdicts:
+        parts.append("\n".join(f"- {escaped(verdict)}" for verdict in content.verdicts))
     parts.append(f"*{escaped(content.subtitle)}*")
     for section in content.sections:
         parts += _section(section)

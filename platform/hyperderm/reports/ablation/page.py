@@ -54,5 +54,5 @@ def page(content: Content, images: Mapping[str, Image]) -> str:
     from jinja2 import Environment, StrictUndefined  # only a report needs it
 
     source = files(__package__).joinpath(_TEMPLATE).read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(source).render(report=content, images=images)
+    jinja = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return jinja.from_string(source).render(report=content, images=images)

@@ -13,10 +13,11 @@ from hyperderm.reports.ablation.dose import dose_response, has_doses
 from hyperderm.reports.ablation.facts import ReportFacts
 from hyperderm.reports.ablation.forest import forest
 from hyperderm.reports.ablation.hardest import SHOWN, hardest
-from hyperderm.reports.ablation.words import short_hash
+from hyperderm.reports.ablation.words import number, short_hash, signed
 
 FIGURES = ("forest", "roc", "precision_recall", "tradeoff", "dose_response", "hardest", "cost")
 """Names of all figures a report can have."""
+_IN_PARAGRAPH = 2  # verdicts that a paragraph can hold; more become a list
 _MISSING_SHOWN = 40
 
 
@@ -28,12 +29,27 @@ def content(analysis: Analysis, facts: ReportFacts, answer: Sequence[str]) -> Co
         facts: everything beside the numbers.
         answer: the first paragraph's sentences, `decision_sentences(analysis)`.
     """
+    single = {d.sentence for d in analysis.decisions} if len(analysis.decisions) > _IN_PARAGRAPH else set()
+    said = [sentence for sentence in answer if sentence not in single]
+    if single:
+        said.append(_range(analysis))
     return Content(
         title=f"{facts.name}: does synthetic data help?",
         subtitle=_subtitle(analysis, facts),
-        answer=tuple(answer) or ("There is no answer: no declared comparison could be computed.",),
+        answer=tuple(said) or ("There is no answer: no declared comparison could be computed.",),
+        verdicts=tuple(sentence for sentence in answer if sentence in single),
         warnings=tuple(caveats(analysis, facts)),
         sections=tuple(_sections(analysis, facts)),
+    )
+
+
+def _range(analysis: Analysis) -> str:
+    """Say in one sentence how far many verdicts reach; each of them stands in the list."""
+    changes = [c.difference for c in analysis.contrasts]
+    shown = [d.detectable for d in analysis.decisions]
+    return (
+        f"The {len(changes)} differences lie between {signed(min(changes))} and {signed(max(changes))}; by arm, only those "
+        f"of at least {number(min(shown))} to {number(max(shown))} would have shown. Each verdict stands below."
     )
 
 

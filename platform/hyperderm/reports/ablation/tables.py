@@ -2,7 +2,7 @@
 
 from hyperderm.reports.ablation.analysis_types import METRICS, Analysis, Contrast, ContrastResult, Estimate
 from hyperderm.reports.ablation.content import Cell, Column, Notes, Row, Table, Tone
-from hyperderm.reports.ablation.facts import ReportFacts, result_of
+from hyperderm.reports.ablation.facts import ReportFacts, result_of, verdict_of
 from hyperderm.reports.ablation.words import chance, hours, number, percent, ratio, short_hash, signed, span, tally
 
 FIRST_METRICS = ("auroc", "auprc", "sensitivity", "specificity", "f1", "balanced_accuracy")
@@ -64,13 +64,11 @@ def contrast_table(analysis: Analysis, facts: ReportFacts) -> Table:
     """Return every declared difference in numbers; declared ones without a result keep their row."""
     found = {(c.arm, c.reference, c.model): c for c in analysis.contrasts}
     asked = dict.fromkeys([(c.arm, c.reference, c.model) for c in facts.declared.contrasts] + list(found))
-    verdicts = {(d.arm, d.model): d.verdict for d in analysis.decisions}
     notes, rows = Notes(), list[Row]()
     for model in _models(analysis, facts, declared=True):
         rows.append(Row((Cell(model),)))
         for key in (key for key in asked if key[2] == model):
-            verdict = verdicts.get((key[0], model), "")
-            rows.append(_contrast_row(Contrast(*key), found.get(key), verdict, notes))
+            rows.append(_contrast_row(Contrast(*key), found.get(key), verdict_of(analysis, Contrast(*key)), notes))
     titles = ("difference", "Holm-adjusted interval", "p", "p, adjusted", "smallest detectable", "DeLong check")
     columns = (Column("arm", True), Column("against", True), *map(Column, titles), Column("verdict", True))
     caption = (
