@@ -73,7 +73,7 @@ class ClassifierConfig(Strict):
     """Focusing parameter of `loss=focal` (Lin et al., ICCV 2017)."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: n / (2 n_c) per class, counted over what an epoch shows."""
-    oversample: float | Literal["balance"] = Field(0.0, ge=0)
+    oversample: Annotated[float, Field(ge=0)] | Literal["balance"] = 0.0
     """Extra showings of melanomas an epoch, per real melanoma; balance: until both classes are equal."""
     mixed_share: float | None = Field(None, gt=0, lt=1)
     """Mixed sampling: this share of every epoch's images is synthetic; None: whatever the counts give."""
@@ -93,7 +93,7 @@ class SpectralConfig(Strict):
     """Strength of the logistic regression's L2 penalty on standardised features (1 / C)."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: n / (2 n_c) per class, counted over what is shown."""
-    oversample: float | Literal["balance"] = Field(0.0, ge=0)
+    oversample: Annotated[float, Field(ge=0)] | Literal["balance"] = 0.0
     """Extra showings of melanomas, per real melanoma; balance: until both classes are equal."""
 
 
