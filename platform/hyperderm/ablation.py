@@ -1,6 +1,6 @@
 """The configuration of an ablation grid: does a classifier trained on real + synthetic cubes beat one on real alone?"""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -40,7 +40,7 @@ class Ablation(Strict):
     size: int = Field(64, ge=16, le=1024)
     """Pixels of everything: generators, synthetic cubes, classifiers."""
     task: TaskConfig = TaskConfig()
-    folds: tuple[int, ...] | Literal["all"] = "all"
+    folds: Annotated[tuple[int, ...], Field(min_length=1)] | Literal["all"] = "all"
     """Test folds; each has generators and synthetic sets of its own."""
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     """Of the classifiers. Generators and sets have `generator_seed`."""
@@ -69,9 +69,9 @@ class Ablation(Strict):
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
-        for name in ("seeds", "arms", "ratios", "generators", "models"):
+        for name in ("folds", "seeds", "arms", "ratios", "generators", "models"):
             values = getattr(self, name)
-            if len(set(values)) < len(values):
+            if values != "all" and len(set(values)) < len(values):
                 raise ValueError(f"{name} = {list(values)} names one twice. Name each once")
         if any(ratio != "balance" and not ratio > 0 for ratio in self.ratios):
             raise ValueError(f'ratios = {list(self.ratios)} is refused: a ratio is above 0. For none there is arms=["real"]')

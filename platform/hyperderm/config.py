@@ -51,7 +51,7 @@ class SyntheticConfig(Strict):
     """A store made by `hyperderm generate` from a generator of the same manifest and fold."""
     use: Literal["add", "only", "pretrain"] = "add"
     """add: to the real train role; only: in place of it; pretrain: alone first, then the real train role alone."""
-    ratio: float | Literal["balance"] = Field(1.0, gt=0)
+    ratio: Annotated[float, Field(gt=0)] | Literal["balance"] = 1.0
     """add: synthetic melanomas per real melanoma of train (balance: until both classes are equal). only, pretrain:
     synthetic cubes of each class per real one."""
 
@@ -122,7 +122,9 @@ class Experiment(Strict):
                 "trial on one GPU cannot talk over NCCL. Use whole GPUs, or one worker"
             )
         if self.learner.kind == "spectral" and workers > 1:
-            raise ValueError(f"learner.kind = spectral with {workers} workers is refused: it is fitted at once. Use one worker")
+            raise ValueError(
+                f"learner.kind = spectral with {workers} workers is refused: it is fitted at once. Use one worker"
+            )
         if not isinstance(self.learner, ShsGanConfig):
             return self
         if self.learner.norm == "batch" and workers > 1:
@@ -166,7 +168,12 @@ class Experiment(Strict):
                 raise ValueError(f"learner.kind = {self.learner.kind} needs a task. Give task=TaskConfig()")
             if self.data.diagnoses != ("melanoma",) or self.data.pretrain_diagnoses:
                 raise ValueError("data.diagnoses is a generator's; a classifier reads those of task.negatives. Leave it out")
-        pretrains = bool(self.data.pretrain_diagnoses) or (self.synthetic is not None and self.synthetic.use == "pretrain")
+        first = self.synthetic is not None and self.synthetic.use == "pretrain"
+        if first and self.learner.kind == "spectral":
+            raise ValueError(
+                "synthetic.use = pretrain with learner.kind = spectral is refused: it is fitted at once. Use add or only"
+            )
+        pretrains = bool(self.data.pretrain_diagnoses) or first
         if pretrains != (self.training.pretrain_images > 0):
             raise ValueError(
                 f"training.pretrain_images = {self.training.pretrain_images} is refused: it goes together with "

@@ -63,8 +63,6 @@ def explain(error: ValidationError, model: type[Strict]) -> tuple[str, str]:
     fault = faults[0]
     known = paths(model)
     path = _path(fault["loc"], model)
-    if fault["type"] not in ("extra_forbidden", "missing"):  # a union's branches and an item's index are no keys
-        path = next((k for k in known if path == k or path.startswith(f"{k}.")), path)
     if fault["type"] == "extra_forbidden":
         return f"unknown configuration key {path!r}", nearest(path, known)
     if fault["type"] == "missing":
@@ -133,17 +131,21 @@ def _unknown(path: str, known: list[str]) -> ConfigError:
 
 
 def _path(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
-    """Return the dotted path of a fault, without the tags that pydantic puts after a union of models."""
+    """Return the dotted path of a fault's key.
+
+    Left out are the tags that pydantic puts after a union of models, and what follows a leaf: a union's branch, an index.
+    """
     parts: list[str] = []
-    owners: list[type[BaseModel]] = [model]
+    owners: list[Any] = [model]
     tag = False
     for part in map(str, loc):
         if tag:
             tag = False
             continue
         parts.append(part)
-        fields = [owner.model_fields[part] for owner in owners if part in owner.model_fields]
-        owners = [each for field in fields for each in _models_of(field.annotation)]
+        owners = [each for owner in owners for each in _below(owner, part)]
+        if not owners:
+            break
         tag = len(owners) > 1
     return ".".join(parts)
 
@@ -151,11 +153,11 @@ def _path(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
 def _example(path: str, model: type[BaseModel]) -> str:
     """Return a remedy that shows the form of a value: the field's default."""
     *parents, leaf = path.split(".")
-    owners: list[type[BaseModel]] = [model]
+    owners: list[Any] = [model]
     for name in parents:
-        fields = [owner.model_fields[name] for owner in owners if name in owner.model_fields]
-        owners = [each for field in fields for each in _models_of(field.annotation)]
-    found = next((owner.model_fields[leaf] for owner in owners if leaf in owner.model_fields), None)
+        owners = [each for owner in owners for each in _below(owner, name)]
+    models = [owner for owner in owners if isinstance(owner, type) and issubclass(owner, BaseModel)]
+    found = next((owner.model_fields[leaf] for owner in models if leaf in owner.model_fields), None)
     if found is None or found.is_required():
         return f"Set it with --set {path}=…"
     value = found.get_default(call_default_factory=True, validated_data={})
@@ -170,6 +172,17 @@ def _models_of(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401 - a ty
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return [model for each in typing.get_args(annotation) for model in _models_of(each)]
     return []
+
+
+def _below(owner: Any, name: str) -> list[Any]:  # noqa: ANN401 - a model, or the type of a mapping to models
+    """Return what may stand under `name` in `owner`: models, or a mapping to models; nothing under a leaf."""
+    if isinstance(owner, type) and issubclass(owner, BaseModel):
+        info = owner.model_fields.get(name)
+        annotation = info.annotation if info else None
+    else:
+        annotation = typing.get_args(owner)[1]
+    mapping = typing.get_origin(annotation) is dict and _models_of(typing.get_args(annotation)[1])
+    return [annotation] if mapping else _models_of(annotation)
 
 
 def _leaves(prefix: str, node: Any) -> typing.Iterator[tuple[str, Any]]:  # noqa: ANN401 - any JSON value
