@@ -1,6 +1,7 @@
 """The classifier's step: one logit of melanoma (1), cross-entropy or focal loss as means of per-sample terms."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,8 +37,8 @@ class Classifier:
         if workers > 1 and has_batch_norm(network):
             if placement.device.type != "cuda":
                 raise ConfigError(
-                    f"learner.architecture = {self.config.architecture} with {workers} workers on CPUs is refused: its batch "
-                    "norm would depend on the number of workers",
+                    f"learner.architecture = {self.config.architecture} with {workers} workers on CPUs is refused: its "
+                    "batch norm would depend on the number of workers",
                     "Use one worker, GPUs, or learner.architecture=small_cnn.",
                 )
             network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
@@ -55,7 +56,7 @@ class Classifier:
         if self.augment:
             x = self.augment(x.cpu(), self._keys(batch)).to(x)
         y = self.truth[batch.rows].to(self.placement.device)
-        with torch.autocast(self.placement.device.type, torch.bfloat16, enabled=self.placement.bf16):
+        with self._noise(batch), torch.autocast(self.placement.device.type, torch.bfloat16, enabled=self.placement.bf16):
             logits = self.parallel(x.to(self.placement.dtype))
         logits = logits.to(self.placement.dtype)
         weights = self.weights.to(logits)[y]
@@ -94,6 +95,20 @@ class Classifier:
         """Restore what `state_dict` returned."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+    @contextmanager
+    def _noise(self, batch: Batch) -> Iterator[None]:
+        """Dropout draws from torch's global generators: key them for this step and share, and put them back."""
+        if not self.config.dropout:
+            yield
+            return
+        device = self.placement.device
+        key = keyed.generator(self.seed, f"dropout/{batch.share.start}", batch.images).initial_seed()
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.default_generator.manual_seed(key)
+            if device.type == "cuda":
+                torch.cuda.manual_seed(key)
+            yield
 
     def _keys(self, batch: Batch) -> list[int]:
         """One key a sample, from (seed, images, place in the global batch)."""
