@@ -170,7 +170,7 @@ class GridTracker:
         except Exception as error:  # whatever a picture or a file fails on must not lose the end of the run
             self._tracker.set_tags(key, {"hyperderm.pictures": f"not kept: {error}"})
         self._tracker.close_run(key, "FAILED" if reason else "FINISHED", reason or None)
-        if folder.exists():
+        if folder.exists() and not reason:  # a failed job is tried again, and its end is another
             (folder / TRACKED).touch()
 
     def _keep(self, job: Job, key: str, folder: Path) -> None:

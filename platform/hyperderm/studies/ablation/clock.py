@@ -7,7 +7,9 @@ from hyperderm.errors import ConfigError
 
 
 def next_time(option: str, text: str, after: datetime) -> datetime:
-    """Return the next time the local clock shows `text` (HH:MM), strictly after `after`.
+    """Return the next time this machine's clock shows `text` (HH:MM), strictly after `after`.
+
+    A night in which the clocks change is an hour shorter or longer; of an hour that comes twice the first counts.
 
     Raises:
         ConfigError: no time of day.
@@ -15,5 +17,6 @@ def next_time(option: str, text: str, after: datetime) -> datetime:
     match = re.fullmatch(r"(\d{1,2}):(\d{2})", text)
     if not match or int(match[1]) > 23 or int(match[2]) > 59:
         raise ConfigError(f"{option} {text!r} is no time of day", f"Write {option} 22:00.")
-    found = after.replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0)
-    return found if found > after else found + timedelta(days=1)
+    shown = after.astimezone().replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0, tzinfo=None)
+    found = shown.astimezone()
+    return found if found > after else (shown + timedelta(days=1)).astimezone()

@@ -10,7 +10,8 @@ from hyperderm.metrics.predictions import CellKey, Predictions
 def complete_part(table: Predictions, planned: Sequence[CellKey]) -> tuple[Predictions | None, list[str]]:
     """Return the rows of all (fold, seed) blocks that every arm of a model finished, and a sentence on all that is left out.
 
-    An arm none of whose cells finished together with the others' is left out itself, rather than all blocks.
+    An arm none of whose cells finished together with the others' is left out itself, rather than all blocks; of arms with
+    as few cells the last planned, because references come first.
     """
     held = set(table.cells())
     keep: set[CellKey] = set()
@@ -24,7 +25,7 @@ def complete_part(table: Predictions, planned: Sequence[CellKey]) -> tuple[Predi
         arms = list(dict.fromkeys(key.arm for key in mine))
         blocks = _blocks(done, arms)
         while not blocks and len(arms) > 1:
-            least = min(arms, key=lambda arm: sum(key.arm == arm for key in done))
+            least = min(reversed(arms), key=lambda arm: sum(key.arm == arm for key in done))
             arms.remove(least)
             said.append(f"arm {least} with {model}: too few of its cells were finished to compare it.")
             blocks = _blocks(done, arms)

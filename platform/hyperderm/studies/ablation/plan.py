@@ -180,7 +180,7 @@ class _Maker:
         found: list[Job] = []
         for key in needs:
             name, fold, generator = self._sets[key]
-            found += [job for job in self._generators.values() if job.key == generator]
+            found.append(next(job for job in self._generators.values() if job.key == generator))
             found.append(
                 Job(key, "synthetic", f"set of {name} fold {fold}", fold, None, (generator,), model=name,
                     seed=self.grid.generator_seed, counts=self._counts[key], gpus=self.grid.resources.gpus)
