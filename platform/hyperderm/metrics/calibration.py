@@ -12,7 +12,7 @@ from hyperderm.metrics.classification import binary, roc_curve
 Array = NDArray[np.float64]
 HOTTEST = 1e3
 """The highest temperature: scores that rank validation backwards become almost flat instead of turning over."""
-_STEPS, _TOLERANCE, _RIDGE = 100, 1e-10, 1e-12
+_STEPS, _TOLERANCE, _RIDGE, _SMALLEST_STEP = 100, 1e-10, 1e-12, 1e-10
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,13 @@ def fit(truth: ArrayLike, logits: ArrayLike) -> Calibration:
         raise StudyError("validation holds one class only: nothing can be calibrated", "Use fewer folds or another seed.")
     positives, negatives = int(y.sum()), int((~y).sum())
     target = np.where(y, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    slope, intercept = _newton(x, target, np.array([1.0, 0.0]), free=2)
+    prior = float(np.log((positives + 1) / (negatives + 1)))
+    scale = max(float(np.std(x)), 1e-12)  # Newton's steps are sound where logits are of the order of 1
+    slope, intercept = _newton(np.stack([x / scale, np.ones_like(x)], 1), np.zeros_like(x), target, np.array([0.0, prior]))
+    slope /= scale
     if slope < 1 / HOTTEST:
-        slope, intercept = _newton(x, target, np.array([1 / HOTTEST, 0.0]), free=1)
+        slope = 1 / HOTTEST
+        intercept = _newton(np.ones((len(x), 1)), x * slope, target, np.array([prior]))[0]
     return Calibration(float(1 / slope), float(intercept))
 
 
@@ -92,25 +96,25 @@ def youden_threshold(truth: ArrayLike, probability: ArrayLike) -> float:
     return middle if middle > lower else upper
 
 
-def _newton(x: Array, target: Array, start: Array, free: int) -> Array:
-    """Minimise the log loss over (slope, intercept), the last `free` of them."""
-    design = np.stack([x, np.ones_like(x)], 1)[:, 2 - free :]
-    fixed = x * start[0] if free == 1 else np.zeros_like(x)
-    at = start[2 - free :].copy()
+def _newton(design: Array, fixed: Array, target: Array, start: Array) -> Array:
+    """Minimise the log loss of fixed + design @ at over `at`, which starts flat: no probability is saturated there."""
+    at = start
     for _ in range(_STEPS):
         z = fixed + design @ at
         p = expit(z)
         gradient = design.T @ (p - target)
-        hessian = design.T @ (design * (p * (1 - p))[:, None]) + _RIDGE * np.eye(free)
+        hessian = design.T @ (design * (p * (1 - p))[:, None]) + _RIDGE * np.eye(len(at))
         step = np.linalg.solve(hessian, gradient)
         loss, decrease = _losses(z, target).sum(), float(gradient @ step)
         if decrease < _TOLERANCE:
             break
         size = 1.0
-        while size > 1e-10 and _losses(fixed + design @ (at - size * step), target).sum() > loss - 1e-4 * size * decrease:
+        while _losses(fixed + design @ (at - size * step), target).sum() > loss - 1e-4 * size * decrease:
             size /= 2
+            if size < _SMALLEST_STEP:
+                return at
         at = at - size * step
-    return np.concatenate([start[: 2 - free], at])
+    return at
 
 
 def _losses(z: Array, target: Array) -> Array:

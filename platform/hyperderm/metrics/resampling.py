@@ -41,10 +41,16 @@ def bootstrap(panel: Panel, resamples: int, seed: int) -> Weights:
         weights = np.empty((resamples, len(fold.strata)))
         for label in (0, 1):
             mine = np.flatnonzero(fold.strata == label)
-            if len(mine):
-                weights[:, mine] = rng.multinomial(len(mine), np.full(len(mine), 1 / len(mine)), size=resamples)
+            weights[:, mine] = _times_drawn(len(mine), resamples, rng)
         folds.append(weights)
     return Weights(tuple(folds), rest)
+
+
+def _times_drawn(count: int, resamples: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Draw `count` of `count` with replacement and return how often each came, (R, count)."""
+    picks = rng.integers(count, size=(resamples, count)) if count else np.empty((resamples, 0), np.int64)
+    cells = picks + count * np.arange(resamples)[:, None]
+    return np.bincount(cells.ravel(), minlength=resamples * count).reshape(resamples, count)
 
 
 def leave_one_out(panel: Panel) -> Weights:
