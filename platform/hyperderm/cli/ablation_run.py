@@ -44,7 +44,7 @@ def run_claimed(setting: Setting, asked: Asked, plan: Plan, folder: Path, key: s
         setting.say(f"nothing to do. The report: {folder / 'report' / 'report.html'}")
         return 0
     (folder / CLOSED).unlink(missing_ok=True)
-    real = _real(plan)
+    real = real_set(plan)
     with _tracking(setting, plan, folder, facts, plan_file, real) as tracker:
         queue = _run(setting, asked, plan, folder, facts, tracker) if left else Queue(folder, plan.jobs, [], _no_time)
         from hyperderm.reports.ablation.gather import conclude
@@ -148,7 +148,7 @@ def _facts(setting: Setting, plan: Plan, folder: Path, key: str) -> GridFacts:
     return GridFacts(key, folder.name, folder, tags)
 
 
-def _real(plan: Plan) -> RealSet:
+def real_set(plan: Plan) -> RealSet:
     """Return the validation cubes of the first fold, for pictures of generators."""
     cubes = cube_set(plan.store.read(plan.selections[plan.folds[0]].validation), plan.grid.size)
     reflectance = np.ascontiguousarray(cubes.reflectance.movedim(1, 3).numpy())

@@ -1,7 +1,7 @@
 """From a grid's folder to its report: predictions, analysis, and the facts that predictions cannot know."""
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +12,7 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from hyperderm.metrics.memorisation import describe
 from hyperderm.metrics.predictions import CellKey
 from hyperderm.reports.ablation.analysis import analyse, decision_sentences
 from hyperderm.reports.ablation.analysis_types import Analysis, Contrast, Estimate
@@ -31,6 +32,7 @@ from hyperderm.reports.ablation.write import write_report
 from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import SyntheticOrigin, origin_of
 from hyperderm.strict import fingerprint
+from hyperderm.studies.ablation.audits import audit_elsewhere
 from hyperderm.studies.ablation.complete import complete_part
 from hyperderm.studies.ablation.plan import Job, Plan
 from hyperderm.studies.ablation.results import PREDICTIONS, predictions, result_of
@@ -82,20 +84,25 @@ def conclude(
     analysis = analyse(whole, asked)
     facts = _facts(plan, folder, tags, results, failed, late, missing, real)
     write_report(folder / "report", whole, analysis, facts)
-    return Outcome(folder / "report", folder / PREDICTIONS, analysis, decision_sentences(analysis), summary(analysis))
+    shown = summary(analysis, [arm.name for arm in plan.arms])
+    return Outcome(folder / "report", folder / PREDICTIONS, analysis, decision_sentences(analysis), shown)
 
 
-def summary(analysis: Analysis) -> Table:
-    """Return the terminal's table: AUROC and what follows from the cells' own thresholds."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for name in ("model", "arm", "AUROC [95 %]", "AUPRC", "sens.", "spec.", "TP", "FN", "FP", "TN"):
-        table.add_column(name, justify="left" if name in ("model", "arm") else "right")
-    for result in analysis.arms:
-        m, n = result.metrics, result.mean_counts
-        table.add_row(
-            result.model, result.arm, _interval(m["auroc"]), _value(m["auprc"]), _value(m["sensitivity"]),
-            _value(m["specificity"]), *(f"{count:g}" for count in (n.tp, n.fn, n.fp, n.tn)),
-        )  # fmt: skip
+def summary(analysis: Analysis, arms: Sequence[str]) -> Table:
+    """Return the terminal's table, arms in the order of `arms`; decisions by the cells' own thresholds."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    for name in ("model", "arm", "AUROC [95 %]", "AUPRC", "sens.", "spec.", "TP FN FP TN"):
+        table.add_column(name, justify="left" if name in ("model", "arm") else "right", no_wrap=True)
+    for model in analysis.models:
+        for arm in arms:
+            found = [each for each in analysis.arms if (each.arm, each.model) == (arm, model)]
+            for result in found:
+                m, n = result.metrics, result.mean_counts
+                counts = " ".join(f"{count:.3g}" for count in (n.tp, n.fn, n.fp, n.tn))
+                table.add_row(
+                    model, arm, _interval(m["auroc"]), _value(m["auprc"]), _value(m["sensitivity"]),
+                    _value(m["specificity"]), counts,
+                )  # fmt: skip
     return table
 
 
@@ -104,7 +111,7 @@ def _value(estimate: Estimate) -> str:
 
 
 def _interval(estimate: Estimate) -> str:
-    span = "" if estimate.low is None or estimate.high is None else f" [{estimate.low:.3f}, {estimate.high:.3f}]"
+    span = "" if estimate.low is None or estimate.high is None else f" [{estimate.low:.3f} {estimate.high:.3f}]"
     return _value(estimate) + span
 
 
@@ -123,7 +130,7 @@ def _facts(
     noted = json.loads((folder / "plan.json").read_text())["declared"]
     current = {tuple(each) for each in plan.contrasts}
     declared = [each for each in noted if tuple(each["contrast"]) in current]
-    first = min((each["at"] for each in declared), default=ended[0])
+    first = min(str(result["began"]) for result in results.values())
     broken = [CellFailure(job.arm, job.model, job.fold, job.seed, failed[job.key]) for job in cells if job.key in failed]
     begun = [*missing, *(f"{job.label}: no time before --until" for job in plan.jobs if job.key in late)]
     return ReportFacts(
@@ -152,7 +159,7 @@ def _facts(
         ended=datetime.fromisoformat(ended[-1]),
         missing=tuple(begun),
         picture=_pictures(plan, real),
-        recompute="hyperderm.reports.ablation.analysis.analyse(Predictions.from_parquet('predictions.parquet'), contrasts)",
+        recompute=f"hyperderm ablation {plan.grid.name} --profile {plan.grid.profile} --store {plan.store.location.uri}",
     )
 
 
@@ -202,9 +209,11 @@ def _sets(plan: Plan, folder: Path, results: Mapping[str, Mapping[str, Any]]) ->
     used = {job.store: job for job in plan.stage("cell") if job.store}
     names = {uri: name for name, stores in plan.grid.sets.items() for uri in stores.values()}
     for uri, job in used.items():
-        origin = origin_of(open_store(uri, verify=False).manifest)
+        made = open_store(uri, verify=False)
+        origin = origin_of(made.manifest)
         if origin:
-            found.append(_set(names.get(uri, origin.generator), job.fold, origin))
+            audited = origin.model_copy(update={"audit": origin.audit or audit_elsewhere(plan, made, job.fold)})
+            found.append(_set(names.get(uri, origin.generator), job.fold, audited))
     return sorted(found, key=lambda each: (each.generator, each.fold))
 
 
@@ -219,7 +228,7 @@ def _set(name: str, fold: int, origin: SyntheticOrigin) -> SyntheticSet:
         checkpoint=origin.checkpoint,
         copies=audit.get("share"),
         flagged=audit.get("memorised"),
-        detail="; ".join(audit.get("notes", ())) if isinstance(audit.get("notes"), list | tuple) else "",
+        detail=describe(audit) if audit else "",
     )
 
 

@@ -15,6 +15,7 @@ from hyperderm.studies.ablation.plan import Job, Plan
 
 RESULT, FAILURE = "result.json", "failure.json"
 PREDICTIONS = "predictions.parquet"
+TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def write_result(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -61,7 +62,7 @@ def cell_predictions(grid: Path, job: Job) -> Predictions:
 
 def now() -> str:
     """Return the time as text, in UTC."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return time.strftime(TIME, time.gmtime())
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

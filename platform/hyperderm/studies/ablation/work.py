@@ -21,7 +21,7 @@ from hyperderm.learners.judging import Judgement, judgement
 from hyperderm.metrics.classification import cell_metrics
 from hyperderm.metrics.predictions import Predictions
 from hyperderm.store.reader import Store, open_store
-from hyperderm.studies.ablation.results import PREDICTIONS, now, write_result
+from hyperderm.studies.ablation.results import PREDICTIONS, TIME, now, write_result
 from hyperderm.studies.selection import keep_samples, read, select
 from hyperderm.studies.synthesis import generate_here
 from hyperderm.training.checkpoint import BEST, LATEST, CheckpointFolder
@@ -203,6 +203,7 @@ def _facts(task: Task, began: float, report: Report | None) -> dict[str, Any]:
         "arm": task.arm,
         "model": task.model,
         "seed": task.seed,
+        "began": time.strftime(TIME, time.gmtime(time.time() - time.monotonic() + began)),
         "seconds": round(time.monotonic() - began, 3),
         "metrics": {} if report is None else {k: v for k, v in report.metrics.items() if np.isfinite(v)},
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
