@@ -32,7 +32,16 @@ def close(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize(
-    "what", ["gradient/generator", "gradient/critic", "weight/generator", "weight/critic", "weight/ema"]
+    "what",
+    [
+        "gradient/generator",
+        "gradient/critic",
+        "gradient/classifier",
+        "weight/generator",
+        "weight/critic",
+        "weight/ema",
+        "weight/classifier",
+    ],
 )
 def test_gradients_and_weights_are_those_of_one_worker(results, rank, what):
     one, two = results["one"][0]["steps"], results["two"][rank]["steps"]

@@ -1,8 +1,13 @@
+import hashlib
+from collections import Counter
+from math import floor
+
 import pytest
 import torch
 from torch import Tensor
 
 from hyperderm.errors import ConfigError
+from hyperderm.learners.sampling import Phase
 from hyperderm.training.feed import Feed
 
 
@@ -82,3 +87,96 @@ def test_a_batch_larger_than_the_train_role_is_refused():
 def test_a_batch_the_workers_cannot_share_is_refused():
     with pytest.raises(ConfigError, match=r"batch_size = 5 is not divisible by 2 workers. Use a multiple of 2"):
         Feed(numbered(9), 5, seed=0, world_size=2)
+
+
+# --- phases
+
+
+NONE = torch.zeros(0, dtype=torch.int64)
+
+
+def shown(feed: Feed, images: int, stream: str = "rows") -> list[int]:
+    """Which cubes the first `images` images are."""
+    batches = [feed.batch(i) for i in range(0, images, feed.batch_size)]
+    if stream == "source":
+        return [n for batch in batches for n in names(batch.source)]
+    return [n for batch in batches for n in batch.rows.tolist()]
+
+
+def test_without_phases_every_draw_is_what_it_was_before_there_were_any():
+    """Computed by `training/feed.py` of commit 3f6f9fd: checkpoints made then go on as they would have."""
+    feed = Feed(numbered(7), 4, seed=11, flips=True)
+    assert [names(feed.batch(i).real) for i in (0, 4, 8)] == [[4, 0, 1, 5], [3, 6, 2, 3], [6, 0, 1, 5]]
+    assert [names(feed.batch(i).source) for i in (0, 4, 8)] == [[2, 6, 5, 0], [1, 3, 4, 5], [6, 0, 4, 3]]
+    digest = hashlib.sha256()
+    for i in range(0, 40, 4):
+        digest.update(feed.batch(i).real.numpy().tobytes())
+        digest.update(feed.batch(i).source.numpy().tobytes())
+    assert digest.hexdigest() == "54ccbc1297c9bf726ccd4124b6760faa2491dd9cc4fd01a6fccc9df389f7052d"
+
+
+def test_rows_name_the_cubes_that_are_shown():
+    feed = Feed(numbered(9), 3, seed=2, flips=True, phases=[Phase(0, torch.tensor([8, 8, 1, 0, 5]), NONE)])
+    for i in (0, 3, 6):
+        batch = feed.batch(i)
+        assert batch.rows.tolist() == names(batch.real)
+
+
+def test_an_epoch_shows_every_entry_as_often_as_it_stands_there():
+    feed = Feed(numbered(9), 3, seed=0, phases=[Phase(0, torch.tensor([0, 1, 2, 2, 7, 7, 7]), NONE)])
+    drawn = shown(feed, 63)
+    for k in range(0, 63, 7):
+        assert Counter(drawn[k : k + 7]) == {0: 1, 1: 1, 2: 2, 7: 3}
+
+
+@pytest.mark.parametrize("stream", ["rows", "source"])
+@pytest.mark.parametrize("switch", [1, 6, 7, 8, 12])
+def test_the_phase_changes_at_its_image_also_inside_a_batch(switch, stream):
+    two = [Phase(0, torch.arange(6), NONE), Phase(switch, torch.arange(6, 10), NONE)]
+    drawn = shown(Feed(numbered(10), 4, seed=3, phases=two), 24, stream)
+    assert set(drawn[:switch]) <= set(range(6))
+    assert set(drawn[switch:]) <= set(range(6, 10))
+    for k in range(switch, 21, 4):
+        assert sorted(drawn[k : k + 4]) == [6, 7, 8, 9]  # epochs are counted from the switch
+    alone = shown(Feed(numbered(10), 4, seed=3, phases=two[:1]), 24, stream)
+    assert drawn[:switch] == alone[:switch]  # a later phase changes nothing before it
+
+
+def test_two_phases_of_the_same_cubes_have_orders_of_their_own():
+    same = [Phase(start, torch.arange(8), NONE) for start in (0, 8)]
+    drawn = shown(Feed(numbered(8), 4, seed=0, phases=same), 16)
+    assert sorted(drawn[:8]) == sorted(drawn[8:]) == list(range(8))
+    assert drawn[:8] != drawn[8:]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.29, 1 / 3, 0.5, 0.75, 0.9])
+def test_the_mixed_share_is_exact_and_even(share):
+    feed = Feed(numbered(20), 5, seed=0, phases=[Phase(0, torch.arange(12), torch.arange(12, 20), share)])
+    drawn = shown(feed, 300)
+    second = [n >= 12 for n in drawn]
+    for upto in range(301):  # nowhere is it one image off
+        assert abs(sum(second[:upto]) - floor(upto * share)) <= 1
+        assert abs(sum(second[:upto]) - upto * share) < 1 + 1e-9
+    for rows in ([n for n in drawn if n < 12], [n for n in drawn if n >= 12]):
+        length = len(set(rows))
+        for k in range(0, len(rows) - length + 1, length):  # each stream comes in epochs of its own
+            assert len(set(rows[k : k + length])) == length
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_phases_and_mixed_streams_are_the_same_with_several_workers(workers):
+    cubes = numbered(14)
+    plan = [Phase(0, torch.arange(8), torch.arange(8, 14), 0.4), Phase(21, torch.arange(3, 14), NONE)]
+    whole = Feed(cubes, 6, seed=1, flips=True, phases=plan)
+    parts = [Feed(cubes, 6, seed=1, rank=r, world_size=workers, flips=True, phases=plan) for r in range(workers)]
+    for i in (0, 18, 12, 48, 6, 0):  # in any order, as after a resume
+        batch, shares = whole.batch(i), [p.batch(i) for p in parts]
+        assert torch.equal(torch.cat([s.rows for s in shares]), batch.rows)
+        assert torch.equal(torch.cat([s.real for s in shares]), batch.real)
+        assert torch.equal(torch.cat([s.source for s in shares]), batch.source)
+
+
+def test_a_batch_larger_than_what_a_phase_shows_is_refused():
+    few = [Phase(0, torch.arange(9), NONE), Phase(18, torch.arange(3), NONE)]
+    with pytest.raises(ConfigError, match=r"batch_size = 4 is larger than the train role \(3 cubes\)"):
+        Feed(numbered(9), 4, seed=0, phases=few)

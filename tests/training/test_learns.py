@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from hyperderm.cubes.phantom import phantom
-from hyperderm.learners.configs import ShsGanConfig
 from hyperderm.registry import experiment
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
@@ -35,7 +34,7 @@ def test_small_profile_reaches_the_numbers_of_the_issue(tmp_path: Path):
     finally:
         torch.set_num_threads(threads)
     seconds, busy = perf_counter() - started, process_time() - worked
-    untrained, trained = reports[0].metrics[OBJECTIVE], reports[-1].metrics[OBJECTIVE]
+    untrained, trained = reports[0].metrics[ShsGanConfig.objective], reports[-1].metrics[ShsGanConfig.objective]
     mean_cube, floor = reports[-1].metrics["score_of_mean_cube"], reports[-1].metrics["floor_real_vs_real"]
     real = data.validation.reflectance.double().mean((2, 3)).numpy()  # (n, B)
     made = reports[-1].cubes.double().mean((0, 2, 3)).numpy()
@@ -45,7 +44,7 @@ def test_small_profile_reaches_the_numbers_of_the_issue(tmp_path: Path):
         f"\n{seconds:.0f} s ({busy:.0f} s of computing); spectral energy distance {trained:.3f}: untrained {untrained:.2f}, "
         f"mean cube {mean_cube:.2f}, real against real {floor:.3f}; mean spectrum off by at most {off.max():.1%}, two "
         f"standard errors are {two_errors.min():.1%} to {two_errors.max():.1%}; "
-        f"scores {[round(r.metrics[OBJECTIVE], 3) for r in reports]}"
+        f"scores {[round(r.metrics[ShsGanConfig.objective], 3) for r in reports]}"
     )
     assert trained <= untrained / 5
     assert trained <= mean_cube / 2

@@ -1,5 +1,6 @@
 """What each of two gloo workers does for `test_ddp`; a module of its own, so that a spawned process can import it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from hyperderm.config import Experiment
+from hyperderm.config import DataConfig, Experiment, TaskConfig, TrainingConfig
 from hyperderm.errors import NonFiniteLoss
 from hyperderm.learners import build
+from hyperderm.learners.classifier import Classifier
+from hyperderm.learners.configs import ClassifierConfig
 from hyperderm.learners.data import TrainData
+from hyperderm.learners.sampling import phases
 from hyperderm.learners.shsgan import ShsGan
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
@@ -51,6 +55,39 @@ def steps(context: Context, data: TrainData) -> dict[str, Tensor]:
     return found
 
 
+def classifier_steps(context: Context) -> dict[str, Tensor]:
+    """The same for a classifier with class weights, melanomas shown twice and classic augmentation."""
+    settings = Experiment(
+        name="tiny",
+        data=DataConfig(size=16, flips=False),
+        task=TaskConfig(),
+        learner=ClassifierConfig(lr=1e-3, class_weights="balanced", oversample=1.0),
+        training=TrainingConfig(batch_size=6, images=60, validate_every=60, precision="fp64"),
+    )
+    data = tiny_data()
+    diagnoses = tuple("melanoma" if row < 4 else "dysplastic_nevus" for row in range(len(data.train)))
+    data = replace(data, train=replace(data.train, diagnoses=diagnoses))
+    learner = build(settings, data, context.placement(settings.training.precision))
+    assert isinstance(learner, Classifier)
+    feed = Feed(
+        data.scaling.forward(data.drawn),
+        settings.training.batch_size,
+        settings.seed,
+        rank=context.rank,
+        world_size=context.world_size,
+        phases=phases(settings, data),
+    )
+    found: dict[str, Tensor] = {}
+    for step in range(STEPS):
+        learner.step(feed.batch(step * settings.training.batch_size))
+        for key, p in learner.network.named_parameters():
+            if step == 0:
+                assert p.grad is not None
+                found[f"gradient/classifier.{key}"] = p.grad.clone()
+            found[f"weight/classifier.{key}"] = p.detach().clone()
+    return found
+
+
 def loop(context: Context, data: TrainData, settings: Experiment) -> list[dict[str, float]]:
     return [dict(report.metrics) for report in train(settings, data, context)]
 
@@ -86,7 +123,7 @@ def everything(rank: int, workers: int, folder: Path) -> None:
 
     data = tiny_data()
     result = {
-        "steps": steps(context("steps"), data),
+        "steps": steps(context("steps"), data) | classifier_steps(context("classifier")),
         "loop": loop(context("loop"), data, experiment()),
         "bf16": loop(context("bf16"), data, experiment().override({"training.precision": "bf16"})),
         "failing": failing(context("failing"), data),

@@ -157,9 +157,10 @@ def _close(board: Board, watched: SweepTracker, broken: str = "") -> None:
     floor, mean_cube = marks.get("floor_real_vs_real"), marks.get("score_of_mean_cube")
     scored = [row for row in rows if row.status in ("finished", "stopped early")]
     status: Status = "KILLED" if board.interrupted or broken else "FINISHED" if scored else "FAILED"
+    named = objective_name(board)
     texts = {
-        "leaderboard.md": leaderboard.markdown(rows, floor, mean_cube),
-        "leaderboard.csv": leaderboard.csv(rows),
+        "leaderboard.md": leaderboard.markdown(rows, floor, mean_cube, named),
+        "leaderboard.csv": leaderboard.csv(rows, named),
         "search.html": study_page(board.study),
     }
     watched.close(status, {"search.png": study_figure(board.study)}, texts, _best(board), broken)
@@ -167,7 +168,8 @@ def _close(board: Board, watched: SweepTracker, broken: str = "") -> None:
 
 def _conclude(setting: Setting, board: Board, folder: Path, new: int) -> int:
     rows, marks = rows_of(board), board.study.user_attrs
-    setting.console.print(leaderboard.table(rows, marks.get("floor_real_vs_real"), marks.get("score_of_mean_cube")))
+    floor, mean_cube = marks.get("floor_real_vs_real"), marks.get("score_of_mean_cube")
+    setting.console.print(leaderboard.table(rows, floor, mean_cube, objective_name(board)))
     if board.interrupted:
         setting.say("interrupted: the same command goes on where this one stood")
         return 130
@@ -183,6 +185,11 @@ def _conclude(setting: Setting, board: Board, folder: Path, new: int) -> int:
         else f"checkpoints and samples in {folder}; trials at {setting.tracking_uri}"
     )
     return 0 if any(row.status in ("finished", "stopped early") for row in rows) else 1
+
+
+def objective_name(board: Board) -> str:
+    """Return what the trials are scored by, in words."""
+    return board.base.learner.objective.replace("_", " ")
 
 
 def rows_of(board: Board) -> list[leaderboard.Row]:

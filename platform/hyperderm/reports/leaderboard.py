@@ -52,17 +52,20 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=key)
 
 
-def table(rows: Sequence[Row], floor: float | None = None, mean_cube: float | None = None) -> Table:
+def table(
+    rows: Sequence[Row], floor: float | None = None, mean_cube: float | None = None, objective: str = OBJECTIVE
+) -> Table:
     """Return the leaderboard for a terminal; six swept values fit 80 columns, why trials failed stands below.
 
     Args:
         rows: the trials in any order.
         floor: the objective of real cubes against real ones.
         mean_cube: the objective of the constant mean cube.
+        objective: what the trials were scored by.
     """
-    header, body = _cells(rows)
+    header, body = _cells(rows, objective)
     reasons = [f"Trial {row.number} failed: {row.reason}" for row in ranked(rows) if row.status == "failed"]
-    legend = f"Score: the {OBJECTIVE}, lower is better." if rows else ""
+    legend = f"Score: the {objective}, lower is better." if rows else ""
     notes = Text("\n".join(filter(None, [*reasons, legend, *footnotes(floor, mean_cube)])), style="dim")
     made = Table(
         box=SIMPLE_HEAD, padding=0, show_edge=False, pad_edge=False, header_style="bold",
@@ -70,7 +73,7 @@ def table(rows: Sequence[Row], floor: float | None = None, mean_cube: float | No
     )  # fmt: skip
     shown = [at for at, name in enumerate(header) if name != "images"]
     for at in shown:
-        name = {"trial": "#", OBJECTIVE: "score"}.get(header[at], header[at])
+        name = {"trial": "#", objective: "score"}.get(header[at], header[at])
         made.add_column(
             name.replace("_", "_\n").replace(" ", "\n"),
             justify="left" if header[at] in _TEXT_COLUMNS else "right",
@@ -82,9 +85,11 @@ def table(rows: Sequence[Row], floor: float | None = None, mean_cube: float | No
     return made
 
 
-def markdown(rows: Sequence[Row], floor: float | None = None, mean_cube: float | None = None) -> str:
+def markdown(
+    rows: Sequence[Row], floor: float | None = None, mean_cube: float | None = None, objective: str = OBJECTIVE
+) -> str:
     """Return the leaderboard as a Markdown table with its footnotes; arguments as for `table`."""
-    header, body = _cells(rows)
+    header, body = _cells(rows, objective)
     if any(row.reason for row in rows):
         header = [*header, "reason"]
         body = [[*cells, row.reason] for cells, row in zip(body, ranked(rows), strict=True)]
@@ -94,12 +99,12 @@ def markdown(rows: Sequence[Row], floor: float | None = None, mean_cube: float |
     return "\n".join([*lines, *notes]) + "\n"
 
 
-def csv(rows: Sequence[Row]) -> str:
+def csv(rows: Sequence[Row], objective: str = OBJECTIVE) -> str:
     """Return the leaderboard with full precision and full paths; what is not there is empty."""
     paths = _paths(rows)
     out = io.StringIO()
     write = csv_module.writer(out, lineterminator="\n").writerow
-    write(["trial", "status", OBJECTIVE.replace(" ", "_"), "best_images", "images", "seconds", *paths, "reason"])
+    write(["trial", "status", objective.replace(" ", "_"), "best_images", "images", "seconds", *paths, "reason"])
     for row in ranked(rows):
         values = [row.values.get(path, "") for path in paths]
         write([row.number, row.status, row.best, row.best_images, row.images, row.seconds, *values, row.reason])
@@ -125,10 +130,10 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 3597 else f"{seconds / 3600:.1f} h"
 
 
-def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+def _cells(rows: Sequence[Row], objective: str) -> tuple[list[str], list[list[str]]]:
     """The header and, in order, the cells that all written forms share."""
     short = short_names(_paths(rows))
-    header = ["trial", "status", OBJECTIVE, "best at", "images", "time", *short.values()]
+    header = ["trial", "status", objective, "best at", "images", "time", *short.values()]
     body = [
         [
             str(row.number),

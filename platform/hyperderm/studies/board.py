@@ -60,13 +60,15 @@ class Board:
         self.study = optuna.create_study(
             storage=f"sqlite:///{path}", study_name=name, direction="minimize", load_if_exists=True, pruner=pruner
         )
+        if "objective" not in self.study.user_attrs:
+            self.study.set_user_attr("objective", base.learner.objective)
         self.interrupted = False
         """Set by a signal: nothing is handed out or closed any more."""
         self._open: dict[int, optuna.Trial] = {}
         self._started: dict[int, float] = {}
         self._pruned: set[int] = set()
         self._told: dict[int, int] = {}
-        self._yardsticks: dict[str, float] = dict(self.study.user_attrs)
+        self._yardsticks = {name: v for name, v in self.study.user_attrs.items() if name in YARDSTICKS}
         self._resumable = deque(self.unfinished())
         if not self.study.trials:
             self._enqueue_declared_values()

@@ -20,8 +20,6 @@ from plotly.subplots import make_subplots
 from hyperderm.tracking.labels import three_digits
 from hyperderm.tracking.study_points import Axis, Point, StudyPoints
 
-OBJECTIVE = "spectral energy distance"
-
 _INK, _FAINT, _BEST, _BAR = "#333333", "#9a9a9a", "#d9601a", "#1f5a94"
 _WIDE = 6  # parameters whose names fit side by side in one line
 _Plot = tuple[go.Figure | None, str]  # and a sentence: a caveat, or why there is no plot
@@ -132,7 +130,7 @@ def _parallel(axes: Axes, found: StudyPoints) -> None:
         style = "solid" if point.finished else (0, (4, 2))
         axes.plot([*range(columns), columns], [*heights, found.shade[i]], color=colours[i], linestyle=style, linewidth=1.3)
     _parallel_ticks(axes, found)
-    names = [*(axis.label for axis in found.axes), OBJECTIVE]
+    names = [*(axis.label for axis in found.axes), found.objective]
     if columns > _WIDE:
         names = [name.replace("_", "_\n").replace(" ", "\n") for name in names]
     axes.set_xticks(range(columns + 1), names, fontsize=8.5)
@@ -184,7 +182,7 @@ def _explained(axes: Axes, sentence: str) -> bool:
 
 
 def _objective_axis(axes: Axes, found: StudyPoints) -> None:
-    axes.set_ylabel(OBJECTIVE)
+    axes.set_ylabel(found.objective)
     if found.log:
         axes.set_yscale("log")
     axes.grid(color="#e8e8e8", linewidth=0.7)
@@ -234,7 +232,7 @@ def _history_plot(found: StudyPoints) -> _Plot:
     numbers, values = found.best_so_far
     figure.add_scatter(x=numbers, y=values, mode="lines", name="best so far", line={"shape": "hv", "color": _BEST})
     figure.update_xaxes(title="trial")
-    figure.update_yaxes(title=OBJECTIVE, type="log" if found.log else "linear")
+    figure.update_yaxes(title=found.objective, type="log" if found.log else "linear")
     numbered = ", ".join(map(str, found.failed))
     return _laid_out(figure, 380), f"Failed: {numbered}." if found.failed else ""
 
@@ -274,7 +272,7 @@ def _parallel_plot(found: StudyPoints) -> _Plot:
             }
             | ends
         )
-    dimensions.append({"label": OBJECTIVE, "values": [p.value for p in points]})
+    dimensions.append({"label": found.objective, "values": [p.value for p in points]})
     line = {"color": found.shade[drawn], "colorscale": "Viridis", "cmin": 0, "cmax": 1.08}
     figure = _laid_out(go.Figure(go.Parcoords(dimensions=dimensions, line=line)), 440)
     figure.update_layout(margin={"l": 80, "r": 80, "t": 60, "b": 30})
@@ -300,7 +298,7 @@ def _slices_plot(found: StudyPoints) -> _Plot:
         figure.update_xaxes(title=axis.label, **scale, **place)
         figure.update_yaxes(type="log" if found.log else "linear", **place)
     for row in range(rows):
-        figure.update_yaxes(title=OBJECTIVE, row=row + 1, col=1)
+        figure.update_yaxes(title=found.objective, row=row + 1, col=1)
     return _laid_out(figure, 90 + 250 * rows), "Filled: finished. Hollow: stopped early, the last score."
 
 

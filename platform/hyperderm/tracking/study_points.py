@@ -96,6 +96,10 @@ class Axis:
         return float(10**value) if self.log else value
 
 
+DEFAULT = "spectral_energy_distance"
+"""The objective of studies that do not name theirs."""
+
+
 class StudyPoints:
     """A study read once.
 
@@ -112,6 +116,7 @@ class StudyPoints:
             raise StudyError(f"the study's directions are {names}", "Plots are made for one objective to minimise")
         trials = study.get_trials(deepcopy=False)
         self.name = study.study_name
+        self.objective = str(study.user_attrs.get("objective", DEFAULT)).replace("_", " ")
         self.counts = Counter(_WORDS[t.state] for t in trials)
         self.failed = [t.number for t in trials if t.state is TrialState.FAIL]
         scores = [(t, _score(t)) for t in trials]
