@@ -61,8 +61,8 @@ def delong_test(truth: ArrayLike, score: ArrayLike, other: ArrayLike) -> Delong:
 def combined(arm: Panel, reference: Panel) -> Delong | None:
     """Combine DeLong's tests over folds and seeds.
 
-    Folds are independent. Seeds share the lesions: the standard error of their mean is taken as the mean of their standard
-    errors, its largest possible value.
+    Folds are independent. A fold's seeds share the lesions: the standard error of their mean is taken as the mean of their
+    standard errors, its largest possible value.
 
     Returns:
         None when a fold has fewer than two lesions of a class.
@@ -74,6 +74,6 @@ def combined(arm: Panel, reference: Panel) -> Delong | None:
         [delong_test(a.truth, *scores) for scores in zip(a.probability, b.probability, strict=True)]
         for a, b in zip(arm.folds, reference.folds, strict=True)
     ]
-    difference = np.mean([[test.difference for test in fold] for fold in tests])
-    errors = np.sqrt(np.sum([[test.variance for test in fold] for fold in tests], 0)) / len(tests)
-    return Delong(float(difference), float(errors.mean() ** 2))
+    difference = np.mean([np.mean([test.difference for test in fold]) for fold in tests])
+    errors = [np.mean([test.variance**0.5 for test in fold]) for fold in tests]
+    return Delong(float(difference), float(np.square(errors).sum()) / len(tests) ** 2)

@@ -1,25 +1,39 @@
-"""Metrics without a formula for their variance: AUPRC, the two operating points and calibration error, with BCa intervals.
+"""Metrics without a formula for their variance: AUPRC, the two operating points and calibration error; and AUROC by BCa.
 
 Groups are resampled within fold and class; each resample weights lesions, so every metric is computed on weights (R, n).
 Drawing n of n shrinks the spread by (n − 1)/n: deviations of a fold are stretched back by its number of melanoma groups,
 which are the scarce ones. What the seeds differ by beyond that is added, as in `paired`.
+
+The bootstrap gives the standard error; the interval is on the logit scale with Student's t. Resampling repeats lesions,
+which shifts the operating points by up to .06: BCa takes that for a bias of the estimate and doubles it (it covered 71-82 %
+for specificity at sensitivity .95 in simulations, this interval 89-95 %).
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from hyperderm.metrics import classification
 from hyperderm.metrics.classification import TARGET_SENSITIVITY, TARGET_SPECIFICITY, Value, calibration_bins
-from hyperderm.metrics.intervals import bca
+from hyperderm.metrics.intervals import bca, critical
 from hyperderm.metrics.operating import Interval
 from hyperderm.metrics.panel import Fold, Panel
 from hyperderm.metrics.resampling import Weights, leave_one_out
 
 Array = NDArray[np.float64]
 Weighted = Callable[[NDArray[np.bool_], Array, Array], Array]
-METHOD = "BCa bootstrap over groups, seeds nested"
+METHOD = "logit, bootstrap over groups within fold and class, seeds nested"
+
+
+def weighted_auroc(truth: NDArray[np.bool_], score: Array, weights: Array) -> Array:
+    """Return the AUROC of each set of weights, (R, n) -> (R,), by trapezes; NaN without both classes."""
+    true, called = cumulated(truth, score, weights)
+    false = called - true
+    before = np.concatenate([np.zeros((len(true), 1)), true[:, :-1]], 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (np.diff(false, axis=1, prepend=0.0) * (true + before)).sum(1) / (2 * true[:, -1] * false[:, -1])
 
 
 def weighted_average_precision(truth: NDArray[np.bool_], score: Array, weights: Array) -> Array:
@@ -49,7 +63,7 @@ def weighted_sensitivity(truth: NDArray[np.bool_], score: Array, weights: Array)
 
 
 def rank_metric(panel: Panel, weights: Weights, weighted: Weighted, cells: Sequence[Sequence[Value]]) -> Interval:
-    """Return a metric averaged over folds and seeds with its BCa interval.
+    """Return a metric averaged over folds and seeds with its interval.
 
     Args:
         panel: the arm.
@@ -64,15 +78,20 @@ def rank_metric(panel: Panel, weights: Weights, weighted: Weighted, cells: Seque
         others = f"; the others average {np.mean(rest):.2f}, which flatters" if rest else ""
         return Interval(None, None, None, "", f"{lost[0].reason} in {len(lost)} of {len(flat)} cells{others}")
     values = [np.array([value.value for value in fold], np.float64) for fold in cells]
-    drawn = _evaluated(panel, weights, weighted)
-    left_out = np.mean([fold.mean(1) for fold in _evaluated(panel, leave_one_out(panel), weighted)], 0)
-    for k, melanoma in enumerate(np.maximum(panel.sizes[:, 0], 2)):
-        drawn[k] = values[k] + (drawn[k] - values[k]) * np.sqrt(melanoma / (melanoma - 1))
-    return _interval(values, drawn, left_out, weights)
+    drawn = _stretched(panel, values, _evaluated(panel, weights, weighted))
+    return _interval(panel, values, drawn, weights)
+
+
+def bca_auroc(panel: Panel, weights: Weights) -> tuple[float, float] | None:
+    """Return the BCa interval of the AUROC, the alternative to `paired.auroc`'s; None where no resample differs from it."""
+    values = [fold.kernel.mean((1, 2)) for fold in panel.folds]
+    drawn = _stretched(panel, values, _evaluated(panel, weights, weighted_auroc))
+    left_out = np.mean([fold.mean(1) for fold in _evaluated(panel, leave_one_out(panel), weighted_auroc)], 0)
+    return bca(float(np.mean([fold.mean() for fold in values])), _draws(values, drawn, weights), left_out)
 
 
 def calibration_error(panel: Panel, weights: Weights) -> Interval:
-    """Return the calibration error, pooled over folds per seed, with its BCa interval (bins as in the original sample).
+    """Return the calibration error, pooled over folds per seed, with its interval (bins as in the original sample).
 
     Where a seed lacks a fold, another seed of that fold stands in for it.
     """
@@ -84,7 +103,7 @@ def calibration_error(panel: Panel, weights: Weights) -> Interval:
         lesions = np.concatenate([w[:, fold.group] for w, fold in zip(groups.folds, panel.folds, strict=True)], 1)
         return np.stack([_binned(truth, score, lesions) for score in scores], 1)
 
-    return _interval([value], [on(weights)], on(leave_one_out(panel)).mean(1), weights)
+    return _interval(panel, [value], [on(weights)], weights)
 
 
 def raw_calibration_error(panel: Panel) -> float | None:
@@ -101,13 +120,26 @@ def pooled(panel: Panel, seed: int, raw: bool = False) -> Array:
     return np.concatenate([scores[row] for scores, row in zip(source, rows, strict=True)])
 
 
-def _interval(values: Sequence[Array], drawn: Sequence[Array], left_out: Array, weights: Weights) -> Interval:
+def _interval(panel: Panel, values: Sequence[Array], drawn: Sequence[Array], weights: Weights) -> Interval:
     value = float(np.mean([fold.mean() for fold in values]))
-    draws = np.mean([fold.mean(1) for fold in drawn], 0) + _seeds(values, drawn, weights)
-    ends = bca(value, draws, left_out)
-    if ends is None:
-        return Interval(value, None, None, "", "no resample differs from the estimate: no interval can be made")
-    return Interval(value, min(max(0.0, ends[0]), value), max(min(1.0, ends[1]), value), METHOD)
+    error = float(_draws(values, drawn, weights).std(ddof=1))
+    if error == 0 or not 0 < value < 1:
+        return Interval(value, None, None, "", "the lesions show no spread: no interval can be made")
+    middle = np.log(value / (1 - value))
+    half = critical(float((panel.sizes[:, 0] - 1).sum())) * error / (value * (1 - value))
+    return Interval(value, float(expit(middle - half)), float(expit(middle + half)), METHOD)
+
+
+def _draws(values: Sequence[Array], drawn: Sequence[Array], weights: Weights) -> Array:
+    """Return the mean over folds and seeds of every resample, (R,)."""
+    return np.mean([fold.mean(1) for fold in drawn], 0) + _seeds(values, drawn, weights)
+
+
+def _stretched(panel: Panel, values: Sequence[Array], drawn: Sequence[Array]) -> list[Array]:
+    """Undo what drawing n of n takes from the spread of every fold."""
+    melanoma = np.maximum(panel.sizes[:, 0], 2)
+    factors = np.sqrt(melanoma / (melanoma - 1))
+    return [value + (draw - value) * factor for value, draw, factor in zip(values, drawn, factors, strict=True)]
 
 
 def _seeds(values: Sequence[Array], drawn: Sequence[Array], weights: Weights) -> Array:

@@ -87,6 +87,7 @@ class ArmResult:
         precision_recall: mean precision-recall curve over cells.
         calibration_error_raw: calibration error of the uncalibrated probabilities, to be read beside `calibration_error`.
         notes: sentences about what is unattainable or undefined.
+        auroc_bca: the AUROC's BCa interval, a cross-check of the logit one; None where resamples do not differ.
     """
 
     arm: str
@@ -99,6 +100,7 @@ class ArmResult:
     precision_recall: Curve
     calibration_error_raw: float | None
     notes: tuple[str, ...] = ()
+    auroc_bca: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ def arm_result(panel: Panel, *, seed: int, resamples: int) -> ArmResult:
         precision_recall=_curve(precision_recall),
         calibration_error_raw=ranked.raw_calibration_error(panel),
         notes=tuple(f"{METRICS[name]}: {estimate.reason}." for name, estimate in metrics.items() if estimate.reason),
+        auroc_bca=ranked.bca_auroc(panel, weights),
     )
 
 
