@@ -22,6 +22,8 @@ DESIGNS = {
     "AUROC .89, equal": Design((1.6, 1.6)),
     "AUROC .93 and .90": Design((1.95, 1.65)),
     "AUROC .96, equal": Design((2.2, 2.2)),
+    "AUROC .99 and .95": Design((2.8, 2.2)),
+    "arms that resemble": Design((1.4, 1.4), arm_sd=0.15, noise_sd=0.15, seed_sd=0.1),
     "one seed, no seed effect": Design((1.6, 1.6), seeds=1, seed_sd=0.0, threshold_sd=0.0),
     "two seeds, strong effect": Design((1.6, 1.6), seeds=2, seed_sd=0.3),
     "larger, mixed groups": Design((1.6, 1.6), pairs=0.5, mixed=0.3, group_sd=0.8),

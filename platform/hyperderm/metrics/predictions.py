@@ -164,7 +164,8 @@ class Predictions:
             if value is not None:
                 keep &= getattr(self, name) == value
         if not keep.any():
-            asked = ", ".join(f"{n} {v!r}" for n, v in (("arm", arm), ("model", model), ("fold", fold), ("seed", seed)) if v)
+            given = (("arm", arm), ("model", model), ("fold", fold), ("seed", seed))
+            asked = ", ".join(f"{name} {value!r}" for name, value in given if value is not None)
             raise StudyError(f"predictions: no row with {asked}", f"Arms: {', '.join(np.unique(self.arm))}.")
         return self.take(keep)
 

@@ -125,23 +125,27 @@ def _contrast(arm: Panel, reference: Panel, found: Difference, place: Holm, resa
         adjusted_high=adjusted_high,
         p=found.p,
         adjusted_p=place.adjusted_p,
-        standard_error=found.variance.error,
+        standard_error=found.error,
         detectable=found.detectable(place.alpha),
         cells=tuple(CellValue(*block, value) for block, value in zip(arm.blocks, values, strict=True)),
         delong=DelongCheck(check.difference, *check.interval(), check.p) if check else None,
         method=(
-            f"logit intervals combined (MOVER), Student's t with {found.variance.df:.0f} df stretched by "
-            f"{found.stretch:.2f} ({resamples} bootstrap resamples over groups within fold and class, seeds nested)"
+            f"Student's t{_df(found)} stretched by {found.stretch:.2f} ({resamples} bootstrap resamples over groups within "
+            "fold and class, paired, seeds nested); DeLong's variance clustered by group"
         ),
         notes=tuple(_contrast_notes(arm, found)),
     )
+
+
+def _df(found: Difference) -> str:
+    return f" with {found.variance.df:.0f} df" if np.isfinite(found.variance.df) else ""
 
 
 def _contrast_notes(arm: Panel, found: Difference) -> Iterator[str]:
     if all(len(fold.seeds) == 1 for fold in arm.folds):
         yield "One seed: the interval cannot hold what training again would change."
     if found.variance.total == 0:
-        yield "Both arms rank every lesion alike: the interval comes from those of the arms alone."
+        yield "Both arms rank every lesion alike: the interval is what moving a tenth of one melanoma's rank would make."
 
 
 def _decisions(results: Sequence[ContrastResult], melanomas: int) -> Iterator[Decision]:
