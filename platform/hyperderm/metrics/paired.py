@@ -3,8 +3,8 @@
 Interval of a difference: ± Student's critical value times the standard error (clustered DeLong, plus the seeds' part), the
 critical value stretched where the bootstrap says that the studentised difference is heavier-tailed: groups are drawn within
 (fold, class), paired over arms and seeds, and trainings are drawn anew within each fold (seeds nested). Symmetric, because
-percentile and equal-tailed bootstrap-t intervals fell to 89 % in simulations, and the arms' own intervals combined (MOVER) are
-up to 2.5 times wider where arms resemble each other, as these do.
+percentile and equal-tailed bootstrap-t intervals fell to 89 % in simulations, and the arms' own intervals combined (MOVER)
+are up to 2.5 times wider where arms resemble each other, as these do.
 
 What it covers: other lesions like these and other seeds, for these folds. Seeds are taken as independent between folds.
 """
