@@ -15,6 +15,7 @@ from hyperderm.errors import ConfigError, StoreError, nearest
 from hyperderm.learners.data import truth
 from hyperderm.learners.sampling import count_of
 from hyperderm.store.folds import POSITIVE
+from hyperderm.store.manifest import Role
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import check_origin
 from hyperderm.strict import fingerprint
@@ -24,6 +25,7 @@ from hyperderm.studies.selection import Selection, select
 
 Stage = Literal["generator", "synthetic", "cell"]
 STAGES: tuple[Stage, ...] = ("generator", "synthetic", "cell")
+ROLES: tuple[Role, ...] = ("train", "validation", "test")
 PENDING = "pending"
 """Stands in a cell's configuration for the store its set will lie in."""
 
@@ -134,6 +136,7 @@ def make_plan(grid: Ablation, store: Store, generators: Mapping[str, Experiment]
         for arm in chosen
         if (arm.name, model) not in skipped
     ]
+    _check_roles(grid, store, folds)
     jobs: list[Job] = []
     for cell in cells:
         jobs += [job for job in maker.before(cell.needs) if job not in jobs]
@@ -159,6 +162,22 @@ def _folds(grid: Ablation, store: Store) -> tuple[int, ...]:
         if not 0 <= fold < count:
             raise ConfigError(f"folds names {fold}", f"This store has folds 0 … {count - 1}.")
     return tuple(grid.folds)
+
+
+def _check_roles(grid: Ablation, store: Store, folds: Sequence[int]) -> None:
+    """Prove, from diagnoses alone, that every role of every fold holds both classes; no test role is opened for it."""
+    held, task = store.folds(), grid.task.diagnoses
+    rows = [(row["group"], row["diagnosis"]) for row in store.index().to_pylist()]
+    for fold in folds:
+        for role in ROLES:
+            kinds = {kind for group, kind in rows if held.role(group, fold) == role}
+            needed = {POSITIVE} if task == "all" else set(task)
+            missing = sorted(needed - kinds) or (["negatives"] if kinds == {POSITIVE} else [])
+            if missing:
+                raise StoreError(
+                    f"the {role} role of fold {fold} holds no {missing[0]}",
+                    "Leave that fold out (--set 'folds=[…]'), or ingest with fewer --folds or another --seed.",
+                )
 
 
 class _Maker:

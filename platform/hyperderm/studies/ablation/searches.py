@@ -19,7 +19,7 @@ def winner(folder: Path, fold: int, manifest: str) -> dict[str, Any]:
     """
     try:
         known = json.loads((folder / IDENTITY).read_text())["identity"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise StudyError(f"{folder} is no sweep's folder", "Give one made by `hyperderm sweep`.") from None
     if known.get("manifest") != manifest:
         raise StudyError(
