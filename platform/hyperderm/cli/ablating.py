@@ -12,6 +12,7 @@ from hyperderm import registry
 from hyperderm.ablation import Ablation
 from hyperderm.cli.setting import Setting, choose_profile, find_store
 from hyperderm.config import Experiment
+from hyperderm.errors import ConfigError
 from hyperderm.strict import parse_overrides
 
 if TYPE_CHECKING:  # nothing heavy is imported before the configuration is known to be good
@@ -61,8 +62,27 @@ def prepare(setting: Setting, asked: Asked) -> "tuple[Plan, Path]":
     from hyperderm.studies.folder import run_folder
 
     opened = find_store(setting, asked.store, asked.data, max(64, asked.grid.size))
+    check_weights(asked.grid, len(opened.manifest.wavelengths_nm))
     plan = make_plan(asked.grid, opened, asked.generators)
     return plan, run_folder(asked.runs or setting.root / "runs", asked.name, default_name(asked.grid, opened))
+
+
+def check_weights(grid: Ablation, bands: int) -> None:
+    """Prove that every network of the grid is known and that its weights lie on this machine.
+
+    Raises:
+        ConfigError: naming the model and the remedy.
+    """
+    for name in grid.models:
+        model = grid.classifiers.get(name)
+        if model is None or model.learner.kind == "spectral" or model.learner.weights == "scratch":
+            continue
+        from hyperderm.models.pretrained import load_weights
+
+        try:
+            load_weights(model.learner.architecture, model.learner.weights, bands)
+        except ConfigError as error:
+            raise ConfigError(f"model {name}: {error.what}", f"{error.remedy} Or leave the model out of models.") from None
 
 
 def default_name(grid: Ablation, store: "Store") -> str:

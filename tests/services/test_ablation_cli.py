@@ -1,0 +1,92 @@
+"""The grid as a user runs it, against a real MLflow server: killed, repeated, changed, extended, recomputed."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from mlflow.artifacts import download_artifacts
+from mlflow.tracking import MlflowClient
+
+from hyperderm.metrics.predictions import Predictions
+from hyperderm.reports.ablation.analysis import analyse
+from hyperderm.reports.ablation.analysis_types import Contrast
+from tests.services.grids import NAME, done, finish, make_project, start, wait_for
+from tests.services.mlflow_server import MlflowServer
+
+ARMS = {"real", "oversampled_x1", "tiny_x1", "tiny_only"}
+
+
+@pytest.mark.timeout(400)
+def test_a_killed_grid_goes_on_and_ends_in_a_report(
+    tmp_path: Path, phantom_store: Path, mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch
+):
+    project, uri = make_project(tmp_path / "project"), mlflow_server.uri
+    flags = ("--set", "folds=[0,1]")
+    first = start(project, phantom_store, uri, *flags)
+    wait_for(lambda: done(project) >= 6 or first.poll() is not None, 120, "the sixth job's end")
+    first.kill()
+    first.communicate(timeout=30)
+    before = done(project)
+    assert 6 <= before < 20
+
+    said = finish(start(project, phantom_store, uri, *flags), 0)
+    assert f"{before} of 20 jobs done" in said
+    assert "report.html" in said
+    assert done(project) == 20
+    check_tree(MlflowClient(uri), project)
+    check_numbers(project)
+
+    assert "nothing to do" in finish(start(project, phantom_store, uri, *flags), 0)
+    refused = finish(start(project, phantom_store, uri, *flags, "--set", "size=24"), 2)
+    assert "size: 16 -> 24" in refused
+    assert "--name" in refused
+
+
+def check_tree(client: MlflowClient, project: Path) -> None:
+    """Grid -> arm -> cell, each once, closed; generators and sets under an arm of their own."""
+    experiment = client.get_experiment_by_name("tiny")
+    runs = {r.info.run_id: r for r in client.search_runs([experiment.experiment_id], max_results=200)}
+    grids = [r for r in runs.values() if r.info.run_name == NAME]
+    assert len(grids) == 1
+    grid = grids[0]
+    arms = [r for r in runs.values() if r.data.tags.get("mlflow.parentRunId") == grid.info.run_id]
+    assert {r.info.run_name for r in arms} == ARMS | {"generators"}
+    assert len(arms) == len(ARMS) + 1
+    for arm in arms:
+        cells = [r for r in runs.values() if r.data.tags.get("mlflow.parentRunId") == arm.info.run_id]
+        assert len(cells) == 4
+        assert {r.info.status for r in cells} == {"FINISHED"}
+        assert len({r.info.run_name for r in cells}) == 4
+        if arm.info.run_name != "generators":
+            assert all("test_auroc" in r.data.metrics for r in cells)
+            assert {r.data.params["model"] for r in cells} == {"spectral", "small_cnn"}
+    assert {r.info.status for r in runs.values() if r in arms or r is grid} == {"FINISHED"}
+    local = download_artifacts(run_id=grid.info.run_id, artifact_path="predictions.parquet", tracking_uri=client.tracking_uri)
+    assert Path(local).read_bytes() == (project / "runs" / NAME / "predictions.parquet").read_bytes()
+
+
+def check_numbers(project: Path) -> None:
+    """Every number of the report follows from the predictions artifact alone."""
+    folder = project / "runs" / NAME
+    declared = json.loads((folder / "plan.json").read_text())["declared"]
+    analysis = analyse(
+        Predictions.from_parquet(folder / "predictions.parquet"), [Contrast(*each["contrast"]) for each in declared]
+    )
+    page = (folder / "report" / "report.html").read_text()
+    with (folder / "report" / "arms.csv").open() as file:
+        rows = {(row["arm"], row["model"], row["metric"]): row for row in csv.DictReader(file)}
+    numbers = 0
+    for result in analysis.arms:
+        for metric, estimate in result.metrics.items():
+            row = rows[result.arm, result.model, metric]
+            assert row["value"] == ("" if estimate.value is None else str(estimate.value))
+            numbers += estimate.value is not None
+    assert numbers > 60
+    with (folder / "report" / "contrasts.csv").open() as file:
+        for row, contrast in zip(csv.DictReader(file), analysis.contrasts, strict=True):
+            assert (row["arm"], row["reference"], row["model"]) == (contrast.arm, contrast.reference, contrast.model)
+            assert float(row["difference"]) == contrast.difference
+            assert float(row["adjusted_low"]) == contrast.adjusted_low
+            shown = f"{abs(contrast.difference):.3f}"
+            assert shown in page
