@@ -8,18 +8,28 @@ import pytest
 from pydantic import ValidationError
 
 from hyperderm import registry
-from hyperderm.config import Experiment
+from hyperderm.ablation import Ablation, Model
+from hyperderm.config import Experiment, SyntheticConfig, TaskConfig, TrainingConfig
 from hyperderm.errors import ConfigError, HyperdermError, nearest
-from hyperderm.learners.configs import ShsGanConfig
+from hyperderm.learners.configs import ClassifierConfig, ShsGanConfig, SpectralConfig
 from hyperderm.strict import differences, fingerprint, parse_overrides, paths
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = Experiment(name="base", learner=ShsGanConfig())
+CLASSIFIER = Experiment(name="classifier", learner=ClassifierConfig(), task=TaskConfig())
+GRID = Ablation(
+    name="grid",
+    classifiers={
+        "cnn": Model(learner=ClassifierConfig(), training=TrainingConfig()),
+        "spectral": Model(learner=SpectralConfig(), training=TrainingConfig()),
+    },
+)
 
 
-def refused(**values) -> ConfigError:
+def refused(config=BASE, **values) -> ConfigError:
     with pytest.raises(ConfigError) as caught:
-        BASE.override({path.replace("__", "."): value for path, value in values.items()})
+        config.override({path.replace("__", "."): value for path, value in values.items()})
+    assert "\n" not in str(caught.value)
     return caught.value
 
 
@@ -113,6 +123,138 @@ def test_rules_between_fields(values, said):
     for part in said:
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+# --- unions: learners of several kinds, groups that may be missing, mappings of models
+
+
+def test_a_key_of_another_kind_of_learner_is_unknown():
+    """The nearest are those of the learner that is configured."""
+    error = refused(CLASSIFIER, learner__n_critic=3)
+    assert error.what == "unknown configuration key 'learner.n_critic'"
+    assert "learner.n_critic" not in error.remedy
+    error = refused(BASE, learner__augmentation="none")
+    assert error.what == "unknown configuration key 'learner.augmentation'"
+    assert refused(CLASSIFIER, learner__oversampl=1).remedy.startswith("Did you mean 'learner.oversample'")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said", "example"),
+    [
+        ("learner.lr", -1, "learner.lr = -1 is refused: it should be greater than 0", "=0.0001"),
+        (
+            "learner.loss",
+            "bce",
+            "learner.loss = \"bce\" is refused: it should be 'cross_entropy' or 'focal'",
+            "=cross_entropy",
+        ),
+        ("learner.oversample", -1, "learner.oversample = -1 is refused: it should be greater than or equal to 0 or", "=0.0"),
+        ("learner.oversample", "equal", "it should be a valid number or 'balance'", "=0.0"),
+        ("learner.mixed_share", 1.0, "learner.mixed_share = 1.0 is refused: it should be less than 1", "=null"),
+        (
+            "learner.kind",
+            "svm",
+            "learner.kind = svm is refused: it should be one of 'shsgan', 'classifier', 'spectral'",
+            "=shsgan",
+        ),
+        (
+            "task.negatives",
+            "nevi",
+            "task.negatives = \"nevi\" is refused: it should be 'dysplastic_nevus' or 'all_others'",
+            "nevus",
+        ),
+        ("synthetic", 3, "synthetic = 3 is refused: it should be an object", "=null"),
+    ],
+)
+def test_faults_inside_a_union_name_the_key_without_its_tag(path, value, said, example):
+    error = refused(CLASSIFIER, **{path: value})
+    assert said in error.what
+    assert error.remedy.endswith(example)
+
+
+def test_a_group_that_is_missing_can_be_set_key_by_key():
+    whole = CLASSIFIER.override({"synthetic.store": "made", "synthetic.ratio": "balance"})
+    assert whole.synthetic == SyntheticConfig(store="made", ratio="balance")
+    assert whole.override({"synthetic.ratio": 2}).synthetic.ratio == 2.0
+    assert refused(CLASSIFIER, synthetic__ratio=2).what == "synthetic.store is missing"
+    assert refused(CLASSIFIER, synthetic__store="made", synthetic__ratio=0).what == (
+        "synthetic.ratio = 0 is refused: it should be greater than 0 or 'balance'"
+    )
+    assert refused(CLASSIFIER, synthetic__stor="made").remedy.startswith("Did you mean 'synthetic.store'")
+
+
+@pytest.mark.parametrize("ratio", ["balance", 0.25, 4])
+def test_ratios_may_be_a_number_or_balance_wherever_they_stand(ratio):
+    """A bound on the whole union would be asked of the word as well."""
+    assert CLASSIFIER.override({"learner.oversample": ratio}).learner.oversample == ratio
+    assert ClassifierConfig(oversample=ratio).oversample == SpectralConfig(oversample=ratio).oversample == ratio
+    assert SyntheticConfig(store="s", ratio=ratio).ratio == ratio
+    assert GRID.override({"ratios": [ratio]}).ratios == (ratio,)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"data.diagnoses": "all"}, "data.diagnoses is a generator's; a classifier reads those of task.negatives"),
+        ({"training.pretrain_images": 8}, "training.pretrain_images = 8 is refused: it goes together with"),
+        ({"synthetic.store": "s", "synthetic.use": "pretrain"}, "training.pretrain_images = 0 is refused: it goes together"),
+        (
+            {"synthetic.store": "s", "synthetic.use": "pretrain", "training.pretrain_images": 100_000},
+            "training.pretrain_images = 100000 leaves nothing of training.images = 100000. Give fewer",
+        ),
+    ],
+)
+def test_rules_of_classifiers(values, said):
+    assert str(refused(CLASSIFIER, **values)).startswith(said)
+
+
+@pytest.mark.parametrize("values", [{"task": {}}, {"synthetic.store": "s"}])
+def test_a_generator_takes_no_settings_of_classifiers(values):
+    assert "learner.kind = shsgan is a generator. Leave it out" in str(refused(BASE, **values))
+
+
+def test_a_grid_is_overridden_inside_its_mapping_of_models():
+    changed = GRID.override({"classifiers.cnn.learner.lr": 0.5, "classifiers.spectral.learner.penalty": 2})
+    assert changed.classifiers["cnn"].learner == ClassifierConfig(lr=0.5)
+    assert changed.classifiers["spectral"].learner == SpectralConfig(penalty=2.0)
+    assert changed.classifiers["cnn"].training == TrainingConfig()
+    assert GRID.override(GRID.flat()) == GRID
+    other = GRID.override({"classifiers": {"one": {"learner": {"kind": "spectral"}, "training": {}}}})
+    assert list(other.classifiers) == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said", "remedy"),
+    [
+        ("classifiers.cnn.learner.lr", -1, "classifiers.cnn.learner.lr = -1 is refused: it should be greater", "lr=0.0001"),
+        ("classifiers.cnn.training.images", 0, "classifiers.cnn.training.images = 0 is refused", "images=100000"),
+        (
+            "classifiers.cnn.learner.kind",
+            "x",
+            "classifiers.cnn.learner.kind = x is refused: it should be one of",
+            "classifier",
+        ),
+        ("classifiers.cnn.learner.lrr", 1, "unknown configuration key 'classifiers.cnn.learner.lrr'", "Did you mean"),
+        (
+            "classifiers.spectral.learner.lr",
+            1,
+            "unknown configuration key 'classifiers.spectral.learner.lr'",
+            "Did you mean",
+        ),
+        (
+            "classifiers.cnm.learner.lr",
+            1,
+            "unknown configuration key 'classifiers.cnm.learner.lr'",
+            "classifiers.cnn.learner.lr",
+        ),
+        ("classifiers", {"a": 1}, "classifiers.a = 1 is refused: it should be an object", "classifiers.a=…"),
+        ("classifiers", {"a": {"training": {}}}, "classifiers.a.learner is missing", "Give it a value."),
+    ],
+)
+def test_faults_inside_a_mapping_of_models_name_the_whole_path(path, value, said, remedy):
+    error = refused(GRID, **{path: value})
+    assert error.what.startswith(said)
+    assert remedy in error.remedy
 
 
 def test_what_the_rules_allow():

@@ -62,21 +62,21 @@ def explain(error: ValidationError, model: type[Strict]) -> tuple[str, str]:
     faults = error.errors()
     fault = faults[0]
     known = paths(model)
-    path = _path(fault["loc"], model)
+    path, holders = _locate(fault["loc"], model)
     if fault["type"] == "extra_forbidden":
         return f"unknown configuration key {path!r}", nearest(path, known)
     if fault["type"] == "missing":
         return f"{path} is missing", "Give it a value."
     if fault["type"] == "union_tag_invalid":
         context = fault["ctx"]
-        tag = f"{path}.{context['discriminator']}".replace("'", "")
-        return f"{tag} = {context['tag']} is refused: it should be one of {context['expected_tags']}", _example(tag, model)
+        tag, holders = _locate((*fault["loc"], "", context["discriminator"].replace("'", "")), model)
+        return f"{tag} = {context['tag']} is refused: it should be one of {context['expected_tags']}", _example(tag, holders)
     reason = fault["msg"].removeprefix("Value error, ").replace("Input should", "it should")
     if fault["type"] == "value_error" and path not in known:  # a rule between fields, which names them itself
         return reason, ""
     others = [f["msg"].removeprefix("Input should be ") for f in faults[1:] if f["loc"][:-1] == fault["loc"][:-1]]
     reason = " or ".join([reason, *others])  # the branches of a union, of which one is enough
-    return f"{path} = {json.dumps(fault['input'], default=str)} is refused: {reason}", _example(path, model)
+    return f"{path} = {json.dumps(fault['input'], default=str)} is refused: {reason}", _example(path, holders)
 
 
 def paths(model: type[BaseModel] | BaseModel, prefix: str = "") -> list[str]:
@@ -130,34 +130,34 @@ def _unknown(path: str, known: list[str]) -> ConfigError:
     return ConfigError(f"unknown configuration key {path!r}", nearest(path, known))
 
 
-def _path(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
-    """Return the dotted path of a fault's key.
+def _locate(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str, list[Any]]:
+    """Return the dotted path of a fault's key, and what holds that key.
 
-    Left out are the tags that pydantic puts after a union of models, and what follows a leaf: a union's branch, an index.
+    Left out of the path are the tags that pydantic puts after a union of models, which tell the one that is meant, and what
+    follows a leaf: a union's branch, an index.
     """
     parts: list[str] = []
-    owners: list[Any] = [model]
+    holders: list[Any] = []
+    inside: list[Any] = [model]
     tag = False
     for part in map(str, loc):
         if tag:
+            inside = [each for each in inside if part in [info.default for info in each.model_fields.values()]] or inside
             tag = False
             continue
         parts.append(part)
-        owners = [each for owner in owners for each in _below(owner, part)]
-        if not owners:
+        holders, inside = inside, [each for owner in inside for each in _below(owner, part)]
+        if not inside:
             break
-        tag = len(owners) > 1
-    return ".".join(parts)
+        tag = len(inside) > 1
+    return ".".join(parts), holders
 
 
-def _example(path: str, model: type[BaseModel]) -> str:
+def _example(path: str, holders: list[Any]) -> str:
     """Return a remedy that shows the form of a value: the field's default."""
-    *parents, leaf = path.split(".")
-    owners: list[Any] = [model]
-    for name in parents:
-        owners = [each for owner in owners for each in _below(owner, name)]
-    models = [owner for owner in owners if isinstance(owner, type) and issubclass(owner, BaseModel)]
-    found = next((owner.model_fields[leaf] for owner in models if leaf in owner.model_fields), None)
+    leaf = path.rpartition(".")[2]
+    models = [each for each in holders if isinstance(each, type) and issubclass(each, BaseModel)]
+    found = next((each.model_fields[leaf] for each in models if leaf in each.model_fields), None)
     if found is None or found.is_required():
         return f"Set it with --set {path}=…"
     value = found.get_default(call_default_factory=True, validated_data={})

@@ -274,6 +274,46 @@ def test_the_test_role_is_locked(place):
         open_store(place).select("test", 0, "all")  # type: ignore[arg-type]
 
 
+def test_opening_the_test_role_is_recorded_first_and_leaves_it_locked(place):
+    manifest = write_store(str(place), lesions(18), fold_count=3)
+    store = open_store(place)
+    said: list[str] = []
+    for fold in range(3):
+        opened = store.open_test(fold, "all", said.append)
+        assert set(opened) == {f"{group}_00" for group, mine in store.folds().groups.items() if mine == fold}
+        assert opened == sorted(opened)
+        assert not set(opened) & (roles(store, fold)["train"] | roles(store, fold)["validation"])
+    assert said == [f"test role of fold {fold} of store {manifest.fingerprint}" for fold in range(3)]
+    melanomas = store.open_test(1, ("melanoma",), said.append)
+    assert {row["diagnosis"] for row in store.read(melanomas).to_pylist()} == {"melanoma"}
+    with pytest.raises(StoreError, match="role 'test' is locked"):
+        store.select("test", 1, "all")  # type: ignore[arg-type]
+
+
+def test_a_test_role_that_cannot_be_recorded_stays_shut(place, monkeypatch):
+    write_store(str(place), lesions(9), fold_count=3)
+    store = open_store(place)
+    monkeypatch.setattr(type(store), "_read", lambda *_: pytest.fail("it was read"))
+
+    def full(_: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        store.open_test(0, "all", full)
+
+
+def test_opening_the_test_role_refuses_what_select_refuses(place):
+    write_store(str(place), lesions(9), fold_count=3)
+    store = open_store(place)
+    for arguments, what in (
+        ((0, ["melanomas"]), "'melanomas', which this store does not hold"),
+        ((3, "all"), "fold 3 does not exist"),
+        ((0, []), "the test role of fold 0 holds no lesion"),
+    ):
+        with pytest.raises(StoreError, match=what):
+            store.open_test(*arguments, lambda _: None)
+
+
 @pytest.mark.parametrize(
     ("arguments", "what", "remedy"),
     [

@@ -1,0 +1,380 @@
+"""What a user can get wrong about a grid: refused before anything runs, with the value and the remedy."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from hyperderm import registry
+from hyperderm.cli import main
+from hyperderm.cli.ablating import identity
+from hyperderm.errors import ConfigError, HyperdermError, StoreError, StudyError
+from hyperderm.metrics.predictions import CellKey
+from hyperderm.store.manifest import MANIFEST, Manifest
+from hyperderm.store.reader import Store, open_store
+from hyperderm.studies.ablation.grid import task_of
+from hyperderm.studies.ablation.plan import make_plan
+from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, cell_predictions, predictions
+from hyperderm.studies.ablation.work import Task, work
+from hyperderm.studies.folder import claim
+from hyperderm.training.checkpoint import CheckpointFolder
+from tests.ablation.grids import finish, generator, grid, plan, store, synthetic_set
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def refusal(kind: type[HyperdermError], real: Store, makers=None, **overrides) -> HyperdermError:
+    with pytest.raises(kind) as caught:
+        plan(real, makers, **overrides)
+    assert "\n" not in str(caught.value)
+    assert caught.value.remedy
+    return caught.value
+
+
+# --- sets made elsewhere
+
+
+def elsewhere(real: Store, uris: dict[str, str], kind: type[HyperdermError] = StoreError, **overrides) -> HyperdermError:
+    return refusal(kind, real, {}, generators=["made"], sets={"made": uris}, folds=[0], **overrides)
+
+
+def test_a_set_of_another_fold(real, tmp_path):
+    uri = synthetic_set(tmp_path / "made", real, 1, {"melanoma": 20})
+    error = elsewhere(real, {"0": uri})
+    assert error.what.startswith(f"synthetic set {uri} was made for fold 1, not for fold 0: its generator has seen lesions")
+    assert error.remedy == "Use it with data.fold=1, or generate a set from a checkpoint of fold 0."
+
+
+def test_a_set_of_another_manifest(real, tmp_path):
+    uri = synthetic_set(tmp_path / "made", real, 0, {"melanoma": 20}, manifest="ab" * 32)
+    error = elsewhere(real, {"0": uri})
+    assert f"was made from store {'ab' * 6}" in error.what
+    assert real.manifest.fingerprint[:12] in error.what
+
+
+def test_a_store_that_is_no_set_or_not_there(real, tmp_path):
+    assert "is no synthetic set" in elsewhere(real, {"0": real.location.uri}).what
+    assert f"{tmp_path / 'none'} is not a store" in elsewhere(real, {"0": str(tmp_path / "none")}).what
+
+
+def test_a_fold_without_a_set(real, tmp_path):
+    uri = synthetic_set(tmp_path / "made", real, 1, {"melanoma": 20})
+    error = elsewhere(real, {"1": uri}, ConfigError)
+    assert (error.what, error.remedy) == ("sets.made names no store for fold 0", "Each fold needs one of its own.")
+
+
+def test_a_set_that_holds_too_few(real, tmp_path):
+    uri = synthetic_set(tmp_path / "made", real, 0, {"melanoma": 9})
+    error = elsewhere(real, {"0": uri}, ratios=[1, 4])
+    assert error.what == "sets.made of fold 0 holds 9 melanoma, arm made_x4 needs 36"
+    assert error.remedy == "Make a larger set, or leave the arm or ratio out."
+    error = elsewhere(real, {"0": uri}, arms=["only"])
+    assert error.what == "sets.made of fold 0 holds 0 dysplastic_nevus, arm made_only needs 15"
+
+
+# --- names
+
+
+def test_unknown_models_generators_and_folds(real):
+    error = refusal(ConfigError, real, models=["spectral", "smal_cnn"])
+    assert (error.what, error.remedy[:25]) == ("models names 'smal_cnn'", "Did you mean 'small_cnn'?")
+    error = refusal(ConfigError, real, generators=["shsgn"])
+    assert error.what == "generators names 'shsgn', which is no generator"
+    assert error.remedy == "Did you mean 'shsgan'?"
+    error = refusal(ConfigError, real, folds=[0, 5])
+    assert (error.what, error.remedy) == ("folds names 5", "This store has folds 0 … 4.")
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "remedy"),
+    [
+        ("shsgn", "generators names 'shsgn', which is no experiment", "Did you mean 'shsgan'?"),
+        ("classifier", "generators names 'classifier', which generates nothing", "Name a generator, such as shsgan."),
+    ],
+)
+def test_generators_are_looked_up_before_a_store_is_opened(name, what, remedy):
+    with pytest.raises(ConfigError) as caught:
+        registry.generators([name], "small")
+    assert (caught.value.what, caught.value.remedy) == (what, remedy)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"ratios": [0]}, 'ratios = [0.0] is refused: a ratio is above 0. For none there is arms=["real"]'),
+        ({"ratios": [1, -0.5]}, "ratios = [1.0, -0.5] is refused: a ratio is above 0"),
+        ({"ratios": ["balanced"]}, 'ratios = "balanced" is refused'),
+        ({"ratios": [1, 1.0]}, "ratios = [1.0, 1.0] names one twice. Name each once"),
+        ({"seeds": [0, 1, 0]}, "seeds = [0, 1, 0] names one twice. Name each once"),
+        ({"folds": [2, 2]}, "folds = [2, 2] names one twice. Name each once"),
+        ({"models": ["spectral", "spectral"]}, "models = ['spectral', 'spectral'] names one twice"),
+        ({"seeds": [-1]}, "seeds = [-1] is refused: a seed is 0 or more"),
+        ({"folds": []}, "folds = [] is refused"),
+        ({"arms": ["real", "synthetics"]}, 'arms = "synthetics" is refused: it should be'),
+        ({"arms": []}, "arms = [] is refused"),
+        ({"size": 8}, "size = 8 is refused: it should be greater than or equal to 16"),
+        (
+            {"classifiers__small_cnn__learner__lr": -1},
+            "classifiers.small_cnn.learner.lr = -1 is refused: it should be greater",
+        ),
+        (
+            {"classifiers__small_cnn__learner__lrr": 1},
+            "unknown configuration key 'classifiers.small_cnn.learner.lrr'. Did you",
+        ),
+    ],
+)
+def test_values_of_the_grid(overrides, said):
+    with pytest.raises(ConfigError) as caught:
+        grid(**overrides)
+    assert str(caught.value).startswith(said)
+
+
+# --- stores
+
+
+def test_negatives_that_the_store_does_not_hold(tmp_path):
+    others = store(tmp_path / "others", {"melanoma": 9, "nevus": 12}, 3)
+    error = refusal(StoreError, others)
+    assert error.what == "task.negatives = dysplastic_nevus, which this store does not hold: nevus"
+    assert error.remedy.startswith("Use --set task.negatives=all_others")
+    assert len(plan(others, task__negatives="all_others").stage("cell")) == 18
+    alone = store(tmp_path / "alone", {"melanoma": 9}, 3)
+    assert refusal(StoreError, alone, task__negatives="all_others").what.endswith("does not hold: melanoma only")
+    none = store(tmp_path / "none", {"dysplastic_nevus": 9, "nevus": 9}, 3)
+    assert refusal(StoreError, none).what == "this store holds no melanoma, so there is nothing to tell"
+
+
+def moved(place: Path, diagnosis: str, source: int, target: int) -> Store:
+    """A store whose fold `source` holds no `diagnosis`: `ingest` makes none without melanoma, other tools may."""
+    made = store(place, {"melanoma": 12, "dysplastic_nevus": 16}, 4)
+    kinds = {row["group"]: row["diagnosis"] for row in made.index().to_pylist()}
+    groups = {
+        group: target if fold == source and kinds[group] == diagnosis else fold
+        for group, fold in made.folds().groups.items()
+    }
+    folds = made.folds().model_copy(update={"groups": groups})
+    manifest: Manifest = made.manifest.model_copy(update={"folds": folds}).sealed()
+    (place / MANIFEST).write_text(manifest.model_dump_json())
+    return open_store(str(place))
+
+
+@pytest.mark.parametrize("diagnosis", ["melanoma", "dysplastic_nevus"])
+@pytest.mark.parametrize("negatives", ["dysplastic_nevus", "all_others"])
+def test_a_fold_without_one_class_is_refused_whichever_role_it_plays(tmp_path, diagnosis, negatives):
+    bad = moved(tmp_path / "bad", diagnosis, 1, 2)
+    for fold, role in ((0, "validation"), (1, "test")):
+        error = refusal(StoreError, bad, arms=["real"], folds=[fold], task__negatives=negatives)
+        assert f"the {role} role of fold {fold} holds no " in error.what
+        assert error.what.endswith((diagnosis, "negatives"))
+    assert plan(bad, arms=["real"], folds=[2, 3], task__negatives=negatives).jobs  # there train holds others
+
+
+def test_more_pixels_than_the_store_holds(real):
+    assert "32 asks for more pixels than the store's 16 x 16" in refusal(ConfigError, real, size=32).what
+
+
+# --- folders
+
+
+@pytest.fixture
+def begun(real, tmp_path):
+    """A folder that a grid was begun in."""
+    folder = tmp_path / "grid"
+    with claim(folder, identity(plan(real)), grows=True):
+        pass
+    return folder
+
+
+def changed(real: Store, folder: Path, makers=None, **overrides) -> str:
+    with pytest.raises(StudyError) as caught, claim(folder, identity(plan(real, makers, **overrides)), grows=True):
+        pass
+    assert caught.value.remedy == "Give the new one a name of its own: --name NAME (make: NAME=…)."
+    what, differs = caught.value.what.split(": ", 1)
+    assert what == "grid exists with another configuration"
+    return differs
+
+
+@pytest.mark.parametrize(
+    ("overrides", "differs"),
+    [
+        ({"classifiers__small_cnn__learner__lr": 0.5}, "small_cnn.learner.lr: 0.001 -> 0.5"),
+        ({"classifiers__small_cnn__training__images": 128}, "small_cnn.training.images: 64 -> 128"),
+        ({"classifiers__spectral__learner__penalty": 3}, "spectral.learner.penalty: 1.0 -> 3.0"),
+        ({"task__negatives": "all_others"}, "task.negatives: dysplastic_nevus -> all_others"),
+    ],
+)
+def test_a_grid_changed_under_the_same_name_is_refused_with_what_differs(real, begun, overrides, differs):
+    assert changed(real, begun, **overrides) == differs
+
+
+def test_another_size_store_or_generator_under_the_same_name(real, begun, tmp_path):
+    wide = {"shsgan": generator(learner__lr_critic=0.5)}
+    assert changed(real, begun, wide) == "; ".join(f"shsgan fold {k}.learner.lr_critic: 0.0001 -> 0.5" for k in range(5))
+    seeded = changed(real, begun, generator_seed=3)
+    assert seeded.startswith("generator_seed: 0 -> 3")
+    other = store(tmp_path / "other", {"melanoma": 15, "dysplastic_nevus": 26})
+    assert changed(other, begun).startswith(f"manifest: {real.manifest.fingerprint} -> ")
+    smaller = identity(plan(real)) | {"size": 24}
+    with pytest.raises(StudyError, match="size: 16 -> 24"), claim(begun, smaller, grows=True):
+        pass
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"seeds": [0, 1]},
+        {"arms": ["real", "oversampled", "synthetic", "only", "focal", "pretrain"]},
+        {"ratios": [1, 2, "balance"]},
+        {"models": ["spectral", "small_cnn", "other_cnn"]},
+        {"models": ["spectral"], "folds": [1], "arms": ["real"]},
+        {"resources__concurrent": 1, "resources__max_failures": 0},
+    ],
+)
+def test_what_may_join_or_be_left_out(real, begun, overrides):
+    with claim(begun, identity(plan(real, **overrides)), grows=True) as first:
+        pass
+    with claim(begun, identity(plan(real)), grows=True) as second:
+        assert first == second
+    assert changed(real, begun, generator_seed=1)  # and it still knows what it stands for
+
+
+def test_a_model_that_joined_later_may_not_change_either(real, begun):
+    with claim(begun, identity(plan(real, models=["other_cnn"])), grows=True):
+        pass
+    differs = changed(real, begun, models=["other_cnn"], classifiers__other_cnn__learner__lr=0.5)
+    assert differs == "other_cnn.learner.lr: 0.0001 -> 0.5"
+
+
+# --- what cells leave
+
+
+def test_predictions_missing_for_a_cell(real, tmp_path):
+    made = plan(real, folds=[0], models=["small_cnn"])
+    finish(made, tmp_path)
+    planned = [CellKey(job.arm, job.model, job.fold, job.seed) for job in made.stage("cell")]
+    predictions(tmp_path, made).check(planned)
+    job = made.stage("cell")[1]
+    gone = tmp_path / job.folder / PREDICTIONS
+    gone.unlink()
+    with pytest.raises(StudyError, match=r"cannot be read as predictions") as caught:
+        predictions(tmp_path, made)
+    assert str(gone) in caught.value.what
+    assert caught.value.remedy.startswith("Run the same command again")
+    (tmp_path / job.folder / RESULT).unlink()  # as after a failure: the cell is not done
+    with pytest.raises(StudyError, match="predictions missing for a cell: arm 'oversampled_x1', model 'small_cnn', fold 0"):
+        predictions(tmp_path, made).check(planned)
+
+
+def task(made, job, folder: Path) -> Task:
+    facts = task_of(made, job, folder, {"run": "a-run"})
+    facts |= {"folder": Path(facts["folder"]), "source": None, "experiment": job.experiment}
+    del facts["gpus"]
+    return Task(**facts)
+
+
+def test_a_full_disk_leaves_a_cell_that_can_go_on(real, tmp_path, monkeypatch):
+    """The cell fails with its reason; its earlier checkpoint stands, and the next attempt ends as an undisturbed one."""
+    made = plan(real, folds=[0], models=["small_cnn"], arms=["real"])
+    (job,) = made.stage("cell")
+    list(work(task(made, job, tmp_path / "whole"), real))
+    save, calls = CheckpointFolder.save, []
+
+    def full(self, state, *, best=False):
+        calls.append(1)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        save(self, state, best=best)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointFolder, "save", full)
+        with pytest.raises(OSError, match="No space left"):
+            list(work(task(made, job, tmp_path / "full"), real))
+    place = tmp_path / "full" / job.folder
+    assert {path.name for path in place.iterdir()} <= {"latest.pt", "best.pt"}
+    assert CheckpointFolder(place).load()["images"] == 32
+    list(work(task(made, job, tmp_path / "full"), real))
+    assert {path.name for path in place.iterdir()} == {RESULT, PREDICTIONS}
+    again, whole = (cell_predictions(tmp_path / name, job) for name in ("full", "whole"))
+    assert again.probability.tolist() == whole.probability.tolist()
+    facts = json.loads((place / RESULT).read_text())
+    assert facts["test_opened"].startswith(f"test role of fold 0 of store {real.manifest.fingerprint} at ")
+
+
+def test_a_damaged_checkpoint_names_the_file(real, tmp_path):
+    made = plan(real, folds=[0], models=["small_cnn"], arms=["real"])
+    (job,) = made.stage("cell")
+    place = tmp_path / job.folder
+    place.mkdir(parents=True)
+    (place / "latest.pt").write_bytes(b"half")
+    with pytest.raises(StudyError, match=r"latest\.pt cannot be read") as caught:
+        list(work(task(made, job, tmp_path), real))
+    assert caught.value.remedy == "Move it away; the run then begins anew."
+
+
+# --- the command line
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capfd):
+    """Run `hyperderm ablation` in a project of its own and return the one sentence that it ends with."""
+    registry.ablation("synthetic_vs_real", "small")  # imported from the checkout, not from here
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    monkeypatch.chdir(tmp_path)
+    for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+
+    def refused(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["hyperderm", "ablation", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        err = capfd.readouterr().err
+        assert ended.value.code == 2
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        assert {path.name for path in tmp_path.iterdir()} == {"experiments"}, "something half-written"
+        return err.removeprefix("error: ").strip()
+
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--at", "25:00"], "--at '25:00' is no time of day. Write --at 22:00."),
+        (["--until", "7"], "--until '7' is no time of day. Write --until 22:00."),
+        (["--plan", "--status"], "more than one of --plan, --detach, --status and --stop is given. Give one."),
+        (["--stop", "--detach"], "more than one of --plan, --detach, --status and --stop is given. Give one."),
+        (["synthetic_vs_reel"], "unknown ablation 'synthetic_vs_reel'. Did you mean 'synthetic_vs_real'?"),
+        (["--set", "ratios=[0]"], 'ratios = [0.0] is refused: a ratio is above 0. For none there is arms=["real"]'),
+        (["--set", "seeds=[1,1]"], "seeds = [1, 1] names one twice. Name each once"),
+        (["--set", 'generators=["shsgn"]'], "generators names 'shsgn', which is no experiment. Did you mean 'shsgan'?"),
+        (
+            ["--set", 'generators=["spectral"]'],
+            "generators names 'spectral', which generates nothing. Name a generator, such as shsgan.",
+        ),
+        (
+            ["--set", 'generator_settings={"shsgan": {"learner.ncritic": 2}}'],
+            "unknown configuration key 'learner.ncritic'. Did you mean 'learner.n_critic'",
+        ),
+        (["--store", "nowhere"], "nowhere is not a store: no manifest.json."),
+        (["--store", "a", "--data", "b"], "--store and --data are both given."),
+    ],
+)
+def test_wrong_words(refused, words, said):
+    assert refused("--profile", "small", *words).startswith(said)
+
+
+def test_what_only_the_store_can_tell(refused, real):
+    """As a plan asks for it: nothing is started, nothing written."""
+    asked = ["--profile", "small", "--plan", "--store", real.location.uri, "--set"]
+    assert refused(*asked, "size=64").startswith("data.size = 64 asks for more pixels than the store's 16 x 16")
+    small = [*asked, "size=16", "--set"]
+    assert refused(*small, 'models=["smal_cnn"]').startswith("models names 'smal_cnn'. Did you mean 'small_cnn'")
+    assert refused(*small, "folds=[7]") == "folds names 7. This store has folds 0 … 4."
+
+
+def test_the_committed_grid_is_sound_in_both_profiles(real):
+    for profile in ("small", "full"):
+        asked = registry.ablation("synthetic_vs_real", profile).override({"size": 16, "models": ["spectral", "small_cnn"]})
+        assert make_plan(asked, real, registry.generators(asked.generators, profile)).jobs
