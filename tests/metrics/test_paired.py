@@ -7,6 +7,7 @@ from scipy.special import expit, logit
 
 from hyperderm.errors import StudyError
 from hyperderm.metrics.classification import auroc as point_auroc
+from hyperderm.metrics.intervals import critical
 from hyperderm.metrics.multiplicity import FAMILY_LEVEL, holm
 from hyperderm.metrics.paired import auroc, difference
 from hyperderm.metrics.panel import common
@@ -124,6 +125,38 @@ def test_the_same_arguments_give_the_same_interval_and_row_order_nothing():
     one, other = panels()
     assert compared(one, other).interval() == compared(one, other).interval()
     assert compared(one, other, 400).stretch == pytest.approx(compared(one, other, 4000).stretch, abs=0.15)
+
+
+def repeated(panel, weights):
+    """The panel of one resample, built by copying: each draw of a group is a group of its own."""
+    folds = []
+    for fold, times in zip(panel.folds, weights, strict=True):
+        drawn = np.repeat(np.arange(len(times)), times.astype(int))
+        rows = [np.flatnonzero(fold.group == group) for group in drawn]
+        at, group = np.concatenate(rows), np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+        folds.append(
+            replace(
+                fold, lesion_id=fold.lesion_id[at], truth=fold.truth[at], group=group, probability=fold.probability[:, at]
+            )
+        )
+    return replace(panel, folds=tuple(folds))
+
+
+def test_the_stretch_is_that_of_a_bootstrap_by_copying():
+    stretches = []
+    for seed in range(4):
+        one, other = panels(seed, separations=(2.2, 1.9), groups=(24, 40), seeds=1, pairs=0.4)
+        weights = bootstrap(one, 60, seed)
+        found = difference(one, other, weights)
+        ratios = []
+        for b in range(60):
+            drawn = [fold[b] for fold in weights.folds]
+            again = compared(repeated(one, drawn), repeated(other, drawn), resamples=2)
+            ratios.append(abs(again.value - found.value) / again.variance.error)
+        expected = np.quantile(ratios, 0.95, method="higher") / critical(found.variance.df)
+        assert found.stretch == pytest.approx(min(2.0, max(1.0, expected)))
+        stretches.append(found.stretch)
+    assert max(stretches) > 1.02
 
 
 def test_two_thousand_resamples_take_well_under_a_second():

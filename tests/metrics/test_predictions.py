@@ -144,3 +144,11 @@ def test_parts_are_put_together(made):
         Predictions.concatenate([])
     with pytest.raises(StudyError, match="appears twice"):
         Predictions.concatenate([parts[0], parts[0]])
+
+
+def test_melanoma_is_called_at_the_threshold_itself(made):
+    held = columns(made)
+    held["threshold"][:] = 0.5
+    held["probability"][:] = np.where(held["truth"] == 1, 0.5, np.nextafter(0.5, 0))
+    for fold in panel(Predictions.from_columns(held), "arm0", "simulated").folds:
+        assert (fold.called == fold.truth).all()

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import logit
 from sklearn.metrics import average_precision_score
 
 from hyperderm.metrics import classification, ranked
 from hyperderm.metrics.bands import GRID, curves
 from hyperderm.metrics.classification import Value
+from hyperderm.metrics.intervals import critical
 from hyperderm.metrics.paired import auroc
 from hyperderm.metrics.resampling import bootstrap, leave_one_out
 from tests.simulation import Design, simulate
@@ -92,6 +94,31 @@ def test_intervals_hold_the_mean_over_sets_of_this_size(weighted, plain):
         found = ranked.rank_metric(made, bootstrap(made, 150, 0), weighted, values(made))
         held.append(found.low <= truth <= found.high)
     assert np.mean(held) > 0.87
+
+
+def auroc_errors(design, sets):
+    """Standard errors on the logit scale by resampling, by formula, and the logits' spread over sets."""
+    rng = np.random.default_rng(0)
+    logits, resampled, formula = [], [], []
+    for _ in range(sets):
+        made = simulate(design, rng).panels[0]
+        found = ranked.rank_metric(made, bootstrap(made, 200, 0), ranked.weighted_auroc, cells(made, classification.auroc))
+        quantile = critical(float((made.sizes[:, 0] - 1).sum()))
+        resampled.append((logit(found.high) - logit(found.low)) / 2 / quantile)
+        formula.append(auroc(made).variance.error / (found.value * (1 - found.value)))
+        logits.append(logit(found.value))
+    return np.mean(resampled), np.mean(formula), np.std(logits)
+
+
+def test_resampling_few_lesions_a_fold_gives_the_errors_of_the_formula():
+    """Four melanomas a fold: without stretching the spread would be √(3/4) of it."""
+    resampled, formula, _ = auroc_errors(Design((1.4,), groups=(20, 200), seeds=1, seed_sd=0.0, pairs=0.0), sets=40)
+    assert resampled == pytest.approx(formula, rel=0.06)
+
+
+def test_seeds_that_differ_widen_the_interval():
+    resampled, _, spread = auroc_errors(Design((1.6,), seeds=2, seed_sd=0.7, noise_sd=0.2, fold_sd=0.0), sets=80)
+    assert resampled == pytest.approx(spread, rel=0.25)  # lesions alone give about half of it
 
 
 def test_bca_of_the_auroc_agrees_with_the_logit_interval():

@@ -12,6 +12,7 @@ from hyperderm.errors import StudyError
 from hyperderm.metrics.predictions import Predictions
 from hyperderm.reports.ablation.analysis import analyse, decision_sentences
 from hyperderm.reports.ablation.analysis_types import METRICS, Contrast
+from hyperderm.reports.ablation.sentences import decision
 from tests.simulation import Design, predictions, simulate
 
 ARMS = ("real", "oversampled_x1", "shsgan_x1", "copier_x1")
@@ -97,6 +98,13 @@ def test_beating_only_real_is_not_help():
     assert against_real.adjusted_low > 0
     assert against_control.adjusted_low < 0
     assert found.decisions[0].verdict == "cannot tell"
+
+
+def test_the_rule_looks_at_the_adjusted_intervals(analysis):
+    real, control = (replace(c, low=0.01, adjusted_low=0.005) for c in analysis.contrasts[:2])
+    assert decision(real, control, 85).verdict == "helps"
+    assert decision(real, replace(control, adjusted_low=-0.001), 85).verdict == "cannot tell"
+    assert decision(replace(real, adjusted_low=-0.001), control, 85).verdict == "cannot tell"
 
 
 def test_sentences_say_the_numbers(analysis):
