@@ -82,8 +82,8 @@ def stop(setting: Setting, asked: Asked) -> int:
     """End the driver in order, as Ctrl-C does; what is done stays done."""
     _, folder = prepare(setting, asked)
     holder = _holder(folder)
-    if (folder / JOB).exists() and setting.ray_address:
-        known = json.loads((folder / JOB).read_text())
+    if _job_file(folder).exists() and setting.ray_address:
+        known = json.loads(_job_file(folder).read_text())
         _client(setting).stop_job(known["job"])
         setting.say(f"Ray job {known['job']} is asked to stop")
         return 0
@@ -109,6 +109,11 @@ def _holder(folder: Path) -> str:
         except BlockingIOError:
             return held.read().strip()
     return ""
+
+
+def _job_file(folder: Path) -> Path:
+    """Return where the Ray job's id is kept: beside the grid's folder, which only a driver may make."""
+    return folder.with_name(f"{folder.name}.{JOB}")
 
 
 def _begun(folder: Path, job: Job) -> bool:
@@ -139,16 +144,16 @@ def _client(setting: Setting):  # type: ignore[no-untyped-def]  # noqa: ANN202 -
 def _submit(setting: Setting, folder: Path, words: list[str]) -> int:
     job = _client(setting).submit_job(
         entrypoint=shlex.join(["env", "-C", str(Path.cwd()), sys.executable, "-m", "hyperderm", *words]),
+        runtime_env={"env_vars": {"MLFLOW_TRACKING_URI": setting.tracking_uri}},
         metadata={"hyperderm.grid": folder.name},
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / JOB).write_text(json.dumps({"job": job}))
+    _job_file(folder).write_text(json.dumps({"job": job}))
     setting.say(f"Ray job {job} runs {folder.name}; log: ray job logs {job}")
     return 0
 
 
 def _job_state(setting: Setting, folder: Path) -> str:
-    if not (folder / JOB).exists() or not setting.ray_address:
+    if not _job_file(folder).exists() or not setting.ray_address:
         return ""
-    known = json.loads((folder / JOB).read_text())
+    known = json.loads(_job_file(folder).read_text())
     return f"; Ray job {known['job']}: {_client(setting).get_job_status(known['job'])}"
