@@ -75,6 +75,8 @@ class Ablation(Strict):
                 raise ValueError(f"{name} = {list(values)} names one twice. Name each once")
         if any(ratio != "balance" and not ratio > 0 for ratio in self.ratios):
             raise ValueError(f'ratios = {list(self.ratios)} is refused: a ratio is above 0. For none there is arms=["real"]')
+        if self.uses_generators and not self.generators:
+            raise ValueError(f"generators = [] with arms = {list(self.arms)} is refused: name one, or leave those arms out")
         if any(seed < 0 for seed in self.seeds):
             raise ValueError(f"seeds = {list(self.seeds)} is refused: a seed is 0 or more. For example seeds=[0,1,2]")
         return self

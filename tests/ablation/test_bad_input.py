@@ -21,6 +21,7 @@ from hyperderm.studies.folder import claim
 from hyperderm.training.checkpoint import CheckpointFolder
 from tests.ablation.grids import finish, generator, grid, plan, store, synthetic_set
 
+BATCH = "classifiers.small_cnn.training.batch_size"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -109,6 +110,7 @@ def test_generators_are_looked_up_before_a_store_is_opened(name, what, remedy):
         ({"seeds": [0, 1, 0]}, "seeds = [0, 1, 0] names one twice. Name each once"),
         ({"folds": [2, 2]}, "folds = [2, 2] names one twice. Name each once"),
         ({"models": ["spectral", "spectral"]}, "models = ['spectral', 'spectral'] names one twice"),
+        ({"generators": []}, "generators = [] with arms = ['real', 'oversampled', 'synthetic'] is refused"),
         ({"seeds": [-1]}, "seeds = [-1] is refused: a seed is 0 or more"),
         ({"folds": []}, "folds = [] is refused"),
         ({"arms": ["real", "synthetics"]}, 'arms = "synthetics" is refused: it should be'),
@@ -134,7 +136,7 @@ def test_values_of_the_grid(overrides, said):
 
 
 def test_negatives_that_the_store_does_not_hold(tmp_path):
-    others = store(tmp_path / "others", {"melanoma": 9, "nevus": 12}, 3)
+    others = store(tmp_path / "others", {"melanoma": 12, "nevus": 15}, 3)
     error = refusal(StoreError, others)
     assert error.what == "task.negatives = dysplastic_nevus, which this store does not hold: nevus"
     assert error.remedy.startswith("Use --set task.negatives=all_others")
@@ -168,6 +170,17 @@ def test_a_fold_without_one_class_is_refused_whichever_role_it_plays(tmp_path, d
         assert f"the {role} role of fold {fold} holds no " in error.what
         assert error.what.endswith((diagnosis, "negatives"))
     assert plan(bad, arms=["real"], folds=[2, 3], task__negatives=negatives).jobs  # there train holds others
+
+
+def test_a_batch_larger_than_a_train_role(real):
+    error = refusal(ConfigError, real, classifiers__small_cnn__training__batch_size=32)
+    assert error.what == "classifiers.small_cnn.training.batch_size = 32 is larger than the train role of fold 0 (24 cubes)"
+    assert error.remedy == "Use 24 or less, or more data."
+    plan(real, models=["spectral"], classifiers__spectral__training__batch_size=32)  # it is fitted at once
+    few = {"shsgan": generator(data__diagnoses=["melanoma"], training__batch_size=12)}
+    error = refusal(ConfigError, real, few)
+    assert error.what == "shsgan: training.batch_size = 12 is larger than the train role of fold 0 (9 cubes)"
+    plan(real, {"shsgan": generator(training__batch_size=12)})
 
 
 def test_more_pixels_than_the_store_holds(real):
@@ -376,5 +389,6 @@ def test_what_only_the_store_can_tell(refused, real):
 
 def test_the_committed_grid_is_sound_in_both_profiles(real):
     for profile in ("small", "full"):
-        asked = registry.ablation("synthetic_vs_real", profile).override({"size": 16, "models": ["spectral", "small_cnn"]})
+        asked = registry.ablation("synthetic_vs_real", profile)
+        asked = asked.override({"size": 16, "models": ["spectral", "small_cnn"], BATCH: 16})
         assert make_plan(asked, real, registry.generators(asked.generators, profile)).jobs

@@ -60,7 +60,8 @@ def test_number_of_jobs(real, overrides, expected):
 
 
 def test_every_arm_of_the_full_profile(real):
-    full = registry.ablation("synthetic_vs_real", "full").override({"size": 16, "models": NO_WEIGHTS})
+    batches = {f"classifiers.{name}.training.batch_size": 16 for name in NO_WEIGHTS}
+    full = registry.ablation("synthetic_vs_real", "full").override({"size": 16, "models": NO_WEIGHTS, **batches})
     made = make_plan(full, real, registry.generators(full.generators, "full"))
     assert len(made.arms) == 1 + 1 + 6 + 1 + 6 + 6 + 2
     assert counted(made) == {"generator": 15, "synthetic": 15, "cell": (23 * 3 - 3) * 5 * 3}
@@ -240,10 +241,10 @@ def test_a_generator_of_every_class_is_its_own_variants(real):
 
 
 def test_all_others_are_all_that_the_store_holds(tmp_path):
-    many = store(tmp_path / "many", {"melanoma": 9, "dysplastic_nevus": 9, "nevus": 9}, 3)
+    many = store(tmp_path / "many", {"melanoma": 12, "dysplastic_nevus": 12, "nevus": 12}, 3)
     made = plan(many, MELANOMA_ONLY, arms=["only"], folds=[0], task__negatives="all_others")
     assert made.stage("generator")[0].experiment.data.diagnoses == ("dysplastic_nevus", "melanoma", "nevus")
-    assert made.stage("synthetic")[0].counts == {"melanoma": 3, "dysplastic_nevus": 3, "nevus": 3}
+    assert made.stage("synthetic")[0].counts == {"melanoma": 4, "dysplastic_nevus": 4, "nevus": 4}
     few = plan(many, MELANOMA_ONLY, arms=["only"], folds=[0])
     assert few.stage("generator")[0].experiment.data.diagnoses == ("dysplastic_nevus", "melanoma")
 

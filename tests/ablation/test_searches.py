@@ -92,6 +92,15 @@ def test_a_grid_trains_each_fold_with_its_own_winner(real, tmp_path):
     assert searched[0] != plain[0]
 
 
+def test_a_search_is_read_once_however_many_cells_ask(real, tmp_path, monkeypatch):
+    from hyperderm.studies.ablation import plan as module
+
+    asked = []
+    monkeypatch.setattr(module, "winner", lambda folder, fold, _: asked.append((folder.name, fold)) or {})
+    plan(real, searches={"shsgan": {"0": "a", "4": "b"}}, seeds=[0, 1], ratios=[1, 2], arms=["synthetic", "only"])
+    assert asked == [("a", 0), ("b", 4)]
+
+
 def test_a_grid_refuses_the_winner_of_another_fold(real, tmp_path):
     folder = sweep(tmp_path / "sweep", 0, real.manifest.fingerprint)
     with pytest.raises(StudyError, match="searched fold 0; its winner has seen lesions that fold 1 holds back"):

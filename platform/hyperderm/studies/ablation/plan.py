@@ -180,6 +180,16 @@ def _check_roles(grid: Ablation, store: Store, folds: Sequence[int]) -> None:
                 )
 
 
+def _check_batch(whose: str, experiment: Experiment, train: int) -> None:
+    """Prove that a batch finds as many cubes: no arm's epoch is shorter than the train role."""
+    if experiment.training.batch_size > train:
+        raise ConfigError(
+            f"{whose}training.batch_size = {experiment.training.batch_size} is larger than the train role of fold "
+            f"{experiment.data.fold} ({train} cubes)",
+            f"Use {train} or less, or more data.",
+        )
+
+
 class _Maker:
     """Makes jobs once each, however many cells share them."""
 
@@ -188,6 +198,7 @@ class _Maker:
         self.manifest = store.manifest.fingerprint
         self.selections: dict[int, Selection] = {}
         self.diagnosis = dict(zip(*(store.index().column(c).to_pylist() for c in ("lesion_id", "diagnosis")), strict=True))
+        self._bases: dict[tuple[str, int], Experiment] = {}
         self._generators: dict[tuple[str, Variant, int], Job] = {}
         self._counts: dict[str, dict[str, int]] = {}
         self._sets: dict[str, tuple[str, int, str]] = {}
@@ -211,6 +222,8 @@ class _Maker:
         grid, spec = self.grid, self.grid.classifiers[model]
         experiment = arm.experiment(grid, spec, fold, seed, PENDING)
         self._select(experiment)
+        if spec.learner.kind != "spectral":
+            _check_batch(f"classifiers.{model}.", experiment, len(self.selections[fold].train))
         source, store = "", ""
         needs: tuple[str, ...] = ()
         if arm.generator:
@@ -283,7 +296,7 @@ class _Maker:
             values["data.pretrain_diagnoses"] = sorted(classes)
             values["training.pretrain_images"] = round(base.training.images * PRETRAIN_SHARE)
         experiment = base.override(values)
-        self._select(experiment, keep=False)
+        _check_batch(f"{name}: ", experiment, len(self._select(experiment, keep=False).train))
         facts = {
             "experiment": {k: v for k, v in experiment.flat().items() if not k.startswith(("sweep.", "profile", "name"))},
             "manifest": self.manifest,
@@ -300,16 +313,19 @@ class _Maker:
         if name not in self.generators:
             known = [*self.generators, *self.grid.sets]
             raise ConfigError(f"generators names {name!r}, which is no generator", nearest(name, known))
-        found = self.grid.searches.get(name, {}).get(str(fold))
-        values = winner(Path(found), fold, self.manifest) if found else {}
-        return self.generators[name].override(values)
+        if (name, fold) not in self._bases:  # a search is read once, however many cells ask
+            found = self.grid.searches.get(name, {}).get(str(fold))
+            values = winner(Path(found), fold, self.manifest) if found else {}
+            self._bases[name, fold] = self.generators[name].override(values)
+        return self._bases[name, fold]
 
-    def _select(self, experiment: Experiment, keep: bool = True) -> None:
+    def _select(self, experiment: Experiment, keep: bool = True) -> Selection:
         """Prove that the store serves the experiment; remember the roles of classifiers, equal for all arms."""
         fold = experiment.data.fold
         if keep and fold in self.selections:
-            return
+            return self.selections[fold]
         bare = experiment.model_copy(update={"synthetic": None})
         selection = select(self.store, bare)
         if keep:
             self.selections[fold] = selection
+        return selection
