@@ -1,6 +1,5 @@
 """What a user can get wrong about a grid: refused before anything runs, with the value and the remedy."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -13,12 +12,9 @@ from hyperderm.errors import ConfigError, HyperdermError, StoreError, StudyError
 from hyperderm.metrics.predictions import CellKey
 from hyperderm.store.manifest import MANIFEST, Manifest
 from hyperderm.store.reader import Store, open_store
-from hyperderm.studies.ablation.grid import task_of
 from hyperderm.studies.ablation.plan import make_plan
-from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, cell_predictions, predictions
-from hyperderm.studies.ablation.work import Task, work
+from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, predictions
 from hyperderm.studies.folder import claim
-from hyperderm.training.checkpoint import CheckpointFolder
 from tests.ablation.grids import finish, generator, grid, plan, store, synthetic_set
 
 BATCH = "classifiers.small_cnn.training.batch_size"
@@ -277,52 +273,6 @@ def test_predictions_missing_for_a_cell(real, tmp_path):
     (tmp_path / job.folder / RESULT).unlink()  # as after a failure: the cell is not done
     with pytest.raises(StudyError, match="predictions missing for a cell: arm 'oversampled_x1', model 'small_cnn', fold 0"):
         predictions(tmp_path, made).check(planned)
-
-
-def task(made, job, folder: Path) -> Task:
-    facts = task_of(made, job, folder, {"run": "a-run"})
-    facts |= {"folder": Path(facts["folder"]), "source": None, "experiment": job.experiment}
-    del facts["gpus"]
-    return Task(**facts)
-
-
-def test_a_full_disk_leaves_a_cell_that_can_go_on(real, tmp_path, monkeypatch):
-    """The cell fails with its reason; its earlier checkpoint stands, and the next attempt ends as an undisturbed one."""
-    made = plan(real, folds=[0], models=["small_cnn"], arms=["real"])
-    (job,) = made.stage("cell")
-    list(work(task(made, job, tmp_path / "whole"), real))
-    save, calls = CheckpointFolder.save, []
-
-    def full(self, state, *, best=False):
-        calls.append(1)
-        if len(calls) == 2:
-            raise OSError(28, "No space left on device")
-        save(self, state, best=best)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CheckpointFolder, "save", full)
-        with pytest.raises(OSError, match="No space left"):
-            list(work(task(made, job, tmp_path / "full"), real))
-    place = tmp_path / "full" / job.folder
-    assert {path.name for path in place.iterdir()} <= {"latest.pt", "best.pt"}
-    assert CheckpointFolder(place).load()["images"] == 32
-    list(work(task(made, job, tmp_path / "full"), real))
-    assert {path.name for path in place.iterdir()} == {RESULT, PREDICTIONS}
-    again, whole = (cell_predictions(tmp_path / name, job) for name in ("full", "whole"))
-    assert again.probability.tolist() == whole.probability.tolist()
-    facts = json.loads((place / RESULT).read_text())
-    assert facts["test_opened"].startswith(f"test role of fold 0 of store {real.manifest.fingerprint} at ")
-
-
-def test_a_damaged_checkpoint_names_the_file(real, tmp_path):
-    made = plan(real, folds=[0], models=["small_cnn"], arms=["real"])
-    (job,) = made.stage("cell")
-    place = tmp_path / job.folder
-    place.mkdir(parents=True)
-    (place / "latest.pt").write_bytes(b"half")
-    with pytest.raises(StudyError, match=r"latest\.pt cannot be read") as caught:
-        list(work(task(made, job, tmp_path), real))
-    assert caught.value.remedy == "Move it away; the run then begins anew."
 
 
 # --- the command line

@@ -74,6 +74,14 @@ def test_cross_entropy_is_torch_s_with_weights_of_the_classes_shown(weights):
     assert float(metrics["positive_share"]) == float(y.mean())
 
 
+def test_weights_are_those_of_the_last_phase():
+    """A pre-training does not decide what the classes weigh."""
+    settings = {"synthetic__store": "set", "synthetic__use": "pretrain", "training__pretrain_images": 32}
+    data = lesions(8, 16, extra=(NEVUS, MELANOMA) * 24)
+    learner = Classifier(classifier(learner__class_weights="balanced", learner__oversample=0.5, **settings), data, DOUBLE)
+    torch.testing.assert_close(learner.weights, torch.tensor([28 / (2 * 16), 28 / (2 * 12)]))
+
+
 def test_focal_loss_with_its_gamma():
     experiment, data = classifier(learner__loss="focal", learner__focal_gamma=3.0), lesions()
     learner = Classifier(experiment, data, DOUBLE)

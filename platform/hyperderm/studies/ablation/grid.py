@@ -15,6 +15,7 @@ from ray.tune.search import Searcher
 
 from hyperderm.config import Experiment
 from hyperderm.errors import HyperdermError, StudyError
+from hyperderm.store.location import locate
 from hyperderm.store.manifest import Manifest
 from hyperderm.store.ray_reader import SharedStore
 from hyperderm.strict import parse
@@ -103,7 +104,7 @@ def task_of(plan: Plan, job: Job, folder: Path, provenance: Mapping[str, str]) -
     source = str(folder / jobs[job.needs[0]].folder) if job.needs else ""
     experiment = job.experiment
     if experiment is not None and experiment.synthetic is not None:
-        place = job.store or str(Path(source) / STORE)
+        place = _address(job.store) or str(Path(source) / STORE)
         experiment = experiment.override({"synthetic.store": place})
     return {
         "key": job.key,
@@ -117,10 +118,16 @@ def task_of(plan: Plan, job: Job, folder: Path, provenance: Mapping[str, str]) -
         "source": source,
         "experiment": None if experiment is None else experiment.model_dump(mode="json"),
         "counts": dict(job.counts),
-        "rgb": plan.grid.rgb or "",
+        "rgb": _address(plan.grid.rgb or ""),
         "provenance": {**provenance, "run": f"{provenance['run']}/{job.key}", "hyperderm.fold": str(job.fold)},
         "gpus": job.gpus,
     }
+
+
+def _address(uri: str) -> str:
+    """Return where a store is for a worker, which Tune moves to another working directory; "" for none."""
+    place = locate(uri)
+    return place.path if uri and place.local else uri
 
 
 class GridTrial(tune.Trainable):

@@ -1,0 +1,72 @@
+"""What a worker does with a job: addresses, a full disk, a damaged checkpoint."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hyperderm.errors import StudyError
+from hyperderm.store.writer import write_store
+from hyperderm.studies.ablation.grid import task_of
+from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, cell_predictions
+from hyperderm.studies.ablation.work import Task, work
+from hyperderm.training.checkpoint import CheckpointFolder
+from tests.ablation.grids import lesions, plan, synthetic_set
+
+
+def task(made, job, folder: Path) -> Task:
+    facts = task_of(made, job, folder, {"run": "a-run"})
+    facts |= {"folder": Path(facts["folder"]), "source": None, "experiment": job.experiment}
+    del facts["gpus"]
+    return Task(**facts)
+
+
+def test_addresses_are_the_driver_s_wherever_a_worker_stands(real, tmp_path, monkeypatch):
+    """Tune moves its workers to folders of their own: a relative path would mean another place there."""
+    monkeypatch.chdir(tmp_path)
+    synthetic_set(Path("made"), real, 0, {"melanoma": 9})
+    write_store("rgb", lesions({"melanoma": 3}), fold_count=0)
+    made = plan(real, {}, folds=[0], generators=["made"], sets={"made": {"0": "made"}}, rgb="rgb")
+    facts = [task_of(made, job, tmp_path / "grid", {"run": "r"}) for job in made.stage("cell")]
+    stores = {each["experiment"]["synthetic"]["store"] for each in facts if each["experiment"]["synthetic"]}
+    assert stores == {str(tmp_path / "made")}
+    assert {each["rgb"] for each in facts} == {str(tmp_path / "rgb")}
+
+
+def test_a_full_disk_leaves_a_cell_that_can_go_on(real, tmp_path, monkeypatch):
+    """The cell fails with its reason; its earlier checkpoint stands, and the next attempt ends as an undisturbed one."""
+    made = plan(real, folds=[0], models=["small_cnn"], arms=["real"])
+    (job,) = made.stage("cell")
+    list(work(task(made, job, tmp_path / "whole"), real))
+    save, calls = CheckpointFolder.save, []
+
+    def full(self, state, *, best=False):
+        calls.append(1)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        save(self, state, best=best)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointFolder, "save", full)
+        with pytest.raises(OSError, match="No space left"):
+            list(work(task(made, job, tmp_path / "full"), real))
+    place = tmp_path / "full" / job.folder
+    assert {path.name for path in place.iterdir()} <= {"latest.pt", "best.pt"}
+    assert CheckpointFolder(place).load()["images"] == 32
+    list(work(task(made, job, tmp_path / "full"), real))
+    assert {path.name for path in place.iterdir()} == {RESULT, PREDICTIONS}
+    again, whole = (cell_predictions(tmp_path / name, job) for name in ("full", "whole"))
+    assert again.probability.tolist() == whole.probability.tolist()
+    facts = json.loads((place / RESULT).read_text())
+    assert facts["test_opened"].startswith(f"test role of fold 0 of store {real.manifest.fingerprint} at ")
+
+
+def test_a_damaged_checkpoint_names_the_file(real, tmp_path):
+    made = plan(real, folds=[0], models=["small_cnn"], arms=["real"])
+    (job,) = made.stage("cell")
+    place = tmp_path / job.folder
+    place.mkdir(parents=True)
+    (place / "latest.pt").write_bytes(b"half")
+    with pytest.raises(StudyError, match=r"latest\.pt cannot be read") as caught:
+        list(work(task(made, job, tmp_path), real))
+    assert caught.value.remedy == "Move it away; the run then begins anew."
