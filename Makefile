@@ -9,7 +9,7 @@ FLAGS = $(if $(RUNS),--runs "$(RUNS)") $(if $(DATA),--data "$(DATA)") $(if $(STO
 	$(if $(PROFILE),--profile $(PROFILE)) $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablation lock check format test test-slow bench bench-cold picture ui clean
+.PHONY: help setup ablation lock check format test test-slow bench bench-cold bench-statistics picture ui clean
 
 help: ## print this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ test: $(STAMP) ## the tests, in minutes
 test-slow: $(STAMP) ## the tests that train
 	.venv/bin/pytest -m slow --durations 10
 
+bench-statistics: $(STAMP) ## simulate studies with known answers: how often the intervals of the ablation hold them
+	$(PY) -m tests.bench.coverage
+
 bench: $(STAMP) ## ratios from one run: cost of a trial, cost of an epoch
 	$(PY) -m tests.bench.trial_cost
 	$(PY) -m tests.bench.feed
@@ -62,8 +65,8 @@ bench: $(STAMP) ## ratios from one run: cost of a trial, cost of an epoch
 bench-cold: $(STAMP) ## time installation and the default sweep in a fresh clone, with the memory of the whole process tree
 	$(PY) -m tests.bench.cold
 
-picture: $(STAMP) ## draw the README's picture from the default sweep
-	$(PY) -m tests.readme_picture
+picture: $(STAMP) ## draw the README's pictures: from the default sweep, or with FOREST=runs/<grid> the forest plot of a grid
+	$(if $(FOREST),cp "$(FOREST)/report/forest.png" infra/forest.png,$(PY) -m tests.readme_picture)
 
 lock: $(STAMP) ## resolve requirements.lock anew from pyproject.toml
 	$(PY) -m uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --python-version 3.11 --extra dev \

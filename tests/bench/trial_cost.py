@@ -72,7 +72,9 @@ def engine(store: str) -> list[float]:
 
         opened = open_store(store)
         ids = opened.index().column("lesion_id").to_pylist()
-        shared = share(opened, Selection(tuple(ids[: len(ids) // 2]), tuple(ids[len(ids) // 2 :])), experiment("shsgan", "small"))
+        shared = share(
+            opened, Selection(tuple(ids[: len(ids) // 2]), tuple(ids[len(ids) // 2 :])), experiment("shsgan", "small")
+        )
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(_no_work(), shared=shared), {"cpu": 1}),
             param_space={"n": tune.grid_search(list(range(TRIALS + 1)))},

@@ -62,7 +62,9 @@ def check_tree(client: MlflowClient, project: Path) -> None:
             assert all("test_auroc" in r.data.metrics for r in cells)
             assert {r.data.params["model"] for r in cells} == {"spectral", "small_cnn"}
     assert {r.info.status for r in runs.values() if r in arms or r is grid} == {"FINISHED"}
-    local = download_artifacts(run_id=grid.info.run_id, artifact_path="predictions.parquet", tracking_uri=client.tracking_uri)
+    local = download_artifacts(
+        run_id=grid.info.run_id, artifact_path="predictions.parquet", tracking_uri=client.tracking_uri
+    )
     assert Path(local).read_bytes() == (project / "runs" / NAME / "predictions.parquet").read_bytes()
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from hyperderm.cli.ablating import Asked, prepare
@@ -142,7 +143,9 @@ def _client(setting: Setting):  # type: ignore[no-untyped-def]  # noqa: ANN202 -
 
 
 def _submit(setting: Setting, folder: Path, words: list[str]) -> int:
-    job = _client(setting).submit_job(
+    client = _client(setting)
+    job = _patiently(
+        client.submit_job,
         entrypoint=shlex.join(["env", "-C", str(Path.cwd()), sys.executable, "-m", "hyperderm", *words]),
         runtime_env={"env_vars": {"MLFLOW_TRACKING_URI": setting.tracking_uri}},
         metadata={"hyperderm.grid": folder.name},
@@ -150,6 +153,23 @@ def _submit(setting: Setting, folder: Path, words: list[str]) -> int:
     _job_file(folder).write_text(json.dumps({"job": job}))
     setting.say(f"Ray job {job} runs {folder.name}; log: ray job logs {job}")
     return 0
+
+
+def _patiently(submit: Callable[..., str], **job: object) -> str:
+    """Submit, and again while a young cluster answers that none of its agents is ready.
+
+    Raises:
+        ClusterError: it still says so after a while.
+    """
+    deadline = time.monotonic() + STARTED_S
+    while True:
+        try:
+            return submit(**job)
+        except RuntimeError as error:
+            if time.monotonic() > deadline:
+                reason = str(error).strip().splitlines()[0]
+                raise ClusterError(f"the Ray cluster does not take the job ({reason})", "See `ray status`.") from None
+            time.sleep(2)
 
 
 def _job_state(setting: Setting, folder: Path) -> str:
