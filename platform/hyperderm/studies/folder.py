@@ -24,9 +24,10 @@ JOURNAL = "outbox.db"
 
 
 def sweep_name(experiment: Experiment, space: Space, store: str) -> str:
-    """Return experiment + profile + space VERSION + first digits of the manifest's fingerprint."""
+    """Return experiment + profile + space VERSION + first digits of the manifest's fingerprint (+ fold, unless it is 0)."""
     profile = "" if experiment.profile == "full" else f"-{experiment.profile}"
-    return f"{experiment.name}{profile}-{space.name}-v{space.version}-{store}"
+    fold = f"-fold{experiment.data.fold}" if experiment.data.fold else ""
+    return f"{experiment.name}{profile}-{space.name}-v{space.version}-{store}{fold}"
 
 
 def identity(experiment: Experiment, space: Space, fingerprint: str) -> dict[str, Any]:

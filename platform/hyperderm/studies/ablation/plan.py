@@ -26,6 +26,8 @@ from hyperderm.studies.selection import Selection, select
 Stage = Literal["generator", "synthetic", "cell"]
 STAGES: tuple[Stage, ...] = ("generator", "synthetic", "cell")
 ROLES: tuple[Role, ...] = ("train", "validation", "test")
+VERSION = 1
+"""Part of every job's name: raise it when the code changes what a job's configuration leads to."""
 PENDING = "pending"
 """Stands in a cell's configuration for the store its set will lie in."""
 
@@ -202,6 +204,7 @@ class _Maker:
         self._generators: dict[tuple[str, Variant, int], Job] = {}
         self._counts: dict[str, dict[str, int]] = {}
         self._sets: dict[str, tuple[str, int, str]] = {}
+        self._digests: dict[str, str] = {}
         self._external: dict[tuple[str, int], Store] = {}
         self.rgb = open_store(grid.rgb).manifest.fingerprint if grid.rgb else ""
 
@@ -232,12 +235,26 @@ class _Maker:
             "experiment": {k: v for k, v in experiment.flat().items() if not k.startswith(("sweep.", "profile", "name"))},
             "manifest": self.manifest,
             "source": source,
+            "weights": self._weights(model),
+            "version": VERSION,
         }
         gpus = spec.gpus if spec.gpus is not None else 0.0 if spec.learner.kind == "spectral" else grid.resources.gpus
         label = f"{arm.name}/{model} fold {fold} seed {seed}"
         return Job(
             fingerprint(facts)[:16], "cell", label, fold, experiment, needs, arm.name, model, seed, store=store, gpus=gpus
         )
+
+    def _weights(self, model: str) -> str:
+        """Return the sha256 of the file that the model begins from: a file of the same name may hold others tomorrow."""
+        if model not in self._digests:
+            learner, digest = self.grid.classifiers[model].learner, ""
+            if learner.kind == "classifier" and learner.weights != "scratch":
+                from hyperderm.models.pretrained import load_weights
+
+                found = load_weights(learner.architecture, learner.weights, len(self.store.manifest.wavelengths_nm))
+                digest = found.sha256 if found else ""
+            self._digests[model] = digest
+        return self._digests[model]
 
     def _source(self, arm: Arm, fold: int) -> tuple[str, str, tuple[str, ...]]:
         """Return the identity of the arm's synthetic cubes, their URI where they exist elsewhere, and who makes them."""
@@ -300,6 +317,7 @@ class _Maker:
         facts = {
             "experiment": {k: v for k, v in experiment.flat().items() if not k.startswith(("sweep.", "profile", "name"))},
             "manifest": self.manifest,
+            "version": VERSION,
         }
         suffix = "" if variant == "own" else f" ({variant.replace('_', ' ')})"
         job = Job(
