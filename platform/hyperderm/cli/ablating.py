@@ -1,6 +1,7 @@
 """Put a grid together: studies run it, tracking records it, reports print it."""
 
 import json
+import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -143,6 +144,7 @@ def run(setting: Setting, asked: Asked) -> int:
     from hyperderm.studies.folder import claim
     from hyperderm.tracking.server import check_server
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C wherever nothing else is said
     check_server(setting.tracking_uri)
     plan, folder = prepare(setting, asked)
     with claim(folder, identity(plan), grows=True) as key:
