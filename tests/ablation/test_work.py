@@ -3,14 +3,22 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hyperderm.errors import StudyError
+from hyperderm.learners.classifier import Classifier
+from hyperderm.learners.data import truth
+from hyperderm.learners.judging import judgement
 from hyperderm.store.writer import write_store
 from hyperderm.studies.ablation.grid import task_of
 from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, cell_predictions
 from hyperderm.studies.ablation.work import Task, work
-from hyperderm.training.checkpoint import CheckpointFolder
+from hyperderm.studies.selection import read, select
+from hyperderm.training.checkpoint import BEST, CheckpointFolder
+from hyperderm.training.context import local
+from hyperderm.training.data import cube_set
+from hyperderm.training.loop import train
 from tests.ablation.grids import lesions, plan, synthetic_set
 
 
@@ -31,6 +39,29 @@ def test_addresses_are_the_driver_s_wherever_a_worker_stands(real, tmp_path, mon
     stores = {each["experiment"]["synthetic"]["store"] for each in facts if each["experiment"]["synthetic"]}
     assert stores == {str(tmp_path / "made")}
     assert {each["rgb"] for each in facts} == {str(tmp_path / "rgb")}
+
+
+def test_a_cell_predicts_its_own_test_role_with_its_best_checkpoint(real, tmp_path):
+    """Recomputed from a run of the loop: the state with the lowest objective, calibrated on validation alone."""
+    made = plan(real, folds=[2], models=["small_cnn"], arms=["real"], classifiers__small_cnn__learner__lr=0.01)
+    (job,) = made.stage("cell")
+    list(work(task(made, job, tmp_path / "grid"), real))
+    table = cell_predictions(tmp_path / "grid", job)
+    data = read(real, select(real, job.experiment), job.experiment)
+    list(train(job.experiment, data, local(tmp_path / "run")))
+    learner = Classifier(job.experiment, data, local(tmp_path / "run").placement("auto"))
+    untrained = learner.judge(data.validation.reflectance, data.validation.masks)
+    learner.load_state_dict(CheckpointFolder(tmp_path / "run").load(BEST)["learner"])
+    chosen = judgement(learner.judge(data.validation.reflectance, data.validation.masks), truth(data.validation.diagnoses))
+    folds = real.folds()
+    tested = cube_set(real.read(sorted(lesion for lesion, fold in folds.groups.items() if fold == 2)), 16)
+    z = learner.judge(tested.reflectance, tested.masks).numpy()
+    assert table.lesion_id.tolist() == list(tested.lesion_ids)
+    np.testing.assert_allclose(table.raw_probability, 1 / (1 + np.exp(-z)), rtol=1e-5)
+    np.testing.assert_allclose(table.probability, chosen.calibration(z), rtol=1e-5)
+    np.testing.assert_allclose(table.threshold, chosen.threshold, rtol=1e-5)
+    assert table.truth.tolist() == [int(name == "melanoma") for name in tested.diagnoses]
+    assert not np.allclose(untrained, learner.judge(data.validation.reflectance, data.validation.masks))
 
 
 def test_a_full_disk_leaves_a_cell_that_can_go_on(real, tmp_path, monkeypatch):
