@@ -79,6 +79,14 @@ class Ablation(Strict):
             raise ValueError(f"generators = [] with arms = {list(self.arms)} is refused: name one, or leave those arms out")
         if any(seed < 0 for seed in self.seeds):
             raise ValueError(f"seeds = {list(self.seeds)} is refused: a seed is 0 or more. For example seeds=[0,1,2]")
+        for name in ("sets", "searches", "generator_settings"):
+            unknown = sorted(set(getattr(self, name)) - set(self.generators))
+            if unknown:
+                raise ValueError(f"{name} names {unknown[0]!r}, which is not one of generators. Add it there, or correct it")
+        for name in ("sets", "searches"):
+            folds = sorted(fold for each in getattr(self, name).values() for fold in each if not fold.isdecimal())
+            if folds:
+                raise ValueError(f"{name} names fold {folds[0]!r}. Folds are numbers in quotes, such as \"0\"")
         return self
 
     @property

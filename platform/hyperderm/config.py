@@ -173,6 +173,11 @@ class Experiment(Strict):
             raise ValueError(
                 "synthetic.use = pretrain with learner.kind = spectral is refused: it is fitted at once. Use add or only"
             )
+        if self.learner.kind == "classifier" and self.learner.mixed_share is not None and self.synthetic is None:
+            raise ValueError(
+                f"learner.mixed_share = {self.learner.mixed_share} without synthetic is refused: nothing can be mixed in. "
+                "Give synthetic.store, or leave it out"
+            )
         pretrains = bool(self.data.pretrain_diagnoses) or first
         if pretrains != (self.training.pretrain_images > 0):
             raise ValueError(

@@ -4,7 +4,7 @@ import pytest
 
 from hyperderm.studies.ablation import estimate as module
 from hyperderm.studies.ablation.estimate import COMPRESSED, OVERHEAD_S, Cost, Estimate, estimate, measure_here
-from hyperderm.studies.ablation.plan import Job
+from hyperderm.studies.ablation.job import Job
 from tests.ablation.grids import finish, plan
 
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from hyperderm.studies.ablation.plan import Job
+from hyperderm.studies.ablation.job import Job
 from hyperderm.studies.ablation.queue import Queue
 from hyperderm.studies.ablation.results import failure_of, result_of, write_result
 from hyperderm.training.loop import Report

@@ -35,12 +35,12 @@ def sweep(folder: Path, fold: int = 0, manifest: str = MANIFEST, scores=((3.0, 1
 
 def test_the_winner_is_the_finished_trial_with_the_lowest_objective(tmp_path):
     folder = sweep(tmp_path / "sweep", pruned=((0.1, 1),))
-    assert winner(folder, 0, MANIFEST) == {"learner.lr_critic": 0.5e-3, "learner.n_critic": 5}
+    assert winner(folder, 0, MANIFEST, "shsgan") == {"learner.lr_critic": 0.5e-3, "learner.n_critic": 5}
 
 
 def refused(what: str, folder: Path, fold: int = 0) -> str:
     with pytest.raises(StudyError) as caught:
-        winner(folder, fold, MANIFEST)
+        winner(folder, fold, MANIFEST, "shsgan")
     assert what in caught.value.what
     assert str(folder) in caught.value.what
     return caught.value.remedy
@@ -50,7 +50,7 @@ def test_another_fold_has_seen_what_is_held_back(tmp_path):
     folder = sweep(tmp_path / "sweep", fold=1)
     remedy = refused("searched fold 1; its winner has seen lesions that fold 0 holds back", folder)
     assert remedy == "Run one sweep per fold (--set data.fold=0 --name …), or leave fold 0 out of searches."
-    assert winner(folder, 1, MANIFEST)
+    assert winner(folder, 1, MANIFEST, "shsgan")
 
 
 def test_another_manifest(tmp_path):
@@ -75,6 +75,12 @@ def test_a_sweep_without_a_finished_trial(tmp_path):
     assert not (folder / STUDY).exists()  # looking makes none
 
 
+def test_a_sweep_of_another_experiment(tmp_path):
+    folder = sweep(tmp_path / "sweep")
+    with pytest.raises(StudyError, match="searched 'shsgan', not 'fastgan'"):
+        winner(folder, 0, MANIFEST, "fastgan")
+
+
 def test_a_grid_trains_each_fold_with_its_own_winner(real, tmp_path):
     manifest = real.manifest.fingerprint
     folders = {
@@ -93,10 +99,10 @@ def test_a_grid_trains_each_fold_with_its_own_winner(real, tmp_path):
 
 
 def test_a_search_is_read_once_however_many_cells_ask(real, tmp_path, monkeypatch):
-    from hyperderm.studies.ablation import plan as module
+    from hyperderm.studies.ablation import maker as module
 
     asked = []
-    monkeypatch.setattr(module, "winner", lambda folder, fold, _: asked.append((folder.name, fold)) or {})
+    monkeypatch.setattr(module, "winner", lambda folder, fold, *_: asked.append((folder.name, fold)) or {})
     plan(real, searches={"shsgan": {"0": "a", "4": "b"}}, seeds=[0, 1], ratios=[1, 2], arms=["synthetic", "only"])
     assert asked == [("a", 0), ("b", 4)]
 

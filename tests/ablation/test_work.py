@@ -33,7 +33,7 @@ def test_addresses_are_the_driver_s_wherever_a_worker_stands(real, tmp_path, mon
     """Tune moves its workers to folders of their own: a relative path would mean another place there."""
     monkeypatch.chdir(tmp_path)
     synthetic_set(Path("made"), real, 0, {"melanoma": 9})
-    write_store("rgb", lesions({"melanoma": 3}), fold_count=0)
+    write_store("rgb", lesions({"melanoma": 3}), fold_count=0, kind="rgb")
     made = plan(real, {}, folds=[0], generators=["made"], sets={"made": {"0": "made"}}, rgb="rgb")
     facts = [task_of(made, job, tmp_path / "grid", {"run": "r"}) for job in made.stage("cell")]
     stores = {each["experiment"]["synthetic"]["store"] for each in facts if each["experiment"]["synthetic"]}

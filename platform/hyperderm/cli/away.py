@@ -15,7 +15,7 @@ from hyperderm.cli.ablating import Asked, prepare
 from hyperderm.cli.setting import Setting
 from hyperderm.errors import ClusterError, StudyError
 from hyperderm.reports.leaderboard import duration
-from hyperderm.studies.ablation.plan import STAGES, Job
+from hyperderm.studies.ablation.job import STAGES
 from hyperderm.studies.ablation.results import failure_of, result_of
 
 LOG, JOB = "driver.log", "ray_job.json"
@@ -43,7 +43,7 @@ def detach(setting: Setting, asked: Asked) -> int:
             stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
     deadline = time.monotonic() + STARTED_S
-    while time.monotonic() < deadline and driver.poll() is None and not _holder(folder):
+    while time.monotonic() < deadline and driver.poll() is None and not _holds(folder, driver.pid):
         time.sleep(0.1)
     if driver.poll() not in (None, 0):
         raise StudyError(f"the driver ended at once: {_last_line(log)}", f"See {log}.")
@@ -65,7 +65,8 @@ def tell(setting: Setting, asked: Asked) -> int:
         jobs = plan.stage(stage)
         done = [job for job in jobs if result_of(folder, job)]
         failed = [(job, reason) for job in jobs if (reason := failure_of(folder, job)) and job not in done]
-        begun = [job for job in jobs if job not in done and _begun(folder, job)]
+        ended = {job.key for job in done} | {job.key for job, _ in failed}
+        begun = [job for job in jobs if job.key not in ended and (folder / job.folder).exists()]
         if not jobs:
             continue
         seconds = [float((result_of(folder, job) or {})["seconds"]) for job in done]
@@ -117,8 +118,10 @@ def _job_file(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.{JOB}")
 
 
-def _begun(folder: Path, job: Job) -> bool:
-    return (folder / job.folder).exists()
+def _holds(folder: Path, pid: int) -> bool:
+    """Return whether process `pid` wrote itself into the grid's lock; the lock itself is not touched, it may be wanted."""
+    lock = folder / ".lock"
+    return lock.exists() and lock.read_text().strip() == str(pid)
 
 
 def _last_line(log: Path) -> str:

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from hyperderm.reports.leaderboard import duration
-from hyperderm.studies.ablation.plan import Job
+from hyperderm.studies.ablation.job import Job
 from hyperderm.studies.ablation.queue import Queue
 from hyperderm.training.loop import Report
 

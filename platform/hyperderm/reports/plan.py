@@ -9,7 +9,8 @@ from rich.table import Table
 from hyperderm.errors import ClusterError
 from hyperderm.reports.leaderboard import duration
 from hyperderm.studies.ablation.estimate import Estimate
-from hyperderm.studies.ablation.plan import STAGES, Job, Plan
+from hyperderm.studies.ablation.job import STAGES, Job
+from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.cluster import Cluster, described, trials_at_once
 
 

@@ -21,7 +21,7 @@ GENERATORS = "generators"
 
 
 class Job(Protocol):
-    """What is tracked of `studies.ablation.plan.Job`."""
+    """What is tracked of `studies.ablation.job.Job`."""
 
     @property
     def key(self) -> str:

@@ -11,7 +11,7 @@ from hyperderm.training.context import Context
 
 CHECK_EVERY = 16
 """Steps between two looks for a non-finite metric: each look waits for the GPU."""
-REMEDY = "Lower the learning rates, or raise gp_weight."
+REMEDY = "Lower the learning rates; with a gradient penalty, raise gp_weight."
 
 
 class Meter:

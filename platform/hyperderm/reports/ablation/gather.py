@@ -34,7 +34,8 @@ from hyperderm.store.synthetic import SyntheticOrigin, origin_of
 from hyperderm.strict import fingerprint
 from hyperderm.studies.ablation.audits import audit_elsewhere
 from hyperderm.studies.ablation.complete import complete_part
-from hyperderm.studies.ablation.plan import Job, Plan
+from hyperderm.studies.ablation.job import Job
+from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.results import PREDICTIONS, predictions, result_of
 from hyperderm.tracking.figures import RealSet
 

@@ -15,7 +15,8 @@ from hyperderm.learners.data import CubeSet, TrainData
 from hyperderm.learners.scaling import Scaling
 from hyperderm.store.manifest import Manifest
 from hyperderm.strict import fingerprint
-from hyperderm.studies.ablation.plan import Job, Plan
+from hyperderm.studies.ablation.job import Job
+from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.results import result_of
 from hyperderm.training.feed import Feed
 

@@ -20,7 +20,8 @@ from hyperderm.store.manifest import Manifest
 from hyperderm.store.ray_reader import SharedStore
 from hyperderm.strict import parse
 from hyperderm.studies.ablation.estimate import Cost, Measure, measure_here
-from hyperderm.studies.ablation.plan import Job, Plan
+from hyperderm.studies.ablation.job import Job
+from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.queue import Queue
 from hyperderm.studies.ablation.work import STORE, Task, work
 from hyperderm.studies.cluster import Cluster, check_shared, trials_at_once

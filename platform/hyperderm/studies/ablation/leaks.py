@@ -6,7 +6,8 @@ from typing import Any
 
 from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import origin_of
-from hyperderm.studies.ablation.plan import Job, Plan
+from hyperderm.studies.ablation.job import Job
+from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.results import cell_predictions
 from hyperderm.studies.ablation.work import STORE
 

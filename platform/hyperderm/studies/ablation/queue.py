@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from hyperderm.studies.ablation.plan import Job
+from hyperderm.studies.ablation.job import Job
 from hyperderm.studies.ablation.results import RESULT, write_failure
 from hyperderm.training.loop import Report
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from hyperderm.errors import StudyError
 from hyperderm.metrics.predictions import Predictions
-from hyperderm.studies.ablation.plan import Job, Plan
+from hyperderm.studies.ablation.job import Job
+from hyperderm.studies.ablation.plan import Plan
 
 RESULT, FAILURE = "result.json", "failure.json"
 PREDICTIONS = "predictions.parquet"

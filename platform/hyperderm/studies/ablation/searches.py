@@ -10,7 +10,7 @@ from hyperderm.studies.folder import IDENTITY
 STUDY = "study.db"
 
 
-def winner(folder: Path, fold: int, manifest: str) -> dict[str, Any]:
+def winner(folder: Path, fold: int, manifest: str, experiment: str) -> dict[str, Any]:
     """Return the swept values (configuration path to value) of the best finished trial of the sweep in `folder`.
 
     Raises:
@@ -31,6 +31,10 @@ def winner(folder: Path, fold: int, manifest: str) -> dict[str, Any]:
             f"the sweep in {folder} searched fold {known.get('data.fold')}; its winner has seen lesions that "
             f"fold {fold} holds back",
             f"Run one sweep per fold (--set data.fold={fold} --name …), or leave fold {fold} out of searches.",
+        )
+    if known.get("name") != experiment:
+        raise StudyError(
+            f"the sweep in {folder} searched {known.get('name')!r}, not {experiment!r}", "Name a sweep of that generator."
         )
     import optuna
 

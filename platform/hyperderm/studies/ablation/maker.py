@@ -1,0 +1,238 @@
+"""From arms, models, folds and seeds to jobs: each once, with the proof that the data can serve it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hyperderm.ablation import Ablation
+from hyperderm.config import Experiment
+from hyperderm.errors import ConfigError, StoreError, nearest
+from hyperderm.learners.configs import ShsGanConfig
+from hyperderm.learners.data import truth
+from hyperderm.learners.sampling import count_of
+from hyperderm.metrics.dihedral import ORIENTATIONS
+from hyperderm.store.folds import POSITIVE
+from hyperderm.store.reader import Store, open_store
+from hyperderm.store.synthetic import check_origin
+from hyperderm.strict import fingerprint
+from hyperderm.studies.ablation.arms import PRETRAIN_SHARE, Arm, Variant
+from hyperderm.studies.ablation.job import Job
+from hyperderm.studies.ablation.searches import winner
+from hyperderm.studies.selection import Selection, select
+
+VERSION = 1
+"""Part of every job's name: raise it when the code changes what a job's configuration leads to."""
+PENDING = "pending"
+"""Stands in a cell's configuration for the store its set will lie in."""
+
+
+class JobMaker:
+    """Makes jobs once each, however many cells share them."""
+
+    def __init__(self, grid: Ablation, store: Store, generators: Mapping[str, Experiment], folds: Sequence[int]) -> None:
+        self.grid, self.store, self.generators, self.folds = grid, store, generators, folds
+        self.manifest = store.manifest.fingerprint
+        self.selections: dict[int, Selection] = {}
+        self.diagnosis = dict(zip(*(store.index().column(c).to_pylist() for c in ("lesion_id", "diagnosis")), strict=True))
+        self._bases: dict[tuple[str, int], Experiment] = {}
+        self._generators: dict[tuple[str, Variant, int], Job] = {}
+        self._counts: dict[str, dict[str, int]] = {}
+        self._sets: dict[str, tuple[str, int, str]] = {}
+        self._digests: dict[str, str] = {}
+        self._external: dict[tuple[str, int], Store] = {}
+        self.rgb = _photographs(grid.rgb) if grid.rgb else ""
+
+    def before(self, needs: Sequence[str]) -> list[Job]:
+        """Return the generator and the set that a cell needs, once all cells are known: they set the set's size."""
+        found: list[Job] = []
+        for key in needs:
+            name, fold, generator = self._sets[key]
+            found.append(next(job for job in self._generators.values() if job.key == generator))
+            found.append(
+                Job(key, "synthetic", f"set of {name} fold {fold}", fold, None, (generator,), model=name,
+                    seed=self.grid.generator_seed, counts=self._counts[key], gpus=self.grid.resources.gpus)
+            )  # fmt: skip
+        return found
+
+    def cell(self, arm: Arm, model: str, fold: int, seed: int) -> Job:
+        """Return the job of one cell, and note what it needs."""
+        grid, spec = self.grid, self.grid.classifiers[model]
+        experiment = arm.experiment(grid, spec, fold, seed, PENDING)
+        self._select(experiment)
+        if spec.learner.kind != "spectral":
+            _check_batch(f"classifiers.{model}.", experiment, len(self.selections[fold].train))
+        source, store = "", ""
+        needs: tuple[str, ...] = ()
+        if arm.generator:
+            source, store, needs = self._source(arm, fold)
+        facts = {
+            "experiment": {k: v for k, v in experiment.flat().items() if not k.startswith(("sweep.", "profile", "name"))},
+            "manifest": self.manifest,
+            "source": source,
+            "weights": self._weights(model),
+            "version": VERSION,
+        }
+        gpus = spec.gpus if spec.gpus is not None else 0.0 if spec.learner.kind == "spectral" else grid.resources.gpus
+        label = f"{arm.name}/{model} fold {fold} seed {seed}"
+        return Job(
+            fingerprint(facts)[:16], "cell", label, fold, experiment, needs, arm.name, model, seed, store=store, gpus=gpus
+        )
+
+    def _weights(self, model: str) -> str:
+        """Return the sha256 of the file that the model begins from: a file of the same name may hold others tomorrow."""
+        if model not in self._digests:
+            learner, digest = self.grid.classifiers[model].learner, ""
+            if learner.kind == "classifier" and learner.weights != "scratch":
+                from hyperderm.models.pretrained import load_weights
+
+                found = load_weights(learner.architecture, learner.weights, len(self.store.manifest.wavelengths_nm))
+                digest = found.sha256 if found else ""
+            self._digests[model] = digest
+        return self._digests[model]
+
+    def _source(self, arm: Arm, fold: int) -> tuple[str, str, tuple[str, ...]]:
+        """Return the identity of the arm's synthetic cubes, their URI where they exist elsewhere, and who makes them."""
+        assert arm.generator is not None
+        if arm.generator in self.grid.sets:
+            made = self._elsewhere(arm, fold)
+            return made.manifest.fingerprint, made.location.uri, ()
+        generator = self._generator(arm.generator, arm.variant, fold)
+        key = fingerprint({"generator": generator.key, "seed": self.grid.generator_seed, "rgb": self.rgb})[:16]
+        self._sets.setdefault(key, (generator.model, fold, generator.key))
+        counts = self._counts.setdefault(key, {})
+        for diagnosis, count in self._wanted(arm, fold).items():
+            self._check_sources(arm, generator, diagnosis, count)
+            counts[diagnosis] = max(counts.get(diagnosis, 0), count)
+        return key, "", (key,)
+
+    def _check_sources(self, arm: Arm, generator: Job, diagnosis: str, count: int) -> None:
+        """Prove, before a generator trains, that what is asked of it can be made."""
+        assert generator.experiment is not None
+        learner = generator.experiment.learner
+        if not isinstance(learner, ShsGanConfig):
+            return
+        if learner.input == "noise" and arm.use != "add":
+            raise ConfigError(
+                f"arm {arm.name} needs cubes of each diagnosis, which {arm.generator} cannot tell apart (input=noise)",
+                "Leave that arm out, or use learner.input=rgb.",
+            )
+        held = sum(self.diagnosis[lesion] == diagnosis for lesion in self.selections[generator.fold].train)
+        if learner.input == "rgb" and not self.rgb and count > ORIENTATIONS * held:
+            raise ConfigError(
+                f"arm {arm.name} asks for {count} cubes derived from {held} train cubes of {diagnosis}; each gives "
+                f"{ORIENTATIONS} at most",
+                "Give photographs (--set rgb=URI), or a smaller ratio.",
+            )
+
+    def _elsewhere(self, arm: Arm, fold: int) -> Store:
+        name = str(arm.generator)
+        uris = self.grid.sets[name]
+        if str(fold) not in uris:
+            raise ConfigError(f"sets.{name} names no store for fold {fold}", "Each fold needs one of its own.")
+        if (name, fold) not in self._external:
+            self._external[name, fold] = open_store(uris[str(fold)])
+            check_origin(self._external[name, fold], self.store, fold)
+        made = self._external[name, fold]
+        held = made.manifest.diagnoses
+        for diagnosis, count in self._wanted(arm, fold).items():
+            if held.get(diagnosis, 0) < count:
+                raise StoreError(
+                    f"sets.{name} of fold {fold} holds {held.get(diagnosis, 0)} {diagnosis}, arm {arm.name} needs {count}",
+                    "Make a larger set, or leave the arm or ratio out.",
+                )
+        return made
+
+    def _wanted(self, arm: Arm, fold: int) -> dict[str, int]:
+        """Return how many synthetic cubes of each diagnosis the arm shows."""
+        held = [self.diagnosis[lesion] for lesion in self.selections[fold].train]
+        positives = int(truth(held).sum())
+        wanted = {POSITIVE: count_of(positives, len(held) - positives, arm.ratio)}
+        if arm.use != "add":
+            wanted = {d: held.count(d) for d in sorted(set(held))}
+        if not any(wanted.values()):
+            raise ConfigError(
+                f"ratios names {arm.ratio!r}: in fold {fold} it adds no melanoma to {positives} of {len(held)} train cubes",
+                "Leave that ratio out.",
+            )
+        return {d: count for d, count in wanted.items() if count}
+
+    def learns_all(self, arm: Arm) -> bool:
+        """Return whether the arm's generator sees every class of the task anyway: pre-training on them changes nothing."""
+        if arm.generator is None or arm.generator in self.grid.sets:
+            return False
+        return self._classes() <= self._learnt(self._base(arm.generator, self.folds[0]))
+
+    def _classes(self) -> set[str]:
+        task = self.grid.task.diagnoses
+        return set(self.store.manifest.diagnoses) if task == "all" else set(task)
+
+    def _learnt(self, base: Experiment) -> set[str]:
+        return set(self.store.manifest.diagnoses) if base.data.diagnoses == "all" else set(base.data.diagnoses)
+
+    def _generator(self, name: str, variant: Variant, fold: int) -> Job:
+        base = self._base(name, fold)
+        classes = self._classes()
+        if variant != "own" and classes <= self._learnt(base):
+            variant = "own"  # it learns all of them already
+        if (name, variant, fold) in self._generators:
+            return self._generators[name, variant, fold]
+        values: dict[str, Any] = {"data.fold": fold, "data.size": self.grid.size, "seed": self.grid.generator_seed}
+        if variant == "all_classes":
+            values["data.diagnoses"] = sorted(classes)
+        if variant == "pretrained":
+            values["data.pretrain_diagnoses"] = sorted(classes)
+            values["training.pretrain_images"] = round(base.training.images * PRETRAIN_SHARE)
+        experiment = base.override(values)
+        _check_batch(f"{name}: ", experiment, len(self._select(experiment, keep=False).train))
+        facts = {
+            "experiment": {k: v for k, v in experiment.flat().items() if not k.startswith(("sweep.", "profile", "name"))},
+            "manifest": self.manifest,
+            "version": VERSION,
+        }
+        suffix = "" if variant == "own" else f" ({variant.replace('_', ' ')})"
+        job = Job(
+            fingerprint(facts)[:16], "generator", f"{name}{suffix} fold {fold}", fold, experiment, model=name,
+            gpus=self.grid.resources.gpus,
+        )  # fmt: skip
+        self._generators[name, variant, fold] = job
+        return job
+
+    def _base(self, name: str, fold: int) -> Experiment:
+        if name not in self.generators:
+            known = [*self.generators, *self.grid.sets]
+            raise ConfigError(f"generators names {name!r}, which is no generator", nearest(name, known))
+        if (name, fold) not in self._bases:  # a search is read once, however many cells ask
+            found = self.grid.searches.get(name, {}).get(str(fold))
+            values = winner(Path(found), fold, self.manifest, self.generators[name].name) if found else {}
+            self._bases[name, fold] = self.generators[name].override(values)
+        return self._bases[name, fold]
+
+    def _select(self, experiment: Experiment, keep: bool = True) -> Selection:
+        """Prove that the store serves the experiment; remember the roles of classifiers, equal for all arms."""
+        fold = experiment.data.fold
+        if keep and fold in self.selections:
+            return self.selections[fold]
+        bare = experiment.model_copy(update={"synthetic": None})
+        selection = select(self.store, bare)
+        if keep:
+            self.selections[fold] = selection
+        return selection
+
+
+def _photographs(uri: str) -> str:
+    manifest = open_store(uri).manifest
+    if manifest.kind != "rgb":
+        raise ConfigError(
+            f"rgb = {uri} is a store of cubes, not of photographs", "Make one with `hyperderm ingest --layout photographs`."
+        )
+    return manifest.fingerprint
+
+
+def _check_batch(whose: str, experiment: Experiment, train: int) -> None:
+    """Prove that a batch finds as many cubes: no arm's epoch is shorter than the train role."""
+    if experiment.training.batch_size > train:
+        raise ConfigError(
+            f"{whose}training.batch_size = {experiment.training.batch_size} is larger than the train role of fold "
+            f"{experiment.data.fold} ({train} cubes)",
+            f"Use {train} or less, or more data.",
+        )
