@@ -86,7 +86,7 @@ class Ablation(Strict):
         for name in ("sets", "searches"):
             folds = sorted(fold for each in getattr(self, name).values() for fold in each if not fold.isdecimal())
             if folds:
-                raise ValueError(f"{name} names fold {folds[0]!r}. Folds are numbers in quotes, such as \"0\"")
+                raise ValueError(f'{name} names fold {folds[0]!r}. Folds are numbers in quotes, such as "0"')
         return self
 
     @property

@@ -61,7 +61,14 @@ def test_a_seed_and_an_arm_join_without_repeating_anything(project: Path, phanto
     finish(start(project, phantom_store, uri, *flags, *more), 0)
     after = {path: path.stat().st_mtime_ns for path in kept(project)}
     assert before.items() <= after.items()
-    assert {row["arm"] for row in table(project, "night", "arms.csv")} == {"real", "oversampled_x1", "oversampled_x2", "tiny_x1", "tiny_x2", "tiny_only"}
+    assert {row["arm"] for row in table(project, "night", "arms.csv")} == {
+        "real",
+        "oversampled_x1",
+        "oversampled_x2",
+        "tiny_x1",
+        "tiny_x2",
+        "tiny_only",
+    }
     assert {row["seed"] for row in table(project, "night", "cells.csv")} == {"0", "1"}
 
 
