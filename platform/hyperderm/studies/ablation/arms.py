@@ -104,7 +104,9 @@ def _arms(grid: Ablation) -> Iterator[Arm]:
 
 
 def _control(ratio: Ratio) -> Arm:
-    more = "until the classes are equal" if ratio == "balance" else f"{ratio:g} extra showings per melanoma"
+    more = (
+        "until the classes are equal" if ratio == "balance" else f"{ratio:g} extra showing{'s' * (ratio != 1)} per melanoma"
+    )
     return Arm(
         f"oversampled_{named(ratio)}",
         f"real cubes, classic augmentation, melanomas shown again: {more}",
