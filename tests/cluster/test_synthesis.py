@@ -135,6 +135,7 @@ def test_a_derived_set_says_so_in_manifest_and_rows(real, checkpoint, derived):
     assert origin.audit["held_out"] == sum(
         real.folds().role(row["group"], FOLD) == "validation" for row in real.index().to_pylist() if row["diagnosis"] in BOTH
     )
+    assert set(origin.audit["recognisable"]) == set(BOTH)
     assert derived.manifest.folds is None
     allowed = {name: set(real.select("train", FOLD, (name,))) for name in BOTH}
     uses: dict[str, set[int]] = {}

@@ -89,7 +89,7 @@ def facts(models=MODELS, arms=ARMS, doses=SMALL_DOSES, folds=range(5), seeds=(0,
         arms={arm: f"what {arm.replace('_', ' ')} is given" for arm in arms}, doses=dict(doses),
         declared=Declaration(contrasts(models, doses), WHEN, "ab" * 32),
         sets=tuple(
-            SyntheticSet(g, k, 260, 3, False, "cd" * 32, 0.012, False, "in pixels")
+            SyntheticSet(g, k, 260, 3, False, "cd" * 32, 0.012, False, "in pixels", 0.62)
             for g in generators
             for k in folds
         ),

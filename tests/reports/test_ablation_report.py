@@ -16,7 +16,7 @@ from hyperderm.reports.ablation.facts import Cells, Dose
 from hyperderm.reports.ablation.markdown import escaped, markdown
 from hyperderm.reports.ablation.page import Image, image, page
 from hyperderm.reports.ablation.sections import content
-from hyperderm.reports.ablation.tables import FIRST_METRICS, estimate_cell
+from hyperderm.reports.ablation.tables import FIRST_METRICS, estimate_cell, set_table
 from hyperderm.reports.ablation.words import MISSING, chance, hours, number, percent, ratio, signed, span, tally
 from tests.reports import ablation_cases as cases
 from tests.reports.reading import Page
@@ -250,6 +250,11 @@ def changed_set(facts, **changes):
         (lambda f: changed_set(f, flagged=True), "flagged 1 of 5 synthetic sets (shsgan, fold 0)"),
         (lambda f: changed_set(f, derived=True), "1 of 5 synthetic sets (shsgan, fold 0) are derived"),
         (lambda f: changed_set(f, flagged=None, copies=None), "not audited"),
+        (lambda f: changed_set(f, recognisable=0.9), ""),
+        (lambda f: changed_set(f, recognisable=None), ""),
+        (lambda f: changed_set(f, recognisable=0.996), "learn to recognise synthetic cubes instead of melanoma"),
+        (lambda f: changed_set(f, recognisable=0.996), "1 of 5 synthetic sets (shsgan, fold 0) can be told from real cubes"),
+        (lambda f: changed_set(f, recognisable=0.996), "AUROC of 0.996, where 0.5 would be indistinguishable"),
         (lambda f: cases.failed(f), "115 of 120 cells are done, 3 failed, 2 were not started"),
         (lambda f: replace(f, cells=Cells(121, 120)), "120 of 121 cells are done, 0 failed, 1 were not started"),
         (lambda f: replace(f, protections=()), "No protection"),
@@ -263,6 +268,17 @@ def test_warnings(small, change, said):
     found = caveats(analysis, change(facts))
     assert len(found) == bool(said)
     assert said in " ".join(found)
+
+
+def test_sets_say_how_recognisable_they_are(small):
+    facts = changed_set(changed_set(small[1], recognisable=0.996), fold=9)
+    facts = replace(facts, sets=(*facts.sets[:2], replace(facts.sets[2], recognisable=None), *facts.sets[3:]))
+    table = set_table(facts)
+    at = [column.title for column in table.columns].index("told from real (AUROC)")
+    cells = [row.cells[at] for row in table.rows]
+    assert [(c.text, c.tone) for c in cells[:3]] == [("0.996", "bad"), ("0.620", ""), (MISSING, "quiet")]
+    assert "set from before this was measured" in dict(table.notes)[cells[2].mark]
+    assert [r["recognisable"] for r in rows(csv_files(small[0], facts)["sets.csv"])][:3] == ["0.996", "0.62", ""]
 
 
 @pytest.mark.parametrize(

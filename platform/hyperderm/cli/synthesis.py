@@ -128,6 +128,7 @@ def _real_store(checkpoint: Path, source_store: str | None) -> "Store":
 
 
 def _tell(setting: "Setting", uri: str, manifest: "Manifest") -> None:
+    from hyperderm.metrics import recognisability
     from hyperderm.metrics.memorisation import describe as describe_audit
     from hyperderm.store.synthetic import origin_of
 
@@ -141,3 +142,5 @@ def _tell(setting: "Setting", uri: str, manifest: "Manifest") -> None:
         setting.say("derived: each cube keeps the geometry of a lesion of the train role; for new lesions give --rgb")
     if origin.audit:
         setting.say(f"memorisation audit: {describe_audit(origin.audit)}.")
+        for said in recognisability.describe(origin.audit):
+            setting.say(f"told from real {said}.")

@@ -19,12 +19,12 @@ from hyperderm.errors import ClusterError, StudyError, nearest
 from hyperderm.learners.data import CubeSet
 from hyperderm.learners.sources import Sources, matched, rgb_levels
 from hyperderm.learners.synthesis import Synthesiser, load_synthesiser, out_of_range
-from hyperderm.metrics.memorisation import Auditor
 from hyperderm.store.manifest import Manifest
 from hyperderm.store.reader import Store
 from hyperderm.store.synthetic import SyntheticCube, SyntheticOrigin, write_synthetic
 from hyperderm.strict import fingerprint
 from hyperderm.studies.checkpoints import fold_of, read_checkpoint
+from hyperderm.studies.set_audit import SetAudit, groups_of
 from hyperderm.training.data import cube_set
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class _Job:
     synthesiser: Synthesiser
     sources: Mapping[str, Sources | None]
     origin: SyntheticOrigin
-    auditor: Auditor
+    audit: SetAudit
 
     def maker(self) -> Maker:
         return Maker(self.checkpoint, self.sources, self.origin.seed, self.origin.device)
@@ -192,7 +192,9 @@ def _prepare(store: Store, checkpoint: Path, counts: Mapping[str, int], seed: in
             rgb=rgb.manifest.fingerprint if rgb else None,
             device=device,
         ),
-        Auditor(train.reflectance, _held_out(store, fold, counts, learnt, data.size).reflectance),
+        SetAudit(
+            train, _held_out(store, fold, counts, learnt, data.size), groups_of(store), synthesiser.wavelengths_nm, counts
+        ),
     )
 
 
@@ -278,9 +280,9 @@ def _write(job: _Job, uri: str, make: Callable[[list[range]], Made], progress: P
     rejected: dict[str, int] = {}
 
     def finish() -> dict[str, Any]:
-        return {"rejected": sum(rejected.values()), "audit": job.auditor.result(job.origin.derived).to_dict()}
+        return {"rejected": sum(rejected.values()), "audit": job.audit.result(job.origin.derived)}
 
-    cubes = _audited(_accepted(job, make, rejected), job.auditor, sum(job.origin.requested.values()), progress)
+    cubes = _audited(_accepted(job, make, rejected), job.audit, sum(job.origin.requested.values()), progress)
     return write_synthetic(uri, cubes, job.synthesiser.wavelengths_nm, job.origin, finish)
 
 
@@ -323,13 +325,13 @@ def _facts(job: _Job, diagnosis: str, index: int) -> dict[str, Any]:
     return {"derived_from" if job.origin.derived else "photograph": sources.names[chosen], "orientation": orientation}
 
 
-def _audited(cubes: Iterator[SyntheticCube], auditor: Auditor, total: int, progress: Progress) -> Iterator[SyntheticCube]:
-    """Pass cubes on, and show them to the auditor in chunks."""
-    waiting: list[NDArray[np.float32]] = []
+def _audited(cubes: Iterator[SyntheticCube], audit: SetAudit, total: int, progress: Progress) -> Iterator[SyntheticCube]:
+    """Pass cubes on, and show them to the audit in chunks."""
+    waiting: list[SyntheticCube] = []
     for done, cube in enumerate(cubes, 1):
-        waiting.append(cube.reflectance)
+        waiting.append(cube)
         if len(waiting) == CHUNK or done == total:
-            auditor.add(torch.from_numpy(np.moveaxis(np.stack(waiting), 3, 1).copy()))
+            audit.add(waiting)
             waiting.clear()
             progress(done, total)
         yield cube

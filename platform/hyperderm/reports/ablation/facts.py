@@ -79,6 +79,8 @@ class SyntheticSet:
         copies: share of cubes closer to a training cube than the held-out real quantile; None when not audited.
         flagged: whether the audit called the set a copy of train; None when not audited.
         detail: anything else that the audit says.
+        recognisable: AUROC with which its melanomas (else its most recognisable diagnosis) are told from real train ones
+            by `metrics.recognisability`, .5 where they cannot be; None when not measured.
     """
 
     generator: str
@@ -90,6 +92,7 @@ class SyntheticSet:
     copies: float | None = None
     flagged: bool | None = None
     detail: str = ""
+    recognisable: float | None = None
 
 
 @dataclass(frozen=True)

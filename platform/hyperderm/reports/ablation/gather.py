@@ -14,6 +14,7 @@ from rich.table import Table
 
 from hyperderm.metrics.memorisation import describe
 from hyperderm.metrics.predictions import CellKey
+from hyperderm.metrics.recognisability import told_from_real
 from hyperderm.reports.ablation.analysis import analyse, decision_sentences
 from hyperderm.reports.ablation.analysis_types import Analysis, Contrast, Estimate
 from hyperderm.reports.ablation.facts import (
@@ -230,6 +231,7 @@ def _set(name: str, fold: int, origin: SyntheticOrigin) -> SyntheticSet:
         copies=audit.get("share"),
         flagged=audit.get("memorised"),
         detail=describe(audit) if audit else "",
+        recognisable=told_from_real(audit),
     )
 
 

@@ -1,8 +1,9 @@
 """The report's tables for people: rounded, with intervals below the values and reasons below the table."""
 
+from hyperderm.metrics.recognisability import WARN
 from hyperderm.reports.ablation.analysis_types import METRICS, Analysis, Contrast, ContrastResult, Estimate
 from hyperderm.reports.ablation.content import Cell, Column, Notes, Row, Table, Tone
-from hyperderm.reports.ablation.facts import ReportFacts, result_of, verdict_of
+from hyperderm.reports.ablation.facts import ReportFacts, SyntheticSet, result_of, verdict_of
 from hyperderm.reports.ablation.words import chance, hours, number, percent, ratio, short_hash, signed, span, tally
 
 FIRST_METRICS = ("auroc", "auprc", "sensitivity", "specificity", "f1", "balanced_accuracy")
@@ -158,16 +159,28 @@ def set_table(facts: ReportFacts) -> Table:
                     Cell(s.generator), Cell(str(s.fold)), Cell(f"{s.count:,}"), Cell(f"{s.rejected:,}"),
                     Cell("yes", tone="bad") if s.derived else Cell("no"),
                     notes.missing("not audited") if s.copies is None else Cell(percent(s.copies), mark=notes.mark(s.detail)),
-                    verdict if audited else Cell("not audited", tone="bad"), Cell(short_hash(s.checkpoint)),
+                    verdict if audited else Cell("not audited", tone="bad"),
+                    _recognisable(s, notes), Cell(short_hash(s.checkpoint)),
                 )
             )
         )  # fmt: skip
     columns = (
         Column("generator", True), Column("fold"), Column("cubes"), Column("rejected"), Column("derived from train", True),
-        Column("closer to train than held-out cubes"), Column("audit", True), Column("checkpoint", True),
+        Column("closer to train than held-out cubes"), Column("audit", True),
+        Column("told from real (AUROC)"), Column("checkpoint", True),
     )  # fmt: skip
-    caption = "Synthetic sets. Of held-out real cubes, 1 % are as close to a training cube as the audit's threshold."
+    caption = (
+        "Synthetic sets. Of held-out real cubes, 1 % are as close to a training cube as the audit's threshold. Told from "
+        "real: how well a logistic regression on spectral features tells the set's melanomas from train's; 0.5 is "
+        "indistinguishable."
+    )
     return Table(caption, columns, tuple(rows), notes.listed)
+
+
+def _recognisable(s: SyntheticSet, notes: Notes) -> Cell:
+    if s.recognisable is None:
+        return notes.missing("not measured: too few cubes, or a set from before this was measured")
+    return Cell(number(s.recognisable), tone="bad" if s.recognisable > WARN else "")
 
 
 def cost_table(facts: ReportFacts) -> Table:

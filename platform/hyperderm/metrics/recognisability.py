@@ -1,0 +1,214 @@
+"""Recognisability: can synthetic cubes of a diagnosis be told from real train cubes of the same diagnosis?
+
+Where synthetic cubes stand in one class alone, whatever gives them away is a sign of that class, and a classifier may learn
+it in place of the disease. A penalised logistic regression on the spectral baseline's features (`spectral_features`,
+automatic masks for both) is trained to tell the two apart; its AUROC within fold, averaged over folds, is the answer: .5
+where nothing tells, 1 where everything does. Groups are never split: a cube that was made from a train lesion, or from a
+photograph, stays with its source. Train alone is compared; validation and test stay shut.
+
+It is a lower bound: a network sees texture that these features leave out. Below .5 the set holds near copies of train
+whose source is not named, so that a cube and its copy stand in different folds with opposite labels.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperderm.metrics.clustered import components
+from hyperderm.metrics.delong import placements
+from hyperderm.metrics.intervals import Auroc
+from hyperderm.metrics.spectral_features import Cubes, Table, automatic_masks, lesion_features
+
+MOST = 300
+"""Cubes looked at of each kind: 3 ms each at 32 px."""
+LEAST = 10
+"""Groups of each kind below which nothing is said."""
+WARN = 0.9
+"""Above it a set is called recognisable."""
+FOLDS = 5
+PENALTY = 0.1
+"""Inverse strength of the squared penalty, on standardised features."""
+FIRST = "melanoma"
+_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Recognisability:
+    """How well synthetic cubes are told from real ones.
+
+    Attributes:
+        auroc: within fold, averaged over folds; None where there are too few cubes.
+        low: of its 95 % interval (logit; DeLong's variance by group, widened for cross-validation); None as `auroc`.
+        high: of its 95 % interval.
+        synthetic: cubes looked at.
+        real: cubes looked at, as many.
+        notes: what a reader should know beside the number.
+    """
+
+    auroc: float | None
+    low: float | None
+    high: float | None
+    synthetic: int
+    real: int
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; numbers to six digits: beyond them a processor's summation order shows."""
+        found = {name: round(value, _DIGITS) if isinstance(value, float) else value for name, value in asdict(self).items()}
+        return found | {"notes": list(self.notes)}
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Cubes of one diagnosis.
+
+    Attributes:
+        cubes: (N, B, H, W) reflectance.
+        groups: (N,) what must not be split: a patient, a source lesion, a photograph.
+    """
+
+    cubes: Cubes
+    groups: Sequence[str]
+
+
+def recognisability(synthetic: Sample, train: Sample, wavelengths: Sequence[float], seed: int = 0) -> Recognisability:
+    """Return how well cubes in memory are told apart; `Recogniser` takes synthetic ones in chunks.
+
+    Args:
+        synthetic: of one diagnosis, in the order of the set.
+        train: real ones of the same diagnosis and shape, of the train role alone.
+        wavelengths: (B,) nm.
+        seed: of the choice of cubes and of folds.
+    """
+    recogniser = Recogniser(train, wavelengths, len(synthetic.groups), seed)
+    recogniser.add(synthetic)
+    return recogniser.result()
+
+
+@dataclass
+class Recogniser:
+    """Looks at synthetic cubes of one diagnosis chunk by chunk and keeps the features of a keyed sample of them.
+
+    Attributes:
+        train: real cubes of the diagnosis.
+        wavelengths: (B,) nm.
+        count: synthetic cubes that will come.
+        seed: of the choice of cubes and of folds.
+    """
+
+    train: Sample
+    wavelengths: Sequence[float]
+    count: int
+    seed: int = 0
+    _chosen: set[int] = field(init=False)
+    _seen: int = field(default=0, init=False)
+    _features: list[Table] = field(default_factory=list, init=False)
+    _groups: list[str] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        self._each = min(self.count, len(self.train.groups), MOST)
+        self._chosen = set(self._draw(0, self.count))
+
+    def add(self, synthetic: Sample) -> None:
+        """Look at the next cubes of the set."""
+        rows = [i for i in range(len(synthetic.groups)) if self._seen + i in self._chosen]
+        self._seen += len(synthetic.groups)
+        if rows:
+            self._features.append(self._described(synthetic.cubes[rows]))
+            self._groups += [synthetic.groups[i] for i in rows]
+
+    def result(self) -> Recognisability:
+        """Return the answer on all cubes added."""
+        rows = self._draw(1, len(self.train.groups))
+        groups = [*self._groups, *(self.train.groups[i] for i in rows)]
+        made = np.arange(len(groups)) < len(self._groups)
+        few = min(len(set(self._groups)), len({self.train.groups[i] for i in rows}))
+        if few < LEAST:
+            note = f"not measured: fewer than {LEAST} groups of synthetic or of real cubes"
+            return Recognisability(None, None, None, len(self._groups), len(rows), (note,))
+        features = np.concatenate([*self._features, self._described(self.train.cubes[rows])])
+        names = np.unique(groups, return_inverse=True)[1]
+        found = _cross_validated(features, made, names, self.seed)
+        return Recognisability(found.value, *found.limits(), len(self._groups), len(rows))
+
+    def _draw(self, stream: int, among: int) -> list[int]:
+        return sorted(np.random.default_rng([self.seed, stream]).permutation(among)[: self._each].tolist())
+
+    def _described(self, cubes: Cubes) -> Table:
+        return lesion_features(cubes, automatic_masks(cubes, self.wavelengths))
+
+
+def told_from_real(audit: Mapping[str, Any]) -> float | None:
+    """Return the AUROC that a set's audit (as a manifest keeps it) stands for: melanoma's, else the highest there is.
+
+    None where nothing was measured, as in manifests of before it was.
+    """
+    found = {name: each["auroc"] for name, each in audit.get("recognisable", {}).items() if each["auroc"] is not None}
+    return found.get(FIRST, max(found.values(), default=None))
+
+
+def describe(audit: Mapping[str, Any]) -> list[str]:
+    """Return one sentence for each diagnosis of a set's audit; none for manifests of before it was measured."""
+    said = []
+    for name, found in audit.get("recognisable", {}).items():
+        if found["auroc"] is None:
+            said.append(f"{name}: {'; '.join(found['notes'])}")
+            continue
+        warning = ": a classifier may learn to recognise synthetic cubes" if found["auroc"] > WARN else ""
+        said.append(
+            f"{name}: AUROC {found['auroc']:.3f} [{found['low']:.3f}, {found['high']:.3f}] on {found['synthetic']} "
+            f"synthetic and {found['real']} train cubes, 0.5 is indistinguishable{warning}"
+        )
+    return said
+
+
+def _cross_validated(features: Table, made: NDArray[np.bool_], groups: NDArray[np.intp], seed: int) -> Auroc:
+    """Return the AUROC of `made` (N,) over folds of whole groups; folds without one of the two kinds are left out."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    split = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    scored = []
+    for train, test in split.split(features, made, groups):
+        if len(set(made[test])) < 2 or len(set(made[train])) < 2:
+            continue
+        # Newton's method converges to the last digits, so that ranks do not depend on the order of sums.
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, solver="newton-cholesky", tol=1e-8))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a last step below the last digit is called a failure
+            score = model.fit(features[train], made[train]).decision_function(features[test])
+        scored.append((made[test], np.round(score, 9), groups[test]))
+    return _auroc(scored)
+
+
+def _auroc(scored: Sequence[tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.intp]]]) -> Auroc:
+    """Average the AUROC over folds; a source and what was made from it are one group, drawn together (Obuchowski 1997).
+
+    Folds share what they were trained on, so their mean varies by more than independent folds would show: the variance is
+    widened by 1 + K · (test / train), 2.25 for five folds (Nadeau & Bengio, Machine Learning 52, 2003).
+    """
+    values: list[NDArray[np.float64]] = []
+    influences: list[NDArray[np.float64]] = []
+    strata: list[NDArray[np.intp]] = []
+    sizes: list[list[int]] = []
+    for made, score, group in scored:
+        up, down = placements(made, score)
+        value = float(up.mean())
+        lesion = np.empty(len(made))
+        lesion[made], lesion[~made] = (up - value) / len(up), (down - value) / len(down)
+        names = np.unique(group, return_inverse=True)[1].astype(np.intp)
+        influence = np.bincount(names, weights=lesion).astype(np.float64)
+        values.append(np.array([value]))
+        influences.append(influence[None])
+        strata.append(np.zeros(len(influence), np.intp))
+        sizes.append([len(set(names[made])), len(set(names[~made]))])
+    folds = len(values)
+    found = components(values, influences, strata, np.full(folds, 1 / folds))
+    widened = replace(found, lesions=found.lesions * (1 + folds / (FOLDS - 1)))
+    return Auroc(float(np.mean(values)), widened, np.array(sizes))
