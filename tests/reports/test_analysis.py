@@ -62,6 +62,12 @@ def test_counts_and_pooled_metrics_follow_from_the_rows(table, analysis):
             assert estimate.method
 
 
+def test_seeds_share_a_generator_and_that_is_said_where_one_is_compared(table, analysis):
+    shared = "share one generator and one synthetic set: intervals say nothing of what training the generator again"
+    assert sum(shared in note for note in analysis.notes) == 1
+    assert not any("generator" in note for note in analyse(table, [], resamples=50).notes)
+
+
 def test_differences_are_those_of_the_arms_and_delong_agrees(analysis):
     for contrast in analysis.contrasts:
         pair = [analysis.arm(arm, "cnn").metrics["auroc"].value for arm in (contrast.arm, contrast.reference)]

@@ -75,7 +75,7 @@ def analyse(predictions: Predictions, contrasts: Sequence[Contrast], *, seed: in
         baselines=tuple(_baselines(panels, seed, resamples)),
         diagnoses=diagnosis_errors(everything, predictions),
         hardest=hardest(everything, predictions),
-        notes=tuple(_notes(everything)),
+        notes=tuple(_notes(everything, bool(contrasts))),
     )
 
 
@@ -169,13 +169,18 @@ def _baselines(panels: Panels, seed: int, resamples: int) -> Iterator[BaselineCo
             yield baseline_comparison(model, baseline, estimate, found.p)
 
 
-def _notes(panels: Sequence[Panel]) -> Iterator[str]:
+def _notes(panels: Sequence[Panel], synthetic: bool) -> Iterator[str]:
     if all(len(fold.seeds) == 1 for each in panels for fold in each.folds):
         yield "One seed a cell: intervals hold the choice of lesions, not what training again would change."
     yield (
         "Intervals speak of other lesions like these and of other seeds, for the folds as drawn; training sets of other "
         "folds overlap, which no interval can hold."
     )
+    if synthetic:
+        yield (
+            "All classifier seeds of a fold share one generator and one synthetic set: intervals say nothing of what "
+            "training the generator again would change."
+        )
     few = sorted({int(fold.truth.sum()) for each in panels for fold in each.folds})
     if few[0] < FEW_MELANOMAS:
         span = f"{few[0]}" if few[0] == few[-1] else f"{few[0]} to {few[-1]}"

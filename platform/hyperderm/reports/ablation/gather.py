@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from hyperderm.metrics.memorisation import describe
 from hyperderm.metrics.predictions import CellKey
@@ -91,20 +92,22 @@ def conclude(
 
 
 def summary(analysis: Analysis, arms: Sequence[str]) -> Table:
-    """Return the terminal's table, arms in the order of `arms`; decisions by the cells' own thresholds."""
+    """Return the terminal's table in 80 columns: a heading for each model, arms in the order of `arms`.
+
+    Decisions are by the cells' own thresholds; every other metric is in the report.
+    """
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    for name in ("model", "arm", "AUROC [95 %]", "AUPRC", "sens.", "spec.", "TP FN FP TN"):
-        table.add_column(name, justify="left" if name in ("model", "arm") else "right", no_wrap=True)
+    table.add_column("arm", overflow="fold")
+    for name in ("AUROC [95 %]", "sens.", "spec.", "TP FN FP TN"):
+        table.add_column(name, justify="right", no_wrap=True)
     for model in analysis.models:
+        table.add_row(Text(model, style="bold"))
         for arm in arms:
             found = [each for each in analysis.arms if (each.arm, each.model) == (arm, model)]
             for result in found:
                 m, n = result.metrics, result.mean_counts
-                counts = " ".join(f"{count:.3g}" for count in (n.tp, n.fn, n.fp, n.tn))
-                table.add_row(
-                    model, arm, _interval(m["auroc"]), _value(m["auprc"]), _value(m["sensitivity"]),
-                    _value(m["specificity"]), counts,
-                )  # fmt: skip
+                counts = " ".join(f"{c:.0f}" if c >= 100 else f"{c:.3g}" for c in (n.tp, n.fn, n.fp, n.tn))
+                table.add_row(arm, _interval(m["auroc"]), _value(m["sensitivity"]), _value(m["specificity"]), counts)
     return table
 
 

@@ -1,0 +1,49 @@
+"""The terminal's table fits a terminal, and sets are read whoever audited them."""
+
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from hyperderm.reports.ablation.analysis_types import Counts
+from hyperderm.reports.ablation.gather import _set, summary
+from hyperderm.store.synthetic import SyntheticOrigin
+from tests.reports import ablation_cases as cases
+
+
+def printed(analysis, arms) -> list[str]:
+    out = StringIO()
+    Console(file=out, width=80, color_system=None).print(summary(analysis, arms))
+    return out.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("arm", ["shsgan_1", "a_generator_of_a_very_long_name_both_balance"])
+def test_the_summary_fits_80_columns_with_its_counts_whole(arm):
+    analysis = cases.analysis(arms=("real", "oversampled_1", arm), doses={})
+    counts = Counts(None, 73.33333, 11.66667, 1240.33333, 135.0)
+    analysis = replace(analysis, arms=tuple(replace(each, mean_counts=counts) for each in analysis.arms))
+    lines = printed(analysis, analysis.arm_names)
+    assert max(map(len, lines)) <= 80
+    assert "…" not in "".join(lines)
+    assert sum(line.rstrip().endswith(" 73.3 11.7 1240 135") for line in lines) == len(analysis.arms)
+    assert "".join(lines).count("TP FN FP TN") == 1
+    assert [line.strip() for line in lines if line.strip() in cases.MODELS] == list(cases.MODELS)
+    result = analysis.arm("real", cases.MODELS[0]).metrics
+    auroc = result["auroc"]
+    row = f"{auroc.value:.3f} [{auroc.low:.3f} {auroc.high:.3f}] {result['sensitivity'].value:.3f}"
+    assert sum(row in " ".join(line.split()) for line in lines) == 1
+
+
+def test_old_audits_without_recognisability_are_read():
+    facts = {
+        "generator": "shsgan", "run": "r", "checkpoint": "c0ffee00", "experiment": "e", "manifest": "m", "fold": 2,
+        "seed": 0, "requested": {"melanoma": 8}, "derived": False,
+    }  # fmt: skip
+    old = {"share": 0.25, "memorised": True, "copied": [1, 3], "synthetic": 8, "train": 30, "held_out": 9, "notes": []}
+    old["quantile_is_minimum"] = True
+    found = _set("made", 2, SyntheticOrigin(**facts, audit=old))
+    assert (found.copies, found.flagged, found.recognisable) == (0.25, True, None)
+    new = old | {"recognisable": {"nevus": {"auroc": 0.9}, "melanoma": {"auroc": 0.7}}}
+    assert _set("made", 2, SyntheticOrigin(**facts, audit=new)).recognisable == 0.7
+    assert _set("made", 2, SyntheticOrigin(**facts)).recognisable is None
