@@ -34,7 +34,7 @@ def test_every_arm_of_every_ratio_and_generator_stands_once_in_the_order_of_repo
 def test_a_synthetic_arm_brings_its_references_unasked():
     found = named_arms(arms=["synthetic"], ratios=[2])
     assert list(found) == ["real", "oversampled_x2", "shsgan_x2"]
-    assert list(named_arms(arms=["only"])) == ["shsgan_only"]  # nothing is decided about it
+    assert list(named_arms(arms=["only"])) == ["real", "shsgan_only"]  # nothing is decided about it
     assert contrasts(list(found.values())) == [("shsgan_x2", "real"), ("shsgan_x2", "oversampled_x2")]
 
 

@@ -13,7 +13,8 @@ from hyperderm.metrics.predictions import CellKey
 from hyperderm.store.manifest import MANIFEST, Manifest
 from hyperderm.store.reader import Store, open_store
 from hyperderm.studies.ablation.plan import make_plan
-from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, predictions
+from hyperderm.studies.ablation.queue import Queue
+from hyperderm.studies.ablation.results import PREDICTIONS, predictions, result_of
 from hyperderm.studies.folder import claim
 from tests.ablation.grids import finish, generator, grid, plan, store, synthetic_set
 
@@ -265,14 +266,13 @@ def test_predictions_missing_for_a_cell(real, tmp_path):
     predictions(tmp_path, made).check(planned)
     job = made.stage("cell")[1]
     gone = tmp_path / job.folder / PREDICTIONS
-    gone.unlink()
-    with pytest.raises(StudyError, match=r"cannot be read as predictions") as caught:
-        predictions(tmp_path, made)
-    assert str(gone) in caught.value.what
-    assert caught.value.remedy.startswith("Run the same command again")
-    (tmp_path / job.folder / RESULT).unlink()  # as after a failure: the cell is not done
-    with pytest.raises(StudyError, match="predictions missing for a cell: arm 'oversampled_x1', model 'small_cnn', fold 0"):
-        predictions(tmp_path, made).check(planned)
+    whole = gone.read_bytes()
+    for spoil in (gone.unlink, lambda: gone.write_bytes(whole[:-1])):
+        spoil()
+        assert result_of(tmp_path, job) is None  # not done: the same command runs it again
+        assert job.key not in Queue(tmp_path, made.jobs, [], lambda job: 0.0).done
+        with pytest.raises(StudyError, match="predictions missing for a cell: arm 'oversampled_x1', model 'small_cnn'"):
+            predictions(tmp_path, made).check(planned)
 
 
 # --- the command line
@@ -331,7 +331,7 @@ def test_wrong_words(refused, words, said):
 def test_what_only_the_store_can_tell(refused, real):
     """As a plan asks for it: nothing is started, nothing written."""
     asked = ["--profile", "small", "--plan", "--store", real.location.uri, "--set"]
-    assert refused(*asked, "size=64").startswith("data.size = 64 asks for more pixels than the store's 16 x 16")
+    assert refused(*asked, "size=64").startswith("size = 64 asks for more pixels than the store's 16 x 16")
     small = [*asked, "size=16", "--set"]
     assert refused(*small, 'models=["smal_cnn"]').startswith("models names 'smal_cnn'. Did you mean 'small_cnn'")
     assert refused(*small, "folds=[7]") == "folds names 7. This store has folds 0 … 4."

@@ -17,7 +17,7 @@ from tests.ablation.grids import finish, grid, plan, predictions, store, synthet
 GROUPS, TESTED, SETS, SEARCHES, OPENED = (
     "no group and no source image lies in two roles of a fold",
     "every prediction is of a lesion of the cell's own test role",
-    "every generator saw the train role of its cell's own fold and manifest only",
+    "every generator was trained on its cell's own fold and manifest (checkpoint chosen on validation)",
     "hyperparameter searches",
     "test role opened only after checkpoint, calibration and threshold were chosen",
 )
@@ -154,7 +154,7 @@ def test_an_image_in_two_roles_fails(real, made, done, tmp_path):
 
 def test_searches_are_named(made, done, tmp_path):
     lines = {what: detail for what, detail, _ in audit(made, tmp_path, done)}
-    assert lines[SEARCHES] == "none; values fixed before, in the experiment file"
+    assert lines[SEARCHES] == "none took part; values are those of the plan"
     searched = replace(made, grid=grid(searches={"shsgan": {"0": "a", "3": "b"}}))
     lines = {what: detail for what, detail, _ in audit(searched, tmp_path, done)}
     assert lines[SEARCHES] == "winners taken for their own fold only: shsgan fold 0, shsgan fold 3"

@@ -52,7 +52,7 @@ def test_the_small_profile_is_five_generators_five_sets_and_forty_cells(real):
             {"ratios": [1, 2, "balance"], "models": ["small_cnn"], "folds": [0, 1]},
             {"generator": 2, "synthetic": 2, "cell": 14},
         ),
-        ({"arms": ["only"], "models": ["spectral"], "folds": [2]}, {"generator": 1, "synthetic": 1, "cell": 1}),
+        ({"arms": ["only"], "models": ["spectral"], "folds": [2]}, {"generator": 1, "synthetic": 1, "cell": 2}),
     ],
 )
 def test_number_of_jobs(real, overrides, expected):

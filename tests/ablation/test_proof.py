@@ -1,5 +1,6 @@
 """The grid can say yes, no, and refuse: on simulated skin, where the answer is known."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,31 +13,31 @@ from hyperderm.reports.ablation.gather import Outcome, conclude
 from hyperderm.store.ray_reader import shared_store
 from hyperderm.store.reader import Store
 from hyperderm.studies.ablation.grid import run_grid
+from hyperderm.studies.ablation.memory import remember
 from hyperderm.studies.ablation.plan import make_plan
 from hyperderm.studies.ablation.queue import Queue
 from hyperderm.studies.cluster import Cluster
 from tests.ablation.worlds import FOLDS, copier, grid, perfect, world
 
-RATIO = 20.0
+Maker = Callable[[Path, Store, int, int], str]
 
 
-def sets(folder: Path, store: Store, ratio: float = RATIO) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {"perfect": {}, "copier": {}}
-    for fold in range(FOLDS):
-        count = round(ratio * len(store.select("train", fold, ["melanoma"])))
-        found["perfect"][str(fold)] = perfect(folder, store, fold, count)
-        found["copier"][str(fold)] = copier(folder, store, fold, count)
-    return found
+def sets(folder: Path, store: Store, ratio: float, **makers: Maker) -> dict[str, dict[str, str]]:
+    """A set of each maker for each fold, as large as `ratio` asks."""
+    counts = {fold: round(ratio * len(store.select("train", fold, ["melanoma"]))) for fold in range(FOLDS)}
+    return {
+        name: {str(fold): make(folder, store, fold, count) for fold, count in counts.items()}
+        for name, make in makers.items()
+    }
 
 
 def answer(asked: Ablation, store: Store, cluster: Cluster, folder: Path) -> Outcome:
     """Run the grid as the command line does, without MLflow."""
-    from hyperderm.cli.ablating import write_plan
     from hyperderm.cli.ablation_run import real_set
 
     plan = make_plan(asked, store, {})
     folder.mkdir(parents=True)
-    write_plan(folder, plan)
+    plan = remember(folder, plan)
     queue = Queue(folder, plan.jobs, [], lambda job: 1.0)
     run_grid(plan, queue, shared_store(store), cluster, folder, {"run": "proof"})
     assert not queue.failed
@@ -49,16 +50,22 @@ def verdicts(analysis: Analysis) -> dict[tuple[str, str], str]:
     return {(each.arm, each.model): each.verdict for each in analysis.decisions}
 
 
-def test_a_perfect_generator_helps_a_copier_does_not_and_is_flagged(ray_cluster: Cluster, tmp_path: Path):
-    store = world(tmp_path / "store", melanomas=24, nevi=240)
-    outcome = answer(grid(sets(tmp_path, store), RATIO), store, ray_cluster, tmp_path / "grid")
-    said = verdicts(outcome.analysis)
-    assert said["perfect_x20", "spectral"] == HELPS
-    assert said["copier_x20", "spectral"] == CANNOT_TELL
-    copies = next(c for c in outcome.analysis.contrasts if c.arm == "copier_x20" and c.reference == "oversampled_x20")
-    assert copies.difference == pytest.approx(0, abs=0.01)
-    page = (outcome.folder / "report.html").read_text()
-    assert "MEMORISED" in page
+def test_a_perfect_generator_helps(ray_cluster: Cluster, tmp_path: Path):
+    """Twelve new melanomas for each of the 20 that a fold trains on: found against real and against the control."""
+    store = world(tmp_path / "store", melanomas=60, nevi=400)
+    outcome = answer(grid(sets(tmp_path, store, 12.0, perfect=perfect), 12.0), store, ray_cluster, tmp_path / "grid")
+    assert verdicts(outcome.analysis) == {("perfect_x12", "spectral"): HELPS}
+    assert all(each.adjusted_low > 0 for each in outcome.analysis.contrasts)
+    assert "MEMORISED" not in (outcome.folder / "report.html").read_text()
+
+
+def test_a_copier_does_not_help_and_is_flagged(ray_cluster: Cluster, tmp_path: Path):
+    store = world(tmp_path / "store", melanomas=30, nevi=90)
+    outcome = answer(grid(sets(tmp_path, store, 3.0, copier=copier), 3.0), store, ray_cluster, tmp_path / "grid")
+    assert verdicts(outcome.analysis) == {("copier_x3", "spectral"): CANNOT_TELL}
+    control = next(each for each in outcome.analysis.contrasts if each.reference == "oversampled_x3")
+    assert control.difference == pytest.approx(0, abs=0.02)  # the same cubes, shown as often
+    assert "MEMORISED" in (outcome.folder / "report.html").read_text()
 
 
 def test_a_set_of_another_fold_is_refused(tmp_path: Path):

@@ -13,7 +13,7 @@ from hyperderm.ablation import Ablation
 from hyperderm.reports.ablation.analysis_types import HELPS
 from hyperderm.studies.cluster import Cluster
 from tests.ablation.test_proof import answer, sets, verdicts
-from tests.ablation.worlds import grid, world
+from tests.ablation.worlds import copier, grid, perfect, world
 from tests.services.grids import done, finish, kept, make_project, results, start, wait_for
 
 pytestmark = pytest.mark.slow
@@ -127,8 +127,9 @@ def test_every_kind_of_arm_runs(project: Path, phantom_store: Path, uri: str):
 @pytest.mark.timeout(1500)
 def test_networks_see_it_too(ray_cluster: Cluster, tmp_path: Path):
     """The full proof: a perfect generator helps the network and the regression, a copier neither."""
-    store = world(tmp_path / "store", melanomas=45, nevi=360)
-    asked: Ablation = grid(sets(tmp_path, store, 12.0), 12.0, models=["spectral", "small_cnn"], seeds=[0, 1])
+    store = world(tmp_path / "store", melanomas=90, nevi=400)
+    made = sets(tmp_path, store, 12.0, perfect=perfect, copier=copier)
+    asked: Ablation = grid(made, 12.0, models=["spectral", "small_cnn"], seeds=[0, 1])
     outcome = answer(asked, store, ray_cluster, tmp_path / "grid")
     said = verdicts(outcome.analysis)
     assert HELPS in (said["perfect_x12", "spectral"], said["perfect_x12", "small_cnn"])

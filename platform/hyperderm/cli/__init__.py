@@ -1,5 +1,6 @@
 """The command line. Exit codes: 0 done, 1 no trial finished, 2 the user's input, 130 interrupted."""
 
+import errno
 import sys
 from typing import Any
 
@@ -39,6 +40,9 @@ def main() -> None:
         _complain(_usage(error))
         sys.exit(2)
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            _complain(f"{error.filename or 'a file'}: no space left on device. Free some, then repeat the command.")
+            sys.exit(2)
         if error.filename is None:
             raise  # no file of the user's: a fault of ours, which wants its traceback
         _complain(f"{error.filename}: {error.strerror}. Check the place, its space and its rights.")

@@ -1,6 +1,5 @@
 """Put a grid together: studies run it, tracking records it, reports print it."""
 
-import json
 import signal
 import time
 from collections.abc import Mapping
@@ -94,10 +93,13 @@ def default_name(grid: Ablation, store: "Store") -> str:
 
 def identity(plan: "Plan") -> dict[str, Any]:
     """Return what a grid of this name stands for, flat; seeds, folds, arms, ratios, models and generators may join later."""
+    from hyperderm.studies.ablation.maker import VERSION
+
     grid = plan.grid
     facts: dict[str, Any] = {
         "manifest": plan.store.manifest.fingerprint,
         "size": grid.size,
+        "code version": VERSION,
         "task.negatives": grid.task.negatives,
         "generator_seed": grid.generator_seed,
         "rgb": grid.rgb,
@@ -144,7 +146,7 @@ def run(setting: Setting, asked: Asked) -> int:
     from hyperderm.studies.folder import claim
     from hyperderm.tracking.server import check_server
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C wherever nothing else is said
+    end_like_ctrl_c()
     check_server(setting.tracking_uri)
     plan, folder = prepare(setting, asked)
     with claim(folder, identity(plan), grows=True) as key:
@@ -154,31 +156,14 @@ def run(setting: Setting, asked: Asked) -> int:
         return run_claimed(setting, asked, plan, folder, key)
 
 
+def end_like_ctrl_c() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, wherever nothing else is said."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def _wait(setting: Setting, begin: datetime | None) -> None:
     if begin is None:
         return
     setting.say(f"starting at {begin:%Y-%m-%d %H:%M}; Ctrl-C gives up")
     while (left := begin.timestamp() - time.time()) > 0:
         time.sleep(min(left, 30.0))
-
-
-def write_plan(folder: Path, plan: "Plan") -> Path:
-    """Write down, before any cell starts, what is asked: the declared contrasts with the time of their declaration."""
-    path = folder / "plan.json"
-    known = json.loads(path.read_text())["declared"] if path.exists() else []
-    held = {tuple(each["contrast"]) for each in known}
-    at = datetime.now().astimezone().isoformat(timespec="seconds")
-    known += [{"contrast": list(each), "at": at} for each in plan.contrasts if each not in held]
-    content = {
-        "grid": plan.grid.model_dump(mode="json"),
-        "manifest": plan.store.manifest.fingerprint,
-        "folds": plan.folds,
-        "declared": known,
-        "arms": {arm.name: arm.description for arm in plan.arms},
-        "left_out": plan.left_out,
-        "jobs": [{"key": job.key, "stage": job.stage, "label": job.label, "folder": job.folder} for job in plan.jobs],
-    }
-    aside = path.with_name(".plan.json.partial")
-    aside.write_text(json.dumps(content, indent=1))
-    aside.replace(path)
-    return path

@@ -1,6 +1,8 @@
 """A claimed grid: run what is left, then analyse and report whatever is done."""
 
 import json
+import shlex
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,14 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hyperderm.cli.ablating import REPORT_S, Asked, write_plan
+from hyperderm.cli.ablating import REPORT_S, Asked, end_like_ctrl_c
 from hyperderm.cli.setting import Setting
 from hyperderm.cli.tracked import finish_tracking, open_tracker
 from hyperderm.reports.grid_progress import GridProgress
+from hyperderm.strict import fingerprint
 from hyperderm.studies.ablation.estimate import estimate
+from hyperderm.studies.ablation.memory import PLAN, remember
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.queue import Observer, Queue
-from hyperderm.studies.ablation.results import RESULT, failure_of
+from hyperderm.studies.ablation.results import result_of
 from hyperderm.studies.cluster import connect, described
 from hyperderm.tracking.figures import RealSet
 from hyperderm.tracking.grid_tracker import GENERATORS, GridFacts, GridTracker
@@ -34,30 +38,53 @@ CLOSED = ".closed"
 def run_claimed(setting: Setting, asked: Asked, plan: Plan, folder: Path, key: str) -> int:
     """Run what is left of the grid in `folder`, which this driver holds, and return the exit code."""
     facts = _facts(setting, plan, folder, key)
-    plan_file = write_plan(folder, plan)
-    left = [job for job in plan.jobs if not (folder / job.folder / RESULT).exists()]
+    whole = remember(folder, plan)
+    left = [job for job in plan.jobs if not result_of(folder, job)]
     setting.say(f"grid {folder.name}: {len(plan.jobs) - len(left)} of {len(plan.jobs)} jobs done")
     for arm, model, reason in plan.left_out:
         setting.say(f"left out: {arm} with {model}: {reason}")
-    if not left and (folder / CLOSED).exists():
+    report = folder / "report" / "report.html"
+    if not left and report.exists() and _closed(folder) == _state(folder, whole):
         finish_tracking(setting, open_tracker(setting, plan.grid.name, folder), key)
-        setting.say(f"nothing to do. The report: {folder / 'report' / 'report.html'}")
+        setting.say(f"nothing to do. The report, of all that this grid was ever asked: {report}")
         return 0
     (folder / CLOSED).unlink(missing_ok=True)
     real = real_set(plan)
-    with _tracking(setting, plan, folder, facts, plan_file, real) as tracker:
+    with _tracking(setting, whole, folder, facts, real) as tracker:
         queue = _run(setting, asked, plan, folder, facts, tracker) if left else Queue(folder, plan.jobs, [], _no_time)
         from hyperderm.reports.ablation.gather import conclude
 
-        outcome = conclude(plan, folder, facts.tags, queue.failed, {job.key for job in queue.late}, real)
+        late = {job.key for job in queue.late}
+        outcome = conclude(whole, folder, facts.tags, queue.failed, late, real, _command())
         if outcome:
             setting.console.print(outcome.table)
             for sentence in outcome.sentences:
                 setting.say(sentence)
-        _close(tracker, queue, outcome, plan)
-    if not queue.interrupted and not queue.late:
-        (folder / CLOSED).touch()
-    return _say(setting, queue, outcome, folder)
+        _close(tracker, queue, outcome)
+    if not queue.interrupted and not queue.late and outcome:
+        (folder / CLOSED).write_text(_state(folder, whole))
+    return _say(setting, queue, outcome)
+
+
+def _state(folder: Path, plan: Plan) -> str:
+    """Return a digest of what a report is made of: results and declarations."""
+    ended = {job.folder: str(result["ended"]) for job in plan.jobs if (result := result_of(folder, job))}
+    return fingerprint([ended, plan.contrasts])
+
+
+def _closed(folder: Path) -> str:
+    return (folder / CLOSED).read_text() if (folder / CLOSED).exists() else ""
+
+
+def _command() -> str:
+    """Return this command without what says when and how it runs."""
+    words, skip = [], False
+    for word in sys.argv[1:]:
+        if skip or word in ("--detach", "--at", "--until"):
+            skip = word in ("--at", "--until") and not skip
+            continue
+        words.append(word)
+    return shlex.join(["hyperderm", *words])
 
 
 def _run(setting: Setting, asked: Asked, plan: Plan, folder: Path, facts: GridFacts, tracker: GridTracker) -> Queue:
@@ -74,15 +101,15 @@ def _run(setting: Setting, asked: Asked, plan: Plan, folder: Path, facts: GridFa
         end = asked.end.timestamp() - REPORT_S if asked.end else None
         queue = Queue(folder, plan.jobs, observers, lambda job: costs.seconds[job.key], end)
         progress.watch(queue)
+        end_like_ctrl_c()  # Ray has put a handler of its own in its place
         with progress:
             run_grid(plan, queue, shared_store(plan.store), cluster, folder, {"run": facts.key, **facts.tags})
+        end_like_ctrl_c()
     return queue
 
 
 @contextmanager
-def _tracking(
-    setting: Setting, plan: Plan, folder: Path, facts: GridFacts, plan_file: Path, real: RealSet
-) -> Iterator[GridTracker]:
+def _tracking(setting: Setting, plan: Plan, folder: Path, facts: GridFacts, real: RealSet) -> Iterator[GridTracker]:
     """Open the grid's runs; deliver what is owed at the end, whatever that end is."""
     tracker = open_tracker(setting, plan.grid.name, folder)
     watched = GridTracker(tracker, facts, real)
@@ -90,9 +117,8 @@ def _tracking(
     if plan.stage("generator"):
         arms[GENERATORS] = "generators and their synthetic sets, one of each per fold"
     params = {"models": ", ".join(plan.grid.models), "folds": len(plan.folds), "seeds": len(plan.grid.seeds)}
-    watched.open(params, arms, {"plan.json": json.loads(plan_file.read_text())})
-    ended = [(job, failure_of(folder, job) or "") for job in plan.jobs if (folder / job.folder / RESULT).exists()]
-    watched.catch_up(ended)
+    watched.open(params, arms, {PLAN: json.loads((folder / PLAN).read_text())})
+    watched.catch_up((job, "") for job in plan.jobs if result_of(folder, job))
     try:
         yield watched
     except BaseException as error:
@@ -102,7 +128,7 @@ def _tracking(
         finish_tracking(setting, tracker, facts.key)
 
 
-def _close(tracker: GridTracker, queue: Queue, outcome: "Outcome | None", plan: Plan) -> None:
+def _close(tracker: GridTracker, queue: Queue, outcome: "Outcome | None") -> None:
     status: Status = "KILLED" if queue.interrupted else "FAILED" if queue.failed or outcome is None else "FINISHED"
     reasons = [f"{queue.jobs[key].label}: {reason}" for key, reason in queue.failed.items()]
     if queue.late:
@@ -124,7 +150,7 @@ def arm_metrics(analysis: "Analysis") -> dict[str, Mapping[str, float]]:
     return dict(found)
 
 
-def _say(setting: Setting, queue: Queue, outcome: "Outcome | None", folder: Path) -> int:
+def _say(setting: Setting, queue: Queue, outcome: "Outcome | None") -> int:
     for key, reason in queue.failed.items():
         setting.say(f"failed: {queue.jobs[key].label}: {reason}")
     if queue.late:
@@ -134,6 +160,9 @@ def _say(setting: Setting, queue: Queue, outcome: "Outcome | None", folder: Path
     if queue.interrupted:
         setting.say("interrupted: the same command goes on where this one stood")
         return 130
+    if not outcome:
+        setting.say("no report: not one comparison has finished cells in every arm")
+        return 1
     return 1 if queue.failed else 0
 
 

@@ -75,7 +75,7 @@ def choose_profile(setting: Setting, asked: str, *, here: bool = False) -> Liter
         return "full"
     setting.say(
         "no GPU: profile small (32 px, narrower networks, all diagnoses: a rehearsal of the whole path, not a result). "
-        "For full size all the same: --profile full --set sweep.gpus_per_worker=0."
+        "For full size all the same: --profile full --set sweep.gpus_per_worker=0 (a grid: resources.gpus=0)."
     )
     return "small"
 

@@ -120,4 +120,8 @@ class Classifier:
         if self.config.class_weights == "none":
             return torch.ones(2)
         shown = phases(experiment, self.data)[-1]
-        return torch.tensor(class_weights(self.truth[torch.cat([shown.entries, shown.mixed])]))
+        if not shown.share:
+            return torch.tensor(class_weights(self.truth[shown.entries]))
+        share = shown.share * self.truth[shown.mixed].double().mean()
+        share += (1 - shown.share) * self.truth[shown.entries].double().mean()
+        return torch.stack([0.5 / (1 - share), 0.5 / share])

@@ -53,7 +53,7 @@ def phases(experiment: Experiment, data: TrainData) -> tuple[Phase, ...]:
 def _classifier_phases(
     experiment: Experiment, data: TrainData, learner: ClassifierConfig | SpectralConfig
 ) -> tuple[Phase, ...]:
-    real = real_entries(data.train.diagnoses, learner.oversample)
+    real = real_entries(data.train.diagnoses, learner.oversample, experiment.seed)
     share = learner.mixed_share if isinstance(learner, ClassifierConfig) else None
     synthetic = experiment.synthetic
     none = torch.zeros(0, dtype=torch.int64)
@@ -73,10 +73,14 @@ def _classifier_phases(
     return (Phase(0, torch.cat([real, added]), none),)
 
 
-def real_entries(diagnoses: Sequence[str], oversample: float | Literal["balance"]) -> Tensor:
-    """Return every row once, and melanomas again, in turn, until `oversample` extra showings per melanoma are reached."""
+def real_entries(diagnoses: Sequence[str], oversample: float | Literal["balance"], turn: int = 0) -> Tensor:
+    """Return every row once, and melanomas again, in turn, until `oversample` extra showings per melanoma are reached.
+
+    Below one extra showing not all melanomas come again; every `turn` (a seed) begins where the one before ended.
+    """
     positive = _rows(diagnoses, positive=True)
     extra = count_of(len(positive), len(diagnoses) - len(positive), oversample)
+    positive = positive.roll(-turn * extra)
     again = positive.repeat(-(-extra // max(len(positive), 1)))[:extra]
     return torch.cat([torch.arange(len(diagnoses)), again])
 

@@ -1,5 +1,6 @@
 """Checkpoints of one run in one folder: written aside and renamed, so a kill never leaves half a file."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -13,6 +14,8 @@ from hyperderm.errors import StudyError
 
 LATEST = "latest.pt"
 BEST = "best.pt"
+LEAST_FREE = 2**20
+"""Bytes: with fewer, a failed write is put down to a full disk."""
 
 
 class CheckpointFolder:
@@ -38,6 +41,10 @@ class CheckpointFolder:
                 _twin(aside, twin)
                 twin.replace(self.folder / BEST)
             aside.replace(self.folder / LATEST)
+        except RuntimeError as error:  # torch's writer hides why a write failed
+            full = shutil.disk_usage(self.folder).free < LEAST_FREE
+            number = errno.ENOSPC if full else errno.EIO
+            raise OSError(number, os.strerror(number), str(self.folder / LATEST)) from error
         finally:
             aside.unlink(missing_ok=True)
             twin.unlink(missing_ok=True)

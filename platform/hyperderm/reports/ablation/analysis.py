@@ -35,7 +35,14 @@ FEW_MELANOMAS = 20
 Panels = dict[tuple[str, str], Panel]
 
 
-def analyse(predictions: Predictions, contrasts: Sequence[Contrast], *, seed: int = 0, resamples: int = 2000) -> Analysis:
+def analyse(
+    predictions: Predictions,
+    contrasts: Sequence[Contrast],
+    *,
+    unanswered: int = 0,
+    seed: int = 0,
+    resamples: int = 2000,
+) -> Analysis:
     """Return every number of the report.
 
     The primary endpoint is the AUROC of melanoma within fold and seed, averaged. The declared rule: a synthetic arm helps
@@ -45,6 +52,7 @@ def analyse(predictions: Predictions, contrasts: Sequence[Contrast], *, seed: in
         predictions: of all cells to be compared; the order of rows does not matter.
         contrasts: the declared family. Of an arm that is compared with `real` and with other references, each of the others
             is a control and gets a decision.
+        unanswered: declared contrasts that have no predictions; they stay in Holm's family, with p = 1.
         seed: of the bootstrap.
         resamples: of the bootstrap.
 
@@ -53,7 +61,7 @@ def analyse(predictions: Predictions, contrasts: Sequence[Contrast], *, seed: in
     """
     panels = _panels(predictions)
     _check(contrasts, panels)
-    results = _contrasts(contrasts, panels, seed, resamples)
+    results = _contrasts(contrasts, panels, unanswered, seed, resamples)
     melanoma = predictions.truth == 1
     melanomas = len(np.unique(predictions.lesion_id[melanoma]))
     everything = list(panels.values())
@@ -76,6 +84,7 @@ def analyse(predictions: Predictions, contrasts: Sequence[Contrast], *, seed: in
         diagnoses=diagnosis_errors(everything, predictions),
         hardest=hardest(everything, predictions),
         notes=tuple(_notes(everything, bool(contrasts))),
+        unanswered=unanswered,
     )
 
 
@@ -100,12 +109,14 @@ def _check(contrasts: Sequence[Contrast], panels: Panels) -> None:
         raise StudyError(f"contrast {repeated[0]} is declared twice", "It would count twice in Holm's family.")
 
 
-def _contrasts(contrasts: Sequence[Contrast], panels: Panels, seed: int, resamples: int) -> list[ContrastResult]:
+def _contrasts(
+    contrasts: Sequence[Contrast], panels: Panels, unanswered: int, seed: int, resamples: int
+) -> list[ContrastResult]:
     made = []
     for contrast in contrasts:
         arm, reference = panels[contrast.arm, contrast.model], panels[contrast.reference, contrast.model]
         made.append((arm, reference, difference(arm, reference, bootstrap(arm, resamples, seed))))
-    family = holm([found.p for _, _, found in made])
+    family = holm([*(found.p for _, _, found in made), *[1.0] * unanswered])[: len(made)]
     return [_contrast(*each, place, resamples) for each, place in zip(made, family, strict=True)]
 
 

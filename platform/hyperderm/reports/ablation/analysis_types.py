@@ -250,6 +250,8 @@ class Analysis:
     diagnoses: tuple[DiagnosisErrors, ...]
     hardest: tuple[HardLesion, ...]
     notes: tuple[str, ...] = field(default=())
+    unanswered: int = 0
+    """Declared contrasts without predictions: in Holm's family with p = 1."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-serialisable values; no NaN or infinity occurs."""

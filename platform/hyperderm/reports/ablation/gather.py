@@ -1,8 +1,7 @@
 """From a grid's folder to its report: predictions, analysis, and the facts that predictions cannot know."""
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -37,6 +36,7 @@ from hyperderm.strict import fingerprint
 from hyperderm.studies.ablation.audits import audit_elsewhere
 from hyperderm.studies.ablation.complete import complete_part
 from hyperderm.studies.ablation.job import Job
+from hyperderm.studies.ablation.memory import declarations
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.results import PREDICTIONS, predictions, result_of
 from hyperderm.tracking.figures import RealSet
@@ -62,6 +62,7 @@ def conclude(
     failed: Mapping[str, str],
     late: Collection[str],
     real: RealSet,
+    command: str = "",
 ) -> Outcome | None:
     """Analyse and report the finished cells of the grid in `folder`; None where no comparison has any.
 
@@ -72,6 +73,7 @@ def conclude(
         failed: key of a failed job to its reason.
         late: keys of jobs for which there was no time.
         real: shows lesions as pictures, all with one gain and white balance.
+        command: what makes this report again.
     """
     results = {job.key: result for job in plan.jobs if (result := result_of(folder, job))}
     if not any(job.key in results for job in plan.stage("cell")):
@@ -84,8 +86,8 @@ def conclude(
     held = {(key.arm, key.model) for key in whole.cells()}
     declared = [Contrast(*each) for each in plan.contrasts]
     asked = [c for c in declared if {(c.arm, c.model), (c.reference, c.model)} <= held]
-    analysis = analyse(whole, asked)
-    facts = _facts(plan, folder, tags, results, failed, late, missing, real)
+    analysis = analyse(whole, asked, unanswered=len(declared) - len(asked))
+    facts = replace(_facts(plan, folder, tags, results, failed, late, missing, real), recompute=command)
     write_report(folder / "report", whole, analysis, facts)
     shown = summary(analysis, [arm.name for arm in plan.arms])
     return Outcome(folder / "report", folder / PREDICTIONS, analysis, decision_sentences(analysis), shown)
@@ -132,11 +134,16 @@ def _facts(
 ) -> ReportFacts:
     cells = plan.stage("cell")
     ended = sorted(str(result["ended"]) for result in results.values())
-    noted = json.loads((folder / "plan.json").read_text())["declared"]
-    current = {tuple(each) for each in plan.contrasts}
-    declared = [each for each in noted if tuple(each["contrast"]) in current]
+    declared = declarations(folder)
     first = min(str(result["began"]) for result in results.values())
     broken = [CellFailure(job.arm, job.model, job.fold, job.seed, failed[job.key]) for job in cells if job.key in failed]
+    codes = sorted({str(result.get("code", "unknown")) for result in results.values()})
+    devices = sorted({str(result.get("device", "unknown")) for result in results.values()})
+    for what, found in (("commits", codes), ("devices", devices)):
+        if len(found) > 1:
+            missing = [*missing, f"Its jobs were run by several {what}: {', '.join(found)}."]
+    if plan.grid.rgb:
+        missing = [*missing, "Whether the photographs in rgb show lesions of this store cannot be checked."]
     begun = [*missing, *(f"{job.label}: no time before --until" for job in plan.jobs if job.key in late)]
     return ReportFacts(
         name=folder.name,
@@ -148,9 +155,9 @@ def _facts(
         arms={arm.name: arm.description for arm in plan.arms},
         doses=_doses(plan, results),
         declared=Declaration(
-            tuple(Contrast(*each["contrast"]) for each in declared),
-            max((datetime.fromisoformat(each["at"]) for each in declared), default=datetime.fromisoformat(first)),
-            fingerprint(noted),
+            tuple(Contrast(*contrast) for contrast, _ in declared),
+            max((at for _, at in declared), default=datetime.fromisoformat(first)),
+            fingerprint([[contrast, at.isoformat()] for contrast, at in declared]),
         ),
         sets=tuple(_sets(plan, folder, results)),
         protections=tuple(_protections(plan, folder, results)),
@@ -158,13 +165,12 @@ def _facts(
         costs=_costs(plan, results),
         steps=_steps(plan),
         versions=_versions(),
-        git_commit=tags.get("hyperderm.git_commit", "unknown"),
+        git_commit=codes[-1] if len(codes) == 1 else tags.get("hyperderm.git_commit", "unknown"),
         lock_sha256=tags.get("hyperderm.lock_sha256", "unknown"),
         started=datetime.fromisoformat(first),
         ended=datetime.fromisoformat(ended[-1]),
         missing=tuple(begun),
         picture=_pictures(plan, real),
-        recompute=f"hyperderm ablation {plan.grid.name} --profile {plan.grid.profile} --store {plan.store.location.uri}",
     )
 
 

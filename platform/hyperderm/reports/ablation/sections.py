@@ -241,7 +241,9 @@ from hyperderm.reports.ablation.analysis_types import Contrast
 with Path("contrasts.csv").open(newline="") as stream:
     contrasts = [Contrast(row["arm"], row["reference"], row["model"]) for row in csv.DictReader(stream)]
 predictions = Predictions.from_parquet(Path("predictions.parquet"))
-analysis = analyse(predictions, contrasts, seed={analysis.seed}, resamples={analysis.resamples})"""
+analysis = analyse(
+    predictions, contrasts, unanswered={analysis.unanswered}, seed={analysis.seed}, resamples={analysis.resamples}
+)"""
     whole = (
         f"\n\n# the whole grid again; cells that are done are not repeated:\n# {facts.recompute}" if facts.recompute else ""
     )

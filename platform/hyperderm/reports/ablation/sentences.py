@@ -61,7 +61,7 @@ def decision_sentences(analysis: Analysis) -> list[str]:
         said.append(_summary(a))
         said += [each.sentence for each in a.decisions]
         said.append(
-            f"Intervals are Holm-adjusted over {_many(len(a.contrasts), 'declared contrast')} "
+            f"Intervals are Holm-adjusted over {_many(len(a.contrasts) + a.unanswered, 'declared contrast')} "
             f"(family level {number(a.family_level, 2)})."
         )
     else:

@@ -90,8 +90,7 @@ def contrasts(chosen: list[Arm]) -> list[tuple[str, str]]:
 def _arms(grid: Ablation) -> Iterator[Arm]:
     kinds = set(grid.arms)
     decided = bool(kinds & {"synthetic", "both"})
-    if "real" in kinds or decided:
-        yield Arm(REFERENCE, "real cubes alone, no augmentation", {"augmentation": "none"})
+    yield Arm(REFERENCE, "real cubes alone, no augmentation", {"augmentation": "none"})
     if "classic" in kinds:
         yield Arm("classic", "real cubes, classic augmentation", CLASSIC)
     if "oversampled" in kinds or decided:

@@ -95,6 +95,10 @@ def run_grid(
             tuner.fit()
         except tune.TuneError as error:
             raise StudyError(f"Ray Tune stopped: {str(error).splitlines()[0]}", f"See {cluster.logs}.") from error
+        except Exception as error:
+            if queue.running or not queue.over:
+                raise StudyError(f"Ray Tune stopped: {type(error).__name__}: {error}", f"See {cluster.logs}.") from error
+            # Every job has ended: only Tune's own summary failed, as it does on a full disk. The queue knows better.
         finally:
             queue.leave_open()
 

@@ -62,8 +62,9 @@ def _tested(plan: Plan, folder: Path, cells: list[Job]) -> Line:
 def _opened(plan: Plan, cells: list[Job], results: Mapping[str, Mapping[str, Any]]) -> Line:
     manifest, recorded = plan.store.manifest.fingerprint, 0
     for job in cells:
-        said = str(results[job.key].get("test_opened", ""))
-        recorded += said.startswith(f"test role of fold {job.fold} of store {manifest} ")
+        said, chosen = str(results[job.key].get("test_opened", "")), str(results[job.key].get("chosen_at", "never"))
+        own = said.startswith(f"test role of fold {job.fold} of store {manifest} at ")
+        recorded += own and chosen <= said.rpartition(" ")[2]  # both in UTC, one format
     return (
         "test role opened only after checkpoint, calibration and threshold were chosen",
         f"{recorded} of {len(cells)} cells recorded it",
@@ -82,7 +83,7 @@ def _sets(plan: Plan, folder: Path, results: Mapping[str, Mapping[str, Any]]) ->
         if not origins or any(o is None or o.manifest != manifest or o.fold != job.fold for o in origins):
             wrong.append(job.label)
     return (
-        "every generator saw the train role of its cell's own fold and manifest only",
+        "every generator was trained on its cell's own fold and manifest (checkpoint chosen on validation)",
         f"{count} cells with synthetic cubes, {len(wrong)} with a set of another fold or manifest",
         not wrong,
     )
@@ -100,6 +101,6 @@ def _searches(plan: Plan) -> Line:
     detail = (
         "winners taken for their own fold only: " + ", ".join(named)
         if named
-        else "none; values fixed before, in the experiment file"
+        else "none took part; values are those of the plan"
     )
     return "hyperparameter searches", detail, True

@@ -19,6 +19,7 @@ from hyperderm.studies.ablation.arms import PRETRAIN_SHARE, Arm, Variant
 from hyperderm.studies.ablation.job import Job
 from hyperderm.studies.ablation.searches import winner
 from hyperderm.studies.selection import Selection, select
+from hyperderm.training.data import check_size
 
 VERSION = 1
 """Part of every job's name: raise it when the code changes what a job's configuration leads to."""
@@ -111,7 +112,8 @@ class JobMaker:
         learner = generator.experiment.learner
         if not isinstance(learner, ShsGanConfig):
             return
-        if learner.input == "noise" and arm.use != "add":
+        learnt = self._learnt(generator.experiment)
+        if learner.input == "noise" and (arm.use != "add" or len(learnt) > 1):
             raise ConfigError(
                 f"arm {arm.name} needs cubes of each diagnosis, which {arm.generator} cannot tell apart (input=noise)",
                 "Leave that arm out, or use learner.input=rgb.",
@@ -132,6 +134,7 @@ class JobMaker:
         if (name, fold) not in self._external:
             self._external[name, fold] = open_store(uris[str(fold)])
             check_origin(self._external[name, fold], self.store, fold)
+            check_size(self.grid.size, self._external[name, fold].manifest.shape[:2])
         made = self._external[name, fold]
         held = made.manifest.diagnoses
         for diagnosis, count in self._wanted(arm, fold).items():

@@ -29,6 +29,7 @@ class Plan:
         jobs: generators, sets and cells, in the order they are started: an interrupted night is balanced over arms.
         left_out: (arm, model, reason) of combinations that mean nothing.
         selections: fold to the lesions of its train and validation roles.
+        declared: contrasts that were declared before, in this grid's folder; nothing that was asked is forgotten.
     """
 
     grid: Ablation
@@ -38,6 +39,7 @@ class Plan:
     jobs: tuple[Job, ...]
     left_out: tuple[tuple[str, str, str], ...]
     selections: Mapping[int, Selection]
+    declared: tuple[tuple[str, str, str], ...] = ()
 
     def stage(self, stage: Stage) -> list[Job]:
         """Return the jobs of one stage."""
@@ -47,12 +49,13 @@ class Plan:
     def contrasts(self) -> list[tuple[str, str, str]]:
         """The declared family: (arm, reference, model)."""
         missing = {(arm, model) for arm, model, _ in self.left_out}
-        return [
+        asked = [
             (arm, reference, model)
             for model in self.grid.models
             for arm, reference in contrasts(list(self.arms))
             if not {(arm, model), (reference, model)} & missing
         ]
+        return list(self.declared) or asked
 
 
 def make_plan(grid: Ablation, store: Store, generators: Mapping[str, Experiment]) -> Plan:
@@ -70,6 +73,12 @@ def make_plan(grid: Ablation, store: Store, generators: Mapping[str, Experiment]
     for name in grid.models:
         if name not in grid.classifiers:
             raise ConfigError(f"models names {name!r}", nearest(name, grid.classifiers))
+    height, width, _ = store.manifest.shape
+    if grid.size > min(height, width):
+        raise ConfigError(
+            f"size = {grid.size} asks for more pixels than the store's {height} x {width}",
+            f"Use --set size={min(height, width)}, or ingest again with --size {grid.size}.",
+        )
     folds = _folds(grid, store)
     chosen = arms(grid)
     maker = JobMaker(grid, store, generators, folds)
@@ -79,6 +88,8 @@ def make_plan(grid: Ablation, store: Store, generators: Mapping[str, Experiment]
             reason = arm.suits(grid.classifiers[model])
             if arm.variant == "pretrained" and maker.learns_all(arm):
                 reason = f"{arm.generator} learns every class of the task anyway"
+            if arm.variant == "pretrained" and arm.generator in grid.sets:
+                reason = f"{arm.generator} was made elsewhere, by one generator"
             if reason:
                 left_out.append((arm.name, model, reason))
     skipped = {(arm, model) for arm, model, _ in left_out}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hyperderm.studies.ablation.job import Job
-from hyperderm.studies.ablation.results import RESULT, write_failure
+from hyperderm.studies.ablation.results import result_of, write_failure
 from hyperderm.training.loop import Report
 
 
@@ -48,7 +48,7 @@ class Queue:
     ) -> None:
         self.folder, self.observers, self.seconds, self.until = folder, observers, seconds, until
         self.jobs = {job.key: job for job in jobs}
-        self.done = {job.key for job in jobs if (folder / job.folder / RESULT).exists()}
+        self.done = {job.key for job in jobs if result_of(folder, job)}
         self.failed: dict[str, str] = {}
         self.running: dict[str, Job] = {}
         self.waiting = [job for job in self.jobs.values() if job.key not in self.done]
@@ -98,7 +98,7 @@ class Queue:
         if job is None or self.interrupted:
             return
         del self.running[key]
-        if not reason and not (self.folder / job.folder / RESULT).exists():
+        if not reason and not result_of(self.folder, job):
             reason = "it ended without a result"
         self._close(job, reason)
 

@@ -1,5 +1,6 @@
 """What the jobs of a grid leave behind: one folder a job, `result.json` last, so that a job is done or not begun."""
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -16,12 +17,14 @@ from hyperderm.studies.ablation.plan import Plan
 
 RESULT, FAILURE = "result.json", "failure.json"
 PREDICTIONS = "predictions.parquet"
+HASHED = 2**20
+"""Files up to this size are compared by content."""
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def write_result(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write down that the job of `folder` is done; a failure noted earlier is over."""
-    _write(folder / RESULT, {**facts, "ended": now()})
+def write_result(folder: Path, facts: Mapping[str, Any], *outputs: str) -> None:
+    """Write down that the job of `folder` is done, and which files it leaves; a failure noted earlier is over."""
+    _write(folder / RESULT, {**facts, "outputs": {name: _digest(folder / name) for name in outputs}, "ended": now()})
     (folder / FAILURE).unlink(missing_ok=True)
 
 
@@ -32,12 +35,16 @@ def write_failure(folder: Path, reason: str) -> None:
 
 
 def result_of(grid: Path, job: Job) -> dict[str, Any] | None:
-    """Return what a finished job wrote, None where it is not done.
+    """Return what a finished job wrote, None where it is not done or one of its files is lost or changed.
 
     Raises:
         StudyError: a file that cannot be read.
     """
-    return _read(grid / job.folder / RESULT)
+    found = _read(grid / job.folder / RESULT)
+    if found is None:
+        return None
+    outputs: dict[str, str] = found.get("outputs", {})
+    return found if all(_digest(grid / job.folder / name) == digest for name, digest in outputs.items()) else None
 
 
 def failure_of(grid: Path, job: Job) -> str | None:
@@ -51,7 +58,7 @@ def predictions(grid: Path, plan: Plan) -> Predictions:
 
     Cells whose configuration is the same in two arms were run once and appear in both.
     """
-    done = [job for job in plan.stage("cell") if (grid / job.folder / RESULT).exists()]
+    done = [job for job in plan.stage("cell") if result_of(grid, job)]
     return Predictions.concatenate(cell_predictions(grid, job) for job in done)
 
 
@@ -64,6 +71,13 @@ def cell_predictions(grid: Path, job: Job) -> Predictions:
 def now() -> str:
     """Return the time as text, in UTC."""
     return time.strftime(TIME, time.gmtime())
+
+
+def _digest(path: Path) -> str:
+    """Return the sha256 of a small file; of a large one or a folder only whether it is there."""
+    if not path.is_file() or path.stat().st_size > HASHED:
+        return "there" if path.exists() else "lost"
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

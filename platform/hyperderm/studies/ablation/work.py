@@ -20,6 +20,7 @@ from hyperderm.learners.data import TrainData, truth
 from hyperderm.learners.judging import Judgement, judgement
 from hyperderm.metrics.classification import cell_metrics
 from hyperderm.metrics.predictions import Predictions
+from hyperderm.store.manifest import MANIFEST
 from hyperderm.store.reader import Store, open_store
 from hyperderm.studies.ablation.results import PREDICTIONS, TIME, now, write_result
 from hyperderm.studies.selection import keep_samples, read, select
@@ -82,7 +83,7 @@ def _generator(task: Task, store: Store, began: float) -> Iterator[Report]:
         yield report
     saved = CheckpointFolder(task.folder)
     facts = _facts(task, began, report) | {"checkpoint": saved.sha256(BEST), "train_lesions": len(data.train)}
-    write_result(task.folder, facts)
+    write_result(task.folder, facts, BEST)
 
 
 def _synthetic(task: Task, store: Store, began: float) -> Iterator[Report]:
@@ -100,7 +101,8 @@ def _synthetic(task: Task, store: Store, began: float) -> Iterator[Report]:
         )
     made = open_store(str(place)).manifest
     report = Report(sum(task.counts.values()), {"cubes": float(made.lesions)})
-    write_result(task.folder, _facts(task, began, report) | {"origin": made.source, "fingerprint": made.fingerprint})
+    facts = _facts(task, began, report) | {"origin": made.source, "fingerprint": made.fingerprint}
+    write_result(task.folder, facts, f"{STORE}/{MANIFEST}")
     yield report
 
 
@@ -117,18 +119,20 @@ def _cell(task: Task, store: Store, began: float) -> Iterator[Report]:
     if saved is not None:
         learner.load_state_dict(saved["learner"])
     chosen = judgement(learner.judge(data.validation.reflectance, data.validation.masks), truth(data.validation.diagnoses))
+    chosen_at = now()
     opened: list[str] = []
     table = _test(task, store, experiment, learner, chosen, opened)
     table.to_parquet(task.folder / PREDICTIONS)
     facts = _facts(task, began, report) | {
         "judgement": chosen.metrics,
         "best_images": saved["images"] if saved else experiment.training.images,
-        "test_opened": f"{opened[0]} at {now()}",
+        "chosen_at": chosen_at,
+        "test_opened": opened[0],
         "train": _shown(data, experiment),
         "weights_sha256": _weights(experiment, len(data.wavelengths_nm)),
         "test": _test_metrics(table, chosen.threshold),
     }
-    write_result(task.folder, facts)
+    write_result(task.folder, facts, PREDICTIONS)
     for name in (BEST, LATEST):  # the predictions are what is kept of a cell
         (task.folder / name).unlink(missing_ok=True)
 
@@ -143,7 +147,8 @@ def _test(
 ) -> Predictions:
     """Open the test role, after everything is chosen, and predict it."""
     assert experiment.task is not None
-    rows = store.read(store.open_test(task.fold, experiment.task.diagnoses, opened.append))
+    lesions = store.open_test(task.fold, experiment.task.diagnoses, lambda what: opened.append(f"{what} at {now()}"))
+    rows = store.read(lesions)
     cubes = cube_set(rows, experiment.data.size)
     logits = learner.judge(cubes.reflectance, cubes.masks).numpy()
     probability = chosen.calibration(logits)
@@ -206,5 +211,6 @@ def _facts(task: Task, began: float, report: Report | None) -> dict[str, Any]:
         "began": time.strftime(TIME, time.gmtime(time.time() - time.monotonic() + began)),
         "seconds": round(time.monotonic() - began, 3),
         "metrics": {} if report is None else {k: v for k, v in report.metrics.items() if np.isfinite(v)},
+        "code": task.provenance.get("hyperderm.git_commit", "unknown"),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }

@@ -1,0 +1,104 @@
+"""What a grid was ever asked: plan.json grows with every command, so that nothing declared is forgotten in a report.
+
+Whoever asks for fewer arms, models, seeds or folds after having seen a report gets the same report again, with all that was
+finished in it and all that was declared in Holm's family.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hyperderm.config import Experiment
+from hyperderm.errors import StudyError
+from hyperderm.strict import parse
+from hyperderm.studies.ablation.arms import Arm
+from hyperderm.studies.ablation.job import Job
+from hyperderm.studies.ablation.plan import Plan
+
+PLAN = "plan.json"
+Contrast = tuple[str, str, str]
+
+
+def remember(folder: Path, plan: Plan) -> Plan:
+    """Write down what `plan` asks, and return it joined with everything that was asked in `folder` before.
+
+    Raises:
+        StudyError: a plan.json that cannot be read.
+    """
+    known = _read(folder)
+    declared: list[dict[str, Any]] = known.get("declared", [])
+    held = {tuple(each["contrast"]) for each in declared}
+    at = datetime.now().astimezone().isoformat(timespec="seconds")
+    declared += [{"contrast": list(each), "at": at} for each in plan.contrasts if each not in held]
+    jobs = {(job["key"], job["arm"]): job for job in [*known.get("jobs", []), *map(_job_to_json, plan.jobs)]}
+    arms = {arm["name"]: arm for arm in known.get("arms", [])} | {arm.name: asdict(arm) for arm in plan.arms}
+    content = {
+        "grid": plan.grid.model_dump(mode="json"),
+        "manifest": plan.store.manifest.fingerprint,
+        "declared": declared,
+        "arms": list(arms.values()),
+        "left_out": sorted({*map(tuple, known.get("left_out", [])), *plan.left_out}),
+        "models": _joined(known.get("models", []), plan.grid.models),
+        "seeds": _joined(known.get("seeds", []), plan.grid.seeds),
+        "folds": sorted({*known.get("folds", []), *plan.folds}),
+        "jobs": list(jobs.values()),
+    }
+    aside = folder / f".{PLAN}.partial"
+    aside.write_text(json.dumps(content, indent=1))
+    aside.replace(folder / PLAN)
+    return _joined_plan(plan, content)
+
+
+def declarations(folder: Path) -> list[tuple[Contrast, datetime]]:
+    """Return every contrast that was ever declared, with the time of its declaration."""
+    found = _read(folder).get("declared", [])
+    return [((*each["contrast"],), datetime.fromisoformat(each["at"])) for each in found]
+
+
+def _joined_plan(plan: Plan, content: Mapping[str, Any]) -> Plan:
+    names = {field.name for field in fields(Arm)}
+    mine = {(job.key, job.arm): job for job in plan.jobs}
+    jobs = [mine.get((job["key"], job["arm"])) or _job_from_json(job) for job in content["jobs"]]
+    classifiers = plan.grid.classifiers
+    return replace(
+        plan,
+        grid=plan.grid.model_copy(
+            update={
+                "models": tuple(name for name in content["models"] if name in classifiers),
+                "seeds": tuple(content["seeds"]),
+            }
+        ),
+        folds=tuple(content["folds"]),
+        arms=tuple(Arm(**{k: v for k, v in arm.items() if k in names}) for arm in content["arms"]),
+        jobs=tuple(jobs),
+        left_out=tuple((arm, model, reason) for arm, model, reason in content["left_out"]),
+        declared=tuple((*each["contrast"],) for each in content["declared"]),
+    )
+
+
+def _joined(known: Sequence[Any], new: Sequence[Any]) -> list[Any]:
+    return list(dict.fromkeys([*known, *new]))
+
+
+def _job_to_json(job: Job) -> dict[str, Any]:
+    experiment = None if job.experiment is None else job.experiment.model_dump(mode="json")
+    return {**{f.name: getattr(job, f.name) for f in fields(Job)}, "experiment": experiment, "counts": dict(job.counts)}
+
+
+def _job_from_json(data: Mapping[str, Any]) -> Job:
+    experiment = None if data["experiment"] is None else parse(Experiment, data["experiment"])
+    return Job(**{**data, "experiment": experiment, "needs": tuple(data["needs"])})
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / PLAN
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise StudyError(f"{path} cannot be read ({error})", "Restore it: it says what was declared before.") from error
+    return found
