@@ -77,6 +77,7 @@ def test_a_full_disk_fails_its_cell_and_no_other(
     assert (tmp_path / "grid" / victim.folder / PREDICTIONS).exists()
 
 
+@pytest.mark.slow
 def test_a_killed_cell_goes_on_from_its_checkpoint(
     ray_cluster: Cluster, phantom_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

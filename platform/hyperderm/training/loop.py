@@ -1,6 +1,6 @@
 """The loop: one screen. It counts images, asks the learner to step, and yields a report at every validation."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 
@@ -28,10 +28,10 @@ class Report:
     """What a generator was scored on, (n, B, H, W) reflectance; None on other ranks and when repeated after a resume."""
 
 
-def train(experiment: Experiment, data: TrainData, context: Context) -> Iterator[Report]:
+def train(experiment: Experiment, data: TrainData, context: Context) -> Generator[Report, None, Learner]:
     """Train until `training.images` images were shown, yielding a report at image 0 and at every validation.
 
-    The best checkpoint is the one with the lowest `learner.objective`.
+    The best checkpoint is the one with the lowest `learner.objective`; the learner that is returned is in its last state.
 
     Goes on from the latest checkpoint of the context where there is one; the draws are keyed, so the result is that of an
     undisturbed run. The last batch may carry the count past `training.images`.
@@ -72,6 +72,7 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Iterator
                 context.checkpoint.save(state | pack(learner, experiment, data, context), best=better)
             yield report
             meter = Meter(context)  # after the yield: its clock counts steps, not what others do with a report
+    return learner
 
 
 def crossed(before: int, after: int, every: int) -> bool:

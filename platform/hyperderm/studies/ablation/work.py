@@ -5,7 +5,7 @@ resumable: generators and classifiers go on from their checkpoints, a set is wri
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from hyperderm.config import Experiment
-from hyperderm.learners import build
-from hyperderm.learners.base import Judge
+from hyperderm.learners.base import Judge, Learner
 from hyperderm.learners.configs import ClassifierConfig
 from hyperderm.learners.data import TrainData, truth
 from hyperderm.learners.judging import Judgement, judgement
@@ -111,10 +110,9 @@ def _cell(task: Task, store: Store, began: float) -> Iterator[Report]:
     assert experiment is not None
     data = read(store, select(store, experiment), experiment)
     context = local(task.folder, task.provenance)
-    report = None
-    for report in run(experiment, data, context):
-        yield report
-    learner: Any = build(experiment, data, context.placement(experiment.training.precision))
+    reports: list[Report] = []
+    learner: Any = yield from _kept(run(experiment, data, context), reports)
+    report = reports[-1]
     saved = context.checkpoint.load(BEST)
     if saved is not None:
         learner.load_state_dict(saved["learner"])
@@ -135,6 +133,17 @@ def _cell(task: Task, store: Store, began: float) -> Iterator[Report]:
     write_result(task.folder, facts, PREDICTIONS)
     for name in (BEST, LATEST):  # the predictions are what is kept of a cell
         (task.folder / name).unlink(missing_ok=True)
+
+
+def _kept(reports: Generator[Report, None, Learner], into: list[Report]) -> Generator[Report, None, Learner]:
+    """Pass reports on, the last of them kept in `into`, and return what the run returns."""
+    while True:
+        try:
+            into[:] = [next(reports)]
+        except StopIteration as end:
+            learner: Learner = end.value
+            return learner
+        yield into[0]
 
 
 def _test(

@@ -1,0 +1,66 @@
+"""Whoever asks for less after having seen a report gets the same report: nothing declared, nothing finished is forgotten."""
+
+import json
+
+import pytest
+
+from hyperderm.errors import StudyError
+from hyperderm.metrics.multiplicity import holm
+from hyperderm.reports.ablation.analysis import analyse
+from hyperderm.reports.ablation.analysis_types import Contrast
+from hyperderm.studies.ablation.memory import PLAN, declarations, remember
+from hyperderm.studies.ablation.results import predictions
+from tests.ablation.grids import finish, plan
+
+
+def test_asking_for_less_changes_nothing(real, tmp_path):
+    whole = remember(tmp_path, plan(real, seeds=[0, 1]))
+    declared = declarations(tmp_path)
+    assert [contrast for contrast, _ in declared] == whole.contrasts
+    assert len(declared) == 4
+    less = remember(tmp_path, plan(real, models=["spectral"], seeds=[1], folds=[2]))
+    assert {(j.key, j.arm) for j in less.jobs} == {(j.key, j.arm) for j in whole.jobs}
+    assert less.contrasts == whole.contrasts
+    assert (less.grid.models, less.grid.seeds, less.folds) == (("spectral", "small_cnn"), (0, 1), (0, 1, 2, 3, 4))
+    assert declarations(tmp_path) == declared
+
+
+def test_what_joins_is_declared_when_it_joins(real, tmp_path):
+    first = remember(tmp_path, plan(real, models=["spectral"]))
+    path = tmp_path / PLAN
+    content = json.loads(path.read_text())
+    for each in content["declared"]:
+        each["at"] = "2020-01-01T00:00:00+00:00"
+    path.write_text(json.dumps(content))
+    more = remember(tmp_path, plan(real, ratios=[1, 2]))
+    assert set(first.contrasts) < set(more.contrasts)
+    assert {contrast: at.year for contrast, at in declarations(tmp_path)} == {
+        contrast: 2020 if contrast in first.contrasts else declarations(tmp_path)[-1][1].year for contrast in more.contrasts
+    }
+    assert [arm.name for arm in more.arms][:2] == ["real", "oversampled_x1"]
+
+
+def test_a_job_remembered_is_the_job_that_was_planned(real, tmp_path):
+    asked = plan(real)
+    remember(tmp_path, asked)
+    again = remember(tmp_path, plan(real, models=["spectral"], folds=[0]))
+    assert {job.key: job for job in again.jobs} == {job.key: job for job in asked.jobs}
+
+
+def test_a_damaged_plan_is_refused(real, tmp_path):
+    (tmp_path / PLAN).write_text("{")
+    with pytest.raises(StudyError, match=r"plan\.json cannot be read"):
+        remember(tmp_path, plan(real))
+
+
+def test_contrasts_without_an_answer_stay_in_the_family(real, tmp_path):
+    made = plan(real, folds=[0, 1], models=["spectral"])
+    finish(made, tmp_path)
+    table = predictions(tmp_path, made)
+    asked = [Contrast(*each) for each in made.contrasts]
+    alone, among = (analyse(table, asked, unanswered=n, resamples=100) for n in (0, 6))
+    p = [each.p for each in alone.contrasts]
+    assert [each.p for each in among.contrasts] == p
+    assert [each.adjusted_p for each in among.contrasts] == [one.adjusted_p for one in holm([*p, *[1.0] * 6])][:2]
+    for one, other in zip(alone.contrasts, among.contrasts, strict=True):
+        assert other.adjusted_high - other.adjusted_low > one.adjusted_high - one.adjusted_low
