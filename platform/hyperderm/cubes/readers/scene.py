@@ -1,0 +1,105 @@
+"""What every file format yields: one image as its files hold it, before bands, masks and crops."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperderm.errors import CubeError
+
+
+@dataclass(frozen=True)
+class Found:
+    """A scene that lies in a folder, unread.
+
+    Attributes:
+        name: of the image below the root, posix, without suffix: `patient7/left_arm`.
+        path: the file that stands for it, or the folder of its band images.
+        files: everything its pixels and wavelengths depend on, `path` first where that is a file.
+        format: `NAME` of the module that reads it.
+    """
+
+    name: str
+    path: Path
+    files: tuple[Path, ...]
+    format: str
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One image as its files hold it.
+
+    Attributes:
+        reflectance: (H, W, B) float32 in the order of the file's bands, or of their wavelengths where those are known.
+        wavelengths_nm: (B,) nm, strictly increasing; None where no file says them.
+        facts: what the files said that shaped the pixels, JSON-serialisable: goes into a lesion's origin.
+    """
+
+    reflectance: NDArray[np.float32]
+    wavelengths_nm: NDArray[np.float64] | None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user says about files that cannot say it themselves; every format looks at what concerns it.
+
+    Attributes:
+        wavelengths_nm: (B,) nm in the order of the file's bands; overrules the files. None: the files know.
+        rows: of a matrix of pixels by bands, where nothing else says so.
+        columns: likewise.
+        key: of the array in a file that holds several.
+    """
+
+    wavelengths_nm: tuple[float, ...] | None = None
+    rows: int | None = None
+    columns: int | None = None
+    key: str | None = None
+
+
+class Format(Protocol):
+    """A module that reads one file format."""
+
+    NAME: str
+
+    def find(self, folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
+        """Return the scenes among `files`, all directly in `folder`, by their names alone."""
+
+    def read(self, found: Found, asked: Asked) -> Scene:
+        """Read one scene; CubeError, in one sentence, where it cannot be one."""
+
+
+def inside(root: Path, folder: Path, name: str) -> Path:
+    """Return the file that a side file in `folder` names, which must lie below `root`.
+
+    Raises:
+        CubeError: an absolute name, or one that climbs out of `root`.
+    """
+    path = (folder / name).resolve()
+    if Path(name).is_absolute() or not path.is_relative_to(root.resolve()):
+        raise CubeError(f"names the file {name!r}, which lies outside {root.name}/", "Side files name files beside them.")
+    return path
+
+
+def ascending(
+    reflectance: NDArray[np.float32], wavelengths_nm: Sequence[float] | NDArray[np.float64], *, sort: bool = False
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Prove that (H, W, B) and (B,) nm belong together and rise; with `sort`, bring the bands into that order.
+
+    Raises:
+        CubeError: another number of wavelengths than of bands, one twice, or (without `sort`) falling ones.
+    """
+    nm = np.asarray(wavelengths_nm, dtype=np.float64)
+    if nm.shape != (reflectance.shape[2],):
+        raise CubeError(f"{reflectance.shape[2]} bands but {nm.size} wavelengths")
+    if not np.all(np.isfinite(nm)) or np.any(nm <= 0):
+        raise CubeError(f"wavelengths must be positive, got {nm.tolist()}")
+    if sort:
+        order = np.argsort(nm, kind="stable")
+        reflectance, nm = np.ascontiguousarray(reflectance[..., order]), nm[order]
+    if np.any(np.diff(nm) <= 0):
+        raise CubeError(f"wavelengths must increase from band to band, got {nm.tolist()}")
+    return reflectance, nm
