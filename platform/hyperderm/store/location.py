@@ -1,51 +1,261 @@
-"""Where a store is: a URI or path, opened through pyarrow.fs so that local disks and object storage read alike."""
+"""Where a store is: a folder or an `s3://bucket/prefix`, opened through pyarrow.fs so that both read alike.
 
-from dataclasses import dataclass
+Credentials, region and endpoint of S3 come by the AWS conventions, resolved by boto3: `AWS_ACCESS_KEY_ID` and its
+companions, `AWS_PROFILE` with its files and their `services` sections, `AWS_REGION` before `AWS_DEFAULT_REGION`,
+`AWS_ENDPOINT_URL_S3` before `AWS_ENDPOINT_URL`, `AWS_CA_BUNDLE`. They are resolved once, where the address is opened, and
+travel with the pickled location: a Ray worker needs none of them. Keys that expire (SSO, an assumed role) are not renewed.
+"""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
+import pyarrow as pa
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 
 from hyperderm.errors import StoreError
+
+PATIENCE_S = 30.0
+"""How long a read or write that lost its server is tried again."""
+CONNECT_S, REQUEST_S, ATTEMPTS = 3, 5, 2
+"""What one request of pyarrow may take: seconds to connect, seconds of silence, and how often."""
+LONGEST_PAUSE_S = 4.0
+AMAZON = re.compile(r"https://s3(\.[a-z0-9-]+)?\.amazonaws\.com(\.cn)?/?")
+PASSING = re.compile(
+    r"AWS Error (NETWORK_CONNECTION|SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT|THROTTLING"
+    r"|UNKNOWN \(HTTP status 5\d\d\))"
+)
+"""What pyarrow says of a server that is away or overloaded; anything else is not mended by waiting."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Access:
+    """How an S3 server is spoken to; `repr` shows no secret.
+
+    Attributes:
+        key: id of the access key.
+        secret: of the access key.
+        token: of temporary credentials.
+        region: of the bucket.
+        endpoint: URL of the server.
+        virtual: the bucket is part of the host's name even at an endpoint that is not Amazon's.
+        ca_file: certificates to trust.
+    """
+
+    key: str
+    secret: str = field(repr=False)
+    token: str | None = field(repr=False)
+    region: str
+    endpoint: str
+    virtual: bool = False
+    ca_file: str | None = None
+
+    def file_system(self) -> pafs.S3FileSystem:
+        """Return pyarrow's file system with exactly this; no request is made."""
+        scheme, _, host = self.endpoint.rstrip("/").partition("://")
+        return pafs.S3FileSystem(
+            access_key=self.key,
+            secret_key=self.secret,
+            session_token=self.token,
+            region=self.region,
+            scheme=scheme,
+            endpoint_override=None if AMAZON.fullmatch(self.endpoint) else host,
+            force_virtual_addressing=self.virtual,
+            tls_ca_file_path=self.ca_file,
+            connect_timeout=CONNECT_S,
+            request_timeout=REQUEST_S,
+            retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+            allow_delayed_open=True,  # a part of a few megabytes is one request, not a multipart upload
+        )
 
 
 @dataclass(frozen=True)
 class Location:
-    """An opened place: a pyarrow file system and a path on it."""
+    """An opened place: a pyarrow file system and a path on it; on S3 also how the server is spoken to."""
 
     uri: str
     fs: pafs.FileSystem
     path: str
+    access: Access | None = None
 
     @property
     def local(self) -> bool:
         """True on a local disk."""
         return isinstance(self.fs, pafs.LocalFileSystem)
 
+    @property
+    def bucket(self) -> str:
+        """The bucket of an S3 location."""
+        return self.path.partition("/")[0]
+
+    @property
+    def prefix(self) -> str:
+        """The prefix within the bucket of an S3 location, without slashes at its ends."""
+        return self.path.partition("/")[2]
+
     def exists(self, name: str = "") -> bool:
-        """Return whether the file or folder `name` below this place exists."""
-        return bool(self.fs.get_file_info(self.join(name)).type != pafs.FileType.NotFound)
+        """Return whether the file or folder `name` below this place exists; a bucket without objects does not.
+
+        Raises:
+            StoreError: the S3 server does not answer or refuses.
+        """
+        path = self.join(name)
+        wanted = pafs.FileSelector(path, allow_not_found=True) if self.access and "/" not in path else path
+        try:
+            found = self.fs.get_file_info(wanted)
+        except OSError as error:
+            raise self._failed(error) from error
+        return bool(found if isinstance(found, list) else found.type != pafs.FileType.NotFound)
 
     def join(self, name: str) -> str:
         """Return the file-system path of `name` below this place."""
         return f"{self.path}/{name}" if name else self.path
 
     def read_bytes(self, name: str) -> bytes:
-        """Return the content of the file `name`."""
-        with self.fs.open_input_stream(self.join(name)) as stream:
-            return bytes(stream.read())
+        """Return the content of the file `name`.
+
+        Raises:
+            FileNotFoundError: there is none; StoreError: the S3 server stays away or refuses.
+        """
+
+        def read() -> bytes:
+            with self.fs.open_input_stream(self.join(name)) as stream:
+                return bytes(stream.read())
+
+        return self.patiently(read)
+
+    def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the Parquet file `name`, or the given columns of it.
+
+        Raises:
+            FileNotFoundError: there is none; StoreError: the S3 server stays away or refuses.
+        """
+        wanted = None if columns is None else list(columns)
+        return self.patiently(lambda: pq.read_table(self.join(name), filesystem=self.fs, columns=wanted))
+
+    def write_bytes(self, name: str, content: bytes | pa.Buffer) -> None:
+        """Write the file `name`; on a local disk its folder exists.
+
+        Raises:
+            StoreError: the S3 server stays away or refuses; OSError: of a local disk.
+        """
+
+        def write() -> None:
+            with self.fs.open_output_stream(self.join(name)) as stream:
+                stream.write(content)
+
+        self.patiently(write)
+
+    def patiently(self, call: Callable[[], T]) -> T:
+        """Return `call()`, tried again for `PATIENCE_S` while an S3 server is away or overloaded; a disk is asked once.
+
+        Raises:
+            FileNotFoundError: what is asked for is not there; StoreError: the server stayed away, or refused.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        pause = 0.2
+        while True:
+            try:
+                return call()
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                left = deadline - time.monotonic()
+                if self.local or not PASSING.search(str(error)) or left <= 0:
+                    raise self._failed(error) from error
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _failed(self, error: OSError) -> OSError | StoreError:
+        """Return what is raised for `error`."""
+        if self.local:
+            return error
+        reason = " ".join(str(error).split())
+        if PASSING.search(reason):
+            return StoreError(
+                f"{self.uri}: the S3 server went away and did not come back ({reason})",
+                "Start it, or wait for it; then run the same command again.",
+            )
+        return StoreError(f"{self.uri} cannot be used: {reason}", "Check the address and the rights of the access key.")
 
 
 def locate(uri: str | Path) -> Location:
-    """Open `uri`: a path (relative to the working directory) or a `scheme://` address.
+    """Open `uri`: a path (relative to the working directory), `file://…`, or `s3://bucket/prefix`; no server is asked.
 
     Raises:
-        StoreError: a scheme that pyarrow does not know.
+        StoreError: another scheme, an address that is none, or no credentials for S3.
     """
     text = str(uri)
     if "://" not in text:
         return Location(text, pafs.LocalFileSystem(), str(Path(text).expanduser().absolute()))
+    if text.startswith("s3://"):
+        return _locate_s3(text)
     try:
+        if not text.startswith("file://"):
+            raise ValueError("its scheme is neither file:// nor s3://")
         fs, path = pafs.FileSystem.from_uri(text)
-    except (ValueError, OSError, NotImplementedError) as error:  # the last: a file system this pyarrow is built without
+    except (ValueError, OSError) as error:
         raise StoreError(f"--store {text!r} cannot be opened: {error}", "Give a folder, or an s3:// address.") from None
     return Location(text, fs, path.rstrip("/"))
+
+
+def _locate_s3(text: str) -> Location:
+    path = text.removeprefix("s3://").rstrip("/")
+    bucket, _, prefix = path.partition("/")
+    if "@" in bucket:  # the address is not repeated: it holds a secret
+        raise StoreError(
+            "--store s3://…@… carries credentials in the address",
+            "Give s3://bucket/prefix, and the credentials as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE.",
+        )
+    if "?" in path:
+        raise StoreError(
+            f"--store {text!r} carries options in the address",
+            "Give the endpoint as AWS_ENDPOINT_URL_S3, the region as AWS_REGION.",
+        )
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
+        raise StoreError(
+            f"--store {text!r}: {bucket!r} is no bucket's name", "Give s3://bucket/prefix (3 to 63 of a-z, 0-9, - and .)."
+        )
+    if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):
+        raise StoreError(f"--store {text!r}: its prefix has an empty, '.' or '..' part", "Give s3://bucket/prefix.")
+    access = _resolve(text)
+    return Location(text, access.file_system(), path, access)
+
+
+def _resolve(uri: str) -> Access:
+    """Return how S3 is spoken to, by the AWS conventions."""
+    import boto3
+    import botocore.session
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        regions = ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)  # boto3 alone reads the second only
+        session = boto3.Session(botocore_session=botocore.session.Session(session_vars={"region": regions}))
+        credentials = session.get_credentials()
+        if credentials is None:
+            raise StoreError(
+                f"{uri}: no AWS credentials are set", "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
+            )
+        keys = credentials.get_frozen_credentials()
+        client = session.client("s3")
+        return Access(
+            key=keys.access_key,
+            secret=keys.secret_key,
+            token=keys.token,
+            region=session.region_name or "us-east-1",
+            endpoint=client.meta.endpoint_url,
+            virtual=(client.meta.config.s3 or {}).get("addressing_style") == "virtual",
+            ca_file=session._session.get_config_variable("ca_bundle"),
+        )
+    except (BotoCoreError, ValueError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise StoreError(
+            f"{uri}: the AWS settings cannot be used: {reason}",
+            "Correct AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL_S3 or the files in ~/.aws.",
+        ) from None

@@ -8,13 +8,13 @@ from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from hyperderm.cubes.cube import Lesion
 from hyperderm.errors import StoreError, nearest
 from hyperderm.store.location import Location, locate
 from hyperderm.store.manifest import MANIFEST, SCHEMA_VERSION, Folds, Manifest, Role
+from hyperderm.store.s3 import prepare
 from hyperderm.store.schema import to_lesions
 
 OpenRole = Literal["train", "validation"]
@@ -113,26 +113,25 @@ class Store:
 
     def lesions(self) -> Iterator[Lesion]:
         """Yield every lesion in the order it was written, one part in memory at a time."""
-        for path in self.part_paths():
-            yield from to_lesions(pq.read_table(path, filesystem=self.location.fs), self.manifest.wavelengths_nm)
+        for part in self.manifest.parts:
+            yield from to_lesions(self.location.read_table(part.path), self.manifest.wavelengths_nm)
 
     def part_paths(self) -> list[str]:
         """Return the file-system paths of the parts."""
         return [self.location.join(part.path) for part in self.manifest.parts]
 
     def _read(self, columns: list[str] | None) -> pa.Table:
-        tables = [pq.read_table(path, filesystem=self.location.fs, columns=columns) for path in self.part_paths()]
-        return pa.concat_tables(tables)
+        return pa.concat_tables([self.location.read_table(part.path, columns) for part in self.manifest.parts])
 
 
 def open_store(uri: str, *, verify: bool = True) -> Store:
     """Open the store at `uri`; with `verify`, hash every part and compare with the manifest.
 
     Raises:
-        StoreError: no store there, a newer schema, a manifest that does not parse or match its fingerprint, or a part that
-            is missing, damaged or swapped.
+        StoreError: no store there, a newer schema, a manifest that does not parse or match its fingerprint, a part that
+            is missing, damaged or swapped, or an S3 server that does not answer or refuses.
     """
-    location = locate(uri)
+    location = prepare(locate(uri), write=False)
     try:
         return _open(location, verify)
     except OSError as error:
@@ -149,9 +148,11 @@ def _open(location: Location, verify: bool) -> Store:
     manifest = _manifest(location)
     if verify:
         for part in manifest.parts:
-            if not location.exists(part.path):
-                raise StoreError(f"{uri}: part {part.path} is missing", "Restore it, or ingest again.")
-            if hashlib.sha256(location.read_bytes(part.path)).hexdigest() != part.sha256:
+            try:
+                content = location.read_bytes(part.path)
+            except FileNotFoundError:
+                raise StoreError(f"{uri}: part {part.path} is missing", "Restore it, or ingest again.") from None
+            if hashlib.sha256(content).hexdigest() != part.sha256:
                 raise StoreError(
                     f"{uri}: part {part.path} does not match its sha256 in the manifest", "Restore it, or ingest again."
                 )

@@ -1,10 +1,11 @@
-"""Write a store atomically: parts into a staging folder, the manifest last, one rename."""
+"""Write a store atomically: on a disk into a staging folder that is renamed, on S3 parts first, then the manifest if new."""
 
+import errno
 import hashlib
 import os
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -15,9 +16,12 @@ from hyperderm.errors import StoreError
 from hyperderm.store.folds import assign_folds
 from hyperderm.store.location import Location, locate
 from hyperderm.store.manifest import MANIFEST, Folds, Manifest, Part, SetAsideFile
+from hyperderm.store.s3 import clear, occupied, prepare, put_new
 from hyperderm.store.schema import to_table
 
 ROWS_PER_PART = 64
+Fill = Callable[[Location, str], Manifest]
+"""Writes the parts below a folder of a place and returns the manifest."""
 
 
 def write_store(
@@ -42,31 +46,74 @@ def write_store(
         source: how the store was made; read after `lesions` is exhausted, as `set_aside` is.
 
     Raises:
-        StoreError: something is already there, no lesion, mixed shapes, or folds that cannot be assigned. Nothing is left
-            behind.
+        StoreError: something is already there, no lesion, mixed shapes, folds that cannot be assigned, another writer that
+            was faster, or a place that cannot be written. Nothing is left behind.
     """
-    target = locate(uri)
-    if target.exists():
+    target = prepare(locate(uri), write=True)
+    if occupied(target):
         raise StoreError(f"--store {uri}: something is already there", "Choose another place, or remove it first.")
-    staging = f"{target.path}.partial-{uuid.uuid4().hex[:8]}" if target.local else target.path
-    place = Location(uri, target.fs, staging)
+
+    def fill(place: Location, folder: str) -> Manifest:
+        return _write(place, folder, lesions, fold_count, seed, kind, set_aside, source or {})
+
+    return _write_local(target, fill) if target.local else _write_s3(target, fill)
+
+
+def _write_local(target: Location, fill: Fill) -> Manifest:
+    """Write beside `target` and rename: the rename fails, as it must, when another writer got there first."""
+    staging = Location(target.uri, target.fs, f"{target.path}.partial-{uuid.uuid4().hex[:8]}")
     try:
-        manifest = _write(place, lesions, fold_count, seed, kind, set_aside, source or {})
-        if target.local:
-            os.replace(staging, target.path)  # noqa: PTH105 - fails, as it must, when another writer got there first
+        staging.fs.create_dir(staging.join("lesions"), recursive=True)
+        manifest = fill(staging, "lesions")
+        staging.write_bytes(MANIFEST, _json(manifest))
+        os.replace(staging.path, target.path)  # noqa: PTH105
     except BaseException as error:
-        if place.exists():
-            place.fs.delete_dir(staging)
+        if staging.exists():
+            staging.fs.delete_dir(staging.path)
+        if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) and target.exists():
+            raise _beaten(target) from error
         if isinstance(error, OSError):
-            raise StoreError(
-                f"--store {uri} cannot be written: {error}", "Check the place, its space and rights."
-            ) from error
+            raise _unwritten(target, error) from error
         raise
     return manifest
 
 
+def _write_s3(target: Location, fill: Fill) -> Manifest:
+    """Write the parts into a folder of this writer's own, then the manifest, if nobody else's is there."""
+    folder = f"lesions/{uuid.uuid4().hex[:8]}"
+    try:
+        manifest = fill(target, folder)
+    except BaseException as error:
+        told = _unwritten(target, error) if isinstance(error, OSError) else error
+        if not clear(target, folder) and isinstance(told, StoreError):
+            told = StoreError(told.what, f"{told.remedy} What was written stays in {target.uri}/{folder}.")
+        raise told from error.__cause__
+    try:
+        put_new(target, MANIFEST, _json(manifest))  # fails without an answer: it may be there, so its parts stay
+    except FileExistsError:
+        clear(target, folder)
+        raise _beaten(target) from None
+    return manifest
+
+
+def _beaten(target: Location) -> StoreError:
+    return StoreError(
+        f"--store {target.uri} cannot be written: another writer made a store there first",
+        "Use that store, or choose another place.",
+    )
+
+
+def _unwritten(target: Location, error: OSError) -> StoreError:
+    return StoreError(f"--store {target.uri} cannot be written: {error}", "Check the place, its space and rights.")
+
+
+def _json(manifest: Manifest) -> bytes:
+    return manifest.model_dump_json(indent=1).encode()
+
+
 def _write(
     place: Location,
+    folder: str,
     lesions: Iterable[Lesion],
     fold_count: int,
     seed: int,
@@ -74,7 +121,7 @@ def _write(
     set_aside: Iterable[SetAsideFile],
     source: dict[str, Any],
 ) -> Manifest:
-    place.fs.create_dir(place.join("lesions"), recursive=True)
+    """Write the parts below `folder` and return the manifest that names them."""
     parts: list[Part] = []
     index: list[tuple[str, str, str | None]] = []
     wavelengths: tuple[float, ...] = ()
@@ -83,7 +130,7 @@ def _write(
         shape = shape or batch[0].cube.shape
         wavelengths = wavelengths or tuple(float(nm) for nm in batch[0].cube.wavelengths_nm)
         _check_wavelengths(batch, wavelengths)
-        parts.append(_write_part(place, f"lesions/part-{len(parts):05d}.parquet", to_table(batch, shape)))
+        parts.append(_write_part(place, f"{folder}/part-{len(parts):05d}.parquet", to_table(batch, shape)))
         index += [(lesion.lesion_id, lesion.group, lesion.diagnosis) for lesion in batch]
     if shape is None:
         raise StoreError("no lesion to write", "See the list of files set aside.")
@@ -94,7 +141,7 @@ def _write(
     warnings: list[str] = []
     if fold_count:
         folds, warnings = assign_folds([g for _, g, _ in index], [d for _, _, d in index], fold_count, seed)
-    manifest = Manifest(
+    return Manifest(
         kind=kind,
         wavelengths_nm=wavelengths,
         shape=shape,
@@ -106,22 +153,20 @@ def _write(
         set_aside=tuple(set_aside),
         source=source,
     ).sealed()
-    with place.fs.open_output_stream(place.join(MANIFEST)) as stream:
-        stream.write(manifest.model_dump_json(indent=1).encode())
-    return manifest
 
 
 def _write_part(place: Location, name: str, table: pa.Table) -> Part:
+    sink = pa.BufferOutputStream()
     pq.write_table(
         table,
-        place.join(name),
-        filesystem=place.fs,
+        sink,
         compression="zstd",
         use_dictionary=False,
         use_byte_stream_split=["cube.list.element"],
     )
-    content = place.read_bytes(name)
-    return Part(path=name, sha256=hashlib.sha256(content).hexdigest(), rows=table.num_rows, bytes=len(content))
+    content = sink.getvalue()
+    place.write_bytes(name, content)
+    return Part(path=name, sha256=hashlib.sha256(content).hexdigest(), rows=table.num_rows, bytes=content.size)
 
 
 def _batches(lesions: Iterable[Lesion]) -> Iterable[list[Lesion]]:
