@@ -2,11 +2,12 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hyperderm.learners.configs import LearnerConfig, ShsGanConfig
 from hyperderm.strict import Strict
 
+Percent = Annotated[float, Field(ge=0, le=100)]
 Diagnosis = Literal[
     "melanoma",
     "dysplastic_nevus",
@@ -31,6 +32,24 @@ class DataConfig(Strict):
     """Random horizontal and vertical flips of training cubes; a lesion has no up and no left."""
     pretrain_diagnoses: tuple[Diagnosis, ...] = ()
     """What a generator sees beside `diagnoses` during its first `training.pretrain_images` images."""
+    scaling: Literal["range", "robust"] = "range"
+    """What of train's reflectance becomes [-1, 1], band by band. range: its least and greatest value. robust: `percentiles`,
+    so that a few hot pixels do not squeeze all others; values beyond are not clipped, but a generator that ends in tanh
+    does not reach them."""
+    percentiles: tuple[Percent, Percent] = (0.5, 99.5)
+    """Lower and upper, of `scaling=robust`."""
+
+    @field_validator("percentiles")
+    @classmethod
+    def _increasing(cls, percentiles: tuple[float, float]) -> tuple[float, float]:
+        if not percentiles[0] < percentiles[1]:
+            raise ValueError("the lower one comes first")
+        return percentiles
+
+    @property
+    def scaling_percentiles(self) -> tuple[float, float] | None:
+        """What `Scaling.fit` takes: percentiles, or None for train's whole range."""
+        return self.percentiles if self.scaling == "robust" else None
 
 
 class TaskConfig(Strict):

@@ -26,7 +26,7 @@ class Augmentation:
     """
 
     def __init__(self, compose: Any) -> None:  # noqa: ANN401 - albumentations is imported late and has no types
-        self._compose = compose
+        self.compose = compose
 
     def __call__(self, cubes: Tensor, keys: Sequence[int]) -> Tensor:
         """Return augmented cubes; nothing is clipped, values stay within each band's own range.
@@ -44,9 +44,13 @@ class Augmentation:
             return cubes
         return torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2).contiguous().to(cubes)
 
+    def seed(self, key: int) -> None:
+        """Make the next draws of the pipeline those of `key`."""
+        self.compose.set_random_state(np.random.default_rng(key), random.Random(key))  # noqa: S311 - not for secrets
+
     def _one(self, image: np.ndarray, key: int) -> np.ndarray:
-        self._compose.set_random_state(np.random.default_rng(key), random.Random(key))  # noqa: S311 - not for secrets
-        return np.asarray(self._compose(image=image)["image"])
+        self.seed(key)
+        return np.asarray(self.compose(image=image)["image"])
 
 
 def classic(size: int) -> Augmentation:

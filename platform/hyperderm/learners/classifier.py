@@ -1,6 +1,6 @@
 """The classifier's step: one logit of melanoma (1), cross-entropy or focal loss as means of per-sample terms."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,14 +12,18 @@ from hyperderm.errors import ConfigError
 from hyperderm.learners import keyed
 from hyperderm.learners.augmentation import classic
 from hyperderm.learners.base import Batch, Placement, Validation
+from hyperderm.learners.batch_augmentation import classic_batch
 from hyperderm.learners.configs import ClassifierConfig
 from hyperderm.learners.data import TrainData, truth
 from hyperderm.learners.judging import judgement
 from hyperderm.learners.losses import class_weights, cross_entropy, focal
 from hyperderm.learners.sampling import phases
+from hyperderm.learners.spectral_augmentation import SpectralAugmentation
 from hyperderm.models.classifiers import build_classifier, has_batch_norm
 
 JUDGED_AT_ONCE = 64
+Augment = Callable[[Tensor, Sequence[int]], Tensor]
+"""Takes scaled cubes (n, B, H, W) and n keys, returns others of the same shape, dtype and device."""
 
 
 class Classifier:
@@ -47,14 +51,14 @@ class Classifier:
         self.optimizer = torch.optim.AdamW(self.network.parameters(), self.config.lr, weight_decay=self.config.weight_decay)
         self.truth = truth(data.drawn_diagnoses)  # (rows,)
         self.weights = self._class_weights(experiment)
-        self.augment = classic(experiment.data.size) if self.config.augmentation == "classic" else None
+        self.augmentations = augmentations(experiment, data, placement)
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
         """Update once. Metrics: `loss`, `accuracy` (at probability .5), `positive_share`, `gradient`."""
         self.network.train()
         x = batch.real
-        if self.augment:
-            x = self.augment(x.cpu(), self._keys(batch)).to(x)
+        for augment in self.augmentations:
+            x = augment(x, self._keys(batch))
         y = self.truth[batch.rows].to(self.placement.device)
         with self._noise(batch), torch.autocast(self.placement.device.type, torch.bfloat16, enabled=self.placement.bf16):
             logits = self.parallel(x.to(self.placement.dtype))
@@ -125,3 +129,15 @@ class Classifier:
         share = shown.share * self.truth[shown.mixed].double().mean()
         share += (1 - shown.share) * self.truth[shown.entries].double().mean()
         return torch.stack([0.5 / (1 - share), 0.5 / share])
+
+
+def augmentations(experiment: Experiment, data: TrainData, placement: Placement) -> list[Augment]:
+    """Return what training batches go through, in order: geometry first, which would smooth the noise of a sensor."""
+    config, found = experiment.learner, list[Augment]()
+    assert isinstance(config, ClassifierConfig)
+    if config.augmentation.startswith("classic"):
+        batched = config.geometry == "batch" or (config.geometry == "auto" and placement.device.type == "cuda")
+        found.append((classic_batch if batched else classic)(experiment.data.size))
+    if config.augmentation.endswith("spectral"):
+        found.append(SpectralAugmentation(config.spectral_augmentation, data.wavelengths_nm, data.scaling))
+    return found

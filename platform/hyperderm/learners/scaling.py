@@ -3,8 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from hyperderm.errors import ConfigError
+
+NARROWEST = 1e-6
+"""Width that a constant band is given."""
 
 
 @dataclass(frozen=True)
@@ -12,21 +18,47 @@ class Scaling:
     """Affine per band: low -> -1, high -> +1.
 
     Attributes:
-        low: (B,) float64 reflectance, the train role's minimum.
-        high: (B,) float64 reflectance, the train role's maximum.
+        low: (B,) float64 reflectance: the train role's minimum, or its lower percentile.
+        high: (B,) float64 reflectance: the train role's maximum, or its upper percentile.
+        robust: what a robust fit knows beside; None where `low` and `high` are train's extremes.
     """
 
     low: Tensor
     high: Tensor
+    robust: "Robust | None" = None
 
     @classmethod
-    def fit(cls, train: Tensor) -> "Scaling":
-        """Fit to reflectance (N, B, H, W) of the train role; a band that is constant gets a width of 1e-6."""
-        low = train.amin((0, 2, 3)).double()
-        return cls(low, torch.maximum(train.amax((0, 2, 3)).double(), low + 1e-6))
+    def fit(cls, train: Tensor, percentiles: tuple[float, float] | None = None) -> "Scaling":
+        """Fit to reflectance (N, B, H, W) of the train role; a band that is constant gets a width of 1e-6.
+
+        Args:
+            train: all of its values count, and nothing else.
+            percentiles: lower and upper, 0 … 100, of each band over all pixels, interpolated linearly between neighbours
+                (exact; one band at a time is copied, in float64); None: the extremes.
+
+        Raises:
+            ConfigError: a band that varies, but whose percentiles are one and the same value.
+        """
+        least, most = _widened(train.amin((0, 2, 3)).double(), train.amax((0, 2, 3)).double())
+        if percentiles is None:
+            return cls(least, most)
+        ends = torch.from_numpy(np.stack([_percentiles(band, percentiles) for band in train.unbind(1)]))  # (B, 2)
+        low, high = ends.unbind(1)
+        for band in torch.nonzero((high <= low) & (most - least > NARROWEST)).flatten().tolist():
+            raise ConfigError(
+                f"data.percentiles = {list(percentiles)} are both {float(low[band]):.6g} in band {band}, whose values reach "
+                f"from {float(least[band]):.6g} to {float(most[band]):.6g}",
+                "Use wider percentiles, or --set data.scaling=range",
+            )
+        return cls(*_widened(low, high), Robust(percentiles, least, most))
+
+    @property
+    def whole(self) -> "Scaling":
+        """The scaling by train's extremes, whatever this one was fitted to."""
+        return self if self.robust is None else Scaling(self.robust.least, self.robust.most)
 
     def forward(self, reflectance: Tensor) -> Tensor:
-        """Return cubes in [-1, 1] where they lie in train's range; nothing is clipped."""
+        """Return cubes in [-1, 1] where they lie between low and high; nothing is clipped."""
         low, high = self._like(reflectance)
         return (reflectance - low) / (high - low) * 2 - 1
 
@@ -37,13 +69,50 @@ class Scaling:
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain lists, for a checkpoint."""
-        return {"low": self.low.tolist(), "high": self.high.tolist()}
+        state: dict[str, Any] = {"low": self.low.tolist(), "high": self.high.tolist()}
+        if self.robust is not None:
+            state["percentiles"] = list(self.robust.percentiles)
+            state |= {"least": self.robust.least.tolist(), "most": self.robust.most.tolist()}
+        return state
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Scaling":
-        """Return the scaling saved by `state_dict`."""
-        return cls(torch.tensor(state["low"], dtype=torch.float64), torch.tensor(state["high"], dtype=torch.float64))
+        """Return the scaling saved by `state_dict`; one without percentiles is by train's extremes."""
+        low, high = _vector(state["low"]), _vector(state["high"])
+        if "percentiles" not in state:
+            return cls(low, high)
+        lower, upper = state["percentiles"]
+        return cls(low, high, Robust((lower, upper), _vector(state["least"]), _vector(state["most"])))
 
     def _like(self, x: Tensor) -> tuple[Tensor, Tensor]:
         shape = (1, -1, 1, 1)
         return self.low.to(x).view(shape), self.high.to(x).view(shape)
+
+
+@dataclass(frozen=True)
+class Robust:
+    """What a scaling by percentiles was fitted to.
+
+    Attributes:
+        percentiles: lower and upper, 0 … 100.
+        least: (B,) float64 reflectance, the train role's minimum.
+        most: (B,) float64 reflectance, the train role's maximum.
+    """
+
+    percentiles: tuple[float, float]
+    least: Tensor
+    most: Tensor
+
+
+def _widened(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    return low, torch.maximum(high, low + NARROWEST)
+
+
+def _percentiles(band: Tensor, percentiles: tuple[float, float]) -> np.ndarray:
+    """(2,) float64. numpy's: torch.quantile takes 16 million values at most."""
+    values = np.array(band.cpu(), dtype=np.float64)  # a copy, which numpy may partition in place
+    return np.percentile(values, percentiles, overwrite_input=True)
+
+
+def _vector(values: list[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)

@@ -128,6 +128,6 @@ def out_of_range(reflectance: Tensor, scaling: Scaling) -> bool:
     """
     if not torch.isfinite(reflectance).all():
         return True
-    scaled = scaling.forward(reflectance.double()[None])  # train's range is [-1, 1], two wide
+    scaled = scaling.whole.forward(reflectance.double()[None])  # train's range is [-1, 1], two wide
     outside = (scaled.abs() > 1 + 2 * RANGE_MARGIN).any(1)
     return bool(outside.double().mean() > RANGE_SHARE)

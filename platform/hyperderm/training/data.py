@@ -13,12 +13,29 @@ from hyperderm.learners.scaling import Scaling
 
 
 def train_data(
-    train: pa.Table, validation: pa.Table, wavelengths_nm: Sequence[float], size: int, extra: pa.Table | None = None
+    train: pa.Table,
+    validation: pa.Table,
+    wavelengths_nm: Sequence[float],
+    size: int,
+    extra: pa.Table | None = None,
+    percentiles: tuple[float, float] | None = None,
 ) -> TrainData:
-    """Turn the rows of two roles, and what is trained on beside, into tensors of `size` pixels; train fits the scaling."""
+    """Turn the rows of two roles, and what is trained on beside, into tensors of `size` pixels; train fits the scaling.
+
+    Args:
+        train: rows of the role that is learnt.
+        validation: rows of the role that scores.
+        wavelengths_nm: (B,).
+        size: pixels; at most the store's.
+        extra: rows that are trained on beside `train`; nothing is fitted on them.
+        percentiles: of `data.scaling_percentiles`: what the scaling is fitted to; None: train's extremes.
+
+    Raises:
+        ConfigError: more pixels than the store holds; percentiles that coincide in a band.
+    """
     a, b = cube_set(train, size), cube_set(validation, size)
     beside = None if extra is None else cube_set(extra, size)
-    return TrainData(a, b, tuple(wavelengths_nm), Scaling.fit(a.reflectance), beside)
+    return TrainData(a, b, tuple(wavelengths_nm), Scaling.fit(a.reflectance, percentiles), beside)
 
 
 def check_size(size: int, held: tuple[int, int]) -> None:
