@@ -1,0 +1,57 @@
+"""NumPy files: `.npy` with one array (rows, columns, bands), `.npz` with one such array and, beside it, `wavelengths_nm`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperderm.cubes.readers.pixels import DAMAGED, damaged, make_scene, name_below, numbers
+from hyperderm.cubes.readers.scene import Asked, Found, Scene
+from hyperderm.errors import CubeError, nearest
+
+NAME: str = "numpy"
+SUFFIXES = {".npy", ".npz"}
+WAVELENGTHS = "wavelengths_nm"
+
+
+def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
+    """Return one scene a file."""
+    return [Found(name_below(p, root), p, (p,), NAME) for p in files if p.suffix.lower() in SUFFIXES]
+
+
+def read(found: Found, asked: Asked) -> Scene:
+    """Read the one array with three axes, or the one that `asked.key` names; pickled objects are never loaded.
+
+    Raises:
+        CubeError: a damaged file, none or several such arrays (their names and shapes are given), or wavelengths that
+            do not fit.
+    """
+    path = found.path
+    try:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(loaded, np.ndarray):
+            with loaded:
+                arrays = {key: np.asarray(loaded[key]) for key in loaded.files}
+    except (BadZipFile, TokenError, *DAMAGED) as error:
+        raise damaged("a NumPy file", error, path) from error
+    if isinstance(loaded, np.ndarray):
+        return make_scene(loaded, None, asked, {})
+    key = asked.key or _only_cube(arrays)
+    if key not in arrays:
+        raise CubeError(f"no array {key!r} in the file", nearest(key, arrays))
+    nm = arrays.get(WAVELENGTHS)
+    listed = None if nm is None else numbers(np.ravel(nm), WAVELENGTHS)
+    return make_scene(arrays[key], listed, asked, {"key": key})
+
+
+def _only_cube(arrays: dict[str, NDArray[Any]]) -> str:
+    cubes = [key for key, array in arrays.items() if array.ndim == 3 and array.dtype.kind in "fiu"]
+    if len(cubes) == 1:
+        return cubes[0]
+    held = ", ".join(f"{key} {array.shape} {array.dtype.name}" for key, array in arrays.items()) or "nothing"
+    what = f"{len(cubes)} arrays" if cubes else "no array"
+    raise CubeError(f"{what} of real numbers with three axes, one is expected: it holds {held}", "Name it with --key.")

@@ -1,0 +1,112 @@
+"""What the file formats share: numbers as a library hands them, made into a scene or refused."""
+
+import re
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperderm.cubes.readers.scene import Asked, Scene, ascending
+from hyperderm.errors import CubeError
+
+# What the libraries raise on damaged bytes, found by flipping and cutting bytes of small files of every format.
+# Caught around their calls only, so that a mistake of ours is never taken for a damaged file.
+DAMAGED: tuple[type[Exception], ...] = (
+    OSError,
+    EOFError,
+    ValueError,  # also UnicodeDecodeError and tifffile's own
+    TypeError,
+    LookupError,
+    AttributeError,
+    RuntimeError,  # also NotImplementedError and RecursionError
+    ArithmeticError,
+    MemoryError,  # damaged sizes
+    SyntaxError,  # numpy's headers, Pillow's PNG reader
+    struct.error,
+    zlib.error,
+)
+
+SHORTEST_NM = 100.0
+"""Where a file names no unit, wavelengths below this are taken for micrometres or band numbers and refused."""
+
+
+def make_scene(
+    array: NDArray[Any], wavelengths_nm: Sequence[float] | NDArray[np.float64] | None, asked: Asked, facts: dict[str, Any]
+) -> Scene:
+    """Make a scene of real numbers (H, W, B) as the file holds them; what the user says overrules `wavelengths_nm`.
+
+    The numbers stay as they are: counts are not divided by their type's maximum, `facts["dtype"]` says what they were.
+
+    Raises:
+        CubeError: not three axes, no pixel, not real numbers, NaN or infinity, or wavelengths that do not fit or rise.
+    """
+    if array.ndim != 3 or array.size == 0:
+        raise CubeError(f"a scene has rows, columns and bands, this array has shape {array.shape}")
+    if array.dtype.kind not in "fiu":
+        raise CubeError(f"pixels of type {array.dtype.name} are not real numbers")
+    with np.errstate(over="ignore"):
+        reflectance = np.require(array, np.float32, ["C", "W", "O", "E"])  # in memory, even where the file was mapped
+    if bad := int(reflectance.size - np.count_nonzero(np.isfinite(reflectance))):
+        raise CubeError(f"{bad} NaN or infinite values")
+    facts = {"dtype": array.dtype.name, **facts}
+    if asked.wavelengths_nm is not None:
+        reflectance, nm = ascending(reflectance, asked.wavelengths_nm)
+        return Scene(reflectance, nm, {**facts, "wavelengths": "as asked"})
+    if wavelengths_nm is not None:
+        reflectance, nm = ascending(reflectance, wavelengths_nm)
+        return Scene(reflectance, nm, {**facts, "wavelengths": "from the file"})
+    return Scene(reflectance, None, facts)
+
+
+def numbers(values: Any, what: str) -> list[float]:
+    """Return a list of numbers, or one number, as floats.
+
+    Raises:
+        CubeError: `what`, a phrase naming the field, holds anything else.
+    """
+    try:
+        return [float(v) for v in ([values] if isinstance(values, str) else values)]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CubeError(f"{what} is no list of numbers: {str(values)[:80]!r}") from error
+
+
+def surely_nm(values: Sequence[float], what: str) -> list[float]:
+    """Return wavelengths whose unit nothing says, if they can only be nm.
+
+    Raises:
+        CubeError: values below `SHORTEST_NM`; `what` names where they stand.
+    """
+    low = [v for v in values if not v >= SHORTEST_NM]
+    if low:
+        raise CubeError(f"{what} holds {low[0]:g}, which cannot be nm", "Write wavelengths in nm, or give --wavelengths.")
+    return list(values)
+
+
+def oriented(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn (H, W, B) the way its EXIF or TIFF orientation tag says; values outside 2 … 8 mean nothing and change nothing."""
+    if 5 <= orientation <= 8:
+        array = array.swapaxes(0, 1)
+    if orientation in {2, 3, 6, 7}:
+        array = array[:, ::-1]
+    return array[::-1] if orientation in {3, 4, 7, 8} else array
+
+
+def damaged(kind: str, error: Exception, path: Path) -> CubeError:
+    """Return the error that says in one line that a library cannot read `path` as `kind`."""
+    message = " ".join(str(error).replace(str(path), path.name).split())
+    return CubeError(f"cannot be read as {kind}, damaged or truncated ({message[:200] or type(error).__name__})")
+
+
+def natural(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """Sort key of names under which 2 comes before 10; the name itself breaks ties such as 1 and 01."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", path.name)
+    return [(int(p), "") if p[0] in "0123456789" else (-1, p) for p in parts], path.name
+
+
+def name_below(path: Path, root: Path) -> str:
+    """Return the name of the image at `path`: below `root`, posix, without suffix."""
+    return path.relative_to(root).with_suffix("").as_posix()
