@@ -1,0 +1,130 @@
+"""Lesion masks from annotation tools: a COCO or Label Studio file, read once, drawn image by image."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hyperderm.cubes.annotations import coco, label_studio, names
+from hyperderm.cubes.annotations.region import LESION, Annotation, Region, diagnosis_of
+from hyperderm.cubes.readers.hsidermoscopy import SetAside
+from hyperderm.errors import CubeError
+
+__all__ = ["LESION", "Annotation", "Annotations", "diagnosis_of", "read_annotations"]
+
+_EXPECTED = (
+    "Expected COCO (an object with images and annotations) or Label Studio's export of the format JSON (not JSON-MIN)."
+)
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """What an annotation file says; can be pickled. Masks stay as they are written until an image is asked for.
+
+    Attributes:
+        file: its name.
+        tool: COCO or Label Studio.
+        aside: what the file itself says cannot be used: annotations of no image, images that nobody annotated.
+    """
+
+    file: str
+    tool: str
+    aside: tuple[SetAside, ...]
+    _stems: dict[str, str] = field(repr=False)
+    _regions: dict[str, tuple[Region, ...]] = field(repr=False)
+
+    @property
+    def images(self) -> list[str]:
+        """Every image, as the file names it, in the file's order, also those with nothing marked."""
+        return list(self._stems)
+
+    def of(self, image: str) -> list[Annotation]:
+        """Draw every mask of one image, named as the file does or as a scene is; none for an image the file does not name.
+
+        Raises:
+            CubeError: a mask that cannot be used, or a name that fits several images.
+        """
+        said = self._said(image)
+        return [region.annotation(self._stems[region.image]) for region in self._regions.get(said or "", ())]
+
+    def read(self, image: str) -> tuple[list[Annotation], list[SetAside]]:
+        """`of`, but a mask that cannot be used is returned with its reason and the others go on."""
+        good, aside = [], []
+        said = self._said(image)
+        for region in self._regions.get(said or "", ()):
+            try:
+                good.append(region.annotation(self._stems[region.image]))
+            except CubeError as error:
+                aside.append(SetAside(region.image, str(error)))
+        return good, aside
+
+    def match(self, known: Iterable[str]) -> dict[str, str]:
+        """Return scene → image as the file names it, for those of the `known` scenes that exactly one image means.
+
+        Both ways: an image that fits two scenes (`1.png` for `DNCube/1` and `MMCube/1`) is given to neither.
+        """
+        return self._matching(known)[0]
+
+    def unmatched(self, known: Iterable[str]) -> list[SetAside]:
+        """Return every image of the file that `match` gives to no scene, with the reason."""
+        return self._matching(known)[1]
+
+    def _said(self, image: str) -> str | None:
+        if image in self._stems:
+            return image
+        stem = names.bare(image.replace("\\", "/"))
+        index: dict[str, list[str]] = {}
+        for said, path in self._stems.items():
+            index.setdefault(path.rpartition("/")[2], []).append(said)
+        near = index.get(stem.rpartition("/")[2], [])
+        exact = [said for said in near if self._stems[said] == stem]
+        found = exact or [said for said in near if names.alike(stem, self._stems[said])]
+        if len(found) > 1:
+            raise CubeError(f"{self.file}: {image!r} may be any of {', '.join(found)}", "Give each its whole path.")
+        return found[0] if found else None
+
+    def _matching(self, known: Iterable[str]) -> tuple[dict[str, str], list[SetAside]]:
+        index = names.by_last_part(known)
+        claims: dict[str, list[str]] = {}
+        aside = []
+        for said, stem in self._stems.items():
+            found = names.candidates(stem, index)
+            if len(found) == 1:
+                claims.setdefault(found[0], []).append(said)
+            elif found:
+                aside.append(SetAside(said, f"{self.file} names it, which may be any of {', '.join(found)}"))
+            else:
+                aside.append(SetAside(said, f"{self.file} names it, but there is no such image"))
+        for scene, images in claims.items():
+            if len(images) > 1:
+                reason = f"{self.file} means {scene} by each of {', '.join(images)}"
+                aside += [SetAside(said, reason) for said in images]
+        return {scene: images[0] for scene, images in claims.items() if len(images) == 1}, aside
+
+
+def read_annotations(path: Path) -> Annotations:
+    """Read a COCO file or Label Studio's JSON export, told apart by content.
+
+    The file's text is in memory as a whole; a mask is drawn when its image is asked for.
+
+    Raises:
+        CubeError: unreadable, neither of the two, damaged, paths that climb out, labels that are neither a diagnosis nor
+            `LESION`.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise CubeError(f"{path} cannot be read: {error.strerror or error}", "Name a file of annotations.") from error
+    except (ValueError, RecursionError) as error:
+        raise CubeError(f"{path.name} is no JSON ({error})", _EXPECTED) from error
+    if coco.is_document(document):
+        tool, (paths, regions, aside) = coco.TOOL, coco.read(document, path.name)
+    elif label_studio.is_document(document):
+        tool, (paths, regions, aside) = label_studio.TOOL, label_studio.read(document, path.name)
+    else:
+        raise CubeError(f"{path.name} is JSON, but no annotations", _EXPECTED)
+    by_image: dict[str, list[Region]] = {}
+    for region in regions:
+        by_image.setdefault(region.image, []).append(region)
+    stems = {said: names.bare(name) for said, name in paths.items()}
+    return Annotations(path.name, tool, tuple(aside), stems, {k: tuple(v) for k, v in by_image.items()})
