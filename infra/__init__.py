@@ -1,0 +1,1 @@
+"""What runs around hyperderm; nothing here is imported by the package."""
