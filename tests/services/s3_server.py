@@ -25,6 +25,7 @@ class S3Server:
         self.folder = folder
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self.endpoint = f"http://127.0.0.1:{self.ports['s3']}"
+        self._clients: dict[float, Any] = {}
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "S3Server":
@@ -47,6 +48,11 @@ class S3Server:
         }
 
     def client(self, read_timeout: float = 20) -> Any:
+        if read_timeout not in self._clients:
+            self._clients[read_timeout] = self._client(read_timeout)
+        return self._clients[read_timeout]
+
+    def _client(self, read_timeout: float) -> Any:
         import boto3
         from botocore.config import Config
 

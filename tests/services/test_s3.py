@@ -158,8 +158,6 @@ def test_settings_that_cannot_work(monkeypatch, server, uri, changes, said):
         open_store(uri)
     with bounded(said):
         write_store(uri, lesions(2), fold_count=0)
-    with bounded(said):
-        list_incomplete(uri)
 
 
 def test_a_bucket_that_is_missing():
@@ -376,5 +374,5 @@ def test_facts_of_a_bucket(server, tmp_path):
     assert bucket_facts("s3://versioned").versioning == "enabled"
     assert not bucket_facts("s3://no-such-bucket").exists
     for call in (bucket_facts, list_incomplete, lambda uri: presign(uri, 60)):
-        with pytest.raises(StoreError, match="is not in object storage. Give an s3://bucket/prefix"):
+        with pytest.raises(StoreError, match=r"is not in object storage\. Give an s3://bucket/prefix"):
             call(str(tmp_path))

@@ -10,8 +10,9 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -230,13 +231,10 @@ def _locate_s3(text: str) -> Location:
 
 def _resolve(uri: str) -> Access:
     """Return how S3 is spoken to, by the AWS conventions."""
-    import boto3
-    import botocore.session
     from botocore.exceptions import BotoCoreError
 
     try:
-        regions = ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)  # boto3 alone reads the second only
-        session = boto3.Session(botocore_session=botocore.session.Session(session_vars={"region": regions}))
+        session = aws_session()
         credentials = session.get_credentials()
         if credentials is None:
             raise StoreError(
@@ -259,3 +257,25 @@ def _resolve(uri: str) -> Access:
             f"{uri}: the AWS settings cannot be used: {reason}",
             "Correct AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL_S3 or the files in ~/.aws.",
         ) from None
+
+
+def aws_session() -> Any:  # noqa: ANN401 - boto3 is not typed
+    """Return a boto3 session of the settings as they are now, with `AWS_REGION`, which boto3 alone does not read.
+
+    Raises:
+        BotoCoreError: settings that cannot be used.
+    """
+    import boto3
+    import botocore.session
+
+    own = botocore.session.Session(session_vars={"region": ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)})
+    own.register_component("data_loader", _descriptions())
+    return boto3.Session(botocore_session=own)
+
+
+@lru_cache(maxsize=1)
+def _descriptions() -> Any:  # noqa: ANN401
+    """Return botocore's descriptions of services, read once: else every client costs 0.1 s."""
+    from botocore.loaders import create_loader
+
+    return create_loader()

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from hyperderm.errors import StoreError
-from hyperderm.store.location import PATIENCE_S, Access, Location
+from hyperderm.store.location import PATIENCE_S, Access, Location, aws_session
 
 CONNECT_S, READ_S = 3, 3
 """What one request of the probe may take; its first is tried twice, so that it ends within 8 s."""
@@ -182,10 +182,9 @@ def client_of(location: Location, attempts: int = 2) -> Any:  # noqa: ANN401 - b
 
 @lru_cache(maxsize=8)
 def _client(access: Access, attempts: int) -> Any:  # noqa: ANN401
-    import boto3
     from botocore.config import Config
 
-    return boto3.Session().client(
+    return aws_session().client(
         "s3",
         endpoint_url=access.endpoint,
         region_name=access.region,
