@@ -1,7 +1,7 @@
 """COCO JSON: `images`, `annotations` and `categories`; a mask is polygons or run lengths of its image's size."""
 
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,12 @@ TOOL = "COCO"
 Read = tuple[dict[str, str], list[Region], list[SetAside]]
 
 
-def is_document(document: object) -> bool:
+def is_document(document: object) -> TypeGuard[dict[str, list[Any]]]:
     """Return whether parsed JSON looks like COCO."""
     return isinstance(document, dict) and all(isinstance(document.get(k), list) for k in ("images", "annotations"))
 
 
-def read(document: object, file: str) -> Read:
+def read(document: dict[str, Any], file: str) -> Read:
     """Take COCO apart; no mask is drawn.
 
     Returns:
@@ -58,7 +58,7 @@ def read(document: object, file: str) -> Read:
 
 
 def _images(records: list[Any], file: str) -> dict[tuple[str, Any], dict[str, Any]]:
-    images = {}
+    images: dict[tuple[str, Any], dict[str, Any]] = {}
     for number, record in enumerate(records):
         if not isinstance(record, dict) or not isinstance(record.get("file_name"), str) or "id" not in record:
             raise CubeError(f"{file}: record {number} of `images` has no id or no file_name", "Export it again.")

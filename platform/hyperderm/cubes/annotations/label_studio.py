@@ -6,7 +6,7 @@ Of the annotations of an image that were not cancelled the latest counts, by `up
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ class _Version(NamedTuple):
     record: dict[str, Any]
 
 
-def is_document(document: object) -> bool:
+def is_document(document: object) -> TypeGuard[list[dict[str, Any]]]:
     """Return whether parsed JSON looks like Label Studio's export in the format called JSON."""
     return isinstance(document, list) and bool(document) and all(_is_task(task) for task in document)
 
@@ -42,7 +42,7 @@ def _is_task(task: object) -> bool:
     return isinstance(task, dict) and isinstance(task.get("data"), dict)
 
 
-def read(document: object, file: str) -> Read:
+def read(document: list[dict[str, Any]], file: str) -> Read:
     """Take an export apart; no mask is drawn.
 
     Returns:
@@ -163,7 +163,7 @@ def _mask(kind: str, drawing: object, size: tuple[Any, Any], rotation: object) -
     if rotation:
         raise CubeError(f"the picture was turned by {rotation!r} degrees while it was annotated", "Annotate it upright.")
     if kind == "brush":
-        if drawing is None:
+        if not isinstance(drawing, bytes):
             raise CubeError("the brush has no `rle` of whole numbers from 0 to 255")
         return rle.brush_mask(drawing, shape)
     if not isinstance(drawing, list) or len(drawing) < 3 or not all(isinstance(p, list) and len(p) == 2 for p in drawing):

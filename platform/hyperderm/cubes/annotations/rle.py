@@ -6,6 +6,7 @@ Every function that makes a mask takes its `shape` (H, W) and allocates nothing 
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +30,13 @@ def check_shape(rows: object, columns: object) -> tuple[int, int]:
     Raises:
         CubeError: not two whole numbers from 1 on, or more than `MAX_PIXELS` pixels.
     """
-    whole = all(isinstance(n, int) and not isinstance(n, bool) for n in (rows, columns))
-    if not whole or rows < 1 or columns < 1 or rows * columns > MAX_PIXELS:
+    if not (_is_whole(rows) and _is_whole(columns)) or rows < 1 or columns < 1 or rows * columns > MAX_PIXELS:
         raise CubeError(f"the image's height and width are stated as {rows!r} and {columns!r}")
-    return int(rows), int(columns)
+    return rows, columns
+
+
+def _is_whole(number: object) -> TypeGuard[int]:
+    return isinstance(number, int) and not isinstance(number, bool)
 
 
 def coco_mask(counts: object, shape: tuple[int, int]) -> Mask:
@@ -46,7 +50,7 @@ def coco_mask(counts: object, shape: tuple[int, int]) -> Mask:
         CubeError: neither of the two, a negative length, or lengths that do not add up to H · W.
     """
     runs = _coco_lengths(counts) if isinstance(counts, str) else counts
-    if not isinstance(runs, list) or not all(isinstance(n, int) and not isinstance(n, bool) for n in runs):
+    if not isinstance(runs, list) or not all(_is_whole(n) for n in runs):
         raise CubeError("the run lengths are neither a list of whole numbers nor a string")
     rows, columns = shape
     if min(runs, default=0) < 0 or sum(runs) != rows * columns:
@@ -186,7 +190,7 @@ def _filled(ring: NDArray[np.float64], shape: tuple[int, int]) -> Mask:
     return np.asarray(np.bitwise_xor.accumulate(toggles, axis=1)[:, :columns] > 0)
 
 
-def points(numbers: object) -> NDArray[np.float64]:
+def points(numbers: Sequence[object]) -> NDArray[np.float64]:
     """Return (N,) coordinates from parsed JSON.
 
     Raises:
