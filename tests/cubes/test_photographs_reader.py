@@ -146,3 +146,44 @@ def test_folders_and_tables_that_cannot_be_used(tmp_path):
         scan(tmp_path)
     table(tmp_path, "image,age\na,30\n", "more.csv")  # another kind of table
     assert [source.label for source in scan(tmp_path)] == ["melanoma"]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_pictures_and_masks_are_turned_as_their_exif_says(tmp_path, suffix):
+    stored = np.asarray(Image.fromarray(picture()).resize((W, H)))
+    exif = Image.Exif()
+    exif[274] = 6  # the camera was held upright: what is stored must be turned a quarter clockwise
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(stored).save(tmp_path / "images" / f"{name}{suffix}", exif=exif)
+    with Image.open(tmp_path / "images" / f"a{suffix}") as image:
+        assert image.getexif()[274] == 6
+    mask = np.zeros((H, W), np.uint8)
+    mask[8:16, 10:18] = 255
+    Image.fromarray(mask).save(tmp_path / "masks" / "a.png", exif=exif)  # drawn on the stored pixels, with their tag
+    Image.fromarray(np.rot90(mask, -1)).save(tmp_path / "masks" / "b.png")  # drawn on what a viewer shows
+    lesions, aside = everything(tmp_path)
+    assert aside == {}
+    a, b = lesions
+    np.testing.assert_array_equal(a.mask, np.rot90(mask[6:18, 8:20] > 0, -1))
+    np.testing.assert_array_equal(a.mask, b.mask)
+    np.testing.assert_array_equal(a.cube.reflectance, b.cube.reflectance)
+    assert a.origin["crop"] == b.origin["crop"] == [8, 6, 20, 18]
+    if suffix != ".jpg":
+        expected = srgb_decode(np.rot90(stored, -1)[8:20, 6:18, ::-1] / 255)
+        np.testing.assert_allclose(a.cube.reflectance, expected, rtol=1e-6)
+    assert a.origin["exif_orientation"] == b.origin["exif_orientation"] == 6
+    assert a.origin["mask_exif_orientation"] == 6
+    assert "mask_exif_orientation" not in b.origin
+
+
+def test_an_orientation_that_means_nothing_is_not_recorded(tmp_path):
+    path = put(tmp_path, "a.png")
+    for value in (1, 9):
+        exif = Image.Exif()
+        exif[274] = value
+        Image.fromarray(picture()).save(path, exif=exif)
+        [lesion], _ = everything(tmp_path, size=H)
+        assert "exif_orientation" not in lesion.origin
+        np.testing.assert_allclose(lesion.cube.reflectance, srgb_decode(picture()[:, 6:30, ::-1] / 255), rtol=1e-6)

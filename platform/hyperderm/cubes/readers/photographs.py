@@ -4,6 +4,9 @@
     <root>/masks/<name>.png                      optional; also <name>_segmentation.png, <name>_lesion.png
     <root>/<any>.csv                             optional; a column of image names and one of diagnoses
 
+Pictures and masks are turned the way their EXIF orientation says, each by its own, before anything else; where that changed
+something, a lesion's origin holds `exif_orientation` and `mask_exif_orientation`.
+
 A photograph becomes a cube of three bands: sRGB made linear (IEC 61966-2-1) before it is cropped and resized, bands by
 rising wavelength. The wavelengths are nominal: those near the peaks of the sRGB primaries, not measured ones.
 """
@@ -15,6 +18,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +28,7 @@ from hyperderm.cubes import crop
 from hyperderm.cubes.cube import DIAGNOSES, Cube, Lesion
 from hyperderm.cubes.pseudo_rgb import srgb_decode
 from hyperderm.cubes.readers.hsidermoscopy import SetAside
-from hyperderm.cubes.readers.mask_image import read_mask
+from hyperderm.cubes.readers.mask_image import read_turned_mask, upright
 from hyperderm.errors import CubeError
 
 NOMINAL_NM: tuple[float, ...] = (465.0, 545.0, 610.0)
@@ -101,22 +105,26 @@ def read(source: Source, root: Path, size: int, wavelengths_nm: Sequence[float])
     file = _relative(source.path, root)
     try:
         diagnosis = _diagnosis(source.label)
-        linear = _linear(source.path)
+        linear, turned = _linear(source.path)
     except CubeError as error:
         return [], [SetAside(file, str(error))]
-    origin = {
+    origin: dict[str, Any] = {
         "file": file,
         "sha256": hashlib.sha256(source.path.read_bytes()).hexdigest(),
         "linearised": "sRGB, IEC 61966-2-1",
     }
+    if turned != 1:
+        origin["exif_orientation"] = turned
     box: crop.Box = (0, 0, *linear.shape[:2])
     mask: NDArray[np.bool_] | None = None
     if source.mask:
         try:
-            mask, box = _around(source.mask, linear.shape[:2], size)
+            mask, box, turned = _around(source.mask, linear.shape[:2], size)
         except CubeError as error:
             return [], [SetAside(_relative(source.mask, root), str(error))]
         origin["mask_file"] = _relative(source.mask, root)
+        if turned != 1:
+            origin["mask_exif_orientation"] = turned
     top, left, bottom, right = box
     cube = crop.resize(linear[top:bottom, left:right], size)
     name = f"photograph/{source.path.stem}"  # patients are unknown: a photograph is a group of its own
@@ -124,26 +132,27 @@ def read(source: Source, root: Path, size: int, wavelengths_nm: Sequence[float])
     return [Lesion(name, name, name, diagnosis, Cube(cube, nm), mask, {**origin, "crop": list(box)})], []
 
 
-def _linear(path: Path) -> NDArray[np.float32]:
-    """Return a picture as (H, W, 3) linear light in [0, 1], bands blue, green, red."""
+def _linear(path: Path) -> tuple[NDArray[np.float32], int]:
+    """Return a picture as (H, W, 3) linear light in [0, 1], bands blue, green, red, and the orientation that turned it."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path) as stored:
+            image, turned = upright(stored)
             if image.mode in {"1", "L", "LA", "I", "F", "I;16", "I;16B"}:
                 raise CubeError(f"the picture has no colours (mode {image.mode})")
             pixels = np.asarray(image.convert("RGB"), dtype=np.float64)
     except _DAMAGED as error:
         raise CubeError("the picture cannot be read, damaged or truncated") from error
-    return srgb_decode(pixels[..., ::-1] / 255).astype(np.float32)
+    return srgb_decode(pixels[..., ::-1] / 255).astype(np.float32), turned
 
 
-def _around(path: Path, shape: tuple[int, ...], size: int) -> tuple[NDArray[np.bool_], crop.Box]:
-    """Return the mask as it lies in the crop around it, and that crop."""
-    mask = read_mask(path)
+def _around(path: Path, shape: tuple[int, ...], size: int) -> tuple[NDArray[np.bool_], crop.Box, int]:
+    """Return the mask as it lies in the crop around it, that crop, and the orientation that turned the mask."""
+    mask, turned = read_turned_mask(path)
     if mask.shape != shape:
         raise CubeError(f"the mask has {mask.shape[0]} x {mask.shape[1]} pixels, its photograph {shape[0]} x {shape[1]}")
     box = crop.scaled_box(crop.mask_box(mask), mask.shape)
     top, left, bottom, right = box
-    return crop.resize_mask(mask[top:bottom, left:right], size), box
+    return crop.resize_mask(mask[top:bottom, left:right], size), box, turned
 
 
 def _diagnosis(label: str | None) -> str | None:

@@ -1,0 +1,114 @@
+"""Other wavelengths than a camera gave: a subset of its bands, or bands resampled to a target grid.
+
+The rule of `to_bands`:
+
+1. Where every target is a wavelength that the cube holds (within `SAME_NM`), those bands are taken, bit for bit, however
+   narrow they are.
+2. Otherwise a target stands for a Gaussian band whose full width at half maximum is the target grid's own spacing there
+   (half the way to both neighbours; at the ends the whole way to the one), narrowed about its centre where it would
+   reach beyond the cube's bands.
+3. Where that width is at least `DENSER` times the spacing of the cube's bands under it, the band is an average over
+   them, with the weights of `spectral.BandResampler`.
+4. Where it is not, there is nothing to average: the value lies on the line through the two bands around the target,
+   continued by at most half a spacing at the ends.
+
+A constant spectrum stays constant under both. One that is linear in wavelength is reproduced exactly by 4, and by 3 up
+to 0.031 of the cube's spacing (the average takes every band of the cube for constant over its width).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperderm.cubes.readers.scene import ascending
+from hyperderm.errors import CubeError
+
+SAME_NM = 1e-6
+"""Wavelengths closer than this are the same."""
+DENSER = 2.0
+"""So many of the cube's bands must fit into a target band before they are averaged."""
+
+Vector = NDArray[np.float64]
+
+
+def to_bands(
+    reflectance: NDArray[np.float32], wavelengths_nm: Sequence[float] | Vector, target_nm: Sequence[float] | Vector
+) -> NDArray[np.float32]:
+    """Return the cube (H, W, B) at other wavelengths, (H, W, K), by the rule above.
+
+    Args:
+        reflectance: the cube, float32.
+        wavelengths_nm: (B,) nm, strictly increasing.
+        target_nm: (K,) nm, strictly increasing, between the first band less half its spacing and the last band plus half
+            of its own.
+
+    Raises:
+        CubeError: wavelengths that do not fit the cube or do not increase, an empty target, or one outside that range.
+    """
+    _, held = ascending(reflectance, wavelengths_nm)
+    target = np.asarray(target_nm, dtype=np.float64)
+    if target.ndim != 1 or target.size == 0 or not np.all(np.isfinite(target)) or np.any(np.diff(target) <= 0):
+        raise CubeError(f"target bands must be wavelengths in nm that increase, got {target.tolist()}")
+    nearest = np.abs(held - target[:, None]).argmin(axis=1)
+    if np.all(np.abs(held[nearest] - target) <= SAME_NM):
+        return np.ascontiguousarray(reflectance[..., nearest])
+    return mix(reflectance, resampling_matrix(held, target))
+
+
+def resampling_matrix(held_nm: Vector, target_nm: Vector) -> Vector:
+    """Return the weights (K, B), rows summing to one, by which rules 2 to 4 make targets (K,) of bands (B,).
+
+    Raises:
+        CubeError: a target outside the bands, named with the range they cover.
+    """
+    spacing = _spacing(held_nm)
+    low, high = held_nm[0] - spacing[0] / 2, held_nm[-1] + spacing[-1] / 2
+    outside = [t for t in target_nm if not low - SAME_NM <= t <= high + SAME_NM]
+    if outside:
+        listed = ", ".join(f"{t:g}" for t in outside)
+        raise CubeError(
+            f"the target bands at {listed} nm lie outside the cube's bands, which cover {low:g} to {high:g} nm",
+            "Ask for bands inside that range; nothing is extrapolated.",
+        )
+    matrix = _lines(held_nm, target_nm)
+    width = np.minimum(_spacing(target_nm), 2 * np.minimum(target_nm - low, high - target_nm))
+    averaged = [k for k in range(target_nm.size) if _is_denser(held_nm, spacing, target_nm[k], width[k])]
+    if averaged:
+        from spectral import BandResampler  # type: ignore[import-untyped]
+
+        matrix[averaged] = BandResampler(held_nm, target_nm[averaged], spacing, width[averaged]).matrix
+    return matrix
+
+
+def mix(reflectance: NDArray[np.float32], matrix: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Multiply every spectrum of a cube (H, W, B) by a matrix (K, B): (H, W, K) float32, summed in float64."""
+    mixed = np.empty((*reflectance.shape[:2], matrix.shape[0]), np.float32)
+    weights = np.asarray(matrix, dtype=np.float64).T
+    for row, spectra in enumerate(reflectance):  # row by row: no float64 copy of the whole cube
+        mixed[row] = spectra @ weights
+    return mixed
+
+
+def _spacing(nm: Vector) -> Vector:
+    """Half the distance between a band's neighbours; at the ends that to the one neighbour, 0 for a band alone."""
+    return np.gradient(nm) if nm.size > 1 else np.zeros(1)
+
+
+def _is_denser(held: Vector, spacing: Vector, centre: float, width: float) -> bool:
+    """Whether the bands under a target band are narrow enough for an average over them."""
+    under = np.abs(held - centre) <= (width + spacing) / 2
+    return bool(width > 0 and under.any() and width >= DENSER * spacing[under].max())
+
+
+def _lines(held: Vector, target: Vector) -> Vector:
+    """Weights (K, B) of linear interpolation, continued beyond the outer bands."""
+    weights = np.zeros((target.size, held.size))
+    if held.size == 1:
+        weights[:, 0] = 1.0
+        return weights
+    left = np.clip(np.searchsorted(held, target, side="right") - 1, 0, held.size - 2)
+    share = (target - held[left]) / (held[left + 1] - held[left])
+    rows = np.arange(target.size)
+    weights[rows, left], weights[rows, left + 1] = 1 - share, share
+    return weights

@@ -1,0 +1,170 @@
+"""Reflectance from counts: a dark and a white reference, pixel by pixel."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hyperderm.cubes.readers.pixels import DAMAGED, damaged
+from hyperderm.errors import CubeError
+
+TIFF = {".tif", ".tiff"}
+NUMPY = {".npy"}
+PICTURES = {".png"}
+
+_SIXTEEN = {"I", "I;16", "I;16B"}  # what Pillow calls 16 bits differs between its versions
+_GREY = {"L", *_SIXTEEN}
+_PAGES_OF_NUMBERS = {0, 1, 32803}  # TIFF photometric: white is zero, black is zero, colour filter array
+
+
+def calibrate(
+    raw: NDArray[Any],
+    dark: NDArray[Any] | None = None,
+    white: NDArray[Any] | None = None,
+    white_reflectance: ArrayLike = 1.0,
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Return (raw - dark) / (white - dark) · white_reflectance, computed in float64.
+
+    Args:
+        raw: a cube (H, W, B) or a frame (H, W), of real numbers.
+        dark: taken with the light off, in one of three forms: of the shape of `raw`; one spectrum (B,) for a cube; or a
+            stack (N, …) of what has the shape of `raw`, which is averaged. None: the camera has no offset.
+        white: likewise, of a white panel. None: the result is raw - dark, in counts.
+        white_reflectance: of the panel, a number in (0, 1.5] or (B,) of them.
+
+    Returns:
+        float32 of the shape of `raw`, not clipped; and facts for a lesion's origin: `calibrated` (the formula used),
+        `white_reflectance`, and, where the numbers are integers, `saturated` and `white_saturated`: how many stand at
+        their type's maximum. A camera of 10 or 12 bits that writes 16 saturates below it, uncounted.
+
+    Raises:
+        CubeError: shapes that do not fit, NaN or infinity, a reflectance out of range, or pixels where white is not
+            brighter than dark: their number is named.
+    """
+    if raw.ndim not in {2, 3}:
+        raise CubeError(f"a frame has two axes and a cube three, this array has shape {raw.shape}")
+    _check_numbers(raw, "the raw image")
+    facts: dict[str, Any] = {}
+    if (full := _saturated(raw)) is not None:
+        facts["saturated"] = full
+    offset = np.zeros(()) if dark is None else _reference(dark, raw.shape, "dark")
+    counts = raw.astype(np.float64) - offset
+    if white is None:
+        return _float32(counts), {**facts, "calibrated": "no" if dark is None else "raw - dark"}
+    span = _reference(white, raw.shape, "white") - offset
+    if bad := int(np.count_nonzero(span <= 0)):
+        raise CubeError(
+            f"{bad} of {span.size} values of the white reference are not above the dark one",
+            "Take both references again with the exposure of the images; were they exchanged?",
+        )
+    if (full := _saturated(white)) is not None:
+        facts["white_saturated"] = full
+    panel = _panel(white_reflectance, raw.shape)
+    formula = "raw / white" if dark is None else "(raw - dark) / (white - dark)"
+    facts = {**facts, "calibrated": formula, "white_reflectance": panel.tolist()}
+    return _float32(counts / span * panel), facts
+
+
+def read_reference(path: Path) -> NDArray[Any]:
+    """Read numbers as a camera wrote them: a TIFF (several pages: a stack), a grey PNG, or a `.npy` array.
+
+    No EXIF or TIFF orientation is applied: pixels stay where the sensor has them.
+
+    Raises:
+        CubeError: another kind of file, a picture with colours or a palette, a damaged file, or no numbers in it.
+    """
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        raise CubeError(f"{path.name} is not a file", "Name an existing one.")
+    if suffix in TIFF:
+        return _read_tiff(path)
+    if suffix in NUMPY:
+        try:
+            array = np.load(path, allow_pickle=False)
+        except DAMAGED as error:
+            raise named_damaged("a NumPy file", error, path) from error
+        if not isinstance(array, np.ndarray):
+            raise CubeError(f"{path.name} holds several arrays", "Save the one as .npy.")
+        return array
+    if suffix in PICTURES:
+        return _read_picture(path)
+    known = ", ".join(sorted(TIFF | NUMPY | PICTURES))
+    raise CubeError(f"{path.name} is none of the files that hold a frame or reference: {known}")
+
+
+def named_damaged(kind: str, error: Exception, path: Path) -> CubeError:
+    """`damaged`, beginning with the file's name: one image may fail for another file, such as its reference."""
+    return CubeError(f"{path.name} {damaged(kind, error, path).what}")
+
+
+def _read_tiff(path: Path) -> NDArray[Any]:
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            kinds = {int(page.aspage().photometric) for page in file.pages}
+            shapes = {page.aspage().shape for page in file.pages}
+            array = None if len(shapes) > 1 else np.asarray(file.asarray(key=slice(None) if len(file.pages) > 1 else 0))
+    except DAMAGED as error:
+        raise named_damaged("a TIFF", error, path) from error
+    if not kinds <= _PAGES_OF_NUMBERS:
+        raise CubeError(f"{path.name} has colours or a palette", "A frame is grey: the numbers of the sensor.")
+    if array is None:
+        raise CubeError(f"the pages of {path.name} have different shapes: {', '.join(map(str, sorted(shapes)))}")
+    return array
+
+
+def _read_picture(path: Path) -> NDArray[Any]:
+    from PIL import Image
+
+    failures: tuple[type[Exception], ...] = (Image.DecompressionBombError, *DAMAGED)
+    try:
+        with Image.open(path) as image:
+            mode = image.mode
+            array = np.asarray(image, dtype=np.uint16 if mode in _SIXTEEN else None) if mode in _GREY else None
+    except failures as error:
+        raise named_damaged("a PNG", error, path) from error
+    if array is None:
+        raise CubeError(f"{path.name} has colours, a palette or one bit (mode {mode})", "A frame is grey: 8 to 16 bits.")
+    return array
+
+
+def _reference(reference: NDArray[Any], shape: tuple[int, ...], name: str) -> NDArray[np.float64]:
+    _check_numbers(reference, f"the {name} reference")
+    values = reference.astype(np.float64)
+    if values.ndim == len(shape) + 1 and values.shape[1:] == shape:
+        return np.asarray(values.mean(axis=0))
+    if values.shape == shape or (len(shape) == 3 and values.shape == shape[2:]):
+        return values
+    spectrum = f" or {shape[2:]}" if len(shape) == 3 else ""
+    stack = f"(N, {', '.join(map(str, shape))})"
+    raise CubeError(f"the {name} reference has shape {values.shape}, the image {shape}: {shape}{spectrum} or {stack} fits")
+
+
+def _check_numbers(array: NDArray[Any], what: str) -> None:
+    if array.size == 0 or array.dtype.kind not in "fiu":
+        raise CubeError(f"{what} holds no real numbers (shape {array.shape}, type {array.dtype.name})")
+    if array.dtype.kind == "f" and (bad := int(array.size - np.count_nonzero(np.isfinite(array)))):
+        raise CubeError(f"{what} holds {bad} NaN or infinite values")
+
+
+def _float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+    if bad := int(single.size - np.count_nonzero(np.isfinite(single))):
+        raise CubeError(f"{bad} values are too large after calibration", "Are these the references of this image?")
+    return single
+
+
+def _saturated(array: NDArray[Any]) -> int | None:
+    return int(np.count_nonzero(array == np.iinfo(array.dtype).max)) if array.dtype.kind in "iu" else None
+
+
+def _panel(reflectance: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    panel = np.asarray(reflectance, dtype=np.float64)
+    if panel.shape not in {(), shape[2:]}:
+        raise CubeError(f"the white panel's reflectance has shape {panel.shape}: one number, or one a band, fits")
+    if not np.all((panel > 0) & (panel <= 1.5)):
+        raise CubeError(f"the white panel's reflectance must lie in (0, 1.5], got {panel.tolist()}", "Give 0.99, not 99.")
+    return panel
