@@ -1,5 +1,6 @@
 """TIFF: what tifffile and Pillow write comes back number for number; what is not one stack of bands is refused."""
 
+import importlib.util
 import io
 import json
 
@@ -103,7 +104,7 @@ def test_wavelengths_from_every_description(tmp_path):
         (NM[:3], "4 bands but 3 wavelengths"),
         (NM[::-1], "increase"),
         ([450, "blue", 1, 2], "no list of numbers"),
-        (450, "no list"),
+        (450, "4 bands but 1 wavelengths"),
         ([None] * 4, "no list"),
         (["nan"] * 4, "positive"),
     ],
@@ -167,17 +168,19 @@ def test_what_is_no_stack_of_bands(path):
 def test_lzw_names_the_way_out(path):
     first, *rest = [Image.fromarray(b) for b in bands_first(cube("uint8"))]
     first.save(path, save_all=True, append_images=rest, compression="tiff_lzw")
-    try:
-        np.testing.assert_array_equal(load(path).reflectance, cube("uint8"))  # where imagecodecs is installed
-    except CubeError as error:
-        assert "imagecodecs" in error.remedy
+    if importlib.util.find_spec("imagecodecs"):
+        np.testing.assert_array_equal(load(path).reflectance, cube("uint8"))
+    else:
+        assert "install the package imagecodecs" in refused(path)
 
 
 def test_other_files_that_ome_data_name_are_not_opened(tmp_path):
     other = tmp_path / "other.ome.tif"
     tifffile.imwrite(other, bands_first(cube()) + 9, photometric="minisblack", metadata={"axes": "CYX"})
     text = tifffile.tiffcomment(other).replace("<TiffData ", '<TiffData FirstC="0" ')
-    text = text.replace("</TiffData>", "").replace("/></Pixels>", '><UUID FileName="../secret.tif">x</UUID></TiffData></Pixels>')
+    text = text.replace("</TiffData>", "").replace(
+        "/></Pixels>", '><UUID FileName="../secret.tif">x</UUID></TiffData></Pixels>'
+    )
     path = tmp_path / "a.ome.tif"
     tifffile.imwrite(path, bands_first(cube()), photometric="minisblack", description=text, metadata=None)
     np.testing.assert_array_equal(load(path).reflectance, cube())
@@ -194,13 +197,16 @@ def test_truncated_anywhere_is_never_a_smaller_scene(path, kind):
     else:
         compression = "zlib" if kind == "zlib" else None
         tifffile.imwrite(path, bands_first(cube()), photometric="minisblack", compression=compression)
-    whole = path.read_bytes()
+    whole, refusals = path.read_bytes(), 0
     for cut in range(0, len(whole), 7):
         path.write_bytes(whole[:cut])
         try:
-            np.testing.assert_array_equal(load(path).reflectance, cube())  # only what no pixel needs is missing
-        except CubeError as error:
-            assert "damaged or truncated" in str(error)
+            scene = load(path)
+        except CubeError:
+            refusals += 1
+            continue
+        np.testing.assert_array_equal(scene.reflectance, cube())  # only what no pixel needs is missing
+    assert refusals > 0.8 * len(range(0, len(whole), 7))
 
 
 def a_file(kind):

@@ -1,4 +1,4 @@
-"""MATLAB files, v5 (scipy) and v7.3 (HDF5): the one 3-D numeric array, whatever its key."""
+"""MATLAB files, v5 (scipy) and v7.3 (HDF5): the one 3-D numeric array, whatever its key, or all numeric arrays."""
 
 import struct
 import zlib
@@ -46,12 +46,7 @@ def read_array(path: Path) -> NDArray[np.generic]:
     Raises:
         CubeError: the file is damaged, or it holds no such array, or several (their keys and shapes are named).
     """
-    try:
-        arrays, others = _read_v73(path) if h5py.is_hdf5(path) else _read_v5(path)
-    except _DAMAGED as error:
-        message = str(error).strip().replace(str(path), path.name)
-        first = message.splitlines()[0] if message else type(error).__name__
-        raise CubeError(f"cannot be read as a MATLAB file, damaged or truncated ({first})") from error
+    arrays, others = _read(path, axes=3)
     if len(arrays) == 1:
         return next(iter(arrays.values()))
     if arrays:
@@ -60,13 +55,34 @@ def read_array(path: Path) -> NDArray[np.generic]:
     raise CubeError(f"no real numeric array with three axes; the file holds {held}")
 
 
-def _read_v5(path: Path) -> tuple[dict[str, NDArray[np.generic]], list[str]]:
-    """The real 3-D numeric arrays by key, and a word on everything else."""
+def read_arrays(path: Path) -> tuple[dict[str, NDArray[np.generic]], list[str]]:
+    """Read every real numeric array of a MATLAB file by key, scalars as (1, 1), axes as MATLAB shows them.
+
+    Returns:
+        The arrays, and key, shape and kind of everything else: text, structs, cells, logical and complex arrays.
+
+    Raises:
+        CubeError: the file is damaged.
+    """
+    return _read(path, axes=None)
+
+
+def _read(path: Path, axes: int | None) -> tuple[dict[str, NDArray[np.generic]], list[str]]:
+    try:
+        return _read_v73(path, axes) if h5py.is_hdf5(path) else _read_v5(path, axes)
+    except _DAMAGED as error:
+        message = str(error).strip().replace(str(path), path.name)
+        first = message.splitlines()[0] if message else type(error).__name__
+        raise CubeError(f"cannot be read as a MATLAB file, damaged or truncated ({first})") from error
+
+
+def _read_v5(path: Path, axes: int | None) -> tuple[dict[str, NDArray[np.generic]], list[str]]:
+    """The real numeric arrays with that many axes (None: any) by key, and a word on everything else."""
     _check_v5(path)
     arrays: dict[str, NDArray[np.generic]] = {}
     others = []
     for key, shape, kind in scipy.io.whosmat(str(path), appendmat=False):
-        if kind in _NUMERIC_V5 and len(shape) == 3:
+        if kind in _NUMERIC_V5 and len(shape) == (axes or len(shape)):
             array = scipy.io.loadmat(str(path), appendmat=False, variable_names=[key])[key]
             if np.iscomplexobj(array):
                 others.append(f"{key} {array.shape} complex")
@@ -118,12 +134,16 @@ def _element(file: BinaryIO, order: str, at: int) -> tuple[int, int, int]:
     return kind, count, at + 8 + -(-count // 8) * 8
 
 
-def _read_v73(path: Path) -> tuple[dict[str, NDArray[np.generic]], list[str]]:
+def _read_v73(path: Path, axes: int | None) -> tuple[dict[str, NDArray[np.generic]], list[str]]:
     arrays: dict[str, NDArray[np.generic]] = {}
     others = []
     with h5py.File(path, "r") as file:
-        for key, item in file.items():
-            if _is_cube(item):
+        for key in file:
+            if isinstance(file.get(key, getlink=True), h5py.ExternalLink):
+                others.append(f"{key} in another file")
+                continue
+            item = file[key]
+            if _is_numeric(item, axes):
                 arrays[key] = np.transpose(item[()])
             elif not key.startswith("#"):  # MATLAB's own #refs# and #subsystem#
                 shape = tuple(reversed(item.shape)) if isinstance(item, h5py.Dataset) else "group"
@@ -131,9 +151,11 @@ def _read_v73(path: Path) -> tuple[dict[str, NDArray[np.generic]], list[str]]:
     return arrays, others
 
 
-def _is_cube(item: object) -> bool:
-    """Whether an HDF5 item is a real numeric data set with three axes (complex ones have a compound type)."""
-    if not isinstance(item, h5py.Dataset) or item.ndim != 3 or item.dtype.kind not in "fiu":
+def _is_numeric(item: object, axes: int | None) -> bool:
+    """Whether an HDF5 item is a real numeric data set with that many axes (complex ones have a compound type)."""
+    if not isinstance(item, h5py.Dataset) or item.ndim != (axes or item.ndim) or item.dtype.kind not in "fiu":
+        return False
+    if item.external or item.is_virtual:  # its numbers lie in other files, wherever those are
         return False
     return item.attrs.get("MATLAB_class") not in _NOT_NUMERIC_V73
 

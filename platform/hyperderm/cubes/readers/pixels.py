@@ -62,14 +62,15 @@ def make_scene(
     return Scene(reflectance, None, facts)
 
 
-def numbers(values: Any, what: str) -> list[float]:
+def numbers(values: object, what: str) -> list[float]:
     """Return a list of numbers, or one number, as floats.
 
     Raises:
         CubeError: `what`, a phrase naming the field, holds anything else.
     """
     try:
-        return [float(v) for v in ([values] if isinstance(values, str) else values)]
+        several = values if isinstance(values, (Sequence, np.ndarray)) and not isinstance(values, str) else [values]
+        return [float(v) for v in several]
     except (TypeError, ValueError, OverflowError) as error:
         raise CubeError(f"{what} is no list of numbers: {str(values)[:80]!r}") from error
 
@@ -101,10 +102,10 @@ def damaged(kind: str, error: Exception, path: Path) -> CubeError:
     return CubeError(f"cannot be read as {kind}, damaged or truncated ({message[:200] or type(error).__name__})")
 
 
-def natural(path: Path) -> tuple[list[tuple[int, str]], str]:
+def natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
     """Sort key of names under which 2 comes before 10; the name itself breaks ties such as 1 and 01."""
     parts = re.findall(r"[0-9]+|[^0-9]+", path.name)
-    return [(int(p), "") if p[0] in "0123456789" else (-1, p) for p in parts], path.name
+    return [(0, int(p), "") if p[0] in "0123456789" else (1, 0, p) for p in parts], path.name
 
 
 def name_below(path: Path, root: Path) -> str:

@@ -8,9 +8,9 @@ Counts stay counts. Pages are taken from the file itself only: other files that 
 import contextlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from hyperderm.errors import CubeError
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
+
+_T = TypeVar("_T")
 
 NAME: str = "tiff"
 SUFFIXES = {".tif", ".tiff", ".btf"}
@@ -44,32 +46,54 @@ def read(found: Found, asked: Asked) -> Scene:
         CubeError: damaged or truncated, pages of differing size, a single greyscale page, several pages of several
             samples, colours from a palette, or wavelengths that do not fit.
     """
+
+    def take(tif: "TiffFile", pages: "list[TiffPage]") -> tuple[NDArray[Any], list[float] | None, int, int]:
+        _check_stack(pages)
+        _check_description(tif)
+        listed = None if asked.wavelengths_nm else _wavelengths(tif, pages[0].description)
+        return _bands(pages), listed, _orientation(pages), len(pages)
+
+    array, listed, orientation, pages = _opened(found.path, take)
+    facts: dict[str, Any] = {"pages": pages}
+    if orientation != 1:
+        facts["orientation"] = orientation
+    return make_scene(oriented(array, orientation), listed, asked, facts)
+
+
+def read_page(path: Path) -> tuple[NDArray[Any], int]:
+    """Read a file of one greyscale page as (rows, columns), not turned, and its orientation tag.
+
+    Raises:
+        CubeError: damaged, or anything else than one greyscale page.
+    """
+
+    def take(tif: "TiffFile", pages: "list[TiffPage]") -> tuple[NDArray[Any], int]:
+        if len(pages) > 1 or pages[0].axes != "YX":
+            raise CubeError("no greyscale picture of one page")
+        return pages[0].asarray(), _orientation(pages)
+
+    return _opened(path, take)
+
+
+def _opened(path: Path, take: "Callable[[TiffFile, list[TiffPage]], _T]") -> _T:
+    """Return what `take` makes of an open file whose pixels are all there."""
     import tifffile
 
     try:
-        with _page_errors() as lost, tifffile.TiffFile(found.path) as tif:
+        with _page_errors() as lost, tifffile.TiffFile(path) as tif:
             pages = [page for page in tif.pages if isinstance(page, tifffile.TiffPage)]
-            if lost:
-                raise ValueError(lost[0])
-            _check_pages(pages, found.path.stat().st_size)
-            _check_description(tif)
-            listed = None if asked.wavelengths_nm else _wavelengths(tif, pages[0].description)
-            array = _bands(pages)
-            turned = {int(p.tags[_ORIENTATION].value) if _ORIENTATION in p.tags else 1 for p in pages}
+            if lost or not pages:
+                raise ValueError(lost[0] if lost else "it has no page")
+            for page in pages:
+                _check_page(page, path.stat().st_size)
+            return take(tif, pages)
     except DAMAGED as error:
         if "imagecodecs" in str(error):
             raise CubeError(
                 f"its pixels are compressed in a way that is not installed ({error})",
                 "Save it uncompressed or with deflate, or install the package imagecodecs.",
             ) from error
-        raise damaged(_KIND, error, found.path) from error
-    if len(turned) > 1:
-        raise CubeError(f"its pages have different orientation tags: {sorted(turned)}")
-    orientation = turned.pop()
-    facts: dict[str, Any] = {"pages": len(pages)}
-    if 2 <= orientation <= 8:
-        facts["orientation"] = orientation
-    return make_scene(oriented(array, orientation), listed, asked, facts)
+        raise damaged(_KIND, error, path) from error
 
 
 @contextlib.contextmanager
@@ -92,10 +116,19 @@ def _page_errors() -> Iterator[list[str]]:
         logger.removeFilter(listener)
 
 
-def _check_pages(pages: "list[TiffPage]", size: int) -> None:
-    """CubeError where the pages cannot be the bands of one image; ValueError where a page's data are not all there."""
-    if not pages:
-        raise ValueError("it has no page")
+def _check_page(page: "TiffPage", size: int) -> None:
+    """ValueError where the page's pixels are not all in the `size` bytes of the file; CubeError where they are no counts."""
+    if page.photometric in {_WHITE_IS_ZERO, _PALETTE}:
+        raise CubeError("its pixels are inverted or numbers of a palette (photometric interpretation 0 or 3)")
+    counts, offsets = page.databytecounts, page.dataoffsets
+    if len(counts) != len(offsets) or any(c <= 0 or o + c > size for o, c in zip(offsets, counts, strict=True)):
+        raise ValueError("pixels lie beyond its end")
+    if sum(counts) * (1 if page.compression == _UNCOMPRESSED else _DENSEST) < page.size * page.bitspersample // 8:
+        raise ValueError("it holds fewer pixels than it says")
+
+
+def _check_stack(pages: "list[TiffPage]") -> None:
+    """CubeError where the pages cannot be the bands of one image."""
     kinds = sorted({f"{' x '.join(map(str, p.shape))} {p.dtype}" for p in pages})
     if len(kinds) > 1:
         raise CubeError(f"its {len(pages)} pages differ in size or type: {', '.join(kinds[:6])}")
@@ -109,14 +142,14 @@ def _check_pages(pages: "list[TiffPage]", size: int) -> None:
             "one greyscale page is one band, not a scene",
             "A frame of a snapshot mosaic is read by naming that format; one file a band needs numbers or nm in its names.",
         )
-    for page in pages:
-        if page.photometric in {_WHITE_IS_ZERO, _PALETTE}:
-            raise CubeError("its pixels are inverted or numbers of a palette (photometric interpretation 0 or 3)")
-        counts, offsets = page.databytecounts, page.dataoffsets
-        if len(counts) != len(offsets) or any(c <= 0 or o + c > size for o, c in zip(offsets, counts, strict=True)):
-            raise ValueError("pixels lie beyond its end")
-        if sum(counts) * (1 if page.compression == _UNCOMPRESSED else _DENSEST) < page.size * page.bitspersample // 8:
-            raise ValueError("it holds fewer pixels than it says")
+
+
+def _orientation(pages: "list[TiffPage]") -> int:
+    """The pages' orientation tag, 1 where none says another; pages without it follow those with it."""
+    tags = {int(p.tags[_ORIENTATION].value) for p in pages if _ORIENTATION in p.tags}
+    if len(tags) > 1:
+        raise CubeError(f"its pages have different orientation tags: {sorted(tags)}")
+    return tags.pop() if tags and max(tags) in range(2, 9) else 1
 
 
 def _bands(pages: "list[TiffPage]") -> NDArray[Any]:

@@ -1,0 +1,236 @@
+"""Every file format of scenes: finding them below a folder, and reading one with its wavelengths.
+
+A new format is a module with `NAME`, `find` and `read` (`scene.Format`), named in `FORMATS`. A module earlier in the order
+takes its files first: ENVI its data files, whatever they are called, and band images their pictures before TIFF's stacks.
+"""
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperderm.cubes.readers import band_images, envi, matlab_scene, numpy_files, tiff
+from hyperderm.cubes.readers.pixels import natural, surely_nm
+from hyperderm.cubes.readers.scene import Asked, Format, Found, Scene, ascending, inside
+from hyperderm.errors import CubeError
+
+FORMATS: tuple[Format, ...] = (envi, band_images, tiff, numpy_files, matlab_scene)
+
+SIDE_FILES: tuple[str, ...] = (
+    "masks/*",
+    "*/masks/*",
+    "*.json",
+    "labels.csv",
+    "wavelengths.txt",
+    "wavelengths.csv",
+    "*.wavelengths.txt",
+    "*.wavelengths.csv",
+    "*responses*.mat",
+)
+"""Files beside scenes: patterns in lower case of their name, or (those with /) of their path below the root.
+
+Neither scenes nor strange: whoever knows the layout reads them (masks, diagnoses, annotations, wavelengths).
+"""
+
+WAVELENGTHS = ("wavelengths.txt", "wavelengths.csv")
+"""The side file of a scene is `<stem>.<one of these>`; without it, `<one of these>` is that of every scene in its folder."""
+
+_LONGEST = 1 << 20  # bytes of a file of wavelengths
+
+
+def find_scenes(root: Path) -> tuple[list[Found], list[tuple[Path, str]]]:
+    """Find every scene at or below `root` in natural order (2 before 10), by names; no pixels are read.
+
+    Names that begin with a dot are the operating system's and are not looked at.
+
+    Args:
+        root: a folder, or one file of a scene (its header, its data file or one of its bands).
+
+    Returns:
+        The scenes, each with a name of its own, and the files that no scene takes with one sentence why.
+
+    Raises:
+        CubeError: `root` does not exist, or is a file of no scene.
+    """
+    if not root.exists():
+        raise CubeError(f"{root} does not exist", "Name a folder of scenes, or one file.")
+    if not root.is_dir():
+        return [_scene_of(root)], []
+    found: list[Found] = []
+    unread: list[tuple[Path, str]] = []
+    folders = [root]
+    while folders:
+        folder = folders.pop(0)
+        files, inner, refused = _entries(folder, root)
+        scenes, left = _scenes(folder, [p for p in files if not is_side_file(p, root)], root)
+        found += scenes
+        unread += [*refused, *((path, _why_unread(path)) for path in left)]
+        folders = inner + folders
+    return _distinct(found), unread
+
+
+def read_scene(found: Found, asked: Asked, root: Path) -> Scene:
+    """Read one scene; what the user says of wavelengths counts, else what its file says, else a side file.
+
+    `facts["wavelengths"]` records which.
+
+    Raises:
+        CubeError: the scene cannot be read, one of its files lies outside `root`, nothing says its wavelengths, or they do
+            not fit its bands or do not rise.
+    """
+    base = root if root.is_dir() else root.parent
+    for path in found.files:
+        if not path.resolve().is_relative_to(base.resolve()):
+            raise CubeError(f"{path.name} is a link to a file outside {base.name}/", "Copy the file instead.")
+    scene = _format(found).read(found, asked)
+    if scene.wavelengths_nm is not None:
+        return scene
+    side = _side_file(found)
+    if side is None:
+        stem = found.path.name if found.path.is_dir() else found.path.stem
+        raise CubeError(
+            f"nothing says the wavelengths of its {scene.reflectance.shape[2]} bands",
+            f"Give --wavelengths, or write them in nm, one a line, into {stem}.{WAVELENGTHS[0]} beside it.",
+        )
+    inside(base, side.parent, side.name)
+    try:
+        reflectance, nm = ascending(scene.reflectance, read_wavelengths(side))
+    except CubeError as error:
+        raise CubeError(f"{side.name}: {error.what}", error.remedy) from error
+    return Scene(reflectance, nm, {**scene.facts, "wavelengths": f"from {side.name}"})
+
+
+def read_wavelengths(path: Path) -> NDArray[np.float64]:
+    """Read a side file of wavelengths: one number (nm) a line.
+
+    Empty lines and what follows a # do not count, nor does a heading in the first line of a .csv.
+
+    Returns:
+        (B,) nm in the order of the file.
+
+    Raises:
+        CubeError: not such a text, no number in it, or numbers that cannot be nm.
+    """
+    try:
+        if path.stat().st_size > _LONGEST:
+            raise CubeError("too long for a list of wavelengths")
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CubeError("cannot be read as text in UTF-8") from error
+    values: list[float] = []
+    for number, line in enumerate(lines, 1):
+        text = line.split("#")[0].strip().rstrip(",;").strip()
+        if not text:
+            continue
+        try:
+            values.append(float(text))
+        except ValueError as error:
+            if values or number > 1 or path.suffix.lower() != ".csv":
+                raise CubeError(f"line {number} is {text[:40]!r}, one number (nm) a line is expected") from error
+    if not values:
+        raise CubeError("no number in it")
+    return np.asarray(surely_nm(values, "it"), dtype=np.float64)
+
+
+def is_side_file(path: Path, root: Path) -> bool:
+    """Whether a file is one of `SIDE_FILES`."""
+    name, below = path.name.lower(), path.relative_to(root).as_posix().lower()
+    return any(fnmatch.fnmatchcase(below if "/" in pattern else name, pattern) for pattern in SIDE_FILES)
+
+
+def _entries(folder: Path, root: Path) -> tuple[list[Path], list[Path], list[tuple[Path, str]]]:
+    """Files and folders of a folder in natural order, and the links that are not followed with the reason."""
+    files: list[Path] = []
+    folders: list[Path] = []
+    refused: list[tuple[Path, str]] = []
+    home = root.resolve()
+    try:
+        entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=natural)
+    except OSError as error:
+        return [], [], [(folder, f"the folder cannot be opened ({error.strerror})")]
+    for path in entries:
+        if path.is_symlink():
+            try:
+                target = path.resolve(strict=True)
+            except (OSError, RuntimeError):
+                refused.append((path, "a link that leads nowhere"))
+                continue
+            if not target.is_relative_to(home):
+                refused.append((path, f"a link to something outside {root.name}/"))
+                continue
+            if target.is_dir():
+                refused.append((path, f"a link to a folder that is read where it lies, {target.relative_to(home)}/"))
+                continue
+        (folders if path.is_dir() else files).append(path)
+    return files, folders, refused
+
+
+def _scenes(folder: Path, files: list[Path], root: Path) -> tuple[list[Found], list[Path]]:
+    """The scenes among the files of a folder, each with its side file, and the files that are left."""
+    found: list[Found] = []
+    for kind in FORMATS:
+        scenes = kind.find(folder, files, root)
+        taken = {path for scene in scenes for path in scene.files}
+        files = [path for path in files if path not in taken]
+        found += scenes
+    with_side = [replace(f, files=(*f.files, side)) if (side := _side_file(f, quiet=True)) else f for f in found]
+    return sorted(with_side, key=lambda f: natural(Path(f.name.rpartition("/")[2]))), files
+
+
+def _scene_of(file: Path) -> Found:
+    """The scene that one file belongs to."""
+    files, _, refused = _entries(file.parent, file.parent)
+    if why := dict(refused).get(file):
+        raise CubeError(f"{file.name} is {why}", "Name the file that it leads to.")
+    scenes, _ = _scenes(file.parent, files, file.parent)
+    for scene in scenes:
+        if file in scene.files and not is_side_file(file, file.parent):
+            return scene
+    raise CubeError(f"{file.name} is no scene: {_why_unread(file)}", "Name a file of a scene, or a folder of them.")
+
+
+def _distinct(found: Sequence[Found]) -> list[Found]:
+    """The same scenes; those that share a name get the suffix of their file, `arm.npy` beside `arm.mat`, or a number."""
+    names = [f.name for f in found]
+    taken: set[str] = set()
+    distinct = []
+    for scene in found:
+        name = scene.name + scene.files[0].suffix if names.count(scene.name) > 1 else scene.name
+        unique = next(n for n in (name, *(f"{name}-{i}" for i in range(2, len(found) + 2))) if n not in taken)
+        taken.add(unique)
+        distinct.append(replace(scene, name=unique))
+    return distinct
+
+
+def _format(found: Found) -> Format:
+    for kind in FORMATS:
+        if found.format == kind.NAME:
+            return kind
+    raise CubeError(f"no format is called {found.format!r}", f"Known: {', '.join(kind.NAME for kind in FORMATS)}")
+
+
+def _side_file(found: Found, quiet: bool = False) -> Path | None:
+    """The file of wavelengths that belongs to a scene; CubeError (None, if quiet) where two do."""
+    folder, stem = (found.path, found.path.name) if found.path.is_dir() else (found.path.parent, found.path.stem)
+    beside = found.path.parent
+    for paths in ([beside / f"{stem}.{name}" for name in WAVELENGTHS], [folder / name for name in WAVELENGTHS]):
+        there = [path for path in paths if path.is_file()]
+        if len(there) > 1 and not quiet:
+            raise CubeError(f"{there[0].name} and {there[1].name} lie beside it", "Leave one of them.")
+        if there:
+            return None if len(there) > 1 else there[0]
+    return None
+
+
+def _why_unread(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix in envi.DATA[1:]:
+        return f"the data of an ENVI image without its header {path.stem}{envi.HEADER}"
+    if suffix in band_images.SUFFIXES:
+        return (
+            f"a picture that is no band: {band_images.FEWEST} greyscale images of one name with numbers or nm make a scene"
+        )
+    return f"no format reads {suffix or 'files without suffix'}"

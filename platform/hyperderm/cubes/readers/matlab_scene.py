@@ -1,0 +1,133 @@
+"""MATLAB scenes: a cube (rows, columns, bands), or a flattened matrix of pixels by bands as unmixing scenes have it.
+
+A matrix is unfolded where rows and columns are known, from the user or from scalars of the file (`nRow`, `nCol`, `rows`,
+`cols`, `H`, `W`, `lines`, `samples`): its pixel axis is the one that holds rows x columns, and pixels run down the columns
+of the image first, as MATLAB's `reshape` has them. Wavelengths are an array `wavelengths_nm`, `wavelength`, `wavelengths`,
+`lambda` or `CentralWavelength` with one number a band. Numbers stay as they are.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperderm.cubes.readers.matlab import read_arrays
+from hyperderm.cubes.readers.pixels import make_scene, name_below, surely_nm
+from hyperderm.cubes.readers.scene import Asked, Found, Scene
+from hyperderm.errors import CubeError, nearest
+
+NAME: str = "matlab"
+SUFFIXES = {".mat"}
+ROWS = ("nrow", "nrows", "rows", "row", "lines", "h", "height")
+COLUMNS = ("ncol", "ncols", "cols", "col", "columns", "ncolumns", "samples", "w", "width")
+WAVELENGTHS = ("wavelengths_nm", "wavelengths", "wavelength", "lambda", "centralwavelength")
+"""Names in lower case; case does not count in a file."""
+
+_Arrays = dict[str, NDArray[Any]]
+
+
+def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
+    """Return one scene a file."""
+    return [Found(name_below(p, root), p, (p,), NAME) for p in files if p.suffix.lower() in SUFFIXES]
+
+
+def read(found: Found, asked: Asked) -> Scene:
+    """Read the one cube or flattened matrix of a file, or the array that `asked.key` names.
+
+    Raises:
+        CubeError: damaged, none or several arrays that could be the scene (all are named), a matrix whose rows and columns
+            nothing says or that they do not fit, or wavelengths that do not fit.
+    """
+    arrays, others = read_arrays(found.path)
+    key = _key(arrays, others, asked)
+    array, facts = arrays[key], {"key": key}
+    if array.ndim == 2:
+        rows, columns = _sizes(arrays, asked, key)
+        array = _unfold(array, rows, columns, key)
+        facts = {"key": key, "unfolded": f"{rows} rows x {columns} columns, pixels down the columns first"}
+    listed = None if asked.wavelengths_nm else _wavelengths({k: a for k, a in arrays.items() if k != key}, array.shape[2])
+    return make_scene(array, listed, asked, facts)
+
+
+def _key(arrays: _Arrays, others: list[str], asked: Asked) -> str:
+    """The key of the array that is the scene."""
+    held = ", ".join([f"{k} {a.shape}" for k, a in sorted(arrays.items())] + others) or "nothing"
+    if asked.key is not None:
+        if asked.key not in arrays:
+            raise CubeError(f"no numeric array {asked.key!r} in the file", nearest(asked.key, arrays))
+        if arrays[asked.key].ndim not in {2, 3}:
+            raise CubeError(f"the array {asked.key} has shape {arrays[asked.key].shape}: a scene has two or three axes")
+        return asked.key
+    cubes = [key for key, array in arrays.items() if array.ndim == 3]
+    if len(cubes) > 1:
+        names = ", ".join(f"{k} {arrays[k].shape}" for k in sorted(cubes))
+        raise CubeError(f"{len(cubes)} numeric arrays with three axes, one is expected: {names}", "Name it with --key.")
+    if cubes:
+        return cubes[0]
+    matrices = [key for key, array in arrays.items() if array.ndim == 2 and min(array.shape) > 1]
+    if not matrices:
+        raise CubeError(f"no numeric array with three axes and no matrix of pixels by bands: the file holds {held}")
+    rows, columns = _sizes(arrays, asked, ", ".join(sorted(matrices)))
+    fitting = [key for key in matrices if rows * columns in arrays[key].shape]
+    if len(fitting) != 1:
+        which = ", ".join(f"{k} {arrays[k].shape}" for k in sorted(fitting or matrices))
+        many = "several matrices have" if fitting else "no matrix has"
+        raise CubeError(
+            f"{many} an axis of {rows} x {columns} = {rows * columns} pixels: {which}",
+            "Name the scene with --key." if fitting else "Say its size with --rows and --columns.",
+        )
+    return fitting[0]
+
+
+def _sizes(arrays: _Arrays, asked: Asked, what: str) -> tuple[int, int]:
+    """Rows and columns, from the user or else from the file's scalars."""
+    found = []
+    for name, said, names in (("rows", asked.rows, ROWS), ("columns", asked.columns, COLUMNS)):
+        scalars = {k: float(a.item()) for k, a in arrays.items() if a.size == 1 and k.lower() in names}
+        values = {float(said)} if said is not None else set(scalars.values())
+        if not values:
+            raise CubeError(
+                f"{what}: the file does not say into how many rows and columns its pixels fold",
+                "Give --rows and --columns.",
+            )
+        value = values.pop()
+        if values or value < 1 or value != round(value):
+            listed = ", ".join(f"{k} = {v:g}" for k, v in sorted(scalars.items())) or f"{value:g}"
+            raise CubeError(f"the number of {name} is not one whole number: {listed}", f"Give --{name}.")
+        found.append(int(value))
+    return found[0], found[1]
+
+
+def _unfold(matrix: NDArray[Any], rows: int, columns: int, key: str) -> NDArray[Any]:
+    """(rows, columns, bands) of a matrix (pixels, bands) or (bands, pixels), pixel = column * rows + row."""
+    pixels = rows * columns
+    axes = [axis for axis, size in enumerate(matrix.shape) if size == pixels]
+    if not axes:
+        raise CubeError(
+            f"{key} is {matrix.shape[0]} x {matrix.shape[1]}: neither axis holds {rows} x {columns} = {pixels} pixels",
+            "Correct --rows and --columns.",
+        )
+    if len(axes) > 1:
+        raise CubeError(f"{key} is {pixels} x {pixels}: which axis holds the pixels cannot be told")
+    by_pixel = matrix if axes[0] == 0 else matrix.T
+    return by_pixel.reshape((rows, columns, by_pixel.shape[1]), order="F")
+
+
+def _wavelengths(arrays: _Arrays, bands: int) -> list[float] | None:
+    """Nm from the arrays that are named so; None where there are none.
+
+    Raises:
+        CubeError: none has a number a band, or several have and differ, or the unit cannot be nm.
+    """
+    named = {k: a.ravel().astype(np.float64) for k, a in arrays.items() if k.lower() in WAVELENGTHS and a.size > 1}
+    fitting = {k: a for k, a in named.items() if a.size == bands}
+    if not named:
+        return None
+    if not fitting:
+        raise CubeError(f"{bands} bands, but {', '.join(f'{a.size} wavelengths in {k}' for k, a in sorted(named.items()))}")
+    key, values = min(fitting.items(), key=lambda item: WAVELENGTHS.index(item[0].lower()))
+    if any(not np.array_equal(values, other, equal_nan=True) for other in fitting.values()):
+        raise CubeError(f"{' and '.join(sorted(fitting))} list different wavelengths", "Give --wavelengths.")
+    return values.tolist() if key.lower() == "wavelengths_nm" else surely_nm(values.tolist(), key)

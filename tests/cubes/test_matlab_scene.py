@@ -1,0 +1,209 @@
+"""MATLAB scenes: cubes and flattened matrices of both file versions, and every ambiguity named."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hyperderm.cubes.readers.matlab_scene import find, read
+from hyperderm.cubes.readers.scene import Asked
+from hyperderm.errors import CubeError
+
+SAMSON = Path(__file__).resolve().parents[3] / "shared" / "data" / "hsi_samson"
+H, W, B = 5, 7, 4
+NM = [450.0, 500.5, 544.0, 620.0]
+CUBE = (np.arange(H * W * B).reshape(H, W, B) / 64).astype(np.float32)
+BANDS_FIRST = CUBE.transpose(1, 0, 2).reshape(H * W, B).T
+"""(B, H*W), pixels down the columns first: column by column of the image."""
+
+
+def put(path, version=5, **variables):
+    if version == 5:
+        scipy.io.savemat(path, variables)
+    else:
+        with h5py.File(path, "w", userblock_size=512) as file:
+            for key, array in variables.items():
+                file.create_dataset(key, data=np.atleast_2d(array).T).attrs["MATLAB_class"] = np.bytes_("double")
+    return path
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "scene.mat"
+
+
+def load(path, **asked):
+    [found] = find(path.parent, [path], path.parent)
+    return read(found, Asked(**asked))
+
+
+def refused(path, **asked):
+    with pytest.raises(CubeError) as caught:
+        load(path, **asked)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("version", [5, 7.3])
+@pytest.mark.parametrize("name", ["wavelengths_nm", "wavelength", "Wavelengths", "lambda", "CentralWavelength"])
+def test_a_cube_with_wavelengths(path, version, name):
+    put(path, version, DataCube=CUBE, mask=CUBE[..., 0], **{name: np.array([NM])})
+    scene = load(path)
+    np.testing.assert_array_equal(scene.reflectance, CUBE)
+    np.testing.assert_array_equal(scene.wavelengths_nm, NM)
+    assert scene.facts["key"] == "DataCube"
+    assert load(path, wavelengths_nm=(1, 2, 3, 4)).wavelengths_nm.tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("version", [5, 7.3])
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("names", [("nRow", "nCol"), ("rows", "cols"), ("H", "W"), ("lines", "samples")])
+def test_a_flattened_matrix_unfolds_column_by_column(path, version, turned, names):
+    put(path, version, Y=BANDS_FIRST.T if turned else BANDS_FIRST, **{names[0]: H, names[1]: W})
+    scene = load(path)
+    np.testing.assert_array_equal(scene.reflectance, CUBE)
+    assert scene.facts["unfolded"] == "5 rows x 7 columns, pixels down the columns first"
+    assert scene.wavelengths_nm is None
+
+
+def test_what_the_user_says_overrules_the_scalars(path):
+    put(path, Y=BANDS_FIRST, rows=35, cols=1)
+    assert load(path).reflectance.shape == (35, 1, B)
+    np.testing.assert_array_equal(load(path, rows=H, columns=W).reflectance, CUBE)
+    assert load(path, rows=W, columns=H).reflectance.shape == (W, H, B)
+
+
+def test_numbers_stay_as_they_are(path):
+    counts = (CUBE * 64).astype(np.uint16)
+    put(path, cube=counts)
+    scene = load(path)
+    np.testing.assert_array_equal(scene.reflectance, counts.astype(np.float32))
+    assert scene.facts["dtype"] == "uint16"
+
+
+@pytest.mark.parametrize("version", [5, 7.3])
+def test_ambiguity_names_the_candidates(path, version):
+    put(path, version, white=CUBE, raw=CUBE + 1)
+    said = refused(path)
+    assert "raw (5, 7, 4), white (5, 7, 4)" in said
+    assert "--key" in said
+    np.testing.assert_array_equal(load(path, key="raw").reflectance, CUBE + 1)
+    assert "Did you mean 'raw'" in refused(path, key="row")
+    put(path, version, Y=BANDS_FIRST, A=BANDS_FIRST[:3] + 1, H=H, W=W)
+    said = refused(path)
+    assert "A (3, 35), Y (4, 35)" in said
+    assert "--key" in said
+    np.testing.assert_array_equal(load(path, key="A").reflectance, CUBE[..., :3] + 1)
+
+
+def test_sizes_that_nothing_says_or_that_do_not_fit(path):
+    put(path, Y=BANDS_FIRST)
+    assert "--rows and --columns" in refused(path)
+    assert "--rows and --columns" in refused(path, rows=5)
+    assert "--rows and --columns" in refused(path, key="Y")
+    assert "5 x 8 = 40 pixels: Y (4, 35)" in refused(path, rows=5, columns=8)
+    assert "neither axis holds 5 x 8" in refused(path, key="Y", rows=5, columns=8)
+    assert "not one whole number" in refused(path, rows=0, columns=8)
+    put(path, Y=BANDS_FIRST, nRow=5, lines=6, nCol=7)
+    assert "lines = 6, nRow = 5" in refused(path)
+    put(path, Y=BANDS_FIRST, nRow=4.5, nCol=7)
+    assert "not one whole number" in refused(path)
+    put(path, Y=np.zeros((35, 35)), nRow=5, nCol=7)
+    assert "35 x 35" in refused(path)
+
+
+def test_no_scene_in_it(path):
+    put(path, text="hello", z=CUBE + 1j, s={"a": CUBE}, n=3)
+    said = refused(path)
+    assert "n (1, 1)" in said
+    assert "z (5, 7, 4) complex" in said
+    assert "s (1, 1) struct" in said
+    put(path, v=np.arange(9), n=3)
+    assert "no matrix" in refused(path)
+    put(path, x=np.zeros((2, 2, 2, 2)))
+    assert "no matrix" in refused(path)
+    assert "two or three axes" in refused(path, key="x")
+    put(path, x=np.full((2, 2, 2), np.nan))
+    assert "8 NaN" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"wavelength": NM[:3]}, "4 bands, but 3 wavelengths in wavelength"),
+        ({"wavelength": NM[::-1]}, "increase"),
+        ({"wavelength": [0.45, 0.5, 0.55, 0.6]}, "cannot be nm"),
+        ({"lambda": [1, 2, 3, 4]}, "cannot be nm"),
+        ({"lambda": [450, 500, np.nan, 600]}, "cannot be nm"),
+        ({"wavelengths_nm": [450, 500, np.inf, 600]}, "positive"),
+        ({"wavelengths": NM, "lambda": [451, 500, 550, 600]}, "lambda and wavelengths list different"),
+    ],
+)
+def test_wavelengths_that_do_not_fit(path, more, said):
+    put(path, cube=CUBE, **more)
+    assert said in refused(path)
+    assert load(path, wavelengths_nm=tuple(NM)).wavelengths_nm.tolist() == NM
+
+
+def test_a_scalar_lambda_and_an_agreeing_double_are_no_trouble(path):
+    put(path, cube=CUBE, Lambda=0.1, wavelength=NM, wavelengths_nm=NM)
+    assert load(path).wavelengths_nm.tolist() == NM
+
+
+def test_arrays_that_lie_in_other_files_are_not_opened(tmp_path):
+    put(tmp_path / "secret.mat", 7.3, cube=CUBE)
+    raw = tmp_path / "secret.raw"
+    raw.write_bytes(CUBE.astype("<f4").tobytes())
+    with h5py.File(tmp_path / "scene.mat", "w") as file:
+        file["link"] = h5py.ExternalLink(str(tmp_path / "secret.mat"), "cube")
+        file.create_dataset("data", (B, W, H), "<f4", external=[(str(raw), 0, h5py.h5f.UNLIMITED)])
+    said = refused(tmp_path / "scene.mat")
+    assert "link in another file" in said
+    assert "data (5, 7, 4)" in said
+
+
+@pytest.mark.parametrize("version", [5, 7.3])
+def test_truncated(path, version):
+    whole = put(path, version, cube=CUBE).read_bytes()
+    for cut in (0, 100, len(whole) // 2, len(whole) - 8):
+        path.write_bytes(whole[:cut])
+        assert "damaged or truncated" in refused(path) or cut == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    version=st.sampled_from([5, 7.3]),
+    change=st.one_of(st.binary(max_size=200), st.tuples(st.floats(0, 1), st.integers(0, 8), st.binary(max_size=8))),
+)
+def test_any_bytes_raise_only_our_error(tmp_path_factory, version, change):
+    path = tmp_path_factory.mktemp("fuzz") / "a.mat"
+    content = change
+    if isinstance(change, tuple):
+        good = put(path, version, Y=BANDS_FIRST, nRow=H, nCol=W, wavelength=NM).read_bytes()
+        at = int(change[0] * len(good))
+        content = good[:at] + change[2] + good[at + change[1] :]
+    path.write_bytes(content)
+    try:
+        scene = load(path)
+    except CubeError:
+        return
+    assert np.isfinite(scene.reflectance).all()
+
+
+@pytest.mark.skipif(not SAMSON.is_dir(), reason="the Samson scene is not beside this repository")
+def test_samson_stands_upright():
+    """Water lies along the left edge, as in the published pictures, and there the published abundances say water.
+
+    The abundances alone could not tell: unfolded alike, both would be transposed together.
+    """
+    scene = load(SAMSON / "Samson.mat", wavelengths_nm=tuple(np.linspace(401, 889, 156)))
+    truth = load(SAMSON / "end_Samson.mat", key="A", rows=95, columns=95)
+    assert scene.reflectance.shape == (95, 95, 156)
+    infrared, water = scene.reflectance[..., 120], truth.reflectance[..., 2]
+    assert water[:, :15].mean() > 0.9
+    assert water[:, -15:].mean() < 0.1
+    assert infrared[:, :15].mean() < 0.3 * infrared[:, -15:].mean()
+    assert np.corrcoef(infrared.ravel(), water.ravel())[0, 1] < -0.75
