@@ -36,12 +36,12 @@ class DataConfig(Strict):
     """What of train's reflectance becomes [-1, 1], band by band. range: its least and greatest value. robust: `percentiles`,
     so that a few hot pixels do not squeeze all others; values beyond are not clipped, but a generator that ends in tanh
     does not reach them."""
-    percentiles: tuple[Percent, Percent] = (0.5, 99.5)
+    percentiles: Annotated[tuple[Percent, ...], Field(min_length=2, max_length=2)] = (0.5, 99.5)
     """Lower and upper, of `scaling=robust`."""
 
     @field_validator("percentiles")
     @classmethod
-    def _increasing(cls, percentiles: tuple[float, float]) -> tuple[float, float]:
+    def _increasing(cls, percentiles: tuple[float, ...]) -> tuple[float, ...]:
         if not percentiles[0] < percentiles[1]:
             raise ValueError("the lower one comes first")
         return percentiles
@@ -49,7 +49,7 @@ class DataConfig(Strict):
     @property
     def scaling_percentiles(self) -> tuple[float, float] | None:
         """What `Scaling.fit` takes: percentiles, or None for train's whole range."""
-        return self.percentiles if self.scaling == "robust" else None
+        return (self.percentiles[0], self.percentiles[1]) if self.scaling == "robust" else None
 
 
 class TaskConfig(Strict):

@@ -1,6 +1,6 @@
 """What the classic augmentation of classifier batches costs: albumentations cube by cube, against one resampling a batch.
 
-Batches of 32 cubes of 224 x 224 x 16 on the CPU, the same keys on both sides, timed in turn; medians are compared. The
+Batches of 32 cubes of 224 x 224 x 16 on one core, the same keys on both sides, timed in turn; medians are compared. The
 spectral augmentation is timed beside, and what of it is drawing noise.
 """
 
@@ -25,7 +25,9 @@ def main() -> int:
     from hyperderm.learners.scaling import Scaling
     from hyperderm.learners.spectral_augmentation import SpectralAugmentation
 
-    print(f"a batch of {BATCH} cubes of {SIZE} x {SIZE} x {BANDS} on the CPU (medians of {ROUNDS}, timed in turn)")
+    print(f"a batch of {BATCH} cubes of {SIZE} x {SIZE} x {BANDS} on one core (medians of {ROUNDS}, timed in turn)")
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     cubes = torch.rand(BATCH, BANDS, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     scaling = Scaling.fit(cubes)
     quiet = SpectralAugmentationConfig(shot_noise=0, read_noise=0)
@@ -35,17 +37,13 @@ def main() -> int:
         "spectral": SpectralAugmentation(SpectralAugmentationConfig(), HSIDERMOSCOPY_NM, scaling),
         "spectral without noise": SpectralAugmentation(quiet, HSIDERMOSCOPY_NM, scaling),
     }
-    reached = []
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
-        cv2.setNumThreads(threads)
-        seconds = _timed(ways, cubes)
-        print(f"  {threads} thread{'s' * (threads > 1)}")
-        for name, each in seconds.items():
-            print(f"    {name:24} {each * 1e3:8.0f} ms   {each / BATCH * 1e3:6.2f} ms a cube")
-        reached.append(seconds["albumentations"] / seconds["the batch"])
-        print(f"    the batch against albumentations {reached[-1]:.1f}x faster (wanted: at least {WANTED:.0f}x)")
-    return 0 if min(reached) >= WANTED else 1
+    seconds = _timed(ways, cubes)
+    for name, each in seconds.items():
+        print(f"  {name:24} {each * 1e3:8.0f} ms   {each / BATCH * 1e3:6.2f} ms a cube")
+    ratio = seconds["albumentations"] / seconds["the batch"]
+    print(f"  the batch against albumentations {ratio:.1f}x faster (wanted: at least {WANTED:.0f}x)")
+    print(f"  noise takes {1 - seconds['spectral without noise'] / seconds['spectral']:.0%} of the spectral augmentation")
+    return 0 if ratio >= WANTED else 1
 
 
 def _timed(ways: dict[str, Callable], cubes: torch.Tensor) -> dict[str, float]:

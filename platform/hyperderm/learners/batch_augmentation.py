@@ -68,7 +68,7 @@ class BatchAugmentation:
 def classic_batch(size: int) -> BatchAugmentation:
     """Return the seed project's classifier augmentation (METHODS section 2), computed by the batch.
 
-    On one core of a CPU about five times as fast as `classic` at 224 px (`python -m tests.bench.augmentation`).
+    On one core of a CPU more than twice as fast as `classic` at 224 px (`python -m tests.bench.augmentation`).
 
     Args:
         size: H = W of the cubes.

@@ -110,7 +110,7 @@ def _widened(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
 
 def _percentiles(band: Tensor, percentiles: tuple[float, float]) -> np.ndarray:
     """(2,) float64. numpy's: torch.quantile takes 16 million values at most."""
-    values = np.array(band.cpu(), dtype=np.float64)  # a copy, which numpy may partition in place
+    values = band.cpu().numpy().astype(np.float64)  # a copy, which numpy may partition in place
     return np.percentile(values, percentiles, overwrite_input=True)
 
 

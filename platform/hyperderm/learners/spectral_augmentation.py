@@ -100,7 +100,7 @@ class SpectralAugmentation:
         """Return augmented reflectance; everything else as in `__call__`.
 
         The few numbers of a cube are drawn on the CPU, and so is its noise, to be the same on every device: 5 ms a cube of
-        224 x 224 x 16 on one core where there is noise, three quarters of all the time this takes, and 3 MB to a GPU.
+        224 x 224 x 16 on one core where there is noise, and 3 MB on the way to a GPU.
         """
         _check(reflectance, keys)
         drawn = [self.draw(key) for key in keys]
