@@ -1,4 +1,4 @@
-"""Verbs on data: ingest, phantom, store info, store export."""
+"""Verbs on data: ingest and phantom."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +10,6 @@ from rich.text import Text
 
 from hyperderm.cli import app
 from hyperderm.store.manifest import Manifest
-
-store_app = typer.Typer(help="Look at a store, or write it out.", rich_markup_mode=None)
-app.add_typer(store_app, name="store")
 
 SHOWN = 20
 
@@ -96,33 +93,6 @@ def write_phantom(console: Console, store: str, count: int, size: int, seed: int
     with counting(console, "drawing phantom lesions") as bar:
         rows = bar.track((one.lesion for one in lesions(count, size, seed)), total=count)
         return write_store(store, rows, fold_count=folds, seed=seed, source=source)
-
-
-@store_app.callback(invoke_without_command=True)
-def _store(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-
-
-@store_app.command("info")
-def info(store: Annotated[str, typer.Argument(help="The store.")]) -> None:
-    """What a store holds; every part is hashed."""
-    from hyperderm.store.reader import open_store
-
-    describe(Console(emoji=False), store, open_store(store).manifest)
-
-
-@store_app.command("export")
-def export(
-    store: Annotated[str, typer.Argument(help="The store.")],
-    out: Annotated[Path, typer.Option(help="Where the files go; nothing may be there yet.")],
-) -> None:
-    """A store as .mat files in HSIDermoscopy's layout."""
-    from hyperderm.store.export import export_mat
-    from hyperderm.store.reader import open_store
-
-    count = export_mat(open_store(store), out)
-    Console(emoji=False).print(f"{count} lesions in {out}", highlight=False, markup=False, soft_wrap=True)
 
 
 def describe(console: Console, uri: str, manifest: Manifest) -> None:
