@@ -1,5 +1,6 @@
 """Reflectance from counts: a dark and a white reference, pixel by pixel."""
 
+import tokenize
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ TIFF = {".tif", ".tiff"}
 NUMPY = {".npy"}
 PICTURES = {".png"}
 
+# NumPy lets TokenError through where it parses the header of an old version.
+_DAMAGED_NUMPY: tuple[type[Exception], ...] = (tokenize.TokenError, *DAMAGED)
 _SIXTEEN = {"I", "I;16", "I;16B"}  # what Pillow calls 16 bits differs between its versions
 _GREY = {"L", *_SIXTEEN}
 _PAGES_OF_NUMBERS = {0, 1, 32803}  # TIFF photometric: white is zero, black is zero, colour filter array
@@ -82,7 +85,7 @@ def read_reference(path: Path) -> NDArray[Any]:
     if suffix in NUMPY:
         try:
             array = np.load(path, allow_pickle=False)
-        except DAMAGED as error:
+        except _DAMAGED_NUMPY as error:
             raise named_damaged("a NumPy file", error, path) from error
         if not isinstance(array, np.ndarray):
             raise CubeError(f"{path.name} holds several arrays", "Save the one as .npy.")

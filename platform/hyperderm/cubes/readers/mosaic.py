@@ -32,8 +32,6 @@ CENTRES = "CentralWavelength"
 
 How = Literal["superpixel", "bilinear"]
 
-# scipy forgets to assign a variable on an element type it does not know.
-_DAMAGED: tuple[type[Exception], ...] = (NameError, *DAMAGED)
 _MATRIX = "correction_matrix"
 _CORRECTED_NM = ("wavelengths_corrected", "wavelengths_nm", "wavelengths", CENTRES)  # the first of the right size counts
 
@@ -255,6 +253,8 @@ def _matrices(path: Path) -> dict[str, NDArray[Any]]:
     import h5py
     import scipy.io
 
+    # scipy forgets to assign a variable on an element type it does not know.
+    failures: tuple[type[Exception], ...] = (scipy.io.matlab.MatReadError, NameError, *DAMAGED)
     if not path.is_file():
         raise CubeError(f"{path.name} is not a file", "Name an existing one.")
     try:
@@ -264,7 +264,7 @@ def _matrices(path: Path) -> dict[str, NDArray[Any]]:
         else:
             _check_v5(path)
             arrays = scipy.io.loadmat(str(path), appendmat=False)
-    except _DAMAGED as error:
+    except failures as error:
         raise named_damaged("a MATLAB file", error, path) from error
     found = {key: np.asarray(array) for key, array in arrays.items() if not key.startswith("_")}
     return {key: array for key, array in found.items() if array.ndim == 2 and array.size and array.dtype.kind in "fiu"}
