@@ -1,60 +1,56 @@
-"""A store as `.mat` files in HSIDermoscopy's layout, for MATLAB, for others, and for our own ingest.
+"""A store as files for MATLAB, ENVI or NumPy (`store.export_files` says which), and for our own ingest.
 
-    <folder>/images/{DNCube,MMCube,OtherCube}/<n>.mat      DataCubeC float32 (H, W, B), wavelengths_nm, lesion_id, origin
-    <folder>/masks/<same folder>/<n>_00.png                0/255
-    <folder>/lesions.csv                                   file, lesion_id, diagnosis, mask
-
-The layout crops every lesion by its mask, so a lesion without one (every synthetic one) gets a mask of the whole frame;
-`lesions.csv` says which. Ingest of those, at the store's size, returns the same cubes bit by bit; around a true mask it
-crops again.
+Beside the files lies `export.json` (`cubes.readers.exported`): by it, ingest returns the same lesions bit by bit, neither
+cropped nor resized, with their ids, groups, diagnoses and origins.
 """
 
-import csv
 import json
 import os
 import shutil
 import uuid
-from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
-from PIL import Image
+from typing import get_args
 
 from hyperderm.cubes.cube import Lesion
-from hyperderm.cubes.readers.hsidermoscopy import FOLDERS, OTHER
-from hyperderm.errors import StoreError
+from hyperderm.cubes.readers.exported import SIDECAR, Export, ExportedLesion, Format, describe, digest
+from hyperderm.errors import ConfigError, CubeError, StoreError, nearest
+from hyperderm.store.export_files import PLACES, Files, files_of
 from hyperderm.store.reader import Store
 
-KEY = "DataCubeC"
-TABLE = "lesions.csv"
-_PLACES = {diagnosis: (folder, "") for folder, diagnosis in FOLDERS.items() if diagnosis}
-_PLACES |= {diagnosis: ("OtherCube", tag) for tag, diagnosis in OTHER.items()}
+FORMATS: tuple[Format, ...] = get_args(Format)
+MATLAB_LIMIT = 2**31
+"""Bytes of one variable of a MATLAB v5 file."""
+
+Progress = Callable[[int, int], None]
+"""Called with lesions written and lesions in all."""
 
 
-def export_mat(store: Store, folder: Path) -> int:
+def export_store(store: Store, folder: Path, format_: str, progress: Progress = lambda done, total: None) -> int:
     """Write every lesion of `store` below `folder` and return their number; one part is in memory at a time.
 
+    Args:
+        store: of cubes; of photographs too, but for `mat`.
+        folder: nothing may be there yet.
+        format_: one of `FORMATS`.
+        progress: called after every lesion.
+
     Raises:
-        StoreError: photographs, a lesion without diagnosis (the layout has no place for it), or a folder that is there
-            already or cannot be written. Nothing is left behind.
+        ConfigError: another format.
+        StoreError: something the format cannot hold (`mat`: photographs, a lesion without diagnosis, cubes of 2 GiB),
+            or a folder that is there already or cannot be written. Nothing is left behind.
     """
-    manifest, uri = store.manifest, store.location.uri
-    if manifest.kind != "spectral":
-        raise StoreError(f"store {uri} holds photographs, not cubes", "Export a store of cubes.")
-    if unknown := [name for name in manifest.diagnoses if name not in _PLACES]:
-        raise StoreError(
-            f"store {uri} holds {manifest.diagnoses[unknown[0]]} lesions of diagnosis {unknown[0]!r}, for which "
-            "HSIDermoscopy's layout has no folder",
-            "Export a store in which every lesion has a diagnosis.",
-        )
+    chosen = next((one for one in FORMATS if one == format_), None)
+    if chosen is None:
+        raise ConfigError(f"--format {format_!r} is unknown", nearest(format_, FORMATS))
+    if chosen == "mat":
+        _check_mat(store)
     if folder.exists():
         raise StoreError(f"{folder}: something is already there", "Choose another folder, or remove it first.")
     staging = folder.absolute().with_name(f".{folder.name}.partial-{uuid.uuid4().hex[:8]}")
     try:
-        for kind in ("images", "masks"):
-            for name in FOLDERS:  # empty ones too: readers know the layout by them
-                (staging / kind / name).mkdir(parents=True)
-        count = _write_all(store, staging)
+        staging.mkdir(parents=True)
+        count = _write_all(store, staging, chosen, progress)
         os.replace(staging, folder.absolute())  # noqa: PTH105 - fails, as it must, when another export got there first
     except OSError as error:
         raise StoreError(f"{folder} cannot be written: {error}", "Check the place, its space and rights.") from error
@@ -63,33 +59,70 @@ def export_mat(store: Store, folder: Path) -> int:
     return count
 
 
-def _write_all(store: Store, root: Path) -> int:
-    numbers: Counter[str] = Counter()
-    with (root / TABLE).open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerow(["file", "lesion_id", "diagnosis", "mask"])
-        for lesion in store.lesions():
-            place, tag = _PLACES[str(lesion.diagnosis)]
-            numbers[place + tag] += 1
-            name = f"{place}/{tag}{numbers[place + tag]}"
-            masked = _write_one(lesion, root, name)
-            file = f"images/{name}.mat"
-            table.writerow([file, lesion.lesion_id, lesion.diagnosis, "lesion" if masked else "whole frame"])
-    return numbers.total()
+def export_mat(store: Store, folder: Path) -> int:
+    """`export_store` as `.mat` files in HSIDermoscopy's layout."""
+    return export_store(store, folder, "mat")
 
 
-def _write_one(lesion: Lesion, root: Path, name: str) -> bool:
-    """Write one lesion; return whether its mask is one of the lesion."""
-    import scipy.io
+def _check_mat(store: Store) -> None:
+    manifest, uri = store.manifest, store.location.uri
+    other = "Export a store of cubes, or as --format npz or envi."
+    if manifest.kind != "spectral":
+        raise StoreError(f"store {uri} holds photographs, not cubes, for which HSIDermoscopy's layout has no place", other)
+    if unknown := [name for name in manifest.diagnoses if name not in PLACES]:
+        raise StoreError(
+            f"store {uri} holds {manifest.diagnoses[unknown[0]]} lesions of diagnosis {unknown[0]!r}, for which "
+            "HSIDermoscopy's layout has no folder",
+            "Export a store in which every lesion has a diagnosis, or as --format npz or envi.",
+        )
+    h, w, b = manifest.shape
+    if 4 * h * w * b >= MATLAB_LIMIT:
+        raise StoreError(
+            f"store {uri} holds cubes of {h} x {w} x {b}, MATLAB v5 files end at 2 GiB", "Export as --format npz or envi."
+        )
 
-    content = {
-        KEY: lesion.cube.reflectance,
-        "wavelengths_nm": lesion.cube.wavelengths_nm,
-        "lesion_id": lesion.lesion_id,
-        "origin": json.dumps(lesion.origin, sort_keys=True),
-    }
-    scipy.io.savemat(root / "images" / f"{name}.mat", content, do_compression=True)
-    masked = lesion.mask is not None and bool(lesion.mask.any())
-    mask = lesion.mask if lesion.mask is not None and masked else np.ones(lesion.cube.shape[:2], dtype=np.bool_)
-    Image.fromarray(mask.astype(np.uint8) * 255).save(root / "masks" / f"{name}_00.png")
-    return masked
+
+def _write_all(store: Store, root: Path, format_: Format, progress: Progress) -> int:
+    manifest = store.manifest
+    files, lesions = files_of(format_, root), list[ExportedLesion]()
+    for lesion in store.lesions():
+        lesions.append(_write_one(lesion, files))
+        progress(len(lesions), manifest.lesions)
+    files.finish()
+    sidecar = Export(
+        format=format_,
+        kind=manifest.kind,
+        wavelengths_nm=manifest.wavelengths_nm,
+        shape=manifest.shape,
+        fingerprint=manifest.fingerprint,
+        source=manifest.source,
+        lesions=tuple(lesions),
+    )
+    (root / SIDECAR).write_text(_json(sidecar), encoding="utf-8")
+    try:
+        describe(root)
+    except CubeError as error:
+        raise StoreError(
+            f"store {store.location.uri} holds text that {SIDECAR} cannot hold ({error.what})", "Mend it, then export again."
+        ) from error
+    return len(lesions)
+
+
+def _write_one(lesion: Lesion, files: Files) -> ExportedLesion:
+    file, mask = files.put(lesion)
+    return ExportedLesion(
+        file=file,
+        lesion_id=lesion.lesion_id,
+        image_id=lesion.image_id,
+        group=lesion.group,
+        diagnosis=lesion.diagnosis,
+        mask=mask,
+        cube_sha256=digest(lesion.cube.reflectance),
+        mask_sha256=None if lesion.mask is None else digest(lesion.mask),
+        origin=lesion.origin,
+    )
+
+
+def _json(sidecar: Export) -> str:
+    """JSON that keeps every number of an origin, NaN too, which pydantic would write as null."""
+    return json.dumps(sidecar.model_dump(mode="python"), indent=1) + "\n"

@@ -1,0 +1,153 @@
+"""How one lesion becomes files, format by format; `store.export` walks the store and writes the side-car.
+
+    mat    images/{DNCube,MMCube,OtherCube}/<n>.mat       DataCubeC float32 (H, W, B), wavelengths_nm, lesion_id, origin
+           masks/<same folder>/<n>_00.png                 0/255
+           lesions.csv                                    file, lesion_id, diagnosis, mask
+    envi   cubes/<n>_<lesion id>.hdr and .img             float32, band-sequential, wavelengths in nanometers
+           masks/<n>_<lesion id>.png                      0/255, where a pixel is marked
+    npz    cubes/<n>_<lesion id>.npz                      cube float32 (H, W, B), wavelengths_nm, mask where there is one
+
+HSIDermoscopy's layout crops every lesion by its mask, so there a lesion without one (every synthetic one) gets a mask of
+the whole frame; `lesions.csv` and the side-car say which.
+"""
+
+import csv
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from hyperderm.cubes.cube import Lesion
+from hyperderm.cubes.readers.exported import CUBE, DATA, HEADER, MASK, TABLE, Format, layout_mask
+from hyperderm.cubes.readers.hsidermoscopy import FOLDERS, OTHER
+
+KEY = "DataCubeC"
+PLACES = {diagnosis: (folder, "") for folder, diagnosis in FOLDERS.items() if diagnosis}
+PLACES |= {diagnosis: ("OtherCube", tag) for tag, diagnosis in OTHER.items()}
+"""Diagnosis to folder and beginning of the file's name in HSIDermoscopy's layout."""
+_LONGEST_SLUG = 80
+
+
+class Files(Protocol):
+    """Writes lesions below a folder, one by one."""
+
+    def put(self, lesion: Lesion) -> tuple[str, str | None]:
+        """Write `lesion`; return its file and that of its mask (None where no pixel is marked), relative and posix."""
+
+    def finish(self) -> None:
+        """Write what tells of all of them."""
+
+
+class MatFiles:
+    """HSIDermoscopy's layout; empty folders too, since readers know it by them."""
+
+    def __init__(self, root: Path) -> None:
+        self._root, self._numbers, self._rows = root, Counter[str](), list[tuple[str, str, str, str]]()
+        for kind in ("images", "masks"):
+            for name in FOLDERS:
+                (root / kind / name).mkdir(parents=True)
+
+    def put(self, lesion: Lesion) -> tuple[str, str | None]:
+        """Write one `.mat` and one mask."""
+        import scipy.io
+
+        place, tag = PLACES[str(lesion.diagnosis)]
+        self._numbers[place + tag] += 1
+        file = f"images/{place}/{tag}{self._numbers[place + tag]}.mat"
+        content = {
+            KEY: lesion.cube.reflectance,
+            "wavelengths_nm": lesion.cube.wavelengths_nm,
+            "lesion_id": lesion.lesion_id,
+            "origin": json.dumps(lesion.origin, sort_keys=True),
+        }
+        scipy.io.savemat(self._root / file, content, do_compression=True)
+        masked = _masked(lesion)
+        path = layout_mask(self._root, self._root / file)
+        _save_mask(np.ones(lesion.cube.shape[:2], dtype=np.bool_) if masked is None else masked, path)
+        self._rows.append((file, lesion.lesion_id, str(lesion.diagnosis), "whole frame" if masked is None else "lesion"))
+        return file, None if masked is None else path.relative_to(self._root).as_posix()
+
+    def finish(self) -> None:
+        """Write `lesions.csv`."""
+        with (self._root / TABLE).open("w", encoding="utf-8", newline="") as stream:
+            table = csv.writer(stream)
+            table.writerow(["file", "lesion_id", "diagnosis", "mask"])
+            table.writerows(self._rows)
+
+
+class EnviFiles:
+    """ENVI headers with band-sequential data files, masks as pictures."""
+
+    def __init__(self, root: Path) -> None:
+        self._root, self._count = root, 0
+        (root / "cubes").mkdir()
+        (root / "masks").mkdir()
+
+    def put(self, lesion: Lesion) -> tuple[str, str | None]:
+        """Write one header, one data file and one mask."""
+        import spectral.io.envi as envi  # type: ignore[import-untyped]
+
+        self._count += 1
+        name = _name(self._count, lesion)
+        file = f"cubes/{name}{HEADER}"
+        metadata = {
+            "wavelength": [repr(float(nm)) for nm in lesion.cube.wavelengths_nm],
+            "wavelength units": "Nanometers",
+        }
+        path = str((self._root / file).absolute())
+        envi.save_image(path, lesion.cube.reflectance, dtype="<f4", interleave="bsq", ext=DATA, metadata=metadata)
+        masked = _masked(lesion)
+        if masked is None:
+            return file, None
+        mask = f"masks/{name}.png"
+        _save_mask(masked, self._root / mask)
+        return file, mask
+
+    def finish(self) -> None:
+        """Nothing is left to write."""
+
+
+class NpzFiles:
+    """NumPy archives."""
+
+    def __init__(self, root: Path) -> None:
+        self._root, self._count = root, 0
+        (root / "cubes").mkdir()
+
+    def put(self, lesion: Lesion) -> tuple[str, str | None]:
+        """Write one archive."""
+        self._count += 1
+        file = f"cubes/{_name(self._count, lesion)}.npz"
+        arrays: dict[str, Any] = {CUBE: lesion.cube.reflectance, "wavelengths_nm": lesion.cube.wavelengths_nm}
+        if lesion.mask is not None:
+            arrays[MASK] = lesion.mask
+        np.savez_compressed(self._root / file, **arrays)
+        return file, None if _masked(lesion) is None else file
+
+    def finish(self) -> None:
+        """Nothing is left to write."""
+
+
+def files_of(format_: Format, root: Path) -> Files:
+    """Return what writes files of a format below the empty folder `root`."""
+    return {"mat": MatFiles, "envi": EnviFiles, "npz": NpzFiles}[format_](root)
+
+
+def _masked(lesion: Lesion) -> NDArray[np.bool_] | None:
+    """Return the mask if a pixel of it is marked."""
+    return lesion.mask if lesion.mask is not None and lesion.mask.any() else None
+
+
+def _save_mask(mask: NDArray[np.bool_], path: Path) -> None:
+    Image.fromarray(mask.astype(np.uint8) * 255).save(path)
+
+
+def _name(number: int, lesion: Lesion) -> str:
+    """Return a file's name that sorts as the store does and tells the lesion; any id becomes a safe one."""
+    slug = re.sub(r"[^A-Za-z0-9-]+", "_", lesion.lesion_id).strip("_")[:_LONGEST_SLUG]
+    return f"{number:06d}_{slug}".rstrip("_")
