@@ -60,11 +60,8 @@ def verify(store: Annotated[str, typer.Argument(help="The store.")]) -> None:
             _say(console, f"  {fault}")
         more = f" (and {len(found.faults) - 1} more, listed above)" if several else ""
         raise StoreError(f"{store}: {found.faults[0]}{more}", "Restore it, or ingest again.")
-    parts = len(found.parts)
-    _say(
-        console,
-        f"sound: {found.manifest.lesions} lesions in {parts} part{'s' * (parts > 1)}, fingerprint {found.manifest.fingerprint}",
-    )
+    count, parts = found.manifest.lesions, len(found.parts)
+    _say(console, f"sound: {count} lesions in {parts} part{'s' * (parts > 1)}, fingerprint {found.manifest.fingerprint}")
 
 
 @store_app.command("diff")

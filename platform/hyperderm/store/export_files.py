@@ -135,7 +135,9 @@ class NpzFiles:
 
 def files_of(format_: Format, root: Path) -> Files:
     """Return what writes files of a format below the empty folder `root`."""
-    return {"mat": MatFiles, "envi": EnviFiles, "npz": NpzFiles}[format_](root)
+    if format_ == "mat":
+        return MatFiles(root)
+    return EnviFiles(root) if format_ == "envi" else NpzFiles(root)
 
 
 def _masked(lesion: Lesion) -> NDArray[np.bool_] | None:

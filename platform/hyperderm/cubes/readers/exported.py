@@ -9,7 +9,7 @@ import hashlib
 import json
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -42,6 +42,7 @@ CUBE, MASK = "cube", "mask"
 HEADER, DATA = ".hdr", ".img"
 
 _REMEDY = "Export the store again."
+_NPZ_DAMAGED: tuple[type[Exception], ...] = (BadZipFile, TokenError, *DAMAGED)
 
 
 class ExportedLesion(Strict):
@@ -89,8 +90,13 @@ class Source:
     wavelengths_nm: tuple[float, ...]
 
     @property
-    def label(self) -> str | None:
-        """The diagnosis, as other sources of lesions call it."""
+    def image_id(self) -> str:
+        """Of the lesion."""
+        return self.lesion.image_id
+
+    @property
+    def diagnosis(self) -> str | None:
+        """Of the lesion; None where it is unknown."""
         return self.lesion.diagnosis
 
 
@@ -127,6 +133,11 @@ def describe(root: Path) -> Export:
         if count != 1:
             raise CubeError(f"{root / SIDECAR} names " + (f"the {field} {found!r} twice" if count else "no lesion"), _REMEDY)
     return export
+
+
+def kind(root: Path) -> Literal["spectral", "rgb"]:
+    """Return the kind of the store that was exported; raises as `describe` does."""
+    return describe(root).kind
 
 
 def scan(root: Path) -> list[Source]:
@@ -193,7 +204,7 @@ def _pixels(source: Source, root: Path) -> tuple[NDArray[np.float32], NDArray[np
     """Return the cube (H, W, B) and the mask (H, W) or None, both proved to be what was exported."""
     one, h_w = source.lesion, source.shape[:2]
     path = _found(root, one.file)
-    array = {"mat": read_array, "envi": _read_envi, "npz": lambda p: _read_npz(p, CUBE)}[source.format](path)
+    array = _READERS[source.format](path)
     _check_shape(array, source.shape, "cube")
     if array.dtype.kind not in "fiu":
         raise CubeError(f"its cube is of type {array.dtype.name}, not of real numbers")
@@ -236,14 +247,14 @@ def _check_digest(array: NDArray[Any], expected: str, what: str) -> None:
         )
 
 
-def _read_npz(path: Path, key: str) -> NDArray[Any]:
+def _read_npz(path: Path, key: str = CUBE) -> NDArray[Any]:
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             raise ValueError("it holds a single array")
         with loaded:
             return np.asarray(loaded[key])
-    except (BadZipFile, TokenError, *DAMAGED) as error:
+    except _NPZ_DAMAGED as error:
         raise damaged("a NumPy file", error, path) from error
 
 
@@ -261,6 +272,9 @@ def _read_envi(path: Path) -> NDArray[Any]:
             return np.array(image.open_memmap(interleave="bip", writable=False))
     except (envi.EnviException, *DAMAGED) as error:
         raise damaged("an ENVI image", error, path) from error
+
+
+_READERS: dict[Format, Callable[[Path], NDArray[Any]]] = {"mat": read_array, "envi": _read_envi, "npz": _read_npz}
 
 
 def _hidden(path: Path, root: Path) -> bool:
