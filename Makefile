@@ -9,7 +9,7 @@ FLAGS = $(if $(RUNS),--runs "$(RUNS)") $(if $(DATA),--data "$(DATA)") $(if $(STO
 	$(if $(PROFILE),--profile $(PROFILE)) $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablation lock check format test test-slow bench bench-cold bench-statistics picture ui clean
+.PHONY: help setup ablation lock check format test test-slow bench bench-cold bench-statistics picture ui services-up services-down clean
 
 help: ## print this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -37,6 +37,12 @@ ablation: $(STAMP) ## does synthetic data help? e.g. make ablation DATA=…; PLA
 
 ui: $(STAMP) ## the MLflow UI on what was run here
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false .venv/bin/mlflow ui --backend-store-uri "$(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db)" --workers 1 --port $(or $(PORT),5000)
+
+services-up: $(STAMP) ## start S3, PostgreSQL and an MLflow server here, and print what to export: eval "$$(make -s services-up)"
+	@$(PY) -m infra.services up
+
+services-down: $(STAMP) ## stop exactly those; their data stay in services/
+	@$(PY) -m infra.services down
 
 check: $(STAMP) ## lint, types, layout
 	.venv/bin/ruff format --check platform experiments search_spaces tests
