@@ -190,10 +190,11 @@ def _words(a: _Place, b: _Place) -> tuple[str, ...]:
 
 
 def _only(found: set[str], count: int) -> str:
+    files = f"{count} file{'s' * (count != 1)}"
     if not found:
-        return f"{count} files, none that the other lacks"
+        return f"{files}, none that the other lacks"
     first, more = min(found), f" and {len(found) - 1} more" if len(found) > 1 else ""
-    return f"{count} files, of them only here {first}{more}"
+    return f"{files}, of them only here {first}{more}"
 
 
 def _plain(value: object) -> str:
