@@ -1,4 +1,4 @@
-"""A store as .mat files: the layout, what the files hold, and as raw files through our own ingest bit by bit."""
+"""A store as .mat files: the layout, what the files hold, and what readers of that layout make of them."""
 
 import csv
 import json
@@ -8,10 +8,13 @@ import pytest
 import scipy.io
 from PIL import Image
 
+from hyperderm.cubes import crop
 from hyperderm.cubes.cube import DIAGNOSES, HSIDERMOSCOPY_NM, Cube
+from hyperderm.cubes.readers import hsidermoscopy
+from hyperderm.cubes.readers.mask_image import read_mask
+from hyperderm.cubes.readers.matlab import read_array
 from hyperderm.errors import StoreError
 from hyperderm.store.export import export_mat
-from hyperderm.store.ingest import ingest
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
 from tests.store.lesions import lesion
@@ -38,25 +41,25 @@ def stored(place, masks=lambda i: None, **options):
 
 
 @pytest.mark.parametrize("masks", [lambda i: None, centre, lambda i: centre(i) if i % 2 else None])
-def test_as_raw_files_of_its_layout_they_give_the_same_cubes(tmp_path, masks):
+def test_readers_of_the_layout_find_every_lesion_and_cut_nothing_off(tmp_path, masks):
     store = stored(tmp_path / "store", masks)
-    assert export_mat(store, tmp_path / "out") == 14
-    (tmp_path / "out" / "export.json").unlink()  # as another program sees them
-    ingest(tmp_path / "out", str(tmp_path / "back"), size=16, wavelengths=None, folds=0, seed=0, progress=lambda *at: None)
-    back = open_store(str(tmp_path / "back"))
-    assert back.manifest.set_aside == ()
-    assert back.manifest.diagnoses == store.manifest.diagnoses
-    with (tmp_path / "out" / "lesions.csv").open() as stream:
+    out = tmp_path / "out"
+    assert export_mat(store, out) == 14
+    with (out / "lesions.csv").open() as stream:
         table = {row["file"]: row for row in csv.DictReader(stream)}
     before = {one.lesion_id: one for one in store.lesions()}
-    for one in back.lesions():
-        row = table[one.origin["file"]]
-        source = before[row["lesion_id"]]
-        assert one.cube.reflectance.tobytes() == source.cube.reflectance.tobytes()
-        assert one.diagnosis == source.diagnosis == row["diagnosis"]
-        assert row["mask"] == ("whole frame" if source.mask is None else "lesion")
-        expected = np.ones((16, 16), bool) if source.mask is None else source.mask
-        np.testing.assert_array_equal(one.mask, expected)
+    sources = hsidermoscopy.scan(out)
+    assert hsidermoscopy.orphans(out, sources) == []
+    assert len(sources) == 14
+    for source in sources:
+        row = table[source.path.relative_to(out).as_posix()]
+        one = before[row["lesion_id"]]
+        assert read_array(source.path).tobytes() == one.cube.reflectance.tobytes()
+        assert source.diagnosis == one.diagnosis == row["diagnosis"]
+        assert row["mask"] == ("whole frame" if one.mask is None else "lesion")
+        mask = read_mask(*source.masks)
+        np.testing.assert_array_equal(mask, np.ones((16, 16), bool) if one.mask is None else one.mask)
+        assert crop.scaled_box(crop.mask_box(mask), mask.shape) == (0, 0, 16, 16)
 
 
 def test_files_are_what_the_layout_says(tmp_path):
