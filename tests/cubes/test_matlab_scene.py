@@ -173,6 +173,14 @@ def test_truncated(path, version):
         assert "damaged or truncated" in refused(path) or cut == 0
 
 
+def test_a_variable_beyond_the_end_with_a_damaged_type_does_not_crash_scipy(path):
+    content = bytearray(put(path, Y=BANDS_FIRST, nRow=H, nCol=W).read_bytes())
+    assert content[128] == 14  # the tag of the first variable; its length and the type of its values follow
+    content[135], content[176] = 16, 135
+    path.write_bytes(content)
+    assert "goes beyond the end" in refused(path)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     version=st.sampled_from([5, 7.3]),

@@ -209,6 +209,20 @@ def test_truncated_anywhere_is_never_a_smaller_scene(path, kind):
     assert refusals > 0.8 * len(range(0, len(whole), 7))
 
 
+def test_pages_in_a_circle_end(path):
+    with tifffile.TiffWriter(path) as writer:
+        for band in bands_first(cube()):
+            writer.write(band)
+    with tifffile.TiffFile(path) as tif:
+        first, last = tif.pages[0].offset, tif.pages[-1].offset
+        at = last + 2 + 12 * len(tif.pages[-1].tags)
+    content = bytearray(path.read_bytes())
+    assert content[at : at + 4] == b"\0\0\0\0"  # no next page
+    content[at : at + 4] = first.to_bytes(4, "little")
+    path.write_bytes(content)
+    assert "circle" in refused(path)
+
+
 def a_file(kind):
     stream = io.BytesIO()
     if kind == "ome":

@@ -32,7 +32,7 @@ _NAMES = (
 )
 _GREY = {"L", "I", "F", "I;16", "I;16B", "I;16L"}
 _ORIENTATION = 274
-_DAMAGED = (*DAMAGED, Image.DecompressionBombError)
+_DAMAGED: tuple[type[Exception], ...] = (*DAMAGED, Image.DecompressionBombError)
 
 
 def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
@@ -121,6 +121,8 @@ def _band(path: Path) -> tuple[NDArray[Any], int]:
                 band = np.asarray(image)
         except _DAMAGED as error:
             raise CubeError(f"{path.name} cannot be read, damaged or truncated") from error
+    if band.ndim != 2:  # what numpy makes of some damaged pictures
+        raise CubeError(f"{path.name} cannot be read, damaged or truncated")
     return oriented(band[..., None], orientation)[..., 0], orientation if 2 <= orientation <= 8 else 1
 
 

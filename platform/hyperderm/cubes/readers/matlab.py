@@ -107,7 +107,9 @@ def _check_v5(path: Path) -> None:
         end, at = path.stat().st_size, 128
         while at + 8 <= end:
             kind, count, after = _element(file, order, at)
-            if kind == _MATRIX and after <= end:
+            if kind == _MATRIX:
+                if after > end:
+                    raise ValueError("a variable goes beyond the end of the file")
                 file.seek(at + 16)
                 flags = struct.unpack(order + "I", file.read(4))[0]
                 if 6 <= flags & 0xFF <= 15:  # a numeric class

@@ -17,6 +17,8 @@ NAME: str = "numpy"
 SUFFIXES = {".npy", ".npz"}
 WAVELENGTHS = "wavelengths_nm"
 
+_DAMAGED: tuple[type[Exception], ...] = (BadZipFile, TokenError, *DAMAGED)
+
 
 def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
     """Return one scene a file."""
@@ -36,7 +38,7 @@ def read(found: Found, asked: Asked) -> Scene:
         if not isinstance(loaded, np.ndarray):
             with loaded:
                 arrays = {key: np.asarray(loaded[key]) for key in loaded.files}
-    except (BadZipFile, TokenError, *DAMAGED) as error:
+    except _DAMAGED as error:
         raise damaged("a NumPy file", error, path) from error
     if isinstance(loaded, np.ndarray):
         return make_scene(loaded, None, asked, {})

@@ -69,7 +69,7 @@ def numbers(values: object, what: str) -> list[float]:
         CubeError: `what`, a phrase naming the field, holds anything else.
     """
     try:
-        several = values if isinstance(values, (Sequence, np.ndarray)) and not isinstance(values, str) else [values]
+        several: Any = values if isinstance(values, (Sequence, np.ndarray)) and not isinstance(values, str) else [values]
         return [float(v) for v in several]
     except (TypeError, ValueError, OverflowError) as error:
         raise CubeError(f"{what} is no list of numbers: {str(values)[:80]!r}") from error

@@ -81,12 +81,17 @@ def _opened(path: Path, take: "Callable[[TiffFile, list[TiffPage]], _T]") -> _T:
 
     try:
         with _page_errors() as lost, tifffile.TiffFile(path) as tif:
-            pages = [page for page in tif.pages if isinstance(page, tifffile.TiffPage)]
+            pages: dict[int, TiffPage] = {}
+            for page in tif.pages:
+                if page.offset in pages:
+                    raise ValueError("its list of pages is a circle")  # tifffile would go round for ever
+                if isinstance(page, tifffile.TiffPage):
+                    pages[page.offset] = page
             if lost or not pages:
                 raise ValueError(lost[0] if lost else "it has no page")
-            for page in pages:
-                _check_page(page, path.stat().st_size)
-            return take(tif, pages)
+            for one in pages.values():
+                _check_page(one, path.stat().st_size)
+            return take(tif, list(pages.values()))
     except DAMAGED as error:
         if "imagecodecs" in str(error):
             raise CubeError(
