@@ -1,6 +1,5 @@
-"""Verbs on data: ingest and phantom."""
+"""The phantom as a store, and what a store holds in words."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,61 +11,6 @@ from hyperderm.cli import app
 from hyperderm.store.manifest import Manifest
 
 SHOWN = 20
-
-
-@app.command()
-def ingest(
-    source: Annotated[Path, typer.Argument(help="Folder with images/{DNCube,MMCube,OtherCube}/*.mat, or photographs.")],
-    store: Annotated[str, typer.Option(help="Where the store goes; nothing may be there yet.")] = "",
-    size: Annotated[int, typer.Option(min=16, max=1024, help="Pixels of the stored crops.")] = 64,
-    wavelengths: Annotated[str, typer.Option(help="Band centres in nm, A:B:N or a list; default: HSIDermoscopy's.")] = "",
-    folds: Annotated[int, typer.Option(min=0, help="Number of folds, 0 for none.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the folds.")] = 0,
-    layout: Annotated[str, typer.Option(help="auto, hsidermoscopy (cubes) or photographs (PH2, ISIC).")] = "auto",
-    check: Annotated[bool, typer.Option("--check", help="Read and report, write nothing.")] = False,
-) -> None:
-    """Raw files into a store; lists what cannot be used."""
-    from hyperderm.errors import ConfigError
-    from hyperderm.store.ingest import parse_wavelengths
-
-    console = Console(emoji=False)
-    nm = parse_wavelengths(wavelengths) if wavelengths else None
-    if check:
-        _check(console, source, size, nm, layout)
-        return
-    if not store:
-        raise ConfigError("--store is missing", "Say where the store goes: --store data/mine")
-    manifest = ingest_with_progress(console, source, store, size=size, wavelengths=nm, folds=folds, seed=seed, layout=layout)
-    describe(console, store, manifest)
-
-
-def ingest_with_progress(
-    console: Console,
-    source: Path,
-    store: str,
-    *,
-    size: int,
-    wavelengths: list[float] | None,
-    folds: int,
-    seed: int,
-    layout: str = "auto",
-) -> Manifest:
-    """Ingest with a bar on `console`."""
-    from hyperderm.reports.progress import counting
-    from hyperderm.store.ingest import ingest as ingest_files
-
-    with counting(console, f"reading {source}") as bar:
-        task = bar.add_task("", total=None)
-        return ingest_files(
-            source,
-            store,
-            size=size,
-            wavelengths=wavelengths,
-            folds=folds,
-            seed=seed,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-            layout=layout,
-        )
 
 
 @app.command()
@@ -113,10 +57,11 @@ def describe(console: Console, uri: str, manifest: Manifest) -> None:
     console.print(table)
     for warning in manifest.warnings:
         console.print(f"note: {warning}", highlight=False, markup=False, soft_wrap=True)
-    _list_aside(console, [(one.file, one.reason) for one in manifest.set_aside])
+    list_aside(console, [(one.file, one.reason) for one in manifest.set_aside])
 
 
-def _list_aside(console: Console, aside: list[tuple[str, str]]) -> None:
+def list_aside(console: Console, aside: list[tuple[str, str]]) -> None:
+    """Print files that were set aside, with the reasons."""
     if not aside:
         return
     console.print(f"{len(aside)} file{'s' * (len(aside) > 1)} set aside:", highlight=False)
@@ -124,29 +69,3 @@ def _list_aside(console: Console, aside: list[tuple[str, str]]) -> None:
         console.print(f"  {file}: {reason}", highlight=False, markup=False, soft_wrap=True)
     if len(aside) > SHOWN:
         console.print(f"  … {len(aside) - SHOWN} more, all in the manifest", highlight=False)
-
-
-def _check(console: Console, source: Path, size: int, wavelengths: list[float] | None, layout: str) -> None:
-    from hyperderm.reports.progress import counting
-    from hyperderm.store.ingest import Reading, find_layout
-
-    chosen = find_layout(source, layout, wavelengths)
-    with counting(console, f"reading {source}") as bar:
-        task = bar.add_task("", total=None)
-        reading = Reading(
-            source,
-            size,
-            wavelengths or chosen.wavelengths_nm,
-            lambda done, total: bar.update(task, completed=done, total=total),
-            chosen,
-        )
-        low, high, shapes = float("inf"), float("-inf"), set()
-        for lesion in reading:
-            low, high = min(low, float(lesion.cube.reflectance.min())), max(high, float(lesion.cube.reflectance.max()))
-            shapes.add(lesion.cube.shape)
-    sizes = ", ".join(" x ".join(map(str, shape)) for shape in sorted(shapes))
-    console.print(f"{sum(reading.lesions.values())} lesions would be stored as cubes of {sizes}", highlight=False)
-    console.print(f"reflectance {low:.3f} … {high:.3f}", highlight=False)
-    for name, count in sorted(reading.lesions.items()):
-        console.print(f"  {name}: {count}", highlight=False)
-    _list_aside(console, [(one.file, one.reason) for one in reading.set_aside])

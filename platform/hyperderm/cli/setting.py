@@ -1,7 +1,5 @@
 """What every run is started from: the project's places, the profile, the data, the tracking server."""
 
-import hashlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from hyperderm.errors import ConfigError
 from hyperderm.strict import parse_overrides
 
 if TYPE_CHECKING:  # nothing heavy is imported before the configuration is known to be good
+    from hyperderm.store.jobs import Job
     from hyperderm.store.reader import Store
 
 PHANTOM = {"count": 330, "size": 64, "seed": 0}
@@ -97,7 +96,6 @@ def check_source(store: str | None, data: Path | None) -> None:
     Raises:
         ConfigError: both given; CubeError: no such folder, or of another layout; StoreError: no store there.
     """
-    from hyperderm.cubes.readers.hsidermoscopy import scan
     from hyperderm.store.reader import open_store
 
     if store and data:
@@ -107,7 +105,7 @@ def check_source(store: str | None, data: Path | None) -> None:
     if store:
         open_store(store, verify=False)
     if data:
-        scan(data)
+        _job(data, SIZE)
 
 
 def find_store(setting: Setting, store: str | None, data: Path | None, size: int = SIZE) -> "Store":
@@ -118,7 +116,7 @@ def find_store(setting: Setting, store: str | None, data: Path | None, size: int
     Raises:
         ConfigError: both given; CubeError, StoreError: what cannot be read.
     """
-    from hyperderm.cli.data import describe, ingest_with_progress, write_phantom
+    from hyperderm.cli.data import describe, write_phantom
     from hyperderm.store.reader import open_store
 
     check_source(store, data)
@@ -126,12 +124,13 @@ def find_store(setting: Setting, store: str | None, data: Path | None, size: int
         setting.say(f"store {store}")
         return open_store(store)
     if data:
-        place = setting.root / "stores" / f"{data.resolve().name}-{size}-{_listing(data)}"
+        from hyperderm.cli.ingesting import run_job
+
+        job = _job(data, size)
+        place = setting.root / "stores" / f"{data.resolve().name}-{size}-{job.digest[:8]}"
         if not place.exists():
             setting.say(f"reading {data} into {_short(place, setting)}")
-            manifest = ingest_with_progress(
-                setting.console, data, str(place), size=size, wavelengths=None, folds=FOLDS, seed=0
-            )
+            manifest = run_job(setting.console, job, str(place), FOLDS, 0)
             describe(setting.console, _short(place, setting), manifest)
     else:
         from hyperderm.cubes.phantom import PHANTOM_VERSION
@@ -150,11 +149,12 @@ def find_store(setting: Setting, store: str | None, data: Path | None, size: int
     return open_store(str(place))
 
 
-def _listing(folder: Path) -> str:
-    """Return a digest of the names, sizes and times of all files: another content is another store."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    facts = [(path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
+def _job(data: Path, size: int) -> "Job":
+    from hyperderm.cubes.readers.cutting import How
+    from hyperderm.cubes.readers.scenes import Camera
+    from hyperderm.store.jobs import make_job
+
+    return make_job(data, "auto", How(size), Camera())
 
 
 def _short(path: Path, setting: Setting) -> str:

@@ -16,7 +16,9 @@ A constant spectrum stays constant under both. One that is linear in wavelength 
 to 0.031 of the cube's spacing (the average takes every band of the cube for constant over its width).
 """
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +56,31 @@ def to_bands(
     if np.all(np.abs(held[nearest] - target) <= SAME_NM):
         return np.ascontiguousarray(reflectance[..., nearest])
     return mix(reflectance, resampling_matrix(held, target))
+
+
+def parse_nm(option: str, text: str) -> tuple[float, ...]:
+    """Return the N band centres from A to B nm of "A:B:N", or those listed as "a,b,c".
+
+    Raises:
+        CubeError: the text is neither; `option` is named.
+    """
+    try:
+        if ":" in text:
+            first, last, count = text.split(":")
+            n = int(count)
+            step = (float(last) - float(first)) / (n - 1)
+            found = [float(first) + i * step for i in range(n)]
+        else:
+            found = [float(part) for part in text.split(",")]
+    except (ValueError, ZeroDivisionError):
+        raise CubeError(
+            f"{option} {text!r} is neither A:B:N nor a list", f"Write {option} 465:630:16, or list them: 465,470,…"
+        ) from None
+    if not found or not 0 < found[0] < math.inf or not all(a < b < math.inf for a, b in pairwise(found)):
+        raise CubeError(
+            f"{option} {text!r} does not rise from one band to the next", f"Give them in nm, rising: {option} 465:630:16"
+        )
+    return tuple(found)
 
 
 def resampling_matrix(held_nm: Vector, target_nm: Vector) -> Vector:

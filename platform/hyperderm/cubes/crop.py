@@ -44,13 +44,15 @@ def scaled_box(box: Box, shape: tuple[int, int], factor: float = 1.5) -> Box:
     )
 
 
-def resize(reflectance: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Bring the shorter side of (H, W, B) to `size`, then cut the centre to (size, size, B).
+def resize(reflectance: NDArray[np.float32], size: int | None) -> NDArray[np.float32]:
+    """Bring the shorter side of (H, W, B) to `size`, then cut the centre to (size, size, B); None: leave it as it is.
 
     Shrinking averages areas, which keeps every band's mean; growing interpolates bilinearly.
     """
     x = np.ascontiguousarray(reflectance, dtype=np.float32)
     rows, columns = x.shape[:2]
+    if size is None:
+        return x
     scale = size / min(rows, columns)
     to = (max(size, round(rows * scale)), max(size, round(columns * scale)))
     if to != (rows, columns):
@@ -63,6 +65,6 @@ def resize(reflectance: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(x[top : top + size, left : left + size])
 
 
-def resize_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+def resize_mask(mask: NDArray[np.bool_], size: int | None) -> NDArray[np.bool_]:
     """`resize` for an (H, W) mask: True where at least half of the new pixel's area was."""
     return np.asarray(resize(mask[..., None].astype(np.float32), size)[..., 0] >= 0.5)

@@ -30,6 +30,9 @@ def assign_folds(groups: Sequence[str], diagnoses: Sequence[str | None], count: 
         raise StoreError(
             f"{distinct} group{'s' * (distinct > 1)} of source images cannot fill {count} folds", _fewer(distinct, "images")
         )
+    most = max(Counter(map(str, diagnoses)).values())
+    if most < count:
+        raise StoreError(f"no diagnosis has {count} lesions for {count} folds", _fewer(most, "lesions"))
     members: dict[str, set[str]] = defaultdict(set)
     for group, diagnosis in zip(groups, diagnoses, strict=True):
         members[str(diagnosis)].add(group)

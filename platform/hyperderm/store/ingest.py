@@ -1,188 +1,338 @@
-"""From a folder of raw files to a store: what can be used goes in, what cannot is listed with its reason."""
+"""From a source folder to a store: parts made one by one, here or on many machines, then joined under a manifest.
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import islice, pairwise
+A part and its report lie in a staging place named by the job's digest. So an ingest that was interrupted goes on where it
+stood when the same command is given again, and parts of other files or options are never taken for its own. What cannot
+be used is listed with its reason. On a disk the staging folder becomes the store by one rename; on S3 the manifest, written
+last and only where none is, makes the parts a store.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, Lesion
-from hyperderm.cubes.readers import hsidermoscopy, photographs
-from hyperderm.errors import CubeError, nearest
-from hyperderm.store.manifest import Manifest, SetAsideFile
-from hyperderm.store.writer import write_store
+import pyarrow as pa
+
+from hyperderm.cubes.cube import Lesion
+from hyperderm.errors import CubeError, HyperdermError, StoreError
+from hyperderm.store.folds import assign_folds
+from hyperderm.store.groups import merged
+from hyperderm.store.jobs import Job
+from hyperderm.store.location import Location, locate
+from hyperderm.store.manifest import Folds, Manifest, Part, SetAsideFile
+from hyperderm.store.s3 import clear, occupied, prepare, remove
+from hyperderm.store.schema import to_table
+from hyperderm.store.writer import publish_local, publish_s3, unwritten, write_part
+from hyperderm.strict import Strict
 
 Progress = Callable[[int, int], None]
 """Called with files read and files in all."""
-THREADS = 4
-READ_AHEAD = 16
+
+
+class Row(Strict):
+    """What joining needs to know of a lesion."""
+
+    lesion_id: str
+    group: str
+    diagnosis: str | None
+    automatic: bool
+    file: str
+    """sha256 of its file, "" where there is none."""
+    cube: str
+    """sha256 of its reflectance."""
+
+
+class PartReport(Strict):
+    """What a part holds; lies beside it until the store is whole."""
+
+    number: int
+    part: Part | None
+    """None where none of its files can be used."""
+    shape: tuple[int, int, int] | None
+    wavelengths_nm: tuple[float, ...]
+    rows: tuple[Row, ...]
+    set_aside: tuple[SetAsideFile, ...]
 
 
 @dataclass(frozen=True)
-class Layout:
-    """A kind of source folder: its reader, and what its stores are.
+class Staging:
+    """Where the parts of an unfinished store lie; can be pickled.
 
     Attributes:
-        name: as `--layout` and the manifest call it.
-        reader: a module of `cubes.readers` with `scan`, `orphans` and `read`.
-        kind: of the store.
-        wavelengths_nm: where none are given.
+        place: on a disk a folder beside the store, on S3 the store itself.
+        folder: of the parts, below `place`.
     """
 
-    name: str
-    reader: Any
-    kind: Literal["spectral", "rgb"]
-    wavelengths_nm: tuple[float, ...]
+    place: Location
+    folder: str
+
+    def name(self, number: int, suffix: str = "parquet") -> str:
+        """Return where a part is, or with another suffix its report."""
+        return f"{self.folder}/part-{number:05d}.{suffix}"
+
+    def report(self, number: int) -> PartReport | None:
+        """Return the report of a part that is there and as it was written, None where it has to be made."""
+        try:
+            found = PartReport.model_validate_json(self.place.read_bytes(self.name(number, "json")))
+            if found.part is None or hashlib.sha256(self.place.read_bytes(found.part.path)).hexdigest() == found.part.sha256:
+                return found
+        except (FileNotFoundError, ValueError):
+            pass
+        return None
 
 
-LAYOUTS = {
-    "hsidermoscopy": Layout("hsidermoscopy", hsidermoscopy, "spectral", HSIDERMOSCOPY_NM),
-    "photographs": Layout("photographs", photographs, "rgb", photographs.NOMINAL_NM),
-}
-
-
-def find_layout(root: Path, name: str, wavelengths: Sequence[float] | None = None) -> Layout:
-    """Return the layout called `name`; `auto` looks at the folder, and takes what is no photographs for HSIDermoscopy.
-
-    Raises:
-        CubeError: an unknown layout, or wavelengths for photographs.
-    """
-    if name == "auto":
-        folders = any((root / "images" / folder).is_dir() for folder in hsidermoscopy.FOLDERS)
-        name = "photographs" if not folders and photographs.is_layout(root) else "hsidermoscopy"
-    if name not in LAYOUTS:
-        raise CubeError(f"--layout {name!r} is unknown", nearest(name, ["auto", *LAYOUTS]))
-    if wavelengths and LAYOUTS[name].kind == "rgb":
-        raise CubeError("photographs have nominal wavelengths", "Leave --wavelengths out.")
-    return LAYOUTS[name]
-
-
-@dataclass
-class Reading:
-    """A pass over a source folder; iterate it once.
-
-    Attributes:
-        layout: of the folder.
-        set_aside: grows while the lesions are iterated.
-        lesions: how many were yielded, by diagnosis.
-    """
-
-    root: Path
-    size: int
-    wavelengths_nm: Sequence[float]
-    progress: Progress
-    layout: Layout = LAYOUTS["hsidermoscopy"]
-    set_aside: list[SetAsideFile] = field(default_factory=list)
-    lesions: dict[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.sources: list[Any] = self.layout.reader.scan(self.root)
-        self._keep(self.layout.reader.orphans(self.root, self.sources))
-
-    def __iter__(self) -> Iterator[Lesion]:
-        """Yield the usable lesions in the order of the files.
-
-        Raises:
-            CubeError: not one lesion of the folder can be used.
-        """
-        found = 0
-        for done, (lesions, aside) in enumerate(self._read(), 1):
-            self._keep(aside)
-            for lesion in lesions:
-                found += 1
-                self.lesions[str(lesion.diagnosis)] = self.lesions.get(str(lesion.diagnosis), 0) + 1
-                yield lesion
-            self.progress(done, len(self.sources))
-        if not found:
-            first = "; ".join(f"{f.file}: {f.reason}" for f in self.set_aside[:3])
-            raise CubeError(
-                f"none of the {len(self.sources)} files in {self.root} can be used ({first})",
-                "Mend the files, or check --wavelengths.",
-            )
-
-    def _read(self) -> Iterator[tuple[list[Lesion], list[hsidermoscopy.SetAside]]]:
-        """Read in threads, a bounded number of files ahead, results in order."""
-        with ThreadPoolExecutor(THREADS) as pool:
-            files = iter(self.sources)
-            ahead = [pool.submit(self._one, source) for source in islice(files, READ_AHEAD)]
-            while ahead:
-                result = ahead.pop(0).result()
-                ahead += [pool.submit(self._one, source) for source in islice(files, 1)]
-                yield result
-
-    def _one(self, source: object) -> tuple[list[Lesion], list[hsidermoscopy.SetAside]]:
-        found: tuple[list[Lesion], list[hsidermoscopy.SetAside]] = self.layout.reader.read(
-            source, self.root, self.size, self.wavelengths_nm
-        )
-        return found
-
-    def _keep(self, aside: Sequence[hsidermoscopy.SetAside]) -> None:
-        self.set_aside += [SetAsideFile(file=one.file, reason=one.reason) for one in aside]
+Make = Callable[[Job, Staging, list[int]], Iterable[PartReport]]
+"""Makes the parts of these numbers, in any order."""
 
 
 def ingest(
-    source: Path,
-    uri: str,
-    *,
-    size: int,
-    wavelengths: Sequence[float] | None,
-    folds: int,
-    seed: int,
-    progress: Progress,
-    layout: str = "auto",
+    job: Job, uri: str, *, folds: int, seed: int, progress: Progress = lambda done, total: None, make: "Make | None" = None
 ) -> Manifest:
-    """Read the cubes or photographs at `source` into a store at `uri`.
+    """Read what `job` lists into a store at `uri`.
 
     Args:
-        source: the folder holding `images/` and `masks/`.
+        job: made by `jobs.make_job`.
         uri: where the store goes; nothing may be there yet.
-        size: pixels of the stored crops.
-        wavelengths: band centres (nm); None: the 16 of HSIDermoscopy's sensor.
-        folds: number of folds, 0 for none; photographs without a table of diagnoses have none.
+        folds: number of folds, 0 for none; a source without any diagnosis has none.
         seed: of the folds.
-        progress: called after every file.
-        layout: a name in `LAYOUTS`, or `auto`.
+        progress: called after every part.
+        make: who makes the parts; None: this process, one after the other.
 
     Raises:
-        CubeError: nothing usable; StoreError: the store cannot be made. Nothing is left behind.
+        CubeError: nothing usable; StoreError: the store cannot be made. Nothing is left behind then; after an interrupt the
+            parts stay, and the same command goes on.
     """
-    chosen = find_layout(source, layout, wavelengths)
-    reading = Reading(source, size, wavelengths or chosen.wavelengths_nm, progress, chosen)
-    how = {"verb": "ingest", "layout": chosen.name, "size": size, "files": len(reading.sources)}
-    unlabelled = all(getattr(one, "label", "") is None for one in reading.sources)
-    return write_store(
-        uri,
-        reading,
-        fold_count=0 if unlabelled else folds,
-        seed=seed,
-        kind=chosen.kind,
-        set_aside=reading.set_aside,
-        source=how,
+    target = prepare(locate(uri), write=True)
+    if occupied(target):
+        raise StoreError(f"--store {uri}: something is already there", "Choose another place, or remove it first.")
+    staging = staging_of(target, job)
+    with _held(staging, target):
+        try:
+            manifest = _make_and_join(job, staging, folds, seed, progress, make or make_here)
+            if target.local:
+                _forget_reports(staging, job.parts)
+                publish_local(staging.place, target, manifest)
+            else:
+                publish_s3(target, manifest)
+        except HyperdermError:
+            _discard(staging, target)
+            raise
+        except OSError as error:
+            _discard(staging, target)
+            raise unwritten(target, error) from error
+    if not target.local:
+        _forget_reports(staging, job.parts)
+    return manifest
+
+
+def staging_of(target: Location, job: Job) -> Staging:
+    """Return where the parts of this job's store are made."""
+    if target.local:
+        return Staging(Location(target.uri, target.fs, f"{target.path}.partial-{job.digest[:8]}"), "lesions")
+    return Staging(target, f"lesions/{job.digest[:8]}")
+
+
+def make_here(job: Job, staging: Staging, numbers: list[int]) -> Iterator[PartReport]:
+    """Make parts in this process, one after the other."""
+    for number in numbers:
+        yield make_part(job, staging, number)
+
+
+def make_part(job: Job, staging: Staging, number: int) -> PartReport:
+    """Read the files of one part, write it, and its report last; at most one part's lesions are in memory.
+
+    Raises:
+        StoreError: lesions of several shapes or wavelengths, or a place that cannot be written.
+    """
+    if not job.root.exists():
+        raise StoreError(
+            f"{job.root} is not visible from {socket.gethostname()}", "Put the files on storage that all nodes share."
+        )
+    lesions: list[Lesion] = []
+    aside: list[SetAsideFile] = []
+    for source in job.of_part(number):
+        found, bad = job.read(source)
+        lesions += found
+        aside += [SetAsideFile(file=one.file, reason=one.reason) for one in bad]
+    shape: tuple[int, int, int] | None = None
+    wavelengths: tuple[float, ...] = ()
+    part = None
+    if lesions:
+        shape = lesions[0].cube.shape
+        wavelengths = tuple(float(nm) for nm in lesions[0].cube.wavelengths_nm)
+        for lesion in lesions:
+            _check_alike(lesion.lesion_id, lesion.cube.shape, lesion.cube.wavelengths_nm.tolist(), shape, wavelengths)
+        part = write_part(staging.place, staging.name(number), to_table(lesions, shape))
+    rows = tuple(map(_row, lesions))
+    report = PartReport(number=number, part=part, shape=shape, wavelengths_nm=wavelengths, rows=rows, set_aside=tuple(aside))
+    staging.place.write_bytes(staging.name(number, "json"), report.model_dump_json().encode())
+    return report
+
+
+def _make_and_join(job: Job, staging: Staging, folds: int, seed: int, progress: Progress, make: Make) -> Manifest:
+    reports = {number: found for number in range(job.parts) if (found := staging.report(number))}
+    read = sum(len(job.of_part(number)) for number in reports)
+    progress(read, len(job.sources))
+    for report in make(job, staging, [number for number in range(job.parts) if number not in reports]):
+        reports[report.number] = report
+        read += len(job.of_part(report.number))
+        progress(read, len(job.sources))
+    return _join(job, staging, [reports[number] for number in range(job.parts)], folds, seed)
+
+
+def _join(job: Job, staging: Staging, reports: list[PartReport], folds: int, seed: int) -> Manifest:
+    aside = [SetAsideFile(file=one.file, reason=one.reason) for one in job.set_aside]
+    aside += [one for report in reports for one in report.set_aside]
+    rows = [row for report in reports for row in report.rows]
+    if not rows:
+        first = "; ".join(f"{one.file}: {one.reason}" for one in aside[:3])
+        raise CubeError(
+            f"none of the {len(job.sources)} images in {job.root} can be used ({first})",
+            "Mend the files, or check --wavelengths, --layout and --masks.",
+        )
+    first_part = next(report for report in reports if report.shape)
+    assert first_part.shape is not None
+    for report in reports:
+        if report.shape:
+            name = report.rows[0].lesion_id
+            _check_alike(name, report.shape, report.wavelengths_nm, first_part.shape, first_part.wavelengths_nm)
+    if repeated := [name for name, count in Counter(row.lesion_id for row in rows).items() if count > 1]:
+        raise StoreError(f"lesion id {repeated[0]!r} appears more than once", "Ids must be unique in a store.")
+    twins, warnings = _twins(rows)
+    groups = merged([row.group for row in rows], twins)
+    parts = _regrouped(staging, reports, groups)
+    assigned: Folds | None = None
+    if folds and any(row.diagnosis for row in rows) and job.source is None:
+        assigned, more = assign_folds(groups, [row.diagnosis for row in rows], folds, seed)
+        warnings += more
+    return Manifest(
+        kind=job.kind,
+        wavelengths_nm=first_part.wavelengths_nm,
+        shape=first_part.shape,
+        lesions=len(rows),
+        diagnoses=dict(sorted(Counter(row.diagnosis or "unknown" for row in rows).items())),
+        parts=parts,
+        folds=assigned,
+        warnings=tuple(warnings),
+        set_aside=tuple(aside),
+        source=_source(job, rows),
+    ).sealed()
+
+
+def _source(job: Job, rows: list[Row]) -> dict[str, Any]:
+    if job.source is not None:
+        return dict(job.source)
+    how = job.how
+    facts: dict[str, Any] = {
+        "verb": "ingest",
+        "layout": job.layout,
+        "size": how.size if how.size is not None else "native",
+        "files": len(job.sources),
+    }
+    if how.bands_nm is not None:
+        facts["bands_nm"] = list(how.bands_nm)
+    if how.groups:
+        facts["groups"] = "of a table"
+    if automatic := sum(row.automatic for row in rows):
+        facts["automatic_masks"] = automatic
+    return facts
+
+
+def _row(lesion: Lesion) -> Row:
+    return Row(
+        lesion_id=lesion.lesion_id,
+        group=lesion.group,
+        diagnosis=lesion.diagnosis,
+        automatic=lesion.origin.get("mask") == "automatic",
+        file=str(lesion.origin.get("sha256", "")),
+        cube=hashlib.sha256(lesion.cube.reflectance.tobytes()).hexdigest(),
     )
 
 
-def parse_wavelengths(text: str) -> list[float]:
-    """Return the N band centres from A to B nm of "A:B:N", or those listed as "a,b,c".
+def _twins(rows: list[Row]) -> tuple[list[list[int]], list[str]]:
+    """Return rows that show one picture under several groups, and a sentence on each."""
+    same: dict[str, list[int]] = {}
+    for number, row in enumerate(rows):
+        for key in filter(None, (row.file, row.cube)):
+            same.setdefault(key, []).append(number)
+    found = {tuple(numbers) for numbers in same.values() if len({rows[number].group for number in numbers}) > 1}
+    said = []
+    for numbers in sorted(found):
+        names = " = ".join(rows[number].lesion_id for number in numbers)
+        kinds = {str(rows[number].diagnosis) for number in numbers}
+        odd = f", under several diagnoses: {', '.join(sorted(kinds))}" if len(kinds) > 1 else ""
+        said.append(f"the same picture, now one group: {names}{odd}")
+    return [list(numbers) for numbers in sorted(found)], said
 
-    Raises:
-        CubeError: the text is neither.
-    """
-    try:
-        if ":" in text:
-            first, last, count = text.split(":")
-            n = int(count)
-            step = (float(last) - float(first)) / (n - 1)
-            found = [float(first) + i * step for i in range(n)]
-        else:
-            found = [float(part) for part in text.split(",")]
-    except (ValueError, ZeroDivisionError):
-        raise CubeError(
-            f"--wavelengths {text!r} is neither A:B:N nor a list", "Write --wavelengths 465:630:16, or list them: 465,470,…"
-        ) from None
-    if not found or not 0 < found[0] < math.inf or not all(a < b < math.inf for a, b in pairwise(found)):
-        raise CubeError(
-            f"--wavelengths {text!r} does not rise from one band to the next", "Give them in nm, rising: 465:630:16"
+
+def _regrouped(staging: Staging, reports: list[PartReport], groups: list[str]) -> tuple[Part, ...]:
+    """Write anew the parts whose lesions came into another group, and return all parts."""
+    parts, at = [], 0
+    for report in reports:
+        mine, at = groups[at : at + len(report.rows)], at + len(report.rows)
+        if report.part is None:
+            continue
+        part = report.part
+        if mine != [row.group for row in report.rows]:
+            table = staging.place.read_table(part.path)
+            place = table.schema.get_field_index("group")
+            table = table.set_column(place, table.schema.field(place), pa.array(mine, pa.string()))
+            part = write_part(staging.place, part.path, table)
+        parts.append(part)
+    return tuple(parts)
+
+
+def _check_alike(name: str, shape: Any, nm: Iterable[float], first: Any, first_nm: Iterable[float]) -> None:  # noqa: ANN401
+    if tuple(shape) != tuple(first):
+        sizes = " and ".join(" x ".join(map(str, each)) for each in (first, shape))
+        raise StoreError(
+            f"cubes of {sizes} (lesion {name}): a store has one shape", "Give --size, and --bands if bands differ."
         )
-    return found
+    if tuple(nm) != tuple(first_nm):
+        raise StoreError(f"lesion {name} has other wavelengths than the first", "Give --bands: a store has one set.")
+
+
+@contextmanager
+def _held(staging: Staging, target: Location) -> Iterator[None]:
+    """Hold the staging folder of a disk for this process; on S3 whoever writes the manifest first wins."""
+    if not target.local:
+        yield
+        return
+    try:
+        staging.place.fs.create_dir(staging.place.join(staging.folder), recursive=True)
+        lock = Path(f"{staging.place.path}.lock").open("a+")  # noqa: SIM115 - the with below closes it
+    except OSError as error:
+        raise unwritten(target, error) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(f"--store {target.uri} is being written by another process", "Wait for it.") from None
+        try:
+            yield
+        finally:
+            os.unlink(lock.name)  # noqa: PTH108 - while it is held: nobody else may think it theirs
+
+
+def _discard(staging: Staging, target: Location) -> None:
+    if target.local:
+        shutil.rmtree(staging.place.path, ignore_errors=True)
+    elif not occupied(target):  # another writer with the same job may have made these very parts a store
+        clear(target, staging.folder)
+
+
+def _forget_reports(staging: Staging, count: int) -> None:
+    place = staging.place
+    for number in range(count):
+        name = staging.name(number, "json")
+        if place.local:
+            Path(place.join(name)).unlink()
+        else:
+            remove(place, f"{place.prefix}/{name}".lstrip("/"))

@@ -65,17 +65,29 @@ def _write_local(target: Location, fill: Fill) -> Manifest:
     try:
         staging.fs.create_dir(staging.join("lesions"), recursive=True)
         manifest = fill(staging, "lesions")
-        staging.write_bytes(MANIFEST, _json(manifest))
-        os.replace(staging.path, target.path)  # noqa: PTH105
+        publish_local(staging, target, manifest)
     except BaseException as error:
         if staging.exists():
             staging.fs.delete_dir(staging.path)
-        if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) and target.exists():
-            raise _beaten(target) from error
         if isinstance(error, OSError):
-            raise _unwritten(target, error) from error
+            raise unwritten(target, error) from error
         raise
     return manifest
+
+
+def publish_local(staging: Location, target: Location, manifest: Manifest) -> None:
+    """Make the parts in `staging` the store `target`, by the manifest and one rename.
+
+    Raises:
+        StoreError: another writer got there first; OSError: the disk refuses.
+    """
+    staging.write_bytes(MANIFEST, _json(manifest))
+    try:
+        os.replace(staging.path, target.path)  # noqa: PTH105 - fails, as it must, when another writer got there first
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) and target.exists():
+            raise _beaten(target) from error
+        raise
 
 
 def _write_s3(target: Location, fill: Fill) -> Manifest:
@@ -84,16 +96,25 @@ def _write_s3(target: Location, fill: Fill) -> Manifest:
     try:
         manifest = fill(target, folder)
     except BaseException as error:
-        told = _unwritten(target, error) if isinstance(error, OSError) else error
+        told = unwritten(target, error) if isinstance(error, OSError) else error
         if not clear(target, folder) and isinstance(told, StoreError):
             told = StoreError(told.what, f"{told.remedy} What was written stays in {target.uri}/{folder}.")
         raise told from error.__cause__
     try:
-        put_new(target, MANIFEST, _json(manifest))  # fails without an answer: it may be there, so its parts stay
+        publish_s3(target, manifest)  # fails without an answer: it may be there, so its parts stay
     except FileExistsError:
         clear(target, folder)
         raise _beaten(target) from None
     return manifest
+
+
+def publish_s3(target: Location, manifest: Manifest) -> None:
+    """Make the parts that `manifest` names a store.
+
+    Raises:
+        FileExistsError: another writer got there first; StoreError: the server stays away or refuses.
+    """
+    put_new(target, MANIFEST, _json(manifest))
 
 
 def _beaten(target: Location) -> StoreError:
@@ -103,7 +124,10 @@ def _beaten(target: Location) -> StoreError:
     )
 
 
-def _unwritten(target: Location, error: OSError) -> StoreError:
+def unwritten(target: Location, error: OSError) -> StoreError:
+    """Return what a user is told of a disk or server that refuses to write `target`."""
+    if isinstance(error, FileExistsError):
+        return _beaten(target)
     return StoreError(f"--store {target.uri} cannot be written: {error}", "Check the place, its space and rights.")
 
 
@@ -130,7 +154,7 @@ def _write(
         shape = shape or batch[0].cube.shape
         wavelengths = wavelengths or tuple(float(nm) for nm in batch[0].cube.wavelengths_nm)
         _check_wavelengths(batch, wavelengths)
-        parts.append(_write_part(place, f"{folder}/part-{len(parts):05d}.parquet", to_table(batch, shape)))
+        parts.append(write_part(place, f"{folder}/part-{len(parts):05d}.parquet", to_table(batch, shape)))
         index += [(lesion.lesion_id, lesion.group, lesion.diagnosis) for lesion in batch]
     if shape is None:
         raise StoreError("no lesion to write", "See the list of files set aside.")
@@ -155,7 +179,8 @@ def _write(
     ).sealed()
 
 
-def _write_part(place: Location, name: str, table: pa.Table) -> Part:
+def write_part(place: Location, name: str, table: pa.Table) -> Part:
+    """Write rows as the Parquet file `name` and return what a manifest says of it."""
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,

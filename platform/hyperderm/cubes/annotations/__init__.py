@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hyperderm.cubes.annotations import coco, label_studio, names
 from hyperderm.cubes.annotations.region import LESION, Annotation, Region, diagnosis_of
-from hyperderm.cubes.readers.hsidermoscopy import SetAside
+from hyperderm.cubes.readers.scene import SetAside
 from hyperderm.errors import CubeError
 
 __all__ = ["LESION", "Annotation", "Annotations", "diagnosis_of", "read_annotations"]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hyperderm.cubes.annotations import names, rle
 from hyperderm.cubes.annotations.region import Region, diagnosis_of
-from hyperderm.cubes.readers.hsidermoscopy import SetAside
+from hyperderm.cubes.readers.scene import SetAside
 from hyperderm.errors import CubeError
 
 TOOL = "COCO"

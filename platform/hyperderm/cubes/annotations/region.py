@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperderm.cubes.cube import DIAGNOSES
-from hyperderm.cubes.readers.photographs import LABELS
+from hyperderm.cubes.readers.labels import LABELS
 from hyperderm.errors import CubeError, nearest
 
 LESION = "lesion"

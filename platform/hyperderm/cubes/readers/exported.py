@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from hyperderm.cubes.cube import Cube, Lesion
-from hyperderm.cubes.readers.hsidermoscopy import SetAside
 from hyperderm.cubes.readers.mask_image import read_mask
 from hyperderm.cubes.readers.matlab import read_array
 from hyperderm.cubes.readers.pixels import DAMAGED, damaged, natural
-from hyperderm.cubes.readers.scene import inside
+from hyperderm.cubes.readers.scene import SetAside, inside
 from hyperderm.errors import CubeError
 from hyperderm.strict import Strict
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperderm.cubes import crop
-from hyperderm.cubes.cube import Cube, Lesion
-from hyperderm.cubes.readers.mask_image import read_mask
+from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, Lesion
+from hyperderm.cubes.readers.cutting import How, Image, lesions_of
 from hyperderm.cubes.readers.matlab import read_array
+from hyperderm.cubes.readers.scene import SetAside
 from hyperderm.errors import CubeError
 
 FOLDERS: dict[str, str | None] = {"DNCube": "dysplastic_nevus", "MMCube": "melanoma", "OtherCube": None}
@@ -36,14 +36,6 @@ OTHER: dict[str, str] = {
 
 LAYOUT = "images/{DNCube,MMCube,OtherCube}/<n>.mat and masks/<same folder>/<n>_00.png"
 _MASK = re.compile(r"(?P<cube>.+)_(?P<number>\d+)\.png")
-
-
-@dataclass(frozen=True)
-class SetAside:
-    """A file that was not used: its path relative to the root (posix) and one sentence why."""
-
-    file: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -96,43 +88,34 @@ def orphans(root: Path, sources: Sequence[Source]) -> list[SetAside]:
     return aside
 
 
-def read(source: Source, root: Path, size: int, wavelengths_nm: Sequence[float]) -> tuple[list[Lesion], list[SetAside]]:
-    """Read one image and cut out its lesions, each resized to `size` x `size`.
+def read(
+    source: Source, root: Path, how: How, wavelengths_nm: Sequence[float] = HSIDERMOSCOPY_NM
+) -> tuple[list[Lesion], list[SetAside]]:
+    """Read one image and cut out its lesions.
 
     Returns:
         The lesions, and what had to be set aside: the whole cube (then no lesion), or single masks.
     """
-    file = _relative(source.path, root)
     try:
-        if source.diagnosis is None:
-            raise CubeError(f"the file name names no single class: exactly one of {', '.join(OTHER)} is expected in it")
-        reflectance = _reflectance(source.path, len(wavelengths_nm))
-        if not source.masks:
-            raise CubeError(f"no mask: masks/{source.image_id}_00.png is expected")
-        digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
+        image = open_image(source, root, wavelengths_nm)
     except (CubeError, OSError) as error:
-        return [], [SetAside(file, str(error))]
-    lesions, aside = [], []
-    for path in source.masks:
-        mask_file = _relative(path, root)
-        try:
-            cube, mask, box = _cut(reflectance, read_mask(path), size)
-        except CubeError as error:
-            aside.append(SetAside(mask_file, str(error)))
-            continue
-        origin = {"file": file, "sha256": digest, "mask_file": mask_file, "crop": list(box)}
-        lesions.append(
-            Lesion(
-                lesion_id=f"{source.folder}/{path.stem}",
-                image_id=source.image_id,
-                group=source.image_id,  # no patient ids exist in this data set
-                diagnosis=source.diagnosis,
-                cube=Cube(cube, np.asarray(wavelengths_nm, dtype=np.float64)),
-                mask=mask,
-                origin=origin,
-            )
-        )
-    return lesions, aside
+        return [], [SetAside(_relative(source.path, root), str(error))]
+    return lesions_of(image, how)
+
+
+def open_image(source: Source, root: Path, wavelengths_nm: Sequence[float] = HSIDERMOSCOPY_NM) -> Image:
+    """Read one image whole.
+
+    Raises:
+        CubeError: it cannot be used.
+    """
+    if source.diagnosis is None:
+        raise CubeError(f"the file name names no single class: exactly one of {', '.join(OTHER)} is expected in it")
+    reflectance = _reflectance(source.path, len(wavelengths_nm))
+    digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
+    masks = [(f"{source.folder}/{path.stem}", path, _relative(path, root)) for path in source.masks]
+    nm, file = np.asarray(wavelengths_nm, dtype=np.float64), _relative(source.path, root)
+    return Image(source.image_id, file, source.diagnosis, reflectance, nm, {"sha256": digest}, masks, whole=False)
 
 
 def _reflectance(path: Path, bands: int) -> NDArray[np.float32]:
@@ -145,21 +128,6 @@ def _reflectance(path: Path, bands: int) -> NDArray[np.float32]:
     if bad := int(reflectance.size - np.count_nonzero(np.isfinite(reflectance))):
         raise CubeError(f"{bad} NaN or infinite values")
     return reflectance
-
-
-def _cut(
-    reflectance: NDArray[np.float32], mask: NDArray[np.bool_], size: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], crop.Box]:
-    """Crop around the mask's scaled box and resize both; CubeError names what is wrong with the mask."""
-    if mask.shape != reflectance.shape[:2]:
-        h, w = reflectance.shape[:2]
-        raise CubeError(f"the mask has {mask.shape[0]} x {mask.shape[1]} pixels, its cube {h} x {w}")
-    box = crop.scaled_box(crop.mask_box(mask), mask.shape)
-    top, left, bottom, right = box
-    small = crop.resize_mask(mask[top:bottom, left:right], size)
-    if not small.any():
-        raise CubeError(f"the mask has no pixel left after the centre crop to {size} x {size}")
-    return crop.resize(reflectance[top:bottom, left:right], size), small, box
 
 
 def _diagnosis(stem: str) -> str | None:

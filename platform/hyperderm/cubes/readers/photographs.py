@@ -11,7 +11,6 @@ A photograph becomes a cube of three bands: sRGB made linear (IEC 61966-2-1) bef
 rising wavelength. The wavelengths are nominal: those near the peaks of the sRGB primaries, not measured ones.
 """
 
-import csv
 import hashlib
 import struct
 import zlib
@@ -24,29 +23,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hyperderm.cubes import crop
-from hyperderm.cubes.cube import DIAGNOSES, Cube, Lesion
+from hyperderm.cubes.cube import Lesion
 from hyperderm.cubes.pseudo_rgb import srgb_decode
-from hyperderm.cubes.readers.hsidermoscopy import SetAside
-from hyperderm.cubes.readers.mask_image import read_turned_mask, upright
+from hyperderm.cubes.readers.cutting import How, lesions_of
+from hyperderm.cubes.readers.cutting import Image as ImageRead
+from hyperderm.cubes.readers.labels import diagnosis_of, read_labels
+from hyperderm.cubes.readers.mask_image import upright
+from hyperderm.cubes.readers.scene import SetAside
 from hyperderm.errors import CubeError
 
 NOMINAL_NM: tuple[float, ...] = (465.0, 545.0, 610.0)
 """Blue, green, red."""
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
 LAYOUT = "images/<name>.jpg (or .png, .bmp, .tif), optional masks/<name>.png and a .csv with columns image and label"
-NAME_COLUMNS = ("image", "image_id", "image_name", "isic_id")
-LABEL_COLUMNS = ("label", "diagnosis", "dx")
-LABELS: dict[str, str] = {
-    **{name: name for name in DIAGNOSES},
-    "mel": "melanoma",
-    "atypical_nevus": "dysplastic_nevus",
-    "common_nevus": "nevus",
-    "nv": "nevus",
-    "seborrheic_keratosis": "seborrhoeic_keratosis",
-}
-"""What tables call a diagnosis, in lower case and with underscores, to ours."""
-
 _MASK_ENDINGS = ("", "_segmentation", "_lesion")
 # What Pillow raises on damaged pictures (its PNG reader reports a broken file as SyntaxError).
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error, Image.DecompressionBombError)
@@ -59,6 +48,11 @@ class Source:
     path: Path
     mask: Path | None
     label: str | None
+
+    @property
+    def image_id(self) -> str:
+        """Patients are unknown: a photograph is a group of its own, and no cube is called like one."""
+        return f"photograph/{self.path.stem}"
 
 
 def is_layout(root: Path) -> bool:
@@ -75,7 +69,7 @@ def scan(root: Path) -> list[Source]:
     pictures = [path for path in _files(root / "images") if path.suffix.lower() in SUFFIXES]
     if not pictures:
         raise CubeError(f"{root} holds no photographs", f"Expected {LAYOUT}; name the folder that holds images/")
-    labels = _labels(root)
+    labels = read_labels(root)
     masks = {path.stem: path for path in _files(root / "masks")}
     sources = []
     for path in pictures:
@@ -96,40 +90,34 @@ def orphans(root: Path, sources: Sequence[Source]) -> list[SetAside]:
     ]
 
 
-def read(source: Source, root: Path, size: int, wavelengths_nm: Sequence[float]) -> tuple[list[Lesion], list[SetAside]]:
-    """Read one photograph, cut out its lesion (without a mask: the centre) and resize it to `size` x `size`.
+def read(source: Source, root: Path, how: How) -> tuple[list[Lesion], list[SetAside]]:
+    """Read one photograph and cut out its lesion; without a mark its centre is taken.
 
     Returns:
         The lesion, and what had to be set aside: the photograph or its mask, never both in silence.
     """
-    file = _relative(source.path, root)
     try:
-        diagnosis = _diagnosis(source.label)
-        linear, turned = _linear(source.path)
-    except CubeError as error:
-        return [], [SetAside(file, str(error))]
-    origin: dict[str, Any] = {
-        "file": file,
-        "sha256": hashlib.sha256(source.path.read_bytes()).hexdigest(),
-        "linearised": "sRGB, IEC 61966-2-1",
-    }
+        image = open_image(source, root)
+    except (CubeError, OSError) as error:
+        return [], [SetAside(_relative(source.path, root), str(error))]
+    return lesions_of(image, how)
+
+
+def open_image(source: Source, root: Path) -> ImageRead:
+    """Read one photograph whole, as linear light.
+
+    Raises:
+        CubeError: it cannot be used.
+    """
+    diagnosis = diagnosis_of(source.label)
+    linear, turned = _linear(source.path)
+    digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
+    facts: dict[str, Any] = {"sha256": digest, "linearised": "sRGB, IEC 61966-2-1"}
     if turned != 1:
-        origin["exif_orientation"] = turned
-    box: crop.Box = (0, 0, *linear.shape[:2])
-    mask: NDArray[np.bool_] | None = None
-    if source.mask:
-        try:
-            mask, box, turned = _around(source.mask, linear.shape[:2], size)
-        except CubeError as error:
-            return [], [SetAside(_relative(source.mask, root), str(error))]
-        origin["mask_file"] = _relative(source.mask, root)
-        if turned != 1:
-            origin["mask_exif_orientation"] = turned
-    top, left, bottom, right = box
-    cube = crop.resize(linear[top:bottom, left:right], size)
-    name = f"photograph/{source.path.stem}"  # patients are unknown: a photograph is a group of its own
-    nm = np.asarray(wavelengths_nm, dtype=np.float64)
-    return [Lesion(name, name, name, diagnosis, Cube(cube, nm), mask, {**origin, "crop": list(box)})], []
+        facts["exif_orientation"] = turned
+    masks = [(source.image_id, source.mask, _relative(source.mask, root))] if source.mask else []
+    nm = np.asarray(NOMINAL_NM, dtype=np.float64)
+    return ImageRead(source.image_id, _relative(source.path, root), diagnosis, linear, nm, facts, masks)
 
 
 def _linear(path: Path) -> tuple[NDArray[np.float32], int]:
@@ -143,46 +131,6 @@ def _linear(path: Path) -> tuple[NDArray[np.float32], int]:
     except _DAMAGED as error:
         raise CubeError("the picture cannot be read, damaged or truncated") from error
     return srgb_decode(pixels[..., ::-1] / 255).astype(np.float32), turned
-
-
-def _around(path: Path, shape: tuple[int, ...], size: int) -> tuple[NDArray[np.bool_], crop.Box, int]:
-    """Return the mask as it lies in the crop around it, that crop, and the orientation that turned the mask."""
-    mask, turned = read_turned_mask(path)
-    if mask.shape != shape:
-        raise CubeError(f"the mask has {mask.shape[0]} x {mask.shape[1]} pixels, its photograph {shape[0]} x {shape[1]}")
-    box = crop.scaled_box(crop.mask_box(mask), mask.shape)
-    top, left, bottom, right = box
-    return crop.resize_mask(mask[top:bottom, left:right], size), box, turned
-
-
-def _diagnosis(label: str | None) -> str | None:
-    if label is None:
-        return None
-    if not label:
-        raise CubeError("the table of diagnoses does not name it")
-    found = LABELS.get(label.strip().lower().replace(" ", "_"))
-    if found is None:
-        raise CubeError(f"the table calls it {label!r}, which is none of {', '.join(DIAGNOSES)}")
-    return found
-
-
-def _labels(root: Path) -> dict[str, str] | None:
-    """Return image name (without suffix) to label from the one table in `root` that has both columns; None without one."""
-    tables = []
-    for path in [p for p in _files(root) if p.suffix.lower() == ".csv"]:
-        try:
-            with path.open(encoding="utf-8-sig", newline="") as stream:
-                rows = list(csv.DictReader(stream))
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise CubeError(f"{path.name} cannot be read as a table ({error})", "Save it as CSV in UTF-8.") from error
-        columns = {name.strip().lower(): name for name in (rows[0] if rows else {}) if name}
-        name = next((columns[c] for c in NAME_COLUMNS if c in columns), None)
-        label = next((columns[c] for c in LABEL_COLUMNS if c in columns), None)
-        if name and label:
-            tables.append((path.name, {Path(r[name] or "").stem: (r[label] or "").strip() for r in rows}))
-    if len(tables) > 1:
-        raise CubeError(f"{root} holds {len(tables)} tables: {', '.join(t for t, _ in tables)}", "Leave one of them.")
-    return tables[0][1] if tables else None
 
 
 def _files(folder: Path) -> list[Path]:

@@ -12,6 +12,14 @@ from hyperderm.errors import CubeError
 
 
 @dataclass(frozen=True)
+class SetAside:
+    """A file that was not used: its path relative to the root (posix) and one sentence why."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Found:
     """A scene that lies in a folder, unread.
 

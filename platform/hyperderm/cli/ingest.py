@@ -1,0 +1,183 @@
+"""Raw files into a store, and their pictures to an annotation tool."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from hyperderm.cli import app
+from hyperderm.cli.data import describe, list_aside
+
+if TYPE_CHECKING:
+    from hyperderm.cubes.readers.cutting import How
+    from hyperderm.cubes.readers.scenes import Camera
+    from hyperderm.store.jobs import Job
+
+Source = Annotated[Path, typer.Argument(help="A folder of images in any layout hyperderm knows, or one file.")]
+Layout = Annotated[
+    str, typer.Option(help="auto, hsidermoscopy, photographs (PH2, ISIC), scenes, mosaic (raw frames) or exported.")
+]
+Wavelengths = Annotated[str, typer.Option(help="Band centres in nm, A:B:N or a list, where the files do not say them.")]
+Masks = Annotated[
+    str, typer.Option(help="A COCO or Label Studio file, or auto: find a lesion where no mask picture marks one.")
+]
+Rows = Annotated[int | None, typer.Option(min=1, help="Rows of an image stored as a matrix of pixels by bands.")]
+Columns = Annotated[int | None, typer.Option(min=1, help="Columns likewise.")]
+Key = Annotated[str | None, typer.Option(help="Which array, in a file that holds several.")]
+Dark = Annotated[Path | None, typer.Option(help="Dark reference: TIFF, PNG or .npy.")]
+White = Annotated[Path | None, typer.Option(help="White reference: values become reflectance.")]
+WhiteReflectance = Annotated[float, typer.Option(help="Of the white panel.")]
+Demosaic = Annotated[Literal["superpixel", "bilinear"], typer.Option(help="How raw mosaic frames become cubes.")]
+Responses = Annotated[Path | None, typer.Option(help="Response table of a mosaic sensor; default: *responses*.mat beside.")]
+Correction = Annotated[Path | None, typer.Option(help="Correction matrix of a mosaic sensor: .csv, .npy or .mat.")]
+NATIVE = "native"
+
+
+@app.command()
+def ingest(
+    source: Source,
+    store: Annotated[str, typer.Option(help="Folder or s3:// address of the store; nothing may be there yet.")] = "",
+    size: Annotated[str, typer.Option(help="Pixels of the stored crops, or native: as the images are.")] = "64",
+    wavelengths: Wavelengths = "",
+    bands: Annotated[str, typer.Option(help="Bands to bring every cube to, in nm: A:B:N or a list.")] = "",
+    folds: Annotated[int, typer.Option(min=0, help="Number of folds, 0 for none.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the folds.")] = 0,
+    layout: Layout = "auto",
+    masks: Masks = "",
+    groups: Annotated[
+        Path | None, typer.Option(help="CSV with columns image and patient: folds never split a patient.")
+    ] = None,
+    rows: Rows = None,
+    columns: Columns = None,
+    key: Key = None,
+    dark: Dark = None,
+    white: White = None,
+    white_reflectance: WhiteReflectance = 1.0,
+    demosaic: Demosaic = "superpixel",
+    responses: Responses = None,
+    correction: Correction = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Files read at a time on Ray; default: by their size.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Read and report, write nothing.")] = False,
+) -> None:
+    """Raw files into a store; lists what cannot be used. Interrupted, the same command goes on."""
+    from hyperderm.errors import ConfigError
+    from hyperderm.store.jobs import make_job
+
+    console = Console(emoji=False)
+    camera = _camera(
+        layout, wavelengths, rows, columns, key, dark, white, white_reflectance, demosaic, responses, correction
+    )
+    how, annotations = _how(size, bands, masks)
+    if not store and not check:
+        raise ConfigError("--store is missing", "Say where the store goes: --store data/mine")
+    job = make_job(source, layout, how, camera, annotations, groups)
+    if check:
+        _check(console, job)
+        return
+    from hyperderm.cli.ingesting import run_job
+
+    describe(console, store, run_job(console, job, store, folds, seed, workers))
+
+
+@app.command("annotate-export")
+def annotate_export(
+    source: Source,
+    out: Annotated[Path, typer.Option(help="Where the pictures and tasks go; nothing may be there yet.")],
+    layout: Layout = "auto",
+    wavelengths: Wavelengths = "",
+    masks: Masks = "",
+    rows: Rows = None,
+    columns: Columns = None,
+    key: Key = None,
+    dark: Dark = None,
+    white: White = None,
+    white_reflectance: WhiteReflectance = 1.0,
+    demosaic: Demosaic = "superpixel",
+    responses: Responses = None,
+    correction: Correction = None,
+    root: Annotated[
+        Path | None, typer.Option(help="What Label Studio serves local files from; default: beside OUT.")
+    ] = None,
+) -> None:
+    """Pictures to mark lesions on, as Label Studio opens them; known masks go along to be corrected.
+
+    The way back in: hyperderm ingest SOURCE --masks EXPORT.json
+    """
+    from hyperderm.store.annotating import export_images
+    from hyperderm.store.jobs import make_job
+
+    console = Console(emoji=False)
+    camera = _camera(
+        layout, wavelengths, rows, columns, key, dark, white, white_reflectance, demosaic, responses, correction
+    )
+    how, annotations = _how(NATIVE, "", masks)
+    count, aside = export_images(make_job(source, layout, how, camera, annotations), out, root)
+    console.print(f"{count} pictures in {out}", highlight=False, markup=False, soft_wrap=True)
+    list_aside(console, aside)
+
+
+def _camera(
+    layout: str,
+    wavelengths: str,
+    rows: int | None,
+    columns: int | None,
+    key: str | None,
+    dark: Path | None,
+    white: Path | None,
+    white_reflectance: float,
+    demosaic: Literal["superpixel", "bilinear"],
+    responses: Path | None,
+    correction: Path | None,
+) -> "Camera":
+    from hyperderm.cubes.bands import parse_nm
+    from hyperderm.cubes.readers.mosaic import Mosaic
+    from hyperderm.cubes.readers.scene import Asked
+    from hyperderm.cubes.readers.scenes import Camera
+    from hyperderm.errors import ConfigError
+
+    nm = parse_nm("--wavelengths", wavelengths) if wavelengths else None
+    for option, path in (("--dark", dark), ("--white", white), ("--responses", responses), ("--correction", correction)):
+        if path is not None and not path.is_file():
+            raise ConfigError(f"{option} {path} does not exist", "Name a file.")
+    if layout == "mosaic":
+        frames = Mosaic(demosaic, responses, dark, white, correction, nm, white_reflectance)
+        return Camera(Asked(nm), frames)
+    if given := [name for name, it in (("--responses", responses), ("--correction", correction)) if it]:
+        raise ConfigError(f"{given[0]} is of raw mosaic frames", "Give --layout mosaic too.")
+    return Camera(Asked(nm, rows, columns, key), None, dark, white, white_reflectance)
+
+
+def _how(size: str, bands: str, masks: str) -> "tuple[How, Path | None]":
+    from hyperderm.cubes.bands import parse_nm
+    from hyperderm.cubes.readers.cutting import How, Marker
+    from hyperderm.errors import ConfigError
+
+    if size != NATIVE and not (size.isdecimal() and 16 <= int(size) <= 1024):
+        raise ConfigError(f"--size {size!r} is none", "Give 16 … 1024 pixels, or native.")
+    annotations = None if masks in ("", "auto") else Path(masks)
+    if annotations is not None and not annotations.is_file():
+        raise ConfigError(f"--masks {masks} does not exist", "Name a COCO or Label Studio file, or write auto.")
+    nm = parse_nm("--bands", bands) if bands else None
+    return How(None if size == NATIVE else int(size), nm, Marker(automatic=masks == "auto")), annotations
+
+
+def _check(console: Console, job: "Job") -> None:
+    from hyperderm.reports.progress import counting
+    from hyperderm.store.jobs import Tally, lesions
+
+    tally = Tally()
+    with counting(console, f"reading {job.root}") as bar:
+        task = bar.add_task("", total=None)
+        for _ in lesions(job, tally, lambda done, total: bar.update(task, completed=done, total=total)):
+            pass
+    sizes = ", ".join(f"{' x '.join(map(str, shape))} ({count})" for shape, count in sorted(tally.shapes.items()))
+    said = f"layout {job.layout}: {tally.lesions} lesions would be stored, cubes of {sizes or 'no size'}"
+    console.print(said, highlight=False, soft_wrap=True)
+    if len(tally.shapes) > 1:
+        console.print("note: a store has one shape; give --size, and --bands if bands differ", highlight=False)
+    if tally.lesions:
+        console.print(f"values {tally.low:.4g} … {tally.high:.4g}", highlight=False)
+    for name, count in sorted(tally.diagnoses.items()):
+        console.print(f"  {name}: {count}", highlight=False)
+    list_aside(console, [(one.file, one.reason) for one in tally.set_aside])

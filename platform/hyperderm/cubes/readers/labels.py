@@ -1,0 +1,68 @@
+"""Diagnoses as tables and annotation tools call them, and the table of a folder of images."""
+
+import csv
+from pathlib import Path
+
+from hyperderm.cubes.cube import DIAGNOSES
+from hyperderm.errors import CubeError
+
+NAME_COLUMNS = ("image", "image_id", "image_name", "isic_id")
+LABEL_COLUMNS = ("label", "diagnosis", "dx")
+LABELS: dict[str, str] = {
+    **{name: name for name in DIAGNOSES},
+    "mel": "melanoma",
+    "atypical_nevus": "dysplastic_nevus",
+    "common_nevus": "nevus",
+    "nv": "nevus",
+    "seborrheic_keratosis": "seborrhoeic_keratosis",
+}
+"""What tables call a diagnosis, in lower case and with underscores, to ours."""
+
+
+def diagnosis_of(label: str | None) -> str | None:
+    """Return the diagnosis a table's word means; None where there is no table.
+
+    Raises:
+        CubeError: the table leaves the image out (""), or uses another word.
+    """
+    if label is None:
+        return None
+    if not label:
+        raise CubeError("the table of diagnoses does not name it")
+    found = LABELS.get(label.strip().lower().replace(" ", "_"))
+    if found is None:
+        raise CubeError(f"the table calls it {label!r}, which is none of {', '.join(DIAGNOSES)}")
+    return found
+
+
+def read_labels(root: Path) -> dict[str, str] | None:
+    """Return image name (without suffix) to label from the one table in `root` that has both columns; None without one.
+
+    Raises:
+        CubeError: a table that cannot be read, or several.
+    """
+    tables = []
+    paths = sorted(p for p in root.iterdir() if not p.name.startswith(".") and not p.is_dir())
+    for path in [p for p in paths if p.suffix.lower() == ".csv"]:
+        rows = read_rows(path)
+        columns = {name.strip().lower(): name for name in (rows[0] if rows else {}) if name}
+        name = next((columns[c] for c in NAME_COLUMNS if c in columns), None)
+        label = next((columns[c] for c in LABEL_COLUMNS if c in columns), None)
+        if name and label:
+            tables.append((path.name, {Path(r[name] or "").stem: (r[label] or "").strip() for r in rows}))
+    if len(tables) > 1:
+        raise CubeError(f"{root} holds {len(tables)} tables: {', '.join(t for t, _ in tables)}", "Leave one of them.")
+    return tables[0][1] if tables else None
+
+
+def read_rows(path: Path) -> list[dict[str, str | None]]:
+    """Return the rows of a CSV file in UTF-8 with a line of column names.
+
+    Raises:
+        CubeError: it is none.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            return list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CubeError(f"{path.name} cannot be read as a table ({error})", "Save it as CSV in UTF-8.") from error

@@ -1,0 +1,182 @@
+"""Any folder of hyperspectral images, or one file: ENVI, TIFF, NumPy, MATLAB, band images, raw mosaic frames.
+
+    <root>/…/<scene>.<suffix>           every format of `formats.FORMATS`; frames of a mosaic camera where asked for
+    <root>/masks/<scene>_00.png         optional; also <scene>.png, <scene>_mask.png; folders as below <root>
+    <root>/labels.csv                   optional; columns as photographs have them
+    <root>/…/wavelengths.txt            where the scenes do not know theirs: `formats.read_scene`
+
+A scene's image id is its path below the root without suffix. Without a mask a scene is stored whole.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hyperderm.cubes.calibrate import calibrate, read_reference
+from hyperderm.cubes.cube import Lesion
+from hyperderm.cubes.readers import formats, mosaic
+from hyperderm.cubes.readers.cutting import How, Image, lesions_of
+from hyperderm.cubes.readers.labels import diagnosis_of, read_labels
+from hyperderm.cubes.readers.mosaic import Mosaic
+from hyperderm.cubes.readers.pixels import name_below, natural
+from hyperderm.cubes.readers.scene import Asked, Found, Scene, SetAside
+from hyperderm.errors import CubeError
+
+_MASK = re.compile(r"(?P<scene>.+?)(_\d+|_mask|_segmentation|_lesion)?")
+CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class Camera:
+    """What a user says of the files; can be pickled.
+
+    Attributes:
+        asked: wavelengths, rows, columns, key.
+        mosaic: how raw mosaic frames are read; None: these are no such frames.
+        dark: dark reference of cubes that are still counts.
+        white: white reference likewise.
+        white_reflectance: of the white panel.
+    """
+
+    asked: Asked = field(default_factory=Asked)
+    mosaic: Mosaic | None = None
+    dark: Path | None = None
+    white: Path | None = None
+    white_reflectance: float = 1.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """One scene; `label` is the table's word for it, None where there is no table, "" where the table leaves it out."""
+
+    found: Found
+    masks: tuple[Path, ...]
+    label: str | None
+    camera: Camera = field(default_factory=Camera)
+
+
+def scan(root: Path, camera: Camera) -> list[Source]:
+    """List the scenes at or below `root`, without opening any; the table of diagnoses is read.
+
+    Raises:
+        CubeError: no scene there, two scenes of one name, or a table that cannot be used.
+    """
+    found = _frames(root, camera) if camera.mosaic else formats.find_scenes(root)[0]
+    if not found:
+        raise CubeError(f"{root} holds no scene", f"Known formats: {', '.join(kind.NAME for kind in formats.FORMATS)}.")
+    base = _base(root)
+    masks = _masks(base, found)
+    labels = read_labels(base)
+    return [Source(each, tuple(masks.get(each.name, ())), _label(each.name, labels), camera) for each in found]
+
+
+def orphans(root: Path, sources: Sequence[Source]) -> list[SetAside]:
+    """List every file below `root` that no scene uses, with the reason; side files that layouts read are none."""
+    base = _base(root)
+    if base != root:
+        return []  # one file was named: its neighbours are not meant
+    used = {path for source in sources for path in source.found.files} | {mask for s in sources for mask in s.masks}
+    if sources and sources[0].camera.mosaic:
+        unread = [(p, "no raw frame") for p in _below(base) if p not in used and not formats.is_side_file(p, base)]
+    else:
+        unread = formats.find_scenes(root)[1]
+    aside = [SetAside(_relative(path, base), reason) for path, reason in unread if path not in used]
+    strays = [path for path in _below(base / "masks") if path not in used]
+    return aside + [SetAside(_relative(path, base), "mask without a scene") for path in strays]
+
+
+def read(source: Source, root: Path, how: How) -> tuple[list[Lesion], list[SetAside]]:
+    """Read one scene and cut out its lesions; without a mark the whole scene is stored.
+
+    Returns:
+        The lesions, and what had to be set aside: the whole scene (then no lesion), or single masks.
+    """
+    try:
+        image = open_image(source, root)
+    except (CubeError, OSError) as error:
+        return [], [SetAside(_relative(source.found.path, _base(root)), str(error))]
+    return lesions_of(image, how)
+
+
+def open_image(source: Source, root: Path) -> Image:
+    """Read one scene whole, in reflectance where references are given.
+
+    Raises:
+        CubeError: it cannot be used.
+    """
+    base, found = _base(root), source.found
+    diagnosis = diagnosis_of(source.label)
+    scene = _scene(source, root)
+    digest = hashlib.sha256()
+    for path in found.files:
+        with path.open("rb") as stream:
+            while part := stream.read(CHUNK):
+                digest.update(part)
+    assert scene.wavelengths_nm is not None
+    masks = [(f"{found.name}_{n:02d}", path, _relative(path, base)) for n, path in enumerate(source.masks)]
+    facts = {"sha256": digest.hexdigest(), "format": found.format, **scene.facts}
+    file = _relative(found.path, base)
+    return Image(found.name, file, diagnosis, scene.reflectance, scene.wavelengths_nm, facts, masks)
+
+
+def _scene(source: Source, root: Path) -> Scene:
+    camera, found = source.camera, source.found
+    if camera.mosaic is not None:
+        return mosaic.read_mosaic(found.path, camera.mosaic, _base(root))
+    scene = formats.read_scene(found, camera.asked, root)
+    if camera.dark is None and camera.white is None:
+        return scene
+    dark, white = (None if path is None else read_reference(path) for path in (camera.dark, camera.white))
+    reflectance, facts = calibrate(scene.reflectance, dark, white, camera.white_reflectance)
+    return Scene(reflectance, scene.wavelengths_nm, {**scene.facts, **facts})
+
+
+def _frames(root: Path, camera: Camera) -> list[Found]:
+    """Return every raw frame at or below `root`: its pictures but for the references and masks."""
+    assert camera.mosaic is not None
+    base = _base(root)
+    references = {path.resolve() for path in (camera.mosaic.dark, camera.mosaic.white) if path}
+    files = [root] if root.is_file() else _below(base)
+    return [
+        Found(name_below(path, base), path, (path,), mosaic.NAME)
+        for path in files
+        if path.suffix.lower() in mosaic.SUFFIXES
+        and path.resolve() not in references
+        and "masks" not in path.relative_to(base).parts[:-1]
+    ]
+
+
+def _masks(base: Path, found: Sequence[Found]) -> dict[str, list[Path]]:
+    """Return scene to its mask pictures: masks/<scene>.png, or with a number or a word for mask behind the name."""
+    names = {each.name for each in found}
+    masks: dict[str, list[Path]] = {}
+    for path in _below(base / "masks"):
+        if path.suffix.lower() != ".png":
+            continue
+        stem = path.relative_to(base / "masks").with_suffix("").as_posix()
+        match = _MASK.fullmatch(stem)
+        name = stem if stem in names else match["scene"] if match else stem
+        if name in names:
+            masks.setdefault(name, []).append(path)
+    return masks
+
+
+def _label(name: str, labels: dict[str, str] | None) -> str | None:
+    return None if labels is None else labels.get(name.rpartition("/")[2], "")
+
+
+def _base(root: Path) -> Path:
+    return root if root.is_dir() else root.parent
+
+
+def _below(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    paths = [p for p in folder.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.parts[1:])]
+    return sorted((p for p in paths if not p.name.startswith(".")), key=natural)
+
+
+def _relative(path: Path, base: Path) -> str:
+    return path.relative_to(base).as_posix()

@@ -1,0 +1,47 @@
+"""Pictures of a source's images for an annotation tool."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperderm.cubes.annotations import LESION
+from hyperderm.cubes.annotations.export import export_annotation_images
+from hyperderm.cubes.readers.cutting import Image, masks_of
+from hyperderm.errors import CubeError
+from hyperderm.store.jobs import Job
+
+
+def export_images(job: Job, folder: Path, document_root: Path | None = None) -> tuple[int, list[tuple[str, str]]]:
+    """Write the pictures of every image of `job` below `folder`, with the masks that are known.
+
+    Args:
+        job: made with the size None.
+        folder: nothing may be there yet.
+        document_root: what Label Studio serves local files from.
+
+    Returns:
+        The number of pictures, and what was left out with the reason.
+
+    Raises:
+        CubeError: not one image can be used, or the folder cannot be written. Nothing is left behind.
+    """
+    aside: list[tuple[str, str]] = []
+    known: dict[str, list[tuple[str, NDArray[np.bool_]]]] = {}
+
+    def scenes() -> Iterator[tuple[str, NDArray[np.floating]]]:
+        for source in job.sources:
+            try:
+                image: Image = job.reader.open_image(source)
+            except (CubeError, OSError) as error:
+                aside.append((job.reader.image_id(source), str(error)))
+                continue
+            marks, bad = masks_of(image, job.how.marker)
+            aside.extend((one.file, one.reason) for one in bad)
+            known.clear()
+            known[image.image_id] = [(diagnosis or LESION, mask) for mask, diagnosis in marks]
+            yield image.image_id, image.reflectance
+
+    count = export_annotation_images(scenes(), folder, lambda name: known.get(name, []), document_root)
+    return count, aside

@@ -1,0 +1,313 @@
+"""A source folder as work that can be divided: its layout, its files in order, and one part of a store made from some.
+
+A part holds the lesions of a fixed run of files, so that its bytes do not depend on who makes it, beside whom or when.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from hyperderm.cubes.annotations import read_annotations
+from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, Lesion
+from hyperderm.cubes.readers import exported, hsidermoscopy, photographs, scenes
+from hyperderm.cubes.readers.cutting import How, Image, Marker
+from hyperderm.cubes.readers.mosaic import Mosaic
+from hyperderm.cubes.readers.scene import SetAside
+from hyperderm.cubes.readers.scenes import Camera
+from hyperderm.errors import CubeError, nearest
+from hyperderm.store.groups import read_groups
+
+VERSION = 1
+"""Part of a job's digest: raise it when the code changes what files become."""
+PART_BYTES = 2**26
+"""Of cubes in a part, about: what a worker holds in memory, and what one request of a feed reads."""
+MOST_FILES = 64
+NATIVE_PIXELS = 2**18
+"""Taken for the size of a scene that is stored whole, when files are dealt out to parts."""
+
+
+class Layout(Protocol):
+    """Finds the images of a kind of folder, and reads one."""
+
+    def scan(self) -> list[Any]:
+        """List the sources in order, without opening any."""
+
+    def orphans(self, sources: list[Any]) -> list[SetAside]:
+        """List the files no source uses."""
+
+    def read(self, source: Any, how: How) -> tuple[list[Lesion], list[SetAside]]:  # noqa: ANN401 - each layout has its own
+        """Read one source; what cannot be used is returned with its reason."""
+
+    def image_id(self, source: Any) -> str:  # noqa: ANN401
+        """Return what the image of a source is called."""
+
+    def open_image(self, source: Any) -> Image:  # noqa: ANN401
+        """Read one source whole; CubeError where it cannot be used."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that shapes the parts of a store; can be pickled.
+
+    Attributes:
+        root: the source.
+        layout: name in `LAYOUTS`.
+        kind: of the store.
+        how: crops, bands, marks, groups.
+        sources: in order.
+        reader: reads one of them.
+        per_part: sources in a part.
+        set_aside: files that no source uses.
+        digest: of all that: what was made under another digest is another store.
+        source: of a synthetic set that was exported: it comes back as one, without folds.
+    """
+
+    root: Path
+    layout: str
+    kind: Literal["spectral", "rgb"]
+    how: How
+    sources: tuple[Any, ...]
+    reader: Layout
+    per_part: int
+    set_aside: tuple[SetAside, ...] = ()
+    digest: str = ""
+    source: Mapping[str, Any] | None = None
+
+    @property
+    def parts(self) -> int:
+        """Number of parts, some of which may come out empty."""
+        return -(-len(self.sources) // self.per_part)
+
+    def of_part(self, number: int) -> tuple[Any, ...]:
+        """Return the sources of one part."""
+        return self.sources[number * self.per_part : (number + 1) * self.per_part]
+
+    def read(self, source: object) -> tuple[list[Lesion], list[SetAside]]:
+        """Read one source; what a reader did not foresee names the file."""
+        return self.reader.read(source, self.how)
+
+
+@dataclass
+class Tally:
+    """What went by while lesions were read: for `--check` and for the end of an ingest."""
+
+    lesions: int = 0
+    diagnoses: Counter[str] = field(default_factory=Counter)
+    shapes: Counter[tuple[int, int, int]] = field(default_factory=Counter)
+    low: float = float("inf")
+    high: float = float("-inf")
+    set_aside: list[SetAside] = field(default_factory=list)
+
+    def add(self, lesions: list[Lesion], aside: list[SetAside]) -> None:
+        """Count one source."""
+        self.set_aside += aside
+        for lesion in lesions:
+            self.lesions += 1
+            self.diagnoses[lesion.diagnosis or "unknown"] += 1
+            self.shapes[lesion.cube.shape] += 1
+            self.low = min(self.low, float(lesion.cube.reflectance.min()))
+            self.high = max(self.high, float(lesion.cube.reflectance.max()))
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A layout of this package's readers; can be pickled."""
+
+    root: Path
+    name: str
+    camera: Camera = field(default_factory=Camera)
+
+    @property
+    def wavelengths_nm(self) -> tuple[float, ...]:
+        """Of HSIDermoscopy's files, which do not say them."""
+        return self.camera.asked.wavelengths_nm or HSIDERMOSCOPY_NM
+
+    def scan(self) -> list[Any]:
+        """See `Layout`."""
+        if self.name == "scenes":
+            return list(scenes.scan(self.root, self.camera))
+        return list(_READERS[self.name].scan(self.root))
+
+    def orphans(self, sources: list[Any]) -> list[SetAside]:
+        """See `Layout`."""
+        return list(_READERS[self.name].orphans(self.root, sources))
+
+    def read(self, source: Any, how: How) -> tuple[list[Lesion], list[SetAside]]:  # noqa: ANN401
+        """See `Layout`."""
+        match self.name:
+            case "exported":
+                return exported.read(source, self.root)
+            case "hsidermoscopy":
+                return hsidermoscopy.read(source, self.root, how, self.wavelengths_nm)
+            case "photographs":
+                return photographs.read(source, self.root, how)
+        return scenes.read(source, self.root, how)
+
+    def open_image(self, source: Any) -> Image:  # noqa: ANN401
+        """See `Layout`."""
+        match self.name:
+            case "exported":
+                raise CubeError("an export holds crops, no images", "Name the folder of the raw files.")
+            case "hsidermoscopy":
+                return hsidermoscopy.open_image(source, self.root, self.wavelengths_nm)
+            case "photographs":
+                return photographs.open_image(source, self.root)
+        return scenes.open_image(source, self.root)
+
+    def image_id(self, source: Any) -> str:  # noqa: ANN401
+        """See `Layout`."""
+        return str(source.found.name if self.name == "scenes" else source.image_id)
+
+
+_READERS: Mapping[str, Any] = {
+    "hsidermoscopy": hsidermoscopy,
+    "photographs": photographs,
+    "scenes": scenes,
+    "exported": exported,
+}
+LAYOUTS = ("hsidermoscopy", "photographs", "scenes", "mosaic", "exported")
+"""`mosaic` are scenes of raw frames; `exported` is what `hyperderm store export` wrote."""
+
+
+def find_layout(root: Path, name: str = "auto") -> str:
+    """Return the layout called `name`; `auto` looks at the folder.
+
+    Raises:
+        CubeError: an unknown name, or nothing there.
+    """
+    if name != "auto":
+        if name not in LAYOUTS:
+            raise CubeError(f"--layout {name!r} is unknown", nearest(name, ["auto", *LAYOUTS]))
+        return name
+    if not root.exists():
+        raise CubeError(f"{root} does not exist", "Name a folder of cubes or photographs, or one file.")
+    if exported.is_export(root):
+        return "exported"
+    if any((root / kind / folder).is_dir() for kind in ("images", "masks") for folder in hsidermoscopy.FOLDERS):
+        return "hsidermoscopy"
+    if photographs.is_layout(root):
+        return "photographs"
+    from hyperderm.cubes.readers import formats
+
+    try:
+        found = formats.find_scenes(root)[0]
+    except CubeError:
+        found = []
+    return "scenes" if found else "hsidermoscopy"  # whose reader says best what it would have wanted
+
+
+def make_job(
+    root: Path, layout: str, how: How, camera: Camera, annotations: Path | None = None, groups: Path | None = None
+) -> Job:
+    """List what `root` holds, and who means which image.
+
+    Args:
+        root: the source.
+        layout: a name in `LAYOUTS`, or auto.
+        how: sizes and bands.
+        camera: what the user says of the files.
+        annotations: a file of an annotation tool.
+        groups: a table of patients.
+
+    Raises:
+        CubeError: nothing there, or options that do not fit the layout.
+    """
+    name = find_layout(root, layout)
+    _check_options(name, how, camera, annotations, groups)
+    if name == "mosaic" and camera.mosaic is None:
+        camera = replace(camera, mosaic=Mosaic(wavelengths_nm=camera.asked.wavelengths_nm))
+    reader = Folder(root, "scenes" if name == "mosaic" else name, camera)
+    sources = reader.scan()
+    aside = list(reader.orphans(sources))
+    images = [reader.image_id(source) for source in sources]
+    if annotations:
+        marker, unused = _marker(annotations, images, how.marker.automatic)
+        how, aside = replace(how, marker=marker), aside + unused
+    if groups:
+        how = replace(how, groups=read_groups(groups, images))
+    kind: Literal["spectral", "rgb"] = "rgb" if name == "photographs" else "spectral"
+    source = None
+    if name == "exported":
+        described = exported.describe(root)
+        kind, source = described.kind, described.source if described.source.get("verb") == "generate" else None
+    facts = [VERSION, name, _listing(root), _plain(how), repr(camera), sorted(how.groups.items())]
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    return Job(root, name, kind, how, tuple(sources), reader, _per_part(how), tuple(aside), digest, source)
+
+
+def _marker(path: Path, images: list[str], automatic: bool) -> tuple[Marker, list[SetAside]]:
+    """Return who means which image, and what of the file means none."""
+    annotations = read_annotations(path)
+    known = {image.removeprefix("photograph/"): image for image in images}
+    names = {known[short]: said for short, said in annotations.match(known).items()}
+    aside = [*annotations.aside, *annotations.unmatched(known)]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Marker(annotations, digest, names, automatic), aside
+
+
+def _check_options(name: str, how: How, camera: Camera, annotations: Path | None, groups: Path | None) -> None:
+    given = {
+        "--wavelengths": camera.asked.wavelengths_nm,
+        "--bands": how.bands_nm,
+        "--rows": camera.asked.rows,
+        "--columns": camera.asked.columns,
+        "--key": camera.asked.key,
+        "--dark": camera.dark,
+        "--white": camera.white,
+        "--masks": annotations or how.marker.automatic,
+        "--groups": groups,
+    }
+    refused = {
+        "hsidermoscopy": ("--rows", "--columns", "--key", "--dark", "--white"),
+        "photographs": ("--wavelengths", "--bands", "--rows", "--columns", "--key", "--dark", "--white"),
+        "exported": tuple(given),
+        "scenes": (),
+        "mosaic": ("--rows", "--columns", "--key"),
+    }[name]
+    for option in refused:
+        if given[option]:
+            why = {
+                "photographs": "photographs have nominal wavelengths and no counts",
+                "exported": "an export says all of it itself",
+            }.get(name, f"layout {name} knows no such thing")
+            raise CubeError(f"{option} does not fit this source: {why}", f"Leave {option} out, or name another --layout.")
+
+
+def _plain(how: How) -> list[str]:
+    return [
+        str(how.size),
+        str(how.bands_nm),
+        how.marker.digest,
+        str(sorted(how.marker.names.items())),
+        str(how.marker.automatic),
+    ]
+
+
+def lesions(job: Job, tally: Tally, progress: Any = None) -> Iterator[Lesion]:  # noqa: ANN401 - called with two numbers
+    """Yield every lesion in order, one source in memory, and count what goes by."""
+    tally.set_aside += job.set_aside
+    for done, source in enumerate(job.sources, 1):
+        found, aside = job.read(source)
+        tally.add(found, aside)
+        yield from found
+        if progress:
+            progress(done, len(job.sources))
+
+
+def _per_part(how: How) -> int:
+    pixels = NATIVE_PIXELS if how.size is None else how.size**2
+    bands = 16 if how.bands_nm is None else len(how.bands_nm)
+    return int(np.clip(PART_BYTES // (4 * pixels * bands), 1, MOST_FILES))
+
+
+def _listing(root: Path) -> list[tuple[str, int, int]]:
+    """Return names, sizes and times of all files: other content is another job."""
+    base = root if root.is_dir() else root.parent
+    files = sorted(path for path in base.rglob("*") if path.is_file())
+    return [(p.relative_to(base).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
