@@ -107,9 +107,13 @@ def _store(context: typer.Context) -> None:
 @store_app.command("info")
 def info(store: Annotated[str, typer.Argument(help="The store.")]) -> None:
     """What a store holds; every part is hashed."""
+    from hyperderm.cli.tracked import audit_notes
     from hyperderm.store.reader import open_store
 
-    describe(Console(emoji=False), store, open_store(store).manifest)
+    console, manifest = Console(emoji=False), open_store(store).manifest
+    describe(console, store, manifest)
+    for said in audit_notes(manifest):
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
 
 
 @store_app.command("export")

@@ -11,7 +11,7 @@ import torch
 from ray import tune
 
 from hyperderm.config import Experiment
-from hyperderm.errors import HyperdermError
+from hyperderm.errors import HyperdermError, NonFiniteLoss
 from hyperderm.learners.data import TrainData
 from hyperderm.store.ray_reader import fetch, materialise
 from hyperderm.store.reader import Store
@@ -67,8 +67,9 @@ def tell(report: Report, images: int) -> dict[str, Any]:
 
 
 def failure(error: HyperdermError) -> dict[str, Any]:
-    """Return the end of a trial that cannot succeed, however often it is repeated."""
-    return {"images": -1, "report": {}, "failure": str(error), "done": True}
+    """Return the end of a trial that cannot succeed, however often it is repeated; `refused` is what the user can mend."""
+    refused = not isinstance(error, NonFiniteLoss)
+    return {"images": -1, "report": {}, "failure": str(error), "refused": refused, "done": True}
 
 
 class InProcessTrial(tune.Trainable):
