@@ -182,6 +182,14 @@ def test_a_batch_larger_than_a_train_role(real):
     plan(real, {"shsgan": generator(training__batch_size=12)})
 
 
+def test_a_network_that_wants_more_pixels_than_the_grid_has(real):
+    error = refusal(ConfigError, real, classifiers__small_cnn__learner__architecture="resnet18")
+    assert error.what.startswith(
+        "model small_cnn does not fit the grid: data.size = 16 with learner.architecture = resnet18"
+    )
+    assert error.remedy == "Change size or the model."
+
+
 def test_more_pixels_than_the_store_holds(real):
     assert "32 asks for more pixels than the store's 16 x 16" in refusal(ConfigError, real, size=32).what
 

@@ -67,7 +67,10 @@ class JobMaker:
     def cell(self, arm: Arm, model: str, fold: int, seed: int) -> Job:
         """Return the job of one cell, and note what it needs."""
         grid, spec = self.grid, self.grid.classifiers[model]
-        experiment = arm.experiment(grid, spec, fold, seed, PENDING)
+        try:
+            experiment = arm.experiment(grid, spec, fold, seed, PENDING)
+        except ConfigError as error:
+            raise ConfigError(f"model {model} does not fit the grid: {error}", "Change size or the model.") from None
         self._select(experiment)
         if spec.learner.kind != "spectral":
             _check_batch(f"classifiers.{model}.", experiment, len(self.selections[fold].train))
