@@ -68,7 +68,8 @@ def test_unknown_key_names_the_nearest(path, near):
 def test_a_group_is_no_key_and_lists_its_keys():
     error = refused(data={"size": 32})
     assert error.what == "configuration key 'data' is a group"
-    assert error.remedy == "Set one of its keys: data.size, data.diagnoses, data.fold, data.flips, data.pretrain_diagnoses."
+    keys = "size, diagnoses, fold, flips, pretrain_diagnoses, scaling, percentiles".split(", ")
+    assert error.remedy == f"Set one of its keys: {', '.join(f'data.{key}' for key in keys)}."
 
 
 @pytest.mark.parametrize(

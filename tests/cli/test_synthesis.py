@@ -30,9 +30,9 @@ def test_a_set_and_its_mat_files(project, run, generate, checkpoint, real):  # n
     assert f"5 melanoma, 5 dysplastic_nevus in made, fingerprint {manifest.fingerprint}" in said
     assert f"generator shsgan, checkpoint {origin.checkpoint[:12]}, fold {FOLD}, seed 0" in said
     assert "rejected because out of range: 0" in said
-    assert any(line.startswith("derived: each cube keeps the geometry") for line in said)
-    assert any(line.startswith("memorisation audit: ") and " of 10 cubes lie nearer" in line for line in said)
-    assert "told from real melanoma: not measured: fewer than 10 groups of synthetic or of real cubes." in said
+    assert any(line.startswith("Derived: each cube keeps the geometry") for line in said)
+    assert any(line.startswith("Memorisation audit: ") and " of 10 cubes lie nearer" in line for line in said)
+    assert "Told from real melanoma: not measured: fewer than 10 groups of synthetic or of real cubes." in said
     assert scipy.io.loadmat(project / "mat/images/MMCube/5.mat")["DataCubeC"].shape == (16, 16, 16)
     exported = run("store", "export", "made", "--out", "again")
     assert exported.returncode == 0
@@ -51,7 +51,7 @@ def test_photographs_from_a_folder_to_a_set(project, run, generate):  # noqa: F8
     assert "3 lesions would be stored as cubes of 16 x 16 x 3" in checked.stdout
     done = generate("--count", 4, "--rgb", "rgb")
     assert done.returncode == 0, done.stderr
-    assert "derived" not in done.stdout
+    assert "erived" not in done.stdout
     assert origin_of(open_store("made").manifest).rgb == open_store("rgb").manifest.fingerprint
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from optuna.distributions import BaseDistribution, FloatDistribution
 
-from hyperderm.config import DataConfig, Experiment, SweepConfig, TrainingConfig
-from hyperderm.learners.configs import ShsGanConfig
+from hyperderm.config import DataConfig, Experiment, SweepConfig, TaskConfig, TrainingConfig
+from hyperderm.learners.configs import ClassifierConfig, ShsGanConfig
 from hyperderm.studies.board import Board
 from hyperderm.studies.cluster import Cluster
 from hyperderm.studies.sweep import run as run_trials
@@ -27,6 +27,26 @@ def tiny(**overrides: object) -> Experiment:
         learner=ShsGanConfig(generator_width=4, critic_width=4, lr_generator=1e-3, lr_critic=1e-3),
         training=TrainingConfig(batch_size=4, images=96, validate_every=32, validation_samples=8),
         sweep=SweepConfig(trials=3, grace_images=96, startup_trials=2),
+    )
+    return experiment.override({path.replace("__", "."): value for path, value in overrides.items()})
+
+
+CLASSIFIER_AXES: dict[str, BaseDistribution] = {
+    "learner.lr": FloatDistribution(1e-4, 1e-2, log=True),
+    "learner.dropout": FloatDistribution(0.1, 0.5),
+}
+
+
+def classifier(**overrides: object) -> Experiment:
+    """A classifier whose trial takes a second."""
+    experiment = Experiment(
+        name="told",
+        profile="small",
+        data=DataConfig(size=16, flips=False),
+        task=TaskConfig(negatives="all_others"),
+        learner=ClassifierConfig(lr=1e-3, dropout=0.3),
+        training=TrainingConfig(batch_size=8, images=96, validate_every=32),
+        sweep=SweepConfig(trials=2, grace_images=96, startup_trials=2),
     )
     return experiment.override({path.replace("__", "."): value for path, value in overrides.items()})
 
@@ -55,7 +75,8 @@ class Memory:
 
 def board(folder: Path, experiment: Experiment, memory: Memory) -> Board:
     folder.mkdir(parents=True, exist_ok=True)
-    return Board(folder / "study.db", "sweep", experiment, AXES, memory)
+    axes = AXES if experiment.learner.generates else CLASSIFIER_AXES
+    return Board(folder / "study.db", "sweep", experiment, axes, memory)
 
 
 def run(folder: Path, experiment: Experiment, shared: SharedData, cluster: Cluster, memory: Memory) -> Board:

@@ -7,8 +7,12 @@ import ray
 import torch
 from optuna.trial import TrialState
 
+from hyperderm.errors import ConfigError
+from hyperderm.store.reader import open_store
+from hyperderm.studies.selection import select
+from hyperderm.studies.single import run_group
 from hyperderm.studies.sweep import run as run_trials
-from tests.cluster.sweeps import Memory, board, run, tiny
+from tests.cluster.sweeps import Memory, board, classifier, run, tiny
 
 
 def test_two_workers_train_what_one_worker_trains(tmp_path, shared, ray_cluster):
@@ -25,6 +29,26 @@ def test_two_workers_train_what_one_worker_trains(tmp_path, shared, ray_cluster)
             assert torch.allclose(two[network][name], expected, rtol=0, atol=1e-5 * float(expected.abs().max()) + 1e-12), (
                 name
             )
+
+
+@pytest.mark.slow
+def test_two_workers_train_the_classifier_that_one_trains(tmp_path, told, ray_cluster):
+    """Dropout, augmentation and class weights included: through Tune, Ray Train and gloo."""
+    settings = {"sweep__trials": 1, "training__precision": "fp64", "training__images": 32, "training__validate_every": 16}
+    run(tmp_path / "one", classifier(**settings), told, ray_cluster, Memory())
+    made = run(tmp_path / "two", classifier(**settings, sweep__workers_per_trial=2), told, ray_cluster, Memory())
+    assert made.study.trials[0].state == TrialState.COMPLETE
+    one, two = (torch.load(tmp_path / w / "trials/0000/latest.pt", weights_only=True)["learner"] for w in ("one", "two"))
+    for name, expected in one["network"].items():
+        assert torch.allclose(two["network"][name], expected, rtol=0, atol=1e-5 * float(expected.abs().max()) + 1e-12), name
+
+
+@pytest.mark.slow
+def test_a_group_that_refuses_says_so_as_a_user_s_error(tmp_path, phantom_store, ray_cluster):
+    experiment = classifier(learner__architecture="resnet18", data__size=32, sweep__workers_per_trial=2)
+    store = open_store(str(phantom_store))
+    with pytest.raises(ConfigError, match="resnet18 with 2 workers on CPUs is refused"):
+        run_group(experiment, store, select(store, experiment), tmp_path, {}, Memory())
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from hyperderm.errors import ClusterError
 from hyperderm.store.reader import open_store
 from hyperderm.studies.selection import select
 from hyperderm.studies.sweep import run as run_trials
-from tests.cluster.sweeps import Memory, board, run, tiny
+from tests.cluster.sweeps import Memory, board, classifier, run, tiny
 
 
 def test_every_trial_ends_and_is_told_once(tmp_path, shared, ray_cluster):
@@ -31,6 +31,17 @@ def test_every_trial_ends_and_is_told_once(tmp_path, shared, ray_cluster):
         cubes = np.load(folder / "samples.npy")
         assert cubes.shape == (8, 16, 16, 16)
         assert np.isfinite(cubes).all()
+
+
+def test_classifiers_are_searched_by_their_own_objective(tmp_path, told, ray_cluster):
+    made = run(tmp_path, classifier(), told, ray_cluster, Memory())
+    assert [t.state for t in made.study.trials] == [TrialState.COMPLETE] * 2
+    for number, trial in enumerate(made.study.trials):
+        saved = torch.load(tmp_path / f"trials/{number:04d}/latest.pt", weights_only=True)
+        assert trial.value == pytest.approx(saved["best"])
+        assert saved["best"] == pytest.approx(saved["metrics"]["best_calibrated_log_loss"])
+        assert saved["provenance"]["run"] == f"/{number}"  # a checkpoint names its trial, not only its sweep
+    assert made.study.trials[0].params != made.study.trials[1].params
 
 
 def test_first_trial_is_the_declared_configuration(tmp_path):

@@ -13,6 +13,7 @@ from PIL import Image
 
 from hyperderm.cubes.cube import HSIDERMOSCOPY_NM as NM
 from hyperderm.cubes.cube import Lesion
+from hyperderm.cubes.readers.cutting import How
 from hyperderm.cubes.readers.hsidermoscopy import SetAside, Source, orphans, read, scan
 from hyperderm.errors import CubeError
 
@@ -65,7 +66,7 @@ def root(tmp_path):
 
 def only(root, image_id="MMCube/1") -> tuple[list[Lesion], list[SetAside]]:
     [source] = [s for s in scan(root) if s.image_id == image_id]
-    return read(source, root, 12, NM)
+    return read(source, root, How(12))
 
 
 def reason(root, image_id="MMCube/1") -> str:
@@ -186,7 +187,7 @@ def test_scan_is_in_natural_order_and_gives_each_cube_its_own_masks(tmp_path):
     assert [m.name for m in sources[3].masks] == ["Nv_1_00.png"]
     assert isinstance(sources[0], Source)
     assert orphans(tmp_path, sources) == []
-    ids = [lesion.lesion_id for s in sources for lesion in read(s, tmp_path, 8, NM)[0]]
+    ids = [lesion.lesion_id for s in sources for lesion in read(s, tmp_path, How(8))[0]]
     assert len(set(ids)) == len(ids) == 7
 
 
@@ -248,7 +249,7 @@ def test_flipped_bytes_never_raise(root, put):
         for at in rng.integers(0, min(len(good), 2500), 6):
             data[at] = rng.integers(256)
         source.path.write_bytes(data)
-        lesions, aside = read(source, root, 4, NM)
+        lesions, aside = read(source, root, How(4))
         assert not lesions  # the mask has another size than 6 x 7
         damaged += "damaged" in aside[0].reason
     assert damaged > 20
@@ -282,7 +283,7 @@ def test_broken_link_is_set_aside_without_its_absolute_path(root):
 
 def test_mask_of_another_size(root):
     put_mask(root, "MMCube/1_00", blob(h=25))
-    assert reason(root) == "the mask has 25 x 32 pixels, its cube 24 x 32"
+    assert reason(root) == "the mask has 25 x 32 pixels, its image 24 x 32"
 
 
 def test_one_bad_mask_keeps_the_other_lesion(root):
@@ -391,7 +392,7 @@ def test_stand_in_cubes(tmp_path):
     assert len(sources) == 4
     assert orphans(tmp_path, sources) == []
     for source in sources:
-        [lesion], aside = read(source, tmp_path, 32, NM)
+        [lesion], aside = read(source, tmp_path, How(32))
         assert aside == []
         assert lesion.cube.shape == (32, 32, 16)
         assert lesion.mask.mean() > 0.1

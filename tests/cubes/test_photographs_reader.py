@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from hyperderm.cubes.pseudo_rgb import srgb_decode
-from hyperderm.cubes.readers.photographs import NOMINAL_NM, orphans, read, scan
+from hyperderm.cubes.readers.cutting import How
+from hyperderm.cubes.readers.photographs import orphans, read, scan
 from hyperderm.errors import CubeError
 
 H, W = 24, 36
@@ -40,7 +41,7 @@ def everything(root, size=12):
     sources = scan(root)
     lesions, aside = [], orphans(root, sources)
     for source in sources:
-        found, bad = read(source, root, size, NOMINAL_NM)
+        found, bad = read(source, root, How(size))
         lesions += found
         aside += bad
     return lesions, {a.file: a.reason for a in aside}
@@ -127,7 +128,7 @@ def test_what_cannot_be_used_is_listed_with_its_reason(tmp_path):
     assert "no colours" in aside["images/grey.png"]
     assert "does not name it" in aside["images/absent.png"]
     assert "'basal cell carcinoma', which is none of melanoma" in aside["images/other.png"]
-    assert f"{H} x {H} pixels, its photograph {H} x {W}" in aside["masks/shape.png"]
+    assert f"{H} x {H} pixels, its image {H} x {W}" in aside["masks/shape.png"]
     assert "empty" in aside["masks/empty.png"]
     assert "damaged" in aside["images/cut.png"]
     assert "without a photograph" in aside["masks/nobody.png"]

@@ -5,17 +5,14 @@ from itertools import islice
 
 import pytest
 import torch
-from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-import hyperderm.learners.classifier as module
 from hyperderm.errors import ConfigError
 from hyperderm.learners.base import Placement
 from hyperderm.learners.classifier import Classifier
 from hyperderm.learners.data import CubeSet, TrainData, truth
 from hyperderm.learners.judging import judgement
 from hyperderm.learners.sampling import phases
-from hyperderm.models.small_cnn import SmallCnn
 from hyperderm.training.checkpoint import BEST, LATEST, CheckpointFolder
 from hyperderm.training.context import local
 from hyperderm.training.feed import Feed
@@ -226,17 +223,8 @@ def test_a_run_that_was_killed_goes_on_bit_for_bit(tmp_path, stop):
 # --- batch norm
 
 
-class Normed(SmallCnn):
-    """A network whose logits depend on the batch, without timm's seconds of import."""
-
-    def __init__(self, *_: object) -> None:
-        super().__init__(16, 0.0)
-        self.stages[1] = nn.BatchNorm2d(16)
-
-
-def test_batch_norm_with_several_cpu_workers_is_refused(monkeypatch):
-    monkeypatch.setattr(module, "build_classifier", Normed)
-    many = classifier(sweep__workers_per_trial=2, learner__architecture="resnet18")
+def test_batch_norm_with_several_cpu_workers_is_refused():
+    many = classifier(sweep__workers_per_trial=2, learner__architecture="resnet18", data__size=32)
     with pytest.raises(ConfigError, match=r"learner.architecture = resnet18 with 2 workers on CPUs is refused") as caught:
         Classifier(many, lesions(), DOUBLE)
     assert caught.value.remedy == "Use one worker, GPUs, or learner.architecture=small_cnn."
@@ -245,3 +233,23 @@ def test_batch_norm_with_several_cpu_workers_is_refused(monkeypatch):
 
 def test_the_small_network_serves_several_cpu_workers():
     Classifier(classifier(sweep__workers_per_trial=2), lesions(), DOUBLE)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"learner__architecture": "resnet19"}, "learner.architecture = 'resnet19' is unknown. Did you mean 'resnet18'"),
+        (
+            {"learner__architecture": "densenet121", "data__size": 24},
+            "data.size = 24 with learner.architecture = densenet121",
+        ),
+        (
+            {"learner__architecture": "resnet18", "data__size": 32, "training__batch_size": 1},
+            "training.batch_size = 1 with learner.architecture = resnet18 is refused",
+        ),
+    ],
+)
+def test_networks_that_cannot_be_trained_are_refused_by_the_configuration(overrides, said):
+    with pytest.raises(ConfigError) as caught:
+        classifier(**overrides)
+    assert str(caught.value).startswith(said)

@@ -133,3 +133,13 @@ def test_generators_see_their_train_role_and_the_pre_training_before_it():
     first, second = phases(tiny(training__pretrain_images=16, **settings), extra)
     assert (first.start, first.entries.tolist()) == (0, list(range(29)))
     assert (second.start, second.entries.tolist()) == (16, list(range(24)))
+
+
+def test_a_ratio_that_comes_to_nothing_is_refused():
+    data = lesions(8, 16, extra=(MELANOMA,) * 8)
+    with pytest.raises(ConfigError, match=r"synthetic.ratio = 0.05 adds no cube to 24 real ones"):
+        phases(classifier(synthetic={"store": "made", "use": "add", "ratio": 0.05}), data)
+    with pytest.raises(ConfigError, match=r"adds no cube"):  # mixed sampling would divide by it
+        phases(classifier(synthetic={"store": "made", "use": "add", "ratio": 0.05}, learner__mixed_share=0.5), data)
+    with pytest.raises(ConfigError, match=r"learner.oversample = 0.05 shows none of 8 melanomas again. Use 0.12 or more"):
+        phases(classifier(learner__oversample=0.05), lesions(8, 16))

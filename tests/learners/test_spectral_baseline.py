@@ -1,5 +1,7 @@
 """The baseline against scikit-learn fitted by hand: what repeats, weights and synthetic cubes mean to it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -30,7 +32,7 @@ def features(cubes, data):
 def by_hand(data, rows, weights=None, penalty=1.0):
     """Decisions on validation of a logistic regression on the given rows, each as often as it is named."""
     x, y = features(data.drawn[rows], data), truth(data.drawn_diagnoses)[rows].numpy()
-    scaler = StandardScaler().fit(x)  # each row once: as the pipeline standardises, without weights
+    scaler = StandardScaler().fit(x)
     model = LogisticRegression(C=1 / penalty, max_iter=5000).fit(scaler.transform(x), y, sample_weight=weights)
     return model.decision_function(scaler.transform(features(data.validation.reflectance, data)))
 
@@ -50,12 +52,39 @@ def test_it_is_penalised_logistic_regression_on_the_features(penalty):
     )
 
 
-def test_a_melanoma_shown_again_weighs_as_much_as_two():
+def shown_again(data) -> np.ndarray:
+    """Every row, then the melanomas once more."""
+    return np.concatenate([np.arange(24), np.flatnonzero(truth(data.train.diagnoses).numpy())])
+
+
+def test_a_melanoma_shown_again_is_two_rows():
     data = lesions(8, 16)
-    labels = truth(data.train.diagnoses).numpy()
-    np.testing.assert_allclose(
-        judged(fitted(data, learner__oversample=1.0), data), by_hand(data, np.arange(24), 1.0 + labels), rtol=1e-5, atol=1e-6
+    made = judged(fitted(data, learner__oversample=1.0), data)
+    np.testing.assert_allclose(made, by_hand(data, shown_again(data)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", ["logistic", "boosting"])
+def test_oversampling_is_what_synthetic_copies_of_the_same_melanomas_are(model):
+    """The control and a generator that copies differ in nothing: no difference between their arms comes from the fit."""
+    data = lesions(16, 24)
+    copies = [row for row, name in enumerate(data.train.diagnoses) if name == MELANOMA]
+    ids, kinds = (tuple(f"copy-{i}" for i in copies), (MELANOMA,) * len(copies))
+    extra = replace(data.train, lesion_ids=ids, diagnoses=kinds, reflectance=data.train.reflectance[copies],
+                    masks=data.train.masks[copies])  # fmt: skip
+    control = judged(fitted(data, learner__model=model, learner__oversample=1.0), data)
+    copied = judged(
+        fitted(replace(data, extra=extra), learner__model=model, synthetic={"store": "made", "use": "add", "ratio": 1.0}),
+        data,
     )
+    np.testing.assert_allclose(copied, control, rtol=1e-6, atol=1e-8)
+
+
+def test_boosting_finds_something_in_few_rows():
+    data = lesions(12, 12)
+    learner = fitted(data, learner__model="boosting")
+    assert auroc(torch.from_numpy(judged(learner, data)), truth(data.validation.diagnoses)) > 0.9
+    with pytest.raises(ConfigError, match=r"learner.penalty = 3.0 with learner.model = boosting is refused"):
+        spectral(learner__model="boosting", learner__penalty=3.0)
 
 
 def test_balanced_weights_make_the_classes_weigh_the_same():
@@ -64,7 +93,7 @@ def test_balanced_weights_make_the_classes_weigh_the_same():
     made = judged(fitted(data, learner__class_weights="balanced"), data)
     np.testing.assert_allclose(made, by_hand(data, np.arange(24), weights), rtol=1e-5, atol=1e-6)
     both = judged(fitted(data, learner__class_weights="balanced", learner__oversample="balance"), data)
-    doubled = by_hand(data, np.arange(24), 1.0 + truth(data.train.diagnoses).numpy())
+    doubled = by_hand(data, shown_again(data))
     np.testing.assert_allclose(both, doubled, rtol=1e-5, atol=1e-6)  # what is balanced already needs no weights
 
 

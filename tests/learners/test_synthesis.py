@@ -133,6 +133,10 @@ def test_out_of_range():
     assert not out_of_range(changed(3.99, 1024), scaling)  # half of the range of 2 above the highest
     assert out_of_range(changed(4.01, 1024), scaling)
     assert out_of_range(changed(-0.51, 1024, band=0), scaling)
+    assert not out_of_range(changed(-0.09, 1024, band=0), scaling)  # noise of the dark reference
+    assert out_of_range(changed(-0.11, 1024, band=0), scaling)
+    deep = Scaling(torch.tensor([-0.3, 1.0]), torch.tensor([1.0, 3.0]))
+    assert not out_of_range(changed(-0.25, 1024, band=0), deep)  # train itself goes further down
     assert not out_of_range(changed(50.0, 1), scaling)  # one hot pixel of 1024
     assert out_of_range(changed(50.0, 2), scaling)
     assert out_of_range(changed(float("nan"), 1), scaling)

@@ -67,7 +67,7 @@ def test_notes_say_what_the_verdict_does_not(lesions):
     ]
     assert found.to_dict()["notes"] == found.notes
     assert len(auditor.result().notes) == 3
-    assert len(audit(fresh, train, train.repeat(2, 1, 1, 1)).notes) == 2  # 120 held-out cubes
+    assert len(audit(fresh, train, held.repeat(2, 1, 1, 1)).notes) == 2  # 120 held-out cubes
 
 
 def test_distances_are_those_of_all_pairs(lesions):
@@ -124,6 +124,19 @@ def test_what_cannot_be_audited():
     with pytest.raises(StoreError, match="no held-out cube"):
         Auditor(cubes, cubes[:0])
     with pytest.raises(StoreError, match="no synthetic cube"):
-        Auditor(cubes, cubes).result()
+        Auditor(cubes, blobs(4, seed=5)).result()
     with pytest.raises(StoreError, match="cannot be audited"):
-        Auditor(cubes, cubes).add(blobs(2, 32))
+        Auditor(cubes, blobs(4, seed=5)).add(blobs(2, 32))
+    with pytest.raises(StoreError, match="all 4 held-out cubes are train cubes over again"):
+        Auditor(cubes, cubes)
+
+
+def test_a_picture_that_lies_in_the_data_twice_does_not_hide_copies(lesions):
+    train, held, fresh = lesions
+    twins = torch.cat([held, train[:2], train[2:3].flip(-1)])  # the same pictures in two roles
+    found = audit(train[:30], train, twins)
+    assert found.memorised
+    assert (found.held_out, found.twins) == (60, 3)
+    assert found.pixel.threshold == audit(train[:30], train, held).pixel.threshold
+    assert "3 more held-out cubes are train cubes over again and were left out" in found.notes
+    assert not audit(fresh, train, twins).memorised

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hyperderm.errors import ConfigError
-from hyperderm.models.classifiers import ARCHITECTURES, build_classifier, has_batch_norm
+from hyperderm.models.classifiers import ARCHITECTURES, KeyedDropout, build_classifier, has_batch_norm
 
 
 def seeded(seed, *args, **kwargs):
@@ -87,12 +87,19 @@ def test_the_small_network_learns_a_spectral_and_a_spatial_task():
 
 
 @pytest.mark.parametrize("architecture", ["small_cnn", "resnet18", "densenet121", "efficientnet_lite0"])
-def test_dropout_acts_in_training_only(architecture):
+def test_dropout_multiplies_what_the_last_layer_sees(architecture):
     x = torch.randn(4, 16, 32, 32, generator=torch.Generator().manual_seed(0))
-    for share in (0.0, 0.5):
-        net = seeded(0, architecture, "scratch", 16, share)
-        assert torch.equal(net.train()(x), net(x)) == (share == 0)
-        assert torch.equal(net.eval()(x), net(x))
+    net = seeded(0, architecture, "scratch", 16).eval()
+    dropout, whole = KeyedDropout(net, architecture), net(x)
+    mask = torch.ones(4, dropout.features)
+    mask[1], mask[2] = 0, 2
+    with dropout.masked(mask):
+        dropped = net(x)
+    bias = [p for name, p in net.named_parameters() if name.endswith("bias")][-1]
+    torch.testing.assert_close(dropped[[0, 3]], whole[[0, 3]])
+    torch.testing.assert_close(dropped[1], bias[0])
+    torch.testing.assert_close(dropped[2], 2 * whole[2] - bias[0], rtol=1e-4, atol=1e-5)
+    assert torch.equal(net(x), whole)  # nothing is left of it
 
 
 def test_an_unknown_name_is_told_with_the_nearest():

@@ -160,7 +160,7 @@ def test_a_file_of_the_rgb_network_fits(tmp_path, resnet, kind):
 @pytest.mark.parametrize("architecture", ["small_cnn", "resnet18"])
 def test_our_own_networks_come_back_but_for_the_last_layer(tmp_path, architecture):
     torch.default_generator.manual_seed(0)
-    mine = network(architecture, 16, 0.0)
+    mine = network(architecture, 16)
     torch.save(mine.state_dict(), tmp_path / "mine.pt")
     again = build_classifier(architecture, str(tmp_path / "mine.pt"), 16)
     different = [k for k, v in again.state_dict().items() if not torch.equal(v, mine.state_dict()[k])]

@@ -7,10 +7,11 @@ import pytest
 import scipy.io
 from PIL import Image
 
+from hyperderm.cubes.bands import parse_nm
 from hyperderm.cubes.cube import HSIDERMOSCOPY_NM
 from hyperderm.errors import CubeError, StoreError
-from hyperderm.store.ingest import ingest, parse_wavelengths
 from hyperderm.store.reader import open_store
+from tests.store.sources import ingest_folder
 
 H, W, B = 24, 32, 16
 
@@ -83,7 +84,7 @@ def truncated(root):
 def mask_of_other_size(root):
     put(root, "MMCube/bad", cube=cube())
     put_mask(root, "MMCube/bad", np.full((H, W + 1), 255, np.uint8))
-    return "masks/MMCube/bad_00.png", f"the mask has {H} x {W + 1} pixels, its cube {H} x {W}"
+    return "masks/MMCube/bad_00.png", f"the mask has {H} x {W + 1} pixels, its image {H} x {W}"
 
 
 def empty_mask(root):
@@ -120,7 +121,7 @@ def take(root, **options):
     place = root.parent / "store"
     seen: list[tuple[int, int]] = []
     settings = {"size": 16, "wavelengths": None, "folds": 3, "seed": 0}
-    ingest(root, str(place), progress=lambda *at: seen.append(at), **{**settings, **options})
+    ingest_folder(root, str(place), progress=lambda *at: seen.append(at), **{**settings, **options})
     return open_store(place), seen
 
 
@@ -141,7 +142,7 @@ def test_good_files(root):
     assert store.manifest.folds is not None
     assert store.manifest.folds.count == 3
     assert store.manifest.source == {"verb": "ingest", "layout": "hsidermoscopy", "size": 16, "files": 9}
-    assert seen == [(i, 9) for i in range(1, 10)]
+    assert seen == [(0, 9), (9, 9)]  # one part
     for name in ("train", "validation"):
         assert len(store.select(name, 0, ["melanoma"])) == 1
 
@@ -169,7 +170,7 @@ def test_all_kinds_of_bad_at_once_each_with_its_reason(root):
     assert len({aside.reason for aside in store.manifest.set_aside}) == len(BAD)
 
 
-def test_the_same_folder_gives_the_same_store_whatever_the_threads_do(root):
+def test_the_same_folder_gives_the_same_store_again(root):
     no_array(root)
     first, _ = take(root)
     shutil.rmtree(root.parent / "store")
@@ -181,13 +182,13 @@ def test_nothing_usable(tmp_path):
     root = tmp_path / "raw"
     fifteen_bands(root)
     text = refused(root, CubeError)
-    assert "none of the 1 files" in text
+    assert "none of the 1 images" in text
     assert "images/MMCube/bad.mat: 15 bands, 16 expected" in text
     assert "check --wavelengths" in text
 
 
 def test_other_wavelengths(root):
-    assert "none of the 9 files" in refused(root, CubeError, wavelengths=[500.0, 510.0, 520.0])
+    assert "none of the 9 images" in refused(root, CubeError, wavelengths=[500.0, 510.0, 520.0])
     fifteen = [400.0 + i for i in range(16)]
     store, _ = take(root, wavelengths=fifteen)
     assert store.manifest.wavelengths_nm == tuple(fifteen)
@@ -218,18 +219,18 @@ def refused_at(root):
 
 
 def test_parse_wavelengths():
-    assert parse_wavelengths("465:630:16") == pytest.approx(np.linspace(465, 630, 16))
-    assert parse_wavelengths("465,470.5, 482") == [465.0, 470.5, 482.0]
-    assert parse_wavelengths("500") == [500.0]
+    assert parse_nm("--bands", "465:630:16") == pytest.approx(np.linspace(465, 630, 16))
+    assert parse_nm("--bands", "465,470.5, 482") == (465.0, 470.5, 482.0)
+    assert parse_nm("--bands", "500") == (500.0,)
 
 
 @pytest.mark.parametrize("text", ["abc", "465:630", "465:630:x", "465:630:1", "a,b", "465,", ":::"])
 def test_wavelengths_of_another_form(text):
     with pytest.raises(CubeError, match=r"is neither A:B:N nor a list.*465:630:16"):
-        parse_wavelengths(text)
+        parse_nm("--wavelengths", text)
 
 
 @pytest.mark.parametrize("text", ["630:465:16", "465:630:0", "465:630:-3", "470,465", "465,465", "nan", "465,inf", "-5,5"])
 def test_wavelengths_that_do_not_rise(text):
     with pytest.raises(CubeError, match=r"does not rise.*465:630:16"):
-        parse_wavelengths(text)
+        parse_nm("--wavelengths", text)

@@ -5,9 +5,10 @@ import shutil
 import pytest
 
 from hyperderm.errors import CubeError
-from hyperderm.store.ingest import find_layout, ingest
+from hyperderm.store.jobs import find_layout
 from hyperderm.store.reader import open_store
 from tests.cubes.test_photographs_reader import picture, put, table
+from tests.store.sources import ingest_folder
 from tests.store.test_ingest import good
 
 
@@ -21,7 +22,7 @@ def root(tmp_path):
 def take(root, **options):
     place = root.parent / "store"
     settings = {"size": 16, "wavelengths": None, "folds": 3, "seed": 0, "progress": lambda *at: None}
-    ingest(root, str(place), **{**settings, **options})
+    ingest_folder(root, str(place), **{**settings, **options})
     return open_store(str(place))
 
 
@@ -43,12 +44,12 @@ def test_with_a_table_there_are(root):
 
 def test_layouts_are_told_apart(tmp_path, root):
     good(tmp_path / "cubes", "MMCube/1")
-    assert find_layout(root, "auto").name == "photographs"
-    assert find_layout(tmp_path / "cubes", "auto").name == "hsidermoscopy"
-    assert find_layout(tmp_path / "nowhere", "auto").name == "hsidermoscopy"
+    assert find_layout(root, "auto") == "photographs"
+    assert find_layout(tmp_path / "cubes", "auto") == "hsidermoscopy"
+    assert find_layout(tmp_path / "nowhere", "auto") == "hsidermoscopy"
     put(tmp_path / "cubes", "stray.png")  # the folders decide
-    assert find_layout(tmp_path / "cubes", "auto").name == "hsidermoscopy"
-    assert find_layout(tmp_path / "cubes", "photographs").name == "photographs"
+    assert find_layout(tmp_path / "cubes", "auto") == "hsidermoscopy"
+    assert find_layout(tmp_path / "cubes", "photographs") == "photographs"
 
 
 def test_wrong_words(root):

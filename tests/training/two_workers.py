@@ -56,12 +56,12 @@ def steps(context: Context, data: TrainData) -> dict[str, Tensor]:
 
 
 def classifier_steps(context: Context) -> dict[str, Tensor]:
-    """The same for a classifier with class weights, melanomas shown twice and classic augmentation."""
+    """The same for a classifier with class weights, melanomas shown twice, dropout and classic augmentation."""
     settings = Experiment(
         name="tiny",
         data=DataConfig(size=16, flips=False),
         task=TaskConfig(),
-        learner=ClassifierConfig(lr=1e-3, class_weights="balanced", oversample=1.0),
+        learner=ClassifierConfig(lr=1e-3, class_weights="balanced", oversample=1.0, dropout=0.4),
         training=TrainingConfig(batch_size=6, images=60, validate_every=60, precision="fp64"),
     )
     data = tiny_data()

@@ -102,7 +102,7 @@ def identity(plan: "Plan") -> dict[str, Any]:
         "code version": VERSION,
         "task.negatives": grid.task.negatives,
         "generator_seed": grid.generator_seed,
-        "rgb": grid.rgb,
+        **plan.content,
     }
     for name in grid.models:
         model = grid.classifiers[name].model_dump(mode="json", exclude={"gpus"})
@@ -112,8 +112,6 @@ def identity(plan: "Plan") -> dict[str, Any]:
         for path, value in job.experiment.flat().items():
             if path.startswith(("learner.", "training.", "data.")):
                 facts[f"{job.label}.{path}"] = value
-    for name, stores in grid.sets.items():
-        facts |= {f"sets.{name}.{fold}": uri for fold, uri in stores.items()}
     return facts
 
 

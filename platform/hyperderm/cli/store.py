@@ -29,9 +29,13 @@ def _store(context: typer.Context) -> None:
 def info(store: Annotated[str, typer.Argument(help="The store.")]) -> None:
     """What a store holds; every part is hashed."""
     from hyperderm.cli.data import describe
+    from hyperderm.cli.tracked import audit_notes
     from hyperderm.store.reader import open_store
 
-    describe(Console(emoji=False), store, open_store(store).manifest)
+    console, manifest = Console(emoji=False), open_store(store).manifest
+    describe(console, store, manifest)
+    for said in audit_notes(manifest):
+        _say(console, said)
 
 
 @store_app.command("verify")

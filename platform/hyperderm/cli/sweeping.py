@@ -1,12 +1,13 @@
 """Put a sweep together: studies run it, tracking records it, reports print it."""
 
 from pathlib import Path
+from typing import Any
 
 from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from hyperderm.cli.setting import Setting, find_store
-from hyperderm.cli.tracked import facts_of, finish_tracking, open_tracker, real_set
+from hyperderm.cli.tracked import facts_of, finish_tracking, open_tracker, real_set, say_synthetic
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError
 from hyperderm.registry import Space
@@ -17,7 +18,7 @@ from hyperderm.studies.board import Board
 from hyperderm.studies.cluster import Cluster, check_capacity, connect, described
 from hyperderm.studies.folder import claim, identity, run_folder, sweep_name
 from hyperderm.studies.observer import Observers
-from hyperderm.studies.selection import select
+from hyperderm.studies.selection import content, select
 from hyperderm.tracking.runs import Status
 from hyperderm.tracking.server import check_server
 from hyperderm.tracking.study_plots import study_figure, study_page
@@ -53,8 +54,13 @@ def run_sweep(
     selection = select(opened, experiment)
     check_batches(experiment, space, len(selection.train))
     folder = run_folder(runs or setting.root / "runs", name, sweep_name(experiment, space, opened.name))
-    with claim(folder, identity(experiment, space, opened.manifest.fingerprint)) as key:
+    with claim(folder, _identity(experiment, space, opened)) as key:
         return _run(setting, experiment, space, opened, folder, key)
+
+
+def _identity(experiment: Experiment, space: Space, store: Store) -> dict[str, Any]:
+    manifest = store.manifest
+    return identity(experiment, space, manifest.fingerprint, content(experiment, len(manifest.wavelengths_nm)))
 
 
 def check_batches(experiment: Experiment, space: Space, cubes: int) -> None:
@@ -110,6 +116,7 @@ def _record(
     experiment, ended = board.base, board.finished()
     wanted = experiment.sweep.trials
     facts = facts_of(setting, key, folder, experiment, store)
+    say_synthetic(setting, experiment)
     tracker = open_tracker(setting, experiment.name, folder)
     watched = SweepTracker(tracker, facts, real_set(store, experiment))
     (folder / CLOSED).unlink(missing_ok=True)
@@ -117,7 +124,7 @@ def _record(
         {"space": f"{space.name} v{space.version}", "profile": experiment.profile},
         {
             "config.json": experiment.model_dump(mode="json"),
-            "identity.json": identity(experiment, space, store.manifest.fingerprint),
+            "identity.json": _identity(experiment, space, store),
         },
     )
     for trial in board.unfinished():  # a killed driver left them RUNNING; one that is taken up opens its run again

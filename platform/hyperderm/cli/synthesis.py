@@ -128,8 +128,7 @@ def _real_store(checkpoint: Path, source_store: str | None) -> "Store":
 
 
 def _tell(setting: "Setting", uri: str, manifest: "Manifest") -> None:
-    from hyperderm.metrics import recognisability
-    from hyperderm.metrics.memorisation import describe as describe_audit
+    from hyperderm.cli.tracked import audit_notes
     from hyperderm.store.synthetic import origin_of
 
     origin = origin_of(manifest)
@@ -138,9 +137,7 @@ def _tell(setting: "Setting", uri: str, manifest: "Manifest") -> None:
     setting.say(f"{made} in {uri}, fingerprint {manifest.fingerprint}")
     setting.say(f"generator {origin.generator}, checkpoint {origin.checkpoint[:12]}, fold {origin.fold}, seed {origin.seed}")
     setting.say(f"rejected because out of range: {origin.rejected}")
+    for said in audit_notes(manifest):
+        setting.say(said)
     if origin.derived:
-        setting.say("derived: each cube keeps the geometry of a lesion of the train role; for new lesions give --rgb")
-    if origin.audit:
-        setting.say(f"memorisation audit: {describe_audit(origin.audit)}.")
-        for said in recognisability.describe(origin.audit):
-            setting.say(f"told from real {said}.")
+        setting.say("For new lesions give --rgb.")

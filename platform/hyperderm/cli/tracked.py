@@ -7,9 +7,12 @@ import numpy as np
 
 from hyperderm.cli.setting import Setting
 from hyperderm.config import Experiment
-from hyperderm.store.reader import Store
+from hyperderm.metrics import memorisation, recognisability
+from hyperderm.store.manifest import Manifest
+from hyperderm.store.reader import Store, open_store
+from hyperderm.store.synthetic import origin_of
 from hyperderm.studies.folder import JOURNAL
-from hyperderm.studies.selection import select
+from hyperderm.studies.selection import content, select
 from hyperderm.tracking.figures import RealSet
 from hyperderm.tracking.provenance import provenance
 from hyperderm.tracking.runs import Tracker
@@ -29,8 +32,36 @@ def facts_of(setting: Setting, key: str, folder: Path, experiment: Experiment, s
         "hyperderm.fold": str(experiment.data.fold),
         "hyperderm.profile": experiment.profile,
         "hyperderm.experiment": experiment.name,
+        **content(experiment, len(store.manifest.wavelengths_nm)),
     }
+    if said := synthetic_notes(experiment):
+        tags["hyperderm.synthetic_audit"] = " ".join(said)
     return SweepFacts(key, folder.name, folder, tags)
+
+
+def synthetic_notes(experiment: Experiment) -> list[str]:
+    """Return what whoever reads results with this experiment's synthetic set must know, none without such a set."""
+    if experiment.synthetic is None:
+        return []
+    return audit_notes(open_store(experiment.synthetic.store, verify=False).manifest)
+
+
+def audit_notes(manifest: Manifest) -> list[str]:
+    """Return sentences on a synthetic set: whether it is derived, copies its training cubes, can be told from real ones."""
+    origin = origin_of(manifest)
+    if origin is None:
+        return []
+    said = ["Derived: each cube keeps the geometry of a lesion of the train role."] if origin.derived else []
+    if not origin.audit:
+        return [*said, "The set carries no memorisation audit."]
+    told = [f"Told from real {each}." for each in recognisability.describe(origin.audit)]
+    return [*said, f"Memorisation audit: {memorisation.describe(origin.audit)}.", *told]
+
+
+def say_synthetic(setting: Setting, experiment: Experiment) -> None:
+    """Print what `synthetic_notes` says."""
+    for said in synthetic_notes(experiment):
+        setting.say(f"synthetic set: {said}")
 
 
 def open_tracker(setting: Setting, experiment: str, folder: Path) -> Tracker:

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from hyperderm.cli.setting import Setting, find_store
-from hyperderm.cli.tracked import facts_of, finish_tracking, open_tracker, real_set
+from hyperderm.cli.tracked import facts_of, finish_tracking, open_tracker, real_set, say_synthetic
 from hyperderm.config import Experiment
 from hyperderm.errors import NonFiniteLoss
 from hyperderm.reports.progress import ProgressLine
@@ -14,7 +14,7 @@ from hyperderm.strict import fingerprint
 from hyperderm.studies.cluster import check_capacity, connect
 from hyperderm.studies.folder import claim, run_folder, trial_folder
 from hyperderm.studies.observer import Observers
-from hyperderm.studies.selection import select
+from hyperderm.studies.selection import content, select
 from hyperderm.studies.single import run_group, run_here
 from hyperderm.tracking.server import check_server
 from hyperderm.tracking.sweep_tracker import SweepTracker
@@ -34,13 +34,15 @@ def run_one(
     selection = select(opened, experiment)
     workers = experiment.sweep.workers_per_trial
     check_batch(experiment.training.batch_size, len(selection.train), workers)
-    mine = {**experiment.identity(), "manifest": opened.manifest.fingerprint}
+    held = content(experiment, len(opened.manifest.wavelengths_nm))
+    mine = {**experiment.identity(), **held, "manifest": opened.manifest.fingerprint}
     folder = run_folder(runs or setting.root / "runs", name, f"train-{experiment.name}-{fingerprint(mine)[:8]}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
     with claim(folder, mine) as key, connect(setting.ray_address) if workers > 1 else nullcontext() as cluster:
         if cluster:
             check_capacity(experiment, cluster, folder)
         facts = facts_of(setting, key, folder, experiment, opened)
+        say_synthetic(setting, experiment)
         tracker = open_tracker(setting, experiment.name, folder)
         watched = SweepTracker(tracker, facts, real_set(opened, experiment), single=True)
         progress = ProgressLine(setting.console, "train", 1, experiment.training.images, experiment.learner.objective)

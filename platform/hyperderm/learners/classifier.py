@@ -1,7 +1,7 @@
 """The classifier's step: one logit of melanoma (1), cross-entropy or focal loss as means of per-sample terms."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from hyperderm.learners.judging import judgement
 from hyperderm.learners.losses import class_weights, cross_entropy, focal
 from hyperderm.learners.sampling import phases
 from hyperderm.learners.spectral_augmentation import SpectralAugmentation
-from hyperderm.models.classifiers import build_classifier, has_batch_norm
+from hyperderm.models.classifiers import KeyedDropout, build_classifier, has_batch_norm
 
 JUDGED_AT_ONCE = 64
 Augment = Callable[[Tensor, Sequence[int]], Tensor]
@@ -35,9 +35,7 @@ class Classifier:
         workers = experiment.sweep.workers_per_trial
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(keyed.generator(self.seed, "init", 0).initial_seed())
-            network = build_classifier(
-                self.config.architecture, self.config.weights, len(data.wavelengths_nm), self.config.dropout
-            )
+            network = build_classifier(self.config.architecture, self.config.weights, len(data.wavelengths_nm))
         if workers > 1 and has_batch_norm(network):
             if placement.device.type != "cuda":
                 raise ConfigError(
@@ -47,6 +45,7 @@ class Classifier:
                 )
             network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
         self.network = network.to(placement.device, placement.dtype)
+        self.dropout = KeyedDropout(self.network, self.config.architecture)
         self.parallel = placement.parallel(self.network)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), self.config.lr, weight_decay=self.config.weight_decay)
         self.truth = truth(data.drawn_diagnoses)  # (rows,)
@@ -60,7 +59,7 @@ class Classifier:
         for augment in self.augmentations:
             x = augment(x, self._keys(batch))
         y = self.truth[batch.rows].to(self.placement.device)
-        with self._noise(batch), torch.autocast(self.placement.device.type, torch.bfloat16, enabled=self.placement.bf16):
+        with self._dropped(batch), torch.autocast(self.placement.device.type, torch.bfloat16, enabled=self.placement.bf16):
             logits = self.parallel(x.to(self.placement.dtype))
         logits = logits.to(self.placement.dtype)
         weights = self.weights.to(logits)[y]
@@ -100,19 +99,13 @@ class Classifier:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
 
-    @contextmanager
-    def _noise(self, batch: Batch) -> Iterator[None]:
-        """Dropout draws from torch's global generators: key them for this step and share, and put them back."""
-        if not self.config.dropout:
-            yield
-            return
-        device = self.placement.device
-        key = keyed.generator(self.seed, f"dropout/{batch.share.start}", batch.images).initial_seed()
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.default_generator.manual_seed(key)
-            if device.type == "cuda":
-                torch.cuda.manual_seed(key)
-            yield
+    def _dropped(self, batch: Batch) -> AbstractContextManager[None]:
+        """Drop features of this step's cubes, each by its place in the global batch."""
+        p = self.config.dropout
+        if not p:
+            return nullcontext()
+        draws = keyed.rows(self.seed, "dropout", batch.images, batch.count, (self.dropout.features,), batch.share)
+        return self.dropout.masked(((draws >= p).double() / (1 - p)).to(self.placement.device))
 
     def _keys(self, batch: Batch) -> list[int]:
         """One key a sample, from (seed, images, place in the global batch)."""

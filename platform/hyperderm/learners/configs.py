@@ -4,6 +4,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from hyperderm.errors import nearest
+from hyperderm.models.known import ARCHITECTURES
 from hyperderm.strict import Strict
 
 
@@ -106,6 +108,13 @@ class ClassifierConfig(Strict):
     resampling of a whole batch where the network trains, faster also on a CPU. auto: batch on a GPU, else albumentations."""
     spectral_augmentation: SpectralAugmentationConfig = SpectralAugmentationConfig()
 
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.architecture not in ARCHITECTURES:
+            hint = nearest(self.architecture, ARCHITECTURES)
+            raise ValueError(f"learner.architecture = {self.architecture!r} is unknown. {hint}")
+        return self
+
 
 class SpectralConfig(Strict):
     """The baseline without a network: scikit-learn on per-lesion spectral statistics, in seconds on one core."""
@@ -121,6 +130,15 @@ class SpectralConfig(Strict):
     """balanced: n / (2 n_c) per class, counted over what is shown."""
     oversample: Annotated[float, Field(ge=0)] | Literal["balance"] = 0.0
     """Extra showings of melanomas, per real melanoma; balance: until both classes are equal."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.model == "boosting" and self.penalty != SpectralConfig.model_fields["penalty"].default:
+            raise ValueError(
+                f"learner.penalty = {self.penalty} with learner.model = boosting is refused: it is the logistic "
+                "regression's. Set learner.penalty=1.0"
+            )
+        return self
 
 
 LearnerConfig = Annotated[ShsGanConfig | ClassifierConfig | SpectralConfig, Field(discriminator="kind")]

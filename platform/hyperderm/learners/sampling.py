@@ -38,7 +38,7 @@ def phases(experiment: Experiment, data: TrainData) -> tuple[Phase, ...]:
     """Return the phases of a run, in order; the first begins at image 0.
 
     Raises:
-        ConfigError: a synthetic store that holds fewer cubes than the ratio asks for.
+        ConfigError: a synthetic store that holds fewer cubes than the ratio asks for, or a ratio that comes to none.
     """
     learner = experiment.learner
     if isinstance(learner, ClassifierConfig | SpectralConfig):
@@ -63,6 +63,11 @@ def _classifier_phases(
     added = len(data.train) + synthetic_entries(
         data.train.diagnoses, data.extra.diagnoses, synthetic.ratio, alone=synthetic.use != "add"
     )
+    if not len(added):
+        raise ConfigError(
+            f"synthetic.ratio = {synthetic.ratio} adds no cube to {len(data.train)} real ones",
+            "Use a larger ratio, or leave synthetic out.",
+        )
     match synthetic.use:
         case "only":
             return (Phase(0, added, none),)
@@ -77,9 +82,17 @@ def real_entries(diagnoses: Sequence[str], oversample: float | Literal["balance"
     """Return every row once, and melanomas again, in turn, until `oversample` extra showings per melanoma are reached.
 
     Below one extra showing not all melanomas come again; every `turn` (a seed) begins where the one before ended.
+
+    Raises:
+        ConfigError: a number that comes to no extra showing.
     """
     positive = _rows(diagnoses, positive=True)
     extra = count_of(len(positive), len(diagnoses) - len(positive), oversample)
+    if oversample != "balance" and oversample > 0 and not extra:
+        raise ConfigError(
+            f"learner.oversample = {oversample} shows none of {len(positive)} melanomas again",
+            f"Use {1 / max(len(positive), 1):.2g} or more, or 0.",
+        )
     positive = positive.roll(-turn * extra)
     again = positive.repeat(-(-extra // max(len(positive), 1)))[:extra]
     return torch.cat([torch.arange(len(diagnoses)), again])

@@ -49,17 +49,22 @@ def rgb_levels(reflectance: Tensor, matrix: NDArray[np.float64]) -> NDArray[np.f
     return np.einsum("cb,nbhw->nchw", matrix, reflectance.double().numpy(), optimize=False)
 
 
-def matched(photographs: NDArray[np.float64], train: NDArray[np.float64]) -> NDArray[np.float64]:
+def matched(photographs: NDArray[np.float32], train: NDArray[np.float64]) -> NDArray[np.float32]:
     """Return photographs whose mean and deviation over all pixels are, channel by channel, those of `train` (METHODS 4).
+
+    Sums are in float64, photograph by photograph: beside the result nothing grows with their number.
 
     Args:
         photographs: (n, 3, S, S) linear RGB.
         train: (m, 3, S, S) H · reflectance of train cubes.
     """
-    (m_p, s_p), (m_t, s_t) = (
-        (x.mean((0, 2, 3), keepdims=True), x.std((0, 2, 3), keepdims=True)) for x in (photographs, train)
-    )
-    return np.asarray((photographs - m_p) / np.maximum(s_p, 1e-6) * s_t + m_t)
+    m_p = np.mean([x.mean((1, 2), dtype=np.float64) for x in photographs], axis=0)[:, None, None]
+    s_p = np.sqrt(np.mean([np.square(x - m_p).mean((1, 2)) for x in photographs], axis=0))[:, None, None]
+    m_t, s_t = train.mean((0, 2, 3))[:, None, None], train.std((0, 2, 3))[:, None, None]
+    result = np.empty(photographs.shape, np.float32)
+    for place, x in enumerate(photographs):
+        result[place] = (x - m_p) / np.maximum(s_p, 1e-6) * s_t + m_t
+    return result
 
 
 @lru_cache(maxsize=ORIENTATIONS)

@@ -20,6 +20,9 @@ from hyperderm.learners.losses import class_weights
 from hyperderm.learners.sampling import phases
 from hyperderm.metrics.spectral_features import automatic_masks, lesion_features
 
+LEAF, LEAVES = 20, 10
+"""Rows in a leaf of gradient boosting: scikit-learn's 20, fewer where they would leave less than ten leaves."""
+
 
 class SpectralBaseline:
     """Fitted when it is made, deterministically: a checkpoint needs no state beyond configuration and data."""
@@ -28,13 +31,13 @@ class SpectralBaseline:
         assert isinstance(experiment.learner, SpectralConfig)
         self.config, self.data = experiment.learner, data
         (phase,) = phases(experiment, data)
-        rows, showings = np.unique(phase.entries.numpy(), return_counts=True)
-        labels = truth(data.drawn_diagnoses).numpy()[rows]
-        weights = showings.astype(np.float64)
+        rows, showing = np.unique(phase.entries.numpy(), return_inverse=True)
+        features = self._features(data.drawn[torch.from_numpy(rows)])[showing]  # a cube shown twice is two rows
+        labels = truth(data.drawn_diagnoses).numpy()[rows][showing]
+        weights = np.ones(len(labels))
         if self.config.class_weights == "balanced":
-            weights *= np.array(class_weights(truth(data.drawn_diagnoses)[phase.entries]))[labels]
-        self.model = _model(self.config, experiment.seed)
-        features = self._features(data.drawn[torch.from_numpy(rows)])
+            weights = np.array(class_weights(truth(data.drawn_diagnoses)[phase.entries]))[labels]
+        self.model = _model(self.config, experiment.seed, len(labels))
         self.model.fit(features, labels, **{f"{self.model.steps[-1][0]}__sample_weight": weights})
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
@@ -62,12 +65,13 @@ class SpectralBaseline:
         return lesion_features(cubes, automatic_masks(cubes, self.data.wavelengths_nm))
 
 
-def _model(config: SpectralConfig, seed: int) -> Any:  # noqa: ANN401 - scikit-learn publishes no types
+def _model(config: SpectralConfig, seed: int, rows: int) -> Any:  # noqa: ANN401 - scikit-learn publishes no types
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     if config.model == "boosting":
-        return make_pipeline(HistGradientBoostingClassifier(random_state=seed, early_stopping=False))
+        leaf = min(LEAF, max(1, rows // LEAVES))
+        return make_pipeline(HistGradientBoostingClassifier(random_state=seed, early_stopping=False, min_samples_leaf=leaf))
     return make_pipeline(StandardScaler(), LogisticRegression(C=1 / config.penalty, max_iter=5_000))

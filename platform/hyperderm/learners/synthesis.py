@@ -26,6 +26,9 @@ REMEDY = "Give the best.pt or latest.pt that `hyperderm train` or `hyperderm swe
 RANGE_MARGIN = 0.5
 """A cube may leave train's range of a band by this share of the range's width. The range spans the extremes of a few dozen
 lesions whose exposures differ by 30-55 %; a new lesion may well lie beyond it, but hardly by half of it."""
+BELOW_ZERO = 0.1
+"""Reflectance below 0 is noise of the dark reference (about -0.07 in HSIDermoscopy, METHODS section 1): further down, or
+than train itself goes, nothing real lies."""
 RANGE_SHARE = 0.001
 """Share of a cube's pixels that may lie even further out: real frames have single hot and dead pixels."""
 
@@ -124,10 +127,11 @@ def out_of_range(reflectance: Tensor, scaling: Scaling) -> bool:
     """Return whether a cube (B, H, W) is none that could be real.
 
     That is one with a value that is not finite, or with more than `RANGE_SHARE` of its pixels, in any band, more than
-    `RANGE_MARGIN` of train's range outside that range.
+    `RANGE_MARGIN` of train's range outside that range, or below both -`BELOW_ZERO` and train's lowest.
     """
     if not torch.isfinite(reflectance).all():
         return True
     scaled = scaling.whole.forward(reflectance.double()[None])  # train's range is [-1, 1], two wide
-    outside = (scaled.abs() > 1 + 2 * RANGE_MARGIN).any(1)
+    dark = (reflectance.double() < -BELOW_ZERO)[None] & (scaled < -1)
+    outside = ((scaled.abs() > 1 + 2 * RANGE_MARGIN) | dark).any(1)
     return bool(outside.double().mean() > RANGE_SHARE)

@@ -2,9 +2,10 @@
 
 Each cube's distance to its nearest training cube is measured in two spaces: pixels (root mean square difference in
 reflectance, at 32 px or less, the least over the eight flips and quarter turns) and spectral features
-(`energy.cube_features` in units of train's deviations). A synthetic cube is called a copy when it is nearer, in either
+(`energy.cube_features` in units of train's deviations). A synthetic cube is called a copy when it is no further, in either
 space, than the 1 % quantile of the held-out real cubes' distances: their j-th smallest with j = ceil(n / 100), which is
-the smallest of all below 101 held-out cubes.
+the smallest of all below 101 held-out cubes. Held-out cubes that are train cubes over again (a picture that lies in a data
+set twice) are left out and counted: they would hide every copy.
 
 The set is called memorised when it holds more copies than that threshold lets through by chance. Were synthetic and
 held-out cubes alike, a fresh cube would lie below the j-th smallest of n with a probability that is itself
@@ -36,6 +37,8 @@ PIXELS = 32
 QUANTILE = 0.01
 LEVEL = 0.01
 CHUNK = 32
+TWIN = 1e-5
+"""Root mean square reflectance below which two cubes are one picture: rounding, hundreds of times below sensor noise."""
 _DIGITS = 6
 
 
@@ -45,7 +48,7 @@ class SpaceAudit:
 
     Attributes:
         threshold: the held-out cubes' 1 % quantile of the distance to the nearest train cube.
-        copies: synthetic cubes nearer than that.
+        copies: synthetic cubes no further than that.
         expected: copies to be expected of a generator that has memorised nothing.
         p: probability of as many copies or more from such a generator.
         median_synthetic: median distance of the synthetic cubes.
@@ -75,6 +78,7 @@ class Audit:
         memorised: whether that is significantly more than held-out real cubes show.
         quantile_is_minimum: fewer than 101 held-out cubes: the threshold is their smallest distance.
         derived: whether each cube was made from a train cube's own RGB and so keeps its geometry.
+        twins: held-out cubes that are train cubes over again, left out.
     """
 
     synthetic: int
@@ -87,6 +91,7 @@ class Audit:
     memorised: bool
     quantile_is_minimum: bool
     derived: bool = False
+    twins: int = 0
 
     @property
     def notes(self) -> list[str]:
@@ -97,6 +102,8 @@ class Audit:
         ]
         if self.quantile_is_minimum:
             said.append(f"with {self.held_out} held-out cubes the 1 % quantile is the smallest distance")
+        if self.twins:
+            said.append(f"{self.twins} more held-out cubes are train cubes over again and were left out")
         if self.derived and self.memorised and self.spectral.p >= LEVEL / 2:
             said.append("in pixels alone, as is to be expected of a derived set: it keeps the geometry of train cubes")
         return said
@@ -125,7 +132,8 @@ class Auditor:
     """Audits a set chunk by chunk: two numbers a cube are kept.
 
     Raises:
-        StoreError: no train or no held-out cube, or cubes that are not square or of different shapes.
+        StoreError: no train or no held-out cube, held-out cubes that are all in train, or cubes that are not square or of
+            different shapes.
     """
 
     def __init__(self, train: Tensor, held_out: Tensor) -> None:
@@ -140,7 +148,14 @@ class Auditor:
         self._standardise = Standardiser(features)
         self._features = self._standardise(features)
         self._found: list[NDArray[np.float64]] = []
-        self._held_out = np.concatenate([self._distances(chunk) for chunk in held_out.split(CHUNK)], axis=1)
+        held = np.concatenate([self._distances(chunk) for chunk in held_out.split(CHUNK)], axis=1)
+        fresh = held[0] > TWIN
+        self._held_out, self._twins = held[:, fresh], int((~fresh).sum())
+        if not fresh.any():
+            raise StoreError(
+                f"all {self._twins} held-out cubes are train cubes over again, so nothing tells a copy",
+                "Ingest without duplicates, or give such pictures one group.",
+            )
 
     def add(self, synthetic: Tensor) -> None:
         """Look at (m, B, S, S) reflectance."""
@@ -161,7 +176,7 @@ class Auditor:
         n = held.shape[1]
         order = ceil(QUANTILE * n)
         thresholds = np.sort(held, axis=1)[:, order - 1]
-        closer = found < thresholds[:, None]
+        closer = found <= thresholds[:, None]
         pixel, spectral = (_space(found[i], held[i], float(thresholds[i]), order) for i in (0, 1))
         return Audit(
             synthetic=found.shape[1],
@@ -174,6 +189,7 @@ class Auditor:
             memorised=min(pixel.p, spectral.p) < LEVEL / 2,
             quantile_is_minimum=order == 1,
             derived=derived,
+            twins=self._twins,
         )
 
     def _distances(self, cubes: Tensor) -> NDArray[np.float64]:
@@ -204,7 +220,7 @@ def describe(audit: Mapping[str, Any]) -> str:
 
 
 def _space(found: NDArray[np.float64], held: NDArray[np.float64], threshold: float, order: int) -> SpaceAudit:
-    copies, m, n = int((found < threshold).sum()), len(found), len(held)
+    copies, m, n = int((found <= threshold).sum()), len(found), len(held)
     chance = betabinom(m, order, n + 1 - order)
     return SpaceAudit(
         threshold=threshold,

@@ -5,22 +5,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from torch import Tensor, nn
 
 from hyperderm.errors import ConfigError, nearest
+from hyperderm.models.known import ARCHITECTURES, OWN
 from hyperderm.models.small_cnn import SmallCnn
 
 if TYPE_CHECKING:  # timm takes seconds to import; the small network needs none of it
     from timm.models import PretrainedCfg
-
-ARCHITECTURES = (
-    "small_cnn",
-    "densenet121",
-    "densenet201",
-    "resnet18",
-    "resnet50",
-    "efficientnet_b0",
-    "efficientnet_b3",
-    "efficientnet_lite0",
-)
-"""`small_cnn` is ours; the others are timm's. None is for less than 16 px, and timm's want 32."""
 
 _TIMM_NAMES = {"efficientnet_lite0": "tf_efficientnet_lite0"}
 """The published Lite0 weights want TensorFlow's padding and epsilon; timm's `efficientnet_lite0` has neither."""
@@ -55,19 +44,19 @@ def check_architecture(architecture: str) -> None:
         raise ConfigError(f"unknown architecture {architecture!r}", nearest(architecture, ARCHITECTURES))
 
 
-def network(architecture: str, bands: int, dropout: float) -> nn.Module:
+def network(architecture: str, bands: int) -> nn.Module:
     """Return an untrained network, initialised from torch's global generator: the caller forks and seeds it.
 
     Raises:
         ConfigError: unknown architecture.
     """
     check_architecture(architecture)
-    if architecture == "small_cnn":
-        return SmallCnn(bands, dropout)
+    if architecture == OWN:
+        return SmallCnn(bands)
     import timm
 
     name = _TIMM_NAMES.get(architecture, architecture)
-    made = timm.create_model(name, pretrained=False, in_chans=bands, num_classes=1, drop_rate=dropout)
+    made = timm.create_model(name, pretrained=False, in_chans=bands, num_classes=1)
     return OneLogit(made)
 
 
@@ -82,7 +71,7 @@ def timm_config(architecture: str) -> "PretrainedCfg":
 
 def ends(architecture: str) -> Ends:
     """Return where the bands come in and the logit comes out."""
-    if architecture == "small_cnn":
+    if architecture == OWN:
         return Ends("stages.0", "head")
     known = timm_config(architecture)
     return Ends(f"network.{known.first_conv}", f"network.{known.classifier}")

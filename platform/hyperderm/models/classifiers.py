@@ -1,14 +1,18 @@
 """Melanoma classifiers: one logit a cube, from scratch or from weights on this machine."""
 
-from torch import nn
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from hyperderm.models.architectures import ARCHITECTURES, network
+from torch import Tensor, nn
+
+from hyperderm.models.architectures import ends, network
+from hyperderm.models.known import ARCHITECTURES
 from hyperderm.models.pretrained import load_weights
 
-__all__ = ["ARCHITECTURES", "build_classifier", "has_batch_norm"]
+__all__ = ["ARCHITECTURES", "KeyedDropout", "build_classifier", "has_batch_norm"]
 
 
-def build_classifier(architecture: str, weights: str, bands: int = 16, dropout: float = 0.0) -> nn.Module:
+def build_classifier(architecture: str, weights: str, bands: int = 16) -> nn.Module:
     """Return a classifier: (N, bands, H, W) -> (N,) logits of melanoma.
 
     The network is initialised from torch's global generator, which the caller forks and seeds, whatever the weights: with
@@ -21,15 +25,42 @@ def build_classifier(architecture: str, weights: str, bands: int = 16, dropout: 
         architecture: one of `ARCHITECTURES`.
         weights: `scratch`, `imagenet` or a file; see `pretrained.load_weights`, which also gives the file's sha256.
         bands: B.
-        dropout: before the last layer.
 
     Raises:
         ConfigError: unknown architecture; weights that are absent or do not fit.
     """
-    module = network(architecture, bands, dropout)
+    module = network(architecture, bands)
     if (pretrained := load_weights(architecture, weights, bands)) is not None:
         module.load_state_dict(pretrained.state, strict=False)  # all but the head, which load_weights has proved
     return module
+
+
+class KeyedDropout:
+    """Dropout of what the last layer sees, with a mask that the caller draws: one a sample, whichever worker holds it.
+
+    Args:
+        module: made by `build_classifier`.
+        architecture: its name.
+    """
+
+    def __init__(self, module: nn.Module, architecture: str) -> None:
+        head = module.get_submodule(ends(architecture).head)
+        assert isinstance(head, nn.Linear)
+        self.features = head.in_features
+        self._mask: Tensor | None = None
+        head.register_forward_pre_hook(self._apply)
+
+    @contextmanager
+    def masked(self, mask: Tensor) -> Iterator[None]:
+        """Multiply the features of the next forward pass, (n, features), by `mask`."""
+        self._mask = mask
+        try:
+            yield
+        finally:
+            self._mask = None
+
+    def _apply(self, head: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        return None if self._mask is None else (inputs[0] * self._mask.to(inputs[0]),)
 
 
 def has_batch_norm(module: nn.Module) -> bool:

@@ -179,7 +179,7 @@ def _named(architecture: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _check_fits(architecture: str, bands: int, path: Path, state: dict[str, Tensor], at: Ends) -> None:
     with torch.device("meta"):  # shapes only: costs nothing and draws no random number
-        wanted = network(architecture, bands, 0.0).state_dict()
+        wanted = network(architecture, bands).state_dict()
     wanted = {key: value for key, value in wanted.items() if not key.startswith(f"{at.head}.")}
     fault = ""
     for key in [*wanted, *state]:

@@ -16,12 +16,11 @@ class SmallCnn(nn.Module):
 
     Args:
         bands: B.
-        dropout: of the pooled features.
 
     Shape: (N, B, H, W), H and W from 16 -> (N,) logits of melanoma. 81,249 parameters at 16 bands.
     """
 
-    def __init__(self, bands: int, dropout: float) -> None:
+    def __init__(self, bands: int) -> None:
         super().__init__()
         stages: list[nn.Module] = []
         for a, b in pairwise((bands, *WIDTHS)):
@@ -29,7 +28,6 @@ class SmallCnn(nn.Module):
                 stages.append(nn.MaxPool2d(2))
             stages += [nn.Conv2d(a, b, 3, padding=1, bias=False), nn.GroupNorm(GROUPS, b), nn.ReLU(inplace=True)]
         self.stages = nn.Sequential(*stages)
-        self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(2 * WIDTHS[-1], 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -38,4 +36,4 @@ class SmallCnn(nn.Module):
     def forward(self, cubes: Tensor) -> Tensor:
         """Return one logit a cube."""
         x = self.stages(cubes).flatten(2)  # (N, 96, H/8 W/8)
-        return self.head(self.dropout(torch.cat([x.mean(2), x.amax(2)], 1))).squeeze(1)
+        return self.head(torch.cat([x.mean(2), x.amax(2)], 1)).squeeze(1)

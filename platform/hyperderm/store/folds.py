@@ -30,9 +30,6 @@ def assign_folds(groups: Sequence[str], diagnoses: Sequence[str | None], count: 
         raise StoreError(
             f"{distinct} group{'s' * (distinct > 1)} of source images cannot fill {count} folds", _fewer(distinct, "images")
         )
-    most = max(Counter(map(str, diagnoses)).values())
-    if most < count:
-        raise StoreError(f"no diagnosis has {count} lesions for {count} folds", _fewer(most, "lesions"))
     members: dict[str, set[str]] = defaultdict(set)
     for group, diagnosis in zip(groups, diagnoses, strict=True):
         members[str(diagnosis)].add(group)
@@ -42,6 +39,9 @@ def assign_folds(groups: Sequence[str], diagnoses: Sequence[str | None], count: 
         raise StoreError(
             f"melanoma has {groups_of} for {count} folds: a fold would hold none", _fewer(positive, "melanomas")
         )
+    most = max(Counter(map(str, diagnoses)).values())
+    if most < count:
+        raise StoreError(f"no diagnosis has {count} lesions for {count} folds", _fewer(most, "lesions"))
     order = sorted(range(len(groups)), key=lambda i: (groups[i], i))  # the draw must not depend on file order
     x = np.array([groups[i] for i in order])
     y = np.array([str(diagnoses[i]) for i in order])

@@ -179,14 +179,12 @@ def find_layout(root: Path, name: str = "auto") -> str:
     """Return the layout called `name`; `auto` looks at the folder.
 
     Raises:
-        CubeError: an unknown name, or nothing there.
+        CubeError: an unknown name.
     """
     if name != "auto":
         if name not in LAYOUTS:
             raise CubeError(f"--layout {name!r} is unknown", nearest(name, ["auto", *LAYOUTS]))
         return name
-    if not root.exists():
-        raise CubeError(f"{root} does not exist", "Name a folder of cubes or photographs, or one file.")
     if exported.is_export(root):
         return "exported"
     if any((root / kind / folder).is_dir() for kind in ("images", "masks") for folder in hsidermoscopy.FOLDERS):

@@ -30,12 +30,15 @@ def sweep_name(experiment: Experiment, space: Space, store: str) -> str:
     return f"{experiment.name}{profile}-{space.name}-v{space.version}-{store}{fold}"
 
 
-def identity(experiment: Experiment, space: Space, fingerprint: str) -> dict[str, Any]:
-    """Return what makes two sweeps the same, flat and as JSON."""
+def identity(
+    experiment: Experiment, space: Space, fingerprint: str, content: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return what makes two sweeps the same, flat and as JSON; `content` as `selection.content` gives it."""
     axes = {f"space.{path}": _axis(axis) for path, axis in space.distributions.items()}
     return {
         **experiment.identity(),
         **axes,
+        **(content or {}),
         "space.name": space.name,
         "space.version": space.version,
         "manifest": fingerprint,

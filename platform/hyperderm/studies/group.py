@@ -91,7 +91,7 @@ def worker_main(config: dict[str, Any]) -> None:
     context = worker_group(Path(config["folder"]), config["provenance"])
     shared: SharedData = ray.get(mailbox.shared.remote())
     try:
-        for report in train(experiment, shared.load(experiment.data.size), context):
+        for report in train(experiment, shared.load(experiment.data.size, experiment.data.scaling_percentiles), context):
             if not _go_on(report, experiment, mailbox, context.rank, Path(config["folder"]), context.device):
                 return
     except HyperdermError as error:

@@ -8,7 +8,7 @@ import numpy as np
 from hyperderm.config import Experiment
 from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
 from hyperderm.errors import StoreError
-from hyperderm.learners.configs import ShsGanConfig
+from hyperderm.learners.configs import ClassifierConfig, ShsGanConfig
 from hyperderm.learners.data import TrainData
 from hyperderm.store.folds import POSITIVE
 from hyperderm.store.reader import Store, open_store
@@ -64,12 +64,28 @@ def read(store: Store, selection: Selection, experiment: Experiment) -> TrainDat
     """Read what a run needs, in this process."""
     extra = extra_store(store, experiment).read(selection.extra) if selection.extra else None
     rows = store.read(selection.train), store.read(selection.validation)
-    return train_data(*rows, store.manifest.wavelengths_nm, experiment.data.size, extra)
+    return train_data(*rows, store.manifest.wavelengths_nm, experiment.data.size, extra, experiment.data.scaling_percentiles)
 
 
 def extra_store(store: Store, experiment: Experiment) -> Store:
     """Return the store that `Selection.extra` lies in."""
     return open_store(experiment.synthetic.store) if experiment.synthetic else store
+
+
+def content(experiment: Experiment, bands: int) -> dict[str, str]:
+    """Return fingerprints of what the experiment names by an address, under which something else may lie tomorrow.
+
+    `hyperderm.synthetic`: of the synthetic store; `hyperderm.weights`: sha256 of the file a network begins from.
+    """
+    found = {}
+    if experiment.synthetic:
+        found["hyperderm.synthetic"] = open_store(experiment.synthetic.store, verify=False).manifest.fingerprint
+    if isinstance(experiment.learner, ClassifierConfig) and experiment.learner.weights != "scratch":
+        from hyperderm.models.pretrained import load_weights
+
+        weights = load_weights(experiment.learner.architecture, experiment.learner.weights, bands)
+        found["hyperderm.weights"] = weights.sha256 if weights else ""
+    return found
 
 
 def _check_task(store: Store, experiment: Experiment) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hyperderm.config import Experiment
-from hyperderm.errors import NonFiniteLoss
+from hyperderm.errors import ConfigError, NonFiniteLoss
 from hyperderm.store.reader import Store
 from hyperderm.studies.observer import Observer
 from hyperderm.studies.selection import Selection, keep_samples, read
@@ -42,7 +42,7 @@ def run_group(
     """Train with several workers on the connected cluster; goes on from the folder's checkpoint.
 
     Raises:
-        NonFiniteLoss: the run diverged; ClusterError: the group died.
+        NonFiniteLoss: the run diverged; ConfigError: a worker refused what the user can mend; ClusterError: the group died.
     """
     from hyperderm.studies.group import WorkerGroup, Workers
     from hyperderm.studies.trial import config_of, share
@@ -54,7 +54,7 @@ def run_group(
     try:
         for message in group.reports():
             if message["failure"]:
-                raise NonFiniteLoss(str(message["failure"]))
+                raise (ConfigError if message["refused"] else NonFiniteLoss)(str(message["failure"]))
             observer.reported(0, message["images"], message["report"])
     finally:
         group.stop()

@@ -249,12 +249,17 @@ def _sources(synthesiser: Synthesiser, train: CubeSet, diagnosis: str, rgb: Stor
     own = rgb_levels(train.reflectance[rows], matrix)
     if rgb is None:
         return Sources(tuple(train.lesion_ids[i] for i in rows), own.astype(np.float32))
-    photographs = _photographs(rgb, diagnosis, size)
-    linear = photographs.reflectance.flip(1).double().numpy()  # stored by rising wavelength: B, G, R
-    return Sources(photographs.lesion_ids, matched(linear, own).astype(np.float32))
+    photographs = cube_set(rgb.read(photographs_of(rgb, diagnosis, size)), size)
+    linear = photographs.reflectance.numpy()[:, ::-1]  # stored by rising wavelength: B, G, R
+    return Sources(photographs.lesion_ids, matched(linear, own))
 
 
-def _photographs(rgb: Store, diagnosis: str, size: int) -> CubeSet:
+def photographs_of(rgb: Store, diagnosis: str, size: int) -> list[str]:
+    """Return the ids of the photographs that cubes of `diagnosis` may be made from; all of them where none is labelled.
+
+    Raises:
+        StudyError: no photographs, too small ones, or none of the diagnosis.
+    """
     uri, manifest = rgb.location.uri, rgb.manifest
     if manifest.kind != "rgb":
         raise StudyError(
@@ -272,8 +277,8 @@ def _photographs(rgb: Store, diagnosis: str, size: int) -> CubeSet:
             f"--rgb {uri} holds no {diagnosis} (it holds {', '.join(manifest.diagnoses)})",
             "Give photographs of that diagnosis, or unlabelled ones that you know to be such.",
         )
-    rows = [row for row in rgb.index().to_pylist() if not labelled or row["diagnosis"] == diagnosis]
-    return cube_set(rgb.read([row["lesion_id"] for row in rows]), size)
+    rows = rgb.index().to_pylist()
+    return [str(row["lesion_id"]) for row in rows if not labelled or row["diagnosis"] == diagnosis]
 
 
 def _write(job: _Job, uri: str, make: Callable[[list[range]], Made], progress: Progress) -> Manifest:

@@ -11,7 +11,7 @@ import torch
 from ray import tune
 
 from hyperderm.config import Experiment
-from hyperderm.errors import HyperdermError
+from hyperderm.errors import HyperdermError, NonFiniteLoss
 from hyperderm.learners.data import TrainData
 from hyperderm.store.ray_reader import fetch, materialise
 from hyperderm.store.reader import Store
@@ -32,11 +32,11 @@ class SharedData:
     selection: Selection
     wavelengths_nm: tuple[float, ...]
 
-    def load(self, size: int) -> TrainData:
+    def load(self, size: int, percentiles: tuple[float, float] | None = None) -> TrainData:
         """Fetch the blocks (zero-copy) and turn them into tensors."""
         train, validation = fetch(self.blocks, self.selection.train), fetch(self.blocks, self.selection.validation)
         extra = fetch(self.extra, self.selection.extra) if self.extra else None
-        return train_data(train, validation, self.wavelengths_nm, size, extra)
+        return train_data(train, validation, self.wavelengths_nm, size, extra, percentiles)
 
 
 def share(store: Store, selection: Selection, experiment: Experiment) -> SharedData:
@@ -67,8 +67,9 @@ def tell(report: Report, images: int) -> dict[str, Any]:
 
 
 def failure(error: HyperdermError) -> dict[str, Any]:
-    """Return the end of a trial that cannot succeed, however often it is repeated."""
-    return {"images": -1, "report": {}, "failure": str(error), "done": True}
+    """Return the end of a trial that cannot succeed, however often it is repeated; `refused` is what the user can mend."""
+    refused = not isinstance(error, NonFiniteLoss)
+    return {"images": -1, "report": {}, "failure": str(error), "refused": refused, "done": True}
 
 
 class InProcessTrial(tune.Trainable):
@@ -78,7 +79,7 @@ class InProcessTrial(tune.Trainable):
         """Begin a trial; called once an actor."""
         torch.set_num_threads(threads)
         self._shared = shared
-        self._data: tuple[int, TrainData] | None = None
+        self._data: tuple[object, TrainData] | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -101,8 +102,8 @@ class InProcessTrial(tune.Trainable):
 
     def _begin(self) -> Iterator[Report]:
         context: Context = local(self._folder, self._provenance)
-        size = self._experiment.data.size
-        if self._data is None or self._data[0] != size:
+        asked = self._experiment.data.size, self._experiment.data.scaling_percentiles
+        if self._data is None or self._data[0] != asked:
             assert self._shared is not None
-            self._data = (size, self._shared.load(size))
+            self._data = (asked, self._shared.load(*asked))
         return run(self._experiment, self._data[1], context)

@@ -27,7 +27,9 @@ class BoardSearcher(Searcher):
         if self._board.interrupted:
             return None
         next_one = self._board.ask()
-        return config_of(next_one.number, next_one.experiment, trial_folder(self._folder, next_one.number), self._provenance)
+        number, place = next_one.number, trial_folder(self._folder, next_one.number)
+        origin = {**self._provenance, "run": f"{self._provenance.get('run', '')}/{number}"}
+        return config_of(number, next_one.experiment, place, origin)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the callback closes the trial."""

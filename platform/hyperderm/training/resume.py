@@ -12,7 +12,7 @@ from hyperderm.strict import differences, fingerprint
 from hyperderm.training.checkpoint import LATEST
 from hyperderm.training.context import Context
 
-ORIGIN = ("hyperderm.manifest", "hyperderm.fold")
+ORIGIN = ("hyperderm.manifest", "hyperderm.fold", "hyperderm.synthetic", "hyperderm.weights")
 """The provenance that must not change under a run."""
 
 

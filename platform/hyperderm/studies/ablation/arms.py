@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from hyperderm.ablation import REFERENCE, Ablation, Model
 from hyperderm.config import DataConfig, Experiment, SyntheticConfig
+from hyperderm.strict import parse
 
 Ratio = float | Literal["balance"]
 Variant = Literal["own", "all_classes", "pretrained"]
@@ -49,24 +50,29 @@ class Arm:
         return "a fit at once has no pre-training" if self.use == "pretrain" else ""
 
     def experiment(self, grid: Ablation, model: Model, fold: int, seed: int, store: str) -> Experiment:
-        """Return the configuration of one cell; `store` is where its synthetic cubes are."""
-        values = model.learner.model_dump()
+        """Return the configuration of one cell; `store` is where its synthetic cubes are.
+
+        Raises:
+            ConfigError: the model cannot be trained as the grid asks, such as at its size.
+        """
+        values = model.learner.model_dump(mode="json")
         values |= {name: value for name, value in self.learner.items() if name in type(model.learner).model_fields}
         training = model.training
         if self.use == "pretrain":
             images = round(training.images * PRETRAIN_SHARE)
             training = training.model_copy(update={"pretrain_images": images})
         synthetic = SyntheticConfig(store=store, use=self.use, ratio=self.ratio) if self.generator else None
-        return Experiment(
-            name=grid.name,
-            profile=grid.profile,
-            seed=seed,
-            data=DataConfig(size=grid.size, fold=fold, flips=False),
-            task=grid.task,
-            synthetic=synthetic,
-            learner=type(model.learner).model_validate(values),
-            training=training,
-        )
+        facts = {
+            "name": grid.name,
+            "profile": grid.profile,
+            "seed": seed,
+            "data": DataConfig(size=grid.size, fold=fold, flips=False).model_dump(mode="json"),
+            "task": grid.task.model_dump(mode="json"),
+            "synthetic": None if synthetic is None else synthetic.model_dump(mode="json"),
+            "learner": values,
+            "training": training.model_dump(mode="json"),
+        }
+        return parse(Experiment, facts)
 
 
 def named(ratio: Ratio) -> str:

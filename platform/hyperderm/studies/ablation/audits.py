@@ -14,13 +14,21 @@ from hyperderm.training.data import cube_set
 
 
 def audit_elsewhere(plan: Plan, made: Store, fold: int) -> dict[str, Any]:
-    """Return the audit of `made` against the train role of `fold`; validation gives the thresholds, test stays shut."""
-    size, diagnoses = plan.grid.size, sorted(made.manifest.diagnoses)
-    rows = made.read(made.index().column("lesion_id").to_pylist())
+    """Return the audit of `made` against the train role of `fold`; validation gives the thresholds, test stays shut.
+
+    Diagnoses that no cell can show, because the task does not hold them, are not looked at.
+    """
+    size, selection = plan.grid.size, plan.selections[fold]
+    train = cube_set(plan.store.read(selection.train), size)
+    validation = cube_set(plan.store.read(selection.validation), size)
+    shown = [d for d in sorted(made.manifest.diagnoses) if d in train.diagnoses and d in validation.diagnoses]
+    held_out = cube_set(
+        plan.store.read([i for i, d in zip(validation.lesion_ids, validation.diagnoses, strict=True) if d in shown]), size
+    )
+    rows = made.read([row["lesion_id"] for row in made.index().to_pylist() if row["diagnosis"] in shown])
     synthetic = cube_set(rows, size)
-    train = cube_set(plan.store.read(plan.selections[fold].train), size)
-    held_out = cube_set(plan.store.read(plan.store.select("validation", fold, diagnoses)), size)
-    asked = SetAudit(train, held_out, groups_of(plan.store), made.manifest.wavelengths_nm, made.manifest.diagnoses)
+    counts = {d: synthetic.diagnoses.count(d) for d in shown}
+    asked = SetAudit(train, held_out, groups_of(plan.store), made.manifest.wavelengths_nm, counts)
     pixels = np.moveaxis(synthetic.reflectance.numpy(), 1, 3)
     facts = map(json.loads, rows.column("origin").to_pylist())
     cubes = [SyntheticCube(i, *each) for i, each in enumerate(zip(pixels, synthetic.diagnoses, facts, strict=True))]

@@ -19,9 +19,10 @@ from hyperderm.studies.ablation.arms import PRETRAIN_SHARE, Arm, Variant
 from hyperderm.studies.ablation.job import Job
 from hyperderm.studies.ablation.searches import winner
 from hyperderm.studies.selection import Selection, select
+from hyperderm.studies.synthesis import photographs_of
 from hyperderm.training.data import check_size
 
-VERSION = 1
+VERSION = 2
 """Part of every job's name: raise it when the code changes what a job's configuration leads to."""
 PENDING = "pending"
 """Stands in a cell's configuration for the store its set will lie in."""
@@ -41,7 +42,15 @@ class JobMaker:
         self._sets: dict[str, tuple[str, int, str]] = {}
         self._digests: dict[str, str] = {}
         self._external: dict[tuple[str, int], Store] = {}
-        self.rgb = _photographs(grid.rgb) if grid.rgb else ""
+        self.photographs = _photographs(grid.rgb) if grid.rgb else None
+        self.rgb = self.photographs.manifest.fingerprint if self.photographs else ""
+
+    @property
+    def content(self) -> dict[str, str]:
+        """Return fingerprints of what the grid names by an address, under which something else may lie tomorrow."""
+        sets = {f"sets.{name}.{fold}": made.manifest.fingerprint for (name, fold), made in self._external.items()}
+        weights = {f"{name}.weights_sha256": digest for name, digest in self._digests.items() if digest}
+        return {"rgb": self.rgb} | sets | weights
 
     def before(self, needs: Sequence[str]) -> list[Job]:
         """Return the generator and the set that a cell needs, once all cells are known: they set the set's size."""
@@ -58,7 +67,10 @@ class JobMaker:
     def cell(self, arm: Arm, model: str, fold: int, seed: int) -> Job:
         """Return the job of one cell, and note what it needs."""
         grid, spec = self.grid, self.grid.classifiers[model]
-        experiment = arm.experiment(grid, spec, fold, seed, PENDING)
+        try:
+            experiment = arm.experiment(grid, spec, fold, seed, PENDING)
+        except ConfigError as error:
+            raise ConfigError(f"model {model} does not fit the grid: {error}", "Change size or the model.") from None
         self._select(experiment)
         if spec.learner.kind != "spectral":
             _check_batch(f"classifiers.{model}.", experiment, len(self.selections[fold].train))
@@ -118,12 +130,23 @@ class JobMaker:
                 f"arm {arm.name} needs cubes of each diagnosis, which {arm.generator} cannot tell apart (input=noise)",
                 "Leave that arm out, or use learner.input=rgb.",
             )
-        held = sum(self.diagnosis[lesion] == diagnosis for lesion in self.selections[generator.fold].train)
-        if learner.input == "rgb" and not self.rgb and count > ORIENTATIONS * held:
+        if learner.input == "noise":
+            if self.photographs:
+                raise ConfigError(
+                    f"rgb = {self.grid.rgb} with {arm.generator}, which makes cubes from noise, is refused",
+                    "Leave rgb out, or use learner.input=rgb.",
+                )
+            return
+        if self.photographs:
+            held, what = len(photographs_of(self.photographs, diagnosis, self.grid.size)), "photographs"
+        else:
+            held = sum(self.diagnosis[lesion] == diagnosis for lesion in self.selections[generator.fold].train)
+            what = "train cubes"
+        if count > ORIENTATIONS * held:
             raise ConfigError(
-                f"arm {arm.name} asks for {count} cubes derived from {held} train cubes of {diagnosis}; each gives "
-                f"{ORIENTATIONS} at most",
-                "Give photographs (--set rgb=URI), or a smaller ratio.",
+                f"arm {arm.name} asks for {count} cubes made from {held} {what} of {diagnosis}; each gives {ORIENTATIONS} "
+                "at most",
+                "Give more photographs (--set rgb=URI), or a smaller ratio.",
             )
 
     def _elsewhere(self, arm: Arm, fold: int) -> Store:
@@ -222,13 +245,13 @@ class JobMaker:
         return selection
 
 
-def _photographs(uri: str) -> str:
-    manifest = open_store(uri).manifest
-    if manifest.kind != "rgb":
+def _photographs(uri: str) -> Store:
+    store = open_store(uri)
+    if store.manifest.kind != "rgb":
         raise ConfigError(
             f"rgb = {uri} is a store of cubes, not of photographs", "Make one with `hyperderm ingest --layout photographs`."
         )
-    return manifest.fingerprint
+    return store
 
 
 def _check_batch(whose: str, experiment: Experiment, train: int) -> None:

@@ -5,7 +5,7 @@ So the same command finds what is done, and a new seed or arm adds jobs without 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hyperderm.ablation import Ablation
 from hyperderm.config import Experiment
@@ -29,6 +29,7 @@ class Plan:
         jobs: generators, sets and cells, in the order they are started: an interrupted night is balanced over arms.
         left_out: (arm, model, reason) of combinations that mean nothing.
         selections: fold to the lesions of its train and validation roles.
+        content: fingerprints of what the grid names by an address: sets, photographs, weights.
         declared: contrasts that were declared before, in this grid's folder; nothing that was asked is forgotten.
     """
 
@@ -39,6 +40,7 @@ class Plan:
     jobs: tuple[Job, ...]
     left_out: tuple[tuple[str, str, str], ...]
     selections: Mapping[int, Selection]
+    content: Mapping[str, str] = field(default_factory=dict)
     declared: tuple[tuple[str, str, str], ...] = ()
 
     def stage(self, stage: Stage) -> list[Job]:
@@ -106,7 +108,7 @@ def make_plan(grid: Ablation, store: Store, generators: Mapping[str, Experiment]
     for cell in cells:
         jobs += [job for job in maker.before(cell.needs) if job not in jobs]
         jobs.append(cell)
-    return Plan(grid, store, folds, tuple(chosen), _generators_first(jobs), tuple(left_out), maker.selections)
+    return Plan(grid, store, folds, tuple(chosen), _generators_first(jobs), tuple(left_out), maker.selections, maker.content)
 
 
 def _generators_first(jobs: Sequence[Job]) -> tuple[Job, ...]:
