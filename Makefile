@@ -38,7 +38,7 @@ ablation: $(STAMP) ## does synthetic data help? e.g. make ablation DATA=…; PLA
 ui: $(STAMP) ## the MLflow UI on what was run here
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false .venv/bin/mlflow ui --backend-store-uri "$(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db)" --workers 1 --port $(or $(PORT),5000)
 
-services-up: $(STAMP) ## start S3, PostgreSQL and an MLflow server here, and print what to export: eval "$$(make -s services-up)"
+services-up: $(STAMP) ## start S3, PostgreSQL and an MLflow server here, and print what to export
 	@$(PY) -m infra.services up
 
 services-down: $(STAMP) ## stop exactly those; their data stay in services/
