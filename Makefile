@@ -45,15 +45,15 @@ services-down: $(STAMP) ## stop exactly those; their data stay in services/
 	@$(PY) -m infra.services down
 
 check: $(STAMP) ## lint, types, layout
-	.venv/bin/ruff format --check platform experiments search_spaces tests
-	.venv/bin/ruff check platform experiments search_spaces tests
+	.venv/bin/ruff format --check platform experiments search_spaces tests infra
+	.venv/bin/ruff check platform experiments search_spaces tests infra
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	$(PY) -m tests.layout
 
 format: $(STAMP) ## format the code
-	.venv/bin/ruff format platform experiments search_spaces tests
-	.venv/bin/ruff check --fix platform experiments search_spaces tests
+	.venv/bin/ruff format platform experiments search_spaces tests infra
+	.venv/bin/ruff check --fix platform experiments search_spaces tests infra
 
 test: $(STAMP) ## the tests, in minutes
 	.venv/bin/pytest -m "not slow" --durations 10

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CODE = ("platform", "experiments", "search_spaces", "tests")
+CODE = ("platform", "experiments", "search_spaces", "tests", "infra")
 LONGEST = 400
 
 

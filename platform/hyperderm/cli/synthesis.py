@@ -62,8 +62,12 @@ def _check_free(store: str, mat: Path | None) -> None:
     """Refuse taken places before minutes of work, not after."""
     from hyperderm.errors import StoreError
     from hyperderm.store.location import locate
+    from hyperderm.store.s3 import occupied, prepare
 
-    for option, taken in (("--store", locate(store).exists()), ("--mat", mat is not None and mat.exists())):
+    for option, taken in (
+        ("--store", occupied(prepare(locate(store), write=True))),
+        ("--mat", mat is not None and mat.exists()),
+    ):
         if taken:
             place = store if option == "--store" else mat
             raise StoreError(f"{option} {place}: something is already there", "Choose another place, or remove it first.")

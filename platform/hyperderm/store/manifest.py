@@ -1,5 +1,6 @@
 """The manifest: what a store is. A folder without one is not a store."""
 
+import re
 from typing import Any, Literal, Self
 
 from pydantic import Field
@@ -8,6 +9,7 @@ from hyperderm.errors import StoreError
 from hyperderm.strict import Strict, fingerprint
 
 SCHEMA_VERSION = 1
+_OWN_FOLDER = re.compile(r"^lesions/[0-9a-f]{8}/")
 MANIFEST = "manifest.json"
 
 Role = Literal["train", "validation", "test"]
@@ -74,5 +76,8 @@ class Manifest(Strict):
         return self.model_copy(update={"fingerprint": self.digest()})
 
     def digest(self) -> str:
-        """Return the sha256 over everything in the manifest but the fingerprint itself."""
-        return fingerprint(self.model_dump(mode="json", exclude={"fingerprint"}))
+        """Return the sha256 over everything in the manifest but the fingerprint itself and the folder of its writer."""
+        data = self.model_dump(mode="json", exclude={"fingerprint"})
+        for part in data["parts"]:  # on S3 each writer has a folder of its own: the same data is the same store
+            part["path"] = _OWN_FOLDER.sub("lesions/", part["path"])
+        return fingerprint(data)

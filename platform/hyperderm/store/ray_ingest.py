@@ -7,9 +7,10 @@ import ray
 import ray.data
 import ray.exceptions
 
-from hyperderm.errors import ClusterError, HyperdermError
+from hyperderm.errors import ClusterError, CubeError, HyperdermError, StoreError
 from hyperderm.store.ingest import Make, PartReport, Staging, make_part
 from hyperderm.store.jobs import Job
+from hyperderm.store.writer import unwritten
 
 
 def maker(workers: int) -> Make:
@@ -33,27 +34,32 @@ def maker(workers: int) -> Make:
         )
         try:
             for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                for text in batch["report"].to_pylist():
-                    yield PartReport.model_validate_json(text)
+                for row in batch.to_pylist():
+                    if row["kind"]:
+                        raise _KINDS[row["kind"]](row["report"], row["remedy"])
+                    yield PartReport.model_validate_json(row["report"])
         except ray.exceptions.RayError as error:
-            raise _told(error) from error
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            raise ClusterError(
+                f"a worker failed: {reason[:300].rstrip('.')}", "See the worker logs; the same command goes on."
+            ) from error
 
     return make
 
 
+_KINDS: dict[str, type[HyperdermError]] = {kind.__name__: kind for kind in (CubeError, StoreError)}
+
+
 def _make(batch: pa.Table, parcel: "list[ray.ObjectRef[tuple[Job, Staging]]]") -> pa.Table:
+    """Make the parts of a batch; what the user can mend comes back as data, because Ray Data hides what it raises."""
     job, staging = ray.get(parcel[0])
-    reports = [make_part(job, staging, number).model_dump_json() for number in batch["number"].to_pylist()]
-    return pa.table({"report": reports})
-
-
-def _told(error: BaseException) -> HyperdermError:
-    """Return the error of ours that a worker met, or one about the worker."""
-    cause: BaseException | None = error
-    while cause is not None:
-        inner = getattr(cause, "cause", None) or cause.__cause__
-        if isinstance(cause, HyperdermError):
-            return cause
-        cause = inner if isinstance(inner, BaseException) else None
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-    return ClusterError(f"a worker failed: {reason[:300].rstrip('.')}", "See the worker logs; the same command goes on.")
+    rows = []
+    for number in batch["number"].to_pylist():
+        try:
+            rows.append({"kind": "", "report": make_part(job, staging, number).model_dump_json(), "remedy": ""})
+        except (CubeError, StoreError) as error:
+            rows.append({"kind": type(error).__name__, "report": error.what, "remedy": error.remedy})
+        except OSError as error:
+            told = unwritten(staging.place, error)
+            rows.append({"kind": "StoreError", "report": told.what, "remedy": told.remedy})
+    return pa.Table.from_pylist(rows)

@@ -23,9 +23,12 @@ def materialise(store: Store, lesion_ids: Sequence[str]) -> list["ray.ObjectRef[
     def keep(block: pa.Table) -> pa.Table:
         return block.filter(pc.is_in(block["lesion_id"], wanted))
 
-    rows = ray.data.read_parquet(store.part_paths(), filesystem=store.location.fs)
-    kept = rows.map_batches(keep, batch_format="pyarrow", batch_size=None, zero_copy_batch=True)
-    return list(kept.materialize().to_arrow_refs())
+    def read() -> list["ray.ObjectRef[pa.Table]"]:
+        rows = ray.data.read_parquet(store.part_paths(), filesystem=store.location.fs)
+        kept = rows.map_batches(keep, batch_format="pyarrow", batch_size=None, zero_copy_batch=True)
+        return list(kept.materialize().to_arrow_refs())
+
+    return store.location.patiently(read)
 
 
 @dataclass(frozen=True)
