@@ -68,7 +68,7 @@ def test_unknown_key_names_the_nearest(path, near):
 def test_a_group_is_no_key_and_lists_its_keys():
     error = refused(data={"size": 32})
     assert error.what == "configuration key 'data' is a group"
-    keys = "size, diagnoses, fold, flips, pretrain_diagnoses, scaling, percentiles".split(", ")
+    keys = ["size", "diagnoses", "fold", "flips", "pretrain_diagnoses", "scaling", "percentiles"]
     assert error.remedy == f"Set one of its keys: {', '.join(f'data.{key}' for key in keys)}."
 
 

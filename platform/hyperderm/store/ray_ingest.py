@@ -25,7 +25,7 @@ def maker(workers: int) -> Make:
         parcel = [ray.put((job, staging))]
         blocks = [pa.table({"number": [number]}) for number in numbers]
         data = ray.data.from_arrow(blocks).map_batches(
-            _make,
+            _make,  # type: ignore[arg-type]  # Ray's types know no tables
             fn_args=(parcel,),
             batch_size=None,
             batch_format="pyarrow",
@@ -34,7 +34,7 @@ def maker(workers: int) -> Make:
         )
         try:
             for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                for row in batch.to_pylist():
+                for row in batch.to_pylist():  # type: ignore[union-attr]
                     if row["kind"]:
                         raise _KINDS[row["kind"]](row["report"], row["remedy"])
                     yield PartReport.model_validate_json(row["report"])
