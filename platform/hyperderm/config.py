@@ -8,6 +8,8 @@ from hyperderm.learners.configs import ClassifierConfig, LearnerConfig, ShsGanCo
 from hyperderm.models.known import OWN, TIMM_SIZE
 from hyperderm.strict import Strict
 
+FEEDING = ("data.feed", "data.window", "data.sample")
+"""Settings that change a run only where its train role is streamed."""
 Percent = Annotated[float, Field(ge=0, le=100)]
 Diagnosis = Literal[
     "melanoma",
@@ -39,6 +41,13 @@ class DataConfig(Strict):
     does not reach them."""
     percentiles: Annotated[tuple[Percent, ...], Field(min_length=2, max_length=2)] = (0.5, 99.5)
     """Lower and upper, of `scaling=robust`."""
+    feed: Literal["auto", "memory", "stream"] = "auto"
+    """memory: the roles are held in memory. stream: train is read while it is trained on, shard by shard. auto: memory where
+    the roles fit Ray's object store, else stream. The order in which cubes come differs between the two."""
+    window: int = Field(4, ge=1)
+    """Of `feed=stream`: shards (parts of a store) whose cubes are shuffled together; two windows are held at a time."""
+    sample: int = Field(256, ge=2)
+    """Of `feed=stream`: cubes of train held all the time, to fit and draw what needs several at once."""
 
     @field_validator("percentiles")
     @classmethod
@@ -242,4 +251,6 @@ class Experiment(Strict):
             "sweep.gpus_per_worker",
             "sweep.max_failures",
         }
+        if self.data.feed != "stream":  # where `auto` comes to a stream, its checkpoints hold on to that
+            free |= set(FEEDING)
         return {path: value for path, value in self.flat().items() if path not in free}

@@ -1,5 +1,6 @@
 """Put a sweep together: studies run it, tracking records it, reports print it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hyperderm.reports.progress import ProgressLine
 from hyperderm.store.reader import Store
 from hyperderm.studies.board import Board
 from hyperderm.studies.cluster import Cluster, check_capacity, connect, described
+from hyperderm.studies.feeding import Feeding, choose
 from hyperderm.studies.folder import claim, identity, run_folder, sweep_name
 from hyperderm.studies.observer import Observers
 from hyperderm.studies.selection import content, select
@@ -25,6 +27,8 @@ from hyperderm.tracking.study_plots import study_figure, study_page
 from hyperderm.tracking.sweep_tracker import SweepTracker
 from hyperderm.training.feed import check_batch
 
+FEED = "feed"
+"""Where a study remembers how its trials are fed."""
 CLOSED = ".closed"
 """Marks a sweep's folder once its summary is in the journal."""
 STATUS = {
@@ -116,6 +120,9 @@ def _record(
     experiment, ended = board.base, board.finished()
     wanted = experiment.sweep.trials
     facts = facts_of(setting, key, folder, experiment, store)
+    feeding = _feeding(setting, board, store) if cluster else None
+    if feeding:
+        facts = replace(facts, tags={**facts.tags, "hyperderm.feed": feeding.mode})
     say_synthetic(setting, experiment)
     tracker = open_tracker(setting, experiment.name, folder)
     watched = SweepTracker(tracker, facts, real_set(store, experiment))
@@ -131,14 +138,14 @@ def _record(
         watched.interrupted(trial.number)
     watched.catch_up((t.number, STATUS[t.state], t.user_attrs.get("reason", "")) for t in ended)
     try:
-        if cluster:
+        if cluster and feeding:
             objective = experiment.learner.objective
             progress = ProgressLine(
                 setting.console, "sweep", wanted, experiment.training.images, objective, len(ended), best=_best(board)
             )
             observers.add(watched, progress)
             with progress:
-                _train(board, store, cluster, folder, facts.provenance())
+                _train(board, store, cluster, folder, facts.provenance(), feeding)
     except BaseException as error:
         _close(board, watched, f"{type(error).__name__}: {error}")
         finish_tracking(setting, tracker, key)
@@ -149,12 +156,25 @@ def _record(
     finish_tracking(setting, tracker, key)
 
 
-def _train(board: Board, store: Store, cluster: Cluster, folder: Path, provenance: dict[str, str]) -> None:
+def _feeding(setting: Setting, board: Board, store: Store) -> Feeding:
+    """Choose how trials are fed and say so; a sweep that began one way goes on that way, on whatever cluster."""
+    from hyperderm.studies.streaming import reading_nodes
+
+    begun = board.study.user_attrs.get(FEED)
+    asked = board.base.override({"data.feed": begun}) if begun and board.base.data.feed == "auto" else board.base
+    feeding = choose(store, select(store, asked), asked)
+    board.study.set_user_attr(FEED, feeding.mode)
+    if feeding.streams:
+        setting.say(feeding.said(len(reading_nodes(store))))
+    return feeding
+
+
+def _train(board: Board, store: Store, cluster: Cluster, folder: Path, provenance: dict[str, str], feeding: Feeding) -> None:
     from hyperderm.studies.sweep import interruptible, run
     from hyperderm.studies.trial import share
 
     with interruptible(board):
-        shared = share(store, select(store, board.base), board.base)
+        shared = share(store, select(store, board.base), board.base, feeding)
     if not board.interrupted:
         run(board, shared, cluster, folder, provenance)
 

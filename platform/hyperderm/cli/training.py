@@ -2,7 +2,8 @@
 
 import signal
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from hyperderm.cli.setting import Setting, find_store
@@ -10,8 +11,10 @@ from hyperderm.cli.tracked import facts_of, finish_tracking, open_tracker, real_
 from hyperderm.config import Experiment
 from hyperderm.errors import NonFiniteLoss
 from hyperderm.reports.progress import ProgressLine
+from hyperderm.store.reader import Store
 from hyperderm.strict import fingerprint
 from hyperderm.studies.cluster import check_capacity, connect
+from hyperderm.studies.feeding import Feeding, choose
 from hyperderm.studies.folder import claim, run_folder, trial_folder
 from hyperderm.studies.observer import Observers
 from hyperderm.studies.selection import content, select
@@ -38,10 +41,17 @@ def run_one(
     mine = {**experiment.identity(), **held, "manifest": opened.manifest.fingerprint}
     folder = run_folder(runs or setting.root / "runs", name, f"train-{experiment.name}-{fingerprint(mine)[:8]}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
-    with claim(folder, mine) as key, connect(setting.ray_address) if workers > 1 else nullcontext() as cluster:
+    with claim(folder, mine) as key, ExitStack() as stack:
+        cluster = stack.enter_context(connect(setting.ray_address)) if workers > 1 else None
         if cluster:
             check_capacity(experiment, cluster, folder)
+        feeding = choose(opened, selection, experiment)
+        if feeding.streams:
+            if not cluster:
+                stack.enter_context(connect(None))  # for the readers; training stays in this process
+            setting.say(_reading(feeding, opened))
         facts = facts_of(setting, key, folder, experiment, opened)
+        facts = replace(facts, tags={**facts.tags, "hyperderm.feed": feeding.mode})
         say_synthetic(setting, experiment)
         tracker = open_tracker(setting, experiment.name, folder)
         watched = SweepTracker(tracker, facts, real_set(opened, experiment), single=True)
@@ -52,7 +62,7 @@ def run_one(
             with progress:
                 observers.started(0, experiment, {}, (place / "latest.pt").exists())
                 train = run_group if cluster else run_here
-                reason = _outcome(lambda: train(experiment, opened, selection, place, origin, observers))
+                reason = _outcome(lambda: train(experiment, opened, selection, place, origin, observers, feeding))
                 observers.finished(0, "failed" if reason else "finished", reason)
         except KeyboardInterrupt:
             observers.interrupted(0)
@@ -65,6 +75,12 @@ def run_one(
             finish_tracking(setting, tracker, key)
     setting.say(f"checkpoints and samples in {place}")
     return 1 if reason else 0
+
+
+def _reading(feeding: Feeding, store: Store) -> str:
+    from hyperderm.studies.streaming import reading_nodes
+
+    return feeding.said(len(reading_nodes(store)))
 
 
 def _outcome(train: Callable[[], None]) -> str:

@@ -1,6 +1,6 @@
 """The cubes a learner is given."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,10 +30,32 @@ class CubeSet:
 
 
 @dataclass(frozen=True)
+class Streamed:
+    """A train role that is read while it is trained on.
+
+    Attributes:
+        lesion_ids: (N,) of the whole role; a cube's row is its place here.
+        diagnoses: (N,).
+        shards: the rows of each shard, in the order in which its cubes come; together every row once.
+        window: shards whose cubes are shuffled together.
+        begin: begins to read a shard (by its number) and returns what waits for its cubes, (n, B, size, size) float32
+            reflectance. They may lie in memory that cannot be written; dropping them frees it.
+    """
+
+    lesion_ids: tuple[str, ...]
+    diagnoses: tuple[str, ...]
+    shards: tuple[tuple[int, ...], ...]
+    window: int
+    begin: Callable[[int], Callable[[], Tensor]]
+
+
+@dataclass(frozen=True)
 class TrainData:
     """What a run reads: two roles, the bands, and the scaling fitted on train alone.
 
     Attributes:
+        train: the whole role; where it is streamed, a sample of it.
+        streamed: how train is read where it is not held in memory.
         extra: cubes that are trained on beside `train` and on which nothing is fitted or scored: synthetic ones, or those of
             a pre-training.
     """
@@ -43,21 +65,40 @@ class TrainData:
     wavelengths_nm: tuple[float, ...]
     scaling: Scaling
     extra: CubeSet | None = None
+    streamed: Streamed | None = None
+
+    @property
+    def lesion_ids(self) -> tuple[str, ...]:
+        """Of the whole train role."""
+        return self.streamed.lesion_ids if self.streamed else self.train.lesion_ids
+
+    @property
+    def diagnoses(self) -> tuple[str, ...]:
+        """Of the whole train role, like `lesion_ids`."""
+        return self.streamed.diagnoses if self.streamed else self.train.diagnoses
+
+    @property
+    def feed(self) -> str:
+        """How train is fed, in words: part of what a run is, for the order of its cubes depends on it."""
+        if self.streamed is None:
+            return "memory"
+        return f"stream: windows of {self.streamed.window} shards, a sample of {len(self.train)} cubes"
 
     @property
     def rows(self) -> int:
         """Number of cubes that training may draw."""
-        return len(self.train) + (len(self.extra) if self.extra else 0)
+        return len(self.lesion_ids) + (len(self.extra) if self.extra else 0)
 
     @property
     def drawn(self) -> Tensor:
-        """(rows, B, H, W) reflectance: train, then extra."""
+        """(rows, B, H, W) reflectance: train, then extra; only of a train role in memory."""
+        assert self.streamed is None
         return torch.cat([self.train.reflectance, self.extra.reflectance]) if self.extra else self.train.reflectance
 
     @property
     def drawn_diagnoses(self) -> tuple[str, ...]:
         """(rows,) diagnoses of `drawn`."""
-        return self.train.diagnoses + (self.extra.diagnoses if self.extra else ())
+        return self.diagnoses + (self.extra.diagnoses if self.extra else ())
 
 
 def truth(diagnoses: Sequence[str]) -> Tensor:

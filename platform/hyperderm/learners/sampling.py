@@ -43,7 +43,7 @@ def phases(experiment: Experiment, data: TrainData) -> tuple[Phase, ...]:
     learner = experiment.learner
     if isinstance(learner, ClassifierConfig | SpectralConfig):
         return _classifier_phases(experiment, data, learner)
-    own = torch.arange(len(data.train))
+    own = torch.arange(len(data.lesion_ids))
     whole = Phase(0, own, own[:0])
     if not experiment.training.pretrain_images:
         return (whole,)
@@ -53,19 +53,19 @@ def phases(experiment: Experiment, data: TrainData) -> tuple[Phase, ...]:
 def _classifier_phases(
     experiment: Experiment, data: TrainData, learner: ClassifierConfig | SpectralConfig
 ) -> tuple[Phase, ...]:
-    real = real_entries(data.train.diagnoses, learner.oversample, experiment.seed)
+    real = real_entries(data.diagnoses, learner.oversample, experiment.seed)
     share = learner.mixed_share if isinstance(learner, ClassifierConfig) else None
     synthetic = experiment.synthetic
     none = torch.zeros(0, dtype=torch.int64)
     if synthetic is None:
         return (Phase(0, real, none),)
     assert data.extra is not None
-    added = len(data.train) + synthetic_entries(
-        data.train.diagnoses, data.extra.diagnoses, synthetic.ratio, alone=synthetic.use != "add"
+    added = len(data.lesion_ids) + synthetic_entries(
+        data.diagnoses, data.extra.diagnoses, synthetic.ratio, alone=synthetic.use != "add"
     )
     if not len(added):
         raise ConfigError(
-            f"synthetic.ratio = {synthetic.ratio} adds no cube to {len(data.train)} real ones",
+            f"synthetic.ratio = {synthetic.ratio} adds no cube to {len(data.lesion_ids)} real ones",
             "Use a larger ratio, or leave synthetic out.",
         )
     match synthetic.use:

@@ -107,8 +107,8 @@ class Store:
 
     def read(self, lesion_ids: Sequence[str]) -> pa.Table:
         """Return the full rows of `lesion_ids`, ordered by lesion_id."""
-        table = self._read(None)
-        table = table.filter(pc.is_in(table["lesion_id"], pa.array(lesion_ids, pa.string())))
+        wanted = pa.array(lesion_ids, pa.string())
+        table = pa.concat_tables(part.filter(pc.is_in(part["lesion_id"], wanted)) for part in self._tables(None))
         return table.take(pc.sort_indices(table["lesion_id"]))
 
     def lesions(self) -> Iterator[Lesion]:
@@ -121,7 +121,12 @@ class Store:
         return [self.location.join(part.path) for part in self.manifest.parts]
 
     def _read(self, columns: list[str] | None) -> pa.Table:
-        return pa.concat_tables([self.location.read_table(part.path, columns) for part in self.manifest.parts])
+        return pa.concat_tables(self._tables(columns))
+
+    def _tables(self, columns: list[str] | None) -> Iterator[pa.Table]:
+        """Yield the parts, or columns of them, one after the other."""
+        for part in self.manifest.parts:
+            yield self.location.read_table(part.path, columns)
 
 
 def open_store(uri: str, *, verify: bool = True) -> Store:

@@ -20,7 +20,7 @@ from hyperderm.config import Experiment
 from hyperderm.errors import ClusterError, HyperdermError
 from hyperderm.strict import parse
 from hyperderm.studies.selection import keep_samples
-from hyperderm.studies.trial import SharedData, failure, tell
+from hyperderm.studies.trial import Shared, failure, tell
 from hyperderm.training.context import worker_group
 from hyperderm.training.loop import Report, train
 
@@ -41,14 +41,14 @@ class Workers:
 class Mailbox:
     """Carries reports one way and decisions the other; holds the references to the data for the workers."""
 
-    def __init__(self, shared: SharedData) -> None:
+    def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._reports: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._waiting: asyncio.Future[bool] | None = None
         self._last = -1
         self._failed = False
 
-    async def shared(self) -> SharedData:
+    async def shared(self) -> Shared:
         """Return the data references."""
         return self._shared
 
@@ -89,7 +89,7 @@ def worker_main(config: dict[str, Any]) -> None:
         return
     torch.set_num_threads(max(1, int(config["cpus"])))
     context = worker_group(Path(config["folder"]), config["provenance"])
-    shared: SharedData = ray.get(mailbox.shared.remote())
+    shared: Shared = ray.get(mailbox.shared.remote())
     try:
         for report in train(experiment, shared.load(experiment.data.size, experiment.data.scaling_percentiles), context):
             if not _go_on(report, experiment, mailbox, context.rank, Path(config["folder"]), context.device):
@@ -125,7 +125,7 @@ class WorkerGroup:
         max_failures: times the group is started again from the checkpoint after a worker or its node died.
     """
 
-    def __init__(self, config: Mapping[str, Any], shared: SharedData, workers: Workers, max_failures: int) -> None:
+    def __init__(self, config: Mapping[str, Any], shared: Shared, workers: Workers, max_failures: int) -> None:
         self._mailbox = Mailbox.remote(shared)  # type: ignore[attr-defined]
         folder = Path(config["folder"])
         trainer = TorchTrainer(
@@ -188,7 +188,7 @@ class WorkerGroup:
 class GroupTrial(tune.Trainable):
     """A trial on several workers."""
 
-    def setup(self, config: dict[str, Any], shared: SharedData, workers: Workers) -> None:  # type: ignore[override]  # Tune's way
+    def setup(self, config: dict[str, Any], shared: Shared, workers: Workers) -> None:  # type: ignore[override]  # Tune's way
         """Begin a trial; called once an actor."""
         self._shared, self._workers = shared, workers
         self._group: WorkerGroup | None = None

@@ -7,7 +7,7 @@ import numpy as np
 
 from hyperderm.config import Experiment
 from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
-from hyperderm.errors import StoreError
+from hyperderm.errors import ConfigError, StoreError
 from hyperderm.learners.configs import ClassifierConfig, ShsGanConfig
 from hyperderm.learners.data import TrainData
 from hyperderm.store.folds import POSITIVE
@@ -61,7 +61,13 @@ def select(store: Store, experiment: Experiment) -> Selection:
 
 
 def read(store: Store, selection: Selection, experiment: Experiment) -> TrainData:
-    """Read what a run needs, in this process."""
+    """Read what a run needs, in this process, all of it.
+
+    Raises:
+        ConfigError: a feed that streams, which whoever asks for this does not offer.
+    """
+    if experiment.data.feed == "stream":
+        raise ConfigError("data.feed = stream is refused in a grid: it holds its data in memory", "Use auto or memory.")
     extra = extra_store(store, experiment).read(selection.extra) if selection.extra else None
     rows = store.read(selection.train), store.read(selection.validation)
     return train_data(*rows, store.manifest.wavelengths_nm, experiment.data.size, extra, experiment.data.scaling_percentiles)

@@ -6,6 +6,7 @@ from pathlib import Path
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, NonFiniteLoss
 from hyperderm.store.reader import Store
+from hyperderm.studies.feeding import Feeding
 from hyperderm.studies.observer import Observer
 from hyperderm.studies.selection import Selection, keep_samples, read
 from hyperderm.training.context import local
@@ -19,13 +20,19 @@ def run_here(
     folder: Path,
     provenance: Mapping[str, str],
     observer: Observer,
+    feeding: Feeding,
 ) -> None:
-    """Train with one worker in this process; goes on from the folder's checkpoint.
+    """Train with one worker in this process; goes on from the folder's checkpoint. A stream is read by Ray, if connected.
 
     Raises:
         NonFiniteLoss: the run diverged.
     """
-    data = read(store, selection, experiment)
+    if feeding.streams:
+        from hyperderm.studies.streaming import stream
+
+        data = stream(store, selection, experiment, alone=True).load(experiment.data.size)
+    else:
+        data = read(store, selection, experiment)
     for report in run(experiment, data, local(folder, provenance)):
         keep_samples(report, folder)
         observer.reported(0, report.images, report.metrics)
@@ -38,6 +45,7 @@ def run_group(
     folder: Path,
     provenance: Mapping[str, str],
     observer: Observer,
+    feeding: Feeding,
 ) -> None:
     """Train with several workers on the connected cluster; goes on from the folder's checkpoint.
 
@@ -50,7 +58,7 @@ def run_group(
     settings = experiment.sweep
     workers = Workers(settings.workers_per_trial, settings.cpus_per_worker, settings.gpus_per_worker)
     config = config_of(0, experiment, folder.absolute(), provenance)
-    group = WorkerGroup(config, share(store, selection, experiment), workers, settings.max_failures)
+    group = WorkerGroup(config, share(store, selection, experiment, feeding), workers, settings.max_failures)
     try:
         for message in group.reports():
             if message["failure"]:

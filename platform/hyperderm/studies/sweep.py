@@ -15,11 +15,11 @@ from hyperderm.errors import StudyError
 from hyperderm.studies.board import Board
 from hyperderm.studies.cluster import Cluster, check_capacity
 from hyperderm.studies.group import GroupTrial, Workers
-from hyperderm.studies.trial import InProcessTrial, SharedData
+from hyperderm.studies.trial import InProcessTrial, Shared
 from hyperderm.studies.tune_glue import BoardCallback, BoardScheduler, BoardSearcher
 
 
-def run(board: Board, shared: SharedData, cluster: Cluster, folder: Path, provenance: Mapping[str, str]) -> None:
+def run(board: Board, shared: Shared, cluster: Cluster, folder: Path, provenance: Mapping[str, str]) -> None:
     """Run trials until the experiment's number of them ended; an interrupt (Ctrl-C, SIGTERM) leaves open ones to be resumed.
 
     Raises:
@@ -31,7 +31,8 @@ def run(board: Board, shared: SharedData, cluster: Cluster, folder: Path, proven
         return
     settings = board.base.sweep
     workers = Workers(settings.workers_per_trial, settings.cpus_per_worker, settings.gpus_per_worker)
-    at_once = check_capacity(board.base, cluster, folder)
+    at_once = check_capacity(board.base, shared.left(cluster), folder)
+    at_once = min(at_once, shared.at_most or at_once)
     with interruptible(board) as stopper:
         tuner = tune.Tuner(
             _trainable(shared, workers),
@@ -60,7 +61,7 @@ def run(board: Board, shared: SharedData, cluster: Cluster, folder: Path, proven
             board.leave_open()
 
 
-def _trainable(shared: SharedData, workers: Workers) -> Any:  # noqa: ANN401 - Tune's wrapped class
+def _trainable(shared: Shared, workers: Workers) -> Any:  # noqa: ANN401 - Tune's wrapped class
     if workers.count == 1:
         wrapped = tune.with_parameters(InProcessTrial, shared=shared, threads=max(1, int(workers.cpus)))
         return tune.with_resources(wrapped, {"cpu": workers.cpus, "gpu": workers.gpus})

@@ -16,7 +16,10 @@ from hyperderm.learners.data import TrainData
 from hyperderm.store.ray_reader import fetch, materialise
 from hyperderm.store.reader import Store
 from hyperderm.strict import parse
+from hyperderm.studies.cluster import Cluster
+from hyperderm.studies.feeding import Feeding, choose
 from hyperderm.studies.selection import Selection, extra_store, keep_samples
+from hyperderm.studies.streaming import StreamedData, stream
 from hyperderm.training.context import Context, local
 from hyperderm.training.data import train_data
 from hyperderm.training.loop import Report
@@ -32,6 +35,15 @@ class SharedData:
     selection: Selection
     wavelengths_nm: tuple[float, ...]
 
+    @property
+    def at_most(self) -> int | None:
+        """Trials at a time that memory allows: all share what they read."""
+        return None
+
+    def left(self, cluster: Cluster) -> Cluster:
+        """Return what trials may use of the cluster: all of it."""
+        return cluster
+
     def load(self, size: int, percentiles: tuple[float, float] | None = None) -> TrainData:
         """Fetch the blocks (zero-copy) and turn them into tensors."""
         train, validation = fetch(self.blocks, self.selection.train), fetch(self.blocks, self.selection.validation)
@@ -39,8 +51,23 @@ class SharedData:
         return train_data(train, validation, self.wavelengths_nm, size, extra, percentiles)
 
 
-def share(store: Store, selection: Selection, experiment: Experiment) -> SharedData:
-    """Read what the trials of `experiment` need once into Ray's object store."""
+Shared = SharedData | StreamedData
+
+
+def share(store: Store, selection: Selection, experiment: Experiment, feeding: Feeding | None = None) -> Shared:
+    """Read what the trials of `experiment` need once into Ray's object store, or make ready to stream it.
+
+    Args:
+        store: of the roles.
+        selection: the roles.
+        experiment: whose settings choose the feed.
+        feeding: what `choose` said; None: it is asked here.
+
+    Raises:
+        ConfigError: what must be streamed and cannot be; ClusterError: no CPU or memory for that.
+    """
+    if (feeding or choose(store, selection, experiment)).streams:
+        return stream(store, selection, experiment)
     blocks = materialise(store, [*selection.train, *selection.validation])
     extra = materialise(extra_store(store, experiment), selection.extra) if selection.extra else []
     return SharedData(tuple(blocks), tuple(extra), selection, store.manifest.wavelengths_nm)
@@ -75,7 +102,7 @@ def failure(error: HyperdermError) -> dict[str, Any]:
 class InProcessTrial(tune.Trainable):
     """A one-worker trial: the loop runs in this actor, which the next trial takes over."""
 
-    def setup(self, config: dict[str, Any], shared: SharedData | None = None, threads: int = 1) -> None:
+    def setup(self, config: dict[str, Any], shared: Shared | None = None, threads: int = 1) -> None:
         """Begin a trial; called once an actor."""
         torch.set_num_threads(threads)
         self._shared = shared

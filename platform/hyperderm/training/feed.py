@@ -1,8 +1,10 @@
 """Batches by key: which cubes a step sees depends on (seed, images shown) alone, never on the number of workers."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from math import floor
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,15 +15,15 @@ from hyperderm.learners.keyed import generator, rows
 from hyperderm.learners.sampling import Phase
 
 
-class Feed:
-    """Draws batches from scaled cubes held in memory.
+class KeyedFeed(ABC):
+    """Draws batches of cubes, wherever those are held.
 
     Cubes come in epochs: every entry of the phase once, in an order keyed on (seed, epoch). The sources of conditional
     generators are an independent stream of the same kind.
 
     Args:
-        cubes: (N, B, H, W) scaled, on the device that trains.
-        batch_size: global; divisible by `world_size`, at most N.
+        count: cubes there are.
+        batch_size: global; divisible by `world_size`, at most `count`.
         seed: key of all draws.
         rank: which share of a batch this worker takes.
         world_size: number of workers.
@@ -34,7 +36,7 @@ class Feed:
 
     def __init__(
         self,
-        cubes: Tensor,
+        count: int,
         batch_size: int,
         seed: int,
         *,
@@ -43,11 +45,11 @@ class Feed:
         flips: bool = False,
         phases: Sequence[Phase] | None = None,
     ) -> None:
-        everything = torch.arange(len(cubes))
+        everything = torch.arange(count)
         self.phases = phases or (Phase(0, everything, everything[:0]),)
         for phase in self.phases:
             check_batch(batch_size, len(phase.entries) + len(phase.mixed), world_size)
-        self.cubes, self.batch_size, self.seed, self.flips = cubes, batch_size, seed, flips
+        self.batch_size, self.seed, self.flips = batch_size, seed, flips
         each = batch_size // world_size
         self.share = slice(rank * each, (rank + 1) * each)
         self._orders: dict[str, tuple[tuple[int, int], Tensor]] = {}
@@ -64,6 +66,14 @@ class Feed:
             rows=chosen,
         )
 
+    @abstractmethod
+    def gather(self, chosen: Tensor) -> Tensor:
+        """Return the scaled cubes of the rows `chosen` (n,) on the device that trains: (n, B, H, W)."""
+
+    @abstractmethod
+    def order(self, key: str, entries: Tensor, epoch: int) -> Tensor:
+        """Return `entries` (E,) in the order of one epoch of the stream `key`."""
+
     def _draw(self, stream: str, images: int) -> Tensor:
         return self._cubes(self._rows(stream, images), stream, images)
 
@@ -72,7 +82,7 @@ class Feed:
         return torch.tensor([self._row(stream, p) for p in positions])
 
     def _cubes(self, chosen: Tensor, stream: str, images: int) -> Tensor:
-        x = self.cubes[chosen.to(self.cubes.device)]
+        x = self.gather(chosen)
         return self._flip(x, stream, images) if self.flips else x
 
     def _row(self, stream: str, position: int) -> int:
@@ -88,7 +98,7 @@ class Feed:
         held, order = self._orders.get(stream, ((-1, -1), entries))
         if held != (start, epoch):
             key = f"order/{stream}/{start}" if start else f"order/{stream}"
-            order = entries[torch.randperm(len(entries), generator=generator(self.seed, key, epoch))]
+            order = self.order(key, entries, epoch)
             self._orders[stream] = ((start, epoch), order)
         return int(order[place])
 
@@ -96,6 +106,22 @@ class Feed:
         coins = rows(self.seed, f"flip/{stream}", images, self.batch_size, (2,), self.share).to(x.device) < 0.5
         x = torch.where(coins[:, 0, None, None, None], x.flip(-1), x)
         return torch.where(coins[:, 1, None, None, None], x.flip(-2), x)
+
+
+class Feed(KeyedFeed):
+    """Draws batches from scaled cubes held in memory: (N, B, H, W), on the device that trains."""
+
+    def __init__(self, cubes: Tensor, batch_size: int, seed: int, **how: Any) -> None:  # noqa: ANN401 - those of KeyedFeed
+        super().__init__(len(cubes), batch_size, seed, **how)
+        self.cubes = cubes
+
+    def gather(self, chosen: Tensor) -> Tensor:
+        """Index them."""
+        return self.cubes[chosen.to(self.cubes.device)]
+
+    def order(self, key: str, entries: Tensor, epoch: int) -> Tensor:
+        """Shuffle all entries together."""
+        return entries[torch.randperm(len(entries), generator=generator(self.seed, key, epoch))]
 
 
 def check_batch(batch_size: int, cubes: int, world_size: int) -> None:

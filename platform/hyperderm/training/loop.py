@@ -11,11 +11,10 @@ from hyperderm.errors import NonFiniteLoss
 from hyperderm.learners import build
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
-from hyperderm.learners.sampling import phases
 from hyperderm.training.context import Context
-from hyperderm.training.feed import Feed
 from hyperderm.training.meter import REMEDY, Meter
 from hyperderm.training.resume import pack, restore
+from hyperderm.training.stream import feed_of
 
 
 @dataclass(frozen=True)
@@ -49,15 +48,7 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Generato
         yield Report(images, saved["metrics"])  # again: a kill may have come between the save and the delivery
     else:
         yield _report(learner, Meter(context), context, images, experiment)
-    feed = Feed(
-        data.scaling.forward(data.drawn).to(context.device),
-        training.batch_size,
-        experiment.seed,
-        rank=context.rank,
-        world_size=context.world_size,
-        flips=experiment.data.flips,
-        phases=phases(experiment, data),
-    )
+    feed = feed_of(experiment, data, context)
     meter = Meter(context)
     while images < training.images:
         meter.add(learner.step(feed.batch(images)), images // training.batch_size)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hyperderm.config import Experiment
+from hyperderm.config import FEEDING, Experiment
 from hyperderm.errors import StudyError
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
@@ -24,6 +24,7 @@ def pack(learner: Learner, experiment: Experiment, data: TrainData, context: Con
         "scaling": data.scaling.state_dict(),
         "wavelengths_nm": list(data.wavelengths_nm),
         "lesions": _lesions(data),
+        "feed": data.feed,
         "provenance": dict(context.provenance),
     }
 
@@ -41,8 +42,7 @@ def restore(learner: Learner, experiment: Experiment, data: TrainData, context: 
     path = context.checkpoint.folder / LATEST
     remedy = "Continue with what it was made with, or move it away; the run then begins anew."
     try:
-        was = Experiment.model_validate_json(saved["experiment"]).flat()
-        changed = differences(_facts(was, saved["provenance"], saved["lesions"]), _present(experiment, data, context))
+        changed = differences(_was(saved), _present(experiment, data, context))
     except (KeyError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise StudyError(f"checkpoint {path} was not made by this version of hyperderm ({reason})", remedy) from error
@@ -56,15 +56,22 @@ def restore(learner: Learner, experiment: Experiment, data: TrainData, context: 
     return saved
 
 
+def _was(saved: Mapping[str, Any]) -> dict[str, Any]:
+    experiment = Experiment.model_validate_json(saved["experiment"]).flat()
+    return _facts(experiment, saved["provenance"], saved["lesions"], saved.get("feed", "memory"))
+
+
 def _present(experiment: Experiment, data: TrainData, context: Context) -> dict[str, Any]:
-    return _facts(experiment.flat(), context.provenance, _lesions(data))
+    return _facts(experiment.flat(), context.provenance, _lesions(data), data.feed)
 
 
-def _facts(experiment: Mapping[str, Any], provenance: Mapping[str, str], lesions: str) -> dict[str, Any]:
+def _facts(experiment: Mapping[str, Any], provenance: Mapping[str, str], lesions: str, feed: str) -> dict[str, Any]:
     """What must be equal: all that shapes a result, but not on how many workers it is computed (`sweep.*`)."""
-    shaping = {path: json.dumps(value) for path, value in experiment.items() if not path.startswith("sweep.")}
-    return shaping | {name: provenance.get(name, "(none)") for name in ORIGIN} | {"lesions": lesions[:12]}
+    free = ("sweep.", *FEEDING)  # what the feed was asked to be does not matter, what it came to does
+    shaping = {path: json.dumps(value) for path, value in experiment.items() if not path.startswith(free)}
+    origin = {name: provenance.get(name, "(none)") for name in ORIGIN}
+    return shaping | origin | {"lesions": lesions[:12], "data.feed": feed}
 
 
 def _lesions(data: TrainData) -> str:
-    return fingerprint([data.train.lesion_ids, data.validation.lesion_ids])
+    return fingerprint([data.lesion_ids, data.validation.lesion_ids])

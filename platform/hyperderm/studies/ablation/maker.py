@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperderm.ablation import Ablation
-from hyperderm.config import Experiment
+from hyperderm.config import FEEDING, Experiment
 from hyperderm.errors import ConfigError, StoreError, nearest
 from hyperderm.learners.configs import ShsGanConfig
 from hyperderm.learners.data import truth
@@ -24,6 +24,8 @@ from hyperderm.training.data import check_size
 
 VERSION = 2
 """Part of every job's name: raise it when the code changes what a job's configuration leads to."""
+FREE = ("sweep.", "profile", "name", *FEEDING)
+"""Settings that do not shape a job's result; a grid holds its data in memory."""
 PENDING = "pending"
 """Stands in a cell's configuration for the store its set will lie in."""
 
@@ -79,7 +81,7 @@ class JobMaker:
         if arm.generator:
             source, store, needs = self._source(arm, fold)
         facts = {
-            "experiment": {k: v for k, v in experiment.flat().items() if not k.startswith(("sweep.", "profile", "name"))},
+            "experiment": {k: v for k, v in experiment.flat().items() if not k.startswith(FREE)},
             "manifest": self.manifest,
             "source": source,
             "weights": self._weights(model),
@@ -211,7 +213,7 @@ class JobMaker:
         experiment = base.override(values)
         _check_batch(f"{name}: ", experiment, len(self._select(experiment, keep=False).train))
         facts = {
-            "experiment": {k: v for k, v in experiment.flat().items() if not k.startswith(("sweep.", "profile", "name"))},
+            "experiment": {k: v for k, v in experiment.flat().items() if not k.startswith(FREE)},
             "manifest": self.manifest,
             "version": VERSION,
         }

@@ -1,0 +1,178 @@
+"""The feed of a train role larger than memory: shards in an order keyed on (seed, epoch), shuffled window by window.
+
+An epoch goes through all shards, `window` of them at a time; a window's entries are shuffled together. Which cube comes at
+which place is computed from (seed, images shown) alone, so resuming needs no state. Two windows are in memory at a time:
+the one that is shown, and the next, which is read meanwhile. The sources of conditional generators come from the window
+that is shown, in a shuffle of their own: independent windows would double what is read and held.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hyperderm.config import Experiment
+from hyperderm.errors import ConfigError
+from hyperderm.learners.base import Batch
+from hyperderm.learners.data import Streamed, TrainData
+from hyperderm.learners.keyed import generator
+from hyperderm.learners.sampling import phases
+from hyperderm.learners.scaling import Scaling
+from hyperderm.training.context import Context
+from hyperderm.training.feed import Feed, KeyedFeed
+
+Window = tuple[int, int]
+"""Epoch, and place of the window in it."""
+
+
+def feed_of(experiment: Experiment, data: TrainData, context: Context) -> KeyedFeed:
+    """Return the feed of a run: from memory, or streamed where its data says so."""
+    how: dict[str, Any] = {
+        "batch_size": experiment.training.batch_size,
+        "seed": experiment.seed,
+        "rank": context.rank,
+        "world_size": context.world_size,
+        "flips": experiment.data.flips,
+        "phases": phases(experiment, data),
+    }
+    if data.streamed is None:
+        return Feed(data.scaling.forward(data.drawn).to(context.device), **how)
+    return StreamFeed(data.streamed, data.scaling, device=context.device, **how)
+
+
+def check_streams(experiment: Experiment) -> None:
+    """Refuse to stream what needs all of train at once, or more than train.
+
+    Raises:
+        ConfigError: naming the setting and the remedy.
+    """
+    data, remedy = experiment.data, "give the machine more memory, or use --set data.feed=memory"
+    if experiment.learner.kind == "spectral":
+        raise ConfigError(
+            "learner.kind = spectral cannot be fed by a stream: it is fitted to all of train at once", remedy.capitalize()
+        )
+    if experiment.synthetic is not None:
+        raise ConfigError("synthetic cannot be fed by a stream: it mixes the cubes of two stores", f"Leave it out, {remedy}")
+    if data.pretrain_diagnoses:
+        raise ConfigError(
+            "data.pretrain_diagnoses cannot be fed by a stream: its phases draw from different cubes",
+            f"Leave it out, {remedy}",
+        )
+    if data.scaling == "robust":
+        raise ConfigError(
+            "data.scaling = robust cannot be fed by a stream: percentiles need all of train at once",
+            f"Use --set data.scaling=range, {remedy}",
+        )
+
+
+class StreamFeed(KeyedFeed):
+    """Draws batches from the windows of a streamed train role.
+
+    Args:
+        streamed: the role.
+        scaling: of its reflectance.
+        batch_size: global; divisible by the workers, at most the role.
+        seed: key of all draws.
+        device: that trains.
+        how: as for `KeyedFeed`; one phase without a mixed stream (see `check_streams`).
+    """
+
+    def __init__(
+        self,
+        streamed: Streamed,
+        scaling: Scaling,
+        batch_size: int,
+        seed: int,
+        *,
+        device: torch.device | None = None,
+        **how: Any,  # noqa: ANN401 - those of KeyedFeed
+    ) -> None:
+        super().__init__(len(streamed.lesion_ids), batch_size, seed, **how)
+        assert len(self.phases) == 1
+        assert not len(self.phases[0].mixed)
+        self.streamed, self.scaling, self.device = streamed, scaling, device or torch.device("cpu")
+        self.shard = torch.empty(len(streamed.lesion_ids), dtype=torch.int64)  # of each row
+        self.place = torch.empty_like(self.shard)  # of each row in its shard
+        for number, rows in enumerate(streamed.shards):
+            self.shard[list(rows)] = number
+            self.place[list(rows)] = torch.arange(len(rows))
+        self.entries = self.phases[0].entries
+        shown = self.shard[self.entries]
+        self.shown = [self.entries[shown == number] for number in range(len(streamed.shards))]
+        self._windows = lru_cache(maxsize=4)(self._windows_of)
+        self._waiting: dict[int, Callable[[], Tensor]] = {}
+        self._held: dict[int, Tensor] = {}
+
+    def batch(self, images: int) -> Batch:
+        """Return this worker's share of the batch that begins after `images` real images."""
+        self._want(images)
+        return super().batch(images)
+
+    def gather(self, chosen: Tensor) -> Tensor:
+        """Copy the cubes out of the windows and scale them."""
+        cubes = [
+            self._cubes_of(shard)[place]
+            for shard, place in zip(self.shard[chosen].tolist(), self.place[chosen].tolist(), strict=True)
+        ]
+        return self.scaling.forward(torch.stack(cubes)).to(self.device)
+
+    def order(self, key: str, entries: Tensor, epoch: int) -> Tensor:
+        """Shuffle the entries of each window."""
+        parts = []
+        for number, (_, shards) in enumerate(self._windows(epoch)):
+            inside = torch.cat([self.shown[shard] for shard in shards])
+            draw = generator(self.seed, f"{key}/window-{number}", epoch)
+            parts.append(inside[torch.randperm(len(inside), generator=draw)])
+        return torch.cat(parts)
+
+    def shards_of(self, images: int) -> list[int]:
+        """Return the shards that are held from `images` on: of the windows of that batch, and of the next one."""
+        end = images + self.batch_size
+        found: list[int] = []
+        for number, (begin, shards) in enumerate(self._from(images)):
+            if begin >= end and number > 1:
+                break
+            found += [shard for shard in shards if shard not in found]
+            if begin >= end:
+                break
+        return found
+
+    def _want(self, images: int) -> None:
+        """Begin to read what is held from here on, and let go of the rest."""
+        wanted = self.shards_of(images)
+        for held in (self._held, self._waiting):
+            for shard in set(held) - set(wanted):
+                del held[shard]
+        for shard in wanted:
+            if shard not in self._held and shard not in self._waiting:
+                self._waiting[shard] = self.streamed.begin(shard)
+
+    def _cubes_of(self, shard: int) -> Tensor:
+        if shard not in self._held:
+            self._held[shard] = self._waiting.pop(shard)()
+        return self._held[shard]
+
+    def _from(self, images: int) -> Iterator[tuple[float, tuple[int, ...]]]:
+        """Yield, from the window of image `images` on, at which image each begins and its shards."""
+        epoch = images // len(self.entries)
+        while True:
+            windows = self._windows(epoch)
+            ends = [begin for begin, _ in windows[1:]] + [inf]
+            for (begin, shards), end in zip(windows, ends, strict=True):
+                if end > images - epoch * len(self.entries):
+                    yield epoch * len(self.entries) + begin, shards
+            epoch += 1
+
+    def _windows_of(self, epoch: int) -> list[tuple[int, tuple[int, ...]]]:
+        """Return the windows of an epoch: at which of its entries each begins, and its shards."""
+        draw = generator(self.seed, "order/shards", epoch)
+        order = [s for s in torch.randperm(len(self.shown), generator=draw).tolist() if len(self.shown[s])]
+        found, begin = [], 0
+        for at in range(0, len(order), self.streamed.window):
+            shards = tuple(order[at : at + self.streamed.window])
+            found.append((begin, shards))
+            begin += sum(len(self.shown[shard]) for shard in shards)
+        return found
