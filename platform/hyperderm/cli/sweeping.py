@@ -175,8 +175,11 @@ def _train(board: Board, store: Store, cluster: Cluster, folder: Path, provenanc
 
     with interruptible(board):
         shared = share(store, select(store, board.base), board.base, feeding)
-    if not board.interrupted:
-        run(board, shared, cluster, folder, provenance)
+    try:
+        if not board.interrupted:
+            run(board, shared, cluster, folder, provenance)
+    finally:
+        shared.close()
 
 
 def _close(board: Board, watched: SweepTracker, broken: str = "") -> None:

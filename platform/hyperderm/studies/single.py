@@ -20,14 +20,14 @@ def run_here(
     folder: Path,
     provenance: Mapping[str, str],
     observer: Observer,
-    feeding: Feeding,
+    feeding: Feeding | None = None,
 ) -> None:
     """Train with one worker in this process; goes on from the folder's checkpoint. A stream is read by Ray, if connected.
 
     Raises:
         NonFiniteLoss: the run diverged.
     """
-    if feeding.streams:
+    if feeding and feeding.streams:
         from hyperderm.studies.streaming import stream
 
         data = stream(store, selection, experiment, alone=True).load(experiment.data.size)
@@ -45,7 +45,7 @@ def run_group(
     folder: Path,
     provenance: Mapping[str, str],
     observer: Observer,
-    feeding: Feeding,
+    feeding: Feeding | None = None,
 ) -> None:
     """Train with several workers on the connected cluster; goes on from the folder's checkpoint.
 
@@ -58,7 +58,8 @@ def run_group(
     settings = experiment.sweep
     workers = Workers(settings.workers_per_trial, settings.cpus_per_worker, settings.gpus_per_worker)
     config = config_of(0, experiment, folder.absolute(), provenance)
-    group = WorkerGroup(config, share(store, selection, experiment, feeding), workers, settings.max_failures)
+    shared = share(store, selection, experiment, feeding)
+    group = WorkerGroup(config, shared, workers, settings.max_failures)
     try:
         for message in group.reports():
             if message["failure"]:
@@ -66,3 +67,4 @@ def run_group(
             observer.reported(0, message["images"], message["report"])
     finally:
         group.stop()
+        shared.close()

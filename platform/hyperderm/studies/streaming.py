@@ -82,6 +82,11 @@ class StreamedData:
         """Return what trials may use of the cluster: all but the readers' CPUs."""
         return left(cluster, [node for node, _ in self.readers])
 
+    def close(self) -> None:
+        """Give the readers' CPUs back; trials that still run end."""
+        for _, actor in self.readers:
+            ray.kill(actor)
+
     def load(self, size: int, percentiles: tuple[float, float] | None = None) -> TrainData:
         """Return what a trial is given; nothing is copied.
 
@@ -281,25 +286,19 @@ def start(store: Store, experiment: Experiment, alone: bool) -> tuple[tuple[str,
     except ClusterError as error:
         kept = f"{len(nodes)} CPU{'s' * (len(nodes) > 1)} kept for reading"
         raise ClusterError(f"{error.what}, {kept} of a streamed train role not counted", error.remedy) from None
-    actors = [
-        (
-            node,
-            Reader.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-                store, experiment.data.size
-            ),
-        )  # type: ignore[attr-defined]
-        for node in nodes
-    ]
+    made: Any = Reader  # Ray's wrapper carries no types
+    pinned = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
+    actors = [made.options(scheduling_strategy=where).remote(store, experiment.data.size) for where in pinned]
     try:
-        ray.get([actor.ready.remote() for _, actor in actors], timeout=PATIENCE_S)
+        ray.get([actor.ready.remote() for actor in actors], timeout=PATIENCE_S)
     except GetTimeoutError:
-        for _, actor in actors:
+        for actor in actors:
             ray.kill(actor)
         raise ClusterError(
             f"no CPU came free for reading within {PATIENCE_S:.0f} s: a streamed train role keeps {len(actors)}",
             "Wait for what else runs on the cluster, or use a larger one.",
         ) from None
-    return tuple(actors)
+    return tuple(zip(nodes, actors, strict=True))
 
 
 def reading_nodes(store: Store) -> list[str]:
@@ -335,8 +334,8 @@ def _room(store: Store, experiment: Experiment, shards: Sequence[Shard], held: i
     fits = int((capacity - held * cube) / windows)
     if fits < 1:
         raise ClusterError(
-            f"data.window = {data.window} and data.sample = {data.sample} do not fit the object store: two windows of a trial "
-            f"take {mib(windows)}, sample and validation {mib(held * cube)}, and {mib(capacity)} may be used",
+            f"data.window = {data.window} and data.sample = {data.sample} do not fit the object store: two windows of a "
+            f"trial take {mib(windows)}, sample and validation {mib(held * cube)}, and {mib(capacity)} may be used",
             "Lower them, or data.size, with --set; or start Ray with a larger object store.",
         )
     return fits

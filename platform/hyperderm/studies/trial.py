@@ -44,6 +44,9 @@ class SharedData:
         """Return what trials may use of the cluster: all of it."""
         return cluster
 
+    def close(self) -> None:
+        """Nothing but memory is held."""
+
     def load(self, size: int, percentiles: tuple[float, float] | None = None) -> TrainData:
         """Fetch the blocks (zero-copy) and turn them into tensors."""
         train, validation = fetch(self.blocks, self.selection.train), fetch(self.blocks, self.selection.validation)

@@ -1,0 +1,224 @@
+"""The streamed feed: its order against a reference in plain Python, its memory, its shares, resuming."""
+
+import hashlib
+import random
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hyperderm.errors import ConfigError, StudyError
+from hyperderm.learners.data import CubeSet, Streamed, TrainData
+from hyperderm.learners.sampling import Phase, real_entries
+from hyperderm.learners.scaling import Scaling
+from hyperderm.training.checkpoint import CheckpointFolder
+from hyperderm.training.context import Context
+from hyperderm.training.feed import Feed
+from hyperderm.training.loop import train
+from hyperderm.training.stream import StreamFeed, check_streams
+from tests.learners.tissue import classifier, lesions, spectral
+from tests.training.test_feed import NONE, names, numbered
+from tests.training.tiny import tiny, tiny_data
+
+IDENTITY = Scaling(torch.tensor([-1.0, -1.0]).double(), torch.tensor([1.0, 1.0]).double())
+
+
+class Disk:
+    """Shards of numbered cubes; remembers what was asked for and how many cubes were out at once."""
+
+    def __init__(self, cubes: torch.Tensor, shards: tuple[tuple[int, ...], ...]) -> None:
+        self.cubes, self.shards, self.asked = cubes, shards, list[int]()
+
+    def begin(self, number: int):
+        self.asked.append(number)
+        return lambda: self.cubes[list(self.shards[number])]
+
+
+def streamed(cubes: torch.Tensor, shards, window: int, diagnoses: tuple[str, ...] | None = None) -> tuple[Streamed, Disk]:
+    disk = Disk(cubes, shards)
+    ids = tuple(f"lesion-{i}" for i in range(len(cubes)))
+    return Streamed(ids, diagnoses or ("melanoma",) * len(cubes), shards, window, disk.begin), disk
+
+
+def scattered(count: int, shards: int, seed: int = 0) -> tuple[tuple[int, ...], ...]:
+    """Rows dealt to shards of unequal sizes, in no order."""
+    rows = list(range(count))
+    random.Random(seed).shuffle(rows)
+    cuts = sorted(random.Random(seed + 1).sample(range(1, count), shards - 1))
+    return tuple(tuple(rows[a:b]) for a, b in zip([0, *cuts], [*cuts, count], strict=True))
+
+
+def permuted(items: list, seed: int, stream: str, step: int) -> list:
+    """What `keyed.generator` stands for, written out."""
+    digest = hashlib.blake2b(f"{seed}/{stream}/{step}".encode(), digest_size=8).digest()
+    g = torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+    return [items[i] for i in torch.randperm(len(items), generator=g).tolist()]
+
+
+def reference(shards, window: int, seed: int, entries: list[int], epochs: int, stream: str = "real") -> list[int]:
+    """The rows of whole epochs, one after another, as lists."""
+    shown = []
+    for epoch in range(epochs):
+        mine = [[row for row in entries if row in shard] for shard in shards]
+        order = [held for held in permuted(mine, seed, "order/shards", epoch) if held]
+        for number, at in enumerate(range(0, len(order), window)):
+            inside = [row for held in order[at : at + window] for row in held]
+            shown += permuted(inside, seed, f"order/{stream}/window-{number}", epoch)
+    return shown
+
+
+@pytest.mark.parametrize(("window", "batch_size"), [(1, 4), (2, 4), (3, 1), (2, 23), (5, 7), (99, 4)])
+@pytest.mark.parametrize("stream", ["real", "source"])
+def test_the_order_is_that_of_the_reference(window, batch_size, stream):
+    shards = scattered(23, 7)
+    data, _ = streamed(numbered(23), shards, window)
+    feed = StreamFeed(data, IDENTITY, batch_size, 5)
+    wanted = reference(shards, window, 5, list(range(23)), 1 + 100 // 23 + batch_size // 23, stream)
+    for images in (*range(0, 90, batch_size), 92, 46, 3, 0):  # in any order: a batch depends on the key alone
+        batch = feed.batch(images)
+        shown = names(batch.real if stream == "real" else batch.source)
+        assert shown == wanted[images : images + batch_size]
+    assert batch.rows.tolist() == names(batch.real)
+    torch.testing.assert_close(batch.real, numbered(23)[batch.rows])
+
+
+def test_every_cube_comes_once_an_epoch_and_epochs_differ():
+    data, _ = streamed(numbered(30), scattered(30, 6), 2)
+    feed = StreamFeed(data, IDENTITY, 5, 0)
+    drawn = [n for i in range(0, 120, 5) for n in names(feed.batch(i).real)]
+    epochs = [tuple(drawn[k : k + 30]) for k in range(0, 120, 30)]
+    assert all(sorted(epoch) == list(range(30)) for epoch in epochs)
+    assert len(set(epochs)) == 4
+
+
+def test_oversampled_melanomas_come_again_in_the_window_of_their_shard():
+    diagnoses = tuple("melanoma" if i % 5 == 0 else "nevus" for i in range(20))
+    entries, shards = real_entries(diagnoses, 2.0), scattered(20, 5)
+    data, _ = streamed(numbered(20), shards, 2, diagnoses)
+    feed = StreamFeed(data, IDENTITY, 4, 1, phases=[Phase(0, entries, NONE)])
+    drawn = [n for i in range(0, 56, 4) for n in names(feed.batch(i).real)]
+    assert drawn == reference(shards, 2, 1, entries.tolist(), 2)
+    assert Counter(drawn[:28]) == {i: 3 if i % 5 == 0 else 1 for i in range(20)}
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_shares_of_several_workers_are_the_single_worker_s_batch(workers):
+    data, _ = streamed(numbered(25), scattered(25, 6), 2)
+    whole = StreamFeed(data, IDENTITY, 6, 1, flips=True)
+    parts = [StreamFeed(data, IDENTITY, 6, 1, rank=r, world_size=workers, flips=True) for r in range(workers)]
+    for i in range(0, 60, 6):
+        batch, shares = whole.batch(i), [p.batch(i) for p in parts]
+        assert torch.equal(torch.cat([s.real for s in shares]), batch.real)
+        assert torch.equal(torch.cat([s.source for s in shares]), batch.source)
+        assert torch.equal(torch.cat([s.rows for s in shares]), batch.rows)
+
+
+def test_two_windows_are_held_and_each_shard_is_read_once_an_epoch():
+    shards = tuple(tuple(range(k, k + 10)) for k in range(0, 120, 10))
+    data, disk = streamed(numbered(120), shards, 3)
+    feed = StreamFeed(data, IDENTITY, 8, 0)
+    for i in range(0, 480, 8):
+        feed.batch(i)
+        assert len(feed._held) + len(feed._waiting) <= 6
+    assert Counter(disk.asked[:48]).most_common(1)[0][1] <= 5  # a shard in the last and the next first window stays
+    assert len(disk.asked) <= 48 + 6
+    ahead = StreamFeed(data, IDENTITY, 8, 0)
+    disk.asked.clear()
+    ahead.batch(0)
+    assert len(disk.asked) == 6  # the next window is read while this one is shown
+
+
+def test_cubes_are_scaled_and_flipped_as_in_memory():
+    data = tiny_data(train=12)
+    shards = scattered(12, 3)
+    source, _ = streamed(data.train.reflectance, shards, 99)
+    feed = StreamFeed(source, data.scaling, 4, 3, flips=True)
+    memory = Feed(data.scaling.forward(data.train.reflectance), 4, 3, flips=True)
+    memory.order = feed.order  # the order is all that differs
+    for i in (0, 4, 8, 12):
+        assert torch.equal(feed.batch(i).real, memory.batch(i).real)
+        assert torch.equal(feed.batch(i).source, memory.batch(i).source)
+
+
+def test_a_batch_larger_than_the_role_is_refused():
+    data, _ = streamed(numbered(5), ((0, 1, 2), (3, 4)), 1)
+    with pytest.raises(ConfigError, match=r"batch_size = 8 is larger than the train role \(5 cubes\)"):
+        StreamFeed(data, IDENTITY, 8, 0)
+
+
+# --- the loop
+
+
+def as_stream(data: TrainData, sample: int, window: int = 2) -> TrainData:
+    """The same roles, train behind a stream."""
+    source, _ = streamed(data.train.reflectance, scattered(len(data.train), 4), window, data.train.diagnoses)
+    kept = CubeSet(
+        data.train.lesion_ids[:sample],
+        data.train.diagnoses[:sample],
+        data.train.reflectance[:sample],
+        data.train.masks[:sample],
+    )
+    return replace(data, train=kept, streamed=replace(source, lesion_ids=data.train.lesion_ids))
+
+
+RUNS = {
+    "shsgan": (tiny(), tiny_data()),
+    "classifier": (classifier(learner__oversample=1.0, learner__class_weights="balanced"), lesions()),
+}
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_resuming_in_the_middle_of_an_epoch_is_the_undisturbed_run(kind, tmp_path):
+    experiment, data = RUNS[kind]
+    data = as_stream(data, 6)
+    runs = {}
+    for name in ("whole", "broken"):
+        context = Context(CheckpointFolder(tmp_path / name))
+        reports = []
+        for report in train(experiment, data, context):
+            reports.append(report)
+            if name == "broken" and report.images not in (0, experiment.training.images):
+                break
+        if name == "broken":
+            assert report.images % len(data.lesion_ids)  # inside an epoch
+            reports += list(train(experiment, data, context))[1:]
+        runs[name] = reports, context.checkpoint.load()
+    whole, broken = runs["whole"], runs["broken"]
+    same = [{k: v for k, v in r.metrics.items() if k != "seconds_per_step"} for r in whole[0]]
+    assert same == [{k: v for k, v in r.metrics.items() if k != "seconds_per_step"} for r in broken[0]]
+    weights = "network" if kind == "classifier" else "generator"
+    a, b = (run[1]["learner"][weights] for run in (whole, broken))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_checkpoint_of_the_other_feed_is_refused(tmp_path):
+    data, context = tiny_data(), Context(CheckpointFolder(tmp_path))
+    list(train(tiny(), data, context))
+    with pytest.raises(StudyError, match=r"made by another run: .*data.feed.*memory.*stream: windows of 2 shards"):
+        next(train(tiny(), as_stream(data, 6), context))
+    list(train(tiny(data__feed="memory"), data, context))  # what was asked for does not matter, what it came to does
+
+
+def test_what_cannot_be_streamed_is_refused_in_a_sentence():
+    check_streams(tiny())
+    check_streams(classifier(learner__oversample="balance"))
+    with pytest.raises(ConfigError, match=r"learner.kind = spectral cannot be fed by a stream"):
+        check_streams(spectral())
+    with pytest.raises(ConfigError, match=r"data.scaling = robust cannot be fed by a stream.*scaling=range"):
+        check_streams(tiny(data__scaling="robust"))
+    with pytest.raises(ConfigError, match=r"synthetic cannot be fed by a stream"):
+        check_streams(classifier(synthetic__store="somewhere"))
+    pretrain = {"data__diagnoses": ["melanoma"], "data__pretrain_diagnoses": ["nevus"], "training__pretrain_images": 8}
+    with pytest.raises(ConfigError, match=r"data.pretrain_diagnoses cannot be fed by a stream"):
+        check_streams(tiny(**pretrain))
+
+
+def test_the_feed_is_part_of_a_run_s_identity_only_where_it_streams():
+    assert not any(key in tiny().identity() for key in ("data.feed", "data.window", "data.sample"))
+    assert tiny(data__feed="memory").identity() == tiny().identity()
+    assert tiny(data__feed="stream").identity() == tiny().identity() | {
+        "data.feed": "stream",
+        "data.window": 4,
+        "data.sample": 256,
+    }
