@@ -12,15 +12,15 @@ quiet_ray()
 
 
 def used() -> dict[str, float]:
-    """Bytes in the object store, and bytes that were spilled from it, in all."""
+    """Bytes in the object store as its node reports them, and bytes that lie spilled on the disk."""
     import ray
-    from ray._private.internal_api import get_memory_info_reply, get_state_from_address
 
-    state = get_state_from_address(ray.get_runtime_context().gcs_address)
-    stats = get_memory_info_reply(state).store_stats
+    name = "object_store_memory"
+    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    files = [f for folder in session.glob("ray_spilled_objects*") for f in folder.rglob("*") if f.is_file()]
     return {
-        "used": stats.object_store_bytes_used + stats.object_store_bytes_fallback,
-        "spilled": stats.spilled_bytes_total,
+        "used": ray.cluster_resources()[name] - ray.available_resources().get(name, 0.0),
+        "spilled": float(sum(file.stat().st_size for file in files)),
     }
 
 
@@ -35,7 +35,7 @@ class Watch:
     def _look(self) -> None:
         while not self._end.wait(0.1):
             now = used()
-            self.peak, self.spilled = max(self.peak, now["used"]), now["spilled"]
+            self.peak, self.spilled = max(self.peak, now["used"]), max(self.spilled, now["spilled"])
 
     def close(self) -> None:
         self._end.set()
