@@ -84,6 +84,7 @@ def main(folder: Path, uri: str, kind: str, object_store: int, cpus: int) -> dic
         "left": shared.left(cluster).cpus,
         "reports": {str(k): v for k, v in memory.reports.items()},
         "ended": [e[0] for e in memory.events],
+        "reasons": [e[2] for e in memory.events if e[0] == "failed"],
         "peak": watch.peak,
         "spilled": watch.spilled,
         "seconds": time.monotonic() - began,
