@@ -66,8 +66,8 @@ def main(folder: Path, uri: str, kind: str, object_store: int, cpus: int) -> dic
 
     cluster = connect(object_store, cpus)
     store = open_store(uri)
-    settings = {"data__window": 1, "data__sample": 16, "training__images": 400, "training__validate_every": 200}
-    settings |= {"sweep__grace_images": 400}
+    settings = {"data__window": 1, "data__sample": 16, "training__images": 160, "training__validate_every": 80}
+    settings |= {"sweep__grace_images": 160}
     experiment = (tiny if kind == "shsgan" else classifier)(sweep__trials=2, data__size=32, **settings)
     selection = select(store, experiment)
     feeding = choose(store, selection, experiment)
