@@ -4,8 +4,8 @@ PY := .venv/bin/python
 HYPERDERM := .venv/bin/hyperderm
 STAMP := .venv/.installed
 
-# What a user may give: DATA=folder or STORE=uri, NAME=, TRIALS=, PROFILE=, WORKERS=, SPACE=, RUNS=folder, SET="a.b=c d.e=f"
-FLAGS = $(if $(RUNS),--runs "$(RUNS)") $(if $(DATA),--data "$(DATA)") $(if $(STORE),--store "$(STORE)") $(if $(NAME),--name "$(NAME)") \
+# What a user may give: DATA=folder or STORE=uri, NAME=, TRIALS=, PROFILE=, WORKERS=, SPACE=, RUNS=folder, STORAGE=uri, SET="a.b=c d.e=f"
+FLAGS = $(if $(RUNS),--runs "$(RUNS)") $(if $(STORAGE),--storage "$(STORAGE)") $(if $(DATA),--data "$(DATA)") $(if $(STORE),--store "$(STORE)") $(if $(NAME),--name "$(NAME)") \
 	$(if $(PROFILE),--profile $(PROFILE)) $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
@@ -13,7 +13,7 @@ FLAGS = $(if $(RUNS),--runs "$(RUNS)") $(if $(DATA),--data "$(DATA)") $(if $(STO
 
 help: ## print this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
-	@echo '  options: DATA=folder STORE=uri NAME=name TRIALS=n WORKERS=n PROFILE=small|full SPACE=name RUNS=folder SET="path=value …"'
+	@echo '  options: DATA=folder STORE=uri NAME=name TRIALS=n WORKERS=n PROFILE=small|full SPACE=name RUNS=folder STORAGE=uri SET="path=value …"'
 
 setup: $(STAMP) ## create .venv from requirements.lock
 

@@ -102,7 +102,7 @@ def _check_identity(folder: Path, mine: dict[str, Any], grows: bool) -> str:
     key = f"{folder.name}-{uuid.uuid4().hex[:12]}"
     if path.exists():
         known = json.loads(path.read_text())
-        was, key = known["identity"], str(known["key"])
+        was, key = {**{k: "" for k in ("storage",) if k in mine}, **known["identity"]}, str(known["key"])
         both = set(was) & set(mine) if grows else set(was) | set(mine)
         changed = differences(*({k: v for k, v in each.items() if k in both} for each in (was, mine)))
         if changed:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, NonFiniteLoss
+from hyperderm.store.place import Place
 from hyperderm.store.reader import Store
 from hyperderm.studies.observer import Observer
 from hyperderm.studies.selection import Selection, keep_samples, read
@@ -16,11 +17,11 @@ def run_here(
     experiment: Experiment,
     store: Store,
     selection: Selection,
-    folder: Path,
+    folder: Place,
     provenance: Mapping[str, str],
     observer: Observer,
 ) -> None:
-    """Train with one worker in this process; goes on from the folder's checkpoint.
+    """Train with one worker in this process; goes on from the checkpoint in `folder`.
 
     Raises:
         NonFiniteLoss: the run diverged.
@@ -35,11 +36,11 @@ def run_group(
     experiment: Experiment,
     store: Store,
     selection: Selection,
-    folder: Path,
+    folder: Place,
     provenance: Mapping[str, str],
     observer: Observer,
 ) -> None:
-    """Train with several workers on the connected cluster; goes on from the folder's checkpoint.
+    """Train with several workers on the connected cluster; goes on from the checkpoint in `folder`.
 
     Raises:
         NonFiniteLoss: the run diverged; ConfigError: a worker refused what the user can mend; ClusterError: the group died.
@@ -49,8 +50,14 @@ def run_group(
 
     settings = experiment.sweep
     workers = Workers(settings.workers_per_trial, settings.cpus_per_worker, settings.gpus_per_worker)
-    config = config_of(0, experiment, folder.absolute(), provenance)
-    group = WorkerGroup(config, share(store, selection, experiment), workers, settings.max_failures)
+    config = config_of(0, experiment, folder.absolute() if isinstance(folder, Path) else folder, provenance)
+    group = WorkerGroup(
+        config,
+        share(store, selection, experiment),
+        workers,
+        settings.max_failures,
+        None if isinstance(folder, Path) else folder,
+    )
     try:
         for message in group.reports():
             if message["failure"]:

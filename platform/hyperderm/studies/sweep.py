@@ -12,6 +12,7 @@ from ray import tune
 from ray.tune.stopper import Stopper
 
 from hyperderm.errors import StudyError
+from hyperderm.store.location import Location
 from hyperderm.studies.board import Board
 from hyperderm.studies.cluster import Cluster, check_capacity
 from hyperderm.studies.group import GroupTrial, Workers
@@ -19,8 +20,23 @@ from hyperderm.studies.trial import InProcessTrial, SharedData
 from hyperderm.studies.tune_glue import BoardCallback, BoardScheduler, BoardSearcher
 
 
-def run(board: Board, shared: SharedData, cluster: Cluster, folder: Path, provenance: Mapping[str, str]) -> None:
+def run(
+    board: Board,
+    shared: SharedData,
+    cluster: Cluster,
+    folder: Path,
+    provenance: Mapping[str, str],
+    storage: Location | None = None,
+) -> None:
     """Run trials until the experiment's number of them ended; an interrupt (Ctrl-C, SIGTERM) leaves open ones to be resumed.
+
+    Args:
+        board: what decides.
+        shared: what the trials read.
+        cluster: where they run.
+        folder: of the sweep.
+        provenance: goes into their checkpoints.
+        storage: the sweep's part of `--storage`, where they write; None: into `folder`.
 
     Raises:
         ClusterError: a trial that does not fit the cluster, or storage that not every node sees.
@@ -31,12 +47,12 @@ def run(board: Board, shared: SharedData, cluster: Cluster, folder: Path, proven
         return
     settings = board.base.sweep
     workers = Workers(settings.workers_per_trial, settings.cpus_per_worker, settings.gpus_per_worker)
-    at_once = check_capacity(board.base, cluster, folder)
+    at_once = check_capacity(board.base, cluster, storage or folder)
     with interruptible(board) as stopper:
         tuner = tune.Tuner(
-            _trainable(shared, workers),
+            _trainable(shared, workers, storage),
             tune_config=tune.TuneConfig(
-                search_alg=BoardSearcher(board, folder, provenance),
+                search_alg=BoardSearcher(board, folder, provenance, storage),
                 scheduler=BoardScheduler(board),
                 num_samples=wanted,
                 max_concurrent_trials=at_once,
@@ -44,6 +60,8 @@ def run(board: Board, shared: SharedData, cluster: Cluster, folder: Path, proven
             ),
             run_config=tune.RunConfig(
                 name=time.strftime("%Y%m%d-%H%M%S"),
+                # On the driver's disk even where trials write to S3: Tune's trials persist nothing, and its records pickle
+                # whatever file system it is given, access key included.
                 storage_path=str(folder.absolute() / "tune"),
                 failure_config=tune.FailureConfig(max_failures=settings.max_failures),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the loop writes its own
@@ -60,11 +78,11 @@ def run(board: Board, shared: SharedData, cluster: Cluster, folder: Path, proven
             board.leave_open()
 
 
-def _trainable(shared: SharedData, workers: Workers) -> Any:  # noqa: ANN401 - Tune's wrapped class
+def _trainable(shared: SharedData, workers: Workers, storage: Location | None) -> Any:  # noqa: ANN401 - Tune's wrapped class
     if workers.count == 1:
-        wrapped = tune.with_parameters(InProcessTrial, shared=shared, threads=max(1, int(workers.cpus)))
+        wrapped = tune.with_parameters(InProcessTrial, shared=shared, threads=max(1, int(workers.cpus)), storage=storage)
         return tune.with_resources(wrapped, {"cpu": workers.cpus, "gpu": workers.gpus})
-    wrapped = tune.with_parameters(GroupTrial, shared=shared, workers=workers)
+    wrapped = tune.with_parameters(GroupTrial, shared=shared, workers=workers, storage=storage)
     # The workers hold the CPUs and GPUs; Tune wants the actor that waits for them to hold something.
     return tune.with_resources(wrapped, tune.PlacementGroupFactory([{"memory": 2**20}]))
 

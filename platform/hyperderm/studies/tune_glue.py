@@ -10,24 +10,25 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from hyperderm.store.location import Location
 from hyperderm.studies.board import Board
-from hyperderm.studies.folder import trial_folder
+from hyperderm.studies.storage import trial_place
 from hyperderm.studies.trial import config_of
 
 
 class BoardSearcher(Searcher):
     """Hands out the board's assignments as Tune configurations."""
 
-    def __init__(self, board: Board, folder: Path, provenance: Mapping[str, str]) -> None:
+    def __init__(self, board: Board, folder: Path, provenance: Mapping[str, str], storage: Location | None = None) -> None:
         super().__init__(metric="images", mode="max")  # the board knows the objective; Tune wants one
-        self._board, self._folder, self._provenance = board, folder, provenance
+        self._board, self._folder, self._provenance, self._storage = board, folder, provenance, storage
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next trial's configuration."""
         if self._board.interrupted:
             return None
         next_one = self._board.ask()
-        number, place = next_one.number, trial_folder(self._folder, next_one.number)
+        number, place = next_one.number, trial_place(self._folder, next_one.number, self._storage)
         origin = {**self._provenance, "run": f"{self._provenance.get('run', '')}/{number}"}
         return config_of(number, next_one.experiment, place, origin)
 

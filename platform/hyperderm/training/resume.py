@@ -9,7 +9,6 @@ from hyperderm.errors import StudyError
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
 from hyperderm.strict import differences, fingerprint
-from hyperderm.training.checkpoint import LATEST
 from hyperderm.training.context import Context
 
 ORIGIN = ("hyperderm.manifest", "hyperderm.fold", "hyperderm.synthetic", "hyperderm.weights")
@@ -38,7 +37,7 @@ def restore(learner: Learner, experiment: Experiment, data: TrainData, context: 
     saved = context.checkpoint.load()
     if saved is None:
         return None
-    path = context.checkpoint.folder / LATEST
+    path = context.checkpoint.address()
     remedy = "Continue with what it was made with, or move it away; the run then begins anew."
     try:
         was = Experiment.model_validate_json(saved["experiment"]).flat()
