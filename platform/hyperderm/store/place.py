@@ -1,4 +1,4 @@
-"""Where a run's workers write: a folder that all of them see, or a prefix of a bucket, where every write is whole or none."""
+"""Where a run's workers write: a folder that all of them see, or a prefix of a bucket, where writes are whole or none."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +39,7 @@ def holds(place: Place, name: str) -> bool:
     return place.patiently(lambda: bool(place.fs.get_file_info(place.join(name)).is_file))
 
 
-def content(place: Place, name: str) -> bytes | None:
+def content_of(place: Place, name: str) -> bytes | None:
     """Return what the file `name` holds, None where there is none.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hyperderm.errors import StoreError, StudyError, nearest
 from hyperderm.store.location import locate
-from hyperderm.store.place import Place, content, holds
+from hyperderm.store.place import Place, content_of, holds
 from hyperderm.store.reader import Store
 from hyperderm.store.s3 import prepare
 from hyperderm.studies.folder import TRIALS, trial_folder
@@ -31,7 +31,7 @@ def read_checkpoint(path: Path | str) -> tuple[Mapping[str, Any], str]:
     """
     import torch
 
-    held = content(*_opened(path))
+    held = content_of(*_opened(path))
     if held is None:
         raise StudyError(f"checkpoint {path} does not exist", REMEDY)
     try:

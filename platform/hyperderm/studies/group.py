@@ -121,7 +121,7 @@ def _go_on(
 
 
 def _records(place: Place) -> dict[str, Any]:
-    """Return where Ray Train keeps what it notes of a group: beside the folder of trials, seen by every node like that one."""
+    """Return where Ray Train keeps what it notes of a group: beside the folder of trials, where every node sees it too."""
     if isinstance(place, Path):
         return {"storage_path": str(place.parent.parent / "train")}
     return {"storage_path": f"{place.path.rsplit('/', 2)[0]}/train", "storage_filesystem": place.fs}
@@ -208,10 +208,10 @@ class GroupTrial(tune.Trainable):
     """A trial on several workers."""
 
     def setup(  # type: ignore[override]  # Tune's way
-        self, config: dict[str, Any], shared: SharedData, workers: Workers, storage: Location | None = None
+        self, config: dict[str, Any], shared: SharedData, workers: Workers, bucket: Location | None = None
     ) -> None:
         """Begin a trial; called once an actor."""
-        self._shared, self._workers, self._storage = shared, workers, storage
+        self._shared, self._workers, self._bucket = shared, workers, bucket
         self._group: WorkerGroup | None = None
         self.reset_config(config)
 
@@ -226,7 +226,7 @@ class GroupTrial(tune.Trainable):
         """Wait for the next report of the group."""
         if self._reports is None:
             self._group = WorkerGroup(
-                self._config, self._shared, self._workers, max_failures=0, storage=self._storage
+                self._config, self._shared, self._workers, max_failures=0, storage=self._bucket
             )  # Tune retries
             self._reports = self._group.reports()
         return next(self._reports)

@@ -1,4 +1,4 @@
-"""`--storage s3://bucket/prefix`: where the workers of a run write, so that its machines need no disk in common. Free of Ray.
+"""`--storage s3://bucket/prefix`: where a run's workers write, so that its machines need no disk in common. Free of Ray.
 
 The driver's own files (study, journal, identity, lock, Tune's records) stay in the run's folder; checkpoints, samples and
 what Ray Train keeps of its groups lie below `<storage>/<name of the run's folder>`.
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hyperderm.errors import StoreError, StudyError
 from hyperderm.store.location import Location, locate
-from hyperderm.store.place import Place, below, content
+from hyperderm.store.place import Place, below, content_of
 from hyperderm.store.s3 import prepare, put_new
 from hyperderm.studies.folder import IDENTITY, TRIALS, trial_folder
 
@@ -63,7 +63,7 @@ def take(storage: Location | None, folder: Path, key: str) -> None:
     if storage is None:
         return
     owner = json.dumps({"key": key}).encode()
-    known = content(storage, OWNER)
+    known = content_of(storage, OWNER)
     if known is None and (folder / TAKEN).exists():
         raise StudyError(
             f"{storage.uri} does not hold the files of {folder.name} any more",
@@ -73,7 +73,7 @@ def take(storage: Location | None, folder: Path, key: str) -> None:
         try:
             put_new(storage, OWNER, owner)
         except FileExistsError:
-            known = content(storage, OWNER)
+            known = content_of(storage, OWNER)
     if known not in (None, owner):
         raise StudyError(
             f"{storage.uri} holds the files of another run of this name",

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from ray import tune
 from ray.tune.stopper import Stopper
 
-from hyperderm.errors import StudyError
+from hyperderm.errors import StorageAway, StudyError
 from hyperderm.store.location import Location
 from hyperderm.studies.board import Board
 from hyperderm.studies.cluster import Cluster, check_capacity
@@ -41,6 +41,7 @@ def run(
     Raises:
         ClusterError: a trial that does not fit the cluster, or storage that not every node sees.
         StudyError: Tune itself failed.
+        StorageAway: the trials lost their storage, and are left open.
     """
     wanted = board.base.sweep.trials - len(board.finished())
     if wanted <= 0:
@@ -76,13 +77,15 @@ def run(
             raise StudyError(f"Ray Tune stopped: {str(error).splitlines()[0]}", f"See {cluster.logs}.") from error
         finally:
             board.leave_open()
+        if board.away:
+            raise StorageAway(board.away.partition("StorageAway: ")[2] or board.away)
 
 
 def _trainable(shared: SharedData, workers: Workers, storage: Location | None) -> Any:  # noqa: ANN401 - Tune's wrapped class
     if workers.count == 1:
-        wrapped = tune.with_parameters(InProcessTrial, shared=shared, threads=max(1, int(workers.cpus)), storage=storage)
+        wrapped = tune.with_parameters(InProcessTrial, shared=shared, threads=max(1, int(workers.cpus)), bucket=storage)
         return tune.with_resources(wrapped, {"cpu": workers.cpus, "gpu": workers.gpus})
-    wrapped = tune.with_parameters(GroupTrial, shared=shared, workers=workers, storage=storage)
+    wrapped = tune.with_parameters(GroupTrial, shared=shared, workers=workers, bucket=storage)
     # The workers hold the CPUs and GPUs; Tune wants the actor that waits for them to hold something.
     return tune.with_resources(wrapped, tune.PlacementGroupFactory([{"memory": 2**20}]))
 

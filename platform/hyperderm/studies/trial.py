@@ -81,17 +81,17 @@ class InProcessTrial(tune.Trainable):
         config: dict[str, Any],
         shared: SharedData | None = None,
         threads: int = 1,
-        storage: Location | None = None,
+        bucket: Location | None = None,
     ) -> None:
         """Begin a trial; called once an actor."""
         torch.set_num_threads(threads)
-        self._shared, self._storage = shared, storage
+        self._shared, self._bucket = shared, bucket
         self._data: tuple[object, TrainData] | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin the next trial in the same process."""
-        self._folder = placed(new_config["folder"], self._storage)
+        self._folder = placed(new_config["folder"], self._bucket)
         self._experiment = parse(Experiment, new_config["experiment"])
         self._provenance = new_config["provenance"]
         self._reports: Iterator[Report] | None = None

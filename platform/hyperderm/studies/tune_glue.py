@@ -10,6 +10,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from hyperderm.errors import StorageAway
 from hyperderm.store.location import Location
 from hyperderm.studies.board import Board
 from hyperderm.studies.storage import trial_place
@@ -76,7 +77,9 @@ class BoardCallback(Callback):
         self._board.finish(trial.config["number"], trial.last_result.get("failure", ""))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """Close a trial whose process died more often than `sweep.max_failures` allows."""
+        """Close a trial whose process died more often than `sweep.max_failures` allows; lost storage ends the sweep instead."""
         error = trial.get_error()
         lines = [line for line in str(error).splitlines() if line.strip()] or ["unknown error"]
+        if StorageAway.__name__ in str(error):  # the next trial would fare no better, and this one can go on
+            self._board.interrupted, self._board.away = True, lines[-1].strip()
         self._board.finish(trial.config["number"], lines[-1].strip())

@@ -12,7 +12,7 @@ import numpy as np
 
 from hyperderm.config import Experiment
 from hyperderm.store.location import Location
-from hyperderm.store.place import below, content
+from hyperderm.store.place import below, content_of
 from hyperderm.tracking.figures import RealSet, lesion_grid, save_png, spectra
 from hyperderm.tracking.runs import Status, Tracker
 
@@ -129,7 +129,7 @@ class SweepTracker:
         (self._trial(number) / TRACKED).touch()
 
     def _draw(self, number: int, key: str) -> None:
-        samples = content(below(self._facts.storage or self._facts.folder, "trials", f"{number:04d}"), "samples.npy")
+        samples = content_of(below(self._facts.storage or self._facts.folder, "trials", f"{number:04d}"), "samples.npy")
         if samples is None:
             return
         generated = np.moveaxis(np.load(io.BytesIO(samples)), 1, 3)

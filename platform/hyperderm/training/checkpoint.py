@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 
 from hyperderm.errors import StudyError
-from hyperderm.store.place import Place, address, content, holds
+from hyperderm.store.place import Place, address, content_of, holds
 
 LATEST = "latest.pt"
 BEST = "best.pt"
@@ -97,7 +97,7 @@ class CheckpointFolder:
         Raises:
             FileNotFoundError: there is none.
         """
-        held = content(self.folder, name)
+        held = content_of(self.folder, name)
         if held is None:
             raise FileNotFoundError(self.address(name))
         return hashlib.sha256(held).hexdigest()
@@ -107,7 +107,7 @@ class CheckpointFolder:
         if isinstance(self.folder, Path):
             path = self.folder / name
             return path if path.is_file() else None
-        held = content(self.folder, name)
+        held = content_of(self.folder, name)
         return None if held is None else io.BytesIO(held)
 
 
