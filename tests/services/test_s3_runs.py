@@ -3,7 +3,6 @@
 import hashlib
 import io
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -237,9 +236,10 @@ def test_killed_trial_goes_on_from_s3_bit_for_bit(server, storage, tmp_path, sha
 
     def kill(number, images):
         if images == 64 and not killed:
-            victims = [p for p in psutil.process_iter(["cmdline"]) if "InProcessTrial" in " ".join(p.info["cmdline"] or [])]
+            mine = psutil.Process().children(recursive=True)
+            victims = [p for p in mine if "InProcessTrial" in " ".join(p.cmdline())]
             for victim in victims:
-                os.kill(victim.pid, signal.SIGKILL)
+                victim.kill()
             killed.append(len(victims))
 
     memory = Memory(kill)
@@ -360,9 +360,8 @@ def test_a_wrong_bucket_leaves_nothing_behind(project):
         assert "s3://nowhere/x: there is no bucket 'nowhere'" in said
     assert {name for name in files(project) if "__pycache__" not in name} == set(before)
     said = hyperderm(project, "ablation", "--storage", "s3://runs/x", code=2)
-    assert (
-        said
-        == "--storage s3://runs/x: a grid's jobs read each other's folders. Leave it out; --runs names a folder all nodes see.\n"
+    assert said.startswith(
+        "--storage s3://runs/x: a grid's jobs read each other's folders. Leave it out; --runs names a folder"
     )
 
 

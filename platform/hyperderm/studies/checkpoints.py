@@ -12,7 +12,7 @@ from hyperderm.store.place import Place, content_of, holds
 from hyperderm.store.reader import Store
 from hyperderm.store.s3 import prepare
 from hyperderm.studies.folder import TRIALS, trial_folder
-from hyperderm.studies.storage import storage_in_use
+from hyperderm.studies.storage import storage_in_use, trial_address
 
 BEST = "best.pt"
 STUDY = "study.db"
@@ -62,7 +62,7 @@ def checkpoint_of_run(run: str, runs: Path) -> tuple[Path | str, str]:
         raise StudyError(f"{run} is no run, neither in {runs} nor as a path", remedy)
     number, which = (_best_trial(folder), "best trial of sweep") if (folder / STUDY).exists() else (0, "run")
     storage = storage_in_use(folder)
-    path = f"{storage}/{TRIALS}/{number:04d}/{BEST}" if storage else trial_folder(folder, number) / BEST
+    path = f"{trial_address(folder, number, storage)}/{BEST}" if storage else trial_folder(folder, number) / BEST
     if not holds(*_opened(path)):
         raise StudyError(f"run {folder.name} has no {BEST} yet", "Let it reach its first validation.")
     name = f"trial {number:03d}, {which} {folder.name}" if which != "run" else f"run {folder.name}"

@@ -93,6 +93,11 @@ def trial_place(folder: Path, number: int, storage: Location | None) -> Place:
     return trial_folder(folder, number) if storage is None else below(storage, TRIALS, f"{number:04d}")
 
 
+def trial_address(folder: Path, number: int, storage: str) -> str:
+    """Return how `trial_place` is named; `storage` is the address of the run's part of its storage, "" where it has none."""
+    return f"{storage}/{TRIALS}/{number:04d}" if storage else str(trial_folder(folder, number))
+
+
 def storage_in_use(folder: Path) -> str:
     """Return the address below which the workers of the run in `folder` wrote; "": they wrote into it."""
     path = folder / IDENTITY

@@ -77,7 +77,7 @@ class BoardCallback(Callback):
         self._board.finish(trial.config["number"], trial.last_result.get("failure", ""))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """Close a trial whose process died more often than `sweep.max_failures` allows; lost storage ends the sweep instead."""
+        """Close a trial whose process died more often than `sweep.max_failures` allows; lost storage ends the sweep."""
         error = trial.get_error()
         lines = [line for line in str(error).splitlines() if line.strip()] or ["unknown error"]
         if StorageAway.__name__ in str(error):  # the next trial would fare no better, and this one can go on
