@@ -336,9 +336,9 @@ def test_a_sweep_on_s3_from_the_command_to_a_synthetic_set(server, project, phan
     assert "nothing to do: 2 trials ended before" in hyperderm(project, *sweep, "--storage", uri)
     assert objects(server, "cli/deep/far") == held
     refused = hyperderm(project, *sweep, "--storage", "s3://runs/elsewhere", code=2)
-    assert f"storage: '{uri}' -> 's3://runs/elsewhere'" in refused
+    assert f"storage: {uri} -> s3://runs/elsewhere" in refused
     assert "--name" in refused
-    assert f"storage: '{uri}' -> ''" in hyperderm(project, *sweep, code=2)
+    assert f"storage: {uri} -> (the run's folder)" in hyperderm(project, *sweep, code=2)
     assert not objects(server, "elsewhere")
 
     said = hyperderm(project, "generate", "--run", "far", "--count", 3, "--store", "made")
@@ -381,7 +381,7 @@ def test_a_single_run_on_s3(server, project, phantom_store):
     assert "checkpoints and samples in s3://runs/single/one/trials/0000" in hyperderm(project, *train)
     held = objects(server, "single/one/")
     assert set(held) == {"owner.json", *(f"trials/0000/{name}" for name in ("best.pt", "latest.pt", "samples.npy"))}
-    assert "storage: 's3://runs/single' -> ''" in hyperderm(project, *train[:-2], code=2)
+    assert "storage: s3://runs/single -> (the run's folder)" in hyperderm(project, *train[:-2], code=2)
     assert "checkpoint of run one: s3://runs/single/one/trials/0000/best.pt" in hyperderm(
         project, "generate", "--run", "one", "--count", 2, "--store", "made"
     )

@@ -52,8 +52,8 @@ def run_sweep(
     Raises:
         HyperdermError: whatever the user can mend, before any process starts.
     """
-    check_server(setting.tracking_uri)
     bucket = open_storage(storage)
+    check_server(setting.tracking_uri)
     opened = find_store(setting, store, data)
     selection = select(opened, experiment)
     check_batches(experiment, space, len(selection.train))

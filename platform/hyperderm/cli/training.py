@@ -38,8 +38,8 @@ def run_one(
     Raises:
         HyperdermError: whatever the user can mend, before any process starts.
     """
-    check_server(setting.tracking_uri)
     bucket = open_storage(storage)
+    check_server(setting.tracking_uri)
     opened = find_store(setting, store, data)
     selection = select(opened, experiment)
     workers = experiment.sweep.workers_per_trial

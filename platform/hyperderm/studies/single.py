@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, NonFiniteLoss
-from hyperderm.store.place import Place
+from hyperderm.store.place import Place, address
 from hyperderm.store.reader import Store
 from hyperderm.studies.observer import Observer
 from hyperderm.studies.selection import Selection, keep_samples, read
@@ -50,7 +50,7 @@ def run_group(
 
     settings = experiment.sweep
     workers = Workers(settings.workers_per_trial, settings.cpus_per_worker, settings.gpus_per_worker)
-    config = config_of(0, experiment, folder.absolute() if isinstance(folder, Path) else folder, provenance)
+    config = config_of(0, experiment, address(folder.absolute() if isinstance(folder, Path) else folder), provenance)
     group = WorkerGroup(
         config,
         share(store, selection, experiment),

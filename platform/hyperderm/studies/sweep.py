@@ -53,7 +53,7 @@ def run(
         tuner = tune.Tuner(
             _trainable(shared, workers, storage),
             tune_config=tune.TuneConfig(
-                search_alg=BoardSearcher(board, folder, provenance, storage),
+                search_alg=BoardSearcher(board, folder, provenance, storage.uri if storage else ""),
                 scheduler=BoardScheduler(board),
                 num_samples=wanted,
                 max_concurrent_trials=at_once,

@@ -13,7 +13,7 @@ from hyperderm.config import Experiment
 from hyperderm.errors import HyperdermError, NonFiniteLoss, StorageAway
 from hyperderm.learners.data import TrainData
 from hyperderm.store.location import Location
-from hyperderm.store.place import Place, address, placed
+from hyperderm.store.place import placed
 from hyperderm.store.ray_reader import fetch, materialise
 from hyperderm.store.reader import Store
 from hyperderm.strict import parse
@@ -47,12 +47,19 @@ def share(store: Store, selection: Selection, experiment: Experiment) -> SharedD
     return SharedData(tuple(blocks), tuple(extra), selection, store.manifest.wavelengths_nm)
 
 
-def config_of(number: int, experiment: Experiment, folder: Place, provenance: Mapping[str, str]) -> dict[str, Any]:
-    """Return what travels to a trial, as data; how S3 is spoken to does not: Tune and Train keep and show configurations."""
+def config_of(number: int, experiment: Experiment, folder: str, provenance: Mapping[str, str]) -> dict[str, Any]:
+    """Return what travels to a trial, as data; how S3 is spoken to does not: Tune and Train keep and show configurations.
+
+    Args:
+        number: of the trial.
+        experiment: its whole configuration.
+        folder: address of the place for its files.
+        provenance: goes into its checkpoints.
+    """
     return {
         "number": number,
         "experiment": experiment.model_dump(mode="json"),
-        "folder": address(folder),
+        "folder": folder,
         "provenance": dict(provenance),
     }
 

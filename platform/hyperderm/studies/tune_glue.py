@@ -11,16 +11,15 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from hyperderm.errors import StorageAway
-from hyperderm.store.location import Location
 from hyperderm.studies.board import Board
-from hyperderm.studies.storage import trial_place
+from hyperderm.studies.storage import trial_address
 from hyperderm.studies.trial import config_of
 
 
 class BoardSearcher(Searcher):
-    """Hands out the board's assignments as Tune configurations."""
+    """Hands out the board's assignments as Tune configurations. Tune pickles it to a file: it holds no S3 key."""
 
-    def __init__(self, board: Board, folder: Path, provenance: Mapping[str, str], storage: Location | None = None) -> None:
+    def __init__(self, board: Board, folder: Path, provenance: Mapping[str, str], storage: str = "") -> None:
         super().__init__(metric="images", mode="max")  # the board knows the objective; Tune wants one
         self._board, self._folder, self._provenance, self._storage = board, folder, provenance, storage
 
@@ -29,7 +28,7 @@ class BoardSearcher(Searcher):
         if self._board.interrupted:
             return None
         next_one = self._board.ask()
-        number, place = next_one.number, trial_place(self._folder, next_one.number, self._storage)
+        number, place = next_one.number, trial_address(self._folder, next_one.number, self._storage)
         origin = {**self._provenance, "run": f"{self._provenance.get('run', '')}/{number}"}
         return config_of(number, next_one.experiment, place, origin)
 
