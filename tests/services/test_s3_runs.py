@@ -312,7 +312,7 @@ def hyperderm(project: Path, *arguments: object, code: int = 0) -> str:
     return done.stdout
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_a_sweep_on_s3_from_the_command_to_a_synthetic_set(server, project, phantom_store):
     sweep = ["sweep", "tiny", "--profile", "small", "--store", phantom_store, "--name", "far", "--trials", 2]
     uri = "s3://runs/cli/deep"
@@ -361,7 +361,7 @@ def test_a_wrong_bucket_leaves_nothing_behind(project):
     assert {name for name in files(project) if "__pycache__" not in name} == set(before)
     said = hyperderm(project, "ablation", "--storage", "s3://runs/x", code=2)
     assert said.startswith(
-        "--storage s3://runs/x: a grid's jobs read each other's folders. Leave it out; --runs names a folder"
+        "error: --storage s3://runs/x: a grid's jobs read each other's folders. Leave it out; --runs names a folder"
     )
 
 
