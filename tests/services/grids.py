@@ -92,7 +92,7 @@ def results(project: Path, name: str = NAME) -> dict[str, dict]:
     found = {}
     for path in kept(project, name):
         content = json.loads(path.read_text())
-        for clock in ("seconds", "began", "ended", "test_opened"):
+        for clock in ("seconds", "began", "ended", "chosen_at", "test_opened"):
             content.pop(clock, None)
         content["metrics"] = {k: v for k, v in content["metrics"].items() if k != "seconds_per_step"}
         found[str(path.parent.relative_to(project / "runs" / name))] = content
