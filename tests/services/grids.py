@@ -88,7 +88,7 @@ def finish(process: subprocess.Popen[str], code: int, seconds: float = 200) -> s
 
 
 def results(project: Path, name: str = NAME) -> dict[str, dict]:
-    """What every job wrote, without what a clock says and without hashes of files that hold a clock's word or the run's key."""
+    """What every job wrote, without a clock's words and hashes of files that hold these or the run's key."""
     found = {}
     for path in kept(project, name):
         content = json.loads(path.read_text())
