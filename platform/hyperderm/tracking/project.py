@@ -1,0 +1,397 @@
+"""A whole project as MLflow holds it: what was trained, searched, made and tested, on which data, and what used what.
+
+Plain records: who judges them needs neither MLflow nor a store.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
+
+from hyperderm.strict import fingerprint
+from hyperderm.tracking.courier import KEY_TAG, PARENT_TAG
+from hyperderm.tracking.fetch import CONFIG, PAGE, QUESTIONS, asking, check_there, leaves, parsed
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+RESULT, PLAN = "result.json", "plan.json"
+OPENED, CHOSEN = "test_opened", "chosen_at"
+"""In result.json, or as tags with `hyperderm.` before them."""
+
+Kind = Literal["search", "generator", "set", "classifier"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial of a search.
+
+    Attributes:
+        name: shown.
+        values: swept configuration path to value.
+        experiment: fingerprint of its whole configuration, "" where that is not there.
+    """
+
+    name: str
+    values: Mapping[str, object]
+    experiment: str = ""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A test role that was opened: of which store (fingerprint), which fold, when (UTC, ISO 8601; "" unknown)."""
+
+    manifest: str
+    fold: int
+    at: str = ""
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """Something that read data, or was made of what did.
+
+    Attributes:
+        key: others name it by this in `uses`.
+        name: shown, its parents' names before it.
+        kind: a search stands for all its trials.
+        manifest: fingerprint of the store it read, "" unknown.
+        fold: whose train and validation roles it read, None unknown.
+        diagnoses: those it read, None for all or unknown.
+        uses: keys of what it was made with: a classifier its sets, a set its generator, a generator its search.
+        openings: test roles that it opened.
+        chosen_at: when its checkpoint and threshold were chosen, "" unknown.
+        settings: dotted configuration path to value.
+        trials: of a search.
+        experiment, checkpoint: of a set: fingerprint of its generator's configuration, sha256 of the checkpoint.
+        missing: facts that are not recorded, in words.
+    """
+
+    key: str
+    name: str
+    kind: Kind
+    manifest: str = ""
+    fold: int | None = None
+    diagnoses: tuple[str, ...] | None = None
+    uses: tuple[str, ...] = ()
+    openings: tuple[Opening, ...] = ()
+    chosen_at: str = ""
+    settings: Mapping[str, object] = field(default_factory=dict)
+    trials: tuple[Trial, ...] = ()
+    experiment: str = ""
+    checkpoint: str = ""
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Project:
+    """Everything that MLflow knows.
+
+    Attributes:
+        artefacts: searches, generators, sets and classifiers.
+        foreign: names of runs that carry no fact of hyperderm.
+        runs: how many were read.
+        stores: addresses that runs name.
+    """
+
+    artefacts: tuple[Artefact, ...]
+    foreign: tuple[str, ...]
+    runs: int
+    stores: tuple[str, ...]
+
+
+def walk(uri: str) -> Project:
+    """Read every active run of every experiment.
+
+    Args:
+        uri: `http(s)://…` or `sqlite:///…`.
+
+    Raises:
+        TrackingError: a server that does not answer, or a database that is not there.
+    """
+    check_there(uri)
+    with asking(uri), ThreadPoolExecutor(QUESTIONS) as pool, TemporaryDirectory() as folder:
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        runs = list(_runs(client))
+        found = pool.map(lambda run: _documents(client, run, Path(folder)), runs)
+        return gather([_read(run, documents) for run, documents in zip(runs, found, strict=True)])
+
+
+def set_artefact(manifest: str, name: str, source: Mapping[str, Any]) -> Artefact:
+    """Return the record of a synthetic set from its fingerprint and `Manifest.source`."""
+    fold, missing = source.get("fold"), [f for f in ("manifest", "fold", "run") if source.get(f) in (None, "")]
+    return Artefact(
+        set_key(manifest),
+        name,
+        "set",
+        str(source.get("manifest") or ""),
+        int(fold) if fold is not None else None,
+        uses=(str(source["run"]),) if source.get("run") else (),
+        experiment=str(source.get("experiment") or ""),
+        checkpoint=str(source.get("checkpoint") or ""),
+        missing=tuple(f"its origin names no {each}" for each in missing),
+    )
+
+
+def set_key(manifest: str) -> str:
+    """Return the key of the synthetic set of that fingerprint."""
+    return f"set {manifest}"
+
+
+@dataclass(frozen=True)
+class TrackedFacts:
+    """One run with its JSON artifacts by file name (None: there, but not to be read)."""
+
+    id: str
+    name: str
+    status: str
+    parent: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    documents: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Unique over all runs."""
+        return self.tags.get(KEY_TAG, self.id)
+
+
+def gather(runs: Sequence[TrackedFacts]) -> Project:
+    """Return the project that `runs` are."""
+    return _Gatherer(runs).project()
+
+
+class _Gatherer:
+    def __init__(self, runs: Sequence[TrackedFacts]) -> None:
+        self._runs = {run.id: run for run in runs}
+        self._children: dict[str, list[TrackedFacts]] = {}
+        for run in runs:
+            self._children.setdefault(run.parent, []).append(run)
+        self._stores: dict[str, None] = {}
+        self._sets: dict[str, str] = {}  # key of a grid's job that draws a set -> key of the set
+        for run in runs:
+            made = _document(run, RESULT).get("fingerprint")
+            if run.tags.get("hyperderm.stage") == "synthetic" and made:
+                self._sets[run.key] = set_key(str(made))
+
+    def project(self) -> Project:
+        artefacts: list[Artefact] = []
+        foreign: list[str] = []
+        for run in self._runs.values():
+            tags = run.tags
+            if not any(tag.startswith("hyperderm.") and tag != KEY_TAG for tag in tags):
+                foreign.append(self._name(run))
+                continue
+            if uri := tags.get("hyperderm.store"):
+                self._stores.setdefault(uri)
+            if made := self._artefact(run):
+                artefacts.append(made)
+        return Project(tuple(artefacts), tuple(foreign), len(self._runs), tuple(self._stores))
+
+    def _artefact(self, run: TrackedFacts) -> Artefact | None:
+        """Return the record of a run; None for one whose parent, or whose children, stand for it."""
+        tags, children = run.tags, self._children.get(run.id, [])
+        stage = tags.get("hyperderm.stage")
+        if stage == "synthetic":
+            return self._drawn(run)
+        if stage:
+            return self._job(run)
+        if "hyperderm.arm" in tags or PLAN in run.documents or any("hyperderm.arm" in child.tags for child in children):
+            return None
+        parent = self._runs.get(run.parent)
+        if "hyperderm.trial" in tags and parent:
+            return None
+        if "hyperderm.trial" in tags:
+            return self._trained(run)
+        return self._search(run, children) if children or "space" in run.params else self._trained(run)
+
+    def _trained(self, run: TrackedFacts) -> Artefact:
+        config = _document(run, CONFIG)
+        settings = {name: parsed(text) for name, text in run.params.items()} | dict(leaves("", config))
+        manifest, fold, missing = _facts(run)
+        uses, said = self._synthetic(run, config)
+        openings, chosen, unread = _openings(run)
+        return Artefact(
+            run.key,
+            self._name(run),
+            _kind(run, settings),
+            manifest,
+            fold,
+            _diagnoses(settings),
+            uses,
+            openings,
+            chosen,
+            settings,
+            missing=(*missing, *said, *unread),
+        )
+
+    def _synthetic(self, run: TrackedFacts, config: Mapping[str, Any]) -> tuple[tuple[str, ...], list[str]]:
+        made, asked = run.tags.get("hyperderm.synthetic"), config.get("synthetic")
+        if asked and asked.get("store") not in (None, "", "pending"):
+            self._stores.setdefault(str(asked["store"]))
+        if made:
+            return (set_key(made),), []
+        return (), ["which synthetic set it read"] if asked else []
+
+    def _search(self, run: TrackedFacts, children: Sequence[TrackedFacts]) -> Artefact:
+        made = self._trained(run)
+        trials = tuple(
+            Trial(
+                child.name,
+                {name: parsed(text) for name, text in child.params.items()},
+                fingerprint(config) if (config := _document(child, CONFIG)) else "",
+            )
+            for child in sorted(children, key=lambda child: child.name)
+        )
+        return replace(made, kind="search", trials=trials)
+
+    def _job(self, run: TrackedFacts) -> Artefact:
+        """Return the record of a grid's generator or cell."""
+        made = self._trained(run)
+        grid, plan = self._grid(run)
+        job = next((each for each in plan.get("jobs", []) if each["key"] == run.params.get("cell")), None)
+        missing = list(made.missing)
+        if job is None:
+            missing.append("the plan of its grid, so what it was made with")
+        uses = list(made.uses)
+        if run.tags.get("hyperderm.stage") == "generator":
+            kind: Kind = "generator"
+            folder = plan.get("grid", {}).get("searches", {}).get(str((job or {}).get("model")), {}).get(str(made.fold))
+            if folder:
+                key = self._sweep(str(folder))
+                uses += [key] if key else []
+                missing += [] if key else [f"the search in {folder}, which is not in MLflow or not alone of its name"]
+        else:
+            kind = "classifier"
+            uses += self._sets_of(job or {}, grid)
+            if run.status == "FINISHED" and not made.openings:
+                missing.append("which test role it opened")
+            if uses:  # the plan says which set; the configuration only that there was one
+                missing = [each for each in missing if each != "which synthetic set it read"]
+        return replace(made, kind=kind, uses=tuple(dict.fromkeys(uses)), missing=tuple(missing))
+
+    def _sets_of(self, job: Mapping[str, Any], grid: TrackedFacts | None) -> list[str]:
+        if job.get("store"):
+            self._stores.setdefault(str(job["store"]))
+            return [set_key(str(job["source"]))]
+        keys = [f"{grid.key}/{need}" for need in job.get("needs", [])] if grid else []
+        return [self._sets.get(key, key) for key in keys]
+
+    def _drawn(self, run: TrackedFacts) -> Artefact:
+        result = _document(run, RESULT)
+        if not result.get("fingerprint"):
+            manifest, fold, _ = _facts(run)
+            return Artefact(run.key, self._name(run), "set", manifest, fold, missing=("its origin",))
+        return set_artefact(str(result["fingerprint"]), self._name(run), result.get("origin", {}))
+
+    def _grid(self, run: TrackedFacts) -> tuple[TrackedFacts | None, Mapping[str, Any]]:
+        at: TrackedFacts | None = run
+        while at:
+            if PLAN in at.documents:
+                return at, _document(at, PLAN)
+            at = self._runs.get(at.parent)
+        return None, {}
+
+    def _sweep(self, folder: str) -> str | None:
+        """Return the key of the search that lies in `folder`: written there, else the only one of that name."""
+        try:
+            return str(json.loads((Path(folder) / "identity.json").read_text())["key"])
+        except (OSError, ValueError, KeyError, TypeError):
+            named = [run.key for run in self._runs.values() if run.name == Path(folder).name and not run.parent]
+            return named[0] if len(named) == 1 else None
+
+    def _name(self, run: TrackedFacts) -> str:
+        parent = self._runs.get(run.parent)
+        return f"{self._name(parent)}/{run.name}" if parent else run.name
+
+
+def _facts(run: TrackedFacts) -> tuple[str, int | None, list[str]]:
+    """Return fingerprint and fold, and what of them is not recorded."""
+    manifest, said = run.tags.get("hyperderm.manifest", ""), run.tags.get("hyperderm.fold", "")
+    fold = int(said) if said.isdecimal() else None
+    missing = ([] if manifest else ["the store it read"]) + ([] if fold is not None else ["its fold"])
+    return manifest, fold, missing
+
+
+def _openings(run: TrackedFacts) -> tuple[tuple[Opening, ...], str, list[str]]:
+    """Return the test roles that the run says it opened, when its choices were made, and what cannot be understood."""
+    result = _document(run, RESULT)
+    said, chosen = (str(result.get(name) or run.tags.get(f"hyperderm.{name}", "")) for name in (OPENED, CHOSEN))
+    if not said:
+        return (), chosen, []
+    match said.split():
+        case ["test", "role", "of", "fold", fold, "of", "store", manifest, *rest] if fold.isdecimal():
+            return (Opening(manifest, int(fold), rest[-1] if rest else ""),), chosen, []
+    return (), chosen, [f"which test role it opened ({said[:80]!r})"]
+
+
+def _kind(run: TrackedFacts, settings: Mapping[str, object]) -> Kind:
+    tested = f"hyperderm.{OPENED}" in run.tags
+    task = any(name.startswith("task.") for name in settings) or str(settings.get("learner.kind")) in CLASSIFIERS
+    return "classifier" if tested or task else "generator"
+
+
+CLASSIFIERS = ("classifier", "spectral")
+
+
+def _diagnoses(settings: Mapping[str, object]) -> tuple[str, ...] | None:
+    """Return the diagnoses that such a configuration reads, None for all or where it does not say."""
+    if (negatives := settings.get("task.negatives")) is not None:
+        return ("melanoma", "dysplastic_nevus") if negatives == "dysplastic_nevus" else None
+    read, more = settings.get("data.diagnoses"), settings.get("data.pretrain_diagnoses", [])
+    if isinstance(read, list | tuple) and isinstance(more, list | tuple):
+        return tuple(dict.fromkeys(map(str, (*read, *more))))
+    return None
+
+
+def _runs(client: "MlflowClient") -> "Iterator[Run]":
+    experiments = [each.experiment_id for each in _pages(lambda token: client.search_experiments(page_token=token))]
+    if experiments:
+        yield from _pages(lambda token: client.search_runs(experiments, "", max_results=PAGE, page_token=token))
+
+
+def _pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
+    token: str | None = None
+    while True:
+        page = ask(token)
+        yield from page
+        token = page.token or None
+        if token is None:
+            return
+
+
+def _documents(client: "MlflowClient", run: "Run", folder: Path) -> dict[str, Any]:
+    """Return the JSON artifacts that an audit reads."""
+    if not any(tag.startswith("hyperderm.") for tag in run.data.tags):
+        return {}
+    found = {}
+    for name in {file.path for file in client.list_artifacts(run.info.run_id)} & {CONFIG, RESULT, PLAN}:
+        place = folder / run.info.run_id
+        place.mkdir(exist_ok=True)
+        try:
+            found[name] = json.loads(Path(client.download_artifacts(run.info.run_id, name, str(place))).read_text("utf-8"))
+        except ValueError:
+            found[name] = None
+    return found
+
+
+def _document(run: TrackedFacts, name: str) -> dict[str, Any]:
+    found = run.documents.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _read(run: "Run", documents: Mapping[str, Any]) -> TrackedFacts:
+    return TrackedFacts(
+        run.info.run_id,
+        str(run.info.run_name),
+        run.info.status,
+        run.data.tags.get(PARENT_TAG, ""),
+        run.data.tags,
+        run.data.params,
+        documents,
+    )
