@@ -46,6 +46,7 @@ class StoreFacts:
         fingerprint: of its manifest.
         uri: where it lies.
         rows: all of them.
+        shape: (H, W, B) of every cube.
         folds: None where the store has none.
         source: how it was made (`Manifest.source`).
     """
@@ -53,6 +54,7 @@ class StoreFacts:
     fingerprint: str
     uri: str
     rows: tuple[Row, ...]
+    shape: tuple[int, int, int]
     folds: Folds | None
     source: dict[str, Any]
 
@@ -92,13 +94,7 @@ def read_facts(store: Store, cubes: bool, read: Callable[[], None] = lambda: Non
         rows += (_row(row, next(digests, "")) for row in texts.to_pylist())
         read()
     manifest = store.manifest
-    return StoreFacts(manifest.fingerprint, store.location.uri, tuple(rows), manifest.folds, manifest.source)
-
-
-def comparable(stores: Sequence[Store]) -> list[bool]:
-    """Return for each store whether another holds cubes of its shape, so that the same cube may lie in both."""
-    shapes = Counter(store.manifest.shape for store in stores)
-    return [shapes[store.manifest.shape] > 1 for store in stores]
+    return StoreFacts(manifest.fingerprint, store.location.uri, tuple(rows), manifest.shape, manifest.folds, manifest.source)
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,15 @@
-"""A whole project as MLflow holds it: what was trained, searched, made and tested, on which data, and what used what.
-
-Plain records: who judges them needs neither MLflow nor a store.
-"""
+"""A whole project as MLflow holds it: what was trained, searched, made and tested, on which data, and what used what."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from hyperderm.strict import fingerprint
+from hyperderm.tracking.artefacts import Artefact, Opening, Project, Trial, set_artefact, set_key
 from hyperderm.tracking.courier import KEY_TAG, PARENT_TAG
 from hyperderm.tracking.fetch import CONFIG, PAGE, QUESTIONS, asking, check_there, leaves, parsed
 
@@ -22,85 +20,6 @@ if TYPE_CHECKING:
 RESULT, PLAN = "result.json", "plan.json"
 OPENED, CHOSEN = "test_opened", "chosen_at"
 """In result.json, or as tags with `hyperderm.` before them."""
-
-Kind = Literal["search", "generator", "set", "classifier"]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One trial of a search.
-
-    Attributes:
-        name: shown.
-        values: swept configuration path to value.
-        experiment: fingerprint of its whole configuration, "" where that is not there.
-    """
-
-    name: str
-    values: Mapping[str, object]
-    experiment: str = ""
-
-
-@dataclass(frozen=True)
-class Opening:
-    """A test role that was opened: of which store (fingerprint), which fold, when (UTC, ISO 8601; "" unknown)."""
-
-    manifest: str
-    fold: int
-    at: str = ""
-
-
-@dataclass(frozen=True)
-class Artefact:
-    """Something that read data, or was made of what did.
-
-    Attributes:
-        key: others name it by this in `uses`.
-        name: shown, its parents' names before it.
-        kind: a search stands for all its trials.
-        manifest: fingerprint of the store it read, "" unknown.
-        fold: whose train and validation roles it read, None unknown.
-        diagnoses: those it read, None for all or unknown.
-        uses: keys of what it was made with: a classifier its sets, a set its generator, a generator its search.
-        openings: test roles that it opened.
-        chosen_at: when its checkpoint and threshold were chosen, "" unknown.
-        settings: dotted configuration path to value.
-        trials: of a search.
-        experiment, checkpoint: of a set: fingerprint of its generator's configuration, sha256 of the checkpoint.
-        missing: facts that are not recorded, in words.
-    """
-
-    key: str
-    name: str
-    kind: Kind
-    manifest: str = ""
-    fold: int | None = None
-    diagnoses: tuple[str, ...] | None = None
-    uses: tuple[str, ...] = ()
-    openings: tuple[Opening, ...] = ()
-    chosen_at: str = ""
-    settings: Mapping[str, object] = field(default_factory=dict)
-    trials: tuple[Trial, ...] = ()
-    experiment: str = ""
-    checkpoint: str = ""
-    missing: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Project:
-    """Everything that MLflow knows.
-
-    Attributes:
-        artefacts: searches, generators, sets and classifiers.
-        foreign: names of runs that carry no fact of hyperderm.
-        runs: how many were read.
-        stores: addresses that runs name.
-    """
-
-    artefacts: tuple[Artefact, ...]
-    foreign: tuple[str, ...]
-    runs: int
-    stores: tuple[str, ...]
 
 
 def walk(uri: str) -> Project:
@@ -120,27 +39,6 @@ def walk(uri: str) -> Project:
         runs = list(_runs(client))
         found = pool.map(lambda run: _documents(client, run, Path(folder)), runs)
         return gather([_read(run, documents) for run, documents in zip(runs, found, strict=True)])
-
-
-def set_artefact(manifest: str, name: str, source: Mapping[str, Any]) -> Artefact:
-    """Return the record of a synthetic set from its fingerprint and `Manifest.source`."""
-    fold, missing = source.get("fold"), [f for f in ("manifest", "fold", "run") if source.get(f) in (None, "")]
-    return Artefact(
-        set_key(manifest),
-        name,
-        "set",
-        str(source.get("manifest") or ""),
-        int(fold) if fold is not None else None,
-        uses=(str(source["run"]),) if source.get("run") else (),
-        experiment=str(source.get("experiment") or ""),
-        checkpoint=str(source.get("checkpoint") or ""),
-        missing=tuple(f"its origin names no {each}" for each in missing),
-    )
-
-
-def set_key(manifest: str) -> str:
-    """Return the key of the synthetic set of that fingerprint."""
-    return f"set {manifest}"
 
 
 @dataclass(frozen=True)
@@ -211,7 +109,7 @@ class _Gatherer:
         return self._search(run, children) if children or "space" in run.params else self._trained(run)
 
     def _trained(self, run: TrackedFacts) -> Artefact:
-        config = _document(run, CONFIG)
+        config, classifies = _document(run, CONFIG), _classifies(run)
         settings = {name: parsed(text) for name, text in run.params.items()} | dict(leaves("", config))
         manifest, fold, missing = _facts(run)
         uses, said = self._synthetic(run, config)
@@ -219,7 +117,8 @@ class _Gatherer:
         return Artefact(
             run.key,
             self._name(run),
-            _kind(run, settings),
+            "classifier" if classifies else "generator",
+            classifies,
             manifest,
             fold,
             _diagnoses(settings),
@@ -227,7 +126,7 @@ class _Gatherer:
             openings,
             chosen,
             settings,
-            missing=(*missing, *said, *unread),
+            missing=(*missing, *([] if config else ["its configuration"]), *said, *unread),
         )
 
     def _synthetic(self, run: TrackedFacts, config: Mapping[str, Any]) -> tuple[tuple[str, ...], list[str]]:
@@ -260,20 +159,18 @@ class _Gatherer:
             missing.append("the plan of its grid, so what it was made with")
         uses = list(made.uses)
         if run.tags.get("hyperderm.stage") == "generator":
-            kind: Kind = "generator"
             folder = plan.get("grid", {}).get("searches", {}).get(str((job or {}).get("model")), {}).get(str(made.fold))
             if folder:
                 key = self._sweep(str(folder))
                 uses += [key] if key else []
                 missing += [] if key else [f"the search in {folder}, which is not in MLflow or not alone of its name"]
         else:
-            kind = "classifier"
             uses += self._sets_of(job or {}, grid)
             if run.status == "FINISHED" and not made.openings:
                 missing.append("which test role it opened")
             if uses:  # the plan says which set; the configuration only that there was one
                 missing = [each for each in missing if each != "which synthetic set it read"]
-        return replace(made, kind=kind, uses=tuple(dict.fromkeys(uses)), missing=tuple(missing))
+        return replace(made, uses=tuple(dict.fromkeys(uses)), missing=tuple(missing))
 
     def _sets_of(self, job: Mapping[str, Any], grid: TrackedFacts | None) -> list[str]:
         if job.get("store"):
@@ -286,7 +183,7 @@ class _Gatherer:
         result = _document(run, RESULT)
         if not result.get("fingerprint"):
             manifest, fold, _ = _facts(run)
-            return Artefact(run.key, self._name(run), "set", manifest, fold, missing=("its origin",))
+            return Artefact(run.key, self._name(run), "set", manifest=manifest, fold=fold, missing=("its origin",))
         return set_artefact(str(result["fingerprint"]), self._name(run), result.get("origin", {}))
 
     def _grid(self, run: TrackedFacts) -> tuple[TrackedFacts | None, Mapping[str, Any]]:
@@ -330,10 +227,10 @@ def _openings(run: TrackedFacts) -> tuple[tuple[Opening, ...], str, list[str]]:
     return (), chosen, [f"which test role it opened ({said[:80]!r})"]
 
 
-def _kind(run: TrackedFacts, settings: Mapping[str, object]) -> Kind:
-    tested = f"hyperderm.{OPENED}" in run.tags
-    task = any(name.startswith("task.") for name in settings) or str(settings.get("learner.kind")) in CLASSIFIERS
-    return "classifier" if tested or task else "generator"
+def _classifies(run: TrackedFacts) -> bool:
+    config = _document(run, CONFIG)
+    kind = config.get("learner", {}).get("kind") or run.params.get("learner.kind")
+    return bool(config.get("task")) or kind in CLASSIFIERS or f"hyperderm.{OPENED}" in run.tags
 
 
 CLASSIFIERS = ("classifier", "spectral")
