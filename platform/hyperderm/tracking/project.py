@@ -166,7 +166,7 @@ class _Gatherer:
                 missing += [] if key else [f"the search in {folder}, which is not in MLflow or not alone of its name"]
         else:
             uses += self._sets_of(job or {}, grid)
-            if run.status == "FINISHED" and not made.openings:
+            if run.status == "FINISHED" and not _said_opened(run):
                 missing.append("which test role it opened")
             if uses:  # the plan says which set; the configuration only that there was one
                 missing = [each for each in missing if each != "which synthetic set it read"]
@@ -217,14 +217,17 @@ def _facts(run: TrackedFacts) -> tuple[str, int | None, list[str]]:
 
 def _openings(run: TrackedFacts) -> tuple[tuple[Opening, ...], str, list[str]]:
     """Return the test roles that the run says it opened, when its choices were made, and what cannot be understood."""
-    result = _document(run, RESULT)
-    said, chosen = (str(result.get(name) or run.tags.get(f"hyperderm.{name}", "")) for name in (OPENED, CHOSEN))
+    said, chosen = _said_opened(run), str(_document(run, RESULT).get(CHOSEN) or run.tags.get(f"hyperderm.{CHOSEN}", ""))
     if not said:
         return (), chosen, []
     match said.split():
         case ["test", "role", "of", "fold", fold, "of", "store", manifest, *rest] if fold.isdecimal():
             return (Opening(manifest, int(fold), rest[-1] if rest else ""),), chosen, []
     return (), chosen, [f"which test role it opened ({said[:80]!r})"]
+
+
+def _said_opened(run: TrackedFacts) -> str:
+    return str(_document(run, RESULT).get(OPENED) or run.tags.get(f"hyperderm.{OPENED}", ""))
 
 
 def _classifies(run: TrackedFacts) -> bool:
