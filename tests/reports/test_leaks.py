@@ -27,13 +27,13 @@ def real(name="A", files="", groups=None, shape=(16, 16, 3)):
 
 
 def made(name="S", fold=0, manifest="A", run="gen", rows=(), **source):
-    facts = {"verb": "generate", "manifest": manifest, "fold": fold, "run": run, "experiment": "e", "checkpoint": "c0" * 8}
+    facts = {"verb": "generate", "manifest": manifest, "fold": fold, "run": run, "checkpoint": "c0" * 8}
     drawn = rows or (Row("syn", "syn", "melanoma", frozenset(), "cube syn"),)
     return StoreFacts(name, f"at {name}", tuple(drawn), (16, 16, 3), None, {**facts, **source})
 
 
 GENERATOR = Artefact("gen", "gen", "generator", manifest="A", fold=0, settings={"learner.lr": 1e-3})
-SEARCH = Artefact("sweep", "sweep", "search", manifest="A", fold=0, trials=(Trial("trial 000", LR, "e"),))
+SEARCH = Artefact("sweep", "sweep", "search", manifest="A", fold=0, trials=(Trial("trial 000", LR, "sweep/0"),))
 CELL = Artefact(
     "cell", "grid/arm/cell", "classifier", True, "A", 0, ("melanoma", "dysplastic_nevus"), ("set S",),
     (Opening("A", 0, AFTER),), BEFORE, {"learner.lr": 1e-4},
@@ -109,6 +109,16 @@ def test_a_search_of_another_fold_behind_a_generator_is_found():
     assert (found.kind, found.by, found.lesions) == ("search", "sweep", 2)
 
 
+def test_a_set_made_by_a_trial_of_another_folds_search_is_found():
+    """The trial was chosen among all of them, so the search is what saw the role."""
+    verdict = judge([CELL, replace(SEARCH, fold=1)], [real(), made(fold=1, run="sweep/0")])
+    assert ([(one.kind, one.by) for one in verdict.findings], verdict.unknown) == (
+        [("set", "at S"), ("search", "sweep")],
+        (),
+    )
+    assert judge([CELL, SEARCH], [real(), made(run="sweep/0")]).findings == ()
+
+
 def test_values_of_another_folds_search_are_recognised():
     copied = replace(GENERATOR, settings=LR)
     found = only(judge([CELL, copied, replace(SEARCH, fold=3)], [real(), made()]))
@@ -150,14 +160,14 @@ def test_times_that_are_missing_are_unknown(change):
 
 
 def test_a_test_role_opened_for_two_trials_of_a_search_is_peeking():
-    trials = (Trial("trial 000", LR, "e"), Trial("trial 001", {"learner.lr": 0.0009876543}, "f"))
+    trials = (Trial("trial 000", LR, "sweep/0"), Trial("trial 001", {"learner.lr": 0.0009876543}, "sweep/1"))
     search = replace(SEARCH, trials=trials)
     again = replace(CELL, key="second", name="second", uses=("set T",))
-    stores = [real(), made(run="sweep"), made("T", run="sweep", experiment="f")]
+    stores = [real(), made(run="sweep/0"), made("T", run="sweep/1")]
     found = only(judge([CELL, again, search], stores))
     assert (found.kind, found.users) == ("peeking", ("grid/arm/cell", "second"))
     assert found.data == "opened for 2 choices: trial 000, trial 001"
-    same = [real(), made(run="sweep"), made("T", run="sweep", seed=1)]
+    same = [real(), made(run="sweep/0"), made("T", run="sweep/0", seed=1)]
     assert judge([CELL, again, search], same).findings == ()
     waiting = replace(again, openings=())
     assert judge([CELL, waiting, search], stores).findings == ()
@@ -168,7 +178,7 @@ def test_a_test_role_opened_for_two_trials_of_a_search_is_peeking():
 def test_a_generator_and_a_set_of_the_same_trial_are_one_choice():
     by_grid = replace(GENERATOR, settings=LR, uses=("sweep",))
     again = replace(CELL, key="second", name="second", uses=("set T",))
-    stores = [real(), made(), made("T", run="sweep")]
+    stores = [real(), made(), made("T", run="sweep/0")]
     assert judge([CELL, by_grid, again, SEARCH], stores).findings == ()
     other = replace(by_grid, settings={"learner.lr": 0.5})
     assert only(judge([CELL, other, again, SEARCH], stores)).data == "opened for 2 choices: learner.lr=0.5, trial 000"

@@ -104,6 +104,7 @@ class _Judge:
         made = [set_artefact(s.fingerprint, s.uri, s.source) for s in stores if s.source.get("verb") == VERB]
         self._known = {one.key: one for one in (*artefacts, *made)}
         self._searches = [one for one in self._known.values() if one.kind == "search"]
+        self._of_trial = {trial.key: one for one in self._searches for trial in one.trials if trial.key}
         self._found: dict[tuple[str, str, str, str], _Found] = {}
         self._unknown: dict[tuple[str, str], None] = {}
         self._choices: dict[tuple[Opening, str], dict[str, list[str]]] = {}
@@ -151,12 +152,17 @@ class _Judge:
         while waiting:
             user = waiting.pop()
             for key in user.uses:
-                if key not in self._known:
+                used = self._used(key)
+                if used is None:
                     self._doubt(user.name, f"made with {key}, which is neither in MLflow nor among the stores")
-                elif key not in found:
-                    found[key] = self._known[key]
-                    waiting.append(found[key])
+                elif used.key not in found:
+                    found[used.key] = used
+                    waiting.append(used)
         return list(found.values())
+
+    def _used(self, key: str) -> Artefact | None:
+        """Return what `key` names; a trial is its search: it was chosen among all of them."""
+        return self._known.get(key) or self._of_trial.get(key)
 
     def _tested(self, root: Artefact, held: Opening) -> set[Lesion] | None:
         store = self._stores.get(held.manifest)
@@ -210,7 +216,7 @@ class _Judge:
         """Return what a member read; a set what its generator read, where that is known."""
         if member.kind != "set":
             return member.diagnoses
-        makers = [self._known[key] for key in member.uses if key in self._known]
+        makers = [used for key in member.uses if (used := self._used(key))]
         same = [one for one in makers if (one.manifest, one.fold) == (member.manifest, member.fold)]
         return same[0].diagnoses if same else None
 
@@ -318,9 +324,10 @@ def _trial_of(search: Artefact, settings: Mapping[str, object]) -> Trial | None:
 
 def _choice(member: Artefact, search: Artefact) -> str | None:
     """Return what of `search` the member was made with, in words; None where nothing of it was."""
+    if named := [trial for trial in search.trials if trial.key in member.uses]:
+        return named[0].name
     if member.kind == "set" and search.key in member.uses:
-        named = [trial.name for trial in search.trials if trial.experiment and trial.experiment == member.experiment]
-        return named[0] if named else f"checkpoint {member.checkpoint[:8]}"
+        return f"checkpoint {member.checkpoint[:8]}"
     if member.kind not in ("generator", "classifier"):
         return None
     if trial := _trial_of(search, member.settings):

@@ -14,12 +14,12 @@ class Trial:
     Attributes:
         name: shown.
         values: swept configuration path to value.
-        experiment: fingerprint of its whole configuration, "" where that is not there.
+        key: what is made with the trial names it by this.
     """
 
     name: str
     values: Mapping[str, object]
-    experiment: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Artefact:
         manifest: fingerprint of the store it read, "" unknown.
         fold: whose train and validation roles it read, None unknown.
         diagnoses: those it read, None for all or unknown.
-        uses: keys of what it was made with: a classifier its sets, a set its generator, a generator its search.
+        uses: keys of what it was made with: a classifier its sets, a set its generator, a generator its search, or one of its trials.
         openings: test roles that it opened.
         chosen_at: when its checkpoint and threshold were chosen, "" unknown.
         settings: dotted configuration path to value.
         trials: of a search.
-        experiment, checkpoint: of a set: fingerprint of its generator's configuration, sha256 of the checkpoint.
+        checkpoint: of a set: sha256 of its generator's.
         missing: facts that are not recorded, in words.
     """
 
@@ -64,7 +64,6 @@ class Artefact:
     chosen_at: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
     trials: tuple[Trial, ...] = ()
-    experiment: str = ""
     checkpoint: str = ""
     missing: tuple[str, ...] = ()
 
@@ -96,7 +95,6 @@ def set_artefact(manifest: str, name: str, source: Mapping[str, Any]) -> Artefac
         manifest=str(source.get("manifest") or ""),
         fold=int(fold) if fold is not None else None,
         uses=(str(source["run"]),) if source.get("run") else (),
-        experiment=str(source.get("experiment") or ""),
         checkpoint=str(source.get("checkpoint") or ""),
         missing=tuple(f"its origin names no {each}" for each in missing),
     )

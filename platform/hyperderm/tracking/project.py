@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from hyperderm.strict import fingerprint
 from hyperderm.tracking.artefacts import Artefact, Opening, Project, Trial, set_artefact, set_key
 from hyperderm.tracking.courier import KEY_TAG, PARENT_TAG
 from hyperderm.tracking.fetch import CONFIG, PAGE, QUESTIONS, asking, check_there, leaves, parsed
@@ -143,7 +142,7 @@ class _Gatherer:
             Trial(
                 child.name,
                 {name: parsed(text) for name, text in child.params.items()},
-                fingerprint(config) if (config := _document(child, CONFIG)) else "",
+                child.key,
             )
             for child in sorted(children, key=lambda child: child.name)
         )
