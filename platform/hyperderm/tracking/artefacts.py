@@ -43,7 +43,7 @@ class Artefact:
         manifest: fingerprint of the store it read, "" unknown.
         fold: whose train and validation roles it read, None unknown.
         diagnoses: those it read, None for all or unknown.
-        uses: keys of what it was made with: a classifier its sets, a set its generator, a generator its search, or one of its trials.
+        uses: keys of what it was made with: a classifier its sets, a set its generator or trial, a generator its search.
         openings: test roles that it opened.
         chosen_at: when its checkpoint and threshold were chosen, "" unknown.
         settings: dotted configuration path to value.
