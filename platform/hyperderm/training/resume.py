@@ -60,8 +60,15 @@ def _present(experiment: Experiment, data: TrainData, context: Context) -> dict[
 
 
 def _facts(experiment: Mapping[str, Any], provenance: Mapping[str, str], lesions: str) -> dict[str, Any]:
-    """What must be equal: all that shapes a result, but not on how many workers it is computed (`sweep.*`)."""
-    shaping = {path: json.dumps(value) for path, value in experiment.items() if not path.startswith("sweep.")}
+    """What must be equal: all that shapes a result, but not on how many workers it is computed (`sweep.*`).
+
+    A synthetic set is known by its fingerprint in `ORIGIN`, not by where it lies.
+    """
+    shaping = {
+        path: json.dumps(value)
+        for path, value in experiment.items()
+        if not path.startswith("sweep.") and path != "synthetic.store"
+    }
     return shaping | {name: provenance.get(name, "(none)") for name in ORIGIN} | {"lesions": lesions[:12]}
 
 
