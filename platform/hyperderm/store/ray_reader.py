@@ -1,6 +1,6 @@
 """Read a selection once into Ray's object store, to be shared by reference between trials."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -37,9 +37,10 @@ class SharedStore(Store):
 
     blocks: tuple["ray.ObjectRef[pa.Table]", ...] = ()
 
-    def _read(self, columns: list[str] | None) -> pa.Table:
-        tables = [table for table in ray.get(list(self.blocks)) if table.num_rows]
-        return pa.concat_tables(tables if columns is None else [table.select(columns) for table in tables])
+    def _tables(self, columns: list[str] | None) -> Iterator[pa.Table]:
+        for table in ray.get(list(self.blocks)):
+            if table.num_rows:
+                yield table if columns is None else table.select(columns)
 
 
 def shared_store(store: Store) -> SharedStore:

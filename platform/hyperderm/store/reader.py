@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import pyarrow as pa
@@ -19,6 +22,8 @@ from hyperderm.store.schema import to_lesions
 
 OpenRole = Literal["train", "validation"]
 """The roles a training may read. The test role opens only for a final evaluation: `Store.open_test`."""
+AT_ONCE = 4
+"""Parts that are read at a time: pyarrow unpacks a column of one part on one core only."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +112,8 @@ class Store:
 
     def read(self, lesion_ids: Sequence[str]) -> pa.Table:
         """Return the full rows of `lesion_ids`, ordered by lesion_id."""
-        table = self._read(None)
-        table = table.filter(pc.is_in(table["lesion_id"], pa.array(lesion_ids, pa.string())))
+        wanted = pa.array(lesion_ids, pa.string())
+        table = pa.concat_tables(part.filter(pc.is_in(part["lesion_id"], wanted)) for part in self._tables(None))
         return table.take(pc.sort_indices(table["lesion_id"]))
 
     def lesions(self) -> Iterator[Lesion]:
@@ -121,7 +126,20 @@ class Store:
         return [self.location.join(part.path) for part in self.manifest.parts]
 
     def _read(self, columns: list[str] | None) -> pa.Table:
-        return pa.concat_tables([self.location.read_table(part.path, columns) for part in self.manifest.parts])
+        return pa.concat_tables(self._tables(columns))
+
+    def _tables(self, columns: list[str] | None) -> Iterator[pa.Table]:
+        """Yield the parts, or columns of them, one after the other, while the next ones are read."""
+        parts = iter(self.manifest.parts)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+
+            def ask(count: int) -> list[Future[pa.Table]]:
+                return [pool.submit(self.location.read_table, part.path, columns) for part in islice(parts, count)]
+
+            waiting = deque(ask(AT_ONCE))
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(ask(1))
 
 
 def open_store(uri: str, *, verify: bool = True) -> Store:
