@@ -76,7 +76,7 @@ def _from_s3(store: Path, folder: Path, ids: list[str], size: int, scale: Scale)
             for key in keys:
                 target = io.BytesIO()
                 client.download_fileobj(BUCKET, key, target)
-                total += target.tell()
+                total += target.getbuffer().nbytes
             assert total == size
             return len(ids)
 
