@@ -3,7 +3,7 @@
 The seed's code is not public; its way is built from its report and METHODS section 2. Every item is read whole, cut by a box
 that is known beforehand, augmented by albumentations, brought to size (SmallestMaxSize, CenterCrop) and scaled by band. A
 DataLoader does it with two workers. The feed holds the train role in memory, cut and brought to size, and augments batches
-where it is called, on the same cores.
+where it is called, on one thread: what a trial of one CPU has.
 """
 
 import os
@@ -96,7 +96,7 @@ def feeding(store: Path, raw: Path, scale: Scale) -> bool:
     from hyperderm.training.data import train_data
     from hyperderm.training.feed import Feed
 
-    torch.set_num_threads(cores := len(os.sched_getaffinity(0)))
+    torch.set_num_threads(1)  # a trial of one CPU; more of them wait for each other where the cores are taken
     begin = perf_counter()
     opened = open_store(str(store), verify=False)
     roles = [opened.read(opened.select(role, 0, "all")) for role in ("train", "validation")]
@@ -107,7 +107,8 @@ def feeding(store: Path, raw: Path, scale: Scale) -> bool:
     items = SeedItems(_files(raw, roles[0]), data.scaling.low.numpy(), data.scaling.high.numpy(), scale.size)
     seconds = timed(_ways(feed, items, data, rows, scale), scale.rounds, rows)
     cubes = f"{len(data.train)} cubes of {scale.size} px"
-    print(f"feed of {cubes} in batches of {scale.batch}, classic augmentation, {cores} cores")
+    how = f"classic augmentation; {WORKERS} processes of the seed's, one thread of the feed"
+    print(f"feed of {cubes} in batches of {scale.batch}, {how}")
     for name, each in seconds.items():
         print(f"  {name:34} {rows / each:8.1f} images/s   {each / rows * 1e3:6.2f} ms an image")
     print(f"  the feed's first batch waits {loaded:.1f} s, once, for the store to be read and scaled")
