@@ -126,8 +126,8 @@ class Location:
         """
 
         def read() -> bytes:
-            with self.fs.open_input_stream(self.join(name)) as stream:
-                return bytes(stream.read())
+            with self.fs.open_input_file(self.join(name)) as file:  # on S3 one request; a stream makes many
+                return bytes(file.read())
 
         return self.patiently(read)
 
@@ -137,6 +137,8 @@ class Location:
         Raises:
             FileNotFoundError: there is none; StoreError: the S3 server stays away or refuses.
         """
+        if columns is None and not self.local:
+            return pq.read_table(pa.BufferReader(self.read_bytes(name)))
         wanted = None if columns is None else list(columns)
         return self.patiently(lambda: pq.read_table(self.join(name), filesystem=self.fs, columns=wanted))
 

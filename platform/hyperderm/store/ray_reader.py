@@ -1,14 +1,13 @@
 """Read a selection once into Ray's object store, to be shared by reference between trials."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import ray
 import ray.data
 
-from hyperderm.store.reader import Store
+from hyperderm.store.reader import Store, chosen, ordered
 
 
 def materialise(store: Store, lesion_ids: Sequence[str]) -> list["ray.ObjectRef[pa.Table]"]:
@@ -21,7 +20,7 @@ def materialise(store: Store, lesion_ids: Sequence[str]) -> list["ray.ObjectRef[
     wanted = pa.array(lesion_ids, pa.string())
 
     def keep(block: pa.Table) -> pa.Table:
-        return block.filter(pc.is_in(block["lesion_id"], wanted))
+        return chosen(block, wanted)
 
     def read() -> list["ray.ObjectRef[pa.Table]"]:
         rows = ray.data.read_parquet(store.part_paths(), filesystem=store.location.fs)
@@ -37,9 +36,10 @@ class SharedStore(Store):
 
     blocks: tuple["ray.ObjectRef[pa.Table]", ...] = ()
 
-    def _read(self, columns: list[str] | None) -> pa.Table:
-        tables = [table for table in ray.get(list(self.blocks)) if table.num_rows]
-        return pa.concat_tables(tables if columns is None else [table.select(columns) for table in tables])
+    def _tables(self, columns: list[str] | None) -> Iterator[pa.Table]:
+        for table in ray.get(list(self.blocks)):
+            if table.num_rows:
+                yield table if columns is None else table.select(columns)
 
 
 def shared_store(store: Store) -> SharedStore:
@@ -51,6 +51,4 @@ def shared_store(store: Store) -> SharedStore:
 def fetch(blocks: Sequence["ray.ObjectRef[pa.Table]"], lesion_ids: Sequence[str]) -> pa.Table:
     """Return the rows of `lesion_ids`, ordered by lesion_id whatever order the reading tasks ended in."""
     wanted = pa.array(lesion_ids, pa.string())
-    tables = [table.filter(pc.is_in(table["lesion_id"], wanted)) for table in ray.get(list(blocks)) if table.num_rows]
-    table = pa.concat_tables(tables)
-    return table.take(pc.sort_indices(table["lesion_id"]))
+    return ordered(pa.concat_tables(chosen(table, wanted) for table in ray.get(list(blocks)) if table.num_rows))
