@@ -15,8 +15,6 @@ from tests.services.test_s3 import keys, server, settings, uri, use  # noqa: F40
 from tests.store.sources import job_of
 from tests.store.test_ingest import no_array, three_of_each
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def job(tmp_path) -> Job:
