@@ -39,7 +39,6 @@ def measured(folder: Path, quick: bool) -> list[bool]:
     from hyperderm.studies.cluster import connect, quiet_ray
 
     quiet_ray()
-    from tests.bench.data_feed import feeding
     from tests.bench.data_files import FULL, QUICK
     from tests.bench.data_ingest import ingesting
     from tests.bench.data_read import reading, sharing
@@ -48,7 +47,8 @@ def measured(folder: Path, quick: bool) -> list[bool]:
     with connect(None):
         met = [ingesting(folder, scale)]
         sharing(store)
-    return [*met, reading(store, scale), feeding(store, folder / "raw", scale)]
+    met.append(reading(store, scale))
+    return [*met, _alone("tests.bench.data_feed", store, folder / "raw", "quick" if quick else "full")]
 
 
 def streamed(quick: bool) -> bool:
@@ -56,8 +56,13 @@ def streamed(quick: bool) -> bool:
     if importlib.util.find_spec(STREAM) is None:
         print(f"streaming: there is no {STREAM}, nothing is measured")
         return True
+    return _alone(STREAM, *(["--quick"] if quick else []))
+
+
+def _alone(module: str, *arguments: object) -> bool:
+    """Run a module as a process of its own, in the environment that a worker of Ray would find."""
     sys.stdout.flush()
-    command = [sys.executable, "-m", STREAM, *(["--quick"] if quick else [])]
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, check=False).returncode == 0
 
 

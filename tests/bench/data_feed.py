@@ -2,11 +2,12 @@
 
 The seed's code is not public; its way is built from its report and METHODS section 2. Every item is read whole, cut by a box
 that is known beforehand, augmented by albumentations, brought to size (SmallestMaxSize, CenterCrop) and scaled by band. A
-DataLoader does it with two workers. The feed holds the train role in memory, cut and brought to size, and augments batches
-where it is called, on one thread: what a trial of one CPU has.
+DataLoader does it with two workers, which know nothing of this project's settings. The feed holds the train role in memory,
+cut and brought to size, and augments batches where it is called, on one thread: what a trial of one CPU has.
 """
 
 import os
+import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -18,7 +19,7 @@ import scipy.io
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from tests.bench.data_files import KEY, Scale
+from tests.bench.data_files import FULL, KEY, QUICK, Scale
 from tests.bench.data_timing import timed
 
 WORKERS, WANTED = 2, 10.0
@@ -132,6 +133,8 @@ def _judged(seconds: dict[str, float], items: SeedItems) -> bool:
 
 def _ways(feed, items: SeedItems, data, rows: int, scale: Scale) -> dict[str, Callable[[], int]]:
     """An epoch of each; the seed's workers end with the loader, when nobody holds it any more."""
+    for name in [name for name in os.environ if name.startswith(("MALLOC_", "MIMALLOC_"))]:
+        del os.environ[name]  # of this project's settings; read where a process starts, so here they stay in force
     loader = DataLoader(
         items,
         scale.batch,
@@ -192,3 +195,7 @@ def _files(raw: Path, train) -> list[tuple[Path, tuple[int, ...]]]:
 
     origins = [json.loads(text) for text in train.column("origin").to_pylist()]
     return [(raw / origin["file"], tuple(origin["crop"])) for origin in origins]
+
+
+if __name__ == "__main__":
+    sys.exit(not feeding(Path(sys.argv[1]), Path(sys.argv[2]), {"full": FULL, "quick": QUICK}[sys.argv[3]]))

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -23,7 +23,8 @@ class Peak:
 
     rss: int = 0
     pss: int = 0
-    pids: set[int] = field(default_factory=set)
+    others: float = 0.0
+    """Share of all cores that processes outside this bench took meanwhile."""
 
 
 def ingesting(folder: Path, scale: Scale) -> bool:
@@ -42,8 +43,9 @@ def ingesting(folder: Path, scale: Scale) -> bool:
     ratio, growth, most = one / two, after.rss / before.rss, max(peak_one.rss, peak_two.rss)
     h, w = scale.frame
     print(f"ingest of {scale.files} images of {h} x {w} x 16, {size / 1e9:.2f} GB of uncompressed .mat, to {scale.size} px")
-    print(f"  one Ray worker   {one:7.1f} s   {size / one / 1e6:5.0f} MB/s   peak of a worker {_told(peak_one)}")
-    print(f"  two Ray workers  {two:7.1f} s   {size / two / 1e6:5.0f} MB/s   peak of a worker {_told(peak_two)}")
+    for name, seconds, peak in (("one Ray worker", one, peak_one), ("two Ray workers", two, peak_two)):
+        speed = f"{seconds:7.1f} s   {size / seconds / 1e6:5.0f} MB/s"
+        print(f"  {name:16} {speed}   others took {max(0.0, peak.others):.0%} of the cores   peak of a worker {_told(peak)}")
     print(f"  two against one {ratio:.2f}x faster (wanted: at least {WANTED_SPEED:.1f}x)")
     print(f"  largest resident memory of a worker {most / 1e9:.2f} GB (wanted: under {WANTED_GB:.0f} GB)")
     h, w = scale.small_frame
@@ -62,10 +64,11 @@ def _ingest(source: Path, store: Path, size: int, workers: int) -> tuple[float, 
 
     os.sync()
     with _watched() as peak:
-        begin = time.perf_counter()
+        begin, busy, own = time.perf_counter(), _busy(), _own()
         job = make_job(source, "auto", How(size), Camera())
         manifest = ingest(job, str(store), folds=5, seed=0, make=maker(workers))
         seconds = time.perf_counter() - begin
+        peak.others = ((_busy() - busy) - (_own() - own)) / seconds / (psutil.cpu_count() or 1)
     assert manifest.lesions == len(job.sources), manifest.set_aside
     return seconds, peak
 
@@ -92,7 +95,6 @@ def _watch(peak: Peak, done: threading.Event) -> None:
             try:
                 peak.rss = max(peak.rss, one.memory_info().rss)
                 if seldom:
-                    peak.pids.add(one.pid)
                     peak.pss = max(peak.pss, one.memory_full_info().pss)
             except psutil.Error:
                 continue
@@ -111,3 +113,21 @@ def _workers() -> list[psutil.Process]:
 
 def _told(peak: Peak) -> str:
     return f"{peak.rss / 1e6:.0f} MB resident, {peak.pss / 1e6:.0f} MB its share"
+
+
+def _busy() -> float:
+    """CPU seconds of the whole machine."""
+    now = psutil.cpu_times()
+    return now.user + now.nice + now.system
+
+
+def _own() -> float:
+    """CPU seconds of this process and all below it."""
+    total = 0.0
+    for one in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        try:
+            now = one.cpu_times()
+            total += now.user + now.system
+        except psutil.Error:
+            continue
+    return total

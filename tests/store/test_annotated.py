@@ -119,3 +119,46 @@ def test_automatic_masks_are_marked_and_counted(tmp_path, root):
     assert held["MMCube/9_00"].origin["mask"] == "automatic"
     assert manifest.source["automatic_masks"] == 1
     assert "mask_file" in held["MMCube/0_00"].origin
+
+
+def test_a_brush_and_a_polygon_on_one_image_are_two_lesions(tmp_path, root):
+    task = {"data": {"image": "/data/upload/3/0123abcd-MMCube_x2f_0.png", "scene": "MMCube/0"}}
+    path = edited(tmp_path, [task], (4, 4, 14, 20))
+    document = json.loads(path.read_text())
+    points = [[50.0, 50.0], [75.0, 50.0], [75.0, 100.0], [50.0, 100.0]]  # percent of width and height
+    document[0]["annotations"][0]["result"].append(
+        {"id": "p", "type": "polygonlabels", "original_width": W, "original_height": H, "image_rotation": 0,
+         "value": {"points": points, "polygonlabels": ["melanoma"]}}
+    )  # fmt: skip
+    path.write_text(json.dumps(document))
+    ingest(make_job(root, "auto", How(16), Camera(), path), str(tmp_path / "store"), folds=0, seed=0)
+    held = {one.lesion_id: one for one in open_store(str(tmp_path / "store")).lesions()}
+    kinds = {name: held[name].origin["mask"]["kind"] for name in ("MMCube/0_00", "MMCube/0_01")}
+    assert kinds == {"MMCube/0_00": "brush", "MMCube/0_01": "polygon"}
+    assert held["MMCube/0_01"].origin["crop"] == [9, 14, 24, 26]  # rows 12 to 24, columns 16 to 24, half as much again
+    assert {held[name].group for name in kinds} == {"MMCube/0"}
+
+
+def test_coco_on_photographs_and_images_that_are_missing(tmp_path):
+    from PIL import Image
+
+    raw = tmp_path / "raw"
+    (raw / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (H, W, 3)).astype(np.uint8)).save(raw / "images" / "ISIC_1.png")
+    document = {
+        "images": [{"id": i, "file_name": f"ISIC_{i}.png", "width": W, "height": H} for i in (1, 2)],
+        "annotations": [
+            {"id": i, "image_id": i, "segmentation": [[4.0, 4.0, 20.0, 4.0, 20.0, 14.0, 4.0, 14.0]]} for i in (1, 2, 3)
+        ],
+    }
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps(document))
+    manifest = ingest(make_job(raw, "auto", How(None), Camera(), path), str(tmp_path / "store"), folds=0, seed=0)
+    assert (manifest.kind, manifest.shape, manifest.lesions) == ("rgb", (16, 24, 3), 1)
+    [lesion] = open_store(str(tmp_path / "store")).lesions()
+    assert lesion.mask.sum() == 16 * 10
+    assert {one.file: one.reason for one in manifest.set_aside} == {
+        "coco.json": "annotation 3 is of image id 3, which the file does not list",
+        "ISIC_2.png": "coco.json names it, but there is no such image",
+    }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
 import tifffile
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
@@ -60,8 +61,9 @@ GOOD: dict[str, bytes] = {
     ".csv": b"image,label\na,mel\nb,nv\nc,mel\n",
     ".txt": b"460\n500\n540\n",
 }
-GOOD[".mat"] = GOOD[".npz"]
+GOOD[".mat"] = _saved(lambda s: scipy.io.savemat(s, {"DataCubeC": RNG.random((16, 20, 16), np.float32)}))
 SOUND: dict[str, dict[tuple[str, str], bytes]] = {
+    "hsidermoscopy": {("images/MMCube", "1.mat"): GOOD[".mat"], ("masks/MMCube", "1_00.png"): GOOD[".png"]},
     "npz": {("", "a.npz"): GOOD[".npz"], ("masks", "a_00.png"): GOOD[".png"]},
     "tif": {("p", "b.tif"): GOOD[".tif"]},
     "envi": {("", "e.hdr"): GOOD[".hdr"], ("", "e.img"): GOOD[".img"]},
@@ -72,9 +74,11 @@ SOUND: dict[str, dict[tuple[str, str], bytes]] = {
 NAMES = st.sampled_from(["a", "b", "c", "a_00", "a_mask", "1", "01", "2", "a_460nm", "wavelengths", "camera_responses"]) | (
     st.text(max_size=8) | st.sampled_from(["..", "[red]", "{x}", "\n", "a\udcff", "x" * 120, "CON", "ä 😀", "%s", ".a", "-"])
 ).map(lambda text: text.replace("/", "_").replace("\0", "_"))
-FOLDERS = st.sampled_from(
-    ["", "", "", "masks", "images", "p/q", "p/masks", "images/MMCube", "masks/MMCube", "images/OtherCube", "Masks"]
-)
+FOLDERS = {
+    "scenes": ["", "", "p/q", "masks", "p/masks", "Masks"],
+    "photographs": ["", "images", "masks"],
+    "hsidermoscopy": ["", "images/MMCube", "masks/MMCube", "images/OtherCube", "images", "masks"],
+}
 SUFFIXES = [*GOOD, ".json", ".bmp", ".raw", ".h5", ".bin", ".NPY", "", ".parquet"]
 CELLS = st.sampled_from(["image", "label", "a", "b", "mel", "nv", "", "a/b", "x.y", '"', "\0", "Image", "ä", "patient"])
 TABLES = st.lists(st.lists(CELLS, max_size=4).map(",".join), max_size=5).map("\n".join)
@@ -112,11 +116,13 @@ def content(draw, suffix: str) -> bytes:
 
 @st.composite
 def folders(draw) -> dict[str, object]:
-    names = draw(st.lists(st.sampled_from(sorted(SOUND)), max_size=3, unique=True))
+    kind = draw(st.sampled_from(["scenes", "scenes", "photographs", "hsidermoscopy"]))
+    good = {"scenes": ["npz", "tif", "envi", "npy", "table"], "photographs": ["picture", "table"]}.get(kind, [kind])
+    names = draw(st.lists(st.sampled_from(good), max_size=3, unique=True))
     files = {at: data for name in names for at, data in SOUND[name].items()}
     for _ in range(draw(st.integers(0, 8))):
         suffix = draw(st.sampled_from(SUFFIXES))
-        files[draw(FOLDERS), draw(NAMES) + suffix] = draw(content(suffix))
+        files[draw(st.sampled_from(FOLDERS[kind])), draw(NAMES) + suffix] = draw(content(suffix))
     mostly = st.integers(0, 9).map(lambda n: n > 1)  # options that do not fit the files end before these are read
 
     def option(usual, odd):

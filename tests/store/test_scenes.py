@@ -15,7 +15,7 @@ from hyperderm.errors import CubeError, StoreError
 from hyperderm.store.ingest import ingest
 from hyperderm.store.jobs import make_job
 from hyperderm.store.reader import open_store
-from tests.store.sources import How, ingest_folder
+from tests.store.sources import How, ingest_folder, job_of
 
 H, W = 24, 30
 NM = (460.0, 500.0, 540.0, 580.0)
@@ -164,3 +164,89 @@ def test_options_that_do_not_fit(tmp_path, layout, camera, more, said):
         make_job(tmp_path, layout, How(), camera, **more)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_table_may_say_whole_paths_and_names_with_dots(tmp_path):
+    root = tmp_path / "raw"
+    for i, name in enumerate(("left/1", "right/1", "arm.v1", "arm.v2", "leg", "foot/1")):
+        npz(root, name, i)
+    rows = ["image,label", "left/1,mel", "right/1.npz,nv", "arm.v1,mel", "arm.v2.npz,nv", "skin/leg,mel"]
+    (root / "labels.csv").write_text("\n".join(rows) + "\n")
+    manifest = ingest_folder(root, str(tmp_path / "store"), folds=0)
+    said = {name: one.diagnosis for name, one in lesions(tmp_path / "store").items()}
+    assert said == {
+        "left/1": "melanoma", "right/1": "nevus", "arm.v1": "melanoma", "arm.v2": "nevus", "leg": "melanoma",
+    }  # fmt: skip
+    [aside] = manifest.set_aside
+    assert (aside.file, aside.reason) == ("foot/1.npz", "the table of diagnoses does not name it")
+
+
+def test_a_table_that_contradicts_itself(tmp_path):
+    npz(tmp_path / "raw", "a", 1)
+    (tmp_path / "raw" / "labels.csv").write_text("image,label\na,mel\na,nv\n")
+    with pytest.raises(CubeError, match=r"labels\.csv calls 'a' both 'mel' and 'nv'\. Leave one of them"):
+        ingest_folder(tmp_path / "raw", str(tmp_path / "store"))
+
+
+def test_a_short_name_of_several_scenes_is_given_to_none(tmp_path):
+    for folder in "ab":
+        npz(tmp_path / "raw", f"{folder}/1", ord(folder))
+    npz(tmp_path / "raw", "c", 3)
+    (tmp_path / "raw" / "labels.csv").write_text("image,label\n1,mel\nc,nv\n")
+    manifest = ingest_folder(tmp_path / "raw", str(tmp_path / "store"), folds=0)
+    assert manifest.diagnoses == {"nevus": 1}
+    assert [one.file for one in manifest.set_aside] == ["a/1.npz", "b/1.npz"]
+
+
+def test_a_single_file_is_the_same_job_whatever_lies_beside_it(tmp_path):
+    path = npz(tmp_path / "raw", "a", 1)
+    first = job_of(path).digest
+    (tmp_path / "raw" / "mlflow.db").write_bytes(b"x")
+    (tmp_path / "raw" / "deep").mkdir()
+    (tmp_path / "raw" / "deep" / "more.npy").write_bytes(b"x")
+    assert job_of(path).digest == first
+    mask(tmp_path / "raw", "a_00")
+    assert job_of(path).digest != first
+    folder = job_of(tmp_path / "raw").digest
+    (tmp_path / "raw" / "mlflow.db").write_bytes(b"xy")
+    assert job_of(tmp_path / "raw").digest != folder
+
+
+def test_other_references_are_another_job(tmp_path):
+    """They lie outside the source: parts made with the old ones must not be taken for those of the new."""
+    npz(tmp_path / "raw", "a", 1)
+    camera = Camera(dark=tmp_path / "dark.npy")
+    np.save(tmp_path / "dark.npy", np.full(4, 0.1))
+    first = make_job(tmp_path / "raw", "auto", How(None), camera).digest
+    assert make_job(tmp_path / "raw", "auto", How(None), camera).digest == first
+    np.save(tmp_path / "dark.npy", np.full(40, 0.1))
+    assert make_job(tmp_path / "raw", "auto", How(None), camera).digest != first
+
+
+def test_a_name_that_is_no_text_is_set_aside(tmp_path):
+    root = tmp_path / "raw"
+    npz(root, "good", 1)
+    try:
+        npz(root, "b\udcffd", 2)
+    except (OSError, UnicodeEncodeError):
+        pytest.skip("this file system wants UTF-8")
+    (root / "stray\udcff.doc").write_bytes(b"")
+    manifest = ingest_folder(root, str(tmp_path / "store"))
+    assert {one.file: one.reason for one in manifest.set_aside} == {
+        "b\\udcffd": "a name of it is not UTF-8; rename it",
+        "stray\\udcff.doc": "no format reads .doc",
+    }
+
+
+def test_what_no_reader_foresaw_names_the_image(tmp_path, monkeypatch):
+    from hyperderm.cubes.readers import scenes
+
+    npz(tmp_path / "raw", "patient7", 1)
+
+    def broken(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(scenes, "read", broken)
+    with pytest.raises(ZeroDivisionError) as caught:
+        ingest_folder(tmp_path / "raw", str(tmp_path / "store"))
+    assert caught.value.__notes__ == [f"while reading patient7 of {tmp_path / 'raw'}"]

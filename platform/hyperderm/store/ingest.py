@@ -13,7 +13,7 @@ import shutil
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,10 +124,10 @@ def ingest(
             else:
                 publish_s3(target, manifest)
         except HyperdermError:
-            _discard(staging, target)
+            _discard(staging, target, job.parts)
             raise
         except OSError as error:
-            _discard(staging, target)
+            _discard(staging, target, job.parts)
             raise unwritten(target, error) from error
     if not target.local:
         _forget_reports(staging, job.parts)
@@ -327,10 +327,13 @@ def _held(staging: Staging, target: Location) -> Iterator[None]:
             os.unlink(lock.name)  # noqa: PTH108 - while it is held: nobody else may think it theirs
 
 
-def _discard(staging: Staging, target: Location) -> None:
+def _discard(staging: Staging, target: Location, count: int) -> None:
     if target.local:
         shutil.rmtree(staging.place.path, ignore_errors=True)
-    elif not _published(staging, target):
+    elif _published(staging, target):
+        with suppress(StoreError):
+            _forget_reports(staging, count)
+    else:
         clear(target, staging.folder)
 
 

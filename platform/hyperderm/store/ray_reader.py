@@ -16,7 +16,7 @@ def materialise(store: Store, lesion_ids: Sequence[str]) -> list["ray.ObjectRef[
     `ray.get` of a block inside a trial is zero-copy and needs no CPU of its own (DESIGN, what was measured).
     """
     if store.location.local and sum(node["Alive"] for node in ray.nodes()) > 1:
-        return [ray.put(store.read(lesion_ids))]  # other nodes may not see this disk
+        return [ray.put(store.read(lesion_ids).combine_chunks())]  # other nodes may not see this disk
     wanted = pa.array(lesion_ids, pa.string())
 
     def keep(block: pa.Table) -> pa.Table:
