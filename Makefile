@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 HYPERDERM := .venv/bin/hyperderm
 STAMP := .venv/.installed
+# Every Ray worker imports torch: compiled once, not at each start, also where the environment forbids bytecode.
+unexport PYTHONDONTWRITEBYTECODE
 
 # What a user may give: DATA=folder or STORE=uri, NAME=, TRIALS=, PROFILE=, WORKERS=, SPACE=, RUNS=folder, STORAGE=uri, SET="a.b=c d.e=f"
 FLAGS = $(if $(RUNS),--runs "$(RUNS)") $(if $(STORAGE),--storage "$(STORAGE)") $(if $(DATA),--data "$(DATA)") $(if $(STORE),--store "$(STORE)") $(if $(NAME),--name "$(NAME)") \

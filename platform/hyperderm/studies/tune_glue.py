@@ -77,8 +77,20 @@ class BoardCallback(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """Close a trial whose process died more often than `sweep.max_failures` allows; lost storage ends the sweep."""
-        error = trial.get_error()
-        lines = [line for line in str(error).splitlines() if line.strip()] or ["unknown error"]
-        if StorageAway.__name__ in str(error):  # the next trial would fare no better, and this one can go on
-            self._board.interrupted, self._board.away = True, lines[-1].strip()
-        self._board.finish(trial.config["number"], lines[-1].strip())
+        text = error_text(trial)
+        why = last_line(text)
+        if StorageAway.__name__ in text:  # the next trial would fare no better, and this one can go on
+            self._board.interrupted, self._board.away = True, why
+        self._board.finish(trial.config["number"], why)
+
+
+def error_text(trial: Trial) -> str:
+    """Return all that Tune wrote of a trial's failures; `trial.get_error()` reads a copy that may not be there yet."""
+    path = trial.error_file
+    return Path(path).read_text(errors="replace") if path and Path(path).exists() else ""
+
+
+def last_line(text: str) -> str:
+    """Return what a traceback ends in."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "the process ended without an error; see Ray's logs"

@@ -26,6 +26,7 @@ from hyperderm.studies.ablation.queue import Queue
 from hyperderm.studies.ablation.work import STORE, Task, work
 from hyperderm.studies.cluster import Cluster, check_shared
 from hyperderm.studies.sweep import interruptible
+from hyperderm.studies.tune_glue import error_text, last_line
 from hyperderm.training.loop import Report
 
 
@@ -219,5 +220,4 @@ class QueueCallback(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """Close a job whose process died, or raised, more often than `resources.max_failures` allows."""
-        lines = [line for line in str(trial.get_error()).splitlines() if line.strip()] or ["unknown error"]
-        self._queue.finish(trial.config["key"], lines[-1].strip())
+        self._queue.finish(trial.config["key"], last_line(error_text(trial)))
