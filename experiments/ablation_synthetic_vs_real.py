@@ -3,7 +3,7 @@
 from hyperderm.ablation import Ablation, Model, Resources
 from hyperderm.config import TrainingConfig
 from hyperderm.learners.configs import ClassifierConfig, SpectralConfig
-from hyperderm.registry import Profile
+from hyperderm.registry import Profile, generating
 
 AT_ONCE = TrainingConfig(batch_size=16, images=16, validate_every=16)
 """The spectral baseline is fitted, not trained."""
@@ -30,6 +30,7 @@ def ablation(profile: Profile) -> Ablation:
         arms=("real", "classic", "oversampled", "focal", "synthetic", "only", "pretrain", "both"),
         ratios=(0.25, 0.5, 1.0, 2.0, 4.0, "balance"),
         seeds=(0, 1, 2),
+        generators=tuple(generating(profile)[:2]),
         models=("spectral", "efficientnet_lite0", "resnet18"),
         classifiers={
             "spectral": Model(learner=SpectralConfig(penalty=10.0), training=AT_ONCE),

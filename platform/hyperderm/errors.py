@@ -34,6 +34,10 @@ class StoreError(HyperdermError):
     """A store that is missing, damaged, or does not hold what was asked of it."""
 
 
+class StorageAway(StoreError):
+    """Object storage that went away and did not come back: nothing is wrong with the run, which can go on later."""
+
+
 class ClusterError(HyperdermError):
     """Resources or storage that the Ray cluster does not have."""
 

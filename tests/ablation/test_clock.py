@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from hyperderm.cli.ablating import without_schedule
 from hyperderm.errors import ConfigError
 from hyperderm.studies.ablation.clock import next_time
 
@@ -63,3 +64,15 @@ def test_what_is_no_time_of_day(text):
         next_time("--until", text, datetime.now().astimezone())
     assert caught.value.what == f"--until {text!r} is no time of day"
     assert caught.value.remedy == "Write --until 22:00."
+
+
+def test_a_whole_date_is_what_was_meant_however_late_it_is_read():
+    meant = at(6, 1, 22, 0)
+    assert next_time("--at", meant.isoformat(), at(6, 1, 22, 5)) == meant
+    with pytest.raises(ConfigError, match="--at '2026-13-01T00:00' is no time"):
+        next_time("--at", "2026-13-01T00:00", meant)
+
+
+def test_a_command_without_its_schedule():
+    words = ["ablation", "x", "--at", "22:00", "--until=07:00", "--detach", "--set", "a=b"]
+    assert without_schedule(words) == ["ablation", "x", "--set", "a=b"]

@@ -86,3 +86,12 @@ def test_nothing_planned_is_held(models):
     part, said = complete_part(table(planned()), planned(models))
     assert part is None
     assert said == [f"model {model}: no cell was finished." for model in models]
+
+
+def test_an_arm_that_has_only_begun_does_not_throw_away_what_is_finished():
+    """A second night adds an arm and ends after its first cell."""
+    arms = (*ARMS, "focal")
+    held = [*planned(), CellKey("focal", "cnn", 0, 0)]
+    part, said = complete_part(table(held), planned(arms=arms))
+    assert part.cells() == sorted(planned())
+    assert said == ["arm focal with cnn: too few of its cells were finished to compare it."]

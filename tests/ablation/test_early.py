@@ -16,7 +16,7 @@ def test_photographs_that_are_cubes(real):
 
 
 def test_more_derived_cubes_than_sources_give(real):
-    refused(r"asks for \d+ cubes derived from \d+ train cubes of melanoma; each gives 8 at most", real, ratios=[9.0])
+    refused(r"asks for \d+ cubes made from \d+ train cubes of melanoma; each gives 8 at most", real, ratios=[9.0])
 
 
 def test_noise_cannot_make_a_wanted_diagnosis(real):

@@ -1,5 +1,7 @@
 """How long a grid takes: closed forms on hand-made costs; what is measured and what is taken from finished jobs."""
 
+from dataclasses import replace
+
 import pytest
 
 from hyperderm.studies.ablation import estimate as module
@@ -37,6 +39,12 @@ def test_what_is_done_costs_nothing_and_keeps_nobody_waiting():
     assert made.wall(jobs, 2) == 3.0
     assert made.work(jobs) == 6.0
     assert costs(made.seconds, tuple(made.seconds)).wall(jobs, 2) == 0.0
+
+
+def test_jobs_that_need_a_gpu_wait_for_one_another_and_others_do_not_wait_for_them():
+    jobs = [replace(job(str(k)), gpus=float(k < 4)) for k in range(8)]  # four on the one GPU, four anywhere
+    assert costs(dict.fromkeys("01234567", 2.0)).wall(jobs, {1.0: 1, 0.0: 16}) == 8.0
+    assert costs(dict.fromkeys("01234567", 2.0)).wall(jobs, {1.0: 4, 0.0: 16}) == 2.0
 
 
 def test_work_is_the_sum():

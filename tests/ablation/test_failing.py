@@ -69,7 +69,7 @@ def test_a_full_disk_fails_its_cell_and_no_other(
     assert failure_of(tmp_path / "grid", victim) == queue.failed[victim.key]
     assert {job.seed for job in plan.jobs if result_of(tmp_path / "grid", job)} == {0, 2}
     left = {path.name for path in (tmp_path / "grid" / victim.folder).iterdir()}
-    assert left == {"failure.json"}  # no half-written checkpoint
+    assert left == {"failure.json", "spent.json"}  # no half-written checkpoint
 
     again = run(plan, ray_cluster, tmp_path / "grid")
     assert not again.failed

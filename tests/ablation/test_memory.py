@@ -8,7 +8,8 @@ from hyperderm.errors import StudyError
 from hyperderm.metrics.multiplicity import holm
 from hyperderm.reports.ablation.analysis import analyse
 from hyperderm.reports.ablation.analysis_types import Contrast
-from hyperderm.studies.ablation.memory import PLAN, declarations, remember
+from hyperderm.studies.ablation.leaks import audit
+from hyperderm.studies.ablation.memory import PLAN, declarations, remember, with_larger_sets
 from hyperderm.studies.ablation.results import predictions
 from tests.ablation.grids import finish, plan
 
@@ -64,3 +65,25 @@ def test_contrasts_without_an_answer_stay_in_the_family(real, tmp_path):
     assert [each.adjusted_p for each in among.contrasts] == [one.adjusted_p for one in holm([*p, *[1.0] * 6])][:2]
     for one, other in zip(alone.contrasts, among.contrasts, strict=True):
         assert other.adjusted_high - other.adjusted_low > one.adjusted_high - one.adjusted_low
+
+
+def test_the_audit_of_fewer_folds_reads_those_of_before_too(real, tmp_path):
+    everything = plan(real, models=["small_cnn"])
+    remember(tmp_path, everything)
+    results = finish(everything, tmp_path)
+    less = remember(tmp_path, plan(real, models=["small_cnn"], folds=[1]))
+    assert less.selections == everything.selections
+    assert all(passed for what, _, passed in audit(less, tmp_path, results) if "tested" in what)
+
+
+def test_smaller_ratios_use_the_larger_set_that_is_there(real, tmp_path):
+    both = plan(real, ratios=[1, 2], folds=[0], models=["small_cnn"])
+    remember(tmp_path, both)
+    finish(both, tmp_path)
+    (large,), (small,) = both.stage("synthetic"), plan(real, ratios=[1], folds=[0], models=["small_cnn"]).stage("synthetic")
+    assert (large.counts, small.counts) == ({"melanoma": 18}, {"melanoma": 9})
+    again = with_larger_sets(tmp_path, plan(real, ratios=[1], folds=[0], models=["small_cnn"]))
+    assert again.stage("synthetic") == [large]
+    assert remember(tmp_path, again).stage("synthetic") == [large]
+    more = with_larger_sets(tmp_path, plan(real, ratios=[3], folds=[0], models=["small_cnn"]))
+    assert more.stage("synthetic")[0].counts == {"melanoma": 27}

@@ -2,6 +2,7 @@
 
 import pickle
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -219,3 +220,15 @@ def test_an_interrupt_leaves_running_jobs_to_the_next_driver(tmp_path, queue, to
 
 def test_tune_may_pickle_it(queue):
     pickle.loads(pickle.dumps(queue))
+
+
+def test_no_more_jobs_are_handed_out_than_have_a_gpu(tmp_path, told):
+    """One that waits for a GPU would start long after its time was judged."""
+    jobs = [replace(job(key), gpus=gpus) for key, gpus in (("a", 1.0), ("b", 1.0), ("c", 0.0), ("d", 0.0))]
+    queue = Queue(tmp_path, jobs, [told], lambda job: 1.0, slots={1.0: 1, 0.0: 16})
+    assert [queue.ask().key for _ in range(3)] == ["a", "c", "d"]
+    assert queue.ask() is None
+    assert not queue.over
+    write(queue, "a")
+    queue.finish("a")
+    assert queue.ask().key == "b"

@@ -1,13 +1,15 @@
 """What a worker does with a job: addresses, a full disk, a damaged checkpoint."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hyperderm.ablation import Model
-from hyperderm.config import TrainingConfig
+from hyperderm.config import Experiment, TrainingConfig
 from hyperderm.errors import StudyError
 from hyperderm.learners.classifier import Classifier
 from hyperderm.learners.configs import ClassifierConfig
@@ -16,10 +18,12 @@ from hyperderm.learners.judging import judgement
 from hyperderm.models.pretrained import load_weights
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
+from hyperderm.strict import parse
+from hyperderm.studies.ablation import work as work_module
 from hyperderm.studies.ablation.grid import task_of
 from hyperderm.studies.ablation.plan import make_plan
 from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, cell_predictions
-from hyperderm.studies.ablation.work import Task, work
+from hyperderm.studies.ablation.work import Clock, Task, work
 from hyperderm.studies.selection import read, select
 from hyperderm.training.checkpoint import BEST, CheckpointFolder
 from hyperderm.training.context import local
@@ -30,7 +34,7 @@ from tests.ablation.grids import grid, lesions, plan, synthetic_set
 
 def task(made, job, folder: Path) -> Task:
     facts = task_of(made, job, folder, {"run": "a-run"})
-    facts |= {"folder": Path(facts["folder"]), "source": None, "experiment": job.experiment}
+    facts |= {"folder": Path(facts["folder"]), "source": None, "experiment": parse(Experiment, facts["experiment"])}
     del facts["gpus"]
     return Task(**facts)
 
@@ -88,7 +92,7 @@ def test_a_full_disk_leaves_a_cell_that_can_go_on(real, tmp_path, monkeypatch):
         with pytest.raises(OSError, match="No space left"):
             list(work(task(made, job, tmp_path / "full"), real))
     place = tmp_path / "full" / job.folder
-    assert {path.name for path in place.iterdir()} <= {"latest.pt", "best.pt"}
+    assert {path.name for path in place.iterdir()} <= {"latest.pt", "best.pt", "spent.json"}
     assert CheckpointFolder(place).load()["images"] == 32
     list(work(task(made, job, tmp_path / "full"), real))
     assert {path.name for path in place.iterdir()} == {RESULT, PREDICTIONS}
@@ -130,3 +134,60 @@ def test_a_pre_trained_network_goes_through_a_cell(tmp_path):
     table = cell_predictions(tmp_path / "grid", job)
     assert np.isfinite(table.probability).all()
     assert len(np.unique(table.raw_probability)) == len(table)
+
+
+def test_an_interrupted_cell_goes_on_where_its_set_now_lies(real, tmp_path):
+    """A set that grew, or a folder that was moved, has another address and the same cubes."""
+
+    def asked(place: Path):
+        synthetic_set(place, real, 0, {"melanoma": 9})
+        sets = {"made": {"0": str(place)}}
+        made = plan(real, {}, folds=[0], generators=["made"], sets=sets, models=["small_cnn"])
+        return made, next(job for job in made.stage("cell") if job.arm == "made_x1")
+
+    made, job = asked(tmp_path / "made")
+    list(work(task(made, job, tmp_path / "whole"), real))
+    begun = work(task(made, job, tmp_path / "grid"), real)
+    while next(begun).images < 32:
+        pass
+    begun.close()
+    shutil.rmtree(tmp_path / "made")
+    later, same = asked(tmp_path / "elsewhere")
+    assert (same.key, same.store) != (job.key, job.store)
+    assert same.key == job.key
+    list(work(task(later, same, tmp_path / "grid"), real))
+    whole, again = (cell_predictions(tmp_path / name, job) for name in ("whole", "grid"))
+    assert again.probability.tolist() == whole.probability.tolist()
+
+
+def test_a_set_of_other_cubes_at_the_same_address_is_refused(real, tmp_path):
+    def asked(seed: int):
+        synthetic_set(tmp_path / "made", real, 0, {"melanoma": 9}, seed=seed)
+        sets = {"made": {"0": str(tmp_path / "made")}}
+        made = plan(real, {}, folds=[0], generators=["made"], sets=sets, models=["small_cnn"])
+        return made, next(job for job in made.stage("cell") if job.arm == "made_x1")
+
+    made, job = asked(0)
+    begun = work(task(made, job, tmp_path / "grid"), real)
+    while next(begun).images < 32:
+        pass
+    begun.close()
+    shutil.rmtree(tmp_path / "made")
+    later, other = asked(1)
+    assert other.key != job.key
+    forced = replace(task(later, other, tmp_path / "grid"), folder=tmp_path / "grid" / job.folder)
+    with pytest.raises(StudyError, match=r"was made by another run: hyperderm\.synthetic"):
+        list(work(forced, real))
+
+
+def test_the_time_of_killed_processes_counts(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(work_module.time, "monotonic", lambda: now[0])
+    first = Clock(tmp_path)
+    now[0] += 40
+    first.keep()
+    now[0] += 5  # lost with the kill
+    second = Clock(tmp_path)
+    now[0] += 2
+    assert second.seconds == 42
+    assert second.began == first.began

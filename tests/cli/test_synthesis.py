@@ -48,7 +48,7 @@ def test_photographs_from_a_folder_to_a_set(project, run, generate):  # noqa: F8
     assert done.returncode == 0, done.stderr
     assert "3 of 16 x 16 x 3, 465 … 610 nm, rgb" in done.stdout
     checked = run("ingest", "photos", "--check", "--layout", "photographs", "--size", 16)
-    assert "3 lesions would be stored as cubes of 16 x 16 x 3" in checked.stdout
+    assert "layout photographs: 3 lesions would be stored, cubes of 16 x 16 x 3 (3)" in checked.stdout
     done = generate("--count", 4, "--rgb", "rgb")
     assert done.returncode == 0, done.stderr
     assert "erived" not in done.stdout

@@ -11,8 +11,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from hyperderm.cubes.cube import HSIDERMOSCOPY_NM as NM
-from hyperderm.cubes.cube import Lesion
+from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, Lesion
 from hyperderm.cubes.readers.cutting import How
 from hyperderm.cubes.readers.hsidermoscopy import SetAside, Source, orphans, read, scan
 from hyperderm.errors import CubeError
@@ -85,7 +84,7 @@ def test_lesion_is_the_scaled_box_and_carries_its_origin(root):
     # rows 8..16 and columns 10..18 grow by a quarter a side to 6..18 and 8..20: 12 x 12, so nothing is resized
     np.testing.assert_array_equal(lesion.cube.reflectance, ramp()[6:18, 8:20])
     np.testing.assert_array_equal(lesion.mask, blob()[6:18, 8:20] > 0)
-    np.testing.assert_array_equal(lesion.cube.wavelengths_nm, NM)
+    np.testing.assert_array_equal(lesion.cube.wavelengths_nm, HSIDERMOSCOPY_NM)
     assert (lesion.lesion_id, lesion.image_id, lesion.group) == ("MMCube/1_00", "MMCube/1", "MMCube/1")
     assert lesion.diagnosis == "melanoma"
     assert lesion.origin == {

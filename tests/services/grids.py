@@ -88,12 +88,17 @@ def finish(process: subprocess.Popen[str], code: int, seconds: float = 200) -> s
 
 
 def results(project: Path, name: str = NAME) -> dict[str, dict]:
-    """What every job wrote, without what a clock says."""
+    """What every job wrote, without a clock's words and hashes of files that hold these or the run's key."""
     found = {}
     for path in kept(project, name):
         content = json.loads(path.read_text())
-        for clock in ("seconds", "began", "ended", "test_opened"):
+        for clock in ("seconds", "began", "ended", "chosen_at", "test_opened"):
             content.pop(clock, None)
+        if content["stage"] != "cell":
+            for digest in ("checkpoint", "fingerprint", "outputs"):
+                content.pop(digest, None)
+            for digest in ("checkpoint", "run"):
+                content.get("origin", {}).pop(digest, None)
         content["metrics"] = {k: v for k, v in content["metrics"].items() if k != "seconds_per_step"}
         found[str(path.parent.relative_to(project / "runs" / name))] = content
     return found

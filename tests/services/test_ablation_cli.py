@@ -17,14 +17,14 @@ from tests.services.mlflow_server import MlflowServer
 ARMS = {"real", "oversampled_x1", "tiny_x1", "tiny_only"}
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_a_killed_grid_goes_on_and_ends_in_a_report(
     tmp_path: Path, phantom_store: Path, mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch
 ):
     project, uri = make_project(tmp_path / "project"), mlflow_server.uri
     flags = ("--set", "folds=[0,1]")
     first = start(project, phantom_store, uri, *flags)
-    wait_for(lambda: done(project) >= 6 or first.poll() is not None, 120, "the sixth job's end")
+    wait_for(lambda: done(project) >= 6 or first.poll() is not None, 240, "the sixth job's end")
     first.kill()
     first.communicate(timeout=30)
     before = done(project)

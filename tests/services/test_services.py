@@ -21,6 +21,8 @@ from infra.services import ORDER, State, postgres_uri
 from tests.services.postgres_server import PostgresServer
 from tests.store.lesions import lesions
 
+pytestmark = pytest.mark.slow  # a minute: three servers, twice
+
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["MLFLOW_TRACKING_URI", "AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"]
 

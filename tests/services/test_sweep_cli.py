@@ -95,13 +95,13 @@ def tree(client: MlflowClient) -> tuple[list, list]:
     return parents, sorted(children, key=lambda r: r.info.run_name)
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(700)
 def test_killed_driver_and_lost_server_end_as_an_undisturbed_sweep(project, phantom_store, tmp_path_factory):
     server = MlflowServer(tmp_path_factory.mktemp("server"))
     server.start()
     try:
         first = start(project, phantom_store, server.uri)
-        wait_for(lambda: ended(project) >= 1, 120, "the first trial's end")
+        wait_for(lambda: ended(project) >= 1, 240, "the first trial's end")
         family = psutil.Process(first.pid).children(recursive=True)
         first.kill()
         first.communicate(timeout=30)
@@ -110,7 +110,7 @@ def test_killed_driver_and_lost_server_end_as_an_undisturbed_sweep(project, phan
         assert 1 <= done < TRIALS
 
         second = start(project, phantom_store, server.uri)
-        wait_for(lambda: ended(project) > done or second.poll() is not None, 120, "a further trial's end")
+        wait_for(lambda: ended(project) > done or second.poll() is not None, 240, "a further trial's end")
         server.stop()
         assert "wait for" in finish(second, 0)
         assert ended(project) == TRIALS
@@ -153,11 +153,11 @@ def check_tree(client: MlflowClient) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(700)
 def test_interrupted_sweep_closes_its_runs_and_goes_on(project, phantom_store):
     uri = f"sqlite:///{project / 'mlflow.db'}"
     first = start(project, phantom_store, uri)
-    wait_for(lambda: ended(project) >= 1, 120, "the first trial's end")
+    wait_for(lambda: ended(project) >= 1, 240, "the first trial's end")
     first.send_signal(signal.SIGINT)
     assert "the same command goes on" in finish(first, 130)
     parents, children = tree(MlflowClient(uri))

@@ -29,7 +29,7 @@ def _root(context: typer.Context, version: bool = typer.Option(False, "--version
 
 def main() -> None:
     """Run the command line; every error a user can cause ends in one sentence and exit code 2."""
-    from hyperderm.cli import ablation, compare, data, ingest, runs, store, synthesis  # noqa: F401 - they register their verbs
+    from hyperderm.cli import ablation, audit, bucket, compare, data, ingest, runs, store, synthesis  # noqa: F401 - they register their verbs
 
     try:
         code = app(prog_name="hyperderm", standalone_mode=False)

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,9 +18,6 @@ from hyperderm.strict import parse_overrides
 if TYPE_CHECKING:  # nothing heavy is imported before the configuration is known to be good
     from hyperderm.store.reader import Store
     from hyperderm.studies.ablation.plan import Plan
-
-REPORT_S = 120.0
-"""Kept free before --until for the report."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +149,19 @@ def run(setting: Setting, asked: Asked) -> int:
         from hyperderm.cli.ablation_run import run_claimed
 
         return run_claimed(setting, asked, plan, folder, key)
+
+
+def without_schedule(words: Sequence[str]) -> list[str]:
+    """Return a command's words without those that say when and how it runs."""
+    kept, skip = [], False
+    for word in words:
+        if skip:
+            skip = False
+        elif word in ("--at", "--until"):
+            skip = True
+        elif word != "--detach" and not word.startswith(("--at=", "--until=")):
+            kept.append(word)
+    return kept
 
 
 def end_like_ctrl_c() -> None:

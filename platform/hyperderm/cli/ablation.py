@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from hyperderm.cli import app
-from hyperderm.cli.runs import Data, Profile, RunName, Runs, Set, StoreUri
+from hyperderm.cli.runs import Data, Profile, RunName, Runs, Set, Storage, StoreUri
 
 GridName = Annotated[str, typer.Argument(help="A grid: a file experiments/ablation_<NAME>.py.", metavar="NAME")]
 
@@ -29,6 +29,7 @@ def ablation(
     profile: Profile = "auto",
     name: RunName = None,
     runs: Runs = None,
+    storage: Storage = None,
 ) -> None:
     """The ablation grid: does synthetic data help? The same command again goes on with it."""
     from datetime import datetime
@@ -41,6 +42,11 @@ def ablation(
     quiet_ray()
     if sum((plan, detach, status, stop)) > 1:
         raise ConfigError("more than one of --plan, --detach, --status and --stop is given", "Give one.")
+    if storage is not None:
+        raise ConfigError(
+            f"--storage {storage}: a grid's jobs read each other's folders",
+            "Leave it out; --runs names a folder all nodes see.",
+        )
     setting, now = Setting.here(), datetime.now().astimezone()
     begin = next_time("--at", at, now) if at else None
     end = next_time("--until", until, begin or now) if until else None

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hyperderm.cli.ablating import REPORT_S, Asked, end_like_ctrl_c
+from hyperderm.cli.ablating import Asked, end_like_ctrl_c, without_schedule
 from hyperderm.cli.setting import Setting
 from hyperderm.cli.tracked import finish_tracking, open_tracker
 from hyperderm.reports.grid_progress import GridProgress
+from hyperderm.reports.plan import at_a_time
 from hyperderm.strict import fingerprint
-from hyperderm.studies.ablation.estimate import estimate
-from hyperderm.studies.ablation.memory import PLAN, remember
+from hyperderm.studies.ablation.estimate import estimate, report_s
+from hyperderm.studies.ablation.memory import PLAN, remember, with_larger_sets
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.queue import Observer, Queue
 from hyperderm.studies.ablation.results import result_of
@@ -38,6 +39,7 @@ CLOSED = ".closed"
 def run_claimed(setting: Setting, asked: Asked, plan: Plan, folder: Path, key: str) -> int:
     """Run what is left of the grid in `folder`, which this driver holds, and return the exit code."""
     facts = _facts(setting, plan, folder, key)
+    plan = with_larger_sets(folder, plan)
     whole = remember(folder, plan)
     left = [job for job in plan.jobs if not result_of(folder, job)]
     setting.say(f"grid {folder.name}: {len(plan.jobs) - len(left)} of {len(plan.jobs)} jobs done")
@@ -78,13 +80,7 @@ def _closed(folder: Path) -> str:
 
 def _command() -> str:
     """Return this command without what says when and how it runs."""
-    words, skip = [], False
-    for word in sys.argv[1:]:
-        if skip or word in ("--detach", "--at", "--until"):
-            skip = word in ("--at", "--until") and not skip
-            continue
-        words.append(word)
-    return shlex.join(["hyperderm", *words])
+    return shlex.join(["hyperderm", *without_schedule(sys.argv[1:])])
 
 
 def _run(setting: Setting, asked: Asked, plan: Plan, folder: Path, facts: GridFacts, tracker: GridTracker) -> Queue:
@@ -94,12 +90,12 @@ def _run(setting: Setting, asked: Asked, plan: Plan, folder: Path, facts: GridFa
         from hyperderm.studies.ablation.grid import measure_there, places, run_grid
 
         at_once = places(plan, cluster, folder)
-        setting.say(f"{described(cluster)}, {at_once} jobs at a time; worker logs in {cluster.logs}")
+        setting.say(f"{described(cluster)}, {at_a_time(at_once)}; worker logs in {cluster.logs}")
         costs = estimate(plan, folder, measure_there(plan.grid.resources.cpus) if cluster.gpus else None)
-        progress = GridProgress(setting.console, len(plan.jobs), len(costs.done), at_once)
+        progress = GridProgress(setting.console, len(plan.jobs), len(costs.done), max(at_once.values()))
         observers: list[Observer] = [tracker, progress]
-        end = asked.end.timestamp() - REPORT_S if asked.end else None
-        queue = Queue(folder, plan.jobs, observers, lambda job: costs.seconds[job.key], end)
+        end = asked.end.timestamp() - report_s(plan) if asked.end else None
+        queue = Queue(folder, plan.jobs, observers, lambda job: costs.seconds[job.key], end, at_once)
         progress.watch(queue)
         end_like_ctrl_c()  # Ray has put a handler of its own in its place
         with progress:
@@ -156,7 +152,9 @@ def _say(setting: Setting, queue: Queue, outcome: "Outcome | None") -> int:
     if queue.late:
         setting.say(f"{len(queue.late)} jobs did not fit before --until; the same command goes on with them")
     if outcome:
-        setting.say(f"report: {outcome.folder / 'report.html'}; every number comes from {outcome.predictions}")
+        setting.say(
+            f"report: {outcome.folder / 'report.html'}; every number comes from {outcome.folder / outcome.predictions.name}"
+        )
     if queue.interrupted:
         setting.say("interrupted: the same command goes on where this one stood")
         return 130

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hyperderm.cli.ablating import Asked, prepare
+from hyperderm.cli.ablating import Asked, prepare, without_schedule
 from hyperderm.cli.setting import Setting
 from hyperderm.errors import ClusterError, StudyError
 from hyperderm.reports.leaderboard import duration
@@ -19,6 +19,9 @@ from hyperderm.studies.ablation.job import STAGES
 from hyperderm.studies.ablation.results import failure_of, result_of
 
 LOG, JOB = "driver.log", "ray_job.json"
+STOP_WAIT_S = "600"
+"""How long Ray waits between asking a job's driver to end and killing it: trials wind up, the report is written."""
+GOING = ("PENDING", "RUNNING")
 STARTED_S = 30.0
 """How long a detached driver is watched, so that an error at its start is seen."""
 
@@ -32,7 +35,9 @@ def detach(setting: Setting, asked: Asked) -> int:
     _, folder = prepare(setting, asked)  # everything that may be refused is refused here
     if holder := _holder(folder):
         raise StudyError(f"{folder.name} is being run by process {holder}", "See --status, or end it with --stop.")
-    words = [word for word in sys.argv[1:] if word != "--detach"]
+    words = without_schedule(sys.argv[1:])
+    for option, time_meant in (("--at", asked.begin), ("--until", asked.end)):
+        words += [option, time_meant.isoformat()] if time_meant else []
     folder.parent.mkdir(parents=True, exist_ok=True)
     if setting.ray_address:
         return _submit(setting, folder, words)
@@ -84,10 +89,10 @@ def stop(setting: Setting, asked: Asked) -> int:
     """End the driver in order, as Ctrl-C does; what is done stays done."""
     _, folder = prepare(setting, asked)
     holder = _holder(folder)
-    if _job_file(folder).exists() and setting.ray_address:
-        known = json.loads(_job_file(folder).read_text())
-        _client(setting).stop_job(known["job"])
-        setting.say(f"Ray job {known['job']} is asked to stop")
+    job, state = _job(setting, folder)
+    if state in GOING:
+        _client(setting).stop_job(job)
+        setting.say(f"Ray job {job} is asked to stop; it leaves a report of what is done")
         return 0
     if not holder:
         setting.say(f"{folder.name} is not running")
@@ -150,7 +155,7 @@ def _submit(setting: Setting, folder: Path, words: list[str]) -> int:
     job = _patiently(
         client.submit_job,
         entrypoint=shlex.join(["env", "-C", str(Path.cwd()), sys.executable, "-m", "hyperderm", *words]),
-        runtime_env={"env_vars": {"MLFLOW_TRACKING_URI": setting.tracking_uri}},
+        runtime_env={"env_vars": {"MLFLOW_TRACKING_URI": setting.tracking_uri, "RAY_JOB_STOP_WAIT_TIME_S": STOP_WAIT_S}},
         metadata={"hyperderm.grid": folder.name},
     )
     _job_file(folder).write_text(json.dumps({"job": job}))
@@ -175,8 +180,17 @@ def _patiently(submit: Callable[..., str], **job: object) -> str:
             time.sleep(2)
 
 
-def _job_state(setting: Setting, folder: Path) -> str:
+def _job(setting: Setting, folder: Path) -> tuple[str, str]:
+    """Return id and state of the grid's last Ray job; both empty where there is none."""
     if not _job_file(folder).exists() or not setting.ray_address:
-        return ""
-    known = json.loads(_job_file(folder).read_text())
-    return f"; Ray job {known['job']}: {_client(setting).get_job_status(known['job'])}"
+        return "", ""
+    job = str(json.loads(_job_file(folder).read_text())["job"])
+    try:
+        return job, str(_client(setting).get_job_status(job).value)
+    except RuntimeError:  # the cluster was started anew since
+        return job, "unknown to this cluster"
+
+
+def _job_state(setting: Setting, folder: Path) -> str:
+    job, state = _job(setting, folder)
+    return f"; Ray job {job}: {state}" if job else ""

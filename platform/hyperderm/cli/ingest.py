@@ -140,10 +140,13 @@ def _camera(
     for option, path in (("--dark", dark), ("--white", white), ("--responses", responses), ("--correction", correction)):
         if path is not None and not path.is_file():
             raise ConfigError(f"{option} {path} does not exist", "Name a file.")
+    if white is None and white_reflectance != 1:
+        raise ConfigError("--white-reflectance is of a white reference", "Give --white too.")
     if layout == "mosaic":
         frames = Mosaic(demosaic, responses, dark, white, correction, nm, white_reflectance)
-        return Camera(Asked(nm), frames)
-    if given := [name for name, it in (("--responses", responses), ("--correction", correction)) if it]:
+        return Camera(Asked(nm, rows, columns, key), frames)
+    others = (("--responses", responses), ("--correction", correction), ("--demosaic", demosaic != "superpixel"))
+    if given := [name for name, it in others if it]:
         raise ConfigError(f"{given[0]} is of raw mosaic frames", "Give --layout mosaic too.")
     return Camera(Asked(nm, rows, columns, key), None, dark, white, white_reflectance)
 
@@ -163,11 +166,12 @@ def _how(size: str, bands: str, masks: str) -> "tuple[How, Path | None]":
 
 
 def _check(console: Console, job: "Job") -> None:
+    from hyperderm.cli.ingesting import reading
     from hyperderm.reports.progress import counting
     from hyperderm.store.jobs import Tally, lesions
 
     tally = Tally()
-    with counting(console, f"reading {job.root}") as bar:
+    with counting(console, reading(job.root)) as bar:
         task = bar.add_task("", total=None)
         for _ in lesions(job, tally, lambda done, total: bar.update(task, completed=done, total=total)):
             pass

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 
 from hyperderm.cli.setting import Setting
 from hyperderm.store.ingest import ingest
@@ -35,13 +36,18 @@ def run_job(console: Console, job: Job, uri: str, folds: int, seed: int, workers
     """
     from hyperderm.reports.progress import counting
 
-    with _maker(Setting.here(), job, uri, workers) as make, counting(console, f"reading {job.root}") as bar:
+    with _maker(Setting.here(), job, uri, workers) as make, counting(console, reading(job.root)) as bar:
         task = bar.add_task("", total=None)
 
         def told(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
         return ingest(job, uri, folds=folds, seed=seed, progress=told, make=make)
+
+
+def reading(root: Path) -> str:
+    """Return the words of the bar: a path may hold what rich takes for markup, or for a field of the task."""
+    return "reading " + escape(str(root)).replace("{", "{{").replace("}", "}}")
 
 
 @contextmanager

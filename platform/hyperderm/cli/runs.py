@@ -18,7 +18,13 @@ StoreUri = Annotated[str | None, typer.Option("--store", help="A store.")]
 Data = Annotated[Path | None, typer.Option("--data", help="A folder of raw files: ingested once, then reused.")]
 Profile = Annotated[str, typer.Option(help="auto, small or full; auto is full where there is a GPU.")]
 RunName = Annotated[str | None, typer.Option("--name", help="A name of its own.")]
-Runs = Annotated[Path | None, typer.Option("--runs", help="Where runs are kept; all nodes of a cluster must see it.")]
+Runs = Annotated[
+    Path | None,
+    typer.Option("--runs", help="Where runs are kept; all nodes of a cluster must see it, or --storage is given."),
+]
+Storage = Annotated[
+    str | None, typer.Option("--storage", help="s3://bucket/prefix for what workers write: checkpoints and samples.")
+]
 
 
 @app.command()
@@ -40,6 +46,7 @@ def train(
     profile: Profile = "auto",
     name: RunName = None,
     runs: Runs = None,
+    storage: Storage = None,
 ) -> None:
     """One run; the same command again goes on with it."""
     from hyperderm.cli.setting import Setting, check_source
@@ -50,7 +57,7 @@ def train(
     check_source(store, data)
     from hyperderm.cli.training import run_one
 
-    raise typer.Exit(run_one(setting, config, store, data, name, runs))
+    raise typer.Exit(run_one(setting, config, store, data, name, runs, storage))
 
 
 @app.command()
@@ -67,6 +74,7 @@ def sweep(
     profile: Profile = "auto",
     name: RunName = None,
     runs: Runs = None,
+    storage: Storage = None,
 ) -> None:
     """A search; the same command again goes on with it."""
     from hyperderm import registry
@@ -84,7 +92,7 @@ def sweep(
         setting.say(f"not searched, because --set fixes it: {', '.join(fixed)}")
     from hyperderm.cli.sweeping import run_sweep
 
-    raise typer.Exit(run_sweep(setting, config, axes, store, data, name, runs))
+    raise typer.Exit(run_sweep(setting, config, axes, store, data, name, runs, storage))
 
 
 def _resolve(

@@ -14,6 +14,7 @@ from hyperderm.errors import ConfigError
 from hyperderm.registry import Space
 from hyperderm.reports import leaderboard
 from hyperderm.reports.progress import ProgressLine
+from hyperderm.store.location import Location
 from hyperderm.store.reader import Store
 from hyperderm.studies.board import Board
 from hyperderm.studies.cluster import Cluster, check_capacity, connect, described
@@ -21,10 +22,11 @@ from hyperderm.studies.feeding import Feeding, choose
 from hyperderm.studies.folder import claim, identity, run_folder, sweep_name
 from hyperderm.studies.observer import Observers
 from hyperderm.studies.selection import content, select
+from hyperderm.studies.storage import open_storage, recorded, storage_of_run, take
 from hyperderm.tracking.runs import Status
 from hyperderm.tracking.server import check_server
 from hyperderm.tracking.study_plots import study_figure, study_page
-from hyperderm.tracking.sweep_tracker import SweepTracker
+from hyperderm.tracking.sweep_tracker import SweepFacts, SweepTracker
 from hyperderm.training.feed import check_batch
 
 FEED = "feed"
@@ -47,19 +49,21 @@ def run_sweep(
     data: Path | None,
     name: str | None,
     runs: Path | None,
+    storage: str | None = None,
 ) -> int:
     """Run or continue a sweep and return the exit code.
 
     Raises:
         HyperdermError: whatever the user can mend, before any process starts.
     """
+    bucket = open_storage(storage)
     check_server(setting.tracking_uri)
     opened = find_store(setting, store, data)
     selection = select(opened, experiment)
     check_batches(experiment, space, len(selection.train))
     folder = run_folder(runs or setting.root / "runs", name, sweep_name(experiment, space, opened.name))
-    with claim(folder, _identity(experiment, space, opened)) as key:
-        return _run(setting, experiment, space, opened, folder, key)
+    with claim(folder, _identity(experiment, space, opened) | recorded(bucket)) as key:
+        return _run(setting, experiment, space, opened, folder, key, storage_of_run(bucket, folder))
 
 
 def _identity(experiment: Experiment, space: Space, store: Store) -> dict[str, Any]:
@@ -86,7 +90,15 @@ def check_batches(experiment: Experiment, space: Space, cubes: int) -> None:
     check_batch(experiment.training.batch_size, cubes, workers)
 
 
-def _run(setting: Setting, experiment: Experiment, space: Space, store: Store, folder: Path, key: str) -> int:
+def _run(
+    setting: Setting,
+    experiment: Experiment,
+    space: Space,
+    store: Store,
+    folder: Path,
+    key: str,
+    storage: Location | None,
+) -> int:
     observers = Observers([])
     board = Board(folder / "study.db", folder.name, experiment, space.distributions, observers)
     ended, wanted = board.finished(), experiment.sweep.trials
@@ -94,16 +106,17 @@ def _run(setting: Setting, experiment: Experiment, space: Space, store: Store, f
     if len(ended) < wanted:
         setting.say(f"connecting to Ray at {setting.ray_address}" if setting.ray_address else "starting Ray")
         with connect(setting.ray_address) as cluster:
-            check_capacity(experiment, cluster, folder)
+            check_capacity(experiment, cluster, storage or folder)
+            take(storage, folder, key)
             setting.say(f"{described(cluster)}; worker logs in {cluster.logs}")
-            _record(setting, board, observers, space, store, folder, key, cluster)
+            _record(setting, board, observers, space, store, folder, key, cluster, storage)
     elif not (folder / CLOSED).exists():  # a driver was killed between the last trial and the summary
-        _record(setting, board, observers, space, store, folder, key, None)
+        _record(setting, board, observers, space, store, folder, key, None, storage)
     else:
         finish_tracking(
             setting, open_tracker(setting, experiment.name, folder), key
         )  # delivers what an earlier driver still owed
-    return _conclude(setting, board, folder, new=len(board.finished()) - len(ended))
+    return _conclude(setting, board, storage.uri if storage else str(folder), new=len(board.finished()) - len(ended))
 
 
 def _record(
@@ -115,11 +128,12 @@ def _record(
     folder: Path,
     key: str,
     cluster: Cluster | None,
+    storage: Location | None,
 ) -> None:
     """Run what is left of the trials on `cluster` (None: nothing is left) and keep it all in MLflow."""
     experiment, ended = board.base, board.finished()
     wanted = experiment.sweep.trials
-    facts = facts_of(setting, key, folder, experiment, store)
+    facts = facts_of(setting, key, folder, experiment, store, storage)
     feeding = _feeding(setting, board, store) if cluster else None
     if feeding:
         facts = replace(facts, tags={**facts.tags, "hyperderm.feed": feeding.mode})
@@ -145,7 +159,7 @@ def _record(
             )
             observers.add(watched, progress)
             with progress:
-                _train(board, store, cluster, folder, facts.provenance(), feeding)
+                _train(board, store, cluster, facts, feeding)
     except BaseException as error:
         _close(board, watched, f"{type(error).__name__}: {error}")
         finish_tracking(setting, tracker, key)
@@ -169,7 +183,7 @@ def _feeding(setting: Setting, board: Board, store: Store) -> Feeding:
     return feeding
 
 
-def _train(board: Board, store: Store, cluster: Cluster, folder: Path, provenance: dict[str, str], feeding: Feeding) -> None:
+def _train(board: Board, store: Store, cluster: Cluster, facts: SweepFacts, feeding: Feeding | None) -> None:
     from hyperderm.studies.sweep import interruptible, run
     from hyperderm.studies.trial import share
 
@@ -177,7 +191,7 @@ def _train(board: Board, store: Store, cluster: Cluster, folder: Path, provenanc
         shared = share(store, select(store, board.base), board.base, feeding)
     try:
         if not board.interrupted:
-            run(board, shared, cluster, folder, provenance)
+            run(board, shared, cluster, facts.folder, facts.provenance(), facts.storage)
     finally:
         shared.close()
 
@@ -196,7 +210,7 @@ def _close(board: Board, watched: SweepTracker, broken: str = "") -> None:
     watched.close(status, {"search.png": study_figure(board.study)}, texts, _best(board), broken)
 
 
-def _conclude(setting: Setting, board: Board, folder: Path, new: int) -> int:
+def _conclude(setting: Setting, board: Board, place: str, new: int) -> int:
     rows, marks = rows_of(board), board.study.user_attrs
     floor, mean_cube = marks.get("floor_real_vs_real"), marks.get("score_of_mean_cube")
     setting.console.print(leaderboard.table(rows, floor, mean_cube, objective_name(board)))
@@ -210,9 +224,9 @@ def _conclude(setting: Setting, board: Board, folder: Path, new: int) -> int:
             "a new sweep: --name NAME (make: NAME=…)"
         )
     setting.say(
-        f"checkpoints and samples in {folder}; compare the trials with `make ui`"
+        f"checkpoints and samples in {place}; compare the trials with `make ui`"
         if setting.tracking_uri.startswith("sqlite:")
-        else f"checkpoints and samples in {folder}; trials at {setting.tracking_uri}"
+        else f"checkpoints and samples in {place}; trials at {setting.tracking_uri}"
     )
     return 0 if any(row.status in ("finished", "stopped early") for row in rows) else 1
 

@@ -18,7 +18,9 @@ def generate(
     store: Annotated[str, typer.Option(help="Where the synthetic set goes; nothing may be there yet.")],
     count: Annotated[int, typer.Option(help="Number of cubes of each diagnosis.")],
     run: Annotated[str | None, typer.Option(help="A run or sweep: a folder below runs/, or its path.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint file, in place of --run.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="A checkpoint file or s3:// address, in place of --run.", metavar="URI")
+    ] = None,
     diagnosis: Annotated[list[str] | None, typer.Option(help="Default melanoma; may be repeated.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another set.")] = 0,
     rgb: Annotated[str | None, typer.Option(help="A store of photographs to make new lesions from.")] = None,
@@ -50,7 +52,7 @@ def generate(
         setting.say(f"{export_mat(open_store(store), mat)} lesions in {mat}")
 
 
-def _of_run(setting: "Setting", run: str, runs: Path) -> Path:
+def _of_run(setting: "Setting", run: str, runs: Path) -> Path | str:
     from hyperderm.studies.checkpoints import checkpoint_of_run
 
     path, name = checkpoint_of_run(run, runs)
@@ -76,7 +78,7 @@ def _check_free(store: str, mat: Path | None) -> None:
 def _generate(
     setting: "Setting",
     uri: str,
-    checkpoint: Path,
+    checkpoint: Path | str,
     counts: dict[str, int],
     seed: int,
     rgb: str | None,
@@ -114,7 +116,7 @@ def _generate(
             )
 
 
-def _real_store(checkpoint: Path, source_store: str | None) -> "Store":
+def _real_store(checkpoint: Path | str, source_store: str | None) -> "Store":
     """Open the store named by the user, else the one the checkpoint remembers."""
     from hyperderm.errors import StoreError
     from hyperderm.store.reader import open_store

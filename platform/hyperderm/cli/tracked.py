@@ -8,6 +8,7 @@ import numpy as np
 from hyperderm.cli.setting import Setting
 from hyperderm.config import Experiment
 from hyperderm.metrics import memorisation, recognisability
+from hyperderm.store.location import Location
 from hyperderm.store.manifest import Manifest
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import origin_of
@@ -23,7 +24,9 @@ FLUSH_S, SLICE_S, AWAY_S = 300.0, 2.0, 8.0
 """Seconds to wait for delivery in all, between looks, and for a server that is away."""
 
 
-def facts_of(setting: Setting, key: str, folder: Path, experiment: Experiment, store: Store) -> SweepFacts:
+def facts_of(
+    setting: Setting, key: str, folder: Path, experiment: Experiment, store: Store, storage: Location | None = None
+) -> SweepFacts:
     """Return what every run of this sweep or training carries."""
     tags = {
         **provenance(setting.root),
@@ -36,7 +39,9 @@ def facts_of(setting: Setting, key: str, folder: Path, experiment: Experiment, s
     }
     if said := synthetic_notes(experiment):
         tags["hyperderm.synthetic_audit"] = " ".join(said)
-    return SweepFacts(key, folder.name, folder, tags)
+    if storage:
+        tags["hyperderm.storage"] = storage.uri
+    return SweepFacts(key, folder.name, folder, tags, storage)
 
 
 def synthetic_notes(experiment: Experiment) -> list[str]:

@@ -11,27 +11,37 @@ from hyperderm.cli.tracked import facts_of, finish_tracking, open_tracker, real_
 from hyperderm.config import Experiment
 from hyperderm.errors import NonFiniteLoss
 from hyperderm.reports.progress import ProgressLine
+from hyperderm.store.place import address
 from hyperderm.store.reader import Store
 from hyperderm.strict import fingerprint
 from hyperderm.studies.cluster import check_capacity, connect
 from hyperderm.studies.feeding import Feeding, choose
-from hyperderm.studies.folder import claim, run_folder, trial_folder
+from hyperderm.studies.folder import claim, run_folder
 from hyperderm.studies.observer import Observers
 from hyperderm.studies.selection import content, select
 from hyperderm.studies.single import run_group, run_here
+from hyperderm.studies.storage import open_storage, recorded, storage_of_run, take, trial_place
 from hyperderm.tracking.server import check_server
 from hyperderm.tracking.sweep_tracker import SweepTracker
+from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.feed import check_batch
 
 
 def run_one(
-    setting: Setting, experiment: Experiment, store: str | None, data: Path | None, name: str | None, runs: Path | None
+    setting: Setting,
+    experiment: Experiment,
+    store: str | None,
+    data: Path | None,
+    name: str | None,
+    runs: Path | None,
+    storage: str | None = None,
 ) -> int:
     """Train or continue a run and return the exit code.
 
     Raises:
         HyperdermError: whatever the user can mend, before any process starts.
     """
+    bucket = open_storage(storage)
     check_server(setting.tracking_uri)
     opened = find_store(setting, store, data)
     selection = select(opened, experiment)
@@ -41,26 +51,29 @@ def run_one(
     mine = {**experiment.identity(), **held, "manifest": opened.manifest.fingerprint}
     folder = run_folder(runs or setting.root / "runs", name, f"train-{experiment.name}-{fingerprint(mine)[:8]}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
+    mine |= recorded(bucket)  # after the name is made: the same run with another storage is refused, not begun anew
+    at = storage_of_run(bucket, folder)
     with claim(folder, mine) as key, ExitStack() as stack:
         cluster = stack.enter_context(connect(setting.ray_address)) if workers > 1 else None
         if cluster:
-            check_capacity(experiment, cluster, folder)
+            check_capacity(experiment, cluster, at or folder)
+        take(at, folder, key)
         feeding = choose(opened, selection, experiment)
         if feeding.streams:
             if not cluster:
                 stack.enter_context(connect(None))  # for the readers; training stays in this process
             setting.say(_reading(feeding, opened))
-        facts = facts_of(setting, key, folder, experiment, opened)
+        facts = facts_of(setting, key, folder, experiment, opened, at)
         facts = replace(facts, tags={**facts.tags, "hyperderm.feed": feeding.mode})
         say_synthetic(setting, experiment)
         tracker = open_tracker(setting, experiment.name, folder)
         watched = SweepTracker(tracker, facts, real_set(opened, experiment), single=True)
         progress = ProgressLine(setting.console, "train", 1, experiment.training.images, experiment.learner.objective)
         observers = Observers([watched, progress])
-        place, origin = trial_folder(folder, 0), facts.provenance()
+        place, origin = trial_place(folder, 0, at), facts.provenance()
         try:
             with progress:
-                observers.started(0, experiment, {}, (place / "latest.pt").exists())
+                observers.started(0, experiment, {}, CheckpointFolder(place).holds())
                 train = run_group if cluster else run_here
                 reason = _outcome(lambda: train(experiment, opened, selection, place, origin, observers, feeding))
                 observers.finished(0, "failed" if reason else "finished", reason)
@@ -73,7 +86,7 @@ def run_one(
         finally:
             watched.drain()
             finish_tracking(setting, tracker, key)
-    setting.say(f"checkpoints and samples in {place}")
+    setting.say(f"checkpoints and samples in {address(place)}")
     return 1 if reason else 0
 
 

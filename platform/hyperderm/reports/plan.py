@@ -1,5 +1,6 @@
 """A grid's plan for people: what runs, how long, how large, whether it fits the night, and what to drop."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from rich.box import SIMPLE_HEAD
@@ -8,17 +9,16 @@ from rich.table import Table
 
 from hyperderm.errors import ClusterError
 from hyperderm.reports.leaderboard import duration
-from hyperderm.studies.ablation.estimate import Estimate
+from hyperderm.studies.ablation.estimate import Estimate, report_s, slots
 from hyperderm.studies.ablation.job import STAGES, Job
 from hyperderm.studies.ablation.plan import Plan
-from hyperderm.studies.cluster import Cluster, described, trials_at_once
+from hyperderm.studies.cluster import Cluster, described
 
 
 def print_plan(
     console: Console, plan: Plan, costs: Estimate, cluster: Cluster, end: datetime | None, begin: datetime | None
 ) -> None:
     """Print the plan of `plan` on `cluster`, to be over at `end`."""
-    asked = plan.grid.resources
     cells = plan.stage("cell")
     sides = {"arms": plan.arms, "models": plan.grid.models, "folds": plan.folds, "seeds": plan.grid.seeds}
     sizes = " x ".join(f"{len(each)} {name}" for name, each in sides.items())
@@ -31,21 +31,32 @@ def print_plan(
     for arm, reference, model in plan.contrasts:
         _say(console, f"  {model}: {arm} against {reference}")
     try:
-        fits = [trials_at_once(cluster, 1, asked.cpus, gpus, asked.concurrent) for gpus in {job.gpus for job in plan.jobs}]
+        places = slots(plan, cluster)
     except ClusterError as error:
         _say(console, f"does not run here: {error}")
         return
-    places = max(fits)
     wall = costs.wall(plan.jobs, places)
-    _say(console, f"{described(cluster)}: {places} jobs at a time, about {duration(wall)} from now, plus the report")
+    at_once = at_a_time(places)
+    report = duration(report_s(plan))
+    _say(console, f"{described(cluster)}: {at_once}, about {duration(wall)} from now, plus {report} at most for the report")
     _fit(console, plan, costs, places, end, begin)
 
 
-def _fit(console: Console, plan: Plan, costs: Estimate, places: int, end: datetime | None, begin: datetime | None) -> None:
+def at_a_time(places: Mapping[float, int]) -> str:
+    """Return how many jobs run side by side, in words."""
+    if len(places) == 1:
+        return f"{max(places.values())} jobs at a time"
+    each = [f"{count} with {gpus:g} GPU" if gpus else f"{count} without GPU" for gpus, count in sorted(places.items())]
+    return f"{' and '.join(each)} at a time"
+
+
+def _fit(
+    console: Console, plan: Plan, costs: Estimate, places: Mapping[float, int], end: datetime | None, begin: datetime | None
+) -> None:
     if end is None:
         return
     start = begin or datetime.now().astimezone()
-    room = (end - start).total_seconds()
+    room = (end - start).total_seconds() - report_s(plan)
     wall = costs.wall(plan.jobs, places)
     over = start + timedelta(seconds=wall)
     if wall <= room:
@@ -58,7 +69,7 @@ def _fit(console: Console, plan: Plan, costs: Estimate, places: int, end: dateti
         _say(console, f"  without {what}: {duration(less)} less{' (then it fits)' if wall - less <= room else ''}")
 
 
-def _savings(plan: Plan, costs: Estimate, places: int, wall: float) -> list[tuple[str, float]]:
+def _savings(plan: Plan, costs: Estimate, places: Mapping[float, int], wall: float) -> list[tuple[str, float]]:
     """Return what could be dropped and the time it saves, the largest first; `real` and controls are not offered."""
     needed = {"real", *(arm.control for arm in plan.arms)}
     options: list[tuple[str, list[Job]]] = []

@@ -28,6 +28,7 @@ def export_images(job: Job, folder: Path, document_root: Path | None = None) -> 
         CubeError: not one image can be used, or the folder cannot be written. Nothing is left behind.
     """
     aside: list[tuple[str, str]] = []
+    shown: list[str] = []
     known: dict[str, list[tuple[str, NDArray[np.bool_]]]] = {}
 
     def scenes() -> Iterator[tuple[str, NDArray[np.floating]]]:
@@ -39,9 +40,23 @@ def export_images(job: Job, folder: Path, document_root: Path | None = None) -> 
                 continue
             marks, bad = masks_of(image, job.how.marker)
             aside.extend((one.file, one.reason) for one in bad)
+            h, w = image.reflectance.shape[:2]
+            for mask, _ in marks:
+                if mask.shape != (h, w):
+                    reason = f"a mask of it has {mask.shape[0]} x {mask.shape[1]} pixels, the image {h} x {w}"
+                    aside.append((image.image_id, reason))
             known.clear()
-            known[image.image_id] = [(diagnosis or LESION, mask) for mask, diagnosis in marks]
+            known[image.image_id] = [(diagnosis or LESION, mask) for mask, diagnosis in marks if mask.shape == (h, w)]
+            shown.append(image.image_id)
             yield image.image_id, image.reflectance
 
-    count = export_annotation_images(scenes(), folder, lambda name: known.get(name, []), document_root)
+    try:
+        count = export_annotation_images(scenes(), folder, lambda name: known.get(name, []), document_root)
+    except CubeError as error:
+        if shown or not aside:
+            raise
+        first = "; ".join(f"{file}: {reason}" for file, reason in aside[:3])
+        raise CubeError(
+            f"none of the {len(job.sources)} images in {job.root} can be used ({first})", "Mend them."
+        ) from error
     return count, aside

@@ -13,7 +13,7 @@ import shutil
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,14 @@ from typing import Any
 import pyarrow as pa
 
 from hyperderm.cubes.cube import Lesion
+from hyperderm.cubes.readers.scene import SetAside
 from hyperderm.errors import CubeError, HyperdermError, StoreError
 from hyperderm.store.folds import assign_folds
 from hyperderm.store.groups import merged
-from hyperderm.store.jobs import Job
+from hyperderm.store.jobs import Job, plain
 from hyperderm.store.location import Location, locate
-from hyperderm.store.manifest import Folds, Manifest, Part, SetAsideFile
+from hyperderm.store.manifest import MANIFEST, Folds, Manifest, Part, SetAsideFile
+from hyperderm.store.reader import open_store
 from hyperderm.store.s3 import clear, occupied, prepare, remove
 from hyperderm.store.schema import to_table
 from hyperderm.store.writer import publish_local, publish_s3, unwritten, write_part
@@ -122,10 +124,10 @@ def ingest(
             else:
                 publish_s3(target, manifest)
         except HyperdermError:
-            _discard(staging, target)
+            _discard(staging, target, job.parts)
             raise
         except OSError as error:
-            _discard(staging, target)
+            _discard(staging, target, job.parts)
             raise unwritten(target, error) from error
     if not target.local:
         _forget_reports(staging, job.parts)
@@ -160,7 +162,7 @@ def make_part(job: Job, staging: Staging, number: int) -> PartReport:
     for source in job.of_part(number):
         found, bad = job.read(source)
         lesions += found
-        aside += [SetAsideFile(file=one.file, reason=one.reason) for one in bad]
+        aside += map(_told, bad)
     shape: tuple[int, int, int] | None = None
     wavelengths: tuple[float, ...] = ()
     part = None
@@ -188,7 +190,7 @@ def _make_and_join(job: Job, staging: Staging, folds: int, seed: int, progress: 
 
 
 def _join(job: Job, staging: Staging, reports: list[PartReport], folds: int, seed: int) -> Manifest:
-    aside = [SetAsideFile(file=one.file, reason=one.reason) for one in job.set_aside]
+    aside = [*map(_told, job.set_aside)]
     aside += [one for report in reports for one in report.set_aside]
     rows = [row for report in reports for row in report.rows]
     if not rows:
@@ -243,6 +245,10 @@ def _source(job: Job, rows: list[Row]) -> dict[str, Any]:
     if automatic := sum(row.automatic for row in rows):
         facts["automatic_masks"] = automatic
     return facts
+
+
+def _told(one: SetAside) -> SetAsideFile:
+    return SetAsideFile(file=plain(one.file), reason=plain(one.reason))
 
 
 def _row(lesion: Lesion) -> Row:
@@ -321,11 +327,26 @@ def _held(staging: Staging, target: Location) -> Iterator[None]:
             os.unlink(lock.name)  # noqa: PTH108 - while it is held: nobody else may think it theirs
 
 
-def _discard(staging: Staging, target: Location) -> None:
+def _discard(staging: Staging, target: Location, count: int) -> None:
     if target.local:
         shutil.rmtree(staging.place.path, ignore_errors=True)
-    elif not occupied(target):  # another writer with the same job may have made these very parts a store
+    elif _published(staging, target):
+        with suppress(StoreError):
+            _forget_reports(staging, count)
+    else:
         clear(target, staging.folder)
+
+
+def _published(staging: Staging, target: Location) -> bool:
+    """Return whether another writer with the same job has made these very parts a store, or where nobody can tell."""
+    try:
+        if not target.exists(MANIFEST):
+            return False
+        return any(
+            part.path.startswith(f"{staging.folder}/") for part in open_store(target.uri, verify=False).manifest.parts
+        )
+    except (OSError, StoreError):
+        return True
 
 
 def _forget_reports(staging: Staging, count: int) -> None:

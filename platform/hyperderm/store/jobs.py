@@ -6,8 +6,8 @@ A part holds the lesions of a fixed run of files, so that its bytes do not depen
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -90,7 +90,11 @@ class Job:
 
     def read(self, source: object) -> tuple[list[Lesion], list[SetAside]]:
         """Read one source; what a reader did not foresee names the file."""
-        return self.reader.read(source, self.how)
+        try:
+            return self.reader.read(source, self.how)
+        except Exception as error:
+            error.add_note(f"while reading {self.reader.image_id(source)} of {self.root}")
+            raise
 
 
 @dataclass
@@ -187,6 +191,8 @@ def find_layout(root: Path, name: str = "auto") -> str:
         return name
     if exported.is_export(root):
         return "exported"
+    if root.is_file():
+        return "scenes"
     if any((root / kind / folder).is_dir() for kind in ("images", "masks") for folder in hsidermoscopy.FOLDERS):
         return "hsidermoscopy"
     if photographs.is_layout(root):
@@ -221,8 +227,9 @@ def make_job(
     if name == "mosaic" and camera.mosaic is None:
         camera = replace(camera, mosaic=Mosaic(wavelengths_nm=camera.asked.wavelengths_nm))
     reader = Folder(root, "scenes" if name == "mosaic" else name, camera)
-    sources = reader.scan()
-    aside = list(reader.orphans(sources))
+    found = reader.scan()
+    sources, aside = _named(reader, found)
+    aside += reader.orphans(found)
     images = [reader.image_id(source) for source in sources]
     if annotations:
         marker, unused = _marker(annotations, images, how.marker.automatic)
@@ -234,7 +241,7 @@ def make_job(
     if name == "exported":
         described = exported.describe(root)
         kind, source = described.kind, described.source if described.source.get("verb") == "generate" else None
-    facts = [VERSION, name, _listing(root), _plain(how), repr(camera), sorted(how.groups.items())]
+    facts = [VERSION, name, _listing(root, sources, camera), _plain(how), repr(camera), sorted(how.groups.items())]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     return Job(root, name, kind, how, tuple(sources), reader, _per_part(how), tuple(aside), digest, source)
 
@@ -304,8 +311,45 @@ def _per_part(how: How) -> int:
     return int(np.clip(PART_BYTES // (4 * pixels * bands), 1, MOST_FILES))
 
 
-def _listing(root: Path) -> list[tuple[str, int, int]]:
-    """Return names, sizes and times of all files: other content is another job."""
+def _named(reader: Layout, found: list[Any]) -> tuple[list[Any], list[SetAside]]:
+    """Part the sources whose names are text from those a store cannot name."""
+    sources, aside = [], []
+    for source in found:
+        names = [reader.image_id(source), *map(str, _paths(source))]
+        if all(name == plain(name) for name in names):
+            sources.append(source)
+        else:
+            aside.append(SetAside(reader.image_id(source), "a name of it is not UTF-8; rename it"))
+    return sources, aside
+
+
+def plain(text: str) -> str:
+    """Return `text` with what is not Unicode escaped: file systems and JSON may hold halves of characters."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _paths(thing: object) -> Iterator[Path]:
+    """Yield every path that a source or a camera names."""
+    if isinstance(thing, Path):
+        yield thing
+    elif is_dataclass(thing):
+        for one in fields(thing):
+            yield from _paths(getattr(thing, one.name))
+    elif isinstance(thing, tuple):
+        for one in thing:
+            yield from _paths(one)
+
+
+def _listing(root: Path, sources: Sequence[Any], camera: Camera) -> list[tuple[str, int, int]]:
+    """Return names, sizes and times of all files that shape the lesions: other content is another job.
+
+    Of a folder these are all files in it; of a single file its own ones, since anything may lie and change beside it.
+    """
+    files = {path for thing in (*sources, camera) for path in _paths(thing) if path.is_file()}
+    if root.is_dir():
+        files |= {path for path in root.rglob("*") if path.is_file()}
+    else:
+        files |= set(root.parent.glob("*responses*.mat"))
     base = root if root.is_dir() else root.parent
-    files = sorted(path for path in base.rglob("*") if path.is_file())
-    return [(p.relative_to(base).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    names = {p: (p.relative_to(base) if p.is_relative_to(base) else p).as_posix() for p in sorted(files)}
+    return [(plain(name), p.stat().st_size, p.stat().st_mtime_ns) for p, name in names.items()]

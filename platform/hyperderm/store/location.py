@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from hyperderm.errors import StoreError
+from hyperderm.errors import StorageAway, StoreError
 
 PATIENCE_S = 30.0
 """How long a read or write that lost its server is tried again."""
@@ -126,8 +126,8 @@ class Location:
         """
 
         def read() -> bytes:
-            with self.fs.open_input_stream(self.join(name)) as stream:
-                return bytes(stream.read())
+            with self.fs.open_input_file(self.join(name)) as file:  # on S3 one request; a stream makes many
+                return bytes(file.read())
 
         return self.patiently(read)
 
@@ -137,6 +137,8 @@ class Location:
         Raises:
             FileNotFoundError: there is none; StoreError: the S3 server stays away or refuses.
         """
+        if columns is None and not self.local:
+            return pq.read_table(pa.BufferReader(self.read_bytes(name)))
         wanted = None if columns is None else list(columns)
         return self.patiently(lambda: pq.read_table(self.join(name), filesystem=self.fs, columns=wanted))
 
@@ -179,15 +181,19 @@ class Location:
             return error
         reason = " ".join(str(error).split())
         if PASSING.search(reason):
-            return StoreError(
+            return StorageAway(
                 f"{self.uri}: the S3 server went away and did not come back ({reason})",
                 "Start it, or wait for it; then run the same command again.",
             )
         return StoreError(f"{self.uri} cannot be used: {reason}", "Check the address and the rights of the access key.")
 
 
-def locate(uri: str | Path) -> Location:
+def locate(uri: str | Path, option: str = "--store") -> Location:
     """Open `uri`: a path (relative to the working directory), `file://…`, or `s3://bucket/prefix`; no server is asked.
+
+    Args:
+        uri: the address.
+        option: what an error calls it.
 
     Raises:
         StoreError: another scheme, an address that is none, or no credentials for S3.
@@ -196,35 +202,35 @@ def locate(uri: str | Path) -> Location:
     if "://" not in text:
         return Location(text, pafs.LocalFileSystem(), str(Path(text).expanduser().absolute()))
     if text.startswith("s3://"):
-        return _locate_s3(text)
+        return _locate_s3(text, option)
     try:
         if not text.startswith("file://"):
             raise ValueError("its scheme is neither file:// nor s3://")
         fs, path = pafs.FileSystem.from_uri(text)
     except (ValueError, OSError) as error:
-        raise StoreError(f"--store {text!r} cannot be opened: {error}", "Give a folder, or an s3:// address.") from None
+        raise StoreError(f"{option} {text!r} cannot be opened: {error}", "Give a folder, or an s3:// address.") from None
     return Location(text, fs, path.rstrip("/"))
 
 
-def _locate_s3(text: str) -> Location:
+def _locate_s3(text: str, option: str) -> Location:
     path = text.removeprefix("s3://").rstrip("/")
     bucket, _, prefix = path.partition("/")
     if "@" in bucket:  # the address is not repeated: it holds a secret
         raise StoreError(
-            "--store s3://…@… carries credentials in the address",
+            f"{option} s3://…@… carries credentials in the address",
             "Give s3://bucket/prefix, and the credentials as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE.",
         )
     if "?" in path:
         raise StoreError(
-            f"--store {text!r} carries options in the address",
+            f"{option} {text!r} carries options in the address",
             "Give the endpoint as AWS_ENDPOINT_URL_S3, the region as AWS_REGION.",
         )
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
         raise StoreError(
-            f"--store {text!r}: {bucket!r} is no bucket's name", "Give s3://bucket/prefix (3 to 63 of a-z, 0-9, - and .)."
+            f"{option} {text!r}: {bucket!r} is no bucket's name", "Give s3://bucket/prefix (3 to 63 of a-z, 0-9, - and .)."
         )
     if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):
-        raise StoreError(f"--store {text!r}: its prefix has an empty, '.' or '..' part", "Give s3://bucket/prefix.")
+        raise StoreError(f"{option} {text!r}: its prefix has an empty, '.' or '..' part", "Give s3://bucket/prefix.")
     access = _resolve(text)
     return Location(text, access.file_system(), path, access)
 

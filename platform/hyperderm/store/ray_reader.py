@@ -4,11 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import ray
 import ray.data
 
-from hyperderm.store.reader import Store
+from hyperderm.store.reader import Store, chosen, ordered
 
 
 def materialise(store: Store, lesion_ids: Sequence[str]) -> list["ray.ObjectRef[pa.Table]"]:
@@ -17,11 +16,11 @@ def materialise(store: Store, lesion_ids: Sequence[str]) -> list["ray.ObjectRef[
     `ray.get` of a block inside a trial is zero-copy and needs no CPU of its own (DESIGN, what was measured).
     """
     if store.location.local and sum(node["Alive"] for node in ray.nodes()) > 1:
-        return [ray.put(store.read(lesion_ids))]  # other nodes may not see this disk
+        return [ray.put(store.read(lesion_ids).combine_chunks())]  # other nodes may not see this disk
     wanted = pa.array(lesion_ids, pa.string())
 
     def keep(block: pa.Table) -> pa.Table:
-        return block.filter(pc.is_in(block["lesion_id"], wanted))
+        return chosen(block, wanted)
 
     def read() -> list["ray.ObjectRef[pa.Table]"]:
         rows = ray.data.read_parquet(store.part_paths(), filesystem=store.location.fs)
@@ -52,6 +51,4 @@ def shared_store(store: Store) -> SharedStore:
 def fetch(blocks: Sequence["ray.ObjectRef[pa.Table]"], lesion_ids: Sequence[str]) -> pa.Table:
     """Return the rows of `lesion_ids`, ordered by lesion_id whatever order the reading tasks ended in."""
     wanted = pa.array(lesion_ids, pa.string())
-    tables = [table.filter(pc.is_in(table["lesion_id"], wanted)) for table in ray.get(list(blocks)) if table.num_rows]
-    table = pa.concat_tables(tables)
-    return table.take(pc.sort_indices(table["lesion_id"]))
+    return ordered(pa.concat_tables(chosen(table, wanted) for table in ray.get(list(blocks)) if table.num_rows))

@@ -2,10 +2,14 @@
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import ValidationError
@@ -19,6 +23,8 @@ from hyperderm.store.schema import to_lesions
 
 OpenRole = Literal["train", "validation"]
 """The roles a training may read. The test role opens only for a final evaluation: `Store.open_test`."""
+AT_ONCE = 2
+"""Parts that are read at a time: pyarrow unpacks a column of one part on one core only."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +114,7 @@ class Store:
     def read(self, lesion_ids: Sequence[str]) -> pa.Table:
         """Return the full rows of `lesion_ids`, ordered by lesion_id."""
         wanted = pa.array(lesion_ids, pa.string())
-        table = pa.concat_tables(part.filter(pc.is_in(part["lesion_id"], wanted)) for part in self._tables(None))
-        return table.take(pc.sort_indices(table["lesion_id"]))
+        return ordered(pa.concat_tables(chosen(part, wanted) for part in self._tables(None)))
 
     def lesions(self) -> Iterator[Lesion]:
         """Yield every lesion in the order it was written, one part in memory at a time."""
@@ -124,9 +129,30 @@ class Store:
         return pa.concat_tables(self._tables(columns))
 
     def _tables(self, columns: list[str] | None) -> Iterator[pa.Table]:
-        """Yield the parts, or columns of them, one after the other."""
-        for part in self.manifest.parts:
-            yield self.location.read_table(part.path, columns)
+        """Yield the parts, or columns of them, one after the other, while the next ones are read."""
+        parts = iter(self.manifest.parts)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+
+            def ask(count: int) -> list[Future[pa.Table]]:
+                return [pool.submit(self.location.read_table, part.path, columns) for part in islice(parts, count)]
+
+            waiting = deque(ask(AT_ONCE))
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(ask(1))
+
+
+def chosen(rows: pa.Table, lesion_ids: pa.Array) -> pa.Table:
+    """Return those of `rows` that are named; where all are, no copy."""
+    named = pc.is_in(rows["lesion_id"], lesion_ids)
+    return rows if pc.all(named).as_py() else rows.filter(named)
+
+
+def ordered(rows: pa.Table) -> pa.Table:
+    """Return rows ordered by lesion_id without a copy: a column comes in pieces, which `combine_chunks` joins."""
+    order = pc.sort_indices(rows["lesion_id"]).to_numpy().astype(np.int64)
+    runs = np.split(order, np.flatnonzero(np.diff(order) != 1) + 1)
+    return pa.concat_tables([rows.slice(int(run[0]), len(run)) for run in runs if len(run)] or [rows])
 
 
 def open_store(uri: str, *, verify: bool = True) -> Store:

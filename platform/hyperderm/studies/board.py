@@ -63,7 +63,9 @@ class Board:
         if "objective" not in self.study.user_attrs:
             self.study.set_user_attr("objective", base.learner.objective)
         self.interrupted = False
-        """Set by a signal: nothing is handed out or closed any more."""
+        """Set by a signal, or when storage went away: nothing is handed out or closed any more."""
+        self.away = ""
+        """Why storage ended the sweep."""
         self._open: dict[int, optuna.Trial] = {}
         self._started: dict[int, float] = {}
         self._pruned: set[int] = set()

@@ -1,40 +1,50 @@
-"""Checkpoints as a user names them: a file, or the run that wrote it. Free of Ray."""
+"""Checkpoints as a user names them: a file, an object on S3, or the run that wrote it. Free of Ray."""
 
 import hashlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hyperderm.errors import StoreError, StudyError, nearest
+from hyperderm.store.location import locate
+from hyperderm.store.place import Place, content_of, holds
 from hyperderm.store.reader import Store
+from hyperderm.store.s3 import prepare
 from hyperderm.studies.folder import TRIALS, trial_folder
+from hyperderm.studies.storage import storage_in_use, trial_address
 
 BEST = "best.pt"
 STUDY = "study.db"
 REMEDY = "Give a best.pt or latest.pt that hyperderm wrote, or a run by --run."
 
 
-def read_checkpoint(path: Path) -> tuple[Mapping[str, Any], str]:
+def read_checkpoint(path: Path | str) -> tuple[Mapping[str, Any], str]:
     """Return what a checkpoint holds, on the CPU, and the sha256 (hex) of the file.
 
+    Args:
+        path: a file's path, or an `s3://` address.
+
     Raises:
-        StudyError: no such file, one that cannot be read, or one that hyperderm did not write.
+        StudyError: no such file, one that cannot be read, or one that hyperderm did not write. StoreError: the S3 server
+            refuses, or does not answer.
     """
     import torch
 
-    if not path.is_file():
+    held = content_of(*_opened(path))
+    if held is None:
         raise StudyError(f"checkpoint {path} does not exist", REMEDY)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(held), map_location="cpu", weights_only=True)
     except Exception as error:  # damaged and foreign files raise whatever their bytes happen to mean
         reason = (str(error).splitlines() or [""])[0][:200].rstrip(". ")
         raise StudyError(f"checkpoint {path} cannot be read ({type(error).__name__}: {reason})", REMEDY) from error
     if not isinstance(state, dict) or not {"learner", "experiment", "provenance"} <= state.keys():
         raise StudyError(f"{path} is no checkpoint of hyperderm", REMEDY)
-    return state, hashlib.sha256(path.read_bytes()).hexdigest()
+    return state, hashlib.sha256(held).hexdigest()
 
 
-def checkpoint_of_run(run: str, runs: Path) -> tuple[Path, str]:
+def checkpoint_of_run(run: str, runs: Path) -> tuple[Path | str, str]:
     """Return the best checkpoint of the run or sweep called `run`, and a phrase that says which it is.
 
     Args:
@@ -42,19 +52,33 @@ def checkpoint_of_run(run: str, runs: Path) -> tuple[Path, str]:
         runs: where runs are kept.
 
     Raises:
-        StudyError: no such run, no checkpoint in it, or a sweep in which no trial has ended.
+        StudyError: no such run, no checkpoint in it, or a sweep in which no trial has ended. StoreError: its storage is
+            not there.
     """
-    folder = next((place for place in (runs / run, Path(run)) if (place / TRIALS).is_dir()), None)
+    folder = next((place for place in (runs / run, Path(run)) if _is_run(place)), None)
     if folder is None:
-        known = [place.name for place in sorted(runs.glob("*")) if (place / TRIALS).is_dir()]
+        known = [place.name for place in sorted(runs.glob("*")) if _is_run(place)]
         remedy = nearest(run, known) if known else "Train one first: hyperderm train EXPERIMENT."
         raise StudyError(f"{run} is no run, neither in {runs} nor as a path", remedy)
     number, which = (_best_trial(folder), "best trial of sweep") if (folder / STUDY).exists() else (0, "run")
-    path = trial_folder(folder, number) / BEST
-    if not path.is_file():
+    storage = storage_in_use(folder)
+    path = f"{trial_address(folder, number, storage)}/{BEST}" if storage else trial_folder(folder, number) / BEST
+    if not holds(*_opened(path)):
         raise StudyError(f"run {folder.name} has no {BEST} yet", "Let it reach its first validation.")
     name = f"trial {number:03d}, {which} {folder.name}" if which != "run" else f"run {folder.name}"
     return path, name
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / TRIALS).is_dir() or bool(storage_in_use(folder))
+
+
+def _opened(path: Path | str) -> tuple[Place, str]:
+    """Return the place of a checkpoint and its name there; an S3 server is proven to be readable."""
+    if not str(path).startswith("s3://"):
+        return Path(path).parent, Path(path).name
+    parent, _, name = str(path).rpartition("/")
+    return prepare(locate(parent, "--checkpoint"), write=False), name
 
 
 def fold_of(checkpoint: Mapping[str, Any], store: Store) -> int:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from hyperderm.config import Experiment
-from hyperderm.errors import ClusterError
+from hyperderm.errors import ClusterError, StoreError
+from hyperderm.store.place import Place
 
 
 @dataclass(frozen=True)
@@ -175,8 +176,8 @@ def described(cluster: Cluster) -> str:
     return f"{total} on {len(cluster.nodes)} nodes" if len(cluster.nodes) > 1 else total
 
 
-def check_capacity(experiment: Experiment, cluster: Cluster, folder: Path) -> int:
-    """Return how many trials of `experiment` run side by side, their files kept in `folder`.
+def check_capacity(experiment: Experiment, cluster: Cluster, folder: Place) -> int:
+    """Return how many trials of `experiment` run side by side, their files kept in `folder`, or in a part of a bucket.
 
     Raises:
         ClusterError: not even one fits, or a node does not see the folder.
@@ -189,35 +190,51 @@ def check_capacity(experiment: Experiment, cluster: Cluster, folder: Path) -> in
     return fits
 
 
-def check_shared(folder: Path, cluster: Cluster) -> None:
-    """Prove that every node sees `folder`, where checkpoints and samples travel.
+def check_shared(folder: Place, cluster: Cluster) -> None:
+    """Prove that every node sees `folder`, where checkpoints and samples travel; a bucket must be reachable from each.
 
     Raises:
         ClusterError: naming the nodes that do not see it.
     """
     if len(cluster.nodes) < 2:
         return
+    if isinstance(folder, Path):
+        probe = folder / f".probe-{uuid.uuid4().hex[:8]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_text("hyperderm")
+        try:
+            blind = _blind(probe)
+        finally:
+            probe.unlink(missing_ok=True)
+    else:
+        blind = _blind(folder)
+    if blind:
+        said = (
+            (f"--runs {folder} is not visible from", "Give a folder on storage that all nodes share, or --storage s3://….")
+            if isinstance(folder, Path)
+            else (f"--storage {folder.uri} cannot be read from", "Give AWS_ENDPOINT_URL_S3 an address that all nodes reach.")
+        )
+        raise ClusterError(f"{said[0]} {', '.join(blind)}", said[1])
+
+
+def _blind(place: Place) -> list[str]:
+    """Return the addresses of the nodes that do not see `place`."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    probe = folder / f".probe-{uuid.uuid4().hex[:8]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    probe.write_text("hyperderm")
-
     @ray.remote(num_cpus=0)
-    def sees(path: str) -> bool:
-        return Path(path).exists()
+    def sees(place: Place) -> bool:
+        if isinstance(place, Path):
+            return place.exists()
+        try:
+            place.exists()  # a prefix may be empty yet: that the server answers is what counts
+        except StoreError:
+            return False
+        return True
 
-    try:
-        nodes = [n for n in ray.nodes() if n["Alive"]]
-        asked = [
-            sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(n["NodeID"], soft=False)).remote(str(probe))
-            for n in nodes
-        ]
-        blind = [n["NodeManagerAddress"] for n, ok in zip(nodes, ray.get(asked), strict=True) if not ok]
-    finally:
-        probe.unlink(missing_ok=True)
-    if blind:
-        raise ClusterError(
-            f"--runs {folder} is not visible from {', '.join(blind)}", "Give a folder on storage that all nodes share."
-        )
+    nodes = [n for n in ray.nodes() if n["Alive"]]
+    asked = [
+        sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(n["NodeID"], soft=False)).remote(place)
+        for n in nodes
+    ]
+    return [n["NodeManagerAddress"] for n, ok in zip(nodes, ray.get(asked), strict=True) if not ok]

@@ -102,9 +102,9 @@ def _check_identity(folder: Path, mine: dict[str, Any], grows: bool) -> str:
     key = f"{folder.name}-{uuid.uuid4().hex[:12]}"
     if path.exists():
         known = json.loads(path.read_text())
-        was, key = known["identity"], str(known["key"])
+        was, key = {**{k: "" for k in ("storage",) if k in mine}, **known["identity"]}, str(known["key"])
         both = set(was) & set(mine) if grows else set(was) | set(mine)
-        changed = differences(*({k: v for k, v in each.items() if k in both} for each in (was, mine)))
+        changed = differences(*({k: _said(k, v) for k, v in each.items() if k in both} for each in (was, mine)))
         if changed:
             raise StudyError(
                 f"{folder.name} exists with another configuration: {'; '.join(changed)}",
@@ -117,6 +117,10 @@ def _check_identity(folder: Path, mine: dict[str, Any], grows: bool) -> str:
     aside.write_text(json.dumps({"key": key, "identity": mine}, indent=1, sort_keys=True))
     aside.replace(path)
     return key
+
+
+def _said(field: str, value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+    return value or "(the run's folder)" if field == "storage" else value
 
 
 def _axis(distribution: BaseDistribution) -> str:

@@ -17,7 +17,9 @@ from ray import tune
 from ray.train.torch import TorchTrainer
 
 from hyperderm.config import Experiment
-from hyperderm.errors import ClusterError, HyperdermError
+from hyperderm.errors import ClusterError, HyperdermError, StorageAway
+from hyperderm.store.location import Location
+from hyperderm.store.place import Place, placed
 from hyperderm.strict import parse
 from hyperderm.studies.selection import keep_samples
 from hyperderm.studies.trial import Shared, failure, tell
@@ -39,18 +41,18 @@ class Workers:
 
 @ray.remote(num_cpus=0)
 class Mailbox:
-    """Carries reports one way and decisions the other; holds the references to the data for the workers."""
+    """Carries reports one way and decisions the other; holds the references to the data and the way to the storage."""
 
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
+    def __init__(self, shared: Shared, storage: Location | None) -> None:
+        self._shared, self._storage = shared, storage
         self._reports: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._waiting: asyncio.Future[bool] | None = None
         self._last = -1
         self._failed = False
 
-    async def shared(self) -> Shared:
-        """Return the data references."""
-        return self._shared
+    async def shared(self) -> tuple[Shared, Location | None]:
+        """Return the data references, and how the workers' storage is spoken to."""
+        return self._shared, self._storage
 
     async def put(self, report: dict[str, Any]) -> bool:
         """Deliver a report and return whether to go on. One that was delivered before a restart is answered at once."""
@@ -88,12 +90,16 @@ def worker_main(config: dict[str, Any]) -> None:
     if ray.get(mailbox.failed.remote()):
         return
     torch.set_num_threads(max(1, int(config["cpus"])))
-    context = worker_group(Path(config["folder"]), config["provenance"])
-    shared: Shared = ray.get(mailbox.shared.remote())
+    shared: Shared
+    shared, storage = ray.get(mailbox.shared.remote())
+    place = placed(config["folder"], storage)
+    context = worker_group(place, config["provenance"])
     try:
         for report in train(experiment, shared.load(experiment.data.size, experiment.data.scaling_percentiles), context):
-            if not _go_on(report, experiment, mailbox, context.rank, Path(config["folder"]), context.device):
+            if not _go_on(report, experiment, mailbox, context.rank, place, context.device):
                 return
+    except StorageAway:
+        raise  # the group is started again, from the checkpoint
     except HyperdermError as error:
         ray.get(mailbox.fail.remote(failure(error)))
         raise  # another worker may wait in a collective: Ray Train ends them all
@@ -104,15 +110,22 @@ def _go_on(
     experiment: Experiment,
     mailbox: Any,  # noqa: ANN401 - an actor handle
     rank: int,
-    folder: Path,
+    place: Place,
     device: torch.device,
 ) -> bool:
     flag = torch.zeros((), device=device)
     if rank == 0:
-        keep_samples(report, folder)
+        keep_samples(report, place)
         flag += float(ray.get(mailbox.put.remote(tell(report, experiment.training.images))))
     dist.broadcast(flag, 0)
     return bool(flag)
+
+
+def _records(place: Place) -> dict[str, Any]:
+    """Return where Ray Train keeps what it notes of a group: beside the folder of trials, where every node sees it too."""
+    if isinstance(place, Path):
+        return {"storage_path": str(place.parent.parent / "train")}
+    return {"storage_path": f"{place.path.rsplit('/', 2)[0]}/train", "storage_filesystem": place.fs}
 
 
 class WorkerGroup:
@@ -123,11 +136,18 @@ class WorkerGroup:
         shared: the data.
         workers: how many, and what each takes.
         max_failures: times the group is started again from the checkpoint after a worker or its node died.
+        storage: how the place in `config` is spoken to; None: it is a folder.
     """
 
-    def __init__(self, config: Mapping[str, Any], shared: Shared, workers: Workers, max_failures: int) -> None:
-        self._mailbox = Mailbox.remote(shared)  # type: ignore[attr-defined]
-        folder = Path(config["folder"])
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        shared: Shared,
+        workers: Workers,
+        max_failures: int,
+        storage: Location | None = None,
+    ) -> None:
+        self._mailbox = Mailbox.remote(shared, storage)  # type: ignore[attr-defined]
         trainer = TorchTrainer(
             worker_main,
             train_loop_config={**config, "mailbox": self._mailbox, "cpus": workers.cpus},
@@ -138,7 +158,7 @@ class WorkerGroup:
             ),
             run_config=ray.train.RunConfig(
                 name=f"group-{uuid.uuid4().hex[:8]}",
-                storage_path=str(folder.parent.parent / "train"),
+                **_records(placed(config["folder"], storage)),
                 failure_config=ray.train.FailureConfig(max_failures=max_failures),
             ),
         )
@@ -188,9 +208,11 @@ class WorkerGroup:
 class GroupTrial(tune.Trainable):
     """A trial on several workers."""
 
-    def setup(self, config: dict[str, Any], shared: Shared, workers: Workers) -> None:  # type: ignore[override]  # Tune's way
+    def setup(  # type: ignore[override]  # Tune's way
+        self, config: dict[str, Any], shared: Shared, workers: Workers, bucket: Location | None = None
+    ) -> None:
         """Begin a trial; called once an actor."""
-        self._shared, self._workers = shared, workers
+        self._shared, self._workers, self._bucket = shared, workers, bucket
         self._group: WorkerGroup | None = None
         self.reset_config(config)
 
@@ -204,7 +226,9 @@ class GroupTrial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Wait for the next report of the group."""
         if self._reports is None:
-            self._group = WorkerGroup(self._config, self._shared, self._workers, max_failures=0)  # Tune retries
+            self._group = WorkerGroup(
+                self._config, self._shared, self._workers, max_failures=0, storage=self._bucket
+            )  # Tune retries
             self._reports = self._group.reports()
         return next(self._reports)
 

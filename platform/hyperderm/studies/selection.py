@@ -1,5 +1,6 @@
 """Which lesions a run reads, with the proof that it may, and where the cubes it was scored on are kept. Free of Ray."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hyperderm.errors import ConfigError, StoreError
 from hyperderm.learners.configs import ClassifierConfig, ShsGanConfig
 from hyperderm.learners.data import TrainData
 from hyperderm.store.folds import POSITIVE
+from hyperderm.store.place import Place
 from hyperderm.store.reader import Store, open_store
 from hyperderm.training.data import check_size, train_data
 from hyperderm.training.loop import Report
@@ -125,11 +127,17 @@ def _extra(store: Store, experiment: Experiment) -> tuple[str, ...]:
     return tuple(sorted(synthetic.index().column("lesion_id").to_pylist()))
 
 
-def keep_samples(report: Report, folder: Path) -> None:
+def keep_samples(report: Report, folder: Place) -> None:
     """Put the scored cubes where the driver draws them from: (n, B, H, W) float32 in `samples.npy`."""
-    if report.cubes is not None:
+    if report.cubes is None:
+        return
+    if isinstance(folder, Path):
         folder.mkdir(parents=True, exist_ok=True)
         aside = folder / f".{SAMPLES}"
         with aside.open("wb") as stream:
             np.save(stream, report.cubes[:SAMPLES_KEPT].numpy())
         aside.replace(folder / SAMPLES)
+    else:
+        buffer = io.BytesIO()
+        np.save(buffer, report.cubes[:SAMPLES_KEPT].numpy())
+        folder.write_bytes(SAMPLES, buffer.getvalue())

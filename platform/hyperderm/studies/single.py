@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, NonFiniteLoss
+from hyperderm.store.place import Place, address
 from hyperderm.store.reader import Store
 from hyperderm.studies.feeding import Feeding
 from hyperderm.studies.observer import Observer
@@ -17,12 +18,12 @@ def run_here(
     experiment: Experiment,
     store: Store,
     selection: Selection,
-    folder: Path,
+    folder: Place,
     provenance: Mapping[str, str],
     observer: Observer,
     feeding: Feeding | None = None,
 ) -> None:
-    """Train with one worker in this process; goes on from the folder's checkpoint. A stream is read by Ray, if connected.
+    """Train with one worker in this process; goes on from the checkpoint in `folder`. A stream is read by Ray, if connected.
 
     Raises:
         NonFiniteLoss: the run diverged.
@@ -42,12 +43,12 @@ def run_group(
     experiment: Experiment,
     store: Store,
     selection: Selection,
-    folder: Path,
+    folder: Place,
     provenance: Mapping[str, str],
     observer: Observer,
     feeding: Feeding | None = None,
 ) -> None:
-    """Train with several workers on the connected cluster; goes on from the folder's checkpoint.
+    """Train with several workers on the connected cluster; goes on from the checkpoint in `folder`.
 
     Raises:
         NonFiniteLoss: the run diverged; ConfigError: a worker refused what the user can mend; ClusterError: the group died.
@@ -57,9 +58,15 @@ def run_group(
 
     settings = experiment.sweep
     workers = Workers(settings.workers_per_trial, settings.cpus_per_worker, settings.gpus_per_worker)
-    config = config_of(0, experiment, folder.absolute(), provenance)
+    config = config_of(0, experiment, address(folder.absolute() if isinstance(folder, Path) else folder), provenance)
     shared = share(store, selection, experiment, feeding)
-    group = WorkerGroup(config, shared, workers, settings.max_failures)
+    group = WorkerGroup(
+        config,
+        shared,
+        workers,
+        settings.max_failures,
+        None if isinstance(folder, Path) else folder,
+    )
     try:
         for message in group.reports():
             if message["failure"]:

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from ray import tune
 from ray.tune.stopper import Stopper
 
-from hyperderm.errors import StudyError
+from hyperderm.errors import StorageAway, StudyError
+from hyperderm.store.location import Location
 from hyperderm.studies.board import Board
 from hyperderm.studies.cluster import Cluster, check_capacity
 from hyperderm.studies.group import GroupTrial, Workers
@@ -19,25 +20,41 @@ from hyperderm.studies.trial import InProcessTrial, Shared
 from hyperderm.studies.tune_glue import BoardCallback, BoardScheduler, BoardSearcher
 
 
-def run(board: Board, shared: Shared, cluster: Cluster, folder: Path, provenance: Mapping[str, str]) -> None:
+def run(
+    board: Board,
+    shared: Shared,
+    cluster: Cluster,
+    folder: Path,
+    provenance: Mapping[str, str],
+    storage: Location | None = None,
+) -> None:
     """Run trials until the experiment's number of them ended; an interrupt (Ctrl-C, SIGTERM) leaves open ones to be resumed.
+
+    Args:
+        board: what decides.
+        shared: what the trials read.
+        cluster: where they run.
+        folder: of the sweep.
+        provenance: goes into their checkpoints.
+        storage: the sweep's part of `--storage`, where they write; None: into `folder`.
 
     Raises:
         ClusterError: a trial that does not fit the cluster, or storage that not every node sees.
         StudyError: Tune itself failed.
+        StorageAway: the trials lost their storage, and are left open.
     """
     wanted = board.base.sweep.trials - len(board.finished())
     if wanted <= 0:
         return
     settings = board.base.sweep
     workers = Workers(settings.workers_per_trial, settings.cpus_per_worker, settings.gpus_per_worker)
-    at_once = check_capacity(board.base, shared.left(cluster), folder)
+    at_once = check_capacity(board.base, shared.left(cluster), storage or folder)
     at_once = min(at_once, shared.at_most or at_once)
     with interruptible(board) as stopper:
         tuner = tune.Tuner(
-            _trainable(shared, workers),
+            _trainable(shared, workers, storage),
             tune_config=tune.TuneConfig(
-                search_alg=BoardSearcher(board, folder, provenance),
+                search_alg=BoardSearcher(board, folder, provenance, storage.uri if storage else ""),
                 scheduler=BoardScheduler(board),
                 num_samples=wanted,
                 max_concurrent_trials=at_once,
@@ -45,6 +62,8 @@ def run(board: Board, shared: Shared, cluster: Cluster, folder: Path, provenance
             ),
             run_config=tune.RunConfig(
                 name=time.strftime("%Y%m%d-%H%M%S"),
+                # On the driver's disk even where trials write to S3: Tune's trials persist nothing, and its records pickle
+                # whatever file system it is given, access key included.
                 storage_path=str(folder.absolute() / "tune"),
                 failure_config=tune.FailureConfig(max_failures=settings.max_failures),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the loop writes its own
@@ -59,13 +78,15 @@ def run(board: Board, shared: Shared, cluster: Cluster, folder: Path, provenance
             raise StudyError(f"Ray Tune stopped: {str(error).splitlines()[0]}", f"See {cluster.logs}.") from error
         finally:
             board.leave_open()
+        if board.away:
+            raise StorageAway(board.away.partition("StorageAway: ")[2] or board.away)
 
 
-def _trainable(shared: Shared, workers: Workers) -> Any:  # noqa: ANN401 - Tune's wrapped class
+def _trainable(shared: Shared, workers: Workers, storage: Location | None) -> Any:  # noqa: ANN401 - Tune's wrapped class
     if workers.count == 1:
-        wrapped = tune.with_parameters(InProcessTrial, shared=shared, threads=max(1, int(workers.cpus)))
+        wrapped = tune.with_parameters(InProcessTrial, shared=shared, threads=max(1, int(workers.cpus)), bucket=storage)
         return tune.with_resources(wrapped, {"cpu": workers.cpus, "gpu": workers.gpus})
-    wrapped = tune.with_parameters(GroupTrial, shared=shared, workers=workers)
+    wrapped = tune.with_parameters(GroupTrial, shared=shared, workers=workers, bucket=storage)
     # The workers hold the CPUs and GPUs; Tune wants the actor that waits for them to hold something.
     return tune.with_resources(wrapped, tune.PlacementGroupFactory([{"memory": 2**20}]))
 

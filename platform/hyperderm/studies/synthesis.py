@@ -43,7 +43,7 @@ Made = Iterator[tuple[int, NDArray[np.float32]]]
 
 def generate(
     store: Store,
-    checkpoint: Path,
+    checkpoint: Path | str,
     uri: str,
     *,
     counts: Mapping[str, int],
@@ -57,7 +57,7 @@ def generate(
 
     Args:
         store: the real store the generator was trained on.
-        checkpoint: a file that training left; only this process reads it.
+        checkpoint: path or `s3://` address of what training left; only this process reads it.
         uri: where the set goes; nothing may be there yet.
         counts: diagnosis to number of cubes.
         workers: actors, each on one CPU and, where the cluster has GPUs, on one or a share of one.
@@ -83,7 +83,7 @@ def generate(
 
 def generate_here(
     store: Store,
-    checkpoint: Path,
+    checkpoint: Path | str,
     uri: str,
     *,
     counts: Mapping[str, int],
@@ -162,7 +162,9 @@ class _Job:
         return Maker(self.checkpoint, self.sources, self.origin.seed, self.origin.device)
 
 
-def _prepare(store: Store, checkpoint: Path, counts: Mapping[str, int], seed: int, rgb: Store | None, device: str) -> _Job:
+def _prepare(
+    store: Store, checkpoint: Path | str, counts: Mapping[str, int], seed: int, rgb: Store | None, device: str
+) -> _Job:
     """Prove that everything fits together, and read what the generator saw and what was held back from it."""
     state, digest = read_checkpoint(checkpoint)
     synthesiser = load_synthesiser(state)

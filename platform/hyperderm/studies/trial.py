@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,8 +10,10 @@ import torch
 from ray import tune
 
 from hyperderm.config import Experiment
-from hyperderm.errors import HyperdermError, NonFiniteLoss
+from hyperderm.errors import HyperdermError, NonFiniteLoss, StorageAway
 from hyperderm.learners.data import TrainData
+from hyperderm.store.location import Location
+from hyperderm.store.place import placed
 from hyperderm.store.ray_reader import fetch, materialise
 from hyperderm.store.reader import Store
 from hyperderm.strict import parse
@@ -76,12 +77,19 @@ def share(store: Store, selection: Selection, experiment: Experiment, feeding: F
     return SharedData(tuple(blocks), tuple(extra), selection, store.manifest.wavelengths_nm)
 
 
-def config_of(number: int, experiment: Experiment, folder: Path, provenance: Mapping[str, str]) -> dict[str, Any]:
-    """Return what travels to a trial, as data."""
+def config_of(number: int, experiment: Experiment, folder: str, provenance: Mapping[str, str]) -> dict[str, Any]:
+    """Return what travels to a trial, as data; how S3 is spoken to does not: Tune and Train keep and show configurations.
+
+    Args:
+        number: of the trial.
+        experiment: its whole configuration.
+        folder: address of the place for its files.
+        provenance: goes into its checkpoints.
+    """
     return {
         "number": number,
         "experiment": experiment.model_dump(mode="json"),
-        "folder": str(folder),
+        "folder": folder,
         "provenance": dict(provenance),
     }
 
@@ -105,16 +113,22 @@ def failure(error: HyperdermError) -> dict[str, Any]:
 class InProcessTrial(tune.Trainable):
     """A one-worker trial: the loop runs in this actor, which the next trial takes over."""
 
-    def setup(self, config: dict[str, Any], shared: Shared | None = None, threads: int = 1) -> None:
+    def setup(
+        self,
+        config: dict[str, Any],
+        shared: Shared | None = None,
+        threads: int = 1,
+        bucket: Location | None = None,
+    ) -> None:
         """Begin a trial; called once an actor."""
         torch.set_num_threads(threads)
-        self._shared = shared
+        self._shared, self._bucket = shared, bucket
         self._data: tuple[object, TrainData] | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin the next trial in the same process."""
-        self._folder = Path(new_config["folder"])
+        self._folder = placed(new_config["folder"], self._bucket)
         self._experiment = parse(Experiment, new_config["experiment"])
         self._provenance = new_config["provenance"]
         self._reports: Iterator[Report] | None = None
@@ -125,9 +139,11 @@ class InProcessTrial(tune.Trainable):
         try:
             self._reports = self._reports or self._begin()
             report = next(self._reports)
+            keep_samples(report, self._folder)
+        except StorageAway:
+            raise  # Tune tries again, from the checkpoint
         except HyperdermError as error:
             return failure(error)
-        keep_samples(report, self._folder)
         return tell(report, self._experiment.training.images)
 
     def _begin(self) -> Iterator[Report]:

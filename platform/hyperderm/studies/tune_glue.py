@@ -10,24 +10,25 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from hyperderm.errors import StorageAway
 from hyperderm.studies.board import Board
-from hyperderm.studies.folder import trial_folder
+from hyperderm.studies.storage import trial_address
 from hyperderm.studies.trial import config_of
 
 
 class BoardSearcher(Searcher):
-    """Hands out the board's assignments as Tune configurations."""
+    """Hands out the board's assignments as Tune configurations. Tune pickles it to a file: it holds no S3 key."""
 
-    def __init__(self, board: Board, folder: Path, provenance: Mapping[str, str]) -> None:
+    def __init__(self, board: Board, folder: Path, provenance: Mapping[str, str], storage: str = "") -> None:
         super().__init__(metric="images", mode="max")  # the board knows the objective; Tune wants one
-        self._board, self._folder, self._provenance = board, folder, provenance
+        self._board, self._folder, self._provenance, self._storage = board, folder, provenance, storage
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next trial's configuration."""
         if self._board.interrupted:
             return None
         next_one = self._board.ask()
-        number, place = next_one.number, trial_folder(self._folder, next_one.number)
+        number, place = next_one.number, trial_address(self._folder, next_one.number, self._storage)
         origin = {**self._provenance, "run": f"{self._provenance.get('run', '')}/{number}"}
         return config_of(number, next_one.experiment, place, origin)
 
@@ -75,7 +76,21 @@ class BoardCallback(Callback):
         self._board.finish(trial.config["number"], trial.last_result.get("failure", ""))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """Close a trial whose process died more often than `sweep.max_failures` allows."""
-        error = trial.get_error()
-        lines = [line for line in str(error).splitlines() if line.strip()] or ["unknown error"]
-        self._board.finish(trial.config["number"], lines[-1].strip())
+        """Close a trial whose process died more often than `sweep.max_failures` allows; lost storage ends the sweep."""
+        text = error_text(trial)
+        why = last_line(text)
+        if StorageAway.__name__ in text:  # the next trial would fare no better, and this one can go on
+            self._board.interrupted, self._board.away = True, why
+        self._board.finish(trial.config["number"], why)
+
+
+def error_text(trial: Trial) -> str:
+    """Return all that Tune wrote of a trial's failures; `trial.get_error()` reads a copy that may not be there yet."""
+    path = trial.error_file
+    return Path(path).read_text(errors="replace") if path and Path(path).exists() else ""
+
+
+def last_line(text: str) -> str:
+    """Return what a traceback ends in."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "the process ended without an error; see Ray's logs"

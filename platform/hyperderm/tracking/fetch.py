@@ -68,18 +68,28 @@ def fetch(uri: str, wanted: Sequence[str]) -> list[list[TrackedRun]]:
         ConfigError: no such run (the nearest names are given), or several (they are listed).
         TrackingError: a server that does not answer, or a database that is not there.
     """
+    check_there(uri)
+    with asking(uri), ThreadPoolExecutor(QUESTIONS) as pool:
+        return _Library(uri, pool).stood_for(wanted)
+
+
+def check_there(uri: str) -> None:
+    """Refuse a server that does not answer, or a database that is not there.
+
+    Raises:
+        TrackingError: naming the address and the remedy.
+    """
     if uri.startswith("sqlite:///") and not (path := Path(uri.removeprefix("sqlite:///").partition("?")[0])).exists():
         raise TrackingError(  # check_server would make one
             f"{path} does not exist: nothing is tracked here",
             "Start a run (`hyperderm train`), or name the server with MLFLOW_TRACKING_URI",
         )
     check_server(uri)
-    with _asking(uri), ThreadPoolExecutor(QUESTIONS) as pool:
-        return _Library(uri, pool).stood_for(wanted)
 
 
 @contextmanager
-def _asking(uri: str) -> Iterator[None]:
+def asking(uri: str) -> Iterator[None]:
+    """Turn whatever MLflow fails with into a TrackingError that names the address without its password."""
     quiet_client()
     from mlflow.exceptions import MlflowException
 
@@ -151,7 +161,7 @@ class _Library:
     def _tracked(self, place: "tuple[Run, str]") -> TrackedRun:
         run, path = place
         config = self._config(run.info.run_id)
-        params = {CELL_PARAMS.get(name, name): _parsed(text) for name, text in run.data.params.items()}
+        params = {CELL_PARAMS.get(name, name): parsed(text) for name, text in run.data.params.items()}
         return TrackedRun(
             run.info.run_id,
             path,
@@ -168,7 +178,7 @@ class _Library:
         with TemporaryDirectory() as folder:
             text = Path(self._client.download_artifacts(run_id, CONFIG, folder)).read_text(encoding="utf-8")
         try:
-            return dict(_leaves("", json.loads(text)))
+            return dict(leaves("", json.loads(text)))
         except ValueError:
             return None
 
@@ -204,7 +214,7 @@ def _questions(text: str) -> "Iterator[tuple[str, Callable[[Run], bool]]]":
         yield f"attributes.run_id LIKE '{text}%'", lambda run: run.info.run_id.startswith(text)
 
 
-def _parsed(text: str) -> object:
+def parsed(text: str) -> object:
     """Return the number, truth value, None or text that `Tracker.open_run` wrote as a param."""
     words: dict[str, object] = {"True": True, "False": False, "None": None}
     if text in words:
@@ -217,9 +227,10 @@ def _parsed(text: str) -> object:
     return text
 
 
-def _leaves(path: str, node: Any) -> Iterator[tuple[str, object]]:  # noqa: ANN401 - any JSON value
+def leaves(path: str, node: Any) -> Iterator[tuple[str, object]]:  # noqa: ANN401 - any JSON value
+    """Yield dotted path and value of everything below `node` that is no object."""
     if isinstance(node, dict):
         for name, value in node.items():
-            yield from _leaves(f"{path}.{name}" if path else name, value)
+            yield from leaves(f"{path}.{name}" if path else name, value)
     else:
         yield path, node

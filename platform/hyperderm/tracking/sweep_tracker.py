@@ -1,5 +1,6 @@
 """A sweep in MLflow: one parent, one child a trial, pictures drawn beside the training."""
 
+import io
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from hyperderm.config import Experiment
+from hyperderm.store.location import Location
+from hyperderm.store.place import below, content_of
 from hyperderm.tracking.figures import RealSet, lesion_grid, save_png, spectra
 from hyperderm.tracking.runs import Status, Tracker
 
@@ -24,14 +27,16 @@ class SweepFacts:
     Attributes:
         key: of the parent, unique over all sweeps of a tracking server.
         name: shown in the UI.
-        folder: the sweep's; each trial has `trials/<number>` in it with its samples.
+        folder: the sweep's; each trial has `trials/<number>` in it.
         tags: provenance, manifest fingerprint, fold, profile.
+        storage: where each trial's `trials/<number>` holds its samples; None: in `folder`.
     """
 
     key: str
     name: str
     folder: Path
     tags: Mapping[str, str]
+    storage: Location | None = None
 
     def provenance(self) -> dict[str, str]:
         """Return what goes into every checkpoint."""
@@ -124,10 +129,10 @@ class SweepTracker:
         (self._trial(number) / TRACKED).touch()
 
     def _draw(self, number: int, key: str) -> None:
-        samples = self._trial(number) / "samples.npy"
-        if not samples.exists():
+        samples = content_of(below(self._facts.storage or self._facts.folder, "trials", f"{number:04d}"), "samples.npy")
+        if samples is None:
             return
-        generated = np.moveaxis(np.load(samples), 1, 3)
+        generated = np.moveaxis(np.load(io.BytesIO(samples)), 1, 3)
         title = self._facts.name if self._single else f"{self._facts.name}, trial {number:03d}"
         with TemporaryDirectory() as folder:
             for name, figure in {

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -10,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from hyperderm.learners.base import Placement
+from hyperderm.store.place import Place
 from hyperderm.training.checkpoint import CheckpointFolder
 
 Precision = Literal["auto", "fp32", "fp64", "bf16"]
@@ -20,7 +20,7 @@ class Context:
     """Where a worker runs. One worker: made by `local`; several: by `worker_group` inside a Ray Train worker.
 
     Attributes:
-        checkpoint: the run's checkpoints, in a folder every worker's node sees.
+        checkpoint: the run's checkpoints, in a place every worker's node sees.
         rank: 0 … world_size − 1.
         world_size: number of workers.
         device: what this worker computes on.
@@ -61,13 +61,13 @@ class Context:
         return nn.parallel.DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
 
 
-def local(folder: Path, provenance: Mapping[str, str] | None = None) -> Context:
+def local(folder: Place, provenance: Mapping[str, str] | None = None) -> Context:
     """Return the context of a single worker: in this process, or in the Tune actor that calls it."""
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     return Context(CheckpointFolder(folder), device=device, provenance=provenance or {})
 
 
-def worker_group(folder: Path, provenance: Mapping[str, str] | None = None) -> Context:
+def worker_group(folder: Place, provenance: Mapping[str, str] | None = None) -> Context:
     """Return the context of one Ray Train worker, whose process group (gloo or NCCL) Ray Train has set up."""
     import ray.train
     import ray.train.torch

@@ -9,7 +9,6 @@ from hyperderm.errors import StudyError
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
 from hyperderm.strict import differences, fingerprint
-from hyperderm.training.checkpoint import LATEST
 from hyperderm.training.context import Context
 
 ORIGIN = ("hyperderm.manifest", "hyperderm.fold", "hyperderm.synthetic", "hyperderm.weights")
@@ -39,7 +38,7 @@ def restore(learner: Learner, experiment: Experiment, data: TrainData, context: 
     saved = context.checkpoint.load()
     if saved is None:
         return None
-    path = context.checkpoint.folder / LATEST
+    path = context.checkpoint.address()
     remedy = "Continue with what it was made with, or move it away; the run then begins anew."
     try:
         changed = differences(_was(saved), _present(experiment, data, context))
@@ -66,8 +65,12 @@ def _present(experiment: Experiment, data: TrainData, context: Context) -> dict[
 
 
 def _facts(experiment: Mapping[str, Any], provenance: Mapping[str, str], lesions: str, feed: str) -> dict[str, Any]:
-    """What must be equal: all that shapes a result, but not on how many workers it is computed (`sweep.*`)."""
-    free = ("sweep.", *FEEDING)  # what the feed was asked to be does not matter, what it came to does
+    """What must be equal: all that shapes a result, but not on how many workers it is computed (`sweep.*`).
+
+    A synthetic set is known by its fingerprint in `ORIGIN`, not by where it lies. What the feed was asked to be does not
+    matter, what it came to does.
+    """
+    free = ("sweep.", "synthetic.store", *FEEDING)
     shaping = {path: json.dumps(value) for path, value in experiment.items() if not path.startswith(free)}
     origin = {name: provenance.get(name, "(none)") for name in ORIGIN}
     return shaping | origin | {"lesions": lesions[:12], "data.feed": feed}

@@ -1,6 +1,8 @@
 """Diagnoses as tables and annotation tools call them, and the table of a folder of images."""
 
 import csv
+import posixpath
+from collections.abc import Iterable
 from pathlib import Path
 
 from hyperderm.cubes.cube import DIAGNOSES
@@ -36,10 +38,13 @@ def diagnosis_of(label: str | None) -> str | None:
 
 
 def read_labels(root: Path) -> dict[str, str] | None:
-    """Return image name (without suffix) to label from the one table in `root` that has both columns; None without one.
+    """Return image name to label from the one table in `root` that has both columns; None without one.
+
+    An image is found by its name as the table writes it, and without its suffix, its folders or both where all rows that
+    are then called alike say the same.
 
     Raises:
-        CubeError: a table that cannot be read, or several.
+        CubeError: a table that cannot be read or calls one image two things, or several tables.
     """
     tables = []
     paths = sorted(p for p in root.iterdir() if not p.name.startswith(".") and not p.is_dir())
@@ -49,10 +54,25 @@ def read_labels(root: Path) -> dict[str, str] | None:
         name = next((columns[c] for c in NAME_COLUMNS if c in columns), None)
         label = next((columns[c] for c in LABEL_COLUMNS if c in columns), None)
         if name and label:
-            tables.append((path.name, {Path(r[name] or "").stem: (r[label] or "").strip() for r in rows}))
+            said = ((r[name] or "", (r[label] or "").strip()) for r in rows)
+            tables.append((path.name, _by_name(said, path.name)))
     if len(tables) > 1:
         raise CubeError(f"{root} holds {len(tables)} tables: {', '.join(t for t, _ in tables)}", "Leave one of them.")
     return tables[0][1] if tables else None
+
+
+def _by_name(rows: Iterable[tuple[str, str]], file: str) -> dict[str, str]:
+    whole: dict[str, str] = {}
+    for image, label in rows:
+        name = image.strip().replace("\\", "/")
+        if whole.setdefault(name, label) != label:
+            raise CubeError(f"{file} calls {name!r} both {whole[name]!r} and {label!r}", "Leave one of them.")
+    short: dict[str, set[str]] = {}
+    for name, label in whole.items():
+        bare = posixpath.splitext(name)[0]
+        for key in {bare, posixpath.basename(name), posixpath.basename(bare)}:
+            short.setdefault(key, set()).add(label)
+    return {**{key: labels.pop() for key, labels in short.items() if len(labels) == 1}, **whole}
 
 
 def read_rows(path: Path) -> list[dict[str, str | None]]:

@@ -2,7 +2,7 @@
 
     <root>/…/<scene>.<suffix>           every format of `formats.FORMATS`; frames of a mosaic camera where asked for
     <root>/masks/<scene>_00.png         optional; also <scene>.png, <scene>_mask.png; folders as below <root>
-    <root>/labels.csv                   optional; columns as photographs have them
+    <root>/labels.csv                   optional; columns as photographs have them, scenes called alike by their whole paths
     <root>/…/wavelengths.txt            where the scenes do not know theirs: `formats.read_scene`
 
 A scene's image id is its path below the root without suffix. Without a mask a scene is stored whole.
@@ -10,6 +10,7 @@ A scene's image id is its path below the root without suffix. Without a mask a s
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +70,8 @@ def scan(root: Path, camera: Camera) -> list[Source]:
     base = _base(root)
     masks = _masks(base, found)
     labels = read_labels(base)
-    return [Source(each, tuple(masks.get(each.name, ())), _label(each.name, labels), camera) for each in found]
+    alike = Counter(each.name.rpartition("/")[2] for each in found)
+    return [Source(each, tuple(masks.get(each.name, ())), _label(each.name, labels, alike), camera) for each in found]
 
 
 def orphans(root: Path, sources: Sequence[Source]) -> list[SetAside]:
@@ -83,8 +85,12 @@ def orphans(root: Path, sources: Sequence[Source]) -> list[SetAside]:
     else:
         unread = formats.find_scenes(root)[1]
     aside = [SetAside(_relative(path, base), reason) for path, reason in unread if path not in used]
-    strays = [path for path in _below(base / "masks") if path not in used]
-    return aside + [SetAside(_relative(path, base), "mask without a scene") for path in strays]
+    for path in _below(base):
+        folders = path.relative_to(base).parts[:-1]
+        if path not in used and "masks" in map(str.lower, folders):
+            where = "" if folders[0] == "masks" else ": masks lie in masks/ of the source"
+            aside.append(SetAside(_relative(path, base), f"mask without a scene{where}"))
+    return aside
 
 
 def read(source: Source, root: Path, how: How) -> tuple[list[Lesion], list[SetAside]]:
@@ -163,8 +169,11 @@ def _masks(base: Path, found: Sequence[Found]) -> dict[str, list[Path]]:
     return masks
 
 
-def _label(name: str, labels: dict[str, str] | None) -> str | None:
-    return None if labels is None else labels.get(name.rpartition("/")[2], "")
+def _label(name: str, labels: dict[str, str] | None, alike: Counter[str]) -> str | None:
+    if labels is None or name in labels:
+        return None if labels is None else labels[name]
+    last = name.rpartition("/")[2]
+    return labels.get(last, "") if alike[last] == 1 else ""
 
 
 def _base(root: Path) -> Path:
@@ -174,8 +183,10 @@ def _base(root: Path) -> Path:
 def _below(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    paths = [p for p in folder.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.parts[1:])]
-    return sorted((p for p in paths if not p.name.startswith(".")), key=natural)
+    paths = [p for p in folder.rglob("*") if p.is_file()]
+    return sorted(
+        (p for p in paths if not _relative(p, folder).startswith(".") and "/." not in _relative(p, folder)), key=natural
+    )
 
 
 def _relative(path: Path, base: Path) -> str:

@@ -10,8 +10,9 @@ from hyperderm.metrics.predictions import CellKey, Predictions
 def complete_part(table: Predictions, planned: Sequence[CellKey]) -> tuple[Predictions | None, list[str]]:
     """Return the rows of all (fold, seed) blocks that every arm of a model finished, and a sentence on all that is left out.
 
-    An arm none of whose cells finished together with the others' is left out itself, rather than all blocks; of arms with
-    as few cells the last planned, because references come first.
+    An arm that has only begun is left out itself where that keeps more cells than leaving out the blocks it lacks: what is
+    finished is not thrown away for what is not. Of arms with as few cells the last planned goes first, because references
+    come first.
     """
     held = set(table.cells())
     keep: set[CellKey] = set()
@@ -22,13 +23,9 @@ def complete_part(table: Predictions, planned: Sequence[CellKey]) -> tuple[Predi
         if not done:
             said.append(f"model {model}: no cell was finished.")
             continue
-        arms = list(dict.fromkeys(key.arm for key in mine))
+        arms, dropped = _kept_arms(done, list(dict.fromkeys(key.arm for key in mine)))
+        said += [f"arm {arm} with {model}: too few of its cells were finished to compare it." for arm in dropped]
         blocks = _blocks(done, arms)
-        while not blocks and len(arms) > 1:
-            least = min(reversed(arms), key=lambda arm: sum(key.arm == arm for key in done))
-            arms.remove(least)
-            said.append(f"arm {least} with {model}: too few of its cells were finished to compare it.")
-            blocks = _blocks(done, arms)
         keep |= {key for key in done if key.arm in arms and (key.fold, key.seed) in blocks}
         lost = sorted({(key.fold, key.seed) for key in mine} - blocks)
         if lost:
@@ -38,6 +35,20 @@ def complete_part(table: Predictions, planned: Sequence[CellKey]) -> tuple[Predi
         return None, said
     rows = zip(table.arm.tolist(), table.model.tolist(), table.fold.tolist(), table.seed.tolist(), strict=True)
     return table.take(np.array([CellKey(*row) in keep for row in rows])), said
+
+
+def _kept_arms(done: set[CellKey], arms: list[str]) -> tuple[list[str], list[str]]:
+    """Return the arms that together keep the most cells, and those left out, the least complete first."""
+    kept, dropped = list(arms), []
+    best: tuple[list[str], list[str]] = (list(arms), [])
+    most = len(arms) * len(_blocks(done, arms))
+    while len(kept) > 1:
+        least = min(reversed(kept), key=lambda arm: sum(key.arm == arm for key in done))
+        kept.remove(least)
+        dropped.append(least)
+        if (cells := len(kept) * len(_blocks(done, kept))) > most:
+            best, most = (list(kept), list(dropped)), cells
+    return best
 
 
 def _blocks(done: set[CellKey], arms: Sequence[str]) -> set[tuple[int, int]]:

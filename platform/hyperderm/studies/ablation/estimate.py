@@ -3,12 +3,13 @@
 import heapq
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
 import torch
 
+from hyperderm.config import Experiment
 from hyperderm.learners import build
 from hyperderm.learners.base import Placement
 from hyperderm.learners.data import CubeSet, TrainData
@@ -18,6 +19,7 @@ from hyperderm.strict import fingerprint
 from hyperderm.studies.ablation.job import Job
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.results import result_of
+from hyperderm.studies.cluster import Cluster, trials_at_once
 from hyperderm.training.feed import Feed
 
 STEPS = 4
@@ -59,19 +61,50 @@ class Estimate:
     bytes: Mapping[str, int]
     done: frozenset[str]
 
-    def wall(self, jobs: Sequence[Job], places: int) -> float:
-        """Return the seconds until the jobs not done are, started in order on `places` places as their needs allow."""
+    def wall(self, jobs: Sequence[Job], places: "Mapping[float, int] | int") -> float:
+        """Return the seconds until the jobs not done are, started in order as places and their needs allow.
+
+        Args:
+            jobs: of the plan.
+            places: number of GPUs that a job takes to how many such jobs run side by side, or one number for all.
+        """
         ready = dict.fromkeys(self.done, 0.0)
-        free = [0.0] * places
+        count = places if isinstance(places, int) else max(places.values())
+        everywhere = [0.0] * count
+        alike = {} if isinstance(places, int) else {gpus: [0.0] * held for gpus, held in places.items()}
         for job in sorted((j for j in jobs if j.key not in self.done), key=lambda j: j.stage == "cell"):
-            start = max([heapq.heappop(free), *(ready.get(need, 0.0) for need in job.needs)])
+            mine = alike.get(job.gpus)
+            waits = [heapq.heappop(everywhere), *(ready.get(need, 0.0) for need in job.needs)]
+            start = max([*waits, heapq.heappop(mine)] if mine else waits)
             ready[job.key] = start + self.seconds[job.key]
-            heapq.heappush(free, ready[job.key])
-        return max(free)
+            heapq.heappush(everywhere, ready[job.key])
+            if mine is not None:
+                heapq.heappush(mine, ready[job.key])
+        return max(everywhere)
 
     def work(self, jobs: Iterable[Job]) -> float:
         """Return the seconds of the jobs not done, one after the other."""
         return sum(self.seconds[job.key] for job in jobs if job.key not in self.done)
+
+
+REPORT_S, REPORT_EACH_S = 120.0, 3.0
+"""Of the report: in all, and for each arm of a model (2,000 resamples)."""
+
+
+def report_s(plan: Plan) -> float:
+    """Return the seconds kept free for the report of `plan`."""
+    return REPORT_S + REPORT_EACH_S * len(plan.arms) * len(plan.grid.models)
+
+
+def slots(plan: Plan, cluster: Cluster) -> dict[float, int]:
+    """Return, for each number of GPUs that jobs take, how many such jobs run side by side on `cluster`.
+
+    Raises:
+        ClusterError: a job that does not fit.
+    """
+    asked = plan.grid.resources
+    needs = {job.gpus for job in plan.jobs}
+    return {gpus: trials_at_once(cluster, 1, asked.cpus, gpus, asked.concurrent) for gpus in needs}
 
 
 Measure = Callable[[Job, Manifest, int], Cost]
@@ -96,7 +129,9 @@ def estimate(plan: Plan, folder: Path, measure: "Measure | None" = None) -> Esti
     for job in plan.jobs:
         kind = _kind(job)
         if job.experiment is not None and kind not in costs and not (kind in known and job.stage == "cell"):
-            costs[kind] = measure(job, plan.store.manifest, len(plan.selections[job.fold].train))
+            roles = plan.selections[job.fold]
+            cost = measure(job, plan.store.manifest, len(roles.train))
+            costs[kind] = _validated(cost, job.experiment, len(roles.validation))
         if kind in known:
             seconds[job.key] = sum(known[kind]) / len(known[kind])
         else:
@@ -112,7 +147,7 @@ def measure_here(job: Job, manifest: Manifest, train: int) -> Cost:
     if experiment.learner.kind == "spectral":
         return Cost(0.0, 0.004 * train, 2_000)
     size, bands = experiment.data.size, len(manifest.wavelengths_nm)
-    count = max(16, experiment.training.batch_size)
+    count = _measured(experiment)
     noise = torch.rand(count, bands, size, size, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.2
     diagnoses = tuple("melanoma" if row % 2 else "dysplastic_nevus" for row in range(count))
     cubes = CubeSet(tuple(map(str, range(count))), diagnoses, noise, torch.zeros(count, size, size, dtype=torch.bool))
@@ -137,6 +172,17 @@ def measure_here(job: Job, manifest: Manifest, train: int) -> Cost:
     written = io.BytesIO()
     torch.save(learner.state_dict(), written)
     return Cost(sum(times[1:]) / STEPS, validation, written.tell())
+
+
+def _validated(cost: Cost, experiment: Experiment, cubes: int) -> Cost:
+    """Return the cost with a classifier's validation on all cubes of its role, not on the few that were measured."""
+    if experiment.learner.kind != "classifier":
+        return cost
+    return replace(cost, validation=cost.validation * max(1.0, cubes / _measured(experiment)))
+
+
+def _measured(experiment: Experiment) -> int:
+    return max(16, experiment.training.batch_size)
 
 
 def _kind(job: Job) -> str:

@@ -19,27 +19,25 @@ from hyperderm.store.location import locate
 from hyperderm.store.manifest import Manifest
 from hyperderm.store.ray_reader import SharedStore
 from hyperderm.strict import parse
-from hyperderm.studies.ablation.estimate import Cost, Measure, measure_here
+from hyperderm.studies.ablation.estimate import Cost, Measure, measure_here, slots
 from hyperderm.studies.ablation.job import Job
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.queue import Queue
 from hyperderm.studies.ablation.work import STORE, Task, work
-from hyperderm.studies.cluster import Cluster, check_shared, trials_at_once
+from hyperderm.studies.cluster import Cluster, check_shared
 from hyperderm.studies.sweep import interruptible
+from hyperderm.studies.tune_glue import error_text, last_line
 from hyperderm.training.loop import Report
 
 
-def places(plan: Plan, cluster: Cluster, folder: Path) -> int:
-    """Return how many jobs run side by side on `cluster`.
+def places(plan: Plan, cluster: Cluster, folder: Path) -> dict[float, int]:
+    """Return, for each number of GPUs that jobs take, how many such jobs run side by side on `cluster`.
 
     Raises:
         ClusterError: a job that does not fit, or storage that not every node sees.
     """
-    asked = plan.grid.resources
-    needs = {job.gpus for job in plan.jobs}
-    fits = [trials_at_once(cluster, 1, asked.cpus, gpus, asked.concurrent) for gpus in needs]
     check_shared(folder, cluster)
-    return max(fits)
+    return slots(plan, cluster)
 
 
 def measure_there(cpus: float) -> Measure:
@@ -78,7 +76,7 @@ def run_grid(
             tune_config=tune.TuneConfig(
                 search_alg=QueueSearcher(queue, lambda job: task_of(plan, job, folder, provenance)),
                 num_samples=queue.wanted,
-                max_concurrent_trials=places(plan, cluster, folder),
+                max_concurrent_trials=max(places(plan, cluster, folder).values()),
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
@@ -124,7 +122,12 @@ def task_of(plan: Plan, job: Job, folder: Path, provenance: Mapping[str, str]) -
         "experiment": None if experiment is None else experiment.model_dump(mode="json"),
         "counts": dict(job.counts),
         "rgb": _address(plan.grid.rgb or ""),
-        "provenance": {**provenance, "run": f"{provenance['run']}/{job.key}", "hyperderm.fold": str(job.fold)},
+        "provenance": {
+            **provenance,
+            "run": f"{provenance['run']}/{job.key}",
+            "hyperderm.fold": str(job.fold),
+            **({"hyperderm.synthetic": job.source} if job.source else {}),
+        },
         "gpus": job.gpus,
     }
 
@@ -217,5 +220,4 @@ class QueueCallback(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """Close a job whose process died, or raised, more often than `resources.max_failures` allows."""
-        lines = [line for line in str(trial.get_error()).splitlines() if line.strip()] or ["unknown error"]
-        self._queue.finish(trial.config["key"], lines[-1].strip())
+        self._queue.finish(trial.config["key"], last_line(error_text(trial)))

@@ -27,6 +27,7 @@ class Job:
         counts: of a synthetic set: diagnosis to number of cubes.
         store: of a cell: URI of a set made elsewhere, or "".
         gpus: of the trial.
+        source: of a cell: which synthetic cubes it reads: the key of their set, or the fingerprint of one made elsewhere.
     """
 
     key: str
@@ -41,6 +42,7 @@ class Job:
     counts: Mapping[str, int] = field(default_factory=dict)
     store: str = ""
     gpus: float = 0.0
+    source: str = ""
 
     @property
     def folder(self) -> str:

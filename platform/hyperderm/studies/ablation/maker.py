@@ -90,8 +90,9 @@ class JobMaker:
         gpus = spec.gpus if spec.gpus is not None else 0.0 if spec.learner.kind == "spectral" else grid.resources.gpus
         label = f"{arm.name}/{model} fold {fold} seed {seed}"
         return Job(
-            fingerprint(facts)[:16], "cell", label, fold, experiment, needs, arm.name, model, seed, store=store, gpus=gpus
-        )
+            fingerprint(facts)[:16], "cell", label, fold, experiment, needs, arm.name, model, seed, store=store, gpus=gpus,
+            source=source,
+        )  # fmt: skip
 
     def _weights(self, model: str) -> str:
         """Return the sha256 of the file that the model begins from: a file of the same name may hold others tomorrow."""

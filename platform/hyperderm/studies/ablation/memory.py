@@ -17,6 +17,8 @@ from hyperderm.strict import parse
 from hyperderm.studies.ablation.arms import Arm
 from hyperderm.studies.ablation.job import Job
 from hyperderm.studies.ablation.plan import Plan
+from hyperderm.studies.ablation.results import result_of
+from hyperderm.studies.selection import select
 
 PLAN = "plan.json"
 Contrast = tuple[str, str, str]
@@ -52,6 +54,23 @@ def remember(folder: Path, plan: Plan) -> Plan:
     return _joined_plan(plan, content)
 
 
+def with_larger_sets(folder: Path, plan: Plan) -> Plan:
+    """Return `plan` with each synthetic set replaced by a larger finished one of the same key: fewer ratios make none."""
+    held: dict[str, Job] = {}
+    for each in _read(folder).get("jobs", []):
+        if each["stage"] == "synthetic":
+            job = _job_from_json(each)
+            known = held.get(job.key)
+            if (known is None or sum(job.counts.values()) > sum(known.counts.values())) and result_of(folder, job):
+                held[job.key] = job
+    jobs = [held[job.key] if job.key in held and _covers(held[job.key], job) else job for job in plan.jobs]
+    return replace(plan, jobs=tuple(jobs))
+
+
+def _covers(larger: Job, job: Job) -> bool:
+    return all(larger.counts.get(diagnosis, 0) >= count for diagnosis, count in job.counts.items())
+
+
 def declarations(folder: Path) -> list[tuple[Contrast, datetime]]:
     """Return every contrast that was ever declared, with the time of its declaration."""
     found = _read(folder).get("declared", [])
@@ -63,8 +82,13 @@ def _joined_plan(plan: Plan, content: Mapping[str, Any]) -> Plan:
     mine = {(job.key, job.arm): job for job in plan.jobs}
     jobs = [mine.get((job["key"], job["arm"])) or _job_from_json(job) for job in content["jobs"]]
     classifiers = plan.grid.classifiers
+    selections = dict(plan.selections)
+    for job in jobs:
+        if job.experiment is not None and job.stage == "cell" and job.fold not in selections:
+            selections[job.fold] = select(plan.store, job.experiment.model_copy(update={"synthetic": None}))
     return replace(
         plan,
+        selections=selections,
         grid=plan.grid.model_copy(
             update={
                 "models": tuple(name for name in content["models"] if name in classifiers),

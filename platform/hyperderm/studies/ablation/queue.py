@@ -1,7 +1,7 @@
 """Which job comes next: what is ready, in the order of the plan, as long as there is time."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -36,6 +36,8 @@ class Queue:
         observers: told of everything.
         seconds: estimate of a job's time.
         until: `time.time()` after which nothing may still run; None: no limit.
+        slots: number of GPUs a job takes to how many such jobs may run; none: Tune alone decides. A job that was handed out
+            and waits for a GPU would start after its time was judged.
     """
 
     def __init__(
@@ -45,7 +47,9 @@ class Queue:
         observers: Sequence[Observer],
         seconds: Callable[[Job], float],
         until: float | None = None,
+        slots: Mapping[float, int] | None = None,
     ) -> None:
+        self.slots = dict(slots or {})
         self.folder, self.observers, self.seconds, self.until = folder, observers, seconds, until
         self.jobs = {job.key: job for job in jobs}
         self.done = {job.key for job in jobs if result_of(folder, job)}
@@ -76,7 +80,7 @@ class Queue:
             elif set(job.needs) & {late.key for late in self.late} or not self._fits(job):
                 self.waiting.remove(job)
                 self.late.append(job)
-            elif all(need in self.done for need in job.needs):
+            elif all(need in self.done for need in job.needs) and self._has_place(job):
                 self.waiting.remove(job)
                 return self._start(job)
         return None
@@ -131,6 +135,10 @@ class Queue:
         for each in self.observers:
             each.started(job, False)
         self._close(job, f"{self.jobs[need].label} failed: {self.failed[need]}")
+
+    def _has_place(self, job: Job) -> bool:
+        alike = sum(other.gpus == job.gpus for other in self.running.values())
+        return alike < self.slots.get(job.gpus, alike + 1)
 
     def _fits(self, job: Job) -> bool:
         return self.until is None or time.time() + self.seconds(job) <= self.until

@@ -4,6 +4,7 @@ Everything here runs in a worker. Each function is an iterator of reports and le
 resumable: generators and classifiers go on from their checkpoints, a set is written whole or not at all.
 """
 
+import json
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from hyperderm.metrics.classification import cell_metrics
 from hyperderm.metrics.predictions import Predictions
 from hyperderm.store.manifest import MANIFEST
 from hyperderm.store.reader import Store, open_store
-from hyperderm.studies.ablation.results import PREDICTIONS, TIME, now, write_result
+from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, TIME, now, write_result
 from hyperderm.studies.selection import keep_samples, read, select
 from hyperderm.studies.synthesis import generate_here
 from hyperderm.training.checkpoint import BEST, LATEST, CheckpointFolder
@@ -30,6 +31,7 @@ from hyperderm.training.data import cube_set
 from hyperderm.training.loop import Report
 from hyperderm.training.run import run
 
+SPENT = "spent.json"
 STORE = "store"
 """Folder of a synthetic set inside its job's."""
 
@@ -62,17 +64,38 @@ class Task:
 
 def work(task: Task, store: Store) -> Iterator[Report]:
     """Do the task; yields reports, the last one when all is written."""
-    began = time.monotonic()
-    match task.stage:
-        case "generator":
-            yield from _generator(task, store, began)
-        case "synthetic":
-            yield from _synthetic(task, store, began)
-        case _:
-            yield from _cell(task, store, began)
+    clock = Clock(task.folder)
+    stages = {"generator": _generator, "synthetic": _synthetic}
+    for report in stages.get(task.stage, _cell)(task, store, clock):
+        clock.keep()
+        yield report
 
 
-def _generator(task: Task, store: Store, began: float) -> Iterator[Report]:
+class Clock:
+    """The time a job takes over all processes that worked on it: a killed one's is kept up to its last report."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file, self._began = folder / SPENT, time.monotonic()
+        try:
+            known = json.loads(self._file.read_text())
+        except (FileNotFoundError, ValueError):
+            known = {"seconds": 0.0, "began": time.strftime(TIME, time.gmtime())}
+        self._before, self.began = float(known["seconds"]), str(known["began"])
+
+    @property
+    def seconds(self) -> float:
+        """Spent so far."""
+        return self._before + time.monotonic() - self._began
+
+    def keep(self) -> None:
+        """Write it down, where the job is not done yet."""
+        if self._file.parent.exists() and not (self._file.parent / RESULT).exists():
+            aside = self._file.with_name(f".{SPENT}.partial")
+            aside.write_text(json.dumps({"seconds": self.seconds, "began": self.began}))
+            aside.replace(self._file)
+
+
+def _generator(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
     experiment = task.experiment
     assert experiment is not None
     data = read(store, select(store, experiment), experiment)
@@ -81,11 +104,12 @@ def _generator(task: Task, store: Store, began: float) -> Iterator[Report]:
         keep_samples(report, task.folder)
         yield report
     saved = CheckpointFolder(task.folder)
-    facts = _facts(task, began, report) | {"checkpoint": saved.sha256(BEST), "train_lesions": len(data.train)}
+    facts = _facts(task, clock, report) | {"checkpoint": saved.sha256(BEST), "train_lesions": len(data.train)}
     write_result(task.folder, facts, BEST)
+    (task.folder / SPENT).unlink(missing_ok=True)
 
 
-def _synthetic(task: Task, store: Store, began: float) -> Iterator[Report]:
+def _synthetic(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
     assert task.source is not None
     place = task.folder / STORE
     if not place.exists():  # a kill may have come between the set and its result
@@ -100,12 +124,13 @@ def _synthetic(task: Task, store: Store, began: float) -> Iterator[Report]:
         )
     made = open_store(str(place)).manifest
     report = Report(sum(task.counts.values()), {"cubes": float(made.lesions)})
-    facts = _facts(task, began, report) | {"origin": made.source, "fingerprint": made.fingerprint}
+    facts = _facts(task, clock, report) | {"origin": made.source, "fingerprint": made.fingerprint}
     write_result(task.folder, facts, f"{STORE}/{MANIFEST}")
+    (task.folder / SPENT).unlink(missing_ok=True)
     yield report
 
 
-def _cell(task: Task, store: Store, began: float) -> Iterator[Report]:
+def _cell(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
     experiment = task.experiment
     assert experiment is not None
     data = read(store, select(store, experiment), experiment)
@@ -121,7 +146,7 @@ def _cell(task: Task, store: Store, began: float) -> Iterator[Report]:
     opened: list[str] = []
     table = _test(task, store, experiment, learner, chosen, opened)
     table.to_parquet(task.folder / PREDICTIONS)
-    facts = _facts(task, began, report) | {
+    facts = _facts(task, clock, report) | {
         "judgement": chosen.metrics,
         "best_images": saved["images"] if saved else experiment.training.images,
         "chosen_at": chosen_at,
@@ -131,7 +156,7 @@ def _cell(task: Task, store: Store, began: float) -> Iterator[Report]:
         "test": _test_metrics(table, chosen.threshold),
     }
     write_result(task.folder, facts, PREDICTIONS)
-    for name in (BEST, LATEST):  # the predictions are what is kept of a cell
+    for name in (BEST, LATEST, SPENT):  # the predictions are what is kept of a cell
         (task.folder / name).unlink(missing_ok=True)
 
 
@@ -206,7 +231,7 @@ def _shown(data: TrainData, experiment: Experiment) -> dict[str, int]:
     }
 
 
-def _facts(task: Task, began: float, report: Report | None) -> dict[str, Any]:
+def _facts(task: Task, clock: Clock, report: Report | None) -> dict[str, Any]:
     import torch
 
     return {
@@ -217,8 +242,8 @@ def _facts(task: Task, began: float, report: Report | None) -> dict[str, Any]:
         "arm": task.arm,
         "model": task.model,
         "seed": task.seed,
-        "began": time.strftime(TIME, time.gmtime(time.time() - time.monotonic() + began)),
-        "seconds": round(time.monotonic() - began, 3),
+        "began": clock.began,
+        "seconds": round(clock.seconds, 3),
         "metrics": {} if report is None else {k: v for k, v in report.metrics.items() if np.isfinite(v)},
         "code": task.provenance.get("hyperderm.git_commit", "unknown"),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",

@@ -1,0 +1,363 @@
+"""Whose data touched a test role: judged from plain records of a project and of its stores.
+
+A classifier is judged on the test role it opened, or, before that, on that of its own fold. Everything it was made with
+(its own training and choice of checkpoint, its synthetic sets, their generators, the searches behind these) must have read
+no lesion that belongs to a lesion of that role: the same one, the same file or cube in another store, or the same group.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from hyperderm.store.manifest import Role
+from hyperderm.store.pictures import HOW, Kin, Lesion, Overlap, StoreFacts
+from hyperderm.store.synthetic import VERB
+from hyperderm.tracking.artefacts import Artefact, Opening, Trial, set_artefact
+
+KINDS = {
+    "classifier": "Classifiers whose training saw the test role",
+    "generator": "Generators whose training saw the test role",
+    "checkpoint": "Checkpoints that were chosen on the test role",
+    "set": "Synthetic sets made from the test role",
+    "search": "Searches that saw the test role",
+    "values": "Searches of another fold whose values were used",
+    "late": "Choices made after the test role was opened",
+    "peeking": "Test roles opened for several choices of one search",
+}
+"""Kinds of findings, and what they are called."""
+WORDS = {"lesion": "same lesion", "file": "same file", "cube": "same cube", "group": "same group"}
+SEEN: tuple[Role, ...] = ("train", "validation")
+DIGITS = 6
+"""Significant digits from which a swept value is no coincidence."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One leak.
+
+    Attributes:
+        kind: of `KINDS`.
+        by: what touched the role.
+        data: what it read.
+        role: the test role.
+        lesions: of that role, touched; None where its store was not opened.
+        held: lesions of that role in all, None likewise.
+        how: by what they were recognised.
+        users: classifiers that were made with it.
+        opened: how many of them have opened the role.
+    """
+
+    kind: str
+    by: str
+    data: str
+    role: str
+    lesions: int | None
+    held: int | None
+    how: str
+    users: tuple[str, ...]
+    opened: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an audit found.
+
+    Attributes:
+        findings: leaks, in the order of `KINDS`.
+        unknown: (name, what cannot be told of it).
+        counts: artefacts of each kind.
+        openings: openings of test roles.
+        roles: different test roles among them.
+        stores: stores that were read.
+    """
+
+    findings: tuple[Finding, ...]
+    unknown: tuple[tuple[str, str], ...]
+    counts: Mapping[str, int]
+    openings: int
+    roles: int
+    stores: int
+
+
+def judge(artefacts: Sequence[Artefact], stores: Sequence[StoreFacts]) -> Verdict:
+    """Return what leaked, and what cannot be told.
+
+    Args:
+        artefacts: of the whole project; synthetic sets among `stores` are added, and believed before MLflow.
+        stores: those that could be read, each fingerprint once.
+    """
+    return _Judge(artefacts, stores).verdict()
+
+
+@dataclass
+class _Found:
+    lesions: int | None
+    held: int | None
+    how: str
+    users: dict[str, bool] = field(default_factory=dict)
+
+
+class _Judge:
+    def __init__(self, artefacts: Sequence[Artefact], stores: Sequence[StoreFacts]) -> None:
+        self._stores, self._kin = {store.fingerprint: store for store in stores}, Kin(stores)
+        made = [set_artefact(s.fingerprint, s.uri, s.source) for s in stores if s.source.get("verb") == VERB]
+        self._known = {one.key: one for one in (*artefacts, *made)}
+        self._searches = [one for one in self._known.values() if one.kind == "search"]
+        self._of_trial = {trial.key: one for one in self._searches for trial in one.trials if trial.key}
+        self._found: dict[tuple[str, str, str, str], _Found] = {}
+        self._unknown: dict[tuple[str, str], None] = {}
+        self._choices: dict[tuple[Opening, str], dict[str, list[str]]] = {}
+
+    def verdict(self) -> Verdict:
+        for one in self._known.values():
+            for missing in one.missing:
+                self._doubt(one.name, f"not recorded: {missing}")
+        roots = [one for one in self._known.values() if one.classifies]
+        for root in roots:
+            self._judge(root)
+        self._peeking()
+        order = list(KINDS)
+        findings = [
+            Finding(kind, by, data, role, f.lesions, f.held, f.how, tuple(f.users), sum(f.users.values()))
+            for (kind, by, data, role), f in self._found.items()
+        ]
+        openings = [opening for root in roots for opening in root.openings]
+        return Verdict(
+            tuple(sorted(findings, key=lambda one: order.index(one.kind))),
+            tuple(self._unknown),
+            Counter(one.kind for one in self._known.values()),
+            len(openings),
+            len({(one.manifest, one.fold) for one in openings}),
+            len(self._stores),
+        )
+
+    def _judge(self, root: Artefact) -> None:
+        chain = self._chain(root)
+        for held in root.openings or self._own(root):
+            tested = self._tested(root, held)
+            for member in chain:
+                self._touching(root, member, held, tested)
+                self._values(root, member, held, tested)
+            if root.openings:
+                self._late(root, held, tested)
+                self._note_choices(root, chain, held)
+
+    def _own(self, root: Artefact) -> list[Opening]:
+        return [Opening(root.manifest, root.fold)] if root.manifest and root.fold is not None else []
+
+    def _chain(self, root: Artefact) -> list[Artefact]:
+        """Return the classifier and everything it was made with."""
+        found, waiting = {root.key: root}, [root]
+        while waiting:
+            user = waiting.pop()
+            for key in user.uses:
+                used = self._used(key)
+                if used is None:
+                    self._doubt(user.name, f"made with {key}, which is neither in MLflow nor among the stores")
+                elif used.key not in found:
+                    found[used.key] = used
+                    waiting.append(used)
+        return list(found.values())
+
+    def _used(self, key: str) -> Artefact | None:
+        """Return what `key` names; a trial is its search: it was chosen among all of them."""
+        return self._known.get(key) or self._of_trial.get(key)
+
+    def _tested(self, root: Artefact, held: Opening) -> set[Lesion] | None:
+        store = self._stores.get(held.manifest)
+        tested = store.roles(held.fold, ("test",), root.diagnoses) if store else None
+        if tested is None:
+            self._doubt(
+                root.name,
+                f"{_role(held)} could not be read: where folds differ its lesions are not counted, and pictures that "
+                "other stores share with it are not seen",
+            )
+        return tested
+
+    def _touching(self, root: Artefact, member: Artefact, held: Opening, tested: set[Lesion] | None) -> None:
+        if not member.manifest or member.fold is None:
+            return  # said once, as missing
+        store = self._stores.get(member.manifest)
+        if tested is None or store is None:
+            self._by_fold(root, member, held, tested)
+            return
+        for kind, roles in _parts(member):
+            touched = store.roles(member.fold, roles, self._diagnoses(member))
+            if touched is None:
+                self._doubt(member.name, f"its store has no fold {member.fold}")
+                return
+            touched |= self._rows(member)
+            self._add(kind, root, member, _data(member, roles), held, tested, self._kin.overlap(touched, tested))
+        self._relatable(member, store, self._stores[held.manifest])
+
+    def _by_fold(self, root: Artefact, member: Artefact, held: Opening, tested: set[Lesion] | None) -> None:
+        """Judge where a store is not there: of one manifest, another fold has seen this one's test role."""
+        own = self._kin.overlap(self._rows(member), tested) if tested is not None else None
+        if own and own.lesions:
+            self._add(member.kind, root, member, "its own rows", held, tested, own)
+        elif member.manifest != held.manifest:
+            self._doubt(
+                member.name,
+                f"read store {member.manifest[:8]}, {root.name} is tested on {held.manifest[:8]}: whether they share "
+                "pictures cannot be told without both (--store)",
+            )
+        elif member.fold != held.fold:
+            self._add(member.kind, root, member, _data(member, SEEN), held, tested, None)
+
+    def _rows(self, member: Artefact) -> set[Lesion]:
+        """Return what a synthetic set itself holds, and the real lesions its cubes are derived from."""
+        store = self._stores.get(member.key.removeprefix("set ")) if member.kind == "set" else None
+        if store is None:
+            return set()
+        return store.all() | {(member.manifest, row.derived_from) for row in store.rows if row.derived_from}
+
+    def _diagnoses(self, member: Artefact) -> tuple[str, ...] | None:
+        """Return what a member read; a set what its generator read, where that is known."""
+        if member.kind != "set":
+            return member.diagnoses
+        makers = [used for key in member.uses if (used := self._used(key))]
+        same = [one for one in makers if (one.manifest, one.fold) == (member.manifest, member.fold)]
+        return same[0].diagnoses if same else None
+
+    def _relatable(self, member: Artefact, one: StoreFacts, other: StoreFacts) -> None:
+        blind = any(not row.files for store in (one, other) for row in store.rows)
+        compared = one.shape == other.shape and all(row.cube for store in (one, other) for row in store.rows)
+        if one.fingerprint != other.fingerprint and blind and not compared:
+            self._doubt(
+                member.name,
+                f"its store {one.uri} and {other.uri} are only compared in part: rows without a source file's hash, and "
+                "cubes of another shape or not read",
+            )
+
+    def _values(self, root: Artefact, member: Artefact, held: Opening, tested: set[Lesion] | None) -> None:
+        """Find searches of other folds whose trial has exactly the member's values, though nothing names them."""
+        if member.kind not in ("generator", "classifier"):
+            return
+        matching = [(one, trial) for one in self._searches if (trial := _trial_of(one, member.settings))]
+        if any((one.manifest, one.fold) == (member.manifest, member.fold) for one, _ in matching):
+            return  # its own fold's search gives these values as well: samplers repeat themselves
+        for search, trial in matching:
+            if search.key in member.uses or search.fold is None:
+                continue
+            store, overlap = self._stores.get(search.manifest), None
+            if store and tested is not None:
+                touched = store.roles(search.fold, SEEN, search.diagnoses)
+                overlap = self._kin.overlap(touched or (), tested)
+            elif search.manifest != held.manifest:
+                self._doubt(member.name, f"has the values of {search.name}, {trial.name}, a search on another store")
+                continue
+            elif search.fold == held.fold:
+                continue
+            data = f"{_data(search, SEEN)}; {trial.name} has the values of {member.name}"
+            self._add("values", root, search, data, held, tested, overlap)
+
+    def _late(self, root: Artefact, held: Opening, tested: set[Lesion] | None) -> None:
+        opened, chosen = _time(held.at), _time(root.chosen_at)
+        if opened is None or chosen is None:
+            self._doubt(root.name, f"when {'its choices were made' if opened else 'it opened the test role'}")
+        elif chosen > opened:
+            every = None if tested is None else Overlap(len(tested), ())
+            data = f"chosen at {root.chosen_at}, opened at {held.at}"
+            self._add("late", root, root, data, held, tested, every)
+
+    def _note_choices(self, root: Artefact, chain: Sequence[Artefact], held: Opening) -> None:
+        """Note which trial of which search this opening was for."""
+        role = Opening(held.manifest, held.fold)
+        for member in chain:
+            for search in self._searches:
+                if choice := _choice(member, search):
+                    users = self._choices.setdefault((role, search.key), {}).setdefault(choice, [])
+                    users += [root.name] if root.name not in users else []
+
+    def _peeking(self) -> None:
+        for (role, key), choices in self._choices.items():
+            if len(choices) < 2:
+                continue
+            users = {user: True for each in choices.values() for user in each}
+            data = f"opened for {len(choices)} choices: {', '.join(sorted(choices))}"
+            store = self._stores.get(role.manifest)
+            tested = store.roles(role.fold, ("test",), None) if store else None
+            count = None if tested is None else len(tested)
+            self._found["peeking", self._known[key].name, data, _role(role)] = _Found(count, count, "", users)
+
+    def _add(
+        self,
+        kind: str,
+        root: Artefact,
+        member: Artefact,
+        data: str,
+        held: Opening,
+        tested: set[Lesion] | None,
+        overlap: Overlap | None,
+    ) -> None:
+        """Keep a leak, unless no lesion is touched; `overlap` is None where lesions cannot be counted."""
+        if overlap is not None and not overlap.lesions:
+            return
+        how = _how(overlap) if overlap else "" if kind == "late" else "same store, another fold"
+        of = None if tested is None else len(tested)
+        where = (kind, member.name, data, _role(held))
+        found = self._found.setdefault(where, _Found(overlap.lesions if overlap else None, of, how))
+        found.users[root.name] = bool(root.openings)
+
+    def _doubt(self, name: str, what: str) -> None:
+        self._unknown.setdefault((name, what))
+
+
+def _parts(member: Artefact) -> Iterator[tuple[str, tuple[Role, ...]]]:
+    """Yield what a leak through each role of a member is called."""
+    if member.kind in ("set", "search"):
+        yield member.kind, SEEN
+    else:
+        yield member.kind, ("train",)
+        yield "checkpoint", ("validation",)
+
+
+def _trial_of(search: Artefact, settings: Mapping[str, object]) -> Trial | None:
+    """Return the trial that has exactly the values of `settings`, one of them too precise to be a coincidence."""
+    for trial in search.trials:
+        precise = any(isinstance(value, float) and _digits(value) >= DIGITS for value in trial.values.values())
+        if precise and all(path in settings and settings[path] == value for path, value in trial.values.items()):
+            return trial
+    return None
+
+
+def _choice(member: Artefact, search: Artefact) -> str | None:
+    """Return what of `search` the member was made with, in words; None where nothing of it was."""
+    if named := [trial for trial in search.trials if trial.key in member.uses]:
+        return named[0].name
+    if member.kind == "set" and search.key in member.uses:
+        return f"checkpoint {member.checkpoint[:8]}"
+    if member.kind not in ("generator", "classifier"):
+        return None
+    if trial := _trial_of(search, member.settings):
+        return trial.name
+    if search.key not in member.uses:
+        return None
+    paths = dict.fromkeys(path for trial in search.trials for path in trial.values)
+    return ", ".join(f"{path}={member.settings.get(path)}" for path in paths) or None
+
+
+def _digits(value: float) -> int:
+    return len(repr(abs(value)).partition("e")[0].replace(".", "").strip("0"))
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _how(overlap: Overlap) -> str:
+    counts = dict(overlap.how)
+    return ", ".join(f"{WORDS[how]} {counts[how]}" for how in HOW if how in counts)
+
+
+def _role(held: Opening) -> str:
+    return f"test role of fold {held.fold} of store {held.manifest[:8]}"
+
+
+def _data(member: Artefact, roles: Sequence[Role]) -> str:
+    what = f"{' and '.join(roles)} of fold {member.fold} of store {member.manifest[:8]}"
+    return f"made from {what}" if member.kind == "set" else what

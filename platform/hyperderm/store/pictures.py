@@ -1,0 +1,177 @@
+"""Who is who across stores: lesions that are one group, come from one source file, or are the same picture bit by bit."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hyperderm.store.manifest import Folds, Role
+from hyperderm.store.reader import Store
+
+How = Literal["lesion", "file", "cube", "group"]
+HOW: tuple[How, ...] = ("lesion", "file", "cube", "group")
+"""Why two rows are one: the same row of one store, the same source file, the same cube, or the same group only."""
+Lesion = tuple[str, str]
+"""Fingerprint of the store and lesion id: ids of two stores say nothing about each other."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One lesion of a store.
+
+    Attributes:
+        lesion_id: in its store.
+        group: what folds do not split.
+        diagnosis: None where unknown.
+        files: what names its source, such as the sha256 of a file.
+        cube: sha256 of shape and values, "" where it was not read.
+        derived_from: of a synthetic cube: the lesion of the real store whose geometry it keeps, else "".
+    """
+
+    lesion_id: str
+    group: str
+    diagnosis: str | None
+    files: frozenset[str] = frozenset()
+    cube: str = ""
+    derived_from: str = ""
+
+
+@dataclass(frozen=True)
+class StoreFacts:
+    """What an audit needs of a store.
+
+    Attributes:
+        fingerprint: of its manifest.
+        uri: where it lies.
+        rows: all of them.
+        shape: (H, W, B) of every cube.
+        folds: None where the store has none.
+        source: how it was made (`Manifest.source`).
+    """
+
+    fingerprint: str
+    uri: str
+    rows: tuple[Row, ...]
+    shape: tuple[int, int, int]
+    folds: Folds | None
+    source: dict[str, Any]
+
+    def roles(self, fold: int, roles: Sequence[Role], diagnoses: Sequence[str] | None) -> set[Lesion] | None:
+        """Return the lesions of the given roles and diagnoses (None: of all); None where the store has no such fold."""
+        folds = self.folds
+        if folds is None or not 0 <= fold < folds.count:
+            return None
+        return {
+            (self.fingerprint, row.lesion_id)
+            for row in self.rows
+            if (diagnoses is None or row.diagnosis in diagnoses) and folds.role(row.group, fold) in roles
+        }
+
+    def all(self) -> set[Lesion]:
+        """Return every lesion."""
+        return {(self.fingerprint, row.lesion_id) for row in self.rows}
+
+
+def read_facts(store: Store, cubes: bool, read: Callable[[], None] = lambda: None) -> StoreFacts:
+    """Read the rows of a store, a part in memory at a time.
+
+    Args:
+        store: opened.
+        cubes: read and hash the cubes, too.
+        read: called after each part.
+
+    Raises:
+        StoreError: a part that is not there, or a server that stays away.
+    """
+    rows: list[Row] = []
+    columns = ["lesion_id", "group", "diagnosis", "origin", *(["cube"] if cubes else [])]
+    for part in store.manifest.parts:
+        table = store.location.read_table(part.path, columns)
+        digests = _digests(table.column("cube")) if cubes else iter(())
+        texts = table.drop_columns(["cube"]) if cubes else table
+        rows += (_row(row, next(digests, "")) for row in texts.to_pylist())
+        read()
+    manifest = store.manifest
+    return StoreFacts(manifest.fingerprint, store.location.uri, tuple(rows), manifest.shape, manifest.folds, manifest.source)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Lesions of one side that the other side holds, too.
+
+    Attributes:
+        lesions: how many.
+        how: why, to how many of them, in the order of `HOW`; each lesion is counted under its strongest reason.
+    """
+
+    lesions: int
+    how: tuple[tuple[How, int], ...]
+
+
+class Kin:
+    """Which lesions of the given stores belong together: by group within a store, by file and cube across stores.
+
+    Belonging together is passed on: what one store knows to be one patient is one patient in every store that holds a
+    picture of them.
+    """
+
+    def __init__(self, stores: Iterable[StoreFacts]) -> None:
+        self._rows: dict[Lesion, Row] = {}
+        self._parent: dict[str, str] = {}
+        for store in stores:
+            for row in store.rows:
+                self._rows[store.fingerprint, row.lesion_id] = row
+                group = self._root(f"group {store.fingerprint} {row.group}")
+                for mark in _marks(row):
+                    self._parent[self._root(mark)] = group
+
+    def overlap(self, touched: Iterable[Lesion], held: Iterable[Lesion]) -> Overlap:
+        """Return which lesions of `held` belong to lesions of `touched`."""
+        mine = {lesion for lesion in touched if lesion in self._rows}
+        groups = {self._group(lesion) for lesion in mine}
+        marks = {mark for lesion in mine for mark in _marks(self._rows[lesion])}
+        found = [self._how(lesion, mine, marks) for lesion in held if lesion in self._rows and self._group(lesion) in groups]
+        counts = Counter(found)
+        return Overlap(len(found), tuple((how, counts[how]) for how in HOW if counts[how]))
+
+    def _how(self, lesion: Lesion, touched: set[Lesion], marks: set[str]) -> How:
+        row = self._rows[lesion]
+        if lesion in touched:
+            return "lesion"
+        if row.files & marks:
+            return "file"
+        return "cube" if row.cube and f"cube {row.cube}" in marks else "group"
+
+    def _group(self, lesion: Lesion) -> str:
+        return self._root(f"group {lesion[0]} {self._rows[lesion].group}")
+
+    def _root(self, name: str) -> str:
+        parent = self._parent
+        parent.setdefault(name, name)
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+
+def _marks(row: Row) -> Iterator[str]:
+    yield from row.files
+    if row.cube:
+        yield f"cube {row.cube}"
+
+
+def _row(row: dict[str, Any], cube: str) -> Row:
+    origin = json.loads(row["origin"])
+    files = {f"file {origin['sha256']}"} if origin.get("sha256") else set()
+    if "phantom" in origin:  # drawn from these alone: the same skin at every size
+        drawn = (origin.get(name) for name in ("phantom", "seed", "index"))
+        files.add(" ".join(map(str, ("phantom", *drawn, row["diagnosis"]))))
+    derived = str(origin.get("derived_from") or "")
+    return Row(row["lesion_id"], row["group"], row["diagnosis"], frozenset(files), cube, derived)
+
+
+def _digests(column: Any) -> Iterator[str]:  # noqa: ANN401 - pyarrow has no types
+    for cube in column.combine_chunks().to_numpy_ndarray():
+        yield hashlib.sha256(repr(cube.shape).encode() + cube.tobytes()).hexdigest()

@@ -1,0 +1,51 @@
+"""Where a run's workers write: a folder that all of them see, or a prefix of a bucket, where writes are whole or none."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from hyperderm.store.location import Location
+
+Place = Path | Location
+"""A folder, or a location on S3."""
+
+
+def below(place: Place, *parts: str) -> Place:
+    """Return the place `parts` below `place`."""
+    if isinstance(place, Path):
+        return place.joinpath(*parts)
+    path = "/".join((place.path, *parts))
+    return replace(place, uri=f"s3://{path}", path=path)
+
+
+def placed(address: str, storage: Location | None) -> Place:
+    """Return the place that `address` names, spoken to as `storage` is; where that is None, a folder."""
+    return Path(address) if storage is None else replace(storage, uri=address, path=address.removeprefix("s3://"))
+
+
+def address(place: Place, name: str = "") -> str:
+    """Return how a user names the file `name` in `place`, or the place itself."""
+    root = str(place) if isinstance(place, Path) else place.uri
+    return f"{root}/{name}" if name else root
+
+
+def holds(place: Place, name: str) -> bool:
+    """Return whether `place` holds the file `name`.
+
+    Raises:
+        StoreError: the S3 server does not answer or refuses.
+    """
+    if isinstance(place, Path):
+        return (place / name).is_file()
+    return place.patiently(lambda: bool(place.fs.get_file_info(place.join(name)).is_file))
+
+
+def content_of(place: Place, name: str) -> bytes | None:
+    """Return what the file `name` holds, None where there is none.
+
+    Raises:
+        StoreError: the S3 server stays away or refuses.
+    """
+    try:
+        return (place / name).read_bytes() if isinstance(place, Path) else place.read_bytes(name)
+    except FileNotFoundError:
+        return None

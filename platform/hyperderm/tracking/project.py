@@ -1,0 +1,296 @@
+"""A whole project as MLflow holds it: what was trained, searched, made and tested, on which data, and what used what."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from hyperderm.tracking.artefacts import Artefact, Opening, Project, Trial, set_artefact, set_key
+from hyperderm.tracking.courier import KEY_TAG, PARENT_TAG
+from hyperderm.tracking.fetch import CONFIG, PAGE, QUESTIONS, asking, check_there, leaves, parsed
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+RESULT, PLAN = "result.json", "plan.json"
+OPENED, CHOSEN = "test_opened", "chosen_at"
+"""In result.json, or as tags with `hyperderm.` before them."""
+
+
+def walk(uri: str) -> Project:
+    """Read every active run of every experiment.
+
+    Args:
+        uri: `http(s)://…` or `sqlite:///…`.
+
+    Raises:
+        TrackingError: a server that does not answer, or a database that is not there.
+    """
+    check_there(uri)
+    with asking(uri), ThreadPoolExecutor(QUESTIONS) as pool, TemporaryDirectory() as folder:
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        runs = list(_runs(client))
+        found = pool.map(lambda run: _documents(client, run, Path(folder)), runs)
+        return gather([_read(run, documents) for run, documents in zip(runs, found, strict=True)])
+
+
+@dataclass(frozen=True)
+class TrackedFacts:
+    """One run with its JSON artifacts by file name (None: there, but not to be read)."""
+
+    id: str
+    name: str
+    status: str
+    parent: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    documents: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Unique over all runs."""
+        return self.tags.get(KEY_TAG, self.id)
+
+
+def gather(runs: Sequence[TrackedFacts]) -> Project:
+    """Return the project that `runs` are."""
+    return _Gatherer(runs).project()
+
+
+class _Gatherer:
+    def __init__(self, runs: Sequence[TrackedFacts]) -> None:
+        self._runs = {run.id: run for run in runs}
+        self._children: dict[str, list[TrackedFacts]] = {}
+        for run in runs:
+            self._children.setdefault(run.parent, []).append(run)
+        self._stores: dict[str, None] = {}
+        self._sets: dict[str, str] = {}  # key of a grid's job that draws a set -> key of the set
+        for run in runs:
+            made = _document(run, RESULT).get("fingerprint")
+            if run.tags.get("hyperderm.stage") == "synthetic" and made:
+                self._sets[run.key] = set_key(str(made))
+
+    def project(self) -> Project:
+        artefacts: list[Artefact] = []
+        foreign: list[str] = []
+        for run in self._runs.values():
+            tags = run.tags
+            if not any(tag.startswith("hyperderm.") and tag != KEY_TAG for tag in tags):
+                foreign.append(self._name(run))
+                continue
+            if uri := tags.get("hyperderm.store"):
+                self._stores.setdefault(uri)
+            if made := self._artefact(run):
+                artefacts.append(made)
+        return Project(tuple(artefacts), tuple(foreign), len(self._runs), tuple(self._stores))
+
+    def _artefact(self, run: TrackedFacts) -> Artefact | None:
+        """Return the record of a run; None for one whose parent, or whose children, stand for it."""
+        tags, children = run.tags, self._children.get(run.id, [])
+        stage = tags.get("hyperderm.stage")
+        if stage == "synthetic":
+            return self._drawn(run)
+        if stage:
+            return self._job(run)
+        if "hyperderm.arm" in tags or PLAN in run.documents or any("hyperderm.arm" in child.tags for child in children):
+            return None
+        parent = self._runs.get(run.parent)
+        if "hyperderm.trial" in tags and parent:
+            return None
+        if "hyperderm.trial" in tags:
+            return self._trained(run)
+        return self._search(run, children) if children or "space" in run.params else self._trained(run)
+
+    def _trained(self, run: TrackedFacts) -> Artefact:
+        config, classifies = _document(run, CONFIG), _classifies(run)
+        settings = {name: parsed(text) for name, text in run.params.items()} | dict(leaves("", config))
+        manifest, fold, missing = _facts(run)
+        uses, said = self._synthetic(run, config)
+        openings, chosen, unread = _openings(run)
+        return Artefact(
+            run.key,
+            self._name(run),
+            "classifier" if classifies else "generator",
+            classifies,
+            manifest,
+            fold,
+            _diagnoses(settings),
+            uses,
+            openings,
+            chosen,
+            settings,
+            missing=(*missing, *([] if config else ["its configuration"]), *said, *unread),
+        )
+
+    def _synthetic(self, run: TrackedFacts, config: Mapping[str, Any]) -> tuple[tuple[str, ...], list[str]]:
+        made, asked = run.tags.get("hyperderm.synthetic"), config.get("synthetic")
+        if asked and asked.get("store") not in (None, "", "pending"):
+            self._stores.setdefault(str(asked["store"]))
+        if made:
+            return (set_key(made),), []
+        return (), ["which synthetic set it read"] if asked else []
+
+    def _search(self, run: TrackedFacts, children: Sequence[TrackedFacts]) -> Artefact:
+        made = self._trained(run)
+        trials = tuple(
+            Trial(
+                child.name,
+                {name: parsed(text) for name, text in child.params.items()},
+                child.key,
+            )
+            for child in sorted(children, key=lambda child: child.name)
+        )
+        return replace(made, kind="search", trials=trials)
+
+    def _job(self, run: TrackedFacts) -> Artefact:
+        """Return the record of a grid's generator or cell."""
+        made = self._trained(run)
+        grid, plan = self._grid(run)
+        job = next((each for each in plan.get("jobs", []) if each["key"] == run.params.get("cell")), None)
+        missing = list(made.missing)
+        if job is None:
+            missing.append("the plan of its grid, so what it was made with")
+        uses = list(made.uses)
+        if run.tags.get("hyperderm.stage") == "generator":
+            folder = plan.get("grid", {}).get("searches", {}).get(str((job or {}).get("model")), {}).get(str(made.fold))
+            if folder:
+                key = self._sweep(str(folder))
+                uses += [key] if key else []
+                missing += [] if key else [f"the search in {folder}, which is not in MLflow or not alone of its name"]
+        else:
+            uses += self._sets_of(job or {}, grid)
+            if run.status == "FINISHED" and not _said_opened(run):
+                missing.append("which test role it opened")
+            if uses:  # the plan says which set; the configuration only that there was one
+                missing = [each for each in missing if each != "which synthetic set it read"]
+        return replace(made, uses=tuple(dict.fromkeys(uses)), missing=tuple(missing))
+
+    def _sets_of(self, job: Mapping[str, Any], grid: TrackedFacts | None) -> list[str]:
+        if job.get("store"):
+            self._stores.setdefault(str(job["store"]))
+            return [set_key(str(job["source"]))]
+        keys = [f"{grid.key}/{need}" for need in job.get("needs", [])] if grid else []
+        return [self._sets.get(key, key) for key in keys]
+
+    def _drawn(self, run: TrackedFacts) -> Artefact:
+        result = _document(run, RESULT)
+        if not result.get("fingerprint"):
+            manifest, fold, _ = _facts(run)
+            return Artefact(run.key, self._name(run), "set", manifest=manifest, fold=fold, missing=("its origin",))
+        return set_artefact(str(result["fingerprint"]), self._name(run), result.get("origin", {}))
+
+    def _grid(self, run: TrackedFacts) -> tuple[TrackedFacts | None, Mapping[str, Any]]:
+        at: TrackedFacts | None = run
+        while at:
+            if PLAN in at.documents:
+                return at, _document(at, PLAN)
+            at = self._runs.get(at.parent)
+        return None, {}
+
+    def _sweep(self, folder: str) -> str | None:
+        """Return the key of the search that lies in `folder`: written there, else the only one of that name."""
+        try:
+            return str(json.loads((Path(folder) / "identity.json").read_text())["key"])
+        except (OSError, ValueError, KeyError, TypeError):
+            named = [run.key for run in self._runs.values() if run.name == Path(folder).name and not run.parent]
+            return named[0] if len(named) == 1 else None
+
+    def _name(self, run: TrackedFacts) -> str:
+        parent = self._runs.get(run.parent)
+        return f"{self._name(parent)}/{run.name}" if parent else run.name
+
+
+def _facts(run: TrackedFacts) -> tuple[str, int | None, list[str]]:
+    """Return fingerprint and fold, and what of them is not recorded."""
+    manifest, said = run.tags.get("hyperderm.manifest", ""), run.tags.get("hyperderm.fold", "")
+    fold = int(said) if said.isdecimal() else None
+    missing = ([] if manifest else ["the store it read"]) + ([] if fold is not None else ["its fold"])
+    return manifest, fold, missing
+
+
+def _openings(run: TrackedFacts) -> tuple[tuple[Opening, ...], str, list[str]]:
+    """Return the test roles that the run says it opened, when its choices were made, and what cannot be understood."""
+    said, chosen = _said_opened(run), str(_document(run, RESULT).get(CHOSEN) or run.tags.get(f"hyperderm.{CHOSEN}", ""))
+    if not said:
+        return (), chosen, []
+    match said.split():
+        case ["test", "role", "of", "fold", fold, "of", "store", manifest, *rest] if fold.isdecimal():
+            return (Opening(manifest, int(fold), rest[-1] if rest else ""),), chosen, []
+    return (), chosen, [f"which test role it opened ({said[:80]!r})"]
+
+
+def _said_opened(run: TrackedFacts) -> str:
+    return str(_document(run, RESULT).get(OPENED) or run.tags.get(f"hyperderm.{OPENED}", ""))
+
+
+def _classifies(run: TrackedFacts) -> bool:
+    config = _document(run, CONFIG)
+    kind = config.get("learner", {}).get("kind") or run.params.get("learner.kind")
+    return bool(config.get("task")) or kind in CLASSIFIERS or f"hyperderm.{OPENED}" in run.tags
+
+
+CLASSIFIERS = ("classifier", "spectral")
+
+
+def _diagnoses(settings: Mapping[str, object]) -> tuple[str, ...] | None:
+    """Return the diagnoses that such a configuration reads, None for all or where it does not say."""
+    if (negatives := settings.get("task.negatives")) is not None:
+        return ("melanoma", "dysplastic_nevus") if negatives == "dysplastic_nevus" else None
+    read, more = settings.get("data.diagnoses"), settings.get("data.pretrain_diagnoses", [])
+    if isinstance(read, list | tuple) and isinstance(more, list | tuple):
+        return tuple(dict.fromkeys(map(str, (*read, *more))))
+    return None
+
+
+def _runs(client: "MlflowClient") -> "Iterator[Run]":
+    experiments = [each.experiment_id for each in _pages(lambda token: client.search_experiments(page_token=token))]
+    if experiments:
+        yield from _pages(lambda token: client.search_runs(experiments, "", max_results=PAGE, page_token=token))
+
+
+def _pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
+    token: str | None = None
+    while True:
+        page = ask(token)
+        yield from page
+        token = page.token or None
+        if token is None:
+            return
+
+
+def _documents(client: "MlflowClient", run: "Run", folder: Path) -> dict[str, Any]:
+    """Return the JSON artifacts that an audit reads."""
+    if not any(tag.startswith("hyperderm.") for tag in run.data.tags):
+        return {}
+    found = {}
+    for name in {file.path for file in client.list_artifacts(run.info.run_id)} & {CONFIG, RESULT, PLAN}:
+        place = folder / run.info.run_id
+        place.mkdir(exist_ok=True)
+        try:
+            found[name] = json.loads(Path(client.download_artifacts(run.info.run_id, name, str(place))).read_text("utf-8"))
+        except ValueError:
+            found[name] = None
+    return found
+
+
+def _document(run: TrackedFacts, name: str) -> dict[str, Any]:
+    found = run.documents.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _read(run: "Run", documents: Mapping[str, Any]) -> TrackedFacts:
+    return TrackedFacts(
+        run.info.run_id,
+        str(run.info.run_name),
+        run.info.status,
+        run.data.tags.get(PARENT_TAG, ""),
+        run.data.tags,
+        run.data.params,
+        documents,
+    )

@@ -1,0 +1,28 @@
+"""What Tune tells of a failed trial."""
+
+from pathlib import Path
+
+from ray.train._internal.storage import StorageContext
+from ray.tune.experiment import Trial
+
+from hyperderm.studies.cluster import Cluster
+from hyperderm.studies.tune_glue import error_text, last_line
+
+
+def a_trial(folder: Path) -> Trial:
+    storage = StorageContext(storage_path=str(folder), experiment_dir_name="sweep", trial_dir_name="trial")
+    trial = Trial("anything", stub=True, storage=storage)
+    trial.init_local_path()
+    return trial
+
+
+def test_a_failure_is_told_before_tune_has_copied_it_to_its_storage(ray_cluster: Cluster, tmp_path: Path):
+    trial = a_trial(tmp_path)
+    trial.handle_error(OSError(28, "No space left on device"))
+    assert trial.get_error() is None  # what Tune copies in the background has not come yet
+    assert "No space left on device" in last_line(error_text(trial))
+
+
+def test_a_trial_without_an_error_file_is_told_as_such(ray_cluster: Cluster, tmp_path: Path):
+    assert error_text(a_trial(tmp_path)) == ""
+    assert "Ray's logs" in last_line("\n")

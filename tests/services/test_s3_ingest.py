@@ -1,0 +1,119 @@
+"""Ingest to a real S3 server: the store of a disk, interrupted and gone on with, and two writers."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from hyperderm.errors import StoreError
+from hyperderm.store.ingest import ingest, make_here, make_part
+from hyperderm.store.jobs import Job
+from hyperderm.store.reader import open_store
+from hyperderm.store.verify import verify_store
+from tests.services.s3_server import READER, READER_SECRET
+from tests.services.test_s3 import keys, server, settings, uri, use  # noqa: F401 - fixtures
+from tests.store.sources import job_of
+from tests.store.test_ingest import no_array, three_of_each
+
+
+@pytest.fixture
+def job(tmp_path) -> Job:
+    """Nine good files and a bad one, two to a part."""
+    three_of_each(tmp_path / "raw")
+    no_array(tmp_path / "raw")
+    return replace(job_of(tmp_path / "raw"), per_part=2)
+
+
+def take(job, uri, make=None):  # noqa: F811
+    return ingest(job, uri, folds=3, seed=0, make=make)
+
+
+def alone(server, uri, manifest):  # noqa: F811
+    """Nothing lies there but what the manifest names."""
+    assert sorted(keys(server, uri)) == sorted([*(f"/{part.path}" for part in manifest.parts), "/manifest.json"])
+
+
+def test_the_store_of_a_disk(server, uri, tmp_path, job):  # noqa: F811
+    here = take(job, str(tmp_path / "store"))
+    there = take(job, uri)
+    assert there.fingerprint == here.fingerprint
+    assert open_store(uri).manifest == there
+    assert verify_store(uri).faults == ()
+    alone(server, uri, there)
+    assert [one.lesion_id for one in open_store(uri).lesions()] == [
+        one.lesion_id for one in open_store(str(tmp_path / "store")).lesions()
+    ]
+    with pytest.raises(StoreError, match="something is already there"):
+        take(job, uri)
+
+
+def test_interrupted_it_goes_on(server, uri, tmp_path, job):  # noqa: F811
+    whole = take(job, str(tmp_path / "store"))
+    again: list[int] = []
+
+    def stops(job, staging, numbers):
+        for number in numbers[:3]:
+            yield make_part(job, staging, number)
+        raise KeyboardInterrupt
+
+    def rest(job, staging, numbers):
+        again.extend(numbers)
+        yield from make_here(job, staging, numbers)
+
+    with pytest.raises(KeyboardInterrupt):
+        take(job, uri, stops)
+    with pytest.raises(StoreError, match="is not a store"):
+        open_store(uri)
+    assert len([key for key in keys(server, uri) if key.endswith(".parquet")]) == 3
+    done = take(job, uri, rest)
+    assert again == [3, 4]
+    assert done.fingerprint == whole.fingerprint
+    alone(server, uri, done)
+
+
+def slowly(going, may_go):
+    def make(job, staging, numbers):
+        for number in numbers:
+            yield make_part(job, staging, number)
+            going.set()
+            may_go.wait(20)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("other", "folds", "both"),
+    [({}, 3, True), ({}, 0, False), ({"digest": "f" * 64}, 3, False)],
+    ids=["the-same-command", "other-folds-of-the-same-parts", "other-parts"],
+)
+def test_of_two_writers_one_wins_and_the_other_is_told(server, uri, job, request, other, folds, both):  # noqa: F811
+    uri = f"{uri}/{request.node.callspec.id}"
+    going, may_go, told = threading.Event(), threading.Event(), []
+
+    def write() -> None:
+        try:
+            take(job, uri, slowly(going, may_go))
+        except StoreError as error:
+            told.append(str(error))
+
+    first = threading.Thread(target=write)
+    first.start()
+    going.wait(20)
+    winner = ingest(replace(job, **other), uri, folds=folds, seed=0)
+    may_go.set()
+    first.join()
+    if both:  # what both made is the same to the last byte: it does not matter who did
+        assert told == []
+    else:
+        assert "another writer made a store there first" in told[0]
+    assert open_store(uri).manifest == winner
+    alone(server, uri, winner)
+
+
+def test_a_refusal_leaves_nothing(server, uri, job, monkeypatch):  # noqa: F811
+    with pytest.raises(StoreError, match="cannot fill 30 folds"):
+        ingest(job, uri, folds=30, seed=0)
+    assert keys(server, uri) == []
+    use(monkeypatch, server, AWS_ACCESS_KEY_ID=READER, AWS_SECRET_ACCESS_KEY=READER_SECRET)
+    with pytest.raises(StoreError, match="may read the bucket 'stores' but not write to it"):
+        take(job, uri)

@@ -1,0 +1,252 @@
+"""Folders of scenes through the whole ingest: formats mixed, bands, masks, diagnoses, references, raw frames."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from hyperderm.cubes.bands import to_bands
+from hyperderm.cubes.readers.mosaic import Mosaic
+from hyperderm.cubes.readers.scene import Asked
+from hyperderm.cubes.readers.scenes import Camera
+from hyperderm.errors import CubeError, StoreError
+from hyperderm.store.ingest import ingest
+from hyperderm.store.jobs import make_job
+from hyperderm.store.reader import open_store
+from tests.store.sources import How, ingest_folder, job_of
+
+H, W = 24, 30
+NM = (460.0, 500.0, 540.0, 580.0)
+
+
+def cube(seed: int, bands: int = 4) -> np.ndarray:
+    return np.random.default_rng(seed).random((H, W, bands), np.float32)
+
+
+def npz(folder, name, seed, nm=NM):
+    path = folder / f"{name}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, cube=cube(seed, len(nm)), wavelengths_nm=np.array(nm))
+    return path
+
+
+def mask(folder, name, box=(6, 8, 16, 20)):
+    path = folder / "masks" / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = np.zeros((H, W), np.uint8)
+    picture[box[0] : box[2], box[1] : box[3]] = 255
+    Image.fromarray(picture).save(path)
+
+
+def lesions(uri):
+    return {one.lesion_id: one for one in open_store(str(uri)).lesions()}
+
+
+def test_formats_mixed_come_to_one_grid(tmp_path):
+    from spectral.io import envi
+
+    root, target = tmp_path / "raw", (470.0, 510.0, 550.0)
+    npz(root, "a/one", 1)
+    envi.save_image(str(root / "two.hdr"), cube(2, 6), dtype=np.float32, interleave="bil", ext="img",
+                    metadata={"wavelength": [450, 480, 510, 540, 570, 600], "wavelength units": "nm"})  # fmt: skip
+    tifffile.imwrite(root / "three.tif", np.moveaxis(cube(3), 2, 0), photometric="minisblack",
+                     description=json.dumps({"wavelengths_nm": NM}))  # fmt: skip
+    manifest = ingest_folder(root, str(tmp_path / "store"), size=None, bands_nm=target)
+    assert (manifest.wavelengths_nm, manifest.shape, manifest.folds) == (target, (H, W, 3), None)
+    assert (manifest.lesions, manifest.set_aside) == (3, ())
+    assert manifest.source["bands_nm"] == list(target)
+    held = lesions(tmp_path / "store")
+    assert held.keys() == {"a/one", "two", "three"}
+    np.testing.assert_allclose(held["a/one"].cube.reflectance, to_bands(cube(1), np.array(NM), target), rtol=1e-6)
+    assert held["two"].origin["format"] == "envi"
+    assert len(held["two"].origin["sha256"]) == 64
+    assert held["three"].origin["bands_from_nm"] == list(NM)
+    assert held["two"].mask is None
+
+
+def test_bands_that_differ_want_a_grid(tmp_path):
+    npz(tmp_path / "raw", "a", 1)
+    npz(tmp_path / "raw", "b", 2, (470.0, 500.0, 540.0, 580.0))
+    with pytest.raises(StoreError, match=r"has other wavelengths than the first.*--bands"):
+        ingest_folder(tmp_path / "raw", str(tmp_path / "store"))
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_masks_and_a_table_make_training_roles(tmp_path):
+    root = tmp_path / "raw"
+    rows = ["image,label"]
+    for i in range(6):
+        npz(root, f"s{i}", i)
+        mask(root, f"s{i}_00")
+        rows.append(f"s{i},{('mel', 'nv')[i % 2]}")
+    mask(root, "s0_01", (0, 0, 8, 8))
+    mask(root, "nobody")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n")
+    manifest = ingest_folder(root, str(tmp_path / "store"))
+    assert manifest.diagnoses == {"melanoma": 4, "nevus": 3}
+    assert manifest.folds.count == 3
+    assert [(one.file, one.reason) for one in manifest.set_aside] == [("masks/nobody.png", "mask without a scene")]
+    held = lesions(tmp_path / "store")
+    assert {held[name].group for name in ("s0_00", "s0_01")} == {"s0"}
+    assert held["s0_00"].origin["mask_file"] == "masks/s0_00.png"
+    assert held["s0_00"].origin["crop"] == [3, 5, 19, 23]
+
+
+def test_counts_become_reflectance_by_the_references(tmp_path):
+    root = tmp_path / "raw"
+    npz(root, "a", 1)
+    np.save(tmp_path / "dark.npy", np.full(4, 0.1))
+    np.save(tmp_path / "white.npy", np.full(4, 2.1))
+    camera = Camera(dark=tmp_path / "dark.npy", white=tmp_path / "white.npy", white_reflectance=0.5)
+    ingest(make_job(root, "auto", How(None), camera), str(tmp_path / "store"), folds=0, seed=0)
+    found = lesions(tmp_path / "store")["a"]
+    np.testing.assert_allclose(found.cube.reflectance, (cube(1) - 0.1) / 4, rtol=1e-5, atol=1e-6)
+    assert found.origin["calibrated"] == "(raw - dark) / (white - dark)"
+
+
+@pytest.mark.parametrize(("how", "shape"), [("superpixel", (6, 8, 16)), ("bilinear", (24, 32, 16))])
+def test_raw_frames_with_sorted_bands(tmp_path, how, shape):
+    import scipy.io
+
+    root = tmp_path / "raw"
+    root.mkdir()
+    centres = np.array([620.0 - 10 * k for k in range(16)])  # the pattern falls
+    scipy.io.savemat(root / "camera_responses.mat", {"CentralWavelength": centres[None]})
+    rows, columns = np.meshgrid(np.arange(24), np.arange(32), indexing="ij")
+    band = (rows % 4) * 4 + columns % 4
+    tifffile.imwrite(root / "frame.tif", (100 * band + 7).astype(np.uint16))
+    job = make_job(root, "mosaic", How(None), Camera(Asked(), Mosaic(how=how)))
+    manifest = ingest(job, str(tmp_path / "store"), folds=0, seed=0)
+    assert manifest.shape == shape
+    assert manifest.wavelengths_nm == tuple(sorted(centres))
+    found = lesions(tmp_path / "store")["frame"]
+    np.testing.assert_allclose(found.cube.reflectance[3, 3], 100 * np.arange(15, -1, -1) + 7)
+    assert manifest.source["layout"] == "mosaic"
+
+
+def test_one_file_is_a_source(tmp_path):
+    npz(tmp_path / "raw", "a", 1)
+    path = npz(tmp_path / "raw", "b", 2)
+    manifest = ingest_folder(path, str(tmp_path / "store"), size=16)
+    assert lesions(tmp_path / "store").keys() == {"b"}
+    assert manifest.set_aside == ()
+
+
+def test_wavelengths_of_the_user_and_none_at_all(tmp_path):
+    (tmp_path / "raw").mkdir()
+    np.save(tmp_path / "raw" / "a.npy", cube(1))
+    with pytest.raises(CubeError, match=r"nothing says the wavelengths of its 4 bands.*--wavelengths"):
+        ingest_folder(tmp_path / "raw", str(tmp_path / "store"))
+    with pytest.raises(CubeError, match="4 bands but 3 wavelengths"):
+        ingest_folder(tmp_path / "raw", str(tmp_path / "store"), wavelengths=(1.0, 2.0, 3.0))
+    assert ingest_folder(tmp_path / "raw", str(tmp_path / "store"), wavelengths=NM).wavelengths_nm == NM
+
+
+@pytest.mark.parametrize(
+    ("layout", "camera", "more", "said"),
+    [
+        (
+            "photographs",
+            Camera(Asked((1.0, 2.0, 3.0))),
+            {},
+            "--wavelengths does not fit this source: photographs have nominal",
+        ),
+        ("hsidermoscopy", Camera(Asked(rows=3)), {}, "--rows does not fit this source: layout hsidermoscopy knows no such"),
+        ("exported", Camera(), {"groups": "x.csv"}, "--groups does not fit this source: an export says all of it itself"),
+        ("mosaic", Camera(Asked(key="a")), {}, "--key does not fit this source"),
+        ("scene", Camera(), {}, "--layout 'scene' is unknown. Did you mean 'scenes'"),
+    ],
+)
+def test_options_that_do_not_fit(tmp_path, layout, camera, more, said):
+    with pytest.raises(CubeError) as caught:
+        make_job(tmp_path, layout, How(), camera, **more)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_may_say_whole_paths_and_names_with_dots(tmp_path):
+    root = tmp_path / "raw"
+    for i, name in enumerate(("left/1", "right/1", "arm.v1", "arm.v2", "leg", "foot/1")):
+        npz(root, name, i)
+    rows = ["image,label", "left/1,mel", "right/1.npz,nv", "arm.v1,mel", "arm.v2.npz,nv", "skin/leg,mel"]
+    (root / "labels.csv").write_text("\n".join(rows) + "\n")
+    manifest = ingest_folder(root, str(tmp_path / "store"), folds=0)
+    said = {name: one.diagnosis for name, one in lesions(tmp_path / "store").items()}
+    assert said == {
+        "left/1": "melanoma", "right/1": "nevus", "arm.v1": "melanoma", "arm.v2": "nevus", "leg": "melanoma",
+    }  # fmt: skip
+    [aside] = manifest.set_aside
+    assert (aside.file, aside.reason) == ("foot/1.npz", "the table of diagnoses does not name it")
+
+
+def test_a_table_that_contradicts_itself(tmp_path):
+    npz(tmp_path / "raw", "a", 1)
+    (tmp_path / "raw" / "labels.csv").write_text("image,label\na,mel\na,nv\n")
+    with pytest.raises(CubeError, match=r"labels\.csv calls 'a' both 'mel' and 'nv'\. Leave one of them"):
+        ingest_folder(tmp_path / "raw", str(tmp_path / "store"))
+
+
+def test_a_short_name_of_several_scenes_is_given_to_none(tmp_path):
+    for folder in "ab":
+        npz(tmp_path / "raw", f"{folder}/1", ord(folder))
+    npz(tmp_path / "raw", "c", 3)
+    (tmp_path / "raw" / "labels.csv").write_text("image,label\n1,mel\nc,nv\n")
+    manifest = ingest_folder(tmp_path / "raw", str(tmp_path / "store"), folds=0)
+    assert manifest.diagnoses == {"nevus": 1}
+    assert [one.file for one in manifest.set_aside] == ["a/1.npz", "b/1.npz"]
+
+
+def test_a_single_file_is_the_same_job_whatever_lies_beside_it(tmp_path):
+    path = npz(tmp_path / "raw", "a", 1)
+    first = job_of(path).digest
+    (tmp_path / "raw" / "mlflow.db").write_bytes(b"x")
+    (tmp_path / "raw" / "deep").mkdir()
+    (tmp_path / "raw" / "deep" / "more.npy").write_bytes(b"x")
+    assert job_of(path).digest == first
+    mask(tmp_path / "raw", "a_00")
+    assert job_of(path).digest != first
+    folder = job_of(tmp_path / "raw").digest
+    (tmp_path / "raw" / "mlflow.db").write_bytes(b"xy")
+    assert job_of(tmp_path / "raw").digest != folder
+
+
+def test_other_references_are_another_job(tmp_path):
+    """They lie outside the source: parts made with the old ones must not be taken for those of the new."""
+    npz(tmp_path / "raw", "a", 1)
+    camera = Camera(dark=tmp_path / "dark.npy")
+    np.save(tmp_path / "dark.npy", np.full(4, 0.1))
+    first = make_job(tmp_path / "raw", "auto", How(None), camera).digest
+    assert make_job(tmp_path / "raw", "auto", How(None), camera).digest == first
+    np.save(tmp_path / "dark.npy", np.full(40, 0.1))
+    assert make_job(tmp_path / "raw", "auto", How(None), camera).digest != first
+
+
+def test_a_name_that_is_no_text_is_set_aside(tmp_path):
+    root = tmp_path / "raw"
+    npz(root, "good", 1)
+    try:
+        npz(root, "b\udcffd", 2)
+    except (OSError, UnicodeEncodeError):
+        pytest.skip("this file system wants UTF-8")
+    (root / "stray\udcff.doc").write_bytes(b"")
+    manifest = ingest_folder(root, str(tmp_path / "store"))
+    assert {one.file: one.reason for one in manifest.set_aside} == {
+        "b\\udcffd": "a name of it is not UTF-8; rename it",
+        "stray\\udcff.doc": "no format reads .doc",
+    }
+
+
+def test_what_no_reader_foresaw_names_the_image(tmp_path, monkeypatch):
+    from hyperderm.cubes.readers import scenes
+
+    npz(tmp_path / "raw", "patient7", 1)
+
+    def broken(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(scenes, "read", broken)
+    with pytest.raises(ZeroDivisionError) as caught:
+        ingest_folder(tmp_path / "raw", str(tmp_path / "store"))
+    assert caught.value.__notes__ == [f"while reading patient7 of {tmp_path / 'raw'}"]
