@@ -96,6 +96,9 @@ def test_check_of_raw_frames_of_photographs_and_of_an_export(project, run):  # n
     export_store(open_store("s"), Path("out"), "envi")
     said = told(run("ingest", "out", "--check"))
     assert said[0] == f"layout exported: 1 lesions would be stored, cubes of {H} x {W} x 4 (1)"
+    done = run("ingest", "out", "--check", "--size", "32")
+    assert done.returncode == 2
+    assert "--size 32 is not for what was exported" in done.stderr
 
 
 def test_check_of_files_that_cannot_be_used_is_no_error(project, run):  # noqa: F811

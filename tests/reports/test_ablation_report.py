@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from hyperderm.reports.ablation.analysis_types import METRICS, Estimate
+from hyperderm.reports.ablation.analysis_types import METRICS, Estimate, UndeclaredDifference
 from hyperderm.reports.ablation.caveats import caveats
 from hyperderm.reports.ablation.content import Notes
 from hyperderm.reports.ablation.csv_files import TABLES, csv_files
@@ -326,3 +326,37 @@ def test_each_of_several_controls_has_its_own_verdict(small):
     assert [r["verdict"] for r in rows(csv_files(both, facts)["contrasts.csv"])] == ["", "helps", "hurts"]
     one = replace(both, decisions=two[:1])
     assert [r["verdict"] for r in rows(csv_files(one, facts)["contrasts.csv"])] == ["helps", "helps", ""]
+
+
+def test_contrasts_that_joined_late_are_told_apart(small):
+    analysis, facts = small
+    calm = content(analysis, facts, ANSWER)
+    assert not any("before the run" in warning for warning in calm.warnings)
+    assert {r["declared"] for r in rows(csv_files(analysis, facts)["contrasts.csv"])} == {"before"}
+    first = facts.declared.contrasts[0]
+    late = replace(facts, declared=replace(facts.declared, late=(first,)))
+    whole = content(analysis, late, ANSWER)
+    named = f"{first.arm} against {first.reference} with {first.model}"
+    assert any(w.startswith("Not all was declared before the run: ") and named in w for w in whole.warnings)
+    said = next(s for s in whole.sections if s.key == "differences")
+    assert "1 of them after the first job had started" in said.paragraphs[0]
+    assert "declared after the first job had started" in [reason for _, reason in said.tables[0].notes]
+    found = [r["declared"] for r in rows(csv_files(analysis, late)["contrasts.csv"])]
+    assert found == ["late", *["before"] * (len(analysis.contrasts) - 1)]
+
+
+def test_differences_nobody_declared_have_a_table_of_their_own(small):
+    analysis, facts = small
+    assert len(next(s for s in content(analysis, facts, ANSWER).sections if s.key == "differences").tables) == 1
+    more = tuple(
+        UndeclaredDifference("shsgan_only", model, Estimate(-0.123, -0.2, -0.05, "as for contrasts"), 0.004)
+        for model in analysis.models
+    )
+    more = replace(analysis, undeclared=more)
+    table = next(s for s in content(more, facts, ANSWER).sections if s.key == "differences").tables[1]
+    assert "no verdict rests on them" in table.caption
+    assert "−0.123" in Page(blank_page(more, facts, ANSWER)).text
+    found = rows(csv_files(more, facts)["undeclared.csv"])
+    assert [(r["arm"], r["reference"], r["model"], r["difference"], r["p"]) for r in found] == [
+        ("shsgan_only", "real", model, "-0.123", "0.004") for model in analysis.models
+    ]

@@ -133,6 +133,22 @@ def test_deep_models_are_held_against_the_spectral_baseline(analysis):
     assert "does not demonstrably beat" in found.sentence
 
 
+def test_arms_nobody_asked_about_are_held_against_real(analysis, table):
+    asked = {(c.arm, c.model) for c in analysis.contrasts if c.reference == "real"}
+    others = [(r.arm, r.model) for r in analysis.arms if r.arm != "real" and (r.arm, r.model) not in asked]
+    assert others
+    assert [(u.arm, u.model) for u in analysis.undeclared] == others
+    for each in analysis.undeclared:
+        gap = [analysis.arm(arm, each.model).metrics["auroc"].value for arm in (each.arm, "real")]
+        assert each.difference.value == pytest.approx(gap[0] - gap[1])
+        assert each.difference.low < each.difference.value < each.difference.high
+    alone = analyse(table, [], resamples=100)
+    assert {(u.arm, u.model) for u in alone.undeclared} == {(r.arm, r.model) for r in alone.arms if r.arm != "real"}
+    declared = next(c for c in analysis.contrasts if c.reference == "real")
+    same = next(u for u in analyse(table, [], resamples=analysis.resamples).undeclared if u.arm == declared.arm)
+    assert (same.difference.low, same.difference.high, same.p) == (declared.low, declared.high, declared.p)
+
+
 def test_lesions_and_diagnoses(table, analysis):
     for row in analysis.diagnoses:
         mine = table.where(arm=row.arm, model=row.model)

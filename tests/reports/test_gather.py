@@ -7,8 +7,9 @@ import pytest
 from rich.console import Console
 
 from hyperderm.reports.ablation.analysis_types import Counts
-from hyperderm.reports.ablation.gather import _set, summary
+from hyperderm.reports.ablation.gather import _costs, _set, summary
 from hyperderm.store.synthetic import SyntheticOrigin
+from tests.ablation import grids
 from tests.reports import ablation_cases as cases
 
 
@@ -47,3 +48,20 @@ def test_old_audits_without_recognisability_are_read():
     new = old | {"recognisable": {"nevus": {"auroc": 0.9}, "melanoma": {"auroc": 0.7}}}
     assert _set("made", 2, SyntheticOrigin(**facts, audit=new)).recognisable == 0.7
     assert _set("made", 2, SyntheticOrigin(**facts)).recognisable is None
+
+
+def test_a_generator_is_paid_by_the_arms_that_read_it(tmp_path):
+    """Every job takes an hour on one CPU: an arm's own hours are its cells', those of generators and sets are shared."""
+    plan = grids.plan(grids.store(tmp_path / "store"))
+    cells = plan.stage("cell")
+    costs = _costs(plan, {job.key: {"seconds": 3600.0} for job in plan.jobs})
+    for arm in plan.arms:
+        mine = [job for job in cells if job.arm == arm.name]
+        assert costs[arm.name].cpu_hours == pytest.approx(len(mine))
+        assert (costs[arm.name].generator_cpu_hours > 0) == any(job.needs for job in mine)
+        assert costs[arm.name].gpu_hours == costs[arm.name].generator_gpu_hours == 0
+    made = len(plan.jobs) - len(cells)
+    assert sum(each.generator_cpu_hours for each in costs.values()) == pytest.approx(made)
+    two = _costs(replace(plan, jobs=tuple(replace(j, gpus=0.5) for j in plan.jobs)), {cells[0].key: {"seconds": 7200.0}})
+    assert two[cells[0].arm].gpu_hours == 1.0  # two hours of half a GPU
+    assert sum(each.gpu_hours + each.cpu_hours for each in two.values()) == 1.0

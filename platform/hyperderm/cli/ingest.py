@@ -8,6 +8,7 @@ from rich.console import Console
 
 from hyperderm.cli import app
 from hyperderm.cli.data import describe, list_aside
+from hyperderm.cli.setting import SIZE
 
 if TYPE_CHECKING:
     from hyperderm.cubes.readers.cutting import How
@@ -38,7 +39,7 @@ NATIVE = "native"
 def ingest(
     source: Source,
     store: Annotated[str, typer.Option(help="Folder or s3:// address of the store; nothing may be there yet.")] = "",
-    size: Annotated[str, typer.Option(help="Pixels of the stored crops, or native: as the images are.")] = "64",
+    size: Annotated[str, typer.Option(help="Pixels of the stored crops, or native: as the images are. Default: 64.")] = "",
     wavelengths: Wavelengths = "",
     bands: Annotated[str, typer.Option(help="Bands to bring every cube to, in nm: A:B:N or a list.")] = "",
     folds: Annotated[int, typer.Option(min=0, help="Number of folds, 0 for none.")] = 5,
@@ -68,10 +69,12 @@ def ingest(
     camera = _camera(
         layout, wavelengths, rows, columns, key, dark, white, white_reflectance, demosaic, responses, correction
     )
-    how, annotations = _how(size, bands, masks)
+    how, annotations = _how(size or str(SIZE), bands, masks)
     if not store and not check:
         raise ConfigError("--store is missing", "Say where the store goes: --store data/mine")
     job = make_job(source, layout, how, camera, annotations, groups)
+    if job.layout == "exported" and size:
+        raise ConfigError(f"--size {size} is not for what was exported: its cubes come back as they were", "Leave it out.")
     if check:
         _check(console, job)
         return

@@ -78,7 +78,7 @@ def _read(path: Path, axes: int | None) -> tuple[dict[str, NDArray[np.generic]],
 
 def _read_v5(path: Path, axes: int | None) -> tuple[dict[str, NDArray[np.generic]], list[str]]:
     """The real numeric arrays with that many axes (None: any) by key, and a word on everything else."""
-    _check_v5(path)
+    check_v5(path)
     arrays: dict[str, NDArray[np.generic]] = {}
     others = []
     for key, shape, kind in scipy.io.whosmat(str(path), appendmat=False):
@@ -93,7 +93,7 @@ def _read_v5(path: Path, axes: int | None) -> tuple[dict[str, NDArray[np.generic
     return arrays, others
 
 
-def _check_v5(path: Path) -> None:
+def check_v5(path: Path) -> None:
     """ValueError where an uncompressed numeric variable has damaged element tags: scipy (1.17) would crash, not raise.
 
     A v5 file is a 128-byte header and elements: a tag (type, bytes) and data padded to eight bytes. A numeric variable

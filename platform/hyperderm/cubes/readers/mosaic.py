@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hyperderm.cubes.bands import mix
 from hyperderm.cubes.calibrate import PICTURES, TIFF, calibrate, named_damaged, read_reference
-from hyperderm.cubes.readers.matlab import _check_v5  # without it, damaged tags crash scipy
+from hyperderm.cubes.readers.matlab import check_v5  # without it, damaged tags crash scipy
 from hyperderm.cubes.readers.pixels import DAMAGED, name_below, numbers
 from hyperderm.cubes.readers.scene import Asked, Found, Scene, ascending
 from hyperderm.errors import CubeError
@@ -262,7 +262,7 @@ def _matrices(path: Path) -> dict[str, NDArray[Any]]:
             with h5py.File(path, "r") as file:
                 arrays = {key: np.transpose(item[()]) for key, item in file.items() if isinstance(item, h5py.Dataset)}
         else:
-            _check_v5(path)
+            check_v5(path)
             arrays = scipy.io.loadmat(str(path), appendmat=False)
     except failures as error:
         raise named_damaged("a MATLAB file", error, path) from error

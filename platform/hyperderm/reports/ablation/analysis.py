@@ -20,6 +20,7 @@ from hyperderm.reports.ablation.analysis_types import (
     Decision,
     DelongCheck,
     Estimate,
+    UndeclaredDifference,
 )
 from hyperderm.reports.ablation.arm_results import arm_result
 from hyperderm.reports.ablation.lesion_errors import diagnosis_errors, hardest
@@ -85,6 +86,7 @@ def analyse(
         hardest=hardest(everything, predictions),
         notes=tuple(_notes(everything, bool(contrasts))),
         unanswered=unanswered,
+        undeclared=tuple(_undeclared(contrasts, panels, seed, resamples)),
     )
 
 
@@ -172,12 +174,29 @@ def _baselines(panels: Panels, seed: int, resamples: int) -> Iterator[BaselineCo
     names = [model for arm, model in panels if arm == REAL]
     for baseline in (name for name in names if name.startswith(BASELINE)):
         for model in (name for name in names if not name.startswith(BASELINE)):
-            both = common(panels[REAL, model], panels[REAL, baseline])
-            if both is None:
-                continue
-            found = difference(*both, bootstrap(both[0], resamples, seed))
-            estimate = Estimate(found.value, *found.interval(), "as for contrasts, not part of the declared family")
-            yield baseline_comparison(model, baseline, estimate, found.p)
+            found = _beside(panels[REAL, model], panels[REAL, baseline], seed, resamples)
+            if found is not None:
+                yield baseline_comparison(model, baseline, *found)
+
+
+def _undeclared(contrasts: Sequence[Contrast], panels: Panels, seed: int, resamples: int) -> Iterator[UndeclaredDifference]:
+    """Compare with `real` what no contrast compares with it: classic, focal, only, pretrain and the controls."""
+    asked = {(each.arm, each.model) for each in contrasts if each.reference == REAL}
+    for arm, model in panels:
+        if arm == REAL or (arm, model) in asked or (REAL, model) not in panels:
+            continue
+        found = _beside(panels[arm, model], panels[REAL, model], seed, resamples)
+        if found is not None:
+            yield UndeclaredDifference(arm, model, *found)
+
+
+def _beside(arm: Panel, reference: Panel, seed: int, resamples: int) -> tuple[Estimate, float] | None:
+    """Return a difference that is not part of the declared family, with its p; None where no cell is common."""
+    both = common(arm, reference)
+    if both is None:
+        return None
+    found = difference(*both, bootstrap(both[0], resamples, seed))
+    return Estimate(found.value, *found.interval(), "as for contrasts, not part of the declared family"), found.p
 
 
 def _notes(panels: Sequence[Panel], synthetic: bool) -> Iterator[str]:

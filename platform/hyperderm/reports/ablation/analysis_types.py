@@ -217,6 +217,16 @@ class BaselineComparison:
 
 
 @dataclass(frozen=True)
+class UndeclaredDifference:
+    """An arm that no declared contrast asks about, minus `real`: AUROC within fold, without adjustment."""
+
+    arm: str
+    model: str
+    difference: Estimate
+    p: float
+
+
+@dataclass(frozen=True)
 class Analysis:
     """Everything the report says, computed from the predictions alone.
 
@@ -252,6 +262,8 @@ class Analysis:
     notes: tuple[str, ...] = field(default=())
     unanswered: int = 0
     """Declared contrasts without predictions: in Holm's family with p = 1."""
+    undeclared: tuple[UndeclaredDifference, ...] = ()
+    """In the order of `arms`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-serialisable values; no NaN or infinity occurs."""

@@ -7,10 +7,15 @@ from hyperderm.reports.ablation.analysis_types import Analysis
 from hyperderm.reports.ablation.facts import ReportFacts, SyntheticSet
 from hyperderm.reports.ablation.words import number
 
+_NAMED = 3
+
 
 def caveats(analysis: Analysis, facts: ReportFacts) -> list[str]:
     """Return the sentences of the warning box, the gravest first; empty when there is nothing to warn of."""
-    return [*_data(facts), *_leaks(facts), *_copies(facts), *_recognisable(facts), *_gaps(analysis, facts), *_size(facts)]
+    return [
+        *_data(facts), *_leaks(facts), *_late(facts), *_copies(facts), *_recognisable(facts), *_gaps(analysis, facts),
+        *_size(facts),
+    ]  # fmt: skip
 
 
 def _data(facts: ReportFacts) -> Iterator[str]:
@@ -24,6 +29,16 @@ def _leaks(facts: ReportFacts) -> Iterator[str]:
             yield f"A protection did not pass: {p.what} ({p.detail}). Do not rely on the numbers before this is explained."
     if not facts.protections:
         yield "No protection against leaks was recorded."
+
+
+def _late(facts: ReportFacts) -> Iterator[str]:
+    if late := facts.declared.late:
+        named = [f"{c.arm} against {c.reference} with {c.model}" for c in late[:_NAMED]]
+        more = f" and {len(late) - _NAMED} more" if len(late) > _NAMED else ""
+        yield (
+            f"Not all was declared before the run: {', '.join(named)}{more} joined after the first job had started, when "
+            "results could have been seen. Read them as exploration."
+        )
 
 
 def _copies(facts: ReportFacts) -> Iterator[str]:

@@ -9,7 +9,8 @@ from hyperderm.reports.ablation.analysis_types import Analysis, Contrast, Contra
 from hyperderm.reports.ablation.facts import Cost, ReportFacts, SyntheticSet, verdict_of
 
 TABLES = (
-    "arms.csv", "contrasts.csv", "counts.csv", "diagnoses.csv", "cells.csv", "hardest.csv", "costs.csv", "sets.csv",
+    "arms.csv", "contrasts.csv", "undeclared.csv", "counts.csv", "diagnoses.csv", "cells.csv", "hardest.csv", "costs.csv",
+    "sets.csv",
 )  # fmt: skip
 _CONTRAST = (
     "difference", "low", "high", "adjusted_low", "adjusted_high", "p", "adjusted_p", "standard_error", "detectable",
@@ -21,8 +22,8 @@ _DELONG = ("difference", "low", "high", "p")
 def csv_files(analysis: Analysis, facts: ReportFacts) -> dict[str, str]:
     """Return file name (the names of `TABLES`) to text."""
     texts = (
-        _arms(analysis), _contrasts(analysis), _counts(analysis), _diagnoses(analysis), _cells(analysis), _hardest(analysis),
-        _costs(facts), _sets(facts),
+        _arms(analysis), _contrasts(analysis, facts), _undeclared(analysis), _counts(analysis), _diagnoses(analysis),
+        _cells(analysis), _hardest(analysis), _costs(facts), _sets(facts),
     )  # fmt: skip
     return dict(zip(TABLES, texts, strict=True))
 
@@ -32,22 +33,43 @@ def _arms(analysis: Analysis) -> str:
     for result in analysis.arms:
         for metric, e in result.metrics.items():
             rows.append([result.arm, result.model, metric, e.value, e.low, e.high, e.method, e.reason])
+        low, high = result.auroc_bca or (None, None)
+        why = "" if result.auroc_bca else "resamples do not differ"
+        rows.append([result.arm, result.model, "auroc_bca", result.metrics["auroc"].value, low, high, "BCa bootstrap", why])
         raw = result.calibration_error_raw
         reason = "no interval is computed" if raw is not None else "uncalibrated probabilities were not kept"
         rows.append([result.arm, result.model, "calibration_error_raw", raw, None, None, "", reason])
     return _text(("arm", "model", "metric", "value", "low", "high", "method", "reason"), rows)
 
 
-def _contrasts(analysis: Analysis) -> str:
+def _contrasts(analysis: Analysis, facts: ReportFacts) -> str:
     rows = [
         [
             c.arm, c.reference, c.model, *(getattr(c, name) for name in _CONTRAST), *_delong(c),
-            verdict_of(analysis, Contrast(c.arm, c.reference, c.model)), " ".join(c.notes),
+            verdict_of(analysis, Contrast(c.arm, c.reference, c.model)),
+            "late" if Contrast(c.arm, c.reference, c.model) in facts.declared.late else "before", " ".join(c.notes),
         ]
         for c in analysis.contrasts
     ]  # fmt: skip
-    header = ("arm", "reference", "model", *_CONTRAST, *(f"delong_{name}" for name in _DELONG), "verdict", "notes")
+    header = (
+        "arm",
+        "reference",
+        "model",
+        *_CONTRAST,
+        *(f"delong_{name}" for name in _DELONG),
+        "verdict",
+        "declared",
+        "notes",
+    )
     return _text(header, rows)
+
+
+def _undeclared(analysis: Analysis) -> str:
+    rows = [
+        [u.arm, "real", u.model, u.difference.value, u.difference.low, u.difference.high, u.p, u.difference.method]
+        for u in analysis.undeclared
+    ]
+    return _text(("arm", "reference", "model", "difference", "low", "high", "p", "method"), rows)
 
 
 def _delong(c: ContrastResult) -> list[float | None]:

@@ -59,13 +59,15 @@ class Declaration:
 
     Attributes:
         contrasts: the declared family, in order.
-        at: when.
+        at: when the last of them.
         fingerprint: of the plan that holds them.
+        late: those that joined when jobs had begun, so that results could have been seen.
     """
 
     contrasts: tuple[Contrast, ...]
     at: datetime
     fingerprint: str
+    late: tuple[Contrast, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -158,6 +158,7 @@ def _facts(
             tuple(Contrast(*contrast) for contrast, _ in declared),
             max((at for _, at in declared), default=datetime.fromisoformat(first)),
             fingerprint([[contrast, at.isoformat()] for contrast, at in declared]),
+            tuple(Contrast(*contrast) for contrast, at in declared if at > datetime.fromisoformat(first)),
         ),
         sets=tuple(_sets(plan, folder, results)),
         protections=tuple(_protections(plan, folder, results)),

@@ -95,17 +95,19 @@ def _differences(analysis: Analysis, facts: ReportFacts) -> Section:
         "against real; hollow diamond: against the control that was named before the run. An arrow: the interval goes "
         "on."
     )
-    late = facts.declared.at > facts.started
-    when = "the last of them after the first cell had started" if late else "before the first cell started"
+    late = len(facts.declared.late)
+    when = f"{late} of them after the first job had started" if late else "before the first job started"
     said = (
-        f"{count} contrasts were declared {moment(facts.declared.at)}, {when} (plan "
+        f"{count} contrasts were declared, the last {moment(facts.declared.at)}, {when} (plan "
         f"{short_hash(facts.declared.fingerprint)}). "
         f"Family level {analysis.family_level:g}; {analysis.resamples:,} resamples."
     )
     alt = f"Forest plot of {len(analysis.contrasts)} differences in AUROC; the table below holds its numbers."
     drawing = Drawing("forest", lambda: forest(analysis, facts), alt, caption)
-    table = tables.contrast_table(analysis, facts)
-    return Section("differences", "What synthetic data changed", (said,), (drawing,), (table,))
+    shown = [tables.contrast_table(analysis, facts)]
+    if analysis.undeclared:
+        shown.append(tables.undeclared_table(analysis, facts))
+    return Section("differences", "What synthetic data changed", (said,), (drawing,), tuple(shown))
 
 
 def _arms(analysis: Analysis, facts: ReportFacts) -> Section:

@@ -69,7 +69,8 @@ def contrast_table(analysis: Analysis, facts: ReportFacts) -> Table:
     for model in _models(analysis, facts, declared=True):
         rows.append(Row((Cell(model),)))
         for key in (key for key in asked if key[2] == model):
-            rows.append(_contrast_row(Contrast(*key), found.get(key), verdict_of(analysis, Contrast(*key)), notes))
+            late = "declared after the first job had started" if Contrast(*key) in facts.declared.late else ""
+            rows.append(_contrast_row(Contrast(*key), found.get(key), verdict_of(analysis, Contrast(*key)), notes, late))
     titles = ("difference", "Holm-adjusted interval", "p", "p, adjusted", "smallest detectable", "DeLong check")
     columns = (Column("arm", True), Column("against", True), *map(Column, titles), Column("verdict", True))
     caption = (
@@ -79,8 +80,26 @@ def contrast_table(analysis: Analysis, facts: ReportFacts) -> Table:
     return Table(caption, columns, tuple(rows), notes.listed)
 
 
-def _contrast_row(asked: Contrast, c: ContrastResult | None, verdict: str, notes: Notes) -> Row:
-    names = (Cell(asked.arm), Cell(asked.reference))
+def undeclared_table(analysis: Analysis, facts: ReportFacts) -> Table:
+    """Return the differences to real of arms that no declared contrast asks about."""
+    found = {(each.arm, each.model): each for each in analysis.undeclared}
+    notes, rows = Notes(), list[Row]()
+    for model in _models(analysis, facts):
+        mine = [arm for arm in facts.ordered(analysis.arm_names) if (arm, model) in found]
+        rows += [Row((Cell(model),))] * bool(mine)
+        rows += [
+            Row((Cell(arm), estimate_cell(found[arm, model].difference, notes), Cell(chance(found[arm, model].p))))
+            for arm in mine
+        ]
+    caption = (
+        "The other arms against real, likewise in AUROC. Nobody declared these: they are not adjusted for how many there "
+        "are, and no verdict rests on them."
+    )
+    return Table(caption, (Column("arm", True), Column("difference"), Column("p")), tuple(rows), notes.listed)
+
+
+def _contrast_row(asked: Contrast, c: ContrastResult | None, verdict: str, notes: Notes, late: str) -> Row:
+    names = (Cell(asked.arm, "", notes.mark(late)), Cell(asked.reference))
     if c is None:
         missing = notes.missing("declared before the run, but cells of this arm, its reference or this model are missing")
         return Row((*names, *[missing] * 6, Cell("")))
