@@ -3,6 +3,7 @@
 One Ray with two CPUs and an object store of `LIMIT`, in a process of its own: a trial streams with one CPU while a reader
 has the other. The same trial then trains from memory in this process. The rate is that of the images between the first
 report and the last. Beside it: what an epoch of Ray Data costs until its first batch and per cube, to choose by.
+`python -m tests.bench.stream [--quick]`; `--quick` shows few images and judges nothing.
 """
 
 import json
@@ -12,18 +13,21 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-LIMIT, SIZE, IMAGES, WANTED = 80 * 2**20, 64, 1500, 0.5
+LIMIT, SIZE, IMAGES, QUICK_IMAGES, WANTED = 80 * 2**20, 64, 1500, 200, 0.5
+KINDS = ("shsgan", "classifier")
 
 
-def main() -> int:
+def main(quick: bool) -> int:
+    """Print the rates; return 0 where the streamed ones reach their target."""
     from hyperderm.store.writer import write_store
     from tests.cluster.test_streaming import noise
 
     with tempfile.TemporaryDirectory() as folder:
+        images = QUICK_IMAGES if quick else IMAGES
         count = -(-4 * LIMIT // (SIZE * SIZE * 17 * 4))
         write_store(f"{folder}/store", noise(count, SIZE), fold_count=10)
-        results = {kind: [_child(folder, kind, mode) for mode in ("stream", "memory")] for kind in ("shsgan", "classifier")}
-        data = _child(folder, "-", "ray-data")
+        results = {kind: [_child(folder, kind, mode, images) for mode in ("stream", "memory")] for kind in KINDS}
+        data = _child(folder, "-", "ray-data", images)
     print(f"{count} cubes of {SIZE} x {SIZE} x 16, {4 * LIMIT / 2**20:.0f} MiB; object store {LIMIT / 2**20:.0f} MiB")
     good = True
     for kind, (stream, memory) in results.items():
@@ -36,17 +40,17 @@ def main() -> int:
         print(f" {stream['spilled'] / 2**20:.0f} MiB spilled")
     print(f"  the feed alone, a reader  {data['reader']:7.1f} cubes/s, first window after {data['reader_first']:.2f} s")
     print(f"  an epoch of Ray Data      {data['ray']:7.1f} cubes/s, first batch after {data['ray_first']:.2f} s")
-    return 0 if good else 1
+    return 0 if good or quick else 1
 
 
-def _child(folder: str, kind: str, mode: str) -> dict[str, float]:
-    command = [sys.executable, "-m", "tests.bench.stream", folder, kind, mode]
+def _child(folder: str, kind: str, mode: str, images: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "tests.bench.stream", folder, kind, mode, str(images)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def child(folder: str, kind: str, mode: str) -> dict[str, float]:
+def child(folder: str, kind: str, mode: str, images: int) -> dict[str, float]:
     """What one process measures."""
     import torch
 
@@ -60,8 +64,8 @@ def child(folder: str, kind: str, mode: str) -> dict[str, float]:
 
     torch.set_num_threads(1)
     store = open_store(f"{folder}/store", verify=False)
-    settings = {"data__size": SIZE, "data__window": 1, "data__sample": 32, "training__images": IMAGES}
-    settings |= {"training__validate_every": IMAGES, "training__validation_samples": 8, "data__feed": mode}
+    settings = {"data__size": SIZE, "data__window": 1, "data__sample": 32, "training__images": images}
+    settings |= {"training__validate_every": images, "training__validation_samples": 8, "data__feed": mode}
     if mode == "ray-data":
         connect(LIMIT * 4, 2)
         return _readers(store, select(store, tiny()), tiny(data__size=SIZE, data__window=1)) | _ray_data(store)
@@ -110,7 +114,7 @@ def _ray_data(store) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(json.dumps(child(*sys.argv[1:])))
-    else:
-        sys.exit(main())
+    if sys.argv[1:] in ([], ["--quick"]):
+        sys.exit(main(quick=len(sys.argv) > 1))
+    *where, images = sys.argv[1:]
+    print(json.dumps(child(*where, int(images))))
