@@ -331,7 +331,8 @@ def test_pictures_for_an_annotation_tool(project, run, refused):  # noqa: F811
 
 
 SLOW_READ = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
 from hyperderm.store import jobs
 from hyperderm.cubes.readers import scenes
 read = scenes.read

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hyperderm.config import Experiment
 from hyperderm.errors import ClusterError, StoreError
-from hyperderm.store.place import Place
+
+if TYPE_CHECKING:  # it imports pyarrow, and a command with a wrong key should say so at once
+    from hyperderm.store.place import Place
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ def described(cluster: Cluster) -> str:
     return f"{total} on {len(cluster.nodes)} nodes" if len(cluster.nodes) > 1 else total
 
 
-def check_capacity(experiment: Experiment, cluster: Cluster, folder: Place) -> int:
+def check_capacity(experiment: Experiment, cluster: Cluster, folder: "Place") -> int:
     """Return how many trials of `experiment` run side by side, their files kept in `folder`, or in a part of a bucket.
 
     Raises:
@@ -190,7 +192,7 @@ def check_capacity(experiment: Experiment, cluster: Cluster, folder: Place) -> i
     return fits
 
 
-def check_shared(folder: Place, cluster: Cluster) -> None:
+def check_shared(folder: "Place", cluster: Cluster) -> None:
     """Prove that every node sees `folder`, where checkpoints and samples travel; a bucket must be reachable from each.
 
     Raises:
@@ -217,13 +219,13 @@ def check_shared(folder: Place, cluster: Cluster) -> None:
         raise ClusterError(f"{said[0]} {', '.join(blind)}", said[1])
 
 
-def _blind(place: Place) -> list[str]:
+def _blind(place: "Place") -> list[str]:
     """Return the addresses of the nodes that do not see `place`."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     @ray.remote(num_cpus=0)
-    def sees(place: Place) -> bool:
+    def sees(place: "Place") -> bool:
         if isinstance(place, Path):
             return place.exists()
         try:
