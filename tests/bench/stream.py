@@ -25,7 +25,7 @@ def main(quick: bool) -> int:
     with tempfile.TemporaryDirectory() as folder:
         images = QUICK_IMAGES if quick else IMAGES
         count = -(-4 * LIMIT // (SIZE * SIZE * 17 * 4))
-        write_store(f"{folder}/store", noise(count, SIZE), fold_count=10)
+        write_store(f"{folder}/store", noise(count, SIZE), fold_count=20)  # a small validation role leaves room for windows
         results = {kind: [_child(folder, kind, mode, images) for mode in ("stream", "memory")] for kind in KINDS}
         data = _child(folder, "-", "ray-data", images)
     print(f"{count} cubes of {SIZE} x {SIZE} x 16, {4 * LIMIT / 2**20:.0f} MiB; object store {LIMIT / 2**20:.0f} MiB")
@@ -64,7 +64,7 @@ def child(folder: str, kind: str, mode: str, images: int) -> dict[str, float]:
 
     torch.set_num_threads(1)
     store = open_store(f"{folder}/store", verify=False)
-    settings = {"data__size": SIZE, "data__window": 1, "data__sample": 32, "training__images": images}
+    settings = {"data__size": SIZE, "data__window": 1, "data__sample": 16, "training__images": images}
     settings |= {"training__validate_every": images, "training__validation_samples": 8, "data__feed": mode}
     if mode == "ray-data":
         connect(LIMIT * 4, 2)

@@ -111,7 +111,7 @@ def test_the_feed_is_chosen_by_what_fits(noise_store):
         choose(store, selection, tiny(data__scaling="robust"), needed)
 
 
-@pytest.mark.parametrize("kind", ["shsgan", "classifier"])
+@pytest.mark.parametrize("kind", ["shsgan", pytest.param("classifier", marks=pytest.mark.slow)])
 def test_four_times_the_object_store_trains_with_every_cpu_taken(large_store, tmp_path, kind):
     """Two CPUs, two trials of one CPU each that both ask to run: bounded in time, under the limit, nothing spilled."""
     command = [sys.executable, "-m", "tests.cluster.small_ray", str(tmp_path), large_store, kind, str(LIMIT), "2"]
@@ -127,6 +127,7 @@ def test_four_times_the_object_store_trains_with_every_cpu_taken(large_store, tm
     assert found["spilled"] == 0
 
 
+@pytest.mark.slow
 def test_a_streamed_sweep_resumes_to_the_same_weights_after_its_reader_died(noise_store, tmp_path, ray_cluster):
     import ray
 
