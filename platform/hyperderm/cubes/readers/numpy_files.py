@@ -40,7 +40,7 @@ def read(found: Found, asked: Asked) -> Scene:
                 arrays = {key: np.asarray(loaded[key]) for key in loaded.files}
     except _DAMAGED as error:
         if "pickle" in str(error) or "Python objects" in str(error):  # NumPy's own words advise to load them after all
-            what = "no NumPy array of numbers: damaged or truncated, or pickled Python objects, which are never loaded"
+            what = "cannot be read as a NumPy file: damaged or truncated, or pickled Python objects, which are never loaded"
             raise CubeError(what, "Save it again with np.save, as an array of numbers.") from error
         raise damaged("a NumPy file", error, path) from error
     if isinstance(loaded, np.ndarray):
