@@ -1,7 +1,14 @@
 """The report's tables for people: rounded, with intervals below the values and reasons below the table."""
 
 from hyperderm.metrics.recognisability import WARN
-from hyperderm.reports.ablation.analysis_types import METRICS, Analysis, Contrast, ContrastResult, Estimate
+from hyperderm.reports.ablation.analysis_types import (
+    METRICS,
+    Analysis,
+    Contrast,
+    ContrastResult,
+    Estimate,
+    UndeclaredDifference,
+)
 from hyperderm.reports.ablation.content import Cell, Column, Notes, Row, Table, Tone
 from hyperderm.reports.ablation.facts import ReportFacts, SyntheticSet, result_of, verdict_of
 from hyperderm.reports.ablation.words import chance, hours, number, percent, ratio, short_hash, signed, span, tally
@@ -83,19 +90,24 @@ def contrast_table(analysis: Analysis, facts: ReportFacts) -> Table:
 def undeclared_table(analysis: Analysis, facts: ReportFacts) -> Table:
     """Return the differences to real of arms that no declared contrast asks about."""
     found = {(each.arm, each.model): each for each in analysis.undeclared}
-    notes, rows = Notes(), list[Row]()
+    rows = list[Row]()
     for model in _models(analysis, facts):
         mine = [arm for arm in facts.ordered(analysis.arm_names) if (arm, model) in found]
         rows += [Row((Cell(model),))] * bool(mine)
-        rows += [
-            Row((Cell(arm), estimate_cell(found[arm, model].difference, notes), Cell(chance(found[arm, model].p))))
-            for arm in mine
-        ]
+        rows += [_undeclared_row(found[arm, model]) for arm in mine]
     caption = (
         "The other arms against real, likewise in AUROC. Nobody declared these: they are not adjusted for how many there "
         "are, and no verdict rests on them."
     )
-    return Table(caption, (Column("arm", True), Column("difference"), Column("p")), tuple(rows), notes.listed)
+    return Table(caption, (Column("arm", True), Column("difference"), Column("p")), tuple(rows))
+
+
+def _undeclared_row(each: UndeclaredDifference) -> Row:
+    e = each.difference
+    assert e.value is not None
+    assert e.low is not None
+    assert e.high is not None
+    return Row((Cell(each.arm), Cell(signed(e.value), span(e.low, e.high, signs=True)), Cell(chance(each.p))))
 
 
 def _contrast_row(asked: Contrast, c: ContrastResult | None, verdict: str, notes: Notes, late: str) -> Row:
