@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -18,16 +19,25 @@ NUMBERS = (
     r"reaches [0-9]+% of boto3",
     r"augmentation is [0-9]+% of the feed's time by the batch",
     r"by the batch [0-9.]+x faster",
+    r"classifier +streamed +[0-9.]+ images/s",
 )
 
 
+@pytest.fixture
+def short():
+    """A folder with a short name: Ray's sockets lie below it, and their paths may have 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="hd") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.slow
-def test_the_quick_bench_prints_its_numbers_and_leaves_nothing(tmp_path):
+@pytest.mark.timeout(600)
+def test_the_quick_bench_prints_its_numbers_and_leaves_nothing(short):
     command = [sys.executable, "-m", "tests.bench.data", "--quick"]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=230)
+    environment = {**os.environ, "TMPDIR": str(short)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=580)
     assert done.returncode == 0, done.stderr[-3000:]
     for number in NUMBERS:
         assert re.search(number, done.stdout), number
-    assert not list(tmp_path.iterdir())
-    assert not [one.pid for one in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(one.info["cmdline"] or [])]
+    assert not list(short.iterdir())
+    assert not [one.pid for one in psutil.process_iter(["cmdline"]) if str(short) in " ".join(one.info["cmdline"] or [])]
