@@ -58,7 +58,7 @@ format: $(STAMP) ## format the code
 	.venv/bin/ruff check --fix platform experiments search_spaces tests infra
 
 test: $(STAMP) ## the tests, in minutes
-	$(PY) -m tests.shards -m "not slow" --durations 10
+	.venv/bin/pytest -m "not slow" --durations 10
 
 test-slow: $(STAMP) ## the tests that train
 	.venv/bin/pytest -m slow --durations 10
