@@ -23,8 +23,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="little data, no judgement")
     quick = parser.parse_args().quick
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was begun is ended and removed
-    with tempfile.TemporaryDirectory(prefix="hyperderm-data-", ignore_cleanup_errors=True) as folder:
-        os.environ["RAY_TMPDIR"] = f"{folder}/ray"
+    with tempfile.TemporaryDirectory(prefix="hd-", ignore_cleanup_errors=True) as folder:
+        os.environ["RAY_TMPDIR"] = folder
         met = measured(Path(folder), quick)
     met.append(streamed(quick))
     if quick:

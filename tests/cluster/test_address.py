@@ -1,7 +1,10 @@
 """Whether a Ray head node listens at an address, told in seconds: Ray itself would try for many minutes."""
 
 import http.server
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -53,3 +56,15 @@ def test_more_workers_than_the_cluster_has(ray_cluster):
         trials_at_once(ray_cluster, 9999, 1.0, 0.0, None)
     assert "a trial needs 9999 workers with 1 CPU and 0 GPU each, the cluster has" in caught.value.what
     assert "fewer --workers-per-trial (train: --workers)" in caught.value.remedy
+
+
+def test_a_temporary_folder_too_deep_for_ray_s_sockets(tmp_path):
+    """Their paths may have 107 characters; macOS and some batch systems give long ones."""
+    deep = tmp_path / ("x" * 60)
+    deep.mkdir()
+    code = "from hyperderm.studies.cluster import connect\nwith connect(None): pass"
+    there = {**os.environ, "RAY_TMPDIR": str(deep)}
+    done = subprocess.run([sys.executable, "-c", code], env=there, capture_output=True, text=True, timeout=120)
+    last = done.stderr.strip().splitlines()[-1]
+    assert "ClusterError: Ray does not start on this machine: " in last
+    assert last.endswith("Set RAY_TMPDIR to an existing folder with a short name.")

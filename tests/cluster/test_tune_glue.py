@@ -5,6 +5,7 @@ from pathlib import Path
 from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 
+from hyperderm.errors import StorageAway
 from hyperderm.studies.cluster import Cluster
 from hyperderm.studies.tune_glue import error_text, last_line
 
@@ -21,6 +22,15 @@ def test_a_failure_is_told_before_tune_has_copied_it_to_its_storage(ray_cluster:
     trial.handle_error(OSError(28, "No space left on device"))
     assert trial.get_error() is None  # what Tune copies in the background has not come yet
     assert "No space left on device" in last_line(error_text(trial))
+
+
+def test_only_the_last_failure_is_told(ray_cluster: Cluster, tmp_path: Path):
+    """Storage that went away and came back is not why a trial died of something else."""
+    trial = a_trial(tmp_path)
+    trial.handle_error(StorageAway("the S3 server went away"))
+    trial.handle_error(OSError(28, "No space left on device"))
+    assert "went away" not in error_text(trial)
+    assert last_line(error_text(trial)).endswith("No space left on device")
 
 
 def test_a_trial_without_an_error_file_is_told_as_such(ray_cluster: Cluster, tmp_path: Path):

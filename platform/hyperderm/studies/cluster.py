@@ -93,10 +93,12 @@ def connect(address: str | None) -> Iterator[Cluster]:
             runtime_env=environment,
             **place,
         )
-    except (ConnectionError, RuntimeError, TimeoutError, ValueError, ray.exceptions.RayError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = str(error).strip().splitlines()[0]
         where = f"RAY_ADDRESS={address} does not answer" if remote else "Ray does not start on this machine"
         remedy = "Start the cluster, or unset it." if remote else "See `ray status` and the logs in /tmp/ray."
+        if "AF_UNIX path length" in reason:  # Ray's sockets lie below TMPDIR
+            remedy = "Set RAY_TMPDIR to an existing folder with a short name."
         raise ClusterError(f"{where}: {reason.rstrip('.')}", remedy) from None
     for name in ("ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -85,9 +85,10 @@ class BoardCallback(Callback):
 
 
 def error_text(trial: Trial) -> str:
-    """Return all that Tune wrote of a trial's failures; `trial.get_error()` reads a copy that may not be there yet."""
+    """Return what Tune wrote of a trial's last failure; `trial.get_error()` reads a copy that may not be there yet."""
     path = trial.error_file
-    return Path(path).read_text(errors="replace") if path and Path(path).exists() else ""
+    text = Path(path).read_text(errors="replace") if path and Path(path).exists() else ""
+    return text.rpartition("\nFailure # ")[2]  # the file holds earlier ones too, which the trial got over
 
 
 def last_line(text: str) -> str:
