@@ -24,9 +24,8 @@ def main() -> int:
     quick = parser.parse_args().quick
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was begun is ended and removed
     with tempfile.TemporaryDirectory(prefix="hd-", ignore_cleanup_errors=True) as folder:
-        os.environ["RAY_TMPDIR"] = folder
-        met = measured(Path(folder), quick)
-    met.append(streamed(quick))
+        tempfile.tempdir = os.environ["TMPDIR"] = os.environ["RAY_TMPDIR"] = folder  # of Ray, torch and children too
+        met = [*measured(Path(folder), quick), streamed(quick)]
     if quick:
         print("quick: too little data to judge anything by")
         return 0
