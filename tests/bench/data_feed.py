@@ -152,13 +152,12 @@ def _ways(feed, items: SeedItems, data, rows: int, scale: Scale) -> dict[str, Ca
 
 def _augmentations(data, scale: Scale) -> dict[str, Callable]:
     """The project's own, as a classifier's step builds them; and none."""
-    from hyperderm.learners.base import Placement
     from hyperderm.learners.classifier import augmentations
     from hyperderm.registry import experiment
 
     def of(geometry: str) -> Callable:
         settings = {"data.size": scale.size, "learner.augmentation": "classic", "learner.geometry": geometry}
-        found = augmentations(experiment("classifier", "small").override(settings), data, Placement(torch.device("cpu")))
+        found = augmentations(experiment("classifier", "small").override(settings), data)
         assert len(found) == 1
         return found[0]
 

@@ -10,12 +10,11 @@ from hyperderm.config import Experiment, TaskConfig
 from hyperderm.cubes import phantom
 from hyperderm.cubes.cube import HSIDERMOSCOPY_NM
 from hyperderm.errors import ConfigError
-from hyperderm.learners.augmentation import classic
-from hyperderm.learners.base import Placement
+from hyperderm.learners.batch_augmentation import classic_batch
 from hyperderm.learners.classifier import Classifier, augmentations
 from hyperderm.learners.configs import ClassifierConfig, SpectralAugmentationConfig
 from hyperderm.learners.scaling import Scaling
-from hyperderm.learners.spectral_augmentation import CAMERA_PX, SpectralAugmentation, replace
+from hyperderm.learners.spectral_augmentation import CAMERA_PX, SpectralAugmentation, portions, replace
 from tests.learners.test_classifier import DOUBLE, feed
 from tests.learners.tissue import classifier, lesions
 from tests.training.tiny import CPU, blobs
@@ -259,16 +258,16 @@ def test_names_say_what_is_done_and_in_which_order():
     data = lesions()
 
     def seen(name, x, keys):
-        for augment in augmentations(classifier(learner__augmentation=name), data, Placement(CPU)):
+        for augment in augmentations(classifier(learner__augmentation=name), data):
             x = augment(x, keys)
         return x
 
     x, keys = data.scaling.forward(blobs(6)), range(6)
     augment = SpectralAugmentation(SpectralAugmentationConfig(), data.wavelengths_nm, data.scaling)
     assert torch.equal(seen("none", x, keys), x)
-    assert torch.equal(seen("classic", x, keys), classic(16)(x, keys))
+    assert torch.equal(seen("classic", x, keys), classic_batch(16)(x, keys))
     assert torch.equal(seen("spectral", x, keys), augment(x, keys))
-    assert torch.equal(seen("classic+spectral", x, keys), augment(classic(16)(x, keys), keys))
+    assert torch.equal(seen("classic+spectral", x, keys), augment(classic_batch(16)(x, keys), keys))
 
 
 def test_it_stays_in_training_and_takes_its_settings():
@@ -301,3 +300,11 @@ def test_settings_out_of_bounds(name, value, said):
         Experiment(name="c", learner=ClassifierConfig(), task=TaskConfig()).override({path: value})
     assert caught.value.what == f"{path} = {value} is refused: {said}"
     assert f"--set {path}={getattr(SpectralAugmentationConfig(), name)}" in caught.value.remedy
+
+
+def test_portions_make_up_the_whole():
+    for count in (0, 1, 7):
+        for device in (CPU, torch.device("cuda")):
+            parts = list(portions(count, device))
+            assert [row for part in parts for row in range(count)[part]] == list(range(count))
+    assert len(list(portions(7, torch.device("cuda")))) == 1

@@ -60,7 +60,8 @@ def learner(data: TrainData | None = None, dtype: torch.dtype = torch.float32, b
 def batch(data: TrainData, images: int = 0, count: int = 4) -> Batch:
     """The first `count` train cubes as real ones, the last as sources."""
     scaled = data.scaling.forward(data.train.reflectance)
-    return Batch(scaled[:count], lambda: scaled[-count:], slice(0, count), count, images, torch.arange(count))
+    real, rows = scaled[:count], torch.arange(count)
+    return Batch(lambda: real, real.unbind, lambda: scaled[-count:], slice(0, count), count, images, rows)
 
 
 def state_of(module: torch.nn.Module) -> dict[str, Tensor]:

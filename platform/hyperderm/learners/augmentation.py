@@ -28,27 +28,27 @@ class Augmentation:
     def __init__(self, compose: Any) -> None:  # noqa: ANN401 - albumentations is imported late and has no types
         self.compose = compose
 
-    def __call__(self, cubes: Tensor, keys: Sequence[int]) -> Tensor:
+    def __call__(self, cubes: Tensor | Sequence[Tensor], keys: Sequence[int]) -> Tensor:
         """Return augmented cubes; nothing is clipped, values stay within each band's own range.
 
         Args:
-            cubes: (n, B, H, W), any range.
+            cubes: (n, B, H, W), any range; or n of (B, H, W).
             keys: n numbers of 0 or more; a cube and its key alone decide the result, whatever else is in the batch.
 
         Returns:
             (n, B, H, W) of the cubes' dtype and device, computed in float32.
         """
-        images = cubes.permute(0, 2, 3, 1).float().cpu().contiguous().numpy()
-        seen = [self._one(image, key) for image, key in zip(images, keys, strict=True)]
-        if not seen:
+        seen = [self._one(cube, key) for cube, key in zip(cubes, keys, strict=True)]
+        if isinstance(cubes, Tensor) and not seen:
             return cubes
-        return torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2).contiguous().to(cubes)
+        return torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2).contiguous().to(cubes[0])
 
     def seed(self, key: int) -> None:
         """Make the next draws of the pipeline those of `key`."""
         self.compose.set_random_state(np.random.default_rng(key), random.Random(key))  # noqa: S311 - not for secrets
 
-    def _one(self, image: np.ndarray, key: int) -> np.ndarray:
+    def _one(self, cube: Tensor, key: int) -> np.ndarray:
+        image = np.ascontiguousarray(cube.detach().permute(1, 2, 0).float().cpu().numpy())
         self.seed(key)
         return np.asarray(self.compose(image=image)["image"])
 

@@ -1,6 +1,6 @@
 """What the loop asks of a learner, and what a batch is."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -17,20 +17,27 @@ class Batch:
     """One worker's share of a global batch.
 
     Attributes:
-        real: (n, B, H, W) scaled cubes.
-        draw_source: see `source`; called once, and only by learners that use it.
+        draw_real: see `real`; called once, and only by learners that use it.
+        views: n scaled cubes (B, H, W), the same as `real`: as they are held where that is possible, so not to be changed.
+        draw_source: see `source`; as `draw_real`.
         share: which rows of the global batch these are.
         count: size of the global batch.
         images: images shown before this batch.
         rows: (n,) which of `TrainData.drawn` the cubes of `real` are.
     """
 
-    real: Tensor
+    draw_real: Callable[[], Tensor]
+    views: Callable[[], Sequence[Tensor]]
     draw_source: Callable[[], Tensor]
     share: slice
     count: int
     images: int
     rows: Tensor
+
+    @cached_property
+    def real(self) -> Tensor:
+        """(n, B, H, W) scaled cubes."""
+        return self.draw_real()
 
     @cached_property
     def source(self) -> Tensor:

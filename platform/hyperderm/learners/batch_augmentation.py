@@ -1,14 +1,21 @@
 """The classic augmentation of a whole batch at once, on the device that trains: one bilinear resampling a cube."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from hyperderm.learners.augmentation import Augmentation, classic
+
+MOST_BANDS = 512
+"""An image of OpenCV has no more channels."""
+WORTH_THREADS = 2**18
+"""Values of a cube below which threads cost more than they bring."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,8 @@ class BatchAugmentation:
 
     Shift, turn, cut, stretch and flips are composed into one map from output to input pixels, so cubes are interpolated
     once where albumentations interpolates twice: fine texture keeps a little more contrast. Cubes that are only flipped
-    are copied. Borders are reflected and the edge of a cut is repeated as there.
+    are copied. Borders are reflected and the edge of a cut is repeated as there. On a CPU, OpenCV moves all bands of a
+    pixel together and rounds positions to 1/32 pixel; elsewhere torch moves the batch.
 
     Args:
         size: H = W of the cubes.
@@ -47,20 +55,32 @@ class BatchAugmentation:
         self.size, self._pipeline = size, classic(size)
 
     @torch.no_grad()
-    def __call__(self, cubes: Tensor, keys: Sequence[int]) -> Tensor:
-        """Return augmented cubes: see `Augmentation`, but computed where the cubes are."""
-        if cubes.shape[-2:] != (self.size, self.size):
-            raise ValueError(f"cubes of {tuple(cubes.shape[-2:])} pixels, not {self.size} x {self.size}")
+    def __call__(self, cubes: Tensor | Sequence[Tensor], keys: Sequence[int]) -> Tensor:
+        """Return augmented cubes: see `Augmentation`, but computed where the cubes are.
+
+        Args:
+            cubes: n of (B, H, W). On a CPU those whose memory is (H, W, B) are taken as they lie.
+            keys: n numbers, see `Augmentation`.
+
+        Returns:
+            (n, B, H, W); of float32 on a CPU the memory is (n, H, W, B).
+        """
+        if len(cubes) and cubes[0].shape[-2:] != (self.size, self.size):
+            raise ValueError(f"cubes of {tuple(cubes[0].shape[-2:])} pixels, not {self.size} x {self.size}")
         drawn = [draw(self._pipeline, key, self.size) for key in keys]
         if len(drawn) != len(cubes):
             raise ValueError(f"{len(drawn)} keys for {len(cubes)} cubes")
+        if isinstance(cubes, Tensor) and not len(cubes):
+            return cubes
+        if cubes[0].device.type == "cpu" and len(cubes[0]) <= MOST_BANDS:
+            return remap(cubes, drawn)
+        return self._resampled(cubes if isinstance(cubes, Tensor) else torch.stack(list(cubes)), drawn)
+
+    def _resampled(self, cubes: Tensor, drawn: Sequence[Geometry]) -> Tensor:
         seen = torch.empty_like(cubes)
         moved = [row for row, geometry in enumerate(drawn) if geometry.resamples(self.size)]
-        for part in portions(len(moved), cubes.device):
-            rows = moved[part]
-            x = cubes[rows] if len(rows) > 1 else cubes[rows[0]][None]  # of one cube, no copy
-            for row, cube in zip(rows, resample(x.float(), [drawn[row] for row in rows]), strict=True):
-                seen[row] = cube
+        if moved:
+            seen[moved] = resample(cubes[moved].float(), [drawn[row] for row in moved]).to(seen)
         for row in set(range(len(cubes))) - set(moved):
             turned = ((-1, drawn[row].across), (-2, drawn[row].down))
             seen[row] = cubes[row].flip([axis for axis, wanted in turned if wanted])
@@ -70,21 +90,10 @@ class BatchAugmentation:
 def classic_batch(size: int) -> BatchAugmentation:
     """Return the seed project's classifier augmentation (METHODS section 2), computed by the batch.
 
-    On one core of a CPU three to four times as fast as `classic` at 224 px (`python -m tests.bench.augmentation`).
-
     Args:
         size: H = W of the cubes.
     """
     return BatchAugmentation(size)
-
-
-def portions(count: int, device: torch.device) -> Iterator[slice]:
-    """Yield slices that make up `count` cubes: all of them on a GPU, one a thread on a CPU.
-
-    A CPU is quickest where intermediate results stay in its cache; fresh memory for a whole batch costs more than the sums.
-    """
-    step = torch.get_num_threads() if device.type == "cpu" else max(count, 1)
-    return (slice(at, at + step) for at in range(0, count, step))
 
 
 def draw(pipeline: Augmentation, key: int, size: int) -> Geometry:
@@ -126,3 +135,44 @@ def _along(size: int, begin: Tensor, end: Tensor, turned: Tensor) -> Tensor:
     length = (end - begin)[:, None]
     inside = ((at + 0.5) * (length / size) - 0.5).clamp_min(0)
     return torch.minimum(inside, length - 1) + begin[:, None]
+
+
+def remap(cubes: Tensor | Sequence[Tensor], drawn: Sequence[Geometry]) -> Tensor:
+    """Move n cubes (B, S, S) on a CPU, on as many threads as torch has: see `BatchAugmentation`."""
+    bands, size = cubes[0].shape[:2]
+    seen = torch.empty(len(cubes), size, size, bands)
+    slots = seen.numpy()
+
+    def move(row: int) -> None:
+        _moved(cubes[row].detach().permute(1, 2, 0).float().numpy(), slots[row], drawn[row])
+
+    threads = min(torch.get_num_threads(), len(cubes))
+    if threads == 1 or cubes[0].numel() < WORTH_THREADS:
+        for row in range(len(cubes)):
+            move(row)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(move, range(len(cubes))))
+    return seen.permute(0, 3, 1, 2).to(cubes[0].dtype)
+
+
+def _moved(image: np.ndarray, into: np.ndarray, geometry: Geometry) -> None:
+    """Write `image` (S, S, B) as `geometry` moves it into `into`."""
+    size = len(image)
+    if not geometry.resamples(size):
+        into[:] = image[:: -1 if geometry.down else 1, :: -1 if geometry.across else 1]
+        return
+    x0, y0, x1, y1 = geometry.box
+    x = _positions(size, x0, x1, geometry.across)[None, :]
+    y = _positions(size, y0, y1, geometry.down)[:, None]
+    m = geometry.affine
+    where = [(m[axis, 0] * x + m[axis, 1] * y + m[axis, 2]).astype(np.float32) for axis in (0, 1)]
+    image = np.ascontiguousarray(image)
+    cv2.remap(image, where[0], where[1], cv2.INTER_LINEAR, dst=into, borderMode=cv2.BORDER_REFLECT_101)
+
+
+def _positions(size: int, begin: int, end: int, turned: bool) -> np.ndarray:
+    """(size,) as `_along`, of one cube."""
+    at = np.arange(size)[:: -1 if turned else 1]
+    length = end - begin
+    return np.clip((at + 0.5) * (length / size) - 0.5, 0, length - 1) + begin

@@ -22,8 +22,9 @@ from hyperderm.learners.spectral_augmentation import SpectralAugmentation
 from hyperderm.models.classifiers import KeyedDropout, build_classifier, has_batch_norm
 
 JUDGED_AT_ONCE = 64
-Augment = Callable[[Tensor, Sequence[int]], Tensor]
-"""Takes scaled cubes (n, B, H, W) and n keys, returns others of the same shape, dtype and device."""
+Augment = Callable[[Any, Sequence[int]], Tensor]
+"""Takes scaled cubes (n, B, H, W) and n keys, returns others of the same shape, dtype and device; those of geometry
+also take n cubes one by one."""
 
 
 class Classifier:
@@ -50,14 +51,12 @@ class Classifier:
         self.optimizer = torch.optim.AdamW(self.network.parameters(), self.config.lr, weight_decay=self.config.weight_decay)
         self.truth = truth(data.drawn_diagnoses)  # (rows,)
         self.weights = self._class_weights(experiment)
-        self.augmentations = augmentations(experiment, data, placement)
+        self.augmentations = augmentations(experiment, data)
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
         """Update once. Metrics: `loss`, `accuracy` (at probability .5), `positive_share`, `gradient`."""
         self.network.train()
-        x = batch.real
-        for augment in self.augmentations:
-            x = augment(x, self._keys(batch))
+        x = self._seen(batch)
         y = self.truth[batch.rows].to(self.placement.device)
         with self._dropped(batch), torch.autocast(self.placement.device.type, torch.bfloat16, enabled=self.placement.bf16):
             logits = self.parallel(x.to(self.placement.dtype))
@@ -99,6 +98,16 @@ class Classifier:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
 
+    def _seen(self, batch: Batch) -> Tensor:
+        """(n, B, H, W) what the network is shown."""
+        if not self.augmentations:
+            return batch.real
+        keys = self._keys(batch)
+        x = self.augmentations[0](batch.views() if self.config.moves else batch.real, keys)
+        for augment in self.augmentations[1:]:
+            x = augment(x, keys)
+        return x
+
     def _dropped(self, batch: Batch) -> AbstractContextManager[None]:
         """Drop features of this step's cubes, each by its place in the global batch."""
         p = self.config.dropout
@@ -124,13 +133,12 @@ class Classifier:
         return torch.stack([0.5 / (1 - share), 0.5 / share])
 
 
-def augmentations(experiment: Experiment, data: TrainData, placement: Placement) -> list[Augment]:
+def augmentations(experiment: Experiment, data: TrainData) -> list[Augment]:
     """Return what training batches go through, in order: geometry first, which would smooth the noise of a sensor."""
     config, found = experiment.learner, list[Augment]()
     assert isinstance(config, ClassifierConfig)
-    if config.augmentation.startswith("classic"):
-        batched = config.geometry == "batch" or (config.geometry == "auto" and placement.device.type == "cuda")
-        found.append((classic_batch if batched else classic)(experiment.data.size))
+    if config.moves:
+        found.append((classic_batch if config.geometry == "batch" else classic)(experiment.data.size))
     if config.augmentation.endswith("spectral"):
         found.append(SpectralAugmentation(config.spectral_augmentation, data.wavelengths_nm, data.scaling))
     return found

@@ -103,10 +103,15 @@ class ClassifierConfig(Strict):
     augmentation: Literal["none", "classic", "spectral", "classic+spectral"] = "classic"
     """classic: the seed project's shifts, crops and flips, geometry only (METHODS section 2). spectral: light and sensor, by
     `spectral_augmentation`; in the sum it comes second."""
-    geometry: Literal["auto", "albumentations", "batch"] = "auto"
-    """What computes the classic augmentation, from the same draws. albumentations: cube by cube on the CPU. batch: one
-    resampling of a whole batch where the network trains, faster also on a CPU. auto: batch on a GPU, else albumentations."""
+    geometry: Literal["batch", "albumentations"] = "batch"
+    """What computes the classic augmentation, from the same draws. batch: one resampling of every cube, where the network
+    trains. albumentations: its own transforms one after the other, on the CPU; slower."""
     spectral_augmentation: SpectralAugmentationConfig = SpectralAugmentationConfig()
+
+    @property
+    def moves(self) -> bool:
+        """Whether the first augmentation is of geometry."""
+        return self.augmentation.startswith("classic")
 
     @model_validator(mode="after")
     def _known(self) -> Self:

@@ -22,7 +22,7 @@ In the order of the signal's way:
 Nothing is clipped: reflectance may come to lie outside train's range and beyond what the camera would saturate at.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +30,6 @@ from torch import Tensor
 
 from hyperderm.errors import ConfigError
 from hyperderm.learners import keyed
-from hyperderm.learners.batch_augmentation import portions
 from hyperderm.learners.configs import SpectralAugmentationConfig
 from hyperderm.learners.scaling import Scaling
 
@@ -147,3 +146,12 @@ def _noise(cube: Tensor, key: int) -> Tensor:
     """Standard normal of the cube's shape, the same on every device."""
     drawn = torch.randn(cube.shape, generator=keyed.generator(key, "spectral/noise", 0), dtype=torch.float32)
     return drawn.to(cube)
+
+
+def portions(count: int, device: torch.device) -> Iterator[slice]:
+    """Yield slices that make up `count` cubes: all of them on a GPU, one a thread on a CPU.
+
+    A CPU is quickest where intermediate results stay in its cache; fresh memory for a whole batch costs more than the sums.
+    """
+    step = torch.get_num_threads() if device.type == "cpu" else max(count, 1)
+    return (slice(at, at + step) for at in range(0, count, step))

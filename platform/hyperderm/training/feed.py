@@ -58,7 +58,8 @@ class KeyedFeed(ABC):
         """Return this worker's share of the batch that begins after `images` real images."""
         chosen = self._rows("real", images)
         return Batch(
-            real=self._cubes(chosen, "real", images),
+            draw_real=partial(self._cubes, chosen, "real", images),
+            views=partial(self._views, chosen, images),
             draw_source=partial(self._draw, "source", images),
             share=self.share,
             count=self.batch_size,
@@ -80,6 +81,13 @@ class KeyedFeed(ABC):
     def _rows(self, stream: str, images: int) -> Tensor:
         positions = range(images, images + self.batch_size)[self.share]
         return torch.tensor([self._row(stream, p) for p in positions])
+
+    def held(self, chosen: Tensor) -> Sequence[Tensor]:
+        """Return what `gather` returns cube by cube, without a copy where cubes are held so."""
+        return self.gather(chosen).unbind()
+
+    def _views(self, chosen: Tensor, images: int) -> Sequence[Tensor]:
+        return self._cubes(chosen, "real", images).unbind() if self.flips else self.held(chosen)
 
     def _cubes(self, chosen: Tensor, stream: str, images: int) -> Tensor:
         x = self.gather(chosen)
@@ -109,15 +117,27 @@ class KeyedFeed(ABC):
 
 
 class Feed(KeyedFeed):
-    """Draws batches from scaled cubes held in memory: (N, B, H, W), on the device that trains."""
+    """Draws batches from scaled cubes held in memory, on the device that trains.
 
-    def __init__(self, cubes: Tensor, batch_size: int, seed: int, **how: Any) -> None:  # noqa: ANN401 - those of KeyedFeed
+    Args:
+        cubes: (N, B, H, W).
+        batch_size: see `KeyedFeed`.
+        seed: see `KeyedFeed`.
+        pixelwise: hold the bands of a pixel together, as augmentations on a CPU want them; the values are the same.
+        how: see `KeyedFeed`.
+    """
+
+    def __init__(self, cubes: Tensor, batch_size: int, seed: int, *, pixelwise: bool = False, **how: Any) -> None:  # noqa: ANN401 - those of KeyedFeed
         super().__init__(len(cubes), batch_size, seed, **how)
-        self.cubes = cubes
+        self.cubes = cubes.contiguous(memory_format=torch.channels_last) if pixelwise else cubes
 
     def gather(self, chosen: Tensor) -> Tensor:
         """Index them."""
-        return self.cubes[chosen.to(self.cubes.device)]
+        return self.cubes[chosen.to(self.cubes.device)].contiguous()
+
+    def held(self, chosen: Tensor) -> Sequence[Tensor]:
+        """Return views of them."""
+        return [self.cubes[row] for row in chosen.tolist()]
 
     def order(self, key: str, entries: Tensor, epoch: int) -> Tensor:
         """Shuffle all entries together."""

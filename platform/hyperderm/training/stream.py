@@ -17,6 +17,7 @@ from torch import Tensor
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError
 from hyperderm.learners.base import Batch
+from hyperderm.learners.configs import ClassifierConfig
 from hyperderm.learners.data import Streamed, TrainData
 from hyperderm.learners.keyed import generator
 from hyperderm.learners.sampling import phases
@@ -39,7 +40,9 @@ def feed_of(experiment: Experiment, data: TrainData, context: Context) -> KeyedF
         "phases": phases(experiment, data),
     }
     if data.streamed is None:
-        return Feed(data.scaling.forward(data.drawn).to(context.device), **how)
+        learner = experiment.learner
+        pixelwise = context.device.type == "cpu" and isinstance(learner, ClassifierConfig) and learner.moves
+        return Feed(data.scaling.forward(data.drawn).to(context.device), pixelwise=pixelwise, **how)
     return StreamFeed(data.streamed, data.scaling, device=context.device, **how)
 
 
