@@ -3,6 +3,7 @@
 import threading
 from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 
 from hyperderm.errors import StoreError
@@ -139,3 +140,31 @@ def test_a_worker_s_refusal_is_a_user_s_error(tmp_path, job, ray_cluster):
     with pytest.raises(StoreError, match=r"elsewhere is not visible from .* all nodes share"):
         ingest(blind, str(tmp_path / "store"), folds=3, seed=0, make=maker(2))
     assert names(tmp_path) == ["raw"]
+
+
+def test_tasks_hold_every_part_once_and_get_shorter():
+    from hyperderm.store.ray_ingest import chunks
+
+    for count in (0, 1, 2, 17, 100):
+        for workers in (1, 2, 7, 200):
+            found = list(chunks(range(count), workers))
+            assert [number for chunk in found for number in chunk] == list(range(count))
+            sizes = [len(chunk) for chunk in found]
+            assert sizes == sorted(sizes, reverse=True)
+    assert [len(chunk) for chunk in chunks(range(17), 2)] == [8, 4, 2, 1, 1, 1]
+
+
+def test_a_lost_task_that_is_repeated_makes_no_part_twice(tmp_path, job, ray_cluster, monkeypatch):
+    import ray
+
+    from hyperderm.store import ray_ingest
+    from hyperderm.store.ingest import staging_of
+    from hyperderm.store.location import locate
+
+    staging = staging_of(locate(str(tmp_path / "store")), job)
+    staging.place.fs.create_dir(staging.place.join(staging.folder), recursive=True)
+    task, parcel = pa.table({"number": [0]}), [ray.put((job, staging))]
+    once = [table.to_pylist() for table in ray_ingest._make(task, parcel)]
+    monkeypatch.setattr(ray_ingest, "make_part", None)
+    assert [table.to_pylist() for table in ray_ingest._make(task, parcel)] == once
+    assert once[0][0]["report"]
