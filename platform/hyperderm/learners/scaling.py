@@ -60,12 +60,12 @@ class Scaling:
     def forward(self, reflectance: Tensor) -> Tensor:
         """Return cubes in [-1, 1] where they lie between low and high; nothing is clipped."""
         low, high = self._like(reflectance)
-        return (reflectance - low) / (high - low) * 2 - 1
+        return (reflectance - low).div_(high - low).mul_(2).sub_(1)  # in place: a train role may be most of the memory
 
     def inverse(self, scaled: Tensor) -> Tensor:
         """Return reflectance: the exact inverse of `forward`."""
         low, high = self._like(scaled)
-        return (scaled + 1) / 2 * (high - low) + low
+        return (scaled + 1).div_(2).mul_(high - low).add_(low)
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain lists, for a checkpoint."""
