@@ -1,17 +1,20 @@
 """Ingest to a real S3 server: the store of a disk, interrupted and gone on with, and two writers."""
 
+import shutil
 import threading
 from dataclasses import replace
 
 import pytest
 
-from hyperderm.errors import StoreError
-from hyperderm.store.ingest import ingest, make_here, make_part
+from hyperderm.errors import StorageAway, StoreError
+from hyperderm.store import location
+from hyperderm.store.ingest import ingest, make_here, make_part, staging_of
 from hyperderm.store.jobs import Job
+from hyperderm.store.location import locate
 from hyperderm.store.reader import open_store
 from hyperderm.store.verify import verify_store
-from tests.services.s3_server import READER, READER_SECRET
-from tests.services.test_s3 import keys, server, settings, uri, use  # noqa: F401 - fixtures
+from tests.services.s3_server import READER, READER_SECRET, S3Server
+from tests.services.test_s3 import bounded, keys, server, settings, uri, use  # noqa: F401 - fixtures
 from tests.store.sources import job_of
 from tests.store.test_ingest import no_array, three_of_each
 
@@ -108,6 +111,76 @@ def test_of_two_writers_one_wins_and_the_other_is_told(server, uri, job, request
         assert "another writer made a store there first" in told[0]
     assert open_store(uri).manifest == winner
     alone(server, uri, winner)
+
+
+def test_two_writers_of_a_store_with_duplicates(server, uri, job):  # noqa: F811
+    """The parts whose groups were merged are never written over by whoever makes them again."""
+    for kind, ending in (("images", ".mat"), ("masks", "_00.png")):
+        shutil.copy(job.root / kind / f"MMCube/0{ending}", job.root / kind / f"MMCube/9{ending}")
+    job = replace(job_of(job.root), per_part=2)
+    going, may_go, told = threading.Event(), threading.Event(), []
+
+    def write() -> None:
+        try:
+            take(job, uri, slowly(going, may_go))
+        except StoreError as error:
+            told.append(str(error))
+
+    first = threading.Thread(target=write)
+    first.start()
+    going.wait(20)
+    winner = take(job, uri)
+    assert any(part.path.endswith("regrouped.parquet") for part in winner.parts)
+    alone(server, uri, winner)
+    faults = []
+
+    def late(number):
+        make_part(job, staging_of(locate(uri), job), number)
+        faults.extend(verify_store(uri).faults)
+
+    late(0)
+    may_go.set()
+    first.join()
+    assert faults == []
+    assert told == [] or "another writer made a store there first" in told[0]
+    assert open_store(uri).manifest == winner
+    assert verify_store(uri).faults == ()
+    alone(server, uri, winner)
+
+
+def test_a_server_that_goes_away_is_told_and_the_same_command_goes_on(tmp_path, job, monkeypatch):
+    whole = take(job, str(tmp_path / "store"))
+    again: list[int] = []
+    (tmp_path / "s3").mkdir()
+    with S3Server(tmp_path / "s3") as frail:
+        use(monkeypatch, frail)
+        frail.client().create_bucket(Bucket="stores")
+
+        def cut_off(job, staging, numbers):
+            for number in numbers:
+                if number == 3:
+                    frail.stop()
+                yield make_part(job, staging, number)
+
+        def away(job, staging, numbers):
+            raise StorageAway("it was away for a worker, and is back", "Wait for it.")
+
+        def rest(job, staging, numbers):
+            again.extend(numbers)
+            yield from make_here(job, staging, numbers)
+
+        monkeypatch.setattr(location, "PATIENCE_S", 1.0)
+        with bounded("s3://stores/a: the S3 server went away and did not come back .*run the same command again", 20):
+            take(job, "s3://stores/a", cut_off)
+        monkeypatch.undo()  # started, it takes a while to find what it holds
+        use(monkeypatch, frail)
+        frail.start()
+        with pytest.raises(StorageAway):
+            take(job, "s3://stores/a", away)
+        done = take(job, "s3://stores/a", rest)
+        assert again == [3, 4]
+        assert done.fingerprint == whole.fingerprint
+        alone(frail, "s3://stores/a", done)
 
 
 def test_a_refusal_leaves_nothing(server, uri, job, monkeypatch):  # noqa: F811

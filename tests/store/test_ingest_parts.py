@@ -6,7 +6,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from hyperderm.errors import StoreError
+from hyperderm.errors import StorageAway, StoreError
 from hyperderm.store.ingest import ingest, make_here, make_part, staging_of
 from hyperderm.store.location import locate
 from hyperderm.store.reader import open_store
@@ -168,3 +168,22 @@ def test_a_lost_task_that_is_repeated_makes_no_part_twice(tmp_path, job, ray_clu
     monkeypatch.setattr(ray_ingest, "make_part", None)
     assert [table.to_pylist() for table in ray_ingest._make(task, parcel)] == once
     assert once[0][0]["report"]
+
+
+def test_a_server_that_stays_away_is_told_by_a_worker_as_it_is_here(tmp_path, job, ray_cluster, monkeypatch):
+    import ray
+
+    from hyperderm.store import ray_ingest
+
+    def away(*_):
+        raise StorageAway("s3://a: the S3 server went away", "Start it.")
+
+    monkeypatch.setattr(ray_ingest, "make_part", away)
+    staging = staging_of(locate(str(tmp_path / "store")), job)
+    [table] = ray_ingest._make(pa.table({"number": [0]}), [ray.put((job, staging))])
+    [row] = table.to_pylist()
+    assert (ray_ingest._KINDS[row["kind"]], row["report"], row["remedy"]) == (
+        StorageAway,
+        "s3://a: the S3 server went away",
+        "Start it.",
+    )

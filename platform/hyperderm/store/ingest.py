@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from hyperderm.cubes.cube import Lesion
 from hyperderm.cubes.readers.scene import SetAside
-from hyperderm.errors import CubeError, HyperdermError, StoreError
+from hyperderm.errors import CubeError, HyperdermError, StorageAway, StoreError
 from hyperderm.store.folds import assign_folds
 from hyperderm.store.groups import merged
 from hyperderm.store.jobs import Job, plain
@@ -34,6 +34,7 @@ from hyperderm.store.schema import to_table
 from hyperderm.store.writer import publish_local, publish_s3, unwritten, write_part
 from hyperderm.strict import Strict
 
+REGROUPED = "regrouped.parquet"
 Progress = Callable[[int, int], None]
 """Called with files read and files in all."""
 
@@ -108,8 +109,8 @@ def ingest(
         make: who makes the parts; None: this process, one after the other.
 
     Raises:
-        CubeError: nothing usable; StoreError: the store cannot be made. Nothing is left behind then; after an interrupt the
-            parts stay, and the same command goes on.
+        CubeError: nothing usable; StoreError: the store cannot be made. Nothing is left behind then; after an interrupt, or
+            where an S3 server goes away, the parts stay, and the same command goes on.
     """
     target = prepare(locate(uri), write=True)
     if occupied(target):
@@ -123,14 +124,17 @@ def ingest(
                 publish_local(staging.place, target, manifest)
             else:
                 publish_s3(target, manifest)
+        except StorageAway:
+            raise  # what lies there stays, and the same command goes on
         except HyperdermError:
             _discard(staging, target, job.parts)
             raise
         except OSError as error:
+            beaten = not target.local and _published(staging, target)  # it tidies up what this one would still have read
             _discard(staging, target, job.parts)
-            raise unwritten(target, error) from error
+            raise unwritten(target, FileExistsError() if beaten else error) from error
     if not target.local:
-        _forget_reports(staging, job.parts)
+        _tidy(staging, job.parts, manifest)
     return manifest
 
 
@@ -279,7 +283,10 @@ def _twins(rows: list[Row]) -> tuple[list[list[int]], list[str]]:
 
 
 def _regrouped(staging: Staging, reports: list[PartReport], groups: list[str]) -> tuple[Part, ...]:
-    """Write anew the parts whose lesions came into another group, and return all parts."""
+    """Write anew the parts whose lesions came into another group, and return all parts.
+
+    On S3 under a name of their own: another writer with the same job may make the first one again at any time.
+    """
     parts, at = [], 0
     for report in reports:
         mine, at = groups[at : at + len(report.rows)], at + len(report.rows)
@@ -290,7 +297,8 @@ def _regrouped(staging: Staging, reports: list[PartReport], groups: list[str]) -
             table = staging.place.read_table(part.path)
             place = table.schema.get_field_index("group")
             table = table.set_column(place, table.schema.field(place), pa.array(mine, pa.string()))
-            part = write_part(staging.place, part.path, table)
+            path = part.path if staging.place.local else staging.name(report.number, REGROUPED)
+            part = write_part(staging.place, path, table)
         parts.append(part)
     return tuple(parts)
 
@@ -332,7 +340,7 @@ def _discard(staging: Staging, target: Location, count: int) -> None:
         shutil.rmtree(staging.place.path, ignore_errors=True)
     elif _published(staging, target):
         with suppress(StoreError):
-            _forget_reports(staging, count)
+            _tidy(staging, count, open_store(target.uri, verify=False).manifest)
     else:
         clear(target, staging.folder)
 
@@ -357,3 +365,12 @@ def _forget_reports(staging: Staging, count: int) -> None:
             Path(place.join(name)).unlink()
         else:
             remove(place, f"{place.prefix}/{name}".lstrip("/"))
+
+
+def _tidy(staging: Staging, count: int, manifest: Manifest) -> None:
+    """Remove from S3 the reports, and the parts that others stand for."""
+    _forget_reports(staging, count)
+    named = {part.path for part in manifest.parts}
+    for number in range(count):
+        if staging.name(number, REGROUPED) in named:
+            remove(staging.place, f"{staging.place.prefix}/{staging.name(number)}".lstrip("/"))

@@ -7,7 +7,7 @@ import ray
 import ray.data
 import ray.exceptions
 
-from hyperderm.errors import ClusterError, CubeError, HyperdermError, StoreError
+from hyperderm.errors import ClusterError, CubeError, HyperdermError, StorageAway, StoreError
 from hyperderm.store.ingest import Make, PartReport, Staging, make_part
 from hyperderm.store.jobs import Job
 from hyperderm.store.writer import unwritten
@@ -50,7 +50,7 @@ def maker(workers: int) -> Make:
     return make
 
 
-_KINDS: dict[str, type[HyperdermError]] = {kind.__name__: kind for kind in (CubeError, StoreError)}
+_KINDS: dict[str, type[HyperdermError]] = {kind.__name__: kind for kind in (CubeError, StoreError, StorageAway)}
 
 
 def chunks(numbers: Sequence[int], workers: int) -> Iterator[list[int]]:

@@ -14,7 +14,7 @@ from hyperderm.store.location import PATIENCE_S, Access, Location, aws_session
 
 CONNECT_S, READ_S = 3, 3
 """What one request of the probe may take; its first is tried twice, so that it ends within 8 s."""
-PART = re.compile(r"(?P<store>.*)/lesions/[0-9a-f]{8}/part-\d{5}\.(parquet|json)")
+PART = re.compile(r"(?P<store>.*)/lesions/[0-9a-f]{8}/part-\d{5}(\.regrouped)?\.(parquet|json)")
 """A part's key after a slash, as `write_store` names it on S3: each writer has a folder of its own."""
 PASSING = frozenset(("", "ConditionalRequestConflict", "InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"))
 """What a server calls a refusal that waiting mends (the conflict: another still writes); empty where it gave no answer."""
