@@ -1,6 +1,5 @@
 """TIFF: what tifffile and Pillow write comes back number for number; what is not one stack of bands is refused."""
 
-import importlib.util
 import io
 import json
 
@@ -165,13 +164,31 @@ def test_what_is_no_stack_of_bands(path):
     assert "140 NaN" in refused(path)
 
 
-def test_lzw_names_the_way_out(path):
+@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate"])
+def test_what_pillow_compresses(path, compression):
     first, *rest = [Image.fromarray(b) for b in bands_first(cube("uint8"))]
-    first.save(path, save_all=True, append_images=rest, compression="tiff_lzw")
-    if importlib.util.find_spec("imagecodecs"):
-        np.testing.assert_array_equal(load(path).reflectance, cube("uint8"))
-    else:
-        assert "install the package imagecodecs" in refused(path)
+    first.save(path, save_all=True, append_images=rest, compression=compression)
+    np.testing.assert_array_equal(load(path).reflectance, cube("uint8"))
+
+
+@pytest.mark.parametrize("compression", ["lzw", "zlib", "zstd", "lzma", "packbits"])
+@pytest.mark.parametrize("kind", ["uint16", "float32"])
+def test_compressions_of_cameras_and_of_imagej(path, compression, kind):
+    predictor = compression in ("lzw", "zlib")
+    tifffile.imwrite(path, bands_first(cube(kind)), photometric="minisblack", compression=compression, predictor=predictor)
+    np.testing.assert_array_equal(load(path).reflectance, cube(kind))
+
+
+@pytest.mark.parametrize("compression", ["lzw", "zstd", "packbits", "jpeg", "jpeg2000"])
+def test_compressed_data_that_is_damaged_is_refused(path, compression):
+    with path.open("wb") as file:
+        tifffile.imwrite(file, bands_first(cube("uint8")), photometric="minisblack", compression=compression)
+    with tifffile.TiffFile(path) as tif:
+        begin, length = tif.pages[0].dataoffsets[0], tif.pages[0].databytecounts[0]
+    raw = bytearray(path.read_bytes())
+    raw[begin : begin + length] = bytes(length)
+    path.write_bytes(bytes(raw))
+    assert "TIFF" in refused(path)
 
 
 def test_other_files_that_ome_data_name_are_not_opened(tmp_path):

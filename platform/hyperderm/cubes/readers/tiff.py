@@ -96,7 +96,7 @@ def _opened(path: Path, take: "Callable[[TiffFile, list[TiffPage]], _T]") -> _T:
         if "imagecodecs" in str(error):
             raise CubeError(
                 f"its pixels are compressed in a way that is not installed ({error})",
-                "Save it uncompressed or with deflate, or install the package imagecodecs.",
+                "Save it uncompressed, or with deflate or LZW.",
             ) from error
         raise damaged(_KIND, error, path) from error
 
