@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+_VISIBLE = {code: repr(chr(code))[1:-1] for code in (*range(32), 127)}
+"""Control characters as they are written in a program: a file's name may hold a line break or move the cursor."""
+
 
 class HyperdermError(Exception):
     """One clear sentence about what is wrong, and one about what to do.
@@ -15,6 +18,7 @@ class HyperdermError(Exception):
     exit_code = 2
 
     def __init__(self, what: str, remedy: str = "") -> None:
+        what, remedy = (text.translate(_VISIBLE) for text in (what, remedy))
         self.what, self.remedy = what, remedy
         super().__init__(f"{what}. {remedy}".rstrip() if remedy else what)
 

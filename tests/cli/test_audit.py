@@ -6,6 +6,7 @@ import shutil
 import sys
 
 import pytest
+from mlflow import MlflowClient
 
 from hyperderm.cli import main
 from hyperderm.store.reader import open_store
@@ -94,6 +95,16 @@ def test_a_store_that_moved_is_unknown_until_it_is_named(project, run):
         assert {row["lesions"] for row in rows(said)} == {"8"}
     finally:
         shutil.move(moved, was)
+
+
+def test_where_it_cannot_tell_strict_fails(run, tmp_path):
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = MlflowClient(uri)
+    client.set_terminated(client.create_run(client.create_experiment("of others")).info.run_id)
+    assert run("leaks", uri=uri)[0] == 0
+    code, said, _ = run("leaks", "--strict", "--format", "csv", uri=uri)
+    assert code == 1
+    assert {row["kind"] for row in rows(said)} == {"unknown"}
 
 
 def test_cubes_that_were_not_compared_are_said(run):

@@ -198,6 +198,28 @@ def test_a_short_name_of_several_scenes_is_given_to_none(tmp_path):
     assert [one.file for one in manifest.set_aside] == ["a/1.npz", "b/1.npz"]
 
 
+def test_a_scene_at_the_root_takes_no_row_of_one_in_a_folder(tmp_path):
+    npz(tmp_path / "raw", "1", 1)
+    npz(tmp_path / "raw", "deep/1", 2)
+    table = tmp_path / "raw" / "labels.csv"
+    table.write_text("image,label\ndeep/1,mel\n")
+    manifest = ingest_folder(tmp_path / "raw", str(tmp_path / "store"), folds=0)
+    assert list(lesions(tmp_path / "store")) == ["deep/1"]
+    assert [(one.file, one.reason) for one in manifest.set_aside] == [("1.npz", "the table of diagnoses does not name it")]
+    table.write_text("image,label\ndeep/1,mel\n1.npz,nv\n")
+    ingest_folder(tmp_path / "raw", str(tmp_path / "both"), folds=0)
+    assert {name: one.diagnosis for name, one in lesions(tmp_path / "both").items()} == {"1": "nevus", "deep/1": "melanoma"}
+
+
+def test_a_store_below_its_own_source_is_refused(tmp_path):
+    npz(tmp_path / "raw", "1", 1)
+    for place in ("raw/store", "raw/deep/store", "raw"):
+        with pytest.raises(StoreError, match=r"lies in the source .*raw: what is written there would be read"):
+            ingest_folder(tmp_path / "raw", str(tmp_path / place), folds=0)
+    assert [path.name for path in (tmp_path / "raw").iterdir()] == ["1.npz"]
+    ingest_folder(tmp_path / "raw" / "1.npz", str(tmp_path / "raw" / "store"), folds=0)
+
+
 def test_a_single_file_is_the_same_job_whatever_lies_beside_it(tmp_path):
     path = npz(tmp_path / "raw", "a", 1)
     first = job_of(path).digest

@@ -37,6 +37,7 @@ def leaks(
         bool, typer.Option("--cubes/--no-cubes", help="Also compare cubes bit by bit, which reads the stores whole.")
     ] = True,
     runs: Annotated[Path | None, typer.Option("--runs", help="Where runs are kept: grids have their sets there.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 also where something could not be told.")] = False,
 ) -> None:
     """Lists whatever saw a lesion of a later test role; exit code 1 where something did."""
     from hyperderm.cli.setting import Setting
@@ -54,7 +55,7 @@ def leaks(
     found, away = _stores(project, given, [*_beside(setting, runs)], setting.root)
     verdict = _judged(project, _read(setting, found, cubes), away, cubes)
     _print(setting, verdict, form)
-    raise typer.Exit(1 if verdict.findings else 0)
+    raise typer.Exit(1 if verdict.findings or (strict and verdict.unknown) else 0)
 
 
 def _beside(setting: "Setting", runs: Path | None) -> Iterator[str]:

@@ -112,7 +112,13 @@ def ingest(
         CubeError: nothing usable; StoreError: the store cannot be made. Nothing is left behind then; after an interrupt, or
             where an S3 server goes away, the parts stay, and the same command goes on.
     """
-    target = prepare(locate(uri), write=True)
+    target = locate(uri)
+    if target.local and job.root.is_dir() and Path(target.path).resolve().is_relative_to(job.root.resolve()):
+        raise StoreError(
+            f"--store {uri} lies in the source {job.root}: what is written there would be read as part of it",
+            "Choose a place outside.",
+        )
+    prepare(target, write=True)
     if occupied(target):
         raise StoreError(f"--store {uri}: something is already there", "Choose another place, or remove it first.")
     staging = staging_of(target, job)

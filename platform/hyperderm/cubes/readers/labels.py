@@ -2,6 +2,7 @@
 
 import csv
 import posixpath
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -37,7 +38,17 @@ def diagnosis_of(label: str | None) -> str | None:
     return found
 
 
-def read_labels(root: Path) -> dict[str, str] | None:
+class Labels(dict[str, str]):
+    """Image name to label.
+
+    Attributes:
+        rows: the names as rows have them, with and without suffix; the other keys are shorter ways to call a row's image.
+    """
+
+    rows: frozenset[str] = frozenset()
+
+
+def read_labels(root: Path) -> Labels | None:
     """Return image name to label from the one table in `root` that has both columns; None without one.
 
     An image is found by its name as the table writes it, and without its suffix, its folders or both where all rows that
@@ -61,18 +72,22 @@ def read_labels(root: Path) -> dict[str, str] | None:
     return tables[0][1] if tables else None
 
 
-def _by_name(rows: Iterable[tuple[str, str]], file: str) -> dict[str, str]:
+def _by_name(rows: Iterable[tuple[str, str]], file: str) -> Labels:
     whole: dict[str, str] = {}
     for image, label in rows:
         name = image.strip().replace("\\", "/")
         if whole.setdefault(name, label) != label:
             raise CubeError(f"{file} calls {name!r} both {whole[name]!r} and {label!r}", "Leave one of them.")
-    short: dict[str, set[str]] = {}
+    bare, last = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
     for name, label in whole.items():
-        bare = posixpath.splitext(name)[0]
-        for key in {bare, posixpath.basename(name), posixpath.basename(bare)}:
-            short.setdefault(key, set()).add(label)
-    return {**{key: labels.pop() for key, labels in short.items() if len(labels) == 1}, **whole}
+        stem = posixpath.splitext(name)[0]
+        bare[stem].add(label)
+        for key in (posixpath.basename(name), posixpath.basename(stem)):
+            last[key].add(label)
+    called = {**last, **bare}  # a row that is called so outranks one whose file is, in some folder
+    found = Labels({**{key: next(iter(labels)) for key, labels in called.items() if len(labels) == 1}, **whole})
+    found.rows = frozenset(whole) | {posixpath.splitext(name)[0] for name in whole}
+    return found
 
 
 def read_rows(path: Path) -> list[dict[str, str | None]]:

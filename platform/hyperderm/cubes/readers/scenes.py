@@ -19,7 +19,7 @@ from hyperderm.cubes.calibrate import calibrate, read_reference
 from hyperderm.cubes.cube import Lesion
 from hyperderm.cubes.readers import formats, mosaic
 from hyperderm.cubes.readers.cutting import How, Image, lesions_of
-from hyperderm.cubes.readers.labels import diagnosis_of, read_labels
+from hyperderm.cubes.readers.labels import Labels, diagnosis_of, read_labels
 from hyperderm.cubes.readers.mosaic import Mosaic
 from hyperderm.cubes.readers.pixels import name_below, natural
 from hyperderm.cubes.readers.scene import Asked, Found, Scene, SetAside
@@ -169,11 +169,14 @@ def _masks(base: Path, found: Sequence[Found]) -> dict[str, list[Path]]:
     return masks
 
 
-def _label(name: str, labels: dict[str, str] | None, alike: Counter[str]) -> str | None:
-    if labels is None or name in labels:
-        return None if labels is None else labels[name]
+def _label(name: str, labels: Labels | None, alike: Counter[str]) -> str | None:
+    """Return a scene's label: of the row with its whole path; where no other scene is called so, also of its last part."""
+    if labels is None:
+        return None
     last = name.rpartition("/")[2]
-    return labels.get(last, "") if alike[last] == 1 else ""
+    if alike[last] == 1:
+        return labels.get(name, labels.get(last, ""))
+    return labels[name] if name in labels.rows and name in labels else ""
 
 
 def _base(root: Path) -> Path:
