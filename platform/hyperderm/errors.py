@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-_VISIBLE = {code: repr(chr(code))[1:-1] for code in (*range(32), 127)}
+_VISIBLE = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F))}
 """Control characters as they are written in a program: a file's name may hold a line break or move the cursor."""
 
 

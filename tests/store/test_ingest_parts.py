@@ -6,7 +6,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from hyperderm.errors import StorageAway, StoreError
+from hyperderm.errors import ClusterError, StorageAway, StoreError
 from hyperderm.store.ingest import ingest, make_here, make_part, staging_of
 from hyperderm.store.location import locate
 from hyperderm.store.reader import open_store
@@ -187,3 +187,21 @@ def test_a_server_that_stays_away_is_told_by_a_worker_as_it_is_here(tmp_path, jo
         "s3://a: the S3 server went away",
         "Start it.",
     )
+
+
+def test_a_worker_that_is_lost_costs_no_part(tmp_path, job):
+    def lost(job, staging, numbers):
+        yield make_part(job, staging, numbers[0])
+        raise ClusterError("a worker failed: out of memory", "See the worker logs; the same command goes on.")
+
+    again = []
+
+    def rest(job, staging, numbers):
+        again.extend(numbers)
+        yield from make_here(job, staging, numbers)
+
+    with pytest.raises(ClusterError, match="the same command goes on"):
+        ingest(job, str(tmp_path / "store"), folds=3, seed=0, make=lost)
+    ingest(job, str(tmp_path / "store"), folds=3, seed=0, make=rest)
+    assert again == list(range(1, job.parts))
+    assert names(tmp_path) == ["raw", "store"]

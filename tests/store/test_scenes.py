@@ -1,6 +1,7 @@
 """Folders of scenes through the whole ingest: formats mixed, bands, masks, diagnoses, references, raw frames."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -209,6 +210,11 @@ def test_a_scene_at_the_root_takes_no_row_of_one_in_a_folder(tmp_path):
     table.write_text("image,label\ndeep/1,mel\n1.npz,nv\n")
     ingest_folder(tmp_path / "raw", str(tmp_path / "both"), folds=0)
     assert {name: one.diagnosis for name, one in lesions(tmp_path / "both").items()} == {"1": "nevus", "deep/1": "melanoma"}
+    shutil.rmtree(tmp_path / "raw" / "deep")
+    (tmp_path / "raw" / "1.npz").unlink()
+    npz(tmp_path / "raw", "renamed/1", 2)
+    with pytest.raises(CubeError, match="the table of diagnoses does not name it"):  # two rows end so, and disagree
+        ingest_folder(tmp_path / "raw", str(tmp_path / "third"), folds=0)
 
 
 def test_a_store_below_its_own_source_is_refused(tmp_path):

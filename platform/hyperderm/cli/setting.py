@@ -128,6 +128,11 @@ def find_store(setting: Setting, store: str | None, data: Path | None, size: int
 
         job = _job(data, size)
         place = setting.root / "stores" / f"{data.resolve().name}-{size}-{job.digest[:8]}"
+        if setting.root.is_relative_to(data.resolve()):
+            raise ConfigError(
+                f"--data {data} holds this project: its stores would be read too",
+                "Name the folder of the images, or call from elsewhere.",
+            )
         if not place.exists():
             setting.say(f"reading {data} into {_short(place, setting)}")
             manifest = run_job(setting.console, job, str(place), FOLDS, 0)

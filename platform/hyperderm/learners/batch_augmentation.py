@@ -12,8 +12,8 @@ from torch.nn.functional import grid_sample
 
 from hyperderm.learners.augmentation import Augmentation, classic
 
-MOST_BANDS = 512
-"""An image of OpenCV has no more channels."""
+MOST_BANDS = 128
+"""An image of OpenCV 5 has no more channels; with more it writes nothing, and says nothing."""
 WORTH_THREADS = 2**18
 """Values of a cube below which threads cost more than they bring."""
 
@@ -168,7 +168,8 @@ def _moved(image: np.ndarray, into: np.ndarray, geometry: Geometry) -> None:
     m = geometry.affine
     where = [(m[axis, 0] * x + m[axis, 1] * y + m[axis, 2]).astype(np.float32) for axis in (0, 1)]
     image = np.ascontiguousarray(image)
-    cv2.remap(image, where[0], where[1], cv2.INTER_LINEAR, dst=into, borderMode=cv2.BORDER_REFLECT_101)
+    made = cv2.remap(image, where[0], where[1], cv2.INTER_LINEAR, dst=into, borderMode=cv2.BORDER_REFLECT_101)
+    assert np.may_share_memory(made, into), made.shape
 
 
 def _positions(size: int, begin: int, end: int, turned: bool) -> np.ndarray:

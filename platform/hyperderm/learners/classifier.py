@@ -12,7 +12,7 @@ from hyperderm.errors import ConfigError
 from hyperderm.learners import keyed
 from hyperderm.learners.augmentation import classic
 from hyperderm.learners.base import Batch, Placement, Validation
-from hyperderm.learners.batch_augmentation import classic_batch
+from hyperderm.learners.batch_augmentation import MOST_BANDS, classic_batch
 from hyperderm.learners.configs import ClassifierConfig
 from hyperderm.learners.data import TrainData, truth
 from hyperderm.learners.judging import judgement
@@ -134,10 +134,19 @@ class Classifier:
 
 
 def augmentations(experiment: Experiment, data: TrainData) -> list[Augment]:
-    """Return what training batches go through, in order: geometry first, which would smooth the noise of a sensor."""
+    """Return what training batches go through, in order: geometry first, which would smooth the noise of a sensor.
+
+    Raises:
+        ConfigError: more bands than albumentations can move.
+    """
     config, found = experiment.learner, list[Augment]()
     assert isinstance(config, ClassifierConfig)
     if config.moves:
+        if config.geometry == "albumentations" and len(data.wavelengths_nm) > MOST_BANDS:
+            raise ConfigError(
+                f"learner.geometry = albumentations moves {MOST_BANDS} bands at most, not {len(data.wavelengths_nm)}",
+                "Use --set learner.geometry=batch, or ingest fewer --bands.",
+            )
         found.append((classic_batch if config.geometry == "batch" else classic)(experiment.data.size))
     if config.augmentation.endswith("spectral"):
         found.append(SpectralAugmentation(config.spectral_augmentation, data.wavelengths_nm, data.scaling))

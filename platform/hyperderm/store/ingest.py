@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from hyperderm.cubes.cube import Lesion
 from hyperderm.cubes.readers.scene import SetAside
-from hyperderm.errors import CubeError, HyperdermError, StorageAway, StoreError
+from hyperderm.errors import ClusterError, CubeError, HyperdermError, StorageAway, StoreError
 from hyperderm.store.folds import assign_folds
 from hyperderm.store.groups import merged
 from hyperderm.store.jobs import Job, plain
@@ -109,8 +109,8 @@ def ingest(
         make: who makes the parts; None: this process, one after the other.
 
     Raises:
-        CubeError: nothing usable; StoreError: the store cannot be made. Nothing is left behind then; after an interrupt, or
-            where an S3 server goes away, the parts stay, and the same command goes on.
+        CubeError: nothing usable; StoreError: the store cannot be made. Nothing is left behind then; after an interrupt, and
+            where an S3 server or a worker goes away, the parts stay, and the same command goes on.
     """
     target = locate(uri)
     if target.local and job.root.is_dir() and Path(target.path).resolve().is_relative_to(job.root.resolve()):
@@ -130,7 +130,7 @@ def ingest(
                 publish_local(staging.place, target, manifest)
             else:
                 publish_s3(target, manifest)
-        except StorageAway:
+        except (StorageAway, ClusterError):
             raise  # what lies there stays, and the same command goes on
         except HyperdermError:
             _discard(staging, target, job.parts)
@@ -140,7 +140,8 @@ def ingest(
             _discard(staging, target, job.parts)
             raise unwritten(target, FileExistsError() if beaten else error) from error
     if not target.local:
-        _tidy(staging, job.parts, manifest)
+        with suppress(StoreError):  # the store is there; `bucket clean` and the next writer know what is left
+            _tidy(staging, job.parts, manifest)
     return manifest
 
 

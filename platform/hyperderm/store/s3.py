@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from hyperderm.errors import StoreError
+from hyperderm.errors import StorageAway, StoreError
 from hyperderm.store.location import PATIENCE_S, Access, Location, aws_session
 
 CONNECT_S, READ_S = 3, 3
@@ -217,7 +217,7 @@ def explained(location: Location) -> Iterator[None]:
         raise _refused(location, error) from error
     except BotoCoreError as error:
         access, reason = access_of(location), " ".join(str(error).split()).rstrip(".")
-        raise StoreError(
+        raise StorageAway(
             f"{location.uri}: no S3 server answers at {access.endpoint} ({type(error).__name__}: {reason})",
             "Start it, correct AWS_ENDPOINT_URL_S3, or check the network.",
         ) from error
@@ -256,7 +256,7 @@ def _refused(location: Location, error: Any) -> StoreError:  # noqa: ANN401 - a 
         "Check that AWS_ENDPOINT_URL_S3 is an S3 server, and its log.",
     )
     what, remedy = sentences.get(code, other)
-    return StoreError(f"{uri}: {what}", remedy)
+    return (StorageAway if code and code in PASSING else StoreError)(f"{uri}: {what}", remedy)
 
 
 _CORRECT_KEY = "Correct AWS_ACCESS_KEY_ID or AWS_PROFILE, or the endpoint."

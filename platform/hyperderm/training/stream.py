@@ -40,10 +40,15 @@ def feed_of(experiment: Experiment, data: TrainData, context: Context) -> KeyedF
         "phases": phases(experiment, data),
     }
     if data.streamed is None:
-        learner = experiment.learner
-        pixelwise = context.device.type == "cpu" and isinstance(learner, ClassifierConfig) and learner.moves
-        return Feed(data.scaling.forward(data.drawn).to(context.device), pixelwise=pixelwise, **how)
+        held = data.scaling.forward(data.drawn).to(context.device)
+        return Feed(held, pixelwise=pixelwise(experiment, context.device), **how)
     return StreamFeed(data.streamed, data.scaling, device=context.device, **how)
+
+
+def pixelwise(experiment: Experiment, device: torch.device) -> bool:
+    """Return whether the cubes of `experiment` are best held with the bands of a pixel together."""
+    learner = experiment.learner
+    return device.type == "cpu" and isinstance(learner, ClassifierConfig) and learner.moves
 
 
 def check_streams(experiment: Experiment) -> None:

@@ -3,8 +3,9 @@
 import csv
 import posixpath
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from hyperderm.cubes.cube import DIAGNOSES
 from hyperderm.errors import CubeError
@@ -43,16 +44,18 @@ class Labels(dict[str, str]):
 
     Attributes:
         rows: the names as rows have them, with and without suffix; the other keys are shorter ways to call a row's image.
+        last: the last parts of paths, with and without suffix, to the label that all rows that end so give it.
     """
 
     rows: frozenset[str] = frozenset()
+    last: Mapping[str, str] = MappingProxyType({})
 
 
 def read_labels(root: Path) -> Labels | None:
     """Return image name to label from the one table in `root` that has both columns; None without one.
 
-    An image is found by its name as the table writes it, and without its suffix, its folders or both where all rows that
-    are then called alike say the same.
+    An image is found by its name as the table writes it, without its suffix, and without its folders; by a shorter name only
+    where all rows that are then called alike say the same.
 
     Raises:
         CubeError: a table that cannot be read or calls one image two things, or several tables.
@@ -84,10 +87,14 @@ def _by_name(rows: Iterable[tuple[str, str]], file: str) -> Labels:
         bare[stem].add(label)
         for key in (posixpath.basename(name), posixpath.basename(stem)):
             last[key].add(label)
-    called = {**last, **bare}  # a row that is called so outranks one whose file is, in some folder
-    found = Labels({**{key: next(iter(labels)) for key, labels in called.items() if len(labels) == 1}, **whole})
+    found = Labels({**_agreed({**last, **bare}), **whole})  # a row called so outranks one whose file is, in some folder
+    found.last = _agreed(last)
     found.rows = frozenset(whole) | {posixpath.splitext(name)[0] for name in whole}
     return found
+
+
+def _agreed(said: Mapping[str, set[str]]) -> dict[str, str]:
+    return {key: next(iter(labels)) for key, labels in said.items() if len(labels) == 1}
 
 
 def read_rows(path: Path) -> list[dict[str, str | None]]:

@@ -174,9 +174,9 @@ def _label(name: str, labels: Labels | None, alike: Counter[str]) -> str | None:
     if labels is None:
         return None
     last = name.rpartition("/")[2]
-    if alike[last] == 1:
-        return labels.get(name, labels.get(last, ""))
-    return labels[name] if name in labels.rows and name in labels else ""
+    if name in labels and (name in labels.rows or alike[last] == 1):
+        return labels[name]
+    return labels.last.get(last, "") if alike[last] == 1 else ""
 
 
 def _base(root: Path) -> Path:

@@ -21,6 +21,7 @@ from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.results import result_of
 from hyperderm.studies.cluster import Cluster, trials_at_once
 from hyperderm.training.feed import Feed
+from hyperderm.training.stream import pixelwise
 
 STEPS = 4
 """Measured after one that is not counted."""
@@ -158,7 +159,8 @@ def measure_here(job: Job, manifest: Manifest, train: int) -> Cost:
     torch.set_num_threads(max(1, int(experiment.sweep.cpus_per_worker)))
     try:
         learner = build(bare, data, Placement(device, bf16=device.type == "cuda"))
-        feed = Feed(data.scaling.forward(noise).to(device), experiment.training.batch_size, 0)
+        held = data.scaling.forward(noise).to(device)
+        feed = Feed(held, experiment.training.batch_size, 0, pixelwise=pixelwise(experiment, device))
         times = []
         for step in range(STEPS + 1):
             began = perf_counter()
