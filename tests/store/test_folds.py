@@ -134,3 +134,11 @@ def test_role_of_a_group(count):
         assert found[k] == "test"
         assert found[(k + 1) % count] == "validation"
         assert found.count("train") == count - 2
+
+
+def test_groups_that_differ_in_a_nul_at_the_end_are_two():
+    groups = ["", "\0", "a", "a\0", "b", "b\0"]
+    folds, _ = assign_folds(groups, ["nevus"] * 6, 3, 0)
+    assert set(folds.groups) == set(groups)
+    folds, _ = assign_folds(["", "\0", "a"], ["nevus"] * 3, 3, 0)
+    assert sorted(folds.groups.values()) == [0, 1, 2]

@@ -43,9 +43,10 @@ def assign_folds(groups: Sequence[str], diagnoses: Sequence[str | None], count: 
     if most < count:
         raise StoreError(f"no diagnosis has {count} lesions for {count} folds", _fewer(most, "lesions"))
     order = sorted(range(len(groups)), key=lambda i: (groups[i], i))  # the draw must not depend on file order
-    x = np.array([groups[i] for i in order])
+    number = {group: n for n, group in enumerate(sorted(set(groups)))}  # numpy's texts lose a NUL at their end
+    x = np.array([number[groups[i]] for i in order])
     y = np.array([str(diagnoses[i]) for i in order])
-    assigned = {str(x[i]): fold for fold, test in enumerate(_split(count, seed, y, x)) for i in test}
+    assigned = {groups[order[i]]: fold for fold, test in enumerate(_split(count, seed, y, x)) for i in test}
     folds = Folds(seed=seed, count=count, groups=dict(sorted(assigned.items())))
     return folds, _missing(folds, members)
 
