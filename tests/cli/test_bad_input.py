@@ -12,6 +12,8 @@ import pytest
 
 from hyperderm import __version__, registry
 from hyperderm.cli import main
+from hyperderm.cli.setting import check_source
+from hyperderm.errors import ConfigError
 from hyperderm.store.writer import write_store
 from hyperderm.tracking.server import check_server
 from tests.store.lesions import lesions
@@ -271,3 +273,9 @@ def test_more_cpus_than_the_cluster_has(project, sound, database, refused, ray_c
     said = refused(*sweep, *few, left=["mlflow.db", "runs", "mlartifacts"])
     assert said.startswith("a trial needs 1 worker with 9999 CPU and 0 GPU each, the cluster has ")
     assert "fewer --workers-per-trial (train: --workers), --set sweep.cpus_per_worker" in said
+
+
+def test_data_that_hold_the_project_are_refused_before_they_are_read(project):
+    for data in (project, project.parent):
+        with pytest.raises(ConfigError, match=r"--data .* holds this project.*Name the folder of the images"):
+            check_source(None, data)

@@ -2,9 +2,12 @@
 
 import shutil
 import threading
+import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from hyperderm.errors import StorageAway, StoreError
 from hyperderm.store import location
@@ -16,7 +19,7 @@ from hyperderm.store.verify import verify_store
 from tests.services.s3_server import READER, READER_SECRET, S3Server
 from tests.services.test_s3 import bounded, keys, server, settings, uri, use  # noqa: F401 - fixtures
 from tests.store.sources import job_of
-from tests.store.test_ingest import no_array, three_of_each
+from tests.store.test_ingest import good, no_array, three_of_each
 
 
 @pytest.fixture
@@ -84,13 +87,9 @@ def slowly(going, may_go):
     return make
 
 
-@pytest.mark.parametrize(
-    ("other", "folds", "both"),
-    [({}, 3, True), ({}, 0, False), ({"digest": "f" * 64}, 3, False)],
-    ids=["the-same-command", "other-folds-of-the-same-parts", "other-parts"],
-)
-def test_of_two_writers_one_wins_and_the_other_is_told(server, uri, job, request, other, folds, both):  # noqa: F811
-    uri = f"{uri}/{request.node.callspec.id}"
+@contextmanager
+def begun(job, uri):  # noqa: F811
+    """Another writer, who has made one part and stands still; let go at the end. Yields what it is told, once it is done."""
     going, may_go, told = threading.Event(), threading.Event(), []
 
     def write() -> None:
@@ -102,9 +101,22 @@ def test_of_two_writers_one_wins_and_the_other_is_told(server, uri, job, request
     first = threading.Thread(target=write)
     first.start()
     going.wait(20)
-    winner = ingest(replace(job, **other), uri, folds=folds, seed=0)
-    may_go.set()
-    first.join()
+    try:
+        yield told
+    finally:
+        may_go.set()
+        first.join()
+
+
+@pytest.mark.parametrize(
+    ("other", "folds", "both"),
+    [({}, 3, True), ({}, 0, False), ({"digest": "f" * 64}, 3, False)],
+    ids=["the-same-command", "other-folds-of-the-same-parts", "other-parts"],
+)
+def test_of_two_writers_one_wins_and_the_other_is_told(server, uri, job, request, other, folds, both):  # noqa: F811
+    uri = f"{uri}/{request.node.callspec.id}"
+    with begun(job, uri) as told:
+        winner = ingest(replace(job, **other), uri, folds=folds, seed=0)
     if both:  # what both made is the same to the last byte: it does not matter who did
         assert told == []
     else:
@@ -118,30 +130,12 @@ def test_two_writers_of_a_store_with_duplicates(server, uri, job):  # noqa: F811
     for kind, ending in (("images", ".mat"), ("masks", "_00.png")):
         shutil.copy(job.root / kind / f"MMCube/0{ending}", job.root / kind / f"MMCube/9{ending}")
     job = replace(job_of(job.root), per_part=2)
-    going, may_go, told = threading.Event(), threading.Event(), []
-
-    def write() -> None:
-        try:
-            take(job, uri, slowly(going, may_go))
-        except StoreError as error:
-            told.append(str(error))
-
-    first = threading.Thread(target=write)
-    first.start()
-    going.wait(20)
-    winner = take(job, uri)
-    assert any(part.path.endswith("regrouped.parquet") for part in winner.parts)
-    alone(server, uri, winner)
-    faults = []
-
-    def late(number):
-        make_part(job, staging_of(locate(uri), job), number)
-        faults.extend(verify_store(uri).faults)
-
-    late(0)
-    may_go.set()
-    first.join()
-    assert faults == []
+    with begun(job, uri) as told:
+        winner = take(job, uri)
+        assert any(part.path.endswith("regrouped.parquet") for part in winner.parts)
+        alone(server, uri, winner)
+        make_part(job, staging_of(locate(uri), job), 0)
+        assert verify_store(uri).faults == ()
     assert told == [] or "another writer made a store there first" in told[0]
     assert open_store(uri).manifest == winner
     assert verify_store(uri).faults == ()
@@ -190,3 +184,16 @@ def test_a_refusal_leaves_nothing(server, uri, job, monkeypatch):  # noqa: F811
     use(monkeypatch, server, AWS_ACCESS_KEY_ID=READER, AWS_SECRET_ACCESS_KEY=READER_SECRET)
     with pytest.raises(StoreError, match="may read the bucket 'stores' but not write to it"):
         take(job, uri)
+
+
+def test_after_a_refusal_no_worker_writes_on(server, uri, tmp_path, ray_cluster):  # noqa: F811
+    from hyperderm.store.ray_ingest import maker
+
+    for number in range(100, 260):
+        good(tmp_path / "raw", f"MMCube/{number}")
+    Image.new("L", (32, 24), 255).save(tmp_path / "raw/masks/MMCube/100_00.png")  # the whole frame, another crop
+    job = replace(job_of(tmp_path / "raw", size=None), per_part=2)
+    with pytest.raises(StoreError, match="a store has one shape"):
+        take(job, uri, maker(2))
+    time.sleep(3)
+    assert keys(server, uri) == []

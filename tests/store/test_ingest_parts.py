@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from hyperderm.errors import ClusterError, StorageAway, StoreError
 from hyperderm.store.ingest import ingest, make_here, make_part, staging_of
@@ -115,8 +116,6 @@ def test_of_two_writers_one_wins_and_the_other_is_told(tmp_path, job):
 def test_cubes_of_several_sizes_want_a_size(tmp_path):
     good(tmp_path / "raw", "MMCube/0")
     three_of_each(tmp_path / "raw")
-    from PIL import Image
-
     Image.new("L", (32, 24), 255).save(tmp_path / "raw/masks/MMCube/2_00.png")  # the whole frame, another crop
     with pytest.raises(StoreError, match=r"cubes of 12 x 12 x 16 and 24 x 32 x 16 .*Give --size") as caught:
         ingest(job_of(tmp_path / "raw", size=None), str(tmp_path / "store"), folds=0, seed=0)

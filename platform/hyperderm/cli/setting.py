@@ -94,7 +94,8 @@ def check_source(store: str | None, data: Path | None) -> None:
     """Refuse at once what `find_store` would refuse after the slow imports: nothing is hashed or read yet.
 
     Raises:
-        ConfigError: both given; CubeError: no such folder, or of another layout; StoreError: no store there.
+        ConfigError: both given, or a folder that holds this project; CubeError: no such folder, or of another layout;
+            StoreError: no store there.
     """
     from hyperderm.store.reader import open_store
 
@@ -105,6 +106,11 @@ def check_source(store: str | None, data: Path | None) -> None:
     if store:
         open_store(store, verify=False)
     if data:
+        if registry.project_root().is_relative_to(data.resolve()):
+            raise ConfigError(
+                f"--data {data} holds this project: its stores would be read too",
+                "Name the folder of the images, or call from elsewhere.",
+            )
         _job(data, SIZE)
 
 
@@ -128,11 +134,6 @@ def find_store(setting: Setting, store: str | None, data: Path | None, size: int
 
         job = _job(data, size)
         place = setting.root / "stores" / f"{data.resolve().name}-{size}-{job.digest[:8]}"
-        if setting.root.is_relative_to(data.resolve()):
-            raise ConfigError(
-                f"--data {data} holds this project: its stores would be read too",
-                "Name the folder of the images, or call from elsewhere.",
-            )
         if not place.exists():
             setting.say(f"reading {data} into {_short(place, setting)}")
             manifest = run_job(setting.console, job, str(place), FOLDS, 0)

@@ -1,6 +1,7 @@
 """Parts of a store made on Ray Data: files in parallel over all workers of a cluster, one part in memory at each."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import pyarrow as pa
 import ray
@@ -35,12 +36,14 @@ def maker(workers: int) -> Make:
         data.context.target_max_block_size = 1  # a report is seen when its part is made, not when its task ends
         # Reports are small. Reserving memory for them let one task run until the first had ended, and idled between tasks.
         data.context.op_resource_reservation_enabled = False
+        batches = iter(data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
         try:
-            for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                for row in batch.to_pylist():  # type: ignore[union-attr]
-                    if row["kind"]:
-                        raise _KINDS[row["kind"]](row["report"], row["remedy"])
-                    yield PartReport.model_validate_json(row["report"])
+            with closing(batches):  # type: ignore[type-var]  # a generator; closed, it ends the tasks that still write
+                for batch in batches:
+                    for row in batch.to_pylist():  # type: ignore[union-attr]
+                        if row["kind"]:
+                            raise _KINDS[row["kind"]](row["report"], row["remedy"])
+                        yield PartReport.model_validate_json(row["report"])
         except ray.exceptions.RayError as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             raise ClusterError(
@@ -80,3 +83,5 @@ def _make(batch: pa.Table, parcel: "list[ray.ObjectRef[tuple[Job, Staging]]]") -
             told = unwritten(staging.place, error)
             row = {"kind": "StoreError", "report": told.what, "remedy": told.remedy}
         yield pa.Table.from_pylist([row])
+        if row["kind"]:
+            return  # the ingest ends with it
