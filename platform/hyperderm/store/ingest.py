@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -35,6 +36,8 @@ from hyperderm.store.writer import publish_local, publish_s3, unwritten, write_p
 from hyperderm.strict import Strict
 
 REGROUPED = "regrouped.parquet"
+LATE_S = 1.0
+"""How late an S3 server may finish what a worker had sent when it was ended."""
 Progress = Callable[[int, int], None]
 """Called with files read and files in all."""
 
@@ -349,6 +352,8 @@ def _discard(staging: Staging, target: Location, count: int) -> None:
         with suppress(StoreError):
             _tidy(staging, count, open_store(target.uri, verify=False).manifest)
     else:
+        clear(target, staging.folder)
+        time.sleep(LATE_S)
         clear(target, staging.folder)
 
 
