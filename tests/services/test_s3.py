@@ -297,14 +297,15 @@ def test_a_server_that_goes_away(frail, monkeypatch):
         yield from lesions(66, 2)
         frail.stop()
 
-    for module in (location_module, s3):
-        monkeypatch.setattr(module, "PATIENCE_S", 1.0)
-    with bounded(r"s3://stores/b: the S3 server went away .*What was written stays in s3://stores/b/lesions/", 30):
-        write_store("s3://stores/b", cut_off(), fold_count=0)
-    with bounded("s3://stores/a: the S3 server went away and did not come back .*run the same command again"):
-        store.index()
-    with bounded("s3://stores/a: no S3 server answers"):
-        open_store("s3://stores/a")
+    with monkeypatch.context() as hasty:
+        for module in (location_module, s3):
+            hasty.setattr(module, "PATIENCE_S", 1.0)
+        with bounded(r"s3://stores/b: the S3 server went away .*What was written stays in s3://stores/b/lesions/", 30):
+            write_store("s3://stores/b", cut_off(), fold_count=0)
+        with bounded("s3://stores/a: the S3 server went away and did not come back .*run the same command again"):
+            store.index()
+        with bounded("s3://stores/a: no S3 server answers"):
+            open_store("s3://stores/a")
 
     frail.start()
     assert store.read(["MMCube/0003_00", "MMCube/0066_00"]).equals(before), "the same call goes on"
