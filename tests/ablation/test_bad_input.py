@@ -1,13 +1,11 @@
 """What a user can get wrong about a grid: refused before anything runs, with the value and the remedy."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
 from hyperderm import registry
-from hyperderm.cli import main
 from hyperderm.cli.ablating import identity
 from hyperderm.errors import ConfigError, HyperdermError, StoreError, StudyError
 from hyperderm.metrics.predictions import CellKey
@@ -323,7 +321,7 @@ def test_predictions_missing_for_a_cell(real, tmp_path):
 
 
 @pytest.fixture
-def refused(tmp_path, monkeypatch, capfd):
+def refused(tmp_path, monkeypatch, command):
     """Run `hyperderm ablation` in a project of its own and return the one sentence that it ends with."""
     registry.ablation("synthetic_vs_real", "small")  # imported from the checkout, not from here
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
@@ -332,11 +330,9 @@ def refused(tmp_path, monkeypatch, capfd):
         monkeypatch.delenv(name, raising=False)
 
     def refused(*words: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["hyperderm", "ablation", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        err = capfd.readouterr().err
-        assert ended.value.code == 2
+        done = command("ablation", *words)
+        err = done.stderr
+        assert done.returncode == 2
         assert err.startswith("error: ")
         assert err.count("\n") == 1
         assert {path.name for path in tmp_path.iterdir()} == {"experiments"}, "something half-written"

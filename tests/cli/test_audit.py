@@ -3,12 +3,10 @@
 import csv
 import io
 import shutil
-import sys
 
 import pytest
 from mlflow import MlflowClient
 
-from hyperderm.cli import main
 from hyperderm.store.reader import open_store
 from hyperderm.tracking.runs import Tracker
 from tests.ablation.grids import store, synthetic_set
@@ -44,16 +42,14 @@ def project(tmp_path_factory):
 
 
 @pytest.fixture
-def run(project, monkeypatch, capfd):
+def run(project, monkeypatch, command):
     monkeypatch.chdir(project)
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments, uri=f"sqlite:///{project / 'mlflow.db'}") -> tuple[int, str, str]:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        monkeypatch.setattr(sys, "argv", ["hyperderm", "audit", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return int(ended.value.code or 0), *capfd.readouterr()
+        done = command("audit", *arguments)
+        return done.returncode, done.stdout, done.stderr
 
     return run
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from hyperderm import __version__, registry
-from hyperderm.cli import main
 from hyperderm.cli.setting import check_source
 from hyperderm.errors import ConfigError
 from hyperderm.store.writer import write_store
@@ -53,17 +52,8 @@ def database(tmp_path_factory):
 
 
 @pytest.fixture
-def run(project, monkeypatch, capfd):
-    """Run the command line in this process: a process of its own costs seconds of imports."""
-
-    def run(*arguments) -> subprocess.CompletedProcess[str]:
-        monkeypatch.setattr(sys, "argv", ["hyperderm", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capfd.readouterr()
-        return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), out, err)
-
-    return run
+def run(project, command):
+    return command
 
 
 def spawn(project, *arguments, seconds=60) -> subprocess.CompletedProcess[str]:

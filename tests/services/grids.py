@@ -50,10 +50,13 @@ def make_project(folder: Path) -> Path:
     return folder
 
 
+def words(store: Path, *flags: str, name: str = NAME) -> list[str]:
+    return ["ablation", "tiny", "--profile", "small", "--store", str(store), "--name", name, *flags]
+
+
 def start(project: Path, store: Path, uri: str, *flags: str, name: str = NAME) -> subprocess.Popen[str]:
-    command = [HYPERDERM, "ablation", "tiny", "--profile", "small", "--store", store, "--name", name, *flags]
     return subprocess.Popen(
-        list(map(str, command)),
+        [str(HYPERDERM), *words(store, *flags, name=name)],
         cwd=project,
         env={**os.environ, "MLFLOW_TRACKING_URI": uri, "COLUMNS": "120"},
         stdout=subprocess.PIPE,

@@ -11,7 +11,8 @@ from mlflow.tracking import MlflowClient
 from hyperderm.metrics.predictions import Predictions
 from hyperderm.reports.ablation.analysis import analyse
 from hyperderm.reports.ablation.analysis_types import Contrast
-from tests.services.grids import NAME, done, finish, make_project, start, wait_for
+from tests.command import Command, project_of
+from tests.services.grids import NAME, done, finish, make_project, start, wait_for, words
 from tests.services.mlflow_server import MlflowServer
 
 ARMS = {"real", "oversampled_x1", "tiny_x1", "tiny_only"}
@@ -19,7 +20,7 @@ ARMS = {"real", "oversampled_x1", "tiny_x1", "tiny_only"}
 
 @pytest.mark.timeout(600)
 def test_a_killed_grid_goes_on_and_ends_in_a_report(
-    tmp_path: Path, phantom_store: Path, mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, phantom_store: Path, mlflow_server: MlflowServer, command: Command
 ):
     project, uri = make_project(tmp_path / "project"), mlflow_server.uri
     flags = ("--set", "folds=[0,1]")
@@ -37,10 +38,14 @@ def test_a_killed_grid_goes_on_and_ends_in_a_report(
     check_tree(MlflowClient(uri), project)
     check_numbers(project)
 
-    assert "nothing to do" in finish(start(project, phantom_store, uri, *flags), 0)
-    refused = finish(start(project, phantom_store, uri, *flags, "--set", "size=24"), 2)
-    assert "size: 16 -> 24" in refused
-    assert "--name" in refused
+    with project_of(project, MLFLOW_TRACKING_URI=uri, COLUMNS="120"):
+        again = command(*words(phantom_store, *flags))
+        assert again.returncode == 0, again.stderr
+        assert "nothing to do" in again.stdout
+        refused = command(*words(phantom_store, *flags, "--set", "size=24"))
+        assert refused.returncode == 2
+        assert "size: 16 -> 24" in refused.stderr
+        assert "--name" in refused.stderr
 
 
 def check_tree(client: MlflowClient, project: Path) -> None:

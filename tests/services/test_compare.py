@@ -3,13 +3,11 @@
 import csv
 import io
 import socket
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hyperderm.cli import main
 from hyperderm.errors import ConfigError, TrackingError
 from hyperderm.tracking import fetch as module
 from hyperderm.tracking.fetch import fetch
@@ -70,16 +68,14 @@ def uri(mlflow_server, tmp_path_factory):
 
 
 @pytest.fixture
-def run(uri, tmp_path, monkeypatch, capfd):
+def run(uri, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
 
     def run(*arguments, uri=uri) -> tuple[int, str, str]:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        monkeypatch.setattr(sys, "argv", ["hyperderm", "compare", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return int(ended.value.code or 0), *capfd.readouterr()
+        done = command("compare", *arguments)
+        return done.returncode, done.stdout, done.stderr
 
     return run
 

@@ -29,6 +29,7 @@ from hyperderm.studies.sweep import run as run_trials
 from hyperderm.training.checkpoint import BEST, LATEST, CheckpointFolder
 from tests.cluster.conftest import shared  # noqa: F401 - a fixture
 from tests.cluster.sweeps import Memory, board, tiny
+from tests.command import project_of
 from tests.services.s3_server import READER, READER_SECRET, SECRET, S3Server
 from tests.services.test_sweep_cli import EXPERIMENT, SPACE
 
@@ -313,8 +314,21 @@ def hyperderm(project: Path, *arguments: object, code: int = 0) -> str:
     return done.stdout
 
 
+@pytest.fixture
+def at_once(command, project):
+    """Run a command that ends before Ray starts."""
+
+    def at_once(*arguments: object, code: int = 0) -> str:
+        with project_of(project, MLFLOW_TRACKING_URI=f"sqlite:///{project / 'mlflow.db'}", COLUMNS="300"):
+            done = command(*arguments)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return at_once
+
+
 @pytest.mark.timeout(600)
-def test_a_sweep_on_s3_from_the_command_to_a_synthetic_set(server, project, phantom_store):
+def test_a_sweep_on_s3_from_the_command_to_a_synthetic_set(server, project, phantom_store, at_once):
     sweep = ["sweep", "tiny", "--profile", "small", "--store", phantom_store, "--name", "far", "--trials", 2]
     uri = "s3://runs/cli/deep"
     assert f"checkpoints and samples in {uri}/far" in hyperderm(project, *sweep, "--storage", uri + "/")
@@ -334,12 +348,12 @@ def test_a_sweep_on_s3_from_the_command_to_a_synthetic_set(server, project, phan
     for child in children:
         assert {"lesions.png", "spectra.png"} <= {f.path for f in client.list_artifacts(child.info.run_id)}
 
-    assert "nothing to do: 2 trials ended before" in hyperderm(project, *sweep, "--storage", uri)
+    assert "nothing to do: 2 trials ended before" in at_once(*sweep, "--storage", uri)
     assert objects(server, "cli/deep/far") == held
-    refused = hyperderm(project, *sweep, "--storage", "s3://runs/elsewhere", code=2)
+    refused = at_once(*sweep, "--storage", "s3://runs/elsewhere", code=2)
     assert f"storage: {uri} -> s3://runs/elsewhere" in refused
     assert "--name" in refused
-    assert f"storage: {uri} -> (the run's folder)" in hyperderm(project, *sweep, code=2)
+    assert f"storage: {uri} -> (the run's folder)" in at_once(*sweep, code=2)
     assert not objects(server, "elsewhere")
 
     said = hyperderm(project, "generate", "--run", "far", "--count", 3, "--store", "made")
@@ -349,40 +363,30 @@ def test_a_sweep_on_s3_from_the_command_to_a_synthetic_set(server, project, phan
     hyperderm(project, "generate", "--checkpoint", best, "--count", 3, "--store", "again")
     fingerprints = [open_store(str(project / name)).manifest.fingerprint for name in ("made", "again")]
     assert fingerprints[0] == fingerprints[1]
-    missing = hyperderm(project, "generate", "--checkpoint", f"{uri}/none.pt", "--count", 3, "--store", "third", code=2)
+    missing = at_once("generate", "--checkpoint", f"{uri}/none.pt", "--count", 3, "--store", "third", code=2)
     assert f"checkpoint {uri}/none.pt does not exist" in missing
 
 
 @pytest.mark.timeout(120)
-def test_a_wrong_bucket_leaves_nothing_behind(project):
+def test_a_wrong_bucket_leaves_nothing_behind(project, at_once):
     before = files(project)
     for verb in ("sweep", "train"):
-        said = hyperderm(project, verb, "tiny", "--profile", "small", "--storage", "s3://nowhere/x", code=2)
+        said = at_once(verb, "tiny", "--profile", "small", "--storage", "s3://nowhere/x", code=2)
         assert "s3://nowhere/x: there is no bucket 'nowhere'" in said
     assert {name for name in files(project) if "__pycache__" not in name} == set(before)
-    said = hyperderm(project, "ablation", "--storage", "s3://runs/x", code=2)
+    said = at_once("ablation", "--storage", "s3://runs/x", code=2)
     assert said.startswith(
         "error: --storage s3://runs/x: a grid's jobs read each other's folders. Leave it out; --runs names a folder"
     )
 
 
-def test_a_single_run_on_s3(server, project, phantom_store):
-    train = [
-        "train",
-        "tiny",
-        "--profile",
-        "small",
-        "--store",
-        phantom_store,
-        "--name",
-        "one",
-        "--storage",
-        "s3://runs/single",
-    ]
+def test_a_single_run_on_s3(server, project, phantom_store, at_once):
+    train = ["train", "tiny", "--profile", "small", "--store", phantom_store, "--name", "one"]
+    train += ["--storage", "s3://runs/single"]
     assert "checkpoints and samples in s3://runs/single/one/trials/0000" in hyperderm(project, *train)
     held = objects(server, "single/one/")
     assert set(held) == {"owner.json", *(f"trials/0000/{name}" for name in ("best.pt", "latest.pt", "samples.npy"))}
-    assert "storage: s3://runs/single -> (the run's folder)" in hyperderm(project, *train[:-2], code=2)
+    assert "storage: s3://runs/single -> (the run's folder)" in at_once(*train[:-2], code=2)
     assert "checkpoint of run one: s3://runs/single/one/trials/0000/best.pt" in hyperderm(
         project, "generate", "--run", "one", "--count", 2, "--store", "made"
     )

@@ -12,6 +12,7 @@ import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 
+from tests.command import project_of
 from tests.services.mlflow_server import MlflowServer
 
 HYPERDERM = Path(sys.executable).with_name("hyperderm")
@@ -49,10 +50,13 @@ def project(tmp_path):
     return tmp_path
 
 
+def sweep(store: Path) -> list[str]:
+    return ["sweep", "tiny", "--profile", "small", "--store", str(store), "--name", NAME]
+
+
 def start(project: Path, store: Path, uri: str, *flags: str) -> subprocess.Popen[str]:
-    command = [HYPERDERM, "sweep", "tiny", "--profile", "small", "--store", store, "--name", NAME, *flags]
     return subprocess.Popen(
-        list(map(str, command)),
+        [str(HYPERDERM), *sweep(store), *flags],
         cwd=project,
         env={**os.environ, "MLFLOW_TRACKING_URI": uri, "COLUMNS": "120"},
         stdout=subprocess.PIPE,
@@ -80,6 +84,19 @@ def wait_for(condition, seconds: float, what: str) -> None:
         time.sleep(0.05)
 
 
+@pytest.fixture
+def at_once(command, project, phantom_store):
+    """Run the sweep's command where it ends before Ray starts."""
+
+    def at_once(uri: str, code: int, *flags: object) -> str:
+        with project_of(project, MLFLOW_TRACKING_URI=uri, COLUMNS="120"):
+            done = command(*sweep(phantom_store), *flags)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return at_once
+
+
 def finish(process: subprocess.Popen[str], code: int, seconds: float = 180) -> str:
     output, _ = process.communicate(timeout=seconds)
     assert process.returncode == code, output
@@ -96,7 +113,9 @@ def tree(client: MlflowClient) -> tuple[list, list]:
 
 
 @pytest.mark.timeout(700)
-def test_killed_driver_and_lost_server_end_as_an_undisturbed_sweep(project, phantom_store, tmp_path_factory):
+def test_killed_driver_and_lost_server_end_as_an_undisturbed_sweep(
+    project, phantom_store, at_once, mortal, tmp_path_factory
+):
     server = MlflowServer(tmp_path_factory.mktemp("server"))
     server.start()
     try:
@@ -116,17 +135,15 @@ def test_killed_driver_and_lost_server_end_as_an_undisturbed_sweep(project, phan
         assert ended(project) == TRIALS
 
         server.start()
-        third = finish(start(project, phantom_store, server.uri), 0)
+        third = at_once(server.uri, 0)
         assert "nothing to do" in third
         assert "--trials 6" in third
         check_tree(MlflowClient(server.uri))
 
-        refused = finish(start(project, phantom_store, server.uri, "--set", "learner.n_critic=3"), 2)
+        refused = at_once(server.uri, 2, "--set", "learner.n_critic=3")
         assert "learner.n_critic: 2 -> 3" in refused
         assert "--name" in refused
-        wait_for(
-            lambda: not any(p.is_running() for p in family), 90, "the end of Ray's agents, which outlive a driver by 60 s"
-        )
+        mortal.extend(family)  # Ray's agents outlive a killed driver by 60 s
     finally:
         server.stop()
 
