@@ -58,7 +58,7 @@ format: $(STAMP) ## format the code
 	.venv/bin/ruff check --fix platform experiments search_spaces tests infra
 
 test: $(STAMP) ## the tests, in minutes
-	.venv/bin/pytest -m "not slow" --durations 10
+	OMP_NUM_THREADS=1 .venv/bin/pytest -m "not slow" --durations 10 -n $(or $(JOBS),2) --dist loadscope --no-loadscope-reorder
 
 test-slow: $(STAMP) ## the tests that train
 	.venv/bin/pytest -m slow --durations 10

@@ -1,10 +1,13 @@
 """What many tests share: one Ray for the session, one small phantom store."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from hyperderm.studies.cluster import Cluster, connect, quiet_ray
 
@@ -14,11 +17,21 @@ from tests.command import command  # noqa: E402, F401 - a fixture
 from tests.services.mlflow_server import mlflow_server  # noqa: E402, F401 - a fixture
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several processes one runs all tests that need the session's Ray, and each file of the others goes to one."""
-    for item in items:
-        name = "ray" if "ray_cluster" in getattr(item, "fixturenames", ()) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(name))
+class ByFile(LoadScopeScheduling):
+    """Of several processes one runs all files that need the session's Ray, and each other file goes to one as a whole."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "ray" if _needs_ray(self.config.rootpath / file) else file
+
+
+@cache
+def _needs_ray(file: Path) -> bool:
+    return "ray_cluster" in file.read_text()
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

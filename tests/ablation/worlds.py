@@ -1,6 +1,7 @@
 """Simulated worlds in which the answer is known: phantom lesions with few melanomas, and two false generators."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -44,10 +45,15 @@ def origin(store: Store, fold: int, name: str, count: int) -> SyntheticOrigin:
     )
 
 
+@lru_cache(maxsize=512)  # of one world all folds get the same
+def _melanoma(number: int, size: int) -> np.ndarray:
+    return render(number, "melanoma", size, seed=0).lesion.cube.reflectance
+
+
 def perfect(folder: Path, store: Store, fold: int, count: int, first: int = 10_000) -> str:
     """The generator that nobody has: the phantom itself, lesions of its own."""
     size = store.manifest.shape[0]
-    cubes = (render(first + i, "melanoma", size, seed=0).lesion.cube.reflectance for i in range(count))
+    cubes = (_melanoma(first + i, size) for i in range(count))
     return _write(folder, store, fold, "perfect", cubes, count)
 
 
