@@ -10,6 +10,7 @@ from PIL import Image
 from hyperderm.cubes.bands import parse_nm
 from hyperderm.cubes.cube import HSIDERMOSCOPY_NM
 from hyperderm.errors import CubeError, StoreError
+from hyperderm.store import ingest as ingest_module
 from hyperderm.store.reader import open_store
 from tests.store.sources import ingest_folder
 
@@ -199,6 +200,11 @@ def test_fewer_groups_than_folds(root):
     assert "melanoma has 3 groups for 5 folds" in refused(root, StoreError, folds=5)
     store, _ = take(root, folds=0)
     assert store.manifest.folds is None
+
+
+def test_too_few_folds_are_refused_before_anything_is_read(root, monkeypatch):
+    monkeypatch.setattr(ingest_module, "make_part", lambda *arguments: pytest.fail("it was read"))
+    assert "--folds 2: train, validation and test need three" in refused(root, StoreError, folds=2)
 
 
 def test_what_is_no_data_set(tmp_path):

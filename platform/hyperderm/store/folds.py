@@ -11,6 +11,16 @@ from hyperderm.store.manifest import Folds
 POSITIVE = "melanoma"
 
 
+def check_count(count: int) -> None:
+    """Refuse a number of folds that no data can make useful.
+
+    Raises:
+        StoreError: fewer than three.
+    """
+    if count < 3:
+        raise StoreError(f"--folds {count}: train, validation and test need three", "Use --folds 3 or more, or 0 for none.")
+
+
 def assign_folds(groups: Sequence[str], diagnoses: Sequence[str | None], count: int, seed: int) -> tuple[Folds, list[str]]:
     """Assign every group to one of `count` folds, classes spread as evenly as groups allow.
 
@@ -21,8 +31,7 @@ def assign_folds(groups: Sequence[str], diagnoses: Sequence[str | None], count: 
         StoreError: fewer than three folds, a lesion without diagnosis, fewer groups than folds, or a fold without melanoma
             although the data hold melanomas.
     """
-    if count < 3:
-        raise StoreError(f"--folds {count}: train, validation and test need three", "Use --folds 3 or more, or 0 for none.")
+    check_count(count)
     if any(diagnosis is None for diagnosis in diagnoses):
         raise StoreError("folds need a diagnosis on every lesion", "Use --folds 0 for a store without training roles.")
     distinct = len(set(groups))

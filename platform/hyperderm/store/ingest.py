@@ -24,7 +24,7 @@ import pyarrow as pa
 from hyperderm.cubes.cube import Lesion
 from hyperderm.cubes.readers.scene import SetAside
 from hyperderm.errors import ClusterError, CubeError, HyperdermError, StorageAway, StoreError
-from hyperderm.store.folds import assign_folds
+from hyperderm.store.folds import assign_folds, check_count
 from hyperderm.store.groups import merged
 from hyperderm.store.jobs import Job, plain
 from hyperderm.store.location import Location, locate
@@ -121,6 +121,8 @@ def ingest(
             f"--store {uri} lies in the source {job.root}: what is written there would be read as part of it",
             "Choose a place outside.",
         )
+    if folds:
+        check_count(folds)
     prepare(target, write=True)
     if occupied(target):
         raise StoreError(f"--store {uri}: something is already there", "Choose another place, or remove it first.")
