@@ -128,7 +128,7 @@ def test_check_of_files_that_cannot_be_used_is_no_error(project, run):  # noqa: 
         (["--layout", "mosaic", "--key", "a"], "--key does not fit this source"),
         (["--layout", "exported", "--bands", "1:2:2"], "--bands does not fit this source: an export says all of it itself."),
         (["--groups", "g.csv"], "g.csv cannot be read as a table"),
-        (["--folds", "2"], "none of the 1 images in raw can be used"),
+        (["--folds", "2"], "--folds 2: train, validation and test need three. Use --folds 3 or more, or 0 for none."),
         (["--bands", "5:1:3"], "--bands '5:1:3' does not rise"),
         (["--wavelengths", "1,2"], "none of the 1 images in raw can be used (a.npz: 4 bands but 2 wavelengths)"),
         (["--wavelengths", "5,4,3,2"], "--wavelengths '5,4,3,2' does not rise"),
@@ -138,8 +138,6 @@ def test_check_of_files_that_cannot_be_used_is_no_error(project, run):  # noqa: 
 )
 def test_options(project, refused, words, said):  # noqa: F811
     npz(project / "raw", "a", 1)
-    if "--folds" in words:
-        (project / "raw" / "a.npz").write_bytes(b"")
     found = refused("ingest", "raw", *INTO, *words, left=["raw"])
     assert said in found
 
