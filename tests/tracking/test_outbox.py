@@ -118,7 +118,7 @@ def test_server_away_is_a_state_told_once_and_left_by_itself(server, tmp_path):
     box.put("a", "open", {})
     started = time.monotonic()
     assert box.flush(0.3) == 1
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 0.5
     assert box.state.startswith("server away since ")
     server.broken = None
     assert box.flush(5) == 0
@@ -207,7 +207,7 @@ def test_callers_in_many_threads_are_fast_while_nothing_is_delivered(server, tmp
     for thread in threads:
         thread.join()
     assert time.monotonic() - started < 5  # 10,000 metrics
-    assert max(slowest) < 1
+    assert max(slowest) < 0.2
     assert box.pending == 2000
     box.close()
 

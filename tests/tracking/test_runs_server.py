@@ -73,7 +73,7 @@ def test_a_server_lost_in_mid_run_costs_neither_time_nor_data(mlflow_server, tmp
     finally:
         server.start()
     assert tracker.flush(40) == 0
-    assert slowest < 1
+    assert slowest < 0.2
     assert tracker.ui_address("s/1").startswith(f"{server.uri}/#/experiments/")
     assert tracker.refused == []
     tracker.close()
