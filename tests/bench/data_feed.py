@@ -150,8 +150,13 @@ def _ways(feed, items: SeedItems, data, rows: int, scale: Scale) -> dict[str, Ca
     for name in (BATCH_WAY, ITEM_WAY):
         ways[name] = _fed(feed, found[name], rows, scale.batch)
     ways[THREADS_WAY] = _on_threads(WORKERS, _fed(feed, found[BATCH_WAY], rows, scale.batch))
-    ways[BARE] = _fed(feed, lambda views, keys: torch.stack(views), rows, scale.batch)
+    ways[BARE] = _fed(feed, lambda views, keys: _copied(views), rows, scale.batch)
     return ways
+
+
+def _copied(views: list[torch.Tensor]) -> torch.Tensor:
+    """The batch as the augmentation hands it on, (n, H, W, B) in memory, only not moved: turning it would cost more."""
+    return torch.stack([view.permute(1, 2, 0) for view in views]).permute(0, 3, 1, 2)
 
 
 def _on_threads(count: int, way: Callable[[], int]) -> Callable[[], int]:
