@@ -18,7 +18,7 @@ NUMBERS = (
     r"the store reaches [0-9]+% of pyarrow",
     r"reaches [0-9]+% of boto3",
     r"augmentation is [0-9]+% of the feed's time by the batch",
-    r"by the batch [0-9.]+x faster",
+    r"geometry=batch, 2 threads [0-9.]+x faster",
     r"classifier +streamed +[0-9.]+ images/s",
 )
 
