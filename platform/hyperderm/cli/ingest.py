@@ -171,7 +171,7 @@ def _how(size: str, bands: str, masks: str) -> "tuple[How, Path | None]":
 def _check(console: Console, job: "Job") -> None:
     from hyperderm.cli.ingesting import reading
     from hyperderm.reports.progress import counting
-    from hyperderm.store.jobs import Tally, lesions
+    from hyperderm.store.jobs import Tally, gathered, lesions
 
     tally = Tally()
     with counting(console, reading(job.root)) as bar:
@@ -185,6 +185,8 @@ def _check(console: Console, job: "Job") -> None:
         console.print("note: a store has one shape; give --size, and --bands if bands differ", highlight=False)
     if tally.lesions:
         console.print(f"values {tally.low:.4g} … {tally.high:.4g}", highlight=False)
+    for said in (*job.used, *gathered(tally.notes)):
+        console.print(f"note: {said}", highlight=False, markup=False, soft_wrap=True)
     for name, count in sorted(tally.diagnoses.items()):
         console.print(f"  {name}: {count}", highlight=False)
     list_aside(console, [(one.file, one.reason) for one in tally.set_aside])

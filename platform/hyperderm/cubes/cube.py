@@ -13,6 +13,9 @@ HSIDERMOSCOPY_NM: tuple[float, ...] = (
 )  # fmt: skip
 """Band centres (nm) of the 4x4 snapshot mosaic of HSIDermoscopy (METHODS section 1)."""
 
+NOTES = "notes"
+"""Key of a lesion's origin: sentences that whoever stores it must be told, a list of text."""
+
 DIAGNOSES: tuple[str, ...] = (
     "melanoma",
     "dysplastic_nevus",
@@ -74,7 +77,8 @@ class Lesion:
         cube: the lesion's cube.
         mask: (H, W) bool, True on the lesion, or None.
         origin: where it came from, JSON-serialisable: for files `{"file", "sha256", "mask_file", "crop"}` with crop =
-            [top, left, bottom, right] in source pixels; for the phantom `{"phantom": version, "seed", "index"}`.
+            [top, left, bottom, right] in source pixels, and under `NOTES` what must be said of it; for the phantom
+            `{"phantom": version, "seed", "index"}`.
     """
 
     lesion_id: str

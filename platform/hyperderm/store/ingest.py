@@ -21,12 +21,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from hyperderm.cubes.cube import Lesion
+from hyperderm.cubes.cube import NOTES, Lesion
 from hyperderm.cubes.readers.scene import SetAside
 from hyperderm.errors import ClusterError, CubeError, HyperdermError, StorageAway, StoreError
 from hyperderm.store.folds import assign_folds, check_count
 from hyperderm.store.groups import merged
-from hyperderm.store.jobs import Job, plain
+from hyperderm.store.jobs import Job, gathered, plain
 from hyperderm.store.location import Location, locate
 from hyperderm.store.manifest import MANIFEST, Folds, Manifest, Part, SetAsideFile
 from hyperderm.store.reader import open_store
@@ -53,6 +53,8 @@ class Row(Strict):
     """sha256 of its file, "" where there is none."""
     cube: str
     """sha256 of its reflectance."""
+    notes: tuple[str, ...] = ()
+    """What must be said of it."""
 
 
 class PartReport(Strict):
@@ -224,6 +226,7 @@ def _join(job: Job, staging: Staging, reports: list[PartReport], folds: int, see
     if repeated := [name for name, count in Counter(row.lesion_id for row in rows).items() if count > 1]:
         raise StoreError(f"lesion id {repeated[0]!r} appears more than once", "Ids must be unique in a store.")
     twins, warnings = _twins(rows)
+    warnings += gathered([(row.lesion_id, note) for row in rows for note in row.notes])
     groups = merged([row.group for row in rows], twins)
     parts = _regrouped(staging, reports, groups)
     assigned: Folds | None = None
@@ -275,6 +278,7 @@ def _row(lesion: Lesion) -> Row:
         automatic=lesion.origin.get("mask") == "automatic",
         file=str(lesion.origin.get("sha256", "")),
         cube=hashlib.sha256(lesion.cube.reflectance.tobytes()).hexdigest(),
+        notes=tuple(plain(str(note)) for note in lesion.origin.get(NOTES, ())),
     )
 
 

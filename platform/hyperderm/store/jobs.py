@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from hyperderm.cubes.annotations import read_annotations
-from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, Lesion
+from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, NOTES, Lesion
 from hyperderm.cubes.readers import exported, hsidermoscopy, photographs, scenes
 from hyperderm.cubes.readers.cutting import How, Image, Marker
 from hyperderm.cubes.readers.mosaic import Mosaic
@@ -23,13 +23,26 @@ from hyperderm.cubes.readers.scenes import Camera
 from hyperderm.errors import CubeError, nearest
 from hyperderm.store.groups import read_groups
 
-VERSION = 1
+VERSION = 2
 """Part of a job's digest: raise it when the code changes what files become."""
 PART_BYTES = 2**26
 """Of cubes in a part, about: what a worker holds in memory, and what one request of a feed reads."""
 MOST_FILES = 64
+SHOWN = 4
+"""Lesions that a note names."""
 NATIVE_PIXELS = 2**18
 """Taken for the size of a scene that is stored whole, when files are dealt out to parts."""
+
+
+def gathered(notes: Sequence[tuple[str, str]]) -> list[str]:
+    """Return one sentence for everything that is said of lesions, however many it is said of."""
+    by_note: dict[str, list[str]] = {}
+    for lesion, note in notes:
+        by_note.setdefault(note, []).append(lesion)
+    return [
+        f"{', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''}: {note}"
+        for note, names in by_note.items()
+    ]
 
 
 class Layout(Protocol):
@@ -66,6 +79,7 @@ class Job:
         set_aside: files that no source uses.
         digest: of all that: what was made under another digest is another store.
         source: of a synthetic set that was exported: it comes back as one, without folds.
+        used: a sentence on each table and reference of the source that is used, and what for.
     """
 
     root: Path
@@ -78,6 +92,7 @@ class Job:
     set_aside: tuple[SetAside, ...] = ()
     digest: str = ""
     source: Mapping[str, Any] | None = None
+    used: tuple[str, ...] = ()
 
     @property
     def parts(self) -> int:
@@ -107,6 +122,8 @@ class Tally:
     low: float = float("inf")
     high: float = float("-inf")
     set_aside: list[SetAside] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    """Lesion and sentence: what must be said of a lesion that is stored all the same."""
 
     def add(self, lesions: list[Lesion], aside: list[SetAside]) -> None:
         """Count one source."""
@@ -115,6 +132,7 @@ class Tally:
             self.lesions += 1
             self.diagnoses[lesion.diagnosis or "unknown"] += 1
             self.shapes[lesion.cube.shape] += 1
+            self.notes += [(lesion.lesion_id, str(note)) for note in lesion.origin.get(NOTES, ())]
             self.low = min(self.low, float(lesion.cube.reflectance.min()))
             self.high = max(self.high, float(lesion.cube.reflectance.max()))
 
@@ -291,6 +309,8 @@ def _plain(how: How) -> list[str]:
         how.marker.digest,
         str(sorted(how.marker.names.items())),
         str(how.marker.automatic),
+        str(how.scale),
+        str(how.fill),
     ]
 
 

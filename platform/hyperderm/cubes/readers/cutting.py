@@ -50,12 +50,16 @@ class How:
         bands_nm: (K,) nm that every cube is brought to (`bands.to_bands`); None: as they come.
         marker: see there.
         groups: image id to group (the patient); empty: every image is a group of its own.
+        scale: what the numbers of every file are divided by, beside a factor that the file itself names; None: as they are.
+        fill: whether missing values inside a crop are filled from their neighbours.
     """
 
     size: int | None = 64
     bands_nm: tuple[float, ...] | None = None
     marker: Marker = Marker()
     groups: Mapping[str, str] = field(default_factory=dict)
+    scale: float | None = None
+    fill: bool = False
 
 
 @dataclass(frozen=True)

@@ -60,12 +60,14 @@ class Asked:
         rows: of a matrix of pixels by bands, where nothing else says so.
         columns: likewise.
         key: of the array in a file that holds several.
+        axes: what the axes of a file's array are, in its order: some order of "H", "W" and "B"; None: the file knows.
     """
 
     wavelengths_nm: tuple[float, ...] | None = None
     rows: int | None = None
     columns: int | None = None
     key: str | None = None
+    axes: str | None = None
 
 
 class Format(Protocol):
