@@ -295,7 +295,17 @@ def test_photographs_that_cannot_serve_are_refused_before_a_generator_trains(rea
     error = refusal(ConfigError, real, {"shsgan": generator(data__diagnoses=["melanoma"], **noise)}, rgb=uri)
     assert error.what == f"rgb = {uri} with shsgan, which makes cubes from noise, is refused"
     write_store(str(tmp_path / "nevi"), lesions({"dysplastic_nevus": 40}), fold_count=0, kind="rgb")
-    assert "holds no melanoma" in refusal(StudyError, real, rgb=str(tmp_path / "nevi")).what
+    error = refusal(StudyError, real, rgb=str(tmp_path / "nevi"))
+    said = f"rgb = {tmp_path / 'nevi'} holds no melanoma (it holds dysplastic_nevus)"
+    assert error.what == f"arm shsgan_x1 needs photographs of melanoma: {said}"
+    write_store(str(tmp_path / "melanomas"), lesions({"melanoma": 40}), fold_count=0, kind="rgb")
+    only = {"arms": ["real", "oversampled", "synthetic", "only"], "rgb": str(tmp_path / "melanomas")}
+    error = refusal(StudyError, real, **only)
+    assert error.what.startswith("arm shsgan_only needs photographs of dysplastic_nevus: rgb = ")
+    assert "--rgb" not in str(error)
+    assert """Without that arm: --set 'arms=["real","oversampled","synthetic"]'""" in error.remedy
+    refusal_is_gone = plan(real, None, **{**only, "arms": ["real", "oversampled", "synthetic"]})
+    assert refusal_is_gone.jobs
 
 
 # --- what cells leave

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from hyperderm import __version__
+from hyperderm.cli import terminal
 from hyperderm.errors import HyperdermError
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ def _root(context: typer.Context, version: bool = typer.Option(False, "--version
 
 def main() -> None:
     """Run the command line; every error a user can cause ends in one sentence and exit code 2."""
+    terminal.print_what_it_can(sys.stdout, sys.stderr)
     from hyperderm.cli import ablation, audit, bucket, compare, data, ingest, runs, store, synthesis  # noqa: F401 - they register their verbs
 
     try:

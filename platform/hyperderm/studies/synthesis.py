@@ -256,8 +256,14 @@ def _sources(synthesiser: Synthesiser, train: CubeSet, diagnosis: str, rgb: Stor
     return Sources(photographs.lesion_ids, matched(linear, own))
 
 
-def photographs_of(rgb: Store, diagnosis: str, size: int) -> list[str]:
+def photographs_of(rgb: Store, diagnosis: str, size: int, called: str = "--rgb") -> list[str]:
     """Return the ids of the photographs that cubes of `diagnosis` may be made from; all of them where none is labelled.
+
+    Args:
+        rgb: the store of photographs.
+        diagnosis: of the cubes.
+        size: pixels of the cubes.
+        called: how the user named the store, for what is said of it.
 
     Raises:
         StudyError: no photographs, too small ones, or none of the diagnosis.
@@ -265,18 +271,18 @@ def photographs_of(rgb: Store, diagnosis: str, size: int) -> list[str]:
     uri, manifest = rgb.location.uri, rgb.manifest
     if manifest.kind != "rgb":
         raise StudyError(
-            f"--rgb {uri} holds {manifest.kind} cubes, not photographs",
+            f"{called} {uri} holds {manifest.kind} cubes, not photographs",
             "Make a store of photographs: hyperderm ingest FOLDER --layout photographs --store …",
         )
     if min(manifest.shape[:2]) < size:
         raise StudyError(
-            f"--rgb {uri} holds photographs of {min(manifest.shape[:2])} pixels, this generator makes {size}",
+            f"{called} {uri} holds photographs of {min(manifest.shape[:2])} pixels, this generator makes {size}",
             f"Ingest them again with --size {size} or more.",
         )
     labelled = set(manifest.diagnoses) != {"unknown"}
     if labelled and diagnosis not in manifest.diagnoses:
         raise StudyError(
-            f"--rgb {uri} holds no {diagnosis} (it holds {', '.join(manifest.diagnoses)})",
+            f"{called} {uri} holds no {diagnosis} (it holds {', '.join(manifest.diagnoses)})",
             "Give photographs of that diagnosis, or unlabelled ones that you know to be such.",
         )
     rows = rgb.index().to_pylist()

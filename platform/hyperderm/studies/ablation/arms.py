@@ -39,6 +39,13 @@ class Arm:
     ratio: Ratio = 1.0
     control: str | None = None
 
+    @property
+    def kind(self) -> str:
+        """The word in the grid's `arms` that asks for this arm, of those that read synthetic cubes."""
+        if self.use != "add":
+            return self.use
+        return "both" if self.variant == "pretrained" else "synthetic"
+
     def suits(self, model: Model) -> str:
         """Return why the arm means nothing for `model`, or "" where it does."""
         if model.learner.kind != "spectral":

@@ -1,12 +1,13 @@
 """From arms, models, folds and seeds to jobs: each once, with the proof that the data can serve it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hyperderm.ablation import Ablation
 from hyperderm.config import FEEDING, Experiment
-from hyperderm.errors import ConfigError, StoreError, nearest
+from hyperderm.errors import ConfigError, StoreError, StudyError, nearest
 from hyperderm.learners.configs import ShsGanConfig
 from hyperderm.learners.data import truth
 from hyperderm.learners.sampling import count_of
@@ -141,7 +142,7 @@ class JobMaker:
                 )
             return
         if self.photographs:
-            held, what = len(photographs_of(self.photographs, diagnosis, self.grid.size)), "photographs"
+            held, what = len(self._photographs_for(arm, diagnosis)), "photographs"
         else:
             held = sum(self.diagnosis[lesion] == diagnosis for lesion in self.selections[generator.fold].train)
             what = "train cubes"
@@ -151,6 +152,18 @@ class JobMaker:
                 "at most",
                 "Give more photographs (--set rgb=URI), or a smaller ratio.",
             )
+
+    def _photographs_for(self, arm: Arm, diagnosis: str) -> list[str]:
+        """Return the photographs that the arm's cubes of a diagnosis are made from; StudyError names the arm."""
+        assert self.photographs is not None
+        try:
+            return photographs_of(self.photographs, diagnosis, self.grid.size, "rgb =")
+        except StudyError as error:
+            left = json.dumps([kind for kind in self.grid.arms if kind != arm.kind], separators=(",", ":"))
+            raise StudyError(
+                f"arm {arm.name} needs photographs of {diagnosis}: {error.what}",
+                f"{error.remedy} Without that arm: --set 'arms={left}' (make: SET='arms={left}').",
+            ) from error
 
     def _elsewhere(self, arm: Arm, fold: int) -> Store:
         name = str(arm.generator)
