@@ -17,7 +17,7 @@ from hyperderm.reports.progress import ProgressLine
 from hyperderm.store.location import Location
 from hyperderm.store.reader import Store
 from hyperderm.studies.board import Board
-from hyperderm.studies.cluster import Cluster, check_capacity, connect, described
+from hyperderm.studies.cluster import Cluster, check_capacity, connect, described, workers_found
 from hyperderm.studies.feeding import Feeding, choose
 from hyperderm.studies.folder import claim, identity, run_folder, sweep_name
 from hyperderm.studies.observer import Observers
@@ -109,6 +109,8 @@ def _run(
             check_capacity(experiment, cluster, storage or folder)
             take(storage, folder, key)
             setting.say(f"{described(cluster)}; worker logs in {cluster.logs}")
+            if setting.ray_address:
+                setting.say(workers_found())
             _record(setting, board, observers, space, store, folder, key, cluster, storage)
     elif not (folder / CLOSED).exists():  # a driver was killed between the last trial and the summary
         _record(setting, board, observers, space, store, folder, key, None, storage)

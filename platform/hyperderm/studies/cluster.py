@@ -2,19 +2,24 @@
 
 import logging
 import os
+import shlex
 import socket
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hyperderm.config import Experiment
 from hyperderm.errors import ClusterError, StoreError
+from hyperderm.studies.core_output import heard
 
 if TYPE_CHECKING:  # it imports pyarrow, and a command with a wrong key should say so at once
     from hyperderm.store.place import Place
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,14 +66,29 @@ SETTINGS = _memory() | {
     "RAY_DATA_LOG_LEVEL": "ERROR",
     "RAY_DEDUP_LOGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
+    "RAY_worker_niceness": "0",  # at Ray's own 15, beside two busy processes on two cores, a sweep finishes nothing
 }
 """What Ray, Tune and Train read from the environment, here and in the workers of a cluster."""
+TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+START_S = 60.0
+"""Seconds in which a worker starts; what takes longer is told."""
 
 
 def quiet_ray() -> None:
-    """Put `SETTINGS` into the environment where it does not say otherwise; must run before Ray is imported."""
+    """Put `SETTINGS` into the environment where it does not say otherwise; must run before Ray is imported.
+
+    A token that is at hand is used: `ray start --head` asks for one where its file exists, and Ray sends none to an
+    address that was named.
+    """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    if token_at_hand():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def token_at_hand() -> bool:
+    """Return whether the environment or the user's home holds a token for Ray clusters."""
+    return any(os.environ.get(name) for name in TOKENS) or Path("~/.ray/auth_token").expanduser().is_file()
 
 
 def local_gpu() -> bool:
@@ -96,23 +116,19 @@ def connect(address: str | None) -> Iterator[Cluster]:
     import ray.exceptions
 
     package = str(Path(__file__).resolve().parents[1])  # shipped, so that the workers' code is the driver's
-    environment = {"py_modules": [package], "env_vars": SETTINGS} if remote else None
+    environment = {"py_modules": [package], "env_vars": SETTINGS} if remote else quoted_interpreter(sys.executable)
     place: dict[str, Any] = {} if remote else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-    try:
-        ray.init(
-            address=address if remote else "local",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env=environment,
-            **place,
-        )
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        reason = str(error).strip().splitlines()[0]
-        where = f"RAY_ADDRESS={address} does not answer" if remote else "Ray does not start on this machine"
-        remedy = "Start the cluster, or unset it." if remote else "See `ray status` and the logs in /tmp/ray."
-        if "AF_UNIX path length" in reason:  # Ray's sockets lie below TMPDIR
-            remedy = "Set RAY_TMPDIR to an existing folder with a short name."
-        raise ClusterError(f"{where}: {reason.rstrip('.')}", remedy) from None
+    with heard() as said:
+        try:
+            ray.init(
+                address=address if remote else "local",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env=environment,
+                **place,
+            )
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            raise _unstarted(address if remote else None, str(error), said()) from None
     for name in ("ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
@@ -123,6 +139,36 @@ def connect(address: str | None) -> Iterator[Cluster]:
         yield Cluster(nodes, logs)
     finally:
         ray.shutdown()
+
+
+def quoted_interpreter(path: str) -> dict[str, str] | None:
+    """Return the runtime environment under which workers start though the interpreter's path means something to a shell.
+
+    Ray hands it to bash unquoted wherever a worker has an environment of its own, as Tune's have: below `My Drive` no trial
+    would ever start. None where the path is plain.
+    """
+    quoted = shlex.quote(path)
+    return None if quoted == path else {"py_executable": quoted}
+
+
+def _unstarted(address: str | None, error: str, said: str) -> ClusterError:
+    """Return why Ray did not start, or a cluster did not take us, from its exception and what its core printed."""
+    reason = (error.strip().splitlines() or ["no reason given"])[0].rstrip(".")
+    if address and ("InvalidAuthToken" in said or "Unauthenticated" in said or "AuthenticationError" in error):
+        held = "this machine's token" if token_at_hand() else "a client without a token"
+        return ClusterError(
+            f"the Ray cluster at RAY_ADDRESS={address} refuses {held}",
+            "Set RAY_AUTH_TOKEN to what `ray get-auth-token` prints on its head node, and RAY_AUTH_MODE=token.",
+        )
+    if "AF_UNIX path length" in reason:  # Ray's sockets lie below TMPDIR
+        return ClusterError(
+            f"Ray does not start on this machine: {reason}", "Set RAY_TMPDIR to an existing folder with a short name."
+        )
+    if address:
+        return ClusterError(f"RAY_ADDRESS={address} does not answer: {reason}", "Start the cluster, or unset it.")
+    return ClusterError(
+        f"Ray does not start on this machine: {reason}", "Look for the cause in the newest folder of /tmp/ray."
+    )
 
 
 def dashboard_address(address: str | None) -> str:
@@ -236,11 +282,8 @@ def check_shared(folder: "Place", cluster: Cluster) -> None:
 
 def _blind(place: "Place") -> list[str]:
     """Return the addresses of the nodes that do not see `place`."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    @ray.remote(num_cpus=0)
-    def sees(place: "Place") -> bool:
+    def sees() -> bool:
         if isinstance(place, Path):
             return place.exists()
         try:
@@ -249,9 +292,44 @@ def _blind(place: "Place") -> list[str]:
             return False
         return True
 
-    nodes = [n for n in ray.nodes() if n["Alive"]]
-    asked = [
-        sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(n["NodeID"], soft=False)).remote(place)
-        for n in nodes
-    ]
-    return [n["NodeManagerAddress"] for n, ok in zip(nodes, ray.get(asked), strict=True) if not ok]
+    return [node for node, ok in on_each_node(sees).items() if not ok]
+
+
+def on_each_node(ask: Callable[[], T], seconds: float | None = None) -> dict[str, T | None]:
+    """Call a function once in a worker of every node, and return what each said by the node's address.
+
+    Args:
+        ask: is pickled to the nodes.
+        seconds: to wait for all; a node that has not answered by then says None. None: as long as it takes.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    remote = ray.remote(num_cpus=0)(ask)
+    asked = {
+        node["NodeManagerAddress"]: remote.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote()
+        for node in ray.nodes()
+        if node["Alive"]
+    }
+    done, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=seconds)
+    return {node: ray.get(answer) if answer in done else None for node, answer in asked.items()}
+
+
+def workers_found(seconds: float = START_S) -> str:
+    """Return what there is to say of the workers of a cluster that was given: their niceness, and where none starts."""
+    found = on_each_node(_niceness, seconds)
+    said = []
+    if absent := [node for node, value in found.items() if value is None]:
+        said.append(f"no worker started on {', '.join(absent)} within {seconds:.0f} s: see raylet.err in the logs there")
+    values = sorted({value for value in found.values() if value is not None})
+    if values:
+        said.append(f"workers at niceness {' and '.join(map(str, values))}")
+    if values and values[-1] > 0:
+        said.append("beside other busy processes they starve: start the nodes with RAY_worker_niceness=0")
+    return "; ".join(said)
+
+
+def _niceness() -> int:
+    return os.getpriority(os.PRIO_PROCESS, 0)
