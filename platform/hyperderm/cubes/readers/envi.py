@@ -8,6 +8,7 @@ text is UTF-8 or else cp1252. The data file is `<name>`, `<name>.img`, `.dat`, `
 `wavelength units` says a length, or names no unit and they can only be nm.
 """
 
+import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -110,11 +111,11 @@ def _read_header(path: Path) -> dict[str, Any]:
     try:
         if (size := path.stat().st_size) > _LONGEST_HEADER:
             raise CubeError(f"an ENVI header of {size} bytes cannot be right")
-        content = path.read_bytes()
+        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise damaged(_KIND, error, path) from error
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8")
     except UnicodeDecodeError:
         text = content.decode("cp1252", errors="replace")  # what Windows programs write; fields that count are ASCII
     lines = text.lstrip().splitlines()

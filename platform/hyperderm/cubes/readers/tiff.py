@@ -214,6 +214,8 @@ def _behind_one_page(tif: "TiffFile") -> NDArray[Any] | None:
         return None
     series = tif.series[0]
     if len(tif.series) > 1 or series.size <= series.keyframe.size:
+        if tif.is_imagej and int((tif.imagej_metadata or {}).get("images", 1)) > 1:
+            raise ValueError("it holds fewer images than ImageJ wrote")
         return None
     if series.dataoffset is None or series.dataoffset + series.nbytes > tif.filehandle.size:
         raise ValueError("pixels lie beyond its end")
