@@ -272,3 +272,30 @@ def test_any_bytes_raise_only_our_error(tmp_path_factory, kind, change):
     except CubeError:
         return
     assert scene.reflectance.ndim == 3
+
+
+def test_the_stack_of_an_ome_file_beside_other_images(tmp_path):
+    path = tmp_path / "a.ome.tif"
+
+    def write(*names):
+        with tifffile.TiffWriter(path, ome=True) as writer:
+            writer.write(np.zeros((3, 3), np.uint8), photometric="minisblack", metadata={"axes": "YX", "Name": "label"})
+            for i, name in enumerate(names):
+                metadata = {"axes": "CYX", "Name": name, "Channel": {"EmissionWavelength": NM}}
+                writer.write(bands_first(cube()) + i, photometric="minisblack", metadata=metadata)
+
+    write("skin")
+    scene = load(path)
+    np.testing.assert_array_equal(scene.reflectance, cube())
+    assert (scene.facts["image"], scene.facts["pages"], scene.wavelengths_nm.tolist()) == ("skin", 4, NM)
+    write("skin", "white")
+    assert "an OME file of 3 images, one of them is expected: label (1 planes), skin (4 planes), white" in refused(path)
+    np.testing.assert_array_equal(load(path, key="white").reflectance, cube() + 1)
+
+
+def test_smaller_copies_of_pages_are_left_out(path):
+    with tifffile.TiffWriter(path) as writer:
+        for band in bands_first(cube()):
+            writer.write(band, photometric="minisblack", metadata=None)
+            writer.write(band[::2, ::2], photometric="minisblack", metadata=None, subfiletype=1)
+    np.testing.assert_array_equal(load(path).reflectance, cube())

@@ -39,6 +39,8 @@ _DAMAGED: tuple[type[Exception], ...] = (
 _MATRIX, _COMPRESSED = 14, 15  # element types of a v5 file
 _HOLDERS = {1: 3, 2: 5, 3: 6}
 """Classes of cell, struct and object, and the elements before what lies in them: flags, shape, name, lengths of names, …"""
+_CHAR, _SPARSE = 4, 5  # likewise, of text and of sparse matrices
+_TEXT = {1, 2, 3, 4, 16, 17, 18}
 _DEEPEST = 32
 _VALUES = {1, 2, 3, 4, 5, 6, 7, 9, 12, 13}  # those of numbers
 _NUMERIC_V5 = {"double", "single"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
@@ -184,8 +186,17 @@ def _check_variable(file: BinaryIO, order: str, at: int, end: int, depth: int) -
     file.seek(at + 16)
     flags = struct.unpack(order + "I", file.read(4))[0]
     kind = flags & 0xFF
+    if 1 <= kind <= 15:
+        first, size, shape = _element(file, order, at + 8)
+        sizes, length, _ = _element(file, order, shape)
+        if (first, size, sizes) != (6, 8, 5) or length < 8 or length % 4:
+            raise ValueError("the flags or the shape of a variable are damaged")
     if 6 <= kind <= 15:  # a numeric class
-        _check_numeric(file, order, at + 8, end, complex_values=bool(flags & 0x800))
+        _check_values(file, order, at + 8, end, _VALUES, 5 if flags & 0x800 else 4)
+    elif kind == _CHAR:
+        _check_values(file, order, at + 8, end, _TEXT, 4)
+    elif kind == _SPARSE:
+        _check_values(file, order, at + 8, end, _VALUES, 7 if flags & 0x800 else 6)
     elif kind in _HOLDERS:
         if depth > _DEEPEST:
             raise ValueError("structs lie in one another too deep")
@@ -195,13 +206,13 @@ def _check_variable(file: BinaryIO, order: str, at: int, end: int, depth: int) -
         _check_elements(file, order, inner, end, depth + 1)
 
 
-def _check_numeric(file: BinaryIO, order: str, at: int, end: int, complex_values: bool) -> None:
+def _check_values(file: BinaryIO, order: str, at: int, end: int, allowed: set[int], wanted: int) -> None:
+    """Check that a variable has so many elements: flags, shape and name, and values of the types allowed."""
     kinds: list[int] = []
-    while at < end and len(kinds) < 6:
+    while at < end and len(kinds) <= wanted:
         kind, _, at = _element(file, order, at)
         kinds.append(kind)
-    wanted = 5 if complex_values else 4
-    if at != end or len(kinds) != wanted or not set(kinds[3:]) <= _VALUES:
+    if at != end or len(kinds) != wanted or not set(kinds[3:]) <= allowed:
         raise ValueError(f"a variable is made of elements {kinds}")
 
 
