@@ -117,7 +117,7 @@ def test_micrometers_become_nm(tmp_path):
     assert load(tmp_path).wavelengths_nm.tolist() == NM
 
 
-@pytest.mark.parametrize("units", ["Wavenumber", "GHz", "Index", "Unknown", None])
+@pytest.mark.parametrize("units", ["Wavenumber", "GHz", "Index"])
 def test_other_units_are_refused_unless_the_user_says_the_wavelengths(tmp_path, units):
     put(tmp_path, numbers("float32"), units=units)
     assert "--wavelengths" in refused(tmp_path)
@@ -134,9 +134,8 @@ def test_no_wavelengths_is_no_error_here(tmp_path):
     ("nm", "said"),
     [
         ([450, 500, 550], "4 bands but 3 wavelengths"),
-        ([450, 500, 500, 550], "increase"),
-        ([620, 550, 500, 450], "increase"),
-        ([450, 500, "nan", 550], "positive"),
+        ([450, 500, 500, 550], "bands 2, 3 have the same wavelength, 500 nm"),
+        ([450, 500, "nan", 550], "a wavelength of nan nm"),
         ([450, 500, "blue", 550], "no list of numbers"),
     ],
 )
@@ -181,21 +180,22 @@ def test_noise_and_large_counts_are_no_wrong_byte_order(tmp_path):
         np.testing.assert_array_equal(load(folder).reflectance, cube.astype(np.float32))
 
 
-def test_ignored_values_are_refused_with_their_count(tmp_path):
-    cube = numbers("float32")
-    cube[0, :2, 1] = -9999.1
-    put(tmp_path, cube, more={"data ignore value": -9999.1})
-    assert "2 values are the header's data ignore value -9999.1" in refused(tmp_path)
-    cube[0, :2, 1] = 0.5
-    put(tmp_path, cube, more={"data ignore value": -9999.1})
-    np.testing.assert_array_equal(load(tmp_path).reflectance, cube)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16"])
+def test_ignored_values_are_missing(tmp_path, dtype):
+    cube = numbers(dtype)
+    value = -9999 if dtype == "int16" else -9999.1
+    cube[0, :2, 1] = value
+    put(tmp_path, cube, more={"data ignore value": value, "reflectance scale factor": 2})
+    expected = cube.astype(np.float32) / 2
+    expected[0, :2, 1] = np.nan
+    np.testing.assert_array_equal(load(tmp_path).reflectance, expected)
 
 
-def test_nan_is_refused(tmp_path):
+def test_nan_stays(tmp_path):
     cube = numbers("float32")
     cube[1, 2, 3] = np.nan
     put(tmp_path, cube)
-    assert "1 NaN or infinite values" in refused(tmp_path)
+    np.testing.assert_array_equal(load(tmp_path).reflectance, cube)
 
 
 def test_bad_bands_are_kept_and_recorded(tmp_path):
@@ -211,7 +211,7 @@ def test_bad_bands_are_kept_and_recorded(tmp_path):
         ("data type = 4", "data type = 6", "complex"),
         ("data type = 4", "data type = 9", "complex"),
         ("data type = 4", "data type = 77", "data type"),
-        ("interleave = bip", "interleave = Bil", "interleave"),
+        ("interleave = bip", "interleave = bix", "interleave"),
         ("lines = 5", "lines = -5", "lines"),
         ("lines = 5", "lines = many", "lines"),
         ("lines = 5", "", "lines"),
@@ -229,13 +229,13 @@ def test_headers_that_cannot_be_used(tmp_path, old, new, said):
     assert said in refused(tmp_path)
 
 
-def test_capital_fields_are_read_and_a_latin_header_is_named(tmp_path):
+def test_capital_fields_and_a_latin_header_are_read(tmp_path):
     header = put(tmp_path, numbers("float32"))
     edit(header, "wavelength units", "Wavelength Units")
     edit(header, "samples", "Samples")
     assert load(tmp_path).wavelengths_nm.tolist() == NM
     header.write_bytes(header.read_bytes() + "operator = Jörg\n".encode("latin-1"))
-    assert "UTF-8" in refused(tmp_path)
+    assert load(tmp_path).wavelengths_nm.tolist() == NM
 
 
 def test_a_data_file_may_be_named_but_not_outside_the_root(tmp_path):
@@ -287,4 +287,4 @@ def test_any_header_and_any_data_raise_only_our_error(tmp_path_factory, change):
         scene = load(folder)
     except CubeError:
         return
-    assert np.isfinite(scene.reflectance).all()
+    assert scene.reflectance.ndim == 3

@@ -162,8 +162,7 @@ def test_where_wavelengths_come_from(tmp_path):
     ("text", "said"),
     [
         ("450\n500\n550\n", "4 bands but 3 wavelengths"),
-        ("450\n500\n500\n550\n", "increase"),
-        ("550\n500\n450\n400\n", "increase"),
+        ("450\n500\n500\n550\n", "same wavelength"),
         ("450\n500\nnan\n550\n", "cannot be nm"),
         ("450\n500\ninf\n550\n", "positive"),
         ("0.45\n0.5\n0.55\n0.6\n", "cannot be nm"),

@@ -198,7 +198,7 @@ def test_no_cube_or_several_cubes(tmp_path, put):
     put_mask(tmp_path, "MMCube/1_00", blob())
     put(tmp_path, "MMCube/1", flat=np.ones((3, 4)))
     assert reason(tmp_path) == "no real numeric array with three axes; the file holds flat (3, 4)" + (
-        " double" if put is put_v5 else ""
+        " double" if put is put_v5 else " single"
     )
     put(tmp_path, "MMCube/1", b=ramp(), a=ramp(4, 5))
     assert reason(tmp_path) == "2 numeric arrays with three axes, one expected: a (4, 5, 16), b (24, 32, 16)"
@@ -212,20 +212,29 @@ def test_complex_cube_is_none(root):
 @pytest.mark.parametrize("put", [put_v5, put_v73])
 def test_wrong_band_count_names_both(root, put):
     put(root, "MMCube/1", cube=ramp(b=15))
-    assert reason(root) == "15 bands, 16 expected (the array's shape is (24, 32, 15))"
+    said = "15 bands but 16 wavelengths (its array is 24 x 32 x 15). Give as many --wavelengths as it has bands."
+    assert reason(root) == said
 
 
-def test_bands_on_another_axis_are_not_guessed(root):
+def test_bands_on_another_axis_are_found_by_their_number(root):
+    put_v5(root, "MMCube/1", cube=ramp())
+    [straight], _ = read(scan(root)[0], root, How(None))
     put_v5(root, "MMCube/1", cube=ramp().transpose(2, 0, 1))
-    assert reason(root) == "32 bands, 16 expected (the array's shape is (16, 24, 32))"
+    [turned], _ = read(scan(root)[0], root, How(None))
+    np.testing.assert_array_equal(turned.cube.reflectance, straight.cube.reflectance)
+    assert turned.origin["axes"] == "BHW"
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
 def test_values_that_are_not_finite(root, bad):
     cube = ramp().astype(np.float64)
-    cube[0, :3, 5] = bad  # 1e300 is finite until it becomes float32
+    [before], _ = read(scan(root)[0], root, How(None))
+    top, left, _, _ = before.origin["crop"]
+    cube[top, left : left + 3, 5] = bad  # 1e300 is finite until it becomes float32
     put_v5(root, "MMCube/1", cube=cube)
-    assert reason(root) == "3 NaN or infinite values"
+    _, [aside] = read(scan(root)[0], root, How(None))
+    assert "3 of" in aside.reason
+    assert "values inside the crop are missing" in aside.reason
 
 
 @pytest.mark.parametrize("put", [put_v5, put_v73])

@@ -64,15 +64,15 @@ def two_arrays(root):
 def fifteen_bands(root):
     put(root, "MMCube/bad", cube=cube(bands=15))
     put_mask(root, "MMCube/bad")
-    return "images/MMCube/bad.mat", "15 bands, 16 expected"
+    return "images/MMCube/bad.mat", "15 bands but 16 wavelengths"
 
 
 def not_finite(root):
     x = cube()
-    x[0, 0, 0], x[1, 1, 1] = np.nan, np.inf
+    x[H // 2, W // 2, 0], x[H // 2, W // 2, 1] = np.nan, np.inf
     put(root, "MMCube/bad", cube=x)
     put_mask(root, "MMCube/bad")
-    return "images/MMCube/bad.mat", "2 NaN or infinite values"
+    return "masks/MMCube/bad_00.png", "values inside the crop are missing"
 
 
 def truncated(root):
@@ -184,7 +184,7 @@ def test_nothing_usable(tmp_path):
     fifteen_bands(root)
     text = refused(root, CubeError)
     assert "none of the 1 images" in text
-    assert "images/MMCube/bad.mat: 15 bands, 16 expected" in text
+    assert "images/MMCube/bad.mat: 15 bands but 16 wavelengths" in text
     assert "check --wavelengths" in text
 
 
@@ -236,7 +236,20 @@ def test_wavelengths_of_another_form(text):
         parse_nm("--wavelengths", text)
 
 
-@pytest.mark.parametrize("text", ["630:465:16", "465:630:0", "465:630:-3", "470,465", "465,465", "nan", "465,inf", "-5,5"])
-def test_wavelengths_that_do_not_rise(text):
-    with pytest.raises(CubeError, match=r"does not rise.*465:630:16"):
-        parse_nm("--wavelengths", text)
+@pytest.mark.parametrize("text", ["465:630:0", "465:630:-3", "nan", "465,inf", "-5,5"])
+def test_wavelengths_that_are_none(text):
+    with pytest.raises(CubeError, match=r"holds what is no wavelength.*465:630:16"):
+        parse_nm("--wavelengths", text, rising=False)
+
+
+@pytest.mark.parametrize("text", ["630:465:16", "470,465", "465,465"])
+def test_bands_that_do_not_rise(text):
+    with pytest.raises(CubeError, match=r"--bands .* does not rise.*465:630:16"):
+        parse_nm("--bands", text)
+
+
+def test_wavelengths_may_fall_but_none_comes_twice():
+    assert parse_nm("--wavelengths", "630:465:16", rising=False) == tuple(np.linspace(630, 465, 16))
+    assert parse_nm("--wavelengths", "470,465,480.5", rising=False) == (470, 465, 480.5)
+    with pytest.raises(CubeError, match="holds 465 nm twice"):
+        parse_nm("--wavelengths", "465,470,465", rising=False)

@@ -26,6 +26,7 @@ Masks = Annotated[
 Rows = Annotated[int | None, typer.Option(min=1, help="Rows of an image stored as a matrix of pixels by bands.")]
 Columns = Annotated[int | None, typer.Option(min=1, help="Columns likewise.")]
 Key = Annotated[str | None, typer.Option(help="Which array, in a file that holds several.")]
+Axes = Annotated[str, typer.Option(help="Axes of the arrays in the order of their file, such as BHW, where it is unclear.")]
 Dark = Annotated[Path | None, typer.Option(help="Dark reference: TIFF, PNG or .npy.")]
 White = Annotated[Path | None, typer.Option(help="White reference: values become reflectance.")]
 WhiteReflectance = Annotated[float, typer.Option(help="Of the white panel.")]
@@ -52,12 +53,14 @@ def ingest(
     rows: Rows = None,
     columns: Columns = None,
     key: Key = None,
+    axes: Axes = "",
     dark: Dark = None,
     white: White = None,
     white_reflectance: WhiteReflectance = 1.0,
     demosaic: Demosaic = "superpixel",
     responses: Responses = None,
     correction: Correction = None,
+    fill: Annotated[bool, typer.Option("--fill", help="Fill a few missing values in a crop from their neighbours.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Files read at a time on Ray; default: by their size.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Read and report, write nothing.")] = False,
 ) -> None:
@@ -67,9 +70,9 @@ def ingest(
 
     console = Console(emoji=False)
     camera = _camera(
-        layout, wavelengths, rows, columns, key, dark, white, white_reflectance, demosaic, responses, correction
+        layout, wavelengths, rows, columns, key, dark, white, white_reflectance, demosaic, responses, correction, axes
     )
-    how, annotations = _how(size or str(SIZE), bands, masks)
+    how, annotations = _how(size or str(SIZE), bands, masks, fill)
     if not store and not check:
         raise ConfigError("--store is missing", "Say where the store goes: --store data/mine")
     job = make_job(source, layout, how, camera, annotations, groups)
@@ -93,6 +96,7 @@ def annotate_export(
     rows: Rows = None,
     columns: Columns = None,
     key: Key = None,
+    axes: Axes = "",
     dark: Dark = None,
     white: White = None,
     white_reflectance: WhiteReflectance = 1.0,
@@ -112,7 +116,7 @@ def annotate_export(
 
     console = Console(emoji=False)
     camera = _camera(
-        layout, wavelengths, rows, columns, key, dark, white, white_reflectance, demosaic, responses, correction
+        layout, wavelengths, rows, columns, key, dark, white, white_reflectance, demosaic, responses, correction, axes
     )
     how, annotations = _how(NATIVE, "", masks)
     count, aside = export_images(make_job(source, layout, how, camera, annotations), out, root)
@@ -132,14 +136,17 @@ def _camera(
     demosaic: Literal["superpixel", "bilinear"],
     responses: Path | None,
     correction: Path | None,
+    axes: str = "",
 ) -> "Camera":
     from hyperderm.cubes.bands import parse_nm
+    from hyperderm.cubes.readers.axes import parse_axes
     from hyperderm.cubes.readers.mosaic import Mosaic
     from hyperderm.cubes.readers.scene import Asked
     from hyperderm.cubes.readers.scenes import Camera
     from hyperderm.errors import ConfigError
 
-    nm = parse_nm("--wavelengths", wavelengths) if wavelengths else None
+    nm = parse_nm("--wavelengths", wavelengths, rising=False) if wavelengths else None
+    asked = Asked(nm, rows, columns, key, parse_axes(axes))
     for option, path in (("--dark", dark), ("--white", white), ("--responses", responses), ("--correction", correction)):
         if path is not None and not path.is_file():
             raise ConfigError(f"{option} {path} does not exist", "Name a file.")
@@ -147,14 +154,14 @@ def _camera(
         raise ConfigError("--white-reflectance is of a white reference", "Give --white too.")
     if layout == "mosaic":
         frames = Mosaic(demosaic, responses, dark, white, correction, nm, white_reflectance)
-        return Camera(Asked(nm, rows, columns, key), frames)
+        return Camera(asked, frames)
     others = (("--responses", responses), ("--correction", correction), ("--demosaic", demosaic != "superpixel"))
     if given := [name for name, it in others if it]:
         raise ConfigError(f"{given[0]} is of raw mosaic frames", "Give --layout mosaic too.")
-    return Camera(Asked(nm, rows, columns, key), None, dark, white, white_reflectance)
+    return Camera(asked, None, dark, white, white_reflectance)
 
 
-def _how(size: str, bands: str, masks: str) -> "tuple[How, Path | None]":
+def _how(size: str, bands: str, masks: str, fill: bool = False) -> "tuple[How, Path | None]":
     from hyperderm.cubes.bands import parse_nm
     from hyperderm.cubes.readers.cutting import How, Marker
     from hyperderm.errors import ConfigError
@@ -165,7 +172,7 @@ def _how(size: str, bands: str, masks: str) -> "tuple[How, Path | None]":
     if annotations is not None and not annotations.is_file():
         raise ConfigError(f"--masks {masks} does not exist", "Name a COCO or Label Studio file, or write auto.")
     nm = parse_nm("--bands", bands) if bands else None
-    return How(None if size == NATIVE else int(size), nm, Marker(automatic=masks == "auto")), annotations
+    return How(None if size == NATIVE else int(size), nm, Marker(automatic=masks == "auto"), fill=fill), annotations
 
 
 def _check(console: Console, job: "Job") -> None:

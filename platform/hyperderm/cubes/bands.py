@@ -58,11 +58,28 @@ def to_bands(
     return mix(reflectance, resampling_matrix(held, target))
 
 
-def parse_nm(option: str, text: str) -> tuple[float, ...]:
-    """Return the N band centres from A to B nm of "A:B:N", or those listed as "a,b,c".
+def needed_bands(wavelengths_nm: Vector, target_nm: Sequence[float] | Vector) -> NDArray[np.bool_]:
+    """Return which bands (B,) of a cube its values at other wavelengths are made of.
 
     Raises:
-        CubeError: the text is neither; `option` is named.
+        CubeError: as `to_bands`.
+    """
+    target = np.asarray(target_nm, dtype=np.float64)
+    distance = np.abs(wavelengths_nm - target[:, None])
+    same = distance <= SAME_NM
+    return np.asarray(same.any(axis=0) if same.any(axis=1).all() else resampling_matrix(wavelengths_nm, target).any(axis=0))
+
+
+def parse_nm(option: str, text: str, *, rising: bool = True) -> tuple[float, ...]:
+    """Return the N band centres from A to B nm of "A:B:N", or those listed as "a,b,c".
+
+    Args:
+        option: that holds the text, for errors.
+        text: the centres.
+        rising: whether they must increase; else any order is allowed, but none twice.
+
+    Raises:
+        CubeError: the text is neither, or not in order.
     """
     try:
         if ":" in text:
@@ -76,10 +93,14 @@ def parse_nm(option: str, text: str) -> tuple[float, ...]:
         raise CubeError(
             f"{option} {text!r} is neither A:B:N nor a list", f"Write {option} 465:630:16, or list them: 465,470,…"
         ) from None
-    if not found or not 0 < found[0] < math.inf or not all(a < b < math.inf for a, b in pairwise(found)):
+    if not found or not all(0 < nm < math.inf for nm in found):
+        raise CubeError(f"{option} {text!r} holds what is no wavelength", f"Give them in nm: {option} 465:630:16")
+    if rising and not all(a < b for a, b in pairwise(found)):
         raise CubeError(
             f"{option} {text!r} does not rise from one band to the next", f"Give them in nm, rising: {option} 465:630:16"
         )
+    if twice := [nm for nm in found if found.count(nm) > 1]:
+        raise CubeError(f"{option} {text!r} holds {twice[0]:g} nm twice", "Give every band's own centre.")
     return tuple(found)
 
 

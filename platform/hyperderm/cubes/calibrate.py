@@ -30,7 +30,7 @@ def calibrate(
     """Return (raw - dark) / (white - dark) · white_reflectance, computed in float64.
 
     Args:
-        raw: a cube (H, W, B) or a frame (H, W), of real numbers.
+        raw: a cube (H, W, B) or a frame (H, W), of real numbers; what is NaN or infinite stays so.
         dark: taken with the light off, in one of three forms: of the shape of `raw`; one spectrum (B,) for a cube; or a
             stack (N, …) of what has the shape of `raw`, which is averaged. None: the camera has no offset.
         white: likewise, of a white panel. None: the result is raw - dark, in counts.
@@ -47,14 +47,14 @@ def calibrate(
     """
     if raw.ndim not in {2, 3}:
         raise CubeError(f"a frame has two axes and a cube three, this array has shape {raw.shape}")
-    _check_numbers(raw, "the raw image")
+    _check_numbers(raw, "the raw image", finite=False)
     facts: dict[str, Any] = {}
     if (full := _saturated(raw)) is not None:
         facts["saturated"] = full
     offset = np.zeros(()) if dark is None else _reference(dark, raw.shape, "dark")
     counts = raw.astype(np.float64) - offset
     if white is None:
-        return _float32(counts), {**facts, "calibrated": "no" if dark is None else "raw - dark"}
+        return _float32(counts, raw), {**facts, "calibrated": "no" if dark is None else "raw - dark"}
     span = _reference(white, raw.shape, "white") - offset
     if bad := int(np.count_nonzero(span <= 0)):
         raise CubeError(
@@ -66,7 +66,7 @@ def calibrate(
     panel = _panel(white_reflectance, raw.shape)
     formula = "raw / white" if dark is None else "(raw - dark) / (white - dark)"
     facts = {**facts, "calibrated": formula, "white_reflectance": panel.tolist()}
-    return _float32(counts / span * panel), facts
+    return _float32(counts / span * panel, raw), facts
 
 
 def read_reference(path: Path) -> NDArray[Any]:
@@ -145,17 +145,17 @@ def _reference(reference: NDArray[Any], shape: tuple[int, ...], name: str) -> ND
     raise CubeError(f"the {name} reference has shape {values.shape}, the image {shape}: {shape}{spectrum} or {stack} fits")
 
 
-def _check_numbers(array: NDArray[Any], what: str) -> None:
+def _check_numbers(array: NDArray[Any], what: str, *, finite: bool = True) -> None:
     if array.size == 0 or array.dtype.kind not in "fiu":
         raise CubeError(f"{what} holds no real numbers (shape {array.shape}, type {array.dtype.name})")
-    if array.dtype.kind == "f" and (bad := int(array.size - np.count_nonzero(np.isfinite(array)))):
+    if finite and array.dtype.kind == "f" and (bad := int(array.size - np.count_nonzero(np.isfinite(array)))):
         raise CubeError(f"{what} holds {bad} NaN or infinite values")
 
 
-def _float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
+def _float32(values: NDArray[np.float64], raw: NDArray[Any]) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):
         single = values.astype(np.float32)
-    if bad := int(single.size - np.count_nonzero(np.isfinite(single))):
+    if bad := int(np.count_nonzero(~np.isfinite(single) & np.isfinite(raw))):
         raise CubeError(f"{bad} values are too large after calibration", "Are these the references of this image?")
     return single
 

@@ -44,6 +44,24 @@ def scaled_box(box: Box, shape: tuple[int, int], factor: float = 1.5) -> Box:
     )
 
 
+def stored_box(shape: tuple[int, int], size: int | None) -> Box:
+    """Return the part of a crop of `shape` (H, W) that `resize` to `size` keeps: its centre, where it is no square.
+
+    Rounded outwards by a pixel more than its edges, since growing looks at neighbours.
+    """
+    rows, columns = shape
+    if size is None or rows == columns:
+        return 0, 0, rows, columns
+    side = min(rows, columns)
+    top, left = (rows - side) / 2, (columns - side) / 2
+    return (
+        max(0, math.floor(top) - 1),
+        max(0, math.floor(left) - 1),
+        min(rows, math.ceil(top + side) + 1),
+        min(columns, math.ceil(left + side) + 1),
+    )
+
+
 def resize(reflectance: NDArray[np.float32], size: int | None) -> NDArray[np.float32]:
     """Bring the shorter side of (H, W, B) to `size`, then cut the centre to (size, size, B); None: leave it as it is.
 

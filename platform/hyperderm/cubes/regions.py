@@ -25,8 +25,17 @@ _CONSTANT = 1e-5  # relative range below which an image is constant; float32 mea
 
 
 def annotation_image(reflectance: NDArray[np.floating]) -> NDArray[np.float32]:
-    """(H, W, B) to (H, W): the mean of all bands, the image the data set's lesions were annotated on."""
-    return np.asarray(np.mean(reflectance, axis=2, dtype=np.float64), dtype=np.float32)
+    """(H, W, B) to (H, W): the mean of all bands, the image the data set's lesions were annotated on.
+
+    Bands that are NaN or infinite at a pixel do not count there; a pixel without any other is NaN.
+    """
+    mean = np.mean(reflectance, axis=2, dtype=np.float64)
+    if not np.isfinite(mean).all():
+        known = np.isfinite(reflectance)
+        count = known.sum(axis=2)
+        total = np.where(known, reflectance, 0).sum(axis=2, dtype=np.float64)
+        mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return np.asarray(mean, dtype=np.float32)
 
 
 def lesion_region(reflectance: NDArray[np.floating]) -> Mask:

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from hyperderm.cubes.annotations import read_annotations
-from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, NOTES, Lesion
+from hyperderm.cubes.cube import NOTES, Lesion
 from hyperderm.cubes.readers import exported, hsidermoscopy, photographs, scenes
 from hyperderm.cubes.readers.cutting import How, Image, Marker
 from hyperderm.cubes.readers.mosaic import Mosaic
@@ -145,11 +145,6 @@ class Folder:
     name: str
     camera: Camera = field(default_factory=Camera)
 
-    @property
-    def wavelengths_nm(self) -> tuple[float, ...]:
-        """Of HSIDermoscopy's files, which do not say them."""
-        return self.camera.asked.wavelengths_nm or HSIDERMOSCOPY_NM
-
     def scan(self) -> list[Any]:
         """See `Layout`."""
         if self.name == "scenes":
@@ -166,7 +161,7 @@ class Folder:
             case "exported":
                 return exported.read(source, self.root)
             case "hsidermoscopy":
-                return hsidermoscopy.read(source, self.root, how, self.wavelengths_nm)
+                return hsidermoscopy.read(source, self.root, how, self.camera.asked)
             case "photographs":
                 return photographs.read(source, self.root, how)
         return scenes.read(source, self.root, how)
@@ -177,7 +172,7 @@ class Folder:
             case "exported":
                 raise CubeError("an export holds crops, no images", "Name the folder of the raw files.")
             case "hsidermoscopy":
-                return hsidermoscopy.open_image(source, self.root, self.wavelengths_nm)
+                return hsidermoscopy.open_image(source, self.root, self.camera.asked)
             case "photographs":
                 return photographs.open_image(source, self.root)
         return scenes.open_image(source, self.root)
@@ -281,17 +276,19 @@ def _check_options(name: str, how: How, camera: Camera, annotations: Path | None
         "--rows": camera.asked.rows,
         "--columns": camera.asked.columns,
         "--key": camera.asked.key,
+        "--axes": camera.asked.axes,
         "--dark": camera.dark,
         "--white": camera.white,
         "--masks": annotations or how.marker.automatic,
         "--groups": groups,
+        "--fill": how.fill,
     }
     refused = {
         "hsidermoscopy": ("--rows", "--columns", "--key", "--dark", "--white"),
-        "photographs": ("--wavelengths", "--bands", "--rows", "--columns", "--key", "--dark", "--white"),
+        "photographs": ("--wavelengths", "--bands", "--rows", "--columns", "--key", "--axes", "--dark", "--white"),
         "exported": tuple(given),
         "scenes": (),
-        "mosaic": ("--rows", "--columns", "--key"),
+        "mosaic": ("--rows", "--columns", "--key", "--axes"),
     }[name]
     for option in refused:
         if given[option]:

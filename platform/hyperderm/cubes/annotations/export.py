@@ -44,13 +44,15 @@ def annotation_png(reflectance: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Return an (H, W, B) cube as the (H, W, 3) uint8 picture on which lesions are annotated.
 
     The mean of all bands, its 0.5th to 99.5th percentile stretched to 0 … 255, three times: the grey "false RGB" of
-    METHODS section 2, not the pseudo-RGB that shows colours. A constant image is black.
+    METHODS section 2, not the pseudo-RGB that shows colours. A constant image is black, and so are missing pixels.
     """
     grey = annotation_image(reflectance).astype(np.float64)
-    low, high = np.percentile(grey, _TAILS)
-    if not high > low:
-        low, high = float(grey.min()), float(grey.max())
+    known = grey[np.isfinite(grey)]
+    low, high = np.percentile(known, _TAILS) if known.size else (0.0, 0.0)
+    if not high > low and known.size:
+        low, high = float(known.min()), float(known.max())
     stretched = np.clip((grey - low) / (high - low), 0, 1) if high > low else np.zeros_like(grey)
+    stretched = np.nan_to_num(stretched, nan=0.0)
     return np.repeat(np.round(stretched * 255).astype(np.uint8)[..., None], 3, axis=2)
 
 

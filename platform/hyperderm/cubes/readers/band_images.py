@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hyperderm.cubes.readers import tiff
+from hyperderm.cubes.readers.axes import BANDS_LAST
+from hyperderm.cubes.readers.listed import in_nm
 from hyperderm.cubes.readers.pixels import DAMAGED, make_scene, natural, oriented
 from hyperderm.cubes.readers.scene import Asked, Found, Scene
 from hyperderm.errors import CubeError
@@ -81,7 +83,8 @@ def read(found: Found, asked: Asked) -> Scene:
     facts: dict[str, Any] = {"images": [p.name for p in paths]}
     if turned != {1}:
         facts["orientation"] = sorted(turned)
-    return make_scene(np.stack(bands, axis=-1), listed, asked, facts)
+    own = None if listed is None else in_nm(listed, "its names", 1.0)
+    return make_scene(np.stack(bands, axis=-1), own, asked, facts, BANDS_LAST)
 
 
 def _order(files: Sequence[Path]) -> tuple[list[Path], list[float] | None]:

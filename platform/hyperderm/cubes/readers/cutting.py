@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from hyperderm.cubes import crop
 from hyperderm.cubes.annotations import Annotations
 from hyperderm.cubes.annotations.automatic import automatic_mask
-from hyperderm.cubes.bands import to_bands
-from hyperderm.cubes.cube import Cube, Lesion
+from hyperderm.cubes.bands import needed_bands, to_bands
+from hyperderm.cubes.cube import NOTES, Cube, Lesion
+from hyperderm.cubes.missing import complete
 from hyperderm.cubes.readers.mask_image import read_turned_mask
 from hyperderm.cubes.readers.scene import SetAside
 from hyperderm.errors import CubeError
@@ -70,7 +71,7 @@ class Image:
         image_id: unique in the source.
         file: that stands for it, relative to the source.
         diagnosis: one of `DIAGNOSES`, or None.
-        reflectance: (H, W, B).
+        reflectance: (H, W, B); NaN or infinite where nothing was measured, which is judged inside each crop.
         wavelengths_nm: (B,).
         facts: into the origin of its lesions.
         masks: name of a lesion, its mask picture, and that as it is called in lists.
@@ -106,8 +107,8 @@ def lesions_of(image: Image, how: How) -> tuple[list[Lesion], list[SetAside]]:
     lesions = []
     for mark in marks:
         try:
-            cube, mask, box = cut(image.reflectance, mark.mask, how.size)
-            lesions.append(_lesion(image, mark.lesion_id, cube, mask, box, mark.diagnosis, mark.facts, how))
+            mask, box = cut(image.reflectance, mark.mask, how.size)
+            lesions.append(_lesion(image, mark.lesion_id, mask, box, mark.diagnosis, mark.facts, how))
         except CubeError as error:
             aside.append(SetAside(mark.said_in, str(error)))
     if marks or aside:
@@ -116,8 +117,7 @@ def lesions_of(image: Image, how: How) -> tuple[list[Lesion], list[SetAside]]:
         return [], [SetAside(image.file, f"no mask: masks/{image.image_id}_00.png is expected")]
     try:
         frame = (0, 0, *image.reflectance.shape[:2])
-        cube = crop.resize(image.reflectance, how.size)
-        return [_lesion(image, image.image_id, cube, None, frame, image.diagnosis, {}, how)], []
+        return [_lesion(image, image.image_id, None, frame, image.diagnosis, {}, how)], []
     except CubeError as error:
         return [], [SetAside(image.file, str(error))]
 
@@ -128,8 +128,8 @@ def masks_of(image: Image, marker: Marker) -> tuple[list[tuple[Mask, str | None]
     return [(mark.mask, mark.diagnosis) for mark in marks], aside
 
 
-def cut(reflectance: NDArray[np.float32], mask: Mask, size: int | None) -> tuple[NDArray[np.float32], Mask, crop.Box]:
-    """Crop around the mask's scaled box and resize both.
+def cut(reflectance: NDArray[np.float32], mask: Mask, size: int | None) -> tuple[Mask, crop.Box]:
+    """Crop around the mask's scaled box: the mask cropped and resized, and the box.
 
     Raises:
         CubeError: what is wrong with the mask.
@@ -142,7 +142,7 @@ def cut(reflectance: NDArray[np.float32], mask: Mask, size: int | None) -> tuple
     small = crop.resize_mask(mask[top:bottom, left:right], size)
     if not small.any():
         raise CubeError(f"the mask has no pixel left after the centre crop to {size} x {size}")
-    return crop.resize(reflectance[top:bottom, left:right], size), small, box
+    return small, box
 
 
 def _marks(image: Image, marker: Marker) -> tuple[list[_Mark], list[SetAside]]:
@@ -188,15 +188,19 @@ def _pictures(image: Image) -> tuple[list[_Mark], list[SetAside]]:
 def _lesion(
     image: Image,
     lesion_id: str,
-    reflectance: NDArray[np.float32],
     mask: Mask | None,
     box: crop.Box,
     diagnosis: str | None,
     facts: Mapping[str, Any],
     how: How,
 ) -> Lesion:
-    origin = {"file": image.file, **image.facts, **facts, "crop": list(box)}
-    cube = Cube(reflectance, image.wavelengths_nm)
+    top, left, bottom, right = box
+    needed = None if how.bands_nm is None else needed_bands(image.wavelengths_nm, how.bands_nm)
+    part, mended = complete(image.reflectance[top:bottom, left:right], how.size, fill=how.fill, needed=needed)
+    cube = Cube(crop.resize(part, how.size), image.wavelengths_nm)
+    origin = {"file": image.file, **image.facts, **facts, **mended, "crop": list(box)}
+    if notes := [note for said in (image.facts, facts, mended) for note in said.get(NOTES, ())]:
+        origin[NOTES] = notes
     group = how.groups.get(image.image_id, image.image_id)  # without patients, an image is a group of its own
     lesion = Lesion(lesion_id, image.image_id, group, diagnosis, cube, mask, origin)
     return lesion if how.bands_nm is None else _at_bands(lesion, how.bands_nm)

@@ -1,12 +1,14 @@
 """ENVI images: a text header `<name>.hdr` and the numbers in a data file beside it.
 
-BSQ, BIL and BIP, every type of real numbers, both byte orders, a header offset; read by the `spectral` library. The data
-file is `<name>`, `<name>.img`, `.dat`, `.raw`, `.bin`, `.hyspex` or `.bsq`, `.bil`, `.bip`, or what a line
-`data file = …` names. The pixels are divided by `reflectance scale factor`. Bands that `bbl` calls bad are kept and
-recorded. Wavelengths count where `wavelength units` says nanometers or micrometers.
+BSQ, BIL and BIP, every type of real numbers, both byte orders, a header offset. Fields that a header may leave out count as
+the format has them: byte order 0, header offset 0. Case counts neither in keys nor in words, comments begin with ; and the
+text is UTF-8 or else cp1252. The data file is `<name>`, `<name>.img`, `.dat`, `.raw`, `.bin`, `.hyspex` or `.bsq`, `.bil`,
+`.bip`, or what a line `data file = …` names. The pixels are divided by `reflectance scale factor`; those that hold
+`data ignore value` are missing. Bands that `bbl` calls bad are kept and recorded. Wavelengths count where
+`wavelength units` says a length, or names no unit and they can only be nm.
 """
 
-import warnings
+import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,7 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperderm.cubes.readers.pixels import DAMAGED, damaged, make_scene, name_below, numbers
+from hyperderm.cubes.readers.axes import BANDS_LAST
+from hyperderm.cubes.readers.listed import Listed, in_nm
+from hyperderm.cubes.readers.pixels import DAMAGED, damaged, make_scene, name_below, no_data, numbers
 from hyperderm.cubes.readers.scene import Asked, Found, Scene, inside
 from hyperderm.errors import CubeError
 
@@ -24,10 +28,16 @@ HEADER = ".hdr"
 DATA = ("", ".img", ".dat", ".raw", ".bin", ".hyspex", ".bsq", ".bil", ".bip")
 
 _KIND = "an ENVI image"
-_INTERLEAVES = {"bsq", "bil", "bip", "BSQ", "BIL", "BIP"}
+_TO_PIXELS = {"bsq": ((2, 0, 1), (1, 2, 0)), "bil": ((0, 2, 1), (0, 2, 1)), "bip": ((0, 1, 2), (0, 1, 2))}
+"""Interleave to the file's axes out of rows, columns, bands, and the way back."""
+_TYPES = {"1": "u1", "2": "i2", "3": "i4", "4": "f4", "5": "f8", "12": "u2", "13": "u4", "14": "i8", "15": "u8"}
+_COMPLEX = {"6", "9"}
+_NO_UNIT = {"", "unknown", "none", "n/a"}
 _NM_PER_UNIT = {
-    **dict.fromkeys(("nanometers", "nanometer", "nanometres", "nm"), 1.0),
-    **dict.fromkeys(("micrometers", "micrometer", "micrometres", "microns", "micron", "um", "µm", "μm"), 1000.0),
+    **dict.fromkeys(("nanometers", "nanometer", "nanometres", "nanometre", "nm"), 1.0),
+    **dict.fromkeys(("micrometers", "micrometer", "micrometres", "micrometre", "microns", "micron"), 1000.0),
+    **dict.fromkeys(("um", "µm", "μm"), 1000.0),
+    **dict.fromkeys(("angstroms", "angstrom", "å"), 0.1),
 }
 _LONGEST_HEADER = 16 << 20  # bytes; the lists of a few thousand bands take some hundred KiB
 _SAMPLE = 200_000  # values looked at to tell a wrong byte order
@@ -55,9 +65,13 @@ def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
     found = []
     for header in (p for p in files if p.suffix.lower() == HEADER):
         try:
-            data = [_data_file(header, _read_header(header), root)]
+            fields = _read_header(header)
         except CubeError:
-            data = []  # read() says it
+            fields = {}  # read() says it; the data beside it are its own all the same
+        try:
+            data = [_data_file(header, fields, root)]
+        except CubeError:
+            data = []
         found.append(Found(name_below(header, root), header, (header, *data), NAME))
     return found
 
@@ -66,8 +80,8 @@ def read(found: Found, asked: Asked) -> Scene:
     """Read one image as (rows, columns, bands), divided by the header's scale factor.
 
     Raises:
-        CubeError: no ENVI header, a missing or truncated data file, complex numbers, a byte order that cannot be right,
-            pixels without data, or wavelengths that cannot be used.
+        CubeError: no ENVI header, a missing or truncated data file, complex numbers, a byte order that cannot be right, or
+            wavelengths that cannot be used.
     """
     header = _read_header(found.path)
     layout = _layout(header)
@@ -75,49 +89,75 @@ def read(found: Found, asked: Asked) -> Scene:
     if (held := data.stat().st_size) != layout.bytes:
         why = "truncated, or the header" if held < layout.bytes else "its lines, samples, bands, data type or offset"
         raise CubeError(f"{data.name} holds {held} bytes, its header says {layout.bytes}: {why} is wrong")
-    scale = numbers([header.get("reflectance scale factor", 1)], "the header's reflectance scale factor")[0]
+    scale = numbers([header.get("reflectance scale factor") or 1], "the header's reflectance scale factor")[0]
     if not (np.isfinite(scale) and scale > 0):
         raise CubeError(f"the header's reflectance scale factor is {scale:g}, a positive number is expected")
-    array = _pixels(found.path, data)
+    array = _pixels(layout, data)
     _check_byte_order(array, data.name)
-    _check_ignored(array, header)
+    missing = _ignored(array, header)
     facts: dict[str, Any] = {"interleave": layout.interleave, "data_file": data.name}
     if scale != 1:
         facts = {**facts, "dtype": array.dtype.name, "reflectance_scale_factor": scale}
         array = array / np.float64(scale)
-    if "bbl" in header and any(bad := [good == 0 for good in numbers(header["bbl"], "the header's bbl")]):
-        facts["bad_bands"] = [int(i) for i in np.flatnonzero(bad)]
-    return make_scene(array, None if asked.wavelengths_nm else _wavelengths(header), asked, facts)
+    scene = make_scene(array, _wavelengths(header), asked, facts, BANDS_LAST, missing)
+    if header.get("bbl") and any(bad := [good == 0 for good in numbers(header["bbl"], "the header's bbl")]):
+        order = scene.facts.get("band_order", range(len(bad)))
+        scene.facts["bad_bands"] = [place for place, band in enumerate(order) if band < len(bad) and bad[band]]
+    return scene
 
 
 def _read_header(path: Path) -> dict[str, Any]:
-    """Return the header's fields in lower case; lists where the file has braces."""
-    import spectral.io.envi as envi  # type: ignore[import-untyped]
-
+    """Return the header's fields, keys in lower case; text, or a list of text where the file has braces."""
     try:
-        with path.open("rb") as file:
-            if file.read(4) != b"ENVI":
-                raise CubeError("not an ENVI header: it does not begin with the word ENVI")
-        if path.stat().st_size > _LONGEST_HEADER:
-            raise CubeError(f"an ENVI header of {path.stat().st_size} bytes cannot be right")
-        path.read_text(encoding="utf-8")  # spectral would say of a header in Latin-1 that it is binary
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns of every field written in capitals
-            header: dict[str, Any] = envi.read_envi_header(str(path.resolve()))
-            envi.check_compatibility(header)
-    except UnicodeDecodeError as error:
-        raise CubeError("the header is not UTF-8 text", "Save it as UTF-8 (often only the sign µ needs it).") from error
-    except (envi.EnviException, *DAMAGED) as error:
+        if (size := path.stat().st_size) > _LONGEST_HEADER:
+            raise CubeError(f"an ENVI header of {size} bytes cannot be right")
+        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    except OSError as error:
         raise damaged(_KIND, error, path) from error
-    return header
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        text = content.decode("cp1252", errors="replace")  # what Windows programs write; fields that count are ASCII
+    lines = text.lstrip().splitlines()
+    if not lines or lines[0].split(";")[0].strip().upper() != "ENVI":
+        raise CubeError("not an ENVI header: it does not begin with the word ENVI")
+    return _fields([line for line in lines[1:] if not line.lstrip().startswith(";")])
+
+
+def _fields(lines: list[str]) -> dict[str, Any]:
+    """The fields of a header's lines `key = value` or `key = {value, …}`, the latter over several lines."""
+    fields: dict[str, Any] = {}
+    rest = iter(lines)
+    for line in rest:
+        key, equals, value = line.partition("=")
+        key, value = " ".join(key.lower().split()), value.strip()
+        if not equals or not key:
+            continue  # some programs write remarks
+        if not value.startswith("{"):
+            fields[key] = value.split(";")[0].strip()
+            continue
+        while "}" not in value:
+            more = next(rest, None)
+            if more is None:
+                raise CubeError(f"the header is damaged: the braces of {key[:40]!r} are not closed", "Correct its text.")
+            value += " " + more.strip()
+        inner = value[1 : value.rindex("}")].strip()
+        fields[key] = inner if key == "description" else [part.strip() for part in inner.split(",") if part.strip()]
+    return fields
 
 
 def _layout(header: dict[str, Any]) -> _Layout:
-    import spectral.io.envi as envi
-
     sizes = {}
-    for key, least in (("lines", 1), ("samples", 1), ("bands", 1), ("header offset", 0), ("byte order", 0)):
-        text = header.get(key, "0")
+    for key, least, default in (
+        ("lines", 1, None),
+        ("samples", 1, None),
+        ("bands", 1, None),
+        ("header offset", 0, "0"),
+        ("byte order", 0, "0"),
+    ):
+        text = header.get(key) or default
+        if text is None:
+            raise CubeError(f"the header does not say {key}", f"Add the line '{key} = …' to it.")
         try:
             sizes[key] = int(text)
         except (TypeError, ValueError):
@@ -126,27 +166,30 @@ def _layout(header: dict[str, Any]) -> _Layout:
             raise CubeError(f"the header's {key} is {str(text)[:40]!r}, a whole number of at least {least} is expected")
     if sizes["byte order"] > 1:
         raise CubeError(f"the header's byte order is {sizes['byte order']}: 0 (little-endian) and 1 (big-endian) exist")
-    interleave = str(header["interleave"])
-    if interleave not in _INTERLEAVES:  # spectral reads any other word, `Bil` too, as bsq
+    interleave = str(header.get("interleave", "")).lower()
+    if interleave not in _TO_PIXELS:
         raise CubeError(f"the header's interleave is {interleave[:40]!r}: bsq, bil and bip exist")
-    kind = str(header["data type"])
-    if kind not in envi.envi_to_dtype:
-        raise CubeError(f"the header's data type is {kind[:40]!r}: {', '.join(envi.envi_to_dtype)} exist")
-    dtype = np.dtype(envi.envi_to_dtype[kind])
-    if dtype.kind == "c":
+    kind = str(header.get("data type", ""))
+    if kind in _COMPLEX:
         raise CubeError(f"the header's data type is {kind}: complex numbers are no reflectance")
+    if kind not in _TYPES:
+        raise CubeError(f"the header's data type is {kind[:40]!r}: {', '.join(_TYPES)} exist")
     _check_plain(header)
+    dtype = np.dtype("<>"[sizes["byte order"]] + _TYPES[kind])
     lines, samples, bands, offset = (sizes[k] for k in ("lines", "samples", "bands", "header offset"))
-    return _Layout(lines, samples, bands, offset, interleave.lower(), dtype)
+    return _Layout(lines, samples, bands, offset, interleave, dtype)
 
 
 def _check_plain(header: dict[str, Any]) -> None:
     """CubeError where the file is something else than plain numbers of an image."""
-    kind = str(header.get("file type", "ENVI")).lower()
+    kind = str(header.get("file type") or "ENVI").lower()
     if not kind.startswith("envi") or "library" in kind or "classification" in kind:
         raise CubeError(f"the header's file type is {header['file type']!r}, not an image of plain numbers (ENVI Standard)")
-    if str(header.get("file compression", "0")) != "0":
+    if str(header.get("file compression", "0")) not in {"0", ""}:
         raise CubeError("the data file is compressed", "Save it without compression.")
+    for key in ("major frame offsets", "minor frame offsets"):
+        if any(offset != 0 for offset in numbers(header.get(key) or [], f"the header's {key}")):
+            raise CubeError(f"the data file has {key}, which are not read", "Save it without frame offsets.")
 
 
 def _data_file(path: Path, header: dict[str, Any], root: Path) -> Path:
@@ -173,17 +216,15 @@ def _root(found: Found) -> Path:
     return found.path.parents[len(PurePosixPath(found.name).parts) - 1]
 
 
-def _pixels(header: Path, data: Path) -> NDArray[Any]:
+def _pixels(layout: _Layout, data: Path) -> NDArray[Any]:
     """(rows, columns, bands) in the file's type and byte order, mapped from disk."""
-    import spectral.io.envi as envi
-
+    to, back = _TO_PIXELS[layout.interleave]
+    sizes = (layout.rows, layout.columns, layout.bands)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = envi.open(str(header.resolve()), str(data.resolve()))
-        return np.asarray(image.open_memmap(interleave="bip", writable=False))
-    except (envi.EnviException, *DAMAGED) as error:
-        raise damaged(_KIND, error, header) from error
+        mapped = np.memmap(data, layout.dtype, "r", layout.offset, tuple(sizes[axis] for axis in to))
+    except DAMAGED as error:
+        raise damaged(_KIND, error, data) from error
+    return mapped.transpose(back)
 
 
 def _check_byte_order(array: NDArray[Any], name: str) -> None:
@@ -218,31 +259,29 @@ def _roughness(band: NDArray[Any]) -> float:
     return float(np.abs(np.diff(part, axis=1)).mean()) / spread if spread > 0 and part.shape[1] > 1 else 0.0
 
 
-def _check_ignored(array: NDArray[Any], header: dict[str, Any]) -> None:
-    if "data ignore value" not in header:
-        return
-    value = numbers([header["data ignore value"]], "the header's data ignore value")[0]
-    if array.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            value = float(np.asarray(value).astype(array.dtype))  # as the file's own type holds it
-    if count := int(np.count_nonzero(array == value)):
-        raise CubeError(
-            f"{count} values are the header's data ignore value {value:g}: no data was measured there",
-            "Cut these pixels or bands off, or remove the line 'data ignore value' where the values are real.",
-        )
-
-
-def _wavelengths(header: dict[str, Any]) -> NDArray[np.float64] | None:
-    """Nm from the header; None where it lists none."""
-    if "wavelength" not in header:
+def _ignored(array: NDArray[Any], header: dict[str, Any]) -> NDArray[np.bool_] | None:
+    """Where the header says that nothing was measured."""
+    said = header.get("data ignore value")
+    if not said:
         return None
-    unit = str(header.get("wavelength units", "")).strip()
-    factor = _NM_PER_UNIT.get(unit.lower())
-    if factor is None:
-        said = f"has wavelengths in {unit!r}" if unit else "does not say the unit of its wavelengths"
-        raise CubeError(
-            f"the header {said}",
-            "Add the line 'wavelength units = Nanometers' (or Micrometers) to it, or give --wavelengths.",
-        )
-    values = np.asarray(numbers(header["wavelength"], "the header's list of wavelengths"), dtype=np.float64)
-    return np.round(values * factor, 6)  # 0.544 micrometers are 544 nm, not 544.0000000000001
+    values = numbers(said if isinstance(said, list) else [said], "the header's data ignore value")
+    return no_data(array, values[0])
+
+
+def _wavelengths(header: dict[str, Any]) -> Listed | None:
+    """What the header lists; None where it lists none."""
+    listed = header.get("wavelength")
+    if not listed:
+        return None
+    said = header.get("wavelength units", "")
+    unit = (" ".join(said) if isinstance(said, list) else said).strip("()[] '\"")
+    factor = None if unit.lower() in _NO_UNIT else _NM_PER_UNIT.get(unit.lower())
+    if factor is None and unit.lower() not in _NO_UNIT:
+        why = f"the header has wavelengths in {unit[:40]!r}"
+        remedy = "Give --wavelengths in nm, or write them, one a line, into a file <name>.wavelengths.txt beside it."
+        return Listed(problem=CubeError(why, remedy))
+    try:
+        values = numbers(listed if isinstance(listed, list) else [listed], "the header's list of wavelengths")
+    except CubeError as error:
+        return Listed(problem=error)
+    return in_nm(values, "the header", factor)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hyperderm.cubes.readers import band_images, envi, matlab_scene, numpy_files, tiff
 from hyperderm.cubes.readers.pixels import natural, surely_nm
-from hyperderm.cubes.readers.scene import Asked, Format, Found, Scene, ascending, inside
+from hyperderm.cubes.readers.scene import Asked, Beside, Format, Found, Scene, inside
 from hyperderm.errors import CubeError
 
 FORMATS: tuple[Format, ...] = (envi, band_images, tiff, numpy_files, matlab_scene)
@@ -75,32 +75,42 @@ def find_scenes(root: Path) -> tuple[list[Found], list[tuple[Path, str]]]:
 def read_scene(found: Found, asked: Asked, root: Path) -> Scene:
     """Read one scene; what the user says of wavelengths counts, else what its file says, else a side file.
 
-    `facts["wavelengths"]` records which.
+    A side file goes before wavelengths of the file whose unit nothing names. `facts["wavelengths"]` records which counts.
 
     Raises:
         CubeError: the scene cannot be read, one of its files lies outside `root`, nothing says its wavelengths, or they do
-            not fit its bands or do not rise.
+            not fit its bands.
     """
     base = root if root.is_dir() else root.parent
     for path in found.files:
         if not path.resolve().is_relative_to(base.resolve()):
             raise CubeError(f"{path.name} is a link to a file outside {base.name}/", "Copy the file instead.")
+    if asked.wavelengths_nm is None:
+        asked = replace(asked, beside=_beside(found, base))
     scene = _format(found).read(found, asked)
-    if scene.wavelengths_nm is not None:
-        return scene
-    side = _side_file(found)
-    if side is None:
+    if scene.wavelengths_nm is None:
         stem = found.path.name if found.path.is_dir() else found.path.stem
+        sizes = " x ".join(map(str, scene.reflectance.shape))
         raise CubeError(
-            f"nothing says the wavelengths of its {scene.reflectance.shape[2]} bands",
+            f"nothing says the wavelengths of its {scene.reflectance.shape[2]} bands (rows x columns x bands: {sizes})",
             f"Give --wavelengths, or write them in nm, one a line, into {stem}.{WAVELENGTHS[0]} beside it.",
         )
-    inside(base, side.parent, side.name)
+    return scene
+
+
+def _beside(found: Found, base: Path) -> Beside | None:
+    """The side file of a scene with what it lists, or why that cannot be used."""
     try:
-        reflectance, nm = ascending(scene.reflectance, read_wavelengths(side))
+        side = _side_file(found)
     except CubeError as error:
-        raise CubeError(f"{side.name}: {error.what}", error.remedy) from error
-    return Scene(reflectance, nm, {**scene.facts, "wavelengths": f"from {side.name}"})
+        return Beside("its side files", problem=error)
+    if side is None:
+        return None
+    try:
+        inside(base, side.parent, side.name)
+        return Beside(side.name, tuple(read_wavelengths(side).tolist()))
+    except CubeError as error:
+        return Beside(side.name, problem=error)
 
 
 def read_wavelengths(path: Path) -> NDArray[np.float64]:

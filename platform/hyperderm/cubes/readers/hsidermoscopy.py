@@ -10,16 +10,15 @@ never dropped in silence; only a folder that is not this layout at all raises.
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, Lesion
+from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, NOTES, Lesion
+from hyperderm.cubes.readers.axes import ARRAY, HDF5
 from hyperderm.cubes.readers.cutting import How, Image, lesions_of
-from hyperderm.cubes.readers.matlab import read_array
-from hyperderm.cubes.readers.scene import SetAside
+from hyperderm.cubes.readers.matlab import only_cube, read_arrays
+from hyperderm.cubes.readers.pixels import make_scene
+from hyperderm.cubes.readers.scene import Asked, Scene, SetAside
 from hyperderm.errors import CubeError
 
 FOLDERS: dict[str, str | None] = {"DNCube": "dysplastic_nevus", "MMCube": "melanoma", "OtherCube": None}
@@ -35,6 +34,7 @@ OTHER: dict[str, str] = {
 """What a file name in OtherCube contains, in any case, to diagnosis (METHODS section 1)."""
 
 LAYOUT = "images/{DNCube,MMCube,OtherCube}/<n>.mat and masks/<same folder>/<n>_00.png"
+_NOTHING = Asked()
 _MASK = re.compile(r"(?P<cube>.+)_(?P<number>\d+)\.png")
 
 
@@ -88,46 +88,47 @@ def orphans(root: Path, sources: Sequence[Source]) -> list[SetAside]:
     return aside
 
 
-def read(
-    source: Source, root: Path, how: How, wavelengths_nm: Sequence[float] = HSIDERMOSCOPY_NM
-) -> tuple[list[Lesion], list[SetAside]]:
+def read(source: Source, root: Path, how: How, asked: Asked = _NOTHING) -> tuple[list[Lesion], list[SetAside]]:
     """Read one image and cut out its lesions.
 
     Returns:
         The lesions, and what had to be set aside: the whole cube (then no lesion), or single masks.
     """
     try:
-        image = open_image(source, root, wavelengths_nm)
+        image = open_image(source, root, asked)
     except (CubeError, OSError) as error:
         return [], [SetAside(_relative(source.path, root), str(error))]
     return lesions_of(image, how)
 
 
-def open_image(source: Source, root: Path, wavelengths_nm: Sequence[float] = HSIDERMOSCOPY_NM) -> Image:
+def open_image(source: Source, root: Path, asked: Asked = _NOTHING) -> Image:
     """Read one image whole.
+
+    Args:
+        source: found by `scan`.
+        root: of the layout.
+        asked: wavelengths other than those of HSIDermoscopy, and what the axes of the arrays are.
 
     Raises:
         CubeError: it cannot be used.
     """
     if source.diagnosis is None:
         raise CubeError(f"the file name names no single class: exactly one of {', '.join(OTHER)} is expected in it")
-    reflectance = _reflectance(source.path, len(wavelengths_nm))
+    scene = _scene(source.path, asked)
+    assert scene.wavelengths_nm is not None
     digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
     masks = [(f"{source.folder}/{path.stem}", path, _relative(path, root)) for path in source.masks]
-    nm, file = np.asarray(wavelengths_nm, dtype=np.float64), _relative(source.path, root)
-    return Image(source.image_id, file, source.diagnosis, reflectance, nm, {"sha256": digest}, masks, whole=False)
+    facts = {"sha256": digest} | {key: scene.facts[key] for key in ("axes", "band_order", NOTES) if key in scene.facts}
+    file = _relative(source.path, root)
+    return Image(source.image_id, file, source.diagnosis, scene.reflectance, scene.wavelengths_nm, facts, masks, whole=False)
 
 
-def _reflectance(path: Path, bands: int) -> NDArray[np.float32]:
-    """The file's (H, W, B) array as float32; CubeError where it cannot be a cube of that many bands."""
-    array = read_array(path)
-    if array.shape[2] != bands:
-        raise CubeError(f"{array.shape[2]} bands, {bands} expected (the array's shape is {array.shape})")
-    with np.errstate(over="ignore"):
-        reflectance = array.astype(np.float32)
-    if bad := int(reflectance.size - np.count_nonzero(np.isfinite(reflectance))):
-        raise CubeError(f"{bad} NaN or infinite values")
-    return reflectance
+def _scene(path: Path, asked: Asked) -> Scene:
+    """The file's one array with three axes, its bands by rising wavelength."""
+    held = read_arrays(path, axes=3)
+    key = only_cube(held)
+    known = replace(asked, wavelengths_nm=asked.wavelengths_nm or HSIDERMOSCOPY_NM)
+    return make_scene(held.numeric[key], None, known, {}, HDF5 if key in held.unmarked else ARRAY)
 
 
 def _diagnosis(stem: str) -> str | None:

@@ -1,9 +1,14 @@
-"""MATLAB files, v5 (scipy) and v7.3 (HDF5): the one 3-D numeric array, whatever its key, or all numeric arrays."""
+"""MATLAB files, v5 (scipy) and v7.3 (HDF5): the one 3-D numeric array, whatever its key, or all numeric arrays.
+
+Structs of one element are opened, however deep: `data.cube` is the field `cube` of `data`. Cells, arrays of structs and
+objects are not, and are told.
+"""
 
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -32,42 +37,80 @@ _DAMAGED: tuple[type[Exception], ...] = (
 )
 
 _MATRIX, _COMPRESSED = 14, 15  # element types of a v5 file
+_HOLDERS = {1: 3, 2: 5, 3: 6}
+"""Classes of cell, struct and object, and the elements before what lies in them: flags, shape, name, lengths of names, …"""
+_CHAR, _SPARSE = 4, 5  # likewise, of text and of sparse matrices
+_TEXT = {1, 2, 3, 4, 16, 17, 18}
+_DEEPEST = 32
 _VALUES = {1, 2, 3, 4, 5, 6, 7, 9, 12, 13}  # those of numbers
 _NUMERIC_V5 = {"double", "single"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _NOT_NUMERIC_V73 = {b"char", b"logical", b"cell", b"struct"}  # stored as numbers, marked by an attribute
 
 
+@dataclass(frozen=True)
+class Arrays:
+    """What a file holds.
+
+    Attributes:
+        numeric: every real numeric array by key, scalars as (1, 1).
+        unmarked: keys of those arrays of an HDF5 file that have no mark of MATLAB. Their axes are as the file stores them;
+            those of all others are as MATLAB shows them.
+        others: key, shape and kind of everything else.
+    """
+
+    numeric: dict[str, NDArray[np.generic]]
+    unmarked: frozenset[str]
+    others: tuple[str, ...]
+
+    def listing(self) -> str:
+        """Name everything in the file."""
+        return ", ".join([f"{k} {a.shape}" for k, a in sorted(self.numeric.items())] + [*self.others]) or "nothing"
+
+    def cubes(self) -> list[str]:
+        """Return the keys of the arrays with three axes: those in no struct, or else those in structs."""
+        keys = [key for key, array in self.numeric.items() if array.ndim == 3]
+        return [key for key in keys if "." not in key] or keys
+
+
 def read_array(path: Path) -> NDArray[np.generic]:
     """Read the one real 3-D numeric array of a MATLAB file, last axis last as MATLAB shows it.
 
-    A v7.3 file is HDF5 and stores the axes reversed, (B, W, H); they are turned back to (H, W, B). Text, structs,
-    cells, logical and complex arrays are passed over.
+    A v7.3 file is HDF5 and stores the axes reversed, (B, W, H); they are turned back to (H, W, B). Text, cells, logical
+    and complex arrays are passed over, and structs too where an array lies in none.
 
     Raises:
         CubeError: the file is damaged, or it holds no such array, or several (their keys and shapes are named).
     """
-    arrays, others = _read(path, axes=3)
-    if len(arrays) == 1:
-        return next(iter(arrays.values()))
-    if arrays:
-        raise CubeError(f"{len(arrays)} numeric arrays with three axes, one expected: {_listing(arrays)}")
-    held = ", ".join(others) or "nothing"
-    raise CubeError(f"no real numeric array with three axes; the file holds {held}")
+    held = read_arrays(path, axes=3)
+    key = only_cube(held)
+    return held.numeric[key].T if key in held.unmarked else held.numeric[key]
 
 
-def read_arrays(path: Path) -> tuple[dict[str, NDArray[np.generic]], list[str]]:
-    """Read every real numeric array of a MATLAB file by key, scalars as (1, 1), axes as MATLAB shows them.
+def only_cube(held: Arrays) -> str:
+    """Return the key of the one array with three axes.
 
-    Returns:
-        The arrays, and key, shape and kind of everything else: text, structs, cells, logical and complex arrays.
+    Raises:
+        CubeError: none or several.
+    """
+    keys = held.cubes()
+    if len(keys) == 1:
+        return keys[0]
+    if keys:
+        listed = ", ".join(f"{key} {held.numeric[key].shape}" for key in sorted(keys))
+        raise CubeError(f"{len(keys)} numeric arrays with three axes, one expected: {listed}")
+    raise CubeError(f"no real numeric array with three axes; the file holds {held.listing()}")
+
+
+def read_arrays(path: Path, axes: int | None = None) -> Arrays:
+    """Read every real numeric array of a MATLAB file.
+
+    Args:
+        path: the file.
+        axes: only arrays with so many are loaded, the rest is among the others; None: all.
 
     Raises:
         CubeError: the file is damaged.
     """
-    return _read(path, axes=None)
-
-
-def _read(path: Path, axes: int | None) -> tuple[dict[str, NDArray[np.generic]], list[str]]:
     try:
         return _read_v73(path, axes) if h5py.is_hdf5(path) else _read_v5(path, axes)
     except _DAMAGED as error:
@@ -76,21 +119,40 @@ def _read(path: Path, axes: int | None) -> tuple[dict[str, NDArray[np.generic]],
         raise CubeError(f"cannot be read as a MATLAB file, damaged or truncated ({first})") from error
 
 
-def _read_v5(path: Path, axes: int | None) -> tuple[dict[str, NDArray[np.generic]], list[str]]:
-    """The real numeric arrays with that many axes (None: any) by key, and a word on everything else."""
+def _read_v5(path: Path, axes: int | None) -> Arrays:
     check_v5(path)
     arrays: dict[str, NDArray[np.generic]] = {}
-    others = []
+    others: list[str] = []
     for key, shape, kind in scipy.io.whosmat(str(path), appendmat=False):
-        if kind in _NUMERIC_V5 and len(shape) == (axes or len(shape)):
-            array = scipy.io.loadmat(str(path), appendmat=False, variable_names=[key])[key]
-            if np.iscomplexobj(array):
-                others.append(f"{key} {array.shape} complex")
-            else:
-                arrays[key] = array
+        if kind == "struct" or (kind in _NUMERIC_V5 and len(shape) == (axes or len(shape))):
+            held = scipy.io.loadmat(str(path), appendmat=False, variable_names=[key])[key]
+            _collect(key, held, kind, axes, arrays, others)
         else:
-            others.append(f"{key} {tuple(shape)} {kind}")
-    return arrays, others
+            others.append(f"{key} {tuple(shape)} {kind}" + (", which is not opened" if kind == "cell" else ""))
+    return Arrays(arrays, frozenset(), tuple(others))
+
+
+def _collect(
+    key: str, held: NDArray[Any], kind: str, axes: int | None, arrays: dict[str, NDArray[np.generic]], others: list[str]
+) -> None:
+    """Put one variable or field where it belongs, and all fields of a struct of one element."""
+    if held.dtype.names and held.size == 1:
+        for field in held.dtype.names:
+            value = held.item()[held.dtype.names.index(field)]
+            if isinstance(value, np.ndarray):
+                _collect(f"{key}.{field}", value, "", axes, arrays, others)
+            else:
+                others.append(f"{key}.{field} {type(value).__name__}")
+    elif held.dtype.names:
+        others.append(f"{key} {held.shape} array of structs, which are not opened")
+    elif held.dtype.kind == "O":
+        others.append(f"{key} {held.shape} cell, which is not opened")
+    elif np.iscomplexobj(held):
+        others.append(f"{key} {held.shape} complex")
+    elif held.dtype.kind in "fiu" and held.ndim == (axes or held.ndim):
+        arrays[key] = held
+    else:
+        others.append(f"{key} {held.shape} {kind or held.dtype.name}")
 
 
 def check_v5(path: Path) -> None:
@@ -104,26 +166,53 @@ def check_v5(path: Path) -> None:
         if len(header) < 128 or 0 in header[:4]:  # version 4, or nothing: scipy says so
             return
         order = "<" if header[126:] == b"IM" else ">"
-        end, at = path.stat().st_size, 128
-        while at + 8 <= end:
-            kind, count, after = _element(file, order, at)
-            if kind == _MATRIX:
-                if after > end:
-                    raise ValueError("a variable goes beyond the end of the file")
-                file.seek(at + 16)
-                flags = struct.unpack(order + "I", file.read(4))[0]
-                if 6 <= flags & 0xFF <= 15:  # a numeric class
-                    _check_numeric(file, order, at + 8, after, complex_values=bool(flags & 0x800))
-            at = at + 8 + count if kind == _COMPRESSED else after
+        _check_elements(file, order, 128, path.stat().st_size, depth=0)
 
 
-def _check_numeric(file: BinaryIO, order: str, at: int, end: int, complex_values: bool) -> None:
+def _check_elements(file: BinaryIO, order: str, at: int, end: int, depth: int) -> None:
+    """Check all variables from an offset up to another."""
+    while at + 8 <= end:
+        kind, count, after = _element(file, order, at)
+        if kind == _MATRIX:
+            if after > end:
+                raise ValueError("a variable goes beyond the end of the file")
+            if count:
+                _check_variable(file, order, at, after, depth)
+        at = at + 8 + count if kind == _COMPRESSED else after
+
+
+def _check_variable(file: BinaryIO, order: str, at: int, end: int, depth: int) -> None:
+    """Check a numeric variable, and whatever lies in a cell or struct."""
+    file.seek(at + 16)
+    flags = struct.unpack(order + "I", file.read(4))[0]
+    kind = flags & 0xFF
+    if 1 <= kind <= 15:
+        first, size, shape = _element(file, order, at + 8)
+        sizes, length, _ = _element(file, order, shape)
+        if (first, size, sizes) != (6, 8, 5) or length < 8 or length % 4:
+            raise ValueError("the flags or the shape of a variable are damaged")
+    if 6 <= kind <= 15:  # a numeric class
+        _check_values(file, order, at + 8, end, _VALUES, 5 if flags & 0x800 else 4)
+    elif kind == _CHAR:
+        _check_values(file, order, at + 8, end, _TEXT, 4)
+    elif kind == _SPARSE:
+        _check_values(file, order, at + 8, end, _VALUES, 7 if flags & 0x800 else 6)
+    elif kind in _HOLDERS:
+        if depth > _DEEPEST:
+            raise ValueError("structs lie in one another too deep")
+        inner = at + 8
+        for _ in range(_HOLDERS[kind]):
+            _, _, inner = _element(file, order, inner)
+        _check_elements(file, order, inner, end, depth + 1)
+
+
+def _check_values(file: BinaryIO, order: str, at: int, end: int, allowed: set[int], wanted: int) -> None:
+    """Check that a variable has so many elements: flags, shape and name, and values of the types allowed."""
     kinds: list[int] = []
-    while at < end and len(kinds) < 6:
+    while at < end and len(kinds) <= wanted:
         kind, _, at = _element(file, order, at)
         kinds.append(kind)
-    wanted = 5 if complex_values else 4
-    if at != end or len(kinds) != wanted or not set(kinds[3:]) <= _VALUES:
+    if at != end or len(kinds) != wanted or not set(kinds[3:]) <= allowed:
         raise ValueError(f"a variable is made of elements {kinds}")
 
 
@@ -136,21 +225,48 @@ def _element(file: BinaryIO, order: str, at: int) -> tuple[int, int, int]:
     return kind, count, at + 8 + -(-count // 8) * 8
 
 
-def _read_v73(path: Path, axes: int | None) -> tuple[dict[str, NDArray[np.generic]], list[str]]:
+def _read_v73(path: Path, axes: int | None) -> Arrays:
     arrays: dict[str, NDArray[np.generic]] = {}
-    others = []
-    with h5py.File(path, "r") as file:
-        for key in file:
-            if isinstance(file.get(key, getlink=True), h5py.ExternalLink):
+    unmarked: set[str] = set()
+    others: list[str] = []
+    seen: set[Any] = set()  # groups may lie in one another in a circle
+
+    def collect(group: h5py.Group, before: str) -> None:
+        for name in group:
+            key = before + name
+            if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
                 others.append(f"{key} in another file")
                 continue
-            item = file[key]
-            if _is_numeric(item, axes):
-                arrays[key] = np.transpose(item[()])
-            elif not key.startswith("#"):  # MATLAB's own #refs# and #subsystem#
-                shape = tuple(reversed(item.shape)) if isinstance(item, h5py.Dataset) else "group"
-                others.append(f"{key} {shape}")
-    return arrays, others
+            item = group[name]
+            if isinstance(item, h5py.Group) and not name.startswith("#"):
+                if item.id not in seen:
+                    seen.add(item.id)
+                    collect(item, key + ".")
+            elif _is_numeric(item, axes):
+                if _is_unmarked(item):
+                    unmarked.add(key)
+                arrays[key] = item[()] if key in unmarked else np.transpose(item[()])
+            elif not name.startswith("#"):  # MATLAB's own #refs# and #subsystem#
+                shape = f" {tuple(reversed(item.shape))}{_kind(item)}" if isinstance(item, h5py.Dataset) else ""
+                others.append(key + shape)
+
+    with h5py.File(path, "r") as file:
+        collect(file, "")
+    return Arrays(arrays, frozenset(unmarked), tuple(others))
+
+
+def _is_unmarked(item: h5py.Dataset) -> bool:
+    """Whether nothing says that MATLAB wrote an array of three axes; of fewer, their order is plain."""
+    return item.ndim == 3 and not any(str(name).startswith("MATLAB") for name in item.attrs)
+
+
+def _kind(item: h5py.Dataset) -> str:
+    """A word on an HDF5 item that is no numeric array."""
+    kind = item.attrs.get("MATLAB_class", b"")
+    said = kind.decode(errors="replace") if isinstance(kind, bytes) else str(kind)
+    if item.dtype.kind == "O":
+        return f" {said if said == 'cell' else 'array of structs'}, which is not opened"
+    return f" {said}" if said else ""
 
 
 def _is_numeric(item: object, axes: int | None) -> bool:
@@ -160,7 +276,3 @@ def _is_numeric(item: object, axes: int | None) -> bool:
     if item.external or item.is_virtual:  # its numbers lie in other files, wherever those are
         return False
     return item.attrs.get("MATLAB_class") not in _NOT_NUMERIC_V73
-
-
-def _listing(arrays: dict[str, NDArray[np.generic]]) -> str:
-    return ", ".join(f"{key} {array.shape}" for key, array in sorted(arrays.items()))

@@ -3,7 +3,7 @@
 A matrix is unfolded where rows and columns are known, from the user or from scalars of the file (`nRow`, `nCol`, `rows`,
 `cols`, `H`, `W`, `lines`, `samples`): its pixel axis is the one that holds rows x columns, and pixels run down the columns
 of the image first, as MATLAB's `reshape` has them. Wavelengths are an array `wavelengths_nm`, `wavelength`, `wavelengths`,
-`lambda` or `CentralWavelength` with one number a band. Numbers stay as they are.
+`lambda` or `CentralWavelength` with one number a band. All of these may be fields of structs. Numbers stay as they are.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperderm.cubes.readers.matlab import read_arrays
-from hyperderm.cubes.readers.pixels import make_scene, name_below, surely_nm
+from hyperderm.cubes.readers.axes import ARRAY, BANDS_LAST, HDF5
+from hyperderm.cubes.readers.listed import Listed, in_nm
+from hyperderm.cubes.readers.matlab import Arrays, read_arrays
+from hyperderm.cubes.readers.pixels import make_scene, name_below
 from hyperderm.cubes.readers.scene import Asked, Found, Scene
 from hyperderm.errors import CubeError, nearest
 
@@ -25,7 +27,7 @@ COLUMNS = ("ncol", "ncols", "cols", "col", "columns", "ncolumns", "samples", "w"
 WAVELENGTHS = ("wavelengths_nm", "wavelengths", "wavelength", "lambda", "centralwavelength")
 """Names in lower case; case does not count in a file."""
 
-_Arrays = dict[str, NDArray[Any]]
+_Numeric = dict[str, NDArray[Any]]
 
 
 def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
@@ -38,29 +40,26 @@ def read(found: Found, asked: Asked) -> Scene:
 
     Raises:
         CubeError: damaged, none or several arrays that could be the scene (all are named), a matrix whose rows and columns
-            nothing says or that they do not fit, or wavelengths that do not fit.
+            nothing says or that they do not fit, or wavelengths or axes that do not fit.
     """
-    arrays, others = read_arrays(found.path)
-    key = _key(arrays, others, asked)
-    array, facts = arrays[key], {"key": key}
+    held = read_arrays(found.path)
+    arrays = held.numeric
+    key = _key(held, asked)
+    array, facts, axes = arrays[key], {"key": key}, HDF5 if key in held.unmarked else ARRAY
     if array.ndim == 2:
         rows, columns = _sizes(arrays, asked, key)
-        array = _unfold(array, rows, columns, key)
+        array, axes = _unfold(array, rows, columns, key), BANDS_LAST
         facts = {"key": key, "unfolded": f"{rows} rows x {columns} columns, pixels down the columns first"}
-    listed = None if asked.wavelengths_nm else _wavelengths({k: a for k, a in arrays.items() if k != key}, array.shape[2])
-    return make_scene(array, listed, asked, facts)
+    listed = None if asked.wavelengths_nm else _wavelengths(_nearest(arrays, key), array.shape)
+    return make_scene(array, listed, asked, facts, axes)
 
 
-def _key(arrays: _Arrays, others: list[str], asked: Asked) -> str:
+def _key(held: Arrays, asked: Asked) -> str:
     """The key of the array that is the scene."""
-    held = ", ".join([f"{k} {a.shape}" for k, a in sorted(arrays.items())] + others) or "nothing"
+    arrays = held.numeric
     if asked.key is not None:
-        if asked.key not in arrays:
-            raise CubeError(f"no numeric array {asked.key!r} in the file", nearest(asked.key, arrays))
-        if arrays[asked.key].ndim not in {2, 3}:
-            raise CubeError(f"the array {asked.key} has shape {arrays[asked.key].shape}: a scene has two or three axes")
-        return asked.key
-    cubes = [key for key, array in arrays.items() if array.ndim == 3]
+        return _asked_key(held, asked.key)
+    cubes = held.cubes()
     if len(cubes) > 1:
         names = ", ".join(f"{k} {arrays[k].shape}" for k in sorted(cubes))
         raise CubeError(f"{len(cubes)} numeric arrays with three axes, one is expected: {names}", "Name it with --key.")
@@ -68,7 +67,10 @@ def _key(arrays: _Arrays, others: list[str], asked: Asked) -> str:
         return cubes[0]
     matrices = [key for key, array in arrays.items() if array.ndim == 2 and min(array.shape) > 1]
     if not matrices:
-        raise CubeError(f"no numeric array with three axes and no matrix of pixels by bands: the file holds {held}")
+        raise CubeError(
+            f"no numeric array with three axes and no matrix of pixels by bands: the file holds {held.listing()}",
+            "Save the cube as a numeric array of its own, or as a field of a struct.",
+        )
     rows, columns = _sizes(arrays, asked, ", ".join(sorted(matrices)))
     fitting = [key for key in matrices if rows * columns in arrays[key].shape]
     if len(fitting) != 1:
@@ -81,11 +83,40 @@ def _key(arrays: _Arrays, others: list[str], asked: Asked) -> str:
     return fitting[0]
 
 
-def _sizes(arrays: _Arrays, asked: Asked, what: str) -> tuple[int, int]:
+def _asked_key(held: Arrays, asked: str) -> str:
+    """The array that a user names by its whole key, or by the field alone where only one struct has it."""
+    arrays = held.numeric
+    fields = [key for key in arrays if key.endswith(f".{asked}")]
+    key = asked if asked in arrays else fields[0] if len(fields) == 1 else None
+    if key is None:
+        remedy = nearest(asked, arrays) if arrays else ""
+        raise CubeError(f"no numeric array {asked!r} in the file, which holds {held.listing()}", remedy)
+    if arrays[key].ndim not in {2, 3}:
+        raise CubeError(f"the array {key} has shape {arrays[key].shape}: a scene has two or three axes")
+    return key
+
+
+def _nearest(arrays: _Numeric, key: str) -> list[_Numeric]:
+    """The other arrays by their own names: those in the struct of `key`, then those around it, then all the rest."""
+    groups: list[_Numeric] = []
+    left = {k: a for k, a in arrays.items() if k != key}
+    struct = key
+    while struct:
+        struct = struct.rpartition(".")[0]
+        inside = [k for k in left if k.rpartition(".")[0] == struct]
+        groups.append({k: left.pop(k) for k in inside})
+    return [*groups, left]
+
+
+def _field(key: str) -> str:
+    return key.rpartition(".")[2].lower()
+
+
+def _sizes(arrays: _Numeric, asked: Asked, what: str) -> tuple[int, int]:
     """Rows and columns, from the user or else from the file's scalars."""
     found = []
     for name, said, names in (("rows", asked.rows, ROWS), ("columns", asked.columns, COLUMNS)):
-        scalars = {k: float(a.item()) for k, a in arrays.items() if a.size == 1 and k.lower() in names}
+        scalars = {k: float(a.item()) for k, a in arrays.items() if a.size == 1 and _field(k) in names}
         values = {float(said)} if said is not None else set(scalars.values())
         if not values:
             raise CubeError(
@@ -115,19 +146,24 @@ def _unfold(matrix: NDArray[Any], rows: int, columns: int, key: str) -> NDArray[
     return by_pixel.reshape((rows, columns, by_pixel.shape[1]), order="F")
 
 
-def _wavelengths(arrays: _Arrays, bands: int) -> list[float] | None:
-    """Nm from the arrays that are named so; None where there are none.
+def _wavelengths(groups: list[_Numeric], shape: tuple[int, ...]) -> Listed | None:
+    """What the arrays list that are named so, of the first group that has any; None where there are none."""
+    for arrays in groups:
+        named = {k: a.ravel().astype(np.float64) for k, a in arrays.items() if _field(k) in WAVELENGTHS and a.size > 1}
+        if named:
+            return _listed(named, shape)
+    return None
 
-    Raises:
-        CubeError: none has a number a band, or several have and differ, or the unit cannot be nm.
-    """
-    named = {k: a.ravel().astype(np.float64) for k, a in arrays.items() if k.lower() in WAVELENGTHS and a.size > 1}
-    fitting = {k: a for k, a in named.items() if a.size == bands}
-    if not named:
-        return None
+
+def _listed(named: dict[str, NDArray[np.float64]], shape: tuple[int, ...]) -> Listed:
+    fitting = {k: a for k, a in named.items() if a.size in shape}
     if not fitting:
-        raise CubeError(f"{bands} bands, but {', '.join(f'{a.size} wavelengths in {k}' for k, a in sorted(named.items()))}")
-    key, values = min(fitting.items(), key=lambda item: WAVELENGTHS.index(item[0].lower()))
+        several = ", ".join(f"{a.size} wavelengths in {k}" for k, a in sorted(named.items()))
+        return Listed(problem=CubeError(f"{shape[2]} bands, but {several}"))
+    key, values = min(fitting.items(), key=lambda item: WAVELENGTHS.index(_field(item[0])))
     if any(not np.array_equal(values, other, equal_nan=True) for other in fitting.values()):
-        raise CubeError(f"{' and '.join(sorted(fitting))} list different wavelengths", "Give --wavelengths.")
-    return values.tolist() if key.lower() == "wavelengths_nm" else surely_nm(values.tolist(), key)
+        why = f"{' and '.join(sorted(fitting))} list different wavelengths"
+        return Listed(problem=CubeError(why, "Give --wavelengths."))
+    if _field(key) == WAVELENGTHS[0]:
+        return in_nm(values.tolist(), key, 1.0)
+    return in_nm(values.tolist(), key, None)

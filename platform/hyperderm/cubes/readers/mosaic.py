@@ -21,7 +21,7 @@ from hyperderm.cubes.bands import mix
 from hyperderm.cubes.calibrate import PICTURES, TIFF, calibrate, named_damaged, read_reference
 from hyperderm.cubes.readers.matlab import check_v5  # without it, damaged tags crash scipy
 from hyperderm.cubes.readers.pixels import DAMAGED, name_below, numbers
-from hyperderm.cubes.readers.scene import Asked, Found, Scene, ascending
+from hyperderm.cubes.readers.scene import Asked, Found, Scene, by_wavelength
 from hyperderm.errors import CubeError
 
 NAME: str = "mosaic"
@@ -105,7 +105,7 @@ def read_mosaic(path: Path, options: Mosaic, root: Path | None = None) -> Scene:
     facts |= calibration | {name: file.name for name, file in references.items() if file is not None}
     cube = demosaic(level, PATTERN, options.how)
     cube, nm, said = _spectra(cube, path, options, root or path.parent)
-    cube, ordered = ascending(cube, nm, sort=True)
+    cube, ordered, _ = by_wavelength(cube, nm)
     order = np.argsort(np.asarray(nm), kind="stable")
     return Scene(cube, ordered, {**facts, **said, "band_order": order.tolist()})
 

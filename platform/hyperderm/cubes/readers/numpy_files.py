@@ -9,6 +9,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperderm.cubes.readers.listed import in_nm
 from hyperderm.cubes.readers.pixels import DAMAGED, damaged, make_scene, name_below, numbers
 from hyperderm.cubes.readers.scene import Asked, Found, Scene
 from hyperderm.errors import CubeError, nearest
@@ -49,7 +50,7 @@ def read(found: Found, asked: Asked) -> Scene:
     if key not in arrays:
         raise CubeError(f"no array {key!r} in the file", nearest(key, arrays))
     nm = arrays.get(WAVELENGTHS)
-    listed = None if nm is None else numbers(np.ravel(nm), WAVELENGTHS)
+    listed = None if nm is None else in_nm(numbers(np.ravel(nm), WAVELENGTHS), WAVELENGTHS, 1.0)
     return make_scene(arrays[key], listed, asked, {"key": key})
 
 

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperderm.cubes.readers.scene import Asked, Scene, ascending
+from hyperderm.cubes.cube import NOTES
+from hyperderm.cubes.readers.axes import ARRAY, Axes
+from hyperderm.cubes.readers.listed import SHORTEST_NM, Listed, choose
+from hyperderm.cubes.readers.scene import Asked, Scene, by_wavelength
 from hyperderm.errors import CubeError
 
 # What the libraries raise on damaged bytes, found by flipping and cutting bytes of small files of every format.
@@ -30,36 +33,61 @@ DAMAGED: tuple[type[Exception], ...] = (
     zlib.error,
 )
 
-SHORTEST_NM = 100.0
-"""Where a file names no unit, wavelengths below this are taken for micrometres or band numbers and refused."""
-
 
 def make_scene(
-    array: NDArray[Any], wavelengths_nm: Sequence[float] | NDArray[np.float64] | None, asked: Asked, facts: dict[str, Any]
+    array: NDArray[Any],
+    listed: Listed | None,
+    asked: Asked,
+    facts: dict[str, Any],
+    axes: Axes = ARRAY,
+    missing: NDArray[np.bool_] | None = None,
 ) -> Scene:
-    """Make a scene of real numbers (H, W, B) as the file holds them; what the user says overrules `wavelengths_nm`.
+    """Make a scene of real numbers as the file holds them, its bands sorted by their wavelengths.
 
     The numbers stay as they are: counts are not divided by their type's maximum, `facts["dtype"]` says what they were.
+    NaN and infinity stay too: whoever cuts lesions out judges what lies inside a crop.
+
+    Args:
+        array: with three axes.
+        listed: the wavelengths that the file has itself.
+        asked: what the user and a side file say.
+        facts: for a lesion's origin.
+        axes: what the format knows of them.
+        missing: of the array's shape: where the file says that nothing was measured; becomes NaN.
 
     Raises:
-        CubeError: not three axes, no pixel, not real numbers, NaN or infinity, or wavelengths that do not fit or rise.
+        CubeError: not three axes, no pixel, not real numbers, or wavelengths or axes that do not fit.
     """
     if array.ndim != 3 or array.size == 0:
         raise CubeError(f"a scene has rows, columns and bands, this array has shape {array.shape}")
     if array.dtype.kind not in "fiu":
         raise CubeError(f"pixels of type {array.dtype.name} are not real numbers")
+    chosen = choose(array.shape, axes, listed, asked)
+    facts, notes = {"dtype": array.dtype.name, **facts}, [*facts.get(NOTES, ()), *chosen.notes]
+    if not axes.known and chosen.axes != axes.orders[axes.usual]:
+        facts["axes"] = chosen.axes
+    to = [chosen.axes.index(axis) for axis in "HWB"]
     with np.errstate(over="ignore"):
-        reflectance = np.require(array, np.float32, ["C", "W", "O", "E"])  # in memory, even where the file was mapped
-    if bad := int(reflectance.size - np.count_nonzero(np.isfinite(reflectance))):
-        raise CubeError(f"{bad} NaN or infinite values")
-    facts = {"dtype": array.dtype.name, **facts}
-    if asked.wavelengths_nm is not None:
-        reflectance, nm = ascending(reflectance, asked.wavelengths_nm)
-        return Scene(reflectance, nm, {**facts, "wavelengths": "as asked"})
-    if wavelengths_nm is not None:
-        reflectance, nm = ascending(reflectance, wavelengths_nm)
-        return Scene(reflectance, nm, {**facts, "wavelengths": "from the file"})
-    return Scene(reflectance, None, facts)
+        reflectance = np.require(array.transpose(to), np.float32, ["C", "W", "O", "E"])  # in memory, also of a mapped file
+    if missing is not None and missing.any():
+        reflectance[missing.transpose(to)] = np.nan
+    nm = None
+    if chosen.nm is not None:
+        reflectance, nm, moved = by_wavelength(reflectance, chosen.nm)
+        notes += moved.pop(NOTES, [])
+        facts |= moved | {"wavelengths": chosen.said}
+    return Scene(reflectance, nm, facts | ({NOTES: notes} if notes else {}))
+
+
+def no_data(array: NDArray[Any], value: float) -> NDArray[np.bool_] | None:
+    """Return where an array holds the value that its file declares for "nothing was measured"; None: nowhere."""
+    if np.isnan(value):
+        return None  # NaN is missing anyway
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            value = float(np.asarray(value).astype(array.dtype))  # as the file's own type holds it
+    found = array == value
+    return found if found.any() else None
 
 
 def numbers(values: object, what: str) -> list[float]:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperderm.cubes.cube import NOTES
 from hyperderm.errors import CubeError
 
 
@@ -41,7 +42,8 @@ class Scene:
     """One image as its files hold it.
 
     Attributes:
-        reflectance: (H, W, B) float32 in the order of the file's bands, or of their wavelengths where those are known.
+        reflectance: (H, W, B) float32 in the order of the file's bands, or of their wavelengths where those are known. NaN
+            or infinite where nothing was measured: only what a crop needs is judged.
         wavelengths_nm: (B,) nm, strictly increasing; None where no file says them.
         facts: what the files said that shaped the pixels, JSON-serialisable: goes into a lesion's origin.
     """
@@ -49,6 +51,15 @@ class Scene:
     reflectance: NDArray[np.float32]
     wavelengths_nm: NDArray[np.float64] | None
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A side file of wavelengths: its name and the nm that it lists, or why it cannot be used."""
+
+    name: str
+    nm: tuple[float, ...] = ()
+    problem: CubeError | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,7 @@ class Asked:
         columns: likewise.
         key: of the array in a file that holds several.
         axes: what the axes of a file's array are, in its order: some order of "H", "W" and "B"; None: the file knows.
+        beside: the side file of one scene; counts where its file lists no wavelengths that can be used.
     """
 
     wavelengths_nm: tuple[float, ...] | None = None
@@ -68,6 +80,7 @@ class Asked:
     columns: int | None = None
     key: str | None = None
     axes: str | None = None
+    beside: Beside | None = None
 
 
 class Format(Protocol):
@@ -94,22 +107,58 @@ def inside(root: Path, folder: Path, name: str) -> Path:
     return path
 
 
-def ascending(
-    reflectance: NDArray[np.float32], wavelengths_nm: Sequence[float] | NDArray[np.float64], *, sort: bool = False
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Prove that (H, W, B) and (B,) nm belong together and rise; with `sort`, bring the bands into that order.
+def checked_nm(wavelengths_nm: Sequence[float] | NDArray[np.float64], bands: int) -> NDArray[np.float64]:
+    """Return the wavelengths of so many bands in their order, which may be any.
 
     Raises:
-        CubeError: another number of wavelengths than of bands, one twice, or (without `sort`) falling ones.
+        CubeError: another number of wavelengths than of bands, one that is no positive number, or one twice.
     """
     nm = np.asarray(wavelengths_nm, dtype=np.float64)
-    if nm.shape != (reflectance.shape[2],):
-        raise CubeError(f"{reflectance.shape[2]} bands but {nm.size} wavelengths")
+    if nm.shape != (bands,):
+        raise CubeError(f"{bands} bands but {nm.size} wavelengths")
     if not np.all(np.isfinite(nm)) or np.any(nm <= 0):
         raise CubeError(f"wavelengths must be positive, got {nm.tolist()}")
-    if sort:
-        order = np.argsort(nm, kind="stable")
-        reflectance, nm = np.ascontiguousarray(reflectance[..., order]), nm[order]
+    values, counts = np.unique(nm, return_counts=True)
+    if values.size < nm.size:
+        twice = float(values[counts > 1][0])
+        numbers = ", ".join(str(i + 1) for i in np.flatnonzero(nm == twice))
+        raise CubeError(
+            f"bands {numbers} have the same wavelength, {twice:g} nm",
+            "Give every band's own one with --wavelengths, or save the image without the band that comes twice.",
+        )
+    return nm
+
+
+def by_wavelength(
+    reflectance: NDArray[np.float32], wavelengths_nm: Sequence[float] | NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float64], dict[str, Any]]:
+    """Bring the bands of (H, W, B) into the order of their wavelengths (B,) nm.
+
+    Returns:
+        The bands and wavelengths, rising; and facts for a lesion's origin: `band_order`, for every band its place in the
+        file from 0, and a note, where anything had to be moved.
+
+    Raises:
+        CubeError: as `checked_nm`.
+    """
+    nm = checked_nm(wavelengths_nm, reflectance.shape[2])
+    order = np.argsort(nm)
+    if np.all(order[1:] > order[:-1]):
+        return reflectance, nm, {}
+    how = "fall from band to band" if np.all(np.diff(nm) < 0) else "are not in order"
+    note = f"the wavelengths of its file {how}: its bands were sorted by them"
+    return np.ascontiguousarray(reflectance[..., order]), nm[order], {"band_order": order.tolist(), NOTES: [note]}
+
+
+def ascending(
+    reflectance: NDArray[np.float32], wavelengths_nm: Sequence[float] | NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Prove that (H, W, B) and (B,) nm belong together and rise.
+
+    Raises:
+        CubeError: another number of wavelengths than of bands, one twice, or falling ones.
+    """
+    nm = checked_nm(wavelengths_nm, reflectance.shape[2])
     if np.any(np.diff(nm) <= 0):
         raise CubeError(f"wavelengths must increase from band to band, got {nm.tolist()}")
     return reflectance, nm

@@ -1,5 +1,9 @@
 """TIFF: one greyscale page a band, or one page whose samples are the bands (chunky or planar); read by `tifffile`.
 
+A stack that lies behind one page in one piece, as ImageJ saves large ones, is read as tifffile's series tells it. Pages may
+also be the rows of a cube: the axis that is as long as the list of wavelengths is the bands (`axes`). Pages that are marked
+as smaller copies are left out; pixels that hold GDAL's no-data value are missing.
+
 Wavelengths come from the first page's ImageDescription where that is JSON with `wavelengths_nm` (tifffile's own
 `metadata=` writes it so), from a line `wavelengths_nm=[…]` of ImageJ's, or from the emission wavelengths of OME channels.
 Counts stay counts. Pages are taken from the file itself only: other files that OME data may name are not opened.
@@ -9,13 +13,17 @@ import contextlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperderm.cubes.readers.pixels import DAMAGED, damaged, make_scene, name_below, numbers, oriented
+from hyperderm.cubes.readers import ome
+from hyperderm.cubes.readers.axes import BANDS_FIRST, BANDS_LAST, PAGES, PLANES, Axes
+from hyperderm.cubes.readers.listed import Listed, in_nm
+from hyperderm.cubes.readers.pixels import DAMAGED, damaged, make_scene, name_below, no_data, numbers, oriented
 from hyperderm.cubes.readers.scene import Asked, Found, Scene
 from hyperderm.errors import CubeError
 
@@ -28,10 +36,10 @@ NAME: str = "tiff"
 SUFFIXES = {".tif", ".tiff", ".btf"}
 
 _KIND = "a TIFF file"
-_ORIENTATION = 274
+_ORIENTATION, _NO_DATA = 274, 42113
+_AXES = ("YX", "YXS", "SYX", "ZYX")
 _UNCOMPRESSED, _WHITE_IS_ZERO, _PALETTE = 1, 0, 3
 _DENSEST = 1100  # bytes that deflate, the densest of TIFF's compressions here, makes of one
-_NM_PER_UNIT = {"nm": 1.0, "µm": 1000.0, "um": 1000.0}
 
 
 def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
@@ -39,25 +47,50 @@ def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
     return [Found(name_below(p, root), p, (p,), NAME) for p in files if p.suffix.lower() in SUFFIXES]
 
 
+@dataclass(frozen=True)
+class _Stack:
+    """What an open file yields: the array, what its axes may be, and what the file says beside it."""
+
+    array: NDArray[Any]
+    axes: Axes
+    listed: Listed | None
+    missing: NDArray[np.bool_] | None
+    orientation: int
+    facts: dict[str, Any]
+
+
 def read(found: Found, asked: Asked) -> Scene:
     """Read one stack as (rows, columns, bands), turned as its orientation tag says.
 
     Raises:
         CubeError: damaged or truncated, pages of differing size, a single greyscale page, several pages of several
-            samples, colours from a palette, or wavelengths that do not fit.
+            samples, colours from a palette, or wavelengths or axes that do not fit.
     """
 
-    def take(tif: "TiffFile", pages: "list[TiffPage]") -> tuple[NDArray[Any], list[float] | None, int, int]:
-        _check_stack(pages)
-        _check_description(tif)
-        listed = None if asked.wavelengths_nm else _wavelengths(tif, pages[0].description)
-        return _bands(pages), listed, _orientation(pages), len(pages)
+    def take(tif: "TiffFile", pages: "list[TiffPage]") -> _Stack:
+        pages = _whole_size(pages)
+        image = ome.image_of(tif, len(pages), asked.key) if tif.is_ome else None
+        pages = pages if image is None else [pages[i] for i in image.planes]
+        _check_description(tif, image)
+        array, axes = _array(tif, pages)
+        value = _no_data(pages[0])
+        return _Stack(
+            array,
+            axes,
+            None if asked.wavelengths_nm else _wavelengths(tif, pages[0].description, image),
+            None if value is None else no_data(array, value),
+            _orientation(pages),
+            {"pages": len(pages)} | ({"image": image.name} if image and image.several else {}),
+        )
 
-    array, listed, orientation, pages = _opened(found.path, take)
-    facts: dict[str, Any] = {"pages": pages}
-    if orientation != 1:
-        facts["orientation"] = orientation
-    return make_scene(oriented(array, orientation), listed, asked, facts)
+    stack = _opened(found.path, take)
+    facts = stack.facts | ({"orientation": stack.orientation} if stack.orientation != 1 else {})
+    scene = make_scene(stack.array, stack.listed, asked, facts, stack.axes, stack.missing)
+    if stack.orientation == 1:
+        return scene
+    if scene.facts.get("axes", "BHW") != "BHW":
+        raise CubeError(f"its pages are no pictures, yet an orientation tag turns them ({stack.orientation})")
+    return replace(scene, reflectance=np.ascontiguousarray(oriented(scene.reflectance, stack.orientation)))
 
 
 def read_page(path: Path) -> tuple[NDArray[Any], int]:
@@ -132,21 +165,64 @@ def _check_page(page: "TiffPage", size: int) -> None:
         raise ValueError("it holds fewer pixels than it says")
 
 
-def _check_stack(pages: "list[TiffPage]") -> None:
-    """CubeError where the pages cannot be the bands of one image."""
+def _whole_size(pages: "list[TiffPage]") -> "list[TiffPage]":
+    """The pages without those that are marked as smaller copies of others."""
+    full = [page for page in pages if not page.is_reduced]
+    return full or pages
+
+
+def _array(tif: "TiffFile", pages: "list[TiffPage]") -> tuple[NDArray[Any], Axes]:
+    """The stack as tifffile gives it, pages first, and what its axes may be."""
     kinds = sorted({f"{' x '.join(map(str, p.shape))} {p.dtype}" for p in pages})
     if len(kinds) > 1:
-        raise CubeError(f"its {len(pages)} pages differ in size or type: {', '.join(kinds[:6])}")
+        raise CubeError(
+            f"its {len(pages)} pages differ in size or type: {', '.join(kinds[:6])}",
+            "Save the bands alone, without thumbnails and other pictures.",
+        )
     axes = pages[0].axes
-    if axes not in {"YX", "YXS", "SYX"}:
+    if axes not in _AXES:
         raise CubeError(f"its pages have axes {axes}; rows, columns and samples are understood")
-    if len(pages) > 1 and axes != "YX":
-        raise CubeError(f"{len(pages)} pages of several samples each: bands are either pages or samples, not both")
-    if len(pages) == 1 and axes == "YX":
+    if len(pages) > 1:
+        if axes != "YX":
+            raise CubeError(f"{len(pages)} pages of several samples each: bands are either pages or samples, not both")
+        return np.stack([page.asarray() for page in pages]), PLANES if _are_pictures(tif, pages[0]) else PAGES
+    if axes != "YX":
+        return pages[0].asarray(), {"YXS": BANDS_LAST, "SYX": BANDS_FIRST, "ZYX": PLANES}[axes]
+    behind = _behind_one_page(tif)
+    if behind is None:
         raise CubeError(
             "one greyscale page is one band, not a scene",
             "A frame of a snapshot mosaic is read by naming that format; one file a band needs numbers or nm in its names.",
         )
+    return behind, PLANES if tif.is_imagej else PAGES
+
+
+def _are_pictures(tif: "TiffFile", page: "TiffPage") -> bool:
+    """Whether the file itself says that a page is a picture, not a slice of an array with other axes."""
+    if tif.is_imagej or tif.is_ome:
+        return True
+    try:
+        shape = json.loads(page.description).get("shape", ()) if tif.is_shaped else ()
+        return len(shape) == 2  # tifffile was given one picture at a time
+    except (ValueError, TypeError, AttributeError):
+        return False
+
+
+def _behind_one_page(tif: "TiffFile") -> NDArray[Any] | None:
+    """The stack whose planes follow the one page in one piece, as its description says; None where it says none."""
+    if not (tif.is_imagej or tif.is_shaped):
+        return None
+    series = tif.series[0]
+    if len(tif.series) > 1 or series.size <= series.keyframe.size:
+        if tif.is_imagej and int((tif.imagej_metadata or {}).get("images", 1)) > 1:
+            raise ValueError("it holds fewer images than ImageJ wrote")
+        return None
+    if series.dataoffset is None or series.dataoffset + series.nbytes > tif.filehandle.size:
+        raise ValueError("pixels lie beyond its end")
+    array = np.squeeze(series.asarray())
+    if array.ndim != 3:
+        raise CubeError(f"a stack of more than bands: {' x '.join(map(str, array.shape))}", "Save one focal plane.")
+    return array
 
 
 def _orientation(pages: "list[TiffPage]") -> int:
@@ -157,23 +233,23 @@ def _orientation(pages: "list[TiffPage]") -> int:
     return tags.pop() if tags and max(tags) in range(2, 9) else 1
 
 
-def _bands(pages: "list[TiffPage]") -> NDArray[Any]:
-    if len(pages) > 1:
-        return np.stack([page.asarray() for page in pages], axis=-1)
-    array = pages[0].asarray()
-    return np.moveaxis(array, 0, -1) if pages[0].axes == "SYX" else array
+def _no_data(page: "TiffPage") -> float | None:
+    """The value that GDAL's tag declares for pixels without data; None without the tag."""
+    if _NO_DATA not in page.tags:
+        return None
+    text = str(page.tags[_NO_DATA].value).strip(" \0")
+    return numbers([text], "its GDAL_NODATA tag")[0] if text else None
 
 
-def _check_description(tif: "TiffFile") -> None:
+def _check_description(tif: "TiffFile", image: "ome.OmeImage | None") -> None:
     """CubeError where the pages are said to be more than the bands of one image, or some of them are missing."""
     if tif.is_imagej:
         meta = {"images": 1, "channels": 1, "slices": 1, "frames": 1, **(tif.imagej_metadata or {})}
-        if int(meta["images"]) != len(tif.pages):
+        if int(meta["images"]) != len(tif.pages) > 1:
             raise CubeError(f"ImageJ wrote {meta['images']} images, the file has {len(tif.pages)} pages")
         axes = {key: int(meta[key]) for key in ("channels", "slices", "frames")}
-    elif tif.is_ome:
-        pixels = _ome_pixels(tif)
-        axes = {key: int(pixels.get(key, 1)) for key in ("SizeC", "SizeZ", "SizeT")}
+    elif image is not None:
+        axes = image.sizes
     else:
         return
     if sum(size > 1 for size in axes.values()) > 1:
@@ -181,10 +257,10 @@ def _check_description(tif: "TiffFile") -> None:
         raise CubeError(f"a stack of more than bands: {said}", "Save one focal plane of one time point.")
 
 
-def _wavelengths(tif: "TiffFile", description: str) -> list[float] | None:
-    """Nm from the description; None where it says none."""
-    if tif.is_ome:
-        return _of_channels(_ome_pixels(tif))
+def _wavelengths(tif: "TiffFile", description: str, image: "ome.OmeImage | None") -> Listed | None:
+    """What the description lists; None where it lists nothing."""
+    if image is not None:
+        return image.listed
     said: Any = None
     if tif.is_imagej:
         said = (tif.imagej_metadata or {}).get("wavelengths_nm")
@@ -195,26 +271,9 @@ def _wavelengths(tif: "TiffFile", description: str) -> list[float] | None:
             return None  # a description may begin as it likes
     if isinstance(said, str):
         said = said.strip("[]() ").split(",")
-    return None if said is None else numbers(said, "wavelengths_nm in its description")
-
-
-def _ome_pixels(tif: "TiffFile") -> dict[str, Any]:
-    import tifffile
-
-    image = tifffile.xml2dict(tif.ome_metadata or "")["OME"]["Image"]
-    if isinstance(image, list):
-        raise CubeError(f"an OME file of {len(image)} images, one is expected")
-    pixels: dict[str, Any] = image["Pixels"]
-    return pixels
-
-
-def _of_channels(pixels: dict[str, Any]) -> list[float] | None:
-    channels = pixels.get("Channel", [])
-    channels = channels if isinstance(channels, list) else [channels]
-    values = [c.get("EmissionWavelength") for c in channels]
-    if not values or any(v is None for v in values):
+    if said is None:
         return None
-    units = {c.get("EmissionWavelengthUnit", "nm") for c in channels}
-    if len(units) > 1 or not units <= _NM_PER_UNIT.keys():
-        raise CubeError(f"its OME channels have wavelengths in {', '.join(sorted(units))}; nm and µm are understood")
-    return [v * _NM_PER_UNIT[next(iter(units))] for v in numbers(values, "the emission wavelengths of its channels")]
+    try:
+        return in_nm(numbers(said, "wavelengths_nm in its description"), "its description", 1.0)
+    except CubeError as error:
+        return Listed(problem=error)
