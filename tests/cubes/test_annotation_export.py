@@ -128,7 +128,8 @@ def test_predictions_are_no_annotations(tmp_path):
     export_annotation_images([("a", cube())], tmp_path / "out", lambda _: [(LESION, lesion())])
     tasks_only = read_annotations(tmp_path / "out" / "tasks.json")
     assert tasks_only.of("a") == []
-    assert "nobody annotated it" in tasks_only.aside[0].reason
+    [reason] = tasks_only.unmarked.values()
+    assert reason == "tasks.json, task 0: nobody annotated it, there are only predictions"
 
 
 @given(st.text(min_size=1))

@@ -138,6 +138,32 @@ def test_missing_images_are_set_aside(tmp_path):
     assert orphan.reason == "annotation 7 is of image id 99, which the file does not list"
 
 
+def test_images_without_annotations_are_without_a_lesion_unless_some_annotation_is_lost(tmp_path):
+    content = names("a.png", "b.png") | {"annotations": [{"id": 7, "image_id": 0, "segmentation": [SQUARE]}]}
+    found = read_annotations(put(tmp_path, content))
+    assert (found.empty, found.unmarked, found.aside) == ({"b.png"}, {}, ())
+    content["annotations"].append({"id": 8, "image_id": "1", "segmentation": [SQUARE]})  # of b, had its id been a number
+    found = read_annotations(put(tmp_path, content))
+    assert found.empty == frozenset()
+    assert found.unmarked == {"b.png": "masks.json: no annotation is of it, but 1 are of images that the file does not list"}
+
+
+def test_categories_that_are_no_lesion_are_passed_over_and_told(tmp_path):
+    content = names("a.png", "b.png")
+    content["categories"] = [{"id": i, "name": n, "supercategory": "none"} for i, n in enumerate(("lesions", "hair", "mel"))]
+    marks = [(1, 0), (2, 0), (1, 1)]  # category, image
+    content["annotations"] = [
+        {"id": i, "image_id": im, "category_id": c, "segmentation": [SQUARE]} for i, (c, im) in enumerate(marks)
+    ]
+    found = read_annotations(put(tmp_path, content))
+    assert [(one.facts["annotation"], one.diagnosis) for one in found.of("a.png")] == [(1, "melanoma")]
+    assert found.of("b.png") == []
+    assert [one.reason for one in found.aside] == [
+        "the label 'hair' is no diagnosis: 2 regions passed over, on a.png, b.png"
+    ]
+    assert found.unmarked == {"b.png": "masks.json: it holds no lesion, only hair"}
+
+
 @pytest.mark.parametrize("name", ["../a.png", "set/../../a.png", "/etc/a.png", "..\\a.png", "C:\\a.png", "..", "C:/a"])
 def test_paths_that_climb_out(tmp_path, name):
     with pytest.raises(CubeError, match=r"masks\.json names the image .* lies outside its folder"):

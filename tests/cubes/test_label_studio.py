@@ -118,10 +118,12 @@ def test_cancelled_empty_and_missing_annotations(tmp_path):
     annotations = read_annotations(path)
     assert annotations.images == ["a.png", "b.png", "c.png"]
     assert [annotations.of(image) for image in "abc"] == [[], [], []]
-    assert {one.file: one.reason for one in annotations.aside} == {
-        "a.png": "project.json, task 1: its 1 annotations were cancelled",
-        "b.png": "project.json, task 2: nobody annotated it",
-    }  # c was looked at, and there is nothing
+    assert annotations.unmarked == {
+        "a.png": "project.json, task 1: it was skipped (1 annotation cancelled)",
+        "b.png": "project.json, task 2: nobody annotated it, there are only predictions",
+    }
+    assert annotations.empty == {"c.png"}  # someone looked, and there is nothing
+    assert annotations.aside == ()
 
 
 @pytest.mark.parametrize(
@@ -163,13 +165,39 @@ def test_unknown_labels(tmp_path):
         CubeError, match=r"task 3, annotation 1, region r1: the label 'nevis' is unknown\. Did you mean 'nevus'"
     ):
         one_region(tmp_path, region(label="nevis"))
-    with pytest.raises(CubeError, match=r"the label 'Car' is unknown\. Known: .*lesion"):
-        one_region(tmp_path, region("brushlabels", "Car"))
     with pytest.raises(CubeError, match="has 2 labels: nevus, melanoma"):
         one_region(tmp_path, region(value={"polygonlabels": ["nevus", "melanoma"], "points": POINTS}))
 
 
-@pytest.mark.parametrize("kind", ["rectanglelabels", "rectangle", "keypointlabels", "ellipselabels", "bitmasklabels"])
+@pytest.mark.parametrize(
+    "label", ["melonoma", "Nevi", "naevus", "lesions", "region", "melanoma in situ", "lesion_2", "seborrheic"]
+)
+def test_words_that_are_nearly_a_diagnosis_are_refused(tmp_path, label):
+    with pytest.raises(CubeError, match=f"task 3, annotation 1, region r1: the label {label!r} is unknown. Did you mean"):
+        one_region(tmp_path, region(label=label))
+
+
+@pytest.mark.parametrize("label", ["hair", "Ruler", "ink", "air bubble", "reflection", "Car", "skin"])
+def test_regions_that_are_no_lesion_are_passed_over_and_told(tmp_path, label):
+    other = task(annotation(region(label=label, name="r3"), region(label=label, name="r4")), image="b.png")
+    found = read_annotations(put(tmp_path, task(annotation(region(), region(label=label, name="r2"))), other))
+    assert [one.facts["region"] for one in found.of("a")] == ["r1"]
+    assert found.of("b") == []
+    [told] = found.aside
+    reason = f"the label {label!r} is no diagnosis: 3 regions passed over, on set/images/a.png, b.png"
+    assert (told.file, told.reason) == ("project.json", reason)
+    assert found.unmarked == {"b.png": f"project.json, task 3, annotation 1: it holds no lesion, only {label}"}
+    assert found.empty == frozenset()
+
+
+def test_an_annotation_that_draws_nothing_but_says_something_is_not_empty(tmp_path):
+    choice = {"id": "c", "type": "choices", "value": {"choices": ["blurred"]}}
+    found = read_annotations(put(tmp_path, task(annotation(choice))))
+    assert found.empty == frozenset()
+    assert list(found.unmarked.values()) == ["project.json, task 3, annotation 1: it holds no lesion, only choices"]
+
+
+@pytest.mark.parametrize("kind", ["keypointlabels", "keypoint"])
 def test_what_is_no_mask_is_refused_by_name(tmp_path, kind):
     annotations = one_region(tmp_path, region(kind, name="k9"))
     with pytest.raises(CubeError, match=f"task 3, annotation 1, region k9.*: a {kind.removesuffix('labels')} is no mask"):

@@ -79,8 +79,8 @@ def test_a_label_against_the_folder_and_images_that_are_not_there_are_listed(tmp
 
 
 def test_labels_nobody_knows_are_refused(tmp_path, root):
-    path = edited(tmp_path, [{"data": {"image": "MMCube/0.png"}}], (4, 4, 14, 20), label="blob")
-    with pytest.raises(CubeError, match="the label 'blob' is unknown"):
+    path = edited(tmp_path, [{"data": {"image": "MMCube/0.png"}}], (4, 4, 14, 20), label="melonoma")
+    with pytest.raises(CubeError, match=r"the label 'melonoma' is unknown\. Did you mean 'melanoma'"):
         make_job(root, "auto", How(16), Camera(), path)
 
 

@@ -116,7 +116,9 @@ def test_of_two_writers_one_wins_and_the_other_is_told(tmp_path, job):
 def test_cubes_of_several_sizes_want_a_size(tmp_path):
     good(tmp_path / "raw", "MMCube/0")
     three_of_each(tmp_path / "raw")
-    Image.new("L", (32, 24), 255).save(tmp_path / "raw/masks/MMCube/2_00.png")  # the whole frame, another crop
+    wide = Image.new("L", (32, 24), 255)
+    wide.putpixel((0, 0), 0)  # nearly the whole frame: another crop
+    wide.save(tmp_path / "raw/masks/MMCube/2_00.png")
     with pytest.raises(StoreError, match=r"cubes of 12 x 12 x 16 and 24 x 32 x 16 .*Give --size") as caught:
         ingest(job_of(tmp_path / "raw", size=None), str(tmp_path / "store"), folds=0, seed=0)
     assert "\n" not in str(caught.value)

@@ -192,7 +192,7 @@ def _check(console: Console, job: "Job") -> None:
         console.print("note: a store has one shape; give --size, and --bands if bands differ", highlight=False)
     if tally.lesions:
         console.print(f"values {tally.low:.4g} … {tally.high:.4g}", highlight=False)
-    for said in (*job.used, *gathered(tally.notes)):
+    for said in (*job.used, *job.notes, *gathered(tally.notes)):
         console.print(f"note: {said}", highlight=False, markup=False, soft_wrap=True)
     for name, count in sorted(tally.diagnoses.items()):
         console.print(f"  {name}: {count}", highlight=False)

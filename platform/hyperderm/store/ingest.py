@@ -212,7 +212,7 @@ def _join(job: Job, staging: Staging, reports: list[PartReport], folds: int, see
     aside += [one for report in reports for one in report.set_aside]
     rows = [row for report in reports for row in report.rows]
     if not rows:
-        first = "; ".join(f"{one.file}: {one.reason}" for one in aside[:3])
+        first = "; ".join([*job.notes, *(f"{one.file}: {one.reason}" for one in aside[:3])])
         raise CubeError(
             f"none of the {len(job.sources)} images in {job.root} can be used ({first})",
             "Mend the files, or check --wavelengths, --layout and --masks.",
@@ -226,6 +226,7 @@ def _join(job: Job, staging: Staging, reports: list[PartReport], folds: int, see
     if repeated := [name for name, count in Counter(row.lesion_id for row in rows).items() if count > 1]:
         raise StoreError(f"lesion id {repeated[0]!r} appears more than once", "Ids must be unique in a store.")
     twins, warnings = _twins(rows)
+    warnings += map(plain, job.notes)
     warnings += gathered([(row.lesion_id, note) for row in rows for note in row.notes])
     groups = merged([row.group for row in rows], twins)
     parts = _regrouped(staging, reports, groups)
@@ -263,6 +264,8 @@ def _source(job: Job, rows: list[Row]) -> dict[str, Any]:
         facts["groups"] = "of a table"
     if automatic := sum(row.automatic for row in rows):
         facts["automatic_masks"] = automatic
+    if job.without_lesion:
+        facts["without_lesion"] = len(job.without_lesion)
     return facts
 
 

@@ -39,10 +39,7 @@ def gathered(notes: Sequence[tuple[str, str]]) -> list[str]:
     by_note: dict[str, list[str]] = {}
     for lesion, note in notes:
         by_note.setdefault(note, []).append(lesion)
-    return [
-        f"{', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''}: {note}"
-        for note, names in by_note.items()
-    ]
+    return [f"{shown(names)}: {note}" for note, names in by_note.items()]
 
 
 class Layout(Protocol):
@@ -80,6 +77,8 @@ class Job:
         digest: of all that: what was made under another digest is another store.
         source: of a synthetic set that was exported: it comes back as one, without folds.
         used: a sentence on each table and reference of the source that is used, and what for.
+        without_lesion: images on which, so an annotation file says, there is no lesion.
+        notes: sentences on the source that whoever stores it must be told.
     """
 
     root: Path
@@ -93,6 +92,8 @@ class Job:
     digest: str = ""
     source: Mapping[str, Any] | None = None
     used: tuple[str, ...] = ()
+    without_lesion: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def parts(self) -> int:
@@ -244,9 +245,13 @@ def make_job(
     sources, aside = _named(reader, found)
     aside += reader.orphans(found)
     images = [reader.image_id(source) for source in sources]
+    empty: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     if annotations:
         marker, unused = _marker(annotations, images, how.marker.automatic)
         how, aside = replace(how, marker=marker), aside + unused
+        empty = tuple(image for image in images if marker.without_lesion(image))
+        notes = _marker_notes(marker, sources, reader, empty)
     if groups:
         how = replace(how, groups=read_groups(groups, images))
     kind: Literal["spectral", "rgb"] = "rgb" if name == "photographs" else "spectral"
@@ -256,7 +261,20 @@ def make_job(
         kind, source = described.kind, described.source if described.source.get("verb") == "generate" else None
     facts = [VERSION, name, _listing(root, sources, camera), _plain(how), repr(camera), sorted(how.groups.items())]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    return Job(root, name, kind, how, tuple(sources), reader, _per_part(how), tuple(aside), digest, source)
+    return Job(
+        root,
+        name,
+        kind,
+        how,
+        tuple(sources),
+        reader,
+        _per_part(how),
+        tuple(aside),
+        digest,
+        source,
+        without_lesion=empty,
+        notes=notes,
+    )
 
 
 def _marker(path: Path, images: list[str], automatic: bool) -> tuple[Marker, list[SetAside]]:
@@ -264,9 +282,36 @@ def _marker(path: Path, images: list[str], automatic: bool) -> tuple[Marker, lis
     annotations = read_annotations(path)
     known = {image.removeprefix("photograph/"): image for image in images}
     names = {known[short]: said for short, said in annotations.match(known).items()}
-    aside = [*annotations.aside, *annotations.unmatched(known)]
+    torn = frozenset(known[short] for short in annotations.torn(known))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Marker(annotations, digest, names, automatic), aside
+    marker = Marker(annotations, digest, names, torn, automatic)
+    return marker, [*annotations.aside, *annotations.unmatched(known)]
+
+
+def _marker_notes(marker: Marker, sources: Sequence[Any], reader: Layout, empty: Sequence[str]) -> tuple[str, ...]:
+    """Say which images an annotation file calls free of lesions, and whose mask pictures it replaces."""
+    assert marker.annotations is not None
+    file = marker.annotations.file
+    notes = []
+    if empty:
+        notes.append(f"{_images(len(empty), 'is', 'are')} marked in {file} as without a lesion: {shown(empty)}")
+    drawn = [reader.image_id(source) for source in sources if _has_mask(source)]
+    if over := [image for image in drawn if marker.annotations.marks(marker.names.get(image, ""))]:
+        notes.append(f"the mask pictures of {_images(len(over), 'are', 'are')} not used, {file} marks them: {shown(over)}")
+    return tuple(notes)
+
+
+def _has_mask(source: object) -> bool:
+    return bool(getattr(source, "masks", None) or getattr(source, "mask", None))
+
+
+def _images(count: int, one: str, several: str) -> str:
+    return f"1 image {one}" if count == 1 else f"{count} images {several}"
+
+
+def shown(names: Sequence[str]) -> str:
+    """Return the first `SHOWN` of some names, and how many more there are."""
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _check_options(name: str, how: How, camera: Camera, annotations: Path | None, groups: Path | None) -> None:

@@ -1,7 +1,7 @@
 """Lesion masks from annotation tools: a COCO or Label Studio file, read once, drawn image by image."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,12 +24,16 @@ class Annotations:
     Attributes:
         file: its name.
         tool: COCO or Label Studio.
-        aside: what the file itself says cannot be used: annotations of no image, images that nobody annotated.
+        aside: what the file itself says cannot be used: annotations of no image, labels that are no diagnosis.
+        empty: images, as the file names them, on which someone marked nothing: there is no lesion.
+        unmarked: image → why the file knows nothing of it: nobody annotated it, or it was skipped.
     """
 
     file: str
     tool: str
     aside: tuple[SetAside, ...]
+    empty: frozenset[str]
+    unmarked: Mapping[str, str]
     _stems: dict[str, str] = field(repr=False)
     _regions: dict[str, tuple[Region, ...]] = field(repr=False)
 
@@ -37,6 +41,10 @@ class Annotations:
     def images(self) -> list[str]:
         """Every image, as the file names it, in the file's order, also those with nothing marked."""
         return list(self._stems)
+
+    def marks(self, image: str) -> bool:
+        """Return whether anything is marked on an image, as the file names it."""
+        return bool(self._regions.get(image))
 
     def of(self, image: str) -> list[Annotation]:
         """Draw every mask of one image, named as the file does or as a scene is; none for an image the file does not name.
@@ -63,11 +71,40 @@ class Annotations:
 
         Both ways: an image that fits two scenes (`1.png` for `DNCube/1` and `MMCube/1`) is given to neither.
         """
-        return self._matching(known)[0]
+        return {scene: images[0] for scene, images in self._meant(known).items() if len(images) == 1}
 
     def unmatched(self, known: Iterable[str]) -> list[SetAside]:
         """Return every image of the file that `match` gives to no scene, with the reason."""
-        return self._matching(known)[1]
+        index = names.by_last_part(known)
+        aside = []
+        for said, stem in self._stems.items():
+            found = names.candidates(stem, index)
+            if not found:
+                aside.append(SetAside(said, f"{self.file} names it, but there is no such image"))
+            elif len(found) > 1:
+                aside.append(SetAside(said, f"{self.file} names it, which may be any of {', '.join(found)}"))
+        for scene, images in self._meant(known).items():
+            if len(images) > 1:
+                reason = f"{self.file} means {scene} by each of {', '.join(images)}"
+                aside += [SetAside(said, reason) for said in images]
+        return aside
+
+    def torn(self, known: Iterable[str]) -> set[str]:
+        """Return the scenes that the file names, but so that `match` cannot say by which image."""
+        index = names.by_last_part(known)
+        several = [names.candidates(stem, index) for stem in self._stems.values()]
+        twice = {scene for scene, images in self._meant(known).items() if len(images) > 1}
+        return twice.union(*(found for found in several if len(found) > 1))
+
+    def _meant(self, known: Iterable[str]) -> dict[str, list[str]]:
+        """Return scene → the images that mean it and no other."""
+        index = names.by_last_part(known)
+        meant: dict[str, list[str]] = {}
+        for said, stem in self._stems.items():
+            found = names.candidates(stem, index)
+            if len(found) == 1:
+                meant.setdefault(found[0], []).append(said)
+        return meant
 
     def _said(self, image: str) -> str | None:
         if image in self._stems:
@@ -83,24 +120,6 @@ class Annotations:
             raise CubeError(f"{self.file}: {image!r} may be any of {', '.join(found)}", "Give each its whole path.")
         return found[0] if found else None
 
-    def _matching(self, known: Iterable[str]) -> tuple[dict[str, str], list[SetAside]]:
-        index = names.by_last_part(known)
-        claims: dict[str, list[str]] = {}
-        aside = []
-        for said, stem in self._stems.items():
-            found = names.candidates(stem, index)
-            if len(found) == 1:
-                claims.setdefault(found[0], []).append(said)
-            elif found:
-                aside.append(SetAside(said, f"{self.file} names it, which may be any of {', '.join(found)}"))
-            else:
-                aside.append(SetAside(said, f"{self.file} names it, but there is no such image"))
-        for scene, images in claims.items():
-            if len(images) > 1:
-                reason = f"{self.file} means {scene} by each of {', '.join(images)}"
-                aside += [SetAside(said, reason) for said in images]
-        return {scene: images[0] for scene, images in claims.items() if len(images) == 1}, aside
-
 
 def read_annotations(path: Path) -> Annotations:
     """Read a COCO file or Label Studio's JSON export, told apart by content.
@@ -108,8 +127,7 @@ def read_annotations(path: Path) -> Annotations:
     The file's text is in memory as a whole; a mask is drawn when its image is asked for.
 
     Raises:
-        CubeError: unreadable, neither of the two, damaged, paths that climb out, labels that are neither a diagnosis nor
-            `LESION`.
+        CubeError: unreadable, neither of the two, damaged, paths that climb out, labels that are nearly a diagnosis.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -118,13 +136,14 @@ def read_annotations(path: Path) -> Annotations:
     except (ValueError, RecursionError) as error:
         raise CubeError(f"{path.name} is no JSON ({error})", _EXPECTED) from error
     if coco.is_document(document):
-        tool, (paths, regions, aside) = coco.TOOL, coco.read(document, path.name)
+        tool, found = coco.TOOL, coco.read(document, path.name)
     elif label_studio.is_document(document):
-        tool, (paths, regions, aside) = label_studio.TOOL, label_studio.read(document, path.name)
+        tool, found = label_studio.TOOL, label_studio.read(document, path.name)
     else:
         raise CubeError(f"{path.name} is JSON, but no annotations", _EXPECTED)
     by_image: dict[str, list[Region]] = {}
-    for region in regions:
+    for region in found.regions:
         by_image.setdefault(region.image, []).append(region)
-    stems = {said: names.bare(name) for said, name in paths.items()}
-    return Annotations(path.name, tool, tuple(aside), stems, {k: tuple(v) for k, v in by_image.items()})
+    stems = {said: names.bare(name) for said, name in found.paths.items()}
+    by = {image: tuple(regions) for image, regions in by_image.items()}
+    return Annotations(path.name, tool, tuple(found.aside), frozenset(found.empty), found.unmarked, stems, by)

@@ -7,12 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperderm.cubes.annotations import names, rle
-from hyperderm.cubes.annotations.region import Region, diagnosis_of
+from hyperderm.cubes.annotations.region import Read, Region, passed_over, told
 from hyperderm.cubes.readers.scene import SetAside
 from hyperderm.errors import CubeError
 
 TOOL = "COCO"
-Read = tuple[dict[str, str], list[Region], list[SetAside]]
 
 
 def is_document(document: object) -> TypeGuard[dict[str, list[Any]]]:
@@ -23,16 +22,17 @@ def is_document(document: object) -> TypeGuard[dict[str, list[Any]]]:
 def read(document: dict[str, Any], file: str) -> Read:
     """Take COCO apart; no mask is drawn.
 
-    Returns:
-        Image as the file names it → its path below the folder; the regions; what no image can be found for.
+    An image that no annotation is of is one without a lesion.
 
     Raises:
-        CubeError: records without the fields of COCO, paths that climb out, categories that are no diagnosis.
+        CubeError: records without the fields of COCO, paths that climb out, categories that are nearly a diagnosis.
     """
     images = _images(document["images"], file)
     categories = _categories(document.get("categories"), file)
     paths = {record["file_name"]: _path(record["file_name"], file) for record in images.values()}
-    regions, aside = [], []
+    regions: list[Region] = []
+    aside: list[SetAside] = []
+    others: dict[str, list[str]] = {}
     for number, record in enumerate(document["annotations"]):
         where = f"annotation {record.get('id', number) if isinstance(record, dict) else number}"
         if not isinstance(record, dict):
@@ -41,6 +41,10 @@ def read(document: dict[str, Any], file: str) -> Read:
         if image is None:
             reason = f"{where} is of image id {record.get('image_id')!r}, which the file does not list"
             aside.append(SetAside(file, reason))
+            continue
+        label = _label(record.get("category_id"), categories, f"{file}, {where}")
+        if passed_over(label, f"{file}, {where}"):
+            others.setdefault(str(label), []).append(image["file_name"])
             continue
         segmentation = record.get("segmentation")
         facts = {
@@ -51,10 +55,16 @@ def read(document: dict[str, Any], file: str) -> Read:
         }
         if record.get("iscrowd") == 1:  # CVAT sets it for every mask drawn with a brush, so it does not say crowd
             facts["iscrowd"] = True
-        label = _label(record.get("category_id"), categories, f"{file}, {where}")
         draw = partial(_mask, segmentation, image.get("height"), image.get("width"))
         regions.append(Region(image["file_name"], where, label, draw, facts))
-    return paths, regions, aside
+    marked = {region.image for region in regions}
+    only = {image: label for label, images in others.items() for image in images if image not in marked}
+    unmarked = {image: f"{file}: it holds no lesion, only {label}" for image, label in only.items()}
+    empty = [image for image in paths if image not in marked and image not in unmarked]
+    if aside:  # whose they are is not said, so nobody can say of any image that there is no lesion
+        reason = f"{file}: no annotation is of it, but {len(aside)} are of images that the file does not list"
+        unmarked, empty = unmarked | dict.fromkeys(empty, reason), []
+    return Read(paths, regions, [*aside, *told(others, paths, file)], empty, unmarked)
 
 
 def _images(records: list[Any], file: str) -> dict[tuple[str, Any], dict[str, Any]]:
@@ -85,10 +95,6 @@ def _label(identity: object, categories: dict[tuple[str, Any], str], where: str)
     label = categories.get(_key(identity))
     if label is None:
         raise CubeError(f"{where}: category id {identity!r} is none of `categories`", "Export it again.")
-    try:
-        diagnosis_of(label)
-    except CubeError as error:
-        raise CubeError(f"{where}: {error.what}", error.remedy) from error
     return label
 
 

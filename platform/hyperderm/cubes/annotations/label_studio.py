@@ -1,27 +1,22 @@
-"""Label Studio's JSON export: tasks with annotations; a mask is a brush (its own run lengths) or a polygon.
+"""Label Studio's JSON export: tasks with annotations, whose regions are the `shapes`.
 
-Of the annotations of an image that were not cancelled the latest counts, by `updated_at`. Predictions are no annotations.
+Of the annotations of an image that were not cancelled the latest counts, by `updated_at`. One that was left empty says that
+there is no lesion. Predictions are no annotations. Regions with a label that is no diagnosis are passed over and told.
 """
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple, TypeGuard
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hyperderm.cubes.annotations import names, rle
-from hyperderm.cubes.annotations.region import Region, diagnosis_of
-from hyperderm.cubes.readers.scene import SetAside
+from hyperderm.cubes.annotations import names, shapes
+from hyperderm.cubes.annotations.region import Read, Region, passed_over, told
 from hyperderm.errors import CubeError
 
 TOOL = "Label Studio"
-Read = tuple[dict[str, str], list[Region], list[SetAside]]
 
-_LABELS = {"brushlabels", "polygonlabels", "labels"}
-_DRAWN = {"brush", "brushlabels", "polygon", "polygonlabels"}
-_SHAPES = {kind + tail for kind in ("rectangle", "ellipse", "keypoint", "bitmask", "vector") for tail in ("", "labels")}
+_KINDS = ("brush", "polygon", "rectangle", "ellipse", "vector", "bitmask", "keypoint")
+_LABELS = {"labels", *(kind + "labels" for kind in _KINDS)}
+_SHAPES = {kind + tail for kind in _KINDS for tail in ("", "labels")}
 
 
 class _Version(NamedTuple):
@@ -45,15 +40,12 @@ def _is_task(task: object) -> bool:
 def read(document: list[dict[str, Any]], file: str) -> Read:
     """Take an export apart; no mask is drawn.
 
-    Returns:
-        Image as the file names it → its path; the regions; images that nobody annotated.
-
     Raises:
-        CubeError: tasks that name no image, paths that climb out, labels that are no diagnosis.
+        CubeError: tasks that name no image, paths that climb out, labels that are nearly a diagnosis.
     """
     paths: dict[str, str] = {}
     work: dict[str, list[_Version]] = {}
-    passed: dict[str, str] = {}
+    unmarked: dict[str, str] = {}
     for number, task in enumerate(document):
         where = f"task {task.get('id', number)}"
         image = task["data"].get("image")
@@ -65,10 +57,28 @@ def read(document: list[dict[str, Any]], file: str) -> Read:
             raise CubeError(f"{file}, {where} {error.what}", error.remedy) from error
         versions, cancelled = _versions(task.get("annotations"), where, file)
         work.setdefault(image, []).extend(versions)
-        passed[image] = f"{where}: {f'its {cancelled} annotations were cancelled' if cancelled else 'nobody annotated it'}"
-    regions = [region for image, versions in work.items() if versions for region in _latest(image, versions, file)]
-    aside = [SetAside(image, f"{file}, {passed[image]}") for image, versions in work.items() if not versions]
-    return paths, regions, aside
+        unmarked[image] = f"{file}, {where}: {_why(cancelled, task)}"
+    regions: list[Region] = []
+    empty: list[str] = []
+    others: dict[str, list[str]] = {}
+    for image, versions in work.items():
+        if not versions:
+            continue
+        del unmarked[image]
+        found, why = _latest(image, versions, file, others)
+        regions += found
+        if why:
+            unmarked[image] = why
+        elif not found:
+            empty.append(image)
+    return Read(paths, regions, told(others, paths, file), empty, unmarked)
+
+
+def _why(cancelled: int, task: dict[str, Any]) -> str:
+    """Say why a task without an annotation that counts has none."""
+    if cancelled:
+        return f"it was skipped ({cancelled} annotation{'s' * (cancelled > 1)} cancelled)"
+    return f"nobody annotated it{', there are only predictions' if task.get('predictions') else ''}"
 
 
 def _versions(records: object, where: str, file: str) -> tuple[list[_Version], int]:
@@ -90,7 +100,11 @@ def _versions(records: object, where: str, file: str) -> tuple[list[_Version], i
     return versions, cancelled
 
 
-def _latest(image: str, versions: list[_Version], file: str) -> Iterator[Region]:
+def _latest(image: str, versions: list[_Version], file: str, others: dict[str, list[str]]) -> tuple[list[Region], str]:
+    """Return the regions of the annotation that counts, and why there are none where that does not mean: no lesion.
+
+    Regions passed over go into `others`, label → image of each.
+    """
     latest = max(versions, key=lambda version: version[:2])
     record = latest.record
     shared = {
@@ -104,12 +118,25 @@ def _latest(image: str, versions: list[_Version], file: str) -> Iterator[Region]
     results = record.get("result")
     if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
         raise CubeError(f"{file}, {where}: its result is not a list of regions", "Export it again.")
+    found: list[Region] = []
+    over: list[str] = []
     for number, parts in enumerate(_regions(results)):
         drawn = parts[0]
         name = drawn.get("id", number)
         label = _label(parts, f"{file}, {where}, region {name}")
+        if passed_over(label, f"{file}, {where}, region {name}"):
+            over.append(str(label))
+            continue
         kind = str(drawn["type"]).removesuffix("labels")
-        yield Region(image, f"{where}, region {name}", label, _draw(drawn, kind), {**shared, "region": name, "kind": kind})
+        found.append(
+            Region(image, f"{where}, region {name}", label, _draw(drawn, kind), {**shared, "region": name, "kind": kind})
+        )
+    for label in over:
+        others.setdefault(label, []).append(image)
+    if found or not results:
+        return found, ""
+    only = ", ".join(dict.fromkeys(over or [str(result.get("type")) for result in results]))
+    return [], f"{file}, {where}: it holds no lesion, only {only}"
 
 
 def _regions(results: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
@@ -120,9 +147,8 @@ def _regions(results: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for number, result in enumerate(results):
         groups.setdefault(str(result.get("id", f"#{number}")), []).append(result)
-    kinds = _DRAWN | _SHAPES
-    ordered = [sorted(group, key=lambda r: str(r.get("type")) not in kinds) for group in groups.values()]
-    return [group for group in ordered if str(group[0].get("type")) in kinds]
+    ordered = [sorted(group, key=lambda r: str(r.get("type")) not in _SHAPES) for group in groups.values()]
+    return [group for group in ordered if str(group[0].get("type")) in _SHAPES]
 
 
 def _label(parts: list[dict[str, Any]], where: str) -> str | None:
@@ -133,40 +159,9 @@ def _label(parts: list[dict[str, Any]], where: str) -> str | None:
         found += [str(label) for label in labels if str(label) not in found] if isinstance(labels, list) else []
     if len(found) > 1:
         raise CubeError(f"{where} has {len(found)} labels: {', '.join(found)}", "Leave one of them.")
-    try:
-        diagnosis_of(found[0] if found else None)
-    except CubeError as error:
-        raise CubeError(f"{where}: {error.what}", error.remedy) from error
     return found[0] if found else None
 
 
-def _draw(result: dict[str, Any], kind: str) -> partial[NDArray[np.bool_]]:
-    value = result.get("value")
-    drawing = value.get("rle" if kind == "brush" else "points") if isinstance(value, dict) else None
-    if kind == "brush":
-        drawing = _packed(drawing)
+def _draw(result: dict[str, Any], kind: str) -> "partial[shapes.Mask]":
     size = (result.get("original_height"), result.get("original_width"))
-    return partial(_mask, kind, drawing, size, result.get("image_rotation"))
-
-
-def _packed(numbers: object) -> bytes | None:
-    """A brush's list of bytes as bytes, an eighth of the memory; None where it is none."""
-    if not isinstance(numbers, list) or not all(isinstance(n, int) and 0 <= n <= 255 for n in numbers):
-        return None
-    return bytes(numbers)
-
-
-def _mask(kind: str, drawing: object, size: tuple[Any, Any], rotation: object) -> NDArray[np.bool_]:
-    if kind not in _DRAWN:
-        raise CubeError(f"a {kind} is no mask", "Draw the lesion with the brush or as a polygon, and delete the rest.")
-    shape = rle.check_shape(*size)
-    if rotation:
-        raise CubeError(f"the picture was turned by {rotation!r} degrees while it was annotated", "Annotate it upright.")
-    if kind == "brush":
-        if not isinstance(drawing, bytes):
-            raise CubeError("the brush has no `rle` of whole numbers from 0 to 255")
-        return rle.brush_mask(drawing, shape)
-    if not isinstance(drawing, list) or len(drawing) < 3 or not all(isinstance(p, list) and len(p) == 2 for p in drawing):
-        raise CubeError("a polygon needs at least three points of two coordinates")
-    percent = rle.points([n for point in drawing for n in point]).reshape(-1, 2)
-    return rle.ring_mask([percent * np.array(shape[::-1]) / 100], shape)
+    return partial(shapes.mask, kind, shapes.packed(kind, result.get("value")), size, result.get("image_rotation"))

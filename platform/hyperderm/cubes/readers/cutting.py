@@ -18,11 +18,13 @@ from hyperderm.cubes.annotations.automatic import automatic_mask
 from hyperderm.cubes.bands import needed_bands, to_bands
 from hyperderm.cubes.cube import NOTES, Cube, Lesion
 from hyperderm.cubes.missing import complete
-from hyperderm.cubes.readers.mask_image import read_turned_mask
+from hyperderm.cubes.readers.mask_picture import check_size, read_mask_picture
 from hyperderm.cubes.readers.scene import SetAside
 from hyperderm.errors import CubeError
 
 Mask = NDArray[np.bool_]
+MOST = 0.9
+"""Share of a frame above which a mask is told: it may be no lesion, or inverted."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,27 @@ class Marker:
         annotations: a file of an annotation tool, or None.
         digest: sha256 of that file.
         names: image id to the image as that file names it.
+        torn: image ids that a name in the file may mean, beside others.
         automatic: whether a lesion is searched for where nothing marks one.
     """
 
     annotations: Annotations | None = None
     digest: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
+    torn: frozenset[str] = frozenset()
     automatic: bool = False
+
+    def without_lesion(self, image_id: str) -> bool:
+        """Return whether the file says that there is no lesion on an image."""
+        return self.annotations is not None and self.names.get(image_id) in self.annotations.empty
+
+    def unnamed(self, image_id: str) -> str:
+        """Say why an image without a mark must not count as one lesion: a file names the lesions, but none of this one."""
+        if self.annotations is None:
+            return ""
+        file, said = self.annotations.file, self.names.get(image_id, "")
+        default = f"{file} does not say which image it means" if image_id in self.torn else f"{file} does not name it"
+        return self.annotations.unmarked.get(said, default)
 
 
 @dataclass(frozen=True)
@@ -101,18 +117,26 @@ def lesions_of(image: Image, how: How) -> tuple[list[Lesion], list[SetAside]]:
     """Cut out every lesion of one image.
 
     Returns:
-        The lesions, and what had to be set aside: single marks, or the whole image (then no lesion).
+        The lesions, and what had to be set aside: single marks, or the whole image (then no lesion). Neither where an
+        annotation file says that there is no lesion.
     """
+    if how.marker.without_lesion(image.image_id):
+        assert how.marker.annotations is not None
+        reason = f"{how.marker.annotations.file} says that there is no lesion on {image.image_id}"
+        return [], [SetAside(file, reason) for _, _, file in image.masks]
     marks, aside = _marks(image, how.marker)
     lesions = []
     for mark in marks:
         try:
             mask, box = cut(image.reflectance, mark.mask, how.size)
-            lesions.append(_lesion(image, mark.lesion_id, mask, box, mark.diagnosis, mark.facts, how))
+            facts = _with_share(mark.facts, float(mark.mask.mean()))
+            lesions.append(_lesion(image, mark.lesion_id, mask, box, mark.diagnosis, facts, how))
         except CubeError as error:
             aside.append(SetAside(mark.said_in, str(error)))
     if marks or aside:
         return lesions, aside
+    if unnamed := how.marker.unnamed(image.image_id):
+        return [], [SetAside(image.file, unnamed)]
     if not image.whole:
         return [], [SetAside(image.file, f"no mask: masks/{image.image_id}_00.png is expected")]
     try:
@@ -124,6 +148,8 @@ def lesions_of(image: Image, how: How) -> tuple[list[Lesion], list[SetAside]]:
 
 def masks_of(image: Image, marker: Marker) -> tuple[list[tuple[Mask, str | None]], list[SetAside]]:
     """Return every mask of an image with the diagnosis of its lesion, and what had to be set aside."""
+    if marker.without_lesion(image.image_id):
+        return [], []
     marks, aside = _marks(image, marker)
     return [(mark.mask, mark.diagnosis) for mark in marks], aside
 
@@ -134,9 +160,7 @@ def cut(reflectance: NDArray[np.float32], mask: Mask, size: int | None) -> tuple
     Raises:
         CubeError: what is wrong with the mask.
     """
-    if mask.shape != reflectance.shape[:2]:
-        h, w = reflectance.shape[:2]
-        raise CubeError(f"the mask has {mask.shape[0]} x {mask.shape[1]} pixels, its image {h} x {w}")
+    check_size(mask.shape, reflectance.shape)
     box = crop.scaled_box(crop.mask_box(mask), mask.shape)
     top, left, bottom, right = box
     small = crop.resize_mask(mask[top:bottom, left:right], size)
@@ -177,11 +201,15 @@ def _pictures(image: Image) -> tuple[list[_Mark], list[SetAside]]:
     marks, aside = [], []
     for lesion_id, path, file in image.masks:
         try:
-            mask, turned = read_turned_mask(path)
-            facts = {"mask_file": file} | ({"mask_exif_orientation": turned} if turned != 1 else {})
-            marks.append(_Mark(lesion_id, mask, image.diagnosis, facts, file))
+            found, turned = read_mask_picture(path, image.reflectance.shape)
         except CubeError as error:
             aside.append(SetAside(file, str(error)))
+            continue
+        for one in found:
+            name = f"{lesion_id}_label{one.label}" if one.label else lesion_id
+            facts = {"mask_file": file, **one.facts} | ({"mask_exif_orientation": turned} if turned != 1 else {})
+            facts |= {NOTES: list(one.notes)} if one.notes else {}
+            marks.append(_Mark(name, one.mask, image.diagnosis, facts, file))
     return marks, aside
 
 
@@ -204,6 +232,13 @@ def _lesion(
     group = how.groups.get(image.image_id, image.image_id)  # without patients, an image is a group of its own
     lesion = Lesion(lesion_id, image.image_id, group, diagnosis, cube, mask, origin)
     return lesion if how.bands_nm is None else _at_bands(lesion, how.bands_nm)
+
+
+def _with_share(facts: Mapping[str, Any], share: float) -> Mapping[str, Any]:
+    if share <= MOST:
+        return facts
+    what = "all" if share == 1 else f"{min(share, 0.999):.1%}"
+    return {**facts, NOTES: [*facts.get(NOTES, ()), f"its mask covers {what} of the frame"]}
 
 
 def _at_bands(lesion: Lesion, bands_nm: tuple[float, ...]) -> Lesion:

@@ -1,4 +1,4 @@
-"""A lesion mask from a picture file."""
+"""Picture files of masks, opened; and a mask as hyperderm itself writes it. `mask_picture` reads what users draw."""
 
 import struct
 import zlib
@@ -11,8 +11,10 @@ from PIL import ExifTags, Image, ImageOps
 from hyperderm.errors import CubeError
 
 # What Pillow raises on damaged pictures (its PNG reader reports a broken file as SyntaxError).
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error, Image.DecompressionBombError)
-_GREY = {"1", "L", "I", "F", "I;16", "I;16B"}
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error, Image.DecompressionBombError)
+GREY = {"1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
+LOSSY = {"JPEG", "MPO", "WEBP", "JPEG2000"}
+"""Formats whose pixels are not exactly what was drawn, or need not be."""
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
@@ -23,21 +25,33 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     Raises:
         CubeError: no picture, damaged, or nowhere bright (an empty mask).
     """
-    return read_turned_mask(path)[0]
-
-
-def read_turned_mask(path: Path) -> tuple[NDArray[np.bool_], int]:
-    """`read_mask`, and the EXIF orientation that turned it (1: it was not turned)."""
-    try:
-        with Image.open(path) as stored:
-            image, orientation = upright(stored)
-            grey = np.asarray(image if image.mode in _GREY else image.convert("L"), dtype=np.float64)
-    except _DAMAGED as error:
-        raise CubeError("the mask is not a readable image") from error
+    image = open_picture(path)[0]
+    grey = np.asarray(image if image.mode in GREY else image.convert("L"), dtype=np.float64)
     peak = float(grey.max(initial=0.0))
     if not peak > 0:
         raise CubeError("the mask is empty: no pixel of it is marked")
-    return np.asarray(grey > peak / 2), orientation
+    return np.asarray(grey > peak / 2)
+
+
+def open_picture(path: Path) -> tuple[Image.Image, int, bool]:
+    """Open a picture of one frame and load it.
+
+    Returns:
+        The picture, upright; the EXIF orientation that turned it (1: it was not turned); whether its format is `LOSSY`.
+
+    Raises:
+        CubeError: no picture, damaged, or one of several frames.
+    """
+    try:
+        with Image.open(path) as stored:
+            frames = 1 if stored.format == "MPO" else getattr(stored, "n_frames", 1)
+            if frames > 1:
+                raise CubeError(f"the mask has {frames} frames, of which none is named", "Save the one that is the mask.")
+            image, orientation = upright(stored)
+            image.load()
+            return image, orientation, stored.format in LOSSY
+    except DAMAGED as error:
+        raise CubeError("the mask is not a readable image") from error
 
 
 def upright(image: Image.Image) -> tuple[Image.Image, int]:
