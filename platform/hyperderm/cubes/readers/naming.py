@@ -45,7 +45,7 @@ def _as_spelled(name: str) -> str:
 
 
 _SPELLINGS: tuple[Callable[[str], str], ...] = (_as_spelled, _composed, folded)
-"""From strict to lenient: the first under which anything fits decides."""
+"""From strict to lenient."""
 
 
 def last_part(name: str) -> str:
@@ -72,14 +72,14 @@ class Names:
 
     def whole(self, said: str) -> list[str]:
         """Return the images that are called `said`, folders and all; several where nothing tells them apart."""
-        for table, spelled in zip(self._whole, _SPELLINGS, strict=True):
-            hits = [
-                (cut, less, image) for less, form in enumerate(shorter(said)) for cut, image in table.get(spelled(form), ())
-            ]
-            if hits:
-                best = min(hit[:2] for hit in hits)
-                return list(dict.fromkeys(image for *rank, image in hits if tuple(rank) == best))
-        return []
+        hits = [
+            (cut, less, lenient, image)
+            for less, form in enumerate(shorter(said))
+            for lenient, spelled in enumerate(_SPELLINGS)
+            for cut, image in self._whole[lenient].get(spelled(form), ())
+        ]
+        best = min((hit[:3] for hit in hits), default=None)
+        return list(dict.fromkeys(hit[3] for hit in hits if hit[:3] == best))
 
     def ending(self, said: str) -> list[str]:
         """Return `whole`, or else the images whose path ends in `said` or is the end of it, part by part."""

@@ -89,7 +89,10 @@ class Row:
 
 def columns_of(table: Table) -> Columns:
     """Find out what the columns of a table say."""
-    at = {name: place for place, name in reversed(list(enumerate(table.columns))) if name}
+    at: dict[str, int] = {}
+    for place, name in enumerate(table.columns):
+        if name:
+            at.setdefault(name, place)
     image = table.column(IMAGE_COLUMNS)
     levels = sorted((int(match[1]), name) for name in at if (match := _LEVEL.fullmatch(name)))
     marks = {name: place for name, place in at.items() if place != image and (name in _OTHER_MARKS or name in LABELS)}
