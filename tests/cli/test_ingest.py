@@ -90,7 +90,7 @@ def test_check_of_raw_frames_of_photographs_and_of_an_export(project, run):  # n
     (project / "pictures" / "labels.csv").write_text("image,label\none,mel\n")
     said = told(run("ingest", "pictures", "--check"))
     assert said[0] == "layout photographs: 1 lesions would be stored, cubes of 64 x 64 x 3 (1)"
-    assert said[2] == "  melanoma: 1"
+    assert said[2:4] == ["note: labels.csv: diagnoses of 1 of 1 images, from label", "  melanoma: 1"]
     npz(project / "raw", "a", 1)
     assert run("ingest", "raw", *INTO, "--size", "native").returncode == 0
     export_store(open_store("s"), Path("out"), "envi")

@@ -170,7 +170,7 @@ def test_where_wavelengths_come_from(tmp_path):
         ("nm\n450\n", "line 1 is 'nm'"),
         ("450 500 550 600\n", "one number (nm) a line"),
         ("", "no number"),
-        ("\udcff", "UTF-8"),
+        ("\udcff", "one number (nm) a line is expected"),
     ],
 )
 def test_side_files_that_do_not_fit(tmp_path, text, said):

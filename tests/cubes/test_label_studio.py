@@ -170,7 +170,7 @@ def test_unknown_labels(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "label", ["melonoma", "Nevi", "naevus", "lesions", "region", "melanoma in situ", "lesion_2", "seborrheic"]
+    "label", ["melonoma", "Nevuss", "naevus", "lesions", "region", "melanoma in situ", "lesion_2", "seborrheic"]
 )
 def test_words_that_are_nearly_a_diagnosis_are_refused(tmp_path, label):
     with pytest.raises(CubeError, match=f"task 3, annotation 1, region r1: the label {label!r} is unknown. Did you mean"):

@@ -142,11 +142,17 @@ def test_folders_and_tables_that_cannot_be_used(tmp_path):
     table(tmp_path, "image,diagnosis\na,nevus\n", "more.csv")
     with pytest.raises(CubeError, match=r"2 tables: labels\.csv, more\.csv"):
         scan(tmp_path)
-    (tmp_path / "more.csv").write_bytes(b"image,label\n\xff\xfe,x\n")
-    with pytest.raises(CubeError, match=r"more\.csv cannot be read"):
-        scan(tmp_path)
+    (tmp_path / "more.csv").write_bytes(b"image,label\n\x81\x00,x\n")
+    assert [source.said.diagnosis for source in scan(tmp_path)] == ["melanoma"]
+    [aside] = orphans(tmp_path, scan(tmp_path))
+    assert (aside.file, aside.reason) == (
+        "more.csv",
+        "a table that is not used: cannot be decoded, neither as UTF-8 nor as Windows' cp1252. Save it as CSV in UTF-8.",
+    )
     table(tmp_path, "image,age\na,30\n", "more.csv")  # another kind of table
-    assert [source.label for source in scan(tmp_path)] == ["melanoma"]
+    assert [source.said.diagnosis for source in scan(tmp_path)] == ["melanoma"]
+    [aside] = orphans(tmp_path, scan(tmp_path))
+    assert "it has no column of diagnoses and none of patients" in aside.reason
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])

@@ -196,7 +196,8 @@ def test_a_short_name_of_several_scenes_is_given_to_none(tmp_path):
     (tmp_path / "raw" / "labels.csv").write_text("image,label\n1,mel\nc,nv\n")
     manifest = ingest_folder(tmp_path / "raw", str(tmp_path / "store"), folds=0)
     assert manifest.diagnoses == {"nevus": 1}
-    assert [one.file for one in manifest.set_aside] == ["a/1.npz", "b/1.npz"]
+    assert [one.file for one in manifest.set_aside] == ["labels.csv", "a/1.npz", "b/1.npz"]
+    assert manifest.set_aside[0].reason == "line 2: '1' may be any of a/1, b/1. Write whole names."
 
 
 def test_a_scene_at_the_root_takes_no_row_of_one_in_a_folder(tmp_path):

@@ -11,6 +11,8 @@ from hyperderm.cli import app
 from hyperderm.store.manifest import Manifest
 
 SHOWN = 20
+SHARED = 4
+"""Files that are named of those with one reason."""
 
 
 @app.command()
@@ -61,11 +63,19 @@ def describe(console: Console, uri: str, manifest: Manifest) -> None:
 
 
 def list_aside(console: Console, aside: list[tuple[str, str]]) -> None:
-    """Print files that were set aside, with the reasons."""
+    """Print files that were set aside, with the reasons; many files of one reason share a line."""
     if not aside:
         return
     console.print(f"{len(aside)} file{'s' * (len(aside) > 1)} set aside:", highlight=False)
-    for file, reason in aside[:SHOWN]:
-        console.print(f"  {file}: {reason}", highlight=False, markup=False, soft_wrap=True)
-    if len(aside) > SHOWN:
-        console.print(f"  … {len(aside) - SHOWN} more, all in the manifest", highlight=False)
+    by_reason: dict[str, list[str]] = {}
+    for file, reason in aside:
+        by_reason.setdefault(reason, []).append(file)
+    lines: list[str] = []
+    for reason, files in by_reason.items():
+        several = len(files) > SHARED
+        shown = [f"{', '.join(files[:SHARED])} and {len(files) - SHARED} more"] if several else files
+        lines += [f"  {file}: {reason}" for file in shown]
+    for line in lines[:SHOWN]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if len(lines) > SHOWN:
+        console.print(f"  … {len(lines) - SHOWN} more, all in the manifest", highlight=False)

@@ -83,7 +83,10 @@ def ingest(
         return
     from hyperderm.cli.ingesting import run_job
 
-    describe(console, store, run_job(console, job, store, folds, seed, workers))
+    manifest = run_job(console, job, store, folds, seed, workers)
+    for said in job.used:
+        console.print(f"note: {said}", highlight=False, markup=False, soft_wrap=True)
+    describe(console, store, manifest)
 
 
 @app.command("annotate-export")
@@ -178,7 +181,7 @@ def _how(size: str, bands: str, masks: str, fill: bool = False) -> "tuple[How, P
 def _check(console: Console, job: "Job") -> None:
     from hyperderm.cli.ingesting import reading
     from hyperderm.reports.progress import counting
-    from hyperderm.store.jobs import Tally, gathered, lesions
+    from hyperderm.store.jobs import Tally, gathered, lesions, plain
 
     tally = Tally()
     with counting(console, reading(job.root)) as bar:
@@ -196,4 +199,4 @@ def _check(console: Console, job: "Job") -> None:
         console.print(f"note: {said}", highlight=False, markup=False, soft_wrap=True)
     for name, count in sorted(tally.diagnoses.items()):
         console.print(f"  {name}: {count}", highlight=False)
-    list_aside(console, [(one.file, one.reason) for one in tally.set_aside])
+    list_aside(console, [(plain(one.file), plain(one.reason)) for one in tally.set_aside])

@@ -1,20 +1,21 @@
 """Who belongs together: patients from a table, and images that are the same picture twice."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hyperderm.cubes.readers.labels import read_rows
+from hyperderm.cubes.readers.naming import Names
+from hyperderm.cubes.readers.table_rows import LESION_COLUMNS, PATIENT_COLUMNS
+from hyperderm.cubes.readers.tables import IMAGE_COLUMNS, read_table
 from hyperderm.errors import CubeError, nearest
 
-IMAGE_COLUMNS = ("image", "image_id", "image_name", "isic_id", "file")
-GROUP_COLUMNS = ("group", "patient", "patient_id")
+GROUP_COLUMNS = ("group", "patient", *PATIENT_COLUMNS, *LESION_COLUMNS)
 
 
 def read_groups(path: Path, images: Sequence[str]) -> dict[str, str]:
-    """Return image id to group from a CSV file with a column of images and one of groups.
+    """Return image id to group from a table (CSV, `tables`) with a column of images and one of groups.
 
     An image may be named by its id (`MMCube/12`), with or without the suffix of a file, or by the last part of that where
-    it is the only one.
+    it is the only one; names are compared as `naming` says.
 
     Args:
         path: the table.
@@ -23,26 +24,27 @@ def read_groups(path: Path, images: Sequence[str]) -> dict[str, str]:
     Raises:
         CubeError: no such table, an image of the source that it leaves out, or a name that is none or several of them.
     """
-    rows = read_rows(path)
-    columns = {name.strip().lower(): name for name in (rows[0] if rows else {}) if name}
-    image = next((columns[c] for c in IMAGE_COLUMNS if c in columns), None)
-    group = next((columns[c] for c in GROUP_COLUMNS if c in columns), None)
-    if not image or not group:
+    try:
+        table = read_table(path)
+    except CubeError as error:
+        raise CubeError(f"--groups {path} cannot be read as a table: {error.what}", error.remedy) from error
+    image, group = table.column(IMAGE_COLUMNS), table.column(GROUP_COLUMNS)
+    if image is None or group is None:
         raise CubeError(
-            f"--groups {path} has no column of {'images' if not image else 'groups'}",
-            f"Name it {IMAGE_COLUMNS[0]}." if not image else f"Name it {GROUP_COLUMNS[0]} or {GROUP_COLUMNS[1]}.",
+            f"--groups {path} has no column of {'images' if image is None else 'groups'}",
+            f"Name it {IMAGE_COLUMNS[0]}." if image is None else f"Name it {GROUP_COLUMNS[0]} or {GROUP_COLUMNS[1]}.",
         )
     found: dict[str, str] = {}
-    short: dict[str, list[str]] = {}
-    for name in images:
-        short.setdefault(name.rpartition("/")[2], []).append(name)
-    for number, row in enumerate(rows, 2):
-        said, whose = (row[image] or "").strip(), (row[group] or "").strip()
+    names = Names(images)
+    for number, cells in table.rows:
+        said, whose, where = cells[image].replace("\\", "/"), cells[group], f"--groups {path}, line {number}"
+        if number in table.ragged:
+            raise CubeError(f"{where} has more cells than there are columns", "Put words with commas into quotes.")
         if not whose:
-            raise CubeError(f"--groups {path}, line {number}: {said!r} has no group", "Give every image one.")
-        name = _image(said, set(images), short, f"--groups {path}, line {number}")
+            raise CubeError(f"{where}: {said!r} has no group", "Give every image one.")
+        name = _image(said, names, images, where)
         if found.setdefault(name, whose) != whose:
-            raise CubeError(f"--groups {path}, line {number}: {name} has two groups", "Give every image one.")
+            raise CubeError(f"{where}: {name} has two groups", "Give every image one.")
     if missing := [name for name in images if name not in found]:
         shown = ", ".join(missing[:3]) + (" …" if len(missing) > 3 else "")
         raise CubeError(
@@ -52,16 +54,13 @@ def read_groups(path: Path, images: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _image(said: str, images: set[str], short: Mapping[str, list[str]], where: str) -> str:
-    for name in (said, str(Path(said).with_suffix("").as_posix()) if said else ""):
-        if name in images:
-            return name
-        near = short.get(name.rpartition("/")[2], []) if name else []
-        if len(near) == 1 and (near[0] == name or "/" not in name or near[0].endswith(f"/{name}")):
-            return near[0]
-        if len(near) > 1 and "/" not in name:
-            raise CubeError(f"{where}: {said!r} may be any of {', '.join(near[:3])}", "Write its whole id.")
-    raise CubeError(f"{where}: {said!r} is no image of the source", nearest(said, images))
+def _image(said: str, names: Names, images: Sequence[str], where: str) -> str:
+    found = names.ending(said) if said else []
+    if len(found) > 1:
+        raise CubeError(f"{where}: {said!r} may be any of {', '.join(found[:3])}", "Write its whole id.")
+    if not found:
+        raise CubeError(f"{where}: {said!r} is no image of the source", nearest(said, images))
+    return found[0]
 
 
 def merged(groups: Sequence[str], twins: Iterable[Sequence[int]]) -> list[str]:

@@ -261,7 +261,9 @@ def _source(job: Job, rows: list[Row]) -> dict[str, Any]:
     if how.bands_nm is not None:
         facts["bands_nm"] = list(how.bands_nm)
     if how.groups:
-        facts["groups"] = "of a table"
+        facts["groups"] = job.grouped
+    if job.used:
+        facts["used"] = list(job.used)
     if automatic := sum(row.automatic for row in rows):
         facts["automatic_masks"] = automatic
     if job.without_lesion:

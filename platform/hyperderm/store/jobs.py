@@ -20,6 +20,7 @@ from hyperderm.cubes.readers.cutting import How, Image, Marker
 from hyperderm.cubes.readers.mosaic import Mosaic
 from hyperderm.cubes.readers.scene import SetAside
 from hyperderm.cubes.readers.scenes import Camera
+from hyperderm.cubes.readers.source_tables import Tables, read_tables
 from hyperderm.errors import CubeError, nearest
 from hyperderm.store.groups import read_groups
 
@@ -45,10 +46,10 @@ def gathered(notes: Sequence[tuple[str, str]]) -> list[str]:
 class Layout(Protocol):
     """Finds the images of a kind of folder, and reads one."""
 
-    def scan(self) -> list[Any]:
+    def scan(self, tables: Tables) -> list[Any]:
         """List the sources in order, without opening any."""
 
-    def orphans(self, sources: list[Any]) -> list[SetAside]:
+    def orphans(self, sources: list[Any], tables: Tables) -> list[SetAside]:
         """List the files no source uses."""
 
     def read(self, source: Any, how: How) -> tuple[list[Lesion], list[SetAside]]:  # noqa: ANN401 - each layout has its own
@@ -79,6 +80,7 @@ class Job:
         used: a sentence on each table and reference of the source that is used, and what for.
         without_lesion: images on which, so an annotation file says, there is no lesion.
         notes: sentences on the source that whoever stores it must be told.
+        grouped: which table and columns say what belongs together, "" where none does.
     """
 
     root: Path
@@ -94,6 +96,7 @@ class Job:
     used: tuple[str, ...] = ()
     without_lesion: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    grouped: str = ""
 
     @property
     def parts(self) -> int:
@@ -146,15 +149,19 @@ class Folder:
     name: str
     camera: Camera = field(default_factory=Camera)
 
-    def scan(self) -> list[Any]:
+    def scan(self, tables: Tables) -> list[Any]:
         """See `Layout`."""
+        if self.name == "exported":
+            return list(exported.scan(self.root))
         if self.name == "scenes":
-            return list(scenes.scan(self.root, self.camera))
-        return list(_READERS[self.name].scan(self.root))
+            return list(scenes.scan(self.root, self.camera, tables))
+        return list(_READERS[self.name].scan(self.root, tables))
 
-    def orphans(self, sources: list[Any]) -> list[SetAside]:
+    def orphans(self, sources: list[Any], tables: Tables) -> list[SetAside]:
         """See `Layout`."""
-        return list(_READERS[self.name].orphans(self.root, sources))
+        if self.name == "exported":
+            return list(exported.orphans(self.root, sources))
+        return list(_READERS[self.name].orphans(self.root, sources, tables))
 
     def read(self, source: Any, how: How) -> tuple[list[Lesion], list[SetAside]]:  # noqa: ANN401
         """See `Layout`."""
@@ -207,7 +214,7 @@ def find_layout(root: Path, name: str = "auto") -> str:
         return "exported"
     if root.is_file():
         return "scenes"
-    if any((root / kind / folder).is_dir() for kind in ("images", "masks") for folder in hsidermoscopy.FOLDERS):
+    if hsidermoscopy.is_layout(root):
         return "hsidermoscopy"
     if photographs.is_layout(root):
         return "photographs"
@@ -241,26 +248,43 @@ def make_job(
     if name == "mosaic" and camera.mosaic is None:
         camera = replace(camera, mosaic=Mosaic(wavelengths_nm=camera.asked.wavelengths_nm))
     reader = Folder(root, "scenes" if name == "mosaic" else name, camera)
-    found = reader.scan()
+    given = {path.resolve() for path in (annotations, groups, *_paths(camera)) if path}
+    tables = _tables(root, name, given, grouping=groups is None)
+    found = reader.scan(tables)
     sources, aside = _named(reader, found)
-    aside += reader.orphans(found)
+    aside += [one for one in reader.orphans(found, tables) if (root / one.file).resolve() not in given]
     images = [reader.image_id(source) for source in sources]
     empty: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    matched = tables.of([source.name for source in sources] if tables.paths else [])
+    grouped = matched.grouped
+    if matched.groups:
+        names = {source.name: reader.image_id(source) for source in sources}
+        how = replace(how, groups={names[name]: group for name, group in matched.groups.items()})
+    if root.is_dir():
+        aside += matched.aside
     if annotations:
         marker, unused = _marker(annotations, images, how.marker.automatic)
         how, aside = replace(how, marker=marker), aside + unused
         empty = tuple(image for image in images if marker.without_lesion(image))
         notes = _marker_notes(marker, sources, reader, empty)
     if groups:
-        how = replace(how, groups=read_groups(groups, images))
+        how, grouped = replace(how, groups=read_groups(groups, images)), "of a table"
     kind: Literal["spectral", "rgb"] = "rgb" if name == "photographs" else "spectral"
     source = None
     if name == "exported":
         described = exported.describe(root)
         kind, source = described.kind, described.source if described.source.get("verb") == "generate" else None
-    facts = [VERSION, name, _listing(root, sources, camera), _plain(how), repr(camera), sorted(how.groups.items())]
+    facts = [
+        VERSION,
+        name,
+        _listing(root, sources, camera, tables.paths),
+        _plain(how),
+        repr(camera),
+        sorted(how.groups.items()),
+    ]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    per_part = _per_part(how)
     return Job(
         root,
         name,
@@ -268,13 +292,23 @@ def make_job(
         how,
         tuple(sources),
         reader,
-        _per_part(how),
+        per_part,
         tuple(aside),
         digest,
         source,
-        without_lesion=empty,
-        notes=notes,
+        matched.used,
+        empty,
+        notes,
+        grouped,
     )
+
+
+def _tables(root: Path, layout: str, given: set[Path], *, grouping: bool) -> Tables:
+    """Return the tables of a source; an export has none, and what the user names is none of them."""
+    base = root if root.is_dir() else root.parent
+    if layout == "exported" or not base.is_dir():
+        return Tables()
+    return read_tables(base, given, grouping=grouping)
 
 
 def _marker(path: Path, images: list[str], automatic: bool) -> tuple[Marker, list[SetAside]]:
@@ -402,7 +436,7 @@ def _paths(thing: object) -> Iterator[Path]:
             yield from _paths(one)
 
 
-def _listing(root: Path, sources: Sequence[Any], camera: Camera) -> list[tuple[str, int, int]]:
+def _listing(root: Path, sources: Sequence[Any], camera: Camera, tables: Sequence[Path]) -> list[tuple[str, int, int]]:
     """Return names, sizes and times of all files that shape the lesions: other content is another job.
 
     Of a folder these are all files in it; of a single file its own ones, since anything may lie and change beside it.
@@ -411,7 +445,7 @@ def _listing(root: Path, sources: Sequence[Any], camera: Camera) -> list[tuple[s
     if root.is_dir():
         files |= {path for path in root.rglob("*") if path.is_file()}
     else:
-        files |= set(root.parent.glob("*responses*.mat"))
+        files |= set(root.parent.glob("*responses*.mat")) | set(tables)
     base = root if root.is_dir() else root.parent
     names = {p: (p.relative_to(base) if p.is_relative_to(base) else p).as_posix() for p in sorted(files)}
     return [(plain(name), p.stat().st_size, p.stat().st_mtime_ns) for p, name in names.items()]

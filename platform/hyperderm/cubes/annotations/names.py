@@ -7,10 +7,13 @@ in front, and an underscore before an x as `_x<hexadecimal>_`: `DNCube/12` is `D
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from hyperderm.cubes.readers.naming import Names, alike
 from hyperderm.errors import CubeError
+
+__all__ = ["alike", "bare", "beside", "by_last_part", "candidates", "picture_name", "served"]
 
 _ENDINGS = {
     ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".mat", ".npy", ".npz", ".hdr", ".img", ".raw", ".h5",
@@ -77,29 +80,20 @@ def served(said: str) -> str:
     return beside(re.sub(r"^[/\\]+", "", said))
 
 
-def candidates(name: str, known: Mapping[str, Iterable[str]]) -> list[str]:
+def candidates(name: str, known: Names) -> list[str]:
     """Return the known images that `name` may mean: those called exactly so, otherwise those whose path ends in it.
 
     A shorter path stands for a longer one that ends in it, either way: `12.png` for `DNCube/12`, `set/images/a.png` for
-    `images/a`. Two folders that differ never match, whatever the file in them is called.
+    `images/a`. Two folders that differ never match, whatever the file in them is called. Names are compared as
+    `readers.naming` says.
 
     Args:
         name: as given by `bare`.
-        known: from the last part of a bare name to the names that have it (`by_last_part`).
+        known: made by `by_last_part`.
     """
-    near = list(known.get(posixpath.basename(name), ()))
-    exact = [other for other in near if bare(other) == name]
-    return exact or [other for other in near if alike(bare(other), name)]
+    return known.ending(name)
 
 
-def alike(one: str, other: str) -> bool:
-    """Return whether one path is the other or its end, part by part."""
-    return one == other or one.endswith("/" + other) or other.endswith("/" + one)
-
-
-def by_last_part(names: Iterable[str]) -> dict[str, list[str]]:
+def by_last_part(names: Iterable[str]) -> Names:
     """Return the index that `candidates` searches."""
-    index: dict[str, list[str]] = {}
-    for name in names:
-        index.setdefault(posixpath.basename(bare(name)), []).append(name)
-    return index
+    return Names(names, bare)

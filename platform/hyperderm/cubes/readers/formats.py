@@ -5,6 +5,7 @@ takes its files first: ENVI its data files, whatever they are called, and band i
 """
 
 import fnmatch
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from hyperderm.cubes.readers import band_images, envi, matlab_scene, numpy_files, tiff
 from hyperderm.cubes.readers.pixels import natural, surely_nm
 from hyperderm.cubes.readers.scene import Asked, Beside, Format, Found, Scene, inside
+from hyperderm.cubes.readers.tables import decode
 from hyperderm.errors import CubeError
 
 FORMATS: tuple[Format, ...] = (envi, band_images, tiff, numpy_files, matlab_scene)
@@ -38,6 +40,7 @@ Neither scenes nor strange: whoever knows the layout reads them (masks, diagnose
 WAVELENGTHS = ("wavelengths.txt", "wavelengths.csv")
 """The side file of a scene is `<stem>.<one of these>`; without it, `<one of these>` is that of every scene in its folder."""
 
+_COMMA = re.compile(r"\d+,(\d+)")
 _LONGEST = 1 << 20  # bytes of a file of wavelengths
 
 
@@ -116,7 +119,8 @@ def _beside(found: Found, base: Path) -> Beside | None:
 def read_wavelengths(path: Path) -> NDArray[np.float64]:
     """Read a side file of wavelengths: one number (nm) a line.
 
-    Empty lines and what follows a # do not count, nor does a heading in the first line of a .csv.
+    Empty lines and what follows a # do not count, nor does a heading in the first line of a .csv. Decimal commas are read
+    as such, and encodings as `tables.decode` knows them.
 
     Returns:
         (B,) nm in the order of the file.
@@ -127,22 +131,37 @@ def read_wavelengths(path: Path) -> NDArray[np.float64]:
     try:
         if path.stat().st_size > _LONGEST:
             raise CubeError("too long for a list of wavelengths")
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CubeError("cannot be read as text in UTF-8") from error
+        lines = decode(path)[0].splitlines()
+    except OSError as error:
+        raise CubeError(f"cannot be read ({error.strerror or error})") from error
+    commas = _decimal_commas(lines)
     values: list[float] = []
     for number, line in enumerate(lines, 1):
         text = line.split("#")[0].strip().rstrip(",;").strip()
         if not text:
             continue
         try:
-            values.append(float(text))
+            values.append(float(text.replace(",", ".") if commas else text))
         except ValueError as error:
             if values or number > 1 or path.suffix.lower() != ".csv":
                 raise CubeError(f"line {number} is {text[:40]!r}, one number (nm) a line is expected") from error
     if not values:
         raise CubeError("no number in it")
     return np.asarray(surely_nm(values, "it"), dtype=np.float64)
+
+
+def _decimal_commas(lines: Sequence[str]) -> bool:
+    """Whether numbers are written with a decimal comma.
+
+    Raises:
+        CubeError: every line has the same digits behind its comma, so that it may as well part two columns.
+    """
+    found = [match for line in lines if (match := _COMMA.fullmatch(line.split("#")[0].strip().rstrip(";").strip()))]
+    behind = {match[1].strip("0") for match in found}
+    if len(found) > 1 and len(behind) == 1 and behind != {""}:
+        what = f"every line ends in the same digits behind a comma ({found[0][0]!r}): a decimal comma, or a second column?"
+        raise CubeError(what, "Write a decimal point, or leave one column.")
+    return bool(found)
 
 
 def is_side_file(path: Path, root: Path) -> bool:

@@ -2,6 +2,10 @@
 
     <root>/images/{DNCube,MMCube,OtherCube}/<n>.mat
     <root>/masks/<same folder>/<n>_00.png, <n>_01.png, …     one per lesion
+    <root>/<any>.csv                                         optional; tables of patients and diagnoses: `source_tables`
+
+Names of files and folders are compared as `naming` says. The folder says the diagnosis, or in OtherCube the file name; a
+table may say it where they do not, and must not contradict them.
 
 `scan` looks at names only; `read` turns one image into lesions. What cannot be used is set aside with one sentence,
 never dropped in silence; only a folder that is not this layout at all raises.
@@ -16,9 +20,13 @@ from pathlib import Path
 from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, NOTES, Lesion
 from hyperderm.cubes.readers.axes import ARRAY, HDF5
 from hyperderm.cubes.readers.cutting import How, Image, lesions_of
+from hyperderm.cubes.readers.leftovers import leftovers
+from hyperderm.cubes.readers.mask_files import Masks, match_masks, number_of
 from hyperderm.cubes.readers.matlab import only_cube, read_arrays
-from hyperderm.cubes.readers.pixels import make_scene
+from hyperderm.cubes.readers.naming import Names, files_in, folded, folders
+from hyperderm.cubes.readers.pixels import make_scene, natural
 from hyperderm.cubes.readers.scene import Asked, Scene, SetAside
+from hyperderm.cubes.readers.source_tables import NOT_NAMED, NOTHING, Said, Tables, read_tables
 from hyperderm.errors import CubeError
 
 FOLDERS: dict[str, str | None] = {"DNCube": "dysplastic_nevus", "MMCube": "melanoma", "OtherCube": None}
@@ -35,57 +43,86 @@ OTHER: dict[str, str] = {
 
 LAYOUT = "images/{DNCube,MMCube,OtherCube}/<n>.mat and masks/<same folder>/<n>_00.png"
 _NOTHING = Asked()
-_MASK = re.compile(r"(?P<cube>.+)_(?P<number>\d+)\.png")
+_MASK = re.compile(r"(?P<cube>.+)_\d+")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One image file with the masks that name it; `diagnosis` is None where the file name names no single class."""
+    """One image file.
+
+    Attributes:
+        path: of the file.
+        folder: one of `FOLDERS`.
+        image_id: folder and name.
+        diagnosis: that folder or name say; None where they name no single class.
+        masks: that mark its lesions.
+        said: what the tables say of it.
+        fault: why it cannot be used, "" where its names are in order.
+    """
 
     path: Path
     folder: str
     image_id: str
     diagnosis: str | None
     masks: tuple[Path, ...]
+    said: Said = NOTHING
+    fault: str = ""
+
+    @property
+    def name(self) -> str:
+        """As tables and annotations call it."""
+        return self.image_id
 
 
-def scan(root: Path) -> list[Source]:
+def is_layout(root: Path) -> bool:
+    """Return whether `root` has a folder of this layout."""
+    return any(_folders(root, kind, folder) for kind in ("images", "masks") for folder in FOLDERS)
+
+
+def scan(root: Path, tables: Tables | None = None) -> list[Source]:
     """List the images under `root` in natural order (2 before 10), without opening any.
 
     Names that begin with a dot are the operating system's and are not looked at.
 
+    Args:
+        root: the source folder.
+        tables: of the source; None: they are read.
+
     Raises:
-        CubeError: `root` is missing, not a folder, empty, or not in this layout.
+        CubeError: `root` is missing, not a folder, empty, or not in this layout, or a table that cannot be used.
     """
     _check_layout(root)
-    sources = []
-    for folder in FOLDERS:
-        masks: dict[str, list[Path]] = {}
-        for path in _files(root / "masks" / folder):
-            if match := _MASK.fullmatch(path.name):
-                masks.setdefault(match["cube"], []).append(path)
-        for path in _files(root / "images" / folder):
-            if path.suffix == ".mat":
-                diagnosis = FOLDERS[folder] or _diagnosis(path.stem)
-                found = tuple(masks.get(path.stem, ()))
-                sources.append(Source(path, folder, f"{folder}/{path.stem}", diagnosis, found))
-    if not sources:
+    cubes = _cubes(root)
+    if not cubes:
         raise CubeError(
             f"{root} has the folders of HSIDermoscopy but no .mat file in images/{{{','.join(FOLDERS)}}}",
             f"Expected {LAYOUT}; was the download complete?",
         )
+    ids = [image_id for image_id, _, _ in cubes]
+    masks = _masks(root, ids)
+    said = (read_tables(root) if tables is None else tables).of(ids).said
+    sources = []
+    for image_id, folder, path in cubes:
+        diagnosis, fault = FOLDERS[folder] or _diagnosis(path.stem), masks.faults.get(image_id, "")
+        if ids.count(image_id) > 1:
+            names = " and ".join(_relative(other, root) for name, _, other in cubes if name == image_id)
+            fault = f"{names} are called alike. Rename one of them."
+        mine = tuple(masks.of.get(image_id, ()))
+        sources.append(Source(path, folder, image_id, diagnosis, mine, said.get(image_id, NOTHING), fault))
     return sources
 
 
-def orphans(root: Path, sources: Sequence[Source]) -> list[SetAside]:
-    """List every file under images/ and masks/ that no source uses: masks without a cube, unknown folders and names."""
-    used = {s.path for s in sources} | {m for s in sources for m in s.masks}
-    aside = []
+def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None) -> list[SetAside]:
+    """List every file below `root` that no source uses, with the reason; `tables` as for `scan`."""
+    tables = read_tables(root) if tables is None else tables
+    used = {s.path for s in sources} | {m for s in sources for m in s.masks} | set(tables.paths)
+    why = _masks(root, [source.image_id for source in sources]).unused
+    reasons: dict[Path, str] = {}
     for kind in ("images", "masks"):
-        folders = [root / kind, *_children(root / kind, folders=True)]
-        for path in (p for folder in folders for p in _files(folder) if p not in used):
-            aside.append(SetAside(_relative(path, root), _why_unused(path, kind, in_folder=path.parent != root / kind)))
-    return aside
+        for top in folders(root, kind):
+            for path in (p for folder in (top, *_children(top, folders=True)) for p in files_in(folder) if p not in used):
+                reasons[path] = why.get(path) or _why_unused(path, kind, in_folder=path.parent != top)
+    return leftovers(root, used, reasons | dict(tables.aside), "hsidermoscopy")
 
 
 def read(source: Source, root: Path, how: How, asked: Asked = _NOTHING) -> tuple[list[Lesion], list[SetAside]]:
@@ -112,15 +149,54 @@ def open_image(source: Source, root: Path, asked: Asked = _NOTHING) -> Image:
     Raises:
         CubeError: it cannot be used.
     """
-    if source.diagnosis is None:
+    diagnosis = _agreed(source)
+    if diagnosis is None:
         raise CubeError(f"the file name names no single class: exactly one of {', '.join(OTHER)} is expected in it")
     scene = _scene(source.path, asked)
     assert scene.wavelengths_nm is not None
     digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
-    masks = [(f"{source.folder}/{path.stem}", path, _relative(path, root)) for path in source.masks]
+    masks = [(f"{source.image_id}_{number_of(path)}", path, _relative(path, root)) for path in source.masks]
     facts = {"sha256": digest} | {key: scene.facts[key] for key in ("axes", "band_order", NOTES) if key in scene.facts}
     file = _relative(source.path, root)
-    return Image(source.image_id, file, source.diagnosis, scene.reflectance, scene.wavelengths_nm, facts, masks, whole=False)
+    return Image(source.image_id, file, diagnosis, scene.reflectance, scene.wavelengths_nm, facts, masks, whole=False)
+
+
+def _agreed(source: Source) -> str | None:
+    """The diagnosis that folder, file name and tables agree on; None where none of them says one."""
+    if source.fault:
+        raise CubeError(source.fault)
+    if source.said.problem == NOT_NAMED:
+        return source.diagnosis
+    said = source.said.known()
+    if said and source.diagnosis and said != source.diagnosis:
+        raise CubeError(f"the table calls it {said}, its folder or name {source.diagnosis}", "Correct one of them.")
+    return source.diagnosis or said
+
+
+def _cubes(root: Path) -> list[tuple[str, str, Path]]:
+    """Image id, folder and file of every cube."""
+    return [
+        (f"{folder}/{path.stem}", folder, path)
+        for folder in FOLDERS
+        for place in _folders(root, "images", folder)
+        for path in files_in(place)
+        if path.suffix.lower() == ".mat"
+    ]
+
+
+def _masks(root: Path, ids: Sequence[str]) -> Masks:
+    pictures = [
+        (f"{folder}/{path.stem}", path)
+        for folder in FOLDERS
+        for place in _folders(root, "masks", folder)
+        for path in files_in(place)
+    ]
+    return match_masks(pictures, Names(ids), numbered=True)
+
+
+def _folders(root: Path, kind: str, folder: str) -> list[Path]:
+    """`<root>/<kind>/<folder>`, in whatever case the two are written."""
+    return [place for top in folders(root, kind) for place in folders(top, folder)]
 
 
 def _scene(path: Path, asked: Asked) -> Scene:
@@ -146,7 +222,7 @@ def _check_layout(root: Path) -> None:
     found = [p.name + ("/" if p.is_dir() else "") for p in _children(root)]
     if not found:
         raise CubeError(f"{root} is empty", remedy)
-    missing = [kind for kind in ("images", "masks") if not any((root / kind / f).is_dir() for f in FOLDERS)]
+    missing = [kind for kind in ("images", "masks") if not any(_folders(root, kind, folder) for folder in FOLDERS)]
     if missing:
         if (root.parent / "images").is_dir() and root.name in {"images", "masks"}:
             remedy = f"Name the folder above it: {root.parent}"
@@ -158,11 +234,11 @@ def _check_layout(root: Path) -> None:
 
 
 def _why_unused(path: Path, kind: str, in_folder: bool) -> str:
-    if not in_folder or path.parent.name not in FOLDERS:
+    if not in_folder or folded(path.parent.name) not in map(folded, FOLDERS):
         return f"not in one of the folders {', '.join(FOLDERS)}, so its class is unknown"
     if kind == "images":
         return "not a .mat file"
-    if match := _MASK.fullmatch(path.name):
+    if match := _MASK.fullmatch(path.stem):
         return f"mask without a cube: there is no images/{path.parent.name}/{match['cube']}.mat"
     return "mask without a cube: its name is not <cube>_<two digits>.png"
 
@@ -171,18 +247,7 @@ def _children(folder: Path, folders: bool = False) -> list[Path]:
     """The visible entries of a folder (only its folders, if asked) in natural order; none where it does not exist."""
     if not folder.is_dir():
         return []
-    entries = [p for p in folder.iterdir() if not p.name.startswith(".") and (p.is_dir() or not folders)]
-    return sorted(entries, key=_natural)
-
-
-def _files(folder: Path) -> list[Path]:
-    return [p for p in _children(folder) if not p.is_dir()]  # a broken link is a file that cannot be read
-
-
-def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """Sort key under which 2 comes before 10; the name itself breaks ties such as 1 and 01."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", path.name)
-    return [(int(p), "") if p[0] in "0123456789" else (-1, p) for p in parts], path.name
+    return sorted((p for p in folder.iterdir() if not p.name.startswith(".") and (p.is_dir() or not folders)), key=natural)
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -1,8 +1,10 @@
 """Folders of dermoscopy photographs (PH2, ISIC): pictures, masks where there are any, and a table of diagnoses.
 
     <root>/images/<name>.jpg                     or .jpeg .png .bmp .tif .tiff
-    <root>/masks/<name>.png                      optional; also <name>_segmentation.png, <name>_lesion.png
-    <root>/<any>.csv                             optional; a column of image names and one of diagnoses
+    <root>/masks/<name>.png                      optional; also <name>_segmentation, _lesion, _mask, or _00, _01 … a lesion
+    <root>/<any>.csv                             optional; tables of diagnoses and of patients: `source_tables`
+
+Names are compared as `naming` says.
 
 Pictures and masks are turned the way their EXIF orientation says, each by its own, before anything else; where that changed
 something, a lesion's origin holds `exif_orientation` and `mask_exif_orientation`.
@@ -27,67 +29,100 @@ from hyperderm.cubes.cube import Lesion
 from hyperderm.cubes.pseudo_rgb import srgb_decode
 from hyperderm.cubes.readers.cutting import How, lesions_of
 from hyperderm.cubes.readers.cutting import Image as ImageRead
-from hyperderm.cubes.readers.labels import diagnosis_of, read_labels
+from hyperderm.cubes.readers.leftovers import leftovers
+from hyperderm.cubes.readers.mask_files import Masks, match_masks, number_of
 from hyperderm.cubes.readers.mask_image import upright
+from hyperderm.cubes.readers.naming import ENDING, Names, files_below, files_in, folders
 from hyperderm.cubes.readers.scene import SetAside
+from hyperderm.cubes.readers.source_tables import NOTHING, Said, Tables, read_tables
 from hyperderm.errors import CubeError
 
 NOMINAL_NM: tuple[float, ...] = (465.0, 545.0, 610.0)
 """Blue, green, red."""
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
 LAYOUT = "images/<name>.jpg (or .png, .bmp, .tif), optional masks/<name>.png and a .csv with columns image and label"
-_MASK_ENDINGS = ("", "_segmentation", "_lesion")
 # What Pillow raises on damaged pictures (its PNG reader reports a broken file as SyntaxError).
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
 class Source:
-    """One photograph; `label` is the table's word for it, None where there is no table, "" where the table leaves it out."""
+    """One photograph.
+
+    Attributes:
+        path: of the picture.
+        masks: that mark its lesions.
+        said: what the tables say of it.
+        fault: why it cannot be used, "" where its names are in order.
+    """
 
     path: Path
-    mask: Path | None
-    label: str | None
+    masks: tuple[Path, ...] = ()
+    said: Said = NOTHING
+    fault: str = ""
+
+    @property
+    def name(self) -> str:
+        """As tables and annotations call it."""
+        return self.path.stem
 
     @property
     def image_id(self) -> str:
-        """Patients are unknown: a photograph is a group of its own, and no cube is called like one."""
-        return f"photograph/{self.path.stem}"
+        """Where no table says a patient, a photograph is a group of its own; no cube is called like one."""
+        return f"photograph/{self.name}"
 
 
 def is_layout(root: Path) -> bool:
     """Return whether `root` looks like a folder of photographs."""
-    return any(path.suffix.lower() in SUFFIXES for path in _files(root / "images"))
+    return any(path.suffix.lower() in SUFFIXES for path in _files(root, "images"))
 
 
-def scan(root: Path) -> list[Source]:
-    """List the photographs under `root` by name, without opening any; the table is read.
+def scan(root: Path, tables: Tables | None = None) -> list[Source]:
+    """List the photographs under `root` by name, without opening any.
+
+    Args:
+        root: the source folder.
+        tables: of the source; None: they are read.
 
     Raises:
         CubeError: no photograph there, or a table that cannot be used.
     """
-    pictures = [path for path in _files(root / "images") if path.suffix.lower() in SUFFIXES]
+    pictures = _pictures(root)
     if not pictures:
         raise CubeError(f"{root} holds no photographs", f"Expected {LAYOUT}; name the folder that holds images/")
-    labels = read_labels(root)
-    masks = {path.stem: path for path in _files(root / "masks")}
+    said = (read_tables(root) if tables is None else tables).of([path.stem for path in pictures]).said
+    masks = _masks(root, pictures)
+    alike: dict[str, list[str]] = {}
+    for path in pictures:
+        alike.setdefault(path.stem, []).append(path.name)
     sources = []
     for path in pictures:
-        mask = next((masks[path.stem + ending] for ending in _MASK_ENDINGS if path.stem + ending in masks), None)
-        sources.append(Source(path, mask, None if labels is None else labels.get(path.stem, "")))
+        name, fault = path.stem, masks.faults.get(path.stem, "")
+        if len(alike[name]) > 1:
+            fault = f"{' and '.join(alike[name])} are called alike. Rename one of them."
+        sources.append(Source(path, tuple(masks.of.get(name, ())), said.get(name, NOTHING), fault))
     return sources
 
 
-def orphans(root: Path, sources: Sequence[Source]) -> list[SetAside]:
-    """List every file under images/ and masks/ that no source uses."""
-    used = {s.path for s in sources} | {s.mask for s in sources}
-    reasons = {"images": "not a picture by its name", "masks": "mask without a photograph"}
-    return [
-        SetAside(_relative(path, root), reason)
-        for kind, reason in reasons.items()
-        for path in _files(root / kind)
-        if path not in used
-    ]
+def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None) -> list[SetAside]:
+    """List every file under `root` that no source uses, with the reason; `tables` as for `scan`."""
+    tables = read_tables(root) if tables is None else tables
+    used = {s.path for s in sources} | {mask for s in sources for mask in s.masks} | set(tables.paths)
+    reasons: dict[Path, str] = {}
+    names = Names(source.name for source in sources)
+    for path in _files(root, "images"):
+        if path not in used:
+            of = _map_of(path, names) if path.suffix.lower() in SUFFIXES else None
+            reasons[path] = f"a mask or map of {of}, by its name: masks lie in masks/" if of else "not a picture by its name"
+    for top in folders(root, "images"):
+        deep = [path for path in files_below(top) if path.parent != top]
+        reasons |= dict.fromkeys(deep, "in a folder below images/: photographs are read from images/ itself")
+    unused = _masks(root, [source.path for source in sources]).unused
+    for path in _files(root, "masks"):
+        if path not in used:
+            reasons[path] = unused.get(path) or "mask without a photograph"
+    reasons |= dict(tables.aside)
+    return leftovers(root, used, reasons, "photographs")
 
 
 def read(source: Source, root: Path, how: How) -> tuple[list[Lesion], list[SetAside]]:
@@ -109,13 +144,18 @@ def open_image(source: Source, root: Path) -> ImageRead:
     Raises:
         CubeError: it cannot be used.
     """
-    diagnosis = diagnosis_of(source.label)
+    if source.fault:
+        raise CubeError(source.fault)
+    diagnosis = source.said.known()
     linear, turned = _linear(source.path)
     digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
     facts: dict[str, Any] = {"sha256": digest, "linearised": "sRGB, IEC 61966-2-1"}
     if turned != 1:
         facts["exif_orientation"] = turned
-    masks = [(source.image_id, source.mask, _relative(source.mask, root))] if source.mask else []
+    numbers = ["" if (number := number_of(mask)) is None else f"_{number}" for mask in source.masks]
+    masks = [
+        (source.image_id + number, mask, _relative(mask, root)) for number, mask in zip(numbers, source.masks, strict=True)
+    ]
     nm = np.asarray(NOMINAL_NM, dtype=np.float64)
     return ImageRead(source.image_id, _relative(source.path, root), diagnosis, linear, nm, facts, masks)
 
@@ -133,10 +173,29 @@ def _linear(path: Path) -> tuple[NDArray[np.float32], int]:
     return srgb_decode(pixels[..., ::-1] / 255).astype(np.float32), turned
 
 
-def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if not p.name.startswith(".") and not p.is_dir())
+def _pictures(root: Path) -> list[Path]:
+    """The photographs; a picture that is called like another one and a word for mask is none."""
+    found = [path for path in _files(root, "images") if path.suffix.lower() in SUFFIXES]
+    names = Names(path.stem for path in found)
+    return [path for path in found if _map_of(path, names) is None]
+
+
+def _map_of(path: Path, names: Names) -> str | None:
+    """The photograph that a picture in images/ is a mask or a map of by its name; None where it is a photograph."""
+    match = ENDING.fullmatch(path.stem)
+    stem = path.stem.removesuffix("_superpixels")
+    if match and match["end"] and number_of(path) is None:
+        stem = match["image"]
+    meant = names.whole(stem) if stem != path.stem else []
+    return meant[0] if meant else None
+
+
+def _masks(root: Path, pictures: Sequence[Path]) -> Masks:
+    return match_masks([(path.stem, path) for path in _files(root, "masks")], Names(path.stem for path in pictures))
+
+
+def _files(root: Path, kind: str) -> list[Path]:
+    return sorted((path for folder in folders(root, kind) for path in files_in(folder)), key=lambda path: path.name)
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -2,30 +2,32 @@
 
     <root>/…/<scene>.<suffix>           every format of `formats.FORMATS`; frames of a mosaic camera where asked for
     <root>/masks/<scene>_00.png         optional; also <scene>.png, <scene>_mask.png; folders as below <root>
-    <root>/labels.csv                   optional; columns as photographs have them, scenes called alike by their whole paths
+    <root>/<any>.csv                    optional; tables of diagnoses and of patients: `source_tables`
     <root>/…/wavelengths.txt            where the scenes do not know theirs: `formats.read_scene`
 
-A scene's image id is its path below the root without suffix. Without a mask a scene is stored whole.
+A scene's image id is its path below the root without suffix. Without a mask a scene is stored whole. Names are compared as
+`naming` says.
 """
 
 import hashlib
-import re
-from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hyperderm.cubes.calibrate import calibrate, read_reference
-from hyperderm.cubes.cube import Lesion
+from hyperderm.cubes.cube import NOTES, Lesion
 from hyperderm.cubes.readers import formats, mosaic
 from hyperderm.cubes.readers.cutting import How, Image, lesions_of
-from hyperderm.cubes.readers.labels import Labels, diagnosis_of, read_labels
+from hyperderm.cubes.readers.leftovers import leftovers
+from hyperderm.cubes.readers.mask_files import Masks, match_masks
 from hyperderm.cubes.readers.mosaic import Mosaic
-from hyperderm.cubes.readers.pixels import name_below, natural
+from hyperderm.cubes.readers.naming import ENDING, Names, files_below, folded, folders
+from hyperderm.cubes.readers.pixels import name_below
 from hyperderm.cubes.readers.scene import Asked, Found, Scene, SetAside
+from hyperderm.cubes.readers.source_tables import NOTHING, Said, Tables, read_tables
 from hyperderm.errors import CubeError
 
-_MASK = re.compile(r"(?P<scene>.+?)(_\d+|_mask|_segmentation|_lesion)?")
 CHUNK = 2**20
 
 
@@ -50,16 +52,35 @@ class Camera:
 
 @dataclass(frozen=True)
 class Source:
-    """One scene; `label` is the table's word for it, None where there is no table, "" where the table leaves it out."""
+    """One scene.
+
+    Attributes:
+        found: its files.
+        masks: that mark its lesions.
+        said: what the tables say of it.
+        camera: what the user says.
+        fault: why it cannot be used, "" where its names are in order.
+    """
 
     found: Found
     masks: tuple[Path, ...]
-    label: str | None
+    said: Said = NOTHING
     camera: Camera = field(default_factory=Camera)
+    fault: str = ""
+
+    @property
+    def name(self) -> str:
+        """As tables and annotations call it."""
+        return self.found.name
 
 
-def scan(root: Path, camera: Camera) -> list[Source]:
-    """List the scenes at or below `root`, without opening any; the table of diagnoses is read.
+def scan(root: Path, camera: Camera, tables: Tables | None = None) -> list[Source]:
+    """List the scenes at or below `root`, without opening any.
+
+    Args:
+        root: the source folder, or one file.
+        camera: what the user says of the files.
+        tables: of the source; None: they are read.
 
     Raises:
         CubeError: no scene there, two scenes of one name, or a table that cannot be used.
@@ -67,30 +88,39 @@ def scan(root: Path, camera: Camera) -> list[Source]:
     found = _frames(root, camera) if camera.mosaic else formats.find_scenes(root)[0]
     if not found:
         raise CubeError(f"{root} holds no scene", f"Known formats: {', '.join(kind.NAME for kind in formats.FORMATS)}.")
-    base = _base(root)
-    masks = _masks(base, found)
-    labels = read_labels(base)
-    alike = Counter(each.name.rpartition("/")[2] for each in found)
-    return [Source(each, tuple(masks.get(each.name, ())), _label(each.name, labels, alike), camera) for each in found]
+    base, names = _base(root), [each.name for each in found]
+    masks = _masks(base, names)
+    said = (read_tables(base) if tables is None else tables).of(names).said
+    return [
+        Source(each, tuple(masks.of.get(name, ())), said.get(name, NOTHING), camera, masks.faults.get(name, ""))
+        for name, each in zip(names, found, strict=True)
+    ]
 
 
-def orphans(root: Path, sources: Sequence[Source]) -> list[SetAside]:
-    """List every file below `root` that no scene uses, with the reason; side files that layouts read are none."""
+def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None) -> list[SetAside]:
+    """List every file below `root` that no scene uses, with the reason; `tables` as for `scan`."""
     base = _base(root)
     if base != root:
         return []  # one file was named: its neighbours are not meant
+    tables = read_tables(base) if tables is None else tables
     used = {path for source in sources for path in source.found.files} | {mask for s in sources for mask in s.masks}
-    if sources and sources[0].camera.mosaic:
-        unread = [(p, "no raw frame") for p in _below(base) if p not in used and not formats.is_side_file(p, base)]
+    used |= set(tables.paths)
+    frames = bool(sources and sources[0].camera.mosaic)
+    if frames:
+        used |= _responses(base, sources)
+        unread = [(p, "no raw frame") for p in files_below(base) if not formats.is_side_file(p, base)]
     else:
         unread = formats.find_scenes(root)[1]
-    aside = [SetAside(_relative(path, base), reason) for path, reason in unread if path not in used]
-    for path in _below(base):
-        folders = path.relative_to(base).parts[:-1]
-        if path not in used and "masks" in map(str.lower, folders):
-            where = "" if folders[0] == "masks" else ": masks lie in masks/ of the source"
-            aside.append(SetAside(_relative(path, base), f"mask without a scene{where}"))
-    return aside
+    through = {folder for folder in folders(base, "masks") if any(folder in path.parents for path in used)}
+    names = Names(source.name for source in sources)
+    reasons = {path: _mask_astray(path, names) or why for path, why in unread if path not in used | through}
+    masks = _masks(base, [source.name for source in sources]).unused
+    for path in files_below(base):
+        inside = [folded(part) for part in path.relative_to(base).parts[:-1]]
+        if path not in used and "masks" in inside:
+            where = "" if inside[0] == "masks" else ": masks lie in masks/ of the source"
+            reasons[path] = masks.get(path) or f"mask without a scene{where}"
+    return leftovers(base, used, reasons | dict(tables.aside), "mosaic" if frames else "scenes")
 
 
 def read(source: Source, root: Path, how: How) -> tuple[list[Lesion], list[SetAside]]:
@@ -113,7 +143,9 @@ def open_image(source: Source, root: Path) -> Image:
         CubeError: it cannot be used.
     """
     base, found = _base(root), source.found
-    diagnosis = diagnosis_of(source.label)
+    if source.fault:
+        raise CubeError(source.fault)
+    diagnosis = source.said.known()
     scene = _scene(source, root)
     digest = hashlib.sha256()
     for path in found.files:
@@ -131,7 +163,7 @@ def _scene(source: Source, root: Path) -> Scene:
     camera, found = source.camera, source.found
     if camera.mosaic is not None:
         return mosaic.read_mosaic(found.path, camera.mosaic, _base(root))
-    scene = formats.read_scene(found, camera.asked, root)
+    scene = _noted(formats.read_scene(found, camera.asked, root), found)
     if camera.dark is None and camera.white is None:
         return scene
     dark, white = (None if path is None else read_reference(path) for path in (camera.dark, camera.white))
@@ -139,57 +171,61 @@ def _scene(source: Source, root: Path) -> Scene:
     return Scene(reflectance, scene.wavelengths_nm, {**scene.facts, **facts})
 
 
+def _noted(scene: Scene, found: Found) -> Scene:
+    """Note a side file of wavelengths that was not used."""
+    whence = str(scene.facts.get("wavelengths", ""))
+    idle = [path.name for path in found.files if path.name.endswith(formats.WAVELENGTHS) and path.name not in whence]
+    if not idle:
+        return scene
+    note = f"{idle[0]} was not used: wavelengths {whence}"
+    return Scene(scene.reflectance, scene.wavelengths_nm, {**scene.facts, NOTES: [*scene.facts.get(NOTES, ()), note]})
+
+
 def _frames(root: Path, camera: Camera) -> list[Found]:
     """Return every raw frame at or below `root`: its pictures but for the references and masks."""
     assert camera.mosaic is not None
     base = _base(root)
     references = {path.resolve() for path in (camera.mosaic.dark, camera.mosaic.white) if path}
-    files = [root] if root.is_file() else _below(base)
+    files = [root] if root.is_file() else files_below(base)
     return [
         Found(name_below(path, base), path, (path,), mosaic.NAME)
         for path in files
         if path.suffix.lower() in mosaic.SUFFIXES
         and path.resolve() not in references
-        and "masks" not in path.relative_to(base).parts[:-1]
+        and "masks" not in map(folded, path.relative_to(base).parts[:-1])
     ]
 
 
-def _masks(base: Path, found: Sequence[Found]) -> dict[str, list[Path]]:
-    """Return scene to its mask pictures: masks/<scene>.png, or with a number or a word for mask behind the name."""
-    names = {each.name for each in found}
-    masks: dict[str, list[Path]] = {}
-    for path in _below(base / "masks"):
-        if path.suffix.lower() != ".png":
-            continue
-        stem = path.relative_to(base / "masks").with_suffix("").as_posix()
-        match = _MASK.fullmatch(stem)
-        name = stem if stem in names else match["scene"] if match else stem
-        if name in names:
-            masks.setdefault(name, []).append(path)
-    return masks
+def _masks(base: Path, names: Sequence[str]) -> Masks:
+    pictures = [
+        (path.relative_to(top).with_suffix("").as_posix(), path)
+        for top in folders(base, "masks")
+        for path in files_below(top)
+    ]
+    return match_masks(pictures, Names(names))
 
 
-def _label(name: str, labels: Labels | None, alike: Counter[str]) -> str | None:
-    """Return a scene's label: of the row with its whole path; where no other scene is called so, also of its last part."""
-    if labels is None:
-        return None
-    last = name.rpartition("/")[2]
-    if name in labels and (name in labels.rows or alike[last] == 1):
-        return labels[name]
-    return labels.last.get(last, "") if alike[last] == 1 else ""
+def _mask_astray(path: Path, names: Names) -> str:
+    """Say of a picture that no scene takes that it is a mask in the wrong place, where its name says so; else ""."""
+    match = ENDING.fullmatch(path.stem)
+    meant = names.last(match["image"]) if match and match["end"] and path.suffix else []
+    return f"a mask of {meant[0]}, by its name: masks lie in masks/ of the source" if meant else ""
+
+
+def _responses(base: Path, sources: Sequence[Source]) -> set[Path]:
+    """The response tables that raw frames take their wavelengths from."""
+    used = set()
+    for source in sources:
+        options = source.camera.mosaic
+        assert options is not None
+        if options.wavelengths_nm is None and options.responses is None:
+            with suppress(CubeError):  # several tables: reading says so
+                used.add(mosaic.responses_beside(source.found.path.parent, base))
+    return {path for path in used if path}
 
 
 def _base(root: Path) -> Path:
     return root if root.is_dir() else root.parent
-
-
-def _below(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    paths = [p for p in folder.rglob("*") if p.is_file()]
-    return sorted(
-        (p for p in paths if not _relative(p, folder).startswith(".") and "/." not in _relative(p, folder)), key=natural
-    )
 
 
 def _relative(path: Path, base: Path) -> str:
