@@ -1,5 +1,6 @@
 """Raw files into a store, and their pictures to an annotation tool."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -26,8 +27,9 @@ Masks = Annotated[
 Rows = Annotated[int | None, typer.Option(min=1, help="Rows of an image stored as a matrix of pixels by bands.")]
 Columns = Annotated[int | None, typer.Option(min=1, help="Columns likewise.")]
 Key = Annotated[str | None, typer.Option(help="Which array, in a file that holds several.")]
-Dark = Annotated[Path | None, typer.Option(help="Dark reference: TIFF, PNG or .npy.")]
-White = Annotated[Path | None, typer.Option(help="White reference: values become reflectance.")]
+Dark = Annotated[Path | None, typer.Option(help="Dark reference: ENVI, TIFF, PNG, .npy, .npz or .mat; a frame or lines.")]
+White = Annotated[Path | None, typer.Option(help="White reference likewise: values become reflectance.")]
+References = Annotated[bool, typer.Option(help="Apply WHITEREF_ and DARKREF_ files that lie beside scans, each to its own.")]
 WhiteReflectance = Annotated[float, typer.Option(help="Of the white panel.")]
 Demosaic = Annotated[Literal["superpixel", "bilinear"], typer.Option(help="How raw mosaic frames become cubes.")]
 Responses = Annotated[Path | None, typer.Option(help="Response table of a mosaic sensor; default: *responses*.mat beside.")]
@@ -55,6 +57,7 @@ def ingest(
     dark: Dark = None,
     white: White = None,
     white_reflectance: WhiteReflectance = 1.0,
+    references: References = True,
     demosaic: Demosaic = "superpixel",
     responses: Responses = None,
     correction: Correction = None,
@@ -69,6 +72,7 @@ def ingest(
     camera = _camera(
         layout, wavelengths, rows, columns, key, dark, white, white_reflectance, demosaic, responses, correction
     )
+    camera = replace(camera, references=references)
     how, annotations = _how(size or str(SIZE), bands, masks)
     if not store and not check:
         raise ConfigError("--store is missing", "Say where the store goes: --store data/mine")
@@ -96,6 +100,7 @@ def annotate_export(
     dark: Dark = None,
     white: White = None,
     white_reflectance: WhiteReflectance = 1.0,
+    references: References = True,
     demosaic: Demosaic = "superpixel",
     responses: Responses = None,
     correction: Correction = None,
@@ -114,6 +119,7 @@ def annotate_export(
     camera = _camera(
         layout, wavelengths, rows, columns, key, dark, white, white_reflectance, demosaic, responses, correction
     )
+    camera = replace(camera, references=references)
     how, annotations = _how(NATIVE, "", masks)
     count, aside = export_images(make_job(source, layout, how, camera, annotations), out, root)
     console.print(f"{count} pictures in {out}", highlight=False, markup=False, soft_wrap=True)
@@ -143,8 +149,6 @@ def _camera(
     for option, path in (("--dark", dark), ("--white", white), ("--responses", responses), ("--correction", correction)):
         if path is not None and not path.is_file():
             raise ConfigError(f"{option} {path} does not exist", "Name a file.")
-    if white is None and white_reflectance != 1:
-        raise ConfigError("--white-reflectance is of a white reference", "Give --white too.")
     if layout == "mosaic":
         frames = Mosaic(demosaic, responses, dark, white, correction, nm, white_reflectance)
         return Camera(Asked(nm, rows, columns, key), frames)

@@ -54,6 +54,9 @@ class Layout(Protocol):
     def orphans(self, sources: list[Any]) -> list[SetAside]:
         """List the files no source uses."""
 
+    def used(self, sources: list[Any]) -> list[str]:
+        """Return a sentence on each reference that is used."""
+
     def read(self, source: Any, how: How) -> tuple[list[Lesion], list[SetAside]]:  # noqa: ANN401 - each layout has its own
         """Read one source; what cannot be used is returned with its reason."""
 
@@ -160,6 +163,10 @@ class Folder:
         """See `Layout`."""
         return list(_READERS[self.name].orphans(self.root, sources))
 
+    def used(self, sources: list[Any]) -> list[str]:
+        """See `Layout`."""
+        return scenes.used_references(self.root, sources) if self.name == "scenes" else []
+
     def read(self, source: Any, how: How) -> tuple[list[Lesion], list[SetAside]]:  # noqa: ANN401
         """See `Layout`."""
         match self.name:
@@ -261,7 +268,8 @@ def make_job(
         kind, source = described.kind, described.source if described.source.get("verb") == "generate" else None
     facts = [VERSION, name, _listing(root, sources, camera), _plain(how), repr(camera), sorted(how.groups.items())]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    return Job(root, name, kind, how, tuple(sources), reader, _per_part(how), tuple(aside), digest, source)
+    used = tuple(reader.used(found))
+    return Job(root, name, kind, how, tuple(sources), reader, _per_part(how), tuple(aside), digest, source, used)
 
 
 def _marker(path: Path, images: list[str], automatic: bool) -> tuple[Marker, list[SetAside]]:
@@ -283,12 +291,22 @@ def _check_options(name: str, how: How, camera: Camera, annotations: Path | None
         "--key": camera.asked.key,
         "--dark": camera.dark,
         "--white": camera.white,
+        "--white-reflectance": camera.white_reflectance != 1,
         "--masks": annotations or how.marker.automatic,
         "--groups": groups,
     }
     refused = {
-        "hsidermoscopy": ("--rows", "--columns", "--key", "--dark", "--white"),
-        "photographs": ("--wavelengths", "--bands", "--rows", "--columns", "--key", "--dark", "--white"),
+        "hsidermoscopy": ("--rows", "--columns", "--key", "--dark", "--white", "--white-reflectance"),
+        "photographs": (
+            "--wavelengths",
+            "--bands",
+            "--rows",
+            "--columns",
+            "--key",
+            "--dark",
+            "--white",
+            "--white-reflectance",
+        ),
         "exported": tuple(given),
         "scenes": (),
         "mosaic": ("--rows", "--columns", "--key"),

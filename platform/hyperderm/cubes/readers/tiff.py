@@ -28,7 +28,7 @@ NAME: str = "tiff"
 SUFFIXES = {".tif", ".tiff", ".btf"}
 
 _KIND = "a TIFF file"
-_ORIENTATION = 274
+ORIENTATION = 274
 _UNCOMPRESSED, _WHITE_IS_ZERO, _PALETTE = 1, 0, 3
 _DENSEST = 1100  # bytes that deflate, the densest of TIFF's compressions here, makes of one
 _NM_PER_UNIT = {"nm": 1.0, "µm": 1000.0, "um": 1000.0}
@@ -151,7 +151,7 @@ def _check_stack(pages: "list[TiffPage]") -> None:
 
 def _orientation(pages: "list[TiffPage]") -> int:
     """The pages' orientation tag, 1 where none says another; pages without it follow those with it."""
-    tags = {int(p.tags[_ORIENTATION].value) for p in pages if _ORIENTATION in p.tags}
+    tags = {int(p.tags[ORIENTATION].value) for p in pages if ORIENTATION in p.tags}
     if len(tags) > 1:
         raise CubeError(f"its pages have different orientation tags: {sorted(tags)}")
     return tags.pop() if tags and max(tags) in range(2, 9) else 1
