@@ -55,10 +55,12 @@ def told(done) -> list[str]:
 def test_check_of_hsidermoscopy(project, run):  # noqa: F811
     three_of_each(project / "raw")
     fifteen_bands(project / "raw")
-    said = told(run("ingest", "raw", "--check", "--size", "16"))
+    said = told(run("ingest", "raw", "--check", "--size", "16", "--folds", "3"))
     assert said[0] == "layout hsidermoscopy: 9 lesions would be stored, cubes of 16 x 16 x 16 (9)"
     assert said[2:5] == ["  dysplastic_nevus: 3", "  melanoma: 3", "  nevus: 3"]
-    assert said[5:] == ["1 file set aside:", f"  images/MMCube/bad.mat: 15 bands, 16 expected (the array's shape is {(24, 32, 15)})"]  # fmt: skip # noqa: E501
+    assert said[5].startswith("9 files: 24 x 32 x 16, float32, 465 … 620 nm; values ")
+    assert said[5].endswith("; 9 masks, 8.33% … 8.33% of the frame, median 8.33%")
+    assert said[6:] == ["1 file set aside:", f"  images/MMCube/bad.mat: 15 bands, 16 expected (the array's shape is {(24, 32, 15)})"]  # fmt: skip # noqa: E501
     assert {path.name for path in project.iterdir()} == {"raw", "experiments", "search_spaces"}
 
 
@@ -69,15 +71,19 @@ def test_check_of_scenes_gives_shapes_and_the_range(project, run):  # noqa: F811
     raw.with_suffix(".npz").rename(raw / "a.npz")
     np.savez(raw / "b.npz", cube=np.full((20, 18, 4), 0.5, np.float32), wavelengths_nm=NM)
     (raw / "notes.doc").write_text("x")
-    said = told(run("ingest", "raw", "--check", "--size", "native"))
-    assert said == [
+    done = run("ingest", "raw", "--check", "--size", "native")
+    assert done.stdout.splitlines() == [
         "layout scenes: 2 lesions would be stored, cubes of 20 x 18 x 4 (1), 24 x 30 x 4 (1)",
-        "note: a store has one shape; give --size, and --bands if bands differ",
         "values 0.25 … 0.75",
         "  unknown: 2",
+        "1 file: numpy, 24 x 30 x 4, float32, 460 … 580 nm; values 0.25 … 0.75, median 0.5; no masks",
+        "1 file: numpy, 20 x 18 x 4, float32, 460 … 580 nm; values 0.5 … 0.5, median 0.5; no masks",
         "1 file set aside:",
         "  notes.doc: no format reads .doc",
     ]
+    ingested = run("ingest", "raw", *INTO, "--size", "native")
+    assert (done.returncode, done.stderr) == (ingested.returncode, ingested.stderr)
+    assert done.stderr.startswith("error: cubes of 24 x 30 x 4 and 20 x 18 x 4 (lesion b): a store has one shape.")
 
 
 def test_check_of_raw_frames_of_photographs_and_of_an_export(project, run):  # noqa: F811
@@ -88,7 +94,7 @@ def test_check_of_raw_frames_of_photographs_and_of_an_export(project, run):  # n
     assert said[0] == "layout mosaic: 1 lesions would be stored, cubes of 6 x 8 x 16 (1)"
     photograph(project / "pictures", "one")
     (project / "pictures" / "labels.csv").write_text("image,label\none,mel\n")
-    said = told(run("ingest", "pictures", "--check"))
+    said = told(run("ingest", "pictures", "--check", "--folds", "0"))
     assert said[0] == "layout photographs: 1 lesions would be stored, cubes of 64 x 64 x 3 (1)"
     assert said[2] == "  melanoma: 1"
     npz(project / "raw", "a", 1)
@@ -101,12 +107,15 @@ def test_check_of_raw_frames_of_photographs_and_of_an_export(project, run):  # n
     assert "--size 32 is not for what was exported" in done.stderr
 
 
-def test_check_of_files_that_cannot_be_used_is_no_error(project, run):  # noqa: F811
+def test_check_of_files_that_cannot_be_used_ends_as_the_ingest_does(project, run):  # noqa: F811
     (project / "raw").mkdir()
     (project / "raw" / "a.npy").write_bytes(b"x")
-    said = told(run("ingest", "raw", "--check"))
+    done, ingested = run("ingest", "raw", "--check"), run("ingest", "raw", *INTO)
+    said = done.stdout.splitlines()
     assert said[0] == "layout scenes: 0 lesions would be stored, cubes of no size"
     assert said[2].startswith("  a.npy: cannot be read as a NumPy file")
+    assert (done.returncode, done.stderr) == (2, ingested.stderr)
+    assert ingested.stderr.startswith("error: none of the 1 images in raw can be used (a.npy: cannot be read")
 
 
 # --- words that do not fit ---

@@ -5,7 +5,6 @@ A part holds the lesions of a fixed run of files, so that its bytes do not depen
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from hyperderm.cubes.annotations import read_annotations
-from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, NOTES, Lesion
+from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, Lesion
 from hyperderm.cubes.readers import exported, hsidermoscopy, photographs, scenes
 from hyperderm.cubes.readers.cutting import How, Image, Marker
 from hyperderm.cubes.readers.mosaic import Mosaic
@@ -22,6 +21,7 @@ from hyperderm.cubes.readers.scene import SetAside
 from hyperderm.cubes.readers.scenes import Camera
 from hyperderm.errors import CubeError, nearest
 from hyperderm.store.groups import read_groups
+from hyperderm.store.units import check_patterns, scaled
 
 VERSION = 2
 """Part of a job's digest: raise it when the code changes what files become."""
@@ -109,35 +109,11 @@ class Job:
     def read(self, source: object) -> tuple[list[Lesion], list[SetAside]]:
         """Read one source; what a reader did not foresee names the file."""
         try:
-            return self.reader.read(source, self.how)
+            found, aside = self.reader.read(source, self.how)
+            return scaled(found, self.how.scale), aside
         except Exception as error:
             error.add_note(f"while reading {self.reader.image_id(source)} of {self.root}")
             raise
-
-
-@dataclass
-class Tally:
-    """What went by while lesions were read: for `--check` and for the end of an ingest."""
-
-    lesions: int = 0
-    diagnoses: Counter[str] = field(default_factory=Counter)
-    shapes: Counter[tuple[int, int, int]] = field(default_factory=Counter)
-    low: float = float("inf")
-    high: float = float("-inf")
-    set_aside: list[SetAside] = field(default_factory=list)
-    notes: list[tuple[str, str]] = field(default_factory=list)
-    """Lesion and sentence: what must be said of a lesion that is stored all the same."""
-
-    def add(self, lesions: list[Lesion], aside: list[SetAside]) -> None:
-        """Count one source."""
-        self.set_aside += aside
-        for lesion in lesions:
-            self.lesions += 1
-            self.diagnoses[lesion.diagnosis or "unknown"] += 1
-            self.shapes[lesion.cube.shape] += 1
-            self.notes += [(lesion.lesion_id, str(note)) for note in lesion.origin.get(NOTES, ())]
-            self.low = min(self.low, float(lesion.cube.reflectance.min()))
-            self.high = max(self.high, float(lesion.cube.reflectance.max()))
 
 
 @dataclass(frozen=True)
@@ -222,13 +198,14 @@ def find_layout(root: Path, name: str = "auto") -> str:
         return "hsidermoscopy"
     if photographs.is_layout(root):
         return "photographs"
-    from hyperderm.cubes.readers import formats
+    from hyperderm.cubes.readers import formats, mosaic
 
     try:
-        found = formats.find_scenes(root)[0]
+        found, unread = formats.find_scenes(root)
     except CubeError:
-        found = []
-    return "scenes" if found else "hsidermoscopy"  # whose reader says best what it would have wanted
+        found, unread = [], []
+    pictures = any(path.suffix.lower() in mosaic.SUFFIXES for path, _ in unread)
+    return "scenes" if found or pictures else "hsidermoscopy"  # whose reader says best what it would have wanted
 
 
 def make_job(
@@ -256,6 +233,8 @@ def make_job(
     sources, aside = _named(reader, found)
     aside += reader.orphans(found)
     images = [reader.image_id(source) for source in sources]
+    if how.scale:
+        check_patterns(how.scale, ((_file(source, root), reader.image_id(source)) for source in sources))
     if annotations:
         marker, unused = _marker(annotations, images, how.marker.automatic)
         how, aside = replace(how, marker=marker), aside + unused
@@ -294,6 +273,7 @@ def _check_options(name: str, how: How, camera: Camera, annotations: Path | None
         "--white-reflectance": camera.white_reflectance != 1,
         "--masks": annotations or how.marker.automatic,
         "--groups": groups,
+        "--scale": how.scale,
     }
     refused = {
         "hsidermoscopy": ("--rows", "--columns", "--key", "--dark", "--white", "--white-reflectance"),
@@ -306,6 +286,7 @@ def _check_options(name: str, how: How, camera: Camera, annotations: Path | None
             "--dark",
             "--white",
             "--white-reflectance",
+            "--scale",
         ),
         "exported": tuple(given),
         "scenes": (),
@@ -320,6 +301,13 @@ def _check_options(name: str, how: How, camera: Camera, annotations: Path | None
             raise CubeError(f"{option} does not fit this source: {why}", f"Leave {option} out, or name another --layout.")
 
 
+def _file(source: Any, root: Path) -> str:  # noqa: ANN401
+    """Return the path of the file that stands for a source, relative to the root."""
+    path: Path = source.found.path if hasattr(source, "found") else source.path
+    base = root if root.is_dir() else root.parent
+    return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.name
+
+
 def _plain(how: How) -> list[str]:
     return [
         str(how.size),
@@ -330,17 +318,6 @@ def _plain(how: How) -> list[str]:
         str(how.scale),
         str(how.fill),
     ]
-
-
-def lesions(job: Job, tally: Tally, progress: Any = None) -> Iterator[Lesion]:  # noqa: ANN401 - called with two numbers
-    """Yield every lesion in order, one source in memory, and count what goes by."""
-    tally.set_aside += job.set_aside
-    for done, source in enumerate(job.sources, 1):
-        found, aside = job.read(source)
-        tally.add(found, aside)
-        yield from found
-        if progress:
-            progress(done, len(job.sources))
 
 
 def _per_part(how: How) -> int:

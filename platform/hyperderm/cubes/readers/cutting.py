@@ -50,7 +50,7 @@ class How:
         bands_nm: (K,) nm that every cube is brought to (`bands.to_bands`); None: as they come.
         marker: see there.
         groups: image id to group (the patient); empty: every image is a group of its own.
-        scale: what the numbers of every file are divided by, beside a factor that the file itself names; None: as they are.
+        scale: which files' numbers are divided by what, beside a factor that the file itself names (`store.units`).
         fill: whether missing values inside a crop are filled from their neighbours.
     """
 
@@ -58,7 +58,7 @@ class How:
     bands_nm: tuple[float, ...] | None = None
     marker: Marker = Marker()
     groups: Mapping[str, str] = field(default_factory=dict)
-    scale: float | None = None
+    scale: tuple[tuple[str, float], ...] = ()
     fill: bool = False
 
 
@@ -107,7 +107,7 @@ def lesions_of(image: Image, how: How) -> tuple[list[Lesion], list[SetAside]]:
     for mark in marks:
         try:
             cube, mask, box = cut(image.reflectance, mark.mask, how.size)
-            lesions.append(_lesion(image, mark.lesion_id, cube, mask, box, mark.diagnosis, mark.facts, how))
+            lesions.append(_lesion(image, mark.lesion_id, cube, mask, box, mark.diagnosis, _facts(mark), how))
         except CubeError as error:
             aside.append(SetAside(mark.said_in, str(error)))
     if marks or aside:
@@ -195,11 +195,16 @@ def _lesion(
     facts: Mapping[str, Any],
     how: How,
 ) -> Lesion:
-    origin = {"file": image.file, **image.facts, **facts, "crop": list(box)}
+    frame = list(image.reflectance.shape[:2])
+    origin = {"file": image.file, **image.facts, **facts, "frame": frame, "crop": list(box)}
     cube = Cube(reflectance, image.wavelengths_nm)
     group = how.groups.get(image.image_id, image.image_id)  # without patients, an image is a group of its own
     lesion = Lesion(lesion_id, image.image_id, group, diagnosis, cube, mask, origin)
     return lesion if how.bands_nm is None else _at_bands(lesion, how.bands_nm)
+
+
+def _facts(mark: _Mark) -> dict[str, Any]:
+    return {**mark.facts, "mask_share": round(float(mark.mask.mean()), 4)}
 
 
 def _at_bands(lesion: Lesion, bands_nm: tuple[float, ...]) -> Lesion:

@@ -100,7 +100,8 @@ def read_scene(found: Found, asked: Asked, root: Path) -> Scene:
         stem = found.path.name if found.path.is_dir() else found.path.stem
         raise CubeError(
             f"nothing says the wavelengths of its {scene.reflectance.shape[2]} bands",
-            f"Give --wavelengths, or write them in nm, one a line, into {stem}.{WAVELENGTHS[0]} beside it.",
+            f"Give --wavelengths, or write them in nm, one a line, into {stem}.{WAVELENGTHS[0]} beside it."
+            + (" If these are raw frames of a mosaic camera: --layout mosaic." if found.format == band_images.NAME else ""),
         )
     inside(base, side.parent, side.name)
     try:

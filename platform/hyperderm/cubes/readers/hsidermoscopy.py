@@ -111,15 +111,17 @@ def open_image(source: Source, root: Path, wavelengths_nm: Sequence[float] = HSI
     """
     if source.diagnosis is None:
         raise CubeError(f"the file name names no single class: exactly one of {', '.join(OTHER)} is expected in it")
-    reflectance = _reflectance(source.path, len(wavelengths_nm))
+    reflectance, dtype = _reflectance(source.path, len(wavelengths_nm))
     digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
     masks = [(f"{source.folder}/{path.stem}", path, _relative(path, root)) for path in source.masks]
     nm, file = np.asarray(wavelengths_nm, dtype=np.float64), _relative(source.path, root)
-    return Image(source.image_id, file, source.diagnosis, reflectance, nm, {"sha256": digest}, masks, whole=False)
+    return Image(
+        source.image_id, file, source.diagnosis, reflectance, nm, {"sha256": digest, "dtype": dtype}, masks, whole=False
+    )
 
 
-def _reflectance(path: Path, bands: int) -> NDArray[np.float32]:
-    """The file's (H, W, B) array as float32; CubeError where it cannot be a cube of that many bands."""
+def _reflectance(path: Path, bands: int) -> tuple[NDArray[np.float32], str]:
+    """The file's (H, W, B) array as float32, and the type it had; CubeError where it cannot be a cube of that many bands."""
     array = read_array(path)
     if array.shape[2] != bands:
         raise CubeError(f"{array.shape[2]} bands, {bands} expected (the array's shape is {array.shape})")
@@ -127,7 +129,7 @@ def _reflectance(path: Path, bands: int) -> NDArray[np.float32]:
         reflectance = array.astype(np.float32)
     if bad := int(reflectance.size - np.count_nonzero(np.isfinite(reflectance))):
         raise CubeError(f"{bad} NaN or infinite values")
-    return reflectance
+    return reflectance, array.dtype.name
 
 
 def _diagnosis(stem: str) -> str | None:

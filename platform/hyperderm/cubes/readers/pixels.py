@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperderm.cubes.readers.scene import Asked, Scene, ascending
-from hyperderm.errors import CubeError
+from hyperderm.errors import CubeError, NoImage
 
 # What the libraries raise on damaged bytes, found by flipping and cutting bytes of small files of every format.
 # Caught around their calls only, so that a mistake of ours is never taken for a damaged file.
@@ -45,7 +45,9 @@ def make_scene(
         CubeError: not three axes, no pixel, not real numbers, NaN or infinity, or wavelengths that do not fit or rise.
     """
     if array.ndim != 3 or array.size == 0:
-        raise CubeError(f"a scene has rows, columns and bands, this array has shape {array.shape}")
+        raise (NoImage if array.ndim < 3 else CubeError)(
+            f"a scene has rows, columns and bands, this array has shape {array.shape}"
+        )
     if array.dtype.kind not in "fiu":
         raise CubeError(f"pixels of type {array.dtype.name} are not real numbers")
     with np.errstate(over="ignore"):

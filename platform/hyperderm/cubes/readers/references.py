@@ -170,8 +170,10 @@ def _fitted(path: Path, name: str, scene: Scene, asked: Asked, turned: bool) -> 
     values, nm = read(path, asked)
     shape = scene.reflectance.shape
     held = scene.wavelengths_nm
-    known = nm is not None and held is not None and asked.wavelengths_nm is None and nm.shape == held.shape
-    if known and (away := float(np.abs(nm - held).max())) > _SAME_NM:
+    away = 0.0
+    if nm is not None and held is not None and asked.wavelengths_nm is None and nm.shape == held.shape:
+        away = float(np.abs(nm - held).max())
+    if away > _SAME_NM:
         raise CubeError(
             f"the {name} reference {path.name} is of other bands: its wavelengths are up to {away:.4g} nm off the image's",
             f"Give the --{name} of this camera, or --no-references.",

@@ -25,7 +25,7 @@ from hyperderm.cubes.readers.mosaic import Mosaic
 from hyperderm.cubes.readers.pixels import name_below, natural
 from hyperderm.cubes.readers.references import Pair, Reference
 from hyperderm.cubes.readers.scene import Asked, Found, Scene, SetAside
-from hyperderm.errors import CubeError
+from hyperderm.errors import CubeError, NoImage
 
 _MASK = re.compile(r"(?P<scene>.+?)(_\d+|_mask|_segmentation|_lesion)?")
 CHUNK = 2**20
@@ -84,7 +84,7 @@ def scan(root: Path, camera: Camera) -> list[Source]:
             raise CubeError(
                 f"{root} holds references and no scene", "Name a folder with the scans too, or rename the files."
             )
-        raise CubeError(f"{root} holds no scene", f"Known formats: {', '.join(kind.NAME for kind in formats.FORMATS)}.")
+        raise _no_scene(root)
     base = _base(root)
     masks = _masks(base, found)
     labels = read_labels(base)
@@ -139,7 +139,8 @@ def read(source: Source, root: Path, how: How) -> tuple[list[Lesion], list[SetAs
     try:
         image = open_image(source, root)
     except (CubeError, OSError) as error:
-        return [], [SetAside(_relative(source.found.path, _base(root)), str(error))]
+        file = _relative(source.found.path, _base(root))
+        return [], [SetAside(file, str(error), image=not isinstance(error, NoImage))]
     return lesions_of(image, how)
 
 
@@ -200,6 +201,17 @@ def used_references(root: Path, sources: Sequence[Source]) -> list[str]:
                 f"(as {_relative(held[0].found.path, base)} by {names}); --no-references stores them as they are"
             )
     return said
+
+
+def _no_scene(root: Path) -> CubeError:
+    pictures = sum(path.suffix.lower() in mosaic.SUFFIXES for path in _below(_base(root)))
+    known = f"Known formats: {', '.join(kind.NAME for kind in formats.FORMATS)}."
+    if not pictures:
+        return CubeError(f"{root} holds no scene", known)
+    return CubeError(
+        f"{root} holds {pictures} picture{'s' * (pictures > 1)} that are no bands, and no scene",
+        f"Raw frames of a 4 x 4 mosaic camera: --layout mosaic; colour photographs lie in images/. {known}",
+    )
 
 
 def _why_unused(camera: Camera) -> str:

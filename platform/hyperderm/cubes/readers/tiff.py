@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hyperderm.cubes.readers.pixels import DAMAGED, damaged, make_scene, name_below, numbers, oriented
 from hyperderm.cubes.readers.scene import Asked, Found, Scene
-from hyperderm.errors import CubeError
+from hyperderm.errors import CubeError, NoImage
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
@@ -143,9 +143,9 @@ def _check_stack(pages: "list[TiffPage]") -> None:
     if len(pages) > 1 and axes != "YX":
         raise CubeError(f"{len(pages)} pages of several samples each: bands are either pages or samples, not both")
     if len(pages) == 1 and axes == "YX":
-        raise CubeError(
+        raise NoImage(
             "one greyscale page is one band, not a scene",
-            "A frame of a snapshot mosaic is read by naming that format; one file a band needs numbers or nm in its names.",
+            "Raw frames of a 4 x 4 mosaic camera are read with --layout mosaic; files of one band, with nm in their names.",
         )
 
 
