@@ -92,7 +92,10 @@ def ingest(
         return
     from hyperderm.cli.ingesting import run_job
 
-    describe(console, store, run_job(console, job, store, folds, seed, workers))
+    manifest = run_job(console, job, store, folds, seed, workers)
+    for said in job.used:
+        console.print(f"note: {said}", highlight=False, markup=False, soft_wrap=True)
+    describe(console, store, manifest)
 
 
 @app.command("annotate-export")

@@ -155,7 +155,7 @@ def applied(scene: Scene, white: Path | None, dark: Path | None, white_reflectan
     }
     reflectance, facts = calibrate(scene.reflectance, arrays["dark"], arrays["white"], white_reflectance)
     if white is not None:
-        middle = float(np.median(reflectance[:: max(1, reflectance.shape[0] // 256)]))
+        middle = float(np.nanmedian(reflectance[:: max(1, reflectance.shape[0] // 256)]))
         if not abs(middle) >= _PLAUSIBLE[0] or middle > _PLAUSIBLE[1]:
             raise CubeError(
                 f"divided by {white.name}, its median is {middle:.3g}: no reflectance (about 0 … 2)",
@@ -180,6 +180,9 @@ def _fitted(path: Path, name: str, scene: Scene, asked: Asked, turned: bool) -> 
         )
     if path.suffix.lower() in TIFF and values.ndim == 3:
         values = _bands_last(values, path, name, shape)
+    order = scene.facts.get("band_order")
+    if order is not None and nm is None and values.shape[-1] == len(order):
+        values = values[..., order]  # a file without wavelengths is in the order of the image's file
     lines = values.ndim == 2 or (values.ndim == 3 and values.shape != shape)
     if turned and lines and values.shape[-2:] == shape[1:]:
         raise CubeError(
