@@ -118,6 +118,79 @@ def test_check_of_files_that_cannot_be_used_ends_as_the_ingest_does(project, run
     assert ingested.stderr.startswith("error: none of the 1 images in raw can be used (a.npy: cannot be read")
 
 
+def ends_alike(command, *words):
+    """What the ingest says on standard error; `--check` must end with it, and leave nothing behind."""
+    before = {path.name for path in Path().iterdir()}
+    checked = command("ingest", *words, "--check")
+    assert {path.name for path in Path().iterdir()} == before
+    done = command("ingest", *words, *INTO)
+    assert (checked.returncode, checked.stderr) == (done.returncode, done.stderr)
+    return checked
+
+
+def test_check_of_two_units_shows_both_and_ends_as_the_ingest_does(project, run):  # noqa: F811
+    (project / "raw").mkdir()
+    for i, factor in enumerate((1, 1, 10000)):
+        np.savez(project / "raw" / f"a{i}.npz", cube=cube(i) * factor, wavelengths_nm=NM)
+    done = ends_alike(run, "raw", "--size", "native")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the files are in 2 units: 2 files with median")
+    kinds = [line for line in done.stdout.splitlines() if ": numpy, 24 x 30 x 4, float32, 460 … 580 nm; values " in line]
+    assert [line.split(":")[0] for line in kinds] == ["2 files", "1 file"]
+
+
+def test_check_of_folds_that_cannot_be_filled(project, run):  # noqa: F811
+    three_of_each(project / "raw")
+    done = ends_alike(run, "raw", "--size", "16", "--folds", "5")
+    assert done.returncode == 2
+    assert "melanoma has 3 groups for 5 folds" in done.stderr
+    assert ends_alike(run, "raw", "--size", "16", "--folds", "2").returncode == 2
+    (project / "s").mkdir()
+    done = run("ingest", "raw", "--check", *INTO, "--folds", "3")
+    assert (done.returncode, done.stderr) == (2, run("ingest", "raw", *INTO, "--folds", "3").stderr)
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+@pytest.mark.parametrize("place", ["raw", "raw/images"])
+def test_raw_frames_without_a_layout(project, run, suffix, place):  # noqa: F811
+    for name in ("street", "chart"):
+        frame(project / place / f"{name}.tif")
+        if suffix == "png":
+            Image.fromarray(tifffile.imread(project / place / f"{name}.tif")).save(project / place / f"{name}.png")
+            (project / place / f"{name}.tif").unlink()
+    scipy.io.savemat(project / "raw" / "x_responses.mat", {"CentralWavelength": np.arange(465.0, 625, 10)[None]})
+    done = ends_alike(run, "raw")
+    assert done.returncode == 2
+    assert "--layout mosaic" in done.stderr
+    assert "none of the" not in done.stderr  # no image is among them
+    assert run("ingest", "raw", "--check", "--layout", "mosaic").returncode == 0
+
+
+def test_files_that_can_be_no_image_are_not_counted(project, run):  # noqa: F811
+    (project / "raw").mkdir()
+    np.save(project / "raw" / "correction.npy", np.eye(16))
+    np.save(project / "raw" / "image.npy", cube(1))
+    done = ends_alike(run, "raw")
+    assert done.stderr.startswith("error: none of the 1 images in raw can be used (")
+
+
+def test_references_beside_scans_are_told(project, run):  # noqa: F811
+    save_envi(project / "raw", "scan", cube(1) * 3000)
+    save_envi(project / "raw", "WHITEREF_scan", np.full((5, W, 4), 3000, np.float32))
+    for words in (["--check"], INTO):
+        done = run("ingest", "raw", *words, "--size", "native")
+        assert done.returncode == 0, done.stderr
+        assert "note: 1 of 1 images become reflectance, raw / white, by the references beside each" in done.stdout
+    [one] = open_store("s").lesions()
+    np.testing.assert_allclose(one.cube.reflectance, cube(1), rtol=1e-5)
+    done = run("ingest", "raw", "--check", "--size", "native", "--no-references")
+    assert "  WHITEREF_scan.hdr: a white reference by its name, no scene: --no-references was given" in done.stdout
+    assert "--scale 10000 if they are reflectance x10000" in done.stdout
+    assert run("ingest", "raw", "--check", "--white-reflectance", "0.5").returncode == 0
+    done = run("ingest", "raw", "--check", "--white-reflectance", "0.5", "--no-references")
+    assert done.stderr == "error: --white-reflectance is of a white reference. Give --white too.\n"
+
+
 # --- words that do not fit ---
 
 
