@@ -156,8 +156,11 @@ def check_units(files: Sequence[File], scale: Scale) -> list[str]:
         raise StoreError(f"the files are in {len(groups)} units: {told}: a store has one", _remedy(known))
     if float(np.median([file.median for file in known])) > REFLECTANCE:
         high = max(file.high for file in known)
-        factor = 100 if high <= 110 else 10000
-        said = f"--scale {factor} if they are reflectance {'in per cent' if factor == 100 else 'x10000'}"
+        percent, thousands = (
+            "--scale 100 if they are reflectance in per cent",
+            "--scale 10000 if they are reflectance x10000",
+        )
+        said = percent if high <= 110 else thousands if high >= 1000 else "counts need a white reference (--white)"
         return [f"the numbers are no reflectance (about 0 … 2): {_told(known)}; {said}"]
     return []
 
