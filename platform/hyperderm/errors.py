@@ -34,6 +34,10 @@ class CubeError(HyperdermError):
     """A cube, mask or source file that cannot be used; ingest sets such a file aside and lists it."""
 
 
+class NoImage(CubeError):
+    """A file that can be no hyperspectral image by what it holds: one grey picture, a list or table of numbers."""
+
+
 class StoreError(HyperdermError):
     """A store that is missing, damaged, or does not hold what was asked of it."""
 

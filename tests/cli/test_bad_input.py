@@ -179,7 +179,7 @@ def test_files_that_cannot_be_used_and_too_few_groups(project, run, refused):
     raw = project / "raw"
     fifteen_bands(raw)
     said = refused("ingest", "raw", "--store", "s", left=["raw"])
-    assert said.startswith("none of the 1 images in raw can be used (images/MMCube/bad.mat: 15 bands, 16 expected")
+    assert said.startswith("none of the 1 images in raw can be used (images/MMCube/bad.mat: 15 bands but 16 wavelengths")
     for i in range(4):
         good(raw, f"MMCube/{i}", i)
     said = refused("ingest", "raw", "--store", "s", "--size", "16", left=["raw"])
@@ -187,7 +187,7 @@ def test_files_that_cannot_be_used_and_too_few_groups(project, run, refused):
     done = run("ingest", "raw", "--store", "s", "--size", "16", "--folds", "4")
     assert done.returncode == 0, done.stderr
     assert "4 of 16 x 16 x 16, 465 … 620 nm, spectral" in done.stdout
-    assert "1 file set aside:\n  images/MMCube/bad.mat: 15 bands, 16 expected" in done.stdout
+    assert "1 file set aside:\n  images/MMCube/bad.mat: 15 bands but 16 wavelengths" in done.stdout
 
 
 def test_a_place_that_is_taken(project, sound, refused):

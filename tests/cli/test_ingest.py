@@ -55,10 +55,13 @@ def told(done) -> list[str]:
 def test_check_of_hsidermoscopy(project, run):  # noqa: F811
     three_of_each(project / "raw")
     fifteen_bands(project / "raw")
-    said = told(run("ingest", "raw", "--check", "--size", "16"))
+    said = told(run("ingest", "raw", "--check", "--size", "16", "--folds", "3"))
     assert said[0] == "layout hsidermoscopy: 9 lesions would be stored, cubes of 16 x 16 x 16 (9)"
     assert said[2:5] == ["  dysplastic_nevus: 3", "  melanoma: 3", "  nevus: 3"]
-    assert said[5:] == ["1 file set aside:", f"  images/MMCube/bad.mat: 15 bands, 16 expected (the array's shape is {(24, 32, 15)})"]  # fmt: skip # noqa: E501
+    assert said[5].startswith("9 files: 24 x 32 x 16, float32, 465 … 620 nm; values ")
+    assert said[5].endswith("; 9 masks, 8.33% … 8.33% of the frame, median 8.33%")
+    reason = "15 bands but 16 wavelengths (its array is 24 x 32 x 15). Give as many --wavelengths as it has bands."
+    assert said[6:] == ["1 file set aside:", f"  images/MMCube/bad.mat: {reason}"]
     assert {path.name for path in project.iterdir()} == {"raw", "experiments", "search_spaces"}
 
 
@@ -69,15 +72,19 @@ def test_check_of_scenes_gives_shapes_and_the_range(project, run):  # noqa: F811
     raw.with_suffix(".npz").rename(raw / "a.npz")
     np.savez(raw / "b.npz", cube=np.full((20, 18, 4), 0.5, np.float32), wavelengths_nm=NM)
     (raw / "notes.doc").write_text("x")
-    said = told(run("ingest", "raw", "--check", "--size", "native"))
-    assert said == [
+    done = run("ingest", "raw", "--check", "--size", "native")
+    assert done.stdout.splitlines() == [
         "layout scenes: 2 lesions would be stored, cubes of 20 x 18 x 4 (1), 24 x 30 x 4 (1)",
-        "note: a store has one shape; give --size, and --bands if bands differ",
         "values 0.25 … 0.75",
         "  unknown: 2",
+        "1 file: numpy, 24 x 30 x 4, float32, 460 … 580 nm; values 0.25 … 0.75, median 0.5; no masks",
+        "1 file: numpy, 20 x 18 x 4, float32, 460 … 580 nm; values 0.5 … 0.5, median 0.5; no masks",
         "1 file set aside:",
         "  notes.doc: no format reads .doc",
     ]
+    ingested = run("ingest", "raw", *INTO, "--size", "native")
+    assert (done.returncode, done.stderr) == (ingested.returncode, ingested.stderr)
+    assert done.stderr.startswith("error: cubes of 24 x 30 x 4 and 20 x 18 x 4 (lesion b): a store has one shape.")
 
 
 def test_check_of_raw_frames_of_photographs_and_of_an_export(project, run):  # noqa: F811
@@ -88,9 +95,10 @@ def test_check_of_raw_frames_of_photographs_and_of_an_export(project, run):  # n
     assert said[0] == "layout mosaic: 1 lesions would be stored, cubes of 6 x 8 x 16 (1)"
     photograph(project / "pictures", "one")
     (project / "pictures" / "labels.csv").write_text("image,label\none,mel\n")
-    said = told(run("ingest", "pictures", "--check"))
+    said = told(run("ingest", "pictures", "--check", "--folds", "0"))
     assert said[0] == "layout photographs: 1 lesions would be stored, cubes of 64 x 64 x 3 (1)"
-    assert said[2:4] == ["note: labels.csv: diagnoses of 1 of 1 images, from label", "  melanoma: 1"]
+    assert said[2] == "  melanoma: 1"
+    assert "note: labels.csv: diagnoses of 1 of 1 images, from label" in said
     npz(project / "raw", "a", 1)
     assert run("ingest", "raw", *INTO, "--size", "native").returncode == 0
     export_store(open_store("s"), Path("out"), "envi")
@@ -101,12 +109,88 @@ def test_check_of_raw_frames_of_photographs_and_of_an_export(project, run):  # n
     assert "--size 32 is not for what was exported" in done.stderr
 
 
-def test_check_of_files_that_cannot_be_used_is_no_error(project, run):  # noqa: F811
+def test_check_of_files_that_cannot_be_used_ends_as_the_ingest_does(project, run):  # noqa: F811
     (project / "raw").mkdir()
     (project / "raw" / "a.npy").write_bytes(b"x")
-    said = told(run("ingest", "raw", "--check"))
+    done, ingested = run("ingest", "raw", "--check"), run("ingest", "raw", *INTO)
+    said = done.stdout.splitlines()
     assert said[0] == "layout scenes: 0 lesions would be stored, cubes of no size"
     assert said[2].startswith("  a.npy: cannot be read as a NumPy file")
+    assert (done.returncode, done.stderr) == (2, ingested.stderr)
+    assert ingested.stderr.startswith("error: none of the 1 images in raw can be used (a.npy: cannot be read")
+
+
+def ends_alike(command, *words):
+    """What the ingest says on standard error; `--check` must end with it, and leave nothing behind."""
+    before = {path.name for path in Path().iterdir()}
+    checked = command("ingest", *words, "--check")
+    assert {path.name for path in Path().iterdir()} == before
+    done = command("ingest", *words, *INTO)
+    assert (checked.returncode, checked.stderr) == (done.returncode, done.stderr)
+    return checked
+
+
+def test_check_of_two_units_shows_both_and_ends_as_the_ingest_does(project, run):  # noqa: F811
+    (project / "raw").mkdir()
+    for i, factor in enumerate((1, 1, 10000)):
+        np.savez(project / "raw" / f"a{i}.npz", cube=cube(i) * factor, wavelengths_nm=NM)
+    done = ends_alike(run, "raw", "--size", "native")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the files are in 2 units: 2 files with median")
+    kinds = [line for line in done.stdout.splitlines() if ": numpy, 24 x 30 x 4, float32, 460 … 580 nm; values " in line]
+    assert [line.split(":")[0] for line in kinds] == ["2 files", "1 file"]
+
+
+def test_check_of_folds_that_cannot_be_filled(project, run):  # noqa: F811
+    three_of_each(project / "raw")
+    done = ends_alike(run, "raw", "--size", "16", "--folds", "5")
+    assert done.returncode == 2
+    assert "melanoma has 3 groups for 5 folds" in done.stderr
+    assert ends_alike(run, "raw", "--size", "16", "--folds", "2").returncode == 2
+    (project / "s").mkdir()
+    done = run("ingest", "raw", "--check", *INTO, "--folds", "3")
+    assert (done.returncode, done.stderr) == (2, run("ingest", "raw", *INTO, "--folds", "3").stderr)
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+@pytest.mark.parametrize("place", ["raw", "raw/images"])
+def test_raw_frames_without_a_layout(project, run, suffix, place):  # noqa: F811
+    for name in ("street", "chart"):
+        frame(project / place / f"{name}.tif")
+        if suffix == "png":
+            Image.fromarray(tifffile.imread(project / place / f"{name}.tif")).save(project / place / f"{name}.png")
+            (project / place / f"{name}.tif").unlink()
+    scipy.io.savemat(project / "raw" / "x_responses.mat", {"CentralWavelength": np.arange(465.0, 625, 10)[None]})
+    done = ends_alike(run, "raw")
+    assert done.returncode == 2
+    assert "--layout mosaic" in done.stderr
+    assert "none of the" not in done.stderr  # no image is among them
+    assert run("ingest", "raw", "--check", "--layout", "mosaic").returncode == 0
+
+
+def test_files_that_can_be_no_image_are_not_counted(project, run):  # noqa: F811
+    (project / "raw").mkdir()
+    np.save(project / "raw" / "correction.npy", np.eye(16))
+    np.save(project / "raw" / "image.npy", cube(1))
+    done = ends_alike(run, "raw")
+    assert done.stderr.startswith("error: none of the 1 images in raw can be used (")
+
+
+def test_references_beside_scans_are_told(project, run):  # noqa: F811
+    save_envi(project / "raw", "scan", cube(1) * 3000)
+    save_envi(project / "raw", "WHITEREF_scan", np.full((5, W, 4), 3000, np.float32))
+    for words in (["--check"], INTO):
+        done = run("ingest", "raw", *words, "--size", "native")
+        assert done.returncode == 0, done.stderr
+        assert "note: 1 of 1 images become reflectance, raw / white, by the references beside each" in done.stdout
+    [one] = open_store("s").lesions()
+    np.testing.assert_allclose(one.cube.reflectance, cube(1), rtol=1e-5)
+    done = run("ingest", "raw", "--check", "--size", "native", "--no-references")
+    assert "  WHITEREF_scan.hdr: a white reference by its name, no scene: --no-references was given" in done.stdout
+    assert "--scale 10000 if they are reflectance x10000" in done.stdout
+    assert run("ingest", "raw", "--check", "--white-reflectance", "0.5").returncode == 0
+    done = run("ingest", "raw", "--check", "--white-reflectance", "0.5", "--no-references")
+    assert done.stderr == "error: --white-reflectance is of a white reference. Give --white too.\n"
 
 
 # --- words that do not fit ---
@@ -130,8 +214,7 @@ def test_check_of_files_that_cannot_be_used_is_no_error(project, run):  # noqa: 
         (["--groups", "g.csv"], "g.csv cannot be read as a table"),
         (["--folds", "2"], "--folds 2: train, validation and test need three. Use --folds 3 or more, or 0 for none."),
         (["--bands", "5:1:3"], "--bands '5:1:3' does not rise"),
-        (["--wavelengths", "1,2"], "none of the 1 images in raw can be used (a.npz: 4 bands but 2 wavelengths)"),
-        (["--wavelengths", "5,4,3,2"], "--wavelengths '5,4,3,2' does not rise"),
+        (["--wavelengths", "1,2"], "none of the 1 images in raw can be used (a.npz: 4 bands but 2 wavelengths"),
         (["--rows", "0"], "Invalid value for '--rows'"),
         (["--demosaic", "nearest"], "Invalid value for '--demosaic'"),
     ],
@@ -214,10 +297,10 @@ def wavelengths_of_another_number(raw):
     return "bad.npz: 4 bands but 3 wavelengths"
 
 
-def wavelengths_that_fall(raw):
+def wavelengths_that_come_twice(raw):
     raw.mkdir(exist_ok=True)
-    np.savez(raw / "bad.npz", cube=cube(1), wavelengths_nm=NM[::-1])
-    return "bad.npz: wavelengths must increase from band to band, got [580.0, 540.0, 500.0, 460.0]"
+    np.savez(raw / "bad.npz", cube=cube(1), wavelengths_nm=[*NM[:3], NM[2]])
+    return "bad.npz: "
 
 
 def side_file_that_lies(raw):
@@ -233,7 +316,7 @@ BAD = [
     data_file_that_climbs_out,
     pages_of_several_sizes,
     wavelengths_of_another_number,
-    wavelengths_that_fall,
+    wavelengths_that_come_twice,
     side_file_that_lies,
 ]
 
@@ -313,7 +396,7 @@ def test_pictures_for_an_annotation_tool(project, run, refused):  # noqa: F811
     assert told(done) == [
         "9 pictures in out",
         "1 file set aside:",
-        "  MMCube/0: a mask of it has 5 x 5 pixels, the image 24 x 32",
+        "  masks/MMCube/0_01.png: the mask has 5 x 5 pixels, its image 24 x 32",
     ]
     tasks = json.loads((project / "out" / "tasks.json").read_text())
     assert {len(task["predictions"][0]["result"]) for task in tasks} == {1}

@@ -90,7 +90,10 @@ def test_lesion_is_the_scaled_box_and_carries_its_origin(root):
     assert lesion.origin == {
         "file": "images/MMCube/1.mat",
         "sha256": hashlib.sha256((root / "images/MMCube/1.mat").read_bytes()).hexdigest(),
+        "dtype": "float32",
         "mask_file": "masks/MMCube/1_00.png",
+        "mask_share": 0.0833,  # 8 x 8 of 24 x 32
+        "frame": [24, 32],
         "crop": [6, 8, 18, 20],
     }
 

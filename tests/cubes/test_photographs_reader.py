@@ -63,6 +63,8 @@ def test_a_photograph_is_linear_light_around_its_mask_blue_first(tmp_path):
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "linearised": "sRGB, IEC 61966-2-1",
         "mask_file": "masks/a.png",
+        "mask_share": 0.0741,  # 8 x 8 of 24 x 36
+        "frame": [24, 36],
         "crop": [6, 8, 18, 20],
     }
 

@@ -1,5 +1,6 @@
 """Folds: grouped, stratified, the same from the same seed, whatever the order of the lesions."""
 
+import re
 from collections import Counter
 
 import pytest
@@ -109,7 +110,55 @@ def test_melanoma_missing_from_a_fold_is_refused_where_groups_prevent_it():
         else:
             melanoma = {folds.groups[g] for g, d in zip(groups, diagnoses, strict=True) if d == "melanoma"}
             assert melanoma == set(range(4))
-    assert all("would hold no melanoma. Use fewer --folds, another --seed" in text for text in refusals)
+    assert all("would hold no melanoma (melanomas a fold: " in text for text in refusals)
+
+
+def holding(sizes):
+    """Groups of these sizes, each of nevi, and their diagnoses."""
+    groups = [f"g{i}" for i, size in enumerate(sizes) for _ in range(size)]
+    return groups, ["nevus"] * len(groups)
+
+
+def test_a_fold_without_any_lesion_is_refused_with_a_remedy_that_works():
+    """A rare diagnosis and two large patients: scikit-learn leaves a fold empty although there are as many groups."""
+    groups, diagnoses = holding([1, 2, 1, 8, 8])
+    diagnoses[1:] = ["dysplastic_nevus"] * 19
+    with pytest.raises(StoreError) as caught:
+        assign_folds(groups, diagnoses, 5, 0)
+    assert re.fullmatch(r"fold \d would hold no lesion \(lesions a fold: [\d, ]+\)", caught.value.what)
+    assert caught.value.remedy == "Use --folds 4 (ingest, phantom), or add images of other patients."
+    folds, _ = assign_folds(groups, diagnoses, 4, 0)
+    assert set(folds.groups.values()) == set(range(4))
+
+
+def test_short_folds_are_told_with_their_sizes():
+    groups = ["p0"] * 6 + [f"p{i}" for i in range(1, 5)] + [f"n{i}" for i in range(10) for _ in range(3)]
+    diagnoses = ["melanoma"] * 10 + ["nevus"] * 30
+    folds, [said] = assign_folds(groups, diagnoses, 5, 0)
+    held = [sum(folds.groups[g] == fold for g in groups[:10]) for fold in range(5)]
+    assert sorted(held) == [1, 1, 1, 1, 6]
+    short = ", ".join(str(fold) for fold in range(5) if held[fold] == 1)
+    listed = ", ".join(map(str, held))
+    assert said == f"folds {short}: half of an even share of the melanomas or less (melanomas a fold: {listed})"
+
+
+def test_a_fold_with_one_lesion_of_twenty_is_told():
+    groups, diagnoses = holding([5, 5, 5, 4, 1])
+    told = []
+    for seed in range(8):
+        try:
+            told += assign_folds(groups, diagnoses, 5, seed)[1]
+        except StoreError:
+            continue
+    assert told
+    assert all(
+        re.fullmatch(r"fold \d: half of an even share of the lesions or less \(lesions a fold: [\d, ]+\)", t) for t in told
+    )
+
+
+def test_folds_of_singles_are_never_called_short():
+    for count in (5, 6, 7, 9, 11):
+        assert assign_folds([f"g{i}" for i in range(count)], ["melanoma"] * count, 5, 0)[1] == []
 
 
 def test_rare_class_is_only_warned_of():

@@ -196,7 +196,7 @@ def test_other_wavelengths(root):
 
 
 def test_fewer_groups_than_folds(root):
-    assert "9 groups of source images cannot fill 10 folds. Use --folds 9" in refused(root, StoreError, folds=10)
+    assert "9 groups of source images cannot fill 10 folds. Use --folds 3" in refused(root, StoreError, folds=10)
     assert "melanoma has 3 groups for 5 folds" in refused(root, StoreError, folds=5)
     store, _ = take(root, folds=0)
     assert store.manifest.folds is None

@@ -179,7 +179,7 @@ def test_images_that_a_file_does_not_tell_apart_are_not_stored_whole(root):
 def test_the_check_says_what_the_ingest_says(root, command):  # noqa: F811
     scene(root, "ell", "empty", "skipped")
     path = tasks(root, ell=[ellipse()], empty=[], skipped=None)
-    checked = command("ingest", str(root), "--masks", str(path), "--check")
+    checked = command("ingest", str(root), "--masks", str(path), "--folds", "0", "--check")
     stored = command("ingest", str(root), "--masks", str(path), "--store", str(root.parent / "s"), "--folds", "0")
     for done in (checked, stored):
         assert done.returncode == 0

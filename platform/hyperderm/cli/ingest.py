@@ -1,5 +1,7 @@
 """Raw files into a store, and their pictures to an annotation tool."""
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -7,7 +9,7 @@ import typer
 from rich.console import Console
 
 from hyperderm.cli import app
-from hyperderm.cli.data import describe, list_aside
+from hyperderm.cli.data import SHOWN, describe, list_aside
 from hyperderm.cli.setting import SIZE
 
 if TYPE_CHECKING:
@@ -27,12 +29,17 @@ Rows = Annotated[int | None, typer.Option(min=1, help="Rows of an image stored a
 Columns = Annotated[int | None, typer.Option(min=1, help="Columns likewise.")]
 Key = Annotated[str | None, typer.Option(help="Which array, in a file that holds several.")]
 Axes = Annotated[str, typer.Option(help="Axes of the arrays in the order of their file, such as BHW, where it is unclear.")]
-Dark = Annotated[Path | None, typer.Option(help="Dark reference: TIFF, PNG or .npy.")]
-White = Annotated[Path | None, typer.Option(help="White reference: values become reflectance.")]
+Dark = Annotated[Path | None, typer.Option(help="Dark reference: ENVI, TIFF, PNG, .npy, .npz or .mat; a frame or lines.")]
+White = Annotated[Path | None, typer.Option(help="White reference likewise: values become reflectance.")]
+References = Annotated[bool, typer.Option(help="Apply WHITEREF_ and DARKREF_ files that lie beside scans, each to its own.")]
 WhiteReflectance = Annotated[float, typer.Option(help="Of the white panel.")]
 Demosaic = Annotated[Literal["superpixel", "bilinear"], typer.Option(help="How raw mosaic frames become cubes.")]
 Responses = Annotated[Path | None, typer.Option(help="Response table of a mosaic sensor; default: *responses*.mat beside.")]
 Correction = Annotated[Path | None, typer.Option(help="Correction matrix of a mosaic sensor: .csv, .npy or .mat.")]
+Scale = Annotated[
+    list[str],
+    typer.Option(help="Divide the numbers: N, or PATTERN=N for files of such names, or above:MEDIAN=N; repeatable."),
+]
 NATIVE = "native"
 
 
@@ -57,6 +64,8 @@ def ingest(
     dark: Dark = None,
     white: White = None,
     white_reflectance: WhiteReflectance = 1.0,
+    references: References = True,
+    scale: Scale = [],  # noqa: B006 - typer copies it
     demosaic: Demosaic = "superpixel",
     responses: Responses = None,
     correction: Correction = None,
@@ -67,19 +76,22 @@ def ingest(
     """Raw files into a store; lists what cannot be used. Interrupted, the same command goes on."""
     from hyperderm.errors import ConfigError
     from hyperderm.store.jobs import make_job
+    from hyperderm.store.units import parse_scale
 
     console = Console(emoji=False)
     camera = _camera(
         layout, wavelengths, rows, columns, key, dark, white, white_reflectance, demosaic, responses, correction, axes
     )
+    camera = replace(camera, references=references)
     how, annotations = _how(size or str(SIZE), bands, masks, fill)
+    how = replace(how, scale=parse_scale(scale))
     if not store and not check:
         raise ConfigError("--store is missing", "Say where the store goes: --store data/mine")
     job = make_job(source, layout, how, camera, annotations, groups)
     if job.layout == "exported" and size:
         raise ConfigError(f"--size {size} is not for what was exported: its cubes come back as they were", "Leave it out.")
     if check:
-        _check(console, job)
+        _check(console, job, store, folds, seed)
         return
     from hyperderm.cli.ingesting import run_job
 
@@ -103,6 +115,7 @@ def annotate_export(
     dark: Dark = None,
     white: White = None,
     white_reflectance: WhiteReflectance = 1.0,
+    references: References = True,
     demosaic: Demosaic = "superpixel",
     responses: Responses = None,
     correction: Correction = None,
@@ -121,6 +134,7 @@ def annotate_export(
     camera = _camera(
         layout, wavelengths, rows, columns, key, dark, white, white_reflectance, demosaic, responses, correction, axes
     )
+    camera = replace(camera, references=references)
     how, annotations = _how(NATIVE, "", masks)
     count, aside = export_images(make_job(source, layout, how, camera, annotations), out, root)
     console.print(f"{count} pictures in {out}", highlight=False, markup=False, soft_wrap=True)
@@ -153,8 +167,6 @@ def _camera(
     for option, path in (("--dark", dark), ("--white", white), ("--responses", responses), ("--correction", correction)):
         if path is not None and not path.is_file():
             raise ConfigError(f"{option} {path} does not exist", "Name a file.")
-    if white is None and white_reflectance != 1:
-        raise ConfigError("--white-reflectance is of a white reference", "Give --white too.")
     if layout == "mosaic":
         frames = Mosaic(demosaic, responses, dark, white, correction, nm, white_reflectance)
         return Camera(asked, frames)
@@ -178,25 +190,31 @@ def _how(size: str, bands: str, masks: str, fill: bool = False) -> "tuple[How, P
     return How(None if size == NATIVE else int(size), nm, Marker(automatic=masks == "auto"), fill=fill), annotations
 
 
-def _check(console: Console, job: "Job") -> None:
+def _check(console: Console, job: "Job", store: str, folds: int, seed: int) -> None:
+    """Tell what an ingest would make, and end as it would."""
     from hyperderm.cli.ingesting import reading
     from hyperderm.reports.progress import counting
-    from hyperderm.store.jobs import Tally, gathered, lesions, plain
+    from hyperderm.store.checking import check, described
+    from hyperderm.store.jobs import gathered, plain
 
-    tally = Tally()
+    def tell(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     with counting(console, reading(job.root)) as bar:
         task = bar.add_task("", total=None)
-        for _ in lesions(job, tally, lambda done, total: bar.update(task, completed=done, total=total)):
-            pass
-    sizes = ", ".join(f"{' x '.join(map(str, shape))} ({count})" for shape, count in sorted(tally.shapes.items()))
-    said = f"layout {job.layout}: {tally.lesions} lesions would be stored, cubes of {sizes or 'no size'}"
-    console.print(said, highlight=False, soft_wrap=True)
-    if len(tally.shapes) > 1:
-        console.print("note: a store has one shape; give --size, and --bands if bands differ", highlight=False)
-    if tally.lesions:
-        console.print(f"values {tally.low:.4g} … {tally.high:.4g}", highlight=False)
-    for said in (*job.used, *job.notes, *gathered(tally.notes)):
-        console.print(f"note: {said}", highlight=False, markup=False, soft_wrap=True)
-    for name, count in sorted(tally.diagnoses.items()):
-        console.print(f"  {name}: {count}", highlight=False)
-    list_aside(console, [(plain(one.file), plain(one.reason)) for one in tally.set_aside])
+        found = check(job, store, folds, seed, lambda done, total: bar.update(task, completed=done, total=total))
+    sizes = ", ".join(f"{' x '.join(map(str, shape))} ({count})" for shape, count in sorted(found.shapes.items()))
+    tell(f"layout {job.layout}: {len(found.rows)} lesions would be stored, cubes of {sizes or 'no size'}")
+    if found.rows:
+        tell(f"values {min(row.low for row in found.rows):.4g} … {max(row.high for row in found.rows):.4g}")
+    for name, count in sorted(Counter(row.diagnosis or "unknown" for row in found.rows).items()):
+        tell(f"  {name}: {count}")
+    kinds = described(found.rows)
+    for line in kinds[:SHOWN] + [f"… and files of {len(kinds) - SHOWN} more kinds"] * (len(kinds) > SHOWN):
+        tell(line)
+    notes = [*job.notes, *gathered([(row.lesion_id, note) for row in found.rows for note in row.notes])]
+    for said in (*job.used, *(found.manifest.warnings if found.manifest else notes)):
+        tell(f"note: {said}")
+    list_aside(console, [(plain(one.file), plain(one.reason)) for one in found.set_aside])
+    if found.error:
+        raise found.error

@@ -1,6 +1,8 @@
 """What every run is started from: the project's places, the profile, the data, the tracking server."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -9,7 +11,7 @@ from rich.console import Console
 
 from hyperderm import registry
 from hyperderm.config import Experiment
-from hyperderm.errors import ConfigError
+from hyperderm.errors import ConfigError, CubeError, StorageAway, StoreError
 from hyperderm.strict import parse_overrides
 
 if TYPE_CHECKING:  # nothing heavy is imported before the configuration is known to be good
@@ -136,7 +138,10 @@ def find_store(setting: Setting, store: str | None, data: Path | None, size: int
         place = setting.root / "stores" / f"{data.resolve().name}-{size}-{job.digest[:8]}"
         if not place.exists():
             setting.say(f"reading {data} into {_short(place, setting)}")
-            manifest = run_job(setting.console, job, str(place), FOLDS, 0)
+            with _ingest_told(data):
+                manifest = run_job(setting.console, job, str(place), FOLDS, 0)
+            for said in job.used:
+                setting.say(f"note: {said}")
             describe(setting.console, _short(place, setting), manifest)
     else:
         from hyperderm.cubes.phantom import PHANTOM_VERSION
@@ -160,7 +165,22 @@ def _job(data: Path, size: int) -> "Job":
     from hyperderm.cubes.readers.scenes import Camera
     from hyperderm.store.jobs import make_job
 
-    return make_job(data, "auto", How(size), Camera())
+    with _ingest_told(data):
+        return make_job(data, "auto", How(size), Camera())
+
+
+@contextmanager
+def _ingest_told(data: Path) -> Iterator[None]:
+    """Say where the flags of a remedy belong: whoever gives raw files as data has none of them."""
+    try:
+        yield
+    except (CubeError, StoreError) as error:
+        if "--" not in error.remedy or isinstance(error, StorageAway):
+            raise
+        where = (
+            f"These are flags of hyperderm ingest {data} --store stores/mine …: make the store so, then give it as the store"
+        )
+        raise type(error)(error.what, f"{error.remedy} {where} (STORE=stores/mine).") from error
 
 
 def _short(path: Path, setting: Setting) -> str:

@@ -31,8 +31,10 @@ def calibrate(
 
     Args:
         raw: a cube (H, W, B) or a frame (H, W), of real numbers; what is NaN or infinite stays so.
-        dark: taken with the light off, in one of three forms: of the shape of `raw`; one spectrum (B,) for a cube; or a
-            stack (N, …) of what has the shape of `raw`, which is averaged. None: the camera has no offset.
+        dark: taken with the light off, in one of these forms: of the shape of `raw`, which is applied pixel by pixel; a
+            stack (N, …) of that, which is averaged; and for a cube one spectrum (B,) or (1, B), one line (W, B), or lines
+            (N, W, B) of a push-broom camera, which are averaged and applied column by column. Of the shape of `raw` it
+            never is taken for lines. None: the camera has no offset.
         white: likewise, of a white panel. None: the result is raw - dark, in counts.
         white_reflectance: of the panel, a number in (0, 1.5] or (B,) of them.
 
@@ -136,13 +138,20 @@ def _read_picture(path: Path) -> NDArray[Any]:
 def _reference(reference: NDArray[Any], shape: tuple[int, ...], name: str) -> NDArray[np.float64]:
     _check_numbers(reference, f"the {name} reference")
     values = reference.astype(np.float64)
-    if values.ndim == len(shape) + 1 and values.shape[1:] == shape:
-        return np.asarray(values.mean(axis=0))
-    if values.shape == shape or (len(shape) == 3 and values.shape == shape[2:]):
+    if values.shape == shape:
         return values
-    spectrum = f" or {shape[2:]}" if len(shape) == 3 else ""
-    stack = f"(N, {', '.join(map(str, shape))})"
-    raise CubeError(f"the {name} reference has shape {values.shape}, the image {shape}: {shape}{spectrum} or {stack} fits")
+    if values.shape[1:] == shape:
+        return np.asarray(values.mean(axis=0))
+    forms = [shape, ("N", *shape)]
+    if len(shape) == 3:
+        line, spectrum = shape[1:], shape[2:]
+        if values.ndim == 3 and values.shape[1:] == line:
+            return np.asarray(values.mean(axis=0))
+        if values.shape in {line, spectrum, (1, *spectrum), (1, 1, *spectrum)}:
+            return values
+        forms += [spectrum, line, ("N", *line)]
+    fits = ", ".join("(" + ", ".join(map(str, form)) + ("," if len(form) == 1 else "") + ")" for form in forms)
+    raise CubeError(f"the {name} reference has shape {values.shape}, the image {shape}: one of {fits} fits")
 
 
 def _check_numbers(array: NDArray[Any], what: str, *, finite: bool = True) -> None:

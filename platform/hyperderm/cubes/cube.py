@@ -77,7 +77,8 @@ class Lesion:
         cube: the lesion's cube.
         mask: (H, W) bool, True on the lesion, or None.
         origin: where it came from, JSON-serialisable: for files `{"file", "sha256", "mask_file", "crop"}` with crop =
-            [top, left, bottom, right] in source pixels, and under `NOTES` what must be said of it; for the phantom
+            [top, left, bottom, right] in source pixels, `frame` = [height, width] of the source, `mask_share` = the part of
+            the frame that the mask covers, and under `NOTES` what must be said of it; for the phantom
             `{"phantom": version, "seed", "index"}`.
     """
 

@@ -9,6 +9,9 @@ from hyperderm.errors import StoreError
 from hyperderm.store.manifest import Folds
 
 POSITIVE = "melanoma"
+SEEDS = 20
+"""Other seeds that are tried for a remedy, fewer where there are many lesions."""
+TRIED_GROUPS = 20_000
 
 
 def check_count(count: int) -> None:
@@ -25,39 +28,60 @@ def assign_folds(groups: Sequence[str], diagnoses: Sequence[str | None], count: 
     """Assign every group to one of `count` folds, classes spread as evenly as groups allow.
 
     Returns:
-        The folds, and one warning for each class other than melanoma that is missing from a fold.
+        The folds, and warnings: each class other than melanoma that is missing from a fold, and the folds that hold half of
+        an even share or less of all lesions or of the melanomas.
 
     Raises:
-        StoreError: fewer than three folds, a lesion without diagnosis, fewer groups than folds, or a fold without melanoma
-            although the data hold melanomas.
+        StoreError: fewer than three folds, a lesion without diagnosis, fewer groups than folds, a fold without any lesion,
+            or one without melanoma although the data hold melanomas. The remedy was tried out.
     """
     check_count(count)
     if any(diagnosis is None for diagnosis in diagnoses):
         raise StoreError("folds need a diagnosis on every lesion", "Use --folds 0 for a store without training roles.")
+    names = list(map(str, diagnoses))
+    lacking = _lacking(groups, names, count)
+    folds = None if lacking else _draw(groups, names, count, seed)
+    lacking = lacking or _hole(folds, groups, names)
+    if folds is None or lacking:
+        what, add = lacking or ("", "")
+        raise StoreError(what, _remedy(groups, names, count, seed, add))
+    return folds, [*_missing(folds, groups, names), *_short(folds, groups, names)]
+
+
+def _lacking(groups: Sequence[str], diagnoses: Sequence[str], count: int) -> tuple[str, str] | None:
+    """Why no draw can fill the folds, and what to add; None where one may."""
     distinct = len(set(groups))
     if distinct < count:
-        raise StoreError(
-            f"{distinct} group{'s' * (distinct > 1)} of source images cannot fill {count} folds", _fewer(distinct, "images")
-        )
-    members: dict[str, set[str]] = defaultdict(set)
-    for group, diagnosis in zip(groups, diagnoses, strict=True):
-        members[str(diagnosis)].add(group)
-    positive = len(members.get(POSITIVE, ()))
+        return f"{distinct} group{'s' * (distinct > 1)} of source images cannot fill {count} folds", "images"
+    positive = len({group for group, diagnosis in zip(groups, diagnoses, strict=True) if diagnosis == POSITIVE})
     if 0 < positive < count:
         groups_of = "1 group" if positive == 1 else f"{positive} groups"
-        raise StoreError(
-            f"melanoma has {groups_of} for {count} folds: a fold would hold none", _fewer(positive, "melanomas")
-        )
-    most = max(Counter(map(str, diagnoses)).values())
-    if most < count:
-        raise StoreError(f"no diagnosis has {count} lesions for {count} folds", _fewer(most, "lesions"))
+        return f"melanoma has {groups_of} for {count} folds: a fold would hold none", "melanomas"
+    if max(Counter(diagnoses).values()) < count:
+        return f"no diagnosis has {count} lesions for {count} folds", "lesions"
+    return None
+
+
+def _hole(folds: Folds | None, groups: Sequence[str], diagnoses: Sequence[str]) -> tuple[str, str] | None:
+    """What a draw left a fold without, and what to add; None where each has lesions, and melanomas if there are any."""
+    if folds is None:
+        return None
+    sizes = _sizes(folds, groups, diagnoses)
+    if 0 in sizes:
+        return f"fold {sizes.index(0)} would hold no lesion (lesions a fold: {_listed(sizes)})", "images of other patients"
+    positive = _sizes(folds, groups, diagnoses, POSITIVE)
+    if any(positive) and 0 in positive:
+        return f"fold {positive.index(0)} would hold no melanoma (melanomas a fold: {_listed(positive)})", "melanomas"
+    return None
+
+
+def _draw(groups: Sequence[str], diagnoses: Sequence[str], count: int, seed: int) -> Folds:
     order = sorted(range(len(groups)), key=lambda i: (groups[i], i))  # the draw must not depend on file order
     number = {group: n for n, group in enumerate(sorted(set(groups)))}  # numpy's texts lose a NUL at their end
     x = np.array([number[groups[i]] for i in order])
-    y = np.array([str(diagnoses[i]) for i in order])
+    y = np.array([diagnoses[i] for i in order])
     assigned = {groups[order[i]]: fold for fold, test in enumerate(_split(count, seed, y, x)) for i in test}
-    folds = Folds(seed=seed, count=count, groups=dict(sorted(assigned.items())))
-    return folds, _missing(folds, members)
+    return Folds(seed=seed, count=count, groups=dict(sorted(assigned.items())))
 
 
 def _split(count: int, seed: int, y: np.ndarray, x: np.ndarray) -> list[np.ndarray]:
@@ -71,23 +95,51 @@ def _split(count: int, seed: int, y: np.ndarray, x: np.ndarray) -> list[np.ndarr
         return [test for _, test in splitter.split(np.zeros(len(y)), y, x)]
 
 
-def _missing(folds: Folds, members: dict[str, set[str]]) -> list[str]:
+def _missing(folds: Folds, groups: Sequence[str], diagnoses: Sequence[str]) -> list[str]:
+    members: dict[str, set[str]] = defaultdict(set)
+    for group, diagnosis in zip(groups, diagnoses, strict=True):
+        members[diagnosis].add(group)
     warnings = []
-    for diagnosis, groups in sorted(members.items()):
-        held = Counter(folds.groups[group] for group in groups)
-        empty = [fold for fold in range(folds.count) if not held[fold]]
-        if empty and diagnosis == POSITIVE:
-            raise StoreError(
-                f"fold {empty[0]} would hold no melanoma", "Use fewer --folds, another --seed, or add melanomas."
-            )
-        if empty:
-            count = f"{len(groups)} group{'s' * (len(groups) > 1)}"
+    for diagnosis, named in sorted(members.items()):
+        held = Counter(folds.groups[group] for group in named)
+        if empty := [fold for fold in range(folds.count) if not held[fold]]:
+            count = f"{len(named)} group{'s' * (len(named) > 1)}"
             warnings.append(f"{diagnosis}: {count}, none in fold {', '.join(map(str, empty))}")
     return warnings
 
 
-def _fewer(possible: int, what: str) -> str:
-    """Return a remedy that works: fewer folds where three can be filled, else none at all."""
-    if possible < 3:
-        return f"Add {what}, or use --folds 0 (ingest, phantom) for a store without training roles."
-    return f"Use --folds {possible} (ingest, phantom), or add {what}."
+def _short(folds: Folds, groups: Sequence[str], diagnoses: Sequence[str]) -> list[str]:
+    """A sentence where folds hold half of an even share or less, of all lesions and of the melanomas."""
+    warnings = []
+    for what, diagnosis in (("lesions", None), ("melanomas", POSITIVE)):
+        sizes = _sizes(folds, groups, diagnoses, diagnosis)
+        if short := [str(fold) for fold, size in enumerate(sizes) if 2 * size * folds.count <= sum(sizes) > 0]:
+            which = f"fold{'s' * (len(short) > 1)} {', '.join(short)}"
+            warnings.append(f"{which}: half of an even share of the {what} or less ({what} a fold: {_listed(sizes)})")
+    return warnings
+
+
+def _sizes(folds: Folds, groups: Sequence[str], diagnoses: Sequence[str], diagnosis: str | None = None) -> list[int]:
+    """How many lesions (of one diagnosis) every fold holds."""
+    held = Counter(folds.groups[g] for g, d in zip(groups, diagnoses, strict=True) if diagnosis in (None, d))
+    return [held[fold] for fold in range(folds.count)]
+
+
+def _listed(sizes: Sequence[int]) -> str:
+    return ", ".join(map(str, sizes))
+
+
+def _remedy(groups: Sequence[str], diagnoses: Sequence[str], count: int, seed: int, add: str) -> str:
+    """Return a remedy that was tried: fewer folds, or another seed; where neither works, none at all."""
+
+    def works(folds: int, draw: int) -> bool:
+        drawn = None if _lacking(groups, diagnoses, folds) else _draw(groups, diagnoses, folds, draw)
+        return drawn is not None and _hole(drawn, groups, diagnoses) is None
+
+    tries = max(1, min(SEEDS, TRIED_GROUPS // len(groups)))
+    fewer = next((folds for folds in range(count - 1, 2, -1) if works(folds, seed)), None)
+    other = next((draw for draw in range(seed + 1, seed + 1 + tries) if works(count, draw)), None)
+    ways = [f"--folds {fewer}"] * (fewer is not None) + [f"--seed {other}"] * (other is not None)
+    if not ways:
+        return f"Add {add}, or use --folds 0 (ingest, phantom) for a store without training roles."
+    return f"Use {' or '.join(ways)} (ingest, phantom), or add {add}."

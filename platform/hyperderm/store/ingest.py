@@ -13,12 +13,13 @@ import shutil
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from hyperderm.cubes.cube import NOTES, Lesion
@@ -32,6 +33,7 @@ from hyperderm.store.manifest import MANIFEST, Folds, Manifest, Part, SetAsideFi
 from hyperderm.store.reader import open_store
 from hyperderm.store.s3 import clear, occupied, prepare, remove
 from hyperderm.store.schema import to_table
+from hyperderm.store.units import LAYOUTS, File, check_units, kind_of, middle, spoken
 from hyperderm.store.writer import publish_local, publish_s3, unwritten, write_part
 from hyperderm.strict import Strict
 
@@ -55,6 +57,19 @@ class Row(Strict):
     """sha256 of its reflectance."""
     notes: tuple[str, ...] = ()
     """What must be said of it."""
+    path: str = ""
+    """Its file, relative to the source."""
+    alike: str = ""
+    """Format, frame, type, factors and bands of that file: files of one such word are one group in a report."""
+    dtype: str = ""
+    factor: float = 1.0
+    """What `--scale` divided its numbers by."""
+    low: float = 0.0
+    median: float = 0.0
+    high: float = 0.0
+    """Of its stored numbers."""
+    mask_share: float | None = None
+    """Of the frame; None without a mask."""
 
 
 class PartReport(Strict):
@@ -67,6 +82,8 @@ class PartReport(Strict):
     wavelengths_nm: tuple[float, ...]
     rows: tuple[Row, ...]
     set_aside: tuple[SetAsideFile, ...]
+    no_images: int = 0
+    """How many of those set aside can be no image at all."""
 
 
 @dataclass(frozen=True)
@@ -117,17 +134,9 @@ def ingest(
         CubeError: nothing usable; StoreError: the store cannot be made. Nothing is left behind then; after an interrupt, and
             where an S3 server or a worker goes away, the parts stay, and the same command goes on.
     """
-    target = locate(uri)
-    if target.local and job.root.is_dir() and Path(target.path).resolve().is_relative_to(job.root.resolve()):
-        raise StoreError(
-            f"--store {uri} lies in the source {job.root}: what is written there would be read as part of it",
-            "Choose a place outside.",
-        )
     if folds:
         check_count(folds)
-    prepare(target, write=True)
-    if occupied(target):
-        raise StoreError(f"--store {uri}: something is already there", "Choose another place, or remove it first.")
+    target = free_place(job, uri, write=True)
     staging = staging_of(target, job)
     with _held(staging, target):
         try:
@@ -150,6 +159,24 @@ def ingest(
         with suppress(StoreError):  # the store is there; `bucket clean` and the next writer know what is left
             _tidy(staging, job.parts, manifest)
     return manifest
+
+
+def free_place(job: Job, uri: str, *, write: bool) -> Location:
+    """Return where the store goes, after proving that nothing is there and, if `write`, that it can be written.
+
+    Raises:
+        StoreError: a place in the source, one that holds something, or one that cannot be reached.
+    """
+    target = locate(uri)
+    if target.local and job.root.is_dir() and Path(target.path).resolve().is_relative_to(job.root.resolve()):
+        raise StoreError(
+            f"--store {uri} lies in the source {job.root}: what is written there would be read as part of it",
+            "Choose a place outside.",
+        )
+    prepare(target, write=write)
+    if occupied(target):
+        raise StoreError(f"--store {uri}: something is already there", "Choose another place, or remove it first.")
+    return target
 
 
 def staging_of(target: Location, job: Job) -> Staging:
@@ -175,25 +202,46 @@ def make_part(job: Job, staging: Staging, number: int) -> PartReport:
         raise StoreError(
             f"{job.root} is not visible from {socket.gethostname()}", "Put the files on storage that all nodes share."
         )
+    lesions, report = read_part(job, number)
+    if lesions:
+        check_part(report, lesions)
+        assert report.shape is not None
+        part = write_part(staging.place, staging.name(number), to_table(lesions, report.shape))
+        report = report.model_copy(update={"part": part})
+    staging.place.write_bytes(staging.name(number, "json"), report.model_dump_json().encode())
+    return report
+
+
+def read_part(job: Job, number: int) -> tuple[list[Lesion], PartReport]:
+    """Read the files of one part; its report names no written part, and the shape and wavelengths of the first lesion."""
     lesions: list[Lesion] = []
-    aside: list[SetAsideFile] = []
+    aside: list[SetAside] = []
     for source in job.of_part(number):
         found, bad = job.read(source)
         lesions += found
-        aside += map(_told, bad)
-    shape: tuple[int, int, int] | None = None
-    wavelengths: tuple[float, ...] = ()
-    part = None
-    if lesions:
-        shape = lesions[0].cube.shape
-        wavelengths = tuple(float(nm) for nm in lesions[0].cube.wavelengths_nm)
-        for lesion in lesions:
-            _check_alike(lesion.lesion_id, lesion.cube.shape, lesion.cube.wavelengths_nm.tolist(), shape, wavelengths)
-        part = write_part(staging.place, staging.name(number), to_table(lesions, shape))
-    rows = tuple(map(_row, lesions))
-    report = PartReport(number=number, part=part, shape=shape, wavelengths_nm=wavelengths, rows=rows, set_aside=tuple(aside))
-    staging.place.write_bytes(staging.name(number, "json"), report.model_dump_json().encode())
-    return report
+        aside += bad
+    first = lesions[0].cube if lesions else None
+    report = PartReport(
+        number=number,
+        part=None,
+        shape=first.shape if first else None,
+        wavelengths_nm=tuple(first.wavelengths_nm.tolist()) if first else (),
+        rows=tuple(map(_row, lesions)),
+        set_aside=tuple(map(_told, aside)),
+        no_images=sum(not one.image for one in aside),
+    )
+    return lesions, report
+
+
+def check_part(report: PartReport, lesions: list[Lesion]) -> None:
+    """Prove that the lesions of a part have the shape and the wavelengths of its first one.
+
+    Raises:
+        StoreError: the first one that has not.
+    """
+    for lesion in lesions:
+        nm = lesion.cube.wavelengths_nm.tolist()
+        _check_alike(lesion.lesion_id, lesion.cube.shape, nm, report.shape, report.wavelengths_nm)
 
 
 def _make_and_join(job: Job, staging: Staging, folds: int, seed: int, progress: Progress, make: Make) -> Manifest:
@@ -204,19 +252,20 @@ def _make_and_join(job: Job, staging: Staging, folds: int, seed: int, progress: 
         reports[report.number] = report
         read += len(job.of_part(report.number))
         progress(read, len(job.sources))
-    return _join(job, staging, [reports[number] for number in range(job.parts)], folds, seed)
+    return join(job, staging, [reports[number] for number in range(job.parts)], folds, seed)
 
 
-def _join(job: Job, staging: Staging, reports: list[PartReport], folds: int, seed: int) -> Manifest:
+def join(job: Job, staging: Staging | None, reports: list[PartReport], folds: int, seed: int) -> Manifest:
+    """Return the manifest of these parts, or without `staging` of what they would be, where nothing was written.
+
+    Raises:
+        CubeError: nothing usable; StoreError: lesions that no store holds together.
+    """
     aside = [*map(_told, job.set_aside)]
     aside += [one for report in reports for one in report.set_aside]
     rows = [row for report in reports for row in report.rows]
     if not rows:
-        first = "; ".join([*job.notes, *(f"{one.file}: {one.reason}" for one in aside[:3])])
-        raise CubeError(
-            f"none of the {len(job.sources)} images in {job.root} can be used ({first})",
-            "Mend the files, or check --wavelengths, --layout and --masks.",
-        )
+        raise _nothing(job, aside, sum(report.no_images for report in reports))
     first_part = next(report for report in reports if report.shape)
     assert first_part.shape is not None
     for report in reports:
@@ -229,7 +278,9 @@ def _join(job: Job, staging: Staging, reports: list[PartReport], folds: int, see
     warnings += map(plain, job.notes)
     warnings += gathered([(row.lesion_id, note) for row in rows for note in row.notes])
     groups = merged([row.group for row in rows], twins)
-    parts = _regrouped(staging, reports, groups)
+    if job.layout in LAYOUTS:
+        warnings += check_units(files_of(rows), job.how.scale)
+    parts = _regrouped(staging, reports, groups) if staging else ()
     assigned: Folds | None = None
     if folds and any(row.diagnosis for row in rows) and job.source is None:
         assigned, more = assign_folds(groups, [row.diagnosis for row in rows], folds, seed)
@@ -248,6 +299,40 @@ def _join(job: Job, staging: Staging, reports: list[PartReport], folds: int, see
     ).sealed()
 
 
+def _nothing(job: Job, aside: list[SetAsideFile], no_images: int) -> CubeError:
+    """What is said where no lesion is left; files that can be no image are not counted as some."""
+    first = "; ".join([*job.notes, *(f"{one.file}: {one.reason}" for one in aside[:3])])
+    if no_images and no_images == len(job.sources):
+        what = f"{job.root} holds no image that layout {job.layout} reads ({first})"
+        known = job.layout in ("scenes", "photographs")
+        return CubeError(what, "If they are raw frames of a 4 x 4 mosaic camera: --layout mosaic." if known else "")
+    remedy = {
+        "scenes": "Mend the files, or check --wavelengths, --layout and --masks.",
+        "mosaic": "Mend the files, or check --wavelengths, --white, --dark and --layout.",
+        "hsidermoscopy": "Mend the files, or check --wavelengths, --layout and --masks.",
+        "photographs": "Mend the files, or check --layout and --masks.",
+        "exported": "Export it again, or mend the files.",
+    }[job.layout]
+    return CubeError(f"none of the {len(job.sources) - no_images} images in {job.root} can be used ({first})", remedy)
+
+
+def files_of(rows: Sequence[Row]) -> list[File]:
+    """Return what the check of units looks at: every file once, with the median of its lesions' medians."""
+    by_file: dict[str, list[Row]] = {}
+    for row in rows:
+        by_file.setdefault(row.path, []).append(row)
+    return [
+        File(
+            name,
+            float(np.median([one.median for one in held])),
+            max(one.high for one in held),
+            held[0].dtype,
+            held[0].factor,
+        )
+        for name, held in by_file.items()
+    ]
+
+
 def _source(job: Job, rows: list[Row]) -> dict[str, Any]:
     if job.source is not None:
         return dict(job.source)
@@ -264,6 +349,8 @@ def _source(job: Job, rows: list[Row]) -> dict[str, Any]:
         facts["groups"] = job.grouped
     if job.used:
         facts["used"] = list(job.used)
+    if how.scale:
+        facts["scale"] = spoken(how.scale)
     if automatic := sum(row.automatic for row in rows):
         facts["automatic_masks"] = automatic
     if job.without_lesion:
@@ -276,6 +363,7 @@ def _told(one: SetAside) -> SetAsideFile:
 
 
 def _row(lesion: Lesion) -> Row:
+    numbers, origin = lesion.cube.reflectance, lesion.origin
     return Row(
         lesion_id=lesion.lesion_id,
         group=lesion.group,
@@ -284,6 +372,14 @@ def _row(lesion: Lesion) -> Row:
         file=str(lesion.origin.get("sha256", "")),
         cube=hashlib.sha256(lesion.cube.reflectance.tobytes()).hexdigest(),
         notes=tuple(plain(str(note)) for note in lesion.origin.get(NOTES, ())),
+        path=plain(str(origin.get("file", ""))),
+        alike=kind_of(lesion),
+        dtype=str(origin.get("dtype", "")),
+        factor=float(origin.get("scale", 1.0)),
+        low=float(numbers.min()),
+        median=middle(numbers),
+        high=float(numbers.max()),
+        mask_share=origin.get("mask_share"),
     )
 
 

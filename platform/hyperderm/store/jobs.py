@@ -5,7 +5,6 @@ A part holds the lesions of a fixed run of files, so that its bytes do not depen
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from hyperderm.cubes.annotations import read_annotations
-from hyperderm.cubes.cube import NOTES, Lesion
+from hyperderm.cubes.cube import Lesion
 from hyperderm.cubes.readers import exported, hsidermoscopy, photographs, scenes
 from hyperderm.cubes.readers.cutting import How, Image, Marker
 from hyperderm.cubes.readers.mosaic import Mosaic
@@ -23,6 +22,7 @@ from hyperderm.cubes.readers.scenes import Camera
 from hyperderm.cubes.readers.source_tables import Tables, read_tables
 from hyperderm.errors import CubeError, nearest
 from hyperderm.store.groups import read_groups
+from hyperderm.store.units import check_patterns, scaled
 
 VERSION = 2
 """Part of a job's digest: raise it when the code changes what files become."""
@@ -51,6 +51,9 @@ class Layout(Protocol):
 
     def orphans(self, sources: list[Any], tables: Tables) -> list[SetAside]:
         """List the files no source uses."""
+
+    def used(self, sources: list[Any]) -> list[str]:
+        """Return a sentence on each reference that is used."""
 
     def read(self, source: Any, how: How) -> tuple[list[Lesion], list[SetAside]]:  # noqa: ANN401 - each layout has its own
         """Read one source; what cannot be used is returned with its reason."""
@@ -110,35 +113,11 @@ class Job:
     def read(self, source: object) -> tuple[list[Lesion], list[SetAside]]:
         """Read one source; what a reader did not foresee names the file."""
         try:
-            return self.reader.read(source, self.how)
+            found, aside = self.reader.read(source, self.how)
+            return scaled(found, self.how.scale), aside
         except Exception as error:
             error.add_note(f"while reading {self.reader.image_id(source)} of {self.root}")
             raise
-
-
-@dataclass
-class Tally:
-    """What went by while lesions were read: for `--check` and for the end of an ingest."""
-
-    lesions: int = 0
-    diagnoses: Counter[str] = field(default_factory=Counter)
-    shapes: Counter[tuple[int, int, int]] = field(default_factory=Counter)
-    low: float = float("inf")
-    high: float = float("-inf")
-    set_aside: list[SetAside] = field(default_factory=list)
-    notes: list[tuple[str, str]] = field(default_factory=list)
-    """Lesion and sentence: what must be said of a lesion that is stored all the same."""
-
-    def add(self, lesions: list[Lesion], aside: list[SetAside]) -> None:
-        """Count one source."""
-        self.set_aside += aside
-        for lesion in lesions:
-            self.lesions += 1
-            self.diagnoses[lesion.diagnosis or "unknown"] += 1
-            self.shapes[lesion.cube.shape] += 1
-            self.notes += [(lesion.lesion_id, str(note)) for note in lesion.origin.get(NOTES, ())]
-            self.low = min(self.low, float(lesion.cube.reflectance.min()))
-            self.high = max(self.high, float(lesion.cube.reflectance.max()))
 
 
 @dataclass(frozen=True)
@@ -162,6 +141,10 @@ class Folder:
         if self.name == "exported":
             return list(exported.orphans(self.root, sources))
         return list(_READERS[self.name].orphans(self.root, sources, tables))
+
+    def used(self, sources: list[Any]) -> list[str]:
+        """See `Layout`."""
+        return scenes.used_references(self.root, sources) if self.name == "scenes" else []
 
     def read(self, source: Any, how: How) -> tuple[list[Lesion], list[SetAside]]:  # noqa: ANN401
         """See `Layout`."""
@@ -218,13 +201,14 @@ def find_layout(root: Path, name: str = "auto") -> str:
         return "hsidermoscopy"
     if photographs.is_layout(root):
         return "photographs"
-    from hyperderm.cubes.readers import formats
+    from hyperderm.cubes.readers import formats, mosaic
 
     try:
-        found = formats.find_scenes(root)[0]
+        found, unread = formats.find_scenes(root)
     except CubeError:
-        found = []
-    return "scenes" if found else "hsidermoscopy"  # whose reader says best what it would have wanted
+        found, unread = [], []
+    pictures = any(path.suffix.lower() in mosaic.SUFFIXES for path, _ in unread)
+    return "scenes" if found or pictures else "hsidermoscopy"  # whose reader says best what it would have wanted
 
 
 def make_job(
@@ -263,6 +247,8 @@ def make_job(
         how = replace(how, groups={names[name]: group for name, group in matched.groups.items()})
     if root.is_dir():
         aside += matched.aside
+    if how.scale:
+        check_patterns(how.scale, ((_file(source, root), reader.image_id(source)) for source in sources))
     if annotations:
         marker, unused = _marker(annotations, images, how.marker.automatic)
         how, aside = replace(how, marker=marker), aside + unused
@@ -296,7 +282,7 @@ def make_job(
         tuple(aside),
         digest,
         source,
-        matched.used,
+        (*reader.used(found), *matched.used),
         empty,
         notes,
         grouped,
@@ -358,13 +344,26 @@ def _check_options(name: str, how: How, camera: Camera, annotations: Path | None
         "--axes": camera.asked.axes,
         "--dark": camera.dark,
         "--white": camera.white,
+        "--white-reflectance": camera.white_reflectance != 1,
         "--masks": annotations or how.marker.automatic,
         "--groups": groups,
+        "--scale": how.scale,
         "--fill": how.fill,
     }
     refused = {
-        "hsidermoscopy": ("--rows", "--columns", "--key", "--dark", "--white"),
-        "photographs": ("--wavelengths", "--bands", "--rows", "--columns", "--key", "--axes", "--dark", "--white"),
+        "hsidermoscopy": ("--rows", "--columns", "--key", "--dark", "--white", "--white-reflectance"),
+        "photographs": (
+            "--wavelengths",
+            "--bands",
+            "--rows",
+            "--columns",
+            "--key",
+            "--axes",
+            "--dark",
+            "--white",
+            "--white-reflectance",
+            "--scale",
+        ),
         "exported": tuple(given),
         "scenes": (),
         "mosaic": ("--rows", "--columns", "--key", "--axes"),
@@ -378,6 +377,13 @@ def _check_options(name: str, how: How, camera: Camera, annotations: Path | None
             raise CubeError(f"{option} does not fit this source: {why}", f"Leave {option} out, or name another --layout.")
 
 
+def _file(source: Any, root: Path) -> str:  # noqa: ANN401
+    """Return the path of the file that stands for a source, relative to the root."""
+    path: Path = source.found.path if hasattr(source, "found") else source.path
+    base = root if root.is_dir() else root.parent
+    return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.name
+
+
 def _plain(how: How) -> list[str]:
     return [
         str(how.size),
@@ -388,17 +394,6 @@ def _plain(how: How) -> list[str]:
         str(how.scale),
         str(how.fill),
     ]
-
-
-def lesions(job: Job, tally: Tally, progress: Any = None) -> Iterator[Lesion]:  # noqa: ANN401 - called with two numbers
-    """Yield every lesion in order, one source in memory, and count what goes by."""
-    tally.set_aside += job.set_aside
-    for done, source in enumerate(job.sources, 1):
-        found, aside = job.read(source)
-        tally.add(found, aside)
-        yield from found
-        if progress:
-            progress(done, len(job.sources))
 
 
 def _per_part(how: How) -> int:

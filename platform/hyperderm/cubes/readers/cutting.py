@@ -67,7 +67,7 @@ class How:
         bands_nm: (K,) nm that every cube is brought to (`bands.to_bands`); None: as they come.
         marker: see there.
         groups: image id to group (the patient); empty: every image is a group of its own.
-        scale: what the numbers of every file are divided by, beside a factor that the file itself names; None: as they are.
+        scale: which files' numbers are divided by what, beside a factor that the file itself names (`store.units`).
         fill: whether missing values inside a crop are filled from their neighbours.
     """
 
@@ -75,7 +75,7 @@ class How:
     bands_nm: tuple[float, ...] | None = None
     marker: Marker = Marker()
     groups: Mapping[str, str] = field(default_factory=dict)
-    scale: float | None = None
+    scale: tuple[tuple[str, float], ...] = ()
     fill: bool = False
 
 
@@ -129,8 +129,7 @@ def lesions_of(image: Image, how: How) -> tuple[list[Lesion], list[SetAside]]:
     for mark in marks:
         try:
             mask, box = cut(image.reflectance, mark.mask, how.size)
-            facts = _with_share(mark.facts, float(mark.mask.mean()))
-            lesions.append(_lesion(image, mark.lesion_id, mask, box, mark.diagnosis, facts, how))
+            lesions.append(_lesion(image, mark.lesion_id, mask, box, mark.diagnosis, _facts(mark), how))
         except CubeError as error:
             aside.append(SetAside(mark.said_in, str(error)))
     if marks or aside:
@@ -226,7 +225,8 @@ def _lesion(
     needed = None if how.bands_nm is None else needed_bands(image.wavelengths_nm, how.bands_nm)
     part, mended = complete(image.reflectance[top:bottom, left:right], how.size, fill=how.fill, needed=needed)
     cube = Cube(crop.resize(part, how.size), image.wavelengths_nm)
-    origin = {"file": image.file, **image.facts, **facts, **mended, "crop": list(box)}
+    frame = list(image.reflectance.shape[:2])
+    origin = {"file": image.file, **image.facts, **facts, **mended, "frame": frame, "crop": list(box)}
     if notes := [note for said in (image.facts, facts, mended) for note in said.get(NOTES, ())]:
         origin[NOTES] = notes
     group = how.groups.get(image.image_id, image.image_id)  # without patients, an image is a group of its own
@@ -234,11 +234,14 @@ def _lesion(
     return lesion if how.bands_nm is None else _at_bands(lesion, how.bands_nm)
 
 
-def _with_share(facts: Mapping[str, Any], share: float) -> Mapping[str, Any]:
-    if share <= MOST:
-        return facts
-    what = "all" if share == 1 else f"{min(share, 0.999):.1%}"
-    return {**facts, NOTES: [*facts.get(NOTES, ()), f"its mask covers {what} of the frame"]}
+def _facts(mark: _Mark) -> dict[str, Any]:
+    """What goes into the origin of a mark, with its share of the frame, which is told where it is nearly all of it."""
+    share = float(mark.mask.mean())
+    facts = {**mark.facts, "mask_share": round(share, 4)}
+    if share > MOST:
+        what = "all" if share == 1 else f"{min(share, 0.999):.1%}"
+        facts[NOTES] = [*mark.facts.get(NOTES, ()), f"its mask covers {what} of the frame"]
+    return facts
 
 
 def _at_bands(lesion: Lesion, bands_nm: tuple[float, ...]) -> Lesion:

@@ -75,6 +75,13 @@ def find_scenes(root: Path) -> tuple[list[Found], list[tuple[Path, str]]]:
     return _distinct(found), unread
 
 
+def find_beside(file: Path) -> list[Found]:
+    """Return the scenes of the folder that `file` lies in, named below it; folders inside it are not looked at."""
+    folder = file.parent
+    files, _, _ = _entries(folder, folder)
+    return _scenes(folder, [p for p in files if not is_side_file(p, folder)], folder)[0]
+
+
 def read_scene(found: Found, asked: Asked, root: Path) -> Scene:
     """Read one scene; what the user says of wavelengths counts, else what its file says, else a side file.
 
@@ -96,7 +103,8 @@ def read_scene(found: Found, asked: Asked, root: Path) -> Scene:
         sizes = " x ".join(map(str, scene.reflectance.shape))
         raise CubeError(
             f"nothing says the wavelengths of its {scene.reflectance.shape[2]} bands (rows x columns x bands: {sizes})",
-            f"Give --wavelengths, or write them in nm, one a line, into {stem}.{WAVELENGTHS[0]} beside it.",
+            f"Give --wavelengths, or write them in nm, one a line, into {stem}.{WAVELENGTHS[0]} beside it."
+            + (" If these are raw frames of a mosaic camera: --layout mosaic." if found.format == band_images.NAME else ""),
         )
     return scene
 
@@ -260,6 +268,7 @@ def _why_unread(path: Path) -> str:
         return f"the data of an ENVI image without its header {path.stem}{envi.HEADER}"
     if suffix in band_images.SUFFIXES:
         return (
-            f"a picture that is no band: {band_images.FEWEST} greyscale images of one name with numbers or nm make a scene"
+            f"a picture that is no band: {band_images.FEWEST} greyscale images of one name with numbers or nm make a scene; "
+            "raw frames of a 4 x 4 mosaic camera are read with --layout mosaic"
         )
     return f"no format reads {suffix or 'files without suffix'}"

@@ -156,7 +156,9 @@ def open_image(source: Source, root: Path, asked: Asked = _NOTHING) -> Image:
     assert scene.wavelengths_nm is not None
     digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
     masks = [(f"{source.image_id}_{number_of(path)}", path, _relative(path, root)) for path in source.masks]
-    facts = {"sha256": digest} | {key: scene.facts[key] for key in ("axes", "band_order", NOTES) if key in scene.facts}
+    facts = {"sha256": digest} | {
+        key: scene.facts[key] for key in ("dtype", "axes", "band_order", NOTES) if key in scene.facts
+    }
     file = _relative(source.path, root)
     return Image(source.image_id, file, diagnosis, scene.reflectance, scene.wavelengths_nm, facts, masks, whole=False)
 

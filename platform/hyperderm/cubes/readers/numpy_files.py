@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hyperderm.cubes.readers.listed import in_nm
 from hyperderm.cubes.readers.pixels import DAMAGED, damaged, make_scene, name_below, numbers
 from hyperderm.cubes.readers.scene import Asked, Found, Scene
-from hyperderm.errors import CubeError, nearest
+from hyperderm.errors import CubeError, NoImage, nearest
 
 NAME: str = "numpy"
 SUFFIXES = {".npy", ".npz"}
@@ -60,4 +60,6 @@ def _only_cube(arrays: dict[str, NDArray[Any]]) -> str:
         return cubes[0]
     held = ", ".join(f"{key} {array.shape} {array.dtype.name}" for key, array in arrays.items()) or "nothing"
     what = f"{len(cubes)} arrays" if cubes else "no array"
-    raise CubeError(f"{what} of real numbers with three axes, one is expected: it holds {held}", "Name it with --key.")
+    raise (CubeError if cubes else NoImage)(
+        f"{what} of real numbers with three axes, one is expected: it holds {held}", "Name it with --key."
+    )

@@ -35,7 +35,7 @@ from hyperderm.cubes.readers.mask_image import upright
 from hyperderm.cubes.readers.naming import ENDING, Names, files_below, files_in, folders
 from hyperderm.cubes.readers.scene import SetAside
 from hyperderm.cubes.readers.source_tables import NOTHING, Said, Tables, read_tables
-from hyperderm.errors import CubeError
+from hyperderm.errors import CubeError, NoImage
 
 NOMINAL_NM: tuple[float, ...] = (465.0, 545.0, 610.0)
 """Blue, green, red."""
@@ -134,7 +134,7 @@ def read(source: Source, root: Path, how: How) -> tuple[list[Lesion], list[SetAs
     try:
         image = open_image(source, root)
     except (CubeError, OSError) as error:
-        return [], [SetAside(_relative(source.path, root), str(error))]
+        return [], [SetAside(_relative(source.path, root), str(error), image=not isinstance(error, NoImage))]
     return lesions_of(image, how)
 
 
@@ -166,7 +166,10 @@ def _linear(path: Path) -> tuple[NDArray[np.float32], int]:
         with Image.open(path) as stored:
             image, turned = upright(stored)
             if image.mode in {"1", "L", "LA", "I", "F", "I;16", "I;16B"}:
-                raise CubeError(f"the picture has no colours (mode {image.mode})")
+                raise NoImage(
+                    f"the picture has no colours (mode {image.mode})",
+                    "Raw frames of a 4 x 4 mosaic camera are read with --layout mosaic.",
+                )
             pixels = np.asarray(image.convert("RGB"), dtype=np.float64)
     except _DAMAGED as error:
         raise CubeError("the picture cannot be read, damaged or truncated") from error

@@ -14,7 +14,7 @@ from hyperderm.cubes.cube import NOTES
 from hyperderm.cubes.readers.axes import ARRAY, Axes
 from hyperderm.cubes.readers.listed import SHORTEST_NM, Listed, choose
 from hyperderm.cubes.readers.scene import Asked, Scene, by_wavelength
-from hyperderm.errors import CubeError
+from hyperderm.errors import CubeError, NoImage
 
 # What the libraries raise on damaged bytes, found by flipping and cutting bytes of small files of every format.
 # Caught around their calls only, so that a mistake of ours is never taken for a damaged file.
@@ -59,7 +59,9 @@ def make_scene(
         CubeError: not three axes, no pixel, not real numbers, or wavelengths or axes that do not fit.
     """
     if array.ndim != 3 or array.size == 0:
-        raise CubeError(f"a scene has rows, columns and bands, this array has shape {array.shape}")
+        raise (NoImage if array.ndim < 3 else CubeError)(
+            f"a scene has rows, columns and bands, this array has shape {array.shape}"
+        )
     if array.dtype.kind not in "fiu":
         raise CubeError(f"pixels of type {array.dtype.name} are not real numbers")
     chosen = choose(array.shape, axes, listed, asked)

@@ -14,10 +14,17 @@ from hyperderm.errors import CubeError
 
 @dataclass(frozen=True)
 class SetAside:
-    """A file that was not used: its path relative to the root (posix) and one sentence why."""
+    """A file that was not used.
+
+    Attributes:
+        file: its path relative to the root, posix.
+        reason: one sentence why.
+        image: False where it can be no image by what it holds, such as a table of numbers.
+    """
 
     file: str
     reason: str
+    image: bool = True
 
 
 @dataclass(frozen=True)

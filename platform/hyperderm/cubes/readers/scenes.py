@@ -4,7 +4,9 @@
     <root>/masks/<scene>_00.png         optional; also <scene>.png, <scene>_mask.png; folders as below <root>
     <root>/<any>.csv                    optional; tables of diagnoses and of patients: `source_tables`
     <root>/…/wavelengths.txt            where the scenes do not know theirs: `formats.read_scene`
+    <root>/…/WHITEREF_<scene>.<suffix>  optional, and DARKREF_: references, never scenes (`references` knows more names)
 
+Scans that references lie beside are stored in reflectance, each by its own, unless the user names others or wants none.
 A scene's image id is its path below the root without suffix. Without a mask a scene is stored whole. Names are compared as
 `naming` says.
 """
@@ -12,21 +14,21 @@ A scene's image id is its path below the root without suffix. Without a mask a s
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hyperderm.cubes.calibrate import calibrate, read_reference
 from hyperderm.cubes.cube import NOTES, Lesion
-from hyperderm.cubes.readers import formats, mosaic
+from hyperderm.cubes.readers import formats, mosaic, references
 from hyperderm.cubes.readers.cutting import How, Image, lesions_of
 from hyperderm.cubes.readers.leftovers import leftovers
 from hyperderm.cubes.readers.mask_files import Masks, match_masks
 from hyperderm.cubes.readers.mosaic import Mosaic
 from hyperderm.cubes.readers.naming import ENDING, Names, files_below, folded, folders
 from hyperderm.cubes.readers.pixels import name_below
+from hyperderm.cubes.readers.references import Pair, Reference
 from hyperderm.cubes.readers.scene import Asked, Found, Scene, SetAside
 from hyperderm.cubes.readers.source_tables import NOTHING, Said, Tables, read_tables
-from hyperderm.errors import CubeError
+from hyperderm.errors import CubeError, NoImage
 
 CHUNK = 2**20
 
@@ -41,6 +43,7 @@ class Camera:
         dark: dark reference of cubes that are still counts.
         white: white reference likewise.
         white_reflectance: of the white panel.
+        references: whether references that lie beside a scan are applied to it where neither `dark` nor `white` is given.
     """
 
     asked: Asked = field(default_factory=Asked)
@@ -48,6 +51,13 @@ class Camera:
     dark: Path | None = None
     white: Path | None = None
     white_reflectance: float = 1.0
+    references: bool = True
+
+    @property
+    def given(self) -> tuple[Path, ...]:
+        """The reference files that the user named."""
+        held = (self.dark, self.white) if self.mosaic is None else (self.mosaic.dark, self.mosaic.white)
+        return tuple(path for path in held if path is not None)
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,7 @@ class Source:
         said: what the tables say of it.
         camera: what the user says.
         fault: why it cannot be used, "" where its names are in order.
+        pair: the references that lie beside it, where these are applied.
     """
 
     found: Found
@@ -67,6 +78,7 @@ class Source:
     said: Said = NOTHING
     camera: Camera = field(default_factory=Camera)
     fault: str = ""
+    pair: Pair = field(default_factory=Pair)
 
     @property
     def name(self) -> str:
@@ -85,16 +97,33 @@ def scan(root: Path, camera: Camera, tables: Tables | None = None) -> list[Sourc
     Raises:
         CubeError: no scene there, two scenes of one name, or a table that cannot be used.
     """
-    found = _frames(root, camera) if camera.mosaic else formats.find_scenes(root)[0]
+    found, known = _found(root, camera)
     if not found:
-        raise CubeError(f"{root} holds no scene", f"Known formats: {', '.join(kind.NAME for kind in formats.FORMATS)}.")
+        if known:
+            raise CubeError(
+                f"{root} holds references and no scene", "Name a folder with the scans too, or rename the files."
+            )
+        raise _no_scene(root)
     base, names = _base(root), [each.name for each in found]
     masks = _masks(base, names)
     said = (read_tables(base) if tables is None else tables).of(names).said
-    return [
-        Source(each, tuple(masks.of.get(name, ())), said.get(name, NOTHING), camera, masks.faults.get(name, ""))
+    automatic = camera.references and not camera.given
+    sources = [
+        Source(
+            each,
+            tuple(masks.of.get(name, ())),
+            said.get(name, NOTHING),
+            camera,
+            masks.faults.get(name, ""),
+            references.pair(each, known) if automatic else Pair(),
+        )
         for name, each in zip(names, found, strict=True)
     ]
+    panel = camera.white_reflectance if camera.mosaic is None else camera.mosaic.white_reflectance
+    white = camera.white if camera.mosaic is None else camera.mosaic.white
+    if panel != 1 and white is None and not any(source.pair.white for source in sources):
+        raise CubeError("--white-reflectance is of a white reference", "Give --white too.")
+    return sources
 
 
 def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None) -> list[SetAside]:
@@ -104,9 +133,12 @@ def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None)
         return []  # one file was named: its neighbours are not meant
     tables = read_tables(base) if tables is None else tables
     used = {path for source in sources for path in source.found.files} | {mask for s in sources for mask in s.masks}
-    used |= set(tables.paths)
-    frames = bool(sources and sources[0].camera.mosaic)
-    if frames:
+    camera = sources[0].camera if sources else Camera()
+    known = _found(root, camera)[1]
+    astray = references.unused(known, [s.pair for s in sources], _why_unused(camera))
+    used |= set(tables.paths) | {path for one in known for path in one.found.files} | set(camera.given)
+    used |= {path for one in _all(root, camera) if _is_given(one, camera) for path in one.files}
+    if camera.mosaic:
         used |= _responses(base, sources)
         unread = [(p, "no raw frame") for p in files_below(base) if not formats.is_side_file(p, base)]
     else:
@@ -120,7 +152,11 @@ def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None)
         if path not in used and "masks" in inside:
             where = "" if inside[0] == "masks" else ": masks lie in masks/ of the source"
             reasons[path] = masks.get(path) or f"mask without a scene{where}"
-    return leftovers(base, used, reasons | dict(tables.aside), "mosaic" if frames else "scenes")
+    layout = "mosaic" if camera.mosaic else "scenes"
+    return [
+        *(SetAside(_relative(path, base), reason) for path, reason in astray),
+        *leftovers(base, used, reasons | dict(tables.aside), layout),
+    ]
 
 
 def read(source: Source, root: Path, how: How) -> tuple[list[Lesion], list[SetAside]]:
@@ -132,7 +168,8 @@ def read(source: Source, root: Path, how: How) -> tuple[list[Lesion], list[SetAs
     try:
         image = open_image(source, root)
     except (CubeError, OSError) as error:
-        return [], [SetAside(_relative(source.found.path, _base(root)), str(error))]
+        file = _relative(source.found.path, _base(root))
+        return [], [SetAside(file, str(error), image=not isinstance(error, NoImage))]
     return lesions_of(image, how)
 
 
@@ -161,14 +198,17 @@ def open_image(source: Source, root: Path) -> Image:
 
 def _scene(source: Source, root: Path) -> Scene:
     camera, found = source.camera, source.found
+    pair = source.pair
+    if pair.trouble:
+        raise CubeError(pair.trouble, "Give --white and --dark, or --no-references to store it as it is.")
     if camera.mosaic is not None:
-        return mosaic.read_mosaic(found.path, camera.mosaic, _base(root))
+        options = camera.mosaic if pair.white is None else replace(camera.mosaic, white=pair.white, dark=pair.dark)
+        return mosaic.read_mosaic(found.path, options, _base(root))
     scene = _noted(formats.read_scene(found, camera.asked, root), found)
-    if camera.dark is None and camera.white is None:
+    white, dark = (pair.white, pair.dark) if pair.white else (camera.white, camera.dark)
+    if white is None and dark is None:
         return scene
-    dark, white = (None if path is None else read_reference(path) for path in (camera.dark, camera.white))
-    reflectance, facts = calibrate(scene.reflectance, dark, white, camera.white_reflectance)
-    return Scene(reflectance, scene.wavelengths_nm, {**scene.facts, **facts})
+    return references.applied(scene, white, dark, camera.white_reflectance, camera.asked)
 
 
 def _noted(scene: Scene, found: Found) -> Scene:
@@ -181,18 +221,77 @@ def _noted(scene: Scene, found: Found) -> Scene:
     return Scene(scene.reflectance, scene.wavelengths_nm, {**scene.facts, NOTES: [*scene.facts.get(NOTES, ()), note]})
 
 
-def _frames(root: Path, camera: Camera) -> list[Found]:
-    """Return every raw frame at or below `root`: its pictures but for the references and masks."""
-    assert camera.mosaic is not None
+def used_references(root: Path, sources: Sequence[Source]) -> list[str]:
+    """Return a sentence on every way in which references are applied."""
+    if not sources:
+        return []
+    base, camera = _base(root), sources[0].camera
+    said = []
+    if camera.given:
+        names = " and ".join(path.name for path in reversed(camera.given))
+        said.append(f"{names}: the reference{'s' * (len(camera.given) > 1)} of all {len(sources)} images")
+    for formula, held in (
+        ("raw / white", [s for s in sources if s.pair.white and not s.pair.dark]),
+        ("(raw - dark) / (white - dark)", [s for s in sources if s.pair.white and s.pair.dark]),
+    ):
+        if held:
+            pair = held[0].pair
+            names = " and ".join(_relative(path, base) for path in (pair.white, pair.dark) if path)
+            said.append(
+                f"{len(held)} of {len(sources)} images become reflectance, {formula}, by the references beside each "
+                f"(as {_relative(held[0].found.path, base)} by {names}); --no-references stores them as they are"
+            )
+    return said
+
+
+def _no_scene(root: Path) -> CubeError:
+    pictures = sum(path.suffix.lower() in mosaic.SUFFIXES for path in files_below(_base(root)))
+    known = f"Known formats: {', '.join(kind.NAME for kind in formats.FORMATS)}."
+    if not pictures:
+        return CubeError(f"{root} holds no scene", known)
+    return CubeError(
+        f"{root} holds {pictures} picture{'s' * (pictures > 1)} that are no bands, and no scene",
+        f"Raw frames of a 4 x 4 mosaic camera: --layout mosaic; colour photographs lie in images/. {known}",
+    )
+
+
+def _why_unused(camera: Camera) -> str:
+    if camera.given:
+        return "others were given"
+    return "" if camera.references else "--no-references was given"
+
+
+def _found(root: Path, camera: Camera) -> tuple[list[Found], list[Reference]]:
+    """Return the scenes at or below `root`, and the references among them or beside the one file that was named."""
+    found = [one for one in _all(root, camera) if not _is_given(one, camera)]
+    if root.is_dir() or not found:
+        return references.parted(found)
+    known = references.parted(_frames(root.parent) if camera.mosaic else formats.find_beside(root))[1]
+    for one in known:
+        if root in one.found.files:
+            raise CubeError(f"{root.name} is a {one.kind} reference by its name, no scene", "If it is a scene, rename it.")
+    return found, known
+
+
+def _all(root: Path, camera: Camera) -> list[Found]:
+    """Return every image at or below `root`, references too."""
+    return _frames(root) if camera.mosaic else formats.find_scenes(root)[0]
+
+
+def _is_given(found: Found, camera: Camera) -> bool:
+    """Whether the user named a file of it as a reference."""
+    given = {path.resolve() for path in camera.given}
+    return bool(given & {path.resolve() for path in found.files})
+
+
+def _frames(root: Path) -> list[Found]:
+    """Return every raw frame at or below `root`: its pictures but for the masks."""
     base = _base(root)
-    references = {path.resolve() for path in (camera.mosaic.dark, camera.mosaic.white) if path}
     files = [root] if root.is_file() else files_below(base)
     return [
         Found(name_below(path, base), path, (path,), mosaic.NAME)
         for path in files
-        if path.suffix.lower() in mosaic.SUFFIXES
-        and path.resolve() not in references
-        and "masks" not in map(folded, path.relative_to(base).parts[:-1])
+        if path.suffix.lower() in mosaic.SUFFIXES and "masks" not in map(folded, path.relative_to(base).parts[:-1])
     ]
 
 

@@ -25,7 +25,7 @@ from hyperderm.cubes.readers.axes import BANDS_FIRST, BANDS_LAST, PAGES, PLANES,
 from hyperderm.cubes.readers.listed import Listed, in_nm
 from hyperderm.cubes.readers.pixels import DAMAGED, damaged, make_scene, name_below, no_data, numbers, oriented
 from hyperderm.cubes.readers.scene import Asked, Found, Scene
-from hyperderm.errors import CubeError
+from hyperderm.errors import CubeError, NoImage
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
@@ -36,8 +36,9 @@ NAME: str = "tiff"
 SUFFIXES = {".tif", ".tiff", ".btf"}
 
 _KIND = "a TIFF file"
-_ORIENTATION, _NO_DATA = 274, 42113
+_NO_DATA = 42113
 _AXES = ("YX", "YXS", "SYX", "ZYX")
+ORIENTATION = 274
 _UNCOMPRESSED, _WHITE_IS_ZERO, _PALETTE = 1, 0, 3
 _DENSEST = 1100  # bytes that deflate, the densest of TIFF's compressions here, makes of one
 
@@ -190,9 +191,9 @@ def _array(tif: "TiffFile", pages: "list[TiffPage]") -> tuple[NDArray[Any], Axes
         return pages[0].asarray(), {"YXS": BANDS_LAST, "SYX": BANDS_FIRST, "ZYX": PLANES}[axes]
     behind = _behind_one_page(tif)
     if behind is None:
-        raise CubeError(
+        raise NoImage(
             "one greyscale page is one band, not a scene",
-            "A frame of a snapshot mosaic is read by naming that format; one file a band needs numbers or nm in its names.",
+            "Raw frames of a 4 x 4 mosaic camera are read with --layout mosaic; files of one band, with nm in their names.",
         )
     return behind, PLANES if tif.is_imagej else PAGES
 
@@ -227,7 +228,7 @@ def _behind_one_page(tif: "TiffFile") -> NDArray[Any] | None:
 
 def _orientation(pages: "list[TiffPage]") -> int:
     """The pages' orientation tag, 1 where none says another; pages without it follow those with it."""
-    tags = {int(p.tags[_ORIENTATION].value) for p in pages if _ORIENTATION in p.tags}
+    tags = {int(p.tags[ORIENTATION].value) for p in pages if ORIENTATION in p.tags}
     if len(tags) > 1:
         raise CubeError(f"its pages have different orientation tags: {sorted(tags)}")
     return tags.pop() if tags and max(tags) in range(2, 9) else 1

@@ -1,0 +1,286 @@
+"""White and dark references: which files of a folder are some, to which scan each belongs, and how one is read.
+
+A name says it: `WHITEREF_scan.hdr`, `scan_dark_reference.npy`, `darkRef.tif`, a folder `white_reference/`; also a whole name
+such as `white`, `dark_current`, `flat`, and `scan_white` or `dark_scan` where a scan of that name lies beside it.
+"""
+
+import re
+import unicodedata
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperderm.cubes.calibrate import NUMPY, PICTURES, TIFF, calibrate, read_reference
+from hyperderm.cubes.readers import band_images, envi, matlab_scene, numpy_files, tiff
+from hyperderm.cubes.readers.pixels import oriented
+from hyperderm.cubes.readers.scene import Asked, Found, Scene
+from hyperderm.errors import CubeError
+
+Kind = Literal["white", "dark", "white_dark"]
+"""The last is the dark reference of the white one where that was taken with an exposure of its own."""
+
+_SEPARATORS = re.compile(r"[ _.-]+")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_REFERENCE = re.compile(r"(?<![a-z])(?P<kind>white_?dark|white|dark)_?ref(?:erence)?s?(?![a-z])")
+_WHOLE = re.compile(
+    r"(?:(?P<kind>white|dark)(?:_?(?:current|frame|panel|tile|field|level|signal))?|flat(?:_?field)?|spectralon)_?\d*"
+)
+_BESIDE = re.compile(r"(?P<kind>white|dark)_(?P<after>.+)|(?P<before>.+)_(?P<other>white|dark)")
+_SAME_NM = 0.1
+_PLAUSIBLE = (1e-3, 20.0)
+"""Between these lies the median of what was divided by the right white reference."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A file that is a reference by its name.
+
+    Attributes:
+        kind: white or dark.
+        found: the file.
+        place: the folder for which it counts, posix below the root, "" for the root.
+        scan: name of the one scan that it belongs to, in lower case; "" where it is that of every scan in its place.
+    """
+
+    kind: Kind
+    found: Found
+    place: str
+    scan: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The references of one scan; `trouble` says why it cannot be known which ones they are."""
+
+    white: Path | None = None
+    dark: Path | None = None
+    trouble: str = ""
+
+
+def parted(found: Sequence[Found]) -> tuple[list[Found], list[Reference]]:
+    """Part scenes from references, by names."""
+    stems: dict[str, set[str]] = {}
+    for each in found:
+        folder, stem = _folder_and_stem(each)
+        stems.setdefault(folder, set()).add(stem)
+    scans, references = [], []
+    for each in found:
+        reference = _named(each, stems)
+        if reference is None:
+            scans.append(each)
+        else:
+            references.append(reference)
+    return scans, references
+
+
+def is_reference(path: Path, root: Path) -> Kind | None:
+    """Return what a file is by its name alone, whatever lies beside it; None: no reference."""
+    name = path.relative_to(root).with_suffix("").as_posix()
+    reference = _named(Found(name, path, (path,), ""), {})
+    return reference.kind if reference else None
+
+
+def pair(scan: Found, references: Sequence[Reference]) -> Pair:
+    """Return the references of a scan: those called after it, else the nearest ones of its folder or of one above it.
+
+    A dark reference alone makes no reflectance and is not used.
+    """
+    folder, stem = _folder_and_stem(scan)
+    chosen: dict[str, Path | None] = {}
+    for kind in ("white", "dark", "white_dark"):
+        known = [one for one in references if one.kind == kind]
+        several = _nearest(folder, stem, known)
+        if len(several) > 1:
+            names = ", ".join(one.found.path.name for one in several[:3])
+            return Pair(trouble=f"{len(several)} {kind} references may be meant ({names})")
+        strangers = [one.found.path.name for one in known if one.place == folder]
+        if not several and strangers:
+            return Pair(trouble=f"{kind} references lie beside it, and none is called after it ({', '.join(strangers[:3])})")
+        chosen[kind] = several[0].found.path if several else None
+    if chosen["white_dark"]:
+        return Pair(trouble=f"{chosen['white_dark'].name} says that its white reference was taken with another exposure")
+    return Pair(chosen["white"], chosen["dark"]) if chosen["white"] else Pair()
+
+
+def unused(references: Sequence[Reference], pairs: Sequence[Pair], why: str) -> list[tuple[Path, str]]:
+    """Return every reference that no scan uses, and the reason: `why`, or that no scan goes with it."""
+    used = {path for one in pairs for path in (one.white, one.dark) if path}
+    places = {one.place for one in references if one.kind == "white"}
+    said = []
+    for one in references:
+        if one.found.path not in used:
+            lonely = one.kind == "dark" and one.place not in places
+            reason = why or (
+                "no white one lies beside it" if lonely else "no scan beside it goes with it; give --white or --dark"
+            )
+            said.append((one.found.path, f"a {one.kind.replace('_', '-')} reference by its name, no scene: {reason}"))
+    return said
+
+
+def read(path: Path, asked: Asked) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+    """Read a reference of cubes, and its wavelengths where the file says them.
+
+    ENVI (its header or its data file), `.npz` and `.mat` are read as scenes are; a TIFF's pages are its first axis; others
+    hold an array as it is.
+
+    Raises:
+        CubeError: what is wrong with the file.
+    """
+    suffix = path.suffix.lower()
+    if suffix in TIFF | NUMPY | PICTURES:
+        return read_reference(path), None
+    try:
+        scene = _scene(path, replace(asked, rows=None, columns=None))
+    except CubeError as error:
+        raise CubeError(f"{path.name}: {error.what}", error.remedy) from error
+    dtype = np.dtype(str(scene.facts.get("dtype", "float32")))
+    whole = dtype.kind in "iu" and dtype.itemsize <= 2 and "reflectance_scale_factor" not in scene.facts
+    return scene.reflectance.astype(dtype) if whole else scene.reflectance, scene.wavelengths_nm
+
+
+def applied(scene: Scene, white: Path | None, dark: Path | None, white_reflectance: float, asked: Asked) -> Scene:
+    """Return a scene in reflectance (or without its dark level), with the names of its references in the facts.
+
+    Raises:
+        CubeError: references that do not fit its shape or wavelengths, or that cannot be its own by what comes out.
+    """
+    turned = scene.facts.get("orientation", 1) not in (1, [1])
+    arrays = {
+        name: None if path is None else _fitted(path, name, scene, asked, turned)
+        for name, path in (("white", white), ("dark", dark))
+    }
+    reflectance, facts = calibrate(scene.reflectance, arrays["dark"], arrays["white"], white_reflectance)
+    if white is not None:
+        middle = float(np.nanmedian(reflectance[:: max(1, reflectance.shape[0] // 256)]))
+        if not abs(middle) >= _PLAUSIBLE[0] or middle > _PLAUSIBLE[1]:
+            raise CubeError(
+                f"divided by {white.name}, its median is {middle:.3g}: no reflectance (about 0 … 2)",
+                "Is the image in reflectance already? Give --no-references; or another --white.",
+            )
+    names = {name: path.name for name, path in (("white", white), ("dark", dark)) if path is not None}
+    return Scene(reflectance, scene.wavelengths_nm, {**scene.facts, **facts, **names})
+
+
+def _fitted(path: Path, name: str, scene: Scene, asked: Asked, turned: bool) -> NDArray[Any]:
+    """The numbers of a reference with the bands last."""
+    values, nm = read(path, asked)
+    shape = scene.reflectance.shape
+    held = scene.wavelengths_nm
+    away = 0.0
+    if nm is not None and held is not None and asked.wavelengths_nm is None and nm.shape == held.shape:
+        away = float(np.abs(nm - held).max())
+    if away > _SAME_NM:
+        raise CubeError(
+            f"the {name} reference {path.name} is of other bands: its wavelengths are up to {away:.4g} nm off the image's",
+            f"Give the --{name} of this camera, or --no-references.",
+        )
+    if path.suffix.lower() in TIFF and values.ndim == 3:
+        values = _bands_last(values, path, name, shape)
+    order = scene.facts.get("band_order")
+    if order is not None and nm is None and values.shape[-1] == len(order):
+        values = values[..., order]  # a file without wavelengths is in the order of the image's file
+    lines = values.ndim == 2 or (values.ndim == 3 and values.shape != shape)
+    if turned and lines and values.shape[-2:] == shape[1:]:
+        raise CubeError(
+            f"an orientation tag turns the image, so the lines of the {name} reference {path.name} are not its rows",
+            "Save the image without orientation tag.",
+        )
+    return values
+
+
+def _bands_last(values: NDArray[Any], path: Path, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """A TIFF's pages are lines, or bands: what fits the image counts."""
+    moved = oriented(np.moveaxis(values, 0, -1), _orientation(path))
+    fits = [array for array in (values, moved) if array.shape[1:] == shape[1:]]
+    if len(fits) > 1 and not np.array_equal(values, moved):
+        raise CubeError(
+            f"the pages of the {name} reference {path.name} may be lines or bands: both fit {shape}",
+            "Save it as .npy (lines, columns, bands).",
+        )
+    return fits[0] if fits else values
+
+
+def _orientation(path: Path) -> int:
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        tag = file.pages[0].aspage().tags.get(tiff.ORIENTATION)
+        return int(tag.value) if tag is not None else 1
+
+
+def _scene(path: Path, asked: Asked) -> Scene:
+    suffix = path.suffix.lower()
+    if suffix in numpy_files.SUFFIXES:
+        return numpy_files.read(Found(path.stem, path, (path,), numpy_files.NAME), asked)
+    if suffix == ".mat":
+        return matlab_scene.read(Found(path.stem, path, (path,), matlab_scene.NAME), asked)
+    folder = path.parent
+    headers = [p for p in sorted(folder.iterdir()) if p.suffix.lower() == envi.HEADER and p.is_file()]
+    for one in envi.find(folder, headers, folder):
+        if path in one.files or path == one.path:
+            return envi.read(one, asked)
+    known = ".tif, .tiff, .png, .npy, .npz, .mat, and ENVI's .hdr with its data file"
+    raise CubeError("none of the files that hold a reference", f"Known: {known}.")
+
+
+def _named(found: Found, stems: dict[str, set[str]]) -> Reference | None:
+    """What a file is by its name; `stems` are the names in every folder."""
+    folder, stem = _folder_and_stem(found)
+    if match := _REFERENCE.search(stem):
+        return Reference(_kind(match["kind"]), found, folder, _rest(stem, match, stems.get(folder, ())))
+    if match := _WHOLE.fullmatch(stem):
+        return Reference(_kind(match["kind"] or "white"), found, folder, "")
+    if match := _BESIDE.fullmatch(stem):
+        scan = match["after"] or match["before"]
+        if scan in stems.get(folder, ()):
+            return Reference(_kind(match["kind"] or match["other"]), found, folder, scan)
+    parts = folder.split("/") if folder else []
+    for depth, part in enumerate(parts):
+        if match := _REFERENCE.search(_words(part)):
+            place = "/".join(parts[:depth])
+            called = any(stem in names for at, names in stems.items() if at != folder and _is_below(at, place))
+            return Reference(_kind(match["kind"]), found, place, stem if called else "")
+    return None
+
+
+def _nearest(folder: str, stem: str, references: Sequence[Reference]) -> list[Reference]:
+    """The references called after a scan, in the nearest folder that has some; else those of every scan, likewise."""
+    for scan in (stem, ""):
+        for place in _upwards(folder):
+            if found := [one for one in references if one.place == place and one.scan == scan]:
+                return found
+    return []
+
+
+def _upwards(folder: str) -> list[str]:
+    parts = folder.split("/") if folder else []
+    return ["/".join(parts[:depth]) for depth in range(len(parts), -1, -1)]
+
+
+def _is_below(folder: str, place: str) -> bool:
+    return not place or folder == place or folder.startswith(f"{place}/")
+
+
+def _folder_and_stem(found: Found) -> tuple[str, str]:
+    """A scene's folder below the root, and its name there as names are compared."""
+    folder, _, last = found.name.rpartition("/")
+    return folder, _words(last if found.format == band_images.NAME else found.path.stem)
+
+
+def _words(name: str) -> str:
+    """A name in one Unicode form and lower case, its words parted by one underscore each."""
+    return _SEPARATORS.sub("_", _CAMEL.sub("_", unicodedata.normalize("NFC", name)).lower())
+
+
+def _rest(text: str, match: re.Match[str], scans: Collection[str]) -> str:
+    """The scan that a name says beside the word for reference; a number alone is none unless a scan is called so."""
+    rest = "_".join(filter(None, (text[: match.start()].strip("_"), text[match.end() :].strip("_"))))
+    return "" if rest.isdecimal() and rest not in scans else rest
+
+
+def _kind(text: str) -> Kind:
+    return "white" if text == "white" else "dark" if text == "dark" else "white_dark"

@@ -1,0 +1,262 @@
+"""References by their names and by what they hold: which files are some, whose they are, and what comes out."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from hyperderm.cubes.calibrate import calibrate
+from hyperderm.cubes.readers import scenes
+from hyperderm.cubes.readers.cutting import How
+from hyperderm.cubes.readers.references import applied, is_reference, parted, read
+from hyperderm.cubes.readers.scene import Asked, Found, Scene
+from hyperderm.cubes.readers.scenes import Camera
+from hyperderm.errors import CubeError
+
+H, W, B = 6, 8, 5
+NM = np.linspace(460.0, 620.0, B)
+RNG = np.random.default_rng(0)
+TRUE = RNG.uniform(0.1, 0.9, (H, W, B)).astype(np.float32)
+DARK = RNG.integers(90, 110, (W, B)).astype(np.uint16)
+WHITE = (DARK + RNG.integers(2000, 3000, (W, B))).astype(np.uint16)
+RAW = (DARK + TRUE * (WHITE - DARK.astype(float))).astype(np.float32)
+
+
+def envi(path: Path, array: np.ndarray, nm=NM, **fields: object) -> Path:
+    from spectral.io import envi as files
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"wavelength": list(nm), "wavelength units": "nm", **fields}
+    files.save_image(str(path), array, dtype=array.dtype, ext="raw", metadata=metadata, interleave="bil", force=True)
+    return path
+
+
+def lines(line: np.ndarray, count: int = 3) -> np.ndarray:
+    """A few lines whose mean is `line`."""
+    steps = np.arange(count) - (count - 1) // 2
+    return (line[None].astype(np.int32) + steps[:, None, None]).astype(np.uint16)
+
+
+@pytest.mark.parametrize("form", ["(n, W, B)", "(1, W, B)", "(W, B)", "(H, W, B)", "(N, H, W, B)"])
+def test_lines_are_averaged_and_applied_to_their_columns(form):
+    def shaped(line):
+        full = np.broadcast_to(line, (H, W, B))
+        return {
+            "(n, W, B)": lines(line),
+            "(1, W, B)": line[None],
+            "(W, B)": line,
+            "(H, W, B)": full,
+            "(N, H, W, B)": np.stack([full, full]),
+        }[form]
+
+    got, facts = calibrate(RAW, shaped(DARK), shaped(WHITE))
+    np.testing.assert_allclose(got, TRUE, atol=1e-5)
+    assert facts["calibrated"] == "(raw - dark) / (white - dark)"
+
+
+def test_a_row_of_one_spectrum_and_as_many_lines_as_rows():
+    np.testing.assert_allclose(calibrate(RAW, None, np.full((1, B), 2.0))[0], RAW / 2, rtol=1e-6)
+    ramp = np.arange(1.0, H + 1)[:, None, None] * np.ones((H, W, B))
+    np.testing.assert_allclose(calibrate(RAW, None, ramp)[0], RAW / ramp, rtol=1e-6)  # of the image's shape: pixel by pixel
+    with pytest.raises(CubeError, match=r"one of \(6, 8, 5\), \(N, 6, 8, 5\), \(5,\), \(8, 5\), \(N, 8, 5\) fits"):
+        calibrate(RAW, None, np.ones((H, W - 1, B)))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("WHITEREF_scan", "white"),
+        ("DARKREF_scan", "dark"),
+        ("scan_whiteref", "white"),
+        ("scan-white-reference", "white"),
+        ("darkReference", "dark"),
+        ("scanDarkRef", "dark"),
+        ("White Reference 2", "white"),
+        ("WHITEDARKREF_scan", "white_dark"),
+        ("white", "white"),
+        ("dark_current", "dark"),
+        ("flat_field", "white"),
+        ("whiteref/panel", "white"),
+        ("white_lesion", None),
+        ("dark_nevus_3", None),
+        ("white/arm", None),
+        ("whitehead", None),
+        ("darkrefuge", None),
+        ("flathead", None),
+        ("reference", None),
+    ],
+)
+def test_names_of_references_are_few(name, kind, tmp_path):
+    assert is_reference(tmp_path / f"{name}.npy", tmp_path) == kind
+
+
+def test_a_word_alone_counts_beside_a_scan_of_that_name():
+    found = [Found(n, Path(f"{n}.npy"), (Path(f"{n}.npy"),), "numpy") for n in ("arm", "arm_white", "dark_arm", "white_leg")]
+    left, known = parted(found)
+    assert [one.name for one in left] == ["arm", "white_leg"]
+    assert [(one.kind, one.scan) for one in known] == [("white", "arm"), ("dark", "arm")]
+
+
+def scan_folder(root: Path, name: str, gain: float) -> None:
+    """A push-broom scan with its references, as Specim's cameras leave it."""
+    capture = root / name / "capture"
+    envi(capture / f"{name}.hdr", (DARK + TRUE * gain).astype(np.float32))
+    envi(capture / f"WHITEREF_{name}.hdr", np.broadcast_to((DARK + gain).astype(np.uint16), (4, W, B)).copy())
+    envi(capture / f"DARKREF_{name}.hdr", lines(DARK))
+
+
+def image_of(root: Path, name: str, camera: Camera | None = None):
+    [source] = [one for one in scenes.scan(root, camera or Camera()) if one.found.name == name]
+    return scenes.open_image(source, root)
+
+
+def test_every_scan_is_calibrated_by_its_own_references(tmp_path):
+    for name, gain in (("one", 1000.0), ("two", 3000.0)):
+        scan_folder(tmp_path, name, gain)
+    sources = scenes.scan(tmp_path, Camera())
+    assert [one.found.name for one in sources] == ["one/capture/one", "two/capture/two"]
+    for source in sources:
+        image = scenes.open_image(source, tmp_path)
+        np.testing.assert_allclose(image.reflectance, TRUE, atol=1e-5)
+        stem = source.found.name[:3]
+        assert (image.facts["white"], image.facts["dark"]) == (f"WHITEREF_{stem}.hdr", f"DARKREF_{stem}.hdr")
+    assert scenes.orphans(tmp_path, sources) == []
+    [said] = scenes.used_references(tmp_path, sources)
+    assert said.startswith("2 of 2 images become reflectance, (raw - dark) / (white - dark), by the references beside each")
+
+
+def test_one_named_file_is_calibrated_too(tmp_path):
+    scan_folder(tmp_path, "one", 1000.0)
+    header = tmp_path / "one" / "capture" / "one.hdr"
+    [source] = scenes.scan(header, Camera())
+    np.testing.assert_allclose(scenes.open_image(source, header).reflectance, TRUE, atol=1e-5)
+    with pytest.raises(CubeError, match=r"WHITEREF_one.hdr is a white reference by its name, no scene"):
+        scenes.scan(header.with_name("WHITEREF_one.hdr"), Camera())
+
+
+def test_without_references_counts_stay_and_the_files_are_named(tmp_path):
+    scan_folder(tmp_path, "one", 1000.0)
+    camera = Camera(references=False)
+    sources = scenes.scan(tmp_path, camera)
+    image = scenes.open_image(sources[0], tmp_path)
+    np.testing.assert_array_equal(image.reflectance, (DARK + TRUE * 1000.0).astype(np.float32))
+    assert [(one.file, one.reason) for one in scenes.orphans(tmp_path, sources)] == [
+        (f"one/capture/{word}REF_one.hdr", f"a {word.lower()} reference by its name, no scene: --no-references was given")
+        for word in ("DARK", "WHITE")
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".hdr", ".raw", ".npy", ".tif", ".npz"])
+def test_given_references_in_every_format_are_no_scenes(tmp_path, suffix):
+    envi(tmp_path / "scan.hdr", RAW)
+    for name, line in (("w", WHITE), ("d", DARK)):
+        if suffix in (".hdr", ".raw"):
+            envi(tmp_path / f"{name}.hdr", lines(line))
+        elif suffix == ".npy":
+            np.save(tmp_path / f"{name}.npy", lines(line))
+        elif suffix == ".npz":
+            np.savez(tmp_path / f"{name}.npz", lines(line))
+        else:
+            tifffile.imwrite(tmp_path / f"{name}.tif", lines(line), photometric="minisblack")
+    camera = Camera(white=tmp_path / f"w{suffix}", dark=tmp_path / f"d{suffix}")
+    [source] = scenes.scan(tmp_path, camera)
+    assert source.found.name == "scan"
+    np.testing.assert_allclose(scenes.open_image(source, tmp_path).reflectance, TRUE, atol=1e-5)
+    assert scenes.orphans(tmp_path, [source]) == []
+
+
+def test_bands_as_pages_of_a_tiff(tmp_path):
+    tifffile.imwrite(tmp_path / "w.tif", np.moveaxis(lines(WHITE), -1, 0), photometric="minisblack")
+    got = applied(Scene(RAW, NM), tmp_path / "w.tif", None, 1.0, Asked())
+    np.testing.assert_allclose(got.reflectance, RAW / WHITE, rtol=1e-5)
+
+
+def test_the_order_of_the_image_s_file_counts_for_a_reference_without_wavelengths(tmp_path):
+    np.save(tmp_path / "w.npy", WHITE[:, ::-1])  # as the camera wrote them: falling, and so the image was sorted
+    order = list(range(B))[::-1]
+    got = applied(Scene(RAW, NM, {"band_order": order}), tmp_path / "w.npy", None, 1.0, Asked())
+    np.testing.assert_allclose(got.reflectance, RAW / WHITE, rtol=1e-5)
+
+
+def test_a_header_s_factor_is_honoured(tmp_path):
+    envi(tmp_path / "w.hdr", lines(WHITE), **{"reflectance scale factor": 10})
+    values, nm = read(tmp_path / "w.hdr", Asked())
+    np.testing.assert_allclose(values.mean(axis=0), WHITE / 10, rtol=1e-5)
+    np.testing.assert_allclose(nm, NM)
+    assert read(envi(tmp_path / "v.hdr", lines(WHITE)), Asked())[0].dtype == np.uint16  # counts that may be saturated
+
+
+def test_references_of_other_bands_or_of_a_finished_image_are_refused(tmp_path):
+    envi(tmp_path / "w.hdr", lines(WHITE), nm=NM + 3)
+    with pytest.raises(CubeError, match=r"w.hdr is of other bands: its wavelengths are up to 3 nm off the image's"):
+        applied(Scene(RAW, NM), tmp_path / "w.hdr", None, 1.0, Asked())
+    envi(tmp_path / "v.hdr", lines(WHITE))
+    with pytest.raises(CubeError, match=r"no reflectance .* Is the image in reflectance already"):
+        applied(Scene(TRUE, NM), tmp_path / "v.hdr", None, 1.0, Asked())
+    (tmp_path / "x.raw").write_bytes(b"1")
+    with pytest.raises(CubeError, match=r"x.raw: none of the files that hold a reference"):
+        read(tmp_path / "x.raw", Asked())
+
+
+def aside_of(root: Path) -> dict[str, str]:
+    sources = scenes.scan(root, Camera())
+    read_ = [scenes.read(source, root, How(None))[1] for source in sources]
+    return {one.file: one.reason for each in [scenes.orphans(root, sources), *read_] for one in each}
+
+
+def test_counts_are_not_stored_where_it_is_unclear_which_references_are_meant(tmp_path):
+    scan_folder(tmp_path, "one", 1000.0)
+    capture = tmp_path / "one" / "capture"
+    envi(capture / "later.hdr", RAW)
+    reason = aside_of(tmp_path)["one/capture/later.hdr"]
+    assert reason.startswith("white references lie beside it, and none is called after it (WHITEREF_one.hdr). Give --white")
+    np.save(capture / "whiteref.npy", WHITE)
+    np.save(capture / "white_reference.npy", WHITE)
+    reason = aside_of(tmp_path)["one/capture/later.hdr"]
+    assert reason.startswith("2 white references may be meant (white_reference.npy, whiteref.npy)")
+
+
+def test_the_nearest_reference_of_a_folder_counts_and_a_dark_one_alone_does_not(tmp_path):
+    envi(tmp_path / "day" / "a.hdr", RAW)
+    envi(tmp_path / "day" / "deep" / "b.hdr", RAW)
+    envi(tmp_path / "other" / "c.hdr", RAW)
+    envi(tmp_path / "day" / "whiteReference.hdr", lines(WHITE))
+    envi(tmp_path / "day" / "darkReference.hdr", lines(DARK))
+    envi(tmp_path / "other" / "darkReference.hdr", lines(DARK))
+    for name in ("day/a", "day/deep/b"):
+        np.testing.assert_allclose(image_of(tmp_path, name).reflectance, TRUE, atol=1e-5)
+    np.testing.assert_array_equal(image_of(tmp_path, "other/c").reflectance, RAW)
+    assert aside_of(tmp_path) == {
+        "other/darkReference.hdr": "a dark reference by its name, no scene: no white one lies beside it"
+    }
+
+
+def test_numbers_name_scans_where_scans_have_them(tmp_path):
+    """Specim IQ calls scans 496, 497, … and lets several lie in one folder once they were copied together."""
+    for name, gain in (("496", 1000.0), ("497", 3000.0)):
+        envi(tmp_path / f"{name}.hdr", (TRUE * gain).astype(np.float32))
+        envi(tmp_path / f"WHITEREF_{name}.hdr", np.full((2, W, B), gain, np.uint16))
+    for name in ("496", "497"):
+        np.testing.assert_allclose(image_of(tmp_path, name).reflectance, TRUE, atol=1e-5)
+
+
+def test_raw_frames_have_references_beside_them_too(tmp_path):
+    from hyperderm.cubes.readers.mosaic import Mosaic
+
+    white = np.full((8, 8), 1000, np.uint16)
+    tifffile.imwrite(tmp_path / "frame.tif", white // 2)
+    tifffile.imwrite(tmp_path / "whiteref_frame.tif", white)
+    camera = Camera(mosaic=Mosaic(wavelengths_nm=tuple(np.arange(465.0, 625, 10))))
+    [source] = scenes.scan(tmp_path, camera)
+    np.testing.assert_allclose(scenes.open_image(source, tmp_path).reflectance, 0.5)
+    assert scenes.orphans(tmp_path, [source]) == []
+    [source] = scenes.scan(tmp_path, replace(camera, references=False))
+    np.testing.assert_allclose(scenes.open_image(source, tmp_path).reflectance, 500)
+
+
+def test_a_folder_of_references_alone(tmp_path):
+    np.save(tmp_path / "whiteref.npy", WHITE)
+    with pytest.raises(CubeError, match="holds references and no scene"):
+        scenes.scan(tmp_path, Camera())

@@ -1,0 +1,147 @@
+"""One unit per store: files in another one are refused with a remedy that works, and natural variation is not."""
+
+import shutil
+
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+
+from hyperderm.cubes.readers.cutting import How
+from hyperderm.cubes.readers.scenes import Camera
+from hyperderm.errors import ConfigError, CubeError, StoreError
+from hyperderm.store.ingest import ingest
+from hyperderm.store.jobs import make_job
+from hyperderm.store.reader import open_store
+from hyperderm.store.units import File, check_units, parse_scale, unit_groups
+
+NM = np.linspace(460.0, 620.0, 4)
+
+
+def cube(seed: int, factor: float = 1.0, dtype=np.float32) -> np.ndarray:
+    return (np.random.default_rng(seed).uniform(0.2, 0.8, (16, 18, 4)) * factor).astype(dtype)
+
+
+def folder(root, factors, dtypes=None):
+    root.mkdir(parents=True)
+    for i, factor in enumerate(factors):
+        np.savez(root / f"a{i}.npz", cube=cube(i, factor, (dtypes or {}).get(i, np.float32)), wavelengths_nm=NM)
+    return root
+
+
+def stored(root, place, *scale):
+    how = How(None, scale=parse_scale(scale))
+    return ingest(make_job(root, "auto", how, Camera()), str(place), folds=0, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("factor", "dtype", "limit"),
+    [(10000, np.uint16, 10000), (255, np.uint8, 255), (100, np.float32, 100), (4095, np.uint16, 4095)],
+)
+def test_two_units_are_refused_and_the_remedy_works(tmp_path, factor, dtype, limit):
+    root = folder(tmp_path / "raw", [1, 1, 1, factor, factor], {3: dtype, 4: dtype})
+    with pytest.raises(StoreError) as caught:
+        stored(root, tmp_path / "s")
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+    what, remedy = caught.value.what, caught.value.remedy
+    assert what.startswith("the files are in 2 units: 3 files with medians 0.")
+    assert "(a0.npz, a1.npz, a2.npz); 2 files with median" in what
+    assert "(a3.npz, a4.npz)" in what
+    given = remedy.split("--scale ")[1].split()[0]
+    assert given.startswith("above:")
+    assert given.endswith(f"={limit}")
+    for scale in ([given], [f"a[34]*={limit}"], [f"{limit}", "a[0-2].npz=1"]):
+        manifest = stored(root, tmp_path / "s", *scale)
+        assert manifest.source["scale"] == scale
+        held = {one.lesion_id: one for one in open_store(str(tmp_path / "s")).lesions()}
+        np.testing.assert_allclose(held["a3"].cube.reflectance, cube(3, factor, dtype) / limit, rtol=1e-5)
+        np.testing.assert_array_equal(held["a0"].cube.reflectance, cube(0))
+        assert held["a3"].origin["scale"] == limit
+        shutil.rmtree(tmp_path / "s")
+
+
+def test_one_scale_for_all_does_not_hide_two_units(tmp_path):
+    root = folder(tmp_path / "raw", [1, 1, 10000])
+    with pytest.raises(StoreError, match="2 units") as caught:
+        stored(root, tmp_path / "s", "10000")
+    assert "--scale above:" in caught.value.remedy  # by the numbers of the files, not by those already divided
+    limit = float(caught.value.remedy.split("above:")[1].split("=")[0])
+    assert 0.8 < limit < 2000
+    with pytest.raises(StoreError, match="Without --scale they are in one"):
+        stored(folder(tmp_path / "same", [1, 1, 1]), tmp_path / "s", "a1*=100")
+    manifest = stored(root, tmp_path / "s", "1")
+    assert any(text.startswith("taken for one unit, as --scale 1 says: 2 files") for text in manifest.warnings)
+
+
+def test_a_whole_store_of_counts_is_one_unit_and_told(tmp_path):
+    manifest = stored(folder(tmp_path / "raw", [10000] * 3), tmp_path / "s")
+    [said] = manifest.warnings
+    assert said.startswith("the numbers are no reflectance (about 0 … 2): 3 files with medians ")
+    assert said.endswith("--scale 10000 if they are reflectance x10000")
+    assert stored(folder(tmp_path / "mended", [10000] * 3), tmp_path / "t", "10000").warnings == ()
+    assert stored(folder(tmp_path / "cent", [100] * 2), tmp_path / "u").warnings[0].endswith("reflectance in per cent")
+
+
+def test_hsidermoscopy_is_looked_at_too(tmp_path):
+    root = tmp_path / "raw"
+    for i in range(4):
+        kind = ("DNCube", "MMCube")[i % 2]
+        for part in ("images", "masks"):
+            (root / part / kind).mkdir(parents=True, exist_ok=True)
+        numbers = np.random.default_rng(i).uniform(0.2, 0.8, (16, 18, 16)) * (1 if i < 2 else 10000)
+        scipy.io.savemat(root / "images" / kind / f"{i}.mat", {"cube": numbers.astype(np.float32)})
+        mask = np.zeros((16, 18), np.uint8)
+        mask[4:12, 4:12] = 255
+        Image.fromarray(mask).save(root / "masks" / kind / f"{i}_00.png")
+    with pytest.raises(StoreError, match=r"2 files .*\(images/DNCube/2.mat, images/MMCube/3.mat\): a store has one"):
+        stored(root, tmp_path / "s")
+    how = How(8, scale=parse_scale(["images/*/2.mat=10000", "mmcube/3=10000"]))
+    ingest(make_job(root, "auto", how, Camera()), str(tmp_path / "s"), folds=0, seed=0)
+    assert {one.image_id: one.origin.get("scale") for one in open_store(str(tmp_path / "s")).lesions()} == {
+        "DNCube/0": None,
+        "MMCube/1": None,
+        "DNCube/2": 10000,
+        "MMCube/3": 10000,
+    }
+
+
+def files(*medians: float, dtype: str = "float32") -> list[File]:
+    return [File(f"{dtype}{i}", median, 2 * median, dtype) for i, median in enumerate(medians)]
+
+
+def test_natural_variation_is_one_unit():
+    """Medians of real lesions lie between a tenth of the brightest and it, and are dense; so do vignetted frames."""
+    assert check_units(files(*np.geomspace(0.06, 1.2, 40)), ()) == []
+    assert check_units(files(0.06, 0.5), ()) == []
+    assert check_units(files(0.0, -0.01, 0.5), ()) == []  # nothing but noise: no unit to be told
+    assert len(unit_groups(files(0.05, 0.51))) == 2
+
+
+def test_counts_of_two_types_are_told_apart_at_threefold():
+    low, high = files(90, 100, dtype="uint8"), files(350, 420, dtype="uint16")
+    with pytest.raises(StoreError, match="in 2 units"):
+        check_units([*low, *high], ())
+    assert len(check_units(files(90, 100, 350, 420, dtype="uint16"), ())) == 1  # of one camera: dark and bright
+    assert check_units([*files(0.1, 0.12), *files(0.5, dtype="float64")], ()) == []  # reflectance either way
+
+
+def test_three_units():
+    with pytest.raises(StoreError, match="in 3 units") as caught:
+        check_units([*files(0.4, 0.5), *files(40, 50), *files(4000, 5000)], ())
+    assert "--scale above:4.47=100 --scale above:447=10000 (divides" in caught.value.remedy
+
+
+@pytest.mark.parametrize("word", ["x", "0", "-1", "a=", "a=b", "above:x=3", "inf", "nan", "a*=0"])
+def test_words_that_are_no_scale(word):
+    with pytest.raises(ConfigError, match=r"--scale .* is none. Give N, PATTERN=N or above:MEDIAN=N"):
+        parse_scale([word])
+
+
+def test_a_pattern_that_means_no_file_and_sources_without_units(tmp_path):
+    root = folder(tmp_path / "raw", [1])
+    with pytest.raises(ConfigError, match=r"--scale b\*=3: no file is called so. The files are called a0.npz"):
+        stored(root, tmp_path / "s", "b*=3")
+    (tmp_path / "p" / "images").mkdir(parents=True)
+    Image.new("RGB", (20, 20), (9, 8, 7)).save(tmp_path / "p" / "images" / "a.png")
+    with pytest.raises(CubeError, match="--scale does not fit this source: photographs"):
+        stored(tmp_path / "p", tmp_path / "s", "2")
