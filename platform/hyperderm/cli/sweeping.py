@@ -57,7 +57,7 @@ def run_sweep(
         HyperdermError: whatever the user can mend, before any process starts.
     """
     bucket = open_storage(storage)
-    check_server(setting.tracking_uri)
+    check_server(setting.tracking_uri, say=setting.say)
     opened = find_store(setting, store, data)
     selection = select(opened, experiment)
     check_batches(experiment, space, len(selection.train))

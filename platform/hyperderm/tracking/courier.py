@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from hyperderm.tracking.journal import METRICS_PER_BATCH, Journal, Operation
 from hyperderm.tracking.outbox import Refused
-from hyperderm.tracking.server import quiet_client
+from hyperderm.tracking.places import DATABASE_TAG, location_of, standing_place
+from hyperderm.tracking.server import quiet_client, sqlite_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,6 +38,7 @@ class Courier:
         on_warning: Callable[[str], None],
     ) -> None:
         self._uri, self._experiment, self._artifact_root = uri, experiment, artifact_root
+        self._database = sqlite_path(uri)
         self._journal, self._on_warning = journal, on_warning
         self._made: MlflowClient | None = None
         self._known_experiment: str | None = None
@@ -203,12 +205,12 @@ class Courier:
         return found.experiment_id
 
     def _create_experiment(self) -> str:
-        location = None
-        if self._artifact_root is not None and self._uri.startswith("sqlite:"):
-            folder = re.sub(r"[^\w.-]+", "_", self._experiment)
-            location = (self._artifact_root.resolve() / folder).as_uri()
+        location, tags = None, {}
+        if self._artifact_root is not None and self._database:
+            location = location_of(self._artifact_root, re.sub(r"[^\w.-]+", "_", self._experiment))
+            tags[DATABASE_TAG] = standing_place(self._database)
         try:
-            return self._client.create_experiment(self._experiment, artifact_location=location)
+            return self._client.create_experiment(self._experiment, artifact_location=location, tags=tags)
         except Exception:
             found = self._find_experiment()  # another driver was quicker
             if found is None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hyperderm.errors import ConfigError, TrackingError, nearest
 from hyperderm.tracking.courier import KEY_TAG, PARENT_TAG, first_line
-from hyperderm.tracking.server import START_ONE, check_server, quiet_client, redacted
+from hyperderm.tracking.server import START_ONE, check_server, quiet_client, redacted, sqlite_path
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -79,7 +79,7 @@ def check_there(uri: str) -> None:
     Raises:
         TrackingError: naming the address and the remedy.
     """
-    if uri.startswith("sqlite:///") and not (path := Path(uri.removeprefix("sqlite:///").partition("?")[0])).exists():
+    if (path := sqlite_path(uri)) and not path.exists():
         raise TrackingError(  # check_server would make one
             f"{path} does not exist: nothing is tracked here",
             "Start a run (`hyperderm train`), or name the server with MLFLOW_TRACKING_URI",
