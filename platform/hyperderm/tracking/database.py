@@ -47,6 +47,11 @@ class _Found:
     work: bool
 
 
+def sqlite_path(uri: str) -> Path | None:
+    """Return the file that `sqlite:///path` names, None for any other address."""
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
+
+
 def ready(path: Path, say: Say) -> None:
     """Make the database at `path`, or prove that it is whole and of this MLflow's schema; an older one is migrated.
 

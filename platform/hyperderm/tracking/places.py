@@ -5,12 +5,13 @@ they stay absolute, and are written anew when the database stands elsewhere than
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from hyperderm import databases
+from hyperderm.tracking.database import sqlite_path
 
 DATABASE_TAG = "hyperderm.database"
 """Tag of an experiment: where the database stood when the experiment was made, or when it was last moved."""
@@ -55,6 +56,25 @@ def follow(path: Path, say: Callable[[str], None]) -> None:
         database.execute("COMMIT")
     for old, new in moved.items():
         say(f"the project was moved: pictures and files of its runs are now looked for in {new}, not in {old}")
+
+
+def same_database(before: str, now: str, runs: Sequence[str]) -> bool:
+    """Return whether `now` is the database that a journal called `before`, moved or copied with its project.
+
+    Args:
+        before: `sqlite:///path (experiment)`.
+        now: likewise.
+        runs: ids of runs that were made in it.
+    """
+    (old, experiment), (new, other) = (name.rpartition(" (")[::2] for name in (before, now))
+    gone, here = sqlite_path(old), sqlite_path(new)
+    if gone is None or here is None or experiment != other:
+        return False
+    if not gone.exists():  # there is nowhere else to deliver to
+        return True
+    with closing(sqlite3.connect(here, timeout=databases.PATIENCE_S)) as database:
+        known = {str(row[0]) for row in database.execute("SELECT run_uuid FROM runs")}
+    return bool(known & set(runs))
 
 
 def _moved(database: sqlite3.Connection, path: Path) -> dict[Path, Path]:

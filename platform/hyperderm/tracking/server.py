@@ -6,11 +6,10 @@ import socket
 import time
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from hyperderm.errors import TrackingError
-from hyperderm.tracking.database import ready
+from hyperderm.tracking.database import ready, sqlite_path
 from hyperderm.tracking.places import follow
 
 START_ONE = "Start it (`make services-up`), correct MLFLOW_TRACKING_URI, or unset it to track in a local file"
@@ -109,8 +108,3 @@ def _judge(shown: str, status: int, text: str) -> None:
             f"What answers at {shown} is not a working MLflow server (status {status}: {text.strip()[:100]!r})",
             START_ONE,
         )
-
-
-def sqlite_path(uri: str) -> Path | None:
-    """Return the file that `sqlite:///path` names, None for any other address."""
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
