@@ -37,6 +37,18 @@ def room(path: Path) -> Iterator[Path]:
             os.close(held)
 
 
+def make_parents(path: Path) -> None:
+    """Make the folders above `path` that are not there.
+
+    Raises:
+        OSError: a file stands where a folder must be, or the disk refuses.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:  # a file: "exists" would be taken for another writer's work
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), error.filename) from error
+
+
 def clear_rooms(path: Path) -> None:
     """Remove the rooms in which killed processes were making `path`."""
     start = _start(path)

@@ -11,7 +11,7 @@ from typing import get_args
 
 from hyperderm.cubes.cube import Lesion
 from hyperderm.cubes.readers.exported import SIDECAR, Export, ExportedLesion, Format, describe, digest
-from hyperderm.durable import publish, room
+from hyperderm.durable import make_parents, publish, room
 from hyperderm.errors import ConfigError, CubeError, StoreError, nearest
 from hyperderm.store.export_files import PLACES, Files, files_of
 from hyperderm.store.reader import Store
@@ -47,7 +47,7 @@ def export_store(store: Store, folder: Path, format_: str, progress: Progress = 
         raise StoreError(f"{folder}: something is already there", "Choose another folder, or remove it first.")
     place = folder.absolute()
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        make_parents(place)
         with room(place) as made:
             (made / place.name).mkdir()
             count = _write_all(store, made / place.name, chosen, progress)

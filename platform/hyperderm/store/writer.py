@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hyperderm.cubes.cube import Lesion
-from hyperderm.durable import publish, room
+from hyperderm.durable import make_parents, publish, room
 from hyperderm.errors import StoreError
 from hyperderm.store.folds import assign_folds
 from hyperderm.store.location import Location, locate
@@ -64,7 +64,7 @@ def _write_local(target: Location, fill: Fill) -> Manifest:
     """Write beside `target` and rename: the rename fails, as it must, when another writer got there first."""
     place = Path(target.path)
     try:
-        target.fs.create_dir(str(place.parent), recursive=True)
+        make_parents(place)
         with room(place) as made:
             staging = Location(target.uri, target.fs, str(made / place.name))
             staging.fs.create_dir(staging.join("lesions"), recursive=True)

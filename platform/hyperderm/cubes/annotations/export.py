@@ -25,7 +25,7 @@ from hyperderm.cubes.annotations import names, rle
 from hyperderm.cubes.annotations.region import LESION, diagnosis_of
 from hyperderm.cubes.cube import DIAGNOSES
 from hyperderm.cubes.regions import annotation_image
-from hyperderm.durable import publish, room
+from hyperderm.durable import make_parents, publish, room
 from hyperderm.errors import CubeError
 
 Mask = NDArray[np.bool_]
@@ -78,7 +78,7 @@ def export_annotation_images(
     place = folder.absolute()
     with ExitStack() as stack:
         with _writing(folder):
-            place.parent.mkdir(parents=True, exist_ok=True)
+            make_parents(place)
             staging = stack.enter_context(room(place)) / place.name
             (staging / "images").mkdir(parents=True)
         count = 0
