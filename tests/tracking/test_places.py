@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from hyperderm.errors import TrackingError
 from hyperderm.tracking.courier import Courier
@@ -59,6 +60,8 @@ class Project:
         return list(self.client.search_runs(known))
 
     def begin(self) -> None:
+        """Begin as a command does, in a process of its own: MLflow remembers where the artifacts of a run were."""
+        _artifact_repos_cache.clear()
         check_server(self.uri, say=self.said.append)
 
 
