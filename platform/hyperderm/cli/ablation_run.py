@@ -13,6 +13,7 @@ import numpy as np
 from hyperderm.cli.ablating import Asked, end_like_ctrl_c, without_schedule
 from hyperderm.cli.setting import Setting
 from hyperderm.cli.tracked import finish_tracking, open_tracker
+from hyperderm.durable import write_whole
 from hyperderm.reports.grid_progress import GridProgress
 from hyperderm.reports.plan import at_a_time
 from hyperderm.strict import fingerprint
@@ -64,7 +65,7 @@ def run_claimed(setting: Setting, asked: Asked, plan: Plan, folder: Path, key: s
                 setting.say(sentence)
         _close(tracker, queue, outcome)
     if not queue.interrupted and not queue.late and outcome:
-        (folder / CLOSED).write_text(_state(folder, whole))
+        write_whole(folder / CLOSED, _state(folder, whole))
     return _say(setting, queue, outcome)
 
 

@@ -23,6 +23,7 @@ from hyperderm.studies.folder import claim, identity, run_folder, sweep_name
 from hyperderm.studies.observer import Observers
 from hyperderm.studies.selection import content, select
 from hyperderm.studies.storage import open_storage, recorded, storage_of_run, take
+from hyperderm.studies.study_file import STUDY
 from hyperderm.tracking.runs import Status
 from hyperderm.tracking.server import check_server
 from hyperderm.tracking.study_plots import study_figure, study_page
@@ -57,7 +58,7 @@ def run_sweep(
         HyperdermError: whatever the user can mend, before any process starts.
     """
     bucket = open_storage(storage)
-    check_server(setting.tracking_uri)
+    check_server(setting.tracking_uri, say=setting.say)
     opened = find_store(setting, store, data)
     selection = select(opened, experiment)
     check_batches(experiment, space, len(selection.train))
@@ -100,7 +101,7 @@ def _run(
     storage: Location | None,
 ) -> int:
     observers = Observers([])
-    board = Board(folder / "study.db", folder.name, experiment, space.distributions, observers)
+    board = Board(folder / STUDY, folder.name, experiment, space.distributions, observers, setting.say)
     ended, wanted = board.finished(), experiment.sweep.trials
     setting.say(f"sweep {folder.name}: {len(ended)} of {wanted} trials done, fold {experiment.data.fold}")
     if len(ended) < wanted:

@@ -42,7 +42,7 @@ def run_one(
         HyperdermError: whatever the user can mend, before any process starts.
     """
     bucket = open_storage(storage)
-    check_server(setting.tracking_uri)
+    check_server(setting.tracking_uri, say=setting.say)
     opened = find_store(setting, store, data)
     selection = select(opened, experiment)
     workers = experiment.sweep.workers_per_trial

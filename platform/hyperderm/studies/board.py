@@ -10,7 +10,7 @@ import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hyperderm.config import Experiment
 from hyperderm.studies.observer import Observer
+from hyperderm.studies.study_file import open_study
 
 Outcome = Literal["finished", "stopped early", "failed"]
 YARDSTICKS = ("floor_real_vs_real", "score_of_mean_cube")
@@ -47,19 +48,27 @@ class Board:
         base: the configuration that the swept values override.
         distributions: the space.
         observer: told of every start, report and end.
+        say: told when another program has the file locked.
+
+    Raises:
+        StudyError: the file stays locked, is damaged, or cannot be written.
     """
 
     def __init__(
-        self, path: Path, name: str, base: Experiment, distributions: Mapping[str, BaseDistribution], observer: Observer
+        self,
+        path: Path,
+        name: str,
+        base: Experiment,
+        distributions: Mapping[str, BaseDistribution],
+        observer: Observer,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.base, self.distributions, self.observer = base, dict(distributions), observer
         pruner = optuna.pruners.SuccessiveHalvingPruner(
             min_resource=base.sweep.grace_images, reduction_factor=base.sweep.reduction, min_early_stopping_rate=0
         )
-        self.study = optuna.create_study(
-            storage=f"sqlite:///{path}", study_name=name, direction="minimize", load_if_exists=True, pruner=pruner
-        )
+        self.study = open_study(path, name, pruner, say)
         if "objective" not in self.study.user_attrs:
             self.study.set_user_attr("objective", base.learner.objective)
         self.interrupted = False

@@ -101,9 +101,9 @@ def fold_of(checkpoint: Mapping[str, Any], store: Store) -> int:
 
 
 def _best_trial(folder: Path) -> int:
-    import optuna
+    from hyperderm.studies.study_file import read_study
 
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder / STUDY}")
+    study = read_study(folder / STUDY)
     try:
         return study.best_trial.number
     except ValueError:

@@ -8,6 +8,7 @@ import numpy as np
 
 from hyperderm.config import Experiment
 from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
+from hyperderm.durable import whole
 from hyperderm.errors import ConfigError, StoreError
 from hyperderm.learners.configs import ClassifierConfig, ShsGanConfig
 from hyperderm.learners.data import TrainData
@@ -133,10 +134,8 @@ def keep_samples(report: Report, folder: Place) -> None:
         return
     if isinstance(folder, Path):
         folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / f".{SAMPLES}"
-        with aside.open("wb") as stream:
-            np.save(stream, report.cubes[:SAMPLES_KEPT].numpy())
-        aside.replace(folder / SAMPLES)
+        with whole(folder / SAMPLES) as made:
+            np.save(made, report.cubes[:SAMPLES_KEPT].numpy())
     else:
         buffer = io.BytesIO()
         np.save(buffer, report.cubes[:SAMPLES_KEPT].numpy())

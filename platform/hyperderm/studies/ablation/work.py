@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hyperderm.config import Experiment
+from hyperderm.durable import write_whole
 from hyperderm.learners.base import Judge, Learner
 from hyperderm.learners.configs import ClassifierConfig
 from hyperderm.learners.data import TrainData, truth
@@ -90,9 +91,7 @@ class Clock:
     def keep(self) -> None:
         """Write it down, where the job is not done yet."""
         if self._file.parent.exists() and not (self._file.parent / RESULT).exists():
-            aside = self._file.with_name(f".{SPENT}.partial")
-            aside.write_text(json.dumps({"seconds": self.seconds, "began": self.began}))
-            aside.replace(self._file)
+            write_whole(self._file, json.dumps({"seconds": self.seconds, "began": self.began}))
 
 
 def _generator(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
