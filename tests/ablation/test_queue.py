@@ -25,6 +25,9 @@ class Told:
     def reported(self, job: Job, report: Report) -> None:
         self.events.append(("reported", job.key, report.images))
 
+    def noted(self, job: Job, sentence: str) -> None:
+        self.events.append(("noted", job.key, sentence))
+
     def finished(self, job: Job, reason: str) -> None:
         self.events.append(("finished", job.key, reason))
 

@@ -5,7 +5,7 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,9 @@ def _memory() -> dict[str, str]:
     return {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**31)} if new else {}
 
 
+DRIVER_LOG = "hyperderm-driver.log"
+"""Beside the logs of the workers: what Ray's libraries say in the driver."""
+LIBRARIES = ("ray.tune", "ray.train", "ray.data", "ray.air")
 SETTINGS = _memory() | {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the board records results; CSV, JSON and TensorBoard would again
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt ends the sweep through its stopper
@@ -60,6 +63,7 @@ SETTINGS = _memory() | {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_DATA_LOG_LEVEL": "ERROR",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_task_oom_retries": "3",  # Ray's default is for ever, in silence, while its memory monitor ends task after task
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
 }
 """What Ray, Tune and Train read from the environment, here and in the workers of a cluster."""
@@ -113,16 +117,54 @@ def connect(address: str | None) -> Iterator[Cluster]:
         if "AF_UNIX path length" in reason:  # Ray's sockets lie below TMPDIR
             remedy = "Set RAY_TMPDIR to an existing folder with a short name."
         raise ClusterError(f"{where}: {reason.rstrip('.')}", remedy) from None
-    for name in ("ray.tune", "ray.train", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         nodes = tuple((float(held.get("CPU", 0)), float(held.get("GPU", 0))) for held in alive)
         here = ray.get_runtime_context()
         logs = f"{here.get_temp_dir()}/{here.get_session_name()}/logs"
-        yield Cluster(nodes, logs)
+        with quiet_loggers(Path(logs) / DRIVER_LOG):
+            yield Cluster(nodes, logs)
     finally:
         ray.shutdown()
+
+
+class _Log(logging.FileHandler):
+    """A log that is opened with its first line, and given up where the disk refuses it: it must not stop what it is on."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, delay=True, encoding="utf-8")
+        self.setLevel(logging.ERROR)
+        self.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def quiet_loggers(path: Path) -> Iterator[None]:
+    """Let what Ray's libraries log of errors, tracebacks and all, go to the file `path` and not over the progress line.
+
+    What matters of it is told in a sentence by whoever runs on the cluster.
+    """
+    log = _Log(path)
+    loggers = [logging.getLogger(name) for name in LIBRARIES]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+        logger.propagate = False
+        logger.addHandler(log)
+    try:
+        yield
+    finally:
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+            logger.propagate = propagate
+            logger.removeHandler(log)
+        log.close()
 
 
 def dashboard_address(address: str | None) -> str:
