@@ -2,7 +2,7 @@
 
 import errno
 import os
-import signal
+import re
 from pathlib import Path
 
 import numpy as np
@@ -83,13 +83,14 @@ def test_killed_trial_goes_on_from_its_checkpoint(tmp_path, shared, ray_cluster,
         if images == 64 and not killed:
             victims = [p for p in psutil.process_iter(["cmdline"]) if "InProcessTrial" in " ".join(p.info["cmdline"] or [])]
             for victim in victims:
-                os.kill(victim.pid, signal.SIGKILL)
+                victim.kill()
             killed.append(len(victims))
 
     memory = Memory(kill)
     made = run(tmp_path / "killed", experiment, shared, ray_cluster, memory)
     assert killed[0] >= 1
-    assert memory.notes == [(0, "a worker on node 127.0.0.1 was lost; it goes on from its checkpoint")]
+    ((_, note),) = memory.notes
+    assert re.fullmatch(r"a worker on node \S+ was lost; it goes on from its checkpoint", note)
     assert "Traceback" not in "".join(capfd.readouterr())
     assert made.study.trials[0].state == TrialState.COMPLETE
     assert memory.reports[0] == [0, 32, 64, 96, 128, 160]
@@ -145,7 +146,7 @@ def test_a_full_disk_is_no_result_and_the_sweep_goes_on_where_it_stood(tmp_path,
     after = Memory()
     again = run(tmp_path, experiment, shared, ray_cluster, after)
     assert [t.state for t in again.study.trials] == [TrialState.COMPLETE] * 2
-    assert after.reports[0] == [64, 96], "from its checkpoint of 32 images"
+    assert after.reports[0] == [32, 64, 96], "from its checkpoint of 32 images"
 
 
 def test_a_worker_that_dies_each_time_leaves_its_trial_open_and_the_others_end(tmp_path, shared, ray_cluster, capfd):
