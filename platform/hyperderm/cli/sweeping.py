@@ -14,7 +14,7 @@ from rich.table import Table
 from hyperderm.cli.setting import Setting, find_store
 from hyperderm.cli.tracked import facts_of, finish_tracking, open_tracker, real_set, say_synthetic
 from hyperderm.config import Experiment
-from hyperderm.errors import ConfigError, MachineTrouble
+from hyperderm.errors import ConfigError, DiskFull, MachineTrouble
 from hyperderm.registry import Space
 from hyperderm.reports import leaderboard
 from hyperderm.reports.progress import ProgressLine
@@ -32,6 +32,7 @@ from hyperderm.tracking.server import check_server
 from hyperderm.tracking.study_plots import study_figure, study_page
 from hyperderm.tracking.sweep_tracker import SweepFacts, SweepTracker
 from hyperderm.training.feed import check_batch
+from hyperderm.trouble import trouble_of
 
 T = TypeVar("T")
 FEED = "feed"
@@ -172,7 +173,10 @@ def _record(
                 _train(board, store, cluster, facts, feeding)
     except BaseException as error:
         with suppress(Exception):  # what broke the sweep may break its summary too, and is what a user must read
-            _close(board, watched, f"{type(error).__name__}: {error}")
+            if isinstance(trouble_of(error), DiskFull):  # pictures and tables would only say so again
+                watched.close("KILLED", {}, {}, _best(board), f"{type(error).__name__}: {error}")
+            else:
+                _close(board, watched, f"{type(error).__name__}: {error}")
             finish_tracking(setting, tracker, key)
         raise
     _close(board, watched)

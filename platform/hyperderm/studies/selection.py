@@ -14,6 +14,7 @@ from hyperderm.learners.data import TrainData
 from hyperderm.store.folds import POSITIVE
 from hyperderm.store.place import Place
 from hyperderm.store.reader import Store, open_store
+from hyperderm.training.checkpoint import written_aside
 from hyperderm.training.data import check_size, train_data
 from hyperderm.training.loop import Report
 
@@ -131,13 +132,11 @@ def keep_samples(report: Report, folder: Place) -> None:
     """Put the scored cubes where the driver draws them from: (n, B, H, W) float32 in `samples.npy`."""
     if report.cubes is None:
         return
+    buffer = io.BytesIO()
+    np.save(buffer, report.cubes[:SAMPLES_KEPT].numpy())  # into memory: of a full disk numpy says only how much it wrote
     if isinstance(folder, Path):
         folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / f".{SAMPLES}"
-        with aside.open("wb") as stream:
-            np.save(stream, report.cubes[:SAMPLES_KEPT].numpy())
-        aside.replace(folder / SAMPLES)
+        with written_aside(folder / SAMPLES, buffer.getbuffer()) as aside:
+            aside.replace(folder / SAMPLES)
     else:
-        buffer = io.BytesIO()
-        np.save(buffer, report.cubes[:SAMPLES_KEPT].numpy())
         folder.write_bytes(SAMPLES, buffer.getvalue())

@@ -76,9 +76,9 @@ class CheckpointFolder:
     def _to_disk(self, folder: Path, content: memoryview, best: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if best:
-            with _aside(folder / BEST, content) as aside:
+            with written_aside(folder / BEST, content) as aside:
                 aside.replace(folder / BEST)
-        with _aside(folder / LATEST, content) as aside:
+        with written_aside(folder / LATEST, content) as aside:
             if self._trusted:
                 with suppress(FileNotFoundError):
                     (folder / LATEST).replace(folder / PREVIOUS)
@@ -159,7 +159,7 @@ class CheckpointFolder:
 
 
 @contextmanager
-def _aside(target: Path, content: memoryview) -> Iterator[Path]:
+def written_aside(target: Path, content: memoryview | bytes) -> Iterator[Path]:
     """Write `content` beside `target`, on the disk and not only on its way there; what is not renamed is removed."""
     aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
     try:
