@@ -58,19 +58,26 @@ def clear_rooms(path: Path) -> None:
                 _clear(each)
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
+def write_whole(path: Path, content: bytes | memoryview | str, *, keep: Path | None = None) -> None:
     """Write `path` anew, text as UTF-8; readers see the old file or the new one.
+
+    Args:
+        path: of the file.
+        content: of it.
+        keep: the name under which the old file stays; a kill may leave it under that name alone.
 
     Raises:
         OSError: its folder is not there, or the disk refuses; the old file stays then.
     """
-    with whole(path) as made:
+    with whole(path, keep=keep) as made:
         made.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def whole(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
     """Yield where to write what then becomes `path`, of the same name; nothing becomes of it when the block fails.
+
+    `keep` is as for `write_whole`.
 
     Raises:
         OSError: the disk refuses; the error names `path`.
@@ -78,25 +85,30 @@ def whole(path: Path) -> Iterator[Path]:
     try:
         with room(path) as folder:
             yield folder / path.name
-            publish(folder / path.name, path)
+            publish(folder / path.name, path, keep=keep)
     except OSError as error:
-        if error.errno is None or not str(error.filename or "").startswith(str(path.parent / _start(path))):
+        own = error.filename is None or str(error.filename).startswith(str(path.parent / _start(path)))
+        if error.errno is None or not own:  # a write that fails knows no name
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def publish(made: Path, path: Path, *, over: bool = True) -> None:
+def publish(made: Path, path: Path, *, over: bool = True, keep: Path | None = None) -> None:
     """Bring the file or folder `made` to the disk and give it the name `path`.
 
     Args:
         made: on the same disk as `path`.
         path: its new name.
         over: an older file of this name goes, as an empty folder does; otherwise the older one stays.
+        keep: the name that an older file gets, where it is not to go.
 
     Raises:
         FileExistsError: there is one, and `over` is False; OSError: the disk refuses, or a folder with files is there.
     """
     sync(made)
+    if keep is not None:
+        with suppress(FileNotFoundError):
+            os.replace(path, keep)  # noqa: PTH105
     if over:
         os.replace(made, path)  # noqa: PTH105 - the same for files and folders
     else:

@@ -20,6 +20,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from hyperderm.config import Experiment
+from hyperderm.errors import MachineTrouble
 from hyperderm.studies.observer import Observer
 from hyperderm.studies.study_file import open_study
 
@@ -72,9 +73,10 @@ class Board:
         if "objective" not in self.study.user_attrs:
             self.study.set_user_attr("objective", base.learner.objective)
         self.interrupted = False
-        """Set by a signal, or when storage went away: nothing is handed out or closed any more."""
-        self.away = ""
-        """Why storage ended the sweep."""
+        """Set by a signal, or by trouble of the machine: nothing is handed out or closed any more."""
+        self.trouble: MachineTrouble | None = None
+        """What the machine did last to a trial that was left open."""
+        self._in_a_row = 0
         self._open: dict[int, optuna.Trial] = {}
         self._started: dict[int, float] = {}
         self._pruned: set[int] = set()
@@ -144,6 +146,7 @@ class Board:
         if trial is None or self.interrupted:
             return
         del self._open[number]
+        self._in_a_row = 0
         trial.set_user_attr("seconds", self._seconds(trial, number))
         reached = self._frozen(trial).intermediate_values
         outcome: Outcome = "failed" if failure else "stopped early" if number in self._pruned else "finished"
@@ -157,12 +160,25 @@ class Board:
             self.study.tell(trial, state=TrialState.PRUNED if outcome == "stopped early" else TrialState.FAIL)
         self.observer.finished(number, outcome, reason)
 
+    def leave(self, number: int, trouble: MachineTrouble) -> None:
+        """Leave a trial to the next driver because of what the machine did; other trials go on.
+
+        Where the next one would meet the same, or the second in a row has met trouble, the sweep ends.
+        """
+        if number not in self._open or self.interrupted:
+            return
+        self.trouble = trouble
+        self._in_a_row += 1
+        self.interrupted = trouble.everywhere or self._in_a_row > 1
+        self.observer.noted(number, f"left open: {trouble.what}")
+
     def leave_open(self) -> None:
-        """After an interrupt: leave every open trial as it is, for the next driver."""
-        for number, trial in self._open.items():
-            trial.set_user_attr("seconds", self._seconds(trial, number))
-            self.observer.interrupted(number)
+        """At the end: leave every open trial as it is, for the next driver."""
+        opened = dict(self._open)
         self._open.clear()
+        for number, trial in opened.items():
+            self.observer.interrupted(number)
+            trial.set_user_attr("seconds", self._seconds(trial, number))
 
     def _remember_yardsticks(self, metrics: Mapping[str, float]) -> None:
         for name in YARDSTICKS:
