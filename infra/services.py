@@ -27,6 +27,7 @@ from urllib.parse import quote
 
 import psutil
 
+from hyperderm.durable import whole
 from infra.seaweed import PORTS, free_ports, is_free, remove_sockets, weed_command
 
 BUCKETS = ("stores", "runs", "mlflow")
@@ -68,14 +69,16 @@ class State:
             names = (*PORTS, "mlflow")
             ports = dict(zip(names, free_ports(len(names)), strict=True))
             return cls(ports, f"hd{secrets.token_hex(8)}", secrets.token_urlsafe(30), secrets.token_urlsafe(30))
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise ServiceError(f"{path} is damaged ({error}): restore it, or move {folder} away and begin anew") from error
 
     def save(self, folder: Path) -> None:
         """Write the state, readable by its owner only."""
-        new = folder / "services.json.new"
-        new.touch(mode=0o600)
-        new.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
-        new.replace(folder / "services.json")
+        with whole(folder / "services.json") as new:
+            new.touch(mode=0o600)
+            new.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
 
     def process(self, name: str) -> psutil.Process | None:
         """Return the running server `name`: its first process."""

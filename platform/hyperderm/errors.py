@@ -42,8 +42,41 @@ class StoreError(HyperdermError):
     """A store that is missing, damaged, or does not hold what was asked of it."""
 
 
-class StorageAway(StoreError):
+class MachineTrouble(HyperdermError):
+    """What the machine did, not the trial: disk, memory, rights, a damaged file, a killed worker. It is no result.
+
+    A trial or job that meets it stays open, and the same command goes on with it later.
+
+    Attributes:
+        everywhere: the next trial would meet it too, so the sweep or grid ends at once.
+        passing: it may be over when the trial is repeated, so Ray repeats it first.
+    """
+
+    everywhere = False
+    passing = True
+
+
+class DiskFull(MachineTrouble):
+    """A disk, quota or file system that takes no more."""
+
+    everywhere = True
+    passing = False
+
+
+class FileTrouble(MachineTrouble):
+    """A file or folder that refuses, is lost, or is damaged."""
+
+    passing = False
+
+
+class WorkerLost(MachineTrouble):
+    """A worker process or its node that ended without a word of its own."""
+
+
+class StorageAway(MachineTrouble, StoreError):
     """Object storage that went away and did not come back: nothing is wrong with the run, which can go on later."""
+
+    everywhere = True
 
 
 class ClusterError(HyperdermError):
@@ -56,6 +89,12 @@ class TrackingError(HyperdermError):
 
 class StudyError(HyperdermError):
     """A sweep that cannot be started or continued as asked."""
+
+
+class CheckpointError(MachineTrouble, StudyError):
+    """A checkpoint that is damaged, or another run's."""
+
+    passing = False
 
 
 class NonFiniteLoss(HyperdermError):

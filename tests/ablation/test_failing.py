@@ -1,14 +1,14 @@
-"""A cell whose disk is full, and a cell whose process is killed: the grid goes on, nothing is corrupt."""
+"""A cell whose disk refuses, and one whose process is killed: the grid goes on, nothing is corrupt, no failure is noted."""
 
 import errno
 import os
 from pathlib import Path
 
 import pytest
-import torch
 
 from hyperderm.ablation import Ablation, Model
 from hyperderm.config import TrainingConfig
+from hyperderm.errors import DiskFull
 from hyperderm.learners.configs import ClassifierConfig
 from hyperderm.store.ray_reader import shared_store
 from hyperderm.store.reader import open_store
@@ -42,39 +42,47 @@ def run(plan: Plan, cluster: Cluster, folder: Path) -> Queue:
     return queue
 
 
-def test_a_full_disk_fails_its_cell_and_no_other(
-    ray_cluster: Cluster, phantom_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    plan = make_plan(GRID, open_store(str(phantom_store)), {})
-    victim = plan.jobs[1]
+def refusing(number: int, victim: str) -> type[GridTrial]:
+    """A trial whose checkpoints the disk refuses with `number` where their path holds `victim`."""
 
-    class FullDisk(GridTrial):
+    class Refusing(GridTrial):
         def setup(self, config, **more):
-            save = torch.save
+            fsync = os.fsync
 
-            def full(state, path, *args, **kwargs):
-                if victim.key in str(path):
-                    Path(path).write_bytes(b"half")
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-                save(state, path, *args, **kwargs)
+            def refuse(stream):
+                path = str(Path(f"/proc/self/fd/{stream}").readlink())
+                if victim in path:
+                    raise OSError(number, os.strerror(number), path)
+                fsync(stream)
 
-            torch.save = full
+            os.fsync = refuse
             super().setup(config, **more)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(grid_module, "GridTrial", FullDisk)
-        queue = run(plan, ray_cluster, tmp_path / "grid")
-    assert list(queue.failed) == [victim.key]
-    assert "No space left on device" in queue.failed[victim.key]
-    assert failure_of(tmp_path / "grid", victim) == queue.failed[victim.key]
-    assert {job.seed for job in plan.jobs if result_of(tmp_path / "grid", job)} == {0, 2}
-    left = {path.name for path in (tmp_path / "grid" / victim.folder).iterdir()}
-    assert left == {"failure.json", "spent.json"}  # no half-written checkpoint
+    return Refusing
 
-    again = run(plan, ray_cluster, tmp_path / "grid")
-    assert not again.failed
-    assert failure_of(tmp_path / "grid", victim) is None
-    assert (tmp_path / "grid" / victim.folder / PREDICTIONS).exists()
+
+def test_a_disk_that_refuses_leaves_its_cell_open_and_no_failure(
+    ray_cluster: Cluster, phantom_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    plan, grid = make_plan(GRID, open_store(str(phantom_store)), {}), tmp_path / "grid"
+    victim = plan.jobs[1]
+    with monkeypatch.context() as patched:  # a right that is missing in one folder: the other cells end
+        patched.setattr(grid_module, "GridTrial", refusing(errno.EACCES, victim.key))
+        queue = run(plan, ray_cluster, grid)
+    assert (queue.failed, list(queue.open)) == ({}, [victim.key])
+    assert queue.open[victim.key].endswith("Permission denied")
+    assert {job.seed for job in plan.jobs if result_of(grid, job)} == {0, 2}
+    assert {path.name for path in (grid / victim.folder).iterdir()} == {"spent.json"}  # nothing half-written
+
+    with monkeypatch.context() as patched:  # a full disk: whatever came next would meet it too
+        patched.setattr(grid_module, "GridTrial", refusing(errno.ENOSPC, victim.key))
+        with pytest.raises(DiskFull, match=r"latest\.pt.*No space left on device. Free some space there; then run the same"):
+            run(plan, ray_cluster, grid)
+    assert failure_of(grid, victim) is None
+
+    again = run(plan, ray_cluster, grid)
+    assert (again.failed, again.open) == ({}, {})
+    assert (grid / victim.folder / PREDICTIONS).exists()
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from hyperderm.errors import DiskFull, WorkerLost
 from hyperderm.studies.ablation.job import Job
 from hyperderm.studies.ablation.queue import Queue
 from hyperderm.studies.ablation.results import failure_of, result_of, write_result
@@ -24,6 +25,9 @@ class Told:
 
     def reported(self, job: Job, report: Report) -> None:
         self.events.append(("reported", job.key, report.images))
+
+    def noted(self, job: Job, sentence: str) -> None:
+        self.events.append(("noted", job.key, sentence))
 
     def finished(self, job: Job, reason: str) -> None:
         self.events.append(("finished", job.key, reason))
@@ -232,3 +236,41 @@ def test_no_more_jobs_are_handed_out_than_have_a_gpu(tmp_path, told):
     write(queue, "a")
     queue.finish("a")
     assert queue.ask().key == "b"
+
+
+# --- what the machine did
+
+
+def test_a_job_that_met_trouble_stays_open_with_what_needs_it_and_the_others_go_on(queue, told):
+    asked(queue)
+    queue.leave("g1", WorkerLost("a worker died", "Look."))
+    assert not queue.interrupted
+    done(queue, "g2")
+    assert asked(queue) == ["s2"]
+    done(queue, "s2")
+    assert asked(queue) == ["c2"]
+    done(queue, "c2")
+    done(queue, "real")
+    assert queue.over, "nothing waits for ever for what is open"
+    assert queue.open == {"g1": "a worker died", "s1": "it needs the g1", "c1": "it needs the s1"}
+    assert queue.failed == {}
+    assert not [key for key in queue.open if failure_of(queue.folder, queue.jobs[key])]
+    assert [e for e in told.events if e[1] == "g1"] == [
+        ("started", "g1", False), ("noted", "g1", "left open: a worker died"), ("interrupted", "g1", ""),
+    ]  # fmt: skip
+    again = Queue(queue.folder, chain(), [told], lambda job: 10.0)
+    assert asked(again) == ["g1"], "the next driver goes on with it"
+
+
+def test_a_full_disk_or_a_second_trouble_in_a_row_ends_the_grid(queue, tmp_path, told):
+    asked(queue)
+    queue.leave("g1", WorkerLost("one"))
+    queue.leave("g2", WorkerLost("two"))
+    assert queue.interrupted
+    assert queue.trouble.what == "two"
+    assert queue.ask() is None
+    full = Queue(tmp_path / "full", chain(), [told], lambda job: 10.0)
+    asked(full)
+    full.leave("real", DiskFull("latest.pt: No space left on device"))
+    assert full.interrupted
+    assert failure_of(full.folder, full.jobs["real"]) is None

@@ -57,6 +57,7 @@ class Memory:
     def __init__(self, on_report: Callable[[int, int], None] = lambda number, images: None) -> None:
         self.events: list[tuple] = []
         self.reports: dict[int, list[int]] = {}
+        self.notes: list[tuple[int, str]] = []
         self._on_report = on_report
 
     def started(self, number, experiment, values, resumed):
@@ -65,6 +66,9 @@ class Memory:
     def reported(self, number, images, metrics):
         self.reports.setdefault(number, []).append(images)
         self._on_report(number, images)
+
+    def noted(self, number, sentence):
+        self.notes.append((number, sentence))
 
     def finished(self, number, outcome, reason):
         self.events.append((outcome, number, reason))

@@ -1,7 +1,9 @@
 """A sweep on a real Ray: trials, failures, kills, interrupts, early stops."""
 
+import errno
 import os
-import signal
+import re
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -9,10 +11,12 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from hyperderm.errors import ClusterError
+from hyperderm.errors import ClusterError, DiskFull, WorkerLost
 from hyperderm.store.reader import open_store
+from hyperderm.studies import sweep as sweep_module
 from hyperderm.studies.selection import select
 from hyperderm.studies.sweep import run as run_trials
+from hyperderm.studies.trial import InProcessTrial
 from tests.cluster.sweeps import Memory, board, classifier, run, tiny
 
 
@@ -69,7 +73,7 @@ def test_suggestions_are_seeded_and_survive_a_restart(tmp_path):
     assert len({str(v) for v in straight}) == 5
 
 
-def test_killed_trial_goes_on_from_its_checkpoint(tmp_path, shared, ray_cluster):
+def test_killed_trial_goes_on_from_its_checkpoint(tmp_path, shared, ray_cluster, capfd):
     """kill -9 of the process that trains: the same weights come out as undisturbed, and no report is told twice."""
     experiment = tiny(sweep__trials=1, training__images=160)
     run(tmp_path / "calm", experiment, shared, ray_cluster, Memory())
@@ -79,12 +83,15 @@ def test_killed_trial_goes_on_from_its_checkpoint(tmp_path, shared, ray_cluster)
         if images == 64 and not killed:
             victims = [p for p in psutil.process_iter(["cmdline"]) if "InProcessTrial" in " ".join(p.info["cmdline"] or [])]
             for victim in victims:
-                os.kill(victim.pid, signal.SIGKILL)
+                victim.kill()
             killed.append(len(victims))
 
     memory = Memory(kill)
     made = run(tmp_path / "killed", experiment, shared, ray_cluster, memory)
     assert killed[0] >= 1
+    ((_, note),) = memory.notes
+    assert re.fullmatch(r"a worker on node \S+ was lost; it goes on from its checkpoint", note)
+    assert "Traceback" not in "".join(capfd.readouterr())
     assert made.study.trials[0].state == TrialState.COMPLETE
     assert memory.reports[0] == [0, 32, 64, 96, 128, 160]
     calm, after = (
@@ -102,6 +109,64 @@ def test_diverged_trial_fails_once_with_step_and_culprit(tmp_path, shared, ray_c
     assert trial.state == TrialState.FAIL
     assert "is not finite at step" in trial.user_attrs["reason"]
     assert [e[0] for e in memory.events] == ["started", "failed"]
+
+
+def refusing(mark: Path) -> type[InProcessTrial]:
+    """A trial whose second checkpoint and all later ones find the disk full while `mark` is there."""
+
+    class Refusing(InProcessTrial):
+        def setup(self, config, **more):
+            fsync = os.fsync
+
+            def refuse(stream):
+                path = str(Path(f"/proc/self/fd/{stream}").readlink())
+                if mark.exists() and ".latest.pt" in path and (Path(path).parent / "latest.pt").exists():
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                fsync(stream)
+
+            os.fsync = refuse
+            super().setup(config, **more)
+
+    return Refusing
+
+
+def test_a_full_disk_is_no_result_and_the_sweep_goes_on_where_it_stood(tmp_path, shared, ray_cluster, monkeypatch):
+    mark = tmp_path / "full"
+    mark.touch()
+    monkeypatch.setattr(sweep_module, "InProcessTrial", refusing(mark))
+    experiment, memory = tiny(sweep__trials=2, sweep__concurrent=1), Memory()
+    made = board(tmp_path, experiment, memory)
+    with pytest.raises(DiskFull, match=r"trials/0000/latest\.pt: No space left on device\. Free some space there; then run"):
+        run_trials(made, shared, ray_cluster, tmp_path, {})
+    assert [t.state for t in made.study.trials] == [TrialState.RUNNING]
+    assert memory.reports[0] == [0, 32]
+    assert [e[0] for e in memory.events] == ["started", "interrupted"]
+    assert memory.notes[0][1].endswith("latest.pt: No space left on device")
+    mark.unlink()
+    after = Memory()
+    again = run(tmp_path, experiment, shared, ray_cluster, after)
+    assert [t.state for t in again.study.trials] == [TrialState.COMPLETE] * 2
+    assert after.reports[0] == [32, 64, 96], "from its checkpoint of 32 images"
+
+
+def test_a_worker_that_dies_each_time_leaves_its_trial_open_and_the_others_end(tmp_path, shared, ray_cluster, capfd):
+    experiment = tiny(sweep__trials=2, sweep__concurrent=1, sweep__max_failures=0)
+
+    def kill(number, images):
+        if (number, images) == (0, 32):
+            for victim in psutil.Process().children(recursive=True):
+                if "InProcessTrial" in " ".join(victim.cmdline()):
+                    victim.kill()
+
+    made = board(tmp_path, experiment, Memory(kill))
+    with pytest.raises(WorkerLost, match=r"a worker process or its node died.*then run the same command again"):
+        run_trials(made, shared, ray_cluster, tmp_path, {})
+    assert [t.state for t in made.study.trials] == [TrialState.RUNNING, TrialState.COMPLETE]
+    assert "Traceback" not in "".join(capfd.readouterr())
+    after = Memory()
+    again = run(tmp_path, experiment, shared, ray_cluster, after)
+    assert [t.state for t in again.study.trials] == [TrialState.COMPLETE] * 2
+    assert after.events[0] == ("started", 0, True)
 
 
 def test_interrupted_sweep_goes_on(tmp_path, shared, ray_cluster):

@@ -26,7 +26,7 @@ from hyperderm.studies.selection import select
 from hyperderm.studies.single import run_group, run_here
 from hyperderm.studies.storage import open_storage, storage_of_run, take, trial_place
 from hyperderm.studies.sweep import run as run_trials
-from hyperderm.training.checkpoint import BEST, LATEST, CheckpointFolder
+from hyperderm.training.checkpoint import BEST, LATEST, PREVIOUS, CheckpointFolder
 from tests.cluster.conftest import shared  # noqa: F401 - a fixture
 from tests.cluster.sweeps import Memory, board, tiny
 from tests.command import project_of
@@ -34,6 +34,7 @@ from tests.services.s3_server import READER, READER_SECRET, SECRET, S3Server
 from tests.services.test_sweep_cli import EXPERIMENT, SPACE
 
 BOUND_S = 10
+KEPT = ("best.pt", "latest.pt", "previous.pt", "samples.npy")
 HYPERDERM = Path(sys.executable).with_name("hyperderm")
 
 
@@ -138,6 +139,18 @@ def test_a_damaged_object_gives_one_clear_sentence(storage, damage):
     assert "\n" not in str(caught.value)
 
 
+def test_a_damaged_object_falls_back_to_the_one_before(storage):
+    folder = CheckpointFolder(storage)
+    for value in (1, 2, 3):
+        folder.save({"x": torch.tensor(value)})
+    storage.write_bytes(LATEST, storage.read_bytes(LATEST)[:-100])
+    again = CheckpointFolder(storage)
+    assert [(name, x(state)) for name, state in [again.resume()]] == [(PREVIOUS, 2)]
+    assert again.told().startswith(f"checkpoint {storage.uri}/{LATEST} cannot be read (")
+    again.save({"x": torch.tensor(3)})
+    assert (x(again.load()), x(again.load(PREVIOUS))) == (3, 2), "damage never takes the place of the one before"
+
+
 def test_a_server_that_stays_away_is_told_and_changes_nothing(server, storage, monkeypatch):
     folder = CheckpointFolder(storage)
     folder.save({"x": torch.tensor(1)}, best=True)
@@ -221,7 +234,7 @@ def test_one_run_here_ends_as_on_a_disk(server, storage, phantom_store, tmp_path
     run_here(experiment, store, selection, storage, {"run": "r"}, memory)
     assert memory.reports[0] == [0, 32, 64]
     held = objects(server, storage.prefix)
-    assert sorted(held) == ["/best.pt", "/latest.pt", "/samples.npy"]
+    assert sorted(held) == ["/best.pt", "/latest.pt", "/previous.pt", "/samples.npy"]
     assert held["/samples.npy"] == (tmp_path / "0000/samples.npy").read_bytes()
     here = CheckpointFolder(tmp_path / "0000").load()["learner"]["generator"]
     there = CheckpointFolder(storage).load()["learner"]["generator"]
@@ -334,7 +347,7 @@ def test_a_sweep_on_s3_from_the_command_to_a_synthetic_set(server, project, phan
     assert f"checkpoints and samples in {uri}/far" in hyperderm(project, *sweep, "--storage", uri + "/")
 
     held = objects(server, "cli/deep/far")
-    wanted = {f"/trials/{n:04d}/{name}" for n in range(2) for name in ("best.pt", "latest.pt", "samples.npy")}
+    wanted = {f"/trials/{n:04d}/{name}" for n in range(2) for name in KEPT}
     assert set(held) == {*wanted, "/owner.json"}
     assert np.load(io.BytesIO(held["/trials/0001/samples.npy"])).shape == (8, 16, 16, 16)
     local = files(project / "runs")
@@ -385,7 +398,7 @@ def test_a_single_run_on_s3(server, project, phantom_store, at_once):
     train += ["--storage", "s3://runs/single"]
     assert "checkpoints and samples in s3://runs/single/one/trials/0000" in hyperderm(project, *train)
     held = objects(server, "single/one/")
-    assert set(held) == {"owner.json", *(f"trials/0000/{name}" for name in ("best.pt", "latest.pt", "samples.npy"))}
+    assert set(held) == {"owner.json", *(f"trials/0000/{name}" for name in KEPT)}
     assert "storage: s3://runs/single -> (the run's folder)" in at_once(*train[:-2], code=2)
     assert "checkpoint of run one: s3://runs/single/one/trials/0000/best.pt" in hyperderm(
         project, "generate", "--run", "one", "--count", 2, "--store", "made"

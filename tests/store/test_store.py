@@ -221,12 +221,13 @@ write_store(sys.argv[1], slow(), fold_count=0)
     writer.wait()
     writer.stdout.close()
     [left] = place.parent.iterdir()
-    assert left.name.startswith("store.partial-")
+    assert left.name.startswith(".store.")
     for path in (place, left):
         with pytest.raises(StoreError, match="is not a store"):
             open_store(path)
     assert write_store(str(place), lesions(3), fold_count=0).lesions == 3
     assert open_store(place).manifest.lesions == 3
+    assert list(place.parent.iterdir()) == [place], "the next writer removes what a dead one left"
 
 
 # --- roles ---

@@ -17,7 +17,7 @@ from hyperderm.learners.configs import ShsGanConfig
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.shsgan import ShsGan
-from hyperderm.training.checkpoint import BEST, LATEST, CheckpointFolder
+from hyperderm.training.checkpoint import BEST, FILES, LATEST, CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.loop import crossed, train
 from hyperderm.training.meter import CHECK_EVERY
@@ -203,7 +203,8 @@ def test_a_checkpoint_of_another_version_is_told_so(tmp_path: Path):
     assert "does not fit the networks" in refusal(tmp_path)
     folder.save({k: v for k, v in saved.items() if k != "experiment"})
     assert "not made by this version" in refusal(tmp_path)
-    (tmp_path / LATEST).write_bytes(b"")
+    for name in FILES:
+        (tmp_path / name).write_bytes(b"")
     with pytest.raises(StudyError, match="cannot be read"):
         run(tmp_path)
 

@@ -1,7 +1,10 @@
 """The command line. Exit codes: 0 done, 1 no trial finished, 2 the user's input, 130 interrupted."""
 
-import errno
+import os
 import sys
+import tempfile
+import time
+import traceback
 from typing import Any
 
 import typer
@@ -29,7 +32,7 @@ def _root(context: typer.Context, version: bool = typer.Option(False, "--version
 
 
 def main() -> None:
-    """Run the command line; every error a user can cause ends in one sentence and exit code 2."""
+    """Run the command line; errors end in one sentence: exit code 2 where a user can mend it, 1 for a fault of ours."""
     terminal.print_what_it_can(sys.stdout, sys.stderr)
     from hyperderm.cli import ablation, audit, bucket, compare, data, ingest, runs, store, synthesis  # noqa: F401 - they register their verbs
 
@@ -41,16 +44,10 @@ def main() -> None:
     except _USAGE as error:
         _complain(_usage(error))
         sys.exit(2)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            _complain(f"{error.filename or 'a file'}: no space left on device. Free some, then repeat the command.")
-            sys.exit(2)
-        if error.filename is None:
-            raise  # no file of the user's: a fault of ours, which wants its traceback
-        _complain(f"{error.filename}: {error.strerror}. Check the place, its space and its rights.")
-        sys.exit(2)
     except typer.Abort:
         sys.exit(130)
+    except Exception as error:
+        sys.exit(_unforeseen(error))
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -63,6 +60,29 @@ def _usage(error: Any) -> str:  # noqa: ANN401 - see _USAGE
     path = error.ctx.command_path if error.ctx else "hyperderm"
     sentence = message if message.endswith("?") else f"{message}."
     return f"{sentence} See `{path} --help`."
+
+
+def _unforeseen(error: Exception) -> int:
+    """Tell what the machine did, or a fault of ours with the place of its traceback; return the exit code."""
+    from hyperderm.trouble import reason_of, trouble_of
+
+    if trouble := trouble_of(error):
+        _complain(str(trouble))
+        return trouble.exit_code
+    text = "".join(traceback.format_exception(error))
+    said = (
+        f"{type(error).__name__}: {reason_of(error)}. This is a fault of hyperderm or of its surroundings; the traceback is"
+    )
+    try:
+        number, path = tempfile.mkstemp(prefix=time.strftime("hyperderm-%Y%m%d-%H%M%S-"), suffix=".log")
+        with os.fdopen(number, "w", encoding="utf-8") as log:
+            log.write(f"hyperderm {__version__}, {sys.argv}\n{text}")
+    except OSError:
+        sys.stderr.write(text)
+        _complain(f"{said} above.")
+    else:
+        _complain(f"{said} in {path}.")
+    return 1
 
 
 def _complain(text: str) -> None:

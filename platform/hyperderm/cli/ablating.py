@@ -142,7 +142,7 @@ def run(setting: Setting, asked: Asked) -> int:
     from hyperderm.tracking.server import check_server
 
     end_like_ctrl_c()
-    check_server(setting.tracking_uri)
+    check_server(setting.tracking_uri, say=setting.say)
     plan, folder = prepare(setting, asked)
     with claim(folder, identity(plan), grows=True) as key:
         _wait(setting, asked.begin)

@@ -13,6 +13,7 @@ import numpy as np
 from hyperderm.cli.ablating import Asked, end_like_ctrl_c, without_schedule
 from hyperderm.cli.setting import Setting
 from hyperderm.cli.tracked import finish_tracking, open_tracker
+from hyperderm.durable import write_whole
 from hyperderm.reports.grid_progress import GridProgress
 from hyperderm.reports.plan import at_a_time
 from hyperderm.strict import fingerprint
@@ -63,8 +64,8 @@ def run_claimed(setting: Setting, asked: Asked, plan: Plan, folder: Path, key: s
             for sentence in outcome.sentences:
                 setting.say(sentence)
         _close(tracker, queue, outcome)
-    if not queue.interrupted and not queue.late and outcome:
-        (folder / CLOSED).write_text(_state(folder, whole))
+    if not queue.interrupted and not queue.late and not queue.open and outcome:
+        write_whole(folder / CLOSED, _state(folder, whole))
     return _say(setting, queue, outcome)
 
 
@@ -127,8 +128,11 @@ def _tracking(setting: Setting, plan: Plan, folder: Path, facts: GridFacts, real
 
 
 def _close(tracker: GridTracker, queue: Queue, outcome: "Outcome | None") -> None:
-    status: Status = "KILLED" if queue.interrupted else "FAILED" if queue.failed or outcome is None else "FINISHED"
+    status: Status = (
+        "KILLED" if queue.interrupted or queue.open else "FAILED" if queue.failed or outcome is None else "FINISHED"
+    )
     reasons = [f"{queue.jobs[key].label}: {reason}" for key, reason in queue.failed.items()]
+    reasons += [f"{queue.jobs[key].label} left open: {why}" for key, why in queue.open.items()]
     if queue.late:
         reasons.append(f"{len(queue.late)} jobs did not fit before --until")
     metrics: dict[str, Mapping[str, float]] = {}
@@ -151,6 +155,8 @@ def arm_metrics(analysis: "Analysis") -> dict[str, Mapping[str, float]]:
 def _say(setting: Setting, queue: Queue, outcome: "Outcome | None") -> int:
     for key, reason in queue.failed.items():
         setting.say(f"failed: {queue.jobs[key].label}: {reason}")
+    for key, why in queue.open.items():
+        setting.say(f"left open: {queue.jobs[key].label}: {why}")
     if queue.late:
         setting.say(f"{len(queue.late)} jobs did not fit before --until; the same command goes on with them")
     if outcome:
@@ -160,6 +166,9 @@ def _say(setting: Setting, queue: Queue, outcome: "Outcome | None") -> int:
     if queue.interrupted:
         setting.say("interrupted: the same command goes on where this one stood")
         return 130
+    if queue.trouble:
+        setting.say(f"{queue.trouble} The same command goes on with what is left open.")
+        return queue.trouble.exit_code
     if not outcome:
         setting.say("no report: not one comparison has finished cells in every arm")
         return 1

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hyperderm.cli.ablating import Asked, prepare, without_schedule
 from hyperderm.cli.setting import Setting
+from hyperderm.durable import write_whole
 from hyperderm.errors import ClusterError, StudyError
 from hyperderm.reports.leaderboard import duration
 from hyperderm.studies.ablation.job import STAGES
@@ -158,7 +159,7 @@ def _submit(setting: Setting, folder: Path, words: list[str]) -> int:
         runtime_env={"env_vars": {"MLFLOW_TRACKING_URI": setting.tracking_uri, "RAY_JOB_STOP_WAIT_TIME_S": STOP_WAIT_S}},
         metadata={"hyperderm.grid": folder.name},
     )
-    _job_file(folder).write_text(json.dumps({"job": job}))
+    write_whole(_job_file(folder), json.dumps({"job": job}))
     setting.say(f"Ray job {job} runs {folder.name}; log: ray job logs {job}")
     return 0
 

@@ -1,12 +1,12 @@
 """The verb on tracked runs: compare."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hyperderm.cli import app
+from hyperderm.durable import write_whole
 from hyperderm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -87,10 +87,5 @@ def _check_free(out: Path) -> None:
 
 
 def _write(out: Path, text: str) -> None:
-    aside = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        _check_free(out)  # fetching took its time
-        aside.replace(out)
-    finally:
-        aside.unlink(missing_ok=True)
+    _check_free(out)  # fetching took its time
+    write_whole(out, text)

@@ -1,16 +1,20 @@
 """Put a sweep together: studies run it, tracking records it, reports print it."""
 
+import signal
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState
+from rich.table import Table
 
 from hyperderm.cli.setting import Setting, find_store
 from hyperderm.cli.tracked import facts_of, finish_tracking, open_tracker, real_set, say_synthetic
 from hyperderm.config import Experiment
-from hyperderm.errors import ConfigError
+from hyperderm.errors import ConfigError, DiskFull, MachineTrouble
 from hyperderm.registry import Space
 from hyperderm.reports import leaderboard
 from hyperderm.reports.progress import ProgressLine
@@ -23,12 +27,15 @@ from hyperderm.studies.folder import claim, identity, run_folder, sweep_name
 from hyperderm.studies.observer import Observers
 from hyperderm.studies.selection import content, select
 from hyperderm.studies.storage import open_storage, recorded, storage_of_run, take
+from hyperderm.studies.study_file import STUDY
 from hyperderm.tracking.runs import Status
 from hyperderm.tracking.server import check_server
 from hyperderm.tracking.study_plots import study_figure, study_page
 from hyperderm.tracking.sweep_tracker import SweepFacts, SweepTracker
 from hyperderm.training.feed import check_batch
+from hyperderm.trouble import trouble_of
 
+T = TypeVar("T")
 FEED = "feed"
 """Where a study remembers how its trials are fed."""
 CLOSED = ".closed"
@@ -57,7 +64,7 @@ def run_sweep(
         HyperdermError: whatever the user can mend, before any process starts.
     """
     bucket = open_storage(storage)
-    check_server(setting.tracking_uri)
+    check_server(setting.tracking_uri, say=setting.say)
     opened = find_store(setting, store, data)
     selection = select(opened, experiment)
     check_batches(experiment, space, len(selection.train))
@@ -100,7 +107,7 @@ def _run(
     storage: Location | None,
 ) -> int:
     observers = Observers([])
-    board = Board(folder / "study.db", folder.name, experiment, space.distributions, observers)
+    board = Board(folder / STUDY, folder.name, experiment, space.distributions, observers, setting.say)
     ended, wanted = board.finished(), experiment.sweep.trials
     setting.say(f"sweep {folder.name}: {len(ended)} of {wanted} trials done, fold {experiment.data.fold}")
     if len(ended) < wanted:
@@ -111,7 +118,12 @@ def _run(
             setting.say(f"{described(cluster)}; worker logs in {cluster.logs}")
             if setting.ray_address:
                 setting.say(workers_found())
-            _record(setting, board, observers, space, store, folder, key, cluster, storage)
+            try:
+                _record(setting, board, observers, space, store, folder, key, cluster, storage)
+            except MachineTrouble:
+                with suppress(Exception):
+                    setting.console.print(_table(board))
+                raise
     elif not (folder / CLOSED).exists():  # a driver was killed between the last trial and the summary
         _record(setting, board, observers, space, store, folder, key, None, storage)
     else:
@@ -163,8 +175,12 @@ def _record(
             with progress:
                 _train(board, store, cluster, facts, feeding)
     except BaseException as error:
-        _close(board, watched, f"{type(error).__name__}: {error}")
-        finish_tracking(setting, tracker, key)
+        with suppress(Exception):  # what broke the sweep may break its summary too, and is what a user must read
+            if isinstance(trouble_of(error), DiskFull):  # pictures and tables would only say so again
+                watched.close("KILLED", {}, {}, _best(board), f"{type(error).__name__}: {error}")
+            else:
+                _close(board, watched, f"{type(error).__name__}: {error}")
+            finish_tracking(setting, tracker, key)
         raise
     _close(board, watched)
     if not board.interrupted:
@@ -186,16 +202,28 @@ def _feeding(setting: Setting, board: Board, store: Store) -> Feeding:
 
 
 def _train(board: Board, store: Store, cluster: Cluster, facts: SweepFacts, feeding: Feeding | None) -> None:
-    from hyperderm.studies.sweep import interruptible, run
+    from hyperderm.studies.sweep import run
     from hyperderm.studies.trial import share
 
-    with interruptible(board):
-        shared = share(store, select(store, board.base), board.base, feeding)
     try:
-        if not board.interrupted:
-            run(board, shared, cluster, facts.folder, facts.provenance(), facts.storage)
+        shared = _at_once(lambda: share(store, select(store, board.base), board.base, feeding))
+    except KeyboardInterrupt:
+        board.interrupted = True
+        return
+    try:
+        run(board, shared, cluster, facts.folder, facts.provenance(), facts.storage)
     finally:
         shared.close()
+
+
+def _at_once(call: Callable[[], T]) -> T:
+    """Return `call()`; SIGINT and SIGTERM end it as KeyboardInterrupt."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return call()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _close(board: Board, watched: SweepTracker, broken: str = "") -> None:
@@ -213,9 +241,7 @@ def _close(board: Board, watched: SweepTracker, broken: str = "") -> None:
 
 
 def _conclude(setting: Setting, board: Board, place: str, new: int) -> int:
-    rows, marks = rows_of(board), board.study.user_attrs
-    floor, mean_cube = marks.get("floor_real_vs_real"), marks.get("score_of_mean_cube")
-    setting.console.print(leaderboard.table(rows, floor, mean_cube, objective_name(board)))
+    setting.console.print(_table(board))
     if board.interrupted:
         setting.say("interrupted: the same command goes on where this one stood")
         return 130
@@ -230,7 +256,13 @@ def _conclude(setting: Setting, board: Board, place: str, new: int) -> int:
         if setting.tracking_uri.startswith("sqlite:")
         else f"checkpoints and samples in {place}; trials at {setting.tracking_uri}"
     )
-    return 0 if any(row.status in ("finished", "stopped early") for row in rows) else 1
+    return 0 if any(row.status in ("finished", "stopped early") for row in rows_of(board)) else 1
+
+
+def _table(board: Board) -> Table:
+    marks = board.study.user_attrs
+    floor, mean_cube = marks.get("floor_real_vs_real"), marks.get("score_of_mean_cube")
+    return leaderboard.table(rows_of(board), floor, mean_cube, objective_name(board))
 
 
 def objective_name(board: Board) -> str:

@@ -25,6 +25,7 @@ from hyperderm.tracking.server import check_server
 from hyperderm.tracking.sweep_tracker import SweepTracker
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.feed import check_batch
+from hyperderm.trouble import trouble_of
 
 
 def run_one(
@@ -42,7 +43,7 @@ def run_one(
         HyperdermError: whatever the user can mend, before any process starts.
     """
     bucket = open_storage(storage)
-    check_server(setting.tracking_uri)
+    check_server(setting.tracking_uri, say=setting.say)
     opened = find_store(setting, store, data)
     selection = select(opened, experiment)
     workers = experiment.sweep.workers_per_trial
@@ -73,15 +74,15 @@ def run_one(
         place, origin = trial_place(folder, 0, at), facts.provenance()
         try:
             with progress:
-                observers.started(0, experiment, {}, CheckpointFolder(place).holds())
+                observers.started(0, experiment, {}, CheckpointFolder(place).resumable())
                 train = run_group if cluster else run_here
                 reason = _outcome(lambda: train(experiment, opened, selection, place, origin, observers, feeding))
                 observers.finished(0, "failed" if reason else "finished", reason)
-        except KeyboardInterrupt:
-            observers.interrupted(0)
-            raise
         except BaseException as error:
-            observers.finished(0, "failed", f"{type(error).__name__}: {error}")
+            if isinstance(error, KeyboardInterrupt) or trouble_of(error):
+                observers.interrupted(0)
+            else:
+                observers.finished(0, "failed", f"{type(error).__name__}: {error}")
             raise
         finally:
             watched.drain()

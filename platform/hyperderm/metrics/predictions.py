@@ -1,7 +1,5 @@
 """Out-of-fold predictions of an ablation: one row a lesion and cell, the artifact every number is computed from."""
 
-import os
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from hyperderm.durable import whole
 from hyperderm.errors import StudyError
 from hyperderm.store.folds import POSITIVE
 
@@ -142,14 +141,11 @@ class Predictions:
         """
         order = np.lexsort((self.lesion_id, self.seed, self.fold, self.model, self.arm))
         table = pa.table({name: pa.array(getattr(self, name)[order]) for name in SCHEMA.names}, schema=SCHEMA)
-        staging = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex[:8]}")
         try:
-            pq.write_table(table, staging, compression="zstd")
-            os.replace(staging, path)  # noqa: PTH105 - atomic, over an older file
+            with whole(path) as made:
+                pq.write_table(table, made, compression="zstd")
         except (OSError, pa.ArrowException) as error:
             raise StudyError(f"{path} cannot be written: {error}", "Check the place, its space and rights.") from error
-        finally:
-            staging.unlink(missing_ok=True)
 
     def where(
         self, *, arm: str | None = None, model: str | None = None, fold: int | None = None, seed: int | None = None

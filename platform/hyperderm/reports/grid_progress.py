@@ -58,6 +58,10 @@ class GridProgress:
     def reported(self, job: Job, report: Report) -> None:
         """Say nothing: MLflow shows it."""
 
+    def noted(self, job: Job, sentence: str) -> None:
+        """Say it."""
+        self._print(f"{job.stage} {job.label}: {sentence}")
+
     def finished(self, job: Job, reason: str) -> None:
         """Say how a job ended."""
         self._done += 1

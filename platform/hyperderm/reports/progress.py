@@ -76,6 +76,10 @@ class ProgressLine:
         self._seen[number] = images
         self._update()
 
+    def noted(self, number: int, sentence: str) -> None:
+        """Say it."""
+        self._print(f"trial {number:03d}: {sentence}")
+
     def finished(self, number: int, outcome: str, reason: str) -> None:
         """Say how a trial ended."""
         self._done += 1

@@ -5,15 +5,13 @@ cropped nor resized, with their ids, groups, diagnoses and origins.
 """
 
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
 from hyperderm.cubes.cube import Lesion
 from hyperderm.cubes.readers.exported import SIDECAR, Export, ExportedLesion, Format, describe, digest
+from hyperderm.durable import make_parents, publish, room
 from hyperderm.errors import ConfigError, CubeError, StoreError, nearest
 from hyperderm.store.export_files import PLACES, Files, files_of
 from hyperderm.store.reader import Store
@@ -47,15 +45,15 @@ def export_store(store: Store, folder: Path, format_: str, progress: Progress = 
         _check_mat(store)
     if folder.exists():
         raise StoreError(f"{folder}: something is already there", "Choose another folder, or remove it first.")
-    staging = folder.absolute().with_name(f".{folder.name}.partial-{uuid.uuid4().hex[:8]}")
+    place = folder.absolute()
     try:
-        staging.mkdir(parents=True)
-        count = _write_all(store, staging, chosen, progress)
-        os.replace(staging, folder.absolute())  # noqa: PTH105 - fails, as it must, when another export got there first
+        make_parents(place)
+        with room(place) as made:
+            (made / place.name).mkdir()
+            count = _write_all(store, made / place.name, chosen, progress)
+            publish(made / place.name, place)  # fails, as it must, when another export got there first
     except OSError as error:
         raise StoreError(f"{folder} cannot be written: {error}", "Check the place, its space and rights.") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return count
 
 

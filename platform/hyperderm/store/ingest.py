@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from hyperderm.cubes.cube import NOTES, Lesion
 from hyperderm.cubes.readers.scene import SetAside
-from hyperderm.errors import ClusterError, CubeError, HyperdermError, StorageAway, StoreError
+from hyperderm.errors import ClusterError, CubeError, HyperdermError, MachineTrouble, StoreError
 from hyperderm.store.folds import assign_folds, check_count
 from hyperderm.store.groups import merged
 from hyperderm.store.jobs import Job, gathered, plain
@@ -146,7 +146,7 @@ def ingest(
                 publish_local(staging.place, target, manifest)
             else:
                 publish_s3(target, manifest)
-        except (StorageAway, ClusterError):
+        except (MachineTrouble, ClusterError):
             raise  # what lies there stays, and the same command goes on
         except HyperdermError:
             _discard(staging, target, job.parts)

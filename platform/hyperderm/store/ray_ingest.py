@@ -12,6 +12,7 @@ from hyperderm.errors import ClusterError, CubeError, HyperdermError, StorageAwa
 from hyperderm.store.ingest import Make, PartReport, Staging, make_part
 from hyperderm.store.jobs import Job
 from hyperderm.store.writer import unwritten
+from hyperderm.trouble import reason_of, trouble_of
 
 
 def maker(workers: int) -> Make:
@@ -45,9 +46,10 @@ def maker(workers: int) -> Make:
                             raise _KINDS[row["kind"]](row["report"], row["remedy"])
                         yield PartReport.model_validate_json(row["report"])
         except ray.exceptions.RayError as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            if trouble := trouble_of(error):
+                raise trouble from error
             raise ClusterError(
-                f"a worker failed: {reason[:300].rstrip('.')}", "See the worker logs; the same command goes on."
+                f"a worker failed: {reason_of(error)}", "See the worker logs; the same command goes on."
             ) from error
 
     return make

@@ -1,13 +1,21 @@
 """Read a selection once into Ray's object store, to be shared by reference between trials."""
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pyarrow as pa
 import ray
 import ray.data
+import ray.exceptions
 
+from hyperderm.errors import StoreError
 from hyperderm.store.reader import Store, chosen, ordered
+from hyperderm.trouble import reason_of, trouble_of
+
+T = TypeVar("T")
 
 
 def materialise(store: Store, lesion_ids: Sequence[str]) -> list["ray.ObjectRef[pa.Table]"]:
@@ -27,7 +35,29 @@ def materialise(store: Store, lesion_ids: Sequence[str]) -> list["ray.ObjectRef[
         kept = rows.map_batches(keep, batch_format="pyarrow", batch_size=None, zero_copy_batch=True)
         return list(kept.materialize().to_arrow_refs())
 
-    return store.location.patiently(read)
+    try:
+        return apart(lambda: store.location.patiently(read))
+    except ray.exceptions.RayError as error:
+        if trouble := trouble_of(error):
+            raise trouble from error
+        raise StoreError(
+            f"{store.location.uri} cannot be read by Ray's workers: {reason_of(error)}",
+            "See the worker logs, and prove the store: hyperderm store verify URI.",
+        ) from error
+
+
+def apart(call: Callable[[], T]) -> T:
+    """Return `call()`, made in a thread: Ctrl-C ends the wait for it at once, whatever Ray is in the middle of."""
+    ended: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            ended.set_result(call())
+        except BaseException as error:
+            ended.set_exception(error)
+
+    threading.Thread(target=run, name="hyperderm-read", daemon=True).start()  # not joined at exit, as a pool's would be
+    return ended.result()
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,17 @@
 
 import errno
 import hashlib
-import os
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hyperderm.cubes.cube import Lesion
+from hyperderm.durable import make_parents, publish, room
 from hyperderm.errors import StoreError
 from hyperderm.store.folds import assign_folds
 from hyperderm.store.location import Location, locate
@@ -61,17 +62,16 @@ def write_store(
 
 def _write_local(target: Location, fill: Fill) -> Manifest:
     """Write beside `target` and rename: the rename fails, as it must, when another writer got there first."""
-    staging = Location(target.uri, target.fs, f"{target.path}.partial-{uuid.uuid4().hex[:8]}")
+    place = Path(target.path)
     try:
-        staging.fs.create_dir(staging.join("lesions"), recursive=True)
-        manifest = fill(staging, "lesions")
-        publish_local(staging, target, manifest)
-    except BaseException as error:
-        if staging.exists():
-            staging.fs.delete_dir(staging.path)
-        if isinstance(error, OSError):
-            raise unwritten(target, error) from error
-        raise
+        make_parents(place)
+        with room(place) as made:
+            staging = Location(target.uri, target.fs, str(made / place.name))
+            staging.fs.create_dir(staging.join("lesions"), recursive=True)
+            manifest = fill(staging, "lesions")
+            publish_local(staging, target, manifest)
+    except OSError as error:
+        raise unwritten(target, error) from error
     return manifest
 
 
@@ -83,7 +83,7 @@ def publish_local(staging: Location, target: Location, manifest: Manifest) -> No
     """
     staging.write_bytes(MANIFEST, _json(manifest))
     try:
-        os.replace(staging.path, target.path)  # noqa: PTH105 - fails, as it must, when another writer got there first
+        publish(Path(staging.path), Path(target.path))  # fails, as it must, when another writer got there first
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) and target.exists():
             raise _beaten(target) from error

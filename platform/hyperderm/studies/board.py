@@ -10,7 +10,7 @@ import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from hyperderm.config import Experiment
+from hyperderm.errors import MachineTrouble
 from hyperderm.studies.observer import Observer
+from hyperderm.studies.study_file import open_study
 
 Outcome = Literal["finished", "stopped early", "failed"]
 YARDSTICKS = ("floor_real_vs_real", "score_of_mean_cube")
@@ -47,25 +49,34 @@ class Board:
         base: the configuration that the swept values override.
         distributions: the space.
         observer: told of every start, report and end.
+        say: told when another program has the file locked.
+
+    Raises:
+        StudyError: the file stays locked, is damaged, or cannot be written.
     """
 
     def __init__(
-        self, path: Path, name: str, base: Experiment, distributions: Mapping[str, BaseDistribution], observer: Observer
+        self,
+        path: Path,
+        name: str,
+        base: Experiment,
+        distributions: Mapping[str, BaseDistribution],
+        observer: Observer,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.base, self.distributions, self.observer = base, dict(distributions), observer
         pruner = optuna.pruners.SuccessiveHalvingPruner(
             min_resource=base.sweep.grace_images, reduction_factor=base.sweep.reduction, min_early_stopping_rate=0
         )
-        self.study = optuna.create_study(
-            storage=f"sqlite:///{path}", study_name=name, direction="minimize", load_if_exists=True, pruner=pruner
-        )
+        self.study = open_study(path, name, pruner, say)
         if "objective" not in self.study.user_attrs:
             self.study.set_user_attr("objective", base.learner.objective)
         self.interrupted = False
-        """Set by a signal, or when storage went away: nothing is handed out or closed any more."""
-        self.away = ""
-        """Why storage ended the sweep."""
+        """Set by a signal, or by trouble of the machine: nothing is handed out or closed any more."""
+        self.trouble: MachineTrouble | None = None
+        """What the machine did last to a trial that was left open."""
+        self._in_a_row = 0
         self._open: dict[int, optuna.Trial] = {}
         self._started: dict[int, float] = {}
         self._pruned: set[int] = set()
@@ -135,6 +146,7 @@ class Board:
         if trial is None or self.interrupted:
             return
         del self._open[number]
+        self._in_a_row = 0
         trial.set_user_attr("seconds", self._seconds(trial, number))
         reached = self._frozen(trial).intermediate_values
         outcome: Outcome = "failed" if failure else "stopped early" if number in self._pruned else "finished"
@@ -148,12 +160,25 @@ class Board:
             self.study.tell(trial, state=TrialState.PRUNED if outcome == "stopped early" else TrialState.FAIL)
         self.observer.finished(number, outcome, reason)
 
+    def leave(self, number: int, trouble: MachineTrouble) -> None:
+        """Leave a trial to the next driver because of what the machine did; other trials go on.
+
+        Where the next one would meet the same, or the second in a row has met trouble, the sweep ends.
+        """
+        if number not in self._open or self.interrupted:
+            return
+        self.trouble = trouble
+        self._in_a_row += 1
+        self.interrupted = trouble.everywhere or self._in_a_row > 1
+        self.observer.noted(number, f"left open: {trouble.what}")
+
     def leave_open(self) -> None:
-        """After an interrupt: leave every open trial as it is, for the next driver."""
-        for number, trial in self._open.items():
-            trial.set_user_attr("seconds", self._seconds(trial, number))
-            self.observer.interrupted(number)
+        """At the end: leave every open trial as it is, for the next driver."""
+        opened = dict(self._open)
         self._open.clear()
+        for number, trial in opened.items():
+            self.observer.interrupted(number)
+            trial.set_user_attr("seconds", self._seconds(trial, number))
 
     def _remember_yardsticks(self, metrics: Mapping[str, float]) -> None:
         for name in YARDSTICKS:

@@ -31,10 +31,13 @@ def read_checkpoint(path: Path | str) -> tuple[Mapping[str, Any], str]:
     """
     import torch
 
+    from hyperderm.training.checkpoint import check_whole
+
     held = content_of(*_opened(path))
     if held is None:
         raise StudyError(f"checkpoint {path} does not exist", REMEDY)
     try:
+        check_whole(held)
         state = torch.load(io.BytesIO(held), map_location="cpu", weights_only=True)
     except Exception as error:  # damaged and foreign files raise whatever their bytes happen to mean
         reason = (str(error).splitlines() or [""])[0][:200].rstrip(". ")
@@ -101,9 +104,9 @@ def fold_of(checkpoint: Mapping[str, Any], store: Store) -> int:
 
 
 def _best_trial(folder: Path) -> int:
-    import optuna
+    from hyperderm.studies.study_file import read_study
 
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder / STUDY}")
+    study = read_study(folder / STUDY)
     try:
         return study.best_trial.number
     except ValueError:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hyperderm.config import Experiment
 from hyperderm.errors import ClusterError, StoreError
-from hyperderm.studies.core_output import heard
+from hyperderm.studies.ray_output import DRIVER_LOG, heard, quiet_loggers
 
 if TYPE_CHECKING:  # it imports pyarrow, and a command with a wrong key should say so at once
     from hyperderm.store.place import Place
@@ -65,6 +65,7 @@ SETTINGS = _memory() | {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_DATA_LOG_LEVEL": "ERROR",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_task_oom_retries": "3",  # Ray's default is for ever, in silence, while its memory monitor ends task after task
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
     "RAY_worker_niceness": "0",  # at Ray's own 15, beside two busy processes on two cores, a sweep finishes nothing
 }
@@ -127,16 +128,15 @@ def connect(address: str | None) -> Iterator[Cluster]:
                 runtime_env=environment,
                 **place,
             )
-        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        except Exception as error:  # a node that does not come up in time is no more than that to Ray
             raise _unstarted(address if remote else None, str(error), said()) from None
-    for name in ("ray.tune", "ray.train", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         nodes = tuple((float(held.get("CPU", 0)), float(held.get("GPU", 0))) for held in alive)
         here = ray.get_runtime_context()
         logs = f"{here.get_temp_dir()}/{here.get_session_name()}/logs"
-        yield Cluster(nodes, logs)
+        with quiet_loggers(Path(logs) / DRIVER_LOG):
+            yield Cluster(nodes, logs)
     finally:
         ray.shutdown()
 

@@ -14,6 +14,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, distribution_to_json
 
 from hyperderm.config import Experiment
+from hyperderm.durable import is_room, write_whole
 from hyperderm.errors import HyperdermError, StudyError
 from hyperderm.registry import Space
 from hyperderm.strict import differences
@@ -58,7 +59,7 @@ def claim(folder: Path, mine: Mapping[str, Any], grows: bool = False) -> Iterato
         StudyError: another driver holds it, or it stands for another configuration (what differs is listed).
     """
     created = not folder.exists()
-    if not created and not (folder / IDENTITY).exists() and any(path.name != ".lock" for path in folder.iterdir()):
+    if not created and not (folder / IDENTITY).exists() and any(not _of_a_start(path.name) for path in folder.iterdir()):
         raise StudyError(f"{folder} holds files that are no run", "Choose another --name or --runs.")
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as lock:
@@ -100,8 +101,7 @@ def trial_folder(sweep: Path, number: int) -> Path:
 def _check_identity(folder: Path, mine: dict[str, Any], grows: bool) -> str:
     path = folder / IDENTITY
     key = f"{folder.name}-{uuid.uuid4().hex[:12]}"
-    if path.exists():
-        known = json.loads(path.read_text())
+    if known := _known(path):
         was, key = {**{k: "" for k in ("storage",) if k in mine}, **known["identity"]}, str(known["key"])
         both = set(was) & set(mine) if grows else set(was) | set(mine)
         changed = differences(*({k: _said(k, v) for k, v in each.items() if k in both} for each in (was, mine)))
@@ -113,10 +113,45 @@ def _check_identity(folder: Path, mine: dict[str, Any], grows: bool) -> str:
         mine = was | mine
         if mine == was:
             return key
-    aside = path.with_suffix(".partial")
-    aside.write_text(json.dumps({"key": key, "identity": mine}, indent=1, sort_keys=True))
-    aside.replace(path)
+    write_whole(path, json.dumps({"key": key, "identity": mine}, indent=1, sort_keys=True))
     return key
+
+
+def known_identity(path: Path) -> dict[str, Any]:
+    """Return what an identity file says: `key` and `identity`.
+
+    Raises:
+        StudyError: it is damaged.
+    """
+    try:
+        known = json.loads(path.read_text())
+        if isinstance(known["identity"], dict) and known["key"]:
+            return dict(known)
+        reason = "a field is missing"
+    except (ValueError, KeyError, TypeError) as error:
+        reason = str(error) if path.stat().st_size else "it is empty"
+    raise StudyError(
+        f"{path} is damaged ({reason}): nobody can tell any more which configuration {path.parent.name} stands for",
+        f"Restore it from a backup, or give this run a name of its own: --name NAME (make: NAME=…). What lies in "
+        f"{path.parent} stays, and its checkpoints can be used by their paths.",
+    )
+
+
+def _known(path: Path) -> dict[str, Any] | None:
+    """Return what an identity file says; None where there is none, or a damaged one and nothing else was recorded yet."""
+    if not path.exists():
+        return None
+    try:
+        return known_identity(path)
+    except StudyError:
+        if all(_of_a_start(each.name) or each.name == IDENTITY for each in path.parent.iterdir()):
+            return None
+        raise
+
+
+def _of_a_start(name: str) -> bool:
+    """Return whether a file is what a driver may leave that was killed before it had an identity."""
+    return name in (".lock", "identity.partial") or is_room(name)
 
 
 def _said(field: str, value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds

@@ -17,14 +17,15 @@ from ray import tune
 from ray.train.torch import TorchTrainer
 
 from hyperderm.config import Experiment
-from hyperderm.errors import ClusterError, HyperdermError, StorageAway
+from hyperderm.errors import ClusterError
 from hyperderm.store.location import Location
 from hyperderm.store.place import Place, placed
 from hyperderm.strict import parse
 from hyperderm.studies.selection import keep_samples
-from hyperderm.studies.trial import Shared, failure, tell
+from hyperderm.studies.trial import Shared, ended, tell
 from hyperderm.training.context import worker_group
 from hyperderm.training.loop import Report, train
+from hyperderm.trouble import reason_of, trouble_of
 
 POLL_S = 1.0
 STOP_S = 30.0
@@ -98,10 +99,8 @@ def worker_main(config: dict[str, Any]) -> None:
         for report in train(experiment, shared.load(experiment.data.size, experiment.data.scaling_percentiles), context):
             if not _go_on(report, experiment, mailbox, context.rank, place, context.device):
                 return
-    except StorageAway:
-        raise  # the group is started again, from the checkpoint
-    except HyperdermError as error:
-        ray.get(mailbox.fail.remote(failure(error)))
+    except Exception as error:
+        ray.get(mailbox.fail.remote(ended(error)))  # or raised: the group is started again, from the checkpoint
         raise  # another worker may wait in a collective: Ray Train ends them all
 
 
@@ -176,7 +175,8 @@ class WorkerGroup:
         """Yield each report as `trial.tell` made it; asking for the next one lets the workers go on.
 
         Raises:
-            ClusterError: the group ended without a last report.
+            MachineTrouble: a worker was lost, or met trouble, more often than it is started again; ClusterError: the group
+                ended without a last report.
         """
         while True:
             message = self._next()
@@ -201,7 +201,9 @@ class WorkerGroup:
                 message: dict[str, Any] = ray.get(pending)
                 return message
             if not self._thread.is_alive() and not ray.wait([pending], timeout=POLL_S)[0]:
-                reason = str(self._error).strip().splitlines()[-1] if self._error else "no reason given"
+                if self._error and (trouble := trouble_of(self._error)):
+                    raise trouble from self._error
+                reason = reason_of(self._error) if self._error else "no reason given"
                 raise ClusterError(f"the worker group ended without a result: {reason}", "See the worker logs.")
 
 

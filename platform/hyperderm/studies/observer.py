@@ -15,6 +15,9 @@ class Observer(Protocol):
     def reported(self, number: int, images: int, metrics: Mapping[str, float]) -> None:
         """A trial reported after `images` real images."""
 
+    def noted(self, number: int, sentence: str) -> None:
+        """Something happened to a trial that a person should know, and it is not its end."""
+
     def finished(self, number: int, outcome: str, reason: str) -> None:
         """A trial ended: "finished", "stopped early" or "failed"."""
 
@@ -41,6 +44,11 @@ class Observers:
         """Tell all."""
         for each in self._all:
             each.reported(number, images, metrics)
+
+    def noted(self, number: int, sentence: str) -> None:
+        """Tell all."""
+        for each in self._all:
+            each.noted(number, sentence)
 
     def finished(self, number: int, outcome: str, reason: str) -> None:
         """Tell all."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from hyperderm.config import Experiment
 from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
+from hyperderm.durable import write_whole
 from hyperderm.errors import ConfigError, StoreError
 from hyperderm.learners.configs import ClassifierConfig, ShsGanConfig
 from hyperderm.learners.data import TrainData
@@ -131,13 +132,10 @@ def keep_samples(report: Report, folder: Place) -> None:
     """Put the scored cubes where the driver draws them from: (n, B, H, W) float32 in `samples.npy`."""
     if report.cubes is None:
         return
+    buffer = io.BytesIO()
+    np.save(buffer, report.cubes[:SAMPLES_KEPT].numpy())  # into memory: of a full disk numpy says only how much it wrote
     if isinstance(folder, Path):
         folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / f".{SAMPLES}"
-        with aside.open("wb") as stream:
-            np.save(stream, report.cubes[:SAMPLES_KEPT].numpy())
-        aside.replace(folder / SAMPLES)
+        write_whole(folder / SAMPLES, buffer.getvalue())
     else:
-        buffer = io.BytesIO()
-        np.save(buffer, report.cubes[:SAMPLES_KEPT].numpy())
         folder.write_bytes(SAMPLES, buffer.getvalue())

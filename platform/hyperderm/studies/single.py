@@ -36,6 +36,8 @@ def run_here(
         data = read(store, selection, experiment)
     for report in run(experiment, data, local(folder, provenance)):
         keep_samples(report, folder)
+        if report.note:
+            observer.noted(0, report.note)
         observer.reported(0, report.images, report.metrics)
 
 
@@ -69,8 +71,12 @@ def run_group(
     )
     try:
         for message in group.reports():
+            if trouble := message.get("trouble"):
+                raise trouble
             if message["failure"]:
                 raise (ConfigError if message["refused"] else NonFiniteLoss)(str(message["failure"]))
+            if message["note"]:
+                observer.noted(0, message["note"])
             observer.reported(0, message["images"], message["report"])
     finally:
         group.stop()

@@ -11,7 +11,7 @@ from hyperderm.errors import StoreError, StudyError
 from hyperderm.store.location import Location, locate
 from hyperderm.store.place import Place, below, content_of
 from hyperderm.store.s3 import prepare, put_new
-from hyperderm.studies.folder import IDENTITY, TRIALS, trial_folder
+from hyperderm.studies.folder import IDENTITY, TRIALS, known_identity, trial_folder
 
 STORAGE = "storage"
 """The field of a run's identity that says where its workers write; "": in its folder."""
@@ -103,5 +103,5 @@ def storage_in_use(folder: Path) -> str:
     path = folder / IDENTITY
     if not path.is_file():
         return ""
-    storage = json.loads(path.read_text())["identity"].get(STORAGE, "")
+    storage = known_identity(path)["identity"].get(STORAGE, "")
     return f"{storage}/{folder.name}" if storage else ""

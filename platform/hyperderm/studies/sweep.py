@@ -11,13 +11,14 @@ from typing import Any, Protocol
 from ray import tune
 from ray.tune.stopper import Stopper
 
-from hyperderm.errors import StorageAway, StudyError
+from hyperderm.errors import HyperdermError, StudyError
 from hyperderm.store.location import Location
 from hyperderm.studies.board import Board
 from hyperderm.studies.cluster import Cluster, check_capacity
 from hyperderm.studies.group import GroupTrial, Workers
 from hyperderm.studies.trial import InProcessTrial, Shared
 from hyperderm.studies.tune_glue import BoardCallback, BoardScheduler, BoardSearcher
+from hyperderm.trouble import reason_of, trouble_of
 
 
 def run(
@@ -41,7 +42,8 @@ def run(
     Raises:
         ClusterError: a trial that does not fit the cluster, or storage that not every node sees.
         StudyError: Tune itself failed.
-        StorageAway: the trials lost their storage, and are left open.
+        MachineTrouble: what the machine did to trials that are left open; the others have ended, unless they would meet it
+            too.
     """
     wanted = board.base.sweep.trials - len(board.finished())
     if wanted <= 0:
@@ -67,19 +69,31 @@ def run(
                 storage_path=str(folder.absolute() / "tune"),
                 failure_config=tune.FailureConfig(max_failures=settings.max_failures),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the loop writes its own
-                callbacks=[BoardCallback(board)],
+                callbacks=[BoardCallback(board, cluster.logs)],
                 stop=stopper,
                 verbose=0,
             ),
         )
-        try:
-            tuner.fit()
-        except tune.TuneError as error:
-            raise StudyError(f"Ray Tune stopped: {str(error).splitlines()[0]}", f"See {cluster.logs}.") from error
-        finally:
-            board.leave_open()
-        if board.away:
-            raise StorageAway(board.away.partition("StorageAway: ")[2] or board.away)
+        with told(cluster):
+            try:
+                tuner.fit()
+            finally:
+                board.leave_open()
+        if board.trouble:
+            raise board.trouble
+
+
+@contextmanager
+def told(cluster: Cluster) -> Iterator[None]:
+    """Turn what Tune raises into trouble of the machine, or into a StudyError that says where the logs are."""
+    try:
+        yield
+    except HyperdermError:
+        raise
+    except Exception as error:
+        if trouble := trouble_of(error):
+            raise trouble from error
+        raise StudyError(f"Ray Tune stopped: {type(error).__name__}: {reason_of(error)}", f"See {cluster.logs}.") from error
 
 
 def _trainable(shared: Shared, workers: Workers, storage: Location | None) -> Any:  # noqa: ANN401 - Tune's wrapped class

@@ -26,6 +26,7 @@ from hyperderm.strict import fingerprint
 from hyperderm.studies.checkpoints import fold_of, read_checkpoint
 from hyperderm.studies.set_audit import SetAudit, groups_of
 from hyperderm.training.data import cube_set
+from hyperderm.trouble import reason_of, trouble_of
 
 if TYPE_CHECKING:
     from hyperderm.studies.cluster import Cluster
@@ -370,10 +371,9 @@ def _made_on_ray(parcel: object, rounds: list[range], workers: int, gpus: float)
         for batch in data.iter_batches(batch_size=None, batch_format="numpy"):
             yield from zip(batch["index"].tolist(), batch["cube"].copy(), strict=True)  # Ray's memory is read-only
     except ray.exceptions.RayError as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise ClusterError(
-            f"a worker failed: {reason[:300].rstrip('.')}", "See the worker logs; then start again."
-        ) from error
+        if trouble := trouble_of(error):
+            raise trouble from error
+        raise ClusterError(f"a worker failed: {reason_of(error)}", "See the worker logs; then start again.") from error
 
 
 def _chunks(rounds: list[range]) -> Iterator[list[int]]:

@@ -10,7 +10,16 @@ import torch
 from ray import tune
 
 from hyperderm.config import Experiment
-from hyperderm.errors import HyperdermError, NonFiniteLoss, StorageAway
+from hyperderm.errors import (
+    ClusterError,
+    ConfigError,
+    DiskFull,
+    FileTrouble,
+    HyperdermError,
+    MachineTrouble,
+    NonFiniteLoss,
+    StoreError,
+)
 from hyperderm.learners.data import TrainData
 from hyperderm.store.location import Location
 from hyperderm.store.place import placed
@@ -25,6 +34,10 @@ from hyperderm.training.context import Context, local
 from hyperderm.training.data import train_data
 from hyperderm.training.loop import Report
 from hyperderm.training.run import run
+from hyperderm.trouble import AGAIN, own_of, trouble_of
+
+OTHERS = 0.15
+"""Share of a GPU's memory that others hold where a trial that does not fit is not to blame; a CUDA context takes some."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +112,7 @@ def tell(report: Report, images: int) -> dict[str, Any]:
     return {
         "images": report.images,
         "report": dict(report.metrics),
+        "note": report.note,
         "failure": "",
         "done": report.images >= images,
     }
@@ -108,6 +122,37 @@ def failure(error: HyperdermError) -> dict[str, Any]:
     """Return the end of a trial that cannot succeed, however often it is repeated; `refused` is what the user can mend."""
     refused = not isinstance(error, NonFiniteLoss)
     return {"images": -1, "report": {}, "failure": str(error), "refused": refused, "done": True}
+
+
+def ended(error: Exception) -> dict[str, Any]:
+    """Return the end of a trial that met `error`: a failure, which is its own and final, or trouble, which leaves it open.
+
+    Raises:
+        MachineTrouble: trouble that may be over when Ray repeats the trial; Exception: what nobody foresaw, as it was.
+    """
+    told = _of_gpu(error) or trouble_of(error) or own_of(error)
+    if told is None:
+        raise error
+    if isinstance(told, (StoreError, ClusterError)) and not isinstance(told, MachineTrouble):
+        why = trouble_of(told.__cause__) if told.__cause__ else None
+        told = (DiskFull if isinstance(why, DiskFull) else FileTrouble)(told.what, told.remedy)
+    if not isinstance(told, MachineTrouble):
+        return failure(told)
+    if told.passing:
+        raise told from error
+    return {"images": -1, "report": {}, "failure": "", "trouble": told, "done": True}
+
+
+def _of_gpu(error: Exception) -> HyperdermError | None:
+    """Tell a GPU without memory: where others hold some of it that is the machine's doing, else the configuration's."""
+    if not isinstance(error, torch.cuda.OutOfMemoryError):
+        return None
+    free, total = torch.cuda.mem_get_info()
+    others = total - free - torch.cuda.memory_reserved()
+    held = f"the GPU's memory is full ({total / 2**30:.0f} GiB, of which others hold {others / 2**30:.1f})"
+    if others > OTHERS * total:
+        return MachineTrouble(held, f"Let fewer share it (--set sweep.gpus_per_worker=1, a grid's resources.gpus); {AGAIN}")
+    return ConfigError(f"{held}: this configuration does not fit it", "Lower training.batch_size, data.size or the widths.")
 
 
 class InProcessTrial(tune.Trainable):
@@ -140,10 +185,8 @@ class InProcessTrial(tune.Trainable):
             self._reports = self._reports or self._begin()
             report = next(self._reports)
             keep_samples(report, self._folder)
-        except StorageAway:
-            raise  # Tune tries again, from the checkpoint
-        except HyperdermError as error:
-            return failure(error)
+        except Exception as error:
+            return ended(error)  # or raised: Tune tries again, from the checkpoint
         return tell(report, self._experiment.training.images)
 
     def _begin(self) -> Iterator[Report]:

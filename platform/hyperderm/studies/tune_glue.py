@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from hyperderm.errors import StorageAway
+from hyperderm.errors import MachineTrouble, WorkerLost
 from hyperderm.studies.board import Board
 from hyperderm.studies.storage import trial_address
 from hyperderm.studies.trial import config_of
+from hyperderm.trouble import reason_of, trouble_of
 
 
 class BoardSearcher(Searcher):
@@ -59,29 +61,74 @@ class BoardScheduler(FIFOScheduler):
 
 
 class BoardCallback(Callback):
-    """Tells the board of last reports and ends."""
+    """Tells the board of last reports and ends.
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    Args:
+        board: of the sweep.
+        logs: where the workers' logs are, for what nobody foresaw.
+    """
+
+    def __init__(self, board: Board, logs: str = "") -> None:
+        self._board, self._logs = board, logs
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object
     ) -> None:
         """Record a last report, which Tune does not show to the scheduler."""
-        if not result["failure"]:
+        if note := result.get("note"):
+            self._board.observer.noted(trial.config["number"], note)
+        if result["images"] >= 0:
             self._board.report(trial.config["number"], result["images"], result["report"])
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """Close a trial that ended by itself or was stopped early."""
-        self._board.finish(trial.config["number"], trial.last_result.get("failure", ""))
+        """Close a trial that ended by itself or was stopped early; trouble of the machine leaves it open."""
+        if trouble := trial.last_result.get("trouble"):
+            self._board.leave(trial.config["number"], trouble)
+        else:
+            self._board.finish(trial.config["number"], trial.last_result.get("failure", ""))
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        """Say why a trial begins again from its checkpoint."""
+        if not self._board.interrupted:
+            self._board.observer.noted(trial.config["number"], recovered(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """Close a trial whose process died more often than `sweep.max_failures` allows; lost storage ends the sweep."""
-        text = error_text(trial)
-        why = last_line(text)
-        if StorageAway.__name__ in text:  # the next trial would fare no better, and this one can go on
-            self._board.interrupted, self._board.away = True, why
-        self._board.finish(trial.config["number"], why)
+        """End a trial that met trouble more often than `sweep.max_failures` allows; the unforeseen is a failure."""
+        trouble, why = final(trial, self._logs)
+        if trouble:
+            self._board.leave(trial.config["number"], trouble)
+        else:
+            self._board.finish(trial.config["number"], why)
+
+
+def final(trial: Trial, logs: str) -> tuple[MachineTrouble | None, str]:
+    """Return what the machine did to a trial that Tune gave up, or None and what nobody foresaw, with where to look."""
+    error = error_of(trial)
+    trouble = trouble_of(error) if error else None
+    return trouble, "" if trouble else f"{last_line(error_text(trial))} (unforeseen; worker logs: {logs})"
+
+
+def recovered(trial: Trial) -> str:
+    """Return why a trial begins again, in words."""
+    error = error_of(trial)
+    trouble = trouble_of(error) if error else None
+    node = (trial.last_result or {}).get("node_ip", "")
+    if isinstance(trouble, WorkerLost):
+        return f"a worker{f' on node {node}' if node else ''} was lost; it goes on from its checkpoint"
+    why = trouble.what if trouble else reason_of(error) if error else last_line(error_text(trial))
+    return f"{why}; it goes on from its checkpoint"
+
+
+def error_of(trial: Trial) -> BaseException | None:
+    """Return a trial's last failure, once; None where Tune kept none, or one that cannot be made again here."""
+    path = trial.pickled_error_file
+    if path is None:
+        return None
+    with suppress(Exception):  # pickles run what they like
+        error = pickle.loads(Path(path).read_bytes())  # noqa: S301 - written by Tune, in this process
+        Path(path).unlink()  # the next failure may be one that Tune does not pickle
+        return error if isinstance(error, BaseException) else None
+    return None
 
 
 def error_text(trial: Trial) -> str:

@@ -1,14 +1,19 @@
 """One batch of the journal becomes requests to MLflow. Everything here may be done twice without harm."""
 
+import errno
 import os
+import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from hyperderm.databases import trouble
+from hyperderm.tracking.database import sqlite_path, writable
 from hyperderm.tracking.journal import METRICS_PER_BATCH, Journal, Operation
 from hyperderm.tracking.outbox import Refused
+from hyperderm.tracking.places import DATABASE_TAG, location_of, standing_place
 from hyperderm.tracking.server import quiet_client
 
 if TYPE_CHECKING:
@@ -16,6 +21,11 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 KEY_TAG, PARENT_TAG = "hyperderm.key", "mlflow.parentRunId"
+LASTING = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
+    errno.ELOOP, errno.EINVAL, errno.EFBIG,
+}  # fmt: skip
+"""What a disk says of a file that waiting does not mend; a full one (ENOSPC, EDQUOT) or one that stutters may recover."""
 # 4xx that say nothing about the request itself: log in, permission, too slow, conflict, too many, cancelled.
 PASSING = {401, 403, 408, 409, 429, 499}
 
@@ -37,6 +47,7 @@ class Courier:
         on_warning: Callable[[str], None],
     ) -> None:
         self._uri, self._experiment, self._artifact_root = uri, experiment, artifact_root
+        self._database = sqlite_path(uri)
         self._journal, self._on_warning = journal, on_warning
         self._made: MlflowClient | None = None
         self._known_experiment: str | None = None
@@ -60,11 +71,13 @@ class Courier:
                     raise Refused(f"no operation is called {unknown!r}")
         except Exception as error:
             if is_permanent(error):
-                raise Refused(first_line(error)) from error
+                raise Refused(_of_file(error, batch[0]) or first_line(error)) from error
             raise
 
     def probe(self) -> None:
-        """Raise unless the server answers a question to its database."""
+        """Raise unless the server answers a question to its database; one of a file must be writable too."""
+        if self._database:
+            writable(self._database)
         self._client.search_experiments(max_results=1)
 
     @property
@@ -203,12 +216,12 @@ class Courier:
         return found.experiment_id
 
     def _create_experiment(self) -> str:
-        location = None
-        if self._artifact_root is not None and self._uri.startswith("sqlite:"):
-            folder = re.sub(r"[^\w.-]+", "_", self._experiment)
-            location = (self._artifact_root.resolve() / folder).as_uri()
+        location, tags = None, {}
+        if self._artifact_root is not None and self._database:
+            location = location_of(self._artifact_root, re.sub(r"[^\w.-]+", "_", self._experiment))
+            tags[DATABASE_TAG] = standing_place(self._database)
         try:
-            return self._client.create_experiment(self._experiment, artifact_location=location)
+            return self._client.create_experiment(self._experiment, artifact_location=location, tags=tags)
         except Exception:
             found = self._find_experiment()  # another driver was quicker
             if found is None:
@@ -234,9 +247,13 @@ def send_all(items: Sequence[T], send: Callable[[Sequence[T]], object], size: in
 
 
 def is_permanent(error: Exception) -> bool:
-    """Tell whether the same request would be refused again: a 4xx that is about the request."""
+    """Tell whether the same request would be refused again: a 4xx that is about the request, or a file's own trouble."""
     from mlflow.exceptions import MlflowException
 
+    if trouble(error):  # of the database, which MLflow calls a bad request where it is damaged
+        return False
+    if isinstance(error, OSError) and getattr(error, "response", None) is None and error.errno in LASTING:
+        return True
     if isinstance(error, MlflowException):
         if error.error_code == "ENDPOINT_NOT_FOUND":  # a proxy without its server says 404 as well
             return False
@@ -249,6 +266,14 @@ def is_permanent(error: Exception) -> bool:
 def first_line(error: Exception) -> str:
     """Return the first line of an error, at most 300 characters."""
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
+
+
+def _of_file(error: Exception, operation: Operation) -> str:
+    """Return in words which file of a run cannot be kept where, "" where the error is about something else."""
+    if not isinstance(error, OSError) or error.errno not in LASTING or operation.file is None:
+        return ""
+    name = posixpath.join(operation.body["artifact_path"] or "", operation.file.name)
+    return f"{name} cannot be kept: {error.filename or 'its folder'}: {error.strerror}"
 
 
 def _refuse_named(bad: Sequence[tuple[Operation, str, str]]) -> None:

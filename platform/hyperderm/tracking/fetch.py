@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hyperderm.errors import ConfigError, TrackingError, nearest
 from hyperderm.tracking.courier import KEY_TAG, PARENT_TAG, first_line
+from hyperderm.tracking.database import sqlite_path
 from hyperderm.tracking.server import START_ONE, check_server, quiet_client, redacted
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def check_there(uri: str) -> None:
     Raises:
         TrackingError: naming the address and the remedy.
     """
-    if uri.startswith("sqlite:///") and not (path := Path(uri.removeprefix("sqlite:///").partition("?")[0])).exists():
+    if (path := sqlite_path(uri)) and not path.exists():
         raise TrackingError(  # check_server would make one
             f"{path} does not exist: nothing is tracked here",
             "Start a run (`hyperderm train`), or name the server with MLFLOW_TRACKING_URI",

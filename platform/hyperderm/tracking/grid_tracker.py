@@ -134,6 +134,10 @@ class GridTracker:
         """Log the metrics at the number of images seen."""
         self._tracker.log_metrics(self._job(job), report.metrics, report.images)
 
+    def noted(self, job: Job, sentence: str) -> None:
+        """Keep the last such sentence on the job's run."""
+        self._tracker.set_tags(self._job(job), {"hyperderm.note": sentence})
+
     def finished(self, job: Job, reason: str) -> None:
         """Keep what the job left and close its run, in the background."""
         self._artist.submit(self._finish, job, reason)

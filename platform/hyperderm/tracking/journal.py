@@ -6,15 +6,22 @@ import math
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hyperderm import databases
 from hyperderm.errors import TrackingError
 
 METRICS_PER_BATCH = 1000  # MLflow's own limit for one log_batch
+BUSY_MS = 5000
+"""How long one write waits for another program, in the middle of a training."""
+DAMAGED = (
+    "Move it away, with the folder .spool beside it, and repeat the command: MLflow then lacks what was not delivered yet; "
+    "trials, checkpoints and results are kept."
+)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -48,8 +55,9 @@ class Journal:
     driver loses nothing (a power cut may lose the last second). The file belongs on a local disk, like any SQLite file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, say: Callable[[str], None] = lambda text: None) -> None:
         self.path = path
+        self.spool = path.with_name(path.name + ".spool").absolute()
         self._lock = threading.RLock()
         self._steps: dict[str, dict[str, int]] = {}
         self._runs: dict[str, tuple[str, str]] = {}
@@ -58,24 +66,45 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._owner = path.with_name(path.name + ".lock").open("a")
             fcntl.flock(self._owner, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the kernel, also after kill -9
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + SCHEMA)
+            self._db = databases.patiently(self._opened, path, say)
         except BlockingIOError as error:
             self._owner.close()
             raise TrackingError(
                 f"The tracking journal {path} is in use by another hyperderm process",
                 "Wait until it ends, or stop it; a journal belongs to one driver",
             ) from error
-        except (OSError, sqlite3.Error) as error:
+        except sqlite3.Error as error:
+            self._owner.close()
+            raise TrackingError(*databases.told(path, error, DAMAGED)) from error
+        except OSError as error:
             raise TrackingError(
                 f"The tracking journal {path} cannot be written: {error}", "Give a folder on a local disk with space"
             ) from error
 
-    def bind(self, destination: str) -> None:
-        """Remember where this journal delivers to; another place is refused while rows are owed to the first."""
+    def _opened(self) -> sqlite3.Connection:
+        """Open the file, and make what is missing in it: each of its tables may be made again."""
+        made = sqlite3.connect(self.path, timeout=1, check_same_thread=False, isolation_level=None)
+        try:
+            made.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + SCHEMA)
+            made.execute("BEGIN IMMEDIATE")
+            made.execute("ROLLBACK")
+            made.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def bind(self, destination: str, same: Callable[[str, Sequence[str]], bool] = lambda known, runs: False) -> None:
+        """Remember where this journal delivers to; another place is refused while rows are owed to the first.
+
+        Args:
+            destination: in words that a user understands.
+            same: tells of another destination, and of the ids of runs that were made there, whether it is this one, moved.
+        """
         with self._lock, self._transaction():
             row = self._db.execute("SELECT value FROM meta WHERE name = 'destination'").fetchone()
-            if row and row[0] != destination:
+            runs = [str(one[0]) for one in self._db.execute("SELECT run_id FROM runs")]
+            if row and row[0] != destination and not same(row[0], runs):
                 owed = self.pending
                 if owed:
                     raise TrackingError(
@@ -112,13 +141,13 @@ class Journal:
         with self._lock:
             first = self._db.execute(f"{fields} ORDER BY id LIMIT 1").fetchone()
             if first is None or first[2] != "metrics":
-                return [] if first is None else [_operation(first)]
+                return [] if first is None else [self._operation(first)]
             barrier = "SELECT min(id) FROM operations WHERE run = ?1 AND kind <> 'metrics'"
             query = f"{fields} WHERE run = ?1 AND id < ifnull(({barrier}), {2**63 - 1}) ORDER BY id LIMIT 1000"
             rows = self._db.execute(query, (first[1],)).fetchall()
         batch: list[Operation] = []
         count = 0
-        for operation in map(_operation, rows):
+        for operation in map(self._operation, rows):
             count += len(operation.body["metrics"])
             if batch and count > METRICS_PER_BATCH:
                 break
@@ -168,7 +197,15 @@ class Journal:
         """Return every spooled file that an undelivered or refused operation still names."""
         query = "SELECT file FROM operations WHERE file IS NOT NULL UNION SELECT file FROM refused WHERE file IS NOT NULL"
         with self._lock:
-            return {Path(row[0]) for row in self._db.execute(query)}
+            return {self._spooled(row[0]) for row in self._db.execute(query)}
+
+    def _spooled(self, file: str) -> Path:
+        """Return where a copy lies now: the journal may have been moved, with its spool, since it was written down."""
+        return self.spool.joinpath(*Path(file).parts[-2:])
+
+    def _operation(self, row: tuple[int, str, str, str, str | None]) -> Operation:
+        number, run, kind, body, file = row
+        return Operation(number, run, kind, json.loads(body), None if file is None else self._spooled(file))
 
     @property
     def pending(self) -> int:
@@ -209,8 +246,3 @@ class Journal:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
-
-
-def _operation(row: tuple[int, str, str, str, str | None]) -> Operation:
-    number, run, kind, body, file = row
-    return Operation(number, run, kind, json.loads(body), None if file is None else Path(file))

@@ -1,5 +1,6 @@
 """The way from the journal to MLflow: one thread, in order, patient with a server that is away."""
 
+import errno
 import logging
 import sqlite3
 import threading
@@ -7,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from hyperderm.databases import trouble
 from hyperderm.tracking.journal import Journal, Operation
 
 LINGER_S = 0.1  # after a quiet time: let metrics gather into one request
@@ -163,7 +165,8 @@ class Outbox:
     def _put_off(self, batch: Sequence[Operation], error: Exception) -> None:
         """Wait longer after every failure; give up only on a batch that fails while the server answers."""
         self._failures += 1
-        self._blamed = self._blamed + 1 if self._failures > TOLERANCE and self._answers() else 0
+        blamed = self._failures > TOLERANCE and not _is_full(error) and self._answers()
+        self._blamed = self._blamed + 1 if blamed else 0
         if self._blamed >= PATIENCE:
             self._refuse(batch, Refused(f"given up after {self._failures} attempts while the server answers: {error}"))
             self._failures, self._blamed, self._away_since = 0, 0, None
@@ -209,6 +212,11 @@ def _remove_spooled(batch: Sequence[Operation]) -> None:
             operation.file.unlink(missing_ok=True)
             if operation.file.parent.exists() and not any(operation.file.parent.iterdir()):
                 operation.file.parent.rmdir()
+
+
+def _is_full(error: Exception) -> bool:
+    """Tell whether a disk is full: what comes behind would fare no better, and it is mended by making room."""
+    return (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or trouble(error) == "full"
 
 
 def _short(error: Exception) -> str:

@@ -20,6 +20,7 @@ from hyperderm.errors import TrackingError
 from hyperderm.tracking.courier import Courier
 from hyperderm.tracking.journal import Journal
 from hyperderm.tracking.outbox import Outbox, guarded
+from hyperderm.tracking.places import same_database
 from hyperderm.tracking.server import check_server, quiet_client, redacted
 
 __all__ = ["Status", "Tracker", "check_server"]
@@ -48,17 +49,18 @@ class Tracker:
     ) -> None:
         quiet_client()
         self._uri = uri.rstrip("/")
-        self._journal = Journal(journal)
+        self._warn = guarded(on_warning)
+        self._journal = Journal(journal, self._warn)
         try:
-            self._journal.bind(f"{redacted(self._uri)} ({experiment})")
+            mine = f"{redacted(self._uri)} ({experiment})"
+            self._journal.bind(mine, lambda known, runs: same_database(known, mine, runs))
         except TrackingError:
             self._journal.close()
             raise
-        self._spool = journal.with_name(journal.name + ".spool").absolute()
+        self._spool = self._journal.spool
         self._remove_orphans()
         self._warned: set[tuple[str, str]] = set()
         self._warned_lock = threading.Lock()
-        self._warn = guarded(on_warning)
         courier = Courier(uri, experiment, artifact_root, self._journal, self._warn)
         self._outbox = Outbox(self._journal, courier.deliver, courier.probe, self._warn)
 

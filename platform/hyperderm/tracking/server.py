@@ -2,16 +2,15 @@
 
 import logging
 import os
-import shutil
 import socket
-import sqlite3
 import time
 import urllib.request
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from hyperderm.errors import TrackingError
+from hyperderm.tracking.database import ready, sqlite_path
+from hyperderm.tracking.places import follow
 
 START_ONE = "Start it (`make services-up`), correct MLFLOW_TRACKING_URI, or unset it to track in a local file"
 
@@ -39,11 +38,11 @@ def redacted(uri: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def check_server(uri: str, timeout_s: float = 5) -> None:
+def check_server(uri: str, timeout_s: float = 5, say: Callable[[str], None] = lambda text: None) -> None:
     """Raise TrackingError, within about `timeout_s`, unless MLflow can be reached at `uri`.
 
-    `http(s)://` must answer a request for experiments; the file of a `sqlite:///` is created, or migrated after
-    a copy of it was made beside it.
+    `http(s)://` must answer a request for experiments. The file of a `sqlite:///` is made, migrated in a copy, or waited for
+    while another program has it locked; pictures that moved with it are found again. `say` is told of that.
     """
     quiet_client()
     try:
@@ -53,8 +52,9 @@ def check_server(uri: str, timeout_s: float = 5) -> None:
         raise TrackingError(f"MLFLOW_TRACKING_URI={uri!r} is no address ({error})", START_ONE) from error
     if web:
         _check_http(uri, parts, timeout_s)
-    elif uri.startswith("sqlite:///") and _sqlite_path(uri).name:
-        _check_sqlite(uri, _sqlite_path(uri), timeout_s)
+    elif (path := sqlite_path(uri)) and path.name:
+        ready(path, say)
+        follow(path, say)
     else:
         raise TrackingError(
             f"MLFLOW_TRACKING_URI={redacted(uri)!r} cannot be used: plain folders and file: are refused by MLflow 3, "
@@ -108,48 +108,3 @@ def _judge(shown: str, status: int, text: str) -> None:
             f"What answers at {shown} is not a working MLflow server (status {status}: {text.strip()[:100]!r})",
             START_ONE,
         )
-
-
-def _sqlite_path(uri: str) -> Path:
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0])
-
-
-def _check_sqlite(uri: str, path: Path, timeout_s: float) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(path, timeout=timeout_s, isolation_level=None)
-        try:
-            database.execute("BEGIN IMMEDIATE")
-            database.execute("ROLLBACK")
-            known = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        finally:
-            database.close()
-    except (OSError, sqlite3.Error) as error:
-        raise TrackingError(
-            f"The tracking database {path} cannot be written ({error})",
-            "Give MLFLOW_TRACKING_URI=sqlite:///path/mlflow.db a path you may write, not used by another program",
-        ) from error
-    if known and "alembic_version" not in known:
-        raise TrackingError(f"{path} is an SQLite file, but not MLflow's", "Give MLFLOW_TRACKING_URI another file")
-    try:
-        _migrate(uri, path, new=not known)
-    except Exception as error:
-        raise TrackingError(
-            f"The tracking database {path} does not fit this MLflow's schema ({str(error).splitlines()[0][:200]})",
-            "Use the MLflow that wrote it (`mlflow --version` there), or another file",
-        ) from error
-
-
-def _migrate(uri: str, path: Path, new: bool) -> None:
-    from mlflow.store.db import utils as untyped
-
-    utils: Any = untyped
-    engine = utils.create_sqlalchemy_engine(uri)
-    try:
-        if new:
-            utils._safe_initialize_tables(engine)  # under a file lock: `mlflow server` may be starting on it too
-        elif (found := utils._get_schema_version(engine)) != utils._get_latest_schema_revision():
-            shutil.copyfile(path, path.with_name(f"{path.name}.before-{found}"))
-            utils._upgrade_db(engine)  # what `mlflow db upgrade` calls
-    finally:
-        engine.dispose()

@@ -81,6 +81,10 @@ class SweepTracker:
         """Log the metrics at the number of images seen."""
         self._tracker.log_metrics(self._child(number), metrics, images)
 
+    def noted(self, number: int, sentence: str) -> None:
+        """Keep the last such sentence on the child."""
+        self._tracker.set_tags(self._child(number), {"hyperderm.note": sentence})
+
     def finished(self, number: int, outcome: str, reason: str) -> None:
         """Draw the pictures and close the child, in the background."""
         self._artist.submit(self._finish, number, outcome, reason)

@@ -1,31 +1,43 @@
-"""Checkpoints of one run in one place: written aside and renamed, or put whole on S3, so a kill never leaves half a file."""
+"""Checkpoints of one run in one place: each a file of its own, written aside, synced and renamed, or put whole on S3.
 
-import errno
+A kill never leaves half a file. `latest.pt` is where the run stands, `previous.pt` what it was before, `best.pt` the one
+that scored best; a damaged `latest.pt` falls back to those.
+"""
+
 import hashlib
 import io
-import os
-import shutil
-import uuid
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import torch
 
-from hyperderm.errors import StudyError
+from hyperderm.durable import write_whole
+from hyperderm.errors import CheckpointError
+from hyperderm.store.location import Location
 from hyperderm.store.place import Place, address, content_of, holds
 
 LATEST = "latest.pt"
+PREVIOUS = "previous.pt"
 BEST = "best.pt"
-LEAST_FREE = 2**20
-"""Bytes: with fewer, a failed write is put down to a full disk."""
+FILES = (LATEST, PREVIOUS, BEST)
+REMEDY = "Move it away; the run then begins anew."
 
 
 class CheckpointFolder:
-    """The checkpoints of one trial, in a folder that every node sees which may run the trial, or below an S3 address."""
+    """The checkpoints of one trial, in a folder that every node sees which may run the trial, or below an S3 address.
+
+    Attributes:
+        notes: sentences on what `resume` passed over.
+    """
 
     def __init__(self, folder: Place) -> None:
         self.folder = folder
+        self.notes: list[str] = []
+        self._trusted = False
+        """`latest.pt` was read or written here, so it is worth keeping as the one before."""
 
     def address(self, name: str = LATEST) -> str:
         """Return how a user names a checkpoint."""
@@ -34,6 +46,10 @@ class CheckpointFolder:
     def holds(self, name: str = LATEST) -> bool:
         """Return whether there is a checkpoint called `name`."""
         return holds(self.folder, name)
+
+    def resumable(self) -> bool:
+        """Return whether there is anything to go on from."""
+        return any(self.holds(name) for name in (LATEST, PREVIOUS))
 
     def save(self, state: dict[str, Any], *, best: bool = False) -> None:
         """Write `state` as the latest checkpoint, atomically; readers see the old file or the new one.
@@ -46,50 +62,81 @@ class CheckpointFolder:
         Raises:
             OSError: of a disk; StoreError: the S3 server stays away or refuses.
         """
-        if isinstance(self.folder, Path):
-            self._save_to_disk(self.folder, state, best)
-            return
         buffer = io.BytesIO()
-        torch.save(state, buffer)
-        for name in (BEST, LATEST) if best else (LATEST,):
-            self.folder.write_bytes(name, pa.py_buffer(buffer.getbuffer()))
+        torch.save(state, buffer)  # into memory: of a full disk torch's own writer says nothing but that it failed
+        content = buffer.getbuffer()
+        if isinstance(self.folder, Path):
+            self._to_disk(self.folder, content, best)
+        else:
+            self._to_s3(self.folder, content, best)
+        self._trusted = True
 
-    def _save_to_disk(self, folder: Path, state: dict[str, Any], best: bool) -> None:
+    def _to_disk(self, folder: Path, content: memoryview, best: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        mark = uuid.uuid4().hex[:8]
-        aside, twin = folder / f".{LATEST}.{mark}", folder / f".{BEST}.{mark}"
-        try:
-            torch.save(state, aside)
-            if best:
-                _twin(aside, twin)
-                twin.replace(folder / BEST)
-            aside.replace(folder / LATEST)
-        except RuntimeError as error:  # torch's writer hides why a write failed
-            full = shutil.disk_usage(folder).free < LEAST_FREE
-            number = errno.ENOSPC if full else errno.EIO
-            raise OSError(number, os.strerror(number), str(folder / LATEST)) from error
-        finally:
-            aside.unlink(missing_ok=True)
-            twin.unlink(missing_ok=True)
+        if best:
+            write_whole(folder / BEST, content)
+        write_whole(folder / LATEST, content, keep=folder / PREVIOUS if self._trusted else None)
+
+    def _to_s3(self, place: Location, content: memoryview, best: bool) -> None:
+        if best:
+            place.write_bytes(BEST, pa.py_buffer(content))
+        if self._trusted:
+            with suppress(FileNotFoundError):
+                place.patiently(lambda: place.fs.copy_file(place.join(LATEST), place.join(PREVIOUS)))
+        place.write_bytes(LATEST, pa.py_buffer(content))
 
     def load(self, name: str = LATEST) -> dict[str, Any] | None:
         """Return the state saved as `name` on the CPU, or None where there is none.
 
         Raises:
-            StudyError: a file that cannot be read; StoreError: the S3 server stays away or refuses.
+            CheckpointError: a file that cannot be read; OSError: a disk that cannot be; StoreError: the S3 server stays away
+                or refuses.
         """
-        source = self._source(name)
-        if source is None:
+        held = content_of(self.folder, name)
+        if held is None:
             return None
         try:
-            state: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
+            check_whole(held)
+            state: dict[str, Any] = torch.load(io.BytesIO(held), map_location="cpu", weights_only=True)
         except Exception as error:  # damaged files raise whatever their bytes happen to mean
             reason = (str(error).splitlines() or [""])[0]
-            raise StudyError(
+            raise CheckpointError(
                 f"checkpoint {self.address(name)} cannot be read ({type(error).__name__}: {reason[:200].rstrip('.')})",
-                "Move it away; the run then begins anew.",
+                REMEDY,
             ) from error
         return state
+
+    def resume(self) -> tuple[str, dict[str, Any]] | None:
+        """Return the name and the state of the checkpoint to go on from, or None where there is none.
+
+        A damaged latest one falls back to the one before and then to the best one, and `notes` says so.
+
+        Raises:
+            CheckpointError: none of them can be read; OSError, StoreError: as `load`.
+        """
+        damaged = list[CheckpointError]()
+        for name in FILES if self.resumable() else ():
+            try:
+                state = self.load(name)
+            except CheckpointError as error:
+                damaged.append(error)
+                continue
+            if state is None:
+                continue
+            if damaged:
+                self.notes.append(f"{damaged[0].what}; it goes on from {name} instead")
+            self._trusted = name == LATEST
+            return name, state
+        if len(damaged) > 1:
+            raise CheckpointError(damaged[0].what, f"Move {', '.join(FILES)} away; the run then begins anew.")
+        if damaged:
+            raise damaged[0]
+        return None
+
+    def told(self) -> str:
+        """Return what `notes` says, once."""
+        said, self.notes = "; ".join(self.notes), []
+        return said
 
     def sha256(self, name: str = LATEST) -> str:
         """Return the sha256 (hex) of a saved checkpoint.
@@ -102,18 +149,9 @@ class CheckpointFolder:
             raise FileNotFoundError(self.address(name))
         return hashlib.sha256(held).hexdigest()
 
-    def _source(self, name: str) -> Path | io.BytesIO | None:
-        """Return what torch reads a checkpoint from: a disk's file as it is, an object through memory."""
-        if isinstance(self.folder, Path):
-            path = self.folder / name
-            return path if path.is_file() else None
-        held = content_of(self.folder, name)
-        return None if held is None else io.BytesIO(held)
 
-
-def _twin(file: Path, twin: Path) -> None:
-    """Make `twin` the same file as `file`, by a hard link where the disk allows it."""
-    try:
-        os.link(file, twin)
-    except OSError:
-        shutil.copyfile(file, twin)
+def check_whole(content: bytes) -> None:
+    """Raise for bytes that changed since they were written: torch reads the checksums of its files, but checks none."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if (spoilt := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"the checksum of {spoilt} is wrong")

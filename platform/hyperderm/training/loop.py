@@ -25,6 +25,8 @@ class Report:
     metrics: Mapping[str, float]
     cubes: Tensor | None = None
     """What a generator was scored on, (n, B, H, W) reflectance; None on other ranks and when repeated after a resume."""
+    note: str = ""
+    """What a person should know of how the run went on."""
 
 
 def train(experiment: Experiment, data: TrainData, context: Context) -> Generator[Report, None, Learner]:
@@ -37,7 +39,7 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Generato
 
     Raises:
         NonFiniteLoss: naming the step and the metric.
-        StudyError: a checkpoint that cannot be read, or is another run's.
+        CheckpointError: a checkpoint that cannot be read, or is another run's.
     """
     training = experiment.training
     objective = experiment.learner.objective
@@ -45,7 +47,9 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Generato
     images, best = 0, float("inf")
     if saved := restore(learner, experiment, data, context):
         images, best = saved["images"], saved["best"]
-        yield Report(images, saved["metrics"])  # again: a kill may have come between the save and the delivery
+        yield Report(
+            images, saved["metrics"], note=context.checkpoint.told()
+        )  # again: a kill may have come between the save and the delivery
     else:
         yield _report(learner, Meter(context), context, images, experiment)
     feed = feed_of(experiment, data, context)

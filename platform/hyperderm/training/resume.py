@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hyperderm.config import FEEDING, Experiment
-from hyperderm.errors import StudyError
+from hyperderm.errors import CheckpointError
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
 from hyperderm.strict import differences, fingerprint
@@ -29,29 +29,30 @@ def pack(learner: Learner, experiment: Experiment, data: TrainData, context: Con
 
 
 def restore(learner: Learner, experiment: Experiment, data: TrainData, context: Context) -> dict[str, Any] | None:
-    """Load the latest checkpoint into `learner` and return it; None where there is none.
+    """Load the latest checkpoint into `learner` and return it; None where there is none. A damaged one falls back.
 
     Raises:
-        StudyError: the file cannot be read, or it was made with another configuration, other data, another fold or
-            another version of the networks.
+        CheckpointError: none can be read, or it was made with another configuration, other data, another fold or another
+            version of the networks.
     """
-    saved = context.checkpoint.load()
-    if saved is None:
+    found = context.checkpoint.resume()
+    if found is None:
         return None
-    path = context.checkpoint.address()
+    name, saved = found
+    path = context.checkpoint.address(name)
     remedy = "Continue with what it was made with, or move it away; the run then begins anew."
     try:
         changed = differences(_was(saved), _present(experiment, data, context))
-    except (KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise StudyError(f"checkpoint {path} was not made by this version of hyperderm ({reason})", remedy) from error
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"checkpoint {path} was not made by this version of hyperderm ({reason})", remedy) from error
     if changed:
-        raise StudyError(f"checkpoint {path} was made by another run: {'; '.join(changed)}", remedy)
+        raise CheckpointError(f"checkpoint {path} was made by another run: {'; '.join(changed)}", remedy)
     try:
         learner.load_state_dict(saved["learner"])
     except (KeyError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise StudyError(f"checkpoint {path} does not fit the networks of this version ({reason})", remedy) from error
+        raise CheckpointError(f"checkpoint {path} does not fit the networks of this version ({reason})", remedy) from error
     return saved
 
 

@@ -11,11 +11,8 @@ uploaded by hand lead back too.
 """
 
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,6 +25,7 @@ from hyperderm.cubes.annotations import names, rle
 from hyperderm.cubes.annotations.region import LESION, diagnosis_of
 from hyperderm.cubes.cube import DIAGNOSES
 from hyperderm.cubes.regions import annotation_image
+from hyperderm.durable import make_parents, publish, room
 from hyperderm.errors import CubeError
 
 Mask = NDArray[np.bool_]
@@ -79,9 +77,11 @@ def export_annotation_images(
     if folder.exists():
         raise CubeError(f"{folder}: something is already there", "Choose another folder, or remove it first.")
     served = _served(folder.absolute(), (document_root or folder.absolute().parent).absolute())
-    staging = folder.absolute().with_name(f".{folder.name}.partial-{uuid.uuid4().hex[:8]}")
-    try:
+    place = folder.absolute()
+    with ExitStack() as stack:
         with _writing(folder):
+            make_parents(place)
+            staging = stack.enter_context(room(place)) / place.name
             (staging / "images").mkdir(parents=True)
         count = 0
         for count, (name, reflectance) in enumerate(scenes, 1):
@@ -94,9 +94,7 @@ def export_annotation_images(
             with (staging / "tasks.json").open("a", encoding="utf-8") as stream:
                 stream.write("\n]\n")
             (staging / "labeling_config.xml").write_text(labeling_config(), encoding="utf-8")
-            os.replace(staging, folder.absolute())  # noqa: PTH105 - fails, as it must, when another export got there first
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+            publish(staging, place)  # fails, as it must, when another export got there first
     return count
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hyperderm.durable import sync
 from hyperderm.errors import StudyError
 from hyperderm.metrics.predictions import Predictions
 from hyperderm.reports.ablation.analysis import decision_sentences
@@ -61,6 +62,7 @@ def write_report(folder: Path, predictions: Predictions, analysis: Analysis, fac
         predictions.to_parquet(staging / PREDICTIONS)
         _write(staging, whole, csv_files(analysis, facts), analysis)
         _keep_others(folder, staging)
+        sync(staging)
         _swap(folder, staging, old)
     except OSError as error:
         raise StudyError(

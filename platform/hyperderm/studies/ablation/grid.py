@@ -14,7 +14,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from hyperderm.config import Experiment
-from hyperderm.errors import HyperdermError, StudyError
+from hyperderm.errors import HyperdermError
 from hyperderm.store.location import locate
 from hyperderm.store.manifest import Manifest
 from hyperderm.store.ray_reader import SharedStore
@@ -25,8 +25,9 @@ from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.queue import Queue
 from hyperderm.studies.ablation.work import STORE, Task, work
 from hyperderm.studies.cluster import Cluster, check_shared
-from hyperderm.studies.sweep import interruptible
-from hyperderm.studies.tune_glue import error_text, last_line
+from hyperderm.studies.sweep import interruptible, told
+from hyperderm.studies.trial import ended
+from hyperderm.studies.tune_glue import final, recovered
 from hyperderm.training.loop import Report
 
 
@@ -60,7 +61,7 @@ def run_grid(
     """Run what is left of the plan; an interrupt (Ctrl-C, SIGTERM) leaves running jobs to be resumed.
 
     Raises:
-        ClusterError: see `places`; StudyError: Tune itself failed.
+        ClusterError: see `places`; StudyError: Tune itself failed; MachineTrouble: what ended the grid, its jobs left open.
     """
     if not queue.wanted:
         return
@@ -84,21 +85,22 @@ def run_grid(
                 storage_path=str(folder.absolute() / "tune"),
                 failure_config=tune.FailureConfig(max_failures=asked.max_failures),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # jobs write their own
-                callbacks=[QueueCallback(queue)],
+                callbacks=[QueueCallback(queue, cluster.logs)],
                 stop=stopper,
                 verbose=0,
             ),
         )
-        try:
-            tuner.fit()
-        except tune.TuneError as error:
-            raise StudyError(f"Ray Tune stopped: {str(error).splitlines()[0]}", f"See {cluster.logs}.") from error
-        except Exception as error:
-            if queue.running or not queue.over:
-                raise StudyError(f"Ray Tune stopped: {type(error).__name__}: {error}", f"See {cluster.logs}.") from error
-            # Every job has ended: only Tune's own summary failed, as it does on a full disk. The queue knows better.
-        finally:
-            queue.leave_open()
+        with told(cluster):
+            try:
+                tuner.fit()
+            except Exception:
+                if queue.running or not queue.over:
+                    raise
+                # Every job has ended: only Tune's own summary failed, as it does on a full disk. The queue knows better.
+            finally:
+                queue.leave_open()
+        if queue.interrupted and queue.trouble:
+            raise queue.trouble
 
 
 def task_of(plan: Plan, job: Job, folder: Path, provenance: Mapping[str, str]) -> dict[str, Any]:
@@ -168,11 +170,17 @@ class GridTrial(tune.Trainable):
         try:
             self._reports = self._reports or work(self._task, self._store)
             report = next(self._reports, None)
-        except HyperdermError as error:  # repeating it would not help
-            return {"images": -1, "metrics": {}, "failure": str(error), "done": True}
+        except Exception as error:
+            return {"metrics": {}, **ended(error)}  # or raised: Tune tries again, from the checkpoint
         if report is None:
             return {"images": -1, "metrics": {}, "failure": "", "done": True}
-        return {"images": report.images, "metrics": dict(report.metrics), "failure": "", "done": False}
+        return {
+            "images": report.images,
+            "metrics": dict(report.metrics),
+            "note": report.note,
+            "failure": "",
+            "done": False,
+        }
 
 
 class QueueSearcher(Searcher):
@@ -202,22 +210,35 @@ class QueueSearcher(Searcher):
 
 
 class QueueCallback(Callback):
-    """Tells the queue of reports and ends."""
+    """Tells the queue of reports and ends; `logs` is where those of the workers are."""
 
-    def __init__(self, queue: Queue) -> None:
-        self._queue = queue
+    def __init__(self, queue: Queue, logs: str = "") -> None:
+        self._queue, self._logs = queue, logs
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object
     ) -> None:
         """Pass a report on."""
+        if note := result.get("note"):
+            self._queue.note(trial.config["key"], note)
         if result["images"] >= 0:
             self._queue.report(trial.config["key"], Report(result["images"], result["metrics"]))
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """Close a job that ended by itself."""
-        self._queue.finish(trial.config["key"], trial.last_result.get("failure", ""))
+        """Close a job that ended by itself; trouble of the machine leaves it open."""
+        if trouble := trial.last_result.get("trouble"):
+            self._queue.leave(trial.config["key"], trouble)
+        else:
+            self._queue.finish(trial.config["key"], trial.last_result.get("failure", ""))
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        """Say why a job begins again from its checkpoint."""
+        self._queue.note(trial.config["key"], recovered(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """Close a job whose process died, or raised, more often than `resources.max_failures` allows."""
-        self._queue.finish(trial.config["key"], last_line(error_text(trial)))
+        """End a job that met trouble more often than `resources.max_failures` allows; the unforeseen is a failure."""
+        trouble, why = final(trial, self._logs)
+        if trouble:
+            self._queue.leave(trial.config["key"], trouble)
+        else:
+            self._queue.finish(trial.config["key"], why)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperderm.config import Experiment
+from hyperderm.durable import write_whole
 from hyperderm.errors import StudyError
 from hyperderm.strict import parse
 from hyperderm.studies.ablation.arms import Arm
@@ -48,9 +49,7 @@ def remember(folder: Path, plan: Plan) -> Plan:
         "folds": sorted({*known.get("folds", []), *plan.folds}),
         "jobs": list(jobs.values()),
     }
-    aside = folder / f".{PLAN}.partial"
-    aside.write_text(json.dumps(content, indent=1))
-    aside.replace(folder / PLAN)
+    write_whole(folder / PLAN, json.dumps(content, indent=1))
     return _joined_plan(plan, content)
 
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from hyperderm.errors import MachineTrouble
 from hyperderm.studies.ablation.job import Job
 from hyperderm.studies.ablation.results import result_of, write_failure
 from hyperderm.training.loop import Report
@@ -19,6 +20,9 @@ class Observer(Protocol):
 
     def reported(self, job: Job, report: Report) -> None:
         """A job reported."""
+
+    def noted(self, job: Job, sentence: str) -> None:
+        """Something happened to a job that a person should know, and it is not its end."""
 
     def finished(self, job: Job, reason: str) -> None:
         """A job ended: done (reason empty) or failed for good."""
@@ -58,7 +62,12 @@ class Queue:
         self.waiting = [job for job in self.jobs.values() if job.key not in self.done]
         self.late: list[Job] = []
         """Jobs not started because of `until`."""
+        self.open: dict[str, str] = {}
+        """Jobs that the next driver goes on with, and why: what the machine did to them, or to one that they need."""
+        self.trouble: MachineTrouble | None = None
+        """What the machine did last."""
         self.interrupted = False
+        self._in_a_row = 0
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         """Pickle to nothing: Tune saves its callbacks for a restore of its own, but the folders are the state here."""
@@ -77,6 +86,9 @@ class Queue:
             if any(need in self.failed for need in job.needs):
                 self.waiting.remove(job)
                 self._give_up(job)
+            elif lost := next((need for need in job.needs if need in self.open), None):
+                self.waiting.remove(job)
+                self.open[job.key] = f"it needs {self.jobs[lost].label}"
             elif set(job.needs) & {late.key for late in self.late} or not self._fits(job):
                 self.waiting.remove(job)
                 self.late.append(job)
@@ -102,9 +114,31 @@ class Queue:
         if job is None or self.interrupted:
             return
         del self.running[key]
+        self._in_a_row = 0
         if not reason and not result_of(self.folder, job):
             reason = "it ended without a result"
         self._close(job, reason)
+
+    def note(self, key: str, sentence: str) -> None:
+        """Pass on what happened to a job that is not its end."""
+        if key in self.running and not self.interrupted:
+            for each in self.observers:
+                each.noted(self.running[key], sentence)
+
+    def leave(self, key: str, trouble: MachineTrouble) -> None:
+        """Leave a job to the next driver because of what the machine did, with what needs it; others go on.
+
+        Where the next one would meet the same, or the second in a row has met trouble, the grid ends.
+        """
+        if key not in self.running or self.interrupted:
+            return
+        self.note(key, f"left open: {trouble.what}")
+        job = self.running.pop(key)
+        for each in self.observers:
+            each.interrupted(job)
+        self.trouble, self.open[key] = trouble, trouble.what
+        self._in_a_row += 1
+        self.interrupted = trouble.everywhere or self._in_a_row > 1
 
     def leave_open(self) -> None:
         """After an interrupt: leave running jobs to the next driver."""

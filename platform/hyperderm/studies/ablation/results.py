@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hyperderm.durable import write_whole
 from hyperderm.errors import StudyError
 from hyperderm.metrics.predictions import Predictions
 from hyperderm.studies.ablation.job import Job
@@ -81,9 +82,7 @@ def _digest(path: Path) -> str:
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    aside = path.with_name(f".{path.name}.partial")
-    aside.write_text(json.dumps(content, indent=1, sort_keys=True))
-    aside.replace(path)
+    write_whole(path, json.dumps(content, indent=1, sort_keys=True))
 
 
 def _read(path: Path) -> dict[str, Any] | None:

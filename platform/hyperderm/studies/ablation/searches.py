@@ -36,12 +36,11 @@ def winner(folder: Path, fold: int, manifest: str, experiment: str) -> dict[str,
         raise StudyError(
             f"the sweep in {folder} searched {known.get('name')!r}, not {experiment!r}", "Name a sweep of that generator."
         )
-    import optuna
+    from hyperderm.studies.study_file import read_study
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     if not (folder / STUDY).exists():
         raise StudyError(f"the sweep in {folder} has no trial yet", "Let it finish first.")
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder / STUDY}")
+    study = read_study(folder / STUDY)
     try:
         return dict(study.best_trial.params)
     except ValueError:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from hyperderm.config import Experiment
+from hyperderm.durable import write_whole
+from hyperderm.errors import CheckpointError
 from hyperderm.learners.base import Judge, Learner
 from hyperderm.learners.configs import ClassifierConfig
 from hyperderm.learners.data import TrainData, truth
@@ -25,7 +27,7 @@ from hyperderm.store.reader import Store, open_store
 from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, TIME, now, write_result
 from hyperderm.studies.selection import keep_samples, read, select
 from hyperderm.studies.synthesis import generate_here
-from hyperderm.training.checkpoint import BEST, LATEST, CheckpointFolder
+from hyperderm.training.checkpoint import BEST, FILES, CheckpointFolder
 from hyperderm.training.context import local
 from hyperderm.training.data import cube_set
 from hyperderm.training.loop import Report
@@ -90,9 +92,7 @@ class Clock:
     def keep(self) -> None:
         """Write it down, where the job is not done yet."""
         if self._file.parent.exists() and not (self._file.parent / RESULT).exists():
-            aside = self._file.with_name(f".{SPENT}.partial")
-            aside.write_text(json.dumps({"seconds": self.seconds, "began": self.began}))
-            aside.replace(self._file)
+            write_whole(self._file, json.dumps({"seconds": self.seconds, "began": self.began}))
 
 
 def _generator(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
@@ -138,9 +138,8 @@ def _cell(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
     reports: list[Report] = []
     learner: Any = yield from _kept(run(experiment, data, context), reports)
     report = reports[-1]
-    saved = context.checkpoint.load(BEST)
-    if saved is not None:
-        learner.load_state_dict(saved["learner"])
+    saved = _best(context.checkpoint)
+    learner.load_state_dict(saved["learner"])
     chosen = judgement(learner.judge(data.validation.reflectance, data.validation.masks), truth(data.validation.diagnoses))
     chosen_at = now()
     opened: list[str] = []
@@ -148,7 +147,7 @@ def _cell(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
     table.to_parquet(task.folder / PREDICTIONS)
     facts = _facts(task, clock, report) | {
         "judgement": chosen.metrics,
-        "best_images": saved["images"] if saved else experiment.training.images,
+        "best_images": saved["images"],
         "chosen_at": chosen_at,
         "test_opened": opened[0],
         "train": _shown(data, experiment),
@@ -156,8 +155,24 @@ def _cell(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
         "test": _test_metrics(table, chosen.threshold),
     }
     write_result(task.folder, facts, PREDICTIONS)
-    for name in (BEST, LATEST, SPENT):  # the predictions are what is kept of a cell
+    for name in (*FILES, SPENT):  # the predictions are what is kept of a cell
         (task.folder / name).unlink(missing_ok=True)
+
+
+def _best(checkpoint: CheckpointFolder) -> Mapping[str, Any]:
+    """Return the best state of a run that has ended.
+
+    Raises:
+        CheckpointError: it is lost or damaged, and the last state is no stand-in for it.
+    """
+    remedy = f"Move what is left of {', '.join(FILES)} in its folder away; the run then begins anew."
+    try:
+        saved = checkpoint.load(BEST)
+    except CheckpointError as error:
+        raise CheckpointError(error.what, remedy) from error
+    if saved is None:
+        raise CheckpointError(f"checkpoint {checkpoint.address(BEST)} is lost", remedy)
+    return saved
 
 
 def _kept(reports: Generator[Report, None, Learner], into: list[Report]) -> Generator[Report, None, Learner]:

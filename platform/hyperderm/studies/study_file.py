@@ -1,0 +1,114 @@
+"""The SQLite file of a sweep's study: made aside and renamed, waited for while it is locked, told of when it is damaged."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import optuna
+
+from hyperderm import databases
+from hyperderm.durable import publish, room
+from hyperderm.errors import StudyError
+
+STUDY = "study.db"
+KNOWN_TABLES = {"studies", "trials", "version_info", "alembic_version"}
+"""Some that Optuna makes."""
+DAMAGED = (
+    "Restore it from a backup; or begin a new search beside it: --name NAME (make: NAME=…). The checkpoints in trials/ are "
+    "kept: hyperderm generate --checkpoint …/trials/0000/best.pt."
+)
+
+
+def open_study(
+    path: Path,
+    name: str,
+    pruner: optuna.pruners.BasePruner | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> optuna.Study:
+    """Open the study in `path`, which minimises; it is made where there is none, or one that was left half-made.
+
+    Args:
+        path: SQLite file.
+        name: of a new study; one that is there keeps its own.
+        pruner: of the study.
+        say: told when a lock is waited for.
+
+    Raises:
+        StudyError: the file stays locked, is damaged, holds something else, or cannot be written.
+    """
+    with telling(path):
+        if not databases.patiently(lambda: _begun(path), path, say):
+            _make(path, name)
+        return _load(path, pruner)
+
+
+def read_study(path: Path, say: Callable[[str], None] = lambda text: None) -> optuna.Study:
+    """Open a study that is there.
+
+    Raises:
+        StudyError: as `open_study`, or it holds no study.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with telling(path):
+        if not path.is_file() or not databases.patiently(lambda: _begun(path), path, say):
+            raise StudyError(f"{path} holds no study yet", "Let the sweep go on.")
+        return _load(path, None)
+
+
+@contextmanager
+def telling(path: Path) -> Iterator[None]:
+    """Turn what SQLite says of a file into a StudyError.
+
+    Raises:
+        StudyError: the file is locked, damaged, or cannot be written.
+    """
+    try:
+        yield
+    except StudyError:
+        raise
+    except Exception as error:
+        if not databases.trouble(error):
+            raise
+        raise StudyError(*databases.told(path, error, DAMAGED)) from error
+
+
+def _begun(path: Path) -> bool:
+    """Return whether the file holds a study; a file that cannot be written raises, one that is not there holds none."""
+    if not path.exists():
+        return False
+    with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("ROLLBACK")
+        tables = {str(row[0]) for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables and not tables & KNOWN_TABLES:
+            raise StudyError(f"{path} is an SQLite file, but not a study of Optuna's", "Move it away.")
+        return "studies" in tables and database.execute("SELECT 1 FROM studies LIMIT 1").fetchone() is not None
+
+
+def _make(path: Path, name: str) -> None:
+    with room(path) as place:
+        storage = _storage(place / path.name)
+        try:
+            optuna.create_study(storage=storage, study_name=name, direction="minimize")
+        finally:
+            storage.engine.dispose()
+        publish(place / path.name, path)
+
+
+def _load(path: Path, pruner: optuna.pruners.BasePruner | None) -> optuna.Study:
+    """Load the study under whatever name it was made: its folder may have another one now."""
+    try:
+        return optuna.load_study(study_name=None, storage=_storage(path), pruner=pruner)
+    except RuntimeError as error:  # Optuna's, of another version's schema
+        raise StudyError(
+            f"{path} was written by another version of Optuna ({str(error).splitlines()[0][:200]})",
+            "Use that version, or `optuna storage upgrade` on a copy.",
+        ) from error
+
+
+def _storage(path: Path) -> optuna.storages.RDBStorage:
+    plain = str(path).replace("{", "{{").replace("}", "}}")  # Optuna takes the address for a template
+    return optuna.storages.RDBStorage(
+        f"sqlite:///{plain}", engine_kwargs={"connect_args": {"timeout": databases.PATIENCE_S}}
+    )

@@ -1,0 +1,129 @@
+"""Where the pictures of a local tracking database lie after it was moved: artifact locations follow the database.
+
+MLflow keeps them as absolute addresses, and would resolve a relative one against the folder its reader was started in. So
+they stay absolute, and are written anew when the database stands elsewhere than before.
+"""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from hyperderm import databases
+from hyperderm.tracking.database import sqlite_path
+
+DATABASE_TAG = "hyperderm.database"
+"""Tag of an experiment: where the database stood when the experiment was made, or when it was last moved."""
+COLUMNS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+)
+"""Where MLflow keeps addresses of artifacts."""
+
+
+def location_of(artifacts: Path, experiment: str) -> str:
+    """Return the address at which an experiment's artifacts are kept."""
+    return (artifacts.resolve() / experiment).as_uri()
+
+
+def standing_place(path: Path) -> str:
+    """Return what an experiment's `DATABASE_TAG` says of a database."""
+    return str(path.resolve())
+
+
+def follow(path: Path, say: Callable[[str], None]) -> None:
+    """Let the artifact locations in the database at `path` follow it to where it stands now, in one transaction.
+
+    An experiment's artifacts have moved when the database was moved from beside them (its tag says where it stood; without
+    one: a folder of that name lies beside the database), unless they still lie where they were.
+
+    Raises:
+        sqlite3.Error: the database cannot be read or written.
+    """
+    with closing(sqlite3.connect(path, timeout=databases.PATIENCE_S, isolation_level=None)) as database:
+        moved = _moved(database, path.resolve())
+        if not moved:
+            return
+        database.execute("BEGIN IMMEDIATE")
+        moved = _moved(database, path.resolve())  # another command may have been quicker
+        for old, new in moved.items():
+            _rewrite(database, old, new)
+        names = [row[0] for row in database.execute("SELECT experiment_id FROM experiments WHERE experiment_id <> 0")]
+        values = [(DATABASE_TAG, standing_place(path), name) for name in names]
+        database.executemany("INSERT OR REPLACE INTO experiment_tags (key, value, experiment_id) VALUES (?, ?, ?)", values)
+        database.execute("COMMIT")
+    for old, new in moved.items():
+        say(f"the project was moved: pictures and files of its runs are now looked for in {new}, not in {old}")
+
+
+def same_database(before: str, now: str, runs: Sequence[str]) -> bool:
+    """Return whether `now` is the database that a journal called `before`, moved or copied with its project.
+
+    Args:
+        before: `sqlite:///path (experiment)`.
+        now: likewise.
+        runs: ids of runs that were made in it.
+    """
+    (old, experiment), (new, other) = (name.rpartition(" (")[::2] for name in (before, now))
+    gone, here = sqlite_path(old), sqlite_path(new)
+    if gone is None or here is None or experiment != other:
+        return False
+    if not gone.exists():  # there is nowhere else to deliver to
+        return True
+    with closing(sqlite3.connect(here, timeout=databases.PATIENCE_S)) as database:
+        known = {str(row[0]) for row in database.execute("SELECT run_uuid FROM runs")}
+    return bool(known & set(runs))
+
+
+def _moved(database: sqlite3.Connection, path: Path) -> dict[Path, Path]:
+    """Return the folders of artifacts that were moved, each with where it is now."""
+    query = (
+        "SELECT e.artifact_location, t.value FROM experiments e "
+        "LEFT JOIN experiment_tags t ON t.experiment_id = e.experiment_id AND t.key = ?"
+    )
+    moved: dict[Path, Path] = {}
+    for address, stood in database.execute(query, (DATABASE_TAG,)):
+        folder = _local(str(address or ""))
+        if folder is None or stood == str(path):
+            continue
+        new = _new_place(folder, Path(stood).parent if stood else None, path.parent)
+        if new is not None and folder.resolve() != new.resolve():
+            moved[folder] = new
+    return moved
+
+
+def _new_place(folder: Path, before: Path | None, now: Path) -> Path | None:
+    """Return where the artifacts in `folder` are, given where the database stood before and where it stands now."""
+    if before is not None:
+        if not folder.is_relative_to(before):
+            return None
+        new = now / folder.relative_to(before)
+        return new if new.is_dir() or not folder.exists() else None
+    if folder.is_relative_to(now):
+        return None
+    new = now.joinpath(*folder.parts[-2:])
+    return new if len(folder.parts) > 2 and new.is_dir() else None
+
+
+def _rewrite(database: sqlite3.Connection, old: Path, new: Path) -> None:
+    """Replace the folder at the beginning of every address, written as a `file:` URI or as a path."""
+    for table, column in COLUMNS:
+        known = {str(row[1]) for row in database.execute(f"PRAGMA table_info({table})")}
+        if column not in known:
+            continue
+        for before, after in ((old.as_uri(), new.as_uri()), (str(old), str(new))):
+            database.execute(
+                f"UPDATE {table} SET {column} = ?1 || substr({column}, length(?2) + 1) "  # noqa: S608 - names from above
+                f"WHERE {column} = ?2 OR substr({column}, 1, length(?2) + 1) = ?2 || '/'",
+                (after, before),
+            )
+
+
+def _local(address: str) -> Path | None:
+    """Return the folder that an address names, None where it is none of this machine's."""
+    parts = urlsplit(address)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    return Path(address) if address.startswith("/") else None

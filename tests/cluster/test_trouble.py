@@ -1,0 +1,111 @@
+"""What leaves a trial open and what ends it, without a cluster."""
+
+import errno
+import os
+
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from hyperderm.errors import (
+    CheckpointError,
+    ClusterError,
+    ConfigError,
+    DiskFull,
+    FileTrouble,
+    MachineTrouble,
+    NonFiniteLoss,
+    StorageAway,
+    StoreError,
+    WorkerLost,
+)
+from hyperderm.studies.trial import ended
+from tests.cluster.sweeps import Memory, board, tiny
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "latest.pt")
+
+
+@pytest.mark.parametrize(
+    "error", [NonFiniteLoss("gp is NaN at step 3", "Lower it."), ConfigError("no such size", "Use 32.")]
+)
+def test_a_trial_s_own_doing_is_its_result(error):
+    found = ended(error)
+    assert (found["failure"], found["done"]) == (str(error), True)
+    assert "trouble" not in found
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (FULL, DiskFull),
+        (OSError(errno.EROFS, os.strerror(errno.EROFS), "latest.pt"), FileTrouble),
+        (CheckpointError("latest.pt cannot be read", "Move it away."), CheckpointError),
+        (StoreError("part-00001.parquet cannot be read", "Restore it."), FileTrouble),
+        (ClusterError("the group ended", "See."), FileTrouble),
+    ],
+)
+def test_trouble_that_stays_is_no_result(error, kind):
+    found = ended(error)
+    assert type(found["trouble"]) is kind
+    assert (found["failure"], found["done"]) == ("", True)
+
+
+@pytest.mark.parametrize("error", [StorageAway("gone"), MemoryError(), OSError(errno.EIO, os.strerror(errno.EIO), "x")])
+def test_trouble_that_may_pass_is_raised_so_that_ray_repeats_the_trial(error):
+    with pytest.raises(MachineTrouble):
+        ended(error)
+
+
+def test_what_nobody_foresaw_is_raised_as_it_is():
+    with pytest.raises(KeyError):
+        ended(KeyError("x"))
+
+
+@pytest.mark.parametrize(("free", "kind"), [(1, "failure"), (40, "failure"), (5, "trouble")])
+def test_a_full_gpu_is_the_trial_s_own_unless_others_hold_it(monkeypatch, free, kind):
+    """Of 80 GiB this process holds 75, or the other 35; or others hold 70 of it."""
+    held = {1: 75, 40: 38, 5: 5}[free]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free * 2**30, 80 * 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: held * 2**30)
+    error = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+    if kind == "failure":
+        assert "this configuration does not fit it. Lower training.batch_size" in ended(error)["failure"]
+    else:
+        with pytest.raises(MachineTrouble, match=r"of which others hold 70\.0.*gpus_per_worker=1"):
+            ended(error)
+
+
+def states(made) -> list[TrialState]:
+    return [trial.state for trial in made.study.trials]
+
+
+def test_a_lost_worker_leaves_its_trial_open_and_the_next_trial_goes_on(tmp_path):
+    memory = Memory()
+    made = board(tmp_path, tiny(), memory)
+    first, second = made.ask().number, made.ask().number
+    made.leave(first, WorkerLost("a worker died", "Look."))
+    assert not made.interrupted
+    made.report(second, 32, {"spectral_energy_distance": 1.0})
+    made.finish(second)
+    made.leave_open()
+    assert states(made) == [TrialState.RUNNING, TrialState.COMPLETE]
+    assert memory.notes == [(first, "left open: a worker died")]
+    assert memory.events[-1] == ("interrupted", first, "")
+    again = board(tmp_path, tiny(), Memory()).ask()
+    assert (again.number, again.resumed) == (first, True)
+
+
+def test_the_second_in_a_row_and_a_full_disk_end_the_sweep(tmp_path):
+    made = board(tmp_path / "two", tiny(), Memory())
+    numbers = [made.ask().number for _ in range(3)]
+    made.leave(numbers[0], WorkerLost("one"))
+    made.finish(numbers[1], "gp is NaN")
+    made.leave(numbers[2], WorkerLost("two"))
+    assert not made.interrupted, "one ended in between"
+    made.leave(made.ask().number, WorkerLost("three"))
+    assert made.interrupted
+    assert made.trouble.what == "three"
+    full = board(tmp_path / "full", tiny(), Memory())
+    full.leave(full.ask().number, DiskFull("latest.pt: full"))
+    assert full.interrupted
+    assert states(full) == [TrialState.RUNNING]
