@@ -76,7 +76,7 @@ def _state(folder: Path, plan: Plan) -> str:
 
 
 def _closed(folder: Path) -> str:
-    return (folder / CLOSED).read_text() if (folder / CLOSED).exists() else ""
+    return (folder / CLOSED).read_text("utf-8") if (folder / CLOSED).exists() else ""
 
 
 def _command() -> str:
@@ -116,7 +116,7 @@ def _tracking(setting: Setting, plan: Plan, folder: Path, facts: GridFacts, real
     if plan.stage("generator"):
         arms[GENERATORS] = "generators and their synthetic sets, one of each per fold"
     params = {"models": ", ".join(plan.grid.models), "folds": len(plan.folds), "seeds": len(plan.grid.seeds)}
-    watched.open(params, arms, {PLAN: json.loads((folder / PLAN).read_text())})
+    watched.open(params, arms, {PLAN: json.loads((folder / PLAN).read_text("utf-8"))})
     watched.catch_up((job, "") for job in plan.jobs if result_of(folder, job))
     try:
         yield watched

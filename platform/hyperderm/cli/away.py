@@ -127,11 +127,11 @@ def _job_file(folder: Path) -> Path:
 def _holds(folder: Path, pid: int) -> bool:
     """Return whether process `pid` wrote itself into the grid's lock; the lock itself is not touched, it may be wanted."""
     lock = folder / ".lock"
-    return lock.exists() and lock.read_text().strip() == str(pid)
+    return lock.exists() and lock.read_text("utf-8").strip() == str(pid)
 
 
 def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else "no output"
 
 
@@ -185,7 +185,7 @@ def _job(setting: Setting, folder: Path) -> tuple[str, str]:
     """Return id and state of the grid's last Ray job; both empty where there is none."""
     if not _job_file(folder).exists() or not setting.ray_address:
         return "", ""
-    job = str(json.loads(_job_file(folder).read_text())["job"])
+    job = str(json.loads(_job_file(folder).read_text("utf-8"))["job"])
     try:
         return job, str(_client(setting).get_job_status(job).value)
     except RuntimeError:  # the cluster was started anew since

@@ -438,7 +438,7 @@ def _held(staging: Staging, target: Location) -> Iterator[None]:
         return
     try:
         staging.place.fs.create_dir(staging.place.join(staging.folder), recursive=True)
-        lock = Path(f"{staging.place.path}.lock").open("a+")  # noqa: SIM115 - the with below closes it
+        lock = Path(f"{staging.place.path}.lock").open("a+", encoding="utf-8")  # noqa: SIM115 - the with below closes it
     except OSError as error:
         raise unwritten(target, error) from error
     with lock:

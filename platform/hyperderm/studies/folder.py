@@ -124,7 +124,7 @@ def known_identity(path: Path) -> dict[str, Any]:
         StudyError: it is damaged.
     """
     try:
-        known = json.loads(path.read_text())
+        known = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(known["identity"], dict) and known["key"]:
             return dict(known)
         reason = "a field is missing"

@@ -18,6 +18,7 @@ from hyperderm.studies.cluster import Cluster, check_capacity
 from hyperderm.studies.group import GroupTrial, Workers
 from hyperderm.studies.trial import InProcessTrial, Shared
 from hyperderm.studies.tune_glue import BoardCallback, BoardScheduler, BoardSearcher
+from hyperderm.studies.waiting import StartWatch
 from hyperderm.trouble import reason_of, trouble_of
 
 
@@ -69,7 +70,10 @@ def run(
                 storage_path=str(folder.absolute() / "tune"),
                 failure_config=tune.FailureConfig(max_failures=settings.max_failures),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the loop writes its own
-                callbacks=[BoardCallback(board, cluster.logs)],
+                callbacks=[
+                    BoardCallback(board, cluster.logs),
+                    StartWatch(lambda trial, said: board.observer.noted(trial.config["number"], said), cluster.logs),
+                ],
                 stop=stopper,
                 verbose=0,
             ),

@@ -134,7 +134,7 @@ def error_of(trial: Trial) -> BaseException | None:
 def error_text(trial: Trial) -> str:
     """Return what Tune wrote of a trial's last failure; `trial.get_error()` reads a copy that may not be there yet."""
     path = trial.error_file
-    text = Path(path).read_text(errors="replace") if path and Path(path).exists() else ""
+    text = Path(path).read_text(encoding="utf-8", errors="replace") if path and Path(path).exists() else ""
     return text.rpartition("\nFailure # ")[2]  # the file holds earlier ones too, which the trial got over
 
 

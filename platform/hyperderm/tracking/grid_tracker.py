@@ -182,7 +182,7 @@ class GridTracker:
             if (folder / file).exists():
                 self._tracker.log_file(key, folder / file)
         if (folder / "result.json").exists():
-            facts: dict[str, Any] = json.loads((folder / "result.json").read_text())
+            facts: dict[str, Any] = json.loads((folder / "result.json").read_text("utf-8"))
             self._tracker.log_metrics(key, {"seconds": facts["seconds"], **facts.get("test", {})}, 0)
         samples = folder / "samples.npy"
         if samples.exists():

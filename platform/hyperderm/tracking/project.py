@@ -196,7 +196,7 @@ class _Gatherer:
     def _sweep(self, folder: str) -> str | None:
         """Return the key of the search that lies in `folder`: written there, else the only one of that name."""
         try:
-            return str(json.loads((Path(folder) / "identity.json").read_text())["key"])
+            return str(json.loads((Path(folder) / "identity.json").read_text("utf-8"))["key"])
         except (OSError, ValueError, KeyError, TypeError):
             named = [run.key for run in self._runs.values() if run.name == Path(folder).name and not run.parent]
             return named[0] if len(named) == 1 else None

@@ -28,6 +28,7 @@ from hyperderm.studies.cluster import Cluster, check_shared
 from hyperderm.studies.sweep import interruptible, told
 from hyperderm.studies.trial import ended
 from hyperderm.studies.tune_glue import final, recovered
+from hyperderm.studies.waiting import StartWatch
 from hyperderm.training.loop import Report
 
 
@@ -85,7 +86,10 @@ def run_grid(
                 storage_path=str(folder.absolute() / "tune"),
                 failure_config=tune.FailureConfig(max_failures=asked.max_failures),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # jobs write their own
-                callbacks=[QueueCallback(queue, cluster.logs)],
+                callbacks=[
+                    QueueCallback(queue, cluster.logs),
+                    StartWatch(lambda trial, said: queue.note(trial.config["key"], said), cluster.logs),
+                ],
                 stop=stopper,
                 verbose=0,
             ),

@@ -119,7 +119,7 @@ def _job_from_json(data: Mapping[str, Any]) -> Job:
 def _read(folder: Path) -> dict[str, Any]:
     path = folder / PLAN
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:

@@ -18,7 +18,7 @@ def winner(folder: Path, fold: int, manifest: str, experiment: str) -> dict[str,
             that `fold` holds back.
     """
     try:
-        known = json.loads((folder / IDENTITY).read_text())["identity"]
+        known = json.loads((folder / IDENTITY).read_text("utf-8"))["identity"]
     except (OSError, ValueError, KeyError, TypeError):
         raise StudyError(f"{folder} is no sweep's folder", "Give one made by `hyperderm sweep`.") from None
     if known.get("manifest") != manifest:

@@ -79,7 +79,7 @@ class Clock:
     def __init__(self, folder: Path) -> None:
         self._file, self._began = folder / SPENT, time.monotonic()
         try:
-            known = json.loads(self._file.read_text())
+            known = json.loads(self._file.read_text("utf-8"))
         except (FileNotFoundError, ValueError):
             known = {"seconds": 0.0, "began": time.strftime(TIME, time.gmtime())}
         self._before, self.began = float(known["seconds"]), str(known["began"])
