@@ -27,7 +27,7 @@ BEFORE_RAY = {
     "study.db": (1, 3, 10, 20, 40, 60, 80),
 }
 """What is being made, and the steps at which its maker is killed."""
-AFTER = (".latest", "latest.pt", "best.pt", "samples.npy", ".tracked", "outbox.db", ".closed")
+AFTER = (".latest", "latest.pt", ".best", "best.pt", "samples.npy", ".tracked", "outbox.db", ".closed")
 """Files below the run's folder whose first or second appearance kills the driver and its Ray."""
 
 
