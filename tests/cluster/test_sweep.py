@@ -120,7 +120,7 @@ def refusing(mark: Path) -> type[InProcessTrial]:
 
             def refuse(stream):
                 path = str(Path(f"/proc/self/fd/{stream}").readlink())
-                if mark.exists() and ".latest.pt" in path and (Path(path).parent / "latest.pt").exists():
+                if mark.exists() and ".latest.pt" in path and (Path(path).parents[1] / "latest.pt").exists():
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 fsync(stream)
 
