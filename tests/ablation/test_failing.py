@@ -51,7 +51,7 @@ def refusing(number: int, victim: str) -> type[GridTrial]:
 
             def refuse(stream):
                 path = str(Path(f"/proc/self/fd/{stream}").readlink())
-                if victim in path and "latest.pt" in path:
+                if victim in path and ".pt" in path:
                     raise OSError(number, os.strerror(number), path)
                 fsync(stream)
 
@@ -72,11 +72,11 @@ def test_a_disk_that_refuses_leaves_its_cell_open_and_no_failure(
     assert (queue.failed, list(queue.open)) == ({}, [victim.key])
     assert queue.open[victim.key].endswith("Permission denied")
     assert {job.seed for job in plan.jobs if result_of(grid, job)} == {0, 2}
-    assert {path.name for path in (grid / victim.folder).iterdir()} == {"spent.json"}  # nothing half-written
+    assert {path.name for path in (grid / victim.folder).iterdir()} <= {"spent.json"}  # nothing half-written
 
     with monkeypatch.context() as patched:  # a full disk: whatever came next would meet it too
         patched.setattr(grid_module, "GridTrial", refusing(errno.ENOSPC, victim.key))
-        with pytest.raises(DiskFull, match=r"latest\.pt.*No space left on device. Free some space there; then run the same"):
+        with pytest.raises(DiskFull, match=r"(best|latest)\.pt.*No space left on device. Free some space there; then run the same"):
             run(plan, ray_cluster, grid)
     assert failure_of(grid, victim) is None
 
