@@ -76,7 +76,9 @@ def test_a_disk_that_refuses_leaves_its_cell_open_and_no_failure(
 
     with monkeypatch.context() as patched:  # a full disk: whatever came next would meet it too
         patched.setattr(grid_module, "GridTrial", refusing(errno.ENOSPC, victim.key))
-        with pytest.raises(DiskFull, match=r"(best|latest)\.pt.*No space left on device. Free some space there; then run the same"):
+        with pytest.raises(
+            DiskFull, match=r"(best|latest)\.pt.*No space left on device. Free some space there; then run the same"
+        ):
             run(plan, ray_cluster, grid)
     assert failure_of(grid, victim) is None
 
