@@ -167,7 +167,7 @@ def test_where_wavelengths_come_from(tmp_path):
         ("450\n500\ninf\n550\n", "positive"),
         ("0.45\n0.5\n0.55\n0.6\n", "cannot be nm"),
         ("450\nblue\n", "line 2 is 'blue'"),
-        ("nm\n450\n", "line 1 is 'nm'"),
+        ("name\n450\n", "line 1 is 'name'"),
         ("450 500 550 600\n", "one number (nm) a line"),
         ("", "no number"),
         ("\udcff", "one number (nm) a line is expected"),

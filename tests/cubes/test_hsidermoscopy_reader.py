@@ -200,9 +200,7 @@ def test_scan_is_in_natural_order_and_gives_each_cube_its_own_masks(tmp_path):
 def test_no_cube_or_several_cubes(tmp_path, put):
     put_mask(tmp_path, "MMCube/1_00", blob())
     put(tmp_path, "MMCube/1", flat=np.ones((3, 4)))
-    assert reason(tmp_path) == "no real numeric array with three axes; the file holds flat (3, 4)" + (
-        " double" if put is put_v5 else " single"
-    )
+    assert reason(tmp_path) == "no real numeric array with three axes; the file holds flat (3, 4)"
     put(tmp_path, "MMCube/1", b=ramp(), a=ramp(4, 5))
     assert reason(tmp_path) == "2 numeric arrays with three axes, one expected: a (4, 5, 16), b (24, 32, 16)"
 

@@ -87,7 +87,7 @@ def test_folds_of_different_sizes_of_groups_stay_even():
         (["melanoma"] * 9, 2, "--folds 2: train, validation and test need three", "Use --folds 3 or more, or 0"),
         (["melanoma"] * 3 + ["nevus"] * 20, 4, "melanoma has 3 groups for 4 folds", "Use --folds 3 (ingest, phantom)"),
         (["melanoma"] + ["nevus"] * 20, 4, "melanoma has 1 group for 4 folds", "Add melanomas, or use --folds 0"),
-        (["melanoma", None, "nevus"], 3, "folds need a diagnosis on every lesion", "Use --folds 0"),
+        (["melanoma", None, "nevus"], 3, "folds need a diagnosis on every lesion, 1 of 3 have none: g1", "use --folds 0"),
     ],
 )
 def test_refusals_name_a_remedy_that_works(kinds, count, what, remedy):

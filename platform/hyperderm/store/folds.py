@@ -12,6 +12,8 @@ POSITIVE = "melanoma"
 SEEDS = 20
 """Other seeds that are tried for a remedy, fewer where there are many lesions."""
 TRIED_GROUPS = 20_000
+NAMED = 4
+"""Lesions that a sentence lists."""
 
 
 def check_count(count: int) -> None:
@@ -24,8 +26,17 @@ def check_count(count: int) -> None:
         raise StoreError(f"--folds {count}: train, validation and test need three", "Use --folds 3 or more, or 0 for none.")
 
 
-def assign_folds(groups: Sequence[str], diagnoses: Sequence[str | None], count: int, seed: int) -> tuple[Folds, list[str]]:
+def assign_folds(
+    groups: Sequence[str], diagnoses: Sequence[str | None], count: int, seed: int, lesions: Sequence[str] = ()
+) -> tuple[Folds, list[str]]:
     """Assign every group to one of `count` folds, classes spread as evenly as groups allow.
+
+    Args:
+        groups: of every lesion.
+        diagnoses: likewise.
+        count: of folds.
+        seed: of the draw.
+        lesions: their names, for messages; empty: their groups are named.
 
     Returns:
         The folds, and warnings: each class other than melanoma that is missing from a fold, and the folds that hold half of
@@ -36,8 +47,14 @@ def assign_folds(groups: Sequence[str], diagnoses: Sequence[str | None], count: 
             or one without melanoma although the data hold melanomas. The remedy was tried out.
     """
     check_count(count)
-    if any(diagnosis is None for diagnosis in diagnoses):
-        raise StoreError("folds need a diagnosis on every lesion", "Use --folds 0 for a store without training roles.")
+    if unknown := [name for name, diagnosis in zip(lesions or groups, diagnoses, strict=True) if diagnosis is None]:
+        more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+        raise StoreError(
+            f"folds need a diagnosis on every lesion, {len(unknown)} of {len(diagnoses)} have none: "
+            f"{', '.join(unknown[:NAMED])}{more}",
+            "Say them in a table of the source (columns image and diagnosis), leave those images out, or use --folds 0 "
+            "for a store without training roles.",
+        )
     names = list(map(str, diagnoses))
     lacking = _lacking(groups, names, count)
     folds = None if lacking else _draw(groups, names, count, seed)

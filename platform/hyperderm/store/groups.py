@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hyperderm.cubes.readers.naming import Names
+from hyperderm.cubes.readers.naming import Names, same_id
 from hyperderm.cubes.readers.table_rows import LESION_COLUMNS, PATIENT_COLUMNS
 from hyperderm.cubes.readers.tables import IMAGE_COLUMNS, read_table
 from hyperderm.errors import CubeError, nearest
@@ -35,6 +35,7 @@ def read_groups(path: Path, images: Sequence[str]) -> dict[str, str]:
             f"Name it {IMAGE_COLUMNS[0]}." if image is None else f"Name it {GROUP_COLUMNS[0]} or {GROUP_COLUMNS[1]}.",
         )
     found: dict[str, str] = {}
+    spelled: dict[str, str] = {}
     names = Names(images)
     for number, cells in table.rows:
         said, whose, where = cells[image].replace("\\", "/"), cells[group], f"--groups {path}, line {number}"
@@ -43,6 +44,7 @@ def read_groups(path: Path, images: Sequence[str]) -> dict[str, str]:
         if not whose:
             raise CubeError(f"{where}: {said!r} has no group", "Give every image one.")
         name = _image(said, names, images, where)
+        whose = spelled.setdefault(same_id(whose), whose)
         if found.setdefault(name, whose) != whose:
             raise CubeError(f"{where}: {name} has two groups", "Give every image one.")
     if missing := [name for name in images if name not in found]:

@@ -38,6 +38,8 @@ from hyperderm.store.writer import publish_local, publish_s3, unwritten, write_p
 from hyperderm.strict import Strict
 
 REGROUPED = "regrouped.parquet"
+SHOWN = 3
+"""Files that a refusal lists."""
 LATE_S = 1.0
 """How late an S3 server may finish what a worker had sent when it was ended."""
 Progress = Callable[[int, int], None]
@@ -261,11 +263,12 @@ def join(job: Job, staging: Staging | None, reports: list[PartReport], folds: in
     Raises:
         CubeError: nothing usable; StoreError: lesions that no store holds together.
     """
-    aside = [*map(_told, job.set_aside)]
-    aside += [one for report in reports for one in report.set_aside]
+    left = [*map(_told, job.set_aside)]
+    unread = [one for report in reports for one in report.set_aside]
+    aside = left + unread
     rows = [row for report in reports for row in report.rows]
     if not rows:
-        raise _nothing(job, aside, sum(report.no_images for report in reports))
+        raise _nothing(job, unread + left, sum(report.no_images for report in reports))
     first_part = next(report for report in reports if report.shape)
     assert first_part.shape is not None
     for report in reports:
@@ -283,7 +286,8 @@ def join(job: Job, staging: Staging | None, reports: list[PartReport], folds: in
     parts = _regrouped(staging, reports, groups) if staging else ()
     assigned: Folds | None = None
     if folds and any(row.diagnosis for row in rows) and job.source is None:
-        assigned, more = assign_folds(groups, [row.diagnosis for row in rows], folds, seed)
+        names = [row.lesion_id for row in rows]
+        assigned, more = assign_folds(groups, [row.diagnosis for row in rows], folds, seed, names)
         warnings += more
     return Manifest(
         kind=job.kind,
@@ -300,8 +304,9 @@ def join(job: Job, staging: Staging | None, reports: list[PartReport], folds: in
 
 
 def _nothing(job: Job, aside: list[SetAsideFile], no_images: int) -> CubeError:
-    """What is said where no lesion is left; files that can be no image are not counted as some."""
-    first = "; ".join([*job.notes, *(f"{one.file}: {one.reason}" for one in aside[:3])])
+    """What is said where no lesion is left, of images first; files that can be no image are not counted as some."""
+    more = f"; and {len(aside) - SHOWN} more" if len(aside) > SHOWN else ""
+    first = "; ".join([*job.notes, *(f"{one.file}: {one.reason}" for one in aside[:SHOWN])]) + more
     if no_images and no_images == len(job.sources):
         what = f"{job.root} holds no image that layout {job.layout} reads ({first})"
         known = job.layout in ("scenes", "photographs")

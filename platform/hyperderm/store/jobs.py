@@ -254,8 +254,11 @@ def make_job(
         how, aside = replace(how, marker=marker), aside + unused
         empty = tuple(image for image in images if marker.without_lesion(image))
         notes = _marker_notes(marker, sources, reader, empty)
+    used = [*reader.used(found), *matched.used]
     if groups:
         how, grouped = replace(how, groups=read_groups(groups, images)), "of a table"
+        count = len(set(how.groups.values()))
+        used.append(f"{groups.name}: {count} group{'s' * (count > 1)} of {len(images)} images, as --groups says")
     kind: Literal["spectral", "rgb"] = "rgb" if name == "photographs" else "spectral"
     source = None
     if name == "exported":
@@ -282,7 +285,7 @@ def make_job(
         tuple(aside),
         digest,
         source,
-        (*reader.used(found), *matched.used),
+        tuple(used),
         empty,
         notes,
         grouped,

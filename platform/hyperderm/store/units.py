@@ -149,6 +149,7 @@ def check_units(files: Sequence[File], scale: Scale) -> list[str]:
     if not known:
         return []
     groups = unit_groups(known)
+    idle = _idle(known, scale)
     if len(groups) > 1:
         told = "; ".join(map(_told, groups))
         if scale == ((EVERY, 1.0),):
@@ -161,8 +162,19 @@ def check_units(files: Sequence[File], scale: Scale) -> list[str]:
             "--scale 10000 if they are reflectance x10000",
         )
         said = percent if high <= 110 else thousands if high >= 1000 else "counts need a white reference (--white)"
-        return [f"the numbers are no reflectance (about 0 … 2): {_told(known)}; {said}"]
-    return []
+        return [*idle, f"the numbers are no reflectance (about 0 … 2): {_told(known)}; {said}"]
+    return idle
+
+
+def _idle(files: Sequence[File], scale: Scale) -> list[str]:
+    """A sentence on each choice by numbers that chose no file."""
+    highest = max(file.median * file.factor for file in files)
+    limits = [(which, factor) for which, factor in scale if which.startswith(ABOVE)]
+    return [
+        f"--scale {which}={factor:g} divided nothing: the highest median of a file is {_short(highest)}"
+        for which, factor in limits
+        if highest <= float(which.removeprefix(ABOVE))
+    ]
 
 
 def unit_groups(files: Sequence[File]) -> list[list[File]]:

@@ -164,7 +164,9 @@ def _write(
     folds: Folds | None = None
     warnings: list[str] = []
     if fold_count:
-        folds, warnings = assign_folds([g for _, g, _ in index], [d for _, _, d in index], fold_count, seed)
+        folds, warnings = assign_folds(
+            [g for _, g, _ in index], [d for _, _, d in index], fold_count, seed, [name for name, _, _ in index]
+        )
     return Manifest(
         kind=kind,
         wavelengths_nm=wavelengths,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from hyperderm.cubes.readers.axes import BANDS_LAST
 from hyperderm.cubes.readers.listed import Listed, in_nm
+from hyperderm.cubes.readers.naming import folded
 from hyperderm.cubes.readers.pixels import DAMAGED, damaged, make_scene, name_below, no_data, numbers
 from hyperderm.cubes.readers.scene import Asked, Found, Scene, inside
 from hyperderm.errors import CubeError
@@ -205,8 +206,10 @@ def _data_file(path: Path, header: dict[str, Any], root: Path) -> Path:
         data = path.with_suffix(suffix)
         if data.is_file():
             return data
-    for data in sorted(path.parent.iterdir()):
-        if data.with_suffix("") == path.with_suffix("") and data.suffix.lower() in DATA and data.is_file():
+    stem = folded(path.stem)
+    for data in sorted(path.parent.iterdir()):  # names whose case differs
+        named = (folded(data.stem) == stem and data.suffix.lower() in DATA) or folded(data.name) == stem
+        if named and data.suffix.lower() != HEADER and data.is_file():
             return data
     raise CubeError(f"its data file is missing: none of {', '.join(path.stem + s for s in DATA[:5])}, … lies beside it")
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperderm.cubes.readers import band_images, envi, matlab_scene, numpy_files, tiff
+from hyperderm.cubes.readers.naming import folded
 from hyperderm.cubes.readers.pixels import natural, surely_nm
 from hyperderm.cubes.readers.scene import Asked, Beside, Format, Found, Scene, inside
 from hyperderm.cubes.readers.tables import decode
@@ -38,9 +39,12 @@ Neither scenes nor strange: whoever knows the layout reads them (masks, diagnose
 """
 
 WAVELENGTHS = ("wavelengths.txt", "wavelengths.csv")
-"""The side file of a scene is `<stem>.<one of these>`; without it, `<one of these>` is that of every scene in its folder."""
+"""The side file of a scene is `<stem>.<one of these>`; without it, `<one of these>` is that of every scene in its folder
+and, where those have none, in the folders below it. Case does not count."""
 
 _COMMA = re.compile(r"\d+,(\d+)")
+_MICROMETRES = re.compile(r"\b[uµμ]m\b|micro", re.IGNORECASE)
+_HEADING = re.compile(rf"wavelength|\bnm\b|nanomet|{_MICROMETRES.pattern}", re.IGNORECASE)
 _LONGEST = 1 << 20  # bytes of a file of wavelengths
 
 
@@ -64,14 +68,15 @@ def find_scenes(root: Path) -> tuple[list[Found], list[tuple[Path, str]]]:
         return [_scene_of(root)], []
     found: list[Found] = []
     unread: list[tuple[Path, str]] = []
-    folders = [root]
+    folders: list[tuple[Path, Path | None]] = [(root, None)]
     while folders:
-        folder = folders.pop(0)
+        folder, above = folders.pop(0)
         files, inner, refused = _entries(folder, root)
-        scenes, left = _scenes(folder, [p for p in files if not is_side_file(p, root)], root)
+        sides = [path for path in files if is_side_file(path, root)]
+        scenes, left = _scenes(folder, [path for path in files if path not in sides], root, sides, above)
         found += scenes
         unread += [*refused, *((path, _why_unread(path)) for path in left)]
-        folders = inner + folders
+        folders = [(each, _shared(sides, above)) for each in inner] + folders
     return _distinct(found), unread
 
 
@@ -79,7 +84,8 @@ def find_beside(file: Path) -> list[Found]:
     """Return the scenes of the folder that `file` lies in, named below it; folders inside it are not looked at."""
     folder = file.parent
     files, _, _ = _entries(folder, folder)
-    return _scenes(folder, [p for p in files if not is_side_file(p, folder)], folder)[0]
+    sides = [path for path in files if is_side_file(path, folder)]
+    return _scenes(folder, [path for path in files if path not in sides], folder, sides)[0]
 
 
 def read_scene(found: Found, asked: Asked, root: Path) -> Scene:
@@ -127,8 +133,9 @@ def _beside(found: Found, base: Path) -> Beside | None:
 def read_wavelengths(path: Path) -> NDArray[np.float64]:
     """Read a side file of wavelengths: one number (nm) a line.
 
-    Empty lines and what follows a # do not count, nor does a heading in the first line of a .csv. Decimal commas are read
-    as such, and encodings as `tables.decode` knows them.
+    Empty lines and what follows a # do not count, nor does a heading in the first line of a .csv, or one that names
+    wavelengths; it may say that they are micrometres. Decimal commas are read as such, and encodings as `tables.decode`
+    knows them.
 
     Returns:
         (B,) nm in the order of the file.
@@ -144,6 +151,7 @@ def read_wavelengths(path: Path) -> NDArray[np.float64]:
         raise CubeError(f"cannot be read ({error.strerror or error})") from error
     commas = _decimal_commas(lines)
     values: list[float] = []
+    factor = 1.0
     for number, line in enumerate(lines, 1):
         text = line.split("#")[0].strip().rstrip(",;").strip()
         if not text:
@@ -151,11 +159,13 @@ def read_wavelengths(path: Path) -> NDArray[np.float64]:
         try:
             values.append(float(text.replace(",", ".") if commas else text))
         except ValueError as error:
-            if values or number > 1 or path.suffix.lower() != ".csv":
+            heading = path.suffix.lower() == ".csv" or _HEADING.search(text)
+            if values or number > 1 or not heading:
                 raise CubeError(f"line {number} is {text[:40]!r}, one number (nm) a line is expected") from error
+            factor = 1000.0 if _MICROMETRES.search(text) else 1.0
     if not values:
         raise CubeError("no number in it")
-    return np.asarray(surely_nm(values, "it"), dtype=np.float64)
+    return np.asarray(surely_nm([round(value * factor, 6) for value in values], "it"), dtype=np.float64)
 
 
 def _decimal_commas(lines: Sequence[str]) -> bool:
@@ -205,15 +215,22 @@ def _entries(folder: Path, root: Path) -> tuple[list[Path], list[Path], list[tup
     return files, folders, refused
 
 
-def _scenes(folder: Path, files: list[Path], root: Path) -> tuple[list[Found], list[Path]]:
-    """The scenes among the files of a folder, each with its side file, and the files that are left."""
+def _scenes(
+    folder: Path, files: list[Path], root: Path, sides: Sequence[Path], above: Path | None = None
+) -> tuple[list[Found], list[Path]]:
+    """The scenes among the files of a folder, each with its side file, and the files that are left.
+
+    Side files are looked for in `sides`, those of the folder; `above` is that of the folders above it.
+    """
     found: list[Found] = []
     for kind in FORMATS:
         scenes = kind.find(folder, files, root)
         taken = {path for scene in scenes for path in scene.files}
         files = [path for path in files if path not in taken]
         found += scenes
-    with_side = [replace(f, files=(*f.files, side)) if (side := _side_file(f, quiet=True)) else f for f in found]
+    named = {folded(path.name): path for path in sides}
+    shared = _shared(sides, above)
+    with_side = [replace(f, files=(*f.files, side)) if (side := _side_of(f, named, shared)) else f for f in found]
     return sorted(with_side, key=lambda f: natural(Path(f.name.rpartition("/")[2]))), files
 
 
@@ -222,7 +239,7 @@ def _scene_of(file: Path) -> Found:
     files, _, refused = _entries(file.parent, file.parent)
     if why := dict(refused).get(file):
         raise CubeError(f"{file.name} is {why}", "Name the file that it leads to.")
-    scenes, _ = _scenes(file.parent, files, file.parent)
+    scenes, _ = _scenes(file.parent, files, file.parent, files)
     for scene in scenes:
         if file in scene.files and not is_side_file(file, file.parent):
             return scene
@@ -249,17 +266,40 @@ def _format(found: Found) -> Format:
     raise CubeError(f"no format is called {found.format!r}", f"Known: {', '.join(kind.NAME for kind in FORMATS)}")
 
 
-def _side_file(found: Found, quiet: bool = False) -> Path | None:
-    """The file of wavelengths that belongs to a scene; CubeError (None, if quiet) where two do."""
+def _side_of(found: Found, named: dict[str, Path], shared: Path | None) -> Path | None:
+    """The file of wavelengths that belongs to a scene: its own, or else that of its folder; None where two do."""
+    if found.path.is_dir():
+        own = [path for name in WAVELENGTHS if (path := found.path.parent / f"{found.path.name}.{name}").is_file()]
+    else:
+        own = [path for name in WAVELENGTHS if (path := named.get(folded(f"{found.path.stem}.{name}")))]
+    return (own[0] if len(own) == 1 else None) if own else shared
+
+
+def _shared(sides: Sequence[Path], above: Path | None) -> Path | None:
+    """The file of wavelengths of all scenes of a folder with these side files: its own or that above; None: it has two."""
+    own = [path for path in sides if folded(path.name) in WAVELENGTHS]
+    return (own[0] if len(own) == 1 else None) if own else above
+
+
+def _side_file(found: Found) -> Path | None:
+    """The file of wavelengths that was found for a scene; CubeError where two are its own."""
     folder, stem = (found.path, found.path.name) if found.path.is_dir() else (found.path.parent, found.path.stem)
+    for path in found.files:
+        if is_wavelengths(path):
+            return path
     beside = found.path.parent
     for paths in ([beside / f"{stem}.{name}" for name in WAVELENGTHS], [folder / name for name in WAVELENGTHS]):
-        there = [path for path in paths if path.is_file()]
-        if len(there) > 1 and not quiet:
+        there = [path for path in paths if path.is_file()]  # links out of the source too, which are refused
+        if len(there) > 1:
             raise CubeError(f"{there[0].name} and {there[1].name} lie beside it", "Leave one of them.")
         if there:
-            return None if len(there) > 1 else there[0]
+            return there[0]
     return None
+
+
+def is_wavelengths(path: Path) -> bool:
+    """Whether a file is a side file of wavelengths, by its name."""
+    return folded(path.name).endswith(WAVELENGTHS)
 
 
 def _why_unread(path: Path) -> str:

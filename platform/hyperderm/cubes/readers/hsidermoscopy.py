@@ -23,6 +23,7 @@ from hyperderm.cubes.readers.cutting import How, Image, lesions_of
 from hyperderm.cubes.readers.leftovers import leftovers
 from hyperderm.cubes.readers.mask_files import Masks, match_masks, number_of
 from hyperderm.cubes.readers.matlab import only_cube, read_arrays
+from hyperderm.cubes.readers.matlab_scene import wavelengths_in
 from hyperderm.cubes.readers.naming import Names, files_in, folded, folders
 from hyperderm.cubes.readers.pixels import make_scene, natural
 from hyperderm.cubes.readers.scene import Asked, Scene, SetAside
@@ -156,9 +157,8 @@ def open_image(source: Source, root: Path, asked: Asked = _NOTHING) -> Image:
     assert scene.wavelengths_nm is not None
     digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
     masks = [(f"{source.image_id}_{number_of(path)}", path, _relative(path, root)) for path in source.masks]
-    facts = {"sha256": digest} | {
-        key: scene.facts[key] for key in ("dtype", "axes", "band_order", NOTES) if key in scene.facts
-    }
+    kept = ("dtype", "axes", "band_order", "own_wavelengths", NOTES)
+    facts = {"sha256": digest} | {key: scene.facts[key] for key in kept if key in scene.facts}
     file = _relative(source.path, root)
     return Image(source.image_id, file, diagnosis, scene.reflectance, scene.wavelengths_nm, facts, masks, whole=False)
 
@@ -202,11 +202,20 @@ def _folders(root: Path, kind: str, folder: str) -> list[Path]:
 
 
 def _scene(path: Path, asked: Asked) -> Scene:
-    """The file's one array with three axes, its bands by rising wavelength."""
-    held = read_arrays(path, axes=3)
+    """The file's one array with three axes, its bands by rising wavelength.
+
+    The wavelengths are those that were asked for, else those that the file lists, else HSIDermoscopy's.
+    """
+    held = read_arrays(path)
     key = only_cube(held)
-    known = replace(asked, wavelengths_nm=asked.wavelengths_nm or HSIDERMOSCOPY_NM)
-    return make_scene(held.numeric[key], None, known, {}, HDF5 if key in held.unmarked else ARRAY)
+    listed = None if asked.wavelengths_nm else wavelengths_in(held, key)
+    if listed is not None and listed.problem is not None:
+        raise CubeError(listed.problem.what, "Give --wavelengths.")
+    if listed is not None and sorted(listed.nm) == list(HSIDERMOSCOPY_NM):
+        listed = replace(listed, unit=True)  # it needs no word what these are
+    known = asked if listed else replace(asked, wavelengths_nm=asked.wavelengths_nm or HSIDERMOSCOPY_NM)
+    facts = {"own_wavelengths": True} if listed else {}
+    return make_scene(held.numeric[key], listed, known, facts, HDF5 if key in held.unmarked else ARRAY)
 
 
 def _diagnosis(stem: str) -> str | None:

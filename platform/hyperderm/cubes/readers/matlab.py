@@ -4,9 +4,11 @@ Structs of one element are opened, however deep: `data.cube` is the field `cube`
 objects are not, and are told.
 """
 
+import math
 import struct
 import zlib
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,6 +41,8 @@ _DAMAGED: tuple[type[Exception], ...] = (
 _MATRIX, _COMPRESSED = 14, 15  # element types of a v5 file
 _HOLDERS = {1: 3, 2: 5, 3: 6}
 """Classes of cell, struct and object, and the elements before what lies in them: flags, shape, name, lengths of names, …"""
+_CELL = 1
+_LONGEST_NAMES = 1 << 20  # bytes of the names of a struct's fields
 _CHAR, _SPARSE = 4, 5  # likewise, of text and of sparse matrices
 _TEXT = {1, 2, 3, 4, 16, 17, 18}
 _DEEPEST = 32
@@ -123,9 +127,14 @@ def _read_v5(path: Path, axes: int | None) -> Arrays:
     check_v5(path)
     arrays: dict[str, NDArray[np.generic]] = {}
     others: list[str] = []
-    for key, shape, kind in scipy.io.whosmat(str(path), appendmat=False):
+    unpacked = _unpacked(path)
+
+    def source() -> BinaryIO | str:
+        return str(path) if unpacked is None else BytesIO(unpacked)
+
+    for key, shape, kind in scipy.io.whosmat(source(), appendmat=False):
         if kind == "struct" or (kind in _NUMERIC_V5 and len(shape) == (axes or len(shape))):
-            held = scipy.io.loadmat(str(path), appendmat=False, variable_names=[key])[key]
+            held = scipy.io.loadmat(source(), appendmat=False, variable_names=[key])[key]
             _collect(key, held, kind, axes, arrays, others)
         else:
             others.append(f"{key} {tuple(shape)} {kind}" + (", which is not opened" if kind == "cell" else ""))
@@ -169,6 +178,38 @@ def check_v5(path: Path) -> None:
         _check_elements(file, order, 128, path.stat().st_size, depth=0)
 
 
+def _unpacked(path: Path) -> bytes | None:
+    """Return a v5 file without compression, its variables checked; None where nothing in it is compressed.
+
+    scipy reads what it unpacks before zlib has compared the checksum at its end, and damaged bytes crash it.
+
+    Raises:
+        ValueError, zlib.error: as `check_v5`, and a checksum that is wrong.
+    """
+    with path.open("rb") as file:
+        header, size = file.read(128), path.stat().st_size
+        if len(header) < 128 or 0 in header[:4]:
+            return None
+        order = "<" if header[126:] == b"IM" else ">"
+        elements, at = [], 128
+        while at + 8 <= size:
+            kind, count, after = _element(file, order, at)
+            end = at + 8 + count if kind == _COMPRESSED else after
+            elements.append((kind, at, end))
+            at = end
+        if all(kind != _COMPRESSED for kind, _, _ in elements):
+            return None
+        parts = [header]
+        for kind, at, end in elements:
+            file.seek(at)
+            part = file.read(end - at)
+            if kind == _COMPRESSED:
+                part = zlib.decompress(part[8:])
+                _check_elements(BytesIO(part), order, 0, len(part), depth=0)
+            parts.append(part)
+    return b"".join(parts)
+
+
 def _check_elements(file: BinaryIO, order: str, at: int, end: int, depth: int) -> None:
     """Check all variables from an offset up to another."""
     while at + 8 <= end:
@@ -200,10 +241,37 @@ def _check_variable(file: BinaryIO, order: str, at: int, end: int, depth: int) -
     elif kind in _HOLDERS:
         if depth > _DEEPEST:
             raise ValueError("structs lie in one another too deep")
-        inner = at + 8
+        starts = [at + 8]
         for _ in range(_HOLDERS[kind]):
-            _, _, inner = _element(file, order, inner)
-        _check_elements(file, order, inner, end, depth + 1)
+            starts.append(_element(file, order, starts[-1])[2])
+        if _held(file, order, kind, starts) > max(0, end - starts[-1]) // 8:  # scipy would make room for all of them first
+            raise ValueError("the shape of a cell or struct says more than it holds")
+        _check_elements(file, order, starts[-1], end, depth + 1)
+
+
+def _held(file: BinaryIO, order: str, kind: int, starts: list[int]) -> int:
+    """How many elements a cell or struct must hold, by its shape and fields; `starts` of its first elements."""
+    sizes = np.frombuffer(_content(file, order, starts[1]), order + "i4")
+    cells = math.prod(max(0, size) for size in sizes.tolist())
+    if kind == _CELL:
+        return cells
+    lengths, names = starts[-3], starts[-2]
+    length = np.frombuffer(_content(file, order, lengths)[:4], order + "i4")
+    if length.size != 1 or length[0] <= 0:
+        raise ValueError("the lengths of the names of a struct's fields are damaged")
+    return cells * (len(_content(file, order, names)) // int(length[0]))
+
+
+def _content(file: BinaryIO, order: str, at: int) -> bytes:
+    """The data of a short element: a shape, or names."""
+    file.seek(at)
+    kind, count = struct.unpack(order + "II", file.read(8))
+    if kind >> 16:
+        file.seek(at + 4)
+        count = kind >> 16
+    if count > _LONGEST_NAMES:
+        raise ValueError("the shape or the names of a variable are damaged")
+    return file.read(count)
 
 
 def _check_values(file: BinaryIO, order: str, at: int, end: int, allowed: set[int], wanted: int) -> None:

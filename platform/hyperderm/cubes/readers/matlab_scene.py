@@ -54,6 +54,11 @@ def read(found: Found, asked: Asked) -> Scene:
     return make_scene(array, listed, asked, facts, axes)
 
 
+def wavelengths_in(held: Arrays, key: str) -> Listed | None:
+    """Return the wavelengths that a file lists for its array `key`; None where it lists none."""
+    return _wavelengths(_nearest(held.numeric, key), held.numeric[key].shape)
+
+
 def _key(held: Arrays, asked: Asked) -> str:
     """The key of the array that is the scene."""
     arrays = held.numeric

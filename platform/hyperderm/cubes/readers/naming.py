@@ -21,6 +21,9 @@ SUFFIXES = frozenset({
 """Of files that hold an image; they do not belong to its name."""
 
 
+_WHOLE = re.compile(r"^(\d+)[.,]0+$")
+
+
 def shorter(name: str) -> list[str]:
     """Return a name, then the same without its last suffix, and so on while there is one of `SUFFIXES`."""
     names = [name]
@@ -34,6 +37,11 @@ def shorter(name: str) -> list[str]:
 def folded(name: str) -> str:
     """Return a name as it is compared: in NFC and without case."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def same_id(name: str) -> str:
+    """Return an id of a patient or a lesion as it is compared: `folded`, and 7.0 is 7, as spreadsheets make it."""
+    return _WHOLE.sub(r"\1", folded(name.strip()))
 
 
 def _composed(name: str) -> str:

@@ -214,7 +214,7 @@ def _scene(source: Source, root: Path) -> Scene:
 def _noted(scene: Scene, found: Found) -> Scene:
     """Note a side file of wavelengths that was not used."""
     whence = str(scene.facts.get("wavelengths", ""))
-    idle = [path.name for path in found.files if path.name.endswith(formats.WAVELENGTHS) and path.name not in whence]
+    idle = [path.name for path in found.files if formats.is_wavelengths(path) and path.name not in whence]
     if not idle:
         return scene
     note = f"{idle[0]} was not used: wavelengths {whence}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hyperderm.cubes.readers.leftovers import is_clutter, of_export
-from hyperderm.cubes.readers.naming import Names, files_in, folded
+from hyperderm.cubes.readers.naming import Names, files_in, same_id
 from hyperderm.cubes.readers.scene import SetAside
 from hyperderm.cubes.readers.table_rows import TWO_MARKS, Columns, Row, columns_of, rows_of
 from hyperderm.cubes.readers.tables import WORKBOOKS, Table, read_table
@@ -201,7 +201,7 @@ def _meant(listed: _Listed, images: Sequence[str], names: Names) -> dict[str, li
 
 
 def _content(row: Row) -> tuple[str | None, str, str, str]:
-    return row.diagnosis, row.said if row.problem else "", folded(row.patient), folded(row.lesion)
+    return row.diagnosis, row.said if row.problem else "", same_id(row.patient), same_id(row.lesion)
 
 
 def _check_alike(file: str, image: str, one: Row, other: Row) -> None:
@@ -209,7 +209,7 @@ def _check_alike(file: str, image: str, one: Row, other: Row) -> None:
         raise CubeError(f"{file} calls {image!r} both {one.said!r} and {other.said!r}", "Leave one of them.")
     for what in ("patient", "lesion"):
         first, second = getattr(one, what), getattr(other, what)
-        if first and second and folded(first) != folded(second):
+        if first and second and same_id(first) != same_id(second):
             raise CubeError(f"{file} gives {image!r} the {what}s {first!r} and {second!r}", "Leave one of them.")
 
 
@@ -248,15 +248,15 @@ def _groups(rows: dict[str, list[Row]], images: Sequence[str]) -> dict[str, str]
     patient_of: dict[str, str] = {}
     for row in flat:
         for name in (row.patient, row.lesion):
-            spelled.setdefault(folded(name), name)
+            spelled.setdefault(same_id(name), name)
         if row.patient and row.lesion:
-            patient_of.setdefault(folded(row.lesion), row.patient)
+            patient_of.setdefault(same_id(row.lesion), row.patient)
     found: dict[str, str] = {}
     for image, several in rows.items():
         patient = next((row.patient for row in several if row.patient), "")
         lesion = next((row.lesion for row in several if row.lesion), "")
-        if group := patient or patient_of.get(folded(lesion), lesion):
-            found[image] = spelled[folded(group)]
+        if group := patient or patient_of.get(same_id(lesion), lesion):
+            found[image] = spelled[same_id(group)]
     taken = set(found.values())
     return found | {image: f"image {image}" for image in images if image not in found and image in taken}
 
@@ -276,7 +276,8 @@ def _diagnoses_used(listed: _Listed, rows: dict[str, list[Row]], images: Sequenc
 def _groups_used(listed: _Listed, groups: dict[str, str], images: Sequence[str]) -> str:
     own = [image for image in images if image not in groups or groups[image] == f"image {image}"]
     count = len({group for image, group in groups.items() if image not in own})
-    said = f"{listed.table.file}: {count} groups of images, from {listed.titles(listed.columns.groups)}"
+    many = f"{count} group{'s' * (count != 1)}"
+    said = f"{listed.table.file}: {many} of images, from {listed.titles(listed.columns.groups)}"
     return said + (f"; {len(own)} images without one are groups of their own" if own else "")
 
 
