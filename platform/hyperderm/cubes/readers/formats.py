@@ -271,7 +271,7 @@ def _side_of(found: Found, named: dict[str, Path], shared: Path | None) -> Path 
     if found.path.is_dir():
         own = [path for name in WAVELENGTHS if (path := found.path.parent / f"{found.path.name}.{name}").is_file()]
     else:
-        own = [path for name in WAVELENGTHS if (path := named.get(folded(f"{found.path.stem}.{name}")))]
+        own = [named[key] for name in WAVELENGTHS if (key := folded(f"{found.path.stem}.{name}")) in named]
     return (own[0] if len(own) == 1 else None) if own else shared
 
 

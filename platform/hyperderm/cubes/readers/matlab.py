@@ -129,7 +129,7 @@ def _read_v5(path: Path, axes: int | None) -> Arrays:
     others: list[str] = []
     unpacked = _unpacked(path)
 
-    def source() -> BinaryIO | str:
+    def source() -> Any:  # noqa: ANN401 - a name or a stream, which the stubs of scipy do not know
         return str(path) if unpacked is None else BytesIO(unpacked)
 
     for key, shape, kind in scipy.io.whosmat(source(), appendmat=False):
