@@ -184,3 +184,43 @@ def test_what_lies_in_a_compressed_variable_is_checked_too(tmp_path):
     path.write_bytes(whole[:128] + struct.pack("<II", 15, len(packed)) + packed)
     with pytest.raises(CubeError, match="the shape of a cell or struct says more than it holds"):
         read_arrays(path)
+
+
+def test_the_tree_of_ph2_is_told_where_its_pictures_go_and_read_from_there(tmp_path, take):
+    root = tmp_path / "PH2"
+    picture, lesion = (
+        root / "PH2 Dataset images/IMD002/IMD002_Dermoscopic_Image",
+        root / "PH2 Dataset images/IMD002/IMD002_lesion",
+    )
+    mask = np.zeros((H, W), np.uint8)
+    mask[6:14, 6:18] = 255
+    for place, name, pixels in ((picture, "IMD002", np.full((H, W, 3), 90, np.uint8)), (lesion, "IMD002_lesion", mask)):
+        place.mkdir(parents=True)
+        Image.fromarray(pixels).save(place / f"{name}.bmp")
+    (root / "PH2_dataset.txt").write_text("|| Name || Clinical Diagnosis || Asymmetry ||\n|| IMD002 || 2 || 0 ||\n")
+    answer, _ = take(root)
+    assert answer.returncode == 2
+    assert (
+        "colour photographs lie in images/, their masks in masks/ (those of PH2 too: put its pictures there)"
+        in answer.stderr
+    )
+    picture.rename(root / "images")
+    lesion.rename(root / "masks")
+    answer, store = take(root)
+    [found] = store.lesions()
+    assert (found.diagnosis, int(found.mask.sum())) == ("melanoma", 8 * 12)
+
+
+def test_a_mask_of_a_raw_frame_fits_after_bilinear_demosaicking(tmp_path, take):
+    root = tmp_path / "data"
+    (root / "masks").mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(100, 900, (64, 64)).astype(np.uint16)
+    Image.fromarray(pixels).save(root / "a.png")
+    mask = np.zeros((64, 64), np.uint8)
+    mask[20:40, 20:40] = 255
+    Image.fromarray(mask).save(root / "masks/a_00.png")
+    options = ("--folds", 0, "--layout", "mosaic", "--wavelengths", "465:630:16")
+    answer, _ = take(root, *options)
+    assert "--demosaic bilinear keeps the frame's size" in answer.stderr
+    _, store = take(root, *options, "--demosaic", "bilinear")
+    assert [int(lesion.mask.sum()) for lesion in store.lesions()] == [400]

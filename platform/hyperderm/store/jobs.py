@@ -207,7 +207,7 @@ def find_layout(root: Path, name: str = "auto") -> str:
         found, unread = formats.find_scenes(root)
     except CubeError:
         found, unread = [], []
-    pictures = any(path.suffix.lower() in mosaic.SUFFIXES for path, _ in unread)
+    pictures = any(path.suffix.lower() in mosaic.SUFFIXES | photographs.SUFFIXES for path, _ in unread)
     return "scenes" if found or pictures else "hsidermoscopy"  # whose reader says best what it would have wanted
 
 

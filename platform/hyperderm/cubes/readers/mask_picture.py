@@ -76,7 +76,9 @@ def read_mask_picture(path: Path, frame: tuple[int, ...]) -> tuple[list[Marked],
 def check_size(mask: tuple[int, ...], frame: tuple[int, ...]) -> None:
     """Raise CubeError where a mask of (H, W) is not of the size of its image, (H, W, …)."""
     if mask != tuple(frame[:2]):
-        raise CubeError(f"the mask has {mask[0]} x {mask[1]} pixels, its image {frame[0]} x {frame[1]}")
+        raw = mask == (4 * frame[0], 4 * frame[1])
+        remedy = "If it is drawn on a raw mosaic frame: --demosaic bilinear keeps the frame's size." if raw else ""
+        raise CubeError(f"the mask has {mask[0]} x {mask[1]} pixels, its image {frame[0]} x {frame[1]}", remedy)
 
 
 def marked(image: Image.Image, *, lossy: bool = False) -> list[Marked]:

@@ -245,13 +245,14 @@ def used_references(root: Path, sources: Sequence[Source]) -> list[str]:
 
 
 def _no_scene(root: Path) -> CubeError:
-    pictures = sum(path.suffix.lower() in mosaic.SUFFIXES for path in files_below(_base(root)))
+    pictures = sum(path.suffix.lower() in mosaic.SUFFIXES | {".bmp"} for path in files_below(_base(root)))
     known = f"Known formats: {', '.join(kind.NAME for kind in formats.FORMATS)}."
     if not pictures:
         return CubeError(f"{root} holds no scene", known)
     return CubeError(
         f"{root} holds {pictures} picture{'s' * (pictures > 1)} that are no bands, and no scene",
-        f"Raw frames of a 4 x 4 mosaic camera: --layout mosaic; colour photographs lie in images/. {known}",
+        f"Raw frames of a 4 x 4 mosaic camera: --layout mosaic; colour photographs lie in images/, their masks in masks/ "
+        f"(those of PH2 too: put its pictures there). {known}",
     )
 
 
