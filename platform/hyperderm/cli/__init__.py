@@ -1,4 +1,4 @@
-"""The command line. Exit codes: 0 done, 1 no trial finished, 2 the user's input or the machine's trouble, 130 interrupted."""
+"""The command line. Exit codes: 0 done, 1 no trial finished, 2 the user's input or the machine's trouble, 130 stopped."""
 
 import os
 import sys
