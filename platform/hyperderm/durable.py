@@ -93,6 +93,21 @@ def whole(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give an error of the disk that knows no name, as that of a write, the name `path`.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise type(error)(error.errno, error.strerror, str(path)) from error
+
+
 def publish(made: Path, path: Path, *, over: bool = True, keep: Path | None = None) -> None:
     """Bring the file or folder `made` to the disk and give it the name `path`.
 

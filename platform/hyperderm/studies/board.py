@@ -178,7 +178,11 @@ class Board:
         self._open.clear()
         for number, trial in opened.items():
             self.observer.interrupted(number)
-            trial.set_user_attr("seconds", self._seconds(trial, number))
+            try:
+                trial.set_user_attr("seconds", self._seconds(trial, number))
+            except Exception:
+                if self.trouble is None:
+                    raise  # otherwise what broke the sweep is what a user must read, not that it breaks this as well
 
     def _remember_yardsticks(self, metrics: Mapping[str, float]) -> None:
         for name in YARDSTICKS:

@@ -14,7 +14,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, distribution_to_json
 
 from hyperderm.config import Experiment
-from hyperderm.durable import is_room, write_whole
+from hyperderm.durable import is_room, naming, write_whole
 from hyperderm.errors import HyperdermError, StudyError
 from hyperderm.registry import Space
 from hyperderm.strict import differences
@@ -71,9 +71,9 @@ def claim(folder: Path, mine: Mapping[str, Any], grows: bool = False) -> Iterato
                 f"{folder.name} is being run by process {lock.read().strip() or '(unknown)'}",
                 "Wait for it, or stop it.",
             ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        with naming(folder / ".lock"):
+            lock.truncate(0)
+            os.write(lock.fileno(), str(os.getpid()).encode())  # a buffer would be written again when it closes
         try:
             yield _check_identity(folder, json.loads(json.dumps(mine)), grows)
         except HyperdermError:
