@@ -29,11 +29,15 @@ def _store(context: typer.Context) -> None:
 def info(store: Annotated[str, typer.Argument(help="The store.")]) -> None:
     """What a store holds; every part is hashed."""
     from hyperderm.cli.data import describe
-    from hyperderm.cli.tracked import audit_notes
     from hyperderm.store.reader import open_store
+    from hyperderm.store.synthetic import origin_of
 
     console, manifest = Console(emoji=False), open_store(store).manifest
     describe(console, store, manifest)
+    if origin_of(manifest) is None:
+        return
+    from hyperderm.cli.tracked import audit_notes  # seconds of imports, for synthetic sets alone
+
     for said in audit_notes(manifest):
         _say(console, said)
 
