@@ -191,7 +191,9 @@ def test_after_a_refusal_no_worker_writes_on(server, uri, tmp_path, ray_cluster)
 
     for number in range(100, 260):
         good(tmp_path / "raw", f"MMCube/{number}")
-    Image.new("L", (32, 24), 255).save(tmp_path / "raw/masks/MMCube/100_00.png")  # the whole frame, another crop
+    large = Image.new("L", (32, 24))
+    large.paste(255, (2, 2, 30, 22))  # another crop than the others'
+    large.save(tmp_path / "raw/masks/MMCube/100_00.png")
     job = replace(job_of(tmp_path / "raw", size=None), per_part=2)
     with pytest.raises(StoreError, match="a store has one shape"):
         take(job, uri, maker(2))
