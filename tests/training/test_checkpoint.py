@@ -55,20 +55,21 @@ def test_each_is_a_file_of_its_own(tmp_path: Path):
 
 
 def test_each_file_is_synced_before_it_has_its_name_and_the_folder_after(tmp_path: Path, monkeypatch):
-    order, fsync, replace = [], os.fsync, Path.replace
+    order, fsync, replace = [], os.fsync, os.replace
 
     def synced(number):
-        order.append(Path(f"/proc/self/fd/{number}").readlink().name.rpartition(".")[0] or "folder")
+        path = Path(f"/proc/self/fd/{number}").readlink()
+        order.append("folder" if path.is_dir() else f"synced {path.name}")
         fsync(number)
 
-    def renamed(self, target):
+    def renamed(made, target):
         order.append(Path(target).name)
-        return replace(self, target)
+        return replace(made, target)
 
     monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(Path, "replace", renamed)
+    monkeypatch.setattr(os, "replace", renamed)
     CheckpointFolder(tmp_path / "run").save({"x": torch.tensor(1)}, best=True)
-    assert order == [f".{BEST}", BEST, f".{LATEST}", LATEST, "folder"]
+    assert order == [f"synced {BEST}", BEST, "folder", f"synced {LATEST}", LATEST, "folder"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
@@ -92,14 +93,14 @@ def test_a_write_that_fails_half_way_leaves_the_old_files_and_nothing_else(tmp_p
 
 def test_a_kill_between_best_and_latest_promises_nothing_that_is_not_there(tmp_path: Path, monkeypatch):
     folder = saved(tmp_path, (1, True))
-    replace = Path.replace
+    replace = os.replace
 
-    def die(self, target):
+    def die(made, target):
         if Path(target).name == LATEST:
             raise KeyboardInterrupt
-        return replace(self, target)
+        return replace(made, target)
 
-    monkeypatch.setattr(Path, "replace", die)
+    monkeypatch.setattr(os, "replace", die)
     with pytest.raises(KeyboardInterrupt):
         folder.save({"x": torch.full((1000,), 2)}, best=True)
     assert int(folder.load(BEST)["x"][0]) == 2
