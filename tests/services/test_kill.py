@@ -22,7 +22,7 @@ from tests.services.test_sweep_cli import EXPERIMENT, HYPERDERM, SPACE
 TRIALS, IMAGES, EVERY = 2, 64, 32
 BEFORE_RAY = {
     "mlflow.db": (1, 4, 20, 60, 120, 200, 300, 400, 500, 600),
-    "stores": (1, 2, 4, 8, 12),
+    "stores": (1, 2, 3, 4, 5),
     "identity.json": (1, 2, 3),
     "study.db": (1, 3, 10, 20, 40, 60, 80),
 }
