@@ -133,10 +133,14 @@ def find_store(setting: Setting, store: str | None, data: Path | None, size: int
         return open_store(store)
     if data:
         from hyperderm.cli.ingesting import run_job
+        from hyperderm.store.ingest import forget_lock
+        from hyperderm.store.location import locate
 
         job = _job(data, size)
         place = setting.root / "stores" / f"{data.resolve().name}-{size}-{job.digest[:8]}"
-        if not place.exists():
+        if place.exists():
+            forget_lock(locate(str(place)), job)
+        else:
             setting.say(f"reading {data} into {_short(place, setting)}")
             with _ingest_told(data):
                 manifest = run_job(setting.console, job, str(place), FOLDS, 0)

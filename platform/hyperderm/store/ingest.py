@@ -177,8 +177,19 @@ def free_place(job: Job, uri: str, *, write: bool) -> Location:
         )
     prepare(target, write=write)
     if occupied(target):
+        forget_lock(target, job)
         raise StoreError(f"--store {uri}: something is already there", "Choose another place, or remove it first.")
     return target
+
+
+def forget_lock(target: Location, job: Job) -> None:
+    """Remove the lock of a writer that was killed after its store was there, and before it could do this itself."""
+    if not target.local:
+        return
+    path = _lock(staging_of(target, job))
+    with suppress(OSError), path.open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
 
 
 def staging_of(target: Location, job: Job) -> Staging:
@@ -443,7 +454,7 @@ def _held(staging: Staging, target: Location) -> Iterator[None]:
         return
     try:
         staging.place.fs.create_dir(staging.place.join(staging.folder), recursive=True)
-        lock = Path(f"{staging.place.path}.lock").open("a+", encoding="utf-8")  # noqa: SIM115 - the with below closes it
+        lock = _lock(staging).open("a+", encoding="utf-8")
     except OSError as error:
         raise unwritten(target, error) from error
     with lock:
@@ -455,6 +466,10 @@ def _held(staging: Staging, target: Location) -> Iterator[None]:
             yield
         finally:
             os.unlink(lock.name)  # noqa: PTH108 - while it is held: nobody else may think it theirs
+
+
+def _lock(staging: Staging) -> Path:
+    return Path(f"{staging.place.path}.lock")
 
 
 def _discard(staging: Staging, target: Location, count: int) -> None:
