@@ -260,3 +260,36 @@ def test_a_folder_of_references_alone(tmp_path):
     np.save(tmp_path / "whiteref.npy", WHITE)
     with pytest.raises(CubeError, match="holds references and no scene"):
         scenes.scan(tmp_path, Camera())
+
+
+def specim(folder: Path, *, references: bool = True) -> None:
+    """One scan as a Specim IQ leaves it: counts and references in capture/, its own reflectance in results/."""
+    envi(folder / "capture" / "7.hdr", RAW)
+    if references:
+        envi(folder / "capture" / "WHITEREF_7.hdr", lines(WHITE))
+        envi(folder / "capture" / "DARKREF_7.hdr", lines(DARK))
+    envi(folder / "results" / "REFLECTANCE_7.hdr", TRUE)
+
+
+@pytest.mark.parametrize(
+    ("references", "camera", "name", "said"),
+    [
+        (True, Camera(), "one/capture/7", "the camera's reflectance of one/capture/7, which becomes"),
+        (True, Camera(references=False), "one/results/REFLECTANCE_7", "the counts of one/results/REFLECTANCE_7"),
+        (False, Camera(), "one/results/REFLECTANCE_7", "the counts of one/results/REFLECTANCE_7"),
+    ],
+)
+def test_counts_and_reflectance_of_one_scan_are_one_lesion(tmp_path, references, camera, name, said):
+    specim(tmp_path / "one", references=references)
+    (only,) = sources = scenes.scan(tmp_path, camera)
+    assert only.name == name
+    np.testing.assert_allclose(scenes.open_image(only, tmp_path).reflectance, TRUE, atol=1e-3)
+    reasons = [one for one in scenes.orphans(tmp_path, sources) if "reference by its name" not in one.reason]
+    assert len(reasons) == 1
+    assert reasons[0].reason.startswith(said)
+
+
+def test_a_reflectance_without_its_counts_beside_it_is_a_scene_like_any_other(tmp_path):
+    envi(tmp_path / "a" / "results" / "REFLECTANCE_7.hdr", TRUE)
+    envi(tmp_path / "b" / "capture" / "7.hdr", TRUE)
+    assert [one.name for one in scenes.scan(tmp_path, Camera())] == ["a/results/REFLECTANCE_7", "b/capture/7"]

@@ -65,7 +65,7 @@ def parted(found: Sequence[Found]) -> tuple[list[Found], list[Reference]]:
     """Part scenes from references, by names."""
     stems: dict[str, set[str]] = {}
     for each in found:
-        folder, stem = _folder_and_stem(each)
+        folder, stem = folder_and_stem(each)
         stems.setdefault(folder, set()).add(stem)
     scans, references = [], []
     for each in found:
@@ -89,7 +89,7 @@ def pair(scan: Found, references: Sequence[Reference]) -> Pair:
 
     A dark reference alone makes no reflectance and is not used.
     """
-    folder, stem = _folder_and_stem(scan)
+    folder, stem = folder_and_stem(scan)
     chosen: dict[str, Path | None] = {}
     for kind in ("white", "dark", "white_dark"):
         known = [one for one in references if one.kind == kind]
@@ -229,7 +229,7 @@ def _scene(path: Path, asked: Asked) -> Scene:
 
 def _named(found: Found, stems: dict[str, set[str]]) -> Reference | None:
     """What a file is by its name; `stems` are the names in every folder."""
-    folder, stem = _folder_and_stem(found)
+    folder, stem = folder_and_stem(found)
     if match := _REFERENCE.search(stem):
         return Reference(_kind(match["kind"]), found, folder, _rest(stem, match, stems.get(folder, ())))
     if match := _WHOLE.fullmatch(stem):
@@ -265,7 +265,7 @@ def _is_below(folder: str, place: str) -> bool:
     return not place or folder == place or folder.startswith(f"{place}/")
 
 
-def _folder_and_stem(found: Found) -> tuple[str, str]:
+def folder_and_stem(found: Found) -> tuple[str, str]:
     """A scene's folder below the root, and its name there as names are compared."""
     folder, _, last = found.name.rpartition("/")
     return folder, _words(last if found.format == band_images.NAME else found.path.stem)

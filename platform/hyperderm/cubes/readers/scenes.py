@@ -28,6 +28,7 @@ from hyperderm.cubes.readers.pixels import name_below
 from hyperderm.cubes.readers.references import Pair, Reference
 from hyperderm.cubes.readers.scene import Asked, Found, Scene, SetAside
 from hyperderm.cubes.readers.source_tables import NOTHING, Said, Tables, read_tables
+from hyperderm.cubes.readers.versions import one_of_each
 from hyperderm.errors import CubeError, NoImage
 
 CHUNK = 2**20
@@ -97,7 +98,7 @@ def scan(root: Path, camera: Camera, tables: Tables | None = None) -> list[Sourc
     Raises:
         CubeError: no scene there, two scenes of one name, or a table that cannot be used.
     """
-    found, known = _found(root, camera)
+    found, known, _ = _found(root, camera)
     if not found:
         if known:
             raise CubeError(
@@ -107,7 +108,6 @@ def scan(root: Path, camera: Camera, tables: Tables | None = None) -> list[Sourc
     base, names = _base(root), [each.name for each in found]
     masks = _masks(base, names)
     said = (read_tables(base) if tables is None else tables).of(names).said
-    automatic = camera.references and not camera.given
     sources = [
         Source(
             each,
@@ -115,7 +115,7 @@ def scan(root: Path, camera: Camera, tables: Tables | None = None) -> list[Sourc
             said.get(name, NOTHING),
             camera,
             masks.faults.get(name, ""),
-            references.pair(each, known) if automatic else Pair(),
+            _pair(each, known, camera),
         )
         for name, each in zip(names, found, strict=True)
     ]
@@ -134,8 +134,9 @@ def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None)
     tables = read_tables(base) if tables is None else tables
     used = {path for source in sources for path in source.found.files} | {mask for s in sources for mask in s.masks}
     camera = sources[0].camera if sources else Camera()
-    known = _found(root, camera)[1]
-    astray = references.unused(known, [s.pair for s in sources], _why_unused(camera))
+    _, known, versions = _found(root, camera)
+    astray = [(one.path, why) for one, why in versions] + references.unused(known, [s.pair for s in sources], _why_unused(camera))
+    used |= {path for one, _ in versions for path in one.files}
     used |= set(tables.paths) | {path for one in known for path in one.found.files} | set(camera.given)
     used |= {path for one in _all(root, camera) if _is_given(one, camera) for path in one.files}
     if camera.mosaic:
@@ -262,16 +263,24 @@ def _why_unused(camera: Camera) -> str:
     return "" if camera.references else "--no-references was given"
 
 
-def _found(root: Path, camera: Camera) -> tuple[list[Found], list[Reference]]:
-    """Return the scenes at or below `root`, and the references among them or beside the one file that was named."""
+def _pair(found: Found, known: Sequence[Reference], camera: Camera) -> Pair:
+    return references.pair(found, known) if camera.references and not camera.given else Pair()
+
+
+def _found(root: Path, camera: Camera) -> tuple[list[Found], list[Reference], list[tuple[Found, str]]]:
+    """Return the scenes at or below `root`, the references among them or beside the one file that was named, and other
+    versions of these scenes, with the reason.
+    """
     found = [one for one in _all(root, camera) if not _is_given(one, camera)]
     if root.is_dir() or not found:
-        return references.parted(found)
+        scenes, known = references.parted(found)
+        scenes, aside = one_of_each(scenes, lambda one: bool(camera.given or _pair(one, known, camera).white))
+        return scenes, known, aside
     known = references.parted(_frames(root.parent) if camera.mosaic else formats.find_beside(root))[1]
     for one in known:
         if root in one.found.files:
             raise CubeError(f"{root.name} is a {one.kind} reference by its name, no scene", "If it is a scene, rename it.")
-    return found, known
+    return found, known, []
 
 
 def _all(root: Path, camera: Camera) -> list[Found]:
