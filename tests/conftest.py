@@ -1,5 +1,6 @@
 """What many tests share: one Ray for the session, one small phantom store."""
 
+import signal
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 from hyperderm.studies.cluster import Cluster, connect, quiet_ray
 
 quiet_ray()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and whom they start, ignore it
 
 from tests.command import command  # noqa: E402, F401 - a fixture
 from tests.services.mlflow_server import mlflow_server  # noqa: E402, F401 - a fixture

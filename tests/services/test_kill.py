@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -20,6 +21,7 @@ from tests.killing import Ended, in_child
 from tests.services.test_sweep_cli import EXPERIMENT, HYPERDERM, SPACE
 
 TRIALS, IMAGES, EVERY = 2, 64, 32
+STARTED: list[subprocess.Popen[str]] = []
 BEFORE_RAY = {
     "mlflow.db": (1, 4, 20, 60, 120, 200, 300, 400, 500, 600),
     "stores": (1, 2, 3, 4, 5),
@@ -53,12 +55,25 @@ def words(data: Path) -> list[str]:
     return ["sweep", "tiny", "--profile", "small", "--data", str(data), "--name", "one"]
 
 
+@pytest.fixture(autouse=True)
+def _no_driver_outlives_its_test() -> Iterator[None]:
+    yield
+    for driver in STARTED:
+        if driver.poll() is None:
+            kill_all(driver)
+    STARTED.clear()
+
+
 def begin(project: Path, data: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{project / 'mlflow.db'}", "COLUMNS": "120"}
-    return subprocess.Popen(
-        [str(HYPERDERM), *words(data)],
-        cwd=project, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    STARTED.append(
+        subprocess.Popen(
+            [str(HYPERDERM), *words(data)],
+            cwd=project, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     )  # fmt: skip
+    return STARTED[-1]
 
 
 def killed_here(project: Path, data: Path, place: str, step: int) -> Ended:
@@ -136,9 +151,8 @@ def test_killed_while_it_trains(project, data, name, count):
     seen: set[Path] = set()
     deadline = time.monotonic() + 200
     while len(seen) < count and driver.poll() is None and time.monotonic() < deadline:
-        for path in (project / "runs" / "one").rglob("*"):
-            if path.name.startswith(name):
-                seen.add(path)
+        for folder, folders, files in os.walk(project / "runs" / "one"):  # what vanishes meanwhile is passed over
+            seen |= {Path(folder, each) for each in folders + files if each.startswith(name)}
         time.sleep(0.002)
     assert driver.poll() is None or name == ".closed", driver.communicate()[0]
     if driver.poll() is None:

@@ -1,0 +1,55 @@
+"""The runs of the golden record: one of every kind, each of a second or two."""
+
+from collections.abc import Callable
+
+from hyperderm.config import DataConfig, Experiment, TaskConfig, TrainingConfig
+from hyperderm.learners.configs import ClassifierConfig, ShsGanConfig, SpectralConfig
+
+GENERATED = {"melanoma": 3, "dysplastic_nevus": 2}
+
+
+def shsgan(**learner: object) -> Experiment:
+    return Experiment(
+        name="golden",
+        profile="small",
+        data=DataConfig(size=16, diagnoses="all"),
+        learner=ShsGanConfig(generator_width=4, critic_width=4, lr_generator=1e-3, lr_critic=1e-3, **learner),
+        training=TrainingConfig(batch_size=4, images=48, validate_every=24, validation_samples=8),
+    )
+
+
+def noise(**learner: object) -> Experiment:
+    return shsgan(input="noise", rgb_weight=0.0, **learner)
+
+
+def classifier() -> Experiment:
+    return Experiment(
+        name="golden",
+        profile="small",
+        data=DataConfig(size=16, flips=False),
+        task=TaskConfig(negatives="all_others"),
+        learner=ClassifierConfig(lr=1e-3, dropout=0.3, augmentation="classic+spectral"),
+        training=TrainingConfig(batch_size=8, images=64, validate_every=32),
+    )
+
+
+def spectral() -> Experiment:
+    return Experiment(
+        name="golden",
+        profile="small",
+        data=DataConfig(size=16, flips=False),
+        task=TaskConfig(negatives="all_others"),
+        learner=SpectralConfig(penalty=10.0),
+        training=TrainingConfig(batch_size=16, images=16, validate_every=16),
+    )
+
+
+RUNS: dict[str, Callable[[], Experiment]] = {
+    "shsgan": shsgan,
+    "dcgan": lambda: noise(loss="bce", critic="conv2d", norm="batch", fft_arm=False),
+    "critic_3d": lambda: noise(loss="bce", critic="conv3d", norm="batch", fft_arm=False),
+    "clipped": lambda: noise(loss="wgan_clip", critic="conv3d", norm="spectral", fft_arm=False),
+    "fft_arm": lambda: noise(loss="wgan_gp", critic="conv3d", norm="spectral", fft_arm=True),
+    "classifier": classifier,
+    "spectral": spectral,
+}
