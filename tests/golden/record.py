@@ -1,4 +1,4 @@
-"""What fixed seeds give on a CPU: scores, weights, cubes, predictions and tables, so that a refactoring can show that they stay.
+"""What fixed seeds give on a CPU: scores, weights, cubes, predictions, tables. A refactoring shows that they stay.
 
 `python -m tests.golden.record FILE` writes the whole record as JSON, `… --against FILE` compares with one. The short runs of
 it are compared with `numbers.json` in every `make test`.
@@ -22,14 +22,12 @@ from torch import Tensor
 
 from hyperderm.config import Experiment
 from hyperderm.cubes.phantom import phantom
-from hyperderm.learners.base import Learner
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.writer import write_store
 from hyperderm.studies.selection import read, select
 from hyperderm.studies.synthesis import generate_here
 from hyperderm.training.checkpoint import BEST
 from hyperderm.training.context import local
-from hyperderm.training.loop import Report
 from hyperderm.training.run import run
 from tests.golden.runs import GENERATED, RUNS
 from tests.services import grids
@@ -55,26 +53,15 @@ def data(folder: Path) -> Store:
 
 def trained(experiment: Experiment, store: Store, folder: Path) -> dict[str, Any]:
     """Return the scores of every report of a run, and the hash of its last state's numbers."""
-    reports, learner = [], None
-    for report, learner in _run(experiment, store, folder):
-        reports.append([report.images, {k: v for k, v in sorted(report.metrics.items()) if k not in CLOCKS}])
-    assert learner is not None
-    return {"reports": reports, "weights": weights(learner.state_dict())}
-
-
-def _run(experiment: Experiment, store: Store, folder: Path) -> Iterator[tuple[Report, Learner | None]]:
-    going = run(experiment, read(store, select(store, experiment), experiment), local(folder))
-    last = None
+    provenance = {"hyperderm.manifest": store.manifest.fingerprint, "hyperderm.fold": "0"}
+    going = run(experiment, read(store, select(store, experiment), experiment), local(folder, provenance))
+    reports: list[object] = []
     while True:
         try:
             report = next(going)
         except StopIteration as end:
-            assert last is not None
-            yield last, end.value
-            return
-        if last is not None:
-            yield last, None
-        last = report
+            return {"reports": reports, "weights": weights(end.value.state_dict())}
+        reports.append([report.images, {k: v for k, v in sorted(report.metrics.items()) if k not in CLOCKS}])
 
 
 def weights(state: object) -> str:

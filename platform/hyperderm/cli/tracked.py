@@ -15,6 +15,7 @@ from hyperderm.store.synthetic import origin_of
 from hyperderm.studies.folder import JOURNAL
 from hyperderm.studies.selection import content, select
 from hyperderm.tracking.figures import RealSet
+from hyperderm.tracking.outbox import DELIVERING
 from hyperderm.tracking.provenance import provenance
 from hyperderm.tracking.runs import Tracker
 from hyperderm.tracking.sweep_tracker import SweepFacts
@@ -81,7 +82,7 @@ def finish_tracking(setting: Setting, tracker: Tracker, key: str) -> None:
     """Deliver what is owed, say what could not be, and where run `key` is seen on a server."""
     deadline = time.monotonic() + FLUSH_S
     while (owed := tracker.flush(SLICE_S)) and time.monotonic() < deadline:
-        if tracker.state.startswith("server away"):
+        if tracker.state != DELIVERING:
             owed = tracker.flush(AWAY_S)
             break
     if owed:

@@ -64,7 +64,7 @@ SETTINGS = _memory() | {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints tables even at verbose=0
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_DATA_LOG_LEVEL": "ERROR",
-    "RAY_DEDUP_LOGS": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": r"\n",  # of what Ray's nodes say, the pages (its memory monitor's): a sentence tells them
     "RAY_task_oom_retries": "3",  # Ray's default is for ever, in silence, while its memory monitor ends task after task
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
     "RAY_worker_niceness": "0",  # at Ray's own 15, beside two busy processes on two cores, a sweep finishes nothing

@@ -63,18 +63,19 @@ def quiet_loggers(path: Path) -> Iterator[None]:
 
     What matters of it is told in a sentence by whoever runs on the cluster.
     """
+    import ray.data  # noqa: F401 - when it is imported it makes a handler of its own, which prints tracebacks
+
     log = _Log(path)
     loggers = [logging.getLogger(name) for name in LIBRARIES]
-    before = [(logger.level, logger.propagate) for logger in loggers]
+    before = [(logger.level, logger.propagate, logger.handlers) for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
         logger.propagate = False
-        logger.addHandler(log)
+        logger.handlers = [log]
     try:
         yield
     finally:
-        for logger, (level, propagate) in zip(loggers, before, strict=True):
+        for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
             logger.setLevel(level)
-            logger.propagate = propagate
-            logger.removeHandler(log)
+            logger.propagate, logger.handlers = propagate, handlers
         log.close()

@@ -16,6 +16,8 @@ BACKOFF_S = (0.5, 30.0)
 TOLERANCE = 4  # failures of one batch before each further one is followed by a probe
 PATIENCE = 6  # failures in a row (two minutes) with a server that answers the probe: the batch itself is the cause
 
+DELIVERING = "delivering"
+
 log = logging.getLogger(__name__)
 
 
@@ -53,6 +55,7 @@ class Outbox:
         self._flushing = 0
         self._failures = self._blamed = 0
         self._away_since: float | None = None
+        self._stuck = ""
         self._said: set[tuple[str, str, str]] = set()
         self._lost = False
         self._thread = threading.Thread(target=self._run, name="hyperderm-outbox", daemon=True)
@@ -65,9 +68,11 @@ class Outbox:
 
     @property
     def state(self) -> str:
-        """`delivering`, or since when the server has been away."""
+        """`delivering`, or since when the server has been away, or why the journal cannot be used."""
+        if self._stuck:
+            return self._stuck
         since = self._away_since
-        return "delivering" if since is None else f"server away since {time.strftime('%H:%M:%S', time.localtime(since))}"
+        return DELIVERING if since is None else f"server away since {time.strftime('%H:%M:%S', time.localtime(since))}"
 
     def put(self, run: str, kind: str, body: Mapping[str, object], file: Path | None = None) -> None:
         """Journal one operation."""
@@ -124,9 +129,11 @@ class Outbox:
                     self._attempt(batch)
                 else:
                     self._idle()
-            except sqlite3.Error as error:
+                self._stuck = ""
+            except (sqlite3.Error, OSError) as error:
                 if not self._closing:
-                    log.warning("The tracking journal cannot be read or written: %s", error)
+                    self._stuck = f"the tracking journal cannot be used: {error}"
+                    log.warning("The tracking journal %s cannot be read or written: %s", self.journal.path, error)
                     self._wait(BACKOFF_S[1])
 
     def _idle(self) -> None:

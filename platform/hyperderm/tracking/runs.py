@@ -168,7 +168,7 @@ class Tracker:
 
     @property
     def state(self) -> str:
-        """`delivering`, or `server away since …`."""
+        """`delivering`, or why nothing is: see `Outbox.state`."""
         return self._outbox.state
 
     @property
