@@ -1,5 +1,6 @@
 """An ingest is divided into parts: whoever makes them and however often it is interrupted, the store is the same."""
 
+import fcntl
 import threading
 from dataclasses import replace
 
@@ -74,6 +75,19 @@ def test_a_part_that_was_damaged_meanwhile_is_made_again(tmp_path, job):
 
     assert ingest(job, str(tmp_path / "store"), folds=3, seed=0, make=rest) == whole
     assert again == [1]
+
+
+def test_the_lock_of_a_writer_killed_after_its_store_was_there_goes(tmp_path, job):
+    ingest(job, str(tmp_path / "store"), folds=3, seed=0)
+    lock = tmp_path / f"store.partial-{job.digest[:8]}.lock"
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(StoreError, match="already there"):
+            ingest(job, str(tmp_path / "store"), folds=3, seed=0)
+        assert lock.exists(), "another process holds it"
+    with pytest.raises(StoreError, match="already there"):
+        ingest(job, str(tmp_path / "store"), folds=3, seed=0)
+    assert not lock.exists()
 
 
 def test_files_that_changed_meanwhile_are_another_job(tmp_path, job):

@@ -221,3 +221,21 @@ def test_a_callback_or_journal_that_fails_does_not_reach_the_caller(server, tmp_
     assert box.flush(5) == 0
     box.close()
     box.put("a", "tags", {})  # the journal is closed: lost, but no exception
+
+
+@pytest.mark.parametrize("error", [sqlite3.OperationalError("database or disk is full"), OSError(28, "No space left")])
+def test_a_journal_that_cannot_be_written_is_a_state_and_left_by_itself(server, tmp_path, monkeypatch, error):
+    box = server.outbox(tmp_path / "j.db")
+    settle = box.journal.settle
+
+    def full(*arguments):
+        raise error
+
+    monkeypatch.setattr(box.journal, "settle", full)
+    box.put("a", "open", {})
+    assert box.flush(0.3) == 1
+    assert box.state.startswith("the tracking journal cannot be used: ")
+    monkeypatch.setattr(box.journal, "settle", settle)
+    assert box.flush(5) == 0
+    assert box.state == "delivering"
+    box.close()
