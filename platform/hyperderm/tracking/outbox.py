@@ -132,8 +132,11 @@ class Outbox:
                 self._stuck = ""
             except (sqlite3.Error, OSError) as error:
                 if not self._closing:
+                    if not (self._stuck or self._lost):
+                        self._warn(
+                            f"The tracking journal {self.journal.path} cannot be used ({error}): nothing is delivered"
+                        )
                     self._stuck = f"the tracking journal cannot be used: {error}"
-                    log.warning("The tracking journal %s cannot be read or written: %s", self.journal.path, error)
                     self._wait(BACKOFF_S[1])
 
     def _idle(self) -> None:

@@ -135,7 +135,9 @@ def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None)
     used = {path for source in sources for path in source.found.files} | {mask for s in sources for mask in s.masks}
     camera = sources[0].camera if sources else Camera()
     _, known, versions = _found(root, camera)
-    astray = [(one.path, why) for one, why in versions] + references.unused(known, [s.pair for s in sources], _why_unused(camera))
+    astray = [(one.path, why) for one, why in versions] + references.unused(
+        known, [s.pair for s in sources], _why_unused(camera)
+    )
     used |= {path for one, _ in versions for path in one.files}
     used |= set(tables.paths) | {path for one in known for path in one.found.files} | set(camera.given)
     used |= {path for one in _all(root, camera) if _is_given(one, camera) for path in one.files}
