@@ -2,7 +2,8 @@
 
 from hyperderm.ablation import Ablation, Model, Resources
 from hyperderm.config import TrainingConfig
-from hyperderm.learners.configs import ClassifierConfig, SpectralConfig
+from hyperderm.learners.classifier import ClassifierConfig
+from hyperderm.learners.spectral_baseline import SpectralConfig
 from hyperderm.registry import Profile, generating
 
 AT_ONCE = TrainingConfig(batch_size=16, images=16, validate_every=16)

@@ -1,7 +1,7 @@
 """Melanoma against dysplastic nevi on real cubes: one classifier, to train or to search on its own."""
 
 from hyperderm.config import DataConfig, Experiment, SweepConfig, TaskConfig, TrainingConfig
-from hyperderm.learners.configs import ClassifierConfig
+from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.registry import Profile
 
 

@@ -1,7 +1,7 @@
 """SHS-GAN on hyperspectral lesions: the project's first generator."""
 
 from hyperderm.config import DataConfig, Experiment, SweepConfig, TrainingConfig
-from hyperderm.learners.configs import ShsGanConfig
+from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.registry import Profile
 
 

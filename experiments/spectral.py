@@ -1,7 +1,7 @@
 """The baseline every network has to beat: logistic regression on per-lesion spectral statistics, in seconds."""
 
 from hyperderm.config import DataConfig, Experiment, TaskConfig, TrainingConfig
-from hyperderm.learners.configs import SpectralConfig
+from hyperderm.learners.spectral_baseline import SpectralConfig
 from hyperderm.registry import Profile
 
 

@@ -11,7 +11,9 @@ from hyperderm import registry
 from hyperderm.ablation import Ablation, Model
 from hyperderm.config import Experiment, SyntheticConfig, TaskConfig, TrainingConfig
 from hyperderm.errors import ConfigError, HyperdermError, nearest
-from hyperderm.learners.configs import ClassifierConfig, ShsGanConfig, SpectralConfig
+from hyperderm.learners.classifier import ClassifierConfig
+from hyperderm.learners.shsgan import ShsGanConfig
+from hyperderm.learners.spectral_baseline import SpectralConfig
 from hyperderm.strict import differences, fingerprint, parse_overrides, paths
 
 ROOT = Path(__file__).resolve().parents[1]

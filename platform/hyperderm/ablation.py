@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from hyperderm.config import TaskConfig, TrainingConfig
-from hyperderm.learners.configs import ClassifierConfig, SpectralConfig
+from hyperderm.learners import AnyLearner
 from hyperderm.strict import Strict
 
 ArmKind = Literal["real", "classic", "oversampled", "focal", "synthetic", "only", "pretrain", "both"]
@@ -15,10 +15,18 @@ REFERENCE = "real"
 class Model(Strict):
     """A classifier of the grid; the arms set its synthetic data, sampling, loss and augmentation."""
 
-    learner: ClassifierConfig | SpectralConfig = Field(discriminator="kind")
+    learner: AnyLearner
     training: TrainingConfig
     gpus: float | None = Field(None, ge=0)
-    """GPUs of a cell; None: those of the grid, none for the spectral baseline."""
+    """GPUs of a cell; None: those of the grid, none for what is fitted at once."""
+
+    @model_validator(mode="after")
+    def _classifies(self) -> Self:
+        if self.learner.role != "classifier":
+            raise ValueError(
+                f"learner.kind = {self.learner.kind} is a {self.learner.role}, not a classifier. Generators have a list of their own"
+            )
+        return self
 
 
 class Resources(Strict):

@@ -91,14 +91,14 @@ def generators(names: Iterable[str], profile: Profile) -> dict[str, Experiment]:
             found[name] = experiment(name, profile)
         except ConfigError as error:
             raise ConfigError(f"generators names {name!r}, which is no experiment", error.remedy) from None
-        if not found[name].learner.generates:
+        if found[name].learner.role != "generator":
             raise ConfigError(f"generators names {name!r}, which generates nothing", "Name a generator, such as shsgan.")
     return found
 
 
 def generating(profile: Profile) -> list[str]:
     """Return the names of all registered generators, sorted."""
-    return [name for name in names("experiments") if experiment(name, profile).learner.generates]
+    return [name for name in names("experiments") if experiment(name, profile).learner.role == "generator"]
 
 
 def space(name: str, experiment: Experiment) -> Space:

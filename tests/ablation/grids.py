@@ -11,7 +11,9 @@ import numpy as np
 from hyperderm.ablation import Ablation, Model
 from hyperderm.config import DataConfig, Experiment, TrainingConfig
 from hyperderm.cubes.cube import Cube, Lesion
-from hyperderm.learners.configs import ClassifierConfig, ShsGanConfig, SpectralConfig
+from hyperderm.learners.classifier import ClassifierConfig
+from hyperderm.learners.shsgan import ShsGanConfig
+from hyperderm.learners.spectral_baseline import SpectralConfig
 from hyperderm.metrics.predictions import Predictions
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import SyntheticCube, SyntheticOrigin, write_synthetic

@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from hyperderm.learners.configs import ClassifierConfig
+from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.studies.ablation.arms import Arm, arms, contrasts, named
 from tests.ablation.grids import grid
 

@@ -9,7 +9,7 @@ import pytest
 from hyperderm.ablation import Ablation, Model
 from hyperderm.config import TrainingConfig
 from hyperderm.errors import DiskFull
-from hyperderm.learners.configs import ClassifierConfig
+from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.store.ray_reader import shared_store
 from hyperderm.store.reader import open_store
 from hyperderm.studies.ablation import grid as grid_module

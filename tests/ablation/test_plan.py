@@ -11,11 +11,11 @@ import pytest
 
 from hyperderm import registry
 from hyperderm.learners.data import truth
-from hyperderm.learners.sampling import phases
 from hyperderm.studies.ablation.plan import Plan, make_plan
 from hyperderm.studies.selection import select
 from tests.ablation.grids import FOLDS, generator, grid, keys, plan, store, synthetic_set
 from tests.learners.tissue import lesions as tissue
+from tests.learning import shown
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERY = ["real", "classic", "oversampled", "focal", "synthetic", "only", "pretrain", "both"]
@@ -188,7 +188,7 @@ def test_a_set_is_as_large_as_its_largest_reader(real):
     assert dict(one.counts) == {"melanoma": 2 * positives, "dysplastic_nevus": len(held) - positives}
     wanted = {"shsgan_x0.5": round(0.5 * positives), "shsgan_x2": 2 * positives}
     for arm, count in wanted.items():
-        (phase,) = phases(cells(made, arm)[0].experiment, tissue(positives, 15, ("melanoma",) * 40))
+        (phase,) = shown(cells(made, arm)[0].experiment, tissue(positives, 15, ("melanoma",) * 40))
         assert int((phase.entries >= positives + 15).sum()) == count
 
 

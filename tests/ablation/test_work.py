@@ -11,11 +11,10 @@ import pytest
 from hyperderm.ablation import Model
 from hyperderm.config import Experiment, TrainingConfig
 from hyperderm.errors import StudyError
-from hyperderm.learners.classifier import Classifier
-from hyperderm.learners.configs import ClassifierConfig
+from hyperderm.learners.classifier import ClassifierConfig
+from hyperderm.learners.classifier.pretrained import load_weights
 from hyperderm.learners.data import truth
 from hyperderm.learners.judging import judgement
-from hyperderm.models.pretrained import load_weights
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
 from hyperderm.strict import parse
@@ -30,6 +29,7 @@ from hyperderm.training.context import local
 from hyperderm.training.data import cube_set
 from hyperderm.training.loop import train
 from tests.ablation.grids import grid, lesions, plan, synthetic_set
+from tests.learning import built
 
 
 def task(made, job, folder: Path) -> Task:
@@ -59,7 +59,7 @@ def test_a_cell_predicts_its_own_test_role_with_its_best_checkpoint(real, tmp_pa
     table = cell_predictions(tmp_path / "grid", job)
     data = read(real, select(real, job.experiment), job.experiment)
     list(train(job.experiment, data, local(tmp_path / "run")))
-    learner = Classifier(job.experiment, data, local(tmp_path / "run").placement("auto"))
+    learner = built(job.experiment, data, local(tmp_path / "run").placement("auto"))
     untrained = learner.judge(data.validation.reflectance, data.validation.masks)
     learner.load_state_dict(CheckpointFolder(tmp_path / "run").load(BEST)["learner"])
     chosen = judgement(learner.judge(data.validation.reflectance, data.validation.masks), truth(data.validation.diagnoses))

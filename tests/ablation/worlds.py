@@ -10,7 +10,8 @@ from hyperderm.ablation import Ablation, Model
 from hyperderm.config import TrainingConfig
 from hyperderm.cubes.cube import Lesion
 from hyperderm.cubes.phantom import render
-from hyperderm.learners.configs import ClassifierConfig, SpectralConfig
+from hyperderm.learners.classifier import ClassifierConfig
+from hyperderm.learners.spectral_baseline import SpectralConfig
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import SyntheticCube, SyntheticOrigin, write_synthetic
 from hyperderm.store.writer import write_store

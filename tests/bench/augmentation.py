@@ -20,8 +20,8 @@ def main() -> int:
 
     from hyperderm.cubes.cube import HSIDERMOSCOPY_NM
     from hyperderm.learners.augmentation import classic
+    from hyperderm.learners.augmentation_settings import SpectralAugmentationConfig
     from hyperderm.learners.batch_augmentation import classic_batch
-    from hyperderm.learners.configs import SpectralAugmentationConfig
     from hyperderm.learners.scaling import Scaling
     from hyperderm.learners.spectral_augmentation import SpectralAugmentation
 

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tests.bench.data_files import FULL, KEY, QUICK, Scale
 from tests.bench.data_timing import timed
+from tests.learning import augmented
 
 WORKERS, WANTED = 2, 10.0
 SEED = "the seed's way"
@@ -173,12 +174,11 @@ def _on_threads(count: int, way: Callable[[], int]) -> Callable[[], int]:
 
 def _augmentations(data, scale: Scale) -> dict[str, Callable]:
     """The project's own, as a classifier's step builds them."""
-    from hyperderm.learners.classifier import augmentations
     from hyperderm.registry import experiment
 
     def of(geometry: str) -> Callable:
         settings = {"data.size": scale.size, "learner.augmentation": "classic", "learner.geometry": geometry}
-        found = augmentations(experiment("classifier", "small").override(settings), data)
+        found = augmented(experiment("classifier", "small").override(settings), data)
         assert len(found) == 1
         return found[0]
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from optuna.distributions import BaseDistribution, FloatDistribution
 
 from hyperderm.config import DataConfig, Experiment, SweepConfig, TaskConfig, TrainingConfig
-from hyperderm.learners.configs import ClassifierConfig, ShsGanConfig
+from hyperderm.learners.classifier import ClassifierConfig
+from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.studies.board import Board
 from hyperderm.studies.cluster import Cluster
 from hyperderm.studies.sweep import run as run_trials
@@ -79,7 +80,7 @@ class Memory:
 
 def board(folder: Path, experiment: Experiment, memory: Memory) -> Board:
     folder.mkdir(parents=True, exist_ok=True)
-    axes = AXES if experiment.learner.generates else CLASSIFIER_AXES
+    axes = AXES if experiment.learner.role == "generator" else CLASSIFIER_AXES
     return Board(folder / "study.db", "sweep", experiment, axes, memory)
 
 

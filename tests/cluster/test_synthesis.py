@@ -9,7 +9,6 @@ import torch
 
 from hyperderm.cubes.cube import Cube, Lesion
 from hyperderm.errors import ClusterError, ConfigError, StoreError, StudyError
-from hyperderm.learners.synthesis import load_synthesiser
 from hyperderm.metrics.dihedral import orient
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import check_origin, origin_of
@@ -21,6 +20,7 @@ from hyperderm.studies.selection import select
 from hyperderm.studies.single import run_here
 from hyperderm.studies.synthesis import STRIDE, generate, generate_here
 from hyperderm.training.data import cube_set
+from hyperderm.training.sampler import load_sampler
 from tests.cluster.sweeps import Memory, tiny
 
 FOLD = 1
@@ -149,11 +149,11 @@ def test_a_derived_set_says_so_in_manifest_and_rows(real, checkpoint, derived):
 
 def test_a_derived_cube_is_the_generators_answer_to_its_source(real, checkpoint, derived):
     """Recomputed from the row's origin alone."""
-    synthesiser = load_synthesiser(read_checkpoint(checkpoint)[0])
+    synthesiser = load_sampler(read_checkpoint(checkpoint)[0])
     for lesion in list(derived.lesions())[::20]:
         source = cube_set(real.read([lesion.origin["derived_from"]]), 16).reflectance.double()
         levels = torch.einsum("cb,nbhw->nchw", torch.from_numpy(synthesiser.matrix), source).float()
-        again = synthesiser.synthesise(3, [0], orient(levels, lesion.origin["orientation"]))
+        again = synthesiser.sample(3, [0], orient(levels, lesion.origin["orientation"]))
         np.testing.assert_allclose(lesion.cube.reflectance, again[0].movedim(0, 2), rtol=1e-5, atol=1e-6)
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 from hyperderm.config import DataConfig, Experiment, TaskConfig, TrainingConfig
-from hyperderm.learners.configs import ClassifierConfig, ShsGanConfig, SpectralConfig
+from hyperderm.learners.classifier import ClassifierConfig
+from hyperderm.learners.shsgan import ShsGanConfig
+from hyperderm.learners.spectral_baseline import SpectralConfig
 
 GENERATED = {"melanoma": 3, "dysplastic_nevus": 2}
 

@@ -11,10 +11,10 @@ from hyperderm.errors import ConfigError
 from hyperderm.learners import batch_augmentation
 from hyperderm.learners.augmentation import Augmentation, _albumentations, classic
 from hyperderm.learners.batch_augmentation import BatchAugmentation, Geometry, classic_batch, draw, remap, resample
-from hyperderm.learners.classifier import Classifier, augmentations
 from tests.learners.test_augmentation import cubes, positions
 from tests.learners.test_classifier import DOUBLE, feed, gradients
 from tests.learners.tissue import classifier, lesions
+from tests.learning import augmented, built
 
 SIZE = 32
 INNER = (slice(None), slice(None), slice(8, -8), slice(8, -8))
@@ -142,7 +142,7 @@ def test_every_band_of_a_cube_moves_alike(bands):
 def test_albumentations_says_how_many_bands_it_moves():
     data = replace(lesions(), wavelengths_nm=tuple(range(400, 529)))
     with pytest.raises(ConfigError, match=r"geometry = albumentations moves 128 bands at most, not 129.*geometry=batch"):
-        augmentations(classifier(learner__augmentation="classic", learner__geometry="albumentations"), data)
+        augmented(classifier(learner__augmentation="classic", learner__geometry="albumentations"), data)
 
 
 def test_moments_over_many_draws_are_those_of_albumentations():
@@ -217,7 +217,7 @@ def test_other_sizes_and_other_numbers_of_keys_are_refused(augment):
 def test_the_configuration_says_what_computes_it():
     data = lesions()
     found = [
-        type(augmentations(classifier(learner__augmentation="classic", learner__geometry=each), data)[0])
+        type(augmented(classifier(learner__augmentation="classic", learner__geometry=each), data)[0])
         for each in ("batch", "albumentations")
     ]
     assert found == [BatchAugmentation, Augmentation]
@@ -226,9 +226,9 @@ def test_the_configuration_says_what_computes_it():
 def test_the_mean_over_shares_is_the_whole_batch():
     experiment = classifier(learner__augmentation="classic+spectral", learner__geometry="batch")
     data = lesions()
-    whole = Classifier(experiment, data, DOUBLE)
+    whole = built(experiment, data, DOUBLE)
     whole.step(feed(data, experiment).batch(8))
-    parts = [Classifier(experiment, data, DOUBLE) for _ in range(2)]
+    parts = [built(experiment, data, DOUBLE) for _ in range(2)]
     for rank, one in enumerate(parts):
         one.step(feed(data, experiment, rank, 2).batch(8))
     found = [gradients(one) for one in parts]

@@ -9,15 +9,15 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from hyperderm.errors import ConfigError
 from hyperderm.learners.base import Placement
-from hyperderm.learners.classifier import Classifier
+from hyperderm.learners.classifier.learner import Classifier
 from hyperderm.learners.data import CubeSet, TrainData, truth
 from hyperderm.learners.judging import judgement
-from hyperderm.learners.sampling import phases
 from hyperderm.training.checkpoint import BEST, LATEST, CheckpointFolder
 from hyperderm.training.context import local
 from hyperderm.training.feed import Feed
 from hyperderm.training.loop import train
 from tests.learners.tissue import MELANOMA, NEVUS, auroc, classifier, lesions
+from tests.learning import built, shown
 from tests.training.tiny import CPU, same, state_of
 
 DOUBLE = Placement(CPU, torch.float64)
@@ -26,7 +26,7 @@ DOUBLE = Placement(CPU, torch.float64)
 def feed(data: TrainData, experiment, rank=0, workers=1) -> Feed:
     cubes = data.scaling.forward(data.drawn.double())
     batch, seed = experiment.training.batch_size, experiment.seed
-    return Feed(cubes, batch, seed, rank=rank, world_size=workers, phases=phases(experiment, data))
+    return Feed(cubes, batch, seed, rank=rank, world_size=workers, phases=shown(experiment, data))
 
 
 def gradients(learner: Classifier) -> dict[str, torch.Tensor]:
@@ -46,9 +46,9 @@ def logits_before(learner: Classifier, x: torch.Tensor) -> torch.Tensor:
 def test_the_mean_over_shares_is_the_whole_batch(workers, loss):
     experiment = classifier(learner__loss=loss, learner__class_weights="balanced", learner__augmentation="classic")
     data = lesions()
-    whole = Classifier(experiment, data, DOUBLE)
+    whole = built(experiment, data, DOUBLE)
     metrics = whole.step(feed(data, experiment).batch(8))
-    parts = [Classifier(experiment, data, DOUBLE) for _ in range(workers)]
+    parts = [built(experiment, data, DOUBLE) for _ in range(workers)]
     told = [one.step(feed(data, experiment, rank, workers).batch(8)) for rank, one in enumerate(parts)]
     found = [gradients(one) for one in parts]
     for name, gradient in gradients(whole).items():
@@ -61,7 +61,7 @@ def test_the_mean_over_shares_is_the_whole_batch(workers, loss):
 @pytest.mark.parametrize("weights", ["none", "balanced"])
 def test_cross_entropy_is_torch_s_with_weights_of_the_classes_shown(weights):
     experiment, data = classifier(learner__class_weights=weights, learner__oversample=0.5), lesions(8, 16)
-    learner = Classifier(experiment, data, DOUBLE)
+    learner = built(experiment, data, DOUBLE)
     batch = feed(data, experiment).batch(0)
     y = truth(data.train.diagnoses)[batch.rows].double()
     each = torch.where(y == 1, 28 / (2 * 12), 28 / (2 * 16)) if weights == "balanced" else torch.ones(8)
@@ -75,13 +75,13 @@ def test_weights_are_those_of_the_last_phase():
     """A pre-training does not decide what the classes weigh."""
     settings = {"synthetic__store": "set", "synthetic__use": "pretrain", "training__pretrain_images": 32}
     data = lesions(8, 16, extra=(NEVUS, MELANOMA) * 24)
-    learner = Classifier(classifier(learner__class_weights="balanced", learner__oversample=0.5, **settings), data, DOUBLE)
+    learner = built(classifier(learner__class_weights="balanced", learner__oversample=0.5, **settings), data, DOUBLE)
     torch.testing.assert_close(learner.weights, torch.tensor([28 / (2 * 16), 28 / (2 * 12)]))
 
 
 def test_focal_loss_with_its_gamma():
     experiment, data = classifier(learner__loss="focal", learner__focal_gamma=3.0), lesions()
-    learner = Classifier(experiment, data, DOUBLE)
+    learner = built(experiment, data, DOUBLE)
     batch = feed(data, experiment).batch(0)
     y = truth(data.train.diagnoses)[batch.rows]
     p = torch.sigmoid(logits_before(learner, batch.real))
@@ -92,7 +92,7 @@ def test_focal_loss_with_its_gamma():
 def test_synthetic_cubes_carry_their_own_labels():
     data = lesions(4, 8, extra=(NEVUS, MELANOMA) * 4)
     experiment = classifier(synthetic__store="set", training__batch_size=16)
-    learner = Classifier(experiment, data, DOUBLE)
+    learner = built(experiment, data, DOUBLE)
     batch = feed(data, experiment).batch(0)
     assert int((batch.rows >= 12).sum()) == 4  # the epoch of 16 holds 4 synthetic ones
     assert float(learner.step(batch)["positive_share"]) == 8 / 16
@@ -101,11 +101,11 @@ def test_synthetic_cubes_carry_their_own_labels():
 def test_classic_augmentation_is_keyed_and_stays_in_training():
     experiment, data = classifier(learner__augmentation="classic"), lesions()
     batch = feed(data, experiment).batch(0)
-    one, two = (Classifier(experiment, data, DOUBLE) for _ in range(2))
+    one, two = (built(experiment, data, DOUBLE) for _ in range(2))
     assert torch.equal(one.step(batch)["loss"], two.step(batch)["loss"])
-    plain = Classifier(classifier(), data, DOUBLE)
+    plain = built(classifier(), data, DOUBLE)
     untouched = plain.judge(data.validation.reflectance, data.validation.masks)
-    fresh = Classifier(experiment, data, DOUBLE)
+    fresh = built(experiment, data, DOUBLE)
     assert torch.equal(fresh.judge(data.validation.reflectance, data.validation.masks), untouched)
     assert not torch.equal(fresh.step(batch)["loss"], plain.step(batch)["loss"])
 
@@ -119,19 +119,19 @@ def test_weights_are_keyed_and_the_global_generator_is_left_alone(global_seed):
     before = torch.get_rng_state()
     data = lesions()
     experiment = classifier(learner__dropout=0.4)
-    learner = Classifier(experiment, data, DOUBLE)
+    learner = built(experiment, data, DOUBLE)
     learner.step(feed(data, experiment).batch(0))
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(99)
-    again = Classifier(experiment, data, DOUBLE)
+    again = built(experiment, data, DOUBLE)
     again.step(feed(data, experiment).batch(0))
     assert same(state_of(learner.network), state_of(again.network))
-    assert not same(state_of(Classifier(classifier(seed=1), data, DOUBLE).network), state_of(again.network))
+    assert not same(state_of(built(classifier(seed=1), data, DOUBLE).network), state_of(again.network))
 
 
 def test_dropout_changes_from_step_to_step():
     data, experiment = lesions(), classifier(learner__dropout=0.5, learner__lr=1e-12, learner__weight_decay=0.0)
-    learner = Classifier(experiment, data, DOUBLE)
+    learner = built(experiment, data, DOUBLE)
     batch = feed(data, experiment).batch(0)
     other = copy.copy(batch)
     object.__setattr__(other, "images", 8)
@@ -146,7 +146,7 @@ def test_dropout_changes_from_step_to_step():
 def test_a_cube_s_logit_does_not_depend_on_its_company_or_its_mask():
     data = lesions(validation=70)  # more than are judged at once
     held = data.validation
-    learner = Classifier(classifier(learner__dropout=0.5), data, DOUBLE)
+    learner = built(classifier(learner__dropout=0.5), data, DOUBLE)
     together = learner.judge(held.reflectance, held.masks)
     alone = torch.cat([learner.judge(x[None], ~m[None]) for x, m in zip(held.reflectance, held.masks, strict=True)])
     assert (together.dtype, together.shape) == (torch.float64, (140,))
@@ -175,7 +175,7 @@ def test_it_learns_melanoma_whatever_the_order_of_diagnoses(tmp_path, case):
         data = TrainData(renamed(data.train, kinds), renamed(data.validation, kinds), data.wavelengths_nm, data.scaling)
     experiment = settings()
     list(train(experiment, data, local(tmp_path)))
-    learner = Classifier(experiment, data, Placement(CPU))
+    learner = built(experiment, data, Placement(CPU))
     learner.load_state_dict(CheckpointFolder(tmp_path).load(BEST)["learner"])
     z = learner.judge(data.validation.reflectance, data.validation.masks)
     melanoma = torch.tensor([name == MELANOMA for name in data.validation.diagnoses])
@@ -226,13 +226,13 @@ def test_a_run_that_was_killed_goes_on_bit_for_bit(tmp_path, stop):
 def test_batch_norm_with_several_cpu_workers_is_refused():
     many = classifier(sweep__workers_per_trial=2, learner__architecture="resnet18", data__size=32)
     with pytest.raises(ConfigError, match=r"learner.architecture = resnet18 with 2 workers on CPUs is refused") as caught:
-        Classifier(many, lesions(), DOUBLE)
+        built(many, lesions(), DOUBLE)
     assert caught.value.remedy == "Use one worker, GPUs, or learner.architecture=small_cnn."
-    Classifier(many.override({"sweep.workers_per_trial": 1}), lesions(), DOUBLE)
+    built(many.override({"sweep.workers_per_trial": 1}), lesions(), DOUBLE)
 
 
 def test_the_small_network_serves_several_cpu_workers():
-    Classifier(classifier(sweep__workers_per_trial=2), lesions(), DOUBLE)
+    built(classifier(sweep__workers_per_trial=2), lesions(), DOUBLE)
 
 
 @pytest.mark.parametrize(

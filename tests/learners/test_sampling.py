@@ -7,8 +7,9 @@ import torch
 
 from hyperderm.errors import ConfigError
 from hyperderm.learners.data import truth
-from hyperderm.learners.sampling import count_of, phases, real_entries, synthetic_entries
+from hyperderm.learners.sampling import count_of, real_entries, synthetic_entries
 from tests.learners.tissue import MELANOMA, NEVUS, classifier, lesions, mixed, spectral
+from tests.learning import shown
 from tests.training.tiny import tiny, tiny_data
 
 RATIOS = (0.25, 0.5, 1.0, 2.0, 4.0, "balance")
@@ -21,7 +22,7 @@ def showings(entries: torch.Tensor) -> Counter[int]:
 
 
 def entries(experiment, data):
-    (phase,) = phases(experiment, data)
+    (phase,) = shown(experiment, data)
     assert len(phase.mixed) == 0
     return phase.entries
 
@@ -39,8 +40,8 @@ def test_oversampling_shows_melanomas_again_in_turn(ratio, times):
 
 def test_balance_makes_the_classes_equal():
     diagnoses = mixed(7, 24)
-    shown = truth(diagnoses)[real_entries(diagnoses, "balance")]
-    assert (int(shown.sum()), int((1 - shown).sum())) == (24, 24)
+    found = truth(diagnoses)[real_entries(diagnoses, "balance")]
+    assert (int(found.sum()), int((1 - found).sum())) == (24, 24)
     counted = showings(real_entries(diagnoses, "balance"))
     melanomas = [counted[row] for row, name in enumerate(diagnoses) if name == MELANOMA]
     assert max(melanomas) - min(melanomas) == 1  # as even as 24 showings of 7 can be
@@ -73,13 +74,13 @@ def test_ratios_take_nested_sets_of_melanomas():
 @pytest.mark.parametrize("use", ["only", "pretrain"])
 def test_alone_there_is_one_of_each_class_for_every_real_one(use):
     real = mixed(8, 16)
-    shown = truth(SYNTHETIC)[synthetic_entries(real, SYNTHETIC, 1.0, alone=True)]
-    assert (int(shown.sum()), int((1 - shown).sum())) == (8, 16)
+    found = truth(SYNTHETIC)[synthetic_entries(real, SYNTHETIC, 1.0, alone=True)]
+    assert (int(found.sum()), int((1 - found).sum())) == (8, 16)
     balanced = truth(SYNTHETIC)[synthetic_entries(real, SYNTHETIC, "balance", alone=True)]
     assert (int(balanced.sum()), int((1 - balanced).sum())) == (16, 16)
     data = lesions(extra=SYNTHETIC)
     settings = {"synthetic__store": "set", "synthetic__use": use, "training__pretrain_images": 32 * (use == "pretrain")}
-    first, *later = phases(classifier(**settings), data)
+    first, *later = shown(classifier(**settings), data)
     assert first.start == 0
     assert first.entries.min() >= len(data.train)  # no real cube
     assert len(first.entries) == 24
@@ -110,7 +111,7 @@ def test_a_set_that_is_too_small_is_refused_with_what_it_holds():
     with pytest.raises(ConfigError, match="asks for 16 synthetic negatives, the set holds 0"):
         synthetic_entries(real, (MELANOMA,) * 40, 1.0, alone=True)
     with pytest.raises(ConfigError, match="the set holds 3"):
-        phases(classifier(synthetic__store="set", synthetic__ratio=2.0), lesions(extra=(MELANOMA,) * 3))
+        shown(classifier(synthetic__store="set", synthetic__ratio=2.0), lesions(extra=(MELANOMA,) * 3))
 
 
 # --- phases
@@ -118,7 +119,7 @@ def test_a_set_that_is_too_small_is_refused_with_what_it_holds():
 
 def test_mixed_sampling_keeps_the_streams_apart():
     data = lesions(extra=SYNTHETIC)
-    (phase,) = phases(classifier(synthetic__store="set", learner__mixed_share=0.3), data)
+    (phase,) = shown(classifier(synthetic__store="set", learner__mixed_share=0.3), data)
     assert phase.share == 0.3
     assert phase.entries.tolist() == list(range(24))
     assert phase.mixed.tolist() == [24 + row for row in range(1, 16, 2)]
@@ -126,11 +127,11 @@ def test_mixed_sampling_keeps_the_streams_apart():
 
 def test_generators_see_their_train_role_and_the_pre_training_before_it():
     data = tiny_data(12)
-    (whole,) = phases(tiny(), data)
+    (whole,) = shown(tiny(), data)
     assert (whole.start, whole.entries.tolist()) == (0, list(range(12)))
     extra = lesions(extra=(NEVUS,) * 5)
     settings = {"data__diagnoses": ["melanoma"], "data__pretrain_diagnoses": ["melanoma", "dysplastic_nevus"]}
-    first, second = phases(tiny(training__pretrain_images=16, **settings), extra)
+    first, second = shown(tiny(training__pretrain_images=16, **settings), extra)
     assert (first.start, first.entries.tolist()) == (0, list(range(29)))
     assert (second.start, second.entries.tolist()) == (16, list(range(24)))
 
@@ -138,8 +139,8 @@ def test_generators_see_their_train_role_and_the_pre_training_before_it():
 def test_a_ratio_that_comes_to_nothing_is_refused():
     data = lesions(8, 16, extra=(MELANOMA,) * 8)
     with pytest.raises(ConfigError, match=r"synthetic.ratio = 0.05 adds no cube to 24 real ones"):
-        phases(classifier(synthetic={"store": "made", "use": "add", "ratio": 0.05}), data)
+        shown(classifier(synthetic={"store": "made", "use": "add", "ratio": 0.05}), data)
     with pytest.raises(ConfigError, match=r"adds no cube"):  # mixed sampling would divide by it
-        phases(classifier(synthetic={"store": "made", "use": "add", "ratio": 0.05}, learner__mixed_share=0.5), data)
+        shown(classifier(synthetic={"store": "made", "use": "add", "ratio": 0.05}, learner__mixed_share=0.5), data)
     with pytest.raises(ConfigError, match=r"learner.oversample = 0.05 shows none of 8 melanomas again. Use 0.12 or more"):
-        phases(classifier(learner__oversample=0.05), lesions(8, 16))
+        shown(classifier(learner__oversample=0.05), lesions(8, 16))

@@ -7,13 +7,14 @@ import torch
 
 from hyperderm.errors import ConfigError
 from hyperderm.learners.scaling import Scaling
-from hyperderm.learners.synthesis import load_synthesiser, out_of_range
+from hyperderm.learners.synthesis import out_of_range
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import local
 from hyperderm.training.data import train_data
 from hyperderm.training.loop import train
+from hyperderm.training.sampler import load_sampler
 from tests.store.lesions import NM, lesions
 from tests.training.tiny import blobs, tiny, tiny_data
 
@@ -175,10 +176,10 @@ def test_a_run_with_a_robust_scaling_trains_and_its_checkpoint_generates_reflect
     data = dataclasses.replace(data, scaling=Scaling.fit(data.train.reflectance, experiment.data.scaling_percentiles))
     list(train(experiment, data, local(tmp_path)))
     saved = CheckpointFolder(tmp_path).load()
-    synthesiser = load_synthesiser(saved)
+    synthesiser = load_sampler(saved)
     assert synthesiser.scaling.state_dict() == data.scaling.state_dict()
     sources = torch.full((2, 3, 16, 16), 0.3)
-    made = synthesiser.synthesise(0, [0, 1], sources)
+    made = synthesiser.sample(0, [0, 1], sources)
     scaled = data.scaling.forward(made.double())
     assert (scaled.abs() <= 1 + 1e-5).all()  # tanh, taken back by this very scaling
     assert next(train(experiment, data, local(tmp_path))).images == 16  # goes on from there

@@ -10,13 +10,14 @@ from hyperderm.config import Experiment, TaskConfig
 from hyperderm.cubes import phantom
 from hyperderm.cubes.cube import HSIDERMOSCOPY_NM
 from hyperderm.errors import ConfigError
+from hyperderm.learners.augmentation_settings import SpectralAugmentationConfig
 from hyperderm.learners.batch_augmentation import classic_batch
-from hyperderm.learners.classifier import Classifier, augmentations
-from hyperderm.learners.configs import ClassifierConfig, SpectralAugmentationConfig
+from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.spectral_augmentation import CAMERA_PX, SpectralAugmentation, portions, replace
 from tests.learners.test_classifier import DOUBLE, feed
 from tests.learners.tissue import classifier, lesions
+from tests.learning import augmented, built
 from tests.training.tiny import CPU, blobs
 
 OFF = {"exposure": 0, "tilt": 0, "band_gain": 0, "shot_noise": 0, "read_noise": 0, "dropped_bands": 0}
@@ -258,7 +259,7 @@ def test_names_say_what_is_done_and_in_which_order():
     data = lesions()
 
     def seen(name, x, keys):
-        for augment in augmentations(classifier(learner__augmentation=name), data):
+        for augment in augmented(classifier(learner__augmentation=name), data):
             x = augment(x, keys)
         return x
 
@@ -271,11 +272,11 @@ def test_names_say_what_is_done_and_in_which_order():
 
 
 def test_it_stays_in_training_and_takes_its_settings():
-    data, plain = lesions(), Classifier(classifier(), lesions(), DOUBLE)
+    data, plain = lesions(), built(classifier(), lesions(), DOUBLE)
     experiment = classifier(learner__augmentation="spectral", learner__spectral_augmentation__probability=1.0)
     none = experiment.override({"learner.spectral_augmentation.probability": 0.0})
     batch = feed(data, experiment).batch(0)
-    one, two, still = (Classifier(each, data, DOUBLE) for each in (experiment, experiment, none))
+    one, two, still = (built(each, data, DOUBLE) for each in (experiment, experiment, none))
     held = data.validation.reflectance, data.validation.masks
     assert torch.equal(one.judge(*held), plain.judge(*held))
     loss = one.step(batch)["loss"]

@@ -12,17 +12,18 @@ from hyperderm.errors import ConfigError
 from hyperderm.learners.base import Placement
 from hyperderm.learners.data import truth
 from hyperderm.learners.judging import judgement
-from hyperderm.learners.spectral_baseline import SpectralBaseline
+from hyperderm.learners.spectral_baseline.learner import SpectralBaseline
 from hyperderm.metrics.spectral_features import automatic_masks, lesion_features
 from hyperderm.training.checkpoint import BEST, CheckpointFolder
 from hyperderm.training.context import local
 from hyperderm.training.run import run
 from tests.learners.tissue import MELANOMA, NEVUS, auroc, classifier, lesions, spectral
+from tests.learning import built
 from tests.training.tiny import CPU
 
 
 def fitted(data, **overrides) -> SpectralBaseline:
-    return SpectralBaseline(spectral(**overrides), data, Placement(CPU))
+    return built(spectral(**overrides), data, Placement(CPU))
 
 
 def features(cubes, data):

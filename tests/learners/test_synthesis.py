@@ -10,10 +10,11 @@ from hyperderm.errors import StudyError
 from hyperderm.learners.keyed import generator
 from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.sources import rgb_levels
-from hyperderm.learners.synthesis import load_synthesiser, out_of_range
+from hyperderm.learners.synthesis import out_of_range
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.resume import pack
+from hyperderm.training.sampler import load_sampler
 from tests.training.tiny import CPU, batch, learner, tiny, tiny_data
 
 DATA = tiny_data()
@@ -47,11 +48,11 @@ def inputs(synthesiser):
 
 @pytest.mark.parametrize("kind", ["rgb", "noise"])
 def test_a_cube_depends_on_seed_index_and_source_alone(kind, request):
-    synthesiser = load_synthesiser(request.getfixturevalue(kind)[1])
-    images = inputs(load_synthesiser(request.getfixturevalue("rgb")[1])).repeat(3, 1, 1, 1)[:35]
+    synthesiser = load_sampler(request.getfixturevalue(kind)[1])
+    images = inputs(load_sampler(request.getfixturevalue("rgb")[1])).repeat(3, 1, 1, 1)[:35]
 
     def make(indices, seed=5):
-        return synthesiser.synthesise(seed, indices, images[indices] if synthesiser.matrix is not None else None)
+        return synthesiser.sample(seed, indices, images[indices] if synthesiser.matrix is not None else None)
 
     whole = make(list(range(35)))
     assert whole.dtype == torch.float32
@@ -74,8 +75,8 @@ def test_a_cube_depends_on_seed_index_and_source_alone(kind, request):
 
 def test_it_is_the_moving_average_on_the_learners_own_input(rgb):
     gan, checkpoint = rgb
-    synthesiser = load_synthesiser(checkpoint)
-    made = synthesiser.synthesise(0, list(range(12)), inputs(synthesiser))
+    synthesiser = load_sampler(checkpoint)
+    made = synthesiser.sample(0, list(range(12)), inputs(synthesiser))
     with torch.no_grad():
         scaled = gan.ema(gan.rgb(DATA.scaling.forward(DATA.train.reflectance)))
     torch.testing.assert_close(made, DATA.scaling.inverse(scaled), rtol=1e-4, atol=1e-5)
@@ -87,10 +88,10 @@ def test_it_is_the_moving_average_on_the_learners_own_input(rgb):
 def test_units_are_those_of_the_scaling_in_the_checkpoint(rgb):
     """Twice the range gives twice the reflectance above the lows: nothing else is applied."""
     _, checkpoint = rgb
-    once = load_synthesiser(checkpoint)
+    once = load_sampler(checkpoint)
     low, high = (torch.tensor(checkpoint["scaling"][end], dtype=torch.float64) for end in ("low", "high"))
-    wide = load_synthesiser({**checkpoint, "scaling": Scaling(low, low + 2 * (high - low)).state_dict()})
-    a, b = (s.synthesise(0, [0, 1], inputs(once)[:2]).double() for s in (once, wide))
+    wide = load_sampler({**checkpoint, "scaling": Scaling(low, low + 2 * (high - low)).state_dict()})
+    a, b = (s.sample(0, [0, 1], inputs(once)[:2]).double() for s in (once, wide))
     torch.testing.assert_close(b - low[:, None, None], 2 * (a - low[:, None, None]), rtol=1e-5, atol=1e-6)
     assert (once.scaling.forward(a).abs() <= 1 + 1e-5).all()
 
@@ -100,24 +101,24 @@ def test_float64_training_and_nobodys_random_numbers(rgb):
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
-    load_synthesiser(checkpoint)
+    load_sampler(checkpoint)
     assert torch.equal(torch.rand(1), expected)
 
 
 def test_what_is_no_generator(rgb):
     _, checkpoint = rgb
     with pytest.raises(StudyError, match=r"not a generator of this version.*best\.pt or latest\.pt"):
-        load_synthesiser({"experiment": "{}"})
+        load_sampler({"experiment": "{}"})
     with pytest.raises(StudyError, match="not a generator of this version"):
-        load_synthesiser({**checkpoint, "learner": {**checkpoint["learner"], "ema": {}}})
+        load_sampler({**checkpoint, "learner": {**checkpoint["learner"], "ema": {}}})
     wider = json.loads(checkpoint["experiment"])
     wider["learner"]["generator_width"] = 8
     with pytest.raises(StudyError, match="size mismatch"):
-        load_synthesiser({**checkpoint, "experiment": json.dumps(wider)})
+        load_sampler({**checkpoint, "experiment": json.dumps(wider)})
     classifier = json.loads(checkpoint["experiment"])
     classifier |= {"learner": {"kind": "classifier"}, "task": {}, "data": {"size": 16}}
     with pytest.raises(StudyError, match="of a classifier"):
-        load_synthesiser({**checkpoint, "experiment": json.dumps(classifier)})
+        load_sampler({**checkpoint, "experiment": json.dumps(classifier)})
 
 
 def test_out_of_range():

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor
 
 from hyperderm.config import DataConfig, Experiment, TaskConfig, TrainingConfig
-from hyperderm.learners.configs import ClassifierConfig, SpectralConfig
+from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.data import CubeSet, TrainData
 from hyperderm.learners.scaling import Scaling
+from hyperderm.learners.spectral_baseline import SpectralConfig
 from tests.training.tiny import blobs
 
 NEVUS, MELANOMA = "dysplastic_nevus", "melanoma"

@@ -12,7 +12,7 @@ NAME = "night"
 
 GENERATOR = """
 from hyperderm.config import DataConfig, Experiment, TrainingConfig
-from hyperderm.learners.configs import ShsGanConfig
+from hyperderm.learners.shsgan import ShsGanConfig
 
 def experiment(profile):
     return Experiment(
@@ -24,7 +24,8 @@ def experiment(profile):
 GRID = """
 from hyperderm.ablation import Ablation, Model
 from hyperderm.config import TrainingConfig
-from hyperderm.learners.configs import ClassifierConfig, SpectralConfig
+from hyperderm.learners.classifier import ClassifierConfig
+from hyperderm.learners.spectral_baseline import SpectralConfig
 
 def ablation(profile):
     return Ablation(

@@ -16,7 +16,7 @@ def space(experiment):
 """
 CLASSIFIER = """
 from hyperderm.config import DataConfig, Experiment, TaskConfig, TrainingConfig
-from hyperderm.learners.configs import ClassifierConfig
+from hyperderm.learners.classifier import ClassifierConfig
 
 def experiment(profile):
     return Experiment(

@@ -21,7 +21,7 @@ NAME = "kill"
 
 EXPERIMENT = f"""
 from hyperderm.config import DataConfig, Experiment, SweepConfig, TrainingConfig
-from hyperderm.learners.configs import ShsGanConfig
+from hyperderm.learners.shsgan import ShsGanConfig
 
 def experiment(profile):
     return Experiment(

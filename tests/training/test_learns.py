@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hyperderm.cubes.phantom import phantom
-from hyperderm.learners.configs import ShsGanConfig
+from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.registry import experiment
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store

@@ -13,10 +13,10 @@ import torch
 
 import hyperderm.training.loop as loop
 from hyperderm.errors import NonFiniteLoss, StudyError
-from hyperderm.learners.configs import ShsGanConfig
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.scaling import Scaling
-from hyperderm.learners.shsgan import ShsGan
+from hyperderm.learners.shsgan import ShsGanConfig
+from hyperderm.learners.shsgan.learner import ShsGan
 from hyperderm.training.checkpoint import BEST, FILES, LATEST, CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.loop import crossed, train

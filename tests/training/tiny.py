@@ -6,10 +6,11 @@ from torch import Tensor
 
 from hyperderm.config import DataConfig, Experiment, TrainingConfig
 from hyperderm.learners.base import Batch, Placement
-from hyperderm.learners.configs import ShsGanConfig
 from hyperderm.learners.data import CubeSet, TrainData
 from hyperderm.learners.scaling import Scaling
-from hyperderm.learners.shsgan import ShsGan
+from hyperderm.learners.shsgan import ShsGanConfig
+from hyperderm.learners.shsgan.learner import ShsGan
+from tests.learning import built
 
 CPU = torch.device("cpu")
 
@@ -54,7 +55,7 @@ def tiny(**overrides: object) -> Experiment:
 
 
 def learner(data: TrainData | None = None, dtype: torch.dtype = torch.float32, bf16: bool = False, **overrides) -> ShsGan:
-    return ShsGan(tiny(**overrides), data or tiny_data(), Placement(CPU, dtype, bf16))
+    return built(tiny(**overrides), data or tiny_data(), Placement(CPU, dtype, bf16))
 
 
 def batch(data: TrainData, images: int = 0, count: int = 4) -> Batch:

@@ -10,16 +10,15 @@ from torch import Tensor
 
 from hyperderm.config import DataConfig, Experiment, TaskConfig, TrainingConfig
 from hyperderm.errors import NonFiniteLoss
-from hyperderm.learners import build
-from hyperderm.learners.classifier import Classifier
-from hyperderm.learners.configs import ClassifierConfig
+from hyperderm.learners.classifier import ClassifierConfig
+from hyperderm.learners.classifier.learner import Classifier
 from hyperderm.learners.data import TrainData
-from hyperderm.learners.sampling import phases
-from hyperderm.learners.shsgan import ShsGan
+from hyperderm.learners.shsgan.learner import ShsGan
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.feed import Feed
 from hyperderm.training.loop import train
+from tests.learning import built, shown
 from tests.training.tiny import CPU, tiny, tiny_data
 
 STEPS = 3
@@ -32,7 +31,7 @@ def experiment(**overrides: object) -> Experiment:
 def steps(context: Context, data: TrainData) -> dict[str, Tensor]:
     """Gradients of both networks in the first step, and the weights after three."""
     settings = experiment()
-    gan = build(settings, data, context.placement(settings.training.precision))
+    gan = built(settings, data, context.placement(settings.training.precision))
     assert isinstance(gan, ShsGan)
     feed = Feed(
         data.scaling.forward(data.train.reflectance),
@@ -67,7 +66,7 @@ def classifier_steps(context: Context) -> dict[str, Tensor]:
     data = tiny_data()
     diagnoses = tuple("melanoma" if row < 4 else "dysplastic_nevus" for row in range(len(data.train)))
     data = replace(data, train=replace(data.train, diagnoses=diagnoses))
-    learner = build(settings, data, context.placement(settings.training.precision))
+    learner = built(settings, data, context.placement(settings.training.precision))
     assert isinstance(learner, Classifier)
     feed = Feed(
         data.scaling.forward(data.drawn),
@@ -75,7 +74,7 @@ def classifier_steps(context: Context) -> dict[str, Tensor]:
         settings.seed,
         rank=context.rank,
         world_size=context.world_size,
-        phases=phases(settings, data),
+        phases=shown(settings, data),
     )
     found: dict[str, Tensor] = {}
     for step in range(STEPS):

@@ -72,12 +72,10 @@ def check_weights(grid: Ablation, bands: int) -> None:
     """
     for name in grid.models:
         model = grid.classifiers.get(name)
-        if model is None or model.learner.kind == "spectral" or model.learner.weights == "scratch":
+        if model is None:
             continue
-        from hyperderm.models.pretrained import load_weights
-
         try:
-            load_weights(model.learner.architecture, model.learner.weights, bands)
+            model.learner.weights_sha256(bands)
         except ConfigError as error:
             raise ConfigError(f"model {name}: {error.what}", f"{error.remedy} Or leave the model out of models.") from None
 

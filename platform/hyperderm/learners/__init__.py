@@ -1,27 +1,28 @@
-"""What one training step means: losses and optimizers around models."""
+"""What one training step means: a folder a learner, and what several of them share beside `spec.py`."""
 
-from __future__ import annotations
+from typing import TYPE_CHECKING, Annotated, Union
 
-from typing import TYPE_CHECKING
+from pydantic import Field
+
+from hyperderm.learners.classifier import ClassifierConfig
+from hyperderm.learners.shsgan import ShsGanConfig
+from hyperderm.learners.spec import LearnerConfig, Role
+from hyperderm.learners.spectral_baseline import SpectralConfig
+
+LEARNERS: tuple[type[LearnerConfig], ...] = (
+    ShsGanConfig,
+    ClassifierConfig,
+    SpectralConfig,
+)
+"""All learners; a new one joins here, and nowhere else."""
 
 if TYPE_CHECKING:
-    from hyperderm.config import Experiment
-    from hyperderm.learners.base import Learner, Placement
-    from hyperderm.learners.data import TrainData
+    AnyLearner = LearnerConfig
+else:
+    AnyLearner = Annotated[Union[LEARNERS], Field(discriminator="kind")]  # noqa: UP007 - of a tuple
+"""The configuration of one of `LEARNERS`, told by its `kind`."""
 
 
-def build(experiment: Experiment, data: TrainData, placement: Placement) -> Learner:
-    """Return the learner that `experiment.learner` describes; a new learner joins the match."""
-    match experiment.learner.kind:
-        case "shsgan":
-            from hyperderm.learners.shsgan import ShsGan
-
-            return ShsGan(experiment, data, placement)
-        case "classifier":
-            from hyperderm.learners.classifier import Classifier
-
-            return Classifier(experiment, data, placement)
-        case "spectral":
-            from hyperderm.learners.spectral_baseline import SpectralBaseline
-
-            return SpectralBaseline(experiment, data, placement)
+def role_of(kind: str) -> Role | None:
+    """Return the role of the learner called `kind`, None where no learner is called so."""
+    return next((each.role for each in LEARNERS if each.model_fields["kind"].default == kind), None)

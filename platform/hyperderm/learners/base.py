@@ -3,10 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from hyperderm.learners.scaling import Scaling
+    from hyperderm.learners.spec import LearnerConfig
+    from hyperderm.settings import Run
 
 Parallel = Callable[[nn.Module], nn.Module]
 """Wraps a module for data-parallel training; the identity with one worker."""
@@ -79,6 +86,37 @@ class Judge(Protocol):
 
     def judge(self, reflectance: Tensor, masks: Tensor) -> Tensor:
         """Return the logits of melanoma, (N,) float64 on the CPU, for (N, B, H, W) reflectance and (N, H, W) masks."""
+
+
+class Sampler(Protocol):
+    """A trained generator: what a checkpoint holds, without what only training needs.
+
+    Attributes:
+        run: that trained it.
+        config: of the learner.
+        wavelengths_nm: (B,) of its cubes.
+        scaling: fitted on the train role.
+        matrix: H (3, B) of its RGB condition; None where it takes none.
+    """
+
+    run: "Run"
+    wavelengths_nm: tuple[float, ...]
+    scaling: "Scaling"
+    matrix: NDArray[np.float64] | None
+
+    @property
+    def config(self) -> "LearnerConfig":
+        """See the class."""
+
+    def sample(self, seed: int, indices: Sequence[int], condition: Tensor | None) -> Tensor:
+        """Return reflectance (n, B, H, W) float32 on the CPU, by the exact inverse of train's scaling.
+
+        Args:
+            seed: of the set.
+            indices: n of them; which cubes of the set.
+            condition: (n, 3, H, W) linear RGB in units of H · reflectance, row by row the source of a cube; None where
+                `matrix` is None.
+        """
 
 
 @dataclass(frozen=True)

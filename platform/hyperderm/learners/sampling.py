@@ -11,10 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError
-from hyperderm.learners.configs import ClassifierConfig, SpectralConfig
 from hyperderm.learners.data import TrainData, truth
+from hyperderm.learners.spec import LearnerConfig
+from hyperderm.settings import Run
 
 
 @dataclass(frozen=True)
@@ -34,28 +34,24 @@ class Phase:
     share: float = 0.0
 
 
-def phases(experiment: Experiment, data: TrainData) -> tuple[Phase, ...]:
+def phases(config: LearnerConfig, run: Run, data: TrainData) -> tuple[Phase, ...]:
     """Return the phases of a run, in order; the first begins at image 0.
 
     Raises:
         ConfigError: a synthetic store that holds fewer cubes than the ratio asks for, or a ratio that comes to none.
     """
-    learner = experiment.learner
-    if isinstance(learner, ClassifierConfig | SpectralConfig):
-        return _classifier_phases(experiment, data, learner)
+    if config.role == "classifier":
+        return _classifier_phases(config, run, data)
     own = torch.arange(len(data.lesion_ids))
     whole = Phase(0, own, own[:0])
-    if not experiment.training.pretrain_images:
+    if not run.training.pretrain_images:
         return (whole,)
-    return Phase(0, torch.arange(data.rows), own[:0]), Phase(experiment.training.pretrain_images, own, own[:0])
+    return Phase(0, torch.arange(data.rows), own[:0]), Phase(run.training.pretrain_images, own, own[:0])
 
 
-def _classifier_phases(
-    experiment: Experiment, data: TrainData, learner: ClassifierConfig | SpectralConfig
-) -> tuple[Phase, ...]:
-    real = real_entries(data.diagnoses, learner.oversample, experiment.seed)
-    share = learner.mixed_share if isinstance(learner, ClassifierConfig) else None
-    synthetic = experiment.synthetic
+def _classifier_phases(config: LearnerConfig, run: Run, data: TrainData) -> tuple[Phase, ...]:
+    real = real_entries(data.diagnoses, config.oversampling, run.seed)
+    share, synthetic = config.mixing, run.synthetic
     none = torch.zeros(0, dtype=torch.int64)
     if synthetic is None:
         return (Phase(0, real, none),)
@@ -72,7 +68,7 @@ def _classifier_phases(
         case "only":
             return (Phase(0, added, none),)
         case "pretrain":
-            return Phase(0, added, none), Phase(experiment.training.pretrain_images, real, none)
+            return Phase(0, added, none), Phase(run.training.pretrain_images, real, none)
     if share is not None:
         return (Phase(0, real, added, share),)
     return (Phase(0, torch.cat([real, added]), none),)

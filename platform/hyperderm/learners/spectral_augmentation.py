@@ -30,7 +30,7 @@ from torch import Tensor
 
 from hyperderm.errors import ConfigError
 from hyperderm.learners import keyed
-from hyperderm.learners.configs import SpectralAugmentationConfig
+from hyperderm.learners.augmentation_settings import SpectralAugmentationConfig
 from hyperderm.learners.scaling import Scaling
 
 CAMERA_PX = 160

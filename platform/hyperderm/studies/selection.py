@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from hyperderm.config import Experiment
-from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
 from hyperderm.durable import write_whole
 from hyperderm.errors import ConfigError, StoreError
-from hyperderm.learners.configs import ClassifierConfig, ShsGanConfig
 from hyperderm.learners.data import TrainData
 from hyperderm.store.folds import POSITIVE
 from hyperderm.store.place import Place
@@ -46,8 +44,7 @@ def select(store: Store, experiment: Experiment) -> Selection:
     """
     data, shape = experiment.data, store.manifest.shape
     check_size(data.size, shape[:2])
-    if isinstance(experiment.learner, ShsGanConfig) and experiment.learner.input == "rgb":
-        pseudo_rgb_matrix(store.manifest.wavelengths_nm)
+    experiment.learner.check_store(store.manifest)
     _check_task(store, experiment)
     roles = Selection(
         tuple(store.select("train", data.fold, experiment.diagnoses)),
@@ -89,11 +86,8 @@ def content(experiment: Experiment, bands: int) -> dict[str, str]:
     found = {}
     if experiment.synthetic:
         found["hyperderm.synthetic"] = open_store(experiment.synthetic.store, verify=False).manifest.fingerprint
-    if isinstance(experiment.learner, ClassifierConfig) and experiment.learner.weights != "scratch":
-        from hyperderm.models.pretrained import load_weights
-
-        weights = load_weights(experiment.learner.architecture, experiment.learner.weights, bands)
-        found["hyperderm.weights"] = weights.sha256 if weights else ""
+    if digest := experiment.learner.weights_sha256(bands):
+        found["hyperderm.weights"] = digest
     return found
 
 

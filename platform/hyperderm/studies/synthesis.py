@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from hyperderm.cubes.cube import DIAGNOSES
 from hyperderm.errors import ClusterError, StudyError, nearest
+from hyperderm.learners.base import Sampler
 from hyperderm.learners.data import CubeSet
 from hyperderm.learners.sources import Sources, matched, rgb_levels
-from hyperderm.learners.synthesis import Synthesiser, load_synthesiser, out_of_range
+from hyperderm.learners.synthesis import out_of_range
 from hyperderm.store.manifest import Manifest
 from hyperderm.store.reader import Store
 from hyperderm.store.synthetic import SyntheticCube, SyntheticOrigin, write_synthetic
@@ -26,6 +27,7 @@ from hyperderm.strict import fingerprint
 from hyperderm.studies.checkpoints import fold_of, read_checkpoint
 from hyperderm.studies.set_audit import SetAudit, groups_of
 from hyperderm.training.data import cube_set
+from hyperderm.training.sampler import load_sampler
 from hyperderm.trouble import reason_of, trouble_of
 
 if TYPE_CHECKING:
@@ -119,18 +121,18 @@ class Maker:
     sources: Mapping[str, Sources | None]
     seed: int
     device: str
-    synthesiser: Synthesiser | None = field(default=None, init=False)
+    sampler: Sampler | None = field(default=None, init=False)
 
     def load(self) -> None:
         """Build the networks, where the cubes are made."""
-        self.synthesiser = load_synthesiser(self.checkpoint, self.device)
+        self.sampler = load_sampler(self.checkpoint, self.device)
 
     def make(self, indices: list[int]) -> NDArray[np.float32]:
         """Return cubes (n, B, H, W)."""
-        assert self.synthesiser is not None
+        assert self.sampler is not None
         drawn = [self._source(index) for index in indices]
         images = torch.stack([image for image in drawn if image is not None]) if drawn[0] is not None else None
-        return self.synthesiser.synthesise(self.seed, indices, images).numpy()
+        return self.sampler.sample(self.seed, indices, images).numpy()
 
     def _source(self, index: int) -> torch.Tensor | None:
         sources = self.sources[DIAGNOSES[index // STRIDE]]
@@ -154,7 +156,7 @@ class Actor:
 @dataclass(frozen=True)
 class _Job:
     checkpoint: Mapping[str, Any]
-    synthesiser: Synthesiser
+    sampler: Sampler
     sources: Mapping[str, Sources | None]
     origin: SyntheticOrigin
     audit: SetAudit
@@ -168,36 +170,34 @@ def _prepare(
 ) -> _Job:
     """Prove that everything fits together, and read what the generator saw and what was held back from it."""
     state, digest = read_checkpoint(checkpoint)
-    synthesiser = load_synthesiser(state)
+    sampler = load_sampler(state)
     fold = fold_of(state, store)
-    data = synthesiser.experiment.data
+    data = sampler.run.data
     learnt = tuple(store.manifest.diagnoses) if data.diagnoses == "all" else data.diagnoses
-    _check_counts(counts, learnt, synthesiser)
+    _check_counts(counts, learnt, sampler)
     seen = tuple(dict.fromkeys((*learnt, *data.pretrain_diagnoses)))
     train = cube_set(store.read(store.select("train", fold, "all" if data.diagnoses == "all" else seen)), data.size)
-    sources = {diagnosis: _sources(synthesiser, train, diagnosis, rgb) for diagnosis in counts}
+    sources = {diagnosis: _sources(sampler, train, diagnosis, rgb) for diagnosis in counts}
     for diagnosis, count in counts.items():
         _check_limit(sources[diagnosis], diagnosis, count)
     return _Job(
         state,
-        synthesiser,
+        sampler,
         sources,
         SyntheticOrigin(
-            generator=synthesiser.experiment.learner.kind,
+            generator=sampler.config.kind,
             run=str(state["provenance"].get("run", "")),
             checkpoint=digest,
-            experiment=fingerprint(synthesiser.experiment.model_dump(mode="json")),
+            experiment=fingerprint(sampler.run.model_dump(mode="json")),
             manifest=store.manifest.fingerprint,
             fold=fold,
             seed=seed,
             requested=dict(counts),
-            derived=synthesiser.matrix is not None and rgb is None,
+            derived=sampler.matrix is not None and rgb is None,
             rgb=rgb.manifest.fingerprint if rgb else None,
             device=device,
         ),
-        SetAudit(
-            train, _held_out(store, fold, counts, learnt, data.size), groups_of(store), synthesiser.wavelengths_nm, counts
-        ),
+        SetAudit(train, _held_out(store, fold, counts, learnt, data.size), groups_of(store), sampler.wavelengths_nm, counts),
     )
 
 
@@ -209,7 +209,7 @@ def _held_out(store: Store, fold: int, counts: Mapping[str, int], learnt: tuple[
     return cube_set(store.read(store.select("validation", fold, wanted)), size)
 
 
-def _check_counts(counts: Mapping[str, int], learnt: tuple[str, ...], synthesiser: Synthesiser) -> None:
+def _check_counts(counts: Mapping[str, int], learnt: tuple[str, ...], sampler: Sampler) -> None:
     if not counts:
         raise StudyError("no diagnosis is asked for", "Name one: --diagnosis melanoma.")
     for diagnosis, count in counts.items():
@@ -220,7 +220,7 @@ def _check_counts(counts: Mapping[str, int], learnt: tuple[str, ...], synthesise
                 f"--diagnosis {diagnosis!r} was not learnt by this generator (data.diagnoses: {', '.join(learnt)})",
                 nearest(diagnosis, learnt),
             )
-        if synthesiser.matrix is None and len(learnt) > 1:
+        if sampler.matrix is None and len(learnt) > 1:
             raise StudyError(
                 f"--diagnosis {diagnosis!r}: this generator makes cubes from noise and learnt {len(learnt)} diagnoses "
                 "without being told which is which, so nobody knows which of them a cube shows",
@@ -236,9 +236,9 @@ def _check_limit(sources: Sources | None, diagnosis: str, count: int) -> None:
         )
 
 
-def _sources(synthesiser: Synthesiser, train: CubeSet, diagnosis: str, rgb: Store | None) -> Sources | None:
+def _sources(sampler: Sampler, train: CubeSet, diagnosis: str, rgb: Store | None) -> Sources | None:
     """Return the train role's own RGB of one diagnosis, or photographs of it matched to that."""
-    matrix, size = synthesiser.matrix, synthesiser.experiment.data.size
+    matrix, size = sampler.matrix, sampler.run.data.size
     if matrix is None:
         if rgb:
             raise StudyError("this generator makes cubes from noise, not from photographs", "Leave --rgb out.")
@@ -297,7 +297,7 @@ def _write(job: _Job, uri: str, make: Callable[[list[range]], Made], progress: P
         return {"rejected": sum(rejected.values()), "audit": job.audit.result(job.origin.derived)}
 
     cubes = _audited(_accepted(job, make, rejected), job.audit, sum(job.origin.requested.values()), progress)
-    return write_synthetic(uri, cubes, job.synthesiser.wavelengths_nm, job.origin, finish)
+    return write_synthetic(uri, cubes, job.sampler.wavelengths_nm, job.origin, finish)
 
 
 def _accepted(job: _Job, make: Callable[[list[range]], Made], rejected: dict[str, int]) -> Iterator[SyntheticCube]:
@@ -314,7 +314,7 @@ def _accepted(job: _Job, make: Callable[[list[range]], Made], rejected: dict[str
             rounds.append(range(first, first + count))
         for index, cube in make(rounds):
             diagnosis = DIAGNOSES[index // STRIDE]
-            if out_of_range(torch.from_numpy(cube), job.synthesiser.scaling):
+            if out_of_range(torch.from_numpy(cube), job.sampler.scaling):
                 rejected[diagnosis] += 1
                 _check_rejected(rejected[diagnosis], done[diagnosis], wanted[diagnosis])
             else:

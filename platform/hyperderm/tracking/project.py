@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from hyperderm.learners import role_of
 from hyperderm.tracking.artefacts import Artefact, Opening, Project, Trial, set_artefact, set_key
 from hyperderm.tracking.courier import KEY_TAG, PARENT_TAG
 from hyperderm.tracking.fetch import CONFIG, PAGE, QUESTIONS, asking, check_there, leaves, parsed
@@ -232,10 +233,7 @@ def _said_opened(run: TrackedFacts) -> str:
 def _classifies(run: TrackedFacts) -> bool:
     config = _document(run, CONFIG)
     kind = config.get("learner", {}).get("kind") or run.params.get("learner.kind")
-    return bool(config.get("task")) or kind in CLASSIFIERS or f"hyperderm.{OPENED}" in run.tags
-
-
-CLASSIFIERS = ("classifier", "spectral")
+    return bool(config.get("task")) or role_of(str(kind)) == "classifier" or f"hyperderm.{OPENED}" in run.tags
 
 
 def _diagnoses(settings: Mapping[str, object]) -> tuple[str, ...] | None:

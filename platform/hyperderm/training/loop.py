@@ -8,7 +8,6 @@ from torch import Tensor
 
 from hyperderm.config import Experiment
 from hyperderm.errors import NonFiniteLoss
-from hyperderm.learners import build
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
 from hyperderm.training.context import Context
@@ -43,7 +42,7 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Generato
     """
     training = experiment.training
     objective = experiment.learner.objective
-    learner = build(experiment, data, context.placement(training.precision))
+    learner = experiment.learner.build(experiment, data, context.placement(training.precision))
     images, best = 0, float("inf")
     if saved := restore(learner, experiment, data, context):
         images, best = saved["images"], saved["best"]

@@ -17,7 +17,6 @@ from torch import Tensor
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError
 from hyperderm.learners.base import Batch
-from hyperderm.learners.configs import ClassifierConfig
 from hyperderm.learners.data import Streamed, TrainData
 from hyperderm.learners.keyed import generator
 from hyperderm.learners.sampling import phases
@@ -37,7 +36,7 @@ def feed_of(experiment: Experiment, data: TrainData, context: Context) -> KeyedF
         "rank": context.rank,
         "world_size": context.world_size,
         "flips": experiment.data.flips,
-        "phases": phases(experiment, data),
+        "phases": phases(experiment.learner, experiment, data),
     }
     if data.streamed is None:
         held = data.scaling.forward(data.drawn).to(context.device)
@@ -47,8 +46,7 @@ def feed_of(experiment: Experiment, data: TrainData, context: Context) -> KeyedF
 
 def pixelwise(experiment: Experiment, device: torch.device) -> bool:
     """Return whether the cubes of `experiment` are best held with the bands of a pixel together."""
-    learner = experiment.learner
-    return device.type == "cpu" and isinstance(learner, ClassifierConfig) and learner.moves
+    return device.type == "cpu" and experiment.learner.pixelwise
 
 
 def check_streams(experiment: Experiment) -> None:
@@ -58,9 +56,10 @@ def check_streams(experiment: Experiment) -> None:
         ConfigError: naming the setting and the remedy.
     """
     data, remedy = experiment.data, "give the machine more memory, or use --set data.feed=memory"
-    if experiment.learner.kind == "spectral":
+    if experiment.learner.fit_once:
         raise ConfigError(
-            "learner.kind = spectral cannot be fed by a stream: it is fitted to all of train at once", remedy.capitalize()
+            f"learner.kind = {experiment.learner.kind} cannot be fed by a stream: it is fitted to all of train at once",
+            remedy.capitalize(),
         )
     if experiment.synthetic is not None:
         raise ConfigError("synthetic cannot be fed by a stream: it mixes the cubes of two stores", f"Leave it out, {remedy}")

@@ -189,12 +189,8 @@ def _store(plan: Plan) -> StoreFacts:
 
 
 def _model(plan: Plan, name: str, results: Mapping[str, Mapping[str, Any]]) -> str:
-    learner = plan.grid.classifiers[name].learner
-    if learner.kind == "spectral":
-        return f"{learner.model} regression on per-lesion spectral statistics, automatic masks for every cube"
-    weights = learner.weights
     digest = next((r["weights_sha256"] for r in results.values() if r["model"] == name and r.get("weights_sha256")), "")
-    return f"{learner.architecture}, weights {weights}{f' (sha256 {digest[:12]}…)' if digest else ''}, {plan.grid.size} px"
+    return plan.grid.classifiers[name].learner.described(digest, plan.grid.size)
 
 
 def _doses(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Dose]:
@@ -277,7 +273,7 @@ def _steps(plan: Plan) -> dict[str, int]:
     for job in plan.stage("cell"):
         assert job.experiment is not None
         training = job.experiment.training
-        if job.experiment.learner.kind != "spectral":
+        if not job.experiment.learner.fit_once:
             steps[job.arm] = -(-training.images // training.batch_size)
     return steps
 

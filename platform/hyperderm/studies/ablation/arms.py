@@ -48,13 +48,7 @@ class Arm:
 
     def suits(self, model: Model) -> str:
         """Return why the arm means nothing for `model`, or "" where it does."""
-        if model.learner.kind != "spectral":
-            return ""
-        if self.name == "classic":
-            return "spectral statistics do not change under flips and shifts"
-        if self.name == "focal":
-            return "a regression has no focal loss"
-        return "a fit at once has no pre-training" if self.use == "pretrain" else ""
+        return model.learner.unsuited(self.name, self.use)
 
     def experiment(self, grid: Ablation, model: Model, fold: int, seed: int, store: str) -> Experiment:
         """Return the configuration of one cell; `store` is where its synthetic cubes are.

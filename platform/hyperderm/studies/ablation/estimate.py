@@ -10,7 +10,6 @@ from time import perf_counter
 import torch
 
 from hyperderm.config import Experiment
-from hyperderm.learners import build
 from hyperderm.learners.base import Placement
 from hyperderm.learners.data import CubeSet, TrainData
 from hyperderm.learners.scaling import Scaling
@@ -145,7 +144,7 @@ def measure_here(job: Job, manifest: Manifest, train: int) -> Cost:
     """Return what a step, a validation and a checkpoint cost here, on cubes of noise in the experiment's shape."""
     experiment = job.experiment
     assert experiment is not None
-    if experiment.learner.kind == "spectral":
+    if experiment.learner.fit_once:
         return Cost(0.0, 0.004 * train, 2_000)
     size, bands = experiment.data.size, len(manifest.wavelengths_nm)
     count = _measured(experiment)
@@ -158,7 +157,7 @@ def measure_here(job: Job, manifest: Manifest, train: int) -> Cost:
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(experiment.sweep.cpus_per_worker)))
     try:
-        learner = build(bare, data, Placement(device, bf16=device.type == "cuda"))
+        learner = bare.learner.build(bare, data, Placement(device, bf16=device.type == "cuda"))
         held = data.scaling.forward(noise).to(device)
         feed = Feed(held, experiment.training.batch_size, 0, pixelwise=pixelwise(experiment, device))
         times = []
@@ -178,7 +177,7 @@ def measure_here(job: Job, manifest: Manifest, train: int) -> Cost:
 
 def _validated(cost: Cost, experiment: Experiment, cubes: int) -> Cost:
     """Return the cost with a classifier's validation on all cubes of its role, not on the few that were measured."""
-    if experiment.learner.kind != "classifier":
+    if experiment.learner.role != "classifier":
         return cost
     return replace(cost, validation=cost.validation * max(1.0, cubes / _measured(experiment)))
 
@@ -202,7 +201,7 @@ def _seconds(job: Job, cost: Cost | None) -> float:
         return OVERHEAD_S + sum(job.counts.values()) / DRAWN_A_SECOND
     assert cost is not None
     training = job.experiment.training
-    if job.experiment.learner.kind == "spectral":
+    if job.experiment.learner.fit_once:
         return OVERHEAD_S + cost.validation
     steps, validations = -(-training.images // training.batch_size), training.images // training.validate_every + 1
     return OVERHEAD_S + steps * cost.step + validations * cost.validation

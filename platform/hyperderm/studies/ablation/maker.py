@@ -8,7 +8,6 @@ from typing import Any
 from hyperderm.ablation import Ablation
 from hyperderm.config import FEEDING, Experiment
 from hyperderm.errors import ConfigError, StoreError, StudyError, nearest
-from hyperderm.learners.configs import ShsGanConfig
 from hyperderm.learners.data import truth
 from hyperderm.learners.sampling import count_of
 from hyperderm.metrics.dihedral import ORIENTATIONS
@@ -75,7 +74,7 @@ class JobMaker:
         except ConfigError as error:
             raise ConfigError(f"model {model} does not fit the grid: {error}", "Change size or the model.") from None
         self._select(experiment)
-        if spec.learner.kind != "spectral":
+        if not spec.learner.fit_once:
             _check_batch(f"classifiers.{model}.", experiment, len(self.selections[fold].train))
         source, store = "", ""
         needs: tuple[str, ...] = ()
@@ -88,7 +87,7 @@ class JobMaker:
             "weights": self._weights(model),
             "version": VERSION,
         }
-        gpus = spec.gpus if spec.gpus is not None else 0.0 if spec.learner.kind == "spectral" else grid.resources.gpus
+        gpus = spec.gpus if spec.gpus is not None else 0.0 if spec.learner.fit_once else grid.resources.gpus
         label = f"{arm.name}/{model} fold {fold} seed {seed}"
         return Job(
             fingerprint(facts)[:16], "cell", label, fold, experiment, needs, arm.name, model, seed, store=store, gpus=gpus,
@@ -98,13 +97,8 @@ class JobMaker:
     def _weights(self, model: str) -> str:
         """Return the sha256 of the file that the model begins from: a file of the same name may hold others tomorrow."""
         if model not in self._digests:
-            learner, digest = self.grid.classifiers[model].learner, ""
-            if learner.kind == "classifier" and learner.weights != "scratch":
-                from hyperderm.models.pretrained import load_weights
-
-                found = load_weights(learner.architecture, learner.weights, len(self.store.manifest.wavelengths_nm))
-                digest = found.sha256 if found else ""
-            self._digests[model] = digest
+            bands = len(self.store.manifest.wavelengths_nm)
+            self._digests[model] = self.grid.classifiers[model].learner.weights_sha256(bands)
         return self._digests[model]
 
     def _source(self, arm: Arm, fold: int) -> tuple[str, str, tuple[str, ...]]:
@@ -125,20 +119,19 @@ class JobMaker:
     def _check_sources(self, arm: Arm, generator: Job, diagnosis: str, count: int) -> None:
         """Prove, before a generator trains, that what is asked of it can be made."""
         assert generator.experiment is not None
-        learner = generator.experiment.learner
-        if not isinstance(learner, ShsGanConfig):
-            return
+        condition = generator.experiment.learner.condition
         learnt = self._learnt(generator.experiment)
-        if learner.input == "noise" and (arm.use != "add" or len(learnt) > 1):
+        if condition == "none" and (arm.use != "add" or len(learnt) > 1):
             raise ConfigError(
-                f"arm {arm.name} needs cubes of each diagnosis, which {arm.generator} cannot tell apart (input=noise)",
-                "Leave that arm out, or use learner.input=rgb.",
+                f"arm {arm.name} needs cubes of each diagnosis, which {arm.generator} cannot tell apart: it makes them from "
+                "noise",
+                "Leave that arm out, or use a generator that is told what to make, such as shsgan.",
             )
-        if learner.input == "noise":
+        if condition != "rgb":
             if self.photographs:
                 raise ConfigError(
                     f"rgb = {self.grid.rgb} with {arm.generator}, which makes cubes from noise, is refused",
-                    "Leave rgb out, or use learner.input=rgb.",
+                    "Leave rgb out, or use a generator that takes images, such as shsgan.",
                 )
             return
         if self.photographs:

@@ -17,7 +17,6 @@ from hyperderm.config import Experiment
 from hyperderm.durable import write_whole
 from hyperderm.errors import CheckpointError
 from hyperderm.learners.base import Judge, Learner
-from hyperderm.learners.configs import ClassifierConfig
 from hyperderm.learners.data import TrainData, truth
 from hyperderm.learners.judging import Judgement, judgement
 from hyperderm.metrics.classification import cell_metrics
@@ -151,7 +150,7 @@ def _cell(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
         "chosen_at": chosen_at,
         "test_opened": opened[0],
         "train": _shown(data, experiment),
-        "weights_sha256": _weights(experiment, len(data.wavelengths_nm)),
+        "weights_sha256": experiment.learner.weights_sha256(len(data.wavelengths_nm)),
         "test": _test_metrics(table, chosen.threshold),
     }
     write_result(task.folder, facts, PREDICTIONS)
@@ -222,17 +221,6 @@ def _test_metrics(table: Predictions, threshold: float) -> dict[str, float]:
     """Return the cell's own numbers, for its MLflow run; the report computes everything from the predictions."""
     values = cell_metrics(table.truth, table.probability, threshold)
     return {f"test_{name}": value.value for name, value in values.items() if value.value is not None}
-
-
-def _weights(experiment: Experiment, bands: int) -> str:
-    """Return the sha256 of the file that a pre-trained network began from, "" from scratch."""
-    learner = experiment.learner
-    if not isinstance(learner, ClassifierConfig) or learner.weights == "scratch":
-        return ""
-    from hyperderm.models.pretrained import load_weights
-
-    found = load_weights(learner.architecture, learner.weights, bands)
-    return found.sha256 if found else ""
 
 
 def _shown(data: TrainData, experiment: Experiment) -> dict[str, int]:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from hyperderm.models.shsgan import Critic, DcganGenerator, UNetGenerator, dcgan_init, fft_modulus
+from hyperderm.learners.shsgan.networks import Critic, DcganGenerator, UNetGenerator, dcgan_init, fft_modulus
 
 NORMS = ("none", "spectral", "layer", "batch")
 

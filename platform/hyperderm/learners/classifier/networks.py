@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from hyperderm.models.architectures import ends, network
-from hyperderm.models.known import ARCHITECTURES
-from hyperderm.models.pretrained import load_weights
+from hyperderm.learners.classifier.architectures import ends, network
+from hyperderm.learners.classifier.known import ARCHITECTURES
+from hyperderm.learners.classifier.pretrained import load_weights
 
 __all__ = ["ARCHITECTURES", "KeyedDropout", "build_classifier", "has_batch_norm"]
 

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
-from hyperderm.config import Experiment
 from hyperderm.cubes.pseudo_rgb import fit_gain, pseudo_rgb_matrix
 from hyperderm.errors import ConfigError
 from hyperderm.learners import keyed
 from hyperderm.learners.base import Batch, Placement, Validation
-from hyperderm.learners.configs import ShsGanConfig
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.generative import GenerativeReference
-from hyperderm.models.shsgan import FEWEST_BANDS, Critic, DcganGenerator, UNetGenerator, dcgan_init
+from hyperderm.learners.shsgan.config import ShsGanConfig
+from hyperderm.learners.shsgan.networks import FEWEST_BANDS, Critic, DcganGenerator, UNetGenerator, dcgan_init
+from hyperderm.settings import Run
 
 EMA_RAMP = 0.05
 """The moving average's half-life is at most this share of the images shown so far (Karras et al. 2020, ADA)."""
@@ -31,10 +31,9 @@ SAMPLE_BATCH = 32
 class ShsGan:
     """Generator, critic, their optimizers and the generator's moving average, which makes every sample and score."""
 
-    def __init__(self, experiment: Experiment, data: TrainData, placement: Placement) -> None:
-        assert isinstance(experiment.learner, ShsGanConfig)
-        self.config, self.data, self.placement = experiment.learner, data, placement
-        self.seed, self.samples = experiment.seed, experiment.training.validation_samples
+    def __init__(self, config: ShsGanConfig, run: Run, data: TrainData, placement: Placement) -> None:
+        self.config, self.data, self.placement = config, data, placement
+        self.seed, self.samples = run.seed, run.training.validation_samples
         c, bands = self.config, len(data.wavelengths_nm)
         matrix = pseudo_rgb_matrix(data.wavelengths_nm)
         self.gain = fit_gain(data.train.reflectance.movedim(1, 3).numpy(), matrix)
@@ -42,7 +41,7 @@ class ShsGan:
         _check_bands(c, bands)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(keyed.generator(self.seed, "init", 0).initial_seed())
-            generator = generator_network(c, bands, experiment.data.size)
+            generator = generator_network(c, bands, run.data.size)
             critic = Critic(bands, c.critic_width, 3 if c.critic == "conv3d" else 2, c.fft_arm, c.norm)
         self.generator = generator.to(placement.device, placement.dtype)
         self.critic = critic.to(placement.device, placement.dtype)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from torch import Tensor, nn
 
 from hyperderm.errors import ConfigError, nearest
-from hyperderm.models.known import ARCHITECTURES, OWN
-from hyperderm.models.small_cnn import SmallCnn
+from hyperderm.learners.classifier.known import ARCHITECTURES, OWN
+from hyperderm.learners.classifier.small_cnn import SmallCnn
 
 if TYPE_CHECKING:  # timm takes seconds to import; the small network needs none of it
     from timm.models import PretrainedCfg

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hyperderm.config import Experiment
 from hyperderm.learners.base import Batch, Placement, Validation
-from hyperderm.learners.configs import SpectralConfig
 from hyperderm.learners.data import TrainData, truth
 from hyperderm.learners.judging import judgement
 from hyperderm.learners.losses import class_weights
 from hyperderm.learners.sampling import phases
+from hyperderm.learners.spectral_baseline.config import SpectralConfig
 from hyperderm.metrics.spectral_features import automatic_masks, lesion_features
+from hyperderm.settings import Run
 
 LEAF, LEAVES = 20, 10
 """Rows in a leaf of gradient boosting: scikit-learn's 20, fewer where they would leave less than ten leaves."""
@@ -27,17 +27,16 @@ LEAF, LEAVES = 20, 10
 class SpectralBaseline:
     """Fitted when it is made, deterministically: a checkpoint needs no state beyond configuration and data."""
 
-    def __init__(self, experiment: Experiment, data: TrainData, placement: Placement) -> None:
-        assert isinstance(experiment.learner, SpectralConfig)
-        self.config, self.data = experiment.learner, data
-        (phase,) = phases(experiment, data)
+    def __init__(self, config: SpectralConfig, run: Run, data: TrainData, placement: Placement) -> None:
+        self.config, self.data = config, data
+        (phase,) = phases(config, run, data)
         rows, showing = np.unique(phase.entries.numpy(), return_inverse=True)
         features = self._features(data.drawn[torch.from_numpy(rows)])[showing]  # a cube shown twice is two rows
         labels = truth(data.drawn_diagnoses).numpy()[rows][showing]
         weights = np.ones(len(labels))
         if self.config.class_weights == "balanced":
             weights = np.array(class_weights(truth(data.drawn_diagnoses)[phase.entries]))[labels]
-        self.model = _model(self.config, experiment.seed, len(labels))
+        self.model = _model(self.config, run.seed, len(labels))
         self.model.fit(features, labels, **{f"{self.model.steps[-1][0]}__sample_weight": weights})
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:

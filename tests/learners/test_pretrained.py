@@ -7,10 +7,10 @@ import torch
 from torch.nn import functional as F
 
 from hyperderm.errors import ConfigError
-from hyperderm.models import pretrained
-from hyperderm.models.architectures import OneLogit, network, timm_config
-from hyperderm.models.classifiers import build_classifier
-from hyperderm.models.pretrained import lite0_name, load_weights
+from hyperderm.learners.classifier import pretrained
+from hyperderm.learners.classifier.architectures import OneLogit, network, timm_config
+from hyperderm.learners.classifier.networks import build_classifier
+from hyperderm.learners.classifier.pretrained import lite0_name, load_weights
 
 LITE0_STAGES = [  # (repeats, kernel, stride, expansion): EfficientNet-B0's, Lite drops squeeze-and-excitation
     (1, 3, 1, 1),

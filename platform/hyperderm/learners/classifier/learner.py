@@ -7,19 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError
 from hyperderm.learners import keyed
 from hyperderm.learners.augmentation import classic
 from hyperderm.learners.base import Batch, Placement, Validation
 from hyperderm.learners.batch_augmentation import MOST_BANDS, classic_batch
-from hyperderm.learners.configs import ClassifierConfig
+from hyperderm.learners.classifier.config import ClassifierConfig
+from hyperderm.learners.classifier.networks import KeyedDropout, build_classifier, has_batch_norm
 from hyperderm.learners.data import TrainData, truth
 from hyperderm.learners.judging import judgement
 from hyperderm.learners.losses import class_weights, cross_entropy, focal
 from hyperderm.learners.sampling import phases
 from hyperderm.learners.spectral_augmentation import SpectralAugmentation
-from hyperderm.models.classifiers import KeyedDropout, build_classifier, has_batch_norm
+from hyperderm.settings import Run
 
 JUDGED_AT_ONCE = 64
 Augment = Callable[[Any, Sequence[int]], Tensor]
@@ -30,10 +30,9 @@ also take n cubes one by one."""
 class Classifier:
     """A network and its optimizer (AdamW)."""
 
-    def __init__(self, experiment: Experiment, data: TrainData, placement: Placement) -> None:
-        assert isinstance(experiment.learner, ClassifierConfig)
-        self.config, self.data, self.placement, self.seed = experiment.learner, data, placement, experiment.seed
-        workers = experiment.sweep.workers_per_trial
+    def __init__(self, config: ClassifierConfig, run: Run, data: TrainData, placement: Placement) -> None:
+        self.config, self.data, self.placement, self.seed = config, data, placement, run.seed
+        workers = run.sweep.workers_per_trial
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(keyed.generator(self.seed, "init", 0).initial_seed())
             network = build_classifier(self.config.architecture, self.config.weights, len(data.wavelengths_nm))
@@ -50,8 +49,8 @@ class Classifier:
         self.parallel = placement.parallel(self.network)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), self.config.lr, weight_decay=self.config.weight_decay)
         self.truth = truth(data.drawn_diagnoses)  # (rows,)
-        self.weights = self._class_weights(experiment)
-        self.augmentations = augmentations(experiment, data)
+        self.weights = self._class_weights(run)
+        self.augmentations = augmentations(config, run.data.size, data)
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
         """Update once. Metrics: `loss`, `accuracy` (at probability .5), `positive_share`, `gradient`."""
@@ -121,11 +120,11 @@ class Classifier:
         key = keyed.generator(self.seed, "augmentation", batch.images)
         return torch.randint(2**31, (batch.count,), generator=key)[batch.share].tolist()
 
-    def _class_weights(self, experiment: Experiment) -> Tensor:
+    def _class_weights(self, run: Run) -> Tensor:
         """(2,) weights of negatives and melanomas, by what the last phase's epochs show."""
         if self.config.class_weights == "none":
             return torch.ones(2)
-        shown = phases(experiment, self.data)[-1]
+        shown = phases(self.config, run, self.data)[-1]
         if not shown.share:
             return torch.tensor(class_weights(self.truth[shown.entries]))
         share = shown.share * self.truth[shown.mixed].double().mean()
@@ -133,21 +132,20 @@ class Classifier:
         return torch.stack([0.5 / (1 - share), 0.5 / share])
 
 
-def augmentations(experiment: Experiment, data: TrainData) -> list[Augment]:
+def augmentations(config: ClassifierConfig, size: int, data: TrainData) -> list[Augment]:
     """Return what training batches go through, in order: geometry first, which would smooth the noise of a sensor.
 
     Raises:
         ConfigError: more bands than albumentations can move.
     """
-    config, found = experiment.learner, list[Augment]()
-    assert isinstance(config, ClassifierConfig)
+    found = list[Augment]()
     if config.moves:
         if config.geometry == "albumentations" and len(data.wavelengths_nm) > MOST_BANDS:
             raise ConfigError(
                 f"learner.geometry = albumentations moves {MOST_BANDS} bands at most, not {len(data.wavelengths_nm)}",
                 "Use --set learner.geometry=batch, or ingest fewer --bands.",
             )
-        found.append((classic_batch if config.geometry == "batch" else classic)(experiment.data.size))
+        found.append((classic_batch if config.geometry == "batch" else classic)(size))
     if config.augmentation.endswith("spectral"):
         found.append(SpectralAugmentation(config.spectral_augmentation, data.wavelengths_nm, data.scaling))
     return found

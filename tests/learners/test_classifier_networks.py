@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hyperderm.errors import ConfigError
-from hyperderm.models.classifiers import ARCHITECTURES, KeyedDropout, build_classifier, has_batch_norm
+from hyperderm.learners.classifier.networks import ARCHITECTURES, KeyedDropout, build_classifier, has_batch_norm
 
 
 def seeded(seed, *args, **kwargs):
@@ -109,7 +109,7 @@ def test_an_unknown_name_is_told_with_the_nearest():
 
 def test_the_small_network_does_not_wait_for_timm():
     code = (
-        "import sys; from hyperderm.models.classifiers import build_classifier; "
+        "import sys; from hyperderm.learners.classifier.networks import build_classifier; "
         "build_classifier('small_cnn', 'scratch'); sys.exit('timm' in sys.modules or 'torchvision' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,111 @@
+"""What a learner says of itself: everything outside its folder that depends on a learner asks its configuration.
+
+Free of torch, so that a wrong value costs milliseconds, not an import: what needs torch is imported inside the hooks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from hyperderm.strict import Strict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hyperderm.learners.base import Learner, Placement, Sampler
+    from hyperderm.learners.data import TrainData
+    from hyperderm.settings import Run
+    from hyperderm.store.manifest import Manifest
+
+Role = Literal["generator", "classifier", "segmenter", "unmixer"]
+Condition = Literal["none", "class", "rgb", "mask", "run"]
+"""What a generator is given beside a seed: nothing, a diagnosis, an RGB image, a mask, or the output of another run."""
+
+
+class LearnerConfig(Strict):
+    """Base of the configurations of all learners: the knobs of one, and the hooks by which the rest of the house uses it.
+
+    A learner joins the house by one line in `hyperderm.learners.LEARNERS`. Nothing outside its folder names it.
+
+    Attributes:
+        role: what it is.
+        objective: the score that chooses checkpoints and ranks trials; lower is better.
+        fit_once: it is fitted to all of train at once, not trained step by step.
+    """
+
+    role: ClassVar[Role]
+    objective: ClassVar[str]
+    fit_once: ClassVar[bool] = False
+    kind: str
+
+    @property
+    def condition(self) -> Condition:
+        """What a generator makes a cube from, beside a seed."""
+        return "none"
+
+    @property
+    def pixelwise(self) -> bool:
+        """Whether its batches are best held with the bands of a pixel together, on a CPU."""
+        return False
+
+    @property
+    def oversampling(self) -> float | Literal["balance"]:
+        """Of a classifier: extra showings of melanomas an epoch, per real melanoma."""
+        return 0.0
+
+    @property
+    def mixing(self) -> float | None:
+        """Share of a classifier's images that are synthetic, whatever the counts give; None: the counts decide."""
+        return None
+
+    def check(self, run: Run) -> None:
+        """Refuse a run that this learner cannot be.
+
+        Raises:
+            ValueError: in words: field, value, reason, remedy.
+        """
+
+    def check_store(self, manifest: Manifest) -> None:
+        """Refuse a store that this learner cannot learn from; nothing is read.
+
+        Raises:
+            HyperdermError: naming what is missing.
+        """
+
+    def unsuited(self, arm: str, use: str) -> str:
+        """Return why an arm of a grid means nothing for this classifier, "" where it does.
+
+        Args:
+            arm: its name.
+            use: of its synthetic cubes, see `SyntheticConfig.use`.
+        """
+        return ""
+
+    def described(self, weights_sha256: str, size: int) -> str:
+        """Return a classifier in the words of a report.
+
+        Args:
+            weights_sha256: of the file it began from, "" without.
+            size: pixels of its cubes.
+        """
+        return self.kind
+
+    def weights_sha256(self, bands: int) -> str:
+        """Return the sha256 of the file of weights that training begins from, "" where it begins from none.
+
+        Raises:
+            ConfigError: weights that are absent or do not fit.
+        """
+        return ""
+
+    def build(self, run: Run, data: TrainData, placement: Placement) -> Learner:
+        """Return the learner, untrained."""
+        raise NotImplementedError
+
+    def load_sampler(self, run: Run, checkpoint: Mapping[str, Any], device: str) -> Sampler:
+        """Return the trained generator that a checkpoint holds (`training.resume.pack`).
+
+        Raises:
+            KeyError, RuntimeError, ValueError: a checkpoint of other networks.
+        """
+        raise NotImplementedError

@@ -1,1 +1,0 @@
-"""torch networks, one file an architecture, in the symbols of its paper."""
