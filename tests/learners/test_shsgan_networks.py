@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from hyperderm.learners.shsgan.networks import Critic, DcganGenerator, UNetGenerator, dcgan_init, fft_modulus
+from hyperderm.learners.critics import Critic, fft_modulus
+from hyperderm.learners.shsgan.networks import DcganGenerator, UNetGenerator, dcgan_init
 
 NORMS = ("none", "spectral", "layer", "batch")
 

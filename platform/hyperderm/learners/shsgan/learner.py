@@ -17,10 +17,11 @@ from hyperderm.cubes.pseudo_rgb import fit_gain, pseudo_rgb_matrix
 from hyperderm.errors import ConfigError
 from hyperderm.learners import keyed
 from hyperderm.learners.base import Batch, Placement, Validation
+from hyperderm.learners.critics import FEWEST_BANDS, Critic
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.generative import GenerativeReference
 from hyperderm.learners.shsgan.config import ShsGanConfig
-from hyperderm.learners.shsgan.networks import FEWEST_BANDS, Critic, DcganGenerator, UNetGenerator, dcgan_init
+from hyperderm.learners.shsgan.networks import DcganGenerator, UNetGenerator, dcgan_init
 from hyperderm.settings import Run
 
 EMA_RAMP = 0.05
