@@ -24,7 +24,7 @@ class Model(Strict):
     def _classifies(self) -> Self:
         if self.learner.role != "classifier":
             raise ValueError(
-                f"learner.kind = {self.learner.kind} is a {self.learner.role}, not a classifier. Generators have a list of their own"
+                f"learner.kind = {self.learner.kind} is a {self.learner.role}. Name a classifier, such as spectral"
             )
         return self
 

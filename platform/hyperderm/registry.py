@@ -96,11 +96,6 @@ def generators(names: Iterable[str], profile: Profile) -> dict[str, Experiment]:
     return found
 
 
-def generating(profile: Profile) -> list[str]:
-    """Return the names of all registered generators, sorted."""
-    return [name for name in names("experiments") if experiment(name, profile).learner.role == "generator"]
-
-
 def space(name: str, experiment: Experiment) -> Space:
     """Return the search space that `search_spaces/<name>.py` declares for `experiment`.
 

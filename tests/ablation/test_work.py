@@ -21,7 +21,7 @@ from hyperderm.strict import parse
 from hyperderm.studies.ablation import work as work_module
 from hyperderm.studies.ablation.grid import task_of
 from hyperderm.studies.ablation.plan import make_plan
-from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, cell_predictions
+from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, cell_predictions, result_of, write_result
 from hyperderm.studies.ablation.work import Clock, Task, work
 from hyperderm.studies.selection import read, select
 from hyperderm.training.checkpoint import BEST, CheckpointFolder
@@ -195,3 +195,17 @@ def test_the_time_of_killed_processes_counts(tmp_path, monkeypatch):
     now[0] += 2
     assert second.seconds == 42
     assert second.began == first.began
+
+
+@pytest.mark.parametrize(("change", "done"), [("none", True), ("content", False), ("gone", False)])
+def test_a_large_file_counts_by_its_content(tmp_path, real, change, done):
+    job = plan(real).stage("generator")[0]
+    place = tmp_path / job.folder
+    place.mkdir(parents=True)
+    (place / "best.pt").write_bytes(bytes(2**21))
+    write_result(place, {}, "best.pt")
+    if change == "content":
+        (place / "best.pt").write_bytes(bytes(2**21 - 1) + b"x")
+    if change == "gone":
+        (place / "best.pt").unlink()
+    assert (result_of(tmp_path, job) is not None) is done

@@ -1,4 +1,4 @@
-"""The generator of SHS-GAN (Hauser et al., IEEE TCI 7, 2021), and the one of the seed ladder. Symbols: B bands, (N, B, H, W).
+"""The generator of SHS-GAN (Hauser et al., IEEE TCI 7, 2021), and the ladder's. Symbols: B bands, (N, B, H, W).
 
 Channel counts follow METHODS section 4; where the paper is silent they are this project's choice and declared here.
 """

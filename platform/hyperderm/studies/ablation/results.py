@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from hyperderm.studies.ablation.plan import Plan
 
 RESULT, FAILURE = "result.json", "failure.json"
 PREDICTIONS = "predictions.parquet"
-HASHED = 2**20
-"""Files up to this size are compared by content."""
+THERE, LOST = "there", "lost"
+"""What stands for a digest: of a large file in a result of an older version, and of a file that is not there."""
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -45,7 +46,7 @@ def result_of(grid: Path, job: Job) -> dict[str, Any] | None:
     if found is None:
         return None
     outputs: dict[str, str] = found.get("outputs", {})
-    return found if all(_digest(grid / job.folder / name) == digest for name, digest in outputs.items()) else None
+    return found if all(_intact(grid / job.folder / name, digest) for name, digest in outputs.items()) else None
 
 
 def failure_of(grid: Path, job: Job) -> str | None:
@@ -74,11 +75,24 @@ def now() -> str:
     return time.strftime(TIME, time.gmtime())
 
 
+def _intact(path: Path, digest: str) -> bool:
+    return path.exists() if digest == THERE else _digest(path) == digest
+
+
 def _digest(path: Path) -> str:
-    """Return the sha256 of a small file; of a large one or a folder only whether it is there."""
-    if not path.is_file() or path.stat().st_size > HASHED:
-        return "there" if path.exists() else "lost"
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Return the sha256 of a file."""
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return LOST
+    return _sha256(path, facts.st_size, facts.st_mtime_ns, facts.st_ino)
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: Path, size: int, changed_ns: int, number: int) -> str:
+    """Hash a file once for as long as it stays the same: a driver asks after every job for all of them."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
