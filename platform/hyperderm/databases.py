@@ -35,6 +35,11 @@ _TROUBLES: dict[int, Trouble] = {
 T = TypeVar("T")
 
 
+def sqlite_address(path: Path) -> str:
+    """Return the address by which SQLAlchemy, and so MLflow and Optuna, find a file; `%` and `?` mean something in it."""
+    return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"
+
+
 def trouble(error: BaseException) -> Trouble:
     """Return what is wrong with an SQLite file, whoever wrapped SQLite's own error."""
     for each in _causes(error):

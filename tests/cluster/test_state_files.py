@@ -56,6 +56,15 @@ def test_a_file_that_is_no_study_stays(tmp_path):
     assert (tmp_path / STUDY).read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["a%20b", "what?", "50%", "{x} #1", "Läsionen"])
+def test_a_study_in_any_folder_lies_there(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    open_study(folder / STUDY, "one").ask()
+    assert len(read_study(folder / STUDY).trials) == 1
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
 def test_a_study_whose_folder_was_renamed_keeps_its_trials(tmp_path):
     open_study(tmp_path / STUDY, "before").ask()
     assert len(open_study(tmp_path / STUDY, "now").trials) == 1

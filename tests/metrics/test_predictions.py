@@ -31,8 +31,9 @@ def test_a_round_trip_keeps_every_value_and_sorts_the_rows(made, tmp_path):
 def test_what_cannot_be_written_leaves_the_old_file(made, tmp_path):
     place = tmp_path / "folder"
     place.mkdir()
-    with pytest.raises(StudyError, match="cannot be written"):
+    with pytest.raises(OSError, match="folder") as caught:
         made.to_parquet(place)
+    assert caught.value.filename == str(place)
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 

@@ -76,6 +76,8 @@ def test_the_sweep_goes_on_with_the_other_node(project, phantom_store, nodes, mo
     end_node(nodes[1])
     said = finish(sweep, 0, 300)
     assert ended(project) == 3
+    lost = [line for line in said.splitlines() if "was lost; it goes on from its checkpoint" in line]
+    assert len(lost) == 1, said
     assert "(raylet)" not in said, said
     parents, children = tree(MlflowClient(uri))
     assert {run.info.status for run in parents + children} == {"FINISHED"}

@@ -17,8 +17,9 @@ from mlflow import MlflowClient
 from mlflow.store.db import utils
 
 from hyperderm import databases
+from hyperderm.databases import sqlite_address
 from hyperderm.errors import TrackingError
-from hyperderm.tracking.database import ready
+from hyperderm.tracking.database import ready, sqlite_path
 from hyperderm.tracking.server import check_server
 from tests.killing import in_child
 
@@ -235,3 +236,18 @@ def test_damage_is_called_damage(tmp_path, made, damage):
     path.rename(tmp_path / "away")  # the remedy
     check_server(f"sqlite:///{path}")
     check_whole(path)
+
+
+@pytest.mark.parametrize("name", ["a%20b", "what?", "50%", "{x} #1", "Läsionen"])
+def test_a_project_in_any_folder_has_its_database_there(tmp_path, name):
+    """SQLAlchemy decodes addresses: `%20` would be a space, and what follows `?` no part of the name."""
+    path = tmp_path / name / "mlflow.db"
+    path.parent.mkdir()
+    uri = sqlite_address(path)
+    check_server(uri)
+    assert sqlite_path(uri) == path
+    assert path.exists()
+    made = MlflowClient(uri).create_experiment("one", artifact_location=path.parent.as_uri())
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT name FROM experiments WHERE experiment_id = ?", (made,)).fetchone() == ("one",)
+    assert list(tmp_path.rglob("*.db")) == [path], "MLflow makes an empty folder of the address as it is written, no more"

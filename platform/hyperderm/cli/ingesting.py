@@ -57,7 +57,7 @@ def _maker(setting: Setting, job: Job, uri: str, workers: int | None) -> "Iterat
     if workers == 1 or job.parts < 2 or (workers is None and not setting.ray_address and _bytes(job) < MANY_BYTES):
         yield None
         return
-    from hyperderm.studies.cluster import check_shared, connect, described, quiet_ray
+    from hyperderm.studies.cluster import check_shared, connect, described, quiet_ray, workers_found
 
     quiet_ray()
     with connect(setting.ray_address) as cluster:
@@ -71,6 +71,8 @@ def _maker(setting: Setting, job: Job, uri: str, workers: int | None) -> "Iterat
         if place.local:
             check_shared(Path(place.path).parent, cluster)
         setting.say(f"{described(cluster)}: {count} files read at a time")
+        if setting.ray_address:
+            setting.say(workers_found())
         yield maker(count)
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from hyperderm import registry
 from hyperderm.config import Experiment
+from hyperderm.databases import sqlite_address
 from hyperderm.errors import ConfigError, CubeError, StorageAway, StoreError
 from hyperderm.strict import parse_overrides
 
@@ -36,7 +37,7 @@ class Setting:
     def here(cls) -> "Setting":
         """Read the environment: `RAY_ADDRESS`, `MLFLOW_TRACKING_URI`."""
         root = registry.project_root()
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or sqlite_address(root / "mlflow.db")
         address = os.environ.get("RAY_ADDRESS") or None
         return cls(Console(emoji=False), root, None if address == "local" else address, uri)
 

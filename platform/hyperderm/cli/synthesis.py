@@ -87,7 +87,7 @@ def _generate(
 ) -> "Manifest":
     from hyperderm.reports.progress import counting
     from hyperderm.store.reader import open_store
-    from hyperderm.studies.cluster import connect, quiet_ray
+    from hyperderm.studies.cluster import connect, quiet_ray, workers_found
 
     quiet_ray()
     from hyperderm.studies.synthesis import generate, generate_here
@@ -103,6 +103,8 @@ def _generate(
         if workers == 1:
             return generate_here(real, checkpoint, uri, counts=counts, seed=seed, rgb=photographs, progress=told)
         with connect(setting.ray_address) as cluster:
+            if setting.ray_address:
+                setting.say(workers_found())
             return generate(
                 real,
                 checkpoint,

@@ -14,7 +14,7 @@ from hyperderm.reports.progress import ProgressLine
 from hyperderm.store.place import address
 from hyperderm.store.reader import Store
 from hyperderm.strict import fingerprint
-from hyperderm.studies.cluster import check_capacity, connect
+from hyperderm.studies.cluster import check_capacity, connect, workers_found
 from hyperderm.studies.feeding import Feeding, choose
 from hyperderm.studies.folder import claim, run_folder
 from hyperderm.studies.observer import Observers
@@ -58,6 +58,8 @@ def run_one(
         cluster = stack.enter_context(connect(setting.ray_address)) if workers > 1 else None
         if cluster:
             check_capacity(experiment, cluster, at or folder)
+            if setting.ray_address:
+                setting.say(workers_found())
         take(at, folder, key)
         feeding = choose(opened, selection, experiment)
         if feeding.streams:

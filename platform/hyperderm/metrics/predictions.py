@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hyperderm.durable import whole
+from hyperderm.durable import write_whole
 from hyperderm.errors import StudyError
 from hyperderm.store.folds import POSITIVE
 
@@ -137,15 +137,13 @@ class Predictions:
         """Write atomically; rows in the order of arm, model, fold, seed, lesion, so that equal sets give equal files.
 
         Raises:
-            StudyError: the place cannot be written; nothing half-written is left behind.
+            OSError: the place cannot be written; it names the file, and nothing half-written is left behind.
         """
         order = np.lexsort((self.lesion_id, self.seed, self.fold, self.model, self.arm))
         table = pa.table({name: pa.array(getattr(self, name)[order]) for name in SCHEMA.names}, schema=SCHEMA)
-        try:
-            with whole(path) as made:
-                pq.write_table(table, made, compression="zstd")
-        except (OSError, pa.ArrowException) as error:
-            raise StudyError(f"{path} cannot be written: {error}", "Check the place, its space and rights.") from error
+        sink = pa.BufferOutputStream()  # into memory: of a full disk pyarrow's own writer says it in other words
+        pq.write_table(table, sink, compression="zstd")
+        write_whole(path, memoryview(sink.getvalue()))
 
     def where(
         self, *, arm: str | None = None, model: str | None = None, fold: int | None = None, seed: int | None = None

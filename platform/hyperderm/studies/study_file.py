@@ -108,7 +108,5 @@ def _load(path: Path, pruner: optuna.pruners.BasePruner | None) -> optuna.Study:
 
 
 def _storage(path: Path) -> optuna.storages.RDBStorage:
-    plain = str(path).replace("{", "{{").replace("}", "}}")  # Optuna takes the address for a template
-    return optuna.storages.RDBStorage(
-        f"sqlite:///{plain}", engine_kwargs={"connect_args": {"timeout": databases.PATIENCE_S}}
-    )
+    plain = databases.sqlite_address(path).replace("{", "{{").replace("}", "}}")  # Optuna takes it for a template
+    return optuna.storages.RDBStorage(plain, engine_kwargs={"connect_args": {"timeout": databases.PATIENCE_S}})

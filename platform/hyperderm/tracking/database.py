@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from hyperderm import databases
 from hyperderm.durable import publish, room, whole
@@ -49,7 +50,7 @@ class _Found:
 
 def sqlite_path(uri: str) -> Path | None:
     """Return the file that `sqlite:///path` names, None for any other address."""
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
+    return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0])) if uri.startswith("sqlite:///") else None
 
 
 def ready(path: Path, say: Say) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import math
 import sqlite3
 import threading
 import time
@@ -16,6 +17,7 @@ BACKOFF_S = (0.5, 30.0)
 TOLERANCE = 4  # failures of one batch before each further one is followed by a probe
 PATIENCE = 6  # failures in a row (two minutes) with a server that answers the probe: the batch itself is the cause
 
+QUIET_S = 120.0  # between two complaints of one trouble
 DELIVERING = "delivering"
 
 log = logging.getLogger(__name__)
@@ -57,7 +59,7 @@ class Outbox:
         self._away_since: float | None = None
         self._stuck = ""
         self._said: set[tuple[str, str, str]] = set()
-        self._lost = False
+        self._complained_s = -math.inf
         self._thread = threading.Thread(target=self._run, name="hyperderm-outbox", daemon=True)
         self._thread.start()
 
@@ -110,14 +112,18 @@ class Outbox:
         try:
             write()
         except sqlite3.Error as error:
-            if not self._lost:
-                self._warn(f"The tracking journal {self.journal.path} cannot be written ({error}): tracking is losing data")
-            self._lost = True
+            self._complain(f"cannot be written ({error}): tracking is losing data")
             return
-        self._lost = False
         with self._signal:
             self._fresh = True
             self._signal.notify_all()
+
+    def _complain(self, what: str) -> None:
+        """Say what is wrong with the journal, unless that was said a moment ago: a full disk fails every write."""
+        now = time.monotonic()
+        if now - self._complained_s > QUIET_S:
+            self._warn(f"The tracking journal {self.journal.path} {what}")
+        self._complained_s = now
 
     def _run(self) -> None:
         while not self._closing:
@@ -132,10 +138,7 @@ class Outbox:
                 self._stuck = ""
             except (sqlite3.Error, OSError) as error:
                 if not self._closing:
-                    if not (self._stuck or self._lost):
-                        self._warn(
-                            f"The tracking journal {self.journal.path} cannot be used ({error}): nothing is delivered"
-                        )
+                    self._complain(f"cannot be used ({error}): nothing is delivered")
                     self._stuck = f"the tracking journal cannot be used: {error}"
                     self._wait(BACKOFF_S[1])
 
