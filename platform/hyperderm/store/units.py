@@ -39,7 +39,7 @@ counts no lesion is so dark."""
 SPREAD = 50.0
 """Factor between the lowest and the highest median that no lesions of one unit reach, whatever lies between."""
 _FACTORS = (10, 16, 100, 255, 1000, 4095, 10000, 65535)
-_SAMPLE = 200_000
+_SAMPLE = 50_000
 _SHOWN = 3
 
 
