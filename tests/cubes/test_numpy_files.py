@@ -34,7 +34,7 @@ def test_npy_comes_back_exactly_and_in_memory(tmp_path, dtype, order):
     scene = load(tmp_path / "a.npy")
     np.testing.assert_array_equal(scene.reflectance, cube.astype(np.float32))
     assert type(scene.reflectance) is np.ndarray
-    assert scene.reflectance.flags.c_contiguous
+    assert scene.reflectance.flags.forc
     assert scene.reflectance.flags.writeable
     assert scene.facts["dtype"] == np.dtype(dtype).name
     assert scene.wavelengths_nm is None

@@ -125,6 +125,35 @@ def test_counts_of_two_types_are_told_apart_at_threefold():
     assert check_units([*files(0.1, 0.12), *files(0.5, dtype="float64")], ()) == []  # reflectance either way
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "factor"),
+    [
+        ([0.195, 0.5, 0.946], [7.23, 22.3, 50.1], 100),  # per cent: no neighbours differ tenfold
+        ([0.278, 0.529], [2.78, 5.29], 10),
+        ([0.02, 0.1, 0.35], [1.5, 4.0], 16),
+    ],
+)
+def test_both_sides_of_what_reflectance_can_be_are_two_units(low, high, factor):
+    files = [File(f"{name}{i}", each, each) for name, medians in (("a", low), ("b", high)) for i, each in enumerate(medians)]
+    assert [[file.median for file in group] for group in unit_groups(files)] == [low, high]
+    with pytest.raises(StoreError, match="the files are in 2 units") as caught:
+        check_units(files, ())
+    assert f"={factor} (divides" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "medians",
+    [
+        (0.07, 0.2, 0.45, 0.9),  # reflectance, as far apart as real lesions are
+        (0.4, 0.9, 1.5),  # a bright panel beside them
+        (7.0, 22.0, 50.0),  # per cent
+        (30.0, 120.0, 900.0, 1200.0),  # counts
+    ],
+)
+def test_one_unit_however_its_lesions_differ(medians):
+    assert len(unit_groups([File(str(each), each, each) for each in medians])) == 1
+
+
 def test_three_units():
     with pytest.raises(StoreError, match="in 3 units") as caught:
         check_units([*files(0.4, 0.5), *files(40, 50), *files(4000, 5000)], ())

@@ -33,8 +33,13 @@ TYPES_APART = 3.0
 """Factor between the medians of counts of two types that no file lies in: 8 bits beside 10, for example."""
 REFLECTANCE = 3.0
 """A median above it is none of reflectance (about -0.07 … 1.9)."""
+BRIGHT = 1.2
+"""A median up to it, beside one above `REFLECTANCE`: the first is of reflectance, and the second cannot be. In per cent or
+counts no lesion is so dark."""
+SPREAD = 50.0
+"""Factor between the lowest and the highest median that no lesions of one unit reach, whatever lies between."""
 _FACTORS = (10, 16, 100, 255, 1000, 4095, 10000, 65535)
-_SAMPLE = 200_000
+_SAMPLE = 50_000
 _SHOWN = 3
 
 
@@ -143,7 +148,8 @@ def check_units(files: Sequence[File], scale: Scale) -> list[str]:
         Sentences to be said: numbers that are no reflectance, or medians that differ and were said to be of one unit.
 
     Raises:
-        StoreError: medians with a tenfold gap (threefold between counts of two types); all groups and `--scale` are named.
+        StoreError: medians with a tenfold gap (threefold between counts of two types), or on both sides of what reflectance
+            can be; all groups and `--scale` are named.
     """
     known = [file for file in files if file.median > 0]  # a dark level taken off may leave nothing: no unit to be told
     if not known:
@@ -178,7 +184,10 @@ def _idle(files: Sequence[File], scale: Scale) -> list[str]:
 
 
 def unit_groups(files: Sequence[File]) -> list[list[File]]:
-    """Part files (at least one, medians above 0) where their medians leave a gap, by rising medians."""
+    """Part files (at least one, medians above 0) where their medians leave a gap, by rising medians.
+
+    Where no gap is wide enough and yet one unit cannot hold all, the widest one parts them.
+    """
     known = sorted(files, key=lambda file: file.median)
     groups = [known[:1]]
     for at in range(1, len(known)):
@@ -187,7 +196,19 @@ def unit_groups(files: Sequence[File]) -> list[list[File]]:
         if apart >= TENFOLD or types:
             groups.append([])
         groups[-1].append(known[at])
-    return groups
+    return groups if len(groups) > 1 else _parted(known)
+
+
+def _parted(known: list[File]) -> list[list[File]]:
+    """Part files, by rising medians, at the widest gap where one unit cannot hold all of them."""
+    medians = [file.median for file in known]
+    places = list(range(1, len(known)))
+    if medians[0] <= BRIGHT and medians[-1] > REFLECTANCE:
+        places = [at for at in places if medians[at - 1] <= REFLECTANCE and medians[at] > BRIGHT]
+    elif medians[-1] < SPREAD * medians[0]:
+        return [known]
+    widest = max(places, key=lambda at: medians[at] / medians[at - 1])
+    return [known[:widest], known[widest:]]
 
 
 def _of_other_types(low: list[File], high: list[File]) -> bool:

@@ -70,7 +70,8 @@ def make_scene(
         facts["axes"] = chosen.axes
     to = [chosen.axes.index(axis) for axis in "HWB"]
     with np.errstate(over="ignore"):
-        reflectance = np.require(array.transpose(to), np.float32, ["C", "W", "O", "E"])  # in memory, also of a mapped file
+        # In memory, also of a mapped file; MATLAB's columns stay columns: turning whole frames takes longer than reading them.
+        reflectance = np.require(array.transpose(to), np.float32, ["W", "O", "E"])
     if missing is not None and missing.any():
         reflectance[missing.transpose(to)] = np.nan
     nm = None
