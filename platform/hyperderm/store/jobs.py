@@ -24,7 +24,7 @@ from hyperderm.errors import CubeError, nearest
 from hyperderm.store.groups import read_groups
 from hyperderm.store.units import check_patterns, scaled
 
-VERSION = 2
+VERSION = 3
 """Part of a job's digest: raise it when the code changes what files become."""
 PART_BYTES = 2**26
 """Of cubes in a part, about: what a worker holds in memory, and what one request of a feed reads."""

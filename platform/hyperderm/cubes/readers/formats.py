@@ -165,7 +165,8 @@ def read_wavelengths(path: Path) -> NDArray[np.float64]:
             factor = 1000.0 if _MICROMETRES.search(text) else 1.0
     if not values:
         raise CubeError("no number in it")
-    return np.asarray(surely_nm([round(value * factor, 6) for value in values], "it"), dtype=np.float64)
+    what = "its heading says micrometres, so it" if factor != 1 else "it"
+    return np.asarray(surely_nm([round(value * factor, 6) for value in values], what), dtype=np.float64)
 
 
 def _decimal_commas(lines: Sequence[str]) -> bool:
@@ -305,7 +306,7 @@ def is_wavelengths(path: Path) -> bool:
 def _why_unread(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix in envi.DATA[1:]:
-        return f"the data of an ENVI image without its header {path.stem}{envi.HEADER}"
+        return envi.why_left(path)
     if suffix in band_images.SUFFIXES:
         return (
             f"a picture that is no band: {band_images.FEWEST} greyscale images of one name with numbers or nm make a scene; "

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hyperderm.cubes.cube import NOTES
 from hyperderm.cubes.readers.axes import ARRAY, Axes
-from hyperderm.cubes.readers.listed import SHORTEST_NM, Listed, choose
+from hyperderm.cubes.readers.listed import LONGEST_NM, SHORTEST_NM, Listed, choose
 from hyperderm.cubes.readers.scene import Asked, Scene, by_wavelength
 from hyperderm.errors import CubeError, NoImage
 
@@ -110,11 +110,13 @@ def surely_nm(values: Sequence[float], what: str) -> list[float]:
     """Return wavelengths whose unit nothing says, if they can only be nm.
 
     Raises:
-        CubeError: values below `SHORTEST_NM`; `what` names where they stand.
+        CubeError: values outside `SHORTEST_NM` … `LONGEST_NM`; `what` names where they stand.
     """
-    low = [v for v in values if not v >= SHORTEST_NM]
-    if low:
-        raise CubeError(f"{what} holds {low[0]:g}, which cannot be nm", "Write wavelengths in nm, or give --wavelengths.")
+    strange = [v for v in values if not SHORTEST_NM <= v <= LONGEST_NM]
+    if strange:
+        raise CubeError(
+            f"{what} holds {strange[0]:g}, which cannot be nm", "Write wavelengths in nm, or give --wavelengths."
+        )
     return list(values)
 
 

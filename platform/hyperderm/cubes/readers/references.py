@@ -138,7 +138,7 @@ def read(path: Path, asked: Asked) -> tuple[NDArray[Any], NDArray[np.float64] | 
     except CubeError as error:
         raise CubeError(f"{path.name}: {error.what}", error.remedy) from error
     dtype = np.dtype(str(scene.facts.get("dtype", "float32")))
-    whole = dtype.kind in "iu" and dtype.itemsize <= 2 and "reflectance_scale_factor" not in scene.facts
+    whole = dtype.kind in "iu" and dtype.itemsize <= 2 and not envi.is_scaled(scene.facts)
     return scene.reflectance.astype(dtype) if whole else scene.reflectance, scene.wavelengths_nm
 
 
