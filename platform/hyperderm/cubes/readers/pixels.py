@@ -70,7 +70,7 @@ def make_scene(
         facts["axes"] = chosen.axes
     to = [chosen.axes.index(axis) for axis in "HWB"]
     with np.errstate(over="ignore"):
-        # In memory, also of a mapped file; MATLAB's columns stay columns: turning whole frames takes longer than reading them.
+        # In memory, also of a mapped file; MATLAB's columns stay columns: turning frames takes longer than reading them.
         reflectance = np.require(array.transpose(to), np.float32, ["W", "O", "E"])
     if missing is not None and missing.any():
         reflectance[missing.transpose(to)] = np.nan
