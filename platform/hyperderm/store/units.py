@@ -220,7 +220,7 @@ def unit_groups(files: Sequence[File]) -> list[list[File]]:
 
 
 def _parted(known: list[File]) -> list[list[File]]:
-    """Part files, by rising medians, at the widest gap where the darkest can only be reflectance and the brightest is none."""
+    """Part files, by rising medians, at the widest gap where the darkest is reflectance and the brightest none."""
     medians = [file.median for file in known]
     if medians[0] > BRIGHT or medians[-1] <= REFLECTANCE:
         return [known]
