@@ -27,7 +27,7 @@ from hyperderm.cubes.readers.naming import ENDING, Names, files_below, folded, f
 from hyperderm.cubes.readers.pixels import name_below
 from hyperderm.cubes.readers.references import Pair, Reference
 from hyperderm.cubes.readers.scene import Asked, Found, Scene, SetAside
-from hyperderm.cubes.readers.source_tables import NOTHING, Said, Tables, read_tables
+from hyperderm.cubes.readers.source_tables import NOT_NAMED, NOTHING, Said, Tables, read_tables
 from hyperderm.cubes.readers.versions import one_of_each
 from hyperderm.errors import CubeError, NoImage
 
@@ -98,16 +98,18 @@ def scan(root: Path, camera: Camera, tables: Tables | None = None) -> list[Sourc
     Raises:
         CubeError: no scene there, two scenes of one name, or a table that cannot be used.
     """
-    found, known, _ = _found(root, camera)
+    base = _base(root)
+    tables = read_tables(base) if tables is None else tables
+    found, known, _ = _found(root, camera, tables)
     if not found:
         if known:
             raise CubeError(
                 f"{root} holds references and no scene", "Name a folder with the scans too, or rename the files."
             )
         raise _no_scene(root)
-    base, names = _base(root), [each.name for each in found]
+    names = [each.name for each in found]
     masks = _masks(base, names)
-    said = (read_tables(base) if tables is None else tables).of(names).said
+    said = tables.of(names).said
     sources = [
         Source(
             each,
@@ -134,11 +136,11 @@ def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None)
     tables = read_tables(base) if tables is None else tables
     used = {path for source in sources for path in source.found.files} | {mask for s in sources for mask in s.masks}
     camera = sources[0].camera if sources else Camera()
-    _, known, versions = _found(root, camera)
-    astray = [(one.path, why) for one, why in versions] + references.unused(
+    _, known, idle = _found(root, camera, tables)
+    astray = [(one.path, why) for one, why in idle] + references.unused(
         known, [s.pair for s in sources], _why_unused(camera)
     )
-    used |= {path for one, _ in versions for path in one.files}
+    used |= {path for one, _ in idle for path in one.files}
     used |= set(tables.paths) | {path for one in known for path in one.found.files} | set(camera.given)
     used |= {path for one in _all(root, camera) if _is_given(one, camera) for path in one.files}
     if camera.mosaic:
@@ -269,20 +271,32 @@ def _pair(found: Found, known: Sequence[Reference], camera: Camera) -> Pair:
     return references.pair(found, known) if camera.references and not camera.given else Pair()
 
 
-def _found(root: Path, camera: Camera) -> tuple[list[Found], list[Reference], list[tuple[Found, str]]]:
-    """Return the scenes at or below `root`, the references among them or beside the one file that was named, and other
-    versions of these scenes, with the reason.
+def _found(root: Path, camera: Camera, tables: Tables) -> tuple[list[Found], list[Reference], list[tuple[Found, str]]]:
+    """Return the scenes at or below `root`, the references among them or beside the one file that was named, and what is
+    not read, with the reason: other versions of these scenes, and what may be a reference.
     """
     found = [one for one in _all(root, camera) if not _is_given(one, camera)]
     if root.is_dir() or not found:
         scenes, known = references.parted(found)
-        scenes, aside = one_of_each(scenes, lambda one: bool(camera.given or _pair(one, known, camera).white))
-        return scenes, known, aside
+        doubtful = references.in_doubt(scenes, ())
+        if known or doubtful:
+            lesions = _said_to_be_lesions(root, [one.name for one in found], tables)
+            scenes, known = references.parted(found, lesions)
+            doubtful = references.in_doubt(scenes, lesions)
+        left = [one for one in scenes if all(one is not other for other, _ in doubtful)]
+        scenes, aside = one_of_each(left, lambda one: bool(camera.given or _pair(one, known, camera).white))
+        return scenes, known, [*aside, *doubtful]
     known = references.parted(_frames(root.parent) if camera.mosaic else formats.find_beside(root))[1]
     for one in known:
         if root in one.found.files:
             raise CubeError(f"{root.name} is a {one.kind} reference by its name, no scene", "If it is a scene, rename it.")
     return found, known, []
+
+
+def _said_to_be_lesions(base: Path, names: Sequence[str], tables: Tables) -> set[str]:
+    """The images among `names` that a mask marks or a table of diagnoses names."""
+    said = tables.of(names).said
+    return set(_masks(base, names).of) | {name for name, each in said.items() if each.problem != NOT_NAMED}
 
 
 def _all(root: Path, camera: Camera) -> list[Found]:
