@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hyperderm.cubes.readers.failures import check_machine
 from hyperderm.cubes.readers.labels import plain_word
 from hyperderm.errors import CubeError
 
@@ -76,6 +77,7 @@ def decode(path: Path) -> tuple[str, str]:
             raise CubeError("too long for a table")
         content = path.read_bytes()
     except OSError as error:
+        check_machine(error, path)
         raise CubeError(f"cannot be read ({error.strerror or error})") from error
     if content.startswith(b"PK\x03\x04") or content.startswith(b"\xd0\xcf\x11\xe0"):
         raise CubeError("a workbook of a spreadsheet", "Save it as CSV.")
