@@ -7,6 +7,7 @@ from hyperderm.cubes.readers.formats import read_wavelengths
 from hyperderm.cubes.readers.labels import known
 from hyperderm.cubes.readers.source_tables import read_tables
 from hyperderm.errors import CubeError
+from hyperderm.store.groups import read_groups
 
 
 def said(tmp_path, text, *images, name="t.csv", encoding="utf-8"):
@@ -19,6 +20,9 @@ ONE_HOT = "image,MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK\n"
 Y2020 = "image_name,patient_id,diagnosis,benign_malignant,target\n"
 PH2 = (
     'PH2 Dataset,,,,,\n,,,,,\nImage Name,Histological Diagnosis,Common Nevus,Atypical Nevus,Melanoma,"Asymmetry\n(0/1/2)"\n'
+)
+PH2_TWO = (
+    "Image Name;Histological Diagnosis;Clinical Diagnosis;;;Asymmetry\n;;Common Nevus;Atypical Nevus;Melanoma;(0/1/2)\n"
 )
 PH2_TEXT = "|| Name || Histological Diagnosis || Clinical Diagnosis || Asymmetry ||\n"
 
@@ -47,6 +51,11 @@ PH2_TEXT = "|| Name || Histological Diagnosis || Clinical Diagnosis || Asymmetry
         (PH2 + "a,,X,,,0\n", "nevus"),
         (PH2 + "a,,,x,,0\n", "dysplastic_nevus"),
         (PH2.replace(",", ";") + "a;;;;X;0\n", "melanoma"),
+        (PH2_TWO + "a;;X;;;0\n", "nevus"),
+        (PH2_TWO + "a;;;X;;0\n", "dysplastic_nevus"),
+        (PH2_TWO + "a;;;;X;0\n", "melanoma"),
+        ("Image Name,DIAGNOSIS\na,mel\n", "melanoma"),
+        ("ImageID,Diagnosis 3\na,Nevus\n", "nevus"),
         (PH2_TEXT + "|| a || || 1 || 0 ||\n", "dysplastic_nevus"),
         ("sep=;\nimage;diagnosis\na;mel\n", "melanoma"),
         ("img_id\tdiagnostic\na.png\tNEV\n", "nevus"),
@@ -104,6 +113,30 @@ def test_patients_and_lesions_become_groups(tmp_path):
         "t.csv: 2 groups of images, from patient_id, lesion_id; 1 images without one are groups of their own" in found.used
     )
     assert read_tables(tmp_path, grouping=False).of("abcdef").groups == {}
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["PatientID", "patientId", "PATIENT_ID", "Patient No.", "Patient", "patient number", "Patienten-ID", "participant_id",
+     "subject", "SubjectID", "case_id", "CaseNo", "group", "LesionID", "lesion-id", "Person ID", "patientid"],
+)  # fmt: skip
+def test_columns_of_patients_are_known_in_every_spelling(tmp_path, title):
+    found = said(tmp_path, f"image,diagnosis,{title}\na,mel,P1\nb,mel,P1\nc,nv,P2\n", *"abc")
+    assert found.groups == {"a": "P1", "b": "P1", "c": "P2"}
+    assert f"t.csv: 2 groups of images, from {title}" in found.used
+    path = tmp_path / "t.csv"
+    assert read_groups(path, list("abc")) == {"a": "P1", "b": "P1", "c": "P2"}
+
+
+def test_other_columns_of_ids_that_repeat_are_named(tmp_path):
+    text = "image,diagnosis,patient,visit_no,grid,study_nr,lesion\na,mel,P1,1,x,7,L1\nb,mel,P1,2,x,8,L1\nc,nv,P2,2,x,9,L2\n"
+    used = said(tmp_path, text, *"abc").used
+    [note] = [one for one in used if "is not used" in one]
+    assert note.startswith("t.csv: visit_no is not used: 1 of its 2 values stands at several images. If it says")
+    assert "--groups" in note
+    used = said(tmp_path, text.replace("patient", "who"), *"abc").used
+    assert [one.split()[1] for one in used if "is not used" in one] == ["visit_no", "lesion"]
+    assert not any("is not used" in one for one in read_tables(tmp_path, grouping=False).of("abc").used)
 
 
 def test_diagnoses_and_patients_of_two_tables(tmp_path):

@@ -201,10 +201,46 @@ def test_a_table_beside_hsidermoscopy_groups_and_must_not_contradict(tmp_path):
     }
 
 
-def test_two_tables_of_diagnoses_are_refused_with_both(tmp_path):
+@pytest.mark.parametrize("other", ["image,diagnosis\na,nevus\n", "image,diagnosis\na,mel\nb,mel\n"])
+def test_two_tables_of_diagnoses_that_differ_are_refused_with_both(tmp_path, other):
     root = tmp_path / "raw"
-    photographs(root, "a.png")
-    for name in ("one.csv", "two.csv"):
-        (root / name).write_text("image,diagnosis\na,mel\n")
+    photographs(root, "a.png", "b.png", "c.png")
+    (root / "one.csv").write_text("image,diagnosis\na,mel\nc,mel\n")
+    (root / "two.csv").write_text(other)
     with pytest.raises(CubeError, match=r"holds 2 tables: one\.csv, two\.csv\. Leave one that has diagnoses"):
         ingest_folder(root, str(tmp_path / "s"), folds=0)
+
+
+def test_further_tables_that_say_nothing_else_are_named_and_not_used(tmp_path):
+    root = tmp_path / "raw"
+    photographs(root, "a.png", "b.png")
+    (root / "one.csv").write_text("image,diagnosis\na,mel\nb,nevus\n")
+    (root / "copy.csv").write_text("image;diagnosis\na.png;melanoma\n")
+    (root / "test.csv").write_text("image,diagnosis,patient\nx,mel,P\n")
+    (root / "patients.csv").write_text("image,patient\na,P\nb,P\n")
+    (root / "more.csv").write_text("image,patient,lesion_id\na,p,\n")
+    manifest = ingest_folder(root, str(tmp_path / "s"), folds=0)
+    assert manifest.diagnoses == {"melanoma": 1, "nevus": 1}
+    assert {row["group"] for row in open_store(str(tmp_path / "s")).index().to_pylist()} == {"P"}
+    assert aside(manifest) == {
+        "copy.csv": "a table that is not used: one.csv says the same",
+        "test.csv": "a table that is not used: it names no image of the source",
+        "more.csv": "a table that is not used: patients.csv says the same",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "delimiter"),
+    [("images/metadata.csv", ","), ("HAM10000_metadata", ","), ("HAM10000_metadata.tab", "\t"), ("IMAGES.CSV", ";")],
+)
+def test_tables_are_read_where_and_as_they_are_published(tmp_path, name, delimiter):
+    root = tmp_path / "raw"
+    photographs(root, "a.png", "b.png")
+    rows = ["lesion_id,image_id,dx", "H1,a,mel", "H1,b,nv"]
+    (root / name).write_text("\n".join(rows).replace(",", delimiter))
+    (root / "notes").write_text("the image was blurred")
+    manifest = ingest_folder(root, str(tmp_path / "s"), folds=0)
+    assert manifest.diagnoses == {"melanoma": 1, "nevus": 1}
+    assert {row["group"] for row in open_store(str(tmp_path / "s")).index().to_pylist()} == {"H1"}
+    assert aside(manifest).keys() == {"notes"}
+    assert f"{name}: diagnoses of 2 of 2 images, from dx" in manifest.source["used"]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from hyperderm.cubes.annotations import LESION
 from hyperderm.cubes.annotations.export import export_annotation_images
 from hyperderm.cubes.readers.cutting import Image, masks_of
+from hyperderm.cubes.readers.failures import check_machine
 from hyperderm.errors import CubeError
 from hyperderm.store.jobs import Job
 
@@ -36,6 +37,7 @@ def export_images(job: Job, folder: Path, document_root: Path | None = None) -> 
             try:
                 image: Image = job.reader.open_image(source)
             except (CubeError, OSError) as error:
+                check_machine(error, job.root, rights=False)
                 aside.append((job.reader.image_id(source), str(error)))
                 continue
             marks, bad = masks_of(image, job.how.marker)

@@ -20,6 +20,7 @@ from pathlib import Path
 from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, NOTES, Lesion
 from hyperderm.cubes.readers.axes import ARRAY, HDF5
 from hyperderm.cubes.readers.cutting import How, Image, lesions_of
+from hyperderm.cubes.readers.failures import check_machine
 from hyperderm.cubes.readers.leftovers import leftovers
 from hyperderm.cubes.readers.mask_files import Masks, match_masks, number_of
 from hyperderm.cubes.readers.matlab import only_cube, read_arrays
@@ -135,6 +136,7 @@ def read(source: Source, root: Path, how: How, asked: Asked = _NOTHING) -> tuple
     try:
         image = open_image(source, root, asked)
     except (CubeError, OSError) as error:
+        check_machine(error, source.path, rights=False)
         return [], [SetAside(_relative(source.path, root), str(error))]
     return lesions_of(image, how)
 

@@ -64,6 +64,7 @@ _ASIDES = re.compile(
     r"|(?:associated|arising|in_association)_(?:with|in|from|on)(?:_an?)?(?:_(?:pre)?existing)?(?:_\w+?)?_nevus)(?=_|$)"
 )
 """Phrases of more than one word that change nothing."""
+_BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
 _DOUBT = re.compile(r"[?\N{INVERTED QUESTION MARK}]")
 
 
@@ -80,25 +81,20 @@ def known(text: str) -> str | None:
     atypical nevi dysplastic ones. Every further word has to be known as one that leaves the diagnosis what it is: `melanoma
     excluded`, `nevus vs melanoma`, `melanoma?` and `Nevus sebaceous` are none of ours.
     """
-    if is_doubted(text):
+    if _DOUBT.search(text):
         return None
-    bare, notes = re.sub(r"[(\[{].*?[)\]}]", " ", text, flags=re.DOTALL), re.findall(r"[(\[{](.*?)[)\]}]", text, re.DOTALL)
-    if LABELS.get(plain_word(text)):
-        return LABELS[plain_word(text)]
-    word = _ASIDES.sub("", plain_word(bare))
+    if found := LABELS.get(plain_word(text)):
+        return found
+    word = _ASIDES.sub("", plain_word(_BRACKETS.sub(" ", text)))
     words = set(word.split("_"))
-    beside = {part for note in notes for part in _ASIDES.sub("", plain_word(note)).split("_") if not re.search(r"\d", part)}
-    for name, known_words in (("melanoma", _OF_MELANOMA), ("nevus", _OF_NEVUS | _ATYPICAL), ("nevi", _OF_NEVUS | _ATYPICAL)):
-        if name in words and words <= known_words and beside <= known_words | _IN_BRACKETS | {""}:
-            if name == "melanoma":
-                return name
-            return "dysplastic_nevus" if _ATYPICAL & (words | beside) else "nevus"
-    return LABELS.get(word) if beside <= _IN_BRACKETS | {""} else None
-
-
-def is_doubted(text: str) -> bool:
-    """Return whether a table's word carries a question mark."""
-    return _DOUBT.search(text) is not None
+    notes = " ".join(note[1:-1] for note in _BRACKETS.findall(text))
+    beside = {part for part in _ASIDES.sub("", plain_word(notes)).split("_") if not re.search(r"\d", part)} - {""}
+    if "melanoma" in words and words <= _OF_MELANOMA and beside <= _OF_MELANOMA | _IN_BRACKETS:
+        return "melanoma"
+    of_nevus = _OF_NEVUS | _ATYPICAL
+    if words & {"nevus", "nevi"} and words <= of_nevus and beside <= of_nevus | _IN_BRACKETS:
+        return "dysplastic_nevus" if _ATYPICAL & (words | beside) else "nevus"
+    return LABELS.get(word) if beside <= _IN_BRACKETS else None
 
 
 def is_unknown(text: str) -> bool:

@@ -8,10 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
+from hyperderm.cubes.readers.failures import check_machine
 from hyperderm.errors import CubeError
 
 # What Pillow raises on damaged pictures (its PNG reader reports a broken file as SyntaxError).
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error, Image.DecompressionBombError)
+DAMAGED = (
+    OSError, SyntaxError, ValueError, EOFError, MemoryError, zlib.error, struct.error, Image.DecompressionBombError,
+)  # fmt: skip
+_ONE = "Save the one that is the mask."
 GREY = {"1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 LOSSY = {"JPEG", "MPO", "WEBP", "JPEG2000"}
 """Formats whose pixels are not exactly what was drawn, or need not be."""
@@ -43,15 +47,37 @@ def open_picture(path: Path) -> tuple[Image.Image, int, bool]:
         CubeError: no picture, damaged, or one of several frames.
     """
     try:
-        with Image.open(path) as stored:
+        with _opened(path) as stored:
             frames = 1 if stored.format == "MPO" else getattr(stored, "n_frames", 1)
             if frames > 1:
-                raise CubeError(f"the mask has {frames} frames, of which none is named", "Save the one that is the mask.")
+                raise CubeError(f"the mask has {frames} frames, of which none is named", _ONE)
             image, orientation = upright(stored)
             image.load()
             return image, orientation, stored.format in LOSSY
     except DAMAGED as error:
+        check_machine(error, path)
         raise CubeError("the mask is not a readable image") from error
+
+
+def _opened(path: Path) -> Image.Image:
+    """A picture, also of numbers that Pillow cannot hold: TIFFs of float64 and int64, as NumPy's arrays are saved."""
+    try:
+        return Image.open(path)
+    except Image.UnidentifiedImageError:
+        if path.suffix.lower() not in {".tif", ".tiff"}:
+            raise
+        import tifffile
+
+        with tifffile.TiffFile(path) as file:
+            if len(file.pages) > 1:
+                raise CubeError(f"the mask has {len(file.pages)} frames, of which none is named", _ONE) from None
+            numbers = np.squeeze(file.asarray())
+        if numbers.ndim != 2 or numbers.dtype.kind not in "fiub" or numbers.size == 0:
+            raise
+        narrow = numbers.astype(np.float32)
+        if not np.array_equal(narrow, numbers):
+            raise CubeError("the mask's numbers are larger than a mask needs", "Save it as 8-bit numbers.") from None
+        return Image.fromarray(narrow)
 
 
 def upright(image: Image.Image) -> tuple[Image.Image, int]:

@@ -18,6 +18,7 @@ import scipy.io
 from numpy.typing import NDArray
 from scipy.io.matlab import MatReadError
 
+from hyperderm.cubes.readers.failures import check_machine
 from hyperderm.errors import CubeError
 
 # What scipy and h5py raise on damaged bytes, found by flipping and cutting bytes of small files of both versions.
@@ -120,6 +121,7 @@ def read_arrays(path: Path, axes: int | None = None) -> Arrays:
     try:
         return _read_v73(path, axes) if h5py.is_hdf5(path) else _read_v5(path, axes)
     except _DAMAGED as error:
+        check_machine(error, path)
         message = str(error).strip().replace(str(path), path.name)
         first = message.splitlines()[0] if message else type(error).__name__
         raise CubeError(f"cannot be read as a MATLAB file, damaged or truncated ({first})") from error

@@ -14,8 +14,6 @@ rising wavelength. The wavelengths are nominal: those near the peaks of the sRGB
 """
 
 import hashlib
-import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +27,10 @@ from hyperderm.cubes.cube import Lesion
 from hyperderm.cubes.pseudo_rgb import srgb_decode
 from hyperderm.cubes.readers.cutting import How, lesions_of
 from hyperderm.cubes.readers.cutting import Image as ImageRead
+from hyperderm.cubes.readers.failures import check_machine
 from hyperderm.cubes.readers.leftovers import leftovers
 from hyperderm.cubes.readers.mask_files import Masks, match_masks, number_of
-from hyperderm.cubes.readers.mask_image import upright
+from hyperderm.cubes.readers.mask_image import DAMAGED, upright
 from hyperderm.cubes.readers.naming import ENDING, Names, files_below, files_in, folders
 from hyperderm.cubes.readers.scene import SetAside
 from hyperderm.cubes.readers.source_tables import NOTHING, Said, Tables, read_tables
@@ -41,8 +40,6 @@ NOMINAL_NM: tuple[float, ...] = (465.0, 545.0, 610.0)
 """Blue, green, red."""
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
 LAYOUT = "images/<name>.jpg (or .png, .bmp, .tif), optional masks/<name>.png and a .csv with columns image and label"
-# What Pillow raises on damaged pictures (its PNG reader reports a broken file as SyntaxError).
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -134,6 +131,7 @@ def read(source: Source, root: Path, how: How) -> tuple[list[Lesion], list[SetAs
     try:
         image = open_image(source, root)
     except (CubeError, OSError) as error:
+        check_machine(error, source.path, rights=False)
         return [], [SetAside(_relative(source.path, root), str(error), image=not isinstance(error, NoImage))]
     return lesions_of(image, how)
 
@@ -171,7 +169,8 @@ def _linear(path: Path) -> tuple[NDArray[np.float32], int]:
                     "Raw frames of a 4 x 4 mosaic camera are read with --layout mosaic.",
                 )
             pixels = np.asarray(image.convert("RGB"), dtype=np.float64)
-    except _DAMAGED as error:
+    except DAMAGED as error:
+        check_machine(error, path)
         raise CubeError("the picture cannot be read, damaged or truncated") from error
     return srgb_decode(pixels[..., ::-1] / 255).astype(np.float32), turned
 

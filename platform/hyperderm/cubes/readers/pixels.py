@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hyperderm.cubes.cube import NOTES
 from hyperderm.cubes.readers.axes import ARRAY, Axes
+from hyperderm.cubes.readers.failures import check_machine
 from hyperderm.cubes.readers.listed import LONGEST_NM, SHORTEST_NM, Listed, choose
 from hyperderm.cubes.readers.scene import Asked, Scene, by_wavelength
 from hyperderm.errors import CubeError, NoImage
@@ -130,7 +131,12 @@ def oriented(array: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def damaged(kind: str, error: Exception, path: Path) -> CubeError:
-    """Return the error that says in one line that a library cannot read `path` as `kind`."""
+    """Return the error that says in one line that a library cannot read `path` as `kind`.
+
+    Raises:
+        MachineTrouble, CubeError: it is not the file's fault (`check_machine`).
+    """
+    check_machine(error, path)
     message = " ".join(str(error).replace(str(path), path.name).split())
     return CubeError(f"cannot be read as {kind}, damaged or truncated ({message[:200] or type(error).__name__})")
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from hyperderm.cubes.cube import NOTES, Lesion
 from hyperderm.cubes.readers import formats, mosaic, references
 from hyperderm.cubes.readers.cutting import How, Image, lesions_of
+from hyperderm.cubes.readers.failures import check_machine
 from hyperderm.cubes.readers.leftovers import leftovers
 from hyperderm.cubes.readers.mask_files import Masks, match_masks
 from hyperderm.cubes.readers.mosaic import Mosaic
@@ -173,6 +174,7 @@ def read(source: Source, root: Path, how: How) -> tuple[list[Lesion], list[SetAs
     try:
         image = open_image(source, root)
     except (CubeError, OSError) as error:
+        check_machine(error, source.found.path, rights=False)
         file = _relative(source.found.path, _base(root))
         return [], [SetAside(file, str(error), image=not isinstance(error, NoImage))]
     return lesions_of(image, how)
