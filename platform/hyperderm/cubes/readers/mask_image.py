@@ -6,15 +6,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from hyperderm.cubes.readers.failures import check_machine
+from hyperderm.cubes.readers.pixels import oriented
+from hyperderm.cubes.readers.tiff import read_page
 from hyperderm.errors import CubeError
 
 # What Pillow raises on damaged pictures (its PNG reader reports a broken file as SyntaxError).
 DAMAGED = (
     OSError, SyntaxError, ValueError, EOFError, MemoryError, zlib.error, struct.error, Image.DecompressionBombError,
 )  # fmt: skip
+_EXACT = 2**24
+"""Up to here a float32 holds every whole number."""
 _ONE = "Save the one that is the mask."
 GREY = {"1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 LOSSY = {"JPEG", "MPO", "WEBP", "JPEG2000"}
@@ -63,21 +67,18 @@ def _opened(path: Path) -> Image.Image:
     """A picture, also of numbers that Pillow cannot hold: TIFFs of float64 and int64, as NumPy's arrays are saved."""
     try:
         return Image.open(path)
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         if path.suffix.lower() not in {".tif", ".tiff"}:
             raise
-        import tifffile
-
-        with tifffile.TiffFile(path) as file:
-            if len(file.pages) > 1:
-                raise CubeError(f"the mask has {len(file.pages)} frames, of which none is named", _ONE) from None
-            numbers = np.squeeze(file.asarray())
+        try:
+            numbers, orientation = read_page(path)
+        except CubeError as error:
+            raise CubeError(f"the mask is not a readable image: {error.what}", error.remedy) from error
         if numbers.ndim != 2 or numbers.dtype.kind not in "fiub" or numbers.size == 0:
             raise
-        narrow = numbers.astype(np.float32)
-        if not np.array_equal(narrow, numbers):
+        if numbers.dtype.kind in "iu" and np.abs(numbers).max() > _EXACT:
             raise CubeError("the mask's numbers are larger than a mask needs", "Save it as 8-bit numbers.") from None
-        return Image.fromarray(narrow)
+        return Image.fromarray(oriented(numbers[..., None], orientation)[..., 0].astype(np.float32))
 
 
 def upright(image: Image.Image) -> tuple[Image.Image, int]:
