@@ -24,7 +24,7 @@ from hyperderm.cubes.readers.leftovers import leftovers
 from hyperderm.cubes.readers.mask_files import Masks, match_masks, number_of
 from hyperderm.cubes.readers.matlab import only_cube, read_arrays
 from hyperderm.cubes.readers.matlab_scene import wavelengths_in
-from hyperderm.cubes.readers.naming import Names, files_in, folded, folders
+from hyperderm.cubes.readers.naming import files_in, folded, folders
 from hyperderm.cubes.readers.pixels import make_scene, natural
 from hyperderm.cubes.readers.scene import Asked, Scene, SetAside
 from hyperderm.cubes.readers.source_tables import NOT_NAMED, NOTHING, Said, Tables, read_tables
@@ -193,7 +193,7 @@ def _masks(root: Path, ids: Sequence[str]) -> Masks:
         for place in _folders(root, "masks", folder)
         for path in files_in(place)
     ]
-    return match_masks(pictures, Names(ids), numbered=True)
+    return match_masks(pictures, ids, numbered=True)
 
 
 def _folders(root: Path, kind: str, folder: str) -> list[Path]:

@@ -43,7 +43,8 @@ def leftovers(base: Path, used: Collection[Path], reasons: Mapping[Path, str], l
         layout: for the words.
     """
     taken = set(used) | of_export(base)
-    listed = dict.fromkeys([*reasons, *files_below(base)])
+    followed = {folder for path in (*taken, *reasons) for folder in path.parents}  # links to folders that were read
+    listed = [path for path in dict.fromkeys([*reasons, *files_below(base)]) if path not in followed]
     left = [path for path in listed if path not in taken and not taken.intersection(path.parents) and not is_clutter(path)]
     return [
         SetAside(path.relative_to(base).as_posix(), reasons.get(path) or why_unused(path, base, layout)) for path in left

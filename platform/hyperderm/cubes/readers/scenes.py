@@ -21,9 +21,9 @@ from hyperderm.cubes.cube import NOTES, Lesion
 from hyperderm.cubes.readers import formats, mosaic, references
 from hyperderm.cubes.readers.cutting import How, Image, lesions_of
 from hyperderm.cubes.readers.leftovers import leftovers
-from hyperderm.cubes.readers.mask_files import Masks, match_masks
+from hyperderm.cubes.readers.mask_files import Masks, Reading, match_masks, readings
 from hyperderm.cubes.readers.mosaic import Mosaic
-from hyperderm.cubes.readers.naming import ENDING, Names, files_below, folded, folders
+from hyperderm.cubes.readers.naming import Names, files_below, folded, folders
 from hyperderm.cubes.readers.pixels import name_below
 from hyperderm.cubes.readers.references import Pair, Reference
 from hyperderm.cubes.readers.scene import Asked, Found, Scene, SetAside
@@ -151,12 +151,13 @@ def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None)
     through = {folder for folder in folders(base, "masks") if any(folder in path.parents for path in used)}
     names = Names(source.name for source in sources)
     reasons = {path: _mask_astray(path, names) or why for path, why in unread if path not in used | through}
-    masks = _masks(base, [source.name for source in sources]).unused
+    masks = _masks(base, [source.name for source in sources])
+    call_it = "call it <scene>_00.png, in the scene's folder below masks/"
+    reasons |= masks.unused | dict.fromkeys(masks.lonely, f"mask without a scene: {call_it}")
     for path in files_below(base):
         inside = [folded(part) for part in path.relative_to(base).parts[:-1]]
-        if path not in used and "masks" in inside:
-            where = "" if inside[0] == "masks" else ": masks lie in masks/ of the source"
-            reasons[path] = masks.get(path) or f"mask without a scene{where}"
+        if path not in used and "masks" in inside and inside[0] != "masks":
+            reasons[path] = "mask without a scene: masks lie in masks/ of the source"
     layout = "mosaic" if camera.mosaic else "scenes"
     return [
         *(SetAside(_relative(path, base), reason) for path, reason in astray),
@@ -327,14 +328,14 @@ def _masks(base: Path, names: Sequence[str]) -> Masks:
         for top in folders(base, "masks")
         for path in files_below(top)
     ]
-    return match_masks(pictures, Names(names))
+    return match_masks(pictures, names)
 
 
 def _mask_astray(path: Path, names: Names) -> str:
     """Say of a picture that no scene takes that it is a mask in the wrong place, where its name says so; else ""."""
-    match = ENDING.fullmatch(path.stem)
-    meant = names.last(match["image"]) if match and match["end"] and path.suffix else []
-    return f"a mask of {meant[0]}, by its name: masks lie in masks/ of the source" if meant else ""
+    ways = [one.image for one in readings(path.stem) if one != Reading(path.stem)] if path.suffix else []
+    meant = next((hit[0] for way in ways if (hit := names.last(way))), "")
+    return f"a mask of {meant}, by its name: masks lie in masks/ of the source" if meant else ""
 
 
 def _responses(base: Path, sources: Sequence[Source]) -> set[Path]:
