@@ -155,7 +155,7 @@ def test_other_layouts_name_what_they_do_not_use(tmp_path, layout):
         shutil.copy(root / "images/a.JPG", root / "images/deep/b.jpg")
     else:
         three_of_each(root)
-    names = {"coco.json", "wavelengths.txt", "ages.csv", "r_responses.mat"}
+    names = {"coco.json", "ages.csv", "r_responses.mat"} | ({"wavelengths.txt"} if layout == "photographs" else set())
     for name in names:
         (root / name).write_text("image,age\na,3\n")
     said = aside(ingest_folder(root, str(tmp_path / "s"), folds=0))

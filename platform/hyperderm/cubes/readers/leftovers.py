@@ -74,6 +74,5 @@ def why_unused(path: Path, base: Path, layout: str) -> str:
 def _why_no_wavelengths(layout: str) -> str:
     return {
         "photographs": "photographs have nominal wavelengths",
-        "hsidermoscopy": "this layout reads no such file: give --wavelengths",
         "mosaic": "raw frames have those of their sensor: give --wavelengths, or its *responses*.mat",
     }.get(layout, "no scene lies beside it that it belongs to")

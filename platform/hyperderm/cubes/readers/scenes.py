@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hyperderm.cubes.cube import NOTES, Lesion
+from hyperderm.cubes.cube import Lesion
 from hyperderm.cubes.readers import formats, mosaic, references
 from hyperderm.cubes.readers.cutting import How, Image, lesions_of
 from hyperderm.cubes.readers.leftovers import leftovers
@@ -210,21 +210,11 @@ def _scene(source: Source, root: Path) -> Scene:
     if camera.mosaic is not None:
         options = camera.mosaic if pair.white is None else replace(camera.mosaic, white=pair.white, dark=pair.dark)
         return mosaic.read_mosaic(found.path, options, _base(root))
-    scene = _noted(formats.read_scene(found, camera.asked, root), found)
+    scene = formats.noted(formats.read_scene(found, camera.asked, root), found.files)
     white, dark = (pair.white, pair.dark) if pair.white else (camera.white, camera.dark)
     if white is None and dark is None:
         return scene
     return references.applied(scene, white, dark, camera.white_reflectance, camera.asked)
-
-
-def _noted(scene: Scene, found: Found) -> Scene:
-    """Note a side file of wavelengths that was not used."""
-    whence = str(scene.facts.get("wavelengths", ""))
-    idle = [path.name for path in found.files if formats.is_wavelengths(path) and path.name not in whence]
-    if not idle:
-        return scene
-    note = f"{idle[0]} was not used: wavelengths {whence}"
-    return Scene(scene.reflectance, scene.wavelengths_nm, {**scene.facts, NOTES: [*scene.facts.get(NOTES, ()), note]})
 
 
 def used_references(root: Path, sources: Sequence[Source]) -> list[str]:
