@@ -147,6 +147,12 @@ def test_references_of_one_scan_in_either_order_with_exposures_and_without(name,
     assert [(one.kind, one.scan) for one in known] == [(kind, "scan1")]
 
 
+@pytest.mark.parametrize("name", ["white_scan10", "WHITEREF_scan10", "white_496", "whiteref_496", "scan10_wr"])
+def test_the_beginning_of_a_name_is_no_scan(name):
+    found = [Found(n, Path(f"{n}.npy"), (Path(f"{n}.npy"),), "numpy") for n in ("scan1", "4", name)]
+    assert not {one.scan for one in parted(found)[1]} & {"scan1", "4"}
+
+
 @pytest.mark.parametrize(
     ("white", "dark"),
     [

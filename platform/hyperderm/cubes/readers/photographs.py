@@ -29,9 +29,9 @@ from hyperderm.cubes.readers.cutting import How, lesions_of
 from hyperderm.cubes.readers.cutting import Image as ImageRead
 from hyperderm.cubes.readers.failures import check_machine
 from hyperderm.cubes.readers.leftovers import leftovers
-from hyperderm.cubes.readers.mask_files import Masks, match_masks, number_of
+from hyperderm.cubes.readers.mask_files import Masks, match_masks, number_of, readings
 from hyperderm.cubes.readers.mask_image import DAMAGED, upright
-from hyperderm.cubes.readers.naming import ENDING, Names, files_below, files_in, folders
+from hyperderm.cubes.readers.naming import Names, files_below, files_in, folders
 from hyperderm.cubes.readers.scene import SetAside
 from hyperderm.cubes.readers.source_tables import NOTHING, Said, Tables, read_tables
 from hyperderm.errors import CubeError, NoImage
@@ -117,7 +117,7 @@ def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None)
     unused = _masks(root, [source.path for source in sources]).unused
     for path in _files(root, "masks"):
         if path not in used:
-            reasons[path] = unused.get(path) or "mask without a photograph"
+            reasons[path] = unused.get(path) or "mask without a photograph: call it <photograph>_00.png"
     reasons |= dict(tables.aside)
     return leftovers(root, used, reasons, "photographs")
 
@@ -184,16 +184,14 @@ def _pictures(root: Path) -> list[Path]:
 
 def _map_of(path: Path, names: Names) -> str | None:
     """The photograph that a picture in images/ is a mask or a map of by its name; None where it is a photograph."""
-    match = ENDING.fullmatch(path.stem)
-    stem = path.stem.removesuffix("_superpixels")
-    if match and match["end"] and number_of(path) is None:
-        stem = match["image"]
-    meant = names.whole(stem) if stem != path.stem else []
-    return meant[0] if meant else None
+    stems = [path.stem.removesuffix("_superpixels")]
+    stems += [one.image for one in readings(path.stem) if one.worded and one.number is None]
+    shorter = [stem for stem in stems if stem != path.stem and path.stem.startswith(stem)]
+    return next((meant[0] for stem in shorter if (meant := names.whole(stem))), None)
 
 
 def _masks(root: Path, pictures: Sequence[Path]) -> Masks:
-    return match_masks([(path.stem, path) for path in _files(root, "masks")], Names(path.stem for path in pictures))
+    return match_masks([(path.stem, path) for path in _files(root, "masks")], [path.stem for path in pictures])
 
 
 def _files(root: Path, kind: str) -> list[Path]:

@@ -362,8 +362,8 @@ def _scan_in(text: str, scans: Collection[str]) -> str:
     fitting = [
         scan
         for scan in scans
-        if (text.startswith(scan) and _COUNT_ALONE.fullmatch(text[len(scan) :]))
-        or (text.endswith(scan) and _COUNT_ALONE.fullmatch(text[: -len(scan)]))
+        if (text.startswith(f"{scan}_") and _COUNT_ALONE.fullmatch(text[len(scan) :]))
+        or (text.endswith(f"_{scan}") and _COUNT_ALONE.fullmatch(text[: -len(scan)]))
     ]
     return max(fitting, key=len, default="")
 

@@ -17,14 +17,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hyperderm.cubes.cube import NOTES, Lesion
+from hyperderm.cubes.cube import Lesion
 from hyperderm.cubes.readers import formats, mosaic, references
 from hyperderm.cubes.readers.cutting import How, Image, lesions_of
 from hyperderm.cubes.readers.failures import check_machine
 from hyperderm.cubes.readers.leftovers import leftovers
-from hyperderm.cubes.readers.mask_files import Masks, match_masks
+from hyperderm.cubes.readers.mask_files import Masks, Reading, match_masks, readings
 from hyperderm.cubes.readers.mosaic import Mosaic
-from hyperderm.cubes.readers.naming import ENDING, Names, files_below, folded, folders
+from hyperderm.cubes.readers.naming import Names, files_below, folded, folders
 from hyperderm.cubes.readers.pixels import name_below
 from hyperderm.cubes.readers.references import Pair, Reference
 from hyperderm.cubes.readers.scene import Asked, Found, Scene, SetAside
@@ -152,12 +152,13 @@ def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None)
     through = {folder for folder in folders(base, "masks") if any(folder in path.parents for path in used)}
     names = Names(source.name for source in sources)
     reasons = {path: _mask_astray(path, names) or why for path, why in unread if path not in used | through}
-    masks = _masks(base, [source.name for source in sources]).unused
+    masks = _masks(base, [source.name for source in sources])
+    call_it = "call it <scene>_00.png, in the scene's folder below masks/"
+    reasons |= masks.unused | dict.fromkeys(masks.lonely, f"mask without a scene: {call_it}")
     for path in files_below(base):
         inside = [folded(part) for part in path.relative_to(base).parts[:-1]]
-        if path not in used and "masks" in inside:
-            where = "" if inside[0] == "masks" else ": masks lie in masks/ of the source"
-            reasons[path] = masks.get(path) or f"mask without a scene{where}"
+        if path not in used and "masks" in inside and inside[0] != "masks":
+            reasons[path] = "mask without a scene: masks lie in masks/ of the source"
     layout = "mosaic" if camera.mosaic else "scenes"
     return [
         *(SetAside(_relative(path, base), reason) for path, reason in astray),
@@ -211,21 +212,11 @@ def _scene(source: Source, root: Path) -> Scene:
     if camera.mosaic is not None:
         options = camera.mosaic if pair.white is None else replace(camera.mosaic, white=pair.white, dark=pair.dark)
         return mosaic.read_mosaic(found.path, options, _base(root))
-    scene = _noted(formats.read_scene(found, camera.asked, root), found)
+    scene = formats.noted(formats.read_scene(found, camera.asked, root), found.files)
     white, dark = (pair.white, pair.dark) if pair.white else (camera.white, camera.dark)
     if white is None and dark is None:
         return scene
     return references.applied(scene, white, dark, camera.white_reflectance, camera.asked)
-
-
-def _noted(scene: Scene, found: Found) -> Scene:
-    """Note a side file of wavelengths that was not used."""
-    whence = str(scene.facts.get("wavelengths", ""))
-    idle = [path.name for path in found.files if formats.is_wavelengths(path) and path.name not in whence]
-    if not idle:
-        return scene
-    note = f"{idle[0]} was not used: wavelengths {whence}"
-    return Scene(scene.reflectance, scene.wavelengths_nm, {**scene.facts, NOTES: [*scene.facts.get(NOTES, ()), note]})
 
 
 def used_references(root: Path, sources: Sequence[Source]) -> list[str]:
@@ -329,14 +320,14 @@ def _masks(base: Path, names: Sequence[str]) -> Masks:
         for top in folders(base, "masks")
         for path in files_below(top)
     ]
-    return match_masks(pictures, Names(names))
+    return match_masks(pictures, names)
 
 
 def _mask_astray(path: Path, names: Names) -> str:
     """Say of a picture that no scene takes that it is a mask in the wrong place, where its name says so; else ""."""
-    match = ENDING.fullmatch(path.stem)
-    meant = names.last(match["image"]) if match and match["end"] and path.suffix else []
-    return f"a mask of {meant[0]}, by its name: masks lie in masks/ of the source" if meant else ""
+    ways = [one.image for one in readings(path.stem) if one != Reading(path.stem)] if path.suffix else []
+    meant = next((hit[0] for way in ways if (hit := names.last(way))), "")
+    return f"a mask of {meant}, by its name: masks lie in masks/ of the source" if meant else ""
 
 
 def _responses(base: Path, sources: Sequence[Source]) -> set[Path]:
