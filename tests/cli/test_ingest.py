@@ -77,8 +77,8 @@ def test_check_of_scenes_gives_shapes_and_the_range(project, run):  # noqa: F811
         "layout scenes: 2 lesions would be stored, cubes of 20 x 18 x 4 (1), 24 x 30 x 4 (1)",
         "values 0.25 … 0.75",
         "  unknown: 2",
-        "1 file: numpy, 24 x 30 x 4, float32, 460 … 580 nm; values 0.25 … 0.75, median 0.5; no masks",
-        "1 file: numpy, 20 x 18 x 4, float32, 460 … 580 nm; values 0.5 … 0.5, median 0.5; no masks",
+        "1 file: numpy, 24 x 30 x 4, float32, 460 … 580 nm; values 0.25 … 0.75, median 0.5; unknown 1; no masks",
+        "1 file: numpy, 20 x 18 x 4, float32, 460 … 580 nm; values 0.5 … 0.5, median 0.5; unknown 1; no masks",
         "1 file set aside:",
         "  notes.doc: no format reads .doc",
     ]
@@ -139,6 +139,35 @@ def test_check_of_two_units_shows_both_and_ends_as_the_ingest_does(project, run)
     assert done.stderr.startswith("error: the files are in 2 units: 2 files with median")
     kinds = [line for line in done.stdout.splitlines() if ": numpy, 24 x 30 x 4, float32, 460 … 580 nm; values " in line]
     assert [line.split(":")[0] for line in kinds] == ["2 files", "1 file"]
+
+
+def test_check_tells_the_diagnoses_of_each_kind_of_file_and_every_reason(project, run):  # noqa: F811
+    (project / "raw").mkdir()
+    for i in range(4):
+        np.savez(project / "raw" / f"a{i}.npz", cube=cube(i)[: 20 + i // 2], wavelengths_nm=NM)
+    (project / "raw" / "t.csv").write_text("image,diagnosis\na0,mel\na1,nevus\na2,nevus\na3,unknown\n")
+    for i in range(30):
+        (project / "raw" / f"x{i}.odd{i}").write_text("x")
+    done = run("ingest", "raw", "--check", "--size", "16", "--folds", "0")
+    assert done.returncode == 0
+    kinds = [line for line in done.stdout.splitlines() if line.startswith("2 files: numpy")]
+    assert [line.rpartition("; ")[0].rpartition("; ")[2] for line in kinds] == ["melanoma 1, nevus 1", "nevus 1, unknown 1"]
+    assert sum(": no format reads .odd" in line for line in done.stdout.splitlines()) == 30
+    assert "in the manifest" not in done.stdout
+
+
+@pytest.mark.parametrize("place", ["afile/s", "afile/deep/er/s", "fresh/deep/s", "/proc/nowhere/s"])
+def test_check_of_a_place_ends_as_the_ingest_does(project, run, place):  # noqa: F811
+    (project / "raw").mkdir()
+    np.savez(project / "raw" / "a.npz", cube=cube(0), wavelengths_nm=NM)
+    (project / "afile").write_text("x")
+    words = ("ingest", "raw", "--store", place, "--size", "native", "--folds", "0")
+    checked = run(*words, "--check")
+    assert {path.name for path in project.rglob("*")} >= {"raw", "afile"}
+    assert not (project / "fresh").exists()
+    done = run(*words)
+    assert (checked.returncode, checked.stderr) == (done.returncode, done.stderr)
+    assert done.returncode == (0 if place.startswith("fresh") else 2)
 
 
 def test_check_of_folds_that_cannot_be_filled(project, run):  # noqa: F811

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperderm.cubes.readers.envi import find, read
-from hyperderm.cubes.readers.scene import Asked
+from hyperderm.cubes.readers.formats import find_scenes
+from hyperderm.cubes.readers.scene import Asked, Beside
 from hyperderm.errors import CubeError
 
 H, W, B = 5, 7, 4
@@ -112,9 +113,128 @@ def test_a_scale_factor_that_cannot_be_used(tmp_path, value):
     assert "reflectance scale factor" in refused(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["data", "data reflectance"])
+@pytest.mark.parametrize(("dtype", "interleave"), [("uint16", "bil"), ("float32", "bsq")])
+def test_gains_and_offsets_of_a_header_count_band_by_band_in_the_file_s_order(tmp_path, kind, dtype, interleave):
+    gain, offset = [0.5, 0.25, 2.0, 1.0], [0.0, 1.0, -3.0, 0.5]
+    more = {f"{kind} gain values": gain, f"{kind} offset values": offset, "data ignore value": 9}
+    put(tmp_path, numbers(dtype), nm=NM[::-1], dtype=dtype, interleave=interleave, more=more)
+    expected = numbers(dtype) * np.array(gain) + np.array(offset)
+    expected[numbers(dtype) == 9] = np.nan
+    scene = load(tmp_path)
+    np.testing.assert_array_equal(scene.reflectance, expected[..., ::-1].astype(np.float32))
+    key = kind.replace(" ", "_")
+    assert (scene.facts[f"{key}_gain_values"], scene.facts[f"{key}_offset_values"]) == (gain, offset)
+    assert scene.facts["dtype"] == dtype
+    header = tmp_path / "scene.hdr"
+    header.write_text("\n".join(line for line in header.read_text().splitlines() if "offset values" not in line))
+    np.testing.assert_array_equal(load(tmp_path).reflectance, (expected - offset)[..., ::-1].astype(np.float32))
+
+
+ONES = {"data gain values": [1] * B, "data offset values": [0] * B}
+HALVES = {"data gain values": [0.5] * B}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            {"data gain values": [0.5] * 3},
+            "4 bands, but the header's data gain values are 3 numbers. Give one for every band",
+        ),
+        ({"data offset values": [1] * 5}, "4 bands, but the header's data offset values are 5 numbers"),
+        ({"data gain values": [1, 1, 0, 1]}, "the header's data gain values hold 0, positive numbers are expected"),
+        ({"data gain values": [1, 1, "nan", 1]}, "the header's data gain values are not all finite"),
+        ({"data gain values": [1, "x", 1, 1]}, "data gain values is no list of numbers"),
+        ({**HALVES, "reflectance scale factor": 100}, "has reflectance scale factor and data gain values: which of them"),
+        ({**HALVES, "data reflectance gain values": [2] * B}, "data gain values and data reflectance gain values: which"),
+    ],
+)
+def test_gains_that_do_not_fit_are_refused_with_the_reason(tmp_path, more, said):
+    put(tmp_path, numbers("float32"), more=more)
+    assert said in refused(tmp_path)
+
+
+def test_gains_that_change_nothing_say_nothing(tmp_path):
+    put(tmp_path, numbers("uint16"), more={**ONES, "reflectance scale factor": 2})
+    scene = load(tmp_path)
+    np.testing.assert_array_equal(scene.reflectance, (numbers("uint16") / 2).astype(np.float32))
+    assert "data_gain_values" not in scene.facts
+
+
+@pytest.mark.parametrize("second", ["scene.raw", "scene", "scene.RAW"])
+def test_of_two_data_files_the_one_that_fits_is_read_and_the_other_is_told(tmp_path, second):
+    put(tmp_path, numbers("float32"), ext=".dat")
+    right = (tmp_path / "scene.dat").read_bytes()
+    (tmp_path / "scene.dat").rename(tmp_path / second)
+    (tmp_path / "scene.dat").write_bytes(right[:-4])
+    [scene], left = find_scenes(tmp_path)
+    np.testing.assert_array_equal(read(scene, Asked()).reflectance, numbers("float32"))
+    assert scene.files == (tmp_path / "scene.hdr", tmp_path / second)
+    assert left == [
+        (tmp_path / "scene.dat", "a second data file beside the header scene.hdr, which is read with another one")
+    ]
+
+
+def test_two_data_files_that_both_fit_are_refused_and_neither_is_said_to_lack_its_header(tmp_path):
+    put(tmp_path, numbers("float32"), ext=".dat")
+    (tmp_path / "scene.raw").write_bytes((tmp_path / "scene.dat").read_bytes())
+    assert refused(tmp_path) == (
+        "scene.dat (560 bytes) and scene.raw (560 bytes) lie beside it, and all of them fit the 560 bytes that it says. "
+        "Leave one, or add a line 'data file = scene.dat' to the header."
+    )
+    assert find_scenes(tmp_path)[1] == []
+    header = tmp_path / "scene.hdr"
+    header.write_text(header.read_text() + "data file = scene.raw\n")
+    assert load(tmp_path).facts["data_file"] == "scene.raw"
+    (tmp_path / "scene.hdr").write_text(header.read_text().replace("data file = scene.raw\n", ""))
+    (tmp_path / "scene.hdr").rename(tmp_path / "scene.raw.hdr")  # a header named after its file means that one
+    assert load(tmp_path).facts["data_file"] == "scene.raw"
+
+
 def test_micrometers_become_nm(tmp_path):
     put(tmp_path, numbers("float32"), nm=[0.45, 0.5005, 0.544, 0.62], units="Micrometers")
     assert load(tmp_path).wavelengths_nm.tolist() == NM
+
+
+@pytest.mark.parametrize(
+    ("units", "nm", "said"),
+    [
+        ("Micrometers", NM, "a wavelength of 450000 nm: its unit, or the list, cannot be right (as they stand, 450 … 620"),
+        ("um", NM, "450000 nm"),
+        (
+            "Nanometers",
+            [0.45, 0.5, 0.55, 0.6],
+            "a wavelength of 0.45 nm: its unit, or the list, cannot be right. Correct it",
+        ),
+        ("Angstroms", NM, "a wavelength of 45 nm"),
+        ("Micrometers", [0.45, 0.5, 0.55, 31], "31000 nm"),
+        ("", [450, 500, 550, 40_000], "names no unit of its wavelengths, and 40000 cannot be nm"),
+    ],
+)
+def test_a_unit_that_contradicts_its_numbers_is_refused_with_the_ways_out(tmp_path, units, nm, said):
+    put(tmp_path, numbers("float32"), nm=nm, units=units)
+    message = refused(tmp_path)
+    assert said in message
+    assert "--wavelengths" in message
+    scene = load(tmp_path, Asked(beside=Beside("scene.wavelengths.txt", tuple(NM))))
+    assert scene.wavelengths_nm.tolist() == NM
+
+
+@pytest.mark.parametrize(
+    ("units", "factor"),
+    [("Nanometers (nm)", 1), ("Wavelength (nm)", 1), ("[nm]", 1), ("Micrometers (µm)", 1000), ("{Micrometers, um}", 1000)],
+)
+def test_units_with_brackets_and_words_around_them(tmp_path, units, factor):
+    header = put(tmp_path, numbers("float32"), nm=[nm / factor for nm in NM], units="xx")
+    header.write_text(header.read_text().replace("xx", units), encoding="utf-8")
+    assert load(tmp_path).wavelengths_nm.tolist() == NM
+
+
+@pytest.mark.parametrize("units", ["Nanometers (um)", "nm (Index)", "%"])
+def test_units_that_name_two_things_are_refused_whole(tmp_path, units):
+    put(tmp_path, numbers("float32"), units=units)
+    assert f"the header has wavelengths in {units!r}" in refused(tmp_path)
 
 
 @pytest.mark.parametrize("units", ["Wavenumber", "GHz", "Index"])

@@ -164,8 +164,9 @@ def test_where_wavelengths_come_from(tmp_path):
         ("450\n500\n550\n", "4 bands but 3 wavelengths"),
         ("450\n500\n500\n550\n", "same wavelength"),
         ("450\n500\nnan\n550\n", "cannot be nm"),
-        ("450\n500\ninf\n550\n", "positive"),
+        ("450\n500\ninf\n550\n", "cannot be nm"),
         ("0.45\n0.5\n0.55\n0.6\n", "cannot be nm"),
+        ("micrometers\n450\n500\n550\n600\n", "its heading says micrometres, so it holds 450000, which cannot be nm"),
         ("450\nblue\n", "line 2 is 'blue'"),
         ("name\n450\n", "line 1 is 'name'"),
         ("450 500 550 600\n", "one number (nm) a line"),
@@ -226,3 +227,42 @@ def test_any_folder_is_found_and_read_with_our_errors_only(tmp_path_factory, fil
     for scene in found:
         with pytest.raises(CubeError):
             read_scene(scene, Asked(), root)
+
+
+@pytest.mark.parametrize(
+    ("files", "side"),
+    [
+        (["a.npy"], "a.npy.wavelengths.txt"),
+        (["a.npy"], "A.wavelengths.CSV"),
+        (["arm0.bil.hdr", "arm0.bil"], "arm0.wavelengths.txt"),
+        (["arm0.bil.hdr", "arm0.bil"], "arm0.bil.wavelengths.txt"),
+        (["arm0.bil.hdr", "arm0.bil"], "arm0.bil.hdr.wavelengths.csv"),
+        (["arm0.hdr", "arm0.bil"], "arm0.bil.wavelengths.txt"),
+        (["arm0.hdr", "arm0.raw"], "arm0.hdr.wavelengths.txt"),
+    ],
+)
+def test_a_side_file_may_be_called_with_the_suffixes_of_its_scene(tmp_path, files, side):
+    if files[0] == "a.npy":
+        put(tmp_path, "a.npy")
+    else:
+        header = "ENVI\nsamples = 3\nlines = 2\nbands = 4\ndata type = 4\ninterleave = bil\n"
+        (tmp_path / files[0]).write_text(header)
+        (tmp_path / files[1]).write_bytes(np.arange(24, dtype="<f4").tobytes())
+    (tmp_path / "wavelengths.txt").write_text("1000\n1001\n1002\n1003\n")  # the folder's: its own goes before it
+    (tmp_path / side).write_text("\n".join(map(str, NM)))
+    [found], unread = find_scenes(tmp_path)
+    assert unread == []
+    scene = read_scene(found, Asked(), tmp_path)
+    assert scene.wavelengths_nm.tolist() == NM
+    assert scene.facts["wavelengths"] == f"from {side}"
+
+
+def test_the_closest_name_of_a_side_file_counts(tmp_path):
+    put(tmp_path, "a.npy")
+    (tmp_path / "a.wavelengths.txt").write_text("1000\n1001\n1002\n1003\n")
+    (tmp_path / "a.npy.wavelengths.txt").write_text("\n".join(map(str, NM)))
+    [found], _ = find_scenes(tmp_path)
+    assert read_scene(found, Asked(), tmp_path).wavelengths_nm.tolist() == NM
+    (tmp_path / "a.npy.wavelengths.csv").write_text("\n".join(map(str, NM)))
+    [found], _ = find_scenes(tmp_path)
+    assert "lie beside it" in refused(read_scene, found, Asked(), tmp_path)

@@ -202,7 +202,8 @@ def test_no_cube_or_several_cubes(tmp_path, put):
     put(tmp_path, "MMCube/1", flat=np.ones((3, 4)))
     assert reason(tmp_path) == "no real numeric array with three axes; the file holds flat (3, 4)"
     put(tmp_path, "MMCube/1", b=ramp(), a=ramp(4, 5))
-    assert reason(tmp_path) == "2 numeric arrays with three axes, one expected: a (4, 5, 16), b (24, 32, 16)"
+    what = "2 numeric arrays with three axes, one expected: a (4, 5, 16), b (24, 32, 16)"
+    assert reason(tmp_path) == f"{what}. Leave one of them in the file, or give --layout scenes and name it with --key."
 
 
 def test_complex_cube_is_none(root):

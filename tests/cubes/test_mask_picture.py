@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from hyperderm.cubes.readers.mask_picture import read_mask_picture
@@ -308,3 +309,32 @@ def test_a_damaged_palette_or_alpha_picture_is_refused_in_words(tmp_path, cut):
     (tmp_path / "mask.png").write_bytes(stream.getvalue()[:cut])
     with pytest.raises(CubeError, match="not a readable image"):
         read_mask_picture(tmp_path / "mask.png", (H, W))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int64, np.uint64, np.uint32, np.int8, bool])
+def test_tiffs_of_numbers_that_pillow_cannot_hold(tmp_path, dtype):
+    path = tmp_path / "mask.TIF"
+    tifffile.imwrite(path, LESION.astype(dtype), photometric="minisblack")
+    [found] = read_mask_picture(path, (H, W, 16))[0]
+    assert np.array_equal(found.mask, LESION)
+    if dtype is not bool:
+        tifffile.imwrite(path, NUMBERS.astype(dtype), photometric="minisblack")
+        found = read_mask_picture(path, (H, W, 16))[0]
+        assert [(one.label, int(one.mask.sum())) for one in found] == [("1", 100), ("2", 100), ("3", 320)]
+
+
+@pytest.mark.filterwarnings("ignore:Truncated File Read")
+def test_tiffs_that_are_still_no_masks(tmp_path):
+    path = tmp_path / "mask.tif"
+    for numbers, said in (
+        (LESION.astype(np.int64) * 2**40, "numbers are larger than a mask needs. Save it as 8-bit"),
+        (np.where(LESION, np.nan, 1.0), "NaN or infinite"),
+        (np.zeros((H, W)), "the mask is empty"),
+        (np.stack([LESION.astype(float)] * 2), "the mask"),
+    ):
+        tifffile.imwrite(path, numbers, photometric="minisblack")
+        with pytest.raises(CubeError, match=said):
+            read_mask_picture(path, (H, W, 16))
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(CubeError, match="not a readable image"):
+        read_mask_picture(path, (H, W, 16))

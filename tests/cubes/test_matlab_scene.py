@@ -9,6 +9,8 @@ import scipy.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hyperderm.cubes.cube import NOTES
+from hyperderm.cubes.readers.candidates import is_reference
 from hyperderm.cubes.readers.matlab_scene import find, read
 from hyperderm.cubes.readers.scene import Asked
 from hyperderm.errors import CubeError
@@ -26,7 +28,8 @@ def put(path, version=5, **variables):
         scipy.io.savemat(path, variables)
     else:
         with h5py.File(path, "w", userblock_size=512) as file:
-            for key, array in variables.items():
+            inner = {f"{k}/{f}": a for k, fields in variables.items() if isinstance(fields, dict) for f, a in fields.items()}
+            for key, array in ({k: a for k, a in variables.items() if not isinstance(a, dict)} | inner).items():
                 file.create_dataset(key, data=np.atleast_2d(array).T).attrs["MATLAB_class"] = np.bytes_("double")
     return path
 
@@ -86,9 +89,9 @@ def test_numbers_stay_as_they_are(path):
 
 @pytest.mark.parametrize("version", [5, 7.3])
 def test_ambiguity_names_the_candidates(path, version):
-    put(path, version, white=CUBE, raw=CUBE + 1)
+    put(path, version, first=CUBE, raw=CUBE + 1)
     said = refused(path)
-    assert "raw (5, 7, 4), white (5, 7, 4)" in said
+    assert "first (5, 7, 4), raw (5, 7, 4)" in said
     assert "--key" in said
     np.testing.assert_array_equal(load(path, key="raw").reflectance, CUBE + 1)
     assert "Did you mean 'raw'" in refused(path, key="row")
@@ -97,6 +100,47 @@ def test_ambiguity_names_the_candidates(path, version):
     assert "A (3, 35), Y (4, 35)" in said
     assert "--key" in said
     np.testing.assert_array_equal(load(path, key="A").reflectance, CUBE[..., :3] + 1)
+
+
+NAMES = {
+    "white": True, "White": True, "whiteRef": True, "white_reference": True, "refWhite": True, "WREF": True, "dark1": True,
+    "darkCurrent": True, "black": True, "black_ref": True, "calib.white": True, "spectralon": True, "flat_field": True,
+    "white_cube": True, "ref": True, "reference": True, "meanDark": True,
+    "reflectance": False, "refl": False, "darkness": False, "cube": False, "data.cube": False, "whitened": False,
+    "darkCorrected": False, "white_corrected": False, "flattened": False, "d": False, "k": False, "dark_skin": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_references_in_a_file(name):
+    assert is_reference(name) is NAMES[name]
+
+
+@pytest.mark.parametrize("version", [5, 7.3])
+def test_a_reference_by_its_name_is_never_the_scene(path, version):
+    put(path, version, white=np.ones_like(CUBE), data={"cube": CUBE})
+    scene = load(path)
+    np.testing.assert_array_equal(scene.reflectance, CUBE)
+    assert scene.facts["key"] == "data.cube"
+    note = "white (5, 7, 4) is a reference by name, and not used: the image is data.cube (5, 7, 4)"
+    assert scene.facts[NOTES] == [note]
+    put(path, version, white=np.ones_like(CUBE), dark=CUBE)
+    assert "dark (5, 7, 4), white (5, 7, 4). Name it with --key" in refused(path)
+    put(path, version, white=np.ones_like(CUBE), Y=BANDS_FIRST, nRow=H, nCol=W)
+    scene = load(path)
+    assert scene.facts["key"] == "Y"
+    assert scene.facts[NOTES] == ["white (5, 7, 4) is a reference by name, and not used: the image is Y (4, 35)"]
+
+
+@pytest.mark.parametrize("version", [5, 7.3])
+def test_the_one_that_fits_the_wavelengths_is_the_scene_wherever_it_lies(path, version):
+    nm = [450.0, 500.0, 550.0, 600.0]
+    put(path, version, rgb=CUBE[..., :3], data={"cube": CUBE, "wavelengths_nm": nm})
+    scene = load(path)
+    np.testing.assert_array_equal(scene.reflectance, CUBE)
+    assert scene.facts[NOTES] == ["rgb (5, 7, 3) does not fit the wavelengths, and the image is data.cube (5, 7, 4)"]
+    put(path, version, x=CUBE + 1, data={"cube": CUBE, "wavelengths_nm": nm})
+    assert "data.cube (5, 7, 4), x (5, 7, 4). Name it with --key" in refused(path)
 
 
 def test_sizes_that_nothing_says_or_that_do_not_fit(path):

@@ -248,7 +248,8 @@ def test_tables_that_do_not_fit(shot):
     table = shot.with_name("sensor_Responses_4x4.mat")
     for centres, message in (
         (CENTRES[:15], "15 numbers, 16 are"),
-        (CENTRES * np.nan, "positive"),
+        (CENTRES * np.nan, "of sensor_Responses_4x4.mat holds nan, which cannot be nm"),
+        (CENTRES / 1000, "which cannot be nm"),
         (CENTRES * 0 + 500, "same wavelength"),
     ):
         put_responses(shot.parent, centres)

@@ -58,13 +58,18 @@ def test_npz_with_wavelengths_beside(tmp_path):
 
 
 def test_several_arrays_need_a_key(tmp_path):
-    np.savez_compressed(tmp_path / "a.npz", white=CUBE, raw=CUBE + 1)
+    np.savez_compressed(tmp_path / "a.npz", first=CUBE, raw=CUBE + 1)
     said = refused(tmp_path / "a.npz")
-    assert "white (5, 7, 4) float32" in said
+    assert "first (5, 7, 4) float32" in said
     assert "--key" in said
     np.testing.assert_array_equal(load(tmp_path / "a.npz", key="raw").reflectance, CUBE + 1)
     assert "'row'" in refused(tmp_path / "a.npz", key="row")
     assert "Did you mean 'raw'" in refused(tmp_path / "a.npz", key="row")
+    np.savez_compressed(tmp_path / "a.npz", white=CUBE, raw=CUBE + 1)
+    scene = load(tmp_path / "a.npz")
+    np.testing.assert_array_equal(scene.reflectance, CUBE + 1)
+    [note] = scene.facts["notes"]
+    assert note == "white (5, 7, 4) is a reference by name, and not used: the image is raw (5, 7, 4)"
 
 
 @pytest.mark.parametrize(

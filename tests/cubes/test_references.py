@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from hyperderm.cubes.calibrate import calibrate
 from hyperderm.cubes.readers import scenes
@@ -79,6 +80,27 @@ def test_a_row_of_one_spectrum_and_as_many_lines_as_rows():
         ("dark_current", "dark"),
         ("flat_field", "white"),
         ("whiteref/panel", "white"),
+        ("black", "dark"),
+        ("BLACKREF_scan", "dark"),
+        ("ref_white", "white"),
+        ("reference-dark", "dark"),
+        ("white_20ms", "white"),
+        ("dark_0.5s_2", "dark"),
+        ("dark_2024_05_01", "dark"),
+        ("whiteCalibration", "white"),
+        ("calib_dark", "dark"),
+        ("whites", "white"),
+        ("BLACKS", "dark"),
+        ("dark_noise", "dark"),
+        ("whiteboard", "white"),
+        ("BlackBalance", "dark"),
+        ("White Reference (1)", "white"),
+        ("WREF_scan", "white"),
+        ("scan_dref", "dark"),
+        ("white_black_ref", "white_dark"),
+        ("black_mole", None),
+        ("blackberry", None),
+        ("white_paper", None),
         ("white_lesion", None),
         ("dark_nevus_3", None),
         ("white/arm", None),
@@ -97,6 +119,113 @@ def test_a_word_alone_counts_beside_a_scan_of_that_name():
     left, known = parted(found)
     assert [one.name for one in left] == ["arm", "white_leg"]
     assert [(one.kind, one.scan) for one in known] == [("white", "arm"), ("dark", "arm")]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("black_scan1", "dark"),
+        ("SCAN1_WHITE", "white"),
+        ("scan1_wr", "white"),
+        ("dr_scan1", "dark"),
+        ("scan1white", "white"),
+        ("whitescan1", "white"),
+        ("scan1_white_tile", "white"),
+        ("dark_current_scan1", "dark"),
+        ("white_scan1_20ms", "white"),
+        ("dark_20ms_scan1", "dark"),
+        ("whiteref_scan1_20ms", "white"),
+        ("reference_dark_scan1", "dark"),
+        ("BLACKREF_scan1", "dark"),
+        ("DREF_scan1", "dark"),
+    ],
+)
+def test_references_of_one_scan_in_either_order_with_exposures_and_without(name, kind):
+    found = [Found(n, Path(f"{n}.npy"), (Path(f"{n}.npy"),), "numpy") for n in ("scan1", "scan10", name)]
+    left, known = parted(found)
+    assert [one.name for one in left] == ["scan1", "scan10"]
+    assert [(one.kind, one.scan) for one in known] == [(kind, "scan1")]
+
+
+@pytest.mark.parametrize("name", ["white_scan10", "WHITEREF_scan10", "white_496", "whiteref_496", "scan10_wr"])
+def test_the_beginning_of_a_name_is_no_scan(name):
+    found = [Found(n, Path(f"{n}.npy"), (Path(f"{n}.npy"),), "numpy") for n in ("scan1", "4", name)]
+    assert not {one.scan for one in parted(found)[1]} & {"scan1", "4"}
+
+
+@pytest.mark.parametrize(
+    ("white", "dark"),
+    [
+        ("white", "black"),
+        ("ref_white", "ref_dark"),
+        ("white_20ms", "dark_20ms"),
+        ("white_calibration", "dark_calibration"),
+        ("whites", "dark_noise"),
+        ("scan_wr", "scan_dr"),
+        ("WREF_scan", "DREF_scan"),
+        ("whiteboard", "blackboard"),
+        ("WHITEREF_scan", "BLACKREF_scan"),
+    ],
+)
+def test_common_spellings_calibrate_their_scan(tmp_path, white, dark):
+    envi(tmp_path / "scan.hdr", RAW)
+    envi(tmp_path / f"{white}.hdr", lines(WHITE))
+    envi(tmp_path / f"{dark}.hdr", lines(DARK))
+    [source] = scenes.scan(tmp_path, Camera())
+    np.testing.assert_allclose(scenes.open_image(source, tmp_path).reflectance, TRUE, atol=1e-5)
+    assert scenes.orphans(tmp_path, [source]) == []
+
+
+@pytest.mark.parametrize("name", ["white_paper", "paper_black", "white/scan", "calibration"])
+def test_what_may_be_a_reference_is_set_aside_beside_scans_and_a_scene_where_a_mask_or_table_says_so(tmp_path, name):
+    root = tmp_path / "data"
+    envi(root / "scan.hdr", RAW)
+    envi(root / f"{name}.hdr", RAW)
+    sources = scenes.scan(root, Camera())
+    assert [one.found.name for one in sources] == ["scan"]
+    [said] = scenes.orphans(root, sources)
+    assert said.file == f"{name}.hdr"
+    assert said.reason.startswith(
+        "its name may be that of a white or dark reference of the other scans. If it is one, name it"
+    )
+    assert "mark it with a mask, name it in a table of diagnoses, or rename it" in said.reason
+    (root / "labels.csv").write_text(f"image,diagnosis\n{name},nevus\n")
+    assert {one.found.name for one in scenes.scan(root, Camera())} == {"scan", name}
+    (root / "labels.csv").unlink()
+    mask = root / "masks" / f"{name}_00.png"
+    mask.parent.mkdir(parents=True)
+    Image.fromarray(np.eye(H, W, dtype=np.uint8) * 255).save(mask)
+    assert {one.found.name for one in scenes.scan(root, Camera())} == {"scan", name}
+
+
+@pytest.mark.parametrize("name", ["dark_nevus_03", "black_mole", "white_lesion", "arm_black"])
+def test_a_lesion_may_be_called_black(tmp_path, name):
+    envi(tmp_path / "scan.hdr", RAW)
+    envi(tmp_path / f"{name}.hdr", RAW)
+    assert {one.found.name for one in scenes.scan(tmp_path, Camera())} == {"scan", name}
+
+
+def test_where_every_scan_is_called_white_none_is_in_doubt(tmp_path):
+    for n in "ab":
+        envi(tmp_path / f"white_{n}.hdr", RAW)
+    assert [one.found.name for one in scenes.scan(tmp_path, Camera())] == ["white_a", "white_b"]
+
+
+@pytest.mark.parametrize(
+    ("scan", "reference"),
+    [("arm0.bil", "{}_arm0"), ("arm0", "{}_arm0.bil"), ("arm0.BIL", "arm0.raw_{}"), ("arm0.raw", "{}")],
+)
+def test_double_suffixes_of_scans_and_references(tmp_path, scan, reference):
+    def named(name, array):
+        place = tmp_path / f"{name}.hdr"
+        envi(tmp_path / "x.hdr", array)
+        (tmp_path / "x.hdr").rename(place)
+        (tmp_path / "x.raw").rename(place.with_suffix("" if "." in name else ".raw"))
+
+    named(scan, RAW)
+    named(reference.format("WHITEREF"), lines(WHITE))
+    named(reference.format("DARKREF"), lines(DARK))
+    np.testing.assert_allclose(image_of(tmp_path, scan).reflectance, TRUE, atol=1e-5)
 
 
 def scan_folder(root: Path, name: str, gain: float) -> None:

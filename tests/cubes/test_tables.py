@@ -7,6 +7,7 @@ from hyperderm.cubes.readers.formats import read_wavelengths
 from hyperderm.cubes.readers.labels import known
 from hyperderm.cubes.readers.source_tables import read_tables
 from hyperderm.errors import CubeError
+from hyperderm.store.groups import read_groups
 
 
 def said(tmp_path, text, *images, name="t.csv", encoding="utf-8"):
@@ -19,6 +20,9 @@ ONE_HOT = "image,MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK\n"
 Y2020 = "image_name,patient_id,diagnosis,benign_malignant,target\n"
 PH2 = (
     'PH2 Dataset,,,,,\n,,,,,\nImage Name,Histological Diagnosis,Common Nevus,Atypical Nevus,Melanoma,"Asymmetry\n(0/1/2)"\n'
+)
+PH2_TWO = (
+    "Image Name;Histological Diagnosis;Clinical Diagnosis;;;Asymmetry\n;;Common Nevus;Atypical Nevus;Melanoma;(0/1/2)\n"
 )
 PH2_TEXT = "|| Name || Histological Diagnosis || Clinical Diagnosis || Asymmetry ||\n"
 
@@ -47,6 +51,11 @@ PH2_TEXT = "|| Name || Histological Diagnosis || Clinical Diagnosis || Asymmetry
         (PH2 + "a,,X,,,0\n", "nevus"),
         (PH2 + "a,,,x,,0\n", "dysplastic_nevus"),
         (PH2.replace(",", ";") + "a;;;;X;0\n", "melanoma"),
+        (PH2_TWO + "a;;X;;;0\n", "nevus"),
+        (PH2_TWO + "a;;;X;;0\n", "dysplastic_nevus"),
+        (PH2_TWO + "a;;;;X;0\n", "melanoma"),
+        ("Image Name,DIAGNOSIS\na,mel\n", "melanoma"),
+        ("ImageID,Diagnosis 3\na,Nevus\n", "nevus"),
         (PH2_TEXT + "|| a || || 1 || 0 ||\n", "dysplastic_nevus"),
         ("sep=;\nimage;diagnosis\na;mel\n", "melanoma"),
         ("img_id\tdiagnostic\na.png\tNEV\n", "nevus"),
@@ -106,6 +115,30 @@ def test_patients_and_lesions_become_groups(tmp_path):
     assert read_tables(tmp_path, grouping=False).of("abcdef").groups == {}
 
 
+@pytest.mark.parametrize(
+    "title",
+    ["PatientID", "patientId", "PATIENT_ID", "Patient No.", "Patient", "patient number", "Patienten-ID", "participant_id",
+     "subject", "SubjectID", "case_id", "CaseNo", "group", "LesionID", "lesion-id", "Person ID", "patientid"],
+)  # fmt: skip
+def test_columns_of_patients_are_known_in_every_spelling(tmp_path, title):
+    found = said(tmp_path, f"image,diagnosis,{title}\na,mel,P1\nb,mel,P1\nc,nv,P2\n", *"abc")
+    assert found.groups == {"a": "P1", "b": "P1", "c": "P2"}
+    assert f"t.csv: 2 groups of images, from {title}" in found.used
+    path = tmp_path / "t.csv"
+    assert read_groups(path, list("abc")) == {"a": "P1", "b": "P1", "c": "P2"}
+
+
+def test_other_columns_of_ids_that_repeat_are_named(tmp_path):
+    text = "image,diagnosis,patient,visit_no,grid,study_nr,lesion\na,mel,P1,1,x,7,L1\nb,mel,P1,2,x,8,L1\nc,nv,P2,2,x,9,L2\n"
+    used = said(tmp_path, text, *"abc").used
+    [note] = [one for one in used if "is not used" in one]
+    assert note.startswith("t.csv: visit_no is not used: 1 of its 2 values stands at several images. If it says")
+    assert "--groups" in note
+    used = said(tmp_path, text.replace("patient", "who"), *"abc").used
+    assert [one.split()[1] for one in used if "is not used" in one] == ["visit_no", "lesion"]
+    assert not any("is not used" in one for one in read_tables(tmp_path, grouping=False).of("abc").used)
+
+
 def test_diagnoses_and_patients_of_two_tables(tmp_path):
     (tmp_path / "metadata.csv").write_text("image,age_approx,lesion_id\na,3,L\nb,4,L\n")
     found = said(tmp_path, ONE_HOT + "a,1,0,0,0,0,0,0,0,0\nb,0,1,0,0,0,0,0,0,0\n", "a", "b", name="truth.csv")
@@ -142,6 +175,46 @@ def test_tables_that_are_not_used_are_named(tmp_path, name, content, reason):
         ("Clark naevus", "dysplastic_nevus"),
         ("Bowen's disease", "intraepidermal_carcinoma"),
         ("Nevus sebaceous", None),
+        ("Nevus of Ota", None),
+        ("Melanoma, NOS", "melanoma"),
+        ("Melanoma Invasive, Superficial spreading", "melanoma"),
+        ("Melanoma in situ, lentigo maligna type", "melanoma"),
+        ("Melanoma Invasive, Associated with a nevus", "melanoma"),
+        ("melanoma arising in a dysplastic nevus", "melanoma"),
+        ("melanoma (in situ)", "melanoma"),
+        ("melanoma (less than 0.76 mm)", "melanoma"),
+        ("Superficial spreading melanoma (8743/3)", "melanoma"),
+        ("Metastatic melanoma", "melanoma"),
+        ("melanoma metastasis", "melanoma"),
+        ("Malignant melanoma, Clark level III", None),  # Clark's nevus and Clark's level: only in brackets is it clear
+        ("Malignant melanoma (Clark level III, Breslow 1.2 mm)", "melanoma"),
+        ("Nevus, Atypical, Dysplastic, or Clark", "dysplastic_nevus"),
+        ("Nevus, BAP-1 deficient", "nevus"),
+        ("reed or spitz nevus", "nevus"),
+        ("Nevus, NOS, Compound", "nevus"),
+        ("Nevus, Recurrent or persistent", "nevus"),
+        ("Nevus (D22.5)", "nevus"),
+        ("dysplastic nevus, severe", "dysplastic_nevus"),
+        ("common nevus (atypical)", "dysplastic_nevus"),
+        ("seborrheic keratosis (L82)", "seborrhoeic_keratosis"),
+        ("melanoma excluded", None),
+        ("melanoma?", None),
+        ("nevus ?", None),
+        ("MEL?", None),
+        ("no melanoma", None),
+        ("not melanoma", None),
+        ("rule out melanoma", None),
+        ("suspected melanoma", None),
+        ("melanoma (excluded)", None),
+        ("melanoma unlikely", None),
+        ("nevus vs melanoma", None),
+        ("nevus or melanoma", None),
+        ("melanoma/nevus", None),
+        ("nevus, melanoma", None),
+        ("melanoma or nevus with a nevus", None),
+        ("scar after melanoma", None),
+        ("nevus removed", None),
+        ("nevus (melanoma)", None),
         ("non-melanoma", None),
         ("BKL", None),
         ("lentigo NOS", None),

@@ -46,7 +46,8 @@ def edited(tmp_path, tasks, box, label="lesion"):
 
 def test_pictures_go_out_with_the_masks_that_are_known_and_come_back_edited(tmp_path, root):
     job = make_job(root, "auto", How(None), Camera())
-    count, aside = export_images(job, tmp_path / "out")
+    found = export_images(job, tmp_path / "out")
+    count, aside = found.count, list(found.aside)
     assert (count, aside) == (10, [])
     tasks = json.loads((tmp_path / "out" / "tasks.json").read_text())
     known = {task["data"]["scene"]: task.get("predictions") for task in tasks}

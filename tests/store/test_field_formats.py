@@ -163,10 +163,20 @@ WAYS = {
         ("--key", "cube"),
         "",
     ),
-    "an array before those in structs": (
-        lambda d: scipy.io.savemat(d / "a.mat", {"s": {"x": CUBE + 1}, "cube": CUBE, "wavelengths_nm": NM}),
+    "a struct beside a white reference": (
+        lambda d: scipy.io.savemat(d / "a.mat", {"white": np.ones_like(CUBE), "data": {"cube": CUBE}, "wavelengths_nm": NM}),
         (),
+        "note: a: white (20, 24, 5) is a reference by name, and not used: the image is data.cube (20, 24, 5)",
+    ),
+    "an array beside one in a struct": (
+        lambda d: scipy.io.savemat(d / "a.mat", {"s": {"x": CUBE + 1}, "cube": CUBE, "wavelengths_nm": NM}),
+        ("--key", "cube"),
         "",
+    ),
+    "npz beside a white reference": (
+        lambda d: np.savez(d / "a.npz", white=np.ones_like(CUBE), cube=CUBE, wavelengths_nm=NM),
+        (),
+        "white (20, 24, 5) is a reference by name, and not used",
     ),
     "struct of v7.3": (lambda d: v73(d / "a.mat", data__cube=CUBE, data__wavelengths_nm=[NM]), (), ""),
     "no byte order": (lambda d: envi(d / "a.hdr", drop=("byte order", "header offset")), (), ""),
@@ -245,6 +255,11 @@ REFUSED = {
         lambda d: scipy.io.savemat(d / "a.mat", {"s": {"b": CUBE, "a": CUBE}}),
         ("--wavelengths", LIST),
         "one is expected: s.a (20, 24, 5), s.b (20, 24, 5). Name it with --key",
+    ),
+    "an array beside one in a struct": (
+        lambda d: scipy.io.savemat(d / "a.mat", {"s": {"x": CUBE + 1}, "cube": CUBE, "wavelengths_nm": NM}),
+        (),
+        "one is expected: cube (20, 24, 5), s.x (20, 24, 5). Name it with --key",
     ),
     "an array of structs": (
         lambda d: scipy.io.savemat(d / "a.mat", {"s": np.array([(CUBE,), (CUBE,)], dtype=[("cube", object)])}),

@@ -155,7 +155,7 @@ def test_other_layouts_name_what_they_do_not_use(tmp_path, layout):
         shutil.copy(root / "images/a.JPG", root / "images/deep/b.jpg")
     else:
         three_of_each(root)
-    names = {"coco.json", "wavelengths.txt", "ages.csv", "r_responses.mat"}
+    names = {"coco.json", "ages.csv", "r_responses.mat"} | ({"wavelengths.txt"} if layout == "photographs" else set())
     for name in names:
         (root / name).write_text("image,age\na,3\n")
     said = aside(ingest_folder(root, str(tmp_path / "s"), folds=0))
@@ -201,10 +201,89 @@ def test_a_table_beside_hsidermoscopy_groups_and_must_not_contradict(tmp_path):
     }
 
 
-def test_two_tables_of_diagnoses_are_refused_with_both(tmp_path):
+@pytest.mark.parametrize("other", ["image,diagnosis\na,nevus\n", "image,diagnosis\na,mel\nb,mel\n"])
+def test_two_tables_of_diagnoses_that_differ_are_refused_with_both(tmp_path, other):
     root = tmp_path / "raw"
-    photographs(root, "a.png")
-    for name in ("one.csv", "two.csv"):
-        (root / name).write_text("image,diagnosis\na,mel\n")
+    photographs(root, "a.png", "b.png", "c.png")
+    (root / "one.csv").write_text("image,diagnosis\na,mel\nc,mel\n")
+    (root / "two.csv").write_text(other)
     with pytest.raises(CubeError, match=r"holds 2 tables: one\.csv, two\.csv\. Leave one that has diagnoses"):
         ingest_folder(root, str(tmp_path / "s"), folds=0)
+
+
+def test_further_tables_that_say_nothing_else_are_named_and_not_used(tmp_path):
+    root = tmp_path / "raw"
+    photographs(root, "a.png", "b.png")
+    (root / "one.csv").write_text("image,diagnosis\na,mel\nb,nevus\n")
+    (root / "copy.csv").write_text("image;diagnosis\na.png;melanoma\n")
+    (root / "test.csv").write_text("image,diagnosis,patient\nx,mel,P\n")
+    (root / "patients.csv").write_text("image,patient\na,P\nb,P\n")
+    (root / "more.csv").write_text("image,patient,lesion_id\na,p,\n")
+    manifest = ingest_folder(root, str(tmp_path / "s"), folds=0)
+    assert manifest.diagnoses == {"melanoma": 1, "nevus": 1}
+    assert {row["group"] for row in open_store(str(tmp_path / "s")).index().to_pylist()} == {"P"}
+    assert aside(manifest) == {
+        "copy.csv": "a table that is not used: one.csv says the same",
+        "test.csv": "a table that is not used: it names no image of the source",
+        "more.csv": "a table that is not used: patients.csv says the same",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "delimiter"),
+    [("images/metadata.csv", ","), ("HAM10000_metadata", ","), ("HAM10000_metadata.tab", "\t"), ("IMAGES.CSV", ";")],
+)
+def test_tables_are_read_where_and_as_they_are_published(tmp_path, name, delimiter):
+    root = tmp_path / "raw"
+    photographs(root, "a.png", "b.png")
+    rows = ["lesion_id,image_id,dx", "H1,a,mel", "H1,b,nv"]
+    (root / name).write_text("\n".join(rows).replace(",", delimiter))
+    (root / "notes").write_text("the image was blurred")
+    manifest = ingest_folder(root, str(tmp_path / "s"), folds=0)
+    assert manifest.diagnoses == {"melanoma": 1, "nevus": 1}
+    assert {row["group"] for row in open_store(str(tmp_path / "s")).index().to_pylist()} == {"H1"}
+    assert aside(manifest).keys() == {"notes"}
+    assert f"{name}: diagnoses of 2 of 2 images, from dx" in manifest.source["used"]
+
+
+@pytest.mark.parametrize("called", ["arm_00", "p7_arm_00", "arm-mask", "mask_arm", "p7/arm_seg"])
+def test_a_mask_finds_its_scene_below_folders_as_tables_do(tmp_path, called):
+    root = tmp_path / "raw"
+    (root / "p7").mkdir(parents=True)
+    npz(root / "p7", "arm", 1)
+    npz(root, "leg", 2)
+    (root / "masks/p7").mkdir(parents=True)
+    mask(root, called)
+    mask(root, "leg_00")
+    (root / "labels.csv").write_text("image,diagnosis\narm,mel\nleg,nv\n")
+    manifest = ingest_folder(root, str(tmp_path / "s"), folds=0)
+    held = lesions(tmp_path / "s")
+    assert manifest.set_aside == ()
+    assert held["p7/arm_00"].origin["crop"] == held["leg_00"].origin["crop"] == [3, 5, 19, 23]
+    assert held["p7/arm_00"].diagnosis == "melanoma"
+
+
+def test_a_mask_in_a_linked_folder_that_means_no_scene_is_named(tmp_path):
+    root = tmp_path / "raw"
+    npz(root, "a", 1)
+    mask(tmp_path / "elsewhere", "a_00")
+    mask(tmp_path / "elsewhere", "nobody_00")
+    (root / "masks").symlink_to(tmp_path / "elsewhere/masks")
+    manifest = ingest_folder(root, str(tmp_path / "s"), folds=0)
+    assert lesions(tmp_path / "s").keys() == {"a_00"}
+    assert aside(manifest) == {
+        "masks/nobody_00.png": "mask without a scene: call it <scene>_00.png, in the scene's folder below masks/"
+    }
+
+
+@pytest.mark.parametrize("linked", ["images/MMCube", "masks/MMCube", "images", "masks"])
+def test_a_linked_folder_that_is_read_is_not_said_to_be_passed_over(tmp_path, linked):
+    root = tmp_path / "raw"
+    three_of_each(root)
+    plain = ingest_folder(root, str(tmp_path / "plain"), folds=0)
+    (root / linked).rename(tmp_path / "elsewhere")
+    (root / linked).symlink_to(tmp_path / "elsewhere")
+    (root / "strange").symlink_to(tmp_path / "elsewhere")
+    manifest = ingest_folder(root, str(tmp_path / "s"), folds=0)
+    assert manifest.diagnoses == plain.diagnoses
+    assert aside(manifest) == {"strange": "a link to a folder, which is not followed"}

@@ -224,3 +224,59 @@ def test_a_mask_of_a_raw_frame_fits_after_bilinear_demosaicking(tmp_path, take):
     assert "--demosaic bilinear keeps the frame's size" in answer.stderr
     _, store = take(root, *options, "--demosaic", "bilinear")
     assert [int(lesion.mask.sum()) for lesion in store.lesions()] == [400]
+
+
+OTHER = [500.0, 520.0, 540.0, 560.0, 580.0]
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["wavelengths.txt", "images/wavelengths.csv", "images/MMCube/Wavelengths.TXT", "images/MMCube/1.mat.wavelengths.txt"],
+)
+def test_hsidermoscopy_takes_the_wavelengths_that_lie_beside_it(tmp_path, take, place):
+    root = hsidermoscopy(tmp_path / "data", cube=CUBE[..., ::-1])
+    (root / place).write_text("\n".join(map(str, OTHER[::-1])))
+    answer, store = take(root)
+    assert store.manifest.wavelengths_nm == tuple(OTHER)
+    assert store.manifest.set_aside == ()
+    [lesion] = store.lesions()
+    top, left, bottom, right = lesion.origin["crop"]
+    assert np.array_equal(lesion.cube.reflectance, CUBE[top:bottom, left:right])
+    assert lesion.origin["side_wavelengths"] == place.rpartition("/")[2]
+    answer, store = take(root, "--folds", 0, "--wavelengths", "650,600,550,500,450")
+    assert store.manifest.wavelengths_nm == tuple(NM)
+    assert f"{place.rpartition('/')[2]} was not used: wavelengths as asked" in answer.stdout
+
+
+def test_hsidermoscopy_takes_the_closest_side_file_and_its_own_list_before_that(tmp_path, take):
+    root = hsidermoscopy(tmp_path / "data", cube=CUBE)
+    (root / "wavelengths.txt").write_text("1000\n1001\n1002\n1003\n1004\n")
+    (root / "images/MMCube/1.wavelengths.txt").write_text("\n".join(map(str, OTHER)))
+    answer, store = take(root)
+    assert store.manifest.wavelengths_nm == tuple(OTHER)
+    assert [(one.file, one.reason) for one in store.manifest.set_aside] == [
+        ("wavelengths.txt", "no scene lies beside it that it belongs to")
+    ]
+    scipy.io.savemat(root / "images/MMCube/1.mat", {"cube": CUBE, "wavelengths_nm": NM})
+    answer, store = take(root)
+    assert store.manifest.wavelengths_nm == tuple(NM)
+    assert "1.wavelengths.txt is not used: it differs from the wavelengths of the file itself" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"wavelengths.txt": "500\n520\n"}, "wavelengths.txt: 5 bands but 2 wavelengths"),
+        ({"wavelengths.txt": "image,age\na,3\n"}, "wavelengths.txt: line 1 is 'image,age'"),
+        ({"wavelengths.txt": SIDE, "wavelengths.csv": SIDE}, "wavelengths.txt and wavelengths.csv both list wavelengths"),
+    ],
+)
+def test_hsidermoscopy_is_not_stored_with_nominal_wavelengths_beside_a_list_that_cannot_be_used(tmp_path, take, files, said):
+    root = hsidermoscopy(tmp_path / "data", cube=CUBE)
+    for name, text in files.items():
+        (root / name).write_text(text)
+    answer, _ = take(root)
+    assert answer.returncode == 2
+    assert said in answer.stderr + answer.stdout
+    _, store = take(root, "--folds", 0, "--wavelengths", "450:650:5")
+    assert store.manifest.wavelengths_nm == tuple(NM)

@@ -151,9 +151,10 @@ def test_mask_pictures_give_way_to_the_file_and_that_is_said(root):
         ("masks/empty_00.png", "ls.json says that there is no lesion on empty")
     ]
     assert "the mask pictures of 1 image are not used, ls.json marks them: marked" in manifest.warnings
-    count, aside = export_images(make_job(root, "auto", How(None), Camera(), root.parent / "ls.json"), root.parent / "out")
+    found = export_images(make_job(root, "auto", How(None), Camera(), root.parent / "ls.json"), root.parent / "out")
+    count, aside = found.count, list(found.aside)
     known = {t["data"]["scene"]: t.get("predictions") for t in json.loads((root.parent / "out/tasks.json").read_text())}
-    assert (count, aside) == (3, [])
+    assert (count, aside) == (3, [(one.file, one.reason) for one in manifest.set_aside])
     assert known["empty"] is None
     assert known["marked"][0]["result"][0]["value"]["brushlabels"] == ["melanoma"]
 
@@ -188,3 +189,22 @@ def test_the_check_says_what_the_ingest_says(root, command):  # noqa: F811
             "skipped.npy: ls.json, task 3: it was skipped (1 annotation cancelled)"
         ) == 1
     assert "1 lesions would be stored" in checked.stdout
+
+
+def test_annotate_export_says_what_the_ingest_says(root, command):  # noqa: F811
+    scene(root, "a", "b")
+    Image.fromarray(255 - SPOT).save(root / "masks" / "a_00.png")
+    Image.fromarray(SPOT).save(root / "masks" / "nobody_00.png")
+    (root / "ages.csv").write_text("image,age\na,3\n")
+    (root / "labels.csv").write_text("image,diagnosis\na,mel\nb,nevus\n")
+    answers = [
+        command("ingest", root, "--check", "--size", "native", "--folds", 0),
+        command("annotate-export", root, "--out", root.parent / "out"),
+    ]
+    told = [
+        [line for line in answer.stdout.splitlines() if line.startswith(("note: ", "  ", "2 files set"))]
+        for answer in answers
+    ]
+    assert [line for line in told[0] if not line.startswith(("  nevus", "  melanoma"))] == told[1]
+    for words in ("labels.csv: diagnoses of 2 of 2 images", "inverted", "masks/nobody_00.png", "ages.csv: a table"):
+        assert any(words in line for line in told[1]), words

@@ -1,6 +1,7 @@
 """One unit per store: files in another one are refused with a remedy that works, and natural variation is not."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -117,6 +118,59 @@ def test_natural_variation_is_one_unit():
     assert len(unit_groups(files(0.05, 0.51))) == 2
 
 
+@pytest.mark.parametrize(
+    "medians",
+    [
+        np.array([0.2, 0.5, 0.95]) * 0.3,  # exposures
+        np.concatenate([np.array([0.2, 0.5, 0.95]) * share for share in (0.3, 0.42, 0.55)]),
+        [0.06, 0.3, 0.6, 1.0, 1.5],  # a dark lesion beside a white panel
+        [0.9, 1.6, 2.4],  # a white reference that was taken too dark
+    ],
+)
+def test_exposures_and_dark_and_bright_lesions_are_one_unit(medians):
+    assert check_units(files(*medians), ()) == []
+    for unit in (100, 255, 10000):
+        [note] = check_units(files(*np.asarray(medians) * unit), ())
+        assert note.startswith("the numbers are no reflectance")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "factor"),
+    [
+        ((0.195, 0.5, 0.946), (7.23, 22.3, 50.1), 100),  # sevenfold between neighbours, 257-fold over all
+        ((0.5, 0.9), (9.0, 16.0, 31.0), 100),
+        ((0.556, 0.556), (5.56, 5.56), 10),
+        ((0.05, 0.2, 0.5, 1.0, 1.6, 2.6), (4.0, 7.0, 20.0, 50.0), 100),  # no gap at all
+        ((0.2, 0.6), (4.0, 30.0, 120.0), 100),
+        ((0.2, 1.6), (15.0, 100.0, 180.0), 100),
+    ],
+)
+def test_files_on_both_sides_of_reflectance_are_refused_and_the_remedy_works(low, high, factor):
+    known = files(*low, *high)
+    with pytest.raises(StoreError) as caught:
+        check_units(known, ())
+    first, last = (", ".join(f"float32{i}" for i in places) for places in ((0, 1), (len(low), len(low) + 1)))
+    assert f"2 units: {len(low)} files with median" in caught.value.what
+    assert f"({first}" in caught.value.what
+    assert f"({last}" in caught.value.what
+    assert f"={factor} (divides" in caught.value.remedy
+    limit = float(caught.value.remedy.split("above:")[1].split("=")[0])
+    assert low[-1] < limit < high[0]
+    mended = [replace(one, median=one.median / factor, factor=factor) if one.median > limit else one for one in known]
+    assert check_units(mended, parse_scale([f"above:{limit}={factor}"])) == []
+    divided = [replace(one, median=one.median / 100, high=one.high / 100, factor=100.0) for one in known]
+    [note] = check_units(divided, parse_scale(["100"]))  # one factor for all hides nothing
+    assert note.startswith(f"--scale divided all of these by 100, which seem to be in 2 units: {len(low)} files with median")
+
+
+def test_files_that_lead_over_the_edge_of_reflectance_are_told():
+    [note] = check_units(files(1.2, 2.0, 2.8, 3.4, 5.0), ())
+    assert note.startswith(
+        "2 files with medians 3.4 … 5, values up to 10 (float323, float324): no reflectance (about 0 … 2)"
+    )
+    assert "100" not in note
+
+
 def test_counts_of_two_types_are_told_apart_at_threefold():
     low, high = files(90, 100, dtype="uint8"), files(350, 420, dtype="uint16")
     with pytest.raises(StoreError, match="in 2 units"):
@@ -130,7 +184,6 @@ def test_counts_of_two_types_are_told_apart_at_threefold():
     [
         ([0.195, 0.5, 0.946], [7.23, 22.3, 50.1], 100),  # per cent: no neighbours differ tenfold
         ([0.278, 0.529], [2.78, 5.29], 10),
-        ([0.02, 0.1, 0.35], [1.5, 4.0], 16),
     ],
 )
 def test_both_sides_of_what_reflectance_can_be_are_two_units(low, high, factor):

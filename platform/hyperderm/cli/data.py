@@ -62,8 +62,14 @@ def describe(console: Console, uri: str, manifest: Manifest) -> None:
     list_aside(console, [(one.file, one.reason) for one in manifest.set_aside])
 
 
-def list_aside(console: Console, aside: list[tuple[str, str]]) -> None:
-    """Print files that were set aside, with the reasons; many files of one reason share a line."""
+def list_aside(console: Console, aside: list[tuple[str, str]], *, whole: bool = False) -> None:
+    """Print files that were set aside, with the reasons; many files of one reason share a line.
+
+    Args:
+        console: where to.
+        aside: file and reason.
+        whole: every reason is printed; where a manifest holds them, the first `SHOWN` lines are enough.
+    """
     if not aside:
         return
     console.print(f"{len(aside)} file{'s' * (len(aside) > 1)} set aside:", highlight=False)
@@ -75,7 +81,7 @@ def list_aside(console: Console, aside: list[tuple[str, str]]) -> None:
         several = len(files) > SHARED
         shown = [f"{', '.join(files[:SHARED])} and {len(files) - SHARED} more"] if several else files
         lines += [f"  {file}: {reason}" for file in shown]
-    for line in lines[:SHOWN]:
+    for line in lines if whole else lines[:SHOWN]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    if len(lines) > SHOWN:
+    if len(lines) > SHOWN and not whole:
         console.print(f"  … {len(lines) - SHOWN} more, all in the manifest", highlight=False)

@@ -128,7 +128,7 @@ def annotate_export(
     The way back in: hyperderm ingest SOURCE --masks EXPORT.json
     """
     from hyperderm.store.annotating import export_images
-    from hyperderm.store.jobs import make_job
+    from hyperderm.store.jobs import make_job, plain
 
     console = Console(emoji=False)
     camera = _camera(
@@ -136,9 +136,12 @@ def annotate_export(
     )
     camera = replace(camera, references=references)
     how, annotations = _how(NATIVE, "", masks)
-    count, aside = export_images(make_job(source, layout, how, camera, annotations), out, root)
-    console.print(f"{count} pictures in {out}", highlight=False, markup=False, soft_wrap=True)
-    list_aside(console, aside)
+    job = make_job(source, layout, how, camera, annotations)
+    found = export_images(job, out, root)
+    console.print(f"{found.count} pictures in {out}", highlight=False, markup=False, soft_wrap=True)
+    for said in (*job.used, *found.notes):
+        console.print(f"note: {plain(said)}", highlight=False, markup=False, soft_wrap=True)
+    list_aside(console, [(plain(file), plain(reason)) for file, reason in found.aside], whole=True)
 
 
 def _camera(
@@ -215,6 +218,6 @@ def _check(console: Console, job: "Job", store: str, folds: int, seed: int) -> N
     notes = [*job.notes, *gathered([(row.lesion_id, note) for row in found.rows for note in row.notes])]
     for said in (*job.used, *(found.manifest.warnings if found.manifest else notes)):
         tell(f"note: {said}")
-    list_aside(console, [(plain(one.file), plain(one.reason)) for one in found.set_aside])
+    list_aside(console, [(plain(one.file), plain(one.reason)) for one in found.set_aside], whole=True)
     if found.error:
         raise found.error

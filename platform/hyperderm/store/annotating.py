@@ -1,6 +1,7 @@
 """Pictures of a source's images for an annotation tool."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,27 @@ from numpy.typing import NDArray
 from hyperderm.cubes.annotations import LESION
 from hyperderm.cubes.annotations.export import export_annotation_images
 from hyperderm.cubes.readers.cutting import Image, masks_of
+from hyperderm.cubes.readers.failures import check_machine
 from hyperderm.errors import CubeError
-from hyperderm.store.jobs import Job
+from hyperderm.store.jobs import Job, gathered
 
 
-def export_images(job: Job, folder: Path, document_root: Path | None = None) -> tuple[int, list[tuple[str, str]]]:
+@dataclass(frozen=True)
+class Exported:
+    """What became of a source.
+
+    Attributes:
+        count: of pictures.
+        aside: what is not used, with the reason.
+        notes: sentences that must be said.
+    """
+
+    count: int
+    aside: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+
+def export_images(job: Job, folder: Path, document_root: Path | None = None) -> Exported:
     """Write the pictures of every image of `job` below `folder`, with the masks that are known.
 
     Args:
@@ -22,12 +39,14 @@ def export_images(job: Job, folder: Path, document_root: Path | None = None) -> 
         document_root: what Label Studio serves local files from.
 
     Returns:
-        The number of pictures, and what was left out with the reason.
+        What was written, left out and noted, as an ingest of the source says it.
 
     Raises:
         CubeError: not one image can be used, or the folder cannot be written. Nothing is left behind.
     """
-    aside: list[tuple[str, str]] = []
+    aside = [(one.file, one.reason) for one in job.set_aside]
+    left = len(aside)
+    notes: list[tuple[str, str]] = []
     shown: list[str] = []
     known: dict[str, list[tuple[str, NDArray[np.bool_]]]] = {}
 
@@ -36,9 +55,11 @@ def export_images(job: Job, folder: Path, document_root: Path | None = None) -> 
             try:
                 image: Image = job.reader.open_image(source)
             except (CubeError, OSError) as error:
+                check_machine(error, job.root, rights=False)
                 aside.append((job.reader.image_id(source), str(error)))
                 continue
-            marks, bad = masks_of(image, job.how.marker)
+            marks, bad, said = masks_of(image, job.how.marker)
+            notes.extend(said)
             aside.extend((one.file, one.reason) for one in bad)
             h, w = image.reflectance.shape[:2]
             for mask, _ in marks:
@@ -53,10 +74,10 @@ def export_images(job: Job, folder: Path, document_root: Path | None = None) -> 
     try:
         count = export_annotation_images(scenes(), folder, lambda name: known.get(name, []), document_root)
     except CubeError as error:
-        if shown or not aside:
+        if shown or len(aside) == left:
             raise
-        first = "; ".join(f"{file}: {reason}" for file, reason in aside[:3])
+        first = "; ".join(f"{file}: {reason}" for file, reason in aside[left : left + 3])
         raise CubeError(
             f"none of the {len(job.sources)} images in {job.root} can be used ({first})", "Mend them."
         ) from error
-    return count, aside
+    return Exported(count, tuple(aside), (*job.notes, *gathered(notes)))

@@ -8,7 +8,7 @@ import numpy as np
 
 from hyperderm.errors import HyperdermError, StoreError
 from hyperderm.store.folds import check_count
-from hyperderm.store.ingest import PartReport, Row, check_part, files_of, free_place, join, read_part
+from hyperderm.store.ingest import PartReport, Row, check_part, files_of, free_place, join, prove_place, read_part
 from hyperderm.store.jobs import Job
 from hyperderm.store.manifest import Manifest, SetAsideFile
 from hyperderm.store.units import unit_groups
@@ -49,7 +49,7 @@ def check(job: Job, uri: str, folds: int, seed: int, progress: Callable[[int, in
     if folds:
         check_count(folds)
     if uri:
-        free_place(job, uri, write=False)
+        prove_place(free_place(job, uri), job)
     reports: list[PartReport] = []
     shapes: Counter[tuple[int, int, int]] = Counter()
     error: HyperdermError | None = None
@@ -76,7 +76,7 @@ def check(job: Job, uri: str, folds: int, seed: int, progress: Callable[[int, in
 
 
 def described(rows: tuple[Row, ...]) -> list[str]:
-    """Return a sentence on every kind of file: how many, what their numbers are, and how much of the frame masks cover."""
+    """Return a sentence on every kind of file: how many, their numbers and diagnoses, and the share of masks."""
     known = [file for file in files_of(rows) if file.median > 0]
     units = {file.name: unit for unit, files in enumerate(unit_groups(known)) for file in files} if known else {}
     kinds: dict[tuple[str, int | None], list[Row]] = {}
@@ -90,6 +90,8 @@ def _kind(alike: str, rows: list[Row]) -> str:
     medians = [row.median for row in rows]
     low, middle, high = min(row.low for row in rows), float(np.median(medians)), max(row.high for row in rows)
     said = f"{files} file{'s' * (files > 1)}: {alike}; values {low:.4g} … {high:.4g}, median {middle:.4g}"
+    counts = sorted(Counter(row.diagnosis or "unknown" for row in rows).items())
+    said += f"; {', '.join(f'{name} {count}' for name, count in counts)}"
     shares = [row.mask_share for row in rows if row.mask_share is not None]
     if not shares:
         return f"{said}; no masks"

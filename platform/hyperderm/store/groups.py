@@ -4,8 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hyperderm.cubes.readers.naming import Names, same_id
-from hyperderm.cubes.readers.table_rows import LESION_COLUMNS, PATIENT_COLUMNS
-from hyperderm.cubes.readers.tables import IMAGE_COLUMNS, read_table
+from hyperderm.cubes.readers.tables import IMAGE_COLUMNS, LESION_COLUMNS, PATIENT_COLUMNS, read_table
 from hyperderm.errors import CubeError, nearest
 
 GROUP_COLUMNS = ("group", "patient", *PATIENT_COLUMNS, *LESION_COLUMNS)

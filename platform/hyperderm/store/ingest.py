@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import socket
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -138,7 +139,7 @@ def ingest(
     """
     if folds:
         check_count(folds)
-    target = free_place(job, uri, write=True)
+    target = free_place(job, uri)
     staging = staging_of(target, job)
     with _held(staging, target):
         try:
@@ -163,8 +164,8 @@ def ingest(
     return manifest
 
 
-def free_place(job: Job, uri: str, *, write: bool) -> Location:
-    """Return where the store goes, after proving that nothing is there and, if `write`, that it can be written.
+def free_place(job: Job, uri: str) -> Location:
+    """Return where the store goes, after proving that nothing is there and, on S3, that it can be written.
 
     Raises:
         StoreError: a place in the source, one that holds something, or one that cannot be reached.
@@ -175,11 +176,34 @@ def free_place(job: Job, uri: str, *, write: bool) -> Location:
             f"--store {uri} lies in the source {job.root}: what is written there would be read as part of it",
             "Choose a place outside.",
         )
-    prepare(target, write=write)
+    prepare(target, write=True)
     if occupied(target):
         forget_lock(target, job)
         raise StoreError(f"--store {uri}: something is already there", "Choose another place, or remove it first.")
     return target
+
+
+def prove_place(target: Location, job: Job) -> None:
+    """Prove that a store's folder can be made on a disk, as an ingest makes it, and leave nothing behind.
+
+    Raises:
+        StoreError: what the ingest would say.
+    """
+    if not target.local:
+        return
+    staging = staging_of(target, job)
+    place, folder = staging.place, Path(staging.place.join(staging.folder))
+    missing = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
+    try:
+        place.fs.create_dir(str(folder), recursive=True)
+        for each in (folder, folder.parent.parent):  # parts in one, a lock in the other
+            tempfile.TemporaryFile(dir=each).close()
+    except OSError as error:
+        raise unwritten(target, error) from error
+    finally:
+        for made in missing:
+            with suppress(OSError):  # not made, or somebody else put something there meanwhile
+                made.rmdir()
 
 
 def forget_lock(target: Location, job: Job) -> None:

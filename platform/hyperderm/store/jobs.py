@@ -20,11 +20,12 @@ from hyperderm.cubes.readers.mosaic import Mosaic
 from hyperderm.cubes.readers.scene import SetAside
 from hyperderm.cubes.readers.scenes import Camera
 from hyperderm.cubes.readers.source_tables import Tables, read_tables
-from hyperderm.errors import CubeError, nearest
+from hyperderm.errors import CubeError, HyperdermError, MachineTrouble, nearest
 from hyperderm.store.groups import read_groups
 from hyperderm.store.units import check_patterns, scaled
+from hyperderm.trouble import AGAIN, reason_of, trouble_of
 
-VERSION = 2
+VERSION = 3
 """Part of a job's digest: raise it when the code changes what files become."""
 PART_BYTES = 2**26
 """Of cubes in a part, about: what a worker holds in memory, and what one request of a feed reads."""
@@ -115,6 +116,8 @@ class Job:
         try:
             found, aside = self.reader.read(source, self.how)
             return scaled(found, self.how.scale), aside
+        except (MemoryError, OSError) as error:
+            raise _trouble(error, self.reader.image_id(source)) from error
         except Exception as error:
             error.add_note(f"while reading {self.reader.image_id(source)} of {self.root}")
             raise
@@ -181,6 +184,16 @@ _READERS: Mapping[str, Any] = {
 }
 LAYOUTS = ("hsidermoscopy", "photographs", "scenes", "mosaic", "exported")
 """`mosaic` are scenes of raw frames; `exported` is what `hyperderm store export` wrote."""
+
+
+def _trouble(error: MemoryError | OSError, image: str) -> HyperdermError:
+    """What no reader takes for a file's own fault: the machine's."""
+    told = trouble_of(error)
+    if told is None or isinstance(error, MemoryError):
+        reason = reason_of(error) or type(error).__name__
+        what = f"{image}: the machine has no memory left to read it ({reason})"
+        return MachineTrouble(what, f"Read fewer files at a time (--workers 1), or use a machine with more memory; {AGAIN}")
+    return type(told)(f"while reading {image}: {told.what}", told.remedy)
 
 
 def find_layout(root: Path, name: str = "auto") -> str:

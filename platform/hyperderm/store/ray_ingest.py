@@ -8,7 +8,16 @@ import ray
 import ray.data
 import ray.exceptions
 
-from hyperderm.errors import ClusterError, CubeError, HyperdermError, StorageAway, StoreError
+from hyperderm.errors import (
+    ClusterError,
+    CubeError,
+    DiskFull,
+    FileTrouble,
+    HyperdermError,
+    MachineTrouble,
+    StorageAway,
+    StoreError,
+)
 from hyperderm.store.ingest import Make, PartReport, Staging, make_part
 from hyperderm.store.jobs import Job
 from hyperderm.store.writer import unwritten
@@ -55,7 +64,9 @@ def maker(workers: int) -> Make:
     return make
 
 
-_KINDS: dict[str, type[HyperdermError]] = {kind.__name__: kind for kind in (CubeError, StoreError, StorageAway)}
+_KINDS: dict[str, type[HyperdermError]] = {
+    kind.__name__: kind for kind in (CubeError, StoreError, StorageAway, MachineTrouble, FileTrouble, DiskFull)
+}
 
 
 def chunks(numbers: Sequence[int], workers: int) -> Iterator[list[int]]:
@@ -79,7 +90,7 @@ def _make(batch: pa.Table, parcel: "list[ray.ObjectRef[tuple[Job, Staging]]]") -
         try:
             report = staging.report(number) or make_part(job, staging, number)  # it is there where a lost task is repeated
             row["report"] = report.model_dump_json()
-        except (CubeError, StoreError) as error:
+        except (CubeError, StoreError, MachineTrouble) as error:
             row = {"kind": type(error).__name__, "report": error.what, "remedy": error.remedy}
         except OSError as error:
             told = unwritten(staging.place, error)

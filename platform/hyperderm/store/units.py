@@ -2,7 +2,8 @@
 
 Files are told apart by the median of their stored crops. Real lesions differ by a factor of two or three from one to the
 next (HSIDermoscopy: 1.8 between neighbours, ten over all of them); reflectance, per cent, 8 and 12 bits and reflectance
-x10000 differ tenfold and more.
+x10000 differ tenfold and more. Where each unit spreads widely, that gap closes: so files on both sides of what reflectance
+can be are in one unit only where nothing parts them.
 """
 
 import fnmatch
@@ -33,12 +34,15 @@ TYPES_APART = 3.0
 """Factor between the medians of counts of two types that no file lies in: 8 bits beside 10, for example."""
 REFLECTANCE = 3.0
 """A median above it is none of reflectance (about -0.07 … 1.9)."""
-BRIGHT = 1.2
-"""A median up to it, beside one above `REFLECTANCE`: the first is of reflectance, and the second cannot be. In per cent or
-counts no lesion is so dark."""
-SPREAD = 50.0
-"""Factor between the lowest and the highest median that no lesions of one unit reach, whatever lies between."""
+BRIGHT = 1.0
+"""A median up to it, beside one above `REFLECTANCE`: in per cent or counts no lesion is so dark."""
+NEIGHBOURS = 2.0
+"""Factor between the two medians on either side of `REFLECTANCE` that parts two units there."""
+SPREAD = 30.0
+"""Factor between the lowest and the highest median of one unit on both sides of `REFLECTANCE`: per cent from 2 to 60."""
 _FACTORS = (10, 16, 100, 255, 1000, 4095, 10000, 65535)
+_BITS = 16
+"""That one of them is between counts of two depths; no counts are reflectance times 16."""
 _SAMPLE = 50_000
 _SHOWN = 3
 
@@ -155,13 +159,19 @@ def check_units(files: Sequence[File], scale: Scale) -> list[str]:
     if not known:
         return []
     groups = unit_groups(known)
-    idle = _idle(known, scale)
+    idle = [*_idle(known, scale), *_hidden(known)]
     if len(groups) > 1:
         told = "; ".join(map(_told, groups))
         if scale == ((EVERY, 1.0),):
             return [f"taken for one unit, as --scale 1 says: {told}"]
         raise StoreError(f"the files are in {len(groups)} units: {told}: a store has one", _remedy(known))
-    if float(np.median([file.median for file in known])) > REFLECTANCE:
+    above = [file for file in known if file.median > REFLECTANCE]
+    if above and len(above) < len(known):
+        return [
+            *idle,
+            f"{_told(above)}: no reflectance (about 0 … 2), where the others may be; give --scale if theirs differs",
+        ]
+    if above:
         high = max(file.high for file in known)
         percent, thousands = (
             "--scale 100 if they are reflectance in per cent",
@@ -183,32 +193,52 @@ def _idle(files: Sequence[File], scale: Scale) -> list[str]:
     ]
 
 
-def unit_groups(files: Sequence[File]) -> list[list[File]]:
-    """Part files (at least one, medians above 0) where their medians leave a gap, by rising medians.
+def _hidden(files: Sequence[File]) -> list[str]:
+    """A sentence on files that one factor divided, and that lay on both sides of what reflectance can be before."""
+    said = []
+    for factor in sorted({file.factor for file in files} - {1.0}):
+        before = [
+            replace(file, median=file.median * factor, high=file.high * factor) for file in files if file.factor == factor
+        ]
+        if len(groups := unit_groups(before)) > 1:
+            told = "; ".join(map(_told, groups))
+            said.append(f"--scale divided all of these by {factor:g}, which seem to be in {len(groups)} units: {told}")
+    return said
 
-    Where no gap is wide enough and yet one unit cannot hold all, the widest one parts them.
-    """
+
+def unit_groups(files: Sequence[File]) -> list[list[File]]:
+    """Part files (at least one, medians above 0) where their medians leave a gap, by rising medians."""
     known = sorted(files, key=lambda file: file.median)
     groups = [known[:1]]
     for at in range(1, len(known)):
         apart = known[at].median / known[at - 1].median
         types = apart >= TYPES_APART and known[at - 1].median > REFLECTANCE and _of_other_types(known[:at], known[at:])
-        if apart >= TENFOLD or types:
+        if apart >= TENFOLD or types or _crossed(groups[-1], known[at:]):
             groups.append([])
         groups[-1].append(known[at])
     return groups if len(groups) > 1 else _parted(known)
 
 
 def _parted(known: list[File]) -> list[list[File]]:
-    """Part files, by rising medians, at the widest gap where one unit cannot hold all of them."""
+    """Part files, by rising medians, at the widest gap where the darkest is reflectance and the brightest none."""
     medians = [file.median for file in known]
-    places = list(range(1, len(known)))
-    if medians[0] <= BRIGHT and medians[-1] > REFLECTANCE:
-        places = [at for at in places if medians[at - 1] <= REFLECTANCE and medians[at] > BRIGHT]
-    elif medians[-1] < SPREAD * medians[0]:
+    if medians[0] > BRIGHT or medians[-1] <= REFLECTANCE:
         return [known]
+    places = [at for at in range(1, len(known)) if medians[at - 1] <= REFLECTANCE and medians[at] > BRIGHT]
     widest = max(places, key=lambda at: medians[at] / medians[at - 1])
     return [known[:widest], known[widest:]]
+
+
+def _crossed(low: list[File], high: list[File]) -> bool:
+    """Whether reflectance ends between two neighbours, and their gap or the spread of what hangs together is too wide."""
+    if not low[-1].median <= REFLECTANCE < high[0].median:
+        return False
+    top = high[0].median
+    for file in high[1:]:
+        if file.median >= TENFOLD * top:
+            break
+        top = file.median
+    return high[0].median >= NEIGHBOURS * low[-1].median or top >= SPREAD * low[0].median
 
 
 def _of_other_types(low: list[File], high: list[File]) -> bool:
@@ -220,11 +250,9 @@ def _remedy(files: Sequence[File]) -> str:
     groups = unit_groups([replace(file, median=file.median * file.factor, factor=1.0) for file in files])
     if len(groups) == 1:
         return "Without --scale they are in one: leave it out, or let it mean all of them."
-    first = float(np.median([file.median for file in groups[0]]))
     words = []
     for low, group in itertools.pairwise(groups):
-        ratio = float(np.median([file.median for file in group])) / first
-        factor = min(_FACTORS, key=lambda known: abs(math.log(known / ratio)))
+        factor = _factor(groups[0], group)
         limit = math.sqrt(low[-1].median * group[0].median)
         words.append(f"{ABOVE}{_short(limit)}={factor}")
     given = " ".join(f"--scale {word}" for word in words)
@@ -233,6 +261,17 @@ def _remedy(files: Sequence[File]) -> str:
         f"Bring them into one, for example {given} (divides files with a median above that), or by names, --scale '{named}' "
         "and so on (* stands for anything). Where all are in one unit: --scale 1."
     )
+
+
+def _factor(first: list[File], group: list[File]) -> int:
+    """The known factor nearest to that between two groups, of those that bring them into one unit."""
+    ratio = math.log(np.median([file.median for file in group]) / np.median([file.median for file in first]))
+    known: Sequence[int] = _FACTORS
+    if first[0].median <= REFLECTANCE:
+        top = max(file.median for file in group)
+        known = [factor for factor in _FACTORS if factor != _BITS and top / factor <= REFLECTANCE] or _FACTORS
+    fitting = [f for f in known if len(unit_groups([*first, *(replace(one, median=one.median / f) for one in group)])) == 1]
+    return min(fitting or known, key=lambda factor: abs(math.log(factor) - ratio))
 
 
 def _told(files: list[File]) -> str:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from hyperderm.cubes.readers import tiff
 from hyperderm.cubes.readers.axes import BANDS_LAST
+from hyperderm.cubes.readers.failures import check_machine
 from hyperderm.cubes.readers.listed import in_nm
 from hyperderm.cubes.readers.pixels import DAMAGED, make_scene, natural, oriented
 from hyperderm.cubes.readers.scene import Asked, Found, Scene
@@ -123,6 +124,7 @@ def _band(path: Path) -> tuple[NDArray[Any], int]:
                 orientation = int(image.getexif().get(_ORIENTATION, 1))
                 band = np.asarray(image)
         except _DAMAGED as error:
+            check_machine(error, path)
             raise CubeError(f"{path.name} cannot be read, damaged or truncated") from error
     if band.ndim != 2:  # what numpy makes of some damaged pictures
         raise CubeError(f"{path.name} cannot be read, damaged or truncated")
@@ -141,8 +143,8 @@ def _are_bands(paths: list[Path]) -> bool:
                 if not _is_grey(image):
                     return False
                 masks += i < FEWEST and np.unique(np.asarray(image)).size <= 2
-        except _DAMAGED:
-            continue
+        except _DAMAGED as error:
+            check_machine(error, path, rights=False)
     return masks < FEWEST
 
 

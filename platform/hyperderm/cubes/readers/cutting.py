@@ -121,9 +121,7 @@ def lesions_of(image: Image, how: How) -> tuple[list[Lesion], list[SetAside]]:
         annotation file says that there is no lesion.
     """
     if how.marker.without_lesion(image.image_id):
-        assert how.marker.annotations is not None
-        reason = f"{how.marker.annotations.file} says that there is no lesion on {image.image_id}"
-        return [], [SetAside(file, reason) for _, _, file in image.masks]
+        return [], _against_masks(image, how.marker)
     marks, aside = _marks(image, how.marker)
     lesions = []
     for mark in marks:
@@ -145,12 +143,24 @@ def lesions_of(image: Image, how: How) -> tuple[list[Lesion], list[SetAside]]:
         return [], [SetAside(image.file, str(error))]
 
 
-def masks_of(image: Image, marker: Marker) -> tuple[list[tuple[Mask, str | None]], list[SetAside]]:
-    """Return every mask of an image with the diagnosis of its lesion, and what had to be set aside."""
+def masks_of(image: Image, marker: Marker) -> tuple[list[tuple[Mask, str | None]], list[SetAside], list[tuple[str, str]]]:
+    """Return every mask of an image with the diagnosis of its lesion, what had to be set aside, and what must be said.
+
+    The last are names of lesions, or of the image, and a sentence.
+    """
     if marker.without_lesion(image.image_id):
-        return [], []
+        return [], _against_masks(image, marker), []
     marks, aside = _marks(image, marker)
-    return [(mark.mask, mark.diagnosis) for mark in marks], aside
+    notes = [(image.image_id, note) for note in image.facts.get(NOTES, ())]
+    notes += [(mark.lesion_id, note) for mark in marks for note in _facts(mark).get(NOTES, ())]
+    return [(mark.mask, mark.diagnosis) for mark in marks], aside, notes
+
+
+def _against_masks(image: Image, marker: Marker) -> list[SetAside]:
+    """The mask pictures of an image of which an annotation file says that there is no lesion on it."""
+    assert marker.annotations is not None
+    reason = f"{marker.annotations.file} says that there is no lesion on {image.image_id}"
+    return [SetAside(file, reason) for _, _, file in image.masks]
 
 
 def cut(reflectance: NDArray[np.float32], mask: Mask, size: int | None) -> tuple[Mask, crop.Box]:

@@ -3,14 +3,16 @@
 BSQ, BIL and BIP, every type of real numbers, both byte orders, a header offset. Fields that a header may leave out count as
 the format has them: byte order 0, header offset 0. Case counts neither in keys nor in words, comments begin with ; and the
 text is UTF-8 or else cp1252. The data file is `<name>`, `<name>.img`, `.dat`, `.raw`, `.bin`, `.hyspex` or `.bsq`, `.bil`,
-`.bip`, or what a line `data file = …` names. The pixels are divided by `reflectance scale factor`; those that hold
-`data ignore value` are missing. Bands that `bbl` calls bad are kept and recorded. Wavelengths count where
-`wavelength units` says a length, or names no unit and they can only be nm.
+`.bip`, or what a line `data file = …` names; of several that lie there the one whose size fits counts. The pixels are
+divided by `reflectance scale factor`, or multiplied band by band with `data gain values` (or `data reflectance gain values`)
+and moved by the offsets that go with them; those that hold `data ignore value` are missing. Bands that `bbl` calls bad are
+kept and recorded. Wavelengths count where `wavelength units` says a length, or names no unit and they can only be nm.
 """
 
 import codecs
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,6 +30,13 @@ NAME: str = "envi"
 HEADER = ".hdr"
 DATA = ("", ".img", ".dat", ".raw", ".bin", ".hyspex", ".bsq", ".bil", ".bip")
 
+FACTOR = "reflectance scale factor"
+GAINS = (
+    ("data gain values", "data offset values"),
+    ("data reflectance gain values", "data reflectance offset values"),
+)
+"""Fields of headers that change the file's numbers: the first divides them, gains multiply and offsets move them."""
+
 _KIND = "an ENVI image"
 _TO_PIXELS = {"bsq": ((2, 0, 1), (1, 2, 0)), "bil": ((0, 2, 1), (0, 2, 1)), "bip": ((0, 1, 2), (0, 1, 2))}
 """Interleave to the file's axes out of rows, columns, bands, and the way back."""
@@ -40,6 +49,9 @@ _NM_PER_UNIT = {
     **dict.fromkeys(("um", "µm", "μm"), 1000.0),
     **dict.fromkeys(("angstroms", "angstrom", "å"), 0.1),
 }
+_WORDS = re.compile(r"[^\W\d_]+")
+_ABOUT = {"wavelength", "wavelengths", "unit", "units", "in"}
+"""Words beside a unit that say nothing of it."""
 _LONGEST_HEADER = 16 << 20  # bytes; the lists of a few thousand bands take some hundred KiB
 _SAMPLE = 200_000  # values looked at to tell a wrong byte order
 _SANE = (1e-6, 1e6)  # magnitudes; a float with its bytes reversed lies outside about five times in six
@@ -61,6 +73,16 @@ class _Layout:
         return self.offset + self.rows * self.columns * self.bands * self.dtype.itemsize
 
 
+@dataclass(frozen=True)
+class _Scaling:
+    """From the file's numbers to what was measured: times `gain`, divided by `factor`, plus `offset`."""
+
+    factor: float = 1.0
+    gain: NDArray[np.float64] | float = 1.0
+    offset: NDArray[np.float64] | float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
 def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
     """Return one scene a header; of a header no more is looked at than the line that names its data file."""
     found = []
@@ -72,7 +94,7 @@ def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
         try:
             data = [_data_file(header, fields, root)]
         except CubeError:
-            data = []
+            data = [] if fields.get("data file") else _beside(header)  # read() says why none of them counts
         found.append(Found(name_below(header, root), header, (header, *data), NAME))
     return found
 
@@ -90,21 +112,67 @@ def read(found: Found, asked: Asked) -> Scene:
     if (held := data.stat().st_size) != layout.bytes:
         why = "truncated, or the header" if held < layout.bytes else "its lines, samples, bands, data type or offset"
         raise CubeError(f"{data.name} holds {held} bytes, its header says {layout.bytes}: {why} is wrong")
-    scale = numbers([header.get("reflectance scale factor") or 1], "the header's reflectance scale factor")[0]
-    if not (np.isfinite(scale) and scale > 0):
-        raise CubeError(f"the header's reflectance scale factor is {scale:g}, a positive number is expected")
+    scaling = _scaling(header, layout.bands)
     array = _pixels(layout, data)
     _check_byte_order(array, data.name)
     missing = _ignored(array, header)
     facts: dict[str, Any] = {"interleave": layout.interleave, "data_file": data.name}
-    if scale != 1:
-        facts = {**facts, "dtype": array.dtype.name, "reflectance_scale_factor": scale}
-        array = array / np.float64(scale)
+    if scaling.facts:
+        facts = {**facts, "dtype": array.dtype.name, **scaling.facts}
+        factor = np.float64(scaling.factor)
+        array = array / factor if factor != 1 else array * scaling.gain + scaling.offset
     scene = make_scene(array, _wavelengths(header), asked, facts, BANDS_LAST, missing)
     if header.get("bbl") and any(bad := [good == 0 for good in numbers(header["bbl"], "the header's bbl")]):
         order = scene.facts.get("band_order", range(len(bad)))
         scene.facts["bad_bands"] = [place for place, band in enumerate(order) if band < len(bad) and bad[band]]
     return scene
+
+
+def _scaling(header: dict[str, Any], bands: int) -> _Scaling:
+    """What the header says of the way from the file's numbers to the measured ones; numbers that change nothing say nothing.
+
+    Raises:
+        CubeError: not as many gains or offsets as bands, numbers that cannot be right, or several ways at once.
+    """
+    factor = numbers([header.get(FACTOR) or 1], f"the header's {FACTOR}")[0]
+    if not (np.isfinite(factor) and factor > 0):
+        raise CubeError(f"the header's {FACTOR} is {factor:g}, a positive number is expected")
+    found = [_Scaling(factor, facts={_fact(FACTOR): factor})] if factor != 1 else []
+    said = [FACTOR] if found else []
+    for gains, offsets in GAINS:
+        gain, offset = (_per_band(header, key, bands, usual) for key, usual in ((gains, 1.0), (offsets, 0.0)))
+        if not np.all(gain > 0):
+            raise CubeError(f"the header's {gains} hold {gain.min():g}, positive numbers are expected", "Correct them.")
+        if facts := {_fact(gains): gain.tolist()} if np.any(gain != 1) else {}:
+            said.append(gains)
+        if np.any(offset != 0):
+            facts[_fact(offsets)] = offset.tolist()
+            said.append(offsets)
+        if facts:
+            found.append(_Scaling(1.0, gain, offset, facts))
+    if len(found) > 1:
+        raise CubeError(
+            f"the header has {' and '.join(said)}: which of them leads to what was measured?",
+            "Delete the lines that the file's numbers are not to be changed by.",
+        )
+    return found[0] if found else _Scaling()
+
+
+def _per_band(header: dict[str, Any], key: str, bands: int, usual: float) -> NDArray[np.float64]:
+    """(B,) numbers of one field in the order of the file's bands, `usual` ones where the header has none."""
+    listed = header.get(key)
+    if not listed:
+        return np.full(bands, usual)
+    values = np.asarray(numbers(listed if isinstance(listed, list) else [listed], f"the header's {key}"))
+    if values.size != bands:
+        raise CubeError(f"{bands} bands, but the header's {key} are {values.size} numbers", "Give one for every band.")
+    if not np.all(np.isfinite(values)):
+        raise CubeError(f"the header's {key} are not all finite: {values.tolist()}"[:200], "Correct them.")
+    return values
+
+
+def _fact(field: str) -> str:
+    return field.replace(" ", "_")
 
 
 def _read_header(path: Path) -> dict[str, Any]:
@@ -202,16 +270,50 @@ def _data_file(path: Path, header: dict[str, Any], root: Path) -> Path:
         if not data.is_file():
             raise CubeError(f"its data file {named} does not exist")
         return root / data.relative_to(root.resolve())
-    for suffix in DATA:
-        data = path.with_suffix(suffix)
-        if data.is_file():
-            return data
+    there = _beside(path)
+    if not there:
+        raise CubeError(f"its data file is missing: none of {', '.join(path.stem + s for s in DATA[:5])}, … lies beside it")
+    if len(there) == 1:
+        return there[0]
+    size = _layout(header).bytes
+    fitting = [data for data in there if data.stat().st_size == size]
+    if len(fitting) != 1:
+        held = " and ".join(f"{data.name} ({data.stat().st_size} bytes)" for data in there)
+        which = "all of them fit" if len(fitting) == len(there) else f"{len(fitting)} of them fit"
+        raise CubeError(
+            f"{held} lie beside it, and {which} the {size} bytes that it says",
+            f"Leave one, or add a line 'data file = {there[0].name}' to the header.",
+        )
+    return fitting[0]
+
+
+def _beside(path: Path) -> list[Path]:
+    """The files that a header may mean by its name: those of its own spelling, else the first whose case differs."""
+    own = [
+        data for suffix in DATA for data in (path.with_suffix(suffix), path.with_suffix(suffix.upper())) if data.is_file()
+    ]
+    there: list[Path] = []
+    for data in own:
+        header = data.with_name(data.name + HEADER)
+        if (header == path or not header.is_file()) and not any(data.samefile(other) for other in there):
+            there.append(data)
+    if there:
+        return there
     stem = folded(path.stem)
-    for data in sorted(path.parent.iterdir()):  # names whose case differs
+    for data in sorted(path.parent.iterdir()):
         named = (folded(data.stem) == stem and data.suffix.lower() in DATA) or folded(data.name) == stem
         if named and data.suffix.lower() != HEADER and data.is_file():
-            return data
-    raise CubeError(f"its data file is missing: none of {', '.join(path.stem + s for s in DATA[:5])}, … lies beside it")
+            return [data]
+    return []
+
+
+def why_left(path: Path) -> str:
+    """Return why a file that looks like the data of an ENVI image is read with no header."""
+    headers = sorted(p for p in path.parent.iterdir() if p.suffix.lower() == HEADER)
+    own = [p for p in headers if folded(p.stem) in (folded(path.stem), folded(path.name))]
+    if not own:
+        return f"the data of an ENVI image without its header {path.stem}{HEADER}"
+    return f"a second data file beside the header {own[0].name}, which is read with another one"
 
 
 def _root(found: Found) -> Path:
@@ -262,6 +364,11 @@ def _roughness(band: NDArray[Any]) -> float:
     return float(np.abs(np.diff(part, axis=1)).mean()) / spread if spread > 0 and part.shape[1] > 1 else 0.0
 
 
+def is_scaled(facts: Mapping[str, Any]) -> bool:
+    """Whether the header of a scene with these facts changed the numbers of its file."""
+    return any(_fact(field) in facts for field in (FACTOR, *(field for both in GAINS for field in both)))
+
+
 def _ignored(array: NDArray[Any], header: dict[str, Any]) -> NDArray[np.bool_] | None:
     """Where the header says that nothing was measured."""
     said = header.get("data ignore value")
@@ -277,9 +384,9 @@ def _wavelengths(header: dict[str, Any]) -> Listed | None:
     if not listed:
         return None
     said = header.get("wavelength units", "")
-    unit = (" ".join(said) if isinstance(said, list) else said).strip("()[] '\"")
-    factor = None if unit.lower() in _NO_UNIT else _NM_PER_UNIT.get(unit.lower())
-    if factor is None and unit.lower() not in _NO_UNIT:
+    unit = (" ".join(said) if isinstance(said, list) else said).strip()
+    unnamed, factor = _unit(unit)
+    if factor is None and not unnamed:
         why = f"the header has wavelengths in {unit[:40]!r}"
         remedy = "Give --wavelengths in nm, or write them, one a line, into a file <name>.wavelengths.txt beside it."
         return Listed(problem=CubeError(why, remedy))
@@ -288,3 +395,13 @@ def _wavelengths(header: dict[str, Any]) -> Listed | None:
     except CubeError as error:
         return Listed(problem=error)
     return in_nm(values, "the header", factor)
+
+
+def _unit(text: str) -> tuple[bool, float | None]:
+    """Whether a text names no unit, and the nm of the one that it names, `Nanometers (nm)` too; None: none that is known."""
+    found = _WORDS.findall(text.lower())
+    words = [word for word in found if word not in _ABOUT]
+    if text.lower().strip("()[] '\"") in _NO_UNIT or (found and not words):
+        return True, None
+    factors = {_NM_PER_UNIT.get(word) for word in words}
+    return False, factors.pop() if len(factors) == 1 else None

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from hyperderm.cubes.cube import Cube, Lesion
+from hyperderm.cubes.readers.failures import check_machine
 from hyperderm.cubes.readers.mask_image import read_mask
 from hyperderm.cubes.readers.matlab import read_array
 from hyperderm.cubes.readers.pixels import DAMAGED, damaged, natural
@@ -189,6 +190,7 @@ def read(source: Source, root: Path) -> tuple[list[Lesion], list[SetAside]]:
             origin=one.origin,
         )
     except (CubeError, OSError) as error:
+        check_machine(error, root / one.file, rights=False)
         return [], [SetAside(one.file, str(error))]
     return [lesion], []
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperderm.cubes.cube import NOTES
 from hyperderm.cubes.readers import band_images, envi, matlab_scene, numpy_files, tiff
-from hyperderm.cubes.readers.naming import folded
+from hyperderm.cubes.readers.naming import files_in, folded, shorter
 from hyperderm.cubes.readers.pixels import natural, surely_nm
 from hyperderm.cubes.readers.scene import Asked, Beside, Format, Found, Scene, inside
 from hyperderm.cubes.readers.tables import decode
@@ -39,8 +40,8 @@ Neither scenes nor strange: whoever knows the layout reads them (masks, diagnose
 """
 
 WAVELENGTHS = ("wavelengths.txt", "wavelengths.csv")
-"""The side file of a scene is `<stem>.<one of these>`; without it, `<one of these>` is that of every scene in its folder
-and, where those have none, in the folders below it. Case does not count."""
+"""The side file of a scene is `<its name>.<one of these>`, with its suffixes, some of them or none; without it, `<one of
+these>` is that of every scene in its folder and, where those have none, in the folders below it. Case does not count."""
 
 _COMMA = re.compile(r"\d+,(\d+)")
 _MICROMETRES = re.compile(r"\b[uµμ]m\b|micro", re.IGNORECASE)
@@ -121,13 +122,26 @@ def _beside(found: Found, base: Path) -> Beside | None:
         side = _side_file(found)
     except CubeError as error:
         return Beside("its side files", problem=error)
-    if side is None:
-        return None
+    return None if side is None else read_beside(side, base)
+
+
+def read_beside(side: Path, base: Path) -> Beside:
+    """Return what a side file below `base` lists, or why that cannot be used."""
     try:
         inside(base, side.parent, side.name)
         return Beside(side.name, tuple(read_wavelengths(side).tolist()))
     except CubeError as error:
         return Beside(side.name, problem=error)
+
+
+def noted(scene: Scene, files: Sequence[Path]) -> Scene:
+    """Return a scene with a note on a side file of wavelengths among its files that was not used."""
+    whence = str(scene.facts.get("wavelengths", ""))
+    idle = [path.name for path in files if is_wavelengths(path) and path.name not in whence]
+    if not idle:
+        return scene
+    note = f"{idle[0]} was not used: wavelengths {whence}"
+    return Scene(scene.reflectance, scene.wavelengths_nm, {**scene.facts, NOTES: [*scene.facts.get(NOTES, ()), note]})
 
 
 def read_wavelengths(path: Path) -> NDArray[np.float64]:
@@ -165,7 +179,8 @@ def read_wavelengths(path: Path) -> NDArray[np.float64]:
             factor = 1000.0 if _MICROMETRES.search(text) else 1.0
     if not values:
         raise CubeError("no number in it")
-    return np.asarray(surely_nm([round(value * factor, 6) for value in values], "it"), dtype=np.float64)
+    what = "its heading says micrometres, so it" if factor != 1 else "it"
+    return np.asarray(surely_nm([round(value * factor, 6) for value in values], what), dtype=np.float64)
 
 
 def _decimal_commas(lines: Sequence[str]) -> bool:
@@ -268,11 +283,51 @@ def _format(found: Found) -> Format:
 
 def _side_of(found: Found, named: dict[str, Path], shared: Path | None) -> Path | None:
     """The file of wavelengths that belongs to a scene: its own, or else that of its folder; None where two do."""
+    for names in _own_sides(found):
+        if found.path.is_dir():
+            own = [path for name in names if (path := found.path.parent / name).is_file()]
+        else:
+            own = [named[key] for name in names if (key := folded(name)) in named]
+        if own:
+            return own[0] if len(own) == 1 else None
+    return shared
+
+
+def _own_sides(found: Found) -> list[list[str]]:
+    """The names that a scene's own file of wavelengths may have, the closest first; one of each list may be there.
+
+    Of `arm.bil.hdr` they are `arm.bil.hdr.wavelengths.txt`, `arm.bil.wavelengths.txt` and `arm.wavelengths.txt`.
+    """
     if found.path.is_dir():
-        own = [path for name in WAVELENGTHS if (path := found.path.parent / f"{found.path.name}.{name}").is_file()]
+        called = [found.path.name]
     else:
-        own = [named[key] for name in WAVELENGTHS if (key := folded(f"{found.path.stem}.{name}")) in named]
-    return (own[0] if len(own) == 1 else None) if own else shared
+        held = (found.path, *(path for path in found.files if not is_wavelengths(path)))
+        called = sorted(dict.fromkeys(form for path in held for form in shorter(path.name)), key=len, reverse=True)
+    return [[f"{name}.{side}" for side in WAVELENGTHS] for name in called]
+
+
+def sides_of(paths: Sequence[Path], root: Path) -> dict[Path, tuple[Path, ...]]:
+    """Return the files of wavelengths of files with one image each: their own, or else those of the nearest folder.
+
+    Args:
+        paths: below `root`.
+        root: the topmost folder that is looked into.
+
+    Returns:
+        Path to its side files: none, one, or two of which it cannot be known which one counts.
+    """
+    named: dict[Path, dict[str, Path]] = {}
+    found = {}
+    for path in paths:
+        above = [folder for folder in path.parents if folder.is_relative_to(root)]
+        for folder in above:
+            if folder not in named:
+                named[folder] = {folded(side.name): side for side in files_in(folder) if is_wavelengths(side)}
+        own = [(path.parent, names) for names in _own_sides(Found(path.stem, path, (path,), ""))]
+        groups = [*own, *((folder, list(WAVELENGTHS)) for folder in above)]
+        there = ([side for name in names if (side := named[place].get(folded(name)))] for place, names in groups)
+        found[path] = tuple(next(filter(None, there), ()))
+    return found
 
 
 def _shared(sides: Sequence[Path], above: Path | None) -> Path | None:
@@ -283,13 +338,14 @@ def _shared(sides: Sequence[Path], above: Path | None) -> Path | None:
 
 def _side_file(found: Found) -> Path | None:
     """The file of wavelengths that was found for a scene; CubeError where two are its own."""
-    folder, stem = (found.path, found.path.name) if found.path.is_dir() else (found.path.parent, found.path.stem)
     for path in found.files:
         if is_wavelengths(path):
             return path
-    beside = found.path.parent
-    for paths in ([beside / f"{stem}.{name}" for name in WAVELENGTHS], [folder / name for name in WAVELENGTHS]):
-        there = [path for path in paths if path.is_file()]  # links out of the source too, which are refused
+    folder, beside = found.path if found.path.is_dir() else found.path.parent, found.path.parent
+    for place, names in [*((beside, names) for names in _own_sides(found)), (folder, list(WAVELENGTHS))]:
+        there = [
+            place / name for name in names if (place / name).is_file()
+        ]  # links out of the source too, which are refused
         if len(there) > 1:
             raise CubeError(f"{there[0].name} and {there[1].name} lie beside it", "Leave one of them.")
         if there:
@@ -305,7 +361,7 @@ def is_wavelengths(path: Path) -> bool:
 def _why_unread(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix in envi.DATA[1:]:
-        return f"the data of an ENVI image without its header {path.stem}{envi.HEADER}"
+        return envi.why_left(path)
     if suffix in band_images.SUFFIXES:
         return (
             f"a picture that is no band: {band_images.FEWEST} greyscale images of one name with numbers or nm make a scene; "

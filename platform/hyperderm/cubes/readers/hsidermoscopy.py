@@ -20,11 +20,13 @@ from pathlib import Path
 from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, NOTES, Lesion
 from hyperderm.cubes.readers.axes import ARRAY, HDF5
 from hyperderm.cubes.readers.cutting import How, Image, lesions_of
+from hyperderm.cubes.readers.failures import check_machine
+from hyperderm.cubes.readers.formats import noted, read_beside, sides_of
 from hyperderm.cubes.readers.leftovers import leftovers
 from hyperderm.cubes.readers.mask_files import Masks, match_masks, number_of
 from hyperderm.cubes.readers.matlab import only_cube, read_arrays
 from hyperderm.cubes.readers.matlab_scene import wavelengths_in
-from hyperderm.cubes.readers.naming import Names, files_in, folded, folders
+from hyperderm.cubes.readers.naming import files_in, folded, folders
 from hyperderm.cubes.readers.pixels import make_scene, natural
 from hyperderm.cubes.readers.scene import Asked, Scene, SetAside
 from hyperderm.cubes.readers.source_tables import NOT_NAMED, NOTHING, Said, Tables, read_tables
@@ -57,6 +59,7 @@ class Source:
         image_id: folder and name.
         diagnosis: that folder or name say; None where they name no single class.
         masks: that mark its lesions.
+        sides: its files of wavelengths, of which one may be there.
         said: what the tables say of it.
         fault: why it cannot be used, "" where its names are in order.
     """
@@ -66,6 +69,7 @@ class Source:
     image_id: str
     diagnosis: str | None
     masks: tuple[Path, ...]
+    sides: tuple[Path, ...] = ()
     said: Said = NOTHING
     fault: str = ""
 
@@ -102,6 +106,7 @@ def scan(root: Path, tables: Tables | None = None) -> list[Source]:
     ids = [image_id for image_id, _, _ in cubes]
     masks = _masks(root, ids)
     said = (read_tables(root) if tables is None else tables).of(ids).said
+    sides = sides_of([path for _, _, path in cubes], root)
     sources = []
     for image_id, folder, path in cubes:
         diagnosis, fault = FOLDERS[folder] or _diagnosis(path.stem), masks.faults.get(image_id, "")
@@ -109,14 +114,14 @@ def scan(root: Path, tables: Tables | None = None) -> list[Source]:
             names = " and ".join(_relative(other, root) for name, _, other in cubes if name == image_id)
             fault = f"{names} are called alike. Rename one of them."
         mine = tuple(masks.of.get(image_id, ()))
-        sources.append(Source(path, folder, image_id, diagnosis, mine, said.get(image_id, NOTHING), fault))
+        sources.append(Source(path, folder, image_id, diagnosis, mine, sides[path], said.get(image_id, NOTHING), fault))
     return sources
 
 
 def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None) -> list[SetAside]:
     """List every file below `root` that no source uses, with the reason; `tables` as for `scan`."""
     tables = read_tables(root) if tables is None else tables
-    used = {s.path for s in sources} | {m for s in sources for m in s.masks} | set(tables.paths)
+    used = {s.path for s in sources} | {path for s in sources for path in (*s.masks, *s.sides)} | set(tables.paths)
     why = _masks(root, [source.image_id for source in sources]).unused
     reasons: dict[Path, str] = {}
     for kind in ("images", "masks"):
@@ -135,6 +140,7 @@ def read(source: Source, root: Path, how: How, asked: Asked = _NOTHING) -> tuple
     try:
         image = open_image(source, root, asked)
     except (CubeError, OSError) as error:
+        check_machine(error, source.path, rights=False)
         return [], [SetAside(_relative(source.path, root), str(error))]
     return lesions_of(image, how)
 
@@ -153,11 +159,11 @@ def open_image(source: Source, root: Path, asked: Asked = _NOTHING) -> Image:
     diagnosis = _agreed(source)
     if diagnosis is None:
         raise CubeError(f"the file name names no single class: exactly one of {', '.join(OTHER)} is expected in it")
-    scene = _scene(source.path, asked)
+    scene = _scene(source, root, asked)
     assert scene.wavelengths_nm is not None
     digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
     masks = [(f"{source.image_id}_{number_of(path)}", path, _relative(path, root)) for path in source.masks]
-    kept = ("dtype", "axes", "band_order", "own_wavelengths", NOTES)
+    kept = ("dtype", "axes", "band_order", "own_wavelengths", "side_wavelengths", NOTES)
     facts = {"sha256": digest} | {key: scene.facts[key] for key in kept if key in scene.facts}
     file = _relative(source.path, root)
     return Image(source.image_id, file, diagnosis, scene.reflectance, scene.wavelengths_nm, facts, masks, whole=False)
@@ -193,7 +199,7 @@ def _masks(root: Path, ids: Sequence[str]) -> Masks:
         for place in _folders(root, "masks", folder)
         for path in files_in(place)
     ]
-    return match_masks(pictures, Names(ids), numbered=True)
+    return match_masks(pictures, ids, numbered=True)
 
 
 def _folders(root: Path, kind: str, folder: str) -> list[Path]:
@@ -201,21 +207,31 @@ def _folders(root: Path, kind: str, folder: str) -> list[Path]:
     return [place for top in folders(root, kind) for place in folders(top, folder)]
 
 
-def _scene(path: Path, asked: Asked) -> Scene:
+def _scene(source: Source, root: Path, asked: Asked) -> Scene:
     """The file's one array with three axes, its bands by rising wavelength.
 
-    The wavelengths are those that were asked for, else those that the file lists, else HSIDermoscopy's.
+    The wavelengths are those that were asked for, else those that the file or a side file lists, else HSIDermoscopy's.
     """
-    held = read_arrays(path)
+    if len(source.sides) > 1 and not asked.wavelengths_nm:
+        names = " and ".join(_relative(side, root) for side in source.sides)
+        raise CubeError(f"{names} both list wavelengths", "Leave one of them, or give --wavelengths.")
+    held = read_arrays(source.path)
     key = only_cube(held)
     listed = None if asked.wavelengths_nm else wavelengths_in(held, key)
-    if listed is not None and listed.problem is not None:
+    side = read_beside(source.sides[0], root) if source.sides and not asked.wavelengths_nm else None
+    if listed is not None and listed.problem is not None and side is None:
         raise CubeError(listed.problem.what, "Give --wavelengths.")
     if listed is not None and sorted(listed.nm) == list(HSIDERMOSCOPY_NM):
         listed = replace(listed, unit=True)  # it needs no word what these are
-    known = asked if listed else replace(asked, wavelengths_nm=asked.wavelengths_nm or HSIDERMOSCOPY_NM)
-    facts = {"own_wavelengths": True} if listed else {}
-    return make_scene(held.numeric[key], listed, known, facts, HDF5 if key in held.unmarked else ARRAY)
+    known = replace(asked, beside=side)
+    if listed is None and side is None:
+        known = replace(asked, wavelengths_nm=asked.wavelengths_nm or HSIDERMOSCOPY_NM)
+    scene = make_scene(held.numeric[key], listed, known, {}, HDF5 if key in held.unmarked else ARRAY)
+    if side is not None and side.name in scene.facts["wavelengths"]:
+        scene.facts["side_wavelengths"] = side.name
+    elif listed is not None:
+        scene.facts["own_wavelengths"] = True
+    return scene if side is not None else noted(scene, source.sides)
 
 
 def _diagnosis(stem: str) -> str | None:

@@ -37,8 +37,35 @@ LABELS: dict[str, str] = {
 UNKNOWN = frozenset({"unknown", "unk", "indeterminate", "undetermined", "not_known", "na", "n_a", "nan", "none", "null"})
 """What tables write where nobody knows the diagnosis."""
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 _ATYPICAL = {"atypical", "dysplastic", "clark", "clarks"}
-_NOT_MELANOCYTIC = {"sebaceous", "epidermal", "depigmentosus", "comedonicus", "flammeus", "anemicus", "of"}
+_OF_MELANOMA = _words(
+    "melanoma malignant malign malignum mm primary cutaneous skin invasive in situ insitu is nos type subtype superficial "
+    "superficially spreading ssm nodular nm acral acrolentiginous lentiginous alm lentigo maligna lmm lm desmoplastic "
+    "amelanotic hypomelanotic nevoid spitzoid verrucous metastasis metastases metastatic recurrent early thin thick "
+    "ulcerated regressive regressing mel"
+)
+"""What may stand beside the word melanoma in a diagnosis of one."""
+_OF_NEVUS = _words(
+    "nevus nevi melanocytic nevocellular benign common typical nos type and or acquired congenital compound junctional "
+    "junction dermal intradermal blue cellular combined recurrent persistent spitz reed halo sutton spilus speckled acral "
+    "agminated balloon cell deficient inactivated deep penetrating genital flexural pigmented spindle lentiginous unna "
+    "miescher papillomatous special anatomic site mild mildly moderate moderately severe severely low high grade"
+)
+"""Likewise the word nevus; others, such as `sebaceous`, make another thing of it."""
+_IN_BRACKETS = _words("mm cm less more than to up breslow clark level stage i ii iii iv v icd o snomed")
+"""What may stand in brackets beside those words, and anything with a digit: thickness, level, codes."""
+_ASIDES = re.compile(
+    r"_(?:not_otherwise_specified|bap_?1|of_special(?:_anatomic)?_site|of_type"
+    r"|(?:associated|arising|in_association)_(?:with|in|from|on)(?:_an?)?(?:_(?:pre)?existing)?(?:_\w+?)?_nevus)(?=_|$)"
+)
+"""Phrases of more than one word that change nothing."""
+_BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
+_DOUBT = re.compile(r"[?\N{INVERTED QUESTION MARK}]")
 
 
 def plain_word(text: str) -> str:
@@ -51,17 +78,23 @@ def known(text: str) -> str | None:
     """Return the diagnosis of ours that a table's word means, or None.
 
     The kinds of melanoma and of nevus that the ISIC archive writes (`Melanoma, NOS`, `Nevus, Spitz`) are melanoma and nevus,
-    atypical nevi dysplastic ones; nevi that are not melanocytic (`Nevus sebaceous`) are none of ours.
+    atypical nevi dysplastic ones. Every further word has to be known as one that leaves the diagnosis what it is: `melanoma
+    excluded`, `nevus vs melanoma`, `melanoma?` and `Nevus sebaceous` are none of ours.
     """
-    word = plain_word(text)
-    if word in LABELS:
-        return LABELS[word]
-    first, *more = word.split("_")
-    if first == "melanoma":
+    if _DOUBT.search(text):
+        return None
+    if found := LABELS.get(plain_word(text)):
+        return found
+    word = _ASIDES.sub("", plain_word(_BRACKETS.sub(" ", text)))
+    words = set(word.split("_"))
+    notes = " ".join(note[1:-1] for note in _BRACKETS.findall(text))
+    beside = {part for part in _ASIDES.sub("", plain_word(notes)).split("_") if not re.search(r"\d", part)} - {""}
+    if "melanoma" in words and words <= _OF_MELANOMA and beside <= _OF_MELANOMA | _IN_BRACKETS:
         return "melanoma"
-    if first == "nevus" and not _NOT_MELANOCYTIC & set(more):
-        return "dysplastic_nevus" if _ATYPICAL & set(more) else "nevus"
-    return None
+    of_nevus = _OF_NEVUS | _ATYPICAL
+    if words & {"nevus", "nevi"} and words <= of_nevus and beside <= of_nevus | _IN_BRACKETS:
+        return "dysplastic_nevus" if _ATYPICAL & (words | beside) else "nevus"
+    return LABELS.get(word) if beside <= _IN_BRACKETS else None
 
 
 def is_unknown(text: str) -> bool:

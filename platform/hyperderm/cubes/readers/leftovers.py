@@ -43,7 +43,8 @@ def leftovers(base: Path, used: Collection[Path], reasons: Mapping[Path, str], l
         layout: for the words.
     """
     taken = set(used) | of_export(base)
-    listed = dict.fromkeys([*reasons, *files_below(base)])
+    followed = {folder for path in (*taken, *reasons) for folder in path.parents}  # links to folders that were read
+    listed = [path for path in dict.fromkeys([*reasons, *files_below(base)]) if path not in followed]
     left = [path for path in listed if path not in taken and not taken.intersection(path.parents) and not is_clutter(path)]
     return [
         SetAside(path.relative_to(base).as_posix(), reasons.get(path) or why_unused(path, base, layout)) for path in left
@@ -73,6 +74,5 @@ def why_unused(path: Path, base: Path, layout: str) -> str:
 def _why_no_wavelengths(layout: str) -> str:
     return {
         "photographs": "photographs have nominal wavelengths",
-        "hsidermoscopy": "this layout reads no such file: give --wavelengths",
         "mosaic": "raw frames have those of their sensor: give --wavelengths, or its *responses*.mat",
     }.get(layout, "no scene lies beside it that it belongs to")

@@ -12,8 +12,8 @@ from hyperderm.errors import CubeError
 
 SHORTEST_NM = 100.0
 """Where a file names no unit, wavelengths below this are taken for micrometres or band numbers and are not used."""
-LONGEST_NM = 1e6
-"""Beyond this, a unit is taken for wrong."""
+LONGEST_NM = 30_000.0
+"""Beyond 30 µm no camera sees skin or ground: a unit that leads there is taken for wrong."""
 NO_UNIT = "its file names no unit of its wavelengths: they are taken for nm"
 
 
@@ -62,6 +62,8 @@ def in_nm(values: Sequence[float], what: str, factor: float | None) -> Listed:
     if strange := [value for value in nm if not SHORTEST_NM <= value <= LONGEST_NM]:
         if factor is not None:
             why = f"{what} lists a wavelength of {strange[0]:g} nm: its unit, or the list, cannot be right"
+            if scaled and all(SHORTEST_NM <= value <= LONGEST_NM for value in values):
+                why += f" (as they stand, {min(values):g} … {max(values):g} would be nm)"
             return Listed(problem=CubeError(why, _remedy("Correct it")))
         micrometres = all(0.2 <= value <= 20 for value in nm)
         why = f"{what} names no unit of its wavelengths, and {strange[0]:g} cannot be nm"

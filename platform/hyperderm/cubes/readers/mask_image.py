@@ -6,12 +6,20 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from hyperderm.cubes.readers.failures import check_machine
+from hyperderm.cubes.readers.pixels import oriented
+from hyperderm.cubes.readers.tiff import read_page
 from hyperderm.errors import CubeError
 
 # What Pillow raises on damaged pictures (its PNG reader reports a broken file as SyntaxError).
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error, Image.DecompressionBombError)
+DAMAGED = (
+    OSError, SyntaxError, ValueError, EOFError, MemoryError, zlib.error, struct.error, Image.DecompressionBombError,
+)  # fmt: skip
+_EXACT = 2**24
+"""Up to here a float32 holds every whole number."""
+_ONE = "Save the one that is the mask."
 GREY = {"1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 LOSSY = {"JPEG", "MPO", "WEBP", "JPEG2000"}
 """Formats whose pixels are not exactly what was drawn, or need not be."""
@@ -43,15 +51,34 @@ def open_picture(path: Path) -> tuple[Image.Image, int, bool]:
         CubeError: no picture, damaged, or one of several frames.
     """
     try:
-        with Image.open(path) as stored:
+        with _opened(path) as stored:
             frames = 1 if stored.format == "MPO" else getattr(stored, "n_frames", 1)
             if frames > 1:
-                raise CubeError(f"the mask has {frames} frames, of which none is named", "Save the one that is the mask.")
+                raise CubeError(f"the mask has {frames} frames, of which none is named", _ONE)
             image, orientation = upright(stored)
             image.load()
             return image, orientation, stored.format in LOSSY
     except DAMAGED as error:
+        check_machine(error, path)
         raise CubeError("the mask is not a readable image") from error
+
+
+def _opened(path: Path) -> Image.Image:
+    """A picture, also of numbers that Pillow cannot hold: TIFFs of float64 and int64, as NumPy's arrays are saved."""
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError:
+        if path.suffix.lower() not in {".tif", ".tiff"}:
+            raise
+        try:
+            numbers, orientation = read_page(path)
+        except CubeError as error:
+            raise CubeError(f"the mask is not a readable image: {error.what}", error.remedy) from error
+        if numbers.ndim != 2 or numbers.dtype.kind not in "fiub" or numbers.size == 0:
+            raise
+        if numbers.dtype.kind in "iu" and np.abs(numbers).max() > _EXACT:
+            raise CubeError("the mask's numbers are larger than a mask needs", "Save it as 8-bit numbers.") from None
+        return Image.fromarray(oriented(numbers[..., None], orientation)[..., 0].astype(np.float32))
 
 
 def upright(image: Image.Image) -> tuple[Image.Image, int]:

@@ -18,6 +18,7 @@ import scipy.io
 from numpy.typing import NDArray
 from scipy.io.matlab import MatReadError
 
+from hyperderm.cubes.readers.failures import check_machine
 from hyperderm.errors import CubeError
 
 # What scipy and h5py raise on damaged bytes, found by flipping and cutting bytes of small files of both versions.
@@ -71,16 +72,15 @@ class Arrays:
         return ", ".join([f"{k} {a.shape}" for k, a in sorted(self.numeric.items())] + [*self.others]) or "nothing"
 
     def cubes(self) -> list[str]:
-        """Return the keys of the arrays with three axes: those in no struct, or else those in structs."""
-        keys = [key for key, array in self.numeric.items() if array.ndim == 3]
-        return [key for key in keys if "." not in key] or keys
+        """Return the keys of the arrays with three axes, in whatever struct."""
+        return [key for key, array in self.numeric.items() if array.ndim == 3]
 
 
 def read_array(path: Path) -> NDArray[np.generic]:
     """Read the one real 3-D numeric array of a MATLAB file, last axis last as MATLAB shows it.
 
     A v7.3 file is HDF5 and stores the axes reversed, (B, W, H); they are turned back to (H, W, B). Text, cells, logical
-    and complex arrays are passed over, and structs too where an array lies in none.
+    and complex arrays are passed over.
 
     Raises:
         CubeError: the file is damaged, or it holds no such array, or several (their keys and shapes are named).
@@ -101,7 +101,10 @@ def only_cube(held: Arrays) -> str:
         return keys[0]
     if keys:
         listed = ", ".join(f"{key} {held.numeric[key].shape}" for key in sorted(keys))
-        raise CubeError(f"{len(keys)} numeric arrays with three axes, one expected: {listed}")
+        raise CubeError(
+            f"{len(keys)} numeric arrays with three axes, one expected: {listed}",
+            "Leave one of them in the file, or give --layout scenes and name it with --key.",
+        )
     raise CubeError(f"no real numeric array with three axes; the file holds {held.listing()}")
 
 
@@ -118,6 +121,7 @@ def read_arrays(path: Path, axes: int | None = None) -> Arrays:
     try:
         return _read_v73(path, axes) if h5py.is_hdf5(path) else _read_v5(path, axes)
     except _DAMAGED as error:
+        check_machine(error, path)
         message = str(error).strip().replace(str(path), path.name)
         first = message.splitlines()[0] if message else type(error).__name__
         raise CubeError(f"cannot be read as a MATLAB file, damaged or truncated ({first})") from error

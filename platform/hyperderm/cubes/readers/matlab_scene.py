@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperderm.cubes.cube import NOTES
 from hyperderm.cubes.readers.axes import ARRAY, BANDS_LAST, HDF5
+from hyperderm.cubes.readers.candidates import is_reference, the_image
 from hyperderm.cubes.readers.listed import Listed, in_nm
 from hyperderm.cubes.readers.matlab import Arrays, read_arrays
 from hyperderm.cubes.readers.pixels import make_scene, name_below
@@ -44,12 +46,15 @@ def read(found: Found, asked: Asked) -> Scene:
     """
     held = read_arrays(found.path)
     arrays = held.numeric
-    key = _key(held, asked)
-    array, facts, axes = arrays[key], {"key": key}, HDF5 if key in held.unmarked else ARRAY
+    key, notes = _key(held, asked)
+    facts: dict[str, Any] = {"key": key}
+    array, axes = arrays[key], HDF5 if key in held.unmarked else ARRAY
     if array.ndim == 2:
         rows, columns = _sizes(arrays, asked, key)
         array, axes = _unfold(array, rows, columns, key), BANDS_LAST
-        facts = {"key": key, "unfolded": f"{rows} rows x {columns} columns, pixels down the columns first"}
+        facts["unfolded"] = f"{rows} rows x {columns} columns, pixels down the columns first"
+    if notes:
+        facts[NOTES] = notes
     listed = None if asked.wavelengths_nm else _wavelengths(_nearest(arrays, key), array.shape)
     return make_scene(array, listed, asked, facts, axes)
 
@@ -59,17 +64,46 @@ def wavelengths_in(held: Arrays, key: str) -> Listed | None:
     return _wavelengths(_nearest(held.numeric, key), held.numeric[key].shape)
 
 
-def _key(held: Arrays, asked: Asked) -> str:
-    """The key of the array that is the scene."""
+def _key(held: Arrays, asked: Asked) -> tuple[str, list[str]]:
+    """The key of the array that is the scene, and what must be said of the others."""
     arrays = held.numeric
     if asked.key is not None:
-        return _asked_key(held, asked.key)
-    cubes = held.cubes()
+        return _asked_key(held, asked.key), []
+    shapes = {key: arrays[key].shape for key in held.cubes()}
+    if all(map(is_reference, shapes)):
+        shapes |= {key: arrays[key].shape for key in _folded(arrays, asked)}
+    cubes, notes = the_image(shapes, lambda key: _fits(arrays, key, asked))
     if len(cubes) > 1:
         names = ", ".join(f"{k} {arrays[k].shape}" for k in sorted(cubes))
         raise CubeError(f"{len(cubes)} numeric arrays with three axes, one is expected: {names}", "Name it with --key.")
-    if cubes:
-        return cubes[0]
+    return (cubes[0], notes) if cubes else (_matrix(held, asked), [])
+
+
+def _fits(arrays: _Numeric, key: str, asked: Asked) -> bool:
+    """Whether wavelengths are known, and as many as an array has bands."""
+    shape = arrays[key].shape
+    if asked.wavelengths_nm:
+        return len(asked.wavelengths_nm) in shape
+    listed = _wavelengths(_nearest(arrays, key), shape)
+    if listed is None:
+        return asked.beside is not None and len(asked.beside.nm) in shape
+    return listed.problem is None
+
+
+def _folded(arrays: _Numeric, asked: Asked) -> list[str]:
+    """The matrices that unfold to an image, where the file or the user says its size."""
+    try:
+        rows, columns = _sizes(arrays, asked, "")
+    except CubeError:
+        return []
+    return [
+        key for key, array in arrays.items() if array.ndim == 2 and min(array.shape) > 1 and rows * columns in array.shape
+    ]
+
+
+def _matrix(held: Arrays, asked: Asked) -> str:
+    """The key of the one matrix of pixels by bands."""
+    arrays = held.numeric
     matrices = [key for key, array in arrays.items() if array.ndim == 2 and min(array.shape) > 1]
     if not matrices:
         raise CubeError(

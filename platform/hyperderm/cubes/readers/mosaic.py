@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from hyperderm.cubes.bands import mix
 from hyperderm.cubes.calibrate import PICTURES, TIFF, calibrate, named_damaged, read_reference
 from hyperderm.cubes.readers.matlab import check_v5  # without it, damaged tags crash scipy
-from hyperderm.cubes.readers.pixels import DAMAGED, name_below, numbers
+from hyperderm.cubes.readers.pixels import DAMAGED, name_below, numbers, surely_nm
 from hyperderm.cubes.readers.scene import Asked, Found, Scene, by_wavelength
 from hyperderm.errors import CubeError
 
@@ -220,7 +220,7 @@ def _centres(table: Path) -> list[float]:
     centres = numbers(held[CENTRES].ravel(), f"{CENTRES} of {table.name}")
     if len(centres) != PATTERN**2:
         raise CubeError(f"{CENTRES} of {table.name} holds {len(centres)} numbers, {PATTERN**2} are expected")
-    return centres
+    return surely_nm(centres, f"{CENTRES} of {table.name}")
 
 
 def _correction(path: Path) -> tuple[NDArray[np.float64], list[float] | None]:
@@ -241,6 +241,8 @@ def _correction(path: Path) -> tuple[NDArray[np.float64], list[float] | None]:
             raise named_damaged("a table of numbers and commas", error, path) from error
     else:
         matrix = read_reference(path)
+    if nm is not None:
+        nm = surely_nm(nm, path.name)
     if matrix.ndim != 2 or matrix.shape[1] != PATTERN**2 or matrix.dtype.kind not in "fiu":
         raise CubeError(f"{path.name} has shape {matrix.shape}, a correction has {PATTERN**2} columns, one a pattern's band")
     if not np.all(np.isfinite(matrix)):

@@ -145,7 +145,3 @@ def _walk(folder: Path) -> Iterator[Path]:
     for path in paths:
         if inner[path]:
             yield from _walk(path)
-
-
-ENDING = re.compile(r"(?P<image>.+?)(?P<end>_\d+|_mask|_segmentation|_lesion)?", re.IGNORECASE)
-"""A mask's name without suffix: its image, and a number or a word for mask."""

@@ -9,6 +9,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperderm.cubes.cube import NOTES
+from hyperderm.cubes.readers.candidates import the_image
 from hyperderm.cubes.readers.listed import in_nm
 from hyperderm.cubes.readers.pixels import DAMAGED, damaged, make_scene, name_below, numbers
 from hyperderm.cubes.readers.scene import Asked, Found, Scene
@@ -46,18 +48,22 @@ def read(found: Found, asked: Asked) -> Scene:
         raise damaged("a NumPy file", error, path) from error
     if isinstance(loaded, np.ndarray):
         return make_scene(loaded, None, asked, {})
-    key = asked.key or _only_cube(arrays)
+    key, notes = (asked.key, []) if asked.key else _only_cube(arrays, asked)
     if key not in arrays:
         raise CubeError(f"no array {key!r} in the file", nearest(key, arrays))
     nm = arrays.get(WAVELENGTHS)
     listed = None if nm is None else in_nm(numbers(np.ravel(nm), WAVELENGTHS), WAVELENGTHS, 1.0)
-    return make_scene(arrays[key], listed, asked, {"key": key})
+    return make_scene(arrays[key], listed, asked, {"key": key} | ({NOTES: notes} if notes else {}))
 
 
-def _only_cube(arrays: dict[str, NDArray[Any]]) -> str:
-    cubes = [key for key, array in arrays.items() if array.ndim == 3 and array.dtype.kind in "fiu"]
+def _only_cube(arrays: dict[str, NDArray[Any]], asked: Asked) -> tuple[str, list[str]]:
+    """The key of the array that is the scene, and what must be said of the others."""
+    known = asked.wavelengths_nm or arrays.get(WAVELENGTHS)
+    count = 0 if known is None else np.size(known)
+    shapes = {key: array.shape for key, array in arrays.items() if array.ndim == 3 and array.dtype.kind in "fiu"}
+    cubes, notes = the_image(shapes, lambda key: count in arrays[key].shape)
     if len(cubes) == 1:
-        return cubes[0]
+        return cubes[0], notes
     held = ", ".join(f"{key} {array.shape} {array.dtype.name}" for key, array in arrays.items()) or "nothing"
     what = f"{len(cubes)} arrays" if cubes else "no array"
     raise (CubeError if cubes else NoImage)(

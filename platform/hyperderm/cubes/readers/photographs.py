@@ -14,8 +14,6 @@ rising wavelength. The wavelengths are nominal: those near the peaks of the sRGB
 """
 
 import hashlib
-import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +27,11 @@ from hyperderm.cubes.cube import Lesion
 from hyperderm.cubes.pseudo_rgb import srgb_decode
 from hyperderm.cubes.readers.cutting import How, lesions_of
 from hyperderm.cubes.readers.cutting import Image as ImageRead
+from hyperderm.cubes.readers.failures import check_machine
 from hyperderm.cubes.readers.leftovers import leftovers
-from hyperderm.cubes.readers.mask_files import Masks, match_masks, number_of
-from hyperderm.cubes.readers.mask_image import upright
-from hyperderm.cubes.readers.naming import ENDING, Names, files_below, files_in, folders
+from hyperderm.cubes.readers.mask_files import Masks, match_masks, number_of, readings
+from hyperderm.cubes.readers.mask_image import DAMAGED, upright
+from hyperderm.cubes.readers.naming import Names, files_below, files_in, folders
 from hyperderm.cubes.readers.scene import SetAside
 from hyperderm.cubes.readers.source_tables import NOTHING, Said, Tables, read_tables
 from hyperderm.errors import CubeError, NoImage
@@ -41,8 +40,6 @@ NOMINAL_NM: tuple[float, ...] = (465.0, 545.0, 610.0)
 """Blue, green, red."""
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
 LAYOUT = "images/<name>.jpg (or .png, .bmp, .tif), optional masks/<name>.png and a .csv with columns image and label"
-# What Pillow raises on damaged pictures (its PNG reader reports a broken file as SyntaxError).
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -120,7 +117,7 @@ def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None)
     unused = _masks(root, [source.path for source in sources]).unused
     for path in _files(root, "masks"):
         if path not in used:
-            reasons[path] = unused.get(path) or "mask without a photograph"
+            reasons[path] = unused.get(path) or "mask without a photograph: call it <photograph>_00.png"
     reasons |= dict(tables.aside)
     return leftovers(root, used, reasons, "photographs")
 
@@ -134,6 +131,7 @@ def read(source: Source, root: Path, how: How) -> tuple[list[Lesion], list[SetAs
     try:
         image = open_image(source, root)
     except (CubeError, OSError) as error:
+        check_machine(error, source.path, rights=False)
         return [], [SetAside(_relative(source.path, root), str(error), image=not isinstance(error, NoImage))]
     return lesions_of(image, how)
 
@@ -171,7 +169,8 @@ def _linear(path: Path) -> tuple[NDArray[np.float32], int]:
                     "Raw frames of a 4 x 4 mosaic camera are read with --layout mosaic.",
                 )
             pixels = np.asarray(image.convert("RGB"), dtype=np.float64)
-    except _DAMAGED as error:
+    except DAMAGED as error:
+        check_machine(error, path)
         raise CubeError("the picture cannot be read, damaged or truncated") from error
     return srgb_decode(pixels[..., ::-1] / 255).astype(np.float32), turned
 
@@ -185,16 +184,14 @@ def _pictures(root: Path) -> list[Path]:
 
 def _map_of(path: Path, names: Names) -> str | None:
     """The photograph that a picture in images/ is a mask or a map of by its name; None where it is a photograph."""
-    match = ENDING.fullmatch(path.stem)
-    stem = path.stem.removesuffix("_superpixels")
-    if match and match["end"] and number_of(path) is None:
-        stem = match["image"]
-    meant = names.whole(stem) if stem != path.stem else []
-    return meant[0] if meant else None
+    stems = [path.stem.removesuffix("_superpixels")]
+    stems += [one.image for one in readings(path.stem) if one.worded and one.number is None]
+    shorter = [stem for stem in stems if stem != path.stem and path.stem.startswith(stem)]
+    return next((meant[0] for stem in shorter if (meant := names.whole(stem))), None)
 
 
 def _masks(root: Path, pictures: Sequence[Path]) -> Masks:
-    return match_masks([(path.stem, path) for path in _files(root, "masks")], Names(path.stem for path in pictures))
+    return match_masks([(path.stem, path) for path in _files(root, "masks")], [path.stem for path in pictures])
 
 
 def _files(root: Path, kind: str) -> list[Path]:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from hyperderm.cubes.cube import NOTES
 from hyperderm.cubes.readers.axes import ARRAY, Axes
-from hyperderm.cubes.readers.listed import SHORTEST_NM, Listed, choose
+from hyperderm.cubes.readers.failures import check_machine
+from hyperderm.cubes.readers.listed import LONGEST_NM, SHORTEST_NM, Listed, choose
 from hyperderm.cubes.readers.scene import Asked, Scene, by_wavelength
 from hyperderm.errors import CubeError, NoImage
 
@@ -70,7 +71,7 @@ def make_scene(
         facts["axes"] = chosen.axes
     to = [chosen.axes.index(axis) for axis in "HWB"]
     with np.errstate(over="ignore"):
-        # In memory, also of a mapped file; MATLAB's columns stay columns: turning whole frames takes longer than reading them.
+        # In memory, also of a mapped file; MATLAB's columns stay columns: turning frames takes longer than reading them.
         reflectance = np.require(array.transpose(to), np.float32, ["W", "O", "E"])
     if missing is not None and missing.any():
         reflectance[missing.transpose(to)] = np.nan
@@ -110,11 +111,13 @@ def surely_nm(values: Sequence[float], what: str) -> list[float]:
     """Return wavelengths whose unit nothing says, if they can only be nm.
 
     Raises:
-        CubeError: values below `SHORTEST_NM`; `what` names where they stand.
+        CubeError: values outside `SHORTEST_NM` … `LONGEST_NM`; `what` names where they stand.
     """
-    low = [v for v in values if not v >= SHORTEST_NM]
-    if low:
-        raise CubeError(f"{what} holds {low[0]:g}, which cannot be nm", "Write wavelengths in nm, or give --wavelengths.")
+    strange = [v for v in values if not SHORTEST_NM <= v <= LONGEST_NM]
+    if strange:
+        raise CubeError(
+            f"{what} holds {strange[0]:g}, which cannot be nm", "Write wavelengths in nm, or give --wavelengths."
+        )
     return list(values)
 
 
@@ -128,7 +131,12 @@ def oriented(array: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def damaged(kind: str, error: Exception, path: Path) -> CubeError:
-    """Return the error that says in one line that a library cannot read `path` as `kind`."""
+    """Return the error that says in one line that a library cannot read `path` as `kind`.
+
+    Raises:
+        MachineTrouble, CubeError: it is not the file's fault (`check_machine`).
+    """
+    check_machine(error, path)
     message = " ".join(str(error).replace(str(path), path.name).split())
     return CubeError(f"cannot be read as {kind}, damaged or truncated ({message[:200] or type(error).__name__})")
 

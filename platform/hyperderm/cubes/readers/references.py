@@ -1,7 +1,10 @@
 """White and dark references: which files of a folder are some, to which scan each belongs, and how one is read.
 
-A name says it: `WHITEREF_scan.hdr`, `scan_dark_reference.npy`, `darkRef.tif`, a folder `white_reference/`; also a whole name
-such as `white`, `dark_current`, `flat`, and `scan_white` or `dark_scan` where a scan of that name lies beside it.
+A name says it: `WHITEREF_scan.hdr`, `scan_dark_reference.npy`, `ref_white.tif`, `whiteCalibration`, a folder
+`white_reference/`; also a whole name such as `white`, `blacks`, `dark_current_20ms` or `flat`, and `scan_white`, `dark_scan`
+or `scan_wr` where a scan of that name lies beside it. Black is dark. A name that says white, dark or black in another way
+(`white_paper`) is in doubt beside scans and not stored: `in_doubt`. One that also says skin (`dark_nevus_03`), or that a
+mask or a table calls a lesion, is a scan like any other.
 """
 
 import re
@@ -16,6 +19,7 @@ from numpy.typing import NDArray
 
 from hyperderm.cubes.calibrate import NUMPY, PICTURES, TIFF, calibrate, read_reference
 from hyperderm.cubes.readers import band_images, envi, matlab_scene, numpy_files, tiff
+from hyperderm.cubes.readers.naming import SUFFIXES, shorter
 from hyperderm.cubes.readers.pixels import oriented
 from hyperderm.cubes.readers.scene import Asked, Found, Scene
 from hyperderm.errors import CubeError
@@ -23,16 +27,54 @@ from hyperderm.errors import CubeError
 Kind = Literal["white", "dark", "white_dark"]
 """The last is the dark reference of the white one where that was taken with an exposure of its own."""
 
-_SEPARATORS = re.compile(r"[ _.-]+")
+_SEPARATORS = re.compile(r"[ _.()\[\]-]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_REFERENCE = re.compile(r"(?<![a-z])(?P<kind>white_?dark|white|dark)_?ref(?:erence)?s?(?![a-z])")
-_WHOLE = re.compile(
-    r"(?:(?P<kind>white|dark)(?:_?(?:current|frame|panel|tile|field|level|signal))?|flat(?:_?field)?|spectralon)_?\d*"
+_THING = "current|frame|panel|tile|board|target|standard|field|level|signal|noise|balance|spectralon"
+_WORD = "ref(?:erence)?s?|cal(?:ib(?:ration)?)?s?"
+_PLAIN = "white|dark|black"
+_KINDS = rf"white_?(?:dark|black)|{_PLAIN}"
+_COUNT = r"(?:_?(?:exp(?:osure)?|int(?:egration)?|t|it)?_?\d+(?:_\d+)?_?(?:[uµμ]s|m?s|m?sec))?(?:_?\d+)?"
+"""An exposure, a number, or both."""
+_REFERENCE = re.compile(
+    rf"(?<![a-z])(?:(?P<kind>{_KINDS})(?:_?(?:{_THING}))?_?(?:{_WORD})|(?:{_WORD})_?(?P<behind>{_KINDS})(?:_?(?:{_THING}))?"
+    r"|(?P<short>[wd])ref)(?![a-z])"
 )
-_BESIDE = re.compile(r"(?P<kind>white|dark)_(?P<after>.+)|(?P<before>.+)_(?P<other>white|dark)")
+_WHOLE = re.compile(
+    rf"(?:(?P<kind>{_PLAIN})s?(?:_?(?:{_THING})s?)?|(?:{_THING})s?_?(?P<behind>{_PLAIN})|flats?(?:_?field)?|spectralon)"
+    rf"{_COUNT}(?:[_t]?\d+)*"
+)
+_BESIDE = (
+    re.compile(rf"(?:(?P<kind>{_PLAIN})(?:s?_|(?=..))|(?P<short>[wd])r_)(?P<scan>.+)"),
+    re.compile(rf"(?P<scan>.+?)(?:_?(?P<kind>{_PLAIN})s?|_(?P<short>[wd])r)"),
+    re.compile(rf"(?P<scan>.+?)_?(?P<kind>{_PLAIN})s?_?(?:{_THING})"),
+)
+_THING_AHEAD = re.compile(rf"(?:{_THING})_?")
+_COUNT_ALONE = re.compile(rf"_?{_COUNT}_?")
+_DOUBTFUL = re.compile(
+    rf"(?<![a-z])(?:(?:{_PLAIN})s?(?:_?(?:{_THING}|{_WORD}))?|(?:{_THING}|{_WORD})_?(?:{_PLAIN}))(?![a-z])"
+    rf"|^(?:references?|calibrations?|calib){_COUNT}$"
+)
+_SKIN = re.compile(
+    r"(?<![a-z])(?:n(?:a?e)v(?:us|i)|moles?|lesions?|melan\w*|kerato\w*|lentig\w*|carcinom\w*|tumou?rs?|mel|nv|sk|bcc|scc|iec"
+    r"|skins?|spots?|freckles?|hairs?|patients?|subjects?|arms?|forearms?|legs?|backs?|chest|face|cheeks?|hands?|foot|feet"
+    r"|neck|scalp|thighs?|shoulders?|abdomen|nails?)(?![a-z])"
+)
+"""Words by which a name is that of a lesion, although it also says white, dark or black."""
+_KIND_OF: dict[str, Kind] = {
+    **dict.fromkeys(("white", "w"), "white"),
+    **dict.fromkeys(("dark", "d"), "dark"),
+    "whitedark": "white_dark",
+}
 _SAME_NM = 0.1
 _PLAUSIBLE = (1e-3, 20.0)
 """Between these lies the median of what was divided by the right white reference."""
+
+
+IN_DOUBT = (
+    "its name may be that of a white or dark reference of the other scans. If it is one, name it with --white or --dark, or "
+    "call it WHITEREF_<scan> or DARKREF_<scan>; if it is a lesion, mark it with a mask, name it in a table of diagnoses, or "
+    "rename it"
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +82,7 @@ class Reference:
     """A file that is a reference by its name.
 
     Attributes:
-        kind: white or dark.
+        kind: white or dark, as black ones are too.
         found: the file.
         place: the folder for which it counts, posix below the root, "" for the root.
         scan: name of the one scan that it belongs to, in lower case; "" where it is that of every scan in its place.
@@ -61,15 +103,20 @@ class Pair:
     trouble: str = ""
 
 
-def parted(found: Sequence[Found]) -> tuple[list[Found], list[Reference]]:
-    """Part scenes from references, by names."""
+def parted(found: Sequence[Found], lesions: Collection[str] = ()) -> tuple[list[Found], list[Reference]]:
+    """Part scenes from references, by names.
+
+    Args:
+        found: both.
+        lesions: names of those that masks or tables call lesions: only a word for reference outweighs that.
+    """
     stems: dict[str, set[str]] = {}
     for each in found:
         folder, stem = folder_and_stem(each)
         stems.setdefault(folder, set()).add(stem)
     scans, references = [], []
     for each in found:
-        reference = _named(each, stems)
+        reference = _named(each, stems, lesions)
         if reference is None:
             scans.append(each)
         else:
@@ -138,7 +185,7 @@ def read(path: Path, asked: Asked) -> tuple[NDArray[Any], NDArray[np.float64] | 
     except CubeError as error:
         raise CubeError(f"{path.name}: {error.what}", error.remedy) from error
     dtype = np.dtype(str(scene.facts.get("dtype", "float32")))
-    whole = dtype.kind in "iu" and dtype.itemsize <= 2 and "reflectance_scale_factor" not in scene.facts
+    whole = dtype.kind in "iu" and dtype.itemsize <= 2 and not envi.is_scaled(scene.facts)
     return scene.reflectance.astype(dtype) if whole else scene.reflectance, scene.wavelengths_nm
 
 
@@ -227,24 +274,44 @@ def _scene(path: Path, asked: Asked) -> Scene:
     raise CubeError("none of the files that hold a reference", f"Known: {known}.")
 
 
-def _named(found: Found, stems: dict[str, set[str]]) -> Reference | None:
-    """What a file is by its name; `stems` are the names in every folder."""
+def _named(found: Found, stems: dict[str, set[str]], lesions: Collection[str] = ()) -> Reference | None:
+    """What a file is by its name; `stems` are the names in every folder, `lesions` as for `parted`."""
     folder, stem = folder_and_stem(found)
+    scans = stems.get(folder, set())
     if match := _REFERENCE.search(stem):
-        return Reference(_kind(match["kind"]), found, folder, _rest(stem, match, stems.get(folder, ())))
-    if match := _WHOLE.fullmatch(stem):
-        return Reference(_kind(match["kind"] or "white"), found, folder, "")
-    if match := _BESIDE.fullmatch(stem):
-        scan = match["after"] or match["before"]
-        if scan in stems.get(folder, ()):
-            return Reference(_kind(match["kind"] or match["other"]), found, folder, scan)
+        return Reference(_kind(match), found, folder, _rest(stem, match, scans))
+    if found.name not in lesions:
+        for pattern in _BESIDE:
+            if (match := pattern.fullmatch(stem)) and (scan := _called(match["scan"], scans)):
+                return Reference(_kind(match), found, folder, scan)
+        if match := _WHOLE.fullmatch(stem):
+            return Reference(_kind(match), found, folder, "")
     parts = folder.split("/") if folder else []
     for depth, part in enumerate(parts):
         if match := _REFERENCE.search(_words(part)):
             place = "/".join(parts[:depth])
             called = any(stem in names for at, names in stems.items() if at != folder and _is_below(at, place))
-            return Reference(_kind(match["kind"]), found, place, stem if called else "")
+            return Reference(_kind(match), found, place, stem if called else "")
     return None
+
+
+def in_doubt(scans: Sequence[Found], lesions: Collection[str]) -> list[tuple[Found, str]]:
+    """Return the scenes that may be references by their names, and why they are not stored as lesions.
+
+    Where a source holds nothing else, its scenes are called so, and none is in doubt.
+
+    Args:
+        scans: what `parted` takes for scenes.
+        lesions: as for `parted`.
+    """
+    doubtful = [one for one in scans if one.name not in lesions and _is_doubtful(one)]
+    return [(one, IN_DOUBT) for one in doubtful] if len(doubtful) < len(scans) else []
+
+
+def _is_doubtful(found: Found) -> bool:
+    """Whether a name says white or dark and nothing of skin, or its folder is called nothing else."""
+    folder, stem = folder_and_stem(found)
+    return not _SKIN.search(stem) and bool(_DOUBTFUL.search(stem) or _WHOLE.fullmatch(_words(folder.rpartition("/")[2])))
 
 
 def _nearest(folder: str, stem: str, references: Sequence[Reference]) -> list[Reference]:
@@ -266,9 +333,9 @@ def _is_below(folder: str, place: str) -> bool:
 
 
 def folder_and_stem(found: Found) -> tuple[str, str]:
-    """A scene's folder below the root, and its name there as names are compared."""
+    """A scene's folder below the root, and its name there as names are compared: `Arm0.bil.hdr` is `arm0`."""
     folder, _, last = found.name.rpartition("/")
-    return folder, _words(last if found.format == band_images.NAME else found.path.stem)
+    return folder, _words(last if found.format == band_images.NAME else shorter(found.path.name)[-1])
 
 
 def _words(name: str) -> str:
@@ -277,10 +344,32 @@ def _words(name: str) -> str:
 
 
 def _rest(text: str, match: re.Match[str], scans: Collection[str]) -> str:
-    """The scan that a name says beside the word for reference; a number alone is none unless a scan is called so."""
+    """The scan that a name says beside the word for reference; a number or an exposure is none unless one is called so."""
     rest = "_".join(filter(None, (text[: match.start()].strip("_"), text[match.end() :].strip("_"))))
-    return "" if rest.isdecimal() and rest not in scans else rest
+    return _scan_in(rest, scans) or ("" if _COUNT_ALONE.fullmatch(rest) else rest)
 
 
-def _kind(text: str) -> Kind:
-    return "white" if text == "white" else "dark" if text == "dark" else "white_dark"
+def _called(text: str, scans: Collection[str]) -> str:
+    """The one of `scans` that the rest of a name is, beside a word such as white; "" where it is none."""
+    return _scan_in(text, scans) or _scan_in(_THING_AHEAD.sub("", text, count=1), scans)
+
+
+def _scan_in(text: str, scans: Collection[str]) -> str:
+    """The one of `scans` that a text is, but for a suffix in its middle, a number or an exposure; "" where it is none."""
+    bare, _, suffix = text.rpartition("_")
+    if text in scans or (f".{suffix}" in SUFFIXES and bare in scans):
+        return text if text in scans else bare
+    fitting = [
+        scan
+        for scan in scans
+        if (text.startswith(f"{scan}_") and _COUNT_ALONE.fullmatch(text[len(scan) :]))
+        or (text.endswith(f"_{scan}") and _COUNT_ALONE.fullmatch(text[: -len(scan)]))
+    ]
+    return max(fitting, key=len, default="")
+
+
+def _kind(match: re.Match[str]) -> Kind:
+    """What the words of a name say; without any it is white, as a flat field is."""
+    words = match.groupdict()
+    said = words.get("kind") or words.get("behind") or words.get("short") or "white"
+    return _KIND_OF[said.replace("_", "").replace("black", "dark")]

@@ -17,17 +17,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hyperderm.cubes.cube import NOTES, Lesion
+from hyperderm.cubes.cube import Lesion
 from hyperderm.cubes.readers import formats, mosaic, references
 from hyperderm.cubes.readers.cutting import How, Image, lesions_of
+from hyperderm.cubes.readers.failures import check_machine
 from hyperderm.cubes.readers.leftovers import leftovers
-from hyperderm.cubes.readers.mask_files import Masks, match_masks
+from hyperderm.cubes.readers.mask_files import Masks, Reading, match_masks, readings
 from hyperderm.cubes.readers.mosaic import Mosaic
-from hyperderm.cubes.readers.naming import ENDING, Names, files_below, folded, folders
+from hyperderm.cubes.readers.naming import Names, files_below, folded, folders
 from hyperderm.cubes.readers.pixels import name_below
 from hyperderm.cubes.readers.references import Pair, Reference
 from hyperderm.cubes.readers.scene import Asked, Found, Scene, SetAside
-from hyperderm.cubes.readers.source_tables import NOTHING, Said, Tables, read_tables
+from hyperderm.cubes.readers.source_tables import NOT_NAMED, NOTHING, Said, Tables, read_tables
 from hyperderm.cubes.readers.versions import one_of_each
 from hyperderm.errors import CubeError, NoImage
 
@@ -98,16 +99,18 @@ def scan(root: Path, camera: Camera, tables: Tables | None = None) -> list[Sourc
     Raises:
         CubeError: no scene there, two scenes of one name, or a table that cannot be used.
     """
-    found, known, _ = _found(root, camera)
+    base = _base(root)
+    tables = read_tables(base) if tables is None else tables
+    found, known, _ = _found(root, camera, tables)
     if not found:
         if known:
             raise CubeError(
                 f"{root} holds references and no scene", "Name a folder with the scans too, or rename the files."
             )
         raise _no_scene(root)
-    base, names = _base(root), [each.name for each in found]
+    names = [each.name for each in found]
     masks = _masks(base, names)
-    said = (read_tables(base) if tables is None else tables).of(names).said
+    said = tables.of(names).said
     sources = [
         Source(
             each,
@@ -134,11 +137,11 @@ def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None)
     tables = read_tables(base) if tables is None else tables
     used = {path for source in sources for path in source.found.files} | {mask for s in sources for mask in s.masks}
     camera = sources[0].camera if sources else Camera()
-    _, known, versions = _found(root, camera)
-    astray = [(one.path, why) for one, why in versions] + references.unused(
+    _, known, idle = _found(root, camera, tables)
+    astray = [(one.path, why) for one, why in idle] + references.unused(
         known, [s.pair for s in sources], _why_unused(camera)
     )
-    used |= {path for one, _ in versions for path in one.files}
+    used |= {path for one, _ in idle for path in one.files}
     used |= set(tables.paths) | {path for one in known for path in one.found.files} | set(camera.given)
     used |= {path for one in _all(root, camera) if _is_given(one, camera) for path in one.files}
     if camera.mosaic:
@@ -149,12 +152,13 @@ def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None)
     through = {folder for folder in folders(base, "masks") if any(folder in path.parents for path in used)}
     names = Names(source.name for source in sources)
     reasons = {path: _mask_astray(path, names) or why for path, why in unread if path not in used | through}
-    masks = _masks(base, [source.name for source in sources]).unused
+    masks = _masks(base, [source.name for source in sources])
+    call_it = "call it <scene>_00.png, in the scene's folder below masks/"
+    reasons |= masks.unused | dict.fromkeys(masks.lonely, f"mask without a scene: {call_it}")
     for path in files_below(base):
         inside = [folded(part) for part in path.relative_to(base).parts[:-1]]
-        if path not in used and "masks" in inside:
-            where = "" if inside[0] == "masks" else ": masks lie in masks/ of the source"
-            reasons[path] = masks.get(path) or f"mask without a scene{where}"
+        if path not in used and "masks" in inside and inside[0] != "masks":
+            reasons[path] = "mask without a scene: masks lie in masks/ of the source"
     layout = "mosaic" if camera.mosaic else "scenes"
     return [
         *(SetAside(_relative(path, base), reason) for path, reason in astray),
@@ -171,6 +175,7 @@ def read(source: Source, root: Path, how: How) -> tuple[list[Lesion], list[SetAs
     try:
         image = open_image(source, root)
     except (CubeError, OSError) as error:
+        check_machine(error, source.found.path, rights=False)
         file = _relative(source.found.path, _base(root))
         return [], [SetAside(file, str(error), image=not isinstance(error, NoImage))]
     return lesions_of(image, how)
@@ -207,21 +212,11 @@ def _scene(source: Source, root: Path) -> Scene:
     if camera.mosaic is not None:
         options = camera.mosaic if pair.white is None else replace(camera.mosaic, white=pair.white, dark=pair.dark)
         return mosaic.read_mosaic(found.path, options, _base(root))
-    scene = _noted(formats.read_scene(found, camera.asked, root), found)
+    scene = formats.noted(formats.read_scene(found, camera.asked, root), found.files)
     white, dark = (pair.white, pair.dark) if pair.white else (camera.white, camera.dark)
     if white is None and dark is None:
         return scene
     return references.applied(scene, white, dark, camera.white_reflectance, camera.asked)
-
-
-def _noted(scene: Scene, found: Found) -> Scene:
-    """Note a side file of wavelengths that was not used."""
-    whence = str(scene.facts.get("wavelengths", ""))
-    idle = [path.name for path in found.files if formats.is_wavelengths(path) and path.name not in whence]
-    if not idle:
-        return scene
-    note = f"{idle[0]} was not used: wavelengths {whence}"
-    return Scene(scene.reflectance, scene.wavelengths_nm, {**scene.facts, NOTES: [*scene.facts.get(NOTES, ()), note]})
 
 
 def used_references(root: Path, sources: Sequence[Source]) -> list[str]:
@@ -269,20 +264,32 @@ def _pair(found: Found, known: Sequence[Reference], camera: Camera) -> Pair:
     return references.pair(found, known) if camera.references and not camera.given else Pair()
 
 
-def _found(root: Path, camera: Camera) -> tuple[list[Found], list[Reference], list[tuple[Found, str]]]:
-    """Return the scenes at or below `root`, the references among them or beside the one file that was named, and other
-    versions of these scenes, with the reason.
+def _found(root: Path, camera: Camera, tables: Tables) -> tuple[list[Found], list[Reference], list[tuple[Found, str]]]:
+    """Return the scenes at or below `root`, the references among them or beside the one file that was named, and what is
+    not read, with the reason: other versions of these scenes, and what may be a reference.
     """
     found = [one for one in _all(root, camera) if not _is_given(one, camera)]
     if root.is_dir() or not found:
         scenes, known = references.parted(found)
-        scenes, aside = one_of_each(scenes, lambda one: bool(camera.given or _pair(one, known, camera).white))
-        return scenes, known, aside
+        doubtful = references.in_doubt(scenes, ())
+        if known or doubtful:
+            lesions = _said_to_be_lesions(root, [one.name for one in found], tables)
+            scenes, known = references.parted(found, lesions)
+            doubtful = references.in_doubt(scenes, lesions)
+        left = [one for one in scenes if all(one is not other for other, _ in doubtful)]
+        scenes, aside = one_of_each(left, lambda one: bool(camera.given or _pair(one, known, camera).white))
+        return scenes, known, [*aside, *doubtful]
     known = references.parted(_frames(root.parent) if camera.mosaic else formats.find_beside(root))[1]
     for one in known:
         if root in one.found.files:
             raise CubeError(f"{root.name} is a {one.kind} reference by its name, no scene", "If it is a scene, rename it.")
     return found, known, []
+
+
+def _said_to_be_lesions(base: Path, names: Sequence[str], tables: Tables) -> set[str]:
+    """The images among `names` that a mask marks or a table of diagnoses names."""
+    said = tables.of(names).said
+    return set(_masks(base, names).of) | {name for name, each in said.items() if each.problem != NOT_NAMED}
 
 
 def _all(root: Path, camera: Camera) -> list[Found]:
@@ -313,14 +320,14 @@ def _masks(base: Path, names: Sequence[str]) -> Masks:
         for top in folders(base, "masks")
         for path in files_below(top)
     ]
-    return match_masks(pictures, Names(names))
+    return match_masks(pictures, names)
 
 
 def _mask_astray(path: Path, names: Names) -> str:
     """Say of a picture that no scene takes that it is a mask in the wrong place, where its name says so; else ""."""
-    match = ENDING.fullmatch(path.stem)
-    meant = names.last(match["image"]) if match and match["end"] and path.suffix else []
-    return f"a mask of {meant[0]}, by its name: masks lie in masks/ of the source" if meant else ""
+    ways = [one.image for one in readings(path.stem) if one != Reading(path.stem)] if path.suffix else []
+    meant = next((hit[0] for way in ways if (hit := names.last(way))), "")
+    return f"a mask of {meant}, by its name: masks lie in masks/ of the source" if meant else ""
 
 
 def _responses(base: Path, sources: Sequence[Source]) -> set[Path]:

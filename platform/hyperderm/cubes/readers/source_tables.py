@@ -1,23 +1,31 @@
 """The tables of a source folder: which are used for what, what they say of each image, and why the others are not used.
 
-Tables lie in the source folder itself. One of them may hold the diagnoses, one the patients or lesions; often it is the same
-one. Images that share a patient (without patients: a lesion) are one group.
+Tables lie in the source folder itself or in `images/` beside the pictures, as ISIC's downloader writes them; one without
+suffix counts where its head names a column of images (`HAM10000_metadata`). One of them may hold the diagnoses, one the
+patients or lesions; often it is the same one. Further ones that name no image, or say the same of fewer, are not used.
+Images that share a patient (without patients: a lesion) are one group.
 """
 
+import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from hyperderm.cubes.readers.labels import is_unknown, plain_word
 from hyperderm.cubes.readers.leftovers import is_clutter, of_export
-from hyperderm.cubes.readers.naming import Names, files_in, same_id
+from hyperderm.cubes.readers.naming import Names, files_in, folders, same_id
 from hyperderm.cubes.readers.scene import SetAside
 from hyperderm.cubes.readers.table_rows import TWO_MARKS, Columns, Row, columns_of, rows_of
-from hyperderm.cubes.readers.tables import WORKBOOKS, Table, read_table
+from hyperderm.cubes.readers.tables import IMAGE_COLUMNS, WORKBOOKS, Table, read_table, squashed
 from hyperderm.errors import CubeError
 
 SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".txt"}) | WORKBOOKS
 WAVELENGTHS = ("wavelengths.txt", "wavelengths.csv")
 """Side files of scenes, that bring no images."""
+_IDS = re.compile(r"(?:^|_)(?:id|ids|no|nr|number|nummer|code|case|lesion|pid|mrn)$|id$")
+"""Ends of the names of columns that may say what belongs together."""
+_PEEK = 4096
+"""Bytes that tell whether a file without suffix is a table."""
 SHOWN = 3
 """Names that a sentence lists."""
 NOT_NAMED = "the table of diagnoses does not name it"
@@ -75,91 +83,142 @@ class _Listed:
         return ", ".join(self.table.titles[place] for place in places)
 
 
+_Meant = dict[str, dict[str, list[Row]]]
+"""File of a table to image to its rows."""
+
+
 @dataclass(frozen=True)
 class Tables:
-    """The tables in a source folder.
+    """The tables of a source.
 
     Attributes:
-        labels: of diagnoses.
-        groups: of patients or lesions; may be the same table.
-        paths: of both.
-        aside: file to why it is not used.
+        base: the source folder.
+        listed: the tables that say something of images, by file.
+        aside: every other table and why it is not used.
+        grouping: whether patients and lesions become groups; False where the user gives a table of groups.
     """
 
-    labels: _Listed | None = None
-    groups: _Listed | None = None
-    paths: tuple[Path, ...] = ()
+    base: Path = Path()
+    listed: tuple[tuple[Path, _Listed], ...] = ()
     aside: tuple[tuple[Path, str], ...] = ()
+    grouping: bool = True
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files of `listed`; `of` names those that are not used after all."""
+        return tuple(path for path, _ in self.listed)
 
     def of(self, images: Sequence[str]) -> Matched:
         """Return what is said of `images`; they are called so in the tables, or more shortly.
 
         Raises:
-            CubeError: a table that says two things of one image.
+            CubeError: a table that says two things of one image, or several that say different things.
         """
-        if self.labels is None and self.groups is None:
+        if not self.listed:
             return Matched()
         names = Names(images)
-        lists = list({id(one): one for one in (self.labels, self.groups) if one}.values())
-        meant = {id(one): _meant(one, images, names) for one in lists}
+        held = [one for _, one in self.listed]
+        meant = {one.table.file: _meant(one, images, names) for one in held}
+        labels, surplus = self._one([one for one in held if one.columns.diagnoses], meant, "diagnoses")
+        grouping, more = self._grouping(held, meant)
+        surplus = more | surplus
+        lists = list({one.table.file: one for one in (labels, grouping) if one}.values())
+        aside = [
+            SetAside(one.table.file, f"a table that is not used: {surplus.get(one.table.file, self._why())}")
+            for one in held
+            if one not in lists
+        ]
+        aside += [note for one in lists for note in _unmatched(one, names)]
         said, groups, grouped = {}, {}, ""
         used: list[str] = []
-        aside = [note for one in lists for note in _unmatched(one, names)]
-        if self.labels is not None:
-            rows = meant[id(self.labels)]
+        if labels is not None:
+            rows = meant[labels.table.file]
             said = {image: _said(rows.get(image)) for image in images}
-            used.append(_diagnoses_used(self.labels, rows, images))
-        if self.groups is not None:
-            groups = _groups(meant[id(self.groups)], images)
-            grouped = f"{self.groups.titles(self.groups.columns.groups)} of {self.groups.table.file}"
-            used.append(_groups_used(self.groups, groups, images))
+            used.append(_diagnoses_used(labels, rows, images))
+        if grouping is not None:
+            groups = _groups(meant[grouping.table.file], images)
+            grouped = f"{grouping.titles(grouping.columns.groups)} of {grouping.table.file}"
+            used.append(_groups_used(grouping, groups, images))
+        if self.grouping:
+            used += [note for one in lists for note in _other_ids(one, meant[one.table.file], groups)]
         used += [f"{one.table.file}: {one.table.note}" for one in lists if one.table.note]
         return Matched(said, groups, grouped, tuple(used), tuple(aside))
 
+    def _why(self) -> str:
+        return "another one says what belongs together" if self.grouping else "--groups says what belongs together"
+
+    def _grouping(self, held: Sequence[_Listed], meant: _Meant) -> tuple[_Listed | None, dict[str, str]]:
+        """The table of patients; without one, that of lesions; and why others of that kind are not used."""
+        if not self.grouping:
+            return None, {}
+        kinds = {kind: [one for one in held if getattr(one.columns, kind) is not None] for kind in ("patient", "lesion")}
+        known = [kind for kind, tables in kinds.items() if tables]
+        kind = next((kind for kind in known if any(meant[one.table.file] for one in kinds[kind])), next(iter(known), None))
+        return self._one(kinds[kind], meant, f"{kind}s") if kind else (None, {})
+
+    def _one(self, tables: Sequence[_Listed], meant: _Meant, what: str) -> tuple[_Listed | None, dict[str, str]]:
+        """The one of several tables that counts, and why each of the others need not."""
+        naming = [one for one in tables if meant[one.table.file]] or list(tables[:1])
+        surplus = {one.table.file: "it names no image of the source" for one in tables if one not in naming}
+        if not naming:
+            return None, surplus
+        most = max(naming, key=lambda one: len(meant[one.table.file]))
+        for one in naming:
+            if one is most:
+                continue
+            if not _says_the_same(meant[one.table.file], meant[most.table.file], what):
+                names = ", ".join(each.table.file for each in naming)
+                raise CubeError(f"{self.base} holds {len(naming)} tables: {names}", f"Leave one that has {what}.")
+            surplus[one.table.file] = f"{most.table.file} says the same"
+        return most, surplus
+
 
 def read_tables(base: Path, besides: Collection[Path] = (), *, grouping: bool = True) -> Tables:
-    """Read the tables in the folder `base`.
+    """Read the tables in the folder `base`, and in the folders of pictures in it.
 
     Args:
         base: the source folder.
         besides: files that are no tables of the source, resolved: side files, and what the user named.
-        grouping: whether patients and lesions of the tables become groups; False where the user gives a table of groups.
-
-    Raises:
-        CubeError: several tables of diagnoses, or several of patients.
+        grouping: see `Tables`.
     """
     aside: list[tuple[Path, str]] = []
-    listed: dict[Path, _Listed] = {}
+    listed: list[tuple[Path, _Listed]] = []
     ours = of_export(base)
-    for path in files_in(base):
-        if path in ours or path.suffix.lower() not in SUFFIXES or _is_no_table(path) or path.resolve() in besides:
+    for path in (path for folder in (base, *folders(base, "images")) for path in files_in(folder)):
+        if path in ours or not _may_be_table(path) or _is_no_table(path) or path.resolve() in besides:
             continue
         try:
-            found = _listed(path)
+            found = _listed(path, base)
         except CubeError as error:
-            if path.suffix.lower() != ".txt":
+            if path.suffix.lower() not in {"", ".txt"}:
                 aside.append((path, f"a table that is not used: {error}"))
         else:
-            listed[path] = found
-    labels = _only([path for path, one in listed.items() if one.columns.diagnoses], base, "diagnoses")
-    groups = _grouping(listed, base) if grouping else None
-    why = "another one says what belongs together" if grouping else "--groups says what belongs together"
-    for path in listed:
-        if path not in (labels, groups):
-            aside.append((path, f"a table that is not used: {why}"))
-    paths = tuple(dict.fromkeys(path for path in (labels, groups) if path))
-    return Tables(listed[labels] if labels else None, listed[groups] if groups else None, paths, tuple(aside))
+            listed.append((path, found))
+    return Tables(base, tuple(listed), tuple(aside), grouping)
+
+
+def _may_be_table(path: Path) -> bool:
+    """Whether a file has the suffix of tables, or none and a head that names a column of images."""
+    if path.suffix:
+        return path.suffix.lower() in SUFFIXES
+    try:
+        with path.open("rb") as file:
+            head = file.read(_PEEK)
+    except OSError:
+        return False
+    text = squashed(plain_word(head.decode("utf-8", "replace")))
+    return b"\0" not in head and any(squashed(name) in text for name in IMAGE_COLUMNS)
 
 
 def _is_no_table(path: Path) -> bool:
     return is_clutter(path) or path.name.lower().endswith(WAVELENGTHS)
 
 
-def _listed(path: Path) -> _Listed:
+def _listed(path: Path, base: Path) -> _Listed:
     """The table in a file; CubeError, without the file's name, where it says nothing of images."""
     if path.suffix.lower() in WORKBOOKS:
         raise CubeError("a workbook of a spreadsheet", "Save it as CSV.")
-    table = read_table(path)
+    table = replace(read_table(path), file=path.relative_to(base).as_posix())
     columns = columns_of(table)
     if columns.image is None:
         raise CubeError("it has no column of images", "Name it image.")
@@ -167,20 +226,6 @@ def _listed(path: Path) -> _Listed:
         kinds = " (benign and malignant are none)" if {"target", "benign_malignant"} & set(table.columns) else ""
         raise CubeError(f"it has no column of diagnoses{kinds} and none of patients", "Name it diagnosis, or patient.")
     return _Listed(table, columns, tuple(rows_of(table, columns)))
-
-
-def _only(paths: Sequence[Path], base: Path, what: str) -> Path | None:
-    if len(paths) > 1:
-        names = ", ".join(path.name for path in paths)
-        raise CubeError(f"{base} holds {len(paths)} tables: {names}", f"Leave one that has {what}.")
-    return paths[0] if paths else None
-
-
-def _grouping(listed: dict[Path, _Listed], base: Path) -> Path | None:
-    """The table of patients; without one, that of lesions."""
-    patients = [path for path, one in listed.items() if one.columns.patient is not None]
-    lesions = [path for path, one in listed.items() if one.columns.lesion is not None]
-    return _only(patients, base, "patients") or _only(lesions, base, "lesions")
 
 
 def _meant(listed: _Listed, images: Sequence[str], names: Names) -> dict[str, list[Row]]:
@@ -198,6 +243,15 @@ def _meant(listed: _Listed, images: Sequence[str], names: Names) -> dict[str, li
             _check_alike(listed.table.file, image, rows[0], row)
     agreed = {image: rows for image, rows in last.items() if len({_content(row) for row in rows}) == 1}
     return {image: mine for image in images if (mine := whole.get(image) or agreed.get(image))}
+
+
+def _says_the_same(less: dict[str, list[Row]], more: dict[str, list[Row]], what: str) -> bool:
+    """Whether a table names no other images than another one, and says the same diagnoses, or patients and lesions."""
+
+    def said(row: Row) -> tuple[object, ...]:
+        return _content(row)[:2] if what == "diagnoses" else _content(row)[2:]
+
+    return less.keys() <= more.keys() and all(said(rows[0]) == said(more[image][0]) for image, rows in less.items())
 
 
 def _content(row: Row) -> tuple[str | None, str, str, str]:
@@ -279,6 +333,29 @@ def _groups_used(listed: _Listed, groups: dict[str, str], images: Sequence[str])
     many = f"{count} group{'s' * (count != 1)}"
     said = f"{listed.table.file}: {many} of images, from {listed.titles(listed.columns.groups)}"
     return said + (f"; {len(own)} images without one are groups of their own" if own else "")
+
+
+def _other_ids(listed: _Listed, rows: dict[str, list[Row]], groups: dict[str, str]) -> list[str]:
+    """A sentence on every column that looks like ids and has one value for images of several groups, which is not used."""
+    table, columns = listed.table, listed.columns
+    taken = {columns.image, columns.patient, columns.lesion, *columns.diagnoses, *columns.kinds}
+    cells = dict(table.rows)
+    notes = []
+    for place, name in enumerate(table.columns):
+        if place in taken or not _IDS.search(name):
+            continue
+        of: dict[str, set[str]] = {}
+        for image, mine in rows.items():
+            if not is_unknown(cell := cells[mine[0].line][place]) and cell:
+                of.setdefault(same_id(cell), set()).add(groups.get(image, image))
+        if len(of) > 1 and (shared := sum(1 for held in of.values() if len(held) > 1)):
+            many = f"{shared} of its {len(of)} values stand{'s' * (shared == 1)} at several images"
+            title = table.titles[place]
+            notes.append(
+                f"{table.file}: {title} is not used: {many}. If it says what belongs together, call it patient, or give "
+                "--groups with a table of these"
+            )
+    return notes
 
 
 def _few(names: Sequence[str]) -> str:

@@ -11,15 +11,13 @@ from dataclasses import dataclass, field
 
 from hyperderm.cubes.cube import DIAGNOSES
 from hyperderm.cubes.readers.labels import LABELS, is_unknown, known
-from hyperderm.cubes.readers.tables import IMAGE_COLUMNS, Table
+from hyperderm.cubes.readers.tables import IMAGE_COLUMNS, LESION_COLUMNS, PATIENT_COLUMNS, Table, squashed
 
 WORD_COLUMNS = ("label", "diagnosis", "dx", "diagnostic")
-PATIENT_COLUMNS = ("patient_id", "patient", "subject_id", "subject")
-LESION_COLUMNS = ("lesion_id",)
 _OTHER_MARKS = {"bcc", "akiec", "ak", "bkl", "df", "vasc", "scc", "unk"}
 """Columns of the challenges that are no diagnoses of ours."""
 TWO_MARKS = {"melanoma", "seborrheic_keratosis"}
-_LEVEL = re.compile(r"(?:diagnosis|iddx)_(\d)")
+_LEVEL = re.compile(r"(?:diagnosis|iddx)(\d)")
 _CODED = {"0": "nevus", "1": "dysplastic_nevus", "2": "melanoma"}
 """PH2's clinical diagnosis: common nevus, atypical nevus, melanoma."""
 _YES, _NO = {"x", "true", "yes", "1"}, {"", "false", "no", "0", "nan", "-"}
@@ -92,22 +90,22 @@ def columns_of(table: Table) -> Columns:
     at: dict[str, int] = {}
     for place, name in enumerate(table.columns):
         if name:
-            at.setdefault(name, place)
+            at.setdefault(squashed(name), place)
     image = table.column(IMAGE_COLUMNS)
     levels = sorted((int(match[1]), name) for name in at if (match := _LEVEL.fullmatch(name)))
-    marks = {name: place for name, place in at.items() if place != image and (name in _OTHER_MARKS or name in LABELS)}
+    names = {squashed(name): name for name in (*_OTHER_MARKS, *reversed(LABELS))}
+    marks = {names[name]: place for name, place in at.items() if place != image and name in names}
     if len(marks) < 2 and list(marks) != ["melanoma"]:
         marks = {}
-    ph2 = "clinical_diagnosis" in at and "asymmetry" in at
-    kinds = [at[name] for name in ("benign_malignant", "diagnosis_1", "iddx_1") if name in at]
+    ph2 = "clinicaldiagnosis" in at and "asymmetry" in at
     return Columns(
         image,
         {name: at[name] for name in WORD_COLUMNS if name in at},
         {name: at[name] for _, name in reversed(levels)},
         marks,
-        at["clinical_diagnosis"] if ph2 else None,
-        at["target"] if "target" in at and "image_name" in at else None,  # elsewhere it means malignant, not melanoma
-        tuple(kinds),
+        at["clinicaldiagnosis"] if ph2 else None,
+        at["target"] if "target" in at and "imagename" in at else None,  # elsewhere it means malignant, not melanoma
+        tuple(at[name] for name in ("benignmalignant", "diagnosis1", "iddx1") if name in at),
         table.column(PATIENT_COLUMNS),
         table.column(LESION_COLUMNS),
     )
@@ -168,7 +166,7 @@ class _Verdict:
             if found := known(cell):
                 self.ours[place] = found
                 return
-        first = columns.levels.get("diagnosis_1", columns.levels.get("iddx_1"))
+        first = columns.levels.get("diagnosis1", columns.levels.get("iddx1"))
         specific = [(place, cell) for place, cell in written if place != first and not is_unknown(cell)]
         if specific:
             self.others[specific[0][0]] = specific[0][1]

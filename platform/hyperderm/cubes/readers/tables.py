@@ -7,20 +7,30 @@ text file parts its columns by two bars.
 import csv
 import io
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hyperderm.cubes.readers.failures import check_machine
 from hyperderm.cubes.readers.labels import plain_word
 from hyperderm.errors import CubeError
 
 IMAGE_COLUMNS = (
-    "image", "image_id", "image_name", "isic_id", "img_id", "image_file", "file", "filename", "file_name",
+    "image", "image_id", "image_name", "isic_id", "img_id", "image_file", "file", "filename",
 )  # fmt: skip
 """Names of a column that names images, in the order in which they count."""
+PATIENT_COLUMNS = (
+    "patient_id", "patient", "patient_no", "patient_nr", "patient_number", "patient_code", "pat_id", "pat_no", "pat_nr",
+    "patienten_id", "patienten_nr", "patientennummer", "subject_id", "subject", "subject_no", "subject_nr", "subject_number",
+    "participant_id", "participant", "participant_no", "participant_number", "person_id", "person", "proband_id", "proband",
+    "case_id", "case_no", "case_number", "group", "group_id",
+)  # fmt: skip
+"""Likewise of a column of patients, or of what else belongs together."""
+LESION_COLUMNS = ("lesion_id", "lesion_no", "lesion_nr", "lesion_number")
 WORKBOOKS = frozenset({".xlsx", ".xls", ".xlsm", ".ods", ".numbers"})
 LONGEST = 1 << 28
 """Bytes of a table."""
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _HEAD = 60
 """Lines among which the column names are looked for."""
 _BARS = "\x1f"
@@ -49,8 +59,8 @@ class Table:
     note: str = ""
 
     def column(self, names: Collection[str]) -> int | None:
-        """Return the place of the first of `names` that is a column; None where none is."""
-        return next((self.columns.index(name) for name in names if name in self.columns), None)
+        """Return the place of the first of `names` that is a column, whatever parts their words; None where none is."""
+        return _place(self.columns, names)
 
 
 def decode(path: Path) -> tuple[str, str]:
@@ -67,6 +77,7 @@ def decode(path: Path) -> tuple[str, str]:
             raise CubeError("too long for a table")
         content = path.read_bytes()
     except OSError as error:
+        check_machine(error, path)
         raise CubeError(f"cannot be read ({error.strerror or error})") from error
     if content.startswith(b"PK\x03\x04") or content.startswith(b"\xd0\xcf\x11\xe0"):
         raise CubeError("a workbook of a spreadsheet", "Save it as CSV.")
@@ -121,11 +132,21 @@ def _parsed(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
 
 def _names_images(cells: list[str], delimiter: str) -> bool:
     columns = [_column(cell) for cell in cells]
-    return any(name in IMAGE_COLUMNS for name in columns) or (delimiter == _BARS and "name" in columns)
+    return _place(columns, IMAGE_COLUMNS) is not None or (delimiter == _BARS and "name" in columns)
 
 
 def _column(title: str) -> str:
-    return plain_word(re.sub(r"\(.*?\)", "", title, flags=re.DOTALL))
+    return plain_word(_CAMEL.sub("_", re.sub(r"\(.*?\)", "", title, flags=re.DOTALL)))
+
+
+def squashed(name: str) -> str:
+    """Return the name of a column as it is compared: `patient_no` and `patientno` are one."""
+    return name.replace("_", "")
+
+
+def _place(columns: Sequence[str], names: Collection[str]) -> int | None:
+    held = [squashed(column) for column in columns]
+    return next((held.index(name) for name in map(squashed, names) if name in held), None)
 
 
 def _table(file: str, rows: list[tuple[int, list[str]]], at: int, note: str, *, bars: bool) -> Table:
@@ -134,7 +155,7 @@ def _table(file: str, rows: list[tuple[int, list[str]]], at: int, note: str, *, 
     if bars and "name" in columns:
         columns[columns.index("name")] = IMAGE_COLUMNS[0]
     body = rows[at + 1 :]
-    image = next((columns.index(name) for name in IMAGE_COLUMNS if name in columns), None)
+    image = _place(columns, IMAGE_COLUMNS)
     while body and image is not None and (more := _second_line(columns, image, body[0][1])):
         for place, title in more.items():
             titles[place], columns[place] = title, _column(title)
@@ -148,7 +169,13 @@ def _table(file: str, rows: list[tuple[int, list[str]]], at: int, note: str, *, 
 
 
 def _second_line(columns: list[str], image: int, cells: list[str]) -> dict[int, str]:
-    """Return names of columns that stand below merged cells: in a line without an image, where the first one has none."""
+    """Return names of columns that stand below merged cells: in a line without an image, where the first one has none.
+
+    A merged cell keeps its text above the first of the columns that it spans: what stands below that one is its name.
+    """
     if image < len(cells) and cells[image].strip():
         return {}
-    return {place: cell.strip() for place, cell in enumerate(cells[: len(columns)]) if cell.strip() and not columns[place]}
+    below = {place: cell.strip() for place, cell in enumerate(cells[: len(columns)]) if cell.strip()}
+    more = {place: cell for place, cell in below.items() if not columns[place]}
+    heads = {place - 1 for place in more if columns[place - 1] and place > 0}
+    return more | {place: below[place] for place in heads if _column(below.get(place, ""))}
