@@ -1,13 +1,12 @@
 """Which of several arrays in one file is the image: told by their names or by the wavelengths, or not at all."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 
-_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\W_]+")
-_REFERENCE = re.compile(r"(?:white|black|dark|w|d|k)_?ref(?:erence)?s?|white|black|dark|flat(?:_?field)?|spectralon")
-_MORE = re.compile(r"(?:_?(?:ref(?:erence)?s?|current|frame|panel|tile|field|level|signal|cube|image|data|mean|raw))*_?\d*")
-_BEFORE = re.compile(r"(?:ref(?:erence)?s?|calib(?:ration)?|cal|mean|raw)_")
-"""Words that may stand before or behind the one for a reference."""
+from hyperderm.cubes.readers.reference_names import REFERENCE, WHOLE, words_of
+
+_IDLE = {"cube", "image", "data", "mean", "raw"}
+"""Words beside the one for a reference in the name of an array."""
+_ALONE = {"ref", "refs", "reference", "references"}
 
 
 def is_reference(key: str) -> bool:
@@ -16,9 +15,8 @@ def is_reference(key: str) -> bool:
 
 
 def _says_reference(name: str) -> bool:
-    text = _BEFORE.sub("", "_".join(word.casefold() for word in _WORDS.split(name) if word), count=1)
-    found = _REFERENCE.match(text) or re.match(r"ref(?:erence)?s?$", text)
-    return found is not None and _MORE.fullmatch(text, found.end()) is not None
+    text = "_".join(word for word in words_of(name).split("_") if word not in _IDLE)
+    return text in _ALONE or bool(REFERENCE.fullmatch(text) or WHOLE.fullmatch(text))
 
 
 def the_image(arrays: Mapping[str, Sequence[int]], fits: Callable[[str], bool]) -> tuple[list[str], list[str]]:

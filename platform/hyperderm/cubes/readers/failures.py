@@ -1,6 +1,7 @@
 """Why a file could not be read: damage and missing rights are the file's, memory and broken disks the machine's."""
 
 import errno
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ from hyperderm.errors import CubeError, MachineTrouble
 from hyperderm.trouble import AGAIN, RIGHTS, trouble_of
 
 _MACHINE = {
-    errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN,
-    errno.EHOSTUNREACH, errno.ENODEV, errno.ENXIO, errno.EREMOTEIO, errno.ECONNRESET, errno.EDEADLK, errno.ENOLCK,
+    getattr(errno, name)
+    for name in (
+        "EIO", "EMFILE", "ENFILE", "ENOMEM", "ESTALE", "ENOTCONN", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENODEV",
+        "ENXIO", "EREMOTEIO", "ECONNRESET", "EDEADLK", "ENOLCK",
+    )
+    if hasattr(errno, name)  # macOS knows no EREMOTEIO
 }  # fmt: skip
 _ERRNO = re.compile(r"errno = (\d+)")
 """How HDF5 writes the number of an error into its message."""
@@ -57,8 +62,6 @@ def _number(error: BaseException) -> int | None:
 
 
 def _said(error: BaseException, number: int | None) -> str:
-    import os
-
     return os.strerror(number) if number is not None else str(error)
 
 

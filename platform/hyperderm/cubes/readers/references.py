@@ -8,7 +8,6 @@ mask or a table calls a lesion, is a scan like any other.
 """
 
 import re
-import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,38 +20,23 @@ from hyperderm.cubes.calibrate import NUMPY, PICTURES, TIFF, calibrate, read_ref
 from hyperderm.cubes.readers import band_images, envi, matlab_scene, numpy_files, tiff
 from hyperderm.cubes.readers.naming import SUFFIXES, shorter
 from hyperderm.cubes.readers.pixels import oriented
+from hyperderm.cubes.readers.reference_names import COUNT, PLAIN, REFERENCE, THING, WHOLE, WORD, words_of
 from hyperderm.cubes.readers.scene import Asked, Found, Scene
 from hyperderm.errors import CubeError
 
 Kind = Literal["white", "dark", "white_dark"]
 """The last is the dark reference of the white one where that was taken with an exposure of its own."""
 
-_SEPARATORS = re.compile(r"[ _.()\[\]-]+")
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_THING = "current|frame|panel|tile|board|target|standard|field|level|signal|noise|balance|spectralon"
-_WORD = "ref(?:erence)?s?|cal(?:ib(?:ration)?)?s?"
-_PLAIN = "white|dark|black"
-_KINDS = rf"white_?(?:dark|black)|{_PLAIN}"
-_COUNT = r"(?:_?(?:exp(?:osure)?|int(?:egration)?|t|it)?_?\d+(?:_\d+)?_?(?:[uµμ]s|m?s|m?sec))?(?:_?\d+)?"
-"""An exposure, a number, or both."""
-_REFERENCE = re.compile(
-    rf"(?<![a-z])(?:(?P<kind>{_KINDS})(?:_?(?:{_THING}))?_?(?:{_WORD})|(?:{_WORD})_?(?P<behind>{_KINDS})(?:_?(?:{_THING}))?"
-    r"|(?P<short>[wd])ref)(?![a-z])"
-)
-_WHOLE = re.compile(
-    rf"(?:(?P<kind>{_PLAIN})s?(?:_?(?:{_THING})s?)?|(?:{_THING})s?_?(?P<behind>{_PLAIN})|flats?(?:_?field)?|spectralon)"
-    rf"{_COUNT}(?:[_t]?\d+)*"
-)
 _BESIDE = (
-    re.compile(rf"(?:(?P<kind>{_PLAIN})(?:s?_|(?=..))|(?P<short>[wd])r_)(?P<scan>.+)"),
-    re.compile(rf"(?P<scan>.+?)(?:_?(?P<kind>{_PLAIN})s?|_(?P<short>[wd])r)"),
-    re.compile(rf"(?P<scan>.+?)_?(?P<kind>{_PLAIN})s?_?(?:{_THING})"),
+    re.compile(rf"(?:(?P<kind>{PLAIN})(?:s?_|(?=..))|(?P<short>[wd])r_)(?P<scan>.+)"),
+    re.compile(rf"(?P<scan>.+?)(?:_?(?P<kind>{PLAIN})s?|_(?P<short>[wd])r)"),
+    re.compile(rf"(?P<scan>.+?)_?(?P<kind>{PLAIN})s?_?(?:{THING})"),
 )
-_THING_AHEAD = re.compile(rf"(?:{_THING})_?")
-_COUNT_ALONE = re.compile(rf"_?{_COUNT}_?")
+_THING_AHEAD = re.compile(rf"(?:{THING})_?")
+_COUNT_ALONE = re.compile(rf"_?{COUNT}_?")
 _DOUBTFUL = re.compile(
-    rf"(?<![a-z])(?:(?:{_PLAIN})s?(?:_?(?:{_THING}|{_WORD}))?|(?:{_THING}|{_WORD})_?(?:{_PLAIN}))(?![a-z])"
-    rf"|^(?:references?|calibrations?|calib){_COUNT}$"
+    rf"(?<![a-z])(?:(?:{PLAIN})s?(?:_?(?:{THING}|{WORD}))?|(?:{THING}|{WORD})_?(?:{PLAIN}))(?![a-z])"
+    rf"|^(?:references?|calibrations?|calib){COUNT}$"
 )
 _SKIN = re.compile(
     r"(?<![a-z])(?:n(?:a?e)v(?:us|i)|moles?|lesions?|melan\w*|kerato\w*|lentig\w*|carcinom\w*|tumou?rs?|mel|nv|sk|bcc|scc|iec"
@@ -278,17 +262,17 @@ def _named(found: Found, stems: dict[str, set[str]], lesions: Collection[str] = 
     """What a file is by its name; `stems` are the names in every folder, `lesions` as for `parted`."""
     folder, stem = folder_and_stem(found)
     scans = stems.get(folder, set())
-    if match := _REFERENCE.search(stem):
+    if match := REFERENCE.search(stem):
         return Reference(_kind(match), found, folder, _rest(stem, match, scans))
     if found.name not in lesions:
         for pattern in _BESIDE:
             if (match := pattern.fullmatch(stem)) and (scan := _called(match["scan"], scans)):
                 return Reference(_kind(match), found, folder, scan)
-        if match := _WHOLE.fullmatch(stem):
+        if match := WHOLE.fullmatch(stem):
             return Reference(_kind(match), found, folder, "")
     parts = folder.split("/") if folder else []
     for depth, part in enumerate(parts):
-        if match := _REFERENCE.search(_words(part)):
+        if match := REFERENCE.search(words_of(part)):
             place = "/".join(parts[:depth])
             called = any(stem in names for at, names in stems.items() if at != folder and _is_below(at, place))
             return Reference(_kind(match), found, place, stem if called else "")
@@ -311,7 +295,7 @@ def in_doubt(scans: Sequence[Found], lesions: Collection[str]) -> list[tuple[Fou
 def _is_doubtful(found: Found) -> bool:
     """Whether a name says white or dark and nothing of skin, or its folder is called nothing else."""
     folder, stem = folder_and_stem(found)
-    return not _SKIN.search(stem) and bool(_DOUBTFUL.search(stem) or _WHOLE.fullmatch(_words(folder.rpartition("/")[2])))
+    return not _SKIN.search(stem) and bool(_DOUBTFUL.search(stem) or WHOLE.fullmatch(words_of(folder.rpartition("/")[2])))
 
 
 def _nearest(folder: str, stem: str, references: Sequence[Reference]) -> list[Reference]:
@@ -335,12 +319,7 @@ def _is_below(folder: str, place: str) -> bool:
 def folder_and_stem(found: Found) -> tuple[str, str]:
     """A scene's folder below the root, and its name there as names are compared: `Arm0.bil.hdr` is `arm0`."""
     folder, _, last = found.name.rpartition("/")
-    return folder, _words(last if found.format == band_images.NAME else shorter(found.path.name)[-1])
-
-
-def _words(name: str) -> str:
-    """A name in one Unicode form and lower case, its words parted by one underscore each."""
-    return _SEPARATORS.sub("_", _CAMEL.sub("_", unicodedata.normalize("NFC", name)).lower())
+    return folder, words_of(last if found.format == band_images.NAME else shorter(found.path.name)[-1])
 
 
 def _rest(text: str, match: re.Match[str], scans: Collection[str]) -> str:
