@@ -87,16 +87,3 @@ class Experiment(Run):
                 f"{training.images}. Give fewer"
             )
         return self
-
-    def identity(self) -> dict[str, object]:
-        """Return what makes two runs the same, flat: everything but machine-dependent and extendable settings."""
-        free = {
-            "sweep.trials",
-            "sweep.concurrent",
-            "sweep.cpus_per_worker",
-            "sweep.gpus_per_worker",
-            "sweep.max_failures",
-        }
-        if self.data.feed != "stream":  # where `auto` comes to a stream, its checkpoints hold on to that
-            free |= set(FEEDING)
-        return {path: value for path, value in self.flat().items() if path not in free}

@@ -43,6 +43,17 @@ class Strict(BaseModel):
         """Return every leaf as dotted path -> JSON value."""
         return dict(_leaves("", self.model_dump(mode="json")))
 
+    def changed(self) -> dict[str, Any]:
+        """Return the leaves that differ from the defaults of their fields, as dotted path -> JSON value.
+
+        Leaves called `kind`, which tell one model of a union from another, are always there; a group that may be None and is
+        not is there as its path -> True. So a model is known from what this returns, and a new field with a default changes
+        it for no model that was made before.
+        """
+        dumped, found = self.flat(), dict[str, Any]()
+        _changed(self, "", dumped, found)
+        return found
+
 
 def fingerprint(data: Any) -> str:  # noqa: ANN401 - any JSON value
     """Return the sha256 (hex) of `data` as canonical JSON (sorted keys, no spaces)."""
@@ -183,6 +194,33 @@ def _below(owner: Any, name: str) -> list[Any]:  # noqa: ANN401 - a model, or th
         annotation = typing.get_args(owner)[1]
     mapping = typing.get_origin(annotation) is dict and _models_of(typing.get_args(annotation)[1])
     return [annotation] if mapping else _models_of(annotation)
+
+
+def _changed(model: BaseModel, prefix: str, dumped: Mapping[str, Any], into: dict[str, Any]) -> None:
+    for name, info in type(model).model_fields.items():
+        value, path = getattr(model, name), f"{prefix}{name}"
+        default = None if info.is_required() else info.get_default(call_default_factory=True, validated_data={})
+        if isinstance(value, BaseModel):
+            if not info.is_required() and default is None:
+                into[path] = True
+            _changed(value, f"{path}.", dumped, into)
+        elif info.is_required() or name == "kind" or value != default:
+            into |= {leaf: dumped[leaf] for leaf in dumped if leaf == path or leaf.startswith(f"{path}.")}
+
+
+def unfolded(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the nested JSON of which `flat` holds leaves as dotted path -> value; a group that is True is only made."""
+    nested: dict[str, Any] = {}
+    for path, value in flat.items():
+        *parents, leaf = path.split(".")
+        node = nested
+        for name in parents:
+            node = node.setdefault(name, {})
+        if value is True and any(other.startswith(f"{path}.") for other in flat):
+            node.setdefault(leaf, {})
+        else:
+            node[leaf] = value
+    return nested
 
 
 def _leaves(prefix: str, node: Any) -> typing.Iterator[tuple[str, Any]]:  # noqa: ANN401 - any JSON value

@@ -62,7 +62,18 @@ def batch(data: TrainData, images: int = 0, count: int = 4) -> Batch:
     """The first `count` train cubes as real ones, the last as sources."""
     scaled = data.scaling.forward(data.train.reflectance)
     real, rows = scaled[:count], torch.arange(count)
-    return Batch(lambda: real, real.unbind, lambda: scaled[-count:], slice(0, count), count, images, rows)
+    masks = data.drawn_masks[:count]
+    return Batch(
+        draw_real=lambda: real,
+        views=real.unbind,
+        draw_source=lambda: scaled[-count:],
+        share=slice(0, count),
+        count=count,
+        images=images,
+        rows=rows,
+        labels=data.labels[:count],
+        draw_masks=lambda: masks,
+    )
 
 
 def state_of(module: torch.nn.Module) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Put a single run together: one worker here, or a group on Ray; the same tracking and pictures as a sweep's trial."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +10,14 @@ from hyperderm.cli.setting import Setting, find_store
 from hyperderm.cli.tracked import facts_of, finish_tracking, open_tracker, real_set, say_synthetic
 from hyperderm.config import Experiment
 from hyperderm.errors import NonFiniteLoss
+from hyperderm.identity import searching
 from hyperderm.reports.progress import ProgressLine
 from hyperderm.store.place import address
 from hyperderm.store.reader import Store
 from hyperderm.strict import fingerprint
 from hyperderm.studies.cluster import check_capacity, connect, workers_found
 from hyperderm.studies.feeding import Feeding, choose
-from hyperderm.studies.folder import claim, run_folder
+from hyperderm.studies.folder import claim, run_folder, same_run
 from hyperderm.studies.observer import Observers
 from hyperderm.studies.selection import content, select
 from hyperderm.studies.single import run_group, run_here
@@ -49,8 +50,8 @@ def run_one(
     workers = experiment.sweep.workers_per_trial
     check_batch(experiment.training.batch_size, len(selection.train), workers)
     held = content(experiment, len(opened.manifest.wavelengths_nm))
-    mine = {**experiment.identity(), **held, "manifest": opened.manifest.fingerprint}
-    folder = run_folder(runs or setting.root / "runs", name, f"train-{experiment.name}-{fingerprint(mine)[:8]}")
+    mine = {**searching(experiment), **held, "manifest": opened.manifest.fingerprint}
+    folder = _folder(runs or setting.root / "runs", name, experiment, mine)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
     mine |= recorded(bucket)  # after the name is made: the same run with another storage is refused, not begun anew
     at = storage_of_run(bucket, folder)
@@ -91,6 +92,17 @@ def run_one(
             finish_tracking(setting, tracker, key)
     setting.say(f"checkpoints and samples in {address(place)}")
     return 1 if reason else 0
+
+
+def _folder(runs: Path, name: str | None, experiment: Experiment, mine: Mapping[str, object]) -> Path:
+    """Return the folder of a run: the one called so, one that an earlier version named otherwise, or a new name."""
+    told = experiment.changed()
+    own = {path: value for path, value in mine.items() if path in told or path not in experiment.flat()}
+    start = f"train-{experiment.name}-"
+    folder = run_folder(runs, name, f"{start}{fingerprint(own)[:8]}")
+    if name is None and not folder.exists():
+        return same_run(runs, start, mine) or folder
+    return folder
 
 
 def _reading(feeding: Feeding, store: Store) -> str:

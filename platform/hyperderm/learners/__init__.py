@@ -23,6 +23,12 @@ else:
 """The configuration of one of `LEARNERS`, told by its `kind`."""
 
 
+def learner_of(kind: str) -> type[LearnerConfig] | None:
+    """Return the configuration class of the learner called `kind`, None where no learner is called so."""
+    return next((each for each in LEARNERS if each.model_fields["kind"].default == kind), None)
+
+
 def role_of(kind: str) -> Role | None:
     """Return the role of the learner called `kind`, None where no learner is called so."""
-    return next((each.role for each in LEARNERS if each.model_fields["kind"].default == kind), None)
+    found = learner_of(kind)
+    return found.role if found else None

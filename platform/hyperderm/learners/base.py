@@ -31,6 +31,8 @@ class Batch:
         count: size of the global batch.
         images: images shown before this batch.
         rows: (n,) which of `TrainData.drawn` the cubes of `real` are.
+        labels: (n,) int64 of which of `TrainData.classes` they are.
+        draw_masks: see `masks`; as `draw_real`.
     """
 
     draw_real: Callable[[], Tensor]
@@ -40,11 +42,18 @@ class Batch:
     count: int
     images: int
     rows: Tensor
+    labels: Tensor
+    draw_masks: Callable[[], Tensor]
 
     @cached_property
     def real(self) -> Tensor:
         """(n, B, H, W) scaled cubes."""
         return self.draw_real()
+
+    @cached_property
+    def masks(self) -> Tensor:
+        """(n, H, W) bool, turned as `real` is; all False where a lesion has none."""
+        return self.draw_masks()
 
     @cached_property
     def source(self) -> Tensor:
@@ -93,20 +102,21 @@ class Sampler(Protocol):
 
     Attributes:
         run: that trained it.
-        config: of the learner.
         wavelengths_nm: (B,) of its cubes.
         scaling: fitted on the train role.
         matrix: H (3, B) of its RGB condition; None where it takes none.
+        classes: diagnoses it can be asked for, in the order of their numbers; empty where its condition is no class.
     """
 
     run: "Run"
     wavelengths_nm: tuple[float, ...]
     scaling: "Scaling"
     matrix: NDArray[np.float64] | None
+    classes: tuple[str, ...]
 
     @property
     def config(self) -> "LearnerConfig":
-        """See the class."""
+        """Of the learner; its `condition` says what `sample` is given."""
 
     def sample(self, seed: int, indices: Sequence[int], condition: Tensor | None) -> Tensor:
         """Return reflectance (n, B, H, W) float32 on the CPU, by the exact inverse of train's scaling.
@@ -114,8 +124,8 @@ class Sampler(Protocol):
         Args:
             seed: of the set.
             indices: n of them; which cubes of the set.
-            condition: (n, 3, H, W) linear RGB in units of H · reflectance, row by row the source of a cube; None where
-                `matrix` is None.
+            condition: row by row what a cube is made from. rgb: (n, 3, H, W) linear RGB in units of H · reflectance; class:
+                (n,) int64, numbers of `classes`; none: None.
         """
 
 
@@ -127,3 +137,7 @@ class Placement:
     dtype: torch.dtype = torch.float32
     bf16: bool = False
     parallel: Parallel = lambda module: module
+
+    def autocast(self) -> torch.autocast:
+        """Compute in bf16 where that is wanted."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)

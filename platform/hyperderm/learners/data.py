@@ -96,9 +96,25 @@ class TrainData:
         return torch.cat([self.train.reflectance, self.extra.reflectance]) if self.extra else self.train.reflectance
 
     @property
+    def drawn_masks(self) -> Tensor:
+        """(rows, H, W) bool masks of `drawn`."""
+        return torch.cat([self.train.masks, self.extra.masks]) if self.extra else self.train.masks
+
+    @property
     def drawn_diagnoses(self) -> tuple[str, ...]:
         """(rows,) diagnoses of `drawn`."""
         return self.diagnoses + (self.extra.diagnoses if self.extra else ())
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The diagnoses that training shows, in the order of the alphabet."""
+        return tuple(sorted(set(self.drawn_diagnoses)))
+
+    @property
+    def labels(self) -> Tensor:
+        """(rows,) int64: of which of `classes` each cube is."""
+        numbers = {name: number for number, name in enumerate(self.classes)}
+        return torch.tensor([numbers[name] for name in self.drawn_diagnoses])
 
 
 def truth(diagnoses: Sequence[str]) -> Tensor:

@@ -1,6 +1,8 @@
 """Randomness keyed on (seed, stream, step): no generator state is ever saved, so resuming is running again."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -10,6 +12,14 @@ def generator(seed: int, stream: str, step: int) -> torch.Generator:
     """Return a CPU generator for one stream at one step; equal keys give equal draws on every machine and worker."""
     digest = hashlib.blake2b(f"{seed}/{stream}/{step}".encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+
+
+@contextmanager
+def initialised(seed: int) -> Iterator[None]:
+    """Draw initial weights by `seed` alone: equal on every machine and worker, and nobody else's random numbers move."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(generator(seed, "init", 0).initial_seed())
+        yield
 
 
 def rows(

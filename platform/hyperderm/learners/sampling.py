@@ -42,7 +42,7 @@ def phases(config: LearnerConfig, run: Run, data: TrainData) -> tuple[Phase, ...
     """
     if config.role == "classifier":
         return _classifier_phases(config, run, data)
-    own = torch.arange(len(data.lesion_ids))
+    own = balanced_entries(data.diagnoses) if config.balances else torch.arange(len(data.lesion_ids))
     whole = Phase(0, own, own[:0])
     if not run.training.pretrain_images:
         return (whole,)
@@ -72,6 +72,14 @@ def _classifier_phases(config: LearnerConfig, run: Run, data: TrainData) -> tupl
     if share is not None:
         return (Phase(0, real, added, share),)
     return (Phase(0, torch.cat([real, added]), none),)
+
+
+def balanced_entries(diagnoses: Sequence[str]) -> Tensor:
+    """Return every row once, and those of rarer diagnoses again, in turn, until all diagnoses come equally often."""
+    held = {name: [row for row, own in enumerate(diagnoses) if own == name] for name in dict.fromkeys(diagnoses)}
+    most = max(map(len, held.values()))
+    again = [rows[place % len(rows)] for rows in held.values() for place in range(len(rows), most)]
+    return torch.tensor([*range(len(diagnoses)), *again])
 
 
 def real_entries(diagnoses: Sequence[str], oversample: float | Literal["balance"], turn: int = 0) -> Tensor:

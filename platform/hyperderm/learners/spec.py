@@ -49,6 +49,11 @@ class LearnerConfig(Strict):
         return False
 
     @property
+    def balances(self) -> bool:
+        """Whether a generator is shown every diagnosis equally often, not as often as train holds it."""
+        return False
+
+    @property
     def oversampling(self) -> float | Literal["balance"]:
         """Of a classifier: extra showings of melanomas an epoch, per real melanoma."""
         return 0.0
@@ -57,6 +62,15 @@ class LearnerConfig(Strict):
     def mixing(self) -> float | None:
         """Share of a classifier's images that are synthetic, whatever the counts give; None: the counts decide."""
         return None
+
+    @classmethod
+    def migrated(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the learner's part of a configuration that an earlier version wrote down, as this version says it.
+
+        Raises:
+            ConfigError: what it says exists no more; the remedy says what there is instead.
+        """
+        return dict(saved)
 
     def check(self, run: Run) -> None:
         """Refuse a run that this learner cannot be.

@@ -5,13 +5,19 @@ thread, without TF32 or a search for the fastest kernel. The same kind of proces
 for which cubes together, in which order, on however many workers; another kind may differ in the last digits.
 """
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from hyperderm.learners import keyed
 from hyperderm.learners.scaling import Scaling
+from hyperderm.learners.spec import LearnerConfig
+from hyperderm.settings import Run
 
 RANGE_MARGIN = 0.5
 """A cube may leave train's range of a band by this share of the range's width. The range spans the extremes of a few dozen
@@ -47,3 +53,58 @@ def out_of_range(reflectance: Tensor, scaling: Scaling) -> bool:
     dark = (reflectance.double() < -BELOW_ZERO)[None] & (scaled < -1)
     outside = ((scaled.abs() > 1 + 2 * RANGE_MARGIN) | dark).any(1)
     return bool(outside.double().mean() > RANGE_SHARE)
+
+
+class NetworkSampler(ABC):
+    """Makes cubes by one pass of a network each: see `learners.base.Sampler`.
+
+    Args:
+        config: of the learner.
+        run: that trains or trained it.
+        network: the generator, in evaluation mode; it may go on being trained.
+        wavelengths_nm: (B,) of its cubes.
+        scaling: fitted on the train role.
+        matrix: see `learners.base.Sampler`.
+        classes: see `learners.base.Sampler`.
+    """
+
+    def __init__(
+        self,
+        config: LearnerConfig,
+        run: Run,
+        network: nn.Module,
+        wavelengths_nm: Sequence[float],
+        scaling: Scaling,
+        *,
+        matrix: NDArray[np.float64] | None = None,
+        classes: Sequence[str] = (),
+    ) -> None:
+        self.config, self.run, self.network, self.scaling, self.matrix = config, run, network, scaling, matrix
+        self.wavelengths_nm, self.classes = tuple(wavelengths_nm), tuple(classes)
+        first = next(network.parameters())
+        self.device, self.dtype = first.device, first.dtype
+
+    @abstractmethod
+    def inputs(self, seed: int, index: int, condition: Tensor | None) -> tuple[Tensor, ...]:
+        """Return what the network makes cube `index` from, each with a first axis of one.
+
+        Args:
+            seed: of the set.
+            index: of the cube.
+            condition: its row of `sample`'s condition, with a first axis of one.
+        """
+
+    def sample(self, seed: int, indices: Sequence[int], condition: Tensor | None) -> Tensor:
+        """See `learners.base.Sampler.sample`."""
+        made = []
+        with repeatable():
+            for place, index in enumerate(indices):
+                given = self.inputs(seed, index, None if condition is None else condition[place : place + 1])
+                placed = (x.to(self.device, self.dtype if x.is_floating_point() else None) for x in given)
+                made.append(self.network(*placed).cpu())
+        return self.scaling.inverse(torch.cat(made).double()).float()
+
+
+def noise(seed: int, index: int, length: int) -> Tensor:
+    """Return the noise z (1, length) that cube `index` of a set is made from: standard normal, float32."""
+    return torch.randn(length, generator=keyed.generator(seed, "synthesis/noise", index))[None]

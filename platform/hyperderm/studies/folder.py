@@ -7,7 +7,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 from hyperderm.config import Experiment
 from hyperderm.durable import is_room, naming, write_whole
 from hyperderm.errors import HyperdermError, StudyError
+from hyperderm.identity import present, searching
 from hyperderm.registry import Space
 from hyperderm.strict import differences
 
@@ -37,7 +38,7 @@ def identity(
     """Return what makes two sweeps the same, flat and as JSON; `content` as `selection.content` gives it."""
     axes = {f"space.{path}": _axis(axis) for path, axis in space.distributions.items()}
     return {
-        **experiment.identity(),
+        **searching(experiment),
         **axes,
         **(content or {}),
         "space.name": space.name,
@@ -93,6 +94,20 @@ def run_folder(runs: Path, name: str | None, default: str) -> Path:
     return runs.absolute() / (name or default)
 
 
+def same_run(runs: Path, start: str, mine: Mapping[str, Any]) -> Path | None:
+    """Return a folder below `runs` that stands for `mine` and whose name begins with `start`, None where there is none.
+
+    What an earlier version did not know yet is at its default there.
+    """
+    wanted = json.loads(json.dumps(mine))
+    for path in sorted(runs.glob(f"{start}*/{IDENTITY}")):
+        with suppress(StudyError):
+            was = present(known_identity(path)["identity"])
+            if {k: v for k, v in was.items() if k in wanted} == wanted:
+                return path.parent
+    return None
+
+
 def trial_folder(sweep: Path, number: int) -> Path:
     """Return the folder of a trial's checkpoints and samples."""
     return sweep / TRIALS / f"{number:04d}"
@@ -102,7 +117,7 @@ def _check_identity(folder: Path, mine: dict[str, Any], grows: bool) -> str:
     path = folder / IDENTITY
     key = f"{folder.name}-{uuid.uuid4().hex[:12]}"
     if known := _known(path):
-        was, key = {**{k: "" for k in ("storage",) if k in mine}, **known["identity"]}, str(known["key"])
+        was, key = {**{k: "" for k in ("storage",) if k in mine}, **present(known["identity"])}, str(known["key"])
         both = set(was) & set(mine) if grows else set(was) | set(mine)
         changed = differences(*({k: _said(k, v) for k, v in each.items() if k in both} for each in (was, mine)))
         if changed:
@@ -111,7 +126,7 @@ def _check_identity(folder: Path, mine: dict[str, Any], grows: bool) -> str:
                 "Give the new one a name of its own: --name NAME (make: NAME=…).",
             )
         mine = was | mine
-        if mine == was:
+        if mine == known["identity"]:
             return key
     write_whole(path, json.dumps({"key": key, "identity": mine}, indent=1, sort_keys=True))
     return key

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hyperderm.cubes.cube import DIAGNOSES
 from hyperderm.errors import ClusterError, StudyError, nearest
+from hyperderm.identity import shaping
 from hyperderm.learners.base import Sampler
 from hyperderm.learners.data import CubeSet
 from hyperderm.learners.sources import Sources, matched, rgb_levels
@@ -188,7 +189,7 @@ def _prepare(
             generator=sampler.config.kind,
             run=str(state["provenance"].get("run", "")),
             checkpoint=digest,
-            experiment=fingerprint(sampler.run.model_dump(mode="json")),
+            experiment=fingerprint(shaping(sampler.run)),
             manifest=store.manifest.fingerprint,
             fold=fold,
             seed=seed,

@@ -29,6 +29,8 @@ class KeyedFeed(ABC):
         world_size: number of workers.
         flips: random horizontal and vertical flips.
         phases: which cubes are shown when; None: all of them, always.
+        labels: (count,) int64 `TrainData.labels`; None: all 0.
+        masks: (count, H, W) bool; None: whoever asks for masks is refused.
 
     Raises:
         ConfigError: a batch larger than the train role or not divisible by the workers.
@@ -44,12 +46,16 @@ class KeyedFeed(ABC):
         world_size: int = 1,
         flips: bool = False,
         phases: Sequence[Phase] | None = None,
+        labels: Tensor | None = None,
+        masks: Tensor | None = None,
     ) -> None:
         everything = torch.arange(count)
         self.phases = phases or (Phase(0, everything, everything[:0]),)
         for phase in self.phases:
             check_batch(batch_size, len(phase.entries) + len(phase.mixed), world_size)
         self.batch_size, self.seed, self.flips = batch_size, seed, flips
+        self.labels = torch.zeros(count, dtype=torch.int64) if labels is None else labels
+        self.masks = masks
         each = batch_size // world_size
         self.share = slice(rank * each, (rank + 1) * each)
         self._orders: dict[str, tuple[tuple[int, int], Tensor]] = {}
@@ -65,6 +71,8 @@ class KeyedFeed(ABC):
             count=self.batch_size,
             images=images,
             rows=chosen,
+            labels=self.labels[chosen],
+            draw_masks=partial(self._masks, chosen, images),
         )
 
     @abstractmethod
@@ -92,6 +100,14 @@ class KeyedFeed(ABC):
     def _cubes(self, chosen: Tensor, stream: str, images: int) -> Tensor:
         x = self.gather(chosen)
         return self._flip(x, stream, images) if self.flips else x
+
+    def _masks(self, chosen: Tensor, images: int) -> Tensor:
+        if self.masks is None:
+            raise ConfigError(
+                "this learner wants masks, and cubes that are streamed come without theirs", "Use --set data.feed=memory."
+            )
+        x = self.masks[chosen]
+        return self._flip(x[:, None], "real", images)[:, 0] if self.flips else x
 
     def _row(self, stream: str, position: int) -> int:
         phase = next(p for p in reversed(self.phases) if p.start <= position)

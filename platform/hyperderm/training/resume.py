@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hyperderm.config import FEEDING, Experiment
-from hyperderm.errors import CheckpointError
+from hyperderm.config import Experiment
+from hyperderm.errors import CheckpointError, ConfigError
+from hyperderm.identity import read, shapes
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
 from hyperderm.strict import differences, fingerprint
@@ -43,6 +44,8 @@ def restore(learner: Learner, experiment: Experiment, data: TrainData, context: 
     remedy = "Continue with what it was made with, or move it away; the run then begins anew."
     try:
         changed = differences(_was(saved), _present(experiment, data, context))
+    except ConfigError as error:
+        raise CheckpointError(f"checkpoint {path} was made by another version: {error.what}", error.remedy or remedy) from error
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"checkpoint {path} was not made by this version of hyperderm ({reason})", remedy) from error
@@ -57,22 +60,17 @@ def restore(learner: Learner, experiment: Experiment, data: TrainData, context: 
 
 
 def _was(saved: Mapping[str, Any]) -> dict[str, Any]:
-    experiment = Experiment.model_validate_json(saved["experiment"]).flat()
+    experiment = read(json.loads(saved["experiment"]))
     return _facts(experiment, saved["provenance"], saved["lesions"], saved.get("feed", "memory"))
 
 
 def _present(experiment: Experiment, data: TrainData, context: Context) -> dict[str, Any]:
-    return _facts(experiment.flat(), context.provenance, _lesions(data), data.feed)
+    return _facts(experiment, context.provenance, _lesions(data), data.feed)
 
 
-def _facts(experiment: Mapping[str, Any], provenance: Mapping[str, str], lesions: str, feed: str) -> dict[str, Any]:
-    """What must be equal: all that shapes a result, but not on how many workers it is computed (`sweep.*`).
-
-    A synthetic set is known by its fingerprint in `ORIGIN`, not by where it lies. What the feed was asked to be does not
-    matter, what it came to does.
-    """
-    free = ("sweep.", "synthetic.store", *FEEDING)
-    shaping = {path: json.dumps(value) for path, value in experiment.items() if not path.startswith(free)}
+def _facts(experiment: Experiment, provenance: Mapping[str, str], lesions: str, feed: str) -> dict[str, Any]:
+    """What must be equal: all that shapes a result. A synthetic set is known by its fingerprint in `ORIGIN`."""
+    shaping = {path: json.dumps(value) for path, value in experiment.flat().items() if shapes(path)}
     origin = {name: provenance.get(name, "(none)") for name in ORIGIN}
     return shaping | origin | {"lesions": lesions[:12], "data.feed": feed}
 

@@ -1,10 +1,11 @@
 """A trained generator from its checkpoint."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
-from hyperderm.config import Experiment
-from hyperderm.errors import StudyError
+from hyperderm.errors import ConfigError, StudyError
+from hyperderm.identity import read
 from hyperderm.learners.base import Sampler
 
 REMEDY = "Give the best.pt or latest.pt that `hyperderm train` or `hyperderm sweep` of a generator left."
@@ -17,7 +18,7 @@ def load_sampler(checkpoint: Mapping[str, Any], device: str = "cpu") -> Sampler:
         StudyError: a checkpoint of a classifier, of other networks, or not hyperderm's at all.
     """
     try:
-        experiment = Experiment.model_validate_json(checkpoint["experiment"])
+        experiment = read(json.loads(checkpoint["experiment"]))
         if experiment.learner.role != "generator":
             raise StudyError(
                 f"this checkpoint is of a {experiment.learner.role} (learner.kind = {experiment.learner.kind}): it makes no "
@@ -25,6 +26,8 @@ def load_sampler(checkpoint: Mapping[str, Any], device: str = "cpu") -> Sampler:
                 REMEDY,
             )
         return experiment.learner.load_sampler(experiment, checkpoint, device)
+    except ConfigError as error:
+        raise StudyError(f"this checkpoint is not a generator of this version of hyperderm: {error.what}", error.remedy) from error
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise StudyError(f"this checkpoint is not a generator of this version of hyperderm ({reason})", REMEDY) from error

@@ -37,10 +37,11 @@ def feed_of(experiment: Experiment, data: TrainData, context: Context) -> KeyedF
         "world_size": context.world_size,
         "flips": experiment.data.flips,
         "phases": phases(experiment.learner, experiment, data),
+        "labels": data.labels,
     }
     if data.streamed is None:
         held = data.scaling.forward(data.drawn).to(context.device)
-        return Feed(held, pixelwise=pixelwise(experiment, context.device), **how)
+        return Feed(held, pixelwise=pixelwise(experiment, context.device), masks=data.drawn_masks, **how)
     return StreamFeed(data.streamed, data.scaling, device=context.device, **how)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from hyperderm.errors import ConfigError
 from hyperderm.learners import keyed
 from hyperderm.learners.augmentation import classic
+from hyperderm.learners.average import gradient_norm
 from hyperderm.learners.base import Batch, Placement, Validation
 from hyperderm.learners.batch_augmentation import MOST_BANDS, classic_batch
 from hyperderm.learners.classifier.config import ClassifierConfig
@@ -33,8 +34,7 @@ class Classifier:
     def __init__(self, config: ClassifierConfig, run: Run, data: TrainData, placement: Placement) -> None:
         self.config, self.data, self.placement, self.seed = config, data, placement, run.seed
         workers = run.sweep.workers_per_trial
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(keyed.generator(self.seed, "init", 0).initial_seed())
+        with keyed.initialised(self.seed):
             network = build_classifier(self.config.architecture, self.config.weights, len(data.wavelengths_nm))
         if workers > 1 and has_batch_norm(network):
             if placement.device.type != "cuda":
@@ -57,7 +57,7 @@ class Classifier:
         self.network.train()
         x = self._seen(batch)
         y = self.truth[batch.rows].to(self.placement.device)
-        with self._dropped(batch), torch.autocast(self.placement.device.type, torch.bfloat16, enabled=self.placement.bf16):
+        with self._dropped(batch), self.placement.autocast():
             logits = self.parallel(x.to(self.placement.dtype))
         logits = logits.to(self.placement.dtype)
         weights = self.weights.to(logits)[y]
@@ -69,7 +69,7 @@ class Classifier:
         loss = terms.mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        gradient = torch.nn.utils.get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
+        gradient = gradient_norm(self.network)
         self.optimizer.step()
         right = ((logits > 0) == (y == 1)).to(logits).mean()
         return {"loss": loss.detach(), "accuracy": right, "positive_share": labels.mean(), "gradient": gradient}
@@ -84,7 +84,7 @@ class Classifier:
         """Return the logits of melanoma, (N,) float64 on the CPU; masks are not looked at."""
         self.network.eval()
         scaled = self.data.scaling.forward(reflectance).split(JUDGED_AT_ONCE)
-        with torch.autocast(self.placement.device.type, torch.bfloat16, enabled=self.placement.bf16):
+        with self.placement.autocast():
             parts = [self.network(x.to(self.placement.device, self.placement.dtype)) for x in scaled]
         return torch.cat(parts).double().cpu()
 

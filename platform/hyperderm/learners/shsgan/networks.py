@@ -1,9 +1,7 @@
-"""The generator of SHS-GAN (Hauser et al., IEEE TCI 7, 2021), and the ladder's. Symbols: B bands, (N, B, H, W).
+"""The generator of SHS-GAN (Hauser et al., IEEE TCI 7, 2021). Symbols: B bands, (N, B, H, W).
 
 Channel counts follow METHODS section 4; where the paper is silent they are this project's choice and declared here.
 """
-
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -56,43 +54,3 @@ def _double_conv(a: int, b: int, norm: bool = True) -> nn.Sequential:
             layers.append(nn.InstanceNorm2d(b, affine=True))
         layers.append(nn.LeakyReLU(0.2))
     return nn.Sequential(*layers)
-
-
-class DcganGenerator(nn.Module):
-    """Noise -> cube: DCGAN (METHODS section 3), widths halved at every doubling from 4 px, BN + ReLU, tanh.
-
-    Args:
-        bands: B.
-        width: channels at the last stage before the output.
-        size: H = W, a power of two from 16.
-        noise_dim: length of z.
-
-    Shape: (N, noise_dim) -> (N, B, H, W) in [-1, 1].
-    """
-
-    def __init__(self, bands: int, width: int, size: int, noise_dim: int) -> None:
-        super().__init__()
-        stages = (size // 4).bit_length() - 1
-        widths = [width * 2**k for k in range(stages - 1, -1, -1)]
-        layers: list[nn.Module] = [nn.ConvTranspose2d(noise_dim, widths[0], 4, bias=False), *_bn_relu(widths[0])]
-        for a, b in pairwise(widths):
-            layers += [nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), *_bn_relu(b)]
-        layers += [nn.ConvTranspose2d(widths[-1], bands, 4, 2, 1), nn.Tanh()]
-        self.net = nn.Sequential(*layers)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Map noise to cubes."""
-        return self.net(z[:, :, None, None])
-
-
-def dcgan_init(module: nn.Module) -> None:
-    """Set convolutions to N(0, .02) and batch norm to N(1, .02), as DCGAN does."""
-    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
-        nn.init.zeros_(module.bias)
-
-
-def _bn_relu(channels: int) -> list[nn.Module]:
-    return [nn.BatchNorm2d(channels), nn.ReLU()]

@@ -1,6 +1,6 @@
 """A trained SHS-GAN: the moving average of its generator, with its H, gain and scaling."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,36 +9,47 @@ from torch import Tensor
 from hyperderm.learners import keyed
 from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.shsgan.config import ShsGanConfig
-from hyperderm.learners.shsgan.learner import generator_network, scaled_rgb
-from hyperderm.learners.synthesis import repeatable
+from hyperderm.learners.shsgan.networks import UNetGenerator
+from hyperderm.learners.synthesis import NetworkSampler
 from hyperderm.settings import Run
 
 
-class ShsGanSampler:
-    """Makes cubes: see `learners.base.Sampler`."""
+class ShsGanSampler(NetworkSampler):
+    """Makes cubes from RGB images.
 
-    def __init__(self, config: ShsGanConfig, run: Run, checkpoint: Mapping[str, Any], device: str) -> None:
-        learner = checkpoint["learner"]
-        self.run, self.config, self.device = run, config, torch.device(device)
-        self.wavelengths_nm = tuple(float(nm) for nm in checkpoint["wavelengths_nm"])
-        self.scaling = Scaling.from_state(checkpoint["scaling"])
-        self.matrix = learner["h"].double().numpy() if config.input == "rgb" else None
-        self.gain = float(learner["gain"])
-        with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten; nobody's random numbers move
-            network = generator_network(config, len(self.wavelengths_nm), run.data.size)
-        network.load_state_dict(learner["ema"])
-        self.network = network.to(self.device).eval().requires_grad_(False)
+    Args:
+        how: see `NetworkSampler`.
+        gain: of the RGB, fitted on train.
+    """
 
-    def sample(self, seed: int, indices: Sequence[int], condition: Tensor | None) -> Tensor:
-        """See `learners.base.Sampler.sample`."""
-        if self.matrix is None:
-            inputs = torch.stack([self._noise(seed, index) for index in indices])
-        else:
-            assert condition is not None
-            inputs = scaled_rgb(condition.float(), self.gain)
-        with repeatable():
-            scaled = torch.cat([self.network(one.to(self.device)).cpu() for one in inputs.split(1)])
-        return self.scaling.inverse(scaled.double()).float()
+    def __init__(self, *how: Any, gain: float, **more: Any) -> None:  # noqa: ANN401 - those of NetworkSampler
+        super().__init__(*how, **more)
+        self.gain = gain
 
-    def _noise(self, seed: int, index: int) -> Tensor:
-        return torch.randn(self.config.noise_dim, generator=keyed.generator(seed, "synthesis/noise", index))
+    def inputs(self, seed: int, index: int, condition: Tensor | None) -> tuple[Tensor, ...]:
+        """Return the scaled RGB (1, 3, H, W)."""
+        assert condition is not None
+        return (scaled_rgb(condition.to(self.dtype), self.gain),)
+
+
+def load(config: ShsGanConfig, run: Run, checkpoint: Mapping[str, Any], device: str) -> ShsGanSampler:
+    """Return what makes the cubes of a checkpoint: see `LearnerConfig.load_sampler`."""
+    learner = checkpoint["learner"]
+    wavelengths = tuple(float(nm) for nm in checkpoint["wavelengths_nm"])
+    with keyed.initialised(run.seed):  # overwritten
+        network = UNetGenerator(len(wavelengths), config.generator_width)
+    network.load_state_dict(learner["ema"])
+    return ShsGanSampler(
+        config,
+        run,
+        network.to(device).eval().requires_grad_(False),
+        wavelengths,
+        Scaling.from_state(checkpoint["scaling"]),
+        matrix=learner["h"].double().numpy(),
+        gain=float(learner["gain"]),
+    )
+
+
+def scaled_rgb(levels: Tensor, gain: float) -> Tensor:
+    """Return the generator's input 2 · clip(gain · levels, 0, 1) − 1 for linear RGB levels H · reflectance (N, 3, H, W)."""
+    return (gain * levels).clamp(0, 1) * 2 - 1

@@ -10,6 +10,7 @@ from time import perf_counter
 import torch
 
 from hyperderm.config import Experiment
+from hyperderm.identity import shaping
 from hyperderm.learners.base import Placement
 from hyperderm.learners.data import CubeSet, TrainData
 from hyperderm.learners.scaling import Scaling
@@ -191,7 +192,7 @@ def _kind(job: Job) -> str:
     if job.experiment is None:
         return f"synthetic/{job.model}/{sum(job.counts.values())}"
     experiment = job.experiment
-    facts = {k: v for k, v in experiment.flat().items() if k.startswith(("data.size", "learner.", "training."))}
+    facts = {k: v for k, v in shaping(experiment).items() if k.startswith(("data.size", "learner.", "training."))}
     arm = {"learner.oversample", "learner.lr", "learner.weight_decay"}
     return fingerprint({k: v for k, v in facts.items() if k not in arm})
 

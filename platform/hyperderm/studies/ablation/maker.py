@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from hyperderm.ablation import Ablation
-from hyperderm.config import FEEDING, Experiment
+from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, StoreError, StudyError, nearest
+from hyperderm.identity import shaping
 from hyperderm.learners.data import truth
 from hyperderm.learners.sampling import count_of
 from hyperderm.metrics.dihedral import ORIENTATIONS
@@ -22,10 +23,8 @@ from hyperderm.studies.selection import Selection, select
 from hyperderm.studies.synthesis import photographs_of
 from hyperderm.training.data import check_size
 
-VERSION = 2
+VERSION = 3
 """Part of every job's name: raise it when the code changes what a job's configuration leads to."""
-FREE = ("sweep.", "profile", "name", *FEEDING)
-"""Settings that do not shape a job's result; a grid holds its data in memory."""
 PENDING = "pending"
 """Stands in a cell's configuration for the store its set will lie in."""
 
@@ -81,7 +80,7 @@ class JobMaker:
         if arm.generator:
             source, store, needs = self._source(arm, fold)
         facts = {
-            "experiment": {k: v for k, v in experiment.flat().items() if not k.startswith(FREE)},
+            "experiment": shaping(experiment),
             "manifest": self.manifest,
             "source": source,
             "weights": self._weights(model),
@@ -220,7 +219,7 @@ class JobMaker:
         experiment = base.override(values)
         _check_batch(f"{name}: ", experiment, len(self._select(experiment, keep=False).train))
         facts = {
-            "experiment": {k: v for k, v in experiment.flat().items() if not k.startswith(FREE)},
+            "experiment": shaping(experiment),
             "manifest": self.manifest,
             "version": VERSION,
         }

@@ -11,10 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hyperderm.config import Experiment
 from hyperderm.durable import write_whole
 from hyperderm.errors import StudyError
-from hyperderm.strict import parse
+from hyperderm.identity import read
 from hyperderm.studies.ablation.arms import Arm
 from hyperderm.studies.ablation.job import Job
 from hyperderm.studies.ablation.plan import Plan
@@ -112,7 +111,7 @@ def _job_to_json(job: Job) -> dict[str, Any]:
 
 
 def _job_from_json(data: Mapping[str, Any]) -> Job:
-    experiment = None if data["experiment"] is None else parse(Experiment, data["experiment"])
+    experiment = None if data["experiment"] is None else read(data["experiment"])
     return Job(**{**data, "experiment": experiment, "needs": tuple(data["needs"])})
 
 

@@ -1,0 +1,71 @@
+"""What makes a result the same: said here once, for runs, checkpoints, sweeps, grids and estimates. Free of torch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hyperderm.config import FEEDING, Experiment, Run
+from hyperderm.errors import ConfigError
+from hyperderm.learners import learner_of
+from hyperderm.strict import parse, unfolded
+
+SCHEMA = 2
+"""Of what `shaping` returns, and part of it: raise it when a field's default, or what a value means, changes. A new field
+with a default needs nothing: what is at its default is left out."""
+LABELS = ("name", "profile")
+"""What a configuration is called; it leads to the same result."""
+ELSEWHERE = ("synthetic.store",)
+"""Where something lies that is known by its fingerprint."""
+EXTENDABLE = ("sweep.trials", "sweep.concurrent", "sweep.cpus_per_worker", "sweep.gpus_per_worker", "sweep.max_failures")
+"""Settings of a sweep that depend on the machine, or that may grow."""
+
+
+def shapes(path: str) -> bool:
+    """Return whether the configuration's leaf `path` shapes what a run comes to.
+
+    How its search goes on (`sweep.*`), on how many workers it is computed, and what its feed was asked to be do not; what
+    the feed came to does, and whoever compares runs adds it (`TrainData.feed`).
+    """
+    return not path.startswith(("sweep.", *FEEDING)) and path not in (*LABELS, *ELSEWHERE)
+
+
+def shaping(run: Run) -> dict[str, Any]:
+    """Return what of a configuration shapes what the run comes to, flat, without what is at its default."""
+    return {"schema": SCHEMA} | {path: value for path, value in run.changed().items() if shapes(path)}
+
+
+def searching(experiment: Experiment) -> dict[str, Any]:
+    """Return what makes two sweeps or two runs of `hyperderm train` the same, flat: every leaf that may not change."""
+    free = set(EXTENDABLE)
+    if experiment.data.feed != "stream":  # where `auto` comes to a stream, its checkpoints hold on to that
+        free |= set(FEEDING)
+    return {path: value for path, value in experiment.flat().items() if path not in free}
+
+
+def read(saved: Mapping[str, Any]) -> Experiment:
+    """Return a configuration that this version or one before it has written down, as nested JSON.
+
+    Raises:
+        ConfigError: it holds what this version has no more; the remedy says what there is instead.
+    """
+    learner = saved.get("learner")
+    known = learner_of(str(learner.get("kind"))) if isinstance(learner, Mapping) else None
+    data = dict(saved) if known is None else {**saved, "learner": known.migrated(learner)}
+    return parse(Experiment, data)
+
+
+def present(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `searching` says today of the run of which it once said `flat`; other entries of `flat` stay.
+
+    A field that came since is at its default there. What is no run, or none of this version, comes back as it is.
+    """
+    own = {path: value for path, value in flat.items() if path in LABELS or path == "seed" or path.startswith(GROUPS)}
+    if "learner.kind" not in own:
+        return dict(flat)
+    try:
+        experiment = read(unfolded(own))
+    except ConfigError:
+        return dict(flat)
+    return {path: value for path, value in flat.items() if path not in own} | searching(experiment)
+
+
+GROUPS = tuple(f"{name}." for name in Experiment.model_fields) + ("task", "synthetic")

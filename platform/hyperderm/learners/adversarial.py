@@ -1,0 +1,227 @@
+"""A generator and a critic that train each other: losses, gradient penalty, the step. Symbols: G, D, (n, B, H, W).
+
+What differs between adversarial learners are their networks and what their generator is given; the rest is here, once.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
+from torch.nn.functional import relu
+
+from hyperderm.learners import keyed
+from hyperderm.learners.adversarial_settings import AdversarialConfig, Loss
+from hyperderm.learners.average import MovingAverage, gradient_norm
+from hyperderm.learners.base import Batch, Placement, Sampler, Validation
+from hyperderm.learners.data import TrainData
+from hyperderm.learners.generative import GenerativeReference
+from hyperderm.settings import Run
+
+
+def critic_loss(loss: Loss, on_real: Tensor, on_fake: Tensor, real_label: float = 1.0) -> Tensor:
+    """Return what the critic minimises, without the gradient penalty: a mean of per-sample terms.
+
+    Args:
+        loss: see `AdversarialConfig`.
+        on_real: (n,) D of real cubes.
+        on_fake: (n,) D of made cubes.
+        real_label: of bce.
+    """
+    if loss == "bce":
+        said = torch.full_like(on_real, real_label)
+        return (bce(on_real, said) + bce(on_fake, torch.zeros_like(on_fake))) / 2
+    if loss == "hinge":
+        return relu(1 - on_real).mean() + relu(1 + on_fake).mean()
+    return on_fake.mean() - on_real.mean()
+
+
+def generator_loss(loss: Loss, on_fake: Tensor) -> Tensor:
+    """Return what the generator minimises for D of its cubes, (n,)."""
+    return bce(on_fake, torch.ones_like(on_fake)) if loss == "bce" else -on_fake.mean()
+
+
+def gradient_penalty(d: nn.Module, x: Tensor, labels: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
+    """Return E (‖∇D(x)‖₂ − 1)² and E ‖∇D(x)‖₂, the norm over the flattened sample (Gulrajani et al. 2017, eq. 3).
+
+    Args:
+        d: the critic.
+        x: (n, B, H, W) on lines between real and made cubes.
+        labels: what `d` is told beside x.
+    """
+    x = x.requires_grad_(True)
+    (gradient,) = torch.autograd.grad(d(x, *labels).sum(), x, create_graph=True)
+    norm = (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()  # (n,)
+    return (norm - 1).square().mean(), norm.mean()
+
+
+class AdversarialLearner(ABC):
+    """Generator, critic, their optimizers and the generator's moving average, which makes every sample and score.
+
+    A learner gives the networks (`networks`), what its generator is given (`inputs`), a sampler of the moving average
+    (`sampler`) with what it is given (`condition`), and where it has them classes (`labels`) and further terms of the
+    generator's loss (`consistency`).
+    """
+
+    def __init__(self, config: AdversarialConfig, run: Run, data: TrainData, placement: Placement) -> None:
+        self.config, self.run, self.data, self.placement = config, run, data, placement
+        self.seed, self.samples = run.seed, run.training.validation_samples
+        with keyed.initialised(self.seed):
+            generator, critic = self.networks(len(data.wavelengths_nm))
+        self.generator = generator.to(placement.device, placement.dtype)
+        self.critic = critic.to(placement.device, placement.dtype)
+        self.average = MovingAverage(self.generator, config.ema_images)
+        self.g, self.d = placement.parallel(self.generator), placement.parallel(self.critic)
+        self.g_optimizer = self._optimizer(self.generator, config.lr_generator)
+        self.d_optimizer = self._optimizer(self.critic, config.lr_critic)
+        self.generator_updates = 0
+        self._reference: GenerativeReference | None = None
+
+    @abstractmethod
+    def networks(self, bands: int) -> tuple[nn.Module, nn.Module]:
+        """Return the untrained generator and critic, made in this order."""
+
+    @abstractmethod
+    def inputs(self, batch: Batch, stream: str) -> Tensor:
+        """Return what the generator makes this worker's cubes from; `stream` says for whose update."""
+
+    @abstractmethod
+    def sampler(self) -> Sampler:
+        """Return what makes cubes by the moving average, as it is now and as it will be."""
+
+    @abstractmethod
+    def condition(self, rows: Tensor) -> Tensor | None:
+        """Return the condition of `Sampler.sample` for cubes like those of the train role's `rows` (n,)."""
+
+    def labels(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Return what both networks are told beside it: nothing, or the classes (n,) of the real cubes."""
+        return ()
+
+    def consistency(self, inputs: Tensor, fake: Tensor) -> Mapping[str, tuple[float, Tensor]]:
+        """Return further terms of the generator's loss by name: weight and mean."""
+        return {}
+
+    @property
+    def ema(self) -> nn.Module:
+        """The generator's moving average."""
+        return self.average.module
+
+    def step(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Update the critic; after every `n_critic` such updates, the generator and its moving average.
+
+        Metrics, causes before what follows from them: `wasserstein` (E D(real) − E D(fake)), `penalty_norm`, `penalty`,
+        `critic_loss`, `critic_gradient`, and after a generator update `adversarial`, those of `consistency`,
+        `generator_loss`, `generator_gradient`.
+        """
+        metrics = self.critic_step(batch)
+        step = batch.images // batch.count
+        if (step + 1) % self.config.n_critic == 0:
+            metrics |= self.generator_step(batch)
+            self.average.update(batch.images + batch.count, batch.count * self.config.n_critic)
+            self.generator_updates += 1
+        return {name: value.detach() for name, value in metrics.items()}
+
+    def critic_step(self, batch: Batch) -> dict[str, Tensor]:
+        """Update the critic once."""
+        c = self.config
+        real, labels = batch.real.to(self.placement.dtype), self.labels(batch)
+        with torch.no_grad(), self.placement.autocast():
+            fake = self.g(self.inputs(batch, "critic"), *labels).to(real.dtype)
+        with self.placement.autocast():
+            on_real, on_fake = self.d(real, *labels), self.d(fake, *labels)
+        on_real, on_fake = on_real.to(real.dtype), on_fake.to(real.dtype)
+        loss = critic_loss(c.loss, on_real, on_fake, c.real_label)
+        penalty = norm = torch.zeros_like(loss)
+        if c.loss == "wgan_gp":
+            penalty, norm = self.penalty(real, fake, batch)
+        total = loss + c.gp_weight * penalty
+        self.d_optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        gradient = gradient_norm(self.critic)
+        self.d_optimizer.step()
+        if c.loss == "wgan_clip":
+            with torch.no_grad():
+                for p in self.critic.parameters():
+                    p.clamp_(-c.clip, c.clip)
+        gap = on_real.mean() - on_fake.mean()
+        return {
+            "wasserstein": gap,
+            "penalty_norm": norm,
+            "penalty": penalty,
+            "critic_loss": total,
+            "critic_gradient": gradient,
+        }
+
+    def penalty(self, real: Tensor, fake: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """See `gradient_penalty`; on keyed places of the lines between real and fake, never in bf16."""
+        eps = keyed.rows(self.seed, "penalty", batch.images, batch.count, (1, 1, 1), batch.share).to(real)
+        return gradient_penalty(self.d, eps * real + (1 - eps) * fake, self.labels(batch))
+
+    def generator_step(self, batch: Batch) -> dict[str, Tensor]:
+        """Update the generator once; the critic stays as it is."""
+        self.critic.requires_grad_(False)
+        inputs, labels = self.inputs(batch, "generator"), self.labels(batch)
+        with self.placement.autocast():
+            fake = self.g(inputs, *labels)
+            score = self.critic(fake, *labels)
+        loss = generator_loss(self.config.loss, score.to(self.placement.dtype))
+        metrics = {"adversarial": loss}
+        for name, (weight, term) in self.consistency(inputs, fake.to(self.placement.dtype)).items():
+            metrics[name] = term
+            loss = loss + weight * term
+        self.g_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        gradient = gradient_norm(self.generator)
+        self.g_optimizer.step()
+        self.critic.requires_grad_(True)
+        return metrics | {"generator_loss": loss, "generator_gradient": gradient}
+
+    def validate(self) -> Validation:
+        """Score the moving average on the validation role; conditions are those of train cubes, never of validation's."""
+        if self._reference is None:
+            train, held = self.data.train.reflectance, self.data.validation.reflectance
+            self._reference = GenerativeReference(train, held, self.seed)
+        condition = self.condition(self._drawn(self.samples, self.seed))
+        cubes = self.sample(self.seed, range(self.samples), condition)
+        scores = self._reference.score(cubes) | dict(self.further_scores(cubes, condition))
+        return Validation(scores | {"generator_updates": float(self.generator_updates)}, cubes)
+
+    def further_scores(self, cubes: Tensor, condition: Tensor | None) -> Mapping[str, float]:
+        """Return what else validation says of the cubes made from `condition`."""
+        return {}
+
+    def sample(self, seed: int, indices: Sequence[int], condition: Tensor | None) -> Tensor:
+        """See `learners.base.Sampler.sample`."""
+        return self.sampler().sample(seed, indices, condition)
+
+    def _drawn(self, count: int, seed: int) -> Tensor:
+        """Return `count` rows of train, each once before any comes again: (count,) int64."""
+        rows = len(self.data.train)
+        return torch.randperm(max(count, rows), generator=keyed.generator(seed, "sample", 0))[:count] % rows
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return networks, moving average and optimizers."""
+        return {
+            "generator": self.generator.state_dict(),
+            "critic": self.critic.state_dict(),
+            "ema": self.ema.state_dict(),
+            "g_optimizer": self.g_optimizer.state_dict(),
+            "d_optimizer": self.d_optimizer.state_dict(),
+            "generator_updates": self.generator_updates,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.generator.load_state_dict(state["generator"])
+        self.critic.load_state_dict(state["critic"])
+        self.ema.load_state_dict(state["ema"])
+        self.g_optimizer.load_state_dict(state["g_optimizer"])
+        self.d_optimizer.load_state_dict(state["d_optimizer"])
+        self.generator_updates = state["generator_updates"]
+
+    def _optimizer(self, module: nn.Module, lr: float) -> torch.optim.Optimizer:
+        if self.config.loss == "wgan_clip":  # momentum and clipped weights work against each other (Arjovsky et al. 2017)
+            return torch.optim.RMSprop(module.parameters(), lr)
+        return torch.optim.Adam(module.parameters(), lr, betas=(self.config.beta1, self.config.beta2))

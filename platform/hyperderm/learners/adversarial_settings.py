@@ -1,0 +1,74 @@
+"""The knobs that all adversarial learners share, and the rules that protect them. Free of torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from hyperderm.learners.spec import LearnerConfig, Role
+
+if TYPE_CHECKING:
+    from hyperderm.settings import Run
+
+Norm = Literal["none", "spectral", "layer", "batch"]
+Loss = Literal["wgan_gp", "wgan_clip", "hinge", "bce"]
+
+
+class AdversarialConfig(LearnerConfig):
+    """A generator and a critic (of DCGAN: the discriminator) that train each other.
+
+    Losses (METHODS section 3): wgan_gp and wgan_clip, the Wasserstein critic with a gradient penalty (Gulrajani et al. 2017)
+    or clipped weights (Arjovsky et al. 2017); hinge (Miyato et al. 2018); bce, the cross-entropy of real and fake
+    (Goodfellow et al. 2014), the generator's in its non-saturating form.
+    """
+
+    role: ClassVar[Role] = "generator"
+    objective: ClassVar[str] = "spectral_energy_distance"
+    norm: Norm = "none"
+    """Normalisation inside the critic."""
+    loss: Loss = "wgan_gp"
+    generator_width: int = Field(64, ge=4, le=512)
+    critic_width: int = Field(32, ge=4, le=256)
+    """Channels of the critic's first stage."""
+    lr_generator: float = Field(1e-4, gt=0, le=1)
+    lr_critic: float = Field(1e-4, gt=0, le=1)
+    beta1: float = Field(0.5, ge=0, lt=1)
+    beta2: float = Field(0.9, ge=0, lt=1)
+    n_critic: int = Field(2, ge=1, le=100)
+    """Critic updates for each generator update."""
+    gp_weight: float = Field(10.0, ge=0)
+    """Weight of the gradient penalty of `loss=wgan_gp`."""
+    clip: float = Field(0.01, gt=0)
+    """Weight bound of `loss=wgan_clip`."""
+    real_label: float = Field(1.0, gt=0.5, le=1)
+    """Of `loss=bce`: what the critic is to say of a real cube; below 1 is one-sided label smoothing (Salimans et al. 2016)."""
+    ema_images: float = Field(10_000.0, gt=0)
+    """Half-life of the generator's moving average, in real images shown; ramped up over the first images."""
+
+    @model_validator(mode="after")
+    def _penalty_is_per_sample(self) -> Self:
+        if self.norm == "batch" and self.loss == "wgan_gp":
+            raise ValueError(
+                "learner.norm = batch with learner.loss = wgan_gp is refused: the gradient penalty is defined per sample "
+                "and batch statistics couple the samples. Use learner.norm=layer, or learner.loss=wgan_clip"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _smoothing_is_of_bce(self) -> Self:
+        if self.real_label < 1 and self.loss != "bce":
+            raise ValueError(
+                f"learner.real_label = {self.real_label} with learner.loss = {self.loss} is refused: only the cross-entropy "
+                "has labels. Use learner.loss=bce, or learner.real_label=1"
+            )
+        return self
+
+    def check(self, run: Run) -> None:
+        """See `LearnerConfig.check`."""
+        workers = run.sweep.workers_per_trial
+        if self.norm == "batch" and workers > 1:
+            raise ValueError(
+                f"learner.norm = batch with {workers} workers is refused: batch statistics would depend on the number of "
+                "workers. Use learner.norm=layer, or one worker"
+            )
