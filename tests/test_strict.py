@@ -11,6 +11,7 @@ from hyperderm import registry
 from hyperderm.ablation import Ablation, Model
 from hyperderm.config import Experiment, SyntheticConfig, TaskConfig, TrainingConfig
 from hyperderm.errors import ConfigError, HyperdermError, nearest
+from hyperderm.identity import searching
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.learners.spectral_baseline import SpectralConfig
@@ -284,11 +285,11 @@ def test_fingerprint_ignores_order_and_is_the_same_everywhere():
 
 def test_identity_leaves_out_what_may_change_and_nothing_else():
     free = {"sweep.trials", "sweep.concurrent", "sweep.cpus_per_worker", "sweep.gpus_per_worker", "sweep.max_failures"}
-    assert set(BASE.flat()) - set(BASE.identity()) == free | {"data.feed", "data.window", "data.sample"}
+    assert set(BASE.flat()) - set(searching(BASE)) == free | {"data.feed", "data.window", "data.sample"}
     streamed = BASE.override({"data.feed": "stream"})  # there, what a window and the sample hold shapes the result
-    assert set(streamed.flat()) - set(streamed.identity()) == free
+    assert set(streamed.flat()) - set(searching(streamed)) == free
     more = BASE.override({"sweep.trials": 99, "sweep.concurrent": 2, "sweep.gpus_per_worker": 0.25})
-    assert more.identity() == BASE.identity()
+    assert searching(more) == searching(BASE)
     for path, value in {
         "seed": 1,
         "data.fold": 1,
@@ -296,7 +297,7 @@ def test_identity_leaves_out_what_may_change_and_nothing_else():
         "learner.n_critic": 3,
         "sweep.reduction": 4,
     }.items():
-        assert BASE.override({path: value}).identity() != BASE.identity(), path
+        assert searching(BASE.override({path: value})) != searching(BASE), path
 
 
 def test_parse_overrides():

@@ -96,6 +96,11 @@ def generators(names: Iterable[str], profile: Profile) -> dict[str, Experiment]:
     return found
 
 
+def space_of(name: str) -> str:
+    """Return the search space of an experiment: what its file calls `SPACE`, or the one of its own name."""
+    return str(getattr(_module("experiments", name, "experiment"), "SPACE", name))
+
+
 def space(name: str, experiment: Experiment) -> Space:
     """Return the search space that `search_spaces/<name>.py` declares for `experiment`.
 

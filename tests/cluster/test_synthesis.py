@@ -25,7 +25,6 @@ from tests.cluster.sweeps import Memory, tiny
 
 FOLD = 1
 BOTH = {"melanoma": 40, "dysplastic_nevus": 35}
-NOISE = {"learner__input": "noise", "learner__rgb_weight": 0.0, "learner__loss": "bce"}
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +48,6 @@ def train(real: Store, folder: Path, **overrides) -> Path:
 @pytest.fixture(scope="module")
 def checkpoint(real, tmp_path_factory) -> Path:
     return train(real, tmp_path_factory.mktemp("runs") / "rgb")
-
-
-@pytest.fixture(scope="module")
-def from_noise(real, tmp_path_factory) -> Path:
-    return train(real, tmp_path_factory.mktemp("runs") / "noise", **NOISE, data__diagnoses=["melanoma"])
 
 
 @pytest.fixture(scope="module")
@@ -182,13 +176,6 @@ def test_unlabelled_photographs_are_taken_at_the_users_word(tmp_path, real, chec
     assert len(synthesis._prepare(real, checkpoint, {"nevus": 3}, 0, rgb, "cpu").sources["nevus"].names) == 4
 
 
-def test_noise_makes_new_lesions(tmp_path, real, from_noise):
-    generate_here(real, from_noise, str(tmp_path / "s"), counts={"melanoma": 6})
-    made = open_store(str(tmp_path / "s"))
-    assert not origin_of(made.manifest).derived
-    assert len(np.unique(cubes(made).reshape(6, -1), axis=0)) == 6
-
-
 def test_the_audit_knows_what_a_pre_training_saw(tmp_path, real):
     both = {"data__diagnoses": ["melanoma"], "data__pretrain_diagnoses": ["dysplastic_nevus"]}
     path = train(real, tmp_path / "both", **both, training__pretrain_images=16)
@@ -245,23 +232,19 @@ def refused(kind, match, real, checkpoint, counts=None, **options):
     assert not Path("never-made").exists()
 
 
-def test_counts_and_diagnoses_that_cannot_be_served(real, checkpoint, from_noise, tmp_path):
+def test_counts_and_diagnoses_that_cannot_be_served(real, checkpoint):
     refused(StudyError, "--count 0", real, checkpoint, {"melanoma": 0})
     refused(StudyError, r"was not learnt.*melanoma", real, checkpoint, {"melanom": 2})
-    refused(StudyError, r"'nevus' was not learnt.*data\.diagnoses: melanoma", real, from_noise, {"nevus": 2})
     limit = 8 * len(real.select("train", FOLD, ("melanoma",)))
     refused(StudyError, f"Ask for {limit} at most", real, checkpoint, {"melanoma": limit + 1})
-    both = train(real, tmp_path / "both", **NOISE)
-    refused(StudyError, r"nobody knows which.*data\.diagnoses", real, both)
 
 
-def test_photographs_that_do_not_fit(tmp_path, real, checkpoint, from_noise):
+def test_photographs_that_do_not_fit(tmp_path, real, checkpoint):
     refused(StudyError, "not photographs", real, checkpoint, rgb=real)
     refused(StudyError, "--size 16", real, checkpoint, rgb=photographs(tmp_path / "a", size=12))
     refused(
         StudyError, r"holds no melanoma \(it holds nevus\)", real, checkpoint, rgb=photographs(tmp_path / "b", ("nevus",))
     )
-    refused(StudyError, "from noise, not from photographs", real, from_noise, rgb=photographs(tmp_path / "c"))
 
 
 def test_checkpoints_of_other_stores_and_foreign_ones(tmp_path, real, checkpoint):

@@ -41,7 +41,15 @@ COLUMNS = ("lesion_id", "fold", "seed", "arm", "model", "probability", "raw_prob
 
 def machine() -> str:
     """Return what decides the last digits: processor, instruction set and torch."""
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} torch {torch.__version__}"
+    return f"{_processor()}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}"
+
+
+def _processor() -> str:
+    """Return the model of the processor: makes of one instruction set round otherwise."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text("utf-8").splitlines() if facts.exists() else []
+    found = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return found or f"{platform.machine()} {platform.processor()}"
 
 
 def data(folder: Path) -> Store:

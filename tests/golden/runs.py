@@ -20,10 +20,6 @@ def shsgan(**learner: object) -> Experiment:
     )
 
 
-def noise(**learner: object) -> Experiment:
-    return shsgan(input="noise", rgb_weight=0.0, **learner)
-
-
 def classifier() -> Experiment:
     return Experiment(
         name="golden",
@@ -48,10 +44,8 @@ def spectral() -> Experiment:
 
 RUNS: dict[str, Callable[[], Experiment]] = {
     "shsgan": shsgan,
-    "dcgan": lambda: noise(loss="bce", critic="conv2d", norm="batch", fft_arm=False),
-    "critic_3d": lambda: noise(loss="bce", critic="conv3d", norm="batch", fft_arm=False),
-    "clipped": lambda: noise(loss="wgan_clip", critic="conv3d", norm="spectral", fft_arm=False),
-    "fft_arm": lambda: noise(loss="wgan_gp", critic="conv3d", norm="spectral", fft_arm=True),
+    "bce": lambda: shsgan(loss="bce", critic="conv2d", norm="batch", fft_arm=False),
+    "clipped": lambda: shsgan(loss="wgan_clip", critic="conv3d", norm="spectral", fft_arm=False),
     "classifier": classifier,
     "spectral": spectral,
 }

@@ -8,28 +8,25 @@ import torch
 from torch import Tensor
 
 from hyperderm.errors import ConfigError
-from tests.training.tiny import batch, learner, same, state_of, tiny, tiny_data
+from tests.training.tiny import batch, learner, same, sampled, state_of, tiny, tiny_data
 
 SWITCHES = list(
     itertools.product(
-        ("rgb", "noise"),
         ("conv3d", "conv2d"),
         (True, False),
         ("none", "spectral", "layer", "batch"),
-        ("wgan_gp", "wgan_clip", "bce"),
+        ("wgan_gp", "wgan_clip", "hinge", "bce"),
     )
 )
 
 
-@pytest.mark.parametrize(("input_", "critic", "fft_arm", "norm", "loss"), SWITCHES)
-def test_every_switch_takes_two_steps(input_, critic, fft_arm, norm, loss):
+@pytest.mark.parametrize(("critic", "fft_arm", "norm", "loss"), SWITCHES)
+def test_every_switch_takes_two_steps(critic, fft_arm, norm, loss):
     choice = {
-        "learner__input": input_,
         "learner__critic": critic,
         "learner__fft_arm": fft_arm,
         "learner__norm": norm,
         "learner__loss": loss,
-        "learner__rgb_weight": 1.0 if input_ == "rgb" else 0.0,
         "learner__n_critic": 1,
     }
     if norm == "batch" and loss == "wgan_gp":
@@ -46,26 +43,16 @@ def test_every_switch_takes_two_steps(input_, critic, fft_arm, norm, loss):
         for name, p in module.named_parameters():
             needless = float(p.grad.abs().max()) < 1e-12  # a bias that the norm after it takes away again
             assert needless or not torch.equal(p.detach(), old[name]), name
-    assert torch.isfinite(gan.sample(2, 0)).all()
+    assert torch.isfinite(sampled(gan, 2, 0)).all()
 
 
 DATA = tiny_data()
 
 
-def test_noise_input_with_an_rgb_loss_is_refused():
-    with pytest.raises(ConfigError, match="no input image"):
-        tiny(learner__input="noise", learner__rgb_weight=1.0)
-
-
-def test_noise_input_on_several_workers_is_refused():
-    with pytest.raises(ConfigError, match="batch norm of the DCGAN"):
-        tiny(learner__input="noise", learner__rgb_weight=0.0, sweep__workers_per_trial=2)
-
-
-@pytest.mark.parametrize(("size", "input_", "near"), [(20, "rgb", 16), (100, "rgb", 96), (48, "noise", 32)])
-def test_sizes_the_generator_cannot_make_are_refused(size, input_, near):
+@pytest.mark.parametrize(("size", "near"), [(20, 16), (100, 96)])
+def test_sizes_the_generator_cannot_make_are_refused(size, near):
     with pytest.raises(ConfigError, match=f"data.size = {size} is refused.* such as {near}$"):
-        tiny(data__size=size, learner__input=input_, learner__rgb_weight=0.0)
+        tiny(data__size=size)
 
 
 def test_too_few_bands_for_the_3d_critic_are_refused():
@@ -84,59 +71,45 @@ def test_clipping_bounds_every_critic_weight():
     assert max(float(p.detach().abs().max()) for p in gan.generator.parameters()) > 0.01
 
 
-@pytest.mark.parametrize("size", [32, 64])
-def test_noise_input_makes_cubes_of_the_data_s_size(size):
-    data = tiny_data(size=size)
-    gan = learner(data, data__size=size, learner__input="noise", learner__rgb_weight=0.0, learner__n_critic=1)
-    metrics = gan.step(batch(data))
-    assert "rgb_loss" not in metrics
-    report = gan.validate()
-    assert report.cubes.shape[-1] == size
-    assert "rgb_consistency_error" not in report.scores
-
-
 # --- sampling and randomness
 
 
-@pytest.mark.parametrize("input_", ["rgb", "noise"])
-def test_samples_are_keyed_on_the_seed(input_):
-    gan = learner(learner__input=input_, learner__rgb_weight=0.0)
-    one = gan.sample(30, 5)  # more than there are train cubes
+def test_samples_are_keyed_on_the_seed():
+    gan = learner()
+    one = sampled(gan, 30, 5)  # more than there are train cubes
     assert one.shape == (30, 16, 16, 16)
     assert one.dtype == torch.float32
-    assert torch.equal(one, gan.sample(30, 5))
-    assert not torch.equal(one, gan.sample(30, 6))
-    assert not torch.equal(gan.sample(6, 5), gan.sample(6, 6))
+    assert torch.equal(one, sampled(gan, 30, 5))
+    assert not torch.equal(one, sampled(gan, 30, 6))
 
 
-def test_samples_use_each_train_picture_before_any_again():
-    inputs, _ = learner()._generate(30, 0)  # of 12 train cubes
-    counts = torch.unique(inputs, dim=0, return_counts=True)[1]
+def test_validation_uses_each_train_picture_before_any_again():
+    rows = learner()._drawn(30, 0)  # of 12 train cubes
+    counts = torch.unique(rows, return_counts=True)[1]
     assert len(counts) == 12
     assert set(counts.tolist()) == {2, 3}
 
 
 def test_samples_are_reflectance():
     data = tiny_data()
-    cubes = learner(data).sample(8, 0)
+    cubes = sampled(learner(data), 8, 0)
     low, high = data.scaling.low.float()[:, None, None], data.scaling.high.float()[:, None, None]
     assert (cubes >= low - 1e-5).all()
     assert (cubes <= high + 1e-5).all()
 
 
-@pytest.mark.parametrize("input_", ["rgb", "noise"])
-def test_the_global_generator_is_neither_read_nor_moved(input_):
+def test_the_global_generator_is_neither_read_nor_moved():
     data = tiny_data()
 
     def run(seed: int) -> dict[str, Tensor]:
         torch.manual_seed(seed)
         np.random.seed(seed)
         before = torch.get_rng_state()
-        gan = learner(data, learner__input=input_, learner__rgb_weight=0.0)
+        gan = learner(data)
         for images in (0, 4):
             gan.step(batch(data, images))
         gan.validate()
-        gan.sample(3, 1)
+        sampled(gan, 3, 1)
         assert torch.equal(before, torch.get_rng_state())
         return state_of(gan.generator) | {f"critic.{k}": v for k, v in state_of(gan.critic).items()}
 

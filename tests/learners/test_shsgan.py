@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from hyperderm.cubes.pseudo_rgb import fit_gain, pseudo_rgb_matrix, to_rgb
 from hyperderm.errors import StoreError
 from hyperderm.learners.data import TrainData
-from hyperderm.learners.shsgan.learner import EMA_RAMP
+from hyperderm.learners.average import RAMP
 from hyperderm.training.feed import Feed
-from tests.training.tiny import batch, blobs, cube_set, learner, same, state_of, tiny_data
+from tests.training.tiny import batch, blobs, cube_set, learner, same, sampled, state_of, tiny_data
 
 
 class Linear(nn.Module):
@@ -33,7 +33,7 @@ def test_penalty_of_a_linear_critic_is_that_of_the_flattened_weight():
     w = torch.randn(16, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) / 20
     gan.d = Linear(w)
     one = batch(data)
-    penalty, norm = gan._penalty(one.real.double(), one.source.double(), one)
+    penalty, norm = gan.penalty(one.real.double(), one.source.double(), one)
     assert float(norm.detach()) == pytest.approx(float(w.norm()), rel=1e-9)
     assert float(penalty.detach()) == pytest.approx((float(w.norm()) - 1) ** 2, rel=1e-9)
     assert float(w.norm()) > 2  # a norm per pixel or per band would be far from it
@@ -49,7 +49,7 @@ def test_penalty_is_taken_on_lines_between_pairs_at_keyed_places():
     one = batch(data)
     real, fake = torch.ones_like(one.real.double()), torch.zeros_like(one.real.double())
     for images in (0, 0, 4):
-        gan._penalty(real, fake, batch(data, images))
+        gan.penalty(real, fake, batch(data, images))
     places = [x[:, 0, 0, 0] for x in seen]
     assert all((x == x[:, :1, :1, :1]).all() for x in seen)  # one place a sample
     assert all(((p > 0) & (p < 1)).all() and len(set(p.tolist())) == 4 for p in places)
@@ -68,7 +68,7 @@ def test_penalty_is_not_computed_in_bf16():
             return gan.critic(x)
 
     gan.d = Spy()
-    metrics = gan._critic_step(batch(data))
+    metrics = gan.critic_step(batch(data))
     assert inside == [torch.bfloat16] * 2
     assert outside == [torch.float32]
     assert {m.dtype for m in metrics.values()} == {torch.float32}  # means of scores are not taken in bf16 either
@@ -80,7 +80,7 @@ def test_second_derivatives_of_the_whole_critic_are_right():
     gan = learner(data, torch.float64)
     one = batch(data)
     real, fake = one.real.double(), one.source.double()
-    gan._penalty(real, fake, one)[0].backward()
+    gan.penalty(real, fake, one)[0].backward()
     for name, p in gan.critic.named_parameters():
         if "head.bias" in name or p.grad is None:
             continue
@@ -90,7 +90,7 @@ def test_second_derivatives_of_the_whole_critic_are_right():
         for sign in (1, -1):
             with torch.no_grad():
                 p[place] += sign * step
-            ends.append(float(gan._penalty(real, fake, one)[0].detach()))
+            ends.append(float(gan.penalty(real, fake, one)[0].detach()))
             with torch.no_grad():
                 p[place] -= sign * step
         assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(float(p.grad[place]), rel=1e-3, abs=1e-6), name
@@ -103,7 +103,7 @@ def test_wasserstein_loss_has_the_right_sign_and_sum():
     with torch.no_grad():
         fake = gan.generator(gan.rgb(one.source.double()))
         gap = gan.critic(one.real.double()).mean() - gan.critic(fake).mean()
-    metrics = gan._critic_step(one)
+    metrics = gan.critic_step(one)
     assert float(metrics["wasserstein"].detach()) == pytest.approx(float(gap), rel=1e-9)
     total = -gap + gan.config.gp_weight * metrics["penalty"].detach()
     assert float(metrics["critic_loss"].detach()) == pytest.approx(float(total), rel=1e-9)
@@ -162,7 +162,7 @@ def test_changing_validation_cubes_changes_no_generated_cube():
             gan.step(batch(d, images))
     one, two = mine.validate(), theirs.validate()
     assert torch.equal(one.cubes, two.cubes)
-    assert torch.equal(mine.sample(5, 1), theirs.sample(5, 1))
+    assert torch.equal(sampled(mine, 5, 1), sampled(theirs, 5, 1))
     assert one.scores["spectral_energy_distance"] != two.scores["spectral_energy_distance"]
 
 
@@ -172,7 +172,7 @@ def test_scores_are_of_the_cubes_that_are_reported():
     report = gan.validate()
     assert report.cubes.shape == (8, 16, 16, 16)
     assert gan._reference.score(report.cubes)["spectral_energy_distance"] == report.scores["spectral_energy_distance"]
-    assert torch.equal(report.cubes, gan.sample(8, 0))  # seed 0 is the experiment's
+    assert torch.equal(report.cubes, sampled(gan, 8, 0))  # seed 0 is the experiment's
 
 
 def test_a_role_of_one_cube_is_refused():
@@ -192,7 +192,7 @@ def test_moving_average_is_the_recursion_with_its_ramp():
         gan.step(batch(data, images))
         shown = images + 4
         if shown // 4 % 2 == 0:
-            half_life = min(1.0, EMA_RAMP * shown)  # the ramp ends at 20 images
+            half_life = min(1.0, RAMP * shown)  # the ramp ends at 20 images
             keep = 0.5 ** (8 / half_life)
             live = gan.generator.state_dict()
             mean = {name: keep * value + (1 - keep) * live[name] for name, value in mean.items()}
@@ -204,26 +204,16 @@ def test_moving_average_is_the_recursion_with_its_ramp():
 def test_samples_and_scores_use_the_moving_average():
     data = tiny_data()
     gan = learner(data)
-    before, score = gan.sample(4, 0), gan.validate().scores
+    before, score = sampled(gan, 4, 0), gan.validate().scores
     with torch.no_grad():
         for p in gan.generator.parameters():
             p.add_(1)
-    assert torch.equal(gan.sample(4, 0), before)
+    assert torch.equal(sampled(gan, 4, 0), before)
     assert gan.validate().scores == score
     with torch.no_grad():
         for p in gan.ema.parameters():
             p.add_(0.05)
-    assert not torch.equal(gan.sample(4, 0), before)
-
-
-def test_batch_norm_statistics_travel_with_the_average():
-    data = tiny_data()
-    gan = learner(data, learner__input="noise", learner__rgb_weight=0, learner__n_critic=1)
-    gan.step(batch(data))
-    buffers = dict(gan.generator.named_buffers())
-    assert buffers
-    assert all(torch.equal(value, buffers[name]) for name, value in gan.ema.named_buffers())
-    assert not gan.ema.training
+    assert not torch.equal(sampled(gan, 4, 0), before)
 
 
 # --- the schedule
@@ -264,6 +254,6 @@ def test_critic_is_untouched_by_the_generator_s_update():
     data = tiny_data()
     gan = learner(data)
     before = state_of(gan.critic)
-    gan._generator_step(batch(data))
+    gan.generator_step(batch(data))
     assert same(before, state_of(gan.critic))
     assert all(p.requires_grad for p in gan.critic.parameters())

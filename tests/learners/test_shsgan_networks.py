@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from hyperderm.learners.critics import Critic, fft_modulus
-from hyperderm.learners.shsgan.networks import DcganGenerator, UNetGenerator, dcgan_init
+from hyperderm.learners.shsgan.networks import UNetGenerator
 
 NORMS = ("none", "spectral", "layer", "batch")
 
@@ -113,20 +113,3 @@ def test_modulus_has_finite_second_derivatives_at_zero():
 
 def test_modulus_of_half_precision_is_computed_in_single():
     assert fft_modulus(torch.rand(1, 16, 2, 2).bfloat16()).dtype == torch.float32
-
-
-@pytest.mark.parametrize("size", [16, 32, 64])
-def test_dcgan_widths_double_towards_four_pixels(size):
-    generator = DcganGenerator(16, 8, size, 20)
-    assert generator(torch.randn(2, 20)).shape == (2, 16, size, size)
-    steps = [(m.in_channels, m.out_channels) for m in generator.modules() if isinstance(m, nn.ConvTranspose2d)]
-    first = 8 * size // 8
-    assert steps[0] == (20, first)
-    assert steps[-1] == (8, 16)
-    assert all(b == a // 2 for a, b in steps[1:-1])
-
-
-def test_dcgan_init():
-    generator = DcganGenerator(16, 64, 32, 100).apply(dcgan_init)
-    weights = next(m.weight for m in generator.modules() if isinstance(m, nn.ConvTranspose2d))
-    assert float(weights.detach().std()) == pytest.approx(0.02, rel=0.02)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from hyperderm.errors import ConfigError, StudyError
+from hyperderm.identity import searching
 from hyperderm.learners.data import CubeSet, Streamed, TrainData
 from hyperderm.learners.sampling import Phase, real_entries
 from hyperderm.learners.scaling import Scaling
@@ -215,9 +216,9 @@ def test_what_cannot_be_streamed_is_refused_in_a_sentence():
 
 
 def test_the_feed_is_part_of_a_run_s_identity_only_where_it_streams():
-    assert not any(key in tiny().identity() for key in ("data.feed", "data.window", "data.sample"))
-    assert tiny(data__feed="memory").identity() == tiny().identity()
-    assert tiny(data__feed="stream").identity() == tiny().identity() | {
+    assert not any(key in searching(tiny()) for key in ("data.feed", "data.window", "data.sample"))
+    assert searching(tiny(data__feed="memory")) == searching(tiny())
+    assert searching(tiny(data__feed="stream")) == searching(tiny()) | {
         "data.feed": "stream",
         "data.window": 4,
         "data.sample": 256,

@@ -76,6 +76,11 @@ def batch(data: TrainData, images: int = 0, count: int = 4) -> Batch:
     )
 
 
+def sampled(gan: ShsGan, count: int, seed: int) -> Tensor:
+    """Cubes of a set, as validation makes them from train's pictures."""
+    return gan.sample(seed, range(count), gan.condition(gan._drawn(count, seed)))
+
+
 def state_of(module: torch.nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 

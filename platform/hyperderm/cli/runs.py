@@ -64,7 +64,7 @@ def train(
 def sweep(
     experiment: Name,
     space: Annotated[
-        str | None, typer.Option(help="A search space: a file in search_spaces/; default: the experiment's name.")
+        str | None, typer.Option(help="A search space: a file in search_spaces/; default: the experiment's own.")
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials in all, those of earlier calls counted.")] = None,
     workers_per_trial: Annotated[int | None, typer.Option(min=1, help="Data-parallel workers of each trial.")] = None,
@@ -86,7 +86,7 @@ def sweep(
         setting, experiment, profile, overrides, sweep__trials=trials, sweep__workers_per_trial=workers_per_trial
     )
     check_source(store, data)
-    axes, fixed = registry.space(space or experiment, config).without(parse_overrides(overrides or []))
+    axes, fixed = registry.space(space or registry.space_of(experiment), config).without(parse_overrides(overrides or []))
     registry.check_space(axes, config)
     if fixed:
         setting.say(f"not searched, because --set fixes it: {', '.join(fixed)}")

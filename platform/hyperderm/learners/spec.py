@@ -5,13 +5,15 @@ Free of torch, so that a wrong value costs milliseconds, not an import: what nee
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from hyperderm.errors import ConfigError, nearest
+from hyperderm.metrics.dihedral import ORIENTATIONS
 from hyperderm.strict import Strict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from hyperderm.learners.base import Learner, Placement, Sampler
     from hyperderm.learners.data import TrainData
     from hyperderm.settings import Run
@@ -20,6 +22,27 @@ if TYPE_CHECKING:
 Role = Literal["generator", "classifier", "segmenter", "unmixer"]
 Condition = Literal["none", "class", "rgb", "mask", "run"]
 """What a generator is given beside a seed: nothing, a diagnosis, an RGB image, a mask, or the output of another run."""
+
+
+SERVED: tuple[Condition, ...] = ("none", "class", "rgb")
+"""Conditions that a synthetic set can be made from."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A synthetic set that is asked for.
+
+    Attributes:
+        counts: diagnosis to number of cubes.
+        learnt: the diagnoses the generator learnt.
+        held: diagnosis to number of images that RGB generators would be given.
+        photographs: whether these are photographs; else the RGB of train's own cubes.
+    """
+
+    counts: Mapping[str, int]
+    learnt: Sequence[str]
+    held: Mapping[str, int]
+    photographs: bool = False
 
 
 class LearnerConfig(Strict):
@@ -85,6 +108,44 @@ class LearnerConfig(Strict):
         Raises:
             HyperdermError: naming what is missing.
         """
+
+    def check_request(self, request: Request) -> None:
+        """Refuse what a generator cannot be asked for, before anything starts; nothing is read.
+
+        Raises:
+            ConfigError: naming what cannot be served, and the remedy.
+        """
+        if self.condition not in SERVED:
+            raise ConfigError(
+                f"learner.kind = {self.kind} makes cubes from a {self.condition}, which nothing can give it yet",
+                "Use a generator that is given nothing, a class or RGB images.",
+            )
+        if request.photographs and self.condition != "rgb":
+            given = "noise and a diagnosis" if self.condition == "class" else "noise"
+            raise ConfigError(f"this generator makes cubes from {given}, not from photographs", "Give it no RGB store.")
+        for diagnosis, count in request.counts.items():
+            self._check_diagnosis(diagnosis, count, request)
+
+    def _check_diagnosis(self, diagnosis: str, count: int, request: Request) -> None:
+        learnt = request.learnt
+        if diagnosis not in learnt:
+            raise ConfigError(
+                f"{diagnosis!r} was not learnt by this generator (data.diagnoses: {', '.join(learnt)})",
+                nearest(diagnosis, learnt),
+            )
+        if self.condition == "none" and len(learnt) > 1:
+            raise ConfigError(
+                f"{diagnosis!r} cannot be asked for: this generator makes cubes from noise and learnt {len(learnt)} "
+                "diagnoses without being told which is which, so nobody knows which of them a cube shows",
+                f"Train one on this diagnosis alone (--set 'data.diagnoses=[\"{diagnosis}\"]'), or one that is told the class.",
+            )
+        held = request.held.get(diagnosis, 0)
+        if self.condition == "rgb" and count > ORIENTATIONS * held:
+            what = "photographs" if request.photographs else "train cubes"
+            raise ConfigError(
+                f"{count} different cubes of {diagnosis} cannot be made from {held} {what} in {ORIENTATIONS} orientations",
+                f"Ask for {ORIENTATIONS * held} at most, or give more photographs.",
+            )
 
     def unsuited(self, arm: str, use: str) -> str:
         """Return why an arm of a grid means nothing for this classifier, "" where it does.

@@ -1,6 +1,11 @@
 """The eight flips and quarter turns of a square image: a lesion has no up, no left and no handedness."""
 
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ORIENTATIONS = 8
 """Orientation 0 is the identity."""

@@ -15,11 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from hyperderm.cubes.cube import DIAGNOSES
-from hyperderm.errors import ClusterError, StudyError, nearest
+from hyperderm.errors import ClusterError, ConfigError, StudyError
 from hyperderm.identity import shaping
 from hyperderm.learners.base import Sampler
 from hyperderm.learners.data import CubeSet
 from hyperderm.learners.sources import Sources, matched, rgb_levels
+from hyperderm.learners.spec import Request
 from hyperderm.learners.synthesis import out_of_range
 from hyperderm.store.manifest import Manifest
 from hyperderm.store.reader import Store
@@ -131,13 +132,18 @@ class Maker:
     def make(self, indices: list[int]) -> NDArray[np.float32]:
         """Return cubes (n, B, H, W)."""
         assert self.sampler is not None
-        drawn = [self._source(index) for index in indices]
-        images = torch.stack([image for image in drawn if image is not None]) if drawn[0] is not None else None
-        return self.sampler.sample(self.seed, indices, images).numpy()
+        return self.sampler.sample(self.seed, indices, self._condition(self.sampler, indices)).numpy()
 
-    def _source(self, index: int) -> torch.Tensor | None:
-        sources = self.sources[DIAGNOSES[index // STRIDE]]
-        return sources.draw(self.seed, [index % STRIDE])[0] if sources else None
+    def _condition(self, sampler: Sampler, indices: list[int]) -> torch.Tensor | None:
+        """Return what the cubes are made from: see `Sampler.sample`."""
+        asked = [(DIAGNOSES[index // STRIDE], index % STRIDE) for index in indices]
+        if sampler.config.condition == "class":
+            return torch.tensor([sampler.classes.index(diagnosis) for diagnosis, _ in asked])
+        drawn = []
+        for diagnosis, index in asked:
+            if sources := self.sources[diagnosis]:
+                drawn += [sources.draw(self.seed, [index])[0]]
+        return torch.stack(drawn) if drawn else None
 
 
 class Actor:
@@ -175,12 +181,17 @@ def _prepare(
     fold = fold_of(state, store)
     data = sampler.run.data
     learnt = tuple(store.manifest.diagnoses) if data.diagnoses == "all" else data.diagnoses
-    _check_counts(counts, learnt, sampler)
+    _check_counts(counts)
     seen = tuple(dict.fromkeys((*learnt, *data.pretrain_diagnoses)))
     train = cube_set(store.read(store.select("train", fold, "all" if data.diagnoses == "all" else seen)), data.size)
+    held = {name: train.diagnoses.count(name) for name in counts}
+    if rgb is not None and sampler.matrix is not None:
+        held = {name: len(photographs_of(rgb, name, data.size)) for name in counts}
+    try:
+        sampler.config.check_request(Request(counts, learnt, held, rgb is not None))
+    except ConfigError as error:
+        raise StudyError(error.what, error.remedy) from None
     sources = {diagnosis: _sources(sampler, train, diagnosis, rgb) for diagnosis in counts}
-    for diagnosis, count in counts.items():
-        _check_limit(sources[diagnosis], diagnosis, count)
     return _Job(
         state,
         sampler,
@@ -210,23 +221,12 @@ def _held_out(store: Store, fold: int, counts: Mapping[str, int], learnt: tuple[
     return cube_set(store.read(store.select("validation", fold, wanted)), size)
 
 
-def _check_counts(counts: Mapping[str, int], learnt: tuple[str, ...], sampler: Sampler) -> None:
+def _check_counts(counts: Mapping[str, int]) -> None:
     if not counts:
         raise StudyError("no diagnosis is asked for", "Name one: --diagnosis melanoma.")
-    for diagnosis, count in counts.items():
+    for count in counts.values():
         if not 1 <= count <= STRIDE // 2:
             raise StudyError(f"--count {count}", f"Ask for 1 … {STRIDE // 2} cubes.")
-        if diagnosis not in learnt:
-            raise StudyError(
-                f"--diagnosis {diagnosis!r} was not learnt by this generator (data.diagnoses: {', '.join(learnt)})",
-                nearest(diagnosis, learnt),
-            )
-        if sampler.matrix is None and len(learnt) > 1:
-            raise StudyError(
-                f"--diagnosis {diagnosis!r}: this generator makes cubes from noise and learnt {len(learnt)} diagnoses "
-                "without being told which is which, so nobody knows which of them a cube shows",
-                f"Train one on this diagnosis alone: --set 'data.diagnoses=[\"{diagnosis}\"]'.",
-            )
 
 
 def _check_limit(sources: Sources | None, diagnosis: str, count: int) -> None:
@@ -241,8 +241,6 @@ def _sources(sampler: Sampler, train: CubeSet, diagnosis: str, rgb: Store | None
     """Return the train role's own RGB of one diagnosis, or photographs of it matched to that."""
     matrix, size = sampler.matrix, sampler.run.data.size
     if matrix is None:
-        if rgb:
-            raise StudyError("this generator makes cubes from noise, not from photographs", "Leave --rgb out.")
         return None
     rows = [i for i, name in enumerate(train.diagnoses) if name == diagnosis]
     if not rows:

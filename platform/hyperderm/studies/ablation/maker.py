@@ -11,7 +11,7 @@ from hyperderm.errors import ConfigError, StoreError, StudyError, nearest
 from hyperderm.identity import shaping
 from hyperderm.learners.data import truth
 from hyperderm.learners.sampling import count_of
-from hyperderm.metrics.dihedral import ORIENTATIONS
+from hyperderm.learners.spec import Request
 from hyperderm.store.folds import POSITIVE
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import check_origin
@@ -118,32 +118,20 @@ class JobMaker:
     def _check_sources(self, arm: Arm, generator: Job, diagnosis: str, count: int) -> None:
         """Prove, before a generator trains, that what is asked of it can be made."""
         assert generator.experiment is not None
-        condition = generator.experiment.learner.condition
-        learnt = self._learnt(generator.experiment)
-        if condition == "none" and (arm.use != "add" or len(learnt) > 1):
-            raise ConfigError(
-                f"arm {arm.name} needs cubes of each diagnosis, which {arm.generator} cannot tell apart: it makes them from "
-                "noise",
-                "Leave that arm out, or use a generator that is told what to make, such as shsgan.",
-            )
-        if condition != "rgb":
-            if self.photographs:
-                raise ConfigError(
-                    f"rgb = {self.grid.rgb} with {arm.generator}, which makes cubes from noise, is refused",
-                    "Leave rgb out, or use a generator that takes images, such as shsgan.",
-                )
-            return
-        if self.photographs:
-            held, what = len(self._photographs_for(arm, diagnosis)), "photographs"
+        learner, learnt = generator.experiment.learner, self._learnt(generator.experiment)
+        if self.photographs and learner.condition == "rgb":
+            held = len(self._photographs_for(arm, diagnosis))
         else:
             held = sum(self.diagnosis[lesion] == diagnosis for lesion in self.selections[generator.fold].train)
-            what = "train cubes"
-        if count > ORIENTATIONS * held:
+        request = Request({diagnosis: count}, sorted(learnt), {diagnosis: held}, self.photographs is not None)
+        try:
+            learner.check_request(request)
+        except ConfigError as error:
+            rgb = "; photographs come by --set rgb=URI" if self.photographs is None and learner.condition == "rgb" else ""
             raise ConfigError(
-                f"arm {arm.name} asks for {count} cubes made from {held} {what} of {diagnosis}; each gives {ORIENTATIONS} "
-                "at most",
-                "Give more photographs (--set rgb=URI), or a smaller ratio.",
-            )
+                f"arm {arm.name}, generator {arm.generator}: {error.what}{rgb}",
+                f"{error.remedy} Or leave that arm out, or take a smaller ratio or another generator.",
+            ) from None
 
     def _photographs_for(self, arm: Arm, diagnosis: str) -> list[str]:
         """Return the photographs that the arm's cubes of a diagnosis are made from; StudyError names the arm."""
