@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hyperderm.cubes.cube import Lesion
-from hyperderm.durable import make_parents, publish, room
+from hyperderm.durable import begin_sync, make_parents, publish, room
 from hyperderm.errors import StoreError
 from hyperderm.store.folds import assign_folds
 from hyperderm.store.location import Location, locate
@@ -193,6 +193,8 @@ def write_part(place: Location, name: str, table: pa.Table) -> Part:
     )
     content = sink.getvalue()
     place.write_bytes(name, content)
+    if place.local:
+        begin_sync(Path(place.join(name)))
     return Part(path=name, sha256=hashlib.sha256(content).hexdigest(), rows=table.num_rows, bytes=content.size)
 
 

@@ -118,8 +118,9 @@ def _full() -> CubeError:
 
 
 def _grey(values: NDArray[Any], lossy: bool) -> list[Marked]:
-    x = values.astype(np.float64)
-    if not np.all(np.isfinite(x)):
+    eight = values.dtype == np.uint8
+    x = values if eight else values.astype(np.float64)
+    if not eight and not np.all(np.isfinite(x)):
         raise CubeError("the mask holds NaN or infinite values", _REDRAW)
     low, high = float(x.min()), float(x.max())
     if low == high:
@@ -127,13 +128,13 @@ def _grey(values: NDArray[Any], lossy: bool) -> list[Marked]:
     small = not lossy and low >= 0 and high <= MOST_LABELS
     if not small and high - low < (_CONTRAST if lossy else max(abs(low), abs(high)) / 4):
         raise CubeError(f"the mask has hardly any contrast, its values are {low:g} to {high:g}", _REDRAW)
-    levels = np.unique(x)
+    levels = np.flatnonzero(np.bincount(x.ravel(), minlength=256)).astype(np.float64) if eight else np.unique(x)
     if not lossy and levels.size <= MOST_LABELS + 2 and np.all(levels == np.round(levels)):
         if levels.size == 2:
             return _plain(x == high)
         if numbered := _numbers(x.astype(np.int64), levels.astype(np.int64)):
             return numbered
-    return _split(x)
+    return _split(x.astype(np.float64))
 
 
 def _numbers(codes: NDArray[np.int64], levels: NDArray[np.int64]) -> list[Marked]:
