@@ -410,7 +410,7 @@ def _row(lesion: Lesion) -> Row:
         diagnosis=lesion.diagnosis,
         automatic=lesion.origin.get("mask") == "automatic",
         file=str(lesion.origin.get("sha256", "")),
-        cube=hashlib.sha256(np.ascontiguousarray(numbers)).hexdigest(),
+        cube=hashlib.sha256(np.ascontiguousarray(numbers).data).hexdigest(),
         notes=tuple(plain(str(note)) for note in lesion.origin.get(NOTES, ())),
         path=plain(str(origin.get("file", ""))),
         alike=kind_of(lesion),
