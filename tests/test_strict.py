@@ -47,7 +47,7 @@ def test_override_sets_by_path_and_leaves_the_original():
 
 
 def test_override_is_validated_as_a_whole_not_key_by_key():
-    both = BASE.override({"learner.input": "noise", "learner.rgb_weight": 0})  # each alone would be refused or useless
+    both = BASE.override({"learner.norm": "batch", "learner.loss": "bce", "learner.rgb_weight": 0})  # norm alone is refused
     assert both.learner.rgb_weight == 0
     assert isinstance(both.learner.rgb_weight, float)
 
@@ -111,7 +111,7 @@ def test_the_example_in_a_remedy_works(path):
     ("values", "said"),
     [
         ({"learner.norm": "batch"}, ("learner.norm = batch", "wgan_gp", "Use learner.norm=layer")),
-        ({"learner.input": "noise"}, ("learner.rgb_weight = 1.0", "noise", "Set learner.rgb_weight=0")),
+        ({"learner.real_label": 0.9}, ("learner.real_label = 0.9", "wgan_gp", "Use learner.loss=bce")),
         (
             {"training.batch_size": 4, "sweep.workers_per_trial": 3},
             ("training.batch_size = 4", "3 workers", "Choose a multiple of 3"),
@@ -265,7 +265,7 @@ def test_faults_inside_a_mapping_of_models_name_the_whole_path(path, value, said
 def test_what_the_rules_allow():
     BASE.override({"learner.norm": "batch", "learner.loss": "wgan_clip"})
     BASE.override({"training.batch_size": 6, "sweep.workers_per_trial": 3})
-    BASE.override({"learner.input": "noise", "learner.rgb_weight": 0.0})
+    BASE.override({"learner.loss": "bce", "learner.real_label": 0.9})
 
 
 def test_frozen_and_closed():

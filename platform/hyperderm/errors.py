@@ -30,6 +30,10 @@ class ConfigError(HyperdermError):
     """A configuration key or value that cannot be used."""
 
 
+class Gone(ConfigError):
+    """What an earlier version wrote down, and this one has no more; the remedy says what there is instead."""
+
+
 class CubeError(HyperdermError):
     """A cube, mask or source file that cannot be used; ingest sets such a file aside and lists it."""
 

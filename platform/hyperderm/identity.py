@@ -17,6 +17,8 @@ ELSEWHERE = ("synthetic.store",)
 """Where something lies that is known by its fingerprint."""
 EXTENDABLE = ("sweep.trials", "sweep.concurrent", "sweep.cpus_per_worker", "sweep.gpus_per_worker", "sweep.max_failures")
 """Settings of a sweep that depend on the machine, or that may grow."""
+GROUPS = (*(f"{name}." for name in Experiment.model_fields), "task", "synthetic")
+"""How the leaves of a configuration begin that lie in a group."""
 
 
 def shapes(path: str) -> bool:
@@ -45,12 +47,12 @@ def read(saved: Mapping[str, Any]) -> Experiment:
     """Return a configuration that this version or one before it has written down, as nested JSON.
 
     Raises:
-        ConfigError: it holds what this version has no more; the remedy says what there is instead.
+        Gone: it holds what this version has no more; ConfigError: it was not written down by hyperderm.
     """
     learner = saved.get("learner")
-    known = learner_of(str(learner.get("kind"))) if isinstance(learner, Mapping) else None
-    data = dict(saved) if known is None else {**saved, "learner": known.migrated(learner)}
-    return parse(Experiment, data)
+    if isinstance(learner, Mapping) and (known := learner_of(str(learner.get("kind")))):
+        return parse(Experiment, {**saved, "learner": known.migrated(learner)})
+    return parse(Experiment, dict(saved))
 
 
 def present(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,6 +68,3 @@ def present(flat: Mapping[str, Any]) -> dict[str, Any]:
     except ConfigError:
         return dict(flat)
     return {path: value for path, value in flat.items() if path not in own} | searching(experiment)
-
-
-GROUPS = tuple(f"{name}." for name in Experiment.model_fields) + ("task", "synthetic")

@@ -209,17 +209,14 @@ def _changed(model: BaseModel, prefix: str, dumped: Mapping[str, Any], into: dic
 
 
 def unfolded(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the nested JSON of which `flat` holds leaves as dotted path -> value; a group that is True is only made."""
+    """Return the nested JSON of which `flat` holds the leaves, as dotted path -> value."""
     nested: dict[str, Any] = {}
     for path, value in flat.items():
         *parents, leaf = path.split(".")
         node = nested
         for name in parents:
             node = node.setdefault(name, {})
-        if value is True and any(other.startswith(f"{path}.") for other in flat):
-            node.setdefault(leaf, {})
-        else:
-            node[leaf] = value
+        node[leaf] = value
     return nested
 
 

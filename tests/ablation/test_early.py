@@ -3,7 +3,7 @@
 import pytest
 
 from hyperderm.errors import ConfigError
-from tests.ablation.grids import generator, plan
+from tests.ablation.grids import plan
 
 
 def refused(message: str, *args, **changes) -> None:

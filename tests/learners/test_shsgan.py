@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from hyperderm.cubes.pseudo_rgb import fit_gain, pseudo_rgb_matrix, to_rgb
 from hyperderm.errors import StoreError
-from hyperderm.learners.data import TrainData
 from hyperderm.learners.average import RAMP
+from hyperderm.learners.data import TrainData
 from hyperderm.training.feed import Feed
 from tests.training.tiny import batch, blobs, cube_set, learner, same, sampled, state_of, tiny_data
 

@@ -252,12 +252,11 @@ def test_nothing_that_is_not_finite_is_ever_saved(tmp_path: Path, monkeypatch):
 
 
 def test_a_score_that_is_not_finite_fails_the_run(tmp_path: Path, monkeypatch):
-    def broken(self, count, seed):
-        inputs, cubes = generate(self, count, seed)
-        return inputs, cubes * (math.nan if self.generator_updates == 4 else 1)
+    def broken(self, seed, indices, condition):
+        return sample(self, seed, indices, condition) * (math.nan if self.generator_updates == 4 else 1)
 
-    generate = ShsGan._generate
-    monkeypatch.setattr(ShsGan, "_generate", broken)
+    sample = ShsGan.sample
+    monkeypatch.setattr(ShsGan, "sample", broken)
     with pytest.raises(NonFiniteLoss, match="spectral_energy_distance is not finite after step 7"):
         run(tmp_path)
     assert CheckpointFolder(tmp_path).load()["images"] == 16

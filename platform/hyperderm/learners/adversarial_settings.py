@@ -42,7 +42,7 @@ class AdversarialConfig(LearnerConfig):
     clip: float = Field(0.01, gt=0)
     """Weight bound of `loss=wgan_clip`."""
     real_label: float = Field(1.0, gt=0.5, le=1)
-    """Of `loss=bce`: what the critic is to say of a real cube; below 1 is one-sided label smoothing (Salimans et al. 2016)."""
+    """Of `loss=bce`: what the critic is to say of real cubes; below 1 is one-sided smoothing (Salimans et al. 2016)."""
     ema_images: float = Field(10_000.0, gt=0)
     """Half-life of the generator's moving average, in real images shown; ramped up over the first images."""
 

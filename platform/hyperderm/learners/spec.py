@@ -91,7 +91,7 @@ class LearnerConfig(Strict):
         """Return the learner's part of a configuration that an earlier version wrote down, as this version says it.
 
         Raises:
-            ConfigError: what it says exists no more; the remedy says what there is instead.
+            Gone: what it says exists no more; the remedy says what there is instead.
         """
         return dict(saved)
 
@@ -137,7 +137,7 @@ class LearnerConfig(Strict):
             raise ConfigError(
                 f"{diagnosis!r} cannot be asked for: this generator makes cubes from noise and learnt {len(learnt)} "
                 "diagnoses without being told which is which, so nobody knows which of them a cube shows",
-                f"Train one on this diagnosis alone (--set 'data.diagnoses=[\"{diagnosis}\"]'), or one that is told the class.",
+                f"Train one on this diagnosis alone: --set 'data.diagnoses=[\"{diagnosis}\"]'.",
             )
         held = request.held.get(diagnosis, 0)
         if self.condition == "rgb" and count > ORIENTATIONS * held:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hyperderm.config import Experiment
-from hyperderm.errors import CheckpointError, ConfigError
+from hyperderm.errors import CheckpointError, ConfigError, Gone
 from hyperderm.identity import read, shapes
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
@@ -44,9 +44,9 @@ def restore(learner: Learner, experiment: Experiment, data: TrainData, context: 
     remedy = "Continue with what it was made with, or move it away; the run then begins anew."
     try:
         changed = differences(_was(saved), _present(experiment, data, context))
-    except ConfigError as error:
-        raise CheckpointError(f"checkpoint {path} was made by another version: {error.what}", error.remedy or remedy) from error
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except Gone as error:
+        raise CheckpointError(f"checkpoint {path} is of an earlier version: {error.what}", error.remedy) from error
+    except (AttributeError, ConfigError, IndexError, KeyError, TypeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"checkpoint {path} was not made by this version of hyperderm ({reason})", remedy) from error
     if changed:

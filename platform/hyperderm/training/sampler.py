@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hyperderm.errors import ConfigError, StudyError
+from hyperderm.errors import ConfigError, Gone, StudyError
 from hyperderm.identity import read
 from hyperderm.learners.base import Sampler
 
@@ -26,8 +26,8 @@ def load_sampler(checkpoint: Mapping[str, Any], device: str = "cpu") -> Sampler:
                 REMEDY,
             )
         return experiment.learner.load_sampler(experiment, checkpoint, device)
-    except ConfigError as error:
-        raise StudyError(f"this checkpoint is not a generator of this version of hyperderm: {error.what}", error.remedy) from error
-    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+    except Gone as error:
+        raise StudyError(f"this checkpoint is of an earlier version of hyperderm: {error.what}", error.remedy) from error
+    except (ConfigError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise StudyError(f"this checkpoint is not a generator of this version of hyperderm ({reason})", REMEDY) from error

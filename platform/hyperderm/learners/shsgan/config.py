@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from hyperderm.errors import ConfigError
+from hyperderm.errors import Gone
 from hyperderm.learners.adversarial_settings import AdversarialConfig
 from hyperderm.learners.spec import Condition
 
@@ -42,7 +42,7 @@ class ShsGanConfig(AdversarialConfig):
     def migrated(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
         """See `LearnerConfig.migrated`: until the DCGAN came, noise was an input of SHS-GAN."""
         if saved.get("input", "rgb") != "rgb":
-            raise ConfigError(
+            raise Gone(
                 f"learner.input = {saved['input']} of learner.kind = shsgan is no more: SHS-GAN takes RGB images, and what "
                 "began from noise is the DCGAN now, with other networks",
                 "Train it anew: hyperderm train dcgan. Sets made from the old checkpoint can still be used.",

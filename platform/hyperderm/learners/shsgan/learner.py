@@ -62,7 +62,9 @@ class ShsGan(AdversarialLearner):
         """See `AdversarialLearner.sampler`."""
         matrix = self.h.double().cpu().numpy()
         data = self.data
-        return ShsGanSampler(self.config, self.run, self.ema, data.wavelengths_nm, data.scaling, matrix=matrix, gain=self.gain)
+        return ShsGanSampler(
+            self.config, self.run, self.ema, data.wavelengths_nm, data.scaling, matrix=matrix, gain=self.gain
+        )
 
     def condition(self, rows: Tensor) -> Tensor:
         """Return the levels H · reflectance of train cubes."""
