@@ -1,6 +1,7 @@
 """What makes a result the same: defaults left out, new fields harmless, what earlier versions wrote."""
 
 import json
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import pytest
@@ -8,12 +9,14 @@ import pytest
 from hyperderm.config import DataConfig, Experiment, SyntheticConfig, TaskConfig
 from hyperderm.errors import ConfigError
 from hyperderm.identity import SCHEMA, present, read, searching, shapes, shaping
+from hyperderm.learners import LEARNERS
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.learners.spec import LearnerConfig
 from hyperderm.settings import Run
-from hyperderm.strict import fingerprint, unfolded
+from hyperderm.strict import Strict, fingerprint, unfolded
 
+DEFAULTS = Path(__file__).parent / "golden" / "defaults.json"
 GAN = Experiment(name="a", learner=ShsGanConfig(n_critic=3), data=DataConfig(size=32))
 CELL = Experiment(name="a", learner=ClassifierConfig(), task=TaskConfig())
 
@@ -95,3 +98,29 @@ def test_a_sweep_of_the_version_before_is_the_same_sweep():
 def test_flat_configurations_unfold():
     for experiment in (GAN, CELL):
         assert read(unfolded(experiment.flat())) == experiment
+
+
+def test_no_default_changed_without_a_new_schema():
+    """What is at its default is left out: another default would take finished sweeps and grids for what they are not."""
+    known = json.loads(DEFAULTS.read_text("utf-8"))
+    changed = {path for path, value in known["values"].items() if path in defaults() and defaults()[path] != value}
+    assert known["schema"] == SCHEMA, f"write {DEFAULTS.name} anew: python -m tests.test_identity"
+    assert not changed, "raise identity.SCHEMA, or leave these defaults as they were"
+
+
+def defaults() -> dict[str, object]:
+    """Every default of every model of a configuration, as model.field -> JSON value."""
+    models, found = [Run, SyntheticConfig, TaskConfig, *LEARNERS], dict[str, object]()
+    while models:
+        model = models.pop()
+        for name, info in model.model_fields.items():
+            value = None if info.is_required() else info.get_default(call_default_factory=True, validated_data={})
+            if isinstance(value, Strict):
+                models.append(type(value))
+            elif not info.is_required():
+                found[f"{model.__name__}.{name}"] = json.loads(json.dumps(value))
+    return dict(sorted(found.items()))
+
+
+if __name__ == "__main__":
+    DEFAULTS.write_text(json.dumps({"schema": SCHEMA, "values": defaults()}, indent=1) + "\n", "utf-8")
