@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Union
 from pydantic import Field
 
 from hyperderm.learners.classifier import ClassifierConfig
+from hyperderm.learners.dcgan import DcganConfig
 from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.learners.spec import LearnerConfig, Role
 from hyperderm.learners.spectral_baseline import SpectralConfig
 
 LEARNERS: tuple[type[LearnerConfig], ...] = (
     ShsGanConfig,
+    DcganConfig,
     ClassifierConfig,
     SpectralConfig,
 )

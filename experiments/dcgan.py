@@ -1,0 +1,31 @@
+"""DCGAN (Radford et al. 2016): cubes from noise."""
+
+from typing import Any
+
+from hyperderm.config import DataConfig, Experiment, SweepConfig, TrainingConfig
+from hyperderm.learners.dcgan import DcganConfig
+from hyperderm.registry import Profile
+
+
+def experiment(profile: Profile) -> Experiment:
+    """Return the whole configuration; `small` fits two CPU cores and five minutes, `full` is a GPU's work."""
+    return dcgan("dcgan", profile)
+
+
+def dcgan(name: str, profile: Profile, **learner: Any) -> Experiment:  # noqa: ANN401 - fields of DcganConfig
+    """Return the configuration of a network from noise: DCGAN's, but for what `learner` says."""
+    if profile == "small":
+        return Experiment(
+            name=name,
+            profile="small",
+            data=DataConfig(size=32),
+            learner=DcganConfig(**{"generator_width": 32, "critic_width": 16, "ema_images": 500.0} | learner),
+            training=TrainingConfig(batch_size=8, images=6_000, validate_every=1_000, validation_samples=64),
+            sweep=SweepConfig(trials=8, concurrent=2, grace_images=2_000, startup_trials=4),
+        )
+    return Experiment(
+        name=name,
+        learner=DcganConfig(**learner),
+        training=TrainingConfig(batch_size=16),
+        sweep=SweepConfig(gpus_per_worker=1.0),
+    )

@@ -1,0 +1,12 @@
+"""Second rung of the ladder: the critic's convolutions go along the bands too."""
+
+from experiments.dcgan import dcgan
+from hyperderm.config import Experiment
+from hyperderm.registry import Profile
+
+SPACE = "dcgan"
+
+
+def experiment(profile: Profile) -> Experiment:
+    """Return the whole configuration of a profile."""
+    return dcgan("ladder_2_conv3d", profile, critic="conv3d")

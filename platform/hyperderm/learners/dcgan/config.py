@@ -1,0 +1,127 @@
+"""The knobs of DCGAN, and what it says of itself. Free of torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from hyperderm.learners.adversarial_settings import AdversarialConfig, Loss, Norm
+from hyperderm.learners.spec import Condition
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hyperderm.learners.base import Learner, Placement, Sampler
+    from hyperderm.learners.data import TrainData
+    from hyperderm.settings import Run
+
+STARTS = (4, 7)
+"""Pixels of the generator's first map."""
+
+
+class DcganConfig(AdversarialConfig):
+    """DCGAN (Radford et al. 2016; METHODS section 3) and what the seed project built on it, all from noise.
+
+    SN-GAN (Miyato et al. 2018) is `norm=spectral`. The seed's ladder towards SHS-GAN goes on with `critic=conv3d` and
+    `fft_arm`. `generator_width` are the channels at half the size (128: 1024-512-256-128 for 64 px).
+    """
+
+    kind: Literal["dcgan"] = "dcgan"
+    critic: Literal["dcgan", "conv2d", "conv3d"] = "dcgan"
+    """The discriminator: DCGAN's own down to 4 pixels, or one of the shared critics, whose features are pooled."""
+    fft_arm: bool = False
+    """Of conv2d and conv3d: a second arm on the modulus of the FFT along the bands."""
+    norm: Norm = "batch"
+    loss: Loss = "bce"
+    generator_width: int = Field(128, ge=4, le=512)
+    generator_norm: Literal["batch", "layer"] = "batch"
+    """layer: on several workers, where batch statistics would depend on their number."""
+    critic_width: int = Field(64, ge=4, le=256)
+    noise_dim: int = Field(100, ge=1, le=4096)
+    class_conditional: bool = False
+    """Both networks are told the diagnosis, and cubes can be asked for by it."""
+    balance_classes: bool = False
+    """With `class_conditional`: every diagnosis is shown equally often, not as often as train holds it."""
+    lr_generator: float = Field(2e-4, gt=0, le=1)
+    lr_critic: float = Field(2e-4, gt=0, le=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    n_critic: int = Field(1, ge=1, le=100)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.fft_arm and self.critic == "dcgan":
+            raise ValueError(
+                "learner.fft_arm = true with learner.critic = dcgan is refused: DCGAN's own discriminator has one arm. "
+                "Use learner.critic=conv2d or conv3d, or leave learner.fft_arm out"
+            )
+        if self.balance_classes and not self.class_conditional:
+            raise ValueError(
+                "learner.balance_classes = true without learner.class_conditional is refused: a generator that is not told "
+                "the diagnosis would learn another mixture than train's. Set both or none"
+            )
+        return self
+
+    @property
+    def condition(self) -> Condition:
+        """A diagnosis, or nothing."""
+        return "class" if self.class_conditional else "none"
+
+    @property
+    def balances(self) -> bool:
+        """See `LearnerConfig.balances`."""
+        return self.balance_classes
+
+    def check(self, run: Run) -> None:
+        """See `LearnerConfig.check`."""
+        super().check(run)
+        workers, size = run.sweep.workers_per_trial, run.data.size
+        if self.generator_norm == "batch" and workers > 1:
+            raise ValueError(
+                f"learner.generator_norm = batch with {workers} workers is refused: batch statistics would depend on the "
+                "number of workers. Use learner.generator_norm=layer, or one worker"
+            )
+        if self.class_conditional and run.data.diagnoses != "all" and len(run.data.diagnoses) < 2:
+            raise ValueError(
+                f"learner.class_conditional = true with one diagnosis ({run.data.diagnoses[0]}) is refused: there is "
+                "nothing to tell apart. Use data.diagnoses=all, or several"
+            )
+        if run.data.pretrain_diagnoses and self.class_conditional:
+            raise ValueError(
+                "data.pretrain_diagnoses with learner.class_conditional is refused: a class-conditional generator is "
+                "trained on all of them throughout. Put them into data.diagnoses"
+            )
+        try:
+            stages(size)
+        except ValueError:
+            possible = [start * 2**k for start in STARTS for k in range(2, 9)]
+            near = min(possible, key=lambda each: (abs(each - size), each))
+            raise ValueError(
+                f"data.size = {size} is refused: the DCGAN doubles a map of 4 or 7 pixels. Choose 16, 28, 32, 56, 64 … 256, "
+                f"such as {near}"
+            ) from None
+
+    def build(self, run: Run, data: TrainData, placement: Placement) -> Learner:
+        """See `LearnerConfig.build`."""
+        from hyperderm.learners.dcgan.learner import Dcgan
+
+        return Dcgan(self, run, data, placement)
+
+    def load_sampler(self, run: Run, checkpoint: Mapping[str, Any], device: str) -> Sampler:
+        """See `LearnerConfig.load_sampler`."""
+        from hyperderm.learners.dcgan.learner import load
+
+        return load(self, run, checkpoint, device)
+
+
+def stages(size: int) -> tuple[int, int]:
+    """Return the pixels of the first map, and how often it is doubled, for cubes of `size` pixels.
+
+    Raises:
+        ValueError: a size that is neither 4 nor 7 times a power of two from 4 on.
+    """
+    for start in STARTS:
+        times, rest = divmod(size, start)
+        if not rest and times >= 4 and not times & (times - 1):
+            return start, times.bit_length() - 1
+    raise ValueError(f"{size} pixels")

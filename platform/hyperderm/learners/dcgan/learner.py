@@ -1,0 +1,104 @@
+"""DCGAN: a cube from noise, and where it is asked for by a diagnosis, from noise and that."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hyperderm.learners import keyed
+from hyperderm.learners.adversarial import AdversarialLearner
+from hyperderm.learners.base import Batch
+from hyperderm.learners.critics import Critic, check_bands
+from hyperderm.learners.dcgan.config import DcganConfig
+from hyperderm.learners.dcgan.networks import DcganCritic, DcganGenerator
+from hyperderm.learners.scaling import Scaling
+from hyperderm.learners.synthesis import NetworkSampler, noise
+from hyperderm.settings import Run
+
+
+class Dcgan(AdversarialLearner):
+    """See `AdversarialLearner`; cubes of a batch and those made for it are of the same diagnoses, row by row."""
+
+    config: DcganConfig
+
+    def networks(self, bands: int) -> tuple[nn.Module, nn.Module]:
+        """See `AdversarialLearner.networks`."""
+        c, size, classes = self.config, self.run.data.size, len(self._classes)
+        generator = _generator(c, bands, size, classes)
+        if c.critic == "dcgan":
+            return generator, DcganCritic(bands, c.critic_width, size, c.norm, classes)
+        check_bands(c.critic, bands)
+        return generator, Critic(bands, c.critic_width, 3 if c.critic == "conv3d" else 2, c.fft_arm, c.norm, classes)
+
+    def inputs(self, batch: Batch, stream: str) -> Tensor:
+        """Return noise, equal on however many workers: (n, noise_dim)."""
+        shape = (self.config.noise_dim,)
+        z = keyed.rows(self.seed, f"noise/{stream}", batch.images, batch.count, shape, batch.share, normal=True)
+        return z.to(self.placement.device, self.placement.dtype)
+
+    def labels(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Return the diagnoses of the real cubes, where both networks are told them."""
+        return (batch.labels.to(self.placement.device),) if self._classes else ()
+
+    def sampler(self) -> "DcganSampler":
+        """See `AdversarialLearner.sampler`."""
+        data = self.data
+        return DcganSampler(self.config, self.run, self.ema, data.wavelengths_nm, data.scaling, classes=self._classes)
+
+    def condition(self, rows: Tensor) -> Tensor | None:
+        """Return the diagnoses of train cubes, where there are classes."""
+        if not self._classes:
+            return None
+        return torch.tensor([self._classes.index(self.data.train.diagnoses[row]) for row in rows.tolist()])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return networks, moving average, optimizers and the names of the classes."""
+        return super().state_dict() | {"classes": list(self._classes)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned.
+
+        Raises:
+            ValueError: other classes.
+        """
+        if tuple(state["classes"]) != self._classes:
+            raise ValueError(f"it was trained on {', '.join(state['classes'])}, not on {', '.join(self._classes)}")
+        super().load_state_dict(state)
+
+    @property
+    def _classes(self) -> tuple[str, ...]:
+        return self.data.classes if self.config.class_conditional else ()
+
+
+class DcganSampler(NetworkSampler):
+    """Makes cubes from noise, and from a class where there are classes."""
+
+    config: DcganConfig
+
+    def inputs(self, seed: int, index: int, condition: Tensor | None) -> tuple[Tensor, ...]:
+        """Return z (1, noise_dim), and y (1,)."""
+        z = noise(seed, index, self.config.noise_dim)
+        return (z,) if condition is None else (z, condition)
+
+
+def load(config: DcganConfig, run: Run, checkpoint: Mapping[str, Any], device: str) -> DcganSampler:
+    """Return what makes the cubes of a checkpoint: see `LearnerConfig.load_sampler`."""
+    learner = checkpoint["learner"]
+    wavelengths = tuple(float(nm) for nm in checkpoint["wavelengths_nm"])
+    classes = tuple(str(name) for name in learner["classes"])
+    with keyed.initialised(run.seed):  # overwritten
+        network = _generator(config, len(wavelengths), run.data.size, len(classes))
+    network.load_state_dict(learner["ema"])
+    return DcganSampler(
+        config,
+        run,
+        network.to(device).eval().requires_grad_(False),
+        wavelengths,
+        Scaling.from_state(checkpoint["scaling"]),
+        classes=classes,
+    )
+
+
+def _generator(config: DcganConfig, bands: int, size: int, classes: int) -> DcganGenerator:
+    return DcganGenerator(bands, config.generator_width, size, config.noise_dim, config.generator_norm, classes)

@@ -1,0 +1,20 @@
+"""The axes DCGAN is sensitive to, with any critic: raise VERSION with every change of the axes."""
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from hyperderm.config import Experiment
+
+VERSION = 1
+
+
+def space(experiment: Experiment) -> dict[str, BaseDistribution]:
+    """Return the distributions keyed by configuration path; batches are those the workers of a trial can share."""
+    workers = experiment.sweep.workers_per_trial
+    batches = [size for size in (4, 8, 16) if size % workers == 0] or [workers]
+    return {
+        "learner.lr_generator": FloatDistribution(5e-5, 2e-3, log=True),
+        "learner.lr_critic": FloatDistribution(5e-5, 2e-3, log=True),
+        "learner.beta1": FloatDistribution(0.0, 0.9),
+        "learner.n_critic": IntDistribution(1, 3),
+        "training.batch_size": CategoricalDistribution(batches),
+    }

@@ -1,0 +1,77 @@
+"""Synthetic sets and grids of a generator that takes noise, and of one that is told the diagnosis."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hyperderm.config import Experiment
+from hyperderm.errors import ConfigError, StudyError
+from hyperderm.store.reader import Store, open_store
+from hyperderm.store.synthetic import origin_of
+from hyperderm.studies.selection import select
+from hyperderm.studies.single import run_here
+from hyperderm.studies.synthesis import generate_here
+from tests.ablation.grids import plan
+from tests.cluster.sweeps import Memory
+from tests.learners.test_dcgan import experiment
+
+FOLD = 1
+
+
+@pytest.fixture(scope="module")
+def real(phantom_store) -> Store:
+    return open_store(str(phantom_store))
+
+
+def trained(real: Store, folder: Path, made: Experiment) -> Path:
+    provenance = {"run": "a", "hyperderm.manifest": real.manifest.fingerprint, "hyperderm.fold": str(FOLD)}
+    run_here(made, real, select(real, made), folder, provenance, Memory())
+    return folder / "best.pt"
+
+
+def cubes(store: Store) -> np.ndarray:
+    return np.stack([lesion.cube.reflectance for lesion in store.lesions()])
+
+
+@pytest.fixture(scope="module")
+def melanomas(real, tmp_path_factory) -> Path:
+    return trained(real, tmp_path_factory.mktemp("noise"), experiment(data__fold=FOLD, data__diagnoses=["melanoma"]))
+
+
+def test_noise_makes_new_lesions(tmp_path, real, melanomas):
+    generate_here(real, melanomas, str(tmp_path / "s"), counts={"melanoma": 20})
+    made = open_store(str(tmp_path / "s"))
+    assert not origin_of(made.manifest).derived
+    assert origin_of(made.manifest).generator == "dcgan"
+    assert len(np.unique(cubes(made).reshape(20, -1), axis=0)) == 20
+
+
+def test_a_class_conditional_generator_serves_every_diagnosis_it_learnt(tmp_path, real):
+    made = experiment(data__fold=FOLD, learner__class_conditional=True, training__images=96)
+    checkpoint = trained(real, tmp_path / "run", made)
+    counts = {"melanoma": 3, "dysplastic_nevus": 2}
+    generate_here(real, checkpoint, str(tmp_path / "both"), counts=counts)
+    both = open_store(str(tmp_path / "both"))
+    assert dict(both.manifest.diagnoses) == counts
+    generate_here(real, checkpoint, str(tmp_path / "one"), counts={"dysplastic_nevus": 2})
+    np.testing.assert_array_equal(cubes(open_store(str(tmp_path / "one"))), cubes(both)[3:])
+
+
+def test_what_noise_cannot_serve(tmp_path, real, melanomas):
+    def refused(message: str, checkpoint: Path, **options) -> None:
+        with pytest.raises(StudyError, match=message):
+            generate_here(real, checkpoint, str(tmp_path / "never"), **{"counts": {"melanoma": 1}, **options})
+        assert not (tmp_path / "never").exists()
+
+    refused(r"'nevus' was not learnt.*data\.diagnoses: melanoma", melanomas, counts={"nevus": 2})
+    both = trained(real, tmp_path / "run", experiment(data__fold=FOLD))
+    refused(r"nobody knows which.*data\.diagnoses", both)
+
+
+def test_a_grid_knows_what_a_generator_can_be_asked_for_before_it_trains(real):
+    noisy = experiment(training__batch_size=2)
+    with pytest.raises(ConfigError, match=r"arm shsgan_only, generator shsgan: .*nobody knows which"):
+        plan(real, {"shsgan": noisy}, arms=["only"])
+    told = experiment(training__batch_size=2, learner__class_conditional=True)
+    assert plan(real, {"shsgan": told}, arms=["only"]).stage("generator")

@@ -1,0 +1,83 @@
+"""DCGAN's networks: the published layers and numbers of parameters, other sizes, classes."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from hyperderm.learners.dcgan.config import stages
+from hyperderm.learners.dcgan.networks import DcganCritic, DcganGenerator
+
+
+def count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_three_bands_of_64_px_are_the_published_network():
+    """As PyTorch's own DCGAN example counts them for 64 features, 100 numbers of noise and three channels."""
+    assert count(DcganGenerator(3, 64, 64, 100)) == 3_576_704
+    assert count(DcganCritic(3, 64, 64, "batch")) == 2_765_568
+
+
+@pytest.mark.parametrize(("size", "first"), [(28, 7), (32, 4), (64, 4), (128, 4), (256, 4)])
+def test_sizes(size, first):
+    generator, critic = DcganGenerator(16, 4, size, 20), DcganCritic(16, 4, size, "spectral")
+    cubes = generator(torch.randn(2, 20))
+    assert cubes.shape == (2, 16, size, size)
+    assert cubes.abs().max() <= 1
+    assert critic(cubes).shape == (2,)
+    assert critic.phi(cubes).shape[2:] == (first, first)  # so the last convolution leaves one number
+    widths = [m.out_channels for m in generator.modules() if isinstance(m, nn.ConvTranspose2d)]
+    assert widths[-2:] == [4, 16]
+    assert all(b == a // 2 for a, b in pairwise(widths[:-1]))
+
+
+def test_widths_of_the_paper():
+    def of(size: int, width: int) -> list[int]:
+        with torch.device("meta"):
+            return [
+                m.in_channels for m in DcganGenerator(16, width, size, 100).modules() if isinstance(m, nn.ConvTranspose2d)
+            ]
+
+    assert of(64, 128) == [100, 1024, 512, 256, 128]
+    assert of(256, 64) == [100, 2048, 1024, 512, 256, 128, 64]
+
+
+@pytest.mark.parametrize("size", [8, 24, 48, 100])
+def test_sizes_that_cannot_be_doubled_to(size):
+    with pytest.raises(ValueError, match=f"{size} pixels"):
+        stages(size)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "layer"])
+def test_initial_weights(norm):
+    torch.random.default_generator.manual_seed(0)
+    for network in (DcganGenerator(16, 32, 32, 100), DcganCritic(16, 32, 32, norm)):
+        for module in network.modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and module.weight.numel() > 10_000:
+                assert float(module.weight.detach().std()) == pytest.approx(0.02, rel=0.05)
+
+
+def test_a_class_changes_what_is_made_and_how_it_is_scored():
+    torch.random.default_generator.manual_seed(0)
+    generator, critic = DcganGenerator(16, 8, 32, 20, classes=3).eval(), DcganCritic(16, 8, 32, "none", classes=3)
+    z = torch.randn(1, 20).repeat(2, 1)
+    cubes = generator(z, torch.tensor([0, 2]))
+    assert not torch.allclose(cubes[0], cubes[1])
+    same = cubes[:1].repeat(3, 1, 1, 1)
+    scores = critic(same, torch.arange(3))
+    phi = critic.phi(same[:1]).mean((2, 3))
+    expected = critic.psi(critic.phi(same[:1])).flatten() + (critic.projection.e.weight * phi).sum(1)  # ψ(φ) + ⟨e(y), φ⟩
+    torch.testing.assert_close(scores, expected)
+    assert len(set(scores.tolist())) == 3
+
+
+def test_spectral_norm_bounds_every_layer():
+    critic = DcganCritic(16, 8, 32, "spectral", classes=2)
+    for _ in range(60):
+        critic(torch.rand(2, 16, 32, 32), torch.tensor([0, 1]))
+    critic.eval()
+    for module in critic.modules():
+        if isinstance(module, (nn.Conv2d, nn.Embedding)):
+            assert float(torch.linalg.matrix_norm(module.weight.detach().flatten(1), 2)) == pytest.approx(1, abs=0.03)
