@@ -8,16 +8,18 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from hyperderm.config import DataConfig, Experiment, TaskConfig, TrainingConfig
+from hyperderm.config import DataConfig, Experiment, SweepConfig, TaskConfig, TrainingConfig
 from hyperderm.errors import NonFiniteLoss
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.classifier.learner import Classifier
 from hyperderm.learners.data import TrainData
+from hyperderm.learners.dcgan import DcganConfig
 from hyperderm.learners.shsgan.learner import ShsGan
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.feed import Feed
 from hyperderm.training.loop import train
+from hyperderm.training.stream import feed_of
 from tests.learning import built, shown
 from tests.training.tiny import CPU, tiny, tiny_data
 
@@ -28,19 +30,30 @@ def experiment(**overrides: object) -> Experiment:
     return tiny(learner__n_critic=1, learner__rgb_weight=10.0, training__precision="fp64", data__flips=True, **overrides)
 
 
-def steps(context: Context, data: TrainData) -> dict[str, Tensor]:
-    """Gradients of both networks in the first step, and the weights after three."""
-    settings = experiment()
-    gan = built(settings, data, context.placement(settings.training.precision))
-    assert isinstance(gan, ShsGan)
-    feed = Feed(
-        data.scaling.forward(data.train.reflectance),
-        settings.training.batch_size,
-        settings.seed,
-        rank=context.rank,
-        world_size=context.world_size,
-        flips=True,
+def noise_experiment() -> Experiment:
+    """Of a DCGAN that is told the class, with norms that know no batch."""
+    return Experiment(
+        name="tiny",
+        data=DataConfig(size=16, diagnoses="all"),
+        learner=DcganConfig(
+            generator_width=4,
+            critic_width=4,
+            noise_dim=10,
+            critic="conv3d",
+            norm="layer",
+            generator_norm="layer",
+            loss="hinge",
+            class_conditional=True,
+        ),
+        training=TrainingConfig(batch_size=4, images=48, validate_every=48, validation_samples=8, precision="fp64"),
+        sweep=SweepConfig(workers_per_trial=2),
     )
+
+
+def steps(context: Context, data: TrainData, settings: Experiment, mark: str = "") -> dict[str, Tensor]:
+    """Gradients of both networks in the first step, and the weights after three, as gradient/<mark>generator.…"""
+    gan = built(settings, data, context.placement(settings.training.precision))
+    feed = feed_of(settings, data, context)
     found: dict[str, Tensor] = {}
     networks = {"generator": gan.generator, "critic": gan.critic, "ema": gan.ema}
     for step in range(STEPS):
@@ -49,9 +62,15 @@ def steps(context: Context, data: TrainData) -> dict[str, Tensor]:
             for key, p in network.named_parameters():
                 if step == 0 and name != "ema":
                     assert p.grad is not None
-                    found[f"gradient/{name}.{key}"] = p.grad.clone()
-                found[f"weight/{name}.{key}"] = p.detach().clone()
+                    found[f"gradient/{mark}{name}.{key}"] = p.grad.clone()
+                found[f"weight/{mark}{name}.{key}"] = p.detach().clone()
     return found
+
+
+def two_classes(data: TrainData) -> TrainData:
+    """The first third of train are melanomas."""
+    diagnoses = tuple("melanoma" if row < 4 else "dysplastic_nevus" for row in range(len(data.train)))
+    return replace(data, train=replace(data.train, diagnoses=diagnoses))
 
 
 def classifier_steps(context: Context) -> dict[str, Tensor]:
@@ -63,9 +82,7 @@ def classifier_steps(context: Context) -> dict[str, Tensor]:
         learner=ClassifierConfig(lr=1e-3, class_weights="balanced", oversample=1.0, dropout=0.4),
         training=TrainingConfig(batch_size=6, images=60, validate_every=60, precision="fp64"),
     )
-    data = tiny_data()
-    diagnoses = tuple("melanoma" if row < 4 else "dysplastic_nevus" for row in range(len(data.train)))
-    data = replace(data, train=replace(data.train, diagnoses=diagnoses))
+    data = two_classes(tiny_data())
     learner = built(settings, data, context.placement(settings.training.precision))
     assert isinstance(learner, Classifier)
     feed = Feed(
@@ -122,7 +139,9 @@ def everything(rank: int, workers: int, folder: Path) -> None:
 
     data = tiny_data()
     result = {
-        "steps": steps(context("steps"), data) | classifier_steps(context("classifier")),
+        "steps": steps(context("steps"), data, experiment())
+        | steps(context("noise"), two_classes(data), noise_experiment(), "noise-")
+        | classifier_steps(context("classifier")),
         "loop": loop(context("loop"), data, experiment()),
         "bf16": loop(context("bf16"), data, experiment().override({"training.precision": "bf16"})),
         "failing": failing(context("failing"), data),

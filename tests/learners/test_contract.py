@@ -1,0 +1,226 @@
+"""What the house may rely on in every learner of `LEARNERS`: a new one joins `SMALL` and passes, or says why it cannot."""
+
+import io
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hyperderm.config import DataConfig, Experiment, TaskConfig, TrainingConfig
+from hyperderm.errors import ConfigError
+from hyperderm.identity import read, shaping
+from hyperderm.learners import LEARNERS
+from hyperderm.learners.base import Placement
+from hyperderm.learners.classifier import ClassifierConfig
+from hyperderm.learners.data import TrainData
+from hyperderm.learners.dcgan import DcganConfig
+from hyperderm.learners.shsgan import ShsGanConfig
+from hyperderm.learners.spec import LearnerConfig
+from hyperderm.learners.spectral_baseline import SpectralConfig
+from hyperderm.training.checkpoint import CheckpointFolder
+from hyperderm.training.context import Context
+from hyperderm.training.resume import pack
+from hyperderm.training.sampler import load_sampler
+from hyperderm.training.stream import feed_of
+from tests.learning import built
+from tests.training.tiny import CPU, tiny_data
+
+SMALL: dict[str, LearnerConfig] = {
+    "shsgan": ShsGanConfig(generator_width=4, critic_width=4, lr_generator=1e-3, lr_critic=1e-3, n_critic=1),
+    "dcgan": DcganConfig(generator_width=4, critic_width=4, noise_dim=10),
+    "dcgan told the class": DcganConfig(generator_width=4, critic_width=4, critic="conv3d", class_conditional=True),
+    "classifier": ClassifierConfig(lr=1e-3, dropout=0.3, augmentation="classic+spectral"),
+    "spectral": SpectralConfig(),
+}
+GENERATORS = [name for name, learner in SMALL.items() if learner.role == "generator"]
+STEPPED = [name for name, learner in SMALL.items() if not learner.fit_once]
+
+
+def experiment(name: str, size: int = 16, **training: Any) -> Experiment:
+    learner = SMALL[name]
+    return Experiment(
+        name="contract",
+        profile="small",
+        data=DataConfig(size=size, diagnoses="all") if learner.role == "generator" else DataConfig(size=size, flips=False),
+        task=None if learner.role == "generator" else TaskConfig(negatives="all_others"),
+        learner=learner,
+        training=TrainingConfig(
+            **{"batch_size": 4, "images": 16, "validate_every": 8, "validation_samples": 8, "precision": "fp32"} | training
+        ),
+    )
+
+
+def data(size: int = 16, bands: int = 16) -> TrainData:
+    """Melanomas darker than the nevi, in both roles."""
+    made = tiny_data(size=size, bands=bands)
+
+    def mixed(role: Any) -> Any:
+        names = tuple("melanoma" if row % 3 == 0 else "nevus" for row in range(len(role)))
+        dark = torch.tensor([0.6 if name == "melanoma" else 1.0 for name in names])[:, None, None, None]
+        return replace(role, diagnoses=names, reflectance=role.reflectance * dark)
+
+    return replace(made, train=mixed(made.train), validation=mixed(made.validation))
+
+
+def context() -> Context:
+    return Context(CheckpointFolder(Path()), device=CPU, provenance={"run": "r"})
+
+
+def stepping(made: Experiment, held: TrainData, learner: Any, images: range) -> list[dict[str, float]]:
+    feed = feed_of(made, held, context())
+    return [{k: float(v) for k, v in learner.step(feed.batch(at)).items()} for at in images]
+
+
+def saved(state: Any) -> Any:
+    """As a checkpoint leaves it: through a file, on the CPU, weights alone."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def leaves(node: Any, at: str = "") -> dict[str, Any]:
+    if isinstance(node, dict | list | tuple):
+        pairs = node.items() if isinstance(node, dict) else enumerate(node)
+        return {k: v for name, each in pairs for k, v in leaves(each, f"{at}.{name}").items()}
+    return {at: node}
+
+
+def same(a: Any, b: Any) -> bool:
+    one, two = leaves(a), leaves(b)
+    return one.keys() == two.keys() and all(
+        torch.equal(value, two[name]) if isinstance(value, torch.Tensor) else value == two[name]
+        for name, value in one.items()
+    )
+
+
+def test_every_learner_is_here():
+    assert {type(learner) for learner in SMALL.values()} == set(LEARNERS)
+    kinds = [each.model_fields["kind"].default for each in LEARNERS]
+    assert len(set(kinds)) == len(kinds)
+
+
+@pytest.mark.parametrize("name", STEPPED)
+def test_it_goes_on_bit_for_bit_from_its_state(name):
+    made, held = experiment(name), data()
+    undisturbed = built(made, held, Placement(CPU))
+    expected = stepping(made, held, undisturbed, range(0, 24, 4))
+    first = built(made, held, Placement(CPU))
+    began = stepping(made, held, first, range(0, 12, 4))
+    second = built(made, held, Placement(CPU))
+    second.load_state_dict(saved(first.state_dict()))
+    assert same(second.state_dict(), first.state_dict())
+    assert began + stepping(made, held, second, range(12, 24, 4)) == expected
+    assert same(second.state_dict(), undisturbed.state_dict())
+    assert dict(second.validate().scores) == dict(undisturbed.validate().scores)
+
+
+@pytest.mark.parametrize("name", STEPPED)
+def test_it_learns_something_and_moves_nobody_s_random_numbers(name):
+    made, held = experiment(name), data()
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    learner = built(made, held, Placement(CPU))
+    weights = saved(learner.state_dict())
+    metrics = stepping(made, held, learner, range(0, 8, 4))
+    learner.validate()
+    assert torch.equal(before, torch.get_rng_state())
+    assert not same(weights, learner.state_dict())
+    assert all(value == value and abs(value) < 1e6 for each in metrics for value in each.values())
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_its_objective_is_a_number_on_the_validation_role_alone(name):
+    made, held = experiment(name), data()
+    learner = built(made, held, Placement(CPU))
+    scores = learner.validate().scores
+    assert isinstance(scores[made.learner.objective], float)
+    other = replace(held, validation=replace(held.validation, reflectance=held.validation.reflectance.flip(0) * 0.7))
+    assert built(made, other, Placement(CPU)).validate().scores[made.learner.objective] != scores[made.learner.objective]
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_a_cube_is_known_by_its_seed_its_index_and_its_condition(name):
+    made, held = experiment(name), data()
+    learner = built(made, held, Placement(CPU))
+    stepping(made, held, learner, range(0, 8, 4))
+    sampler = load_sampler(saved(pack(learner, made, held, context())))
+    condition = learner.condition(torch.arange(7))
+    whole = sampler.sample(5, range(7), condition)
+    assert whole.shape == (7, 16, 16, 16)
+    assert whole.dtype == torch.float32
+    assert torch.isfinite(whole).all()
+    for rows in ([3], [6, 0], [5, 4, 3]):
+        part = None if condition is None else condition[rows]
+        assert torch.equal(sampler.sample(5, rows, part), whole[rows])
+    assert torch.equal(learner.sample(5, range(7), condition), whole)  # training and generate make the same
+    assert len(torch.unique(whole.flatten(1), dim=0)) == 7
+    assert (condition is None) == (made.learner.condition == "none")
+
+
+@pytest.mark.parametrize(("name", "size", "bands"), [(n, *s) for n, s in itertools.product(SMALL, [(32, 8), (16, 31)])])
+def test_other_sizes_and_bands(name, size, bands):
+    made, held = experiment(name, size), data(size, bands)
+    learner = built(made, held, Placement(CPU))
+    if name in STEPPED:
+        stepping(made, held, learner, range(0, 4, 4))
+    cubes = learner.validate().cubes
+    assert cubes is None or cubes.shape[1:] == (bands, size, size)
+
+
+def precisions() -> list[Any]:
+    gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+    return ["cpu", pytest.param("cuda", marks=gpu)]
+
+
+@pytest.mark.parametrize("device", precisions())
+@pytest.mark.parametrize("name", STEPPED)
+def test_bf16(name, device):
+    made, held = experiment(name), data()
+    placement = Placement(torch.device(device), bf16=True)
+    learner = built(made, held, placement)
+    feed = feed_of(made, held, Context(CheckpointFolder(Path()), device=placement.device))
+    metrics = learner.step(feed.batch(0))
+    assert all(torch.isfinite(value) for value in metrics.values())
+    assert learner.validate().scores[made.learner.objective] == learner.validate().scores[made.learner.objective]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_it_is_read_back_from_what_is_written_down(name):
+    made = experiment(name)
+    again = read({**saved({"e": made.model_dump(mode="json")})["e"]})
+    assert again == made
+    assert shaping(again) == shaping(made)
+
+
+SHARED = {"shsgan", "classifier"}
+"""Those that several workers train as one does (`tests/training/test_ddp.py`); DCGAN with layer norms is another."""
+
+
+@pytest.mark.parametrize("name", sorted(SHARED))
+def test_several_workers_are_served(name):
+    assert experiment(name).override({"sweep.workers_per_trial": 2}).sweep.workers_per_trial == 2
+
+
+@pytest.mark.parametrize("name", sorted(set(SMALL) - SHARED))
+def test_several_workers_are_refused_with_the_way_out(name):
+    with pytest.raises(ConfigError, match=r"2 workers is refused.*[Oo]ne worker"):
+        experiment(name).override({"sweep.workers_per_trial": 2})
+
+
+REFUSED: dict[str, Callable[[str], dict[str, Any]]] = {
+    "unknown configuration key": lambda name: {"learner.no_such_knob": 1},
+    "it should be": lambda name: {"training.batch_size": "many"},
+    "is not divisible": lambda name: {"training.batch_size": 5, "sweep.workers_per_trial": 2},
+}
+
+
+@pytest.mark.parametrize("said", REFUSED)
+@pytest.mark.parametrize("name", SMALL)
+def test_refusals_come_in_milliseconds_and_say_what(name, said):
+    with pytest.raises(ConfigError, match=f"{said}|workers is refused"):
+        experiment(name).override(REFUSED[said](name))
