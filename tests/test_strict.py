@@ -158,8 +158,8 @@ def test_a_key_of_another_kind_of_learner_is_unknown():
         ("learner.mixed_share", 1.0, "learner.mixed_share = 1.0 is refused: it should be less than 1", "=null"),
         (
             "learner.kind",
-            "svm",
-            "learner.kind = svm is refused: it should be one of 'shsgan', 'classifier', 'spectral'",
+            "dcgann",
+            "learner.kind = dcgann is refused: it should be one of shsgan, dcgan, classifier, spectral",
             "=shsgan",
         ),
         (

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -81,7 +82,9 @@ def explain(error: ValidationError, model: type[Strict]) -> tuple[str, str]:
     if fault["type"] == "union_tag_invalid":
         context = fault["ctx"]
         tag, holders = _locate((*fault["loc"], "", context["discriminator"].replace("'", "")), model)
-        return f"{tag} = {context['tag']} is refused: it should be one of {context['expected_tags']}", _example(tag, holders)
+        known = re.findall(r"'([^']+)'", context["expected_tags"])
+        what = f"{tag} = {context['tag']} is refused: it should be one of {', '.join(known)}"
+        return what, f"{nearest(context['tag'], known)} {_example(tag, holders)}"
     reason = fault["msg"].removeprefix("Value error, ").replace("Input should", "it should")
     if fault["type"] == "value_error" and path not in known:  # a rule between fields, which names them itself
         return reason, ""

@@ -1,17 +1,19 @@
 """What a user can get wrong about a grid: refused before anything runs, with the value and the remedy."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from hyperderm import registry
-from hyperderm.cli.ablating import identity
+from hyperderm.cli.ablating import _check_version, identity
 from hyperderm.errors import ConfigError, HyperdermError, StoreError, StudyError
 from hyperderm.metrics.predictions import CellKey
 from hyperderm.store.manifest import MANIFEST, Manifest
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.writer import write_store
+from hyperderm.studies.ablation.maker import VERSION
 from hyperderm.studies.ablation.plan import make_plan
 from hyperderm.studies.ablation.queue import Queue
 from hyperderm.studies.ablation.results import PREDICTIONS, predictions, result_of
@@ -391,3 +393,16 @@ def test_the_committed_grid_is_sound_in_both_profiles(real):
         asked = registry.ablation("synthetic_vs_real", profile)
         asked = asked.override({"size": 16, "models": ["spectral", "small_cnn"], BATCH: 16})
         assert make_plan(asked, real, registry.generators(asked.generators, profile)).jobs
+
+
+def test_a_grid_of_an_earlier_version_is_refused_with_what_still_works(tmp_path):
+    folder = tmp_path / "ablation-mine"
+    folder.mkdir()
+    (folder / "identity.json").write_text(json.dumps({"key": "k", "identity": {"code version": 2, "size": 32}}))
+    with pytest.raises(
+        StudyError, match=r"ablation-mine was run by another version.*report and predictions stay.*--name NAME"
+    ):
+        _check_version(folder)
+    (folder / "identity.json").write_text(json.dumps({"key": "k", "identity": {"code version": VERSION}}))
+    _check_version(folder)
+    _check_version(tmp_path / "new")

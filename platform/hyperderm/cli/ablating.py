@@ -12,7 +12,7 @@ from hyperderm import registry
 from hyperderm.ablation import Ablation
 from hyperderm.cli.setting import Setting, choose_profile, find_store
 from hyperderm.config import Experiment
-from hyperderm.errors import ConfigError
+from hyperderm.errors import ConfigError, StudyError
 from hyperderm.strict import parse_overrides
 
 if TYPE_CHECKING:  # nothing heavy is imported before the configuration is known to be good
@@ -142,11 +142,29 @@ def run(setting: Setting, asked: Asked) -> int:
     end_like_ctrl_c()
     check_server(setting.tracking_uri, say=setting.say)
     plan, folder = prepare(setting, asked)
+    _check_version(folder)
     with claim(folder, identity(plan), grows=True) as key:
         _wait(setting, asked.begin)
         from hyperderm.cli.ablation_run import run_claimed
 
         return run_claimed(setting, asked, plan, folder, key)
+
+
+def _check_version(folder: Path) -> None:
+    """Refuse a grid of an earlier version: its jobs are named otherwise, so none of them would be found again."""
+    from hyperderm.studies.ablation.maker import VERSION
+    from hyperderm.studies.folder import IDENTITY, known_identity
+
+    if not (folder / IDENTITY).exists():
+        return
+    was = known_identity(folder / IDENTITY)["identity"].get("code version", VERSION)
+    if was != VERSION:
+        raise StudyError(
+            f"{folder.name} was run by another version of hyperderm, which names jobs otherwise ({was}, here {VERSION}): it "
+            "cannot be gone on with",
+            f"Its report and predictions stay in {folder} and can be read. Give the new grid a name of its own: --name NAME "
+            "(make: NAME=…).",
+        )
 
 
 def without_schedule(words: Sequence[str]) -> list[str]:
