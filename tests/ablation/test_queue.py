@@ -274,3 +274,12 @@ def test_a_full_disk_or_a_second_trouble_in_a_row_ends_the_grid(queue, tmp_path,
     full.leave("real", DiskFull("latest.pt: No space left on device"))
     assert full.interrupted
     assert failure_of(full.folder, full.jobs["real"]) is None
+
+
+def test_several_needs_of_one_job_may_fail(tmp_path, told):
+    jobs = [job("g1", "generator"), job("g2", "generator"), job("both", needs=("g1", "g2"))]
+    queue = Queue(tmp_path, jobs, [told], lambda job: 10.0)
+    for _ in range(2):
+        queue.finish(queue.ask().key, "loss is NaN")
+    assert queue.ask() is None
+    assert queue.failed["both"] == "the g1 failed: loss is NaN; the g2 failed: loss is NaN"

@@ -20,7 +20,7 @@ from hyperderm.store.manifest import Manifest
 from hyperderm.store.ray_reader import SharedStore
 from hyperderm.strict import parse
 from hyperderm.studies.ablation.estimate import Cost, Measure, measure_here, slots
-from hyperderm.studies.ablation.job import Job
+from hyperderm.studies.ablation.job import Job, Stage
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.queue import Queue
 from hyperderm.studies.ablation.work import STORE, Task, work
@@ -107,10 +107,14 @@ def run_grid(
             raise queue.trouble
 
 
+SOURCES: Mapping[Stage, Stage] = {"cell": "synthetic", "synthetic": "generator"}
+"""Which of a job's needs its cubes come from."""
+
+
 def task_of(plan: Plan, job: Job, folder: Path, provenance: Mapping[str, str]) -> dict[str, Any]:
     """Return the job as data for a worker; a cell's configuration now names where its synthetic set lies."""
     jobs = {each.key: each for each in plan.jobs}
-    source = str(folder / jobs[job.needs[0]].folder) if job.needs else ""
+    source = next((str(folder / jobs[need].folder) for need in job.needs if jobs[need].stage == SOURCES.get(job.stage)), "")
     experiment = job.experiment
     if experiment is not None and experiment.synthetic is not None:
         place = _address(job.store) or str(Path(source) / STORE)

@@ -165,10 +165,10 @@ class Queue:
         return job
 
     def _give_up(self, job: Job) -> None:
-        (need,) = [need for need in job.needs if need in self.failed]
+        lost = [need for need in job.needs if need in self.failed]
         for each in self.observers:
             each.started(job, False)
-        self._close(job, f"{self.jobs[need].label} failed: {self.failed[need]}")
+        self._close(job, "; ".join(f"{self.jobs[need].label} failed: {self.failed[need]}" for need in lost))
 
     def _has_place(self, job: Job) -> bool:
         alike = sum(other.gpus == job.gpus for other in self.running.values())
