@@ -76,6 +76,18 @@ def test_people_read_the_same(run, form):
     assert "2 generators, 2 synthetic sets, 2 classifiers; 0 test roles opened 0 times; 3 stores read: 2 leaks" in said
 
 
+def test_a_set_that_nothing_was_trained_with_yet_is_counted_too(project, run):
+    drawn, experiments = project / "stores" / "drawn", project / "experiments"
+    experiments.mkdir()
+    (experiments / "__init__.py").touch()  # what makes a folder a project's root
+    synthetic_set(drawn, open_store(str(project / "stores" / "real")), 0, {"melanoma": 3}, run="gan-0", seed=9)
+    try:
+        assert "2 generators, 3 synthetic sets, 2 classifiers" in run("leaks")[1]
+    finally:
+        shutil.rmtree(drawn)
+        shutil.rmtree(experiments)
+
+
 def test_a_store_that_moved_is_unknown_until_it_is_named(project, run):
     moved, was = project / "elsewhere", project / "stores" / "real"
     shutil.move(was, moved)

@@ -59,7 +59,7 @@ def leaks(
 
 
 def _beside(setting: "Setting", runs: Path | None) -> Iterator[str]:
-    """Yield stores that no run names by its address: sets of grids, and what `train` ingested."""
+    """Yield stores that no run names by its address: sets of grids and of `generate`, and what `train` ingested."""
     places = [(runs or setting.root / "runs", "*/synthetic/*/store"), (setting.root / "stores", "*")]
     for folder, pattern in places:
         yield from (str(place) for place in sorted(folder.glob(pattern)) if (place / "manifest.json").is_file())
@@ -71,6 +71,7 @@ def _stores(
     """Return every store that plays a part, each once, and those that are not where runs say they are."""
     from hyperderm.errors import StoreError
     from hyperderm.store.reader import open_store
+    from hyperderm.store.synthetic import origin_of
 
     found = {store.manifest.fingerprint: store for store in given}
     wanted = {one.manifest for one in project.artefacts} | {one.key.removeprefix("set ") for one in project.artefacts}
@@ -83,7 +84,8 @@ def _stores(
         except StoreError as error:
             away.append((uri, error.what))
             continue
-        if uri in project.stores or store.manifest.fingerprint in wanted:
+        origin = origin_of(store.manifest)
+        if uri in project.stores or store.manifest.fingerprint in wanted or (origin and origin.manifest in wanted):
             found.setdefault(store.manifest.fingerprint, store)
     missed = {one.manifest for one in project.artefacts} - set(found) - {""}
     return list(found.values()), away if missed else []
