@@ -208,13 +208,17 @@ def _scene(source: Source, root: Path) -> Scene:
     camera, found = source.camera, source.found
     pair = source.pair
     if pair.trouble:
-        raise CubeError(pair.trouble, "Give --white and --dark, or --no-references to store it as it is.")
+        raise CubeError(pair.trouble)
     if camera.mosaic is not None:
         options = camera.mosaic if pair.white is None else replace(camera.mosaic, white=pair.white, dark=pair.dark)
-        return mosaic.read_mosaic(found.path, options, _base(root))
+        frame = mosaic.read_mosaic(found.path, options, _base(root))
+        if options.white is None:
+            pair.check_unit(frame)
+        return frame
     scene = formats.noted(formats.read_scene(found, camera.asked, root), found.files)
     white, dark = (pair.white, pair.dark) if pair.white else (camera.white, camera.dark)
     if white is None and dark is None:
+        pair.check_unit(scene)
         return scene
     return references.applied(scene, white, dark, camera.white_reflectance, camera.asked)
 
