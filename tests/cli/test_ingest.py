@@ -74,7 +74,8 @@ def test_check_of_scenes_gives_shapes_and_the_range(project, run):  # noqa: F811
     (raw / "notes.doc").write_text("x")
     done = run("ingest", "raw", "--check", "--size", "native")
     assert done.stdout.splitlines() == [
-        "layout scenes: 2 lesions would be stored, cubes of 20 x 18 x 4 (1), 24 x 30 x 4 (1)",
+        "layout scenes: 2 lesions read, none would be stored (the error says why), cubes of 20 x 18 x 4 (1), "
+        "24 x 30 x 4 (1)",
         "values 0.25 … 0.75",
         "  unknown: 2",
         "1 file: numpy, 24 x 30 x 4, float32, 460 … 580 nm; values 0.25 … 0.75, median 0.5; unknown 1; no masks",
@@ -92,18 +93,18 @@ def test_check_of_raw_frames_of_photographs_and_of_an_export(project, run):  # n
     centres = {"CentralWavelength": np.arange(465.0, 625, 10)[None]}
     scipy.io.savemat(project / "frames" / "x_responses.mat", centres)
     said = told(run("ingest", "frames", "--check", "--layout", "mosaic", "--size", "native"))
-    assert said[0] == "layout mosaic: 1 lesions would be stored, cubes of 6 x 8 x 16 (1)"
+    assert said[0] == "layout mosaic: 1 lesion would be stored, cubes of 6 x 8 x 16 (1)"
     photograph(project / "pictures", "one")
     (project / "pictures" / "labels.csv").write_text("image,label\none,mel\n")
     said = told(run("ingest", "pictures", "--check", "--folds", "0"))
-    assert said[0] == "layout photographs: 1 lesions would be stored, cubes of 64 x 64 x 3 (1)"
+    assert said[0] == "layout photographs: 1 lesion would be stored, cubes of 64 x 64 x 3 (1)"
     assert said[2] == "  melanoma: 1"
     assert "note: labels.csv: diagnoses of 1 of 1 images, from label" in said
     npz(project / "raw", "a", 1)
     assert run("ingest", "raw", *INTO, "--size", "native").returncode == 0
     export_store(open_store("s"), Path("out"), "envi")
     said = told(run("ingest", "out", "--check"))
-    assert said[0] == f"layout exported: 1 lesions would be stored, cubes of {H} x {W} x 4 (1)"
+    assert said[0] == f"layout exported: 1 lesion would be stored, cubes of {H} x {W} x 4 (1)"
     done = run("ingest", "out", "--check", "--size", "32")
     assert done.returncode == 2
     assert "--size 32 is not for what was exported" in done.stderr
@@ -114,7 +115,7 @@ def test_check_of_files_that_cannot_be_used_ends_as_the_ingest_does(project, run
     (project / "raw" / "a.npy").write_bytes(b"x")
     done, ingested = run("ingest", "raw", "--check"), run("ingest", "raw", *INTO)
     said = done.stdout.splitlines()
-    assert said[0] == "layout scenes: 0 lesions would be stored, cubes of no size"
+    assert said[0] == "layout scenes: 0 lesions read, none would be stored (the error says why), cubes of no size"
     assert said[2].startswith("  a.npy: cannot be read as a NumPy file")
     assert (done.returncode, done.stderr) == (2, ingested.stderr)
     assert ingested.stderr.startswith("error: none of the 1 images in raw can be used (a.npy: cannot be read")

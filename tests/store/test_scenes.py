@@ -13,6 +13,7 @@ from hyperderm.cubes.readers.mosaic import Mosaic
 from hyperderm.cubes.readers.scene import Asked
 from hyperderm.cubes.readers.scenes import Camera
 from hyperderm.errors import CubeError, StoreError
+from hyperderm.store.checking import check, described
 from hyperderm.store.ingest import ingest
 from hyperderm.store.jobs import make_job
 from hyperderm.store.reader import open_store
@@ -281,3 +282,68 @@ def test_what_no_reader_foresaw_names_the_image(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError) as caught:
         ingest_folder(tmp_path / "raw", str(tmp_path / "store"))
     assert caught.value.__notes__ == [f"while reading patient7 of {tmp_path / 'raw'}"]
+
+
+def test_an_image_without_a_mask_beside_others_with_one_is_told(tmp_path):
+    root = tmp_path / "raw"
+    for seed, name in enumerate(("a", "b", "c", "d")):
+        npz(root, name, seed)
+    for name in ("a_00", "b_00", "cc_00"):  # that of c is misspelt
+        mask(root, name)
+    for place, names, said in (
+        (
+            "some",
+            ("c", "d"),
+            "2 images without a mask are stored as whole frames: c, d; --masks auto finds a lesion in them",
+        ),
+        ("one", ("c",), "1 image without a mask is stored as a whole frame: c; --masks auto finds a lesion in it"),
+    ):
+        if place == "one":
+            mask(root, "d_00")
+        manifest = ingest_folder(root, str(tmp_path / place), folds=0)
+        assert said in manifest.warnings
+        held = lesions(tmp_path / place)
+        assert {name for name, one in held.items() if one.origin.get("mask") == "none: the whole frame"} == set(names)
+        found = check(job_of(root), "", 0, 0, lambda done, total: None)
+        assert said in found.manifest.warnings
+        assert any(f"{4 - len(names)} masks" in line for line in described(found.rows))
+        assert any(line.endswith(f"; {len(names)} without a mask, whole") for line in described(found.rows))
+    shutil.rmtree(root / "masks")
+    assert ingest_folder(root, str(tmp_path / "none"), folds=0).warnings == ()
+
+
+def test_a_folder_of_masks_none_of_which_fits_is_told(tmp_path):
+    npz(tmp_path / "raw", "a", 1)
+    mask(tmp_path / "raw", "aa_00")
+    manifest = ingest_folder(tmp_path / "raw", str(tmp_path / "s"), folds=0)
+    assert manifest.warnings == ("1 image without a mask is stored as a whole frame: a; --masks auto finds a lesion in it",)
+
+
+def test_a_lesion_that_an_oblong_crop_loses_the_ends_of_is_told(tmp_path):
+    root = tmp_path / "raw"
+    boxes = {"square": (6, 8, 16, 18), "long": (10, 3, 14, 27), "tall": (2, 10, 22, 14)}
+    for seed, (name, box) in enumerate(boxes.items()):
+        npz(root, name, seed)
+        mask(root, f"{name}_00", box)
+    manifest = ingest_folder(root, str(tmp_path / "s"), folds=0)
+    held = {name: one.origin for name, one in lesions(tmp_path / "s").items()}
+    assert (held["square_00"]["stored"], held["square_00"]["mask_stored"]) == (held["square_00"]["crop"], 1)
+    # 24 columns of the mask grow to the frame's 30, 4 rows to 6: six columns in the middle are stored
+    assert (held["long_00"]["crop"], held["long_00"]["stored"]) == ([9, 0, 15, 30], [9, 12, 15, 18])
+    assert held["long_00"]["mask_stored"] == 0.25
+    assert held["tall_00"]["stored"] == [9, 9, 15, 15]
+    assert held["tall_00"]["mask_stored"] == 0.3
+    said = (
+        "2 lesions are cut at the edge: long_00, tall_00; of an oblong crop the central square is stored, here with "
+        "25.0% or more of the mask"
+    )
+    assert said in manifest.warnings
+    assert said in check(job_of(root), "", 0, 0, lambda done, total: None).manifest.warnings
+    (root / "masks/tall_00.png").unlink()
+    (root / "tall.npz").unlink()
+    manifest = ingest_folder(root, str(tmp_path / "t"), folds=0)
+    assert any(one.startswith("1 lesion is cut at the edge: long_00; ") for one in manifest.warnings)
+    (root / "square.npz").unlink()
+    (root / "masks/square_00.png").unlink()
+    assert ingest_folder(root, str(tmp_path / "u"), folds=0, size=None).warnings == ()
+    assert lesions(tmp_path / "u")["long_00"].origin["stored"] == [9, 0, 15, 30]

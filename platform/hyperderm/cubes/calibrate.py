@@ -122,8 +122,8 @@ def check_raw(
 
 _NOT_ITS_OWN = (
     "Is the image in reflectance already? Then give no --white and --dark, but call each reference after its scan "
-    "(WHITEREF_<scan>, DARKREF_<scan>): other images stay as they are. Or --no-references, if that holds for all. If the image "
-    "is in counts, give the references that were taken with its exposure."
+    "(WHITEREF_<scan>, DARKREF_<scan>): other images stay as they are. Or --no-references, if that holds for all. If the "
+    "image is in counts, give the references that were taken with its exposure."
 )
 
 

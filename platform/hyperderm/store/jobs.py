@@ -25,7 +25,7 @@ from hyperderm.store.groups import read_groups
 from hyperderm.store.units import check_patterns, scaled
 from hyperderm.trouble import AGAIN, reason_of, trouble_of
 
-VERSION = 3
+VERSION = 4
 """Part of a job's digest: raise it when the code changes what files become."""
 PART_BYTES = 2**26
 """Of cubes in a part, about: what a worker holds in memory, and what one request of a feed reads."""

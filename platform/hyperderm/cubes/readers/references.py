@@ -182,8 +182,8 @@ def pair(scan: Found, references: Sequence[Reference]) -> Pair:
 
 _ONE_IS_MEANT = "Give --white and --dark, or --no-references to store it as it is."
 _CALL_THEM = (
-    "Call them after it (WHITEREF_<its name>, DARKREF_<its name>), or whiteref and darkref if they are those of every scan in "
-    "the folder; give each scan a folder of its own with its references; or --no-references to store all as they are."
+    "Call them after it (WHITEREF_<its name>, DARKREF_<its name>), or whiteref and darkref if they are those of every scan "
+    "in the folder; give each scan a folder of its own with its references; or --no-references to store all as they are."
 )
 
 
