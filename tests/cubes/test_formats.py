@@ -287,9 +287,9 @@ def test_a_file_and_its_side_file_that_contradict_each_other_are_refused(tmp_pat
     listing(root, kind, own)
     found = find_scenes(tmp_path)[0][0]
     assert refused(read_scene, found, Asked(), tmp_path) == (
-        "two lists of its wavelengths contradict each other: the file itself lists 450 … 900 without a unit, wavelengths.txt "
-        "400 … 1000 nm; band 4 is 900 or 1000. Give --wavelengths A:B:N, which decides, or remove wavelengths.txt, or the list "
-        "in the file."
+        "two lists of its wavelengths contradict each other: the file itself lists 450 … 900 without a unit, "
+        "wavelengths.txt 400 … 1000 nm; band 4 is 900 or 1000. Give --wavelengths A:B:N, which decides, or remove "
+        "wavelengths.txt, or the list in the file."
     )
     assert read_scene(found, Asked((1.0, 2.0, 3.0, 4.0)), tmp_path).wavelengths_nm.tolist() == [1, 2, 3, 4]
     (tmp_path / "wavelengths.txt").unlink()

@@ -182,7 +182,8 @@ def test_a_table_may_say_whole_paths_and_names_with_dots(tmp_path):
         "left/1": "melanoma", "right/1": "nevus", "arm.v1": "melanoma", "arm.v2": "nevus", "leg": "melanoma",
     }  # fmt: skip
     [aside] = manifest.set_aside
-    assert (aside.file, aside.reason) == ("foot/1.npz", "the table of diagnoses does not name it")
+    remedy = "Add a row called foot/1 to labels.csv, or leave the image out."
+    assert (aside.file, aside.reason) == ("foot/1.npz", f"the table of diagnoses does not name it. {remedy}")
 
 
 def test_a_table_that_contradicts_itself(tmp_path):
@@ -210,7 +211,10 @@ def test_a_scene_at_the_root_takes_no_row_of_one_in_a_folder(tmp_path):
     table.write_text("image,label\ndeep/1,mel\n")
     manifest = ingest_folder(tmp_path / "raw", str(tmp_path / "store"), folds=0)
     assert list(lesions(tmp_path / "store")) == ["deep/1"]
-    assert [(one.file, one.reason) for one in manifest.set_aside] == [("1.npz", "the table of diagnoses does not name it")]
+    remedy = "Add a row called 1 to labels.csv, or leave the image out."
+    assert [(one.file, one.reason) for one in manifest.set_aside] == [
+        ("1.npz", f"the table of diagnoses does not name it. {remedy}")
+    ]
     table.write_text("image,label\ndeep/1,mel\n1.npz,nv\n")
     ingest_folder(tmp_path / "raw", str(tmp_path / "both"), folds=0)
     assert {name: one.diagnosis for name, one in lesions(tmp_path / "both").items()} == {"1": "nevus", "deep/1": "melanoma"}
@@ -347,3 +351,50 @@ def test_a_lesion_that_an_oblong_crop_loses_the_ends_of_is_told(tmp_path):
     (root / "masks/square_00.png").unlink()
     assert ingest_folder(root, str(tmp_path / "u"), folds=0, size=None).warnings == ()
     assert lesions(tmp_path / "u")["long_00"].origin["stored"] == [9, 0, 15, 30]
+
+
+@pytest.mark.parametrize("layout", ["scenes", "photographs"])
+def test_a_damaged_file_that_no_row_names_is_called_damaged_first(tmp_path, layout):
+    root = tmp_path / "raw"
+    if layout == "scenes":
+        npz(root, "good", 1)
+        broken = root / "broken.mat"
+        shown = "broken.mat"
+    else:
+        (root / "images").mkdir(parents=True)
+        (root / "masks").mkdir()
+        Image.fromarray(np.full((H, W, 3), 90, np.uint8)).save(root / "images" / "good.png")
+        broken = root / "images" / "broken.png"
+        shown = "images/broken.png"
+    broken.write_bytes(b"damaged")
+    (root / "labels.csv").write_text("image,label\ngood,mel\n")
+    manifest = ingest_folder(root, str(tmp_path / "s"), folds=0)
+    [aside] = manifest.set_aside
+    assert aside.file == shown
+    first, second = aside.reason.split("; besides, ")
+    assert "damaged" in first or "truncated" in first
+    assert second.startswith("the table of diagnoses does not name it. ")
+    assert second.endswith("Add a row called broken to labels.csv, or leave the image out.")
+    if layout == "scenes":
+        with pytest.raises(CubeError) as caught:
+            ingest_folder(broken, str(tmp_path / "t"), folds=0)
+        said = str(caught.value)
+        assert said.startswith(f"the one image in {broken} cannot be used (broken.mat: cannot be read as a MATLAB file")
+        assert "Add a row called broken to labels.csv" in said
+        assert "--wavelengths" not in said
+
+
+def test_too_few_lesions_for_folds_are_told_after_what_set_the_others_aside(tmp_path):
+    root = tmp_path / "raw"
+    npz(root, "a", 1)
+    for seed, name in enumerate("bcd"):
+        npz(root, name, seed)
+    rows = [f"{name},mel" for name in "abcd"]
+    (root / "labels.csv").write_text("\n".join(["image,label", *rows]) + "\n")
+    for name in "bcd":
+        with np.load(root / f"{name}.npz") as held:
+            np.savez(root / f"{name}.npz", cube=held["cube"], wavelengths_nm=np.array(NM[:3]))
+    with pytest.raises(StoreError) as caught:
+        ingest_folder(root, str(tmp_path / "s"), folds=5)
+    assert str(caught.value).startswith("3 of 4 images are set aside (b.npz: 4 bands but 3 wavelengths")
+    assert "; of the others: 1 group of source images cannot fill 5 folds. " in str(caught.value)

@@ -138,7 +138,7 @@ def annotate_export(
     how, annotations = _how(NATIVE, "", masks)
     job = make_job(source, layout, how, camera, annotations)
     found = export_images(job, out, root)
-    console.print(f"{found.count} pictures in {out}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{found.count} picture{'s' * (found.count != 1)} in {out}", highlight=False, markup=False, soft_wrap=True)
     for said in (*job.used, *found.notes):
         console.print(f"note: {plain(said)}", highlight=False, markup=False, soft_wrap=True)
     list_aside(console, [(plain(file), plain(reason)) for file, reason in found.aside], whole=True)

@@ -27,6 +27,7 @@ from hyperderm.cubes.cube import NOTES, Lesion
 from hyperderm.cubes.readers.cutting import WHOLE
 from hyperderm.cubes.readers.naming import folded
 from hyperderm.cubes.readers.scene import SetAside
+from hyperderm.cubes.readers.source_tables import NOT_NAMED
 from hyperderm.errors import ClusterError, CubeError, HyperdermError, MachineTrouble, StoreError
 from hyperderm.store.folds import assign_folds, check_count
 from hyperderm.store.groups import merged
@@ -330,7 +331,10 @@ def join(job: Job, staging: Staging | None, reports: list[PartReport], folds: in
     assigned: Folds | None = None
     if folds and any(row.diagnosis for row in rows) and job.source is None:
         names = [row.lesion_id for row in rows]
-        assigned, more = assign_folds(groups, [row.diagnosis for row in rows], folds, seed, names)
+        try:
+            assigned, more = assign_folds(groups, [row.diagnosis for row in rows], folds, seed, names)
+        except StoreError as error:
+            raise _after_aside(error, job, unread) from error
         warnings += more
     return Manifest(
         kind=job.kind,
@@ -381,7 +385,21 @@ def _nothing(job: Job, aside: list[SetAsideFile], no_images: int) -> CubeError:
         "photographs": "Mend the files, or check --layout and --masks.",
         "exported": "Export it again, or mend the files.",
     }[job.layout]
-    return CubeError(f"none of the {len(job.sources) - no_images} images in {job.root} can be used ({first})", remedy)
+    count = len(job.sources) - no_images
+    none = "the one image" if count == 1 else f"none of the {count} images"
+    verb = "cannot" if count == 1 else "can"
+    if any(NOT_NAMED in one.reason for one in aside[:SHOWN]):  # which says what to do itself
+        remedy = "Mend the files or the table."
+    return CubeError(f"{none} in {job.root} {verb} be used ({first})", remedy)
+
+
+def _after_aside(error: StoreError, job: Job, unread: Sequence[SetAsideFile]) -> StoreError:
+    """Return an error of too few lesions, after the reason where most images were set aside."""
+    if 2 * len(unread) < len(job.sources):
+        return error
+    first = unread[0]
+    many = f"{len(unread)} of {len(job.sources)} images {'is' if len(unread) == 1 else 'are'} set aside"
+    return StoreError(f"{many} ({first.file}: {first.reason.rstrip('.')}); of the others: {error.what}", error.remedy)
 
 
 def files_of(rows: Sequence[Row]) -> list[File]:

@@ -190,8 +190,13 @@ def open_image(source: Source, root: Path) -> Image:
     base, found = _base(root), source.found
     if source.fault:
         raise CubeError(source.fault)
+    try:
+        scene = _scene(source, root)
+    except CubeError as damage:
+        if source.said.problem:
+            raise source.said.after(damage) from damage
+        raise
     diagnosis = source.said.known()
-    scene = _scene(source, root)
     digest = hashlib.sha256()
     for path in found.files:
         with path.open("rb") as stream:
@@ -231,7 +236,8 @@ def used_references(root: Path, sources: Sequence[Source]) -> list[str]:
     said = []
     if camera.given:
         names = " and ".join(path.name for path in reversed(camera.given))
-        said.append(f"{names}: the reference{'s' * (len(camera.given) > 1)} of all {len(sources)} images")
+        many = f"all {len(sources)} images" if len(sources) > 1 else "the one image"
+        said.append(f"{names}: the reference{'s' * (len(camera.given) > 1)} of {many}")
     for formula, held in (
         ("raw / white", [s for s in sources if s.pair.white and not s.pair.dark]),
         ("(raw - dark) / (white - dark)", [s for s in sources if s.pair.white and s.pair.dark]),
