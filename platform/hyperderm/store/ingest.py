@@ -31,7 +31,7 @@ from hyperderm.cubes.readers.source_tables import NOT_NAMED
 from hyperderm.errors import ClusterError, CubeError, HyperdermError, MachineTrouble, StoreError
 from hyperderm.store.folds import assign_folds, check_count
 from hyperderm.store.groups import merged
-from hyperderm.store.jobs import Job, gathered, plain, shown
+from hyperderm.store.jobs import Job, gathered, none_used, plain, shown
 from hyperderm.store.location import Location, locate
 from hyperderm.store.manifest import MANIFEST, Folds, Manifest, Part, SetAsideFile
 from hyperderm.store.reader import open_store
@@ -385,12 +385,9 @@ def _nothing(job: Job, aside: list[SetAsideFile], no_images: int) -> CubeError:
         "photographs": "Mend the files, or check --layout and --masks.",
         "exported": "Export it again, or mend the files.",
     }[job.layout]
-    count = len(job.sources) - no_images
-    none = "the one image" if count == 1 else f"none of the {count} images"
-    verb = "cannot" if count == 1 else "can"
     if any(NOT_NAMED in one.reason for one in aside[:SHOWN]):  # which says what to do itself
         remedy = "Mend the files or the table."
-    return CubeError(f"{none} in {job.root} {verb} be used ({first})", remedy)
+    return CubeError(f"{none_used(len(job.sources) - no_images, job.root)} ({first})", remedy)
 
 
 def _after_aside(error: StoreError, job: Job, unread: Sequence[SetAsideFile]) -> StoreError:

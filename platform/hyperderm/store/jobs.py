@@ -345,6 +345,11 @@ def _images(count: int, one: str, several: str) -> str:
     return f"1 image {one}" if count == 1 else f"{count} images {several}"
 
 
+def none_used(count: int, root: Path) -> str:
+    """Say that none of so many images can be used."""
+    return f"the one image in {root} cannot be used" if count == 1 else f"none of the {count} images in {root} can be used"
+
+
 def shown(names: Sequence[str]) -> str:
     """Return the first `SHOWN` of some names, and how many more there are."""
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
