@@ -137,7 +137,7 @@ def test_a_refusal_says_first_why_the_images_cannot_be_used(tmp_path, take):
     for name in ("x.json", "notes.txt", "README.doc"):
         (root / name).write_text("{}")
     answer, _ = take(root)
-    assert "can be used (a.npy: nothing says the wavelengths of its 5 bands" in answer.stderr
+    assert "cannot be used (a.npy: nothing says the wavelengths of its 5 bands" in answer.stderr
     assert "; and 1 more)" in answer.stderr
 
 

@@ -208,8 +208,8 @@ def _check(console: Console, job: "Job", store: str, folds: int, seed: int) -> N
         task = bar.add_task("", total=None)
         found = check(job, store, folds, seed, lambda done, total: bar.update(task, completed=done, total=total))
     sizes = ", ".join(f"{' x '.join(map(str, shape))} ({count})" for shape, count in sorted(found.shapes.items()))
-    count = f"{len(found.rows)} lesion{'s' * (len(found.rows) != 1)}"
-    done = f"{count} read, none would be stored (the error says why)" if found.error else f"{count} would be stored"
+    read = f"{len(found.rows)} lesion{'s' * (len(found.rows) != 1)}"
+    done = f"{read} read, none would be stored (the error says why)" if found.error else f"{read} would be stored"
     tell(f"layout {job.layout}: {done}, cubes of {sizes or 'no size'}")
     if found.rows:
         tell(f"values {min(row.low for row in found.rows):.4g} … {max(row.high for row in found.rows):.4g}")

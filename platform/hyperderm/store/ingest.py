@@ -334,7 +334,7 @@ def join(job: Job, staging: Staging | None, reports: list[PartReport], folds: in
         try:
             assigned, more = assign_folds(groups, [row.diagnosis for row in rows], folds, seed, names)
         except StoreError as error:
-            raise _after_aside(error, job, unread) from error
+            raise _after_aside(error, job, rows, unread) from error
         warnings += more
     return Manifest(
         kind=job.kind,
@@ -390,12 +390,13 @@ def _nothing(job: Job, aside: list[SetAsideFile], no_images: int) -> CubeError:
     return CubeError(f"{none_used(len(job.sources) - no_images, job.root)} ({first})", remedy)
 
 
-def _after_aside(error: StoreError, job: Job, unread: Sequence[SetAsideFile]) -> StoreError:
+def _after_aside(error: StoreError, job: Job, rows: Sequence[Row], unread: Sequence[SetAsideFile]) -> StoreError:
     """Return an error of too few lesions, after the reason where most images were set aside."""
-    if 2 * len(unread) < len(job.sources):
+    lost = len(job.sources) - len(job.without_lesion) - len({row.path for row in rows})
+    if not unread or 2 * lost < len(job.sources):
         return error
     first = unread[0]
-    many = f"{len(unread)} of {len(job.sources)} images {'is' if len(unread) == 1 else 'are'} set aside"
+    many = f"{lost} of {len(job.sources)} images {'is' if lost == 1 else 'are'} set aside"
     return StoreError(f"{many} ({first.file}: {first.reason.rstrip('.')}); of the others: {error.what}", error.remedy)
 
 
