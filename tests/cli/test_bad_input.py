@@ -179,7 +179,7 @@ def test_files_that_cannot_be_used_and_too_few_groups(project, run, refused):
     raw = project / "raw"
     fifteen_bands(raw)
     said = refused("ingest", "raw", "--store", "s", left=["raw"])
-    assert said.startswith("none of the 1 images in raw can be used (images/MMCube/bad.mat: 15 bands but 16 wavelengths")
+    assert said.startswith("the one image in raw cannot be used (images/MMCube/bad.mat: 15 bands but 16 wavelengths")
     for i in range(4):
         good(raw, f"MMCube/{i}", i)
     said = refused("ingest", "raw", "--store", "s", "--size", "16", left=["raw"])
