@@ -85,7 +85,7 @@ def check_there(uri: str) -> None:
             f"{path} does not exist: nothing is tracked here",
             "Start a run (`hyperderm train`), or name the server with MLFLOW_TRACKING_URI",
         )
-    check_server(uri)
+    check_server(uri, write=False)
 
 
 @contextmanager
