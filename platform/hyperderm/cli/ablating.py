@@ -141,6 +141,7 @@ def run(setting: Setting, asked: Asked) -> int:
     from hyperderm.studies.folder import claim
     from hyperderm.tracking.server import check_server
 
+    print_aside()
     end_like_ctrl_c()
     check_server(setting.tracking_uri, say=setting.say)
     plan, folder = prepare(setting, asked)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hyperderm.cli import app
+from hyperderm.cli.streams import print_aside
 
 if TYPE_CHECKING:
     from hyperderm.cli.setting import Setting
@@ -51,6 +52,7 @@ def train(
     """One run; the same command again goes on with it."""
     from hyperderm.cli.setting import Setting, check_source
 
+    print_aside()
     setting = Setting.here()
     here = (workers or 1) == 1
     config = _resolve(setting, experiment, profile, overrides, here=here, sweep__workers_per_trial=workers)
@@ -81,6 +83,7 @@ def sweep(
     from hyperderm.cli.setting import Setting, check_source
     from hyperderm.strict import parse_overrides
 
+    print_aside()
     setting = Setting.here()
     config = _resolve(
         setting, experiment, profile, overrides, sweep__trials=trials, sweep__workers_per_trial=workers_per_trial

@@ -98,8 +98,6 @@ def _ready(path: Path, say: Say, write: bool) -> bool:
     while path.exists():
         may = databases.patiently(lambda: _may_write(path, write), path, say)
         found = _look(path)
-        if found.tables and VERSION_TABLE not in found.tables and not found.tables & FIRST_TABLES:
-            raise TrackingError(f"{path} is an SQLite file, but not MLflow's", "Give MLFLOW_TRACKING_URI another file")
         if found.version and _complete(path, found):
             return may
         if not may:
@@ -140,12 +138,18 @@ def _may_write(path: Path, must: bool) -> bool:
 
 
 def _look(path: Path) -> _Found:
-    """Read what the file holds."""
+    """Read what the file holds.
+
+    Raises:
+        TrackingError: it is not MLflow's.
+    """
     with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as database:
         tables = {str(row[0]) for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         query = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608 - the name from above
         versions = database.execute(query).fetchall() if VERSION_TABLE in tables else []
         work = any(_holds_work(database, table) for table in tables)
+    if tables and VERSION_TABLE not in tables and not tables & FIRST_TABLES:
+        raise TrackingError(f"{path} is an SQLite file, but not MLflow's", "Give MLFLOW_TRACKING_URI another file")
     return _Found(frozenset(tables), str(versions[0][0]) if versions else "", work)
 
 

@@ -46,7 +46,8 @@ def check_server(
     """Raise TrackingError, within about `timeout_s`, unless MLflow can be reached at `uri`.
 
     `http(s)://` must answer a request for experiments. The file of a `sqlite:///` is made, migrated in a copy, or waited for
-    while another program has it locked; pictures that moved with it are found again. `say` is told of that. Without `write` one that only can be read will do.
+    while another program has it locked; pictures that moved with it are found again. `say` is told of that. Without `write`
+    one that only can be read will do.
     """
     quiet_client()
     try:
