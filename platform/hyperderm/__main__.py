@@ -6,7 +6,6 @@ would have to be left in order, and a traceback out of the middle of an import h
 
 import os
 import signal
-import sys
 from types import FrameType
 
 
@@ -45,4 +44,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hyperderm import registry
 from hyperderm.ablation import Ablation
 from hyperderm.cli.setting import Setting, choose_profile, find_store
+from hyperderm.cli.streams import print_aside
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError
 from hyperderm.strict import parse_overrides
@@ -138,9 +139,10 @@ def run(setting: Setting, asked: Asked) -> int:
     Raises:
         HyperdermError: whatever the user can mend, before any process starts.
     """
-    from hyperderm.studies.folder import claim
+    from hyperderm.studies.folder import check_name, claim
     from hyperderm.tracking.server import check_server
 
+    check_name(asked.name)
     print_aside()
     end_like_ctrl_c()
     check_server(setting.tracking_uri, say=setting.say)

@@ -2,16 +2,12 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from hyperderm.errors import ConfigError
 
-VARIABLES = ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "RAY_TMPDIR", "AWS_ENDPOINT_URL_S3", "TMPDIR")
-"""What of the environment names a place."""
-
 
 def check(words: Sequence[str]) -> None:
-    """Refuse arguments, a variable or a working folder whose name is not UTF-8, where they enter.
+    """Refuse arguments or a working folder whose name is not UTF-8, where they enter.
 
     Args:
         words: the arguments.
@@ -19,22 +15,25 @@ def check(words: Sequence[str]) -> None:
     Raises:
         ConfigError: naming it and the remedy.
     """
-    _refuse(_given(words))
-    _refuse((f"{name}=", os.environ.get(name, "")) for name in VARIABLES)
-    _refuse([("the working folder ", _here())])
+    for what, value in _given(words):
+        check_text(what, value)
+    check_text("the working folder ", _here())
 
 
-def check_place(what: str, place: Path) -> None:
-    """Refuse a folder whose name, or that of one above it, is not UTF-8.
+def check_text(what: str, value: str) -> None:
+    """Refuse a text that is not UTF-8.
 
     Args:
-        what: it is, as a sentence begins.
-        place: the folder.
+        what: stands before it, as the user wrote it.
+        value: the text.
 
     Raises:
         ConfigError: naming it and the remedy.
     """
-    _refuse([(f"{what} ", str(place.resolve()))])
+    try:
+        (what + value).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{_plain(what + value)}: its name is not UTF-8", "Rename it.") from None
 
 
 def _given(words: Sequence[str]) -> Iterable[tuple[str, str]]:
@@ -51,14 +50,6 @@ def _given(words: Sequence[str]) -> Iterable[tuple[str, str]]:
         else:
             yield option, word
         option = ""
-
-
-def _refuse(given: Iterable[tuple[str, str]]) -> None:
-    for what, value in given:
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise ConfigError(f"{_plain(what)}{_plain(value)}: its name is not UTF-8", "Rename it.") from None
 
 
 def _plain(text: str) -> str:

@@ -17,11 +17,13 @@ from hyperderm.config import Experiment
 from hyperderm.durable import is_room, naming, write_whole
 from hyperderm.errors import HyperdermError, StudyError
 from hyperderm.registry import Space
-from hyperderm.strict import differences
+from hyperderm.strict import differences, json_of
 
 IDENTITY = "identity.json"
 TRIALS = "trials"
 JOURNAL = "outbox.db"
+LONGEST = 255
+"""Bytes of a folder's name, on every file system that counts them."""
 
 
 def sweep_name(experiment: Experiment, space: Space, store: str) -> str:
@@ -82,14 +84,29 @@ def claim(folder: Path, mine: Mapping[str, Any], grows: bool = False) -> Iterato
             raise
 
 
+def check_name(name: str | None) -> None:
+    """Refuse a name that is no plain folder name, before anything is opened or made.
+
+    Raises:
+        StudyError: naming it and what a name may be.
+    """
+    if name is None:
+        return
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise StudyError(f"--name {name!r} is no name", "Use letters, digits, '.', '_' and '-'; --runs says where it goes.")
+    if (length := len(name.encode())) > LONGEST:
+        raise StudyError(
+            f"--name {name[:20]}… is {length} bytes long", f"Use at most {LONGEST}: that is how long a folder's name can be."
+        )
+
+
 def run_folder(runs: Path, name: str | None, default: str) -> Path:
     """Return the folder of the run called `name`, or `default` where it has no name of its own.
 
     Raises:
-        StudyError: a name that is no plain folder name.
+        StudyError: as `check_name`.
     """
-    if name is not None and not re.fullmatch(r"\w[\w.-]*", name):
-        raise StudyError(f"--name {name!r} is no name", "Use letters, digits, '.', '_' and '-'; --runs says where it goes.")
+    check_name(name)
     return runs.absolute() / (name or default)
 
 
@@ -124,7 +141,7 @@ def known_identity(path: Path) -> dict[str, Any]:
         StudyError: it is damaged.
     """
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = json_of(path.read_text(encoding="utf-8"))
         if isinstance(known["identity"], dict) and known["key"]:
             return dict(known)
         reason = "a field is missing"
