@@ -62,7 +62,8 @@ def writable(path: Path, timeout_s: float = 1.0) -> None:
 def prove(database: sqlite3.Connection) -> None:
     """Prove that an open database can be written now: something is written and taken back.
 
-    To begin a transaction proves nothing: of a file that may only be read SQLite begins one for reading.
+    To begin a transaction proves nothing: of a file that may only be read SQLite begins one for reading. A disk that is
+    full passes: what waits to be written is not lost, and the run's own files tell of it.
 
     Raises:
         sqlite3.Error: it cannot.
@@ -71,6 +72,9 @@ def prove(database: sqlite3.Connection) -> None:
     try:
         number = int(database.execute("PRAGMA user_version").fetchone()[0])
         database.execute(f"PRAGMA user_version = {number}")
+    except sqlite3.Error as error:
+        if trouble(error) != "full" and getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_IOERR_WRITE:
+            raise
     finally:
         if database.in_transaction:
             database.execute("ROLLBACK")

@@ -139,10 +139,9 @@ def run(setting: Setting, asked: Asked) -> int:
     Raises:
         HyperdermError: whatever the user can mend, before any process starts.
     """
-    from hyperderm.studies.folder import check_name, claim
+    from hyperderm.studies.folder import claim
     from hyperderm.tracking.server import check_server
 
-    check_name(asked.name)
     print_aside()
     end_like_ctrl_c()
     check_server(setting.tracking_uri, say=setting.say)

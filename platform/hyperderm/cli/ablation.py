@@ -38,6 +38,7 @@ def ablation(
     from hyperderm.errors import ConfigError
     from hyperderm.studies.ablation.clock import next_time
     from hyperderm.studies.cluster import quiet_ray
+    from hyperderm.studies.folder import check_name
 
     quiet_ray()
     if sum((plan, detach, status, stop)) > 1:
@@ -53,6 +54,7 @@ def ablation(
     from hyperderm.cli.ablating import Asked, resolve
 
     asked = Asked(*resolve(setting, grid, profile, overrides or []), store, data, name, runs, begin, end)
+    check_name(name)
     check_source(store, data)
     from hyperderm.cli import ablating, away
 
