@@ -9,8 +9,9 @@ import pytest
 
 from hyperderm import databases
 from hyperderm.errors import StudyError, TrackingError
+from hyperderm.registry import check_name
 from hyperderm.studies.checkpoints import checkpoint_of_run
-from hyperderm.studies.folder import IDENTITY, check_name, claim
+from hyperderm.studies.folder import IDENTITY, claim
 from hyperderm.studies.study_file import STUDY, open_study, read_study
 from hyperderm.tracking.journal import Journal
 from tests.cluster.sweeps import Memory, board, tiny

@@ -36,9 +36,9 @@ def ablation(
 
     from hyperderm.cli.setting import Setting, check_source
     from hyperderm.errors import ConfigError
+    from hyperderm.registry import check_name
     from hyperderm.studies.ablation.clock import next_time
     from hyperderm.studies.cluster import quiet_ray
-    from hyperderm.studies.folder import check_name
 
     quiet_ray()
     if sum((plan, detach, status, stop)) > 1:

@@ -51,7 +51,7 @@ def train(
 ) -> None:
     """One run; the same command again goes on with it."""
     from hyperderm.cli.setting import Setting, check_source
-    from hyperderm.studies.folder import check_name
+    from hyperderm.registry import check_name
 
     print_aside()
     setting = Setting.here()
@@ -83,8 +83,8 @@ def sweep(
     """A search; the same command again goes on with it."""
     from hyperderm import registry
     from hyperderm.cli.setting import Setting, check_source
+    from hyperderm.registry import check_name
     from hyperderm.strict import parse_overrides
-    from hyperderm.studies.folder import check_name
 
     print_aside()
     setting = Setting.here()

@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -16,14 +15,12 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 from hyperderm.config import Experiment
 from hyperderm.durable import is_room, naming, write_whole
 from hyperderm.errors import HyperdermError, StudyError
-from hyperderm.registry import Space
+from hyperderm.registry import Space, check_name
 from hyperderm.strict import differences, json_of
 
 IDENTITY = "identity.json"
 TRIALS = "trials"
 JOURNAL = "outbox.db"
-LONGEST = 255
-"""Bytes of a folder's name, on every file system that counts them."""
 
 
 def sweep_name(experiment: Experiment, space: Space, store: str) -> str:
@@ -82,22 +79,6 @@ def claim(folder: Path, mine: Mapping[str, Any], grows: bool = False) -> Iterato
             if created and not (folder / TRIALS).exists() and not (folder / JOURNAL).exists():
                 shutil.rmtree(folder)  # refused before anything was recorded: the name stays free
             raise
-
-
-def check_name(name: str | None) -> None:
-    """Refuse a name that is no plain folder name, before anything is opened or made.
-
-    Raises:
-        StudyError: naming it and what a name may be.
-    """
-    if name is None:
-        return
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise StudyError(f"--name {name!r} is no name", "Use letters, digits, '.', '_' and '-'; --runs says where it goes.")
-    if (length := len(name.encode())) > LONGEST:
-        raise StudyError(
-            f"--name {name[:20]}… is {length} bytes long", f"Use at most {LONGEST}: that is how long a folder's name can be."
-        )
 
 
 def run_folder(runs: Path, name: str | None, default: str) -> Path:
