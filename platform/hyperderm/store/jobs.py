@@ -240,6 +240,8 @@ def make_job(
     Raises:
         CubeError: nothing there, or options that do not fit the layout.
     """
+    if (shown := plain(str(root))) != str(root):
+        raise CubeError(f"{shown}: its name is not UTF-8", "Rename it: a store keeps the names of its files.")
     name = find_layout(root, layout)
     _check_options(name, how, camera, annotations, groups)
     if name == "mosaic" and camera.mosaic is None:
