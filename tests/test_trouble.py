@@ -145,3 +145,23 @@ def test_trouble_travels_between_processes(kind):
     assert (type(error), error.what, error.remedy, error.exit_code) == (kind, "what", "remedy", 2)
     assert issubclass(StorageAway, StoreError)
     assert issubclass(CheckpointError, StudyError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        OSError("libtorch_cpu.so: cannot allocate memory in static TLS block"),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        RuntimeError("can't start new thread"),
+    ],
+)
+def test_what_has_no_memory_to_be_loaded_or_begun(error):
+    told = trouble_of(error)
+    assert told is not None
+    assert told.what.startswith("the machine has no memory left")
+    assert "a machine with more memory" in told.remedy
+
+
+def test_a_package_that_is_missing_is_no_memory():
+    assert trouble_of(ImportError("No module named 'x'")) is None

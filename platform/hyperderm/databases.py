@@ -4,6 +4,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -46,6 +47,37 @@ def trouble(error: BaseException) -> Trouble:
         if isinstance(each, sqlite3.Error):
             return _TROUBLES.get(getattr(each, "sqlite_errorcode", 0) & 0xFF, "")
     return ""
+
+
+def writable(path: Path, timeout_s: float = 1.0) -> None:
+    """Prove that the database can be written now.
+
+    Raises:
+        sqlite3.Error: it cannot.
+    """
+    with closing(sqlite3.connect(path, timeout=timeout_s, isolation_level=None)) as database:
+        prove(database)
+
+
+def prove(database: sqlite3.Connection) -> None:
+    """Prove that an open database can be written now: something is written and taken back.
+
+    To begin a transaction proves nothing: of a file that may only be read SQLite begins one for reading. A disk that is
+    full passes: what waits to be written is not lost, and the run's own files tell of it.
+
+    Raises:
+        sqlite3.Error: it cannot.
+    """
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        number = int(database.execute("PRAGMA user_version").fetchone()[0])
+        database.execute(f"PRAGMA user_version = {number}")
+    except sqlite3.Error as error:
+        if trouble(error) != "full" and getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_IOERR_WRITE:
+            raise
+    finally:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
 
 
 def patiently(
@@ -97,7 +129,11 @@ def told(path: Path, error: BaseException, remedy: str) -> tuple[str, str]:
         case "full":
             return f"{path} cannot be written ({reason})", "Free some space on its disk, then repeat the command."
         case _:
-            return f"{path} cannot be written ({reason})", "Check the place, its space and its rights."
+            return (
+                f"{path} cannot be written ({reason})",
+                "Give this user the right to write the file and its folder (chmod u+w), or check its disk; then repeat the "
+                "command.",
+            )
 
 
 def holder(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Find experiments and search spaces by name, on the driver only; workers get data, never these modules."""
 
 import importlib
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hyperderm.ablation import Ablation
 from hyperderm.config import Experiment
-from hyperderm.errors import ConfigError, nearest
+from hyperderm.errors import ConfigError, StudyError, nearest
 
 if TYPE_CHECKING:  # optuna takes half a second to import; a wrong key must be told before
     from optuna.distributions import BaseDistribution
@@ -18,6 +19,8 @@ if TYPE_CHECKING:  # optuna takes half a second to import; a wrong key must be t
 Profile = Literal["small", "full"]
 GRID = "ablation_"
 """Begins the names of files that declare a grid."""
+LONGEST = 255
+"""Bytes of a folder's name, on every file system that counts them."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,22 @@ def check_space(space: Space, experiment: Experiment) -> None:
 def names(folder: str) -> list[str]:
     """Return the names declared in `experiments/` or `search_spaces/`."""
     return [name for name in _files(folder) if not name.startswith(GRID)]
+
+
+def check_name(name: str | None) -> None:
+    """Refuse a name that is no plain folder name, before anything is opened or made.
+
+    Raises:
+        StudyError: naming it and what a name may be.
+    """
+    if name is None:
+        return
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise StudyError(f"--name {name!r} is no name", "Use letters, digits, '.', '_' and '-'; --runs says where it goes.")
+    if (length := len(name.encode())) > LONGEST:
+        raise StudyError(
+            f"--name {name[:20]}… is {length} bytes long", f"Use at most {LONGEST}: that is how long a folder's name can be."
+        )
 
 
 def _files(folder: str) -> list[str]:

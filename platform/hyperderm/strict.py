@@ -61,6 +61,18 @@ def fingerprint(data: Any) -> str:  # noqa: ANN401 - any JSON value
     return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def json_of(text: str | bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """Return what a JSON text says.
+
+    Raises:
+        ValueError: it is no JSON, or nested more deeply than can be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def parse(model: type[M], data: Any) -> M:  # noqa: ANN401 - any JSON value
     """Validate JSON-like `data` into `model`, turning pydantic's report into one ConfigError."""
     try:
@@ -125,8 +137,8 @@ def parse_overrides(items: list[str]) -> dict[str, Any]:
         if not equals or not path:
             raise ConfigError(f"--set {item!r} is not of the form path=value", "Write --set learner.n_critic=3")
         try:
-            values[path] = json.loads(text)
-        except json.JSONDecodeError:
+            values[path] = json_of(text)
+        except ValueError:
             values[path] = text
     return values
 

@@ -9,6 +9,7 @@ configuration does not fit this GPU (`studies.trial`).
 import errno
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from hyperderm.errors import DiskFull, FileTrouble, HyperdermError, MachineTrouble, WorkerLost
 
@@ -16,8 +17,12 @@ AGAIN = "then run the same command again: it goes on."
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FILES = {errno.EMFILE, errno.ENFILE}
 RIGHTS = {errno.EACCES, errno.EPERM, errno.EROFS}
-NO_MEMORY = re.compile(r"DefaultCPUAllocator|can.t allocate memory|Cannot allocate memory", re.IGNORECASE)
-"""What torch says, as a plain RuntimeError, where the machine has no memory left."""
+NO_MEMORY = re.compile(
+    r"DefaultCPUAllocator|can.t allocate memory|cannot allocate memory|failed to map segment|can.t start new thread"
+    r"|bad_alloc",
+    re.IGNORECASE,
+)
+"""What torch, the loader of shared libraries and Python say, as errors of several kinds, where there is no memory left."""
 DEVICE = re.compile(
     r"ECC error|CUDA-capable device|unspecified launch failure|GPU is lost|fallen off the bus", re.IGNORECASE
 )
@@ -82,6 +87,8 @@ def _names(error: BaseException) -> set[str]:
 
 def _of_file(error: BaseException) -> MachineTrouble | None:
     assert isinstance(error, OSError)
+    if error.errno in (None, errno.ENOMEM) and NO_MEMORY.search(str(error)):
+        return _of_memory(error)
     if isinstance(error, (BrokenPipeError, TimeoutError)) and error.filename is None:
         return None  # what else reads our output, or a wait of ours
     if error.errno is None and error.filename is None:
@@ -100,9 +107,23 @@ def _of_file(error: BaseException) -> MachineTrouble | None:
 
 
 def _at(error: OSError) -> tuple[str, str]:
+    if error.errno in (errno.ENOENT, errno.ESTALE) and not _stands():
+        return "the working folder: it was removed, or moved away", f"Go to a folder that is there (cd); {AGAIN}"
     where = str(error.filename2 or error.filename or "a file")
     what = f"{where}: {error.strerror or reason_of(error)}"
     return what, f"Check the place, its disk and its rights; {AGAIN}"
+
+
+def _stands() -> bool:
+    """Return whether the working folder is there."""
+    try:
+        return Path.cwd().exists()
+    except OSError:
+        return False
+
+
+def _of_import(error: BaseException) -> MachineTrouble | None:
+    return _of_memory(error) if NO_MEMORY.search(str(error)) else None
 
 
 def _of_memory(error: BaseException) -> MachineTrouble:
@@ -175,4 +196,5 @@ _KINDS: tuple[tuple[set[str], Callable[[BaseException], MachineTrouble | None]],
     ({"builtins.MemoryError", "numpy._ArrayMemoryError", "pyarrow.ArrowMemoryError"}, _of_memory),
     ({"builtins.OSError"}, _of_file),
     ({"builtins.RuntimeError"}, _of_runtime),
+    ({"builtins.ImportError"}, _of_import),
 )  # fmt: skip

@@ -165,6 +165,19 @@ def test_missing_and_damaged_stores(project, sound, refused):
     )
 
 
+def test_a_manifest_nested_too_deeply_is_damaged(project, sound, refused):
+    shutil.copytree(sound, project / "mine")
+    (project / "mine" / "manifest.json").write_text("[" * 100_000)
+    said = refused("store", "info", "mine", left=["mine"])
+    assert said == "mine/manifest.json is damaged: it is nested too deeply. Restore it, or ingest again."
+
+
+def test_a_name_that_no_folder_can_have_is_refused_before_anything_is_made(project, sound, refused):
+    for words in (["train", "shsgan"], ["sweep", "shsgan"], ["ablation"]):
+        said = refused(*words, "--profile", "small", "--store", "nowhere", "--name", "a" * 300)
+        assert said == f"--name {'a' * 20}… is 300 bytes long. Use at most 255: that is how long a folder's name can be."
+
+
 def test_folders_that_are_no_data_set(project, refused):
     (project / "raw").mkdir()
     sweep = ["sweep", "shsgan", "--profile", "small", "--data"]
@@ -179,7 +192,7 @@ def test_files_that_cannot_be_used_and_too_few_groups(project, run, refused):
     raw = project / "raw"
     fifteen_bands(raw)
     said = refused("ingest", "raw", "--store", "s", left=["raw"])
-    assert said.startswith("none of the 1 images in raw can be used (images/MMCube/bad.mat: 15 bands but 16 wavelengths")
+    assert said.startswith("the one image in raw cannot be used (images/MMCube/bad.mat: 15 bands but 16 wavelengths")
     for i in range(4):
         good(raw, f"MMCube/{i}", i)
     said = refused("ingest", "raw", "--store", "s", "--size", "16", left=["raw"])

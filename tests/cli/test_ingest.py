@@ -74,7 +74,8 @@ def test_check_of_scenes_gives_shapes_and_the_range(project, run):  # noqa: F811
     (raw / "notes.doc").write_text("x")
     done = run("ingest", "raw", "--check", "--size", "native")
     assert done.stdout.splitlines() == [
-        "layout scenes: 2 lesions would be stored, cubes of 20 x 18 x 4 (1), 24 x 30 x 4 (1)",
+        "layout scenes: 2 lesions read, none would be stored (the error says why), cubes of 20 x 18 x 4 (1), "
+        "24 x 30 x 4 (1)",
         "values 0.25 … 0.75",
         "  unknown: 2",
         "1 file: numpy, 24 x 30 x 4, float32, 460 … 580 nm; values 0.25 … 0.75, median 0.5; unknown 1; no masks",
@@ -92,18 +93,18 @@ def test_check_of_raw_frames_of_photographs_and_of_an_export(project, run):  # n
     centres = {"CentralWavelength": np.arange(465.0, 625, 10)[None]}
     scipy.io.savemat(project / "frames" / "x_responses.mat", centres)
     said = told(run("ingest", "frames", "--check", "--layout", "mosaic", "--size", "native"))
-    assert said[0] == "layout mosaic: 1 lesions would be stored, cubes of 6 x 8 x 16 (1)"
+    assert said[0] == "layout mosaic: 1 lesion would be stored, cubes of 6 x 8 x 16 (1)"
     photograph(project / "pictures", "one")
     (project / "pictures" / "labels.csv").write_text("image,label\none,mel\n")
     said = told(run("ingest", "pictures", "--check", "--folds", "0"))
-    assert said[0] == "layout photographs: 1 lesions would be stored, cubes of 64 x 64 x 3 (1)"
+    assert said[0] == "layout photographs: 1 lesion would be stored, cubes of 64 x 64 x 3 (1)"
     assert said[2] == "  melanoma: 1"
     assert "note: labels.csv: diagnoses of 1 of 1 images, from label" in said
     npz(project / "raw", "a", 1)
     assert run("ingest", "raw", *INTO, "--size", "native").returncode == 0
     export_store(open_store("s"), Path("out"), "envi")
     said = told(run("ingest", "out", "--check"))
-    assert said[0] == f"layout exported: 1 lesions would be stored, cubes of {H} x {W} x 4 (1)"
+    assert said[0] == f"layout exported: 1 lesion would be stored, cubes of {H} x {W} x 4 (1)"
     done = run("ingest", "out", "--check", "--size", "32")
     assert done.returncode == 2
     assert "--size 32 is not for what was exported" in done.stderr
@@ -114,10 +115,10 @@ def test_check_of_files_that_cannot_be_used_ends_as_the_ingest_does(project, run
     (project / "raw" / "a.npy").write_bytes(b"x")
     done, ingested = run("ingest", "raw", "--check"), run("ingest", "raw", *INTO)
     said = done.stdout.splitlines()
-    assert said[0] == "layout scenes: 0 lesions would be stored, cubes of no size"
+    assert said[0] == "layout scenes: 0 lesions read, none would be stored (the error says why), cubes of no size"
     assert said[2].startswith("  a.npy: cannot be read as a NumPy file")
     assert (done.returncode, done.stderr) == (2, ingested.stderr)
-    assert ingested.stderr.startswith("error: none of the 1 images in raw can be used (a.npy: cannot be read")
+    assert ingested.stderr.startswith("error: the one image in raw cannot be used (a.npy: cannot be read")
 
 
 def ends_alike(command, *words):
@@ -202,7 +203,7 @@ def test_files_that_can_be_no_image_are_not_counted(project, run):  # noqa: F811
     np.save(project / "raw" / "correction.npy", np.eye(16))
     np.save(project / "raw" / "image.npy", cube(1))
     done = ends_alike(run, "raw")
-    assert done.stderr.startswith("error: none of the 1 images in raw can be used (")
+    assert done.stderr.startswith("error: the one image in raw cannot be used (")
 
 
 def test_references_beside_scans_are_told(project, run):  # noqa: F811
@@ -243,7 +244,7 @@ def test_references_beside_scans_are_told(project, run):  # noqa: F811
         (["--groups", "g.csv"], "g.csv cannot be read as a table"),
         (["--folds", "2"], "--folds 2: train, validation and test need three. Use --folds 3 or more, or 0 for none."),
         (["--bands", "5:1:3"], "--bands '5:1:3' does not rise"),
-        (["--wavelengths", "1,2"], "none of the 1 images in raw can be used (a.npz: 4 bands but 2 wavelengths"),
+        (["--wavelengths", "1,2"], "the one image in raw cannot be used (a.npz: 4 bands but 2 wavelengths"),
         (["--rows", "0"], "Invalid value for '--rows'"),
         (["--demosaic", "nearest"], "Invalid value for '--demosaic'"),
     ],
@@ -355,7 +356,7 @@ def test_bad_files(project, run, refused, bad):  # noqa: F811
     said = bad(project / "raw")
     left = {path.name for path in project.iterdir()}
     found = refused("ingest", "raw", *INTO, left=left)
-    assert found.startswith(f"none of the 1 images in raw can be used ({said}")
+    assert found.startswith(f"the one image in raw cannot be used ({said}")
     npz(project / "raw", "good", 1)
     done = run("ingest", "raw", *INTO)
     assert done.returncode == 0, done.stderr
@@ -368,7 +369,7 @@ def test_a_frame_that_four_does_not_divide(project, refused):  # noqa: F811
     words = ["--layout", "mosaic", "--wavelengths", "465:615:16"]
     said = refused("ingest", "raw", *INTO, *words, left=["raw"])
     assert said.startswith(
-        "none of the 1 images in raw can be used (f.png.tif: a frame of 26 x 33 pixels is no whole number of 4 x 4 blocks."
+        "the one image in raw cannot be used (f.png.tif: a frame of 26 x 33 pixels is no whole number of 4 x 4 blocks."
     )
 
 
@@ -434,7 +435,7 @@ def test_pictures_for_an_annotation_tool(project, run, refused):  # noqa: F811
     (project / "bad").mkdir()
     (project / "bad" / "a.npy").write_bytes(b"x")
     said = refused("annotate-export", "bad", "--out", "new", left=["raw", "out", "bad"])
-    assert said.startswith("none of the 1 images in bad can be used (a: cannot be read as a NumPy file")
+    assert said.startswith("the one image in bad cannot be used (a: cannot be read as a NumPy file")
 
 
 # --- interrupted, and shared out ---

@@ -9,13 +9,14 @@ import pytest
 
 from hyperderm import databases
 from hyperderm.errors import StudyError, TrackingError
+from hyperderm.registry import check_name
 from hyperderm.studies.checkpoints import checkpoint_of_run
 from hyperderm.studies.folder import IDENTITY, claim
 from hyperderm.studies.study_file import STUDY, open_study, read_study
 from hyperderm.tracking.journal import Journal
 from tests.cluster.sweeps import Memory, board, tiny
 from tests.killing import in_child
-from tests.tracking.test_database import change, locked
+from tests.tracking.test_database import change, locked, read_only
 
 DAMAGE = {"text": b"no database " * 500, "zeroes": bytes(8192), "first page": None}
 
@@ -134,7 +135,14 @@ def test_a_journal_killed_at_any_step_can_be_opened(tmp_path):
     journal.close()
 
 
-BAD = {"empty": "", "cut": '{"key": "a-1", "iden', "no JSON object": "[]", "no key": '{"identity": {}}', "zeroes": "\0" * 50}
+BAD = {
+    "nested": "[" * 100_000,
+    "empty": "",
+    "cut": '{"key": "a-1", "iden',
+    "no JSON object": "[]",
+    "no key": '{"identity": {}}',
+    "zeroes": "\0" * 50,
+}
 
 
 @pytest.mark.parametrize("text", BAD.values(), ids=BAD)
@@ -181,3 +189,26 @@ def test_the_best_trial_of_a_locked_sweep(tmp_path, monkeypatch):
         holder.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StudyError, match="is in use by another program"):
             checkpoint_of_run("one", tmp_path)
+
+
+def test_a_study_that_only_can_be_read_is_refused_by_name_to_who_writes(tmp_path, monkeypatch):
+    path = tmp_path / STUDY
+    open_study(path, "one")
+    read_only(path, monkeypatch)
+    with pytest.raises(StudyError, match=r"study\.db cannot be written \(attempt to write a readonly database\)"):
+        open_study(path, "one")
+    assert read_study(path).study_name == "one"
+
+
+def test_a_journal_that_only_can_be_read_is_refused_by_name(tmp_path, monkeypatch):
+    path = tmp_path / "outbox.db"
+    Journal(path).close()
+    read_only(path, monkeypatch)
+    with pytest.raises(TrackingError, match=r"outbox\.db cannot be written"):
+        Journal(path)
+
+
+def test_a_name_that_is_too_long_is_told_with_the_longest():
+    check_name("a" * 255)
+    with pytest.raises(StudyError, match=r"--name a{20}… is 300 bytes long\. Use at most 255"):
+        check_name("a" * 300)

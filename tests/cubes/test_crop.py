@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperderm.cubes.crop import mask_box, resize, resize_mask, scaled_box
+from hyperderm.cubes.crop import kept_box, mask_box, resize, resize_mask, scaled_box
 from hyperderm.errors import CubeError
 
 
@@ -74,3 +74,22 @@ def test_mask_follows_the_majority_of_the_area():
     assert small[0, 0]
     assert small[2, 2]
     assert small.sum() == 2
+
+
+@given(st.integers(2, 60), st.integers(2, 60), st.sampled_from([None, 8, 16]))
+def test_the_kept_box_is_what_resize_shows(rows, columns, size):
+    top, left, bottom, right = kept_box((rows, columns), size)
+    assert 0 <= top < bottom <= rows
+    assert 0 <= left < right <= columns
+    ramps = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=2).astype(np.float32)
+    shown = resize(ramps, size)
+    middle = np.array([(top + bottom - 1) / 2, (left + right - 1) / 2])
+    pixel = 1 if size is None else max(1, min(rows, columns) / size)
+    assert np.all(np.abs(shown.mean(axis=(0, 1)) - middle) <= 0.5 + pixel)
+
+
+def test_of_an_oblong_crop_the_centre_is_kept():
+    assert kept_box((12, 12), 6) == (0, 0, 12, 12)
+    assert kept_box((12, 36), None) == (0, 0, 12, 36)
+    assert kept_box((12, 36), 6) == (0, 12, 12, 24)
+    assert kept_box((40, 10), 20) == (15, 0, 25, 10)

@@ -266,3 +266,50 @@ def test_the_closest_name_of_a_side_file_counts(tmp_path):
     (tmp_path / "a.npy.wavelengths.csv").write_text("\n".join(map(str, NM)))
     [found], _ = find_scenes(tmp_path)
     assert "lie beside it" in refused(read_scene, found, Asked(), tmp_path)
+
+
+def listing(root, kind, nm):
+    """One scene whose file lists wavelengths and no unit."""
+    if kind == "mat":
+        scipy.io.savemat(root / "a.mat", {"cube": CUBE, "wavelengths": nm})
+    else:
+        spy.save_image(str(root / "a.hdr"), CUBE, interleave="bsq", ext=".raw", metadata={"wavelength": nm}, force=True)
+    return find_scenes(root)[0][0]
+
+
+@pytest.mark.parametrize("kind", ["mat", "hdr"])
+@pytest.mark.parametrize("above", [False, True])
+def test_a_file_and_its_side_file_that_contradict_each_other_are_refused(tmp_path, kind, above):
+    root = tmp_path / "deep" if above else tmp_path
+    root.mkdir(exist_ok=True)
+    (tmp_path / "wavelengths.txt").write_text("400\n600\n800\n1000\n")
+    own = [450.0, 600.0, 750.0, 900.0]
+    listing(root, kind, own)
+    found = find_scenes(tmp_path)[0][0]
+    assert refused(read_scene, found, Asked(), tmp_path) == (
+        "two lists of its wavelengths contradict each other: the file itself lists 450 … 900 without a unit, "
+        "wavelengths.txt 400 … 1000 nm; band 4 is 900 or 1000. Give --wavelengths A:B:N, which decides, or remove "
+        "wavelengths.txt, or the list in the file."
+    )
+    assert read_scene(found, Asked((1.0, 2.0, 3.0, 4.0)), tmp_path).wavelengths_nm.tolist() == [1, 2, 3, 4]
+    (tmp_path / "wavelengths.txt").unlink()
+    assert read_scene(find_scenes(tmp_path)[0][0], Asked(), tmp_path).wavelengths_nm.tolist() == own
+
+
+@pytest.mark.parametrize(
+    ("own", "side", "nm"),
+    [
+        ([450.0, 500.0, 544.0, 620.0], "450\n500.4\n544\n620\n", [450, 500.4, 544, 620]),  # rounded in the file
+        ([450.0, 500.0, 544.0, 620.0], "micrometres\n0.45\n0.5\n0.544\n0.62\n", [450, 500, 544, 620]),
+        ([620.0, 544.0, 500.0, 450.0], "450\n500\n544\n620\n", "band 1 is 620 or 450"),
+        ([450.0, 500.0, 544.0, 620.0], "450\n500\n545\n620\n", "band 3 is 544 or 545"),
+        ([1.0, 2.0, 3.0, 4.0], "450\n500\n544\n620\n", [450, 500, 544, 620]),  # numbers of bands are no wavelengths
+    ],
+)
+def test_lists_that_agree_band_by_band_are_one(tmp_path, own, side, nm):
+    (tmp_path / "wavelengths.txt").write_text(side)
+    found = listing(tmp_path, "mat", own)
+    if isinstance(nm, str):
+        assert nm in refused(read_scene, found, Asked(), tmp_path)
+    else:
+        assert read_scene(found, Asked(), tmp_path).wavelengths_nm.tolist() == nm

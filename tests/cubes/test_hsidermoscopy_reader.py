@@ -95,6 +95,8 @@ def test_lesion_is_the_scaled_box_and_carries_its_origin(root):
         "mask_share": 0.0833,  # 8 x 8 of 24 x 32
         "frame": [24, 32],
         "crop": [6, 8, 18, 20],
+        "stored": [6, 8, 18, 20],
+        "mask_stored": 1.0,
     }
 
 

@@ -66,6 +66,8 @@ def test_a_photograph_is_linear_light_around_its_mask_blue_first(tmp_path):
         "mask_share": 0.0741,  # 8 x 8 of 24 x 36
         "frame": [24, 36],
         "crop": [6, 8, 18, 20],
+        "stored": [6, 8, 18, 20],
+        "mask_stored": 1.0,
     }
 
 

@@ -322,7 +322,7 @@ def test_references_of_other_bands_or_of_a_finished_image_are_refused(tmp_path):
     with pytest.raises(CubeError, match=r"w.hdr is of other bands: its wavelengths are up to 3 nm off the image's"):
         applied(Scene(RAW, NM), tmp_path / "w.hdr", None, 1.0, Asked())
     envi(tmp_path / "v.hdr", lines(WHITE))
-    with pytest.raises(CubeError, match=r"no reflectance .* Is the image in reflectance already"):
+    with pytest.raises(CubeError, match=r"they are reflectance .* Is the image in reflectance already"):
         applied(Scene(TRUE, NM), tmp_path / "v.hdr", None, 1.0, Asked())
     (tmp_path / "x.raw").write_bytes(b"1")
     with pytest.raises(CubeError, match=r"x.raw: none of the files that hold a reference"):
@@ -340,7 +340,11 @@ def test_counts_are_not_stored_where_it_is_unclear_which_references_are_meant(tm
     capture = tmp_path / "one" / "capture"
     envi(capture / "later.hdr", RAW)
     reason = aside_of(tmp_path)["one/capture/later.hdr"]
-    assert reason.startswith("white references lie beside it, and none is called after it (WHITEREF_one.hdr). Give --white")
+    assert (
+        "no reflectance (about 0 … 2), it has no white reference, and those beside it belong to other scans (WHITEREF_one"
+        in reason
+    )
+    assert "Give it references of its own: WHITEREF_<its name> and DARKREF_<its name> beside it, or a folder" in reason
     np.save(capture / "whiteref.npy", WHITE)
     np.save(capture / "white_reference.npy", WHITE)
     reason = aside_of(tmp_path)["one/capture/later.hdr"]
@@ -422,3 +426,104 @@ def test_a_reflectance_without_its_counts_beside_it_is_a_scene_like_any_other(tm
     envi(tmp_path / "a" / "results" / "REFLECTANCE_7.hdr", TRUE)
     envi(tmp_path / "b" / "capture" / "7.hdr", TRUE)
     assert [one.name for one in scenes.scan(tmp_path, Camera())] == ["a/results/REFLECTANCE_7", "b/capture/7"]
+
+
+PER_CENT = TRUE * 100
+BYTES = np.linspace(180, 240, W * B).reshape(W, B).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("values", "dark", "white", "said"),
+    [
+        (TRUE, DARK, WHITE, "most of them lie below the dark reference"),
+        (
+            TRUE * 1.9,
+            None,
+            WHITE,
+            "they are reflectance (about 0 … 2) already, or scaled, and the white reference is in counts",
+        ),
+        (TRUE, None, BYTES, "they are reflectance (about 0 … 2) already, or scaled, and the white reference is in counts"),
+        (PER_CENT.clip(0, 80), DARK, WHITE, "most of them lie below the dark reference"),
+        (TRUE * 20, None, WHITE, "what comes out has the median 0.00"),
+        (DARK - np.float32(5) + 0 * RAW, DARK, None, "most of them lie below the dark reference"),
+    ],
+)
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_cannot_be_raw_values_of_its_references_is_set_aside_with_both_ranges(
+    tmp_path, values, dark, white, said, beside
+):
+    root = tmp_path / "data"
+    envi(root / "scan.hdr", values.astype(np.float32))
+    place = root if beside else tmp_path
+    given = {name: place / f"{name}ref.npy" for name, line in (("dark", dark), ("white", white)) if line is not None}
+    for name, path in given.items():
+        np.save(path, dark if name == "dark" else white)
+    if beside and white is None:
+        return  # a dark reference alone is not used there
+    sources = scenes.scan(root, Camera() if beside else Camera(**given))
+    lesions, [aside] = scenes.read(sources[0], root, How(None))
+    assert not lesions
+    assert said in aside.reason
+    low, high = values.min(), values.max()
+    assert aside.reason.startswith(f"its values ({low:.4g} … {high:.4g}) cannot be raw ones of the reference")
+    for name, path in given.items():
+        line = dark if name == "dark" else white
+        assert f"{path.name} ({float(line.min()):.4g} … {float(line.max()):.4g})" in aside.reason
+    assert "call each reference after its scan (WHITEREF_<scan>, DARKREF_<scan>)" in aside.reason
+
+
+def test_numbers_that_a_header_scales_to_reflectance_are_no_counts(tmp_path):
+    envi(tmp_path / "scan.hdr", (TRUE * 10000).astype(np.uint16), **{"reflectance scale factor": 10000})
+    np.save(tmp_path / "whiteref.npy", WHITE)
+    assert "they are reflectance (about 0 … 2) already" in aside_of(tmp_path)["scan.hdr"]
+    np.save(tmp_path / "whiteref.npy", WHITE.astype(np.float32) / 4000)  # taken in the same unit: then they go together
+    np.testing.assert_allclose(image_of(tmp_path, "scan").reflectance, TRUE * 4000 / WHITE, rtol=1e-3)
+
+
+def test_raw_frames_that_are_no_raw_values_are_set_aside_too(tmp_path):
+    from hyperderm.cubes.readers.mosaic import Mosaic
+
+    frame = np.random.default_rng(1).integers(2, 9, (8, 8)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "frame.tif", frame)
+    tifffile.imwrite(tmp_path / "whiteref_frame.tif", np.full((8, 8), 1000, np.uint16))
+    tifffile.imwrite(tmp_path / "darkref_frame.tif", np.full((8, 8), 50, np.uint16))
+    [source] = scenes.scan(tmp_path, Camera(mosaic=Mosaic(wavelengths_nm=tuple(np.arange(465.0, 625, 10)))))
+    with pytest.raises(CubeError, match=r"cannot be raw ones of the references darkref_frame.tif \(50 … 50\) and whiteref"):
+        scenes.open_image(source, tmp_path)
+
+
+@pytest.mark.parametrize("white", ["WHITEREF_scan1", "scan1_white", "white_reference/scan1"])
+def test_references_of_one_scan_do_not_stand_in_the_way_of_others(tmp_path, white):
+    envi(tmp_path / "scan1.hdr", RAW)
+    envi(tmp_path / f"{white}.hdr", lines(WHITE))
+    envi(tmp_path / f"{white.replace('white', 'dark').replace('WHITE', 'DARK')}.hdr", lines(DARK))
+    envi(tmp_path / "ready.hdr", TRUE)
+    np.savez(tmp_path / "other.npz", cube=TRUE / 2, wavelengths_nm=NM)
+    np.testing.assert_allclose(image_of(tmp_path, "scan1").reflectance, TRUE, atol=1e-5)
+    np.testing.assert_array_equal(image_of(tmp_path, "ready").reflectance, TRUE)
+    np.testing.assert_array_equal(image_of(tmp_path, "other").reflectance, TRUE / 2)
+    assert aside_of(tmp_path) == {}
+
+
+def test_the_remedies_for_counts_beside_references_of_others_work(tmp_path):
+    envi(tmp_path / "scan1.hdr", RAW)
+    envi(tmp_path / "WHITEREF_scan1.hdr", lines(WHITE))
+    envi(tmp_path / "DARKREF_scan1.hdr", lines(DARK))
+    envi(tmp_path / "scan2.hdr", RAW)
+    assert list(aside_of(tmp_path)) == ["scan2.hdr"]
+    envi(tmp_path / "WHITEREF_scan2.hdr", lines(WHITE))
+    reason = aside_of(tmp_path)["scan2.hdr"]  # a white one alone would leave the camera's offset in
+    assert reason.startswith(
+        "dark references lie beside it, and none is called after it (DARKREF_scan1.hdr). Call them after"
+    )
+    envi(tmp_path / "DARKREF_scan2.hdr", lines(DARK))
+    assert aside_of(tmp_path) == {}
+    np.testing.assert_allclose(image_of(tmp_path, "scan2").reflectance, TRUE, atol=1e-5)
+
+
+def test_references_of_no_scan_that_exists_are_in_doubt_for_all(tmp_path):
+    envi(tmp_path / "a.hdr", TRUE)
+    envi(tmp_path / "WHITEREF_gone.hdr", lines(WHITE))
+    assert aside_of(tmp_path)["a.hdr"].startswith(
+        "white references lie beside it, and none is called after it (WHITEREF_gone.hdr). Call them after it (WHITEREF_<its"
+    )

@@ -109,9 +109,7 @@ def test_patients_and_lesions_become_groups(tmp_path):
     found = said(tmp_path, text, *"abcdef")
     assert found.groups == {"a": "P1", "b": "P1", "c": "P1", "d": "L2", "e": "L2"}
     assert found.grouped == "patient_id, lesion_id of t.csv"
-    assert (
-        "t.csv: 2 groups of images, from patient_id, lesion_id; 1 images without one are groups of their own" in found.used
-    )
+    assert "t.csv: 2 groups of images, from patient_id, lesion_id; 1 image without one is a group of its own" in found.used
     assert read_tables(tmp_path, grouping=False).of("abcdef").groups == {}
 
 

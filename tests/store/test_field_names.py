@@ -143,7 +143,10 @@ def test_everything_that_is_not_used_is_named(tmp_path):
     assert "no column of images" in said["metadata.csv"]
     assert "Save it as CSV" in said["numbers.xlsx"]
     assert "the source folder itself" in said["deep/labels.csv"]
-    assert manifest.warnings == ("a: wavelengths.txt was not used: wavelengths from the file",)
+    assert manifest.warnings == (
+        "1 image without a mask is stored as a whole frame: a; --masks auto finds a lesion in it",
+        "a: wavelengths.txt was not used: wavelengths from the file",
+    )
 
 
 @pytest.mark.parametrize("layout", ["hsidermoscopy", "photographs"])

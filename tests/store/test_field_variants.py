@@ -137,7 +137,7 @@ def test_a_refusal_says_first_why_the_images_cannot_be_used(tmp_path, take):
     for name in ("x.json", "notes.txt", "README.doc"):
         (root / name).write_text("{}")
     answer, _ = take(root)
-    assert "can be used (a.npy: nothing says the wavelengths of its 5 bands" in answer.stderr
+    assert "cannot be used (a.npy: nothing says the wavelengths of its 5 bands" in answer.stderr
     assert "; and 1 more)" in answer.stderr
 
 
@@ -279,4 +279,17 @@ def test_hsidermoscopy_is_not_stored_with_nominal_wavelengths_beside_a_list_that
     assert answer.returncode == 2
     assert said in answer.stderr + answer.stdout
     _, store = take(root, "--folds", 0, "--wavelengths", "450:650:5")
+    assert store.manifest.wavelengths_nm == tuple(NM)
+
+
+def test_hsidermoscopy_refuses_a_list_of_its_own_that_a_side_file_contradicts(tmp_path, take):
+    root = hsidermoscopy(tmp_path / "data", cube=CUBE, wavelength=NM)
+    (root / "wavelengths.txt").write_text("\n".join(map(str, OTHER)))
+    answer, _ = take(root)
+    assert answer.returncode == 2
+    assert (
+        "the file itself lists 450 … 650 without a unit, wavelengths.txt 500 … 580 nm; band 5 is 650 or 580" in answer.stderr
+    )
+    (root / "wavelengths.txt").write_text(SIDE)
+    _, store = take(root)
     assert store.manifest.wavelengths_nm == tuple(NM)

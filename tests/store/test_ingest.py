@@ -183,7 +183,7 @@ def test_nothing_usable(tmp_path):
     root = tmp_path / "raw"
     fifteen_bands(root)
     text = refused(root, CubeError)
-    assert "none of the 1 images" in text
+    assert "the one image" in text
     assert "images/MMCube/bad.mat: 15 bands but 16 wavelengths" in text
     assert "check --wavelengths" in text
 

@@ -13,6 +13,7 @@ from hyperderm.cubes.readers.mosaic import Mosaic
 from hyperderm.cubes.readers.scene import Asked
 from hyperderm.cubes.readers.scenes import Camera
 from hyperderm.errors import CubeError, StoreError
+from hyperderm.store.checking import check, described
 from hyperderm.store.ingest import ingest
 from hyperderm.store.jobs import make_job
 from hyperderm.store.reader import open_store
@@ -181,7 +182,8 @@ def test_a_table_may_say_whole_paths_and_names_with_dots(tmp_path):
         "left/1": "melanoma", "right/1": "nevus", "arm.v1": "melanoma", "arm.v2": "nevus", "leg": "melanoma",
     }  # fmt: skip
     [aside] = manifest.set_aside
-    assert (aside.file, aside.reason) == ("foot/1.npz", "the table of diagnoses does not name it")
+    remedy = "Add a row called foot/1 to labels.csv, or leave the image out."
+    assert (aside.file, aside.reason) == ("foot/1.npz", f"the table of diagnoses does not name it. {remedy}")
 
 
 def test_a_table_that_contradicts_itself(tmp_path):
@@ -209,7 +211,10 @@ def test_a_scene_at_the_root_takes_no_row_of_one_in_a_folder(tmp_path):
     table.write_text("image,label\ndeep/1,mel\n")
     manifest = ingest_folder(tmp_path / "raw", str(tmp_path / "store"), folds=0)
     assert list(lesions(tmp_path / "store")) == ["deep/1"]
-    assert [(one.file, one.reason) for one in manifest.set_aside] == [("1.npz", "the table of diagnoses does not name it")]
+    remedy = "Add a row called 1 to labels.csv, or leave the image out."
+    assert [(one.file, one.reason) for one in manifest.set_aside] == [
+        ("1.npz", f"the table of diagnoses does not name it. {remedy}")
+    ]
     table.write_text("image,label\ndeep/1,mel\n1.npz,nv\n")
     ingest_folder(tmp_path / "raw", str(tmp_path / "both"), folds=0)
     assert {name: one.diagnosis for name, one in lesions(tmp_path / "both").items()} == {"1": "nevus", "deep/1": "melanoma"}
@@ -281,3 +286,115 @@ def test_what_no_reader_foresaw_names_the_image(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError) as caught:
         ingest_folder(tmp_path / "raw", str(tmp_path / "store"))
     assert caught.value.__notes__ == [f"while reading patient7 of {tmp_path / 'raw'}"]
+
+
+def test_an_image_without_a_mask_beside_others_with_one_is_told(tmp_path):
+    root = tmp_path / "raw"
+    for seed, name in enumerate(("a", "b", "c", "d")):
+        npz(root, name, seed)
+    for name in ("a_00", "b_00", "cc_00"):  # that of c is misspelt
+        mask(root, name)
+    for place, names, said in (
+        (
+            "some",
+            ("c", "d"),
+            "2 images without a mask are stored as whole frames: c, d; --masks auto finds a lesion in them",
+        ),
+        ("one", ("c",), "1 image without a mask is stored as a whole frame: c; --masks auto finds a lesion in it"),
+    ):
+        if place == "one":
+            mask(root, "d_00")
+        manifest = ingest_folder(root, str(tmp_path / place), folds=0)
+        assert said in manifest.warnings
+        held = lesions(tmp_path / place)
+        assert {name for name, one in held.items() if one.origin.get("mask") == "none: the whole frame"} == set(names)
+        found = check(job_of(root), "", 0, 0, lambda done, total: None)
+        assert said in found.manifest.warnings
+        assert any(f"{4 - len(names)} masks" in line for line in described(found.rows))
+        assert any(line.endswith(f"; {len(names)} without a mask, whole") for line in described(found.rows))
+    shutil.rmtree(root / "masks")
+    assert ingest_folder(root, str(tmp_path / "none"), folds=0).warnings == ()
+
+
+def test_a_folder_of_masks_none_of_which_fits_is_told(tmp_path):
+    npz(tmp_path / "raw", "a", 1)
+    mask(tmp_path / "raw", "aa_00")
+    manifest = ingest_folder(tmp_path / "raw", str(tmp_path / "s"), folds=0)
+    assert manifest.warnings == ("1 image without a mask is stored as a whole frame: a; --masks auto finds a lesion in it",)
+
+
+def test_a_lesion_that_an_oblong_crop_loses_the_ends_of_is_told(tmp_path):
+    root = tmp_path / "raw"
+    boxes = {"square": (6, 8, 16, 18), "long": (10, 3, 14, 27), "tall": (2, 10, 22, 14)}
+    for seed, (name, box) in enumerate(boxes.items()):
+        npz(root, name, seed)
+        mask(root, f"{name}_00", box)
+    manifest = ingest_folder(root, str(tmp_path / "s"), folds=0)
+    held = {name: one.origin for name, one in lesions(tmp_path / "s").items()}
+    assert (held["square_00"]["stored"], held["square_00"]["mask_stored"]) == (held["square_00"]["crop"], 1)
+    # 24 columns of the mask grow to the frame's 30, 4 rows to 6: six columns in the middle are stored
+    assert (held["long_00"]["crop"], held["long_00"]["stored"]) == ([9, 0, 15, 30], [9, 12, 15, 18])
+    assert held["long_00"]["mask_stored"] == 0.25
+    assert held["tall_00"]["stored"] == [9, 9, 15, 15]
+    assert held["tall_00"]["mask_stored"] == 0.3
+    said = (
+        "2 lesions are cut at the edge: long_00, tall_00; of an oblong crop the central square is stored, here with "
+        "25.0% or more of the mask"
+    )
+    assert said in manifest.warnings
+    assert said in check(job_of(root), "", 0, 0, lambda done, total: None).manifest.warnings
+    (root / "masks/tall_00.png").unlink()
+    (root / "tall.npz").unlink()
+    manifest = ingest_folder(root, str(tmp_path / "t"), folds=0)
+    assert any(one.startswith("1 lesion is cut at the edge: long_00; ") for one in manifest.warnings)
+    (root / "square.npz").unlink()
+    (root / "masks/square_00.png").unlink()
+    assert ingest_folder(root, str(tmp_path / "u"), folds=0, size=None).warnings == ()
+    assert lesions(tmp_path / "u")["long_00"].origin["stored"] == [9, 0, 15, 30]
+
+
+@pytest.mark.parametrize("layout", ["scenes", "photographs"])
+def test_a_damaged_file_that_no_row_names_is_called_damaged_first(tmp_path, layout):
+    root = tmp_path / "raw"
+    if layout == "scenes":
+        npz(root, "good", 1)
+        broken = root / "broken.mat"
+        shown = "broken.mat"
+    else:
+        (root / "images").mkdir(parents=True)
+        (root / "masks").mkdir()
+        Image.fromarray(np.full((H, W, 3), 90, np.uint8)).save(root / "images" / "good.png")
+        broken = root / "images" / "broken.png"
+        shown = "images/broken.png"
+    broken.write_bytes(b"damaged")
+    (root / "labels.csv").write_text("image,label\ngood,mel\n")
+    manifest = ingest_folder(root, str(tmp_path / "s"), folds=0)
+    [aside] = manifest.set_aside
+    assert aside.file == shown
+    first, second = aside.reason.split("; besides, ")
+    assert "damaged" in first or "truncated" in first
+    assert second.startswith("the table of diagnoses does not name it. ")
+    assert second.endswith("Add a row called broken to labels.csv, or leave the image out.")
+    if layout == "scenes":
+        with pytest.raises(CubeError) as caught:
+            ingest_folder(broken, str(tmp_path / "t"), folds=0)
+        said = str(caught.value)
+        assert said.startswith(f"the one image in {broken} cannot be used (broken.mat: cannot be read as a MATLAB file")
+        assert "Add a row called broken to labels.csv" in said
+        assert "--wavelengths" not in said
+
+
+def test_too_few_lesions_for_folds_are_told_after_what_set_the_others_aside(tmp_path):
+    root = tmp_path / "raw"
+    npz(root, "a", 1)
+    for seed, name in enumerate("bcd"):
+        npz(root, name, seed)
+    rows = [f"{name},mel" for name in "abcd"]
+    (root / "labels.csv").write_text("\n".join(["image,label", *rows]) + "\n")
+    for name in "bcd":
+        with np.load(root / f"{name}.npz") as held:
+            np.savez(root / f"{name}.npz", cube=held["cube"], wavelengths_nm=np.array(NM[:3]))
+    with pytest.raises(StoreError) as caught:
+        ingest_folder(root, str(tmp_path / "s"), folds=5)
+    assert str(caught.value).startswith("3 of 4 images are set aside (b.npz: 4 bands but 3 wavelengths")
+    assert "; of the others: 1 group of source images cannot fill 5 folds. " in str(caught.value)

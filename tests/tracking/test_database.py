@@ -1,5 +1,6 @@
 """The tracking database: whole or absent whatever happens to its maker, waited for while it is locked, told when damaged."""
 
+import logging
 import shutil
 import signal
 import sqlite3
@@ -20,7 +21,7 @@ from hyperderm import databases
 from hyperderm.databases import sqlite_address
 from hyperderm.errors import TrackingError
 from hyperderm.tracking.database import ready, sqlite_path
-from hyperderm.tracking.server import check_server
+from hyperderm.tracking.server import check_server, quiet_client
 from tests.killing import in_child
 
 
@@ -251,3 +252,50 @@ def test_a_project_in_any_folder_has_its_database_there(tmp_path, name):
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("SELECT name FROM experiments WHERE experiment_id = ?", (made,)).fetchone() == ("one",)
     assert list(tmp_path.rglob("*.db")) == [path], "MLflow makes an empty folder of the address as it is written, no more"
+
+
+def read_only(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let SQLite open a file for reading alone, as it does where the rights are missing (root has them all)."""
+    connect = sqlite3.connect
+
+    def opened(database, *args, **kwargs):
+        if str(database) == str(path):
+            return connect(f"{path.as_uri()}?mode=ro", *args, uri=True, **kwargs)
+        return connect(database, *args, **kwargs)
+
+    monkeypatch.setattr(sqlite3, "connect", opened)
+
+
+def test_one_that_only_can_be_read_is_refused_by_name_to_who_writes(tmp_path, made, monkeypatch):
+    path = tmp_path / "mlflow.db"
+    shutil.copyfile(made, path)
+    before = path.read_bytes()
+    databases.writable(path)
+    assert path.read_bytes() == before
+    read_only(path, monkeypatch)
+    with pytest.raises(TrackingError, match=r"cannot be written \(attempt to write a readonly database\)") as caught:
+        check_server(f"sqlite:///{path}")
+    assert caught.value.what.startswith(f"{path} ")
+    assert "right to write the file and its folder" in caught.value.remedy
+    check_server(f"sqlite:///{path}", write=False)
+
+
+def test_one_that_became_read_only_is_named_where_it_is_moved(tmp_path, made, monkeypatch):
+    """It was proven writable; what fails afterwards still names the file."""
+    path = tmp_path / "mlflow.db"
+    shutil.copyfile(made, path)
+    change(
+        path, "INSERT INTO experiments (name, lifecycle_stage, artifact_location) VALUES ('x', 'active', 'file:///o/a/x')"
+    )
+    (tmp_path / "a" / "x").mkdir(parents=True)
+    monkeypatch.setattr(databases, "writable", lambda path: None)
+    read_only(path, monkeypatch)
+    with pytest.raises(TrackingError, match=r"cannot be written \(attempt to write a readonly database\)") as caught:
+        check_server(f"sqlite:///{path}")
+    assert caught.value.what.startswith(f"{path} ")
+
+
+def test_mlflow_prints_no_tracebacks_of_its_database(made, capfd):
+    quiet_client()
+    logging.getLogger("mlflow.store.db.utils").error("SQLAlchemy database error")
+    assert capfd.readouterr().err == ""

@@ -111,6 +111,24 @@ def test_a_server_that_comes_and_goes_is_no_reason_to_give_up(server, tmp_path):
     box.close()
 
 
+@pytest.mark.parametrize("code", ["SQLITE_READONLY", "SQLITE_BUSY", "SQLITE_CORRUPT", "SQLITE_FULL"])
+def test_what_ails_the_database_file_is_never_blamed_on_a_batch(server, tmp_path, code):
+    ill = sqlite3.OperationalError("attempt to write a readonly database")
+    ill.sqlite_errorcode = getattr(sqlite3, code)
+    server.broken = RuntimeError("BAD_REQUEST")  # as MLflow wraps it
+    server.broken.__cause__ = ill
+    server.probe_fails = False
+    box = server.outbox(tmp_path / "j.db")
+    box.put("a", "open", {})
+    box.put("a", "close", {})
+    assert box.flush(1.0) == 2
+    assert box.journal.refused == []
+    server.broken = None
+    assert box.flush(5) == 0
+    assert [batch[0][1] for batch in server.taken] == ["open", "close"]
+    box.close()
+
+
 def test_server_away_is_a_state_told_once_and_left_by_itself(server, tmp_path):
     server.broken = ConnectionError("no route")
     box = server.outbox(tmp_path / "j.db")
@@ -221,6 +239,18 @@ def test_a_callback_or_journal_that_fails_does_not_reach_the_caller(server, tmp_
     assert box.flush(5) == 0
     box.close()
     box.put("a", "tags", {})  # the journal is closed: lost, but no exception
+
+
+def test_what_could_not_be_journalled_is_told_with_its_remedy(server, tmp_path, monkeypatch):
+    box = server.outbox(tmp_path / "j.db")
+
+    def locked(*arguments):
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(box.journal, "append", locked)
+    box.put("a", "open", {})
+    box.close()
+    assert server.warnings[0].endswith("tracking is losing data; the same command again mends it")
 
 
 @pytest.mark.parametrize("error", [sqlite3.OperationalError("database or disk is full"), OSError(28, "No space left")])

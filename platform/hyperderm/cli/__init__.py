@@ -5,13 +5,14 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import typer
 from rich.console import Console
 
 from hyperderm import __version__
-from hyperderm.cli import terminal
+from hyperderm.cli import names, streams, terminal
 from hyperderm.errors import HyperdermError
 
 app = typer.Typer(
@@ -31,20 +32,27 @@ def _root(context: typer.Context, version: bool = typer.Option(False, "--version
         typer.echo(context.get_help())
 
 
-def main() -> None:
-    """Run the command line; errors end in one sentence: exit code 2 where a user can mend it, 1 for a fault of ours."""
-    terminal.print_what_it_can(sys.stdout, sys.stderr)
-    from hyperderm.cli import ablation, audit, bucket, compare, data, ingest, runs, store, synthesis  # noqa: F401 - they register their verbs
+def main(begin: Callable[[], None] = lambda: None) -> None:
+    """Run the command line; errors end in one sentence: exit code 2 where a user can mend it, 1 for a fault of ours.
 
+    Args:
+        begin: called when all is imported and the command begins.
+    """
+    terminal.print_what_it_can(sys.stdout, sys.stderr)
     try:
+        from hyperderm.cli import ablation, audit, bucket, compare, data, ingest, runs, store, synthesis  # noqa: F401 - they register their verbs
+
+        begin()
+        names.check(sys.argv[1:])
         code = app(prog_name="hyperderm", standalone_mode=False)
+        streams.check_printed()
     except HyperdermError as error:
         _complain(str(error))
         sys.exit(error.exit_code)
     except _USAGE as error:
         _complain(_usage(error))
         sys.exit(2)
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
     except Exception as error:
         sys.exit(_unforeseen(error))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hyperderm import registry
 from hyperderm.ablation import Ablation
 from hyperderm.cli.setting import Setting, choose_profile, find_store
+from hyperderm.cli.streams import print_aside
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, StudyError
 from hyperderm.strict import parse_overrides
@@ -139,6 +140,7 @@ def run(setting: Setting, asked: Asked) -> int:
     from hyperderm.studies.folder import claim
     from hyperderm.tracking.server import check_server
 
+    print_aside()
     end_like_ctrl_c()
     check_server(setting.tracking_uri, say=setting.say)
     plan, folder = prepare(setting, asked)

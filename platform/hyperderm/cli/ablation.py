@@ -36,6 +36,7 @@ def ablation(
 
     from hyperderm.cli.setting import Setting, check_source
     from hyperderm.errors import ConfigError
+    from hyperderm.registry import check_name
     from hyperderm.studies.ablation.clock import next_time
     from hyperderm.studies.cluster import quiet_ray
 
@@ -53,6 +54,7 @@ def ablation(
     from hyperderm.cli.ablating import Asked, resolve
 
     asked = Asked(*resolve(setting, grid, profile, overrides or []), store, data, name, runs, begin, end)
+    check_name(name)
     check_source(store, data)
     from hyperderm.cli import ablating, away
 

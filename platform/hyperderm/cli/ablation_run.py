@@ -1,6 +1,5 @@
 """A claimed grid: run what is left, then analyse and report whatever is done."""
 
-import json
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ from hyperderm.cli.tracked import finish_tracking, open_tracker
 from hyperderm.durable import write_whole
 from hyperderm.reports.grid_progress import GridProgress
 from hyperderm.reports.plan import at_a_time
-from hyperderm.strict import fingerprint
+from hyperderm.strict import fingerprint, json_of
 from hyperderm.studies.ablation.estimate import estimate, report_s
 from hyperderm.studies.ablation.memory import PLAN, remember, with_larger_sets
 from hyperderm.studies.ablation.plan import Plan
@@ -116,7 +115,7 @@ def _tracking(setting: Setting, plan: Plan, folder: Path, facts: GridFacts, real
     if plan.stage("generator"):
         arms[GENERATORS] = "generators and their synthetic sets, one of each per fold"
     params = {"models": ", ".join(plan.grid.models), "folds": len(plan.folds), "seeds": len(plan.grid.seeds)}
-    watched.open(params, arms, {PLAN: json.loads((folder / PLAN).read_text("utf-8"))})
+    watched.open(params, arms, {PLAN: json_of((folder / PLAN).read_text("utf-8"))})
     watched.catch_up((job, "") for job in plan.jobs if result_of(folder, job))
     try:
         yield watched

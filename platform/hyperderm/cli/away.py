@@ -16,6 +16,7 @@ from hyperderm.cli.setting import Setting
 from hyperderm.durable import write_whole
 from hyperderm.errors import ClusterError, StudyError
 from hyperderm.reports.leaderboard import duration
+from hyperderm.strict import json_of
 from hyperderm.studies.ablation.job import STAGES
 from hyperderm.studies.ablation.results import failure_of, result_of
 
@@ -185,7 +186,7 @@ def _job(setting: Setting, folder: Path) -> tuple[str, str]:
     """Return id and state of the grid's last Ray job; both empty where there is none."""
     if not _job_file(folder).exists() or not setting.ray_address:
         return "", ""
-    job = str(json.loads(_job_file(folder).read_text("utf-8"))["job"])
+    job = str(json_of(_job_file(folder).read_text("utf-8"))["job"])
     try:
         return job, str(_client(setting).get_job_status(job).value)
     except RuntimeError:  # the cluster was started anew since

@@ -138,7 +138,7 @@ def annotate_export(
     how, annotations = _how(NATIVE, "", masks)
     job = make_job(source, layout, how, camera, annotations)
     found = export_images(job, out, root)
-    console.print(f"{found.count} pictures in {out}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{found.count} picture{'s' * (found.count != 1)} in {out}", highlight=False, markup=False, soft_wrap=True)
     for said in (*job.used, *found.notes):
         console.print(f"note: {plain(said)}", highlight=False, markup=False, soft_wrap=True)
     list_aside(console, [(plain(file), plain(reason)) for file, reason in found.aside], whole=True)
@@ -198,7 +198,8 @@ def _check(console: Console, job: "Job", store: str, folds: int, seed: int) -> N
     from hyperderm.cli.ingesting import reading
     from hyperderm.reports.progress import counting
     from hyperderm.store.checking import check, described
-    from hyperderm.store.jobs import gathered, plain
+    from hyperderm.store.ingest import told_of
+    from hyperderm.store.jobs import plain
 
     def tell(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -207,7 +208,9 @@ def _check(console: Console, job: "Job", store: str, folds: int, seed: int) -> N
         task = bar.add_task("", total=None)
         found = check(job, store, folds, seed, lambda done, total: bar.update(task, completed=done, total=total))
     sizes = ", ".join(f"{' x '.join(map(str, shape))} ({count})" for shape, count in sorted(found.shapes.items()))
-    tell(f"layout {job.layout}: {len(found.rows)} lesions would be stored, cubes of {sizes or 'no size'}")
+    read = f"{len(found.rows)} lesion{'s' * (len(found.rows) != 1)}"
+    done = f"{read} read, none would be stored (the error says why)" if found.error else f"{read} would be stored"
+    tell(f"layout {job.layout}: {done}, cubes of {sizes or 'no size'}")
     if found.rows:
         tell(f"values {min(row.low for row in found.rows):.4g} … {max(row.high for row in found.rows):.4g}")
     for name, count in sorted(Counter(row.diagnosis or "unknown" for row in found.rows).items()):
@@ -215,8 +218,7 @@ def _check(console: Console, job: "Job", store: str, folds: int, seed: int) -> N
     kinds = described(found.rows)
     for line in kinds[:SHOWN] + [f"… and files of {len(kinds) - SHOWN} more kinds"] * (len(kinds) > SHOWN):
         tell(line)
-    notes = [*job.notes, *gathered([(row.lesion_id, note) for row in found.rows for note in row.notes])]
-    for said in (*job.used, *(found.manifest.warnings if found.manifest else notes)):
+    for said in (*job.used, *(found.manifest.warnings if found.manifest else told_of(job, found.rows))):
         tell(f"note: {said}")
     list_aside(console, [(plain(one.file), plain(one.reason)) for one in found.set_aside], whole=True)
     if found.error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hyperderm.cli import app
+from hyperderm.cli.streams import print_aside
 
 if TYPE_CHECKING:
     from hyperderm.cli.setting import Setting
@@ -50,10 +51,13 @@ def train(
 ) -> None:
     """One run; the same command again goes on with it."""
     from hyperderm.cli.setting import Setting, check_source
+    from hyperderm.registry import check_name
 
+    print_aside()
     setting = Setting.here()
     here = (workers or 1) == 1
     config = _resolve(setting, experiment, profile, overrides, here=here, sweep__workers_per_trial=workers)
+    check_name(name)
     check_source(store, data)
     from hyperderm.cli.training import run_one
 
@@ -79,12 +83,15 @@ def sweep(
     """A search; the same command again goes on with it."""
     from hyperderm import registry
     from hyperderm.cli.setting import Setting, check_source
+    from hyperderm.registry import check_name
     from hyperderm.strict import parse_overrides
 
+    print_aside()
     setting = Setting.here()
     config = _resolve(
         setting, experiment, profile, overrides, sweep__trials=trials, sweep__workers_per_trial=workers_per_trial
     )
+    check_name(name)
     check_source(store, data)
     axes, fixed = registry.space(space or registry.space_of(experiment), config).without(parse_overrides(overrides or []))
     registry.check_space(axes, config)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from rich.console import Console
 
 from hyperderm import registry
+from hyperderm.cli.names import check_text
 from hyperderm.config import Experiment
 from hyperderm.databases import sqlite_address
 from hyperderm.errors import ConfigError, CubeError, StorageAway, StoreError
@@ -39,6 +40,8 @@ class Setting:
         root = registry.project_root()
         uri = os.environ.get("MLFLOW_TRACKING_URI") or sqlite_address(root / "mlflow.db")
         address = os.environ.get("RAY_ADDRESS") or None
+        check_text("MLFLOW_TRACKING_URI=", uri)
+        check_text("RAY_ADDRESS=", address or "")
         return cls(Console(emoji=False), root, None if address == "local" else address, uri)
 
     @property

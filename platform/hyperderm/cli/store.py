@@ -69,7 +69,8 @@ def verify(store: Annotated[str, typer.Argument(help="The store.")]) -> None:
         more = f" (and {len(found.faults) - 1} more, listed above)" if several else ""
         raise StoreError(f"{store}: {found.faults[0]}{more}", "Restore it, or ingest again.")
     count, parts = found.manifest.lesions, len(found.parts)
-    _say(console, f"sound: {count} lesions in {parts} part{'s' * (parts > 1)}, fingerprint {found.manifest.fingerprint}")
+    many = f"{count} lesion{'s' * (count != 1)} in {parts} part{'s' * (parts > 1)}"
+    _say(console, f"sound: {many}, fingerprint {found.manifest.fingerprint}")
 
 
 @store_app.command("diff")
@@ -121,7 +122,7 @@ def export(
         count = export_store(
             open_store(store), out, format_, lambda done, total: bar.update(task, completed=done, total=total)
         )
-    _say(console, f"{count} lesions in {out}")
+    _say(console, f"{count} lesion{'s' * (count != 1)} in {out}")
 
 
 def _tell_largest(console: Console, found: "Difference", wavelengths_nm: Sequence[float]) -> None:

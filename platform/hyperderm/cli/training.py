@@ -82,7 +82,7 @@ def run_one(
                 reason = _outcome(lambda: train(experiment, opened, selection, place, origin, observers, feeding))
                 observers.finished(0, "failed" if reason else "finished", reason)
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) or trouble_of(error):
+            if not isinstance(error, Exception) or trouble_of(error):  # Ctrl-C or an end from outside is no result
                 observers.interrupted(0)
             else:
                 observers.finished(0, "failed", f"{type(error).__name__}: {error}")

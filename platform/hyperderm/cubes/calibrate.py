@@ -20,6 +20,17 @@ _SIXTEEN = {"I", "I;16", "I;16B"}  # what Pillow calls 16 bits differs between i
 _GREY = {"L", *_SIXTEEN}
 _PAGES_OF_NUMBERS = {0, 1, 32803}  # TIFF photometric: white is zero, black is zero, colour filter array
 
+_COUNTS = 20.0
+"""A white reference with a median above it is in counts."""
+_REFLECTANCE = 2.0
+"""Below it lie 99 % of an image in reflectance."""
+_DARKEST_SKIN = 0.02
+"""Where 99 % of what was divided by its white reference lie below it, the image shows nothing: skin is brighter."""
+_PLAUSIBLE = (1e-3, 20.0)
+"""Between these lies the median of what was divided by the right white reference."""
+_SAMPLE = 512
+"""Rows, and columns, that are looked at."""
+
 
 def calibrate(
     raw: NDArray[Any],
@@ -69,6 +80,62 @@ def calibrate(
     formula = "raw / white" if dark is None else "(raw - dark) / (white - dark)"
     facts = {**facts, "calibrated": formula, "white_reflectance": panel.tolist()}
     return _float32(counts / span * panel, raw), facts
+
+
+def check_raw(
+    raw: NDArray[Any],
+    result: NDArray[np.float32],
+    dark: tuple[str, NDArray[Any]] | None,
+    white: tuple[str, NDArray[Any]] | None,
+) -> None:
+    """Prove that an image can be raw values of the references that it was calibrated with, by what came out.
+
+    Args:
+        raw: the image before, (H, W, B) or (H, W).
+        result: what `calibrate` made of it, of the same shape.
+        dark: name and numbers of the dark reference, or None.
+        white: likewise.
+
+    Raises:
+        CubeError: most values lie below the dark reference, all of them are reflectance while the white reference is in
+            counts, or what came out is too dark or too bright for skin. The ranges of all of them are named.
+    """
+    if dark is None and white is None:
+        return
+    before, after = _finite(raw), _finite(result)
+    if not before.size or not after.size:
+        return
+    middle = float(np.median(after))
+    why = ""
+    if middle < 0:
+        why = "most of them lie below the dark reference" if dark else f"what comes out has the median {middle:.3g}"
+    elif white is not None:
+        if np.percentile(before, 99) <= _REFLECTANCE and np.median(white[1]) > _COUNTS:
+            why = "they are reflectance (about 0 … 2) already, or scaled, and the white reference is in counts"
+        elif not _PLAUSIBLE[0] <= middle <= _PLAUSIBLE[1] or np.percentile(after, 99) < _DARKEST_SKIN:
+            why = f"what comes out has the median {middle:.3g} and is no reflectance (about 0 … 2)"
+    if why:
+        held = " and ".join(f"{name} ({_range(values)})" for name, values in filter(None, (dark, white)))
+        named = f"reference{'s' * bool(dark and white)} {held}"
+        raise CubeError(f"its values ({_range(before)}) cannot be raw ones of the {named}: {why}", _NOT_ITS_OWN)
+
+
+_NOT_ITS_OWN = (
+    "Is the image in reflectance already? Then give no --white and --dark, but call each reference after its scan "
+    "(WHITEREF_<scan>, DARKREF_<scan>): other images stay as they are. Or --no-references, if that holds for all. If the "
+    "image is in counts, give the references that were taken with its exposure."
+)
+
+
+def _finite(array: NDArray[Any]) -> NDArray[Any]:
+    """The finite values of an image, of an even sample where it is large."""
+    rows, columns = (max(1, size // _SAMPLE) for size in array.shape[:2])
+    part = array[::rows, ::columns]
+    return part[np.isfinite(part)]
+
+
+def _range(values: NDArray[Any]) -> str:
+    return f"{float(values.min()):.4g} … {float(values.max()):.4g}"
 
 
 def read_reference(path: Path) -> NDArray[Any]:

@@ -62,6 +62,23 @@ def stored_box(shape: tuple[int, int], size: int | None) -> Box:
     )
 
 
+def kept_box(shape: tuple[int, int], size: int | None) -> Box:
+    """Return the part of a crop of `shape` (H, W) that is stored at `size`, to the nearest pixel."""
+    rows, columns = shape
+    if size is None:
+        return 0, 0, rows, columns
+    to = _sized(shape, size)
+    edges = [((length - size) // 2 * old / length, old * size / length) for length, old in zip(to, shape, strict=True)]
+    (top, high), (left, wide) = edges
+    return round(top), round(left), min(rows, round(top + high)), min(columns, round(left + wide))
+
+
+def _sized(shape: tuple[int, int], size: int) -> tuple[int, int]:
+    """Rows and columns once the shorter side is `size`."""
+    scale = size / min(shape)
+    return max(size, round(shape[0] * scale)), max(size, round(shape[1] * scale))
+
+
 def resize(reflectance: NDArray[np.float32], size: int | None) -> NDArray[np.float32]:
     """Bring the shorter side of (H, W, B) to `size`, then cut the centre to (size, size, B); None: leave it as it is.
 
@@ -71,10 +88,9 @@ def resize(reflectance: NDArray[np.float32], size: int | None) -> NDArray[np.flo
     rows, columns = x.shape[:2]
     if size is None:
         return x
-    scale = size / min(rows, columns)
-    to = (max(size, round(rows * scale)), max(size, round(columns * scale)))
+    to = _sized((rows, columns), size)
     if to != (rows, columns):
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        how = cv2.INTER_AREA if size < min(rows, columns) else cv2.INTER_LINEAR
         parts = [x[..., i : i + _CHANNELS] for i in range(0, x.shape[2], _CHANNELS)]
         # OpenCV counts columns first and drops a single channel's axis.
         sized = [cv2.resize(np.ascontiguousarray(p), to[::-1], interpolation=how).reshape(*to, -1) for p in parts]

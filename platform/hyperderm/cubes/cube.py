@@ -77,9 +77,10 @@ class Lesion:
         cube: the lesion's cube.
         mask: (H, W) bool, True on the lesion, or None.
         origin: where it came from, JSON-serialisable: for files `{"file", "sha256", "mask_file", "crop"}` with crop =
-            [top, left, bottom, right] in source pixels, `frame` = [height, width] of the source, `mask_share` = the part of
-            the frame that the mask covers, and under `NOTES` what must be said of it; for the phantom
-            `{"phantom": version, "seed", "index"}`.
+            [top, left, bottom, right] in source pixels, `stored` = the part of the crop that the cube shows (the centre of
+            an oblong one), `frame` = [height, width] of the source, `mask_share` = the part of the frame that the mask
+            covers, `mask_stored` = the part of the mask that the cube shows, `mask` = how it came about where it is no
+            picture, and under `NOTES` what must be said of it; for the phantom `{"phantom": version, "seed", "index"}`.
     """
 
     lesion_id: str

@@ -12,7 +12,7 @@ from hyperderm.cubes.annotations.export import export_annotation_images
 from hyperderm.cubes.readers.cutting import Image, masks_of
 from hyperderm.cubes.readers.failures import check_machine
 from hyperderm.errors import CubeError
-from hyperderm.store.jobs import Job, gathered
+from hyperderm.store.jobs import Job, gathered, none_used
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,5 @@ def export_images(job: Job, folder: Path, document_root: Path | None = None) -> 
         if shown or len(aside) == left:
             raise
         first = "; ".join(f"{file}: {reason}" for file, reason in aside[left : left + 3])
-        raise CubeError(
-            f"none of the {len(job.sources)} images in {job.root} can be used ({first})", "Mend them."
-        ) from error
+        raise CubeError(f"{none_used(len(job.sources), job.root)} ({first})", "Mend them.") from error
     return Exported(count, tuple(aside), (*job.notes, *gathered(notes)))

@@ -96,4 +96,6 @@ def _kind(alike: str, rows: list[Row]) -> str:
     if not shares:
         return f"{said}; no masks"
     share = f"{min(shares):.2%} … {max(shares):.2%} of the frame, median {float(np.median(shares)):.2%}"
-    return f"{said}; {len(shares)} mask{'s' * (len(shares) > 1)}, {share}"
+    said += f"; {len(shares)} mask{'s' * (len(shares) > 1)}, {share}"
+    whole = sum(row.whole for row in rows)
+    return f"{said}; {whole} without a mask, whole" if whole else said

@@ -24,11 +24,14 @@ import numpy as np
 import pyarrow as pa
 
 from hyperderm.cubes.cube import NOTES, Lesion
+from hyperderm.cubes.readers.cutting import WHOLE
+from hyperderm.cubes.readers.naming import folded
 from hyperderm.cubes.readers.scene import SetAside
+from hyperderm.cubes.readers.source_tables import NOT_NAMED
 from hyperderm.errors import ClusterError, CubeError, HyperdermError, MachineTrouble, StoreError
 from hyperderm.store.folds import assign_folds, check_count
 from hyperderm.store.groups import merged
-from hyperderm.store.jobs import Job, gathered, plain
+from hyperderm.store.jobs import Job, gathered, none_used, plain, shown
 from hyperderm.store.location import Location, locate
 from hyperderm.store.manifest import MANIFEST, Folds, Manifest, Part, SetAsideFile
 from hyperderm.store.reader import open_store
@@ -41,6 +44,9 @@ from hyperderm.strict import Strict
 REGROUPED = "regrouped.parquet"
 SHOWN = 3
 """Files that a refusal lists."""
+_WHOLE_FRAMES = "without a mask are stored as whole frames"
+MASK_STORED = 0.98
+"""A lesion of whose mask less is stored is told."""
 LATE_S = 1.0
 """How late an S3 server may finish what a worker had sent when it was ended."""
 Progress = Callable[[int, int], None]
@@ -73,6 +79,10 @@ class Row(Strict):
     """Of its stored numbers."""
     mask_share: float | None = None
     """Of the frame; None without a mask."""
+    mask_stored: float | None = None
+    """Part of the mask that the stored cube shows; None without a mask."""
+    whole: bool = False
+    """Whether it is a whole frame, since nothing marks a lesion on it."""
 
 
 class PartReport(Strict):
@@ -313,8 +323,7 @@ def join(job: Job, staging: Staging | None, reports: list[PartReport], folds: in
     if repeated := [name for name, count in Counter(row.lesion_id for row in rows).items() if count > 1]:
         raise StoreError(f"lesion id {repeated[0]!r} appears more than once", "Ids must be unique in a store.")
     twins, warnings = _twins(rows)
-    warnings += map(plain, job.notes)
-    warnings += gathered([(row.lesion_id, note) for row in rows for note in row.notes])
+    warnings += told_of(job, rows)
     groups = merged([row.group for row in rows], twins)
     if job.layout in LAYOUTS:
         warnings += check_units(files_of(rows), job.how.scale)
@@ -322,7 +331,10 @@ def join(job: Job, staging: Staging | None, reports: list[PartReport], folds: in
     assigned: Folds | None = None
     if folds and any(row.diagnosis for row in rows) and job.source is None:
         names = [row.lesion_id for row in rows]
-        assigned, more = assign_folds(groups, [row.diagnosis for row in rows], folds, seed, names)
+        try:
+            assigned, more = assign_folds(groups, [row.diagnosis for row in rows], folds, seed, names)
+        except StoreError as error:
+            raise _after_aside(error, job, rows, unread) from error
         warnings += more
     return Manifest(
         kind=job.kind,
@@ -336,6 +348,26 @@ def join(job: Job, staging: Staging | None, reports: list[PartReport], folds: in
         set_aside=tuple(aside),
         source=_source(job, rows),
     ).sealed()
+
+
+def told_of(job: Job, rows: Sequence[Row]) -> list[str]:
+    """Return what must be said of a source and of its lesions, whether or not they become a store."""
+    said = [plain(note) for note in job.notes]
+    whole = [row.lesion_id for row in rows if row.whole]
+    astray = any("masks" in map(folded, one.file.split("/")[:-1]) for one in job.set_aside)
+    if whole and job.layout != "exported" and (astray or len(whole) < len(rows)):
+        one = len(whole) == 1
+        what = "1 image without a mask is stored as a whole frame" if one else f"{len(whole)} images {_WHOLE_FRAMES}"
+        said.append(f"{what}: {shown(whole)}; --masks auto finds a lesion in {'it' if one else 'them'}")
+    shares = {row.lesion_id: row.mask_stored for row in rows if row.mask_stored is not None}
+    if cut := {name: share for name, share in shares.items() if share < MASK_STORED}:
+        what = "1 lesion is" if len(cut) == 1 else f"{len(cut)} lesions are"
+        part = f"{min(cut.values()):.1%}" + " or more" * (len(cut) > 1)
+        said.append(
+            f"{what} cut at the edge: {shown(list(cut))}; of an oblong crop the central square is stored, here with {part} "
+            "of the mask"
+        )
+    return said + gathered([(row.lesion_id, note) for row in rows for note in row.notes])
 
 
 def _nothing(job: Job, aside: list[SetAsideFile], no_images: int) -> CubeError:
@@ -353,7 +385,19 @@ def _nothing(job: Job, aside: list[SetAsideFile], no_images: int) -> CubeError:
         "photographs": "Mend the files, or check --layout and --masks.",
         "exported": "Export it again, or mend the files.",
     }[job.layout]
-    return CubeError(f"none of the {len(job.sources) - no_images} images in {job.root} can be used ({first})", remedy)
+    if any(NOT_NAMED in one.reason for one in aside[:SHOWN]):  # which says what to do itself
+        remedy = "Mend the files or the table."
+    return CubeError(f"{none_used(len(job.sources) - no_images, job.root)} ({first})", remedy)
+
+
+def _after_aside(error: StoreError, job: Job, rows: Sequence[Row], unread: Sequence[SetAsideFile]) -> StoreError:
+    """Return an error of too few lesions, after the reason where most images were set aside."""
+    lost = len(job.sources) - len(job.without_lesion) - len({row.path for row in rows})
+    if not unread or 2 * lost < len(job.sources):
+        return error
+    first = unread[0]
+    many = f"{lost} of {len(job.sources)} images {'is' if lost == 1 else 'are'} set aside"
+    return StoreError(f"{many} ({first.file}: {first.reason.rstrip('.')}); of the others: {error.what}", error.remedy)
 
 
 def files_of(rows: Sequence[Row]) -> list[File]:
@@ -420,6 +464,8 @@ def _row(lesion: Lesion) -> Row:
         median=middle(numbers),
         high=float(numbers.max()),
         mask_share=origin.get("mask_share"),
+        mask_stored=origin.get("mask_stored"),
+        whole=origin.get("mask") == WHOLE,
     )
 
 

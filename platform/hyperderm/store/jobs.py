@@ -25,7 +25,7 @@ from hyperderm.store.groups import read_groups
 from hyperderm.store.units import check_patterns, scaled
 from hyperderm.trouble import AGAIN, reason_of, trouble_of
 
-VERSION = 3
+VERSION = 4
 """Part of a job's digest: raise it when the code changes what files become."""
 PART_BYTES = 2**26
 """Of cubes in a part, about: what a worker holds in memory, and what one request of a feed reads."""
@@ -240,6 +240,8 @@ def make_job(
     Raises:
         CubeError: nothing there, or options that do not fit the layout.
     """
+    if (shown := plain(str(root))) != str(root):
+        raise CubeError(f"{shown}: its name is not UTF-8", "Rename it: a store keeps the names of its files.")
     name = find_layout(root, layout)
     _check_options(name, how, camera, annotations, groups)
     if name == "mosaic" and camera.mosaic is None:
@@ -343,6 +345,11 @@ def _has_mask(source: object) -> bool:
 
 def _images(count: int, one: str, several: str) -> str:
     return f"1 image {one}" if count == 1 else f"{count} images {several}"
+
+
+def none_used(count: int, root: Path) -> str:
+    """Say that none of so many images can be used."""
+    return f"the one image in {root} cannot be used" if count == 1 else f"none of the {count} images in {root} can be used"
 
 
 def shown(names: Sequence[str]) -> str:

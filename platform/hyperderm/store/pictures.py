@@ -1,7 +1,6 @@
 """Who is who across stores: lesions that are one group, come from one source file, or are the same picture bit by bit."""
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any, Literal
 
 from hyperderm.store.manifest import Folds, Role
 from hyperderm.store.reader import Store
+from hyperderm.strict import json_of
 
 How = Literal["lesion", "file", "cube", "group"]
 HOW: tuple[How, ...] = ("lesion", "file", "cube", "group")
@@ -163,7 +163,7 @@ def _marks(row: Row) -> Iterator[str]:
 
 
 def _row(row: dict[str, Any], cube: str) -> Row:
-    origin = json.loads(row["origin"])
+    origin = json_of(row["origin"])
     files = {f"file {origin['sha256']}"} if origin.get("sha256") else set()
     if "phantom" in origin:  # drawn from these alone: the same skin at every size
         drawn = (origin.get(name) for name in ("phantom", "seed", "index"))

@@ -1,7 +1,6 @@
 """Open a store, prove its parts, and select rows by role."""
 
 import hashlib
-import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +19,7 @@ from hyperderm.store.location import Location, locate
 from hyperderm.store.manifest import MANIFEST, SCHEMA_VERSION, Folds, Manifest, Role
 from hyperderm.store.s3 import prepare
 from hyperderm.store.schema import to_lesions
+from hyperderm.strict import json_of
 
 OpenRole = Literal["train", "validation"]
 """The roles a training may read. The test role opens only for a final evaluation: `Store.open_test`."""
@@ -216,7 +216,7 @@ def _reason(error: ValueError) -> str:
 
 
 def _version(content: bytes) -> int:
-    data = json.loads(content)
+    data = json_of(content)
     if not isinstance(data, dict) or not isinstance(data.get("schema_version"), int):
         raise ValueError("it names no schema_version")
     return int(data["schema_version"])

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from hyperderm.cubes.cube import Cube, Lesion
 from hyperderm.errors import StoreError
+from hyperderm.strict import json_of
 
 
 def schema(shape: tuple[int, int, int]) -> pa.Schema:
@@ -68,5 +69,5 @@ def to_lesions(table: pa.Table, wavelengths_nm: Sequence[float]) -> Iterator[Les
             diagnosis=row["diagnosis"],
             cube=Cube(cube, nm),
             mask=mask.astype(bool) if row["has_mask"] else None,
-            origin=json.loads(row["origin"]),
+            origin=json_of(row["origin"]),
         )

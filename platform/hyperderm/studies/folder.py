@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -17,8 +16,8 @@ from hyperderm.config import Experiment
 from hyperderm.durable import is_room, naming, write_whole
 from hyperderm.errors import HyperdermError, StudyError
 from hyperderm.identity import present, searching
-from hyperderm.registry import Space
-from hyperderm.strict import differences
+from hyperderm.registry import Space, check_name
+from hyperderm.strict import differences, json_of
 
 IDENTITY = "identity.json"
 TRIALS = "trials"
@@ -87,10 +86,9 @@ def run_folder(runs: Path, name: str | None, default: str) -> Path:
     """Return the folder of the run called `name`, or `default` where it has no name of its own.
 
     Raises:
-        StudyError: a name that is no plain folder name.
+        StudyError: as `check_name`.
     """
-    if name is not None and not re.fullmatch(r"\w[\w.-]*", name):
-        raise StudyError(f"--name {name!r} is no name", "Use letters, digits, '.', '_' and '-'; --runs says where it goes.")
+    check_name(name)
     return runs.absolute() / (name or default)
 
 
@@ -139,7 +137,7 @@ def known_identity(path: Path) -> dict[str, Any]:
         StudyError: it is damaged.
     """
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = json_of(path.read_text(encoding="utf-8"))
         if isinstance(known["identity"], dict) and known["key"]:
             return dict(known)
         reason = "a field is missing"

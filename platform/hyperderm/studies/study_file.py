@@ -38,7 +38,7 @@ def open_study(
         StudyError: the file stays locked, is damaged, holds something else, or cannot be written.
     """
     with telling(path):
-        if not databases.patiently(lambda: _begun(path), path, say):
+        if not databases.patiently(lambda: _begun(path, write=True), path, say):
             _make(path, name)
         return _load(path, pruner)
 
@@ -73,13 +73,16 @@ def telling(path: Path) -> Iterator[None]:
         raise StudyError(*databases.told(path, error, DAMAGED)) from error
 
 
-def _begun(path: Path) -> bool:
-    """Return whether the file holds a study; a file that cannot be written raises, one that is not there holds none."""
+def _begun(path: Path, write: bool = False) -> bool:
+    """Return whether the file holds a study; one that is not there holds none, one that `write` asks too much of raises."""
     if not path.exists():
         return False
     with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as database:
-        database.execute("BEGIN IMMEDIATE")
-        database.execute("ROLLBACK")
+        if write:
+            databases.prove(database)
+        else:  # whoever reads waits for a writer too
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("ROLLBACK")
         tables = {str(row[0]) for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if tables and not tables & KNOWN_TABLES:
             raise StudyError(f"{path} is an SQLite file, but not a study of Optuna's", "Move it away.")

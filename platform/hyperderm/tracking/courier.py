@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from hyperderm.databases import trouble
-from hyperderm.tracking.database import sqlite_path, writable
+from hyperderm.databases import trouble, writable
+from hyperderm.tracking.database import sqlite_path
 from hyperderm.tracking.journal import METRICS_PER_BATCH, Journal, Operation
 from hyperderm.tracking.outbox import Refused
 from hyperderm.tracking.places import DATABASE_TAG, location_of, standing_place

@@ -53,42 +53,55 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0])) if uri.startswith("sqlite:///") else None
 
 
-def ready(path: Path, say: Say) -> None:
+def ready(path: Path, say: Say, *, write: bool = True) -> bool:
     """Make the database at `path`, or prove that it is whole and of this MLflow's schema; an older one is migrated.
+
+    Args:
+        path: of the file.
+        say: told what is done and waited for.
+        write: it will be written; a reader is content with one that only can be read.
+
+    Returns:
+        Whether it can be written.
 
     Raises:
         TrackingError: it stays locked, is damaged, is not MLflow's, is of a newer MLflow, or cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path, say):
-            _ready(path, say)
+        with telling(path), _alone(path, say):
+            return _ready(path, say, write)
     except OSError as error:
         raise TrackingError(
             f"The tracking database {path} cannot be written ({error.strerror or error})",
             "Give MLFLOW_TRACKING_URI=sqlite:///path/mlflow.db a path you may write, on a disk with space",
         ) from error
+
+
+@contextmanager
+def telling(path: Path) -> Iterator[None]:
+    """Turn what SQLite says of the tracking database into a sentence that names it.
+
+    Raises:
+        TrackingError: it is locked, damaged, or cannot be written.
+    """
+    try:
+        yield
     except Exception as error:
         if isinstance(error, TrackingError) or not databases.trouble(error):
             raise
         raise TrackingError(*databases.told(path, error, DAMAGED)) from error
 
 
-def writable(path: Path, timeout_s: float = 1.0) -> None:
-    """Raise sqlite3.Error unless the database can be written now."""
-    with closing(sqlite3.connect(path, timeout=timeout_s, isolation_level=None)) as database:
-        database.execute("BEGIN IMMEDIATE")
-        database.execute("ROLLBACK")
-
-
-def _ready(path: Path, say: Say) -> None:
+def _ready(path: Path, say: Say, write: bool) -> bool:
     deadline = time.monotonic() + databases.PATIENCE_S
     while path.exists():
-        found = databases.patiently(lambda: _look(path), path, say)
-        if found.tables and VERSION_TABLE not in found.tables and not found.tables & FIRST_TABLES:
-            raise TrackingError(f"{path} is an SQLite file, but not MLflow's", "Give MLFLOW_TRACKING_URI another file")
+        may = databases.patiently(lambda: _may_write(path, write), path, say)
+        found = _look(path)
         if found.version and _complete(path, found):
-            return
+            return may
+        if not may:
+            databases.writable(path)  # raises: what is unfinished or older cannot be read as it is
         if not databases.users(path):
             break
         if time.monotonic() > deadline:
@@ -99,27 +112,44 @@ def _ready(path: Path, say: Say) -> None:
         time.sleep(databases.PAUSE_S)
     else:
         _make(path, over=False)
-        return
+        return True
     if found.work or found.version:
         try:
             _migrate(path, found.version)
-            return
+            return True
         except TrackingError:
             if found.work:
                 raise
     if found.tables:
         say(f"{path} was left half-made and holds nothing: it is made anew")
     _make(path, over=True)
+    return True
+
+
+def _may_write(path: Path, must: bool) -> bool:
+    """Return whether the file can be written, unless it `must`; to try also takes back what a killed writer left."""
+    try:
+        databases.writable(path)
+    except sqlite3.Error as error:
+        if must or databases.trouble(error) not in ("refused", "full"):
+            raise
+        return False
+    return True
 
 
 def _look(path: Path) -> _Found:
-    """Read what the file holds, after proving that it can be written: that also takes back what a killed writer left."""
-    writable(path)
+    """Read what the file holds.
+
+    Raises:
+        TrackingError: it is not MLflow's.
+    """
     with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as database:
         tables = {str(row[0]) for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         query = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608 - the name from above
         versions = database.execute(query).fetchall() if VERSION_TABLE in tables else []
         work = any(_holds_work(database, table) for table in tables)
+    if tables and VERSION_TABLE not in tables and not tables & FIRST_TABLES:
+        raise TrackingError(f"{path} is an SQLite file, but not MLflow's", "Give MLFLOW_TRACKING_URI another file")
     return _Found(frozenset(tables), str(versions[0][0]) if versions else "", work)
 
 

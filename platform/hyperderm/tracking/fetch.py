@@ -1,7 +1,6 @@
 """Runs read back from MLflow: found by id, prefix, key or name; a parent stands for its children."""
 
 import difflib
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -13,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from hyperderm.errors import ConfigError, TrackingError, nearest
+from hyperderm.strict import json_of
 from hyperderm.tracking.courier import KEY_TAG, PARENT_TAG, first_line
 from hyperderm.tracking.database import sqlite_path
 from hyperderm.tracking.server import START_ONE, check_server, quiet_client, redacted
@@ -85,7 +85,7 @@ def check_there(uri: str) -> None:
             f"{path} does not exist: nothing is tracked here",
             "Start a run (`hyperderm train`), or name the server with MLFLOW_TRACKING_URI",
         )
-    check_server(uri)
+    check_server(uri, write=False)
 
 
 @contextmanager
@@ -179,7 +179,7 @@ class _Library:
         with TemporaryDirectory() as folder:
             text = Path(self._client.download_artifacts(run_id, CONFIG, folder)).read_text(encoding="utf-8")
         try:
-            return dict(leaves("", json.loads(text)))
+            return dict(leaves("", json_of(text)))
         except ValueError:
             return None
 

@@ -1,6 +1,5 @@
 """A grid in MLflow: grid -> arm -> cell, generators and their sets under an arm of their own."""
 
-import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from hyperderm.config import Experiment
+from hyperderm.strict import json_of
 from hyperderm.tracking.figures import RealSet, lesion_grid, save_png, spectra
 from hyperderm.tracking.runs import Status, Tracker
 
@@ -182,7 +182,7 @@ class GridTracker:
             if (folder / file).exists():
                 self._tracker.log_file(key, folder / file)
         if (folder / "result.json").exists():
-            facts: dict[str, Any] = json.loads((folder / "result.json").read_text("utf-8"))
+            facts: dict[str, Any] = json_of((folder / "result.json").read_text("utf-8"))
             self._tracker.log_metrics(key, {"seconds": facts["seconds"], **facts.get("test", {})}, 0)
         samples = folder / "samples.npy"
         if samples.exists():

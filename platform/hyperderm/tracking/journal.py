@@ -86,8 +86,7 @@ class Journal:
         made = sqlite3.connect(self.path, timeout=1, check_same_thread=False, isolation_level=None)
         try:
             made.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + SCHEMA)
-            made.execute("BEGIN IMMEDIATE")
-            made.execute("ROLLBACK")
+            databases.prove(made)
             made.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         except BaseException:
             made.close()

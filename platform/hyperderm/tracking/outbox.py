@@ -112,7 +112,7 @@ class Outbox:
         try:
             write()
         except sqlite3.Error as error:
-            self._complain(f"cannot be written ({error}): tracking is losing data")
+            self._complain(f"cannot be written ({error}): tracking is losing data; the same command again mends it")
             return
         with self._signal:
             self._fresh = True
@@ -176,9 +176,12 @@ class Outbox:
             )
 
     def _put_off(self, batch: Sequence[Operation], error: Exception) -> None:
-        """Wait longer after every failure; give up only on a batch that fails while the server answers."""
+        """Wait longer after every failure; give up only on a batch that fails while the server answers.
+
+        What ails a disk or a database file, read-only or locked or damaged or full, is never a batch's own.
+        """
         self._failures += 1
-        blamed = self._failures > TOLERANCE and not _is_full(error) and self._answers()
+        blamed = self._failures > TOLERANCE and not _is_full(error) and not trouble(error) and self._answers()
         self._blamed = self._blamed + 1 if blamed else 0
         if self._blamed >= PATIENCE:
             self._refuse(batch, Refused(f"given up after {self._failures} attempts while the server answers: {error}"))
@@ -229,7 +232,7 @@ def _remove_spooled(batch: Sequence[Operation]) -> None:
 
 def _is_full(error: Exception) -> bool:
     """Tell whether a disk is full: what comes behind would fare no better, and it is mended by making room."""
-    return (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or trouble(error) == "full"
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _short(error: Exception) -> str:

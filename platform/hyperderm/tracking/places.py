@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from hyperderm import databases
-from hyperderm.tracking.database import sqlite_path
+from hyperderm.tracking.database import sqlite_path, telling
 
 DATABASE_TAG = "hyperderm.database"
 """Tag of an experiment: where the database stood when the experiment was made, or when it was last moved."""
@@ -65,6 +65,9 @@ def same_database(before: str, now: str, runs: Sequence[str]) -> bool:
         before: `sqlite:///path (experiment)`.
         now: likewise.
         runs: ids of runs that were made in it.
+
+    Raises:
+        TrackingError: `now` cannot be read.
     """
     (old, experiment), (new, other) = (name.rpartition(" (")[::2] for name in (before, now))
     gone, here = sqlite_path(old), sqlite_path(new)
@@ -72,7 +75,7 @@ def same_database(before: str, now: str, runs: Sequence[str]) -> bool:
         return False
     if not gone.exists():  # there is nowhere else to deliver to
         return True
-    with closing(sqlite3.connect(here, timeout=databases.PATIENCE_S)) as database:
+    with telling(here), closing(sqlite3.connect(here, timeout=databases.PATIENCE_S)) as database:
         known = {str(row[0]) for row in database.execute("SELECT run_uuid FROM runs")}
     return bool(known & set(runs))
 

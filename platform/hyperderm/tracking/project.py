@@ -1,6 +1,5 @@
 """A whole project as MLflow holds it: what was trained, searched, made and tested, on which data, and what used what."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from hyperderm.learners import role_of
+from hyperderm.strict import json_of
 from hyperderm.tracking.artefacts import Artefact, Opening, Project, Trial, set_artefact, set_key
 from hyperderm.tracking.courier import KEY_TAG, PARENT_TAG
 from hyperderm.tracking.fetch import CONFIG, PAGE, QUESTIONS, asking, check_there, leaves, parsed
@@ -197,7 +197,7 @@ class _Gatherer:
     def _sweep(self, folder: str) -> str | None:
         """Return the key of the search that lies in `folder`: written there, else the only one of that name."""
         try:
-            return str(json.loads((Path(folder) / "identity.json").read_text("utf-8"))["key"])
+            return str(json_of((Path(folder) / "identity.json").read_text("utf-8"))["key"])
         except (OSError, ValueError, KeyError, TypeError):
             named = [run.key for run in self._runs.values() if run.name == Path(folder).name and not run.parent]
             return named[0] if len(named) == 1 else None
@@ -271,7 +271,7 @@ def _documents(client: "MlflowClient", run: "Run", folder: Path) -> dict[str, An
         place = folder / run.info.run_id
         place.mkdir(exist_ok=True)
         try:
-            found[name] = json.loads(Path(client.download_artifacts(run.info.run_id, name, str(place))).read_text("utf-8"))
+            found[name] = json_of(Path(client.download_artifacts(run.info.run_id, name, str(place))).read_text("utf-8"))
         except ValueError:
             found[name] = None
     return found

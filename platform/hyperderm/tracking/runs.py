@@ -7,6 +7,7 @@ import math
 import posixpath
 import re
 import shutil
+import sqlite3
 import sys
 import threading
 import time
@@ -16,9 +17,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from hyperderm import databases
 from hyperderm.errors import TrackingError
 from hyperderm.tracking.courier import Courier
-from hyperderm.tracking.journal import Journal
+from hyperderm.tracking.journal import DAMAGED, Journal
 from hyperderm.tracking.outbox import Outbox, guarded
 from hyperderm.tracking.places import same_database
 from hyperderm.tracking.server import check_server, quiet_client, redacted
@@ -57,6 +59,9 @@ class Tracker:
         except TrackingError:
             self._journal.close()
             raise
+        except sqlite3.Error as error:
+            self._journal.close()
+            raise TrackingError(*databases.told(journal, error, DAMAGED)) from error
         self._spool = self._journal.spool
         self._remove_orphans()
         self._warned: set[tuple[str, str]] = set()

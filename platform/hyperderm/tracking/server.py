@@ -9,7 +9,7 @@ from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from hyperderm.errors import TrackingError
-from hyperderm.tracking.database import ready, sqlite_path
+from hyperderm.tracking.database import ready, sqlite_path, telling
 from hyperderm.tracking.places import follow
 
 START_ONE = "Start it (`make services-up`), correct MLFLOW_TRACKING_URI, or unset it to track in a local file"
@@ -27,6 +27,8 @@ def quiet_client() -> None:
     }.items():
         os.environ.setdefault(name, value)
     logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())  # it may be imported already
+    if os.environ["MLFLOW_LOGGING_LEVEL"].upper() != "DEBUG":  # a database's errors, each with its traceback: we tell them
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # or it tells of every retry
 
 
@@ -38,11 +40,14 @@ def redacted(uri: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def check_server(uri: str, timeout_s: float = 5, say: Callable[[str], None] = lambda text: None) -> None:
+def check_server(
+    uri: str, timeout_s: float = 5, say: Callable[[str], None] = lambda text: None, *, write: bool = True
+) -> None:
     """Raise TrackingError, within about `timeout_s`, unless MLflow can be reached at `uri`.
 
     `http(s)://` must answer a request for experiments. The file of a `sqlite:///` is made, migrated in a copy, or waited for
-    while another program has it locked; pictures that moved with it are found again. `say` is told of that.
+    while another program has it locked; pictures that moved with it are found again. `say` is told of that. Without `write`
+    one that only can be read will do.
     """
     quiet_client()
     try:
@@ -53,8 +58,9 @@ def check_server(uri: str, timeout_s: float = 5, say: Callable[[str], None] = la
     if web:
         _check_http(uri, parts, timeout_s)
     elif (path := sqlite_path(uri)) and path.name:
-        ready(path, say)
-        follow(path, say)
+        if ready(path, say, write=write):
+            with telling(path):
+                follow(path, say)
     else:
         raise TrackingError(
             f"MLFLOW_TRACKING_URI={redacted(uri)!r} cannot be used: plain folders and file: are refused by MLflow 3, "

@@ -1,6 +1,5 @@
 """Lesion masks from annotation tools: a COCO or Label Studio file, read once, drawn image by image."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from hyperderm.cubes.annotations import coco, label_studio, names
 from hyperderm.cubes.annotations.region import LESION, Annotation, Region, diagnosis_of
 from hyperderm.cubes.readers.scene import SetAside
 from hyperderm.errors import CubeError
+from hyperderm.strict import json_of
 
 __all__ = ["LESION", "Annotation", "Annotations", "diagnosis_of", "read_annotations"]
 
@@ -130,10 +130,10 @@ def read_annotations(path: Path) -> Annotations:
         CubeError: unreadable, neither of the two, damaged, paths that climb out, labels that are nearly a diagnosis.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        document = json_of(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise CubeError(f"{path} cannot be read: {error.strerror or error}", "Name a file of annotations.") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CubeError(f"{path.name} is no JSON ({error})", _EXPECTED) from error
     if coco.is_document(document):
         tool, found = coco.TOOL, coco.read(document, path.name)

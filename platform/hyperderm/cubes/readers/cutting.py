@@ -25,6 +25,8 @@ from hyperderm.errors import CubeError
 Mask = NDArray[np.bool_]
 MOST = 0.9
 """Share of a frame above which a mask is told: it may be no lesion, or inverted."""
+WHOLE = "none: the whole frame"
+"""What the origin of a lesion calls its mask where nothing marks one."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,8 @@ def lesions_of(image: Image, how: How) -> tuple[list[Lesion], list[SetAside]]:
     for mark in marks:
         try:
             mask, box = cut(image.reflectance, mark.mask, how.size)
-            lesions.append(_lesion(image, mark.lesion_id, mask, box, mark.diagnosis, _facts(mark), how))
+            facts = _facts(mark) | {"mask_stored": _share_stored(mark.mask, box, how.size)}
+            lesions.append(_lesion(image, mark.lesion_id, mask, box, mark.diagnosis, facts, how))
         except CubeError as error:
             aside.append(SetAside(mark.said_in, str(error)))
     if marks or aside:
@@ -138,7 +141,7 @@ def lesions_of(image: Image, how: How) -> tuple[list[Lesion], list[SetAside]]:
         return [], [SetAside(image.file, f"no mask: masks/{image.image_id}_00.png is expected")]
     try:
         frame = (0, 0, *image.reflectance.shape[:2])
-        return [_lesion(image, image.image_id, None, frame, image.diagnosis, {}, how)], []
+        return [_lesion(image, image.image_id, None, frame, image.diagnosis, {"mask": WHOLE}, how)], []
     except CubeError as error:
         return [], [SetAside(image.file, str(error))]
 
@@ -237,11 +240,25 @@ def _lesion(
     cube = Cube(crop.resize(part, how.size), image.wavelengths_nm)
     frame = list(image.reflectance.shape[:2])
     origin = {"file": image.file, **image.facts, **facts, **mended, "frame": frame, "crop": list(box)}
+    origin["stored"] = list(_stored(box, how.size))
     if notes := [note for said in (image.facts, facts, mended) for note in said.get(NOTES, ())]:
         origin[NOTES] = notes
     group = how.groups.get(image.image_id, image.image_id)  # without patients, an image is a group of its own
     lesion = Lesion(lesion_id, image.image_id, group, diagnosis, cube, mask, origin)
     return lesion if how.bands_nm is None else _at_bands(lesion, how.bands_nm)
+
+
+def _stored(box: crop.Box, size: int | None) -> crop.Box:
+    """The part of a crop that is stored, in pixels of the frame."""
+    top, left, bottom, right = box
+    first, start, last, end = crop.kept_box((bottom - top, right - left), size)
+    return top + first, left + start, top + last, left + end
+
+
+def _share_stored(mask: Mask, box: crop.Box, size: int | None) -> float:
+    """The part of a mask that lies in what is stored of its crop."""
+    top, left, bottom, right = _stored(box, size)
+    return round(float(np.count_nonzero(mask[top:bottom, left:right]) / np.count_nonzero(mask)), 4)
 
 
 def _facts(mark: _Mark) -> dict[str, Any]:

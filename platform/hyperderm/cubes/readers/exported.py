@@ -6,7 +6,6 @@ origin holds for the pixels that were exported, not for files that were changed 
 """
 
 import hashlib
-import json
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ from hyperderm.cubes.readers.matlab import read_array
 from hyperderm.cubes.readers.pixels import DAMAGED, damaged, natural
 from hyperderm.cubes.readers.scene import SetAside, inside
 from hyperderm.errors import CubeError
-from hyperderm.strict import Strict
+from hyperderm.strict import Strict, json_of
 
 Format = Literal["mat", "envi", "npz"]
 
@@ -120,7 +119,7 @@ def describe(root: Path) -> Export:
         if version > VERSION:
             raise CubeError(f"{root / SIDECAR} has version {version}, this hyperderm reads up to {VERSION}", "Update it.")
         export = Export.model_validate_json(content)
-    except (OSError, ValueError, RecursionError) as error:  # pydantic's and json's errors are ValueErrors
+    except (OSError, ValueError) as error:  # pydantic's and json's errors are ValueErrors
         raise CubeError(f"{root / SIDECAR} is damaged: {_reason(error)}", _REMEDY) from None
     if len(export.wavelengths_nm) != export.shape[2]:
         raise CubeError(
@@ -283,7 +282,7 @@ def _hidden(path: Path, root: Path) -> bool:
 
 
 def _version(content: bytes) -> int:
-    data = json.loads(content)
+    data = json_of(content)
     if not isinstance(data, dict) or not isinstance(data.get("version"), int):
         raise ValueError("it names no version")
     return int(data["version"])

@@ -156,10 +156,17 @@ def open_image(source: Source, root: Path, asked: Asked = _NOTHING) -> Image:
     Raises:
         CubeError: it cannot be used.
     """
+    if source.fault:
+        raise CubeError(source.fault)
+    try:
+        scene = _scene(source, root, asked)
+    except CubeError as damage:
+        if source.said.problem not in ("", NOT_NAMED):
+            raise source.said.after(damage) from damage
+        raise
     diagnosis = _agreed(source)
     if diagnosis is None:
         raise CubeError(f"the file name names no single class: exactly one of {', '.join(OTHER)} is expected in it")
-    scene = _scene(source, root, asked)
     assert scene.wavelengths_nm is not None
     digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
     masks = [(f"{source.image_id}_{number_of(path)}", path, _relative(path, root)) for path in source.masks]
@@ -171,8 +178,6 @@ def open_image(source: Source, root: Path, asked: Asked = _NOTHING) -> Image:
 
 def _agreed(source: Source) -> str | None:
     """The diagnosis that folder, file name and tables agree on; None where none of them says one."""
-    if source.fault:
-        raise CubeError(source.fault)
     if source.said.problem == NOT_NAMED:
         return source.diagnosis
     said = source.said.known()

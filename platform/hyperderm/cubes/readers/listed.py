@@ -7,13 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperderm.cubes.readers.axes import Axes, settle
-from hyperderm.cubes.readers.scene import Asked, checked_nm
+from hyperderm.cubes.readers.scene import Asked, Beside, checked_nm
 from hyperderm.errors import CubeError
 
 SHORTEST_NM = 100.0
 """Where a file names no unit, wavelengths below this are taken for micrometres or band numbers and are not used."""
 LONGEST_NM = 30_000.0
 """Beyond 30 µm no camera sees skin or ground: a unit that leads there is taken for wrong."""
+SAME_NM = 0.5
+"""Two lists that nowhere differ by more are one, rounded."""
 NO_UNIT = "its file names no unit of its wavelengths: they are taken for nm"
 
 
@@ -79,7 +81,7 @@ def choose(shape: Sequence[int], axes: Axes, listed: Listed | None, asked: Asked
     unit, if that can only be nm. What cannot be used for the bands is passed over while something else can.
 
     Raises:
-        CubeError: nothing fits, and why.
+        CubeError: nothing fits, and why; or the file lists wavelengths without a unit, and a side file other ones.
     """
     problems: list[tuple[str, CubeError]] = []
     for nm, said, notes in _sources(listed, asked, problems):
@@ -89,6 +91,8 @@ def choose(shape: Sequence[int], axes: Axes, listed: Listed | None, asked: Asked
         except CubeError as error:
             problems.append((said, error))
             continue
+        if asked.beside is not None and said == f"from {asked.beside.name}":
+            _check_agree(listed, asked.beside)
         unused = [f"the wavelengths {name} are not used: {why}" for name, why in problems]
         unused += _differs(asked, nm, said)
         return Chosen(order, checked, said, tuple(filter(None, (*notes, note, *unused))))
@@ -121,6 +125,24 @@ def _sources(
             yield asked.beside.nm, f"from {asked.beside.name}", note if passed else ()
     if listed is not None and listed.problem is None and not listed.unit:
         yield listed.nm, "from the file, taken for nm: no unit is named", (NO_UNIT,)
+
+
+def _check_agree(listed: Listed | None, side: Beside) -> None:
+    """Prove that a side file says the same as the file itself, band by band, where that lists as many without a unit."""
+    if listed is None or listed.problem is not None or listed.unit or len(listed.nm) != len(side.nm):
+        return
+    away = [abs(own - other) for own, other in zip(listed.nm, side.nm, strict=True)]
+    if (most := max(away)) > SAME_NM:
+        band = away.index(most)
+        raise CubeError(
+            f"two lists of its wavelengths contradict each other: the file itself lists {_ends(listed.nm)} without a unit, "
+            f"{side.name} {_ends(side.nm)} nm; band {band + 1} is {listed.nm[band]:g} or {side.nm[band]:g}",
+            f"Give --wavelengths A:B:N, which decides, or remove {side.name}, or the list in the file.",
+        )
+
+
+def _ends(nm: Sequence[float]) -> str:
+    return f"{nm[0]:g} … {nm[-1]:g}"
 
 
 def _differs(asked: Asked, nm: Sequence[float], said: str) -> list[str]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperderm.cubes.bands import mix
-from hyperderm.cubes.calibrate import PICTURES, TIFF, calibrate, named_damaged, read_reference
+from hyperderm.cubes.calibrate import PICTURES, TIFF, calibrate, check_raw, named_damaged, read_reference
 from hyperderm.cubes.readers.matlab import check_v5  # without it, damaged tags crash scipy
 from hyperderm.cubes.readers.pixels import DAMAGED, name_below, numbers, surely_nm
 from hyperderm.cubes.readers.scene import Asked, Found, Scene, by_wavelength
@@ -102,6 +102,8 @@ def read_mosaic(path: Path, options: Mosaic, root: Path | None = None) -> Scene:
     references = {name: getattr(options, name) for name in ("dark", "white")}
     arrays = {name: None if file is None else read_reference(file) for name, file in references.items()}
     level, calibration = calibrate(frame, arrays["dark"], arrays["white"], options.white_reflectance)
+    held = {name: (file.name, array) for name, file in references.items() if file and (array := arrays[name]) is not None}
+    check_raw(frame, level, held.get("dark"), held.get("white"))
     facts |= calibration | {name: file.name for name, file in references.items() if file is not None}
     cube = demosaic(level, PATTERN, options.how)
     cube, nm, said = _spectra(cube, path, options, root or path.parent)

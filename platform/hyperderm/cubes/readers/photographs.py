@@ -144,8 +144,13 @@ def open_image(source: Source, root: Path) -> ImageRead:
     """
     if source.fault:
         raise CubeError(source.fault)
+    try:
+        linear, turned = _linear(source.path)
+    except CubeError as damage:
+        if source.said.problem:
+            raise source.said.after(damage) from damage
+        raise
     diagnosis = source.said.known()
-    linear, turned = _linear(source.path)
     digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
     facts: dict[str, Any] = {"sha256": digest, "linearised": "sRGB, IEC 61966-2-1"}
     if turned != 1:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperderm.cubes.calibrate import NUMPY, PICTURES, TIFF, calibrate, read_reference
+from hyperderm.cubes.calibrate import NUMPY, PICTURES, TIFF, calibrate, check_raw, read_reference
 from hyperderm.cubes.readers import band_images, envi, matlab_scene, numpy_files, tiff
 from hyperderm.cubes.readers.naming import SUFFIXES, shorter
 from hyperderm.cubes.readers.pixels import oriented
@@ -50,9 +50,8 @@ _KIND_OF: dict[str, Kind] = {
     "whitedark": "white_dark",
 }
 _SAME_NM = 0.1
-_PLAUSIBLE = (1e-3, 20.0)
-"""Between these lies the median of what was divided by the right white reference."""
-
+_NO_REFLECTANCE = 3.0
+"""The median of a scene in reflectance lies below it."""
 
 IN_DOUBT = (
     "its name may be that of a white or dark reference of the other scans. If it is one, name it with --white or --dark, or "
@@ -70,21 +69,54 @@ class Reference:
         found: the file.
         place: the folder for which it counts, posix below the root, "" for the root.
         scan: name of the one scan that it belongs to, in lower case; "" where it is that of every scan in its place.
+        bound: whether there is a scan of that name, so that it concerns no other one.
     """
 
     kind: Kind
     found: Found
     place: str
     scan: str
+    bound: bool = False
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The references of one scan; `trouble` says why it cannot be known which ones they are."""
+    """The references of one scan.
+
+    Attributes:
+        white: see there.
+        dark: likewise.
+        trouble: why it cannot be known which ones they are, with the remedy.
+        others: the white references beside it that belong to other scans, where it has none of its own.
+    """
 
     white: Path | None = None
     dark: Path | None = None
     trouble: str = ""
+    others: tuple[str, ...] = ()
+
+    def check_unit(self, scene: Scene) -> None:
+        """Prove that a scene without references is no counts where references of other scans lie beside it.
+
+        Raises:
+            CubeError: it is in counts, and nothing makes reflectance of it.
+        """
+        if not self.others:
+            return
+        sample = scene.reflectance[:: max(1, scene.reflectance.shape[0] // 256)]
+        known = sample[np.isfinite(sample)]
+        if known.size and float(np.median(known)) > _NO_REFLECTANCE:
+            raise CubeError(
+                f"its values ({known.min():.4g} … {known.max():.4g}) are no reflectance (about 0 … 2), it has no white "
+                f"reference, and those beside it belong to other scans ({', '.join(self.others[:3])})",
+                _OWN_REFERENCES,
+            )
+
+
+_OWN_REFERENCES = (
+    "Give it references of its own: WHITEREF_<its name> and DARKREF_<its name> beside it, or a folder of its own with them. "
+    "Whatever lies in a folder without references is stored as it is."
+)
 
 
 def parted(found: Sequence[Found], lesions: Collection[str] = ()) -> tuple[list[Found], list[Reference]]:
@@ -105,7 +137,11 @@ def parted(found: Sequence[Found], lesions: Collection[str] = ()) -> tuple[list[
             scans.append(each)
         else:
             references.append(reference)
-    return scans, references
+    places = [folder_and_stem(each) for each in scans]
+    return scans, [
+        replace(one, bound=any(stem == one.scan and _is_below(folder, one.place) for folder, stem in places))
+        for one in references
+    ]
 
 
 def is_reference(path: Path, root: Path) -> Kind | None:
@@ -122,19 +158,37 @@ def pair(scan: Found, references: Sequence[Reference]) -> Pair:
     """
     folder, stem = folder_and_stem(scan)
     chosen: dict[str, Path | None] = {}
+    others: dict[str, list[str]] = {}
     for kind in ("white", "dark", "white_dark"):
         known = [one for one in references if one.kind == kind]
         several = _nearest(folder, stem, known)
         if len(several) > 1:
             names = ", ".join(one.found.path.name for one in several[:3])
-            return Pair(trouble=f"{len(several)} {kind} references may be meant ({names})")
-        strangers = [one.found.path.name for one in known if one.place == folder]
-        if not several and strangers:
-            return Pair(trouble=f"{kind} references lie beside it, and none is called after it ({', '.join(strangers[:3])})")
+            return Pair(trouble=f"{len(several)} {kind} references may be meant ({names}). {_ONE_IS_MEANT}")
+        strangers = [one for one in known if one.place == folder] if not several else []
+        if unbound := [one.found.path.name for one in strangers if not one.bound]:
+            return Pair(trouble=f"{_strangers(kind, unbound)}. {_CALL_THEM}")
         chosen[kind] = several[0].found.path if several else None
+        others[kind] = [one.found.path.name for one in strangers]
     if chosen["white_dark"]:
-        return Pair(trouble=f"{chosen['white_dark'].name} says that its white reference was taken with another exposure")
-    return Pair(chosen["white"], chosen["dark"]) if chosen["white"] else Pair()
+        told = f"{chosen['white_dark'].name} says that its white reference was taken with another exposure"
+        return Pair(trouble=f"{told}. {_ONE_IS_MEANT}")
+    if not chosen["white"]:
+        return Pair(others=tuple(others["white"]))
+    if others["dark"]:  # white without dark, although the camera has an offset
+        return Pair(trouble=f"{_strangers('dark', others['dark'])}. {_CALL_THEM}")
+    return Pair(chosen["white"], chosen["dark"])
+
+
+_ONE_IS_MEANT = "Give --white and --dark, or --no-references to store it as it is."
+_CALL_THEM = (
+    "Call them after it (WHITEREF_<its name>, DARKREF_<its name>), or whiteref and darkref if they are those of every scan "
+    "in the folder; give each scan a folder of its own with its references; or --no-references to store all as they are."
+)
+
+
+def _strangers(kind: str, names: Sequence[str]) -> str:
+    return f"{kind} references lie beside it, and none is called after it ({', '.join(names[:3])})"
 
 
 def unused(references: Sequence[Reference], pairs: Sequence[Pair], why: str) -> list[tuple[Path, str]]:
@@ -180,19 +234,12 @@ def applied(scene: Scene, white: Path | None, dark: Path | None, white_reflectan
         CubeError: references that do not fit its shape or wavelengths, or that cannot be its own by what comes out.
     """
     turned = scene.facts.get("orientation", 1) not in (1, [1])
-    arrays = {
-        name: None if path is None else _fitted(path, name, scene, asked, turned)
-        for name, path in (("white", white), ("dark", dark))
-    }
+    given = (("white", white), ("dark", dark))
+    arrays = {name: None if path is None else _fitted(path, name, scene, asked, turned) for name, path in given}
     reflectance, facts = calibrate(scene.reflectance, arrays["dark"], arrays["white"], white_reflectance)
-    if white is not None:
-        middle = float(np.nanmedian(reflectance[:: max(1, reflectance.shape[0] // 256)]))
-        if not abs(middle) >= _PLAUSIBLE[0] or middle > _PLAUSIBLE[1]:
-            raise CubeError(
-                f"divided by {white.name}, its median is {middle:.3g}: no reflectance (about 0 … 2)",
-                "Is the image in reflectance already? Give --no-references; or another --white.",
-            )
-    names = {name: path.name for name, path in (("white", white), ("dark", dark)) if path is not None}
+    held = {name: (path.name, array) for name, path in given if path and (array := arrays[name]) is not None}
+    check_raw(scene.reflectance, reflectance, held.get("dark"), held.get("white"))
+    names = {name: path.name for name, path in given if path is not None}
     return Scene(reflectance, scene.wavelengths_nm, {**scene.facts, **facts, **names})
 
 

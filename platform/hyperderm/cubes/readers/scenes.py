@@ -190,8 +190,13 @@ def open_image(source: Source, root: Path) -> Image:
     base, found = _base(root), source.found
     if source.fault:
         raise CubeError(source.fault)
+    try:
+        scene = _scene(source, root)
+    except CubeError as damage:
+        if source.said.problem:
+            raise source.said.after(damage) from damage
+        raise
     diagnosis = source.said.known()
-    scene = _scene(source, root)
     digest = hashlib.sha256()
     for path in found.files:
         with path.open("rb") as stream:
@@ -208,13 +213,17 @@ def _scene(source: Source, root: Path) -> Scene:
     camera, found = source.camera, source.found
     pair = source.pair
     if pair.trouble:
-        raise CubeError(pair.trouble, "Give --white and --dark, or --no-references to store it as it is.")
+        raise CubeError(pair.trouble)
     if camera.mosaic is not None:
         options = camera.mosaic if pair.white is None else replace(camera.mosaic, white=pair.white, dark=pair.dark)
-        return mosaic.read_mosaic(found.path, options, _base(root))
+        frame = mosaic.read_mosaic(found.path, options, _base(root))
+        if options.white is None:
+            pair.check_unit(frame)
+        return frame
     scene = formats.noted(formats.read_scene(found, camera.asked, root), found.files)
     white, dark = (pair.white, pair.dark) if pair.white else (camera.white, camera.dark)
     if white is None and dark is None:
+        pair.check_unit(scene)
         return scene
     return references.applied(scene, white, dark, camera.white_reflectance, camera.asked)
 
@@ -227,7 +236,8 @@ def used_references(root: Path, sources: Sequence[Source]) -> list[str]:
     said = []
     if camera.given:
         names = " and ".join(path.name for path in reversed(camera.given))
-        said.append(f"{names}: the reference{'s' * (len(camera.given) > 1)} of all {len(sources)} images")
+        many = f"all {len(sources)} images" if len(sources) > 1 else "the one image"
+        said.append(f"{names}: the reference{'s' * (len(camera.given) > 1)} of {many}")
     for formula, held in (
         ("raw / white", [s for s in sources if s.pair.white and not s.pair.dark]),
         ("(raw - dark) / (white - dark)", [s for s in sources if s.pair.white and s.pair.dark]),

@@ -38,16 +38,23 @@ class Said:
     Attributes:
         diagnosis: one of `DIAGNOSES`, or None.
         problem: why the image cannot be used, "" where it can.
+        remedy: of that, "" where the problem names it.
     """
 
     diagnosis: str | None = None
     problem: str = ""
+    remedy: str = ""
 
     def known(self) -> str | None:
         """Return the diagnosis, None where it is not known; CubeError where the image cannot be used."""
         if self.problem:
-            raise CubeError(self.problem)
+            raise CubeError(self.problem, self.remedy)
         return self.diagnosis
+
+    def after(self, damage: CubeError) -> CubeError:
+        """Return what is wrong with the image itself, and then the problem of its row, so that both are mended at once."""
+        remedy = f"{damage.remedy} {self.remedy}".strip()
+        return type(damage)(f"{damage.what}; besides, {self.problem}", remedy)
 
 
 NOTHING = Said()
@@ -133,7 +140,7 @@ class Tables:
         used: list[str] = []
         if labels is not None:
             rows = meant[labels.table.file]
-            said = {image: _said(rows.get(image)) for image in images}
+            said = {image: _said(rows.get(image), image, labels.table.file) for image in images}
             used.append(_diagnoses_used(labels, rows, images))
         if grouping is not None:
             groups = _groups(meant[grouping.table.file], images)
@@ -289,9 +296,9 @@ def _unmatched(listed: _Listed, names: Names) -> list[SetAside]:
     return aside
 
 
-def _said(rows: list[Row] | None) -> Said:
+def _said(rows: list[Row] | None, image: str, file: str) -> Said:
     if not rows:
-        return Said(None, NOT_NAMED)
+        return Said(None, NOT_NAMED, f"Add a row called {image} to {file}, or leave the image out.")
     return Said(rows[0].diagnosis, rows[0].problem)
 
 
@@ -332,7 +339,13 @@ def _groups_used(listed: _Listed, groups: dict[str, str], images: Sequence[str])
     count = len({group for image, group in groups.items() if image not in own})
     many = f"{count} group{'s' * (count != 1)}"
     said = f"{listed.table.file}: {many} of images, from {listed.titles(listed.columns.groups)}"
-    return said + (f"; {len(own)} images without one are groups of their own" if own else "")
+    return said + (f"; {_alone(len(own))}" if own else "")
+
+
+def _alone(count: int) -> str:
+    if count == 1:
+        return "1 image without one is a group of its own"
+    return f"{count} images without one are groups of their own"
 
 
 def _other_ids(listed: _Listed, rows: dict[str, list[Row]], groups: dict[str, str]) -> list[str]:

@@ -10,7 +10,6 @@ Counts stay counts. Pages are taken from the file itself only: other files that 
 """
 
 import contextlib
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from hyperderm.cubes.readers.listed import Listed, in_nm
 from hyperderm.cubes.readers.pixels import DAMAGED, damaged, make_scene, name_below, no_data, numbers, oriented
 from hyperderm.cubes.readers.scene import Asked, Found, Scene
 from hyperderm.errors import CubeError, NoImage
+from hyperderm.strict import json_of
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
@@ -203,7 +203,7 @@ def _are_pictures(tif: "TiffFile", page: "TiffPage") -> bool:
     if tif.is_imagej or tif.is_ome:
         return True
     try:
-        shape = json.loads(page.description).get("shape", ()) if tif.is_shaped else ()
+        shape = json_of(page.description).get("shape", ()) if tif.is_shaped else ()
         return len(shape) == 2  # tifffile was given one picture at a time
     except (ValueError, TypeError, AttributeError):
         return False
@@ -267,7 +267,7 @@ def _wavelengths(tif: "TiffFile", description: str, image: "ome.OmeImage | None"
         said = (tif.imagej_metadata or {}).get("wavelengths_nm")
     elif description.lstrip().startswith("{"):
         try:
-            said = json.loads(description).get("wavelengths_nm")
+            said = json_of(description).get("wavelengths_nm")
         except ValueError:
             return None  # a description may begin as it likes
     if isinstance(said, str):

@@ -1,6 +1,5 @@
 """The audit of sets that were made elsewhere and carry none."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ import numpy as np
 from hyperderm.metrics.memorisation import CHUNK
 from hyperderm.store.reader import Store
 from hyperderm.store.synthetic import SyntheticCube
+from hyperderm.strict import json_of
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.set_audit import SetAudit, groups_of
 from hyperderm.training.data import cube_set
@@ -30,7 +30,7 @@ def audit_elsewhere(plan: Plan, made: Store, fold: int) -> dict[str, Any]:
     counts = {d: synthetic.diagnoses.count(d) for d in shown}
     asked = SetAudit(train, held_out, groups_of(plan.store), made.manifest.wavelengths_nm, counts)
     pixels = np.moveaxis(synthetic.reflectance.numpy(), 1, 3)
-    facts = map(json.loads, rows.column("origin").to_pylist())
+    facts = map(json_of, rows.column("origin").to_pylist())
     cubes = [SyntheticCube(i, *each) for i, each in enumerate(zip(pixels, synthetic.diagnoses, facts, strict=True))]
     for at in range(0, len(cubes), CHUNK):
         asked.add(cubes[at : at + CHUNK])

@@ -14,6 +14,7 @@ from typing import Any
 from hyperderm.durable import write_whole
 from hyperderm.errors import StudyError
 from hyperderm.identity import read
+from hyperderm.strict import json_of
 from hyperderm.studies.ablation.arms import Arm
 from hyperderm.studies.ablation.job import Job
 from hyperderm.studies.ablation.plan import Plan
@@ -118,7 +119,7 @@ def _job_from_json(data: Mapping[str, Any]) -> Job:
 def _read(folder: Path) -> dict[str, Any]:
     path = folder / PLAN
     try:
-        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        found: dict[str, Any] = json_of(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:

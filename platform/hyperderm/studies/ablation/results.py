@@ -14,6 +14,7 @@ import numpy as np
 from hyperderm.durable import write_whole
 from hyperderm.errors import StudyError
 from hyperderm.metrics.predictions import Predictions
+from hyperderm.strict import json_of
 from hyperderm.studies.ablation.job import Job
 from hyperderm.studies.ablation.plan import Plan
 
@@ -101,7 +102,7 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json_of(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:

@@ -1,10 +1,10 @@
 """The winner of a sweep, for the one fold and manifest it was searched on."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from hyperderm.errors import StudyError
+from hyperderm.strict import json_of
 from hyperderm.studies.folder import IDENTITY
 
 STUDY = "study.db"
@@ -18,7 +18,7 @@ def winner(folder: Path, fold: int, manifest: str, experiment: str) -> dict[str,
             that `fold` holds back.
     """
     try:
-        known = json.loads((folder / IDENTITY).read_text("utf-8"))["identity"]
+        known = json_of((folder / IDENTITY).read_text("utf-8"))["identity"]
     except (OSError, ValueError, KeyError, TypeError):
         raise StudyError(f"{folder} is no sweep's folder", "Give one made by `hyperderm sweep`.") from None
     if known.get("manifest") != manifest:

@@ -23,6 +23,7 @@ from hyperderm.metrics.classification import cell_metrics
 from hyperderm.metrics.predictions import Predictions
 from hyperderm.store.manifest import MANIFEST
 from hyperderm.store.reader import Store, open_store
+from hyperderm.strict import json_of
 from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, TIME, now, write_result
 from hyperderm.studies.selection import keep_samples, read, select
 from hyperderm.studies.synthesis import generate_here
@@ -78,7 +79,7 @@ class Clock:
     def __init__(self, folder: Path) -> None:
         self._file, self._began = folder / SPENT, time.monotonic()
         try:
-            known = json.loads(self._file.read_text("utf-8"))
+            known = json_of(self._file.read_text("utf-8"))
         except (FileNotFoundError, ValueError):
             known = {"seconds": 0.0, "began": time.strftime(TIME, time.gmtime())}
         self._before, self.began = float(known["seconds"]), str(known["began"])
