@@ -48,7 +48,10 @@ def test_photographs_from_a_folder_to_a_set(project, run, generate):  # noqa: F8
     assert done.returncode == 0, done.stderr
     assert "3 of 16 x 16 x 3, 465 … 610 nm, rgb" in done.stdout
     checked = run("ingest", "photos", "--check", "--layout", "photographs", "--size", 16)
-    assert "layout photographs: 3 lesions would be stored, cubes of 16 x 16 x 3 (3)" in checked.stdout
+    assert (
+        "layout photographs: 3 lesions read, none would be stored (the error says why), cubes of 16 x 16 x 3 (3)"
+        in checked.stdout
+    )
     done = generate("--count", 4, "--rgb", "rgb")
     assert done.returncode == 0, done.stderr
     assert "erived" not in done.stdout
@@ -72,7 +75,7 @@ def test_wrong_words(arguments, said, refused):  # noqa: F811
 def test_wrong_things(project, refused, checkpoint, real, tmp_path):  # noqa: F811
     base = ["generate", "--checkpoint", checkpoint, "--count", 2, "--store"]
     said = refused(*base, "made", "--diagnosis", "melanom")
-    assert said.startswith("--diagnosis 'melanom' was not learnt by this generator (data.diagnoses: ")
+    assert said.startswith("diagnosis 'melanom' was not learnt by this generator (data.diagnoses: ")
     assert said.endswith("Did you mean 'melanoma'?")
     assert refused(*base, "made", "--rgb", real.location.uri).startswith(f"--rgb {real.location.uri} holds spectral cubes")
     assert refused(*base, "made", "--rgb", "nowhere").startswith("nowhere is not a store")

@@ -157,7 +157,7 @@ def test_photographs_of_the_diagnosis_are_matched_to_train_and_named(tmp_path, r
     sources = job.sources["melanoma"]
     assert sources.names == ("p0", "p2", "p4", "p6")
     train = cube_set(real.read(real.select("train", FOLD, ("melanoma",))), 16).reflectance.double().numpy()
-    own = np.einsum("cb,nbhw->nchw", job.synthesiser.matrix, train)
+    own = np.einsum("cb,nbhw->nchw", job.sampler.matrix, train)
     np.testing.assert_allclose(sources.levels.mean((0, 2, 3)), own.mean((0, 2, 3)), rtol=1e-4)
     np.testing.assert_allclose(sources.levels.std((0, 2, 3)), own.std((0, 2, 3)), rtol=1e-4)
     red = rgb.read(["p0"])["cube"].combine_chunks().to_numpy_ndarray()[0, ..., 2]

@@ -214,7 +214,7 @@ def test_a_server_that_is_away_and_a_database_that_is_not_there(run, tmp_path):
 
 
 def test_a_server_lost_between_two_questions(uri, monkeypatch):
-    monkeypatch.setattr(module, "check_server", lambda _: None)
+    monkeypatch.setattr(module, "check_server", lambda _, write=True: None)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -130,12 +130,12 @@ class LearnerConfig(Strict):
         learnt = request.learnt
         if diagnosis not in learnt:
             raise ConfigError(
-                f"{diagnosis!r} was not learnt by this generator (data.diagnoses: {', '.join(learnt)})",
+                f"diagnosis {diagnosis!r} was not learnt by this generator (data.diagnoses: {', '.join(learnt)})",
                 nearest(diagnosis, learnt),
             )
         if self.condition == "none" and len(learnt) > 1:
             raise ConfigError(
-                f"{diagnosis!r} cannot be asked for: this generator makes cubes from noise and learnt {len(learnt)} "
+                f"diagnosis {diagnosis!r} cannot be asked for: this generator makes cubes from noise and learnt {len(learnt)} "
                 "diagnoses without being told which is which, so nobody knows which of them a cube shows",
                 f"Train one on this diagnosis alone: --set 'data.diagnoses=[\"{diagnosis}\"]'.",
             )
