@@ -135,8 +135,8 @@ class LearnerConfig(Strict):
             )
         if self.condition == "none" and len(learnt) > 1:
             raise ConfigError(
-                f"diagnosis {diagnosis!r} cannot be asked for: this generator makes cubes from noise and learnt {len(learnt)} "
-                "diagnoses without being told which is which, so nobody knows which of them a cube shows",
+                f"diagnosis {diagnosis!r} cannot be asked for: this generator makes cubes from noise and learnt "
+                f"{len(learnt)} diagnoses without being told which is which, so nobody knows which of them a cube shows",
                 f"Train one on this diagnosis alone: --set 'data.diagnoses=[\"{diagnosis}\"]'.",
             )
         held = request.held.get(diagnosis, 0)
