@@ -8,7 +8,6 @@ from hyperderm.learners import AnyLearner
 from hyperderm.settings import (
     FEEDING,
     DataConfig,
-    Diagnosis,
     Run,
     SweepConfig,
     SyntheticConfig,
@@ -17,7 +16,7 @@ from hyperderm.settings import (
 )
 
 __all__ = [
-    "FEEDING", "DataConfig", "Diagnosis", "Experiment", "Run", "SweepConfig", "SyntheticConfig", "TaskConfig",
+    "FEEDING", "DataConfig", "Experiment", "Run", "SweepConfig", "SyntheticConfig", "TaskConfig",
     "TrainingConfig",
 ]  # fmt: skip
 

@@ -4,20 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from hyperderm.cubes.diagnosis import Diagnosis
 from hyperderm.strict import Strict
 
 FEEDING = ("data.feed", "data.window", "data.sample")
 """Settings that change a run only where its train role is streamed."""
 Percent = Annotated[float, Field(ge=0, le=100)]
-Diagnosis = Literal[
-    "melanoma",
-    "dysplastic_nevus",
-    "nevus",
-    "melanocytic_lesion",
-    "solar_lentigo",
-    "seborrhoeic_keratosis",
-    "intraepidermal_carcinoma",
-]
 
 
 class DataConfig(Strict):

@@ -12,7 +12,7 @@ from PIL import Image
 from hyperderm.cubes.annotations import LESION, read_annotations
 from hyperderm.cubes.annotations.export import LABELS, annotation_png, export_annotation_images
 from hyperderm.cubes.annotations.names import bare, picture_name
-from hyperderm.cubes.cube import DIAGNOSES
+from hyperderm.cubes.diagnosis import DIAGNOSES
 from hyperderm.errors import CubeError
 
 H, W, B = 12, 9, 4

@@ -12,7 +12,8 @@ import pytest
 from scipy import ndimage
 
 from hyperderm.cubes.calibration import LESIONS, fit_gain, measured, published, report
-from hyperderm.cubes.cube import DIAGNOSES, HSIDERMOSCOPY_NM
+from hyperderm.cubes.cube import HSIDERMOSCOPY_NM
+from hyperderm.cubes.diagnosis import DIAGNOSES
 from hyperderm.cubes.optics import MAPS, read_table
 from hyperderm.cubes.phantom import (
     PHANTOM_COUNTS,

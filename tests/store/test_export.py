@@ -9,7 +9,8 @@ import scipy.io
 from PIL import Image
 
 from hyperderm.cubes import crop
-from hyperderm.cubes.cube import DIAGNOSES, HSIDERMOSCOPY_NM, Cube
+from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, Cube
+from hyperderm.cubes.diagnosis import DIAGNOSES
 from hyperderm.cubes.readers import hsidermoscopy
 from hyperderm.cubes.readers.mask_image import read_mask
 from hyperderm.cubes.readers.matlab import read_array

@@ -9,7 +9,8 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hyperderm.cubes.cube import DIAGNOSES, Cube, Lesion
+from hyperderm.cubes.cube import Cube, Lesion
+from hyperderm.cubes.diagnosis import DIAGNOSES
 from hyperderm.cubes.readers import exported
 from hyperderm.errors import HyperdermError
 from hyperderm.store.diff import diff_stores

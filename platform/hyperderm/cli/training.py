@@ -10,7 +10,7 @@ from hyperderm.cli.setting import Setting, find_store
 from hyperderm.cli.tracked import facts_of, finish_tracking, open_tracker, real_set, say_synthetic
 from hyperderm.config import Experiment
 from hyperderm.errors import NonFiniteLoss
-from hyperderm.identity import searching
+from hyperderm.identity import SCHEMA, searching
 from hyperderm.reports.progress import ProgressLine
 from hyperderm.store.place import address
 from hyperderm.store.reader import Store
@@ -97,7 +97,7 @@ def run_one(
 def _folder(runs: Path, name: str | None, experiment: Experiment, mine: Mapping[str, object]) -> Path:
     """Return the folder of a run: the one called so, one that an earlier version named otherwise, or a new name."""
     told = experiment.changed()
-    own = {path: value for path, value in mine.items() if path in told or path not in experiment.flat()}
+    own = {path: value for path, value in mine.items() if path in told or path not in experiment.flat()} | {"schema": SCHEMA}
     start = f"train-{experiment.name}-"
     folder = run_folder(runs, name, f"{start}{fingerprint(own)[:8]}")
     if name is None and not folder.exists():

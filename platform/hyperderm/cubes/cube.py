@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperderm.cubes.diagnosis import DIAGNOSES
 from hyperderm.errors import CubeError
 
 HSIDERMOSCOPY_NM: tuple[float, ...] = (
@@ -15,17 +16,6 @@ HSIDERMOSCOPY_NM: tuple[float, ...] = (
 
 NOTES = "notes"
 """Key of a lesion's origin: sentences that whoever stores it must be told, a list of text."""
-
-DIAGNOSES: tuple[str, ...] = (
-    "melanoma",
-    "dysplastic_nevus",
-    "nevus",
-    "melanocytic_lesion",
-    "solar_lentigo",
-    "seborrhoeic_keratosis",
-    "intraepidermal_carcinoma",
-)
-"""Every diagnosis a store may hold; melanoma is the positive class everywhere."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from hyperderm.cubes.cube import DIAGNOSES, HSIDERMOSCOPY_NM, Cube, Lesion
+from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, Cube, Lesion
+from hyperderm.cubes.diagnosis import DIAGNOSES
 from hyperderm.cubes.lesion_scene import Scene
 from hyperderm.cubes.optics import MAPS, STRAY_LIGHT, Array, Vector, band_optics, read_table, reflectance
 from hyperderm.errors import ConfigError, nearest

@@ -6,8 +6,9 @@ for which cubes together, in which order, on however many workers; another kind 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -83,6 +84,33 @@ class NetworkSampler(ABC):
         self.wavelengths_nm, self.classes = tuple(wavelengths_nm), tuple(classes)
         first = next(network.parameters())
         self.device, self.dtype = first.device, first.dtype
+
+    @classmethod
+    def restored(
+        cls,
+        config: LearnerConfig,
+        run: Run,
+        checkpoint: Mapping[str, Any],
+        device: str,
+        network: Callable[[int], nn.Module],
+        **more: Any,  # noqa: ANN401 - those of the sampler
+    ) -> Self:
+        """Return the sampler of a checkpoint's moving average: see `LearnerConfig.load_sampler`.
+
+        Args:
+            config: of the learner.
+            run: that trained it.
+            checkpoint: what training left.
+            device: that computes.
+            network: returns the untrained generator for a number of bands.
+            more: further arguments of the sampler.
+        """
+        wavelengths = tuple(float(nm) for nm in checkpoint["wavelengths_nm"])
+        with keyed.initialised(run.seed):  # the weights are overwritten; nobody's random numbers move
+            made = network(len(wavelengths))
+        made.load_state_dict(checkpoint["learner"]["ema"])
+        made.to(device).eval().requires_grad_(False)
+        return cls(config, run, made, wavelengths, Scaling.from_state(checkpoint["scaling"]), **more)
 
     @abstractmethod
     def inputs(self, seed: int, index: int, condition: Tensor | None) -> tuple[Tensor, ...]:

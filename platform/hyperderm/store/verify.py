@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from hyperderm.cubes.cube import DIAGNOSES
+from hyperderm.cubes.diagnosis import DIAGNOSES
 from hyperderm.errors import StoreError
 from hyperderm.store.location import Location, locate
 from hyperderm.store.manifest import MANIFEST, SCHEMA_VERSION, Manifest, Part

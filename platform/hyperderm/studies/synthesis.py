@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hyperderm.cubes.cube import DIAGNOSES
+from hyperderm.cubes.diagnosis import DIAGNOSES
 from hyperderm.errors import ClusterError, ConfigError, StudyError
 from hyperderm.identity import shaping
 from hyperderm.learners.base import Sampler

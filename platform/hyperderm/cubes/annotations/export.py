@@ -23,7 +23,7 @@ from PIL import Image
 
 from hyperderm.cubes.annotations import names, rle
 from hyperderm.cubes.annotations.region import LESION, diagnosis_of
-from hyperderm.cubes.cube import DIAGNOSES
+from hyperderm.cubes.diagnosis import DIAGNOSES
 from hyperderm.cubes.regions import annotation_image
 from hyperderm.durable import make_parents, publish, room
 from hyperderm.errors import CubeError

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperderm.cubes.cube import DIAGNOSES
+from hyperderm.cubes.diagnosis import DIAGNOSES
 from hyperderm.cubes.readers.labels import LABELS
 from hyperderm.cubes.readers.scene import SetAside
 from hyperderm.errors import CubeError, nearest

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from hyperderm.cubes.cube import DIAGNOSES
+from hyperderm.cubes.diagnosis import DIAGNOSES
 
 LABELS: dict[str, str] = {
     **{name: name for name in DIAGNOSES},

@@ -9,7 +9,7 @@ with 0 and 1 or an X (the challenges of 2017-2019, PH2's spreadsheet); `target` 
 import re
 from dataclasses import dataclass, field
 
-from hyperderm.cubes.cube import DIAGNOSES
+from hyperderm.cubes.diagnosis import DIAGNOSES
 from hyperderm.cubes.readers.labels import LABELS, is_unknown, known
 from hyperderm.cubes.readers.tables import IMAGE_COLUMNS, LESION_COLUMNS, PATIENT_COLUMNS, Table, squashed
 

@@ -12,7 +12,6 @@ from hyperderm.learners.base import Batch
 from hyperderm.learners.critics import Critic, check_bands
 from hyperderm.learners.dcgan.config import DcganConfig
 from hyperderm.learners.dcgan.networks import DcganCritic, DcganGenerator
-from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.synthesis import NetworkSampler, noise
 from hyperderm.settings import Run
 
@@ -84,18 +83,13 @@ class DcganSampler(NetworkSampler):
 
 def load(config: DcganConfig, run: Run, checkpoint: Mapping[str, Any], device: str) -> DcganSampler:
     """Return what makes the cubes of a checkpoint: see `LearnerConfig.load_sampler`."""
-    learner = checkpoint["learner"]
-    wavelengths = tuple(float(nm) for nm in checkpoint["wavelengths_nm"])
-    classes = tuple(str(name) for name in learner["classes"])
-    with keyed.initialised(run.seed):  # overwritten
-        network = _generator(config, len(wavelengths), run.data.size, len(classes))
-    network.load_state_dict(learner["ema"])
-    return DcganSampler(
+    classes = tuple(str(name) for name in checkpoint["learner"]["classes"])
+    return DcganSampler.restored(
         config,
         run,
-        network.to(device).eval().requires_grad_(False),
-        wavelengths,
-        Scaling.from_state(checkpoint["scaling"]),
+        checkpoint,
+        device,
+        lambda bands: _generator(config, bands, run.data.size, len(classes)),
         classes=classes,
     )
 

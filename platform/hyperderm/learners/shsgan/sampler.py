@@ -5,8 +5,6 @@ from typing import Any
 
 from torch import Tensor
 
-from hyperderm.learners import keyed
-from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.shsgan.config import ShsGanConfig
 from hyperderm.learners.shsgan.networks import UNetGenerator
 from hyperderm.learners.synthesis import NetworkSampler
@@ -34,16 +32,12 @@ class ShsGanSampler(NetworkSampler):
 def load(config: ShsGanConfig, run: Run, checkpoint: Mapping[str, Any], device: str) -> ShsGanSampler:
     """Return what makes the cubes of a checkpoint: see `LearnerConfig.load_sampler`."""
     learner = checkpoint["learner"]
-    wavelengths = tuple(float(nm) for nm in checkpoint["wavelengths_nm"])
-    with keyed.initialised(run.seed):  # overwritten
-        network = UNetGenerator(len(wavelengths), config.generator_width)
-    network.load_state_dict(learner["ema"])
-    return ShsGanSampler(
+    return ShsGanSampler.restored(
         config,
         run,
-        network.to(device).eval().requires_grad_(False),
-        wavelengths,
-        Scaling.from_state(checkpoint["scaling"]),
+        checkpoint,
+        device,
+        lambda bands: UNetGenerator(bands, config.generator_width),
         matrix=learner["h"].double().numpy(),
         gain=float(learner["gain"]),
     )
