@@ -211,3 +211,9 @@ def test_a_checkpoint_of_other_networks_is_refused():
     saved = checkpoint(gan(data), data, learner__generator_width=8)
     with pytest.raises(StudyError, match="size mismatch"):
         load_sampler(saved)
+
+
+@pytest.mark.parametrize("name", ["dcgan", "sngan"])
+def test_the_readme_s_way_to_a_generator_that_is_told_the_diagnosis(name):
+    values = registry.experiment(name, "small").override({"data.diagnoses": "all", "learner.class_conditional": True})
+    assert values.learner.condition == "class"
