@@ -71,7 +71,7 @@ def test_unknown_key_names_the_nearest(path, near):
 def test_a_group_is_no_key_and_lists_its_keys():
     error = refused(data={"size": 32})
     assert error.what == "configuration key 'data' is a group"
-    keys = ["size", "diagnoses", "fold", "flips", "pretrain_diagnoses", "scaling", "percentiles"]
+    keys = ["size", "diagnoses", "fold", "flips", "scaling", "percentiles"]
     keys += ["feed", "window", "sample"]
     assert error.remedy == f"Set one of its keys: {', '.join(f'data.{key}' for key in keys)}."
 
@@ -285,9 +285,9 @@ def test_fingerprint_ignores_order_and_is_the_same_everywhere():
 
 def test_identity_leaves_out_what_may_change_and_nothing_else():
     free = {"sweep.trials", "sweep.concurrent", "sweep.cpus_per_worker", "sweep.gpus_per_worker", "sweep.max_failures"}
-    assert set(BASE.flat()) - set(searching(BASE)) == free | {"data.feed", "data.window", "data.sample"}
+    assert set(BASE.flat()) - set(searching(BASE)) == free | {"data.feed", "data.window", "data.sample", "learner.start"}
     streamed = BASE.override({"data.feed": "stream"})  # there, what a window and the sample hold shapes the result
-    assert set(streamed.flat()) - set(searching(streamed)) == free
+    assert set(streamed.flat()) - set(searching(streamed)) == free | {"learner.start"}
     more = BASE.override({"sweep.trials": 99, "sweep.concurrent": 2, "sweep.gpus_per_worker": 0.25})
     assert searching(more) == searching(BASE)
     for path, value in {

@@ -57,7 +57,7 @@ class Experiment(Run):
         if self.learner.role == "classifier":
             if self.task is None:
                 raise ValueError(f"learner.kind = {kind} needs a task. Give task=TaskConfig()")
-            if self.data.diagnoses != ("melanoma",) or self.data.pretrain_diagnoses:
+            if self.data.diagnoses != ("melanoma",):
                 raise ValueError("data.diagnoses is a generator's; a classifier reads those of task.negatives. Leave it out")
         else:
             for name, value in (("task", self.task), ("synthetic", self.synthetic)):
@@ -73,12 +73,11 @@ class Experiment(Run):
     @model_validator(mode="after")
     def _phases_fit(self) -> Self:
         training = self.training
-        first = self.synthetic is not None and self.synthetic.use == "pretrain"
-        pretrains = bool(self.data.pretrain_diagnoses) or first
+        pretrains = self.synthetic is not None and self.synthetic.use == "pretrain"
         if pretrains != (training.pretrain_images > 0):
             raise ValueError(
                 f"training.pretrain_images = {training.pretrain_images} is refused: it goes together with "
-                "data.pretrain_diagnoses or synthetic.use = pretrain. Set both or none"
+                "synthetic.use = pretrain. Set both or none"
             )
         if training.pretrain_images >= training.images:
             raise ValueError(

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hyperderm.config import FEEDING, Experiment, Run
-from hyperderm.errors import ConfigError
-from hyperderm.learners import learner_of
+from hyperderm.errors import ConfigError, Gone
+from hyperderm.learners import LEARNERS, learner_of
 from hyperderm.strict import parse, unfolded
 
 SCHEMA = 2
@@ -13,7 +13,11 @@ SCHEMA = 2
 with a default needs nothing: what is at its default is left out."""
 LABELS = ("name", "profile")
 """What a configuration is called; it leads to the same result."""
-ELSEWHERE = ("synthetic.store",)
+INPUTS = frozenset(f"learner.{name}" for each in LEARNERS for name in each.inputs)
+"""Where the checkpoints of other runs lie, which are known by their hashes."""
+INPUT, INPUT_RUN = "hyperderm.input.", "hyperderm.input_run."
+"""Begin the names under which provenance holds the hash of an input's checkpoint, and the key of the run that left it."""
+ELSEWHERE = frozenset({"synthetic.store", *INPUTS})
 """Where something lies that is known by its fingerprint."""
 EXTENDABLE = ("sweep.trials", "sweep.concurrent", "sweep.cpus_per_worker", "sweep.gpus_per_worker", "sweep.max_failures")
 """Settings of a sweep that depend on the machine, or that may grow."""
@@ -37,7 +41,7 @@ def shaping(run: Run) -> dict[str, Any]:
 
 def searching(experiment: Experiment) -> dict[str, Any]:
     """Return what makes two sweeps or two runs of `hyperderm train` the same, flat: every leaf that may not change."""
-    free = set(EXTENDABLE)
+    free = {*EXTENDABLE, *INPUTS}
     if experiment.data.feed != "stream":  # where `auto` comes to a stream, its checkpoints hold on to that
         free |= set(FEEDING)
     return {path: value for path, value in experiment.flat().items() if path not in free}
@@ -49,10 +53,24 @@ def read(saved: Mapping[str, Any]) -> Experiment:
     Raises:
         Gone: it holds what this version has no more; ConfigError: it was not written down by hyperderm.
     """
+    saved = {**saved, "data": _present_data(saved.get("data", {}))}
     learner = saved.get("learner")
     if isinstance(learner, Mapping) and (known := learner_of(str(learner.get("kind")))):
         return parse(Experiment, {**saved, "learner": known.migrated(learner)})
     return parse(Experiment, dict(saved))
+
+
+def _present_data(saved: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Return `data` of a configuration without what one version kept there: what a pre-training saw."""
+    if not isinstance(saved, Mapping):
+        return saved
+    if before := saved.get("pretrain_diagnoses"):
+        raise Gone(
+            f"data.pretrain_diagnoses = {list(before)} is no more: a pre-training is a run of its own now, which another "
+            "begins from",
+            "Train both anew (learner.start), or take another --name. Sets made from the old checkpoint can still be used.",
+        )
+    return {name: value for name, value in saved.items() if name != "pretrain_diagnoses"}
 
 
 def present(flat: Mapping[str, Any]) -> dict[str, Any]:

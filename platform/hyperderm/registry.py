@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hyperderm.ablation import Ablation
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, StudyError, nearest
+from hyperderm.identity import INPUTS
 
 if TYPE_CHECKING:  # optuna takes half a second to import; a wrong key must be told before
     from optuna.distributions import BaseDistribution
@@ -121,6 +122,11 @@ def check_space(space: Space, experiment: Experiment) -> None:
         ConfigError: an axis that is no configuration key, or an end that the configuration refuses.
     """
     for path, distribution in space.distributions.items():
+        if path in INPUTS:
+            raise ConfigError(
+                f"search space {space.name!r} has the axis {path}: which run a trial begins from is not searched",
+                "Take it out, and make one sweep for each (NAME=…).",
+            )
         for value in _ends(distribution):
             try:
                 experiment.override({path: value})

@@ -23,8 +23,6 @@ class DataConfig(Strict):
     """Test = this fold, validation = the next, train = the rest."""
     flips: bool = True
     """Random horizontal and vertical flips of training cubes; a lesion has no up and no left."""
-    pretrain_diagnoses: tuple[Diagnosis, ...] = ()
-    """What a generator sees beside `diagnoses` during its first `training.pretrain_images` images."""
     scaling: Literal["range", "robust"] = "range"
     """What of train's reflectance becomes [-1, 1], band by band. range: its least and greatest value. robust: `percentiles`,
     so that a few hot pixels do not squeeze all others; values beyond are not clipped, but a generator that ends in tanh
@@ -83,7 +81,7 @@ class TrainingConfig(Strict):
     images: int = Field(100_000, ge=1)
     """Images shown before the run ends; all progress is counted in them."""
     pretrain_images: int = Field(0, ge=0)
-    """Images of these that belong to a pre-training: see data.pretrain_diagnoses and synthetic.use = pretrain."""
+    """Images of these that belong to a pre-training on synthetic cubes: see synthetic.use = pretrain."""
     validate_every: int = Field(5_000, ge=1)
     """Images between validations; each ends with a report and a checkpoint."""
     validation_samples: int = Field(128, ge=8)

@@ -12,7 +12,7 @@ from hyperderm.studies.ablation.leaks import audit
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.results import PREDICTIONS
 from hyperderm.studies.ablation.work import STORE
-from tests.ablation.grids import finish, grid, plan, predictions, store, synthetic_set
+from tests.ablation.grids import finish, generator, grid, plan, predictions, store, synthetic_set
 
 GROUPS, TESTED, SETS, SEARCHES, OPENED = (
     "no group and no source image lies in two roles of a fold",
@@ -158,3 +158,38 @@ def test_searches_are_named(made, done, tmp_path):
     searched = replace(made, grid=grid(searches={"shsgan": {"0": "a", "3": "b"}}))
     lines = {what: detail for what, detail, _ in audit(searched, tmp_path, done)}
     assert lines[SEARCHES] == "winners taken for their own fold only: shsgan fold 0, shsgan fold 3"
+
+
+BEGUN = "every generator that begins from another run began from one of its own fold and manifest"
+
+
+@pytest.fixture
+def begun(real, tmp_path):
+    """A grid with a pre-trained generator, done; results as `work` writes them."""
+    made = plan(real, {"shsgan": generator(data__diagnoses=["melanoma"])}, arms=["both"], folds=[0], models=["small_cnn"])
+    results = finish(made, tmp_path)
+    first, second = made.stage("generator")
+    results[first.key] |= {"checkpoint": "c1" * 32}
+    results[second.key] |= {"checkpoint": "c2" * 32, "inputs": {"start": "c1" * 32}}
+    return made, results
+
+
+def test_a_generator_that_began_from_its_fold_s_pre_training_passes(begun, tmp_path):
+    made, results = begun
+    lines = {what: (detail, passed) for what, detail, passed in audit(made, tmp_path, results)}
+    said = "1 generators that begin from another, 0 from a checkpoint of another fold or none that is there"
+    assert lines[BEGUN] == (said, True)
+
+
+@pytest.mark.parametrize("leak", ["another checkpoint", "another fold", "nothing recorded"])
+def test_a_generator_that_began_from_something_else_fails(begun, tmp_path, leak):
+    made, results = begun
+    first, second = made.stage("generator")
+    if leak == "another checkpoint":
+        results[first.key]["checkpoint"] = "c3" * 32
+    if leak == "nothing recorded":
+        del results[second.key]["inputs"]
+    if leak == "another fold":
+        jobs = tuple(replace(job, fold=1) if job.key == first.key else job for job in made.jobs)
+        made = replace(made, jobs=jobs)
+    assert BEGUN in failing(made, tmp_path, results)

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from hyperderm import registry
+from hyperderm.errors import ConfigError
 from hyperderm.learners.data import truth
+from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.studies.ablation.plan import Plan, make_plan
 from hyperderm.studies.selection import select
 from tests.ablation.grids import FOLDS, generator, grid, keys, plan, store, synthetic_set
@@ -65,7 +67,7 @@ def test_every_arm_of_the_full_profile(real):
     full = registry.ablation("synthetic_vs_real", "full").override({"size": 16, "models": NO_WEIGHTS, **batches, **small})
     made = make_plan(full, real, registry.generators(full.generators, "full"))
     assert len(made.arms) == 1 + 1 + 6 + 1 + 6 + 6 + 2
-    assert counted(made) == {"generator": 15, "synthetic": 15, "cell": (23 * 3 - 3) * 5 * 3}
+    assert counted(made) == {"generator": 20, "synthetic": 15, "cell": (23 * 3 - 3) * 5 * 3}
     assert {(arm, model) for arm, model, _ in made.left_out} == {
         ("classic", "spectral"), ("focal", "spectral"), ("shsgan_pretrain", "spectral")
     }  # fmt: skip
@@ -215,16 +217,19 @@ def test_a_cell_s_set_comes_from_the_generator_of_its_own_fold(real):
             (maker,) = jobs[need].needs
             assert jobs[need].fold == jobs[maker].fold == job.fold
             assert (jobs[need].stage, jobs[maker].stage) == ("synthetic", "generator")
+            begun = {jobs[before].fold for before in jobs[maker].needs}
+            assert begun == ({job.fold} if "both" in job.arm else set())
 
 
 def test_variants_of_a_generator_of_melanomas(real):
     made = plan(real, MELANOMA_ONLY, arms=EVERY, folds=[0])
     by_label = {job.label: job.experiment for job in made.stage("generator")}
-    own, every, first = (by_label[f"shsgan{suffix} fold 0"] for suffix in ("", " (all classes)", " (pretrained)"))
-    assert (own.data.diagnoses, own.training.pretrain_images) == (("melanoma",), 0)
-    assert every.data.diagnoses == ("dysplastic_nevus", "melanoma")
-    assert (first.data.diagnoses, first.data.pretrain_diagnoses) == (("melanoma",), ("dysplastic_nevus", "melanoma"))
-    assert first.training.pretrain_images == first.training.images / 2
+    suffixes = ("", " (all classes)", " (pretraining)", " (pretrained)")
+    own, every, first, second = (by_label[f"shsgan{suffix} fold 0"] for suffix in suffixes)
+    assert own.data.diagnoses == second.data.diagnoses == ("melanoma",)
+    assert every.data.diagnoses == first.data.diagnoses == ("dysplastic_nevus", "melanoma")
+    assert first.training.images + second.training.images == own.training.images == every.training.images
+    assert (own.learner.start, first.learner.start, second.learner.start) == (None, None, "pending")
     variant = {arm.name: arm.variant for arm in made.arms if arm.generator}
     assert variant == {
         "shsgan_x1": "own", "shsgan_both_x1": "pretrained", "shsgan_only": "all_classes", "shsgan_pretrain": "all_classes"
@@ -238,7 +243,33 @@ def test_a_generator_of_every_class_is_its_own_variants(real):
     made = plan(real, arms=EVERY, folds=[0])
     assert [job.label for job in made.stage("generator")] == ["shsgan fold 0"]
     (job,) = made.stage("generator")
-    assert (job.experiment.data.diagnoses, job.experiment.data.pretrain_diagnoses) == ("all", ())
+    assert job.experiment.data.diagnoses == "all"
+
+
+def test_a_generator_that_is_pre_trained_begins_from_a_job_of_its_own(real):
+    """The seeds' "pre-trained on both classes": two runs, the second known by the first."""
+    made = plan(real, MELANOMA_ONLY, arms=["both"], folds=[0, 1])
+    jobs = {job.label: job for job in made.stage("generator")}
+    for fold in (0, 1):
+        first, second = jobs[f"shsgan (pretraining) fold {fold}"], jobs[f"shsgan (pretrained) fold {fold}"]
+        assert (second.needs, second.inputs) == ((first.key,), {"start": first.key})
+        assert (first.needs, first.inputs) == ((), {})
+    slower = {"shsgan": generator(data__diagnoses=["melanoma"], learner__lr_critic=2e-4)}
+    other = plan(real, slower, arms=["both"], folds=[0])
+    (changed,) = (job for job in other.stage("generator") if "pretrained" in job.label)
+    assert changed.key != jobs["shsgan (pretrained) fold 0"].key
+
+
+def test_a_generator_that_cannot_begin_from_a_run_is_not_pre_trained(real, monkeypatch):
+    monkeypatch.setattr(ShsGanConfig, "inputs", ())
+    made = plan(real, MELANOMA_ONLY, arms=["synthetic", "both"])
+    assert {arm for arm, _, _ in made.left_out} == {"shsgan_both_x1"}
+    assert all("cannot begin from another run" in reason for _, _, reason in made.left_out)
+
+
+def test_a_generator_of_a_grid_names_no_run_itself(real):
+    with pytest.raises(ConfigError, match=r'generator shsgan begins from a run \(learner.start = a-run\).*arm "both"'):
+        plan(real, {"shsgan": generator(learner__start="a-run")})
 
 
 def test_all_others_are_all_that_the_store_holds(tmp_path):

@@ -28,7 +28,7 @@ from hyperderm.training.checkpoint import BEST, CheckpointFolder
 from hyperderm.training.context import local
 from hyperderm.training.data import cube_set
 from hyperderm.training.loop import train
-from tests.ablation.grids import grid, lesions, plan, synthetic_set
+from tests.ablation.grids import generator, grid, lesions, plan, synthetic_set
 from tests.learning import built
 
 
@@ -209,3 +209,25 @@ def test_a_large_file_counts_by_its_content(tmp_path, real, change, done):
     if change == "gone":
         (place / "best.pt").unlink()
     assert (result_of(tmp_path, job) is not None) is done
+
+
+def test_a_pre_trained_generator_begins_from_the_job_before_it(real, tmp_path):
+    """Two runs: the second takes the first one's networks and scaling, and writes down which checkpoint that was."""
+    made = plan(real, {"shsgan": generator(data__diagnoses=["melanoma"])}, arms=["both"], folds=[2])
+    first, second = made.stage("generator")
+    known = {"run": "a-run", "hyperderm.manifest": real.manifest.fingerprint, "hyperderm.fold": "2"}
+    tasks = [replace(task(made, job, tmp_path), provenance=known) for job in (first, second)]
+    list(work(tasks[0], real))
+    began = next(iter(work(tasks[1], real)))
+    list(work(tasks[1], real))
+    left = result_of(tmp_path, first)["checkpoint"]
+    assert result_of(tmp_path, second)["inputs"] == {"start": left}
+    states = [CheckpointFolder(tmp_path / job.folder).load(BEST) for job in (first, second)]
+    assert states[1]["provenance"]["hyperderm.input.start"] == left
+    assert states[1]["seen"] == ["dysplastic_nevus", "melanoma"]
+    assert states[1]["scaling"] == states[0]["scaling"]
+    assert began.images == 0
+    assert began.metrics["generator_updates"] == 0
+    lost = replace(tasks[1], folder=tmp_path / "again", inputs={"start": str(tmp_path / "gone.pt")})
+    with pytest.raises(StudyError, match=r"learner.start = .*gone.pt: checkpoint .*gone.pt does not exist"):
+        next(iter(work(lost, real)))

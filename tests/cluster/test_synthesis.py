@@ -16,6 +16,7 @@ from hyperderm.store.writer import write_store
 from hyperderm.studies import synthesis
 from hyperderm.studies.checkpoints import checkpoint_of_run, read_checkpoint
 from hyperderm.studies.cluster import Cluster
+from hyperderm.studies.inputs import find_inputs
 from hyperderm.studies.selection import select
 from hyperderm.studies.single import run_here
 from hyperderm.studies.synthesis import STRIDE, generate, generate_here
@@ -41,7 +42,9 @@ def train(real: Store, folder: Path, **overrides) -> Path:
         "hyperderm.fold": str(FOLD),
         "hyperderm.store": real.location.uri,
     }
-    run_here(experiment, real, select(real, experiment), folder / "trials" / "0000", provenance, Memory())
+    inputs = find_inputs(experiment, real, folder.parent)
+    place = folder / "trials" / "0000"
+    run_here(experiment, real, select(real, experiment), place, provenance, Memory(), inputs=inputs)
     return folder / "trials" / "0000" / "best.pt"
 
 
@@ -177,8 +180,9 @@ def test_unlabelled_photographs_are_taken_at_the_users_word(tmp_path, real, chec
 
 
 def test_the_audit_knows_what_a_pre_training_saw(tmp_path, real):
-    both = {"data__diagnoses": ["melanoma"], "data__pretrain_diagnoses": ["dysplastic_nevus"]}
-    path = train(real, tmp_path / "both", **both, training__pretrain_images=16)
+    """The first run sees both classes, the second melanomas alone: cubes may copy what either saw."""
+    first = train(real, tmp_path / "first", data__diagnoses=["melanoma", "dysplastic_nevus"])
+    path = train(real, tmp_path / "second", data__diagnoses=["melanoma"], learner__start=str(first))
     generate_here(real, path, str(tmp_path / "s"), counts={"melanoma": 2})
     audit = origin_of(open_store(str(tmp_path / "s")).manifest).audit
     assert audit["train"] == len(real.select("train", FOLD, ("melanoma", "dysplastic_nevus")))

@@ -125,15 +125,9 @@ def test_mixed_sampling_keeps_the_streams_apart():
     assert phase.mixed.tolist() == [24 + row for row in range(1, 16, 2)]
 
 
-def test_generators_see_their_train_role_and_the_pre_training_before_it():
-    data = tiny_data(12)
-    (whole,) = shown(tiny(), data)
+def test_generators_see_their_train_role():
+    (whole,) = shown(tiny(), tiny_data(12))
     assert (whole.start, whole.entries.tolist()) == (0, list(range(12)))
-    extra = lesions(extra=(NEVUS,) * 5)
-    settings = {"data__diagnoses": ["melanoma"], "data__pretrain_diagnoses": ["melanoma", "dysplastic_nevus"]}
-    first, second = shown(tiny(training__pretrain_images=16, **settings), extra)
-    assert (first.start, first.entries.tolist()) == (0, list(range(29)))
-    assert (second.start, second.entries.tolist()) == (16, list(range(24)))
 
 
 def test_a_ratio_that_comes_to_nothing_is_refused():

@@ -243,3 +243,12 @@ def test_users_of_one_leak_are_one_finding():
 
 def test_every_kind_has_a_title():
     assert list(KINDS) == ["classifier", "generator", "checkpoint", "set", "search", "values", "late", "peeking"]
+
+
+def test_what_a_generator_began_from_is_judged_too():
+    """Another fold's pre-training has seen the test role, though the generator itself has not."""
+    before = Artefact("before", "before", "generator", manifest="A", fold=0)
+    begun = replace(GENERATOR, uses=("before",))
+    assert not judge([CELL, begun, before], [real(), made()]).findings
+    found = only(judge([CELL, begun, replace(before, fold=1)], [real(), made()]))
+    assert (found.kind, found.by, found.lesions, found.users) == ("generator", "before", 2, ("grid/arm/cell",))

@@ -57,12 +57,16 @@ def _sweeps(tracker):
         log(tracker, f"s-1/{number}", f"trial {number:03d}", config, "s-1", tags, {"learner.lr": lr})
     tags = {**FOLD, "hyperderm.trial": "0", "hyperderm.synthetic": "cd" * 32}
     log(tracker, "t-1", "train", {"config.json": classifier("made/one")}, tags=tags, params={"name": "cnn", "data.fold": 1})
+    begun = {**FOLD, "hyperderm.trial": "0", "hyperderm.input.start": "ef" * 32}
+    log(tracker, "t-3", "begun", {"config.json": generator()}, tags={**begun, "hyperderm.input_run.start": "t-1"})
+    log(tracker, "t-4", "nameless", {"config.json": generator()}, tags=begun)
     log(tracker, "t-2", "bare", tags={**FOLD, "hyperderm.trial": "0"}, params={"learner.kind": "classifier"})
 
 
 def _grid(tracker):
     jobs = [
         {"key": "gen1", "model": "tiny", "needs": [], "store": "", "source": ""},
+        {"key": "gen2", "model": "tiny", "needs": ["gen1"], "store": "", "source": ""},
         {"key": "set1", "model": "tiny", "needs": ["gen1"], "store": "", "source": ""},
         {"key": "cell1", "model": "cnn", "needs": ["set1"], "store": "", "source": "set1"},
         {"key": "cell2", "model": "cnn", "needs": [], "store": "made/two", "source": "ee" * 32},
@@ -80,6 +84,7 @@ def _grid(tracker):
     opened = {"test_opened": f"test role of fold 1 of store {'ab' * 32} at 2026-01-01T00:00:01Z"}
     origin = {"manifest": "ab" * 32, "fold": 1, "run": "g/gen1", "experiment": "e", "checkpoint": "c0"}
     job("gen1", "generator", "generators", {"config.json": generator(lr=0.001234567), "result.json": {"checkpoint": "c0"}})
+    job("gen2", "generator", "generators", {"config.json": generator(lr=0.001234567), "result.json": {"checkpoint": "c1"}})
     job("set1", "synthetic", "generators", {"result.json": {"fingerprint": "ff" * 32, "origin": origin}})
     done = {"config.json": classifier("pending"), "result.json": {**opened, "chosen_at": "2026-01-01T00:00:00Z"}}
     job("cell1", "cell", "x", done)
@@ -106,11 +111,12 @@ def known(project):
 
 def test_everything_is_there_once(project, known):
     assert set(known) == {
-        "s-1", "t-1", "t-2", "g/gen1", f"set {'ff' * 32}", "g/cell1", "g/cell2", "g/cell3", "g/cell4", "o2",
+        "s-1", "t-1", "t-2", "t-3", "t-4", "g/gen1", "g/gen2",
+        f"set {'ff' * 32}", "g/cell1", "g/cell2", "g/cell3", "g/cell4", "o2",
     }  # fmt: skip
     assert len(known) == len(project.artefacts)
     assert project.foreign == ("a notebook",)
-    assert project.runs == 16
+    assert project.runs == 19
     assert set(project.stores) == {"stores/a", "made/one", "made/two"}
 
 
@@ -132,6 +138,16 @@ def test_a_training_names_its_set(known):
     assert train.uses == (f"set {'cd' * 32}",)
     assert train.diagnoses == ("melanoma", "dysplastic_nevus")
     assert (train.openings, train.missing) == ((), ())
+
+
+def test_a_training_names_the_run_that_it_began_from(known):
+    assert (known["t-3"].kind, known["t-3"].uses, known["t-3"].missing) == ("generator", ("t-1",), ())
+    assert (known["t-4"].uses, known["t-4"].missing) == ((), ("the run that left its input start",))
+
+
+def test_a_generator_of_a_grid_names_the_one_it_began_from(known):
+    assert known["g/gen2"].uses == ("s-1", "g/gen1")
+    assert known["g/gen2"].missing == ()
 
 
 def test_a_grid_is_linked_by_its_plan(known):

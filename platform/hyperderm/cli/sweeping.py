@@ -1,9 +1,9 @@
 """Put a sweep together: studies run it, tracking records it, reports print it."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
 from hyperderm.cli.setting import Setting, find_store
-from hyperderm.cli.tracked import facts_of, finish_tracking, open_tracker, real_set, say_synthetic
+from hyperderm.cli.tracked import facts_of, finish_tracking, open_tracker, real_set, say_made_with
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, DiskFull, MachineTrouble
 from hyperderm.registry import Space
@@ -24,6 +24,7 @@ from hyperderm.studies.board import Board
 from hyperderm.studies.cluster import Cluster, check_capacity, connect, described, workers_found
 from hyperderm.studies.feeding import Feeding, choose
 from hyperderm.studies.folder import claim, identity, run_folder, sweep_name
+from hyperderm.studies.inputs import RunInputs, find_inputs
 from hyperderm.studies.observer import Observers
 from hyperderm.studies.selection import content, select
 from hyperderm.studies.storage import open_storage, recorded, storage_of_run, take
@@ -68,14 +69,35 @@ def run_sweep(
     opened = find_store(setting, store, data)
     selection = select(opened, experiment)
     check_batches(experiment, space, len(selection.train))
+    inputs = find_inputs(experiment, opened, runs or setting.root / "runs")
     folder = run_folder(runs or setting.root / "runs", name, sweep_name(experiment, space, opened.name))
-    with claim(folder, _identity(experiment, space, opened) | recorded(bucket)) as key:
-        return _run(setting, experiment, space, opened, folder, key, storage_of_run(bucket, folder))
+    manifest = opened.manifest
+    made_of = content(experiment, len(manifest.wavelengths_nm)) | inputs.content
+    mine = identity(experiment, space, manifest.fingerprint, made_of)
+    with claim(folder, mine | recorded(bucket)) as key:
+        sweep = _Sweep(setting, experiment, space, opened, inputs, folder, key, storage_of_run(bucket, folder), mine)
+        return _run(sweep)
 
 
-def _identity(experiment: Experiment, space: Space, store: Store) -> dict[str, Any]:
-    manifest = store.manifest
-    return identity(experiment, space, manifest.fingerprint, content(experiment, len(manifest.wavelengths_nm)))
+@dataclass(frozen=True)
+class _Sweep:
+    """What a driver knows of its sweep.
+
+    Attributes:
+        inputs: other runs that it needs.
+        storage: where trials write; None: into `folder`.
+        identity: what it stands for.
+    """
+
+    setting: Setting
+    experiment: Experiment
+    space: Space
+    store: Store
+    inputs: RunInputs
+    folder: Path
+    key: str
+    storage: Location | None
+    identity: Mapping[str, Any]
 
 
 def check_batches(experiment: Experiment, space: Space, cubes: int) -> None:
@@ -97,70 +119,48 @@ def check_batches(experiment: Experiment, space: Space, cubes: int) -> None:
     check_batch(experiment.training.batch_size, cubes, workers)
 
 
-def _run(
-    setting: Setting,
-    experiment: Experiment,
-    space: Space,
-    store: Store,
-    folder: Path,
-    key: str,
-    storage: Location | None,
-) -> int:
+def _run(sweep: _Sweep) -> int:
+    setting, experiment, folder, storage = sweep.setting, sweep.experiment, sweep.folder, sweep.storage
     observers = Observers([])
-    board = Board(folder / STUDY, folder.name, experiment, space.distributions, observers, setting.say)
+    board = Board(folder / STUDY, folder.name, experiment, sweep.space.distributions, observers, setting.say)
     ended, wanted = board.finished(), experiment.sweep.trials
     setting.say(f"sweep {folder.name}: {len(ended)} of {wanted} trials done, fold {experiment.data.fold}")
     if len(ended) < wanted:
         setting.say(f"connecting to Ray at {setting.ray_address}" if setting.ray_address else "starting Ray")
         with connect(setting.ray_address) as cluster:
             check_capacity(experiment, cluster, storage or folder)
-            take(storage, folder, key)
+            take(storage, folder, sweep.key)
             setting.say(f"{described(cluster)}; worker logs in {cluster.logs}")
             if setting.ray_address:
                 setting.say(workers_found())
             try:
-                _record(setting, board, observers, space, store, folder, key, cluster, storage)
+                _record(sweep, board, observers, cluster)
             except MachineTrouble:
                 with suppress(Exception):
                     setting.console.print(_table(board))
                 raise
     elif not (folder / CLOSED).exists():  # a driver was killed between the last trial and the summary
-        _record(setting, board, observers, space, store, folder, key, None, storage)
+        _record(sweep, board, observers, None)
     else:
-        finish_tracking(
-            setting, open_tracker(setting, experiment.name, folder), key
-        )  # delivers what an earlier driver still owed
+        tracker = open_tracker(setting, experiment.name, folder)
+        finish_tracking(setting, tracker, sweep.key)  # delivers what an earlier driver still owed
     return _conclude(setting, board, storage.uri if storage else str(folder), new=len(board.finished()) - len(ended))
 
 
-def _record(
-    setting: Setting,
-    board: Board,
-    observers: Observers,
-    space: Space,
-    store: Store,
-    folder: Path,
-    key: str,
-    cluster: Cluster | None,
-    storage: Location | None,
-) -> None:
+def _record(sweep: _Sweep, board: Board, observers: Observers, cluster: Cluster | None) -> None:
     """Run what is left of the trials on `cluster` (None: nothing is left) and keep it all in MLflow."""
+    setting, store, folder, key = sweep.setting, sweep.store, sweep.folder, sweep.key
     experiment, ended = board.base, board.finished()
     wanted = experiment.sweep.trials
-    facts = facts_of(setting, key, folder, experiment, store, storage)
     feeding = _feeding(setting, board, store) if cluster else None
-    if feeding:
-        facts = replace(facts, tags={**facts.tags, "hyperderm.feed": feeding.mode})
-    say_synthetic(setting, experiment)
+    facts = facts_of(setting, key, folder, experiment, store, sweep.inputs, feeding, sweep.storage)
+    say_made_with(setting, experiment, sweep.inputs)
     tracker = open_tracker(setting, experiment.name, folder)
     watched = SweepTracker(tracker, facts, real_set(store, experiment))
     (folder / CLOSED).unlink(missing_ok=True)
     watched.open(
-        {"space": f"{space.name} v{space.version}", "profile": experiment.profile},
-        {
-            "config.json": experiment.model_dump(mode="json"),
-            "identity.json": _identity(experiment, space, store),
-        },
+        {"space": f"{sweep.space.name} v{sweep.space.version}", "profile": experiment.profile},
+        {"config.json": experiment.model_dump(mode="json"), "identity.json": sweep.identity},
     )
     for trial in board.unfinished():  # a killed driver left them RUNNING; one that is taken up opens its run again
         watched.interrupted(trial.number)
@@ -173,7 +173,7 @@ def _record(
             )
             observers.add(watched, progress)
             with progress:
-                _train(board, store, cluster, facts, feeding)
+                _train(board, sweep, cluster, facts, feeding)
     except BaseException as error:
         with suppress(Exception):  # what broke the sweep may break its summary too, and is what a user must read
             if isinstance(trouble_of(error), DiskFull):  # pictures and tables would only say so again
@@ -201,12 +201,13 @@ def _feeding(setting: Setting, board: Board, store: Store) -> Feeding:
     return feeding
 
 
-def _train(board: Board, store: Store, cluster: Cluster, facts: SweepFacts, feeding: Feeding | None) -> None:
+def _train(board: Board, sweep: _Sweep, cluster: Cluster, facts: SweepFacts, feeding: Feeding) -> None:
     from hyperderm.studies.sweep import run
     from hyperderm.studies.trial import share
 
     try:
-        shared = _at_once(lambda: share(store, select(store, board.base), board.base, feeding))
+        selection = select(sweep.store, board.base)
+        shared = _at_once(lambda: share(sweep.store, selection, board.base, feeding, sweep.inputs))
     except KeyboardInterrupt:
         board.interrupted = True
         return

@@ -12,7 +12,9 @@ from hyperderm.store.location import Location
 from hyperderm.store.manifest import Manifest
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import origin_of
+from hyperderm.studies.feeding import Feeding
 from hyperderm.studies.folder import JOURNAL
+from hyperderm.studies.inputs import RunInputs
 from hyperderm.studies.selection import content, select
 from hyperderm.tracking.figures import RealSet
 from hyperderm.tracking.outbox import DELIVERING
@@ -26,9 +28,16 @@ FLUSH_S, SLICE_S, AWAY_S = 300.0, 2.0, 8.0
 
 
 def facts_of(
-    setting: Setting, key: str, folder: Path, experiment: Experiment, store: Store, storage: Location | None = None
+    setting: Setting,
+    key: str,
+    folder: Path,
+    experiment: Experiment,
+    store: Store,
+    inputs: RunInputs,
+    feeding: Feeding | None,
+    storage: Location | None = None,
 ) -> SweepFacts:
-    """Return what every run of this sweep or training carries."""
+    """Return what every run of this sweep or training carries; nothing of the feed where nothing is left to be fed."""
     tags = {
         **provenance(setting.root),
         "hyperderm.manifest": store.manifest.fingerprint,
@@ -37,9 +46,12 @@ def facts_of(
         "hyperderm.profile": experiment.profile,
         "hyperderm.experiment": experiment.name,
         **content(experiment, len(store.manifest.wavelengths_nm)),
+        **inputs.tags,
     }
     if said := synthetic_notes(experiment):
         tags["hyperderm.synthetic_audit"] = " ".join(said)
+    if feeding:
+        tags["hyperderm.feed"] = feeding.mode
     if storage:
         tags["hyperderm.storage"] = storage.uri
     return SweepFacts(key, folder.name, folder, tags, storage)
@@ -64,8 +76,10 @@ def audit_notes(manifest: Manifest) -> list[str]:
     return [*said, f"Memorisation audit: {memorisation.describe(origin.audit)}.", *told]
 
 
-def say_synthetic(setting: Setting, experiment: Experiment) -> None:
-    """Print what `synthetic_notes` says."""
+def say_made_with(setting: Setting, experiment: Experiment, inputs: RunInputs) -> None:
+    """Print which runs this one needs, and what `synthetic_notes` says."""
+    for said in inputs.said:
+        setting.say(said)
     for said in synthetic_notes(experiment):
         setting.say(f"synthetic set: {said}")
 

@@ -3,11 +3,10 @@
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 from hyperderm.cli.setting import Setting, find_store
-from hyperderm.cli.tracked import facts_of, finish_tracking, open_tracker, real_set, say_synthetic
+from hyperderm.cli.tracked import facts_of, finish_tracking, open_tracker, real_set, say_made_with
 from hyperderm.config import Experiment
 from hyperderm.errors import NonFiniteLoss
 from hyperderm.identity import SCHEMA, searching
@@ -18,6 +17,7 @@ from hyperderm.strict import fingerprint
 from hyperderm.studies.cluster import check_capacity, connect, workers_found
 from hyperderm.studies.feeding import Feeding, choose
 from hyperderm.studies.folder import claim, run_folder, same_run
+from hyperderm.studies.inputs import find_inputs
 from hyperderm.studies.observer import Observers
 from hyperderm.studies.selection import content, select
 from hyperderm.studies.single import run_group, run_here
@@ -49,7 +49,8 @@ def run_one(
     selection = select(opened, experiment)
     workers = experiment.sweep.workers_per_trial
     check_batch(experiment.training.batch_size, len(selection.train), workers)
-    held = content(experiment, len(opened.manifest.wavelengths_nm))
+    inputs = find_inputs(experiment, opened, runs or setting.root / "runs")
+    held = content(experiment, len(opened.manifest.wavelengths_nm)) | inputs.content
     mine = {**searching(experiment), **held, "manifest": opened.manifest.fingerprint}
     folder = _folder(runs or setting.root / "runs", name, experiment, mine)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
@@ -67,9 +68,8 @@ def run_one(
             if not cluster:
                 stack.enter_context(connect(None))  # for the readers; training stays in this process
             setting.say(_reading(feeding, opened))
-        facts = facts_of(setting, key, folder, experiment, opened, at)
-        facts = replace(facts, tags={**facts.tags, "hyperderm.feed": feeding.mode})
-        say_synthetic(setting, experiment)
+        facts = facts_of(setting, key, folder, experiment, opened, inputs, feeding, at)
+        say_made_with(setting, experiment, inputs)
         tracker = open_tracker(setting, experiment.name, folder)
         watched = SweepTracker(tracker, facts, real_set(opened, experiment), single=True)
         progress = ProgressLine(setting.console, "train", 1, experiment.training.images, experiment.learner.objective)
@@ -79,7 +79,7 @@ def run_one(
             with progress:
                 observers.started(0, experiment, {}, CheckpointFolder(place).resumable())
                 train = run_group if cluster else run_here
-                reason = _outcome(lambda: train(experiment, opened, selection, place, origin, observers, feeding))
+                reason = _outcome(lambda: train(experiment, opened, selection, place, origin, observers, feeding, inputs))
                 observers.finished(0, "failed" if reason else "finished", reason)
         except BaseException as error:
             if not isinstance(error, Exception) or trouble_of(error):  # Ctrl-C or an end from outside is no result

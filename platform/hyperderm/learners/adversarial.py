@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.nn.functional import relu
 
+from hyperderm.errors import ConfigError
 from hyperderm.learners import keyed
 from hyperderm.learners.adversarial_settings import AdversarialConfig, Loss
 from hyperderm.learners.average import MovingAverage, gradient_norm
 from hyperderm.learners.base import Batch, Placement, Sampler, Validation
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.generative import GenerativeReference
+from hyperderm.learners.spec import START
 from hyperderm.settings import Run
 
 
@@ -72,7 +74,9 @@ class AdversarialLearner(ABC):
             generator, critic = self.networks(len(data.wavelengths_nm))
         self.generator = generator.to(placement.device, placement.dtype)
         self.critic = critic.to(placement.device, placement.dtype)
-        self.average = MovingAverage(self.generator, config.ema_images)
+        self.average = MovingAverage(self.generator, config.ema_images, goes_on=config.start is not None)
+        if config.start is not None:
+            self._begin_from(data.inputs[START]["learner"])
         self.g, self.d = placement.parallel(self.generator), placement.parallel(self.critic)
         self.g_optimizer = self._optimizer(self.generator, config.lr_generator)
         self.d_optimizer = self._optimizer(self.critic, config.lr_critic)
@@ -102,6 +106,22 @@ class AdversarialLearner(ABC):
     def consistency(self, inputs: Tensor, fake: Tensor) -> Mapping[str, tuple[float, Tensor]]:
         """Return further terms of the generator's loss by name: weight and mean."""
         return {}
+
+    def begin_from(self, state: Mapping[str, Any]) -> None:
+        """Take over the networks of another run's `state_dict`."""
+        self.generator.load_state_dict(state["generator"])
+        self.critic.load_state_dict(state["critic"])
+        self.ema.load_state_dict(state["ema"])
+
+    def _begin_from(self, state: Mapping[str, Any]) -> None:
+        try:
+            self.begin_from(state)
+        except (KeyError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(
+                f"learner.start = {self.config.start}: its networks are not those of this version ({reason})",
+                "Train it anew, or name another run.",
+            ) from error
 
     @property
     def ema(self) -> nn.Module:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from hyperderm.learners.spec import LearnerConfig, Role
+from hyperderm.errors import ConfigError
+from hyperderm.learners.spec import START, LearnerConfig, Role
 
 if TYPE_CHECKING:
     from hyperderm.settings import Run
@@ -21,10 +22,18 @@ class AdversarialConfig(LearnerConfig):
     Losses (METHODS section 3): wgan_gp and wgan_clip, the Wasserstein critic with a gradient penalty (Gulrajani et al. 2017)
     or clipped weights (Arjovsky et al. 2017); hinge (Miyato et al. 2018); bce, the cross-entropy of real and fake
     (Goodfellow et al. 2014), the generator's in its non-saturating form.
+
+    Attributes:
+        shaping: fields that decide what the networks' weights are, beside `kind`.
     """
 
     role: ClassVar[Role] = "generator"
     objective: ClassVar[str] = "spectral_energy_distance"
+    inputs: ClassVar[tuple[str, ...]] = (START,)
+    shaping: ClassVar[tuple[str, ...]] = ("critic", "fft_arm", "norm", "generator_width", "critic_width")
+    start: str | None = Field(None, min_length=1)
+    """Another run of the same store, fold and networks whose generator, critic and moving average this one begins from, in
+    the scaling of that run: a run or sweep (a folder below runs/, or its path), or a checkpoint. Optimizers begin anew."""
     norm: Norm = "none"
     """Normalisation inside the critic."""
     loss: Loss = "wgan_gp"
@@ -63,6 +72,23 @@ class AdversarialConfig(LearnerConfig):
                 "has labels. Use learner.loss=bce, or learner.real_label=1"
             )
         return self
+
+    @property
+    def scaled_as(self) -> str | None:
+        """See `LearnerConfig.scaled_as`."""
+        return START if self.start is not None else None
+
+    def check_input(self, name: str, other: LearnerConfig, trained: Run, run: Run) -> None:
+        """See `LearnerConfig.check_input`: only the same networks can be gone on with."""
+        if other.kind != self.kind:
+            raise ConfigError(f"it is of learner.kind = {other.kind}, not {self.kind}", f"Name a run of {self.kind}.")
+        for field in self.shaping:
+            was, asked = getattr(other, field), getattr(self, field)
+            if was != asked:
+                raise ConfigError(
+                    f"its learner.{field} is {was}, here it is {asked}: the networks differ",
+                    f"Use --set learner.{field}={was}, or name another run.",
+                )
 
     def check(self, run: Run) -> None:
         """See `LearnerConfig.check`."""

@@ -18,10 +18,11 @@ class MovingAverage:
     Args:
         network: that is averaged.
         half_life: in real images shown; shorter while few were shown, see `RAMP`.
+        goes_on: of a network that was trained before: nothing of its average is to be forgotten sooner.
     """
 
-    def __init__(self, network: nn.Module, half_life: float) -> None:
-        self.network, self.half_life = network, half_life
+    def __init__(self, network: nn.Module, half_life: float, goes_on: bool = False) -> None:
+        self.network, self.half_life, self.goes_on = network, half_life, goes_on
         self.module = copy.deepcopy(network).eval().requires_grad_(False)
 
     @torch.no_grad()
@@ -32,7 +33,7 @@ class MovingAverage:
             shown: real images until now.
             since: real images since the last update.
         """
-        half_life = min(self.half_life, RAMP * shown)
+        half_life = self.half_life if self.goes_on else min(self.half_life, RAMP * shown)
         keep = 0.5 ** (since / max(half_life, 1e-8))
         for mean, p in zip(self.module.parameters(), self.network.parameters(), strict=True):
             mean.lerp_(p, 1 - keep)

@@ -1,7 +1,8 @@
 """The cubes a learner is given."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -56,8 +57,8 @@ class TrainData:
     Attributes:
         train: the whole role; where it is streamed, a sample of it.
         streamed: how train is read where it is not held in memory.
-        extra: cubes that are trained on beside `train` and on which nothing is fitted or scored: synthetic ones, or those of
-            a pre-training.
+        extra: synthetic cubes that are trained on beside `train`; nothing is fitted or scored on them.
+        inputs: name (`LearnerConfig.inputs`) to what the checkpoint of another run holds (`training.resume.pack`).
     """
 
     train: CubeSet
@@ -66,6 +67,17 @@ class TrainData:
     scaling: Scaling
     extra: CubeSet | None = None
     streamed: Streamed | None = None
+    inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def given(self, inputs: Mapping[str, Mapping[str, Any]], scaled_as: str | None) -> Self:
+        """Return this with the checkpoints of other runs, and with the scaling of one of them in place of train's.
+
+        Args:
+            inputs: see `TrainData`.
+            scaled_as: see `LearnerConfig.scaled_as`.
+        """
+        kept = Scaling.from_state(inputs[scaled_as]["scaling"]) if scaled_as else self.scaling
+        return replace(self, inputs=inputs, scaling=kept)
 
     @property
     def lesion_ids(self) -> tuple[str, ...]:

@@ -43,10 +43,7 @@ def phases(config: LearnerConfig, run: Run, data: TrainData) -> tuple[Phase, ...
     if config.role == "classifier":
         return _classifier_phases(config, run, data)
     own = balanced_entries(data.diagnoses) if config.balances else torch.arange(len(data.lesion_ids))
-    whole = Phase(0, own, own[:0])
-    if not run.training.pretrain_images:
-        return (whole,)
-    return Phase(0, torch.arange(data.rows), own[:0]), Phase(run.training.pretrain_images, own, own[:0])
+    return (Phase(0, own, own[:0]),)
 
 
 def _classifier_phases(config: LearnerConfig, run: Run, data: TrainData) -> tuple[Phase, ...]:

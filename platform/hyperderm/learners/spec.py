@@ -24,6 +24,8 @@ Condition = Literal["none", "class", "rgb", "mask", "run"]
 """What a generator is given beside a seed: nothing, a diagnosis, an RGB image, a mask, or the output of another run."""
 
 
+START = "start"
+"""The input (`LearnerConfig.inputs`) whose networks a run begins from."""
 SERVED: tuple[Condition, ...] = ("none", "class", "rgb")
 """Conditions that a synthetic set can be made from."""
 
@@ -54,17 +56,32 @@ class LearnerConfig(Strict):
         role: what it is.
         objective: the score that chooses checkpoints and ranks trials; lower is better.
         fit_once: it is fitted to all of train at once, not trained step by step.
+        inputs: names of the fields that name other runs, whose checkpoints it needs: None, or a run, or a checkpoint's
+            address. They are found, proven and read before anything starts (`studies.inputs`), count by their hashes, and
+            come to the learner as `TrainData.inputs`.
     """
 
     role: ClassVar[Role]
     objective: ClassVar[str]
     fit_once: ClassVar[bool] = False
+    inputs: ClassVar[tuple[str, ...]] = ()
     kind: str
 
     @property
     def condition(self) -> Condition:
         """What a generator makes a cube from, beside a seed."""
         return "none"
+
+    @property
+    def needed(self) -> dict[str, str]:
+        """Other runs that are needed: field of `inputs` to the run or the checkpoint's address."""
+        asked = {name: getattr(self, name) for name in self.inputs}
+        return {name: str(run) for name, run in asked.items() if run is not None}
+
+    @property
+    def scaled_as(self) -> str | None:
+        """The input whose scaling of reflectance is kept, because networks of its run go on; None: train's is fitted."""
+        return None
 
     @property
     def pixelwise(self) -> bool:
@@ -107,6 +124,19 @@ class LearnerConfig(Strict):
 
         Raises:
             HyperdermError: naming what is missing.
+        """
+
+    def check_input(self, name: str, other: LearnerConfig, trained: Run, run: Run) -> None:
+        """Refuse a run that cannot be the input `name`; manifest, fold and size are proven elsewhere.
+
+        Args:
+            name: of `inputs`.
+            other: the learner of the run that is given.
+            trained: the rest of that run.
+            run: that needs it.
+
+        Raises:
+            ConfigError: naming what does not fit, and the remedy.
         """
 
     def check_request(self, request: Request) -> None:

@@ -33,7 +33,7 @@ def read_checkpoint(path: Path | str) -> tuple[Mapping[str, Any], str]:
 
     from hyperderm.training.checkpoint import check_whole
 
-    held = content_of(*_opened(path))
+    held = content_of(*opened(path))
     if held is None:
         raise StudyError(f"checkpoint {path} does not exist", REMEDY)
     try:
@@ -66,7 +66,7 @@ def checkpoint_of_run(run: str, runs: Path) -> tuple[Path | str, str]:
     number, which = (_best_trial(folder), "best trial of sweep") if (folder / STUDY).exists() else (0, "run")
     storage = storage_in_use(folder)
     path = f"{trial_address(folder, number, storage)}/{BEST}" if storage else trial_folder(folder, number) / BEST
-    if not holds(*_opened(path)):
+    if not holds(*opened(path)):
         raise StudyError(f"run {folder.name} has no {BEST} yet", "Let it reach its first validation.")
     name = f"trial {number:03d}, {which} {folder.name}" if which != "run" else f"run {folder.name}"
     return path, name
@@ -76,7 +76,7 @@ def _is_run(folder: Path) -> bool:
     return (folder / TRIALS).is_dir() or bool(storage_in_use(folder))
 
 
-def _opened(path: Path | str) -> tuple[Place, str]:
+def opened(path: Path | str) -> tuple[Place, str]:
     """Return the place of a checkpoint and its name there; an S3 server is proven to be readable."""
     if not str(path).startswith("s3://"):
         return Path(path).parent, Path(path).name

@@ -96,7 +96,7 @@ def worker_main(config: dict[str, Any]) -> None:
     place = placed(config["folder"], storage)
     context = worker_group(place, config["provenance"])
     try:
-        for report in train(experiment, shared.load(experiment.data.size, experiment.data.scaling_percentiles), context):
+        for report in train(experiment, shared.load(experiment), context):
             if not _go_on(report, experiment, mailbox, context.rank, place, context.device):
                 return
     except Exception as error:

@@ -1,8 +1,10 @@
 """Which lesions a run reads, with the proof that it may, and where the cubes it was scored on are kept. Free of Ray."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +27,7 @@ class Selection:
     """The lesions of the two roles a training may read.
 
     Attributes:
-        extra: lesions of the train role that only a pre-training sees, or the synthetic ones of another store.
+        extra: the synthetic ones of another store.
     """
 
     train: tuple[str, ...]
@@ -60,22 +62,33 @@ def select(store: Store, experiment: Experiment) -> Selection:
     return roles
 
 
-def read(store: Store, selection: Selection, experiment: Experiment) -> TrainData:
+def read(
+    store: Store, selection: Selection, experiment: Experiment, inputs: Mapping[str, Mapping[str, Any]] | None = None
+) -> TrainData:
     """Read what a run needs, in this process, all of it.
+
+    Args:
+        store: of the roles.
+        selection: the roles.
+        experiment: the run.
+        inputs: see `TrainData.inputs`.
 
     Raises:
         ConfigError: a feed that streams, which whoever asks for this does not offer.
     """
     if experiment.data.feed == "stream":
         raise ConfigError("data.feed = stream is refused in a grid: it holds its data in memory", "Use auto or memory.")
-    extra = extra_store(store, experiment).read(selection.extra) if selection.extra else None
+    extra = extra_store(experiment).read(selection.extra) if selection.extra else None
     rows = store.read(selection.train), store.read(selection.validation)
-    return train_data(*rows, store.manifest.wavelengths_nm, experiment.data.size, extra, experiment.data.scaling_percentiles)
+    data, bands = experiment.data, store.manifest.wavelengths_nm
+    made = train_data(*rows, bands, data.size, extra, data.scaling_percentiles)
+    return made.given(inputs or {}, experiment.learner.scaled_as)
 
 
-def extra_store(store: Store, experiment: Experiment) -> Store:
+def extra_store(experiment: Experiment) -> Store:
     """Return the store that `Selection.extra` lies in."""
-    return open_store(experiment.synthetic.store) if experiment.synthetic else store
+    assert experiment.synthetic is not None
+    return open_store(experiment.synthetic.store)
 
 
 def content(experiment: Experiment, bands: int) -> dict[str, str]:
@@ -108,17 +121,13 @@ def _check_task(store: Store, experiment: Experiment) -> None:
 
 
 def _extra(store: Store, experiment: Experiment) -> tuple[str, ...]:
-    data = experiment.data
-    if data.pretrain_diagnoses:
-        more = tuple(d for d in data.pretrain_diagnoses if d not in data.diagnoses)
-        return tuple(store.select("train", data.fold, more))
     if experiment.synthetic is None:
         return ()
     from hyperderm.store.synthetic import check_origin
 
-    synthetic = extra_store(store, experiment)
-    check_origin(synthetic, store, data.fold)
-    check_size(data.size, synthetic.manifest.shape[:2])
+    synthetic = extra_store(experiment)
+    check_origin(synthetic, store, experiment.data.fold)
+    check_size(experiment.data.size, synthetic.manifest.shape[:2])
     return tuple(sorted(synthetic.index().column("lesion_id").to_pylist()))
 
 

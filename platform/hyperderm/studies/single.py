@@ -8,6 +8,7 @@ from hyperderm.errors import ConfigError, NonFiniteLoss
 from hyperderm.store.place import Place, address
 from hyperderm.store.reader import Store
 from hyperderm.studies.feeding import Feeding
+from hyperderm.studies.inputs import NONE, RunInputs
 from hyperderm.studies.observer import Observer
 from hyperderm.studies.selection import Selection, keep_samples, read
 from hyperderm.training.context import local
@@ -22,6 +23,7 @@ def run_here(
     provenance: Mapping[str, str],
     observer: Observer,
     feeding: Feeding | None = None,
+    inputs: RunInputs = NONE,
 ) -> None:
     """Train with one worker in this process; goes on from the checkpoint in `folder`. A stream is read by Ray, if connected.
 
@@ -31,9 +33,9 @@ def run_here(
     if feeding and feeding.streams:
         from hyperderm.studies.streaming import stream
 
-        data = stream(store, selection, experiment, alone=True).load(experiment.data.size)
+        data = stream(store, selection, experiment, alone=True, inputs=inputs).load(experiment)
     else:
-        data = read(store, selection, experiment)
+        data = read(store, selection, experiment, inputs.states)
     for report in run(experiment, data, local(folder, provenance)):
         keep_samples(report, folder)
         if report.note:
@@ -49,6 +51,7 @@ def run_group(
     provenance: Mapping[str, str],
     observer: Observer,
     feeding: Feeding | None = None,
+    inputs: RunInputs = NONE,
 ) -> None:
     """Train with several workers on the connected cluster; goes on from the checkpoint in `folder`.
 
@@ -61,7 +64,7 @@ def run_group(
     settings = experiment.sweep
     workers = Workers(settings.workers_per_trial, settings.cpus_per_worker, settings.gpus_per_worker)
     config = config_of(0, experiment, address(folder.absolute() if isinstance(folder, Path) else folder), provenance)
-    shared = share(store, selection, experiment, feeding)
+    shared = share(store, selection, experiment, feeding, inputs)
     group = WorkerGroup(
         config,
         shared,

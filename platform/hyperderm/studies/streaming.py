@@ -6,7 +6,7 @@ do the same with tasks that compete for the CPUs of the trials, and starts anew 
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from hyperderm.learners.scaling import Scaling
 from hyperderm.store.reader import Store
 from hyperderm.studies.cluster import Cluster, trials_at_once
 from hyperderm.studies.feeding import cube_bytes, mib
+from hyperderm.studies.inputs import NONE, RunInputs
 from hyperderm.studies.selection import Selection
 from hyperderm.training.data import cube_set
 
@@ -64,6 +65,7 @@ class StreamedData:
         sample: of train, as `_Held`; validation likewise.
         size: pixels that cubes are read at.
         at_most: trials at a time whose windows fit the object store.
+        inputs: see `TrainData.inputs`.
     """
 
     readers: tuple[tuple[str, Any], ...]
@@ -77,6 +79,7 @@ class StreamedData:
     size: int
     window: int
     at_most: int
+    inputs: "ObjectRef[Mapping[str, Any]]"
 
     def left(self, cluster: Cluster) -> Cluster:
         """Return what trials may use of the cluster: all but the readers' CPUs."""
@@ -87,13 +90,13 @@ class StreamedData:
         for _, actor in self.readers:
             ray.kill(actor)
 
-    def load(self, size: int, percentiles: tuple[float, float] | None = None) -> TrainData:
-        """Return what a trial is given; nothing is copied.
+    def load(self, experiment: Experiment) -> TrainData:
+        """Return what a trial of `experiment` is given; nothing is copied.
 
         Raises:
             ConfigError: other pixels or another scaling than the stream was prepared for.
         """
-        if size != self.size or percentiles is not None:
+        if experiment.data.size != self.size or experiment.data.scaling_percentiles is not None:
             raise ConfigError(
                 "data.size and data.scaling cannot be searched while train is streamed: scaling and sample are made once",
                 "Take them out of the search space, or use --set data.feed=memory.",
@@ -102,7 +105,8 @@ class StreamedData:
         rows = tuple(tuple(place[name] for name in shard.lesion_ids) for shard in self.shards)
         streamed = Streamed(self.lesion_ids, self.diagnoses, rows, self.window, self._begin())
         held = self.sample.get(), self.validation.get()
-        return TrainData(*held, self.wavelengths_nm, self.scaling, streamed=streamed)
+        made = TrainData(*held, self.wavelengths_nm, self.scaling, streamed=streamed)
+        return made.given(ray.get(self.inputs), experiment.learner.scaled_as)
 
     def _begin(self) -> Callable[[int], Callable[[], Tensor]]:
         here = ray.get_runtime_context().get_node_id()
@@ -179,7 +183,9 @@ class Survey:
     masks: NDArray[np.bool_] | None
 
 
-def stream(store: Store, selection: Selection, experiment: Experiment, alone: bool = False) -> StreamedData:
+def stream(
+    store: Store, selection: Selection, experiment: Experiment, alone: bool = False, inputs: RunInputs = NONE
+) -> StreamedData:
     """Start the readers, go through the parts once for scaling, sample and validation, and return what trials share.
 
     The scaling is that of all of train, exactly; the sample is drawn once, whatever the seed of a run.
@@ -189,6 +195,7 @@ def stream(store: Store, selection: Selection, experiment: Experiment, alone: bo
         selection: the roles.
         experiment: says how large cubes, windows and the sample are, and what a trial takes of the cluster.
         alone: this process trains, and takes nothing of the cluster.
+        inputs: of the run.
 
     Raises:
         ClusterError: no CPU is left for readers, or the windows do not fit the object store; StoreError: a damaged part.
@@ -222,6 +229,7 @@ def stream(store: Store, selection: Selection, experiment: Experiment, alone: bo
         experiment.data.size,
         experiment.data.window,
         at_most,
+        ray.put(inputs.states),
     )
 
 

@@ -182,8 +182,8 @@ def _prepare(
     data = sampler.run.data
     learnt = tuple(store.manifest.diagnoses) if data.diagnoses == "all" else data.diagnoses
     _check_counts(counts)
-    seen = tuple(dict.fromkeys((*learnt, *data.pretrain_diagnoses)))
-    train = cube_set(store.read(store.select("train", fold, "all" if data.diagnoses == "all" else seen)), data.size)
+    seen = state.get("seen", "all" if data.diagnoses == "all" else learnt)  # what its inputs saw, the audit must see too
+    train = cube_set(store.read(store.select("train", fold, seen)), data.size)
     held = {name: train.diagnoses.count(name) for name in counts}
     if rgb is not None and sampler.matrix is not None:
         held = {name: len(photographs_of(rgb, name, data.size)) for name in counts}

@@ -28,6 +28,7 @@ from hyperderm.store.reader import Store
 from hyperderm.strict import parse
 from hyperderm.studies.cluster import Cluster
 from hyperderm.studies.feeding import Feeding, choose
+from hyperderm.studies.inputs import NONE, RunInputs
 from hyperderm.studies.selection import Selection, extra_store, keep_samples
 from hyperderm.studies.streaming import StreamedData, stream
 from hyperderm.training.context import Context, local
@@ -48,6 +49,7 @@ class SharedData:
     extra: tuple["ray.ObjectRef[pa.Table]", ...]
     selection: Selection
     wavelengths_nm: tuple[float, ...]
+    inputs: "ray.ObjectRef[Mapping[str, Any]]"
 
     @property
     def at_most(self) -> int | None:
@@ -61,17 +63,25 @@ class SharedData:
     def close(self) -> None:
         """Nothing but memory is held."""
 
-    def load(self, size: int, percentiles: tuple[float, float] | None = None) -> TrainData:
-        """Fetch the blocks (zero-copy) and turn them into tensors."""
+    def load(self, experiment: Experiment) -> TrainData:
+        """Fetch the blocks (zero-copy) and turn them into what `experiment` is given."""
         train, validation = fetch(self.blocks, self.selection.train), fetch(self.blocks, self.selection.validation)
         extra = fetch(self.extra, self.selection.extra) if self.extra else None
-        return train_data(train, validation, self.wavelengths_nm, size, extra, percentiles)
+        data = experiment.data
+        made = train_data(train, validation, self.wavelengths_nm, data.size, extra, data.scaling_percentiles)
+        return made.given(ray.get(self.inputs), experiment.learner.scaled_as)
 
 
 Shared = SharedData | StreamedData
 
 
-def share(store: Store, selection: Selection, experiment: Experiment, feeding: Feeding | None = None) -> Shared:
+def share(
+    store: Store,
+    selection: Selection,
+    experiment: Experiment,
+    feeding: Feeding | None = None,
+    inputs: RunInputs = NONE,
+) -> Shared:
     """Read what the trials of `experiment` need once into Ray's object store, or make ready to stream it.
 
     Args:
@@ -79,15 +89,16 @@ def share(store: Store, selection: Selection, experiment: Experiment, feeding: F
         selection: the roles.
         experiment: whose settings choose the feed.
         feeding: what `choose` said; None: it is asked here.
+        inputs: of the run.
 
     Raises:
         ConfigError: what must be streamed and cannot be; ClusterError: no CPU or memory for that.
     """
     if (feeding or choose(store, selection, experiment)).streams:
-        return stream(store, selection, experiment)
+        return stream(store, selection, experiment, inputs=inputs)
     blocks = materialise(store, [*selection.train, *selection.validation])
-    extra = materialise(extra_store(store, experiment), selection.extra) if selection.extra else []
-    return SharedData(tuple(blocks), tuple(extra), selection, store.manifest.wavelengths_nm)
+    extra = materialise(extra_store(experiment), selection.extra) if selection.extra else []
+    return SharedData(tuple(blocks), tuple(extra), selection, store.manifest.wavelengths_nm, ray.put(inputs.states))
 
 
 def config_of(number: int, experiment: Experiment, folder: str, provenance: Mapping[str, str]) -> dict[str, Any]:
@@ -191,8 +202,9 @@ class InProcessTrial(tune.Trainable):
 
     def _begin(self) -> Iterator[Report]:
         context: Context = local(self._folder, self._provenance)
-        asked = self._experiment.data.size, self._experiment.data.scaling_percentiles
+        data, learner = self._experiment.data, self._experiment.learner
+        asked = data.size, data.scaling_percentiles, learner.scaled_as
         if self._data is None or self._data[0] != asked:
             assert self._shared is not None
-            self._data = (asked, self._shared.load(*asked))
+            self._data = (asked, self._shared.load(self._experiment))
         return run(self._experiment, self._data[1], context)

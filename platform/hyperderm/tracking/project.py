@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from hyperderm.identity import INPUT, INPUT_RUN
 from hyperderm.learners import role_of
 from hyperderm.strict import json_of
 from hyperderm.tracking.artefacts import Artefact, Opening, Project, Trial, set_artefact, set_key
@@ -112,7 +113,7 @@ class _Gatherer:
         config, classifies = _document(run, CONFIG), _classifies(run)
         settings = {name: parsed(text) for name, text in run.params.items()} | dict(leaves("", config))
         manifest, fold, missing = _facts(run)
-        uses, said = self._synthetic(run, config)
+        uses, said = self._made_with(run, config)
         openings, chosen, unread = _openings(run)
         return Artefact(
             run.key,
@@ -129,13 +130,20 @@ class _Gatherer:
             missing=(*missing, *([] if config else ["its configuration"]), *said, *unread),
         )
 
-    def _synthetic(self, run: TrackedFacts, config: Mapping[str, Any]) -> tuple[tuple[str, ...], list[str]]:
+    def _made_with(self, run: TrackedFacts, config: Mapping[str, Any]) -> tuple[tuple[str, ...], list[str]]:
+        """Return keys of the synthetic set that a run read and of the runs it needed, and what of these is not recorded."""
         made, asked = run.tags.get("hyperderm.synthetic"), config.get("synthetic")
         if asked and asked.get("store") not in (None, "", "pending"):
             self._stores.setdefault(str(asked["store"]))
+        before = [key for tag, key in run.tags.items() if tag.startswith(INPUT_RUN) and key]
+        nameless = [
+            f"the run that left its input {tag.removeprefix(INPUT)}"
+            for tag in run.tags
+            if tag.startswith(INPUT) and not run.tags.get(INPUT_RUN + tag.removeprefix(INPUT))
+        ]
         if made:
-            return (set_key(made),), []
-        return (), ["which synthetic set it read"] if asked else []
+            return (set_key(made), *before), nameless
+        return tuple(before), [*nameless, *(["which synthetic set it read"] if asked else [])]
 
     def _search(self, run: TrackedFacts, children: Sequence[TrackedFacts]) -> Artefact:
         made = self._trained(run)
@@ -164,6 +172,7 @@ class _Gatherer:
                 key = self._sweep(str(folder))
                 uses += [key] if key else []
                 missing += [] if key else [f"the search in {folder}, which is not in MLflow or not alone of its name"]
+            uses += [f"{grid.key}/{need}" for need in (job or {}).get("needs", []) if grid]
         else:
             uses += self._sets_of(job or {}, grid)
             if run.status == "FINISHED" and not _said_opened(run):
@@ -240,7 +249,7 @@ def _diagnoses(settings: Mapping[str, object]) -> tuple[str, ...] | None:
     """Return the diagnoses that such a configuration reads, None for all or where it does not say."""
     if (negatives := settings.get("task.negatives")) is not None:
         return ("melanoma", "dysplastic_nevus") if negatives == "dysplastic_nevus" else None
-    read, more = settings.get("data.diagnoses"), settings.get("data.pretrain_diagnoses", [])
+    read, more = settings.get("data.diagnoses"), settings.get("data.pretrain_diagnoses", [])  # an earlier version's
     if isinstance(read, list | tuple) and isinstance(more, list | tuple):
         return tuple(dict.fromkeys(map(str, (*read, *more))))
     return None

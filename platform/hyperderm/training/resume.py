@@ -6,14 +6,14 @@ from typing import Any
 
 from hyperderm.config import Experiment
 from hyperderm.errors import CheckpointError, ConfigError, Gone
-from hyperderm.identity import read, shapes
+from hyperderm.identity import INPUT, read, shapes
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
 from hyperderm.strict import differences, fingerprint
 from hyperderm.training.context import Context
 
 ORIGIN = ("hyperderm.manifest", "hyperderm.fold", "hyperderm.synthetic", "hyperderm.weights")
-"""The provenance that must not change under a run."""
+"""The provenance that must not change under a run, beside that of its inputs."""
 
 
 def pack(learner: Learner, experiment: Experiment, data: TrainData, context: Context) -> dict[str, Any]:
@@ -24,6 +24,7 @@ def pack(learner: Learner, experiment: Experiment, data: TrainData, context: Con
         "scaling": data.scaling.state_dict(),
         "wavelengths_nm": list(data.wavelengths_nm),
         "lesions": _lesions(data),
+        "seen": seen(data),
         "feed": data.feed,
         "provenance": dict(context.provenance),
     }
@@ -72,7 +73,14 @@ def _facts(experiment: Experiment, provenance: Mapping[str, str], lesions: str, 
     """What must be equal: all that shapes a result. A synthetic set is known by its fingerprint in `ORIGIN`."""
     shaping = {path: json.dumps(value) for path, value in experiment.flat().items() if shapes(path)}
     origin = {name: provenance.get(name, "(none)") for name in ORIGIN}
+    origin |= {name: digest for name, digest in provenance.items() if name.startswith(INPUT)}
     return shaping | origin | {"lesions": lesions[:12], "data.feed": feed}
+
+
+def seen(data: TrainData) -> list[str]:
+    """Return the diagnoses of train that shaped a run: its own, and those that its inputs have seen."""
+    before = [name for state in data.inputs.values() for name in state.get("seen", ())]
+    return sorted({*data.drawn_diagnoses, *before})
 
 
 def _lesions(data: TrainData) -> str:

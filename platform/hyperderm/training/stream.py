@@ -64,11 +64,6 @@ def check_streams(experiment: Experiment) -> None:
         )
     if experiment.synthetic is not None:
         raise ConfigError("synthetic cannot be fed by a stream: it mixes the cubes of two stores", f"Leave it out, {remedy}")
-    if data.pretrain_diagnoses:
-        raise ConfigError(
-            "data.pretrain_diagnoses cannot be fed by a stream: its phases draw from different cubes",
-            f"Leave it out, {remedy}",
-        )
     if data.scaling == "robust":
         raise ConfigError(
             "data.scaling = robust cannot be fed by a stream: percentiles need all of train at once",

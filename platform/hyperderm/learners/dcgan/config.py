@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+import json
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from hyperderm.errors import ConfigError
 from hyperderm.learners.adversarial_settings import AdversarialConfig, Loss, Norm
-from hyperderm.learners.spec import Condition
+from hyperderm.learners.spec import Condition, LearnerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +29,9 @@ class DcganConfig(AdversarialConfig):
     `fft_arm`. `generator_width` are the channels at half the size (128: 1024-512-256-128 for 64 px).
     """
 
+    shaping: ClassVar[tuple[str, ...]] = (
+        *AdversarialConfig.shaping, "generator_norm", "noise_dim", "class_conditional",
+    )  # fmt: skip
     kind: Literal["dcgan"] = "dcgan"
     critic: Literal["dcgan", "conv2d", "conv3d"] = "dcgan"
     """The discriminator: DCGAN's own down to 4 pixels, or one of the shared critics, whose features are pooled."""
@@ -86,11 +91,6 @@ class DcganConfig(AdversarialConfig):
                 f"learner.class_conditional = true with one diagnosis ({run.data.diagnoses[0]}) is refused: there is "
                 "nothing to tell apart. Use data.diagnoses=all, or several"
             )
-        if run.data.pretrain_diagnoses and self.class_conditional:
-            raise ValueError(
-                "data.pretrain_diagnoses with learner.class_conditional is refused: a class-conditional generator is "
-                "trained on all of them throughout. Put them into data.diagnoses"
-            )
         try:
             stages(size)
         except ValueError:
@@ -100,6 +100,17 @@ class DcganConfig(AdversarialConfig):
                 f"data.size = {size} is refused: the DCGAN doubles a map of 4 or 7 pixels. Choose 16, 28, 32, 56, 64 … 256, "
                 f"such as {near}"
             ) from None
+
+    def check_input(self, name: str, other: LearnerConfig, trained: Run, run: Run) -> None:
+        """See `LearnerConfig.check_input`: where there are classes, they are the same too."""
+        super().check_input(name, other, trained, run)
+        was, asked = trained.data.diagnoses, run.data.diagnoses
+        if self.class_conditional and ("all" in (was, asked) or set(was) != set(asked)) and was != asked:
+            told = was if was == "all" else json.dumps(list(was))
+            raise ConfigError(
+                f"it was told other diagnoses (data.diagnoses = {told})",
+                f"Use --set 'data.diagnoses={told}', or name another.",
+            )
 
     def build(self, run: Run, data: TrainData, placement: Placement) -> Learner:
         """See `LearnerConfig.build`."""

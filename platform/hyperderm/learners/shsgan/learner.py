@@ -78,6 +78,11 @@ class ShsGan(AdversarialLearner):
         again = scaled_rgb(torch.from_numpy(rgb_levels(cubes, self.h.double().cpu().numpy())), self.gain)
         return {"rgb_consistency_error": float((again - given).square().flatten(1).mean(1).sqrt().mean())}
 
+    def begin_from(self, state: Mapping[str, Any]) -> None:
+        """See `AdversarialLearner.begin_from`: the gain of the RGB is part of what the generator means."""
+        super().begin_from(state)
+        self.gain = float(state["gain"])
+
     def state_dict(self) -> dict[str, Any]:
         """Return networks, moving average, optimizers, H and the gain."""
         return super().state_dict() | {"h": self.h.cpu(), "gain": self.gain}

@@ -9,10 +9,10 @@ from hyperderm.config import DataConfig, Experiment, SyntheticConfig
 from hyperderm.strict import parse
 
 Ratio = float | Literal["balance"]
-Variant = Literal["own", "all_classes", "pretrained"]
+Variant = Literal["own", "all_classes", "pretraining", "pretrained"]
 CLASSIC = {"augmentation": "classic"}
 PRETRAIN_SHARE = 0.5
-"""Of the images of a run, those of a pre-training."""
+"""Of the images of a classifier or a generator, those of its pre-training."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Arm:
         description: in plain words.
         learner: settings of the classifier that the arm fixes.
         generator: where synthetic cubes come from; None without them.
-        variant: how that generator is trained: as its experiment says, on every class of the task, or pre-trained on those.
+        variant: how that generator is trained: as its experiment says; on every class of the task; or first on those, in a
+            run of its own (`pretraining`), and from there as its experiment says (`pretrained`).
         use: see `SyntheticConfig.use`.
         ratio: see `SyntheticConfig.ratio`, and the same for oversampling.
         control: the arm that shows real melanomas in place of the synthetic ones; None where no decision is declared.

@@ -153,14 +153,16 @@ def measure_here(job: Job, manifest: Manifest, train: int) -> Cost:
     diagnoses = tuple("melanoma" if row % 2 else "dysplastic_nevus" for row in range(count))
     cubes = CubeSet(tuple(map(str, range(count))), diagnoses, noise, torch.zeros(count, size, size, dtype=torch.bool))
     data = TrainData(cubes, cubes, manifest.wavelengths_nm, Scaling.fit(noise))
-    bare = experiment.model_copy(update={"synthetic": None})
+    learning = experiment.learner.model_copy(update=dict.fromkeys(experiment.learner.inputs))
+    bare = experiment.model_copy(update={"synthetic": None, "learner": learning})
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(experiment.sweep.cpus_per_worker)))
     try:
         learner = bare.learner.build(bare, data, Placement(device, bf16=device.type == "cuda"))
         held = data.scaling.forward(noise).to(device)
-        feed = Feed(held, experiment.training.batch_size, 0, pixelwise=pixelwise(experiment, device))
+        batch, labels, masks = experiment.training.batch_size, data.labels, data.drawn_masks
+        feed = Feed(held, batch, 0, pixelwise=pixelwise(experiment, device), labels=labels, masks=masks)
         times = []
         for step in range(STEPS + 1):
             began = perf_counter()

@@ -29,6 +29,7 @@ from hyperderm.studies.sweep import interruptible, told
 from hyperderm.studies.trial import ended
 from hyperderm.studies.tune_glue import final, recovered
 from hyperderm.studies.waiting import StartWatch
+from hyperderm.training.checkpoint import BEST
 from hyperderm.training.loop import Report
 
 
@@ -119,6 +120,9 @@ def task_of(plan: Plan, job: Job, folder: Path, provenance: Mapping[str, str]) -
     if experiment is not None and experiment.synthetic is not None:
         place = _address(job.store) or str(Path(source) / STORE)
         experiment = experiment.override({"synthetic.store": place})
+    inputs = {name: str(folder / jobs[key].folder / BEST) for name, key in job.inputs.items()}
+    if experiment is not None:
+        experiment = experiment.override({f"learner.{name}": place for name, place in inputs.items()})
     return {
         "key": job.key,
         "stage": job.stage,
@@ -131,6 +135,7 @@ def task_of(plan: Plan, job: Job, folder: Path, provenance: Mapping[str, str]) -
         "source": source,
         "experiment": None if experiment is None else experiment.model_dump(mode="json"),
         "counts": dict(job.counts),
+        "inputs": inputs,
         "rgb": _address(plan.grid.rgb or ""),
         "provenance": {
             **provenance,

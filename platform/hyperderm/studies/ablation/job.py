@@ -27,6 +27,7 @@ class Job:
         counts: of a synthetic set: diagnosis to number of cubes.
         store: of a cell: URI of a set made elsewhere, or "".
         gpus: of the trial.
+        inputs: of a generator: input of its learner to the key of the job whose checkpoint that is.
         source: of a cell: which synthetic cubes it reads: the key of their set, or the fingerprint of one made elsewhere.
     """
 
@@ -43,6 +44,7 @@ class Job:
     store: str = ""
     gpus: float = 0.0
     source: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> str:

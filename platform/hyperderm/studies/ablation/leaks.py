@@ -20,6 +20,8 @@ def audit(plan: Plan, folder: Path, results: Mapping[str, Mapping[str, Any]]) ->
     cells = [job for job in plan.stage("cell") if job.key in results]
     yield _tested(plan, folder, cells)
     yield _sets(plan, folder, results)
+    if begun := [job for job in plan.stage("generator") if job.inputs]:
+        yield _begun(plan, begun, results)
     yield _searches(plan)
     yield _opened(plan, cells, results)
 
@@ -86,6 +88,22 @@ def _sets(plan: Plan, folder: Path, results: Mapping[str, Mapping[str, Any]]) ->
         "every generator was trained on its cell's own fold and manifest (checkpoint chosen on validation)",
         f"{count} cells with synthetic cubes, {len(wrong)} with a set of another fold or manifest",
         not wrong,
+    )
+
+
+def _begun(plan: Plan, begun: list[Job], results: Mapping[str, Mapping[str, Any]]) -> Line:
+    """Of generators that begin from another job's checkpoint: it was of their fold, and it is the one that is there."""
+    jobs, wrong = {job.key: job for job in plan.jobs}, 0
+    begun = [job for job in begun if job.key in results]
+    for job in begun:
+        read = results[job.key].get("inputs", {})
+        for name, key in job.inputs.items():
+            left = results.get(key, {}).get("checkpoint")
+            wrong += jobs[key].fold != job.fold or left is None or read.get(name) != left
+    return (
+        "every generator that begins from another run began from one of its own fold and manifest",
+        f"{len(begun)} generators that begin from another, {wrong} from a checkpoint of another fold or none that is there",
+        wrong == 0,
     )
 
 

@@ -11,7 +11,7 @@ from hyperderm.errors import ConfigError, StoreError, StudyError, nearest
 from hyperderm.identity import shaping
 from hyperderm.learners.data import truth
 from hyperderm.learners.sampling import count_of
-from hyperderm.learners.spec import Request
+from hyperderm.learners.spec import START, Request
 from hyperderm.store.folds import POSITIVE
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import check_origin
@@ -26,7 +26,7 @@ from hyperderm.training.data import check_size
 VERSION = 3
 """Part of every job's name: raise it when the code changes what a job's configuration leads to."""
 PENDING = "pending"
-"""Stands in a cell's configuration for the store its set will lie in."""
+"""Stands in a configuration for what another job will leave: a cell's synthetic store, the run a generator begins from."""
 
 
 class JobMaker:
@@ -58,12 +58,17 @@ class JobMaker:
         found: list[Job] = []
         for key in needs:
             name, fold, generator = self._sets[key]
-            found.append(next(job for job in self._generators.values() if job.key == generator))
+            found += self._with_inputs(generator)
             found.append(
                 Job(key, "synthetic", f"set of {name} fold {fold}", fold, None, (generator,), model=name,
                     seed=self.grid.generator_seed, counts=self._counts[key], gpus=self.grid.resources.gpus)
             )  # fmt: skip
         return found
+
+    def _with_inputs(self, key: str) -> list[Job]:
+        """Return the generator of that key after those that it begins from."""
+        job = next(job for job in self._generators.values() if job.key == key)
+        return [*(each for need in job.needs for each in self._with_inputs(need)), job]
 
     def cell(self, arm: Arm, model: str, fold: int, seed: int) -> Job:
         """Return the job of one cell, and note what it needs."""
@@ -178,11 +183,15 @@ class JobMaker:
             )
         return {d: count for d, count in wanted.items() if count}
 
-    def learns_all(self, arm: Arm) -> bool:
-        """Return whether the arm's generator sees every class of the task anyway: pre-training on them changes nothing."""
-        if arm.generator is None or arm.generator in self.grid.sets:
-            return False
-        return self._classes() <= self._learnt(self._base(arm.generator, self.folds[0]))
+    def not_pretrained(self, arm: Arm) -> str:
+        """Return why pre-training the arm's generator on both classes means nothing, "" where it does."""
+        name = str(arm.generator)
+        if name in self.grid.sets:
+            return f"{name} was made elsewhere, by one generator"
+        base = self._base(name, self.folds[0])
+        if self._classes() <= self._learnt(base):
+            return f"{name} learns every class of the task anyway"
+        return "" if START in base.learner.inputs else f"{name} cannot begin from another run, so it is not pre-trained"
 
     def _classes(self) -> set[str]:
         task = self.grid.task.diagnoses
@@ -199,22 +208,25 @@ class JobMaker:
         if (name, variant, fold) in self._generators:
             return self._generators[name, variant, fold]
         values: dict[str, Any] = {"data.fold": fold, "data.size": self.grid.size, "seed": self.grid.generator_seed}
-        if variant == "all_classes":
+        first, inputs = round(base.training.images * PRETRAIN_SHARE), {}
+        if variant in ("all_classes", "pretraining"):
             values["data.diagnoses"] = sorted(classes)
+        if variant == "pretraining":
+            values["training.images"] = first
         if variant == "pretrained":
-            values["data.pretrain_diagnoses"] = sorted(classes)
-            values["training.pretrain_images"] = round(base.training.images * PRETRAIN_SHARE)
+            inputs = {START: self._generator(name, "pretraining", fold).key}
+            values |= {f"learner.{START}": PENDING, "training.images": base.training.images - first}
         experiment = base.override(values)
         _check_batch(f"{name}: ", experiment, len(self._select(experiment, keep=False).train))
         facts = {
             "experiment": shaping(experiment),
             "manifest": self.manifest,
             "version": VERSION,
-        }
+        } | ({"inputs": inputs} if inputs else {})
         suffix = "" if variant == "own" else f" ({variant.replace('_', ' ')})"
         job = Job(
-            fingerprint(facts)[:16], "generator", f"{name}{suffix} fold {fold}", fold, experiment, model=name,
-            gpus=self.grid.resources.gpus,
+            fingerprint(facts)[:16], "generator", f"{name}{suffix} fold {fold}", fold, experiment, tuple(inputs.values()),
+            model=name, gpus=self.grid.resources.gpus, inputs=inputs,
         )  # fmt: skip
         self._generators[name, variant, fold] = job
         return job
@@ -226,7 +238,12 @@ class JobMaker:
         if (name, fold) not in self._bases:  # a search is read once, however many cells ask
             found = self.grid.searches.get(name, {}).get(str(fold))
             values = winner(Path(found), fold, self.manifest, self.generators[name].name) if found else {}
-            self._bases[name, fold] = self.generators[name].override(values)
+            self._bases[name, fold] = base = self.generators[name].override(values)
+            for field, run in base.learner.needed.items():
+                raise ConfigError(
+                    f"generator {name} begins from a run (learner.{field} = {run}): a run is of one fold, a grid of several",
+                    'Leave it out; the arm "both" pre-trains a generator for each fold.',
+                )
         return self._bases[name, fold]
 
     def _select(self, experiment: Experiment, keep: bool = True) -> Selection:

@@ -84,16 +84,7 @@ def make_plan(grid: Ablation, store: Store, generators: Mapping[str, Experiment]
     folds = _folds(grid, store)
     chosen = arms(grid)
     maker = JobMaker(grid, store, generators, folds)
-    left_out = []
-    for model in grid.models:
-        for arm in chosen:
-            reason = arm.suits(grid.classifiers[model])
-            if arm.variant == "pretrained" and maker.learns_all(arm):
-                reason = f"{arm.generator} learns every class of the task anyway"
-            if arm.variant == "pretrained" and arm.generator in grid.sets:
-                reason = f"{arm.generator} was made elsewhere, by one generator"
-            if reason:
-                left_out.append((arm.name, model, reason))
+    left_out = _left_out(grid, maker, chosen)
     skipped = {(arm, model) for arm, model, _ in left_out}
     cells = [
         maker.cell(arm, model, fold, seed)
@@ -109,6 +100,19 @@ def make_plan(grid: Ablation, store: Store, generators: Mapping[str, Experiment]
         jobs += [job for job in maker.before(cell.needs) if job not in jobs]
         jobs.append(cell)
     return Plan(grid, store, folds, tuple(chosen), _generators_first(jobs), tuple(left_out), maker.selections, maker.content)
+
+
+def _left_out(grid: Ablation, maker: JobMaker, chosen: Sequence[Arm]) -> list[tuple[str, str, str]]:
+    """Return (arm, model, reason) of combinations that mean nothing, or that cannot be made."""
+    found = []
+    for model in grid.models:
+        for arm in chosen:
+            reason = arm.suits(grid.classifiers[model])
+            if arm.variant == "pretrained":
+                reason = maker.not_pretrained(arm) or reason
+            if reason:
+                found.append((arm.name, model, reason))
+    return found
 
 
 def _generators_first(jobs: Sequence[Job]) -> tuple[Job, ...]:

@@ -25,6 +25,7 @@ from hyperderm.store.manifest import MANIFEST
 from hyperderm.store.reader import Store, open_store
 from hyperderm.strict import json_of
 from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, TIME, now, write_result
+from hyperderm.studies.inputs import given_inputs
 from hyperderm.studies.selection import keep_samples, read, select
 from hyperderm.studies.synthesis import generate_here
 from hyperderm.training.checkpoint import BEST, FILES, CheckpointFolder
@@ -45,6 +46,7 @@ class Task:
     Attributes:
         folder: where its results go.
         source: folder of the job it reads from: a set's generator, a cell's set; None without.
+        inputs: of a generator: input of its learner to the address of the checkpoint.
         rgb: URI of the RGB store, "" without.
         provenance: goes into checkpoints.
     """
@@ -60,6 +62,7 @@ class Task:
     source: Path | None
     experiment: Experiment | None
     counts: Mapping[str, int]
+    inputs: Mapping[str, str]
     rgb: str
     provenance: Mapping[str, str]
 
@@ -98,13 +101,16 @@ class Clock:
 def _generator(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
     experiment = task.experiment
     assert experiment is not None
-    data = read(store, select(store, experiment), experiment)
+    inputs = given_inputs(task.inputs, experiment, store)
+    data = read(store, select(store, experiment), experiment, inputs.states)
     report = None
-    for report in run(experiment, data, local(task.folder, task.provenance)):
+    for report in run(experiment, data, local(task.folder, {**task.provenance, **inputs.tags})):
         keep_samples(report, task.folder)
         yield report
     saved = CheckpointFolder(task.folder)
     facts = _facts(task, clock, report) | {"checkpoint": saved.sha256(BEST), "train_lesions": len(data.train)}
+    if inputs.held:
+        facts["inputs"] = {each.name: each.sha256 for each in inputs.held}
     write_result(task.folder, facts, BEST)
     (task.folder / SPENT).unlink(missing_ok=True)
 

@@ -1,0 +1,204 @@
+"""The other runs that a run needs (`learner.start`): found, proven and read on the driver, before anything starts.
+
+What a run needs is known by the hash of its checkpoint, whatever its place is called: two names of one file are one run, and
+a run that was trained on since is another input. Trials get what was read here, so no worker has to see the file.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hyperderm.config import Experiment
+from hyperderm.errors import ConfigError, Gone, HyperdermError, MachineTrouble, StoreError, StudyError
+from hyperderm.identity import INPUT, INPUT_RUN, read
+from hyperderm.store.place import holds
+from hyperderm.store.reader import Store
+from hyperderm.studies.checkpoints import checkpoint_of_run, opened, read_checkpoint
+from hyperderm.training.checkpoint import BEST, LATEST
+
+SUFFIX = ".pt"
+"""Ends the address of a checkpoint; everything else is a run."""
+
+
+@dataclass(frozen=True)
+class RunInput:
+    """A checkpoint of another run, proven to fit.
+
+    Attributes:
+        name: which input of the learner it is (`LearnerConfig.inputs`).
+        address: of the checkpoint.
+        sha256: of its file (hex).
+        state: what it holds, on the CPU.
+    """
+
+    name: str
+    address: str
+    sha256: str
+    state: Mapping[str, Any]
+
+    @property
+    def run(self) -> str:
+        """Key of the run that left it."""
+        return str(self.state["provenance"].get("run", ""))
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """All inputs of a run; most runs have none."""
+
+    held: tuple[RunInput, ...] = ()
+
+    @property
+    def states(self) -> dict[str, Mapping[str, Any]]:
+        """What `TrainData.inputs` is."""
+        return {each.name: each.state for each in self.held}
+
+    @property
+    def content(self) -> dict[str, str]:
+        """Their hashes: part of what the run is."""
+        return {f"{INPUT}{each.name}": each.sha256 for each in self.held}
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Their hashes, and the runs that left them, for the audit of leaks."""
+        return self.content | {f"{INPUT_RUN}{each.name}": each.run for each in self.held}
+
+    @property
+    def said(self) -> list[str]:
+        """What is printed of them."""
+        return [f"learner.{each.name}: checkpoint {each.sha256[:12]} of {each.address}" for each in self.held]
+
+
+NONE = RunInputs()
+"""Of a run that needs no other."""
+
+
+def find_inputs(experiment: Experiment, store: Store, runs: Path) -> RunInputs:
+    """Return the checkpoints of the runs that `experiment` names, after proving that each fits.
+
+    Args:
+        experiment: the run that needs them.
+        store: that it reads.
+        runs: where runs are kept.
+
+    Raises:
+        StudyError: no such run, one that has not finished, one of another store, fold, size or kind, or a checkpoint that
+            cannot be read. The sentence names the field and the run.
+    """
+    found = []
+    for name, asked in experiment.learner.needed.items():
+        with _named(name, asked):
+            found.append(_found(name, asked, experiment, store, runs))
+    return RunInputs(tuple(found))
+
+
+@contextmanager
+def _named(name: str, asked: str) -> Iterator[None]:
+    try:
+        yield
+    except MachineTrouble:  # of the storage: the run is not to blame, and can be tried again
+        raise
+    except HyperdermError as error:
+        raise StudyError(f"learner.{name} = {asked}: {error.what}", error.remedy) from error
+
+
+def given_inputs(addresses: Mapping[str, str], experiment: Experiment, store: Store) -> RunInputs:
+    """Return checkpoints whose addresses are known and whose runs have ended, after proving that each fits.
+
+    Args:
+        addresses: input of the learner to the address of the checkpoint.
+        experiment: the run that needs them.
+        store: that it reads.
+
+    Raises:
+        HyperdermError: one that cannot be read, or does not fit.
+    """
+    found = []
+    for name, address in addresses.items():
+        with _named(name, address):
+            state, digest = read_checkpoint(address)
+            check_fits(name, state, experiment, store.manifest.fingerprint)
+            found.append(RunInput(name, address, digest, state))
+    return RunInputs(tuple(found))
+
+
+def _found(name: str, asked: str, experiment: Experiment, store: Store, runs: Path) -> RunInput:
+    address: Path | str = asked
+    if not asked.endswith(SUFFIX):
+        address, _ = checkpoint_of_run(asked, runs)
+    state, digest = read_checkpoint(address)
+    check_fits(name, state, experiment, store.manifest.fingerprint)
+    _check_finished(state, address)
+    place = address if str(address).startswith("s3://") else Path(address).absolute()
+    return RunInput(name, str(place), digest, state)
+
+
+def check_fits(name: str, state: Mapping[str, Any], experiment: Experiment, manifest: str) -> None:
+    """Prove that a checkpoint may be the input `name` of `experiment`: of the same store, fold, size and kind.
+
+    Args:
+        name: of `LearnerConfig.inputs`.
+        state: what the checkpoint holds.
+        experiment: the run that needs it.
+        manifest: fingerprint of the store that it reads.
+
+    Raises:
+        ConfigError, StoreError, StudyError: naming what does not fit, and the remedy.
+    """
+    trained = experiment_of(state)
+    origin, fold = state["provenance"], experiment.data.fold
+    was = str(origin.get("hyperderm.manifest", ""))
+    if was != manifest:
+        raise StoreError(
+            f"it was trained on store {was[:12] or '(unknown)'}, this run reads {manifest[:12]}",
+            "Name a run of this store, or give the store it was trained on.",
+        )
+    if str(origin.get("hyperderm.fold")) != str(fold):
+        raise StudyError(
+            f"it was trained for fold {origin.get('hyperderm.fold', '(unknown)')}, this run is of fold {fold}, whose test "
+            "role it has seen",
+            f"Train one for this fold (--set data.fold={fold}), and name that.",
+        )
+    if trained.data.size != experiment.data.size:
+        raise StudyError(
+            f"it was trained on {trained.data.size} pixels, this run on {experiment.data.size}",
+            f"Use --set data.size={trained.data.size}, or name another run.",
+        )
+    experiment.learner.check_input(name, trained.learner, trained, experiment)
+
+
+def experiment_of(state: Mapping[str, Any]) -> Experiment:
+    """Return the configuration of the run that left a checkpoint.
+
+    Raises:
+        StudyError: it is of a learner, or of networks, that this version has no more.
+    """
+    try:
+        return read(json.loads(state["experiment"]))
+    except Gone as error:
+        raise StudyError(f"it is of an earlier version of hyperderm: {error.what}", error.remedy) from error
+    except (ConfigError, ValueError) as error:
+        raise StudyError(
+            f"it is not of this version of hyperderm ({error})", "Train it anew, or name another run."
+        ) from error
+
+
+def _check_finished(state: Mapping[str, Any], address: Path | str) -> None:
+    """Prove that the run of a checkpoint has come to its end; a best state is told by the latest one beside it."""
+    wanted, images = experiment_of(state).training.images, int(state.get("images", 0))
+    parent, _, name = str(address).rpartition("/")
+    beside = f"{parent}/{LATEST}" if parent else LATEST
+    if name == BEST and holds(*opened(beside)):
+        images = int(read_checkpoint(beside)[0].get("images", 0))
+    elif images < wanted:
+        raise StudyError(
+            f"nobody can tell whether its run has finished: it was left after {images:,} of {wanted:,} images",
+            f"Name the run, or a {BEST} with the {LATEST} of its run beside it.",
+        )
+    if images < wanted:
+        raise StudyError(
+            f"its run has not finished: {images:,} of {wanted:,} images were shown", "Let it finish, or name another run."
+        )
