@@ -242,7 +242,8 @@ def test_users_of_one_leak_are_one_finding():
 
 
 def test_every_kind_has_a_title():
-    assert list(KINDS) == ["classifier", "generator", "checkpoint", "set", "search", "values", "late", "peeking"]
+    kinds = ["classifier", "generator", "segmenter", "unmixer", "checkpoint", "set", "search", "values", "late", "peeking"]
+    assert list(KINDS) == kinds
 
 
 def test_what_a_generator_began_from_is_judged_too():
@@ -252,3 +253,16 @@ def test_what_a_generator_began_from_is_judged_too():
     assert not judge([CELL, begun, before], [real(), made()]).findings
     found = only(judge([CELL, begun, replace(before, fold=1)], [real(), made()]))
     assert (found.kind, found.by, found.lesions, found.users) == ("generator", "before", 2, ("grid/arm/cell",))
+
+
+def test_a_fold_free_net_has_seen_every_lesion_that_its_store_shares_with_the_test_role():
+    pixels = real("P", files="A")
+    pixels = replace(pixels, folds=None)
+    net = Artefact("net", "net", "unmixer", manifest="P", fold_free=True)
+    verdict = judge([replace(CELL, uses=("net",)), net], [real(), pixels])
+    found = only(verdict)
+    assert (found.kind, found.by, found.lesions, found.how) == ("unmixer", "net", 2, "same file 2")
+    assert found.data == "every lesion of store P"
+    assert not judge([CELL, replace(GENERATOR), net], [real(), made(), pixels]).findings  # nothing was made with it
+    unread = judge([replace(CELL, uses=("net",)), net], [real()])
+    assert unread.unknown == (("net", "is fold-free and read store P, which could not be compared"),)

@@ -15,7 +15,7 @@ from hyperderm.store.synthetic import origin_of
 from hyperderm.studies.feeding import Feeding
 from hyperderm.studies.folder import JOURNAL
 from hyperderm.studies.inputs import RunInputs
-from hyperderm.studies.selection import content, select
+from hyperderm.studies.selection import content, fold_said, select
 from hyperderm.tracking.figures import RealSet
 from hyperderm.tracking.outbox import DELIVERING
 from hyperderm.tracking.provenance import provenance
@@ -42,7 +42,7 @@ def facts_of(
         **provenance(setting.root),
         "hyperderm.manifest": store.manifest.fingerprint,
         "hyperderm.store": store.location.uri,
-        "hyperderm.fold": str(experiment.data.fold),
+        "hyperderm.fold": fold_said(store.manifest, experiment),
         "hyperderm.profile": experiment.profile,
         "hyperderm.experiment": experiment.name,
         **content(experiment, len(store.manifest.wavelengths_nm)),

@@ -59,6 +59,8 @@ class TrainData:
         streamed: how train is read where it is not held in memory.
         extra: synthetic cubes that are trained on beside `train`; nothing is fitted or scored on them.
         inputs: name (`LearnerConfig.inputs`) to what the checkpoint of another run holds (`training.resume.pack`).
+        held_out: of a store without folds, where `train` and `validation` are the same cubes: (N, size, size) bool of the
+            pixels that only score; nothing is learnt from them. None where there are folds.
     """
 
     train: CubeSet
@@ -68,6 +70,7 @@ class TrainData:
     extra: CubeSet | None = None
     streamed: Streamed | None = None
     inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    held_out: Tensor | None = None
 
     def given(self, inputs: Mapping[str, Mapping[str, Any]], scaled_as: str | None) -> Self:
         """Return this with the checkpoints of other runs, and with the scaling of one of them in place of train's.

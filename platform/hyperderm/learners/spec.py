@@ -24,6 +24,8 @@ Condition = Literal["none", "class", "rgb", "mask", "run"]
 """What a generator is given beside a seed: nothing, a diagnosis, an RGB image, a mask, or the output of another run."""
 
 
+PIXELWISE: tuple[Role, ...] = ("segmenter", "unmixer")
+"""Roles that may be trained on the pixels of a store without folds, or of a single cube: `blocks.held_out_blocks`."""
 START = "start"
 """The input (`LearnerConfig.inputs`) whose networks a run begins from."""
 SERVED: tuple[Condition, ...] = ("none", "class", "rgb")

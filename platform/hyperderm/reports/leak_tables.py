@@ -9,6 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from hyperderm.learners.spec import PIXELWISE
 from hyperderm.reports.leaks import KINDS, Finding, Verdict
 
 NAMES = 3
@@ -59,6 +60,7 @@ def summary(verdict: Verdict) -> str:
         _count(verdict.counts.get(kind, 0), word, word + ("es" if kind == "search" else "s"))
         for kind, word in (("search", "search"), ("generator", "generator"), ("set", "synthetic set"))
     ]
+    found += [_count(verdict.counts[kind], kind, f"{kind}s") for kind in PIXELWISE if verdict.counts.get(kind)]
     classifiers = _count(verdict.counts.get("classifier", 0), "classifier", "classifiers")
     opened = f"{_count(verdict.roles, 'test role', 'test roles')} opened {_count(verdict.openings, 'time', 'times')}"
     leaks = _count(len(verdict.findings), "leak", "leaks") if verdict.findings else "no leak found"

@@ -18,6 +18,8 @@ from hyperderm.tracking.artefacts import Artefact, Opening, Trial, set_artefact
 KINDS = {
     "classifier": "Classifiers whose training saw the test role",
     "generator": "Generators whose training saw the test role",
+    "segmenter": "Segmentations whose training saw the test role",
+    "unmixer": "Unmixing nets whose training saw the test role",
     "checkpoint": "Checkpoints that were chosen on the test role",
     "set": "Synthetic sets made from the test role",
     "search": "Searches that saw the test role",
@@ -176,6 +178,9 @@ class _Judge:
         return tested
 
     def _touching(self, root: Artefact, member: Artefact, held: Opening, tested: set[Lesion] | None) -> None:
+        if member.fold_free:
+            self._by_pixels(root, member, held, tested)
+            return
         if not member.manifest or member.fold is None:
             return  # said once, as missing
         store = self._stores.get(member.manifest)
@@ -189,6 +194,16 @@ class _Judge:
                 return
             touched |= self._rows(member)
             self._add(kind, root, member, _data(member, roles), held, tested, self._kin.overlap(touched, tested))
+        self._relatable(member, store, self._stores[held.manifest])
+
+    def _by_pixels(self, root: Artefact, member: Artefact, held: Opening, tested: set[Lesion] | None) -> None:
+        """Judge what has seen pixels of every lesion of a store."""
+        store = self._stores.get(member.manifest)
+        if store is None or tested is None:
+            self._doubt(member.name, f"is fold-free and read store {member.manifest[:8]}, which could not be compared")
+            return
+        data = f"every lesion of store {member.manifest[:8]}"
+        self._add(member.kind, root, member, data, held, tested, self._kin.overlap(store.all(), tested))
         self._relatable(member, store, self._stores[held.manifest])
 
     def _by_fold(self, root: Artefact, member: Artefact, held: Opening, tested: set[Lesion] | None) -> None:

@@ -25,6 +25,10 @@ class Part(Strict):
     bytes: int
 
 
+FOLD_FREE = "free"
+"""Stands for the fold of what was trained on pixels of every lesion of its store: it fits no fold of any."""
+
+
 class Folds(Strict):
     """Which fold each group belongs to: drawn once, from a seed."""
 

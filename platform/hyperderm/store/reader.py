@@ -23,6 +23,8 @@ from hyperderm.strict import json_of
 
 OpenRole = Literal["train", "validation"]
 """The roles a training may read. The test role opens only for a final evaluation: `Store.open_test`."""
+UNKNOWN = "unknown"
+"""What a manifest counts lesions without a diagnosis as."""
 AT_ONCE = 2
 """Parts that are read at a time: pyarrow unpacks a column of one part on one core only."""
 
@@ -59,6 +61,23 @@ class Store:
             raise StoreError(f"role {role!r} is locked", "Training reads train and validation only.")
         return self._role(role, fold, diagnoses)
 
+    def every(self, diagnoses: Sequence[str] | Literal["all"]) -> list[str]:
+        """Return the sorted lesion ids of a store without folds; of the given diagnoses, where it knows any.
+
+        Raises:
+            StoreError: photographs, a store with folds or of synthetic cubes, or a diagnosis that it does not hold.
+        """
+        if self.manifest.kind == "rgb" or self.manifest.folds is not None or self.manifest.source.get("verb") == "generate":
+            raise StoreError(
+                f"store {self.location.uri} cannot be read without folds", "Give one of real cubes, made with --folds 0."
+            )
+        rows, held = self.index().to_pylist(), self.manifest.diagnoses
+        if diagnoses != "all" and set(held) != {UNKNOWN}:
+            for diagnosis in diagnoses:
+                self._check_held(diagnosis)
+            rows = [row for row in rows if row["diagnosis"] in diagnoses]
+        return sorted(str(row["lesion_id"]) for row in rows)
+
     def open_test(self, fold: int, diagnoses: Sequence[str] | Literal["all"], record: Callable[[str], None]) -> list[str]:
         """Return the sorted lesion ids of the test role, for a final evaluation after which nothing is chosen any more.
 
@@ -78,10 +97,7 @@ class Store:
         held = self.manifest.diagnoses
         wanted = list(held) if diagnoses == "all" else list(diagnoses)
         for diagnosis in wanted:
-            if diagnosis not in held:
-                raise StoreError(
-                    f"data.diagnoses names {diagnosis!r}, which this store does not hold", nearest(diagnosis, held)
-                )
+            self._check_held(diagnosis)
         rows = self.index().to_pylist()
         chosen = [r for r in rows if r["diagnosis"] in wanted and folds.role(r["group"], fold) == role]
         present = {r["diagnosis"] for r in chosen}
@@ -92,6 +108,10 @@ class Store:
                 f"the {role} role of fold {fold} holds no lesion of {what}", "Choose another data.fold, or fewer folds."
             )
         return sorted(str(r["lesion_id"]) for r in chosen)
+
+    def _check_held(self, diagnosis: str) -> None:
+        if diagnosis not in (held := self.manifest.diagnoses):
+            raise StoreError(f"data.diagnoses names {diagnosis!r}, which this store does not hold", nearest(diagnosis, held))
 
     def folds(self) -> Folds:
         """Return the folds.

@@ -8,6 +8,7 @@ from typing import Any
 
 from hyperderm.errors import StoreError, StudyError, nearest
 from hyperderm.store.location import locate
+from hyperderm.store.manifest import FOLD_FREE
 from hyperderm.store.place import Place, content_of, holds
 from hyperderm.store.reader import Store
 from hyperderm.store.s3 import prepare
@@ -94,6 +95,11 @@ def fold_of(checkpoint: Mapping[str, Any], store: Store) -> int:
     manifest, fold = origin.get("hyperderm.manifest"), origin.get("hyperderm.fold")
     if manifest is None or fold is None:
         raise StudyError("the checkpoint does not say which store and fold it was trained on", REMEDY)
+    if fold == FOLD_FREE:
+        raise StudyError(
+            "the checkpoint is fold-free: it has seen pixels of every lesion of its store, also those a fold holds back",
+            "Train one on a store with folds.",
+        )
     mine = store.manifest.fingerprint
     if manifest != mine:
         raise StoreError(

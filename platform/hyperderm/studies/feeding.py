@@ -62,6 +62,8 @@ def choose(store: Store, selection: Selection, experiment: Experiment, capacity:
     if asked == "auto" and needed <= MARGIN * capacity:
         return Feeding(False, needed, capacity)
     try:
+        if selection.fold_free:
+            raise ConfigError("a store without folds cannot be streamed", "Use --set data.feed=memory.")
         check_streams(experiment)
     except ConfigError as error:
         if asked == "stream":

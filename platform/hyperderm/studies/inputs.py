@@ -14,9 +14,11 @@ from typing import Any
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, Gone, HyperdermError, MachineTrouble, StoreError, StudyError
 from hyperderm.identity import INPUT, INPUT_RUN, read
+from hyperderm.store.manifest import FOLD_FREE, Manifest
 from hyperderm.store.place import holds
 from hyperderm.store.reader import Store
 from hyperderm.studies.checkpoints import checkpoint_of_run, opened, read_checkpoint
+from hyperderm.studies.selection import fold_said
 from hyperderm.training.checkpoint import BEST, LATEST
 
 SUFFIX = ".pt"
@@ -120,7 +122,7 @@ def given_inputs(addresses: Mapping[str, str], experiment: Experiment, store: St
     for name, address in addresses.items():
         with _named(name, address):
             state, digest = read_checkpoint(address)
-            check_fits(name, state, experiment, store.manifest.fingerprint)
+            check_fits(name, state, experiment, store.manifest)
             found.append(RunInput(name, address, digest, state))
     return RunInputs(tuple(found))
 
@@ -130,36 +132,40 @@ def _found(name: str, asked: str, experiment: Experiment, store: Store, runs: Pa
     if not asked.endswith(SUFFIX):
         address, _ = checkpoint_of_run(asked, runs)
     state, digest = read_checkpoint(address)
-    check_fits(name, state, experiment, store.manifest.fingerprint)
+    check_fits(name, state, experiment, store.manifest)
     _check_finished(state, address)
     place = address if str(address).startswith("s3://") else Path(address).absolute()
     return RunInput(name, str(place), digest, state)
 
 
-def check_fits(name: str, state: Mapping[str, Any], experiment: Experiment, manifest: str) -> None:
+def check_fits(name: str, state: Mapping[str, Any], experiment: Experiment, manifest: Manifest) -> None:
     """Prove that a checkpoint may be the input `name` of `experiment`: of the same store, fold, size and kind.
 
     Args:
         name: of `LearnerConfig.inputs`.
         state: what the checkpoint holds.
         experiment: the run that needs it.
-        manifest: fingerprint of the store that it reads.
+        manifest: of the store that it reads.
 
     Raises:
         ConfigError, StoreError, StudyError: naming what does not fit, and the remedy.
     """
     trained = experiment_of(state)
-    origin, fold = state["provenance"], experiment.data.fold
-    was = str(origin.get("hyperderm.manifest", ""))
-    if was != manifest:
+    origin, fold = state["provenance"], fold_said(manifest, experiment)
+    was, read_fold = str(origin.get("hyperderm.manifest", "")), str(origin.get("hyperderm.fold", "(unknown)"))
+    if read_fold == FOLD_FREE != fold:
+        raise StudyError(
+            "it is fold-free: it has seen pixels of every lesion of its store, also of those that a fold holds back",
+            "Name a run that was trained on a store with folds.",
+        )
+    if was != manifest.fingerprint:
         raise StoreError(
-            f"it was trained on store {was[:12] or '(unknown)'}, this run reads {manifest[:12]}",
+            f"it was trained on store {was[:12] or '(unknown)'}, this run reads {manifest.fingerprint[:12]}",
             "Name a run of this store, or give the store it was trained on.",
         )
-    if str(origin.get("hyperderm.fold")) != str(fold):
+    if read_fold != fold:
         raise StudyError(
-            f"it was trained for fold {origin.get('hyperderm.fold', '(unknown)')}, this run is of fold {fold}, whose test "
-            "role it has seen",
+            f"it was trained for fold {read_fold}, this run is of fold {fold}, whose test role it has seen",
             f"Train one for this fold (--set data.fold={fold}), and name that.",
         )
     if trained.data.size != experiment.data.size:

@@ -12,7 +12,9 @@ from hyperderm.config import Experiment
 from hyperderm.durable import write_whole
 from hyperderm.errors import ConfigError, StoreError
 from hyperderm.learners.data import TrainData
+from hyperderm.learners.spec import PIXELWISE
 from hyperderm.store.folds import POSITIVE
+from hyperderm.store.manifest import FOLD_FREE, Manifest
 from hyperderm.store.place import Place
 from hyperderm.store.reader import Store, open_store
 from hyperderm.training.data import check_size, train_data
@@ -28,11 +30,13 @@ class Selection:
 
     Attributes:
         extra: the synthetic ones of another store.
+        fold_free: both roles are all lesions of a store without folds, of which blocks of pixels are held out.
     """
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
     extra: tuple[str, ...] = ()
+    fold_free: bool = False
 
 
 def select(store: Store, experiment: Experiment) -> Selection:
@@ -47,6 +51,11 @@ def select(store: Store, experiment: Experiment) -> Selection:
     data, shape = experiment.data, store.manifest.shape
     check_size(data.size, shape[:2])
     experiment.learner.check_store(store.manifest)
+    if is_fold_free(store.manifest, experiment):
+        if data.fold:
+            raise ConfigError(f"data.fold = {data.fold}: this store has no folds", "Leave it out.")
+        every = tuple(store.every(data.diagnoses))
+        return Selection(every, every, fold_free=True)
     _check_task(store, experiment)
     roles = Selection(
         tuple(store.select("train", data.fold, experiment.diagnoses)),
@@ -60,6 +69,16 @@ def select(store: Store, experiment: Experiment) -> Selection:
                 "Give more data.diagnoses or data.",
             )
     return roles
+
+
+def is_fold_free(manifest: Manifest, experiment: Experiment) -> bool:
+    """Return whether a run learns from pixels of every lesion of a store without folds."""
+    return manifest.folds is None and experiment.learner.role in PIXELWISE
+
+
+def fold_said(manifest: Manifest, experiment: Experiment) -> str:
+    """Return what provenance calls the fold of a run on the store of `manifest`."""
+    return FOLD_FREE if is_fold_free(manifest, experiment) else str(experiment.data.fold)
 
 
 def read(
@@ -81,7 +100,7 @@ def read(
     extra = extra_store(experiment).read(selection.extra) if selection.extra else None
     rows = store.read(selection.train), store.read(selection.validation)
     data, bands = experiment.data, store.manifest.wavelengths_nm
-    made = train_data(*rows, bands, data.size, extra, data.scaling_percentiles)
+    made = train_data(*rows, bands, data.size, extra, data.scaling_percentiles, selection.fold_free)
     return made.given(inputs or {}, experiment.learner.scaled_as)
 
 

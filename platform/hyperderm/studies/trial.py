@@ -68,7 +68,8 @@ class SharedData:
         train, validation = fetch(self.blocks, self.selection.train), fetch(self.blocks, self.selection.validation)
         extra = fetch(self.extra, self.selection.extra) if self.extra else None
         data = experiment.data
-        made = train_data(train, validation, self.wavelengths_nm, data.size, extra, data.scaling_percentiles)
+        how = data.size, extra, data.scaling_percentiles, self.selection.fold_free
+        made = train_data(train, validation, self.wavelengths_nm, *how)
         return made.given(ray.get(self.inputs), experiment.learner.scaled_as)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["search", "generator", "set", "classifier"]
+Kind = Literal["search", "generator", "segmenter", "unmixer", "set", "classifier"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Artefact:
         trials: of a search.
         checkpoint: of a set: sha256 of its generator's.
         missing: facts that are not recorded, in words.
+        fold_free: it read pixels of every lesion of its store, which has no folds.
     """
 
     key: str
@@ -66,6 +67,7 @@ class Artefact:
     trials: tuple[Trial, ...] = ()
     checkpoint: str = ""
     missing: tuple[str, ...] = ()
+    fold_free: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from hyperderm.identity import INPUT, INPUT_RUN
 from hyperderm.learners import role_of
+from hyperderm.learners.spec import PIXELWISE
+from hyperderm.store.manifest import FOLD_FREE
 from hyperderm.strict import json_of
-from hyperderm.tracking.artefacts import Artefact, Opening, Project, Trial, set_artefact, set_key
+from hyperderm.tracking.artefacts import Artefact, Kind, Opening, Project, Trial, set_artefact, set_key
 from hyperderm.tracking.courier import KEY_TAG, PARENT_TAG
 from hyperderm.tracking.fetch import CONFIG, PAGE, QUESTIONS, asking, check_there, leaves, parsed
 
@@ -118,7 +120,7 @@ class _Gatherer:
         return Artefact(
             run.key,
             self._name(run),
-            "classifier" if classifies else "generator",
+            _kind(run, classifies),
             classifies,
             manifest,
             fold,
@@ -128,6 +130,7 @@ class _Gatherer:
             chosen,
             settings,
             missing=(*missing, *([] if config else ["its configuration"]), *said, *unread),
+            fold_free=run.tags.get("hyperderm.fold") == FOLD_FREE,
         )
 
     def _made_with(self, run: TrackedFacts, config: Mapping[str, Any]) -> tuple[tuple[str, ...], list[str]]:
@@ -220,7 +223,7 @@ def _facts(run: TrackedFacts) -> tuple[str, int | None, list[str]]:
     """Return fingerprint and fold, and what of them is not recorded."""
     manifest, said = run.tags.get("hyperderm.manifest", ""), run.tags.get("hyperderm.fold", "")
     fold = int(said) if said.isdecimal() else None
-    missing = ([] if manifest else ["the store it read"]) + ([] if fold is not None else ["its fold"])
+    missing = ([] if manifest else ["the store it read"]) + ([] if fold is not None or said == FOLD_FREE else ["its fold"])
     return manifest, fold, missing
 
 
@@ -243,6 +246,11 @@ def _classifies(run: TrackedFacts) -> bool:
     config = _document(run, CONFIG)
     kind = config.get("learner", {}).get("kind") or run.params.get("learner.kind")
     return bool(config.get("task")) or role_of(str(kind)) == "classifier" or f"hyperderm.{OPENED}" in run.tags
+
+
+def _kind(run: TrackedFacts, classifies: bool) -> Kind:
+    role = role_of(str(_document(run, CONFIG).get("learner", {}).get("kind") or run.params.get("learner.kind")))
+    return "classifier" if classifies else role if role in PIXELWISE else "generator"
 
 
 def _diagnoses(settings: Mapping[str, object]) -> tuple[str, ...] | None:

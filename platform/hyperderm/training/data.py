@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from hyperderm.errors import ConfigError
+from hyperderm.learners.blocks import held_out_blocks
 from hyperderm.learners.data import CubeSet, TrainData
 from hyperderm.learners.scaling import Scaling
 
@@ -19,6 +20,7 @@ def train_data(
     size: int,
     extra: pa.Table | None = None,
     percentiles: tuple[float, float] | None = None,
+    fold_free: bool = False,
 ) -> TrainData:
     """Turn the rows of two roles, and what is trained on beside, into tensors of `size` pixels; train fits the scaling.
 
@@ -29,11 +31,17 @@ def train_data(
         size: pixels; at most the store's.
         extra: rows that are trained on beside `train`; nothing is fitted on them.
         percentiles: of `data.scaling_percentiles`: what the scaling is fitted to; None: train's extremes.
+        fold_free: both roles are all cubes of a store without folds; blocks of their pixels are held out.
 
     Raises:
         ConfigError: more pixels than the store holds; percentiles that coincide in a band.
     """
-    a, b = cube_set(train, size), cube_set(validation, size)
+    a = cube_set(train, size)
+    if fold_free:
+        held = held_out_blocks(a.lesion_ids, size)
+        learnt = a.reflectance.movedim(1, 0)[:, ~held].T[:, :, None, None]  # (pixels, B, 1, 1)
+        return TrainData(a, a, tuple(wavelengths_nm), Scaling.fit(learnt, percentiles), held_out=held)
+    b = cube_set(validation, size)
     beside = None if extra is None else cube_set(extra, size)
     return TrainData(a, b, tuple(wavelengths_nm), Scaling.fit(a.reflectance, percentiles), beside)
 
