@@ -18,8 +18,9 @@ from hyperderm.learners.base import Placement
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.dcgan import DcganConfig
+from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.shsgan import ShsGanConfig
-from hyperderm.learners.spec import LearnerConfig
+from hyperderm.learners.spec import START, LearnerConfig
 from hyperderm.learners.spectral_baseline import SpectralConfig
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
@@ -117,6 +118,42 @@ def test_it_goes_on_bit_for_bit_from_its_state(name):
     assert began + stepping(made, held, second, range(12, 24, 4)) == expected
     assert same(second.state_dict(), undisturbed.state_dict())
     assert dict(second.validate().scores) == dict(undisturbed.validate().scores)
+
+
+@pytest.mark.parametrize("name", [name for name in GENERATORS if START in SMALL[name].inputs])
+def test_what_begins_from_another_run_begins_where_that_ended(name):
+    """Its cubes, critic and scaling are the other's; its optimizers are new; the other's networks are asked for."""
+    made, held = experiment(name), data()
+    before = built(made, held, Placement(CPU))
+    stepping(made, held, before, range(0, 12, 4))
+    state = saved(pack(before, made, held, context()))
+    darker = replace(held.train, reflectance=held.train.reflectance * 0.5)
+    other = replace(held, train=darker, scaling=Scaling.fit(darker.reflectance))
+    begins = made.override({"learner.start": "a-run", "seed": 5})
+    given = other.given({START: state}, begins.learner.scaled_as)
+    assert torch.equal(given.scaling.low, held.scaling.low)
+    begun = built(begins, given, Placement(CPU))
+    now = begun.state_dict()
+    for part in ("generator", "critic", "ema"):
+        assert same(now[part], state["learner"][part])
+    assert not now["d_optimizer"]["state"]
+    condition = before.condition(torch.arange(3))
+    assert torch.equal(begun.sample(7, range(3), condition), before.sample(7, range(3), condition))
+    stepping(begins, given, begun, range(0, 4, 4))
+    begins.learner.check_input(START, made.learner, made, begins)
+    for field in begins.learner.shaping:
+        changed = made.learner.model_copy(update={field: "another"})
+        with pytest.raises(ConfigError, match=rf"its learner.{field} is another, here it is"):
+            begins.learner.check_input(START, changed, made, begins)
+
+
+def test_a_generator_that_is_told_the_class_goes_on_with_the_same_classes():
+    made = experiment("dcgan told the class")
+    fewer = made.override({"data.diagnoses": ["melanoma", "nevus"]})
+    with pytest.raises(ConfigError, match=r"it was told other diagnoses \(data.diagnoses = all\)"):
+        fewer.learner.check_input(START, made.learner, made, fewer)
+    turned = made.override({"data.diagnoses": ["nevus", "melanoma"]})
+    turned.learner.check_input(START, fewer.learner, fewer, turned)
 
 
 @pytest.mark.parametrize("name", STEPPED)

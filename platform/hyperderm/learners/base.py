@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from hyperderm.learners.data import CubeSet
     from hyperderm.learners.scaling import Scaling
     from hyperderm.learners.spec import LearnerConfig
     from hyperderm.settings import Run
@@ -104,19 +105,20 @@ class Sampler(Protocol):
         run: that trained it.
         wavelengths_nm: (B,) of its cubes.
         scaling: fitted on the train role.
-        matrix: H (3, B) of its RGB condition; None where it takes none.
         classes: diagnoses it can be asked for, in the order of their numbers; empty where its condition is no class.
     """
 
     run: "Run"
     wavelengths_nm: tuple[float, ...]
     scaling: "Scaling"
-    matrix: NDArray[np.float64] | None
     classes: tuple[str, ...]
 
     @property
     def config(self) -> "LearnerConfig":
         """Of the learner; its `condition` says what `sample` is given."""
+
+    def sources(self, cubes: "CubeSet") -> NDArray[np.float64] | None:
+        """Return what cubes with the geometry of these are made from, row by row (n, C, H, W); None: they need no source."""
 
     def sample(self, seed: int, indices: Sequence[int], condition: Tensor | None) -> Tensor:
         """Return reflectance (n, B, H, W) float32 on the CPU, by the exact inverse of train's scaling.
@@ -124,8 +126,9 @@ class Sampler(Protocol):
         Args:
             seed: of the set.
             indices: n of them; which cubes of the set.
-            condition: row by row what a cube is made from. rgb: (n, 3, H, W) linear RGB in units of H · reflectance; class:
-                (n,) int64, numbers of `classes`; none: None.
+            condition: row by row what a cube is made from. rgb: (n, 3, H, W) linear RGB in units of H · reflectance; mask:
+                (n, 1, H, W) of 0 and 1; run: (n, C, H, W), what the other run says; class: (n,) int64, numbers of
+                `classes`; none: None.
         """
 
 

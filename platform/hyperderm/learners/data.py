@@ -29,6 +29,11 @@ class CubeSet:
     def __len__(self) -> int:
         return len(self.lesion_ids)
 
+    def chosen(self, rows: Sequence[int]) -> Self:
+        """Return these rows of it."""
+        names, kinds = (tuple(each[row] for row in rows) for each in (self.lesion_ids, self.diagnoses))
+        return replace(self, lesion_ids=names, diagnoses=kinds, reflectance=self.reflectance[rows], masks=self.masks[rows])
+
 
 @dataclass(frozen=True)
 class Streamed:

@@ -1,4 +1,4 @@
-"""What generators with an RGB input are given: photographs, or the pseudo-RGB of train cubes, each in eight orientations."""
+"""What generators are given beside noise: photographs, or train cubes' pseudo-RGB, masks or another run's output, turned."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,14 +14,14 @@ from hyperderm.metrics.dihedral import ORIENTATIONS, orient
 
 @dataclass(frozen=True)
 class Sources:
-    """Linear RGB images in units of H · reflectance, in the order of their names.
+    """Images in the order of their names: linear RGB in units of H · reflectance, masks, or what another run says.
 
     Every source is used once before any is used again, in an order keyed on the seed, and each time in another orientation;
     the original one comes last. After eight rounds a generator without noise would repeat itself: `limit`.
 
     Attributes:
         names: (n,) lesion ids.
-        levels: (n, 3, S, S) float32, rows R, G, B.
+        levels: (n, C, S, S) float32; of RGB, rows R, G, B.
     """
 
     names: tuple[str, ...]
@@ -39,7 +39,7 @@ class Sources:
         return chosen, _orientations(seed, chosen)[use % ORIENTATIONS]
 
     def draw(self, seed: int, indices: list[int]) -> Tensor:
-        """Return the sources of cubes `indices`: (n, 3, S, S)."""
+        """Return the sources of cubes `indices`: (n, C, S, S)."""
         places = [self.place(seed, index) for index in indices]
         return torch.stack([orient(torch.tensor(self.levels[chosen]), k) for chosen, k in places])
 

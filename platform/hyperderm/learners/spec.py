@@ -28,8 +28,8 @@ PIXELWISE: tuple[Role, ...] = ("segmenter", "unmixer")
 """Roles that may be trained on the pixels of a store without folds, or of a single cube: `blocks.held_out_blocks`."""
 START = "start"
 """The input (`LearnerConfig.inputs`) whose networks a run begins from."""
-SERVED: tuple[Condition, ...] = ("none", "class", "rgb")
-"""Conditions that a synthetic set can be made from."""
+SOURCED: tuple[Condition, ...] = ("rgb", "mask", "run")
+"""Conditions that are taken from cubes, or from photographs: each source makes as many cubes as it has orientations."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,24 @@ class Request:
     Attributes:
         counts: diagnosis to number of cubes.
         learnt: the diagnoses the generator learnt.
-        held: diagnosis to number of images that RGB generators would be given.
-        photographs: whether these are photographs; else the RGB of train's own cubes.
+        held: diagnosis to number of sources: photographs, or lesions of train (with a mask, where that is the condition).
+        photographs: whether these are photographs; else train's own lesions.
     """
 
     counts: Mapping[str, int]
     learnt: Sequence[str]
     held: Mapping[str, int]
     photographs: bool = False
+
+
+GIVEN: Mapping[Condition, str] = {
+    "none": "noise",
+    "class": "noise and a diagnosis",
+    "rgb": "RGB images",
+    "mask": "masks",
+    "run": "another run's output",
+}
+"""What a generator makes cubes from, in words."""
 
 
 class LearnerConfig(Strict):
@@ -147,14 +157,10 @@ class LearnerConfig(Strict):
         Raises:
             ConfigError: naming what cannot be served, and the remedy.
         """
-        if self.condition not in SERVED:
-            raise ConfigError(
-                f"learner.kind = {self.kind} makes cubes from a {self.condition}, which nothing can give it yet",
-                "Use a generator that is given nothing, a class or RGB images.",
-            )
         if request.photographs and self.condition != "rgb":
-            given = "noise and a diagnosis" if self.condition == "class" else "noise"
-            raise ConfigError(f"this generator makes cubes from {given}, not from photographs", "Give it no RGB store.")
+            raise ConfigError(
+                f"this generator makes cubes from {GIVEN[self.condition]}, not from photographs", "Give it no RGB store."
+            )
         for diagnosis, count in request.counts.items():
             self._check_diagnosis(diagnosis, count, request)
 
@@ -172,11 +178,13 @@ class LearnerConfig(Strict):
                 f"Train one on this diagnosis alone: --set 'data.diagnoses=[\"{diagnosis}\"]'.",
             )
         held = request.held.get(diagnosis, 0)
-        if self.condition == "rgb" and count > ORIENTATIONS * held:
-            what = "photographs" if request.photographs else "train cubes"
+        if self.condition in SOURCED and count > ORIENTATIONS * held:
+            masked = "train cubes with a mask" if self.condition == "mask" else "train cubes"
+            what = "photographs" if request.photographs else masked
+            most = f"Ask for {ORIENTATIONS * held} at most" if held else "Use another diagnosis or generator"
             raise ConfigError(
                 f"{count} different cubes of {diagnosis} cannot be made from {held} {what} in {ORIENTATIONS} orientations",
-                f"Ask for {ORIENTATIONS * held} at most, or give more photographs.",
+                f"{most}, or give more {'photographs' if self.condition == 'rgb' else 'data'}.",
             )
 
     def unsuited(self, arm: str, use: str) -> str:

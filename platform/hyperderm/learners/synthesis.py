@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hyperderm.learners import keyed
+from hyperderm.learners.data import CubeSet
 from hyperderm.learners.scaling import Scaling
+from hyperderm.learners.sources import rgb_levels
 from hyperderm.learners.spec import LearnerConfig
 from hyperderm.settings import Run
 
@@ -65,7 +67,7 @@ class NetworkSampler(ABC):
         network: the generator, in evaluation mode; it may go on being trained.
         wavelengths_nm: (B,) of its cubes.
         scaling: fitted on the train role.
-        matrix: see `learners.base.Sampler`.
+        matrix: H (3, B) of its RGB condition; None where it takes none.
         classes: see `learners.base.Sampler`.
     """
 
@@ -121,6 +123,12 @@ class NetworkSampler(ABC):
             index: of the cube.
             condition: its row of `sample`'s condition, with a first axis of one.
         """
+
+    def sources(self, cubes: CubeSet) -> NDArray[np.float64] | None:
+        """See `learners.base.Sampler.sources`; a learner that is given another run's output says here what that is."""
+        if self.config.condition == "mask":
+            return cubes.masks[:, None].double().numpy()
+        return None if self.matrix is None else rgb_levels(cubes.reflectance, self.matrix)
 
     def sample(self, seed: int, indices: Sequence[int], condition: Tensor | None) -> Tensor:
         """See `learners.base.Sampler.sample`."""

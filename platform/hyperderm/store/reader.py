@@ -45,6 +45,11 @@ class Store:
         """Return lesion_id, image_id, group, diagnosis of every row, without reading a cube."""
         return self._read(["lesion_id", "image_id", "group", "diagnosis"])
 
+    def with_masks(self) -> set[str]:
+        """Return the lesion ids of the rows that have a mask, without reading a cube."""
+        rows = self._read(["lesion_id", "has_mask"])
+        return set(rows.filter(rows["has_mask"])["lesion_id"].to_pylist())
+
     def select(self, role: OpenRole, fold: int, diagnoses: Sequence[str] | Literal["all"]) -> list[str]:
         """Return the sorted lesion ids of one role of one fold, of the given diagnoses.
 

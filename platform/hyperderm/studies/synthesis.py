@@ -19,8 +19,8 @@ from hyperderm.errors import ClusterError, ConfigError, StudyError
 from hyperderm.identity import shaping
 from hyperderm.learners.base import Sampler
 from hyperderm.learners.data import CubeSet
-from hyperderm.learners.sources import Sources, matched, rgb_levels
-from hyperderm.learners.spec import Request
+from hyperderm.learners.sources import Sources, matched
+from hyperderm.learners.spec import SOURCED, Condition, Request
 from hyperderm.learners.synthesis import out_of_range
 from hyperderm.store.manifest import Manifest
 from hyperderm.store.reader import Store
@@ -184,8 +184,9 @@ def _prepare(
     _check_counts(counts)
     seen = state.get("seen", "all" if data.diagnoses == "all" else learnt)  # what its inputs saw, the audit must see too
     train = cube_set(store.read(store.select("train", fold, seen)), data.size)
-    held = {name: train.diagnoses.count(name) for name in counts}
-    if rgb is not None and sampler.matrix is not None:
+    condition = sampler.config.condition
+    held = {name: len(_rows(train, name, condition)) for name in counts}
+    if rgb is not None and condition == "rgb":
         held = {name: len(photographs_of(rgb, name, data.size)) for name in counts}
     try:
         sampler.config.check_request(Request(counts, learnt, held, rgb is not None))
@@ -205,7 +206,7 @@ def _prepare(
             fold=fold,
             seed=seed,
             requested=dict(counts),
-            derived=sampler.matrix is not None and rgb is None,
+            derived=condition in SOURCED and rgb is None,
             rgb=rgb.manifest.fingerprint if rgb else None,
             device=device,
         ),
@@ -238,22 +239,29 @@ def _check_limit(sources: Sources | None, diagnosis: str, count: int) -> None:
 
 
 def _sources(sampler: Sampler, train: CubeSet, diagnosis: str, rgb: Store | None) -> Sources | None:
-    """Return the train role's own RGB of one diagnosis, or photographs of it matched to that."""
-    matrix, size = sampler.matrix, sampler.run.data.size
-    if matrix is None:
+    """Return what the train role gives for one diagnosis, or photographs of it matched to that; None: nothing is needed."""
+    size, condition = sampler.run.data.size, sampler.config.condition
+    if condition not in SOURCED:
         return None
-    rows = [i for i, name in enumerate(train.diagnoses) if name == diagnosis]
-    if not rows:
+    lesions = train.chosen(_rows(train, diagnosis, condition))
+    if not len(lesions):
         raise StudyError(
             f"the train role of this generator's fold holds no {diagnosis} to take the RGB of or to match photographs to",
             "Ask for another --diagnosis.",
         )
-    own = rgb_levels(train.reflectance[rows], matrix)
+    own = sampler.sources(lesions)
+    assert own is not None
     if rgb is None:
-        return Sources(tuple(train.lesion_ids[i] for i in rows), own.astype(np.float32))
+        return Sources(lesions.lesion_ids, own.astype(np.float32))
     photographs = cube_set(rgb.read(photographs_of(rgb, diagnosis, size)), size)
     linear = photographs.reflectance.numpy()[:, ::-1]  # stored by rising wavelength: B, G, R
     return Sources(photographs.lesion_ids, matched(linear, own))
+
+
+def _rows(train: CubeSet, diagnosis: str, condition: Condition) -> list[int]:
+    """Return the rows of a diagnosis that can be sources: with a mask, where that is the condition."""
+    rows = [row for row, name in enumerate(train.diagnoses) if name == diagnosis]
+    return [row for row in rows if train.masks[row].any()] if condition == "mask" else rows
 
 
 def photographs_of(rgb: Store, diagnosis: str, size: int, called: str = "--rgb") -> list[str]:

@@ -127,7 +127,9 @@ class JobMaker:
         if self.photographs and learner.condition == "rgb":
             held = len(self._photographs_for(arm, diagnosis))
         else:
-            held = sum(self.diagnosis[lesion] == diagnosis for lesion in self.selections[generator.fold].train)
+            lesions = set(self.selections[generator.fold].train)
+            lesions &= self.store.with_masks() if learner.condition == "mask" else lesions
+            held = sum(self.diagnosis[lesion] == diagnosis for lesion in lesions)
         request = Request({diagnosis: count}, sorted(learnt), {diagnosis: held}, self.photographs is not None)
         try:
             learner.check_request(request)
