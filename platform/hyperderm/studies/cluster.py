@@ -6,7 +6,7 @@ import shlex
 import socket
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +142,10 @@ def machine_ram() -> int:
     return whole
 
 
+def _bytes(resources: Mapping[str, float], name: str) -> int | None:
+    return int(resources[name]) if name in resources else None
+
+
 def connected() -> Cluster:
     """Return what the connected cluster offers; without any, what one of this machine would."""
     import ray
@@ -154,7 +158,8 @@ def connected() -> Cluster:
     held = [node["Resources"] for node in alive]
     memory = [
         Memory(
-            *(int(of[name]) if name in of else None for name in ("memory", "object_store_memory")),
+            _bytes(of, "memory"),
+            _bytes(of, "object_store_memory"),
             address=node["NodeManagerAddress"],
             here=node["NodeID"] == here.get_node_id(),
         )

@@ -38,6 +38,12 @@ class Workers:
     count: int
     cpus: float
     gpus: float
+    memory: int = 0
+
+    def each(self) -> dict[str, float]:
+        """Return it in Ray's words."""
+        named = {"CPU": self.cpus, "GPU": self.gpus, "memory": float(self.memory)}
+        return {name: value for name, value in named.items() if value}
 
 
 @ray.remote(num_cpus=0)
@@ -153,7 +159,7 @@ class WorkerGroup:
             scaling_config=ray.train.ScalingConfig(
                 num_workers=workers.count,
                 use_gpu=workers.gpus > 0,
-                resources_per_worker={"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {}),
+                resources_per_worker=workers.each(),
             ),
             run_config=ray.train.RunConfig(
                 name=f"group-{uuid.uuid4().hex[:8]}",

@@ -1,7 +1,7 @@
 """What a run allocates for its cubes, by place, and how many trials at a time a cluster's memory takes. Free of Ray.
 
-A trial whose roles are held has them three times: decoded in Ray's object store, once a node that runs trials; as the tensors
-of `training.data.cube_set`, in every worker process; and scaled, where it trains, beside what an instant needs for a while.
+A trial whose roles are held has them three times: decoded in Ray's object store, once a node that runs trials; as the
+tensors of `training.data.cube_set`, in every worker process; and scaled, where it trains. Some moments need more.
 Networks, their optimizers and what a step computes are not counted: nobody knows them before they are made.
 """
 
@@ -167,13 +167,14 @@ class Fit:
         fits: of them, those that memory takes.
         why: what takes how much, where fewer fit than are wanted; with what may be done about it.
         short: the place that does not even take one trial: "store", "ram" or "gpu"; "" where one fits.
-        places: workers that fit each node.
+        packs: nobody but Ray can see to it that no node gets more trials than its RAM takes.
     """
 
     wanted: int
     fits: int
     why: str = ""
     short: str = ""
+    packs: bool = False
 
 
 @dataclass(frozen=True)
@@ -218,29 +219,30 @@ def fit(cluster: Cluster, needs: Needs, asked: Asked, whole: bool = False) -> Fi
         return Fit(wanted, 0, f"the scaled cubes of a trial are {mib(needs.gpu)}, a GPU holds {mib(smallest or 0)}", "gpu")
     found = Fit(wanted, min(wanted, by_ram // asked.workers))
     if found.fits < wanted:
-        found = replace(found, why=_ram_said(needs, memory, asked.workers, ram))
+        packs = len(memory) > 1 and all(m.ram is not None for m in memory)
+        found = replace(found, why=_ram_said(needs, memory, asked.workers, ram), packs=packs)
     if sharing is not None and asked.gpus < 1 and sharing < int(1 / asked.gpus + 1e-9) and sharing < found.fits:
         # Ray gives a GPU away before it begins the next one: so many trials might all share the first.
         each = f"the scaled cubes of a trial are {mib(needs.gpu)}, and cubes may take {mib(gpu * (smallest or 0))} of a GPU"
-        found = Fit(wanted, sharing, f"{each} (1 / {sharing} of a GPU each would use all GPUs: sweep.gpus_per_worker)")
+        found = replace(
+            found, fits=sharing, why=f"{each} (1 / {sharing} of a GPU each would use all GPUs: sweep.gpus_per_worker)"
+        )
     return found
 
 
 def _by_ram(cluster: Cluster, places: Sequence[int], needs: Needs, share: float) -> int:
     """Return the workers that fit the nodes' RAM."""
     memory = cluster.memory or (Memory(),) * len(places)
-    held = [count if m.ram is None else min(count, int(share * m.ram / needs.ram)) for m, count in zip(memory, places, strict=True)]
-    return sum(held)
+    pairs = zip(memory, places, strict=True)
+    return sum(count if m.ram is None else min(count, int(share * m.ram / needs.ram)) for m, count in pairs)
 
 
 def _ram_said(needs: Needs, memory: Sequence[Memory], workers: int, share: float) -> str:
     known = [m.ram for m in memory if m.ram is not None]
     whose = "a trial" if workers == 1 else f"each of a trial's {workers} workers"
+    there = f"cubes may take {mib(share * sum(known))}" if share < 1 else f"there are {mib(sum(known))}"
     where = "" if len(known) == 1 else f" on {len(known)} nodes together"
-    may = f"may take {mib(share * sum(known))} of it" if share < 1 else f"there are {mib(sum(known))}"
-    return f"{whose} takes {mib(needs.ram)} of RAM for its cubes, which {may}{where}" if share < 1 else (
-        f"{whose} takes {mib(needs.ram)} of RAM for its cubes, and {may}{where}"
-    )
+    return f"{whose} takes {mib(needs.ram)} of RAM for its cubes, and {there}{where}"
 
 
 def _least(values: Sequence[int | None]) -> int | None:

@@ -50,7 +50,7 @@ def run(
     if wanted <= 0:
         return
     settings = board.base.sweep
-    workers = Workers(settings.workers_per_trial, settings.cpus_per_worker, settings.gpus_per_worker)
+    workers = Workers(settings.workers_per_trial, settings.cpus_per_worker, settings.gpus_per_worker, shared.each)
     at_once = check_capacity(board.base, shared.left(cluster), storage or folder)
     at_once = min(at_once, shared.at_most or at_once)
     with interruptible(board) as stopper:
@@ -103,7 +103,8 @@ def told(cluster: Cluster) -> Iterator[None]:
 def _trainable(shared: Shared, workers: Workers, storage: Location | None) -> Any:  # noqa: ANN401 - Tune's wrapped class
     if workers.count == 1:
         wrapped = tune.with_parameters(InProcessTrial, shared=shared, threads=max(1, int(workers.cpus)), bucket=storage)
-        return tune.with_resources(wrapped, {"cpu": workers.cpus, "gpu": workers.gpus})
+        held: dict[str, float] = {"memory": workers.memory} if workers.memory else {}
+        return tune.with_resources(wrapped, {"cpu": workers.cpus, "gpu": workers.gpus} | held)
     wrapped = tune.with_parameters(GroupTrial, shared=shared, workers=workers, bucket=storage)
     # The workers hold the CPUs and GPUs; Tune wants the actor that waits for them to hold something.
     return tune.with_resources(wrapped, tune.PlacementGroupFactory([{"memory": 2**20}]))

@@ -43,6 +43,11 @@ def train_data(
     return TrainData(a, b, tuple(wavelengths_nm), Scaling.fit(a.reflectance, percentiles), beside)
 
 
+def release_rows() -> None:
+    """Give back the memory of rows that nobody holds any more: Arrow keeps it for itself, as much as a role."""
+    pa.default_memory_pool().release_unused()
+
+
 def check_size(size: int, held: tuple[int, int]) -> None:
     """Refuse more pixels than a store of `held` (H, W) has.
 
