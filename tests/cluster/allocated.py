@@ -85,7 +85,7 @@ def taken(store: Blocks, experiment: Experiment) -> dict[str, int]:
 
 def main() -> dict[str, dict[str, dict[str, int]]]:
     torch.set_num_threads(1)
-    large, told = Blocks(384, 48), {}
+    large, told = Blocks(256, 48), {}
     classifier = Experiment(
         name="told",
         profile="small",
@@ -97,7 +97,7 @@ def main() -> dict[str, dict[str, dict[str, int]]]:
     for name, experiment in (("generator", tiny(data__size=32)), ("classifier", classifier)):
         taken(Blocks(64, 48), experiment)  # what is made once in a process has been made
         found = taken(large, experiment)
-        counted = moments(Roles(288, 96, 0, (48, 48, 16), (48, 48)), experiment, gpu=False)
+        counted = moments(Roles(192, 64, 0, (48, 48, 16), (48, 48)), experiment, gpu=False)
         told[name] = {"taken": found, "counted": {moment: counted[moment] for moment in found}}
     return told
 

@@ -59,7 +59,7 @@ def test_what_trials_copy_beside_the_object_store_lowers_their_number(store):
 
 
 def test_nothing_is_said_where_all_fits(store):
-    plain = Feeding(False, (60 + 30) * 32 * 32 * (16 * 4 + 1))
+    plain = Feeding(False, (30 + 30) * 32 * 32 * (16 * 4 + 1))
     assert chosen(store, MANY, cluster(64 * GIB)) == plain
     assert chosen(store, MANY, Cluster(((16.0, 0.0),), "")) == plain  # nobody knows the memory
     assert choose(store, select(store, MANY), MANY) == plain
@@ -94,8 +94,8 @@ def test_one_trial_that_does_not_fit_the_ram_is_streamed_or_told_why_not(store):
     found = chosen(store, MANY, cluster(needs.ram))  # of which cubes may take four fifths
     assert found.streams
     assert found.said(1) == (
-        f"train is streamed: a trial takes {mib(needs.ram)} of RAM for its cubes, and cubes may take {mib(0.8 * needs.ram)}; "
-        "1 CPU kept for reading"
+        f"train is streamed: a trial takes {mib(needs.ram)} of RAM for its cubes, and cubes may take "
+        f"{mib(0.8 * needs.ram)}; 1 CPU kept for reading"
     )
     with pytest.raises(ConfigError, match=r"of RAM for its cubes, .* so they would be streamed; but data.scaling = robust"):
         chosen(store, tiny(data__scaling="robust"), cluster(needs.ram))
@@ -155,7 +155,7 @@ def test_the_account_in_closed_form():
     assert gan["score"] == kept + 3 * 12 * 2 * shown  # three pieces in float64; of many cubes twice train
     assert gan["test"] == kept + 7 * (row + 2 * shown + 256)
     many = moments(replace(roles, train=1200), tiny(), gpu=False)
-    assert many["score"] - many["hold"] == 1200 * 16 * 16 * 24 < 1200 * 2 * shown * 2
+    assert many["score"] - many["hold"] == 1200 * 2 * shown
     alone = moments(roles, tiny(), gpu=False, by_ray=False)
     assert alone["read"] == roles.decoded + 3 * 5 * row + sets
     on_gpu = needs_of(roles, tiny(), gpu=True)
@@ -181,7 +181,7 @@ def test_what_is_held_is_what_is_counted(store, precision):
 
 
 def test_what_is_allocated_is_what_is_counted():
-    """The kernel's word, within a tenth: of allocators that give back what is freed, so that a moment does not hide the next."""
+    """The kernel's word, within a tenth: of allocators that give back what is freed, so that no moment hides the next."""
     plain = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_MMAP_THRESHOLD_": "65536"}
     command = [sys.executable, "-m", "tests.cluster.allocated"]
     done = subprocess.run(
@@ -257,5 +257,5 @@ def test_a_grid_runs_as_many_jobs_as_copies_fit(tmp_path):
     assert room(plan, cluster(3.5 * most / memory_needed.RAM_SHARE, GIB, nodes=2)).each == most
     with pytest.raises(ClusterError, match=r"a job does not fit the memory: a job takes .* there are 1 MiB"):
         slots(plan, cluster(2**20, GIB))
-    with pytest.raises(ClusterError, match=r"the store is 3 MiB decoded, the object store holds 1 MiB"):
-        slots(plan, cluster(GIB, 2**20))
+    with pytest.raises(ClusterError, match=r"the store is 1 MiB decoded, the object store holds 1 MiB"):
+        slots(plan, cluster(GIB, 600_000))

@@ -105,7 +105,7 @@ def test_the_feed_is_chosen_by_what_fits(noise_store):
     assert few.said(2) == (
         "train is streamed: the roles are 1 MiB decoded, the object store holds 1 MiB; 2 CPUs kept for reading"
     )
-    assert not choose(store, selection, tiny(data__feed="memory"), 1).streams
+    assert not choose(store, selection, tiny(data__feed="memory"), needed).streams
     assert choose(store, selection, tiny(data__feed="stream"), 2**40).streams
     with pytest.raises(ConfigError, match=r"roles are 1 MiB.*would be streamed; but data.scaling = robust cannot"):
         choose(store, selection, tiny(data__scaling="robust"), needed)
