@@ -41,8 +41,8 @@ class Workers:
     memory: int = 0
 
     def each(self) -> dict[str, float]:
-        """Return it in Ray's words."""
-        named = {"CPU": self.cpus, "GPU": self.gpus, "memory": float(self.memory)}
+        """Return it in Ray's words; of memory a group asks nothing: its trial is bounded by their number alone."""
+        named = {"CPU": self.cpus, "GPU": self.gpus}
         return {name: value for name, value in named.items() if value}
 
 
