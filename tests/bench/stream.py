@@ -75,7 +75,7 @@ def child(folder: str, kind: str, mode: str, images: int) -> dict[str, float]:
         connect(LIMIT, 2)
         watch = Watch()
         shared = stream(store, select(store, experiment), experiment)
-        data = shared.load(SIZE)
+        data = shared.load(experiment)
     else:
         data = read(store, select(store, experiment), experiment)
     steps = []
@@ -91,7 +91,7 @@ def _readers(store, selection, experiment) -> dict[str, float]:
     from hyperderm.studies.streaming import stream
     from hyperderm.training.stream import StreamFeed
 
-    data = stream(store, selection, experiment).load(SIZE)
+    data = stream(store, selection, experiment).load(experiment)
     feed = StreamFeed(data.streamed, data.scaling, 8, 0)
     begin = perf_counter()
     assert len(feed.batch(0).real)

@@ -93,6 +93,7 @@ def engine(store: str) -> list[float]:
 
 def _no_work() -> type:
     """The trial of `studies.trial` with the training left out: data fetched, one report, reused actor."""
+    from hyperderm.registry import experiment
     from hyperderm.studies.trial import InProcessTrial
 
     class NoWork(InProcessTrial):
@@ -100,7 +101,7 @@ def _no_work() -> type:
             return True
 
         def step(self) -> dict:
-            data = self._shared.load(32)
+            data = self._shared.load(experiment("shsgan", "small"))
             return {"cubes": len(data.train) + len(data.validation), "done": True}
 
     return NoWork

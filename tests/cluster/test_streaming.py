@@ -72,7 +72,7 @@ def test_what_is_streamed_is_what_would_be_held(noise_store, ray_cluster):
     """Scaling, validation, sample and every shard are those of the roles in memory, bit for bit."""
     experiment, store = tiny(data__sample=20), open_store(noise_store)
     held = read(store, select(store, experiment), experiment)
-    data = streamed(noise_store, experiment).load(16)
+    data = streamed(noise_store, experiment).load(experiment)
     assert data.scaling.state_dict() == held.scaling.state_dict()
     assert data.validation.lesion_ids == held.validation.lesion_ids
     assert torch.equal(data.validation.reflectance, held.validation.reflectance)
@@ -89,7 +89,8 @@ def test_what_is_streamed_is_what_would_be_held(noise_store, ray_cluster):
 
 def test_cubes_are_resized_as_in_memory(phantom_store, ray_cluster):
     experiment, store = tiny(data__size=16), open_store(str(phantom_store))
-    held, data = read(store, select(store, experiment), experiment), streamed(str(phantom_store), experiment).load(16)
+    held = read(store, select(store, experiment), experiment)
+    data = streamed(str(phantom_store), experiment).load(experiment)
     assert data.scaling.state_dict() == held.scaling.state_dict()
     for number, shard in enumerate(data.streamed.shards):
         assert torch.equal(data.streamed.begin(number)(), held.train.reflectance[list(shard)])
@@ -105,7 +106,7 @@ def test_the_feed_is_chosen_by_what_fits(noise_store):
     assert few.said(2) == (
         "train is streamed: the roles are 1 MiB decoded, the object store holds 1 MiB; 2 CPUs kept for reading"
     )
-    assert not choose(store, selection, tiny(data__feed="memory"), 1).streams
+    assert not choose(store, selection, tiny(data__feed="memory"), needed).streams
     assert choose(store, selection, tiny(data__feed="stream"), 2**40).streams
     with pytest.raises(ConfigError, match=r"roles are 1 MiB.*would be streamed; but data.scaling = robust cannot"):
         choose(store, selection, tiny(data__scaling="robust"), needed)
@@ -193,7 +194,7 @@ def test_a_part_that_is_damaged_after_the_store_was_opened_is_named(noise_store,
 
     place = tmp_path / "store"
     shutil.copytree(noise_store, place)
-    store, data = open_store(str(place)), streamed(str(place), tiny()).load(16)
+    store, data = open_store(str(place)), streamed(str(place), tiny()).load(tiny())
     part = place / store.manifest.parts[0].path
     part.write_bytes(part.read_bytes()[:1000])
     shard = next(
@@ -206,7 +207,7 @@ def test_a_part_that_is_damaged_after_the_store_was_opened_is_named(noise_store,
 def test_what_was_prepared_once_cannot_be_searched(noise_store, ray_cluster):
     shared = streamed(noise_store, tiny())
     with pytest.raises(ConfigError, match=r"data.size and data.scaling cannot be searched while train is streamed"):
-        shared.load(32)
+        shared.load(tiny(data__size=32))
 
 
 def test_a_grid_refuses_a_stream(noise_store):

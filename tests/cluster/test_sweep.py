@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,17 @@ def test_every_trial_ends_and_is_told_once(tmp_path, shared, ray_cluster):
         cubes = np.load(folder / "samples.npy")
         assert cubes.shape == (8, 16, 16, 16)
         assert np.isfinite(cubes).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1])
+def test_no_more_trials_run_at_a_time_than_memory_takes(tmp_path, shared, ray_cluster, workers):
+    """Two CPUs for two trials of half a CPU a worker; and each worker asks Ray for the RAM of its copies."""
+    memory, few = Memory(), replace(shared, at_most=1, each=2**20)
+    cpus = ray_cluster.cpus / 4
+    experiment = tiny(sweep__trials=2, sweep__workers_per_trial=workers, sweep__cpus_per_worker=cpus)
+    run(tmp_path, experiment, few, ray_cluster, memory)
+    assert [event[0] for event in memory.events] == ["started", "finished"] * 2
 
 
 def test_classifiers_are_searched_by_their_own_objective(tmp_path, told, ray_cluster):
@@ -216,7 +228,7 @@ def test_more_than_the_cluster_has_is_refused(tmp_path, shared, ray_cluster):
 def test_blocks_hold_the_store_bit_for_bit(phantom_store, shared):
     store = open_store(str(phantom_store))
     selection = select(store, tiny())
-    data = shared.load(32)
+    data = shared.load(tiny(data__size=32))
     for ids, cubes in ((selection.train, data.train), (selection.validation, data.validation)):
         assert cubes.lesion_ids == ids
         expected = np.moveaxis(store.read(ids).column("cube").combine_chunks().to_numpy_ndarray(), 3, 1)

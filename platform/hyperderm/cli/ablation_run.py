@@ -21,6 +21,7 @@ from hyperderm.studies.ablation.memory import PLAN, remember, with_larger_sets
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.queue import Observer, Queue
 from hyperderm.studies.ablation.results import result_of
+from hyperderm.studies.ablation.room import room
 from hyperderm.studies.cluster import connect, described, workers_found
 from hyperderm.tracking.figures import RealSet
 from hyperderm.tracking.grid_tracker import GENERATORS, GridFacts, GridTracker
@@ -91,6 +92,8 @@ def _run(setting: Setting, asked: Asked, plan: Plan, folder: Path, facts: GridFa
 
         at_once = places(plan, cluster, folder)
         setting.say(f"{described(cluster)}, {at_a_time(at_once)}; worker logs in {cluster.logs}")
+        if limit := room(plan, cluster).said:
+            setting.say(limit)
         if setting.ray_address:
             setting.say(workers_found())
         costs = estimate(plan, folder, measure_there(plan.grid.resources.cpus) if cluster.gpus else None)

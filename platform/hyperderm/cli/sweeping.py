@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from optuna.distributions import IntDistribution
+from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
@@ -194,11 +194,22 @@ def _feeding(setting: Setting, board: Board, store: Store) -> Feeding:
 
     begun = board.study.user_attrs.get(FEED)
     asked = board.base.override({"data.feed": begun}) if begun and board.base.data.feed == "auto" else board.base
-    feeding = choose(store, select(store, asked), asked)
+    feeding = choose(store, select(store, asked), largest(asked, board.distributions))
     board.study.set_user_attr(FEED, feeding.mode)
     if feeding.streams:
         setting.say(feeding.said(len(reading_nodes(store))))
+    if feeding.limit:
+        setting.say(feeding.limit)
     return feeding
+
+
+def largest(experiment: Experiment, axes: Mapping[str, BaseDistribution]) -> Experiment:
+    """Return the trial of a search over `axes` whose cubes are the largest."""
+    axis = axes.get("data.size")
+    sizes = getattr(axis, "choices", None) or ([axis.high] if isinstance(axis, IntDistribution) else [])
+    if not sizes:
+        return experiment
+    return experiment.model_copy(update={"data": experiment.data.model_copy(update={"size": max(sizes)})})
 
 
 def _train(board: Board, sweep: _Sweep, cluster: Cluster, facts: SweepFacts, feeding: Feeding) -> None:

@@ -63,7 +63,7 @@ def run_one(
             if setting.ray_address:
                 setting.say(workers_found())
         take(at, folder, key)
-        feeding = choose(opened, selection, experiment)
+        feeding = choose(opened, selection, experiment, alone=not cluster)
         if feeding.streams:
             if not cluster:
                 stack.enter_context(connect(None))  # for the readers; training stays in this process

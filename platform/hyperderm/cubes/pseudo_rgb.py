@@ -14,6 +14,8 @@ _XYZ_TO_SRGB = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], 
 
 SKIN_TONE_SRGB: tuple[int, int, int] = (216, 166, 138)
 """The 8-bit sRGB colour to which `display_rgb` maps the `white` levels: a light skin; declared, not measured."""
+AT_ONCE = 32
+"""Cubes that are projected together while a gain is fitted."""
 
 
 def pseudo_rgb_matrix(wavelengths_nm: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
@@ -62,7 +64,8 @@ def fit_gain(reflectance: NDArray[np.floating], matrix: NDArray[np.float64], per
     Raises:
         CubeError: the stack has no positive level to scale by.
     """
-    brightest = _project(reflectance, matrix).max(axis=-1)
+    pieces = [reflectance[at : at + AT_ONCE] for at in range(0, len(reflectance), AT_ONCE)] or [reflectance]
+    brightest = np.concatenate([_project(piece, matrix).max(axis=-1) for piece in pieces])  # not all in float64 at a time
     level = float(np.percentile(brightest, percentile)) if brightest.size else 0.0
     if not (np.isfinite(level) and level > 0):
         raise CubeError(

@@ -10,13 +10,22 @@ MEAN_FLOOR, SPREAD_FLOOR, ENERGY_FLOOR = 1e-3, 1e-4, 1e-8
 """Below these reflectances a feature's logarithm is cut: far under any real cube's, so only broken cubes meet them."""
 SCALE_FLOOR = 0.01
 """A feature that differs by less than 1 % between train cubes (a dead band) counts in units of 1 %, not of nothing."""
+AT_ONCE = 32
+"""Cubes whose features are taken together on a CPU."""
 
 
 def cube_features(reflectance: Tensor) -> NDArray[np.float64]:
     """Return log of per-band mean, standard deviation and gradient energy: (N, B, H, W) -> (N, 3 B).
 
-    Gradient energy is the mean squared forward difference in x plus that in y.
+    Gradient energy is the mean squared forward difference in x plus that in y. Cubes in RAM are taken `AT_ONCE` at a time,
+    which changes no bit: all of a train role in float64, with its differences, would be six times the role.
     """
+    if reflectance.device.type == "cpu" and len(reflectance) > AT_ONCE:
+        return np.concatenate([_features(part) for part in reflectance.split(AT_ONCE)])
+    return _features(reflectance)
+
+
+def _features(reflectance: Tensor) -> NDArray[np.float64]:
     x = reflectance.double()
     mean = x.mean((2, 3))
     spread = x.std((2, 3), correction=0)

@@ -12,6 +12,7 @@ from hyperderm.reports.leaderboard import duration
 from hyperderm.studies.ablation.estimate import Estimate, report_s, slots
 from hyperderm.studies.ablation.job import STAGES, Job
 from hyperderm.studies.ablation.plan import Plan
+from hyperderm.studies.ablation.room import room
 from hyperderm.studies.cluster import Cluster, described
 
 
@@ -38,6 +39,8 @@ def print_plan(
     wall = costs.wall(plan.jobs, places)
     at_once = at_a_time(places)
     report = duration(report_s(plan))
+    if limit := room(plan, cluster).said:
+        _say(console, limit)
     _say(console, f"{described(cluster)}: {at_once}, about {duration(wall)} from now, plus {report} at most for the report")
     _fit(console, plan, costs, places, end, begin)
 

@@ -6,7 +6,7 @@ import shlex
 import socket
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,25 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class Memory:
+    """Of a node, in bytes; None where nobody knows.
+
+    Attributes:
+        ram: of all processes together, the object store not counted.
+        store: the object store.
+        gpu: of its smallest GPU.
+        address: of the node.
+        here: it is this machine.
+    """
+
+    ram: int | None = None
+    store: int | None = None
+    gpu: int | None = None
+    address: str = ""
+    here: bool = False
+
+
+@dataclass(frozen=True)
 class Cluster:
     """What a connected cluster offers."""
 
@@ -30,6 +49,8 @@ class Cluster:
     """CPUs and GPUs of each node."""
     logs: str
     """Where the logs of workers are."""
+    memory: tuple[Memory, ...] = ()
+    """Of each node; none: nobody knows."""
 
     @property
     def cpus(self) -> float:
@@ -73,6 +94,10 @@ SETTINGS = _memory() | {
 TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 START_S = 60.0
 """Seconds in which a worker starts; what takes longer is told."""
+RAY_TAKES = 0.3
+"""Of a machine's memory, Ray's object store by default."""
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where a container's limit of memory stands, in cgroups 2 and 1."""
 
 
 def quiet_ray() -> None:
@@ -100,7 +125,47 @@ def local_gpu() -> bool:
 def this_machine() -> Cluster:
     """Return what a cluster of this machine alone would offer, without starting one."""
     gpus = sum(1 for _ in Path("/dev").glob("nvidia[0-9]*"))
-    return Cluster(((float(len(os.sched_getaffinity(0))), float(gpus)),), "/tmp/ray")  # noqa: S108 - where Ray writes
+    whole = machine_ram()
+    store = int(RAY_TAKES * whole)
+    memory = Memory(whole - store, store, here=True)
+    return Cluster(((float(len(os.sched_getaffinity(0))), float(gpus)),), "/tmp/ray", (memory,))  # noqa: S108 - where Ray writes
+
+
+def machine_ram() -> int:
+    """Return the bytes of RAM that this machine has, or its container may use."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in LIMITS:
+        try:
+            whole = min(whole, int(limit.read_text("ascii")))
+        except (OSError, ValueError):  # not there, or `max`
+            continue
+    return whole
+
+
+def _bytes(resources: Mapping[str, float], name: str) -> int | None:
+    return int(resources[name]) if name in resources else None
+
+
+def connected() -> Cluster:
+    """Return what the connected cluster offers; without any, what one of this machine would."""
+    import ray
+
+    if not ray.is_initialized():
+        return this_machine()
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    here = ray.get_runtime_context()
+    logs = f"{here.get_temp_dir()}/{here.get_session_name()}/logs"
+    held = [node["Resources"] for node in alive]
+    memory = [
+        Memory(
+            _bytes(of, "memory"),
+            _bytes(of, "object_store_memory"),
+            address=node["NodeManagerAddress"],
+            here=node["NodeID"] == here.get_node_id(),
+        )
+        for node, of in zip(alive, held, strict=True)
+    ]
+    return Cluster(tuple((float(of.get("CPU", 0)), float(of.get("GPU", 0))) for of in held), logs, tuple(memory))
 
 
 @contextmanager
@@ -131,12 +196,9 @@ def connect(address: str | None) -> Iterator[Cluster]:
         except Exception as error:  # a node that does not come up in time is no more than that to Ray
             raise _unstarted(address if remote else None, str(error), said()) from None
     try:
-        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        nodes = tuple((float(held.get("CPU", 0)), float(held.get("GPU", 0))) for held in alive)
-        here = ray.get_runtime_context()
-        logs = f"{here.get_temp_dir()}/{here.get_session_name()}/logs"
-        with quiet_loggers(Path(logs) / DRIVER_LOG):
-            yield Cluster(nodes, logs)
+        cluster = connected()
+        with quiet_loggers(Path(cluster.logs) / DRIVER_LOG):
+            yield cluster
     finally:
         ray.shutdown()
 
@@ -221,8 +283,7 @@ def trials_at_once(cluster: Cluster, workers: int, cpus: float, gpus: float, lim
     Raises:
         ClusterError: not even one fits.
     """
-    places = [min(int(c / cpus + 1e-9), int(g / gpus + 1e-9)) if gpus else int(c / cpus + 1e-9) for c, g in cluster.nodes]
-    fits = sum(places) // workers
+    fits = sum(places_of(cluster, cpus, gpus)) // workers
     if fits < 1:
         need = f"{workers} worker{'s' * (workers > 1)} with {cpus:g} CPU and {gpus:g} GPU each"
         raise ClusterError(
@@ -231,6 +292,11 @@ def trials_at_once(cluster: Cluster, workers: int, cpus: float, gpus: float, lim
             "larger cluster.",
         )
     return min(fits, limit) if limit else fits
+
+
+def places_of(cluster: Cluster, cpus: float, gpus: float) -> list[int]:
+    """Return how many workers of so many CPUs and GPUs each node takes."""
+    return [min(int(c / cpus + 1e-9), int(g / gpus + 1e-9)) if gpus else int(c / cpus + 1e-9) for c, g in cluster.nodes]
 
 
 def described(cluster: Cluster) -> str:

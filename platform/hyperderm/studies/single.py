@@ -62,8 +62,8 @@ def run_group(
     from hyperderm.studies.trial import config_of, share
 
     settings = experiment.sweep
-    workers = Workers(settings.workers_per_trial, settings.cpus_per_worker, settings.gpus_per_worker)
     config = config_of(0, experiment, address(folder.absolute() if isinstance(folder, Path) else folder), provenance)
+    workers = Workers(settings.workers_per_trial, settings.cpus_per_worker, settings.gpus_per_worker)
     shared = share(store, selection, experiment, feeding, inputs)
     group = WorkerGroup(
         config,

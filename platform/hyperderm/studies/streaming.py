@@ -26,9 +26,10 @@ from hyperderm.learners.data import CubeSet, Streamed, TrainData
 from hyperderm.learners.keyed import generator
 from hyperderm.learners.scaling import Scaling
 from hyperderm.store.reader import Store
-from hyperderm.studies.cluster import Cluster, trials_at_once
-from hyperderm.studies.feeding import cube_bytes, mib
+from hyperderm.studies.cluster import Cluster, connected, trials_at_once
+from hyperderm.studies.feeding import cube_bytes
 from hyperderm.studies.inputs import NONE, RunInputs
+from hyperderm.studies.memory_needed import RAM_SHARE, mib, scoring
 from hyperderm.studies.selection import Selection
 from hyperderm.training.data import cube_set
 
@@ -64,7 +65,8 @@ class StreamedData:
         readers: node id and actor.
         sample: of train, as `_Held`; validation likewise.
         size: pixels that cubes are read at.
-        at_most: trials at a time whose windows fit the object store.
+        at_most: trials at a time whose windows fit the object store, and what they make of sample and validation the RAM.
+        each: bytes of RAM that each worker asks Ray for: none.
         inputs: see `TrainData.inputs`.
     """
 
@@ -80,6 +82,7 @@ class StreamedData:
     window: int
     at_most: int
     inputs: "ObjectRef[Mapping[str, Any]]"
+    each: int = 0
 
     def left(self, cluster: Cluster) -> Cluster:
         """Return what trials may use of the cluster: all but the readers' CPUs."""
@@ -211,7 +214,7 @@ def stream(
     shards = [shard for shard in shards if shard.lesion_ids]
     order = torch.randperm(len(selection.train), generator=generator(0, "stream/sample", 0))
     sampled = tuple(sorted(selection.train[row] for row in order[: experiment.data.sample].tolist()))
-    at_most = _room(store, experiment, shards, len(sampled) + len(validation))
+    at_most = _room(store, experiment, shards, len(sampled), len(validation))
     readers = start(store, experiment, alone)
     scaling, held = _survey(
         [p for p in parts if p.lesion_ids], train, (sampled, selection.validation), readers, store, experiment
@@ -328,25 +331,43 @@ def _alive() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def _room(store: Store, experiment: Experiment, shards: Sequence[Shard], held: int) -> int:
-    """Return how many trials' windows fit the object store beside sample and validation: more would be spilled to a disk.
+def _room(store: Store, experiment: Experiment, shards: Sequence[Shard], sample: int, validation: int) -> int:
+    """Return how many trials fit: their windows the object stores, which hold sample and validation; their copies the RAM.
+
+    Windows, sample and validation are read where they lie. A worker copies what a step shows (`StreamFeed.gather` stacks and
+    scales it), and what validation makes of the sets for a while.
 
     Raises:
-        ClusterError: not even those of one trial.
+        ClusterError: not even one.
     """
-    data, capacity = experiment.data, HELD * ray.cluster_resources().get("object_store_memory", 0.0)
-    h, w, _ = store.manifest.shape
+    data, workers, cluster = experiment.data, experiment.sweep.workers_per_trial, connected()
+    h, w, bands = store.manifest.shape
     cube = cube_bytes(store) * data.size**2 / (h * w)
+    held = (sample + validation) * cube
     largest = sorted((len(shard.lesion_ids) for shard in shards), reverse=True)
-    windows = 2 * sum(largest[: data.window]) * cube * experiment.sweep.workers_per_trial
-    fits = int((capacity - held * cube) / windows)
+    windows = 2 * sum(largest[: data.window]) * cube
+    capacities = [HELD * (memory.store or 0) for memory in cluster.memory]
+    may = mib(sum(capacities))
+    fits = sum(int(max(capacity - held, 0.0) / windows) for capacity in capacities) // workers
     if fits < 1:
         raise ClusterError(
             f"data.window = {data.window} and data.sample = {data.sample} do not fit the object store: two windows of a "
-            f"trial take {mib(windows)}, sample and validation {mib(held * cube)}, and {mib(capacity)} may be used",
+            f"trial take {mib(workers * windows)}, sample and validation {mib(held)}, and {may} may be used",
             "Lower them, or data.size, with --set; or start Ray with a larger object store.",
         )
-    return fits
+    shown = 2 * experiment.training.batch_size * cube
+    copies = scoring(experiment, bands, sample, validation) + shown
+    ram = [RAM_SHARE * memory.ram for memory in cluster.memory if memory.ram is not None]
+    if len(ram) < len(cluster.memory):
+        return fits
+    by_ram = sum(int(each / copies) for each in ram) // workers
+    if by_ram < 1:
+        raise ClusterError(
+            f"data.sample = {data.sample} and {validation} cubes of validation do not fit the RAM: a worker takes "
+            f"{mib(copies)} to score with them, and {mib(sum(ram))} may be used",
+            "Lower data.sample or data.size with --set; or use nodes with more memory.",
+        )
+    return min(fits, by_ram)
 
 
 def get(reference: Any) -> Any:  # noqa: ANN401 - whatever a reader returns

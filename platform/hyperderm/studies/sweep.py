@@ -103,7 +103,8 @@ def told(cluster: Cluster) -> Iterator[None]:
 def _trainable(shared: Shared, workers: Workers, storage: Location | None) -> Any:  # noqa: ANN401 - Tune's wrapped class
     if workers.count == 1:
         wrapped = tune.with_parameters(InProcessTrial, shared=shared, threads=max(1, int(workers.cpus)), bucket=storage)
-        return tune.with_resources(wrapped, {"cpu": workers.cpus, "gpu": workers.gpus})
+        held: dict[str, float] = {"memory": shared.each} if shared.each else {}
+        return tune.with_resources(wrapped, {"cpu": workers.cpus, "gpu": workers.gpus} | held)
     wrapped = tune.with_parameters(GroupTrial, shared=shared, workers=workers, bucket=storage)
     # The workers hold the CPUs and GPUs; Tune wants the actor that waits for them to hold something.
     return tune.with_resources(wrapped, tune.PlacementGroupFactory([{"memory": 2**20}]))

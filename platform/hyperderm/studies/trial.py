@@ -43,18 +43,20 @@ OTHERS = 0.15
 
 @dataclass(frozen=True)
 class SharedData:
-    """What every trial of a sweep reads, by reference: Arrow blocks in Ray's object store."""
+    """What every trial of a sweep reads, by reference: Arrow blocks in Ray's object store.
+
+    Attributes:
+        at_most: trials at a time whose copies fit the memory; None: it limits nothing.
+        each: bytes of RAM that a trial of one worker asks Ray for; one of several is bounded by `at_most` alone.
+    """
 
     blocks: tuple["ray.ObjectRef[pa.Table]", ...]
     extra: tuple["ray.ObjectRef[pa.Table]", ...]
     selection: Selection
     wavelengths_nm: tuple[float, ...]
     inputs: "ray.ObjectRef[Mapping[str, Any]]"
-
-    @property
-    def at_most(self) -> int | None:
-        """Trials at a time that memory allows: all share what they read."""
-        return None
+    at_most: int | None = None
+    each: int = 0
 
     def left(self, cluster: Cluster) -> Cluster:
         """Return what trials may use of the cluster: all of it."""
@@ -95,11 +97,20 @@ def share(
     Raises:
         ConfigError: what must be streamed and cannot be; ClusterError: no CPU or memory for that.
     """
-    if (feeding or choose(store, selection, experiment)).streams:
+    feeding = feeding or choose(store, selection, experiment)
+    if feeding.streams:
         return stream(store, selection, experiment, inputs=inputs)
     blocks = materialise(store, [*selection.train, *selection.validation])
     extra = materialise(extra_store(experiment), selection.extra) if selection.extra else []
-    return SharedData(tuple(blocks), tuple(extra), selection, store.manifest.wavelengths_nm, ray.put(inputs.states))
+    return SharedData(
+        tuple(blocks),
+        tuple(extra),
+        selection,
+        store.manifest.wavelengths_nm,
+        ray.put(inputs.states),
+        feeding.at_most,
+        feeding.each,
+    )
 
 
 def config_of(number: int, experiment: Experiment, folder: str, provenance: Mapping[str, str]) -> dict[str, Any]:
@@ -207,5 +218,6 @@ class InProcessTrial(tune.Trainable):
         asked = data.size, data.scaling_percentiles, learner.scaled_as
         if self._data is None or self._data[0] != asked:
             assert self._shared is not None
+            self._data = None  # gone before the next is read, not after
             self._data = (asked, self._shared.load(self._experiment))
         return run(self._experiment, self._data[1], context)

@@ -1,16 +1,21 @@
 """From Arrow rows to tensors: the one place where (H, W, B) becomes (B, H, W)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
 from hyperderm.errors import ConfigError
 from hyperderm.learners.blocks import held_out_blocks
 from hyperderm.learners.data import CubeSet, TrainData
 from hyperderm.learners.scaling import Scaling
+
+AT_ONCE = 64
+"""Rows that are copied or resized together."""
 
 
 def train_data(
@@ -46,6 +51,11 @@ def train_data(
     return TrainData(a, b, tuple(wavelengths_nm), Scaling.fit(a.reflectance, percentiles), beside)
 
 
+def release_rows() -> None:
+    """Give back the memory of rows that nobody holds any more: Arrow keeps it for itself, as much as a role."""
+    pa.default_memory_pool().release_unused()
+
+
 def check_size(size: int, held: tuple[int, int]) -> None:
     """Refuse more pixels than a store of `held` (H, W) has.
 
@@ -65,12 +75,30 @@ def cube_set(rows: pa.Table, size: int) -> CubeSet:
     Raises:
         ConfigError: more pixels than the store holds.
     """
-    cubes = rows.column("cube").combine_chunks().to_numpy_ndarray()  # (N, H, W, B), zero-copy
-    masks = rows.column("mask").combine_chunks().to_numpy_ndarray()
-    check_size(size, cubes.shape[1:3])
-    x = torch.from_numpy(np.ascontiguousarray(np.moveaxis(cubes, 3, 1)))
-    m = torch.from_numpy(masks.astype(np.float32))[:, None]
-    if x.shape[-2:] != (size, size):
-        x, m = interpolate(x, (size, size), mode="area"), interpolate(m, (size, size), mode="area")
+    h, w, bands = rows.schema.field("cube").type.shape
+    check_size(size, (h, w))
+    x, m = np.empty((len(rows), bands, size, size), np.float32), np.empty((len(rows), size, size), np.bool_)
+    for at, cubes in _pieces(rows.column("cube")):
+        x[at] = _resized(np.moveaxis(cubes, 3, 1), size)
+    for at, masks in _pieces(rows.column("mask")):
+        m[at] = _resized(masks[:, None], size)[:, 0] > 0.5
     names, diagnoses = rows.column("lesion_id").to_pylist(), rows.column("diagnosis").to_pylist()
-    return CubeSet(tuple(names), tuple(diagnoses), x, m[:, 0] > 0.5)
+    return CubeSet(tuple(names), tuple(diagnoses), torch.from_numpy(x), torch.from_numpy(m))
+
+
+def _resized(images: NDArray[Any], size: int) -> NDArray[Any]:
+    """Return (n, C, H, W) as (n, C, size, size), averaged over areas; those that have the size as they are."""
+    if images.shape[-2:] == (size, size):
+        return images
+    return interpolate(torch.from_numpy(images.astype(np.float32, order="C")), (size, size), mode="area").numpy()
+
+
+def _pieces(column: pa.ChunkedArray) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Yield a column of tensors in pieces (n, …), each with its place: a column in one piece would be a copy of it."""
+    begin = 0
+    for chunk in column.chunks:
+        held = chunk.to_numpy_ndarray()  # zero-copy
+        for at in range(0, len(held), AT_ONCE):
+            piece = held[at : at + AT_ONCE]
+            yield slice(begin + at, begin + at + len(piece)), piece
+        begin += len(held)

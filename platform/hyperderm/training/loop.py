@@ -11,6 +11,7 @@ from hyperderm.errors import NonFiniteLoss
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
 from hyperderm.training.context import Context
+from hyperderm.training.data import release_rows
 from hyperderm.training.meter import REMEDY, Meter
 from hyperderm.training.resume import pack, restore
 from hyperderm.training.stream import feed_of
@@ -40,6 +41,7 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Generato
         NonFiniteLoss: naming the step and the metric.
         CheckpointError: a checkpoint that cannot be read, or is another run's.
     """
+    release_rows()
     training = experiment.training
     objective = experiment.learner.objective
     learner = experiment.learner.build(experiment, data, context.placement(training.precision))

@@ -6,6 +6,7 @@ from hyperderm.config import Experiment
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
 from hyperderm.training.context import Context
+from hyperderm.training.data import release_rows
 from hyperderm.training.loop import Report, train
 from hyperderm.training.resume import pack
 
@@ -18,6 +19,7 @@ def run(experiment: Experiment, data: TrainData, context: Context) -> Generator[
 
 def fit(experiment: Experiment, data: TrainData, context: Context) -> Generator[Report, None, Learner]:
     """Fit a learner that sees everything at once: its only step comes before its only report."""
+    release_rows()
     learner = experiment.learner.build(experiment, data, context.placement(experiment.training.precision))
     images = experiment.training.images
     validation = learner.validate()

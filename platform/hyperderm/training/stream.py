@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hyperderm.config import Experiment
-from hyperderm.errors import ConfigError
+from hyperderm.errors import ConfigError, MachineTrouble
 from hyperderm.learners.base import Batch
 from hyperderm.learners.data import Streamed, TrainData
 from hyperderm.learners.keyed import generator
@@ -23,6 +23,7 @@ from hyperderm.learners.sampling import phases
 from hyperderm.learners.scaling import Scaling
 from hyperderm.training.context import Context
 from hyperderm.training.feed import Feed, KeyedFeed
+from hyperderm.trouble import AGAIN
 
 Window = tuple[int, int]
 """Epoch, and place of the window in it."""
@@ -40,9 +41,37 @@ def feed_of(experiment: Experiment, data: TrainData, context: Context) -> KeyedF
         "labels": data.labels,
     }
     if data.streamed is None:
+        check_gpu(data, context.device)
         held = data.scaling.forward(data.drawn).to(context.device)
         return Feed(held, pixelwise=pixelwise(experiment, context.device), masks=data.drawn_masks, **how)
     return StreamFeed(data.streamed, data.scaling, device=context.device, **how)
+
+
+def check_gpu(data: TrainData, device: torch.device) -> None:
+    """Refuse to put more scaled cubes on a GPU than it has room for, before they are made.
+
+    Raises:
+        ConfigError: they would not fit an empty one; MachineTrouble: others hold what they need.
+    """
+    if device.type != "cuda":
+        return
+    cubes = data.train.reflectance
+    needed = data.rows * cubes[:1].numel() * cubes.element_size()
+    free, total = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # this process holds it unused
+    if needed <= free:
+        return
+    mine = torch.cuda.memory_allocated(device)
+    gib = 2**30
+    said = (
+        f"the {data.rows} scaled train cubes take {needed / gib:.2f} GiB of GPU memory, and {free / gib:.2f} of "
+        f"{total / gib:.2f} GiB are free"
+    )
+    if needed <= total - mine:
+        raise MachineTrouble(said, f"Let fewer share it (--set sweep.gpus_per_worker=1, a grid's resources.gpus); {AGAIN}")
+    raise ConfigError(
+        said, "Lower data.size, learn fewer data.diagnoses, use --set data.feed=stream, or a GPU with more memory."
+    )
 
 
 def pixelwise(experiment: Experiment, device: torch.device) -> bool:

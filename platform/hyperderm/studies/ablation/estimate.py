@@ -19,7 +19,8 @@ from hyperderm.strict import fingerprint
 from hyperderm.studies.ablation.job import Job
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.results import result_of
-from hyperderm.studies.cluster import Cluster, trials_at_once
+from hyperderm.studies.ablation.room import room
+from hyperderm.studies.cluster import Cluster
 from hyperderm.training.feed import Feed
 from hyperderm.training.stream import pixelwise
 
@@ -103,9 +104,7 @@ def slots(plan: Plan, cluster: Cluster) -> dict[float, int]:
     Raises:
         ClusterError: a job that does not fit.
     """
-    asked = plan.grid.resources
-    needs = {job.gpus for job in plan.jobs}
-    return {gpus: trials_at_once(cluster, 1, asked.cpus, gpus, asked.concurrent) for gpus in needs}
+    return dict(room(plan, cluster).places)
 
 
 Measure = Callable[[Job, Manifest, int], Cost]

@@ -23,6 +23,7 @@ from hyperderm.studies.ablation.estimate import Cost, Measure, measure_here, slo
 from hyperderm.studies.ablation.job import Job, Stage
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.queue import Queue
+from hyperderm.studies.ablation.room import room
 from hyperderm.studies.ablation.work import STORE, Task, work
 from hyperderm.studies.cluster import Cluster, check_shared
 from hyperderm.studies.sweep import interruptible, told
@@ -68,10 +69,11 @@ def run_grid(
     if not queue.wanted:
         return
     asked = plan.grid.resources
+    memory = {"memory": each} if (each := room(plan, cluster).each) else {}
     trainable = tune.with_parameters(GridTrial, store=store, threads=max(1, int(asked.cpus)))
 
     def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        return tune.PlacementGroupFactory([{"CPU": asked.cpus, "GPU": config["gpus"]}])
+        return tune.PlacementGroupFactory([{"CPU": asked.cpus, "GPU": config["gpus"], **memory}])
 
     with interruptible(queue) as stopper:
         tuner = tune.Tuner(
