@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import pytest
 
 from hyperderm.config import DataConfig, Experiment, SyntheticConfig, TaskConfig
-from hyperderm.errors import ConfigError
+from hyperderm.errors import ConfigError, Gone
 from hyperderm.identity import SCHEMA, present, read, searching, shapes, shaping
 from hyperderm.learners import LEARNERS
 from hyperderm.learners.classifier import ClassifierConfig
@@ -93,6 +93,16 @@ def test_a_sweep_of_the_version_before_is_the_same_sweep():
     was = {path: value for path, value in flat(old(GAN)).items() if path in kept} | {"manifest": "m", "space.version": 1}
     assert present(was) == json.loads(json.dumps(searching(GAN))) | {"manifest": "m", "space.version": 1}
     assert present({"size": 64, "manifest": "m"}) == {"size": 64, "manifest": "m"}  # a grid's
+
+
+def test_a_pre_training_is_a_run_of_its_own_now():
+    """It was a field of `data` in one version: where it was empty nothing changed, where it was not it is told."""
+    was = {**searching(GAN), "data.pretrain_diagnoses": []}
+    assert present(was) == json.loads(json.dumps(searching(GAN)))
+    saved = old(GAN)
+    saved["data"]["pretrain_diagnoses"] = ["nevus"]
+    with pytest.raises(Gone, match=r"data.pretrain_diagnoses = \['nevus'\] is no more.*a run of its own.*learner.start"):
+        read(saved)
 
 
 def test_flat_configurations_unfold():

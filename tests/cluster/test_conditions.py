@@ -92,7 +92,8 @@ def checkpoint(real, tmp_path, monkeypatch):
 
     def checkpoint(what: Condition, store: Store = real) -> Path:
         origin = {"run": "r", "hyperderm.manifest": store.manifest.fingerprint, "hyperderm.fold": "0"}
-        torch.save({"learner": {}, "experiment": "{}", "provenance": origin}, tmp_path / "best.pt")
+        seen = sorted(store.manifest.diagnoses)
+        torch.save({"learner": {}, "experiment": "{}", "provenance": origin, "seen": seen}, tmp_path / "best.pt")
         made = sampler(store, what)
         monkeypatch.setattr(synthesis, "load_sampler", lambda state, device="cpu": made)
         return tmp_path / "best.pt"

@@ -122,6 +122,17 @@ def test_it_stands_in_the_checkpoint_with_all_that_was_seen(real, runs, first):
     assert loaded(first / BEST)["seen"] == saved["seen"] == loaded(third / BEST)["seen"] == every
 
 
+def test_what_an_earlier_version_saw_is_known_from_its_configuration(real, runs, first, tmp_path):
+    saved = loaded(first / BEST)
+    told = saved.pop("seen")
+    for name, diagnoses, expected in (("all", "all", told), ("one", ["melanoma"], ["melanoma"])):
+        facts = json.loads(saved["experiment"])
+        facts["data"] |= {"diagnoses": diagnoses, "pretrain_diagnoses": []}
+        torch.save({**saved, "experiment": json.dumps(facts), "images": 32}, tmp_path / f"{name}.pt")
+        (held,) = find_inputs(experiment(learner__start=str(tmp_path / f"{name}.pt")), real, runs).held
+        assert held.state["seen"] == expected
+
+
 def test_going_on_with_another_input_is_refused(real, runs, first, tmp_path):
     made = experiment(learner__start="first")
     inputs = find_inputs(made, real, runs)

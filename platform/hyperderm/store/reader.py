@@ -136,6 +136,10 @@ class Store:
             )
         return self.manifest.folds
 
+    def kinds(self, lesion_ids: Sequence[str]) -> set[str]:
+        """Return the diagnoses of `lesion_ids`, without reading a cube."""
+        return set(chosen(self.index(), pa.array(lesion_ids, pa.string()))["diagnosis"].to_pylist())
+
     def read(self, lesion_ids: Sequence[str]) -> pa.Table:
         """Return the full rows of `lesion_ids`, ordered by lesion_id."""
         wanted = pa.array(lesion_ids, pa.string())

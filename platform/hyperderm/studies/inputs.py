@@ -121,8 +121,7 @@ def given_inputs(addresses: Mapping[str, str], experiment: Experiment, store: St
     found = []
     for name, address in addresses.items():
         with _named(name, address):
-            state, digest = read_checkpoint(address)
-            check_fits(name, state, experiment, store.manifest)
+            state, digest = _read(name, address, experiment, store)
             found.append(RunInput(name, address, digest, state))
     return RunInputs(tuple(found))
 
@@ -131,11 +130,32 @@ def _found(name: str, asked: str, experiment: Experiment, store: Store, runs: Pa
     address: Path | str = asked
     if not asked.endswith(SUFFIX):
         address, _ = checkpoint_of_run(asked, runs)
-    state, digest = read_checkpoint(address)
-    check_fits(name, state, experiment, store.manifest)
+    state, digest = _read(name, address, experiment, store)
     _check_finished(state, address)
     place = address if str(address).startswith("s3://") else Path(address).absolute()
     return RunInput(name, str(place), digest, state)
+
+
+def _read(name: str, address: Path | str, experiment: Experiment, store: Store) -> tuple[Mapping[str, Any], str]:
+    """Return a checkpoint that fits, with all the diagnoses that it has seen, and the hash of its file."""
+    state, digest = read_checkpoint(address)
+    check_fits(name, state, experiment, store.manifest)
+    return {**state, "seen": seen_of(state, store)}, digest
+
+
+def seen_of(state: Mapping[str, Any], store: Store) -> list[str]:
+    """Return the diagnoses of train that a checkpoint's run and its inputs saw; an earlier version did not write them down.
+
+    Args:
+        state: what the checkpoint holds.
+        store: that its run was trained on.
+    """
+    if "seen" in state:
+        return list(state["seen"])
+    data = experiment_of(state).data
+    if data.diagnoses != "all":
+        return sorted(data.diagnoses)
+    return sorted(store.kinds(store.select("train", data.fold, "all")))
 
 
 def check_fits(name: str, state: Mapping[str, Any], experiment: Experiment, manifest: Manifest) -> None:

@@ -27,6 +27,7 @@ from hyperderm.store.reader import Store
 from hyperderm.store.synthetic import SyntheticCube, SyntheticOrigin, write_synthetic
 from hyperderm.strict import fingerprint
 from hyperderm.studies.checkpoints import fold_of, read_checkpoint
+from hyperderm.studies.inputs import seen_of
 from hyperderm.studies.set_audit import SetAudit, groups_of
 from hyperderm.training.data import cube_set
 from hyperderm.training.sampler import load_sampler
@@ -182,7 +183,7 @@ def _prepare(
     data = sampler.run.data
     learnt = tuple(store.manifest.diagnoses) if data.diagnoses == "all" else data.diagnoses
     _check_counts(counts)
-    seen = state.get("seen", "all" if data.diagnoses == "all" else learnt)  # what its inputs saw, the audit must see too
+    seen = seen_of(state, store)  # also what its inputs saw: a cube may be a copy of that
     train = cube_set(store.read(store.select("train", fold, seen)), data.size)
     condition = sampler.config.condition
     held = {name: len(_rows(train, name, condition)) for name in counts}
