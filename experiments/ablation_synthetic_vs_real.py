@@ -21,6 +21,8 @@ def ablation(profile: Profile) -> Ablation:
             profile="small",
             size=32,
             arms=("real", "oversampled", "synthetic", "only"),
+            generators=GENERATORS,
+            models=("spectral", "small_cnn"),
             classifiers={
                 "spectral": Model(learner=SpectralConfig(penalty=10.0), training=AT_ONCE),
                 "small_cnn": Model(learner=ClassifierConfig(lr=1e-3), training=steps),

@@ -115,6 +115,7 @@ def test_no_default_changed_without_a_new_schema():
     known = json.loads(DEFAULTS.read_text("utf-8"))
     changed = {path for path, value in known["values"].items() if path in defaults() and defaults()[path] != value}
     assert known["schema"] == SCHEMA, f"write {DEFAULTS.name} anew: python -m tests.test_identity"
+    assert known["values"].keys() == defaults().keys(), f"write {DEFAULTS.name} anew: python -m tests.test_identity"
     assert not changed, "raise identity.SCHEMA, or leave these defaults as they were"
 
 

@@ -22,6 +22,8 @@ BASE = Experiment(name="base", learner=ShsGanConfig())
 CLASSIFIER = Experiment(name="classifier", learner=ClassifierConfig(), task=TaskConfig())
 GRID = Ablation(
     name="grid",
+    generators=("shsgan",),
+    models=("spectral", "small_cnn"),
     classifiers={
         "cnn": Model(learner=ClassifierConfig(), training=TrainingConfig()),
         "spectral": Model(learner=SpectralConfig(), training=TrainingConfig()),

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from hyperderm.config import TaskConfig, TrainingConfig
-from hyperderm.learners import AnyLearner
+from hyperderm.learners import AnyLearner, kinds
 from hyperderm.strict import Strict
 
 ArmKind = Literal["real", "classic", "oversampled", "focal", "synthetic", "only", "pretrain", "both"]
@@ -24,7 +24,7 @@ class Model(Strict):
     def _classifies(self) -> Self:
         if self.learner.role != "classifier":
             raise ValueError(
-                f"learner.kind = {self.learner.kind} is a {self.learner.role}. Name a classifier, such as spectral"
+                f"learner.kind = {self.learner.kind} is a {self.learner.role}. Name one of {', '.join(kinds('classifier'))}"
             )
         return self
 
@@ -60,7 +60,7 @@ class Ablation(Strict):
     classes."""
     ratios: tuple[float | Literal["balance"], ...] = Field((1.0,), min_length=1)
     """Synthetic melanomas per real training melanoma; balance: until the classes are equal."""
-    generators: tuple[str, ...] = ("shsgan",)
+    generators: tuple[str, ...] = ()
     """Experiments whose learner generates, or names in `sets`."""
     generator_settings: dict[str, dict[str, str | int | float | bool | None]] = Field(default_factory=dict)
     """Changes to the generators' experiments: name -> configuration path -> value."""
@@ -70,7 +70,7 @@ class Ablation(Strict):
     """RGB store that generators take their input from; None: RGB of the train role's cubes (marked as derived)."""
     searches: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Sweeps whose winners train the generators: generator -> fold -> sweep folder. A sweep serves its own fold only."""
-    models: tuple[str, ...] = Field(("spectral", "small_cnn"), min_length=1)
+    models: tuple[str, ...] = Field(min_length=1)
     """Which of `classifiers` the grid crosses with the arms."""
     classifiers: dict[str, Model]
     resources: Resources = Resources()

@@ -6,11 +6,13 @@ from typing import Any
 from hyperderm.config import FEEDING, Experiment, Run
 from hyperderm.errors import ConfigError, Gone
 from hyperderm.learners import LEARNERS, learner_of
-from hyperderm.strict import parse, unfolded
+from hyperderm.strict import fingerprint, parse, unfolded
 
 SCHEMA = 2
-"""Of what `shaping` returns, and part of it: raise it when a field's default, or what a value means, changes. A new field
-with a default needs nothing: what is at its default is left out."""
+"""Part of every identity: raise it when a field's default, or what a value means, changes. A new field with a default needs
+nothing: what is at its default is left out, and what was written without it is read with it."""
+FIRST = 2
+"""Schema of what was written before it was written down beside."""
 LABELS = ("name", "profile")
 """What a configuration is called; it leads to the same result."""
 INPUTS = frozenset(f"learner.{name}" for each in LEARNERS for name in each.inputs)
@@ -40,11 +42,30 @@ def shaping(run: Run) -> dict[str, Any]:
 
 
 def searching(experiment: Experiment) -> dict[str, Any]:
-    """Return what makes two sweeps or two runs of `hyperderm train` the same, flat: every leaf that may not change."""
+    """Return what makes two sweeps or two runs of `hyperderm train` the same, flat: every leaf that may not change.
+
+    Leaves at their defaults are there too, for whoever is told what differs.
+    """
     free = {*EXTENDABLE, *INPUTS}
     if experiment.data.feed != "stream":  # where `auto` comes to a stream, its checkpoints hold on to that
         free |= set(FEEDING)
-    return {path: value for path, value in experiment.flat().items() if path not in free}
+    return {"schema": SCHEMA} | {path: value for path, value in experiment.flat().items() if path not in free}
+
+
+def shaping_in_full(run: Run) -> dict[str, Any]:
+    """Return what `shaping` returns, without the schema and with every default, for whoever is told what differs."""
+    return {path: value for path, value in run.flat().items() if shapes(path)}
+
+
+def named(mine: Mapping[str, Any], experiment: Experiment) -> str:
+    """Return the name of a run of `hyperderm train`: the first digits of a fingerprint of what it is, without defaults.
+
+    Args:
+        mine: `searching`, and what else makes the run what it is.
+        experiment: of the run.
+    """
+    changed, every = experiment.changed(), experiment.flat()
+    return fingerprint({path: value for path, value in mine.items() if path in changed or path not in every})[:8]
 
 
 def read(saved: Mapping[str, Any]) -> Experiment:
@@ -85,4 +106,5 @@ def present(flat: Mapping[str, Any]) -> dict[str, Any]:
         experiment = read(unfolded(own))
     except ConfigError:
         return dict(flat)
-    return {path: value for path, value in flat.items() if path not in own} | searching(experiment)
+    others = {path: value for path, value in flat.items() if path not in own}
+    return searching(experiment) | {"schema": flat.get("schema", FIRST)} | others

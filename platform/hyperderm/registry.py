@@ -96,7 +96,7 @@ def generators(names: Iterable[str], profile: Profile) -> dict[str, Experiment]:
         except ConfigError as error:
             raise ConfigError(f"generators names {name!r}, which is no experiment", error.remedy) from None
         if found[name].learner.role != "generator":
-            raise ConfigError(f"generators names {name!r}, which generates nothing", "Name a generator, such as shsgan.")
+            raise ConfigError(f"generators names {name!r}, which generates nothing", "Name an experiment that does.")
     return found
 
 

@@ -49,6 +49,8 @@ def grid(**overrides: object) -> Ablation:
         name="tiny",
         profile="small",
         size=SIZE,
+        generators=("shsgan",),
+        models=("spectral", "small_cnn"),
         classifiers={
             "spectral": Model(learner=SpectralConfig(), training=TrainingConfig(batch_size=8, images=8, validate_every=8)),
             "small_cnn": Model(learner=ClassifierConfig(lr=1e-3), training=steps),

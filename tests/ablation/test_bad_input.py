@@ -90,7 +90,7 @@ def test_unknown_models_generators_and_folds(real):
     ("name", "what", "remedy"),
     [
         ("shsgn", "generators names 'shsgn', which is no experiment", "Did you mean 'shsgan'?"),
-        ("classifier", "generators names 'classifier', which generates nothing", "Name a generator, such as shsgan."),
+        ("classifier", "generators names 'classifier', which generates nothing", "Name an experiment that does."),
     ],
 )
 def test_generators_are_looked_up_before_a_store_is_opened(name, what, remedy):
@@ -365,7 +365,7 @@ def refused(tmp_path, monkeypatch, command):
         (["--set", 'generators=["shsgn"]'], "generators names 'shsgn', which is no experiment. Did you mean 'shsgan'?"),
         (
             ["--set", 'generators=["spectral"]'],
-            "generators names 'spectral', which generates nothing. Name a generator, such as shsgan.",
+            "generators names 'spectral', which generates nothing. Name an experiment that does.",
         ),
         (
             ["--set", 'generator_settings={"shsgan": {"learner.ncritic": 2}}'],

@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from hyperderm.learners.base import Placement
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.dcgan import DcganConfig
 from hyperderm.learners.dcgan.learner import Dcgan
+from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.learners.spec import Request
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
@@ -217,3 +219,14 @@ def test_a_checkpoint_of_other_networks_is_refused():
 def test_the_readme_s_way_to_a_generator_that_is_told_the_diagnosis(name):
     values = registry.experiment(name, "small").override({"data.diagnoses": "all", "learner.class_conditional": True})
     assert values.learner.condition == "class"
+
+
+def test_a_store_that_cannot_serve_it_is_refused_before_anything_is_read():
+    manifest = SimpleNamespace(wavelengths_nm=(1.0,) * 6, diagnoses={"melanoma": 3})
+    with pytest.raises(ConfigError, match=r"learner.critic = conv3d needs at least 7 bands, the store has 6"):
+        DcganConfig(critic="conv3d").check_store(manifest)
+    with pytest.raises(ConfigError, match=r"class_conditional = true on a store of melanoma alone is refused"):
+        DcganConfig(class_conditional=True).check_store(manifest)
+    DcganConfig().check_store(manifest)
+    with pytest.raises(ConfigError, match=r"learner.critic = conv3d needs at least 7 bands, the store has 6"):
+        ShsGanConfig().check_store(manifest)

@@ -30,7 +30,7 @@ from hyperderm.learners.spectral_baseline import SpectralConfig
 def ablation(profile):
     return Ablation(
         name="tiny", profile=profile, size=16, generators=("tiny",),
-        arms=("real", "oversampled", "synthetic", "only"),
+        arms=("real", "oversampled", "synthetic", "only"), models=("spectral", "small_cnn"),
         classifiers={
             "spectral": Model(
                 learner=SpectralConfig(penalty=10.0), training=TrainingConfig(batch_size=16, images=16, validate_every=16)

@@ -14,6 +14,7 @@ from hyperderm.cli.setting import Setting, choose_profile, find_store
 from hyperderm.cli.streams import print_aside
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, StudyError
+from hyperderm.identity import shaping_in_full
 from hyperderm.strict import parse_overrides
 
 if TYPE_CHECKING:  # nothing heavy is imported before the configuration is known to be good
@@ -105,7 +106,7 @@ def identity(plan: "Plan") -> dict[str, Any]:
         facts |= {f"{name}.{group}.{k}": v for group, values in model.items() for k, v in values.items()}
     for job in plan.stage("generator"):
         assert job.experiment is not None
-        for path, value in job.experiment.flat().items():
+        for path, value in shaping_in_full(job.experiment).items():
             if path.startswith(("learner.", "training.", "data.")):
                 facts[f"{job.label}.{path}"] = value
     return facts

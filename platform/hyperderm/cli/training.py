@@ -9,11 +9,10 @@ from hyperderm.cli.setting import Setting, find_store
 from hyperderm.cli.tracked import facts_of, finish_tracking, open_tracker, real_set, say_made_with
 from hyperderm.config import Experiment
 from hyperderm.errors import NonFiniteLoss
-from hyperderm.identity import SCHEMA, searching
+from hyperderm.identity import named, searching
 from hyperderm.reports.progress import ProgressLine
 from hyperderm.store.place import address
 from hyperderm.store.reader import Store
-from hyperderm.strict import fingerprint
 from hyperderm.studies.cluster import check_capacity, connect, workers_found
 from hyperderm.studies.feeding import Feeding, choose
 from hyperderm.studies.folder import claim, run_folder, same_run
@@ -96,10 +95,8 @@ def run_one(
 
 def _folder(runs: Path, name: str | None, experiment: Experiment, mine: Mapping[str, object]) -> Path:
     """Return the folder of a run: the one called so, one that an earlier version named otherwise, or a new name."""
-    told = experiment.changed()
-    own = {path: value for path, value in mine.items() if path in told or path not in experiment.flat()} | {"schema": SCHEMA}
     start = f"train-{experiment.name}-"
-    folder = run_folder(runs, name, f"{start}{fingerprint(own)[:8]}")
+    folder = run_folder(runs, name, f"{start}{named(mine, experiment)}")
     if name is None and not folder.exists():
         return same_run(runs, start, mine) or folder
     return folder

@@ -30,6 +30,11 @@ def learner_of(kind: str) -> type[LearnerConfig] | None:
     return next((each for each in LEARNERS if each.model_fields["kind"].default == kind), None)
 
 
+def kinds(role: Role) -> list[str]:
+    """Return what the learners of a role are called."""
+    return [each.model_fields["kind"].default for each in LEARNERS if each.role == role]
+
+
 def role_of(kind: str) -> Role | None:
     """Return the role of the learner called `kind`, None where no learner is called so."""
     found = learner_of(kind)

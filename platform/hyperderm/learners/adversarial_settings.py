@@ -7,13 +7,30 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from hyperderm.errors import ConfigError
-from hyperderm.learners.spec import START, LearnerConfig, Role
+from hyperderm.learners.spec import DOUBLE, START, LearnerConfig, Role
 
 if TYPE_CHECKING:
     from hyperderm.settings import Run
 
 Norm = Literal["none", "spectral", "layer", "batch"]
 Loss = Literal["wgan_gp", "wgan_clip", "hinge", "bce"]
+
+
+FEWEST_BANDS = 7
+"""The spatial arm of the 3-D critic halves the bands three times."""
+
+
+def check_bands(critic: str, bands: int) -> None:
+    """Refuse fewer bands than the 3-D critic can halve.
+
+    Raises:
+        ConfigError: with the remedy.
+    """
+    if critic == "conv3d" and bands < FEWEST_BANDS:
+        raise ConfigError(
+            f"learner.critic = conv3d needs at least {FEWEST_BANDS} bands, the store has {bands}",
+            "Use --set learner.critic=conv2d",
+        )
 
 
 class AdversarialConfig(LearnerConfig):
@@ -29,6 +46,7 @@ class AdversarialConfig(LearnerConfig):
 
     role: ClassVar[Role] = "generator"
     objective: ClassVar[str] = "spectral_energy_distance"
+    yardsticks: ClassVar[tuple[str, ...]] = ("floor_real_vs_real", "score_of_mean_cube")
     inputs: ClassVar[tuple[str, ...]] = (START,)
     shaping: ClassVar[tuple[str, ...]] = ("critic", "fft_arm", "norm", "generator_width", "critic_width")
     start: str | None = Field(None, min_length=1)
@@ -77,6 +95,13 @@ class AdversarialConfig(LearnerConfig):
     def scaled_as(self) -> str | None:
         """See `LearnerConfig.scaled_as`."""
         return START if self.start is not None else None
+
+    def scoring_bytes(self, pixels: int, bands: int, train: int, validation: int) -> int:
+        """See `LearnerConfig.scoring_bytes`: the mean of train in double precision, or features of a few cubes at a time."""
+        from hyperderm.metrics.energy import AT_ONCE
+
+        mean, pieces = max(train, validation), 3 * min(AT_ONCE, train)
+        return max(mean, pieces) * pixels * bands * DOUBLE
 
     def check_input(self, name: str, other: LearnerConfig, trained: Run, run: Run) -> None:
         """See `LearnerConfig.check_input`: only the same networks can be gone on with."""

@@ -10,11 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from hyperderm.errors import ConfigError
 from hyperderm.learners.adversarial_settings import Norm
-
-FEWEST_BANDS = 7
-"""The spatial arm of the 3-D critic halves the bands three times."""
 
 
 class Critic(nn.Module):
@@ -123,16 +119,3 @@ def normed(
     elif norm == "batch" and not first:
         extra = [batch_norm(channels)]
     return [conv, *extra, nn.LeakyReLU(0.2)]
-
-
-def check_bands(critic: str, bands: int) -> None:
-    """Refuse fewer bands than the 3-D critic can halve.
-
-    Raises:
-        ConfigError: with the remedy.
-    """
-    if critic == "conv3d" and bands < FEWEST_BANDS:
-        raise ConfigError(
-            f"learner.critic = conv3d needs at least {FEWEST_BANDS} bands, the store has {bands}",
-            "Use --set learner.critic=conv2d",
-        )

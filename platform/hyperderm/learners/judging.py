@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from scipy.special import expit
 from torch import Tensor
 
+from hyperderm.learners.base import Judge, Validation
+from hyperderm.learners.data import CubeSet, truth
 from hyperderm.metrics.calibration import Calibration, calibrated_log_loss, fit, youden_threshold
 from hyperderm.metrics.classification import Value, auroc, average_precision, calibration_error
 
@@ -45,3 +47,8 @@ def judgement(logits: Tensor, truth: Tensor) -> Judgement:
     metrics |= {name: found.value for name, found in values.items() if found.value is not None}
     metrics |= {"temperature": calibration.temperature, "intercept": calibration.intercept, "threshold": threshold}
     return Judgement(calibration, threshold, {k: v for k, v in metrics.items() if math.isfinite(v)})
+
+
+def scored(learner: Judge, held: CubeSet) -> Validation:
+    """Return what validation says of a classifier in its present state, from the cubes of that role."""
+    return Validation(judgement(learner.judge(held.reflectance, held.masks), truth(held.diagnoses)).metrics)

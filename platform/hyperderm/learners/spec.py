@@ -24,6 +24,8 @@ Condition = Literal["none", "class", "rgb", "mask", "run"]
 """What a generator is given beside a seed: nothing, a diagnosis, an RGB image, a mask, or the output of another run."""
 
 
+FLOAT, DOUBLE = 4, 8
+"""Bytes of a value in single and in double precision."""
 PIXELWISE: tuple[Role, ...] = ("segmenter", "unmixer")
 """Roles that may be trained on the pixels of a store without folds, or of a single cube: `blocks.held_out_blocks`."""
 START = "start"
@@ -67,6 +69,7 @@ class LearnerConfig(Strict):
     Attributes:
         role: what it is.
         objective: the score that chooses checkpoints and ranks trials; lower is better.
+        yardsticks: scores beside it that depend on the data alone, which give the objective a scale.
         fit_once: it is fitted to all of train at once, not trained step by step.
         inputs: names of the fields that name other runs, whose checkpoints it needs: None, or a run, or a checkpoint's
             address. They are found, proven and read before anything starts (`studies.inputs`), count by their hashes, and
@@ -75,6 +78,7 @@ class LearnerConfig(Strict):
 
     role: ClassVar[Role]
     objective: ClassVar[str]
+    yardsticks: ClassVar[tuple[str, ...]] = ()
     fit_once: ClassVar[bool] = False
     inputs: ClassVar[tuple[str, ...]] = ()
     kind: str
@@ -94,6 +98,11 @@ class LearnerConfig(Strict):
     def scaled_as(self) -> str | None:
         """The input whose scaling of reflectance is kept, because networks of its run go on; None: train's is fitted."""
         return None
+
+    @property
+    def streams(self) -> bool:
+        """Whether its train role may be read while it is trained on."""
+        return not self.fit_once
 
     @property
     def pixelwise(self) -> bool:
@@ -186,6 +195,17 @@ class LearnerConfig(Strict):
                 f"{count} different cubes of {diagnosis} cannot be made from {held} {what} in {ORIENTATIONS} orientations",
                 f"{most}, or give more {'photographs' if self.condition == 'rgb' else 'data'}.",
             )
+
+    def scoring_bytes(self, pixels: int, bands: int, train: int, validation: int) -> int:
+        """Return the bytes of RAM that a worker takes beside its cubes while it is made or scores: here, validation scaled.
+
+        Args:
+            pixels: of a cube.
+            bands: of a cube.
+            train: number of cubes of train that are held.
+            validation: likewise.
+        """
+        return 0 if self.fit_once else validation * pixels * bands * FLOAT
 
     def unsuited(self, arm: str, use: str) -> str:
         """Return why an arm of a grid means nothing for this classifier, "" where it does.

@@ -13,7 +13,7 @@ from datetime import datetime
 from hyperderm.store.manifest import Role
 from hyperderm.store.pictures import HOW, Kin, Lesion, Overlap, StoreFacts
 from hyperderm.store.synthetic import VERB
-from hyperderm.tracking.artefacts import Artefact, Opening, Trial, set_artefact
+from hyperderm.tracking.artefacts import Artefact, Kind, Opening, Trial, set_artefact
 
 KINDS = {
     "classifier": "Classifiers whose training saw the test role",
@@ -28,6 +28,8 @@ KINDS = {
     "peeking": "Test roles opened for several choices of one search",
 }
 """Kinds of findings, and what they are called."""
+TRAINED: tuple[Kind, ...] = ("generator", "classifier")
+"""Kinds of artefacts whose settings may be a search's winner."""
 WORDS = {"lesion": "same lesion", "file": "same file", "cube": "same cube", "group": "same group"}
 SEEN: tuple[Role, ...] = ("train", "validation")
 DIGITS = 6
@@ -247,7 +249,7 @@ class _Judge:
 
     def _values(self, root: Artefact, member: Artefact, held: Opening, tested: set[Lesion] | None) -> None:
         """Find searches of other folds whose trial has exactly the member's values, though nothing names them."""
-        if member.kind not in ("generator", "classifier"):
+        if member.kind not in TRAINED:
             return
         matching = [(one, trial) for one in self._searches if (trial := _trial_of(one, member.settings))]
         if any((one.manifest, one.fold) == (member.manifest, member.fold) for one, _ in matching):
@@ -343,7 +345,7 @@ def _choice(member: Artefact, search: Artefact) -> str | None:
         return named[0].name
     if member.kind == "set" and search.key in member.uses:
         return f"checkpoint {member.checkpoint[:8]}"
-    if member.kind not in ("generator", "classifier"):
+    if member.kind not in TRAINED:
         return None
     if trial := _trial_of(search, member.settings):
         return trial.name

@@ -25,8 +25,6 @@ from hyperderm.studies.observer import Observer
 from hyperderm.studies.study_file import open_study
 
 Outcome = Literal["finished", "stopped early", "failed"]
-YARDSTICKS = ("floor_real_vs_real", "score_of_mean_cube")
-"""Scores that depend on the data alone: kept on the study, printed under the leaderboard."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -81,7 +79,7 @@ class Board:
         self._started: dict[int, float] = {}
         self._pruned: set[int] = set()
         self._told: dict[int, int] = {}
-        self._yardsticks = {name: v for name, v in self.study.user_attrs.items() if name in YARDSTICKS}
+        self._yardsticks = {name: v for name, v in self.study.user_attrs.items() if name in base.learner.yardsticks}
         self._resumable = deque(self.unfinished())
         if not self.study.trials:
             self._enqueue_declared_values()
@@ -185,7 +183,7 @@ class Board:
                     raise  # otherwise what broke the sweep is what a user must read, not that it breaks this as well
 
     def _remember_yardsticks(self, metrics: Mapping[str, float]) -> None:
-        for name in YARDSTICKS:
+        for name in self.base.learner.yardsticks:  # kept on the study, printed under the leaderboard
             if name in metrics and name not in self._yardsticks:
                 self._yardsticks[name] = float(metrics[name])
                 self.study.set_user_attr(name, float(metrics[name]))

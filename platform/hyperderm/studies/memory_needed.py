@@ -10,26 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from hyperderm.config import Experiment
-from hyperderm.metrics.energy import AT_ONCE as SCORED_AT_ONCE
+from hyperderm.learners.spec import DOUBLE, FLOAT
 from hyperderm.store.reader import AT_ONCE as PARTS_AT_ONCE
 from hyperderm.store.reader import Store, open_store
 from hyperderm.studies.cluster import START_S, Cluster, Memory, on_each_node, places_of
 from hyperderm.studies.selection import Selection
 
-FLOAT = np.dtype(np.float32).itemsize
-"""Bytes of a value that is held, whatever `training.precision`: a batch is converted when it is shown."""
-DOUBLE = np.dtype(np.float64).itemsize
 STORE_SHARE = 0.6
 """Share of the object store that held roles may take: reading holds whole parts beside them, for a while."""
 RAM_SHARE = 0.8
 """Share of a node's RAM that cubes may take: the interpreters, networks and batches of its workers live in the rest."""
 GPU_SHARE = 0.8
 """Share of a GPU that cubes may take: each process has a CUDA context of half a GiB, and networks must be somewhere."""
-RGB_SORTED = 24
-"""Bytes a pixel while a gain of pseudo-RGB is fitted: the brightest channel in float64, twice more while it is sorted."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +74,7 @@ class Roles:
 
 
 def row_bytes(height: int, width: int, bands: int) -> int:
-    """Return the bytes of a cube of float32 with its mask of a byte a pixel."""
+    """Return the bytes of a cube with its mask of a byte a pixel: held in single precision, whatever computes."""
     return height * width * (bands * FLOAT + 1)
 
 
@@ -132,25 +125,11 @@ def moments(roles: Roles, experiment: Experiment, gpu: bool, by_ray: bool = True
         feeding = kept + max(joined, scaled if pixelwise else 0) + (scaled if gpu else 0)
     return {
         "read": max(rows + sets, sets + sorted_band),
-        "score": kept + scoring(experiment, bands, roles.train, roles.validation),
+        "score": kept + learner.scoring_bytes(size**2, bands, roles.train, roles.validation),
         "feed": feeding,
         "hold": kept,
         "test": kept + roles.test * (roles.row + 2 * cube + mask),
     }
-
-
-def scoring(experiment: Experiment, bands: int, train: int, validation: int) -> int:
-    """Return the bytes that a worker takes beside its cubes while it scores, from counts of held cubes.
-
-    A generator's reference takes the mean of train, and of validation, in float64; a classifier scales validation.
-    """
-    pixels, learner = experiment.data.size**2, experiment.learner
-    if learner.fit_once:
-        return 0
-    if learner.role == "classifier":
-        return validation * pixels * bands * FLOAT
-    wide, pieces = bands * DOUBLE, 3 * min(SCORED_AT_ONCE, train) * pixels * bands * DOUBLE
-    return max(max(train, validation) * pixels * wide, pieces, train * pixels * RGB_SORTED)
 
 
 def _scaled(roles: Roles, experiment: Experiment) -> int:

@@ -29,7 +29,7 @@ from hyperderm.store.reader import Store
 from hyperderm.studies.cluster import Cluster, connected, trials_at_once
 from hyperderm.studies.feeding import cube_bytes
 from hyperderm.studies.inputs import NONE, RunInputs
-from hyperderm.studies.memory_needed import RAM_SHARE, mib, scoring
+from hyperderm.studies.memory_needed import RAM_SHARE, mib
 from hyperderm.studies.selection import Selection
 from hyperderm.training.data import cube_set
 
@@ -356,7 +356,7 @@ def _room(store: Store, experiment: Experiment, shards: Sequence[Shard], sample:
             "Lower them, or data.size, with --set; or start Ray with a larger object store.",
         )
     shown = 2 * experiment.training.batch_size * cube
-    copies = scoring(experiment, bands, sample, validation) + shown
+    copies = experiment.learner.scoring_bytes(data.size**2, bands, sample, validation) + shown
     ram = [RAM_SHARE * memory.ram for memory in cluster.memory if memory.ram is not None]
     if len(ram) < len(cluster.memory):
         return fits

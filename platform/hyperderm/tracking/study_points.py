@@ -96,7 +96,7 @@ class Axis:
         return float(10**value) if self.log else value
 
 
-DEFAULT = "spectral_energy_distance"
+DEFAULT = "objective"
 """The objective of studies that do not name theirs."""
 
 

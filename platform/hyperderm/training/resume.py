@@ -6,7 +6,7 @@ from typing import Any
 
 from hyperderm.config import Experiment
 from hyperderm.errors import CheckpointError, ConfigError, Gone
-from hyperderm.identity import INPUT, read, shapes
+from hyperderm.identity import FIRST, INPUT, SCHEMA, read, shaping_in_full
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
 from hyperderm.strict import differences, fingerprint
@@ -20,6 +20,7 @@ def pack(learner: Learner, experiment: Experiment, data: TrainData, context: Con
     """Return the learner's state with everything that generating from it, or going on, needs to know."""
     return {
         "learner": learner.state_dict(),
+        "schema": SCHEMA,
         "experiment": experiment.model_dump_json(),
         "scaling": data.scaling.state_dict(),
         "wavelengths_nm": list(data.wavelengths_nm),
@@ -62,7 +63,8 @@ def restore(learner: Learner, experiment: Experiment, data: TrainData, context: 
 
 def _was(saved: Mapping[str, Any]) -> dict[str, Any]:
     experiment = read(json.loads(saved["experiment"]))
-    return _facts(experiment, saved["provenance"], saved["lesions"], saved.get("feed", "memory"))
+    facts = _facts(experiment, saved["provenance"], saved["lesions"], saved.get("feed", "memory"))
+    return facts | {"schema": saved.get("schema", FIRST)}
 
 
 def _present(experiment: Experiment, data: TrainData, context: Context) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def _present(experiment: Experiment, data: TrainData, context: Context) -> dict[
 
 def _facts(experiment: Experiment, provenance: Mapping[str, str], lesions: str, feed: str) -> dict[str, Any]:
     """What must be equal: all that shapes a result. A synthetic set is known by its fingerprint in `ORIGIN`."""
-    shaping = {path: json.dumps(value) for path, value in experiment.flat().items() if shapes(path)}
+    shaping = {"schema": SCHEMA} | {path: json.dumps(value) for path, value in shaping_in_full(experiment).items()}
     origin = {name: provenance.get(name, "(none)") for name in ORIGIN}
     origin |= {name: digest for name, digest in provenance.items() if name.startswith(INPUT)}
     return shaping | origin | {"lesions": lesions[:12], "data.feed": feed}

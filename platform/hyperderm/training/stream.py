@@ -86,7 +86,7 @@ def check_streams(experiment: Experiment) -> None:
         ConfigError: naming the setting and the remedy.
     """
     data, remedy = experiment.data, "give the machine more memory, or use --set data.feed=memory"
-    if experiment.learner.fit_once:
+    if not experiment.learner.streams:
         raise ConfigError(
             f"learner.kind = {experiment.learner.kind} cannot be fed by a stream: it is fitted to all of train at once",
             remedy.capitalize(),

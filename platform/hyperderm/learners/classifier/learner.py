@@ -16,7 +16,7 @@ from hyperderm.learners.batch_augmentation import MOST_BANDS, classic_batch
 from hyperderm.learners.classifier.config import ClassifierConfig
 from hyperderm.learners.classifier.networks import KeyedDropout, build_classifier, has_batch_norm
 from hyperderm.learners.data import TrainData, truth
-from hyperderm.learners.judging import judgement
+from hyperderm.learners.judging import scored
 from hyperderm.learners.losses import class_weights, cross_entropy, focal
 from hyperderm.learners.sampling import phases
 from hyperderm.learners.spectral_augmentation import SpectralAugmentation
@@ -75,9 +75,8 @@ class Classifier:
         return {"loss": loss.detach(), "accuracy": right, "positive_share": labels.mean(), "gradient": gradient}
 
     def validate(self) -> Validation:
-        """Score the present state on the validation role: see `judging.judgement`."""
-        held = self.data.validation
-        return Validation(judgement(self.judge(held.reflectance, held.masks), truth(held.diagnoses)).metrics)
+        """See `judging.scored`."""
+        return scored(self, self.data.validation)
 
     @torch.no_grad()
     def judge(self, reflectance: Tensor, masks: Tensor) -> Tensor:

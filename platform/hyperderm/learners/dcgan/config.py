@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from hyperderm.errors import ConfigError
-from hyperderm.learners.adversarial_settings import AdversarialConfig, Loss, Norm
+from hyperderm.learners.adversarial_settings import AdversarialConfig, Loss, Norm, check_bands
 from hyperderm.learners.spec import Condition, LearnerConfig
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hyperderm.learners.base import Learner, Placement, Sampler
     from hyperderm.learners.data import TrainData
     from hyperderm.settings import Run
+    from hyperderm.store.manifest import Manifest
 
 STARTS = (4, 7)
 """Pixels of the generator's first map."""
@@ -100,6 +101,16 @@ class DcganConfig(AdversarialConfig):
                 f"data.size = {size} is refused: the DCGAN doubles a map of 4 or 7 pixels. Choose 16, 28, 32, 56, 64 … 256, "
                 f"such as {near}"
             ) from None
+
+    def check_store(self, manifest: Manifest) -> None:
+        """See `LearnerConfig.check_store`: enough bands for the critic, and something to tell apart."""
+        check_bands(self.critic, len(manifest.wavelengths_nm))
+        if self.class_conditional and len(manifest.diagnoses) < 2:
+            raise ConfigError(
+                f"learner.class_conditional = true on a store of {', '.join(manifest.diagnoses)} alone is refused: there is "
+                "nothing to tell apart",
+                "Use another store, or --set learner.class_conditional=false.",
+            )
 
     def check_input(self, name: str, other: LearnerConfig, trained: Run, run: Run) -> None:
         """See `LearnerConfig.check_input`: where there are classes, they are the same too."""

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from hyperderm.learners import keyed
 from hyperderm.learners.adversarial import AdversarialLearner
+from hyperderm.learners.adversarial_settings import check_bands
 from hyperderm.learners.base import Batch
-from hyperderm.learners.critics import Critic, check_bands
+from hyperderm.learners.critics import Critic
 from hyperderm.learners.dcgan.config import DcganConfig
 from hyperderm.learners.dcgan.networks import DcganCritic, DcganGenerator
 from hyperderm.learners.synthesis import NetworkSampler, noise

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from hyperderm.errors import Gone
-from hyperderm.learners.adversarial_settings import AdversarialConfig
-from hyperderm.learners.spec import Condition
+from hyperderm.learners.adversarial_settings import AdversarialConfig, check_bands
+from hyperderm.learners.spec import DOUBLE, Condition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,8 +59,13 @@ class ShsGanConfig(AdversarialConfig):
                 f"such as {size // 8 * 8}"
             )
 
+    def scoring_bytes(self, pixels: int, bands: int, train: int, validation: int) -> int:
+        """See `LearnerConfig.scoring_bytes`: to fit the gain, the brightest channel of train is sorted, in three copies."""
+        return max(super().scoring_bytes(pixels, bands, train, validation), 3 * train * pixels * DOUBLE)
+
     def check_store(self, manifest: Manifest) -> None:
-        """See `LearnerConfig.check_store`: its bands must make a pseudo-RGB."""
+        """See `LearnerConfig.check_store`: its bands must make a pseudo-RGB, and enough of them for the critic."""
+        check_bands(self.critic, len(manifest.wavelengths_nm))
         from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
 
         pseudo_rgb_matrix(manifest.wavelengths_nm)

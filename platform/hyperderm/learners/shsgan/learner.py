@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from hyperderm.cubes.pseudo_rgb import fit_gain, pseudo_rgb_matrix
 from hyperderm.learners.adversarial import AdversarialLearner
+from hyperderm.learners.adversarial_settings import check_bands
 from hyperderm.learners.base import Batch, Placement
-from hyperderm.learners.critics import Critic, check_bands
+from hyperderm.learners.critics import Critic
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.shsgan.config import ShsGanConfig
 from hyperderm.learners.shsgan.networks import UNetGenerator

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hyperderm.learners.base import Batch, Placement, Validation
 from hyperderm.learners.data import TrainData, truth
-from hyperderm.learners.judging import judgement
+from hyperderm.learners.judging import scored
 from hyperderm.learners.losses import class_weights
 from hyperderm.learners.sampling import phases
 from hyperderm.learners.spectral_baseline.config import SpectralConfig
@@ -44,9 +44,8 @@ class SpectralBaseline:
         return {}
 
     def validate(self) -> Validation:
-        """Score on the validation role: see `judging.judgement`."""
-        held = self.data.validation
-        return Validation(judgement(self.judge(held.reflectance, held.masks), truth(held.diagnoses)).metrics)
+        """See `judging.scored`."""
+        return scored(self, self.data.validation)
 
     def judge(self, reflectance: Tensor, masks: Tensor) -> Tensor:
         """Return the logits of melanoma, (N,) float64; masks are not looked at: see the module."""

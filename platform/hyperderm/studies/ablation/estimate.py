@@ -178,8 +178,8 @@ def measure_here(job: Job, manifest: Manifest, train: int) -> Cost:
 
 
 def _validated(cost: Cost, experiment: Experiment, cubes: int) -> Cost:
-    """Return the cost with a classifier's validation on all cubes of its role, not on the few that were measured."""
-    if experiment.learner.role != "classifier":
+    """Return the cost with validation on all cubes of its role, not on the few measured; generators draw their own."""
+    if experiment.learner.role == "generator":
         return cost
     return replace(cost, validation=cost.validation * max(1.0, cubes / _measured(experiment)))
 
