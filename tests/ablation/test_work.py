@@ -10,7 +10,7 @@ import pytest
 
 from hyperderm.ablation import Model
 from hyperderm.config import Experiment, TrainingConfig
-from hyperderm.errors import StudyError
+from hyperderm.errors import CheckpointError, StudyError
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.classifier.pretrained import load_weights
 from hyperderm.learners.data import truth
@@ -34,7 +34,8 @@ from tests.learning import built
 
 def task(made, job, folder: Path) -> Task:
     facts = task_of(made, job, folder, {"run": "a-run"})
-    facts |= {"folder": Path(facts["folder"]), "source": None, "experiment": parse(Experiment, facts["experiment"])}
+    experiment = None if facts["experiment"] is None else parse(Experiment, facts["experiment"])
+    facts |= {"folder": Path(facts["folder"]), "source": None, "experiment": experiment}
     del facts["gpus"]
     return Task(**facts)
 
@@ -231,3 +232,68 @@ def test_a_pre_trained_generator_begins_from_the_job_before_it(real, tmp_path):
     lost = replace(tasks[1], folder=tmp_path / "again", inputs={"start": str(tmp_path / "gone.pt")})
     with pytest.raises(StudyError, match=r"learner.start = .*gone.pt: checkpoint .*gone.pt does not exist"):
         next(iter(work(lost, real)))
+
+
+@pytest.fixture
+def chain(real, tmp_path):
+    """A pre-training and what begins from it, as tasks in `tmp_path`."""
+    made = plan(real, {"shsgan": generator(data__diagnoses=["melanoma"])}, arms=["both"], folds=[2])
+    known = {"run": "grid", "hyperderm.manifest": real.manifest.fingerprint, "hyperderm.fold": "2"}
+    jobs = made.stage("generator")
+    return jobs, [replace(task(made, job, tmp_path), provenance=known | {"run": f"grid/{job.key}"}) for job in jobs]
+
+
+def test_a_pre_training_that_was_lost_is_made_again_and_what_begins_from_it_too(real, tmp_path, chain):
+    """No file has to be moved: begun or finished, the second does not go on with the first one's old checkpoint."""
+    (first, second), (before, after) = chain
+    list(work(before, real))
+    begun = work(after, real)
+    next(begun), next(begun)
+    begun.close()
+    shutil.rmtree(tmp_path / first.folder)
+    list(work(before, real))
+    list(work(after, real))
+    assert result_of(tmp_path, second)["inputs"] == {"start": result_of(tmp_path, first)["checkpoint"]}
+    shutil.rmtree(tmp_path / first.folder)
+    assert result_of(tmp_path, second) is None
+    list(work(before, real))
+    assert result_of(tmp_path, second) is None
+    list(work(after, real))
+    assert result_of(tmp_path, second)["inputs"] == {"start": result_of(tmp_path, first)["checkpoint"]}
+
+
+@pytest.mark.parametrize("what", ["lost", "damaged", "another run's"])
+def test_a_generator_is_not_done_with_a_best_checkpoint_that_is_not_its_own(real, tmp_path, chain, what):
+    """The run has ended, so nothing is trained any more: what lies at best.pt must be what it left."""
+    (first, _), (before, after) = chain
+    list(work(before, real))
+    best = tmp_path / first.folder / BEST
+    if what == "lost":
+        best.unlink()
+    if what == "damaged":
+        best.write_bytes(best.read_bytes()[:2000])
+    if what == "another run's":
+        list(work(after, real))
+        shutil.copy(tmp_path / after.folder / BEST, best)
+    assert result_of(tmp_path, first) is None
+    with pytest.raises(CheckpointError, match=r"best.pt.*(is lost|cannot be read|is not the best of the run).*begins anew"):
+        list(work(before, real))
+    assert result_of(tmp_path, first) is None
+
+
+def test_a_set_is_drawn_anew_where_its_generator_was_trained_again(real, tmp_path):
+    made = plan(real, folds=[2])
+    maker, drawn = made.stage("generator")[0], made.stage("synthetic")[0]
+    known = {"run": "grid", "hyperderm.manifest": real.manifest.fingerprint, "hyperderm.fold": "2"}
+    train_it, draw_it = (replace(task(made, job, tmp_path), provenance=known) for job in (maker, drawn))
+    draw_it = replace(draw_it, source=tmp_path / maker.folder)
+    list(work(train_it, real))
+    list(work(draw_it, real))
+    was = result_of(tmp_path, drawn)["origin"]["checkpoint"]
+    shutil.rmtree(tmp_path / maker.folder)
+    assert result_of(tmp_path, drawn)["origin"]["checkpoint"] == was  # nothing is asked of it any more
+    list(work(train_it, real))
+    assert result_of(tmp_path, drawn) is None
+    list(work(draw_it, real))
+    now = result_of(tmp_path, drawn)["origin"]["checkpoint"]
+    assert now == result_of(tmp_path, maker)["checkpoint"] != was

@@ -199,6 +199,50 @@ def test_a_run_that_has_not_finished(real, runs, first, tmp_path):
     assert "nobody can tell whether its run has finished: it was left after 32 of 64 images. Name the run" in told
 
 
+def test_another_run_s_latest_checkpoint_proves_nothing(real, runs, first, tmp_path):
+    made = experiment(training__images=64)
+    going = run(made, read(real, select(real, made), made), local(tmp_path, provenance(real, "half")))
+    next(going), next(going)
+    going.close()
+    shutil.copy(first / LATEST, tmp_path / LATEST)
+    told = refused(real, tmp_path, experiment(learner__start=str(tmp_path / BEST)))
+    assert "nobody can tell whether its run has finished: it was left after 32 of 64 images" in told
+
+
+def test_a_scaling_that_would_be_told_and_not_used(real, runs, first):
+    told = refused(real, runs, experiment(learner__start="first", data__scaling="robust"))
+    assert "its data.scaling is range, here it is robust: its scaling is kept" in told
+    assert "Use --set data.scaling=range, or name another run." in told
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"scaling": None}, "it holds no scaling of reflectance"),
+        ({"scaling": {"high": []}}, "it holds no scaling of reflectance"),
+        ({"provenance": []}, "is no checkpoint of hyperderm"),
+        ({"experiment": 3}, "is no checkpoint of hyperderm"),
+        ({"experiment": "[]"}, "it is not of this version of hyperderm"),
+        ({"experiment": "null"}, "it is not of this version of hyperderm"),
+        ({"images": None}, "nobody can tell whether its run has finished: it was left after 0 of 32 images"),
+    ],
+)
+def test_a_checkpoint_that_lacks_something(real, runs, first, tmp_path, change, said):
+    torch.save({**loaded(first / BEST), **change}, tmp_path / "odd.pt")
+    assert said in refused(real, runs, experiment(learner__start=str(tmp_path / "odd.pt")))
+
+
+def test_a_latest_checkpoint_without_its_best_is_not_gone_on_from(real, tmp_path):
+    made = experiment(training__images=64)
+    data = read(real, select(real, made), made)
+    going = run(made, data, local(tmp_path))
+    next(going), next(going)
+    going.close()
+    (tmp_path / BEST).unlink()
+    with pytest.raises(CheckpointError, match=r"best.pt is lost. Move latest.pt, previous.pt beside it away; the run then"):
+        next(run(made, data, local(tmp_path)))
+
+
 def test_a_run_that_is_none(real, runs, first):
     assert "learner.start = firts: firts is no run" in refused(real, runs, experiment(learner__start="firts"))
     assert "Did you mean 'first'" in refused(real, runs, experiment(learner__start="firts"))

@@ -10,7 +10,7 @@ from hyperderm.cli.tracked import facts_of, finish_tracking, open_tracker, real_
 from hyperderm.config import Experiment
 from hyperderm.errors import NonFiniteLoss
 from hyperderm.identity import named, searching
-from hyperderm.reports.progress import ProgressLine
+from hyperderm.reports.progress import RunLine
 from hyperderm.store.place import address
 from hyperderm.store.reader import Store
 from hyperderm.studies.cluster import check_capacity, connect, workers_found
@@ -71,7 +71,7 @@ def run_one(
         say_made_with(setting, experiment, inputs)
         tracker = open_tracker(setting, experiment.name, folder)
         watched = SweepTracker(tracker, facts, real_set(opened, experiment), single=True)
-        progress = ProgressLine(setting.console, "train", 1, experiment.training.images, experiment.learner.objective)
+        progress = RunLine(setting.console, experiment)
         observers = Observers([watched, progress])
         place, origin = trial_place(folder, 0, at), facts.provenance()
         try:

@@ -104,6 +104,58 @@ class ProgressLine:
         self._progress.update(self._task, completed=before + running, done=self._done, best=_short(self._best))
 
 
+class RunLine(ProgressLine):
+    """The progress of a single run: a line a validation, and at the end its score with what gives that a scale.
+
+    Args:
+        console: where to draw.
+        experiment: what runs.
+    """
+
+    def __init__(self, console: Console, experiment: Experiment) -> None:
+        objective = experiment.learner.objective
+        super().__init__(console, "train", 1, experiment.training.images, objective)
+        self._yardsticks, self._metrics = experiment.learner.yardsticks, dict[str, float]()
+
+    def started(self, number: int, experiment: Experiment, values: Mapping[str, Any], resumed: bool) -> None:
+        """Say that it began."""
+        self._began[number] = time.monotonic()
+        self._print(f"training {'goes on' if resumed else 'starts'}: {self._images:,} images")
+
+    def reported(self, number: int, images: int, metrics: Mapping[str, float]) -> None:
+        """Say how far it is."""
+        super().reported(number, images, metrics)
+        self._metrics = dict(metrics)
+        took = duration(time.monotonic() - self._began[number])
+        score = _short(metrics.get(self._objective))
+        self._print(f"{images:,} of {self._images:,} images after {took}: {_words(self._objective)} {score}")
+
+    def noted(self, number: int, sentence: str) -> None:
+        """Say it."""
+        self._print(sentence)
+
+    def finished(self, number: int, outcome: str, reason: str) -> None:
+        """Say how it ended."""
+        scale = ", ".join(
+            f"{_words(name)} {_short(self._metrics[name])}" for name in self._yardsticks if name in self._metrics
+        )
+        best = f"best {_words(self._objective)} {_short(self._best)}{f' ({scale})' if scale else ''}; lower is better"
+        self._print(
+            f"{outcome} after {duration(time.monotonic() - self._began[number])}{f': {reason}' if reason else ''}; {best}"
+        )
+
+    def interrupted(self, number: int) -> None:
+        """Say that it was left open."""
+        self._print("interrupted; the same command goes on")
+
+    def _print(self, line: str) -> None:
+        self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
 def counting(console: Console, stage: str) -> Progress:
     """Return a plain bar for stages that count files or lesions."""
     return Progress(

@@ -43,7 +43,8 @@ def read_checkpoint(path: Path | str) -> tuple[Mapping[str, Any], str]:
     except Exception as error:  # damaged and foreign files raise whatever their bytes happen to mean
         reason = (str(error).splitlines() or [""])[0][:200].rstrip(". ")
         raise StudyError(f"checkpoint {path} cannot be read ({type(error).__name__}: {reason})", REMEDY) from error
-    if not isinstance(state, dict) or not {"learner", "experiment", "provenance"} <= state.keys():
+    kinds = {"learner": dict, "experiment": str, "provenance": dict}
+    if not isinstance(state, dict) or not all(isinstance(state.get(name), kind) for name, kind in kinds.items()):
         raise StudyError(f"{path} is no checkpoint of hyperderm", REMEDY)
     return state, hashlib.sha256(held).hexdigest()
 

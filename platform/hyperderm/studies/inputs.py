@@ -14,12 +14,14 @@ from typing import Any
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, Gone, HyperdermError, MachineTrouble, StoreError, StudyError
 from hyperderm.identity import INPUT, INPUT_RUN, read
+from hyperderm.learners.scaling import Scaling
 from hyperderm.store.manifest import FOLD_FREE, Manifest
 from hyperderm.store.place import holds
 from hyperderm.store.reader import Store
 from hyperderm.studies.checkpoints import checkpoint_of_run, opened, read_checkpoint
 from hyperderm.studies.selection import fold_said
 from hyperderm.training.checkpoint import BEST, LATEST
+from hyperderm.training.resume import of_one_run
 
 SUFFIX = ".pt"
 """Ends the address of a checkpoint; everything else is a run."""
@@ -140,6 +142,10 @@ def _read(name: str, address: Path | str, experiment: Experiment, store: Store) 
     """Return a checkpoint that fits, with all the diagnoses that it has seen, and the hash of its file."""
     state, digest = read_checkpoint(address)
     check_fits(name, state, experiment, store.manifest)
+    try:
+        Scaling.from_state(state["scaling"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise StudyError("it holds no scaling of reflectance", "Name another run.") from error
     return {**state, "seen": seen_of(state, store)}, digest
 
 
@@ -193,7 +199,20 @@ def check_fits(name: str, state: Mapping[str, Any], experiment: Experiment, mani
             f"it was trained on {trained.data.size} pixels, this run on {experiment.data.size}",
             f"Use --set data.size={trained.data.size}, or name another run.",
         )
+    if experiment.learner.scaled_as == name:
+        _check_scaling(trained, experiment)
     experiment.learner.check_input(name, trained.learner, trained, experiment)
+
+
+def _check_scaling(trained: Experiment, experiment: Experiment) -> None:
+    """Refuse a scaling that would be told and not used: that of the input is kept."""
+    for field in ("scaling", "percentiles"):
+        was, asked = (json.loads(each.data.model_dump_json())[field] for each in (trained, experiment))
+        if was != asked:
+            raise StudyError(
+                f"its data.{field} is {was}, here it is {asked}: its scaling is kept, so that its networks mean the same",
+                f"Use --set data.{field}={json.dumps(was) if isinstance(was, list) else was}, or name another run.",
+            )
 
 
 def experiment_of(state: Mapping[str, Any]) -> Experiment:
@@ -206,19 +225,25 @@ def experiment_of(state: Mapping[str, Any]) -> Experiment:
         return read(json.loads(state["experiment"]))
     except Gone as error:
         raise StudyError(f"it is of an earlier version of hyperderm: {error.what}", error.remedy) from error
-    except (ConfigError, ValueError) as error:
+    except (AttributeError, ConfigError, TypeError, ValueError) as error:
         raise StudyError(
             f"it is not of this version of hyperderm ({error})", "Train it anew, or name another run."
         ) from error
 
 
+def _images(state: Mapping[str, Any]) -> int:
+    images = state.get("images")
+    return images if isinstance(images, int) else 0
+
+
 def _check_finished(state: Mapping[str, Any], address: Path | str) -> None:
     """Prove that the run of a checkpoint has come to its end; a best state is told by the latest one beside it."""
-    wanted, images = experiment_of(state).training.images, int(state.get("images", 0))
+    wanted, images = experiment_of(state).training.images, _images(state)
     parent, _, name = str(address).rpartition("/")
     beside = f"{parent}/{LATEST}" if parent else LATEST
-    if name == BEST and holds(*opened(beside)):
-        images = int(read_checkpoint(beside)[0].get("images", 0))
+    latest = read_checkpoint(beside)[0] if name == BEST and holds(*opened(beside)) else {}
+    if latest and of_one_run(latest, state):
+        images = _images(latest)
     elif images < wanted:
         raise StudyError(
             f"nobody can tell whether its run has finished: it was left after {images:,} of {wanted:,} images",

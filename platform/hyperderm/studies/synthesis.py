@@ -181,7 +181,8 @@ def _prepare(
     sampler = load_sampler(state)
     fold = fold_of(state, store)
     data = sampler.run.data
-    learnt = tuple(store.manifest.diagnoses) if data.diagnoses == "all" else data.diagnoses
+    every = tuple(store.manifest.diagnoses) if data.diagnoses == "all" else data.diagnoses
+    learnt = sampler.classes or every
     _check_counts(counts)
     seen = seen_of(state, store)  # also what its inputs saw: a cube may be a copy of that
     train = cube_set(store.read(store.select("train", fold, seen)), data.size)

@@ -79,6 +79,17 @@ def _facts(experiment: Experiment, provenance: Mapping[str, str], lesions: str, 
     return shaping | origin | {"lesions": lesions[:12], "data.feed": feed}
 
 
+def of_one_run(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two checkpoints were left by the same run, whichever version of the code wrote them."""
+
+    def told(state: Mapping[str, Any]) -> list[Any]:
+        origin = state["provenance"]
+        inputs = {name: digest for name, digest in origin.items() if name.startswith(INPUT)}
+        return [state.get("lesions"), inputs, *(origin.get(name) for name in ("run", *ORIGIN))]
+
+    return told(one) == told(other)
+
+
 def seen(data: TrainData) -> list[str]:
     """Return the diagnoses of train that shaped a run: its own, and those that its inputs have seen."""
     before = [name for state in data.inputs.values() for name in state.get("seen", ())]

@@ -218,7 +218,10 @@ class JobMaker:
         if variant == "pretrained":
             inputs = {START: self._generator(name, "pretraining", fold).key}
             values |= {f"learner.{START}": PENDING, "training.images": base.training.images - first}
-        experiment = base.override(values)
+        try:
+            experiment = base.override(values)
+        except ConfigError as error:
+            raise ConfigError(f"generator {name}, {variant.replace('_', ' ')}: {error.what}", error.remedy) from None
         _check_batch(f"{name}: ", experiment, len(self._select(experiment, keep=False).train))
         facts = {
             "experiment": shaping(experiment),

@@ -20,8 +20,8 @@ from hyperderm.studies.ablation.plan import Plan
 
 RESULT, FAILURE = "result.json", "failure.json"
 PREDICTIONS = "predictions.parquet"
-THERE, LOST = "there", "lost"
-"""What stands for a digest: of a large file in a result of an older version, and of a file that is not there."""
+LOST = "lost"
+"""What stands for the digest of a file that is not there."""
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -38,7 +38,8 @@ def write_failure(folder: Path, reason: str) -> None:
 
 
 def result_of(grid: Path, job: Job) -> dict[str, Any] | None:
-    """Return what a finished job wrote, None where it is not done or one of its files is lost or changed.
+    """Return what a finished job wrote, None where it is not done, or where one of its files, or what it was made from, is
+    lost or changed.
 
     Raises:
         StudyError: a file that cannot be read.
@@ -47,7 +48,27 @@ def result_of(grid: Path, job: Job) -> dict[str, Any] | None:
     if found is None:
         return None
     outputs: dict[str, str] = found.get("outputs", {})
-    return found if all(_intact(grid / job.folder / name, digest) for name, digest in outputs.items()) else None
+    intact = all(_intact(grid / job.folder / name, digest) for name, digest in outputs.items())
+    return found if intact and _made_from_what_is_there(grid, job, found) else None
+
+
+def _made_from_what_is_there(grid: Path, job: Job, found: Mapping[str, Any]) -> bool:
+    """Return whether the checkpoints that a job began from, or drew from, are those that lie there today.
+
+    A set may outlive its generator, of which nothing is asked any more.
+    """
+    said = found.get("inputs", {})
+    if any(said.get(name) != _checkpoint(grid, key) for name, key in job.inputs.items()):
+        return False
+    if job.stage != "synthetic":
+        return True
+    drawn, there = found.get("origin", {}).get("checkpoint"), [_checkpoint(grid, need) for need in job.needs]
+    return drawn is None or all(each in (None, drawn) for each in there)
+
+
+def _checkpoint(grid: Path, key: str) -> str | None:
+    """Return the hash of what the generator of that key left, None where it is not done."""
+    return (_read(grid / "generator" / key / RESULT) or {}).get("checkpoint")
 
 
 def failure_of(grid: Path, job: Job) -> str | None:
@@ -77,7 +98,7 @@ def now() -> str:
 
 
 def _intact(path: Path, digest: str) -> bool:
-    return path.exists() if digest == THERE else _digest(path) == digest
+    return _digest(path) == digest
 
 
 def _digest(path: Path) -> str:

@@ -5,6 +5,7 @@ resumable: generators and classifiers go on from their checkpoints, a set is wri
 """
 
 import json
+import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 from hyperderm.config import Experiment
 from hyperderm.durable import write_whole
 from hyperderm.errors import CheckpointError
+from hyperderm.identity import INPUT
 from hyperderm.learners.base import Judge, Learner
 from hyperderm.learners.data import TrainData, truth
 from hyperderm.learners.judging import Judgement, judgement
@@ -23,15 +25,17 @@ from hyperderm.metrics.classification import cell_metrics
 from hyperderm.metrics.predictions import Predictions
 from hyperderm.store.manifest import MANIFEST
 from hyperderm.store.reader import Store, open_store
+from hyperderm.store.synthetic import origin_of
 from hyperderm.strict import json_of
 from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, TIME, now, write_result
-from hyperderm.studies.inputs import given_inputs
+from hyperderm.studies.inputs import RunInputs, given_inputs
 from hyperderm.studies.selection import keep_samples, read, select
 from hyperderm.studies.synthesis import generate_here
 from hyperderm.training.checkpoint import BEST, FILES, CheckpointFolder
 from hyperderm.training.context import local
 from hyperderm.training.data import cube_set
 from hyperderm.training.loop import Report
+from hyperderm.training.resume import of_one_run
 from hyperderm.training.run import run
 
 SPENT = "spent.json"
@@ -102,12 +106,14 @@ def _generator(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
     experiment = task.experiment
     assert experiment is not None
     inputs = given_inputs(task.inputs, experiment, store)
+    saved = CheckpointFolder(task.folder)
+    _forget_other_inputs(saved, inputs)
     data = read(store, select(store, experiment), experiment, inputs.states)
     report = None
     for report in run(experiment, data, local(task.folder, {**task.provenance, **inputs.tags})):
         keep_samples(report, task.folder)
         yield report
-    saved = CheckpointFolder(task.folder)
+    _check_own(saved)
     facts = _facts(task, clock, report) | {"checkpoint": saved.sha256(BEST), "train_lesions": len(data.train)}
     if inputs.held:
         facts["inputs"] = {each.name: each.sha256 for each in inputs.held}
@@ -115,9 +121,39 @@ def _generator(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
     (task.folder / SPENT).unlink(missing_ok=True)
 
 
+def _forget_other_inputs(saved: CheckpointFolder, inputs: RunInputs) -> None:
+    """Begin anew where the job that this one begins from was done again since: the grid owns both."""
+    try:
+        state = saved.load()
+    except CheckpointError:
+        return  # the run says what becomes of it
+    if state is None:
+        return
+    was = {name: digest for name, digest in state["provenance"].items() if name.startswith(INPUT)}
+    if was != inputs.content:
+        assert isinstance(saved.folder, Path)
+        for name in FILES:
+            (saved.folder / name).unlink(missing_ok=True)
+
+
+def _check_own(saved: CheckpointFolder) -> None:
+    """Prove that the best state is this run's: of its last one, which says how good the best was.
+
+    Raises:
+        CheckpointError: it is lost, damaged or another's.
+    """
+    best, latest = _best(saved), saved.load()
+    if latest is None or best.get("best") != latest.get("best") or not of_one_run(best, latest):
+        raise CheckpointError(
+            f"checkpoint {saved.address(BEST)} is not the best of the run that left {saved.address()}",
+            f"Move {', '.join(FILES)} in its folder away; the run then begins anew.",
+        )
+
+
 def _synthetic(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
     assert task.source is not None
     place = task.folder / STORE
+    _forget_other_set(place, task.source)
     if not place.exists():  # a kill may have come between the set and its result
         task.folder.mkdir(parents=True, exist_ok=True)
         generate_here(
@@ -134,6 +170,15 @@ def _synthetic(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
     write_result(task.folder, facts, f"{STORE}/{MANIFEST}")
     (task.folder / SPENT).unlink(missing_ok=True)
     yield report
+
+
+def _forget_other_set(place: Path, generator: Path) -> None:
+    """Draw a set anew where its generator was trained again since."""
+    if not place.exists() or not (generator / BEST).exists():
+        return
+    origin = origin_of(open_store(str(place), verify=False).manifest)
+    if origin is None or origin.checkpoint != CheckpointFolder(generator).sha256(BEST):
+        shutil.rmtree(place)
 
 
 def _cell(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
