@@ -136,13 +136,11 @@ class RunLine(ProgressLine):
 
     def finished(self, number: int, outcome: str, reason: str) -> None:
         """Say how it ended."""
-        scale = ", ".join(
-            f"{_words(name)} {_short(self._metrics[name])}" for name in self._yardsticks if name in self._metrics
-        )
+        held = {name: self._metrics[name] for name in self._yardsticks if name in self._metrics}
+        scale = ", ".join(f"{_words(name)} {_short(value)}" for name, value in held.items())
+        took = duration(time.monotonic() - self._began[number])
         best = f"best {_words(self._objective)} {_short(self._best)}{f' ({scale})' if scale else ''}; lower is better"
-        self._print(
-            f"{outcome} after {duration(time.monotonic() - self._began[number])}{f': {reason}' if reason else ''}; {best}"
-        )
+        self._print(f"{outcome} after {took}{f': {reason}' if reason else ''}; {best}")
 
     def interrupted(self, number: int) -> None:
         """Say that it was left open."""

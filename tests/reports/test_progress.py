@@ -1,0 +1,40 @@
+"""What a single run says on its way: a line a validation, and its score with a scale."""
+
+import io
+
+from rich.console import Console
+
+from hyperderm.reports.progress import RunLine
+from tests.training.tiny import tiny
+
+
+def test_a_single_run_tells_every_validation_and_what_its_score_means():
+    out = io.StringIO()
+    line = RunLine(Console(file=out, width=40), tiny(training__images=2_000))
+    with line:
+        line.started(0, tiny(), {}, False)
+        for images, score in ((0, 2.0), (1_000, 0.5), (2_000, 0.75)):
+            scale = {"floor_real_vs_real": -0.01, "score_of_mean_cube": 1.5}
+            line.reported(0, images, {"spectral_energy_distance": score, "critic_loss": 1.0, **scale})
+        line.noted(0, "a note")
+        line.finished(0, "finished", "")
+    said = out.getvalue().splitlines()
+    assert said[0] == "training starts: 2,000 images"
+    assert said[2].startswith("1,000 of 2,000 images after ")
+    assert said[2].endswith("s: spectral energy distance 0.5")
+    assert said[4] == "a note"
+    assert said[5].endswith(
+        "; best spectral energy distance 0.5 (floor real vs real -0.01, score of mean cube 1.5); lower is better"
+    )
+
+
+def test_a_run_without_yardsticks_that_failed_says_why():
+    out = io.StringIO()
+    line = RunLine(Console(file=out, width=40), tiny())
+    line.started(0, tiny(), {}, True)
+    line.finished(0, "failed", "a loss is not finite")
+    line.interrupted(0)
+    said = out.getvalue().splitlines()
+    assert said[0].startswith("training goes on: ")
+    assert ": a loss is not finite; best spectral energy distance –; lower is better" in said[1]
+    assert said[2] == "interrupted; the same command goes on"
