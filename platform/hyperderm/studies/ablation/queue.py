@@ -86,9 +86,9 @@ class Queue:
             if any(need in self.failed for need in job.needs):
                 self.waiting.remove(job)
                 self._give_up(job)
-            elif lost := next((need for need in job.needs if need in self.open), None):
+            elif lost := [need for need in job.needs if need in self.open]:
                 self.waiting.remove(job)
-                self.open[job.key] = f"it needs {self.jobs[lost].label}"
+                self.open[job.key] = f"it needs {' and '.join(self.jobs[need].label for need in lost)}"
             elif set(job.needs) & {late.key for late in self.late} or not self._fits(job):
                 self.waiting.remove(job)
                 self.late.append(job)
