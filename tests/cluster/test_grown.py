@@ -1,7 +1,7 @@
 """A field with a default joins a learner: sweeps, runs, checkpoints and grids that were made before it go on.
 
-Learners are fixed when they are imported, so time goes the other way: what today's code leaves behind loses the field wherever
-it is written down, as if the version that wrote it had not known it.
+Learners are fixed when they are imported, so time goes the other way: what today's code leaves behind loses the field
+wherever it is written down, as if the version that wrote it had not known it.
 """
 
 import json
@@ -242,7 +242,9 @@ def test_a_grid_of_another_value_has_other_jobs_and_is_refused_in_the_same_folde
     as_left_before(tmp_path / "grid", made, path)
     for before, now in zip(made.jobs, changed.jobs, strict=True):
         assert before.label == now.label
-        assert (before.key != now.key) == (before.stage != "cell" or bool(before.needs) if of(path, "generator") else of(path, before.stage))
+        assert (before.key != now.key) == (
+            before.stage != "cell" or bool(before.needs) if of(path, "generator") else of(path, before.stage)
+        )
     with (
         pytest.raises(StudyError, match=rf"exists with another configuration: .*{path}: .* -> {value}"),
         claim(tmp_path / "grid", grid_identity(changed), grows=True),
