@@ -252,6 +252,30 @@ def test_a_grid_of_another_value_has_other_jobs_and_is_refused_in_the_same_folde
         pass
 
 
+@pytest.mark.parametrize(("path", "value"), [("learner.lr", 0.5), ("learner.spectral_augmentation.exposure", 0.25)])
+def test_a_grid_whose_models_were_written_down_in_groups_goes_on(real, tmp_path, path, value):
+    """As versions before this one did: a field that joined such a group made the grid another one."""
+    folder, nested = tmp_path / "grid", "small_cnn.learner.spectral_augmentation"
+    with claim(folder, grid_identity(asked(real)), grows=True) as key:
+        pass
+    known = json.loads((folder / IDENTITY).read_text("utf-8"))
+    flat = {name: each for name, each in known["identity"].items() if name.startswith(f"{nested}.")}
+    group = {name.removeprefix(f"{nested}."): each for name, each in flat.items() if not name.endswith(".tilt")}
+    assert len(group) == len(flat) - 1
+    kept = {name: each for name, each in known["identity"].items() if name not in flat}
+    (folder / IDENTITY).write_text(json.dumps({**known, "identity": {**kept, nested: group}}), "utf-8")
+    with claim(folder, grid_identity(asked(real)), grows=True) as again:
+        assert again == key
+    assert json.loads((folder / IDENTITY).read_text("utf-8")) == known
+    changed = asked(real, **{f"classifiers__small_cnn__{path.replace('.', '__')}": value})
+    (folder / IDENTITY).write_text(json.dumps({**known, "identity": {**kept, nested: group}}), "utf-8")
+    with (
+        pytest.raises(StudyError, match=rf"small_cnn.{path}: .* -> {value}"),
+        claim(folder, grid_identity(changed), grows=True),
+    ):
+        pass
+
+
 def test_generators_that_begin_from_others_join_a_grid_and_change_none_of_its_jobs(real, tmp_path):
     made = asked(real)
     key = as_left_before(tmp_path / "grid", made, "learner.start")
