@@ -144,10 +144,10 @@ def scoring(experiment: Experiment, bands: int, train: int, validation: int) -> 
 
     A generator's reference takes the mean of train, and of validation, in float64; a classifier scales validation.
     """
-    pixels, learner = experiment.data.size**2, experiment.learner
-    if learner.fit_once:
+    pixels = experiment.data.size**2
+    if experiment.learner.fit_once:
         return 0
-    if learner.role == "classifier":
+    if experiment.learner.role == "classifier":
         return validation * pixels * bands * FLOAT
     wide, pieces = bands * DOUBLE, 3 * min(SCORED_AT_ONCE, train) * pixels * bands * DOUBLE
     return max(max(train, validation) * pixels * wide, pieces, train * pixels * RGB_SORTED)
