@@ -1,5 +1,7 @@
 """Experiments and search spaces by name; every committed one resolves and fits."""
 
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,42 @@ def test_every_space_fits_its_experiment(name, profile):
         assert space.version >= 1
         assert space.distributions
         check_space(space, experiment)
+
+
+JOINED = """from experiments.shsgan import experiment as shsgan
+
+
+def experiment(profile):
+    return shsgan(profile).model_copy(update={"name": "NAME"})
+"""
+
+
+@pytest.fixture
+def joined(tmp_path, monkeypatch):
+    """A project of its own with generators that come before and after all others; its modules are forgotten again."""
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("aaa_gan", "zzz_gan"):
+        (tmp_path / "experiments" / f"{name}.py").write_text(JOINED.replace("NAME", name), "utf-8")
+    before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "experiments"}
+    for name in before:
+        del sys.modules[name]
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    yield ("aaa_gan", "zzz_gan")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "experiments"]:
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_an_experiment_that_joins_changes_no_grid(joined, profile):
+    names = registry.names("experiments")
+    assert (names[0], names[-1]) == joined
+    assert [made.name for made in registry.generators(joined, profile).values()] == list(joined)
+    grid = registry.ablation("synthetic_vs_real", profile)
+    assert Path(sys.modules["experiments.ablation_synthetic_vs_real"].__file__).parents[1] == registry.project_root() != ROOT
+    assert grid.generators == ("shsgan",)
+    assert not {*grid.sets, *grid.searches, *grid.generator_settings}
 
 
 def test_unknown_names_offer_the_nearest():

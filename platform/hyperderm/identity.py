@@ -1,12 +1,13 @@
 """What makes a result the same: said here once, for runs, checkpoints, sweeps, grids and estimates. Free of torch."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from hyperderm.config import FEEDING, Experiment, Run
+from hyperderm.config import FEEDING, DataConfig, Experiment, Run, TrainingConfig
 from hyperderm.errors import ConfigError, Gone
 from hyperderm.learners import LEARNERS, learner_of
-from hyperderm.strict import fingerprint, parse, unfolded
+from hyperderm.strict import Strict, fingerprint, parse, unfolded
 
 SCHEMA = 2
 """Part of every identity: raise it when a field's default, or what a value means, changes. A new field with a default needs
@@ -95,16 +96,34 @@ def _present_data(saved: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def present(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `searching` says today of the run of which it once said `flat`; other entries of `flat` stay.
+    """Return what is said today of the run, or of the grid, of which an earlier version said `flat`.
 
-    A field that came since is at its default there. What is no run, or none of this version, comes back as it is.
+    A field that came since is at its default there. What is neither, or none of this version, comes back as it is.
     """
     own = {path: value for path, value in flat.items() if path in LABELS or path == "seed" or path.startswith(GROUPS)}
     if "learner.kind" not in own:
-        return dict(flat)
+        return _present_grid(flat)
     try:
         experiment = read(unfolded(own))
     except ConfigError:
         return dict(flat)
     others = {path: value for path, value in flat.items() if path not in own}
     return searching(experiment) | {"schema": flat.get("schema", FIRST)} | others
+
+
+def _present_grid(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Do as `present` for the learners that a grid compares or trains: each begins with its name."""
+    found = dict(flat)
+    for whose in [path.removesuffix("learner.kind") for path in flat if path.endswith(".learner.kind")]:
+        own = {path: value for path, value in flat.items() if path.startswith(whose)}
+        said = unfolded({path.removeprefix(whose): value for path, value in own.items()})
+        known = learner_of(str(said["learner"]["kind"]))
+        if known is None:
+            continue
+        groups: dict[str, type[Strict]] = {"learner": known, "training": TrainingConfig, "data": DataConfig}
+        with suppress(ConfigError):
+            said |= {"learner": known.migrated(said["learner"]), "data": _present_data(said.get("data", {}))}
+            now = {name: parse(group, said[name]).flat() for name, group in groups.items() if said.get(name)}
+            found = {path: value for path, value in found.items() if not path.startswith(tuple(f"{whose}{g}." for g in now))}
+            found |= {f"{whose}{name}.{path}": value for name, values in now.items() for path, value in values.items()}
+    return found

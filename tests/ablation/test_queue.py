@@ -283,3 +283,22 @@ def test_several_needs_of_one_job_may_fail(tmp_path, told):
         queue.finish(queue.ask().key, "loss is NaN")
     assert queue.ask() is None
     assert queue.failed["both"] == "the g1 failed: loss is NaN; the g2 failed: loss is NaN"
+
+
+@pytest.mark.parametrize("between", [False, True])
+def test_several_needs_of_one_job_may_stay_open(tmp_path, told, between):
+    """Troubles with a job between them that came to its end, so that the grid goes on; Tune asks whenever it likes."""
+    jobs = [job("g1", "generator"), job("real"), job("g2", "generator"), job("both", needs=("g1", "real", "g2"))]
+    queue = Queue(tmp_path, jobs, [told], lambda job: 10.0)
+    assert asked(queue) == ["g1", "real", "g2"]
+    queue.leave("g1", WorkerLost("a worker died"))
+    done(queue, "real")
+    if between:
+        assert asked(queue) == []
+        assert queue.open["both"] == "it needs the g1"
+    queue.leave("g2", WorkerLost("another died"))
+    assert not queue.interrupted
+    assert asked(queue) == []
+    assert queue.over
+    assert queue.open == {"g1": "a worker died", "g2": "another died", "both": "it needs the g1 and the g2"}
+    assert queue.failed == {}

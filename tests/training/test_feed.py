@@ -1,6 +1,9 @@
 import hashlib
 from collections import Counter
+from dataclasses import replace
 from math import floor
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +11,11 @@ from torch import Tensor
 
 from hyperderm.errors import ConfigError
 from hyperderm.learners.sampling import Phase
+from hyperderm.training.checkpoint import CheckpointFolder
+from hyperderm.training.context import Context
 from hyperderm.training.feed import Feed
+from hyperderm.training.stream import feed_of
+from tests.training.tiny import CPU, tiny, tiny_data
 
 
 def numbered(count: int) -> Tensor:
@@ -180,3 +187,69 @@ def test_a_batch_larger_than_what_a_phase_shows_is_refused():
     few = [Phase(0, torch.arange(9), NONE), Phase(18, torch.arange(3), NONE)]
     with pytest.raises(ConfigError, match=r"batch_size = 4 is larger than the train role \(3 cubes\)"):
         Feed(numbered(9), 4, seed=0, phases=few)
+
+
+# --- masks and labels
+
+
+def bright(cubes: Tensor) -> Tensor:
+    """A mask that is told by the cube alone, of no symmetry."""
+    return (cubes[:, 0] * 700).long() % 3 == 0
+
+
+def masked(**how: Any) -> Feed:
+    cubes = torch.rand(10, 2, 4, 5, generator=torch.Generator().manual_seed(0))
+    return Feed(cubes, 6, seed=1, masks=bright(cubes), labels=torch.arange(10) % 3, **how)
+
+
+@pytest.mark.parametrize("flips", [True, False])
+def test_masks_turn_with_their_cubes_and_labels_are_theirs(flips):
+    feed = masked(flips=flips)
+    turned = 0
+    for i in range(0, 60, 6):
+        batch = feed.batch(i)
+        assert batch.masks.shape == (6, 4, 5)
+        assert torch.equal(batch.masks, bright(batch.real))
+        assert torch.equal(batch.labels, batch.rows % 3)
+        turned += sum(not torch.equal(mask, feed.masks[row]) for mask, row in zip(batch.masks, batch.rows, strict=True))
+    assert (turned > 30) == flips  # three in four
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_masks_and_labels_of_several_workers_are_the_single_worker_s(workers):
+    whole = masked(flips=True)
+    parts = [masked(flips=True, rank=rank, world_size=workers) for rank in range(workers)]
+    for i in (0, 6, 48, 12):
+        batch, shares = whole.batch(i), [part.batch(i) for part in parts]
+        assert torch.equal(torch.cat([share.masks for share in shares]), batch.masks)
+        assert torch.equal(torch.cat([share.labels for share in shares]), batch.labels)
+        assert all(torch.equal(share.masks, bright(share.real)) for share in shares)
+
+
+def test_masks_are_those_of_the_phase_s_cubes_also_where_two_are_mixed():
+    mixed = [Phase(0, torch.arange(6), torch.arange(6, 10), 0.4), Phase(21, torch.arange(3, 10), NONE)]
+    feed = masked(flips=True, phases=mixed)
+    for i in range(0, 48, 6):
+        batch = feed.batch(i)
+        assert torch.equal(batch.masks, bright(batch.real))
+        assert torch.equal(batch.labels, batch.rows % 3)
+
+
+def test_masks_are_refused_where_there_are_none():
+    batch = Feed(numbered(6), 3, seed=0, flips=True).batch(0)
+    with pytest.raises(ConfigError, match=r"wants masks, and cubes that are streamed come without.*data.feed=memory"):
+        _ = batch.masks
+
+
+def test_a_run_s_feed_has_the_masks_and_labels_of_its_data():
+    held = tiny_data()
+    masks = bright(held.train.reflectance)
+    kinds = tuple("melanoma" if row % 3 else "nevus" for row in range(len(masks)))
+    held = replace(held, train=replace(held.train, masks=masks, diagnoses=kinds))
+    feed = feed_of(tiny(data__flips=True), held, Context(CheckpointFolder(Path()), device=CPU))
+    batch = feed.batch(4)
+    still = feed_of(tiny(data__flips=False), held, Context(CheckpointFolder(Path()), device=CPU)).batch(4)
+    assert torch.equal(still.masks, masks[still.rows])
+    assert torch.equal(batch.masks.flatten(1).sum(1), masks[batch.rows].flatten(1).sum(1))
+    assert not torch.equal(batch.masks, masks[batch.rows])
+    assert [held.classes[label] for label in batch.labels] == [kinds[row] for row in batch.rows]

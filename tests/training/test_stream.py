@@ -115,6 +115,19 @@ def test_shares_of_several_workers_are_the_single_worker_s_batch(workers):
         assert torch.equal(torch.cat([s.rows for s in shares]), batch.rows)
 
 
+def test_labels_come_with_the_cubes_and_masks_are_refused():
+    labels, (data, _) = torch.arange(25) % 3, streamed(numbered(25), scattered(25, 6), 2)
+    whole = StreamFeed(data, IDENTITY, 6, 1, flips=True, labels=labels)
+    parts = [StreamFeed(data, IDENTITY, 6, 1, rank=r, world_size=2, flips=True, labels=labels) for r in range(2)]
+    for i in (0, 24, 6):
+        batch, shares = whole.batch(i), [p.batch(i) for p in parts]
+        assert torch.equal(batch.labels, labels[names(batch.real)])
+        assert torch.equal(torch.cat([s.labels for s in shares]), batch.labels)
+        for each in (batch, *shares):
+            with pytest.raises(ConfigError, match=r"cubes that are streamed come without theirs.*data.feed=memory"):
+                _ = each.masks
+
+
 def test_two_windows_are_held_and_each_shard_is_read_once_an_epoch():
     shards = tuple(tuple(range(k, k + 10)) for k in range(0, 120, 10))
     data, disk = streamed(numbered(120), shards, 3)

@@ -102,8 +102,7 @@ def identity(plan: "Plan") -> dict[str, Any]:
         **plan.content,
     }
     for name in grid.models:
-        model = grid.classifiers[name].model_dump(mode="json", exclude={"gpus"})
-        facts |= {f"{name}.{group}.{k}": v for group, values in model.items() for k, v in values.items()}
+        facts |= {f"{name}.{path}": value for path, value in grid.classifiers[name].flat().items() if path != "gpus"}
     for job in plan.stage("generator"):
         assert job.experiment is not None
         for path, value in shaping_in_full(job.experiment).items():

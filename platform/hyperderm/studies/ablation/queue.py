@@ -86,9 +86,9 @@ class Queue:
             if any(need in self.failed for need in job.needs):
                 self.waiting.remove(job)
                 self._give_up(job)
-            elif lost := next((need for need in job.needs if need in self.open), None):
+            elif any(need in self.open for need in job.needs):
                 self.waiting.remove(job)
-                self.open[job.key] = f"it needs {self.jobs[lost].label}"
+                self._note_open(job.key, self._what_it_needs(job))
             elif set(job.needs) & {late.key for late in self.late} or not self._fits(job):
                 self.waiting.remove(job)
                 self.late.append(job)
@@ -136,7 +136,8 @@ class Queue:
         job = self.running.pop(key)
         for each in self.observers:
             each.interrupted(job)
-        self.trouble, self.open[key] = trouble, trouble.what
+        self.trouble = trouble
+        self._note_open(key, trouble.what)
         self._in_a_row += 1
         self.interrupted = trouble.everywhere or self._in_a_row > 1
 
@@ -156,6 +157,16 @@ class Queue:
             self.done.add(job.key)
         for each in self.observers:
             each.finished(job, reason)
+
+    def _note_open(self, key: str, why: str) -> None:
+        """Note why a job stays open; jobs that stay open for another need of theirs tell of this one as well."""
+        self.open[key] = why
+        for job in self.jobs.values():
+            if job.key in self.open and key in job.needs:
+                self.open[job.key] = self._what_it_needs(job)
+
+    def _what_it_needs(self, job: Job) -> str:
+        return f"it needs {' and '.join(self.jobs[need].label for need in job.needs if need in self.open)}"
 
     def _start(self, job: Job) -> Job:
         self.running[job.key] = job
