@@ -125,5 +125,6 @@ def _present_grid(flat: Mapping[str, Any]) -> dict[str, Any]:
             said |= {"learner": known.migrated(said["learner"]), "data": _present_data(said.get("data", {}))}
             now = {name: parse(group, said[name]).flat() for name, group in groups.items() if said.get(name)}
             found = {path: value for path, value in found.items() if not path.startswith(tuple(f"{whose}{g}." for g in now))}
-            found |= {f"{whose}{name}.{path}": value for name, values in now.items() for path, value in values.items()}
+            leaves = {f"{name}.{path}": value for name, values in now.items() for path, value in values.items()}
+            found |= {whose + path: value for path, value in leaves.items() if shapes(path)}
     return found
