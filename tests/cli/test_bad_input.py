@@ -230,7 +230,8 @@ def test_store_info(project, sound, run):
 
 def test_batch_larger_than_the_train_role(project, sound, database, refused):
     shutil.copy(database, project)
-    said = refused("sweep", "shsgan", "--profile", "small", "--store", sound, left=["mlflow.db"])
+    two = ("--set", "learner.critic=conv2d")  # the store has three bands
+    said = refused("sweep", "shsgan", "--profile", "small", "--store", sound, *two, left=["mlflow.db"])
     assert said.startswith("search space 'shsgan': training.batch_size = 4 is larger than the train role (3 cubes). ")
 
 
@@ -272,7 +273,7 @@ def test_more_cpus_than_the_cluster_has(project, sound, database, refused, ray_c
     (project / "search_spaces" / "narrow.py").write_text(mine)
     monkeypatch.setattr(sys.modules["search_spaces"], "__path__", [str(project / "search_spaces")])
     sweep = ["sweep", "shsgan", "--space", "narrow", "--profile", "small", "--store", sound]
-    few = ["--set", "training.batch_size=2", "--set", "sweep.cpus_per_worker=9999"]
+    few = ["--set", "training.batch_size=2", "--set", "sweep.cpus_per_worker=9999", "--set", "learner.critic=conv2d"]
     said = refused(*sweep, *few, left=["mlflow.db", "runs", "mlartifacts"])
     assert said.startswith("a trial needs 1 worker with 9999 CPU and 0 GPU each, the cluster has ")
     assert "fewer --workers-per-trial (train: --workers), --set sweep.cpus_per_worker" in said

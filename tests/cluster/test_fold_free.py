@@ -13,7 +13,7 @@ from hyperderm.store.reader import Store, open_store
 from hyperderm.store.writer import write_store
 from hyperderm.studies.checkpoints import fold_of, read_checkpoint
 from hyperderm.studies.feeding import choose
-from hyperderm.studies.inputs import check_fits, find_inputs
+from hyperderm.studies.inputs import check_fits, find_inputs, given_inputs
 from hyperderm.studies.selection import fold_said, read, select
 from hyperderm.studies.single import run_here
 from hyperderm.training.checkpoint import BEST
@@ -131,8 +131,8 @@ def test_photographs_and_synthetic_sets_are_no_store_of_pixels(tmp_path):
     write_store(str(tmp_path / "rgb"), lesions({"melanoma": 2}), fold_count=0, kind="rgb")
     store = open_store(str(tmp_path / "rgb"))
     drawn = store.manifest.model_copy(update={"kind": "spectral", "source": {"verb": "generate"}})
-    for each in (store, Store(store.location, drawn)):
-        with pytest.raises(StoreError, match="cannot be read without folds"):
+    for each, said in ((store, "holds photographs"), (Store(store.location, drawn), "cannot be read without folds")):
+        with pytest.raises(StoreError, match=said):
             select(each, toy())
 
 
@@ -150,3 +150,5 @@ def test_a_fold_free_checkpoint_is_refused_wherever_folds_matter(free, checkpoin
     torch.save(known, checkpoint.parent / "latest.pt")
     with pytest.raises(StudyError, match=r"learner.start = .*latest.pt: it is fold-free"):
         find_inputs(tiny(learner__start=str(checkpoint.parent / "latest.pt")), real, checkpoint.parents[3])
+    with pytest.raises(StudyError, match=r"learner.start = .*latest.pt: it is fold-free"):  # in a grid
+        given_inputs({"start": str(checkpoint.parent / "latest.pt")}, tiny(), real)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,8 @@ def test_a_killed_grid_goes_on_and_ends_in_a_report(
     assert 6 <= before < 20
 
     said = finish(start(project, phantom_store, uri, *flags), 0)
-    assert f"{before} of 20 jobs done" in said
+    told = int(re.search(r"(\d+) of 20 jobs done", said).group(1))
+    assert before <= told < 20  # a worker may end its job before it notices that the driver is gone
     assert "report.html" in said
     assert done(project) == 20
     check_tree(MlflowClient(uri), project)

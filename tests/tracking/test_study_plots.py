@@ -35,6 +35,7 @@ def search(count: int, seed: int = 0) -> optuna.Study:
     """A search in which the generator's learning rate matters and nothing else; every third trial is stopped early."""
     rng = np.random.default_rng(seed)
     study = optuna.create_study(study_name="shsgan <v1>")
+    study.set_user_attr("objective", "spectral_energy_distance")
     for i in range(count):
         rate = float(10 ** rng.uniform(-5, -3))
         params = {

@@ -57,22 +57,31 @@ class Store:
             StoreError: photographs, a store without folds, a fold or diagnosis it does not hold, a role that comes out
                 empty, or the test role.
         """
+        self.check_cubes()
+        if role not in ("train", "validation"):
+            raise StoreError(f"role {role!r} is locked", "Training reads train and validation only.")
+        return self._role(role, fold, diagnoses)
+
+    def check_cubes(self) -> None:
+        """Refuse a store of photographs: nothing is trained on it.
+
+        Raises:
+            StoreError: with the remedy.
+        """
         if self.manifest.kind == "rgb":
             raise StoreError(
                 f"store {self.location.uri} holds photographs (kind rgb), which nothing is trained on",
                 "Train on a store of cubes; `hyperderm generate --rgb` makes cubes from photographs.",
             )
-        if role not in ("train", "validation"):
-            raise StoreError(f"role {role!r} is locked", "Training reads train and validation only.")
-        return self._role(role, fold, diagnoses)
 
     def every(self, diagnoses: Sequence[str] | Literal["all"]) -> list[str]:
         """Return the sorted lesion ids of a store without folds; of the given diagnoses, where it knows any.
 
         Raises:
-            StoreError: photographs, a store with folds or of synthetic cubes, or a diagnosis that it does not hold.
+            StoreError: photographs, a store with folds or of synthetic cubes, a diagnosis that it does not hold.
         """
-        if self.manifest.kind == "rgb" or self.manifest.folds is not None or self.manifest.source.get("verb") == "generate":
+        self.check_cubes()
+        if self.manifest.folds is not None or self.manifest.source.get("verb") == "generate":
             raise StoreError(
                 f"store {self.location.uri} cannot be read without folds", "Give one of real cubes, made with --folds 0."
             )

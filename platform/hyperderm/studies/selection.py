@@ -49,6 +49,7 @@ def select(store: Store, experiment: Experiment) -> Selection:
             negatives; a synthetic store of another manifest or fold.
     """
     data, shape = experiment.data, store.manifest.shape
+    store.check_cubes()
     check_size(data.size, shape[:2])
     experiment.learner.check_store(store.manifest)
     if is_fold_free(store.manifest, experiment):

@@ -133,6 +133,18 @@ class CheckpointFolder:
             raise damaged[0]
         return None
 
+    def check_best(self) -> None:
+        """Refuse to go on from a latest state whose best one is lost: nobody would make that again.
+
+        Raises:
+            CheckpointError: with the remedy.
+        """
+        if not self.holds(BEST):
+            others = ", ".join(name for name in FILES if name != BEST)
+            raise CheckpointError(
+                f"checkpoint {self.address(BEST)} is lost", f"Move {others} beside it away; the run then begins anew."
+            )
+
     def told(self) -> str:
         """Return what `notes` says, once."""
         said, self.notes = "; ".join(self.notes), []

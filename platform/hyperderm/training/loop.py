@@ -7,10 +7,9 @@ from math import isfinite
 from torch import Tensor
 
 from hyperderm.config import Experiment
-from hyperderm.errors import CheckpointError, NonFiniteLoss
+from hyperderm.errors import NonFiniteLoss
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
-from hyperderm.training.checkpoint import BEST, FILES, CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.data import release_rows
 from hyperderm.training.meter import REMEDY, Meter
@@ -48,7 +47,7 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Generato
     learner = experiment.learner.build(experiment, data, context.placement(training.precision))
     images, best = 0, float("inf")
     if saved := restore(learner, experiment, data, context):
-        check_best(context.checkpoint)
+        context.checkpoint.check_best()
         images, best = saved["images"], saved["best"]
         yield Report(
             images, saved["metrics"], note=context.checkpoint.told()
@@ -71,19 +70,6 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Generato
             yield report
             meter = Meter(context)  # after the yield: its clock counts steps, not what others do with a report
     return learner
-
-
-def check_best(checkpoint: CheckpointFolder) -> None:
-    """Refuse to go on from a latest state whose best one is lost: nobody would make that again.
-
-    Raises:
-        CheckpointError: with the remedy.
-    """
-    if not checkpoint.holds(BEST):
-        others = ", ".join(name for name in FILES if name != BEST)
-        raise CheckpointError(
-            f"checkpoint {checkpoint.address(BEST)} is lost", f"Move {others} beside it away; the run then begins anew."
-        )
 
 
 def crossed(before: int, after: int, every: int) -> bool:
