@@ -10,7 +10,7 @@ from rich.table import Table
 from hyperderm.errors import ClusterError
 from hyperderm.reports.leaderboard import duration
 from hyperderm.studies.ablation.estimate import Estimate, report_s, slots
-from hyperderm.studies.ablation.job import STAGES, Job
+from hyperderm.studies.ablation.job import STAGES, Job, behind
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.room import room
 from hyperderm.studies.cluster import Cluster, described
@@ -90,9 +90,9 @@ def _savings(plan: Plan, costs: Estimate, places: Mapping[float, int], wall: flo
 
 def _wanted(jobs: list[Job]) -> list[Job]:
     """Leave out generators and sets that no cell reads any more."""
-    sets = {need for job in jobs if job.stage == "cell" for need in job.needs}
-    generators = {need for job in jobs if job.key in sets for need in job.needs}
-    return [job for job in jobs if job.stage == "cell" or job.key in sets | generators]
+    known = {job.key: job for job in jobs}
+    read = {key for job in jobs if job.stage == "cell" for key in behind(known, job)}
+    return [job for job in jobs if job.stage == "cell" or job.key in read]
 
 
 def _arms(plan: Plan) -> Table:

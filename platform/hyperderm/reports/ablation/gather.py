@@ -35,7 +35,7 @@ from hyperderm.store.synthetic import SyntheticOrigin, origin_of
 from hyperderm.strict import fingerprint
 from hyperderm.studies.ablation.audits import audit_elsewhere
 from hyperderm.studies.ablation.complete import complete_part
-from hyperderm.studies.ablation.job import Job
+from hyperderm.studies.ablation.job import Job, behind
 from hyperderm.studies.ablation.memory import declarations
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.results import PREDICTIONS, predictions, result_of
@@ -252,9 +252,8 @@ def _costs(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Co
     readers: dict[str, list[Job]] = {}
     jobs = {job.key: job for job in plan.jobs}
     for cell in plan.stage("cell"):
-        for need in cell.needs:
-            for key in (need, *jobs[need].needs):
-                readers.setdefault(key, []).append(cell)
+        for key in behind(jobs, cell):
+            readers.setdefault(key, []).append(cell)
     hours: dict[str, list[float]] = {arm.name: [0.0] * 4 for arm in plan.arms}
     for job in plan.jobs:
         if job.key not in results:

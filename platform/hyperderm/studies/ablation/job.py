@@ -51,3 +51,16 @@ class Job:
         """Return where its results lie, relative to the grid's folder; a larger set is another folder."""
         size = f"-{sum(self.counts.values())}" if self.stage == "synthetic" else ""
         return f"{self.stage}/{self.key}{size}"
+
+
+def behind(jobs: Mapping[str, Job], job: Job) -> list[str]:
+    """Return the keys of all jobs that `job` is made from, however far back, each once.
+
+    Args:
+        jobs: key to job, of the whole plan.
+        job: one of them.
+    """
+    found: dict[str, None] = {}
+    for need in job.needs:
+        found |= dict.fromkeys([need, *behind(jobs, jobs[need])])
+    return list(found)
