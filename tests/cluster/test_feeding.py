@@ -180,6 +180,7 @@ def test_what_is_held_is_what_is_counted(store, precision):
         assert counted.held == held
 
 
+@pytest.mark.slow
 def test_what_is_allocated_is_what_is_counted():
     """The kernel's word, within a tenth: of allocators that give back what is freed, so that no moment hides the next."""
     plain = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_MMAP_THRESHOLD_": "65536"}

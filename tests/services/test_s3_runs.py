@@ -244,6 +244,7 @@ def test_one_run_here_ends_as_on_a_disk(server, storage, phantom_store, tmp_path
     assert again.reports[0] == [64], "a finished run trains nothing"
 
 
+@pytest.mark.slow  # its short form, on a disk, is in tests/cluster/test_sweep.py
 def test_killed_trial_goes_on_from_s3_bit_for_bit(server, storage, tmp_path, shared, ray_cluster):  # noqa: F811
     """The Ray of the session began without the AWS settings: they travel with the storage."""
     experiment, killed = tiny(sweep__trials=1, training__images=160), []
@@ -270,6 +271,7 @@ def test_killed_trial_goes_on_from_s3_bit_for_bit(server, storage, tmp_path, sha
     no_secret(objects(server, storage.prefix) | files(tmp_path))
 
 
+@pytest.mark.slow  # its short form, on a disk, is in tests/cluster/test_group.py
 @pytest.mark.timeout(180)
 def test_a_group_of_two_workers_needs_no_folder_either(server, storage, phantom_store, ray_cluster):
     experiment, memory = tiny(sweep__workers_per_trial=2, training__images=64), Memory()
