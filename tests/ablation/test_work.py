@@ -252,7 +252,8 @@ def test_a_pre_training_that_was_lost_is_made_again_and_what_begins_from_it_too(
     begun.close()
     shutil.rmtree(tmp_path / first.folder)
     list(work(before, real))
-    list(work(after, real))
+    notes = [report.note for report in work(after, real)]
+    assert notes == ["begins anew: what it begins from was trained again", *[""] * (len(notes) - 1)]
     assert result_of(tmp_path, second)["inputs"] == {"start": result_of(tmp_path, first)["checkpoint"]}
     shutil.rmtree(tmp_path / first.folder)
     assert result_of(tmp_path, second) is None
@@ -294,6 +295,6 @@ def test_a_set_is_drawn_anew_where_its_generator_was_trained_again(real, tmp_pat
     assert result_of(tmp_path, drawn)["origin"]["checkpoint"] == was  # nothing is asked of it any more
     list(work(train_it, real))
     assert result_of(tmp_path, drawn) is None
-    list(work(draw_it, real))
+    assert [report.note for report in work(draw_it, real)] == ["drawn anew: its generator was trained again"]
     now = result_of(tmp_path, drawn)["origin"]["checkpoint"]
     assert now == result_of(tmp_path, maker)["checkpoint"] != was

@@ -156,7 +156,7 @@ def test_what_begins_from_another_run_begins_where_that_ended(name):
     assert torch.equal(begun.sample(7, range(3), condition), before.sample(7, range(3), condition))
     stepping(begins, given, begun, range(0, 4, 4))
     begins.learner.check_input(START, made.learner, made, begins)
-    for field in begins.learner.shaping:
+    for field in begins.learner.network_fields:
         changed = made.learner.model_copy(update={field: "another"})
         with pytest.raises(ConfigError, match=rf"its learner.{field} is another, here it is"):
             begins.learner.check_input(START, changed, made, begins)

@@ -41,14 +41,14 @@ class AdversarialConfig(LearnerConfig):
     (Goodfellow et al. 2014), the generator's in its non-saturating form.
 
     Attributes:
-        shaping: fields that decide what the networks' weights are, beside `kind`.
+        network_fields: fields that decide what the networks' weights are, beside `kind`.
     """
 
     role: ClassVar[Role] = "generator"
     objective: ClassVar[str] = "spectral_energy_distance"
     yardsticks: ClassVar[tuple[str, ...]] = ("floor_real_vs_real", "score_of_mean_cube")
     inputs: ClassVar[tuple[str, ...]] = (START,)
-    shaping: ClassVar[tuple[str, ...]] = ("critic", "fft_arm", "norm", "generator_width", "critic_width")
+    network_fields: ClassVar[tuple[str, ...]] = ("critic", "fft_arm", "norm", "generator_width", "critic_width")
     start: str | None = Field(None, min_length=1)
     """Another run of the same store, fold and networks whose generator, critic and moving average this one begins from, in
     the scaling of that run: a run or sweep (a folder below runs/, or its path), or a checkpoint. Optimizers begin anew."""
@@ -107,7 +107,7 @@ class AdversarialConfig(LearnerConfig):
         """See `LearnerConfig.check_input`: only the same networks can be gone on with."""
         if other.kind != self.kind:
             raise ConfigError(f"it is of learner.kind = {other.kind}, not {self.kind}", f"Name a run of {self.kind}.")
-        for field in self.shaping:
+        for field in self.network_fields:
             was, asked = getattr(other, field), getattr(self, field)
             if was != asked:
                 raise ConfigError(

@@ -30,8 +30,8 @@ class DcganConfig(AdversarialConfig):
     `fft_arm`. `generator_width` are the channels at half the size (128: 1024-512-256-128 for 64 px).
     """
 
-    shaping: ClassVar[tuple[str, ...]] = (
-        *AdversarialConfig.shaping, "generator_norm", "noise_dim", "class_conditional",
+    network_fields: ClassVar[tuple[str, ...]] = (
+        *AdversarialConfig.network_fields, "generator_norm", "noise_dim", "class_conditional",
     )  # fmt: skip
     kind: Literal["dcgan"] = "dcgan"
     critic: Literal["dcgan", "conv2d", "conv3d"] = "dcgan"

@@ -8,7 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +107,13 @@ def _generator(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
     assert experiment is not None
     inputs = given_inputs(task.inputs, experiment, store)
     saved = CheckpointFolder(task.folder)
-    _forget_other_inputs(saved, inputs)
+    note = _forget_other_inputs(saved, inputs)
     data = read(store, select(store, experiment), experiment, inputs.states)
     report = None
     for report in run(experiment, data, local(task.folder, {**task.provenance, **inputs.tags})):
         keep_samples(report, task.folder)
-        yield report
+        yield replace(report, note=note or report.note)
+        note = ""
     _check_own(saved)
     facts = _facts(task, clock, report) | {"checkpoint": saved.sha256(BEST), "train_lesions": len(data.train)}
     if inputs.held:
@@ -121,19 +122,19 @@ def _generator(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
     (task.folder / SPENT).unlink(missing_ok=True)
 
 
-def _forget_other_inputs(saved: CheckpointFolder, inputs: RunInputs) -> None:
-    """Begin anew where the job that this one begins from was done again since: the grid owns both."""
+def _forget_other_inputs(saved: CheckpointFolder, inputs: RunInputs) -> str:
+    """Begin anew where the job that this one begins from was done again since (the grid owns both), and say so."""
     try:
         state = saved.load()
     except CheckpointError:
-        return  # the run says what becomes of it
-    if state is None:
-        return
-    was = {name: digest for name, digest in state["provenance"].items() if name.startswith(INPUT)}
-    if was != inputs.content:
-        assert isinstance(saved.folder, Path)
-        for name in FILES:
-            (saved.folder / name).unlink(missing_ok=True)
+        return ""  # the run says what becomes of it
+    was = inputs.content if state is None else state["provenance"]
+    if {name: digest for name, digest in was.items() if name.startswith(INPUT)} == inputs.content:
+        return ""
+    assert isinstance(saved.folder, Path)
+    for name in FILES:
+        (saved.folder / name).unlink(missing_ok=True)
+    return "begins anew: what it begins from was trained again"
 
 
 def _check_own(saved: CheckpointFolder) -> None:
@@ -153,7 +154,7 @@ def _check_own(saved: CheckpointFolder) -> None:
 def _synthetic(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
     assert task.source is not None
     place = task.folder / STORE
-    _forget_other_set(place, task.source)
+    note = _forget_other_set(place, task.source)
     if not place.exists():  # a kill may have come between the set and its result
         task.folder.mkdir(parents=True, exist_ok=True)
         generate_here(
@@ -165,20 +166,22 @@ def _synthetic(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
             rgb=open_store(task.rgb) if task.rgb else None,
         )
     made = open_store(str(place)).manifest
-    report = Report(sum(task.counts.values()), {"cubes": float(made.lesions)})
+    report = Report(sum(task.counts.values()), {"cubes": float(made.lesions)}, note=note)
     facts = _facts(task, clock, report) | {"origin": made.source, "fingerprint": made.fingerprint}
     write_result(task.folder, facts, f"{STORE}/{MANIFEST}")
     (task.folder / SPENT).unlink(missing_ok=True)
     yield report
 
 
-def _forget_other_set(place: Path, generator: Path) -> None:
-    """Draw a set anew where its generator was trained again since."""
+def _forget_other_set(place: Path, generator: Path) -> str:
+    """Draw a set anew where its generator was trained again since, and say so."""
     if not place.exists() or not (generator / BEST).exists():
-        return
+        return ""
     origin = origin_of(open_store(str(place), verify=False).manifest)
-    if origin is None or origin.checkpoint != CheckpointFolder(generator).sha256(BEST):
-        shutil.rmtree(place)
+    if origin is not None and origin.checkpoint == CheckpointFolder(generator).sha256(BEST):
+        return ""
+    shutil.rmtree(place)
+    return "drawn anew: its generator was trained again"
 
 
 def _cell(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
