@@ -10,7 +10,7 @@ import psutil
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from hyperderm.studies.cluster import Cluster, connect, quiet_ray
+from hyperderm.cluster.session import Cluster, connect, quiet_ray
 
 quiet_ray()
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and whom they start, ignore it
@@ -39,7 +39,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 @pytest.fixture(scope="session")
 def phantom_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of 90 phantom lesions at 32 px with 3 folds."""
-    from hyperderm.cubes.phantom import phantom
+    from hyperderm.phantom.rendering import phantom
     from hyperderm.store.writer import write_store
 
     place = tmp_path_factory.mktemp("stores") / "phantom"

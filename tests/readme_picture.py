@@ -8,10 +8,10 @@ import optuna
 from matplotlib.image import imread
 
 from hyperderm import registry
-from hyperderm.cli.setting import Setting, find_store
-from hyperderm.cli.tracked import real_set
-from hyperderm.studies.folder import sweep_name, trial_folder
 from hyperderm.tracking.figures import lesion_grid, save_png, spectra
+from hyperderm.training.run_folder import sweep_name, trial_folder
+from hyperderm.workflows.tracked_run import real_set
+from hyperderm.workflows.workspace import Setting, find_store
 
 PICTURE = "infra/readme.png"
 

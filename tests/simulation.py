@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, ndtr
 
-from hyperderm.metrics.panel import Fold, Panel
-from hyperderm.metrics.predictions import Predictions
+from hyperderm.statistics.panel import Fold, Panel
+from hyperderm.statistics.predictions import Predictions
 
 LARGE, SMALL = (85, 175), (24, 96)
 """Groups with and without melanoma: HSIDermoscopy, and a small study."""

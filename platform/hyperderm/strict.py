@@ -241,3 +241,23 @@ def _leaves(prefix: str, node: Any) -> typing.Iterator[tuple[str, Any]]:  # noqa
             yield from _leaves(f"{prefix}.{name}" if prefix else name, value)
     else:
         yield prefix, node
+
+
+def check_text(what: str, value: str) -> None:
+    """Refuse a text that is not UTF-8.
+
+    Args:
+        what: stands before it, as the user wrote it.
+        value: the text.
+
+    Raises:
+        ConfigError: naming it and the remedy.
+    """
+    try:
+        (what + value).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{_plain(what + value)}: its name is not UTF-8", "Rename it.") from None
+
+
+def _plain(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

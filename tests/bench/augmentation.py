@@ -22,8 +22,8 @@ def main() -> int:
     from hyperderm.learners.augmentation import classic
     from hyperderm.learners.augmentation_settings import SpectralAugmentationConfig
     from hyperderm.learners.batch_augmentation import classic_batch
+    from hyperderm.learners.cube_augmentation import SpectralAugmentation
     from hyperderm.learners.scaling import Scaling
-    from hyperderm.learners.spectral_augmentation import SpectralAugmentation
 
     print(f"a batch of {BATCH} cubes of {SIZE} x {SIZE} x {BANDS} on one core (medians of {ROUNDS}, timed in turn)")
     torch.set_num_threads(1)

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hyperderm.metrics.multiplicity import FAMILY_LEVEL, holm
-from hyperderm.metrics.operating import threshold_metrics
-from hyperderm.metrics.paired import auroc, difference
-from hyperderm.metrics.resampling import bootstrap
+from hyperderm.statistics.multiplicity import FAMILY_LEVEL, holm
+from hyperderm.statistics.operating import threshold_metrics
+from hyperderm.statistics.paired import auroc, difference
+from hyperderm.statistics.resampling import bootstrap
 from tests.simulation import LARGE, SMALL, Design, simulate
 
 SETS, NULL_SETS, RESAMPLES = 2000, 1000, 2000

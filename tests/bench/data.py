@@ -35,7 +35,7 @@ def main() -> int:
 
 def measured(folder: Path, quick: bool) -> list[bool]:
     """Print every number of this bench; return whether the targets of ingest, reading and feed are met."""
-    from hyperderm.studies.cluster import connect, quiet_ray
+    from hyperderm.cluster.session import connect, quiet_ray
 
     quiet_ray()
     from tests.bench.data_files import FULL, QUICK

@@ -69,7 +69,7 @@ def _name(number: int) -> tuple[str, str]:
 
 
 def _scenes(frame: tuple[int, int]) -> list[np.ndarray]:
-    from hyperderm.cubes.phantom import phantom
+    from hyperderm.phantom.rendering import phantom
 
     h, w = frame
     left = (w - h) // 2

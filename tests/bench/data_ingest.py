@@ -56,11 +56,11 @@ def ingesting(folder: Path, scale: Scale) -> bool:
 
 def _ingest(source: Path, store: Path, size: int, workers: int) -> tuple[float, Peak]:
     """Return seconds and peak; what earlier writing left to the disk is written first."""
-    from hyperderm.cubes.readers.cutting import How
-    from hyperderm.cubes.readers.scenes import Camera
-    from hyperderm.store.ingest import ingest
-    from hyperderm.store.jobs import make_job
-    from hyperderm.store.ray_ingest import maker
+    from hyperderm.cluster.ingest_workers import maker
+    from hyperderm.ingest.layouts.scene_folder import Camera
+    from hyperderm.ingest.lesions import How
+    from hyperderm.ingest.pipeline import ingest
+    from hyperderm.ingest.source import make_job
 
     os.sync()
     with _watched() as peak:

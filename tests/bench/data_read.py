@@ -42,7 +42,7 @@ def reading(store: Path, scale: Scale) -> bool:
 
 def sharing(store: Path) -> None:
     """Print the time of a sweep's way to the rows, on a connected Ray: once into its object store, then by reference."""
-    from hyperderm.store.ray_reader import fetch, materialise
+    from hyperderm.cluster.shared_store import fetch, materialise
     from hyperderm.store.reader import open_store
 
     opened = open_store(str(store), verify=False)

@@ -16,11 +16,11 @@ WANTED_STREAM, WANTED_TENSOR = 20.0, 2.0
 
 
 def main() -> int:
-    from hyperderm.studies.cluster import connect, quiet_ray
+    from hyperderm.cluster.session import connect, quiet_ray
 
     quiet_ray()
-    from hyperderm.cubes.phantom import phantom
     from hyperderm.learners.scaling import Scaling
+    from hyperderm.phantom.rendering import phantom
     from hyperderm.store.reader import open_store
     from hyperderm.store.writer import write_store
     from hyperderm.training.data import cube_set

@@ -54,11 +54,11 @@ def child(folder: str, kind: str, mode: str, images: int) -> dict[str, float]:
     """What one process measures."""
     import torch
 
+    from hyperderm.cluster.stream_readers import stream
     from hyperderm.store.reader import open_store
-    from hyperderm.studies.selection import read, select
-    from hyperderm.studies.streaming import stream
     from hyperderm.training.context import local
     from hyperderm.training.run import run
+    from hyperderm.training.selection import read, select
     from tests.cluster.small_ray import Watch, connect
     from tests.cluster.sweeps import classifier, tiny
 
@@ -88,7 +88,7 @@ def child(folder: str, kind: str, mode: str, images: int) -> dict[str, float]:
 
 
 def _readers(store, selection, experiment) -> dict[str, float]:
-    from hyperderm.studies.streaming import stream
+    from hyperderm.cluster.stream_readers import stream
     from hyperderm.training.stream import StreamFeed
 
     data = stream(store, selection, experiment).load(experiment)

@@ -59,16 +59,16 @@ def documented(store: str) -> list[float]:
 
 def engine(store: str) -> list[float]:
     """The same for this project's trials: no image is shown, so the loop validates nothing and trains nothing."""
-    from hyperderm.studies.cluster import connect, quiet_ray
+    from hyperderm.cluster.session import connect, quiet_ray
 
     quiet_ray()
     with connect(None), tempfile.TemporaryDirectory() as folder:
         from ray import tune
 
+        from hyperderm.cluster.trial import share
         from hyperderm.registry import experiment
         from hyperderm.store.reader import open_store
-        from hyperderm.studies.selection import Selection
-        from hyperderm.studies.trial import share
+        from hyperderm.training.selection import Selection
 
         opened = open_store(store)
         ids = opened.index().column("lesion_id").to_pylist()
@@ -93,8 +93,8 @@ def engine(store: str) -> list[float]:
 
 def _no_work() -> type:
     """The trial of `studies.trial` with the training left out: data fetched, one report, reused actor."""
+    from hyperderm.cluster.trial import InProcessTrial
     from hyperderm.registry import experiment
-    from hyperderm.studies.trial import InProcessTrial
 
     class NoWork(InProcessTrial):
         def reset_config(self, new_config: dict) -> bool:
@@ -137,7 +137,7 @@ def _in_process(side: str, store: str) -> list[float]:
 
 
 def main() -> int:
-    from hyperderm.cubes.phantom import phantom
+    from hyperderm.phantom.rendering import phantom
     from hyperderm.store.writer import write_store
 
     with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 
 from hyperderm.store.reader import open_store
 from hyperderm.tracking.runs import Tracker
-from tests.ablation.grids import store, synthetic_set
+from tests.studies.grids import store, synthetic_set
 
 CONFIG = {
     "learner": {"kind": "classifier"},

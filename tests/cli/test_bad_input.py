@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from hyperderm import __version__, registry
-from hyperderm.cli.setting import check_source
 from hyperderm.errors import ConfigError
 from hyperderm.store.writer import write_store
 from hyperderm.tracking.server import check_server
+from hyperderm.workflows.workspace import check_source
+from tests.ingest.test_ingest import fifteen_bands, good
 from tests.store.lesions import lesions
-from tests.store.test_ingest import fifteen_bands, good
 
 ROOT = Path(__file__).resolve().parents[2]
 HYPERDERM = Path(sys.executable).with_name("hyperderm")
@@ -260,10 +260,10 @@ def test_ray_address_that_does_not_answer(project, monkeypatch):
 
 def test_more_cpus_than_the_cluster_has(project, sound, database, refused, ray_cluster, monkeypatch):
     """Only a started Ray tells what there is; here it is the one that all tests share."""
-    from hyperderm.cli import sweeping
-    from hyperderm.studies import trial
+    from hyperderm.cluster import trial
+    from hyperderm.workflows import run_sweep
 
-    monkeypatch.setattr(sweeping, "connect", lambda _: contextlib.nullcontext(ray_cluster))
+    monkeypatch.setattr(run_sweep, "connect", lambda _: contextlib.nullcontext(ray_cluster))
     monkeypatch.setattr(trial, "share", lambda *_: None)  # the cubes are not read into Ray, which takes seconds
     shutil.copy(database, project)
     (project / "search_spaces").unlink()

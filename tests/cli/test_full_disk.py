@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from mlflow.store.db import utils  # noqa: F401
 
-from hyperderm.cli import ablating, main, sweeping, training  # noqa: F401 - imported before the forks
+from hyperderm.cli import main
 from hyperderm.store.export import export_store
 from hyperderm.store.reader import open_store
 from hyperderm.tracking.server import check_server
+from hyperderm.workflows import run_ablation as ablating  # noqa: F401 - imported before the forks
+from hyperderm.workflows import run_sweep  # noqa: F401 - imported before the forks
+from hyperderm.workflows import run_training as training  # noqa: F401 - imported before the forks
 from tests.command import project_of
 from tests.services.grids import make_project, words
 from tests.services.test_sweep_cli import SPACE

@@ -17,8 +17,8 @@ from PIL import Image
 from hyperderm.store.export import export_store
 from hyperderm.store.reader import open_store
 from tests.cli.test_bad_input import HYPERDERM, project, refused, run, spawn  # noqa: F401 - fixtures
-from tests.store.test_ingest import fifteen_bands, three_of_each
-from tests.store.test_scenes import NM, H, W, cube, mask, npz
+from tests.ingest.test_ingest import fifteen_bands, three_of_each
+from tests.ingest.test_scenes import NM, H, W, cube, mask, npz
 
 INTO = ("--store", "s")
 

@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 
 from hyperderm.cli import app, main, streams
-from hyperderm.cubes.readers.scenes import Camera
 from hyperderm.errors import CubeError, StoreError
-from hyperderm.store.jobs import How, make_job
+from hyperderm.ingest.layouts.scene_folder import Camera
+from hyperderm.ingest.source import How, make_job
 
 READERS = ("gone", "closed", "full", "pipe")
 

@@ -7,7 +7,7 @@ from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import origin_of
 from tests.cli.test_bad_input import project, refused, run  # noqa: F401 - fixtures
 from tests.cluster.test_synthesis import FOLD, checkpoint, photographs, real  # noqa: F401 - fixtures
-from tests.cubes.test_photographs_reader import picture, put, table
+from tests.ingest.test_photographs_reader import picture, put, table
 
 
 @pytest.fixture
@@ -88,15 +88,15 @@ def test_wrong_things(project, refused, checkpoint, real, tmp_path):  # noqa: F8
 
 
 def test_a_store_that_has_moved(project, refused, checkpoint, monkeypatch):  # noqa: F811
-    from hyperderm.studies import checkpoints
+    from hyperderm.training import named_checkpoints
 
-    read = checkpoints.read_checkpoint
+    read = named_checkpoints.read_checkpoint
 
     def moved(path):
         state, digest = read(path)
         return {**state, "provenance": {**state["provenance"], "hyperderm.store": "gone"}}, digest
 
-    monkeypatch.setattr(checkpoints, "read_checkpoint", moved)
+    monkeypatch.setattr(named_checkpoints, "read_checkpoint", moved)
     said = refused("generate", "--checkpoint", checkpoint, "--count", 2, "--store", "made")
     assert said.startswith("the store the generator was trained on is not where it was (gone is not a store")
     assert said.endswith("Say where: --source-store URI.")

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from hyperderm.cluster.memory import Roles, moments
 from hyperderm.config import DataConfig, Experiment, TaskConfig, TrainingConfig
 from hyperderm.cubes.cube import Cube, Lesion
 from hyperderm.learners.classifier import ClassifierConfig
@@ -17,7 +18,6 @@ from hyperderm.learners.data import TrainData
 from hyperderm.learners.generative import GenerativeReference
 from hyperderm.store.reader import Store
 from hyperderm.store.schema import to_table
-from hyperderm.studies.memory_needed import Roles, moments
 from hyperderm.training.context import Context
 from hyperderm.training.data import train_data
 from hyperderm.training.stream import feed_of

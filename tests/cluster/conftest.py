@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from hyperderm.cluster.session import Cluster
+from hyperderm.cluster.trial import SharedData, share
 from hyperderm.store.reader import open_store
-from hyperderm.studies.cluster import Cluster
-from hyperderm.studies.selection import select
-from hyperderm.studies.trial import SharedData, share
+from hyperderm.training.selection import select
 from tests.cluster.sweeps import classifier, tiny
 
 

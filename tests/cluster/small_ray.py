@@ -6,7 +6,7 @@ import threading
 import time
 from pathlib import Path
 
-from hyperderm.studies.cluster import Cluster, quiet_ray
+from hyperderm.cluster.session import Cluster, quiet_ray
 
 quiet_ray()
 
@@ -58,10 +58,10 @@ def connect(object_store: int, cpus: int) -> Cluster:
 
 def main(folder: Path, uri: str, kind: str, object_store: int, cpus: int) -> dict[str, object]:
     """Run a sweep of two trials in which nothing limits how many run at once but the CPUs."""
+    from hyperderm.cluster.feed_choice import choose
+    from hyperderm.cluster.trial import share
     from hyperderm.store.reader import open_store
-    from hyperderm.studies.feeding import choose
-    from hyperderm.studies.selection import select
-    from hyperderm.studies.trial import share
+    from hyperderm.training.selection import select
     from tests.cluster.sweeps import Memory, classifier, run, tiny
 
     cluster = connect(object_store, cpus)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from optuna.distributions import BaseDistribution, FloatDistribution
 
+from hyperderm.cluster.session import Cluster
+from hyperderm.cluster.trial import SharedData
 from hyperderm.config import DataConfig, Experiment, SweepConfig, TaskConfig, TrainingConfig
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.shsgan import ShsGanConfig
-from hyperderm.studies.board import Board
-from hyperderm.studies.cluster import Cluster
+from hyperderm.studies.search import Board
 from hyperderm.studies.sweep import run as run_trials
-from hyperderm.studies.trial import SharedData
 
 AXES: dict[str, BaseDistribution] = {
     "learner.lr_generator": FloatDistribution(1e-4, 1e-2, log=True),

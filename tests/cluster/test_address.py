@@ -10,8 +10,8 @@ import time
 
 import pytest
 
+from hyperderm.cluster.session import check_address, trials_at_once
 from hyperderm.errors import ClusterError
-from hyperderm.studies.cluster import check_address, trials_at_once
 
 
 def test_the_port_of_a_head_node(ray_cluster):
@@ -62,7 +62,7 @@ def test_a_temporary_folder_too_deep_for_ray_s_sockets(tmp_path):
     """Their paths may have 107 characters; macOS and some batch systems give long ones."""
     deep = tmp_path / ("x" * 60)
     deep.mkdir()
-    code = "from hyperderm.studies.cluster import connect\nwith connect(None): pass"
+    code = "from hyperderm.cluster.session import connect\nwith connect(None): pass"
     there = {**os.environ, "RAY_TMPDIR": str(deep)}
     done = subprocess.run([sys.executable, "-c", code], env=there, capture_output=True, text=True, timeout=120)
     last = done.stderr.strip().splitlines()[-1]

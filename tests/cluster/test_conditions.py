@@ -12,21 +12,21 @@ from torch import Tensor, nn
 
 from hyperderm.cubes.cube import Lesion
 from hyperderm.errors import ConfigError, StudyError
-from hyperderm.learners import keyed
+from hyperderm.learners import randomness
 from hyperderm.learners.data import CubeSet
 from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.learners.spec import Condition, LearnerConfig, Role
 from hyperderm.learners.synthesis import NetworkSampler, noise
-from hyperderm.metrics.dihedral import orient
+from hyperderm.metrics.orientation import orient
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import origin_of
 from hyperderm.store.writer import write_store
 from hyperderm.studies import synthesis
 from hyperderm.studies.synthesis import generate_here
 from hyperderm.training.data import cube_set
-from tests.ablation.grids import FOLDS, SIZE, lesions, plan
 from tests.cluster.sweeps import tiny
+from tests.studies.grids import FOLDS, SIZE, lesions, plan
 
 COUNTS = {"melanoma": 20}
 
@@ -80,7 +80,7 @@ def real(tmp_path_factory) -> Store:
 
 def sampler(real: Store, what: Condition) -> GivenSampler:
     rows = cube_set(real.read(real.select("train", 0, "all")), SIZE)
-    with keyed.initialised(0):
+    with randomness.initialised(0):
         network = nn.Sequential(nn.Conv2d(2 if what == "mask" else 4, 16, 3, padding=1), nn.Tanh())
     scaling, nm = Scaling.fit(rows.reflectance), real.manifest.wavelengths_nm
     return GivenSampler(Given(what=what), tiny(data__size=SIZE, data__diagnoses="all"), network.eval(), nm, scaling)

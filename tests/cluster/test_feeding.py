@@ -12,21 +12,22 @@ import pytest
 import torch
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
-from hyperderm.cli.sweeping import largest
+from hyperderm.cluster import feed_choice
+from hyperderm.cluster import memory as memory_needed
+from hyperderm.cluster.feed_choice import Feeding, choose
+from hyperderm.cluster.memory import Asked, Needs, Roles, fit, gpu_bytes, mib, moments, needs_of, roles_of
+from hyperderm.cluster.session import Cluster, Memory, machine_ram, this_machine
 from hyperderm.errors import ClusterError, ConfigError, MachineTrouble
 from hyperderm.learners.data import TrainData
 from hyperderm.store.reader import Store, open_store
-from hyperderm.studies import feeding, memory_needed
 from hyperderm.studies.ablation.estimate import slots
 from hyperderm.studies.ablation.room import room
-from hyperderm.studies.cluster import Cluster, Memory, machine_ram, this_machine
-from hyperderm.studies.feeding import Feeding, choose
-from hyperderm.studies.memory_needed import Asked, Needs, Roles, fit, gpu_bytes, mib, moments, needs_of, roles_of
-from hyperderm.studies.selection import read, select
 from hyperderm.training.context import Context
+from hyperderm.training.selection import read, select
 from hyperderm.training.stream import check_gpu, feed_of
-from tests.ablation import grids
+from hyperderm.workflows.run_sweep import largest
 from tests.cluster.sweeps import classifier, tiny
+from tests.studies import grids
 
 GIB = 2**30
 MANY = tiny(sweep__trials=100)
@@ -123,10 +124,10 @@ def test_a_run_alone_has_all_of_the_machine_and_no_object_store(store, monkeypat
     alone = tiny(data__feed="memory")
     needs = needs_of(roles_of(store, select(store, alone), alone), alone, gpu=False, by_ray=False)
     assert needs.store == 0
-    monkeypatch.setattr(feeding, "local_gpu", lambda: False)
-    monkeypatch.setattr(feeding, "machine_ram", lambda: needs.ram + 1)
+    monkeypatch.setattr(feed_choice, "local_gpu", lambda: False)
+    monkeypatch.setattr(feed_choice, "machine_ram", lambda: needs.ram + 1)
     assert not chosen(store, alone, cluster(1, 1), alone=True).streams
-    monkeypatch.setattr(feeding, "machine_ram", lambda: needs.ram - 1)
+    monkeypatch.setattr(feed_choice, "machine_ram", lambda: needs.ram - 1)
     with pytest.raises(ConfigError, match="of RAM for its cubes"):
         chosen(store, alone, cluster(1, 1), alone=True)
 
@@ -134,7 +135,7 @@ def test_a_run_alone_has_all_of_the_machine_and_no_object_store(store, monkeypat
 def test_a_container_has_what_its_limit_leaves(monkeypatch, tmp_path):
     limit = tmp_path / "memory.max"
     limit.write_text("max\n")
-    monkeypatch.setattr("hyperderm.studies.cluster.LIMITS", (limit,))
+    monkeypatch.setattr("hyperderm.cluster.session.LIMITS", (limit,))
     whole = machine_ram()
     limit.write_text("1000000\n")
     assert machine_ram() == 1_000_000 < whole

@@ -6,20 +6,21 @@ from dataclasses import replace
 import pytest
 import torch
 
+from hyperderm.cluster.feed_choice import choose
 from hyperderm.config import DataConfig, TrainingConfig
 from hyperderm.errors import ConfigError, StoreError, StudyError
-from hyperderm.learners.blocks import held_out_blocks
+from hyperderm.learners.held_out_pixels import held_out_blocks
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.writer import write_store
-from hyperderm.studies.checkpoints import fold_of, read_checkpoint
-from hyperderm.studies.feeding import choose
-from hyperderm.studies.inputs import check_fits, find_inputs, given_inputs
-from hyperderm.studies.selection import fold_said, read, select
-from hyperderm.studies.single import run_here
+from hyperderm.studies.named_runs import find_inputs
+from hyperderm.studies.single_run import run_here
 from hyperderm.training.checkpoint import BEST
-from tests.ablation.grids import lesions
+from hyperderm.training.inputs import check_fits, given_inputs
+from hyperderm.training.named_checkpoints import fold_of, read_checkpoint
+from hyperderm.training.selection import fold_said, read, select
 from tests.cluster.sweeps import Memory, tiny
 from tests.learners.toys import LinearUnmixer, ToyExperiment
+from tests.studies.grids import lesions
 
 
 def toy(**data) -> ToyExperiment:

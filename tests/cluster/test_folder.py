@@ -9,9 +9,9 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from hyperderm import registry
+from hyperderm.cluster.session import Cluster, check_shared, trials_at_once
 from hyperderm.errors import ClusterError, ConfigError, StudyError
-from hyperderm.studies.cluster import Cluster, check_shared, trials_at_once
-from hyperderm.studies.folder import IDENTITY, claim, run_folder
+from hyperderm.training.run_folder import IDENTITY, claim, run_folder
 from tests.cluster.sweeps import Memory, board, tiny
 
 
@@ -63,7 +63,8 @@ def test_another_configuration_is_refused_with_what_differs(tmp_path):
 
 def refuse_in_child(folder):
     """A lock is a process's own: another process must be refused."""
-    code = "import sys, pathlib; from hyperderm.studies.folder import claim\nwith claim(pathlib.Path(sys.argv[1]), {}): pass"
+    code = "import sys, pathlib\nfrom hyperderm.training.run_folder import claim"
+    code += "\nwith claim(pathlib.Path(sys.argv[1]), {}): pass"
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, timeout=60)
     raise StudyError(done.stderr.strip().splitlines()[-1])
 

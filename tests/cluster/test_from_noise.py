@@ -9,12 +9,12 @@ from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, StudyError
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import origin_of
-from hyperderm.studies.selection import select
-from hyperderm.studies.single import run_here
+from hyperderm.studies.single_run import run_here
 from hyperderm.studies.synthesis import generate_here
-from tests.ablation.grids import plan
+from hyperderm.training.selection import select
 from tests.cluster.sweeps import Memory
 from tests.learners.test_dcgan import experiment
+from tests.studies.grids import plan
 
 FOLD = 1
 

@@ -9,9 +9,9 @@ from optuna.trial import TrialState
 
 from hyperderm.errors import ConfigError
 from hyperderm.store.reader import open_store
-from hyperderm.studies.selection import select
-from hyperderm.studies.single import run_group
+from hyperderm.studies.single_run import run_group
 from hyperderm.studies.sweep import run as run_trials
+from hyperderm.training.selection import select
 from tests.cluster.sweeps import Memory, board, classifier, run, tiny
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from hyperderm.cli.ablating import identity as grid_identity
 from hyperderm.config import Experiment
 from hyperderm.errors import CheckpointError, StudyError
 from hyperderm.identity import read, searching, shaping
@@ -22,15 +21,16 @@ from hyperderm.store.reader import Store
 from hyperderm.studies.ablation.memory import PLAN, remember
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.results import result_of
-from hyperderm.studies.folder import IDENTITY, claim, identity, same_run, trial_folder
 from hyperderm.training.checkpoint import LATEST
 from hyperderm.training.context import local
 from hyperderm.training.run import run
-from tests.ablation.grids import finish, generator
-from tests.ablation.grids import plan as grid_plan
-from tests.ablation.grids import store as grid_store
+from hyperderm.training.run_folder import IDENTITY, claim, identity, same_run, trial_folder
+from hyperderm.workflows.run_ablation import identity as grid_identity
 from tests.cluster.sweeps import AXES, CLASSIFIER_AXES, Memory, board, classifier, tiny
 from tests.learners.test_contract import data, same
+from tests.studies.grids import finish, generator
+from tests.studies.grids import plan as grid_plan
+from tests.studies.grids import store as grid_store
 
 STEPS = {"training__images": 16, "training__validate_every": 8, "training__batch_size": 4}
 TOLD = {"run": "r", "hyperderm.manifest": "m", "hyperderm.fold": "0"}

@@ -13,14 +13,14 @@ from hyperderm.errors import CheckpointError, ConfigError, StudyError
 from hyperderm.identity import searching, shaping
 from hyperderm.registry import Space, check_space
 from hyperderm.store.reader import Store, open_store
-from hyperderm.studies.inputs import find_inputs
-from hyperderm.studies.selection import read, select
-from hyperderm.studies.single import run_here
+from hyperderm.studies.named_runs import find_inputs
+from hyperderm.studies.single_run import run_here
 from hyperderm.training.checkpoint import BEST, LATEST
 from hyperderm.training.context import local
 from hyperderm.training.run import run
-from tests.ablation.grids import store as other_store
+from hyperderm.training.selection import read, select
 from tests.cluster.sweeps import Memory, tiny
+from tests.studies.grids import store as other_store
 
 FOLD = 1
 

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.experiment import Trial
 
+from hyperderm.cluster import session
+from hyperderm.cluster.ray_output import heard
+from hyperderm.cluster.session import quoted_interpreter, workers_found
+from hyperderm.cluster.start_watch import StartWatch, last_complaint
 from hyperderm.errors import ClusterError
-from hyperderm.studies import cluster
-from hyperderm.studies.cluster import quoted_interpreter, workers_found
-from hyperderm.studies.ray_output import heard
-from hyperderm.studies.waiting import StartWatch, last_complaint
 
 RAYLET = """[2026-11-28 01:17:05,046 I 8458 8458] (raylet) main.cc:567: Per-worker process group cleanup is ENABLED
 bash: line 1: /tmp/My: No such file or directory
@@ -67,36 +67,36 @@ def test_workers_with_an_environment_start_below_my_drive(tmp_path, ray_cluster)
     ],
 )
 def test_why_a_cluster_does_not_take_us(monkeypatch, said, error, held, what):
-    monkeypatch.setattr(cluster, "token_at_hand", lambda: held)
-    told = cluster._unstarted("h:1", error, said)
+    monkeypatch.setattr(session, "token_at_hand", lambda: held)
+    told = session._unstarted("h:1", error, said)
     assert what in told.what
     assert "RAY_ADDRESS=h:1" in told.what
     assert ("RAY_AUTH_MODE=token" in told.remedy) == bool(said)
 
 
 def test_a_token_that_is_at_hand_is_used(monkeypatch, tmp_path):
-    for name in (*cluster.TOKENS, "RAY_AUTH_MODE"):
+    for name in (*session.TOKENS, "RAY_AUTH_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    cluster.quiet_ray()
+    session.quiet_ray()
     assert "RAY_AUTH_MODE" not in os.environ
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("t")
-    cluster.quiet_ray()
+    session.quiet_ray()
     assert os.environ["RAY_AUTH_MODE"] == "token"
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    cluster.quiet_ray()
+    session.quiet_ray()
     assert os.environ["RAY_AUTH_MODE"] == "disabled"
     monkeypatch.delenv("RAY_AUTH_MODE")
 
 
 def test_our_own_cluster_starts_its_workers_at_niceness_0(ray_cluster):
-    assert cluster.SETTINGS["RAY_worker_niceness"] == "0"
+    assert session.SETTINGS["RAY_worker_niceness"] == "0"
     assert workers_found() == "workers at niceness 0"
 
 
 def test_what_a_given_cluster_has_is_said(monkeypatch):
-    monkeypatch.setattr(cluster, "on_each_node", lambda ask, seconds: {"a": 15, "b": 0, "c": None})
+    monkeypatch.setattr(session, "on_each_node", lambda ask, seconds: {"a": 15, "b": 0, "c": None})
     said = workers_found()
     assert said.startswith("no worker started on c within 60 s")
     assert "workers at niceness 0 and 15; beside other busy processes they starve" in said
@@ -166,12 +166,12 @@ def test_a_head_node_that_wants_another_token(tmp_path, monkeypatch):
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
             try:
-                cluster.check_address("127.0.0.1:6399")
+                session.check_address("127.0.0.1:6399")
                 break
             except ClusterError:
                 time.sleep(1)
         code = (
-            "from hyperderm.studies.cluster import connect, quiet_ray\nquiet_ray()\n"
+            "from hyperderm.cluster.session import connect, quiet_ray\nquiet_ray()\n"
             "try:\n    with connect('127.0.0.1:6399'): print('joined')\nexcept Exception as error: print(error)"
         )
 

@@ -10,10 +10,10 @@ import pytest
 from hyperderm import databases
 from hyperderm.errors import StudyError, TrackingError
 from hyperderm.registry import check_name
-from hyperderm.studies.checkpoints import checkpoint_of_run
-from hyperderm.studies.folder import IDENTITY, claim
+from hyperderm.studies.named_runs import checkpoint_of_run
 from hyperderm.studies.study_file import STUDY, open_study, read_study
-from hyperderm.tracking.journal import Journal
+from hyperderm.tracking.event_log import Journal
+from hyperderm.training.run_folder import IDENTITY, claim
 from tests.cluster.sweeps import Memory, board, tiny
 from tests.killing import in_child
 from tests.tracking.test_database import change, locked, read_only

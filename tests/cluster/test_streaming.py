@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from hyperderm.cluster import stream_readers
+from hyperderm.cluster.feed_choice import choose
+from hyperderm.cluster.session import Cluster
+from hyperderm.cluster.stream_readers import StreamedData, stream
+from hyperderm.cluster.trial import share
 from hyperderm.cubes.cube import Cube, Lesion
 from hyperderm.errors import ClusterError, ConfigError, StoreError
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
-from hyperderm.studies import streaming
-from hyperderm.studies.cluster import Cluster
-from hyperderm.studies.feeding import choose
-from hyperderm.studies.selection import read, select
-from hyperderm.studies.streaming import StreamedData, stream
-from hyperderm.studies.trial import share
+from hyperderm.training.selection import read, select
 from tests.cluster.sweeps import Memory, classifier, run, tiny
 
 NM = np.linspace(465.0, 630.0, 16)
@@ -170,7 +170,7 @@ def test_readers_that_find_no_cpu_are_told(noise_store, ray_cluster, monkeypatch
         def ready(self) -> None: ...
 
     other = Other.options(num_cpus=ray_cluster.cpus).remote()
-    monkeypatch.setattr(streaming, "PATIENCE_S", 2.0)
+    monkeypatch.setattr(stream_readers, "PATIENCE_S", 2.0)
     waiting = Cluster(ray_cluster.nodes, "")
     assert waiting.cpus >= 1
     try:
@@ -182,7 +182,7 @@ def test_readers_that_find_no_cpu_are_told(noise_store, ray_cluster, monkeypatch
 
 
 def test_windows_beyond_the_object_store_are_refused(noise_store, ray_cluster, monkeypatch):
-    monkeypatch.setattr(streaming, "HELD", 1e-6)
+    monkeypatch.setattr(stream_readers, "HELD", 1e-6)
     with pytest.raises(
         ClusterError, match=r"data.window = 4 and data.sample = 256 do not fit the object store: two windows"
     ):

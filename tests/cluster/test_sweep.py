@@ -12,12 +12,12 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
+from hyperderm.cluster.trial import InProcessTrial
 from hyperderm.errors import ClusterError, DiskFull, WorkerLost
 from hyperderm.store.reader import open_store
 from hyperderm.studies import sweep as sweep_module
-from hyperderm.studies.selection import select
 from hyperderm.studies.sweep import run as run_trials
-from hyperderm.studies.trial import InProcessTrial
+from hyperderm.training.selection import select
 from tests.cluster.sweeps import Memory, board, classifier, run, tiny
 
 

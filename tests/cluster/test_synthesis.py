@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 import torch
 
+from hyperderm.cluster.session import Cluster
 from hyperderm.cubes.cube import Cube, Lesion
 from hyperderm.errors import ClusterError, ConfigError, StoreError, StudyError
-from hyperderm.metrics.dihedral import orient
+from hyperderm.metrics.orientation import orient
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import check_origin, origin_of
 from hyperderm.store.writer import write_store
 from hyperderm.studies import synthesis
-from hyperderm.studies.checkpoints import checkpoint_of_run, read_checkpoint
-from hyperderm.studies.cluster import Cluster
-from hyperderm.studies.inputs import find_inputs
-from hyperderm.studies.selection import select
-from hyperderm.studies.single import run_here
+from hyperderm.studies.named_runs import checkpoint_of_run, find_inputs
+from hyperderm.studies.single_run import run_here
 from hyperderm.studies.synthesis import STRIDE, generate, generate_here
 from hyperderm.training.data import cube_set
+from hyperderm.training.named_checkpoints import read_checkpoint
 from hyperderm.training.sampler import load_sampler
+from hyperderm.training.selection import select
 from tests.cluster.sweeps import Memory, tiny
 
 FOLD = 1

@@ -7,6 +7,7 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
+from hyperderm.cluster.trial import ended
 from hyperderm.errors import (
     CheckpointError,
     ClusterError,
@@ -19,7 +20,6 @@ from hyperderm.errors import (
     StoreError,
     WorkerLost,
 )
-from hyperderm.studies.trial import ended
 from tests.cluster.sweeps import Memory, board, tiny
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "latest.pt")

@@ -5,8 +5,8 @@ from pathlib import Path
 from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 
+from hyperderm.cluster.session import Cluster
 from hyperderm.errors import StorageAway
-from hyperderm.studies.cluster import Cluster
 from hyperderm.studies.tune_glue import error_text, last_line
 
 

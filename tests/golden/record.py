@@ -21,14 +21,14 @@ import torch
 from torch import Tensor
 
 from hyperderm.config import Experiment
-from hyperderm.cubes.phantom import phantom
+from hyperderm.phantom.rendering import phantom
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.writer import write_store
-from hyperderm.studies.selection import read, select
 from hyperderm.studies.synthesis import generate_here
 from hyperderm.training.checkpoint import BEST
 from hyperderm.training.context import local
 from hyperderm.training.run import run
+from hyperderm.training.selection import read, select
 from tests.golden.runs import GENERATED, RUNS
 from tests.services import grids
 

@@ -11,7 +11,7 @@ from hyperderm.errors import ConfigError
 from hyperderm.learners.base import Placement
 from hyperderm.learners.classifier.learner import Classifier
 from hyperderm.learners.data import CubeSet, TrainData, truth
-from hyperderm.learners.judging import judgement
+from hyperderm.learners.decision_rule import judgement
 from hyperderm.training.checkpoint import BEST, LATEST, CheckpointFolder
 from hyperderm.training.context import local
 from hyperderm.training.feed import Feed

@@ -19,7 +19,7 @@ KINDS = {each.model_fields["kind"].default for each in LEARNERS}
 ROLES = set(get_args(Role))
 WORDS = ROLES | {"spectral"}
 """Kinds that are words of the house too: a role, a kind of store."""
-BELOW = {"cubes", "store"}
+BELOW = {"cubes", "phantom", "store", "ingest"}
 """Rooms that cannot know of learners, whose stores have kinds of their own."""
 
 

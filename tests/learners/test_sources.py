@@ -8,7 +8,7 @@ import torch
 
 from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix, to_rgb
 from hyperderm.learners.sources import Sources, matched, rgb_levels
-from hyperderm.metrics.dihedral import orient
+from hyperderm.metrics.orientation import orient
 from tests.training.tiny import blobs
 
 

@@ -11,9 +11,9 @@ from sklearn.preprocessing import StandardScaler
 from hyperderm.errors import ConfigError
 from hyperderm.learners.base import Placement
 from hyperderm.learners.data import truth
-from hyperderm.learners.judging import judgement
+from hyperderm.learners.decision_rule import judgement
 from hyperderm.learners.spectral_baseline.learner import SpectralBaseline
-from hyperderm.metrics.spectral_features import automatic_masks, lesion_features
+from hyperderm.metrics.lesion_features import automatic_masks, lesion_features
 from hyperderm.training.checkpoint import BEST, CheckpointFolder
 from hyperderm.training.context import local
 from hyperderm.training.run import run

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hyperderm.errors import StudyError
-from hyperderm.learners.keyed import generator
+from hyperderm.learners.randomness import generator
 from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.sources import rgb_levels
 from hyperderm.learners.synthesis import out_of_range

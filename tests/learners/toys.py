@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperderm.config import Experiment, Run
-from hyperderm.learners import keyed
+from hyperderm.learners import randomness
 from hyperderm.learners.base import Batch, Placement, Validation
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.spec import LearnerConfig, Role
@@ -30,7 +30,7 @@ class Unmixing:
 
     def __init__(self, run: Run, data: TrainData) -> None:
         bands = len(data.wavelengths_nm)
-        with keyed.initialised(run.seed):
+        with randomness.initialised(run.seed):
             self.net = nn.Sequential(nn.Linear(bands, 2, bias=False), nn.Linear(2, bands))
         self.optimizer = torch.optim.Adam(self.net.parameters(), 1e-2)
         self.data = data

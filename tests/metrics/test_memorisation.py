@@ -6,11 +6,11 @@ import torch
 from scipy.spatial.distance import cdist
 from scipy.stats import binom
 
-from hyperderm.cubes.phantom import phantom
 from hyperderm.errors import StoreError
-from hyperderm.metrics.dihedral import orient
 from hyperderm.metrics.energy import cube_features
 from hyperderm.metrics.memorisation import Auditor, _space, audit, describe
+from hyperderm.metrics.orientation import orient
+from hyperderm.phantom.rendering import phantom
 from tests.training.tiny import blobs
 
 

@@ -9,10 +9,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import avg_pool2d, pad
 
-from hyperderm.cubes.phantom import phantom
 from hyperderm.metrics import recognisability as module
+from hyperderm.metrics.lesion_features import automatic_masks, lesion_features
 from hyperderm.metrics.recognisability import Recogniser, Sample, describe, recognisability, told_from_real
-from hyperderm.metrics.spectral_features import automatic_masks, lesion_features
+from hyperderm.phantom.rendering import phantom
 
 NM = np.linspace(465, 630, 16).tolist()
 

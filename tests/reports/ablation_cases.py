@@ -5,8 +5,19 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from hyperderm.metrics.predictions import Predictions
-from hyperderm.reports.ablation.analysis_types import (
+from hyperderm.reports.ablation.facts import (
+    REAL,
+    CellFailure,
+    Cells,
+    Cost,
+    Declaration,
+    Dose,
+    Protection,
+    ReportFacts,
+    StoreFacts,
+    SyntheticSet,
+)
+from hyperderm.statistics.ablation_results import (
     METRICS,
     Analysis,
     ArmResult,
@@ -22,18 +33,7 @@ from hyperderm.reports.ablation.analysis_types import (
     Estimate,
     HardLesion,
 )
-from hyperderm.reports.ablation.facts import (
-    REAL,
-    CellFailure,
-    Cells,
-    Cost,
-    Declaration,
-    Dose,
-    Protection,
-    ReportFacts,
-    StoreFacts,
-    SyntheticSet,
-)
+from hyperderm.statistics.predictions import Predictions
 
 MODELS = ("spectral_logistic", "small_cnn")
 ARMS = (REAL, "oversampled_1", "shsgan_1", "shsgan_only")

@@ -9,7 +9,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
-from hyperderm.reports.ablation.analysis_types import Estimate
 from hyperderm.reports.ablation.cost import cost
 from hyperderm.reports.ablation.curves import roc, tradeoff
 from hyperderm.reports.ablation.dose import dose_response
@@ -17,6 +16,7 @@ from hyperderm.reports.ablation.facts import Cost, Dose
 from hyperderm.reports.ablation.forest import forest
 from hyperderm.reports.ablation.hardest import hardest
 from hyperderm.reports.ablation.looks import chunks, looks, text_width, wrapped
+from hyperderm.statistics.ablation_results import Estimate
 from tests.reports import ablation_cases as cases
 
 LONG = (

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 
-from hyperderm.reports.ablation.analysis_types import METRICS, Estimate, UndeclaredDifference
 from hyperderm.reports.ablation.caveats import caveats
 from hyperderm.reports.ablation.content import Notes
 from hyperderm.reports.ablation.csv_files import TABLES, csv_files
@@ -17,7 +16,8 @@ from hyperderm.reports.ablation.markdown import escaped, markdown
 from hyperderm.reports.ablation.page import Image, image, page
 from hyperderm.reports.ablation.sections import content
 from hyperderm.reports.ablation.tables import FIRST_METRICS, estimate_cell, set_table
-from hyperderm.reports.ablation.words import MISSING, chance, hours, number, percent, ratio, signed, span, tally
+from hyperderm.statistics.ablation_results import METRICS, Estimate, UndeclaredDifference
+from hyperderm.statistics.number_format import MISSING, chance, hours, number, percent, ratio, signed, span, tally
 from tests.reports import ablation_cases as cases
 from tests.reports.reading import Page
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from hyperderm.errors import StudyError
-from hyperderm.metrics.predictions import Predictions
 from hyperderm.reports.ablation import sections, write
-from hyperderm.reports.ablation.analysis import analyse, decision_sentences
 from hyperderm.reports.ablation.csv_files import TABLES, csv_files
 from hyperderm.reports.ablation.facts import Dose
 from hyperderm.reports.ablation.page import Image
 from hyperderm.reports.ablation.write import write_report
+from hyperderm.statistics.ablation import analyse, decision_sentences
+from hyperderm.statistics.predictions import Predictions
 from tests.reports import ablation_cases as cases
 from tests.reports.reading import Page
 

@@ -6,11 +6,11 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from hyperderm.reports.ablation.analysis_types import Counts
 from hyperderm.reports.ablation.gather import _costs, _set, summary
+from hyperderm.statistics.ablation_results import Counts
 from hyperderm.store.synthetic import SyntheticOrigin
-from tests.ablation import grids
 from tests.reports import ablation_cases as cases
+from tests.studies import grids
 
 
 def printed(analysis, arms) -> list[str]:

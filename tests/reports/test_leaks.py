@@ -6,8 +6,8 @@ import pytest
 
 from hyperderm.reports.leaks import KINDS, judge
 from hyperderm.store.manifest import Folds
-from hyperderm.store.pictures import Row, StoreFacts
-from hyperderm.tracking.artefacts import Artefact, Opening, Trial
+from hyperderm.store.overlap import Row, StoreFacts
+from hyperderm.tracking.project_records import Artefact, Opening, Trial
 
 LR = {"learner.lr": 0.000123456789}
 BEFORE, AFTER = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"

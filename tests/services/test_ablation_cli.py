@@ -9,9 +9,9 @@ import pytest
 from mlflow.artifacts import download_artifacts
 from mlflow.tracking import MlflowClient
 
-from hyperderm.metrics.predictions import Predictions
-from hyperderm.reports.ablation.analysis import analyse
-from hyperderm.reports.ablation.analysis_types import Contrast
+from hyperderm.statistics.ablation import analyse
+from hyperderm.statistics.ablation_results import Contrast
+from hyperderm.statistics.predictions import Predictions
 from tests.command import Command, project_of
 from tests.services.grids import NAME, done, finish, make_project, start, wait_for, words
 from tests.services.mlflow_server import MlflowServer

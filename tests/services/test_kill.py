@@ -13,9 +13,10 @@ import pytest
 from mlflow.store.db import utils  # noqa: F401
 from mlflow.tracking import MlflowClient
 
-from hyperderm.cli import main, sweeping  # noqa: F401 - imported before the forks, as is what makes mlflow.db
+from hyperderm.cli import main
 from hyperderm.store.export import export_store
 from hyperderm.store.reader import open_store
+from hyperderm.workflows import run_sweep  # noqa: F401 - imported before the forks, as is what makes mlflow.db
 from tests.command import project_of
 from tests.killing import Ended, in_child
 from tests.services.test_sweep_cli import EXPERIMENT, HYPERDERM, SPACE

@@ -16,7 +16,7 @@ from tests.services.test_sweep_cli import ended, finish, project, start, tree, w
 PORT = 6397
 RAY = Path(sys.executable).with_name("ray")
 COUNT = """
-from hyperderm.studies.cluster import connect, quiet_ray
+from hyperderm.cluster.session import connect, quiet_ray
 quiet_ray()
 with connect("127.0.0.1:{port}") as cluster:
     print(len(cluster.nodes))

@@ -10,16 +10,16 @@ import pytest
 from PIL import Image
 
 from hyperderm.errors import StorageAway, StoreError
+from hyperderm.ingest.pipeline import ingest, make_here, make_part, staging_of
+from hyperderm.ingest.source import Job
 from hyperderm.store import location
-from hyperderm.store.ingest import ingest, make_here, make_part, staging_of
-from hyperderm.store.jobs import Job
 from hyperderm.store.location import locate
 from hyperderm.store.reader import open_store
 from hyperderm.store.verify import verify_store
+from tests.ingest.sources import job_of
+from tests.ingest.test_ingest import good, no_array, three_of_each
 from tests.services.s3_server import READER, READER_SECRET, S3Server
 from tests.services.test_s3 import bounded, keys, server, settings, uri, use  # noqa: F401 - fixtures
-from tests.store.sources import job_of
-from tests.store.test_ingest import good, no_array, three_of_each
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_a_refusal_leaves_nothing(server, uri, job, monkeypatch):  # noqa: F811
 
 
 def test_after_a_refusal_no_worker_writes_on(server, uri, tmp_path, ray_cluster):  # noqa: F811
-    from hyperderm.store.ray_ingest import maker
+    from hyperderm.cluster.ingest_workers import maker
 
     for number in range(100, 260):
         good(tmp_path / "raw", f"MMCube/{number}")

@@ -15,18 +15,18 @@ import torch
 from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
 
+from hyperderm.cluster.session import Cluster, check_shared
 from hyperderm.errors import ClusterError, StorageAway, StoreError, StudyError
 from hyperderm.store import location as location_module
 from hyperderm.store.location import Location
 from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import origin_of
-from hyperderm.studies.checkpoints import read_checkpoint
-from hyperderm.studies.cluster import Cluster, check_shared
-from hyperderm.studies.selection import select
-from hyperderm.studies.single import run_group, run_here
-from hyperderm.studies.storage import open_storage, storage_of_run, take, trial_place
+from hyperderm.studies.single_run import run_group, run_here
 from hyperderm.studies.sweep import run as run_trials
 from hyperderm.training.checkpoint import BEST, LATEST, PREVIOUS, CheckpointFolder
+from hyperderm.training.named_checkpoints import read_checkpoint
+from hyperderm.training.selection import select
+from hyperderm.training.storage import open_storage, storage_of_run, take, trial_place
 from tests.cluster.conftest import shared  # noqa: F401 - a fixture
 from tests.cluster.sweeps import Memory, board, tiny
 from tests.command import project_of

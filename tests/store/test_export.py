@@ -11,10 +11,10 @@ from PIL import Image
 from hyperderm.cubes import crop
 from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, Cube
 from hyperderm.cubes.diagnosis import DIAGNOSES
-from hyperderm.cubes.readers import hsidermoscopy
-from hyperderm.cubes.readers.mask_image import read_mask
-from hyperderm.cubes.readers.matlab import read_array
 from hyperderm.errors import StoreError
+from hyperderm.ingest.annotations.mask_image import read_mask
+from hyperderm.ingest.formats.matlab import read_array
+from hyperderm.ingest.layouts import hsidermoscopy
 from hyperderm.store.export import export_mat
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store

@@ -7,14 +7,15 @@ import pytest
 import spectral
 from PIL import Image
 
-from hyperderm.cubes.readers import envi, exported, numpy_files
-from hyperderm.cubes.readers.scene import Asked
 from hyperderm.errors import ConfigError, StoreError
+from hyperderm.ingest.formats import envi, numpy_files
+from hyperderm.ingest.formats.scene import Asked
+from hyperderm.ingest.layouts import exported
 from hyperderm.store.export import FORMATS, export_store
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
+from tests.ingest.test_exported import rows
 from tests.store.lesions import NM, lesion
-from tests.store.test_exported import rows
 
 
 @pytest.fixture(scope="module")

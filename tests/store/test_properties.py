@@ -11,15 +11,15 @@ from hypothesis.extra import numpy as hnp
 
 from hyperderm.cubes.cube import Cube, Lesion
 from hyperderm.cubes.diagnosis import DIAGNOSES
-from hyperderm.cubes.readers import exported
 from hyperderm.errors import HyperdermError
+from hyperderm.ingest.layouts import exported
 from hyperderm.store.diff import diff_stores
 from hyperderm.store.export import FORMATS, export_store
 from hyperderm.store.manifest import SetAsideFile
 from hyperderm.store.reader import open_store
 from hyperderm.store.verify import verify_store
 from hyperderm.store.writer import write_store
-from tests.store.test_exported import same, take_in
+from tests.ingest.test_exported import same, take_in
 
 NAMES = st.text(max_size=12) | st.sampled_from(
     ["../x", "/", "a/b", ".", "..", "~", "\0", "ä😀", "%s", "CON", "a.hdr", "\\", "'"]

@@ -13,8 +13,7 @@ from hyperderm.errors import StoreError
 from hyperderm.store.manifest import SCHEMA_VERSION, Manifest
 from hyperderm.store.verify import verify_store
 from hyperderm.store.writer import write_store
-from tests.store.lesions import lesion, lesions
-from tests.store.test_damage import (
+from tests.ingest.test_damage import (
     added_key,
     cut_json,
     edit,
@@ -31,6 +30,7 @@ from tests.store.test_damage import (
     truncated,
     unsealed,
 )
+from tests.store.lesions import lesion, lesions
 
 FIRST, SECOND = "lesions/part-00000.parquet", "lesions/part-00001.parquet"
 

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from hyperderm.cubes.cube import HSIDERMOSCOPY_NM
-from hyperderm.cubes.phantom import phantom
 from hyperderm.cubes.pseudo_rgb import SKIN_TONE_SRGB, display_rgb, fit_gain, pseudo_rgb_matrix
 from hyperderm.cubes.regions import lesion_region, skin_region
 from hyperderm.errors import CubeError
+from hyperderm.phantom.rendering import phantom
 from hyperderm.tracking.figures import RealSet, lesion_grid, save_png, spectra
 
 NM = np.array(HSIDERMOSCOPY_NM, dtype=np.float64)

@@ -6,8 +6,8 @@ import pytest
 
 from hyperderm.errors import TrackingError
 from hyperderm.tracking import project as module
-from hyperderm.tracking.artefacts import Opening, Project
 from hyperderm.tracking.project import walk
+from hyperderm.tracking.project_records import Opening, Project
 from hyperderm.tracking.runs import Tracker
 
 TAGS = {"hyperderm.manifest": "ab" * 32, "hyperderm.store": "stores/a"}

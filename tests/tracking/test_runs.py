@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from hyperderm.errors import TrackingError
-from hyperderm.tracking.journal import Journal
+from hyperderm.tracking.event_log import Journal
 from hyperderm.tracking.runs import Tracker, check_server
 
 
@@ -145,7 +145,7 @@ def test_every_delivery_done_twice_changes_nothing(place, monkeypatch):
         settle(self, batch, *rest)
 
     monkeypatch.setattr(Journal, "settle", settle_second_time)
-    monkeypatch.setattr("hyperderm.tracking.outbox.BACKOFF_S", (0.01, 0.01))
+    monkeypatch.setattr("hyperderm.tracking.delivery.BACKOFF_S", (0.01, 0.01))
     tracker = place.tracker()
     tracker.open_run("a", "a", params={"lr": 1}, tags={"t": "1"})
     tracker.open_run("a/b", "b", parent="a")

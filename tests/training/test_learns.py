@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from hyperderm.cubes.phantom import phantom
 from hyperderm.learners.shsgan import ShsGanConfig
+from hyperderm.phantom.rendering import phantom
 from hyperderm.registry import experiment
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store

@@ -6,6 +6,7 @@ import typer
 
 from hyperderm.cli import app
 from hyperderm.cli.runs import Data, Profile, RunName, Runs, Set, Storage, StoreUri
+from hyperderm.cli.streams import print_aside
 
 GridName = Annotated[str, typer.Argument(help="A grid: a file experiments/ablation_<NAME>.py.", metavar="NAME")]
 
@@ -34,11 +35,11 @@ def ablation(
     """The ablation grid: does synthetic data help? The same command again goes on with it."""
     from datetime import datetime
 
-    from hyperderm.cli.setting import Setting, check_source
+    from hyperderm.cluster.session import quiet_ray
     from hyperderm.errors import ConfigError
     from hyperderm.registry import check_name
     from hyperderm.studies.ablation.clock import next_time
-    from hyperderm.studies.cluster import quiet_ray
+    from hyperderm.workflows.workspace import GridRequest, Setting, check_source, configure_grid
 
     quiet_ray()
     if sum((plan, detach, status, stop)) > 1:
@@ -51,17 +52,18 @@ def ablation(
     setting, now = Setting.here(), datetime.now().astimezone()
     begin = next_time("--at", at, now) if at else None
     end = next_time("--until", until, begin or now) if until else None
-    from hyperderm.cli.ablating import Asked, resolve
-
-    asked = Asked(*resolve(setting, grid, profile, overrides or []), store, data, name, runs, begin, end)
+    asked = GridRequest(*configure_grid(setting, grid, profile, overrides or []), store, data, name, runs, begin, end)
     check_name(name)
     check_source(store, data)
-    from hyperderm.cli import ablating, away
+    from hyperderm.workflows import detached, run_ablation
 
     if status:
-        raise typer.Exit(away.tell(setting, asked))
+        raise typer.Exit(detached.tell(setting, asked))
     if stop:
-        raise typer.Exit(away.stop(setting, asked))
+        raise typer.Exit(detached.stop(setting, asked))
     if detach:
-        raise typer.Exit(away.detach(setting, asked))
-    raise typer.Exit(ablating.show_plan(setting, asked) if plan else ablating.run(setting, asked))
+        raise typer.Exit(detached.detach(setting, asked))
+    if plan:
+        raise typer.Exit(run_ablation.show_plan(setting, asked))
+    print_aside()
+    raise typer.Exit(run_ablation.run(setting, asked))

@@ -9,11 +9,11 @@ import typer
 from hyperderm.cli import app
 
 if TYPE_CHECKING:
-    from hyperderm.cli.setting import Setting
     from hyperderm.reports.leaks import Verdict
-    from hyperderm.store.pictures import StoreFacts
+    from hyperderm.store.overlap import StoreFacts
     from hyperderm.store.reader import Store
-    from hyperderm.tracking.artefacts import Project
+    from hyperderm.tracking.project_records import Project
+    from hyperderm.workflows.workspace import Setting
 
 FORMS = ("text", "markdown", "csv")
 
@@ -40,8 +40,8 @@ def leaks(
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 also where something could not be told.")] = False,
 ) -> None:
     """Lists whatever saw a lesion of a later test role; exit code 1 where something did."""
-    from hyperderm.cli.setting import Setting
     from hyperderm.errors import ConfigError
+    from hyperderm.workflows.workspace import Setting
 
     if form not in FORMS:
         raise ConfigError(f"--format {form!r} is unknown", f"Use {', '.join(FORMS[:-1])} or {FORMS[-1]}.")
@@ -98,7 +98,7 @@ def _placed(uri: str, root: Path) -> str:
 
 def _read(setting: "Setting", stores: "list[Store]", cubes: bool) -> "list[StoreFacts]":
     from hyperderm.reports.progress import counting
-    from hyperderm.store.pictures import read_facts
+    from hyperderm.store.overlap import read_facts
 
     with counting(setting.console, "reading stores") as bar:
         task = bar.add_task("", total=sum(len(store.manifest.parts) for store in stores))

@@ -36,7 +36,7 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="A new file to write to instead.")] = None,
 ) -> None:
     """What differs between runs: configuration, means over seeds, differences to a baseline."""
-    from hyperderm.cli.setting import Setting
+    from hyperderm.workflows.workspace import Setting
 
     setting = Setting.here()
     if form not in FORMS:

@@ -4,15 +4,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from hyperderm.cli import app
-from hyperderm.store.manifest import Manifest
-
-SHOWN = 20
-SHARED = 4
-"""Files that are named of those with one reason."""
+from hyperderm.reports.store_description import describe
+from hyperderm.workflows.run_phantom import write_phantom
 
 
 @app.command()
@@ -26,62 +21,3 @@ def phantom(
     """The calibrated skin simulator into a store."""
     console = Console(emoji=False)
     describe(console, store, write_phantom(console, store, count, size, seed, folds))
-
-
-def write_phantom(console: Console, store: str, count: int, size: int, seed: int, folds: int) -> Manifest:
-    """Write a phantom store with a bar on `console`."""
-    from hyperderm.cubes.phantom import PHANTOM_VERSION
-    from hyperderm.cubes.phantom import phantom as lesions
-    from hyperderm.reports.progress import counting
-    from hyperderm.store.writer import write_store
-
-    source = {"verb": "phantom", "version": PHANTOM_VERSION, "count": count, "size": size, "seed": seed}
-    with counting(console, "drawing phantom lesions") as bar:
-        rows = bar.track((one.lesion for one in lesions(count, size, seed)), total=count)
-        return write_store(store, rows, fold_count=folds, seed=seed, source=source)
-
-
-def describe(console: Console, uri: str, manifest: Manifest) -> None:
-    """Print what a store holds, and every file that was set aside."""
-    h, w, b = manifest.shape
-    nm = manifest.wavelengths_nm
-    parts = len(manifest.parts)
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_row("store", Text(uri))  # a path may hold what rich takes for markup
-    table.add_row("fingerprint", manifest.fingerprint)
-    table.add_row("cubes", f"{manifest.lesions} of {h} x {w} x {b}, {nm[0]:g} … {nm[-1]:g} nm, {manifest.kind}")
-    table.add_row("size", f"{sum(part.bytes for part in manifest.parts) / 1e6:.1f} MB in {parts} part{'s' * (parts > 1)}")
-    table.add_row("diagnoses", ", ".join(f"{name} {count}" for name, count in manifest.diagnoses.items()))
-    if manifest.folds:
-        table.add_row("folds", f"{manifest.folds.count}, seed {manifest.folds.seed}, {len(manifest.folds.groups)} groups")
-    else:
-        table.add_row("folds", "none: no training roles")
-    console.print(table)
-    for warning in manifest.warnings:
-        console.print(f"note: {warning}", highlight=False, markup=False, soft_wrap=True)
-    list_aside(console, [(one.file, one.reason) for one in manifest.set_aside])
-
-
-def list_aside(console: Console, aside: list[tuple[str, str]], *, whole: bool = False) -> None:
-    """Print files that were set aside, with the reasons; many files of one reason share a line.
-
-    Args:
-        console: where to.
-        aside: file and reason.
-        whole: every reason is printed; where a manifest holds them, the first `SHOWN` lines are enough.
-    """
-    if not aside:
-        return
-    console.print(f"{len(aside)} file{'s' * (len(aside) > 1)} set aside:", highlight=False)
-    by_reason: dict[str, list[str]] = {}
-    for file, reason in aside:
-        by_reason.setdefault(reason, []).append(file)
-    lines: list[str] = []
-    for reason, files in by_reason.items():
-        several = len(files) > SHARED
-        shown = [f"{', '.join(files[:SHARED])} and {len(files) - SHARED} more"] if several else files
-        lines += [f"  {file}: {reason}" for file in shown]
-    for line in lines if whole else lines[:SHOWN]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    if len(lines) > SHOWN and not whole:
-        console.print(f"  … {len(lines) - SHOWN} more, all in the manifest", highlight=False)

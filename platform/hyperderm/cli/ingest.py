@@ -9,13 +9,13 @@ import typer
 from rich.console import Console
 
 from hyperderm.cli import app
-from hyperderm.cli.data import SHOWN, describe, list_aside
-from hyperderm.cli.setting import SIZE
+from hyperderm.reports.store_description import SHOWN, describe, list_aside
+from hyperderm.workflows.workspace import SIZE
 
 if TYPE_CHECKING:
-    from hyperderm.cubes.readers.cutting import How
-    from hyperderm.cubes.readers.scenes import Camera
-    from hyperderm.store.jobs import Job
+    from hyperderm.ingest.layouts.scene_folder import Camera
+    from hyperderm.ingest.lesions import How
+    from hyperderm.ingest.source import Job
 
 Source = Annotated[Path, typer.Argument(help="A folder of images in any layout hyperderm knows, or one file.")]
 Layout = Annotated[
@@ -75,8 +75,8 @@ def ingest(
 ) -> None:
     """Raw files into a store; lists what cannot be used. Interrupted, the same command goes on."""
     from hyperderm.errors import ConfigError
-    from hyperderm.store.jobs import make_job
-    from hyperderm.store.units import parse_scale
+    from hyperderm.ingest.source import make_job
+    from hyperderm.ingest.units import parse_scale
 
     console = Console(emoji=False)
     camera = _camera(
@@ -93,7 +93,7 @@ def ingest(
     if check:
         _check(console, job, store, folds, seed)
         return
-    from hyperderm.cli.ingesting import run_job
+    from hyperderm.workflows.run_ingest import run_job
 
     manifest = run_job(console, job, store, folds, seed, workers)
     for said in job.used:
@@ -127,8 +127,8 @@ def annotate_export(
 
     The way back in: hyperderm ingest SOURCE --masks EXPORT.json
     """
-    from hyperderm.store.annotating import export_images
-    from hyperderm.store.jobs import make_job, plain
+    from hyperderm.ingest.annotation_pictures import export_images
+    from hyperderm.ingest.source import make_job, plain
 
     console = Console(emoji=False)
     camera = _camera(
@@ -159,11 +159,11 @@ def _camera(
     axes: str = "",
 ) -> "Camera":
     from hyperderm.cubes.bands import parse_nm
-    from hyperderm.cubes.readers.axes import parse_axes
-    from hyperderm.cubes.readers.mosaic import Mosaic
-    from hyperderm.cubes.readers.scene import Asked
-    from hyperderm.cubes.readers.scenes import Camera
     from hyperderm.errors import ConfigError
+    from hyperderm.ingest.formats.axes import parse_axes
+    from hyperderm.ingest.formats.mosaic import Mosaic
+    from hyperderm.ingest.formats.scene import Asked
+    from hyperderm.ingest.layouts.scene_folder import Camera
 
     nm = parse_nm("--wavelengths", wavelengths, rising=False) if wavelengths else None
     asked = Asked(nm, rows, columns, key, parse_axes(axes))
@@ -181,8 +181,8 @@ def _camera(
 
 def _how(size: str, bands: str, masks: str, fill: bool = False) -> "tuple[How, Path | None]":
     from hyperderm.cubes.bands import parse_nm
-    from hyperderm.cubes.readers.cutting import How, Marker
     from hyperderm.errors import ConfigError
+    from hyperderm.ingest.lesions import How, Marker
 
     if size != NATIVE and not (size.isdecimal() and 16 <= int(size) <= 1024):
         raise ConfigError(f"--size {size!r} is none", "Give 16 … 1024 pixels, or native.")
@@ -195,11 +195,11 @@ def _how(size: str, bands: str, masks: str, fill: bool = False) -> "tuple[How, P
 
 def _check(console: Console, job: "Job", store: str, folds: int, seed: int) -> None:
     """Tell what an ingest would make, and end as it would."""
-    from hyperderm.cli.ingesting import reading
+    from hyperderm.ingest.dry_run import check, described
+    from hyperderm.ingest.pipeline import told_of
+    from hyperderm.ingest.source import plain
     from hyperderm.reports.progress import counting
-    from hyperderm.store.checking import check, described
-    from hyperderm.store.ingest import told_of
-    from hyperderm.store.jobs import plain
+    from hyperderm.workflows.run_ingest import reading
 
     def tell(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 
-from hyperderm.errors import ConfigError
+from hyperderm.strict import check_text
 
 
 def check(words: Sequence[str]) -> None:
@@ -20,22 +20,6 @@ def check(words: Sequence[str]) -> None:
     check_text("the working folder ", _here())
 
 
-def check_text(what: str, value: str) -> None:
-    """Refuse a text that is not UTF-8.
-
-    Args:
-        what: stands before it, as the user wrote it.
-        value: the text.
-
-    Raises:
-        ConfigError: naming it and the remedy.
-    """
-    try:
-        (what + value).encode()
-    except UnicodeEncodeError:
-        raise ConfigError(f"{_plain(what + value)}: its name is not UTF-8", "Rename it.") from None
-
-
 def _given(words: Sequence[str]) -> Iterable[tuple[str, str]]:
     """Yield every value with the option it was given to."""
     option = ""
@@ -50,10 +34,6 @@ def _given(words: Sequence[str]) -> Iterable[tuple[str, str]]:
         else:
             yield option, word
         option = ""
-
-
-def _plain(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _here() -> str:

@@ -10,8 +10,8 @@ from hyperderm.cli import app
 from hyperderm.cli.streams import print_aside
 
 if TYPE_CHECKING:
-    from hyperderm.cli.setting import Setting
     from hyperderm.config import Experiment
+    from hyperderm.workflows.workspace import Setting
 
 Name = Annotated[str, typer.Argument(help="An experiment: a file in experiments/.", metavar="EXPERIMENT")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="path=value, e.g. learner.n_critic=3; may be repeated.")]
@@ -31,7 +31,7 @@ Storage = Annotated[
 @app.command()
 def show(experiment: Name, overrides: Set = None, profile: Profile = "auto") -> None:
     """The resolved configuration, nothing started."""
-    from hyperderm.cli.setting import Setting
+    from hyperderm.workflows.workspace import Setting
 
     resolved = _resolve(Setting.here(), experiment, profile, overrides, here=True)
     typer.echo(json.dumps(resolved.model_dump(mode="json"), indent=2))
@@ -50,8 +50,8 @@ def train(
     storage: Storage = None,
 ) -> None:
     """One run; the same command again goes on with it."""
-    from hyperderm.cli.setting import Setting, check_source
     from hyperderm.registry import check_name
+    from hyperderm.workflows.workspace import Setting, check_source
 
     print_aside()
     setting = Setting.here()
@@ -59,7 +59,7 @@ def train(
     config = _resolve(setting, experiment, profile, overrides, here=here, sweep__workers_per_trial=workers)
     check_name(name)
     check_source(store, data)
-    from hyperderm.cli.training import run_one
+    from hyperderm.workflows.run_training import run_one
 
     raise typer.Exit(run_one(setting, config, store, data, name, runs, storage))
 
@@ -82,9 +82,9 @@ def sweep(
 ) -> None:
     """A search; the same command again goes on with it."""
     from hyperderm import registry
-    from hyperderm.cli.setting import Setting, check_source
     from hyperderm.registry import check_name
     from hyperderm.strict import parse_overrides
+    from hyperderm.workflows.workspace import Setting, check_source
 
     print_aside()
     setting = Setting.here()
@@ -97,7 +97,7 @@ def sweep(
     registry.check_space(axes, config)
     if fixed:
         setting.say(f"not searched, because --set fixes it: {', '.join(fixed)}")
-    from hyperderm.cli.sweeping import run_sweep
+    from hyperderm.workflows.run_sweep import run_sweep
 
     raise typer.Exit(run_sweep(setting, config, axes, store, data, name, runs, storage))
 
@@ -106,8 +106,8 @@ def _resolve(
     setting: "Setting", experiment: str, profile: str, overrides: list[str] | None, here: bool = False, **flags: int | None
 ) -> "Experiment":
     """Return the configuration; wrong names and values are told before anything heavy is imported or a cluster asked."""
-    from hyperderm.cli.setting import choose_profile, configure
-    from hyperderm.studies.cluster import quiet_ray
+    from hyperderm.cluster.session import quiet_ray
+    from hyperderm.workflows.workspace import choose_profile, configure
 
     quiet_ray()
     if profile == "auto":  # whatever the profile turns out to be

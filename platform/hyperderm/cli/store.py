@@ -28,7 +28,7 @@ def _store(context: typer.Context) -> None:
 @store_app.command("info")
 def info(store: Annotated[str, typer.Argument(help="The store.")]) -> None:
     """What a store holds; every part is hashed."""
-    from hyperderm.cli.data import describe
+    from hyperderm.reports.store_description import describe
     from hyperderm.store.reader import open_store
     from hyperderm.store.synthetic import origin_of
 
@@ -36,7 +36,7 @@ def info(store: Annotated[str, typer.Argument(help="The store.")]) -> None:
     describe(console, store, manifest)
     if origin_of(manifest) is None:
         return
-    from hyperderm.cli.tracked import audit_notes  # seconds of imports, for synthetic sets alone
+    from hyperderm.workflows.tracked_run import audit_notes  # seconds of imports, for synthetic sets alone
 
     for said in audit_notes(manifest):
         _say(console, said)

@@ -8,9 +8,9 @@ import typer
 from hyperderm.cli import app
 
 if TYPE_CHECKING:
-    from hyperderm.cli.setting import Setting
     from hyperderm.store.manifest import Manifest
     from hyperderm.store.reader import Store
+    from hyperderm.workflows.workspace import Setting
 
 
 @app.command()
@@ -32,8 +32,8 @@ def generate(
     runs: Annotated[Path | None, typer.Option("--runs", help="Where runs are kept.")] = None,
 ) -> None:
     """A synthetic set from a trained generator."""
-    from hyperderm.cli.setting import Setting
     from hyperderm.errors import StudyError
+    from hyperderm.workflows.workspace import Setting
 
     if count < 1:
         raise StudyError(f"--count {count}", "Ask for at least 1 cube.")
@@ -53,7 +53,7 @@ def generate(
 
 
 def _of_run(setting: "Setting", run: str, runs: Path) -> Path | str:
-    from hyperderm.studies.checkpoints import checkpoint_of_run
+    from hyperderm.studies.named_runs import checkpoint_of_run
 
     path, name = checkpoint_of_run(run, runs)
     setting.say(f"checkpoint of {name}: {path}")
@@ -85,9 +85,9 @@ def _generate(
     source_store: str | None,
     workers: int,
 ) -> "Manifest":
+    from hyperderm.cluster.session import connect, quiet_ray, workers_found
     from hyperderm.reports.progress import counting
     from hyperderm.store.reader import open_store
-    from hyperderm.studies.cluster import connect, quiet_ray, workers_found
 
     quiet_ray()
     from hyperderm.studies.synthesis import generate, generate_here
@@ -122,7 +122,7 @@ def _real_store(checkpoint: Path | str, source_store: str | None) -> "Store":
     """Open the store named by the user, else the one the checkpoint remembers."""
     from hyperderm.errors import StoreError
     from hyperderm.store.reader import open_store
-    from hyperderm.studies.checkpoints import read_checkpoint
+    from hyperderm.training.named_checkpoints import read_checkpoint
 
     uri = source_store or read_checkpoint(checkpoint)[0]["provenance"].get("hyperderm.store", "")
     if source_store:
@@ -136,8 +136,8 @@ def _real_store(checkpoint: Path | str, source_store: str | None) -> "Store":
 
 
 def _tell(setting: "Setting", uri: str, manifest: "Manifest") -> None:
-    from hyperderm.cli.tracked import audit_notes
     from hyperderm.store.synthetic import origin_of
+    from hyperderm.workflows.tracked_run import audit_notes
 
     origin = origin_of(manifest)
     assert origin is not None

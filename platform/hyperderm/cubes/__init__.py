@@ -1,1 +1,1 @@
-"""One hyperspectral cube: its type, readers, masks, crops, pseudo-RGB, optics and the phantom. numpy only."""
+"""One hyperspectral cube: its type, bands, crop, regions and pseudo-RGB. This package uses numpy and no torch."""

@@ -19,11 +19,12 @@ to 0.031 of the cube's spacing (the average takes every band of the cube for con
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperderm.cubes.readers.scene import ascending
+from hyperderm.cubes.cube import NOTES
 from hyperderm.errors import CubeError
 
 SAME_NM = 1e-6
@@ -160,3 +161,60 @@ def _lines(held: Vector, target: Vector) -> Vector:
     rows = np.arange(target.size)
     weights[rows, left], weights[rows, left + 1] = 1 - share, share
     return weights
+
+
+def checked_nm(wavelengths_nm: Sequence[float] | NDArray[np.float64], bands: int) -> NDArray[np.float64]:
+    """Return the wavelengths of so many bands in their order, which may be any.
+
+    Raises:
+        CubeError: another number of wavelengths than of bands, one that is no positive number, or one twice.
+    """
+    nm = np.asarray(wavelengths_nm, dtype=np.float64)
+    if nm.shape != (bands,):
+        raise CubeError(f"{bands} bands but {nm.size} wavelengths")
+    if not np.all(np.isfinite(nm)) or np.any(nm <= 0):
+        raise CubeError(f"wavelengths must be positive, got {nm.tolist()}")
+    values, counts = np.unique(nm, return_counts=True)
+    if values.size < nm.size:
+        twice = float(values[counts > 1][0])
+        numbers = ", ".join(str(i + 1) for i in np.flatnonzero(nm == twice))
+        raise CubeError(
+            f"bands {numbers} have the same wavelength, {twice:g} nm",
+            "Give every band's own one with --wavelengths, or save the image without the band that comes twice.",
+        )
+    return nm
+
+
+def by_wavelength(
+    reflectance: NDArray[np.float32], wavelengths_nm: Sequence[float] | NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float64], dict[str, Any]]:
+    """Bring the bands of (H, W, B) into the order of their wavelengths (B,) nm.
+
+    Returns:
+        The bands and wavelengths, rising; and facts for a lesion's origin: `band_order`, for every band its place in the
+        file from 0, and a note, where anything had to be moved.
+
+    Raises:
+        CubeError: as `checked_nm`.
+    """
+    nm = checked_nm(wavelengths_nm, reflectance.shape[2])
+    order = np.argsort(nm)
+    if np.all(order[1:] > order[:-1]):
+        return reflectance, nm, {}
+    how = "fall from band to band" if np.all(np.diff(nm) < 0) else "are not in order"
+    note = f"the wavelengths of its file {how}: its bands were sorted by them"
+    return np.ascontiguousarray(reflectance[..., order]), nm[order], {"band_order": order.tolist(), NOTES: [note]}
+
+
+def ascending(
+    reflectance: NDArray[np.float32], wavelengths_nm: Sequence[float] | NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Prove that (H, W, B) and (B,) nm belong together and rise.
+
+    Raises:
+        CubeError: another number of wavelengths than of bands, one twice, or falling ones.
+    """
+    nm = checked_nm(wavelengths_nm, reflectance.shape[2])
+    if np.any(np.diff(nm) <= 0):
+        raise CubeError(f"wavelengths must increase from band to band, got {nm.tolist()}")
+    return reflectance, nm

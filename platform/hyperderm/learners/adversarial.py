@@ -13,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.nn.functional import relu
 
 from hyperderm.errors import ConfigError
-from hyperderm.learners import keyed
+from hyperderm.learners import randomness
 from hyperderm.learners.adversarial_settings import AdversarialConfig, Loss
 from hyperderm.learners.average import MovingAverage, gradient_norm
 from hyperderm.learners.base import Batch, Placement, Sampler, Validation
@@ -70,7 +70,7 @@ class AdversarialLearner(ABC):
     def __init__(self, config: AdversarialConfig, run: Run, data: TrainData, placement: Placement) -> None:
         self.config, self.run, self.data, self.placement = config, run, data, placement
         self.seed, self.samples = run.seed, run.training.validation_samples
-        with keyed.initialised(self.seed):
+        with randomness.initialised(self.seed):
             generator, critic = self.networks(len(data.wavelengths_nm))
         self.generator = generator.to(placement.device, placement.dtype)
         self.critic = critic.to(placement.device, placement.dtype)
@@ -176,7 +176,7 @@ class AdversarialLearner(ABC):
 
     def penalty(self, real: Tensor, fake: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """See `gradient_penalty`; on keyed places of the lines between real and fake, never in bf16."""
-        eps = keyed.rows(self.seed, "penalty", batch.images, batch.count, (1, 1, 1), batch.share).to(real)
+        eps = randomness.rows(self.seed, "penalty", batch.images, batch.count, (1, 1, 1), batch.share).to(real)
         return gradient_penalty(self.d, eps * real + (1 - eps) * fake, self.labels(batch))
 
     def generator_step(self, batch: Batch) -> dict[str, Tensor]:
@@ -219,7 +219,7 @@ class AdversarialLearner(ABC):
     def _drawn(self, count: int, seed: int) -> Tensor:
         """Return `count` rows of train, each once before any comes again: (count,) int64."""
         rows = len(self.data.train)
-        return torch.randperm(max(count, rows), generator=keyed.generator(seed, "sample", 0))[:count] % rows
+        return torch.randperm(max(count, rows), generator=randomness.generator(seed, "sample", 0))[:count] % rows
 
     def state_dict(self) -> dict[str, Any]:
         """Return networks, moving average and optimizers."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from hyperderm.errors import StoreError
-from hyperderm.learners.keyed import generator
+from hyperderm.learners.randomness import generator
 from hyperderm.metrics.energy import Standardiser, cube_features, energy_distance
 from hyperderm.metrics.spectral import largest_relative_error, spectral_angle
 

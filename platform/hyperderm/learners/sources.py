@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hyperderm.learners.keyed import generator
-from hyperderm.metrics.dihedral import ORIENTATIONS, orient
+from hyperderm.learners.randomness import generator
+from hyperderm.metrics.orientation import ORIENTATIONS, orient
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hyperderm.errors import ConfigError, nearest
-from hyperderm.metrics.dihedral import ORIENTATIONS
+from hyperderm.metrics.orientation import ORIENTATIONS
 from hyperderm.strict import Strict
 
 if TYPE_CHECKING:

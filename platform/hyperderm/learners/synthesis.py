@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hyperderm.learners import keyed
+from hyperderm.learners import randomness
 from hyperderm.learners.data import CubeSet
 from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.sources import rgb_levels
@@ -108,7 +108,7 @@ class NetworkSampler(ABC):
             more: further arguments of the sampler.
         """
         wavelengths = tuple(float(nm) for nm in checkpoint["wavelengths_nm"])
-        with keyed.initialised(run.seed):  # the weights are overwritten; nobody's random numbers move
+        with randomness.initialised(run.seed):  # the weights are overwritten; nobody's random numbers move
             made = network(len(wavelengths))
         made.load_state_dict(checkpoint["learner"]["ema"])
         made.to(device).eval().requires_grad_(False)
@@ -143,4 +143,4 @@ class NetworkSampler(ABC):
 
 def noise(seed: int, index: int, length: int) -> Tensor:
     """Return the noise z (1, length) that cube `index` of a set is made from: standard normal, float32."""
-    return torch.randn(length, generator=keyed.generator(seed, "synthesis/noise", index))[None]
+    return torch.randn(length, generator=randomness.generator(seed, "synthesis/noise", index))[None]

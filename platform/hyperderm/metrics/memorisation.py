@@ -29,8 +29,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from hyperderm.errors import StoreError
-from hyperderm.metrics.dihedral import ORIENTATIONS, orient
 from hyperderm.metrics.energy import Standardiser, cube_features
+from hyperderm.metrics.orientation import ORIENTATIONS, orient
 
 PIXELS = 32
 """Side at which pixels are compared: finer detail is noise, which no copy needs to share."""

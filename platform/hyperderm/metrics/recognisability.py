@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperderm.metrics.clustered import components
-from hyperderm.metrics.delong import placements
-from hyperderm.metrics.intervals import Auroc
-from hyperderm.metrics.spectral_features import Cubes, Table, automatic_masks, lesion_features
+from hyperderm.metrics.lesion_features import Cubes, Table, automatic_masks, lesion_features
+from hyperderm.statistics.clustered import components
+from hyperderm.statistics.delong import placements
+from hyperderm.statistics.intervals import Auroc
 
 MOST = 300
 """Cubes looked at of each kind: 3 ms each at 32 px."""

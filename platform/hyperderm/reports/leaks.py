@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from hyperderm.store.manifest import Role
-from hyperderm.store.pictures import HOW, Kin, Lesion, Overlap, StoreFacts
+from hyperderm.store.overlap import HOW, Kin, Lesion, Overlap, StoreFacts
 from hyperderm.store.synthetic import VERB
-from hyperderm.tracking.artefacts import Artefact, Kind, Opening, Trial, set_artefact
+from hyperderm.tracking.project_records import Artefact, Kind, Opening, Trial, set_artefact
 
 KINDS = {
     "classifier": "Classifiers whose training saw the test role",

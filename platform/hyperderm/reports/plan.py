@@ -7,13 +7,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from hyperderm.cluster.session import Cluster, described
 from hyperderm.errors import ClusterError
 from hyperderm.reports.leaderboard import duration
 from hyperderm.studies.ablation.estimate import Estimate, report_s, slots
 from hyperderm.studies.ablation.job import STAGES, Job, behind
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.room import room
-from hyperderm.studies.cluster import Cluster, described
 
 
 def print_plan(

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import get_args
 
 from hyperderm.cubes.cube import Lesion
-from hyperderm.cubes.readers.exported import SIDECAR, Export, ExportedLesion, Format, describe, digest
 from hyperderm.durable import make_parents, publish, room
 from hyperderm.errors import ConfigError, CubeError, StoreError, nearest
 from hyperderm.store.export_files import PLACES, Files, files_of
+from hyperderm.store.export_format import SIDECAR, Export, ExportedLesion, Format, describe, digest
 from hyperderm.store.reader import Store
 
 FORMATS: tuple[Format, ...] = get_args(Format)

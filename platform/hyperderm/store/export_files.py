@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hyperderm.cubes.cube import Lesion
-from hyperderm.cubes.readers.exported import CUBE, DATA, HEADER, MASK, TABLE, Format, layout_mask
-from hyperderm.cubes.readers.hsidermoscopy import FOLDERS, OTHER
+from hyperderm.store.export_format import CUBE, DATA, FOLDERS, HEADER, MASK, OTHER, TABLE, Format, layout_mask
 
 KEY = "DataCubeC"
 PLACES = {diagnosis: (folder, "") for folder, diagnosis in FOLDERS.items() if diagnosis}

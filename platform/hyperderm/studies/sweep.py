@@ -11,14 +11,14 @@ from typing import Any, Protocol
 from ray import tune
 from ray.tune.stopper import Stopper
 
+from hyperderm.cluster.session import Cluster, check_capacity
+from hyperderm.cluster.start_watch import StartWatch
+from hyperderm.cluster.trial import InProcessTrial, Shared
+from hyperderm.cluster.worker_group import GroupTrial, Workers
 from hyperderm.errors import HyperdermError, StudyError
 from hyperderm.store.location import Location
-from hyperderm.studies.board import Board
-from hyperderm.studies.cluster import Cluster, check_capacity
-from hyperderm.studies.group import GroupTrial, Workers
-from hyperderm.studies.trial import InProcessTrial, Shared
+from hyperderm.studies.search import Board
 from hyperderm.studies.tune_glue import BoardCallback, BoardScheduler, BoardSearcher
-from hyperderm.studies.waiting import StartWatch
 from hyperderm.trouble import reason_of, trouble_of
 
 

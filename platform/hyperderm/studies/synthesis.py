@@ -26,15 +26,15 @@ from hyperderm.store.manifest import Manifest
 from hyperderm.store.reader import Store
 from hyperderm.store.synthetic import SyntheticCube, SyntheticOrigin, write_synthetic
 from hyperderm.strict import fingerprint
-from hyperderm.studies.checkpoints import fold_of, read_checkpoint
-from hyperderm.studies.inputs import seen_of
 from hyperderm.studies.set_audit import SetAudit, groups_of
 from hyperderm.training.data import cube_set
+from hyperderm.training.inputs import seen_of
+from hyperderm.training.named_checkpoints import fold_of, read_checkpoint
 from hyperderm.training.sampler import load_sampler
 from hyperderm.trouble import reason_of, trouble_of
 
 if TYPE_CHECKING:
-    from hyperderm.studies.cluster import Cluster
+    from hyperderm.cluster.session import Cluster
 
 CHUNK = 32
 """Cubes that travel and are audited together."""

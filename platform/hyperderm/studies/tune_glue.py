@@ -11,10 +11,10 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from hyperderm.cluster.trial import config_of
 from hyperderm.errors import MachineTrouble, WorkerLost
-from hyperderm.studies.board import Board
-from hyperderm.studies.storage import trial_address
-from hyperderm.studies.trial import config_of
+from hyperderm.studies.search import Board
+from hyperderm.training.storage import trial_address
 from hyperderm.trouble import reason_of, trouble_of
 
 

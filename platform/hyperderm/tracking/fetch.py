@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from hyperderm.errors import ConfigError, TrackingError, nearest
 from hyperderm.strict import json_of
-from hyperderm.tracking.courier import KEY_TAG, PARENT_TAG, first_line
 from hyperderm.tracking.database import sqlite_path
+from hyperderm.tracking.requests import KEY_TAG, PARENT_TAG, first_line
 from hyperderm.tracking.server import START_ONE, check_server, quiet_client, redacted
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from hyperderm.learners import role_of
 from hyperderm.learners.spec import PIXELWISE
 from hyperderm.store.manifest import FOLD_FREE
 from hyperderm.strict import json_of
-from hyperderm.tracking.artefacts import Artefact, Kind, Opening, Project, Trial, set_artefact, set_key
-from hyperderm.tracking.courier import KEY_TAG, PARENT_TAG
 from hyperderm.tracking.fetch import CONFIG, PAGE, QUESTIONS, asking, check_there, leaves, parsed
+from hyperderm.tracking.project_records import Artefact, Kind, Opening, Project, Trial, set_artefact, set_key
+from hyperderm.tracking.requests import KEY_TAG, PARENT_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

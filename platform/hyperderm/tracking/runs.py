@@ -19,10 +19,10 @@ from typing import Literal
 
 from hyperderm import databases
 from hyperderm.errors import TrackingError
-from hyperderm.tracking.courier import Courier
-from hyperderm.tracking.journal import DAMAGED, Journal
-from hyperderm.tracking.outbox import Outbox, guarded
-from hyperderm.tracking.places import same_database
+from hyperderm.tracking.artifact_locations import same_database
+from hyperderm.tracking.delivery import Outbox, guarded
+from hyperderm.tracking.event_log import DAMAGED, Journal
+from hyperderm.tracking.requests import Courier
 from hyperderm.tracking.server import check_server, quiet_client, redacted
 
 __all__ = ["Status", "Tracker", "check_server"]

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from hyperderm.errors import TrackingError
+from hyperderm.tracking.artifact_locations import follow
 from hyperderm.tracking.database import ready, sqlite_path, telling
-from hyperderm.tracking.places import follow
 
 START_ONE = "Start it (`make services-up`), correct MLFLOW_TRACKING_URI, or unset it to track in a local file"
 

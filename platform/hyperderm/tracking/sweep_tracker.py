@@ -12,7 +12,7 @@ import numpy as np
 
 from hyperderm.config import Experiment
 from hyperderm.store.location import Location
-from hyperderm.store.place import below, content_of
+from hyperderm.store.run_location import below, content_of
 from hyperderm.tracking.figures import RealSet, lesion_grid, save_png, spectra
 from hyperderm.tracking.runs import Status, Tracker
 

@@ -17,7 +17,7 @@ import torch
 from hyperderm.durable import write_whole
 from hyperderm.errors import CheckpointError
 from hyperderm.store.location import Location
-from hyperderm.store.place import Place, address, content_of, holds
+from hyperderm.store.run_location import Place, address, content_of, holds
 
 LATEST = "latest.pt"
 PREVIOUS = "previous.pt"

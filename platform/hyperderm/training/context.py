@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from hyperderm.learners.base import Placement
-from hyperderm.store.place import Place
+from hyperderm.store.run_location import Place
 from hyperderm.training.checkpoint import CheckpointFolder
 
 Precision = Literal["auto", "fp32", "fp64", "bf16"]
@@ -17,7 +17,7 @@ Precision = Literal["auto", "fp32", "fp64", "bf16"]
 
 @dataclass(frozen=True)
 class Context:
-    """Where a worker runs. One worker: made by `local`; several: by `worker_group` inside a Ray Train worker.
+    """Where a worker runs. One worker: made by `local`; several: by `worker_group` of `hyperderm.cluster.worker_group`.
 
     Attributes:
         checkpoint: the run's checkpoints, in a place every worker's node sees.
@@ -65,18 +65,3 @@ def local(folder: Place, provenance: Mapping[str, str] | None = None) -> Context
     """Return the context of a single worker: in this process, or in the Tune actor that calls it."""
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     return Context(CheckpointFolder(folder), device=device, provenance=provenance or {})
-
-
-def worker_group(folder: Place, provenance: Mapping[str, str] | None = None) -> Context:
-    """Return the context of one Ray Train worker, whose process group (gloo or NCCL) Ray Train has set up."""
-    import ray.train
-    import ray.train.torch
-
-    here = ray.train.get_context()
-    return Context(
-        CheckpointFolder(folder),
-        rank=here.get_world_rank(),
-        world_size=here.get_world_size(),
-        device=ray.train.torch.get_device(),
-        provenance=provenance or {},
-    )

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
 from hyperderm.errors import ConfigError
-from hyperderm.learners.blocks import held_out_blocks
 from hyperderm.learners.data import CubeSet, TrainData
+from hyperderm.learners.held_out_pixels import held_out_blocks
 from hyperderm.learners.scaling import Scaling
 
 AT_ONCE = 64

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hyperderm.errors import ConfigError
 from hyperderm.learners.base import Batch
-from hyperderm.learners.keyed import generator, rows
+from hyperderm.learners.randomness import generator, rows
 from hyperderm.learners.sampling import Phase
 
 

@@ -18,7 +18,7 @@ from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, MachineTrouble
 from hyperderm.learners.base import Batch
 from hyperderm.learners.data import Streamed, TrainData
-from hyperderm.learners.keyed import generator
+from hyperderm.learners.randomness import generator
 from hyperderm.learners.sampling import phases
 from hyperderm.learners.scaling import Scaling
 from hyperderm.training.context import Context

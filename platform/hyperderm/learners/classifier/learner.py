@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 
 from hyperderm.errors import ConfigError
-from hyperderm.learners import keyed
+from hyperderm.learners import randomness
 from hyperderm.learners.augmentation import classic
 from hyperderm.learners.average import gradient_norm
 from hyperderm.learners.base import Batch, Placement, Validation
 from hyperderm.learners.batch_augmentation import MOST_BANDS, classic_batch
 from hyperderm.learners.classifier.config import ClassifierConfig
 from hyperderm.learners.classifier.networks import KeyedDropout, build_classifier, has_batch_norm
+from hyperderm.learners.cube_augmentation import SpectralAugmentation
 from hyperderm.learners.data import TrainData, truth
-from hyperderm.learners.judging import scored
+from hyperderm.learners.decision_rule import scored
 from hyperderm.learners.losses import class_weights, cross_entropy, focal
 from hyperderm.learners.sampling import phases
-from hyperderm.learners.spectral_augmentation import SpectralAugmentation
 from hyperderm.settings import Run
 
 JUDGED_AT_ONCE = 64
@@ -34,7 +34,7 @@ class Classifier:
     def __init__(self, config: ClassifierConfig, run: Run, data: TrainData, placement: Placement) -> None:
         self.config, self.data, self.placement, self.seed = config, data, placement, run.seed
         workers = run.sweep.workers_per_trial
-        with keyed.initialised(self.seed):
+        with randomness.initialised(self.seed):
             network = build_classifier(self.config.architecture, self.config.weights, len(data.wavelengths_nm))
         if workers > 1 and has_batch_norm(network):
             if placement.device.type != "cuda":
@@ -111,12 +111,12 @@ class Classifier:
         p = self.config.dropout
         if not p:
             return nullcontext()
-        draws = keyed.rows(self.seed, "dropout", batch.images, batch.count, (self.dropout.features,), batch.share)
+        draws = randomness.rows(self.seed, "dropout", batch.images, batch.count, (self.dropout.features,), batch.share)
         return self.dropout.masked(((draws >= p).double() / (1 - p)).to(self.placement.device))
 
     def _keys(self, batch: Batch) -> list[int]:
         """One key a sample, from (seed, images, place in the global batch)."""
-        key = keyed.generator(self.seed, "augmentation", batch.images)
+        key = randomness.generator(self.seed, "augmentation", batch.images)
         return torch.randint(2**31, (batch.count,), generator=key)[batch.share].tolist()
 
     def _class_weights(self, run: Run) -> Tensor:

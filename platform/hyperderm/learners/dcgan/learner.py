@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hyperderm.learners import keyed
+from hyperderm.learners import randomness
 from hyperderm.learners.adversarial import AdversarialLearner
 from hyperderm.learners.adversarial_settings import check_bands
 from hyperderm.learners.base import Batch
@@ -34,7 +34,7 @@ class Dcgan(AdversarialLearner):
     def inputs(self, batch: Batch, stream: str) -> Tensor:
         """Return noise, equal on however many workers: (n, noise_dim)."""
         shape = (self.config.noise_dim,)
-        z = keyed.rows(self.seed, f"noise/{stream}", batch.images, batch.count, shape, batch.share, normal=True)
+        z = randomness.rows(self.seed, f"noise/{stream}", batch.images, batch.count, shape, batch.share, normal=True)
         return z.to(self.placement.device, self.placement.dtype)
 
     def labels(self, batch: Batch) -> tuple[Tensor, ...]:

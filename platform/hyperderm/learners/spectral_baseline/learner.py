@@ -13,11 +13,11 @@ from torch import Tensor
 
 from hyperderm.learners.base import Batch, Placement, Validation
 from hyperderm.learners.data import TrainData, truth
-from hyperderm.learners.judging import scored
+from hyperderm.learners.decision_rule import scored
 from hyperderm.learners.losses import class_weights
 from hyperderm.learners.sampling import phases
 from hyperderm.learners.spectral_baseline.config import SpectralConfig
-from hyperderm.metrics.spectral_features import automatic_masks, lesion_features
+from hyperderm.metrics.lesion_features import automatic_masks, lesion_features
 from hyperderm.settings import Run
 
 LEAF, LEAVES = 20, 10

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from hyperderm.metrics.recognisability import WARN
-from hyperderm.reports.ablation.analysis_types import Analysis
 from hyperderm.reports.ablation.facts import ReportFacts, SyntheticSet
-from hyperderm.reports.ablation.words import number
+from hyperderm.statistics.ablation_results import Analysis
+from hyperderm.statistics.number_format import number
 
 _NAMED = 3
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
-from hyperderm.reports.ablation.words import MISSING
+from hyperderm.statistics.number_format import MISSING
 
 Tone = Literal["", "good", "bad", "quiet", "strong"]
 

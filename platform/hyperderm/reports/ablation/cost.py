@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 
 from hyperderm.reports.ablation.facts import ReportFacts
 from hyperderm.reports.ablation.looks import DPI, INK, QUIET, WIDTH, looks, plain, text_width, wrapped
-from hyperderm.reports.ablation.words import hours
+from hyperderm.statistics.number_format import hours
 
 _LANE, _HEAD, _FOOT = 0.33, 0.5, 0.5  # inches
 _HATCH = "////"

@@ -5,8 +5,8 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
-from hyperderm.reports.ablation.analysis_types import Analysis, Contrast, ContrastResult
 from hyperderm.reports.ablation.facts import Cost, ReportFacts, SyntheticSet, verdict_of
+from hyperderm.statistics.ablation_results import Analysis, Contrast, ContrastResult
 
 TABLES = (
     "arms.csv", "contrasts.csv", "undeclared.csv", "counts.csv", "diagnoses.csv", "cells.csv", "hardest.csv", "costs.csv",

@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from hyperderm.reports.ablation.analysis_types import Analysis, ArmResult, Curve, Estimate
 from hyperderm.reports.ablation.facts import REAL, ReportFacts, result_of
 from hyperderm.reports.ablation.looks import (
     DPI,
@@ -24,6 +23,7 @@ from hyperderm.reports.ablation.looks import (
     plain,
     wrapped,
 )
+from hyperderm.statistics.ablation_results import Analysis, ArmResult, Curve, Estimate
 
 _COLUMNS = 3
 _PANEL, _BIG, _BETWEEN, _LEFT, _RIGHT, _BELOW, _ABOVE, _KEY = 2.95, 3.5, 0.52, 0.62, 0.3, 0.7, 0.24, 0.22  # inches

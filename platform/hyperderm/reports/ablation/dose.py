@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from hyperderm.reports.ablation.analysis_types import PRIMARY, Analysis, Estimate
 from hyperderm.reports.ablation.facts import REAL, ReportFacts, result_of
 from hyperderm.reports.ablation.looks import DPI, INK, QUIET, WIDTH, generator_colour, plain, wrapped
-from hyperderm.reports.ablation.words import ratio
+from hyperderm.statistics.ablation_results import PRIMARY, Analysis, Estimate
+from hyperderm.statistics.number_format import ratio
 
 _COLUMNS = 3
 _WIDE, _HIGH, _BETWEEN, _LEFT, _RIGHT, _BELOW, _ABOVE, _KEY = 2.85, 2.6, 0.55, 0.78, 0.3, 0.62, 0.3, 0.36  # inches

@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperderm.reports.ablation.analysis_types import Analysis, ArmResult, Contrast
+from hyperderm.statistics.ablation_results import Analysis, ArmResult, Contrast
 
 Picture = NDArray[np.uint8]
 

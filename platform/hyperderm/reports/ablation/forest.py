@@ -10,10 +10,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import Transform, blended_transform_factory
 
-from hyperderm.reports.ablation.analysis_types import CANNOT_TELL, HELPS, HURTS, Analysis, Contrast, ContrastResult
 from hyperderm.reports.ablation.facts import REAL, ReportFacts, verdict_of
 from hyperderm.reports.ablation.looks import DPI, FAINT, INK, QUIET, WIDTH, Look, looks, plain, text_width, wrapped
-from hyperderm.reports.ablation.words import MISSING, chance, signed, span
+from hyperderm.statistics.ablation_results import CANNOT_TELL, HELPS, HURTS, Analysis, Contrast, ContrastResult
+from hyperderm.statistics.number_format import MISSING, chance, signed, span
 
 _ROW, _MORE, _GAP, _HEADER, _HEAD, _FOOT = 0.25, 0.13, 0.12, 0.36, 0.5, 0.92  # inches; _MORE: a row's second line
 _SIZE = 8.5

@@ -13,10 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hyperderm.metrics.memorisation import describe
-from hyperderm.metrics.predictions import CellKey
 from hyperderm.metrics.recognisability import told_from_real
-from hyperderm.reports.ablation.analysis import analyse, decision_sentences
-from hyperderm.reports.ablation.analysis_types import Analysis, Contrast, Estimate
 from hyperderm.reports.ablation.facts import (
     CellFailure,
     Cells,
@@ -30,6 +27,9 @@ from hyperderm.reports.ablation.facts import (
     SyntheticSet,
 )
 from hyperderm.reports.ablation.write import write_report
+from hyperderm.statistics.ablation import analyse, decision_sentences
+from hyperderm.statistics.ablation_results import Analysis, Contrast, Estimate
+from hyperderm.statistics.predictions import CellKey
 from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import SyntheticOrigin, origin_of
 from hyperderm.strict import fingerprint

@@ -6,7 +6,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hyperderm.reports.ablation.analysis_types import Analysis, HardLesion
 from hyperderm.reports.ablation.facts import ReportFacts
 from hyperderm.reports.ablation.looks import (
     DPI,
@@ -21,6 +20,7 @@ from hyperderm.reports.ablation.looks import (
     looks,
     wrapped,
 )
+from hyperderm.statistics.ablation_results import Analysis, HardLesion
 
 SHOWN = 6
 """Lesions of a model that are drawn; the CSV file holds all of them."""

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from hyperderm.reports.ablation import tables
-from hyperderm.reports.ablation.analysis_types import Analysis
 from hyperderm.reports.ablation.caveats import caveats
 from hyperderm.reports.ablation.content import Content, Drawing, Section
 from hyperderm.reports.ablation.cost import cost
@@ -13,7 +12,8 @@ from hyperderm.reports.ablation.dose import dose_response, has_doses
 from hyperderm.reports.ablation.facts import ReportFacts
 from hyperderm.reports.ablation.forest import forest
 from hyperderm.reports.ablation.hardest import SHOWN, hardest
-from hyperderm.reports.ablation.words import number, short_hash, signed
+from hyperderm.statistics.ablation_results import Analysis
+from hyperderm.statistics.number_format import number, short_hash, signed
 
 FIGURES = ("forest", "roc", "precision_recall", "tradeoff", "dose_response", "hardest", "cost")
 """Names of all figures a report can have."""
@@ -236,9 +236,9 @@ def _again(analysis: Analysis, facts: ReportFacts) -> Section:
     lines = f"""\
 import csv
 from pathlib import Path
-from hyperderm.metrics.predictions import Predictions
-from hyperderm.reports.ablation.analysis import analyse
-from hyperderm.reports.ablation.analysis_types import Contrast
+from hyperderm.statistics.predictions import Predictions
+from hyperderm.statistics.ablation import analyse
+from hyperderm.statistics.ablation_results import Contrast
 
 with Path("contrasts.csv").open(newline="") as stream:
     contrasts = [Contrast(row["arm"], row["reference"], row["model"]) for row in csv.DictReader(stream)]

@@ -1,7 +1,9 @@
 """The report's tables for people: rounded, with intervals below the values and reasons below the table."""
 
 from hyperderm.metrics.recognisability import WARN
-from hyperderm.reports.ablation.analysis_types import (
+from hyperderm.reports.ablation.content import Cell, Column, Notes, Row, Table, Tone
+from hyperderm.reports.ablation.facts import ReportFacts, SyntheticSet, result_of, verdict_of
+from hyperderm.statistics.ablation_results import (
     METRICS,
     Analysis,
     Contrast,
@@ -9,9 +11,7 @@ from hyperderm.reports.ablation.analysis_types import (
     Estimate,
     UndeclaredDifference,
 )
-from hyperderm.reports.ablation.content import Cell, Column, Notes, Row, Table, Tone
-from hyperderm.reports.ablation.facts import ReportFacts, SyntheticSet, result_of, verdict_of
-from hyperderm.reports.ablation.words import chance, hours, number, percent, ratio, short_hash, signed, span, tally
+from hyperderm.statistics.number_format import chance, hours, number, percent, ratio, short_hash, signed, span, tally
 
 FIRST_METRICS = ("auroc", "auprc", "sensitivity", "specificity", "f1", "balanced_accuracy")
 """What the main table shows; the second table shows the rest."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hyperderm.metrics.predictions import CellKey, Predictions
+from hyperderm.statistics.predictions import CellKey, Predictions
 
 
 def complete_part(table: Predictions, planned: Sequence[CellKey]) -> tuple[Predictions | None, list[str]]:

@@ -9,6 +9,7 @@ from time import perf_counter
 
 import torch
 
+from hyperderm.cluster.session import Cluster
 from hyperderm.config import Experiment
 from hyperderm.identity import shaping
 from hyperderm.learners.base import Placement
@@ -20,7 +21,6 @@ from hyperderm.studies.ablation.job import Job
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.results import result_of
 from hyperderm.studies.ablation.room import room
-from hyperderm.studies.cluster import Cluster
 from hyperderm.training.feed import Feed
 from hyperderm.training.stream import pixelwise
 

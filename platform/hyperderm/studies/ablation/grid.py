@@ -13,11 +13,14 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
+from hyperderm.cluster.session import Cluster, check_shared
+from hyperderm.cluster.shared_store import SharedStore
+from hyperderm.cluster.start_watch import StartWatch
+from hyperderm.cluster.trial import ended
 from hyperderm.config import Experiment
 from hyperderm.errors import HyperdermError
 from hyperderm.store.location import locate
 from hyperderm.store.manifest import Manifest
-from hyperderm.store.ray_reader import SharedStore
 from hyperderm.strict import parse
 from hyperderm.studies.ablation.estimate import Cost, Measure, measure_here, slots
 from hyperderm.studies.ablation.job import Job, Stage
@@ -25,11 +28,8 @@ from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.queue import Queue
 from hyperderm.studies.ablation.room import room
 from hyperderm.studies.ablation.work import STORE, Task, work
-from hyperderm.studies.cluster import Cluster, check_shared
 from hyperderm.studies.sweep import interruptible, told
-from hyperderm.studies.trial import ended
 from hyperderm.studies.tune_glue import final, recovered
-from hyperderm.studies.waiting import StartWatch
 from hyperderm.training.checkpoint import BEST
 from hyperderm.training.loop import Report
 

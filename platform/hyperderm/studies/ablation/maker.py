@@ -19,9 +19,9 @@ from hyperderm.strict import fingerprint
 from hyperderm.studies.ablation.arms import PRETRAIN_SHARE, Arm, Variant
 from hyperderm.studies.ablation.job import Job
 from hyperderm.studies.ablation.searches import winner
-from hyperderm.studies.selection import Selection, select
 from hyperderm.studies.synthesis import photographs_of
 from hyperderm.training.data import check_size
+from hyperderm.training.selection import Selection, select
 
 VERSION = 3
 """Part of every job's name: raise it when the code changes what a job's configuration leads to."""

@@ -19,7 +19,7 @@ from hyperderm.studies.ablation.arms import Arm
 from hyperderm.studies.ablation.job import Job
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.results import result_of
-from hyperderm.studies.selection import select
+from hyperderm.training.selection import select
 
 PLAN = "plan.json"
 Contrast = tuple[str, str, str]

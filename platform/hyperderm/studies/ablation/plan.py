@@ -16,7 +16,7 @@ from hyperderm.store.reader import Store
 from hyperderm.studies.ablation.arms import Arm, arms, contrasts
 from hyperderm.studies.ablation.job import STAGES, Job, Stage
 from hyperderm.studies.ablation.maker import JobMaker
-from hyperderm.studies.selection import Selection
+from hyperderm.training.selection import Selection
 
 ROLES: tuple[Role, ...] = ("train", "validation", "test")
 

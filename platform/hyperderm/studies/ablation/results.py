@@ -13,7 +13,7 @@ import numpy as np
 
 from hyperderm.durable import write_whole
 from hyperderm.errors import StudyError
-from hyperderm.metrics.predictions import Predictions
+from hyperderm.statistics.predictions import Predictions
 from hyperderm.strict import json_of
 from hyperderm.studies.ablation.job import Job
 from hyperderm.studies.ablation.plan import Plan

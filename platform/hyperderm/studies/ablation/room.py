@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from hyperderm.cluster.memory import Asked, Fit, Needs, Roles, fit, needs_of, row_bytes, with_gpu_memory
+from hyperderm.cluster.session import Cluster, trials_at_once
 from hyperderm.config import Experiment
 from hyperderm.errors import ClusterError
 from hyperderm.store.manifest import Role
 from hyperderm.store.reader import open_store
 from hyperderm.studies.ablation.job import Job
 from hyperderm.studies.ablation.plan import Plan
-from hyperderm.studies.cluster import Cluster, trials_at_once
-from hyperderm.studies.memory_needed import Asked, Fit, Needs, Roles, fit, needs_of, row_bytes, with_gpu_memory
 
 Counts = Mapping[tuple[Role, str], int]
 """Role and diagnosis to cubes."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from hyperderm.errors import StudyError
 from hyperderm.strict import json_of
-from hyperderm.studies.folder import IDENTITY
+from hyperderm.training.run_folder import IDENTITY
 
 STUDY = "study.db"
 

@@ -20,23 +20,23 @@ from hyperderm.errors import CheckpointError
 from hyperderm.identity import INPUT
 from hyperderm.learners.base import Judge, Learner
 from hyperderm.learners.data import TrainData, truth
-from hyperderm.learners.judging import Judgement, judgement
-from hyperderm.metrics.classification import cell_metrics
-from hyperderm.metrics.predictions import Predictions
+from hyperderm.learners.decision_rule import Judgement, judgement
+from hyperderm.statistics.classification import cell_metrics
+from hyperderm.statistics.predictions import Predictions
 from hyperderm.store.manifest import MANIFEST
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import origin_of
 from hyperderm.strict import json_of
 from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, TIME, now, write_result
-from hyperderm.studies.inputs import RunInputs, given_inputs
-from hyperderm.studies.selection import keep_samples, read, select
 from hyperderm.studies.synthesis import generate_here
 from hyperderm.training.checkpoint import BEST, FILES, CheckpointFolder
 from hyperderm.training.context import local
 from hyperderm.training.data import cube_set
+from hyperderm.training.inputs import RunInputs, given_inputs
 from hyperderm.training.loop import Report
 from hyperderm.training.resume import of_one_run
 from hyperderm.training.run import run
+from hyperderm.training.selection import keep_samples, read, select
 
 SPENT = "spent.json"
 STORE = "store"

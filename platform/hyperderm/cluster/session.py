@@ -1,0 +1,401 @@
+"""The Ray cluster: the one `RAY_ADDRESS` names, or a local one of our own; and what a study may ask of it."""
+
+import logging
+import os
+import shlex
+import socket
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hyperderm.cluster.ray_output import DRIVER_LOG, heard, quiet_loggers
+from hyperderm.config import Experiment
+from hyperderm.errors import ClusterError, StoreError
+
+if TYPE_CHECKING:  # it imports pyarrow, and a command with a wrong key should say so at once
+    from hyperderm.store.run_location import Place
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Of a node, in bytes; None where nobody knows.
+
+    Attributes:
+        ram: of all processes together, the object store not counted.
+        store: the object store.
+        gpu: of its smallest GPU.
+        address: of the node.
+        here: it is this machine.
+    """
+
+    ram: int | None = None
+    store: int | None = None
+    gpu: int | None = None
+    address: str = ""
+    here: bool = False
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a connected cluster offers."""
+
+    nodes: tuple[tuple[float, float], ...]
+    """CPUs and GPUs of each node."""
+    logs: str
+    """Where the logs of workers are."""
+    memory: tuple[Memory, ...] = ()
+    """Of each node; none: nobody knows."""
+
+    @property
+    def cpus(self) -> float:
+        """CPUs of all nodes."""
+        return sum(cpus for cpus, _ in self.nodes)
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of all nodes."""
+        return sum(gpus for _, gpus in self.nodes)
+
+
+def _memory() -> dict[str, str]:
+    """Let glibc make tensors in memory that was used before: mapping it anew costs half of a step of 224 px on a CPU.
+
+    Before 2.35 it refuses such thresholds, and then maps all the more.
+    """
+    try:
+        name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+        new = name == "glibc" and tuple(map(int, version.split(".")[:2])) >= (2, 35)
+    except (AttributeError, ValueError):
+        new = False
+    return {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**31)} if new else {}
+
+
+SETTINGS = _memory() | {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the board records results; CSV, JSON and TensorBoard would again
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt ends the sweep through its stopper
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "20",  # an interrupt need not wait for the next validation: checkpoints are atomic
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a report of a group costs 5 ms instead of 1.5 s
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # hides CUDA from actors that reserved no GPU
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints tables even at verbose=0
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_DATA_LOG_LEVEL": "ERROR",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": r"\n",  # of what Ray's nodes say, the pages (its memory monitor's): a sentence tells them
+    "RAY_task_oom_retries": "3",  # Ray's default is for ever, in silence, while its memory monitor ends task after task
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
+    "RAY_worker_niceness": "0",  # at Ray's own 15, beside two busy processes on two cores, a sweep finishes nothing
+}
+"""What Ray, Tune and Train read from the environment, here and in the workers of a cluster."""
+TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+START_S = 60.0
+"""Seconds in which a worker starts; what takes longer is told."""
+RAY_TAKES = 0.3
+"""Of a machine's memory, Ray's object store by default."""
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where a container's limit of memory stands, in cgroups 2 and 1."""
+
+
+def quiet_ray() -> None:
+    """Put `SETTINGS` into the environment where it does not say otherwise; must run before Ray is imported.
+
+    A token that is at hand is used: `ray start --head` asks for one where its file exists, and Ray sends none to an
+    address that was named.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    if token_at_hand():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def token_at_hand() -> bool:
+    """Return whether the environment or the user's home holds a token for Ray clusters."""
+    return any(os.environ.get(name) for name in TOKENS) or Path("~/.ray/auth_token").expanduser().is_file()
+
+
+def local_gpu() -> bool:
+    """Return whether this machine shows an NVIDIA device."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def this_machine() -> Cluster:
+    """Return what a cluster of this machine alone would offer, without starting one."""
+    gpus = sum(1 for _ in Path("/dev").glob("nvidia[0-9]*"))
+    whole = machine_ram()
+    store = int(RAY_TAKES * whole)
+    memory = Memory(whole - store, store, here=True)
+    return Cluster(((float(len(os.sched_getaffinity(0))), float(gpus)),), "/tmp/ray", (memory,))  # noqa: S108 - where Ray writes
+
+
+def machine_ram() -> int:
+    """Return the bytes of RAM that this machine has, or its container may use."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in LIMITS:
+        try:
+            whole = min(whole, int(limit.read_text("ascii")))
+        except (OSError, ValueError):  # not there, or `max`
+            continue
+    return whole
+
+
+def _bytes(resources: Mapping[str, float], name: str) -> int | None:
+    return int(resources[name]) if name in resources else None
+
+
+def connected() -> Cluster:
+    """Return what the connected cluster offers; without any, what one of this machine would."""
+    import ray
+
+    if not ray.is_initialized():
+        return this_machine()
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    here = ray.get_runtime_context()
+    logs = f"{here.get_temp_dir()}/{here.get_session_name()}/logs"
+    held = [node["Resources"] for node in alive]
+    memory = [
+        Memory(
+            _bytes(of, "memory"),
+            _bytes(of, "object_store_memory"),
+            address=node["NodeManagerAddress"],
+            here=node["NodeID"] == here.get_node_id(),
+        )
+        for node, of in zip(alive, held, strict=True)
+    ]
+    return Cluster(tuple((float(of.get("CPU", 0)), float(of.get("GPU", 0))) for of in held), logs, tuple(memory))
+
+
+@contextmanager
+def connect(address: str | None) -> Iterator[Cluster]:
+    """Connect to the cluster at `address`, or start a local one on all cores of this machine; disconnect at the end.
+
+    Raises:
+        ClusterError: no cluster answers there.
+    """
+    remote = address not in (None, "", "local")
+    if remote and address != "auto":
+        check_address(str(address))
+    import ray
+    import ray.exceptions
+
+    package = str(Path(__file__).resolve().parents[1])  # shipped, so that the workers' code is the driver's
+    environment = {"py_modules": [package], "env_vars": SETTINGS} if remote else quoted_interpreter(sys.executable)
+    place: dict[str, Any] = {} if remote else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    with heard() as said:
+        try:
+            ray.init(
+                address=address if remote else "local",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env=environment,
+                **place,
+            )
+        except Exception as error:  # a node that does not come up in time is no more than that to Ray
+            raise _unstarted(address if remote else None, str(error), said()) from None
+    try:
+        cluster = connected()
+        with quiet_loggers(Path(cluster.logs) / DRIVER_LOG):
+            yield cluster
+    finally:
+        ray.shutdown()
+
+
+def quoted_interpreter(path: str) -> dict[str, str] | None:
+    """Return the runtime environment under which workers start though the interpreter's path means something to a shell.
+
+    Ray hands it to bash unquoted wherever a worker has an environment of its own, as Tune's have: below `My Drive` no trial
+    would ever start. None where the path is plain.
+    """
+    quoted = shlex.quote(path)
+    return None if quoted == path else {"py_executable": quoted}
+
+
+def _unstarted(address: str | None, error: str, said: str) -> ClusterError:
+    """Return why Ray did not start, or a cluster did not take us, from its exception and what its core printed."""
+    reason = (error.strip().splitlines() or ["no reason given"])[0].rstrip(".")
+    if address and ("InvalidAuthToken" in said or "Unauthenticated" in said or "AuthenticationError" in error):
+        held = "this machine's token" if token_at_hand() else "a client without a token"
+        return ClusterError(
+            f"the Ray cluster at RAY_ADDRESS={address} refuses {held}",
+            "Set RAY_AUTH_TOKEN to what `ray get-auth-token` prints on its head node, and RAY_AUTH_MODE=token.",
+        )
+    if "AF_UNIX path length" in reason:  # Ray's sockets lie below TMPDIR
+        return ClusterError(
+            f"Ray does not start on this machine: {reason}", "Set RAY_TMPDIR to an existing folder with a short name."
+        )
+    if address:
+        return ClusterError(f"RAY_ADDRESS={address} does not answer: {reason}", "Start the cluster, or unset it.")
+    return ClusterError(
+        f"Ray does not start on this machine: {reason}", "Look for the cause in the newest folder of /tmp/ray."
+    )
+
+
+def dashboard_address(address: str | None) -> str:
+    """Return where the cluster at `address` takes jobs.
+
+    Raises:
+        ClusterError: it has no dashboard.
+    """
+    import ray
+
+    with connect(address):
+        found = ray.get_runtime_context().worker.node.address_info.get("webui_url")
+    if not found:
+        raise ClusterError(
+            f"the Ray cluster at {address} has no dashboard, which takes jobs",
+            "Start its head with ray[default] installed, or run without --detach in a terminal multiplexer.",
+        )
+    return f"http://{found}"
+
+
+def check_address(address: str, timeout_s: float = 5) -> None:
+    """Prove, within about `timeout_s`, that a gRPC server listens there; Ray itself would try for a quarter of an hour.
+
+    Raises:
+        ClusterError: not host:port, nobody listens, or what listens is something else.
+    """
+    host, colon, port = address.rpartition(":")
+    if "://" in address or not (host and colon and port.isdecimal()):
+        raise ClusterError(f"RAY_ADDRESS={address} is not host:port", "Give the head node's, for example 10.0.0.1:6379.")
+    remedy = "Start the cluster (`ray start --head`), correct RAY_ADDRESS, or unset it to use this machine."
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s) as line:
+            if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+                return  # the greeting below would have to be encrypted
+            line.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS)
+            answer = line.recv(9)
+    except (OSError, OverflowError) as error:
+        reason = "no answer in time" if isinstance(error, TimeoutError) else str(error)
+        raise ClusterError(f"RAY_ADDRESS={address} does not answer ({reason})", remedy) from None
+    if len(answer) < 4 or answer[3] != _SETTINGS[3]:
+        raise ClusterError(f"what answers at RAY_ADDRESS={address} is not a Ray head node", "Its port is 6379 by default.")
+
+
+_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # an empty HTTP/2 SETTINGS frame; a gRPC server greets with one of its own
+
+
+def trials_at_once(cluster: Cluster, workers: int, cpus: float, gpus: float, limit: int | None) -> int:
+    """Return how many trials of `workers` workers run side by side; a worker lives on one node.
+
+    Raises:
+        ClusterError: not even one fits.
+    """
+    fits = sum(places_of(cluster, cpus, gpus)) // workers
+    if fits < 1:
+        need = f"{workers} worker{'s' * (workers > 1)} with {cpus:g} CPU and {gpus:g} GPU each"
+        raise ClusterError(
+            f"a trial needs {need}, the cluster has {described(cluster)}",
+            "Use fewer --workers-per-trial (train: --workers), --set sweep.cpus_per_worker or sweep.gpus_per_worker, or a "
+            "larger cluster.",
+        )
+    return min(fits, limit) if limit else fits
+
+
+def places_of(cluster: Cluster, cpus: float, gpus: float) -> list[int]:
+    """Return how many workers of so many CPUs and GPUs each node takes."""
+    return [min(int(c / cpus + 1e-9), int(g / gpus + 1e-9)) if gpus else int(c / cpus + 1e-9) for c, g in cluster.nodes]
+
+
+def described(cluster: Cluster) -> str:
+    """Return the cluster's size in words."""
+    total = f"{cluster.cpus:g} CPU and {cluster.gpus:g} GPU"
+    return f"{total} on {len(cluster.nodes)} nodes" if len(cluster.nodes) > 1 else total
+
+
+def check_capacity(experiment: Experiment, cluster: Cluster, folder: "Place") -> int:
+    """Return how many trials of `experiment` run side by side, their files kept in `folder`, or in a part of a bucket.
+
+    Raises:
+        ClusterError: not even one fits, or a node does not see the folder.
+    """
+    settings = experiment.sweep
+    fits = trials_at_once(
+        cluster, settings.workers_per_trial, settings.cpus_per_worker, settings.gpus_per_worker, settings.concurrent
+    )
+    check_shared(folder, cluster)
+    return fits
+
+
+def check_shared(folder: "Place", cluster: Cluster) -> None:
+    """Prove that every node sees `folder`, where checkpoints and samples travel; a bucket must be reachable from each.
+
+    Raises:
+        ClusterError: naming the nodes that do not see it.
+    """
+    if len(cluster.nodes) < 2:
+        return
+    if isinstance(folder, Path):
+        probe = folder / f".probe-{uuid.uuid4().hex[:8]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_text("hyperderm")
+        try:
+            blind = _blind(probe)
+        finally:
+            probe.unlink(missing_ok=True)
+    else:
+        blind = _blind(folder)
+    if blind:
+        said = (
+            (f"--runs {folder} is not visible from", "Give a folder on storage that all nodes share, or --storage s3://….")
+            if isinstance(folder, Path)
+            else (f"--storage {folder.uri} cannot be read from", "Give AWS_ENDPOINT_URL_S3 an address that all nodes reach.")
+        )
+        raise ClusterError(f"{said[0]} {', '.join(blind)}", said[1])
+
+
+def _blind(place: "Place") -> list[str]:
+    """Return the addresses of the nodes that do not see `place`."""
+
+    def sees() -> bool:
+        if isinstance(place, Path):
+            return place.exists()
+        try:
+            place.exists()  # a prefix may be empty yet: that the server answers is what counts
+        except StoreError:
+            return False
+        return True
+
+    return [node for node, ok in on_each_node(sees).items() if not ok]
+
+
+def on_each_node(ask: Callable[[], T], seconds: float | None = None) -> dict[str, T | None]:
+    """Call a function once in a worker of every node, and return what each said by the node's address.
+
+    Args:
+        ask: is pickled to the nodes.
+        seconds: to wait for all; a node that has not answered by then says None. None: as long as it takes.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    remote = ray.remote(num_cpus=0)(ask)
+    asked = {
+        node["NodeManagerAddress"]: remote.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote()
+        for node in ray.nodes()
+        if node["Alive"]
+    }
+    done, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=seconds)
+    return {node: ray.get(answer) if answer in done else None for node, answer in asked.items()}
+
+
+def workers_found(seconds: float = START_S) -> str:
+    """Return what there is to say of the workers of a cluster that was given: their niceness, and where none starts."""
+    found = on_each_node(_niceness, seconds)
+    said = []
+    if absent := [node for node, value in found.items() if value is None]:
+        said.append(f"no worker started on {', '.join(absent)} within {seconds:.0f} s: see raylet.err in the logs there")
+    values = sorted({value for value in found.values() if value is not None})
+    if values:
+        said.append(f"workers at niceness {' and '.join(map(str, values))}")
+    if values and values[-1] > 0:
+        said.append("beside other busy processes they starve: start the nodes with RAY_worker_niceness=0")
+    return "; ".join(said)
+
+
+def _niceness() -> int:
+    return os.getpriority(os.PRIO_PROCESS, 0)

@@ -1,0 +1,386 @@
+"""A train role that is streamed: readers that hold CPUs of their own, and what every trial needs beside the windows.
+
+A reader is an actor which holds its CPU from before the first trial until the end: however many trials there are, they
+cannot take what they wait for. Shards are asked of it one by one and arrive zero-copy in Ray's object store. Ray Data would
+do the same with tasks that compete for the CPUs of the trials, and starts anew for every epoch (tests/bench/stream.py).
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import torch
+from numpy.typing import NDArray
+from ray.exceptions import GetTimeoutError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from torch import Tensor
+
+from hyperderm.cluster.feed_choice import cube_bytes
+from hyperderm.cluster.memory import RAM_SHARE, mib
+from hyperderm.cluster.session import Cluster, connected, trials_at_once
+from hyperderm.config import Experiment
+from hyperderm.errors import ClusterError, ConfigError, HyperdermError, StoreError
+from hyperderm.learners.data import CubeSet, Streamed, TrainData
+from hyperderm.learners.randomness import generator
+from hyperderm.learners.scaling import Scaling
+from hyperderm.store.reader import Store
+from hyperderm.training.data import cube_set
+from hyperderm.training.inputs import NONE, RunInputs
+from hyperderm.training.selection import Selection
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+CPUS_PER_READER = 8
+"""Of a node; each node that reads has at least one reader, which keeps one CPU."""
+PATIENCE_S = 60.0
+"""Seconds to wait for the CPUs of the readers."""
+HELD = 0.8
+"""Share of the object store that trials may hold: what is read meanwhile needs room too."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part of a store, restricted to one role.
+
+    Attributes:
+        path: of the part.
+        lesion_ids: in the order of the part.
+    """
+
+    path: str
+    lesion_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StreamedData:
+    """What every trial of a sweep shares where train is streamed: readers, and small sets by reference.
+
+    Attributes:
+        readers: node id and actor.
+        sample: of train, as `_Held`; validation likewise.
+        size: pixels that cubes are read at.
+        at_most: trials at a time whose windows fit the object store, and what they make of sample and validation the RAM.
+        each: bytes of RAM that each worker asks Ray for: none.
+        inputs: see `TrainData.inputs`.
+    """
+
+    readers: tuple[tuple[str, Any], ...]
+    shards: tuple[Shard, ...]
+    lesion_ids: tuple[str, ...]
+    diagnoses: tuple[str, ...]
+    sample: "_Held"
+    validation: "_Held"
+    scaling: Scaling
+    wavelengths_nm: tuple[float, ...]
+    size: int
+    window: int
+    at_most: int
+    inputs: "ObjectRef[Mapping[str, Any]]"
+    each: int = 0
+
+    def left(self, cluster: Cluster) -> Cluster:
+        """Return what trials may use of the cluster: all but the readers' CPUs."""
+        return left(cluster, [node for node, _ in self.readers])
+
+    def close(self) -> None:
+        """Give the readers' CPUs back; trials that still run end."""
+        for _, actor in self.readers:
+            ray.kill(actor)
+
+    def load(self, experiment: Experiment) -> TrainData:
+        """Return what a trial of `experiment` is given; nothing is copied.
+
+        Raises:
+            ConfigError: other pixels or another scaling than the stream was prepared for.
+        """
+        if experiment.data.size != self.size or experiment.data.scaling_percentiles is not None:
+            raise ConfigError(
+                "data.size and data.scaling cannot be searched while train is streamed: scaling and sample are made once",
+                "Take them out of the search space, or use --set data.feed=memory.",
+            )
+        place = {name: row for row, name in enumerate(self.lesion_ids)}
+        rows = tuple(tuple(place[name] for name in shard.lesion_ids) for shard in self.shards)
+        streamed = Streamed(self.lesion_ids, self.diagnoses, rows, self.window, self._begin())
+        held = self.sample.get(), self.validation.get()
+        made = TrainData(*held, self.wavelengths_nm, self.scaling, streamed=streamed)
+        return made.given(ray.get(self.inputs), experiment.learner.scaled_as)
+
+    def _begin(self) -> Callable[[int], Callable[[], Tensor]]:
+        here = ray.get_runtime_context().get_node_id()
+        near = [actor for node, actor in self.readers if node == here] or [actor for _, actor in self.readers]
+
+        def begin(number: int) -> Callable[[], Tensor]:
+            shard = self.shards[number]
+            asked = near[number % len(near)].cubes.remote(shard.path, shard.lesion_ids)
+            return lambda: view(get(asked))
+
+        return begin
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A set of cubes in the object store."""
+
+    lesion_ids: tuple[str, ...]
+    diagnoses: tuple[str, ...]
+    reflectance: "ObjectRef[NDArray[np.float32]]"
+    masks: "ObjectRef[NDArray[np.bool_]]"
+
+    def get(self) -> CubeSet:
+        x, masks = ray.get([self.reflectance, self.masks])
+        return CubeSet(self.lesion_ids, self.diagnoses, view(x), view(masks))
+
+
+@ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=3)
+class Reader:
+    """Reads parts of a store on a CPU that nobody else gets."""
+
+    def __init__(self, store: Store, size: int) -> None:
+        torch.set_num_threads(1)
+        self._store, self._size = store, size
+
+    def ready(self) -> bool:
+        """Answer."""
+        return True
+
+    def cubes(self, path: str, lesion_ids: Sequence[str]) -> NDArray[np.float32]:
+        """Return (n, B, size, size) reflectance in the order of the part."""
+        return self._set(self._rows(path), lesion_ids).reflectance.numpy()
+
+    def survey(self, path: str, train: Sequence[str], others: Sequence[str]) -> "Survey":
+        """Return the extremes of the part's train cubes, and the cubes and masks of others."""
+        rows, low, high = self._rows(path), None, None
+        if train:
+            x = self._set(rows, train).reflectance
+            low, high = x.amin((0, 2, 3)), x.amax((0, 2, 3))
+        held = self._set(rows, others) if others else None
+        found = ((), None, None) if held is None else (held.lesion_ids, held.reflectance.numpy(), held.masks.numpy())
+        return Survey(low, high, *found)
+
+    def _rows(self, path: str) -> pa.Table:
+        try:
+            return self._store.location.read_table(path)
+        except (OSError, pa.ArrowException) as error:
+            where = f"{self._store.location.uri}: part {path} cannot be read"
+            raise StoreError(f"{where}: {str(error).splitlines()[0]}", "Restore it, or ingest again.") from error
+
+    def _set(self, rows: pa.Table, lesion_ids: Sequence[str]) -> CubeSet:
+        kept = rows.filter(pc.is_in(rows["lesion_id"], pa.array(lesion_ids, pa.string())))
+        return cube_set(kept, self._size)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one part tells: (B,) extremes of its train cubes, and the cubes that are held all the time."""
+
+    low: Tensor | None
+    high: Tensor | None
+    lesion_ids: tuple[str, ...]
+    reflectance: NDArray[np.float32] | None
+    masks: NDArray[np.bool_] | None
+
+
+def stream(
+    store: Store, selection: Selection, experiment: Experiment, alone: bool = False, inputs: RunInputs = NONE
+) -> StreamedData:
+    """Start the readers, go through the parts once for scaling, sample and validation, and return what trials share.
+
+    The scaling is that of all of train, exactly; the sample is drawn once, whatever the seed of a run.
+
+    Args:
+        store: of both roles.
+        selection: the roles.
+        experiment: says how large cubes, windows and the sample are, and what a trial takes of the cluster.
+        alone: this process trains, and takes nothing of the cluster.
+        inputs: of the run.
+
+    Raises:
+        ClusterError: no CPU is left for readers, or the windows do not fit the object store; StoreError: a damaged part.
+    """
+    train, validation = set(selection.train), set(selection.validation)
+    parts, names = list[Shard](), dict[str, str]()
+    for part in store.manifest.parts:
+        index = store.location.read_table(part.path, ["lesion_id", "diagnosis"])
+        pairs = list(zip(*(index.column(c).to_pylist() for c in ("lesion_id", "diagnosis")), strict=True))
+        names |= {lesion: diagnosis for lesion, diagnosis in pairs if lesion in train or lesion in validation}
+        parts.append(Shard(part.path, tuple(lesion for lesion, _ in pairs if lesion in train or lesion in validation)))
+    shards = [Shard(p.path, tuple(n for n in p.lesion_ids if n in train)) for p in parts]
+    shards = [shard for shard in shards if shard.lesion_ids]
+    order = torch.randperm(len(selection.train), generator=generator(0, "stream/sample", 0))
+    sampled = tuple(sorted(selection.train[row] for row in order[: experiment.data.sample].tolist()))
+    at_most = _room(store, experiment, shards, len(sampled), len(validation))
+    readers = start(store, experiment, alone)
+    scaling, held = _survey(
+        [p for p in parts if p.lesion_ids], train, (sampled, selection.validation), readers, store, experiment
+    )
+    sample, scored = (_hold(ids, names, *cubes) for ids, cubes in zip((sampled, selection.validation), held, strict=True))
+    return StreamedData(
+        readers,
+        tuple(shards),
+        selection.train,
+        tuple(names[lesion] for lesion in selection.train),
+        sample,
+        scored,
+        scaling,
+        store.manifest.wavelengths_nm,
+        experiment.data.size,
+        experiment.data.window,
+        at_most,
+        ray.put(inputs.states),
+    )
+
+
+Cubes = tuple[NDArray[np.float32], NDArray[np.bool_]]
+
+
+def _survey(
+    parts: Sequence[Shard],
+    train: set[str],
+    wanted: tuple[tuple[str, ...], tuple[str, ...]],
+    readers: Sequence[tuple[str, Any]],
+    store: Store,
+    experiment: Experiment,
+) -> tuple[Scaling, list[Cubes]]:
+    """Go through the parts once, two asked of each reader at a time: the scaling of train, and the sets in `wanted`."""
+    size, bands = experiment.data.size, len(store.manifest.wavelengths_nm)
+    held: list[Cubes] = [
+        (np.empty((len(ids), bands, size, size), np.float32), np.empty((len(ids), size, size), np.bool_)) for ids in wanted
+    ]
+    place = {name: (which, row) for which, ids in enumerate(wanted) for row, name in enumerate(ids)}
+    extremes = list[Tensor]()
+    asked: list[Any] = []
+    for number, part in enumerate(parts):
+        mine = [n for n in part.lesion_ids if n in train]
+        others = [n for n in part.lesion_ids if n in place]
+        asked.append(readers[number % len(readers)][1].survey.remote(part.path, mine, others))
+        if len(asked) == 2 * len(readers):
+            _note(get(asked.pop(0)), extremes, held, place)
+    while asked:
+        _note(get(asked.pop(0)), extremes, held, place)
+    return Scaling.fit(torch.stack(extremes)[:, :, None, None]), held
+
+
+def _note(survey: Survey, extremes: list[Tensor], held: list[Cubes], place: dict[str, tuple[int, int]]) -> None:
+    if survey.low is not None and survey.high is not None:
+        extremes += [survey.low, survey.high]
+    if survey.reflectance is None or survey.masks is None:
+        return
+    for name, cube, mask in zip(survey.lesion_ids, survey.reflectance, survey.masks, strict=True):
+        which, row = place[name]
+        held[which][0][row], held[which][1][row] = cube, mask
+
+
+def _hold(ids: tuple[str, ...], names: dict[str, str], cubes: NDArray[np.float32], masks: NDArray[np.bool_]) -> _Held:
+    return _Held(ids, tuple(names[name] for name in ids), ray.put(cubes), ray.put(masks))
+
+
+def start(store: Store, experiment: Experiment, alone: bool) -> tuple[tuple[str, Any], ...]:
+    """Start the readers and return them once each holds its CPU, with their nodes.
+
+    Raises:
+        ClusterError: no CPU came free for one, or none would be left for a trial.
+    """
+    nodes = reading_nodes(store)
+    everything = Cluster(tuple((n["Resources"].get("CPU", 0.0), n["Resources"].get("GPU", 0.0)) for n in _alive()), "")
+    sweep = experiment.sweep
+    try:
+        if not alone:
+            trials_at_once(
+                left(everything, nodes), sweep.workers_per_trial, sweep.cpus_per_worker, sweep.gpus_per_worker, None
+            )
+    except ClusterError as error:
+        kept = f"{len(nodes)} CPU{'s' * (len(nodes) > 1)} kept for reading"
+        raise ClusterError(f"{error.what}, {kept} of a streamed train role not counted", error.remedy) from None
+    made: Any = Reader  # Ray's wrapper carries no types
+    pinned = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
+    actors = [made.options(scheduling_strategy=where).remote(store, experiment.data.size) for where in pinned]
+    try:
+        ray.get([actor.ready.remote() for actor in actors], timeout=PATIENCE_S)
+    except GetTimeoutError:
+        for actor in actors:
+            ray.kill(actor)
+        raise ClusterError(
+            f"no CPU came free for reading within {PATIENCE_S:.0f} s: a streamed train role keeps {len(actors)}",
+            "Wait for what else runs on the cluster, or use a larger one.",
+        ) from None
+    return tuple(zip(nodes, actors, strict=True))
+
+
+def reading_nodes(store: Store) -> list[str]:
+    """Return the node of each reader: one in eight CPUs of every node that sees the store; for a disk, of this node."""
+    here = ray.get_runtime_context().get_node_id()
+    seeing = [node for node in _alive() if node["NodeID"] == here or not store.location.local]
+    counted = [(str(node["NodeID"]), int(node["Resources"].get("CPU", 0))) for node in seeing]
+    return [node for node, cpus in counted for _ in range(max(1, cpus // CPUS_PER_READER)) if cpus]
+
+
+def left(cluster: Cluster, readers: Sequence[str]) -> Cluster:
+    """Return `cluster` without the CPUs of `readers` (their nodes)."""
+    taken = [list(readers).count(node["NodeID"]) for node in _alive()]
+    nodes = zip(cluster.nodes, taken, strict=True)
+    return replace(cluster, nodes=tuple((max(cpus - kept, 0.0), gpus) for (cpus, gpus), kept in nodes))
+
+
+def _alive() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _room(store: Store, experiment: Experiment, shards: Sequence[Shard], sample: int, validation: int) -> int:
+    """Return how many trials fit: their windows the object stores, which hold sample and validation; their copies the RAM.
+
+    Windows, sample and validation are read where they lie. A worker copies what a step shows (`StreamFeed.gather` stacks and
+    scales it), and what validation makes of the sets for a while.
+
+    Raises:
+        ClusterError: not even one.
+    """
+    data, workers, cluster = experiment.data, experiment.sweep.workers_per_trial, connected()
+    h, w, bands = store.manifest.shape
+    cube = cube_bytes(store) * data.size**2 / (h * w)
+    held = (sample + validation) * cube
+    largest = sorted((len(shard.lesion_ids) for shard in shards), reverse=True)
+    windows = 2 * sum(largest[: data.window]) * cube
+    capacities = [HELD * (memory.store or 0) for memory in cluster.memory]
+    may = mib(sum(capacities))
+    fits = sum(int(max(capacity - held, 0.0) / windows) for capacity in capacities) // workers
+    if fits < 1:
+        raise ClusterError(
+            f"data.window = {data.window} and data.sample = {data.sample} do not fit the object store: two windows of a "
+            f"trial take {mib(workers * windows)}, sample and validation {mib(held)}, and {may} may be used",
+            "Lower them, or data.size, with --set; or start Ray with a larger object store.",
+        )
+    shown = 2 * experiment.training.batch_size * cube
+    copies = experiment.learner.scoring_bytes(data.size**2, bands, sample, validation) + shown
+    ram = [RAM_SHARE * memory.ram for memory in cluster.memory if memory.ram is not None]
+    if len(ram) < len(cluster.memory):
+        return fits
+    by_ram = sum(int(each / copies) for each in ram) // workers
+    if by_ram < 1:
+        raise ClusterError(
+            f"data.sample = {data.sample} and {validation} cubes of validation do not fit the RAM: a worker takes "
+            f"{mib(copies)} to score with them, and {mib(sum(ram))} may be used",
+            "Lower data.sample or data.size with --set; or use nodes with more memory.",
+        )
+    return min(fits, by_ram)
+
+
+def get(reference: Any) -> Any:  # noqa: ANN401 - whatever a reader returns
+    """Return what a reader returned; an error of ours as it was raised there."""
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        cause = error.cause
+        raise (cause if isinstance(cause, HyperdermError) else error) from None
+
+
+def view(array: NDArray[Any]) -> Tensor:
+    """Return a tensor on Ray's memory, which cannot be written; nobody writes to a cube."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)

@@ -1,0 +1,257 @@
+"""A run on several workers: a Ray Train group whose rank 0 reports through a mailbox and waits for "go on" or "stop"."""
+
+import asyncio
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import torch
+import torch.distributed as dist
+from ray import tune
+from ray.train.torch import TorchTrainer
+
+from hyperderm.cluster.trial import Shared, ended, tell
+from hyperderm.config import Experiment
+from hyperderm.errors import ClusterError
+from hyperderm.store.location import Location
+from hyperderm.store.run_location import Place, placed
+from hyperderm.strict import parse
+from hyperderm.training.checkpoint import CheckpointFolder
+from hyperderm.training.context import Context
+from hyperderm.training.loop import Report, train
+from hyperderm.training.selection import keep_samples
+from hyperderm.trouble import reason_of, trouble_of
+
+POLL_S = 1.0
+STOP_S = 30.0
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What each worker of a group takes from the cluster."""
+
+    count: int
+    cpus: float
+    gpus: float
+
+
+@ray.remote(num_cpus=0)
+class Mailbox:
+    """Carries reports one way and decisions the other; holds the references to the data and the way to the storage."""
+
+    def __init__(self, shared: Shared, storage: Location | None) -> None:
+        self._shared, self._storage = shared, storage
+        self._reports: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._waiting: asyncio.Future[bool] | None = None
+        self._last = -1
+        self._failed = False
+
+    async def shared(self) -> tuple[Shared, Location | None]:
+        """Return the data references, and how the workers' storage is spoken to."""
+        return self._shared, self._storage
+
+    async def put(self, report: dict[str, Any]) -> bool:
+        """Deliver a report and return whether to go on. One that was delivered before a restart is answered at once."""
+        if report["images"] <= self._last:
+            return True
+        self._last = report["images"]
+        self._waiting = asyncio.get_running_loop().create_future()
+        self._reports.put_nowait(report)
+        return await self._waiting
+
+    async def fail(self, report: dict[str, Any]) -> None:
+        """Deliver the end of a run that cannot succeed; the first worker to say so is heard."""
+        if not self._failed:
+            self._failed = True
+            self._reports.put_nowait(report)
+
+    async def failed(self) -> bool:
+        """Return whether the run was given up; a group started again then ends at once."""
+        return self._failed
+
+    async def take(self) -> dict[str, Any]:
+        """Return the next report."""
+        return await self._reports.get()
+
+    async def decide(self, go_on: bool) -> None:
+        """Answer the report that waits."""
+        if self._waiting and not self._waiting.done():
+            self._waiting.set_result(go_on)
+
+
+def worker_main(config: dict[str, Any]) -> None:
+    """Train as one worker of a group."""
+    experiment = parse(Experiment, config["experiment"])
+    mailbox = config["mailbox"]
+    if ray.get(mailbox.failed.remote()):
+        return
+    torch.set_num_threads(max(1, int(config["cpus"])))
+    shared: Shared
+    shared, storage = ray.get(mailbox.shared.remote())
+    place = placed(config["folder"], storage)
+    context = worker_group(place, config["provenance"])
+    try:
+        for report in train(experiment, shared.load(experiment), context):
+            if not _go_on(report, experiment, mailbox, context.rank, place, context.device):
+                return
+    except Exception as error:
+        ray.get(mailbox.fail.remote(ended(error)))  # or raised: the group is started again, from the checkpoint
+        raise  # another worker may wait in a collective: Ray Train ends them all
+
+
+def _go_on(
+    report: Report,
+    experiment: Experiment,
+    mailbox: Any,  # noqa: ANN401 - an actor handle
+    rank: int,
+    place: Place,
+    device: torch.device,
+) -> bool:
+    flag = torch.zeros((), device=device)
+    if rank == 0:
+        keep_samples(report, place)
+        flag += float(ray.get(mailbox.put.remote(tell(report, experiment.training.images))))
+    dist.broadcast(flag, 0)
+    return bool(flag)
+
+
+def _records(place: Place) -> dict[str, Any]:
+    """Return where Ray Train keeps what it notes of a group: beside the folder of trials, where every node sees it too."""
+    if isinstance(place, Path):
+        return {"storage_path": str(place.parent.parent / "train")}
+    return {"storage_path": f"{place.path.rsplit('/', 2)[0]}/train", "storage_filesystem": place.fs}
+
+
+class WorkerGroup:
+    """A running group; iterate for its reports, `stop` to end it.
+
+    Args:
+        config: as made by `trial.config_of`.
+        shared: the data.
+        workers: how many, and what each takes.
+        max_failures: times the group is started again from the checkpoint after a worker or its node died.
+        storage: how the place in `config` is spoken to; None: it is a folder.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        shared: Shared,
+        workers: Workers,
+        max_failures: int,
+        storage: Location | None = None,
+    ) -> None:
+        self._mailbox = Mailbox.remote(shared, storage)  # type: ignore[attr-defined]
+        trainer = TorchTrainer(
+            worker_main,
+            train_loop_config={**config, "mailbox": self._mailbox, "cpus": workers.cpus},
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=workers.count,
+                use_gpu=workers.gpus > 0,
+                resources_per_worker={"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {}),
+            ),
+            run_config=ray.train.RunConfig(
+                name=f"group-{uuid.uuid4().hex[:8]}",
+                **_records(placed(config["folder"], storage)),
+                failure_config=ray.train.FailureConfig(max_failures=max_failures),
+            ),
+        )
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True)
+        self._thread.start()
+
+    def _fit(self, trainer: TorchTrainer) -> None:
+        try:
+            trainer.fit()
+        except BaseException as error:
+            self._error = error
+
+    def reports(self) -> Iterator[dict[str, Any]]:
+        """Yield each report as `trial.tell` made it; asking for the next one lets the workers go on.
+
+        Raises:
+            MachineTrouble: a worker was lost, or met trouble, more often than it is started again; ClusterError: the group
+                ended without a last report.
+        """
+        while True:
+            message = self._next()
+            yield message
+            if message["done"]:
+                self.stop()
+                return
+            ray.get(self._mailbox.decide.remote(True))
+
+    def stop(self) -> None:
+        """Tell the workers to end and wait for it, at most `STOP_S`: a group without resources never hears."""
+        deadline = time.monotonic() + STOP_S
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            ray.get(self._mailbox.decide.remote(False))
+            self._thread.join(POLL_S / 5)
+
+    def _next(self) -> dict[str, Any]:
+        pending = self._mailbox.take.remote()
+        while True:
+            ready, _ = ray.wait([pending], timeout=POLL_S)
+            if ready:
+                message: dict[str, Any] = ray.get(pending)
+                return message
+            if not self._thread.is_alive() and not ray.wait([pending], timeout=POLL_S)[0]:
+                if self._error and (trouble := trouble_of(self._error)):
+                    raise trouble from self._error
+                reason = reason_of(self._error) if self._error else "no reason given"
+                raise ClusterError(f"the worker group ended without a result: {reason}", "See the worker logs.")
+
+
+class GroupTrial(tune.Trainable):
+    """A trial on several workers."""
+
+    def setup(  # type: ignore[override]  # Tune's way
+        self, config: dict[str, Any], shared: Shared, workers: Workers, bucket: Location | None = None
+    ) -> None:
+        """Begin a trial; called once an actor."""
+        self._shared, self._workers, self._bucket = shared, workers, bucket
+        self._group: WorkerGroup | None = None
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin the next trial in the same actor, with a group of its own."""
+        self.cleanup()
+        self._config = {k: new_config[k] for k in ("experiment", "folder", "provenance")}
+        self._reports: Iterator[dict[str, Any]] | None = None
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Wait for the next report of the group."""
+        if self._reports is None:
+            self._group = WorkerGroup(
+                self._config, self._shared, self._workers, max_failures=0, storage=self._bucket
+            )  # Tune retries
+            self._reports = self._group.reports()
+        return next(self._reports)
+
+    def cleanup(self) -> None:
+        """End the group."""
+        if self._group is not None:
+            self._group.stop()
+            self._group = None
+
+
+def worker_group(folder: Place, provenance: Mapping[str, str] | None = None) -> Context:
+    """Return the context of one Ray Train worker, whose process group (gloo or NCCL) Ray Train has set up."""
+    import ray.train
+    import ray.train.torch
+
+    here = ray.train.get_context()
+    return Context(
+        CheckpointFolder(folder),
+        rank=here.get_world_rank(),
+        world_size=here.get_world_size(),
+        device=ray.train.torch.get_device(),
+        provenance=provenance or {},
+    )

@@ -1,0 +1,81 @@
+"""Pictures of a source's images for an annotation tool."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperderm.errors import CubeError
+from hyperderm.ingest.annotations.annotation_file import LESION
+from hyperderm.ingest.annotations.export import export_annotation_images
+from hyperderm.ingest.formats.damage import check_machine
+from hyperderm.ingest.lesions import Image, masks_of
+from hyperderm.ingest.source import Job, gathered, none_used
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What became of a source.
+
+    Attributes:
+        count: of pictures.
+        aside: what is not used, with the reason.
+        notes: sentences that must be said.
+    """
+
+    count: int
+    aside: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+
+def export_images(job: Job, folder: Path, document_root: Path | None = None) -> Exported:
+    """Write the pictures of every image of `job` below `folder`, with the masks that are known.
+
+    Args:
+        job: made with the size None.
+        folder: nothing may be there yet.
+        document_root: what Label Studio serves local files from.
+
+    Returns:
+        What was written, left out and noted, as an ingest of the source says it.
+
+    Raises:
+        CubeError: not one image can be used, or the folder cannot be written. Nothing is left behind.
+    """
+    aside = [(one.file, one.reason) for one in job.set_aside]
+    left = len(aside)
+    notes: list[tuple[str, str]] = []
+    shown: list[str] = []
+    known: dict[str, list[tuple[str, NDArray[np.bool_]]]] = {}
+
+    def scenes() -> Iterator[tuple[str, NDArray[np.floating]]]:
+        for source in job.sources:
+            try:
+                image: Image = job.reader.open_image(source)
+            except (CubeError, OSError) as error:
+                check_machine(error, job.root, rights=False)
+                aside.append((job.reader.image_id(source), str(error)))
+                continue
+            marks, bad, said = masks_of(image, job.how.marker)
+            notes.extend(said)
+            aside.extend((one.file, one.reason) for one in bad)
+            h, w = image.reflectance.shape[:2]
+            for mask, _ in marks:
+                if mask.shape != (h, w):
+                    reason = f"a mask of it has {mask.shape[0]} x {mask.shape[1]} pixels, the image {h} x {w}"
+                    aside.append((image.image_id, reason))
+            known.clear()
+            known[image.image_id] = [(diagnosis or LESION, mask) for mask, diagnosis in marks if mask.shape == (h, w)]
+            shown.append(image.image_id)
+            yield image.image_id, image.reflectance
+
+    try:
+        count = export_annotation_images(scenes(), folder, lambda name: known.get(name, []), document_root)
+    except CubeError as error:
+        if shown or len(aside) == left:
+            raise
+        first = "; ".join(f"{file}: {reason}" for file, reason in aside[left : left + 3])
+        raise CubeError(f"{none_used(len(job.sources), job.root)} ({first})", "Mend them.") from error
+    return Exported(count, tuple(aside), (*job.notes, *gathered(notes)))

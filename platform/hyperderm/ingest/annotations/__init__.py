@@ -1,0 +1,1 @@
+"""Lesion masks: from annotation tools, from mask pictures, or found by program."""

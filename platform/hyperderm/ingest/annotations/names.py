@@ -1,0 +1,99 @@
+"""Which image an annotation means: names of images as annotation tools write them, and as scenes are called here.
+
+A scene's name may hold slashes (`DNCube/12`), a picture's in an annotation tool should not, and Label Studio drops all but
+letters, digits, `_`, `-` and `.` from the names of uploads. `picture_name` therefore writes every other character, a dot
+in front, and an underscore before an x as `_x<hexadecimal>_`: `DNCube/12` is `DNCube_x2f_12.png`. `bare` undoes it.
+"""
+
+import posixpath
+import re
+from collections.abc import Iterable
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from hyperderm.errors import CubeError
+from hyperderm.ingest.layouts.naming import Names, alike
+
+__all__ = ["alike", "bare", "beside", "by_last_part", "candidates", "picture_name", "served"]
+
+_ENDINGS = {
+    ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".mat", ".npy", ".npz", ".hdr", ".img", ".raw", ".h5",
+}  # fmt: skip
+_ESCAPED = re.compile(r"_x([0-9a-f]{1,6})_")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]|^\.|_(?=x)")
+_UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an upload
+
+
+def picture_name(scene: str) -> str:
+    """Return the file name under which a scene's picture goes to an annotation tool; no two scenes share one."""
+    return _UNSAFE.sub(lambda found: f"_x{ord(found[0]):x}_", scene) + ".png"
+
+
+def bare(name: str) -> str:
+    """Return an image's name without the ending of an image file, and as the scene is called if `picture_name` wrote it."""
+    stem, ending = posixpath.splitext(name)
+    stem = stem if ending.lower() in _ENDINGS else name
+    last = posixpath.basename(stem)
+    scene = _ESCAPED.sub(_character, last)
+    return scene if scene != last else stem
+
+
+def _character(found: re.Match[str]) -> str:
+    code = int(found[1], 16)
+    return chr(code) if code <= 0x10FFFF else found[0]
+
+
+def beside(said: str) -> str:
+    """Return a file name that a side file gives, as a path below its folder: forward slashes, no `..`.
+
+    Raises:
+        CubeError: empty, absolute, or one that climbs out.
+    """
+    name = posixpath.normpath(said.replace("\\", "/"))
+    if not said.strip() or "\0" in said or name == ".":
+        raise CubeError(f"names the image {said!r}, which is no file name")
+    if name.startswith(("/", "../")) or name == ".." or re.match(r"[A-Za-z]:(/|$)", name):
+        raise CubeError(f"names the image {said!r}, which lies outside its folder", "Side files name files beside them.")
+    return name
+
+
+def served(said: str) -> str:
+    """Return the path that a Label Studio task's `image` means: a local file, an upload, an address or a plain path.
+
+    `/data/local-files/?d=<path>` is that path, `/data/upload/7/abc12345-<name>` that name, `s3://bucket/<path>` and
+    `https://host/<path>` that path, percent signs decoded.
+
+    Raises:
+        CubeError: a path that climbs out.
+    """
+    if "://" not in said and not said.startswith("/data/"):
+        return beside(said.lstrip("/"))
+    try:
+        address = urlsplit(said)
+    except ValueError as error:
+        raise CubeError(f"names the image {said!r}, which is no address") from error
+    if address.path.rstrip("/").endswith("/data/local-files"):
+        said = parse_qs(address.query).get("d", [""])[0]
+    elif "/data/upload/" in address.path:
+        said = _UPLOAD.sub("", posixpath.basename(unquote(address.path)), count=1)
+    else:
+        said = unquote(address.path)
+    return beside(re.sub(r"^[/\\]+", "", said))
+
+
+def candidates(name: str, known: Names) -> list[str]:
+    """Return the known images that `name` may mean: those called exactly so, otherwise those whose path ends in it.
+
+    A shorter path stands for a longer one that ends in it, either way: `12.png` for `DNCube/12`, `set/images/a.png` for
+    `images/a`. Two folders that differ never match, whatever the file in them is called. Names are compared as
+    `readers.naming` says.
+
+    Args:
+        name: as given by `bare`.
+        known: made by `by_last_part`.
+    """
+    return known.ending(name)
+
+
+def by_last_part(names: Iterable[str]) -> Names:
+    """Return the index that `candidates` searches."""
+    return Names(names, bare)

@@ -1,0 +1,101 @@
+"""What an ingest would make of a source, and whether it would refuse: read whole, nothing written."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from hyperderm.errors import HyperdermError, StoreError
+from hyperderm.ingest.pipeline import PartReport, Row, check_part, files_of, free_place, join, prove_place, read_part
+from hyperderm.ingest.source import Job
+from hyperderm.ingest.units import unit_groups
+from hyperderm.store.folds import check_count
+from hyperderm.store.manifest import Manifest, SetAsideFile
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was read.
+
+    Attributes:
+        rows: of every lesion.
+        shapes: (H, W, B) of the cubes and how many have it.
+        set_aside: what would be.
+        manifest: of the store that would be made, without parts; None where the ingest refuses.
+        error: what the ingest would refuse with.
+    """
+
+    rows: tuple[Row, ...]
+    shapes: Counter[tuple[int, int, int]]
+    set_aside: tuple[SetAsideFile, ...]
+    manifest: Manifest | None
+    error: HyperdermError | None
+
+
+def check(job: Job, uri: str, folds: int, seed: int, progress: Callable[[int, int], None]) -> Checked:
+    """Read everything that `store.ingest.ingest` would read, and join it as that would.
+
+    Args:
+        job: see there.
+        uri: where the store would go; "" where that was not said.
+        folds: see there.
+        seed: see there.
+        progress: called with files read and files in all.
+
+    Raises:
+        StoreError: a number of folds or a place that the ingest refuses before it reads.
+    """
+    if folds:
+        check_count(folds)
+    if uri:
+        prove_place(free_place(job, uri), job)
+    reports: list[PartReport] = []
+    shapes: Counter[tuple[int, int, int]] = Counter()
+    error: HyperdermError | None = None
+    read = 0
+    for part in range(job.parts):  # as the ingest divides the files, so that it stops at the same lesion
+        lesions, report = read_part(job, part)
+        reports.append(report)
+        shapes.update(lesion.cube.shape for lesion in lesions)
+        try:
+            check_part(report, lesions)
+        except StoreError as refused:
+            error = error or refused
+        read += len(job.of_part(part))
+        progress(read, len(job.sources))
+    manifest = None
+    if error is None:
+        try:
+            manifest = join(job, None, reports, folds, seed)
+        except HyperdermError as refused:
+            error = refused
+    rows = tuple(row for report in reports for row in report.rows)
+    aside = tuple(SetAsideFile(file=one.file, reason=one.reason) for one in job.set_aside)
+    return Checked(rows, shapes, aside + tuple(one for each in reports for one in each.set_aside), manifest, error)
+
+
+def described(rows: tuple[Row, ...]) -> list[str]:
+    """Return a sentence on every kind of file: how many, their numbers and diagnoses, and the share of masks."""
+    known = [file for file in files_of(rows) if file.median > 0]
+    units = {file.name: unit for unit, files in enumerate(unit_groups(known)) for file in files} if known else {}
+    kinds: dict[tuple[str, int | None], list[Row]] = {}
+    for row in rows:
+        kinds.setdefault((row.alike, units.get(row.path)), []).append(row)
+    return [_kind(alike, held) for (alike, _), held in kinds.items()]
+
+
+def _kind(alike: str, rows: list[Row]) -> str:
+    files = len({row.path for row in rows})
+    medians = [row.median for row in rows]
+    low, middle, high = min(row.low for row in rows), float(np.median(medians)), max(row.high for row in rows)
+    said = f"{files} file{'s' * (files > 1)}: {alike}; values {low:.4g} … {high:.4g}, median {middle:.4g}"
+    counts = sorted(Counter(row.diagnosis or "unknown" for row in rows).items())
+    said += f"; {', '.join(f'{name} {count}' for name, count in counts)}"
+    shares = [row.mask_share for row in rows if row.mask_share is not None]
+    if not shares:
+        return f"{said}; no masks"
+    share = f"{min(shares):.2%} … {max(shares):.2%} of the frame, median {float(np.median(shares)):.2%}"
+    said += f"; {len(shares)} mask{'s' * (len(shares) > 1)}, {share}"
+    whole = sum(row.whole for row in rows)
+    return f"{said}; {whole} without a mask, whole" if whole else said

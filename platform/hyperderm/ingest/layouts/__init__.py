@@ -1,0 +1,1 @@
+"""Layouts of source folders: which files are images, tables, references and masks."""

@@ -1,0 +1,275 @@
+"""The HSIDermoscopy layout: one MATLAB file an image, one PNG mask a lesion.
+
+    <root>/images/{DNCube,MMCube,OtherCube}/<n>.mat
+    <root>/masks/<same folder>/<n>_00.png, <n>_01.png, …     one per lesion
+    <root>/<any>.csv                                         optional; tables of patients and diagnoses: `source_tables`
+
+Names of files and folders are compared as `naming` says. The folder says the diagnosis, or in OtherCube the file name; a
+table may say it where they do not, and must not contradict them.
+
+`scan` looks at names only; `read` turns one image into lesions. What cannot be used is set aside with one sentence,
+never dropped in silence; only a folder that is not this layout at all raises.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, NOTES, Lesion
+from hyperderm.errors import CubeError
+from hyperderm.ingest.annotations.mask_files import Masks, match_masks, number_of
+from hyperderm.ingest.formats.axes import ARRAY, HDF5
+from hyperderm.ingest.formats.damage import check_machine
+from hyperderm.ingest.formats.matlab import only_cube, read_arrays
+from hyperderm.ingest.formats.matlab_scene import wavelengths_in
+from hyperderm.ingest.formats.pixels import make_scene, natural
+from hyperderm.ingest.formats.scene import Asked, Scene, SetAside
+from hyperderm.ingest.formats.scene_files import noted, read_beside, sides_of
+from hyperderm.ingest.layouts.naming import files_in, folded, folders
+from hyperderm.ingest.layouts.source_tables import NOT_NAMED, NOTHING, Said, Tables, read_tables
+from hyperderm.ingest.layouts.unused_files import leftovers
+from hyperderm.ingest.lesions import How, Image, lesions_of
+from hyperderm.store.export_format import FOLDERS, OTHER
+
+LAYOUT = "images/{DNCube,MMCube,OtherCube}/<n>.mat and masks/<same folder>/<n>_00.png"
+_NOTHING = Asked()
+_MASK = re.compile(r"(?P<cube>.+)_\d+")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image file.
+
+    Attributes:
+        path: of the file.
+        folder: one of `FOLDERS`.
+        image_id: folder and name.
+        diagnosis: that folder or name say; None where they name no single class.
+        masks: that mark its lesions.
+        sides: its files of wavelengths, of which one may be there.
+        said: what the tables say of it.
+        fault: why it cannot be used, "" where its names are in order.
+    """
+
+    path: Path
+    folder: str
+    image_id: str
+    diagnosis: str | None
+    masks: tuple[Path, ...]
+    sides: tuple[Path, ...] = ()
+    said: Said = NOTHING
+    fault: str = ""
+
+    @property
+    def name(self) -> str:
+        """As tables and annotations call it."""
+        return self.image_id
+
+
+def is_layout(root: Path) -> bool:
+    """Return whether `root` has a folder of this layout."""
+    return any(_folders(root, kind, folder) for kind in ("images", "masks") for folder in FOLDERS)
+
+
+def scan(root: Path, tables: Tables | None = None) -> list[Source]:
+    """List the images under `root` in natural order (2 before 10), without opening any.
+
+    Names that begin with a dot are the operating system's and are not looked at.
+
+    Args:
+        root: the source folder.
+        tables: of the source; None: they are read.
+
+    Raises:
+        CubeError: `root` is missing, not a folder, empty, or not in this layout, or a table that cannot be used.
+    """
+    _check_layout(root)
+    cubes = _cubes(root)
+    if not cubes:
+        raise CubeError(
+            f"{root} has the folders of HSIDermoscopy but no .mat file in images/{{{','.join(FOLDERS)}}}",
+            f"Expected {LAYOUT}; was the download complete?",
+        )
+    ids = [image_id for image_id, _, _ in cubes]
+    masks = _masks(root, ids)
+    said = (read_tables(root) if tables is None else tables).of(ids).said
+    sides = sides_of([path for _, _, path in cubes], root)
+    sources = []
+    for image_id, folder, path in cubes:
+        diagnosis, fault = FOLDERS[folder] or _diagnosis(path.stem), masks.faults.get(image_id, "")
+        if ids.count(image_id) > 1:
+            names = " and ".join(_relative(other, root) for name, _, other in cubes if name == image_id)
+            fault = f"{names} are called alike. Rename one of them."
+        mine = tuple(masks.of.get(image_id, ()))
+        sources.append(Source(path, folder, image_id, diagnosis, mine, sides[path], said.get(image_id, NOTHING), fault))
+    return sources
+
+
+def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None) -> list[SetAside]:
+    """List every file below `root` that no source uses, with the reason; `tables` as for `scan`."""
+    tables = read_tables(root) if tables is None else tables
+    used = {s.path for s in sources} | {path for s in sources for path in (*s.masks, *s.sides)} | set(tables.paths)
+    why = _masks(root, [source.image_id for source in sources]).unused
+    reasons: dict[Path, str] = {}
+    for kind in ("images", "masks"):
+        for top in folders(root, kind):
+            for path in (p for folder in (top, *_children(top, folders=True)) for p in files_in(folder) if p not in used):
+                reasons[path] = why.get(path) or _why_unused(path, kind, in_folder=path.parent != top)
+    return leftovers(root, used, reasons | dict(tables.aside), "hsidermoscopy")
+
+
+def read(source: Source, root: Path, how: How, asked: Asked = _NOTHING) -> tuple[list[Lesion], list[SetAside]]:
+    """Read one image and cut out its lesions.
+
+    Returns:
+        The lesions, and what had to be set aside: the whole cube (then no lesion), or single masks.
+    """
+    try:
+        image = open_image(source, root, asked)
+    except (CubeError, OSError) as error:
+        check_machine(error, source.path, rights=False)
+        return [], [SetAside(_relative(source.path, root), str(error))]
+    return lesions_of(image, how)
+
+
+def open_image(source: Source, root: Path, asked: Asked = _NOTHING) -> Image:
+    """Read one image whole.
+
+    Args:
+        source: found by `scan`.
+        root: of the layout.
+        asked: wavelengths other than those of HSIDermoscopy, and what the axes of the arrays are.
+
+    Raises:
+        CubeError: it cannot be used.
+    """
+    if source.fault:
+        raise CubeError(source.fault)
+    try:
+        scene = _scene(source, root, asked)
+    except CubeError as damage:
+        if source.said.problem not in ("", NOT_NAMED):
+            raise source.said.after(damage) from damage
+        raise
+    diagnosis = _agreed(source)
+    if diagnosis is None:
+        raise CubeError(f"the file name names no single class: exactly one of {', '.join(OTHER)} is expected in it")
+    assert scene.wavelengths_nm is not None
+    digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
+    masks = [(f"{source.image_id}_{number_of(path)}", path, _relative(path, root)) for path in source.masks]
+    kept = ("dtype", "axes", "band_order", "own_wavelengths", "side_wavelengths", NOTES)
+    facts = {"sha256": digest} | {key: scene.facts[key] for key in kept if key in scene.facts}
+    file = _relative(source.path, root)
+    return Image(source.image_id, file, diagnosis, scene.reflectance, scene.wavelengths_nm, facts, masks, whole=False)
+
+
+def _agreed(source: Source) -> str | None:
+    """The diagnosis that folder, file name and tables agree on; None where none of them says one."""
+    if source.said.problem == NOT_NAMED:
+        return source.diagnosis
+    said = source.said.known()
+    if said and source.diagnosis and said != source.diagnosis:
+        raise CubeError(f"the table calls it {said}, its folder or name {source.diagnosis}", "Correct one of them.")
+    return source.diagnosis or said
+
+
+def _cubes(root: Path) -> list[tuple[str, str, Path]]:
+    """Image id, folder and file of every cube."""
+    return [
+        (f"{folder}/{path.stem}", folder, path)
+        for folder in FOLDERS
+        for place in _folders(root, "images", folder)
+        for path in files_in(place)
+        if path.suffix.lower() == ".mat"
+    ]
+
+
+def _masks(root: Path, ids: Sequence[str]) -> Masks:
+    pictures = [
+        (f"{folder}/{path.stem}", path)
+        for folder in FOLDERS
+        for place in _folders(root, "masks", folder)
+        for path in files_in(place)
+    ]
+    return match_masks(pictures, ids, numbered=True)
+
+
+def _folders(root: Path, kind: str, folder: str) -> list[Path]:
+    """`<root>/<kind>/<folder>`, in whatever case the two are written."""
+    return [place for top in folders(root, kind) for place in folders(top, folder)]
+
+
+def _scene(source: Source, root: Path, asked: Asked) -> Scene:
+    """The file's one array with three axes, its bands by rising wavelength.
+
+    The wavelengths are those that were asked for, else those that the file or a side file lists, else HSIDermoscopy's.
+    """
+    if len(source.sides) > 1 and not asked.wavelengths_nm:
+        names = " and ".join(_relative(side, root) for side in source.sides)
+        raise CubeError(f"{names} both list wavelengths", "Leave one of them, or give --wavelengths.")
+    held = read_arrays(source.path)
+    key = only_cube(held)
+    listed = None if asked.wavelengths_nm else wavelengths_in(held, key)
+    side = read_beside(source.sides[0], root) if source.sides and not asked.wavelengths_nm else None
+    if listed is not None and listed.problem is not None and side is None:
+        raise CubeError(listed.problem.what, "Give --wavelengths.")
+    if listed is not None and sorted(listed.nm) == list(HSIDERMOSCOPY_NM):
+        listed = replace(listed, unit=True)  # it needs no word what these are
+    known = replace(asked, beside=side)
+    if listed is None and side is None:
+        known = replace(asked, wavelengths_nm=asked.wavelengths_nm or HSIDERMOSCOPY_NM)
+    scene = make_scene(held.numeric[key], listed, known, {}, HDF5 if key in held.unmarked else ARRAY)
+    if side is not None and side.name in scene.facts["wavelengths"]:
+        scene.facts["side_wavelengths"] = side.name
+    elif listed is not None:
+        scene.facts["own_wavelengths"] = True
+    return scene if side is not None else noted(scene, source.sides)
+
+
+def _diagnosis(stem: str) -> str | None:
+    """The one class whose tag is in the file name, or None where there is none or more than one."""
+    found = [diagnosis for tag, diagnosis in OTHER.items() if tag.lower() in stem.lower()]
+    return found[0] if len(found) == 1 else None
+
+
+def _check_layout(root: Path) -> None:
+    remedy = f"Expected {LAYOUT}; name the folder that holds images/ and masks/"
+    if not root.exists():
+        raise CubeError(f"{root} does not exist", remedy)
+    if not root.is_dir():
+        raise CubeError(f"{root} is a file, not a folder", remedy)
+    found = [p.name + ("/" if p.is_dir() else "") for p in _children(root)]
+    if not found:
+        raise CubeError(f"{root} is empty", remedy)
+    missing = [kind for kind in ("images", "masks") if not any(_folders(root, kind, folder) for folder in FOLDERS)]
+    if missing:
+        if (root.parent / "images").is_dir() and root.name in {"images", "masks"}:
+            remedy = f"Name the folder above it: {root.parent}"
+        elif len(inside := [p for p in _children(root, folders=True) if (p / "images").is_dir()]) == 1:
+            remedy = f"Name the folder inside it: {inside[0]}"
+        shown = ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
+        wanted = " or ".join(f"{kind}/{{{','.join(FOLDERS)}}}" for kind in missing)
+        raise CubeError(f"{root} is not in the layout of HSIDermoscopy: no {wanted}; found {shown}", remedy)
+
+
+def _why_unused(path: Path, kind: str, in_folder: bool) -> str:
+    if not in_folder or folded(path.parent.name) not in map(folded, FOLDERS):
+        return f"not in one of the folders {', '.join(FOLDERS)}, so its class is unknown"
+    if kind == "images":
+        return "not a .mat file"
+    if match := _MASK.fullmatch(path.stem):
+        return f"mask without a cube: there is no images/{path.parent.name}/{match['cube']}.mat"
+    return "mask without a cube: its name is not <cube>_<two digits>.png"
+
+
+def _children(folder: Path, folders: bool = False) -> list[Path]:
+    """The visible entries of a folder (only its folders, if asked) in natural order; none where it does not exist."""
+    if not folder.is_dir():
+        return []
+    return sorted((p for p in folder.iterdir() if not p.name.startswith(".") and (p.is_dir() or not folders)), key=natural)
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()

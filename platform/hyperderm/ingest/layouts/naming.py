@@ -1,0 +1,147 @@
+"""Which image a name means: the one comparison of names that readers, masks, tables, groups and annotations share.
+
+Case does not count, nor whether a letter with an accent is one character or two (Unicode's forms NFC and NFD), nor the
+suffixes of image files, of which a name may have several: `Arm0.bil.hdr` is `arm0`. Among images whose names differ only so,
+the spelling that fits best decides; where several fit equally well, a name means all of them, and the caller says so.
+"""
+
+import os
+import posixpath
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from hyperderm.ingest.formats.pixels import natural
+
+SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ome", ".pgm", ".mat", ".npy", ".npz", ".hdr",
+    ".img", ".dat", ".raw", ".bin", ".hyspex", ".bsq", ".bil", ".bip", ".h5", ".hdf5", ".dcm",
+})  # fmt: skip
+"""Of files that hold an image; they do not belong to its name."""
+
+
+_WHOLE = re.compile(r"^(\d+)[.,]0+$")
+
+
+def shorter(name: str) -> list[str]:
+    """Return a name, then the same without its last suffix, and so on while there is one of `SUFFIXES`."""
+    names = [name]
+    while True:
+        stem, suffix = posixpath.splitext(names[-1])
+        if suffix.lower() not in SUFFIXES or not posixpath.basename(stem):
+            return names
+        names.append(stem)
+
+
+def folded(name: str) -> str:
+    """Return a name as it is compared: in NFC and without case."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def same_id(name: str) -> str:
+    """Return an id of a patient or a lesion as it is compared: `folded`, and 7.0 is 7, as spreadsheets make it."""
+    return _WHOLE.sub(r"\1", folded(name.strip()))
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _as_spelled(name: str) -> str:
+    return name
+
+
+_SPELLINGS: tuple[Callable[[str], str], ...] = (_as_spelled, _composed, folded)
+"""From strict to lenient."""
+
+
+def last_part(name: str) -> str:
+    """Return what stands behind the last slash."""
+    return name.rpartition("/")[2]
+
+
+class Names:
+    """Images that names are looked up among.
+
+    Args:
+        images: their names; below a folder, with slashes.
+        called: how an image is called in what is looked up, where that is not its name.
+    """
+
+    def __init__(self, images: Iterable[str], called: Callable[[str], str] = _as_spelled) -> None:
+        self._whole: list[dict[str, list[tuple[int, str]]]] = [{} for _ in _SPELLINGS]
+        self._last: dict[str, list[tuple[str, str]]] = {}
+        for image in dict.fromkeys(images):
+            for cut, form in enumerate(shorter(called(image))):
+                for table, spelled in zip(self._whole, _SPELLINGS, strict=True):
+                    table.setdefault(spelled(form), []).append((cut, image))
+                self._last.setdefault(folded(last_part(form)), []).append((form, image))
+
+    def whole(self, said: str) -> list[str]:
+        """Return the images that are called `said`, folders and all; several where nothing tells them apart."""
+        hits = [
+            (cut, less, lenient, image)
+            for less, form in enumerate(shorter(said))
+            for lenient, spelled in enumerate(_SPELLINGS)
+            for cut, image in self._whole[lenient].get(spelled(form), ())
+        ]
+        best = min((hit[:3] for hit in hits), default=None)
+        return list(dict.fromkeys(hit[3] for hit in hits if hit[:3] == best))
+
+    def ending(self, said: str) -> list[str]:
+        """Return `whole`, or else the images whose path ends in `said` or is the end of it, part by part."""
+        return self.whole(said) or self._near(said, lambda one, other: alike(one, other))
+
+    def last(self, said: str) -> list[str]:
+        """Return the images whose last part is that of `said`, whatever the folders."""
+        return self._near(said, lambda one, other: last_part(one) == last_part(other))
+
+    def _near(self, said: str, fits: Callable[[str, str], bool]) -> list[str]:
+        forms = shorter(said)
+        near = [(form, pair) for form in forms for pair in self._last.get(folded(last_part(form)), ())]
+        for spelled in _SPELLINGS:
+            found = [image for form, (called, image) in near if fits(spelled(called), spelled(form))]
+            if found:
+                return list(dict.fromkeys(found))
+        return []
+
+
+def alike(one: str, other: str) -> bool:
+    """Return whether one path is the other or its end, part by part."""
+    return one == other or one.endswith("/" + other) or other.endswith("/" + one)
+
+
+def folders(root: Path, name: str) -> list[Path]:
+    """Return the folders in `root` that are called `name`, in whatever case; links to folders count."""
+    if not root.is_dir():
+        return []
+    return sorted((path for path in root.iterdir() if folded(path.name) == folded(name) and path.is_dir()), key=natural)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Return the visible files of a folder in natural order, links that lead nowhere too; none where there is no folder."""
+    if not folder.is_dir():
+        return []
+    return sorted((p for p in folder.iterdir() if not p.name.startswith(".") and not p.is_dir()), key=natural)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return every visible file at any depth below a folder, in natural order, folders after files; no link is followed.
+
+    Links to folders and links that lead nowhere are among them: whoever lists what is not used has to name them.
+    """
+    return list(_walk(folder))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            inner = {folder / entry.name: entry.is_dir(follow_symlinks=False) for entry in entries if entry.name[0] != "."}
+    except OSError:
+        return  # whoever lists the folder says so
+    paths = sorted(inner, key=natural)
+    yield from (path for path in paths if not inner[path])
+    for path in paths:
+        if inner[path]:
+            yield from _walk(path)

@@ -1,0 +1,376 @@
+"""The tables of a source folder: which are used for what, what they say of each image, and why the others are not used.
+
+Tables lie in the source folder itself or in `images/` beside the pictures, as ISIC's downloader writes them; one without
+suffix counts where its head names a column of images (`HAM10000_metadata`). One of them may hold the diagnoses, one the
+patients or lesions; often it is the same one. Further ones that name no image, or say the same of fewer, are not used.
+Images that share a patient (without patients: a lesion) are one group.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hyperderm.errors import CubeError
+from hyperderm.ingest.formats.scene import SetAside
+from hyperderm.ingest.layouts.diagnosis_words import is_unknown, plain_word
+from hyperderm.ingest.layouts.naming import Names, files_in, folders, same_id
+from hyperderm.ingest.layouts.table_rows import TWO_MARKS, Columns, Row, columns_of, rows_of
+from hyperderm.ingest.layouts.tables import IMAGE_COLUMNS, WORKBOOKS, Table, read_table, squashed
+from hyperderm.ingest.layouts.unused_files import is_clutter, of_export
+
+SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".txt"}) | WORKBOOKS
+WAVELENGTHS = ("wavelengths.txt", "wavelengths.csv")
+"""Side files of scenes, that bring no images."""
+_IDS = re.compile(r"(?:^|_)(?:id|ids|no|nr|number|nummer|code|case|lesion|pid|mrn)$|id$")
+"""Ends of the names of columns that may say what belongs together."""
+_PEEK = 4096
+"""Bytes that tell whether a file without suffix is a table."""
+SHOWN = 3
+"""Names that a sentence lists."""
+NOT_NAMED = "the table of diagnoses does not name it"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the tables of a source say of one image.
+
+    Attributes:
+        diagnosis: one of `DIAGNOSES`, or None.
+        problem: why the image cannot be used, "" where it can.
+        remedy: of that, "" where the problem names it.
+    """
+
+    diagnosis: str | None = None
+    problem: str = ""
+    remedy: str = ""
+
+    def known(self) -> str | None:
+        """Return the diagnosis, None where it is not known; CubeError where the image cannot be used."""
+        if self.problem:
+            raise CubeError(self.problem, self.remedy)
+        return self.diagnosis
+
+    def after(self, damage: CubeError) -> CubeError:
+        """Return what is wrong with the image itself, and then the problem of its row, so that both are mended at once."""
+        remedy = f"{damage.remedy} {self.remedy}".strip()
+        return type(damage)(f"{damage.what}; besides, {self.problem}", remedy)
+
+
+NOTHING = Said()
+"""No table names the image, and none should."""
+
+
+@dataclass(frozen=True)
+class Matched:
+    """What the tables say of a source's images.
+
+    Attributes:
+        said: image to what is said of it; every image where there is a table of diagnoses, else none.
+        groups: image to group, of images that belong to a patient or a lesion with an id.
+        grouped: which table and columns say so, "" without groups.
+        used: a sentence on each table that is used.
+        aside: tables, and rows of them, that are not used.
+    """
+
+    said: dict[str, Said] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
+    grouped: str = ""
+    used: tuple[str, ...] = ()
+    aside: tuple[SetAside, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Listed:
+    table: Table
+    columns: Columns
+    rows: tuple[Row, ...]
+
+    def titles(self, places: Iterable[int]) -> str:
+        return ", ".join(self.table.titles[place] for place in places)
+
+
+_Meant = dict[str, dict[str, list[Row]]]
+"""File of a table to image to its rows."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of a source.
+
+    Attributes:
+        base: the source folder.
+        listed: the tables that say something of images, by file.
+        aside: every other table and why it is not used.
+        grouping: whether patients and lesions become groups; False where the user gives a table of groups.
+    """
+
+    base: Path = Path()
+    listed: tuple[tuple[Path, _Listed], ...] = ()
+    aside: tuple[tuple[Path, str], ...] = ()
+    grouping: bool = True
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files of `listed`; `of` names those that are not used after all."""
+        return tuple(path for path, _ in self.listed)
+
+    def of(self, images: Sequence[str]) -> Matched:
+        """Return what is said of `images`; they are called so in the tables, or more shortly.
+
+        Raises:
+            CubeError: a table that says two things of one image, or several that say different things.
+        """
+        if not self.listed:
+            return Matched()
+        names = Names(images)
+        held = [one for _, one in self.listed]
+        meant = {one.table.file: _meant(one, images, names) for one in held}
+        labels, surplus = self._one([one for one in held if one.columns.diagnoses], meant, "diagnoses")
+        grouping, more = self._grouping(held, meant)
+        surplus = more | surplus
+        lists = list({one.table.file: one for one in (labels, grouping) if one}.values())
+        aside = [
+            SetAside(one.table.file, f"a table that is not used: {surplus.get(one.table.file, self._why())}")
+            for one in held
+            if one not in lists
+        ]
+        aside += [note for one in lists for note in _unmatched(one, names)]
+        said, groups, grouped = {}, {}, ""
+        used: list[str] = []
+        if labels is not None:
+            rows = meant[labels.table.file]
+            said = {image: _said(rows.get(image), image, labels.table.file) for image in images}
+            used.append(_diagnoses_used(labels, rows, images))
+        if grouping is not None:
+            groups = _groups(meant[grouping.table.file], images)
+            grouped = f"{grouping.titles(grouping.columns.groups)} of {grouping.table.file}"
+            used.append(_groups_used(grouping, groups, images))
+        if self.grouping:
+            used += [note for one in lists for note in _other_ids(one, meant[one.table.file], groups)]
+        used += [f"{one.table.file}: {one.table.note}" for one in lists if one.table.note]
+        return Matched(said, groups, grouped, tuple(used), tuple(aside))
+
+    def _why(self) -> str:
+        return "another one says what belongs together" if self.grouping else "--groups says what belongs together"
+
+    def _grouping(self, held: Sequence[_Listed], meant: _Meant) -> tuple[_Listed | None, dict[str, str]]:
+        """The table of patients; without one, that of lesions; and why others of that kind are not used."""
+        if not self.grouping:
+            return None, {}
+        kinds = {kind: [one for one in held if getattr(one.columns, kind) is not None] for kind in ("patient", "lesion")}
+        known = [kind for kind, tables in kinds.items() if tables]
+        kind = next((kind for kind in known if any(meant[one.table.file] for one in kinds[kind])), next(iter(known), None))
+        return self._one(kinds[kind], meant, f"{kind}s") if kind else (None, {})
+
+    def _one(self, tables: Sequence[_Listed], meant: _Meant, what: str) -> tuple[_Listed | None, dict[str, str]]:
+        """The one of several tables that counts, and why each of the others need not."""
+        naming = [one for one in tables if meant[one.table.file]] or list(tables[:1])
+        surplus = {one.table.file: "it names no image of the source" for one in tables if one not in naming}
+        if not naming:
+            return None, surplus
+        most = max(naming, key=lambda one: len(meant[one.table.file]))
+        for one in naming:
+            if one is most:
+                continue
+            if not _says_the_same(meant[one.table.file], meant[most.table.file], what):
+                names = ", ".join(each.table.file for each in naming)
+                raise CubeError(f"{self.base} holds {len(naming)} tables: {names}", f"Leave one that has {what}.")
+            surplus[one.table.file] = f"{most.table.file} says the same"
+        return most, surplus
+
+
+def read_tables(base: Path, besides: Collection[Path] = (), *, grouping: bool = True) -> Tables:
+    """Read the tables in the folder `base`, and in the folders of pictures in it.
+
+    Args:
+        base: the source folder.
+        besides: files that are no tables of the source, resolved: side files, and what the user named.
+        grouping: see `Tables`.
+    """
+    aside: list[tuple[Path, str]] = []
+    listed: list[tuple[Path, _Listed]] = []
+    ours = of_export(base)
+    for path in (path for folder in (base, *folders(base, "images")) for path in files_in(folder)):
+        if path in ours or not _may_be_table(path) or _is_no_table(path) or path.resolve() in besides:
+            continue
+        try:
+            found = _listed(path, base)
+        except CubeError as error:
+            if path.suffix.lower() not in {"", ".txt"}:
+                aside.append((path, f"a table that is not used: {error}"))
+        else:
+            listed.append((path, found))
+    return Tables(base, tuple(listed), tuple(aside), grouping)
+
+
+def _may_be_table(path: Path) -> bool:
+    """Whether a file has the suffix of tables, or none and a head that names a column of images."""
+    if path.suffix:
+        return path.suffix.lower() in SUFFIXES
+    try:
+        with path.open("rb") as file:
+            head = file.read(_PEEK)
+    except OSError:
+        return False
+    text = squashed(plain_word(head.decode("utf-8", "replace")))
+    return b"\0" not in head and any(squashed(name) in text for name in IMAGE_COLUMNS)
+
+
+def _is_no_table(path: Path) -> bool:
+    return is_clutter(path) or path.name.lower().endswith(WAVELENGTHS)
+
+
+def _listed(path: Path, base: Path) -> _Listed:
+    """The table in a file; CubeError, without the file's name, where it says nothing of images."""
+    if path.suffix.lower() in WORKBOOKS:
+        raise CubeError("a workbook of a spreadsheet", "Save it as CSV.")
+    table = replace(read_table(path), file=path.relative_to(base).as_posix())
+    columns = columns_of(table)
+    if columns.image is None:
+        raise CubeError("it has no column of images", "Name it image.")
+    if not columns.diagnoses and not columns.groups:
+        kinds = " (benign and malignant are none)" if {"target", "benign_malignant"} & set(table.columns) else ""
+        raise CubeError(f"it has no column of diagnoses{kinds} and none of patients", "Name it diagnosis, or patient.")
+    return _Listed(table, columns, tuple(rows_of(table, columns)))
+
+
+def _meant(listed: _Listed, images: Sequence[str], names: Names) -> dict[str, list[Row]]:
+    """Image to its rows: those of its whole name, or else those of its last part where no other image is called so."""
+    whole: dict[str, list[Row]] = {}
+    last: dict[str, list[Row]] = {}
+    for row in listed.rows:
+        if found := names.whole(row.image):
+            if len(found) == 1:
+                whole.setdefault(found[0], []).append(row)
+        elif len(found := names.last(row.image)) == 1:
+            last.setdefault(found[0], []).append(row)
+    for image, rows in whole.items():
+        for row in rows[1:]:
+            _check_alike(listed.table.file, image, rows[0], row)
+    agreed = {image: rows for image, rows in last.items() if len({_content(row) for row in rows}) == 1}
+    return {image: mine for image in images if (mine := whole.get(image) or agreed.get(image))}
+
+
+def _says_the_same(less: dict[str, list[Row]], more: dict[str, list[Row]], what: str) -> bool:
+    """Whether a table names no other images than another one, and says the same diagnoses, or patients and lesions."""
+
+    def said(row: Row) -> tuple[object, ...]:
+        return _content(row)[:2] if what == "diagnoses" else _content(row)[2:]
+
+    return less.keys() <= more.keys() and all(said(rows[0]) == said(more[image][0]) for image, rows in less.items())
+
+
+def _content(row: Row) -> tuple[str | None, str, str, str]:
+    return row.diagnosis, row.said if row.problem else "", same_id(row.patient), same_id(row.lesion)
+
+
+def _check_alike(file: str, image: str, one: Row, other: Row) -> None:
+    if (one.diagnosis, bool(one.problem)) != (other.diagnosis, bool(other.problem)):
+        raise CubeError(f"{file} calls {image!r} both {one.said!r} and {other.said!r}", "Leave one of them.")
+    for what in ("patient", "lesion"):
+        first, second = getattr(one, what), getattr(other, what)
+        if first and second and same_id(first) != same_id(second):
+            raise CubeError(f"{file} gives {image!r} the {what}s {first!r} and {second!r}", "Leave one of them.")
+
+
+def _unmatched(listed: _Listed, names: Names) -> list[SetAside]:
+    """What is told of rows that mean no image, and of those that may mean several."""
+    nobody: list[str] = []
+    several: list[tuple[Row, list[str]]] = []
+    for row in listed.rows:
+        found = names.whole(row.image) or names.last(row.image)
+        if not found:
+            nobody.append(row.image)
+        elif len(found) > 1:
+            several.append((row, found))
+    file, total = listed.table.file, len(listed.rows)
+    aside = []
+    if nobody:
+        verb = "names" if len(nobody) == 1 else "name"
+        aside.append(SetAside(file, f"{len(nobody)} of {total} rows {verb} no image of the source: {_few(nobody)}"))
+    if several:
+        row, found = several[0]
+        more = f", and {len(several) - 1} rows more" if len(several) > 1 else ""
+        aside.append(SetAside(file, f"line {row.line}: {row.image!r} may be any of {_few(found)}{more}. Write whole names."))
+    return aside
+
+
+def _said(rows: list[Row] | None, image: str, file: str) -> Said:
+    if not rows:
+        return Said(None, NOT_NAMED, f"Add a row called {image} to {file}, or leave the image out.")
+    return Said(rows[0].diagnosis, rows[0].problem)
+
+
+def _groups(rows: dict[str, list[Row]], images: Sequence[str]) -> dict[str, str]:
+    """Image to patient, or to its lesion where that has no patient; ids are compared as names are."""
+    flat = [row for several in rows.values() for row in several]
+    spelled: dict[str, str] = {}
+    patient_of: dict[str, str] = {}
+    for row in flat:
+        for name in (row.patient, row.lesion):
+            spelled.setdefault(same_id(name), name)
+        if row.patient and row.lesion:
+            patient_of.setdefault(same_id(row.lesion), row.patient)
+    found: dict[str, str] = {}
+    for image, several in rows.items():
+        patient = next((row.patient for row in several if row.patient), "")
+        lesion = next((row.lesion for row in several if row.lesion), "")
+        if group := patient or patient_of.get(same_id(lesion), lesion):
+            found[image] = spelled[same_id(group)]
+    taken = set(found.values())
+    return found | {image: f"image {image}" for image in images if image not in found and image in taken}
+
+
+def _diagnoses_used(listed: _Listed, rows: dict[str, list[Row]], images: Sequence[str]) -> str:
+    columns = listed.titles(listed.columns.diagnoses)
+    named = f"{listed.table.file}: diagnoses of {len(rows)} of {len(images)} images, from {columns}"
+    unknown = sum(1 for several in rows.values() if several[0].diagnosis is None and not several[0].problem)
+    two = listed.columns.marks.keys() == TWO_MARKS
+    return (
+        named
+        + (f"; unknown for {unknown} of them" if unknown else "")
+        + ("; what is neither is a nevus, as in the challenge of 2017" if two else "")
+    )
+
+
+def _groups_used(listed: _Listed, groups: dict[str, str], images: Sequence[str]) -> str:
+    own = [image for image in images if image not in groups or groups[image] == f"image {image}"]
+    count = len({group for image, group in groups.items() if image not in own})
+    many = f"{count} group{'s' * (count != 1)}"
+    said = f"{listed.table.file}: {many} of images, from {listed.titles(listed.columns.groups)}"
+    return said + (f"; {_alone(len(own))}" if own else "")
+
+
+def _alone(count: int) -> str:
+    if count == 1:
+        return "1 image without one is a group of its own"
+    return f"{count} images without one are groups of their own"
+
+
+def _other_ids(listed: _Listed, rows: dict[str, list[Row]], groups: dict[str, str]) -> list[str]:
+    """A sentence on every column that looks like ids and has one value for images of several groups, which is not used."""
+    table, columns = listed.table, listed.columns
+    taken = {columns.image, columns.patient, columns.lesion, *columns.diagnoses, *columns.kinds}
+    cells = dict(table.rows)
+    notes = []
+    for place, name in enumerate(table.columns):
+        if place in taken or not _IDS.search(name):
+            continue
+        of: dict[str, set[str]] = {}
+        for image, mine in rows.items():
+            if not is_unknown(cell := cells[mine[0].line][place]) and cell:
+                of.setdefault(same_id(cell), set()).add(groups.get(image, image))
+        if len(of) > 1 and (shared := sum(1 for held in of.values() if len(held) > 1)):
+            many = f"{shared} of its {len(of)} values stand{'s' * (shared == 1)} at several images"
+            title = table.titles[place]
+            notes.append(
+                f"{table.file}: {title} is not used: {many}. If it says what belongs together, call it patient, or give "
+                "--groups with a table of these"
+            )
+    return notes
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

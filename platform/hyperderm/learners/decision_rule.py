@@ -1,0 +1,54 @@
+"""From validation logits to what a classifier may use on new lesions: calibration and threshold, and their scores."""
+
+import math
+from dataclasses import dataclass
+
+from scipy.special import expit
+from torch import Tensor
+
+from hyperderm.learners.base import Judge, Validation
+from hyperderm.learners.data import CubeSet, truth
+from hyperderm.statistics.classification import Value, auroc, average_precision, calibration_error
+from hyperderm.statistics.probability import Calibration, calibrated_log_loss, fit, youden_threshold
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What validation says of a state of a classifier.
+
+    Attributes:
+        calibration: temperature and intercept.
+        threshold: of the calibrated probability; melanoma at or above it.
+        metrics: by name, the objective first; those that are undefined are left out.
+    """
+
+    calibration: Calibration
+    threshold: float
+    metrics: dict[str, float]
+
+
+def judgement(logits: Tensor, truth: Tensor) -> Judgement:
+    """Fit calibration and threshold to validation logits (N,) and truth (N,), melanoma 1.
+
+    The objective is the log loss after calibration: a proper score of finer grain than AUROC on few melanomas, and blind to
+    the shift of prevalence that oversampling or class weights bring.
+    """
+    z, y = logits.double().numpy(), truth.numpy()
+    calibration = fit(y, z)
+    probability = calibration(z)
+    threshold = youden_threshold(y, probability)
+    values: dict[str, Value] = {
+        "validation_auroc": auroc(y, probability),
+        "validation_auprc": average_precision(y, probability),
+        "calibration_error_before": calibration_error(y, expit(z)),
+        "calibration_error_after": calibration_error(y, probability),
+    }
+    metrics = {"calibrated_log_loss": calibrated_log_loss(y, z, calibration)}
+    metrics |= {name: found.value for name, found in values.items() if found.value is not None}
+    metrics |= {"temperature": calibration.temperature, "intercept": calibration.intercept, "threshold": threshold}
+    return Judgement(calibration, threshold, {k: v for k, v in metrics.items() if math.isfinite(v)})
+
+
+def scored(learner: Judge, held: CubeSet) -> Validation:
+    """Return what validation says of a classifier in its present state, from the cubes of that role."""
+    return Validation(judgement(learner.judge(held.reflectance, held.masks), truth(held.diagnoses)).metrics)

@@ -1,0 +1,166 @@
+"""Light and skin: what melanin, blood and collagen do to a spectrum between 440 and 660 nm.
+
+Two layers. Light crosses the epidermis (melanin), is partly scattered back in the papillary dermis (more at short
+wavelengths: dermal melanin below it looks blue-grey, the "veil"), and the rest returns from a semi-infinite dermis
+(blood and collagen, Kubelka-Munk):
+
+    R = s·W + (1 - s)·T_e·[ρ + (1 - ρ)²·T_d·R_∞],   T = exp(-d·f·μ_mel·L)                                          (1)
+    R_∞ = 1 + K/S - sqrt((K/S)² + 2K/S),   K = 2·μ_a,   S = ¾·μ_s'                                                  (2)
+
+with T the two-way transmission through melanin of volume fraction f (e: epidermal, d: dermal) and s the keratin cover
+(scale, milia-like cysts, grey hair) of white W. The instrument then sees g·E·(R + y): one gain a band, one exposure an
+image, and one stray light y for all bands: what crossed polarisers let pass and lenses scatter. Without y the darkest
+lesions would be darker in the blue than the published 0.5 % percentiles.
+
+Eumelanin and pheomelanin: C. Donner, H. W. Jensen, "A spectral BSSRDF for shading human skin" (EGSR 2006). Dermal μ_s':
+S. L. Jacques, "Optical properties of biological tissues: a review", Phys. Med. Biol. 58 (2013). Haemoglobin: Prahl's
+table (tables/haemoglobin.csv).
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperderm.errors import ConfigError
+
+Array = NDArray[np.float32]
+Vector = NDArray[np.float64]
+
+MAPS: tuple[str, ...] = ("melanin", "deep_melanin", "pheomelanin", "blood", "oxygenation", "scattering", "surface")
+"""Chromophore maps: melanosome volume fraction of the epidermis and of the papillary dermis, the share of it that is
+pheomelanin, blood volume fraction of the dermis, its oxygen saturation, scattering relative to normal dermis, keratin
+cover of the surface."""
+
+EPIDERMIS_CM = 60e-4  # thickness L; dermal melanin is counted over the same depth
+DIFFUSE_PATH = 2 * 1.8  # d: in and out, each lengthened by oblique travel
+BLOOD_G_L = 150.0  # haemoglobin in whole blood
+HAEMOGLOBIN_G_MOL = 64500.0
+BLOODLESS_ABSORPTION = 0.25  # /cm, bloodless dermis in the visible (Jacques 2013)
+PAPILLARY_BACKSCATTER = 0.045  # ρ at 500 nm, falling with λ⁻³
+KERATIN_WHITE = 0.72  # W
+STRAY_LIGHT = 0.014  # y, in reflectance
+BAND_WIDTH_NM = 12.0  # full width at half maximum of one mosaic filter
+
+
+@dataclass(frozen=True)
+class Optics:
+    """Coefficients averaged over each band's filter. All (B,); absorptions per cm.
+
+    Attributes:
+        wavelengths_nm: band centres.
+        eumelanin: absorption of a melanosome full of eumelanin.
+        pheomelanin: absorption of a melanosome full of pheomelanin.
+        oxy: absorption of fully oxygenated whole blood.
+        deoxy: absorption of fully deoxygenated whole blood.
+        scattering: reduced scattering μ_s' of normal dermis.
+        backscatter: ρ of equation (1).
+    """
+
+    wavelengths_nm: Vector
+    eumelanin: Vector
+    pheomelanin: Vector
+    oxy: Vector
+    deoxy: Vector
+    scattering: Vector
+    backscatter: Vector
+
+
+def read_table(name: str) -> dict[str, Vector]:
+    """Columns of a committed table; lines starting with # name its source."""
+    text = files("hyperderm.phantom").joinpath("tables", name).read_text(encoding="utf-8")
+    rows = list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
+    return {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
+
+
+def melanin_absorption(nm: Vector) -> tuple[Vector, Vector]:
+    """μ_mel of eumelanin, 6.6e11·λ^-3.33, and of pheomelanin, 2.9e15·λ^-4.75, in /cm (Donner and Jensen 2006)."""
+    nm = np.asarray(nm, dtype=np.float64)
+    return 6.6e11 * nm**-3.33, 2.9e15 * nm**-4.75
+
+
+def haemoglobin_extinction(nm: Vector) -> tuple[Vector, Vector]:
+    """Prahl's molar extinction (cm⁻¹/M) of oxy- and deoxyhaemoglobin, linear between the table's 2 nm steps."""
+    t = _haemoglobin()
+    nm = np.asarray(nm, dtype=np.float64)
+    lo, hi = t["wavelength_nm"][0], t["wavelength_nm"][-1]
+    if nm.min() < lo or nm.max() > hi:
+        raise ConfigError(
+            f"wavelengths {nm.min():g}-{nm.max():g} nm",
+            f"the haemoglobin table holds {lo:g}-{hi:g} nm: choose bands inside",
+        )
+    return np.interp(nm, t["wavelength_nm"], t["oxy"]), np.interp(nm, t["wavelength_nm"], t["deoxy"])
+
+
+def blood_absorption(extinction: Vector) -> Vector:
+    """μ_a of whole blood, /cm, from the molar extinction of its haemoglobin."""
+    return np.log(10.0) * extinction * BLOOD_G_L / HAEMOGLOBIN_G_MOL
+
+
+def reduced_scattering(nm: Vector) -> Vector:
+    """μ_s' of normal dermis, /cm: 46·(λ/500)^-1.42 (Jacques 2013)."""
+    return 46.0 * (np.asarray(nm, dtype=np.float64) / 500.0) ** -1.42
+
+
+def band_optics(wavelengths_nm: Sequence[float], width_nm: float = BAND_WIDTH_NM) -> Optics:
+    """Coefficients of the bands: each law averaged over a Gaussian filter of full width `width_nm` at half maximum."""
+    return _band_optics(tuple(float(w) for w in wavelengths_nm), float(width_nm))
+
+
+def infinite_reflectance(absorption: Array, scattering: Array) -> Array:
+    """Equation (2): diffuse reflectance of a semi-infinite layer (Kubelka and Munk 1931)."""
+    q = 2.0 * absorption / (0.75 * scattering)
+    return np.asarray(1.0 + q - np.sqrt(q * q + 2.0 * q), dtype=np.float32)
+
+
+def reflectance(maps: Mapping[str, Array], optics: Optics) -> Array:
+    """Equation (1): the (B, H, W) reflectance of skin with these chromophore `maps` (see `MAPS`), each (H, W)."""
+    f = {name: np.asarray(maps[name], dtype=np.float32) for name in MAPS}
+    out = np.empty((optics.wavelengths_nm.size, *f["melanin"].shape), dtype=np.float32)
+    path = DIFFUSE_PATH * EPIDERMIS_CM
+    oxy_blood = f["blood"] * f["oxygenation"]
+    deoxy_blood = f["blood"] - oxy_blood
+    for b in range(out.shape[0]):
+        rho = np.float32(optics.backscatter[b])
+        eumelanin, pheomelanin = path * optics.eumelanin[b], path * optics.pheomelanin[b]
+        μ_mel = np.float32(eumelanin) + np.float32(pheomelanin - eumelanin) * f["pheomelanin"]  # times the path
+        μ_a = oxy_blood * np.float32(optics.oxy[b]) + deoxy_blood * np.float32(optics.deoxy[b]) + BLOODLESS_ABSORPTION
+        μ_s = f["scattering"] * np.float32(optics.scattering[b])
+        r_dermis = infinite_reflectance(np.asarray(μ_a, dtype=np.float32), μ_s)
+        below = rho + (1 - rho) ** 2 * np.exp(-μ_mel * f["deep_melanin"]) * r_dermis
+        skin = np.exp(-μ_mel * f["melanin"]) * below
+        out[b] = skin + f["surface"] * (np.float32(KERATIN_WHITE) - skin)
+    return out
+
+
+@cache
+def _haemoglobin() -> dict[str, Vector]:
+    return read_table("haemoglobin.csv")
+
+
+@cache
+def _band_optics(wavelengths_nm: tuple[float, ...], width_nm: float) -> Optics:
+    centres = np.array(wavelengths_nm)
+    σ = width_nm / 2.3548
+    offsets = np.linspace(-2.0, 2.0, 9) * σ
+    weight = np.exp(-0.5 * (offsets / max(σ, 1e-9)) ** 2)
+    nm = centres[:, None] + offsets  # (B, 9)
+
+    def mean(values: Vector) -> Vector:
+        return (values * weight).sum(axis=1) / weight.sum()
+
+    oxy, deoxy = haemoglobin_extinction(nm)
+    eumelanin, pheomelanin = melanin_absorption(nm)
+    return Optics(
+        wavelengths_nm=centres,
+        eumelanin=mean(eumelanin),
+        pheomelanin=mean(pheomelanin),
+        oxy=mean(blood_absorption(oxy)),
+        deoxy=mean(blood_absorption(deoxy)),
+        scattering=mean(reduced_scattering(nm)),
+        backscatter=mean(PAPILLARY_BACKSCATTER * (nm / 500.0) ** -3),
+    )

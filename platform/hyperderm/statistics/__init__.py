@@ -1,0 +1,1 @@
+"""Statistics of decisions: predictions, intervals, paired differences and multiplicity."""

@@ -1,0 +1,158 @@
+"""Intervals that keep their level on few cases: Wilson for proportions, logit for AUROC, BCa for what has no formula.
+
+None of them has zero width: where the data show no spread, the rule that replaces it is stated beside it.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import expit, ndtr, ndtri
+from scipy.stats import t as student
+
+from hyperderm.statistics.clustered import Variance
+
+LEVEL = 0.95
+
+
+def critical(df: float, level: float = LEVEL) -> float:
+    """Return Student's two-sided critical value; the normal one at infinite `df`."""
+    return float(student.ppf(0.5 + level / 2, max(df, 1.0)))
+
+
+def wilson(share: float, size: float, quantile: float | None = None) -> tuple[float, float]:
+    """Return Wilson's score interval of a proportion (Wilson 1927).
+
+    Args:
+        share: in [0, 1].
+        size: number of independent trials, need not be whole.
+        quantile: critical value, the normal 95 % one by default.
+    """
+    z = float(ndtri(0.5 + LEVEL / 2)) if quantile is None else quantile
+    centre = (share + z * z / (2 * size)) / (1 + z * z / size)
+    half = z / (1 + z * z / size) * np.sqrt(share * (1 - share) / size + z * z / (4 * size * size))
+    low = 0.0 if share == 0 else max(0.0, float(centre - half))
+    high = 1.0 if share == 1 else min(1.0, float(centre + half))
+    return low, high
+
+
+def clustered_wilson(share: float, variance: Variance, lesions: float, groups: float) -> tuple[float, float]:
+    """Return Wilson's interval of a proportion averaged over seeds, of lesions that come in groups.
+
+    The number of trials is the one that would give the estimated variance, p(1 − p) / V (Korn & Graubard 1998; with
+    Wilson's interval: Dean & Pagano 2015), with Student's critical value for the variance's degrees of freedom. Near 0 and 1
+    V itself is unreliable: 1/(4n²), half an error squared, is added to it and to p(1 − p)/n, so that very few errors count
+    as if lesions were independent.
+    A share of exactly 0 or 1 counts every group as one trial.
+
+    Args:
+        share: the proportion, mean over seeds.
+        variance: of `share`.
+        lesions: in the denominator; several seeds do not multiply them.
+        groups: they come in.
+    """
+    if share in (0.0, 1.0) or variance.total <= 0:
+        return wilson(share, groups)
+    damping = 0.25 / lesions**2
+    effect = (variance.total + damping) / (share * (1 - share) / lesions + damping)
+    return wilson(share, lesions / effect, critical(variance.df))
+
+
+@dataclass(frozen=True)
+class Auroc:
+    """An AUROC averaged over folds and seeds, with what its interval needs.
+
+    Attributes:
+        value: in [0, 1].
+        variance: clustered, DeLong's in each fold.
+        sizes: (K, 2) groups with and without melanoma in every fold.
+    """
+
+    value: float
+    variance: Variance
+    sizes: NDArray[np.intp]
+
+    def limits(self, quantile: float | None = None) -> tuple[float, float]:
+        """Return the interval on the logit scale (Pepe 2003; Qin & Hotilovac 2008), back on [0, 1].
+
+        It has width even where the data show no spread: an AUROC of 1 (or 0) has the end of `perfect_limit`; another value
+        whose lesions all agree (everything tied, say) takes Hanley and McNeil's variance instead of its own.
+
+        Args:
+            quantile: critical value; Student's 95 % one for the variance's degrees of freedom by default.
+        """
+        c = critical(self.variance.df) if quantile is None else quantile
+        sizes = tuple((max(int(p), 1), max(int(n), 1)) for p, n in self.sizes)
+        if self.value in (0.0, 1.0):
+            limit = perfect_limit(sizes, 2 * float(ndtr(-c)))
+            return (limit, 1.0) if self.value == 1 else (0.0, 1 - limit)
+        assumed = sum(hanley_mcneil(self.value, p, n) for p, n in sizes) / len(sizes) ** 2
+        error = self.variance.error if self.variance.total > 0 else float(np.sqrt(assumed))
+        middle = np.log(self.value / (1 - self.value))
+        half = c * error / (self.value * (1 - self.value))
+        return float(expit(middle - half)), float(expit(middle + half))
+
+
+@lru_cache(maxsize=1024)
+def perfect_limit(sizes: tuple[tuple[int, int], ...], alpha: float) -> float:
+    """Return the lower limit of an AUROC of 1: the true AUROC at which every fold is ranked perfectly with chance alpha / 2.
+
+    Scores are taken as binormal with equal variances (Obuchowski & Lieber 2002). A fold of m melanomas and n negatives is
+    perfect with probability ∫ Φ(d − x)^m dΦ(x)^n at separation d; AUROC = Φ(d / √2). Groups count once; several seeds of
+    one fold count as one, so the limit is on the safe side.
+
+    Args:
+        sizes: per fold the groups with and without melanoma, at least 1 each.
+        alpha: 1 − confidence.
+    """
+    x = np.linspace(-8.5, 8.5, 681)
+    middle, below = (x[1:] + x[:-1]) / 2, ndtr(x)
+    folds = Counter(sizes).items()
+
+    def excess(d: float) -> float:
+        beaten = ndtr(d - middle)
+        chance = [times * np.log(max(np.sum(beaten**m * np.diff(below**n)), 1e-300)) for (m, n), times in folds]
+        return float(np.sum(chance) - np.log(alpha / 2))
+
+    return float(ndtr(brentq(excess, -12.0, 16.0, xtol=1e-6) / np.sqrt(2)))
+
+
+def hanley_mcneil(auroc: float, positives: int, negatives: int) -> float:
+    """Return the variance of an AUROC under exponential scores (Hanley & McNeil 1982, eq. 2)."""
+    q1, q2 = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)
+    spread = auroc * (1 - auroc) + (positives - 1) * (q1 - auroc**2) + (negatives - 1) * (q2 - auroc**2)
+    return spread / (positives * negatives)
+
+
+def bca(
+    estimate: float,
+    draws: NDArray[np.float64],
+    left_out: NDArray[np.float64],
+    level: float = LEVEL,
+) -> tuple[float, float] | None:
+    """Return the bias-corrected and accelerated bootstrap interval (Efron 1987), None when the draws show no spread.
+
+    Args:
+        estimate: from all lesions.
+        draws: (R,) of resamples, by group.
+        left_out: (G,) with one group left out each; NaN where that is undefined.
+        level: of the interval.
+    """
+    if np.ptp(draws) == 0:
+        return None
+    below = (draws < estimate).mean() + 0.5 * (draws == estimate).mean()
+    bias = float(ndtri(np.clip(below, 0.5 / len(draws), 1 - 0.5 / len(draws))))
+    pull = left_out[np.isfinite(left_out)]
+    pull = pull.mean() - pull
+    scale = 6 * (pull**2).sum() ** 1.5
+    acceleration = float((pull**3).sum() / scale) if scale > 0 else 0.0
+
+    def end(z: float) -> float:
+        shifted = bias + z
+        return float(np.quantile(draws, ndtr(bias + shifted / max(1 - acceleration * shifted, 0.1))))
+
+    z = float(ndtri(0.5 + level / 2))
+    return end(-z), end(z)

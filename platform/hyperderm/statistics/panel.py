@@ -1,0 +1,147 @@
+"""The predictions of one arm and model as arrays: folds of lesions, seeds nested in folds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperderm.errors import StudyError
+from hyperderm.statistics.predictions import CellKey, Predictions
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """One fold's test lesions, sorted by id, scored by S trainings (an interrupted grid may give folds different S).
+
+    Attributes:
+        number: of the fold.
+        seeds: of the S trainings, ascending.
+        lesion_id: (n,).
+        truth: (n,) bool, True for melanoma.
+        group: (n,) index into this fold's G groups.
+        probability: (S, n) calibrated P(melanoma).
+        raw_probability: (S, n) before calibration.
+        threshold: (S,).
+    """
+
+    number: int
+    seeds: tuple[int, ...]
+    lesion_id: NDArray[np.str_]
+    truth: NDArray[np.bool_]
+    group: NDArray[np.intp]
+    probability: NDArray[np.float64]
+    raw_probability: NDArray[np.float64]
+    threshold: NDArray[np.float64]
+
+    @cached_property
+    def member(self) -> NDArray[np.float64]:
+        """(n, G): 1 where the lesion belongs to the group."""
+        return (self.group[:, None] == np.arange(self.group.max() + 1)).astype(np.float64)
+
+    @cached_property
+    def strata(self) -> NDArray[np.intp]:
+        """(G,): 1 for groups that hold a melanoma, 0 for the others; resampling keeps their numbers."""
+        return (self.member.T @ self.truth > 0).astype(np.intp)
+
+    @cached_property
+    def called(self) -> NDArray[np.bool_]:
+        """(S, n): called melanoma, probability >= threshold."""
+        return self.probability >= self.threshold[:, None]
+
+    @cached_property
+    def kernel(self) -> NDArray[np.float64]:
+        """(S, m, n): 1 where a melanoma scores above a negative, ½ where they tie; its mean is the AUROC."""
+        positive, negative = self.probability[:, self.truth, None], self.probability[:, None, ~self.truth]
+        return (positive > negative) + 0.5 * (positive == negative)
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One arm with one model."""
+
+    arm: str
+    model: str
+    folds: tuple[Fold, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Those of any fold, ascending."""
+        return tuple(sorted({seed for fold in self.folds for seed in fold.seeds}))
+
+    @property
+    def blocks(self) -> list[tuple[int, int]]:
+        """(fold, seed) of every cell."""
+        return [(fold.number, seed) for fold in self.folds for seed in fold.seeds]
+
+    @property
+    def sizes(self) -> NDArray[np.intp]:
+        """(K, 2): groups with and without melanoma in every fold."""
+        return np.array([[fold.strata.sum(), (fold.strata == 0).sum()] for fold in self.folds])
+
+
+def panel(predictions: Predictions, arm: str, model: str) -> Panel:
+    """Return the cells of one arm and model.
+
+    Raises:
+        StudyError: no such cells, or seeds of a fold that test different lesions.
+    """
+    mine = predictions.where(arm=arm, model=model)
+    return Panel(arm, model, tuple(_fold(mine, number) for number in np.unique(mine.fold).tolist()))
+
+
+def common(one: Panel, other: Panel) -> tuple[Panel, Panel] | None:
+    """Return both panels with the cells that both have; None when there are none."""
+    kept = sorted(set(one.blocks) & set(other.blocks))
+    return (_only(one, kept), _only(other, kept)) if kept else None
+
+
+def _only(panel: Panel, blocks: Sequence[tuple[int, int]]) -> Panel:
+    folds = []
+    for fold in panel.folds:
+        rows = [s for s, seed in enumerate(fold.seeds) if (fold.number, seed) in blocks]
+        if rows:
+            scores = {name: getattr(fold, name)[rows] for name in ("probability", "raw_probability", "threshold")}
+            folds.append(replace(fold, seeds=tuple(fold.seeds[s] for s in rows), **scores))
+    return replace(panel, folds=tuple(folds))
+
+
+def _fold(mine: Predictions, number: int) -> Fold:
+    key = CellKey(str(mine.arm[0]), str(mine.model[0]), number, 0)
+    seeds = tuple(np.unique(mine.seed[mine.fold == number]).tolist())
+    rows = []
+    for seed in seeds:
+        found = np.flatnonzero((mine.fold == number) & (mine.seed == seed))
+        rows.append(found[np.argsort(mine.lesion_id[found], kind="stable")])
+        if not np.array_equal(mine.lesion_id[rows[0]], mine.lesion_id[rows[-1]]):
+            raise StudyError(
+                f"predictions missing for a lesion: {key._replace(seed=seed)} tests other lesions than seed {seeds[0]}",
+                "Run the same command again, or analyse the complete cells only.",
+            )
+    at, all_rows = rows[0], np.stack(rows)
+    return Fold(
+        number=number,
+        seeds=seeds,
+        lesion_id=mine.lesion_id[at],
+        truth=mine.truth[at] == 1,
+        group=np.unique(mine.group[at], return_inverse=True)[1],
+        probability=mine.probability[all_rows],
+        raw_probability=mine.raw_probability[all_rows],
+        threshold=mine.threshold[all_rows[:, 0]],
+    )
+
+
+def same_lesions(one: Panel, other: Panel) -> None:
+    """Prove that two panels test the same lesions in the same folds with the same seeds.
+
+    Raises:
+        StudyError: naming the two arms and what differs.
+    """
+    pair = f"arms {one.arm!r} and {other.arm!r} (models {one.model!r}, {other.model!r})"
+    again = "Compare cells of one grid, all of them finished."
+    if odd := sorted(set(one.blocks) ^ set(other.blocks)):
+        raise StudyError(f"{pair}: only one of them has fold {odd[0][0]} seed {odd[0][1]}", again)
+    for a, b in zip(one.folds, other.folds, strict=True):
+        if not np.array_equal(a.lesion_id, b.lesion_id):
+            raise StudyError(f"{pair} test different lesions in fold {a.number}", again)

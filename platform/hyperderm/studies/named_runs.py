@@ -1,0 +1,114 @@
+"""TODO."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hyperderm.config import Experiment
+from hyperderm.errors import StudyError, nearest
+from hyperderm.store.reader import Store
+from hyperderm.store.run_location import holds
+from hyperderm.training.checkpoint import BEST, LATEST
+from hyperderm.training.inputs import RunInput, RunInputs, experiment_of, naming_input, read_input
+from hyperderm.training.named_checkpoints import opened, read_checkpoint
+from hyperderm.training.resume import of_one_run
+from hyperderm.training.run_folder import TRIALS, trial_folder
+from hyperderm.training.storage import storage_in_use, trial_address
+
+SUFFIX = ".pt"
+"""Ends the address of a checkpoint; everything else is a run."""
+
+
+def find_inputs(experiment: Experiment, store: Store, runs: Path) -> RunInputs:
+    """Return the checkpoints of the runs that `experiment` names, after proving that each fits.
+
+    Args:
+        experiment: the run that needs them.
+        store: that it reads.
+        runs: where runs are kept.
+
+    Raises:
+        StudyError: no such run, one that has not finished, one of another store, fold, size or kind, or a checkpoint that
+            cannot be read. The sentence names the field and the run.
+    """
+    found = []
+    for name, asked in experiment.learner.needed.items():
+        with naming_input(name, asked):
+            found.append(_found(name, asked, experiment, store, runs))
+    return RunInputs(tuple(found))
+
+
+def _found(name: str, asked: str, experiment: Experiment, store: Store, runs: Path) -> RunInput:
+    address: Path | str = asked
+    if not asked.endswith(SUFFIX):
+        address, _ = checkpoint_of_run(asked, runs)
+    state, digest = read_input(name, address, experiment, store)
+    _check_finished(state, address)
+    place = address if str(address).startswith("s3://") else Path(address).absolute()
+    return RunInput(name, str(place), digest, state)
+
+
+def _images(state: Mapping[str, Any]) -> int:
+    images = state.get("images")
+    return images if isinstance(images, int) else 0
+
+
+def _check_finished(state: Mapping[str, Any], address: Path | str) -> None:
+    """Prove that the run of a checkpoint has come to its end; a best state is told by the latest one beside it."""
+    wanted, images = experiment_of(state).training.images, _images(state)
+    parent, _, name = str(address).rpartition("/")
+    beside = f"{parent}/{LATEST}" if parent else LATEST
+    latest = read_checkpoint(beside)[0] if name == BEST and holds(*opened(beside)) else {}
+    if latest and of_one_run(latest, state):
+        images = _images(latest)
+    elif images < wanted:
+        raise StudyError(
+            f"nobody can tell whether its run has finished: it was left after {images:,} of {wanted:,} images",
+            f"Name the run, or a {BEST} with the {LATEST} of its run beside it.",
+        )
+    if images < wanted:
+        raise StudyError(
+            f"its run has not finished: {images:,} of {wanted:,} images were shown", "Let it finish, or name another run."
+        )
+
+
+STUDY = "study.db"
+
+
+def checkpoint_of_run(run: str, runs: Path) -> tuple[Path | str, str]:
+    """Return the best checkpoint of the run or sweep called `run`, and a phrase that says which it is.
+
+    Args:
+        run: a folder below `runs`, or the path of one.
+        runs: where runs are kept.
+
+    Raises:
+        StudyError: no such run, no checkpoint in it, or a sweep in which no trial has ended. StoreError: its storage is
+            not there.
+    """
+    folder = next((place for place in (runs / run, Path(run)) if _is_run(place)), None)
+    if folder is None:
+        known = [place.name for place in sorted(runs.glob("*")) if _is_run(place)]
+        remedy = nearest(run, known) if known else "Train one first: hyperderm train EXPERIMENT."
+        raise StudyError(f"{run} is no run, neither in {runs} nor as a path", remedy)
+    number, which = (_best_trial(folder), "best trial of sweep") if (folder / STUDY).exists() else (0, "run")
+    storage = storage_in_use(folder)
+    path = f"{trial_address(folder, number, storage)}/{BEST}" if storage else trial_folder(folder, number) / BEST
+    if not holds(*opened(path)):
+        raise StudyError(f"run {folder.name} has no {BEST} yet", "Let it reach its first validation.")
+    name = f"trial {number:03d}, {which} {folder.name}" if which != "run" else f"run {folder.name}"
+    return path, name
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / TRIALS).is_dir() or bool(storage_in_use(folder))
+
+
+def _best_trial(folder: Path) -> int:
+    from hyperderm.studies.study_file import read_study
+
+    study = read_study(folder / STUDY)
+    try:
+        return study.best_trial.number
+    except ValueError:
+        raise StudyError(f"no trial of sweep {folder.name} has finished", "Let the sweep go on.") from None

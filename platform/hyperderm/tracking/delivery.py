@@ -1,0 +1,240 @@
+"""The way from the journal to MLflow: one thread, in order, patient with a server that is away."""
+
+import errno
+import logging
+import math
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from hyperderm.databases import trouble
+from hyperderm.tracking.event_log import Journal, Operation
+
+LINGER_S = 0.1  # after a quiet time: let metrics gather into one request
+BACKOFF_S = (0.5, 30.0)
+TOLERANCE = 4  # failures of one batch before each further one is followed by a probe
+PATIENCE = 6  # failures in a row (two minutes) with a server that answers the probe: the batch itself is the cause
+
+QUIET_S = 120.0  # between two complaints of one trouble
+DELIVERING = "delivering"
+
+log = logging.getLogger(__name__)
+
+
+class Refused(Exception):
+    """The server will never take these operations (the whole batch when none are named)."""
+
+    def __init__(self, reason: str, operations: Sequence[Operation] = ()) -> None:
+        super().__init__(reason)
+        self.reason, self.operations = reason, list(operations)
+
+
+class Outbox:
+    """Takes operations at the speed of a local SQLite insert and delivers them in a daemon thread.
+
+    Args:
+        journal: where the operations wait; those of an earlier driver are delivered first.
+        deliver: does one batch; raises Refused for what can never succeed, anything else for what may succeed later.
+            It must be idempotent: a batch is delivered again when the driver dies before the journal forgets it.
+        probe: a harmless request; raises while the server is away. It tells a server that is away from a batch that
+            the server cannot digest, so that one such batch never blocks the queue for good.
+        on_warning: told about a server going away and coming back, and about refusals; called from any thread.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        deliver: Callable[[Sequence[Operation]], None],
+        probe: Callable[[], None],
+        on_warning: Callable[[str], None],
+    ) -> None:
+        self.journal = journal
+        self._deliver, self._probe, self._warn = deliver, probe, guarded(on_warning)
+        self._signal = threading.Condition()
+        self._closing = self._fresh = self._hurry = False
+        self._flushing = 0
+        self._failures = self._blamed = 0
+        self._away_since: float | None = None
+        self._stuck = ""
+        self._said: set[tuple[str, str, str]] = set()
+        self._complained_s = -math.inf
+        self._thread = threading.Thread(target=self._run, name="hyperderm-outbox", daemon=True)
+        self._thread.start()
+
+    @property
+    def pending(self) -> int:
+        """The number of operations not yet delivered."""
+        return self.journal.pending
+
+    @property
+    def state(self) -> str:
+        """`delivering`, or since when the server has been away, or why the journal cannot be used."""
+        if self._stuck:
+            return self._stuck
+        since = self._away_since
+        return DELIVERING if since is None else f"server away since {time.strftime('%H:%M:%S', time.localtime(since))}"
+
+    def put(self, run: str, kind: str, body: Mapping[str, object], file: Path | None = None) -> None:
+        """Journal one operation."""
+        self._guarded(lambda: self.journal.append(run, kind, body, file))
+
+    def put_metrics(self, run: str, metrics: Mapping[str, float], step: int) -> None:
+        """Journal the metrics of one step, without those already journalled for this step or a later one."""
+        now = time.time_ns() // 1_000_000
+        self._guarded(lambda: self.journal.append_metrics(run, metrics, step, now))
+
+    def flush(self, timeout_s: float) -> int:
+        """Wait until all is delivered or the time is over; return what is still undelivered."""
+        deadline = time.monotonic() + timeout_s
+        with self._signal:
+            self._flushing += 1
+            self._hurry = True
+            self._signal.notify_all()
+            try:
+                while (owed := self.pending) and (left := deadline - time.monotonic()) > 0:
+                    self._signal.wait(min(left, 0.5))
+            finally:
+                self._flushing -= 1
+        return owed
+
+    def close(self) -> None:
+        """Stop delivering and close the journal; what is undelivered stays in it for the next driver."""
+        with self._signal:
+            self._closing = True
+            self._signal.notify_all()
+        self._thread.join(timeout=5)  # a request in flight ends by itself; its batch is then delivered again next time
+        self.journal.close()
+
+    def _guarded(self, write: Callable[[], None]) -> None:
+        """Write to the journal; a full disk costs the record, not the training."""
+        try:
+            write()
+        except sqlite3.Error as error:
+            self._complain(f"cannot be written ({error}): tracking is losing data; the same command again mends it")
+            return
+        with self._signal:
+            self._fresh = True
+            self._signal.notify_all()
+
+    def _complain(self, what: str) -> None:
+        """Say what is wrong with the journal, unless that was said a moment ago: a full disk fails every write."""
+        now = time.monotonic()
+        if now - self._complained_s > QUIET_S:
+            self._warn(f"The tracking journal {self.journal.path} {what}")
+        self._complained_s = now
+
+    def _run(self) -> None:
+        while not self._closing:
+            try:
+                with self._signal:
+                    self._fresh = False
+                batch = self.journal.next_batch()
+                if batch:
+                    self._attempt(batch)
+                else:
+                    self._idle()
+                self._stuck = ""
+            except (sqlite3.Error, OSError) as error:
+                if not self._closing:
+                    self._complain(f"cannot be used ({error}): nothing is delivered")
+                    self._stuck = f"the tracking journal cannot be used: {error}"
+                    self._wait(BACKOFF_S[1])
+
+    def _idle(self) -> None:
+        with self._signal:
+            self._signal.notify_all()
+            self._signal.wait_for(lambda: self._fresh or self._closing)
+            self._signal.wait_for(lambda: self._closing or self._flushing > 0, LINGER_S)
+
+    def _attempt(self, batch: Sequence[Operation]) -> None:
+        try:
+            self._deliver(batch)
+        except Refused as refusal:
+            self._refuse(batch, refusal)
+        except Exception as error:
+            self._put_off(batch, error)
+            return
+        else:
+            self.journal.settle(batch)
+            _remove_spooled(batch)
+        self._failures = self._blamed = 0
+        if self._away_since is not None:
+            self._away_since = None
+            self._warn(f"MLflow answers again; {self.pending} tracking entries are being delivered")
+
+    def _refuse(self, batch: Sequence[Operation], refusal: Refused) -> None:
+        refused = refusal.operations or batch
+        self.journal.settle(batch, refused, refusal.reason)
+        first = refused[0]
+        if (said := (first.run, first.kind, refusal.reason[:80])) not in self._said:
+            self._said.add(said)
+            self._warn(
+                f"MLflow refused {first.kind} of run {first.run!r} ({refusal.reason}); "
+                f"kept in the table `refused` of {self.journal.path}"
+            )
+
+    def _put_off(self, batch: Sequence[Operation], error: Exception) -> None:
+        """Wait longer after every failure; give up only on a batch that fails while the server answers.
+
+        What ails a disk or a database file, read-only or locked or damaged or full, is never a batch's own.
+        """
+        self._failures += 1
+        blamed = self._failures > TOLERANCE and not _is_full(error) and not trouble(error) and self._answers()
+        self._blamed = self._blamed + 1 if blamed else 0
+        if self._blamed >= PATIENCE:
+            self._refuse(batch, Refused(f"given up after {self._failures} attempts while the server answers: {error}"))
+            self._failures, self._blamed, self._away_since = 0, 0, None
+            return
+        if self._away_since is None and not self._closing:
+            self._away_since = time.time()
+            self._warn(
+                f"MLflow does not take tracking data ({_short(error)}); training goes on, "
+                f"{self.pending} entries wait in {self.journal.path}"
+            )
+        shortest, longest = BACKOFF_S
+        delay = min(longest, shortest * 2 ** min(self._failures - 1, 10))
+        self._wait(min(delay, 1.0) if self._flushing else delay)
+
+    def _answers(self) -> bool:
+        try:
+            self._probe()
+        except Exception:
+            return False
+        return True
+
+    def _wait(self, seconds: float) -> None:
+        with self._signal:
+            self._signal.wait_for(lambda: self._closing or self._hurry, seconds)
+            self._hurry = False
+
+
+def guarded(callback: Callable[[str], None]) -> Callable[[str], None]:
+    """Return the callback without its own failures: they must not stop a delivery or a training."""
+
+    def warn(message: str) -> None:
+        try:
+            callback(message)
+        except Exception:
+            log.exception("The callback for tracking warnings failed; the warning was: %s", message)
+
+    return warn
+
+
+def _remove_spooled(batch: Sequence[Operation]) -> None:
+    for operation in batch:
+        if operation.file is not None:
+            operation.file.unlink(missing_ok=True)
+            if operation.file.parent.exists() and not any(operation.file.parent.iterdir()):
+                operation.file.parent.rmdir()
+
+
+def _is_full(error: Exception) -> bool:
+    """Tell whether a disk is full: what comes behind would fare no better, and it is mended by making room."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _short(error: Exception) -> str:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0][:200]

@@ -1,0 +1,78 @@
+"""Checkpoints as a user names them: a file, an object on S3, or the run that wrote it. Free of Ray."""
+
+import hashlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hyperderm.errors import StoreError, StudyError
+from hyperderm.store.location import locate
+from hyperderm.store.manifest import FOLD_FREE
+from hyperderm.store.reader import Store
+from hyperderm.store.run_location import Place, content_of
+from hyperderm.store.s3 import prepare
+
+BEST = "best.pt"
+REMEDY = "Give a best.pt or latest.pt that hyperderm wrote, or a run by --run."
+
+
+def read_checkpoint(path: Path | str) -> tuple[Mapping[str, Any], str]:
+    """Return what a checkpoint holds, on the CPU, and the sha256 (hex) of the file.
+
+    Args:
+        path: a file's path, or an `s3://` address.
+
+    Raises:
+        StudyError: no such file, one that cannot be read, or one that hyperderm did not write. StoreError: the S3 server
+            refuses, or does not answer.
+    """
+    import torch
+
+    from hyperderm.training.checkpoint import check_whole
+
+    held = content_of(*opened(path))
+    if held is None:
+        raise StudyError(f"checkpoint {path} does not exist", REMEDY)
+    try:
+        check_whole(held)
+        state = torch.load(io.BytesIO(held), map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged and foreign files raise whatever their bytes happen to mean
+        reason = (str(error).splitlines() or [""])[0][:200].rstrip(". ")
+        raise StudyError(f"checkpoint {path} cannot be read ({type(error).__name__}: {reason})", REMEDY) from error
+    kinds = {"learner": dict, "experiment": str, "provenance": dict}
+    if not isinstance(state, dict) or not all(isinstance(state.get(name), kind) for name, kind in kinds.items()):
+        raise StudyError(f"{path} is no checkpoint of hyperderm", REMEDY)
+    return state, hashlib.sha256(held).hexdigest()
+
+
+def opened(path: Path | str) -> tuple[Place, str]:
+    """Return the place of a checkpoint and its name there; an S3 server is proven to be readable."""
+    if not str(path).startswith("s3://"):
+        return Path(path).parent, Path(path).name
+    parent, _, name = str(path).rpartition("/")
+    return prepare(locate(parent, "--checkpoint"), write=False), name
+
+
+def fold_of(checkpoint: Mapping[str, Any], store: Store) -> int:
+    """Return the fold a checkpoint was trained for, after proving that `store` is the one it was trained on.
+
+    Raises:
+        StudyError: it names no store or fold; StoreError: it names another.
+    """
+    origin = checkpoint["provenance"]
+    manifest, fold = origin.get("hyperderm.manifest"), origin.get("hyperderm.fold")
+    if manifest is None or fold is None:
+        raise StudyError("the checkpoint does not say which store and fold it was trained on", REMEDY)
+    if fold == FOLD_FREE:
+        raise StudyError(
+            "the checkpoint is fold-free: it has seen pixels of every lesion of its store, also those a fold holds back",
+            "Train one on a store with folds.",
+        )
+    mine = store.manifest.fingerprint
+    if manifest != mine:
+        raise StoreError(
+            f"the checkpoint was trained on store {manifest[:12]}, {store.location.uri} is {mine[:12]}",
+            "Give the store it was trained on: --source-store URI.",
+        )
+    return int(fold)

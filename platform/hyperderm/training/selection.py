@@ -1,0 +1,164 @@
+"""Which lesions a run reads, with the proof that it may, and where the cubes it was scored on are kept. Free of Ray."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hyperderm.config import Experiment
+from hyperderm.durable import write_whole
+from hyperderm.errors import ConfigError, StoreError
+from hyperderm.learners.data import TrainData
+from hyperderm.learners.spec import PIXELWISE
+from hyperderm.store.folds import POSITIVE
+from hyperderm.store.manifest import FOLD_FREE, Manifest
+from hyperderm.store.reader import Store, open_store
+from hyperderm.store.run_location import Place
+from hyperderm.training.data import check_size, train_data
+from hyperderm.training.loop import Report
+
+SAMPLES = "samples.npy"
+SAMPLES_KEPT = 64
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The lesions of the two roles a training may read.
+
+    Attributes:
+        extra: the synthetic ones of another store.
+        fold_free: both roles are all lesions of a store without folds, of which blocks of pixels are held out.
+    """
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    extra: tuple[str, ...] = ()
+    fold_free: bool = False
+
+
+def select(store: Store, experiment: Experiment) -> Selection:
+    """Return the lesion ids of both roles, after proving that the store can serve the experiment.
+
+    Raises:
+        ConfigError: more pixels than the store holds.
+        CubeError: bands that make no pseudo-RGB.
+        StoreError: a role that comes out empty, with a single lesion, or for a classifier without melanoma or without
+            negatives; a synthetic store of another manifest or fold.
+    """
+    data, shape = experiment.data, store.manifest.shape
+    store.check_cubes()
+    check_size(data.size, shape[:2])
+    experiment.learner.check_store(store.manifest)
+    if is_fold_free(store.manifest, experiment):
+        if data.fold:
+            raise ConfigError(f"data.fold = {data.fold}: this store has no folds", "Leave it out.")
+        every = tuple(store.every(data.diagnoses))
+        return Selection(every, every, fold_free=True)
+    _check_task(store, experiment)
+    roles = Selection(
+        tuple(store.select("train", data.fold, experiment.diagnoses)),
+        tuple(store.select("validation", data.fold, experiment.diagnoses)),
+        _extra(store, experiment),
+    )
+    for role, lesions in (("train", roles.train), ("validation", roles.validation)):
+        if len(lesions) < 2:
+            raise StoreError(
+                f"the {role} role of fold {data.fold} holds one lesion: a score needs two",
+                "Give more data.diagnoses or data.",
+            )
+    return roles
+
+
+def is_fold_free(manifest: Manifest, experiment: Experiment) -> bool:
+    """Return whether a run learns from pixels of every lesion of a store without folds."""
+    return manifest.folds is None and experiment.learner.role in PIXELWISE
+
+
+def fold_said(manifest: Manifest, experiment: Experiment) -> str:
+    """Return what provenance calls the fold of a run on the store of `manifest`."""
+    return FOLD_FREE if is_fold_free(manifest, experiment) else str(experiment.data.fold)
+
+
+def read(
+    store: Store, selection: Selection, experiment: Experiment, inputs: Mapping[str, Mapping[str, Any]] | None = None
+) -> TrainData:
+    """Read what a run needs, in this process, all of it.
+
+    Args:
+        store: of the roles.
+        selection: the roles.
+        experiment: the run.
+        inputs: see `TrainData.inputs`.
+
+    Raises:
+        ConfigError: a feed that streams, which whoever asks for this does not offer.
+    """
+    if experiment.data.feed == "stream":
+        raise ConfigError("data.feed = stream is refused in a grid: it holds its data in memory", "Use auto or memory.")
+    extra = extra_store(experiment).read(selection.extra) if selection.extra else None
+    rows = store.read(selection.train), store.read(selection.validation)
+    data, bands = experiment.data, store.manifest.wavelengths_nm
+    made = train_data(*rows, bands, data.size, extra, data.scaling_percentiles, selection.fold_free)
+    return made.given(inputs or {}, experiment.learner.scaled_as)
+
+
+def extra_store(experiment: Experiment) -> Store:
+    """Return the store that `Selection.extra` lies in."""
+    assert experiment.synthetic is not None
+    return open_store(experiment.synthetic.store)
+
+
+def content(experiment: Experiment, bands: int) -> dict[str, str]:
+    """Return fingerprints of what the experiment names by an address, under which something else may lie tomorrow.
+
+    `hyperderm.synthetic`: of the synthetic store; `hyperderm.weights`: sha256 of the file a network begins from.
+    """
+    found = {}
+    if experiment.synthetic:
+        found["hyperderm.synthetic"] = open_store(experiment.synthetic.store, verify=False).manifest.fingerprint
+    if digest := experiment.learner.weights_sha256(bands):
+        found["hyperderm.weights"] = digest
+    return found
+
+
+def _check_task(store: Store, experiment: Experiment) -> None:
+    if experiment.task is None:
+        return
+    held, negatives = store.manifest.diagnoses, experiment.task.negatives
+    if POSITIVE not in held:
+        raise StoreError("this store holds no melanoma, so there is nothing to tell", "Use a store with melanomas.")
+    if (negatives != "all_others" and negatives not in held) or len(held) < 2:
+        others = sorted(set(held) - {POSITIVE})
+        raise StoreError(
+            f"task.negatives = {negatives}, which this store does not hold: {', '.join(others) or 'melanoma only'}",
+            "Use --set task.negatives=all_others, or a store with them." if others else "Use a store with other lesions.",
+        )
+    for role in ("train", "validation"):
+        store.select(role, experiment.data.fold, (POSITIVE,))  # all_others would not miss melanomas
+
+
+def _extra(store: Store, experiment: Experiment) -> tuple[str, ...]:
+    if experiment.synthetic is None:
+        return ()
+    from hyperderm.store.synthetic import check_origin
+
+    synthetic = extra_store(experiment)
+    check_origin(synthetic, store, experiment.data.fold)
+    check_size(experiment.data.size, synthetic.manifest.shape[:2])
+    return tuple(sorted(synthetic.index().column("lesion_id").to_pylist()))
+
+
+def keep_samples(report: Report, folder: Place) -> None:
+    """Put the scored cubes where the driver draws them from: (n, B, H, W) float32 in `samples.npy`."""
+    if report.cubes is None:
+        return
+    buffer = io.BytesIO()
+    np.save(buffer, report.cubes[:SAMPLES_KEPT].numpy())  # into memory: of a full disk numpy says only how much it wrote
+    if isinstance(folder, Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / SAMPLES, buffer.getvalue())
+    else:
+        folder.write_bytes(SAMPLES, buffer.getvalue())

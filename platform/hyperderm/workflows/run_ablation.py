@@ -1,0 +1,349 @@
+"""One ablation grid: planned, run until its jobs have ended, then analysed and reported."""
+
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hyperderm.ablation import Ablation
+from hyperderm.cluster.session import connect, described, workers_found
+from hyperderm.durable import write_whole
+from hyperderm.errors import ConfigError, StudyError
+from hyperderm.identity import shaping_in_full
+from hyperderm.reports.grid_progress import GridProgress
+from hyperderm.reports.plan import at_a_time
+from hyperderm.strict import fingerprint, json_of
+from hyperderm.studies.ablation.estimate import estimate, report_s
+from hyperderm.studies.ablation.memory import PLAN, remember, with_larger_sets
+from hyperderm.studies.ablation.plan import Plan
+from hyperderm.studies.ablation.queue import Observer, Queue
+from hyperderm.studies.ablation.results import result_of
+from hyperderm.studies.ablation.room import room
+from hyperderm.tracking.figures import RealSet
+from hyperderm.tracking.grid_tracker import GENERATORS, GridFacts, GridTracker
+from hyperderm.tracking.provenance import provenance
+from hyperderm.tracking.runs import Status
+from hyperderm.training.data import cube_set
+from hyperderm.workflows.tracked_run import finish_tracking, open_tracker
+from hyperderm.workflows.workspace import GridRequest, Setting, find_store
+
+if TYPE_CHECKING:
+    from hyperderm.reports.ablation.gather import Outcome
+    from hyperderm.statistics.ablation_results import Analysis
+    from hyperderm.store.reader import Store
+
+
+def prepare(setting: Setting, asked: GridRequest) -> "tuple[Plan, Path]":
+    """Return the plan on the store that is asked for, and the grid's folder.
+
+    Raises:
+        HyperdermError: whatever the user can mend.
+    """
+    from hyperderm.studies.ablation.plan import make_plan
+    from hyperderm.training.run_folder import run_folder
+
+    opened = find_store(setting, asked.store, asked.data, max(64, asked.grid.size))
+    check_weights(asked.grid, len(opened.manifest.wavelengths_nm))
+    plan = make_plan(asked.grid, opened, asked.generators)
+    return plan, run_folder(asked.runs or setting.root / "runs", asked.name, default_name(asked.grid, opened))
+
+
+def check_weights(grid: Ablation, bands: int) -> None:
+    """Prove that every network of the grid is known and that its weights lie on this machine.
+
+    Raises:
+        ConfigError: naming the model and the remedy.
+    """
+    for name in grid.models:
+        model = grid.classifiers.get(name)
+        if model is None:
+            continue
+        try:
+            model.learner.weights_sha256(bands)
+        except ConfigError as error:
+            raise ConfigError(f"model {name}: {error.what}", f"{error.remedy} Or leave the model out of models.") from None
+
+
+def default_name(grid: Ablation, store: "Store") -> str:
+    """Return ablation + grid + profile + first digits of the manifest's fingerprint."""
+    profile = "" if grid.profile == "full" else f"-{grid.profile}"
+    return f"ablation-{grid.name}{profile}-{store.name}"
+
+
+def identity(plan: "Plan") -> dict[str, Any]:
+    """Return what a grid of this name stands for, flat; seeds, folds, arms, ratios, models and generators may join later."""
+    from hyperderm.studies.ablation.maker import VERSION
+
+    grid = plan.grid
+    facts: dict[str, Any] = {
+        "manifest": plan.store.manifest.fingerprint,
+        "size": grid.size,
+        "code version": VERSION,
+        "task.negatives": grid.task.negatives,
+        "generator_seed": grid.generator_seed,
+        **plan.content,
+    }
+    for name in grid.models:
+        facts |= {f"{name}.{path}": value for path, value in grid.classifiers[name].flat().items() if path != "gpus"}
+    for job in plan.stage("generator"):
+        assert job.experiment is not None
+        for path, value in shaping_in_full(job.experiment).items():
+            if path.startswith(("learner.", "training.", "data.")):
+                facts[f"{job.label}.{path}"] = value
+    return facts
+
+
+def show_plan(setting: Setting, asked: GridRequest) -> int:
+    """Print the plan; start nothing that lasts."""
+    from contextlib import nullcontext
+
+    from hyperderm.cluster.session import connect, this_machine
+    from hyperderm.reports.plan import print_plan
+    from hyperderm.studies.ablation.estimate import estimate
+
+    plan, folder = prepare(setting, asked)
+    with connect(setting.ray_address) if setting.ray_address else nullcontext(this_machine()) as cluster:
+        there = None
+        if setting.ray_address and cluster.gpus:
+            from hyperderm.studies.ablation.grid import measure_there
+
+            there = measure_there(plan.grid.resources.cpus)
+        setting.say(f"measuring step times {'on the cluster' if there else 'on this machine'}")
+        print_plan(setting.console, plan, estimate(plan, folder, there), cluster, asked.end, asked.begin)
+    return 0
+
+
+def run(setting: Setting, asked: GridRequest) -> int:
+    """Run or continue the grid, report, and return the exit code.
+
+    Raises:
+        HyperdermError: whatever the user can mend, before any process starts.
+    """
+    from hyperderm.tracking.server import check_server
+    from hyperderm.training.run_folder import claim
+
+    end_like_ctrl_c()
+    check_server(setting.tracking_uri, say=setting.say)
+    plan, folder = prepare(setting, asked)
+    _check_version(folder)
+    with claim(folder, identity(plan), grows=True) as key:
+        _wait(setting, asked.begin)
+
+        return run_claimed(setting, asked, plan, folder, key)
+
+
+def _check_version(folder: Path) -> None:
+    """Refuse a grid of an earlier version: its jobs are named otherwise, so none of them would be found again."""
+    from hyperderm.studies.ablation.maker import VERSION
+    from hyperderm.training.run_folder import IDENTITY, known_identity
+
+    if not (folder / IDENTITY).exists():
+        return
+    was = known_identity(folder / IDENTITY)["identity"].get("code version", VERSION)
+    if was != VERSION:
+        raise StudyError(
+            f"{folder.name} was run by another version of hyperderm, which names jobs otherwise ({was}, here {VERSION}): it "
+            "cannot be gone on with",
+            f"Its report and predictions stay in {folder} and can be read. Give the new grid a name of its own: --name NAME "
+            "(make: NAME=…).",
+        )
+
+
+def without_schedule(words: Sequence[str]) -> list[str]:
+    """Return a command's words without those that say when and how it runs."""
+    kept, skip = [], False
+    for word in words:
+        if skip:
+            skip = False
+        elif word in ("--at", "--until"):
+            skip = True
+        elif word != "--detach" and not word.startswith(("--at=", "--until=")):
+            kept.append(word)
+    return kept
+
+
+def end_like_ctrl_c() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, wherever nothing else is said."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _wait(setting: Setting, begin: datetime | None) -> None:
+    if begin is None:
+        return
+    setting.say(f"starting at {begin:%Y-%m-%d %H:%M}; Ctrl-C gives up")
+    while (left := begin.timestamp() - time.time()) > 0:
+        time.sleep(min(left, 30.0))
+
+
+CLOSED = ".closed"
+"""Marks a grid's folder once its report is in the journal."""
+
+
+def run_claimed(setting: Setting, asked: GridRequest, plan: Plan, folder: Path, key: str) -> int:
+    """Run what is left of the grid in `folder`, which this driver holds, and return the exit code."""
+    facts = _facts(setting, plan, folder, key)
+    plan = with_larger_sets(folder, plan)
+    whole = remember(folder, plan)
+    left = [job for job in plan.jobs if not result_of(folder, job)]
+    setting.say(f"grid {folder.name}: {len(plan.jobs) - len(left)} of {len(plan.jobs)} jobs done")
+    for arm, model, reason in plan.left_out:
+        setting.say(f"left out: {arm} with {model}: {reason}")
+    report = folder / "report" / "report.html"
+    if not left and report.exists() and _closed(folder) == _state(folder, whole):
+        finish_tracking(setting, open_tracker(setting, plan.grid.name, folder), key)
+        setting.say(f"nothing to do. The report, of all that this grid was ever asked: {report}")
+        return 0
+    (folder / CLOSED).unlink(missing_ok=True)
+    real = real_set(plan)
+    with _tracking(setting, whole, folder, facts, real) as tracker:
+        queue = _run(setting, asked, plan, folder, facts, tracker) if left else Queue(folder, plan.jobs, [], _no_time)
+        from hyperderm.reports.ablation.gather import conclude
+
+        late = {job.key for job in queue.late}
+        outcome = conclude(whole, folder, facts.tags, queue.failed, late, real, _command())
+        if outcome:
+            setting.console.print(outcome.table)
+            for sentence in outcome.sentences:
+                setting.say(sentence)
+        _close(tracker, queue, outcome)
+    if not queue.interrupted and not queue.late and not queue.open and outcome:
+        write_whole(folder / CLOSED, _state(folder, whole))
+    return _say(setting, queue, outcome)
+
+
+def _state(folder: Path, plan: Plan) -> str:
+    """Return a digest of what a report is made of: results and declarations."""
+    ended = {job.folder: str(result["ended"]) for job in plan.jobs if (result := result_of(folder, job))}
+    return fingerprint([ended, plan.contrasts])
+
+
+def _closed(folder: Path) -> str:
+    return (folder / CLOSED).read_text("utf-8") if (folder / CLOSED).exists() else ""
+
+
+def _command() -> str:
+    """Return this command without what says when and how it runs."""
+    return shlex.join(["hyperderm", *without_schedule(sys.argv[1:])])
+
+
+def _run(setting: Setting, asked: GridRequest, plan: Plan, folder: Path, facts: GridFacts, tracker: GridTracker) -> Queue:
+    setting.say(f"connecting to Ray at {setting.ray_address}" if setting.ray_address else "starting Ray")
+    with connect(setting.ray_address) as cluster:
+        from hyperderm.cluster.shared_store import shared_store
+        from hyperderm.studies.ablation.grid import measure_there, places, run_grid
+
+        at_once = places(plan, cluster, folder)
+        setting.say(f"{described(cluster)}, {at_a_time(at_once)}; worker logs in {cluster.logs}")
+        if limit := room(plan, cluster).said:
+            setting.say(limit)
+        if setting.ray_address:
+            setting.say(workers_found())
+        costs = estimate(plan, folder, measure_there(plan.grid.resources.cpus) if cluster.gpus else None)
+        progress = GridProgress(setting.console, len(plan.jobs), len(costs.done), max(at_once.values()))
+        observers: list[Observer] = [tracker, progress]
+        end = asked.end.timestamp() - report_s(plan) if asked.end else None
+        queue = Queue(folder, plan.jobs, observers, lambda job: costs.seconds[job.key], end, at_once)
+        progress.watch(queue)
+        end_like_ctrl_c()  # Ray has put a handler of its own in its place
+        with progress:
+            run_grid(plan, queue, shared_store(plan.store), cluster, folder, {"run": facts.key, **facts.tags})
+        end_like_ctrl_c()
+    return queue
+
+
+@contextmanager
+def _tracking(setting: Setting, plan: Plan, folder: Path, facts: GridFacts, real: RealSet) -> Iterator[GridTracker]:
+    """Open the grid's runs; deliver what is owed at the end, whatever that end is."""
+    tracker = open_tracker(setting, plan.grid.name, folder)
+    watched = GridTracker(tracker, facts, real)
+    arms = {arm.name: arm.description for arm in plan.arms}
+    if plan.stage("generator"):
+        arms[GENERATORS] = "generators and their synthetic sets, one of each per fold"
+    params = {"models": ", ".join(plan.grid.models), "folds": len(plan.folds), "seeds": len(plan.grid.seeds)}
+    watched.open(params, arms, {PLAN: json_of((folder / PLAN).read_text("utf-8"))})
+    watched.catch_up((job, "") for job in plan.jobs if result_of(folder, job))
+    try:
+        yield watched
+    except BaseException as error:
+        watched.close("KILLED", {}, {}, f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        finish_tracking(setting, tracker, facts.key)
+
+
+def _close(tracker: GridTracker, queue: Queue, outcome: "Outcome | None") -> None:
+    status: Status = (
+        "KILLED" if queue.interrupted or queue.open else "FAILED" if queue.failed or outcome is None else "FINISHED"
+    )
+    reasons = [f"{queue.jobs[key].label}: {reason}" for key, reason in queue.failed.items()]
+    reasons += [f"{queue.jobs[key].label} left open: {why}" for key, why in queue.open.items()]
+    if queue.late:
+        reasons.append(f"{len(queue.late)} jobs did not fit before --until")
+    metrics: dict[str, Mapping[str, float]] = {}
+    files: dict[str, list[Path]] = {}
+    if outcome:
+        metrics = arm_metrics(outcome.analysis)
+        files = {"": [outcome.predictions], "report": sorted(outcome.folder.iterdir())}
+    tracker.close(status, metrics, files, "; ".join(reasons))
+
+
+def arm_metrics(analysis: "Analysis") -> dict[str, Mapping[str, float]]:
+    """Return arm to its numbers, each under `<model>.<metric>`."""
+    found: dict[str, dict[str, float]] = {}
+    for result in analysis.arms:
+        values = {f"{result.model}.{name}": e.value for name, e in result.metrics.items() if e.value is not None}
+        found.setdefault(result.arm, {}).update(values)
+    return dict(found)
+
+
+def _say(setting: Setting, queue: Queue, outcome: "Outcome | None") -> int:
+    for key, reason in queue.failed.items():
+        setting.say(f"failed: {queue.jobs[key].label}: {reason}")
+    for key, why in queue.open.items():
+        setting.say(f"left open: {queue.jobs[key].label}: {why}")
+    if queue.late:
+        setting.say(f"{len(queue.late)} jobs did not fit before --until; the same command goes on with them")
+    if outcome:
+        setting.say(
+            f"report: {outcome.folder / 'report.html'}; every number comes from {outcome.folder / outcome.predictions.name}"
+        )
+    if queue.interrupted:
+        setting.say("interrupted: the same command goes on where this one stood")
+        return 130
+    if queue.trouble:
+        setting.say(f"{queue.trouble} The same command goes on with what is left open.")
+        return queue.trouble.exit_code
+    if not outcome:
+        setting.say("no report: not one comparison has finished cells in every arm")
+        return 1
+    return 1 if queue.failed else 0
+
+
+def _facts(setting: Setting, plan: Plan, folder: Path, key: str) -> GridFacts:
+    tags = {
+        **provenance(setting.root),
+        "hyperderm.manifest": plan.store.manifest.fingerprint,
+        "hyperderm.store": plan.store.location.uri,
+        "hyperderm.profile": plan.grid.profile,
+        "hyperderm.experiment": plan.grid.name,
+    }
+    return GridFacts(key, folder.name, folder, tags)
+
+
+def real_set(plan: Plan) -> RealSet:
+    """Return the validation cubes of the first fold, for pictures of generators."""
+    cubes = cube_set(plan.store.read(plan.selections[plan.folds[0]].validation), plan.grid.size)
+    reflectance = np.ascontiguousarray(cubes.reflectance.movedim(1, 3).numpy())
+    name = "phantom" if plan.store.manifest.source.get("verb") == "phantom" else "real"
+    return RealSet(reflectance, cubes.diagnoses, np.array(plan.store.manifest.wavelengths_nm), name)
+
+
+def _no_time(job: object) -> float:
+    return 0.0

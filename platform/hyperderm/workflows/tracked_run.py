@@ -1,0 +1,114 @@
+"""What sweeps and single runs share of tracking: facts, the tracker, the real cubes pictures compare with."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from hyperderm.cluster.feed_choice import Feeding
+from hyperderm.config import Experiment
+from hyperderm.metrics import memorisation, recognisability
+from hyperderm.store.location import Location
+from hyperderm.store.manifest import Manifest
+from hyperderm.store.reader import Store, open_store
+from hyperderm.store.synthetic import origin_of
+from hyperderm.tracking.delivery import DELIVERING
+from hyperderm.tracking.figures import RealSet
+from hyperderm.tracking.provenance import provenance
+from hyperderm.tracking.runs import Tracker
+from hyperderm.tracking.sweep_tracker import SweepFacts
+from hyperderm.training.data import cube_set
+from hyperderm.training.inputs import RunInputs
+from hyperderm.training.run_folder import JOURNAL
+from hyperderm.training.selection import content, fold_said, select
+from hyperderm.workflows.workspace import Setting
+
+FLUSH_S, SLICE_S, AWAY_S = 300.0, 2.0, 8.0
+"""Seconds to wait for delivery in all, between looks, and for a server that is away."""
+
+
+def facts_of(
+    setting: Setting,
+    key: str,
+    folder: Path,
+    experiment: Experiment,
+    store: Store,
+    inputs: RunInputs,
+    feeding: Feeding | None,
+    storage: Location | None = None,
+) -> SweepFacts:
+    """Return what every run of this sweep or training carries; nothing of the feed where nothing is left to be fed."""
+    tags = {
+        **provenance(setting.root),
+        "hyperderm.manifest": store.manifest.fingerprint,
+        "hyperderm.store": store.location.uri,
+        "hyperderm.fold": fold_said(store.manifest, experiment),
+        "hyperderm.profile": experiment.profile,
+        "hyperderm.experiment": experiment.name,
+        **content(experiment, len(store.manifest.wavelengths_nm)),
+        **inputs.tags,
+    }
+    if said := synthetic_notes(experiment):
+        tags["hyperderm.synthetic_audit"] = " ".join(said)
+    if feeding:
+        tags["hyperderm.feed"] = feeding.mode
+    if storage:
+        tags["hyperderm.storage"] = storage.uri
+    return SweepFacts(key, folder.name, folder, tags, storage)
+
+
+def synthetic_notes(experiment: Experiment) -> list[str]:
+    """Return what whoever reads results with this experiment's synthetic set must know, none without such a set."""
+    if experiment.synthetic is None:
+        return []
+    return audit_notes(open_store(experiment.synthetic.store, verify=False).manifest)
+
+
+def audit_notes(manifest: Manifest) -> list[str]:
+    """Return sentences on a synthetic set: whether it is derived, copies its training cubes, can be told from real ones."""
+    origin = origin_of(manifest)
+    if origin is None:
+        return []
+    said = ["Derived: each cube keeps the geometry of a lesion of the train role."] if origin.derived else []
+    if not origin.audit:
+        return [*said, "The set carries no memorisation audit."]
+    told = [f"Told from real {each}." for each in recognisability.describe(origin.audit)]
+    return [*said, f"Memorisation audit: {memorisation.describe(origin.audit)}.", *told]
+
+
+def say_made_with(setting: Setting, experiment: Experiment, inputs: RunInputs) -> None:
+    """Print which runs this one needs, and what `synthetic_notes` says."""
+    for said in inputs.said:
+        setting.say(said)
+    for said in synthetic_notes(experiment):
+        setting.say(f"synthetic set: {said}")
+
+
+def open_tracker(setting: Setting, experiment: str, folder: Path) -> Tracker:
+    """Open the way to MLflow, with its journal in the run's folder."""
+    artifacts = setting.artifacts if setting.tracking_uri.startswith("sqlite") else None
+    return Tracker(
+        setting.tracking_uri, experiment, folder / JOURNAL, artifacts, lambda text: setting.say(f"tracking: {text}")
+    )
+
+
+def finish_tracking(setting: Setting, tracker: Tracker, key: str) -> None:
+    """Deliver what is owed, say what could not be, and where run `key` is seen on a server."""
+    deadline = time.monotonic() + FLUSH_S
+    while (owed := tracker.flush(SLICE_S)) and time.monotonic() < deadline:
+        if tracker.state != DELIVERING:
+            owed = tracker.flush(AWAY_S)
+            break
+    if owed:
+        setting.say(f"tracking: {owed} entries wait for {setting.tracking_uri}; the same command delivers them")
+    elif address := tracker.ui_address(key):
+        setting.say(f"see {address}")
+    tracker.close()
+
+
+def real_set(store: Store, experiment: Experiment) -> RealSet:
+    """Return the validation cubes at the size of training, for pictures."""
+    cubes = cube_set(store.read(select(store, experiment).validation), experiment.data.size)
+    reflectance = np.ascontiguousarray(cubes.reflectance.movedim(1, 3).numpy())
+    name = "phantom" if store.manifest.source.get("verb") == "phantom" else "real"
+    return RealSet(reflectance, cubes.diagnoses, np.array(store.manifest.wavelengths_nm), name)

@@ -1,0 +1,114 @@
+"""A cell whose disk refuses, and one whose process is killed: the grid goes on, nothing is corrupt, no failure is noted."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from hyperderm.ablation import Ablation, Model
+from hyperderm.cluster.session import Cluster
+from hyperderm.cluster.shared_store import shared_store
+from hyperderm.config import TrainingConfig
+from hyperderm.errors import DiskFull
+from hyperderm.learners.classifier import ClassifierConfig
+from hyperderm.store.reader import open_store
+from hyperderm.studies.ablation import grid as grid_module
+from hyperderm.studies.ablation.grid import GridTrial, run_grid
+from hyperderm.studies.ablation.plan import Plan, make_plan
+from hyperderm.studies.ablation.queue import Queue
+from hyperderm.studies.ablation.results import PREDICTIONS, failure_of, result_of
+
+GRID = Ablation(
+    name="failing",
+    profile="small",
+    size=16,
+    folds=(0,),
+    seeds=(0, 1, 2),
+    arms=("real",),
+    models=("small_cnn",),
+    classifiers={
+        "small_cnn": Model(
+            learner=ClassifierConfig(lr=1e-3), training=TrainingConfig(batch_size=8, images=64, validate_every=32)
+        )
+    },
+).override({"resources.max_failures": 1})
+
+
+def run(plan: Plan, cluster: Cluster, folder: Path) -> Queue:
+    folder.mkdir(exist_ok=True)
+    queue = Queue(folder, plan.jobs, [], lambda job: 1.0)
+    run_grid(plan, queue, shared_store(plan.store), cluster, folder, {"run": "failing"})
+    return queue
+
+
+def refusing(number: int, victim: str) -> type[GridTrial]:
+    """A trial whose checkpoints the disk refuses with `number` where their path holds `victim`."""
+
+    class Refusing(GridTrial):
+        def setup(self, config, **more):
+            fsync = os.fsync
+
+            def refuse(stream):
+                path = str(Path(f"/proc/self/fd/{stream}").readlink())
+                if victim in path and ".pt" in path:
+                    raise OSError(number, os.strerror(number), path)
+                fsync(stream)
+
+            os.fsync = refuse
+            super().setup(config, **more)
+
+    return Refusing
+
+
+def test_a_disk_that_refuses_leaves_its_cell_open_and_no_failure(
+    ray_cluster: Cluster, phantom_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    plan, grid = make_plan(GRID, open_store(str(phantom_store)), {}), tmp_path / "grid"
+    victim = plan.jobs[1]
+    with monkeypatch.context() as patched:  # a right that is missing in one folder: the other cells end
+        patched.setattr(grid_module, "GridTrial", refusing(errno.EACCES, victim.key))
+        queue = run(plan, ray_cluster, grid)
+    assert (queue.failed, list(queue.open)) == ({}, [victim.key])
+    assert queue.open[victim.key].endswith("Permission denied")
+    assert {job.seed for job in plan.jobs if result_of(grid, job)} == {0, 2}
+    assert {path.name for path in (grid / victim.folder).iterdir()} <= {"spent.json"}  # nothing half-written
+
+    with monkeypatch.context() as patched:  # a full disk: whatever came next would meet it too
+        patched.setattr(grid_module, "GridTrial", refusing(errno.ENOSPC, victim.key))
+        with pytest.raises(
+            DiskFull, match=r"(best|latest)\.pt.*No space left on device. Free some space there; then run the same"
+        ):
+            run(plan, ray_cluster, grid)
+    assert failure_of(grid, victim) is None
+
+    again = run(plan, ray_cluster, grid)
+    assert (again.failed, again.open) == ({}, {})
+    assert (grid / victim.folder / PREDICTIONS).exists()
+
+
+@pytest.mark.slow
+def test_a_killed_cell_goes_on_from_its_checkpoint(
+    ray_cluster: Cluster, phantom_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    plan = make_plan(GRID.override({"seeds": [0]}), open_store(str(phantom_store)), {})
+    (job,) = plan.jobs
+    mark = tmp_path / "killed"
+
+    class Killed(GridTrial):
+        def step(self):
+            found = super().step()
+            if found["images"] == 32 and not mark.exists():
+                mark.touch()
+                os._exit(9)
+            return found
+
+    calm = run(plan, ray_cluster, tmp_path / "calm")
+    with monkeypatch.context() as patched:
+        patched.setattr(grid_module, "GridTrial", Killed)
+        queue = run(plan, ray_cluster, tmp_path / "killed-grid")
+    assert mark.exists()
+    assert not queue.failed
+    assert not calm.failed
+    one, two = (tmp_path / name / job.folder / PREDICTIONS for name in ("calm", "killed-grid"))
+    assert one.read_bytes() == two.read_bytes()
