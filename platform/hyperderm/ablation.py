@@ -34,8 +34,12 @@ class Resources(Strict):
 
     concurrent: int | None = Field(None, ge=1)
     """Trials at a time; None: as many as the cluster holds."""
+    workers: int = Field(1, ge=1)
+    """Data-parallel workers of each generator and each network; a set is drawn, and a baseline fitted, by one."""
     cpus: float = Field(1.0, gt=0)
+    """Of each worker."""
     gpus: float = Field(0.0, ge=0)
+    """Of each worker."""
     max_failures: int = Field(2, ge=0)
     """Times a trial whose process or node died is started again from its checkpoint."""
 
@@ -74,6 +78,8 @@ class Ablation(Strict):
     """Which of `classifiers` the grid crosses with the arms."""
     classifiers: dict[str, Model]
     resources: Resources = Resources()
+    feed: Literal["auto", "memory", "stream"] = "auto"
+    """How train roles and synthetic sets are read: see `data.feed`. What is fitted at once is held in memory in any case."""
 
     @model_validator(mode="after")
     def _unique(self) -> Self:

@@ -65,7 +65,7 @@ def engine(store: str) -> list[float]:
     with connect(None), tempfile.TemporaryDirectory() as folder:
         from ray import tune
 
-        from hyperderm.cluster.trial import share
+        from hyperderm.cluster.shared_data import share
         from hyperderm.registry import experiment
         from hyperderm.store.reader import open_store
         from hyperderm.training.selection import Selection

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hyperderm.cluster.session import Cluster
-from hyperderm.cluster.trial import SharedData, share
+from hyperderm.cluster.shared_data import SharedData, share
 from hyperderm.store.reader import open_store
 from hyperderm.training.selection import select
 from tests.cluster.sweeps import classifier, tiny

@@ -59,7 +59,7 @@ def connect(object_store: int, cpus: int) -> Cluster:
 def main(folder: Path, uri: str, kind: str, object_store: int, cpus: int) -> dict[str, object]:
     """Run a sweep of two trials in which nothing limits how many run at once but the CPUs."""
     from hyperderm.cluster.feed_choice import choose
-    from hyperderm.cluster.trial import share
+    from hyperderm.cluster.shared_data import share
     from hyperderm.store.reader import open_store
     from hyperderm.training.selection import select
     from tests.cluster.sweeps import Memory, classifier, run, tiny

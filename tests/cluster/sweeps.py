@@ -6,7 +6,7 @@ from pathlib import Path
 from optuna.distributions import BaseDistribution, FloatDistribution
 
 from hyperderm.cluster.session import Cluster
-from hyperderm.cluster.trial import SharedData
+from hyperderm.cluster.shared_data import SharedData
 from hyperderm.config import DataConfig, Experiment, SweepConfig, TaskConfig, TrainingConfig
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.shsgan import ShsGanConfig

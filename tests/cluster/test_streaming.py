@@ -12,8 +12,8 @@ import torch
 from hyperderm.cluster import stream_readers
 from hyperderm.cluster.feed_choice import choose
 from hyperderm.cluster.session import Cluster
+from hyperderm.cluster.shared_data import share
 from hyperderm.cluster.stream_readers import StreamedData, stream
-from hyperderm.cluster.trial import share
 from hyperderm.cubes.cube import Cube, Lesion
 from hyperderm.errors import ClusterError, ConfigError, StoreError
 from hyperderm.store.reader import open_store

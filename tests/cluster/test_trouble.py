@@ -7,7 +7,7 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from hyperderm.cluster.trial import ended
+from hyperderm.cluster.messages import ended
 from hyperderm.errors import (
     CheckpointError,
     ClusterError,

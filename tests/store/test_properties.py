@@ -15,6 +15,7 @@ from hyperderm.errors import HyperdermError
 from hyperderm.ingest.layouts import exported
 from hyperderm.store.diff import diff_stores
 from hyperderm.store.export import FORMATS, export_store
+from hyperderm.store.export_format import is_export
 from hyperderm.store.manifest import SetAsideFile
 from hyperderm.store.reader import open_store
 from hyperderm.store.verify import verify_store
@@ -110,7 +111,7 @@ def come_back(place, rows, options):
             assert store.manifest.kind == "rgb" or "unknown" in store.manifest.diagnoses
             assert not out.exists()
             continue
-        assert exported.is_export(out)
+        assert is_export(out)
         assert exported.orphans(out, exported.scan(out)) == []
         assert take_in(out, back, **options) == []
         again = open_store(str(back))

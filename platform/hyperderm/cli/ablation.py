@@ -44,15 +44,11 @@ def ablation(
     quiet_ray()
     if sum((plan, detach, status, stop)) > 1:
         raise ConfigError("more than one of --plan, --detach, --status and --stop is given", "Give one.")
-    if storage is not None:
-        raise ConfigError(
-            f"--storage {storage}: a grid's jobs read each other's folders",
-            "Leave it out; --runs names a folder all nodes see.",
-        )
     setting, now = Setting.here(), datetime.now().astimezone()
     begin = next_time("--at", at, now) if at else None
     end = next_time("--until", until, begin or now) if until else None
-    asked = GridRequest(*configure_grid(setting, grid, profile, overrides or []), store, data, name, runs, begin, end)
+    resolved = configure_grid(setting, grid, profile, overrides or [])
+    asked = GridRequest(*resolved, store, data, name, runs, begin, end, storage)
     check_name(name)
     check_source(store, data)
     from hyperderm.workflows import detached, run_ablation

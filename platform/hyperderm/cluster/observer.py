@@ -1,61 +1,103 @@
-"""What a sweep tells whoever listens: tracking and the progress line implement this; studies knows neither."""
+"""What a study tells whoever listens: tracking and the progress line implement this, and studies know neither."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from hyperderm.config import Experiment
 
+Outcome = Literal["finished", "stopped early", "failed"]
+
+
+class Job(Protocol):
+    """One trial of a sweep, one job of a grid, or a single run, as listeners know it."""
+
+    @property
+    def key(self) -> str:
+        """Tell it from the others of its study; "" where it is the only one."""
+
+    @property
+    def label(self) -> str:
+        """Name it for people, such as `trial 003`."""
+
+    @property
+    def kind(self) -> str:
+        """Name its kind where a study has several, such as `cell`; else "trial"."""
+
+    @property
+    def group(self) -> str:
+        """Name the group of runs that it stands in, such as an arm of a grid; "" where there are no groups."""
+
+    @property
+    def folder(self) -> str:
+        """Say where its files lie, relative to its study's."""
+
+    @property
+    def experiment(self) -> Experiment | None:
+        """Return what trains; None where nothing does."""
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """Return the swept values."""
+
+    @property
+    def params(self) -> Mapping[str, object]:
+        """Return what MLflow shows as its parameters."""
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Return what its run carries beside its study's tags."""
+
 
 class Observer(Protocol):
-    """Told on the driver, in the order things happen; must return quickly and never raise."""
+    """Is told on the driver, in the order in which things happen; it must return quickly and never raise."""
 
-    def started(self, number: int, experiment: Experiment, values: Mapping[str, Any], resumed: bool) -> None:
-        """A trial was handed out."""
+    def started(self, job: Job, resumed: bool) -> None:
+        """A job was handed out."""
 
-    def reported(self, number: int, images: int, metrics: Mapping[str, float]) -> None:
-        """A trial reported after `images` real images."""
+    def reported(self, job: Job, images: int, metrics: Mapping[str, float]) -> None:
+        """A job reported after `images` real images."""
 
-    def noted(self, number: int, sentence: str) -> None:
-        """Something happened to a trial that a person should know, and it is not its end."""
+    def noted(self, job: Job, sentence: str) -> None:
+        """Something happened to a job that a person should know, and it is not its end."""
 
-    def finished(self, number: int, outcome: str, reason: str) -> None:
-        """A trial ended: "finished", "stopped early" or "failed"."""
+    def finished(self, job: Job, outcome: Outcome, reason: str) -> None:
+        """A job ended; `reason` says why it failed or was stopped early."""
 
-    def interrupted(self, number: int) -> None:
-        """The sweep stops while this trial runs; the next driver goes on with it."""
+    def interrupted(self, job: Job) -> None:
+        """The study stops while this job runs; the next driver goes on with it."""
 
 
 class Observers:
     """Several observers as one."""
 
-    def __init__(self, observers: Iterable[Observer]) -> None:
+    def __init__(self, observers: Iterable[Observer] = ()) -> None:
         self._all = list(observers)
 
     def add(self, *observers: Observer) -> None:
         """Let more listen."""
         self._all += observers
 
-    def started(self, number: int, experiment: Experiment, values: Mapping[str, Any], resumed: bool) -> None:
+    def started(self, job: Job, resumed: bool) -> None:
         """Tell all."""
         for each in self._all:
-            each.started(number, experiment, values, resumed)
+            each.started(job, resumed)
 
-    def reported(self, number: int, images: int, metrics: Mapping[str, float]) -> None:
+    def reported(self, job: Job, images: int, metrics: Mapping[str, float]) -> None:
         """Tell all."""
         for each in self._all:
-            each.reported(number, images, metrics)
+            each.reported(job, images, metrics)
 
-    def noted(self, number: int, sentence: str) -> None:
+    def noted(self, job: Job, sentence: str) -> None:
         """Tell all."""
         for each in self._all:
-            each.noted(number, sentence)
+            each.noted(job, sentence)
 
-    def finished(self, number: int, outcome: str, reason: str) -> None:
+    def finished(self, job: Job, outcome: Outcome, reason: str) -> None:
         """Tell all."""
         for each in self._all:
-            each.finished(number, outcome, reason)
+            each.finished(job, outcome, reason)
 
-    def interrupted(self, number: int) -> None:
+    def interrupted(self, job: Job) -> None:
         """Tell all."""
         for each in self._all:
-            each.interrupted(number)
+            each.interrupted(job)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hyperderm.cluster.ray_output import DRIVER_LOG, heard, quiet_loggers
 from hyperderm.config import Experiment
-from hyperderm.errors import ClusterError, StoreError
+from hyperderm.errors import ClusterError, HyperdermError, StoreError
 
 if TYPE_CHECKING:  # it imports pyarrow, and a command with a wrong key should say so at once
     from hyperderm.store.run_location import Place
@@ -381,6 +381,22 @@ def on_each_node(ask: Callable[[], T], seconds: float | None = None) -> dict[str
     }
     done, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=seconds)
     return {node: ray.get(answer) if answer in done else None for node, answer in asked.items()}
+
+
+def run_remotely(call: Callable[..., T], *given: object, cpus: float = 1.0, gpus: float = 0.0) -> T:
+    """Return what `call(*given)` returns in a worker of the connected cluster that holds so many CPUs and GPUs.
+
+    Raises:
+        HyperdermError: as it was raised there; RayTaskError: any other error.
+    """
+    import ray
+
+    there = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(call)
+    try:
+        result: T = ray.get(there.remote(*given))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause if isinstance(error.cause, HyperdermError) else error from None
+    return result
 
 
 def workers_found(seconds: float = START_S) -> str:

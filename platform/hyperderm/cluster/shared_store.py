@@ -78,6 +78,11 @@ def shared_store(store: Store) -> SharedStore:
     return SharedStore(store.location, store.manifest, tuple(blocks))
 
 
+def held_store(store: Store, lesion_ids: Sequence[str]) -> SharedStore:
+    """Return `store` with these rows, read by this process, in Ray's object store."""
+    return SharedStore(store.location, store.manifest, (ray.put(store.read(lesion_ids)),))
+
+
 def fetch(blocks: Sequence["ray.ObjectRef[pa.Table]"], lesion_ids: Sequence[str]) -> pa.Table:
     """Return the rows of `lesion_ids`, ordered by lesion_id whatever order the reading tasks ended in."""
     wanted = pa.array(lesion_ids, pa.string())

@@ -320,6 +320,12 @@ def reading_nodes(store: Store) -> list[str]:
     return [node for node, cpus in counted for _ in range(max(1, cpus // CPUS_PER_READER)) if cpus]
 
 
+def reader_cpus(store: Store, cluster: Cluster) -> int:
+    """Return how many CPUs readers of `store` would keep: on each node of `cluster`, or for a disk on the first alone."""
+    nodes = cluster.nodes[:1] if store.location.local else cluster.nodes
+    return sum(max(1, int(cpus) // CPUS_PER_READER) for cpus, _ in nodes if cpus)
+
+
 def left(cluster: Cluster, readers: Sequence[str]) -> Cluster:
     """Return `cluster` without the CPUs of `readers` (their nodes)."""
     taken = [list(readers).count(node["NodeID"]) for node in _alive()]

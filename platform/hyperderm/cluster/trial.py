@@ -1,223 +1,146 @@
-"""Trials as Tune runs them: one worker trains inside the Tune actor, several in a Ray Train group launched from it."""
+"""A trial: what it reads, how it trains in one process or in a group of them, and how its reports and its end travel."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
-import pyarrow as pa
-import ray
 import torch
 from ray import tune
 
-from hyperderm.cluster.feed_choice import Feeding, choose
-from hyperderm.cluster.session import Cluster
-from hyperderm.cluster.shared_store import fetch, materialise
-from hyperderm.cluster.stream_readers import StreamedData, stream
+from hyperderm.cluster.messages import DONE, ended, tell
+from hyperderm.cluster.shared_data import Readable, ReadHere
+from hyperderm.cluster.worker_group import group_reports
 from hyperderm.config import Experiment
-from hyperderm.errors import (
-    ClusterError,
-    ConfigError,
-    DiskFull,
-    FileTrouble,
-    HyperdermError,
-    MachineTrouble,
-    NonFiniteLoss,
-    StoreError,
-)
+from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
-from hyperderm.store.location import Location
-from hyperderm.store.reader import Store
-from hyperderm.store.run_location import placed
-from hyperderm.strict import parse
-from hyperderm.training.context import Context, local
-from hyperderm.training.data import train_data
-from hyperderm.training.inputs import NONE, RunInputs
+from hyperderm.store.location import Location, speak_as
+from hyperderm.store.run_location import Place
+from hyperderm.training.context import local
 from hyperderm.training.loop import Report
 from hyperderm.training.run import run
-from hyperderm.training.selection import Selection, extra_store, keep_samples
-from hyperderm.trouble import AGAIN, own_of, trouble_of
+from hyperderm.training.selection import keep_samples
 
-OTHERS = 0.15
-"""Share of a GPU's memory that others hold where a trial that does not fit is not to blame; a CUDA context takes some."""
+KEY, TAKES = "key", "takes"
+"""Fields of a trial's configuration: which job it is, and what it takes of the cluster."""
 
 
 @dataclass(frozen=True)
-class SharedData:
-    """What every trial of a sweep reads, by reference: Arrow blocks in Ray's object store.
+class Takes:
+    """What a job takes of the cluster.
 
     Attributes:
-        at_most: trials at a time whose copies fit the memory; None: it limits nothing.
-        each: bytes of RAM that a trial of one worker asks Ray for; one of several is bounded by `at_most` alone.
+        workers: that train together; with more than one, Ray Train holds what they take.
+        cpus: of each worker.
+        gpus: of each worker.
+        memory: bytes of RAM that Ray keeps for a job of one worker; 0: Ray counts none.
     """
 
-    blocks: tuple["ray.ObjectRef[pa.Table]", ...]
-    extra: tuple["ray.ObjectRef[pa.Table]", ...]
-    selection: Selection
-    wavelengths_nm: tuple[float, ...]
-    inputs: "ray.ObjectRef[Mapping[str, Any]]"
-    at_most: int | None = None
-    each: int = 0
+    workers: int = 1
+    cpus: float = 1.0
+    gpus: float = 0.0
+    memory: int = 0
 
-    def left(self, cluster: Cluster) -> Cluster:
-        """Return what trials may use of the cluster: all of it."""
-        return cluster
-
-    def close(self) -> None:
-        """Nothing but memory is held."""
-
-    def load(self, experiment: Experiment) -> TrainData:
-        """Fetch the blocks (zero-copy) and turn them into what `experiment` is given."""
-        train, validation = fetch(self.blocks, self.selection.train), fetch(self.blocks, self.selection.validation)
-        extra = fetch(self.extra, self.selection.extra) if self.extra else None
-        data = experiment.data
-        how = data.size, extra, data.scaling_percentiles, self.selection.fold_free
-        made = train_data(train, validation, self.wavelengths_nm, *how)
-        return made.given(ray.get(self.inputs), experiment.learner.scaled_as)
+    def resources(self) -> tune.PlacementGroupFactory:
+        """Return what Tune must find before the job starts."""
+        if self.workers > 1:
+            # The workers hold the CPUs and GPUs; Tune wants the actor that waits for them to hold something.
+            return tune.PlacementGroupFactory([{"memory": 2**20}])
+        held = {"CPU": self.cpus, "GPU": self.gpus} | ({"memory": float(self.memory)} if self.memory else {})
+        return tune.PlacementGroupFactory([held])
 
 
-Shared = SharedData | StreamedData
-
-
-def share(
-    store: Store,
-    selection: Selection,
-    experiment: Experiment,
-    feeding: Feeding | None = None,
-    inputs: RunInputs = NONE,
-) -> Shared:
-    """Read what the trials of `experiment` need once into Ray's object store, or make ready to stream it.
+class Trainer:
+    """How a trial trains: in its own process with one worker, in a group of processes with more.
 
     Args:
-        store: of the roles.
-        selection: the roles.
-        experiment: whose settings choose the feed.
-        feeding: what `choose` said; None: it is asked here.
-        inputs: of the run.
-
-    Raises:
-        ConfigError: what must be streamed and cannot be; ClusterError: no CPU or memory for that.
+        storage: how places on S3 are spoken to; None: places are folders.
     """
-    feeding = feeding or choose(store, selection, experiment)
-    if feeding.streams:
-        return stream(store, selection, experiment, inputs=inputs)
-    blocks = materialise(store, [*selection.train, *selection.validation])
-    extra = materialise(extra_store(experiment), selection.extra) if selection.extra else []
-    return SharedData(
-        tuple(blocks),
-        tuple(extra),
-        selection,
-        store.manifest.wavelengths_nm,
-        ray.put(inputs.states),
-        feeding.at_most,
-        feeding.each,
-    )
+
+    def __init__(self, storage: Location | None = None) -> None:
+        self.storage = storage
+        self._held: tuple[Readable, object, TrainData] | None = None
+
+    def train(
+        self, experiment: Experiment, shared: Readable, place: Place, provenance: Mapping[str, str]
+    ) -> Generator[Report, None, Learner | None]:
+        """Train or go on, and yield each report once its samples are kept; the last state lies in `place`.
+
+        Args:
+            experiment: the run, with what each of its workers takes (`sweep`).
+            shared: what it reads.
+            place: of its checkpoints and samples.
+            provenance: goes into its checkpoints.
+
+        Returns:
+            The learner as it is at the end; None where other processes trained it.
+
+        Raises:
+            NonFiniteLoss: the run diverged; ConfigError: a worker refused what the user can mend; MachineTrouble,
+                ClusterError: what became of the group.
+        """
+        if experiment.sweep.workers_per_trial > 1:
+            assert not isinstance(shared, ReadHere)  # nobody else could read it
+            yield from group_reports(experiment, shared, place, provenance)
+            return None
+        torch.set_num_threads(max(1, int(experiment.sweep.cpus_per_worker)))
+        reports = run(experiment, self.data(experiment, shared), local(place, provenance))
+        while True:
+            try:
+                report = next(reports)
+            except StopIteration as end:
+                learner: Learner = end.value
+                return learner
+            keep_samples(report, place)
+            yield report
+
+    def data(self, experiment: Experiment, shared: Readable) -> TrainData:
+        """Return what a run in this process is given; the next trial of the process may ask for the same."""
+        asked = experiment.data.size, experiment.data.scaling_percentiles, experiment.learner.scaled_as
+        if self._held is None or self._held[0] is not shared or self._held[1] != asked:
+            self._held = None  # gone before the next is read, not after
+            self._held = (shared, asked, shared.load(experiment))
+        return self._held[2]
+
+    def release(self) -> None:
+        """Let go of what the last run was given."""
+        self._held = None
 
 
-def config_of(number: int, experiment: Experiment, folder: str, provenance: Mapping[str, str]) -> dict[str, Any]:
-    """Return what travels to a trial, as data; how S3 is spoken to does not: Tune and Train keep and show configurations.
-
-    Args:
-        number: of the trial.
-        experiment: its whole configuration.
-        folder: address of the place for its files.
-        provenance: goes into its checkpoints.
-    """
-    return {
-        "number": number,
-        "experiment": experiment.model_dump(mode="json"),
-        "folder": folder,
-        "provenance": dict(provenance),
-    }
+Perform = Callable[[Mapping[str, Any], Any, Trainer], Iterator[Report]]
+"""What a trial does: from its configuration, what all trials share, and a trainer, to its reports."""
 
 
-def tell(report: Report, images: int) -> dict[str, Any]:
-    """Return a report as Tune carries it; what it says of the objective stands in the report."""
-    return {
-        "images": report.images,
-        "report": dict(report.metrics),
-        "note": report.note,
-        "failure": "",
-        "done": report.images >= images,
-    }
+class Trial(tune.Trainable):
+    """A trial as Tune drives it: a process that the next trial takes over."""
 
-
-def failure(error: HyperdermError) -> dict[str, Any]:
-    """Return the end of a trial that cannot succeed, however often it is repeated; `refused` is what the user can mend."""
-    refused = not isinstance(error, NonFiniteLoss)
-    return {"images": -1, "report": {}, "failure": str(error), "refused": refused, "done": True}
-
-
-def ended(error: Exception) -> dict[str, Any]:
-    """Return the end of a trial that met `error`: a failure, which is its own and final, or trouble, which leaves it open.
-
-    Raises:
-        MachineTrouble: trouble that may be over when Ray repeats the trial; Exception: what nobody foresaw, as it was.
-    """
-    told = _of_gpu(error) or trouble_of(error) or own_of(error)
-    if told is None:
-        raise error
-    if isinstance(told, (StoreError, ClusterError)) and not isinstance(told, MachineTrouble):
-        why = trouble_of(told.__cause__) if told.__cause__ else None
-        told = (DiskFull if isinstance(why, DiskFull) else FileTrouble)(told.what, told.remedy)
-    if not isinstance(told, MachineTrouble):
-        return failure(told)
-    if told.passing:
-        raise told from error
-    return {"images": -1, "report": {}, "failure": "", "trouble": told, "done": True}
-
-
-def _of_gpu(error: Exception) -> HyperdermError | None:
-    """Tell a GPU without memory: where others hold some of it that is the machine's doing, else the configuration's."""
-    if not isinstance(error, torch.cuda.OutOfMemoryError):
-        return None
-    free, total = torch.cuda.mem_get_info()
-    others = total - free - torch.cuda.memory_reserved()
-    held = f"the GPU's memory is full ({total / 2**30:.0f} GiB, of which others hold {others / 2**30:.1f})"
-    if others > OTHERS * total:
-        return MachineTrouble(held, f"Let fewer share it (--set sweep.gpus_per_worker=1, a grid's resources.gpus); {AGAIN}")
-    return ConfigError(f"{held}: this configuration does not fit it", "Lower training.batch_size, data.size or the widths.")
-
-
-class InProcessTrial(tune.Trainable):
-    """A one-worker trial: the loop runs in this actor, which the next trial takes over."""
-
-    def setup(
-        self,
-        config: dict[str, Any],
-        shared: Shared | None = None,
-        threads: int = 1,
-        bucket: Location | None = None,
+    def setup(  # type: ignore[override]  # Tune's way
+        self, config: dict[str, Any], perform: Perform, shared: object, storage: Location | None = None
     ) -> None:
-        """Begin a trial; called once an actor."""
-        torch.set_num_threads(threads)
-        self._shared, self._bucket = shared, bucket
-        self._data: tuple[object, TrainData] | None = None
+        """Begin a trial; called once a process."""
+        speak_as(storage.access if storage else None)  # also to the stores that a job reads and writes there
+        self._perform, self._shared, self._trainer = perform, shared, Trainer(storage)
+        self._reports: Iterator[Report] | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin the next trial in the same process."""
-        self._folder = placed(new_config["folder"], self._bucket)
-        self._experiment = parse(Experiment, new_config["experiment"])
-        self._provenance = new_config["provenance"]
-        self._reports: Iterator[Report] | None = None
+        self.cleanup()
+        self._config = new_config
+        torch.set_num_threads(max(1, int(new_config[TAKES].cpus)))
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train to the next report."""
+        """Go on to the next report; the one after the last ends the trial."""
         try:
-            self._reports = self._reports or self._begin()
-            report = next(self._reports)
-            keep_samples(report, self._folder)
+            self._reports = self._reports or self._perform(self._config, self._shared, self._trainer)
+            report = next(self._reports, None)
         except Exception as error:
             return ended(error)  # or raised: Tune tries again, from the checkpoint
-        return tell(report, self._experiment.training.images)
+        return DONE if report is None else tell(report, self._config.get("images", inf))
 
-    def _begin(self) -> Iterator[Report]:
-        context: Context = local(self._folder, self._provenance)
-        data, learner = self._experiment.data, self._experiment.learner
-        asked = data.size, data.scaling_percentiles, learner.scaled_as
-        if self._data is None or self._data[0] != asked:
-            assert self._shared is not None
-            self._data = None  # gone before the next is read, not after
-            self._data = (asked, self._shared.load(self._experiment))
-        return run(self._experiment, self._data[1], context)
+    def cleanup(self) -> None:
+        """End what the trial began: a group of workers that a trial left when it was stopped early."""
+        if self._reports is not None:
+            self._reports.close()  # type: ignore[attr-defined]  # every `Perform` is a generator
+            self._reports = None

@@ -5,7 +5,6 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,14 @@ import ray
 import ray.train
 import torch
 import torch.distributed as dist
-from ray import tune
 from ray.train.torch import TorchTrainer
 
-from hyperderm.cluster.trial import Shared, ended, tell
+from hyperderm.cluster.messages import ended, tell
+from hyperderm.cluster.shared_data import Shared
 from hyperderm.config import Experiment
-from hyperderm.errors import ClusterError
+from hyperderm.errors import ClusterError, ConfigError, NonFiniteLoss
 from hyperderm.store.location import Location
-from hyperderm.store.run_location import Place, placed
+from hyperderm.store.run_location import Place, address, placed
 from hyperderm.strict import parse
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
@@ -30,15 +29,6 @@ from hyperderm.trouble import reason_of, trouble_of
 
 POLL_S = 1.0
 STOP_S = 30.0
-
-
-@dataclass(frozen=True)
-class Workers:
-    """What each worker of a group takes from the cluster."""
-
-    count: int
-    cpus: float
-    gpus: float
 
 
 @ray.remote(num_cpus=0)
@@ -132,33 +122,40 @@ class WorkerGroup:
     """A running group; iterate for its reports, `stop` to end it.
 
     Args:
-        config: as made by `trial.config_of`.
-        shared: the data.
-        workers: how many, and what each takes.
+        experiment: the run, with how many workers it has and what each takes (`sweep`).
+        shared: what they read.
+        place: of checkpoints and samples.
+        provenance: goes into the checkpoints.
         max_failures: times the group is started again from the checkpoint after a worker or its node died.
-        storage: how the place in `config` is spoken to; None: it is a folder.
     """
 
     def __init__(
         self,
-        config: Mapping[str, Any],
+        experiment: Experiment,
         shared: Shared,
-        workers: Workers,
+        place: Place,
+        provenance: Mapping[str, str],
         max_failures: int,
-        storage: Location | None = None,
     ) -> None:
+        sweep, storage = experiment.sweep, None if isinstance(place, Path) else place
+        config = {  # how S3 is spoken to is not in it: Ray Train keeps and shows configurations
+            "experiment": experiment.model_dump(mode="json"),
+            "folder": address(place.absolute() if isinstance(place, Path) else place),
+            "provenance": dict(provenance),
+        }
         self._mailbox = Mailbox.remote(shared, storage)  # type: ignore[attr-defined]
         trainer = TorchTrainer(
             worker_main,
-            train_loop_config={**config, "mailbox": self._mailbox, "cpus": workers.cpus},
+            train_loop_config={**config, "mailbox": self._mailbox, "cpus": sweep.cpus_per_worker},
             scaling_config=ray.train.ScalingConfig(
-                num_workers=workers.count,
-                use_gpu=workers.gpus > 0,
-                resources_per_worker={"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {}),
+                num_workers=sweep.workers_per_trial,
+                use_gpu=sweep.gpus_per_worker > 0,
+                resources_per_worker={"CPU": sweep.cpus_per_worker}
+                | ({"GPU": sweep.gpus_per_worker} if sweep.gpus_per_worker else {}),
             ),
             run_config=ray.train.RunConfig(
                 name=f"group-{uuid.uuid4().hex[:8]}",
-                **_records(placed(config["folder"], storage)),
+                **_records(place),
                 failure_config=ray.train.FailureConfig(max_failures=max_failures),
             ),
         )
@@ -208,38 +205,36 @@ class WorkerGroup:
                 raise ClusterError(f"the worker group ended without a result: {reason}", "See the worker logs.")
 
 
-class GroupTrial(tune.Trainable):
-    """A trial on several workers."""
+def group_reports(
+    experiment: Experiment,
+    shared: Shared,
+    place: Place,
+    provenance: Mapping[str, str],
+    max_failures: int = 0,
+) -> Iterator[Report]:
+    """Train with several workers and yield the reports of rank 0; whoever closes this ends the group.
 
-    def setup(  # type: ignore[override]  # Tune's way
-        self, config: dict[str, Any], shared: Shared, workers: Workers, bucket: Location | None = None
-    ) -> None:
-        """Begin a trial; called once an actor."""
-        self._shared, self._workers, self._bucket = shared, workers, bucket
-        self._group: WorkerGroup | None = None
-        self.reset_config(config)
+    Args:
+        experiment: the run, with how many workers it has and what each takes (`sweep`).
+        shared: what they read.
+        place: of checkpoints and samples, which every worker's node sees.
+        provenance: goes into the checkpoints.
+        max_failures: times the group is started again from the checkpoint after a worker or its node died.
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Begin the next trial in the same actor, with a group of its own."""
-        self.cleanup()
-        self._config = {k: new_config[k] for k in ("experiment", "folder", "provenance")}
-        self._reports: Iterator[dict[str, Any]] | None = None
-        return True
-
-    def step(self) -> dict[str, Any]:
-        """Wait for the next report of the group."""
-        if self._reports is None:
-            self._group = WorkerGroup(
-                self._config, self._shared, self._workers, max_failures=0, storage=self._bucket
-            )  # Tune retries
-            self._reports = self._group.reports()
-        return next(self._reports)
-
-    def cleanup(self) -> None:
-        """End the group."""
-        if self._group is not None:
-            self._group.stop()
-            self._group = None
+    Raises:
+        NonFiniteLoss: the run diverged; ConfigError: a worker refused what the user can mend; MachineTrouble: what the
+            machine did; ClusterError: the group ended without a last report.
+    """
+    group = WorkerGroup(experiment, shared, place, provenance, max_failures)
+    try:
+        for message in group.reports():
+            if trouble := message.get("trouble"):
+                raise trouble
+            if message["failure"]:
+                raise (ConfigError if message["refused"] else NonFiniteLoss)(str(message["failure"]))
+            yield Report(message["images"], message["report"], note=message["note"])
+    finally:
+        group.stop()
 
 
 def worker_group(folder: Place, provenance: Mapping[str, str] | None = None) -> Context:

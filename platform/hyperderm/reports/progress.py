@@ -1,107 +1,120 @@
 """The progress line: stage, done of total, best so far, time left. On a terminal one live line, else a line an event."""
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
+from hyperderm.cluster.observer import Job, Outcome
 from hyperderm.config import Experiment
 from hyperderm.reports.leaderboard import duration
 
 
 class ProgressLine:
-    """Implements `studies.observer.Observer` on a console.
+    """Implements `cluster.observer.Observer` on a console: for sweeps, which have a score, and for grids, which have none.
 
     Args:
         console: where to draw.
         stage: shown first.
-        trials: how many there will be.
-        images: images a whole trial is shown.
-        objective: the metric whose lowest value is shown.
-        done: trials that had ended before.
+        total: how many jobs there will be.
+        unit: what they are called, such as "trials".
+        images: images a whole job is shown; 0 where that differs from job to job.
+        objective: the metric whose lowest value is shown; "" for none.
+        done: jobs that had ended before.
         best: best objective so far.
+        quiet: kinds of jobs that are so many that their start is not told.
+        seconds_left: estimates the time left; None: from the images shown so far.
     """
 
     def __init__(
         self,
         console: Console,
         stage: str,
-        trials: int,
-        images: int,
-        objective: str,
+        total: int,
+        *,
+        unit: str = "trials",
+        images: int = 0,
+        objective: str = "",
         done: int = 0,
         best: float | None = None,
+        quiet: Collection[str] = (),
+        seconds_left: Callable[[], float] | None = None,
     ) -> None:
-        self.console, self._images, self._objective, self._best = console, images, objective, best
-        self._seen: dict[int, int] = {}
-        self._began: dict[int, float] = {}
+        self.console, self._images, self._objective, self._best = console, max(images, 1), objective, best
+        self._done, self._total, self._quiet, self._left = done, total, quiet, seconds_left
+        self._seen: dict[str, int] = {}
+        self._began: dict[str, float] = {}
+        left = TimeRemainingColumn(elapsed_when_finished=True) if seconds_left is None else TextColumn("{task.fields[left]}")
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.fields[done]}/{task.fields[trials]} trials"),
-            TextColumn("best {task.fields[best]}"),
+            TextColumn(f"{{task.fields[done]}}/{total} {unit}"),
+            *([TextColumn("best {task.fields[best]}")] if objective else []),
             TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            left,
             console=console,
             transient=True,
             disable=not console.is_terminal,
             speed_estimate_period=120,
         )
-        self._task = self._progress.add_task(
-            stage, total=trials * images, completed=done * images, done=done, trials=trials, best=_short(best)
-        )
-        self._done, self._trials = done, trials
+        shown, before = total * self._images, done * self._images
+        self._task = self._progress.add_task(stage, total=shown, completed=before, done=done, best=_short(best), left="–")
 
-    def __enter__(self) -> "ProgressLine":
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._progress.stop()
 
-    def started(self, number: int, experiment: Experiment, values: Mapping[str, Any], resumed: bool) -> None:
-        """Say that a trial began."""
-        self._began[number] = time.monotonic()
-        shown = "  ".join(f"{path.rpartition('.')[2]}={_short(value)}" for path, value in values.items())
-        self._print(f"trial {number:03d} {'goes on' if resumed else 'starts'}  {shown}")
+    def started(self, job: Job, resumed: bool) -> None:
+        """Say that a job began."""
+        self._began[job.key] = time.monotonic()
+        shown = "  ".join(f"{path.rpartition('.')[2]}={_short(value)}" for path, value in job.values.items())
+        if resumed or job.kind not in self._quiet:
+            self._print(f"{_name(job)} {'goes on' if resumed else 'starts'}{f'  {shown}' if shown else ''}")
 
-    def reported(self, number: int, images: int, metrics: Mapping[str, float]) -> None:
+    def reported(self, job: Job, images: int, metrics: Mapping[str, float]) -> None:
         """Move on."""
         score = metrics.get(self._objective)
         if score is not None and images and (self._best is None or score < self._best):
             self._best = score
-        self._seen[number] = images
+        self._seen[job.key] = images
         self._update()
 
-    def noted(self, number: int, sentence: str) -> None:
+    def noted(self, job: Job, sentence: str) -> None:
         """Say it."""
-        self._print(f"trial {number:03d}: {sentence}")
+        self._print(f"{_name(job)}: {sentence}")
 
-    def finished(self, number: int, outcome: str, reason: str) -> None:
-        """Say how a trial ended."""
+    def finished(self, job: Job, outcome: Outcome, reason: str) -> None:
+        """Say how a job ended."""
         self._done += 1
-        self._seen[number] = self._images  # an early stop saves the rest
-        took = duration(time.monotonic() - self._began[number]) if number in self._began else "earlier"
-        self._print(
-            f"trial {number:03d} {outcome} after {took}{f': {reason}' if reason else ''}; best so far {_short(self._best)}"
-        )
+        self._seen[job.key] = self._images  # an early stop saves the rest
+        took = duration(time.monotonic() - self._began[job.key]) if job.key in self._began else "earlier"
+        best = f"; best so far {_short(self._best)}" if self._objective else ""
+        self._print(f"{_name(job)} {outcome} after {took}{f': {reason}' if reason else ''}{best}")
         self._update()
 
-    def interrupted(self, number: int) -> None:
-        """Say that a trial was left open."""
-        self._print(f"trial {number:03d} interrupted")
+    def interrupted(self, job: Job) -> None:
+        """Say that a job was left open."""
+        self._print(f"{_name(job)} interrupted")
 
     def _print(self, line: str) -> None:
-        head = f"[{self._done}/{self._trials}] " if not self.console.is_terminal else ""
+        head = f"[{self._done}/{self._total}] " if not self.console.is_terminal else ""
         self._progress.console.print(head + line, highlight=False, markup=False, soft_wrap=True)
 
     def _update(self) -> None:
-        before = (self._trials * self._images) - self._images * (self._trials - self._done)
-        running = sum(images for number, images in self._seen.items() if images < self._images)
-        self._progress.update(self._task, completed=before + running, done=self._done, best=_short(self._best))
+        running = sum(images for images in self._seen.values() if images < self._images)
+        completed = self._done * self._images + running
+        left = duration(self._left()) if self._left else "–"
+        self._progress.update(self._task, completed=completed, done=self._done, best=_short(self._best), left=left)
+
+
+def _name(job: Job) -> str:
+    return job.label if job.kind == "trial" else f"{job.kind} {job.label}"
 
 
 class RunLine(ProgressLine):
@@ -114,35 +127,35 @@ class RunLine(ProgressLine):
 
     def __init__(self, console: Console, experiment: Experiment) -> None:
         objective = experiment.learner.objective
-        super().__init__(console, "train", 1, experiment.training.images, objective)
+        super().__init__(console, "train", 1, images=experiment.training.images, objective=objective)
         self._yardsticks, self._metrics = experiment.learner.yardsticks, dict[str, float]()
 
-    def started(self, number: int, experiment: Experiment, values: Mapping[str, Any], resumed: bool) -> None:
+    def started(self, job: Job, resumed: bool) -> None:
         """Say that it began."""
-        self._began[number] = time.monotonic()
+        self._began[job.key] = time.monotonic()
         self._print(f"training {'goes on' if resumed else 'starts'}: {self._images:,} images")
 
-    def reported(self, number: int, images: int, metrics: Mapping[str, float]) -> None:
+    def reported(self, job: Job, images: int, metrics: Mapping[str, float]) -> None:
         """Say how far it is."""
-        super().reported(number, images, metrics)
+        super().reported(job, images, metrics)
         self._metrics = dict(metrics)
-        took = duration(time.monotonic() - self._began[number])
+        took = duration(time.monotonic() - self._began[job.key])
         score = _short(metrics.get(self._objective))
         self._print(f"{images:,} of {self._images:,} images after {took}: {_words(self._objective)} {score}")
 
-    def noted(self, number: int, sentence: str) -> None:
+    def noted(self, job: Job, sentence: str) -> None:
         """Say it."""
         self._print(sentence)
 
-    def finished(self, number: int, outcome: str, reason: str) -> None:
+    def finished(self, job: Job, outcome: Outcome, reason: str) -> None:
         """Say how it ended."""
         held = {name: self._metrics[name] for name in self._yardsticks if name in self._metrics}
         scale = ", ".join(f"{_words(name)} {_short(value)}" for name, value in held.items())
-        took = duration(time.monotonic() - self._began[number])
+        took = duration(time.monotonic() - self._began[job.key])
         best = f"best {_words(self._objective)} {_short(self._best)}{f' ({scale})' if scale else ''}; lower is better"
         self._print(f"{outcome} after {took}{f': {reason}' if reason else ''}; {best}")
 
-    def interrupted(self, number: int) -> None:
+    def interrupted(self, job: Job) -> None:
         """Say that it was left open."""
         self._print("interrupted; the same command goes on")
 

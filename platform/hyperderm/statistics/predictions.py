@@ -120,9 +120,22 @@ class Predictions:
             StudyError: missing, unreadable, or not of this schema; and all that the class raises.
         """
         try:
-            table = pq.read_table(path, schema=SCHEMA)
-        except (OSError, pa.ArrowException) as error:
+            content = path.read_bytes()
+        except OSError as error:
             raise StudyError(f"{path} cannot be read as predictions: {error}", _AGAIN) from error
+        return cls.from_bytes(content, str(path))
+
+    @classmethod
+    def from_bytes(cls, content: bytes, name: str) -> Self:
+        """Read what `to_bytes` made; `name` is what errors call it.
+
+        Raises:
+            StudyError: unreadable, or not of this schema; and all that the class raises.
+        """
+        try:
+            table = pq.read_table(pa.BufferReader(content), schema=SCHEMA)
+        except (OSError, pa.ArrowException) as error:
+            raise StudyError(f"{name} cannot be read as predictions: {error}", _AGAIN) from error
         return cls.from_columns({name: table.column(name).to_numpy() for name in SCHEMA.names})
 
     @classmethod
@@ -139,11 +152,15 @@ class Predictions:
         Raises:
             OSError: the place cannot be written; it names the file, and nothing half-written is left behind.
         """
+        write_whole(path, self.to_bytes())
+
+    def to_bytes(self) -> memoryview:
+        """Return the file that `to_parquet` writes."""
         order = np.lexsort((self.lesion_id, self.seed, self.fold, self.model, self.arm))
         table = pa.table({name: pa.array(getattr(self, name)[order]) for name in SCHEMA.names}, schema=SCHEMA)
         sink = pa.BufferOutputStream()  # into memory: of a full disk pyarrow's own writer says it in other words
         pq.write_table(table, sink, compression="zstd")
-        write_whole(path, memoryview(sink.getvalue()))
+        return memoryview(sink.getvalue())
 
     def where(
         self, *, arm: str | None = None, model: str | None = None, fold: int | None = None, seed: int | None = None

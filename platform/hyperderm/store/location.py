@@ -212,6 +212,15 @@ def locate(uri: str | Path, option: str = "--store") -> Location:
     return Location(text, fs, path.rstrip("/"))
 
 
+_ADOPTED: list[Access] = []
+"""How the driver speaks to S3, in a worker whose own environment names no credentials."""
+
+
+def speak_as(access: Access | None) -> None:
+    """Let this process, a worker, speak to S3 as its driver does, whatever its own environment says."""
+    _ADOPTED[:] = [access] if access else []
+
+
 def _locate_s3(text: str, option: str) -> Location:
     path = text.removeprefix("s3://").rstrip("/")
     bucket, _, prefix = path.partition("/")
@@ -231,7 +240,7 @@ def _locate_s3(text: str, option: str) -> Location:
         )
     if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):
         raise StoreError(f"{option} {text!r}: its prefix has an empty, '.' or '..' part", "Give s3://bucket/prefix.")
-    access = _resolve(text)
+    access = _ADOPTED[0] if _ADOPTED else _resolve(text)
     return Location(text, access.file_system(), path, access)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from hyperderm.durable import write_whole
 from hyperderm.store.location import Location
 
 Place = Path | Location
@@ -49,3 +50,30 @@ def content_of(place: Place, name: str) -> bytes | None:
         return (place / name).read_bytes() if isinstance(place, Path) else place.read_bytes(name)
     except FileNotFoundError:
         return None
+
+
+def put(place: Place, name: str, content: bytes | memoryview) -> None:
+    """Write the file `name` whole or not at all, in a folder that is made where it is missing.
+
+    Raises:
+        OSError: the disk does not take it; StoreError: the S3 server stays away or refuses.
+    """
+    if isinstance(place, Path):
+        place.mkdir(parents=True, exist_ok=True)
+        write_whole(place / name, content)
+    else:
+        place.write_bytes(name, bytes(content))
+
+
+def forget(place: Place, *names: str) -> None:
+    """Remove files of `place`; those that are not there are passed over.
+
+    Raises:
+        StoreError: the S3 server stays away or refuses.
+    """
+    for name in names:
+        if isinstance(place, Path):
+            (place / name).unlink(missing_ok=True)
+        elif holds(place, name):
+            path = place.join(name)
+            place.patiently(lambda path=path: place.fs.delete_file(path))  # type: ignore[misc]

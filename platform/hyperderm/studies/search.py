@@ -1,8 +1,8 @@
-"""The board of a sweep: an Optuna study that outlives the driver, and everything decided from it.
+"""The search of a sweep: an Optuna study that outlives the driver, and everything that is decided from it.
 
-One object holds what Tune spreads over searcher, scheduler and callbacks; `tune_glue` hands Tune's calls to it. The study
-lives in SQLite in the sweep's folder, so a restarted driver knows the finished trials, takes up the interrupted ones with
-their values, and prunes by the same rungs.
+One object holds what Tune spreads over searcher, scheduler and callbacks; `cluster.tune_driver` hands Tune's calls to it.
+The study lives in SQLite in the sweep's folder, so a restarted driver knows the finished trials, takes up the interrupted
+ones with their values, and prunes by the same rungs.
 """
 
 import hashlib
@@ -11,34 +11,67 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from hyperderm.cluster.observer import Observer
+from hyperderm.cluster.observer import Observer, Outcome
+from hyperderm.cluster.trial import KEY
 from hyperderm.config import Experiment
 from hyperderm.errors import MachineTrouble
 from hyperderm.studies.study_file import open_study
+from hyperderm.training.run_folder import trial_folder
 
-Outcome = Literal["finished", "stopped early", "failed"]
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 @dataclass(frozen=True)
-class Assignment:
-    """A trial to run: its number, the whole configuration, and whether an earlier driver began it."""
+class SearchTrial:
+    """One trial of a sweep (see `cluster.observer.Job`).
+
+    Attributes:
+        number: of the trial in its study.
+        experiment: its whole configuration; None of one that an earlier driver ended.
+        values: the swept ones.
+    """
 
     number: int
-    experiment: Experiment
-    values: Mapping[str, Any]
-    resumed: bool
+    experiment: Experiment | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    kind: ClassVar[str] = "trial"
+    group: ClassVar[str] = ""
+
+    @property
+    def key(self) -> str:
+        """Return its number as text."""
+        return str(self.number)
+
+    @property
+    def label(self) -> str:
+        """Return what it is called."""
+        return f"trial {self.number:03d}"
+
+    @property
+    def folder(self) -> str:
+        """Return the folder of its files, relative to the sweep's."""
+        return trial_folder(Path(), self.number).as_posix()
+
+    @property
+    def params(self) -> Mapping[str, object]:
+        """Return the swept values, or the whole configuration where none is swept."""
+        return self.values or (self.experiment.flat() if self.experiment else {})
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Return the tag that holds its number."""
+        return {"hyperderm.trial": self.key}
 
 
-class Board:
+class Search:
     """Asks and tells the study, decides who stops early, and tells the observer.
 
     Args:
@@ -48,6 +81,7 @@ class Board:
         distributions: the space.
         observer: told of every start, report and end.
         say: told when another program has the file locked.
+        config: turns a trial into the configuration that Tune is handed.
 
     Raises:
         StudyError: the file stays locked, is damaged, or cannot be written.
@@ -61,9 +95,10 @@ class Board:
         distributions: Mapping[str, BaseDistribution],
         observer: Observer,
         say: Callable[[str], None] = lambda text: None,
+        config: Callable[[SearchTrial], dict[str, Any]] = lambda trial: {KEY: trial.key},
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.base, self.distributions, self.observer = base, dict(distributions), observer
+        self.base, self.distributions, self.observer, self.config = base, dict(distributions), observer, config
         pruner = optuna.pruners.SuccessiveHalvingPruner(
             min_resource=base.sweep.grace_images, reduction_factor=base.sweep.reduction, min_early_stopping_rate=0
         )
@@ -76,6 +111,7 @@ class Board:
         """What the machine did last to a trial that was left open."""
         self._in_a_row = 0
         self._open: dict[int, optuna.Trial] = {}
+        self._trials: dict[int, SearchTrial] = {}
         self._started: dict[int, float] = {}
         self._pruned: set[int] = set()
         self._told: dict[int, int] = {}
@@ -96,8 +132,18 @@ class Board:
         """Return the trials that a driver began and did not end."""
         return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
-    def ask(self) -> Assignment:
-        """Return the next trial: an interrupted one first, then a new one."""
+    @property
+    def over(self) -> bool:
+        """Return False: an Optuna study always has one more trial, and Tune is told how many are wanted."""
+        return False
+
+    @property
+    def running(self) -> bool:
+        """Return whether a trial that was handed out has not ended."""
+        return bool(self._open)
+
+    def ask(self) -> dict[str, Any]:
+        """Return the configuration of the next trial: an interrupted one first, then a new one."""
         if self._resumable:
             frozen = self._resumable.popleft()
             self.study.sampler = self._sampler(frozen.number)
@@ -112,17 +158,18 @@ class Board:
             values = dict(trial.params)
         self._open[trial.number] = trial
         self._started[trial.number] = time.monotonic()
-        assignment = Assignment(trial.number, self.base.override(values), values, resumed)
-        self.observer.started(assignment.number, assignment.experiment, values, resumed)
-        return assignment
+        handed = self._trials[trial.number] = SearchTrial(trial.number, self.base.override(values), values)
+        self.observer.started(handed, resumed)
+        return self.config(handed)
 
-    def report(self, number: int, images: int, metrics: Mapping[str, float]) -> bool:
-        """Record a report once; return True if successive halving stops the trial here."""
+    def report(self, key: str, images: int, metrics: Mapping[str, float]) -> bool:
+        """Record a report once, and return whether successive halving stops the trial here."""
+        number = int(key)
         trial = self._open.get(number)
         if trial is None or images <= self._told.get(number, -1):
             return number in self._pruned
         self._told[number] = images
-        self.observer.reported(number, images, metrics)
+        self.observer.reported(self._trials[number], images, metrics)
         self._remember_yardsticks(metrics)
         known = self._frozen(trial).intermediate_values
         if images == 0 or images in known:  # the untrained generator is worth a point in a plot, not a rung
@@ -138,8 +185,14 @@ class Board:
             trial.set_user_attr("pruned", True)
         return number in self._pruned
 
-    def finish(self, number: int, failure: str = "") -> None:
-        """Close a trial; does nothing when the sweep was interrupted, so that the next driver takes the trial up."""
+    def note(self, key: str, sentence: str) -> None:
+        """Pass on what happened to a trial that is not its end."""
+        if int(key) in self._open and not self.interrupted:
+            self.observer.noted(self._trials[int(key)], sentence)
+
+    def finish(self, key: str, failure: str = "") -> None:
+        """Close a trial; this does nothing when the sweep was interrupted, so that the next driver takes the trial up."""
+        number = int(key)
         trial = self._open.get(number)
         if trial is None or self.interrupted:
             return
@@ -156,26 +209,27 @@ class Board:
             self.study.tell(trial, min(reached.values()))
         else:
             self.study.tell(trial, state=TrialState.PRUNED if outcome == "stopped early" else TrialState.FAIL)
-        self.observer.finished(number, outcome, reason)
+        self.observer.finished(self._trials[number], outcome, reason)
 
-    def leave(self, number: int, trouble: MachineTrouble) -> None:
+    def leave(self, key: str, trouble: MachineTrouble) -> None:
         """Leave a trial to the next driver because of what the machine did; other trials go on.
 
         Where the next one would meet the same, or the second in a row has met trouble, the sweep ends.
         """
+        number = int(key)
         if number not in self._open or self.interrupted:
             return
         self.trouble = trouble
         self._in_a_row += 1
         self.interrupted = trouble.everywhere or self._in_a_row > 1
-        self.observer.noted(number, f"left open: {trouble.what}")
+        self.observer.noted(self._trials[number], f"left open: {trouble.what}")
 
     def leave_open(self) -> None:
         """At the end: leave every open trial as it is, for the next driver."""
         opened = dict(self._open)
         self._open.clear()
         for number, trial in opened.items():
-            self.observer.interrupted(number)
+            self.observer.interrupted(self._trials[number])
             try:
                 trial.set_user_attr("seconds", self._seconds(trial, number))
             except Exception:

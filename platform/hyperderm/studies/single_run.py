@@ -1,86 +1,104 @@
 """One run without Tune: in this process with one worker (Ray is not touched), in a Ray Train group with more."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from hyperderm.cluster.feed_choice import Feeding
 from hyperderm.cluster.observer import Observer
 from hyperderm.config import Experiment
-from hyperderm.errors import ConfigError, NonFiniteLoss
 from hyperderm.store.reader import Store
-from hyperderm.store.run_location import Place, address
+from hyperderm.store.run_location import Place
 from hyperderm.training.context import local
 from hyperderm.training.inputs import NONE, RunInputs
+from hyperderm.training.loop import Report
 from hyperderm.training.run import run
 from hyperderm.training.selection import Selection, keep_samples, read
 
 
-def run_here(
-    experiment: Experiment,
-    store: Store,
-    selection: Selection,
-    folder: Place,
-    provenance: Mapping[str, str],
-    observer: Observer,
-    feeding: Feeding | None = None,
-    inputs: RunInputs = NONE,
-) -> None:
-    """Train with one worker in this process; goes on from the checkpoint in `folder`. A stream is read by Ray, if connected.
+@dataclass(frozen=True)
+class SingleRun:
+    """A run that is a study of its own (see `cluster.observer.Job`)."""
+
+    label: str
+    experiment: Experiment
+    key: ClassVar[str] = ""
+    kind: ClassVar[str] = "run"
+    group: ClassVar[str] = ""
+    folder: ClassVar[str] = "trials/0000"
+    values: ClassVar[Mapping[str, Any]] = {}
+
+    @property
+    def params(self) -> Mapping[str, object]:
+        """Return the whole configuration."""
+        return self.experiment.flat()
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Return the tag by which readers know the only trial."""
+        return {"hyperderm.trial": "0"}
+
+
+@dataclass(frozen=True)
+class RunParts:
+    """What a single run is made of.
+
+    Attributes:
+        experiment: its configuration.
+        store: of its roles.
+        selection: the roles.
+        place: of its checkpoints and samples.
+        provenance: goes into its checkpoints.
+        feeding: how train is fed; None: from memory.
+        inputs: other runs that it needs.
+    """
+
+    experiment: Experiment
+    store: Store
+    selection: Selection
+    place: Place
+    provenance: Mapping[str, str]
+    feeding: Feeding | None = None
+    inputs: RunInputs = NONE
+
+
+def run_single(parts: RunParts, job: SingleRun, observer: Observer) -> None:
+    """Train, or go on from the checkpoint in the run's place.
+
+    With one worker that happens in this process; Ray is connected only where train is streamed. With more, a group of
+    them trains on the connected cluster.
 
     Raises:
-        NonFiniteLoss: the run diverged.
+        NonFiniteLoss: the run diverged; ConfigError: a worker refused what the user can mend; MachineTrouble,
+            ClusterError: what became of the group.
     """
-    if feeding and feeding.streams:
+    reports = _grouped(parts) if parts.experiment.sweep.workers_per_trial > 1 else _here(parts)
+    for report in reports:
+        if report.note:
+            observer.noted(job, report.note)
+        observer.reported(job, report.images, report.metrics)
+
+
+def _here(parts: RunParts) -> Iterator[Report]:
+    experiment, roles = parts.experiment, (parts.store, parts.selection, parts.experiment)
+    if parts.feeding and parts.feeding.streams:
         from hyperderm.cluster.stream_readers import stream
 
-        data = stream(store, selection, experiment, alone=True, inputs=inputs).load(experiment)
+        data = stream(*roles, alone=True, inputs=parts.inputs).load(experiment)
     else:
-        data = read(store, selection, experiment, inputs.states)
-    for report in run(experiment, data, local(folder, provenance)):
-        keep_samples(report, folder)
-        if report.note:
-            observer.noted(0, report.note)
-        observer.reported(0, report.images, report.metrics)
+        data = read(*roles, parts.inputs.states)
+    for report in run(experiment, data, local(parts.place, parts.provenance)):
+        keep_samples(report, parts.place)
+        yield report
 
 
-def run_group(
-    experiment: Experiment,
-    store: Store,
-    selection: Selection,
-    folder: Place,
-    provenance: Mapping[str, str],
-    observer: Observer,
-    feeding: Feeding | None = None,
-    inputs: RunInputs = NONE,
-) -> None:
-    """Train with several workers on the connected cluster; goes on from the checkpoint in `folder`.
+def _grouped(parts: RunParts) -> Iterator[Report]:
+    from hyperderm.cluster.shared_data import share
+    from hyperderm.cluster.worker_group import group_reports
 
-    Raises:
-        NonFiniteLoss: the run diverged; ConfigError: a worker refused what the user can mend; ClusterError: the group died.
-    """
-    from hyperderm.cluster.trial import config_of, share
-    from hyperderm.cluster.worker_group import WorkerGroup, Workers
-
-    settings = experiment.sweep
-    config = config_of(0, experiment, address(folder.absolute() if isinstance(folder, Path) else folder), provenance)
-    workers = Workers(settings.workers_per_trial, settings.cpus_per_worker, settings.gpus_per_worker)
-    shared = share(store, selection, experiment, feeding, inputs)
-    group = WorkerGroup(
-        config,
-        shared,
-        workers,
-        settings.max_failures,
-        None if isinstance(folder, Path) else folder,
-    )
+    experiment = parts.experiment
+    shared = share(parts.store, parts.selection, experiment, parts.feeding, parts.inputs)
     try:
-        for message in group.reports():
-            if trouble := message.get("trouble"):
-                raise trouble
-            if message["failure"]:
-                raise (ConfigError if message["refused"] else NonFiniteLoss)(str(message["failure"]))
-            if message["note"]:
-                observer.noted(0, message["note"])
-            observer.reported(0, message["images"], message["report"])
+        yield from group_reports(experiment, shared, parts.place, parts.provenance, experiment.sweep.max_failures)
     finally:
-        group.stop()
         shared.close()

@@ -31,7 +31,6 @@ from hyperderm.training.data import cube_set
 from hyperderm.training.inputs import seen_of
 from hyperderm.training.named_checkpoints import fold_of, read_checkpoint
 from hyperderm.training.sampler import load_sampler
-from hyperderm.trouble import reason_of, trouble_of
 
 if TYPE_CHECKING:
     from hyperderm.cluster.session import Cluster
@@ -79,12 +78,12 @@ def generate(
     """
     if workers > cluster.cpus:
         raise ClusterError(f"--workers {workers}: the cluster has {cluster.cpus:g} CPU", "Give as many workers at most.")
-    import ray
+    from hyperderm.cluster.cube_workers import made_by_workers
 
     job = _prepare(store, checkpoint, counts, seed, rgb, "cuda" if cluster.gpus else "cpu")
-    parcel = ray.put(job.maker())
     share = 1 / -(-workers // cluster.gpus) if cluster.gpus else 0.0
-    return _write(job, uri, lambda rounds: _made_on_ray(parcel, rounds, workers, share), progress)
+    made = made_by_workers(job.maker(), workers, share)
+    return _write(job, uri, lambda rounds: made(list(_chunks(rounds))), progress)
 
 
 def generate_here(
@@ -110,7 +109,7 @@ def generate_here(
 
 
 @dataclass
-class Maker:
+class CubeMaker:
     """Makes cubes by index; picklable, so that it travels to actors.
 
     Attributes:
@@ -147,20 +146,6 @@ class Maker:
         return torch.stack(drawn) if drawn else None
 
 
-class Actor:
-    """A maker as Ray Data drives it."""
-
-    def __init__(self, parcel: list[Any]) -> None:
-        import ray
-
-        self.maker: Maker = ray.get(parcel[0])
-        self.maker.load()
-
-    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Add the cubes to a batch of indices."""
-        return {"index": batch["index"], "cube": self.maker.make(batch["index"].tolist())}
-
-
 @dataclass(frozen=True)
 class _Job:
     checkpoint: Mapping[str, Any]
@@ -169,8 +154,8 @@ class _Job:
     origin: SyntheticOrigin
     audit: SetAudit
 
-    def maker(self) -> Maker:
-        return Maker(self.checkpoint, self.sources, self.origin.seed, self.origin.device)
+    def maker(self) -> CubeMaker:
+        return CubeMaker(self.checkpoint, self.sources, self.origin.seed, self.origin.device)
 
 
 def _prepare(
@@ -358,31 +343,6 @@ def _audited(cubes: Iterator[SyntheticCube], audit: SetAudit, total: int, progre
             waiting.clear()
             progress(done, total)
         yield cube
-
-
-def _made_on_ray(parcel: object, rounds: list[range], workers: int, gpus: float) -> Made:
-    import pyarrow as pa
-    import ray.data
-    import ray.exceptions
-
-    blocks = [pa.table({"index": chunk}) for chunk in _chunks(rounds)]
-    data = ray.data.from_arrow(blocks).map_batches(  # blocks in memory: reading tasks would want CPUs of their own
-        Actor,
-        fn_constructor_args=([parcel],),
-        batch_size=CHUNK,
-        batch_format="numpy",
-        compute=ray.data.ActorPoolStrategy(size=min(workers, len(blocks))),
-        num_cpus=1,
-        num_gpus=gpus,
-    )
-    data.context.execution_options.preserve_order = True
-    try:
-        for batch in data.iter_batches(batch_size=None, batch_format="numpy"):
-            yield from zip(batch["index"].tolist(), batch["cube"].copy(), strict=True)  # Ray's memory is read-only
-    except ray.exceptions.RayError as error:
-        if trouble := trouble_of(error):
-            raise trouble from error
-        raise ClusterError(f"a worker failed: {reason_of(error)}", "See the worker logs; then start again.") from error
 
 
 def _chunks(rounds: list[range]) -> Iterator[list[int]]:

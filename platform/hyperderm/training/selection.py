@@ -3,20 +3,18 @@
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hyperderm.config import Experiment
-from hyperderm.durable import write_whole
 from hyperderm.errors import ConfigError, StoreError
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.spec import PIXELWISE
 from hyperderm.store.folds import POSITIVE
 from hyperderm.store.manifest import FOLD_FREE, Manifest
 from hyperderm.store.reader import Store, open_store
-from hyperderm.store.run_location import Place
+from hyperderm.store.run_location import Place, put
 from hyperderm.training.data import check_size, train_data
 from hyperderm.training.loop import Report
 
@@ -93,11 +91,7 @@ def read(
         experiment: the run.
         inputs: see `TrainData.inputs`.
 
-    Raises:
-        ConfigError: a feed that streams, which whoever asks for this does not offer.
     """
-    if experiment.data.feed == "stream":
-        raise ConfigError("data.feed = stream is refused in a grid: it holds its data in memory", "Use auto or memory.")
     extra = extra_store(experiment).read(selection.extra) if selection.extra else None
     rows = store.read(selection.train), store.read(selection.validation)
     data, bands = experiment.data, store.manifest.wavelengths_nm
@@ -157,8 +151,4 @@ def keep_samples(report: Report, folder: Place) -> None:
         return
     buffer = io.BytesIO()
     np.save(buffer, report.cubes[:SAMPLES_KEPT].numpy())  # into memory: of a full disk numpy says only how much it wrote
-    if isinstance(folder, Path):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / SAMPLES, buffer.getvalue())
-    else:
-        folder.write_bytes(SAMPLES, buffer.getvalue())
+    put(folder, SAMPLES, buffer.getvalue())

@@ -98,10 +98,13 @@ def trial_address(folder: Path, number: int, storage: str) -> str:
     return f"{storage}/{TRIALS}/{number:04d}" if storage else str(trial_folder(folder, number))
 
 
+def storage_named(folder: Path) -> str | None:
+    """Return the `--storage` that the run in `folder` was begun with, None where its workers write into the folder."""
+    path = folder / IDENTITY
+    return known_identity(path)["identity"].get(STORAGE) or None if path.is_file() else None
+
+
 def storage_in_use(folder: Path) -> str:
     """Return the address below which the workers of the run in `folder` wrote; "": they wrote into it."""
-    path = folder / IDENTITY
-    if not path.is_file():
-        return ""
-    storage = known_identity(path)["identity"].get(STORAGE, "")
+    storage = storage_named(folder)
     return f"{storage}/{folder.name}" if storage else ""

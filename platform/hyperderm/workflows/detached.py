@@ -16,8 +16,8 @@ from hyperderm.errors import ClusterError, StudyError
 from hyperderm.reports.leaderboard import duration
 from hyperderm.strict import json_of
 from hyperderm.studies.ablation.job import STAGES
-from hyperderm.studies.ablation.results import failure_of, result_of
-from hyperderm.workflows.run_ablation import prepare, without_schedule
+from hyperderm.studies.ablation.results import failure_of, result_of, was_begun
+from hyperderm.workflows.run_ablation import known_grid, prepare, without_schedule
 from hyperderm.workflows.workspace import GridRequest, Setting
 
 LOG, JOB = "driver.log", "ray_job.json"
@@ -66,17 +66,18 @@ def tell(setting: Setting, asked: GridRequest) -> int:
     if not folder.exists():
         setting.say(f"{folder.name} was never started")
         return 0
+    grid = known_grid(folder)
     holder = _holder(folder)
     setting.say(f"{folder.name}: {f'running, process {holder}' if holder else 'not running'}{_job_state(setting, folder)}")
     for stage in STAGES:
         jobs = plan.stage(stage)
-        done = [job for job in jobs if result_of(folder, job)]
-        failed = [(job, reason) for job in jobs if (reason := failure_of(folder, job)) and job not in done]
+        done = [job for job in jobs if result_of(grid, job)]
+        failed = [(job, reason) for job in jobs if (reason := failure_of(grid, job)) and job not in done]
         ended = {job.key for job in done} | {job.key for job, _ in failed}
-        begun = [job for job in jobs if job.key not in ended and (folder / job.folder).exists()]
+        begun = [job for job in jobs if job.key not in ended and was_begun(grid, job)]
         if not jobs:
             continue
-        seconds = [float((result_of(folder, job) or {})["seconds"]) for job in done]
+        seconds = [float((result_of(grid, job) or {})["seconds"]) for job in done]
         left = duration(sum(seconds) / len(seconds) * (len(jobs) - len(done))) if seconds else "unknown"
         setting.say(f"  {stage}: {len(done)} of {len(jobs)} done, {len(begun)} begun, {len(failed)} failed; left: {left}")
         for job, reason in failed:

@@ -13,24 +13,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hyperderm.ablation import Ablation
+from hyperderm.cluster.observer import Observers
 from hyperderm.cluster.session import connect, described, workers_found
 from hyperderm.durable import write_whole
 from hyperderm.errors import ConfigError, StudyError
 from hyperderm.identity import shaping_in_full
-from hyperderm.reports.grid_progress import GridProgress
 from hyperderm.reports.plan import at_a_time
+from hyperderm.reports.progress import ProgressLine
 from hyperderm.strict import fingerprint, json_of
 from hyperderm.studies.ablation.estimate import estimate, report_s
-from hyperderm.studies.ablation.memory import PLAN, remember, with_larger_sets
+from hyperderm.studies.ablation.job import GENERATORS
+from hyperderm.studies.ablation.memory import PLAN, known_feeds, remember, remember_feeds, with_larger_sets
 from hyperderm.studies.ablation.plan import Plan
-from hyperderm.studies.ablation.queue import Observer, Queue
-from hyperderm.studies.ablation.results import result_of
-from hyperderm.studies.ablation.room import room
+from hyperderm.studies.ablation.queue import JobQueue
+from hyperderm.studies.ablation.results import GridFolder, result_of
+from hyperderm.studies.ablation.room import room, with_feeds
 from hyperderm.tracking.figures import RealSet
-from hyperderm.tracking.grid_tracker import GENERATORS, GridFacts, GridTracker
 from hyperderm.tracking.provenance import provenance
 from hyperderm.tracking.runs import Status
+from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
 from hyperderm.training.data import cube_set
+from hyperderm.training.storage import open_storage, recorded, storage_named, storage_of_run, take
 from hyperderm.workflows.tracked_run import finish_tracking, open_tracker
 from hyperderm.workflows.workspace import GridRequest, Setting, find_store
 
@@ -110,13 +113,14 @@ def show_plan(setting: Setting, asked: GridRequest) -> int:
 
     plan, folder = prepare(setting, asked)
     with connect(setting.ray_address) if setting.ray_address else nullcontext(this_machine()) as cluster:
+        plan = with_feeds(plan, cluster, known_feeds(folder))
         there = None
         if setting.ray_address and cluster.gpus:
             from hyperderm.studies.ablation.grid import measure_there
 
             there = measure_there(plan.grid.resources.cpus)
         setting.say(f"measuring step times {'on the cluster' if there else 'on this machine'}")
-        print_plan(setting.console, plan, estimate(plan, folder, there), cluster, asked.end, asked.begin)
+        print_plan(setting.console, plan, estimate(plan, known_grid(folder), there), cluster, asked.end, asked.begin)
     return 0
 
 
@@ -131,12 +135,14 @@ def run(setting: Setting, asked: GridRequest) -> int:
 
     end_like_ctrl_c()
     check_server(setting.tracking_uri, say=setting.say)
+    bucket = open_storage(asked.storage)
     plan, folder = prepare(setting, asked)
     _check_version(folder)
-    with claim(folder, identity(plan), grows=True) as key:
+    with claim(folder, identity(plan) | recorded(bucket), grows=True) as key:
+        grid = GridFolder(folder, storage_of_run(bucket, folder))
+        take(grid.storage, folder, key)
         _wait(setting, asked.begin)
-
-        return run_claimed(setting, asked, plan, folder, key)
+        return run_claimed(setting, asked, plan, grid, key)
 
 
 def _check_version(folder: Path) -> None:
@@ -186,41 +192,53 @@ CLOSED = ".closed"
 """Marks a grid's folder once its report is in the journal."""
 
 
-def run_claimed(setting: Setting, asked: GridRequest, plan: Plan, folder: Path, key: str) -> int:
-    """Run what is left of the grid in `folder`, which this driver holds, and return the exit code."""
-    facts = _facts(setting, plan, folder, key)
-    plan = with_larger_sets(folder, plan)
+def known_grid(folder: Path) -> GridFolder:
+    """Return where a grid keeps things that may have run before, for whoever looks at it.
+
+    Raises:
+        StoreError: its storage is not there.
+    """
+    return GridFolder(folder, storage_of_run(open_storage(storage_named(folder)), folder))
+
+
+def run_claimed(setting: Setting, asked: GridRequest, plan: Plan, grid: GridFolder, key: str) -> int:
+    """Run what is left of the grid, whose folder this driver holds, and return the exit code."""
+    folder = grid.path
+    facts = _facts(setting, plan, grid, key)
+    plan = with_larger_sets(grid, plan)
     whole = remember(folder, plan)
-    left = [job for job in plan.jobs if not result_of(folder, job)]
+    left = [job for job in plan.jobs if not result_of(grid, job)]
     setting.say(f"grid {folder.name}: {len(plan.jobs) - len(left)} of {len(plan.jobs)} jobs done")
     for arm, model, reason in plan.left_out:
         setting.say(f"left out: {arm} with {model}: {reason}")
     report = folder / "report" / "report.html"
-    if not left and report.exists() and _closed(folder) == _state(folder, whole):
+    if not left and report.exists() and _closed(folder) == _state(grid, whole):
         finish_tracking(setting, open_tracker(setting, plan.grid.name, folder), key)
         setting.say(f"nothing to do. The report, of all that this grid was ever asked: {report}")
         return 0
     (folder / CLOSED).unlink(missing_ok=True)
     real = real_set(plan)
-    with _tracking(setting, whole, folder, facts, real) as tracker:
-        queue = _run(setting, asked, plan, folder, facts, tracker) if left else Queue(folder, plan.jobs, [], _no_time)
+    with _tracking(setting, whole, grid, facts, real) as tracker:
+        queue = (
+            _run(setting, asked, plan, grid, facts, tracker) if left else JobQueue(grid, plan.jobs, Observers(), _no_time)
+        )
         from hyperderm.reports.ablation.gather import conclude
 
         late = {job.key for job in queue.late}
-        outcome = conclude(whole, folder, facts.tags, queue.failed, late, real, _command())
+        outcome = conclude(whole, grid, facts.tags, queue.failed, late, real, _command())
         if outcome:
             setting.console.print(outcome.table)
             for sentence in outcome.sentences:
                 setting.say(sentence)
         _close(tracker, queue, outcome)
     if not queue.interrupted and not queue.late and not queue.open and outcome:
-        write_whole(folder / CLOSED, _state(folder, whole))
+        write_whole(folder / CLOSED, _state(grid, whole))
     return _say(setting, queue, outcome)
 
 
-def _state(folder: Path, plan: Plan) -> str:
+def _state(grid: GridFolder, plan: Plan) -> str:
     """Return a digest of what a report is made of: results and declarations."""
-    ended = {job.folder: str(result["ended"]) for job in plan.jobs if (result := result_of(folder, job))}
+    ended = {job.folder: str(result["ended"]) for job in plan.jobs if (result := result_of(grid, job))}
     return fingerprint([ended, plan.contrasts])
 
 
@@ -233,52 +251,69 @@ def _command() -> str:
     return shlex.join(["hyperderm", *without_schedule(sys.argv[1:])])
 
 
-def _run(setting: Setting, asked: GridRequest, plan: Plan, folder: Path, facts: GridFacts, tracker: GridTracker) -> Queue:
+def _run(
+    setting: Setting, asked: GridRequest, plan: Plan, grid: GridFolder, facts: StudyFacts, tracker: StudyTracker
+) -> JobQueue:
     setting.say(f"connecting to Ray at {setting.ray_address}" if setting.ray_address else "starting Ray")
     with connect(setting.ray_address) as cluster:
         from hyperderm.cluster.shared_store import shared_store
         from hyperderm.studies.ablation.grid import measure_there, places, run_grid
 
-        at_once = places(plan, cluster, folder)
+        plan = with_feeds(plan, cluster, known_feeds(grid.path))
+        remember_feeds(grid.path, plan)
+        at_once, taken = places(plan, cluster, grid), room(plan, cluster)
         setting.say(f"{described(cluster)}, {at_a_time(at_once)}; worker logs in {cluster.logs}")
-        if limit := room(plan, cluster).said:
-            setting.say(limit)
+        if streamed := sum(feed == "stream" for feed in plan.feeds.values()):
+            setting.say(f"the train roles of {streamed} jobs are streamed; each keeps CPUs for reading while it runs")
+        if taken.said:
+            setting.say(taken.said)
         if setting.ray_address:
             setting.say(workers_found())
-        costs = estimate(plan, folder, measure_there(plan.grid.resources.cpus) if cluster.gpus else None)
-        progress = GridProgress(setting.console, len(plan.jobs), len(costs.done), max(at_once.values()))
-        observers: list[Observer] = [tracker, progress]
+        costs = estimate(plan, grid, measure_there(plan.grid.resources.cpus) if cluster.gpus else None)
         end = asked.end.timestamp() - report_s(plan) if asked.end else None
-        queue = Queue(folder, plan.jobs, observers, lambda job: costs.seconds[job.key], end, at_once)
-        progress.watch(queue)
+        observers = Observers([tracker])
+        queue = JobQueue(grid, plan.jobs, observers, lambda job: costs.seconds[job.key], end, at_once)
+        side_by_side = max(at_once.values())
+        progress = ProgressLine(
+            setting.console,
+            "ablation",
+            len(plan.jobs),
+            unit="jobs",
+            done=len(costs.done),
+            quiet=("cell",),
+            seconds_left=lambda: sum(map(queue.seconds, queue.waiting)) / side_by_side,
+        )
+        observers.add(progress)
         end_like_ctrl_c()  # Ray has put a handler of its own in its place
         with progress:
-            run_grid(plan, queue, shared_store(plan.store), cluster, folder, {"run": facts.key, **facts.tags})
+            store = shared_store(plan.store) if taken.shares else plan.store
+            run_grid(plan, queue, store, cluster, grid, {"run": facts.key, **facts.tags})
         end_like_ctrl_c()
     return queue
 
 
 @contextmanager
-def _tracking(setting: Setting, plan: Plan, folder: Path, facts: GridFacts, real: RealSet) -> Iterator[GridTracker]:
+def _tracking(setting: Setting, plan: Plan, grid: GridFolder, facts: StudyFacts, real: RealSet) -> Iterator[StudyTracker]:
     """Open the grid's runs; deliver what is owed at the end, whatever that end is."""
+    folder = grid.path
     tracker = open_tracker(setting, plan.grid.name, folder)
-    watched = GridTracker(tracker, facts, real)
+    watched = StudyTracker(tracker, facts, real)
     arms = {arm.name: arm.description for arm in plan.arms}
     if plan.stage("generator"):
         arms[GENERATORS] = "generators and their synthetic sets, one of each per fold"
     params = {"models": ", ".join(plan.grid.models), "folds": len(plan.folds), "seeds": len(plan.grid.seeds)}
-    watched.open(params, arms, {PLAN: json_of((folder / PLAN).read_text("utf-8"))})
-    watched.catch_up((job, "") for job in plan.jobs if result_of(folder, job))
+    watched.open(params, {PLAN: json_of((folder / PLAN).read_text("utf-8"))}, arms)
+    watched.catch_up((job, "finished", "") for job in plan.jobs if result_of(grid, job))
     try:
         yield watched
     except BaseException as error:
-        watched.close("KILLED", {}, {}, f"{type(error).__name__}: {error}")
+        watched.close("KILLED", reason=f"{type(error).__name__}: {error}")
         raise
     finally:
         finish_tracking(setting, tracker, facts.key)
 
 
-def _close(tracker: GridTracker, queue: Queue, outcome: "Outcome | None") -> None:
+def _close(tracker: StudyTracker, queue: JobQueue, outcome: "Outcome | None") -> None:
     status: Status = (
         "KILLED" if queue.interrupted or queue.open else "FAILED" if queue.failed or outcome is None else "FINISHED"
     )
@@ -291,7 +326,7 @@ def _close(tracker: GridTracker, queue: Queue, outcome: "Outcome | None") -> Non
     if outcome:
         metrics = arm_metrics(outcome.analysis)
         files = {"": [outcome.predictions], "report": sorted(outcome.folder.iterdir())}
-    tracker.close(status, metrics, files, "; ".join(reasons))
+    tracker.close(status, metrics=metrics, files=files, reason="; ".join(reasons))
 
 
 def arm_metrics(analysis: "Analysis") -> dict[str, Mapping[str, float]]:
@@ -303,7 +338,7 @@ def arm_metrics(analysis: "Analysis") -> dict[str, Mapping[str, float]]:
     return dict(found)
 
 
-def _say(setting: Setting, queue: Queue, outcome: "Outcome | None") -> int:
+def _say(setting: Setting, queue: JobQueue, outcome: "Outcome | None") -> int:
     for key, reason in queue.failed.items():
         setting.say(f"failed: {queue.jobs[key].label}: {reason}")
     for key, why in queue.open.items():
@@ -326,7 +361,7 @@ def _say(setting: Setting, queue: Queue, outcome: "Outcome | None") -> int:
     return 1 if queue.failed else 0
 
 
-def _facts(setting: Setting, plan: Plan, folder: Path, key: str) -> GridFacts:
+def _facts(setting: Setting, plan: Plan, grid: GridFolder, key: str) -> StudyFacts:
     tags = {
         **provenance(setting.root),
         "hyperderm.manifest": plan.store.manifest.fingerprint,
@@ -334,7 +369,9 @@ def _facts(setting: Setting, plan: Plan, folder: Path, key: str) -> GridFacts:
         "hyperderm.profile": plan.grid.profile,
         "hyperderm.experiment": plan.grid.name,
     }
-    return GridFacts(key, folder.name, folder, tags)
+    if grid.storage:
+        tags["hyperderm.storage"] = grid.storage.uri
+    return StudyFacts(key, grid.name, grid.path, tags, grid.storage)
 
 
 def real_set(plan: Plan) -> RealSet:

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
 from hyperderm.cluster.feed_choice import Feeding, choose
-from hyperderm.cluster.observer import Observers
+from hyperderm.cluster.observer import Observers, Outcome
 from hyperderm.cluster.session import Cluster, check_capacity, connect, described, workers_found
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, DiskFull, MachineTrouble
@@ -22,12 +22,12 @@ from hyperderm.reports.progress import ProgressLine
 from hyperderm.store.location import Location
 from hyperderm.store.reader import Store
 from hyperderm.studies.named_runs import find_inputs
-from hyperderm.studies.search import Board
+from hyperderm.studies.search import Search, SearchTrial
 from hyperderm.studies.study_file import STUDY
 from hyperderm.tracking.runs import Status
 from hyperderm.tracking.server import check_server
 from hyperderm.tracking.study_plots import study_figure, study_page
-from hyperderm.tracking.sweep_tracker import SweepFacts, SweepTracker
+from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
 from hyperderm.training.feed import check_batch
 from hyperderm.training.inputs import RunInputs
 from hyperderm.training.run_folder import claim, identity, run_folder, sweep_name
@@ -42,12 +42,12 @@ FEED = "feed"
 """Where a study remembers how its trials are fed."""
 CLOSED = ".closed"
 """Marks a sweep's folder once its summary is in the journal."""
-STATUS = {
+ENDED: Mapping[TrialState, Outcome] = {
     TrialState.COMPLETE: "finished",
     TrialState.PRUNED: "stopped early",
     TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
 }
+STATUS: Mapping[TrialState, str] = {**ENDED, TrialState.RUNNING: "running"}
 
 
 def run_sweep(
@@ -123,8 +123,8 @@ def check_batches(experiment: Experiment, space: Space, cubes: int) -> None:
 def _run(sweep: _Sweep) -> int:
     setting, experiment, folder, storage = sweep.setting, sweep.experiment, sweep.folder, sweep.storage
     observers = Observers([])
-    board = Board(folder / STUDY, folder.name, experiment, sweep.space.distributions, observers, setting.say)
-    ended, wanted = board.finished(), experiment.sweep.trials
+    search = Search(folder / STUDY, folder.name, experiment, sweep.space.distributions, observers, setting.say)
+    ended, wanted = search.finished(), experiment.sweep.trials
     setting.say(f"sweep {folder.name}: {len(ended)} of {wanted} trials done, fold {experiment.data.fold}")
     if len(ended) < wanted:
         setting.say(f"connecting to Ray at {setting.ray_address}" if setting.ray_address else "starting Ray")
@@ -135,68 +135,74 @@ def _run(sweep: _Sweep) -> int:
             if setting.ray_address:
                 setting.say(workers_found())
             try:
-                _record(sweep, board, observers, cluster)
+                _record(sweep, search, observers, cluster)
             except MachineTrouble:
                 with suppress(Exception):
-                    setting.console.print(_table(board))
+                    setting.console.print(_table(search))
                 raise
     elif not (folder / CLOSED).exists():  # a driver was killed between the last trial and the summary
-        _record(sweep, board, observers, None)
+        _record(sweep, search, observers, None)
     else:
         tracker = open_tracker(setting, experiment.name, folder)
         finish_tracking(setting, tracker, sweep.key)  # delivers what an earlier driver still owed
-    return _conclude(setting, board, storage.uri if storage else str(folder), new=len(board.finished()) - len(ended))
+    return _conclude(setting, search, storage.uri if storage else str(folder), new=len(search.finished()) - len(ended))
 
 
-def _record(sweep: _Sweep, board: Board, observers: Observers, cluster: Cluster | None) -> None:
+def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluster | None) -> None:
     """Run what is left of the trials on `cluster` (None: nothing is left) and keep it all in MLflow."""
     setting, store, folder, key = sweep.setting, sweep.store, sweep.folder, sweep.key
-    experiment, ended = board.base, board.finished()
+    experiment, ended = search.base, search.finished()
     wanted = experiment.sweep.trials
-    feeding = _feeding(setting, board, store) if cluster else None
+    feeding = _feeding(setting, search, store) if cluster else None
     facts = facts_of(setting, key, folder, experiment, store, sweep.inputs, feeding, sweep.storage)
     say_made_with(setting, experiment, sweep.inputs)
     tracker = open_tracker(setting, experiment.name, folder)
-    watched = SweepTracker(tracker, facts, real_set(store, experiment))
+    watched = StudyTracker(tracker, facts, real_set(store, experiment))
     (folder / CLOSED).unlink(missing_ok=True)
     watched.open(
         {"space": f"{sweep.space.name} v{sweep.space.version}", "profile": experiment.profile},
         {"config.json": experiment.model_dump(mode="json"), "identity.json": sweep.identity},
     )
-    for trial in board.unfinished():  # a killed driver left them RUNNING; one that is taken up opens its run again
-        watched.interrupted(trial.number)
-    watched.catch_up((t.number, STATUS[t.state], t.user_attrs.get("reason", "")) for t in ended)
+    for trial in search.unfinished():  # a killed driver left them RUNNING; one that is taken up opens its run again
+        watched.interrupted(SearchTrial(trial.number))
+    watched.catch_up((SearchTrial(t.number), ENDED[t.state], t.user_attrs.get("reason", "")) for t in ended)
     try:
         if cluster and feeding:
             objective = experiment.learner.objective
             progress = ProgressLine(
-                setting.console, "sweep", wanted, experiment.training.images, objective, len(ended), best=_best(board)
+                setting.console,
+                "sweep",
+                wanted,
+                images=experiment.training.images,
+                objective=objective,
+                done=len(ended),
+                best=_best(search),
             )
             observers.add(watched, progress)
             with progress:
-                _train(board, sweep, cluster, facts, feeding)
+                _train(search, sweep, cluster, facts, feeding)
     except BaseException as error:
         with suppress(Exception):  # what broke the sweep may break its summary too, and is what a user must read
             if isinstance(trouble_of(error), DiskFull):  # pictures and tables would only say so again
-                watched.close("KILLED", {}, {}, _best(board), f"{type(error).__name__}: {error}")
+                watched.close("KILLED", tags=_tags(search), reason=f"{type(error).__name__}: {error}")
             else:
-                _close(board, watched, f"{type(error).__name__}: {error}")
+                _close(search, watched, f"{type(error).__name__}: {error}")
             finish_tracking(setting, tracker, key)
         raise
-    _close(board, watched)
-    if not board.interrupted:
+    _close(search, watched)
+    if not search.interrupted:
         (folder / CLOSED).touch()
     finish_tracking(setting, tracker, key)
 
 
-def _feeding(setting: Setting, board: Board, store: Store) -> Feeding:
+def _feeding(setting: Setting, search: Search, store: Store) -> Feeding:
     """Choose how trials are fed and say so; a sweep that began one way goes on that way, on whatever cluster."""
     from hyperderm.cluster.stream_readers import reading_nodes
 
-    begun = board.study.user_attrs.get(FEED)
-    asked = board.base.override({"data.feed": begun}) if begun and board.base.data.feed == "auto" else board.base
-    feeding = choose(store, select(store, asked), largest(asked, board.distributions))
-    board.study.set_user_attr(FEED, feeding.mode)
+    begun = search.study.user_attrs.get(FEED)
+    asked = search.base.override({"data.feed": begun}) if begun and search.base.data.feed == "auto" else search.base
+    feeding = choose(store, select(store, asked), largest(asked, search.distributions))
+    search.study.set_user_attr(FEED, feeding.mode)
     if feeding.streams:
         setting.say(feeding.said(len(reading_nodes(store))))
     if feeding.limit:
@@ -213,18 +219,18 @@ def largest(experiment: Experiment, axes: Mapping[str, BaseDistribution]) -> Exp
     return experiment.model_copy(update={"data": experiment.data.model_copy(update={"size": max(sizes)})})
 
 
-def _train(board: Board, sweep: _Sweep, cluster: Cluster, facts: SweepFacts, feeding: Feeding) -> None:
-    from hyperderm.cluster.trial import share
+def _train(search: Search, sweep: _Sweep, cluster: Cluster, facts: StudyFacts, feeding: Feeding) -> None:
+    from hyperderm.cluster.shared_data import share
     from hyperderm.studies.sweep import run
 
     try:
-        selection = select(sweep.store, board.base)
-        shared = _at_once(lambda: share(sweep.store, selection, board.base, feeding, sweep.inputs))
+        selection = select(sweep.store, search.base)
+        shared = _at_once(lambda: share(sweep.store, selection, search.base, feeding, sweep.inputs))
     except KeyboardInterrupt:
-        board.interrupted = True
+        search.interrupted = True
         return
     try:
-        run(board, shared, cluster, facts.folder, facts.provenance(), facts.storage)
+        run(search, shared, cluster, facts.folder, facts.provenance(), facts.storage)
     finally:
         shared.close()
 
@@ -239,28 +245,29 @@ def _at_once(call: Callable[[], T]) -> T:
             signal.signal(number, handler)
 
 
-def _close(board: Board, watched: SweepTracker, broken: str = "") -> None:
-    rows, marks = rows_of(board), board.study.user_attrs
+def _close(search: Search, watched: StudyTracker, broken: str = "") -> None:
+    rows, marks = rows_of(search), search.study.user_attrs
     floor, mean_cube = marks.get("floor_real_vs_real"), marks.get("score_of_mean_cube")
     scored = [row for row in rows if row.status in ("finished", "stopped early")]
-    status: Status = "KILLED" if board.interrupted or broken else "FINISHED" if scored else "FAILED"
-    named = objective_name(board)
+    status: Status = "KILLED" if search.interrupted or broken else "FINISHED" if scored else "FAILED"
+    named = objective_name(search)
     texts = {
         "leaderboard.md": leaderboard.markdown(rows, floor, mean_cube, named),
         "leaderboard.csv": leaderboard.csv(rows, named),
-        "search.html": study_page(board.study),
+        "search.html": study_page(search.study),
     }
-    watched.close(status, {"search.png": study_figure(board.study)}, texts, _best(board), broken)
+    figures = {"search.png": study_figure(search.study)}
+    watched.close(status, figures=figures, texts=texts, tags=_tags(search), reason=broken)
 
 
-def _conclude(setting: Setting, board: Board, place: str, new: int) -> int:
-    setting.console.print(_table(board))
-    if board.interrupted:
+def _conclude(setting: Setting, search: Search, place: str, new: int) -> int:
+    setting.console.print(_table(search))
+    if search.interrupted:
         setting.say("interrupted: the same command goes on where this one stood")
         return 130
     if new == 0:
         setting.say(
-            f"nothing to do: {len(board.finished())} trials ended before. More: --trials {2 * len(board.finished())} "
+            f"nothing to do: {len(search.finished())} trials ended before. More: --trials {2 * len(search.finished())} "
             "(make: TRIALS=…); "
             "a new sweep: --name NAME (make: NAME=…)"
         )
@@ -269,23 +276,23 @@ def _conclude(setting: Setting, board: Board, place: str, new: int) -> int:
         if setting.tracking_uri.startswith("sqlite:")
         else f"checkpoints and samples in {place}; trials at {setting.tracking_uri}"
     )
-    return 0 if any(row.status in ("finished", "stopped early") for row in rows_of(board)) else 1
+    return 0 if any(row.status in ("finished", "stopped early") for row in rows_of(search)) else 1
 
 
-def _table(board: Board) -> Table:
-    marks = board.study.user_attrs
+def _table(search: Search) -> Table:
+    marks = search.study.user_attrs
     floor, mean_cube = marks.get("floor_real_vs_real"), marks.get("score_of_mean_cube")
-    return leaderboard.table(rows_of(board), floor, mean_cube, objective_name(board))
+    return leaderboard.table(rows_of(search), floor, mean_cube, objective_name(search))
 
 
-def objective_name(board: Board) -> str:
+def objective_name(search: Search) -> str:
     """Return what the trials are scored by, in words."""
-    return board.base.learner.objective.replace("_", " ")
+    return search.base.learner.objective.replace("_", " ")
 
 
-def rows_of(board: Board) -> list[leaderboard.Row]:
+def rows_of(search: Search) -> list[leaderboard.Row]:
     """Return the trials as rows of a leaderboard."""
-    trials = board.study.get_trials(deepcopy=False)
+    trials = search.study.get_trials(deepcopy=False)
     return [_row(trial) for trial in trials if trial.state in STATUS]
 
 
@@ -303,6 +310,11 @@ def _row(trial: FrozenTrial) -> leaderboard.Row:
     )
 
 
-def _best(board: Board) -> float | None:
-    scores = [value for trial in board.finished() for value in trial.intermediate_values.values()]
+def _tags(search: Search) -> dict[str, str]:
+    best = _best(search)
+    return {} if best is None else {"hyperderm.best": f"{best:.6g}"}
+
+
+def _best(search: Search) -> float | None:
+    scores = [value for trial in search.finished() for value in trial.intermediate_values.values()]
     return min(scores, default=None)

@@ -15,9 +15,9 @@ from hyperderm.reports.progress import RunLine
 from hyperderm.store.reader import Store
 from hyperderm.store.run_location import address
 from hyperderm.studies.named_runs import find_inputs
-from hyperderm.studies.single_run import run_group, run_here
+from hyperderm.studies.single_run import RunParts, SingleRun, run_single
 from hyperderm.tracking.server import check_server
-from hyperderm.tracking.sweep_tracker import SweepTracker
+from hyperderm.tracking.study_tracker import StudyTracker
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.feed import check_batch
 from hyperderm.training.run_folder import claim, run_folder, same_run
@@ -70,21 +70,21 @@ def run_one(
         facts = facts_of(setting, key, folder, experiment, opened, inputs, feeding, at)
         say_made_with(setting, experiment, inputs)
         tracker = open_tracker(setting, experiment.name, folder)
-        watched = SweepTracker(tracker, facts, real_set(opened, experiment), single=True)
+        watched = StudyTracker(tracker, facts, real_set(opened, experiment))
         progress = RunLine(setting.console, experiment)
         observers = Observers([watched, progress])
-        place, origin = trial_place(folder, 0, at), facts.provenance()
+        place, job = trial_place(folder, 0, at), SingleRun(facts.name, experiment)
+        parts = RunParts(experiment, opened, selection, place, facts.provenance(), feeding, inputs)
         try:
             with progress:
-                observers.started(0, experiment, {}, CheckpointFolder(place).resumable())
-                train = run_group if cluster else run_here
-                reason = _outcome(lambda: train(experiment, opened, selection, place, origin, observers, feeding, inputs))
-                observers.finished(0, "failed" if reason else "finished", reason)
+                observers.started(job, CheckpointFolder(place).resumable())
+                reason = _outcome(lambda: run_single(parts, job, observers))
+                observers.finished(job, "failed" if reason else "finished", reason)
         except BaseException as error:
             if not isinstance(error, Exception) or trouble_of(error):  # Ctrl-C or an end from outside is no result
-                observers.interrupted(0)
+                observers.interrupted(job)
             else:
-                observers.finished(0, "failed", f"{type(error).__name__}: {error}")
+                observers.finished(job, "failed", f"{type(error).__name__}: {error}")
             raise
         finally:
             watched.drain()

@@ -16,7 +16,7 @@ from hyperderm.tracking.delivery import DELIVERING
 from hyperderm.tracking.figures import RealSet
 from hyperderm.tracking.provenance import provenance
 from hyperderm.tracking.runs import Tracker
-from hyperderm.tracking.sweep_tracker import SweepFacts
+from hyperderm.tracking.study_tracker import StudyFacts
 from hyperderm.training.data import cube_set
 from hyperderm.training.inputs import RunInputs
 from hyperderm.training.run_folder import JOURNAL
@@ -36,7 +36,7 @@ def facts_of(
     inputs: RunInputs,
     feeding: Feeding | None,
     storage: Location | None = None,
-) -> SweepFacts:
+) -> StudyFacts:
     """Return what every run of this sweep or training carries; nothing of the feed where nothing is left to be fed."""
     tags = {
         **provenance(setting.root),
@@ -54,7 +54,7 @@ def facts_of(
         tags["hyperderm.feed"] = feeding.mode
     if storage:
         tags["hyperderm.storage"] = storage.uri
-    return SweepFacts(key, folder.name, folder, tags, storage)
+    return StudyFacts(key, folder.name, folder, tags, storage)
 
 
 def synthetic_notes(experiment: Experiment) -> list[str]:

@@ -209,6 +209,7 @@ class GridRequest:
     runs: Path | None
     begin: datetime | None
     end: datetime | None
+    storage: str | None = None
 
 
 def configure_grid(

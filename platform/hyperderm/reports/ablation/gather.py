@@ -38,7 +38,7 @@ from hyperderm.studies.ablation.complete import complete_part
 from hyperderm.studies.ablation.job import Job, behind
 from hyperderm.studies.ablation.memory import declarations
 from hyperderm.studies.ablation.plan import Plan
-from hyperderm.studies.ablation.results import PREDICTIONS, predictions, result_of
+from hyperderm.studies.ablation.results import PREDICTIONS, GridFolder, predictions, result_of
 from hyperderm.tracking.figures import RealSet
 
 PACKAGES = ("torch", "timm", "scikit-learn", "ray", "mlflow", "numpy", "scipy")
@@ -57,28 +57,29 @@ class Outcome:
 
 def conclude(
     plan: Plan,
-    folder: Path,
+    grid: GridFolder,
     tags: Mapping[str, str],
     failed: Mapping[str, str],
     late: Collection[str],
     real: RealSet,
     command: str = "",
 ) -> Outcome | None:
-    """Analyse and report the finished cells of the grid in `folder`; None where no comparison has any.
+    """Analyse and report the finished cells of the grid; None where no comparison has any.
 
     Args:
         plan: the grid.
-        folder: of the grid.
+        grid: where it keeps things; the report goes into its folder.
         tags: provenance of this driver.
         failed: key of a failed job to its reason.
         late: keys of jobs for which there was no time.
         real: shows lesions as pictures, all with one gain and white balance.
         command: what makes this report again.
     """
-    results = {job.key: result for job in plan.jobs if (result := result_of(folder, job))}
+    results = {job.key: result for job in plan.jobs if (result := result_of(grid, job))}
     if not any(job.key in results for job in plan.stage("cell")):
         return None
-    table = predictions(folder, plan)
+    table = predictions(grid, plan)
+    folder = grid.path
     table.to_parquet(folder / PREDICTIONS)
     whole, missing = complete_part(table, [CellKey(j.arm, j.model, j.fold, j.seed) for j in plan.stage("cell")])
     if whole is None:
@@ -87,7 +88,7 @@ def conclude(
     declared = [Contrast(*each) for each in plan.contrasts]
     asked = [c for c in declared if {(c.arm, c.model), (c.reference, c.model)} <= held]
     analysis = analyse(whole, asked, unanswered=len(declared) - len(asked))
-    facts = replace(_facts(plan, folder, tags, results, failed, late, missing, real), recompute=command)
+    facts = replace(_facts(plan, grid, tags, results, failed, late, missing, real), recompute=command)
     write_report(folder / "report", whole, analysis, facts)
     shown = summary(analysis, [arm.name for arm in plan.arms])
     return Outcome(folder / "report", folder / PREDICTIONS, analysis, decision_sentences(analysis), shown)
@@ -124,7 +125,7 @@ def _interval(estimate: Estimate) -> str:
 
 def _facts(
     plan: Plan,
-    folder: Path,
+    grid: GridFolder,
     tags: Mapping[str, str],
     results: Mapping[str, Mapping[str, Any]],
     failed: Mapping[str, str],
@@ -134,7 +135,7 @@ def _facts(
 ) -> ReportFacts:
     cells = plan.stage("cell")
     ended = sorted(str(result["ended"]) for result in results.values())
-    declared = declarations(folder)
+    declared = declarations(grid.path)
     first = min(str(result["began"]) for result in results.values())
     broken = [CellFailure(job.arm, job.model, job.fold, job.seed, failed[job.key]) for job in cells if job.key in failed]
     codes = sorted({str(result.get("code", "unknown")) for result in results.values()})
@@ -146,7 +147,7 @@ def _facts(
         missing = [*missing, "Whether the photographs in rgb show lesions of this store cannot be checked."]
     begun = [*missing, *(f"{job.label}: no time before --until" for job in plan.jobs if job.key in late)]
     return ReportFacts(
-        name=folder.name,
+        name=grid.name,
         profile=plan.grid.profile,
         store=_store(plan),
         folds=tuple(range(plan.store.folds().count)),
@@ -160,8 +161,8 @@ def _facts(
             fingerprint([[contrast, at.isoformat()] for contrast, at in declared]),
             tuple(Contrast(*contrast) for contrast, at in declared if at > datetime.fromisoformat(first)),
         ),
-        sets=tuple(_sets(plan, folder, results)),
-        protections=tuple(_protections(plan, folder, results)),
+        sets=tuple(_sets(plan, grid, results)),
+        protections=tuple(_protections(plan, grid, results)),
         cells=Cells(len(cells), sum(job.key in results for job in cells), tuple(broken)),
         costs=_costs(plan, results),
         steps=_steps(plan),
@@ -209,7 +210,7 @@ def _balance(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> float:
     return max(float(np.mean(ratios)), 0.0) if ratios else 0.0
 
 
-def _sets(plan: Plan, folder: Path, results: Mapping[str, Mapping[str, Any]]) -> list[SyntheticSet]:
+def _sets(plan: Plan, grid: GridFolder, results: Mapping[str, Mapping[str, Any]]) -> list[SyntheticSet]:
     found = []
     for job in plan.stage("synthetic"):
         if job.key in results:
@@ -241,10 +242,10 @@ def _set(name: str, fold: int, origin: SyntheticOrigin) -> SyntheticSet:
     )
 
 
-def _protections(plan: Plan, folder: Path, results: Mapping[str, Mapping[str, Any]]) -> list[Protection]:
+def _protections(plan: Plan, grid: GridFolder, results: Mapping[str, Mapping[str, Any]]) -> list[Protection]:
     from hyperderm.studies.ablation.leaks import audit
 
-    return [Protection(what, detail, passed) for what, detail, passed in audit(plan, folder, results)]
+    return [Protection(what, detail, passed) for what, detail, passed in audit(plan, grid, results)]
 
 
 def _costs(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Cost]:

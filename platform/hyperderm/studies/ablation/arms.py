@@ -64,11 +64,12 @@ class Arm:
             images = round(training.images * PRETRAIN_SHARE)
             training = training.model_copy(update={"pretrain_images": images})
         synthetic = SyntheticConfig(store=store, use=self.use, ratio=self.ratio) if self.generator else None
+        feed = "memory" if model.learner.fit_once else grid.feed
         facts = {
             "name": grid.name,
             "profile": grid.profile,
             "seed": seed,
-            "data": DataConfig(size=grid.size, fold=fold, flips=False).model_dump(mode="json"),
+            "data": DataConfig(size=grid.size, fold=fold, flips=False, feed=feed).model_dump(mode="json"),
             "task": grid.task.model_dump(mode="json"),
             "synthetic": None if synthetic is None else synthetic.model_dump(mode="json"),
             "learner": values,

@@ -4,7 +4,6 @@ import heapq
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from time import perf_counter
 
 import torch
@@ -19,7 +18,7 @@ from hyperderm.store.manifest import Manifest
 from hyperderm.strict import fingerprint
 from hyperderm.studies.ablation.job import Job
 from hyperderm.studies.ablation.plan import Plan
-from hyperderm.studies.ablation.results import result_of
+from hyperderm.studies.ablation.results import GridFolder, result_of
 from hyperderm.studies.ablation.room import room
 from hyperderm.training.feed import Feed
 from hyperderm.training.stream import pixelwise
@@ -110,16 +109,16 @@ def slots(plan: Plan, cluster: Cluster) -> dict[float, int]:
 Measure = Callable[[Job, Manifest, int], Cost]
 
 
-def estimate(plan: Plan, folder: Path, measure: "Measure | None" = None) -> Estimate:
+def estimate(plan: Plan, grid: GridFolder, measure: "Measure | None" = None) -> Estimate:
     """Measure a few steps of every kind of training in the plan that no finished job of the grid tells of.
 
     Args:
         plan: the grid.
-        folder: of the grid.
+        grid: where it keeps things.
         measure: as `measure_here`, which is the default, wherever the jobs will run.
     """
     measure = measure or measure_here
-    results = {job.key: result for job in plan.jobs if (result := result_of(folder, job))}
+    results = {job.key: result for job in plan.jobs if (result := result_of(grid, job))}
     known: dict[str, list[float]] = {}
     for job in plan.jobs:
         if job.key in results:

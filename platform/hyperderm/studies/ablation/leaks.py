@@ -1,25 +1,23 @@
 """The leak audit of a grid: read back from what was written, not from what was meant."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import origin_of
 from hyperderm.studies.ablation.job import Job
 from hyperderm.studies.ablation.plan import Plan
-from hyperderm.studies.ablation.results import cell_predictions
-from hyperderm.studies.ablation.work import STORE
+from hyperderm.studies.ablation.results import GridFolder, cell_predictions
 
 Line = tuple[str, str, bool]
 
 
-def audit(plan: Plan, folder: Path, results: Mapping[str, Mapping[str, Any]]) -> Iterator[Line]:
+def audit(plan: Plan, grid: GridFolder, results: Mapping[str, Mapping[str, Any]]) -> Iterator[Line]:
     """Yield (what, detail, passed) for every rule that keeps test lesions out of training."""
     yield _groups(plan)
     cells = [job for job in plan.stage("cell") if job.key in results]
-    yield _tested(plan, folder, cells)
-    yield _sets(plan, folder, results)
+    yield _tested(plan, grid, cells)
+    yield _sets(plan, grid, results)
     if begun := [job for job in plan.stage("generator") if job.inputs]:
         yield _begun(plan, begun, results)
     yield _searches(plan)
@@ -45,13 +43,13 @@ def _groups(plan: Plan) -> Line:
     )
 
 
-def _tested(plan: Plan, folder: Path, cells: list[Job]) -> Line:
+def _tested(plan: Plan, grid: GridFolder, cells: list[Job]) -> Line:
     folds = plan.store.folds()
     wrong = 0
     for job in cells:
         selection = plan.selections[job.fold]
         seen = {*selection.train, *selection.validation}
-        held = cell_predictions(folder, job)
+        held = cell_predictions(grid, job)
         wrong += len(seen & set(held.lesion_id.tolist()))
         wrong += sum(folds.groups.get(group) != job.fold for group in set(held.group.tolist()))
     return (
@@ -74,13 +72,13 @@ def _opened(plan: Plan, cells: list[Job], results: Mapping[str, Mapping[str, Any
     )
 
 
-def _sets(plan: Plan, folder: Path, results: Mapping[str, Mapping[str, Any]]) -> Line:
+def _sets(plan: Plan, grid: GridFolder, results: Mapping[str, Mapping[str, Any]]) -> Line:
     manifest, wrong, count = plan.store.manifest.fingerprint, [], 0
     for job in plan.stage("cell"):
         if job.key not in results or not (job.needs or job.store):
             continue
         count += 1
-        places = _places(folder, job)
+        places = _places(grid, job)
         origins = [origin_of(open_store(place, verify=False).manifest) for place in places]
         if not origins or any(o is None or o.manifest != manifest or o.fold != job.fold for o in origins):
             wrong.append(job.label)
@@ -107,11 +105,11 @@ def _begun(plan: Plan, begun: list[Job], results: Mapping[str, Mapping[str, Any]
     )
 
 
-def _places(folder: Path, job: Job) -> list[str]:
+def _places(grid: GridFolder, job: Job) -> list[str]:
     """Return where the cell's synthetic set lies; of a set that grew, every size: the cell read one of them."""
     if job.store:
         return [job.store]
-    return [str(place) for need in job.needs for place in sorted((folder / "synthetic").glob(f"{need}-*/{STORE}"))]
+    return [place for need in job.needs for place in grid.sets(need)]
 
 
 def _searches(plan: Plan) -> Line:

@@ -79,7 +79,7 @@ class JobMaker:
             raise ConfigError(f"model {model} does not fit the grid: {error}", "Change size or the model.") from None
         self._select(experiment)
         if not spec.learner.fit_once:
-            _check_batch(f"classifiers.{model}.", experiment, len(self.selections[fold].train))
+            _check_batch(f"classifiers.{model}.", experiment, len(self.selections[fold].train), grid.resources.workers)
         source, store = "", ""
         needs: tuple[str, ...] = ()
         if arm.generator:
@@ -95,7 +95,7 @@ class JobMaker:
         label = f"{arm.name}/{model} fold {fold} seed {seed}"
         return Job(
             fingerprint(facts)[:16], "cell", label, fold, experiment, needs, arm.name, model, seed, store=store, gpus=gpus,
-            source=source,
+            source=source, workers=1 if spec.learner.fit_once else grid.resources.workers,
         )  # fmt: skip
 
     def _weights(self, model: str) -> str:
@@ -211,6 +211,8 @@ class JobMaker:
             return self._generators[name, variant, fold]
         values: dict[str, Any] = {"data.fold": fold, "data.size": self.grid.size, "seed": self.grid.generator_seed}
         first, inputs = round(base.training.images * PRETRAIN_SHARE), {}
+        if self.grid.feed != "auto":
+            values["data.feed"] = self.grid.feed
         if variant in ("all_classes", "pretraining"):
             values["data.diagnoses"] = sorted(classes)
         if variant == "pretraining":
@@ -222,7 +224,8 @@ class JobMaker:
             experiment = base.override(values)
         except ConfigError as error:
             raise ConfigError(f"generator {name}, {variant.replace('_', ' ')}: {error.what}", error.remedy) from None
-        _check_batch(f"{name}: ", experiment, len(self._select(experiment, keep=False).train))
+        train = len(self._select(experiment, keep=False).train)
+        _check_batch(f"{name}: ", experiment, train, self.grid.resources.workers)
         facts = {
             "experiment": shaping(experiment),
             "manifest": self.manifest,
@@ -231,7 +234,7 @@ class JobMaker:
         suffix = "" if variant == "own" else f" ({variant.replace('_', ' ')})"
         job = Job(
             fingerprint(facts)[:16], "generator", f"{name}{suffix} fold {fold}", fold, experiment, tuple(inputs.values()),
-            model=name, gpus=self.grid.resources.gpus, inputs=inputs,
+            model=name, gpus=self.grid.resources.gpus, inputs=inputs, workers=self.grid.resources.workers,
         )  # fmt: skip
         self._generators[name, variant, fold] = job
         return job
@@ -272,8 +275,14 @@ def _photographs(uri: str) -> Store:
     return store
 
 
-def _check_batch(whose: str, experiment: Experiment, train: int) -> None:
-    """Prove that a batch finds as many cubes: no arm's epoch is shorter than the train role."""
+def _check_batch(whose: str, experiment: Experiment, train: int, workers: int) -> None:
+    """Prove that a batch finds as many cubes, for no arm's epoch is shorter than train, and that workers share it evenly."""
+    if experiment.training.batch_size % workers:
+        raise ConfigError(
+            f"{whose}training.batch_size = {experiment.training.batch_size} is not divisible by resources.workers = "
+            f"{workers}",
+            f"Use a multiple of {workers}, or other --set resources.workers.",
+        )
     if experiment.training.batch_size > train:
         raise ConfigError(
             f"{whose}training.batch_size = {experiment.training.batch_size} is larger than the train role of fold "

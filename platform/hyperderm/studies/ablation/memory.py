@@ -13,15 +13,14 @@ from typing import Any
 
 from hyperderm.durable import write_whole
 from hyperderm.errors import StudyError
-from hyperderm.identity import read
 from hyperderm.strict import json_of
 from hyperderm.studies.ablation.arms import Arm
-from hyperderm.studies.ablation.job import Job
+from hyperderm.studies.ablation.job import Job, job_from_json, job_to_json
 from hyperderm.studies.ablation.plan import Plan
-from hyperderm.studies.ablation.results import result_of
+from hyperderm.studies.ablation.results import GridFolder, result_of
 from hyperderm.training.selection import select
 
-PLAN = "plan.json"
+PLAN, FEEDS = "plan.json", "feeds.json"
 Contrast = tuple[str, str, str]
 
 
@@ -36,7 +35,7 @@ def remember(folder: Path, plan: Plan) -> Plan:
     held = {tuple(each["contrast"]) for each in declared}
     at = datetime.now().astimezone().isoformat(timespec="seconds")
     declared += [{"contrast": list(each), "at": at} for each in plan.contrasts if each not in held]
-    jobs = {(job["key"], job["arm"]): job for job in [*known.get("jobs", []), *map(_job_to_json, plan.jobs)]}
+    jobs = {(job["key"], job["arm"]): job for job in [*known.get("jobs", []), *map(job_to_json, plan.jobs)]}
     arms = {arm["name"]: arm for arm in known.get("arms", [])} | {arm.name: asdict(arm) for arm in plan.arms}
     content = {
         "grid": plan.grid.model_dump(mode="json"),
@@ -53,14 +52,14 @@ def remember(folder: Path, plan: Plan) -> Plan:
     return _joined_plan(plan, content)
 
 
-def with_larger_sets(folder: Path, plan: Plan) -> Plan:
+def with_larger_sets(grid: GridFolder, plan: Plan) -> Plan:
     """Return `plan` with each synthetic set replaced by a larger finished one of the same key: fewer ratios make none."""
     held: dict[str, Job] = {}
-    for each in _read(folder).get("jobs", []):
+    for each in _read(grid.path).get("jobs", []):
         if each["stage"] == "synthetic":
-            job = _job_from_json(each)
+            job = job_from_json(each)
             known = held.get(job.key)
-            if (known is None or sum(job.counts.values()) > sum(known.counts.values())) and result_of(folder, job):
+            if (known is None or sum(job.counts.values()) > sum(known.counts.values())) and result_of(grid, job):
                 held[job.key] = job
     jobs = [held[job.key] if job.key in held and _covers(held[job.key], job) else job for job in plan.jobs]
     return replace(plan, jobs=tuple(jobs))
@@ -68,6 +67,16 @@ def with_larger_sets(folder: Path, plan: Plan) -> Plan:
 
 def _covers(larger: Job, job: Job) -> bool:
     return all(larger.counts.get(diagnosis, 0) >= count for diagnosis, count in job.counts.items())
+
+
+def known_feeds(folder: Path) -> dict[str, str]:
+    """Return how jobs of the grid in `folder` were fed (key -> "memory" or "stream"); a job goes on as it began."""
+    return dict(json_of((folder / FEEDS).read_text("utf-8"))) if (folder / FEEDS).exists() else {}
+
+
+def remember_feeds(folder: Path, plan: Plan) -> None:
+    """Write down how the jobs of `plan` are fed."""
+    write_whole(folder / FEEDS, json.dumps({**known_feeds(folder), **plan.feeds}, indent=1))
 
 
 def declarations(folder: Path) -> list[tuple[Contrast, datetime]]:
@@ -79,7 +88,7 @@ def declarations(folder: Path) -> list[tuple[Contrast, datetime]]:
 def _joined_plan(plan: Plan, content: Mapping[str, Any]) -> Plan:
     names = {field.name for field in fields(Arm)}
     mine = {(job.key, job.arm): job for job in plan.jobs}
-    jobs = [mine.get((job["key"], job["arm"])) or _job_from_json(job) for job in content["jobs"]]
+    jobs = [mine.get((job["key"], job["arm"])) or job_from_json(job) for job in content["jobs"]]
     classifiers = plan.grid.classifiers
     selections = dict(plan.selections)
     for job in jobs:
@@ -104,16 +113,6 @@ def _joined_plan(plan: Plan, content: Mapping[str, Any]) -> Plan:
 
 def _joined(known: Sequence[Any], new: Sequence[Any]) -> list[Any]:
     return list(dict.fromkeys([*known, *new]))
-
-
-def _job_to_json(job: Job) -> dict[str, Any]:
-    experiment = None if job.experiment is None else job.experiment.model_dump(mode="json")
-    return {**{f.name: getattr(job, f.name) for f in fields(Job)}, "experiment": experiment, "counts": dict(job.counts)}
-
-
-def _job_from_json(data: Mapping[str, Any]) -> Job:
-    experiment = None if data["experiment"] is None else read(data["experiment"])
-    return Job(**{**data, "experiment": experiment, "needs": tuple(data["needs"])})
 
 
 def _read(folder: Path) -> dict[str, Any]:

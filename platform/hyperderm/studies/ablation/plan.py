@@ -31,6 +31,7 @@ class Plan:
         selections: fold to the lesions of its train and validation roles.
         content: fingerprints of what the grid names by an address: sets, photographs, weights.
         declared: contrasts that were declared before, in this grid's folder; nothing that was asked is forgotten.
+        feeds: key of a job that trains to how it is fed, "memory" or "stream", once that is known.
     """
 
     grid: Ablation
@@ -42,6 +43,7 @@ class Plan:
     selections: Mapping[int, Selection]
     content: Mapping[str, str] = field(default_factory=dict)
     declared: tuple[tuple[str, str, str], ...] = ()
+    feeds: Mapping[str, str] = field(default_factory=dict)
 
     def stage(self, stage: Stage) -> list[Job]:
         """Return the jobs of one stage."""

@@ -8,14 +8,16 @@ import json
 import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hyperderm.cluster.shared_data import Readable, for_job
+from hyperderm.cluster.trial import Trainer
 from hyperderm.config import Experiment
-from hyperderm.durable import write_whole
 from hyperderm.errors import CheckpointError
 from hyperderm.identity import INPUT
 from hyperderm.learners.base import Judge, Learner
@@ -23,59 +25,74 @@ from hyperderm.learners.data import TrainData, truth
 from hyperderm.learners.decision_rule import Judgement, judgement
 from hyperderm.statistics.classification import cell_metrics
 from hyperderm.statistics.predictions import Predictions
+from hyperderm.store.location import Location
 from hyperderm.store.manifest import MANIFEST
 from hyperderm.store.reader import Store, open_store
+from hyperderm.store.run_location import Place, address, below, content_of, forget, holds, placed, put
+from hyperderm.store.s3 import clear
 from hyperderm.store.synthetic import origin_of
-from hyperderm.strict import json_of
-from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, TIME, now, write_result
+from hyperderm.strict import json_of, parse
+from hyperderm.studies.ablation.job import Job, job_from_json
+from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, SPENT, STORE, TIME, now, write_result
 from hyperderm.studies.synthesis import generate_here
 from hyperderm.training.checkpoint import BEST, FILES, CheckpointFolder
 from hyperderm.training.context import local
 from hyperderm.training.data import cube_set
-from hyperderm.training.inputs import RunInputs, given_inputs
+from hyperderm.training.inputs import NONE, RunInputs, given_inputs
 from hyperderm.training.loop import Report
 from hyperderm.training.resume import of_one_run
-from hyperderm.training.run import run
-from hyperderm.training.selection import keep_samples, read, select
-
-SPENT = "spent.json"
-STORE = "store"
-"""Folder of a synthetic set inside its job's."""
+from hyperderm.training.selection import select
 
 
 @dataclass(frozen=True)
 class Task:
-    """A job as it travels to a worker.
+    """A job as its worker does it.
 
     Attributes:
-        folder: where its results go.
-        source: folder of the job it reads from: a set's generator, a cell's set; None without.
+        job: which.
+        experiment: what trains, with the places of what it reads; None for a synthetic set.
+        place: where its results go.
+        source: of a set: address of its generator's checkpoint.
         inputs: of a generator: input of its learner to the address of the checkpoint.
         rgb: URI of the RGB store, "" without.
         provenance: goes into checkpoints.
     """
 
-    key: str
-    stage: str
-    label: str
-    fold: int
-    arm: str
-    model: str
-    seed: int
-    folder: Path
-    source: Path | None
+    job: Job
     experiment: Experiment | None
-    counts: Mapping[str, int]
+    place: Place
+    source: str
     inputs: Mapping[str, str]
     rgb: str
     provenance: Mapping[str, str]
 
 
-def work(task: Task, store: Store) -> Iterator[Report]:
-    """Do the task; yields reports, the last one when all is written."""
-    clock = Clock(task.folder)
+def perform(config: Mapping[str, Any], store: Store, trainer: Trainer) -> Iterator[Report]:
+    """Do the job that a configuration holds (see `grid.config_of`); this runs in a worker."""
+    experiment = config["experiment"]
+    task = Task(
+        job=job_from_json(config["job"]),
+        experiment=None if experiment is None else parse(Experiment, experiment),
+        place=placed(config["place"], trainer.storage),
+        source=config["source"],
+        inputs=config["inputs"],
+        rgb=config["rgb"],
+        provenance=config["provenance"],
+    )
+    yield from work(task, store, trainer)
+
+
+def work(task: Task, store: Store, trainer: Trainer | None = None) -> Iterator[Report]:
+    """Do the task; yields reports, the last one when all is written.
+
+    Args:
+        task: a job.
+        store: the real lesions.
+        trainer: trains; None: in this process.
+    """
+    clock = Clock(task.place)
     stages = {"generator": _generator, "synthetic": _synthetic}
-    for report in stages.get(task.stage, _cell)(task, store, clock):
+    for report in stages.get(task.job.stage, _cell)(task, store, clock, trainer or Trainer()):
         clock.keep()
         yield report
 
@@ -83,43 +100,54 @@ def work(task: Task, store: Store) -> Iterator[Report]:
 class Clock:
     """The time a job takes over all processes that worked on it: a killed one's is kept up to its last report."""
 
-    def __init__(self, folder: Path) -> None:
-        self._file, self._began = folder / SPENT, time.monotonic()
+    def __init__(self, place: Place) -> None:
+        self._place, self._started = place, time.monotonic()
         try:
-            known = json_of(self._file.read_text("utf-8"))
-        except (FileNotFoundError, ValueError):
+            known = json_of((content_of(place, SPENT) or b"").decode())
+        except ValueError:
             known = {"seconds": 0.0, "began": time.strftime(TIME, time.gmtime())}
         self._before, self.began = float(known["seconds"]), str(known["began"])
 
     @property
     def seconds(self) -> float:
         """Spent so far."""
-        return self._before + time.monotonic() - self._began
+        return self._before + time.monotonic() - self._started
 
     def keep(self) -> None:
         """Write it down, where the job is not done yet."""
-        if self._file.parent.exists() and not (self._file.parent / RESULT).exists():
-            write_whole(self._file, json.dumps({"seconds": self.seconds, "began": self.began}))
+        if not holds(self._place, RESULT):
+            put(self._place, SPENT, json.dumps({"seconds": self.seconds, "began": self.began}).encode())
 
 
-def _generator(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
+def _generator(task: Task, store: Store, clock: Clock, trainer: Trainer) -> Iterator[Report]:
     experiment = task.experiment
     assert experiment is not None
     inputs = given_inputs(task.inputs, experiment, store)
-    saved = CheckpointFolder(task.folder)
+    saved = CheckpointFolder(task.place)
     note = _forget_other_inputs(saved, inputs)
-    data = read(store, select(store, experiment), experiment, inputs.states)
-    report = None
-    for report in run(experiment, data, local(task.folder, {**task.provenance, **inputs.tags})):
-        keep_samples(report, task.folder)
-        yield replace(report, note=note or report.note)
-        note = ""
-    _check_own(saved)
-    facts = _facts(task, clock, report) | {"checkpoint": saved.sha256(BEST), "train_lesions": len(data.train)}
-    if inputs.held:
-        facts["inputs"] = {each.name: each.sha256 for each in inputs.held}
-    write_result(task.folder, facts, BEST)
-    (task.folder / SPENT).unlink(missing_ok=True)
+    with _shared(trainer, store, experiment, inputs) as shared:
+        report = None
+        for report in trainer.train(experiment, shared, task.place, {**task.provenance, **inputs.tags}):
+            yield replace(report, note=note or report.note)
+            note = ""
+        _check_own(saved)
+        lesions = len(select(store, experiment).train)
+        facts = _facts(task, clock, report) | {"checkpoint": saved.sha256(BEST), "train_lesions": lesions}
+        if inputs.held:
+            facts["inputs"] = {each.name: each.sha256 for each in inputs.held}
+        write_result(task.place, facts, BEST)
+        forget(task.place, SPENT)
+
+
+@contextmanager
+def _shared(trainer: Trainer, store: Store, experiment: Experiment, inputs: RunInputs = NONE) -> Iterator[Readable]:
+    """Hold what a run of `experiment` reads: in memory, or readers that stream it until the run has ended."""
+    shared = for_job(store, select(store, experiment), experiment, inputs)
+    try:
+        yield shared
+    finally:
+        trainer.release()
+        shared.close()
 
 
 def _forget_other_inputs(saved: CheckpointFolder, inputs: RunInputs) -> str:
@@ -131,9 +159,7 @@ def _forget_other_inputs(saved: CheckpointFolder, inputs: RunInputs) -> str:
     was = inputs.content if state is None else state["provenance"]
     if {name: digest for name, digest in was.items() if name.startswith(INPUT)} == inputs.content:
         return ""
-    assert isinstance(saved.folder, Path)
-    for name in FILES:
-        (saved.folder / name).unlink(missing_ok=True)
+    forget(saved.folder, *FILES)
     return "begins anew: what it begins from was trained again"
 
 
@@ -151,66 +177,70 @@ def _check_own(saved: CheckpointFolder) -> None:
         )
 
 
-def _synthetic(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
-    assert task.source is not None
-    place = task.folder / STORE
-    note = _forget_other_set(place, task.source)
-    if not place.exists():  # a kill may have come between the set and its result
-        task.folder.mkdir(parents=True, exist_ok=True)
-        generate_here(
-            store,
-            task.source / BEST,
-            str(place),
-            counts=task.counts,
-            seed=task.seed,
-            rgb=open_store(task.rgb) if task.rgb else None,
-        )
-    made = open_store(str(place)).manifest
-    report = Report(sum(task.counts.values()), {"cubes": float(made.lesions)}, note=note)
+def _synthetic(task: Task, store: Store, clock: Clock, trainer: Trainer) -> Iterator[Report]:
+    counts, made_at = task.job.counts, address(task.place, STORE)
+    note = _forget_other_set(task)
+    if not holds(below(task.place, STORE), MANIFEST):  # a kill may have come between the set and its result
+        rgb = open_store(task.rgb) if task.rgb else None
+        generate_here(store, task.source, made_at, counts=counts, seed=task.job.seed, rgb=rgb)
+    made = open_store(made_at).manifest
+    report = Report(sum(counts.values()), {"cubes": float(made.lesions)}, note=note)
     facts = _facts(task, clock, report) | {"origin": made.source, "fingerprint": made.fingerprint}
-    write_result(task.folder, facts, f"{STORE}/{MANIFEST}")
-    (task.folder / SPENT).unlink(missing_ok=True)
+    write_result(task.place, facts, f"{STORE}/{MANIFEST}")
+    forget(task.place, SPENT)
     yield report
 
 
-def _forget_other_set(place: Path, generator: Path) -> str:
+def _forget_other_set(task: Task) -> str:
     """Draw a set anew where its generator was trained again since, and say so."""
-    if not place.exists() or not (generator / BEST).exists():
+    place, generator = below(task.place, STORE), placed(task.source.rpartition("/")[0], _location(task.place))
+    if not holds(place, MANIFEST) or not holds(generator, BEST):
         return ""
-    origin = origin_of(open_store(str(place), verify=False).manifest)
+    origin = origin_of(open_store(address(place), verify=False).manifest)
     if origin is not None and origin.checkpoint == CheckpointFolder(generator).sha256(BEST):
         return ""
-    shutil.rmtree(place)
+    if isinstance(place, Path):
+        shutil.rmtree(place)
+    else:
+        clear(place, "")
     return "drawn anew: its generator was trained again"
 
 
-def _cell(task: Task, store: Store, clock: Clock) -> Iterator[Report]:
+def _location(place: Place) -> Location | None:
+    return None if isinstance(place, Path) else place
+
+
+def _cell(task: Task, store: Store, clock: Clock, trainer: Trainer) -> Iterator[Report]:
     experiment = task.experiment
     assert experiment is not None
-    data = read(store, select(store, experiment), experiment)
-    context = local(task.folder, task.provenance)
     reports: list[Report] = []
-    learner: Any = yield from _kept(run(experiment, data, context), reports)
-    report = reports[-1]
-    saved = _best(context.checkpoint)
-    learner.load_state_dict(saved["learner"])
-    chosen = judgement(learner.judge(data.validation.reflectance, data.validation.masks), truth(data.validation.diagnoses))
-    chosen_at = now()
-    opened: list[str] = []
-    table = _test(task, store, experiment, learner, chosen, opened)
-    table.to_parquet(task.folder / PREDICTIONS)
-    facts = _facts(task, clock, report) | {
-        "judgement": chosen.metrics,
-        "best_images": saved["images"],
-        "chosen_at": chosen_at,
-        "test_opened": opened[0],
-        "train": _shown(data, experiment),
-        "weights_sha256": experiment.learner.weights_sha256(len(data.wavelengths_nm)),
-        "test": _test_metrics(table, chosen.threshold),
-    }
-    write_result(task.folder, facts, PREDICTIONS)
-    for name in (*FILES, SPENT):  # the predictions are what is kept of a cell
-        (task.folder / name).unlink(missing_ok=True)
+    with _shared(trainer, store, experiment) as shared:
+        learner: Any = yield from _kept(trainer.train(experiment, shared, task.place, task.provenance), reports)
+        data = trainer.data(experiment, shared)
+        context = local(task.place, task.provenance)
+        saved = _best(context.checkpoint)
+        if learner is None:  # a group of other processes trained it
+            learner = experiment.learner.build(experiment, data, context.placement(experiment.training.precision))
+        learner.load_state_dict(saved["learner"])
+        report = reports[-1]
+        judged = learner.judge(data.validation.reflectance, data.validation.masks)
+        chosen = judgement(judged, truth(data.validation.diagnoses))
+        chosen_at = now()
+        opened: list[str] = []
+        table = _test(task, store, experiment, learner, chosen, opened)
+        put(task.place, PREDICTIONS, table.to_bytes())
+        facts = _facts(task, clock, report) | {
+            "judgement": chosen.metrics,
+            "best_images": saved["images"],
+            "chosen_at": chosen_at,
+            "test_opened": opened[0],
+            "train": _shown(data, experiment),
+            "feed": data.feed,
+            "weights_sha256": experiment.learner.weights_sha256(len(data.wavelengths_nm)),
+            "test": _test_metrics(table, chosen.threshold),
+        }
+        write_result(task.place, facts, PREDICTIONS)
+        forget(task.place, *FILES, SPENT)  # the predictions are what is kept of a cell
 
 
 def _best(checkpoint: CheckpointFolder) -> Mapping[str, Any]:
@@ -229,13 +259,13 @@ def _best(checkpoint: CheckpointFolder) -> Mapping[str, Any]:
     return saved
 
 
-def _kept(reports: Generator[Report, None, Learner], into: list[Report]) -> Generator[Report, None, Learner]:
+def _kept(reports: Generator[Report, None, Learner | None], into: list[Report]) -> Generator[Report, None, Learner | None]:
     """Pass reports on, the last of them kept in `into`, and return what the run returns."""
     while True:
         try:
             into[:] = [next(reports)]
         except StopIteration as end:
-            learner: Learner = end.value
+            learner: Learner | None = end.value
             return learner
         yield into[0]
 
@@ -250,7 +280,7 @@ def _test(
 ) -> Predictions:
     """Open the test role, after everything is chosen, and predict it."""
     assert experiment.task is not None
-    lesions = store.open_test(task.fold, experiment.task.diagnoses, lambda what: opened.append(f"{what} at {now()}"))
+    lesions = store.open_test(task.job.fold, experiment.task.diagnoses, lambda what: opened.append(f"{what} at {now()}"))
     rows = store.read(lesions)
     cubes = cube_set(rows, experiment.data.size)
     logits = learner.judge(cubes.reflectance, cubes.masks).numpy()
@@ -261,14 +291,14 @@ def _test(
         group=np.array(rows.column("group").to_pylist()),
         diagnosis=np.array(cubes.diagnoses),
         truth=truth(cubes.diagnoses).numpy().astype(np.int8),
-        fold=np.full(count, task.fold),
-        seed=np.full(count, task.seed),
-        arm=np.full(count, task.arm),
-        model=np.full(count, task.model),
+        fold=np.full(count, task.job.fold),
+        seed=np.full(count, task.job.seed),
+        arm=np.full(count, task.job.arm),
+        model=np.full(count, task.job.model),
         probability=probability,
         raw_probability=1 / (1 + np.exp(-logits)),
         threshold=np.full(count, chosen.threshold),
-        cell=np.full(count, task.key),
+        cell=np.full(count, task.job.key),
     )
 
 
@@ -279,10 +309,10 @@ def _test_metrics(table: Predictions, threshold: float) -> dict[str, float]:
 
 
 def _shown(data: TrainData, experiment: Experiment) -> dict[str, int]:
-    extra = len(data.extra) if data.extra else 0
-    melanomas = int(truth(data.train.diagnoses).sum())
+    extra = data.rows - len(data.lesion_ids)
+    melanomas = int(truth(data.diagnoses).sum())
     return {
-        "real": len(data.train),
+        "real": len(data.lesion_ids),
         "real_melanomas": melanomas,
         "synthetic_held": extra,
         "images": experiment.training.images,
@@ -293,13 +323,13 @@ def _facts(task: Task, clock: Clock, report: Report | None) -> dict[str, Any]:
     import torch
 
     return {
-        "key": task.key,
-        "stage": task.stage,
-        "label": task.label,
-        "fold": task.fold,
-        "arm": task.arm,
-        "model": task.model,
-        "seed": task.seed,
+        "key": task.job.key,
+        "stage": task.job.stage,
+        "label": task.job.label,
+        "fold": task.job.fold,
+        "arm": task.job.arm,
+        "model": task.job.model,
+        "seed": task.job.seed,
         "began": clock.began,
         "seconds": round(clock.seconds, 3),
         "metrics": {} if report is None else {k: v for k, v in report.metrics.items() if np.isfinite(v)},

@@ -1,0 +1,203 @@
+"""A study in MLflow: a sweep with its trials, a grid with its arms and jobs, or a single run; pictures beside the work."""
+
+import io
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from hyperderm.cluster.observer import Job, Outcome
+from hyperderm.store.location import Location
+from hyperderm.store.run_location import Place, below, content_of
+from hyperderm.strict import json_of
+from hyperderm.tracking.figures import RealSet, lesion_grid, save_png, spectra
+from hyperderm.tracking.runs import Status, Tracker
+
+TRACKED = ".tracked"
+"""Marks a job's folder, on the driver's disk, once its end is in the journal."""
+RESULT = "result.json"
+KEPT = (RESULT, "predictions.parquet")
+"""Files of a job that its run keeps, where there are any."""
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """What every run of a study carries.
+
+    Attributes:
+        key: of the study's run, unique over all studies of a tracking server.
+        name: shown in the UI.
+        folder: the study's, on the driver's disk.
+        tags: provenance, manifest fingerprint, fold, profile.
+        storage: where each job's folder holds what its workers wrote; None: in `folder`.
+    """
+
+    key: str
+    name: str
+    folder: Path
+    tags: Mapping[str, str]
+    storage: Location | None = None
+
+    def provenance(self) -> dict[str, str]:
+        """Return what goes into every checkpoint."""
+        return {"run": self.key, **self.tags}
+
+
+class StudyTracker:
+    """Implements `cluster.observer.Observer` on MLflow. Every call returns at once.
+
+    Args:
+        tracker: the way to MLflow.
+        facts: what all runs carry.
+        real: the cubes that pictures of generators compare with.
+    """
+
+    def __init__(self, tracker: Tracker, facts: StudyFacts, real: RealSet) -> None:
+        self._tracker, self._facts, self._real = tracker, facts, real
+        self._artist = ThreadPoolExecutor(1, thread_name_prefix="pictures")
+        self._groups: set[str] = set()
+
+    def open(
+        self, params: Mapping[str, object], documents: Mapping[str, object], groups: Mapping[str, str] | None = None
+    ) -> None:
+        """Open the study's run with its params and JSON documents, and one run for each group (name -> description)."""
+        key = self._facts.key
+        self._tracker.open_run(key, self._facts.name, tags=self._facts.tags, params=params)
+        for file, content in documents.items():
+            self._tracker.log_json(key, content, file)
+        for group, description in (groups or {}).items():
+            tags = {**self._facts.tags, "hyperderm.arm": group, "mlflow.note.content": description}
+            self._tracker.open_run(self._group(group), group, parent=key, tags=tags)
+            self._groups.add(group)
+
+    def catch_up(self, ended: Iterable[tuple[Job, Outcome, str]]) -> None:
+        """Close the runs of jobs (with outcome and reason) that ended just before a driver was killed."""
+        for job, outcome, reason in ended:
+            if not (self._facts.folder / job.folder / TRACKED).exists():
+                if job.experiment is not None or job.group:
+                    self.started(job, True)
+                self.finished(job, outcome, reason)
+
+    def started(self, job: Job, resumed: bool) -> None:
+        """Open the job's run, or find it again."""
+        key = self._key(job)
+        parent = self._group(job.group) if job.group else self._facts.key if job.key else None
+        self._tracker.open_run(key, job.label, parent=parent, tags={**self._facts.tags, **job.tags}, params=job.params)
+        if job.experiment is not None:
+            self._tracker.log_json(key, job.experiment.model_dump(mode="json"), "config.json")
+
+    def reported(self, job: Job, images: int, metrics: Mapping[str, float]) -> None:
+        """Log the metrics at the number of images seen."""
+        self._tracker.log_metrics(self._key(job), metrics, images)
+
+    def noted(self, job: Job, sentence: str) -> None:
+        """Keep the last such sentence on the job's run."""
+        self._tracker.set_tags(self._key(job), {"hyperderm.note": sentence})
+
+    def finished(self, job: Job, outcome: Outcome, reason: str) -> None:
+        """Keep what the job left and close its run, in the background."""
+        self._artist.submit(self._finish, job, outcome, reason)
+
+    def interrupted(self, job: Job) -> None:
+        """Close the run as KILLED; the next driver opens it again."""
+        self._tracker.close_run(self._key(job), "KILLED", "interrupted; the same command goes on")
+
+    def drain(self) -> None:
+        """Wait until everything that is done in the background is in the journal."""
+        self._artist.shutdown(wait=True)
+
+    def close(
+        self,
+        status: Status,
+        *,
+        figures: Mapping[str, Any] | None = None,
+        texts: Mapping[str, str] | None = None,
+        files: Mapping[str, Iterable[Path]] | None = None,
+        metrics: Mapping[str, Mapping[str, float]] | None = None,
+        tags: Mapping[str, str] | None = None,
+        reason: str = "",
+    ) -> None:
+        """Wait for what is in the background, then put the summary on the study's run and close it with its groups.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+            figures: PNG name -> matplotlib figure.
+            texts: file name -> text (leaderboard, interactive plots).
+            files: artifact folder -> files.
+            metrics: group (or "" for the study) -> its numbers.
+            tags: of the study's run.
+            reason: why the study broke off or what failed.
+        """
+        self.drain()
+        key = self._facts.key
+        self._log_figures(key, figures or {})
+        for name, text in (texts or {}).items():
+            self._tracker.log_text(key, text, name)
+        for group, values in (metrics or {}).items():
+            self._tracker.log_metrics(self._group(group) if group else key, values, 0)
+        for folder, paths in (files or {}).items():
+            for path in paths:
+                self._tracker.log_file(key, path, folder)
+        if tags:
+            self._tracker.set_tags(key, tags)
+        for group in sorted(self._groups):
+            self._tracker.close_run(self._group(group), "KILLED" if status == "KILLED" else "FINISHED")
+        self._tracker.close_run(key, status, reason or None)
+
+    def _finish(self, job: Job, outcome: Outcome, reason: str) -> None:
+        key, folder = self._key(job), self._facts.folder / job.folder
+        place = below(self._facts.storage or self._facts.folder, *job.folder.split("/"))
+        try:
+            self._keep(job, key, place)
+        except Exception as error:  # whatever a picture or a file fails on must not lose the end of the run
+            self._tracker.set_tags(key, {"hyperderm.pictures": f"not drawn: {error}"})
+        self._tracker.set_tags(key, {"hyperderm.outcome": outcome})
+        self._tracker.close_run(key, "FAILED" if outcome == "failed" else "FINISHED", reason or None)
+        if job.group and outcome == "failed":  # a failed job of a grid is tried again, and its end is another
+            (folder / TRACKED).unlink(missing_ok=True)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / TRACKED).touch()
+
+    def _keep(self, job: Job, key: str, place: Place) -> None:
+        """Keep a job's result and predictions, and draw what it generated beside real lesions."""
+        if job.group:
+            self._keep_files(key, place)
+        samples = content_of(place, "samples.npy")
+        if samples is None:
+            return
+        generated = np.moveaxis(np.load(io.BytesIO(samples)), 1, 3)
+        title = job.label if job.group or not job.key else f"{self._facts.name}, {job.label}"
+        drawn = {
+            "lesions.png": lesion_grid(self._real, generated, title, seed=0),
+            "spectra.png": spectra(self._real, generated, title),
+        }
+        self._log_figures(key, drawn)
+
+    def _keep_files(self, key: str, place: Place) -> None:
+        with TemporaryDirectory() as folder:
+            for name in KEPT:
+                content = content_of(place, name)
+                if content is None:
+                    continue
+                (Path(folder) / name).write_bytes(content)
+                self._tracker.log_file(key, Path(folder) / name)
+                if name == RESULT:
+                    facts: dict[str, Any] = json_of(content.decode())
+                    self._tracker.log_metrics(key, {"seconds": facts["seconds"], **facts.get("test", {})}, 0)
+
+    def _log_figures(self, key: str, figures: Mapping[str, Any]) -> None:
+        with TemporaryDirectory() as folder:
+            for name, figure in figures.items():
+                save_png(figure, Path(folder) / name)
+                self._tracker.log_file(key, Path(folder) / name)
+
+    def _group(self, group: str) -> str:
+        return f"{self._facts.key}/arm/{group}"
+
+    def _key(self, job: Job) -> str:
+        return f"{self._facts.key}/{job.key}" if job.key else self._facts.key
