@@ -93,10 +93,14 @@ def engine(store: str) -> list[float]:
 
 def _no_work() -> type:
     """The trial of `studies.trial` with the training left out: data fetched, one report, reused actor."""
-    from hyperderm.cluster.trial import InProcessTrial
+    from ray import tune
+
     from hyperderm.registry import experiment
 
-    class NoWork(InProcessTrial):
+    class NoWork(tune.Trainable):
+        def setup(self, config: dict, shared: object) -> None:
+            self._shared = shared
+
         def reset_config(self, new_config: dict) -> bool:
             return True
 

@@ -10,8 +10,12 @@ from hyperderm.cluster.shared_data import SharedData
 from hyperderm.config import DataConfig, Experiment, SweepConfig, TaskConfig, TrainingConfig
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.shsgan import ShsGanConfig
-from hyperderm.studies.search import Board
+from hyperderm.store.reader import Store
+from hyperderm.store.run_location import Place
+from hyperderm.studies.search import Search, SearchTrial
+from hyperderm.studies.single_run import RunParts, SingleRun, run_single
 from hyperderm.studies.sweep import run as run_trials
+from hyperderm.training.selection import select
 
 AXES: dict[str, BaseDistribution] = {
     "learner.lr_generator": FloatDistribution(1e-4, 1e-2, log=True),
@@ -59,33 +63,51 @@ class Memory:
         self.events: list[tuple] = []
         self.reports: dict[int, list[int]] = {}
         self.notes: list[tuple[int, str]] = []
+        self.jobs: dict = {}
         self._on_report = on_report
 
-    def started(self, number, experiment, values, resumed):
-        self.events.append(("started", number, resumed))
+    def started(self, job, resumed):
+        self.events.append(("started", number_of(job), resumed))
+        self.jobs[number_of(job)] = job
 
-    def reported(self, number, images, metrics):
-        self.reports.setdefault(number, []).append(images)
-        self._on_report(number, images)
+    def reported(self, job, images, metrics):
+        self.reports.setdefault(number_of(job), []).append(images)
+        self._on_report(number_of(job), images)
 
-    def noted(self, number, sentence):
-        self.notes.append((number, sentence))
+    def noted(self, job, sentence):
+        self.notes.append((number_of(job), sentence))
 
-    def finished(self, number, outcome, reason):
-        self.events.append((outcome, number, reason))
+    def finished(self, job, outcome, reason):
+        self.events.append((outcome, number_of(job), reason))
 
-    def interrupted(self, number):
-        self.events.append(("interrupted", number, ""))
+    def interrupted(self, job):
+        self.events.append(("interrupted", number_of(job), ""))
 
 
-def board(folder: Path, experiment: Experiment, memory: Memory) -> Board:
+def number_of(job) -> int:
+    """The number of a trial; 0 of a single run."""
+    return int(job.key or 0)
+
+
+def train_once(experiment: Experiment, store: Store, place: Place, provenance, observer: Memory, **more) -> None:
+    """One run as `hyperderm train` does it."""
+    parts = RunParts(experiment, store, more.pop("selection", None) or select(store, experiment), place, provenance, **more)
+    run_single(parts, SingleRun("run", experiment), observer)
+
+
+def search(folder: Path, experiment: Experiment, memory: Memory) -> Search:
     folder.mkdir(parents=True, exist_ok=True)
     axes = AXES if experiment.learner.role == "generator" else CLASSIFIER_AXES
-    return Board(folder / "study.db", "sweep", experiment, axes, memory)
+    return Search(folder / "study.db", "sweep", experiment, axes, memory)
 
 
-def run(folder: Path, experiment: Experiment, shared: SharedData, cluster: Cluster, memory: Memory) -> Board:
+def ask(made: Search) -> SearchTrial:
+    """The next trial, as observers know it."""
+    return made.handed[int(made.ask()["key"])]
+
+
+def run(folder: Path, experiment: Experiment, shared: SharedData, cluster: Cluster, memory: Memory) -> Search:
     """Run a sweep as the command line does."""
-    made = board(folder, experiment, memory)
+    made = search(folder, experiment, memory)
     run_trials(made, shared, cluster, folder, {})
     return made

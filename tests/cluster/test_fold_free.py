@@ -13,12 +13,11 @@ from hyperderm.learners.held_out_pixels import held_out_blocks
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.writer import write_store
 from hyperderm.studies.named_runs import find_inputs
-from hyperderm.studies.single_run import run_here
 from hyperderm.training.checkpoint import BEST
 from hyperderm.training.inputs import check_fits, given_inputs
 from hyperderm.training.named_checkpoints import fold_of, read_checkpoint
 from hyperderm.training.selection import fold_said, read, select
-from tests.cluster.sweeps import Memory, tiny
+from tests.cluster.sweeps import Memory, tiny, train_once
 from tests.learners.toys import LinearUnmixer, ToyExperiment
 from tests.studies.grids import lesions
 
@@ -48,7 +47,7 @@ def checkpoint(free, tmp_path_factory):
         "hyperderm.manifest": free.manifest.fingerprint,
         "hyperderm.fold": fold_said(free.manifest, made),
     }
-    run_here(made, free, select(free, made), place, told, Memory())
+    train_once(made, free, place, told, Memory())
     return place / BEST
 
 
@@ -85,7 +84,7 @@ def test_it_trains_on_the_pixels_of_a_store_and_is_marked(free, checkpoint):
 def test_it_trains_on_a_single_cube(tmp_path):
     write_store(str(tmp_path / "one"), lesions({"melanoma": 1}), fold_count=0, seed=0)
     store, made, observer = open_store(str(tmp_path / "one")), toy(), Memory()
-    run_here(made, store, select(store, made), tmp_path / "run", {}, observer)
+    train_once(made, store, tmp_path / "run", {}, observer)
     assert observer.reports[0] == [0, 30, 60]
 
 

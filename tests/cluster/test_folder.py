@@ -1,4 +1,4 @@
-"""Names, identities and locks of a sweep's folder; capacity; what a board remembers of a killed driver. No Ray."""
+"""Names, identities and locks of a sweep's folder; capacity; what a search remembers of a killed driver. No Ray."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from hyperderm import registry
 from hyperderm.cluster.session import Cluster, check_shared, trials_at_once
 from hyperderm.errors import ClusterError, ConfigError, StudyError
 from hyperderm.training.run_folder import IDENTITY, claim, run_folder
-from tests.cluster.sweeps import Memory, board, tiny
+from tests.cluster.sweeps import Memory, ask, search, tiny
 
 
 def refuse(folder, mine):
@@ -93,26 +93,27 @@ def test_fixed_axes_leave_the_space():
 
 def test_a_trial_stopped_early_stays_stopped_when_the_driver_dies_before_its_end(tmp_path):
     experiment = tiny(sweep__grace_images=32, sweep__reduction=2, training__images=128)
-    first = board(tmp_path, experiment, Memory())
-    good = first.ask().number
+    first = search(tmp_path, experiment, Memory())
+    good = ask(first).number
     first.report(good, 32, {"spectral_energy_distance": 1.0})
     first.finish(good)
-    bad = first.ask().number
+    bad = ask(first).number
     assert first.report(bad, 32, {"spectral_energy_distance": 9.0})
-    second = board(tmp_path, experiment, Memory())  # the first driver is gone
-    taken_up = second.ask()
-    assert (taken_up.number, taken_up.resumed) == (bad, True)
+    memory = Memory()
+    second = search(tmp_path, experiment, memory)  # the first driver is gone
+    assert ask(second).number == bad
+    assert memory.events == [("started", bad, True)]
     assert second.report(bad, 32, {"spectral_energy_distance": 9.0})
     second.finish(bad)
     assert second.study.trials[bad].state == TrialState.PRUNED
 
 
 def test_a_trial_killed_while_it_was_drawn_gets_every_axis(tmp_path):
-    first = board(tmp_path, tiny(), Memory())
-    first.finish(first.ask().number, "an earlier one")
+    first = search(tmp_path, tiny(), Memory())
+    first.finish(ask(first).number, "an earlier one")
     half = first.study.ask()  # a driver killed between two axes
     name, axis = next(iter(first.distributions.items()))
     drawn = half._suggest(name, axis)
-    values = board(tmp_path, tiny(), Memory()).ask().values
+    values = ask(search(tmp_path, tiny(), Memory())).values
     assert set(values) == set(first.distributions)
     assert values[name] == drawn

@@ -9,10 +9,8 @@ from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, StudyError
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import origin_of
-from hyperderm.studies.single_run import run_here
 from hyperderm.studies.synthesis import generate_here
-from hyperderm.training.selection import select
-from tests.cluster.sweeps import Memory
+from tests.cluster.sweeps import Memory, train_once
 from tests.learners.test_dcgan import experiment
 from tests.studies.grids import plan
 
@@ -26,7 +24,7 @@ def real(phantom_store) -> Store:
 
 def trained(real: Store, folder: Path, made: Experiment) -> Path:
     provenance = {"run": "a", "hyperderm.manifest": real.manifest.fingerprint, "hyperderm.fold": str(FOLD)}
-    run_here(made, real, select(real, made), folder, provenance, Memory())
+    train_once(made, real, folder, provenance, Memory())
     return folder / "best.pt"
 
 

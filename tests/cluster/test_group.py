@@ -9,10 +9,8 @@ from optuna.trial import TrialState
 
 from hyperderm.errors import ConfigError
 from hyperderm.store.reader import open_store
-from hyperderm.studies.single_run import run_group
 from hyperderm.studies.sweep import run as run_trials
-from hyperderm.training.selection import select
-from tests.cluster.sweeps import Memory, board, classifier, run, tiny
+from tests.cluster.sweeps import Memory, classifier, run, search, tiny, train_once
 
 
 def test_two_workers_train_what_one_worker_trains(tmp_path, shared, ray_cluster):
@@ -48,7 +46,7 @@ def test_a_group_that_refuses_says_so_as_a_user_s_error(tmp_path, phantom_store,
     experiment = classifier(learner__architecture="resnet18", data__size=32, sweep__workers_per_trial=2)
     store = open_store(str(phantom_store))
     with pytest.raises(ConfigError, match="resnet18 with 2 workers on CPUs is refused"):
-        run_group(experiment, store, select(store, experiment), tmp_path, {}, Memory())
+        train_once(experiment, store, tmp_path, {}, Memory())
 
 
 @pytest.mark.slow
@@ -74,7 +72,7 @@ def test_diverged_group_fails_with_step_and_culprit(tmp_path, shared, ray_cluste
 def test_interrupted_group_gives_everything_back_and_goes_on(tmp_path, shared, ray_cluster):
     experiment = tiny(sweep__workers_per_trial=2, sweep__trials=1)
     first = Memory()
-    made = board(tmp_path, experiment, first)
+    made = search(tmp_path, experiment, first)
     first._on_report = lambda number, images: setattr(made, "interrupted", True) if images == 32 else None
     run_trials(made, shared, ray_cluster, tmp_path, {})
     assert made.study.trials[0].state == TrialState.RUNNING

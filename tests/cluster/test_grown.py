@@ -20,13 +20,13 @@ from hyperderm.registry import Space
 from hyperderm.store.reader import Store
 from hyperderm.studies.ablation.memory import PLAN, remember
 from hyperderm.studies.ablation.plan import Plan
-from hyperderm.studies.ablation.results import result_of
+from hyperderm.studies.ablation.results import GridFolder, result_of
 from hyperderm.training.checkpoint import LATEST
 from hyperderm.training.context import local
 from hyperderm.training.run import run
 from hyperderm.training.run_folder import IDENTITY, claim, identity, same_run, trial_folder
 from hyperderm.workflows.run_ablation import identity as grid_identity
-from tests.cluster.sweeps import AXES, CLASSIFIER_AXES, Memory, board, classifier, tiny
+from tests.cluster.sweeps import AXES, CLASSIFIER_AXES, Memory, ask, classifier, search, tiny
 from tests.learners.test_contract import data, same
 from tests.studies.grids import finish, generator
 from tests.studies.grids import plan as grid_plan
@@ -132,16 +132,18 @@ def test_a_sweep_goes_on_with_its_study_and_its_half_trained_trial(base, tmp_pat
     fields = [grown for grown in FIELDS.values() if grown.base == base]
     held, sweep = data(), tmp_path / "sweep"
     mine = fields[0].identity(base)
+    memory = Memory()
     with claim(sweep, mine) as key:
-        began = board(sweep, base, Memory()).ask()
+        began = ask(search(sweep, base, memory))
         half(began.experiment, held, trial_folder(sweep, began.number))
     for grown in fields:
         assert forget_identity(sweep, grown.path) == (0 if grown.content else 1)
         forget_checkpoints(trial_folder(sweep, began.number), grown.path)
     with claim(sweep, mine) as again:
-        taken_up = board(sweep, base, Memory()).ask()
+        taken_up = ask(search(sweep, base, memory))
     assert again == key
-    assert (taken_up.number, taken_up.values, taken_up.resumed) == (began.number, began.values, True)
+    assert (taken_up.number, taken_up.values) == (began.number, began.values)
+    assert memory.events[-1] == ("started", began.number, True)
     place = trial_folder(sweep, taken_up.number)
     for grown in fields:
         if not grown.content:  # of an input the hash is proven: `test_inputs.py`
@@ -233,7 +235,7 @@ def test_a_grid_goes_on_and_finds_what_was_finished(real, tmp_path, path):
         joined = remember(folder, less)
     assert again == key
     assert {job.key: job for job in joined.jobs} == {job.key: job for job in whole.jobs}
-    assert all(result_of(folder, job) for job in joined.jobs)
+    assert all(result_of(GridFolder(folder), job) for job in joined.jobs)
 
 
 @pytest.mark.parametrize(("path", "value"), [*GENERATES, *CLASSIFIES])

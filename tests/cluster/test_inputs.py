@@ -14,12 +14,11 @@ from hyperderm.identity import searching, shaping
 from hyperderm.registry import Space, check_space
 from hyperderm.store.reader import Store, open_store
 from hyperderm.studies.named_runs import find_inputs
-from hyperderm.studies.single_run import run_here
 from hyperderm.training.checkpoint import BEST, LATEST
 from hyperderm.training.context import local
 from hyperderm.training.run import run
 from hyperderm.training.selection import read, select
-from tests.cluster.sweeps import Memory, tiny
+from tests.cluster.sweeps import Memory, tiny, train_once
 from tests.studies.grids import store as other_store
 
 FOLD = 1
@@ -46,7 +45,7 @@ def provenance(real: Store, name: str) -> dict[str, str]:
 def trained(real: Store, runs: Path, name: str, made: Experiment) -> Path:
     inputs = find_inputs(made, real, runs)
     place = runs / name / "trials" / "0000"
-    run_here(made, real, select(real, made), place, provenance(real, name) | inputs.tags, Memory(), inputs=inputs)
+    train_once(made, real, place, provenance(real, name) | inputs.tags, Memory(), inputs=inputs)
     return place
 
 

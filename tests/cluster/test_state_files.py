@@ -14,7 +14,7 @@ from hyperderm.studies.named_runs import checkpoint_of_run
 from hyperderm.studies.study_file import STUDY, open_study, read_study
 from hyperderm.tracking.event_log import Journal
 from hyperderm.training.run_folder import IDENTITY, claim
-from tests.cluster.sweeps import Memory, board, tiny
+from tests.cluster.sweeps import Memory, ask, search, tiny
 from tests.killing import in_child
 from tests.tracking.test_database import change, locked, read_only
 
@@ -45,15 +45,15 @@ def test_a_half_made_study_is_made_anew(tmp_path, half):
     else:
         open_study(path, "a")._storage.remove_session()
         change(path, "DELETE FROM study_directions", "DELETE FROM studies")
-    made = board(tmp_path, tiny(), Memory())
-    assert made.ask().number == 0
+    made = search(tmp_path, tiny(), Memory())
+    assert ask(made).number == 0
 
 
 def test_a_file_that_is_no_study_stays(tmp_path):
     change(tmp_path / STUDY, "CREATE TABLE mine (x)")
     before = (tmp_path / STUDY).read_bytes()
     with pytest.raises(StudyError, match="not a study"):
-        board(tmp_path, tiny(), Memory())
+        search(tmp_path, tiny(), Memory())
     assert (tmp_path / STUDY).read_bytes() == before
 
 

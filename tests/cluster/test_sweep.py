@@ -12,13 +12,13 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from hyperderm.cluster.trial import InProcessTrial
+from hyperderm.cluster import tune_driver
+from hyperderm.cluster.trial import Trial
 from hyperderm.errors import ClusterError, DiskFull, WorkerLost
 from hyperderm.store.reader import open_store
-from hyperderm.studies import sweep as sweep_module
 from hyperderm.studies.sweep import run as run_trials
 from hyperderm.training.selection import select
-from tests.cluster.sweeps import Memory, board, classifier, run, tiny
+from tests.cluster.sweeps import Memory, classifier, run, search, tiny
 
 
 def test_every_trial_ends_and_is_told_once(tmp_path, shared, ray_cluster):
@@ -61,25 +61,28 @@ def test_classifiers_are_searched_by_their_own_objective(tmp_path, told, ray_clu
 
 
 def test_first_trial_is_the_declared_configuration(tmp_path):
-    first = board(tmp_path, tiny(), Memory()).ask()
-    assert first.values == {"learner.lr_generator": 1e-3, "learner.rgb_weight": 1.0}
-    assert first.experiment == tiny()
+    memory = Memory()
+    search(tmp_path, tiny(), memory).ask()
+    assert memory.jobs[0].values == {"learner.lr_generator": 1e-3, "learner.rgb_weight": 1.0}
+    assert memory.jobs[0].experiment == tiny()
 
 
 def test_suggestions_are_seeded_and_survive_a_restart(tmp_path):
     """A restarted driver draws what the first one would have drawn."""
 
-    def ask_and_end(made):
-        assignment = made.ask()
-        made.report(assignment.number, 32, {"spectral_energy_distance": 1.0 + assignment.number})
-        made.finish(assignment.number)
-        return assignment.values
+    memory = Memory()
 
-    whole = board(tmp_path / "a", tiny(), Memory())
+    def ask_and_end(made):
+        key = made.ask()["key"]
+        made.report(key, 32, {"spectral_energy_distance": 1.0 + int(key)})
+        made.finish(key)
+        return memory.jobs[int(key)].values
+
+    whole = search(tmp_path / "a", tiny(), memory)
     straight = [ask_and_end(whole) for _ in range(5)]
     halves = []
     for count in (2, 3):
-        part = board(tmp_path / "b", tiny(), Memory())
+        part = search(tmp_path / "b", tiny(), memory)
         halves += [ask_and_end(part) for _ in range(count)]
     assert halves == straight
     assert len({str(v) for v in straight}) == 5
@@ -93,7 +96,7 @@ def test_killed_trial_goes_on_from_its_checkpoint(tmp_path, shared, ray_cluster,
 
     def kill(number, images):
         if images == 64 and not killed:
-            victims = [p for p in psutil.process_iter(["cmdline"]) if "InProcessTrial" in " ".join(p.info["cmdline"] or [])]
+            victims = [p for p in psutil.process_iter(["cmdline"]) if "ray::Trial" in " ".join(p.info["cmdline"] or [])]
             for victim in victims:
                 victim.kill()
             killed.append(len(victims))
@@ -123,10 +126,10 @@ def test_diverged_trial_fails_once_with_step_and_culprit(tmp_path, shared, ray_c
     assert [e[0] for e in memory.events] == ["started", "failed"]
 
 
-def refusing(mark: Path) -> type[InProcessTrial]:
+def refusing(mark: Path) -> type[Trial]:
     """A trial whose second checkpoint and all later ones find the disk full while `mark` is there."""
 
-    class Refusing(InProcessTrial):
+    class Refusing(Trial):
         def setup(self, config, **more):
             fsync = os.fsync
 
@@ -145,9 +148,9 @@ def refusing(mark: Path) -> type[InProcessTrial]:
 def test_a_full_disk_is_no_result_and_the_sweep_goes_on_where_it_stood(tmp_path, shared, ray_cluster, monkeypatch):
     mark = tmp_path / "full"
     mark.touch()
-    monkeypatch.setattr(sweep_module, "InProcessTrial", refusing(mark))
+    monkeypatch.setattr(tune_driver, "Trial", refusing(mark))
     experiment, memory = tiny(sweep__trials=2, sweep__concurrent=1), Memory()
-    made = board(tmp_path, experiment, memory)
+    made = search(tmp_path, experiment, memory)
     with pytest.raises(DiskFull, match=r"trials/0000/latest\.pt: No space left on device\. Free some space there; then run"):
         run_trials(made, shared, ray_cluster, tmp_path, {})
     assert [t.state for t in made.study.trials] == [TrialState.RUNNING]
@@ -167,10 +170,10 @@ def test_a_worker_that_dies_each_time_leaves_its_trial_open_and_the_others_end(t
     def kill(number, images):
         if (number, images) == (0, 32):
             for victim in psutil.Process().children(recursive=True):
-                if "InProcessTrial" in " ".join(victim.cmdline()):
+                if "ray::Trial" in " ".join(victim.cmdline()):
                     victim.kill()
 
-    made = board(tmp_path, experiment, Memory(kill))
+    made = search(tmp_path, experiment, Memory(kill))
     with pytest.raises(WorkerLost, match=r"a worker process or its node died.*then run the same command again"):
         run_trials(made, shared, ray_cluster, tmp_path, {})
     assert [t.state for t in made.study.trials] == [TrialState.RUNNING, TrialState.COMPLETE]
@@ -184,7 +187,7 @@ def test_a_worker_that_dies_each_time_leaves_its_trial_open_and_the_others_end(t
 def test_interrupted_sweep_goes_on(tmp_path, shared, ray_cluster):
     experiment = tiny(sweep__trials=4, sweep__concurrent=1)
     first = Memory()
-    made = board(tmp_path, experiment, first)
+    made = search(tmp_path, experiment, first)
     first._on_report = lambda number, images: setattr(made, "interrupted", made.interrupted or (number, images) == (1, 64))
     run_trials(made, shared, ray_cluster, tmp_path, {})
     assert [t.state for t in made.study.trials] == [TrialState.COMPLETE, TrialState.RUNNING]
@@ -202,14 +205,14 @@ def test_interrupted_sweep_goes_on(tmp_path, shared, ray_cluster):
 
 def test_successive_halving_stops_bad_trials_and_remembers_rungs(tmp_path):
     experiment = tiny(sweep__grace_images=32, sweep__reduction=2, training__images=128)
-    made = board(tmp_path, experiment, Memory())
+    made = search(tmp_path, experiment, Memory())
     for value in (1.0, 1.1, 1.2):
-        number = made.ask().number
-        if not made.report(number, 32, {"spectral_energy_distance": value}):
-            made.report(number, 128, {"spectral_energy_distance": value})
-        made.finish(number)
-    later = board(tmp_path, experiment, Memory())  # a restarted driver prunes by the same rungs
-    bad = later.ask().number
+        key = made.ask()["key"]
+        if not made.report(key, 32, {"spectral_energy_distance": value}):
+            made.report(key, 128, {"spectral_energy_distance": value})
+        made.finish(key)
+    later = search(tmp_path, experiment, Memory())  # a restarted driver prunes by the same rungs
+    bad = later.ask()["key"]
     assert later.report(bad, 32, {"spectral_energy_distance": 5.0})
     later.finish(bad)
     states = [t.state for t in later.study.trials]

@@ -16,13 +16,12 @@ from hyperderm.store.synthetic import check_origin, origin_of
 from hyperderm.store.writer import write_store
 from hyperderm.studies import synthesis
 from hyperderm.studies.named_runs import checkpoint_of_run, find_inputs
-from hyperderm.studies.single_run import run_here
 from hyperderm.studies.synthesis import STRIDE, generate, generate_here
 from hyperderm.training.data import cube_set
 from hyperderm.training.named_checkpoints import read_checkpoint
 from hyperderm.training.sampler import load_sampler
 from hyperderm.training.selection import select
-from tests.cluster.sweeps import Memory, tiny
+from tests.cluster.sweeps import Memory, ask, tiny, train_once
 
 FOLD = 1
 BOTH = {"melanoma": 40, "dysplastic_nevus": 35}
@@ -44,7 +43,7 @@ def train(real: Store, folder: Path, **overrides) -> Path:
     }
     inputs = find_inputs(experiment, real, folder.parent)
     place = folder / "trials" / "0000"
-    run_here(experiment, real, select(real, experiment), place, provenance, Memory(), inputs=inputs)
+    train_once(experiment, real, place, provenance, Memory(), inputs=inputs)
     return folder / "trials" / "0000" / "best.pt"
 
 
@@ -292,15 +291,15 @@ def test_checkpoint_of_a_run(tmp_path, checkpoint):
 
 
 def test_checkpoint_of_a_sweep_is_that_of_the_best_trial(tmp_path):
-    from tests.cluster.sweeps import board
+    from tests.cluster.sweeps import search
 
     sweep = tmp_path / "sweep"
-    made = board(sweep, tiny(), Memory())
+    made = search(sweep, tiny(), Memory())
     (sweep / "trials").mkdir()
     with pytest.raises(StudyError, match="no trial of sweep sweep has finished"):
         checkpoint_of_run("sweep", tmp_path)
     for score in (0.5, 0.2, 0.4):
-        number = made.ask().number
+        number = ask(made).number
         made.report(number, 96, {"spectral_energy_distance": score})
         made.finish(number)
         (sweep / "trials" / f"{number:04d}").mkdir()

@@ -20,7 +20,7 @@ from hyperderm.errors import (
     StoreError,
     WorkerLost,
 )
-from tests.cluster.sweeps import Memory, board, tiny
+from tests.cluster.sweeps import Memory, ask, search, tiny
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "latest.pt")
 
@@ -81,8 +81,8 @@ def states(made) -> list[TrialState]:
 
 def test_a_lost_worker_leaves_its_trial_open_and_the_next_trial_goes_on(tmp_path):
     memory = Memory()
-    made = board(tmp_path, tiny(), memory)
-    first, second = made.ask().number, made.ask().number
+    made = search(tmp_path, tiny(), memory)
+    first, second = ask(made).number, ask(made).number
     made.leave(first, WorkerLost("a worker died", "Look."))
     assert not made.interrupted
     made.report(second, 32, {"spectral_energy_distance": 1.0})
@@ -91,21 +91,21 @@ def test_a_lost_worker_leaves_its_trial_open_and_the_next_trial_goes_on(tmp_path
     assert states(made) == [TrialState.RUNNING, TrialState.COMPLETE]
     assert memory.notes == [(first, "left open: a worker died")]
     assert memory.events[-1] == ("interrupted", first, "")
-    again = board(tmp_path, tiny(), Memory()).ask()
-    assert (again.number, again.resumed) == (first, True)
+    ask(search(tmp_path, tiny(), memory))
+    assert memory.events[-1] == ("started", first, True)
 
 
 def test_the_second_in_a_row_and_a_full_disk_end_the_sweep(tmp_path):
-    made = board(tmp_path / "two", tiny(), Memory())
-    numbers = [made.ask().number for _ in range(3)]
+    made = search(tmp_path / "two", tiny(), Memory())
+    numbers = [ask(made).number for _ in range(3)]
     made.leave(numbers[0], WorkerLost("one"))
     made.finish(numbers[1], "gp is NaN")
     made.leave(numbers[2], WorkerLost("two"))
     assert not made.interrupted, "one ended in between"
-    made.leave(made.ask().number, WorkerLost("three"))
+    made.leave(ask(made).number, WorkerLost("three"))
     assert made.interrupted
     assert made.trouble.what == "three"
-    full = board(tmp_path / "full", tiny(), Memory())
-    full.leave(full.ask().number, DiskFull("latest.pt: full"))
+    full = search(tmp_path / "full", tiny(), Memory())
+    full.leave(ask(full).number, DiskFull("latest.pt: full"))
     assert full.interrupted
     assert states(full) == [TrialState.RUNNING]

@@ -21,14 +21,13 @@ from hyperderm.store import location as location_module
 from hyperderm.store.location import Location
 from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import origin_of
-from hyperderm.studies.single_run import run_group, run_here
 from hyperderm.studies.sweep import run as run_trials
 from hyperderm.training.checkpoint import BEST, LATEST, PREVIOUS, CheckpointFolder
 from hyperderm.training.named_checkpoints import read_checkpoint
 from hyperderm.training.selection import select
 from hyperderm.training.storage import open_storage, storage_of_run, take, trial_place
 from tests.cluster.conftest import shared  # noqa: F401 - a fixture
-from tests.cluster.sweeps import Memory, board, tiny
+from tests.cluster.sweeps import Memory, search, tiny, train_once
 from tests.command import project_of
 from tests.services.s3_server import READER, READER_SECRET, SECRET, S3Server
 from tests.services.test_sweep_cli import EXPERIMENT, SPACE
@@ -229,9 +228,9 @@ def test_every_node_must_reach_the_server(ray_cluster, storage, monkeypatch):
 def test_one_run_here_ends_as_on_a_disk(server, storage, phantom_store, tmp_path):
     experiment, store = tiny(training__images=64), open_store(str(phantom_store))
     selection = select(store, experiment)
-    run_here(experiment, store, selection, tmp_path / "0000", {"run": "r"}, Memory())
+    train_once(experiment, store, tmp_path / "0000", {"run": "r"}, Memory(), selection=selection)
     memory = Memory()
-    run_here(experiment, store, selection, storage, {"run": "r"}, memory)
+    train_once(experiment, store, storage, {"run": "r"}, memory, selection=selection)
     assert memory.reports[0] == [0, 32, 64]
     held = objects(server, storage.prefix)
     assert sorted(held) == ["/best.pt", "/latest.pt", "/previous.pt", "/samples.npy"]
@@ -240,7 +239,7 @@ def test_one_run_here_ends_as_on_a_disk(server, storage, phantom_store, tmp_path
     there = CheckpointFolder(storage).load()["learner"]["generator"]
     assert all(torch.equal(here[name], there[name]) for name in here)
     again = Memory()
-    run_here(experiment, store, selection, storage, {"run": "r"}, again)
+    train_once(experiment, store, storage, {"run": "r"}, again, selection=selection)
     assert again.reports[0] == [64], "a finished run trains nothing"
 
 
@@ -248,18 +247,18 @@ def test_one_run_here_ends_as_on_a_disk(server, storage, phantom_store, tmp_path
 def test_killed_trial_goes_on_from_s3_bit_for_bit(server, storage, tmp_path, shared, ray_cluster):  # noqa: F811
     """The Ray of the session began without the AWS settings: they travel with the storage."""
     experiment, killed = tiny(sweep__trials=1, training__images=160), []
-    run_trials(board(tmp_path / "calm", experiment, Memory()), shared, ray_cluster, tmp_path / "calm", {})
+    run_trials(search(tmp_path / "calm", experiment, Memory()), shared, ray_cluster, tmp_path / "calm", {})
 
     def kill(number, images):
         if images == 64 and not killed:
             mine = psutil.Process().children(recursive=True)
-            victims = [p for p in mine if "InProcessTrial" in " ".join(p.cmdline())]
+            victims = [p for p in mine if "ray::Trial" in " ".join(p.cmdline())]
             for victim in victims:
                 victim.kill()
             killed.append(len(victims))
 
     memory = Memory(kill)
-    made = board(tmp_path / "killed", experiment, memory)
+    made = search(tmp_path / "killed", experiment, memory)
     run_trials(made, shared, ray_cluster, tmp_path / "killed", {}, storage)
     assert killed[0] >= 1
     assert made.study.trials[0].state == TrialState.COMPLETE
@@ -276,7 +275,7 @@ def test_killed_trial_goes_on_from_s3_bit_for_bit(server, storage, tmp_path, sha
 def test_a_group_of_two_workers_needs_no_folder_either(server, storage, phantom_store, ray_cluster):
     experiment, memory = tiny(sweep__workers_per_trial=2, training__images=64), Memory()
     store = open_store(str(phantom_store))
-    run_group(experiment, store, select(store, experiment), trial_place(Path(), 0, storage), {}, memory)
+    train_once(experiment, store, trial_place(Path(), 0, storage), {}, memory)
     assert memory.reports[0] == [0, 32, 64]
     held = objects(server, storage.prefix)
     assert {"/trials/0000/best.pt", "/trials/0000/latest.pt", "/trials/0000/samples.npy"} <= set(held)
@@ -288,7 +287,7 @@ def test_a_group_of_two_workers_needs_no_folder_either(server, storage, phantom_
 @pytest.mark.timeout(240)
 def test_a_sweep_that_loses_its_server_leaves_its_trial_open(server, storage, tmp_path, shared, ray_cluster):  # noqa: F811
     experiment = tiny(sweep__trials=2, sweep__concurrent=1, sweep__max_failures=0)
-    made = board(tmp_path, experiment, Memory(lambda number, images: server.stop() if images == 64 else None))
+    made = search(tmp_path, experiment, Memory(lambda number, images: server.stop() if images == 64 else None))
     try:
         with pytest.raises(StorageAway, match="the S3 server went away and did not come back"):
             run_trials(made, shared, ray_cluster, tmp_path, {}, storage)
@@ -296,7 +295,7 @@ def test_a_sweep_that_loses_its_server_leaves_its_trial_open(server, storage, tm
         server.start()
     assert [t.state for t in made.study.trials] == [TrialState.RUNNING]
     memory = Memory()
-    again = board(tmp_path, experiment, memory)
+    again = search(tmp_path, experiment, memory)
     run_trials(again, shared, ray_cluster, tmp_path, {}, storage)
     assert [t.state for t in again.study.trials] == [TrialState.COMPLETE] * 2
     assert memory.reports[0][0] >= 32

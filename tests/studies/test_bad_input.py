@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hyperderm import registry
+from hyperderm.cluster.observer import Observers
 from hyperderm.errors import ConfigError, HyperdermError, StoreError, StudyError
 from hyperderm.statistics.predictions import CellKey
 from hyperderm.store.manifest import MANIFEST, Manifest
@@ -14,8 +15,8 @@ from hyperderm.store.reader import Store, open_store
 from hyperderm.store.writer import write_store
 from hyperderm.studies.ablation.maker import VERSION
 from hyperderm.studies.ablation.plan import make_plan
-from hyperderm.studies.ablation.queue import Queue
-from hyperderm.studies.ablation.results import PREDICTIONS, predictions, result_of
+from hyperderm.studies.ablation.queue import JobQueue
+from hyperderm.studies.ablation.results import PREDICTIONS, GridFolder, predictions, result_of
 from hyperderm.training.run_folder import claim
 from hyperderm.workflows.run_ablation import _check_version, identity
 from tests.studies.grids import finish, generator, grid, lesions, plan, store, synthetic_set
@@ -316,16 +317,16 @@ def test_predictions_missing_for_a_cell(real, tmp_path):
     made = plan(real, folds=[0], models=["small_cnn"])
     finish(made, tmp_path)
     planned = [CellKey(job.arm, job.model, job.fold, job.seed) for job in made.stage("cell")]
-    predictions(tmp_path, made).check(planned)
+    predictions(GridFolder(tmp_path), made).check(planned)
     job = made.stage("cell")[1]
     gone = tmp_path / job.folder / PREDICTIONS
     whole = gone.read_bytes()
     for spoil in (gone.unlink, lambda: gone.write_bytes(whole[:-1])):
         spoil()
-        assert result_of(tmp_path, job) is None  # not done: the same command runs it again
-        assert job.key not in Queue(tmp_path, made.jobs, [], lambda job: 0.0).done
+        assert result_of(GridFolder(tmp_path), job) is None  # not done: the same command runs it again
+        assert job.key not in JobQueue(GridFolder(tmp_path), made.jobs, Observers(), lambda job: 0.0).done
         with pytest.raises(StudyError, match="predictions missing for a cell: arm 'oversampled_x1', model 'small_cnn'"):
-            predictions(tmp_path, made).check(planned)
+            predictions(GridFolder(tmp_path), made).check(planned)
 
 
 # --- the command line

@@ -7,6 +7,7 @@ import pytest
 from hyperderm.studies.ablation import estimate as module
 from hyperderm.studies.ablation.estimate import COMPRESSED, OVERHEAD_S, Cost, Estimate, estimate, measure_here
 from hyperderm.studies.ablation.job import Job
+from hyperderm.studies.ablation.results import GridFolder
 from tests.studies.grids import finish, plan
 
 
@@ -65,7 +66,7 @@ def told(made, tmp_path):
         measured.append((job.stage, job.model, train))
         return COST
 
-    return estimate(made, tmp_path, measure), measured
+    return estimate(made, GridFolder(tmp_path), measure), measured
 
 
 def test_steps_and_validations_of_every_stage(real, tmp_path):

@@ -7,17 +7,19 @@ from pathlib import Path
 import pytest
 
 from hyperderm.ablation import Ablation, Model
+from hyperderm.cluster import tune_driver
+from hyperderm.cluster.observer import Observers
 from hyperderm.cluster.session import Cluster
 from hyperderm.cluster.shared_store import shared_store
+from hyperderm.cluster.trial import Trial
 from hyperderm.config import TrainingConfig
 from hyperderm.errors import DiskFull
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.store.reader import open_store
-from hyperderm.studies.ablation import grid as grid_module
-from hyperderm.studies.ablation.grid import GridTrial, run_grid
+from hyperderm.studies.ablation.grid import run_grid
 from hyperderm.studies.ablation.plan import Plan, make_plan
-from hyperderm.studies.ablation.queue import Queue
-from hyperderm.studies.ablation.results import PREDICTIONS, failure_of, result_of
+from hyperderm.studies.ablation.queue import JobQueue
+from hyperderm.studies.ablation.results import PREDICTIONS, GridFolder, failure_of, result_of
 
 GRID = Ablation(
     name="failing",
@@ -35,17 +37,17 @@ GRID = Ablation(
 ).override({"resources.max_failures": 1})
 
 
-def run(plan: Plan, cluster: Cluster, folder: Path) -> Queue:
+def run(plan: Plan, cluster: Cluster, folder: Path) -> JobQueue:
     folder.mkdir(exist_ok=True)
-    queue = Queue(folder, plan.jobs, [], lambda job: 1.0)
-    run_grid(plan, queue, shared_store(plan.store), cluster, folder, {"run": "failing"})
+    queue = JobQueue(GridFolder(folder), plan.jobs, Observers(), lambda job: 1.0)
+    run_grid(plan, queue, shared_store(plan.store), cluster, GridFolder(folder), {"run": "failing"})
     return queue
 
 
-def refusing(number: int, victim: str) -> type[GridTrial]:
+def refusing(number: int, victim: str) -> type[Trial]:
     """A trial whose checkpoints the disk refuses with `number` where their path holds `victim`."""
 
-    class Refusing(GridTrial):
+    class Refusing(Trial):
         def setup(self, config, **more):
             fsync = os.fsync
 
@@ -67,20 +69,20 @@ def test_a_disk_that_refuses_leaves_its_cell_open_and_no_failure(
     plan, grid = make_plan(GRID, open_store(str(phantom_store)), {}), tmp_path / "grid"
     victim = plan.jobs[1]
     with monkeypatch.context() as patched:  # a right that is missing in one folder: the other cells end
-        patched.setattr(grid_module, "GridTrial", refusing(errno.EACCES, victim.key))
+        patched.setattr(tune_driver, "Trial", refusing(errno.EACCES, victim.key))
         queue = run(plan, ray_cluster, grid)
     assert (queue.failed, list(queue.open)) == ({}, [victim.key])
     assert queue.open[victim.key].endswith("Permission denied")
-    assert {job.seed for job in plan.jobs if result_of(grid, job)} == {0, 2}
+    assert {job.seed for job in plan.jobs if result_of(GridFolder(grid), job)} == {0, 2}
     assert {path.name for path in (grid / victim.folder).iterdir()} <= {"spent.json"}  # nothing half-written
 
     with monkeypatch.context() as patched:  # a full disk: whatever came next would meet it too
-        patched.setattr(grid_module, "GridTrial", refusing(errno.ENOSPC, victim.key))
+        patched.setattr(tune_driver, "Trial", refusing(errno.ENOSPC, victim.key))
         with pytest.raises(
             DiskFull, match=r"(best|latest)\.pt.*No space left on device. Free some space there; then run the same"
         ):
             run(plan, ray_cluster, grid)
-    assert failure_of(grid, victim) is None
+    assert failure_of(GridFolder(grid), victim) is None
 
     again = run(plan, ray_cluster, grid)
     assert (again.failed, again.open) == ({}, {})
@@ -95,7 +97,7 @@ def test_a_killed_cell_goes_on_from_its_checkpoint(
     (job,) = plan.jobs
     mark = tmp_path / "killed"
 
-    class Killed(GridTrial):
+    class Killed(Trial):
         def step(self):
             found = super().step()
             if found["images"] == 32 and not mark.exists():
@@ -105,7 +107,7 @@ def test_a_killed_cell_goes_on_from_its_checkpoint(
 
     calm = run(plan, ray_cluster, tmp_path / "calm")
     with monkeypatch.context() as patched:
-        patched.setattr(grid_module, "GridTrial", Killed)
+        patched.setattr(tune_driver, "Trial", Killed)
         queue = run(plan, ray_cluster, tmp_path / "killed-grid")
     assert mark.exists()
     assert not queue.failed

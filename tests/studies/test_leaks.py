@@ -10,7 +10,7 @@ import pytest
 from hyperderm.store.reader import Store
 from hyperderm.studies.ablation.leaks import audit
 from hyperderm.studies.ablation.plan import Plan
-from hyperderm.studies.ablation.results import PREDICTIONS
+from hyperderm.studies.ablation.results import PREDICTIONS, GridFolder
 from hyperderm.studies.ablation.work import STORE
 from tests.studies.grids import finish, generator, grid, plan, predictions, store, synthetic_set
 
@@ -34,7 +34,7 @@ def done(made, tmp_path):
 
 
 def failing(made: Plan, folder, results) -> set[str]:
-    return {what for what, _, passed in audit(made, folder, results) if not passed}
+    return {what for what, _, passed in audit(made, GridFolder(folder), results) if not passed}
 
 
 def cell(made: Plan, arm: str, fold: int = 0):
@@ -42,7 +42,7 @@ def cell(made: Plan, arm: str, fold: int = 0):
 
 
 def test_a_sound_grid_passes_every_line(made, done, tmp_path):
-    lines = list(audit(made, tmp_path, done))
+    lines = list(audit(made, GridFolder(tmp_path), done))
     assert [what for what, _, _ in lines] == [GROUPS, TESTED, SETS, SEARCHES, OPENED]
     assert all(passed for _, _, passed in lines)
     details = {what: detail for what, detail, _ in lines}
@@ -153,10 +153,10 @@ def test_an_image_in_two_roles_fails(real, made, done, tmp_path):
 
 
 def test_searches_are_named(made, done, tmp_path):
-    lines = {what: detail for what, detail, _ in audit(made, tmp_path, done)}
+    lines = {what: detail for what, detail, _ in audit(made, GridFolder(tmp_path), done)}
     assert lines[SEARCHES] == "none took part; values are those of the plan"
     searched = replace(made, grid=grid(searches={"shsgan": {"0": "a", "3": "b"}}))
-    lines = {what: detail for what, detail, _ in audit(searched, tmp_path, done)}
+    lines = {what: detail for what, detail, _ in audit(searched, GridFolder(tmp_path), done)}
     assert lines[SEARCHES] == "winners taken for their own fold only: shsgan fold 0, shsgan fold 3"
 
 
@@ -176,7 +176,7 @@ def begun(real, tmp_path):
 
 def test_a_generator_that_began_from_its_fold_s_pre_training_passes(begun, tmp_path):
     made, results = begun
-    lines = {what: (detail, passed) for what, detail, passed in audit(made, tmp_path, results)}
+    lines = {what: (detail, passed) for what, detail, passed in audit(made, GridFolder(tmp_path), results)}
     said = "1 generators that begin from another, 0 from a checkpoint of another fold or none that is there"
     assert lines[BEGUN] == (said, True)
 

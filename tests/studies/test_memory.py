@@ -10,7 +10,7 @@ from hyperderm.statistics.ablation_results import Contrast
 from hyperderm.statistics.multiplicity import holm
 from hyperderm.studies.ablation.leaks import audit
 from hyperderm.studies.ablation.memory import PLAN, declarations, remember, with_larger_sets
-from hyperderm.studies.ablation.results import predictions
+from hyperderm.studies.ablation.results import GridFolder, predictions
 from tests.studies.grids import finish, plan
 
 
@@ -57,7 +57,7 @@ def test_a_damaged_plan_is_refused(real, tmp_path):
 def test_contrasts_without_an_answer_stay_in_the_family(real, tmp_path):
     made = plan(real, folds=[0, 1], models=["spectral"])
     finish(made, tmp_path)
-    table = predictions(tmp_path, made)
+    table = predictions(GridFolder(tmp_path), made)
     asked = [Contrast(*each) for each in made.contrasts]
     alone, among = (analyse(table, asked, unanswered=n, resamples=100) for n in (0, 6))
     p = [each.p for each in alone.contrasts]
@@ -73,7 +73,7 @@ def test_the_audit_of_fewer_folds_reads_those_of_before_too(real, tmp_path):
     results = finish(everything, tmp_path)
     less = remember(tmp_path, plan(real, models=["small_cnn"], folds=[1]))
     assert less.selections == everything.selections
-    assert all(passed for what, _, passed in audit(less, tmp_path, results) if "tested" in what)
+    assert all(passed for what, _, passed in audit(less, GridFolder(tmp_path), results) if "tested" in what)
 
 
 def test_smaller_ratios_use_the_larger_set_that_is_there(real, tmp_path):
@@ -82,8 +82,8 @@ def test_smaller_ratios_use_the_larger_set_that_is_there(real, tmp_path):
     finish(both, tmp_path)
     (large,), (small,) = both.stage("synthetic"), plan(real, ratios=[1], folds=[0], models=["small_cnn"]).stage("synthetic")
     assert (large.counts, small.counts) == ({"melanoma": 18}, {"melanoma": 9})
-    again = with_larger_sets(tmp_path, plan(real, ratios=[1], folds=[0], models=["small_cnn"]))
+    again = with_larger_sets(GridFolder(tmp_path), plan(real, ratios=[1], folds=[0], models=["small_cnn"]))
     assert again.stage("synthetic") == [large]
     assert remember(tmp_path, again).stage("synthetic") == [large]
-    more = with_larger_sets(tmp_path, plan(real, ratios=[3], folds=[0], models=["small_cnn"]))
+    more = with_larger_sets(GridFolder(tmp_path), plan(real, ratios=[3], folds=[0], models=["small_cnn"]))
     assert more.stage("synthetic")[0].counts == {"melanoma": 27}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hyperderm.ablation import Ablation
+from hyperderm.cluster.observer import Observers
 from hyperderm.cluster.session import Cluster
 from hyperderm.cluster.shared_store import shared_store
 from hyperderm.errors import StoreError
@@ -16,7 +17,8 @@ from hyperderm.store.reader import Store
 from hyperderm.studies.ablation.grid import run_grid
 from hyperderm.studies.ablation.memory import remember
 from hyperderm.studies.ablation.plan import make_plan
-from hyperderm.studies.ablation.queue import Queue
+from hyperderm.studies.ablation.queue import JobQueue
+from hyperderm.studies.ablation.results import GridFolder
 from tests.studies.worlds import FOLDS, copier, grid, perfect, world
 
 Maker = Callable[[Path, Store, int, int], str]
@@ -38,10 +40,10 @@ def answer(asked: Ablation, store: Store, cluster: Cluster, folder: Path) -> Out
     plan = make_plan(asked, store, {})
     folder.mkdir(parents=True)
     plan = remember(folder, plan)
-    queue = Queue(folder, plan.jobs, [], lambda job: 1.0)
+    queue = JobQueue(GridFolder(folder), plan.jobs, Observers(), lambda job: 1.0)
     run_grid(plan, queue, shared_store(store), cluster, folder, {"run": "proof"})
     assert not queue.failed
-    outcome = conclude(plan, folder, {}, queue.failed, [], real_set(plan))
+    outcome = conclude(plan, GridFolder(folder), {}, queue.failed, [], real_set(plan))
     assert outcome is not None
     return outcome
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hyperderm.ablation import Model
-from hyperderm.config import Experiment, TrainingConfig
+from hyperderm.config import TrainingConfig
 from hyperderm.errors import CheckpointError, StudyError
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.classifier.pretrained import load_weights
@@ -17,12 +17,11 @@ from hyperderm.learners.data import truth
 from hyperderm.learners.decision_rule import judgement
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
-from hyperderm.strict import parse
 from hyperderm.studies.ablation import work as work_module
-from hyperderm.studies.ablation.grid import task_of
+from hyperderm.studies.ablation.grid import config_of
 from hyperderm.studies.ablation.plan import make_plan
-from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, cell_predictions, result_of, write_result
-from hyperderm.studies.ablation.work import Clock, Task, work
+from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, GridFolder, cell_predictions, result_of, write_result
+from hyperderm.studies.ablation.work import Clock, Task, task_of, work
 from hyperderm.training.checkpoint import BEST, CheckpointFolder
 from hyperderm.training.context import local
 from hyperderm.training.data import cube_set
@@ -33,11 +32,7 @@ from tests.studies.grids import generator, grid, lesions, plan, synthetic_set
 
 
 def task(made, job, folder: Path) -> Task:
-    facts = task_of(made, job, folder, {"run": "a-run"})
-    experiment = None if facts["experiment"] is None else parse(Experiment, facts["experiment"])
-    facts |= {"folder": Path(facts["folder"]), "source": None, "experiment": experiment}
-    del facts["gpus"]
-    return Task(**facts)
+    return task_of(config_of(made, GridFolder(folder), {"run": "a-run"})(job))
 
 
 def test_addresses_are_the_driver_s_wherever_a_worker_stands(real, tmp_path, monkeypatch):
@@ -46,7 +41,8 @@ def test_addresses_are_the_driver_s_wherever_a_worker_stands(real, tmp_path, mon
     synthetic_set(Path("made"), real, 0, {"melanoma": 9})
     write_store("rgb", lesions({"melanoma": 3}), fold_count=0, kind="rgb")
     made = plan(real, {}, folds=[0], generators=["made"], sets={"made": {"0": "made"}}, rgb="rgb")
-    facts = [task_of(made, job, tmp_path / "grid", {"run": "r"}) for job in made.stage("cell")]
+    config = config_of(made, GridFolder(tmp_path / "grid"), {"run": "r"})
+    facts = [config(job) for job in made.stage("cell")]
     stores = {each["experiment"]["synthetic"]["store"] for each in facts if each["experiment"]["synthetic"]}
     assert stores == {str(tmp_path / "made")}
     assert {each["rgb"] for each in facts} == {str(tmp_path / "rgb")}
@@ -57,7 +53,7 @@ def test_a_cell_predicts_its_own_test_role_with_its_best_checkpoint(real, tmp_pa
     made = plan(real, folds=[2], models=["small_cnn"], arms=["real"], classifiers__small_cnn__learner__lr=0.01)
     (job,) = made.stage("cell")
     list(work(task(made, job, tmp_path / "grid"), real))
-    table = cell_predictions(tmp_path / "grid", job)
+    table = cell_predictions(GridFolder(tmp_path / "grid"), job)
     data = read(real, select(real, job.experiment), job.experiment)
     list(train(job.experiment, data, local(tmp_path / "run")))
     learner = built(job.experiment, data, local(tmp_path / "run").placement("auto"))
@@ -101,7 +97,7 @@ def test_a_full_disk_leaves_a_cell_that_can_go_on(real, tmp_path, monkeypatch):
     assert CheckpointFolder(place).load()["images"] == 32
     list(work(task(made, job, tmp_path / "full"), real))
     assert {path.name for path in place.iterdir()} == {RESULT, PREDICTIONS}
-    again, whole = (cell_predictions(tmp_path / name, job) for name in ("full", "whole"))
+    again, whole = (cell_predictions(GridFolder(tmp_path / name), job) for name in ("full", "whole"))
     assert again.probability.tolist() == whole.probability.tolist()
     facts = json.loads((place / RESULT).read_text())
     assert facts["test_opened"].startswith(f"test role of fold 0 of store {real.manifest.fingerprint} at ")
@@ -136,7 +132,7 @@ def test_a_pre_trained_network_goes_through_a_cell(tmp_path):
     facts = json.loads((tmp_path / "grid" / job.folder / RESULT).read_text())
     assert facts["weights_sha256"] == load_weights("efficientnet_lite0", "imagenet", 16).sha256
     assert made.content["lite.weights_sha256"] == facts["weights_sha256"]
-    table = cell_predictions(tmp_path / "grid", job)
+    table = cell_predictions(GridFolder(tmp_path / "grid"), job)
     assert np.isfinite(table.probability).all()
     assert len(np.unique(table.raw_probability)) == len(table)
 
@@ -161,7 +157,7 @@ def test_an_interrupted_cell_goes_on_where_its_set_now_lies(real, tmp_path):
     assert (same.key, same.store) != (job.key, job.store)
     assert same.key == job.key
     list(work(task(later, same, tmp_path / "grid"), real))
-    whole, again = (cell_predictions(tmp_path / name, job) for name in ("whole", "grid"))
+    whole, again = (cell_predictions(GridFolder(tmp_path / name), job) for name in ("whole", "grid"))
     assert again.probability.tolist() == whole.probability.tolist()
 
 
@@ -180,7 +176,7 @@ def test_a_set_of_other_cubes_at_the_same_address_is_refused(real, tmp_path):
     shutil.rmtree(tmp_path / "made")
     later, other = asked(1)
     assert other.key != job.key
-    forced = replace(task(later, other, tmp_path / "grid"), folder=tmp_path / "grid" / job.folder)
+    forced = replace(task(later, other, tmp_path / "grid"), place=tmp_path / "grid" / job.folder)
     with pytest.raises(StudyError, match=r"was made by another run: hyperderm\.synthetic"):
         list(work(forced, real))
 
@@ -209,7 +205,7 @@ def test_a_large_file_counts_by_its_content(tmp_path, real, change, done):
         (place / "best.pt").write_bytes(bytes(2**21 - 1) + b"x")
     if change == "gone":
         (place / "best.pt").unlink()
-    assert (result_of(tmp_path, job) is not None) is done
+    assert (result_of(GridFolder(tmp_path), job) is not None) is done
 
 
 def test_a_pre_trained_generator_begins_from_the_job_before_it(real, tmp_path):
@@ -221,15 +217,15 @@ def test_a_pre_trained_generator_begins_from_the_job_before_it(real, tmp_path):
     list(work(tasks[0], real))
     began = next(iter(work(tasks[1], real)))
     list(work(tasks[1], real))
-    left = result_of(tmp_path, first)["checkpoint"]
-    assert result_of(tmp_path, second)["inputs"] == {"start": left}
+    left = result_of(GridFolder(tmp_path), first)["checkpoint"]
+    assert result_of(GridFolder(tmp_path), second)["inputs"] == {"start": left}
     states = [CheckpointFolder(tmp_path / job.folder).load(BEST) for job in (first, second)]
     assert states[1]["provenance"]["hyperderm.input.start"] == left
     assert states[1]["seen"] == ["dysplastic_nevus", "melanoma"]
     assert states[1]["scaling"] == states[0]["scaling"]
     assert began.images == 0
     assert began.metrics["generator_updates"] == 0
-    lost = replace(tasks[1], folder=tmp_path / "again", inputs={"start": str(tmp_path / "gone.pt")})
+    lost = replace(tasks[1], place=tmp_path / "again", inputs={"start": str(tmp_path / "gone.pt")})
     with pytest.raises(StudyError, match=r"learner.start = .*gone.pt: checkpoint .*gone.pt does not exist"):
         next(iter(work(lost, real)))
 
@@ -254,13 +250,17 @@ def test_a_pre_training_that_was_lost_is_made_again_and_what_begins_from_it_too(
     list(work(before, real))
     notes = [report.note for report in work(after, real)]
     assert notes == ["begins anew: what it begins from was trained again", *[""] * (len(notes) - 1)]
-    assert result_of(tmp_path, second)["inputs"] == {"start": result_of(tmp_path, first)["checkpoint"]}
+    assert result_of(GridFolder(tmp_path), second)["inputs"] == {
+        "start": result_of(GridFolder(tmp_path), first)["checkpoint"]
+    }
     shutil.rmtree(tmp_path / first.folder)
-    assert result_of(tmp_path, second) is None
+    assert result_of(GridFolder(tmp_path), second) is None
     list(work(before, real))
-    assert result_of(tmp_path, second) is None
+    assert result_of(GridFolder(tmp_path), second) is None
     list(work(after, real))
-    assert result_of(tmp_path, second)["inputs"] == {"start": result_of(tmp_path, first)["checkpoint"]}
+    assert result_of(GridFolder(tmp_path), second)["inputs"] == {
+        "start": result_of(GridFolder(tmp_path), first)["checkpoint"]
+    }
 
 
 @pytest.mark.parametrize("what", ["lost", "damaged", "another run's"])
@@ -275,11 +275,11 @@ def test_a_generator_is_not_done_with_a_best_checkpoint_that_is_not_its_own(real
         best.write_bytes(best.read_bytes()[:2000])
     if what == "another run's":
         list(work(after, real))
-        shutil.copy(tmp_path / after.folder / BEST, best)
-    assert result_of(tmp_path, first) is None
+        shutil.copy(after.place / BEST, best)
+    assert result_of(GridFolder(tmp_path), first) is None
     with pytest.raises(CheckpointError, match=r"best.pt.*(is lost|cannot be read|is not the best of the run).*begins anew"):
         list(work(before, real))
-    assert result_of(tmp_path, first) is None
+    assert result_of(GridFolder(tmp_path), first) is None
 
 
 def test_a_set_is_drawn_anew_where_its_generator_was_trained_again(real, tmp_path):
@@ -287,14 +287,13 @@ def test_a_set_is_drawn_anew_where_its_generator_was_trained_again(real, tmp_pat
     maker, drawn = made.stage("generator")[0], made.stage("synthetic")[0]
     known = {"run": "grid", "hyperderm.manifest": real.manifest.fingerprint, "hyperderm.fold": "2"}
     train_it, draw_it = (replace(task(made, job, tmp_path), provenance=known) for job in (maker, drawn))
-    draw_it = replace(draw_it, source=tmp_path / maker.folder)
     list(work(train_it, real))
     list(work(draw_it, real))
-    was = result_of(tmp_path, drawn)["origin"]["checkpoint"]
+    was = result_of(GridFolder(tmp_path), drawn)["origin"]["checkpoint"]
     shutil.rmtree(tmp_path / maker.folder)
-    assert result_of(tmp_path, drawn)["origin"]["checkpoint"] == was  # nothing is asked of it any more
+    assert result_of(GridFolder(tmp_path), drawn)["origin"]["checkpoint"] == was  # nothing is asked of it any more
     list(work(train_it, real))
-    assert result_of(tmp_path, drawn) is None
+    assert result_of(GridFolder(tmp_path), drawn) is None
     assert [report.note for report in work(draw_it, real)] == ["drawn anew: its generator was trained again"]
-    now = result_of(tmp_path, drawn)["origin"]["checkpoint"]
-    assert now == result_of(tmp_path, maker)["checkpoint"] != was
+    now = result_of(GridFolder(tmp_path), drawn)["origin"]["checkpoint"]
+    assert now == result_of(GridFolder(tmp_path), maker)["checkpoint"] != was

@@ -111,7 +111,7 @@ class Search:
         """What the machine did last to a trial that was left open."""
         self._in_a_row = 0
         self._open: dict[int, optuna.Trial] = {}
-        self._trials: dict[int, SearchTrial] = {}
+        self.handed: dict[int, SearchTrial] = {}
         self._started: dict[int, float] = {}
         self._pruned: set[int] = set()
         self._told: dict[int, int] = {}
@@ -158,7 +158,7 @@ class Search:
             values = dict(trial.params)
         self._open[trial.number] = trial
         self._started[trial.number] = time.monotonic()
-        handed = self._trials[trial.number] = SearchTrial(trial.number, self.base.override(values), values)
+        handed = self.handed[trial.number] = SearchTrial(trial.number, self.base.override(values), values)
         self.observer.started(handed, resumed)
         return self.config(handed)
 
@@ -169,7 +169,7 @@ class Search:
         if trial is None or images <= self._told.get(number, -1):
             return number in self._pruned
         self._told[number] = images
-        self.observer.reported(self._trials[number], images, metrics)
+        self.observer.reported(self.handed[number], images, metrics)
         self._remember_yardsticks(metrics)
         known = self._frozen(trial).intermediate_values
         if images == 0 or images in known:  # the untrained generator is worth a point in a plot, not a rung
@@ -188,7 +188,7 @@ class Search:
     def note(self, key: str, sentence: str) -> None:
         """Pass on what happened to a trial that is not its end."""
         if int(key) in self._open and not self.interrupted:
-            self.observer.noted(self._trials[int(key)], sentence)
+            self.observer.noted(self.handed[int(key)], sentence)
 
     def finish(self, key: str, failure: str = "") -> None:
         """Close a trial; this does nothing when the sweep was interrupted, so that the next driver takes the trial up."""
@@ -209,7 +209,7 @@ class Search:
             self.study.tell(trial, min(reached.values()))
         else:
             self.study.tell(trial, state=TrialState.PRUNED if outcome == "stopped early" else TrialState.FAIL)
-        self.observer.finished(self._trials[number], outcome, reason)
+        self.observer.finished(self.handed[number], outcome, reason)
 
     def leave(self, key: str, trouble: MachineTrouble) -> None:
         """Leave a trial to the next driver because of what the machine did; other trials go on.
@@ -222,14 +222,14 @@ class Search:
         self.trouble = trouble
         self._in_a_row += 1
         self.interrupted = trouble.everywhere or self._in_a_row > 1
-        self.observer.noted(self._trials[number], f"left open: {trouble.what}")
+        self.observer.noted(self.handed[number], f"left open: {trouble.what}")
 
     def leave_open(self) -> None:
         """At the end: leave every open trial as it is, for the next driver."""
         opened = dict(self._open)
         self._open.clear()
         for number, trial in opened.items():
-            self.observer.interrupted(self._trials[number])
+            self.observer.interrupted(self.handed[number])
             try:
                 trial.set_user_attr("seconds", self._seconds(trial, number))
             except Exception:

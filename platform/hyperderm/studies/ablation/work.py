@@ -68,18 +68,22 @@ class Task:
 
 
 def perform(config: Mapping[str, Any], store: Store, trainer: Trainer) -> Iterator[Report]:
-    """Do the job that a configuration holds (see `grid.config_of`); this runs in a worker."""
+    """Do the job that a configuration holds; this runs in a worker."""
+    yield from work(task_of(config, trainer.storage), store, trainer)
+
+
+def task_of(config: Mapping[str, Any], storage: Location | None = None) -> Task:
+    """Return the task that a configuration holds (see `grid.config_of`); `storage` is how places on S3 are spoken to."""
     experiment = config["experiment"]
-    task = Task(
+    return Task(
         job=job_from_json(config["job"]),
         experiment=None if experiment is None else parse(Experiment, experiment),
-        place=placed(config["place"], trainer.storage),
+        place=placed(config["place"], storage),
         source=config["source"],
         inputs=config["inputs"],
         rgb=config["rgb"],
         provenance=config["provenance"],
     )
-    yield from work(task, store, trainer)
 
 
 def work(task: Task, store: Store, trainer: Trainer | None = None) -> Iterator[Report]:

@@ -6,8 +6,8 @@ from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 
 from hyperderm.cluster.session import Cluster
+from hyperderm.cluster.tune_driver import error_text, last_line
 from hyperderm.errors import StorageAway
-from hyperderm.studies.tune_glue import error_text, last_line
 
 
 def a_trial(folder: Path) -> Trial:
