@@ -105,6 +105,12 @@ class NonFiniteLoss(HyperdermError):
     """A loss or gradient that is NaN or infinite: the trial fails, naming the step and the culprit."""
 
 
+class Unforeseen(HyperdermError):
+    """An error of no kind that is known here, by its name and what it said: it travels where the error itself cannot."""
+
+    exit_code = 1
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """Return a phrase naming the known names closest to `name`, e.g. "Did you mean 'fold'?"."""
     names = sorted(known)

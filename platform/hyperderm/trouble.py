@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from hyperderm.databases import trouble as database_trouble
 from hyperderm.errors import DiskFull, FileTrouble, HyperdermError, MachineTrouble, WorkerLost
 
 AGAIN = "then run the same command again: it goes on."
@@ -61,6 +62,14 @@ def reason_of(error: BaseException) -> str:
     """Return the last thing an exception says, on one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:300].rstrip(". ")
+
+
+def said_by(error: BaseException) -> str:
+    """Return an error that nobody foresaw for people: its kind and the last thing it says, of what Ray wraps the cause."""
+    if own := own_of(error):
+        return str(own)
+    inner = list(_chain(error))[-1]
+    return f"{type(inner).__name__}: {reason_of(inner)}"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -157,7 +166,7 @@ def _of_peers(error: BaseException) -> MachineTrouble:
 def _of_database(error: BaseException) -> MachineTrouble:
     reason = reason_of(error)
     what = f"a database of this run (study.db, outbox.db or mlflow.db) cannot be used: {reason}"
-    if "full" in reason:
+    if database_trouble(error) == "full":
         return DiskFull(what, f"Free some space there; {AGAIN}")
     return MachineTrouble(what, f"Check the place, its disk and its rights, and that nothing else holds it; {AGAIN}")
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pickle
 
 import pytest
 import torch
@@ -18,6 +19,8 @@ from hyperderm.errors import (
     NonFiniteLoss,
     StorageAway,
     StoreError,
+    StudyError,
+    Unforeseen,
     WorkerLost,
 )
 from tests.cluster.sweeps import Memory, ask, search, tiny
@@ -59,6 +62,27 @@ def test_trouble_that_may_pass_is_raised_so_that_ray_repeats_the_trial(error):
 def test_what_nobody_foresaw_is_raised_as_it_is():
     with pytest.raises(KeyError):
         ended(KeyError("x"))
+
+
+class Odd(Exception):
+    """As many a library's: its pickle holds one argument, and it needs two."""
+
+    def __init__(self, code: int, what: str) -> None:
+        super().__init__(f"{what} ({code})")
+
+
+def test_what_cannot_be_made_again_from_a_pickle_arrives_with_its_name():
+    """Ray would hand on no error of its own but a text, or none that can be read."""
+    with pytest.raises(Unforeseen) as caught:
+        ended(Odd(3, "no such thing"))
+    arrived = pickle.loads(pickle.dumps(caught.value))
+    assert (str(arrived), arrived.exit_code) == ("Odd: no such thing (3)", 1)
+
+
+@pytest.mark.parametrize("error", [NonFiniteLoss("loss is NaN at step 3", "Lower it."), StudyError("what", "Mend it.")])
+def test_the_end_of_a_trial_carries_its_error_as_data(error):
+    found = pickle.loads(pickle.dumps(ended(error)))["cause"]
+    assert (type(found), found.what, found.remedy, found.exit_code) == (type(error), error.what, error.remedy, 2)
 
 
 @pytest.mark.parametrize(("free", "kind"), [(1, "failure"), (40, "failure"), (5, "trouble")])

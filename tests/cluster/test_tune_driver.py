@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+from ray.exceptions import ActorDiedError, RayTaskError
 from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 
 from hyperderm.cluster.session import Cluster
-from hyperderm.cluster.tune_driver import error_text, last_line
-from hyperderm.errors import StorageAway
+from hyperderm.cluster.tune_driver import error_text, final, last_line, recovered
+from hyperderm.errors import StorageAway, Unforeseen, WorkerLost
 
 
 def a_trial(folder: Path) -> Trial:
@@ -36,3 +38,31 @@ def test_only_the_last_failure_is_told(ray_cluster: Cluster, tmp_path: Path):
 def test_a_trial_without_an_error_file_is_told_as_such(ray_cluster: Cluster, tmp_path: Path):
     assert error_text(a_trial(tmp_path)) == ""
     assert "Ray's logs" in last_line("\n")
+
+
+def failed(folder: Path, error: Exception) -> Trial:
+    """A trial as Tune leaves it, with a text in which nothing of the error can be found."""
+    trial = a_trial(folder)
+    trial.handle_error(error)
+    Path(trial.error_file).write_text("Failure # 1\nOSError: [Errno 28] No space left on device\n")
+    return trial
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyError("x"), "KeyError: 'x' (unforeseen; worker logs: /logs)"),
+        (Unforeseen("Odd: no such thing (3)"), "Odd: no such thing (3) (unforeseen; worker logs: /logs)"),
+    ],
+)
+def test_the_kind_of_a_failure_is_the_error_s_whatever_the_text_says(ray_cluster: Cluster, tmp_path: Path, error, said):
+    def wrapped() -> RayTaskError:
+        return RayTaskError("step", "OSError: [Errno 28] No space left on device", error, "actor", 1, "127.0.0.1")
+
+    assert final(failed(tmp_path, wrapped()), "/logs") == (None, said)
+    told = said.partition(" (unforeseen")[0]
+    assert recovered(failed(tmp_path, wrapped())) == f"{told}; it goes on from its checkpoint"
+
+
+def test_a_lost_worker_is_one_whatever_the_text_says(ray_cluster: Cluster, tmp_path: Path):
+    assert isinstance(final(failed(tmp_path, ActorDiedError()), "/logs")[0], WorkerLost)

@@ -225,7 +225,7 @@ def test_callers_in_many_threads_are_fast_while_nothing_is_delivered(server, tmp
     for thread in threads:
         thread.join()
     assert time.monotonic() - started < 5  # 10,000 metrics
-    assert max(slowest) < 0.2
+    assert max(slowest) < 0.5  # an order less than one request
     assert box.pending == 2000
     box.close()
 
@@ -269,3 +269,92 @@ def test_a_journal_that_cannot_be_written_is_a_state_and_left_by_itself(server, 
     assert box.flush(5) == 0
     assert box.state == "delivering"
     box.close()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(5, "Input/output error", "j.db"), ValueError("no JSON"), RuntimeError("can't start new thread")]
+)
+def test_the_delivery_survives_whatever_it_meets_says_so_and_goes_on(server, tmp_path, monkeypatch, error):
+    box = server.outbox(tmp_path / "j.db")
+    read = box.journal.next_batch
+
+    def fails():
+        raise error
+
+    monkeypatch.setattr(box.journal, "next_batch", fails)
+    box.put("a", "open", {})
+    assert box.flush(0.3) == 1
+    assert box.state.startswith("the tracking journal cannot be used: ")
+    assert str(error) in box.state
+    assert str(error) in server.warnings[0]
+    monkeypatch.setattr(box.journal, "next_batch", read)
+    assert box.flush(5) == 0
+    assert box.state == "delivering"
+    assert [batch[0][1] for batch in server.taken] == ["open"]
+    box.close()
+
+
+def test_a_delivery_that_ended_all_the_same_is_no_delivering(server, tmp_path, monkeypatch):
+    box = server.outbox(tmp_path / "j.db")
+
+    def ends():
+        raise SystemExit(3)
+
+    monkeypatch.setattr(box.journal, "next_batch", ends)
+    box.put("a", "open", {})
+    box._thread.join(5)
+    assert box.state == "delivery has ended (SystemExit: 3); the same command again delivers what is owed"
+    started = time.monotonic()
+    assert box.flush(5) == 1
+    assert time.monotonic() - started < 1, "nobody is waited for"
+    box.close()
+
+
+def test_a_copy_that_cannot_be_removed_was_delivered_all_the_same(server, tmp_path, monkeypatch):
+    box = server.outbox(tmp_path / "j.db")
+    copy = box.journal.spool / "x" / "picture.png"
+    copy.mkdir(parents=True)  # to remove it as a file fails, also for root
+    box.put("a", "file", {}, copy)
+    assert box.flush(5) == 0
+    assert box.state == "delivering"
+    assert server.warnings == []
+    box.close()
+
+
+def test_what_this_machine_could_not_read_is_kept_and_tried_again_by_the_next_driver(server, tmp_path):
+    """Set aside, so that it blocks nothing; but nothing is lost: the next driver owes it again, before all else."""
+    deliver, ill = server.deliver, OSError(13, "Permission denied", "picture.png")
+
+    def delivers(batch):
+        if batch[0].kind == "file":
+            raise Refused("picture.png cannot be kept: Permission denied", passing=True) from ill
+        deliver(batch)
+
+    box = Outbox(Journal(tmp_path / "j.db"), delivers, server.probe, server.warnings.append)
+    box.put("a", "open", {})
+    box.put("a", "file", {"artifact_path": ""}, box.journal.spool / "x" / "picture.png")
+    box.put("a", "tags", {"poison": True})
+    box.put("a", "close", {})
+    assert box.flush(5) == 0
+    assert [row[1] for row in box.journal.refused] == ["file", "tags"]
+    box.close()
+    server.taken.clear()
+    second = server.outbox(tmp_path / "j.db")
+    assert second.flush(5) == 0
+    assert [batch[0][1] for batch in server.taken] == ["file"]
+    assert [row[1] for row in second.journal.refused] == ["tags"], "what the server refuses it would refuse again"
+    second.close()
+
+
+def test_a_batch_given_up_for_this_machines_disk_is_tried_again_by_the_next_driver(server, tmp_path):
+    server.broken, server.probe_fails = OSError(5, "Input/output error", "picture.png"), False
+    box = server.outbox(tmp_path / "j.db")
+    box.put("a", "file", {}, box.journal.spool / "x" / "picture.png")
+    assert box.flush(5) == 0
+    assert "given up after" in box.journal.refused[0][2]
+    box.close()
+    server.broken = None
+    second = server.outbox(tmp_path / "j.db")
+    assert second.flush(5) == 0
+    assert [batch[0][1] for batch in server.taken] == ["file"]
+    second.close()

@@ -188,3 +188,50 @@ def test_a_refused_login_keeps_everything_for_later(tmp_path):
         tracker.close()
     assert tracker.refused == []
     assert "401" in warnings[0]
+
+
+class _Slow(http.server.BaseHTTPRequestHandler):
+    """Takes a file and answers later than a request may take."""
+
+    got: list[tuple[str, str, int]]
+
+    def do_PUT(self):
+        left = length = int(self.headers["Content-Length"])
+        while left:
+            left -= len(self.rfile.read(min(left, 1 << 20)))
+        time.sleep(1.5)
+        self.got.append((self.path, self.headers["Content-Type"], length))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format, *args):
+        pass
+
+
+def test_a_large_file_has_time_and_the_environment_of_all_threads_stays(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from hyperderm.tracking.event_log import Operation
+    from hyperderm.tracking.requests import Courier
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Slow)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(_Slow, "got", [], raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    uri = f"http://127.0.0.1:{server.server_port}"
+    courier = Courier(uri, "x", None, SimpleNamespace(known_run=lambda key: ("r1", "0")), print)
+    run = SimpleNamespace(info=SimpleNamespace(artifact_uri="mlflow-artifacts:/0/r1/artifacts"))
+    changed: list[str] = []
+    monkeypatch.setattr(type(os.environ), "__setitem__", lambda self, name, value: changed.append(name))
+    monkeypatch.setattr(MlflowClient, "get_run", lambda self, run_id: run)
+    (tmp_path / "samples.png").write_bytes(bytes(2_500_000))
+    thread = threading.Thread(
+        target=courier.deliver,
+        args=([Operation(1, "k", "file", {"artifact_path": "figures"}, tmp_path / "samples.png")],),
+    )
+    thread.start()
+    thread.join(20)
+    server.shutdown()
+    server.server_close()
+    assert _Slow.got == [("/api/2.0/mlflow-artifacts/artifacts/0/r1/artifacts/figures/samples.png", "image/png", 2_500_000)]
+    assert changed == []

@@ -39,8 +39,10 @@ def ablation(
     from hyperderm.errors import ConfigError
     from hyperderm.registry import check_name
     from hyperderm.studies.ablation.clock import next_time
+    from hyperderm.workflows.handover import take_over
     from hyperderm.workflows.workspace import GridRequest, Setting, check_source, configure_grid
 
+    take_over()
     quiet_ray()
     if sum((plan, detach, status, stop)) > 1:
         raise ConfigError("more than one of --plan, --detach, --status and --stop is given", "Give one.")

@@ -1,5 +1,6 @@
 """How a report, a failure and trouble of the machine travel from a worker to the driver, as data."""
 
+import pickle
 from typing import Any
 
 import torch
@@ -11,11 +12,11 @@ from hyperderm.errors import (
     FileTrouble,
     HyperdermError,
     MachineTrouble,
-    NonFiniteLoss,
     StoreError,
+    Unforeseen,
 )
 from hyperderm.training.loop import Report
-from hyperderm.trouble import AGAIN, own_of, trouble_of
+from hyperderm.trouble import AGAIN, own_of, reason_of, trouble_of
 
 DONE: dict[str, Any] = {"images": -1, "report": {}, "failure": "", "done": True}
 """The end of a trial that has nothing more to report."""
@@ -37,19 +38,24 @@ def tell(report: Report, images: float) -> dict[str, Any]:
 
 
 def failure(error: HyperdermError) -> dict[str, Any]:
-    """Return the end of a trial that cannot succeed, however often it is repeated; `refused` is what the user can mend."""
-    refused = not isinstance(error, NonFiniteLoss)
-    return {"images": -1, "report": {}, "failure": str(error), "refused": refused, "done": True}
+    """Return the end of a trial that cannot succeed, however often it is repeated.
+
+    `cause` is the kind, with its sentence, remedy and exit code, for whoever decides; `failure` is for people.
+    """
+    return {"images": -1, "report": {}, "failure": str(error), "cause": error, "done": True}
 
 
 def ended(error: Exception) -> dict[str, Any]:
     """Return the end of a trial that met `error`: a failure, which is its own and final, or trouble, which leaves it open.
 
     Raises:
-        MachineTrouble: trouble that may be over when Ray repeats the trial; Exception: what nobody foresaw, as it was.
+        MachineTrouble: trouble that may be over when Ray repeats the trial; Exception: what nobody foresaw, as it was;
+            Unforeseen: the same, where the error cannot be made again from a pickle: Ray would hand on a text.
     """
     told = _of_gpu(error) or trouble_of(error) or own_of(error)
     if told is None:
+        if not _travels(error):
+            raise Unforeseen(f"{type(error).__name__}: {reason_of(error)}") from error
         raise error
     if isinstance(told, (StoreError, ClusterError)) and not isinstance(told, MachineTrouble):
         why = trouble_of(told.__cause__) if told.__cause__ else None
@@ -59,6 +65,14 @@ def ended(error: Exception) -> dict[str, Any]:
     if told.passing:
         raise told from error
     return {"images": -1, "report": {}, "failure": "", "trouble": told, "done": True}
+
+
+def _travels(error: Exception) -> bool:
+    """Return whether an error arrives at the driver as what it is: many a library's needs more than its pickle holds."""
+    try:
+        return type(pickle.loads(pickle.dumps(error))) is type(error)  # noqa: S301 - made in this line
+    except Exception:  # pickles run what they like
+        return False
 
 
 def _of_gpu(error: Exception) -> HyperdermError | None:

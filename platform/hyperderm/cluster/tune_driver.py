@@ -25,7 +25,7 @@ from hyperderm.cluster.start_watch import StartWatch
 from hyperderm.cluster.trial import KEY, TAKES, Perform, Trial
 from hyperderm.errors import HyperdermError, MachineTrouble, StudyError, WorkerLost
 from hyperderm.store.location import Location
-from hyperderm.trouble import reason_of, trouble_of
+from hyperderm.trouble import reason_of, said_by, trouble_of
 
 
 class Study(Protocol):
@@ -263,7 +263,8 @@ def final(trial: TuneTrial, logs: str) -> tuple[MachineTrouble | None, str]:
     """Return what the machine did to a trial that Tune gave up, or None and what nobody foresaw, with where to look."""
     error = error_of(trial)
     trouble = trouble_of(error) if error else None
-    return trouble, "" if trouble else f"{last_line(error_text(trial))} (unforeseen; worker logs: {logs})"
+    said = said_by(error) if error else last_line(error_text(trial))
+    return trouble, "" if trouble else f"{said} (unforeseen; worker logs: {logs})"
 
 
 def recovered(trial: TuneTrial) -> str:
@@ -273,7 +274,7 @@ def recovered(trial: TuneTrial) -> str:
     node = (trial.last_result or {}).get("node_ip", "")
     if isinstance(trouble, WorkerLost):
         return f"a worker{f' on node {node}' if node else ''} was lost; it goes on from its checkpoint"
-    why = trouble.what if trouble else reason_of(error) if error else last_line(error_text(trial))
+    why = trouble.what if trouble else said_by(error) if error else last_line(error_text(trial))
     return f"{why}; it goes on from its checkpoint"
 
 
@@ -290,7 +291,10 @@ def error_of(trial: TuneTrial) -> BaseException | None:
 
 
 def error_text(trial: TuneTrial) -> str:
-    """Return what Tune wrote of a trial's last failure; `trial.get_error()` reads a copy that may not be there yet."""
+    """Return what Tune wrote of a trial's last failure, for people alone.
+
+    `trial.get_error()` reads a copy that may not be there yet.
+    """
     path = trial.error_file
     text = Path(path).read_text(encoding="utf-8", errors="replace") if path and Path(path).exists() else ""
     return text.rpartition("\nFailure # ")[2]  # the file holds earlier ones too, which the trial got over

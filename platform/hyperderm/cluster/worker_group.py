@@ -17,7 +17,7 @@ from ray.train.torch import TorchTrainer
 from hyperderm.cluster.messages import ended, tell
 from hyperderm.cluster.shared_data import Shared
 from hyperderm.config import Experiment
-from hyperderm.errors import ClusterError, ConfigError, NonFiniteLoss
+from hyperderm.errors import ClusterError
 from hyperderm.store.location import Location
 from hyperderm.store.run_location import Place, address, placed
 from hyperderm.strict import parse
@@ -222,16 +222,16 @@ def group_reports(
         max_failures: times the group is started again from the checkpoint after a worker or its node died.
 
     Raises:
-        NonFiniteLoss: the run diverged; ConfigError: a worker refused what the user can mend; MachineTrouble: what the
-            machine did; ClusterError: the group ended without a last report.
+        NonFiniteLoss: the run diverged; HyperdermError: what the user can mend, of the kind that a worker met;
+            MachineTrouble: what the machine did; ClusterError: the group ended without a last report.
     """
     group = WorkerGroup(experiment, shared, place, provenance, max_failures)
     try:
         for message in group.reports():
             if trouble := message.get("trouble"):
                 raise trouble
-            if message["failure"]:
-                raise (ConfigError if message["refused"] else NonFiniteLoss)(str(message["failure"]))
+            if cause := message.get("cause"):
+                raise cause
             yield Report(message["images"], message["report"], note=message["note"])
     finally:
         group.stop()

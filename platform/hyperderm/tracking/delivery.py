@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hyperderm.databases import trouble
@@ -24,11 +25,15 @@ log = logging.getLogger(__name__)
 
 
 class Refused(Exception):
-    """The server will never take these operations (the whole batch when none are named)."""
+    """The server will never take these operations (the whole batch when none are named).
 
-    def __init__(self, reason: str, operations: Sequence[Operation] = ()) -> None:
+    Attributes:
+        passing: it is this machine that cannot read or keep them, which may be mended: the next driver tries again.
+    """
+
+    def __init__(self, reason: str, operations: Sequence[Operation] = (), *, passing: bool = False) -> None:
         super().__init__(reason)
-        self.reason, self.operations = reason, list(operations)
+        self.reason, self.operations, self.passing = reason, list(operations), passing
 
 
 class Outbox:
@@ -60,6 +65,8 @@ class Outbox:
         self._stuck = ""
         self._said: set[tuple[str, str, str]] = set()
         self._complained_s = -math.inf
+        with suppress(sqlite3.Error):  # a disk in trouble: the driver after this one puts it back
+            journal.owe_again()
         self._thread = threading.Thread(target=self._run, name="hyperderm-outbox", daemon=True)
         self._thread.start()
 
@@ -70,7 +77,7 @@ class Outbox:
 
     @property
     def state(self) -> str:
-        """`delivering`, or since when the server has been away, or why the journal cannot be used."""
+        """`delivering`, or since when the server has been away, or why the journal cannot be used or nobody delivers."""
         if self._stuck:
             return self._stuck
         since = self._away_since
@@ -93,7 +100,7 @@ class Outbox:
             self._hurry = True
             self._signal.notify_all()
             try:
-                while (owed := self.pending) and (left := deadline - time.monotonic()) > 0:
+                while (owed := self.pending) and (left := deadline - time.monotonic()) > 0 and self._thread.is_alive():
                     self._signal.wait(min(left, 0.5))
             finally:
                 self._flushing -= 1
@@ -126,21 +133,35 @@ class Outbox:
         self._complained_s = now
 
     def _run(self) -> None:
-        while not self._closing:
-            try:
-                with self._signal:
-                    self._fresh = False
-                batch = self.journal.next_batch()
-                if batch:
-                    self._attempt(batch)
-                else:
-                    self._idle()
-                self._stuck = ""
-            except (sqlite3.Error, OSError) as error:
-                if not self._closing:
-                    self._complain(f"cannot be used ({error}): nothing is delivered")
-                    self._stuck = f"the tracking journal cannot be used: {error}"
-                    self._wait(BACKOFF_S[1])
+        try:
+            while not self._closing:
+                self._turn()
+        except BaseException as error:  # nothing of a delivery raises such: whatever ends this thread is told
+            self._stuck = (
+                f"delivery has ended ({type(error).__name__}: {error}); the same command again delivers what is owed"
+            )
+            if not self._closing:
+                self._complain(f"is not delivered any more ({self._stuck})")
+
+    def _turn(self) -> None:
+        """Deliver one batch or wait for one; no trouble ends the thread, and it says so as long as it lasts.
+
+        What is no error of SQLite or the disk (a row that is no JSON, no memory for a thread) is no reason to end either.
+        """
+        try:
+            with self._signal:
+                self._fresh = False
+            batch = self.journal.next_batch()
+            if batch:
+                self._attempt(batch)
+            else:
+                self._idle()
+            self._stuck = ""
+        except Exception as error:
+            if not self._closing:
+                self._complain(f"cannot be used ({error}): nothing is delivered")
+                self._stuck = f"the tracking journal cannot be used: {error}"
+                self._wait(BACKOFF_S[1])
 
     def _idle(self) -> None:
         with self._signal:
@@ -166,7 +187,7 @@ class Outbox:
 
     def _refuse(self, batch: Sequence[Operation], refusal: Refused) -> None:
         refused = refusal.operations or batch
-        self.journal.settle(batch, refused, refusal.reason)
+        self.journal.settle(batch, refused, refusal.reason, refusal.passing)
         first = refused[0]
         if (said := (first.run, first.kind, refusal.reason[:80])) not in self._said:
             self._said.add(said)
@@ -184,7 +205,8 @@ class Outbox:
         blamed = self._failures > TOLERANCE and not _is_full(error) and not trouble(error) and self._answers()
         self._blamed = self._blamed + 1 if blamed else 0
         if self._blamed >= PATIENCE:
-            self._refuse(batch, Refused(f"given up after {self._failures} attempts while the server answers: {error}"))
+            reason = f"given up after {self._failures} attempts while the server answers: {error}"
+            self._refuse(batch, Refused(reason, passing=of_this_machine(error)))
             self._failures, self._blamed, self._away_since = 0, 0, None
             return
         if self._away_since is None and not self._closing:
@@ -223,11 +245,18 @@ def guarded(callback: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def _remove_spooled(batch: Sequence[Operation]) -> None:
+    """Remove the copies of what was delivered; one that stays is an orphan, which the next driver removes."""
     for operation in batch:
         if operation.file is not None:
-            operation.file.unlink(missing_ok=True)
-            if operation.file.parent.exists() and not any(operation.file.parent.iterdir()):
-                operation.file.parent.rmdir()
+            with suppress(OSError):
+                operation.file.unlink(missing_ok=True)
+                if operation.file.parent.exists() and not any(operation.file.parent.iterdir()):
+                    operation.file.parent.rmdir()
+
+
+def of_this_machine(error: BaseException) -> bool:
+    """Tell whether a disk of this machine refused, not a server: an error of the system's own, which requests' are not."""
+    return isinstance(error, OSError) and error.errno is not None and getattr(error, "response", None) is None
 
 
 def _is_full(error: Exception) -> bool:

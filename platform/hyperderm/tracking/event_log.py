@@ -31,6 +31,7 @@ CREATE INDEX IF NOT EXISTS by_run ON operations (run, id);
 CREATE INDEX IF NOT EXISTS barriers ON operations (run, id) WHERE kind <> 'metrics';
 CREATE TABLE IF NOT EXISTS refused
     (id INTEGER PRIMARY KEY, run TEXT, kind TEXT, body TEXT, file TEXT, reason TEXT, refused_at REAL);
+CREATE TABLE IF NOT EXISTS passing (id INTEGER PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS runs (run TEXT PRIMARY KEY, run_id TEXT NOT NULL, experiment_id TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS steps (run TEXT, metric TEXT, step INTEGER, PRIMARY KEY (run, metric)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS floors (run TEXT, metric TEXT, step INTEGER, PRIMARY KEY (run, metric)) WITHOUT ROWID;
@@ -153,15 +154,30 @@ class Journal:
             batch.append(operation)
         return batch
 
-    def settle(self, batch: Sequence[Operation], refused: Iterable[Operation] = (), reason: str = "") -> None:
-        """Take a batch off the journal and keep the refused ones of it, with the reason, in a table of their own."""
+    def settle(
+        self, batch: Sequence[Operation], refused: Iterable[Operation] = (), reason: str = "", passing: bool = False
+    ) -> None:
+        """Take a batch off the journal and keep the refused ones of it, with the reason, in a table of their own.
+
+        What is `passing`, because this machine could not read or keep it, is owed again when `owe_again` is called.
+        """
         with self._lock, self._transaction():
             refused_ids = [operation.id for operation in refused]
             self._db.executemany(
                 "INSERT OR REPLACE INTO refused SELECT id, run, kind, body, file, ?, ? FROM operations WHERE id = ?",
                 [(reason, time.time(), number) for number in refused_ids],
             )
+            if passing:
+                self._db.executemany("INSERT OR REPLACE INTO passing VALUES (?)", [(number,) for number in refused_ids])
             self._db.executemany("DELETE FROM operations WHERE id = ?", [(operation.id,) for operation in batch])
+
+    def owe_again(self) -> None:
+        """Put back, in its place of the order, what was set aside because of this machine: it may have been mended."""
+        with self._lock, self._transaction():
+            again = "FROM refused WHERE id IN (SELECT id FROM passing)"
+            self._db.execute(f"INSERT OR IGNORE INTO operations SELECT id, run, kind, body, file {again}")
+            self._db.execute(f"DELETE {again}")
+            self._db.execute("DELETE FROM passing")
 
     def remember_run(self, run: str, run_id: str, experiment_id: str, floors: Mapping[str, int]) -> None:
         """Keep the id of a run, and the steps the server already held when this journal first met the run."""

@@ -1,18 +1,17 @@
 """One batch of the journal becomes requests to MLflow. Everything here may be done twice without harm."""
 
 import errno
-import os
+import mimetypes
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from hyperderm.databases import trouble, writable
 from hyperderm.tracking.artifact_locations import DATABASE_TAG, location_of, standing_place
 from hyperderm.tracking.database import sqlite_path
-from hyperderm.tracking.delivery import Refused
+from hyperderm.tracking.delivery import Refused, of_this_machine
 from hyperderm.tracking.event_log import METRICS_PER_BATCH, Journal, Operation
 from hyperderm.tracking.server import quiet_client
 
@@ -49,6 +48,7 @@ class Courier:
         self._uri, self._experiment, self._artifact_root = uri, experiment, artifact_root
         self._database = sqlite_path(uri)
         self._journal, self._on_warning = journal, on_warning
+        quiet_client()  # here, in the driver's main thread: the environment is not changed from the outbox's
         self._made: MlflowClient | None = None
         self._known_experiment: str | None = None
         self._floors: dict[str, dict[str, int]] = {}
@@ -71,7 +71,7 @@ class Courier:
                     raise Refused(f"no operation is called {unknown!r}")
         except Exception as error:
             if is_permanent(error):
-                raise Refused(_of_file(error, batch[0]) or first_line(error)) from error
+                raise Refused(_of_file(error, batch[0]) or first_line(error), passing=of_this_machine(error)) from error
             raise
 
     def probe(self) -> None:
@@ -83,7 +83,6 @@ class Courier:
     @property
     def _client(self) -> "MlflowClient":
         if self._made is None:
-            quiet_client()
             from mlflow import MlflowClient
 
             self._made = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
@@ -165,9 +164,40 @@ class Courier:
     def _log_file(self, operation: Operation) -> None:
         run_id = self._run_id(operation.run)
         if operation.file is None or not operation.file.is_file():
-            raise Refused(f"the spooled copy {operation.file} is gone")
-        with _time_to_upload(operation.file.stat().st_size):
-            self._client.log_artifact(run_id, str(operation.file), operation.body["artifact_path"] or None)
+            raise Refused(f"the spooled copy {operation.file} is gone", passing=True)  # or its disk is not mounted
+        place = operation.body["artifact_path"] or None
+        if (more := operation.file.stat().st_size // 1_000_000) and self._put_slowly(run_id, operation.file, place, more):
+            return
+        self._client.log_artifact(run_id, str(operation.file), place)
+
+    def _put_slowly(self, run_id: str, file: Path, place: str | None, more_s: int) -> bool:
+        """Put a large file to a server that stores it before it answers, and may take `more_s` longer than for a request.
+
+        MLflow reads how long a request may take from the environment alone, which belongs to all threads; here it is an
+        argument. False where the run's files do not travel through the server, or in parts.
+        """
+        from mlflow.environment_variables import MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD, MLFLOW_HTTP_REQUEST_TIMEOUT
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+        from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.request_utils import augmented_raise_for_status
+        from mlflow.utils.rest_utils import http_request
+
+        where = self._client.get_run(run_id).info.artifact_uri
+        repository = get_artifact_repository(where, tracking_uri=self._uri)
+        if not isinstance(repository, HttpArtifactRepository) or MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD.get():  # type: ignore[no-untyped-call]
+            return False
+        with file.open("rb") as stream:
+            answer = http_request(  # type: ignore[no-untyped-call]
+                get_default_host_creds(repository.artifact_uri),  # type: ignore[no-untyped-call]
+                posixpath.join("/", place or "", file.name),
+                "PUT",
+                data=stream,
+                extra_headers={"Content-Type": mimetypes.guess_type(file.name)[0] or "application/octet-stream"},
+                timeout=MLFLOW_HTTP_REQUEST_TIMEOUT.get() + more_s,  # type: ignore[no-untyped-call]
+            )
+        augmented_raise_for_status(answer)  # type: ignore[no-untyped-call]
+        return True
 
     def _close(self, operation: Operation) -> None:
         body = operation.body
@@ -252,7 +282,7 @@ def is_permanent(error: Exception) -> bool:
 
     if trouble(error):  # of the database, which MLflow calls a bad request where it is damaged
         return False
-    if isinstance(error, OSError) and getattr(error, "response", None) is None and error.errno in LASTING:
+    if isinstance(error, OSError) and of_this_machine(error) and error.errno in LASTING:
         return True
     if isinstance(error, MlflowException):
         if error.error_code == "ENDPOINT_NOT_FOUND":  # a proxy without its server says 404 as well
@@ -281,15 +311,3 @@ def _refuse_named(bad: Sequence[tuple[Operation, str, str]]) -> None:
         operations = list({operation.id: operation for operation, _, _ in bad}.values())
         names = ", ".join(sorted({repr(name) for _, name, _ in bad}))
         raise Refused(f"{names}: {bad[0][2]}", operations)
-
-
-@contextmanager
-def _time_to_upload(size: int) -> Iterator[None]:
-    """Let a server that stores a large file before it answers take its time: a second more for every MB."""
-    name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-    before = os.environ.get(name, "5")
-    os.environ[name] = str(int(before) + size // 1_000_000)
-    try:
-        yield
-    finally:
-        os.environ[name] = before

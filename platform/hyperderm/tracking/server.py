@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import socket
 import time
 import urllib.request
@@ -34,7 +35,10 @@ def quiet_client() -> None:
 
 def redacted(uri: str) -> str:
     """Return the URI without user and password."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # it is told as no address; even so its password is not
+        return re.sub(r"//[^/]*@", "//", uri)
     if "@" not in parts.netloc:
         return uri
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
@@ -54,7 +58,8 @@ def check_server(
         parts = urlsplit(uri)
         web = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError as error:  # http://host:port
-        raise TrackingError(f"MLFLOW_TRACKING_URI={uri!r} is no address ({error})", START_ONE) from error
+        shown = redacted(uri)
+        raise TrackingError(f"MLFLOW_TRACKING_URI={shown!r} is no address ({error})", START_ONE) from error
     if web:
         _check_http(uri, parts, timeout_s)
     elif (path := sqlite_path(uri)) and path.name:

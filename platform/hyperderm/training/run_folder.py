@@ -1,8 +1,6 @@
 """A sweep's folder: its name, the configuration it stands for, and the lock of its driver."""
 
-import fcntl
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -13,11 +11,12 @@ from typing import Any
 from optuna.distributions import BaseDistribution, distribution_to_json
 
 from hyperderm.config import Experiment
-from hyperderm.durable import is_room, naming, write_whole
+from hyperderm.durable import is_room, write_whole
 from hyperderm.errors import HyperdermError, StudyError
 from hyperderm.identity import present, searching
 from hyperderm.registry import Space, check_name
 from hyperderm.strict import differences, json_of
+from hyperderm.training.holder import LOCK, take
 
 IDENTITY = "identity.json"
 TRIALS = "trials"
@@ -62,18 +61,8 @@ def claim(folder: Path, mine: Mapping[str, Any], grows: bool = False) -> Iterato
     if not created and not (folder / IDENTITY).exists() and any(not _of_a_start(path.name) for path in folder.iterdir()):
         raise StudyError(f"{folder} holds files that are no run", "Choose another --name or --runs.")
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise StudyError(
-                f"{folder.name} is being run by process {lock.read().strip() or '(unknown)'}",
-                "Wait for it, or stop it.",
-            ) from None
-        with naming(folder / ".lock"):
-            lock.truncate(0)
-            os.write(lock.fileno(), str(os.getpid()).encode())  # a buffer would be written again when it closes
+    with (folder / LOCK).open("a+") as lock:
+        take(lock, folder.name)
         try:
             yield _check_identity(folder, json.loads(json.dumps(mine)), grows)
         except HyperdermError:
@@ -164,7 +153,7 @@ def _known(path: Path) -> dict[str, Any] | None:
 
 def _of_a_start(name: str) -> bool:
     """Return whether a file is what a driver may leave that was killed before it had an identity."""
-    return name in (".lock", "identity.partial") or is_room(name)
+    return name in (LOCK, "identity.partial") or is_room(name)
 
 
 def _said(field: str, value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds

@@ -1,31 +1,35 @@
 """Grids without a terminal: start one, look at it, stop it. Locally a session of its own, on a cluster a Ray job."""
 
-import fcntl
 import json
-import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hyperderm.durable import write_whole
-from hyperderm.errors import ClusterError, StudyError
+from hyperderm.errors import StudyError
 from hyperderm.reports.leaderboard import duration
 from hyperderm.strict import json_of
 from hyperderm.studies.ablation.job import STAGES
 from hyperderm.studies.ablation.results import failure_of, result_of, was_begun
+from hyperderm.training.holder import end, look
+from hyperderm.workflows.handover import FILE, hand_over
 from hyperderm.workflows.run_ablation import known_grid, prepare, without_schedule
 from hyperderm.workflows.workspace import GridRequest, Setting
+
+if TYPE_CHECKING:
+    from hyperderm.cluster.ray_jobs import JobSubmissionClient
 
 LOG, JOB = "driver.log", "ray_job.json"
 STOP_WAIT_S = "600"
 """How long Ray waits between asking a job's driver to end and killing it: trials wind up, the report is written."""
-GOING = ("PENDING", "RUNNING")
+GOING, ENDED = ("PENDING", "RUNNING"), ("STOPPED", "SUCCEEDED", "FAILED")
 STARTED_S = 30.0
 """How long a detached driver is watched, so that an error at its start is seen."""
+STOPPED_S = 120.0
+"""How long a driver that was told to end is watched."""
 
 
 def detach(setting: Setting, asked: GridRequest) -> int:
@@ -35,8 +39,8 @@ def detach(setting: Setting, asked: GridRequest) -> int:
         StudyError: a driver holds the grid already; ClusterError: the cluster takes no jobs.
     """
     _, folder = prepare(setting, asked)  # everything that may be refused is refused here
-    if holder := _holder(folder):
-        raise StudyError(f"{folder.name} is being run by process {holder}", "See --status, or end it with --stop.")
+    if holder := look(folder):
+        raise StudyError(f"{folder.name} is being run by {holder}", "See --status, or end it with --stop.")
     words = without_schedule(sys.argv[1:])
     for option, time_meant in (("--at", asked.begin), ("--until", asked.end)):
         words += [option, time_meant.isoformat()] if time_meant else []
@@ -50,7 +54,7 @@ def detach(setting: Setting, asked: GridRequest) -> int:
             stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
     deadline = time.monotonic() + STARTED_S
-    while time.monotonic() < deadline and driver.poll() is None and not _holds(folder, driver.pid):
+    while time.monotonic() < deadline and driver.poll() is None and not _begun(folder, driver.pid):
         time.sleep(0.1)
     if driver.poll() not in (None, 0):
         raise StudyError(f"the driver ended at once: {_last_line(log)}", f"See {log}.")
@@ -67,8 +71,8 @@ def tell(setting: Setting, asked: GridRequest) -> int:
         setting.say(f"{folder.name} was never started")
         return 0
     grid = known_grid(folder)
-    holder = _holder(folder)
-    setting.say(f"{folder.name}: {f'running, process {holder}' if holder else 'not running'}{_job_state(setting, folder)}")
+    holder = look(folder)
+    setting.say(f"{folder.name}: {f'running, {holder}' if holder else 'not running'}{_job_state(setting, folder)}")
     for stage in STAGES:
         jobs = plan.stage(stage)
         done = [job for job in jobs if result_of(grid, job)]
@@ -89,36 +93,28 @@ def tell(setting: Setting, asked: GridRequest) -> int:
 
 
 def stop(setting: Setting, asked: GridRequest) -> int:
-    """End the driver in order, as Ctrl-C does; what is done stays done."""
+    """End the driver in order, as Ctrl-C does; what is done stays done.
+
+    Raises:
+        StudyError: the driver runs on another machine, or nobody can tell which process it is: none is signalled.
+    """
     _, folder = prepare(setting, asked)
-    holder = _holder(folder)
+    holder = look(folder)
     job, state = _job(setting, folder)
     if state in GOING:
         _client(setting).stop_job(job)
         setting.say(f"Ray job {job} is asked to stop; it leaves a report of what is done")
         return 0
-    if not holder:
+    if holder is None:
         setting.say(f"{folder.name} is not running")
         return 0
-    os.kill(int(holder), signal.SIGTERM)
-    deadline = time.monotonic() + 120
-    while _holder(folder) == holder and time.monotonic() < deadline:
+    as_job = " It may be a Ray job: set RAY_ADDRESS as it was, and --stop ends it from here."
+    end(folder, holder, as_job if _job_file(folder).exists() and not setting.ray_address else "")
+    deadline = time.monotonic() + STOPPED_S
+    while look(folder) == holder and time.monotonic() < deadline:
         time.sleep(0.2)
-    setting.say(f"{folder.name} has stopped" if _holder(folder) != holder else f"process {holder} is still ending")
+    setting.say(f"{folder.name} has stopped" if look(folder) != holder else f"{holder} is still ending")
     return 0
-
-
-def _holder(folder: Path) -> str:
-    """Return the process that holds the grid's lock, "" where nobody does."""
-    lock = folder / ".lock"
-    if not lock.exists():
-        return ""
-    with lock.open("r+") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return held.read().strip()
-    return ""
 
 
 def _job_file(folder: Path) -> Path:
@@ -126,10 +122,10 @@ def _job_file(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.{JOB}")
 
 
-def _holds(folder: Path, pid: int) -> bool:
-    """Return whether process `pid` wrote itself into the grid's lock; the lock itself is not touched, it may be wanted."""
-    lock = folder / ".lock"
-    return lock.exists() and lock.read_text("utf-8").strip() == str(pid)
+def _begun(folder: Path, pid: int) -> bool:
+    """Return whether process `pid` of this machine holds the grid."""
+    holder = look(folder)
+    return holder is not None and holder.here and holder.pid == pid
 
 
 def _last_line(log: Path) -> str:
@@ -137,61 +133,42 @@ def _last_line(log: Path) -> str:
     return lines[-1] if lines else "no output"
 
 
-def _client(setting: Setting):  # type: ignore[no-untyped-def]  # noqa: ANN202 - Ray's client is imported late
-    from ray.job_submission import JobSubmissionClient
+def _client(setting: Setting) -> "JobSubmissionClient":
+    from hyperderm.cluster.ray_jobs import job_client
 
-    from hyperderm.cluster.session import dashboard_address
-
-    address = dashboard_address(setting.ray_address)
-    try:
-        return JobSubmissionClient(address)
-    except (ConnectionError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ClusterError(
-            f"the Ray cluster takes no jobs at {address} ({reason})",
-            "Start its head with the dashboard (ray[default]), or run without --detach in a terminal multiplexer.",
-        ) from None
+    return job_client(setting.ray_address)
 
 
 def _submit(setting: Setting, folder: Path, words: list[str]) -> int:
+    from hyperderm.cluster.ray_jobs import submit
+
     client = _client(setting)
-    job = _patiently(
-        client.submit_job,
-        entrypoint=shlex.join(["env", "-C", str(Path.cwd()), sys.executable, "-m", "hyperderm", *words]),
-        runtime_env={"env_vars": {"MLFLOW_TRACKING_URI": setting.tracking_uri, "RAY_JOB_STOP_WAIT_TIME_S": STOP_WAIT_S}},
-        metadata={"hyperderm.grid": folder.name},
-    )
-    write_whole(_job_file(folder), json.dumps({"job": job}))
+    given = hand_over(folder, setting.tracking_uri)
+    command = shlex.join(["env", "-C", str(Path.cwd()), sys.executable, "-m", "hyperderm", *words])
+    shown = {FILE: str(given), "RAY_JOB_STOP_WAIT_TIME_S": STOP_WAIT_S}  # to everybody
+    try:
+        job = submit(client, command, shown, {"hyperderm.grid": folder.name})
+    except BaseException:
+        given.unlink(missing_ok=True)
+        raise
+    write_whole(_job_file(folder), json.dumps({"job": job, "given": given.name}))
     setting.say(f"Ray job {job} runs {folder.name}; log: ray job logs {job}")
     return 0
-
-
-def _patiently(submit: Callable[..., str], **job: object) -> str:
-    """Submit, and again while a young cluster answers that none of its agents is ready.
-
-    Raises:
-        ClusterError: it still says so after a while.
-    """
-    deadline = time.monotonic() + STARTED_S
-    while True:
-        try:
-            return submit(**job)
-        except RuntimeError as error:
-            if time.monotonic() > deadline:
-                reason = str(error).strip().splitlines()[0]
-                raise ClusterError(f"the Ray cluster does not take the job ({reason})", "See `ray status`.") from None
-            time.sleep(2)
 
 
 def _job(setting: Setting, folder: Path) -> tuple[str, str]:
     """Return id and state of the grid's last Ray job; both empty where there is none."""
     if not _job_file(folder).exists() or not setting.ray_address:
         return "", ""
-    job = str(json_of(_job_file(folder).read_text("utf-8"))["job"])
+    known = json_of(_job_file(folder).read_text("utf-8"))
+    job = str(known["job"])
     try:
-        return job, str(_client(setting).get_job_status(job).value)
+        state = str(_client(setting).get_job_status(job).value)
     except RuntimeError:  # the cluster was started anew since
-        return job, "unknown to this cluster"
+        state = "unknown to this cluster"
+    if state in ENDED and known.get("given"):  # it ended before it read what it was given
+        folder.with_name(str(known["given"])).unlink(missing_ok=True)
+    return job, state
 
 
 def _job_state(setting: Setting, folder: Path) -> str:

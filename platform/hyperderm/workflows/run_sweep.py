@@ -25,7 +25,7 @@ from hyperderm.studies.named_runs import find_inputs
 from hyperderm.studies.search import Search, SearchTrial
 from hyperderm.studies.study_file import STUDY
 from hyperderm.tracking.runs import Status
-from hyperderm.tracking.server import check_server
+from hyperderm.tracking.server import check_server, redacted
 from hyperderm.tracking.study_plots import study_figure, study_page
 from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
 from hyperderm.training.feed import check_batch
@@ -274,7 +274,7 @@ def _conclude(setting: Setting, search: Search, place: str, new: int) -> int:
     setting.say(
         f"checkpoints and samples in {place}; compare the trials with `make ui`"
         if setting.tracking_uri.startswith("sqlite:")
-        else f"checkpoints and samples in {place}; trials at {setting.tracking_uri}"
+        else f"checkpoints and samples in {place}; trials at {redacted(setting.tracking_uri)}"
     )
     return 0 if any(row.status in ("finished", "stopped early") for row in rows_of(search)) else 1
 

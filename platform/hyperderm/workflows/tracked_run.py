@@ -16,6 +16,7 @@ from hyperderm.tracking.delivery import DELIVERING
 from hyperderm.tracking.figures import RealSet
 from hyperderm.tracking.provenance import provenance
 from hyperderm.tracking.runs import Tracker
+from hyperderm.tracking.server import redacted
 from hyperderm.tracking.study_tracker import StudyFacts
 from hyperderm.training.data import cube_set
 from hyperderm.training.inputs import RunInputs
@@ -100,7 +101,7 @@ def finish_tracking(setting: Setting, tracker: Tracker, key: str) -> None:
             owed = tracker.flush(AWAY_S)
             break
     if owed:
-        setting.say(f"tracking: {owed} entries wait for {setting.tracking_uri}; the same command delivers them")
+        setting.say(f"tracking: {owed} entries wait for {redacted(setting.tracking_uri)}; the same command delivers them")
     elif address := tracker.ui_address(key):
         setting.say(f"see {address}")
     tracker.close()

@@ -1,0 +1,56 @@
+"""Commands that a cluster runs for a terminal that may close: Ray jobs, submitted, looked at and stopped."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ray.job_submission import JobSubmissionClient
+
+from hyperderm.cluster.session import dashboard_address
+from hyperderm.errors import ClusterError
+
+__all__ = ["JobSubmissionClient", "job_client", "submit"]
+
+READY_S = 30.0
+"""How long a young cluster may answer that none of its agents is ready."""
+
+
+def job_client(address: str | None) -> JobSubmissionClient:
+    """Return the client of the cluster at `address`.
+
+    Raises:
+        ClusterError: it takes no jobs.
+    """
+    dashboard = dashboard_address(address)
+    try:
+        return JobSubmissionClient(dashboard)
+    except (ConnectionError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ClusterError(
+            f"the Ray cluster takes no jobs at {dashboard} ({reason})",
+            "Start its head with the dashboard (ray[default]), or run without --detach in a terminal multiplexer.",
+        ) from None
+
+
+def submit(client: JobSubmissionClient, entrypoint: str, environment: Mapping[str, str], metadata: Mapping[str, str]) -> str:
+    """Submit a command, again while a young cluster is not ready, and return the id of its job.
+
+    Args:
+        client: of the cluster.
+        entrypoint: the command; Ray shows it to everybody, as it does the rest.
+        environment: variables of the command.
+        metadata: what the job is shown with.
+
+    Raises:
+        ClusterError: the cluster does not take it.
+    """
+    deadline = time.monotonic() + READY_S
+    while True:
+        try:
+            asked: dict[str, Any] = {"entrypoint": entrypoint, "metadata": dict(metadata)}
+            return str(client.submit_job(runtime_env={"env_vars": dict(environment)}, **asked))
+        except RuntimeError as error:
+            if time.monotonic() > deadline:
+                reason = str(error).strip().splitlines()[0]
+                raise ClusterError(f"the Ray cluster does not take the job ({reason})", "See `ray status`.") from None
+            time.sleep(2)
