@@ -19,10 +19,15 @@ REGION = "us-east-1"
 
 
 class S3Server:
-    """One server with an administrator and a reader; it can be stopped and started again on the same port."""
+    """One server with an administrator and a reader; it can be stopped and started again on the same port.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: of its data.
+        volumes: files of 64 MB that it may have; 0: as many as the disk holds.
+    """
+
+    def __init__(self, folder: Path, volumes: int = 100) -> None:
+        self.folder, self.volumes = folder, volumes
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self.endpoint = f"http://127.0.0.1:{self.ports['s3']}"
         self._clients: dict[float, Any] = {}
@@ -70,7 +75,7 @@ class S3Server:
         identities = self.folder / "identities.json"
         identities.write_text(json.dumps({"identities": [_identity(KEY, SECRET, "Admin"), _reader()]}))
         command = [
-            *weed_command(self.folder / "data", self.ports, volume_mb=64, volumes=100),
+            *weed_command(self.folder / "data", self.ports, volume_mb=64, volumes=self.volumes),
             f"-s3.config={identities}",
         ]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
