@@ -1,5 +1,6 @@
-"""Run lengths and rings against published examples, closed forms and their own inverses."""
+"""Run lengths and rings against COCO's own code, published examples, closed forms and their own inverses."""
 
+import contextlib
 from itertools import pairwise
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from pycocotools import mask as pycoco
+from scipy.ndimage import binary_dilation
 
 from hyperderm.errors import CubeError
 from hyperderm.ingest.annotations import rle
@@ -31,26 +34,17 @@ FRONT_END = bytes(
 masks = hnp.arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
 
+def coco_string(lengths, shape):
+    """COCO's compression of run lengths, by COCO."""
+    return pycoco.frPyObjects({"size": list(shape), "counts": lengths}, *shape)["counts"].decode()
+
+
 def coco_lengths(mask):
     """COCO's run lengths of a mask, straight from their definition."""
     flat = [False, *mask.T.ravel().tolist()]
     edges = [i for i in range(1, len(flat)) if flat[i] != flat[i - 1]]
     bounds = [1, *edges, len(flat)]
     return [end - start for start, end in pairwise(bounds)]
-
-
-def coco_string(lengths):
-    """COCO's compression of run lengths, straight from its definition."""
-    text = ""
-    for i, length in enumerate(lengths):
-        value = length - lengths[i - 2] if i > 2 else length
-        while True:
-            group, value = value & 31, value >> 5
-            last = value == (-1 if group & 16 else 0)
-            text += chr(48 + (group if last else group | 32))
-            if last:
-                break
-    return text
 
 
 def centres_inside(ring, shape):
@@ -71,7 +65,7 @@ def test_coco_strings_are_those_of_others(lengths, text):
     shape = (1, sum(lengths))
     np.testing.assert_array_equal(rle.coco_mask(text, shape), rle.coco_mask(lengths, shape))
     assert rle.coco_mask(text, shape).sum() == sum(lengths[1::2])
-    assert coco_string(lengths) == text
+    assert coco_string(lengths, shape) == text
 
 
 def test_coco_runs_go_down_the_columns_and_begin_with_off():
@@ -81,10 +75,29 @@ def test_coco_runs_go_down_the_columns_and_begin_with_off():
 
 
 @given(masks)
-def test_coco_round_trip(mask):
+def test_what_coco_writes_is_read(mask):
     lengths = coco_lengths(mask)
+    written = pycoco.encode(np.asfortranarray(mask, np.uint8))["counts"].decode()
+    assert written == coco_string(lengths, mask.shape)
     np.testing.assert_array_equal(rle.coco_mask(lengths, mask.shape), mask)
-    np.testing.assert_array_equal(rle.coco_mask(coco_string(lengths), mask.shape), mask)
+    np.testing.assert_array_equal(rle.coco_mask(written, mask.shape), mask)
+
+
+@given(st.lists(st.one_of(st.integers(0, 3), st.integers(0, 5000)), min_size=1, max_size=30))
+def test_strings_are_read_as_coco_reads_them(lengths):
+    """Also those with runs of no pixels, which no mask is encoded as but tools that count by themselves write."""
+    shape = (1, max(sum(lengths), 1))
+    lengths[-1] += shape[1] - sum(lengths)
+    text = coco_string(lengths, shape)
+    np.testing.assert_array_equal(rle.coco_mask(text, shape), pycoco.decode({"size": list(shape), "counts": text}))
+
+
+@settings(max_examples=300)
+@given(masks, st.integers(0, 40), st.text("".join(map(chr, range(40, 120))) + "\0é", max_size=4), st.integers(0, 40))
+def test_damaged_strings_are_refused_or_read_but_never_crash(mask, at, put, end):
+    text = coco_string(coco_lengths(mask), mask.shape)
+    with contextlib.suppress(CubeError):
+        assert rle.coco_mask((text[:at] + put + text[at:])[:end], mask.shape).shape == mask.shape
 
 
 @pytest.mark.parametrize(
@@ -204,6 +217,19 @@ def test_a_disc_has_the_area_of_a_disc():
     t = np.linspace(0, 2 * np.pi, 400, endpoint=False)
     disc = np.stack([60.3 + 40 * np.cos(t), 55.8 + 40 * np.sin(t)], axis=1)
     assert rle.ring_mask([disc], (120, 130)).sum() == pytest.approx(np.pi * 40**2, rel=2e-3)
+
+
+def test_an_outline_is_filled_as_coco_fills_it_but_for_pixels_it_runs_through():
+    shape, t = (90, 100), np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    for seed in range(20):
+        a, b, x, y = np.random.default_rng(seed).uniform([10, 0, 40, 35], [30, 6, 60, 55])
+        radius = a * (1 + 0.2 * np.sin(3 * t + b))
+        ring = np.stack([x + radius * np.cos(t), y + radius * np.sin(t)], axis=1)
+        ours = rle.ring_mask([ring], shape)
+        theirs = pycoco.decode(pycoco.frPyObjects([ring.ravel().tolist()], *shape)[0]).astype(bool)
+        assert not (ours & ~binary_dilation(theirs)).any()
+        assert not (theirs & ~binary_dilation(ours)).any()
+        assert (ours ^ theirs).sum() < 0.02 * ours.sum()
 
 
 def test_rings_join_overlap_is_not_cut_out_and_the_outside_is_cut_off():

@@ -132,6 +132,14 @@ def test_figure_draws_history_importance_lines_and_slices(study):
     assert [t.get_text() for t in batch.get_xticklabels()] == ["1", "2", "4", "8"]
 
 
+def test_optunas_own_plots_still_leave_out_what_was_stopped_early(study):
+    """Why there are plots of ours; where this fails, Optuna has learned it: compare again."""
+    history, slices = optuna.visualization.plot_optimization_history(study), optuna.visualization.plot_slice(study)
+    assert len(history.data[0].x) == 16
+    assert {len(trace.x) for trace in slices.data} == {16}
+    assert len(StudyPoints(study).points) == 24
+
+
 def test_page_is_one_offline_file_with_four_plots_of_the_same_points(study, page):
     assert page.count("plotly.js v") == 1
     assert "<script src" not in page

@@ -6,7 +6,6 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
 
 import typer
 from rich.console import Console
@@ -49,7 +48,7 @@ def main(begin: Callable[[], None] = lambda: None) -> None:
     except HyperdermError as error:
         _complain(str(error))
         sys.exit(error.exit_code)
-    except _USAGE as error:
+    except typer.TyperException as error:
         _complain(_usage(error))
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
@@ -59,13 +58,11 @@ def main(begin: Callable[[], None] = lambda: None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-_USAGE: type[Exception] = typer.BadParameter.__mro__[1]  # UsageError, which typer takes from click or carries itself
-
-
-def _usage(error: Any) -> str:  # noqa: ANN401 - see _USAGE
+def _usage(error: typer.TyperException) -> str:
     """Return one sentence and where to look; names that are near are in the sentence already."""
     message = str(error.format_message()).strip().rstrip(".")
-    path = error.ctx.command_path if error.ctx else "hyperderm"
+    context = getattr(error, "ctx", None)  # most of them know where in the command line they arose
+    path = context.command_path if context else "hyperderm"
     sentence = message if message.endswith("?") else f"{message}."
     return f"{sentence} See `{path} --help`."
 

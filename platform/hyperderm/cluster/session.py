@@ -183,7 +183,7 @@ def connect(address: str | None) -> Iterator[Cluster]:
 
     package = str(Path(__file__).resolve().parents[1])  # shipped, so that the workers' code is the driver's
     environment = {"py_modules": [package], "env_vars": SETTINGS} if remote else quoted_interpreter(sys.executable)
-    place: dict[str, Any] = {} if remote else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    place: dict[str, Any] = {} if remote else dict(include_dashboard=False, _node_ip_address="127.0.0.1")
     with heard() as said:
         try:
             ray.init(

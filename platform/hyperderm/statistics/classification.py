@@ -1,6 +1,7 @@
 """Point metrics of telling melanoma (1) from everything else (0), from P(melanoma) alone.
 
-What cannot be computed is a `Value` without value but with its reason, never 0.
+What cannot be computed is a `Value` without value but with its reason, never 0. torchmetrics gives 0 there, and its AUROC
+and average precision of float64 in float32: 3e-8 from these, which are scikit-learn's to 1e-12.
 """
 
 from typing import NamedTuple

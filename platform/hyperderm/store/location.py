@@ -249,7 +249,8 @@ def _resolve(uri: str) -> Access:
     from botocore.exceptions import BotoCoreError
 
     try:
-        session = aws_session()
+        settings = _aws_settings()
+        session = aws_session(settings)
         credentials = session.get_credentials()
         if credentials is None:
             raise StoreError(
@@ -264,7 +265,7 @@ def _resolve(uri: str) -> Access:
             region=session.region_name or "us-east-1",
             endpoint=client.meta.endpoint_url,
             virtual=(client.meta.config.s3 or {}).get("addressing_style") == "virtual",
-            ca_file=session._session.get_config_variable("ca_bundle"),
+            ca_file=settings.get_config_variable("ca_bundle"),
         )
     except (BotoCoreError, ValueError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
@@ -274,18 +275,24 @@ def _resolve(uri: str) -> Access:
         ) from None
 
 
-def aws_session() -> Any:  # noqa: ANN401 - boto3 is not typed
-    """Return a boto3 session of the settings as they are now, with `AWS_REGION`, which boto3 alone does not read.
+def aws_session(settings: Any = None) -> Any:  # noqa: ANN401 - boto3 is not typed
+    """Return a boto3 session of botocore's `settings`, or of the settings as they are now.
 
     Raises:
         BotoCoreError: settings that cannot be used.
     """
     import boto3
+
+    return boto3.Session(botocore_session=settings or _aws_settings())
+
+
+def _aws_settings() -> Any:  # noqa: ANN401 - botocore is not typed
+    """Return botocore's session of the settings as they are now, with `AWS_REGION`, which it alone does not read."""
     import botocore.session
 
     own = botocore.session.Session(session_vars={"region": ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)})
     own.register_component("data_loader", _descriptions())
-    return boto3.Session(botocore_session=own)
+    return own
 
 
 @lru_cache(maxsize=1)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from hyperderm.cluster.observer import Observer, Outcome
@@ -113,6 +113,7 @@ class Search:
         self._open: dict[int, optuna.Trial] = {}
         self.handed: dict[int, SearchTrial] = {}
         self._started: dict[int, float] = {}
+        self._scores: dict[int, dict[int, float]] = {}
         self._pruned: set[int] = set()
         self._told: dict[int, int] = {}
         self._yardsticks = {name: v for name, v in self.study.user_attrs.items() if name in base.learner.yardsticks}
@@ -149,13 +150,14 @@ class Search:
             self.study.sampler = self._sampler(frozen.number)
             trial, resumed = optuna.Trial(self.study, frozen._trial_id), True
             # A kill may have come between two axes: those not drawn yet are drawn now.
-            values = {path: trial._suggest(path, axis) for path, axis in self.distributions.items()}
+            values = {path: _value(trial, path, axis) for path, axis in self.distributions.items()}
+            self._scores[trial.number] = dict(frozen.intermediate_values)
             if frozen.user_attrs.get("pruned"):
                 self._pruned.add(frozen.number)
         else:
             self.study.sampler = self._sampler(len(self.study.get_trials(deepcopy=False)))
             trial, resumed = self.study.ask(self.distributions), False
-            values = dict(trial.params)
+            values, self._scores[trial.number] = dict(trial.params), {}
         self._open[trial.number] = trial
         self._started[trial.number] = time.monotonic()
         handed = self.handed[trial.number] = SearchTrial(trial.number, self.base.override(values), values)
@@ -171,7 +173,7 @@ class Search:
         self._told[number] = images
         self.observer.reported(self.handed[number], images, metrics)
         self._remember_yardsticks(metrics)
-        known = self._frozen(trial).intermediate_values
+        known = self._scores[number]
         if images == 0 or images in known:  # the untrained generator is worth a point in a plot, not a rung
             return images > 0 and number in self._pruned
         value = metrics.get(self.base.learner.objective, math.nan)
@@ -179,7 +181,9 @@ class Search:
             return False
         if value < min(known.values(), default=math.inf):
             trial.set_user_attr("best_images", images)
-        trial.report(min([value, *known.values()]), images)
+        best = min([value, *known.values()])
+        trial.report(best, images)
+        known[images] = best
         if images < self.base.training.images and trial.should_prune():
             self._pruned.add(number)
             trial.set_user_attr("pruned", True)
@@ -199,7 +203,7 @@ class Search:
         del self._open[number]
         self._in_a_row = 0
         trial.set_user_attr("seconds", self._seconds(trial, number))
-        reached = self._frozen(trial).intermediate_values
+        reached = self._scores.pop(number)
         outcome: Outcome = "failed" if failure else "stopped early" if number in self._pruned else "finished"
         if outcome == "finished" and not reached:
             outcome, failure = "failed", "no finite objective was reported"
@@ -245,9 +249,6 @@ class Search:
     def _seconds(self, trial: optuna.Trial, number: int) -> float:
         return float(trial.user_attrs.get("seconds", 0.0)) + time.monotonic() - self._started[number]
 
-    def _frozen(self, trial: optuna.Trial) -> FrozenTrial:
-        return self.study._storage.get_trial(trial._trial_id)
-
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         """Return TPE seeded by (experiment seed, trial number): a restarted driver draws what the first would have."""
         key = hashlib.blake2b(f"{self.base.seed}/tpe/{number}".encode(), digest_size=4).digest()
@@ -264,11 +265,18 @@ class Search:
         """Make the experiment's own values the first trial, where the space holds them."""
         flat = self.base.flat()
         values = {path: flat[path] for path in self.distributions}
-        if all(_holds(distribution, values[path]) for path, distribution in self.distributions.items()):
-            self.study.enqueue_trial(values)
+        try:
+            optuna.trial.create_trial(params=values, distributions=self.distributions, value=0.0)
+        except (TypeError, ValueError):  # one lies outside its range, between its steps, or is no choice
+            return
+        self.study.enqueue_trial(values)
 
 
-def _holds(distribution: BaseDistribution, value: Any) -> bool:  # noqa: ANN401 - whatever a configuration holds
-    if isinstance(distribution, CategoricalDistribution):
-        return value in distribution.choices
-    return isinstance(value, (int, float)) and bool(distribution._contains(distribution.to_internal_repr(value)))
+def _value(trial: optuna.Trial, path: str, axis: BaseDistribution) -> Any:  # noqa: ANN401 - whatever a configuration holds
+    """Return the value that a trial has of a parameter; one that it has not yet is drawn."""
+    if isinstance(axis, CategoricalDistribution):
+        return trial.suggest_categorical(path, axis.choices)
+    if isinstance(axis, IntDistribution):
+        return trial.suggest_int(path, axis.low, axis.high, step=axis.step, log=axis.log)
+    assert isinstance(axis, FloatDistribution), axis
+    return trial.suggest_float(path, axis.low, axis.high, step=axis.step, log=axis.log)

@@ -2,6 +2,11 @@
 
 Both show the same points. Trials stopped early count with the last score they reported and look different. Nothing here
 touches pyplot, so that a background thread can draw.
+
+Optuna's own plots (optuna.visualization 5.0) were drawn beside these and tell less: trials that were stopped early or
+failed, a third and more, are in none of its history, slices and parallel coordinates; one diverged score flattens all
+others to a line, for its axis of the objective is linear; a parameter's axis spans what was drawn, not what was searched.
+Its importance rests on finished trials alone, and its static plots are pyplot's.
 """
 
 import html

@@ -1,6 +1,5 @@
 """What a study's plots are drawn from: scored trials, axes over the search space, and importance."""
 
-import logging
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -220,13 +219,12 @@ def _fanova(points: list[Point], values: NDArray[np.float64], axes: list[Axis]) 
     ]  # fmt: skip
     if not paths:
         return {}
-    chatter = logging.getLogger("optuna.storages._in_memory")  # announces every study it makes
-    level = chatter.level
-    chatter.setLevel(logging.WARNING)
+    loud = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study that is made
     try:
         study = optuna.create_study()
     finally:
-        chatter.setLevel(level)
+        optuna.logging.set_verbosity(loud)
     distributions = {axis.path: axis.distribution for axis in axes if axis.path in paths}
     for point, value in zip(points, values, strict=True):
         params = {path: point.params[path] for path in paths}

@@ -1,6 +1,11 @@
 """How annotation tools write a mask: COCO's run lengths, Label Studio's packed bytes, rings of points. No files here.
 
 Every function that makes a mask takes its `shape` (H, W) and allocates nothing before the input is seen to fit it.
+
+COCO's own pycocotools (2.0.11) is what the tests compare with and not what reads here. Of run lengths that are too few it
+returns memory nobody wrote, it reads past the end of a string that is cut off, and keeps an image's memory with every one
+it refuses; to keep those away from it, lengths have to be read here before. Its polygons are drawn at five times the
+resolution in memory that grows with the outline, however far outside, and a corner on a half pixel moves a side.
 """
 
 import re

@@ -65,4 +65,4 @@ class KeyedDropout:
 
 def has_batch_norm(module: nn.Module) -> bool:
     """Return whether any layer's output depends on the other cubes of a training batch."""
-    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
+    return any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm) for m in module.modules())
