@@ -3,15 +3,15 @@
 from typing import Any
 
 from hyperderm.config import Experiment
-from hyperderm.learners.base import Placement
+from hyperderm.learners.base import Compute
 from hyperderm.learners.classifier.learner import Augment, augmentations
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.sampling import Phase, phases
 
 
-def built(experiment: Experiment, data: TrainData, placement: Placement) -> Any:
+def built(experiment: Experiment, data: TrainData, compute: Compute) -> Any:
     """Return the learner of an experiment, untrained."""
-    return experiment.learner.build(experiment, data, placement)
+    return experiment.learner.build(experiment, data, compute)
 
 
 def shown(experiment: Experiment, data: TrainData) -> tuple[Phase, ...]:

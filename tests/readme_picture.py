@@ -11,13 +11,13 @@ from hyperderm import registry
 from hyperderm.tracking.figures import lesion_grid, save_png, spectra
 from hyperderm.training.run_folder import sweep_name, trial_folder
 from hyperderm.workflows.tracked_run import real_set
-from hyperderm.workflows.workspace import Setting, find_store
+from hyperderm.workflows.workspace import Workspace, find_store
 
 PICTURE = "infra/readme.png"
 
 
 def main() -> int:
-    setting = Setting.here()
+    setting = Workspace.here()
     experiment = registry.experiment("shsgan", "small")
     store = find_store(setting, None, None)
     folder = setting.root / "runs" / sweep_name(experiment, registry.space("shsgan", experiment), store.name)

@@ -33,7 +33,7 @@ def _begin() -> None:
 def main() -> None:
     """Run the command line in this process, with streams that outlive their readers."""
     from hyperderm.cli import main as run
-    from hyperderm.cli.streams import outlive_readers
+    from hyperderm.cli.terminal import outlive_readers
 
     outlive_readers()
     try:

@@ -58,14 +58,14 @@ def _ingest(source: Path, store: Path, size: int, workers: int) -> tuple[float, 
     """Return seconds and peak; what earlier writing left to the disk is written first."""
     from hyperderm.cluster.ingest_workers import maker
     from hyperderm.ingest.layouts.scene_folder import Camera
-    from hyperderm.ingest.lesions import How
+    from hyperderm.ingest.lesions import CropOptions
     from hyperderm.ingest.pipeline import ingest
     from hyperderm.ingest.source import make_job
 
     os.sync()
     with _watched() as peak:
         begin, busy, own = time.perf_counter(), _busy(), _own()
-        job = make_job(source, "auto", How(size), Camera())
+        job = make_job(source, "auto", CropOptions(size), Camera())
         manifest = ingest(job, str(store), folds=5, seed=0, make=maker(workers))
         seconds = time.perf_counter() - begin
         peak.others = ((_busy() - busy) - (_own() - own)) / seconds / (psutil.cpu_count() or 1)

@@ -55,14 +55,14 @@ def terminal(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME_MADE_KEY", "secret-9")  # not ours to read
     monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/here")
     client = Client()
-    monkeypatch.setattr(detached, "_client", lambda setting: client)
-    setting = SimpleNamespace(tracking_uri=URI, ray_address="10.0.0.1:6379", say=lambda text: None)
-    return SimpleNamespace(client=client, setting=setting, folder=tmp_path / "runs" / "night", patch=monkeypatch)
+    monkeypatch.setattr(detached, "_client", lambda workspace: client)
+    workspace = SimpleNamespace(tracking_uri=URI, ray_address="10.0.0.1:6379", say=lambda text: None)
+    return SimpleNamespace(client=client, workspace=workspace, folder=tmp_path / "runs" / "night", patch=monkeypatch)
 
 
 def submit(terminal):
     terminal.folder.parent.mkdir()
-    detached._submit(terminal.setting, terminal.folder, ["ablation", "x"])
+    detached._submit(terminal.workspace, terminal.folder, ["ablation", "x"])
     return terminal.client.shown["runtime_env"]["env_vars"]
 
 
@@ -97,9 +97,9 @@ def test_what_a_job_never_read_does_not_stay(terminal):
     stray = terminal.folder.with_name("night.0123456789ab.environment")
     stray.parent.mkdir()
     stray.touch()
-    detached._submit(terminal.setting, terminal.folder, [])
+    detached._submit(terminal.workspace, terminal.folder, [])
     assert not stray.exists()
-    assert detached._job(terminal.setting, terminal.folder) == ("raysubmit_1", "STOPPED")
+    assert detached._job(terminal.workspace, terminal.folder) == ("raysubmit_1", "STOPPED")
     assert list(terminal.folder.parent.glob("*.environment")) == []
 
 
@@ -156,15 +156,15 @@ def test_a_job_of_a_real_cluster_has_what_it_was_given_and_shows_nothing(termina
     )
     try:
         client = JobSubmissionClient(f"http://{started.dashboard_url}")
-        terminal.patch.setattr(detached, "_client", lambda setting: client)
+        terminal.patch.setattr(detached, "_client", lambda workspace: client)
         for name, value in (SECRETS | OTHERS).items():
             terminal.patch.setenv(name, value)
-        detached._submit(terminal.setting, terminal.folder, ["ablation", "tell", "--profile", "small"])
-        job, state = detached._job(terminal.setting, terminal.folder)
+        detached._submit(terminal.workspace, terminal.folder, ["ablation", "tell", "--profile", "small"])
+        job, state = detached._job(terminal.workspace, terminal.folder)
         deadline = time.monotonic() + 120
         while state in detached.GOING and time.monotonic() < deadline:
             time.sleep(1)
-            job, state = detached._job(terminal.setting, terminal.folder)
+            job, state = detached._job(terminal.workspace, terminal.folder)
         shown = json.dumps([repr(each) for each in client.list_jobs()]) + client.get_job_logs(job)
         assert job in shown
         assert "secret" not in shown

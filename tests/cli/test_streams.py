@@ -12,10 +12,11 @@ import pytest
 import typer
 from rich.console import Console
 
-from hyperderm.cli import app, main, streams
+from hyperderm.cli import app, main
+from hyperderm.cli import terminal as streams
 from hyperderm.errors import CubeError, StoreError
 from hyperderm.ingest.layouts.scene_folder import Camera
-from hyperderm.ingest.source import How, make_job
+from hyperderm.ingest.source import CropOptions, make_job
 
 READERS = ("gone", "closed", "full", "pipe")
 
@@ -165,7 +166,7 @@ def test_a_source_folder_that_is_not_utf_8_is_told_once(tmp_path):
     source = tmp_path / os.fsdecode(b"n\xf6t")
     source.mkdir()
     with pytest.raises(CubeError, match=r"n\\udcf6t: its name is not UTF-8\. Rename it"):
-        make_job(source, "auto", How(), Camera())
+        make_job(source, "auto", CropOptions(), Camera())
 
 
 def test_a_working_folder_that_is_gone_is_named(command, tmp_path, monkeypatch):

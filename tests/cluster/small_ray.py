@@ -58,7 +58,7 @@ def connect(object_store: int, cpus: int) -> Cluster:
 
 def main(folder: Path, uri: str, kind: str, object_store: int, cpus: int) -> dict[str, object]:
     """Run a sweep of two trials in which nothing limits how many run at once but the CPUs."""
-    from hyperderm.cluster.feed_choice import choose
+    from hyperderm.cluster.feed_choice import choose_feed
     from hyperderm.cluster.shared_data import share
     from hyperderm.store.reader import open_store
     from hyperderm.training.selection import select
@@ -70,7 +70,7 @@ def main(folder: Path, uri: str, kind: str, object_store: int, cpus: int) -> dic
     settings |= {"sweep__grace_images": 160}
     experiment = (tiny if kind == "shsgan" else classifier)(sweep__trials=2, data__size=32, **settings)
     selection = select(store, experiment)
-    feeding = choose(store, selection, experiment)
+    feeding = choose_feed(store, selection, experiment)
     watch = Watch()
     shared = share(store, selection, experiment, feeding)
     began = time.monotonic()

@@ -11,7 +11,7 @@ from hyperderm.config import DataConfig, Experiment, SweepConfig, TaskConfig, Tr
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.store.reader import Store
-from hyperderm.store.run_location import Place
+from hyperderm.store.run_location import RunLocation
 from hyperderm.studies.search import Search, SearchTrial
 from hyperderm.studies.single_run import RunParts, SingleRun, run_single
 from hyperderm.studies.sweep import run as run_trials
@@ -89,7 +89,7 @@ def number_of(job) -> int:
     return int(job.key or 0)
 
 
-def train_once(experiment: Experiment, store: Store, place: Place, provenance, observer: Memory, **more) -> None:
+def train_once(experiment: Experiment, store: Store, place: RunLocation, provenance, observer: Memory, **more) -> None:
     """One run as `hyperderm train` does it."""
     parts = RunParts(experiment, store, more.pop("selection", None) or select(store, experiment), place, provenance, **more)
     run_single(parts, SingleRun("run", experiment), observer)

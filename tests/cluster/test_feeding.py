@@ -14,14 +14,13 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from hyperderm.cluster import feed_choice
 from hyperderm.cluster import memory as memory_needed
-from hyperderm.cluster.feed_choice import Feeding, choose
-from hyperderm.cluster.memory import Asked, Needs, Roles, fit, gpu_bytes, mib, moments, needs_of, roles_of
+from hyperderm.cluster.feed_choice import FeedChoice, choose_feed
+from hyperderm.cluster.memory import Demand, Needs, Roles, fit, gpu_bytes, mib, moments, needs_of, roles_of
 from hyperderm.cluster.session import Cluster, Memory, machine_ram, this_machine
 from hyperderm.errors import ClusterError, ConfigError, MachineTrouble
 from hyperderm.learners.data import TrainData
 from hyperderm.store.reader import Store, open_store
-from hyperderm.studies.ablation.estimate import slots
-from hyperderm.studies.ablation.room import room
+from hyperderm.studies.ablation.estimate import room, slots
 from hyperderm.training.context import Context
 from hyperderm.training.selection import read, select
 from hyperderm.training.stream import check_gpu, feed_of
@@ -43,8 +42,8 @@ def store(phantom_store: Path) -> Store:
     return open_store(str(phantom_store))
 
 
-def chosen(store: Store, experiment, where: Cluster, **how) -> Feeding:
-    return choose(store, select(store, experiment), experiment, cluster=where, **how)
+def chosen(store: Store, experiment, where: Cluster, **how) -> FeedChoice:
+    return choose_feed(store, select(store, experiment), experiment, cluster=where, **how)
 
 
 def test_what_trials_copy_beside_the_object_store_lowers_their_number(store):
@@ -60,11 +59,11 @@ def test_what_trials_copy_beside_the_object_store_lowers_their_number(store):
 
 
 def test_nothing_is_said_where_all_fits(store):
-    plain = Feeding(False, (30 + 30) * 32 * 32 * (16 * 4 + 1))
+    plain = FeedChoice(False, (30 + 30) * 32 * 32 * (16 * 4 + 1))
     assert chosen(store, MANY, cluster(64 * GIB)) == plain
     assert chosen(store, MANY, Cluster(((16.0, 0.0),), "")) == plain  # nobody knows the memory
-    assert choose(store, select(store, MANY), MANY) == plain
-    assert choose(store, select(store, MANY), MANY, alone=True) == plain
+    assert choose_feed(store, select(store, MANY), MANY) == plain
+    assert choose_feed(store, select(store, MANY), MANY, alone=True) == plain
 
 
 def test_only_as_many_are_counted_as_would_run(store):
@@ -196,7 +195,7 @@ def test_what_is_allocated_is_what_is_counted():
 
 
 def test_trials_that_share_a_gpu_share_its_memory():
-    needs, asked = Needs(0, 1, 1, 10 * GIB), Asked(1, 1.0, 0.25)
+    needs, asked = Needs(0, 1, 1, 10 * GIB), Demand(1, 1.0, 0.25)
     assert fit(cluster(GIB, gpus=2.0, gpu=80 * GIB), needs, asked).fits == 8
     found = fit(cluster(GIB, gpus=2.0, gpu=30 * GIB), needs, asked)  # Ray might put the first four on one
     assert (found.wanted, found.fits) == (8, 2)
@@ -204,7 +203,7 @@ def test_trials_that_share_a_gpu_share_its_memory():
         "the scaled cubes of a trial are 10.0 GiB, and cubes may take 24.0 GiB of a GPU (1 / 2 of a GPU each would use all "
         "GPUs: sweep.gpus_per_worker)"
     )
-    assert fit(cluster(GIB, gpus=2.0, gpu=30 * GIB), needs, Asked(1, 1.0, 0.5)).fits == 4
+    assert fit(cluster(GIB, gpus=2.0, gpu=30 * GIB), needs, Demand(1, 1.0, 0.5)).fits == 4
     none = fit(cluster(GIB, gpus=2.0, gpu=8 * GIB), needs, asked)
     assert (none.short, none.why) == ("gpu", "the scaled cubes of a trial are 10.0 GiB, a GPU holds 8.0 GiB")
     assert fit(cluster(GIB, gpus=2.0, gpu=None), needs, asked).fits == 8  # nobody knows

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hyperderm.cluster.feed_choice import choose
+from hyperderm.cluster.feed_choice import choose_feed
 from hyperderm.config import DataConfig, TrainingConfig
 from hyperderm.errors import ConfigError, StoreError, StudyError
 from hyperderm.learners.held_out_pixels import held_out_blocks
@@ -124,7 +124,7 @@ def test_a_fold_of_a_store_without_folds(free):
 
 def test_it_is_not_streamed(free):
     with pytest.raises(ConfigError, match=r"a store without folds cannot be streamed"):
-        choose(free, select(free, toy()), toy(feed="stream"))
+        choose_feed(free, select(free, toy()), toy(feed="stream"))
 
 
 def test_photographs_and_synthetic_sets_are_no_store_of_pixels(tmp_path):

@@ -18,9 +18,8 @@ from hyperderm.identity import read, searching, shaping
 from hyperderm.learners.data import TrainData
 from hyperderm.registry import Space
 from hyperderm.store.reader import Store
-from hyperderm.studies.ablation.memory import PLAN, remember
 from hyperderm.studies.ablation.plan import Plan
-from hyperderm.studies.ablation.results import GridFolder, result_of
+from hyperderm.studies.ablation.records import PLAN, GridFolder, remember, result_of
 from hyperderm.training.checkpoint import LATEST
 from hyperderm.training.context import local
 from hyperderm.training.run import run

@@ -47,13 +47,13 @@ def driver(folder):
 @pytest.fixture
 def grid(tmp_path, monkeypatch):
     """A grid's folder, and `--stop` on it: returns what was said."""
-    monkeypatch.setattr(detached, "prepare", lambda setting, asked: (None, tmp_path / "night"))
+    monkeypatch.setattr(detached, "prepare", lambda workspace, asked: (None, tmp_path / "night"))
     monkeypatch.setattr(detached, "STOPPED_S", 10.0)
     said = []
-    setting = SimpleNamespace(say=said.append, ray_address=None)
+    workspace = SimpleNamespace(say=said.append, ray_address=None)
 
     def stop():
-        assert detached.stop(setting, None) == 0
+        assert detached.stop(workspace, None) == 0
         return said[-1]
 
     return SimpleNamespace(folder=tmp_path / "night", stop=stop)

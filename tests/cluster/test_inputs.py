@@ -78,7 +78,7 @@ def test_a_run_begins_where_the_other_ended_bit_for_bit(real, runs, first):
     own = read(real, select(real, other), other)
     assert not torch.equal(data.scaling.low, own.scaling.low)
     before = loaded(first / BEST)
-    learner = made.learner.build(made, data, local(runs / "nowhere").placement("fp32"))
+    learner = made.learner.build(made, data, local(runs / "nowhere").compute("fp32"))
     state = learner.state_dict()
     for part in ("generator", "critic", "ema"):
         assert all(torch.equal(state[part][name], value) for name, value in before["learner"][part].items())
@@ -270,4 +270,4 @@ def test_networks_of_another_version_are_refused_when_they_are_loaded(real, runs
     state = {**inputs["start"], "learner": {**inputs["start"]["learner"], "critic": {}}}
     data = read(real, select(real, made), made, {"start": state})
     with pytest.raises(ConfigError, match=r"start = first: its networks are not those of this version.*Train it anew"):
-        made.learner.build(made, data, local(runs).placement("fp32"))
+        made.learner.build(made, data, local(runs).compute("fp32"))

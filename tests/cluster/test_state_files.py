@@ -12,7 +12,7 @@ from hyperderm.errors import StudyError, TrackingError
 from hyperderm.registry import check_name
 from hyperderm.studies.named_runs import checkpoint_of_run
 from hyperderm.studies.study_file import STUDY, open_study, read_study
-from hyperderm.tracking.event_log import Journal
+from hyperderm.tracking.event_log import EventLog
 from hyperderm.training.run_folder import IDENTITY, claim
 from tests.cluster.sweeps import Memory, ask, search, tiny
 from tests.killing import in_child
@@ -108,28 +108,28 @@ def test_a_damaged_study_is_called_damaged(tmp_path, how, opens):
 @pytest.mark.parametrize("how", DAMAGE)
 def test_a_damaged_journal_is_called_damaged_and_its_remedy_works(tmp_path, how):
     path = tmp_path / "outbox.db"
-    Journal(path).close()
+    EventLog(path).close()
     damaged(path, how)
     for side in ("outbox.db-wal", "outbox.db-shm"):
         (tmp_path / side).unlink(missing_ok=True)
     with pytest.raises(TrackingError, match=r"is damaged.*Move it away"):
-        Journal(path)
+        EventLog(path)
     path.rename(tmp_path / "away")
-    Journal(path).close()
+    EventLog(path).close()
 
 
 def test_a_locked_journal_is_called_locked(tmp_path, monkeypatch):
     monkeypatch.setattr(databases, "PATIENCE_S", 0.5)
-    Journal(tmp_path / "outbox.db").close()
+    EventLog(tmp_path / "outbox.db").close()
     with locked(tmp_path / "outbox.db", 60), pytest.raises(TrackingError, match="is in use by process"):
-        Journal(tmp_path / "outbox.db")
-    Journal(tmp_path / "outbox.db").close()
+        EventLog(tmp_path / "outbox.db")
+    EventLog(tmp_path / "outbox.db").close()
 
 
 def test_a_journal_killed_at_any_step_can_be_opened(tmp_path):
     for last in (1, 2, 4, 6, 8):
-        assert in_child(lambda: Journal(tmp_path / "outbox.db"), "outbox.db", last).signal == signal.SIGKILL
-    journal = Journal(tmp_path / "outbox.db")
+        assert in_child(lambda: EventLog(tmp_path / "outbox.db"), "outbox.db", last).signal == signal.SIGKILL
+    journal = EventLog(tmp_path / "outbox.db")
     journal.append("a", "tags", {"tags": {}})
     assert journal.pending == 1
     journal.close()
@@ -202,10 +202,10 @@ def test_a_study_that_only_can_be_read_is_refused_by_name_to_who_writes(tmp_path
 
 def test_a_journal_that_only_can_be_read_is_refused_by_name(tmp_path, monkeypatch):
     path = tmp_path / "outbox.db"
-    Journal(path).close()
+    EventLog(path).close()
     read_only(path, monkeypatch)
     with pytest.raises(TrackingError, match=r"outbox\.db cannot be written"):
-        Journal(path)
+        EventLog(path)
 
 
 def test_a_name_that_is_too_long_is_told_with_the_longest():

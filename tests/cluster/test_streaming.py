@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hyperderm.cluster import stream_readers
-from hyperderm.cluster.feed_choice import choose
+from hyperderm.cluster.feed_choice import choose_feed
 from hyperderm.cluster.session import Cluster
 from hyperderm.cluster.shared_data import share
 from hyperderm.cluster.stream_readers import StreamedData, stream
@@ -19,7 +19,7 @@ from hyperderm.errors import ClusterError, ConfigError, StoreError
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
 from hyperderm.training.selection import read, select
-from tests.cluster.sweeps import Memory, classifier, run, tiny
+from tests.cluster.sweeps import Memory, run, tiny
 
 NM = np.linspace(465.0, 630.0, 16)
 LIMIT = 80 * 2**20
@@ -100,16 +100,16 @@ def test_the_feed_is_chosen_by_what_fits(noise_store):
     store = open_store(noise_store)
     selection = select(store, tiny())
     needed = (len(selection.train) + len(selection.validation)) * 16 * 16 * (16 * 4 + 1)
-    assert not choose(store, selection, tiny(), 2 * needed).streams
-    few = choose(store, selection, tiny(), needed)
+    assert not choose_feed(store, selection, tiny(), 2 * needed).streams
+    few = choose_feed(store, selection, tiny(), needed)
     assert (few.streams, few.needed) == (True, needed)
     assert few.said(2) == (
         "train is streamed: the roles are 1 MiB decoded, the object store holds 1 MiB; 2 CPUs kept for reading"
     )
-    assert not choose(store, selection, tiny(data__feed="memory"), needed).streams
-    assert choose(store, selection, tiny(data__feed="stream"), 2**40).streams
+    assert not choose_feed(store, selection, tiny(data__feed="memory"), needed).streams
+    assert choose_feed(store, selection, tiny(data__feed="stream"), 2**40).streams
     with pytest.raises(ConfigError, match=r"roles are 1 MiB.*would be streamed; but data.scaling = robust cannot"):
-        choose(store, selection, tiny(data__scaling="robust"), needed)
+        choose_feed(store, selection, tiny(data__scaling="robust"), needed)
 
 
 @pytest.mark.parametrize("kind", ["shsgan", pytest.param("classifier", marks=pytest.mark.slow)])
@@ -208,12 +208,6 @@ def test_what_was_prepared_once_cannot_be_searched(noise_store, ray_cluster):
     shared = streamed(noise_store, tiny())
     with pytest.raises(ConfigError, match=r"data.size and data.scaling cannot be searched while train is streamed"):
         shared.load(tiny(data__size=32))
-
-
-def test_a_grid_refuses_a_stream(noise_store):
-    experiment, store = classifier(data__feed="stream"), open_store(noise_store)
-    with pytest.raises(ConfigError, match=r"data.feed = stream is refused in a grid"):
-        read(store, select(store, experiment), experiment)
 
 
 def test_what_fits_is_shared_as_before(noise_store, ray_cluster):

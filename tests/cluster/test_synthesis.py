@@ -19,7 +19,7 @@ from hyperderm.studies.named_runs import checkpoint_of_run, find_inputs
 from hyperderm.studies.synthesis import STRIDE, generate, generate_here
 from hyperderm.training.data import cube_set
 from hyperderm.training.named_checkpoints import read_checkpoint
-from hyperderm.training.sampler import load_sampler
+from hyperderm.training.run import load_sampler
 from hyperderm.training.selection import select
 from tests.cluster.sweeps import Memory, ask, tiny, train_once
 
@@ -196,7 +196,7 @@ def spoilt(monkeypatch):
     """Makes every cube whose index is in the set unusable, after the generator and before the writer."""
 
     def spoilt(bad: set[int]) -> None:
-        original = synthesis.Maker.make
+        original = synthesis.CubeMaker.make
 
         def make(self, indices):
             out = original(self, indices).copy()
@@ -205,7 +205,7 @@ def spoilt(monkeypatch):
                     out[row, 0] = np.nan
             return out
 
-        monkeypatch.setattr(synthesis.Maker, "make", make)
+        monkeypatch.setattr(synthesis.CubeMaker, "make", make)
 
     return spoilt
 

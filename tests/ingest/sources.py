@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from hyperderm.ingest.formats.scene import Asked
+from hyperderm.ingest.formats.scene import ReadOptions
 from hyperderm.ingest.layouts.scene_folder import Camera
-from hyperderm.ingest.lesions import How
+from hyperderm.ingest.lesions import CropOptions
 from hyperderm.ingest.pipeline import Make, Progress, ingest
 from hyperderm.ingest.source import Job, make_job
 from hyperderm.store.manifest import Manifest
@@ -12,8 +12,8 @@ from hyperderm.store.manifest import Manifest
 
 def job_of(source: Path, size: int | None = 16, wavelengths=None, layout: str = "auto", **more) -> Job:
     nm = None if wavelengths is None else tuple(wavelengths)
-    how = How(size, **{k: more.pop(k) for k in ("bands_nm", "marker") if k in more})
-    return make_job(source, layout, how, Camera(Asked(nm)), **more)
+    how = CropOptions(size, **{k: more.pop(k) for k in ("bands_nm", "marker") if k in more})
+    return make_job(source, layout, how, Camera(ReadOptions(nm)), **more)
 
 
 def ingest_folder(

@@ -9,7 +9,7 @@ from hyperderm.errors import CubeError, StoreError
 from hyperderm.ingest.annotation_pictures import export_images
 from hyperderm.ingest.annotations import rle
 from hyperderm.ingest.layouts.scene_folder import Camera
-from hyperderm.ingest.lesions import How, Marker
+from hyperderm.ingest.lesions import CropOptions, LesionMarks
 from hyperderm.ingest.pipeline import ingest
 from hyperderm.ingest.source import make_job
 from hyperderm.store.reader import open_store
@@ -24,7 +24,7 @@ def root(tmp_path):
 
 
 def take(root, place, annotations=None, automatic=False, folds=0):
-    job = make_job(root, "auto", How(None, marker=Marker(automatic=automatic)), Camera(), annotations)
+    job = make_job(root, "auto", CropOptions(None, marker=LesionMarks(automatic=automatic)), Camera(), annotations)
     manifest = ingest(job, str(place), folds=folds, seed=0)
     return manifest, {one.lesion_id: one for one in open_store(str(place)).lesions()}
 
@@ -45,7 +45,7 @@ def edited(tmp_path, tasks, box, label="lesion"):
 
 
 def test_pictures_go_out_with_the_masks_that_are_known_and_come_back_edited(tmp_path, root):
-    job = make_job(root, "auto", How(None), Camera())
+    job = make_job(root, "auto", CropOptions(None), Camera())
     found = export_images(job, tmp_path / "out")
     count, aside = found.count, list(found.aside)
     assert (count, aside) == (10, [])
@@ -56,7 +56,7 @@ def test_pictures_go_out_with_the_masks_that_are_known_and_come_back_edited(tmp_
     path = edited(tmp_path, [task for task in tasks if task["data"]["scene"] != "DNCube/1"], (4, 4, 14, 20))
     with pytest.raises(StoreError, match=r"cubes of .* a store has one shape"):
         take(root, tmp_path / "store", path)  # DNCube/1 keeps its own mask: another crop
-    job = make_job(root, "auto", How(16), Camera(), path)
+    job = make_job(root, "auto", CropOptions(16), Camera(), path)
     ingest(job, str(tmp_path / "store"), folds=0, seed=0)
     held = {one.lesion_id: one for one in open_store(str(tmp_path / "store")).lesions()}
     assert held.keys() >= {"MMCube/9_00", "MMCube/0_00", "DNCube/1_00"}
@@ -72,7 +72,7 @@ def test_a_label_against_the_folder_and_images_that_are_not_there_are_listed(tmp
         {"data": {"image": f"/data/local-files/?d=set/{name}.png", "scene": name}} for name in ("MMCube/0", "MMCube/77")
     ]
     path = edited(tmp_path, tasks, (4, 4, 14, 20), label="nevus")
-    job = make_job(root, "auto", How(16), Camera(), path)
+    job = make_job(root, "auto", CropOptions(16), Camera(), path)
     manifest = ingest(job, str(tmp_path / "store"), folds=0, seed=0)
     said = {one.file: one.reason for one in manifest.set_aside}
     assert any("calls a lesion of MMCube/0 nevus, its source says melanoma" in reason for reason in said.values())
@@ -82,7 +82,7 @@ def test_a_label_against_the_folder_and_images_that_are_not_there_are_listed(tmp
 def test_labels_nobody_knows_are_refused(tmp_path, root):
     path = edited(tmp_path, [{"data": {"image": "MMCube/0.png"}}], (4, 4, 14, 20), label="melonoma")
     with pytest.raises(CubeError, match=r"the label 'melonoma' is unknown\. Did you mean 'melanoma'"):
-        make_job(root, "auto", How(16), Camera(), path)
+        make_job(root, "auto", CropOptions(16), Camera(), path)
 
 
 def test_coco_and_a_path_that_climbs_out(tmp_path, root):
@@ -100,13 +100,13 @@ def test_coco_and_a_path_that_climbs_out(tmp_path, root):
         path.write_text(json.dumps(document))
         return path
 
-    job = make_job(root, "auto", How(16), Camera(), coco("MMCube/9.png"))
+    job = make_job(root, "auto", CropOptions(16), Camera(), coco("MMCube/9.png"))
     ingest(job, str(tmp_path / "store"), folds=0, seed=0)
     held = {one.lesion_id: one for one in open_store(str(tmp_path / "store")).lesions()}
     assert held["MMCube/9_00"].origin["mask"]["tool"] == "COCO"
     assert held["MMCube/9_00"].origin["crop"] == [1, 0, 17, 24]
     with pytest.raises(CubeError, match="lies outside its folder"):
-        make_job(root, "auto", How(16), Camera(), coco("../../MMCube/9.png"))
+        make_job(root, "auto", CropOptions(16), Camera(), coco("../../MMCube/9.png"))
 
 
 def test_automatic_masks_are_marked_and_counted(tmp_path, root):
@@ -114,7 +114,7 @@ def test_automatic_masks_are_marked_and_counted(tmp_path, root):
 
     dark = render(0, "melanoma", 32, seed=0).lesion.cube.reflectance
     put(root, "MMCube/9", DataCubeC=dark)
-    job = make_job(root, "auto", How(16, marker=Marker(automatic=True)), Camera())
+    job = make_job(root, "auto", CropOptions(16, marker=LesionMarks(automatic=True)), Camera())
     manifest = ingest(job, str(tmp_path / "store"), folds=0, seed=0)
     held = {one.lesion_id: one for one in open_store(str(tmp_path / "store")).lesions()}
     assert held["MMCube/9_00"].origin["mask"] == "automatic"
@@ -132,7 +132,7 @@ def test_a_brush_and_a_polygon_on_one_image_are_two_lesions(tmp_path, root):
          "value": {"points": points, "polygonlabels": ["melanoma"]}}
     )  # fmt: skip
     path.write_text(json.dumps(document))
-    ingest(make_job(root, "auto", How(16), Camera(), path), str(tmp_path / "store"), folds=0, seed=0)
+    ingest(make_job(root, "auto", CropOptions(16), Camera(), path), str(tmp_path / "store"), folds=0, seed=0)
     held = {one.lesion_id: one for one in open_store(str(tmp_path / "store")).lesions()}
     kinds = {name: held[name].origin["mask"]["kind"] for name in ("MMCube/0_00", "MMCube/0_01")}
     assert kinds == {"MMCube/0_00": "brush", "MMCube/0_01": "polygon"}
@@ -155,7 +155,7 @@ def test_coco_on_photographs_and_images_that_are_missing(tmp_path):
     }
     path = tmp_path / "coco.json"
     path.write_text(json.dumps(document))
-    manifest = ingest(make_job(raw, "auto", How(None), Camera(), path), str(tmp_path / "store"), folds=0, seed=0)
+    manifest = ingest(make_job(raw, "auto", CropOptions(None), Camera(), path), str(tmp_path / "store"), folds=0, seed=0)
     assert (manifest.kind, manifest.shape, manifest.lesions) == ("rgb", (16, 24, 3), 1)
     [lesion] = open_store(str(tmp_path / "store")).lesions()
     assert lesion.mask.sum() == 16 * 10

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from hyperderm.errors import CubeError
 from hyperderm.ingest.formats.band_images import find, read
 from hyperderm.ingest.formats.pixels import natural
-from hyperderm.ingest.formats.scene import Asked
+from hyperderm.ingest.formats.scene import ReadOptions
 
 
 def bands(dtype="uint16", h=5, w=7, b=4):
@@ -29,7 +29,7 @@ def found_in(folder, root=None):
 
 def load(folder, **asked):
     [found] = found_in(folder)
-    return read(found, Asked(**asked))
+    return read(found, ReadOptions(**asked))
 
 
 def refused(folder, **asked):
@@ -46,11 +46,11 @@ def test_cave_style_keeps_depth_and_order(tmp_path, dtype):
     Image.new("RGB", (7, 5)).save(folder / "balloons_RGB.bmp")
     [found] = found_in(folder, tmp_path)
     assert (found.name, found.path, len(found.files)) == ("balloons_ms", folder, 12)
-    scene = read(found, Asked())
+    scene = read(found, ReadOptions())
     np.testing.assert_array_equal(scene.reflectance, cube.astype(np.float32))
     assert scene.wavelengths_nm is None
     assert scene.facts["dtype"] == dtype
-    assert read(found, Asked(wavelengths_nm=tuple(range(400, 520, 10)))).wavelengths_nm[1] == 410
+    assert read(found, ReadOptions(wavelengths_nm=tuple(range(400, 520, 10)))).wavelengths_nm[1] == 410
 
 
 def test_numbers_without_padding_are_in_natural_order(tmp_path):
@@ -162,7 +162,7 @@ def test_any_bytes_raise_only_our_error(tmp_path_factory, ext, change):
         content = good[:at] + change[2] + good[at + change[1] :]
     path.write_bytes(content)
     try:
-        scenes = [read(found, Asked()) for found in found_in(folder)]
+        scenes = [read(found, ReadOptions()) for found in found_in(folder)]
     except CubeError:
         return
     assert all(np.isfinite(scene.reflectance).all() for scene in scenes)

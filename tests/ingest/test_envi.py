@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hyperderm.errors import CubeError
 from hyperderm.ingest.formats.envi import find, read
-from hyperderm.ingest.formats.scene import Asked, Beside
+from hyperderm.ingest.formats.scene import Beside, ReadOptions
 from hyperderm.ingest.formats.scene_files import find_scenes
 
 H, W, B = 5, 7, 4
@@ -46,13 +46,13 @@ def edit(header, old, new):
     header.write_text(text.replace(old, new))
 
 
-def load(root, asked=Asked(), folder=None):  # noqa: B008
+def load(root, asked=ReadOptions(), folder=None):  # noqa: B008
     folder = folder or root
     [found] = find(folder, sorted(folder.iterdir()), root)
     return read(found, asked)
 
 
-def refused(root, asked=Asked(), folder=None):  # noqa: B008
+def refused(root, asked=ReadOptions(), folder=None):  # noqa: B008
     with pytest.raises(CubeError) as caught:
         load(root, asked, folder)
     assert "\n" not in str(caught.value)
@@ -78,7 +78,7 @@ def test_data_file_names(tmp_path, ext):
     [found] = find(tmp_path, sorted(tmp_path.iterdir()), tmp_path)
     assert found.name == "scene"
     assert [p.name for p in found.files] == ["scene.hdr", f"scene{ext}"]
-    assert read(found, Asked()).reflectance.shape == (H, W, B)
+    assert read(found, ReadOptions()).reflectance.shape == (H, W, B)
 
 
 def test_a_header_named_after_its_data_file_and_one_below_the_root(tmp_path):
@@ -88,7 +88,7 @@ def test_a_header_named_after_its_data_file_and_one_below_the_root(tmp_path):
     (folder / "arm.hdr").rename(folder / "arm.img.hdr")
     [found] = find(folder, sorted(folder.iterdir()), tmp_path)
     assert (found.name, found.path.name) == ("patient7/arm.img", "arm.img.hdr")
-    np.testing.assert_array_equal(read(found, Asked()).reflectance, numbers("uint16"))
+    np.testing.assert_array_equal(read(found, ReadOptions()).reflectance, numbers("uint16"))
 
 
 def test_header_offset_is_skipped(tmp_path):
@@ -169,7 +169,7 @@ def test_of_two_data_files_the_one_that_fits_is_read_and_the_other_is_told(tmp_p
     (tmp_path / "scene.dat").rename(tmp_path / second)
     (tmp_path / "scene.dat").write_bytes(right[:-4])
     [scene], left = find_scenes(tmp_path)
-    np.testing.assert_array_equal(read(scene, Asked()).reflectance, numbers("float32"))
+    np.testing.assert_array_equal(read(scene, ReadOptions()).reflectance, numbers("float32"))
     assert scene.files == (tmp_path / "scene.hdr", tmp_path / second)
     assert left == [
         (tmp_path / "scene.dat", "a second data file beside the header scene.hdr, which is read with another one")
@@ -217,7 +217,7 @@ def test_a_unit_that_contradicts_its_numbers_is_refused_with_the_ways_out(tmp_pa
     message = refused(tmp_path)
     assert said in message
     assert "--wavelengths" in message
-    scene = load(tmp_path, Asked(beside=Beside("scene.wavelengths.txt", tuple(NM))))
+    scene = load(tmp_path, ReadOptions(beside=Beside("scene.wavelengths.txt", tuple(NM))))
     assert scene.wavelengths_nm.tolist() == NM
 
 
@@ -241,7 +241,7 @@ def test_units_that_name_two_things_are_refused_whole(tmp_path, units):
 def test_other_units_are_refused_unless_the_user_says_the_wavelengths(tmp_path, units):
     put(tmp_path, numbers("float32"), units=units)
     assert "--wavelengths" in refused(tmp_path)
-    scene = load(tmp_path, Asked(wavelengths_nm=(1, 2, 3, 4)))
+    scene = load(tmp_path, ReadOptions(wavelengths_nm=(1, 2, 3, 4)))
     assert scene.wavelengths_nm.tolist() == [1, 2, 3, 4]
 
 
@@ -367,7 +367,7 @@ def test_a_data_file_may_be_named_but_not_outside_the_root(tmp_path):
     header.write_text(header.read_text() + "data file = ../other.bin\n")
     [found] = find(root / "a", [header], root)
     assert found.files == (header, root / "other.bin")
-    np.testing.assert_array_equal(read(found, Asked()).reflectance, numbers("float32"))
+    np.testing.assert_array_equal(read(found, ReadOptions()).reflectance, numbers("float32"))
     for name in ("../../secret.bin", str(outside), "../../../../etc/passwd"):
         edit(header, header.read_text().splitlines()[-1], f"data file = {name}")
         assert "outside root/" in refused(root, folder=root / "a")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hyperderm.errors import CubeError
-from hyperderm.ingest.formats.scene import Asked, Found
+from hyperderm.ingest.formats.scene import Found, ReadOptions
 from hyperderm.ingest.formats.scene_files import FORMATS, find_scenes, read_scene, read_wavelengths
 
 CUBE = (np.arange(5 * 7 * 4).reshape(5, 7, 4) / 64).astype(np.float32)
@@ -58,7 +58,7 @@ def test_every_format_in_natural_order(tmp_path):
     assert unread == []
     for scene in found:
         factor = 64 if scene.format == "band_images" else 1
-        got = read_scene(scene, Asked(wavelengths_nm=tuple(NM)), tmp_path)
+        got = read_scene(scene, ReadOptions(wavelengths_nm=tuple(NM)), tmp_path)
         np.testing.assert_array_equal(got.reflectance, CUBE * factor, err_msg=scene.name)
         assert got.wavelengths_nm.tolist() == NM
         assert got.facts["wavelengths"] == "as asked"
@@ -103,7 +103,9 @@ def test_one_file_stands_for_its_scene(tmp_path):
     for file, name in ((header, "a"), (tmp_path / "a.raw", "a"), (stack / "b_03.png", "b")):
         [found], unread = find_scenes(file)
         assert (found.name, unread) == (name, [])
-        np.testing.assert_array_equal(read_scene(found, Asked(wavelengths_nm=tuple(NM)), file).reflectance.shape, CUBE.shape)
+        np.testing.assert_array_equal(
+            read_scene(found, ReadOptions(wavelengths_nm=tuple(NM)), file).reflectance.shape, CUBE.shape
+        )
     assert "notes.txt is no scene: no format reads .txt" in refused(find_scenes, tmp_path / "notes.txt")
     assert "does not exist" in refused(find_scenes, tmp_path / "nothing")
 
@@ -126,7 +128,7 @@ def test_links_that_leave_the_root_are_refused_and_circles_end(tmp_path):
         "in/circle": "a link to a folder that is read where it lies, ./",
     }
     found = Found("out", root / "out.npy", (root / "out.npy",), "numpy")
-    assert "outside root/" in refused(read_scene, found, Asked(wavelengths_nm=tuple(NM)), root)
+    assert "outside root/" in refused(read_scene, found, ReadOptions(wavelengths_nm=tuple(NM)), root)
     assert "a link to something outside" in refused(find_scenes, root / "out.npy")
 
 
@@ -138,7 +140,7 @@ def test_where_wavelengths_come_from(tmp_path):
 
     def read(name, **asked):
         [found] = [f for f in find_scenes(tmp_path)[0] if f.name == name]
-        return read_scene(found, Asked(**asked), tmp_path)
+        return read_scene(found, ReadOptions(**asked), tmp_path)
 
     said = refused(read, "a")
     assert "--wavelengths" in said
@@ -178,7 +180,7 @@ def test_side_files_that_do_not_fit(tmp_path, text, said):
     put(tmp_path, "a.npy")
     (tmp_path / "a.wavelengths.txt").write_bytes(text.encode("utf-8", "surrogateescape"))
     [found] = find_scenes(tmp_path)[0]
-    message = refused(read_scene, found, Asked(), tmp_path)
+    message = refused(read_scene, found, ReadOptions(), tmp_path)
     assert said in message
     assert message.startswith("a.wavelengths.txt: ")
 
@@ -189,7 +191,7 @@ def test_a_side_file_may_not_lie_elsewhere(tmp_path):
     (tmp_path / "secret.txt").write_text("450\n500\n550\n600\n")
     (root / "a.wavelengths.txt").symlink_to(tmp_path / "secret.txt")
     found, _ = find_scenes(root)
-    assert "outside root/" in refused(read_scene, found[0], Asked(), root)
+    assert "outside root/" in refused(read_scene, found[0], ReadOptions(), root)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root opens every folder")
@@ -226,7 +228,7 @@ def test_any_folder_is_found_and_read_with_our_errors_only(tmp_path_factory, fil
     assert seen == shown
     for scene in found:
         with pytest.raises(CubeError):
-            read_scene(scene, Asked(), root)
+            read_scene(scene, ReadOptions(), root)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +254,7 @@ def test_a_side_file_may_be_called_with_the_suffixes_of_its_scene(tmp_path, file
     (tmp_path / side).write_text("\n".join(map(str, NM)))
     [found], unread = find_scenes(tmp_path)
     assert unread == []
-    scene = read_scene(found, Asked(), tmp_path)
+    scene = read_scene(found, ReadOptions(), tmp_path)
     assert scene.wavelengths_nm.tolist() == NM
     assert scene.facts["wavelengths"] == f"from {side}"
 
@@ -262,10 +264,10 @@ def test_the_closest_name_of_a_side_file_counts(tmp_path):
     (tmp_path / "a.wavelengths.txt").write_text("1000\n1001\n1002\n1003\n")
     (tmp_path / "a.npy.wavelengths.txt").write_text("\n".join(map(str, NM)))
     [found], _ = find_scenes(tmp_path)
-    assert read_scene(found, Asked(), tmp_path).wavelengths_nm.tolist() == NM
+    assert read_scene(found, ReadOptions(), tmp_path).wavelengths_nm.tolist() == NM
     (tmp_path / "a.npy.wavelengths.csv").write_text("\n".join(map(str, NM)))
     [found], _ = find_scenes(tmp_path)
-    assert "lie beside it" in refused(read_scene, found, Asked(), tmp_path)
+    assert "lie beside it" in refused(read_scene, found, ReadOptions(), tmp_path)
 
 
 def listing(root, kind, nm):
@@ -286,14 +288,14 @@ def test_a_file_and_its_side_file_that_contradict_each_other_are_refused(tmp_pat
     own = [450.0, 600.0, 750.0, 900.0]
     listing(root, kind, own)
     found = find_scenes(tmp_path)[0][0]
-    assert refused(read_scene, found, Asked(), tmp_path) == (
+    assert refused(read_scene, found, ReadOptions(), tmp_path) == (
         "two lists of its wavelengths contradict each other: the file itself lists 450 … 900 without a unit, "
         "wavelengths.txt 400 … 1000 nm; band 4 is 900 or 1000. Give --wavelengths A:B:N, which decides, or remove "
         "wavelengths.txt, or the list in the file."
     )
-    assert read_scene(found, Asked((1.0, 2.0, 3.0, 4.0)), tmp_path).wavelengths_nm.tolist() == [1, 2, 3, 4]
+    assert read_scene(found, ReadOptions((1.0, 2.0, 3.0, 4.0)), tmp_path).wavelengths_nm.tolist() == [1, 2, 3, 4]
     (tmp_path / "wavelengths.txt").unlink()
-    assert read_scene(find_scenes(tmp_path)[0][0], Asked(), tmp_path).wavelengths_nm.tolist() == own
+    assert read_scene(find_scenes(tmp_path)[0][0], ReadOptions(), tmp_path).wavelengths_nm.tolist() == own
 
 
 @pytest.mark.parametrize(
@@ -310,6 +312,6 @@ def test_lists_that_agree_band_by_band_are_one(tmp_path, own, side, nm):
     (tmp_path / "wavelengths.txt").write_text(side)
     found = listing(tmp_path, "mat", own)
     if isinstance(nm, str):
-        assert nm in refused(read_scene, found, Asked(), tmp_path)
+        assert nm in refused(read_scene, found, ReadOptions(), tmp_path)
     else:
-        assert read_scene(found, Asked(), tmp_path).wavelengths_nm.tolist() == nm
+        assert read_scene(found, ReadOptions(), tmp_path).wavelengths_nm.tolist() == nm

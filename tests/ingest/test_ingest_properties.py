@@ -16,9 +16,9 @@ from PIL import Image
 
 from hyperderm.errors import HyperdermError
 from hyperderm.ingest.formats.mosaic import Mosaic
-from hyperderm.ingest.formats.scene import Asked
+from hyperderm.ingest.formats.scene import ReadOptions
 from hyperderm.ingest.layouts.scene_folder import Camera
-from hyperderm.ingest.lesions import How, Marker
+from hyperderm.ingest.lesions import CropOptions, LesionMarks
 from hyperderm.ingest.pipeline import ingest
 from hyperderm.ingest.source import LAYOUTS, make_job
 from hyperderm.store.verify import verify_store
@@ -182,12 +182,12 @@ def take(place: Path, facts) -> str:
     for key, path in side.items():
         path.write_bytes(facts[key] if isinstance(facts[key], bytes) else facts[key].encode())
     source = written[0] if facts["single"] and written else raw
-    how = How(facts["size"], facts["bands"], Marker(automatic=facts["automatic"]))
+    how = CropOptions(facts["size"], facts["bands"], LesionMarks(automatic=facts["automatic"]))
     mosaic = Mosaic(how=facts["how"], wavelengths_nm=facts["nm"]) if facts["layout"] == "mosaic" else None
     before = names(place)
     try:
         job = make_job(
-            source, facts["layout"], how, Camera(Asked(facts["nm"]), mosaic), side.get("masks"), side.get("groups")
+            source, facts["layout"], how, Camera(ReadOptions(facts["nm"]), mosaic), side.get("masks"), side.get("groups")
         )
         manifest = ingest(job, str(place / "store"), folds=facts["folds"], seed=0)
     except HyperdermError as error:

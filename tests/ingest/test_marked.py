@@ -10,7 +10,7 @@ from hyperderm.cubes.cube import NOTES
 from hyperderm.errors import CubeError
 from hyperderm.ingest.annotation_pictures import export_images
 from hyperderm.ingest.layouts.scene_folder import Camera
-from hyperderm.ingest.lesions import How
+from hyperderm.ingest.lesions import CropOptions
 from hyperderm.ingest.pipeline import ingest
 from hyperderm.ingest.source import make_job
 from hyperderm.store.reader import open_store
@@ -35,7 +35,7 @@ def scene(root, *names):
 
 
 def take(root, annotations=None, size=16):
-    job = make_job(root, "auto", How(size), Camera(), annotations)
+    job = make_job(root, "auto", CropOptions(size), Camera(), annotations)
     place = root.parent / f"store{len(list(root.parent.iterdir()))}"
     manifest = ingest(job, str(place), folds=0, seed=0)
     return manifest, {one.lesion_id: one for one in open_store(str(place)).lesions()}
@@ -151,7 +151,7 @@ def test_mask_pictures_give_way_to_the_file_and_that_is_said(root):
         ("masks/empty_00.png", "ls.json says that there is no lesion on empty")
     ]
     assert "the mask pictures of 1 image are not used, ls.json marks them: marked" in manifest.warnings
-    found = export_images(make_job(root, "auto", How(None), Camera(), root.parent / "ls.json"), root.parent / "out")
+    found = export_images(make_job(root, "auto", CropOptions(None), Camera(), root.parent / "ls.json"), root.parent / "out")
     count, aside = found.count, list(found.aside)
     known = {t["data"]["scene"]: t.get("predictions") for t in json.loads((root.parent / "out/tasks.json").read_text())}
     assert (count, aside) == (3, [(one.file, one.reason) for one in manifest.set_aside])

@@ -13,7 +13,7 @@ from hyperderm.cubes.cube import NOTES
 from hyperderm.errors import CubeError
 from hyperderm.ingest.formats.array_choice import is_reference
 from hyperderm.ingest.formats.matlab_scene import find, read
-from hyperderm.ingest.formats.scene import Asked
+from hyperderm.ingest.formats.scene import ReadOptions
 
 SAMSON = Path(__file__).resolve().parents[3] / "shared" / "data" / "hsi_samson"
 H, W, B = 5, 7, 4
@@ -41,7 +41,7 @@ def path(tmp_path):
 
 def load(path, **asked):
     [found] = find(path.parent, [path], path.parent)
-    return read(found, Asked(**asked))
+    return read(found, ReadOptions(**asked))
 
 
 def refused(path, **asked):

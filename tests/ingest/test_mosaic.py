@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from hyperderm.errors import CubeError
 from hyperderm.ingest.formats.mosaic import Mosaic, demosaic, find, read, read_mosaic, responses_beside
-from hyperderm.ingest.formats.scene import Asked
+from hyperderm.ingest.formats.scene import ReadOptions
 
 H, W = 24, 40
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "ssi_mosaic16"
@@ -167,8 +167,8 @@ def test_find_and_read_where_a_table_lies(shot):
     files = sorted(root.iterdir())
     [found] = find(root, files, root)
     assert (found.name, found.path, found.files) == ("shot", shot, (shot, root / "sensor_Responses_4x4.mat"))
-    np.testing.assert_array_equal(read(found, Asked()).wavelengths_nm, np.sort(CENTRES))
-    np.testing.assert_array_equal(read(found, Asked(tuple(CENTRES + 5))).wavelengths_nm, np.sort(CENTRES) + 5)
+    np.testing.assert_array_equal(read(found, ReadOptions()).wavelengths_nm, np.sort(CENTRES))
+    np.testing.assert_array_equal(read(found, ReadOptions(tuple(CENTRES + 5))).wavelengths_nm, np.sort(CENTRES) + 5)
     (root / "sensor_Responses_4x4.mat").unlink()
     assert find(root, files, root) == []
 

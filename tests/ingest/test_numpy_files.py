@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from hyperderm.errors import CubeError
 from hyperderm.ingest.formats.numpy_files import find, read
-from hyperderm.ingest.formats.scene import Asked
+from hyperderm.ingest.formats.scene import ReadOptions
 
 CUBE = (np.arange(5 * 7 * 4).reshape(5, 7, 4) / 64).astype(np.float32)
 
 
 def load(path, **asked):
     [found] = find(path.parent, [path], path.parent)
-    return read(found, Asked(**asked))
+    return read(found, ReadOptions(**asked))
 
 
 def refused(path, **asked):

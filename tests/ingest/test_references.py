@@ -9,11 +9,11 @@ import tifffile
 from PIL import Image
 
 from hyperderm.errors import CubeError
-from hyperderm.ingest.formats.scene import Asked, Found, Scene
+from hyperderm.ingest.formats.scene import Found, ReadOptions, Scene
 from hyperderm.ingest.layouts import scene_folder
 from hyperderm.ingest.layouts.references import applied, is_reference, parted, read
 from hyperderm.ingest.layouts.scene_folder import Camera
-from hyperderm.ingest.lesions import How
+from hyperderm.ingest.lesions import CropOptions
 from hyperderm.ingest.reflectance import calibrate
 
 H, W, B = 6, 8, 5
@@ -298,40 +298,40 @@ def test_given_references_in_every_format_are_no_scenes(tmp_path, suffix):
 
 def test_bands_as_pages_of_a_tiff(tmp_path):
     tifffile.imwrite(tmp_path / "w.tif", np.moveaxis(lines(WHITE), -1, 0), photometric="minisblack")
-    got = applied(Scene(RAW, NM), tmp_path / "w.tif", None, 1.0, Asked())
+    got = applied(Scene(RAW, NM), tmp_path / "w.tif", None, 1.0, ReadOptions())
     np.testing.assert_allclose(got.reflectance, RAW / WHITE, rtol=1e-5)
 
 
 def test_the_order_of_the_image_s_file_counts_for_a_reference_without_wavelengths(tmp_path):
     np.save(tmp_path / "w.npy", WHITE[:, ::-1])  # as the camera wrote them: falling, and so the image was sorted
     order = list(range(B))[::-1]
-    got = applied(Scene(RAW, NM, {"band_order": order}), tmp_path / "w.npy", None, 1.0, Asked())
+    got = applied(Scene(RAW, NM, {"band_order": order}), tmp_path / "w.npy", None, 1.0, ReadOptions())
     np.testing.assert_allclose(got.reflectance, RAW / WHITE, rtol=1e-5)
 
 
 def test_a_header_s_factor_is_honoured(tmp_path):
     envi(tmp_path / "w.hdr", lines(WHITE), **{"reflectance scale factor": 10})
-    values, nm = read(tmp_path / "w.hdr", Asked())
+    values, nm = read(tmp_path / "w.hdr", ReadOptions())
     np.testing.assert_allclose(values.mean(axis=0), WHITE / 10, rtol=1e-5)
     np.testing.assert_allclose(nm, NM)
-    assert read(envi(tmp_path / "v.hdr", lines(WHITE)), Asked())[0].dtype == np.uint16  # counts that may be saturated
+    assert read(envi(tmp_path / "v.hdr", lines(WHITE)), ReadOptions())[0].dtype == np.uint16  # counts that may be saturated
 
 
 def test_references_of_other_bands_or_of_a_finished_image_are_refused(tmp_path):
     envi(tmp_path / "w.hdr", lines(WHITE), nm=NM + 3)
     with pytest.raises(CubeError, match=r"w.hdr is of other bands: its wavelengths are up to 3 nm off the image's"):
-        applied(Scene(RAW, NM), tmp_path / "w.hdr", None, 1.0, Asked())
+        applied(Scene(RAW, NM), tmp_path / "w.hdr", None, 1.0, ReadOptions())
     envi(tmp_path / "v.hdr", lines(WHITE))
     with pytest.raises(CubeError, match=r"they are reflectance .* Is the image in reflectance already"):
-        applied(Scene(TRUE, NM), tmp_path / "v.hdr", None, 1.0, Asked())
+        applied(Scene(TRUE, NM), tmp_path / "v.hdr", None, 1.0, ReadOptions())
     (tmp_path / "x.raw").write_bytes(b"1")
     with pytest.raises(CubeError, match=r"x.raw: none of the files that hold a reference"):
-        read(tmp_path / "x.raw", Asked())
+        read(tmp_path / "x.raw", ReadOptions())
 
 
 def aside_of(root: Path) -> dict[str, str]:
     sources = scene_folder.scan(root, Camera())
-    read_ = [scene_folder.read(source, root, How(None))[1] for source in sources]
+    read_ = [scene_folder.read(source, root, CropOptions(None))[1] for source in sources]
     return {one.file: one.reason for each in [scene_folder.orphans(root, sources), *read_] for one in each}
 
 
@@ -461,7 +461,7 @@ def test_what_cannot_be_raw_values_of_its_references_is_set_aside_with_both_rang
     if beside and white is None:
         return  # a dark reference alone is not used there
     sources = scene_folder.scan(root, Camera() if beside else Camera(**given))
-    lesions, [aside] = scene_folder.read(sources[0], root, How(None))
+    lesions, [aside] = scene_folder.read(sources[0], root, CropOptions(None))
     assert not lesions
     assert said in aside.reason
     low, high = values.min(), values.max()

@@ -12,12 +12,12 @@ from hyperderm.cubes.bands import to_bands
 from hyperderm.errors import CubeError, StoreError
 from hyperderm.ingest.dry_run import check, described
 from hyperderm.ingest.formats.mosaic import Mosaic
-from hyperderm.ingest.formats.scene import Asked
+from hyperderm.ingest.formats.scene import ReadOptions
 from hyperderm.ingest.layouts.scene_folder import Camera
 from hyperderm.ingest.pipeline import ingest
 from hyperderm.ingest.source import make_job
 from hyperderm.store.reader import open_store
-from tests.ingest.sources import How, ingest_folder, job_of
+from tests.ingest.sources import CropOptions, ingest_folder, job_of
 
 H, W = 24, 30
 NM = (460.0, 500.0, 540.0, 580.0)
@@ -104,7 +104,7 @@ def test_counts_become_reflectance_by_the_references(tmp_path):
     np.save(tmp_path / "dark.npy", np.full(4, 0.1))
     np.save(tmp_path / "white.npy", np.full(4, 2.1))
     camera = Camera(dark=tmp_path / "dark.npy", white=tmp_path / "white.npy", white_reflectance=0.5)
-    ingest(make_job(root, "auto", How(None), camera), str(tmp_path / "store"), folds=0, seed=0)
+    ingest(make_job(root, "auto", CropOptions(None), camera), str(tmp_path / "store"), folds=0, seed=0)
     found = lesions(tmp_path / "store")["a"]
     np.testing.assert_allclose(found.cube.reflectance, (cube(1) - 0.1) / 4, rtol=1e-5, atol=1e-6)
     assert found.origin["calibrated"] == "(raw - dark) / (white - dark)"
@@ -121,7 +121,7 @@ def test_raw_frames_with_sorted_bands(tmp_path, how, shape):
     rows, columns = np.meshgrid(np.arange(24), np.arange(32), indexing="ij")
     band = (rows % 4) * 4 + columns % 4
     tifffile.imwrite(root / "frame.tif", (100 * band + 7).astype(np.uint16))
-    job = make_job(root, "mosaic", How(None), Camera(Asked(), Mosaic(how=how)))
+    job = make_job(root, "mosaic", CropOptions(None), Camera(ReadOptions(), Mosaic(how=how)))
     manifest = ingest(job, str(tmp_path / "store"), folds=0, seed=0)
     assert manifest.shape == shape
     assert manifest.wavelengths_nm == tuple(sorted(centres))
@@ -153,19 +153,24 @@ def test_wavelengths_of_the_user_and_none_at_all(tmp_path):
     [
         (
             "photographs",
-            Camera(Asked((1.0, 2.0, 3.0))),
+            Camera(ReadOptions((1.0, 2.0, 3.0))),
             {},
             "--wavelengths does not fit this source: photographs have nominal",
         ),
-        ("hsidermoscopy", Camera(Asked(rows=3)), {}, "--rows does not fit this source: layout hsidermoscopy knows no such"),
+        (
+            "hsidermoscopy",
+            Camera(ReadOptions(rows=3)),
+            {},
+            "--rows does not fit this source: layout hsidermoscopy knows no such",
+        ),
         ("exported", Camera(), {"groups": "x.csv"}, "--groups does not fit this source: an export says all of it itself"),
-        ("mosaic", Camera(Asked(key="a")), {}, "--key does not fit this source"),
+        ("mosaic", Camera(ReadOptions(key="a")), {}, "--key does not fit this source"),
         ("scene", Camera(), {}, "--layout 'scene' is unknown. Did you mean 'scenes'"),
     ],
 )
 def test_options_that_do_not_fit(tmp_path, layout, camera, more, said):
     with pytest.raises(CubeError) as caught:
-        make_job(tmp_path, layout, How(), camera, **more)
+        make_job(tmp_path, layout, CropOptions(), camera, **more)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -253,10 +258,10 @@ def test_other_references_are_another_job(tmp_path):
     npz(tmp_path / "raw", "a", 1)
     camera = Camera(dark=tmp_path / "dark.npy")
     np.save(tmp_path / "dark.npy", np.full(4, 0.1))
-    first = make_job(tmp_path / "raw", "auto", How(None), camera).digest
-    assert make_job(tmp_path / "raw", "auto", How(None), camera).digest == first
+    first = make_job(tmp_path / "raw", "auto", CropOptions(None), camera).digest
+    assert make_job(tmp_path / "raw", "auto", CropOptions(None), camera).digest == first
     np.save(tmp_path / "dark.npy", np.full(40, 0.1))
-    assert make_job(tmp_path / "raw", "auto", How(None), camera).digest != first
+    assert make_job(tmp_path / "raw", "auto", CropOptions(None), camera).digest != first
 
 
 def test_a_name_that_is_no_text_is_set_aside(tmp_path):

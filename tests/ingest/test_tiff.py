@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from hyperderm.errors import CubeError
-from hyperderm.ingest.formats.scene import Asked
+from hyperderm.ingest.formats.scene import ReadOptions
 from hyperderm.ingest.formats.tiff import find, read
 
 NM = [450.0, 500.5, 544.0, 620.0]
@@ -27,7 +27,7 @@ def bands_first(x):
 
 def load(path, **asked):
     [found] = find(path.parent, [path], path.parent)
-    return read(found, Asked(**asked))
+    return read(found, ReadOptions(**asked))
 
 
 def refused(path, **asked):

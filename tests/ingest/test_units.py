@@ -10,7 +10,7 @@ from PIL import Image
 
 from hyperderm.errors import ConfigError, CubeError, StoreError
 from hyperderm.ingest.layouts.scene_folder import Camera
-from hyperderm.ingest.lesions import How
+from hyperderm.ingest.lesions import CropOptions
 from hyperderm.ingest.pipeline import ingest
 from hyperderm.ingest.source import make_job
 from hyperderm.ingest.units import File, check_units, parse_scale, unit_groups
@@ -31,7 +31,7 @@ def folder(root, factors, dtypes=None):
 
 
 def stored(root, place, *scale):
-    how = How(None, scale=parse_scale(scale))
+    how = CropOptions(None, scale=parse_scale(scale))
     return ingest(make_job(root, "auto", how, Camera()), str(place), folds=0, seed=0)
 
 
@@ -96,7 +96,7 @@ def test_hsidermoscopy_is_looked_at_too(tmp_path):
         Image.fromarray(mask).save(root / "masks" / kind / f"{i}_00.png")
     with pytest.raises(StoreError, match=r"2 files .*\(images/DNCube/2.mat, images/MMCube/3.mat\): a store has one"):
         stored(root, tmp_path / "s")
-    how = How(8, scale=parse_scale(["images/*/2.mat=10000", "mmcube/3=10000"]))
+    how = CropOptions(8, scale=parse_scale(["images/*/2.mat=10000", "mmcube/3=10000"]))
     ingest(make_job(root, "auto", how, Camera()), str(tmp_path / "s"), folds=0, seed=0)
     assert {one.image_id: one.origin.get("scale") for one in open_store(str(tmp_path / "s")).lesions()} == {
         "DNCube/0": None,

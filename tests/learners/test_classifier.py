@@ -8,10 +8,10 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from hyperderm.errors import ConfigError
-from hyperderm.learners.base import Placement
+from hyperderm.learners.base import Compute
 from hyperderm.learners.classifier.learner import Classifier
 from hyperderm.learners.data import CubeSet, TrainData, truth
-from hyperderm.learners.decision_rule import judgement
+from hyperderm.learners.decision_rule import fit_decision_rule
 from hyperderm.training.checkpoint import BEST, LATEST, CheckpointFolder
 from hyperderm.training.context import local
 from hyperderm.training.feed import Feed
@@ -20,7 +20,7 @@ from tests.learners.tissue import MELANOMA, NEVUS, auroc, classifier, lesions
 from tests.learning import built, shown
 from tests.training.tiny import CPU, same, state_of
 
-DOUBLE = Placement(CPU, torch.float64)
+DOUBLE = Compute(CPU, torch.float64)
 
 
 def feed(data: TrainData, experiment, rank=0, workers=1) -> Feed:
@@ -104,9 +104,9 @@ def test_classic_augmentation_is_keyed_and_stays_in_training():
     one, two = (built(experiment, data, DOUBLE) for _ in range(2))
     assert torch.equal(one.step(batch)["loss"], two.step(batch)["loss"])
     plain = built(classifier(), data, DOUBLE)
-    untouched = plain.judge(data.validation.reflectance, data.validation.masks)
+    untouched = plain.logits_of(data.validation.reflectance, data.validation.masks)
     fresh = built(experiment, data, DOUBLE)
-    assert torch.equal(fresh.judge(data.validation.reflectance, data.validation.masks), untouched)
+    assert torch.equal(fresh.logits_of(data.validation.reflectance, data.validation.masks), untouched)
     assert not torch.equal(fresh.step(batch)["loss"], plain.step(batch)["loss"])
 
 
@@ -147,11 +147,11 @@ def test_a_cube_s_logit_does_not_depend_on_its_company_or_its_mask():
     data = lesions(validation=70)  # more than are judged at once
     held = data.validation
     learner = built(classifier(learner__dropout=0.5), data, DOUBLE)
-    together = learner.judge(held.reflectance, held.masks)
-    alone = torch.cat([learner.judge(x[None], ~m[None]) for x, m in zip(held.reflectance, held.masks, strict=True)])
+    together = learner.logits_of(held.reflectance, held.masks)
+    alone = torch.cat([learner.logits_of(x[None], ~m[None]) for x, m in zip(held.reflectance, held.masks, strict=True)])
     assert (together.dtype, together.shape) == (torch.float64, (140,))
     torch.testing.assert_close(together, alone)
-    expected = judgement(together, truth(held.diagnoses)).metrics
+    expected = fit_decision_rule(together, truth(held.diagnoses)).metrics
     assert learner.validate().scores == pytest.approx(expected)
     assert learner.validate().cubes is None
 
@@ -175,9 +175,9 @@ def test_it_learns_melanoma_whatever_the_order_of_diagnoses(tmp_path, case):
         data = TrainData(renamed(data.train, kinds), renamed(data.validation, kinds), data.wavelengths_nm, data.scaling)
     experiment = settings()
     list(train(experiment, data, local(tmp_path)))
-    learner = built(experiment, data, Placement(CPU))
+    learner = built(experiment, data, Compute(CPU))
     learner.load_state_dict(CheckpointFolder(tmp_path).load(BEST)["learner"])
-    z = learner.judge(data.validation.reflectance, data.validation.masks)
+    z = learner.logits_of(data.validation.reflectance, data.validation.masks)
     melanoma = torch.tensor([name == MELANOMA for name in data.validation.diagnoses])
     assert auroc(z, melanoma) > 0.95
     assert float(z[melanoma].mean()) > float(z[~melanoma].mean())

@@ -14,7 +14,7 @@ from hyperderm.config import DataConfig, Experiment, TaskConfig, TrainingConfig
 from hyperderm.errors import ConfigError
 from hyperderm.identity import read, shaping
 from hyperderm.learners import LEARNERS
-from hyperderm.learners.base import Placement
+from hyperderm.learners.base import Compute
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.dcgan import DcganConfig
@@ -25,7 +25,7 @@ from hyperderm.learners.spectral_baseline import SpectralConfig
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.resume import pack
-from hyperderm.training.sampler import load_sampler
+from hyperderm.training.run import load_sampler
 from hyperderm.training.stream import feed_of
 from tests.learning import built
 from tests.training.tiny import CPU, tiny_data
@@ -108,11 +108,11 @@ def test_every_learner_is_here():
 @pytest.mark.parametrize("name", STEPPED)
 def test_it_goes_on_bit_for_bit_from_its_state(name):
     made, held = experiment(name), data()
-    undisturbed = built(made, held, Placement(CPU))
+    undisturbed = built(made, held, Compute(CPU))
     expected = stepping(made, held, undisturbed, range(0, 24, 4))
-    first = built(made, held, Placement(CPU))
+    first = built(made, held, Compute(CPU))
     began = stepping(made, held, first, range(0, 12, 4))
-    second = built(made, held, Placement(CPU))
+    second = built(made, held, Compute(CPU))
     second.load_state_dict(saved(first.state_dict()))
     assert same(second.state_dict(), first.state_dict())
     assert began + stepping(made, held, second, range(12, 24, 4)) == expected
@@ -124,13 +124,13 @@ def test_it_goes_on_bit_for_bit_from_its_state(name):
 def test_what_is_fitted_at_once_is_again_what_its_state_says(name):
     """It may be fitted anew, or hold its fit in its state: scores and judgements are the same bits."""
     made, held = experiment(name), data()
-    first = built(made, held, Placement(CPU))
+    first = built(made, held, Compute(CPU))
     state = saved(pack(first, made, held, context()))
-    second = built(read(json.loads(state["experiment"])), held, Placement(CPU))
+    second = built(read(json.loads(state["experiment"])), held, Compute(CPU))
     second.load_state_dict(state["learner"])
     assert same(second.state_dict(), first.state_dict())
     assert dict(second.validate().scores) == dict(first.validate().scores)
-    judged = [each.judge(held.validation.reflectance, held.validation.masks) for each in (first, second)]
+    judged = [each.logits_of(held.validation.reflectance, held.validation.masks) for each in (first, second)]
     assert torch.equal(*judged)
     assert len(judged[0].unique()) > 1
 
@@ -139,7 +139,7 @@ def test_what_is_fitted_at_once_is_again_what_its_state_says(name):
 def test_what_begins_from_another_run_begins_where_that_ended(name):
     """Its cubes, critic and scaling are the other's; its optimizers are new; the other's networks are asked for."""
     made, held = experiment(name), data()
-    before = built(made, held, Placement(CPU))
+    before = built(made, held, Compute(CPU))
     stepping(made, held, before, range(0, 12, 4))
     state = saved(pack(before, made, held, context()))
     darker = replace(held.train, reflectance=held.train.reflectance * 0.5)
@@ -147,7 +147,7 @@ def test_what_begins_from_another_run_begins_where_that_ended(name):
     begins = made.override({"learner.start": "a-run", "seed": 5})
     given = other.given({START: state}, begins.learner.scaled_as)
     assert torch.equal(given.scaling.low, held.scaling.low)
-    begun = built(begins, given, Placement(CPU))
+    begun = built(begins, given, Compute(CPU))
     now = begun.state_dict()
     for part in ("generator", "critic", "ema"):
         assert same(now[part], state["learner"][part])
@@ -176,7 +176,7 @@ def test_it_learns_something_and_moves_nobody_s_random_numbers(name):
     made, held = experiment(name), data()
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    learner = built(made, held, Placement(CPU))
+    learner = built(made, held, Compute(CPU))
     weights = saved(learner.state_dict())
     metrics = stepping(made, held, learner, range(0, 8, 4))
     learner.validate()
@@ -188,17 +188,17 @@ def test_it_learns_something_and_moves_nobody_s_random_numbers(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_its_objective_is_a_number_on_the_validation_role_alone(name):
     made, held = experiment(name), data()
-    learner = built(made, held, Placement(CPU))
+    learner = built(made, held, Compute(CPU))
     scores = learner.validate().scores
     assert isinstance(scores[made.learner.objective], float)
     other = replace(held, validation=replace(held.validation, reflectance=held.validation.reflectance.flip(0) * 0.7))
-    assert built(made, other, Placement(CPU)).validate().scores[made.learner.objective] != scores[made.learner.objective]
+    assert built(made, other, Compute(CPU)).validate().scores[made.learner.objective] != scores[made.learner.objective]
 
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_a_cube_is_known_by_its_seed_its_index_and_its_condition(name):
     made, held = experiment(name), data()
-    learner = built(made, held, Placement(CPU))
+    learner = built(made, held, Compute(CPU))
     stepping(made, held, learner, range(0, 8, 4))
     sampler = load_sampler(saved(pack(learner, made, held, context())))
     condition = learner.condition(torch.arange(7))
@@ -217,7 +217,7 @@ def test_a_cube_is_known_by_its_seed_its_index_and_its_condition(name):
 @pytest.mark.parametrize(("name", "size", "bands"), [(n, *s) for n, s in itertools.product(SMALL, [(32, 8), (16, 31)])])
 def test_other_sizes_and_bands(name, size, bands):
     made, held = experiment(name, size), data(size, bands)
-    learner = built(made, held, Placement(CPU))
+    learner = built(made, held, Compute(CPU))
     if name in STEPPED:
         stepping(made, held, learner, range(0, 4, 4))
     cubes = learner.validate().cubes
@@ -233,9 +233,9 @@ def precisions() -> list[Any]:
 @pytest.mark.parametrize("name", STEPPED)
 def test_bf16(name, device):
     made, held = experiment(name), data()
-    placement = Placement(torch.device(device), bf16=True)
-    learner = built(made, held, placement)
-    feed = feed_of(made, held, Context(CheckpointFolder(Path()), device=placement.device))
+    compute = Compute(torch.device(device), bf16=True)
+    learner = built(made, held, compute)
+    feed = feed_of(made, held, Context(CheckpointFolder(Path()), device=compute.device))
     metrics = learner.step(feed.batch(0))
     assert all(torch.isfinite(value) for value in metrics.values())
     assert learner.validate().scores[made.learner.objective] == learner.validate().scores[made.learner.objective]

@@ -278,7 +278,7 @@ def test_it_stays_in_training_and_takes_its_settings():
     batch = feed(data, experiment).batch(0)
     one, two, still = (built(each, data, DOUBLE) for each in (experiment, experiment, none))
     held = data.validation.reflectance, data.validation.masks
-    assert torch.equal(one.judge(*held), plain.judge(*held))
+    assert torch.equal(one.logits_of(*held), plain.logits_of(*held))
     loss = one.step(batch)["loss"]
     assert torch.equal(loss, two.step(batch)["loss"])
     torch.testing.assert_close(still.step(batch)["loss"], plain.step(batch)["loss"], rtol=1e-6, atol=0)

@@ -12,7 +12,7 @@ from hyperderm import registry
 from hyperderm.config import DataConfig, Experiment, TrainingConfig
 from hyperderm.errors import ConfigError, StudyError
 from hyperderm.learners.adversarial import critic_loss, generator_loss
-from hyperderm.learners.base import Placement
+from hyperderm.learners.base import Compute
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.dcgan import DcganConfig
 from hyperderm.learners.dcgan.learner import Dcgan
@@ -21,7 +21,7 @@ from hyperderm.learners.spec import Request
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.resume import pack
-from hyperderm.training.sampler import load_sampler
+from hyperderm.training.run import load_sampler
 from hyperderm.training.stream import feed_of
 from tests.learning import built
 from tests.training.tiny import CPU, batch, same, state_of, tiny_data
@@ -49,7 +49,7 @@ def of_two_classes() -> TrainData:
 
 
 def gan(data: TrainData | None = None, **values: object) -> Dcgan:
-    return built(experiment(**values), data or tiny_data(), Placement(CPU))
+    return built(experiment(**values), data or tiny_data(), Compute(CPU))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from hyperderm.errors import StudyError
-from hyperderm.learners.decision_rule import judgement
+from hyperderm.learners.decision_rule import fit_decision_rule
 
 
 def scores(n=120, separation=1.5, seed=0):
@@ -18,7 +18,7 @@ def scores(n=120, separation=1.5, seed=0):
 
 def test_metrics_are_scikit_learn_s_and_the_objective_comes_first():
     z, y = scores()
-    made = judgement(z, y)
+    made = fit_decision_rule(z, y)
     probability = made.calibration(z.numpy())
     assert next(iter(made.metrics)) == "calibrated_log_loss"
     assert made.metrics["calibrated_log_loss"] == pytest.approx(log_loss(y, probability))
@@ -31,7 +31,7 @@ def test_metrics_are_scikit_learn_s_and_the_objective_comes_first():
 def test_calibration_is_platt_s_scaling():
     """With as many cases as here the smoothed targets are within a hundredth of plain logistic regression."""
     z, y = scores(6000)
-    made = judgement(z, y)
+    made = fit_decision_rule(z, y)
     fitted = LogisticRegression(C=np.inf).fit(z.numpy()[:, None], y)
     assert 1 / made.calibration.temperature == pytest.approx(float(fitted.coef_[0, 0]), rel=0.02)
     assert made.calibration.intercept == pytest.approx(float(fitted.intercept_[0]), abs=0.02)
@@ -41,7 +41,7 @@ def test_calibration_is_platt_s_scaling():
 def test_the_objective_is_blind_to_a_shift_of_prevalence_and_to_overconfidence(scale, shift):
     """What oversampling and class weights do to logits must not choose the checkpoint."""
     z, y = scores()
-    one, two = judgement(z, y), judgement(z * scale + shift, y)
+    one, two = fit_decision_rule(z, y), fit_decision_rule(z * scale + shift, y)
     assert two.metrics["calibrated_log_loss"] == pytest.approx(one.metrics["calibrated_log_loss"], abs=1e-6)
     decided = one.calibration(z.numpy()) >= one.threshold
     np.testing.assert_array_equal(two.calibration((z * scale + shift).numpy()) >= two.threshold, decided)
@@ -49,7 +49,7 @@ def test_the_objective_is_blind_to_a_shift_of_prevalence_and_to_overconfidence(s
 
 def test_the_threshold_maximises_sensitivity_plus_specificity():
     z, y = scores()
-    made = judgement(z, y)
+    made = fit_decision_rule(z, y)
     p, truth = made.calibration(z.numpy()), y.numpy()
 
     def youden(threshold):
@@ -61,12 +61,12 @@ def test_the_threshold_maximises_sensitivity_plus_specificity():
 
 def test_melanoma_is_one_a_turned_score_is_no_good():
     z, y = scores(separation=3.0)
-    assert judgement(z, y).metrics["validation_auroc"] > 0.95
-    turned = judgement(-z, y)
+    assert fit_decision_rule(z, y).metrics["validation_auroc"] > 0.95
+    turned = fit_decision_rule(-z, y)
     assert turned.metrics["validation_auroc"] < 0.6  # calibration may flatten scores, never turn them over
     assert turned.calibration.flat
 
 
 def test_validation_of_one_class_is_refused():
     with pytest.raises(StudyError, match="validation holds one class only"):
-        judgement(torch.randn(6).double(), torch.zeros(6).long())
+        fit_decision_rule(torch.randn(6).double(), torch.zeros(6).long())

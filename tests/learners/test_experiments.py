@@ -7,11 +7,11 @@ import torch
 
 from hyperderm import registry
 from hyperderm.config import Experiment
-from hyperderm.learners.base import Placement
+from hyperderm.learners.base import Compute
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.scaling import Scaling
 from hyperderm.training.resume import pack
-from hyperderm.training.sampler import load_sampler
+from hyperderm.training.run import load_sampler
 from hyperderm.training.stream import feed_of
 from tests.learners.test_contract import context, data, saved
 from tests.learning import built
@@ -43,7 +43,7 @@ def chosen(made: Experiment) -> TrainData:
 def test_every_experiment_steps_scores_and_serves(name):
     made = small(name)
     held = chosen(made)
-    learner = built(made, held, Placement(CPU))
+    learner = built(made, held, Compute(CPU))
     if not made.learner.fit_once:
         batch = feed_of(made, held, context()).batch(0)
         assert batch.real.shape == (4, 16, 16, 16)
@@ -59,6 +59,6 @@ def test_every_experiment_steps_scores_and_serves(name):
         assert torch.isfinite(cubes).all()
         assert not torch.equal(*cubes)
     if made.learner.role == "classifier":
-        logits = learner.judge(held.validation.reflectance, held.validation.masks)
+        logits = learner.logits_of(held.validation.reflectance, held.validation.masks)
         assert (logits.shape, logits.dtype) == ((len(held.validation),), torch.float64)
         assert torch.isfinite(logits).all()

@@ -14,7 +14,7 @@ from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import local
 from hyperderm.training.data import train_data
 from hyperderm.training.loop import train
-from hyperderm.training.sampler import load_sampler
+from hyperderm.training.run import load_sampler
 from tests.store.lesions import NM, lesions
 from tests.training.tiny import blobs, tiny, tiny_data
 

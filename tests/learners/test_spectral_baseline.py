@@ -9,9 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from hyperderm.errors import ConfigError
-from hyperderm.learners.base import Placement
+from hyperderm.learners.base import Compute
 from hyperderm.learners.data import truth
-from hyperderm.learners.decision_rule import judgement
+from hyperderm.learners.decision_rule import fit_decision_rule
 from hyperderm.learners.spectral_baseline.learner import SpectralBaseline
 from hyperderm.metrics.lesion_features import automatic_masks, lesion_features
 from hyperderm.training.checkpoint import BEST, CheckpointFolder
@@ -23,7 +23,7 @@ from tests.training.tiny import CPU
 
 
 def fitted(data, **overrides) -> SpectralBaseline:
-    return built(spectral(**overrides), data, Placement(CPU))
+    return built(spectral(**overrides), data, Compute(CPU))
 
 
 def features(cubes, data):
@@ -39,7 +39,7 @@ def by_hand(data, rows, weights=None, penalty=1.0):
 
 
 def judged(learner, data) -> np.ndarray:
-    return learner.judge(data.validation.reflectance, data.validation.masks).numpy()
+    return learner.logits_of(data.validation.reflectance, data.validation.masks).numpy()
 
 
 @pytest.mark.parametrize("penalty", [0.1, 10.0])
@@ -115,7 +115,7 @@ def test_melanoma_is_one_and_is_learnt(model):
     assert auroc(torch.from_numpy(judged(learner, data)), truth(data.validation.diagnoses)) > 0.95
     again = fitted(data, learner__model=model)
     np.testing.assert_array_equal(judged(learner, data), judged(again, data))
-    expected = judgement(torch.from_numpy(judged(learner, data)), truth(data.validation.diagnoses)).metrics
+    expected = fit_decision_rule(torch.from_numpy(judged(learner, data)), truth(data.validation.diagnoses)).metrics
     assert learner.validate().scores == expected
 
 
@@ -125,7 +125,7 @@ def test_drawn_masks_are_not_looked_at():
     learner = fitted(data)
     cubes = data.validation.reflectance
     full = torch.ones(len(cubes), 16, 16, dtype=torch.bool)
-    assert torch.equal(learner.judge(cubes, data.validation.masks), learner.judge(cubes, full))
+    assert torch.equal(learner.logits_of(cubes, data.validation.masks), learner.logits_of(cubes, full))
 
 
 def test_a_run_is_one_report_and_its_checkpoint_repeats_the_fit(tmp_path):

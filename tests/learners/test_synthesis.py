@@ -14,7 +14,7 @@ from hyperderm.learners.synthesis import out_of_range
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.resume import pack
-from hyperderm.training.sampler import load_sampler
+from hyperderm.training.run import load_sampler
 from tests.training.tiny import CPU, batch, learner, tiny, tiny_data
 
 DATA = tiny_data()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hyperderm.config import Experiment, Run
 from hyperderm.learners import randomness
-from hyperderm.learners.base import Batch, Placement, Validation
+from hyperderm.learners.base import Batch, Compute, Validation
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.spec import LearnerConfig, Role
 
@@ -20,7 +20,7 @@ class LinearUnmixer(LearnerConfig):
     objective: str = "held_out_error"  # type: ignore[misc]
     kind: Literal["linear_unmixer"] = "linear_unmixer"
 
-    def build(self, run: Run, data: TrainData, placement: Placement) -> "Unmixing":
+    def build(self, run: Run, data: TrainData, compute: Compute) -> "Unmixing":
         """See `LearnerConfig.build`."""
         return Unmixing(run, data)
 

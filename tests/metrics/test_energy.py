@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hyperderm.learners.generative import GenerativeReference
 from hyperderm.learners.shsgan.networks import UNetGenerator
-from hyperderm.metrics.energy import Standardiser, cube_features, energy_distance
+from hyperderm.metrics.spectra import Standardiser, cube_features, energy_distance
 from hyperderm.store.reader import open_store
 from hyperderm.training.data import cube_set
 from tests.training.tiny import blobs

@@ -7,9 +7,9 @@ from scipy.spatial.distance import cdist
 from scipy.stats import binom
 
 from hyperderm.errors import StoreError
-from hyperderm.metrics.energy import cube_features
 from hyperderm.metrics.memorisation import Auditor, _space, audit, describe
 from hyperderm.metrics.orientation import orient
+from hyperderm.metrics.spectra import cube_features
 from hyperderm.phantom.rendering import phantom
 from tests.training.tiny import blobs
 
@@ -133,10 +133,10 @@ def test_what_cannot_be_audited():
 
 def test_a_picture_that_lies_in_the_data_twice_does_not_hide_copies(lesions):
     train, held, fresh = lesions
-    twins = torch.cat([held, train[:2], train[2:3].flip(-1)])  # the same pictures in two roles
-    found = audit(train[:30], train, twins)
+    identical = torch.cat([held, train[:2], train[2:3].flip(-1)])  # the same pictures in two roles
+    found = audit(train[:30], train, identical)
     assert found.memorised
-    assert (found.held_out, found.twins) == (60, 3)
+    assert (found.held_out, found.identical) == (60, 3)
     assert found.pixel.threshold == audit(train[:30], train, held).pixel.threshold
     assert "3 more held-out cubes are train cubes over again and were left out" in found.notes
-    assert not audit(fresh, train, twins).memorised
+    assert not audit(fresh, train, identical).memorised

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torchmetrics.functional.image import spectral_angle_mapper
 
-from hyperderm.metrics.spectral import largest_relative_error, spectral_angle
+from hyperderm.metrics.spectra import largest_relative_error, spectral_angle
 
 
 def test_known_angles():

@@ -9,13 +9,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
-from hyperderm.reports.ablation.cost import cost
-from hyperderm.reports.ablation.curves import roc, tradeoff
-from hyperderm.reports.ablation.dose import dose_response
+from hyperderm.reports.ablation.effect_figures import dose_response, forest
 from hyperderm.reports.ablation.facts import Cost, Dose
-from hyperderm.reports.ablation.forest import forest
-from hyperderm.reports.ablation.hardest import hardest
-from hyperderm.reports.ablation.looks import chunks, looks, text_width, wrapped
+from hyperderm.reports.ablation.figure_style import chunks, looks, text_width, wrapped
+from hyperderm.reports.ablation.figures import cost, hardest, roc, tradeoff
 from hyperderm.statistics.ablation_results import Estimate
 from tests.reports import ablation_cases as cases
 

@@ -8,14 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from hyperderm.reports.ablation.caveats import caveats
-from hyperderm.reports.ablation.content import Notes
-from hyperderm.reports.ablation.csv_files import TABLES, csv_files
+from hyperderm.reports.ablation.document import Image, Notes, escaped, image, markdown, page
 from hyperderm.reports.ablation.facts import Cells, Dose
-from hyperderm.reports.ablation.markdown import escaped, markdown
-from hyperderm.reports.ablation.page import Image, image, page
-from hyperderm.reports.ablation.sections import content
-from hyperderm.reports.ablation.tables import FIRST_METRICS, estimate_cell, set_table
+from hyperderm.reports.ablation.sections import caveats, content
+from hyperderm.reports.ablation.tables import FIRST_METRICS, TABLES, csv_files, estimate_cell, set_table
 from hyperderm.statistics.ablation_results import METRICS, Estimate, UndeclaredDifference
 from hyperderm.statistics.number_format import MISSING, chance, hours, number, percent, ratio, signed, span, tally
 from tests.reports import ablation_cases as cases

@@ -11,9 +11,9 @@ import pytest
 
 from hyperderm.errors import StudyError
 from hyperderm.reports.ablation import sections, write
-from hyperderm.reports.ablation.csv_files import TABLES, csv_files
+from hyperderm.reports.ablation.document import Image
 from hyperderm.reports.ablation.facts import Dose
-from hyperderm.reports.ablation.page import Image
+from hyperderm.reports.ablation.tables import TABLES, csv_files
 from hyperderm.reports.ablation.write import write_report
 from hyperderm.statistics.ablation import analyse, decision_sentences
 from hyperderm.statistics.predictions import Predictions

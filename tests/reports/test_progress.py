@@ -5,19 +5,22 @@ import io
 from rich.console import Console
 
 from hyperderm.reports.progress import RunLine
+from hyperderm.studies.single_run import SingleRun
 from tests.training.tiny import tiny
+
+RUN = SingleRun("a run", tiny())
 
 
 def test_a_single_run_tells_every_validation_and_what_its_score_means():
     out = io.StringIO()
     line = RunLine(Console(file=out, width=40), tiny(training__images=2_000))
     with line:
-        line.started(0, tiny(), {}, False)
+        line.started(RUN, False)
         for images, score in ((0, 2.0), (1_000, 0.5), (2_000, 0.75)):
             scale = {"floor_real_vs_real": -0.01, "score_of_mean_cube": 1.5}
-            line.reported(0, images, {"spectral_energy_distance": score, "critic_loss": 1.0, **scale})
-        line.noted(0, "a note")
-        line.finished(0, "finished", "")
+            line.reported(RUN, images, {"spectral_energy_distance": score, "critic_loss": 1.0, **scale})
+        line.noted(RUN, "a note")
+        line.finished(RUN, "finished", "")
     said = out.getvalue().splitlines()
     assert said[0] == "training starts: 2,000 images"
     assert said[2].startswith("1,000 of 2,000 images after ")
@@ -31,9 +34,9 @@ def test_a_single_run_tells_every_validation_and_what_its_score_means():
 def test_a_run_without_yardsticks_that_failed_says_why():
     out = io.StringIO()
     line = RunLine(Console(file=out, width=40), tiny())
-    line.started(0, tiny(), {}, True)
-    line.finished(0, "failed", "a loss is not finite")
-    line.interrupted(0)
+    line.started(RUN, True)
+    line.finished(RUN, "failed", "a loss is not finite")
+    line.interrupted(RUN)
     said = out.getvalue().splitlines()
     assert said[0].startswith("training goes on: ")
     assert ": a loss is not finite; best spectral energy distance –; lower is better" in said[1]

@@ -9,10 +9,9 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, confusion_matrix, roc_auc_score
 
 from hyperderm.errors import StudyError
-from hyperderm.statistics.ablation import analyse, decision_sentences
+from hyperderm.statistics.ablation import analyse, decision, decision_sentences
 from hyperderm.statistics.ablation_results import METRICS, Contrast
 from hyperderm.statistics.predictions import Predictions
-from hyperderm.statistics.sentences import decision
 from tests.simulation import Design, predictions, simulate
 
 ARMS = ("real", "oversampled_x1", "shsgan_x1", "copier_x1")

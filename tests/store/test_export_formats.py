@@ -9,7 +9,7 @@ from PIL import Image
 
 from hyperderm.errors import ConfigError, StoreError
 from hyperderm.ingest.formats import envi, numpy_files
-from hyperderm.ingest.formats.scene import Asked
+from hyperderm.ingest.formats.scene import ReadOptions
 from hyperderm.ingest.layouts import exported
 from hyperderm.store.export import FORMATS, export_store
 from hyperderm.store.reader import open_store
@@ -42,7 +42,7 @@ def test_envi_as_spectral_and_our_reader_of_scenes_read_it(folders, store):
         raw = np.fromfile(path.with_suffix(".img"), "<f4").reshape(3, 8, 8)
         np.testing.assert_array_equal(raw, np.moveaxis(one.cube.reflectance, 2, 0))
         found = envi.find(path.parent, [path], folders / "envi")[0]
-        np.testing.assert_array_equal(envi.read(found, Asked()).wavelengths_nm, NM)
+        np.testing.assert_array_equal(envi.read(found, ReadOptions()).wavelengths_nm, NM)
         if entry.lesion.mask:
             picture = np.asarray(Image.open(folders / "envi" / entry.lesion.mask))
             np.testing.assert_array_equal(picture, one.mask * np.uint8(255))
@@ -56,7 +56,7 @@ def test_npz_as_numpy_and_our_reader_of_scenes_read_it(folders, store):
             assert found["cube"].tobytes() == one.cube.reflectance.tobytes()
             np.testing.assert_array_equal(found["wavelengths_nm"], NM)
             assert one.mask is None or np.array_equal(found["mask"], one.mask)
-        scene = numpy_files.read(numpy_files.find(path.parent, [path], folders / "npz")[0], Asked())
+        scene = numpy_files.read(numpy_files.find(path.parent, [path], folders / "npz")[0], ReadOptions())
         np.testing.assert_array_equal(scene.reflectance, one.cube.reflectance)
         np.testing.assert_array_equal(scene.wavelengths_nm, NM)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hyperderm.cubes.cube import Cube, Lesion
-from hyperderm.store.overlap import Kin, Row, StoreFacts, read_facts
+from hyperderm.store.overlap import LesionMatcher, Row, StoreFacts, read_facts
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
 
@@ -27,14 +27,14 @@ def how(kin, touched, held):
 
 
 def test_ids_and_groups_of_two_stores_say_nothing():
-    kin = Kin([facts("a", row("L1", "g")), facts("b", row("L1", "g"))])
+    kin = LesionMatcher([facts("a", row("L1", "g")), facts("b", row("L1", "g"))])
     assert how(kin, [("a", "L1")], [("b", "L1")]) == (0, {})
 
 
 def test_the_strongest_reason_counts():
     a = facts("a", row("L1", "g", ["file 1"], "c1"), row("L2", "g"))
     b = facts("b", row("x", files=["file 1"], cube="c1"), row("y", cube="c1"), row("z"))
-    kin = Kin([a, b])
+    kin = LesionMatcher([a, b])
     assert how(kin, [("a", "L1")], [("a", "L1"), ("a", "L2"), ("b", "x"), ("b", "y"), ("b", "z")]) == (
         4,
         {"lesion": 1, "group": 1, "file": 1, "cube": 1},
@@ -44,12 +44,12 @@ def test_the_strongest_reason_counts():
 def test_what_one_store_knows_of_a_patient_holds_in_the_others():
     knows = facts("knows", row("p", "one patient", ["file 1"]), row("q", "one patient", ["file 2"]))
     a, b = facts("a", row("L1", files=["file 1"])), facts("b", row("L2", files=["file 2"]))
-    assert how(Kin([knows, a, b]), [("a", "L1")], [("b", "L2")]) == (1, {"group": 1})
-    assert how(Kin([a, b]), [("a", "L1")], [("b", "L2")]) == (0, {})
+    assert how(LesionMatcher([knows, a, b]), [("a", "L1")], [("b", "L2")]) == (1, {"group": 1})
+    assert how(LesionMatcher([a, b]), [("a", "L1")], [("b", "L2")]) == (0, {})
 
 
 def test_empty_cubes_are_no_link():
-    assert how(Kin([facts("a", row("L1")), facts("b", row("L2"))]), [("a", "L1")], [("b", "L2")]) == (0, {})
+    assert how(LesionMatcher([facts("a", row("L1")), facts("b", row("L2"))]), [("a", "L1")], [("b", "L2")]) == (0, {})
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_rows_of_a_store_carry_what_relates_them(places):
 @pytest.mark.parametrize(("cubes", "lesions"), [(True, 3), (False, 0)])
 def test_the_same_cubes_under_other_names_are_the_same(places, cubes, lesions):
     a, b = (read_facts(open_store(str(places / name)), cubes) for name in "ab")
-    assert Kin([a, b]).overlap(a.all(), b.all()).lesions == lesions
+    assert LesionMatcher([a, b]).overlap(a.all(), b.all()).lesions == lesions
 
 
 def test_roles_are_those_of_the_folds(places):

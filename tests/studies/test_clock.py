@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from hyperderm.errors import ConfigError
-from hyperderm.studies.ablation.clock import next_time
+from hyperderm.studies.ablation.estimate import next_time
 from hyperderm.workflows.run_ablation import without_schedule
 
 

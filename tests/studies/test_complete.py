@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hyperderm.statistics.predictions import CellKey, Predictions
-from hyperderm.studies.ablation.complete import complete_part
+from hyperderm.studies.ablation.records import complete_part
 
 ARMS = ("real", "oversampled_x1", "shsgan_x1")
 

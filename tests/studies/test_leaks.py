@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from hyperderm.store.reader import Store
-from hyperderm.studies.ablation.leaks import audit
+from hyperderm.studies.ablation.audits import audit
 from hyperderm.studies.ablation.plan import Plan
-from hyperderm.studies.ablation.results import PREDICTIONS, GridFolder
+from hyperderm.studies.ablation.records import PREDICTIONS, GridFolder
 from hyperderm.studies.ablation.work import STORE
 from tests.studies.grids import finish, generator, grid, plan, predictions, store, synthetic_set
 

@@ -8,9 +8,8 @@ from hyperderm.errors import StudyError
 from hyperderm.statistics.ablation import analyse
 from hyperderm.statistics.ablation_results import Contrast
 from hyperderm.statistics.multiplicity import holm
-from hyperderm.studies.ablation.leaks import audit
-from hyperderm.studies.ablation.memory import PLAN, declarations, remember, with_larger_sets
-from hyperderm.studies.ablation.results import GridFolder, predictions
+from hyperderm.studies.ablation.audits import audit
+from hyperderm.studies.ablation.records import PLAN, GridFolder, declarations, predictions, remember, with_larger_sets
 from tests.studies.grids import finish, plan
 
 

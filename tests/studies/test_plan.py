@@ -177,9 +177,9 @@ def test_equal_generators_are_one_job_and_one_set(real):
     made = plan(real, both, generators=list(both), folds=[0, 1])
     assert counted(made) | {"cell": 0} == {"generator": 4, "synthetic": 4, "cell": 0}
     assert len({job.key for job in made.jobs if job.stage != "cell"}) == 8
-    twins = [{job.key for job in cells(made, f"{name}_x1")} for name in ("shsgan", "twin", "other")]
-    assert twins[0] == twins[1]
-    assert twins[0].isdisjoint(twins[2])
+    identical = [{job.key for job in cells(made, f"{name}_x1")} for name in ("shsgan", "twin", "other")]
+    assert identical[0] == identical[1]
+    assert identical[0].isdisjoint(identical[2])
 
 
 def test_a_set_is_as_large_as_its_largest_reader(real):

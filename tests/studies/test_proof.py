@@ -15,10 +15,9 @@ from hyperderm.statistics.ablation import Analysis
 from hyperderm.statistics.ablation_results import CANNOT_TELL, HELPS
 from hyperderm.store.reader import Store
 from hyperderm.studies.ablation.grid import run_grid
-from hyperderm.studies.ablation.memory import remember
 from hyperderm.studies.ablation.plan import make_plan
 from hyperderm.studies.ablation.queue import JobQueue
-from hyperderm.studies.ablation.results import GridFolder
+from hyperderm.studies.ablation.records import GridFolder, remember
 from tests.studies.worlds import FOLDS, copier, grid, perfect, world
 
 Maker = Callable[[Path, Store, int, int], str]
@@ -41,7 +40,7 @@ def answer(asked: Ablation, store: Store, cluster: Cluster, folder: Path) -> Out
     folder.mkdir(parents=True)
     plan = remember(folder, plan)
     queue = JobQueue(GridFolder(folder), plan.jobs, Observers(), lambda job: 1.0)
-    run_grid(plan, queue, shared_store(store), cluster, folder, {"run": "proof"})
+    run_grid(plan, queue, shared_store(store), cluster, GridFolder(folder), {"run": "proof"})
     assert not queue.failed
     outcome = conclude(plan, GridFolder(folder), {}, queue.failed, [], real_set(plan))
     assert outcome is not None

@@ -14,13 +14,13 @@ from hyperderm.errors import CheckpointError, StudyError
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.classifier.pretrained import load_weights
 from hyperderm.learners.data import truth
-from hyperderm.learners.decision_rule import judgement
+from hyperderm.learners.decision_rule import fit_decision_rule
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
 from hyperderm.studies.ablation import work as work_module
 from hyperderm.studies.ablation.grid import config_of
 from hyperderm.studies.ablation.plan import make_plan
-from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, GridFolder, cell_predictions, result_of, write_result
+from hyperderm.studies.ablation.records import PREDICTIONS, RESULT, GridFolder, cell_predictions, result_of, write_result
 from hyperderm.studies.ablation.work import Clock, Task, task_of, work
 from hyperderm.training.checkpoint import BEST, CheckpointFolder
 from hyperderm.training.context import local
@@ -56,19 +56,21 @@ def test_a_cell_predicts_its_own_test_role_with_its_best_checkpoint(real, tmp_pa
     table = cell_predictions(GridFolder(tmp_path / "grid"), job)
     data = read(real, select(real, job.experiment), job.experiment)
     list(train(job.experiment, data, local(tmp_path / "run")))
-    learner = built(job.experiment, data, local(tmp_path / "run").placement("auto"))
-    untrained = learner.judge(data.validation.reflectance, data.validation.masks)
+    learner = built(job.experiment, data, local(tmp_path / "run").compute("auto"))
+    untrained = learner.logits_of(data.validation.reflectance, data.validation.masks)
     learner.load_state_dict(CheckpointFolder(tmp_path / "run").load(BEST)["learner"])
-    chosen = judgement(learner.judge(data.validation.reflectance, data.validation.masks), truth(data.validation.diagnoses))
+    chosen = fit_decision_rule(
+        learner.logits_of(data.validation.reflectance, data.validation.masks), truth(data.validation.diagnoses)
+    )
     folds = real.folds()
     tested = cube_set(real.read(sorted(lesion for lesion, fold in folds.groups.items() if fold == 2)), 16)
-    z = learner.judge(tested.reflectance, tested.masks).numpy()
+    z = learner.logits_of(tested.reflectance, tested.masks).numpy()
     assert table.lesion_id.tolist() == list(tested.lesion_ids)
     np.testing.assert_allclose(table.raw_probability, 1 / (1 + np.exp(-z)), rtol=1e-5)
     np.testing.assert_allclose(table.probability, chosen.calibration(z), rtol=1e-5)
     np.testing.assert_allclose(table.threshold, chosen.threshold, rtol=1e-5)
     assert table.truth.tolist() == [int(name == "melanoma") for name in tested.diagnoses]
-    assert not np.allclose(untrained, learner.judge(data.validation.reflectance, data.validation.masks))
+    assert not np.allclose(untrained, learner.logits_of(data.validation.reflectance, data.validation.masks))
 
 
 def test_a_full_disk_leaves_a_cell_that_can_go_on(real, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from hyperderm.errors import TrackingError
 from hyperderm.tracking.artifact_locations import DATABASE_TAG
 from hyperderm.tracking.database import ready
 from hyperderm.tracking.fetch import fetch
-from hyperderm.tracking.requests import Courier
+from hyperderm.tracking.requests import MlflowRequests
 from hyperderm.tracking.runs import Tracker
 from hyperderm.tracking.server import check_server
 
@@ -159,7 +159,7 @@ def test_a_database_that_several_projects_share_is_not_touched(project, tmp_path
 @pytest.mark.parametrize("copied", [False, True])
 def test_what_was_owed_is_delivered_from_the_new_place(project, tmp_path, monkeypatch, copied):
     """The journal named its copies of files, and the database, by absolute paths."""
-    monkeypatch.setattr(Courier, "deliver", out_of_reach)
+    monkeypatch.setattr(MlflowRequests, "deliver", out_of_reach)
     tracker = project.tracker()
     tracker.open_run("one", "one")
     tracker.log_text("one", "owed", "owed.txt")
@@ -180,7 +180,7 @@ def test_what_was_owed_is_delivered_from_the_new_place(project, tmp_path, monkey
 
 
 def test_what_is_owed_to_another_database_is_not_delivered_here(project, tmp_path, monkeypatch, schema):
-    monkeypatch.setattr(Courier, "deliver", out_of_reach)
+    monkeypatch.setattr(MlflowRequests, "deliver", out_of_reach)
     tracker = project.tracker()
     tracker.set_tags("one", {"a": "b"})
     tracker.close()

@@ -9,8 +9,8 @@ import pytest
 
 from hyperderm.errors import TrackingError
 from hyperderm.tracking import delivery as outbox_module
-from hyperderm.tracking.delivery import Outbox, Refused
-from hyperderm.tracking.event_log import Journal
+from hyperderm.tracking.delivery import Delivery, Refused
+from hyperderm.tracking.event_log import EventLog
 
 
 class Server:
@@ -35,8 +35,8 @@ class Server:
         if self.probe_fails:
             raise ConnectionError
 
-    def outbox(self, path: Path) -> Outbox:
-        return Outbox(Journal(path), self.deliver, self.probe, self.warnings.append)
+    def outbox(self, path: Path) -> Delivery:
+        return Delivery(EventLog(path), self.deliver, self.probe, self.warnings.append)
 
 
 @pytest.fixture
@@ -183,13 +183,13 @@ def test_high_water_is_kept_by_metric_and_survives_a_restart(server, tmp_path):
 def test_a_journal_belongs_to_one_driver(server, tmp_path):
     box = server.outbox(tmp_path / "j.db")
     with pytest.raises(TrackingError, match="in use by another"):
-        Journal(tmp_path / "j.db")
+        EventLog(tmp_path / "j.db")
     box.close()
-    Journal(tmp_path / "j.db").close()
+    EventLog(tmp_path / "j.db").close()
 
 
 def test_a_journal_does_not_change_its_destination_while_it_owes(tmp_path):
-    journal = Journal(tmp_path / "j.db")
+    journal = EventLog(tmp_path / "j.db")
     journal.bind("http://one (x)")
     journal.append("a", "open", {})
     with pytest.raises(TrackingError, match="still owes 1"):
@@ -204,7 +204,7 @@ def test_a_journal_does_not_change_its_destination_while_it_owes(tmp_path):
 def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(TrackingError, match="cannot be written"):
-        Journal(tmp_path / "file" / "j.db")
+        EventLog(tmp_path / "file" / "j.db")
 
 
 def test_callers_in_many_threads_are_fast_while_nothing_is_delivered(server, tmp_path):
@@ -234,7 +234,7 @@ def test_a_callback_or_journal_that_fails_does_not_reach_the_caller(server, tmp_
     def fails(message: str) -> None:
         raise ValueError(message)
 
-    box = Outbox(Journal(tmp_path / "j.db"), server.deliver, server.probe, fails)
+    box = Delivery(EventLog(tmp_path / "j.db"), server.deliver, server.probe, fails)
     box.put("a", "tags", {"poison": True})
     assert box.flush(5) == 0
     box.close()
@@ -330,7 +330,7 @@ def test_what_this_machine_could_not_read_is_kept_and_tried_again_by_the_next_dr
             raise Refused("picture.png cannot be kept: Permission denied", passing=True) from ill
         deliver(batch)
 
-    box = Outbox(Journal(tmp_path / "j.db"), delivers, server.probe, server.warnings.append)
+    box = Delivery(EventLog(tmp_path / "j.db"), delivers, server.probe, server.warnings.append)
     box.put("a", "open", {})
     box.put("a", "file", {"artifact_path": ""}, box.journal.spool / "x" / "picture.png")
     box.put("a", "tags", {"poison": True})

@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from hyperderm.errors import TrackingError
-from hyperderm.tracking.event_log import Journal
+from hyperderm.tracking.event_log import EventLog
 from hyperderm.tracking.runs import Tracker, check_server
 
 
@@ -21,10 +21,10 @@ def uri(tmp_path_factory):
 
 @pytest.fixture
 def place(uri, tmp_path, request):
-    return Place(uri, tmp_path, request.node.name)
+    return RunLocation(uri, tmp_path, request.node.name)
 
 
-class Place:
+class RunLocation:
     """One experiment; trackers on it, and what MLflow then holds."""
 
     def __init__(self, uri: str, folder: Path, experiment: str) -> None:
@@ -135,7 +135,7 @@ def test_a_run_deleted_in_the_ui_starts_anew(place):
 
 def test_every_delivery_done_twice_changes_nothing(place, monkeypatch):
     """The driver dies between the server's answer and the journal's: each operation is delivered again."""
-    settle = Journal.settle
+    settle = EventLog.settle
     crashed: set[int] = set()
 
     def settle_second_time(self, batch, *rest):
@@ -144,7 +144,7 @@ def test_every_delivery_done_twice_changes_nothing(place, monkeypatch):
             raise sqlite3.OperationalError("killed here")
         settle(self, batch, *rest)
 
-    monkeypatch.setattr(Journal, "settle", settle_second_time)
+    monkeypatch.setattr(EventLog, "settle", settle_second_time)
     monkeypatch.setattr("hyperderm.tracking.delivery.BACKOFF_S", (0.01, 0.01))
     tracker = place.tracker()
     tracker.open_run("a", "a", params={"lr": 1}, tags={"t": "1"})

@@ -212,14 +212,14 @@ def test_a_large_file_has_time_and_the_environment_of_all_threads_stays(tmp_path
     from types import SimpleNamespace
 
     from hyperderm.tracking.event_log import Operation
-    from hyperderm.tracking.requests import Courier
+    from hyperderm.tracking.requests import MlflowRequests
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Slow)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(_Slow, "got", [], raising=False)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     uri = f"http://127.0.0.1:{server.server_port}"
-    courier = Courier(uri, "x", None, SimpleNamespace(known_run=lambda key: ("r1", "0")), print)
+    courier = MlflowRequests(uri, "x", None, SimpleNamespace(known_run=lambda key: ("r1", "0")), print)
     run = SimpleNamespace(info=SimpleNamespace(artifact_uri="mlflow-artifacts:/0/r1/artifacts"))
     changed: list[str] = []
     monkeypatch.setattr(type(os.environ), "__setitem__", lambda self, name, value: changed.append(name))

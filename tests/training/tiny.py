@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from hyperderm.config import DataConfig, Experiment, TrainingConfig
-from hyperderm.learners.base import Batch, Placement
+from hyperderm.learners.base import Batch, Compute
 from hyperderm.learners.data import CubeSet, TrainData
 from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.shsgan import ShsGanConfig
@@ -55,7 +55,7 @@ def tiny(**overrides: object) -> Experiment:
 
 
 def learner(data: TrainData | None = None, dtype: torch.dtype = torch.float32, bf16: bool = False, **overrides) -> ShsGan:
-    return built(tiny(**overrides), data or tiny_data(), Placement(CPU, dtype, bf16))
+    return built(tiny(**overrides), data or tiny_data(), Compute(CPU, dtype, bf16))
 
 
 def batch(data: TrainData, images: int = 0, count: int = 4) -> Batch:

@@ -52,7 +52,7 @@ def noise_experiment() -> Experiment:
 
 def steps(context: Context, data: TrainData, settings: Experiment, mark: str = "") -> dict[str, Tensor]:
     """Gradients of both networks in the first step, and the weights after three, as gradient/<mark>generator.…"""
-    gan = built(settings, data, context.placement(settings.training.precision))
+    gan = built(settings, data, context.compute(settings.training.precision))
     feed = feed_of(settings, data, context)
     found: dict[str, Tensor] = {}
     networks = {"generator": gan.generator, "critic": gan.critic, "ema": gan.ema}
@@ -83,7 +83,7 @@ def classifier_steps(context: Context) -> dict[str, Tensor]:
         training=TrainingConfig(batch_size=6, images=60, validate_every=60, precision="fp64"),
     )
     data = two_classes(tiny_data())
-    learner = built(settings, data, context.placement(settings.training.precision))
+    learner = built(settings, data, context.compute(settings.training.precision))
     assert isinstance(learner, Classifier)
     feed = Feed(
         data.scaling.forward(data.drawn),

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 
 from hyperderm import __version__
-from hyperderm.cli import names, streams, terminal
+from hyperderm.cli import names, terminal
+from hyperderm.cli import terminal as streams
 from hyperderm.errors import HyperdermError
 
 app = typer.Typer(

@@ -6,7 +6,7 @@ import typer
 
 from hyperderm.cli import app
 from hyperderm.cli.runs import Data, Profile, RunName, Runs, Set, Storage, StoreUri
-from hyperderm.cli.streams import print_aside
+from hyperderm.cli.terminal import print_aside
 
 GridName = Annotated[str, typer.Argument(help="A grid: a file experiments/ablation_<NAME>.py.", metavar="NAME")]
 
@@ -38,30 +38,30 @@ def ablation(
     from hyperderm.cluster.session import quiet_ray
     from hyperderm.errors import ConfigError
     from hyperderm.registry import check_name
-    from hyperderm.studies.ablation.clock import next_time
+    from hyperderm.studies.ablation.estimate import next_time
     from hyperderm.workflows.handover import take_over
-    from hyperderm.workflows.workspace import GridRequest, Setting, check_source, configure_grid
+    from hyperderm.workflows.workspace import GridRequest, Workspace, check_source, configure_grid
 
     take_over()
     quiet_ray()
     if sum((plan, detach, status, stop)) > 1:
         raise ConfigError("more than one of --plan, --detach, --status and --stop is given", "Give one.")
-    setting, now = Setting.here(), datetime.now().astimezone()
+    workspace, now = Workspace.here(), datetime.now().astimezone()
     begin = next_time("--at", at, now) if at else None
     end = next_time("--until", until, begin or now) if until else None
-    resolved = configure_grid(setting, grid, profile, overrides or [])
+    resolved = configure_grid(workspace, grid, profile, overrides or [])
     asked = GridRequest(*resolved, store, data, name, runs, begin, end, storage)
     check_name(name)
     check_source(store, data)
     from hyperderm.workflows import detached, run_ablation
 
     if status:
-        raise typer.Exit(detached.tell(setting, asked))
+        raise typer.Exit(detached.tell(workspace, asked))
     if stop:
-        raise typer.Exit(detached.stop(setting, asked))
+        raise typer.Exit(detached.stop(workspace, asked))
     if detach:
-        raise typer.Exit(detached.detach(setting, asked))
+        raise typer.Exit(detached.detach(workspace, asked))
     if plan:
-        raise typer.Exit(run_ablation.show_plan(setting, asked))
+        raise typer.Exit(run_ablation.show_plan(workspace, asked))
     print_aside()
-    raise typer.Exit(run_ablation.run(setting, asked))
+    raise typer.Exit(run_ablation.run(workspace, asked))

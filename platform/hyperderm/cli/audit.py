@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hyperderm.store.overlap import StoreFacts
     from hyperderm.store.reader import Store
     from hyperderm.tracking.project_records import Project
-    from hyperderm.workflows.workspace import Setting
+    from hyperderm.workflows.workspace import Workspace
 
 FORMS = ("text", "markdown", "csv")
 
@@ -41,26 +41,26 @@ def leaks(
 ) -> None:
     """Lists whatever saw a lesion of a later test role; exit code 1 where something did."""
     from hyperderm.errors import ConfigError
-    from hyperderm.workflows.workspace import Setting
+    from hyperderm.workflows.workspace import Workspace
 
     if form not in FORMS:
         raise ConfigError(f"--format {form!r} is unknown", f"Use {', '.join(FORMS[:-1])} or {FORMS[-1]}.")
-    setting = Setting.here()
+    workspace = Workspace.here()
     from hyperderm.store.reader import open_store
 
     given = [open_store(uri, verify=False) for uri in stores or []]
     from hyperderm.tracking.project import walk
 
-    project = walk(setting.tracking_uri)
-    found, away = _stores(project, given, [*_beside(setting, runs)], setting.root)
-    verdict = _judged(project, _read(setting, found, cubes), away, cubes)
-    _print(setting, verdict, form)
+    project = walk(workspace.tracking_uri)
+    found, away = _stores(project, given, [*_beside(workspace, runs)], workspace.root)
+    verdict = _judged(project, _read(workspace, found, cubes), away, cubes)
+    _print(workspace, verdict, form)
     raise typer.Exit(1 if verdict.findings or (strict and verdict.unknown) else 0)
 
 
-def _beside(setting: "Setting", runs: Path | None) -> Iterator[str]:
+def _beside(workspace: "Workspace", runs: Path | None) -> Iterator[str]:
     """Yield stores that no run names by its address: sets of grids and of `generate`, and what `train` ingested."""
-    places = [(runs or setting.root / "runs", "*/synthetic/*/store"), (setting.root / "stores", "*")]
+    places = [(runs or workspace.root / "runs", "*/synthetic/*/store"), (workspace.root / "stores", "*")]
     for folder, pattern in places:
         yield from (str(place) for place in sorted(folder.glob(pattern)) if (place / "manifest.json").is_file())
 
@@ -96,11 +96,11 @@ def _placed(uri: str, root: Path) -> str:
     return str(root / uri) if "://" not in uri and not Path(uri).exists() and (root / uri).exists() else uri
 
 
-def _read(setting: "Setting", stores: "list[Store]", cubes: bool) -> "list[StoreFacts]":
+def _read(workspace: "Workspace", stores: "list[Store]", cubes: bool) -> "list[StoreFacts]":
     from hyperderm.reports.progress import counting
     from hyperderm.store.overlap import read_facts
 
-    with counting(setting.console, "reading stores") as bar:
+    with counting(workspace.console, "reading stores") as bar:
         task = bar.add_task("", total=sum(len(store.manifest.parts) for store in stores))
         return [read_facts(store, cubes, lambda: bar.advance(task)) for store in stores]
 
@@ -108,19 +108,19 @@ def _read(setting: "Setting", stores: "list[Store]", cubes: bool) -> "list[Store
 def _judged(project: "Project", facts: "list[StoreFacts]", away: list[tuple[str, str]], cubes: bool) -> "Verdict":
     from dataclasses import replace
 
-    from hyperderm.reports.leaks import judge
+    from hyperderm.reports.leaks import logits_of
 
-    verdict = judge(project.artefacts, facts)
+    verdict = logits_of(project.artefacts, facts)
     foreign = [(name, "carries no fact of hyperderm") for name in project.foreign]
     moved = [(uri, f"{what}; give its new place by --store") for uri, what in away]
     partly = [] if cubes else [("all stores", "cubes were not compared (--no-cubes)")]
     return replace(verdict, unknown=(*verdict.unknown, *moved, *partly, *foreign))
 
 
-def _print(setting: "Setting", verdict: "Verdict", form: str) -> None:
+def _print(workspace: "Workspace", verdict: "Verdict", form: str) -> None:
     from hyperderm.reports import leak_tables
 
     if form == "text":
-        setting.console.print(leak_tables.table(verdict))
+        workspace.console.print(leak_tables.table(verdict))
     else:
         typer.echo(leak_tables.markdown(verdict) if form == "markdown" else leak_tables.csv(verdict), nl=False)

@@ -36,9 +36,9 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="A new file to write to instead.")] = None,
 ) -> None:
     """What differs between runs: configuration, means over seeds, differences to a baseline."""
-    from hyperderm.workflows.workspace import Setting
+    from hyperderm.workflows.workspace import Workspace
 
-    setting = Setting.here()
+    workspace = Workspace.here()
     if form not in FORMS:
         raise ConfigError(f"--format {form!r} is unknown", f"Use {', '.join(FORMS[:-1])} or {FORMS[-1]}.")
     if out:
@@ -46,7 +46,7 @@ def compare(
     from hyperderm.reports.comparison import compare as put_side_by_side
     from hyperderm.tracking.fetch import fetch
 
-    found = fetch(setting.tracking_uri, [*runs, *([baseline] if baseline else [])])
+    found = fetch(workspace.tracking_uri, [*runs, *([baseline] if baseline else [])])
     named = found[: len(runs)]
     comparison = put_side_by_side(
         [run for one in named for run in one],
@@ -57,11 +57,11 @@ def compare(
     )
     if out:
         _write(out, _text(comparison, form))
-        setting.say(f"written to {out}")
+        workspace.say(f"written to {out}")
     elif form == "table":
         from hyperderm.reports.compare import table
 
-        setting.console.print(table(comparison))
+        workspace.console.print(table(comparison))
     else:
         typer.echo(_text(comparison, form), nl=False)
 

@@ -14,7 +14,7 @@ from hyperderm.workflows.workspace import SIZE
 
 if TYPE_CHECKING:
     from hyperderm.ingest.layouts.scene_folder import Camera
-    from hyperderm.ingest.lesions import How
+    from hyperderm.ingest.lesions import CropOptions
     from hyperderm.ingest.source import Job
 
 Source = Annotated[Path, typer.Argument(help="A folder of images in any layout hyperderm knows, or one file.")]
@@ -162,11 +162,11 @@ def _camera(
     from hyperderm.errors import ConfigError
     from hyperderm.ingest.formats.axes import parse_axes
     from hyperderm.ingest.formats.mosaic import Mosaic
-    from hyperderm.ingest.formats.scene import Asked
+    from hyperderm.ingest.formats.scene import ReadOptions
     from hyperderm.ingest.layouts.scene_folder import Camera
 
     nm = parse_nm("--wavelengths", wavelengths, rising=False) if wavelengths else None
-    asked = Asked(nm, rows, columns, key, parse_axes(axes))
+    asked = ReadOptions(nm, rows, columns, key, parse_axes(axes))
     for option, path in (("--dark", dark), ("--white", white), ("--responses", responses), ("--correction", correction)):
         if path is not None and not path.is_file():
             raise ConfigError(f"{option} {path} does not exist", "Name a file.")
@@ -179,10 +179,10 @@ def _camera(
     return Camera(asked, None, dark, white, white_reflectance)
 
 
-def _how(size: str, bands: str, masks: str, fill: bool = False) -> "tuple[How, Path | None]":
+def _how(size: str, bands: str, masks: str, fill: bool = False) -> "tuple[CropOptions, Path | None]":
     from hyperderm.cubes.bands import parse_nm
     from hyperderm.errors import ConfigError
-    from hyperderm.ingest.lesions import How, Marker
+    from hyperderm.ingest.lesions import CropOptions, LesionMarks
 
     if size != NATIVE and not (size.isdecimal() and 16 <= int(size) <= 1024):
         raise ConfigError(f"--size {size!r} is none", "Give 16 … 1024 pixels, or native.")
@@ -190,7 +190,9 @@ def _how(size: str, bands: str, masks: str, fill: bool = False) -> "tuple[How, P
     if annotations is not None and not annotations.is_file():
         raise ConfigError(f"--masks {masks} does not exist", "Name a COCO or Label Studio file, or write auto.")
     nm = parse_nm("--bands", bands) if bands else None
-    return How(None if size == NATIVE else int(size), nm, Marker(automatic=masks == "auto"), fill=fill), annotations
+    return CropOptions(
+        None if size == NATIVE else int(size), nm, LesionMarks(automatic=masks == "auto"), fill=fill
+    ), annotations
 
 
 def _check(console: Console, job: "Job", store: str, folds: int, seed: int) -> None:

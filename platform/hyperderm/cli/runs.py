@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hyperderm.cli import app
-from hyperderm.cli.streams import print_aside
+from hyperderm.cli.terminal import print_aside
 
 if TYPE_CHECKING:
     from hyperderm.config import Experiment
-    from hyperderm.workflows.workspace import Setting
+    from hyperderm.workflows.workspace import Workspace
 
 Name = Annotated[str, typer.Argument(help="An experiment: a file in experiments/.", metavar="EXPERIMENT")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="path=value, e.g. learner.n_critic=3; may be repeated.")]
@@ -31,9 +31,9 @@ Storage = Annotated[
 @app.command()
 def show(experiment: Name, overrides: Set = None, profile: Profile = "auto") -> None:
     """The resolved configuration, nothing started."""
-    from hyperderm.workflows.workspace import Setting
+    from hyperderm.workflows.workspace import Workspace
 
-    resolved = _resolve(Setting.here(), experiment, profile, overrides, here=True)
+    resolved = _resolve(Workspace.here(), experiment, profile, overrides, here=True)
     typer.echo(json.dumps(resolved.model_dump(mode="json"), indent=2))
 
 
@@ -51,17 +51,17 @@ def train(
 ) -> None:
     """One run; the same command again goes on with it."""
     from hyperderm.registry import check_name
-    from hyperderm.workflows.workspace import Setting, check_source
+    from hyperderm.workflows.workspace import Workspace, check_source
 
     print_aside()
-    setting = Setting.here()
+    workspace = Workspace.here()
     here = (workers or 1) == 1
-    config = _resolve(setting, experiment, profile, overrides, here=here, sweep__workers_per_trial=workers)
+    config = _resolve(workspace, experiment, profile, overrides, here=here, sweep__workers_per_trial=workers)
     check_name(name)
     check_source(store, data)
     from hyperderm.workflows.run_training import run_one
 
-    raise typer.Exit(run_one(setting, config, store, data, name, runs, storage))
+    raise typer.Exit(run_one(workspace, config, store, data, name, runs, storage))
 
 
 @app.command()
@@ -84,26 +84,31 @@ def sweep(
     from hyperderm import registry
     from hyperderm.registry import check_name
     from hyperderm.strict import parse_overrides
-    from hyperderm.workflows.workspace import Setting, check_source
+    from hyperderm.workflows.workspace import Workspace, check_source
 
     print_aside()
-    setting = Setting.here()
+    workspace = Workspace.here()
     config = _resolve(
-        setting, experiment, profile, overrides, sweep__trials=trials, sweep__workers_per_trial=workers_per_trial
+        workspace, experiment, profile, overrides, sweep__trials=trials, sweep__workers_per_trial=workers_per_trial
     )
     check_name(name)
     check_source(store, data)
     axes, fixed = registry.space(space or registry.space_of(experiment), config).without(parse_overrides(overrides or []))
     registry.check_space(axes, config)
     if fixed:
-        setting.say(f"not searched, because --set fixes it: {', '.join(fixed)}")
+        workspace.say(f"not searched, because --set fixes it: {', '.join(fixed)}")
     from hyperderm.workflows.run_sweep import run_sweep
 
-    raise typer.Exit(run_sweep(setting, config, axes, store, data, name, runs, storage))
+    raise typer.Exit(run_sweep(workspace, config, axes, store, data, name, runs, storage))
 
 
 def _resolve(
-    setting: "Setting", experiment: str, profile: str, overrides: list[str] | None, here: bool = False, **flags: int | None
+    workspace: "Workspace",
+    experiment: str,
+    profile: str,
+    overrides: list[str] | None,
+    here: bool = False,
+    **flags: int | None,
 ) -> "Experiment":
     """Return the configuration; wrong names and values are told before anything heavy is imported or a cluster asked."""
     from hyperderm.cluster.session import quiet_ray
@@ -112,4 +117,4 @@ def _resolve(
     quiet_ray()
     if profile == "auto":  # whatever the profile turns out to be
         configure(experiment, "small", overrides or [], **flags)
-    return configure(experiment, choose_profile(setting, profile, here=here), overrides or [], **flags)
+    return configure(experiment, choose_profile(workspace, profile, here=here), overrides or [], **flags)

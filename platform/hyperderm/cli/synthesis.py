@@ -10,7 +10,7 @@ from hyperderm.cli import app
 if TYPE_CHECKING:
     from hyperderm.store.manifest import Manifest
     from hyperderm.store.reader import Store
-    from hyperderm.workflows.workspace import Setting
+    from hyperderm.workflows.workspace import Workspace
 
 
 @app.command()
@@ -33,30 +33,30 @@ def generate(
 ) -> None:
     """A synthetic set from a trained generator."""
     from hyperderm.errors import StudyError
-    from hyperderm.workflows.workspace import Setting
+    from hyperderm.workflows.workspace import Workspace
 
     if count < 1:
         raise StudyError(f"--count {count}", "Ask for at least 1 cube.")
     if (run is None) == (checkpoint is None):
         raise StudyError("one of --run and --checkpoint is needed", "Give one: a run, or a file it left.")
-    setting = Setting.here()
-    path = checkpoint or _of_run(setting, str(run), runs or setting.root / "runs")
+    workspace = Workspace.here()
+    path = checkpoint or _of_run(workspace, str(run), runs or workspace.root / "runs")
     _check_free(store, mat)
     counts = dict.fromkeys(diagnosis or ["melanoma"], count)
-    manifest = _generate(setting, store, path, counts, seed, rgb, source_store, workers)
-    _tell(setting, store, manifest)
+    manifest = _generate(workspace, store, path, counts, seed, rgb, source_store, workers)
+    _tell(workspace, store, manifest)
     if mat:
         from hyperderm.store.export import export_mat
         from hyperderm.store.reader import open_store
 
-        setting.say(f"{export_mat(open_store(store), mat)} lesions in {mat}")
+        workspace.say(f"{export_mat(open_store(store), mat)} lesions in {mat}")
 
 
-def _of_run(setting: "Setting", run: str, runs: Path) -> Path | str:
+def _of_run(workspace: "Workspace", run: str, runs: Path) -> Path | str:
     from hyperderm.studies.named_runs import checkpoint_of_run
 
     path, name = checkpoint_of_run(run, runs)
-    setting.say(f"checkpoint of {name}: {path}")
+    workspace.say(f"checkpoint of {name}: {path}")
     return path
 
 
@@ -76,7 +76,7 @@ def _check_free(store: str, mat: Path | None) -> None:
 
 
 def _generate(
-    setting: "Setting",
+    workspace: "Workspace",
     uri: str,
     checkpoint: Path | str,
     counts: dict[str, int],
@@ -94,7 +94,7 @@ def _generate(
 
     real = _real_store(checkpoint, source_store)
     photographs = open_store(rgb) if rgb else None
-    with counting(setting.console, "generating") as bar:
+    with counting(workspace.console, "generating") as bar:
         task = bar.add_task("", total=sum(counts.values()))
 
         def told(done: int, total: int) -> None:
@@ -102,9 +102,9 @@ def _generate(
 
         if workers == 1:
             return generate_here(real, checkpoint, uri, counts=counts, seed=seed, rgb=photographs, progress=told)
-        with connect(setting.ray_address) as cluster:
-            if setting.ray_address:
-                setting.say(workers_found())
+        with connect(workspace.ray_address) as cluster:
+            if workspace.ray_address:
+                workspace.say(workers_found())
             return generate(
                 real,
                 checkpoint,
@@ -135,17 +135,19 @@ def _real_store(checkpoint: Path | str, source_store: str | None) -> "Store":
         ) from None
 
 
-def _tell(setting: "Setting", uri: str, manifest: "Manifest") -> None:
+def _tell(workspace: "Workspace", uri: str, manifest: "Manifest") -> None:
     from hyperderm.store.synthetic import origin_of
     from hyperderm.workflows.tracked_run import audit_notes
 
     origin = origin_of(manifest)
     assert origin is not None
     made = ", ".join(f"{count} {name}" for name, count in origin.requested.items())
-    setting.say(f"{made} in {uri}, fingerprint {manifest.fingerprint}")
-    setting.say(f"generator {origin.generator}, checkpoint {origin.checkpoint[:12]}, fold {origin.fold}, seed {origin.seed}")
-    setting.say(f"rejected because out of range: {origin.rejected}")
+    workspace.say(f"{made} in {uri}, fingerprint {manifest.fingerprint}")
+    workspace.say(
+        f"generator {origin.generator}, checkpoint {origin.checkpoint[:12]}, fold {origin.fold}, seed {origin.seed}"
+    )
+    workspace.say(f"rejected because out of range: {origin.rejected}")
     for said in audit_notes(manifest):
-        setting.say(said)
+        workspace.say(said)
     if origin.derived:
-        setting.say("For new lesions give --rgb.")
+        workspace.say("For new lesions give --rgb.")

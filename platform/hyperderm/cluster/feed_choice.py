@@ -7,7 +7,7 @@ one that is told to hold its roles (`memory`) is refused where the whole of a pl
 from dataclasses import dataclass, replace
 
 from hyperderm.cluster.memory import (
-    Asked,
+    Demand,
     Fit,
     Needs,
     fit,
@@ -27,7 +27,7 @@ LESS = "lower data.size, learn fewer data.diagnoses"
 
 
 @dataclass(frozen=True)
-class Feeding:
+class FeedChoice:
     """How a run is fed.
 
     Attributes:
@@ -57,14 +57,14 @@ class Feeding:
         return f"train is streamed: {why}; {cpus} CPU{'s' * (cpus > 1)} kept for reading"
 
 
-def choose(
+def choose_feed(
     store: Store,
     selection: Selection,
     experiment: Experiment,
     capacity: int | None = None,
     cluster: Cluster | None = None,
     alone: bool = False,
-) -> Feeding:
+) -> FeedChoice:
     """Return how `experiment` is fed.
 
     Args:
@@ -82,16 +82,16 @@ def choose(
     gpu = local_gpu() if alone else experiment.sweep.gpus_per_worker > 0
     cluster = with_gpu_memory(cluster) if gpu else cluster
     roles = roles_of(store, selection, experiment)
-    needs, asked = needs_of(roles, experiment, gpu, by_ray=not alone), Asked.by(experiment)
+    needs, asked = needs_of(roles, experiment, gpu, by_ray=not alone), Demand.by(experiment)
     if alone:
-        cluster, asked = _machine(cluster), Asked(1, 1.0, float(gpu), 1)
+        cluster, asked = _machine(cluster), Demand(1, 1.0, float(gpu), 1)
     if experiment.data.feed == "memory":
         found = fit(cluster, replace(needs, store=0), asked)  # what an object store hardly holds slows, and kills nobody
         return _held(roles.decoded, needs, found, fit(cluster, needs, asked, whole=True), experiment)
     # A run alone has no object store: what it may hold was always measured by the one it would have.
     found = fit(cluster, replace(needs, store=roles.decoded), asked)
     if experiment.data.feed == "auto" and not found.short:
-        return _limited(Feeding(False, roles.decoded), found, needs)
+        return _limited(FeedChoice(False, roles.decoded), found, needs)
     try:
         if selection.fold_free:
             raise ConfigError("a store without folds cannot be streamed", "Use --set data.feed=memory.")
@@ -102,12 +102,12 @@ def choose(
         never = fit(cluster, needs, asked, whole=True).short
         remedy = f"Give the machine more memory, {LESS}" if never else error.remedy
         raise ConfigError(f"{found.why}, so they would be streamed; but {error.what}", remedy) from None
-    return Feeding(True, roles.decoded, found.why if found.short else "")
+    return FeedChoice(True, roles.decoded, found.why if found.short else "")
 
 
-def _held(decoded: int, needs: Needs, found: Fit, whole: Fit, experiment: Experiment) -> Feeding:
+def _held(decoded: int, needs: Needs, found: Fit, whole: Fit, experiment: Experiment) -> FeedChoice:
     if not whole.short:
-        return _limited(Feeding(False, decoded), replace(found, fits=max(1, found.fits)), needs)  # one may just fit
+        return _limited(FeedChoice(False, decoded), replace(found, fits=max(1, found.fits)), needs)  # one may just fit
     try:
         check_streams(experiment)
         other = f"Use --set data.feed=stream, {LESS}, or give the machine more memory"
@@ -116,7 +116,7 @@ def _held(decoded: int, needs: Needs, found: Fit, whole: Fit, experiment: Experi
     raise ConfigError(f"data.feed = memory does not fit one trial at a time: {whole.why}", other)
 
 
-def _limited(feeding: Feeding, found: Fit, needs: Needs) -> Feeding:
+def _limited(feeding: FeedChoice, found: Fit, needs: Needs) -> FeedChoice:
     if found.fits >= found.wanted:
         return feeding
     trials = f"{found.fits} trial{'s run' if found.fits > 1 else ' runs'} at a time, not {found.wanted}"

@@ -157,7 +157,7 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Demand:
     """What trials ask of a cluster: workers of one, what each takes, and how many trials there are at most at a time."""
 
     workers: int
@@ -166,14 +166,14 @@ class Asked:
     trials: int | None = None
 
     @classmethod
-    def by(cls, experiment: Experiment) -> "Asked":
+    def by(cls, experiment: Experiment) -> "Demand":
         """Return what the trials of a sweep ask."""
         sweep = experiment.sweep
         most = min(sweep.trials, sweep.concurrent or sweep.trials)
         return cls(sweep.workers_per_trial, sweep.cpus_per_worker, sweep.gpus_per_worker, most)
 
 
-def fit(cluster: Cluster, needs: Needs, asked: Asked, whole: bool = False) -> Fit:
+def fit(cluster: Cluster, needs: Needs, asked: Demand, whole: bool = False) -> Fit:
     """Return how many trials of `needs` run at a time on `cluster`; memory that nobody knows limits nothing.
 
     Args:

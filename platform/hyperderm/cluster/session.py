@@ -17,7 +17,7 @@ from hyperderm.config import Experiment
 from hyperderm.errors import ClusterError, HyperdermError, StoreError
 
 if TYPE_CHECKING:  # it imports pyarrow, and a command with a wrong key should say so at once
-    from hyperderm.store.run_location import Place
+    from hyperderm.store.run_location import RunLocation
 
 T = TypeVar("T")
 
@@ -305,7 +305,7 @@ def described(cluster: Cluster) -> str:
     return f"{total} on {len(cluster.nodes)} nodes" if len(cluster.nodes) > 1 else total
 
 
-def check_capacity(experiment: Experiment, cluster: Cluster, folder: "Place") -> int:
+def check_capacity(experiment: Experiment, cluster: Cluster, folder: "RunLocation") -> int:
     """Return how many trials of `experiment` run side by side, their files kept in `folder`, or in a part of a bucket.
 
     Raises:
@@ -319,7 +319,7 @@ def check_capacity(experiment: Experiment, cluster: Cluster, folder: "Place") ->
     return fits
 
 
-def check_shared(folder: "Place", cluster: Cluster) -> None:
+def check_shared(folder: "RunLocation", cluster: Cluster) -> None:
     """Prove that every node sees `folder`, where checkpoints and samples travel; a bucket must be reachable from each.
 
     Raises:
@@ -346,7 +346,7 @@ def check_shared(folder: "Place", cluster: Cluster) -> None:
         raise ClusterError(f"{said[0]} {', '.join(blind)}", said[1])
 
 
-def _blind(place: "Place") -> list[str]:
+def _blind(place: "RunLocation") -> list[str]:
     """Return the addresses of the nodes that do not see `place`."""
 
     def sees() -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 
-from hyperderm.cluster.feed_choice import Feeding, choose
+from hyperderm.cluster.feed_choice import FeedChoice, choose_feed
 from hyperderm.cluster.session import Cluster
 from hyperderm.cluster.shared_store import SharedStore, fetch, held_store, materialise
 from hyperderm.cluster.stream_readers import StreamedData, stream
@@ -93,14 +93,14 @@ def for_job(store: Store, selection: Selection, experiment: Experiment, inputs: 
         return ReadHere(store, selection, inputs)
     roles = [*selection.train, *selection.validation]
     held = store if isinstance(store, SharedStore) else held_store(store, roles)
-    return share(held, selection, experiment, Feeding(False, 0), inputs)
+    return share(held, selection, experiment, FeedChoice(False, 0), inputs)
 
 
 def share(
     store: Store,
     selection: Selection,
     experiment: Experiment,
-    feeding: Feeding | None = None,
+    feeding: FeedChoice | None = None,
     inputs: RunInputs = NONE,
 ) -> Shared:
     """Read what the trials of `experiment` need once into Ray's object store, or make ready to stream it.
@@ -109,13 +109,13 @@ def share(
         store: of the roles.
         selection: the roles.
         experiment: whose settings choose the feed.
-        feeding: what `choose` said; None: it is asked here.
+        feeding: what `choose_feed` said; None: it is asked here.
         inputs: of the run.
 
     Raises:
         ConfigError: what must be streamed and cannot be; ClusterError: no CPU or memory for that.
     """
-    feeding = feeding or choose(store, selection, experiment)
+    feeding = feeding or choose_feed(store, selection, experiment)
     if feeding.streams:
         return stream(store, selection, experiment, inputs=inputs)
     if isinstance(store, SharedStore):  # its rows are there already; a trial that asks has no CPU left for reading tasks

@@ -15,7 +15,7 @@ from hyperderm.config import Experiment
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
 from hyperderm.store.location import Location, speak_as
-from hyperderm.store.run_location import Place
+from hyperderm.store.run_location import RunLocation
 from hyperderm.training.context import local
 from hyperderm.training.loop import Report
 from hyperderm.training.run import run
@@ -62,7 +62,7 @@ class Trainer:
         self._held: tuple[Readable, object, TrainData] | None = None
 
     def train(
-        self, experiment: Experiment, shared: Readable, place: Place, provenance: Mapping[str, str]
+        self, experiment: Experiment, shared: Readable, place: RunLocation, provenance: Mapping[str, str]
     ) -> Generator[Report, None, Learner | None]:
         """Train or go on, and yield each report once its samples are kept; the last state lies in `place`.
 

@@ -19,7 +19,7 @@ from hyperderm.cluster.shared_data import Shared
 from hyperderm.config import Experiment
 from hyperderm.errors import ClusterError
 from hyperderm.store.location import Location
-from hyperderm.store.run_location import Place, address, placed
+from hyperderm.store.run_location import RunLocation, address, location_at
 from hyperderm.strict import parse
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
@@ -32,7 +32,7 @@ STOP_S = 30.0
 
 
 @ray.remote(num_cpus=0)
-class Mailbox:
+class ReportChannel:
     """Carries reports one way and decisions the other; holds the references to the data and the way to the storage."""
 
     def __init__(self, shared: Shared, storage: Location | None) -> None:
@@ -78,40 +78,40 @@ class Mailbox:
 def worker_main(config: dict[str, Any]) -> None:
     """Train as one worker of a group."""
     experiment = parse(Experiment, config["experiment"])
-    mailbox = config["mailbox"]
-    if ray.get(mailbox.failed.remote()):
+    channel = config["mailbox"]
+    if ray.get(channel.failed.remote()):
         return
     torch.set_num_threads(max(1, int(config["cpus"])))
     shared: Shared
-    shared, storage = ray.get(mailbox.shared.remote())
-    place = placed(config["folder"], storage)
+    shared, storage = ray.get(channel.shared.remote())
+    place = location_at(config["folder"], storage)
     context = worker_group(place, config["provenance"])
     try:
         for report in train(experiment, shared.load(experiment), context):
-            if not _go_on(report, experiment, mailbox, context.rank, place, context.device):
+            if not _go_on(report, experiment, channel, context.rank, place, context.device):
                 return
     except Exception as error:
-        ray.get(mailbox.fail.remote(ended(error)))  # or raised: the group is started again, from the checkpoint
+        ray.get(channel.fail.remote(ended(error)))  # or raised: the group is started again, from the checkpoint
         raise  # another worker may wait in a collective: Ray Train ends them all
 
 
 def _go_on(
     report: Report,
     experiment: Experiment,
-    mailbox: Any,  # noqa: ANN401 - an actor handle
+    channel: Any,  # noqa: ANN401 - an actor handle
     rank: int,
-    place: Place,
+    place: RunLocation,
     device: torch.device,
 ) -> bool:
     flag = torch.zeros((), device=device)
     if rank == 0:
         keep_samples(report, place)
-        flag += float(ray.get(mailbox.put.remote(tell(report, experiment.training.images))))
+        flag += float(ray.get(channel.put.remote(tell(report, experiment.training.images))))
     dist.broadcast(flag, 0)
     return bool(flag)
 
 
-def _records(place: Place) -> dict[str, Any]:
+def _records(place: RunLocation) -> dict[str, Any]:
     """Return where Ray Train keeps what it notes of a group: beside the folder of trials, where every node sees it too."""
     if isinstance(place, Path):
         return {"storage_path": str(place.parent.parent / "train")}
@@ -133,7 +133,7 @@ class WorkerGroup:
         self,
         experiment: Experiment,
         shared: Shared,
-        place: Place,
+        place: RunLocation,
         provenance: Mapping[str, str],
         max_failures: int,
     ) -> None:
@@ -143,7 +143,7 @@ class WorkerGroup:
             "folder": address(place.absolute() if isinstance(place, Path) else place),
             "provenance": dict(provenance),
         }
-        self._mailbox = Mailbox.remote(shared, storage)  # type: ignore[attr-defined]
+        self._mailbox = ReportChannel.remote(shared, storage)  # type: ignore[attr-defined]
         trainer = TorchTrainer(
             worker_main,
             train_loop_config={**config, "mailbox": self._mailbox, "cpus": sweep.cpus_per_worker},
@@ -208,7 +208,7 @@ class WorkerGroup:
 def group_reports(
     experiment: Experiment,
     shared: Shared,
-    place: Place,
+    place: RunLocation,
     provenance: Mapping[str, str],
     max_failures: int = 0,
 ) -> Iterator[Report]:
@@ -237,7 +237,7 @@ def group_reports(
         group.stop()
 
 
-def worker_group(folder: Place, provenance: Mapping[str, str] | None = None) -> Context:
+def worker_group(folder: RunLocation, provenance: Mapping[str, str] | None = None) -> Context:
     """Return the context of one Ray Train worker, whose process group (gloo or NCCL) Ray Train has set up."""
     import ray.train
     import ray.train.torch

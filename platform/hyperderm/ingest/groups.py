@@ -64,7 +64,7 @@ def _image(said: str, names: Names, images: Sequence[str], where: str) -> str:
     return found[0]
 
 
-def merged(groups: Sequence[str], twins: Iterable[Sequence[int]]) -> list[str]:
+def merged(groups: Sequence[str], identical: Iterable[Sequence[int]]) -> list[str]:
     """Return `groups` with those that share a picture made one, named like the first of them in natural text order.
 
     Args:
@@ -79,7 +79,7 @@ def merged(groups: Sequence[str], twins: Iterable[Sequence[int]]) -> list[str]:
             name = parent[name]
         return name
 
-    for rows in twins:
+    for rows in identical:
         for row in rows[1:]:
             a, b = sorted((root(groups[rows[0]]), root(groups[row])))
             parent[b] = a

@@ -30,7 +30,7 @@ WHOLE = "none: the whole frame"
 
 
 @dataclass(frozen=True)
-class Marker:
+class LesionMarks:
     """Where lesions lie, beside mask pictures; can be pickled.
 
     Attributes:
@@ -61,7 +61,7 @@ class Marker:
 
 
 @dataclass(frozen=True)
-class How:
+class CropOptions:
     """How images become lesions; can be pickled.
 
     Attributes:
@@ -75,7 +75,7 @@ class How:
 
     size: int | None = 64
     bands_nm: tuple[float, ...] | None = None
-    marker: Marker = Marker()
+    marker: LesionMarks = LesionMarks()
     groups: Mapping[str, str] = field(default_factory=dict)
     scale: tuple[tuple[str, float], ...] = ()
     fill: bool = False
@@ -115,7 +115,7 @@ class _Mark:
     said_in: str
 
 
-def lesions_of(image: Image, how: How) -> tuple[list[Lesion], list[SetAside]]:
+def lesions_of(image: Image, how: CropOptions) -> tuple[list[Lesion], list[SetAside]]:
     """Cut out every lesion of one image.
 
     Returns:
@@ -146,7 +146,9 @@ def lesions_of(image: Image, how: How) -> tuple[list[Lesion], list[SetAside]]:
         return [], [SetAside(image.file, str(error))]
 
 
-def masks_of(image: Image, marker: Marker) -> tuple[list[tuple[Mask, str | None]], list[SetAside], list[tuple[str, str]]]:
+def masks_of(
+    image: Image, marker: LesionMarks
+) -> tuple[list[tuple[Mask, str | None]], list[SetAside], list[tuple[str, str]]]:
     """Return every mask of an image with the diagnosis of its lesion, what had to be set aside, and what must be said.
 
     The last are names of lesions, or of the image, and a sentence.
@@ -159,7 +161,7 @@ def masks_of(image: Image, marker: Marker) -> tuple[list[tuple[Mask, str | None]
     return [(mark.mask, mark.diagnosis) for mark in marks], aside, notes
 
 
-def _against_masks(image: Image, marker: Marker) -> list[SetAside]:
+def _against_masks(image: Image, marker: LesionMarks) -> list[SetAside]:
     """The mask pictures of an image of which an annotation file says that there is no lesion on it."""
     assert marker.annotations is not None
     reason = f"{marker.annotations.file} says that there is no lesion on {image.image_id}"
@@ -181,7 +183,7 @@ def cut(reflectance: NDArray[np.float32], mask: Mask, size: int | None) -> tuple
     return small, box
 
 
-def _marks(image: Image, marker: Marker) -> tuple[list[_Mark], list[SetAside]]:
+def _marks(image: Image, marker: LesionMarks) -> tuple[list[_Mark], list[SetAside]]:
     if marker.annotations is not None and image.image_id in marker.names:
         marks, aside = _annotated(image, marker.annotations, marker.names[image.image_id])
         if marks or aside:
@@ -232,7 +234,7 @@ def _lesion(
     box: crop.Box,
     diagnosis: str | None,
     facts: Mapping[str, Any],
-    how: How,
+    how: CropOptions,
 ) -> Lesion:
     top, left, bottom, right = box
     needed = None if how.bands_nm is None else needed_bands(image.wavelengths_nm, how.bands_nm)

@@ -322,9 +322,9 @@ def join(job: Job, staging: Staging | None, reports: list[PartReport], folds: in
             _check_alike(name, report.shape, report.wavelengths_nm, first_part.shape, first_part.wavelengths_nm)
     if repeated := [name for name, count in Counter(row.lesion_id for row in rows).items() if count > 1]:
         raise StoreError(f"lesion id {repeated[0]!r} appears more than once", "Ids must be unique in a store.")
-    twins, warnings = _twins(rows)
+    identical, warnings = _twins(rows)
     warnings += told_of(job, rows)
-    groups = merged([row.group for row in rows], twins)
+    groups = merged([row.group for row in rows], identical)
     if job.layout in LAYOUTS:
         warnings += check_units(files_of(rows), job.how.scale)
     parts = _regrouped(staging, reports, groups) if staging else ()

@@ -21,7 +21,7 @@ from hyperderm.ingest.groups import read_groups
 from hyperderm.ingest.layouts import exported, hsidermoscopy, photographs, scene_folder
 from hyperderm.ingest.layouts.scene_folder import Camera
 from hyperderm.ingest.layouts.source_tables import Tables, read_tables
-from hyperderm.ingest.lesions import How, Image, Marker
+from hyperderm.ingest.lesions import CropOptions, Image, LesionMarks
 from hyperderm.ingest.units import check_patterns, scaled
 from hyperderm.store.export_format import describe, is_export
 from hyperderm.trouble import AGAIN, reason_of, trouble_of
@@ -57,7 +57,7 @@ class Layout(Protocol):
     def used(self, sources: list[Any]) -> list[str]:
         """Return a sentence on each reference that is used."""
 
-    def read(self, source: Any, how: How) -> tuple[list[Lesion], list[SetAside]]:  # noqa: ANN401 - each layout has its own
+    def read(self, source: Any, how: CropOptions) -> tuple[list[Lesion], list[SetAside]]:  # noqa: ANN401 - each layout has its own
         """Read one source; what cannot be used is returned with its reason."""
 
     def image_id(self, source: Any) -> str:  # noqa: ANN401
@@ -91,7 +91,7 @@ class Job:
     root: Path
     layout: str
     kind: Literal["spectral", "rgb"]
-    how: How
+    how: CropOptions
     sources: tuple[Any, ...]
     reader: Layout
     per_part: int
@@ -150,7 +150,7 @@ class Folder:
         """See `Layout`."""
         return scene_folder.used_references(self.root, sources) if self.name == "scenes" else []
 
-    def read(self, source: Any, how: How) -> tuple[list[Lesion], list[SetAside]]:  # noqa: ANN401
+    def read(self, source: Any, how: CropOptions) -> tuple[list[Lesion], list[SetAside]]:  # noqa: ANN401
         """See `Layout`."""
         match self.name:
             case "exported":
@@ -226,7 +226,7 @@ def find_layout(root: Path, name: str = "auto") -> str:
 
 
 def make_job(
-    root: Path, layout: str, how: How, camera: Camera, annotations: Path | None = None, groups: Path | None = None
+    root: Path, layout: str, how: CropOptions, camera: Camera, annotations: Path | None = None, groups: Path | None = None
 ) -> Job:
     """List what `root` holds, and who means which image.
 
@@ -316,18 +316,18 @@ def _tables(root: Path, layout: str, given: set[Path], *, grouping: bool) -> Tab
     return read_tables(base, given, grouping=grouping)
 
 
-def _marker(path: Path, images: list[str], automatic: bool) -> tuple[Marker, list[SetAside]]:
+def _marker(path: Path, images: list[str], automatic: bool) -> tuple[LesionMarks, list[SetAside]]:
     """Return who means which image, and what of the file means none."""
     annotations = read_annotations(path)
     known = {image.removeprefix("photograph/"): image for image in images}
     names = {known[short]: said for short, said in annotations.match(known).items()}
     torn = frozenset(known[short] for short in annotations.torn(known))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    marker = Marker(annotations, digest, names, torn, automatic)
+    marker = LesionMarks(annotations, digest, names, torn, automatic)
     return marker, [*annotations.aside, *annotations.unmatched(known)]
 
 
-def _marker_notes(marker: Marker, sources: Sequence[Any], reader: Layout, empty: Sequence[str]) -> tuple[str, ...]:
+def _marker_notes(marker: LesionMarks, sources: Sequence[Any], reader: Layout, empty: Sequence[str]) -> tuple[str, ...]:
     """Say which images an annotation file calls free of lesions, and whose mask pictures it replaces."""
     assert marker.annotations is not None
     file = marker.annotations.file
@@ -358,7 +358,7 @@ def shown(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def _check_options(name: str, how: How, camera: Camera, annotations: Path | None, groups: Path | None) -> None:
+def _check_options(name: str, how: CropOptions, camera: Camera, annotations: Path | None, groups: Path | None) -> None:
     given = {
         "--wavelengths": camera.asked.wavelengths_nm,
         "--bands": how.bands_nm,
@@ -408,7 +408,7 @@ def _file(source: Any, root: Path) -> str:  # noqa: ANN401
     return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.name
 
 
-def _plain(how: How) -> list[str]:
+def _plain(how: CropOptions) -> list[str]:
     return [
         str(how.size),
         str(how.bands_nm),
@@ -420,7 +420,7 @@ def _plain(how: How) -> list[str]:
     ]
 
 
-def _per_part(how: How) -> int:
+def _per_part(how: CropOptions) -> int:
     pixels = NATIVE_PIXELS if how.size is None else how.size**2
     bands = 16 if how.bands_nm is None else len(how.bands_nm)
     return int(np.clip(PART_BYTES // (4 * pixels * bands), 1, MOST_FILES))

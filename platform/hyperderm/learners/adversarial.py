@@ -16,7 +16,7 @@ from hyperderm.errors import ConfigError
 from hyperderm.learners import randomness
 from hyperderm.learners.adversarial_settings import AdversarialConfig, Loss
 from hyperderm.learners.average import MovingAverage, gradient_norm
-from hyperderm.learners.base import Batch, Placement, Sampler, Validation
+from hyperderm.learners.base import Batch, Compute, Sampler, Validation
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.generative import GenerativeReference
 from hyperderm.learners.spec import START
@@ -67,17 +67,17 @@ class AdversarialLearner(ABC):
     generator's loss (`consistency`).
     """
 
-    def __init__(self, config: AdversarialConfig, run: Run, data: TrainData, placement: Placement) -> None:
-        self.config, self.run, self.data, self.placement = config, run, data, placement
+    def __init__(self, config: AdversarialConfig, run: Run, data: TrainData, compute: Compute) -> None:
+        self.config, self.run, self.data, self.compute = config, run, data, compute
         self.seed, self.samples = run.seed, run.training.validation_samples
         with randomness.initialised(self.seed):
             generator, critic = self.networks(len(data.wavelengths_nm))
-        self.generator = generator.to(placement.device, placement.dtype)
-        self.critic = critic.to(placement.device, placement.dtype)
+        self.generator = generator.to(compute.device, compute.dtype)
+        self.critic = critic.to(compute.device, compute.dtype)
         self.average = MovingAverage(self.generator, config.ema_images, goes_on=config.start is not None)
         if config.start is not None:
             self._begin_from(data.inputs[START]["learner"])
-        self.g, self.d = placement.parallel(self.generator), placement.parallel(self.critic)
+        self.g, self.d = compute.parallel(self.generator), compute.parallel(self.critic)
         self.g_optimizer = self._optimizer(self.generator, config.lr_generator)
         self.d_optimizer = self._optimizer(self.critic, config.lr_critic)
         self.generator_updates = 0
@@ -146,10 +146,10 @@ class AdversarialLearner(ABC):
     def critic_step(self, batch: Batch) -> dict[str, Tensor]:
         """Update the critic once."""
         c = self.config
-        real, labels = batch.real.to(self.placement.dtype), self.labels(batch)
-        with torch.no_grad(), self.placement.autocast():
+        real, labels = batch.real.to(self.compute.dtype), self.labels(batch)
+        with torch.no_grad(), self.compute.autocast():
             fake = self.g(self.inputs(batch, "critic"), *labels).to(real.dtype)
-        with self.placement.autocast():
+        with self.compute.autocast():
             on_real, on_fake = self.d(real, *labels), self.d(fake, *labels)
         on_real, on_fake = on_real.to(real.dtype), on_fake.to(real.dtype)
         loss = critic_loss(c.loss, on_real, on_fake, c.real_label)
@@ -183,12 +183,12 @@ class AdversarialLearner(ABC):
         """Update the generator once; the critic stays as it is."""
         self.critic.requires_grad_(False)
         inputs, labels = self.inputs(batch, "generator"), self.labels(batch)
-        with self.placement.autocast():
+        with self.compute.autocast():
             fake = self.g(inputs, *labels)
             score = self.critic(fake, *labels)
-        loss = generator_loss(self.config.loss, score.to(self.placement.dtype))
+        loss = generator_loss(self.config.loss, score.to(self.compute.dtype))
         metrics = {"adversarial": loss}
-        for name, (weight, term) in self.consistency(inputs, fake.to(self.placement.dtype)).items():
+        for name, (weight, term) in self.consistency(inputs, fake.to(self.compute.dtype)).items():
             metrics[name] = term
             loss = loss + weight * term
         self.g_optimizer.zero_grad(set_to_none=True)

@@ -98,7 +98,7 @@ class AdversarialConfig(LearnerConfig):
 
     def scoring_bytes(self, pixels: int, bands: int, train: int, validation: int) -> int:
         """See `LearnerConfig.scoring_bytes`: the mean of train in double precision, or features of a few cubes at a time."""
-        from hyperderm.metrics.energy import AT_ONCE
+        from hyperderm.metrics.spectra import AT_ONCE
 
         mean, pieces = max(train, validation), 3 * min(AT_ONCE, train)
         return max(mean, pieces) * pixels * bands * DOUBLE

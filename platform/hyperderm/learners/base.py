@@ -91,10 +91,10 @@ class Learner(Protocol):
         """Restore what `state_dict` returned."""
 
 
-class Judge(Protocol):
+class MelanomaClassifier(Protocol):
     """What a learner of a classifier offers beside `Learner`."""
 
-    def judge(self, reflectance: Tensor, masks: Tensor) -> Tensor:
+    def logits_of(self, reflectance: Tensor, masks: Tensor) -> Tensor:
         """Return the logits of melanoma, (N,) float64 on the CPU, for (N, B, H, W) reflectance and (N, H, W) masks."""
 
 
@@ -133,7 +133,7 @@ class Sampler(Protocol):
 
 
 @dataclass(frozen=True)
-class Placement:
+class Compute:
     """Where and how precisely a learner computes."""
 
     device: torch.device

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from scipy.special import expit
 from torch import Tensor
 
-from hyperderm.learners.base import Judge, Validation
+from hyperderm.learners.base import MelanomaClassifier, Validation
 from hyperderm.learners.data import CubeSet, truth
 from hyperderm.statistics.classification import Value, auroc, average_precision, calibration_error
 from hyperderm.statistics.probability import Calibration, calibrated_log_loss, fit, youden_threshold
 
 
 @dataclass(frozen=True)
-class Judgement:
+class DecisionRule:
     """What validation says of a state of a classifier.
 
     Attributes:
@@ -27,7 +27,7 @@ class Judgement:
     metrics: dict[str, float]
 
 
-def judgement(logits: Tensor, truth: Tensor) -> Judgement:
+def fit_decision_rule(logits: Tensor, truth: Tensor) -> DecisionRule:
     """Fit calibration and threshold to validation logits (N,) and truth (N,), melanoma 1.
 
     The objective is the log loss after calibration: a proper score of finer grain than AUROC on few melanomas, and blind to
@@ -46,9 +46,9 @@ def judgement(logits: Tensor, truth: Tensor) -> Judgement:
     metrics = {"calibrated_log_loss": calibrated_log_loss(y, z, calibration)}
     metrics |= {name: found.value for name, found in values.items() if found.value is not None}
     metrics |= {"temperature": calibration.temperature, "intercept": calibration.intercept, "threshold": threshold}
-    return Judgement(calibration, threshold, {k: v for k, v in metrics.items() if math.isfinite(v)})
+    return DecisionRule(calibration, threshold, {k: v for k, v in metrics.items() if math.isfinite(v)})
 
 
-def scored(learner: Judge, held: CubeSet) -> Validation:
+def scored(learner: MelanomaClassifier, held: CubeSet) -> Validation:
     """Return what validation says of a classifier in its present state, from the cubes of that role."""
-    return Validation(judgement(learner.judge(held.reflectance, held.masks), truth(held.diagnoses)).metrics)
+    return Validation(fit_decision_rule(learner.logits_of(held.reflectance, held.masks), truth(held.diagnoses)).metrics)

@@ -5,8 +5,7 @@ from torch import Tensor
 
 from hyperderm.errors import StoreError
 from hyperderm.learners.randomness import generator
-from hyperderm.metrics.energy import Standardiser, cube_features, energy_distance
-from hyperderm.metrics.spectral import largest_relative_error, spectral_angle
+from hyperderm.metrics.spectra import Standardiser, cube_features, energy_distance, largest_relative_error, spectral_angle
 
 FLOOR_DRAWS = 8
 

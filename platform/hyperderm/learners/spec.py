@@ -14,7 +14,7 @@ from hyperderm.metrics.orientation import ORIENTATIONS
 from hyperderm.strict import Strict
 
 if TYPE_CHECKING:
-    from hyperderm.learners.base import Learner, Placement, Sampler
+    from hyperderm.learners.base import Compute, Learner, Sampler
     from hyperderm.learners.data import TrainData
     from hyperderm.settings import Run
     from hyperderm.store.manifest import Manifest
@@ -233,7 +233,7 @@ class LearnerConfig(Strict):
         """
         return ""
 
-    def build(self, run: Run, data: TrainData, placement: Placement) -> Learner:
+    def build(self, run: Run, data: TrainData, compute: Compute) -> Learner:
         """Return the learner, untrained."""
         raise NotImplementedError
 

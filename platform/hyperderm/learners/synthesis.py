@@ -136,8 +136,8 @@ class NetworkSampler(ABC):
         with repeatable():
             for place, index in enumerate(indices):
                 given = self.inputs(seed, index, None if condition is None else condition[place : place + 1])
-                placed = (x.to(self.device, self.dtype if x.is_floating_point() else None) for x in given)
-                made.append(self.network(*placed).cpu())
+                location_at = (x.to(self.device, self.dtype if x.is_floating_point() else None) for x in given)
+                made.append(self.network(*location_at).cpu())
         return self.scaling.inverse(torch.cat(made).double()).float()
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hyperderm.cubes.regions import lesion_region, skin_region
 from hyperderm.errors import CubeError
-from hyperderm.metrics.energy import MEAN_FLOOR
+from hyperderm.metrics.spectra import MEAN_FLOOR
 
 Cubes = NDArray[np.float32]
 Masks = NDArray[np.bool_]

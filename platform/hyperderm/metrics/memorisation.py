@@ -29,8 +29,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from hyperderm.errors import StoreError
-from hyperderm.metrics.energy import Standardiser, cube_features
 from hyperderm.metrics.orientation import ORIENTATIONS, orient
+from hyperderm.metrics.spectra import Standardiser, cube_features
 
 PIXELS = 32
 """Side at which pixels are compared: finer detail is noise, which no copy needs to share."""
@@ -91,7 +91,7 @@ class Audit:
     memorised: bool
     quantile_is_minimum: bool
     derived: bool = False
-    twins: int = 0
+    identical: int = 0
 
     @property
     def notes(self) -> list[str]:
@@ -102,8 +102,8 @@ class Audit:
         ]
         if self.quantile_is_minimum:
             said.append(f"with {self.held_out} held-out cubes the 1 % quantile is the smallest distance")
-        if self.twins:
-            said.append(f"{self.twins} more held-out cubes are train cubes over again and were left out")
+        if self.identical:
+            said.append(f"{self.identical} more held-out cubes are train cubes over again and were left out")
         if self.derived and self.memorised and self.spectral.p >= LEVEL / 2:
             said.append("in pixels alone, as is to be expected of a derived set: it keeps the geometry of train cubes")
         return said
@@ -189,7 +189,7 @@ class Auditor:
             memorised=min(pixel.p, spectral.p) < LEVEL / 2,
             quantile_is_minimum=order == 1,
             derived=derived,
-            twins=self._twins,
+            identical=self._twins,
         )
 
     def _distances(self, cubes: Tensor) -> NDArray[np.float64]:

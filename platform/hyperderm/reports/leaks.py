@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from hyperderm.store.manifest import Role
-from hyperderm.store.overlap import HOW, Kin, Lesion, Overlap, StoreFacts
+from hyperderm.store.overlap import HOW, Lesion, LesionMatcher, Overlap, StoreFacts
 from hyperderm.store.synthetic import VERB
 from hyperderm.tracking.project_records import Artefact, Kind, Opening, Trial, set_artefact
 
@@ -84,7 +84,7 @@ class Verdict:
     stores: int
 
 
-def judge(artefacts: Sequence[Artefact], stores: Sequence[StoreFacts]) -> Verdict:
+def logits_of(artefacts: Sequence[Artefact], stores: Sequence[StoreFacts]) -> Verdict:
     """Return what leaked, and what cannot be told.
 
     Args:
@@ -104,7 +104,7 @@ class _Found:
 
 class _Judge:
     def __init__(self, artefacts: Sequence[Artefact], stores: Sequence[StoreFacts]) -> None:
-        self._stores, self._kin = {store.fingerprint: store for store in stores}, Kin(stores)
+        self._stores, self._kin = {store.fingerprint: store for store in stores}, LesionMatcher(stores)
         made = [set_artefact(s.fingerprint, s.uri, s.source) for s in stores if s.source.get("verb") == VERB]
         self._known = {one.key: one for one in (*artefacts, *made)}
         self._searches = [one for one in self._known.values() if one.kind == "search"]

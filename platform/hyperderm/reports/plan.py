@@ -10,10 +10,8 @@ from rich.table import Table
 from hyperderm.cluster.session import Cluster, described
 from hyperderm.errors import ClusterError
 from hyperderm.reports.leaderboard import duration
-from hyperderm.studies.ablation.estimate import Estimate, report_s, slots
-from hyperderm.studies.ablation.job import STAGES, Job, behind
-from hyperderm.studies.ablation.plan import Plan
-from hyperderm.studies.ablation.room import room
+from hyperderm.studies.ablation.estimate import Estimate, report_s, room, slots
+from hyperderm.studies.ablation.plan import STAGES, Job, Plan, behind
 
 
 def print_plan(

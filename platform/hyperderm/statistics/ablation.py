@@ -1,30 +1,238 @@
 """From predictions to numbers: a pure function, so that every number of the report can be recomputed from the artifact."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from hyperderm.errors import StudyError, nearest
-from hyperderm.statistics import delong
+from hyperderm.statistics import classification, delong, operating, ranked
 from hyperderm.statistics.ablation_results import (
+    CANNOT_TELL,
+    HELPS,
+    HURTS,
+    METRICS,
     Analysis,
+    ArmResult,
     BaselineComparison,
     CellValue,
     Contrast,
     ContrastResult,
+    Counts,
+    Curve,
     Decision,
     DelongCheck,
+    DiagnosisErrors,
     Estimate,
+    HardLesion,
     UndeclaredDifference,
+    Verdict,
 )
-from hyperderm.statistics.arm_results import arm_result
-from hyperderm.statistics.lesion_errors import diagnosis_errors, hardest
+from hyperderm.statistics.classification import Value
+from hyperderm.statistics.mean_curves import GRID, Band, curves
 from hyperderm.statistics.multiplicity import FAMILY_LEVEL, Holm, holm
-from hyperderm.statistics.paired import Difference, difference
+from hyperderm.statistics.number_format import number, signed, span
+from hyperderm.statistics.operating import Interval
+from hyperderm.statistics.paired import Difference, auroc, difference
 from hyperderm.statistics.panel import Panel, common, panel
 from hyperderm.statistics.predictions import Predictions
 from hyperderm.statistics.resampling import bootstrap
-from hyperderm.statistics.sentences import baseline_comparison, decision, decision_sentences
+
+_RANKED = {
+    "auprc": ranked.weighted_average_precision,
+    "specificity_at_sensitivity_95": ranked.weighted_specificity,
+    "sensitivity_at_specificity_90": ranked.weighted_sensitivity,
+}
+
+
+def arm_result(panel: Panel, *, seed: int, resamples: int) -> ArmResult:
+    """Return the result of one panel; equal arguments give equal results."""
+    weights = bootstrap(panel, resamples, seed)
+    cells = _cells(panel)
+    primary = auroc(panel)
+    made = {
+        "auroc": Interval(primary.value, *primary.limits(), "logit, DeLong's variance clustered by group, seeds nested"),
+        **operating.threshold_metrics(panel),
+        **{name: ranked.rank_metric(panel, weights, metric, _of(cells, name)) for name, metric in _RANKED.items()},
+        "brier": operating.brier(panel),
+        "calibration_error": ranked.calibration_error(panel, weights),
+    }
+    metrics = {name: Estimate(*made[name]) for name in METRICS}
+    roc, precision_recall = curves(panel, weights)
+    return ArmResult(
+        arm=panel.arm,
+        model=panel.model,
+        metrics=metrics,
+        cells={name: _cell_values(panel, _of(cells, name)) for name in METRICS},
+        counts=tuple(Counts(s, *c) for s, c in zip(panel.seeds, operating.counts(panel), strict=True)),
+        mean_counts=Counts(None, *operating.mean_counts(panel)),
+        roc=_curve(roc),
+        precision_recall=_curve(precision_recall),
+        calibration_error_raw=ranked.raw_calibration_error(panel),
+        notes=tuple(f"{METRICS[name]}: {estimate.reason}." for name, estimate in metrics.items() if estimate.reason),
+        auroc_bca=ranked.bca_auroc(panel, weights),
+    )
+
+
+def _cells(panel: Panel) -> list[list[dict[str, Value]]]:
+    """Return every metric of every cell, by fold and seed."""
+    return [
+        [
+            classification.cell_metrics(fold.truth, scores, float(threshold))
+            for scores, threshold in zip(fold.probability, fold.threshold, strict=True)
+        ]
+        for fold in panel.folds
+    ]
+
+
+def _of(cells: Sequence[Sequence[dict[str, Value]]], name: str) -> list[list[Value]]:
+    return [[cell[name] for cell in fold] for fold in cells]
+
+
+def _cell_values(panel: Panel, values: Sequence[Sequence[Value]]) -> tuple[CellValue, ...]:
+    flat = [value for fold in values for value in fold]
+    return tuple(CellValue(fold, seed, *value) for (fold, seed), value in zip(panel.blocks, flat, strict=True))
+
+
+def _curve(band: Band) -> Curve:
+    return Curve(*(tuple(values.tolist()) for values in (GRID, band.y, band.low, band.high)))
+
+
+HARDEST = 12
+
+
+def diagnosis_errors(panels: Sequence[Panel], predictions: Predictions) -> tuple[DiagnosisErrors, ...]:
+    """Return the wrong decisions per diagnosis, model and arm, sorted."""
+    diagnosis = _facts(predictions)
+    made = []
+    for each in panels:
+        lesions, wrong = _wrong(each)
+        kinds = np.array([diagnosis[lesion][1] for lesion in lesions])
+        for kind in np.unique(kinds).tolist():
+            mine = kinds == kind
+            errors, count = float(wrong[mine].sum()), int(mine.sum())
+            truth = diagnosis[lesions[int(np.flatnonzero(mine)[0])]][2]
+            made.append(DiagnosisErrors(kind, truth, each.arm, each.model, count, errors, errors / count))
+    return tuple(sorted(made, key=lambda one: (one.diagnosis, one.model, one.arm)))
+
+
+def hardest(panels: Sequence[Panel], predictions: Predictions, count: int = HARDEST) -> tuple[HardLesion, ...]:
+    """Return per model the `count` lesions with the largest |truth − probability|, averaged over arms and seeds."""
+    facts = _facts(predictions)
+    made = []
+    for model in dict.fromkeys(each.model for each in panels):
+        mine = [each for each in panels if each.model == model]
+        probability = {each.arm: _by_lesion(each, _probability(each)) for each in mine}
+        wrong = {each.arm: _by_lesion(each, _wrong(each)[1]) for each in mine}
+        found = []
+        for lesion in dict.fromkeys(lesion for arm in probability.values() for lesion in arm):
+            group, diagnosis, truth, fold = facts[lesion]
+            by_arm = {arm: values[lesion] for arm, values in probability.items() if lesion in values}
+            error = float(np.mean([abs(truth - p) for p in by_arm.values()]))  # |mean| is mean: one sign a lesion
+            wrong_by_arm = {arm: wrong[arm][lesion] for arm in by_arm}
+            found.append(HardLesion(lesion, group, diagnosis, truth, fold, model, error, by_arm, wrong_by_arm))
+        made += sorted(found, key=lambda each: (-each.error, each.lesion_id))[:count]
+    return tuple(made)
+
+
+def _facts(predictions: Predictions) -> dict[str, tuple[str, str, int, int]]:
+    columns = (predictions.group, predictions.diagnosis, predictions.truth, predictions.fold)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return dict(zip(predictions.lesion_id.tolist(), rows, strict=True))
+
+
+def _wrong(panel: Panel) -> tuple[list[str], np.ndarray]:
+    """Return the lesions of all folds and the share of seeds that decided wrongly."""
+    lesions = [lesion for fold in panel.folds for lesion in fold.lesion_id.tolist()]
+    return lesions, np.concatenate([(fold.called != fold.truth).mean(0) for fold in panel.folds])
+
+
+def _probability(panel: Panel) -> np.ndarray:
+    return np.concatenate([fold.probability.mean(0) for fold in panel.folds])
+
+
+def _by_lesion(panel: Panel, values: np.ndarray) -> Mapping[str, float]:
+    return dict(zip(_wrong(panel)[0], values.tolist(), strict=True))
+
+
+def decision(real: ContrastResult, control: ContrastResult, melanomas: int) -> Decision:
+    """Apply the declared rule to one synthetic arm: both Holm-adjusted intervals must lie on one side of 0."""
+    verdict: Verdict = CANNOT_TELL
+    if real.adjusted_low > 0 and control.adjusted_low > 0:
+        verdict = HELPS
+    elif real.adjusted_high < 0 and control.adjusted_high < 0:
+        verdict = HURTS
+    detectable = max(real.detectable, control.detectable)
+    answer = {
+        HELPS: "it helps",
+        HURTS: "it hurts",
+        CANNOT_TELL: f"cannot tell; with these {melanomas} melanomas only differences of at least {number(detectable)} "
+        "would have shown",
+    }[verdict]
+    sentence = (
+        f"{real.arm} with {real.model} changed AUROC by {_change(real)} against {real.reference} and by {_change(control)} "
+        f"against {control.reference}: {answer}."
+    )
+    return Decision(real.arm, real.model, control.reference, verdict, detectable, sentence)
+
+
+def baseline_comparison(model: str, baseline: str, difference: Estimate, p: float) -> BaselineComparison:
+    """Say whether a deep model beats the spectral baseline on real data."""
+    assert difference.value is not None
+    assert difference.low is not None
+    assert difference.high is not None
+    if difference.low > 0:
+        found = f"{model} beats {baseline}"
+    elif difference.high < 0:
+        found = f"{model} is worse than {baseline}, which needs no deep network"
+    else:
+        found = f"{model} does not demonstrably beat {baseline}"
+    change = f"{signed(difference.value)} {span(difference.low, difference.high, signs=True)}"
+    return BaselineComparison(model, baseline, difference, p, f"On real data {found}: AUROC {change}.")
+
+
+def decision_sentences(analysis: Analysis) -> list[str]:
+    """Return the report's first paragraph: what was asked, each answer with its uncertainty, and what limits it."""
+    a = analysis
+    said = [
+        f"{a.melanomas} melanomas and {a.lesions - a.melanomas} other lesions from {a.groups} images were tested out of "
+        f"fold ({_many(len(a.folds), 'fold')}, {_many(len(a.seeds), 'seed')})."
+    ]
+    if a.decisions:
+        said.append(_summary(a))
+        said += [each.sentence for each in a.decisions]
+        said.append(
+            f"Intervals are Holm-adjusted over {_many(len(a.contrasts) + a.unanswered, 'declared contrast')} "
+            f"(family level {number(a.family_level, 2)})."
+        )
+    else:
+        said.append("No synthetic arm could be compared with both real and its control, so there is no answer.")
+    said += [each.sentence for each in a.baselines]
+    if len(a.seeds) == 1:
+        said.append("With one seed the intervals cannot say how much training again would change the numbers.")
+    return said
+
+
+def _summary(a: Analysis) -> str:
+    verdicts = [each.verdict for each in a.decisions]
+    parts = [
+        f"{verdicts.count(v)} {text}{'s' if verdicts.count(v) == 1 else ''}"
+        for v, text in ((HELPS, "help"), (HURTS, "hurt"))
+        if v in verdicts
+    ]
+    open_ones = verdicts.count(CANNOT_TELL)
+    if open_ones == len(verdicts):
+        return "Whether synthetic data help cannot be told from these cases."
+    left = [f"{open_ones} cannot be told"] if open_ones else []
+    return f"Of {_many(len(verdicts), 'synthetic arm')} (counted per model), {', '.join(parts + left)}."
+
+
+def _change(result: ContrastResult) -> str:
+    return f"{signed(result.difference)} {span(result.adjusted_low, result.adjusted_high, signs=True)}"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
 
 __all__ = ["analyse", "decision_sentences"]
 

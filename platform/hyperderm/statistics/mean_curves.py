@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from hyperderm.statistics.panel import Panel
 from hyperderm.statistics.ranked import cumulated
-from hyperderm.statistics.resampling import Weights
+from hyperderm.statistics.resampling import BootstrapWeights
 
 Array = NDArray[np.float64]
 GRID = np.linspace(0.0, 1.0, 51)
@@ -23,7 +23,7 @@ class Band(NamedTuple):
     high: Array
 
 
-def curves(panel: Panel, weights: Weights) -> tuple[Band, Band]:
+def curves(panel: Panel, weights: BootstrapWeights) -> tuple[Band, Band]:
     """Return ROC (sensitivity over 1 − specificity) and precision over recall, averaged over cells at equal x.
 
     ROC: the highest sensitivity at no more false positives. Precision-recall: the precision where recall first reaches x.

@@ -19,7 +19,7 @@ from scipy.stats import t as student
 from hyperderm.statistics.clustered import Variance, components
 from hyperderm.statistics.intervals import LEVEL, Auroc, critical
 from hyperderm.statistics.panel import Fold, Panel, same_lesions
-from hyperderm.statistics.resampling import Weights
+from hyperderm.statistics.resampling import BootstrapWeights
 
 POWER = 0.8
 WIDEST_STRETCH = 2.0
@@ -73,7 +73,7 @@ class Difference:
         return float(min(1.0, quantiles * self.error))
 
 
-def difference(arm: Panel, reference: Panel, weights: Weights) -> Difference:
+def difference(arm: Panel, reference: Panel, weights: BootstrapWeights) -> Difference:
     """Compare two arms.
 
     Args:
@@ -119,7 +119,7 @@ def _stretch(
     kernels: Sequence[NDArray[np.float64]],
     folds: Sequence[Fold],
     variance: Variance,
-    weights: Weights,
+    weights: BootstrapWeights,
 ) -> float:
     """Return the bootstrap's 95 % point of |T*| over Student's, between 1 and `WIDEST_STRETCH`.
 
@@ -163,7 +163,7 @@ def _resampled(
 
 
 def _seeds_resampled(
-    cells: Sequence[NDArray[np.float64]], wanted: float, weights: Weights
+    cells: Sequence[NDArray[np.float64]], wanted: float, weights: BootstrapWeights
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the shift and variance that drawing a fold's seeds anew in every fold adds, both (R,).
 

@@ -20,7 +20,7 @@ from hyperderm.statistics.classification import TARGET_SENSITIVITY, TARGET_SPECI
 from hyperderm.statistics.intervals import bca, critical
 from hyperderm.statistics.operating import Interval
 from hyperderm.statistics.panel import Fold, Panel
-from hyperderm.statistics.resampling import Weights, leave_one_out
+from hyperderm.statistics.resampling import BootstrapWeights, leave_one_out
 
 Array = NDArray[np.float64]
 Weighted = Callable[[NDArray[np.bool_], Array, Array], Array]
@@ -62,7 +62,7 @@ def weighted_sensitivity(truth: NDArray[np.bool_], score: Array, weights: Array)
         return np.where(kept, true, 0.0).max(1) / true[:, -1]
 
 
-def rank_metric(panel: Panel, weights: Weights, weighted: Weighted, cells: Sequence[Sequence[Value]]) -> Interval:
+def rank_metric(panel: Panel, weights: BootstrapWeights, weighted: Weighted, cells: Sequence[Sequence[Value]]) -> Interval:
     """Return a metric averaged over folds and seeds with its interval.
 
     Args:
@@ -82,7 +82,7 @@ def rank_metric(panel: Panel, weights: Weights, weighted: Weighted, cells: Seque
     return _interval(panel, values, drawn, weights)
 
 
-def bca_auroc(panel: Panel, weights: Weights) -> tuple[float, float] | None:
+def bca_auroc(panel: Panel, weights: BootstrapWeights) -> tuple[float, float] | None:
     """Return the BCa interval of the AUROC, the alternative to `paired.auroc`'s; None where no resample differs from it."""
     values = [fold.kernel.mean((1, 2)) for fold in panel.folds]
     drawn = _stretched(panel, values, _evaluated(panel, weights, weighted_auroc))
@@ -90,7 +90,7 @@ def bca_auroc(panel: Panel, weights: Weights) -> tuple[float, float] | None:
     return bca(float(np.mean([fold.mean() for fold in values])), _draws(values, drawn, weights), left_out)
 
 
-def calibration_error(panel: Panel, weights: Weights) -> Interval:
+def calibration_error(panel: Panel, weights: BootstrapWeights) -> Interval:
     """Return the calibration error, pooled over folds per seed, with its interval (bins as in the original sample).
 
     Where a seed lacks a fold, another seed of that fold stands in for it.
@@ -99,7 +99,7 @@ def calibration_error(panel: Panel, weights: Weights) -> Interval:
     scores = [pooled(panel, seed) for seed in panel.seeds]
     value = np.array([classification.calibration_error(truth, score).value for score in scores], np.float64)
 
-    def on(groups: Weights) -> Array:
+    def on(groups: BootstrapWeights) -> Array:
         lesions = np.concatenate([w[:, fold.group] for w, fold in zip(groups.folds, panel.folds, strict=True)], 1)
         return np.stack([_binned(truth, score, lesions) for score in scores], 1)
 
@@ -120,7 +120,7 @@ def pooled(panel: Panel, seed: int, raw: bool = False) -> Array:
     return np.concatenate([scores[row] for scores, row in zip(source, rows, strict=True)])
 
 
-def _interval(panel: Panel, values: Sequence[Array], drawn: Sequence[Array], weights: Weights) -> Interval:
+def _interval(panel: Panel, values: Sequence[Array], drawn: Sequence[Array], weights: BootstrapWeights) -> Interval:
     value = float(np.mean([fold.mean() for fold in values]))
     error = float(_draws(values, drawn, weights).std(ddof=1))
     if error == 0 or not 0 < value < 1:
@@ -130,7 +130,7 @@ def _interval(panel: Panel, values: Sequence[Array], drawn: Sequence[Array], wei
     return Interval(value, float(expit(middle - half)), float(expit(middle + half)), METHOD)
 
 
-def _draws(values: Sequence[Array], drawn: Sequence[Array], weights: Weights) -> Array:
+def _draws(values: Sequence[Array], drawn: Sequence[Array], weights: BootstrapWeights) -> Array:
     """Return the mean over folds and seeds of every resample, (R,)."""
     return np.mean([fold.mean(1) for fold in drawn], 0) + _seeds(values, drawn, weights)
 
@@ -142,7 +142,7 @@ def _stretched(panel: Panel, values: Sequence[Array], drawn: Sequence[Array]) ->
     return [value + (draw - value) * factor for value, draw, factor in zip(values, drawn, factors, strict=True)]
 
 
-def _seeds(values: Sequence[Array], drawn: Sequence[Array], weights: Weights) -> Array:
+def _seeds(values: Sequence[Array], drawn: Sequence[Array], weights: BootstrapWeights) -> Array:
     """Return what drawing seeds anew in every fold adds to each resample, (R,).
 
     Nothing, unless the seeds differ beyond the lesions' noise. Per fold: values (S_k,), drawn (R, S_k).
@@ -162,7 +162,7 @@ def _seeds(values: Sequence[Array], drawn: Sequence[Array], weights: Weights) ->
     return shift
 
 
-def _evaluated(panel: Panel, weights: Weights, weighted: Weighted) -> list[Array]:
+def _evaluated(panel: Panel, weights: BootstrapWeights, weighted: Weighted) -> list[Array]:
     """Return the metric of every resample and cell, per fold (R, S_k)."""
     return [_fold(fold, groups, weighted) for fold, groups in zip(panel.folds, weights.folds, strict=True)]
 

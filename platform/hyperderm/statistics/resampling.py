@@ -9,7 +9,7 @@ from hyperderm.statistics.panel import Panel
 
 
 @dataclass(frozen=True, eq=False)
-class Weights:
+class BootstrapWeights:
     """How often every group counts.
 
     Attributes:
@@ -23,16 +23,16 @@ class Weights:
     def __len__(self) -> int:
         return len(self.folds[0])
 
-    def first(self, count: int) -> "Weights":
+    def first(self, count: int) -> "BootstrapWeights":
         """Return the first `count` resamples."""
-        return Weights(tuple(w[:count] for w in self.folds), self.source)
+        return BootstrapWeights(tuple(w[:count] for w in self.folds), self.source)
 
     def rng(self) -> np.random.Generator:
         """Return a fresh generator, the same at every call: contrasts share their draws of seeds, too."""
         return np.random.default_rng(self.source)
 
 
-def bootstrap(panel: Panel, resamples: int, seed: int) -> Weights:
+def bootstrap(panel: Panel, resamples: int, seed: int) -> BootstrapWeights:
     """Draw `resamples` sets of weights; equal for all panels that test the same lesions."""
     groups, rest = np.random.SeedSequence(seed).spawn(2)
     rng = np.random.default_rng(groups)
@@ -43,7 +43,7 @@ def bootstrap(panel: Panel, resamples: int, seed: int) -> Weights:
             mine = np.flatnonzero(fold.strata == label)
             weights[:, mine] = _times_drawn(len(mine), resamples, rng)
         folds.append(weights)
-    return Weights(tuple(folds), rest)
+    return BootstrapWeights(tuple(folds), rest)
 
 
 def _times_drawn(count: int, resamples: int, rng: np.random.Generator) -> NDArray[np.intp]:
@@ -53,7 +53,7 @@ def _times_drawn(count: int, resamples: int, rng: np.random.Generator) -> NDArra
     return np.bincount(cells.ravel(), minlength=resamples * count).reshape(resamples, count)
 
 
-def leave_one_out(panel: Panel) -> Weights:
+def leave_one_out(panel: Panel) -> BootstrapWeights:
     """Return one set of weights per group, in which that group is missing and all others count once."""
     total = sum(len(fold.strata) for fold in panel.folds)
     folds, start = [], 0
@@ -63,4 +63,4 @@ def leave_one_out(panel: Panel) -> Weights:
         weights[start + here, here] = 0
         folds.append(weights)
         start += len(here)
-    return Weights(tuple(folds), np.random.SeedSequence(0))
+    return BootstrapWeights(tuple(folds), np.random.SeedSequence(0))

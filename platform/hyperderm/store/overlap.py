@@ -10,8 +10,8 @@ from hyperderm.store.manifest import Folds, Role
 from hyperderm.store.reader import Store
 from hyperderm.strict import json_of
 
-How = Literal["lesion", "file", "cube", "group"]
-HOW: tuple[How, ...] = ("lesion", "file", "cube", "group")
+CropOptions = Literal["lesion", "file", "cube", "group"]
+HOW: tuple[CropOptions, ...] = ("lesion", "file", "cube", "group")
 """Why two rows are one: the same row of one store, the same source file, the same cube, or the same group only."""
 Lesion = tuple[str, str]
 """Fingerprint of the store and lesion id: ids of two stores say nothing about each other."""
@@ -107,10 +107,10 @@ class Overlap:
     """
 
     lesions: int
-    how: tuple[tuple[How, int], ...]
+    how: tuple[tuple[CropOptions, int], ...]
 
 
-class Kin:
+class LesionMatcher:
     """Which lesions of the given stores belong together: by group within a store, by file and cube across stores.
 
     Belonging together is passed on: what one store knows to be one patient is one patient in every store that holds a
@@ -136,7 +136,7 @@ class Kin:
         counts = Counter(found)
         return Overlap(len(found), tuple((how, counts[how]) for how in HOW if counts[how]))
 
-    def _how(self, lesion: Lesion, touched: set[Lesion], marks: set[str]) -> How:
+    def _how(self, lesion: Lesion, touched: set[Lesion], marks: set[str]) -> CropOptions:
         row = self._rows[lesion]
         if lesion in touched:
             return "lesion"

@@ -6,11 +6,11 @@ from pathlib import Path
 from hyperderm.durable import write_whole
 from hyperderm.store.location import Location
 
-Place = Path | Location
+RunLocation = Path | Location
 """A folder, or a location on S3."""
 
 
-def below(place: Place, *parts: str) -> Place:
+def below(place: RunLocation, *parts: str) -> RunLocation:
     """Return the place `parts` below `place`."""
     if isinstance(place, Path):
         return place.joinpath(*parts)
@@ -18,18 +18,18 @@ def below(place: Place, *parts: str) -> Place:
     return replace(place, uri=f"s3://{path}", path=path)
 
 
-def placed(address: str, storage: Location | None) -> Place:
+def location_at(address: str, storage: Location | None) -> RunLocation:
     """Return the place that `address` names, spoken to as `storage` is; where that is None, a folder."""
     return Path(address) if storage is None else replace(storage, uri=address, path=address.removeprefix("s3://"))
 
 
-def address(place: Place, name: str = "") -> str:
+def address(place: RunLocation, name: str = "") -> str:
     """Return how a user names the file `name` in `place`, or the place itself."""
     root = str(place) if isinstance(place, Path) else place.uri
     return f"{root}/{name}" if name else root
 
 
-def holds(place: Place, name: str) -> bool:
+def holds(place: RunLocation, name: str) -> bool:
     """Return whether `place` holds the file `name`.
 
     Raises:
@@ -40,7 +40,7 @@ def holds(place: Place, name: str) -> bool:
     return place.patiently(lambda: bool(place.fs.get_file_info(place.join(name)).is_file))
 
 
-def content_of(place: Place, name: str) -> bytes | None:
+def content_of(place: RunLocation, name: str) -> bytes | None:
     """Return what the file `name` holds, None where there is none.
 
     Raises:
@@ -52,7 +52,7 @@ def content_of(place: Place, name: str) -> bytes | None:
         return None
 
 
-def put(place: Place, name: str, content: bytes | memoryview) -> None:
+def put(place: RunLocation, name: str, content: bytes | memoryview) -> None:
     """Write the file `name` whole or not at all, in a folder that is made where it is missing.
 
     Raises:
@@ -65,7 +65,7 @@ def put(place: Place, name: str, content: bytes | memoryview) -> None:
         place.write_bytes(name, bytes(content))
 
 
-def forget(place: Place, *names: str) -> None:
+def forget(place: RunLocation, *names: str) -> None:
     """Remove files of `place`; those that are not there are passed over.
 
     Raises:

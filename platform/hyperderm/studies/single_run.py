@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from hyperderm.cluster.feed_choice import Feeding
+from hyperderm.cluster.feed_choice import FeedChoice
 from hyperderm.cluster.observer import Observer
 from hyperderm.config import Experiment
 from hyperderm.store.reader import Store
-from hyperderm.store.run_location import Place
+from hyperderm.store.run_location import RunLocation
 from hyperderm.training.context import local
 from hyperderm.training.inputs import NONE, RunInputs
 from hyperderm.training.loop import Report
@@ -56,9 +56,9 @@ class RunParts:
     experiment: Experiment
     store: Store
     selection: Selection
-    place: Place
+    place: RunLocation
     provenance: Mapping[str, str]
-    feeding: Feeding | None = None
+    feeding: FeedChoice | None = None
     inputs: RunInputs = NONE
 
 

@@ -10,7 +10,7 @@ from hyperderm.cluster.trial import KEY, TAKES, Takes, Trainer
 from hyperderm.cluster.tune_driver import drive
 from hyperderm.config import Experiment
 from hyperderm.store.location import Location
-from hyperderm.store.run_location import placed
+from hyperderm.store.run_location import location_at
 from hyperderm.strict import parse
 from hyperderm.studies.search import Search, SearchTrial
 from hyperderm.training.loop import Report
@@ -46,7 +46,7 @@ def config_of(
 
 def perform(config: Mapping[str, Any], shared: Shared, trainer: Trainer) -> Iterator[Report]:
     """Train what a trial's configuration says; this runs in a worker."""
-    experiment, place = parse(Experiment, config["experiment"]), placed(config["folder"], trainer.storage)
+    experiment, place = parse(Experiment, config["experiment"]), location_at(config["folder"], trainer.storage)
     yield from trainer.train(experiment, shared, place, config["provenance"])
 
 

@@ -30,7 +30,7 @@ from hyperderm.studies.set_audit import SetAudit, groups_of
 from hyperderm.training.data import cube_set
 from hyperderm.training.inputs import seen_of
 from hyperderm.training.named_checkpoints import fold_of, read_checkpoint
-from hyperderm.training.sampler import load_sampler
+from hyperderm.training.run import load_sampler
 
 if TYPE_CHECKING:
     from hyperderm.cluster.session import Cluster

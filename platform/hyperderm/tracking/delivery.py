@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hyperderm.databases import trouble
-from hyperderm.tracking.event_log import Journal, Operation
+from hyperderm.tracking.event_log import EventLog, Operation
 
 LINGER_S = 0.1  # after a quiet time: let metrics gather into one request
 BACKOFF_S = (0.5, 30.0)
@@ -36,7 +36,7 @@ class Refused(Exception):
         self.reason, self.operations, self.passing = reason, list(operations), passing
 
 
-class Outbox:
+class Delivery:
     """Takes operations at the speed of a local SQLite insert and delivers them in a daemon thread.
 
     Args:
@@ -50,7 +50,7 @@ class Outbox:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: EventLog,
         deliver: Callable[[Sequence[Operation]], None],
         probe: Callable[[], None],
         on_warning: Callable[[str], None],

@@ -49,7 +49,7 @@ class Operation:
     file: Path | None = None
 
 
-class Journal:
+class EventLog:
     """The operations not yet delivered, those refused, the run ids known, and the highest step of every metric.
 
     One connection under one lock serves the callers and the delivery thread. WAL without a sync per commit: a killed

@@ -12,7 +12,7 @@ from hyperderm.databases import trouble, writable
 from hyperderm.tracking.artifact_locations import DATABASE_TAG, location_of, standing_place
 from hyperderm.tracking.database import sqlite_path
 from hyperderm.tracking.delivery import Refused, of_this_machine
-from hyperderm.tracking.event_log import METRICS_PER_BATCH, Journal, Operation
+from hyperderm.tracking.event_log import METRICS_PER_BATCH, EventLog, Operation
 from hyperderm.tracking.server import quiet_client
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ PASSING = {401, 403, 408, 409, 429, 499}
 T = TypeVar("T")
 
 
-class Courier:
+class MlflowRequests:
     """Speaks to one experiment through MlflowClient, always with explicit ids; lives in the outbox's thread.
 
     mlflow takes seconds to import, so the first delivery imports it, not the driver's start.
@@ -42,7 +42,7 @@ class Courier:
         uri: str,
         experiment: str,
         artifact_root: Path | None,
-        journal: Journal,
+        journal: EventLog,
         on_warning: Callable[[str], None],
     ) -> None:
         self._uri, self._experiment, self._artifact_root = uri, experiment, artifact_root

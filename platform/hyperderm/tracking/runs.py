@@ -20,9 +20,9 @@ from typing import Literal
 from hyperderm import databases
 from hyperderm.errors import TrackingError
 from hyperderm.tracking.artifact_locations import same_database
-from hyperderm.tracking.delivery import Outbox, guarded
-from hyperderm.tracking.event_log import DAMAGED, Journal
-from hyperderm.tracking.requests import Courier
+from hyperderm.tracking.delivery import Delivery, guarded
+from hyperderm.tracking.event_log import DAMAGED, EventLog
+from hyperderm.tracking.requests import MlflowRequests
 from hyperderm.tracking.server import check_server, quiet_client, redacted
 
 __all__ = ["Status", "Tracker", "check_server"]
@@ -52,7 +52,7 @@ class Tracker:
         quiet_client()
         self._uri = uri.rstrip("/")
         self._warn = guarded(on_warning)
-        self._journal = Journal(journal, self._warn)
+        self._journal = EventLog(journal, self._warn)
         try:
             mine = f"{redacted(self._uri)} ({experiment})"
             self._journal.bind(mine, lambda known, runs: same_database(known, mine, runs))
@@ -66,8 +66,8 @@ class Tracker:
         self._remove_orphans()
         self._warned: set[tuple[str, str]] = set()
         self._warned_lock = threading.Lock()
-        courier = Courier(uri, experiment, artifact_root, self._journal, self._warn)
-        self._outbox = Outbox(self._journal, courier.deliver, courier.probe, self._warn)
+        courier = MlflowRequests(uri, experiment, artifact_root, self._journal, self._warn)
+        self._outbox = Delivery(self._journal, courier.deliver, courier.probe, self._warn)
 
     def open_run(
         self,
@@ -173,7 +173,7 @@ class Tracker:
 
     @property
     def state(self) -> str:
-        """`delivering`, or why nothing is: see `Outbox.state`."""
+        """`delivering`, or why nothing is: see `Delivery.state`."""
         return self._outbox.state
 
     @property

@@ -12,7 +12,7 @@ import numpy as np
 
 from hyperderm.cluster.observer import Job, Outcome
 from hyperderm.store.location import Location
-from hyperderm.store.run_location import Place, below, content_of
+from hyperderm.store.run_location import RunLocation, below, content_of
 from hyperderm.strict import json_of
 from hyperderm.tracking.figures import RealSet, lesion_grid, save_png, spectra
 from hyperderm.tracking.runs import Status, Tracker
@@ -163,7 +163,7 @@ class StudyTracker:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / TRACKED).touch()
 
-    def _keep(self, job: Job, key: str, place: Place) -> None:
+    def _keep(self, job: Job, key: str, place: RunLocation) -> None:
         """Keep a job's result and predictions, and draw what it generated beside real lesions."""
         if job.group:
             self._keep_files(key, place)
@@ -178,7 +178,7 @@ class StudyTracker:
         }
         self._log_figures(key, drawn)
 
-    def _keep_files(self, key: str, place: Place) -> None:
+    def _keep_files(self, key: str, place: RunLocation) -> None:
         with TemporaryDirectory() as folder:
             for name in KEPT:
                 content = content_of(place, name)

@@ -17,7 +17,7 @@ import torch
 from hyperderm.durable import write_whole
 from hyperderm.errors import CheckpointError
 from hyperderm.store.location import Location
-from hyperderm.store.run_location import Place, address, content_of, holds
+from hyperderm.store.run_location import RunLocation, address, content_of, holds
 
 LATEST = "latest.pt"
 PREVIOUS = "previous.pt"
@@ -33,7 +33,7 @@ class CheckpointFolder:
         notes: sentences on what `resume` passed over.
     """
 
-    def __init__(self, folder: Place) -> None:
+    def __init__(self, folder: RunLocation) -> None:
         self.folder = folder
         self.notes: list[str] = []
         self._trusted = False

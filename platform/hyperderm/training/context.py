@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from hyperderm.learners.base import Placement
-from hyperderm.store.run_location import Place
+from hyperderm.learners.base import Compute
+from hyperderm.store.run_location import RunLocation
 from hyperderm.training.checkpoint import CheckpointFolder
 
 Precision = Literal["auto", "fp32", "fp64", "bf16"]
@@ -33,11 +33,11 @@ class Context:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     provenance: Mapping[str, str] = field(default_factory=dict)
 
-    def placement(self, precision: Precision) -> Placement:
+    def compute(self, precision: Precision) -> Compute:
         """Return where and how precisely the learner computes; `auto` is bf16 autocast on a GPU, fp32 on a CPU."""
         bf16 = precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
         dtype = torch.float64 if precision == "fp64" else torch.float32
-        return Placement(self.device, dtype, bf16, self._parallel)
+        return Compute(self.device, dtype, bf16, self._parallel)
 
     def mean(self, metrics: dict[str, float]) -> dict[str, float]:
         """Return the mean of `metrics` over the workers, which all hold the same keys."""
@@ -61,7 +61,7 @@ class Context:
         return nn.parallel.DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
 
 
-def local(folder: Place, provenance: Mapping[str, str] | None = None) -> Context:
+def local(folder: RunLocation, provenance: Mapping[str, str] | None = None) -> Context:
     """Return the context of a single worker: in this process, or in the Tune actor that calls it."""
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     return Context(CheckpointFolder(folder), device=device, provenance=provenance or {})

@@ -44,7 +44,7 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Generato
     release_rows()
     training = experiment.training
     objective = experiment.learner.objective
-    learner = experiment.learner.build(experiment, data, context.placement(training.precision))
+    learner = experiment.learner.build(experiment, data, context.compute(training.precision))
     images, best = 0, float("inf")
     if saved := restore(learner, experiment, data, context):
         context.checkpoint.check_best()

@@ -10,7 +10,7 @@ from hyperderm.errors import StoreError, StudyError
 from hyperderm.store.location import locate
 from hyperderm.store.manifest import FOLD_FREE
 from hyperderm.store.reader import Store
-from hyperderm.store.run_location import Place, content_of
+from hyperderm.store.run_location import RunLocation, content_of
 from hyperderm.store.s3 import prepare
 
 BEST = "best.pt"
@@ -46,7 +46,7 @@ def read_checkpoint(path: Path | str) -> tuple[Mapping[str, Any], str]:
     return state, hashlib.sha256(held).hexdigest()
 
 
-def opened(path: Path | str) -> tuple[Place, str]:
+def opened(path: Path | str) -> tuple[RunLocation, str]:
     """Return the place of a checkpoint and its name there; an S3 server is proven to be readable."""
     if not str(path).startswith("s3://"):
         return Path(path).parent, Path(path).name

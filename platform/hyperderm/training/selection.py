@@ -14,7 +14,7 @@ from hyperderm.learners.spec import PIXELWISE
 from hyperderm.store.folds import POSITIVE
 from hyperderm.store.manifest import FOLD_FREE, Manifest
 from hyperderm.store.reader import Store, open_store
-from hyperderm.store.run_location import Place, put
+from hyperderm.store.run_location import RunLocation, put
 from hyperderm.training.data import check_size, train_data
 from hyperderm.training.loop import Report
 
@@ -145,7 +145,7 @@ def _extra(store: Store, experiment: Experiment) -> tuple[str, ...]:
     return tuple(sorted(synthetic.index().column("lesion_id").to_pylist()))
 
 
-def keep_samples(report: Report, folder: Place) -> None:
+def keep_samples(report: Report, folder: RunLocation) -> None:
     """Put the scored cubes where the driver draws them from: (n, B, H, W) float32 in `samples.npy`."""
     if report.cubes is None:
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hyperderm.errors import StoreError, StudyError
 from hyperderm.store.location import Location, locate
-from hyperderm.store.run_location import Place, below, content_of
+from hyperderm.store.run_location import RunLocation, below, content_of
 from hyperderm.store.s3 import prepare, put_new
 from hyperderm.training.run_folder import IDENTITY, TRIALS, known_identity, trial_folder
 
@@ -82,7 +82,7 @@ def take(storage: Location | None, folder: Path, key: str) -> None:
     (folder / TAKEN).touch()
 
 
-def trial_place(folder: Path, number: int, storage: Location | None) -> Place:
+def trial_place(folder: Path, number: int, storage: Location | None) -> RunLocation:
     """Return the place of a trial's checkpoints and samples.
 
     Args:

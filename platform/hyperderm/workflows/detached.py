@@ -12,12 +12,12 @@ from hyperderm.durable import write_whole
 from hyperderm.errors import StudyError
 from hyperderm.reports.leaderboard import duration
 from hyperderm.strict import json_of
-from hyperderm.studies.ablation.job import STAGES
-from hyperderm.studies.ablation.results import failure_of, result_of, was_begun
+from hyperderm.studies.ablation.plan import STAGES
+from hyperderm.studies.ablation.records import failure_of, result_of, was_begun
 from hyperderm.training.holder import end, look
 from hyperderm.workflows.handover import FILE, hand_over
 from hyperderm.workflows.run_ablation import known_grid, prepare, without_schedule
-from hyperderm.workflows.workspace import GridRequest, Setting
+from hyperderm.workflows.workspace import GridRequest, Workspace
 
 if TYPE_CHECKING:
     from hyperderm.cluster.ray_jobs import JobSubmissionClient
@@ -32,21 +32,21 @@ STOPPED_S = 120.0
 """How long a driver that was told to end is watched."""
 
 
-def detach(setting: Setting, asked: GridRequest) -> int:
+def detach(workspace: Workspace, asked: GridRequest) -> int:
     """Start the same command without this terminal, prove that it runs, and say where its log is.
 
     Raises:
         StudyError: a driver holds the grid already; ClusterError: the cluster takes no jobs.
     """
-    _, folder = prepare(setting, asked)  # everything that may be refused is refused here
+    _, folder = prepare(workspace, asked)  # everything that may be refused is refused here
     if holder := look(folder):
         raise StudyError(f"{folder.name} is being run by {holder}", "See --status, or end it with --stop.")
     words = without_schedule(sys.argv[1:])
     for option, time_meant in (("--at", asked.begin), ("--until", asked.end)):
         words += [option, time_meant.isoformat()] if time_meant else []
     folder.parent.mkdir(parents=True, exist_ok=True)
-    if setting.ray_address:
-        return _submit(setting, folder, words)
+    if workspace.ray_address:
+        return _submit(workspace, folder, words)
     log = folder.parent / f"{folder.name}.{LOG}"
     with log.open("ab") as out:
         driver = subprocess.Popen(  # noqa: S603 - this program again, with its own words
@@ -58,21 +58,21 @@ def detach(setting: Setting, asked: GridRequest) -> int:
         time.sleep(0.1)
     if driver.poll() not in (None, 0):
         raise StudyError(f"the driver ended at once: {_last_line(log)}", f"See {log}.")
-    setting.say(f"process {driver.pid} runs {folder.name}; closing this terminal does not end it")
-    setting.say(f"log: {log}")
-    setting.say("how far it is: the same command with --status in place of --detach; to stop it: --stop")
+    workspace.say(f"process {driver.pid} runs {folder.name}; closing this terminal does not end it")
+    workspace.say(f"log: {log}")
+    workspace.say("how far it is: the same command with --status in place of --detach; to stop it: --stop")
     return 0
 
 
-def tell(setting: Setting, asked: GridRequest) -> int:
+def tell(workspace: Workspace, asked: GridRequest) -> int:
     """Print how far the grid is."""
-    plan, folder = prepare(setting, asked)
+    plan, folder = prepare(workspace, asked)
     if not folder.exists():
-        setting.say(f"{folder.name} was never started")
+        workspace.say(f"{folder.name} was never started")
         return 0
     grid = known_grid(folder)
     holder = look(folder)
-    setting.say(f"{folder.name}: {f'running, {holder}' if holder else 'not running'}{_job_state(setting, folder)}")
+    workspace.say(f"{folder.name}: {f'running, {holder}' if holder else 'not running'}{_job_state(workspace, folder)}")
     for stage in STAGES:
         jobs = plan.stage(stage)
         done = [job for job in jobs if result_of(grid, job)]
@@ -83,37 +83,37 @@ def tell(setting: Setting, asked: GridRequest) -> int:
             continue
         seconds = [float((result_of(grid, job) or {})["seconds"]) for job in done]
         left = duration(sum(seconds) / len(seconds) * (len(jobs) - len(done))) if seconds else "unknown"
-        setting.say(f"  {stage}: {len(done)} of {len(jobs)} done, {len(begun)} begun, {len(failed)} failed; left: {left}")
+        workspace.say(f"  {stage}: {len(done)} of {len(jobs)} done, {len(begun)} begun, {len(failed)} failed; left: {left}")
         for job, reason in failed:
-            setting.say(f"    {job.label}: {reason}")
+            workspace.say(f"    {job.label}: {reason}")
     report = folder / "report" / "report.html"
     if report.exists():
-        setting.say(f"  report of {time.strftime('%Y-%m-%d %H:%M', time.localtime(report.stat().st_mtime))}: {report}")
+        workspace.say(f"  report of {time.strftime('%Y-%m-%d %H:%M', time.localtime(report.stat().st_mtime))}: {report}")
     return 0
 
 
-def stop(setting: Setting, asked: GridRequest) -> int:
+def stop(workspace: Workspace, asked: GridRequest) -> int:
     """End the driver in order, as Ctrl-C does; what is done stays done.
 
     Raises:
         StudyError: the driver runs on another machine, or nobody can tell which process it is: none is signalled.
     """
-    _, folder = prepare(setting, asked)
+    _, folder = prepare(workspace, asked)
     holder = look(folder)
-    job, state = _job(setting, folder)
+    job, state = _job(workspace, folder)
     if state in GOING:
-        _client(setting).stop_job(job)
-        setting.say(f"Ray job {job} is asked to stop; it leaves a report of what is done")
+        _client(workspace).stop_job(job)
+        workspace.say(f"Ray job {job} is asked to stop; it leaves a report of what is done")
         return 0
     if holder is None:
-        setting.say(f"{folder.name} is not running")
+        workspace.say(f"{folder.name} is not running")
         return 0
     as_job = " It may be a Ray job: set RAY_ADDRESS as it was, and --stop ends it from here."
-    end(folder, holder, as_job if _job_file(folder).exists() and not setting.ray_address else "")
+    end(folder, holder, as_job if _job_file(folder).exists() and not workspace.ray_address else "")
     deadline = time.monotonic() + STOPPED_S
     while look(folder) == holder and time.monotonic() < deadline:
         time.sleep(0.2)
-    setting.say(f"{folder.name} has stopped" if look(folder) != holder else f"{holder} is still ending")
+    workspace.say(f"{folder.name} has stopped" if look(folder) != holder else f"{holder} is still ending")
     return 0
 
 
@@ -133,17 +133,17 @@ def _last_line(log: Path) -> str:
     return lines[-1] if lines else "no output"
 
 
-def _client(setting: Setting) -> "JobSubmissionClient":
+def _client(workspace: Workspace) -> "JobSubmissionClient":
     from hyperderm.cluster.ray_jobs import job_client
 
-    return job_client(setting.ray_address)
+    return job_client(workspace.ray_address)
 
 
-def _submit(setting: Setting, folder: Path, words: list[str]) -> int:
+def _submit(workspace: Workspace, folder: Path, words: list[str]) -> int:
     from hyperderm.cluster.ray_jobs import submit
 
-    client = _client(setting)
-    given = hand_over(folder, setting.tracking_uri)
+    client = _client(workspace)
+    given = hand_over(folder, workspace.tracking_uri)
     command = shlex.join(["env", "-C", str(Path.cwd()), sys.executable, "-m", "hyperderm", *words])
     shown = {FILE: str(given), "RAY_JOB_STOP_WAIT_TIME_S": STOP_WAIT_S}  # to everybody
     try:
@@ -152,18 +152,18 @@ def _submit(setting: Setting, folder: Path, words: list[str]) -> int:
         given.unlink(missing_ok=True)
         raise
     write_whole(_job_file(folder), json.dumps({"job": job, "given": given.name}))
-    setting.say(f"Ray job {job} runs {folder.name}; log: ray job logs {job}")
+    workspace.say(f"Ray job {job} runs {folder.name}; log: ray job logs {job}")
     return 0
 
 
-def _job(setting: Setting, folder: Path) -> tuple[str, str]:
+def _job(workspace: Workspace, folder: Path) -> tuple[str, str]:
     """Return id and state of the grid's last Ray job; both empty where there is none."""
-    if not _job_file(folder).exists() or not setting.ray_address:
+    if not _job_file(folder).exists() or not workspace.ray_address:
         return "", ""
     known = json_of(_job_file(folder).read_text("utf-8"))
     job = str(known["job"])
     try:
-        state = str(_client(setting).get_job_status(job).value)
+        state = str(_client(workspace).get_job_status(job).value)
     except RuntimeError:  # the cluster was started anew since
         state = "unknown to this cluster"
     if state in ENDED and known.get("given"):  # it ended before it read what it was given
@@ -171,6 +171,6 @@ def _job(setting: Setting, folder: Path) -> tuple[str, str]:
     return job, state
 
 
-def _job_state(setting: Setting, folder: Path) -> str:
-    job, state = _job(setting, folder)
+def _job_state(workspace: Workspace, folder: Path) -> str:
+    job, state = _job(workspace, folder)
     return f"; Ray job {job}: {state}" if job else ""

@@ -21,13 +21,18 @@ from hyperderm.identity import shaping_in_full
 from hyperderm.reports.plan import at_a_time
 from hyperderm.reports.progress import ProgressLine
 from hyperderm.strict import fingerprint, json_of
-from hyperderm.studies.ablation.estimate import estimate, report_s
-from hyperderm.studies.ablation.job import GENERATORS
-from hyperderm.studies.ablation.memory import PLAN, known_feeds, remember, remember_feeds, with_larger_sets
-from hyperderm.studies.ablation.plan import Plan
+from hyperderm.studies.ablation.estimate import estimate, report_s, room, with_feeds
+from hyperderm.studies.ablation.plan import GENERATORS, Plan
 from hyperderm.studies.ablation.queue import JobQueue
-from hyperderm.studies.ablation.results import GridFolder, result_of
-from hyperderm.studies.ablation.room import room, with_feeds
+from hyperderm.studies.ablation.records import (
+    PLAN,
+    GridFolder,
+    known_feeds,
+    remember,
+    remember_feeds,
+    result_of,
+    with_larger_sets,
+)
 from hyperderm.tracking.figures import RealSet
 from hyperderm.tracking.provenance import provenance
 from hyperderm.tracking.runs import Status
@@ -35,7 +40,7 @@ from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
 from hyperderm.training.data import cube_set
 from hyperderm.training.storage import open_storage, recorded, storage_named, storage_of_run, take
 from hyperderm.workflows.tracked_run import finish_tracking, open_tracker
-from hyperderm.workflows.workspace import GridRequest, Setting, find_store
+from hyperderm.workflows.workspace import GridRequest, Workspace, find_store
 
 if TYPE_CHECKING:
     from hyperderm.reports.ablation.gather import Outcome
@@ -43,7 +48,7 @@ if TYPE_CHECKING:
     from hyperderm.store.reader import Store
 
 
-def prepare(setting: Setting, asked: GridRequest) -> "tuple[Plan, Path]":
+def prepare(workspace: Workspace, asked: GridRequest) -> "tuple[Plan, Path]":
     """Return the plan on the store that is asked for, and the grid's folder.
 
     Raises:
@@ -52,10 +57,10 @@ def prepare(setting: Setting, asked: GridRequest) -> "tuple[Plan, Path]":
     from hyperderm.studies.ablation.plan import make_plan
     from hyperderm.training.run_folder import run_folder
 
-    opened = find_store(setting, asked.store, asked.data, max(64, asked.grid.size))
+    opened = find_store(workspace, asked.store, asked.data, max(64, asked.grid.size))
     check_weights(asked.grid, len(opened.manifest.wavelengths_nm))
     plan = make_plan(asked.grid, opened, asked.generators)
-    return plan, run_folder(asked.runs or setting.root / "runs", asked.name, default_name(asked.grid, opened))
+    return plan, run_folder(asked.runs or workspace.root / "runs", asked.name, default_name(asked.grid, opened))
 
 
 def check_weights(grid: Ablation, bands: int) -> None:
@@ -82,7 +87,7 @@ def default_name(grid: Ablation, store: "Store") -> str:
 
 def identity(plan: "Plan") -> dict[str, Any]:
     """Return what a grid of this name stands for, flat; seeds, folds, arms, ratios, models and generators may join later."""
-    from hyperderm.studies.ablation.maker import VERSION
+    from hyperderm.studies.ablation.job_maker import VERSION
 
     grid = plan.grid
     facts: dict[str, Any] = {
@@ -103,7 +108,7 @@ def identity(plan: "Plan") -> dict[str, Any]:
     return facts
 
 
-def show_plan(setting: Setting, asked: GridRequest) -> int:
+def show_plan(workspace: Workspace, asked: GridRequest) -> int:
     """Print the plan; start nothing that lasts."""
     from contextlib import nullcontext
 
@@ -111,20 +116,20 @@ def show_plan(setting: Setting, asked: GridRequest) -> int:
     from hyperderm.reports.plan import print_plan
     from hyperderm.studies.ablation.estimate import estimate
 
-    plan, folder = prepare(setting, asked)
-    with connect(setting.ray_address) if setting.ray_address else nullcontext(this_machine()) as cluster:
+    plan, folder = prepare(workspace, asked)
+    with connect(workspace.ray_address) if workspace.ray_address else nullcontext(this_machine()) as cluster:
         plan = with_feeds(plan, cluster, known_feeds(folder))
         there = None
-        if setting.ray_address and cluster.gpus:
+        if workspace.ray_address and cluster.gpus:
             from hyperderm.studies.ablation.grid import measure_there
 
             there = measure_there(plan.grid.resources.cpus)
-        setting.say(f"measuring step times {'on the cluster' if there else 'on this machine'}")
-        print_plan(setting.console, plan, estimate(plan, known_grid(folder), there), cluster, asked.end, asked.begin)
+        workspace.say(f"measuring step times {'on the cluster' if there else 'on this machine'}")
+        print_plan(workspace.console, plan, estimate(plan, known_grid(folder), there), cluster, asked.end, asked.begin)
     return 0
 
 
-def run(setting: Setting, asked: GridRequest) -> int:
+def run(workspace: Workspace, asked: GridRequest) -> int:
     """Run or continue the grid, report, and return the exit code.
 
     Raises:
@@ -134,20 +139,20 @@ def run(setting: Setting, asked: GridRequest) -> int:
     from hyperderm.training.run_folder import claim
 
     end_like_ctrl_c()
-    check_server(setting.tracking_uri, say=setting.say)
+    check_server(workspace.tracking_uri, say=workspace.say)
     bucket = open_storage(asked.storage)
-    plan, folder = prepare(setting, asked)
+    plan, folder = prepare(workspace, asked)
     _check_version(folder)
     with claim(folder, identity(plan) | recorded(bucket), grows=True) as key:
         grid = GridFolder(folder, storage_of_run(bucket, folder))
         take(grid.storage, folder, key)
-        _wait(setting, asked.begin)
-        return run_claimed(setting, asked, plan, grid, key)
+        _wait(workspace, asked.begin)
+        return run_claimed(workspace, asked, plan, grid, key)
 
 
 def _check_version(folder: Path) -> None:
     """Refuse a grid of an earlier version: its jobs are named otherwise, so none of them would be found again."""
-    from hyperderm.studies.ablation.maker import VERSION
+    from hyperderm.studies.ablation.job_maker import VERSION
     from hyperderm.training.run_folder import IDENTITY, known_identity
 
     if not (folder / IDENTITY).exists():
@@ -180,10 +185,10 @@ def end_like_ctrl_c() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def _wait(setting: Setting, begin: datetime | None) -> None:
+def _wait(workspace: Workspace, begin: datetime | None) -> None:
     if begin is None:
         return
-    setting.say(f"starting at {begin:%Y-%m-%d %H:%M}; Ctrl-C gives up")
+    workspace.say(f"starting at {begin:%Y-%m-%d %H:%M}; Ctrl-C gives up")
     while (left := begin.timestamp() - time.time()) > 0:
         time.sleep(min(left, 30.0))
 
@@ -201,39 +206,39 @@ def known_grid(folder: Path) -> GridFolder:
     return GridFolder(folder, storage_of_run(open_storage(storage_named(folder)), folder))
 
 
-def run_claimed(setting: Setting, asked: GridRequest, plan: Plan, grid: GridFolder, key: str) -> int:
+def run_claimed(workspace: Workspace, asked: GridRequest, plan: Plan, grid: GridFolder, key: str) -> int:
     """Run what is left of the grid, whose folder this driver holds, and return the exit code."""
     folder = grid.path
-    facts = _facts(setting, plan, grid, key)
+    facts = _facts(workspace, plan, grid, key)
     plan = with_larger_sets(grid, plan)
     whole = remember(folder, plan)
     left = [job for job in plan.jobs if not result_of(grid, job)]
-    setting.say(f"grid {folder.name}: {len(plan.jobs) - len(left)} of {len(plan.jobs)} jobs done")
+    workspace.say(f"grid {folder.name}: {len(plan.jobs) - len(left)} of {len(plan.jobs)} jobs done")
     for arm, model, reason in plan.left_out:
-        setting.say(f"left out: {arm} with {model}: {reason}")
+        workspace.say(f"left out: {arm} with {model}: {reason}")
     report = folder / "report" / "report.html"
     if not left and report.exists() and _closed(folder) == _state(grid, whole):
-        finish_tracking(setting, open_tracker(setting, plan.grid.name, folder), key)
-        setting.say(f"nothing to do. The report, of all that this grid was ever asked: {report}")
+        finish_tracking(workspace, open_tracker(workspace, plan.grid.name, folder), key)
+        workspace.say(f"nothing to do. The report, of all that this grid was ever asked: {report}")
         return 0
     (folder / CLOSED).unlink(missing_ok=True)
     real = real_set(plan)
-    with _tracking(setting, whole, grid, facts, real) as tracker:
+    with _tracking(workspace, whole, grid, facts, real) as tracker:
         queue = (
-            _run(setting, asked, plan, grid, facts, tracker) if left else JobQueue(grid, plan.jobs, Observers(), _no_time)
+            _run(workspace, asked, plan, grid, facts, tracker) if left else JobQueue(grid, plan.jobs, Observers(), _no_time)
         )
         from hyperderm.reports.ablation.gather import conclude
 
         late = {job.key for job in queue.late}
         outcome = conclude(whole, grid, facts.tags, queue.failed, late, real, _command())
         if outcome:
-            setting.console.print(outcome.table)
+            workspace.console.print(outcome.table)
             for sentence in outcome.sentences:
-                setting.say(sentence)
+                workspace.say(sentence)
         _close(tracker, queue, outcome)
     if not queue.interrupted and not queue.late and not queue.open and outcome:
         write_whole(folder / CLOSED, _state(grid, whole))
-    return _say(setting, queue, outcome)
+    return _say(workspace, queue, outcome)
 
 
 def _state(grid: GridFolder, plan: Plan) -> str:
@@ -252,30 +257,30 @@ def _command() -> str:
 
 
 def _run(
-    setting: Setting, asked: GridRequest, plan: Plan, grid: GridFolder, facts: StudyFacts, tracker: StudyTracker
+    workspace: Workspace, asked: GridRequest, plan: Plan, grid: GridFolder, facts: StudyFacts, tracker: StudyTracker
 ) -> JobQueue:
-    setting.say(f"connecting to Ray at {setting.ray_address}" if setting.ray_address else "starting Ray")
-    with connect(setting.ray_address) as cluster:
+    workspace.say(f"connecting to Ray at {workspace.ray_address}" if workspace.ray_address else "starting Ray")
+    with connect(workspace.ray_address) as cluster:
         from hyperderm.cluster.shared_store import shared_store
         from hyperderm.studies.ablation.grid import measure_there, places, run_grid
 
         plan = with_feeds(plan, cluster, known_feeds(grid.path))
         remember_feeds(grid.path, plan)
         at_once, taken = places(plan, cluster, grid), room(plan, cluster)
-        setting.say(f"{described(cluster)}, {at_a_time(at_once)}; worker logs in {cluster.logs}")
+        workspace.say(f"{described(cluster)}, {at_a_time(at_once)}; worker logs in {cluster.logs}")
         if streamed := sum(feed == "stream" for feed in plan.feeds.values()):
-            setting.say(f"the train roles of {streamed} jobs are streamed; each keeps CPUs for reading while it runs")
+            workspace.say(f"the train roles of {streamed} jobs are streamed; each keeps CPUs for reading while it runs")
         if taken.said:
-            setting.say(taken.said)
-        if setting.ray_address:
-            setting.say(workers_found())
+            workspace.say(taken.said)
+        if workspace.ray_address:
+            workspace.say(workers_found())
         costs = estimate(plan, grid, measure_there(plan.grid.resources.cpus) if cluster.gpus else None)
         end = asked.end.timestamp() - report_s(plan) if asked.end else None
         observers = Observers([tracker])
         queue = JobQueue(grid, plan.jobs, observers, lambda job: costs.seconds[job.key], end, at_once)
         side_by_side = max(at_once.values())
         progress = ProgressLine(
-            setting.console,
+            workspace.console,
             "ablation",
             len(plan.jobs),
             unit="jobs",
@@ -293,10 +298,12 @@ def _run(
 
 
 @contextmanager
-def _tracking(setting: Setting, plan: Plan, grid: GridFolder, facts: StudyFacts, real: RealSet) -> Iterator[StudyTracker]:
+def _tracking(
+    workspace: Workspace, plan: Plan, grid: GridFolder, facts: StudyFacts, real: RealSet
+) -> Iterator[StudyTracker]:
     """Open the grid's runs; deliver what is owed at the end, whatever that end is."""
     folder = grid.path
-    tracker = open_tracker(setting, plan.grid.name, folder)
+    tracker = open_tracker(workspace, plan.grid.name, folder)
     watched = StudyTracker(tracker, facts, real)
     arms = {arm.name: arm.description for arm in plan.arms}
     if plan.stage("generator"):
@@ -310,7 +317,7 @@ def _tracking(setting: Setting, plan: Plan, grid: GridFolder, facts: StudyFacts,
         watched.close("KILLED", reason=f"{type(error).__name__}: {error}")
         raise
     finally:
-        finish_tracking(setting, tracker, facts.key)
+        finish_tracking(workspace, tracker, facts.key)
 
 
 def _close(tracker: StudyTracker, queue: JobQueue, outcome: "Outcome | None") -> None:
@@ -338,32 +345,32 @@ def arm_metrics(analysis: "Analysis") -> dict[str, Mapping[str, float]]:
     return dict(found)
 
 
-def _say(setting: Setting, queue: JobQueue, outcome: "Outcome | None") -> int:
+def _say(workspace: Workspace, queue: JobQueue, outcome: "Outcome | None") -> int:
     for key, reason in queue.failed.items():
-        setting.say(f"failed: {queue.jobs[key].label}: {reason}")
+        workspace.say(f"failed: {queue.jobs[key].label}: {reason}")
     for key, why in queue.open.items():
-        setting.say(f"left open: {queue.jobs[key].label}: {why}")
+        workspace.say(f"left open: {queue.jobs[key].label}: {why}")
     if queue.late:
-        setting.say(f"{len(queue.late)} jobs did not fit before --until; the same command goes on with them")
+        workspace.say(f"{len(queue.late)} jobs did not fit before --until; the same command goes on with them")
     if outcome:
-        setting.say(
+        workspace.say(
             f"report: {outcome.folder / 'report.html'}; every number comes from {outcome.folder / outcome.predictions.name}"
         )
     if queue.interrupted:
-        setting.say("interrupted: the same command goes on where this one stood")
+        workspace.say("interrupted: the same command goes on where this one stood")
         return 130
     if queue.trouble:
-        setting.say(f"{queue.trouble} The same command goes on with what is left open.")
+        workspace.say(f"{queue.trouble} The same command goes on with what is left open.")
         return queue.trouble.exit_code
     if not outcome:
-        setting.say("no report: not one comparison has finished cells in every arm")
+        workspace.say("no report: not one comparison has finished cells in every arm")
         return 1
     return 1 if queue.failed else 0
 
 
-def _facts(setting: Setting, plan: Plan, grid: GridFolder, key: str) -> StudyFacts:
+def _facts(workspace: Workspace, plan: Plan, grid: GridFolder, key: str) -> StudyFacts:
     tags = {
-        **provenance(setting.root),
+        **provenance(workspace.root),
         "hyperderm.manifest": plan.store.manifest.fingerprint,
         "hyperderm.store": plan.store.location.uri,
         "hyperderm.profile": plan.grid.profile,

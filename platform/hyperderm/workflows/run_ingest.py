@@ -11,7 +11,7 @@ from rich.markup import escape
 from hyperderm.ingest.pipeline import ingest
 from hyperderm.ingest.source import Job
 from hyperderm.store.manifest import Manifest
-from hyperderm.workflows.workspace import Setting
+from hyperderm.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
     from hyperderm.ingest.pipeline import Make
@@ -36,7 +36,7 @@ def run_job(console: Console, job: Job, uri: str, folds: int, seed: int, workers
     """
     from hyperderm.reports.progress import counting
 
-    with _maker(Setting.here(), job, uri, workers) as make, counting(console, reading(job.root)) as bar:
+    with _maker(Workspace.here(), job, uri, workers) as make, counting(console, reading(job.root)) as bar:
         task = bar.add_task("", total=None)
 
         def told(done: int, total: int) -> None:
@@ -51,16 +51,16 @@ def reading(root: Path) -> str:
 
 
 @contextmanager
-def _maker(setting: Setting, job: Job, uri: str, workers: int | None) -> "Iterator[Make | None]":
+def _maker(workspace: Workspace, job: Job, uri: str, workers: int | None) -> "Iterator[Make | None]":
     from hyperderm.store.location import locate
 
-    if workers == 1 or job.parts < 2 or (workers is None and not setting.ray_address and _bytes(job) < MANY_BYTES):
+    if workers == 1 or job.parts < 2 or (workers is None and not workspace.ray_address and _bytes(job) < MANY_BYTES):
         yield None
         return
     from hyperderm.cluster.session import check_shared, connect, described, quiet_ray, workers_found
 
     quiet_ray()
-    with connect(setting.ray_address) as cluster:
+    with connect(workspace.ray_address) as cluster:
         from hyperderm.cluster.ingest_workers import maker
         from hyperderm.errors import ClusterError
 
@@ -70,9 +70,9 @@ def _maker(setting: Setting, job: Job, uri: str, workers: int | None) -> "Iterat
         place = locate(uri)
         if place.local:
             check_shared(Path(place.path).parent, cluster)
-        setting.say(f"{described(cluster)}: {count} files read at a time")
-        if setting.ray_address:
-            setting.say(workers_found())
+        workspace.say(f"{described(cluster)}: {count} files read at a time")
+        if workspace.ray_address:
+            workspace.say(workers_found())
         yield maker(count)
 
 

@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
-from hyperderm.cluster.feed_choice import Feeding, choose
+from hyperderm.cluster.feed_choice import FeedChoice, choose_feed
 from hyperderm.cluster.observer import Observers, Outcome
 from hyperderm.cluster.session import Cluster, check_capacity, connect, described, workers_found
 from hyperderm.config import Experiment
@@ -35,7 +35,7 @@ from hyperderm.training.selection import content, select
 from hyperderm.training.storage import open_storage, recorded, storage_of_run, take
 from hyperderm.trouble import trouble_of
 from hyperderm.workflows.tracked_run import facts_of, finish_tracking, open_tracker, real_set, say_made_with
-from hyperderm.workflows.workspace import Setting, find_store
+from hyperderm.workflows.workspace import Workspace, find_store
 
 T = TypeVar("T")
 FEED = "feed"
@@ -51,7 +51,7 @@ STATUS: Mapping[TrialState, str] = {**ENDED, TrialState.RUNNING: "running"}
 
 
 def run_sweep(
-    setting: Setting,
+    workspace: Workspace,
     experiment: Experiment,
     space: Space,
     store: str | None,
@@ -66,17 +66,17 @@ def run_sweep(
         HyperdermError: whatever the user can mend, before any process starts.
     """
     bucket = open_storage(storage)
-    check_server(setting.tracking_uri, say=setting.say)
-    opened = find_store(setting, store, data)
+    check_server(workspace.tracking_uri, say=workspace.say)
+    opened = find_store(workspace, store, data)
     selection = select(opened, experiment)
     check_batches(experiment, space, len(selection.train))
-    inputs = find_inputs(experiment, opened, runs or setting.root / "runs")
-    folder = run_folder(runs or setting.root / "runs", name, sweep_name(experiment, space, opened.name))
+    inputs = find_inputs(experiment, opened, runs or workspace.root / "runs")
+    folder = run_folder(runs or workspace.root / "runs", name, sweep_name(experiment, space, opened.name))
     manifest = opened.manifest
     made_of = content(experiment, len(manifest.wavelengths_nm)) | inputs.content
     mine = identity(experiment, space, manifest.fingerprint, made_of)
     with claim(folder, mine | recorded(bucket)) as key:
-        sweep = _Sweep(setting, experiment, space, opened, inputs, folder, key, storage_of_run(bucket, folder), mine)
+        sweep = _Sweep(workspace, experiment, space, opened, inputs, folder, key, storage_of_run(bucket, folder), mine)
         return _run(sweep)
 
 
@@ -90,7 +90,7 @@ class _Sweep:
         identity: what it stands for.
     """
 
-    setting: Setting
+    workspace: Workspace
     experiment: Experiment
     space: Space
     store: Store
@@ -121,42 +121,42 @@ def check_batches(experiment: Experiment, space: Space, cubes: int) -> None:
 
 
 def _run(sweep: _Sweep) -> int:
-    setting, experiment, folder, storage = sweep.setting, sweep.experiment, sweep.folder, sweep.storage
+    workspace, experiment, folder, storage = sweep.workspace, sweep.experiment, sweep.folder, sweep.storage
     observers = Observers([])
-    search = Search(folder / STUDY, folder.name, experiment, sweep.space.distributions, observers, setting.say)
+    search = Search(folder / STUDY, folder.name, experiment, sweep.space.distributions, observers, workspace.say)
     ended, wanted = search.finished(), experiment.sweep.trials
-    setting.say(f"sweep {folder.name}: {len(ended)} of {wanted} trials done, fold {experiment.data.fold}")
+    workspace.say(f"sweep {folder.name}: {len(ended)} of {wanted} trials done, fold {experiment.data.fold}")
     if len(ended) < wanted:
-        setting.say(f"connecting to Ray at {setting.ray_address}" if setting.ray_address else "starting Ray")
-        with connect(setting.ray_address) as cluster:
+        workspace.say(f"connecting to Ray at {workspace.ray_address}" if workspace.ray_address else "starting Ray")
+        with connect(workspace.ray_address) as cluster:
             check_capacity(experiment, cluster, storage or folder)
             take(storage, folder, sweep.key)
-            setting.say(f"{described(cluster)}; worker logs in {cluster.logs}")
-            if setting.ray_address:
-                setting.say(workers_found())
+            workspace.say(f"{described(cluster)}; worker logs in {cluster.logs}")
+            if workspace.ray_address:
+                workspace.say(workers_found())
             try:
                 _record(sweep, search, observers, cluster)
             except MachineTrouble:
                 with suppress(Exception):
-                    setting.console.print(_table(search))
+                    workspace.console.print(_table(search))
                 raise
     elif not (folder / CLOSED).exists():  # a driver was killed between the last trial and the summary
         _record(sweep, search, observers, None)
     else:
-        tracker = open_tracker(setting, experiment.name, folder)
-        finish_tracking(setting, tracker, sweep.key)  # delivers what an earlier driver still owed
-    return _conclude(setting, search, storage.uri if storage else str(folder), new=len(search.finished()) - len(ended))
+        tracker = open_tracker(workspace, experiment.name, folder)
+        finish_tracking(workspace, tracker, sweep.key)  # delivers what an earlier driver still owed
+    return _conclude(workspace, search, storage.uri if storage else str(folder), new=len(search.finished()) - len(ended))
 
 
 def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluster | None) -> None:
     """Run what is left of the trials on `cluster` (None: nothing is left) and keep it all in MLflow."""
-    setting, store, folder, key = sweep.setting, sweep.store, sweep.folder, sweep.key
+    workspace, store, folder, key = sweep.workspace, sweep.store, sweep.folder, sweep.key
     experiment, ended = search.base, search.finished()
     wanted = experiment.sweep.trials
-    feeding = _feeding(setting, search, store) if cluster else None
-    facts = facts_of(setting, key, folder, experiment, store, sweep.inputs, feeding, sweep.storage)
-    say_made_with(setting, experiment, sweep.inputs)
-    tracker = open_tracker(setting, experiment.name, folder)
+    feeding = _feeding(workspace, search, store) if cluster else None
+    facts = facts_of(workspace, key, folder, experiment, store, sweep.inputs, feeding, sweep.storage)
+    say_made_with(workspace, experiment, sweep.inputs)
+    tracker = open_tracker(workspace, experiment.name, folder)
     watched = StudyTracker(tracker, facts, real_set(store, experiment))
     (folder / CLOSED).unlink(missing_ok=True)
     watched.open(
@@ -170,7 +170,7 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
         if cluster and feeding:
             objective = experiment.learner.objective
             progress = ProgressLine(
-                setting.console,
+                workspace.console,
                 "sweep",
                 wanted,
                 images=experiment.training.images,
@@ -187,26 +187,26 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
                 watched.close("KILLED", tags=_tags(search), reason=f"{type(error).__name__}: {error}")
             else:
                 _close(search, watched, f"{type(error).__name__}: {error}")
-            finish_tracking(setting, tracker, key)
+            finish_tracking(workspace, tracker, key)
         raise
     _close(search, watched)
     if not search.interrupted:
         (folder / CLOSED).touch()
-    finish_tracking(setting, tracker, key)
+    finish_tracking(workspace, tracker, key)
 
 
-def _feeding(setting: Setting, search: Search, store: Store) -> Feeding:
+def _feeding(workspace: Workspace, search: Search, store: Store) -> FeedChoice:
     """Choose how trials are fed and say so; a sweep that began one way goes on that way, on whatever cluster."""
     from hyperderm.cluster.stream_readers import reading_nodes
 
     begun = search.study.user_attrs.get(FEED)
     asked = search.base.override({"data.feed": begun}) if begun and search.base.data.feed == "auto" else search.base
-    feeding = choose(store, select(store, asked), largest(asked, search.distributions))
+    feeding = choose_feed(store, select(store, asked), largest(asked, search.distributions))
     search.study.set_user_attr(FEED, feeding.mode)
     if feeding.streams:
-        setting.say(feeding.said(len(reading_nodes(store))))
+        workspace.say(feeding.said(len(reading_nodes(store))))
     if feeding.limit:
-        setting.say(feeding.limit)
+        workspace.say(feeding.limit)
     return feeding
 
 
@@ -219,7 +219,7 @@ def largest(experiment: Experiment, axes: Mapping[str, BaseDistribution]) -> Exp
     return experiment.model_copy(update={"data": experiment.data.model_copy(update={"size": max(sizes)})})
 
 
-def _train(search: Search, sweep: _Sweep, cluster: Cluster, facts: StudyFacts, feeding: Feeding) -> None:
+def _train(search: Search, sweep: _Sweep, cluster: Cluster, facts: StudyFacts, feeding: FeedChoice) -> None:
     from hyperderm.cluster.shared_data import share
     from hyperderm.studies.sweep import run
 
@@ -260,21 +260,21 @@ def _close(search: Search, watched: StudyTracker, broken: str = "") -> None:
     watched.close(status, figures=figures, texts=texts, tags=_tags(search), reason=broken)
 
 
-def _conclude(setting: Setting, search: Search, place: str, new: int) -> int:
-    setting.console.print(_table(search))
+def _conclude(workspace: Workspace, search: Search, place: str, new: int) -> int:
+    workspace.console.print(_table(search))
     if search.interrupted:
-        setting.say("interrupted: the same command goes on where this one stood")
+        workspace.say("interrupted: the same command goes on where this one stood")
         return 130
     if new == 0:
-        setting.say(
+        workspace.say(
             f"nothing to do: {len(search.finished())} trials ended before. More: --trials {2 * len(search.finished())} "
             "(make: TRIALS=…); "
             "a new sweep: --name NAME (make: NAME=…)"
         )
-    setting.say(
+    workspace.say(
         f"checkpoints and samples in {place}; compare the trials with `make ui`"
-        if setting.tracking_uri.startswith("sqlite:")
-        else f"checkpoints and samples in {place}; trials at {redacted(setting.tracking_uri)}"
+        if workspace.tracking_uri.startswith("sqlite:")
+        else f"checkpoints and samples in {place}; trials at {redacted(workspace.tracking_uri)}"
     )
     return 0 if any(row.status in ("finished", "stopped early") for row in rows_of(search)) else 1
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from hyperderm.cluster.feed_choice import Feeding, choose
+from hyperderm.cluster.feed_choice import FeedChoice, choose_feed
 from hyperderm.cluster.observer import Observers
 from hyperderm.cluster.session import check_capacity, connect, workers_found
 from hyperderm.config import Experiment
@@ -25,11 +25,11 @@ from hyperderm.training.selection import content, select
 from hyperderm.training.storage import open_storage, recorded, storage_of_run, take, trial_place
 from hyperderm.trouble import trouble_of
 from hyperderm.workflows.tracked_run import facts_of, finish_tracking, open_tracker, real_set, say_made_with
-from hyperderm.workflows.workspace import Setting, find_store
+from hyperderm.workflows.workspace import Workspace, find_store
 
 
 def run_one(
-    setting: Setting,
+    workspace: Workspace,
     experiment: Experiment,
     store: str | None,
     data: Path | None,
@@ -43,35 +43,35 @@ def run_one(
         HyperdermError: whatever the user can mend, before any process starts.
     """
     bucket = open_storage(storage)
-    check_server(setting.tracking_uri, say=setting.say)
-    opened = find_store(setting, store, data)
+    check_server(workspace.tracking_uri, say=workspace.say)
+    opened = find_store(workspace, store, data)
     selection = select(opened, experiment)
     workers = experiment.sweep.workers_per_trial
     check_batch(experiment.training.batch_size, len(selection.train), workers)
-    inputs = find_inputs(experiment, opened, runs or setting.root / "runs")
+    inputs = find_inputs(experiment, opened, runs or workspace.root / "runs")
     held = content(experiment, len(opened.manifest.wavelengths_nm)) | inputs.content
     mine = {**searching(experiment), **held, "manifest": opened.manifest.fingerprint}
-    folder = _folder(runs or setting.root / "runs", name, experiment, mine)
+    folder = _folder(runs or workspace.root / "runs", name, experiment, mine)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
     mine |= recorded(bucket)  # after the name is made: the same run with another storage is refused, not begun anew
     at = storage_of_run(bucket, folder)
     with claim(folder, mine) as key, ExitStack() as stack:
-        cluster = stack.enter_context(connect(setting.ray_address)) if workers > 1 else None
+        cluster = stack.enter_context(connect(workspace.ray_address)) if workers > 1 else None
         if cluster:
             check_capacity(experiment, cluster, at or folder)
-            if setting.ray_address:
-                setting.say(workers_found())
+            if workspace.ray_address:
+                workspace.say(workers_found())
         take(at, folder, key)
-        feeding = choose(opened, selection, experiment, alone=not cluster)
+        feeding = choose_feed(opened, selection, experiment, alone=not cluster)
         if feeding.streams:
             if not cluster:
                 stack.enter_context(connect(None))  # for the readers; training stays in this process
-            setting.say(_reading(feeding, opened))
-        facts = facts_of(setting, key, folder, experiment, opened, inputs, feeding, at)
-        say_made_with(setting, experiment, inputs)
-        tracker = open_tracker(setting, experiment.name, folder)
+            workspace.say(_reading(feeding, opened))
+        facts = facts_of(workspace, key, folder, experiment, opened, inputs, feeding, at)
+        say_made_with(workspace, experiment, inputs)
+        tracker = open_tracker(workspace, experiment.name, folder)
         watched = StudyTracker(tracker, facts, real_set(opened, experiment))
-        progress = RunLine(setting.console, experiment)
+        progress = RunLine(workspace.console, experiment)
         observers = Observers([watched, progress])
         place, job = trial_place(folder, 0, at), SingleRun(facts.name, experiment)
         parts = RunParts(experiment, opened, selection, place, facts.provenance(), feeding, inputs)
@@ -88,8 +88,8 @@ def run_one(
             raise
         finally:
             watched.drain()
-            finish_tracking(setting, tracker, key)
-    setting.say(f"checkpoints and samples in {address(place)}")
+            finish_tracking(workspace, tracker, key)
+    workspace.say(f"checkpoints and samples in {address(place)}")
     return 1 if reason else 0
 
 
@@ -102,7 +102,7 @@ def _folder(runs: Path, name: str | None, experiment: Experiment, mine: Mapping[
     return folder
 
 
-def _reading(feeding: Feeding, store: Store) -> str:
+def _reading(feeding: FeedChoice, store: Store) -> str:
     from hyperderm.cluster.stream_readers import reading_nodes
 
     return feeding.said(len(reading_nodes(store)))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperderm.cluster.feed_choice import Feeding
+from hyperderm.cluster.feed_choice import FeedChoice
 from hyperderm.config import Experiment
 from hyperderm.metrics import memorisation, recognisability
 from hyperderm.store.location import Location
@@ -22,25 +22,25 @@ from hyperderm.training.data import cube_set
 from hyperderm.training.inputs import RunInputs
 from hyperderm.training.run_folder import JOURNAL
 from hyperderm.training.selection import content, fold_said, select
-from hyperderm.workflows.workspace import Setting
+from hyperderm.workflows.workspace import Workspace
 
 FLUSH_S, SLICE_S, AWAY_S = 300.0, 2.0, 8.0
 """Seconds to wait for delivery in all, between looks, and for a server that is away."""
 
 
 def facts_of(
-    setting: Setting,
+    workspace: Workspace,
     key: str,
     folder: Path,
     experiment: Experiment,
     store: Store,
     inputs: RunInputs,
-    feeding: Feeding | None,
+    feeding: FeedChoice | None,
     storage: Location | None = None,
 ) -> StudyFacts:
     """Return what every run of this sweep or training carries; nothing of the feed where nothing is left to be fed."""
     tags = {
-        **provenance(setting.root),
+        **provenance(workspace.root),
         "hyperderm.manifest": store.manifest.fingerprint,
         "hyperderm.store": store.location.uri,
         "hyperderm.fold": fold_said(store.manifest, experiment),
@@ -77,23 +77,23 @@ def audit_notes(manifest: Manifest) -> list[str]:
     return [*said, f"Memorisation audit: {memorisation.describe(origin.audit)}.", *told]
 
 
-def say_made_with(setting: Setting, experiment: Experiment, inputs: RunInputs) -> None:
+def say_made_with(workspace: Workspace, experiment: Experiment, inputs: RunInputs) -> None:
     """Print which runs this one needs, and what `synthetic_notes` says."""
     for said in inputs.said:
-        setting.say(said)
+        workspace.say(said)
     for said in synthetic_notes(experiment):
-        setting.say(f"synthetic set: {said}")
+        workspace.say(f"synthetic set: {said}")
 
 
-def open_tracker(setting: Setting, experiment: str, folder: Path) -> Tracker:
+def open_tracker(workspace: Workspace, experiment: str, folder: Path) -> Tracker:
     """Open the way to MLflow, with its journal in the run's folder."""
-    artifacts = setting.artifacts if setting.tracking_uri.startswith("sqlite") else None
+    artifacts = workspace.artifacts if workspace.tracking_uri.startswith("sqlite") else None
     return Tracker(
-        setting.tracking_uri, experiment, folder / JOURNAL, artifacts, lambda text: setting.say(f"tracking: {text}")
+        workspace.tracking_uri, experiment, folder / JOURNAL, artifacts, lambda text: workspace.say(f"tracking: {text}")
     )
 
 
-def finish_tracking(setting: Setting, tracker: Tracker, key: str) -> None:
+def finish_tracking(workspace: Workspace, tracker: Tracker, key: str) -> None:
     """Deliver what is owed, say what could not be, and where run `key` is seen on a server."""
     deadline = time.monotonic() + FLUSH_S
     while (owed := tracker.flush(SLICE_S)) and time.monotonic() < deadline:
@@ -101,9 +101,11 @@ def finish_tracking(setting: Setting, tracker: Tracker, key: str) -> None:
             owed = tracker.flush(AWAY_S)
             break
     if owed:
-        setting.say(f"tracking: {owed} entries wait for {redacted(setting.tracking_uri)}; the same command delivers them")
+        workspace.say(
+            f"tracking: {owed} entries wait for {redacted(workspace.tracking_uri)}; the same command delivers them"
+        )
     elif address := tracker.ui_address(key):
-        setting.say(f"see {address}")
+        workspace.say(f"see {address}")
     tracker.close()
 
 

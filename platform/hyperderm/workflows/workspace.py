@@ -27,7 +27,7 @@ FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Setting:
+class Workspace:
     """Where this project keeps things, and which servers the environment names; the one place that reads it."""
 
     console: Console
@@ -36,7 +36,7 @@ class Setting:
     tracking_uri: str
 
     @classmethod
-    def here(cls) -> "Setting":
+    def here(cls) -> "Workspace":
         """Read the environment: `RAY_ADDRESS`, `MLFLOW_TRACKING_URI`."""
         root = registry.project_root()
         uri = os.environ.get("MLFLOW_TRACKING_URI") or sqlite_address(root / "mlflow.db")
@@ -55,7 +55,7 @@ class Setting:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def choose_profile(setting: Setting, asked: str, *, here: bool = False) -> Literal["small", "full"]:
+def choose_profile(workspace: Workspace, asked: str, *, here: bool = False) -> Literal["small", "full"]:
     """Return the profile asked for; `auto` is full where the machine or the cluster has a GPU, else small, and says so.
 
     Args:
@@ -72,14 +72,14 @@ def choose_profile(setting: Setting, asked: str, *, here: bool = False) -> Liter
         return "small" if asked == "small" else "full"
     if asked != "auto":
         raise ConfigError(f"--profile {asked!r} is unknown", "Use auto, small or full.")
-    if setting.ray_address and not here:
-        with connect(setting.ray_address) as cluster:
+    if workspace.ray_address and not here:
+        with connect(workspace.ray_address) as cluster:
             gpu = cluster.gpus > 0
     else:
         gpu = local_gpu()
     if gpu:
         return "full"
-    setting.say(
+    workspace.say(
         "no GPU: profile small (32 px, narrower networks, all diagnoses: a rehearsal of the whole path, not a result). "
         "For full size all the same: --profile full --set sweep.gpus_per_worker=0 (a grid: resources.gpus=0)."
     )
@@ -121,7 +121,7 @@ def check_source(store: str | None, data: Path | None) -> None:
         _job(data, SIZE)
 
 
-def find_store(setting: Setting, store: str | None, data: Path | None, size: int = SIZE) -> "Store":
+def find_store(workspace: Workspace, store: str | None, data: Path | None, size: int = SIZE) -> "Store":
     """Open the store at `store`, or of the raw files in `data` (ingested once), or the default phantom (built once).
 
     What is made here has crops of `size` pixels.
@@ -135,7 +135,7 @@ def find_store(setting: Setting, store: str | None, data: Path | None, size: int
 
     check_source(store, data)
     if store:
-        setting.say(f"store {store}")
+        workspace.say(f"store {store}")
         return open_store(store)
     if data:
         from hyperderm.ingest.pipeline import forget_lock
@@ -143,40 +143,40 @@ def find_store(setting: Setting, store: str | None, data: Path | None, size: int
         from hyperderm.workflows.run_ingest import run_job
 
         job = _job(data, size)
-        place = setting.root / "stores" / f"{data.resolve().name}-{size}-{job.digest[:8]}"
+        place = workspace.root / "stores" / f"{data.resolve().name}-{size}-{job.digest[:8]}"
         if place.exists():
             forget_lock(locate(str(place)), job)
         else:
-            setting.say(f"reading {data} into {_short(place, setting)}")
+            workspace.say(f"reading {data} into {_short(place, workspace)}")
             with _ingest_told(data):
-                manifest = run_job(setting.console, job, str(place), FOLDS, 0)
+                manifest = run_job(workspace.console, job, str(place), FOLDS, 0)
             for said in job.used:
-                setting.say(f"note: {said}")
-            describe(setting.console, _short(place, setting), manifest)
+                workspace.say(f"note: {said}")
+            describe(workspace.console, _short(place, workspace), manifest)
     else:
         from hyperderm.phantom.rendering import PHANTOM_VERSION
 
         wanted = {**PHANTOM, "size": size}
         name = f"phantom-v{PHANTOM_VERSION}-{wanted['count']}x{size}-seed{wanted['seed']}"
-        place = setting.root / "stores" / name
+        place = workspace.root / "stores" / name
         if not place.exists():
-            setting.say(f"no DATA or STORE given: drawing the phantom (simulated skin) into {_short(place, setting)}")
+            workspace.say(f"no DATA or STORE given: drawing the phantom (simulated skin) into {_short(place, workspace)}")
             describe(
-                setting.console,
-                _short(place, setting),
-                write_phantom(setting.console, str(place), folds=FOLDS, **wanted),
+                workspace.console,
+                _short(place, workspace),
+                write_phantom(workspace.console, str(place), folds=FOLDS, **wanted),
             )
-    setting.say(f"store {_short(place, setting)}")
+    workspace.say(f"store {_short(place, workspace)}")
     return open_store(str(place))
 
 
 def _job(data: Path, size: int) -> "Job":
     from hyperderm.ingest.layouts.scene_folder import Camera
-    from hyperderm.ingest.lesions import How
+    from hyperderm.ingest.lesions import CropOptions
     from hyperderm.ingest.source import make_job
 
     with _ingest_told(data):
-        return make_job(data, "auto", How(size), Camera())
+        return make_job(data, "auto", CropOptions(size), Camera())
 
 
 @contextmanager
@@ -193,7 +193,7 @@ def _ingest_told(data: Path) -> Iterator[None]:
         raise type(error)(error.what, f"{error.remedy} {where} (STORE=stores/mine).") from error
 
 
-def _short(path: Path, setting: Setting) -> str:
+def _short(path: Path, workspace: Workspace) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
@@ -213,7 +213,7 @@ class GridRequest:
 
 
 def configure_grid(
-    setting: Setting, name: str, profile: str, overrides: list[str]
+    workspace: Workspace, name: str, profile: str, overrides: list[str]
 ) -> tuple[Ablation, dict[str, Experiment]]:
     """Return the grid and the experiments of its generators.
 
@@ -223,7 +223,7 @@ def configure_grid(
     values = parse_overrides(overrides)
     if profile == "auto":  # whatever the profile turns out to be
         registry.ablation(name, "small").override(values)
-    grid = registry.ablation(name, choose_profile(setting, profile)).override(values)
+    grid = registry.ablation(name, choose_profile(workspace, profile)).override(values)
     trained = [each for each in grid.generators if each not in grid.sets] if grid.uses_generators else []
     generators = registry.generators(trained, grid.profile)
     return grid, {name: each.override(grid.generator_settings.get(name, {})) for name, each in generators.items()}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from hyperderm.ingest.layouts.reference_names import REFERENCE, WHOLE, words_of
+from hyperderm.ingest.layouts.references import REFERENCE, WHOLE, words_of
 
 _IDLE = {"cube", "image", "data", "mean", "raw"}
 """Words beside the one for a reference in the name of an array."""

@@ -20,7 +20,7 @@ from hyperderm.ingest.formats import tiff
 from hyperderm.ingest.formats.axes import BANDS_LAST
 from hyperderm.ingest.formats.damage import check_machine
 from hyperderm.ingest.formats.pixels import DAMAGED, make_scene, natural, oriented
-from hyperderm.ingest.formats.scene import Asked, Found, Scene
+from hyperderm.ingest.formats.scene import Found, ReadOptions, Scene
 from hyperderm.ingest.formats.wavelengths import in_nm
 
 NAME: str = "band_images"
@@ -63,7 +63,7 @@ def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
     return found
 
 
-def read(found: Found, asked: Asked) -> Scene:
+def read(found: Found, asked: ReadOptions) -> Scene:
     """Read the images of one scene as (rows, columns, bands), by rising nm or number.
 
     Raises:

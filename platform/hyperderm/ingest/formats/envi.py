@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from hyperderm.errors import CubeError
 from hyperderm.ingest.formats.axes import BANDS_LAST
 from hyperderm.ingest.formats.pixels import DAMAGED, damaged, make_scene, name_below, no_data, numbers
-from hyperderm.ingest.formats.scene import Asked, Found, Scene, inside
+from hyperderm.ingest.formats.scene import Found, ReadOptions, Scene, inside
 from hyperderm.ingest.formats.wavelengths import Listed, in_nm
 from hyperderm.ingest.layouts.naming import folded
 
@@ -99,7 +99,7 @@ def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
     return found
 
 
-def read(found: Found, asked: Asked) -> Scene:
+def read(found: Found, asked: ReadOptions) -> Scene:
     """Read one image as (rows, columns, bands), divided by the header's scale factor.
 
     Raises:

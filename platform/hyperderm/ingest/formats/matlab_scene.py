@@ -19,7 +19,7 @@ from hyperderm.ingest.formats.array_choice import is_reference, the_image
 from hyperderm.ingest.formats.axes import ARRAY, BANDS_LAST, HDF5
 from hyperderm.ingest.formats.matlab import Arrays, read_arrays
 from hyperderm.ingest.formats.pixels import make_scene, name_below
-from hyperderm.ingest.formats.scene import Asked, Found, Scene
+from hyperderm.ingest.formats.scene import Found, ReadOptions, Scene
 from hyperderm.ingest.formats.wavelengths import Listed, in_nm
 
 NAME: str = "matlab"
@@ -37,7 +37,7 @@ def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
     return [Found(name_below(p, root), p, (p,), NAME) for p in files if p.suffix.lower() in SUFFIXES]
 
 
-def read(found: Found, asked: Asked) -> Scene:
+def read(found: Found, asked: ReadOptions) -> Scene:
     """Read the one cube or flattened matrix of a file, or the array that `asked.key` names.
 
     Raises:
@@ -64,7 +64,7 @@ def wavelengths_in(held: Arrays, key: str) -> Listed | None:
     return _wavelengths(_nearest(held.numeric, key), held.numeric[key].shape)
 
 
-def _key(held: Arrays, asked: Asked) -> tuple[str, list[str]]:
+def _key(held: Arrays, asked: ReadOptions) -> tuple[str, list[str]]:
     """The key of the array that is the scene, and what must be said of the others."""
     arrays = held.numeric
     if asked.key is not None:
@@ -79,7 +79,7 @@ def _key(held: Arrays, asked: Asked) -> tuple[str, list[str]]:
     return (cubes[0], notes) if cubes else (_matrix(held, asked), [])
 
 
-def _fits(arrays: _Numeric, key: str, asked: Asked) -> bool:
+def _fits(arrays: _Numeric, key: str, asked: ReadOptions) -> bool:
     """Whether wavelengths are known, and as many as an array has bands."""
     shape = arrays[key].shape
     if asked.wavelengths_nm:
@@ -90,7 +90,7 @@ def _fits(arrays: _Numeric, key: str, asked: Asked) -> bool:
     return listed.problem is None
 
 
-def _folded(arrays: _Numeric, asked: Asked) -> list[str]:
+def _folded(arrays: _Numeric, asked: ReadOptions) -> list[str]:
     """The matrices that unfold to an image, where the file or the user says its size."""
     try:
         rows, columns = _sizes(arrays, asked, "")
@@ -101,7 +101,7 @@ def _folded(arrays: _Numeric, asked: Asked) -> list[str]:
     ]
 
 
-def _matrix(held: Arrays, asked: Asked) -> str:
+def _matrix(held: Arrays, asked: ReadOptions) -> str:
     """The key of the one matrix of pixels by bands."""
     arrays = held.numeric
     matrices = [key for key, array in arrays.items() if array.ndim == 2 and min(array.shape) > 1]
@@ -151,7 +151,7 @@ def _field(key: str) -> str:
     return key.rpartition(".")[2].lower()
 
 
-def _sizes(arrays: _Numeric, asked: Asked, what: str) -> tuple[int, int]:
+def _sizes(arrays: _Numeric, asked: ReadOptions, what: str) -> tuple[int, int]:
     """Rows and columns, from the user or else from the file's scalars."""
     found = []
     for name, said, names in (("rows", asked.rows, ROWS), ("columns", asked.columns, COLUMNS)):

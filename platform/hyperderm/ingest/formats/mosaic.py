@@ -21,7 +21,7 @@ from hyperderm.cubes.bands import by_wavelength, mix
 from hyperderm.errors import CubeError
 from hyperderm.ingest.formats.matlab import check_v5  # without it, damaged tags crash scipy
 from hyperderm.ingest.formats.pixels import DAMAGED, name_below, numbers, surely_nm
-from hyperderm.ingest.formats.scene import Asked, Found, Scene
+from hyperderm.ingest.formats.scene import Found, ReadOptions, Scene
 from hyperderm.ingest.reflectance import PICTURES, TIFF, calibrate, check_raw, named_damaged, read_reference
 
 NAME: str = "mosaic"
@@ -30,7 +30,7 @@ PATTERN = 4
 SUFFIXES = TIFF | PICTURES
 CENTRES = "CentralWavelength"
 
-How = Literal["superpixel", "bilinear"]
+CropOptions = Literal["superpixel", "bilinear"]
 
 _MATRIX = "correction_matrix"
 _CORRECTED_NM = ("wavelengths_corrected", "wavelengths_nm", "wavelengths", CENTRES)  # the first of the right size counts
@@ -53,7 +53,7 @@ class Mosaic:
         white_reflectance: of the white panel.
     """
 
-    how: How = "superpixel"
+    how: CropOptions = "superpixel"
     responses: Path | None = None
     dark: Path | None = None
     white: Path | None = None
@@ -72,7 +72,7 @@ def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
     return [Found(name_below(p, root), p, (p, table), NAME) for p in pictures] if table else []
 
 
-def read(found: Found, asked: Asked) -> Scene:
+def read(found: Found, asked: ReadOptions) -> Scene:
     """Read one frame by super-pixels; `read_mosaic` knows more ways."""
     root = found.files[1].parent if len(found.files) > 1 else found.path.parent
     return read_mosaic(found.path, Mosaic(wavelengths_nm=asked.wavelengths_nm), root)
@@ -112,7 +112,7 @@ def read_mosaic(path: Path, options: Mosaic, root: Path | None = None) -> Scene:
     return Scene(cube, ordered, {**facts, **said, "band_order": order.tolist()})
 
 
-def demosaic(frame: NDArray[Any], pattern: int = PATTERN, how: How = "superpixel") -> NDArray[np.float32]:
+def demosaic(frame: NDArray[Any], pattern: int = PATTERN, how: CropOptions = "superpixel") -> NDArray[np.float32]:
     """Turn a raw frame (H, W) into a cube of pattern² bands, in the order of the pattern.
 
     Args:

@@ -13,7 +13,7 @@ from hyperderm.cubes.cube import NOTES
 from hyperderm.errors import CubeError, NoImage, nearest
 from hyperderm.ingest.formats.array_choice import the_image
 from hyperderm.ingest.formats.pixels import DAMAGED, damaged, make_scene, name_below, numbers
-from hyperderm.ingest.formats.scene import Asked, Found, Scene
+from hyperderm.ingest.formats.scene import Found, ReadOptions, Scene
 from hyperderm.ingest.formats.wavelengths import in_nm
 
 NAME: str = "numpy"
@@ -28,7 +28,7 @@ def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
     return [Found(name_below(p, root), p, (p,), NAME) for p in files if p.suffix.lower() in SUFFIXES]
 
 
-def read(found: Found, asked: Asked) -> Scene:
+def read(found: Found, asked: ReadOptions) -> Scene:
     """Read the one array with three axes, or the one that `asked.key` names; pickled objects are never loaded.
 
     Raises:
@@ -56,7 +56,7 @@ def read(found: Found, asked: Asked) -> Scene:
     return make_scene(arrays[key], listed, asked, {"key": key} | ({NOTES: notes} if notes else {}))
 
 
-def _only_cube(arrays: dict[str, NDArray[Any]], asked: Asked) -> tuple[str, list[str]]:
+def _only_cube(arrays: dict[str, NDArray[Any]], asked: ReadOptions) -> tuple[str, list[str]]:
     """The key of the array that is the scene, and what must be said of the others."""
     known = asked.wavelengths_nm or arrays.get(WAVELENGTHS)
     count = 0 if known is None else np.size(known)

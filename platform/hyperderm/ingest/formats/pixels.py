@@ -15,8 +15,8 @@ from hyperderm.cubes.cube import NOTES
 from hyperderm.errors import CubeError, NoImage
 from hyperderm.ingest.formats.axes import ARRAY, Axes
 from hyperderm.ingest.formats.damage import check_machine
-from hyperderm.ingest.formats.scene import Asked, Scene
-from hyperderm.ingest.formats.wavelengths import LONGEST_NM, SHORTEST_NM, Listed, choose
+from hyperderm.ingest.formats.scene import ReadOptions, Scene
+from hyperderm.ingest.formats.wavelengths import LONGEST_NM, SHORTEST_NM, Listed, choose_wavelengths
 
 # What the libraries raise on damaged bytes, found by flipping and cutting bytes of small files of every format.
 # Caught around their calls only, so that a mistake of ours is never taken for a damaged file.
@@ -39,7 +39,7 @@ DAMAGED: tuple[type[Exception], ...] = (
 def make_scene(
     array: NDArray[Any],
     listed: Listed | None,
-    asked: Asked,
+    asked: ReadOptions,
     facts: dict[str, Any],
     axes: Axes = ARRAY,
     missing: NDArray[np.bool_] | None = None,
@@ -66,7 +66,7 @@ def make_scene(
         )
     if array.dtype.kind not in "fiu":
         raise CubeError(f"pixels of type {array.dtype.name} are not real numbers")
-    chosen = choose(array.shape, axes, listed, asked)
+    chosen = choose_wavelengths(array.shape, axes, listed, asked)
     facts, notes = {"dtype": array.dtype.name, **facts}, [*facts.get(NOTES, ()), *chosen.notes]
     if not axes.known and chosen.axes != axes.orders[axes.usual]:
         facts["axes"] = chosen.axes

@@ -69,7 +69,7 @@ class Beside:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReadOptions:
     """What a user says about files that cannot say it themselves; every format looks at what concerns it.
 
     Attributes:
@@ -97,7 +97,7 @@ class Format(Protocol):
     def find(self, folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
         """Return the scenes among `files`, all directly in `folder`, by their names alone."""
 
-    def read(self, found: Found, asked: Asked) -> Scene:
+    def read(self, found: Found, asked: ReadOptions) -> Scene:
         """Read one scene; CubeError, in one sentence, where it cannot be one."""
 
 

@@ -17,7 +17,7 @@ from hyperderm.cubes.cube import NOTES
 from hyperderm.errors import CubeError
 from hyperderm.ingest.formats import band_images, envi, matlab_scene, numpy_files, tiff
 from hyperderm.ingest.formats.pixels import natural, surely_nm
-from hyperderm.ingest.formats.scene import Asked, Beside, Format, Found, Scene, inside
+from hyperderm.ingest.formats.scene import Beside, Format, Found, ReadOptions, Scene, inside
 from hyperderm.ingest.layouts.naming import files_in, folded, shorter
 from hyperderm.ingest.layouts.tables import decode
 
@@ -89,7 +89,7 @@ def find_beside(file: Path) -> list[Found]:
     return _scenes(folder, [path for path in files if path not in sides], folder, sides)[0]
 
 
-def read_scene(found: Found, asked: Asked, root: Path) -> Scene:
+def read_scene(found: Found, asked: ReadOptions, root: Path) -> Scene:
     """Read one scene; what the user says of wavelengths counts, else what its file says, else a side file.
 
     A side file goes before wavelengths of the file whose unit nothing names. `facts["wavelengths"]` records which counts.

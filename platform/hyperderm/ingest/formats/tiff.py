@@ -23,7 +23,7 @@ from hyperderm.errors import CubeError, NoImage
 from hyperderm.ingest.formats import ome
 from hyperderm.ingest.formats.axes import BANDS_FIRST, BANDS_LAST, PAGES, PLANES, Axes
 from hyperderm.ingest.formats.pixels import DAMAGED, damaged, make_scene, name_below, no_data, numbers, oriented
-from hyperderm.ingest.formats.scene import Asked, Found, Scene
+from hyperderm.ingest.formats.scene import Found, ReadOptions, Scene
 from hyperderm.ingest.formats.wavelengths import Listed, in_nm
 from hyperderm.strict import json_of
 
@@ -60,7 +60,7 @@ class _Stack:
     facts: dict[str, Any]
 
 
-def read(found: Found, asked: Asked) -> Scene:
+def read(found: Found, asked: ReadOptions) -> Scene:
     """Read one stack as (rows, columns, bands), turned as its orientation tag says.
 
     Raises:

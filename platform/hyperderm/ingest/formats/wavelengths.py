@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from hyperderm.cubes.bands import checked_nm
 from hyperderm.errors import CubeError
 from hyperderm.ingest.formats.axes import Axes, settle
-from hyperderm.ingest.formats.scene import Asked, Beside
+from hyperderm.ingest.formats.scene import Beside, ReadOptions
 
 SHORTEST_NM = 100.0
 """Where a file names no unit, wavelengths below this are taken for micrometres or band numbers and are not used."""
@@ -75,7 +75,7 @@ def in_nm(values: Sequence[float], what: str, factor: float | None) -> Listed:
     return Listed(nm, unit=factor is not None)
 
 
-def choose(shape: Sequence[int], axes: Axes, listed: Listed | None, asked: Asked) -> Chosen:
+def choose_wavelengths(shape: Sequence[int], axes: Axes, listed: Listed | None, asked: ReadOptions) -> Chosen:
     """Return the wavelengths of an array of `shape` and what its axes are.
 
     What the user says counts; else what the file lists with its unit; else a side file; else what the file lists without a
@@ -107,7 +107,7 @@ def choose(shape: Sequence[int], axes: Axes, listed: Listed | None, asked: Asked
 
 
 def _sources(
-    listed: Listed | None, asked: Asked, problems: list[tuple[str, CubeError]]
+    listed: Listed | None, asked: ReadOptions, problems: list[tuple[str, CubeError]]
 ) -> Iterator[tuple[Sequence[float], str, tuple[str, ...]]]:
     """Every list of wavelengths in the order in which they count, with its name and notes; adds what is no list."""
     if asked.wavelengths_nm is not None:
@@ -146,7 +146,7 @@ def _ends(nm: Sequence[float]) -> str:
     return f"{nm[0]:g} … {nm[-1]:g}"
 
 
-def _differs(asked: Asked, nm: Sequence[float], said: str) -> list[str]:
+def _differs(asked: ReadOptions, nm: Sequence[float], said: str) -> list[str]:
     """A sentence where a side file of the scene lists something else than what counts."""
     side = asked.beside
     if side is None or said != "from the file":

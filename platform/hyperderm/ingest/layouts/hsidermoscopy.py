@@ -25,16 +25,16 @@ from hyperderm.ingest.formats.damage import check_machine
 from hyperderm.ingest.formats.matlab import only_cube, read_arrays
 from hyperderm.ingest.formats.matlab_scene import wavelengths_in
 from hyperderm.ingest.formats.pixels import make_scene, natural
-from hyperderm.ingest.formats.scene import Asked, Scene, SetAside
+from hyperderm.ingest.formats.scene import ReadOptions, Scene, SetAside
 from hyperderm.ingest.formats.scene_files import noted, read_beside, sides_of
 from hyperderm.ingest.layouts.naming import files_in, folded, folders
 from hyperderm.ingest.layouts.source_tables import NOT_NAMED, NOTHING, Said, Tables, read_tables
 from hyperderm.ingest.layouts.unused_files import leftovers
-from hyperderm.ingest.lesions import How, Image, lesions_of
+from hyperderm.ingest.lesions import CropOptions, Image, lesions_of
 from hyperderm.store.export_format import FOLDERS, OTHER
 
 LAYOUT = "images/{DNCube,MMCube,OtherCube}/<n>.mat and masks/<same folder>/<n>_00.png"
-_NOTHING = Asked()
+_NOTHING = ReadOptions()
 _MASK = re.compile(r"(?P<cube>.+)_\d+")
 
 
@@ -120,7 +120,7 @@ def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None)
     return leftovers(root, used, reasons | dict(tables.aside), "hsidermoscopy")
 
 
-def read(source: Source, root: Path, how: How, asked: Asked = _NOTHING) -> tuple[list[Lesion], list[SetAside]]:
+def read(source: Source, root: Path, how: CropOptions, asked: ReadOptions = _NOTHING) -> tuple[list[Lesion], list[SetAside]]:
     """Read one image and cut out its lesions.
 
     Returns:
@@ -134,7 +134,7 @@ def read(source: Source, root: Path, how: How, asked: Asked = _NOTHING) -> tuple
     return lesions_of(image, how)
 
 
-def open_image(source: Source, root: Path, asked: Asked = _NOTHING) -> Image:
+def open_image(source: Source, root: Path, asked: ReadOptions = _NOTHING) -> Image:
     """Read one image whole.
 
     Args:
@@ -201,7 +201,7 @@ def _folders(root: Path, kind: str, folder: str) -> list[Path]:
     return [place for top in folders(root, kind) for place in folders(top, folder)]
 
 
-def _scene(source: Source, root: Path, asked: Asked) -> Scene:
+def _scene(source: Source, root: Path, asked: ReadOptions) -> Scene:
     """The file's one array with three axes, its bands by rising wavelength.
 
     The wavelengths are those that were asked for, else those that the file or a side file lists, else HSIDermoscopy's.

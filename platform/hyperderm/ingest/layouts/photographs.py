@@ -33,7 +33,7 @@ from hyperderm.ingest.formats.scene import SetAside
 from hyperderm.ingest.layouts.naming import Names, files_below, files_in, folders
 from hyperderm.ingest.layouts.source_tables import NOTHING, Said, Tables, read_tables
 from hyperderm.ingest.layouts.unused_files import leftovers
-from hyperderm.ingest.lesions import How, lesions_of
+from hyperderm.ingest.lesions import CropOptions, lesions_of
 from hyperderm.ingest.lesions import Image as ImageRead
 
 NOMINAL_NM: tuple[float, ...] = (465.0, 545.0, 610.0)
@@ -122,7 +122,7 @@ def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None)
     return leftovers(root, used, reasons, "photographs")
 
 
-def read(source: Source, root: Path, how: How) -> tuple[list[Lesion], list[SetAside]]:
+def read(source: Source, root: Path, how: CropOptions) -> tuple[list[Lesion], list[SetAside]]:
     """Read one photograph and cut out its lesion; without a mark its centre is taken.
 
     Returns:

@@ -1,13 +1,7 @@
-"""White and dark references: which files of a folder are some, to which scan each belongs, and how one is read.
-
-A name says it: `WHITEREF_scan.hdr`, `scan_dark_reference.npy`, `ref_white.tif`, `whiteCalibration`, a folder
-`white_reference/`; also a whole name such as `white`, `blacks`, `dark_current_20ms` or `flat`, and `scan_white`, `dark_scan`
-or `scan_wr` where a scan of that name lies beside it. Black is dark. A name that says white, dark or black in another way
-(`white_paper`) is in doubt beside scans and not stored: `in_doubt`. One that also says skin (`dark_nevus_03`), or that a
-mask or a table calls a lesion, is a scan like any other.
-"""
+"""White and dark references: which files of a folder are some, to which scan each belongs, and how one is read."""
 
 import re
+import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +13,35 @@ from numpy.typing import NDArray
 from hyperderm.errors import CubeError
 from hyperderm.ingest.formats import band_images, envi, matlab_scene, numpy_files, tiff
 from hyperderm.ingest.formats.pixels import oriented
-from hyperderm.ingest.formats.scene import Asked, Found, Scene
+from hyperderm.ingest.formats.scene import Found, ReadOptions, Scene
 from hyperderm.ingest.layouts.naming import SUFFIXES, shorter
-from hyperderm.ingest.layouts.reference_names import COUNT, PLAIN, REFERENCE, THING, WHOLE, WORD, words_of
 from hyperderm.ingest.reflectance import NUMPY, PICTURES, TIFF, calibrate, check_raw, read_reference
+
+_SEPARATORS = re.compile(r"[ _.()\[\]-]+")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+THING = "current|frame|panel|tile|board|target|standard|field|level|signal|noise|balance|spectralon"
+WORD = "ref(?:erence)?s?|cal(?:ib(?:ration)?)?s?"
+PLAIN = "white|dark|black"
+_KINDS = rf"white_?(?:dark|black)|{PLAIN}"
+COUNT = r"(?:_?(?:exp(?:osure)?|int(?:egration)?|t|it)?_?\d+(?:_\d+)?_?(?:[uµμ]s|m?s|m?sec))?(?:_?\d+)?"
+"""An exposure, a number, or both."""
+REFERENCE = re.compile(
+    rf"(?<![a-z])(?:(?P<kind>{_KINDS})(?:_?(?:{THING}))?_?(?:{WORD})|(?:{WORD})_?(?P<behind>{_KINDS})(?:_?(?:{THING}))?"
+    r"|(?P<short>[wd])ref)(?![a-z])"
+)
+"""A word for reference beside white or dark; where it stands in a name, that is one of a reference whatever else it says."""
+WHOLE = re.compile(
+    rf"(?:(?P<kind>{PLAIN})s?(?:_?(?:{THING})s?)?|(?:{THING})s?_?(?P<behind>{PLAIN})|flats?(?:_?field)?|spectralon)"
+    rf"{COUNT}(?:[_t]?\d+)*"
+)
+"""A name that is one of a reference only as a whole: `white_paper` is none, `white` and `dark_current_20ms` are."""
+
+
+def words_of(name: str) -> str:
+    """Return a name in one Unicode form and lower case, its words parted by one underscore each."""
+    return _SEPARATORS.sub("_", _CAMEL.sub("_", unicodedata.normalize("NFC", name)).lower())
+
 
 Kind = Literal["white", "dark", "white_dark"]
 """The last is the dark reference of the white one where that was taken with an exposure of its own."""
@@ -206,7 +225,7 @@ def unused(references: Sequence[Reference], pairs: Sequence[Pair], why: str) -> 
     return said
 
 
-def read(path: Path, asked: Asked) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+def read(path: Path, asked: ReadOptions) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
     """Read a reference of cubes, and its wavelengths where the file says them.
 
     ENVI (its header or its data file), `.npz` and `.mat` are read as scenes are; a TIFF's pages are its first axis; others
@@ -227,7 +246,7 @@ def read(path: Path, asked: Asked) -> tuple[NDArray[Any], NDArray[np.float64] | 
     return scene.reflectance.astype(dtype) if whole else scene.reflectance, scene.wavelengths_nm
 
 
-def applied(scene: Scene, white: Path | None, dark: Path | None, white_reflectance: float, asked: Asked) -> Scene:
+def applied(scene: Scene, white: Path | None, dark: Path | None, white_reflectance: float, asked: ReadOptions) -> Scene:
     """Return a scene in reflectance (or without its dark level), with the names of its references in the facts.
 
     Raises:
@@ -243,7 +262,7 @@ def applied(scene: Scene, white: Path | None, dark: Path | None, white_reflectan
     return Scene(reflectance, scene.wavelengths_nm, {**scene.facts, **facts, **names})
 
 
-def _fitted(path: Path, name: str, scene: Scene, asked: Asked, turned: bool) -> NDArray[Any]:
+def _fitted(path: Path, name: str, scene: Scene, asked: ReadOptions, turned: bool) -> NDArray[Any]:
     """The numbers of a reference with the bands last."""
     values, nm = read(path, asked)
     shape = scene.reflectance.shape
@@ -290,7 +309,7 @@ def _orientation(path: Path) -> int:
         return int(tag.value) if tag is not None else 1
 
 
-def _scene(path: Path, asked: Asked) -> Scene:
+def _scene(path: Path, asked: ReadOptions) -> Scene:
     suffix = path.suffix.lower()
     if suffix in numpy_files.SUFFIXES:
         return numpy_files.read(Found(path.stem, path, (path,), numpy_files.NAME), asked)

@@ -24,14 +24,14 @@ from hyperderm.ingest.formats import mosaic, scene_files
 from hyperderm.ingest.formats.damage import check_machine
 from hyperderm.ingest.formats.mosaic import Mosaic
 from hyperderm.ingest.formats.pixels import name_below
-from hyperderm.ingest.formats.scene import Asked, Found, Scene, SetAside
+from hyperderm.ingest.formats.scene import Found, ReadOptions, Scene, SetAside
 from hyperderm.ingest.layouts import references
 from hyperderm.ingest.layouts.naming import Names, files_below, folded, folders
 from hyperderm.ingest.layouts.references import Pair, Reference
 from hyperderm.ingest.layouts.source_tables import NOT_NAMED, NOTHING, Said, Tables, read_tables
 from hyperderm.ingest.layouts.unused_files import leftovers
 from hyperderm.ingest.layouts.versions import one_of_each
-from hyperderm.ingest.lesions import How, Image, lesions_of
+from hyperderm.ingest.lesions import CropOptions, Image, lesions_of
 
 CHUNK = 2**20
 
@@ -49,7 +49,7 @@ class Camera:
         references: whether references that lie beside a scan are applied to it where neither `dark` nor `white` is given.
     """
 
-    asked: Asked = field(default_factory=Asked)
+    asked: ReadOptions = field(default_factory=ReadOptions)
     mosaic: Mosaic | None = None
     dark: Path | None = None
     white: Path | None = None
@@ -167,7 +167,7 @@ def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None)
     ]
 
 
-def read(source: Source, root: Path, how: How) -> tuple[list[Lesion], list[SetAside]]:
+def read(source: Source, root: Path, how: CropOptions) -> tuple[list[Lesion], list[SetAside]]:
     """Read one scene and cut out its lesions; without a mark the whole scene is stored.
 
     Returns:

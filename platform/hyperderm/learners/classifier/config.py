@@ -1,4 +1,4 @@
-"""The knobs of the classifier networks, and what they say of themselves. Free of torch."""
+"""The knobs of the classifier networks, their names, and what they say of themselves. Free of torch."""
 
 from __future__ import annotations
 
@@ -8,13 +8,27 @@ from pydantic import Field, model_validator
 
 from hyperderm.errors import nearest
 from hyperderm.learners.augmentation_settings import SpectralAugmentationConfig
-from hyperderm.learners.classifier.known import ARCHITECTURES, OWN, TIMM_SIZE
 from hyperderm.learners.spec import LearnerConfig, Role
 
 if TYPE_CHECKING:
-    from hyperderm.learners.base import Learner, Placement
+    from hyperderm.learners.base import Compute, Learner
     from hyperderm.learners.data import TrainData
     from hyperderm.settings import Run
+
+ARCHITECTURES = (
+    "small_cnn",
+    "densenet121",
+    "densenet201",
+    "resnet18",
+    "resnet50",
+    "efficientnet_b0",
+    "efficientnet_b3",
+    "efficientnet_lite0",
+)
+"""`small_cnn` is ours; the others are timm's."""
+OWN = "small_cnn"
+TIMM_SIZE = 32
+"""Pixels that timm's networks need: they halve five times."""
 
 
 class ClassifierConfig(LearnerConfig):
@@ -107,8 +121,8 @@ class ClassifierConfig(LearnerConfig):
         found = load_weights(self.architecture, self.weights, bands)
         return found.sha256 if found else ""
 
-    def build(self, run: Run, data: TrainData, placement: Placement) -> Learner:
+    def build(self, run: Run, data: TrainData, compute: Compute) -> Learner:
         """See `LearnerConfig.build`."""
         from hyperderm.learners.classifier.learner import Classifier
 
-        return Classifier(self, run, data, placement)
+        return Classifier(self, run, data, compute)

@@ -11,7 +11,7 @@ from hyperderm.errors import ConfigError
 from hyperderm.learners import randomness
 from hyperderm.learners.augmentation import classic
 from hyperderm.learners.average import gradient_norm
-from hyperderm.learners.base import Batch, Placement, Validation
+from hyperderm.learners.base import Batch, Compute, Validation
 from hyperderm.learners.batch_augmentation import MOST_BANDS, classic_batch
 from hyperderm.learners.classifier.config import ClassifierConfig
 from hyperderm.learners.classifier.networks import KeyedDropout, build_classifier, has_batch_norm
@@ -31,22 +31,22 @@ also take n cubes one by one."""
 class Classifier:
     """A network and its optimizer (AdamW)."""
 
-    def __init__(self, config: ClassifierConfig, run: Run, data: TrainData, placement: Placement) -> None:
-        self.config, self.data, self.placement, self.seed = config, data, placement, run.seed
+    def __init__(self, config: ClassifierConfig, run: Run, data: TrainData, compute: Compute) -> None:
+        self.config, self.data, self.compute, self.seed = config, data, compute, run.seed
         workers = run.sweep.workers_per_trial
         with randomness.initialised(self.seed):
             network = build_classifier(self.config.architecture, self.config.weights, len(data.wavelengths_nm))
         if workers > 1 and has_batch_norm(network):
-            if placement.device.type != "cuda":
+            if compute.device.type != "cuda":
                 raise ConfigError(
                     f"learner.architecture = {self.config.architecture} with {workers} workers on CPUs is refused: its "
                     "batch norm would depend on the number of workers",
                     "Use one worker, GPUs, or learner.architecture=small_cnn.",
                 )
             network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
-        self.network = network.to(placement.device, placement.dtype)
+        self.network = network.to(compute.device, compute.dtype)
         self.dropout = KeyedDropout(self.network, self.config.architecture)
-        self.parallel = placement.parallel(self.network)
+        self.parallel = compute.parallel(self.network)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), self.config.lr, weight_decay=self.config.weight_decay)
         self.truth = truth(data.drawn_diagnoses)  # (rows,)
         self.weights = self._class_weights(run)
@@ -56,10 +56,10 @@ class Classifier:
         """Update once. Metrics: `loss`, `accuracy` (at probability .5), `positive_share`, `gradient`."""
         self.network.train()
         x = self._seen(batch)
-        y = self.truth[batch.rows].to(self.placement.device)
-        with self._dropped(batch), self.placement.autocast():
-            logits = self.parallel(x.to(self.placement.dtype))
-        logits = logits.to(self.placement.dtype)
+        y = self.truth[batch.rows].to(self.compute.device)
+        with self._dropped(batch), self.compute.autocast():
+            logits = self.parallel(x.to(self.compute.dtype))
+        logits = logits.to(self.compute.dtype)
         weights = self.weights.to(logits)[y]
         labels = y.to(logits)
         if self.config.loss == "focal":
@@ -79,12 +79,12 @@ class Classifier:
         return scored(self, self.data.validation)
 
     @torch.no_grad()
-    def judge(self, reflectance: Tensor, masks: Tensor) -> Tensor:
+    def logits_of(self, reflectance: Tensor, masks: Tensor) -> Tensor:
         """Return the logits of melanoma, (N,) float64 on the CPU; masks are not looked at."""
         self.network.eval()
         scaled = self.data.scaling.forward(reflectance).split(JUDGED_AT_ONCE)
-        with self.placement.autocast():
-            parts = [self.network(x.to(self.placement.device, self.placement.dtype)) for x in scaled]
+        with self.compute.autocast():
+            parts = [self.network(x.to(self.compute.device, self.compute.dtype)) for x in scaled]
         return torch.cat(parts).double().cpu()
 
     def state_dict(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class Classifier:
         if not p:
             return nullcontext()
         draws = randomness.rows(self.seed, "dropout", batch.images, batch.count, (self.dropout.features,), batch.share)
-        return self.dropout.masked(((draws >= p).double() / (1 - p)).to(self.placement.device))
+        return self.dropout.masked(((draws >= p).double() / (1 - p)).to(self.compute.device))
 
     def _keys(self, batch: Batch) -> list[int]:
         """One key a sample, from (seed, images, place in the global batch)."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from hyperderm.learners.classifier.architectures import ends, network
-from hyperderm.learners.classifier.known import ARCHITECTURES
+from hyperderm.learners.classifier.config import ARCHITECTURES
 from hyperderm.learners.classifier.pretrained import load_weights
 
 __all__ = ["ARCHITECTURES", "KeyedDropout", "build_classifier", "has_batch_norm"]

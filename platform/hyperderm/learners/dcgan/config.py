@@ -14,7 +14,7 @@ from hyperderm.learners.spec import Condition, LearnerConfig
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hyperderm.learners.base import Learner, Placement, Sampler
+    from hyperderm.learners.base import Compute, Learner, Sampler
     from hyperderm.learners.data import TrainData
     from hyperderm.settings import Run
     from hyperderm.store.manifest import Manifest
@@ -123,11 +123,11 @@ class DcganConfig(AdversarialConfig):
                 f"Use --set 'data.diagnoses={told}', or name another.",
             )
 
-    def build(self, run: Run, data: TrainData, placement: Placement) -> Learner:
+    def build(self, run: Run, data: TrainData, compute: Compute) -> Learner:
         """See `LearnerConfig.build`."""
         from hyperderm.learners.dcgan.learner import Dcgan
 
-        return Dcgan(self, run, data, placement)
+        return Dcgan(self, run, data, compute)
 
     def load_sampler(self, run: Run, checkpoint: Mapping[str, Any], device: str) -> Sampler:
         """See `LearnerConfig.load_sampler`."""

@@ -35,11 +35,11 @@ class Dcgan(AdversarialLearner):
         """Return noise, equal on however many workers: (n, noise_dim)."""
         shape = (self.config.noise_dim,)
         z = randomness.rows(self.seed, f"noise/{stream}", batch.images, batch.count, shape, batch.share, normal=True)
-        return z.to(self.placement.device, self.placement.dtype)
+        return z.to(self.compute.device, self.compute.dtype)
 
     def labels(self, batch: Batch) -> tuple[Tensor, ...]:
         """Return the diagnoses of the real cubes, where both networks are told them."""
-        return (batch.labels.to(self.placement.device),) if self._classes else ()
+        return (batch.labels.to(self.compute.device),) if self._classes else ()
 
     def sampler(self) -> "DcganSampler":
         """See `AdversarialLearner.sampler`."""

@@ -13,7 +13,7 @@ from hyperderm.learners.spec import DOUBLE, Condition
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hyperderm.learners.base import Learner, Placement, Sampler
+    from hyperderm.learners.base import Compute, Learner, Sampler
     from hyperderm.learners.data import TrainData
     from hyperderm.settings import Run
     from hyperderm.store.manifest import Manifest
@@ -70,11 +70,11 @@ class ShsGanConfig(AdversarialConfig):
 
         pseudo_rgb_matrix(manifest.wavelengths_nm)
 
-    def build(self, run: Run, data: TrainData, placement: Placement) -> Learner:
+    def build(self, run: Run, data: TrainData, compute: Compute) -> Learner:
         """See `LearnerConfig.build`."""
         from hyperderm.learners.shsgan.learner import ShsGan
 
-        return ShsGan(self, run, data, placement)
+        return ShsGan(self, run, data, compute)
 
     def load_sampler(self, run: Run, checkpoint: Mapping[str, Any], device: str) -> Sampler:
         """See `LearnerConfig.load_sampler`."""

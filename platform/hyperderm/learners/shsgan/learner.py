@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hyperderm.cubes.pseudo_rgb import fit_gain, pseudo_rgb_matrix
 from hyperderm.learners.adversarial import AdversarialLearner
 from hyperderm.learners.adversarial_settings import check_bands
-from hyperderm.learners.base import Batch, Placement
+from hyperderm.learners.base import Batch, Compute
 from hyperderm.learners.critics import Critic
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.shsgan.config import ShsGanConfig
@@ -29,12 +29,12 @@ class ShsGan(AdversarialLearner):
 
     config: ShsGanConfig
 
-    def __init__(self, config: ShsGanConfig, run: Run, data: TrainData, placement: Placement) -> None:
+    def __init__(self, config: ShsGanConfig, run: Run, data: TrainData, compute: Compute) -> None:
         matrix = pseudo_rgb_matrix(data.wavelengths_nm)
         self.gain = fit_gain(data.train.reflectance.movedim(1, 3).numpy(), matrix)
-        self.h = torch.from_numpy(matrix).to(placement.device, placement.dtype)  # (3, B)
+        self.h = torch.from_numpy(matrix).to(compute.device, compute.dtype)  # (3, B)
         check_bands(config.critic, len(data.wavelengths_nm))
-        super().__init__(config, run, data, placement)
+        super().__init__(config, run, data, compute)
 
     def networks(self, bands: int) -> tuple[nn.Module, nn.Module]:
         """See `AdversarialLearner.networks`."""
@@ -44,7 +44,7 @@ class ShsGan(AdversarialLearner):
 
     def inputs(self, batch: Batch, stream: str) -> Tensor:
         """Return the scaled RGB of the sources: (n, 3, H, W)."""
-        return self.rgb(batch.source.to(self.placement.dtype))
+        return self.rgb(batch.source.to(self.compute.dtype))
 
     def consistency(self, inputs: Tensor, fake: Tensor) -> Mapping[str, tuple[float, Tensor]]:
         """Return `rgb_loss`: ‖rgb − H·cube‖, root mean square per sample."""
@@ -91,5 +91,5 @@ class ShsGan(AdversarialLearner):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         super().load_state_dict(state)
-        self.h = state["h"].to(self.placement.device, self.placement.dtype)
+        self.h = state["h"].to(self.compute.device, self.compute.dtype)
         self.gain = state["gain"]

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from hyperderm.learners.spec import LearnerConfig, Role
 
 if TYPE_CHECKING:
-    from hyperderm.learners.base import Learner, Placement
+    from hyperderm.learners.base import Compute, Learner
     from hyperderm.learners.data import TrainData
     from hyperderm.settings import Run
 
@@ -56,8 +56,8 @@ class SpectralConfig(LearnerConfig):
         """See `LearnerConfig.described`."""
         return f"{self.model} regression on per-lesion spectral statistics, automatic masks for every cube"
 
-    def build(self, run: Run, data: TrainData, placement: Placement) -> Learner:
+    def build(self, run: Run, data: TrainData, compute: Compute) -> Learner:
         """See `LearnerConfig.build`."""
         from hyperderm.learners.spectral_baseline.learner import SpectralBaseline
 
-        return SpectralBaseline(self, run, data, placement)
+        return SpectralBaseline(self, run, data, compute)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hyperderm.learners.base import Batch, Placement, Validation
+from hyperderm.learners.base import Batch, Compute, Validation
 from hyperderm.learners.data import TrainData, truth
 from hyperderm.learners.decision_rule import scored
 from hyperderm.learners.losses import class_weights
@@ -27,7 +27,7 @@ LEAF, LEAVES = 20, 10
 class SpectralBaseline:
     """Fitted when it is made, deterministically: a checkpoint needs no state beyond configuration and data."""
 
-    def __init__(self, config: SpectralConfig, run: Run, data: TrainData, placement: Placement) -> None:
+    def __init__(self, config: SpectralConfig, run: Run, data: TrainData, compute: Compute) -> None:
         self.config, self.data = config, data
         (phase,) = phases(config, run, data)
         rows, showing = np.unique(phase.entries.numpy(), return_inverse=True)
@@ -47,7 +47,7 @@ class SpectralBaseline:
         """See `judging.scored`."""
         return scored(self, self.data.validation)
 
-    def judge(self, reflectance: Tensor, masks: Tensor) -> Tensor:
+    def logits_of(self, reflectance: Tensor, masks: Tensor) -> Tensor:
         """Return the logits of melanoma, (N,) float64; masks are not looked at: see the module."""
         return torch.from_numpy(np.asarray(self.model.decision_function(self._features(reflectance)), dtype=np.float64))
 

@@ -34,11 +34,8 @@ from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import SyntheticOrigin, origin_of
 from hyperderm.strict import fingerprint
 from hyperderm.studies.ablation.audits import audit_elsewhere
-from hyperderm.studies.ablation.complete import complete_part
-from hyperderm.studies.ablation.job import Job, behind
-from hyperderm.studies.ablation.memory import declarations
-from hyperderm.studies.ablation.plan import Plan
-from hyperderm.studies.ablation.results import PREDICTIONS, GridFolder, predictions, result_of
+from hyperderm.studies.ablation.plan import Job, Plan, behind
+from hyperderm.studies.ablation.records import PREDICTIONS, GridFolder, complete_part, declarations, predictions, result_of
 from hyperderm.tracking.figures import RealSet
 
 PACKAGES = ("torch", "timm", "scikit-learn", "ray", "mlflow", "numpy", "scipy")
@@ -243,7 +240,7 @@ def _set(name: str, fold: int, origin: SyntheticOrigin) -> SyntheticSet:
 
 
 def _protections(plan: Plan, grid: GridFolder, results: Mapping[str, Mapping[str, Any]]) -> list[Protection]:
-    from hyperderm.studies.ablation.leaks import audit
+    from hyperderm.studies.ablation.audits import audit
 
     return [Protection(what, detail, passed) for what, detail, passed in audit(plan, grid, results)]
 

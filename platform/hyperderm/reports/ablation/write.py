@@ -8,12 +8,10 @@ from pathlib import Path
 
 from hyperderm.durable import sync
 from hyperderm.errors import StudyError
-from hyperderm.reports.ablation.content import Content
-from hyperderm.reports.ablation.csv_files import TABLES, csv_files
+from hyperderm.reports.ablation.document import Content, image, markdown, page
 from hyperderm.reports.ablation.facts import REAL, ReportFacts
-from hyperderm.reports.ablation.markdown import markdown
-from hyperderm.reports.ablation.page import image, page
 from hyperderm.reports.ablation.sections import FIGURES, content
+from hyperderm.reports.ablation.tables import TABLES, csv_files
 from hyperderm.statistics.ablation import decision_sentences
 from hyperderm.statistics.ablation_results import Analysis
 from hyperderm.statistics.predictions import Predictions

@@ -8,8 +8,8 @@ from typing import Any
 from hyperderm.cluster.observer import Observer
 from hyperderm.cluster.trial import KEY
 from hyperderm.errors import MachineTrouble, StoreError
-from hyperderm.studies.ablation.job import Job
-from hyperderm.studies.ablation.results import GridFolder, result_of, was_begun, write_failure
+from hyperderm.studies.ablation.plan import Job
+from hyperderm.studies.ablation.records import GridFolder, result_of, was_begun, write_failure
 
 
 class JobQueue:

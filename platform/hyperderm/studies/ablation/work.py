@@ -20,20 +20,20 @@ from hyperderm.cluster.trial import Trainer
 from hyperderm.config import Experiment
 from hyperderm.errors import CheckpointError
 from hyperderm.identity import INPUT
-from hyperderm.learners.base import Judge, Learner
+from hyperderm.learners.base import Learner, MelanomaClassifier
 from hyperderm.learners.data import TrainData, truth
-from hyperderm.learners.decision_rule import Judgement, judgement
+from hyperderm.learners.decision_rule import DecisionRule, fit_decision_rule
 from hyperderm.statistics.classification import cell_metrics
 from hyperderm.statistics.predictions import Predictions
 from hyperderm.store.location import Location
 from hyperderm.store.manifest import MANIFEST
 from hyperderm.store.reader import Store, open_store
-from hyperderm.store.run_location import Place, address, below, content_of, forget, holds, placed, put
+from hyperderm.store.run_location import RunLocation, address, below, content_of, forget, holds, location_at, put
 from hyperderm.store.s3 import clear
 from hyperderm.store.synthetic import origin_of
 from hyperderm.strict import json_of, parse
-from hyperderm.studies.ablation.job import Job, job_from_json
-from hyperderm.studies.ablation.results import PREDICTIONS, RESULT, SPENT, STORE, TIME, now, write_result
+from hyperderm.studies.ablation.plan import Job, job_from_json
+from hyperderm.studies.ablation.records import PREDICTIONS, RESULT, SPENT, STORE, TIME, now, write_result
 from hyperderm.studies.synthesis import generate_here
 from hyperderm.training.checkpoint import BEST, FILES, CheckpointFolder
 from hyperderm.training.context import local
@@ -60,7 +60,7 @@ class Task:
 
     job: Job
     experiment: Experiment | None
-    place: Place
+    place: RunLocation
     source: str
     inputs: Mapping[str, str]
     rgb: str
@@ -78,7 +78,7 @@ def task_of(config: Mapping[str, Any], storage: Location | None = None) -> Task:
     return Task(
         job=job_from_json(config["job"]),
         experiment=None if experiment is None else parse(Experiment, experiment),
-        place=placed(config["place"], storage),
+        place=location_at(config["place"], storage),
         source=config["source"],
         inputs=config["inputs"],
         rgb=config["rgb"],
@@ -104,7 +104,7 @@ def work(task: Task, store: Store, trainer: Trainer | None = None) -> Iterator[R
 class Clock:
     """The time a job takes over all processes that worked on it: a killed one's is kept up to its last report."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: RunLocation) -> None:
         self._place, self._started = place, time.monotonic()
         try:
             known = json_of((content_of(place, SPENT) or b"").decode())
@@ -197,7 +197,7 @@ def _synthetic(task: Task, store: Store, clock: Clock, trainer: Trainer) -> Iter
 
 def _forget_other_set(task: Task) -> str:
     """Draw a set anew where its generator was trained again since, and say so."""
-    place, generator = below(task.place, STORE), placed(task.source.rpartition("/")[0], _location(task.place))
+    place, generator = below(task.place, STORE), location_at(task.source.rpartition("/")[0], _location(task.place))
     if not holds(place, MANIFEST) or not holds(generator, BEST):
         return ""
     origin = origin_of(open_store(address(place), verify=False).manifest)
@@ -210,7 +210,7 @@ def _forget_other_set(task: Task) -> str:
     return "drawn anew: its generator was trained again"
 
 
-def _location(place: Place) -> Location | None:
+def _location(place: RunLocation) -> Location | None:
     return None if isinstance(place, Path) else place
 
 
@@ -224,11 +224,11 @@ def _cell(task: Task, store: Store, clock: Clock, trainer: Trainer) -> Iterator[
         context = local(task.place, task.provenance)
         saved = _best(context.checkpoint)
         if learner is None:  # a group of other processes trained it
-            learner = experiment.learner.build(experiment, data, context.placement(experiment.training.precision))
+            learner = experiment.learner.build(experiment, data, context.compute(experiment.training.precision))
         learner.load_state_dict(saved["learner"])
         report = reports[-1]
-        judged = learner.judge(data.validation.reflectance, data.validation.masks)
-        chosen = judgement(judged, truth(data.validation.diagnoses))
+        judged = learner.logits_of(data.validation.reflectance, data.validation.masks)
+        chosen = fit_decision_rule(judged, truth(data.validation.diagnoses))
         chosen_at = now()
         opened: list[str] = []
         table = _test(task, store, experiment, learner, chosen, opened)
@@ -278,8 +278,8 @@ def _test(
     task: Task,
     store: Store,
     experiment: Experiment,
-    learner: Judge,
-    chosen: Judgement,
+    learner: MelanomaClassifier,
+    chosen: DecisionRule,
     opened: list[str],
 ) -> Predictions:
     """Open the test role, after everything is chosen, and predict it."""
@@ -287,7 +287,7 @@ def _test(
     lesions = store.open_test(task.job.fold, experiment.task.diagnoses, lambda what: opened.append(f"{what} at {now()}"))
     rows = store.read(lesions)
     cubes = cube_set(rows, experiment.data.size)
-    logits = learner.judge(cubes.reflectance, cubes.masks).numpy()
+    logits = learner.logits_of(cubes.reflectance, cubes.masks).numpy()
     probability = chosen.calibration(logits)
     count = len(logits)
     return Predictions(

@@ -1,10 +1,24 @@
-"""The spectral energy distance: the objective of generator searches on few cubes."""
+"""Metrics of spectra: the spectral angle, the largest relative error, and the spectral energy distance of two sets."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from torch import Tensor
+
+
+def spectral_angle(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Return the angle (radians) between two spectra (B,); NaN-free: a zero spectrum is at π/2 to everything."""
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    if norm == 0.0:
+        return float(np.pi / 2)
+    return float(np.arccos(np.clip(np.dot(a, b) / norm, -1.0, 1.0)))
+
+
+def largest_relative_error(real: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Return max over bands of |other − real| / |real| between two mean spectra (B,)."""
+    return float(np.max(np.abs(other - real) / np.maximum(np.abs(real), 1e-6)))
+
 
 MEAN_FLOOR, SPREAD_FLOOR, ENERGY_FLOOR = 1e-3, 1e-4, 1e-8
 """Below these reflectances a feature's logarithm is cut: far under any real cube's, so only broken cubes meet them."""

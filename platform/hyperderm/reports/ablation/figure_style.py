@@ -1,4 +1,4 @@
-"""One look per arm in every figure: colours that colour-blind readers tell apart (Okabe and Ito 2008), markers, dashes."""
+"""One look for each arm in every figure: colours that colour-blind readers tell apart (Okabe, Ito 2008), markers, dashes."""
 
 import re
 import textwrap

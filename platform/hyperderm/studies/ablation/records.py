@@ -1,0 +1,349 @@
+"""What a grid keeps in its folder: what its jobs leave behind, which cells are complete, and what was ever asked of it.
+
+A job has a folder of its own, in which `result.json` is written last, so that a job is done or not begun. plan.json grows
+with every command: whoever asks for fewer arms, models, seeds or folds after having seen a report gets the same report
+again, with all that was finished in it and all that was declared in Holm's family.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.fs as pafs
+
+from hyperderm.durable import write_whole
+from hyperderm.errors import StudyError
+from hyperderm.statistics.predictions import CellKey, Predictions
+from hyperderm.store.location import Location
+from hyperderm.store.run_location import RunLocation, address, below, content_of, forget, holds, put
+from hyperderm.strict import json_of
+from hyperderm.studies.ablation.plan import Arm, Job, Plan, job_from_json, job_to_json
+from hyperderm.training.selection import select
+
+RESULT, FAILURE = "result.json", "failure.json"
+SPENT = "spent.json"
+"""How long a job that has not ended was worked on."""
+STORE = "store"
+"""Folder of a synthetic set inside its job's."""
+PREDICTIONS = "predictions.parquet"
+LOST = "lost"
+"""What stands for the digest of a file that is not there."""
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+@dataclass(frozen=True)
+class GridFolder:
+    """Where a grid keeps what it has.
+
+    Attributes:
+        path: the driver's folder: plan, report, predictions, log, Tune's records.
+        storage: the grid's part of `--storage`, where jobs write; None: into `path`.
+    """
+
+    path: Path
+    storage: Location | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the name of the grid."""
+        return self.path.name
+
+    def place(self, job: Job) -> RunLocation:
+        """Return where the files of a job lie."""
+        return below(self.storage or self.path, *job.folder.split("/"))
+
+    def address(self, job: Job, name: str = "") -> str:
+        """Return how a worker is told of the job's place, or of a file in it."""
+        place = self.place(job)
+        return address(place.absolute() if isinstance(place, Path) else place, name)
+
+    def sets(self, key: str) -> list[str]:
+        """Return the addresses of the synthetic sets of that key; one that grew has several sizes."""
+        sets = below(self.storage or self.path, "synthetic")
+        if isinstance(sets, Path):
+            return [str(place) for place in sorted(sets.glob(f"{key}-*/{STORE}"))]
+        chosen = pafs.FileSelector(sets.path, allow_not_found=True)
+        found = sets.patiently(lambda: sets.fs.get_file_info(chosen))
+        return [f"{sets.uri}/{each.base_name}/{STORE}" for each in found if each.base_name.startswith(f"{key}-")]
+
+
+def write_result(place: RunLocation, facts: Mapping[str, Any], *outputs: str) -> None:
+    """Write down that the job of `place` is done, and which files it leaves; a failure noted earlier is over."""
+    _write(place, RESULT, {**facts, "outputs": {name: _digest(place, name) for name in outputs}, "ended": now()})
+    forget(place, FAILURE)
+
+
+def write_failure(place: RunLocation, reason: str) -> None:
+    """Write down why the job of `place` failed for good; the next driver tries it again."""
+    _write(place, FAILURE, {"reason": reason, "ended": now()})
+
+
+def result_of(grid: GridFolder, job: Job) -> dict[str, Any] | None:
+    """Return what a finished job wrote, None where it is not done, or where one of its files, or what it was made from, is
+    lost or changed.
+
+    Raises:
+        StudyError: a file that cannot be read.
+    """
+    place = grid.place(job)
+    found = _read(place, RESULT)
+    if found is None:
+        return None
+    outputs: dict[str, str] = found.get("outputs", {})
+    intact = all(_intact(place, name, digest) for name, digest in outputs.items())
+    return found if intact and _made_from_what_is_there(grid, job, found) else None
+
+
+def _made_from_what_is_there(grid: GridFolder, job: Job, found: Mapping[str, Any]) -> bool:
+    """Return whether the checkpoints that a job began from, or drew from, are those that lie there today.
+
+    A set may outlive its generator, of which nothing is asked any more.
+    """
+    said = found.get("inputs", {})
+    if any(said.get(name) != _checkpoint(grid, key) for name, key in job.inputs.items()):
+        return False
+    if job.stage != "synthetic":
+        return True
+    drawn, there = found.get("origin", {}).get("checkpoint"), [_checkpoint(grid, need) for need in job.needs]
+    return drawn is None or all(each in (None, drawn) for each in there)
+
+
+def _checkpoint(grid: GridFolder, key: str) -> str | None:
+    """Return the hash of what the generator of that key left, None where it is not done."""
+    return (_read(below(grid.storage or grid.path, "generator", key), RESULT) or {}).get("checkpoint")
+
+
+def was_begun(grid: GridFolder, job: Job) -> bool:
+    """Return whether a worker has written anything of the job."""
+    place = grid.place(job)
+    return place.exists() if isinstance(place, Path) else any(holds(place, name) for name in (SPENT, RESULT, FAILURE))
+
+
+def failure_of(grid: GridFolder, job: Job) -> str | None:
+    """Return why the job failed the last time, None where it did not."""
+    found = _read(grid.place(job), FAILURE)
+    return None if found is None else str(found["reason"])
+
+
+def predictions(grid: GridFolder, plan: Plan) -> Predictions:
+    """Return the test predictions of all finished cells of the plan, one table, each row naming its arm.
+
+    Cells whose configuration is the same in two arms were run once and appear in both.
+    """
+    done = [job for job in plan.stage("cell") if result_of(grid, job)]
+    return Predictions.concatenate(cell_predictions(grid, job) for job in done)
+
+
+def cell_predictions(grid: GridFolder, job: Job) -> Predictions:
+    """Return the predictions of a finished cell, under the arm and model of `job`."""
+    content = content_of(grid.place(job), PREDICTIONS)
+    held = Predictions.from_bytes(content or b"", grid.address(job, PREDICTIONS))
+    return replace(held, arm=np.full(len(held), job.arm), model=np.full(len(held), job.model))
+
+
+def now() -> str:
+    """Return the time as text, in UTC."""
+    return time.strftime(TIME, time.gmtime())
+
+
+def _intact(place: RunLocation, name: str, digest: str) -> bool:
+    """Return whether an output is as it was; of an object on S3, which is whole or none, only that it is there."""
+    return _digest(place, name) == digest if isinstance(place, Path) else holds(place, name)
+
+
+def _digest(place: RunLocation, name: str) -> str:
+    """Return the sha256 of a file."""
+    if not isinstance(place, Path):
+        content = content_of(place, name)
+        return LOST if content is None else hashlib.sha256(content).hexdigest()
+    path = place / name
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return LOST
+    return _sha256(path, facts.st_size, facts.st_mtime_ns, facts.st_ino)
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: Path, size: int, changed_ns: int, number: int) -> str:
+    """Hash a file once for as long as it stays the same: a driver asks after every job for all of them."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _write(place: RunLocation, name: str, content: Mapping[str, Any]) -> None:
+    put(place, name, json.dumps(content, indent=1, sort_keys=True).encode())
+
+
+def _read(place: RunLocation, name: str) -> dict[str, Any] | None:
+    found = content_of(place, name)
+    if found is None:
+        return None
+    try:
+        content: dict[str, Any] = json_of(found.decode())
+    except ValueError as error:
+        raise StudyError(
+            f"{address(place, name)} cannot be read ({error})", "Remove its folder; the job is then run again."
+        ) from error
+    return content
+
+
+def complete_part(table: Predictions, planned: Sequence[CellKey]) -> tuple[Predictions | None, list[str]]:
+    """Return the rows of all (fold, seed) blocks that every arm of a model finished, and a sentence on all that is left out.
+
+    An arm that has only begun is left out itself where that keeps more cells than leaving out the blocks it lacks: what is
+    finished is not thrown away for what is not. Of arms with as few cells the last planned goes first, because references
+    come first.
+    """
+    held = set(table.cells())
+    keep: set[CellKey] = set()
+    said: list[str] = []
+    for model in dict.fromkeys(key.model for key in planned):
+        mine = [key for key in planned if key.model == model]
+        done = {key for key in mine if key in held}
+        if not done:
+            said.append(f"model {model}: no cell was finished.")
+            continue
+        arms, dropped = _kept_arms(done, list(dict.fromkeys(key.arm for key in mine)))
+        said += [f"arm {arm} with {model}: too few of its cells were finished to compare it." for arm in dropped]
+        blocks = _blocks(done, arms)
+        keep |= {key for key in done if key.arm in arms and (key.fold, key.seed) in blocks}
+        lost = sorted({(key.fold, key.seed) for key in mine} - blocks)
+        if lost:
+            names = ", ".join(f"fold {fold} seed {seed}" for fold, seed in lost)
+            said.append(f"model {model}: left out, because not every arm finished there: {names}.")
+    if not keep:
+        return None, said
+    rows = zip(table.arm.tolist(), table.model.tolist(), table.fold.tolist(), table.seed.tolist(), strict=True)
+    return table.take(np.array([CellKey(*row) in keep for row in rows])), said
+
+
+def _kept_arms(done: set[CellKey], arms: list[str]) -> tuple[list[str], list[str]]:
+    """Return the arms that together keep the most cells, and those left out, the least complete first."""
+    kept, dropped = list(arms), []
+    best: tuple[list[str], list[str]] = (list(arms), [])
+    most = len(arms) * len(_blocks(done, arms))
+    while len(kept) > 1:
+        least = min(reversed(kept), key=lambda arm: sum(key.arm == arm for key in done))
+        kept.remove(least)
+        dropped.append(least)
+        if (cells := len(kept) * len(_blocks(done, kept))) > most:
+            best, most = (list(kept), list(dropped)), cells
+    return best
+
+
+def _blocks(done: set[CellKey], arms: Sequence[str]) -> set[tuple[int, int]]:
+    return set.intersection(*({(key.fold, key.seed) for key in done if key.arm == arm} for arm in arms))
+
+
+PLAN, FEEDS = "plan.json", "feeds.json"
+Contrast = tuple[str, str, str]
+
+
+def remember(folder: Path, plan: Plan) -> Plan:
+    """Write down what `plan` asks, and return it joined with everything that was asked in `folder` before.
+
+    Raises:
+        StudyError: a plan.json that cannot be read.
+    """
+    known = _read_plan(folder)
+    declared: list[dict[str, Any]] = known.get("declared", [])
+    held = {tuple(each["contrast"]) for each in declared}
+    at = datetime.now().astimezone().isoformat(timespec="seconds")
+    declared += [{"contrast": list(each), "at": at} for each in plan.contrasts if each not in held]
+    jobs = {(job["key"], job["arm"]): job for job in [*known.get("jobs", []), *map(job_to_json, plan.jobs)]}
+    arms = {arm["name"]: arm for arm in known.get("arms", [])} | {arm.name: asdict(arm) for arm in plan.arms}
+    content = {
+        "grid": plan.grid.model_dump(mode="json"),
+        "manifest": plan.store.manifest.fingerprint,
+        "declared": declared,
+        "arms": list(arms.values()),
+        "left_out": sorted({*map(tuple, known.get("left_out", [])), *plan.left_out}),
+        "models": _joined(known.get("models", []), plan.grid.models),
+        "seeds": _joined(known.get("seeds", []), plan.grid.seeds),
+        "folds": sorted({*known.get("folds", []), *plan.folds}),
+        "jobs": list(jobs.values()),
+    }
+    write_whole(folder / PLAN, json.dumps(content, indent=1))
+    return _joined_plan(plan, content)
+
+
+def with_larger_sets(grid: GridFolder, plan: Plan) -> Plan:
+    """Return `plan` with each synthetic set replaced by a larger finished one of the same key: fewer ratios make none."""
+    held: dict[str, Job] = {}
+    for each in _read_plan(grid.path).get("jobs", []):
+        if each["stage"] == "synthetic":
+            job = job_from_json(each)
+            known = held.get(job.key)
+            if (known is None or sum(job.counts.values()) > sum(known.counts.values())) and result_of(grid, job):
+                held[job.key] = job
+    jobs = [held[job.key] if job.key in held and _covers(held[job.key], job) else job for job in plan.jobs]
+    return replace(plan, jobs=tuple(jobs))
+
+
+def _covers(larger: Job, job: Job) -> bool:
+    return all(larger.counts.get(diagnosis, 0) >= count for diagnosis, count in job.counts.items())
+
+
+def known_feeds(folder: Path) -> dict[str, str]:
+    """Return how jobs of the grid in `folder` were fed (key -> "memory" or "stream"); a job goes on as it began."""
+    return dict(json_of((folder / FEEDS).read_text("utf-8"))) if (folder / FEEDS).exists() else {}
+
+
+def remember_feeds(folder: Path, plan: Plan) -> None:
+    """Write down how the jobs of `plan` are fed."""
+    write_whole(folder / FEEDS, json.dumps({**known_feeds(folder), **plan.feeds}, indent=1))
+
+
+def declarations(folder: Path) -> list[tuple[Contrast, datetime]]:
+    """Return every contrast that was ever declared, with the time of its declaration."""
+    found = _read_plan(folder).get("declared", [])
+    return [((*each["contrast"],), datetime.fromisoformat(each["at"])) for each in found]
+
+
+def _joined_plan(plan: Plan, content: Mapping[str, Any]) -> Plan:
+    names = {field.name for field in fields(Arm)}
+    mine = {(job.key, job.arm): job for job in plan.jobs}
+    jobs = [mine.get((job["key"], job["arm"])) or job_from_json(job) for job in content["jobs"]]
+    classifiers = plan.grid.classifiers
+    selections = dict(plan.selections)
+    for job in jobs:
+        if job.experiment is not None and job.stage == "cell" and job.fold not in selections:
+            selections[job.fold] = select(plan.store, job.experiment.model_copy(update={"synthetic": None}))
+    return replace(
+        plan,
+        selections=selections,
+        grid=plan.grid.model_copy(
+            update={
+                "models": tuple(name for name in content["models"] if name in classifiers),
+                "seeds": tuple(content["seeds"]),
+            }
+        ),
+        folds=tuple(content["folds"]),
+        arms=tuple(Arm(**{k: v for k, v in arm.items() if k in names}) for arm in content["arms"]),
+        jobs=tuple(jobs),
+        left_out=tuple((arm, model, reason) for arm, model, reason in content["left_out"]),
+        declared=tuple((*each["contrast"],) for each in content["declared"]),
+    )
+
+
+def _joined(known: Sequence[Any], new: Sequence[Any]) -> list[Any]:
+    return list(dict.fromkeys([*known, *new]))
+
+
+def _read_plan(folder: Path) -> dict[str, Any]:
+    path = folder / PLAN
+    try:
+        found: dict[str, Any] = json_of(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise StudyError(f"{path} cannot be read ({error})", "Restore it: it says what was declared before.") from error
+    return found
