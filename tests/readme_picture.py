@@ -10,8 +10,9 @@ from matplotlib.image import imread
 from hyperderm import registry
 from hyperderm.tracking.figures import lesion_grid, save_png, spectra
 from hyperderm.training.run_folder import sweep_name, trial_folder
+from hyperderm.workflows.find_store import find_store
 from hyperderm.workflows.tracked_run import real_set
-from hyperderm.workflows.workspace import Workspace, find_store
+from hyperderm.workflows.workspace import Workspace
 
 PICTURE = "infra/readme.png"
 

@@ -14,7 +14,7 @@ from hyperderm import __version__, registry
 from hyperderm.errors import ConfigError
 from hyperderm.store.writer import write_store
 from hyperderm.tracking.server import check_server
-from hyperderm.workflows.workspace import check_source
+from hyperderm.workflows.find_store import check_source
 from tests.ingest.test_ingest import fifteen_bands, good
 from tests.store.lesions import lesions
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hyperderm.cubes.cube import NOTES
 from hyperderm.errors import CubeError
-from hyperderm.ingest.formats.array_choice import is_reference
+from hyperderm.ingest.formats.array_names import is_reference
 from hyperderm.ingest.formats.matlab_scene import find, read
 from hyperderm.ingest.formats.scene import ReadOptions
 

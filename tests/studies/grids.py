@@ -18,7 +18,8 @@ from hyperderm.statistics.predictions import Predictions
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import SyntheticCube, SyntheticOrigin, write_synthetic
 from hyperderm.store.writer import write_store
-from hyperderm.studies.ablation.plan import Job, Plan, make_plan
+from hyperderm.studies.ablation.jobs import Job
+from hyperderm.studies.ablation.plan import Plan, make_plan
 from hyperderm.studies.ablation.records import PREDICTIONS, write_result
 from hyperderm.studies.ablation.work import STORE
 

@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 
 from hyperderm.learners.classifier import ClassifierConfig
-from hyperderm.studies.ablation.plan import Arm, arms, contrasts, named
+from hyperderm.studies.ablation.jobs import Arm, arms, contrasts, named
 from tests.studies.grids import grid
 
 EVERY = ["real", "classic", "oversampled", "focal", "synthetic", "only", "pretrain", "both"]

@@ -6,7 +6,7 @@ import pytest
 
 from hyperderm.studies.ablation import estimate as module
 from hyperderm.studies.ablation.estimate import COMPRESSED, OVERHEAD_S, Cost, Estimate, estimate, measure_here
-from hyperderm.studies.ablation.plan import Job
+from hyperderm.studies.ablation.jobs import Job
 from hyperderm.studies.ablation.records import GridFolder
 from tests.studies.grids import finish, plan
 

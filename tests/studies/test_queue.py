@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hyperderm.errors import DiskFull, WorkerLost
-from hyperderm.studies.ablation.plan import Job
+from hyperderm.studies.ablation.jobs import Job
 from hyperderm.studies.ablation.queue import JobQueue
 from hyperderm.studies.ablation.records import GridFolder, failure_of, result_of, write_result
 from tests.studies.grids import FACTS

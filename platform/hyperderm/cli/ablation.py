@@ -39,8 +39,9 @@ def ablation(
     from hyperderm.errors import ConfigError
     from hyperderm.registry import check_name
     from hyperderm.studies.ablation.estimate import next_time
+    from hyperderm.workflows.find_store import check_source
     from hyperderm.workflows.handover import take_over
-    from hyperderm.workflows.workspace import GridRequest, Workspace, check_source, configure_grid
+    from hyperderm.workflows.workspace import GridRequest, Workspace, configure_grid
 
     take_over()
     quiet_ray()

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from hyperderm.cli import app
 from hyperderm.reports.store_description import SHOWN, describe, list_aside
-from hyperderm.workflows.workspace import SIZE
+from hyperderm.workflows.find_store import SIZE
 
 if TYPE_CHECKING:
     from hyperderm.ingest.layouts.scene_folder import Camera

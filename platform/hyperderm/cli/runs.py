@@ -51,7 +51,8 @@ def train(
 ) -> None:
     """One run; the same command again goes on with it."""
     from hyperderm.registry import check_name
-    from hyperderm.workflows.workspace import Workspace, check_source
+    from hyperderm.workflows.find_store import check_source
+    from hyperderm.workflows.workspace import Workspace
 
     print_aside()
     workspace = Workspace.here()
@@ -84,7 +85,8 @@ def sweep(
     from hyperderm import registry
     from hyperderm.registry import check_name
     from hyperderm.strict import parse_overrides
-    from hyperderm.workflows.workspace import Workspace, check_source
+    from hyperderm.workflows.find_store import check_source
+    from hyperderm.workflows.workspace import Workspace
 
     print_aside()
     workspace = Workspace.here()

@@ -11,7 +11,8 @@ from hyperderm.cluster.session import Cluster, described
 from hyperderm.errors import ClusterError
 from hyperderm.reports.leaderboard import duration
 from hyperderm.studies.ablation.estimate import Estimate, report_s, room, slots
-from hyperderm.studies.ablation.plan import STAGES, Job, Plan, behind
+from hyperderm.studies.ablation.jobs import STAGES, Job, behind
+from hyperderm.studies.ablation.plan import Plan
 
 
 def print_plan(

@@ -12,7 +12,7 @@ from hyperderm.durable import write_whole
 from hyperderm.errors import StudyError
 from hyperderm.reports.leaderboard import duration
 from hyperderm.strict import json_of
-from hyperderm.studies.ablation.plan import STAGES
+from hyperderm.studies.ablation.jobs import STAGES
 from hyperderm.studies.ablation.records import failure_of, result_of, was_begun
 from hyperderm.training.holder import end, look
 from hyperderm.workflows.handover import FILE, hand_over

@@ -22,7 +22,8 @@ from hyperderm.reports.plan import at_a_time
 from hyperderm.reports.progress import ProgressLine
 from hyperderm.strict import fingerprint, json_of
 from hyperderm.studies.ablation.estimate import estimate, report_s, room, with_feeds
-from hyperderm.studies.ablation.plan import GENERATORS, Plan
+from hyperderm.studies.ablation.jobs import GENERATORS
+from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.queue import JobQueue
 from hyperderm.studies.ablation.records import (
     PLAN,
@@ -39,8 +40,9 @@ from hyperderm.tracking.runs import Status
 from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
 from hyperderm.training.data import cube_set
 from hyperderm.training.storage import open_storage, recorded, storage_named, storage_of_run, take
+from hyperderm.workflows.find_store import find_store
 from hyperderm.workflows.tracked_run import finish_tracking, open_tracker
-from hyperderm.workflows.workspace import GridRequest, Workspace, find_store
+from hyperderm.workflows.workspace import GridRequest, Workspace
 
 if TYPE_CHECKING:
     from hyperderm.reports.ablation.gather import Outcome
@@ -87,7 +89,7 @@ def default_name(grid: Ablation, store: "Store") -> str:
 
 def identity(plan: "Plan") -> dict[str, Any]:
     """Return what a grid of this name stands for, flat; seeds, folds, arms, ratios, models and generators may join later."""
-    from hyperderm.studies.ablation.job_maker import VERSION
+    from hyperderm.studies.ablation.plan import VERSION
 
     grid = plan.grid
     facts: dict[str, Any] = {
@@ -152,7 +154,7 @@ def run(workspace: Workspace, asked: GridRequest) -> int:
 
 def _check_version(folder: Path) -> None:
     """Refuse a grid of an earlier version: its jobs are named otherwise, so none of them would be found again."""
-    from hyperderm.studies.ablation.job_maker import VERSION
+    from hyperderm.studies.ablation.plan import VERSION
     from hyperderm.training.run_folder import IDENTITY, known_identity
 
     if not (folder / IDENTITY).exists():

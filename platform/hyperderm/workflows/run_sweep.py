@@ -34,8 +34,9 @@ from hyperderm.training.run_folder import claim, identity, run_folder, sweep_nam
 from hyperderm.training.selection import content, select
 from hyperderm.training.storage import open_storage, recorded, storage_of_run, take
 from hyperderm.trouble import trouble_of
+from hyperderm.workflows.find_store import find_store
 from hyperderm.workflows.tracked_run import facts_of, finish_tracking, open_tracker, real_set, say_made_with
-from hyperderm.workflows.workspace import Workspace, find_store
+from hyperderm.workflows.workspace import Workspace
 
 T = TypeVar("T")
 FEED = "feed"

@@ -1,8 +1,7 @@
 """What every run is started from: the project's places, the profile, the data, the tracking server."""
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,16 +13,11 @@ from hyperderm import registry
 from hyperderm.ablation import Ablation
 from hyperderm.config import Experiment
 from hyperderm.databases import sqlite_address
-from hyperderm.errors import ConfigError, CubeError, StorageAway, StoreError
+from hyperderm.errors import ConfigError
 from hyperderm.strict import check_text, parse_overrides
 
 if TYPE_CHECKING:  # nothing heavy is imported before the configuration is known to be good
-    from hyperderm.ingest.source import Job
-    from hyperderm.store.reader import Store
-
-PHANTOM = {"count": 330, "size": 64, "seed": 0}
-SIZE = 64
-FOLDS = 5
+    pass
 
 
 @dataclass(frozen=True)
@@ -95,106 +89,6 @@ def configure(name: str, profile: Literal["small", "full"], overrides: list[str]
     values = parse_overrides(overrides)
     values |= {path.replace("__", "."): value for path, value in flags.items() if value is not None}
     return registry.experiment(name, profile).override(values)
-
-
-def check_source(store: str | None, data: Path | None) -> None:
-    """Refuse at once what `find_store` would refuse after the slow imports: nothing is hashed or read yet.
-
-    Raises:
-        ConfigError: both given, or a folder that holds this project; CubeError: no such folder, or of another layout;
-            StoreError: no store there.
-    """
-    from hyperderm.store.reader import open_store
-
-    if store and data:
-        raise ConfigError(
-            "--store and --data are both given", "Give one: a store, or a folder of raw files to make one from."
-        )
-    if store:
-        open_store(store, verify=False)
-    if data:
-        if registry.project_root().is_relative_to(data.resolve()):
-            raise ConfigError(
-                f"--data {data} holds this project: its stores would be read too",
-                "Name the folder of the images, or call from elsewhere.",
-            )
-        _job(data, SIZE)
-
-
-def find_store(workspace: Workspace, store: str | None, data: Path | None, size: int = SIZE) -> "Store":
-    """Open the store at `store`, or of the raw files in `data` (ingested once), or the default phantom (built once).
-
-    What is made here has crops of `size` pixels.
-
-    Raises:
-        ConfigError: both given; CubeError, StoreError: what cannot be read.
-    """
-    from hyperderm.reports.store_description import describe
-    from hyperderm.store.reader import open_store
-    from hyperderm.workflows.run_phantom import write_phantom
-
-    check_source(store, data)
-    if store:
-        workspace.say(f"store {store}")
-        return open_store(store)
-    if data:
-        from hyperderm.ingest.pipeline import forget_lock
-        from hyperderm.store.location import locate
-        from hyperderm.workflows.run_ingest import run_job
-
-        job = _job(data, size)
-        place = workspace.root / "stores" / f"{data.resolve().name}-{size}-{job.digest[:8]}"
-        if place.exists():
-            forget_lock(locate(str(place)), job)
-        else:
-            workspace.say(f"reading {data} into {_short(place, workspace)}")
-            with _ingest_told(data):
-                manifest = run_job(workspace.console, job, str(place), FOLDS, 0)
-            for said in job.used:
-                workspace.say(f"note: {said}")
-            describe(workspace.console, _short(place, workspace), manifest)
-    else:
-        from hyperderm.phantom.rendering import PHANTOM_VERSION
-
-        wanted = {**PHANTOM, "size": size}
-        name = f"phantom-v{PHANTOM_VERSION}-{wanted['count']}x{size}-seed{wanted['seed']}"
-        place = workspace.root / "stores" / name
-        if not place.exists():
-            workspace.say(f"no DATA or STORE given: drawing the phantom (simulated skin) into {_short(place, workspace)}")
-            describe(
-                workspace.console,
-                _short(place, workspace),
-                write_phantom(workspace.console, str(place), folds=FOLDS, **wanted),
-            )
-    workspace.say(f"store {_short(place, workspace)}")
-    return open_store(str(place))
-
-
-def _job(data: Path, size: int) -> "Job":
-    from hyperderm.ingest.layouts.scene_folder import Camera
-    from hyperderm.ingest.lesions import CropOptions
-    from hyperderm.ingest.source import make_job
-
-    with _ingest_told(data):
-        return make_job(data, "auto", CropOptions(size), Camera())
-
-
-@contextmanager
-def _ingest_told(data: Path) -> Iterator[None]:
-    """Say where the flags of a remedy belong: whoever gives raw files as data has none of them."""
-    try:
-        yield
-    except (CubeError, StoreError) as error:
-        if "--" not in error.remedy or isinstance(error, StorageAway):
-            raise
-        where = (
-            f"These are flags of hyperderm ingest {data} --store stores/mine …: make the store so, then give it as the store"
-        )
-        raise type(error)(error.what, f"{error.remedy} {where} (STORE=stores/mine).") from error
-
-
-def _short(path: Path, workspace: Workspace) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 @dataclass(frozen=True)

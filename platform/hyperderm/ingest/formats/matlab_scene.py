@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hyperderm.cubes.cube import NOTES
 from hyperderm.errors import CubeError, nearest
-from hyperderm.ingest.formats.array_choice import is_reference, the_image
+from hyperderm.ingest.formats.array_names import is_reference, the_image
 from hyperderm.ingest.formats.axes import ARRAY, BANDS_LAST, HDF5
 from hyperderm.ingest.formats.matlab import Arrays, read_arrays
 from hyperderm.ingest.formats.pixels import make_scene, name_below

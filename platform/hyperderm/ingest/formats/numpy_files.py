@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hyperderm.cubes.cube import NOTES
 from hyperderm.errors import CubeError, NoImage, nearest
-from hyperderm.ingest.formats.array_choice import the_image
+from hyperderm.ingest.formats.array_names import the_image
 from hyperderm.ingest.formats.pixels import DAMAGED, damaged, make_scene, name_below, numbers
 from hyperderm.ingest.formats.scene import Found, ReadOptions, Scene
 from hyperderm.ingest.formats.wavelengths import in_nm

@@ -1,7 +1,6 @@
 """White and dark references: which files of a folder are some, to which scan each belongs, and how one is read."""
 
 import re
-import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,36 +11,11 @@ from numpy.typing import NDArray
 
 from hyperderm.errors import CubeError
 from hyperderm.ingest.formats import band_images, envi, matlab_scene, numpy_files, tiff
+from hyperderm.ingest.formats.array_names import COUNT, PLAIN, REFERENCE, THING, WHOLE, WORD, words_of
 from hyperderm.ingest.formats.pixels import oriented
 from hyperderm.ingest.formats.scene import Found, ReadOptions, Scene
 from hyperderm.ingest.layouts.naming import SUFFIXES, shorter
 from hyperderm.ingest.reflectance import NUMPY, PICTURES, TIFF, calibrate, check_raw, read_reference
-
-_SEPARATORS = re.compile(r"[ _.()\[\]-]+")
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-
-THING = "current|frame|panel|tile|board|target|standard|field|level|signal|noise|balance|spectralon"
-WORD = "ref(?:erence)?s?|cal(?:ib(?:ration)?)?s?"
-PLAIN = "white|dark|black"
-_KINDS = rf"white_?(?:dark|black)|{PLAIN}"
-COUNT = r"(?:_?(?:exp(?:osure)?|int(?:egration)?|t|it)?_?\d+(?:_\d+)?_?(?:[uµμ]s|m?s|m?sec))?(?:_?\d+)?"
-"""An exposure, a number, or both."""
-REFERENCE = re.compile(
-    rf"(?<![a-z])(?:(?P<kind>{_KINDS})(?:_?(?:{THING}))?_?(?:{WORD})|(?:{WORD})_?(?P<behind>{_KINDS})(?:_?(?:{THING}))?"
-    r"|(?P<short>[wd])ref)(?![a-z])"
-)
-"""A word for reference beside white or dark; where it stands in a name, that is one of a reference whatever else it says."""
-WHOLE = re.compile(
-    rf"(?:(?P<kind>{PLAIN})s?(?:_?(?:{THING})s?)?|(?:{THING})s?_?(?P<behind>{PLAIN})|flats?(?:_?field)?|spectralon)"
-    rf"{COUNT}(?:[_t]?\d+)*"
-)
-"""A name that is one of a reference only as a whole: `white_paper` is none, `white` and `dark_current_20ms` are."""
-
-
-def words_of(name: str) -> str:
-    """Return a name in one Unicode form and lower case, its words parted by one underscore each."""
-    return _SEPARATORS.sub("_", _CAMEL.sub("_", unicodedata.normalize("NFC", name)).lower())
-
 
 Kind = Literal["white", "dark", "white_dark"]
 """The last is the dark reference of the white one where that was taken with an exposure of its own."""

@@ -34,7 +34,8 @@ from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import SyntheticOrigin, origin_of
 from hyperderm.strict import fingerprint
 from hyperderm.studies.ablation.audits import audit_elsewhere
-from hyperderm.studies.ablation.plan import Job, Plan, behind
+from hyperderm.studies.ablation.jobs import Job, behind
+from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.records import PREDICTIONS, GridFolder, complete_part, declarations, predictions, result_of
 from hyperderm.tracking.figures import RealSet
 

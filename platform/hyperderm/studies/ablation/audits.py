@@ -9,7 +9,8 @@ from hyperderm.metrics.memorisation import CHUNK
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import SyntheticCube, origin_of
 from hyperderm.strict import json_of
-from hyperderm.studies.ablation.plan import Job, Plan
+from hyperderm.studies.ablation.jobs import Job
+from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.records import GridFolder, cell_predictions
 from hyperderm.studies.set_audit import SetAudit, groups_of
 from hyperderm.training.data import cube_set

@@ -24,7 +24,8 @@ from hyperderm.learners.scaling import Scaling
 from hyperderm.store.manifest import Manifest, Role
 from hyperderm.store.reader import open_store
 from hyperderm.strict import fingerprint
-from hyperderm.studies.ablation.plan import Job, Plan
+from hyperderm.studies.ablation.jobs import Job
+from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.records import GridFolder, result_of
 from hyperderm.training.feed import Feed
 from hyperderm.training.stream import check_streams, pixelwise

@@ -10,7 +10,8 @@ from hyperderm.store.location import locate
 from hyperderm.store.manifest import Manifest
 from hyperderm.store.reader import Store
 from hyperderm.studies.ablation.estimate import Cost, Measure, measure_here, room, slots
-from hyperderm.studies.ablation.plan import Job, Plan, Stage, job_to_json
+from hyperderm.studies.ablation.jobs import Job, Stage, job_to_json
+from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.queue import JobQueue
 from hyperderm.studies.ablation.records import STORE, GridFolder
 from hyperderm.studies.ablation.work import perform

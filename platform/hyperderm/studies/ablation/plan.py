@@ -1,254 +1,340 @@
-"""The plan of a grid: its arms, and every generator, synthetic set and cell with what each needs, before anything runs.
+"""The plan of a grid: every generator, synthetic set and cell with what each needs, before anything runs.
 
 A job is named by the fingerprint of what shapes its result: configuration, data, and the names of the jobs it reads from.
-So the same command finds what is done, and a new seed or arm adds jobs without touching others.
+So the same command finds what is done, and a new seed or arm adds jobs without touching others. Each job is made once, with
+the proof that the data can serve it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from hyperderm.ablation import REFERENCE, Ablation, Model
-from hyperderm.config import DataConfig, Experiment, SyntheticConfig
-from hyperderm.errors import ConfigError, StoreError, nearest
-from hyperderm.identity import read
+from hyperderm.ablation import Ablation
+from hyperderm.config import Experiment
+from hyperderm.errors import ConfigError, StoreError, StudyError, nearest
+from hyperderm.identity import shaping
+from hyperderm.learners.data import truth
+from hyperderm.learners.sampling import count_of
+from hyperderm.learners.spec import START, Request
 from hyperderm.store.folds import POSITIVE
 from hyperderm.store.manifest import Role
-from hyperderm.store.reader import Store
-from hyperderm.strict import parse
-from hyperderm.studies.ablation.job_maker import JobMaker
-from hyperderm.training.selection import Selection
+from hyperderm.store.reader import Store, open_store
+from hyperderm.store.synthetic import check_origin
+from hyperderm.strict import fingerprint, json_of
+from hyperderm.studies.ablation.jobs import PRETRAIN_SHARE, STAGES, Arm, Job, Stage, Variant, arms, contrasts
+from hyperderm.studies.synthesis import photographs_of
+from hyperderm.training.data import check_size
+from hyperderm.training.run_folder import IDENTITY
+from hyperderm.training.selection import Selection, select
 
-GENERATORS = "generators"
-"""The group of runs in which generators and synthetic sets stand."""
-Stage = Literal["generator", "synthetic", "cell"]
-STAGES: tuple[Stage, ...] = ("generator", "synthetic", "cell")
+VERSION = 3
+"""Part of every job's name: raise it when the code changes what a job's configuration leads to."""
+PENDING = "pending"
+"""Stands in a configuration for what another job will leave: a cell's synthetic store, the run a generator begins from."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """One job of the grid (see `cluster.observer.Job`).
+class JobMaker:
+    """Makes jobs once each, however many cells share them."""
 
-    Attributes:
-        key: first 16 digits of the fingerprint.
-        stage: generators train, synthetic sets are drawn, cells train a classifier and predict.
-        label: for people: `cell oversampled_x1/small_cnn fold 2 seed 0`.
-        fold: test fold.
-        experiment: what trains; None for a synthetic set.
-        needs: keys of jobs that come before.
-        arm: of a cell, else "".
-        model: of a cell, else the generator's name.
-        seed: of a cell.
-        counts: of a synthetic set: diagnosis to number of cubes.
-        store: of a cell: URI of a set made elsewhere, or "".
-        gpus: of each of its workers.
-        workers: that train it together.
-        inputs: of a generator: input of its learner to the key of the job whose checkpoint that is.
-        source: of a cell: which synthetic cubes it reads: the key of their set, or the fingerprint of one made elsewhere.
-    """
-
-    key: str
-    stage: Stage
-    label: str
-    fold: int
-    experiment: Experiment | None
-    needs: tuple[str, ...] = ()
-    arm: str = ""
-    model: str = ""
-    seed: int = 0
-    counts: Mapping[str, int] = field(default_factory=dict)
-    store: str = ""
-    gpus: float = 0.0
-    source: str = ""
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    workers: int = 1
-    values: ClassVar[Mapping[str, Any]] = {}
+    def __init__(self, grid: Ablation, store: Store, generators: Mapping[str, Experiment], folds: Sequence[int]) -> None:
+        self.grid, self.store, self.generators, self.folds = grid, store, generators, folds
+        self.manifest = store.manifest.fingerprint
+        self.selections: dict[int, Selection] = {}
+        self.diagnosis = dict(zip(*(store.index().column(c).to_pylist() for c in ("lesion_id", "diagnosis")), strict=True))
+        self._bases: dict[tuple[str, int], Experiment] = {}
+        self._generators: dict[tuple[str, Variant, int], Job] = {}
+        self._counts: dict[str, dict[str, int]] = {}
+        self._sets: dict[str, tuple[str, int, str]] = {}
+        self._digests: dict[str, str] = {}
+        self._external: dict[tuple[str, int], Store] = {}
+        self.photographs = _photographs(grid.rgb) if grid.rgb else None
+        self.rgb = self.photographs.manifest.fingerprint if self.photographs else ""
 
     @property
-    def kind(self) -> str:
-        """Return its stage."""
-        return self.stage
+    def content(self) -> dict[str, str]:
+        """Return fingerprints of what the grid names by an address, under which something else may lie tomorrow."""
+        sets = {f"sets.{name}.{fold}": made.manifest.fingerprint for (name, fold), made in self._external.items()}
+        weights = {f"{name}.weights_sha256": digest for name, digest in self._digests.items() if digest}
+        return {"rgb": self.rgb} | sets | weights
 
-    @property
-    def group(self) -> str:
-        """Return the arm of a cell; generators and sets have a group of their own."""
-        return self.arm or GENERATORS
+    def before(self, needs: Sequence[str]) -> list[Job]:
+        """Return the generator and the set that a cell needs, once all cells are known: they set the set's size."""
+        found: list[Job] = []
+        for key in needs:
+            name, fold, generator = self._sets[key]
+            found += self._with_inputs(generator)
+            found.append(
+                Job(key, "synthetic", f"set of {name} fold {fold}", fold, None, (generator,), model=name,
+                    seed=self.grid.generator_seed, counts=self._counts[key], gpus=self.grid.resources.gpus)
+            )  # fmt: skip
+        return found
 
-    @property
-    def params(self) -> Mapping[str, object]:
-        """Return what MLflow shows as its parameters."""
-        return {"arm": self.group, "model": self.model, "fold": self.fold, "seed": self.seed, "cell": self.key}
+    def _with_inputs(self, key: str) -> list[Job]:
+        """Return the generator of that key after those that it begins from."""
+        job = next(job for job in self._generators.values() if job.key == key)
+        return [*(each for need in job.needs for each in self._with_inputs(need)), job]
 
-    @property
-    def tags(self) -> Mapping[str, str]:
-        """Return what its run carries beside the grid's tags."""
-        return {"hyperderm.fold": str(self.fold), "hyperderm.stage": self.stage, "hyperderm.arm": self.group}
-
-    @property
-    def folder(self) -> str:
-        """Return where its results lie, relative to the grid's folder; a larger set is another folder."""
-        size = f"-{sum(self.counts.values())}" if self.stage == "synthetic" else ""
-        return f"{self.stage}/{self.key}{size}"
-
-
-def job_to_json(job: Job) -> dict[str, Any]:
-    """Return a job as JSON, for plan.json and for the worker that does it."""
-    experiment = None if job.experiment is None else job.experiment.model_dump(mode="json")
-    return {**{f.name: getattr(job, f.name) for f in fields(Job)}, "experiment": experiment, "counts": dict(job.counts)}
-
-
-def job_from_json(data: Mapping[str, Any]) -> Job:
-    """Return the job that `job_to_json` wrote, also where an earlier version did."""
-    experiment = None if data["experiment"] is None else read(data["experiment"])
-    return Job(**{**data, "experiment": experiment, "needs": tuple(data["needs"])})
-
-
-def behind(jobs: Mapping[str, Job], job: Job) -> list[str]:
-    """Return the keys of all jobs that `job` is made from, however far back, each once.
-
-    Args:
-        jobs: key to job, of the whole plan.
-        job: one of them.
-    """
-    found: dict[str, None] = {}
-    for need in job.needs:
-        found |= dict.fromkeys([need, *behind(jobs, jobs[need])])
-    return list(found)
-
-
-Ratio = float | Literal["balance"]
-Variant = Literal["own", "all_classes", "pretraining", "pretrained"]
-CLASSIC = {"augmentation": "classic"}
-PRETRAIN_SHARE = 0.5
-"""Of the images of a classifier or a generator, those of its pre-training."""
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One column of the grid.
-
-    Attributes:
-        name: as in predictions and reports.
-        description: in plain words.
-        learner: settings of the classifier that the arm fixes.
-        generator: where synthetic cubes come from; None without them.
-        variant: how that generator is trained: as its experiment says; on every class of the task; or first on those, in a
-            run of its own (`pretraining`), and from there as its experiment says (`pretrained`).
-        use: see `SyntheticConfig.use`.
-        ratio: see `SyntheticConfig.ratio`, and the same for oversampling.
-        control: the arm that shows real melanomas in place of the synthetic ones; None where no decision is declared.
-    """
-
-    name: str
-    description: str
-    learner: dict[str, Any] = field(default_factory=dict)
-    generator: str | None = None
-    variant: Variant = "own"
-    use: Literal["add", "only", "pretrain"] = "add"
-    ratio: Ratio = 1.0
-    control: str | None = None
-
-    @property
-    def kind(self) -> str:
-        """The word in the grid's `arms` that asks for this arm, of those that read synthetic cubes."""
-        if self.use != "add":
-            return self.use
-        return "both" if self.variant == "pretrained" else "synthetic"
-
-    def suits(self, model: Model) -> str:
-        """Return why the arm means nothing for `model`, or "" where it does."""
-        return model.learner.unsuited(self.name, self.use)
-
-    def experiment(self, grid: Ablation, model: Model, fold: int, seed: int, store: str) -> Experiment:
-        """Return the configuration of one cell; `store` is where its synthetic cubes are.
-
-        Raises:
-            ConfigError: the model cannot be trained as the grid asks, such as at its size.
-        """
-        values = model.learner.model_dump(mode="json")
-        values |= {name: value for name, value in self.learner.items() if name in type(model.learner).model_fields}
-        training = model.training
-        if self.use == "pretrain":
-            images = round(training.images * PRETRAIN_SHARE)
-            training = training.model_copy(update={"pretrain_images": images})
-        synthetic = SyntheticConfig(store=store, use=self.use, ratio=self.ratio) if self.generator else None
-        feed = "memory" if model.learner.fit_once else grid.feed
+    def cell(self, arm: Arm, model: str, fold: int, seed: int) -> Job:
+        """Return the job of one cell, and note what it needs."""
+        grid, spec = self.grid, self.grid.classifiers[model]
+        try:
+            experiment = arm.experiment(grid, spec, fold, seed, PENDING)
+        except ConfigError as error:
+            raise ConfigError(f"model {model} does not fit the grid: {error}", "Change size or the model.") from None
+        self._select(experiment)
+        if not spec.learner.fit_once:
+            _check_batch(f"classifiers.{model}.", experiment, len(self.selections[fold].train), grid.resources.workers)
+        source, store = "", ""
+        needs: tuple[str, ...] = ()
+        if arm.generator:
+            source, store, needs = self._source(arm, fold)
         facts = {
-            "name": grid.name,
-            "profile": grid.profile,
-            "seed": seed,
-            "data": DataConfig(size=grid.size, fold=fold, flips=False, feed=feed).model_dump(mode="json"),
-            "task": grid.task.model_dump(mode="json"),
-            "synthetic": None if synthetic is None else synthetic.model_dump(mode="json"),
-            "learner": values,
-            "training": training.model_dump(mode="json"),
+            "experiment": shaping(experiment),
+            "manifest": self.manifest,
+            "source": source,
+            "weights": self._weights(model),
+            "version": VERSION,
         }
-        return parse(Experiment, facts)
+        gpus = spec.gpus if spec.gpus is not None else 0.0 if spec.learner.fit_once else grid.resources.gpus
+        label = f"{arm.name}/{model} fold {fold} seed {seed}"
+        return Job(
+            fingerprint(facts)[:16], "cell", label, fold, experiment, needs, arm.name, model, seed, store=store, gpus=gpus,
+            source=source, workers=1 if spec.learner.fit_once else grid.resources.workers,
+        )  # fmt: skip
+
+    def _weights(self, model: str) -> str:
+        """Return the sha256 of the file that the model begins from: a file of the same name may hold others tomorrow."""
+        if model not in self._digests:
+            bands = len(self.store.manifest.wavelengths_nm)
+            self._digests[model] = self.grid.classifiers[model].learner.weights_sha256(bands)
+        return self._digests[model]
+
+    def _source(self, arm: Arm, fold: int) -> tuple[str, str, tuple[str, ...]]:
+        """Return the identity of the arm's synthetic cubes, their URI where they exist elsewhere, and who makes them."""
+        assert arm.generator is not None
+        if arm.generator in self.grid.sets:
+            made = self._elsewhere(arm, fold)
+            return made.manifest.fingerprint, made.location.uri, ()
+        generator = self._generator(arm.generator, arm.variant, fold)
+        key = fingerprint({"generator": generator.key, "seed": self.grid.generator_seed, "rgb": self.rgb})[:16]
+        self._sets.setdefault(key, (generator.model, fold, generator.key))
+        counts = self._counts.setdefault(key, {})
+        for diagnosis, count in self._wanted(arm, fold).items():
+            self._check_sources(arm, generator, diagnosis, count)
+            counts[diagnosis] = max(counts.get(diagnosis, 0), count)
+        return key, "", (key,)
+
+    def _check_sources(self, arm: Arm, generator: Job, diagnosis: str, count: int) -> None:
+        """Prove, before a generator trains, that what is asked of it can be made."""
+        assert generator.experiment is not None
+        learner, learnt = generator.experiment.learner, self._learnt(generator.experiment)
+        if self.photographs and learner.condition == "rgb":
+            held = len(self._photographs_for(arm, diagnosis))
+        else:
+            lesions = set(self.selections[generator.fold].train)
+            lesions &= self.store.with_masks() if learner.condition == "mask" else lesions
+            held = sum(self.diagnosis[lesion] == diagnosis for lesion in lesions)
+        request = Request({diagnosis: count}, sorted(learnt), {diagnosis: held}, self.photographs is not None)
+        try:
+            learner.check_request(request)
+        except ConfigError as error:
+            rgb = "; photographs come by --set rgb=URI" if self.photographs is None and learner.condition == "rgb" else ""
+            raise ConfigError(
+                f"arm {arm.name}, generator {arm.generator}: {error.what}{rgb}",
+                f"{error.remedy} Or leave that arm out, or take a smaller ratio or another generator.",
+            ) from None
+
+    def _photographs_for(self, arm: Arm, diagnosis: str) -> list[str]:
+        """Return the photographs that the arm's cubes of a diagnosis are made from; StudyError names the arm."""
+        assert self.photographs is not None
+        try:
+            return photographs_of(self.photographs, diagnosis, self.grid.size, "rgb =")
+        except StudyError as error:
+            left = json.dumps([kind for kind in self.grid.arms if kind != arm.kind], separators=(",", ":"))
+            raise StudyError(
+                f"arm {arm.name} needs photographs of {diagnosis}: {error.what}",
+                f"{error.remedy} Without that arm: --set 'arms={left}' (make: SET='arms={left}').",
+            ) from error
+
+    def _elsewhere(self, arm: Arm, fold: int) -> Store:
+        name = str(arm.generator)
+        uris = self.grid.sets[name]
+        if str(fold) not in uris:
+            raise ConfigError(f"sets.{name} names no store for fold {fold}", "Each fold needs one of its own.")
+        if (name, fold) not in self._external:
+            self._external[name, fold] = open_store(uris[str(fold)])
+            check_origin(self._external[name, fold], self.store, fold)
+            check_size(self.grid.size, self._external[name, fold].manifest.shape[:2])
+        made = self._external[name, fold]
+        held = made.manifest.diagnoses
+        for diagnosis, count in self._wanted(arm, fold).items():
+            if held.get(diagnosis, 0) < count:
+                raise StoreError(
+                    f"sets.{name} of fold {fold} holds {held.get(diagnosis, 0)} {diagnosis}, arm {arm.name} needs {count}",
+                    "Make a larger set, or leave the arm or ratio out.",
+                )
+        return made
+
+    def _wanted(self, arm: Arm, fold: int) -> dict[str, int]:
+        """Return how many synthetic cubes of each diagnosis the arm shows."""
+        held = [self.diagnosis[lesion] for lesion in self.selections[fold].train]
+        positives = int(truth(held).sum())
+        wanted = {POSITIVE: count_of(positives, len(held) - positives, arm.ratio)}
+        if arm.use != "add":
+            wanted = {d: held.count(d) for d in sorted(set(held))}
+        if not any(wanted.values()):
+            raise ConfigError(
+                f"ratios names {arm.ratio!r}: in fold {fold} it adds no melanoma to {positives} of {len(held)} train cubes",
+                "Leave that ratio out.",
+            )
+        return {d: count for d, count in wanted.items() if count}
+
+    def not_pretrained(self, arm: Arm) -> str:
+        """Return why pre-training the arm's generator on both classes means nothing, "" where it does."""
+        name = str(arm.generator)
+        if name in self.grid.sets:
+            return f"{name} was made elsewhere, by one generator"
+        base = self._base(name, self.folds[0])
+        if self._classes() <= self._learnt(base):
+            return f"{name} learns every class of the task anyway"
+        return "" if START in base.learner.inputs else f"{name} cannot begin from another run, so it is not pre-trained"
+
+    def _classes(self) -> set[str]:
+        task = self.grid.task.diagnoses
+        return set(self.store.manifest.diagnoses) if task == "all" else set(task)
+
+    def _learnt(self, base: Experiment) -> set[str]:
+        return set(self.store.manifest.diagnoses) if base.data.diagnoses == "all" else set(base.data.diagnoses)
+
+    def _generator(self, name: str, variant: Variant, fold: int) -> Job:
+        base = self._base(name, fold)
+        classes = self._classes()
+        if variant != "own" and classes <= self._learnt(base):
+            variant = "own"  # it learns all of them already
+        if (name, variant, fold) in self._generators:
+            return self._generators[name, variant, fold]
+        values: dict[str, Any] = {"data.fold": fold, "data.size": self.grid.size, "seed": self.grid.generator_seed}
+        first, inputs = round(base.training.images * PRETRAIN_SHARE), {}
+        if self.grid.feed != "auto":
+            values["data.feed"] = self.grid.feed
+        if variant in ("all_classes", "pretraining"):
+            values["data.diagnoses"] = sorted(classes)
+        if variant == "pretraining":
+            values["training.images"] = first
+        if variant == "pretrained":
+            inputs = {START: self._generator(name, "pretraining", fold).key}
+            values |= {f"learner.{START}": PENDING, "training.images": base.training.images - first}
+        try:
+            experiment = base.override(values)
+        except ConfigError as error:
+            raise ConfigError(f"generator {name}, {variant.replace('_', ' ')}: {error.what}", error.remedy) from None
+        train = len(self._select(experiment, keep=False).train)
+        _check_batch(f"{name}: ", experiment, train, self.grid.resources.workers)
+        facts = {
+            "experiment": shaping(experiment),
+            "manifest": self.manifest,
+            "version": VERSION,
+        } | ({"inputs": inputs} if inputs else {})
+        suffix = "" if variant == "own" else f" ({variant.replace('_', ' ')})"
+        job = Job(
+            fingerprint(facts)[:16], "generator", f"{name}{suffix} fold {fold}", fold, experiment, tuple(inputs.values()),
+            model=name, gpus=self.grid.resources.gpus, inputs=inputs, workers=self.grid.resources.workers,
+        )  # fmt: skip
+        self._generators[name, variant, fold] = job
+        return job
+
+    def _base(self, name: str, fold: int) -> Experiment:
+        if name not in self.generators:
+            known = [*self.generators, *self.grid.sets]
+            raise ConfigError(f"generators names {name!r}, which is no generator", nearest(name, known))
+        if (name, fold) not in self._bases:  # a search is read once, however many cells ask
+            found = self.grid.searches.get(name, {}).get(str(fold))
+            values = winner(Path(found), fold, self.manifest, self.generators[name].name) if found else {}
+            self._bases[name, fold] = base = self.generators[name].override(values)
+            for field, run in base.learner.needed.items():
+                raise ConfigError(
+                    f"generator {name} begins from a run (learner.{field} = {run}): a run is of one fold, a grid of several",
+                    'Leave it out; the arm "both" pre-trains a generator for each fold.',
+                )
+        return self._bases[name, fold]
+
+    def _select(self, experiment: Experiment, keep: bool = True) -> Selection:
+        """Prove that the store serves the experiment; remember the roles of classifiers, equal for all arms."""
+        fold = experiment.data.fold
+        if keep and fold in self.selections:
+            return self.selections[fold]
+        bare = experiment.model_copy(update={"synthetic": None})
+        selection = select(self.store, bare)
+        if keep:
+            self.selections[fold] = selection
+        return selection
 
 
-def named(ratio: Ratio) -> str:
-    """Return the suffix of an arm at `ratio`: x0.25, x1, balance."""
-    return "balance" if ratio == "balance" else f"x{ratio:g}"
+def _photographs(uri: str) -> Store:
+    store = open_store(uri)
+    if store.manifest.kind != "rgb":
+        raise ConfigError(
+            f"rgb = {uri} is a store of cubes, not of photographs", "Make one with `hyperderm ingest --layout photographs`."
+        )
+    return store
 
 
-def arms(grid: Ablation) -> list[Arm]:
-    """Return the arms in the order of reports; every synthetic arm that adds cubes comes with its control."""
-    found: dict[str, Arm] = {}
-    for arm in _arms(grid):
-        found.setdefault(arm.name, arm)
-    return list(found.values())
+def _check_batch(whose: str, experiment: Experiment, train: int, workers: int) -> None:
+    """Prove that a batch finds as many cubes, for no arm's epoch is shorter than train, and that workers share it evenly."""
+    if experiment.training.batch_size % workers:
+        raise ConfigError(
+            f"{whose}training.batch_size = {experiment.training.batch_size} is not divisible by resources.workers = "
+            f"{workers}",
+            f"Use a multiple of {workers}, or other --set resources.workers.",
+        )
+    if experiment.training.batch_size > train:
+        raise ConfigError(
+            f"{whose}training.batch_size = {experiment.training.batch_size} is larger than the train role of fold "
+            f"{experiment.data.fold} ({train} cubes)",
+            f"Use {train} or less, or more data.",
+        )
 
 
-def contrasts(chosen: list[Arm]) -> list[tuple[str, str]]:
-    """Return (arm, reference) of the declared family: every arm with a control, against `real` and against its control."""
-    return [(arm.name, reference) for arm in chosen if arm.control for reference in (REFERENCE, arm.control)]
+STUDY = "study.db"
 
 
-def _arms(grid: Ablation) -> Iterator[Arm]:
-    kinds = set(grid.arms)
-    decided = bool(kinds & {"synthetic", "both"})
-    yield Arm(REFERENCE, "real cubes alone, no augmentation", {"augmentation": "none"})
-    if "classic" in kinds:
-        yield Arm("classic", "real cubes, classic augmentation", CLASSIC)
-    if "oversampled" in kinds or decided:
-        for ratio in grid.ratios:
-            yield _control(ratio)
-    if "focal" in kinds:
-        yield Arm("focal", "real cubes, classic augmentation, focal loss", CLASSIC | {"loss": "focal"})
-    for generator in grid.generators:
-        yield from _synthetic(grid, generator)
+def winner(folder: Path, fold: int, manifest: str, experiment: str) -> dict[str, Any]:
+    """Return the swept values (configuration path to value) of the best finished trial of the sweep in `folder`.
 
+    Raises:
+        StudyError: no sweep there, no finished trial, or a sweep of another fold or manifest: its choice has seen lesions
+            that `fold` holds back.
+    """
+    try:
+        known = json_of((folder / IDENTITY).read_text("utf-8"))["identity"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise StudyError(f"{folder} is no sweep's folder", "Give one made by `hyperderm sweep`.") from None
+    if known.get("manifest") != manifest:
+        raise StudyError(
+            f"the sweep in {folder} searched store {str(known.get('manifest'))[:12]}, not this one ({manifest[:12]})",
+            "Search on this store, or leave it out of searches.",
+        )
+    if known.get("data.fold") != fold:
+        raise StudyError(
+            f"the sweep in {folder} searched fold {known.get('data.fold')}; its winner has seen lesions that "
+            f"fold {fold} holds back",
+            f"Run one sweep per fold (--set data.fold={fold} --name …), or leave fold {fold} out of searches.",
+        )
+    if known.get("name") != experiment:
+        raise StudyError(
+            f"the sweep in {folder} searched {known.get('name')!r}, not {experiment!r}", "Name a sweep of that generator."
+        )
+    from hyperderm.studies.study_file import read_study
 
-def _control(ratio: Ratio) -> Arm:
-    more = (
-        "until the classes are equal" if ratio == "balance" else f"{ratio:g} extra showing{'s' * (ratio != 1)} per melanoma"
-    )
-    return Arm(
-        f"oversampled_{named(ratio)}",
-        f"real cubes, classic augmentation, melanomas shown again: {more}",
-        CLASSIC | {"oversample": ratio},
-        ratio=ratio,
-    )
-
-
-def _synthetic(grid: Ablation, generator: str) -> Iterator[Arm]:
-    kinds = set(grid.arms)
-    for ratio in grid.ratios:
-        more = "until the classes are equal" if ratio == "balance" else f"{ratio:g} per real melanoma"
-        control = f"oversampled_{named(ratio)}"
-        text = f"real cubes and synthetic melanomas of {generator} ({more}), classic augmentation"
-        if "synthetic" in kinds:
-            yield Arm(f"{generator}_{named(ratio)}", text, CLASSIC, generator, ratio=ratio, control=control)
-        if "both" in kinds:
-            text = f"{text}; the generator was pre-trained on both classes"
-            name = f"{generator}_both_{named(ratio)}"
-            yield Arm(name, text, CLASSIC, generator, "pretrained", ratio=ratio, control=control)
-    if "only" in kinds:
-        text = f"synthetic cubes of {generator} alone, one per real one of each class, classic augmentation"
-        yield Arm(f"{generator}_only", text, CLASSIC, generator, "all_classes", "only")
-    if "pretrain" in kinds:
-        text = f"half the steps on synthetic cubes of {generator}, half on real ones, classic augmentation"
-        yield Arm(f"{generator}_pretrain", text, CLASSIC, generator, "all_classes", "pretrain")
+    if not (folder / STUDY).exists():
+        raise StudyError(f"the sweep in {folder} has no trial yet", "Let it finish first.")
+    study = read_study(folder / STUDY)
+    try:
+        return dict(study.best_trial.params)
+    except ValueError:
+        raise StudyError(f"the sweep in {folder} has no finished trial", "Let it finish first.") from None
 
 
 ROLES: tuple[Role, ...] = ("train", "validation", "test")

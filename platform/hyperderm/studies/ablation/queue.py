@@ -8,7 +8,7 @@ from typing import Any
 from hyperderm.cluster.observer import Observer
 from hyperderm.cluster.trial import KEY
 from hyperderm.errors import MachineTrouble, StoreError
-from hyperderm.studies.ablation.plan import Job
+from hyperderm.studies.ablation.jobs import Job
 from hyperderm.studies.ablation.records import GridFolder, result_of, was_begun, write_failure
 
 

@@ -24,7 +24,8 @@ from hyperderm.statistics.predictions import CellKey, Predictions
 from hyperderm.store.location import Location
 from hyperderm.store.run_location import RunLocation, address, below, content_of, forget, holds, put
 from hyperderm.strict import json_of
-from hyperderm.studies.ablation.plan import Arm, Job, Plan, job_from_json, job_to_json
+from hyperderm.studies.ablation.jobs import Arm, Job, job_from_json, job_to_json
+from hyperderm.studies.ablation.plan import Plan
 from hyperderm.training.selection import select
 
 RESULT, FAILURE = "result.json", "failure.json"

@@ -32,7 +32,7 @@ from hyperderm.store.run_location import RunLocation, address, below, content_of
 from hyperderm.store.s3 import clear
 from hyperderm.store.synthetic import origin_of
 from hyperderm.strict import json_of, parse
-from hyperderm.studies.ablation.plan import Job, job_from_json
+from hyperderm.studies.ablation.jobs import Job, job_from_json
 from hyperderm.studies.ablation.records import PREDICTIONS, RESULT, SPENT, STORE, TIME, now, write_result
 from hyperderm.studies.synthesis import generate_here
 from hyperderm.training.checkpoint import BEST, FILES, CheckpointFolder
