@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hyperderm import registry
 from hyperderm.errors import ConfigError, CubeError, StorageAway, StoreError
-from hyperderm.store.reader import Store
 from hyperderm.workflows.workspace import Workspace
+
+if TYPE_CHECKING:  # nothing heavy is imported before the configuration is known to be good
+    from hyperderm.ingest.source import Job
+    from hyperderm.store.reader import Store
 
 PHANTOM = {"count": 330, "size": 64, "seed": 0}
 
