@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from hyperderm.errors import ConfigError
-from hyperderm.studies.ablation.estimate import next_time
 from hyperderm.workflows.run_ablation import without_schedule
+from hyperderm.workflows.workspace import next_time
 
 
 @pytest.fixture

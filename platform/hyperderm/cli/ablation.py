@@ -35,25 +35,29 @@ def ablation(
     """The ablation grid: does synthetic data help? The same command again goes on with it."""
     from datetime import datetime
 
-    from hyperderm.cluster.session import quiet_ray
     from hyperderm.errors import ConfigError
-    from hyperderm.registry import check_name
-    from hyperderm.studies.ablation.estimate import next_time
-    from hyperderm.workflows.find_store import check_source
+    from hyperderm.workflows import grid_request
     from hyperderm.workflows.handover import take_over
-    from hyperderm.workflows.workspace import GridRequest, Workspace, configure_grid
+    from hyperderm.workflows.workspace import Workspace, next_time
 
     take_over()
-    quiet_ray()
     if sum((plan, detach, status, stop)) > 1:
         raise ConfigError("more than one of --plan, --detach, --status and --stop is given", "Give one.")
     workspace, now = Workspace.here(), datetime.now().astimezone()
     begin = next_time("--at", at, now) if at else None
-    end = next_time("--until", until, begin or now) if until else None
-    resolved = configure_grid(workspace, grid, profile, overrides or [])
-    asked = GridRequest(*resolved, store, data, name, runs, begin, end, storage)
-    check_name(name)
-    check_source(store, data)
+    asked = grid_request(
+        grid,
+        store=store,
+        data=data,
+        overrides=overrides or (),
+        profile=profile,
+        name=name,
+        runs=runs,
+        storage=storage,
+        begin=begin,
+        end=next_time("--until", until, begin or now) if until else None,
+        workspace=workspace,
+    )
     from hyperderm.workflows import detached, run_ablation
 
     if status:
@@ -65,4 +69,4 @@ def ablation(
     if plan:
         raise typer.Exit(run_ablation.show_plan(workspace, asked))
     print_aside()
-    raise typer.Exit(run_ablation.run(workspace, asked))
+    raise typer.Exit(run_ablation.run(workspace, asked).exit_code)

@@ -2,16 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from hyperderm import workflows
 from hyperderm.cli import app
 from hyperderm.cli.terminal import print_aside
-
-if TYPE_CHECKING:
-    from hyperderm.config import Experiment
-    from hyperderm.workflows.workspace import Workspace
 
 Name = Annotated[str, typer.Argument(help="An experiment: a file in experiments/.", metavar="EXPERIMENT")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="path=value, e.g. learner.n_critic=3; may be repeated.")]
@@ -31,9 +28,7 @@ Storage = Annotated[
 @app.command()
 def show(experiment: Name, overrides: Set = None, profile: Profile = "auto") -> None:
     """The resolved configuration, nothing started."""
-    from hyperderm.workflows.workspace import Workspace
-
-    resolved = _resolve(Workspace.here(), experiment, profile, overrides, here=True)
+    resolved = workflows.show(experiment, overrides=overrides or (), profile=profile)
     typer.echo(json.dumps(resolved.model_dump(mode="json"), indent=2))
 
 
@@ -50,19 +45,19 @@ def train(
     storage: Storage = None,
 ) -> None:
     """One run; the same command again goes on with it."""
-    from hyperderm.registry import check_name
-    from hyperderm.workflows.find_store import check_source
-    from hyperderm.workflows.workspace import Workspace
-
     print_aside()
-    workspace = Workspace.here()
-    here = (workers or 1) == 1
-    config = _resolve(workspace, experiment, profile, overrides, here=here, sweep__workers_per_trial=workers)
-    check_name(name)
-    check_source(store, data)
-    from hyperderm.workflows.run_training import run_one
-
-    raise typer.Exit(run_one(workspace, config, store, data, name, runs, storage))
+    ended = workflows.train(
+        experiment,
+        store=store,
+        data=data,
+        workers=workers,
+        overrides=overrides or (),
+        profile=profile,
+        name=name,
+        runs=runs,
+        storage=storage,
+    )
+    raise typer.Exit(ended.exit_code)
 
 
 @app.command()
@@ -82,41 +77,18 @@ def sweep(
     storage: Storage = None,
 ) -> None:
     """A search; the same command again goes on with it."""
-    from hyperderm import registry
-    from hyperderm.registry import check_name
-    from hyperderm.strict import parse_overrides
-    from hyperderm.workflows.find_store import check_source
-    from hyperderm.workflows.workspace import Workspace
-
     print_aside()
-    workspace = Workspace.here()
-    config = _resolve(
-        workspace, experiment, profile, overrides, sweep__trials=trials, sweep__workers_per_trial=workers_per_trial
+    ended = workflows.sweep(
+        experiment,
+        space=space,
+        trials=trials,
+        workers_per_trial=workers_per_trial,
+        store=store,
+        data=data,
+        overrides=overrides or (),
+        profile=profile,
+        name=name,
+        runs=runs,
+        storage=storage,
     )
-    check_name(name)
-    check_source(store, data)
-    axes, fixed = registry.space(space or registry.space_of(experiment), config).without(parse_overrides(overrides or []))
-    registry.check_space(axes, config)
-    if fixed:
-        workspace.say(f"not searched, because --set fixes it: {', '.join(fixed)}")
-    from hyperderm.workflows.run_sweep import run_sweep
-
-    raise typer.Exit(run_sweep(workspace, config, axes, store, data, name, runs, storage))
-
-
-def _resolve(
-    workspace: "Workspace",
-    experiment: str,
-    profile: str,
-    overrides: list[str] | None,
-    here: bool = False,
-    **flags: int | None,
-) -> "Experiment":
-    """Return the configuration; wrong names and values are told before anything heavy is imported or a cluster asked."""
-    from hyperderm.cluster.session import quiet_ray
-    from hyperderm.workflows.workspace import choose_profile, configure
-
-    quiet_ray()
-    if profile == "auto":  # whatever the profile turns out to be
-        configure(experiment, "small", overrides or [], **flags)
-    return configure(experiment, choose_profile(workspace, profile, here=here), overrides or [], **flags)
+    raise typer.Exit(ended.exit_code)

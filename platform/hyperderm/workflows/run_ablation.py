@@ -42,7 +42,7 @@ from hyperderm.training.data import cube_set
 from hyperderm.training.storage import open_storage, recorded, storage_named, storage_of_run, take
 from hyperderm.workflows.find_store import find_store
 from hyperderm.workflows.tracked_run import finish_tracking, open_tracker
-from hyperderm.workflows.workspace import GridRequest, Workspace
+from hyperderm.workflows.workspace import Ended, GridRequest, Workspace
 
 if TYPE_CHECKING:
     from hyperderm.reports.ablation.gather import Outcome
@@ -131,8 +131,8 @@ def show_plan(workspace: Workspace, asked: GridRequest) -> int:
     return 0
 
 
-def run(workspace: Workspace, asked: GridRequest) -> int:
-    """Run or continue the grid, report, and return the exit code.
+def run(workspace: Workspace, asked: GridRequest) -> Ended:
+    """Run or continue the grid, report, and return how it ended.
 
     Raises:
         HyperdermError: whatever the user can mend, before any process starts.
@@ -149,7 +149,7 @@ def run(workspace: Workspace, asked: GridRequest) -> int:
         grid = GridFolder(folder, storage_of_run(bucket, folder))
         take(grid.storage, folder, key)
         _wait(workspace, asked.begin)
-        return run_claimed(workspace, asked, plan, grid, key)
+        return Ended(run_claimed(workspace, asked, plan, grid, key), folder)
 
 
 def _check_version(folder: Path) -> None:

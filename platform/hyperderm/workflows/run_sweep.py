@@ -36,7 +36,7 @@ from hyperderm.training.storage import open_storage, recorded, storage_of_run, t
 from hyperderm.trouble import trouble_of
 from hyperderm.workflows.find_store import find_store
 from hyperderm.workflows.tracked_run import facts_of, finish_tracking, open_tracker, real_set, say_made_with
-from hyperderm.workflows.workspace import Workspace
+from hyperderm.workflows.workspace import Ended, Workspace
 
 T = TypeVar("T")
 FEED = "feed"
@@ -60,8 +60,8 @@ def run_sweep(
     name: str | None,
     runs: Path | None,
     storage: str | None = None,
-) -> int:
-    """Run or continue a sweep and return the exit code.
+) -> Ended:
+    """Run or continue a sweep, and return how it ended.
 
     Raises:
         HyperdermError: whatever the user can mend, before any process starts.
@@ -121,7 +121,7 @@ def check_batches(experiment: Experiment, space: Space, cubes: int) -> None:
     check_batch(experiment.training.batch_size, cubes, workers)
 
 
-def _run(sweep: _Sweep) -> int:
+def _run(sweep: _Sweep) -> Ended:
     workspace, experiment, folder, storage = sweep.workspace, sweep.experiment, sweep.folder, sweep.storage
     observers = Observers([])
     search = Search(folder / STUDY, folder.name, experiment, sweep.space.distributions, observers, workspace.say)
@@ -146,7 +146,8 @@ def _run(sweep: _Sweep) -> int:
     else:
         tracker = open_tracker(workspace, experiment.name, folder)
         finish_tracking(workspace, tracker, sweep.key)  # delivers what an earlier driver still owed
-    return _conclude(workspace, search, storage.uri if storage else str(folder), new=len(search.finished()) - len(ended))
+    new, place = len(search.finished()) - len(ended), storage.uri if storage else str(folder)
+    return Ended(_conclude(workspace, search, place, new), folder, tuple(rows_of(search)))
 
 
 def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluster | None) -> None:

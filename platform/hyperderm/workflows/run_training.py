@@ -26,7 +26,7 @@ from hyperderm.training.storage import open_storage, recorded, storage_of_run, t
 from hyperderm.trouble import trouble_of
 from hyperderm.workflows.find_store import find_store
 from hyperderm.workflows.tracked_run import facts_of, finish_tracking, open_tracker, real_set, say_made_with
-from hyperderm.workflows.workspace import Workspace
+from hyperderm.workflows.workspace import Ended, Workspace
 
 
 def run_one(
@@ -37,8 +37,8 @@ def run_one(
     name: str | None,
     runs: Path | None,
     storage: str | None = None,
-) -> int:
-    """Train or continue a run and return the exit code.
+) -> Ended:
+    """Train or continue a run, and return how it ended.
 
     Raises:
         HyperdermError: whatever the user can mend, before any process starts.
@@ -91,7 +91,7 @@ def run_one(
             watched.drain()
             finish_tracking(workspace, tracker, key)
     workspace.say(f"checkpoints and samples in {address(place)}")
-    return 1 if reason else 0
+    return Ended(1 if reason else 0, folder)
 
 
 def _folder(runs: Path, name: str | None, experiment: Experiment, mine: Mapping[str, object]) -> Path:

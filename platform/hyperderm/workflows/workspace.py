@@ -1,9 +1,10 @@
 """What every run is started from: the project's places, the profile, the data, the tracking server."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +18,7 @@ from hyperderm.errors import ConfigError
 from hyperderm.strict import check_text, parse_overrides
 
 if TYPE_CHECKING:  # nothing heavy is imported before the configuration is known to be good
-    pass
+    from hyperderm.reports.leaderboard import Row
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,21 @@ def configure(name: str, profile: Literal["small", "full"], overrides: list[str]
 
 
 @dataclass(frozen=True)
+class Ended:
+    """How a run, a sweep or a grid ended.
+
+    Attributes:
+        exit_code: that of the command line: 0 done, 1 nothing or not everything finished, 130 interrupted.
+        folder: of its files on this machine.
+        rows: of a sweep: its leaderboard, in the order of the trials.
+    """
+
+    exit_code: int
+    folder: Path
+    rows: "tuple[Row, ...]" = ()
+
+
+@dataclass(frozen=True)
 class GridRequest:
     """What the command line asks for."""
 
@@ -121,3 +137,24 @@ def configure_grid(
     trained = [each for each in grid.generators if each not in grid.sets] if grid.uses_generators else []
     generators = registry.generators(trained, grid.profile)
     return grid, {name: each.override(grid.generator_settings.get(name, {})) for name, each in generators.items()}
+
+
+def next_time(option: str, text: str, after: datetime) -> datetime:
+    """Return the next time this machine's clock shows `text` (HH:MM), strictly after `after`; a whole date stays as it is.
+
+    A night in which the clocks change is an hour shorter or longer; of an hour that comes twice the first counts.
+
+    Raises:
+        ConfigError: no time of day.
+    """
+    if "T" in text:  # a detached driver is told the time that was meant when the command was given
+        try:
+            return datetime.fromisoformat(text).astimezone()
+        except ValueError:
+            raise ConfigError(f"{option} {text!r} is no time", f"Write {option} 22:00.") from None
+    match = re.fullmatch(r"(\d{1,2}):(\d{2})", text)
+    if not match or int(match[1]) > 23 or int(match[2]) > 59:
+        raise ConfigError(f"{option} {text!r} is no time of day", f"Write {option} 22:00.")
+    shown = after.astimezone().replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0, tzinfo=None)
+    found = shown.astimezone()
+    return found if found > after else (shown + timedelta(days=1)).astimezone()

@@ -2,11 +2,9 @@
 
 import heapq
 import io
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from time import perf_counter
 from typing import Literal
 
@@ -29,28 +27,6 @@ from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.records import GridFolder, result_of
 from hyperderm.training.feed import Feed
 from hyperderm.training.stream import check_streams, pixelwise
-
-
-def next_time(option: str, text: str, after: datetime) -> datetime:
-    """Return the next time this machine's clock shows `text` (HH:MM), strictly after `after`; a whole date stays as it is.
-
-    A night in which the clocks change is an hour shorter or longer; of an hour that comes twice the first counts.
-
-    Raises:
-        ConfigError: no time of day.
-    """
-    if "T" in text:  # a detached driver is told the time that was meant when the command was given
-        try:
-            return datetime.fromisoformat(text).astimezone()
-        except ValueError:
-            raise ConfigError(f"{option} {text!r} is no time", f"Write {option} 22:00.") from None
-    match = re.fullmatch(r"(\d{1,2}):(\d{2})", text)
-    if not match or int(match[1]) > 23 or int(match[2]) > 59:
-        raise ConfigError(f"{option} {text!r} is no time of day", f"Write {option} 22:00.")
-    shown = after.astimezone().replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0, tzinfo=None)
-    found = shown.astimezone()
-    return found if found > after else (shown + timedelta(days=1)).astimezone()
-
 
 Counts = Mapping[tuple[Role, str], int]
 """Role and diagnosis to cubes."""

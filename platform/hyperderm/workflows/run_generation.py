@@ -1,0 +1,143 @@
+"""A synthetic set from a trained generator."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hyperderm.errors import StoreError, StudyError
+from hyperderm.workflows.workspace import Workspace
+
+if TYPE_CHECKING:
+    from hyperderm.store.manifest import Manifest
+    from hyperderm.store.reader import Store
+
+
+def run_generation(
+    workspace: Workspace,
+    uri: str,
+    counts: Mapping[str, int],
+    run: str | None,
+    checkpoint: str | None,
+    seed: int,
+    rgb: str | None,
+    source_store: str | None,
+    workers: int,
+    runs: Path | None,
+    mat: Path | None = None,
+) -> "Manifest":
+    """Write a synthetic set, also as `.mat` files where `mat` names a folder, and say what it is; see `generate`.
+
+    Raises:
+        HyperdermError: whatever the user can mend. Nothing is left behind.
+    """
+    if (run is None) == (checkpoint is None):
+        raise StudyError("one of --run and --checkpoint is needed", "Give one: a run, or a file it left.")
+    path = checkpoint or _of_run(workspace, str(run), runs or workspace.root / "runs")
+    _check_free(uri, mat)
+    manifest = _generate(workspace, uri, path, dict(counts), seed, rgb, source_store, workers)
+    _tell(workspace, uri, manifest)
+    if mat:
+        from hyperderm.store.export import export_mat
+        from hyperderm.store.reader import open_store
+
+        workspace.say(f"{export_mat(open_store(uri), mat)} lesions in {mat}")
+    return manifest
+
+
+def _of_run(workspace: Workspace, run: str, runs: Path) -> Path | str:
+    from hyperderm.studies.named_runs import checkpoint_of_run
+
+    path, name = checkpoint_of_run(run, runs)
+    workspace.say(f"checkpoint of {name}: {path}")
+    return path
+
+
+def _check_free(store: str, mat: Path | None) -> None:
+    """Refuse taken places before minutes of work, not after."""
+    from hyperderm.store.location import locate
+    from hyperderm.store.s3 import occupied, prepare
+
+    for option, taken in (
+        ("--store", occupied(prepare(locate(store), write=True))),
+        ("--mat", mat is not None and mat.exists()),
+    ):
+        if taken:
+            place = store if option == "--store" else mat
+            raise StoreError(f"{option} {place}: something is already there", "Choose another place, or remove it first.")
+
+
+def _generate(
+    workspace: Workspace,
+    uri: str,
+    checkpoint: Path | str,
+    counts: dict[str, int],
+    seed: int,
+    rgb: str | None,
+    source_store: str | None,
+    workers: int,
+) -> "Manifest":
+    from hyperderm.cluster.session import connect, quiet_ray, workers_found
+    from hyperderm.reports.progress import counting
+    from hyperderm.store.reader import open_store
+
+    quiet_ray()
+    from hyperderm.studies.synthesis import generate, generate_here
+
+    real = _real_store(checkpoint, source_store)
+    photographs = open_store(rgb) if rgb else None
+    with counting(workspace.console, "generating") as bar:
+        task = bar.add_task("", total=sum(counts.values()))
+
+        def told(done: int, total: int) -> None:
+            bar.update(task, completed=done)
+
+        if workers == 1:
+            return generate_here(real, checkpoint, uri, counts=counts, seed=seed, rgb=photographs, progress=told)
+        with connect(workspace.ray_address) as cluster:
+            if workspace.ray_address:
+                workspace.say(workers_found())
+            return generate(
+                real,
+                checkpoint,
+                uri,
+                counts=counts,
+                seed=seed,
+                rgb=photographs,
+                progress=told,
+                workers=workers,
+                cluster=cluster,
+            )
+
+
+def _real_store(checkpoint: Path | str, source_store: str | None) -> "Store":
+    """Open the store named by the user, else the one the checkpoint remembers."""
+    from hyperderm.store.reader import open_store
+    from hyperderm.training.named_checkpoints import read_checkpoint
+
+    uri = source_store or read_checkpoint(checkpoint)[0]["provenance"].get("hyperderm.store", "")
+    if source_store:
+        return open_store(source_store)
+    try:
+        return open_store(uri)
+    except StoreError as error:
+        raise StoreError(
+            f"the store the generator was trained on is not where it was ({error.what})", "Say where: --source-store URI."
+        ) from None
+
+
+def _tell(workspace: Workspace, uri: str, manifest: "Manifest") -> None:
+    from hyperderm.store.synthetic import origin_of
+    from hyperderm.workflows.tracked_run import audit_notes
+
+    origin = origin_of(manifest)
+    assert origin is not None
+    made = ", ".join(f"{count} {name}" for name, count in origin.requested.items())
+    workspace.say(f"{made} in {uri}, fingerprint {manifest.fingerprint}")
+    workspace.say(
+        f"generator {origin.generator}, checkpoint {origin.checkpoint[:12]}, fold {origin.fold}, seed {origin.seed}"
+    )
+    workspace.say(f"rejected because out of range: {origin.rejected}")
+    for said in audit_notes(manifest):
+        workspace.say(said)
+    if origin.derived:
+        workspace.say("For new lesions give --rgb.")
