@@ -388,10 +388,6 @@ def test_a_wrong_bucket_leaves_nothing_behind(project, at_once):
         said = at_once(verb, "tiny", "--profile", "small", "--storage", "s3://nowhere/x", code=2)
         assert "s3://nowhere/x: there is no bucket 'nowhere'" in said
     assert {name for name in files(project) if "__pycache__" not in name} == set(before)
-    said = at_once("ablation", "--storage", "s3://runs/x", code=2)
-    assert said.startswith(
-        "error: --storage s3://runs/x: a grid's jobs read each other's folders. Leave it out; --runs names a folder"
-    )
 
 
 def test_a_single_run_on_s3(server, project, phantom_store, at_once):
