@@ -1,4 +1,4 @@
-"""The verb generate: a synthetic set from a trained generator."""
+"""The command generate, which makes a synthetic set from a trained generator."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -61,7 +61,7 @@ def _of_run(workspace: "Workspace", run: str, runs: Path) -> Path | str:
 
 
 def _check_free(store: str, mat: Path | None) -> None:
-    """Refuse taken places before minutes of work, not after."""
+    """Raise if a target place is taken, before minutes of work and not after them."""
     from hyperderm.errors import StoreError
     from hyperderm.store.location import locate
     from hyperderm.store.s3 import occupied, prepare
@@ -119,7 +119,7 @@ def _generate(
 
 
 def _real_store(checkpoint: Path | str, source_store: str | None) -> "Store":
-    """Open the store named by the user, else the one the checkpoint remembers."""
+    """Open the store that the user names, or else the store that the checkpoint names."""
     from hyperderm.errors import StoreError
     from hyperderm.store.reader import open_store
     from hyperderm.training.named_checkpoints import read_checkpoint

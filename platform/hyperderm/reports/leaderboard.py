@@ -55,8 +55,7 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
 def table(
     rows: Sequence[Row], floor: float | None = None, mean_cube: float | None = None, objective: str = OBJECTIVE
 ) -> Table:
-    """Return the leaderboard for a terminal: 80 columns hold six swept values, and the reasons of failures are printed
-    below.
+    """Return the leaderboard for a terminal; 80 columns hold six swept values, and reasons of failures stand below.
 
     Args:
         rows: the trials, in any order.

@@ -167,9 +167,7 @@ class _Judge:
         return list(found.values())
 
     def _used(self, key: str) -> Artefact | None:
-        """Return the artefact that `key` names; the key of a trial gives its whole search, as the trial was chosen from all
-        trials.
-        """
+        """Return the artefact that `key` names; a trial stands for its whole search, from which it was chosen."""
         return self._known.get(key) or self._of_trial.get(key)
 
     def _tested(self, root: Artefact, held: Opening) -> set[Lesion] | None:
@@ -213,9 +211,7 @@ class _Judge:
         self._relatable(member, store, self._stores[held.manifest])
 
     def _by_fold(self, root: Artefact, member: Artefact, held: Opening, tested: set[Lesion] | None) -> None:
-        """Judge an artefact when a store is missing: within one manifest, any other fold has seen the test role of this
-        fold.
-        """
+        """Judge an artefact if a store is missing: within one manifest, every other fold has seen this test role."""
         own = self._kin.overlap(self._rows(member), tested) if tested is not None else None
         if own and own.lesions:
             self._add(member.kind, root, member, "its own rows", held, tested, own)

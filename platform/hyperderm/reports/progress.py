@@ -1,6 +1,4 @@
-"""The progress of a study: its stage, jobs done, best score and time left; one live line on a terminal, else a line per
-event.
-"""
+"""Show a study's progress: stage, jobs done, best score and time left; one live line on a terminal, else one per event."""
 
 import time
 from collections.abc import Callable, Collection, Mapping

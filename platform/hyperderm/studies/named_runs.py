@@ -54,9 +54,7 @@ def _images(state: Mapping[str, Any]) -> int:
 
 
 def _check_finished(state: Mapping[str, Any], address: Path | str) -> None:
-    """Prove that the run of a checkpoint has reached its end; a best state is judged by the latest state that lies beside
-    it.
-    """
+    """Prove that the run of a checkpoint has reached its end; a best state is judged by the latest state beside it."""
     wanted, images = experiment_of(state).training.images, _images(state)
     parent, _, name = str(address).rpartition("/")
     beside = f"{parent}/{LATEST}" if parent else LATEST

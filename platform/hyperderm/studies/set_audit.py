@@ -58,9 +58,7 @@ class SetAudit:
         return self.memorisation.result(derived).to_dict() | {"recognisable": told}
 
     def _group(self, cube: SyntheticCube) -> str:
-        """Return the group of the lesion that a cube was made from; else its photograph, or else a name that only this cube
-        has.
-        """
+        """Return the group of the lesion that a cube was made from, else its photograph, or else a name of its own."""
         if source := cube.facts.get("derived_from"):
             return self.groups.get(str(source), str(source))
         return f"photograph {cube.facts['photograph']}" if "photograph" in cube.facts else f"cube {cube.index}"

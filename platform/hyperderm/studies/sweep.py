@@ -20,8 +20,7 @@ from hyperderm.training.storage import trial_address
 def config_of(
     folder: Path, provenance: Mapping[str, str], storage: Location | None, memory: int = 0
 ) -> Callable[[SearchTrial], dict[str, Any]]:
-    """Return a function that turns a trial into the data sent to its worker, without S3 settings, because Tune shows the
-    data.
+    """Return a function that turns a trial into the data sent to its worker; Tune shows them, so they hold no S3 settings.
 
     Args:
         folder: the folder of the sweep.

@@ -1,5 +1,4 @@
-"""Make synthetic sets from a checkpoint, on any number of Ray Data workers or in this process, with the same store as
-result.
+"""Make synthetic sets from a checkpoint, on any number of Ray Data workers or in this process, with the same result.
 
 Each cube is made by its index (`learners.synthesis`), and cubes are written in the order of their indices. A cube that is
 out of range is left out, and the next index takes its place. Neither a cube nor the fingerprint of the store depends on

@@ -171,8 +171,7 @@ class MlflowRequests:
         self._client.log_artifact(run_id, str(operation.file), place)
 
     def _put_slowly(self, run_id: str, file: Path, place: str | None, more_s: int) -> bool:
-        """Upload a large file to a server that stores it before it answers; allow `more_s` seconds beyond the request
-        timeout.
+        """Upload a large file to a server that stores it before it answers, with `more_s` seconds beyond the timeout.
 
         MLflow reads the timeout only from the environment, which all threads share; here the timeout is an argument. Return
         False, without an upload, if the files of the run do not pass through the server or are sent in parts.

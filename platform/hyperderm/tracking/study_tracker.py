@@ -121,8 +121,7 @@ class StudyTracker:
         tags: Mapping[str, str] | None = None,
         reason: str = "",
     ) -> None:
-        """Wait for the background work, then write the summary to the study's run, and close this run and those of its
-        groups.
+        """Wait for the background work, write the summary to the study's run, and close it and the runs of its groups.
 
         Args:
             status: FINISHED, FAILED or KILLED.

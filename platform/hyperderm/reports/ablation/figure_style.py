@@ -62,9 +62,7 @@ def generator_colour(facts: ReportFacts, generator: str) -> str:
 
 
 def chunks(facts: ReportFacts, arms: Sequence[str], most: int = 5) -> list[list[str]]:
-    """Divide arms into groups of at most `most` for one panel each; every group has real, and doses stay with their
-    controls.
-    """
+    """Divide arms into groups of at most `most` for one panel each; real is in each, doses stay with their controls."""
     if len(arms) <= most:
         return [list(arms)]
     first = [arm for arm in arms if arm == REAL]
@@ -93,7 +91,7 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
 
 
 def wrapped(text: str, width: float, size: float, lines: int = 2, weight: str = "normal") -> str:
-    """Break a text after spaces, `_`, `-`, `+` and `/` into lines of at most `width` inches; more than `lines` ends in "…"."""
+    """Break a text after spaces, `_`, `-`, `+` and `/` into lines of `width` inches at most; excess lines end in "…"."""
     made = [""]
     for piece in re.findall(r"[^\s_\-+/]*[\s_\-+/]?", text):
         for part in _fitting(piece, width, size, weight):

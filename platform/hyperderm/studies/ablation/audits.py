@@ -112,9 +112,7 @@ def _begun(plan: Plan, begun: list[Job], results: Mapping[str, Mapping[str, Any]
 
 
 def _places(grid: GridFolder, job: Job) -> list[str]:
-    """Return the places of the cell's synthetic set; if the set grew, its place at every size, since the cell read one of
-    them.
-    """
+    """Return the places of the cell's synthetic set, at every size if the set grew, since the cell read one of them."""
     if job.store:
         return [job.store]
     return [place for need in job.needs for place in grid.sets(need)]

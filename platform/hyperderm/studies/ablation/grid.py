@@ -78,9 +78,7 @@ SOURCES: Mapping[Stage, Stage] = {"cell": "synthetic", "synthetic": "generator"}
 def config_of(
     plan: Plan, grid: GridFolder, provenance: Mapping[str, str], memory: int = 0
 ) -> Callable[[Job], dict[str, Any]]:
-    """Return a function that turns a job into the data sent to its worker; the data of a cell say where its synthetic set
-    lies.
-    """
+    """Return a function that turns a job into the data sent to its worker; a cell's data name the place of its set."""
     jobs, resources = {each.key: each for each in plan.jobs}, plan.grid.resources
 
     def config(job: Job) -> dict[str, Any]:
@@ -114,8 +112,6 @@ def config_of(
 
 
 def _address(uri: str) -> str:
-    """Return the absolute address of a store, because Tune changes the working directory of workers; "" if there is no
-    store.
-    """
+    """Return the absolute address of a store, since Tune changes the working directory of workers; "" for no store."""
     place = locate(uri)
     return place.path if uri and place.local else uri

@@ -60,9 +60,7 @@ class JobMaker:
         return {"rgb": self.rgb} | sets | weights
 
     def before(self, needs: Sequence[str]) -> list[Job]:
-        """Return the generator and the set that a cell needs; call this when all cells are known, since they fix the set's
-        size.
-        """
+        """Return the generator and the set that a cell needs; all cells must be known, since they fix the set's size."""
         found: list[Job] = []
         for key in needs:
             name, fold, generator = self._sets[key]
@@ -114,9 +112,7 @@ class JobMaker:
         return self._digests[model]
 
     def _source(self, arm: Arm, fold: int) -> tuple[str, str, tuple[str, ...]]:
-        """Return the identity of the arm's synthetic cubes, their URI if they were made elsewhere, and the jobs that make
-        them.
-        """
+        """Return the identity of the arm's synthetic cubes, their URI if made elsewhere, and the jobs that make them."""
         assert arm.generator is not None
         if arm.generator in self.grid.sets:
             made = self._elsewhere(arm, fold)

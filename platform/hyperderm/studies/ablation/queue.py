@@ -46,9 +46,7 @@ class JobQueue:
         self.late: list[Job] = []
         """Jobs that were not started because they would not end by `until`."""
         self.open: dict[str, str] = {}
-        """Key of each job left to the next driver, to the reason: trouble of the machine, with this job or with one it
-        needs.
-        """
+        """Key to reason of the jobs left to the next driver: trouble of the machine, with the job or one it needs."""
         self.trouble: MachineTrouble | None = None
         """The last trouble of the machine."""
         self.interrupted = False

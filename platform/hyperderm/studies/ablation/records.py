@@ -87,8 +87,7 @@ def write_failure(place: RunLocation, reason: str) -> None:
 
 
 def result_of(grid: GridFolder, job: Job) -> dict[str, Any] | None:
-    """Return the result of a finished job; None if the job is not done, or if one of its files or of the checkpoints it was
-    made from is lost or changed.
+    """Return the result of a finished job; None for other jobs, or if its files or input checkpoints are lost or changed.
 
     Raises:
         StudyError: a file cannot be read.
@@ -277,9 +276,7 @@ def remember(folder: Path, plan: Plan) -> Plan:
 
 
 def with_larger_sets(grid: GridFolder, plan: Plan) -> Plan:
-    """Return `plan` with a finished larger set of the same key in place of each synthetic set; so fewer ratios need no new
-    set.
-    """
+    """Return `plan` with a finished larger set of the same key for each synthetic set: fewer ratios need no new set."""
     held: dict[str, Job] = {}
     for each in _read_plan(grid.path).get("jobs", []):
         if each["stage"] == "synthetic":
@@ -296,9 +293,7 @@ def _covers(larger: Job, job: Job) -> bool:
 
 
 def known_feeds(folder: Path) -> dict[str, str]:
-    """Return the recorded feed ("memory" or "stream") of each job, by key, in the grid of `folder`; a job keeps its first
-    feed.
-    """
+    """Return key to the recorded feed ("memory" or "stream") of the jobs in `folder`; a job keeps its first feed."""
     return dict(json_of((folder / FEEDS).read_text("utf-8"))) if (folder / FEEDS).exists() else {}
 
 
