@@ -37,7 +37,7 @@ class DataConfig(Strict):
     window: int = Field(4, ge=1)
     """For `feed=stream`: shards (parts of a store) whose cubes are shuffled together; two windows are held at a time."""
     sample: int = Field(256, ge=2)
-    """For `feed=stream`: number of train cubes that are always held, for steps that fit or draw with several cubes at once.
+    """For `feed=stream`: number of train cubes that are always held, to fit and draw what needs several cubes at once.
     """
 
     @field_validator("percentiles")

@@ -112,7 +112,7 @@ def _resolve(
     here: bool = False,
     **flags: int | None,
 ) -> "Experiment":
-    """Return the configuration; wrong names and values raise before slow imports and before a cluster is contacted."""
+    """Return the configuration; wrong names and values are told before anything heavy is imported or a cluster asked."""
     from hyperderm.cluster.session import quiet_ray
     from hyperderm.workflows.workspace import choose_profile, configure
 

@@ -61,7 +61,7 @@ def _of_run(workspace: "Workspace", run: str, runs: Path) -> Path | str:
 
 
 def _check_free(store: str, mat: Path | None) -> None:
-    """Raise if a target place is taken, before minutes of work and not after them."""
+    """Refuse taken places before minutes of work, not after."""
     from hyperderm.errors import StoreError
     from hyperderm.store.location import locate
     from hyperderm.store.s3 import occupied, prepare
@@ -119,7 +119,7 @@ def _generate(
 
 
 def _real_store(checkpoint: Path | str, source_store: str | None) -> "Store":
-    """Open the store that the user names, or else the store that the checkpoint names."""
+    """Open the store named by the user, else the one the checkpoint remembers."""
     from hyperderm.errors import StoreError
     from hyperderm.store.reader import open_store
     from hyperderm.training.named_checkpoints import read_checkpoint

@@ -32,12 +32,12 @@ from hyperderm.training.stream import check_streams, pixelwise
 
 
 def next_time(option: str, text: str, after: datetime) -> datetime:
-    """Return the next time after `after` at which the local clock shows `text` (HH:MM); return a whole date unchanged.
+    """Return the next time this machine's clock shows `text` (HH:MM), strictly after `after`; a whole date stays as it is.
 
-    A night in which the clocks change is an hour shorter or longer. If an hour occurs twice, its first occurrence counts.
+    A night in which the clocks change is an hour shorter or longer; of an hour that comes twice the first counts.
 
     Raises:
-        ConfigError: `text` is no time of day.
+        ConfigError: no time of day.
     """
     if "T" in text:  # a detached driver is told the time that was meant when the command was given
         try:
