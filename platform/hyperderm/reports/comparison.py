@@ -122,7 +122,7 @@ class Group:
         return " / ".join("?" if value is None else str(value) for value in found)
 
     def values(self, metric: str) -> dict[str, float]:
-        """Return repeat -> the last logged value of its counted runs; runs that share a repeat are averaged.
+        """Return each repeat with the last logged value of its counted runs; runs that share a repeat are averaged.
 
         A run without a recorded seed is listed under its id, so that it is never paired.
         """

@@ -37,9 +37,9 @@ def standing_place(path: Path) -> str:
 def follow(path: Path, say: Callable[[str], None]) -> None:
     """Rewrite the artifact locations in a moved database at `path` to match its present place, in one transaction.
 
-    The artifacts of an experiment count as moved if the database was moved together with them. The tag of the experiment
-    says where the database was; without a tag, a folder of the same name must lie beside the database. Artifacts that still
-    lie in their old place are not moved.
+    The artifacts of an experiment count as moved if they lay beside the database in its old place. The tag of the experiment
+    names that place; without a tag, a folder of the same name must lie beside the database now. Artifacts that still lie in
+    their old place are not moved.
 
     Raises:
         sqlite3.Error: the database cannot be read or written.

@@ -136,7 +136,7 @@ class EventLog:
             marks.update(dict.fromkeys(fresh, step))
 
     def next_batch(self) -> list[Operation]:
-        """Return the oldest operation; if it is metrics, also those of its run that may be sent with it."""
+        """Return the oldest operation; if it is metrics, also the run's next metrics up to an operation of another kind."""
         fields = "SELECT id, run, kind, body, file FROM operations"
         with self._lock:
             first = self._db.execute(f"{fields} ORDER BY id LIMIT 1").fetchone()

@@ -183,8 +183,9 @@ class StudyPoints:
     def importance(self) -> tuple[dict[str, float], str]:
         """Return label to share of the variance of the score, largest first, and a sentence on its reliability.
 
-        Computed by fANOVA over finished and stopped trials. Scores more than half an interquartile range above the upper
-        quartile are clipped to that limit, because one diverged trial would otherwise cause all the variance.
+        The shares are computed by fANOVA over finished and stopped trials. Scores more than half an interquartile range
+        above the upper quartile are clipped to that limit, because one diverged trial would otherwise cause all the
+        variance. If there are no shares, the sentence says why.
         """
         if self.nothing:
             return {}, self.nothing

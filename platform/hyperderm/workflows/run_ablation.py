@@ -88,9 +88,7 @@ def default_name(grid: Ablation, store: "Store") -> str:
 
 
 def identity(plan: "Plan") -> dict[str, Any]:
-    """Return path to value of what may not change in a grid; seeds, folds, arms, ratios, models and generators may join
-    later.
-    """
+    """Return path to value of the settings that a grid keeps; seeds, folds, arms, ratios, models, generators may join."""
     from hyperderm.studies.ablation.plan import VERSION
 
     grid = plan.grid

@@ -83,7 +83,7 @@ def chunks(facts: ReportFacts, arms: Sequence[str], most: int = 5) -> list[list[
 
 @cache
 def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """Return the width in inches of one line of text in points `size`."""
+    """Return the width of one line of text in inches; `size` is in points."""
     if not text.strip():
         return 0.0
     font = FontProperties(family="DejaVu Sans", weight=weight, size=size)

@@ -96,7 +96,7 @@ def _sets(plan: Plan, grid: GridFolder, results: Mapping[str, Mapping[str, Any]]
 
 
 def _begun(plan: Plan, begun: list[Job], results: Mapping[str, Mapping[str, Any]]) -> Line:
-    """Check that each generator that began from another job's checkpoint began from the present one, and of its own fold."""
+    """Check that each generator that begins from another one began from its present checkpoint, and of its own fold."""
     jobs, wrong = {job.key: job for job in plan.jobs}, 0
     begun = [job for job in begun if job.key in results]
     for job in begun:

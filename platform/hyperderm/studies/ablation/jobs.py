@@ -125,7 +125,7 @@ PRETRAIN_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm of the grid, which is one column of the report.
+    """One arm of the grid, which is combined with every model, fold and seed.
 
     Attributes:
         name: the name of the arm in predictions and reports.
