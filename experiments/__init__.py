@@ -1,1 +1,1 @@
-"""One file an experiment: `experiment(profile)` returns the whole configuration."""
+"""One file per experiment, each with a function `experiment(profile)` that returns the whole configuration."""

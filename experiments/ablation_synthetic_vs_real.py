@@ -7,13 +7,13 @@ from hyperderm.learners.spectral_baseline import SpectralConfig
 from hyperderm.registry import Profile
 
 AT_ONCE = TrainingConfig(batch_size=16, images=16, validate_every=16)
-"""The spectral baseline is fitted, not trained."""
+"""Training settings of the spectral baseline, which is fitted once and not trained in steps."""
 GENERATORS = ("shsgan",)
-"""Named here, so that another experiment that joins changes no grid."""
+"""The generators are named here, so that a new experiment does not change any grid."""
 
 
 def ablation(profile: Profile) -> Ablation:
-    """Return the whole grid; `small` fits two CPU cores and a quarter of an hour, `full` is a GPU machine's night."""
+    """Return the whole grid; `small` takes two CPU cores a quarter of an hour, `full` takes a machine with GPU a night."""
     if profile == "small":
         steps = TrainingConfig(batch_size=16, images=12_000, validate_every=1_200)
         return Ablation(

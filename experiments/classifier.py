@@ -1,4 +1,4 @@
-"""Melanoma against dysplastic nevi on real cubes: one classifier, to train or to search on its own."""
+"""Melanoma against dysplastic nevi on real cubes: one classifier, for a single training or a search."""
 
 from hyperderm.config import DataConfig, Experiment, SweepConfig, TaskConfig, TrainingConfig
 from hyperderm.learners.classifier import ClassifierConfig

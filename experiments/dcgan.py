@@ -1,4 +1,4 @@
-"""DCGAN (Radford et al. 2016): cubes from noise."""
+"""DCGAN (Radford et al. 2016), which makes cubes from noise."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from hyperderm.registry import Profile
 
 
 def experiment(profile: Profile) -> Experiment:
-    """Return the whole configuration; `small` fits two CPU cores and five minutes, `full` is a GPU's work."""
+    """Return the whole configuration; `small` takes two CPU cores five minutes, `full` needs a GPU."""
     return dcgan("dcgan", profile)
 
 
 def dcgan(name: str, profile: Profile, **learner: Any) -> Experiment:  # noqa: ANN401 - fields of DcganConfig
-    """Return the configuration of a network from noise: DCGAN's, but for what `learner` says."""
+    """Return DCGAN's configuration, with the settings in `learner` changed; the network makes cubes from noise."""
     if profile == "small":
         return Experiment(
             name=name,

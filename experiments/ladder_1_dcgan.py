@@ -1,4 +1,4 @@
-"""The ladder from DCGAN to the critic of SHS-GAN, first rung: 2-D convolutions, batch norm."""
+"""The first rung of the ladder from DCGAN to the critic of SHS-GAN: 2-D convolutions and batch norm."""
 
 from experiments.dcgan import dcgan
 from hyperderm.config import Experiment
@@ -8,5 +8,5 @@ SPACE = "dcgan"
 
 
 def experiment(profile: Profile) -> Experiment:
-    """Return the whole configuration of a profile."""
+    """Return the whole configuration for a profile."""
     return dcgan("ladder_1_dcgan", profile, critic="conv2d")

@@ -1,4 +1,4 @@
-"""Second rung of the ladder: the critic's convolutions go along the bands too."""
+"""The second rung of the ladder: the critic's convolutions also run along the bands."""
 
 from experiments.dcgan import dcgan
 from hyperderm.config import Experiment
@@ -8,5 +8,5 @@ SPACE = "dcgan"
 
 
 def experiment(profile: Profile) -> Experiment:
-    """Return the whole configuration of a profile."""
+    """Return the whole configuration for a profile."""
     return dcgan("ladder_2_conv3d", profile, critic="conv3d")

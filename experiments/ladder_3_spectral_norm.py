@@ -1,4 +1,4 @@
-"""Third rung of the ladder: spectral norm takes the place of batch norm."""
+"""The third rung of the ladder: spectral norm replaces batch norm."""
 
 from experiments.dcgan import dcgan
 from hyperderm.config import Experiment
@@ -8,5 +8,5 @@ SPACE = "dcgan"
 
 
 def experiment(profile: Profile) -> Experiment:
-    """Return the whole configuration of a profile."""
+    """Return the whole configuration for a profile."""
     return dcgan("ladder_3_spectral_norm", profile, critic="conv3d", norm="spectral")

@@ -6,7 +6,7 @@ from hyperderm.registry import Profile
 
 
 def experiment(profile: Profile) -> Experiment:
-    """Return the whole configuration; `small` fits two CPU cores and five minutes, `full` is a GPU's work."""
+    """Return the whole configuration; `small` takes two CPU cores five minutes, `full` needs a GPU."""
     if profile == "small":
         return Experiment(
             name="shsgan",

@@ -1,4 +1,4 @@
-"""SN-GAN as seed 002 has it: DCGAN with spectral norm on every convolution of the discriminator, and smoothed labels."""
+"""SN-GAN as in seed 002: DCGAN with spectral norm on every convolution of the discriminator, and with smoothed labels."""
 
 from experiments.dcgan import dcgan
 from hyperderm.config import Experiment
@@ -8,5 +8,5 @@ SPACE = "dcgan"
 
 
 def experiment(profile: Profile) -> Experiment:
-    """Return the whole configuration of a profile."""
+    """Return the whole configuration for a profile."""
     return dcgan("sngan", profile, norm="spectral", real_label=0.9, noise_dim=256)

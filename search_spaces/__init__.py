@@ -1,1 +1,1 @@
-"""One file a search space: `space(experiment)` returns Optuna distributions by configuration path; VERSION names them."""
+"""One file per search space, each with `space(experiment)`, which returns path to Optuna distribution, and its VERSION."""

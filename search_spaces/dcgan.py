@@ -1,4 +1,4 @@
-"""The axes DCGAN is sensitive to, with any critic: raise VERSION with every change of the axes."""
+"""The settings that DCGAN is sensitive to, with any critic; raise VERSION with every change of the axes."""
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -8,7 +8,7 @@ VERSION = 1
 
 
 def space(experiment: Experiment) -> dict[str, BaseDistribution]:
-    """Return the distributions keyed by configuration path; batches are those the workers of a trial can share."""
+    """Return configuration path to distribution; the batch sizes are those that the workers of a trial can share."""
     workers = experiment.sweep.workers_per_trial
     batches = [size for size in (4, 8, 16) if size % workers == 0] or [workers]
     return {

@@ -1,3 +1,3 @@
-"""hyperderm: does synthetic hyperspectral dermoscopy data help? Answered honestly, on a laptop or a cluster."""
+"""hyperderm: does synthetic hyperspectral dermoscopy data help? An honest answer, computed on a laptop or a cluster."""
 
 __version__ = "0.1.0"

@@ -1,7 +1,7 @@
-"""Where the command line begins: `hyperderm` and `python -m hyperderm`.
+"""The entry point of the command line: `hyperderm` and `python -m hyperderm`.
 
-From its first line on Ctrl-C ends the process with 130 and not a word: while packages are imported nothing is begun yet that
-would have to be left in order, and a traceback out of the middle of an import helps nobody.
+From the first line on, Ctrl-C ends the process with exit code 130 and without a message. While packages are imported nothing
+has begun that would need to be ended in order, and a traceback from the middle of an import helps nobody.
 """
 
 import os
@@ -14,7 +14,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def _catch() -> bool:
-    """Let Ctrl-C end the process at once, unless whoever started it has it ignored."""
+    """Let Ctrl-C end the process at once, and return True; do nothing if the parent process had Ctrl-C ignored."""
     ours = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
     if ours:
         signal.signal(signal.SIGINT, _end)
@@ -25,13 +25,13 @@ _OURS = _catch()
 
 
 def _begin() -> None:
-    """Let Ctrl-C end in order what the command does: from here on it is KeyboardInterrupt."""
+    """Let Ctrl-C raise KeyboardInterrupt from now on, so that the command ends in order."""
     if _OURS:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def main() -> None:
-    """Run the command line in this process, with streams that outlive their readers."""
+    """Run the command line in this process, with output streams that survive the loss of their readers."""
     from hyperderm.cli import main as run
     from hyperderm.cli.terminal import outlive_readers
 

@@ -18,7 +18,7 @@ class Model(Strict):
     learner: AnyLearner
     training: TrainingConfig
     gpus: float | None = Field(None, ge=0)
-    """GPUs of a cell; None: those of the grid, none for what is fitted at once."""
+    """GPUs of a cell; None means those of the grid, or no GPU for a model that is fitted at once."""
 
     @model_validator(mode="after")
     def _classifies(self) -> Self:
@@ -30,56 +30,57 @@ class Model(Strict):
 
 
 class Resources(Strict):
-    """What a cell or a generator takes, and how often it is tried again."""
+    """The resources of a cell or a generator, and how often a failed one is started again."""
 
     concurrent: int | None = Field(None, ge=1)
-    """Trials at a time; None: as many as the cluster holds."""
+    """Trials at a time; None means as many as the cluster holds."""
     workers: int = Field(1, ge=1)
-    """Data-parallel workers of each generator and each network; a set is drawn, and a baseline fitted, by one."""
+    """Data-parallel workers of each generator and each network; one worker draws a set or fits a baseline."""
     cpus: float = Field(1.0, gt=0)
-    """Of each worker."""
+    """CPUs of each worker."""
     gpus: float = Field(0.0, ge=0)
-    """Of each worker."""
+    """GPUs of each worker."""
     max_failures: int = Field(2, ge=0)
-    """Times a trial whose process or node died is started again from its checkpoint."""
+    """How often a trial whose process or node died is started again from its checkpoint."""
 
 
 class Ablation(Strict):
-    """Arms x models x folds x seeds, and the generators and synthetic sets they share."""
+    """A grid of arms x models x folds x seeds, with the generators and synthetic sets that its cells share."""
 
     name: str
     profile: Literal["small", "full"] = "full"
     size: int = Field(64, ge=16, le=1024)
-    """Pixels of everything: generators, synthetic cubes, classifiers."""
+    """Height and width in pixels of all cubes: of generators, synthetic sets and classifiers."""
     task: TaskConfig = TaskConfig()
     folds: Annotated[tuple[int, ...], Field(min_length=1)] | Literal["all"] = "all"
-    """Test folds; each has generators and synthetic sets of its own."""
+    """Test folds; each fold has generators and synthetic sets of its own."""
     seeds: tuple[int, ...] = Field((0,), min_length=1)
-    """Of the classifiers. Generators and sets have `generator_seed`."""
+    """Seeds of the classifiers; generators and sets use `generator_seed`."""
     generator_seed: int = Field(0, ge=0)
     arms: tuple[ArmKind, ...] = Field(("real", "oversampled", "synthetic"), min_length=1)
-    """real: no augmentation. All others have the classic one. classic: that alone. oversampled: melanomas shown again, per
-    ratio (the control). focal: focal loss. synthetic: synthetic melanomas beside the real ones, per ratio. only: synthetic
-    cubes alone. pretrain: on synthetic, then on real cubes. both: synthetic, of a generator that was pre-trained on both
-    classes."""
+    """real: no augmentation; all other arms use the classic one. classic: classic augmentation alone. oversampled: melanomas
+    are shown again, per ratio (the control). focal: focal loss. synthetic: synthetic melanomas beside the real ones, per
+    ratio. only: synthetic cubes alone. pretrain: synthetic cubes first, then real ones. both: as synthetic, but the
+    generator was pre-trained on both classes.
+    """
     ratios: tuple[float | Literal["balance"], ...] = Field((1.0,), min_length=1)
-    """Synthetic melanomas per real training melanoma; balance: until the classes are equal."""
+    """Synthetic melanomas per real training melanoma; balance adds them until the classes are equal."""
     generators: tuple[str, ...] = ()
-    """Experiments whose learner generates, or names in `sets`."""
+    """Names of experiments whose learner generates, or names in `sets`."""
     generator_settings: dict[str, dict[str, str | int | float | bool | None]] = Field(default_factory=dict)
-    """Changes to the generators' experiments: name -> configuration path -> value."""
+    """Changes to the generators' experiments: name to configuration path to value."""
     sets: dict[str, dict[str, str]] = Field(default_factory=dict)
-    """Synthetic stores made elsewhere: name -> fold -> URI. Each must name the manifest and the fold it was made from."""
+    """Synthetic stores made elsewhere: name to fold to URI. Each store must name the manifest and fold it was made from."""
     rgb: str | None = None
-    """RGB store that generators take their input from; None: RGB of the train role's cubes (marked as derived)."""
+    """Store of RGB photographs as input of generators; None means the RGB of the train role's cubes (marked as derived)."""
     searches: dict[str, dict[str, str]] = Field(default_factory=dict)
-    """Sweeps whose winners train the generators: generator -> fold -> sweep folder. A sweep serves its own fold only."""
+    """Sweeps whose winners train the generators: generator to fold to sweep folder. A sweep serves only its own fold."""
     models: tuple[str, ...] = Field(min_length=1)
-    """Which of `classifiers` the grid crosses with the arms."""
+    """The names in `classifiers` that the grid combines with the arms."""
     classifiers: dict[str, Model]
     resources: Resources = Resources()
     feed: Literal["auto", "memory", "stream"] = "auto"
-    """How train roles and synthetic sets are read: see `data.feed`. What is fitted at once is held in memory in any case."""
+    """How train roles and synthetic sets are read, as in `data.feed`. Data of models fitted at once are always in memory."""
 
     @model_validator(mode="after")
     def _unique(self) -> Self:

@@ -1,4 +1,4 @@
-"""The whole configuration of a run: one frozen `Experiment`, which is a `Run` and its learner."""
+"""The whole configuration of a run: one frozen `Experiment`, which is a `Run` together with its learner."""
 
 from typing import Self
 
@@ -22,7 +22,7 @@ __all__ = [
 
 
 class Experiment(Run):
-    """Everything a run is: its data, learner, training and search."""
+    """Everything that defines a run: its data, learner, training and search."""
 
     learner: AnyLearner
 
@@ -52,7 +52,7 @@ class Experiment(Run):
 
     @model_validator(mode="after")
     def _role_fits(self) -> Self:
-        """Refuse the settings of a generator on a classifier and the other way round."""
+        """Refuse settings of a generator on a classifier, and settings of a classifier on a generator."""
         kind = self.learner.kind
         if self.learner.role == "classifier":
             if self.task is None:

@@ -1,4 +1,4 @@
-"""SQLite files that other programs may hold or that a disk may have damaged: waited for, and told for what it is."""
+"""SQLite files that other programs may lock or a disk may damage: wait for locks, and report what is wrong."""
 
 import os
 import sqlite3
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 PATIENCE_S = 30.0
-"""How long a lock of another program is waited for."""
+"""Seconds to wait for another program's lock."""
 QUIET_S = 2.0
-"""After how long the waiting is told."""
+"""Seconds of waiting after which the wait is reported."""
 PAUSE_S = 0.1
 
 Trouble = Literal["locked", "damaged", "full", "refused", ""]
-"""What is wrong with the file; "": the error is about something else."""
+"""What is wrong with the file; "" if the error is about something else."""
 
 _TROUBLES: dict[int, Trouble] = {
     **dict.fromkeys((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL), "locked"),
@@ -37,12 +37,12 @@ T = TypeVar("T")
 
 
 def sqlite_address(path: Path) -> str:
-    """Return the address by which SQLAlchemy, and so MLflow and Optuna, find a file; `%` and `?` mean something in it."""
+    """Return the address of a file for SQLAlchemy, and so for MLflow and Optuna, with the signs `%` and `?` escaped."""
     return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"
 
 
 def trouble(error: BaseException) -> Trouble:
-    """Return what is wrong with an SQLite file, whoever wrapped SQLite's own error."""
+    """Return what is wrong with an SQLite file, also if another package has wrapped SQLite's error."""
     for each in _causes(error):
         if isinstance(each, sqlite3.Error):
             return _TROUBLES.get(getattr(each, "sqlite_errorcode", 0) & 0xFF, "")
@@ -53,20 +53,20 @@ def writable(path: Path, timeout_s: float = 1.0) -> None:
     """Prove that the database can be written now.
 
     Raises:
-        sqlite3.Error: it cannot.
+        sqlite3.Error: the database cannot be written.
     """
     with closing(sqlite3.connect(path, timeout=timeout_s, isolation_level=None)) as database:
         prove(database)
 
 
 def prove(database: sqlite3.Connection) -> None:
-    """Prove that an open database can be written now: something is written and taken back.
+    """Prove that an open database can be written now, by a change that is rolled back.
 
-    To begin a transaction proves nothing: of a file that may only be read SQLite begins one for reading. A disk that is
-    full passes: what waits to be written is not lost, and the run's own files tell of it.
+    Beginning a transaction is no proof, because SQLite begins one for reading on a read-only file. A full disk passes the
+    test: data that wait to be written are not lost, and the run's own files report the full disk.
 
     Raises:
-        sqlite3.Error: it cannot.
+        sqlite3.Error: the database cannot be written.
     """
     database.execute("BEGIN IMMEDIATE")
     try:
@@ -83,16 +83,16 @@ def prove(database: sqlite3.Connection) -> None:
 def patiently(
     call: Callable[[], T], path: Path, say: Callable[[str], None] = lambda text: None, patience_s: float | None = None
 ) -> T:
-    """Return `call()`, tried again for `patience_s` (`PATIENCE_S`) while another program holds a lock on the file.
+    """Return `call()`, repeated for up to `patience_s` seconds (`PATIENCE_S`) while another program locks the file.
 
     Args:
-        call: may be done twice; it should not wait long itself.
+        call: a function that may run twice, and that should not wait long itself.
         path: the file.
-        say: told once that it is waited for, and for whom.
-        patience_s: seconds.
+        say: is called once with a sentence on the wait and on the program that holds the lock.
+        patience_s: the longest wait in seconds.
 
     Raises:
-        Exception: what `call` raised last.
+        Exception: the last exception that `call` raised.
     """
     began, told = time.monotonic(), False
     patience = PATIENCE_S if patience_s is None else patience_s
@@ -110,12 +110,12 @@ def patiently(
 
 
 def told(path: Path, error: BaseException, remedy: str) -> tuple[str, str]:
-    """Return in words what is wrong with an SQLite file, and what to do.
+    """Return two sentences: what is wrong with an SQLite file, and what to do.
 
     Args:
         path: the file.
-        error: what `trouble` knows.
-        remedy: what to do with a damaged file.
+        error: an error that `trouble` recognises.
+        remedy: the instruction for a damaged file.
     """
     reason = _reason(error)
     match trouble(error):
@@ -137,13 +137,13 @@ def told(path: Path, error: BaseException, remedy: str) -> tuple[str, str]:
 
 
 def holder(path: Path) -> str:
-    """Return who has the file open, where that can be seen."""
+    """Return the programs that have the file open, if this can be found out."""
     names = [f"process {number} ({name})" for number, name in users(path)]
     return " and ".join(names[:3]) if names else "another program"
 
 
 def users(path: Path) -> list[tuple[int, str]]:
-    """Return the other processes of this machine that have the file open, as (process id, name); Linux alone tells."""
+    """Return the other processes of this machine that have the file open, as (process id, name); works only on Linux."""
     try:
         file = path.stat()
     except OSError:
@@ -184,7 +184,7 @@ def _name(number: int) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, and what it was raised for: SQLAlchemy keeps that in `orig`, MLflow in `__cause__`."""
+    """Yield an error and its causes; SQLAlchemy keeps the cause in `orig`, MLflow in `__cause__`."""
     seen: list[BaseException] = []
     waiting: list[BaseException | None] = [error]
     while waiting:

@@ -1,8 +1,8 @@
-"""Files and folders that are whole or absent: made in a room beside their place, brought to the disk, renamed.
+"""Files and folders that are whole or absent: each is made in a room (a folder beside it), synced to disk, then renamed.
 
-A kill at any instant, or a power cut, leaves what was there before or what was to be there, never a half of it. The room is
-held by a lock of the kernel's for as long as its maker lives, so that the next writer of the same place knows the rooms of
-the dead and removes them.
+A kill at any instant, or a power cut, leaves either the old content or the new content, and never a part of it. A kernel
+lock holds the room as long as its maker lives. The next writer of the same place therefore recognises the rooms of dead
+makers and removes them.
 """
 
 import errno
@@ -15,17 +15,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MARK = ".partial"
-"""What the name of a room ends with; it begins with a dot and the name of what is made in it."""
+"""The ending of a room's name; the name begins with a dot and the name of the file or folder that is made in it."""
 KEPT = 50
-"""Characters of a name that its room bears: a name may be as long as the disk allows."""
+"""Number of characters of a file's name that its room's name takes over, since the file's name may have maximal length."""
 
 
 @contextmanager
 def room(path: Path) -> Iterator[Path]:
-    """Yield a new folder beside `path` to make it in; removed at the end with whatever is left in it.
+    """Yield a room, a new folder beside `path` in which to make it; remove the room with its content at the end.
 
     Raises:
-        OSError: the folder of `path` is not there, or cannot be written.
+        OSError: the folder of `path` does not exist or cannot be written.
     """
     clear_rooms(path)
     folder, held = _entered(path)
@@ -38,10 +38,10 @@ def room(path: Path) -> Iterator[Path]:
 
 
 def make_parents(path: Path) -> None:
-    """Make the folders above `path` that are not there.
+    """Create the missing folders above `path`.
 
     Raises:
-        OSError: a file stands where a folder must be, or the disk refuses.
+        OSError: a file is in the place of a folder, or the disk refuses.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def make_parents(path: Path) -> None:
 
 
 def clear_rooms(path: Path) -> None:
-    """Remove the rooms in which killed processes were making `path`."""
+    """Remove the rooms in which processes that were killed made `path`."""
     start = _start(path)
     with suppress(OSError):
         for each in path.parent.iterdir():
@@ -59,15 +59,15 @@ def clear_rooms(path: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes | memoryview | str, *, keep: Path | None = None) -> None:
-    """Write `path` anew, text as UTF-8; readers see the old file or the new one.
+    """Replace the content of `path`, with text as UTF-8; readers see either the old file or the new one.
 
     Args:
-        path: of the file.
-        content: of it.
-        keep: the name under which the old file stays; a kill may leave it under that name alone.
+        path: the file to write.
+        content: the new content of the file.
+        keep: the name under which the old file stays; after a kill it may have only this name.
 
     Raises:
-        OSError: its folder is not there, or the disk refuses; the old file stays then.
+        OSError: the folder of the file does not exist, or the disk refuses; the old file then stays.
     """
     with whole(path, keep=keep) as made:
         made.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -75,9 +75,9 @@ def write_whole(path: Path, content: bytes | memoryview | str, *, keep: Path | N
 
 @contextmanager
 def whole(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
-    """Yield where to write what then becomes `path`, of the same name; nothing becomes of it when the block fails.
+    """Yield a path at which to write the new `path`; if the block fails, `path` stays as it was.
 
-    `keep` is as for `write_whole`.
+    `keep` has the same meaning as in `write_whole`.
 
     Raises:
         OSError: the disk refuses; the error names `path`.
@@ -95,10 +95,10 @@ def whole(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Give an error of the disk that knows no name, as that of a write, the name `path`.
+    """Add the name `path` to a disk error without a file name, such as an error of a write.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: the disk refuses; the error names `path`.
     """
     try:
         yield
@@ -109,16 +109,17 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def publish(made: Path, path: Path, *, over: bool = True, keep: Path | None = None) -> None:
-    """Bring the file or folder `made` to the disk and give it the name `path`.
+    """Sync the file or folder `made` to the disk and give it the name `path`.
 
     Args:
-        made: on the same disk as `path`.
-        path: its new name.
-        over: an older file of this name goes, as an empty folder does; otherwise the older one stays.
-        keep: the name that an older file gets, where it is not to go.
+        made: a file or folder on the same disk as `path`.
+        path: the new name.
+        over: replace an older file or an empty folder of this name; if False, the older file stays.
+        keep: a name that an older file gets, so that it is not lost.
 
     Raises:
-        FileExistsError: there is one, and `over` is False; OSError: the disk refuses, or a folder with files is there.
+        FileExistsError: there is an older file, and `over` is False. OSError: the disk refuses, or `path` is a folder with
+            files.
     """
     sync(made)
     if keep is not None:
@@ -132,7 +133,7 @@ def publish(made: Path, path: Path, *, over: bool = True, keep: Path | None = No
 
 
 def sync(made: Path) -> None:
-    """Bring a file, or a folder with all that is in it, to the disk.
+    """Sync a file, or a folder with everything in it, to the disk.
 
     Raises:
         OSError: the disk refuses.
@@ -147,7 +148,7 @@ def sync(made: Path) -> None:
 
 
 def begin_sync(file: Path) -> None:
-    """Let the disk begin to take a file in, so that `sync` waits less; where it refuses, `sync` says so."""
+    """Ask the disk to start writing a file, so that `sync` waits less; errors are left to `sync`."""
     if hasattr(os, "posix_fadvise"):
         with suppress(OSError):
             descriptor = os.open(file, os.O_RDONLY)
@@ -158,7 +159,7 @@ def begin_sync(file: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, where its file system can."""
+    """Sync the names in a folder to the disk, if its file system supports this."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -168,7 +169,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def is_room(name: str) -> bool:
-    """Return whether a file name is that of a room."""
+    """Return whether a file name is the name of a room."""
     return name.startswith(".") and name.endswith(MARK)
 
 
@@ -177,7 +178,7 @@ def _start(path: Path) -> str:
 
 
 def _entered(path: Path) -> tuple[Path, int | None]:
-    """Make a room and hold it; None where the file system knows no such locks."""
+    """Create a room and lock it; return no lock (None) if the file system does not support such locks."""
     while True:
         folder = path.with_name(f"{_start(path)}{uuid.uuid4().hex[:8]}{MARK}")
         folder.mkdir()
@@ -220,7 +221,7 @@ def _sync_file(path: Path) -> None:
 
 
 def _link(made: Path, path: Path) -> None:
-    """Give a file a name that no other has; a link fails, as it must, where there is one."""
+    """Give a file a name that no other file has; a link fails, as intended, if the name is taken."""
     try:
         os.link(made, path)
     except FileExistsError:

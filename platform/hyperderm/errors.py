@@ -1,18 +1,18 @@
-"""Every error a user can cause. Each names the field or file, the value, and the remedy; the CLI exits with 2."""
+"""Every error that a user can cause. Each names the field or file, the value and the remedy; the CLI exits with 2."""
 
 import difflib
 from collections.abc import Iterable
 
 _VISIBLE = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F))}
-"""Control characters as they are written in a program: a file's name may hold a line break or move the cursor."""
+"""Control characters to their escaped forms, because a file name may contain a line break or move the cursor."""
 
 
 class HyperdermError(Exception):
-    """One clear sentence about what is wrong, and one about what to do.
+    """An error with one clear sentence about what is wrong, and one about what to do.
 
     Args:
-        what: names the field or file and the offending value; no full stop at the end.
-        remedy: an instruction the user can follow; may be empty when `what` already holds it.
+        what: names the field or file and the offending value; has no full stop at the end.
+        remedy: an instruction that the user can follow; may be empty if `what` already contains it.
     """
 
     exit_code = 2
@@ -31,7 +31,7 @@ class ConfigError(HyperdermError):
 
 
 class Gone(ConfigError):
-    """What an earlier version wrote down, and this one has no more; the remedy says what there is instead."""
+    """A setting that an earlier version recorded and this version no longer has; the remedy names its replacement."""
 
 
 class CubeError(HyperdermError):
@@ -39,7 +39,7 @@ class CubeError(HyperdermError):
 
 
 class NoImage(CubeError):
-    """A file that can be no hyperspectral image by what it holds: one grey picture, a list or table of numbers."""
+    """A file whose content cannot be a hyperspectral image, such as one grey picture, or a list or table of numbers."""
 
 
 class StoreError(HyperdermError):
@@ -47,13 +47,13 @@ class StoreError(HyperdermError):
 
 
 class MachineTrouble(HyperdermError):
-    """What the machine did, not the trial: disk, memory, rights, a damaged file, a killed worker. It is no result.
+    """Trouble of the machine and not of the trial: disk, memory, rights, a damaged file, a killed worker. It is no result.
 
-    A trial or job that meets it stays open, and the same command goes on with it later.
+    A trial or job that meets such trouble stays open, and the same command continues it later.
 
     Attributes:
-        everywhere: the next trial would meet it too, so the sweep or grid ends at once.
-        passing: it may be over when the trial is repeated, so Ray repeats it first.
+        everywhere: the next trial would meet the same trouble, so the sweep or grid ends at once.
+        passing: the trouble may be over when the trial is repeated, so Ray repeats the trial first.
     """
 
     everywhere = False
@@ -61,24 +61,24 @@ class MachineTrouble(HyperdermError):
 
 
 class DiskFull(MachineTrouble):
-    """A disk, quota or file system that takes no more."""
+    """A disk, quota or file system that is full."""
 
     everywhere = True
     passing = False
 
 
 class FileTrouble(MachineTrouble):
-    """A file or folder that refuses, is lost, or is damaged."""
+    """A file or folder that cannot be accessed, is lost, or is damaged."""
 
     passing = False
 
 
 class WorkerLost(MachineTrouble):
-    """A worker process or its node that ended without a word of its own."""
+    """A worker process or node that ended without reporting an error."""
 
 
 class StorageAway(MachineTrouble, StoreError):
-    """Object storage that went away and did not come back: nothing is wrong with the run, which can go on later."""
+    """Object storage that became unreachable and stayed so: nothing is wrong with the run, which can go on later."""
 
     everywhere = True
 
@@ -88,7 +88,7 @@ class ClusterError(HyperdermError):
 
 
 class TrackingError(HyperdermError):
-    """A tracking server that does not answer or refuses."""
+    """A tracking server that does not answer or that refuses a request."""
 
 
 class StudyError(HyperdermError):
@@ -96,17 +96,17 @@ class StudyError(HyperdermError):
 
 
 class CheckpointError(MachineTrouble, StudyError):
-    """A checkpoint that is damaged, or another run's."""
+    """A checkpoint that is damaged or belongs to another run."""
 
     passing = False
 
 
 class NonFiniteLoss(HyperdermError):
-    """A loss or gradient that is NaN or infinite: the trial fails, naming the step and the culprit."""
+    """A loss or gradient that is NaN or infinite; the trial fails with a message that names the step and the culprit."""
 
 
 class Unforeseen(HyperdermError):
-    """An error of no kind that is known here, by its name and what it said: it travels where the error itself cannot."""
+    """An error of an unknown kind, by its name and message; it can be sent where the error itself cannot be."""
 
     exit_code = 1
 

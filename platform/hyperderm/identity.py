@@ -1,4 +1,4 @@
-"""What makes a result the same: said here once, for runs, checkpoints, sweeps, grids and estimates. Free of torch."""
+"""Decide what makes two results the same, in one place for runs, checkpoints, sweeps, grids and estimates. Free of torch."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,42 +10,43 @@ from hyperderm.learners import LEARNERS, learner_of
 from hyperderm.strict import Strict, fingerprint, parse, unfolded
 
 SCHEMA = 2
-"""Part of every identity: raise it when a field's default, or what a value means, changes. A new field with a default needs
-nothing: what is at its default is left out, and what was written without it is read with it."""
+"""Part of every identity. Raise it when the default of a field, or the meaning of a value, changes. A new field with a
+default needs no change: values at their defaults are left out, and a record without the field is read with the default.
+"""
 FIRST = 2
-"""Schema of what was written before it was written down beside."""
+"""The schema of records that were written before records contained their schema."""
 LABELS = ("name", "profile")
-"""What a configuration is called; it leads to the same result."""
+"""Settings that name a configuration; they do not change its result."""
 INPUTS = frozenset(f"learner.{name}" for each in LEARNERS for name in each.inputs)
-"""Where the checkpoints of other runs lie, which are known by their hashes."""
+"""Settings with the addresses of other runs' checkpoints, which are identified by their hashes instead."""
 INPUT, INPUT_RUN = "hyperderm.input.", "hyperderm.input_run."
-"""Begin the names under which provenance holds the hash of an input's checkpoint, and the key of the run that left it."""
+"""Prefixes of the provenance entries for the hash of an input's checkpoint, and for the key of the run that left it."""
 ELSEWHERE = frozenset({"synthetic.store", *INPUTS})
-"""Where something lies that is known by its fingerprint."""
+"""Settings with the address of something that is identified by its fingerprint."""
 EXTENDABLE = ("sweep.trials", "sweep.concurrent", "sweep.cpus_per_worker", "sweep.gpus_per_worker", "sweep.max_failures")
-"""Settings of a sweep that depend on the machine, or that may grow."""
+"""Settings of a sweep that depend on the machine, or that may grow later."""
 GROUPS = (*(f"{name}." for name in Experiment.model_fields), "task", "synthetic")
-"""How the leaves of a configuration begin that lie in a group."""
+"""The beginnings of all paths that belong to a group of the configuration."""
 
 
 def shapes(path: str) -> bool:
-    """Return whether the configuration's leaf `path` shapes what a run comes to.
+    """Return whether the configuration's leaf `path` shapes the result of a run.
 
-    How its search goes on (`sweep.*`), on how many workers it is computed, and what its feed was asked to be do not; what
-    the feed came to does, and whoever compares runs adds it (`TrainData.feed`).
+    The settings of the search (`sweep.*`), the number of workers and the requested feed do not shape the result. The feed
+    that was actually used does, and code that compares runs adds it (`TrainData.feed`).
     """
     return not path.startswith(("sweep.", *FEEDING)) and path not in (*LABELS, *ELSEWHERE)
 
 
 def shaping(run: Run) -> dict[str, Any]:
-    """Return what of a configuration shapes what the run comes to, flat, without what is at its default."""
+    """Return the leaves that shape the result of a run, as path to value, without leaves at their defaults."""
     return {"schema": SCHEMA} | {path: value for path, value in run.changed().items() if shapes(path)}
 
 
 def searching(experiment: Experiment) -> dict[str, Any]:
-    """Return what makes two sweeps or two runs of `hyperderm train` the same, flat: every leaf that may not change.
+    """Return every leaf that two equal sweeps, or two equal runs of `hyperderm train`, must share, as path to value.
 
-    Leaves at their defaults are there too, for whoever is told what differs.
+    Leaves at their defaults are included, so that messages can tell what differs.
     """
     free = {*EXTENDABLE, *INPUTS}
     if experiment.data.feed != "stream":  # where `auto` comes to a stream, its checkpoints hold on to that
@@ -54,26 +55,26 @@ def searching(experiment: Experiment) -> dict[str, Any]:
 
 
 def shaping_in_full(run: Run) -> dict[str, Any]:
-    """Return what `shaping` returns, without the schema and with every default, for whoever is told what differs."""
+    """Return what `shaping` returns, but without the schema and with every default, for messages that tell what differs."""
     return {path: value for path, value in run.flat().items() if shapes(path)}
 
 
 def named(mine: Mapping[str, Any], experiment: Experiment) -> str:
-    """Return the name of a run of `hyperderm train`: the first digits of a fingerprint of what it is, without defaults.
+    """Return the name of a run of `hyperderm train`: the first 8 digits of a fingerprint of its non-default settings.
 
     Args:
-        mine: `searching`, and what else makes the run what it is.
-        experiment: of the run.
+        mine: the result of `searching`, and all other facts that define the run.
+        experiment: the configuration of the run.
     """
     changed, every = experiment.changed(), experiment.flat()
     return fingerprint({path: value for path, value in mine.items() if path in changed or path not in every})[:8]
 
 
 def read(saved: Mapping[str, Any]) -> Experiment:
-    """Return a configuration that this version or one before it has written down, as nested JSON.
+    """Return a configuration from the nested JSON that this version or an earlier one recorded.
 
     Raises:
-        Gone: it holds what this version has no more; ConfigError: it was not written down by hyperderm.
+        Gone: it holds a setting that this version no longer has. ConfigError: hyperderm did not write it.
     """
     saved = {**saved, "data": _present_data(saved.get("data", {}))}
     learner = saved.get("learner")
@@ -83,7 +84,7 @@ def read(saved: Mapping[str, Any]) -> Experiment:
 
 
 def _present_data(saved: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Return `data` of a configuration without what one version kept there: what a pre-training saw."""
+    """Return the group `data` of a configuration without a field of an earlier version, the diagnoses of a pre-training."""
     if not isinstance(saved, Mapping):
         return saved
     if before := saved.get("pretrain_diagnoses"):
@@ -96,9 +97,9 @@ def _present_data(saved: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def present(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is said today of the run, or of the grid, of which an earlier version said `flat`.
+    """Return today's form of the facts `flat` that an earlier version recorded of a run or a grid.
 
-    A field that came since is at its default there. What is neither, or none of this version, comes back as it is.
+    A field that was added since gets its default. Facts that cannot be understood are returned unchanged.
     """
     own = {path: value for path, value in flat.items() if path in LABELS or path == "seed" or path.startswith(GROUPS)}
     if "learner.kind" not in own:
@@ -112,7 +113,7 @@ def present(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _present_grid(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Do as `present` for the learners that a grid compares or trains: each begins with its name."""
+    """Do the same as `present` for the learners of a grid, whose paths begin with the name of the learner."""
     found = dict(flat)
     for whose in [path.removesuffix("learner.kind") for path in flat if path.endswith(".learner.kind")]:
         own = {path: value for path, value in flat.items() if path.startswith(whose)}

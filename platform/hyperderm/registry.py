@@ -1,4 +1,4 @@
-"""Find experiments and search spaces by name, on the driver only; workers get data, never these modules."""
+"""Find experiments and search spaces by name, on the driver only; workers receive data and never these modules."""
 
 import importlib
 import re
@@ -19,21 +19,21 @@ if TYPE_CHECKING:  # optuna takes half a second to import; a wrong key must be t
 
 Profile = Literal["small", "full"]
 GRID = "ablation_"
-"""Begins the names of files that declare a grid."""
+"""The prefix of the names of files that declare a grid."""
 LONGEST = 255
-"""Bytes of a folder's name, on every file system that counts them."""
+"""The longest name of a folder in bytes, on every file system that has such a limit."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """A search space: Optuna distributions keyed by configuration path, and the VERSION that names them."""
+    """A search space: configuration path to Optuna distribution, with the VERSION that names these axes."""
 
     name: str
     version: int
     distributions: Mapping[str, "BaseDistribution"]
 
     def without(self, paths: Iterable[str]) -> tuple["Space", list[str]]:
-        """Return this space without the axes named in `paths`, and the axes that were taken out.
+        """Return this space without the axes named in `paths`, and the names of the removed axes.
 
         Raises:
             ConfigError: no axis is left.
@@ -46,10 +46,10 @@ class Space:
 
 
 def project_root() -> Path:
-    """Return the folder with `experiments/`: the nearest above the working directory, else the checkout of this package.
+    """Return the nearest folder above the working directory that has `experiments/`, else the checkout of this package.
 
     Raises:
-        ConfigError: no such folder.
+        ConfigError: there is no such folder.
     """
     here = Path.cwd()
     for folder in [here, *here.parents, Path(__file__).resolve().parents[2]]:
@@ -62,7 +62,7 @@ def experiment(name: str, profile: Profile) -> Experiment:
     """Return the configuration that `experiments/<name>.py` declares for `profile`.
 
     Raises:
-        ConfigError: unknown name; the nearest ones are offered.
+        ConfigError: the name is unknown; the message offers the nearest names.
     """
     module = _module("experiments", name, "experiment")
     function: Callable[[Profile], Experiment] = module.experiment
@@ -73,7 +73,7 @@ def ablation(name: str, profile: Profile) -> Ablation:
     """Return the grid that `experiments/ablation_<name>.py` declares for `profile`.
 
     Raises:
-        ConfigError: unknown name; the nearest ones are offered.
+        ConfigError: the name is unknown; the message offers the nearest names.
     """
     short = name.removeprefix(GRID)
     known = [each.removeprefix(GRID) for each in _files("experiments") if each.startswith(GRID)]
@@ -84,10 +84,10 @@ def ablation(name: str, profile: Profile) -> Ablation:
 
 
 def generators(names: Iterable[str], profile: Profile) -> dict[str, Experiment]:
-    """Return the experiment of each generator.
+    """Return name to experiment for each generator.
 
     Raises:
-        ConfigError: a name that is no experiment, or one that generates nothing.
+        ConfigError: a name is no experiment, or its experiment generates nothing.
     """
     found = {}
     for name in names:
@@ -101,7 +101,7 @@ def generators(names: Iterable[str], profile: Profile) -> dict[str, Experiment]:
 
 
 def space_of(name: str) -> str:
-    """Return the search space of an experiment: what its file calls `SPACE`, or the one of its own name."""
+    """Return the name of an experiment's search space: the value of `SPACE` in its file, or else the experiment's name."""
     return str(getattr(_module("experiments", name, "experiment"), "SPACE", name))
 
 
@@ -109,7 +109,7 @@ def space(name: str, experiment: Experiment) -> Space:
     """Return the search space that `search_spaces/<name>.py` declares for `experiment`.
 
     Raises:
-        ConfigError: unknown name; the nearest ones are offered.
+        ConfigError: the name is unknown; the message offers the nearest names.
     """
     module = _module("search_spaces", name, "search space")
     return Space(name, module.VERSION, module.space(experiment))
@@ -119,7 +119,7 @@ def check_space(space: Space, experiment: Experiment) -> None:
     """Prove that every axis exists and that its ends are valid values of `experiment`.
 
     Raises:
-        ConfigError: an axis that is no configuration key, or an end that the configuration refuses.
+        ConfigError: an axis is no configuration key, or the configuration refuses one of its ends.
     """
     for path, distribution in space.distributions.items():
         if path in INPUTS:
@@ -140,10 +140,10 @@ def names(folder: str) -> list[str]:
 
 
 def check_name(name: str | None) -> None:
-    """Refuse a name that is no plain folder name, before anything is opened or made.
+    """Refuse a name that is no plain folder name, before anything is opened or created.
 
     Raises:
-        StudyError: naming it and what a name may be.
+        StudyError: the message names the value and the allowed characters.
     """
     if name is None:
         return

@@ -8,34 +8,37 @@ from hyperderm.cubes.diagnosis import Diagnosis
 from hyperderm.strict import Strict
 
 FEEDING = ("data.feed", "data.window", "data.sample")
-"""Settings that change a run only where its train role is streamed."""
+"""Settings that affect a run only if its train role is streamed."""
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class DataConfig(Strict):
-    """What part of a store is learnt."""
+    """The part of a store that is learnt."""
 
     size: int = Field(64, ge=16, le=1024)
-    """Pixels a cube is fed at; at most what the store holds."""
+    """Height and width in pixels of the cubes that are fed; at most those of the store."""
     diagnoses: Annotated[tuple[Diagnosis, ...], Field(min_length=1)] | Literal["all"] = ("melanoma",)
-    """What a generator learns."""
+    """The diagnoses that a generator learns."""
     fold: int = Field(0, ge=0)
-    """Test = this fold, validation = the next, train = the rest."""
+    """The test fold; the next fold is validation, and the other folds are train."""
     flips: bool = True
-    """Random horizontal and vertical flips of training cubes; a lesion has no up and no left."""
+    """Whether training cubes are flipped at random, horizontally and vertically; a lesion has no up and no left."""
     scaling: Literal["range", "robust"] = "range"
-    """What of train's reflectance becomes [-1, 1], band by band. range: its least and greatest value. robust: `percentiles`,
-    so that a few hot pixels do not squeeze all others; values beyond are not clipped, but a generator that ends in tanh
-    does not reach them."""
+    """The range of train's reflectance that is mapped to [-1, 1], band by band. range: from its least to its greatest value.
+    robust: between `percentiles`, so that a few hot pixels do not compress all other values; values beyond are not clipped,
+    but a generator that ends in tanh does not reach them.
+    """
     percentiles: Annotated[tuple[Percent, ...], Field(min_length=2, max_length=2)] = (0.5, 99.5)
-    """Lower and upper, of `scaling=robust`."""
+    """Lower and upper percentile for `scaling=robust`."""
     feed: Literal["auto", "memory", "stream"] = "auto"
-    """memory: the roles are held in memory. stream: train is read while it is trained on, shard by shard. auto: memory where
-    the roles fit Ray's object store, else stream. The order in which cubes come differs between the two."""
+    """memory: the roles are held in memory. stream: train is read during training, shard by shard. auto: memory if the roles
+    fit Ray's object store, else stream. The order of the cubes differs between memory and stream.
+    """
     window: int = Field(4, ge=1)
-    """Of `feed=stream`: shards (parts of a store) whose cubes are shuffled together; two windows are held at a time."""
+    """For `feed=stream`: shards (parts of a store) whose cubes are shuffled together; two windows are held at a time."""
     sample: int = Field(256, ge=2)
-    """Of `feed=stream`: cubes of train held all the time, to fit and draw what needs several at once."""
+    """For `feed=stream`: number of train cubes that are always held, to fit and draw what needs several cubes at once.
+    """
 
     @field_validator("percentiles")
     @classmethod
@@ -46,48 +49,49 @@ class DataConfig(Strict):
 
     @property
     def scaling_percentiles(self) -> tuple[float, float] | None:
-        """What `Scaling.fit` takes: percentiles, or None for train's whole range."""
+        """The argument of `Scaling.fit`: the percentiles, or None for the whole range of train."""
         return (self.percentiles[0], self.percentiles[1]) if self.scaling == "robust" else None
 
 
 class TaskConfig(Strict):
-    """What a classifier tells melanoma from."""
+    """The diagnoses that a classifier tells melanoma from."""
 
     negatives: Literal["dysplastic_nevus", "all_others"] = "dysplastic_nevus"
 
     @property
     def diagnoses(self) -> tuple[Diagnosis, ...] | Literal["all"]:
-        """The diagnoses a classifier reads."""
+        """The diagnoses that a classifier reads."""
         return "all" if self.negatives == "all_others" else ("melanoma", "dysplastic_nevus")
 
 
 class SyntheticConfig(Strict):
-    """The synthetic cubes a classifier is trained with, beside or instead of real ones."""
+    """The synthetic cubes that a classifier is trained with, beside real cubes or instead of them."""
 
     store: str
-    """A store made by `hyperderm generate` from a generator of the same manifest and fold."""
+    """The address of a store that `hyperderm generate` made from a generator of the same manifest and fold."""
     use: Literal["add", "only", "pretrain"] = "add"
-    """add: to the real train role; only: in place of it; pretrain: alone first, then the real train role alone."""
+    """add: beside the real train role. only: in place of it. pretrain: alone first, then the real train role alone."""
     ratio: Annotated[float, Field(gt=0)] | Literal["balance"] = 1.0
-    """add: synthetic melanomas per real melanoma of train (balance: until both classes are equal). only, pretrain:
-    synthetic cubes of each class per real one."""
+    """add: synthetic melanomas per real melanoma of train (balance: as many as make both classes equal). only, pretrain:
+    synthetic cubes of each class per real cube of the class.
+    """
 
 
 class TrainingConfig(Strict):
-    """How long and in what portions."""
+    """How long a run trains, and in which portions."""
 
     batch_size: int = Field(4, ge=1)
-    """Global: split over the workers."""
+    """The global batch size, which is split over the workers."""
     images: int = Field(100_000, ge=1)
-    """Images shown before the run ends; all progress is counted in them."""
+    """Number of images shown before the run ends; all progress is counted in images."""
     pretrain_images: int = Field(0, ge=0)
-    """Images of these that belong to a pre-training on synthetic cubes: see synthetic.use = pretrain."""
+    """How many of `images` belong to a pre-training on synthetic cubes (synthetic.use = pretrain)."""
     validate_every: int = Field(5_000, ge=1)
-    """Images between validations; each ends with a report and a checkpoint."""
+    """Number of images between validations; each validation ends with a report and a checkpoint."""
     validation_samples: int = Field(128, ge=8)
-    """Cubes generated for one validation."""
+    """Number of cubes generated for one validation."""
     precision: Literal["auto", "fp32", "fp64", "bf16"] = "auto"
-    """auto: bf16 autocast on a GPU, fp32 on a CPU."""
+    """auto means bf16 autocast on a GPU and fp32 on a CPU."""
 
 
 class SweepConfig(Strict):
@@ -95,32 +99,32 @@ class SweepConfig(Strict):
 
     trials: int = Field(32, ge=1)
     concurrent: int | None = Field(None, ge=1)
-    """Trials at a time; None: as many as the cluster's resources hold."""
+    """Trials at a time; None means as many as the cluster's resources hold."""
     workers_per_trial: int = Field(1, ge=1)
     cpus_per_worker: float = Field(1.0, gt=0)
     gpus_per_worker: float = Field(0.0, ge=0)
-    """Fractions share a GPU between trials."""
+    """GPUs of each worker; with a fraction, trials share a GPU."""
     max_failures: int = Field(2, ge=0)
-    """Times a trial whose process or node died is started again from its checkpoint."""
+    """How often a trial whose process or node died is started again from its checkpoint."""
     grace_images: int = Field(20_000, ge=1)
-    """Images a trial is given before successive halving may stop it."""
+    """Number of images that a trial is shown before successive halving may stop it."""
     reduction: int = Field(3, ge=2)
-    """Successive halving keeps one in this many at each rung."""
+    """At each rung, successive halving keeps one of this many trials."""
     startup_trials: int = Field(8, ge=1)
-    """Random trials before the tree-structured Parzen estimator takes over."""
+    """Number of random trials before the tree-structured Parzen estimator takes over."""
 
 
 class Run(Strict):
-    """What a run is beside its learner: data, training and search."""
+    """Everything of a run except its learner: data, training and search."""
 
     name: str
     profile: Literal["small", "full"] = "full"
     seed: int = Field(0, ge=0)
     data: DataConfig = DataConfig()
     task: TaskConfig | None = None
-    """Of classifiers only."""
+    """The task of a classifier; None for generators."""
     synthetic: SyntheticConfig | None = None
-    """Of classifiers only."""
+    """The synthetic cubes of a classifier; None if there are none."""
     training: TrainingConfig = TrainingConfig()
     sweep: SweepConfig = SweepConfig()
 

@@ -1,4 +1,4 @@
-"""Frozen, strict models, overrides by dotted path, and errors that name field, value and remedy."""
+"""Frozen, strict models, overrides by dotted path, and errors that name the field, the value and the remedy."""
 
 import hashlib
 import json
@@ -16,15 +16,15 @@ M = TypeVar("M", bound="Strict")
 
 
 class Strict(BaseModel):
-    """Base of every configuration: immutable, no unknown keys, no silent conversion."""
+    """The base of every configuration: immutable, without unknown keys and without silent conversion."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     def override(self, values: Mapping[str, Any]) -> Self:
-        """Return a copy with `values` (dotted path -> JSON value) set and everything validated again.
+        """Return a copy with `values` (dotted path to JSON value) set and everything validated again.
 
         Raises:
-            ConfigError: unknown path (the nearest ones are named) or refused value.
+            ConfigError: a path is unknown (the nearest ones are named) or a value is refused.
         """
         known = paths(self)
         data = self.model_dump(mode="json")
@@ -41,15 +41,15 @@ class Strict(BaseModel):
         return parse(type(self), data)
 
     def flat(self) -> dict[str, Any]:
-        """Return every leaf as dotted path -> JSON value."""
+        """Return every leaf as dotted path to JSON value."""
         return dict(_leaves("", self.model_dump(mode="json")))
 
     def changed(self) -> dict[str, Any]:
-        """Return the leaves that differ from the defaults of their fields, as dotted path -> JSON value.
+        """Return the leaves that differ from the defaults of their fields, as dotted path to JSON value.
 
-        Leaves called `kind`, which tell one model of a union from another, are always there; a group that may be None and is
-        not is there as its path -> True. So a model is known from what this returns, and a new field with a default changes
-        it for no model that was made before.
+        Leaves called `kind`, which tell apart the models of a union, are always included. A group that may be None but is
+        not is included as its path with the value True. The result therefore identifies a model, and a new field with a
+        default does not change the result for models that were made before.
         """
         dumped, found = self.flat(), dict[str, Any]()
         _changed(self, "", dumped, found)
@@ -62,10 +62,10 @@ def fingerprint(data: Any) -> str:  # noqa: ANN401 - any JSON value
 
 
 def json_of(text: str | bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """Return what a JSON text says.
+    """Return the value of a JSON text.
 
     Raises:
-        ValueError: it is no JSON, or nested more deeply than can be read.
+        ValueError: the text is no JSON, or is nested too deeply to be read.
     """
     try:
         return json.loads(text)
@@ -74,7 +74,7 @@ def json_of(text: str | bytes) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def parse(model: type[M], data: Any) -> M:  # noqa: ANN401 - any JSON value
-    """Validate JSON-like `data` into `model`, turning pydantic's report into one ConfigError."""
+    """Validate JSON-like `data` into `model`; turn pydantic's report into one ConfigError."""
     try:
         return model.model_validate_json(json.dumps(data))
     except ValidationError as error:
@@ -82,7 +82,7 @@ def parse(model: type[M], data: Any) -> M:  # noqa: ANN401 - any JSON value
 
 
 def explain(error: ValidationError, model: type[Strict]) -> tuple[str, str]:
-    """Return (what, remedy) for the first fault in a pydantic report."""
+    """Return (what, remedy) for the first fault in a report of pydantic."""
     faults = error.errors()
     fault = faults[0]
     known = paths(model)
@@ -108,8 +108,8 @@ def explain(error: ValidationError, model: type[Strict]) -> tuple[str, str]:
 def paths(model: type[BaseModel] | BaseModel, prefix: str = "") -> list[str]:
     """Return the dotted path of every leaf field.
 
-    Of an instance: the leaves of the models its unions hold; a group that is None counts as a leaf beside its keys. Of a
-    class: those of every model a union may hold.
+    For an instance, these are the leaves of the models that its unions hold, and a group that is None counts as a leaf
+    beside its keys. For a class, these are the leaves of every model that a union may hold.
     """
     found: list[str] = []
     for name, info in (model if isinstance(model, type) else type(model)).model_fields.items():
@@ -126,10 +126,10 @@ def paths(model: type[BaseModel] | BaseModel, prefix: str = "") -> list[str]:
 
 
 def parse_overrides(items: list[str]) -> dict[str, Any]:
-    """Turn `["a.b=3", "c=text"]` into {"a.b": 3, "c": "text"}; values are JSON where they parse as JSON.
+    """Turn `["a.b=3", "c=text"]` into {"a.b": 3, "c": "text"}; a value that is valid JSON is read as JSON.
 
     Raises:
-        ConfigError: an item without "=".
+        ConfigError: an item has no "=".
     """
     values: dict[str, Any] = {}
     for item in items:
@@ -157,10 +157,10 @@ def _unknown(path: str, known: list[str]) -> ConfigError:
 
 
 def _locate(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str, list[Any]]:
-    """Return the dotted path of a fault's key, and what holds that key.
+    """Return the dotted path of the key with a fault, and the models or mappings that hold this key.
 
-    Left out of the path are the tags that pydantic puts after a union of models, which tell the one that is meant, and what
-    follows a leaf: a union's branch, an index.
+    The path leaves out the tags that pydantic adds after a union of models to name the chosen model, and everything that
+    follows a leaf, such as a branch of a union or an index.
     """
     parts: list[str] = []
     holders: list[Any] = []
@@ -180,7 +180,7 @@ def _locate(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str, li
 
 
 def _example(path: str, holders: list[Any]) -> str:
-    """Return a remedy that shows the form of a value: the field's default."""
+    """Return a remedy that shows the form of a value by the field's default."""
     leaf = path.rpartition(".")[2]
     models = [each for each in holders if isinstance(each, type) and issubclass(each, BaseModel)]
     found = next((each.model_fields[leaf] for each in models if leaf in each.model_fields), None)
@@ -201,7 +201,7 @@ def _models_of(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401 - a ty
 
 
 def _below(owner: Any, name: str) -> list[Any]:  # noqa: ANN401 - a model, or the type of a mapping to models
-    """Return what may stand under `name` in `owner`: models, or a mapping to models; nothing under a leaf."""
+    """Return the types that `owner` may hold under `name`: models, or a mapping to models; nothing for a leaf."""
     if isinstance(owner, type) and issubclass(owner, BaseModel):
         info = owner.model_fields.get(name)
         annotation = info.annotation if info else None
@@ -224,7 +224,7 @@ def _changed(model: BaseModel, prefix: str, dumped: Mapping[str, Any], into: dic
 
 
 def unfolded(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the nested JSON of which `flat` holds the leaves, as dotted path -> value."""
+    """Return nested JSON from its leaves in `flat`, given as dotted path to value."""
     nested: dict[str, Any] = {}
     for path, value in flat.items():
         *parents, leaf = path.split(".")
@@ -247,11 +247,11 @@ def check_text(what: str, value: str) -> None:
     """Refuse a text that is not UTF-8.
 
     Args:
-        what: stands before it, as the user wrote it.
-        value: the text.
+        what: the words before the text, as the user wrote them.
+        value: the text to check.
 
     Raises:
-        ConfigError: naming it and the remedy.
+        ConfigError: the message names the text and the remedy.
     """
     try:
         (what + value).encode()

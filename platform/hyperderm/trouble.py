@@ -1,9 +1,9 @@
-"""What an exception says of the machine: disk, rights, memory, databases, lost workers. Free of Ray, torch and SQLAlchemy.
+"""Recognise trouble of the machine in exceptions: disk, rights, memory, databases and lost workers.
 
-The line: `NonFiniteLoss`, and a configuration that cannot be used, are a trial's own and end it. Everything here is the
-machine's: the trial stays open. What nobody foresaw (a KeyError) is neither; it is repeated and then ends its trial as a
-failure, for the same code would fail on it again. A GPU that is full with one trial alone is that trial's own: its
-configuration does not fit this GPU (`studies.trial`).
+`NonFiniteLoss`, and a configuration that cannot be used, belong to a trial and end it. All errors recognised here belong to
+the machine, and the trial stays open. An unforeseen error (such as a KeyError) is neither; the trial is repeated and then
+ends as a failure, because the same code would fail on it again. A GPU that is full with one trial alone also belongs to that
+trial: its configuration does not fit this GPU (`studies.trial`). This module imports neither Ray nor torch nor SQLAlchemy.
 """
 
 import errno
@@ -23,24 +23,24 @@ NO_MEMORY = re.compile(
     r"|bad_alloc",
     re.IGNORECASE,
 )
-"""What torch, the loader of shared libraries and Python say, as errors of several kinds, where there is no memory left."""
+"""Messages, in several kinds of errors, of torch, the loader of shared libraries and Python if no memory is left."""
 DEVICE = re.compile(
     r"ECC error|CUDA-capable device|unspecified launch failure|GPU is lost|fallen off the bus", re.IGNORECASE
 )
-"""What torch says, likewise, of a GPU that broke or is taken."""
+"""Messages of torch, in several kinds of errors, about a GPU that broke or is taken."""
 PEERS = re.compile(r"gloo.*(connection|timed out|closed|reset)|NCCL (error|communicator)", re.IGNORECASE | re.DOTALL)
-"""What a worker of a group says when another is gone."""
+"""Messages of a worker in a group when another worker is gone."""
 FEWER = (
     "Run fewer at a time (--set sweep.concurrent=1, or a grid's resources.cpus), lower data.size or training.batch_size, or "
     f"use --set data.feed=stream or a machine with more memory; {AGAIN}"
 )
-"""What to do about memory."""
+"""The remedy for a lack of memory."""
 
 
 def trouble_of(error: BaseException) -> MachineTrouble | None:
-    """Return `error` as trouble of the machine, in one sentence with the remedy, or None where it is something else.
+    """Return `error` as trouble of the machine, with one sentence and its remedy; None if it is something else.
 
-    What Ray, Tune, Train and SQLAlchemy wrap is looked through.
+    The function looks through errors that Ray, Tune, Train and SQLAlchemy wrap.
     """
     for inner in _chain(error):
         if isinstance(inner, MachineTrouble):
@@ -54,18 +54,18 @@ def trouble_of(error: BaseException) -> MachineTrouble | None:
 
 
 def own_of(error: BaseException) -> HyperdermError | None:
-    """Return the error of ours that `error` is or wraps, None where there is none."""
+    """Return the HyperdermError that `error` is or wraps; None if there is none."""
     return next((inner for inner in _chain(error) if isinstance(inner, HyperdermError)), None)
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the last thing an exception says, on one line."""
+    """Return the last line of an exception's message, without its full stop."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:300].rstrip(". ")
 
 
 def said_by(error: BaseException) -> str:
-    """Return an error that nobody foresaw for people: its kind and the last thing it says, of what Ray wraps the cause."""
+    """Return an unforeseen error as text: its kind and the last line of its message; for Ray's errors, of the cause."""
     if own := own_of(error):
         return str(own)
     inner = list(_chain(error))[-1]
@@ -73,7 +73,7 @@ def said_by(error: BaseException) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield what `error` wraps and is, from the outside in; what was only being handled meanwhile counts for Ray alone."""
+    """Yield `error` and the errors it wraps, from the outside in; `__context__` counts only for errors of Ray."""
     waiting, seen = [error], set[int]()
     while waiting:
         inner = waiting.pop(0)
@@ -90,7 +90,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _names(error: BaseException) -> set[str]:
-    """Return the classes of `error` by name: most of them belong to packages that are not imported for this."""
+    """Return the names of the classes of `error`, since most of their packages are not imported for this check."""
     return {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
 
 
@@ -124,7 +124,7 @@ def _at(error: OSError) -> tuple[str, str]:
 
 
 def _stands() -> bool:
-    """Return whether the working folder is there."""
+    """Return whether the working folder exists."""
     try:
         return Path.cwd().exists()
     except OSError:

@@ -1,4 +1,4 @@
-"""The command line. Exit codes: 0 done, 1 no trial finished, 2 the user's input or the machine's trouble, 130 stopped."""
+"""The command line. Exit codes: 0 done, 1 no trial finished, 2 wrong input or trouble of the machine, 130 stopped."""
 
 import os
 import sys
@@ -33,10 +33,10 @@ def _root(context: typer.Context, version: bool = typer.Option(False, "--version
 
 
 def main(begin: Callable[[], None] = lambda: None) -> None:
-    """Run the command line; errors end in one sentence: exit code 2 where a user can mend it, 1 for a fault of ours.
+    """Run the command line; an error ends in one sentence, with exit code 2 if a user can correct it, 1 for a program fault.
 
     Args:
-        begin: called when all is imported and the command begins.
+        begin: is called when everything is imported and the command begins.
     """
     terminal.print_what_it_can(sys.stdout, sys.stderr)
     try:
@@ -60,7 +60,7 @@ def main(begin: Callable[[], None] = lambda: None) -> None:
 
 
 def _usage(error: typer.TyperException) -> str:
-    """Return one sentence and where to look; names that are near are in the sentence already."""
+    """Return one sentence on the error and one that names the help; the first one already offers similar names."""
     message = str(error.format_message()).strip().rstrip(".")
     context = getattr(error, "ctx", None)  # most of them know where in the command line they arose
     path = context.command_path if context else "hyperderm"
@@ -69,7 +69,7 @@ def _usage(error: typer.TyperException) -> str:
 
 
 def _unforeseen(error: Exception) -> int:
-    """Tell what the machine did, or a fault of ours with the place of its traceback; return the exit code."""
+    """Print the trouble of the machine, or a program fault with the place of its traceback; return the exit code."""
     from hyperderm.trouble import reason_of, trouble_of
 
     if trouble := trouble_of(error):

@@ -1,4 +1,4 @@
-"""The verb on grids: plan, run, schedule, look at, stop."""
+"""The command for ablation grids: plan, run, schedule, inspect and stop a grid."""
 
 from typing import Annotated
 

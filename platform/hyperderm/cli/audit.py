@@ -1,4 +1,4 @@
-"""Verbs that look back on a project: audit leaks."""
+"""The command that examines a whole project: audit leaks."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -59,7 +59,7 @@ def leaks(
 
 
 def _beside(workspace: "Workspace", runs: Path | None) -> Iterator[str]:
-    """Yield stores that no run names by its address: sets of grids and of `generate`, and what `train` ingested."""
+    """Yield stores that no run names by an address: sets of grids and of `generate`, and stores that `train` ingested."""
     places = [(runs or workspace.root / "runs", "*/synthetic/*/store"), (workspace.root / "stores", "*")]
     for folder, pattern in places:
         yield from (str(place) for place in sorted(folder.glob(pattern)) if (place / "manifest.json").is_file())
@@ -68,7 +68,7 @@ def _beside(workspace: "Workspace", runs: Path | None) -> Iterator[str]:
 def _stores(
     project: "Project", given: "list[Store]", beside: Iterable[str], root: Path
 ) -> "tuple[list[Store], list[tuple[str, str]]]":
-    """Return every store that plays a part, each once, and those that are not where runs say they are."""
+    """Return every store that plays a part, each once, and the stores that are missing where runs say they are."""
     from hyperderm.errors import StoreError
     from hyperderm.store.reader import open_store
     from hyperderm.store.synthetic import origin_of
@@ -92,7 +92,7 @@ def _stores(
 
 
 def _placed(uri: str, root: Path) -> str:
-    """Return where a store is that a run names relative to the project."""
+    """Return the address of a store that a run names relative to the project."""
     return str(root / uri) if "://" not in uri and not Path(uri).exists() and (root / uri).exists() else uri
 
 

@@ -1,4 +1,4 @@
-"""Verbs on object storage: what a bucket is, links to a store, what crashed writers left."""
+"""Commands for object storage: describe a bucket, make links to a store, and remove what crashed writers left."""
 
 from typing import Annotated
 

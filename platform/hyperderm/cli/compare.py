@@ -1,4 +1,4 @@
-"""The verb on tracked runs: compare."""
+"""The command for tracked runs: compare."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

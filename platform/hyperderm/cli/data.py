@@ -1,4 +1,4 @@
-"""The phantom as a store, and what a store holds in words."""
+"""The command that writes the phantom to a store."""
 
 from typing import Annotated
 

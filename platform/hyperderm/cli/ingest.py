@@ -1,4 +1,4 @@
-"""Raw files into a store, and their pictures to an annotation tool."""
+"""Commands that read raw files into a store, and that export their pictures to an annotation tool."""
 
 from collections import Counter
 from dataclasses import replace
@@ -196,7 +196,7 @@ def _how(size: str, bands: str, masks: str, fill: bool = False) -> "tuple[CropOp
 
 
 def _check(console: Console, job: "Job", store: str, folds: int, seed: int) -> None:
-    """Tell what an ingest would make, and end as it would."""
+    """Print what an ingest would make, and end with the error that the ingest would end with."""
     from hyperderm.ingest.dry_run import check, described
     from hyperderm.ingest.pipeline import told_of
     from hyperderm.ingest.source import plain

@@ -1,4 +1,4 @@
-"""Names that are not UTF-8, as a disk may hold them: neither a tracking server, a manifest nor a terminal can write them."""
+"""Check names that are not UTF-8: a disk may hold them, but no tracking server, manifest or terminal can write them."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -7,13 +7,13 @@ from hyperderm.strict import check_text
 
 
 def check(words: Sequence[str]) -> None:
-    """Refuse arguments or a working folder whose name is not UTF-8, where they enter.
+    """Refuse arguments, and a working folder, whose name is not UTF-8, before the command begins.
 
     Args:
-        words: the arguments.
+        words: the arguments of the command line.
 
     Raises:
-        ConfigError: naming it and the remedy.
+        ConfigError: the message names the argument or folder and the remedy.
     """
     for what, value in _given(words):
         check_text(what, value)
@@ -21,7 +21,7 @@ def check(words: Sequence[str]) -> None:
 
 
 def _given(words: Sequence[str]) -> Iterable[tuple[str, str]]:
-    """Yield every value with the option it was given to."""
+    """Yield every argument value with the option that it belongs to."""
     option = ""
     for word in words:
         name, equals, value = word.partition("=")

@@ -1,4 +1,4 @@
-"""Verbs on runs: show, train, sweep."""
+"""Commands for runs: show, train, sweep."""
 
 import json
 from pathlib import Path

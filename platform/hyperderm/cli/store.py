@@ -1,4 +1,4 @@
-"""Verbs on a store: info, verify, diff, export."""
+"""Commands for a store: info, verify, diff, export."""
 
 from collections.abc import Sequence
 from pathlib import Path

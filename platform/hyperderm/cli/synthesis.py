@@ -1,4 +1,4 @@
-"""The verb generate: a synthetic set from a trained generator."""
+"""The command generate, which makes a synthetic set from a trained generator."""
 
 from pathlib import Path
 from typing import Annotated

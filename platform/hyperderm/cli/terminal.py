@@ -1,7 +1,7 @@
-"""Standard output and error: what they cannot show is written in what they can, and readers that are gone end no work.
+"""Keep standard output and error working: replace signs that a terminal cannot show, and survive readers that have gone.
 
-A pipe whose reader has gone (`| head`), a terminal that was closed, a file that takes no more: what is printed from then on
-goes nowhere. It stands below Python's text streams, so it holds for whoever prints: Rich, typer, Ray.
+A pipe loses its reader (`| head`), a terminal is closed, or a file accepts no more data: from then on all output is
+discarded. This happens below Python's text streams, so it holds for everything that prints: Rich, typer and Ray.
 """
 
 import codecs
@@ -24,14 +24,14 @@ PLAIN = {
     "λ": "lambda", "σ": "sigma",
     "━": "-", "╸": "-", "╺": "-", "─": "-", "│": "|", "┃": "|", "•": "*", "✓": "ok", "°": " degrees",
 }  # fmt: skip
-"""Signs of our own texts, and what stands for them; any other letter becomes a question mark."""
+"""Signs in the texts of hyperderm, with their replacements; any other letter becomes a question mark."""
 
 
 def print_what_it_can(*streams: TextIO) -> None:
-    """Let no sign that a terminal's encoding lacks end a command: a store may have been written when it is printed.
+    """Replace signs that a terminal's encoding lacks, since printing them must not end a command that has done its work.
 
     Args:
-        streams: standard output and error; what is no file of text with an encoding, as tests put there, stays as it is.
+        streams: standard output and error; a stream that is not a text file with an encoding, as in tests, stays unchanged.
     """
     codecs.register_error(HANDLER, _plain)
     for stream in streams:
@@ -51,11 +51,11 @@ GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ESHUTDOWN}
 
 
 class Unread(io.FileIO):
-    """A descriptor that is written to for as long as it takes anything, and from then on is /dev/null.
+    """A descriptor that is written to as long as it accepts data, and that from then on is /dev/null.
 
     Attributes:
-        lost: why standard output took no more, where it had a reader.
-        aside: what is printed is not what the command is for, so it is told at once and is no failure of the command.
+        lost: why standard output accepted no more data although it had a reader.
+        aside: whether printing is not the purpose of the command; lost output is then reported at once and is no failure.
     """
 
     lost: OSError | None = None
@@ -65,7 +65,7 @@ class Unread(io.FileIO):
         super().__init__(number, "wb", closefd=False)
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        """Write what there is room for."""
+        """Write the data, or discard them once the descriptor accepts no more."""
         try:
             return super().write(data)
         except BlockingIOError:
@@ -88,7 +88,7 @@ class Unread(io.FileIO):
 
 
 def outlive_readers() -> None:
-    """Put such streams in the places of standard output and error; one that was closed is /dev/null from the start."""
+    """Replace standard output and error by such streams; a stream that was closed from the start is /dev/null."""
     for number in (0, OUTPUT, ERROR):
         try:
             os.fstat(number)
@@ -98,15 +98,15 @@ def outlive_readers() -> None:
 
 
 def print_aside() -> None:
-    """Say of this command that its work counts, not what it prints."""
+    """Declare that the purpose of this command is its work and not its output."""
     Unread.aside = True
 
 
 def check_printed() -> None:
-    """Refuse to call a command done whose output is not.
+    """Raise if output was lost that is the purpose of the command.
 
     Raises:
-        MachineTrouble: standard output took no more, and what was printed is what the command is for.
+        MachineTrouble: standard output accepted no more data, and printing is the purpose of the command.
     """
     sys.stdout.flush()
     if Unread.lost and not Unread.aside:

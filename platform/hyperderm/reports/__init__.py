@@ -1,1 +1,1 @@
-"""Tables and plots people read."""
+"""Tables and figures for readers."""

@@ -1,4 +1,4 @@
-"""A comparison of runs as people read it: tables for a terminal, Markdown, CSV."""
+"""A comparison of runs for readers, as tables for a terminal, as Markdown and as CSV."""
 
 import csv as csv_module
 import io
@@ -15,7 +15,7 @@ from hyperderm.tracking.fetch import TrackedRun
 from hyperderm.tracking.labels import short_names, three_digits
 
 NAMES = 2
-"""Values or names told in one cell before they are counted instead."""
+"""The largest number of values or names that one cell lists; more of them are counted instead."""
 FOLD = "data.fold"
 _TEXT_COLUMNS = {"run", "status", "metric", "how"}
 
@@ -47,9 +47,9 @@ def markdown(comparison: Comparison) -> str:
 
 
 def csv(comparison: Comparison) -> str:
-    """Return one line for each metric and group, and one for each run that is not counted, with full precision.
+    """Return one line for each metric and group, and one line for each uncounted run, with full precision.
 
-    `values` holds seed=value of every counted run's seed (";" between), so that every other number can be recomputed.
+    The column `values` holds "seed=value" for every counted run, joined by ";", so that all other numbers can be recomputed.
     """
     out = io.StringIO()
     write = csv_module.writer(out, lineterminator="\n").writerow
@@ -65,7 +65,7 @@ def csv(comparison: Comparison) -> str:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Return what a reader has to know to read the numbers right."""
+    """Return the notes that a reader needs in order to read the numbers correctly."""
     unit = _unit(comparison)
     return [*_left_out(comparison), *_reading(comparison, unit), *_warnings(comparison, unit)]
 
@@ -116,7 +116,7 @@ def _warnings(comparison: Comparison, unit: str) -> Iterator[str]:
 
 
 def _groups(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """The header and cells of the table of what differs."""
+    """Return the header and the cells of the table of differing settings."""
     short = short_names(comparison.columns)
     texts = {path: _texts(comparison, path) for path in short}
     header = ["#", "run", "status", f"{_unit(comparison)}s", *short.values()]
@@ -129,14 +129,14 @@ def _groups(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 
 
 def _texts(comparison: Comparison, path: str) -> dict[str, str]:
-    """Every value at `path` in full -> as it is told: short, unless two of them would look the same."""
+    """Return each full value at `path` with its text in the table, which is short unless two values would look the same."""
     values = {str(value): value for group in comparison.groups for value in comparison.cell(group, path)}
     told = {text: _digits(value) for text, value in values.items()}
     return told if len(set(told.values())) == len(told) else {text: text for text in told}
 
 
 def _metrics(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """The header and cells of the table of means and differences."""
+    """Return the header and the cells of the table of means and differences."""
     base = comparison.baseline
     header = ["metric", "#", "n", "mean", f"minus #{base.number}" if base else "difference", "how"]
     body = []
@@ -154,7 +154,7 @@ def _metrics(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 
 
 def _records(comparison: Comparison, group: Group, metric: str) -> Iterator[list[object]]:
-    """The CSV's fixed cells from "run" on: a line for the group, and one for each run that is not counted."""
+    """Yield the CSV cells from the column "run" on: one line for the group, and one for each run that is not counted."""
     base = comparison.baseline.number if comparison.baseline else None
     if group.counted:
         mean, difference = comparison.mean(group, metric), comparison.difference(group, metric)
@@ -168,7 +168,7 @@ def _records(comparison: Comparison, group: Group, metric: str) -> Iterator[list
 
 
 def _how(comparison: Comparison, group: Group, metric: str) -> str:
-    """Say what the numbers of a line are, or why they are not there."""
+    """Return how the numbers of a line were computed, or why they are missing."""
     mean, difference, unit = comparison.mean(group, metric), comparison.difference(group, metric), _unit(comparison)
     said = ["baseline"] if group is comparison.baseline else []
     if mean is None:
@@ -232,7 +232,7 @@ def _reason(run: TrackedRun) -> str:
 
 
 def _digits(value: object) -> str:
-    """Numbers in three digits; of a hash its beginning, of a commit whether it was changed."""
+    """Return a number with three digits, the beginning of a hash, or a commit with the mark that says it was changed."""
     return re.sub(r"\b[0-9a-f]{16,}\b", lambda found: found[0][:8], three_digits(value))
 
 

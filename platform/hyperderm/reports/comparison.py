@@ -1,4 +1,4 @@
-"""Runs in groups: what differs between them, means over seeds and differences to a baseline, with t intervals."""
+"""Compare groups of runs: the settings that differ, means over seeds, and differences to a baseline, with t intervals."""
 
 import math
 from collections import Counter, defaultdict
@@ -16,23 +16,23 @@ from hyperderm.tracking.fetch import TrackedRun
 LEVEL = 0.95
 SEED = "seed"
 MANIFEST = "hyperderm.manifest"
-"""The one tag that makes another configuration: other data."""
+"""The only tag that makes a configuration another one, because it names the data."""
 MACHINERY = "sweep."
-"""Settings below it say how a search is run, not what a run is: shown where they differ, never a group of their own."""
+"""Settings with this prefix say how a search is run; they are shown if they differ, but never separate groups."""
 _BOOKKEEPING = {"key", "trial", "outcome", "reason", "best", "pictures", "long_params"}
 _BOOKKEEPING |= {"fold", "profile", "experiment", "arm"}
-"""Tags of hyperderm that say nothing on the configuration, or say again what settings say."""
+"""Tags of hyperderm that do not describe the configuration, or that repeat what settings say."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean or a difference of means.
+    """A mean, or a difference of means.
 
     Attributes:
-        value: in the metric's unit.
-        low: lower end of the 95 % interval; None with one value on a side.
-        high: upper end.
-        how: the interval's kind.
+        value: the estimate, in the unit of the metric.
+        low: lower end of the 95 % interval; None if one side has only one value.
+        high: upper end of the interval.
+        how: the kind of the interval.
     """
 
     value: float
@@ -47,10 +47,10 @@ class Estimate:
 
 
 def mean_over(values: Sequence[float]) -> Estimate:
-    """Return the mean of one value a seed, with Student's t interval.
+    """Return the mean of one value per seed, with Student's t interval.
 
     Raises:
-        ValueError: no value.
+        ValueError: there is no value, or a value is not finite.
     """
     x = _finite(values)
     if x.size == 1:
@@ -64,7 +64,7 @@ def paired(values: Sequence[float], baseline: Sequence[float]) -> Estimate:
     """Return the mean of `values - baseline`, seed by seed, with the t interval of those differences.
 
     Raises:
-        ValueError: no value, or other lengths.
+        ValueError: there is no value, a value is not finite, or the lengths differ.
     """
     if len(values) != len(baseline):
         raise ValueError(f"{len(values)} values cannot be paired with {len(baseline)}")
@@ -75,7 +75,7 @@ def welch(values: Sequence[float], baseline: Sequence[float]) -> Estimate:
     """Return the difference of two independent means, with Welch's interval (Welch, Biometrika 34, 1947).
 
     Raises:
-        ValueError: no value on a side.
+        ValueError: a side has no value, or a value is not finite.
     """
     x, y = _finite(values), _finite(baseline)
     difference = float(x.mean() - y.mean())
@@ -88,11 +88,11 @@ def welch(values: Sequence[float], baseline: Sequence[float]) -> Estimate:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs whose configuration differs in the seed alone (and in what else means are taken over).
+    """Runs whose configurations differ only in the seed, and in the other settings that means are taken over.
 
     Attributes:
-        number: from 1, in the order in which the runs were named.
-        runs: all of them; those that are `counted` enter the means.
+        number: the number of the group, from 1, in the order in which the runs were named.
+        runs: all runs of the group; only `counted` runs enter the means.
         over: paths of the settings that means are taken over.
     """
 
@@ -102,29 +102,29 @@ class Group:
 
     @property
     def counted(self) -> list[TrackedRun]:
-        """The runs that ended by themselves."""
+        """The runs that finished."""
         return [run for run in self.runs if run.status == "FINISHED"]
 
     @property
     def left_out(self) -> list[TrackedRun]:
-        """The runs that still run, failed or were killed."""
+        """The runs that are still running, were killed, or failed."""
         return [run for run in self.runs if run.status != "FINISHED"]
 
     @property
     def statuses(self) -> str:
-        """How many runs are in which state, e.g. "2 finished, 1 failed"; of one run the state alone."""
+        """The number of runs in each state, e.g. "2 finished, 1 failed"; for a single run only its state."""
         words = Counter(status(run) for run in self.runs)
         return next(iter(words)) if len(self.runs) == 1 else ", ".join(f"{count} {word}" for word, count in words.items())
 
     def repeat(self, run: TrackedRun) -> str:
-        """Return what tells the run from the others of its group: its seed, or "2 / 0" with a fold; "?" if not recorded."""
+        """Return the seed that tells the run from others of its group, or "2 / 0" with a fold; "?" if not recorded."""
         found = [run.settings.get(path) for path in self.over]
         return " / ".join("?" if value is None else str(value) for value in found)
 
     def values(self, metric: str) -> dict[str, float]:
-        """Return repeat -> the last logged value of the counted runs; runs that share a repeat are averaged.
+        """Return each repeat with the last logged value of its counted runs; runs that share a repeat are averaged.
 
-        A run without a recorded seed stands under its id, so that it is never paired.
+        A run without a recorded seed is listed under its id, so that it is never paired.
         """
         found: dict[str, list[float]] = defaultdict(list)
         for run in self.counted:
@@ -136,14 +136,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Groups of runs, and what is told of them.
+    """Groups of runs, with the metrics that are reported for them.
 
     Attributes:
-        groups: in the order of their first runs.
-        baseline: the group differences are taken to; None where no group has a finished run.
+        groups: the groups, in the order of their first runs.
+        baseline: the group that differences are taken to; None if no group has a finished run.
         over: paths of the settings that means are taken over, the seed first.
-        metrics: names of those that are told.
-        equal_metrics: names of those that were left out, being equal in all runs.
+        metrics: names of the reported metrics.
+        equal_metrics: names of the metrics that are left out because they are equal in all runs.
     """
 
     groups: tuple[Group, ...]
@@ -159,25 +159,25 @@ class Comparison:
 
     @cached_property
     def columns(self) -> list[str]:
-        """Paths of settings and names of tags that differ between runs, but for those that means are taken over."""
+        """Paths of settings and names of tags that differ between runs, except the settings that means are taken over."""
         return [path for path in self._varied if path not in self.over]
 
     @property
     def equal(self) -> int:
-        """How many settings and tags are the same in all runs."""
+        """The number of settings and tags that are the same in all runs."""
         return len(self._facts) - len(self._varied)
 
     def cell(self, group: Group, path: str) -> list[object]:
-        """Return the different values that the group's runs have at `path`; None stands for "not set"."""
+        """Return the different values of the group's runs at `path`; None stands for "not set"."""
         return list({str(value): value for value in (_value(run, path) for run in group.runs)}.values())
 
     def mean(self, group: Group, metric: str) -> Estimate | None:
-        """Return the group's mean; None where no counted run has the metric."""
+        """Return the mean of the group; None if no counted run has the metric."""
         values = group.values(metric)
         return mean_over(list(values.values())) if values else None
 
     def difference(self, group: Group, metric: str) -> Estimate | None:
-        """Return the difference to the baseline, paired where both have the same seeds; None for the baseline itself."""
+        """Return the difference to the baseline, paired if both have the same seeds; None for the baseline itself."""
         if self.baseline is None or group is self.baseline:
             return None
         mine, other = group.values(metric), self.baseline.values(metric)
@@ -202,17 +202,18 @@ def compare(
     over: Sequence[str] = (),
     named: str = "",
 ) -> Comparison:
-    """Group runs and choose what is told.
+    """Group the runs, and choose the metrics to report.
 
     Args:
-        runs: in the order they are to be shown; a run given twice counts once.
-        baseline: runs of the baseline's group; none: the first group with a finished run.
-        metrics: names, each brings its best_… along where that is logged; none: all that differ between runs.
-        over: paths of settings that means are taken over beside the seed, such as data.fold.
-        named: what the user called the baseline.
+        runs: the runs in the order of the report; a run that is given twice counts once.
+        baseline: runs of the baseline's group; if empty, the first group with a finished run is the baseline.
+        metrics: names of metrics; best_NAME is added to each if it was logged. If empty, all metrics that differ between
+            runs.
+        over: paths of settings that means are taken over in addition to the seed, such as data.fold.
+        named: the user's name for the baseline, for error messages.
 
     Raises:
-        ConfigError: fewer than two runs, a metric or path that no run has, a baseline that is several groups or has no
+        ConfigError: there are fewer than two runs, no run has a metric or path, or the baseline is several groups or has no
             finished run.
     """
     every = list({run.id: run for run in (*runs, *baseline)}.values())
@@ -237,13 +238,13 @@ def compare(
 
 
 def status(run: TrackedRun) -> str:
-    """Return finished, stopped early, running, failed, killed or scheduled."""
+    """Return the state of a run: finished, stopped early, running, failed, killed or scheduled."""
     outcome = run.tags.get("hyperderm.outcome", "")
     return outcome if run.status == "FINISHED" and outcome == "stopped early" else run.status.lower()
 
 
 def natural(text: str) -> list[tuple[int, str]]:
-    """Return a key that sorts "2" before "10"."""
+    """Return a sort key that puts "2" before "10"."""
     return [(len(part), part) for part in text.split(" / ")]
 
 
@@ -275,7 +276,7 @@ def _baseline(groups: Sequence[Group], chosen: Sequence[TrackedRun], named: str)
 
 
 def _tells(tag: str) -> bool:
-    """Whether a tag is part of what was run, or a user's own."""
+    """Return whether a tag describes what was run or is a user's own tag."""
     own = tag.removeprefix("hyperderm.")
     if own == tag:
         return not tag.startswith("mlflow.")

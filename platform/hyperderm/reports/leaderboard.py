@@ -1,4 +1,4 @@
-"""The leaderboard of a sweep: what won, with which values, what went wrong; for terminal, README and spreadsheet."""
+"""The leaderboard of a sweep for terminal, README and spreadsheet: the best trials, their values, and the failures."""
 
 import csv as csv_module
 import io
@@ -19,17 +19,17 @@ _TEXT_COLUMNS = ("status", "reason")
 
 @dataclass(frozen=True)
 class Row:
-    """One trial.
+    """One trial of the leaderboard.
 
     Attributes:
         number: the trial's number in its sweep.
         status: "finished", "stopped early", "failed" or "running".
-        best: the lowest objective of the trial, None before the first validation.
-        best_images: images seen when it was reached.
-        images: images seen in all.
-        seconds: time spent.
+        best: the lowest objective of the trial; None before the first validation.
+        best_images: number of images seen when `best` was reached.
+        images: number of images seen in all.
+        seconds: time spent on the trial.
         values: swept configuration path to the trial's value.
-        reason: why it failed or was stopped; may be empty.
+        reason: why the trial failed or was stopped; may be empty.
     """
 
     number: int
@@ -43,7 +43,7 @@ class Row:
 
 
 def ranked(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows by best ascending, then those without a score, failed ones last in the order of their numbers."""
+    """Return the rows by ascending best score, then rows without a score, then failed rows in the order of their numbers."""
 
     def key(row: Row) -> tuple[bool, bool, float, int]:
         failed, unscored = row.status == "failed", not _has_score(row)
@@ -55,13 +55,13 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
 def table(
     rows: Sequence[Row], floor: float | None = None, mean_cube: float | None = None, objective: str = OBJECTIVE
 ) -> Table:
-    """Return the leaderboard for a terminal; six swept values fit 80 columns, why trials failed stands below.
+    """Return the leaderboard for a terminal; 80 columns hold six swept values, and reasons of failures stand below.
 
     Args:
-        rows: the trials in any order.
+        rows: the trials, in any order.
         floor: the objective of real cubes against real ones.
         mean_cube: the objective of the constant mean cube.
-        objective: what the trials were scored by.
+        objective: the metric that scores the trials.
     """
     header, body = _cells(rows, objective)
     reasons = [f"Trial {row.number} failed: {row.reason}" for row in ranked(rows) if row.status == "failed"]
@@ -100,7 +100,7 @@ def markdown(
 
 
 def csv(rows: Sequence[Row], objective: str = OBJECTIVE) -> str:
-    """Return the leaderboard with full precision and full paths; what is not there is empty."""
+    """Return the leaderboard as CSV with full precision and full paths; missing values are empty."""
     paths = _paths(rows)
     out = io.StringIO()
     write = csv_module.writer(out, lineterminator="\n").writerow
@@ -112,7 +112,7 @@ def csv(rows: Sequence[Row], objective: str = OBJECTIVE) -> str:
 
 
 def footnotes(floor: float | None, mean_cube: float | None) -> list[str]:
-    """Return the two sentences that give the scores their scale; a sentence is left out where its number is unknown."""
+    """Return the two sentences that explain the scale of the scores; a sentence is left out if its number is unknown."""
     notes = []
     if floor is not None:
         notes.append(f"Real against real, the floor: {three_digits(floor, keep_zeros=True)}.")
@@ -122,7 +122,7 @@ def footnotes(floor: float | None, mean_cube: float | None) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """Write a time: 42 s, 3.4 min, 1.1 h."""
+    """Return a duration as text, such as 42 s, 3.4 min or 1.1 h."""
     if not math.isfinite(seconds):
         return "–"
     if seconds < 59.5:
@@ -131,7 +131,7 @@ def duration(seconds: float) -> str:
 
 
 def _cells(rows: Sequence[Row], objective: str) -> tuple[list[str], list[list[str]]]:
-    """The header and, in order, the cells that all written forms share."""
+    """Return the header and the ordered cells that all written forms share."""
     short = short_names(_paths(rows))
     header = ["trial", "status", objective, "best at", "images", "time", *short.values()]
     body = [
@@ -150,7 +150,7 @@ def _cells(rows: Sequence[Row], objective: str) -> tuple[list[str], list[list[st
 
 
 def _paths(rows: Sequence[Row]) -> list[str]:
-    """Every swept path in order of first appearance; trials of one sweep may differ in what they sweep."""
+    """Return every swept path in the order of its first appearance; trials of one sweep may sweep different paths."""
     return list(dict.fromkeys(path for row in rows for path in row.values))
 
 

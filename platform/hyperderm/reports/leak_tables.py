@@ -1,4 +1,4 @@
-"""A leak audit as people read it: tables for a terminal, Markdown, CSV."""
+"""The result of a leak audit for readers, as tables for a terminal, as Markdown and as CSV."""
 
 import csv as csv_module
 import io
@@ -13,13 +13,13 @@ from hyperderm.learners.spec import PIXELWISE
 from hyperderm.reports.leaks import KINDS, Finding, Verdict
 
 NAMES = 3
-"""Users of a leak named in a table before they are counted instead."""
+"""The largest number of users of a leak that a table names; more users are counted instead."""
 HEADER = ("what", "touched by", "role", "lesions", "used by", "opened")
 UNKNOWN = "What cannot be told"
 
 
 def table(verdict: Verdict) -> Group:
-    """Return one table for each kind of leak, one of what is unknown, and the summary, for a terminal."""
+    """Return the tables for a terminal: one for each kind of leak, one of unknown facts, and the summary."""
     parts: list[Table | Text] = []
     for title, header, rows in _blocks(verdict):
         made = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False, header_style="bold")
@@ -32,7 +32,7 @@ def table(verdict: Verdict) -> Group:
 
 
 def markdown(verdict: Verdict) -> str:
-    """Return the same as Markdown."""
+    """Return the same tables and summary as Markdown."""
     blocks = []
     for title, header, rows in _blocks(verdict):
         lines = [header, [":--"] * len(header), *rows]
@@ -42,7 +42,7 @@ def markdown(verdict: Verdict) -> str:
 
 
 def csv(verdict: Verdict) -> str:
-    """Return one line for each leak and each unknown, with every user (";" between); an empty cell is not known."""
+    """Return one line for each leak and each unknown fact, with all users joined by ";"; an empty cell means "not known"."""
     out = io.StringIO()
     write = csv_module.writer(out, lineterminator="\n").writerow
     write(["kind", "touched_by", "data", "role", "lesions", "of", "how", "users", "opened"])
@@ -55,7 +55,7 @@ def csv(verdict: Verdict) -> str:
 
 
 def summary(verdict: Verdict) -> str:
-    """Return one line: how much was looked at, what leaked, what is unknown."""
+    """Return one line that says how much was examined, what leaked, and what is unknown."""
     found = [
         _count(verdict.counts.get(kind, 0), word, word + ("es" if kind == "search" else "s"))
         for kind, word in (("search", "search"), ("generator", "generator"), ("set", "synthetic set"))

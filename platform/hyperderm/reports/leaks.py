@@ -1,8 +1,9 @@
-"""Whose data touched a test role: judged from plain records of a project and of its stores.
+"""Find the test roles that leaked into training or choices, from plain records of a project and of its stores.
 
-A classifier is judged on the test role it opened, or, before that, on that of its own fold. Everything it was made with
-(its own training and choice of checkpoint, its synthetic sets, their generators, the searches behind these) must have read
-no lesion that belongs to a lesion of that role: the same one, the same file or cube in another store, or the same group.
+A classifier is judged on the test role that it opened or, if it opened none, on the test role of its own fold. Everything
+that it was made with is examined: its training, the choice of its checkpoint, its synthetic sets, their generators, and the
+searches behind these. None of these may have read a lesion that is related to a lesion of the test role: the same lesion,
+the same file or cube in another store, or a lesion of the same group.
 """
 
 from collections import Counter
@@ -27,13 +28,13 @@ KINDS = {
     "late": "Choices made after the test role was opened",
     "peeking": "Test roles opened for several choices of one search",
 }
-"""Kinds of findings, and what they are called."""
+"""The kinds of findings, each with its heading."""
 TRAINED: tuple[Kind, ...] = ("generator", "classifier")
-"""Kinds of artefacts whose settings may be a search's winner."""
+"""The kinds of artefacts whose settings may come from the winner of a search."""
 WORDS = {"lesion": "same lesion", "file": "same file", "cube": "same cube", "group": "same group"}
 SEEN: tuple[Role, ...] = ("train", "validation")
 DIGITS = 6
-"""Significant digits from which a swept value is no coincidence."""
+"""If a swept value has this many significant digits, an equal value elsewhere is no coincidence."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,15 @@ class Finding:
     """One leak.
 
     Attributes:
-        kind: of `KINDS`.
-        by: what touched the role.
-        data: what it read.
+        kind: a key of `KINDS`.
+        by: the artefact that touched the test role.
+        data: the data that the artefact read.
         role: the test role.
-        lesions: of that role, touched; None where its store was not opened.
-        held: lesions of that role in all, None likewise.
-        how: by what they were recognised.
-        users: classifiers that were made with it.
-        opened: how many of them have opened the role.
+        lesions: number of touched lesions of the role; None if its store was not opened.
+        held: number of all lesions of the role; None if its store was not opened.
+        how: how the lesions were recognised, such as by the same file.
+        users: classifiers that were made with the artefact.
+        opened: the number of users that have opened the role.
     """
 
     kind: str
@@ -65,15 +66,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an audit found.
+    """The result of an audit.
 
     Attributes:
-        findings: leaks, in the order of `KINDS`.
-        unknown: (name, what cannot be told of it).
-        counts: artefacts of each kind.
-        openings: openings of test roles.
-        roles: different test roles among them.
-        stores: stores that were read.
+        findings: the leaks, in the order of `KINDS`.
+        unknown: (name of an artefact, what is unknown about it).
+        counts: the number of artefacts of each kind.
+        openings: the number of times that test roles were opened.
+        roles: the number of different test roles that were opened.
+        stores: the number of stores that were read.
     """
 
     findings: tuple[Finding, ...]
@@ -85,11 +86,12 @@ class Verdict:
 
 
 def logits_of(artefacts: Sequence[Artefact], stores: Sequence[StoreFacts]) -> Verdict:
-    """Return what leaked, and what cannot be told.
+    """Return the leaks, and the facts that remain unknown.
 
     Args:
-        artefacts: of the whole project; synthetic sets among `stores` are added, and believed before MLflow.
-        stores: those that could be read, each fingerprint once.
+        artefacts: all artefacts of the project; synthetic sets among `stores` are added, and replace those known from
+            MLflow.
+        stores: the stores that could be read, each fingerprint once.
     """
     return _Judge(artefacts, stores).verdict()
 
@@ -165,7 +167,7 @@ class _Judge:
         return list(found.values())
 
     def _used(self, key: str) -> Artefact | None:
-        """Return what `key` names; a trial is its search: it was chosen among all of them."""
+        """Return the artefact that `key` names; a trial stands for its whole search, from which it was chosen."""
         return self._known.get(key) or self._of_trial.get(key)
 
     def _tested(self, root: Artefact, held: Opening) -> set[Lesion] | None:
@@ -199,7 +201,7 @@ class _Judge:
         self._relatable(member, store, self._stores[held.manifest])
 
     def _by_pixels(self, root: Artefact, member: Artefact, held: Opening, tested: set[Lesion] | None) -> None:
-        """Judge what has seen pixels of every lesion of a store."""
+        """Judge an artefact that has seen pixels of every lesion of a store."""
         store = self._stores.get(member.manifest)
         if store is None or tested is None:
             self._doubt(member.name, f"is fold-free and read store {member.manifest[:8]}, which could not be compared")
@@ -209,7 +211,7 @@ class _Judge:
         self._relatable(member, store, self._stores[held.manifest])
 
     def _by_fold(self, root: Artefact, member: Artefact, held: Opening, tested: set[Lesion] | None) -> None:
-        """Judge where a store is not there: of one manifest, another fold has seen this one's test role."""
+        """Judge an artefact if a store is missing: within one manifest, every other fold has seen this test role."""
         own = self._kin.overlap(self._rows(member), tested) if tested is not None else None
         if own and own.lesions:
             self._add(member.kind, root, member, "its own rows", held, tested, own)
@@ -223,14 +225,14 @@ class _Judge:
             self._add(member.kind, root, member, _data(member, SEEN), held, tested, None)
 
     def _rows(self, member: Artefact) -> set[Lesion]:
-        """Return what a synthetic set itself holds, and the real lesions its cubes are derived from."""
+        """Return the lesions of a synthetic set, and the real lesions that its cubes are derived from."""
         store = self._stores.get(member.key.removeprefix("set ")) if member.kind == "set" else None
         if store is None:
             return set()
         return store.all() | {(member.manifest, row.derived_from) for row in store.rows if row.derived_from}
 
     def _diagnoses(self, member: Artefact) -> tuple[str, ...] | None:
-        """Return what a member read; a set what its generator read, where that is known."""
+        """Return the diagnoses that an artefact read; for a set, those that its generator read, if they are known."""
         if member.kind != "set":
             return member.diagnoses
         makers = [used for key in member.uses if (used := self._used(key))]
@@ -248,7 +250,7 @@ class _Judge:
             )
 
     def _values(self, root: Artefact, member: Artefact, held: Opening, tested: set[Lesion] | None) -> None:
-        """Find searches of other folds whose trial has exactly the member's values, though nothing names them."""
+        """Find searches of other folds with a trial of exactly the artefact's values, even if no record names the search."""
         if member.kind not in TRAINED:
             return
         matching = [(one, trial) for one in self._searches if (trial := _trial_of(one, member.settings))]
@@ -279,7 +281,7 @@ class _Judge:
             self._add("late", root, root, data, held, tested, every)
 
     def _note_choices(self, root: Artefact, chain: Sequence[Artefact], held: Opening) -> None:
-        """Note which trial of which search this opening was for."""
+        """Record which trial of which search this opening served."""
         role = Opening(held.manifest, held.fold)
         for member in chain:
             for search in self._searches:
@@ -308,7 +310,7 @@ class _Judge:
         tested: set[Lesion] | None,
         overlap: Overlap | None,
     ) -> None:
-        """Keep a leak, unless no lesion is touched; `overlap` is None where lesions cannot be counted."""
+        """Record a leak unless it touches no lesion; `overlap` is None if the lesions cannot be counted."""
         if overlap is not None and not overlap.lesions:
             return
         how = _how(overlap) if overlap else "" if kind == "late" else "same store, another fold"
@@ -322,7 +324,7 @@ class _Judge:
 
 
 def _parts(member: Artefact) -> Iterator[tuple[str, tuple[Role, ...]]]:
-    """Yield what a leak through each role of a member is called."""
+    """Yield each role that an artefact read, with the kind of a leak through this role."""
     if member.kind in ("set", "search"):
         yield member.kind, SEEN
     else:
@@ -331,7 +333,7 @@ def _parts(member: Artefact) -> Iterator[tuple[str, tuple[Role, ...]]]:
 
 
 def _trial_of(search: Artefact, settings: Mapping[str, object]) -> Trial | None:
-    """Return the trial that has exactly the values of `settings`, one of them too precise to be a coincidence."""
+    """Return the trial with exactly the values of `settings`, provided that one value is too precise to be a coincidence."""
     for trial in search.trials:
         precise = any(isinstance(value, float) and _digits(value) >= DIGITS for value in trial.values.values())
         if precise and all(path in settings and settings[path] == value for path, value in trial.values.items()):
@@ -340,7 +342,7 @@ def _trial_of(search: Artefact, settings: Mapping[str, object]) -> Trial | None:
 
 
 def _choice(member: Artefact, search: Artefact) -> str | None:
-    """Return what of `search` the member was made with, in words; None where nothing of it was."""
+    """Return in words what the artefact took from `search`; None if it took nothing."""
     if named := [trial for trial in search.trials if trial.key in member.uses]:
         return named[0].name
     if member.kind == "set" and search.key in member.uses:

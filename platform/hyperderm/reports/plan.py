@@ -1,4 +1,4 @@
-"""A grid's plan for people: what runs, how long, how large, whether it fits the night, and what to drop."""
+"""The plan of a grid for readers: what runs, how long, how much it stores, whether it fits the night, and what to drop."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ from hyperderm.studies.ablation.plan import Plan
 def print_plan(
     console: Console, plan: Plan, costs: Estimate, cluster: Cluster, end: datetime | None, begin: datetime | None
 ) -> None:
-    """Print the plan of `plan` on `cluster`, to be over at `end`."""
+    """Print the plan for `cluster`, and whether the grid is over by `end`."""
     cells = plan.stage("cell")
     sides = {"arms": plan.arms, "models": plan.grid.models, "folds": plan.folds, "seeds": plan.grid.seeds}
     sizes = " x ".join(f"{len(each)} {name}" for name, each in sides.items())
@@ -45,7 +45,7 @@ def print_plan(
 
 
 def at_a_time(places: Mapping[float, int]) -> str:
-    """Return how many jobs run side by side, in words."""
+    """Return in words how many jobs run side by side."""
     if len(places) == 1:
         return f"{max(places.values())} jobs at a time"
     each = [f"{count} with {gpus:g} GPU" if gpus else f"{count} without GPU" for gpus, count in sorted(places.items())]
@@ -72,7 +72,7 @@ def _fit(
 
 
 def _savings(plan: Plan, costs: Estimate, places: Mapping[float, int], wall: float) -> list[tuple[str, float]]:
-    """Return what could be dropped and the time it saves, the largest first; `real` and controls are not offered."""
+    """Return what could be dropped and the time that this saves, largest first; `real` and controls are not offered."""
     needed = {"real", *(arm.control for arm in plan.arms)}
     options: list[tuple[str, list[Job]]] = []
     if len(plan.grid.seeds) > 1:
@@ -88,7 +88,7 @@ def _savings(plan: Plan, costs: Estimate, places: Mapping[float, int], wall: flo
 
 
 def _wanted(jobs: list[Job]) -> list[Job]:
-    """Leave out generators and sets that no cell reads any more."""
+    """Return the jobs without the generators and sets that no cell reads."""
     known = {job.key: job for job in jobs}
     read = {key for job in jobs if job.stage == "cell" for key in behind(known, job)}
     return [job for job in jobs if job.stage == "cell" or job.key in read]

@@ -1,4 +1,4 @@
-"""The progress line: stage, done of total, best so far, time left. On a terminal one live line, else a line an event."""
+"""Show a study's progress: stage, jobs done, best score and time left; one live line on a terminal, else one per event."""
 
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -13,19 +13,19 @@ from hyperderm.reports.leaderboard import duration
 
 
 class ProgressLine:
-    """Implements `cluster.observer.Observer` on a console: for sweeps, which have a score, and for grids, which have none.
+    """Implements `cluster.observer.Observer` on a console, for sweeps, which have a score, and for grids, which have none.
 
     Args:
-        console: where to draw.
-        stage: shown first.
-        total: how many jobs there will be.
-        unit: what they are called, such as "trials".
-        images: images a whole job is shown; 0 where that differs from job to job.
-        objective: the metric whose lowest value is shown; "" for none.
-        done: jobs that had ended before.
+        console: the console to draw on.
+        stage: the name that the line begins with.
+        total: the number of jobs.
+        unit: the word for the jobs, such as "trials".
+        images: number of images that a whole job is shown; 0 if it differs between jobs.
+        objective: the metric whose lowest value is shown; "" if none is shown.
+        done: number of jobs that had ended before.
         best: best objective so far.
-        quiet: kinds of jobs that are so many that their start is not told.
-        seconds_left: estimates the time left; None: from the images shown so far.
+        quiet: kinds of jobs that are so many that their start is not printed.
+        seconds_left: estimates the time left; if None, the images shown so far give the estimate.
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class ProgressLine:
         self._progress.stop()
 
     def started(self, job: Job, resumed: bool) -> None:
-        """Say that a job began."""
+        """Print that a job began."""
         self._began[job.key] = time.monotonic()
         shown = "  ".join(f"{path.rpartition('.')[2]}={_short(value)}" for path, value in job.values.items())
         if resumed or job.kind not in self._quiet:
             self._print(f"{_name(job)} {'goes on' if resumed else 'starts'}{f'  {shown}' if shown else ''}")
 
     def reported(self, job: Job, images: int, metrics: Mapping[str, float]) -> None:
-        """Move on."""
+        """Update the line after a report."""
         score = metrics.get(self._objective)
         if score is not None and images and (self._best is None or score < self._best):
             self._best = score
@@ -86,11 +86,11 @@ class ProgressLine:
         self._update()
 
     def noted(self, job: Job, sentence: str) -> None:
-        """Say it."""
+        """Print the sentence about a job."""
         self._print(f"{_name(job)}: {sentence}")
 
     def finished(self, job: Job, outcome: Outcome, reason: str) -> None:
-        """Say how a job ended."""
+        """Print how a job ended."""
         self._done += 1
         self._seen[job.key] = self._images  # an early stop saves the rest
         took = duration(time.monotonic() - self._began[job.key]) if job.key in self._began else "earlier"
@@ -99,7 +99,7 @@ class ProgressLine:
         self._update()
 
     def interrupted(self, job: Job) -> None:
-        """Say that a job was left open."""
+        """Print that a job was left open."""
         self._print(f"{_name(job)} interrupted")
 
     def _print(self, line: str) -> None:
@@ -118,11 +118,11 @@ def _name(job: Job) -> str:
 
 
 class RunLine(ProgressLine):
-    """The progress of a single run: a line a validation, and at the end its score with what gives that a scale.
+    """The progress of a single run: one line per validation, and at the end its score with numbers that give it a scale.
 
     Args:
-        console: where to draw.
-        experiment: what runs.
+        console: the console to draw on.
+        experiment: the configuration of the run.
     """
 
     def __init__(self, console: Console, experiment: Experiment) -> None:
@@ -131,12 +131,12 @@ class RunLine(ProgressLine):
         self._yardsticks, self._metrics = experiment.learner.yardsticks, dict[str, float]()
 
     def started(self, job: Job, resumed: bool) -> None:
-        """Say that it began."""
+        """Print that the run began."""
         self._began[job.key] = time.monotonic()
         self._print(f"training {'goes on' if resumed else 'starts'}: {self._images:,} images")
 
     def reported(self, job: Job, images: int, metrics: Mapping[str, float]) -> None:
-        """Say how far it is."""
+        """Print how far the run is."""
         super().reported(job, images, metrics)
         self._metrics = dict(metrics)
         took = duration(time.monotonic() - self._began[job.key])
@@ -144,11 +144,11 @@ class RunLine(ProgressLine):
         self._print(f"{images:,} of {self._images:,} images after {took}: {_words(self._objective)} {score}")
 
     def noted(self, job: Job, sentence: str) -> None:
-        """Say it."""
+        """Print the sentence about the run."""
         self._print(sentence)
 
     def finished(self, job: Job, outcome: Outcome, reason: str) -> None:
-        """Say how it ended."""
+        """Print how the run ended."""
         held = {name: self._metrics[name] for name in self._yardsticks if name in self._metrics}
         scale = ", ".join(f"{_words(name)} {_short(value)}" for name, value in held.items())
         took = duration(time.monotonic() - self._began[job.key])
@@ -156,7 +156,7 @@ class RunLine(ProgressLine):
         self._print(f"{outcome} after {took}{f': {reason}' if reason else ''}; {best}")
 
     def interrupted(self, job: Job) -> None:
-        """Say that it was left open."""
+        """Print that the run was left open."""
         self._print("interrupted; the same command goes on")
 
     def _print(self, line: str) -> None:
@@ -168,7 +168,7 @@ def _words(name: str) -> str:
 
 
 def counting(console: Console, stage: str) -> Progress:
-    """Return a plain bar for stages that count files or lesions."""
+    """Return a plain progress bar for stages that count files or lesions."""
     return Progress(
         SpinnerColumn(),
         TextColumn(stage),

@@ -1,4 +1,4 @@
-"""What a store holds, in words."""
+"""Describe the content of a store in words."""
 
 from rich.console import Console
 from rich.table import Table
@@ -10,11 +10,11 @@ SHOWN = 20
 
 
 SHARED = 4
-"""Files that are named of those with one reason."""
+"""The number of files that are named when many files share one reason."""
 
 
 def describe(console: Console, uri: str, manifest: Manifest) -> None:
-    """Print what a store holds, and every file that was set aside."""
+    """Print the content of a store, and every file that was set aside."""
     h, w, b = manifest.shape
     nm = manifest.wavelengths_nm
     parts = len(manifest.parts)
@@ -35,12 +35,12 @@ def describe(console: Console, uri: str, manifest: Manifest) -> None:
 
 
 def list_aside(console: Console, aside: list[tuple[str, str]], *, whole: bool = False) -> None:
-    """Print files that were set aside, with the reasons; many files of one reason share a line.
+    """Print the files that were set aside, with their reasons; many files with one reason share a line.
 
     Args:
-        console: where to.
-        aside: file and reason.
-        whole: every reason is printed; where a manifest holds them, the first `SHOWN` lines are enough.
+        console: the console to print on.
+        aside: pairs of a file and its reason.
+        whole: print every reason; if a manifest holds the reasons, printing the first `SHOWN` lines is enough.
     """
     if not aside:
         return

@@ -1,1 +1,1 @@
-"""Ray: cluster, trials and sweeps."""
+"""Studies: single runs, sweeps, ablation grids and synthetic sets."""

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Find the checkpoints that an experiment or a command names, by the name of their run or by their own address."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,20 +16,20 @@ from hyperderm.training.run_folder import TRIALS, trial_folder
 from hyperderm.training.storage import storage_in_use, trial_address
 
 SUFFIX = ".pt"
-"""Ends the address of a checkpoint; everything else is a run."""
+"""An address with this ending is a checkpoint; every other name is a run."""
 
 
 def find_inputs(experiment: Experiment, store: Store, runs: Path) -> RunInputs:
     """Return the checkpoints of the runs that `experiment` names, after proving that each fits.
 
     Args:
-        experiment: the run that needs them.
-        store: that it reads.
-        runs: where runs are kept.
+        experiment: the configuration whose learner names the runs.
+        store: the store that `experiment` reads.
+        runs: the folder in which runs are kept.
 
     Raises:
-        StudyError: no such run, one that has not finished, one of another store, fold, size or kind, or a checkpoint that
-            cannot be read. The sentence names the field and the run.
+        StudyError: a named run does not exist, has not finished, or is of another store, fold, size or kind, or its
+            checkpoint cannot be read. The message names the field and the run.
     """
     found = []
     for name, asked in experiment.learner.needed.items():
@@ -54,7 +54,7 @@ def _images(state: Mapping[str, Any]) -> int:
 
 
 def _check_finished(state: Mapping[str, Any], address: Path | str) -> None:
-    """Prove that the run of a checkpoint has come to its end; a best state is told by the latest one beside it."""
+    """Prove that the run of a checkpoint has reached its end; a best state is judged by the latest state beside it."""
     wanted, images = experiment_of(state).training.images, _images(state)
     parent, _, name = str(address).rpartition("/")
     beside = f"{parent}/{LATEST}" if parent else LATEST
@@ -76,15 +76,15 @@ STUDY = "study.db"
 
 
 def checkpoint_of_run(run: str, runs: Path) -> tuple[Path | str, str]:
-    """Return the best checkpoint of the run or sweep called `run`, and a phrase that says which it is.
+    """Return the best checkpoint of the run or sweep called `run`, and a phrase that says which one was taken.
 
     Args:
-        run: a folder below `runs`, or the path of one.
-        runs: where runs are kept.
+        run: the name of a folder below `runs`, or the path of a run's folder.
+        runs: the folder in which runs are kept.
 
     Raises:
-        StudyError: no such run, no checkpoint in it, or a sweep in which no trial has ended. StoreError: its storage is
-            not there.
+        StudyError: there is no such run, the run has no checkpoint, or no trial of the sweep has ended. StoreError: the
+            storage of the run is not there.
     """
     folder = next((place for place in (runs / run, Path(run)) if _is_run(place)), None)
     if folder is None:

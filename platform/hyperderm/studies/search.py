@@ -1,8 +1,8 @@
-"""The search of a sweep: an Optuna study that outlives the driver, and everything that is decided from it.
+"""The search of a sweep: an Optuna study that survives a stop of the driver, and every decision that is made from it.
 
-One object holds what Tune spreads over searcher, scheduler and callbacks; `cluster.tune_driver` hands Tune's calls to it.
-The study lives in SQLite in the sweep's folder, so a restarted driver knows the finished trials, takes up the interrupted
-ones with their values, and prunes by the same rungs.
+Tune spreads these decisions over a searcher, a scheduler and callbacks; here one object makes them, and
+`cluster.tune_driver` passes Tune's calls on to it. The study is an SQLite file in the folder of the sweep. A restarted
+driver therefore knows the finished trials, resumes the interrupted ones with their values, and prunes at the same rungs.
 """
 
 import hashlib
@@ -31,12 +31,12 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 @dataclass(frozen=True)
 class SearchTrial:
-    """One trial of a sweep (see `cluster.observer.Job`).
+    """One trial of a sweep, as observers know it (see `cluster.observer.Job`).
 
     Attributes:
-        number: of the trial in its study.
-        experiment: its whole configuration; None of one that an earlier driver ended.
-        values: the swept ones.
+        number: the number of the trial in its study.
+        experiment: the whole configuration of the trial; None for a trial that an earlier driver ended.
+        values: the swept values.
     """
 
     number: int
@@ -47,41 +47,41 @@ class SearchTrial:
 
     @property
     def key(self) -> str:
-        """Return its number as text."""
+        """Return the number of the trial as text."""
         return str(self.number)
 
     @property
     def label(self) -> str:
-        """Return what it is called."""
+        """Return the name of the trial for people, such as `trial 003`."""
         return f"trial {self.number:03d}"
 
     @property
     def folder(self) -> str:
-        """Return the folder of its files, relative to the sweep's."""
+        """Return the folder with the files of the trial, relative to the folder of the sweep."""
         return trial_folder(Path(), self.number).as_posix()
 
     @property
     def params(self) -> Mapping[str, object]:
-        """Return the swept values, or the whole configuration where none is swept."""
+        """Return the swept values, or the whole configuration if no value is swept."""
         return self.values or (self.experiment.flat() if self.experiment else {})
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """Return the tag that holds its number."""
+        """Return the tag that holds the number of the trial."""
         return {"hyperderm.trial": self.key}
 
 
 class Search:
-    """Asks and tells the study, decides who stops early, and tells the observer.
+    """Asks the study for trials, tells it their results, decides which trials stop early, and informs the observer.
 
     Args:
-        path: SQLite file of the study.
-        name: of the study.
+        path: the SQLite file of the study.
+        name: the name of the study.
         base: the configuration that the swept values override.
-        distributions: the space.
-        observer: told of every start, report and end.
-        say: told when another program has the file locked.
-        config: turns a trial into the configuration that Tune is handed.
+        distributions: the search space: configuration path to the distribution of its values.
+        observer: is told of every start, report and end of a trial.
+        say: is called with a sentence when another program has locked the file.
+        config: turns a trial into the configuration that Tune receives.
 
     Raises:
         StudyError: the file stays locked, is damaged, or cannot be written.
@@ -106,9 +106,9 @@ class Search:
         if "objective" not in self.study.user_attrs:
             self.study.set_user_attr("objective", base.learner.objective)
         self.interrupted = False
-        """Set by a signal, or by trouble of the machine: nothing is handed out or closed any more."""
+        """True after a signal or after trouble of the machine; from then on no trial is handed out or closed."""
         self.trouble: MachineTrouble | None = None
-        """What the machine did last to a trial that was left open."""
+        """The last trouble of the machine that left a trial open."""
         self._in_a_row = 0
         self._open: dict[int, optuna.Trial] = {}
         self.handed: dict[int, SearchTrial] = {}
@@ -122,7 +122,7 @@ class Search:
             self._enqueue_declared_values()
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
-        """Pickle to nothing: Tune saves its callbacks for a restore of its own, but the study is the state here."""
+        """Pickle to nothing: Tune saves its callbacks in order to restore them, but here the study holds the state."""
         return object, ()
 
     def finished(self) -> list[FrozenTrial]:
@@ -130,17 +130,17 @@ class Search:
         return self.study.get_trials(deepcopy=False, states=FINISHED)
 
     def unfinished(self) -> list[FrozenTrial]:
-        """Return the trials that a driver began and did not end."""
+        """Return the trials that a driver started but did not end."""
         return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
     @property
     def over(self) -> bool:
-        """Return False: an Optuna study always has one more trial, and Tune is told how many are wanted."""
+        """Return False, because an Optuna study can always give one more trial; Tune is told how many trials are wanted."""
         return False
 
     @property
     def running(self) -> bool:
-        """Return whether a trial that was handed out has not ended."""
+        """Return whether a trial that was handed out is still open."""
         return bool(self._open)
 
     def ask(self) -> dict[str, Any]:
@@ -165,7 +165,7 @@ class Search:
         return self.config(handed)
 
     def report(self, key: str, images: int, metrics: Mapping[str, float]) -> bool:
-        """Record a report once, and return whether successive halving stops the trial here."""
+        """Record each report only once, and return whether successive halving stops the trial here."""
         number = int(key)
         trial = self._open.get(number)
         if trial is None or images <= self._told.get(number, -1):
@@ -190,12 +190,12 @@ class Search:
         return number in self._pruned
 
     def note(self, key: str, sentence: str) -> None:
-        """Pass on what happened to a trial that is not its end."""
+        """Pass on to the observer something that happened to a trial but did not end it."""
         if int(key) in self._open and not self.interrupted:
             self.observer.noted(self.handed[int(key)], sentence)
 
     def finish(self, key: str, failure: str = "") -> None:
-        """Close a trial; this does nothing when the sweep was interrupted, so that the next driver takes the trial up."""
+        """Close a trial; do nothing if the sweep was interrupted, so that the next driver resumes the trial."""
         number = int(key)
         trial = self._open.get(number)
         if trial is None or self.interrupted:
@@ -216,9 +216,10 @@ class Search:
         self.observer.finished(self.handed[number], outcome, reason)
 
     def leave(self, key: str, trouble: MachineTrouble) -> None:
-        """Leave a trial to the next driver because of what the machine did; other trials go on.
+        """Leave a trial to the next driver after trouble of the machine; other trials go on.
 
-        Where the next one would meet the same, or the second in a row has met trouble, the sweep ends.
+        End the sweep if the next trial would meet the same trouble, or if this is the second trial in a row that met
+        trouble.
         """
         number = int(key)
         if number not in self._open or self.interrupted:
@@ -229,7 +230,7 @@ class Search:
         self.observer.noted(self.handed[number], f"left open: {trouble.what}")
 
     def leave_open(self) -> None:
-        """At the end: leave every open trial as it is, for the next driver."""
+        """At the end of the sweep, leave every open trial unchanged for the next driver."""
         opened = dict(self._open)
         self._open.clear()
         for number, trial in opened.items():
@@ -250,7 +251,7 @@ class Search:
         return float(trial.user_attrs.get("seconds", 0.0)) + time.monotonic() - self._started[number]
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        """Return TPE seeded by (experiment seed, trial number): a restarted driver draws what the first would have."""
+        """Return a TPE sampler seeded by (experiment seed, trial number): a restarted driver draws the same values."""
         key = hashlib.blake2b(f"{self.base.seed}/tpe/{number}".encode(), digest_size=4).digest()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # multivariate, constant_liar
@@ -262,7 +263,7 @@ class Search:
             )
 
     def _enqueue_declared_values(self) -> None:
-        """Make the experiment's own values the first trial, where the space holds them."""
+        """Make the values of the experiment itself the first trial, provided that the search space contains them."""
         flat = self.base.flat()
         values = {path: flat[path] for path in self.distributions}
         try:
@@ -273,7 +274,7 @@ class Search:
 
 
 def _value(trial: optuna.Trial, path: str, axis: BaseDistribution) -> Any:  # noqa: ANN401 - whatever a configuration holds
-    """Return the value that a trial has of a parameter; one that it has not yet is drawn."""
+    """Return the value of one parameter of a trial; draw the value if the trial does not have one yet."""
     if isinstance(axis, CategoricalDistribution):
         return trial.suggest_categorical(path, axis.choices)
     if isinstance(axis, IntDistribution):

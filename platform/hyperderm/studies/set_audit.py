@@ -1,4 +1,4 @@
-"""What is asked of every synthetic set: does it copy its training cubes, and can it be told from real ones?"""
+"""The audit of every synthetic set: does the set copy its training cubes, and can its cubes be told from real ones?"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,17 +14,17 @@ from hyperderm.store.synthetic import SyntheticCube
 
 
 class SetAudit:
-    """Looks at a set chunk by chunk.
+    """Audits a synthetic set chunk by chunk.
 
     Args:
-        train: everything the generator was trained on.
-        held_out: real cubes of the validation role, for the thresholds of memorisation alone.
-        groups: of the lesions in `train`.
-        wavelengths: (B,) nm.
-        counts: diagnosis to the number of synthetic cubes that will come.
+        train: all cubes that the generator was trained on.
+        held_out: real cubes of the validation role; they serve only for the thresholds of memorisation.
+        groups: lesion_id to group, for the lesions in `train`.
+        wavelengths: wavelengths of the bands, (B,), in nm.
+        counts: diagnosis to the number of synthetic cubes that will be added.
 
     Raises:
-        StoreError: as `Auditor`.
+        StoreError: for the same reasons as `Auditor`.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class SetAudit:
             self.recognisers[diagnosis] = Recogniser(real, wavelengths, count)
 
     def add(self, cubes: Sequence[SyntheticCube]) -> None:
-        """Look at the next cubes of the set, at the size of the train cubes."""
+        """Audit the next cubes of the set, which have the size of the train cubes."""
         pixels = np.moveaxis(np.stack([cube.reflectance for cube in cubes]), 3, 1).copy()
         self.memorisation.add(torch.from_numpy(pixels))
         for diagnosis, recogniser in self.recognisers.items():
@@ -53,18 +53,18 @@ class SetAudit:
                 recogniser.add(Sample(pixels[rows], [self._group(cubes[i]) for i in rows]))
 
     def result(self, derived: bool = False) -> dict[str, Any]:
-        """Return JSON values: `memorisation.Audit`, and under `recognisable` each diagnosis' `Recognisability`."""
+        """Return JSON values: a `memorisation.Audit` and, under `recognisable`, the `Recognisability` of each diagnosis."""
         told = {diagnosis: recogniser.result().to_dict() for diagnosis, recogniser in self.recognisers.items()}
         return self.memorisation.result(derived).to_dict() | {"recognisable": told}
 
     def _group(self, cube: SyntheticCube) -> str:
-        """Return the group of the lesion a cube was made from, its photograph, or a name of its own."""
+        """Return the group of the lesion that a cube was made from, else its photograph, or else a name of its own."""
         if source := cube.facts.get("derived_from"):
             return self.groups.get(str(source), str(source))
         return f"photograph {cube.facts['photograph']}" if "photograph" in cube.facts else f"cube {cube.index}"
 
 
 def groups_of(store: Store) -> dict[str, str]:
-    """Return lesion_id to group."""
+    """Return a mapping of lesion_id to group."""
     rows = store.index()
     return dict(zip(rows.column("lesion_id").to_pylist(), rows.column("group").to_pylist(), strict=True))

@@ -1,4 +1,4 @@
-"""One run without Tune: in this process with one worker (Ray is not touched), in a Ray Train group with more."""
+"""One run without Tune: one worker trains in this process, without Ray; several workers train in a Ray Train group."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from hyperderm.training.selection import Selection, keep_samples, read
 
 @dataclass(frozen=True)
 class SingleRun:
-    """A run that is a study of its own (see `cluster.observer.Job`)."""
+    """A run that is a study of its own, as observers know it (see `cluster.observer.Job`)."""
 
     label: str
     experiment: Experiment
@@ -30,27 +30,27 @@ class SingleRun:
 
     @property
     def params(self) -> Mapping[str, object]:
-        """Return the whole configuration."""
+        """Return the whole configuration of the run."""
         return self.experiment.flat()
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """Return the tag by which readers know the only trial."""
+        """Return the tag that marks the run as trial 0, the only trial of its study."""
         return {"hyperderm.trial": "0"}
 
 
 @dataclass(frozen=True)
 class RunParts:
-    """What a single run is made of.
+    """Everything that a single run is made of.
 
     Attributes:
-        experiment: its configuration.
-        store: of its roles.
-        selection: the roles.
-        place: of its checkpoints and samples.
-        provenance: goes into its checkpoints.
-        feeding: how train is fed; None: from memory.
-        inputs: other runs that it needs.
+        experiment: the configuration of the run.
+        store: the store that holds the cubes of the roles.
+        selection: the lesions of each role.
+        place: where the run writes its checkpoints and samples.
+        provenance: facts that are written into the checkpoints.
+        feeding: how the train role is fed; None means from memory.
+        inputs: the checkpoints of other runs that this run needs.
     """
 
     experiment: Experiment
@@ -63,14 +63,14 @@ class RunParts:
 
 
 def run_single(parts: RunParts, job: SingleRun, observer: Observer) -> None:
-    """Train, or go on from the checkpoint in the run's place.
+    """Train the run, or continue from the checkpoint in its place.
 
-    With one worker that happens in this process; Ray is connected only where train is streamed. With more, a group of
-    them trains on the connected cluster.
+    A run with one worker trains in this process and connects to Ray only if the train role is streamed. A run with several
+    workers trains as a group on the connected cluster.
 
     Raises:
-        NonFiniteLoss: the run diverged; ConfigError: a worker refused what the user can mend; MachineTrouble,
-            ClusterError: what became of the group.
+        NonFiniteLoss: the run diverged. ConfigError: a worker refused something that the user can correct. MachineTrouble,
+            ClusterError: the group of workers failed.
     """
     reports = _grouped(parts) if parts.experiment.sweep.workers_per_trial > 1 else _here(parts)
     for report in reports:

@@ -1,4 +1,4 @@
-"""The SQLite file of a sweep's study: made aside and renamed, waited for while it is locked, told of when it is damaged."""
+"""The SQLite file of a sweep's study: written aside and then renamed, waited for while locked, reported when damaged."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from hyperderm.errors import StudyError
 
 STUDY = "study.db"
 KNOWN_TABLES = {"studies", "trials", "version_info", "alembic_version"}
-"""Some that Optuna makes."""
+"""Some of the tables that Optuna creates."""
 DAMAGED = (
     "Restore it from a backup; or begin a new search beside it: --name NAME (make: NAME=…). The checkpoints in trials/ are "
     "kept: hyperderm generate --checkpoint …/trials/0000/best.pt."
@@ -26,13 +26,13 @@ def open_study(
     pruner: optuna.pruners.BasePruner | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> optuna.Study:
-    """Open the study in `path`, which minimises; it is made where there is none, or one that was left half-made.
+    """Open the study in `path`, which minimises; create the study if there is none or if it was left half-made.
 
     Args:
-        path: SQLite file.
-        name: of a new study; one that is there keeps its own.
-        pruner: of the study.
-        say: told when a lock is waited for.
+        path: the SQLite file.
+        name: the name of a new study; an existing study keeps its name.
+        pruner: the pruner of the study.
+        say: is called with a sentence when a lock must be waited for.
 
     Raises:
         StudyError: the file stays locked, is damaged, holds something else, or cannot be written.
@@ -44,10 +44,10 @@ def open_study(
 
 
 def read_study(path: Path, say: Callable[[str], None] = lambda text: None) -> optuna.Study:
-    """Open a study that is there.
+    """Open an existing study.
 
     Raises:
-        StudyError: as `open_study`, or it holds no study.
+        StudyError: for the same reasons as `open_study`, or the file holds no study.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with telling(path):
@@ -58,7 +58,7 @@ def read_study(path: Path, say: Callable[[str], None] = lambda text: None) -> op
 
 @contextmanager
 def telling(path: Path) -> Iterator[None]:
-    """Turn what SQLite says of a file into a StudyError.
+    """Turn an error that SQLite raises about a file into a StudyError.
 
     Raises:
         StudyError: the file is locked, damaged, or cannot be written.
@@ -74,7 +74,7 @@ def telling(path: Path) -> Iterator[None]:
 
 
 def _begun(path: Path, write: bool = False) -> bool:
-    """Return whether the file holds a study; one that is not there holds none, one that `write` asks too much of raises."""
+    """Return whether the file exists and holds a study; with `write`, raise if the file cannot be written."""
     if not path.exists():
         return False
     with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as database:
@@ -100,7 +100,7 @@ def _make(path: Path, name: str) -> None:
 
 
 def _load(path: Path, pruner: optuna.pruners.BasePruner | None) -> optuna.Study:
-    """Load the study under whatever name it was made: its folder may have another one now."""
+    """Load the study whatever its name is: the folder of the sweep may have been renamed since."""
     try:
         return optuna.load_study(study_name=None, storage=_storage(path), pruner=pruner)
     except RuntimeError as error:  # Optuna's, of another version's schema

@@ -1,4 +1,4 @@
-"""A sweep: the search decides, the driver runs its trials, and repeating the command goes on where it stood."""
+"""A sweep: the search decides, the driver runs the trials, and a repeated command continues where the last one stopped."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -20,13 +20,13 @@ from hyperderm.training.storage import trial_address
 def config_of(
     folder: Path, provenance: Mapping[str, str], storage: Location | None, memory: int = 0
 ) -> Callable[[SearchTrial], dict[str, Any]]:
-    """Return what turns a trial into what travels to it, as data. How S3 is spoken to is not in it: Tune shows this.
+    """Return a function that turns a trial into the data sent to its worker; Tune shows them, so they hold no S3 settings.
 
     Args:
-        folder: of the sweep.
-        provenance: goes into checkpoints.
-        storage: the sweep's part of `--storage`; None: trials write into `folder`.
-        memory: bytes of RAM that a trial of one worker asks Ray for.
+        folder: the folder of the sweep.
+        provenance: facts that are written into the checkpoints.
+        storage: the part of `--storage` that belongs to the sweep; if None, trials write into `folder`.
+        memory: bytes of RAM that a trial with one worker requests from Ray.
     """
 
     def config(trial: SearchTrial) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def config_of(
 
 
 def perform(config: Mapping[str, Any], shared: Shared, trainer: Trainer) -> Iterator[Report]:
-    """Train what a trial's configuration says; this runs in a worker."""
+    """Train the experiment in a trial's configuration; this function runs in a worker."""
     experiment, place = parse(Experiment, config["experiment"]), location_at(config["folder"], trainer.storage)
     yield from trainer.train(experiment, shared, place, config["provenance"])
 
@@ -58,19 +58,19 @@ def run(
     provenance: Mapping[str, str],
     storage: Location | None = None,
 ) -> None:
-    """Run trials until the experiment's number of them ended; an interrupt (Ctrl-C, SIGTERM) leaves open ones to be resumed.
+    """Run trials until the wanted number has ended; an interrupt (Ctrl-C, SIGTERM) leaves open trials to be resumed.
 
     Args:
-        search: what decides.
-        shared: what the trials read.
-        cluster: where they run.
-        folder: of the sweep.
-        provenance: goes into their checkpoints.
-        storage: the sweep's part of `--storage`, where they write; None: into `folder`.
+        search: makes the decisions of the sweep.
+        shared: the data that the trials read.
+        cluster: the cluster on which the trials run.
+        folder: the folder of the sweep.
+        provenance: facts that are written into the checkpoints of the trials.
+        storage: the part of `--storage` that belongs to the sweep; if None, trials write into `folder`.
 
     Raises:
-        ClusterError: a trial that does not fit the cluster, or storage that not every node sees. StudyError,
-            MachineTrouble: as for `drive`.
+        ClusterError: a trial does not fit the cluster, or not every node sees the storage. StudyError, MachineTrouble: for
+            the same reasons as `drive`.
     """
     settings = search.base.sweep
     wanted = settings.trials - len(search.finished())

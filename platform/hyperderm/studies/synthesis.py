@@ -1,7 +1,8 @@
-"""Synthetic sets from a checkpoint: on Ray Data over any number of workers, or in this process; the store is the same.
+"""Make synthetic sets from a checkpoint, on any number of Ray Data workers or in this process, with the same result.
 
-Cubes are made by index (`learners.synthesis`) and written in the order of their indices; one that is out of range is left
-out and the next index takes its place. Nothing depends on who makes a cube, so neither does the store's fingerprint.
+Each cube is made by its index (`learners.synthesis`), and cubes are written in the order of their indices. A cube that is
+out of range is left out, and the next index takes its place. Neither a cube nor the fingerprint of the store depends on
+which worker makes the cube.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -36,14 +37,14 @@ if TYPE_CHECKING:
     from hyperderm.cluster.session import Cluster
 
 CHUNK = 32
-"""Cubes that travel and are audited together."""
+"""Number of cubes that are sent and audited together."""
 STRIDE = 1_000_000
-"""Indices of one diagnosis: the melanomas of a set are the same whatever else it holds."""
+"""Number of indices kept for each diagnosis, so that the melanomas of a set do not depend on its other diagnoses."""
 
 Progress = Callable[[int, int], None]
-"""Called with cubes written and cubes in all."""
+"""A function that is called with the number of cubes written and the number of cubes in all."""
 Made = Iterator[tuple[int, NDArray[np.float32]]]
-"""Index and cube (B, H, W), in the order asked for."""
+"""Pairs of an index and its cube (B, H, W), in the order of the request."""
 
 
 def generate(
@@ -58,23 +59,23 @@ def generate(
     rgb: Store | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Manifest:
-    """Write a synthetic set to `uri`, its cubes made by `workers` Ray Data actors on the connected cluster.
+    """Write a synthetic set to `uri`; `workers` Ray Data actors on the connected cluster make its cubes.
 
     Args:
         store: the real store the generator was trained on.
-        checkpoint: path or `s3://` address of what training left; only this process reads it.
-        uri: where the set goes; nothing may be there yet.
+        checkpoint: path or `s3://` address of the generator's checkpoint; only this process reads it.
+        uri: where the set is written; the place must be empty.
         counts: diagnosis to number of cubes.
-        workers: actors, each on one CPU and, where the cluster has GPUs, on one or a share of one.
-        cluster: what is connected.
-        seed: of the set; another seed is another set.
-        rgb: photographs to make cubes from; None: RGB generators are given the train role's own, and the set is derived.
-        progress: told as cubes are written.
+        workers: number of actors; each uses one CPU and, if the cluster has GPUs, one GPU or a share of one.
+        cluster: the connected cluster.
+        seed: the seed of the set; another seed gives another set.
+        rgb: photographs to make cubes from; if None, RGB generators use the RGB of the train role, and the set is derived.
+        progress: is called as cubes are written.
 
     Raises:
-        StudyError: a checkpoint, diagnosis or count that cannot be served, photographs that do not fit, or a generator of
-            which more than half of the cubes are out of range. StoreError: a store that is not the generator's, or a place
-            that is taken. ClusterError: more workers than CPUs. Nothing is left behind.
+        StudyError: a checkpoint, diagnosis or count that cannot be served, photographs that do not fit, or a generator that
+            makes more than half of its cubes out of range. StoreError: the store is not the generator's, or the place is
+            taken. ClusterError: there are more workers than CPUs. After an error nothing is left behind.
     """
     if workers > cluster.cpus:
         raise ClusterError(f"--workers {workers}: the cluster has {cluster.cpus:g} CPU", "Give as many workers at most.")
@@ -96,7 +97,7 @@ def generate_here(
     rgb: Store | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Manifest:
-    """Write the set that `generate` writes, in this process and without Ray: for one worker, and inside trials."""
+    """Write the same set as `generate`, but in this process and without Ray; for one worker, and inside trials."""
     job = _prepare(store, checkpoint, counts, seed, rgb, "cuda" if torch.cuda.is_available() else "cpu")
     maker = job.maker()
     maker.load()
@@ -110,13 +111,13 @@ def generate_here(
 
 @dataclass
 class CubeMaker:
-    """Makes cubes by index; picklable, so that it travels to actors.
+    """Makes cubes by their index; can be pickled, so that it can be sent to actors.
 
     Attributes:
-        checkpoint: what training left.
-        sources: diagnosis to its sources, None where the generator takes none.
-        seed: of the set.
-        device: kind of processor.
+        checkpoint: the state that the training of the generator left.
+        sources: diagnosis to its sources; None if the generator takes no sources.
+        seed: the seed of the set.
+        device: kind of processor, "cuda" or "cpu".
     """
 
     checkpoint: Mapping[str, Any]
@@ -126,16 +127,16 @@ class CubeMaker:
     sampler: Sampler | None = field(default=None, init=False)
 
     def load(self) -> None:
-        """Build the networks, where the cubes are made."""
+        """Build the networks in the process that makes the cubes."""
         self.sampler = load_sampler(self.checkpoint, self.device)
 
     def make(self, indices: list[int]) -> NDArray[np.float32]:
-        """Return cubes (n, B, H, W)."""
+        """Return the cubes of these indices, (n, B, H, W)."""
         assert self.sampler is not None
         return self.sampler.sample(self.seed, indices, self._condition(self.sampler, indices)).numpy()
 
     def _condition(self, sampler: Sampler, indices: list[int]) -> torch.Tensor | None:
-        """Return what the cubes are made from: see `Sampler.sample`."""
+        """Return the condition that the cubes are made from, as `Sampler.sample` takes it."""
         asked = [(DIAGNOSES[index // STRIDE], index % STRIDE) for index in indices]
         if sampler.config.condition == "class":
             return torch.tensor([sampler.classes.index(diagnosis) for diagnosis, _ in asked])
@@ -161,7 +162,7 @@ class _Job:
 def _prepare(
     store: Store, checkpoint: Path | str, counts: Mapping[str, int], seed: int, rgb: Store | None, device: str
 ) -> _Job:
-    """Prove that everything fits together, and read what the generator saw and what was held back from it."""
+    """Prove that all arguments fit together; read the generator's training cubes and the cubes held back from it."""
     state, digest = read_checkpoint(checkpoint)
     sampler = load_sampler(state)
     fold = fold_of(state, store)
@@ -202,7 +203,7 @@ def _prepare(
 
 
 def _held_out(store: Store, fold: int, counts: Mapping[str, int], learnt: tuple[str, ...], size: int) -> CubeSet:
-    """Return the validation cubes of the diagnoses that are made, or of all learnt ones where there are none of these."""
+    """Return the validation cubes of the requested diagnoses, or of all learnt ones if validation holds none of these."""
     held = store.index().to_pylist()
     roles = {row["diagnosis"] for row in held if store.folds().role(row["group"], fold) == "validation"}
     wanted = [name for name in counts if name in roles] or [name for name in learnt if name in roles]
@@ -226,7 +227,7 @@ def _check_limit(sources: Sources | None, diagnosis: str, count: int) -> None:
 
 
 def _sources(sampler: Sampler, train: CubeSet, diagnosis: str, rgb: Store | None) -> Sources | None:
-    """Return what the train role gives for one diagnosis, or photographs of it matched to that; None: nothing is needed."""
+    """Return the train role's sources of one diagnosis, or photographs matched to them; None if the generator needs none."""
     size, condition = sampler.run.data.size, sampler.config.condition
     if condition not in SOURCED:
         return None
@@ -246,22 +247,22 @@ def _sources(sampler: Sampler, train: CubeSet, diagnosis: str, rgb: Store | None
 
 
 def _rows(train: CubeSet, diagnosis: str, condition: Condition) -> list[int]:
-    """Return the rows of a diagnosis that can be sources: with a mask, where that is the condition."""
+    """Return the rows of a diagnosis that can be sources; if the condition is a mask, only rows that have one."""
     rows = [row for row, name in enumerate(train.diagnoses) if name == diagnosis]
     return [row for row in rows if train.masks[row].any()] if condition == "mask" else rows
 
 
 def photographs_of(rgb: Store, diagnosis: str, size: int, called: str = "--rgb") -> list[str]:
-    """Return the ids of the photographs that cubes of `diagnosis` may be made from; all of them where none is labelled.
+    """Return the ids of the photographs that cubes of `diagnosis` may be made from; all ids if no photograph is labelled.
 
     Args:
         rgb: the store of photographs.
-        diagnosis: of the cubes.
-        size: pixels of the cubes.
-        called: how the user named the store, for what is said of it.
+        diagnosis: the diagnosis of the cubes.
+        size: height and width of the cubes in pixels.
+        called: how the user named the store, for error messages.
 
     Raises:
-        StudyError: no photographs, too small ones, or none of the diagnosis.
+        StudyError: the store holds no photographs, too small ones, or none of the diagnosis.
     """
     uri, manifest = rgb.location.uri, rgb.manifest
     if manifest.kind != "rgb":
@@ -295,7 +296,7 @@ def _write(job: _Job, uri: str, make: Callable[[list[range]], Made], progress: P
 
 
 def _accepted(job: _Job, make: Callable[[list[range]], Made], rejected: dict[str, int]) -> Iterator[SyntheticCube]:
-    """Yield the first cubes of each diagnosis that could be real, in rounds until there are enough; count the others."""
+    """Yield the first in-range cubes of each diagnosis, making more until there are enough; count the rejected ones."""
     wanted = job.origin.requested
     done = dict.fromkeys(wanted, 0)
     rejected.update(done)
@@ -334,7 +335,7 @@ def _facts(job: _Job, diagnosis: str, index: int) -> dict[str, Any]:
 
 
 def _audited(cubes: Iterator[SyntheticCube], audit: SetAudit, total: int, progress: Progress) -> Iterator[SyntheticCube]:
-    """Pass cubes on, and show them to the audit in chunks."""
+    """Pass the cubes on, and add them to the audit in chunks."""
     waiting: list[SyntheticCube] = []
     for done, cube in enumerate(cubes, 1):
         waiting.append(cube)

@@ -1,1 +1,1 @@
-"""MLflow: the run tree, pictures on runs, and the outbox that survives a lost server."""
+"""Tracking in MLflow: the tree of runs, the pictures on runs, and a journal that survives the loss of the server."""

@@ -1,7 +1,8 @@
-"""Where the pictures of a local tracking database lie after it was moved: artifact locations follow the database.
+"""Keep the artifact locations of a local tracking database correct after the database was moved.
 
-MLflow keeps them as absolute addresses, and would resolve a relative one against the folder its reader was started in. So
-they stay absolute, and are written anew when the database stands elsewhere than before.
+MLflow keeps artifact locations as absolute addresses; it would resolve a relative one against the folder in which its reader
+was started. The addresses therefore stay absolute, and are rewritten when the database is found in another place than
+before.
 """
 
 import sqlite3
@@ -14,30 +15,31 @@ from hyperderm import databases
 from hyperderm.tracking.database import sqlite_path, telling
 
 DATABASE_TAG = "hyperderm.database"
-"""Tag of an experiment: where the database stood when the experiment was made, or when it was last moved."""
+"""Tag of an experiment: the place of the database when the experiment was made or when the database was last moved."""
 COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
 )
-"""Where MLflow keeps addresses of artifacts."""
+"""The tables and columns in which MLflow keeps the addresses of artifacts."""
 
 
 def location_of(artifacts: Path, experiment: str) -> str:
-    """Return the address at which an experiment's artifacts are kept."""
+    """Return the address of the folder with the artifacts of an experiment."""
     return (artifacts.resolve() / experiment).as_uri()
 
 
 def standing_place(path: Path) -> str:
-    """Return what an experiment's `DATABASE_TAG` says of a database."""
+    """Return the value of an experiment's `DATABASE_TAG` for a database."""
     return str(path.resolve())
 
 
 def follow(path: Path, say: Callable[[str], None]) -> None:
-    """Let the artifact locations in the database at `path` follow it to where it stands now, in one transaction.
+    """Rewrite the artifact locations in a moved database at `path` to match its present place, in one transaction.
 
-    An experiment's artifacts have moved when the database was moved from beside them (its tag says where it stood; without
-    one: a folder of that name lies beside the database), unless they still lie where they were.
+    The artifacts of an experiment count as moved if they lay beside the database in its old place. The tag of the experiment
+    names that place; without a tag, a folder of the same name must lie beside the database now. Artifacts that still lie in
+    their old place are not moved.
 
     Raises:
         sqlite3.Error: the database cannot be read or written.
@@ -59,12 +61,12 @@ def follow(path: Path, say: Callable[[str], None]) -> None:
 
 
 def same_database(before: str, now: str, runs: Sequence[str]) -> bool:
-    """Return whether `now` is the database that a journal called `before`, moved or copied with its project.
+    """Return whether `now` is the database that a journal knows as `before`, moved or copied together with its project.
 
     Args:
-        before: `sqlite:///path (experiment)`.
-        now: likewise.
-        runs: ids of runs that were made in it.
+        before: `sqlite:///path (experiment)`, as the journal recorded it.
+        now: `sqlite:///path (experiment)`, as it is today.
+        runs: ids of the runs that were made in `before`.
 
     Raises:
         TrackingError: `now` cannot be read.
@@ -81,7 +83,7 @@ def same_database(before: str, now: str, runs: Sequence[str]) -> bool:
 
 
 def _moved(database: sqlite3.Connection, path: Path) -> dict[Path, Path]:
-    """Return the folders of artifacts that were moved, each with where it is now."""
+    """Return the artifact folders that were moved, each with its present place."""
     query = (
         "SELECT e.artifact_location, t.value FROM experiments e "
         "LEFT JOIN experiment_tags t ON t.experiment_id = e.experiment_id AND t.key = ?"
@@ -98,7 +100,7 @@ def _moved(database: sqlite3.Connection, path: Path) -> dict[Path, Path]:
 
 
 def _new_place(folder: Path, before: Path | None, now: Path) -> Path | None:
-    """Return where the artifacts in `folder` are, given where the database stood before and where it stands now."""
+    """Return the present place of the artifacts in `folder`, given the earlier and present folder of the database."""
     if before is not None:
         if not folder.is_relative_to(before):
             return None
@@ -111,7 +113,7 @@ def _new_place(folder: Path, before: Path | None, now: Path) -> Path | None:
 
 
 def _rewrite(database: sqlite3.Connection, old: Path, new: Path) -> None:
-    """Replace the folder at the beginning of every address, written as a `file:` URI or as a path."""
+    """Replace the folder at the beginning of every address, whether the address is a `file:` URI or a path."""
     for table, column in COLUMNS:
         known = {str(row[1]) for row in database.execute(f"PRAGMA table_info({table})")}
         if column not in known:
@@ -125,7 +127,7 @@ def _rewrite(database: sqlite3.Connection, old: Path, new: Path) -> None:
 
 
 def _local(address: str) -> Path | None:
-    """Return the folder that an address names, None where it is none of this machine's."""
+    """Return the folder that an address names; None if it is not a folder of this machine."""
     parts = urlsplit(address)
     if parts.scheme == "file":
         return Path(unquote(parts.path))

@@ -1,7 +1,7 @@
-"""The SQLite file that MLflow keeps: made aside and renamed, completed or migrated in a copy, never touched half.
+"""The SQLite file of MLflow, which is created aside and renamed, and completed or migrated in a copy, so it is always whole.
 
-MLflow's schema is made by some sixty steps that each write to the disk, so a file that is made in place stays half-made when
-its maker is killed, and MLflow refuses such a file for good.
+MLflow creates its schema in about sixty steps, and each step writes to the disk. A file that is created in place stays
+incomplete if its maker is killed, and MLflow then refuses this file for good.
 """
 
 import fcntl
@@ -22,9 +22,9 @@ from hyperderm.errors import TrackingError
 
 VERSION_TABLE = "alembic_version"
 FIRST_TABLES = {"experiments", "runs", "tags", "metrics", "params"}
-"""What the first step makes, before there is a version."""
+"""The tables that MLflow's first step creates, before the schema has a version."""
 OWN_ROWS = {VERSION_TABLE: "0", "workspaces": "name <> 'default'", "experiments": "experiment_id <> 0"}
-"""Which rows of these tables are somebody's work; of all others every row is."""
+"""Table to the condition for rows that a user made; in all other tables every row counts."""
 DAMAGED = (
     "Restore it from a backup, or move it away and repeat the command: runs that go on are recorded anew, "
     "checkpoints and results lie in runs/ and stay."
@@ -35,12 +35,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class _Found:
-    """What a file holds.
+    """The content of a database file.
 
     Attributes:
-        tables: all of them.
-        version: of the schema, "" none.
-        work: somebody's rows are in it.
+        tables: the names of all tables.
+        version: the version of the schema; "" if there is none.
+        work: whether the file holds rows that a user made.
     """
 
     tables: frozenset[str]
@@ -49,23 +49,23 @@ class _Found:
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """Return the file that `sqlite:///path` names, None for any other address."""
+    """Return the file that `sqlite:///path` names; None for any other address."""
     return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0])) if uri.startswith("sqlite:///") else None
 
 
 def ready(path: Path, say: Say, *, write: bool = True) -> bool:
-    """Make the database at `path`, or prove that it is whole and of this MLflow's schema; an older one is migrated.
+    """Create the database at `path`, or prove that it is whole and has the schema of this MLflow; migrate an older schema.
 
     Args:
-        path: of the file.
-        say: told what is done and waited for.
-        write: it will be written; a reader is content with one that only can be read.
+        path: the database file.
+        say: is called with a sentence about each action and each wait.
+        write: whether the caller will write to the database; for readers, a read-only file is enough.
 
     Returns:
-        Whether it can be written.
+        Whether the database can be written.
 
     Raises:
-        TrackingError: it stays locked, is damaged, is not MLflow's, is of a newer MLflow, or cannot be written.
+        TrackingError: the file stays locked, is damaged, is not MLflow's, is of a newer MLflow, or cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,10 +80,10 @@ def ready(path: Path, say: Say, *, write: bool = True) -> bool:
 
 @contextmanager
 def telling(path: Path) -> Iterator[None]:
-    """Turn what SQLite says of the tracking database into a sentence that names it.
+    """Turn an SQLite error about the tracking database into a sentence that names the database.
 
     Raises:
-        TrackingError: it is locked, damaged, or cannot be written.
+        TrackingError: the database is locked, damaged, or cannot be written.
     """
     try:
         yield
@@ -127,7 +127,7 @@ def _ready(path: Path, say: Say, write: bool) -> bool:
 
 
 def _may_write(path: Path, must: bool) -> bool:
-    """Return whether the file can be written, unless it `must`; to try also takes back what a killed writer left."""
+    """Return whether the file can be written; raise if it `must` be. The attempt also undoes a killed writer's changes."""
     try:
         databases.writable(path)
     except sqlite3.Error as error:
@@ -138,10 +138,10 @@ def _may_write(path: Path, must: bool) -> bool:
 
 
 def _look(path: Path) -> _Found:
-    """Read what the file holds.
+    """Read what the database file holds.
 
     Raises:
-        TrackingError: it is not MLflow's.
+        TrackingError: the file is not MLflow's.
     """
     with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as database:
         tables = {str(row[0]) for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -162,10 +162,10 @@ def _holds_work(database: sqlite3.Connection, table: str) -> bool:
 
 
 def _complete(path: Path, found: _Found) -> bool:
-    """Return whether the file has this MLflow's schema, whole.
+    """Return whether the file has the complete schema of this MLflow.
 
     Raises:
-        TrackingError: it has a schema that this MLflow does not know.
+        TrackingError: the file has a schema that this MLflow does not know.
     """
     from alembic.script import ScriptDirectory
     from alembic.util import CommandError
@@ -180,7 +180,7 @@ def _complete(path: Path, found: _Found) -> bool:
 
 
 def _make(path: Path, over: bool) -> None:
-    """Make the database in a room of its own; where another program was faster, its one stays."""
+    """Create the database in a folder of its own and publish it; if another program was faster, keep that program's file."""
     with room(path) as place:
         made = place / path.name
         engine = _engine(made, aside=True)
@@ -193,7 +193,7 @@ def _make(path: Path, over: bool) -> None:
 
 
 def _migrate(path: Path, version: str) -> None:
-    """Migrate a copy, keep the original beside it, and put the copy in its place; nobody writes meanwhile."""
+    """Migrate a copy, keep the original beside it, and put the copy in its place, while other writers are locked out."""
     with room(path) as place, closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as original:
         original.execute("BEGIN IMMEDIATE")
         copy = place / path.name
@@ -213,7 +213,7 @@ def _migrate(path: Path, version: str) -> None:
 
 
 def _keep(path: Path, version: str) -> None:
-    """Give the original a second name; a disk without links gets a copy."""
+    """Give the original file a second name, or copy it on a disk without links."""
     first = path.with_name(f"{path.name}.before-{version or 'the-first'}")
     names = [first, *(first.with_name(f"{first.name}-{number}") for number in range(2, 100))]
     kept = next(name for name in names if not name.exists())
@@ -256,7 +256,7 @@ def _utils() -> Any:  # noqa: ANN401 - mlflow's own, untyped
 
 @contextmanager
 def _alone(path: Path, say: Say) -> Iterator[None]:
-    """Hold the folder of the database: of commands that start together, one makes it and the others wait."""
+    """Lock the folder of the database, so that only one of several commands creates the database and the others wait."""
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         deadline, told = time.monotonic() + 2 * databases.PATIENCE_S, time.monotonic() + databases.QUIET_S

@@ -1,4 +1,4 @@
-"""The way from the journal to MLflow: one thread, in order, patient with a server that is away."""
+"""Deliver the journal to MLflow, in order and from one thread, with patience while the server is away."""
 
 import errno
 import logging
@@ -25,10 +25,11 @@ log = logging.getLogger(__name__)
 
 
 class Refused(Exception):
-    """The server will never take these operations (the whole batch when none are named).
+    """Says that the server will never accept these operations, or the whole batch if none are named.
 
     Attributes:
-        passing: it is this machine that cannot read or keep them, which may be mended: the next driver tries again.
+        passing: the reason is that this machine cannot read or keep them; the next driver tries again, since this may be
+            repaired.
     """
 
     def __init__(self, reason: str, operations: Sequence[Operation] = (), *, passing: bool = False) -> None:
@@ -37,15 +38,16 @@ class Refused(Exception):
 
 
 class Delivery:
-    """Takes operations at the speed of a local SQLite insert and delivers them in a daemon thread.
+    """Accepts operations as fast as a local SQLite insert, and delivers them from a daemon thread.
 
     Args:
-        journal: where the operations wait; those of an earlier driver are delivered first.
-        deliver: does one batch; raises Refused for what can never succeed, anything else for what may succeed later.
-            It must be idempotent: a batch is delivered again when the driver dies before the journal forgets it.
-        probe: a harmless request; raises while the server is away. It tells a server that is away from a batch that
-            the server cannot digest, so that one such batch never blocks the queue for good.
-        on_warning: told about a server going away and coming back, and about refusals; called from any thread.
+        journal: holds the waiting operations; those of an earlier driver are delivered first.
+        deliver: delivers one batch; raises Refused for a batch that can never succeed, and anything else for a batch that
+            may succeed later. It must be idempotent: a batch is delivered again if the driver dies before the journal
+            removes the batch.
+        probe: sends a harmless request, and raises while the server is away. It shows whether the server is away or cannot
+            accept a batch, so that one such batch never blocks the queue for good.
+        on_warning: is told when the server goes away or comes back, and of refusals; called from any thread.
     """
 
     def __init__(
@@ -72,28 +74,28 @@ class Delivery:
 
     @property
     def pending(self) -> int:
-        """The number of operations not yet delivered."""
+        """The number of operations that are not yet delivered."""
         return self.journal.pending
 
     @property
     def state(self) -> str:
-        """`delivering`, or since when the server has been away, or why the journal cannot be used or nobody delivers."""
+        """`delivering`, or since when the server is away, or why the journal cannot be used or nothing is delivered."""
         if self._stuck:
             return self._stuck
         since = self._away_since
         return DELIVERING if since is None else f"server away since {time.strftime('%H:%M:%S', time.localtime(since))}"
 
     def put(self, run: str, kind: str, body: Mapping[str, object], file: Path | None = None) -> None:
-        """Journal one operation."""
+        """Write one operation to the journal."""
         self._guarded(lambda: self.journal.append(run, kind, body, file))
 
     def put_metrics(self, run: str, metrics: Mapping[str, float], step: int) -> None:
-        """Journal the metrics of one step, without those already journalled for this step or a later one."""
+        """Write the metrics of one step to the journal, except metrics already written for this step or a later one."""
         now = time.time_ns() // 1_000_000
         self._guarded(lambda: self.journal.append_metrics(run, metrics, step, now))
 
     def flush(self, timeout_s: float) -> int:
-        """Wait until all is delivered or the time is over; return what is still undelivered."""
+        """Wait until everything is delivered or the time is over; return the number of undelivered operations."""
         deadline = time.monotonic() + timeout_s
         with self._signal:
             self._flushing += 1
@@ -107,7 +109,7 @@ class Delivery:
         return owed
 
     def close(self) -> None:
-        """Stop delivering and close the journal; what is undelivered stays in it for the next driver."""
+        """Stop delivering and close the journal; undelivered operations stay in the journal for the next driver."""
         with self._signal:
             self._closing = True
             self._signal.notify_all()
@@ -115,7 +117,7 @@ class Delivery:
         self.journal.close()
 
     def _guarded(self, write: Callable[[], None]) -> None:
-        """Write to the journal; a full disk costs the record, not the training."""
+        """Write to the journal; if the disk is full, the record is lost but the training goes on."""
         try:
             write()
         except sqlite3.Error as error:
@@ -126,7 +128,7 @@ class Delivery:
             self._signal.notify_all()
 
     def _complain(self, what: str) -> None:
-        """Say what is wrong with the journal, unless that was said a moment ago: a full disk fails every write."""
+        """Warn about the journal, unless a warning came a moment ago, because a full disk makes every write fail."""
         now = time.monotonic()
         if now - self._complained_s > QUIET_S:
             self._warn(f"The tracking journal {self.journal.path} {what}")
@@ -144,9 +146,10 @@ class Delivery:
                 self._complain(f"is not delivered any more ({self._stuck})")
 
     def _turn(self) -> None:
-        """Deliver one batch or wait for one; no trouble ends the thread, and it says so as long as it lasts.
+        """Deliver one batch or wait for one; no error ends the thread, and warnings are repeated as long as an error lasts.
 
-        What is no error of SQLite or the disk (a row that is no JSON, no memory for a thread) is no reason to end either.
+        This also holds for errors that do not come from SQLite or the disk, such as a row that is no JSON or a lack of
+        memory.
         """
         try:
             with self._signal:
@@ -197,9 +200,9 @@ class Delivery:
             )
 
     def _put_off(self, batch: Sequence[Operation], error: Exception) -> None:
-        """Wait longer after every failure; give up only on a batch that fails while the server answers.
+        """Wait longer after every failure; give up a batch only if it keeps failing while the server answers.
 
-        What ails a disk or a database file, read-only or locked or damaged or full, is never a batch's own.
+        An error of a disk or a database file (read-only, locked, damaged or full) is never blamed on the batch.
         """
         self._failures += 1
         blamed = self._failures > TOLERANCE and not _is_full(error) and not trouble(error) and self._answers()
@@ -233,7 +236,7 @@ class Delivery:
 
 
 def guarded(callback: Callable[[str], None]) -> Callable[[str], None]:
-    """Return the callback without its own failures: they must not stop a delivery or a training."""
+    """Return the callback with its own exceptions caught, so that they do not stop a delivery or a training."""
 
     def warn(message: str) -> None:
         try:
@@ -245,7 +248,7 @@ def guarded(callback: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def _remove_spooled(batch: Sequence[Operation]) -> None:
-    """Remove the copies of what was delivered; one that stays is an orphan, which the next driver removes."""
+    """Remove the copies of delivered files; the next driver removes copies that remain."""
     for operation in batch:
         if operation.file is not None:
             with suppress(OSError):
@@ -255,12 +258,12 @@ def _remove_spooled(batch: Sequence[Operation]) -> None:
 
 
 def of_this_machine(error: BaseException) -> bool:
-    """Tell whether a disk of this machine refused, not a server: an error of the system's own, which requests' are not."""
+    """Return whether the error comes from this machine's operating system (a disk, for example) and not from a server."""
     return isinstance(error, OSError) and error.errno is not None and getattr(error, "response", None) is None
 
 
 def _is_full(error: Exception) -> bool:
-    """Tell whether a disk is full: what comes behind would fare no better, and it is mended by making room."""
+    """Return whether a disk is full; later operations would fail too, and making room repairs the trouble."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 

@@ -1,4 +1,4 @@
-"""What is still owed to MLflow, in one SQLite file: it outlives the driver, and a second driver cannot open it."""
+"""The journal of undelivered MLflow operations, one SQLite file that outlives its driver and serves one driver at a time."""
 
 import fcntl
 import json
@@ -17,7 +17,7 @@ from hyperderm.errors import TrackingError
 
 METRICS_PER_BATCH = 1000  # MLflow's own limit for one log_batch
 BUSY_MS = 5000
-"""How long one write waits for another program, in the middle of a training."""
+"""Milliseconds that one write waits for another program, in the middle of a training."""
 DAMAGED = (
     "Move it away, with the folder .spool beside it, and repeat the command: MLflow then lacks what was not delivered yet; "
     "trials, checkpoints and results are kept."
@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS floors (run TEXT, metric TEXT, step INTEGER, PRIMARY 
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing to be done to one run: `kind` is open, metrics, tags, file or close."""
+    """One operation on one run; `kind` is open, metrics, tags, file or close."""
 
     id: int
     run: str
@@ -50,10 +50,10 @@ class Operation:
 
 
 class EventLog:
-    """The operations not yet delivered, those refused, the run ids known, and the highest step of every metric.
+    """Holds the undelivered and the refused operations, the known run ids, and the highest step of every metric.
 
-    One connection under one lock serves the callers and the delivery thread. WAL without a sync per commit: a killed
-    driver loses nothing (a power cut may lose the last second). The file belongs on a local disk, like any SQLite file.
+    One connection under one lock serves the callers and the delivery thread. The file uses WAL without a sync per commit: a
+    killed driver loses nothing, and a power cut may lose the last second. Like any SQLite file it belongs on a local disk.
     """
 
     def __init__(self, path: Path, say: Callable[[str], None] = lambda text: None) -> None:
@@ -83,7 +83,7 @@ class EventLog:
             ) from error
 
     def _opened(self) -> sqlite3.Connection:
-        """Open the file, and make what is missing in it: each of its tables may be made again."""
+        """Open the file, and create its missing tables; creating a table again does no harm."""
         made = sqlite3.connect(self.path, timeout=1, check_same_thread=False, isolation_level=None)
         try:
             made.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + SCHEMA)
@@ -95,11 +95,11 @@ class EventLog:
         return made
 
     def bind(self, destination: str, same: Callable[[str, Sequence[str]], bool] = lambda known, runs: False) -> None:
-        """Remember where this journal delivers to; another place is refused while rows are owed to the first.
+        """Record the destination of this journal; refuse another destination while operations are owed to the first one.
 
         Args:
-            destination: in words that a user understands.
-            same: tells of another destination, and of the ids of runs that were made there, whether it is this one, moved.
+            destination: the name of the destination, in words that a user understands.
+            same: says of an earlier destination and its run ids whether it is the present destination, only moved.
         """
         with self._lock, self._transaction():
             row = self._db.execute("SELECT value FROM meta WHERE name = 'destination'").fetchone()
@@ -117,13 +117,13 @@ class EventLog:
             self._db.execute("INSERT OR REPLACE INTO meta VALUES ('destination', ?)", (destination,))
 
     def append(self, run: str, kind: str, body: Mapping[str, object], file: Path | None = None) -> None:
-        """Add one operation; on return it survives kill -9."""
+        """Add one operation; once this method returns, the operation survives kill -9."""
         row = (run, kind, json.dumps(body), None if file is None else str(file))
         with self._lock:
             self._db.execute("INSERT INTO operations (run, kind, body, file) VALUES (?, ?, ?, ?)", row)
 
     def append_metrics(self, run: str, metrics: Mapping[str, float], step: int, timestamp_ms: int) -> None:
-        """Add the metrics whose step is above all those journalled before for this run and metric; one transaction."""
+        """Add, in one transaction, the metrics whose step is above all steps already recorded for this run and metric."""
         with self._lock:
             marks = self._marks(run)
             fresh = {name: value for name, value in metrics.items() if step > marks.get(name, -math.inf)}
@@ -136,7 +136,7 @@ class EventLog:
             marks.update(dict.fromkeys(fresh, step))
 
     def next_batch(self) -> list[Operation]:
-        """Return the oldest operation, and with metrics all that may travel with them: same run, nothing between."""
+        """Return the oldest operation; if it is metrics, also the run's next metrics up to an operation of another kind."""
         fields = "SELECT id, run, kind, body, file FROM operations"
         with self._lock:
             first = self._db.execute(f"{fields} ORDER BY id LIMIT 1").fetchone()
@@ -157,9 +157,9 @@ class EventLog:
     def settle(
         self, batch: Sequence[Operation], refused: Iterable[Operation] = (), reason: str = "", passing: bool = False
     ) -> None:
-        """Take a batch off the journal and keep the refused ones of it, with the reason, in a table of their own.
+        """Remove a batch from the journal, and keep its refused operations with the reason in a table of their own.
 
-        What is `passing`, because this machine could not read or keep it, is owed again when `owe_again` is called.
+        With `passing`, this machine could not read or keep the refused operations; `owe_again` makes them owed again.
         """
         with self._lock, self._transaction():
             refused_ids = [operation.id for operation in refused]
@@ -172,7 +172,7 @@ class EventLog:
             self._db.executemany("DELETE FROM operations WHERE id = ?", [(operation.id,) for operation in batch])
 
     def owe_again(self) -> None:
-        """Put back, in its place of the order, what was set aside because of this machine: it may have been mended."""
+        """Put back in order the operations set aside because of this machine, since it may have been repaired."""
         with self._lock, self._transaction():
             again = "FROM refused WHERE id IN (SELECT id FROM passing)"
             self._db.execute(f"INSERT OR IGNORE INTO operations SELECT id, run, kind, body, file {again}")
@@ -180,7 +180,7 @@ class EventLog:
             self._db.execute("DELETE FROM passing")
 
     def remember_run(self, run: str, run_id: str, experiment_id: str, floors: Mapping[str, int]) -> None:
-        """Keep the id of a run, and the steps the server already held when this journal first met the run."""
+        """Record the id of a run, and the steps that the server already held when this journal first met the run."""
         with self._lock, self._transaction():
             self._db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", (run, run_id, experiment_id))
             self._runs[run] = (run_id, experiment_id)
@@ -188,14 +188,14 @@ class EventLog:
             self._db.executemany("INSERT OR REPLACE INTO floors VALUES (?, ?, ?)", rows)
 
     def forget_steps(self, run: str) -> None:
-        """Let every step be logged again: the server no longer has this run."""
+        """Allow every step to be logged again, because the server no longer has this run."""
         with self._lock, self._transaction():
             self._db.execute("DELETE FROM steps WHERE run = ?", (run,))
             self._db.execute("DELETE FROM floors WHERE run = ?", (run,))
             self._steps.pop(run, None)
 
     def known_run(self, run: str) -> tuple[str, str] | None:
-        """Return (run id, experiment id) of a run that was delivered before; also when the journal is closed."""
+        """Return (run id, experiment id) of a run that was delivered before; this also works after the journal is closed."""
         with self._lock:
             if run not in self._runs and self._end is None:
                 row = self._db.execute("SELECT run_id, experiment_id FROM runs WHERE run = ?", (run,)).fetchone()
@@ -204,18 +204,18 @@ class EventLog:
             return self._runs.get(run)
 
     def floors(self, run: str) -> dict[str, int]:
-        """Return the steps the server already held when this journal first met the run."""
+        """Return metric to the step that the server already held when this journal first met the run."""
         with self._lock:
             return dict(self._db.execute("SELECT metric, step FROM floors WHERE run = ?", (run,)).fetchall())
 
     def files(self) -> set[Path]:
-        """Return every spooled file that an undelivered or refused operation still names."""
+        """Return every copied file that an undelivered or refused operation still names."""
         query = "SELECT file FROM operations WHERE file IS NOT NULL UNION SELECT file FROM refused WHERE file IS NOT NULL"
         with self._lock:
             return {self._spooled(row[0]) for row in self._db.execute(query)}
 
     def _spooled(self, file: str) -> Path:
-        """Return where a copy lies now: the journal may have been moved, with its spool, since it was written down."""
+        """Return the present place of a copied file, because the journal may have been moved together with its spool."""
         return self.spool.joinpath(*Path(file).parts[-2:])
 
     def _operation(self, row: tuple[int, str, str, str, str | None]) -> Operation:
@@ -224,7 +224,7 @@ class EventLog:
 
     @property
     def pending(self) -> int:
-        """The number of operations not yet delivered; after close, as it was then."""
+        """The number of operations that are not yet delivered; after `close`, their number at that time."""
         with self._lock:
             if self._end is not None:
                 return self._end[0]
@@ -232,14 +232,14 @@ class EventLog:
 
     @property
     def refused(self) -> list[tuple[str, str, str]]:
-        """The refused operations as (run, kind, reason), oldest first; after close, as they were then."""
+        """The refused operations as (run, kind, reason), oldest first; after `close`, those of that time."""
         with self._lock:
             if self._end is not None:
                 return self._end[1]
             return self._db.execute("SELECT run, kind, reason FROM refused ORDER BY id").fetchall()
 
     def close(self) -> None:
-        """Close the file and let another driver have it."""
+        """Close the file, so that another driver can open it."""
         with self._lock, suppress(sqlite3.Error):
             self._end = self.pending, self.refused
             self._db.close()

@@ -1,4 +1,4 @@
-"""Runs read back from MLflow: found by id, prefix, key or name; a parent stands for its children."""
+"""Read runs back from MLflow, by id, prefix of an id, key or name; a parent run stands for its children."""
 
 import difflib
 import re
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 """The artifact that holds the whole configuration of a run."""
 PREFIX = 6
-"""Characters of a run id that are enough where no other run begins with them."""
+"""The number of characters of a run id that are enough if no other run id begins with them."""
 SHOWN = 10
-"""Candidates listed in a refusal."""
+"""The largest number of candidates that an error message lists."""
 PAGE = 1000
-"""Runs asked for at a time."""
+"""The number of runs that one request asks for."""
 CELL_PARAMS = {"fold": "data.fold", "cell": None}
-"""Params of a grid's cells: what they are called in the configuration; None: they name the run, not what it is."""
+"""Params of a grid's cells, to their path in the configuration; None marks a param that only names the run."""
 QUESTIONS = 8
-"""Questions under way at a time: each takes tens of milliseconds, and a run needs several."""
+"""The number of parallel requests; each takes tens of milliseconds, and a run needs several."""
 
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """One run as MLflow holds it.
+    """One run as MLflow stores it.
 
     Attributes:
         id: MLflow's run id.
-        name: as the UI shows it, with its parent's name before it: `sweep/trial 003`.
+        name: the name in the UI with the name of its parent before it: `sweep/trial 003`.
         status: RUNNING, SCHEDULED, FINISHED, FAILED or KILLED.
-        settings: dotted configuration path -> value, from the artifact config.json and the params.
-        whole: False where config.json is missing, so that `settings` may be the swept values alone.
-        tags: all of them.
-        metrics: name -> (value, step) at the last logged step.
+        settings: dotted configuration path to value, from the artifact config.json and the params.
+        whole: False if config.json is missing; `settings` may then hold the swept values alone.
+        tags: all tags of the run.
+        metrics: name to (value, step) at the last logged step.
     """
 
     id: str
@@ -58,16 +58,16 @@ class TrackedRun:
 
 
 def fetch(uri: str, wanted: Sequence[str]) -> list[list[TrackedRun]]:
-    """Return for each of `wanted` the runs it stands for, in the order they were started.
+    """Return, for each text in `wanted`, the runs that it stands for, in the order of their start.
 
     Args:
         uri: `http(s)://…` or `sqlite:///…`.
-        wanted: run ids, unique prefixes of them (at least 6 characters), values of the tag hyperderm.key, or run names.
-            A run with children stands for them, and for theirs in turn (grid, arm, cell).
+        wanted: run ids, unique prefixes of them (at least 6 characters), values of the tag hyperderm.key, or run names. A
+            run with children stands for its children, and for their children in turn (grid, arm, cell).
 
     Raises:
-        ConfigError: no such run (the nearest names are given), or several (they are listed).
-        TrackingError: a server that does not answer, or a database that is not there.
+        ConfigError: there is no such run (the nearest names are given), or there are several (they are listed).
+        TrackingError: the server does not answer, or the database does not exist.
     """
     check_there(uri)
     with asking(uri), ThreadPoolExecutor(QUESTIONS) as pool:
@@ -75,10 +75,10 @@ def fetch(uri: str, wanted: Sequence[str]) -> list[list[TrackedRun]]:
 
 
 def check_there(uri: str) -> None:
-    """Refuse a server that does not answer, or a database that is not there.
+    """Raise unless the server answers or the database exists.
 
     Raises:
-        TrackingError: naming the address and the remedy.
+        TrackingError: the message names the address and the remedy.
     """
     if (path := sqlite_path(uri)) and not path.exists():
         raise TrackingError(  # check_server would make one
@@ -90,7 +90,7 @@ def check_there(uri: str) -> None:
 
 @contextmanager
 def asking(uri: str) -> Iterator[None]:
-    """Turn whatever MLflow fails with into a TrackingError that names the address without its password."""
+    """Turn any error of MLflow into a TrackingError that names the address without its password."""
     quiet_client()
     from mlflow.exceptions import MlflowException
 
@@ -112,7 +112,7 @@ class _Library:
         self._experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
 
     def stood_for(self, wanted: Sequence[str]) -> list[list[TrackedRun]]:
-        """Return for each text the run of that name, or the leaves below it."""
+        """Return, for each text, the run of that name, or the childless runs below it."""
         roots = list(self._pool.map(self._find, wanted))
         leaves = [self._leaves([(root, path)]) for root, path in zip(roots, self._pool.map(self._path, roots), strict=True)]
         each = {run.info.run_id: (run, path) for found in leaves for run, path in found}
@@ -154,7 +154,7 @@ class _Library:
         return [(child, f"{path}/{child.info.run_name}") for child in children]
 
     def _path(self, run: "Run") -> str:
-        """The run's name, its parents' before it."""
+        """Return the name of the run with the names of its parents before it."""
         parent = run.data.tags.get(PARENT_TAG)
         found = list(self._search(f"attributes.run_id = '{parent}'")) if parent else []
         return f"{self._path(found[0])}/{run.info.run_name}" if found else str(run.info.run_name)
@@ -205,7 +205,7 @@ class _Library:
 
 
 def _questions(text: str) -> "Iterator[tuple[str, Callable[[Run], bool]]]":
-    """Yield search conditions, the surest first, each with the same test in Python: MySQL compares without case."""
+    """Yield search conditions, the most specific first, each with the same test in Python, as MySQL ignores case."""
     if re.fullmatch(r"[0-9a-f]{32}", text):
         yield f"attributes.run_id = '{text}'", lambda run: run.info.run_id == text
     if re.fullmatch(r"[^\"`\x00-\x1f]{1,500}", text):  # as runs.Tracker allows for keys
@@ -229,7 +229,7 @@ def parsed(text: str) -> object:
 
 
 def leaves(path: str, node: Any) -> Iterator[tuple[str, object]]:  # noqa: ANN401 - any JSON value
-    """Yield dotted path and value of everything below `node` that is no object."""
+    """Yield the dotted path and the value of every non-object value below `node`."""
     if isinstance(node, dict):
         for name, value in node.items():
             yield from leaves(f"{path}.{name}" if path else name, value)

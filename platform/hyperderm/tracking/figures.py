@@ -1,6 +1,6 @@
-"""Pictures that trials are compared by: real beside generated lesions, real against generated spectra.
+"""Pictures for comparing trials: real beside generated lesions, and real against generated spectra.
 
-Everything is drawn with matplotlib's objects, never pyplot, so that a background thread can draw.
+Everything is drawn with matplotlib's objects and never with pyplot, so that a background thread can draw.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,12 +35,12 @@ _REACH = 1.0  # the axis leaves generated cubes this much room above and below, 
 
 @dataclass(frozen=True, eq=False)
 class RegionSpectra:
-    """Mean spectra of N cubes: (N, B) each; a row is NaN where its cube has no such region.
+    """Mean spectra of N cubes, (N, B) for each region; a row is NaN if its cube does not have the region.
 
     Attributes:
-        whole: over all pixels.
-        lesion: over the automatic lesion region.
-        skin: over the automatic skin region.
+        whole: mean over all pixels.
+        lesion: mean over the automatic lesion region.
+        skin: mean over the automatic skin region.
     """
 
     whole: Spectra
@@ -49,7 +49,7 @@ class RegionSpectra:
 
     @property
     def panels(self) -> Mapping[str, Spectra]:
-        """The three by the names of `REGIONS`."""
+        """The three sets of spectra, by the names in `REGIONS`."""
         return dict(zip(REGIONS, (self.whole, self.lesion, self.skin), strict=True))
 
 
@@ -57,7 +57,7 @@ Regions = list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]
 
 
 def automatic_regions(reflectance: Cubes) -> Regions:
-    """Return the lesion and the skin that `cubes.regions` finds in each of (N, H, W, B) cubes, real or generated."""
+    """Return the lesion and skin regions that `cubes.regions` finds in each of (N, H, W, B) cubes, real or generated."""
     lesions = [lesion_region(cube) for cube in reflectance]
     return [(lesion, skin_region(cube, lesion)) for cube, lesion in zip(reflectance, lesions, strict=True)]
 
@@ -77,16 +77,16 @@ def region_spectra(reflectance: Cubes, regions: Regions) -> RegionSpectra:
 
 @dataclass(frozen=True, eq=False)
 class RealSet:
-    """The real cubes that generated ones are shown beside; what follows from them is computed once.
+    """The real cubes that generated cubes are compared with; values that follow from them are computed once.
 
     Attributes:
         reflectance: (N, H, W, B) float32.
-        diagnoses: N names, None where unknown.
+        diagnoses: N names; None where the diagnosis is unknown.
         wavelengths_nm: (B,).
-        name: what pictures call them; "phantom" where they are simulated.
+        name: the name of the cubes in pictures; "phantom" if they are simulated.
 
     Raises:
-        CubeError: no cubes, or the counts of cubes, diagnoses, bands and wavelengths disagree.
+        CubeError: there are no cubes, or the counts of cubes, diagnoses, bands and wavelengths disagree.
     """
 
     reflectance: Cubes
@@ -106,22 +106,22 @@ class RealSet:
 
     @cached_property
     def matrix(self) -> NDArray[np.float64]:
-        """H (3, B)."""
+        """The matrix H, (3, B), from bands to RGB."""
         return pseudo_rgb_matrix(self.wavelengths_nm)
 
     @cached_property
     def gain(self) -> float:
-        """The one gain of every tile, real or generated."""
+        """The gain that is used for every tile, real or generated."""
         return fit_gain(self.reflectance, self.matrix)
 
     @cached_property
     def regions(self) -> Regions:
-        """The automatic lesion and skin of every cube."""
+        """The automatic lesion and skin regions of every cube."""
         return automatic_regions(self.reflectance)
 
     @cached_property
     def white(self) -> NDArray[np.float64] | None:
-        """(3,) median linear level of skin, shown as the skin tone; None where a channel or all skin is missing."""
+        """Median linear level of skin, (3,), shown as the skin tone; None if a channel or all skin is missing."""
         skin = [cube[skin] for cube, (_, skin) in zip(self.reflectance, self.regions, strict=True)]
         pixels = np.concatenate(skin)
         if not len(pixels):
@@ -144,14 +144,14 @@ def lesion_grid(real: RealSet, generated: Cubes, title: str, seed: int, rows: in
 
     Args:
         real: the real cubes; the diagnosis of each tile stands below it.
-        generated: (n, H, W, B), anything an untrained generator makes; n may be 0.
-        title: the first line.
-        seed: chooses the cubes; the same for every trial, so that trials show the same ones.
+        generated: (n, H, W, B), possibly the output of an untrained generator; n may be 0.
+        title: the first line of the figure.
+        seed: chooses the cubes; use one seed for all trials, so that they show the same real cubes.
         rows: tiles of a block from top to bottom.
         columns: tiles of a block from left to right.
 
     Raises:
-        CubeError: generated cubes have other bands, or the wavelengths allow no pseudo-RGB.
+        CubeError: the generated cubes have other bands, or the wavelengths allow no pseudo-RGB.
     """
     _check_bands(real, generated)
     tiles = rows * columns
@@ -178,17 +178,17 @@ def lesion_grid(real: RealSet, generated: Cubes, title: str, seed: int, rows: in
 
 
 def spectra(real: RealSet, generated: Cubes, title: str) -> Figure:
-    """Draw mean spectra ± 1 standard deviation between cubes: whole cube, lesion, skin; real against generated.
+    """Draw mean spectra ± 1 standard deviation between cubes for whole cube, lesion and skin, real against generated.
 
-    Lesion and skin are found by the same program in real and generated cubes. Cubes that are not finite are left out.
+    The same program finds lesion and skin in real and in generated cubes. Cubes that are not finite are left out.
 
     Args:
         real: the real cubes.
-        generated: (n, H, W, B), anything an untrained generator makes; n may be 0.
-        title: the first line.
+        generated: (n, H, W, B), possibly the output of an untrained generator; n may be 0.
+        title: the first line of the figure.
 
     Raises:
-        CubeError: generated cubes have other bands.
+        CubeError: the generated cubes have other bands.
     """
     _check_bands(real, generated)
     finite = generated[np.isfinite(generated).all((1, 2, 3))]
@@ -232,7 +232,7 @@ def _choice(available: int, wanted: int, seed: int) -> list[int]:
 
 
 def _tile(picture: Picture) -> Picture:
-    """Enlarge a picture by whole pixels, or shrink it by area, to at most `_TILE` pixels."""
+    """Enlarge a picture by a whole factor, or shrink it by area, to at most `_TILE` pixels."""
     height, width = picture.shape[:2]
     times = _TILE // max(height, width)
     if times >= 1:
@@ -243,7 +243,7 @@ def _tile(picture: Picture) -> Picture:
 
 
 def _block(axes: Axes, images: Sequence[Picture], captions: Sequence[str], columns: int, size: tuple[int, int]) -> None:
-    """Lay tiles out in rows on a white canvas that is shown pixel by pixel."""
+    """Arrange tiles in rows on a white canvas that is shown pixel by pixel."""
     canvas = np.full((*size, 3), 255, dtype=np.uint8)
     for i, image in enumerate(images):
         height, width = image.shape[:2]
@@ -256,7 +256,7 @@ def _block(axes: Axes, images: Sequence[Picture], captions: Sequence[str], colum
 
 
 def _curve(axes: Axes, nm: NDArray[np.float64], rows: Spectra, name: str, colour: str, marker: str) -> None:
-    """Draw mean and band of the rows that are there; the band needs two."""
+    """Draw the mean and the band of the finite rows; the band needs two rows."""
     there = _there(rows)
     label = f"{name}, {len(there)} cube{'s' * (len(there) != 1)}"
     if not len(there):
@@ -275,7 +275,7 @@ def _there(rows: Spectra) -> Spectra:
 
 
 def _panel_title(name: str, real: RealSet, made: Spectra) -> str:
-    """Name the region, and in how many cubes the program found none."""
+    """Return the name of the region, and in how many cubes the program found none."""
     counts = ((real.name, real.spectra.panels[name]), ("generated", made))
     missing = [(who, len(rows) - len(_there(rows)), len(rows)) for who, rows in counts]
     said = [f"no {name} found in {k} of {n} {who}" for who, k, n in missing if k]
@@ -283,7 +283,7 @@ def _panel_title(name: str, real: RealSet, made: Spectra) -> str:
 
 
 def _set_reach(axes: Axes, real: RegionSpectra, made: RegionSpectra) -> bool:
-    """Fit the reflectance axis to both sets, but to generated ones only within reason; tell whether they fit not."""
+    """Fit the reflectance axis to both sets, within a limit for generated cubes; return whether some values lie outside."""
     low, high = _extent(real)
     made_low, made_high = _extent(made)
     reach = _REACH * max(high - low, 1e-3)
@@ -294,7 +294,7 @@ def _set_reach(axes: Axes, real: RegionSpectra, made: RegionSpectra) -> bool:
 
 
 def _extent(spectra: RegionSpectra) -> tuple[float, float]:
-    """The lowest and highest of mean ± 1 sd over all regions; (inf, -inf) where there are no cubes."""
+    """Return the lowest and highest value of mean ± 1 sd over all regions; (inf, -inf) if there are no cubes."""
     low, high = np.inf, -np.inf
     for rows in map(_there, spectra.panels.values()):
         if len(rows):

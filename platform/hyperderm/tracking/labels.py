@@ -1,4 +1,4 @@
-"""How configuration paths and numbers are written where people read them: short, and never ambiguous."""
+"""Short and unambiguous texts of configuration paths and numbers, for readers."""
 
 import math
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def short_names(paths: Iterable[str]) -> dict[str, str]:
-    """Return each path's last part, or as many of its parts as tell it from the others."""
+    """Return the last part of each path, with as many parts before it as tell it from the other paths."""
     parts = {path: path.split(".") for path in paths}
     names = {path: 1 for path in parts}
     while True:
@@ -20,11 +20,11 @@ def short_names(paths: Iterable[str]) -> dict[str, str]:
 
 
 def three_digits(value: object, *, keep_zeros: bool = False) -> str:
-    """Write a value: floats in 3 significant digits, whole numbers in full, None as –, everything else as it is.
+    """Return the text of a value: floats in 3 significant digits, whole numbers in full, None as –, anything else unchanged.
 
     Args:
-        value: a number or anything else.
-        keep_zeros: write 0.5 as 0.500, so that a column of like quantities lines up.
+        value: a number or any other value.
+        keep_zeros: write 0.5 as 0.500, so that the numbers of a column line up.
     """
     if value is None:
         return "–"

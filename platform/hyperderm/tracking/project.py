@@ -1,4 +1,4 @@
-"""A whole project as MLflow holds it: what was trained, searched, made and tested, on which data, and what used what."""
+"""A whole project as MLflow stores it: what was trained, searched, made and tested, on which data, and what used what."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 RESULT, PLAN = "result.json", "plan.json"
 OPENED, CHOSEN = "test_opened", "chosen_at"
-"""In result.json, or as tags with `hyperderm.` before them."""
+"""Names of facts in result.json; as tags they have the prefix `hyperderm.`."""
 
 
 def walk(uri: str) -> Project:
@@ -32,7 +32,7 @@ def walk(uri: str) -> Project:
         uri: `http(s)://…` or `sqlite:///…`.
 
     Raises:
-        TrackingError: a server that does not answer, or a database that is not there.
+        TrackingError: the server does not answer, or the database does not exist.
     """
     check_there(uri)
     with asking(uri), ThreadPoolExecutor(QUESTIONS) as pool, TemporaryDirectory() as folder:
@@ -46,7 +46,7 @@ def walk(uri: str) -> Project:
 
 @dataclass(frozen=True)
 class TrackedFacts:
-    """One run with its JSON artifacts by file name (None: there, but not to be read)."""
+    """One run with its JSON artifacts by file name; None stands for an artifact that exists but cannot be read."""
 
     id: str
     name: str
@@ -58,12 +58,12 @@ class TrackedFacts:
 
     @property
     def key(self) -> str:
-        """Unique over all runs."""
+        """The key of the run, unique over all runs."""
         return self.tags.get(KEY_TAG, self.id)
 
 
 def gather(runs: Sequence[TrackedFacts]) -> Project:
-    """Return the project that `runs` are."""
+    """Return the project that consists of `runs`."""
     return _Gatherer(runs).project()
 
 
@@ -95,7 +95,7 @@ class _Gatherer:
         return Project(tuple(artefacts), tuple(foreign), len(self._runs), tuple(self._stores))
 
     def _artefact(self, run: TrackedFacts) -> Artefact | None:
-        """Return the record of a run; None for one whose parent, or whose children, stand for it."""
+        """Return the record of a run; None for a run that its parent or its children stand for."""
         tags, children = run.tags, self._children.get(run.id, [])
         stage = tags.get("hyperderm.stage")
         if stage == "synthetic":
@@ -134,7 +134,7 @@ class _Gatherer:
         )
 
     def _made_with(self, run: TrackedFacts, config: Mapping[str, Any]) -> tuple[tuple[str, ...], list[str]]:
-        """Return keys of the synthetic set that a run read and of the runs it needed, and what of these is not recorded."""
+        """Return the keys of the synthetic set and the runs that a run used, and which of these facts are not recorded."""
         made, asked = run.tags.get("hyperderm.synthetic"), config.get("synthetic")
         if asked and asked.get("store") not in (None, "", "pending"):
             self._stores.setdefault(str(asked["store"]))
@@ -207,7 +207,7 @@ class _Gatherer:
         return None, {}
 
     def _sweep(self, folder: str) -> str | None:
-        """Return the key of the search that lies in `folder`: written there, else the only one of that name."""
+        """Return the key of the search in `folder`: the key in its identity.json, else that of the only run of this name."""
         try:
             return str(json_of((Path(folder) / "identity.json").read_text("utf-8"))["key"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -220,7 +220,7 @@ class _Gatherer:
 
 
 def _facts(run: TrackedFacts) -> tuple[str, int | None, list[str]]:
-    """Return fingerprint and fold, and what of them is not recorded."""
+    """Return fingerprint and fold of the store that a run read, and which of the two is not recorded."""
     manifest, said = run.tags.get("hyperderm.manifest", ""), run.tags.get("hyperderm.fold", "")
     fold = int(said) if said.isdecimal() else None
     missing = ([] if manifest else ["the store it read"]) + ([] if fold is not None or said == FOLD_FREE else ["its fold"])
@@ -228,7 +228,7 @@ def _facts(run: TrackedFacts) -> tuple[str, int | None, list[str]]:
 
 
 def _openings(run: TrackedFacts) -> tuple[tuple[Opening, ...], str, list[str]]:
-    """Return the test roles that the run says it opened, when its choices were made, and what cannot be understood."""
+    """Return the test roles that a run recorded as opened, the time of its choices, and records that cannot be read."""
     said, chosen = _said_opened(run), str(_document(run, RESULT).get(CHOSEN) or run.tags.get(f"hyperderm.{CHOSEN}", ""))
     if not said:
         return (), chosen, []
@@ -254,7 +254,7 @@ def _kind(run: TrackedFacts, classifies: bool) -> Kind:
 
 
 def _diagnoses(settings: Mapping[str, object]) -> tuple[str, ...] | None:
-    """Return the diagnoses that such a configuration reads, None for all or where it does not say."""
+    """Return the diagnoses that a run with these settings reads; None for all diagnoses, or if the settings do not say."""
     if (negatives := settings.get("task.negatives")) is not None:
         return ("melanoma", "dysplastic_nevus") if negatives == "dysplastic_nevus" else None
     read, more = settings.get("data.diagnoses"), settings.get("data.pretrain_diagnoses", [])  # an earlier version's
@@ -280,7 +280,7 @@ def _pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
 
 
 def _documents(client: "MlflowClient", run: "Run", folder: Path) -> dict[str, Any]:
-    """Return the JSON artifacts that an audit reads."""
+    """Return the JSON artifacts of a run that an audit needs."""
     if not any(tag.startswith("hyperderm.") for tag in run.data.tags):
         return {}
     found = {}

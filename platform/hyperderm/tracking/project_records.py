@@ -1,4 +1,4 @@
-"""What a project is made of, as plain records: who judges them needs neither MLflow nor a store."""
+"""The parts of a project as plain records, so that an audit needs neither MLflow nor a store."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,9 +12,9 @@ class Trial:
     """One trial of a search.
 
     Attributes:
-        name: shown.
+        name: the displayed name.
         values: swept configuration path to value.
-        key: what is made with the trial names it by this.
+        key: artefacts that were made with the trial name it by this key.
     """
 
     name: str
@@ -24,7 +24,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Opening:
-    """A test role that was opened: of which store (fingerprint), which fold, when (UTC, ISO 8601; "" unknown)."""
+    """The opening of a test role: fingerprint of the store, fold, and time (UTC, ISO 8601; "" if unknown)."""
 
     manifest: str
     fold: int
@@ -33,24 +33,24 @@ class Opening:
 
 @dataclass(frozen=True)
 class Artefact:
-    """Something that read data, or was made of what did.
+    """Something that read data, or that was made from something that did.
 
     Attributes:
-        key: others name it by this in `uses`.
-        name: shown, its parents' names before it.
-        kind: a search stands for all its trials.
-        classifies: it is, or searches for, a classifier: its fold's test role is what it will be judged on.
-        manifest: fingerprint of the store it read, "" unknown.
-        fold: whose train and validation roles it read, None unknown.
-        diagnoses: those it read, None for all or unknown.
-        uses: keys of what it was made with: a classifier its sets, a set its generator or trial, a generator its search.
+        key: the key by which other artefacts name this one in `uses`.
+        name: the displayed name, with the names of its parents before it.
+        kind: the kind of the artefact; a search stands for all its trials.
+        classifies: whether it is a classifier or a search for one; it is then judged on the test role of its fold.
+        manifest: fingerprint of the store that it read; "" if unknown.
+        fold: the fold whose train and validation roles it read; None if unknown.
+        diagnoses: the diagnoses that it read; None for all or unknown.
+        uses: keys of what it was made with: sets for a classifier, a generator or trial for a set, a search for a generator.
         openings: test roles that it opened.
-        chosen_at: when its checkpoint and threshold were chosen, "" unknown.
+        chosen_at: when its checkpoint and threshold were chosen; "" if unknown.
         settings: dotted configuration path to value.
-        trials: of a search.
-        checkpoint: of a set: sha256 of its generator's.
+        trials: the trials of a search.
+        checkpoint: for a set, the sha256 of its generator's checkpoint.
         missing: facts that are not recorded, in words.
-        fold_free: it read pixels of every lesion of its store, which has no folds.
+        fold_free: whether it read pixels of every lesion of its store, without regard to folds.
     """
 
     key: str
@@ -72,13 +72,13 @@ class Artefact:
 
 @dataclass(frozen=True)
 class Project:
-    """Everything that MLflow knows.
+    """Everything that MLflow knows of a project.
 
     Attributes:
         artefacts: searches, generators, sets and classifiers.
-        foreign: names of runs that carry no fact of hyperderm.
-        runs: how many were read.
-        stores: addresses that runs name.
+        foreign: names of runs without any fact of hyperderm.
+        runs: the number of runs that were read.
+        stores: addresses of stores that runs name.
     """
 
     artefacts: tuple[Artefact, ...]
@@ -88,7 +88,7 @@ class Project:
 
 
 def set_artefact(manifest: str, name: str, source: Mapping[str, Any]) -> Artefact:
-    """Return the record of a synthetic set from its fingerprint and `Manifest.source`."""
+    """Return the record of a synthetic set, from its fingerprint and its `Manifest.source`."""
     fold, missing = source.get("fold"), [f for f in ("manifest", "fold", "run") if source.get(f) in (None, "")]
     return Artefact(
         set_key(manifest),
@@ -103,5 +103,5 @@ def set_artefact(manifest: str, name: str, source: Mapping[str, Any]) -> Artefac
 
 
 def set_key(manifest: str) -> str:
-    """Return the key of the synthetic set of that fingerprint."""
+    """Return the key of the synthetic set with this fingerprint."""
     return f"set {manifest}"

@@ -1,4 +1,4 @@
-"""Which code and which packages made a run."""
+"""The code and the packages that made a run, as tags."""
 
 import hashlib
 import platform
@@ -10,7 +10,7 @@ PACKAGES = ("torch", "ray", "mlflow")
 
 
 def provenance(root: Path) -> dict[str, str]:
-    """Return the git commit of `root` (with `-dirty`), the hash of its lock and the versions that matter, as tags."""
+    """Return as tags the git commit of `root` (with `-dirty`), the hash of its lock file and versions of key packages."""
     lock = root / "requirements.lock"
     facts = {
         "git_commit": _commit(root),

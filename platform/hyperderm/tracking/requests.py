@@ -1,4 +1,4 @@
-"""One batch of the journal becomes requests to MLflow. Everything here may be done twice without harm."""
+"""Turn one batch of the journal into requests to MLflow. Every request may be sent twice without harm."""
 
 import errno
 import mimetypes
@@ -24,7 +24,7 @@ LASTING = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
     errno.ELOOP, errno.EINVAL, errno.EFBIG,
 }  # fmt: skip
-"""What a disk says of a file that waiting does not mend; a full one (ENOSPC, EDQUOT) or one that stutters may recover."""
+"""Disk errors about a file that waiting does not repair; a full disk (ENOSPC, EDQUOT) or a failing one may recover."""
 # 4xx that say nothing about the request itself: log in, permission, too slow, conflict, too many, cancelled.
 PASSING = {401, 403, 408, 409, 429, 499}
 
@@ -32,9 +32,9 @@ T = TypeVar("T")
 
 
 class MlflowRequests:
-    """Speaks to one experiment through MlflowClient, always with explicit ids; lives in the outbox's thread.
+    """Sends requests about one experiment through MlflowClient, always with explicit ids; runs in the delivery thread.
 
-    mlflow takes seconds to import, so the first delivery imports it, not the driver's start.
+    Importing mlflow takes seconds, so the first delivery imports it, not the start of the driver.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class MlflowRequests:
         self._floors: dict[str, dict[str, int]] = {}
 
     def deliver(self, batch: Sequence[Operation]) -> None:
-        """Do one batch; raise Refused for what can never succeed and anything else for what may succeed later."""
+        """Deliver one batch; raise Refused if it can never succeed, and another error if it may succeed later."""
         try:
             match batch[0].kind:
                 case "open":
@@ -75,7 +75,7 @@ class MlflowRequests:
             raise
 
     def probe(self) -> None:
-        """Raise unless the server answers a question to its database; one of a file must be writable too."""
+        """Raise unless the server answers a database query; a database file must also be writable."""
         if self._database:
             writable(self._database)
         self._client.search_experiments(max_results=1)
@@ -171,10 +171,10 @@ class MlflowRequests:
         self._client.log_artifact(run_id, str(operation.file), place)
 
     def _put_slowly(self, run_id: str, file: Path, place: str | None, more_s: int) -> bool:
-        """Put a large file to a server that stores it before it answers, and may take `more_s` longer than for a request.
+        """Upload a large file to a server that stores it before it answers, with `more_s` seconds beyond the timeout.
 
-        MLflow reads how long a request may take from the environment alone, which belongs to all threads; here it is an
-        argument. False where the run's files do not travel through the server, or in parts.
+        MLflow reads the timeout only from the environment, which all threads share; here the timeout is an argument. Return
+        False, without an upload, if the files of the run do not pass through the server or are sent in parts.
         """
         from mlflow.environment_variables import MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD, MLFLOW_HTTP_REQUEST_TIMEOUT
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -215,7 +215,7 @@ class MlflowRequests:
         return run.info.run_id
 
     def _find(self, key: str) -> "Run | None":
-        """Return the oldest run with this key. Its empty twins, born of one request sent twice, are deleted."""
+        """Return the oldest run with this key; delete its empty duplicates, which come from requests sent twice."""
         found = self._client.search_runs([self._experiment_id()], f'tags.`{KEY_TAG}` = "{key}"', max_results=20)
         runs = sorted(
             (run for run in found if run.data.tags.get(KEY_TAG) == key),  # MySQL compares without case
@@ -260,7 +260,7 @@ class MlflowRequests:
 
 
 def send_all(items: Sequence[T], send: Callable[[Sequence[T]], object], size: int) -> list[tuple[T, str]]:
-    """Send in parts of `size`; halve a part that is refused until the bad items alone are left, and return those."""
+    """Send items in parts of `size`; halve a refused part until only bad items are left, and return those with reasons."""
     bad: list[tuple[T, str]] = []
     for start in range(0, len(items), size):
         part = items[start : start + size]
@@ -277,7 +277,7 @@ def send_all(items: Sequence[T], send: Callable[[Sequence[T]], object], size: in
 
 
 def is_permanent(error: Exception) -> bool:
-    """Tell whether the same request would be refused again: a 4xx that is about the request, or a file's own trouble."""
+    """Return whether the same request would be refused again: a 4xx about the request itself, or an error of the file."""
     from mlflow.exceptions import MlflowException
 
     if trouble(error):  # of the database, which MLflow calls a bad request where it is damaged
@@ -299,7 +299,7 @@ def first_line(error: Exception) -> str:
 
 
 def _of_file(error: Exception, operation: Operation) -> str:
-    """Return in words which file of a run cannot be kept where, "" where the error is about something else."""
+    """Return a sentence on the file of a run that cannot be kept; "" if the error is about something else."""
     if not isinstance(error, OSError) or error.errno not in LASTING or operation.file is None:
         return ""
     name = posixpath.join(operation.body["artifact_path"] or "", operation.file.name)

@@ -1,4 +1,4 @@
-"""The run tree: runs are named by keys of ours, so that a restarted driver finds them again."""
+"""The tree of runs; each run is named by a key of hyperderm, so that a restarted driver finds the run again."""
 
 import getpass
 import hashlib
@@ -34,16 +34,16 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 
 class Tracker:
-    """The driver's way to MLflow. Every method returns after a local write; the outbox delivers behind it.
+    """The driver's interface to MLflow. Every method returns after a local write; a background thread delivers.
 
     Args:
-        uri: `http(s)://…` or `sqlite:///…`; see `check_server`.
-        experiment: MLflow experiment, created when missing.
-        journal: SQLite file of what is owed to MLflow, one for each driver, on a local disk. Files to be uploaded
-            wait in the folder `<journal>.spool` beside it.
-        artifact_root: folder for artifacts with a `sqlite:` uri; a server has its own place.
-        on_warning: told, from any thread, whatever a person should know; nothing here raises after construction
-            except a wrong key or status.
+        uri: `http(s)://…` or `sqlite:///…`, as `check_server` takes it.
+        experiment: the MLflow experiment, which is created if missing.
+        journal: the SQLite file of undelivered operations, one for each driver, on a local disk. Files to be uploaded wait
+            in the folder `<journal>.spool` beside it.
+        artifact_root: the folder for artifacts with a `sqlite:` uri; a server has a place of its own.
+        on_warning: is told, from any thread, everything that a user should know. After construction no method raises, except
+            for a wrong key or status.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Tracker:
         tags: Mapping[str, str] = NONE,
         params: Mapping[str, object] = NONE,
     ) -> None:
-        """Create the run, or find it again by its key and set it running; `parent` is the key of another run."""
+        """Create the run, or find it by its key and set it running again; `parent` is the key of another run."""
         for one in (key, parent or key):
             if not re.fullmatch(r"[^\"`\x00-\x1f]{1,500}", one):
                 raise TrackingError(
@@ -95,9 +95,9 @@ class Tracker:
         self.set_tags(key, {**tags, **notes})
 
     def log_metrics(self, key: str, metrics: Mapping[str, float], step: int) -> None:
-        """Log the metrics of one step; steps a metric has already reached (a resumed trial) are skipped.
+        """Log the metrics of one step; skip steps that a metric has already reached, as in a resumed trial.
 
-        MLflow keeps no infinity: values that are not finite are left out, with one warning and one tag a metric.
+        MLflow keeps no infinity. Values that are not finite are left out, with one warning and one tag per metric.
         """
         finite: dict[str, float] = {}
         for name, value in metrics.items():
@@ -114,7 +114,7 @@ class Tracker:
             self._outbox.put_metrics(key, finite, int(step))
 
     def set_tags(self, key: str, tags: Mapping[str, str]) -> None:
-        """Set tags; a value longer than MLflow keeps is cut, says so, and is kept whole as an artifact."""
+        """Set tags; a value that is too long for MLflow is cut, marked as cut, and kept whole as an artifact."""
         shown: dict[str, str] = {}
         for name, value in tags.items():
             text = shown[name] = str(value)
@@ -126,15 +126,15 @@ class Tracker:
             self._outbox.put(key, "tags", {"tags": shown})
 
     def log_file(self, key: str, path: Path, artifact_path: str = "") -> None:
-        """Upload a copy, made now, of the file into the folder `artifact_path` of the run's artifacts."""
+        """Copy the file now, and upload the copy into the folder `artifact_path` of the run's artifacts."""
         self._put_file(key, path.name, artifact_path, lambda copy: shutil.copyfile(path, copy))
 
     def log_json(self, key: str, data: object, artifact_file: str) -> None:
-        """Write the data as JSON to `artifact_file`; what JSON does not know is written as text."""
+        """Write the data as JSON to the artifact `artifact_file`; values that JSON does not know are written as text."""
         self.log_text(key, json.dumps(data, indent=2, default=str), artifact_file)
 
     def log_text(self, key: str, text: str, artifact_file: str) -> None:
-        """Write the text to `artifact_file`."""
+        """Write the text to the artifact `artifact_file`."""
         folder, _, name = artifact_file.rpartition("/")
         self._put_file(key, name, folder, lambda copy: copy.write_text(text, encoding="utf-8"))
 
@@ -147,20 +147,20 @@ class Tracker:
         self._outbox.put(key, "close", {"status": status, "at": _now_ms()})
 
     def flush(self, timeout_s: float) -> int:
-        """Wait until all is delivered, at most `timeout_s`; return the number of entries still owed."""
+        """Wait at most `timeout_s` seconds until everything is delivered; return the number of undelivered entries."""
         return self._outbox.flush(timeout_s)
 
     def close(self) -> None:
-        """Stop; what is still owed stays in the journal and is delivered first by the next Tracker on it."""
+        """Stop; undelivered entries stay in the journal, and the next Tracker on the journal delivers them first."""
         self._outbox.close()
 
     def run_id(self, key: str) -> str | None:
-        """Return MLflow's id of the run once it is delivered."""
+        """Return MLflow's id of the run, or None before the run is delivered."""
         known = self._journal.known_run(key)
         return None if known is None else known[0]
 
     def ui_address(self, key: str) -> str | None:
-        """Return where the run is seen in the server's UI, once it is delivered."""
+        """Return the address of the run in the server's UI, or None before the run is delivered."""
         known = self._journal.known_run(key)
         if known is None or not self._uri.startswith(("http://", "https://")):
             return None
@@ -168,17 +168,17 @@ class Tracker:
 
     @property
     def pending(self) -> int:
-        """The number of entries owed to MLflow."""
+        """The number of entries that are not yet delivered to MLflow."""
         return self._outbox.pending
 
     @property
     def state(self) -> str:
-        """`delivering`, or why nothing is: see `Delivery.state`."""
+        """`delivering`, or why nothing is delivered, as in `Delivery.state`."""
         return self._outbox.state
 
     @property
     def refused(self) -> list[tuple[str, str, str]]:
-        """What MLflow would not take, as (run key, kind, reason)."""
+        """The entries that MLflow refused, as (run key, kind, reason)."""
         return self._journal.refused
 
     def _put_file(self, key: str, name: str, artifact_path: str, write: Callable[[Path], object]) -> None:
@@ -197,7 +197,7 @@ class Tracker:
         self._outbox.put(key, "file", {"artifact_path": artifact_path}, copy)
 
     def _remove_orphans(self) -> None:
-        """Remove copies that no entry names: the driver died between a copy and its entry, or after a delivery."""
+        """Remove copies that no entry names, left by a driver that died before it wrote the entry or after the delivery."""
         if self._spool.is_dir():
             named = {file.parent for file in self._journal.files()}
             for folder in self._spool.iterdir():
@@ -218,7 +218,7 @@ def _now_ms() -> int:
 
 
 def _identity() -> dict[str, str]:
-    """Who and what, as the MLflow UI shows it."""
+    """Return who runs which program, as tags that the MLflow UI shows."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container without an entry for this user id

@@ -1,4 +1,4 @@
-"""Is there an MLflow to talk to? Asked once, before anything is started."""
+"""Check once, before anything is started, that MLflow can be reached."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ START_ONE = "Start it (`make services-up`), correct MLFLOW_TRACKING_URI, or unse
 
 
 def quiet_client() -> None:
-    """Keep mlflow from blocking for minutes, chattering and calling home; what the user has set stays."""
+    """Stop mlflow from blocking for minutes, printing much and sending usage data; settings of the user stay."""
     for name, value in {
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the outbox is the one that is patient
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
@@ -47,11 +47,11 @@ def redacted(uri: str) -> str:
 def check_server(
     uri: str, timeout_s: float = 5, say: Callable[[str], None] = lambda text: None, *, write: bool = True
 ) -> None:
-    """Raise TrackingError, within about `timeout_s`, unless MLflow can be reached at `uri`.
+    """Raise a TrackingError, within about `timeout_s` seconds, unless MLflow can be reached at `uri`.
 
-    `http(s)://` must answer a request for experiments. The file of a `sqlite:///` is made, migrated in a copy, or waited for
-    while another program has it locked; pictures that moved with it are found again. `say` is told of that. Without `write`
-    one that only can be read will do.
+    An `http(s)://` server must answer a request for experiments. The file of a `sqlite:///` address is created, migrated in
+    a copy, or waited for while another program has locked it; artifacts that were moved with it are found again. `say` is
+    called with a sentence on each of these. Without `write`, a read-only file is enough.
     """
     quiet_client()
     try:

@@ -1,12 +1,12 @@
-"""A search in pictures: importance, history, parallel coordinates, slices; one interactive page and one figure.
+"""A search in pictures: importance, history, parallel coordinates and slices, as one interactive page and one figure.
 
-Both show the same points. Trials stopped early count with the last score they reported and look different. Nothing here
-touches pyplot, so that a background thread can draw.
+Page and figure show the same points. A trial that was stopped early counts with the last score it reported, and looks
+different. Nothing here uses pyplot, so that a background thread can draw.
 
-Optuna's own plots (optuna.visualization 5.0) were drawn beside these and tell less: trials that were stopped early or
-failed, a third and more, are in none of its history, slices and parallel coordinates; one diverged score flattens all
-others to a line, for its axis of the objective is linear; a parameter's axis spans what was drawn, not what was searched.
-Its importance rests on finished trials alone, and its static plots are pyplot's.
+Optuna's own plots (optuna.visualization 5.0) were drawn for comparison and show less. Trials that were stopped early or
+failed, a third and more of all, are missing from its history, slices and parallel coordinates. Its objective axis is linear,
+so that one diverged score flattens all others to a line. Its parameter axes span the drawn values, not the searched range.
+Its importance uses finished trials alone, and its static plots use pyplot.
 """
 
 import html
@@ -32,7 +32,7 @@ _STYLE = "body{font:15px/1.45 sans-serif;margin:24px;max-width:1200px;color:#222
 
 
 def study_figure(study: Study) -> Figure:
-    """Draw the four plots as one static figure; a plot that cannot be drawn is replaced by a sentence saying why.
+    """Draw the four plots as one static figure; a sentence with the reason replaces a plot that cannot be drawn.
 
     Raises:
         StudyError: the study does not minimise one objective.
@@ -60,7 +60,7 @@ def study_figure(study: Study) -> Figure:
 
 
 def study_page(study: Study) -> str:
-    """Return one HTML page with the four plots, interactive; plotly.js is inside, so it works without a network.
+    """Return one HTML page with the four interactive plots; it contains plotly.js, so it works without a network.
 
     Raises:
         StudyError: the study does not minimise one objective.
@@ -120,7 +120,7 @@ def _importance(axes: Axes, found: StudyPoints) -> None:
 
 
 def _parallel(axes: Axes, found: StudyPoints) -> None:
-    """One vertical axis a parameter over its searched range, the objective last; the best are dark and on top."""
+    """Draw one vertical axis per parameter over its searched range, the objective last; the best trials are dark, on top."""
     drawn, sentence = _complete(found)
     stopped = any(not found.points[i].finished for i in drawn)
     legend = (": dark is best" + ", dashed was stopped early" * stopped) if drawn else ""
@@ -161,7 +161,7 @@ def _parallel_ticks(axes: Axes, found: StudyPoints) -> None:
 
 
 def _slice(axes: Axes, found: StudyPoints, axis: Axis, leftmost: bool) -> None:
-    """Score against one parameter over its searched range; the best trial is the star."""
+    """Draw the score against one parameter over its searched range; the best trial is a star."""
     for finished in (False, True):
         points = [p for p in found.points if p.finished is finished and axis.path in p.params]
         places = [axis.position(p.params[axis.path]) for p in points]
@@ -179,7 +179,7 @@ def _slice(axes: Axes, found: StudyPoints, axis: Axis, leftmost: bool) -> None:
 
 
 def _explained(axes: Axes, sentence: str) -> bool:
-    """Write a sentence in the place of a plot; return whether there was one."""
+    """Write a sentence in place of a plot; return whether there was a sentence."""
     if sentence:
         axes.text(0.5, 0.5, sentence, ha="center", va="center", fontsize=9, color="#555555", wrap=True)
         axes.set_axis_off()
@@ -202,18 +202,18 @@ def _look(finished: bool) -> dict[str, Any]:
 
 
 def _x(axis: Axis, point: Point) -> float:
-    """A point's place on a slice: the value itself, or the number of a choice."""
+    """Return the place of a point on a slice: the value itself, or the number of a choice."""
     return axis.distribution.to_internal_repr(point.params[axis.path])
 
 
 def _shape(slices: int) -> tuple[int, int]:
-    """Rows and columns of slices, with as few empty places as can be."""
+    """Return the rows and columns of the grid of slices, with as few empty places as possible."""
     columns = min((4, 3), key=lambda width: -slices % width)
     return -(-slices // columns), columns
 
 
 def _complete(found: StudyPoints) -> tuple[list[int], str]:
-    """The points that have every parameter, and a sentence on those left out or on why there is nothing."""
+    """Return the points that have every parameter, and a sentence on omitted points or on why there are none."""
     if found.nothing or not found.axes:
         return [], found.nothing or "No parameter was searched."
     drawn = [i for i, p in enumerate(found.points) if all(axis.path in p.params for axis in found.axes)]
@@ -326,7 +326,7 @@ def _hover(found: StudyPoints, point: Point) -> str:
 
 
 def _best_values(found: StudyPoints) -> str:
-    """The best trial's values with their full paths, ready to be copied into --set."""
+    """Return the values of the best trial with their full paths, ready to be copied into --set."""
     if found.best is None:
         return ""
     lines = [f"--set {path}={value}" for path, value in found.best.params.items()]

@@ -1,4 +1,4 @@
-"""What a study's plots are drawn from: scored trials, axes over the search space, and importance."""
+"""The data behind the plots of a study: scored trials, axes over the search space, and importance."""
 
 import math
 from collections import Counter
@@ -32,7 +32,7 @@ _LOG_FROM = 20.0  # the objective's axis is logarithmic when its largest value i
 
 @dataclass(frozen=True)
 class Point:
-    """A trial with a score: the final one, or for a trial stopped early the last it reported."""
+    """A trial with its score: the final score or, for a trial that was stopped early, the last score it reported."""
 
     number: int
     value: float
@@ -42,7 +42,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Axis:
-    """A parameter's place in a plot; positions are 0 … 1 over the searched range."""
+    """The axis of a parameter in a plot; positions run from 0 to 1 over the searched range."""
 
     path: str
     label: str
@@ -50,17 +50,17 @@ class Axis:
 
     @property
     def choices(self) -> list[str] | None:
-        """The names of a categorical parameter, None for a numerical one."""
+        """The names of the choices of a categorical parameter; None for a numerical parameter."""
         d = self.distribution
         return [three_digits(c) for c in d.choices] if isinstance(d, CategoricalDistribution) else None
 
     @property
     def log(self) -> bool:
-        """Whether it is searched on a logarithmic scale."""
+        """Whether the parameter is searched on a logarithmic scale."""
         return bool(getattr(self.distribution, "log", False))
 
     def position(self, value: object) -> float:
-        """Where a value lies."""
+        """Return the position of a value."""
         d = self.distribution
         if isinstance(d, CategoricalDistribution):
             return d.to_internal_repr(value) / max(len(d.choices) - 1, 1)  # type: ignore[arg-type]  # a choice
@@ -69,7 +69,7 @@ class Axis:
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
-        """Positions and texts: every choice, each of a few whole numbers, or the ends and the middle of a range."""
+        """Return positions and texts: every choice, each of a few whole numbers, or the ends and middle of a range."""
         if (choices := self.choices) is not None:
             return [(i / max(len(choices) - 1, 1), name) for i, name in enumerate(choices)]
         low, high = self._ends
@@ -96,17 +96,17 @@ class Axis:
 
 
 DEFAULT = "objective"
-"""The objective of studies that do not name theirs."""
+"""The name of the objective for studies that do not name theirs."""
 
 
 class StudyPoints:
-    """A study read once.
+    """The points and axes of a study, which is read once.
 
     Args:
-        study: one objective, minimised.
+        study: a study that minimises one objective.
 
     Raises:
-        StudyError: several objectives, or one that is maximised.
+        StudyError: the study has several objectives, or maximises its objective.
     """
 
     def __init__(self, study: Study) -> None:
@@ -132,12 +132,12 @@ class StudyPoints:
 
     @property
     def finished(self) -> list[Point]:
-        """The points that ran to their end."""
+        """The points of trials that ran to their end."""
         return [p for p in self.points if p.finished]
 
     @property
     def best(self) -> Point | None:
-        """The best finished point."""
+        """The best finished point; None if there is none."""
         return min(self.finished, key=lambda p: p.value, default=None)
 
     @property
@@ -148,20 +148,20 @@ class StudyPoints:
 
     @property
     def shade(self) -> NDArray[np.float64]:
-        """Each point's place between the best (0) and the worst (1)."""
+        """The position of each point between the best (0) and the worst (1)."""
         v = np.log(self.values) if self.log else self.values
         spread = float(np.ptp(v)) if v.size else 0.0
         return np.asarray((v - v.min()) / spread if spread > 0 else np.zeros(v.size), dtype=np.float64)
 
     @property
     def best_so_far(self) -> tuple[list[int], list[float]]:
-        """Numbers of the finished trials and the best objective up to each."""
+        """Return the numbers of the finished trials, and the best objective up to each."""
         points = sorted(self.finished, key=lambda p: p.number)
         return [p.number for p in points], list(accumulate((p.value for p in points), min))
 
     @property
     def summary(self) -> str:
-        """One or two sentences: how many trials of each kind, and the best."""
+        """Return one or two sentences on how many trials of each kind there are, and on the best trial."""
         order = [w for w in _WORDS.values() if self.counts[w]]
         said = ", ".join(f"{self.counts[w]} {w}" for w in order)
         total = sum(self.counts.values())
@@ -174,17 +174,18 @@ class StudyPoints:
 
     @property
     def nothing(self) -> str:
-        """Why no trial can be drawn; empty when some can."""
+        """Return why no trial can be drawn; empty if some can be drawn."""
         if self.points:
             return ""
         return "No trial has been started." if not self.counts else "No trial has a finite score yet."
 
     @cached_property
     def importance(self) -> tuple[dict[str, float], str]:
-        """Shares of the variance of the score by label, largest first, and a sentence on how far to trust or why none.
+        """Return label to share of the variance of the score, largest first, and a sentence on its reliability.
 
-        fANOVA over finished and stopped trials; scores more than half an interquartile range above the upper
-        quartile count as that, since one diverged trial would otherwise be all the variance there is.
+        The shares are computed by fANOVA over finished and stopped trials. Scores more than half an interquartile range
+        above the upper quartile are clipped to that limit, because one diverged trial would otherwise cause all the
+        variance. If there are no shares, the sentence says why.
         """
         if self.nothing:
             return {}, self.nothing
@@ -212,7 +213,7 @@ def _score(trial: FrozenTrial) -> float | None:
 
 
 def _fanova(points: list[Point], values: NDArray[np.float64], axes: list[Axis]) -> dict[str, float]:
-    """Shares by path of the parameters that every trial has and that took more than one value; deterministic."""
+    """Return path to share for the parameters that every trial has and that took more than one value; deterministic."""
     paths = [
         axis.path for axis in axes
         if all(axis.path in p.params for p in points) and len({p.params[axis.path] for p in points}) > 1

@@ -1,4 +1,4 @@
-"""A study in MLflow: a sweep with its trials, a grid with its arms and jobs, or a single run; pictures beside the work."""
+"""Record a study in MLflow while it runs: a sweep with its trials, a grid with its arms and jobs, or a single run."""
 
 import io
 from collections.abc import Iterable, Mapping
@@ -18,22 +18,22 @@ from hyperderm.tracking.figures import RealSet, lesion_grid, save_png, spectra
 from hyperderm.tracking.runs import Status, Tracker
 
 TRACKED = ".tracked"
-"""Marks a job's folder, on the driver's disk, once its end is in the journal."""
+"""Name of the file that marks a job's folder on the driver's disk once the end of the job is in the journal."""
 RESULT = "result.json"
 KEPT = (RESULT, "predictions.parquet")
-"""Files of a job that its run keeps, where there are any."""
+"""Files of a job that are uploaded to its run, if they exist."""
 
 
 @dataclass(frozen=True)
 class StudyFacts:
-    """What every run of a study carries.
+    """The facts that every run of a study carries.
 
     Attributes:
-        key: of the study's run, unique over all studies of a tracking server.
-        name: shown in the UI.
-        folder: the study's, on the driver's disk.
+        key: the key of the study's run, unique over all studies of a tracking server.
+        name: the name that the UI shows.
+        folder: the folder of the study on the driver's disk.
         tags: provenance, manifest fingerprint, fold, profile.
-        storage: where each job's folder holds what its workers wrote; None: in `folder`.
+        storage: the place in which each job's folder holds the files of its workers; if None, `folder`.
     """
 
     key: str
@@ -43,7 +43,7 @@ class StudyFacts:
     storage: Location | None = None
 
     def provenance(self) -> dict[str, str]:
-        """Return what goes into every checkpoint."""
+        """Return the facts that are written into every checkpoint."""
         return {"run": self.key, **self.tags}
 
 
@@ -51,9 +51,9 @@ class StudyTracker:
     """Implements `cluster.observer.Observer` on MLflow. Every call returns at once.
 
     Args:
-        tracker: the way to MLflow.
-        facts: what all runs carry.
-        real: the cubes that pictures of generators compare with.
+        tracker: the interface to MLflow.
+        facts: the facts that all runs carry.
+        real: the real cubes that pictures of generated cubes are compared with.
     """
 
     def __init__(self, tracker: Tracker, facts: StudyFacts, real: RealSet) -> None:
@@ -64,7 +64,7 @@ class StudyTracker:
     def open(
         self, params: Mapping[str, object], documents: Mapping[str, object], groups: Mapping[str, str] | None = None
     ) -> None:
-        """Open the study's run with its params and JSON documents, and one run for each group (name -> description)."""
+        """Open the run of the study with its params and JSON documents, and one run per group (name to description)."""
         key = self._facts.key
         self._tracker.open_run(key, self._facts.name, tags=self._facts.tags, params=params)
         for file, content in documents.items():
@@ -83,7 +83,7 @@ class StudyTracker:
                 self.finished(job, outcome, reason)
 
     def started(self, job: Job, resumed: bool) -> None:
-        """Open the job's run, or find it again."""
+        """Open the run of the job, or find it again."""
         key = self._key(job)
         parent = self._group(job.group) if job.group else self._facts.key if job.key else None
         self._tracker.open_run(key, job.label, parent=parent, tags={**self._facts.tags, **job.tags}, params=job.params)
@@ -95,19 +95,19 @@ class StudyTracker:
         self._tracker.log_metrics(self._key(job), metrics, images)
 
     def noted(self, job: Job, sentence: str) -> None:
-        """Keep the last such sentence on the job's run."""
+        """Write the sentence to the job's run, in place of an earlier one."""
         self._tracker.set_tags(self._key(job), {"hyperderm.note": sentence})
 
     def finished(self, job: Job, outcome: Outcome, reason: str) -> None:
-        """Keep what the job left and close its run, in the background."""
+        """Upload the files of the job and close its run, in the background."""
         self._artist.submit(self._finish, job, outcome, reason)
 
     def interrupted(self, job: Job) -> None:
-        """Close the run as KILLED; the next driver opens it again."""
+        """Close the run as KILLED; the next driver opens the run again."""
         self._tracker.close_run(self._key(job), "KILLED", "interrupted; the same command goes on")
 
     def drain(self) -> None:
-        """Wait until everything that is done in the background is in the journal."""
+        """Wait until all background work is in the journal."""
         self._artist.shutdown(wait=True)
 
     def close(
@@ -121,16 +121,16 @@ class StudyTracker:
         tags: Mapping[str, str] | None = None,
         reason: str = "",
     ) -> None:
-        """Wait for what is in the background, then put the summary on the study's run and close it with its groups.
+        """Wait for the background work, write the summary to the study's run, and close it and the runs of its groups.
 
         Args:
             status: FINISHED, FAILED or KILLED.
-            figures: PNG name -> matplotlib figure.
-            texts: file name -> text (leaderboard, interactive plots).
-            files: artifact folder -> files.
-            metrics: group (or "" for the study) -> its numbers.
-            tags: of the study's run.
-            reason: why the study broke off or what failed.
+            figures: PNG name to matplotlib figure.
+            texts: file name to text (leaderboard, interactive plots).
+            files: artifact folder to files.
+            metrics: group (or "" for the study) to its numbers.
+            tags: tags of the study's run.
+            reason: why the study stopped early, or what failed.
         """
         self.drain()
         key = self._facts.key
@@ -164,7 +164,7 @@ class StudyTracker:
             (folder / TRACKED).touch()
 
     def _keep(self, job: Job, key: str, place: RunLocation) -> None:
-        """Keep a job's result and predictions, and draw what it generated beside real lesions."""
+        """Upload the result and the predictions of a job, and draw its generated cubes beside real lesions."""
         if job.group:
             self._keep_files(key, place)
         samples = content_of(place, "samples.npy")

@@ -1,4 +1,4 @@
-"""Grids without a terminal: start one, look at it, stop it. Locally a session of its own, on a cluster a Ray job."""
+"""Start, inspect and stop grids without a terminal: a local session of its own, or a Ray job on a cluster."""
 
 import json
 import shlex
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 LOG, JOB = "driver.log", "ray_job.json"
 STOP_WAIT_S = "600"
-"""How long Ray waits between asking a job's driver to end and killing it: trials wind up, the report is written."""
+"""Seconds that Ray waits between asking a job's driver to end and killing it, so that it can write the report."""
 GOING, ENDED = ("PENDING", "RUNNING"), ("STOPPED", "SUCCEEDED", "FAILED")
 STARTED_S = 30.0
-"""How long a detached driver is watched, so that an error at its start is seen."""
+"""Seconds for which a detached driver is watched, so that an error at its start is seen."""
 STOPPED_S = 120.0
-"""How long a driver that was told to end is watched."""
+"""Seconds for which a driver that was told to end is watched."""
 
 
 def detach(workspace: Workspace, asked: GridRequest) -> int:
-    """Start the same command without this terminal, prove that it runs, and say where its log is.
+    """Start the same command without this terminal, prove that it runs, and print where its log is.
 
     Raises:
-        StudyError: a driver holds the grid already; ClusterError: the cluster takes no jobs.
+        StudyError: a driver already runs the grid. ClusterError: the cluster accepts no jobs.
     """
     _, folder = prepare(workspace, asked)  # everything that may be refused is refused here
     if holder := look(folder):
@@ -65,7 +65,7 @@ def detach(workspace: Workspace, asked: GridRequest) -> int:
 
 
 def tell(workspace: Workspace, asked: GridRequest) -> int:
-    """Print how far the grid is."""
+    """Print how far the grid has come."""
     plan, folder = prepare(workspace, asked)
     if not folder.exists():
         workspace.say(f"{folder.name} was never started")
@@ -93,10 +93,10 @@ def tell(workspace: Workspace, asked: GridRequest) -> int:
 
 
 def stop(workspace: Workspace, asked: GridRequest) -> int:
-    """End the driver in order, as Ctrl-C does; what is done stays done.
+    """End the driver in order, as Ctrl-C does; finished jobs stay finished.
 
     Raises:
-        StudyError: the driver runs on another machine, or nobody can tell which process it is: none is signalled.
+        StudyError: the driver runs on another machine, or its process cannot be identified; no process is signalled.
     """
     _, folder = prepare(workspace, asked)
     holder = look(folder)
@@ -118,12 +118,12 @@ def stop(workspace: Workspace, asked: GridRequest) -> int:
 
 
 def _job_file(folder: Path) -> Path:
-    """Return where the Ray job's id is kept: beside the grid's folder, which only a driver may make."""
+    """Return the file with the id of the Ray job; it lies beside the grid's folder, which only a driver may create."""
     return folder.with_name(f"{folder.name}.{JOB}")
 
 
 def _begun(folder: Path, pid: int) -> bool:
-    """Return whether process `pid` of this machine holds the grid."""
+    """Return whether process `pid` of this machine runs the grid."""
     holder = look(folder)
     return holder is not None and holder.here and holder.pid == pid
 
@@ -157,7 +157,7 @@ def _submit(workspace: Workspace, folder: Path, words: list[str]) -> int:
 
 
 def _job(workspace: Workspace, folder: Path) -> tuple[str, str]:
-    """Return id and state of the grid's last Ray job; both empty where there is none."""
+    """Return the id and the state of the grid's last Ray job; both are empty if there is none."""
     if not _job_file(folder).exists() or not workspace.ray_address:
         return "", ""
     known = json_of(_job_file(folder).read_text("utf-8"))

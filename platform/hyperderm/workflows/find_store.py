@@ -1,4 +1,4 @@
-"""The store of a run: the one that is named, one of raw files that are ingested once, or the phantom that is drawn once."""
+"""Find the store of a run: a named store, raw files that are ingested once, or the phantom that is made once."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,11 +23,11 @@ FOLDS = 5
 
 
 def check_source(store: str | None, data: Path | None) -> None:
-    """Refuse at once what `find_store` would refuse after the slow imports: nothing is hashed or read yet.
+    """Refuse, before slow imports and without reading data, the arguments that `find_store` would refuse.
 
     Raises:
-        ConfigError: both given, or a folder that holds this project; CubeError: no such folder, or of another layout;
-            StoreError: no store there.
+        ConfigError: both are given, or the folder holds this project. CubeError: the folder does not exist, or has no known
+            layout. StoreError: there is no store.
     """
     from hyperderm.store.reader import open_store
 
@@ -47,12 +47,12 @@ def check_source(store: str | None, data: Path | None) -> None:
 
 
 def find_store(workspace: Workspace, store: str | None, data: Path | None, size: int = SIZE) -> "Store":
-    """Open the store at `store`, or of the raw files in `data` (ingested once), or the default phantom (built once).
+    """Open the store at `store`, or of the raw files in `data` (ingested once), or the default phantom (made once).
 
-    What is made here has crops of `size` pixels.
+    A store that is made here has crops of `size` pixels.
 
     Raises:
-        ConfigError: both given; CubeError, StoreError: what cannot be read.
+        ConfigError: both are given. CubeError, StoreError: the data or the store cannot be read.
     """
     from hyperderm.reports.store_description import describe
     from hyperderm.store.reader import open_store
@@ -106,7 +106,7 @@ def _job(data: Path, size: int) -> "Job":
 
 @contextmanager
 def _ingest_told(data: Path) -> Iterator[None]:
-    """Say where the flags of a remedy belong: whoever gives raw files as data has none of them."""
+    """Add to a remedy that its flags belong to `hyperderm ingest`, since other commands that take raw files lack them."""
     try:
         yield
     except (CubeError, StoreError) as error:

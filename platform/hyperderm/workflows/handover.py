@@ -1,8 +1,8 @@
-"""What a detached driver is given of this terminal's environment: in a file that only its owner reads, once.
+"""Hand this terminal's environment to a detached driver, in a file that only its owner can read and that is read once.
 
-Ray keeps and shows the entrypoint, the runtime environment and the metadata of a job to everybody who sees its dashboard,
-so keys, tokens and addresses with a password stand in none of them. The driver on the cluster begins in the same working
-folder, so it sees the folder of the runs as well: the file lies there, and the job knows its path alone.
+Ray shows the entrypoint, the runtime environment and the metadata of a job to everyone who can see its dashboard, so none of
+them may contain keys, tokens or addresses with a password. The driver on the cluster starts in the same working folder and
+therefore sees the folder of the runs. The file lies there, and the job knows only its path.
 """
 
 import json
@@ -17,15 +17,15 @@ from hyperderm.errors import ClusterError
 from hyperderm.strict import json_of
 
 FILE = "HYPERDERM_ENVIRONMENT_FILE"
-"""Names the file to the driver on the other side; the variable is forgotten there when it is read."""
+"""The variable that gives the driver the path of the file; the driver removes the variable when it reads the file."""
 PREFIXES = ("AWS_", "MLFLOW_")
-"""What boto3 and MLflow understand, which know more variables than a list here could follow."""
+"""The prefixes of the variables of boto3 and MLflow, which are too many to list here."""
 NAMES = frozenset(
     name for each in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY") for name in (each, each.lower())
 ) | {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "TZ"}
-"""What else the driver's connections and its clock depend on."""
+"""Other variables that the driver's connections and its clock depend on."""
 OF_THE_MACHINE = ("AWS_CONTAINER_", "AWS_LAMBDA_", "AWS_EXECUTION_ENV")
-"""Set by the machine for itself: on another they name a service that is not there."""
+"""Prefixes of variables that a machine sets for itself; on another machine they name a service that is not there."""
 TOGETHER = (
     {
         "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_PROFILE",
@@ -33,11 +33,12 @@ TOGETHER = (
     },
     {"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"},
 )  # fmt: skip
-"""Where one of these travels, the cluster's own values of the others do not count: they would be another identity's."""
+"""If one variable of a group is handed over, the cluster's own values of the group are removed: they are another identity's.
+"""
 
 
 def understood(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what the driver reads of an environment; Ray's own variables are not among it, they are the cluster's."""
+    """Return the variables that the driver reads; Ray's own variables are left out, because they belong to the cluster."""
     return {
         name: value
         for name, value in environment.items()
@@ -46,14 +47,14 @@ def understood(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def hand_over(folder: Path, tracking_uri: str) -> Path:
-    """Write down for the detached driver of a grid what it must know, and return where.
+    """Write the environment for the detached driver of a grid to a file, and return the path of the file.
 
     Args:
-        folder: of the grid; the file lies beside it.
-        tracking_uri: where the grid is tracked, also where the environment does not say.
+        folder: the folder of the grid; the file is written beside it.
+        tracking_uri: where the grid is tracked, even if the environment does not say so.
 
     Raises:
-        ClusterError: the file system shows a file to others than its owner.
+        ClusterError: the file system shows a file to users other than its owner.
     """
     for stray in folder.absolute().parent.iterdir():  # of a job whose cluster is gone, or that this one stands for
         if re.fullmatch(rf"{re.escape(folder.name)}\.[0-9a-f]{{12}}\.environment", stray.name):
@@ -75,10 +76,10 @@ def hand_over(folder: Path, tracking_uri: str) -> Path:
 
 
 def take_over() -> None:
-    """Put into the environment what was handed over to this driver, if anything was, and remove the file.
+    """Add the environment that was handed over to this driver, if there is one, to its own, and remove the file.
 
     Raises:
-        ClusterError: it is gone, or cannot be read here.
+        ClusterError: the file is gone, or cannot be read here.
     """
     place = os.environ.pop(FILE, "")
     if not place:
@@ -105,5 +106,5 @@ def take_over() -> None:
 
 
 def _mode(made: int) -> int:
-    """Return the rights that the file system really gave to an open file."""
+    """Return the access rights that the file system actually gave to an open file."""
     return stat.S_IMODE(os.fstat(made).st_mode)

@@ -1,4 +1,4 @@
-"""One ablation grid: planned, run until its jobs have ended, then analysed and reported."""
+"""Run one ablation grid: plan it, run its jobs until they have ended, then analyse and report."""
 
 import shlex
 import signal
@@ -51,10 +51,10 @@ if TYPE_CHECKING:
 
 
 def prepare(workspace: Workspace, asked: GridRequest) -> "tuple[Plan, Path]":
-    """Return the plan on the store that is asked for, and the grid's folder.
+    """Return the plan on the requested store, and the folder of the grid.
 
     Raises:
-        HyperdermError: whatever the user can mend.
+        HyperdermError: an error that the user can correct.
     """
     from hyperderm.studies.ablation.plan import make_plan
     from hyperderm.training.run_folder import run_folder
@@ -66,10 +66,10 @@ def prepare(workspace: Workspace, asked: GridRequest) -> "tuple[Plan, Path]":
 
 
 def check_weights(grid: Ablation, bands: int) -> None:
-    """Prove that every network of the grid is known and that its weights lie on this machine.
+    """Prove that every network of the grid is known and that its weights are on this machine.
 
     Raises:
-        ConfigError: naming the model and the remedy.
+        ConfigError: the message names the model and the remedy.
     """
     for name in grid.models:
         model = grid.classifiers.get(name)
@@ -82,13 +82,13 @@ def check_weights(grid: Ablation, bands: int) -> None:
 
 
 def default_name(grid: Ablation, store: "Store") -> str:
-    """Return ablation + grid + profile + first digits of the manifest's fingerprint."""
+    """Return the default name: ablation + grid + profile + first digits of the manifest's fingerprint."""
     profile = "" if grid.profile == "full" else f"-{grid.profile}"
     return f"ablation-{grid.name}{profile}-{store.name}"
 
 
 def identity(plan: "Plan") -> dict[str, Any]:
-    """Return what a grid of this name stands for, flat; seeds, folds, arms, ratios, models and generators may join later."""
+    """Return path to value of the settings that a grid keeps; seeds, folds, arms, ratios, models, generators may join."""
     from hyperderm.studies.ablation.plan import VERSION
 
     grid = plan.grid
@@ -111,7 +111,7 @@ def identity(plan: "Plan") -> dict[str, Any]:
 
 
 def show_plan(workspace: Workspace, asked: GridRequest) -> int:
-    """Print the plan; start nothing that lasts."""
+    """Print the plan, without starting anything that lasts."""
     from contextlib import nullcontext
 
     from hyperderm.cluster.session import connect, this_machine
@@ -153,7 +153,7 @@ def run(workspace: Workspace, asked: GridRequest) -> Ended:
 
 
 def _check_version(folder: Path) -> None:
-    """Refuse a grid of an earlier version: its jobs are named otherwise, so none of them would be found again."""
+    """Refuse a grid of an earlier version, because its jobs have other names and would not be found again."""
     from hyperderm.studies.ablation.plan import VERSION
     from hyperderm.training.run_folder import IDENTITY, known_identity
 
@@ -170,7 +170,7 @@ def _check_version(folder: Path) -> None:
 
 
 def without_schedule(words: Sequence[str]) -> list[str]:
-    """Return a command's words without those that say when and how it runs."""
+    """Return the words of a command without the options that say when and how it runs."""
     kept, skip = [], False
     for word in words:
         if skip:
@@ -183,7 +183,7 @@ def without_schedule(words: Sequence[str]) -> list[str]:
 
 
 def end_like_ctrl_c() -> None:
-    """Let SIGTERM end this process as Ctrl-C does, wherever nothing else is said."""
+    """Let SIGTERM end this process as Ctrl-C does, unless another handler is set later."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
@@ -196,20 +196,20 @@ def _wait(workspace: Workspace, begin: datetime | None) -> None:
 
 
 CLOSED = ".closed"
-"""Marks a grid's folder once its report is in the journal."""
+"""Name of the file that marks a grid's folder once its report is in the journal."""
 
 
 def known_grid(folder: Path) -> GridFolder:
-    """Return where a grid keeps things that may have run before, for whoever looks at it.
+    """Return the places of a grid that may have run before, for commands that only inspect it.
 
     Raises:
-        StoreError: its storage is not there.
+        StoreError: the storage of the grid is not there.
     """
     return GridFolder(folder, storage_of_run(open_storage(storage_named(folder)), folder))
 
 
 def run_claimed(workspace: Workspace, asked: GridRequest, plan: Plan, grid: GridFolder, key: str) -> int:
-    """Run what is left of the grid, whose folder this driver holds, and return the exit code."""
+    """Run the remaining jobs of the grid, whose folder this driver holds, and return the exit code."""
     folder = grid.path
     facts = _facts(workspace, plan, grid, key)
     plan = with_larger_sets(grid, plan)
@@ -244,7 +244,7 @@ def run_claimed(workspace: Workspace, asked: GridRequest, plan: Plan, grid: Grid
 
 
 def _state(grid: GridFolder, plan: Plan) -> str:
-    """Return a digest of what a report is made of: results and declarations."""
+    """Return a digest of the input of a report: the results and the declarations."""
     ended = {job.folder: str(result["ended"]) for job in plan.jobs if (result := result_of(grid, job))}
     return fingerprint([ended, plan.contrasts])
 
@@ -254,7 +254,7 @@ def _closed(folder: Path) -> str:
 
 
 def _command() -> str:
-    """Return this command without what says when and how it runs."""
+    """Return this command without the options that say when and how it runs."""
     return shlex.join(["hyperderm", *without_schedule(sys.argv[1:])])
 
 
@@ -303,7 +303,7 @@ def _run(
 def _tracking(
     workspace: Workspace, plan: Plan, grid: GridFolder, facts: StudyFacts, real: RealSet
 ) -> Iterator[StudyTracker]:
-    """Open the grid's runs; deliver what is owed at the end, whatever that end is."""
+    """Open the runs of the grid, and deliver all undelivered entries at the end, however the grid ends."""
     folder = grid.path
     tracker = open_tracker(workspace, plan.grid.name, folder)
     watched = StudyTracker(tracker, facts, real)
@@ -339,7 +339,7 @@ def _close(tracker: StudyTracker, queue: JobQueue, outcome: "Outcome | None") ->
 
 
 def arm_metrics(analysis: "Analysis") -> dict[str, Mapping[str, float]]:
-    """Return arm to its numbers, each under `<model>.<metric>`."""
+    """Return arm to its metrics, each named `<model>.<metric>`."""
     found: dict[str, dict[str, float]] = {}
     for result in analysis.arms:
         values = {f"{result.model}.{name}": e.value for name, e in result.metrics.items() if e.value is not None}
@@ -384,7 +384,7 @@ def _facts(workspace: Workspace, plan: Plan, grid: GridFolder, key: str) -> Stud
 
 
 def real_set(plan: Plan) -> RealSet:
-    """Return the validation cubes of the first fold, for pictures of generators."""
+    """Return the validation cubes of the first fold, for pictures of generated cubes."""
     cubes = cube_set(plan.store.read(plan.selections[plan.folds[0]].validation), plan.grid.size)
     reflectance = np.ascontiguousarray(cubes.reflectance.movedim(1, 3).numpy())
     name = "phantom" if plan.store.manifest.source.get("verb") == "phantom" else "real"

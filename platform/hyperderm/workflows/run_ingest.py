@@ -1,4 +1,4 @@
-"""Run an ingest: in this process where little is to be read, else on Ray over all cores or the cluster."""
+"""Run an ingest: in this process if there is little to read, else on Ray over all cores or the cluster."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from hyperderm.ingest.pipeline import Make
 
 MANY_BYTES = 2**30
-"""From here on reading takes longer than Ray to start."""
+"""The number of bytes above which reading takes longer than Ray takes to start."""
 
 
 def run_job(console: Console, job: Job, uri: str, folds: int, seed: int, workers: int | None = None) -> Manifest:
-    """Ingest with a bar on `console`.
+    """Ingest raw files with a progress bar on `console`.
 
     Args:
-        console: where the bar goes.
-        job: what is read.
-        uri: of the store.
-        folds: see `store.ingest`.
-        seed: likewise.
-        workers: files read at a time; None: one for little, as many as there are CPUs for much.
+        console: the console for the progress bar.
+        job: the files to read, and how.
+        uri: the address of the new store.
+        folds: the number of folds, as in `store.ingest`.
+        seed: the seed, as in `store.ingest`.
+        workers: files read at a time; None means one for little data, and as many as there are CPUs for much.
 
     Raises:
-        HyperdermError: whatever the user can mend.
+        HyperdermError: an error that the user can correct.
     """
     from hyperderm.reports.progress import counting
 
@@ -46,7 +46,7 @@ def run_job(console: Console, job: Job, uri: str, folds: int, seed: int, workers
 
 
 def reading(root: Path) -> str:
-    """Return the words of the bar: a path may hold what rich takes for markup, or for a field of the task."""
+    """Return the text of the bar, escaped because a path may contain markup or a task field of rich."""
     return "reading " + escape(str(root)).replace("{", "{{").replace("}", "}}")
 
 

@@ -1,4 +1,4 @@
-"""The phantom as a store."""
+"""Write the phantom as a store."""
 
 from rich.console import Console
 
@@ -6,7 +6,7 @@ from hyperderm.store.manifest import Manifest
 
 
 def write_phantom(console: Console, store: str, count: int, size: int, seed: int, folds: int) -> Manifest:
-    """Write a phantom store with a bar on `console`."""
+    """Write a phantom store with a progress bar on `console`."""
     from hyperderm.phantom.rendering import PHANTOM_VERSION
     from hyperderm.phantom.rendering import phantom as lesions
     from hyperderm.reports.progress import counting

@@ -1,4 +1,4 @@
-"""Put a sweep together: studies run it, tracking records it, reports print it."""
+"""Run a sweep: studies run it, tracking records it, and reports print it."""
 
 import signal
 from collections.abc import Callable, Mapping
@@ -40,9 +40,9 @@ from hyperderm.workflows.workspace import Ended, Workspace
 
 T = TypeVar("T")
 FEED = "feed"
-"""Where a study remembers how its trials are fed."""
+"""The attribute in which a study records how its trials are fed."""
 CLOSED = ".closed"
-"""Marks a sweep's folder once its summary is in the journal."""
+"""Name of the file that marks a sweep's folder once its summary is in the journal."""
 ENDED: Mapping[TrialState, Outcome] = {
     TrialState.COMPLETE: "finished",
     TrialState.PRUNED: "stopped early",
@@ -64,7 +64,7 @@ def run_sweep(
     """Run or continue a sweep, and return how it ended.
 
     Raises:
-        HyperdermError: whatever the user can mend, before any process starts.
+        HyperdermError: an error that the user can correct; raised before any process starts.
     """
     bucket = open_storage(storage)
     check_server(workspace.tracking_uri, say=workspace.say)
@@ -83,12 +83,12 @@ def run_sweep(
 
 @dataclass(frozen=True)
 class _Sweep:
-    """What a driver knows of its sweep.
+    """The facts that a driver knows of its sweep.
 
     Attributes:
-        inputs: other runs that it needs.
-        storage: where trials write; None: into `folder`.
-        identity: what it stands for.
+        inputs: the checkpoints of other runs that the sweep needs.
+        storage: where trials write; None means into `folder`.
+        identity: the facts that may not change between drivers of the same sweep.
     """
 
     workspace: Workspace
@@ -103,10 +103,10 @@ class _Sweep:
 
 
 def check_batches(experiment: Experiment, space: Space, cubes: int) -> None:
-    """Refuse a batch of the experiment or the space that the train role cannot serve.
+    """Refuse a batch size of the experiment or the space that the train role cannot serve.
 
     Raises:
-        ConfigError: naming the value and the remedy.
+        ConfigError: the message names the value and the remedy.
     """
     workers = experiment.sweep.workers_per_trial
     axis = space.distributions.get("training.batch_size")
@@ -151,7 +151,7 @@ def _run(sweep: _Sweep) -> Ended:
 
 
 def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluster | None) -> None:
-    """Run what is left of the trials on `cluster` (None: nothing is left) and keep it all in MLflow."""
+    """Run the remaining trials on `cluster` (None if none remain), and record everything in MLflow."""
     workspace, store, folder, key = sweep.workspace, sweep.store, sweep.folder, sweep.key
     experiment, ended = search.base, search.finished()
     wanted = experiment.sweep.trials
@@ -198,7 +198,7 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
 
 
 def _feeding(workspace: Workspace, search: Search, store: Store) -> FeedChoice:
-    """Choose how trials are fed and say so; a sweep that began one way goes on that way, on whatever cluster."""
+    """Choose how trials are fed and print it; a sweep keeps the feed with which it began, on every cluster."""
     from hyperderm.cluster.stream_readers import reading_nodes
 
     begun = search.study.user_attrs.get(FEED)
@@ -213,7 +213,7 @@ def _feeding(workspace: Workspace, search: Search, store: Store) -> FeedChoice:
 
 
 def largest(experiment: Experiment, axes: Mapping[str, BaseDistribution]) -> Experiment:
-    """Return the trial of a search over `axes` whose cubes are the largest."""
+    """Return `experiment` with the largest cube size that a search over `axes` can choose."""
     axis = axes.get("data.size")
     sizes = getattr(axis, "choices", None) or ([axis.high] if isinstance(axis, IntDistribution) else [])
     if not sizes:
@@ -238,7 +238,7 @@ def _train(search: Search, sweep: _Sweep, cluster: Cluster, facts: StudyFacts, f
 
 
 def _at_once(call: Callable[[], T]) -> T:
-    """Return `call()`; SIGINT and SIGTERM end it as KeyboardInterrupt."""
+    """Return `call()`; SIGINT and SIGTERM interrupt it with KeyboardInterrupt."""
     before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return call()
@@ -288,7 +288,7 @@ def _table(search: Search) -> Table:
 
 
 def objective_name(search: Search) -> str:
-    """Return what the trials are scored by, in words."""
+    """Return in words the objective that scores the trials."""
     return search.base.learner.objective.replace("_", " ")
 
 

@@ -1,4 +1,4 @@
-"""Put a single run together: one worker here, or a group on Ray; the same tracking and pictures as a sweep's trial."""
+"""Run one training: one worker in this process, or a group on Ray, tracked and pictured like a trial of a sweep."""
 
 import signal
 from collections.abc import Callable, Mapping
@@ -41,7 +41,7 @@ def run_one(
     """Train or continue a run, and return how it ended.
 
     Raises:
-        HyperdermError: whatever the user can mend, before any process starts.
+        HyperdermError: an error that the user can correct; raised before any process starts.
     """
     bucket = open_storage(storage)
     check_server(workspace.tracking_uri, say=workspace.say)
@@ -95,7 +95,7 @@ def run_one(
 
 
 def _folder(runs: Path, name: str | None, experiment: Experiment, mine: Mapping[str, object]) -> Path:
-    """Return the folder of a run: the one called so, one that an earlier version named otherwise, or a new name."""
+    """Return the folder of a run: the named one, one that an earlier version named differently, or a new one."""
     start = f"train-{experiment.name}-"
     folder = run_folder(runs, name, f"{start}{named(mine, experiment)}")
     if name is None and not folder.exists():
@@ -110,7 +110,7 @@ def _reading(feeding: FeedChoice, store: Store) -> str:
 
 
 def _outcome(train: Callable[[], None]) -> str:
-    """Train, and return why the run failed for good, or ""."""
+    """Train, and return why the run failed for good; "" if it did not."""
     try:
         train()
     except NonFiniteLoss as error:

@@ -1,4 +1,4 @@
-"""What sweeps and single runs share of tracking: facts, the tracker, the real cubes pictures compare with."""
+"""The tracking that sweeps and single runs share: facts, the tracker, and the real cubes that pictures compare with."""
 
 import time
 from pathlib import Path
@@ -25,7 +25,7 @@ from hyperderm.training.selection import content, fold_said, select
 from hyperderm.workflows.workspace import Workspace
 
 FLUSH_S, SLICE_S, AWAY_S = 300.0, 2.0, 8.0
-"""Seconds to wait for delivery in all, between looks, and for a server that is away."""
+"""Seconds to wait for delivery in all, between two checks, and for a server that is away."""
 
 
 def facts_of(
@@ -38,7 +38,7 @@ def facts_of(
     feeding: FeedChoice | None,
     storage: Location | None = None,
 ) -> StudyFacts:
-    """Return what every run of this sweep or training carries; nothing of the feed where nothing is left to be fed."""
+    """Return the facts that every run of this sweep or training carries; without `feeding`, the feed is left out."""
     tags = {
         **provenance(workspace.root),
         "hyperderm.manifest": store.manifest.fingerprint,
@@ -59,14 +59,14 @@ def facts_of(
 
 
 def synthetic_notes(experiment: Experiment) -> list[str]:
-    """Return what whoever reads results with this experiment's synthetic set must know, none without such a set."""
+    """Return notes on this experiment's synthetic set for readers of its results; an empty list if there is no such set."""
     if experiment.synthetic is None:
         return []
     return audit_notes(open_store(experiment.synthetic.store, verify=False).manifest)
 
 
 def audit_notes(manifest: Manifest) -> list[str]:
-    """Return sentences on a synthetic set: whether it is derived, copies its training cubes, can be told from real ones."""
+    """Return sentences on a synthetic set: whether it is derived, copies training cubes, or can be told from real cubes."""
     origin = origin_of(manifest)
     if origin is None:
         return []
@@ -78,7 +78,7 @@ def audit_notes(manifest: Manifest) -> list[str]:
 
 
 def say_made_with(workspace: Workspace, experiment: Experiment, inputs: RunInputs) -> None:
-    """Print which runs this one needs, and what `synthetic_notes` says."""
+    """Print which runs this one needs, and the notes of `synthetic_notes`."""
     for said in inputs.said:
         workspace.say(said)
     for said in synthetic_notes(experiment):
@@ -86,7 +86,7 @@ def say_made_with(workspace: Workspace, experiment: Experiment, inputs: RunInput
 
 
 def open_tracker(workspace: Workspace, experiment: str, folder: Path) -> Tracker:
-    """Open the way to MLflow, with its journal in the run's folder."""
+    """Open the connection to MLflow, with its journal in the folder of the run."""
     artifacts = workspace.artifacts if workspace.tracking_uri.startswith("sqlite") else None
     return Tracker(
         workspace.tracking_uri, experiment, folder / JOURNAL, artifacts, lambda text: workspace.say(f"tracking: {text}")
@@ -94,7 +94,7 @@ def open_tracker(workspace: Workspace, experiment: str, folder: Path) -> Tracker
 
 
 def finish_tracking(workspace: Workspace, tracker: Tracker, key: str) -> None:
-    """Deliver what is owed, say what could not be, and where run `key` is seen on a server."""
+    """Deliver the remaining entries, print which could not be delivered, and where run `key` is shown on a server."""
     deadline = time.monotonic() + FLUSH_S
     while (owed := tracker.flush(SLICE_S)) and time.monotonic() < deadline:
         if tracker.state != DELIVERING:
@@ -110,7 +110,7 @@ def finish_tracking(workspace: Workspace, tracker: Tracker, key: str) -> None:
 
 
 def real_set(store: Store, experiment: Experiment) -> RealSet:
-    """Return the validation cubes at the size of training, for pictures."""
+    """Return the validation cubes at the size used in training, for pictures."""
     cubes = cube_set(store.read(select(store, experiment).validation), experiment.data.size)
     reflectance = np.ascontiguousarray(cubes.reflectance.movedim(1, 3).numpy())
     name = "phantom" if store.manifest.source.get("verb") == "phantom" else "real"

@@ -1,4 +1,4 @@
-"""What every run is started from: the project's places, the profile, the data, the tracking server."""
+"""The workspace that every run is started from: the project's places, the profile, the data and the tracking server."""
 
 import os
 import re
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # nothing heavy is imported before the configuration is known
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where this project keeps things, and which servers the environment names; the one place that reads it."""
+    """Where this project keeps its files, and which servers the environment names; only this class reads the environment."""
 
     console: Console
     root: Path
@@ -32,7 +32,7 @@ class Workspace:
 
     @classmethod
     def here(cls) -> "Workspace":
-        """Read the environment: `RAY_ADDRESS`, `MLFLOW_TRACKING_URI`."""
+        """Read the variables `RAY_ADDRESS` and `MLFLOW_TRACKING_URI` of the environment."""
         root = registry.project_root()
         uri = os.environ.get("MLFLOW_TRACKING_URI") or sqlite_address(root / "mlflow.db")
         address = os.environ.get("RAY_ADDRESS") or None
@@ -42,7 +42,7 @@ class Workspace:
 
     @property
     def artifacts(self) -> Path:
-        """Where pictures go when no server keeps them."""
+        """The folder for pictures if no server keeps them."""
         return self.root / "mlartifacts"
 
     def say(self, text: str) -> None:
@@ -51,15 +51,15 @@ class Workspace:
 
 
 def choose_profile(workspace: Workspace, asked: str, *, here: bool = False) -> Literal["small", "full"]:
-    """Return the profile asked for; `auto` is full where the machine or the cluster has a GPU, else small, and says so.
+    """Return the requested profile; `auto` is full if the machine or the cluster has a GPU, else small, which is printed.
 
     Args:
-        setting: names the cluster.
+        workspace: the workspace, which names the cluster.
         asked: auto, small or full.
-        here: the run stays in this process, whatever cluster is named.
+        here: whether the run stays in this process, even if the environment names a cluster.
 
     Raises:
-        ConfigError: an unknown profile.
+        ConfigError: the profile is unknown.
     """
     from hyperderm.cluster.session import connect, local_gpu
 
@@ -82,10 +82,10 @@ def choose_profile(workspace: Workspace, asked: str, *, here: bool = False) -> L
 
 
 def configure(name: str, profile: Literal["small", "full"], overrides: list[str], **flags: object) -> Experiment:
-    """Return the experiment with `--set` overrides and flags applied (a flag is a path with `__` for "."; None: not given).
+    """Return the experiment with `--set` overrides and flags (a path with `__` for "."; None means not given) applied.
 
     Raises:
-        ConfigError: unknown experiment, key or value.
+        ConfigError: an unknown experiment, key or value.
     """
     values = parse_overrides(overrides)
     values |= {path.replace("__", "."): value for path, value in flags.items() if value is not None}
@@ -109,7 +109,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class GridRequest:
-    """What the command line asks for."""
+    """The grid and the options that the command line requests."""
 
     grid: Ablation
     generators: Mapping[str, Experiment]

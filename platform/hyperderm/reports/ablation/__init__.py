@@ -1,1 +1,1 @@
-"""The report of an ablation: what the predictions say, in numbers, pictures and one paragraph."""
+"""The report of an ablation: its predictions summarised in numbers, figures and one paragraph."""

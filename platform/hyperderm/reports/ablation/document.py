@@ -1,4 +1,4 @@
-"""The parts that a report is made of, as plain text, and how they become an HTML page or Markdown with its figures."""
+"""The parts of a report as plain text, and their conversion to an HTML page or to Markdown with figures."""
 
 import io
 import re
@@ -23,9 +23,9 @@ class Cell:
 
     Attributes:
         text: the value.
-        sub: what stands smaller below it, e.g. its interval.
-        mark: letter of the note that explains it.
-        tone: meaning that the page may colour; the text says it too.
+        sub: smaller text below the value, e.g. its interval.
+        mark: the letter of the note that explains the value.
+        tone: a meaning that the page may show as a colour; the text states the meaning too.
     """
 
     text: str
@@ -36,19 +36,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """Cells under the columns; a row of one cell is a heading over the rows below."""
+    """One row of cells under the columns; a row with a single cell is a heading for the rows below."""
 
     cells: tuple[Cell, ...]
 
     @property
     def heading(self) -> bool:
-        """Whether it spans the table."""
+        """Whether the row is a heading that spans the table."""
         return len(self.cells) == 1
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column's title; numbers stand right, words left."""
+    """The title of a column; numbers are aligned right, words left."""
 
     title: str
     words: bool = False
@@ -66,7 +66,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure: `name` is its file without suffix, `alt` is for those who cannot see it."""
+    """A figure; `name` is its file name without suffix, and `alt` describes the figure to readers who cannot see it."""
 
     name: str
     draw: Callable[[], Figure]
@@ -76,13 +76,13 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Section:
-    """One heading and what stands below it, in this order.
+    """A heading with its content, in the order of the fields.
 
     Attributes:
-        key: the anchor, unique in a report, letters and hyphens only.
+        key: the anchor, unique in a report; letters and hyphens only.
         items: a list of sentences.
-        code: lines to copy, as they are.
-        boxed: drawn as a box.
+        code: lines to copy, printed unchanged.
+        boxed: whether the section is drawn as a box.
     """
 
     key: str
@@ -100,9 +100,10 @@ class Content:
     """A whole report.
 
     Attributes:
-        answer: sentences of the first paragraph.
-        verdicts: one sentence per synthetic arm and model, as a list below the warnings; empty where `answer` holds them.
-        warnings: what to know before believing the answer.
+        answer: the sentences of the first paragraph.
+        verdicts: one sentence per synthetic arm and model, listed below the warnings; empty if `answer` holds these
+            sentences.
+        warnings: what a reader must know before trusting the answer.
     """
 
     title: str
@@ -115,12 +116,12 @@ class Content:
 
 @dataclass
 class Notes:
-    """Letters for reasons while a table is built; equal reasons share a letter."""
+    """Gives letters to reasons while a table is built; equal reasons share a letter."""
 
     reasons: dict[str, str] = field(default_factory=dict)
 
     def mark(self, reason: str) -> str:
-        """Return the letter of a reason; none for an empty one."""
+        """Return the letter of a reason, or "" for an empty reason."""
         if not reason:
             return ""
         if reason not in self.reasons:
@@ -129,12 +130,12 @@ class Notes:
         return self.reasons[reason]
 
     def missing(self, reason: str) -> Cell:
-        """Return the cell of a number that is not there: it says so and why."""
+        """Return the cell of a missing number, which says that the number is missing and why."""
         return Cell(MISSING, mark=self.mark(reason or "no reason was recorded"), tone="quiet")
 
     @property
     def listed(self) -> tuple[tuple[str, str], ...]:
-        """Letters and reasons in order."""
+        """The letters and their reasons, in order."""
         return tuple((letter, reason) for reason, letter in self.reasons.items())
 
 
@@ -145,7 +146,7 @@ _SPECIAL = re.compile(
 
 
 def markdown(content: Content) -> str:
-    """Return the whole report; every text is escaped."""
+    """Return the whole report as Markdown; every text is escaped."""
     parts = [f"# {escaped(content.title)}", " ".join(map(escaped, content.answer))]
     if content.warnings:
         parts.append("\n".join(["> **Read this first**", ">", *(f"> - {escaped(warning)}" for warning in content.warnings)]))
@@ -158,7 +159,7 @@ def markdown(content: Content) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return a text on one line, its Markdown and HTML characters taken at their word."""
+    """Return a text on one line, with its Markdown and HTML characters escaped."""
     return _SPECIAL.sub(lambda found: "\\" + found[0], " ".join(text.split()))
 
 
@@ -176,7 +177,7 @@ def _section(section: Section) -> list[str]:
 
 
 def _table(table: Table) -> list[str]:
-    """Rows that head others are bold in the first column: Markdown's tables know no spans."""
+    """Return the lines of a table; heading rows become bold text in the first column, as Markdown tables have no spans."""
     lines = [[escaped(column.title) for column in table.columns]]
     lines.append([":--" if column.words else "--:" for column in table.columns])
     for row in table.rows:
@@ -200,9 +201,9 @@ class Image:
     """A drawn figure.
 
     Attributes:
-        svg: for the page.
-        png: for the files beside it.
-        share: its width as a share of the page's, in (0, 1].
+        svg: the figure for the page.
+        png: the figure for the files beside the page.
+        share: the width of the figure as a share of the page's width, in (0, 1].
     """
 
     svg: bytes
@@ -211,7 +212,7 @@ class Image:
 
     @property
     def address(self) -> str:
-        """The SVG as a data address."""
+        """The SVG as a `data:` address."""
         return f"data:image/svg+xml;base64,{b64encode(self.svg).decode('ascii')}"
 
 
@@ -225,11 +226,11 @@ def image(figure: Figure) -> Image:
 
 
 def page(content: Content, images: Mapping[str, Image]) -> str:
-    """Return the HTML; every text is escaped.
+    """Return the report as HTML; every text is escaped.
 
     Args:
         content: the report.
-        images: a drawn figure for the name of every drawing.
+        images: name of each drawing to its drawn figure.
     """
     from jinja2 import Environment, StrictUndefined  # only a report needs it
 

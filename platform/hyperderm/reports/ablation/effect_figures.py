@@ -1,4 +1,4 @@
-"""Figures of differences: the forest plot of every declared one, and how the endpoint moves with the synthetic dose."""
+"""Figures of differences: a forest plot of every declared difference, and the endpoint against the synthetic dose."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,13 +49,13 @@ _OUTLIER = 3.0  # an interval may stretch the axis to this many times the median
 
 @dataclass(frozen=True)
 class _Line:
-    """One contrast in its row.
+    """One contrast with its row in the forest plot.
 
     Attributes:
-        result: None where cells are missing.
-        reference: the words for what the arm is told from, broken to fit.
-        y: middle of the row in inches below the axes' upper edge.
-        half: half the height of the row.
+        result: the result of the contrast; None if cells are missing.
+        reference: the name of the reference, with line breaks so that it fits.
+        y: middle of the row, in inches below the upper edge of the axes.
+        half: half the height of the row, in inches.
     """
 
     asked: Contrast
@@ -67,7 +67,7 @@ class _Line:
 
 @dataclass(frozen=True)
 class _Block:
-    """The contrasts of one arm and model, under each other; `header` is the height of the model's name, on its first."""
+    """The contrasts of one arm and model; `header` is the height of the model's name, set on the model's first block."""
 
     arm: str
     model: str
@@ -80,9 +80,9 @@ class _Block:
 
 
 def forest(analysis: Analysis, facts: ReportFacts) -> Figure:
-    """Draw each declared contrast of each model: thick = 95 % interval, thin = Holm-adjusted, numbers at the right.
+    """Draw each declared contrast of each model: thick = 95 % interval, thin = Holm-adjusted, numbers on the right.
 
-    Contrasts that were declared but have no result keep their row and say so.
+    Declared contrasts without a result keep their row, which says that there is no result.
     """
     blocks, depth = _blocks(analysis, facts)
     height = _HEAD + depth + _FOOT
@@ -110,7 +110,7 @@ def forest(analysis: Analysis, facts: ReportFacts) -> Figure:
 
 
 def _blocks(analysis: Analysis, facts: ReportFacts) -> tuple[list[_Block], float]:
-    """Every declared contrast with its place, by model, then arm; and the height of them all."""
+    """Return every declared contrast with its place, by model and then by arm, and the height of all of them together."""
     found = {(c.arm, c.reference, c.model): c for c in analysis.contrasts}
     asked = list(dict.fromkeys([*facts.declared.contrasts, *(Contrast(*key) for key in found)]))
     y, made = 0.0, list[_Block]()
@@ -131,7 +131,7 @@ def _blocks(analysis: Analysis, facts: ReportFacts) -> tuple[list[_Block], float
 
 
 def _reach(analysis: Analysis) -> float:
-    """Half the width of the symmetric axis."""
+    """Return half the width of the symmetric axis."""
     ends = [max(abs(c.adjusted_low), abs(c.adjusted_high), abs(c.low), abs(c.high)) for c in analysis.contrasts]
     if not ends:
         return 0.1
@@ -139,7 +139,7 @@ def _reach(analysis: Analysis) -> float:
 
 
 def _verdicts(analysis: Analysis, block: _Block) -> dict[float, str]:
-    """Height to verdict: one in the middle of the block, or each beside its own control where an arm has several."""
+    """Return height to verdict: one verdict in the middle of the block, or one beside each control if there are several."""
     found = {line.y: verdict_of(analysis, line.asked) for line in block.lines}
     controls = sum((d.arm, d.model) == (block.arm, block.model) for d in analysis.decisions)
     return {block.middle: next(iter(found.values()))} if controls == 1 else found
@@ -203,7 +203,7 @@ def _interval(axes: Axes, line: _Line, look: Look, reach: float) -> None:
 
 
 def _frame(axes: Axes, reach: float, right: float) -> None:
-    """Axis, zero line, headings and key."""
+    """Draw the axis, the zero line, the headings and the key."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     height = figure.get_figheight()
@@ -245,12 +245,12 @@ _MARKERS = ("o", "^", "D", "v")
 
 
 def has_doses(analysis: Analysis, facts: ReportFacts) -> bool:
-    """Return whether there is anything to draw: more than one ratio among the arms that were analysed."""
+    """Return whether there are doses to draw, which means more than one ratio among the analysed arms."""
     return len({dose.ratio for arm, dose in facts.doses.items() if arm in analysis.arm_names}) > 1
 
 
 def dose_response(analysis: Analysis, facts: ReportFacts) -> Figure:
-    """Draw AUROC against synthetic melanomas per real one, a panel a model; grey: the controls, black band: real."""
+    """Draw AUROC against synthetic melanomas per real one, one panel per model; grey: controls, black band: real."""
     models = [model for model in facts.models if model in analysis.models]
     rows = -(-len(models) // _DOSE_COLUMNS)
     height = _KEY + rows * (_ABOVE + _HIGH + _BELOW)
@@ -308,7 +308,7 @@ def _series(
     *,
     dashed: bool = False,
 ) -> None:
-    """Draw one arm per ratio, shifted by a part of an octave so that intervals do not cover each other."""
+    """Draw one arm per ratio, shifted by part of an octave so that intervals do not cover each other."""
     found = {r: e for r in sorted(arms) if (e := _estimate(analysis, arms[r], model)) is not None and e.value is not None}
     x = np.array(list(found)) * 2.0**shift
     values = [e.value for e in found.values() if e.value is not None]
@@ -320,7 +320,7 @@ def _series(
 
 
 def _estimate(analysis: Analysis, arm: str, model: str) -> Estimate | None:
-    """The primary endpoint of an arm; None where it was not analysed."""
+    """Return the primary endpoint of an arm; None if the arm was not analysed."""
     result = result_of(analysis, arm, model)
     return None if result is None else result.metrics[PRIMARY]
 

@@ -1,4 +1,4 @@
-"""What the report says that predictions cannot know: data, arms, sets, protections, cells, cost, versions."""
+"""Facts of the report that predictions do not hold: data, arms, sets, protections, cells, cost and versions."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,21 +12,21 @@ from hyperderm.statistics.ablation_results import Analysis, ArmResult, Contrast
 Picture = NDArray[np.uint8]
 
 REAL = "real"
-"""The arm that every other one is told from."""
+"""The arm that all other arms are compared with."""
 
 
 @dataclass(frozen=True)
 class StoreFacts:
-    """The cubes of the grid.
+    """The store with the cubes of the grid.
 
     Attributes:
-        name: file name or address that people know the store by.
-        fingerprint: of its manifest.
+        name: the file name or address by which readers know the store.
+        fingerprint: the fingerprint of the manifest of the store.
         shape: (H, W) in pixels.
         bands: number of wavelengths.
-        diagnoses: diagnosis to its lesions in the whole store.
-        negatives: what melanoma was told from (`task.negatives`).
-        phantom: simulated skin; the report then says that it knows nothing of patients.
+        diagnoses: diagnosis to its number of lesions in the whole store.
+        negatives: the diagnoses that melanoma is told from (`task.negatives`).
+        phantom: whether the skin is simulated; the report then states that it says nothing about patients.
     """
 
     name: str
@@ -40,12 +40,12 @@ class StoreFacts:
 
 @dataclass(frozen=True)
 class Dose:
-    """How much synthetic data an arm was given.
+    """The amount of synthetic data that an arm was given.
 
     Attributes:
-        generator: who made it.
+        generator: the generator that made the data.
         ratio: synthetic melanomas per real training melanoma, > 0.
-        control: the arm that was given as many real melanomas again.
+        control: the arm that shows the same number of additional real melanomas.
     """
 
     generator: str
@@ -55,13 +55,13 @@ class Dose:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What was asked before the first cell started.
+    """The contrasts that were declared before the first cell started.
 
     Attributes:
         contrasts: the declared family, in order.
-        at: when the last of them.
-        fingerprint: of the plan that holds them.
-        late: those that joined when jobs had begun, so that results could have been seen.
+        at: the time of the latest declaration.
+        fingerprint: the fingerprint of the plan that holds the contrasts.
+        late: contrasts that were declared after jobs had begun, so that results could have been seen before.
     """
 
     contrasts: tuple[Contrast, ...]
@@ -72,17 +72,17 @@ class Declaration:
 
 @dataclass(frozen=True)
 class SyntheticSet:
-    """One fold's set of one generator, with its memorisation audit.
+    """The synthetic set of one generator and fold, with its memorisation audit.
 
     Attributes:
-        rejected: cubes out of train's range that were drawn and thrown away.
-        derived: made from training cubes themselves (for example their own RGB), hence not independent of them.
+        rejected: number of cubes that were discarded because they were out of the range of train.
+        derived: whether the set was made from training cubes (for example from their RGB), so that it depends on them.
         checkpoint: sha256 of the generator's checkpoint.
-        copies: share of cubes closer to a training cube than the held-out real quantile; None when not audited.
-        flagged: whether the audit called the set a copy of train; None when not audited.
-        detail: anything else that the audit says.
-        recognisable: AUROC with which its melanomas (else its most recognisable diagnosis) are told from real train ones
-            by `metrics.recognisability`, .5 where they cannot be; None when not measured.
+        copies: share of cubes closer to a training cube than the quantile of held-out real cubes; None if not audited.
+        flagged: whether the audit called the set a copy of train; None if not audited.
+        detail: the other results of the audit.
+        recognisable: AUROC of telling the set's melanomas (else its most recognisable diagnosis) from real train cubes, by
+            `metrics.recognisability`; .5 if they cannot be told apart, None if not measured.
     """
 
     generator: str
@@ -99,7 +99,7 @@ class SyntheticSet:
 
 @dataclass(frozen=True)
 class Protection:
-    """One line of the box "how this was protected"; `passed` is what was checked, not what was hoped."""
+    """One line of the box "how this was protected"; `passed` is the result of a check that was made."""
 
     what: str
     detail: str
@@ -119,7 +119,7 @@ class CellFailure:
 
 @dataclass(frozen=True)
 class Cells:
-    """How much of the plan was run; planned = done + failed + not started."""
+    """How many cells of the plan were run; planned = done + failed + not started."""
 
     planned: int
     done: int
@@ -127,7 +127,7 @@ class Cells:
 
     @property
     def not_started(self) -> int:
-        """Cells that the night had no time for."""
+        """The number of cells that the night had no time for."""
         return self.planned - self.done - len(self.failed)
 
     @property
@@ -138,7 +138,7 @@ class Cells:
 
 @dataclass(frozen=True)
 class Cost:
-    """Hours of one arm over all its models, folds and seeds; the generator's are this arm's share, counted apart."""
+    """The hours of one arm over all its models, folds and seeds; its share of generator hours is counted separately."""
 
     gpu_hours: float
     cpu_hours: float
@@ -147,28 +147,29 @@ class Cost:
 
 
 def no_picture(lesion_id: str) -> Picture | None:
-    """Return None: the report then says that there is no picture of this lesion."""
+    """Return None, so that the report says that this lesion has no picture."""
     return None
 
 
 @dataclass(frozen=True)
 class ReportFacts:
-    """Everything beside the numbers.
+    """All facts of the report other than the numbers of the analysis.
 
     Attributes:
-        name: of the grid.
-        profile: "small" or another one; a small one gets a warning.
-        folds: all folds of the store that the grid was planned on.
-        seeds: planned training seeds.
-        models: name to one line on architecture and weights (with sha256 where pre-trained), in order.
-        arms: name to a plain description, in the order of every table and figure; `REAL` among them.
-        doses: arms with real and synthetic data to how much; other arms (synthetic only, pre-trained …) are left out.
-        started: time of the first cell, with time zone.
-        ended: time of the last one.
-        steps: arm to optimiser steps of one cell.
+        name: the name of the grid.
+        profile: "small" or another profile; for a small one the report prints a warning.
+        folds: all folds of the store on which the grid was planned.
+        seeds: the planned training seeds.
+        models: name to one line on architecture and weights (with sha256 if pre-trained), in order.
+        arms: name to a plain description, in the order of every table and figure; includes `REAL`.
+        doses: arm to its dose, for arms with real and synthetic data; other arms (synthetic only, pre-trained …) are left
+            out.
+        started: start of the first cell, with time zone.
+        ended: end of the last cell.
+        steps: arm to the number of optimiser steps of one cell.
         versions: package to version.
         missing: what the report lacks and why, one sentence each.
-        picture: lesion_id to its display RGB (H, W, 3), None where there is none.
+        picture: lesion_id to its display RGB (H, W, 3); None if there is no picture.
         recompute: the command that makes this report again.
     """
 
@@ -197,21 +198,21 @@ class ReportFacts:
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """The pre-named control arms, in order of first use."""
+        """The control arms that were named in advance, in the order of their first use."""
         return tuple(dict.fromkeys(dose.control for dose in self.doses.values()))
 
     def ordered(self, arms: Iterable[str]) -> list[str]:
-        """Return `arms` in the report's order."""
+        """Return `arms` in the order of the report."""
         return sorted(arms, key=list(self.arms).index)
 
 
 def verdict_of(analysis: Analysis, asked: Contrast) -> str:
-    """Return the verdict that a contrast belongs to: its control's own, or for `REAL` the arm's only one; else empty."""
+    """Return the verdict of a contrast: with a control, that control's; with `REAL`, the arm's only verdict; else ""."""
     found = [d for d in analysis.decisions if (d.arm, d.model) == (asked.arm, asked.model)]
     own = found if asked.reference == REAL else [d for d in found if d.control == asked.reference]
     return own[0].verdict if len(own) == 1 else ""
 
 
 def result_of(analysis: Analysis, arm: str, model: str) -> ArmResult | None:
-    """Return the result of an arm with a model; None where an interrupted grid has no predictions of the two."""
+    """Return the result of an arm with a model; None if an interrupted grid has no predictions of the two."""
     return next((r for r in analysis.arms if (r.arm, r.model) == (arm, model)), None)

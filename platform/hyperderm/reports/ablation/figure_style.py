@@ -1,4 +1,4 @@
-"""One look for each arm in every figure: colours that colour-blind readers tell apart (Okabe, Ito 2008), markers, dashes."""
+"""The look of each arm in all figures: colours that colour-blind readers tell apart (Okabe, Ito 2008), markers, dashes."""
 
 import re
 import textwrap
@@ -29,7 +29,7 @@ _DASHES: tuple[Dash, ...] = ((0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 2, 1.2, 2)), 
 
 @dataclass(frozen=True)
 class Look:
-    """How one arm is drawn."""
+    """The colours, marker and dashes with which one arm is drawn."""
 
     colour: str
     marker: str
@@ -37,7 +37,7 @@ class Look:
 
 
 def looks(facts: ReportFacts) -> dict[str, Look]:
-    """Return every arm's look: real black, controls grey and dashed, a generator one hue that darkens with the ratio."""
+    """Return the look of each arm: real is black, controls are grey and dashed, a generator's hue darkens with the ratio."""
     made = {REAL: Look(INK, "s", _SOLID)}
     for i, (control, shade) in enumerate(zip(facts.controls, _shades("#8a8a8a", len(facts.controls)), strict=True)):
         made[control] = Look(shade, "s", _DASHES[i % len(_DASHES)])
@@ -62,7 +62,7 @@ def generator_colour(facts: ReportFacts, generator: str) -> str:
 
 
 def chunks(facts: ReportFacts, arms: Sequence[str], most: int = 5) -> list[list[str]]:
-    """Part arms into groups of at most `most` that a panel can hold: real in each, a dose beside its own control."""
+    """Divide arms into groups of at most `most` for one panel each; real is in each, doses stay with their controls."""
     if len(arms) <= most:
         return [list(arms)]
     first = [arm for arm in arms if arm == REAL]
@@ -83,7 +83,7 @@ def chunks(facts: ReportFacts, arms: Sequence[str], most: int = 5) -> list[list[
 
 @cache
 def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """Return the width of one line in inches."""
+    """Return the width of one line of text in inches; `size` is in points."""
     if not text.strip():
         return 0.0
     font = FontProperties(family="DejaVu Sans", weight=weight, size=size)
@@ -91,7 +91,7 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
 
 
 def wrapped(text: str, width: float, size: float, lines: int = 2, weight: str = "normal") -> str:
-    """Break a text so that it fits `width` inches, after spaces, `_`, `-` and `+`; what exceeds `lines` ends in …"""
+    """Break a text after spaces, `_`, `-`, `+` and `/` into lines of `width` inches at most; excess lines end in "…"."""
     made = [""]
     for piece in re.findall(r"[^\s_\-+/]*[\s_\-+/]?", text):
         for part in _fitting(piece, width, size, weight):
@@ -109,7 +109,7 @@ def wrapped(text: str, width: float, size: float, lines: int = 2, weight: str = 
 
 
 def plain(axes: Axes, grid: str | None = "both") -> None:
-    """Give axes the report's look: two thin spines, a faint grid behind."""
+    """Give axes the look of the report: two thin spines, and a faint grid in the background."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.tick_params(colors=QUIET, labelsize=8.5, color=FAINT)
@@ -119,7 +119,7 @@ def plain(axes: Axes, grid: str | None = "both") -> None:
 
 
 def arm_legend(figure: Figure, arms: Iterable[str], table: Mapping[str, Look], top: float, *, line: bool = True) -> None:
-    """Put the arms' key at the upper left of a figure, `top` inches below its edge, in as many columns as fit."""
+    """Draw the key of the arms at the upper left of a figure, `top` inches below its edge, in as many columns as fit."""
     width, height = figure.get_size_inches()
     names = {arm: textwrap.shorten(arm, 60, placeholder="…") for arm in arms}
     handles = [_handle(table[arm], names[arm], line) for arm in names]
@@ -133,13 +133,13 @@ def arm_legend(figure: Figure, arms: Iterable[str], table: Mapping[str, Look], t
 
 
 def legend_columns(names: Sequence[str], width: float) -> int:
-    """Return how many entries stand beside each other within `width` inches."""
+    """Return how many entries of the key fit side by side within `width` inches."""
     widest = max((text_width(name, 8.5) for name in names), default=1.0) + 0.62
     return max(1, min(len(names), int((width - 0.3) / widest)))
 
 
 def legend_rows(names: Sequence[str], width: float = WIDTH) -> int:
-    """Return how many lines `arm_legend` takes."""
+    """Return how many lines `arm_legend` needs."""
     return -(-len(names) // legend_columns([textwrap.shorten(n, 60, placeholder="…") for n in names], width))
 
 
@@ -149,7 +149,7 @@ def _handle(look: Look, label: str, line: bool) -> Line2D:
 
 
 def _fitting(piece: str, width: float, size: float, weight: str) -> list[str]:
-    """Cut a piece without a place to break into parts that fit."""
+    """Cut a piece of text that has no place to break into parts that fit."""
     parts = []
     while piece and text_width(piece.rstrip(), size, weight) > width:
         at = next((k for k in range(len(piece), 1, -1) if text_width(piece[:k], size, weight) <= width), 1)
@@ -159,7 +159,7 @@ def _fitting(piece: str, width: float, size: float, weight: str) -> list[str]:
 
 
 def _shades(colour: str, count: int) -> list[str]:
-    """Return `count` shades of a colour from light to dark; the colour itself where there is one."""
+    """Return `count` shades of a colour, from light to dark; for a count of one, return the colour itself."""
     rgb = np.array(to_rgb(colour))
     if count == 1:
         return [colour]

@@ -1,4 +1,4 @@
-"""Figures of the report: mean curves over folds and seeds, the lesions that models get wrong, and what every arm cost."""
+"""Figures of the report: mean curves over folds and seeds, the lesions most often misclassified, the cost of each arm."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -36,7 +36,7 @@ _Draw = Callable[[Axes, ArmResult, Look], None]
 
 
 def roc(analysis: Analysis, facts: ReportFacts) -> Figure:
-    """Draw mean ROC curves with pointwise 95 % bands; a row of panels, one a model, per handful of arms."""
+    """Draw mean ROC curves with pointwise 95 % bands, in panels by model and by group of arms."""
 
     def draw(axes: Axes, result: ArmResult, look: Look) -> None:
         _curve(axes, result.roc, look)
@@ -48,7 +48,7 @@ def roc(analysis: Analysis, facts: ReportFacts) -> Figure:
 
 
 def precision_recall(analysis: Analysis, facts: ReportFacts) -> Figure:
-    """Draw mean precision-recall curves with pointwise 95 % bands; dotted: what chance reaches (the share of melanomas)."""
+    """Draw mean precision-recall curves with pointwise 95 % bands; the dotted line is chance, the share of melanomas."""
 
     def draw(axes: Axes, result: ArmResult, look: Look) -> None:
         _curve(axes, result.precision_recall, look)
@@ -60,7 +60,7 @@ def precision_recall(analysis: Analysis, facts: ReportFacts) -> Figure:
 
 
 def tradeoff(analysis: Analysis, facts: ReportFacts) -> Figure:
-    """Draw the operating points that validation chose, with 95 % intervals of both proportions, on faint ROC curves."""
+    """Draw the operating points chosen on validation, with 95 % intervals of both proportions, over faint ROC curves."""
 
     def draw(axes: Axes, result: ArmResult, look: Look) -> None:
         axes.plot(result.roc.x, result.roc.y, color=look.colour, linewidth=1.1, linestyle=look.dash, alpha=0.55, zorder=2)
@@ -72,7 +72,7 @@ def tradeoff(analysis: Analysis, facts: ReportFacts) -> Figure:
 def _panels(
     analysis: Analysis, facts: ReportFacts, draw: _Draw, x_label: str, y_label: str, *, points: bool = False
 ) -> Figure:
-    """Lay out square panels: for each group of arms its key, then its models in rows of `_COLUMNS`."""
+    """Lay out square panels: for each group of arms its key, and then its models in rows of `_COLUMNS` panels."""
     groups = chunks(facts, facts.ordered(analysis.arm_names))
     models = [model for model in facts.models if model in analysis.models]
     columns, rows = min(_COLUMNS, len(models)), -(-len(models) // _COLUMNS)
@@ -100,7 +100,7 @@ def _panels(
 
 
 def _real_last(group: Sequence[str]) -> list[str]:
-    """Real is drawn on top: everything is told from it."""
+    """Return the arms with real last, so that it is drawn on top, because all arms are compared with it."""
     return sorted(group, key=lambda arm: arm == REAL)
 
 
@@ -123,7 +123,7 @@ def _curve(axes: Axes, curve: Curve, look: Look) -> None:
 
 
 def _point(axes: Axes, specificity: Estimate, sensitivity: Estimate, look: Look) -> None:
-    """Draw one operating point; an arm without both proportions has none."""
+    """Draw one operating point; draw nothing if one of the two proportions is missing."""
     if specificity.value is None or sensitivity.value is None:
         return
     x, y = 1 - specificity.value, sensitivity.value
@@ -136,7 +136,7 @@ def _point(axes: Axes, specificity: Estimate, sensitivity: Estimate, look: Look)
 
 
 SHOWN = 6
-"""Lesions of a model that are drawn; the CSV file holds all of them."""
+"""The number of lesions drawn for each model; the CSV file holds all lesions."""
 _TILE, _LESION_BETWEEN, _LESION_LEFT, _TITLE, _CAPTION, _LESION_LANE, _LESION_FOOT, _LESION_KEY = (
     1.52,
     0.26,
@@ -150,10 +150,10 @@ _TILE, _LESION_BETWEEN, _LESION_LEFT, _TITLE, _CAPTION, _LESION_LANE, _LESION_FO
 
 
 def hardest(analysis: Analysis, facts: ReportFacts) -> Figure:
-    """Draw the worst-classified lesions of each model, worst first, with the probability of melanoma by arm below each.
+    """Draw the worst-classified lesions of each model, worst first, each with its probability of melanoma by arm below.
 
-    The shaded half of a strip is the right one: right of .5 for a melanoma, left of it for the others. A filled marker is
-    a decision that was wrong in at least half of the seeds; thresholds are those of validation, not .5.
+    The shaded half of a strip is the correct half: right of .5 for a melanoma, left of .5 for other lesions. A filled marker
+    means that the decision was wrong in at least half of the seeds; decisions use the thresholds of validation, not .5.
     """
     models = [model for model in facts.models if any(h.model == model for h in analysis.hardest)]
     arms = facts.ordered(analysis.arm_names)
@@ -228,9 +228,9 @@ _HATCH = "////"
 
 
 def cost(facts: ReportFacts) -> Figure:
-    """Draw hours per arm over all its models, folds and seeds; hatched: this arm's share of training its generator.
+    """Draw the hours of each arm over all its models, folds and seeds; the hatched part is its share of generator training.
 
-    There is no GPU panel where no arm used one.
+    There is no GPU panel if no arm used a GPU.
     """
     arms = facts.ordered(facts.costs)
     panels = [

@@ -1,4 +1,4 @@
-"""From a grid's folder to its report: predictions, analysis, and the facts that predictions cannot know."""
+"""Make the report from a grid's folder: its predictions, their analysis, and the facts that predictions do not hold."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -62,16 +62,16 @@ def conclude(
     real: RealSet,
     command: str = "",
 ) -> Outcome | None:
-    """Analyse and report the finished cells of the grid; None where no comparison has any.
+    """Analyse the finished cells of the grid and write the report; return None if no comparison has any finished cell.
 
     Args:
         plan: the grid.
-        grid: where it keeps things; the report goes into its folder.
-        tags: provenance of this driver.
+        grid: the places of the grid's files; the report is written into its folder.
+        tags: the provenance of this driver.
         failed: key of a failed job to its reason.
-        late: keys of jobs for which there was no time.
-        real: shows lesions as pictures, all with one gain and white balance.
-        command: what makes this report again.
+        late: keys of the jobs for which there was no time.
+        real: shows lesions as pictures, all with the same gain and white balance.
+        command: the command that makes this report again.
     """
     results = {job.key: result for job in plan.jobs if (result := result_of(grid, job))}
     if not any(job.key in results for job in plan.stage("cell")):
@@ -93,9 +93,9 @@ def conclude(
 
 
 def summary(analysis: Analysis, arms: Sequence[str]) -> Table:
-    """Return the terminal's table in 80 columns: a heading for each model, arms in the order of `arms`.
+    """Return the table for a terminal of 80 columns, with a heading for each model and the arms in the order of `arms`.
 
-    Decisions are by the cells' own thresholds; every other metric is in the report.
+    Decisions use the threshold of each cell; every other metric is in the report.
     """
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     table.add_column("arm", overflow="fold")
@@ -202,7 +202,7 @@ def _doses(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Do
 
 
 def _balance(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> float:
-    """Return how many synthetic melanomas per real one made the classes equal, on average over folds."""
+    """Return the mean over folds of the number of synthetic melanomas per real one that made the classes equal."""
     shown = [r["train"] for r in results.values() if "train" in r]
     ratios = [(each["real"] - 2 * each["real_melanomas"]) / each["real_melanomas"] for each in shown]
     return max(float(np.mean(ratios)), 0.0) if ratios else 0.0
@@ -247,7 +247,7 @@ def _protections(plan: Plan, grid: GridFolder, results: Mapping[str, Mapping[str
 
 
 def _costs(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Cost]:
-    """Return hours by arm; a generator and its set are shared equally by the cells that read them."""
+    """Return the hours of each arm; the cells that read a generator and its set share the cost equally."""
     readers: dict[str, list[Job]] = {}
     jobs = {job.key: job for job in plan.jobs}
     for cell in plan.stage("cell"):

@@ -1,4 +1,4 @@
-"""The report in order: the answer first, then what it rests on, what it cannot say, and how to compute it again."""
+"""The sections of the report in order: the answer, what it is based on, its limits, and how to compute it again."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -16,7 +16,7 @@ _NAMED = 3
 
 
 def caveats(analysis: Analysis, facts: ReportFacts) -> list[str]:
-    """Return the sentences of the warning box, the gravest first; empty when there is nothing to warn of."""
+    """Return the sentences of the warning box, the most serious first; an empty list if there is nothing to warn of."""
     return [
         *_data(facts), *_leaks(facts), *_late(facts), *_copies(facts), *_recognisable(facts), *_gaps(analysis, facts),
         *_size(facts),
@@ -100,7 +100,7 @@ def _size(facts: ReportFacts) -> Iterator[str]:
 
 
 def _of(chosen: Sequence[SyntheticSet], every: Sequence[SyntheticSet]) -> str:
-    """Write which sets: 2 of 5 synthetic sets (shsgan, folds 0, 3)."""
+    """Return a phrase for the chosen sets, such as "2 of 5 synthetic sets (shsgan, folds 0, 3)"."""
     generators = dict.fromkeys(s.generator for s in chosen)
     folds = {g: [str(s.fold) for s in chosen if s.generator == g] for g in generators}
     named = "; ".join(f"{g}, fold{'s' * (len(there) > 1)} {', '.join(there)}" for g, there in folds.items())
@@ -108,18 +108,18 @@ def _of(chosen: Sequence[SyntheticSet], every: Sequence[SyntheticSet]) -> str:
 
 
 FIGURES = ("forest", "roc", "precision_recall", "tradeoff", "dose_response", "hardest", "cost")
-"""Names of all figures a report can have."""
+"""The names of all figures that a report can have."""
 _IN_PARAGRAPH = 2  # verdicts that a paragraph can hold; more become a list
 _MISSING_SHOWN = 40
 
 
 def content(analysis: Analysis, facts: ReportFacts, answer: Sequence[str]) -> Content:
-    """Return the whole report.
+    """Return the whole content of the report.
 
     Args:
-        analysis: the numbers.
-        facts: everything beside the numbers.
-        answer: the first paragraph's sentences, `decision_sentences(analysis)`.
+        analysis: the numbers of the report.
+        facts: all facts other than the numbers.
+        answer: the sentences of the first paragraph, `decision_sentences(analysis)`.
     """
     single = {d.sentence for d in analysis.decisions} if len(analysis.decisions) > _IN_PARAGRAPH else set()
     said = [sentence for sentence in answer if sentence not in single]
@@ -136,7 +136,7 @@ def content(analysis: Analysis, facts: ReportFacts, answer: Sequence[str]) -> Co
 
 
 def _range(analysis: Analysis) -> str:
-    """Say in one sentence how far many verdicts reach; each of them stands in the list."""
+    """Summarise many verdicts in one sentence; the list holds each single verdict."""
     changes = [c.difference for c in analysis.contrasts]
     shown = [d.detectable for d in analysis.decisions]
     return (
@@ -175,7 +175,7 @@ def _subtitle(analysis: Analysis, facts: ReportFacts) -> str:
 
 
 def moment(at: datetime) -> str:
-    """Write a time with its zone, to the minute."""
+    """Return a time with its zone, to the minute."""
     return at.strftime("%Y-%m-%d %H:%M %Z").strip()
 
 

@@ -1,4 +1,4 @@
-"""The report's tables: for people, rounded and with reasons below them; for programs, one row a number in full precision."""
+"""The tables of the report: rounded with notes for readers, and with one number per row in full precision for programs."""
 
 import csv
 import io
@@ -19,12 +19,12 @@ from hyperderm.statistics.ablation_results import (
 from hyperderm.statistics.number_format import chance, hours, number, percent, ratio, short_hash, signed, span, tally
 
 FIRST_METRICS = ("auroc", "auprc", "sensitivity", "specificity", "f1", "balanced_accuracy")
-"""What the main table shows; the second table shows the rest."""
+"""The metrics of the main table; the second table shows all others."""
 _TONES: dict[str, Tone] = {"helps": "good", "hurts": "bad", "cannot tell": "quiet"}
 
 
 def main_table(analysis: Analysis, facts: ReportFacts) -> Table:
-    """Return the metrics people look for first, with TP FN FP TN of melanoma."""
+    """Return the table of the most important metrics, with TP FN FP TN of melanoma."""
     seeds = "mean over seeds; per seed in counts.csv" if len(analysis.seeds) > 1 else "one seed"
     caption = (
         f"Each arm with each model, 95 % intervals below the values. TP FN FP TN of melanoma: pooled over folds, {seeds}."
@@ -34,7 +34,7 @@ def main_table(analysis: Analysis, facts: ReportFacts) -> Table:
 
 
 def second_table(analysis: Analysis, facts: ReportFacts) -> Table:
-    """Return all other metrics."""
+    """Return the table of all other metrics."""
     keys = tuple(key for key in METRICS if key not in FIRST_METRICS)
     caption = "The other metrics. Brier score and calibration error: lower is better."
     return _metric_table(analysis, facts, keys, caption, (Column("calibration error, uncalibrated"),))
@@ -65,7 +65,7 @@ def _metric_table(
 
 
 def estimate_cell(estimate: Estimate, notes: Notes) -> Cell:
-    """Return a value with its interval; what is missing says so, with the letter of its reason."""
+    """Return a cell with a value and its interval; a missing value says so, with the letter of its reason."""
     if estimate.value is None:
         return notes.missing(estimate.reason)
     if estimate.low is None or estimate.high is None:
@@ -74,7 +74,7 @@ def estimate_cell(estimate: Estimate, notes: Notes) -> Cell:
 
 
 def contrast_table(analysis: Analysis, facts: ReportFacts) -> Table:
-    """Return every declared difference in numbers; declared ones without a result keep their row."""
+    """Return the table of all declared differences; declared differences without a result keep their row."""
     found = {(c.arm, c.reference, c.model): c for c in analysis.contrasts}
     asked = dict.fromkeys([(c.arm, c.reference, c.model) for c in facts.declared.contrasts] + list(found))
     notes, rows = Notes(), list[Row]()
@@ -93,7 +93,7 @@ def contrast_table(analysis: Analysis, facts: ReportFacts) -> Table:
 
 
 def undeclared_table(analysis: Analysis, facts: ReportFacts) -> Table:
-    """Return the differences to real of arms that no declared contrast asks about."""
+    """Return the table of differences to real for the arms that no declared contrast covers."""
     found = {(each.arm, each.model): each for each in analysis.undeclared}
     rows = list[Row]()
     for model in _models(analysis, facts):
@@ -142,7 +142,7 @@ def _delong_cell(c: ContrastResult, notes: Notes) -> Cell:
 
 
 def arm_list(facts: ReportFacts) -> Table:
-    """Return what each arm is given."""
+    """Return the list of what each arm is given."""
     rows = []
     for arm, description in facts.arms.items():
         dose = facts.doses.get(arm)
@@ -157,13 +157,13 @@ def arm_list(facts: ReportFacts) -> Table:
 
 
 def model_list(facts: ReportFacts) -> Table:
-    """Return what each model is."""
+    """Return the list of what each model is."""
     rows = tuple(Row((Cell(name), Cell(text))) for name, text in facts.models.items())
     return Table("The models.", (Column("model", True), Column("architecture and weights", True)), rows)
 
 
 def diagnosis_table(analysis: Analysis, facts: ReportFacts) -> Table:
-    """Return the share of wrong decisions per diagnosis: arms down, diagnoses across, melanoma first."""
+    """Return the share of wrong decisions per diagnosis: one row per arm, one column per diagnosis, melanoma first."""
     found = {(d.diagnosis, d.model, d.arm): d for d in analysis.diagnoses}
     lesions = {d.diagnosis: (-d.truth, d.diagnosis, d.lesions) for d in analysis.diagnoses}
     notes, rows = Notes(), list[Row]()
@@ -184,7 +184,7 @@ def diagnosis_table(analysis: Analysis, facts: ReportFacts) -> Table:
 
 
 def set_table(facts: ReportFacts) -> Table:
-    """Return the synthetic sets and what the memorisation audit said of each."""
+    """Return the synthetic sets and the results of their memorisation audits."""
     notes, rows = Notes(), list[Row]()
     for s in facts.sets:
         audited = s.flagged is not None
@@ -220,7 +220,7 @@ def _recognisable(s: SyntheticSet, notes: Notes) -> Cell:
 
 
 def cost_table(facts: ReportFacts) -> Table:
-    """Return time per arm."""
+    """Return the time that each arm took."""
     rows = []
     for arm in facts.ordered(facts.costs):
         c = facts.costs[arm]
@@ -241,7 +241,7 @@ def failure_table(facts: ReportFacts) -> Table:
 
 
 def protection_table(facts: ReportFacts) -> Table:
-    """Return what was done against leaks, and whether its check passed."""
+    """Return the protections against leaks, and whether the check of each passed."""
     rows = tuple(
         Row((Cell("passed", tone="good") if p.passed else Cell("NOT PASSED", tone="bad"), Cell(p.what), Cell(p.detail)))
         for p in facts.protections
@@ -266,7 +266,7 @@ _DELONG = ("difference", "low", "high", "p")
 
 
 def csv_files(analysis: Analysis, facts: ReportFacts) -> dict[str, str]:
-    """Return file name (the names of `TABLES`) to text."""
+    """Return the CSV texts by file name (the names in `TABLES`)."""
     texts = (
         _arms(analysis), _contrasts(analysis, facts), _undeclared(analysis), _counts(analysis), _diagnoses(analysis),
         _cells(analysis), _hardest(analysis), _costs(facts), _sets(facts),
@@ -337,7 +337,7 @@ def _diagnoses(analysis: Analysis) -> str:
 
 
 def _cells(analysis: Analysis) -> str:
-    """Values of every (fold, seed); rows with a reference are differences to it."""
+    """Return the values of every (fold, seed) as CSV; a row with a reference holds the difference to it."""
     rows = [
         [result.arm, "", result.model, metric, cell.fold, cell.seed, cell.value, cell.reason]
         for result in analysis.arms

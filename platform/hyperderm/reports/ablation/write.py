@@ -1,4 +1,4 @@
-"""Write a report as one folder: all of it or nothing; an older report stays until the new one is whole."""
+"""Write a report as one folder, either whole or not at all; an older report stays until the new one is complete."""
 
 import json
 import shutil
@@ -24,9 +24,9 @@ class Report:
     """A written report.
 
     Attributes:
-        folder: holds everything below.
-        page: report.html, readable alone.
-        text: report.md, with its PNG files beside it.
+        folder: the folder with all files of the report.
+        page: report.html, which needs no other file.
+        text: report.md, which needs the PNG files beside it.
         files: all files, sorted.
     """
 
@@ -39,17 +39,17 @@ class Report:
 def write_report(folder: Path, predictions: Predictions, analysis: Analysis, facts: ReportFacts) -> Report:
     """Write the report of one ablation to `folder`, replacing an older report there.
 
-    Files that are not a report's stay. The same arguments give the same bytes.
+    Files that do not belong to a report stay. The same arguments give the same bytes.
 
     Args:
-        folder: absent, empty or an older report; its parents are made.
-        predictions: what `analysis` was computed from; written beside it, so that every number can be recomputed.
-        analysis: the numbers.
-        facts: everything beside the numbers.
+        folder: a folder that is absent, empty or holds an older report; its parents are created.
+        predictions: the input of `analysis`; written beside the report so that every number can be recomputed.
+        analysis: the numbers of the report.
+        facts: all facts other than the numbers.
 
     Raises:
-        StudyError: `facts` do not describe an arm or model of `analysis`, the folder holds something else, or it cannot be
-            written. The older report is untouched then.
+        StudyError: `facts` do not describe an arm or model of `analysis`, or the folder holds something else or cannot be
+            written. The older report is then unchanged.
     """
     _check(folder, analysis, facts)
     whole = content(analysis, facts, decision_sentences(analysis))
@@ -102,7 +102,7 @@ def _write(staging: Path, whole: Content, csv: Mapping[str, str], analysis: Anal
 
 
 def _settle(folder: Path, staging: Path, old: Path) -> None:
-    """Undo what a killed writer left: an unfinished report goes, an old one without a successor comes back."""
+    """Clean up after a killed writer: remove an unfinished report, and restore an old report that has no successor."""
     shutil.rmtree(staging, ignore_errors=True)
     if old.is_dir():
         if folder.exists():
@@ -112,7 +112,7 @@ def _settle(folder: Path, staging: Path, old: Path) -> None:
 
 
 def _keep_others(folder: Path, staging: Path) -> None:
-    """Copy what people put beside an older report."""
+    """Copy the files that users put beside an older report."""
     for path in _others(folder.iterdir() if folder.is_dir() else ()):
         if path.is_dir():
             shutil.copytree(path, staging / path.name, symlinks=True)
@@ -126,7 +126,7 @@ def _others(paths: Iterable[Path]) -> list[Path]:
 
 
 def _swap(folder: Path, staging: Path, old: Path) -> None:
-    """Put the new report in place of the old one; a failure between the two renames brings the old one back."""
+    """Replace the old report by the new one; if the second of the two renames fails, restore the old report."""
     if folder.is_dir():
         folder.rename(old)
     try:

@@ -1,4 +1,4 @@
-"""The audits of a grid: whether test lesions leaked, read back from what was written, and sets that were made elsewhere."""
+"""The audits of a grid: a check of the written results for leaked test lesions, and an audit of sets made elsewhere."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -96,7 +96,7 @@ def _sets(plan: Plan, grid: GridFolder, results: Mapping[str, Mapping[str, Any]]
 
 
 def _begun(plan: Plan, begun: list[Job], results: Mapping[str, Mapping[str, Any]]) -> Line:
-    """Of generators that begin from another job's checkpoint: it was of their fold, and it is the one that is there."""
+    """Check that each generator that begins from another one began from its present checkpoint, and of its own fold."""
     jobs, wrong = {job.key: job for job in plan.jobs}, 0
     begun = [job for job in begun if job.key in results]
     for job in begun:
@@ -112,7 +112,7 @@ def _begun(plan: Plan, begun: list[Job], results: Mapping[str, Mapping[str, Any]
 
 
 def _places(grid: GridFolder, job: Job) -> list[str]:
-    """Return where the cell's synthetic set lies; of a set that grew, every size: the cell read one of them."""
+    """Return the places of the cell's synthetic set, at every size if the set grew, since the cell read one of them."""
     if job.store:
         return [job.store]
     return [place for need in job.needs for place in grid.sets(need)]
@@ -129,9 +129,9 @@ def _searches(plan: Plan) -> Line:
 
 
 def audit_elsewhere(plan: Plan, made: Store, fold: int) -> dict[str, Any]:
-    """Return the audit of `made` against the train role of `fold`; validation gives the thresholds, test stays shut.
+    """Return the audit of `made` against the train role of `fold`; validation gives the thresholds, and test is not opened.
 
-    Diagnoses that no cell can show, because the task does not hold them, are not looked at.
+    Diagnoses that the task does not hold are skipped, because no cell can show them.
     """
     size, selection = plan.grid.size, plan.selections[fold]
     train = cube_set(plan.store.read(selection.train), size)

@@ -1,4 +1,4 @@
-"""How long a grid takes, what it stores, how many of its jobs memory takes at a time, and when it starts and ends."""
+"""Estimate how long a grid takes, what it stores, how many jobs memory allows at a time, and when it starts and ends."""
 
 import heapq
 import io
@@ -29,18 +29,18 @@ from hyperderm.training.feed import Feed
 from hyperderm.training.stream import check_streams, pixelwise
 
 Counts = Mapping[tuple[Role, str], int]
-"""Role and diagnosis to cubes."""
+"""The number of cubes for each role and diagnosis."""
 
 
 @dataclass(frozen=True)
 class Room:
-    """What a cluster takes of a grid.
+    """How much of a grid a cluster can run at a time.
 
     Attributes:
-        places: number of GPUs that jobs take to how many such jobs run side by side.
-        each: bytes of RAM that each job asks Ray for, so that no node gets more than fit; 0: nothing is limited.
-        said: what is printed where memory takes fewer than would run; "" where it takes all.
-        shares: the whole store lies in the object store of each node; else each job reads what it needs.
+        places: number of GPUs per job to the number of such jobs that run side by side.
+        each: bytes of RAM that each job requests from Ray, so that no node receives more jobs than fit; 0 means no limit.
+        said: the sentence that is printed if memory allows fewer jobs than would otherwise run; "" if memory allows all.
+        shares: whether the whole store lies in the object store of each node; if not, each job reads the part it needs.
     """
 
     places: Mapping[float, int]
@@ -50,15 +50,15 @@ class Room:
 
 
 def with_feeds(plan: Plan, cluster: Cluster, known: Mapping[str, str]) -> Plan:
-    """Return `plan` with how each of its jobs that train is fed.
+    """Return `plan` with the feed, "memory" or "stream", of each of its jobs that train.
 
     Args:
         plan: the grid.
-        cluster: whose memory decides where the configuration does not.
-        known: how jobs were fed before; a job that began one way goes on that way, on whatever cluster.
+        cluster: its memory decides if the configuration leaves the choice open.
+        known: the earlier feed of jobs; a job that began with one feed keeps it on every cluster.
 
     Raises:
-        ConfigError: a job that must be streamed and cannot be.
+        ConfigError: a job must be streamed, but its experiment cannot be.
     """
     feeds = {}
     cluster = with_gpu_memory(cluster) if any(job.gpus for job in plan.jobs) else cluster
@@ -73,7 +73,7 @@ def with_feeds(plan: Plan, cluster: Cluster, known: Mapping[str, str]) -> Plan:
 
 
 def _may_be_held(plan: Plan, cluster: Cluster, job: Job, experiment: Experiment, roles: Roles) -> bool:
-    """Return whether a job's roles fit memory, beside the whole store; also where they must, since nothing streams them."""
+    """Return whether a job's roles fit memory beside the whole store; also True if the job cannot be streamed."""
     try:
         check_streams(experiment)
     except ConfigError:
@@ -89,10 +89,10 @@ def _decoded(plan: Plan) -> int:
 def room(plan: Plan, cluster: Cluster) -> Room:
     """Return how many jobs of `plan` run side by side on `cluster`.
 
-    All are counted as the one that takes most; a synthetic set takes less than the generator that makes it took.
+    Every job is counted as the one that takes most; a synthetic set takes less than the training of its generator.
 
     Raises:
-        ClusterError: a job that does not fit.
+        ClusterError: a job does not fit the cluster.
     """
     asked = plan.grid.resources
     workers = {gpus: max(job.workers for job in plan.jobs if job.gpus == gpus) for gpus in {j.gpus for j in plan.jobs}}
@@ -127,7 +127,7 @@ def room(plan: Plan, cluster: Cluster) -> Room:
 
 
 def _beside_readers(plan: Plan, cluster: Cluster, workers: int, count: int) -> int:
-    """Return how many jobs run side by side where each may keep CPUs for reading, which its workers do not use."""
+    """Return how many jobs run side by side if each may reserve CPUs for reading, beside the CPUs of its workers."""
     readers = reader_cpus(plan.store, cluster)
     each = workers * plan.grid.resources.cpus + readers
     fits = min(count, int(cluster.cpus / each + 1e-9))
@@ -148,7 +148,7 @@ def _of_jobs(why: str) -> str:
 
 
 def _trained(plan: Plan) -> Sequence[tuple[Job, Experiment, Roles]]:
-    """Return the jobs that train, with what they read."""
+    """Return the jobs that train, each with its experiment and the roles that it reads."""
     manifest = plan.store.manifest
     counts = {fold: _counts(plan, fold) for fold in {job.fold for job in plan.jobs}}
     sets = {job.key: sum(job.counts.values()) for job in plan.jobs if job.stage == "synthetic"}
@@ -178,23 +178,23 @@ def _count(counts: Counts, role: Role, diagnoses: Sequence[str] | Literal["all"]
 
 
 STEPS = 4
-"""Measured after one that is not counted."""
+"""Number of steps that are measured, after one more step that is not counted."""
 OVERHEAD_S = 1.5
-"""Of a job: reading its data, calibrating, predicting, writing."""
+"""Seconds of a job for reading its data, calibrating, predicting and writing."""
 DRAWN_A_SECOND = 40.0
-"""Synthetic cubes drawn and audited in a second, before any set of the grid was made."""
+"""Assumed number of synthetic cubes drawn and audited per second, until the grid has made its first set."""
 COMPRESSED = 0.75
-"""Stored bytes of a byte of cube (DESIGN, Store)."""
+"""Stored bytes per byte of a cube (DESIGN, Store)."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one kind of training.
+    """The cost of one kind of training.
 
     Attributes:
-        step: seconds.
-        validation: seconds.
-        checkpoint: bytes.
+        step: seconds of one step.
+        validation: seconds of one validation.
+        checkpoint: bytes of one checkpoint.
     """
 
     step: float
@@ -204,11 +204,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a plan costs.
+    """The cost of a plan.
 
     Attributes:
-        seconds: key of a job to its time.
-        bytes: key of a job to what it leaves on disk.
+        seconds: key of a job to its duration.
+        bytes: key of a job to the bytes that it leaves on disk.
         done: keys of finished jobs.
     """
 
@@ -217,11 +217,11 @@ class Estimate:
     done: frozenset[str]
 
     def wall(self, jobs: Sequence[Job], places: "Mapping[float, int] | int") -> float:
-        """Return the seconds until the jobs not done are, started in order as places and their needs allow.
+        """Return the seconds until all open jobs are done, if jobs start in order as places and their needs allow.
 
         Args:
-            jobs: of the plan.
-            places: number of GPUs that a job takes to how many such jobs run side by side, or one number for all.
+            jobs: the jobs of the plan.
+            places: number of GPUs per job to the number of such jobs that run side by side, or one number for all jobs.
         """
         ready = dict.fromkeys(self.done, 0.0)
         count = places if isinstance(places, int) else max(places.values())
@@ -238,24 +238,24 @@ class Estimate:
         return max(everywhere)
 
     def work(self, jobs: Iterable[Job]) -> float:
-        """Return the seconds of the jobs not done, one after the other."""
+        """Return the seconds that the open jobs take one after the other."""
         return sum(self.seconds[job.key] for job in jobs if job.key not in self.done)
 
 
 REPORT_S, REPORT_EACH_S = 120.0, 3.0
-"""Of the report: in all, and for each arm of a model (2,000 resamples)."""
+"""Seconds of the report: a fixed part, and a part for each arm of each model (2,000 resamples)."""
 
 
 def report_s(plan: Plan) -> float:
-    """Return the seconds kept free for the report of `plan`."""
+    """Return the seconds that are reserved for the report of `plan`."""
     return REPORT_S + REPORT_EACH_S * len(plan.arms) * len(plan.grid.models)
 
 
 def slots(plan: Plan, cluster: Cluster) -> dict[float, int]:
-    """Return, for each number of GPUs that jobs take, how many such jobs run side by side on `cluster`.
+    """Return, for each number of GPUs per job, how many such jobs run side by side on `cluster`.
 
     Raises:
-        ClusterError: a job that does not fit.
+        ClusterError: a job does not fit the cluster.
     """
     return dict(room(plan, cluster).places)
 
@@ -264,12 +264,12 @@ Measure = Callable[[Job, Manifest, int], Cost]
 
 
 def estimate(plan: Plan, grid: GridFolder, measure: "Measure | None" = None) -> Estimate:
-    """Measure a few steps of every kind of training in the plan that no finished job of the grid tells of.
+    """Estimate the cost of a plan; measure a few steps of each kind of training that no finished job tells the time of.
 
     Args:
         plan: the grid.
-        grid: where it keeps things.
-        measure: as `measure_here`, which is the default, wherever the jobs will run.
+        grid: the folder of the grid.
+        measure: measures one job as `measure_here` does (the default), possibly on another machine.
     """
     measure = measure or measure_here
     results = {job.key: result for job in plan.jobs if (result := result_of(grid, job))}
@@ -294,7 +294,7 @@ def estimate(plan: Plan, grid: GridFolder, measure: "Measure | None" = None) -> 
 
 
 def measure_here(job: Job, manifest: Manifest, train: int) -> Cost:
-    """Return what a step, a validation and a checkpoint cost here, on cubes of noise in the experiment's shape."""
+    """Return the cost of a step, a validation and a checkpoint here, measured on noise cubes of the experiment's shape."""
     experiment = job.experiment
     assert experiment is not None
     if experiment.learner.fit_once:
@@ -331,7 +331,7 @@ def measure_here(job: Job, manifest: Manifest, train: int) -> Cost:
 
 
 def _validated(cost: Cost, experiment: Experiment, cubes: int) -> Cost:
-    """Return the cost with validation on all cubes of its role, not on the few measured; generators draw their own."""
+    """Return the cost with validation scaled to all cubes of the role; a generator's validation draws its own cubes."""
     if experiment.learner.role == "generator":
         return cost
     return replace(cost, validation=cost.validation * max(1.0, cubes / _measured(experiment)))
@@ -342,7 +342,7 @@ def _measured(experiment: Experiment) -> int:
 
 
 def _kind(job: Job) -> str:
-    """Jobs of one kind take the same time."""
+    """Return the name of the kind of a job; all jobs of one kind take the same time."""
     if job.experiment is None:
         return f"synthetic/{job.model}/{sum(job.counts.values())}"
     experiment = job.experiment

@@ -1,4 +1,4 @@
-"""The grid on the cluster: each job a trial, handed out by the queue as soon as what it needs is done."""
+"""The grid on the cluster: each job is a trial, and the queue hands a job out as soon as the jobs that it needs are done."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,17 +19,17 @@ from hyperderm.training.checkpoint import BEST
 
 
 def places(plan: Plan, cluster: Cluster, grid: GridFolder) -> dict[float, int]:
-    """Return, for each number of GPUs that jobs take, how many such jobs run side by side on `cluster`.
+    """Return, for each number of GPUs per job, how many such jobs run side by side on `cluster`.
 
     Raises:
-        ClusterError: a job that does not fit, or storage that not every node sees.
+        ClusterError: a job does not fit the cluster, or not every node sees the storage.
     """
     check_shared(grid.storage or grid.path, cluster)
     return slots(plan, cluster)
 
 
 def measure_there(cpus: float) -> Measure:
-    """Return a measure of step times that runs on the connected cluster, with what the job would hold."""
+    """Return a function that measures step times on the connected cluster, with the resources that the job would hold."""
 
     def measure(job: Job, manifest: Manifest, train: int) -> Cost:
         return run_remotely(measure_here, job, manifest, train, cpus=cpus, gpus=job.gpus)
@@ -40,18 +40,19 @@ def measure_there(cpus: float) -> Measure:
 def run_grid(
     plan: Plan, queue: JobQueue, store: Store, cluster: Cluster, grid: GridFolder, provenance: Mapping[str, str]
 ) -> None:
-    """Run what is left of the plan; an interrupt (Ctrl-C, SIGTERM) leaves running jobs to be resumed.
+    """Run the remaining jobs of the plan; an interrupt (Ctrl-C, SIGTERM) leaves running jobs to be resumed.
 
     Args:
         plan: the grid.
-        queue: its jobs on their way.
-        store: the real lesions, as workers read them.
-        cluster: where they run.
-        grid: where they write.
-        provenance: goes into checkpoints.
+        queue: hands out the jobs of the plan.
+        store: the real lesions, as the workers read them.
+        cluster: the cluster on which the jobs run.
+        grid: the folder in which the jobs write.
+        provenance: facts that are written into the checkpoints.
 
     Raises:
-        ClusterError: see `places`; StudyError: Tune itself failed; MachineTrouble: what ended the grid, its jobs left open.
+        ClusterError: for the same reasons as `places`. StudyError: Tune itself failed. MachineTrouble: trouble of the
+            machine ended the grid; its running jobs are left open.
     """
     asked = plan.grid.resources
     queue.config = config_of(plan, grid, provenance, room(plan, cluster).each)
@@ -71,13 +72,13 @@ def run_grid(
 
 
 SOURCES: Mapping[Stage, Stage] = {"cell": "synthetic", "synthetic": "generator"}
-"""Which of a job's needs its cubes come from."""
+"""Stage of a job to the stage of the earlier job that its cubes come from."""
 
 
 def config_of(
     plan: Plan, grid: GridFolder, provenance: Mapping[str, str], memory: int = 0
 ) -> Callable[[Job], dict[str, Any]]:
-    """Return what turns a job into what travels to its worker, as data; a cell's names where its synthetic set lies."""
+    """Return a function that turns a job into the data sent to its worker; a cell's data name the place of its set."""
     jobs, resources = {each.key: each for each in plan.jobs}, plan.grid.resources
 
     def config(job: Job) -> dict[str, Any]:
@@ -111,6 +112,6 @@ def config_of(
 
 
 def _address(uri: str) -> str:
-    """Return where a store is for a worker, which Tune moves to another working directory; "" for none."""
+    """Return the absolute address of a store, since Tune changes the working directory of workers; "" for no store."""
     place = locate(uri)
     return place.path if uri and place.local else uri

@@ -1,4 +1,4 @@
-"""The arms of a grid and its jobs, as plain records: what each changes, what it needs, and how it travels to a worker."""
+"""The arms and jobs of a grid as plain records: what each changes, what it needs, and how it is sent to a worker."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -10,7 +10,7 @@ from hyperderm.identity import read
 from hyperderm.strict import parse
 
 GENERATORS = "generators"
-"""The group of runs in which generators and synthetic sets stand."""
+"""The name of the group of runs that holds the generators and synthetic sets."""
 
 
 Stage = Literal["generator", "synthetic", "cell"]
@@ -21,24 +21,24 @@ STAGES: tuple[Stage, ...] = ("generator", "synthetic", "cell")
 
 @dataclass(frozen=True)
 class Job:
-    """One job of the grid (see `cluster.observer.Job`).
+    """One job of the grid, as observers know it (see `cluster.observer.Job`).
 
     Attributes:
-        key: first 16 digits of the fingerprint.
+        key: first 16 hexadecimal digits of the fingerprint of the job.
         stage: generators train, synthetic sets are drawn, cells train a classifier and predict.
-        label: for people: `cell oversampled_x1/small_cnn fold 2 seed 0`.
-        fold: test fold.
-        experiment: what trains; None for a synthetic set.
-        needs: keys of jobs that come before.
-        arm: of a cell, else "".
-        model: of a cell, else the generator's name.
-        seed: of a cell.
-        counts: of a synthetic set: diagnosis to number of cubes.
-        store: of a cell: URI of a set made elsewhere, or "".
-        gpus: of each of its workers.
-        workers: that train it together.
-        inputs: of a generator: input of its learner to the key of the job whose checkpoint that is.
-        source: of a cell: which synthetic cubes it reads: the key of their set, or the fingerprint of one made elsewhere.
+        label: a name for people, such as `cell oversampled_x1/small_cnn fold 2 seed 0`.
+        fold: the test fold.
+        experiment: the configuration that is trained; None for a synthetic set.
+        needs: keys of the jobs that must be done before.
+        arm: the arm of a cell; "" for other jobs.
+        model: the model of a cell; for other jobs, the name of the generator.
+        seed: the seed of a cell or of a synthetic set.
+        counts: for a synthetic set, diagnosis to number of cubes.
+        store: for a cell, the URI of a set made elsewhere, or "".
+        gpus: GPUs of each worker of the job.
+        workers: number of workers that train the job together.
+        inputs: for a generator, input of its learner to the key of the job whose checkpoint is read.
+        source: for a cell, its synthetic cubes: the key of their set, or the fingerprint of a set made elsewhere.
     """
 
     key: str
@@ -60,7 +60,7 @@ class Job:
 
     @property
     def kind(self) -> str:
-        """Return its stage."""
+        """Return the stage of the job."""
         return self.stage
 
     @property
@@ -70,17 +70,17 @@ class Job:
 
     @property
     def params(self) -> Mapping[str, object]:
-        """Return what MLflow shows as its parameters."""
+        """Return the values that MLflow shows as the parameters of the job."""
         return {"arm": self.group, "model": self.model, "fold": self.fold, "seed": self.seed, "cell": self.key}
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """Return what its run carries beside the grid's tags."""
+        """Return the tags that the job's run carries in addition to those of the grid."""
         return {"hyperderm.fold": str(self.fold), "hyperderm.stage": self.stage, "hyperderm.arm": self.group}
 
     @property
     def folder(self) -> str:
-        """Return where its results lie, relative to the grid's folder; a larger set is another folder."""
+        """Return the folder of the job's results, relative to the grid's; a set of another size has another folder."""
         size = f"-{sum(self.counts.values())}" if self.stage == "synthetic" else ""
         return f"{self.stage}/{self.key}{size}"
 
@@ -92,17 +92,17 @@ def job_to_json(job: Job) -> dict[str, Any]:
 
 
 def job_from_json(data: Mapping[str, Any]) -> Job:
-    """Return the job that `job_to_json` wrote, also where an earlier version did."""
+    """Return the job that `job_to_json` wrote in this version or in an earlier one."""
     experiment = None if data["experiment"] is None else read(data["experiment"])
     return Job(**{**data, "experiment": experiment, "needs": tuple(data["needs"])})
 
 
 def behind(jobs: Mapping[str, Job], job: Job) -> list[str]:
-    """Return the keys of all jobs that `job` is made from, however far back, each once.
+    """Return the keys of all jobs that `job` is made from, directly or indirectly, each once.
 
     Args:
-        jobs: key to job, of the whole plan.
-        job: one of them.
+        jobs: key to job, for the whole plan.
+        job: one job of the plan.
     """
     found: dict[str, None] = {}
     for need in job.needs:
@@ -120,23 +120,23 @@ CLASSIC = {"augmentation": "classic"}
 
 
 PRETRAIN_SHARE = 0.5
-"""Of the images of a classifier or a generator, those of its pre-training."""
+"""The share of the training images that pre-training takes, for a classifier or a generator."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One column of the grid.
+    """One arm of the grid, which is combined with every model, fold and seed.
 
     Attributes:
-        name: as in predictions and reports.
-        description: in plain words.
+        name: the name of the arm in predictions and reports.
+        description: what the arm does, in plain words.
         learner: settings of the classifier that the arm fixes.
-        generator: where synthetic cubes come from; None without them.
-        variant: how that generator is trained: as its experiment says; on every class of the task; or first on those, in a
-            run of its own (`pretraining`), and from there as its experiment says (`pretrained`).
-        use: see `SyntheticConfig.use`.
-        ratio: see `SyntheticConfig.ratio`, and the same for oversampling.
-        control: the arm that shows real melanomas in place of the synthetic ones; None where no decision is declared.
+        generator: the source of the synthetic cubes; None if the arm shows none.
+        variant: how the generator is trained: as its experiment says (`own`); on every class of the task (`all_classes`); or
+            first on every class in a run of its own (`pretraining`), and from there as its experiment says (`pretrained`).
+        use: the value of `SyntheticConfig.use`.
+        ratio: the value of `SyntheticConfig.ratio`; oversampling uses the same ratio.
+        control: the arm that shows real melanomas in place of the synthetic ones; None if the arm declares no decision.
     """
 
     name: str
@@ -150,20 +150,20 @@ class Arm:
 
     @property
     def kind(self) -> str:
-        """The word in the grid's `arms` that asks for this arm, of those that read synthetic cubes."""
+        """The word in the grid's `arms` that requests this arm; it has a meaning only for arms that read synthetic cubes."""
         if self.use != "add":
             return self.use
         return "both" if self.variant == "pretrained" else "synthetic"
 
     def suits(self, model: Model) -> str:
-        """Return why the arm means nothing for `model`, or "" where it does."""
+        """Return why the arm has no meaning for `model`; "" if it has one."""
         return model.learner.unsuited(self.name, self.use)
 
     def experiment(self, grid: Ablation, model: Model, fold: int, seed: int, store: str) -> Experiment:
-        """Return the configuration of one cell; `store` is where its synthetic cubes are.
+        """Return the configuration of one cell; `store` is the address of its synthetic cubes.
 
         Raises:
-            ConfigError: the model cannot be trained as the grid asks, such as at its size.
+            ConfigError: the model cannot be trained as the grid demands, for example at its size.
         """
         values = model.learner.model_dump(mode="json")
         values |= {name: value for name, value in self.learner.items() if name in type(model.learner).model_fields}
@@ -187,12 +187,12 @@ class Arm:
 
 
 def named(ratio: Ratio) -> str:
-    """Return the suffix of an arm at `ratio`: x0.25, x1, balance."""
+    """Return the suffix of an arm with `ratio`, such as x0.25, x1 or balance."""
     return "balance" if ratio == "balance" else f"x{ratio:g}"
 
 
 def arms(grid: Ablation) -> list[Arm]:
-    """Return the arms in the order of reports; every synthetic arm that adds cubes comes with its control."""
+    """Return the arms in the order of reports; every synthetic arm that adds cubes comes with its control arm."""
     found: dict[str, Arm] = {}
     for arm in _arms(grid):
         found.setdefault(arm.name, arm)
@@ -200,7 +200,7 @@ def arms(grid: Ablation) -> list[Arm]:
 
 
 def contrasts(chosen: list[Arm]) -> list[tuple[str, str]]:
-    """Return (arm, reference) of the declared family: every arm with a control, against `real` and against its control."""
+    """Return the declared family as (arm, reference): every arm with a control against `real` and against its control."""
     return [(arm.name, reference) for arm in chosen if arm.control for reference in (REFERENCE, arm.control)]
 
 

@@ -1,8 +1,8 @@
-"""The plan of a grid: every generator, synthetic set and cell with what each needs, before anything runs.
+"""The plan of a grid: every generator, synthetic set and cell with the jobs it needs, made before anything runs.
 
-A job is named by the fingerprint of what shapes its result: configuration, data, and the names of the jobs it reads from.
-So the same command finds what is done, and a new seed or arm adds jobs without touching others. Each job is made once, with
-the proof that the data can serve it.
+A job is named by the fingerprint of everything that shapes its result: its configuration, its data, and the names of the
+jobs it reads from. The same command therefore finds the finished jobs, and a new seed or arm adds jobs without changing
+others. Each job is made once, together with the proof that the data can serve it.
 """
 
 import json
@@ -30,13 +30,13 @@ from hyperderm.training.run_folder import IDENTITY
 from hyperderm.training.selection import Selection, select
 
 VERSION = 3
-"""Part of every job's name: raise it when the code changes what a job's configuration leads to."""
+"""Part of every job's name; raise this number when the code changes the result that a configuration leads to."""
 PENDING = "pending"
-"""Stands in a configuration for what another job will leave: a cell's synthetic store, the run a generator begins from."""
+"""Placeholder in a configuration for the result of another job: a cell's synthetic store, or a generator's starting run."""
 
 
 class JobMaker:
-    """Makes jobs once each, however many cells share them."""
+    """Makes each job once, however many cells share it."""
 
     def __init__(self, grid: Ablation, store: Store, generators: Mapping[str, Experiment], folds: Sequence[int]) -> None:
         self.grid, self.store, self.generators, self.folds = grid, store, generators, folds
@@ -54,13 +54,13 @@ class JobMaker:
 
     @property
     def content(self) -> dict[str, str]:
-        """Return fingerprints of what the grid names by an address, under which something else may lie tomorrow."""
+        """Return fingerprints of what the grid names by an address, since the content of an address may change."""
         sets = {f"sets.{name}.{fold}": made.manifest.fingerprint for (name, fold), made in self._external.items()}
         weights = {f"{name}.weights_sha256": digest for name, digest in self._digests.items() if digest}
         return {"rgb": self.rgb} | sets | weights
 
     def before(self, needs: Sequence[str]) -> list[Job]:
-        """Return the generator and the set that a cell needs, once all cells are known: they set the set's size."""
+        """Return the generator and the set that a cell needs; all cells must be known, since they fix the set's size."""
         found: list[Job] = []
         for key in needs:
             name, fold, generator = self._sets[key]
@@ -72,12 +72,12 @@ class JobMaker:
         return found
 
     def _with_inputs(self, key: str) -> list[Job]:
-        """Return the generator of that key after those that it begins from."""
+        """Return the generator with this key, after the generators that it begins from."""
         job = next(job for job in self._generators.values() if job.key == key)
         return [*(each for need in job.needs for each in self._with_inputs(need)), job]
 
     def cell(self, arm: Arm, model: str, fold: int, seed: int) -> Job:
-        """Return the job of one cell, and note what it needs."""
+        """Return the job of one cell, and record the synthetic cubes that it needs."""
         grid, spec = self.grid, self.grid.classifiers[model]
         try:
             experiment = arm.experiment(grid, spec, fold, seed, PENDING)
@@ -105,14 +105,14 @@ class JobMaker:
         )  # fmt: skip
 
     def _weights(self, model: str) -> str:
-        """Return the sha256 of the file that the model begins from: a file of the same name may hold others tomorrow."""
+        """Return the sha256 of the file of initial weights of the model, since the content of the file may change."""
         if model not in self._digests:
             bands = len(self.store.manifest.wavelengths_nm)
             self._digests[model] = self.grid.classifiers[model].learner.weights_sha256(bands)
         return self._digests[model]
 
     def _source(self, arm: Arm, fold: int) -> tuple[str, str, tuple[str, ...]]:
-        """Return the identity of the arm's synthetic cubes, their URI where they exist elsewhere, and who makes them."""
+        """Return the identity of the arm's synthetic cubes, their URI if made elsewhere, and the jobs that make them."""
         assert arm.generator is not None
         if arm.generator in self.grid.sets:
             made = self._elsewhere(arm, fold)
@@ -127,7 +127,7 @@ class JobMaker:
         return key, "", (key,)
 
     def _check_sources(self, arm: Arm, generator: Job, diagnosis: str, count: int) -> None:
-        """Prove, before a generator trains, that what is asked of it can be made."""
+        """Prove, before a generator trains, that it can make the requested cubes."""
         assert generator.experiment is not None
         learner, learnt = generator.experiment.learner, self._learnt(generator.experiment)
         if self.photographs and learner.condition == "rgb":
@@ -147,7 +147,7 @@ class JobMaker:
             ) from None
 
     def _photographs_for(self, arm: Arm, diagnosis: str) -> list[str]:
-        """Return the photographs that the arm's cubes of a diagnosis are made from; StudyError names the arm."""
+        """Return the photographs from which the arm's cubes of a diagnosis are made; a StudyError names the arm."""
         assert self.photographs is not None
         try:
             return photographs_of(self.photographs, diagnosis, self.grid.size, "rgb =")
@@ -192,7 +192,7 @@ class JobMaker:
         return {d: count for d, count in wanted.items() if count}
 
     def not_pretrained(self, arm: Arm) -> str:
-        """Return why pre-training the arm's generator on both classes means nothing, "" where it does."""
+        """Return why pre-training the arm's generator on both classes has no meaning; "" if it has one."""
         name = str(arm.generator)
         if name in self.grid.sets:
             return f"{name} was made elsewhere, by one generator"
@@ -261,7 +261,7 @@ class JobMaker:
         return self._bases[name, fold]
 
     def _select(self, experiment: Experiment, keep: bool = True) -> Selection:
-        """Prove that the store serves the experiment; remember the roles of classifiers, equal for all arms."""
+        """Prove that the store serves the experiment; with `keep`, remember its roles, which are the same for all arms."""
         fold = experiment.data.fold
         if keep and fold in self.selections:
             return self.selections[fold]
@@ -282,7 +282,7 @@ def _photographs(uri: str) -> Store:
 
 
 def _check_batch(whose: str, experiment: Experiment, train: int, workers: int) -> None:
-    """Prove that a batch finds as many cubes, for no arm's epoch is shorter than train, and that workers share it evenly."""
+    """Prove that the train role fills a batch (no arm has a shorter epoch) and that the workers share a batch evenly."""
     if experiment.training.batch_size % workers:
         raise ConfigError(
             f"{whose}training.batch_size = {experiment.training.batch_size} is not divisible by resources.workers = "
@@ -304,8 +304,8 @@ def winner(folder: Path, fold: int, manifest: str, experiment: str) -> dict[str,
     """Return the swept values (configuration path to value) of the best finished trial of the sweep in `folder`.
 
     Raises:
-        StudyError: no sweep there, no finished trial, or a sweep of another fold or manifest: its choice has seen lesions
-            that `fold` holds back.
+        StudyError: the folder holds no sweep, the sweep has no finished trial, or it searched another manifest, experiment
+            or fold. The choice of a sweep of another fold has seen lesions that `fold` holds back.
     """
     try:
         known = json_of((folder / IDENTITY).read_text("utf-8"))["identity"]
@@ -345,12 +345,12 @@ class Plan:
     """A grid as it will run.
 
     Attributes:
-        jobs: generators, sets and cells, in the order they are started: an interrupted night is balanced over arms.
-        left_out: (arm, model, reason) of combinations that mean nothing.
+        jobs: generators, sets and cells in the order of their start, so that an interrupted night is balanced over arms.
+        left_out: (arm, model, reason) of each combination that has no meaning.
         selections: fold to the lesions of its train and validation roles.
-        content: fingerprints of what the grid names by an address: sets, photographs, weights.
-        declared: contrasts that were declared before, in this grid's folder; nothing that was asked is forgotten.
-        feeds: key of a job that trains to how it is fed, "memory" or "stream", once that is known.
+        content: fingerprints of the sets, photographs and weights that the grid names by an address.
+        declared: contrasts that were declared earlier in the folder of this grid; none is ever forgotten.
+        feeds: key of each job that trains to its feed, "memory" or "stream", once the feed is known.
     """
 
     grid: Ablation
@@ -370,7 +370,7 @@ class Plan:
 
     @property
     def contrasts(self) -> list[tuple[str, str, str]]:
-        """The declared family: (arm, reference, model)."""
+        """The declared family of contrasts, as (arm, reference, model)."""
         missing = {(arm, model) for arm, model, _ in self.left_out}
         asked = [
             (arm, reference, model)
@@ -382,16 +382,16 @@ class Plan:
 
 
 def make_plan(grid: Ablation, store: Store, generators: Mapping[str, Experiment]) -> Plan:
-    """Return the plan.
+    """Return the plan of a grid.
 
     Args:
-        grid: what is asked.
+        grid: the requested ablation.
         store: the real lesions.
-        generators: experiment of each generator that is trained here, for fold 0.
+        generators: name to experiment, for fold 0, of each generator that is trained here.
 
     Raises:
-        ConfigError: unknown models, folds or generators; StoreError: a fold without melanoma, negatives the store does not
-            hold, a set or a search of another manifest or fold.
+        ConfigError: unknown models, folds or generators. StoreError: a fold without melanoma, negatives that the store does
+            not hold, or a set or a search of another manifest or fold.
     """
     for name in grid.models:
         if name not in grid.classifiers:
@@ -424,7 +424,7 @@ def make_plan(grid: Ablation, store: Store, generators: Mapping[str, Experiment]
 
 
 def _left_out(grid: Ablation, maker: JobMaker, chosen: Sequence[Arm]) -> list[tuple[str, str, str]]:
-    """Return (arm, model, reason) of combinations that mean nothing, or that cannot be made."""
+    """Return (arm, model, reason) of each combination that has no meaning or that cannot be made."""
     found = []
     for model in grid.models:
         for arm in chosen:
@@ -437,7 +437,7 @@ def _left_out(grid: Ablation, maker: JobMaker, chosen: Sequence[Arm]) -> list[tu
 
 
 def _generators_first(jobs: Sequence[Job]) -> tuple[Job, ...]:
-    """Within a fold and its first seed, what others wait for comes first; seeds and folds stay in their order."""
+    """Put jobs that others need first within each fold and its first seed; keep the order of seeds and folds."""
     blocks: dict[tuple[int, int], list[Job]] = {}
     place = (0, 0)
     for job in jobs:
@@ -457,7 +457,7 @@ def _folds(grid: Ablation, store: Store) -> tuple[int, ...]:
 
 
 def _check_roles(grid: Ablation, store: Store, folds: Sequence[int]) -> None:
-    """Prove, from diagnoses alone, that every role of every fold holds both classes; no test role is opened for it."""
+    """Prove, from the diagnoses alone, that every role of every fold holds both classes; no test role is opened for this."""
     held, task = store.folds(), grid.task.diagnoses
     rows = [(row["group"], row["diagnosis"]) for row in store.index().to_pylist()]
     for fold in folds:

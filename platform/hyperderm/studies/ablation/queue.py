@@ -1,4 +1,4 @@
-"""Which job comes next: what is ready, in the order of the plan, as long as there is time."""
+"""Decide which job comes next: the first ready job in the order of the plan, as long as there is time."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,17 +13,17 @@ from hyperderm.studies.ablation.records import GridFolder, result_of, was_begun,
 
 
 class JobQueue:
-    """The jobs of a plan on their way through Tune.
+    """Hands the jobs of a plan to Tune, and keeps track of them.
 
     Args:
-        grid: where they leave what they make.
-        jobs: all of the plan, in its order; those done before are passed over.
-        observers: told of everything.
-        seconds: estimate of a job's time.
-        until: `time.time()` after which nothing may still run; None: no limit.
-        slots: number of GPUs a job takes to how many such jobs may run; none: Tune alone decides. A job that was handed out
-            and waits for a GPU would start after its time was judged.
-        config: turns a job into the configuration that Tune is handed.
+        grid: the folder in which the jobs leave their results.
+        jobs: all jobs of the plan, in its order; finished jobs are skipped.
+        observers: are told of everything that happens.
+        seconds: estimates the seconds that a job takes.
+        until: the `time.time()` by which every job must have ended; None means no limit.
+        slots: number of GPUs per job to the number of such jobs that may run; if empty, Tune alone decides. The limit is
+            needed because a job that waits for a GPU would start later than the time for which `until` was checked.
+        config: turns a job into the configuration that Tune receives.
     """
 
     def __init__(
@@ -44,22 +44,22 @@ class JobQueue:
         self.begun: dict[str, Job] = {}
         self.waiting = [job for job in self.jobs.values() if job.key not in self.done]
         self.late: list[Job] = []
-        """Jobs not started because of `until`."""
+        """Jobs that were not started because they would not end by `until`."""
         self.open: dict[str, str] = {}
-        """Jobs that the next driver goes on with, and why: what the machine did to them, or to one that they need."""
+        """Key to reason of the jobs left to the next driver: trouble of the machine, with the job or one it needs."""
         self.trouble: MachineTrouble | None = None
-        """What the machine did last."""
+        """The last trouble of the machine."""
         self.interrupted = False
         self._in_a_row = 0
         self._told: dict[str, int] = {}
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
-        """Pickle to nothing: Tune saves its callbacks for a restore of its own, but the folders are the state here."""
+        """Pickle to nothing: Tune saves its callbacks in order to restore them, but here the folders hold the state."""
         return object, ()
 
     @property
     def wanted(self) -> int:
-        """How many jobs are left."""
+        """The number of jobs that are left."""
         return len(self.waiting)
 
     @property
@@ -68,7 +68,7 @@ class JobQueue:
         return bool(self.begun)
 
     def ask(self) -> dict[str, Any] | None:
-        """Return the configuration of a job to start now, or None: nothing is ready, or the grid was interrupted."""
+        """Return the configuration of a job to start now; None if no job is ready or the grid was interrupted."""
         if self.interrupted:
             return None
         for job in list(self.waiting):
@@ -89,18 +89,18 @@ class JobQueue:
 
     @property
     def over(self) -> bool:
-        """Nothing is left to hand out, now or later."""
+        """Whether no job is left to hand out, now or later."""
         return not self.waiting
 
     def report(self, key: str, images: int, metrics: Mapping[str, float]) -> bool:
-        """Pass a report on, once; no job of a grid is stopped early."""
+        """Pass each report on only once; return False, because no job of a grid is stopped early."""
         if key in self.begun and images > self._told.get(key, -1):
             self._told[key] = images
             self.observer.reported(self.begun[key], images, metrics)
         return False
 
     def finish(self, key: str, failure: str = "") -> None:
-        """Note the end of a job, done or failed for good; does nothing once the grid was interrupted."""
+        """Record that a job is done or has failed for good; do nothing if the grid was interrupted."""
         job = self.begun.get(key)
         if job is None or self.interrupted:
             return
@@ -111,14 +111,14 @@ class JobQueue:
         self._close(job, failure)
 
     def note(self, key: str, sentence: str) -> None:
-        """Pass on what happened to a job that is not its end."""
+        """Pass on to the observer something that happened to a job but did not end it."""
         if key in self.begun and not self.interrupted:
             self.observer.noted(self.begun[key], sentence)
 
     def leave(self, key: str, trouble: MachineTrouble) -> None:
-        """Leave a job to the next driver because of what the machine did, with what needs it; others go on.
+        """Leave a job, and the jobs that need it, to the next driver after trouble of the machine; other jobs go on.
 
-        Where the next one would meet the same, or the second in a row has met trouble, the grid ends.
+        End the grid if the next job would meet the same trouble, or if this is the second job in a row that met trouble.
         """
         if key not in self.begun or self.interrupted:
             return
@@ -131,7 +131,7 @@ class JobQueue:
         self.interrupted = trouble.everywhere or self._in_a_row > 1
 
     def leave_open(self) -> None:
-        """After an interrupt: leave running jobs to the next driver."""
+        """After an interrupt, leave the running jobs to the next driver."""
         for job in self.begun.values():
             self.observer.interrupted(job)
         self.begun.clear()
@@ -146,7 +146,7 @@ class JobQueue:
         self.observer.finished(job, "failed" if reason else "finished", reason)
 
     def _note_open(self, key: str, why: str) -> None:
-        """Note why a job stays open; jobs that stay open for another need of theirs tell of this one as well."""
+        """Record why a job stays open; jobs that are open because of another need then name this job as well."""
         self.open[key] = why
         for job in self.jobs.values():
             if job.key in self.open and key in job.needs:

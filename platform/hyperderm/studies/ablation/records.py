@@ -1,8 +1,8 @@
-"""What a grid keeps in its folder: what its jobs leave behind, which cells are complete, and what was ever asked of it.
+"""The records in a grid's folder: the results of its jobs, which cells are complete, and everything ever asked of the grid.
 
-A job has a folder of its own, in which `result.json` is written last, so that a job is done or not begun. plan.json grows
-with every command: whoever asks for fewer arms, models, seeds or folds after having seen a report gets the same report
-again, with all that was finished in it and all that was declared in Holm's family.
+Each job has a folder of its own, in which `result.json` is written last, so that a job is either done or not begun.
+plan.json grows with every command. A user who asks for fewer arms, models, seeds or folds after reading a report therefore
+gets the same report again, with all finished jobs and all contrasts that were declared in Holm's family.
 """
 
 import hashlib
@@ -30,22 +30,22 @@ from hyperderm.training.selection import select
 
 RESULT, FAILURE = "result.json", "failure.json"
 SPENT = "spent.json"
-"""How long a job that has not ended was worked on."""
+"""Name of the file that records how long an unfinished job was worked on."""
 STORE = "store"
-"""Folder of a synthetic set inside its job's."""
+"""Name of the folder of a synthetic set inside the folder of its job."""
 PREDICTIONS = "predictions.parquet"
 LOST = "lost"
-"""What stands for the digest of a file that is not there."""
+"""Stands for the digest of a file that is missing."""
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True)
 class GridFolder:
-    """Where a grid keeps what it has.
+    """The places where a grid keeps its files.
 
     Attributes:
-        path: the driver's folder: plan, report, predictions, log, Tune's records.
-        storage: the grid's part of `--storage`, where jobs write; None: into `path`.
+        path: the driver's folder, with the plan, the report, the predictions, the log and Tune's records.
+        storage: the part of `--storage` in which the jobs of the grid write; if None, they write into `path`.
     """
 
     path: Path
@@ -57,16 +57,16 @@ class GridFolder:
         return self.path.name
 
     def place(self, job: Job) -> RunLocation:
-        """Return where the files of a job lie."""
+        """Return the place of the files of a job."""
         return below(self.storage or self.path, *job.folder.split("/"))
 
     def address(self, job: Job, name: str = "") -> str:
-        """Return how a worker is told of the job's place, or of a file in it."""
+        """Return the address by which a worker finds the place of a job, or a file in it."""
         place = self.place(job)
         return address(place.absolute() if isinstance(place, Path) else place, name)
 
     def sets(self, key: str) -> list[str]:
-        """Return the addresses of the synthetic sets of that key; one that grew has several sizes."""
+        """Return the addresses of the synthetic sets with this key; a set that grew has one address for each size."""
         sets = below(self.storage or self.path, "synthetic")
         if isinstance(sets, Path):
             return [str(place) for place in sorted(sets.glob(f"{key}-*/{STORE}"))]
@@ -76,22 +76,21 @@ class GridFolder:
 
 
 def write_result(place: RunLocation, facts: Mapping[str, Any], *outputs: str) -> None:
-    """Write down that the job of `place` is done, and which files it leaves; a failure noted earlier is over."""
+    """Record that the job of `place` is done and which files it leaves; remove the record of an earlier failure."""
     _write(place, RESULT, {**facts, "outputs": {name: _digest(place, name) for name in outputs}, "ended": now()})
     forget(place, FAILURE)
 
 
 def write_failure(place: RunLocation, reason: str) -> None:
-    """Write down why the job of `place` failed for good; the next driver tries it again."""
+    """Record why the job of `place` failed for good; the next driver tries the job again."""
     _write(place, FAILURE, {"reason": reason, "ended": now()})
 
 
 def result_of(grid: GridFolder, job: Job) -> dict[str, Any] | None:
-    """Return what a finished job wrote, None where it is not done, or where one of its files, or what it was made from, is
-    lost or changed.
+    """Return the result of a finished job; None for other jobs, or if its files or input checkpoints are lost or changed.
 
     Raises:
-        StudyError: a file that cannot be read.
+        StudyError: a file cannot be read.
     """
     place = grid.place(job)
     found = _read(place, RESULT)
@@ -103,9 +102,9 @@ def result_of(grid: GridFolder, job: Job) -> dict[str, Any] | None:
 
 
 def _made_from_what_is_there(grid: GridFolder, job: Job, found: Mapping[str, Any]) -> bool:
-    """Return whether the checkpoints that a job began from, or drew from, are those that lie there today.
+    """Return whether the checkpoints that a job began from, or drew from, are the ones that exist today.
 
-    A set may outlive its generator, of which nothing is asked any more.
+    A synthetic set stays valid after its generator is gone, if nothing more is asked of the generator.
     """
     said = found.get("inputs", {})
     if any(said.get(name) != _checkpoint(grid, key) for name, key in job.inputs.items()):
@@ -117,50 +116,50 @@ def _made_from_what_is_there(grid: GridFolder, job: Job, found: Mapping[str, Any
 
 
 def _checkpoint(grid: GridFolder, key: str) -> str | None:
-    """Return the hash of what the generator of that key left, None where it is not done."""
+    """Return the hash of the checkpoint of the generator with this key; None if the generator is not done."""
     return (_read(below(grid.storage or grid.path, "generator", key), RESULT) or {}).get("checkpoint")
 
 
 def was_begun(grid: GridFolder, job: Job) -> bool:
-    """Return whether a worker has written anything of the job."""
+    """Return whether a worker has written any file of the job."""
     place = grid.place(job)
     return place.exists() if isinstance(place, Path) else any(holds(place, name) for name in (SPENT, RESULT, FAILURE))
 
 
 def failure_of(grid: GridFolder, job: Job) -> str | None:
-    """Return why the job failed the last time, None where it did not."""
+    """Return why the job failed the last time; None if it did not fail."""
     found = _read(grid.place(job), FAILURE)
     return None if found is None else str(found["reason"])
 
 
 def predictions(grid: GridFolder, plan: Plan) -> Predictions:
-    """Return the test predictions of all finished cells of the plan, one table, each row naming its arm.
+    """Return the test predictions of all finished cells of the plan as one table; each row names its arm.
 
-    Cells whose configuration is the same in two arms were run once and appear in both.
+    A cell that has the same configuration in two arms was run once and appears in both.
     """
     done = [job for job in plan.stage("cell") if result_of(grid, job)]
     return Predictions.concatenate(cell_predictions(grid, job) for job in done)
 
 
 def cell_predictions(grid: GridFolder, job: Job) -> Predictions:
-    """Return the predictions of a finished cell, under the arm and model of `job`."""
+    """Return the predictions of a finished cell, labelled with the arm and model of `job`."""
     content = content_of(grid.place(job), PREDICTIONS)
     held = Predictions.from_bytes(content or b"", grid.address(job, PREDICTIONS))
     return replace(held, arm=np.full(len(held), job.arm), model=np.full(len(held), job.model))
 
 
 def now() -> str:
-    """Return the time as text, in UTC."""
+    """Return the present time in UTC as text."""
     return time.strftime(TIME, time.gmtime())
 
 
 def _intact(place: RunLocation, name: str, digest: str) -> bool:
-    """Return whether an output is as it was; of an object on S3, which is whole or none, only that it is there."""
+    """Return whether an output is unchanged; on S3, only whether the object exists, since it is never partly written."""
     return _digest(place, name) == digest if isinstance(place, Path) else holds(place, name)
 
 
 def _digest(place: RunLocation, name: str) -> str:
-    """Return the sha256 of a file."""
+    """Return the sha256 of a file, or `LOST` if the file is missing."""
     if not isinstance(place, Path):
         content = content_of(place, name)
         return LOST if content is None else hashlib.sha256(content).hexdigest()
@@ -174,7 +173,7 @@ def _digest(place: RunLocation, name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _sha256(path: Path, size: int, changed_ns: int, number: int) -> str:
-    """Hash a file once for as long as it stays the same: a driver asks after every job for all of them."""
+    """Hash a file once as long as it does not change, because the driver asks for all hashes after every job."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -197,11 +196,11 @@ def _read(place: RunLocation, name: str) -> dict[str, Any] | None:
 
 
 def complete_part(table: Predictions, planned: Sequence[CellKey]) -> tuple[Predictions | None, list[str]]:
-    """Return the rows of all (fold, seed) blocks that every arm of a model finished, and a sentence on all that is left out.
+    """Return the rows of the (fold, seed) blocks that every kept arm of a model finished, and sentences on what is left out.
 
-    An arm that has only begun is left out itself where that keeps more cells than leaving out the blocks it lacks: what is
-    finished is not thrown away for what is not. Of arms with as few cells the last planned goes first, because references
-    come first.
+    Drop an incomplete arm if that keeps more cells than dropping its missing blocks, so that finished cells are not lost
+    because of unfinished ones. Among arms with equally few cells, drop the one that was planned last, because references are
+    planned first.
     """
     held = set(table.cells())
     keep: set[CellKey] = set()
@@ -227,7 +226,7 @@ def complete_part(table: Predictions, planned: Sequence[CellKey]) -> tuple[Predi
 
 
 def _kept_arms(done: set[CellKey], arms: list[str]) -> tuple[list[str], list[str]]:
-    """Return the arms that together keep the most cells, and those left out, the least complete first."""
+    """Return the arms that together keep the most cells, and the dropped arms, the least complete first."""
     kept, dropped = list(arms), []
     best: tuple[list[str], list[str]] = (list(arms), [])
     most = len(arms) * len(_blocks(done, arms))
@@ -249,10 +248,10 @@ Contrast = tuple[str, str, str]
 
 
 def remember(folder: Path, plan: Plan) -> Plan:
-    """Write down what `plan` asks, and return it joined with everything that was asked in `folder` before.
+    """Record the request of `plan`, and return the plan joined with everything that was requested in `folder` before.
 
     Raises:
-        StudyError: a plan.json that cannot be read.
+        StudyError: the file plan.json cannot be read.
     """
     known = _read_plan(folder)
     declared: list[dict[str, Any]] = known.get("declared", [])
@@ -277,7 +276,7 @@ def remember(folder: Path, plan: Plan) -> Plan:
 
 
 def with_larger_sets(grid: GridFolder, plan: Plan) -> Plan:
-    """Return `plan` with each synthetic set replaced by a larger finished one of the same key: fewer ratios make none."""
+    """Return `plan` with a finished larger set of the same key for each synthetic set: fewer ratios need no new set."""
     held: dict[str, Job] = {}
     for each in _read_plan(grid.path).get("jobs", []):
         if each["stage"] == "synthetic":
@@ -294,12 +293,12 @@ def _covers(larger: Job, job: Job) -> bool:
 
 
 def known_feeds(folder: Path) -> dict[str, str]:
-    """Return how jobs of the grid in `folder` were fed (key -> "memory" or "stream"); a job goes on as it began."""
+    """Return key to the recorded feed ("memory" or "stream") of the jobs in `folder`; a job keeps its first feed."""
     return dict(json_of((folder / FEEDS).read_text("utf-8"))) if (folder / FEEDS).exists() else {}
 
 
 def remember_feeds(folder: Path, plan: Plan) -> None:
-    """Write down how the jobs of `plan` are fed."""
+    """Record the feeds of the jobs of `plan`."""
     write_whole(folder / FEEDS, json.dumps({**known_feeds(folder), **plan.feeds}, indent=1))
 
 

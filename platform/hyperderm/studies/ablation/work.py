@@ -1,7 +1,7 @@
-"""What a trial of the grid does: train a generator, draw its synthetic set, or train a classifier and predict.
+"""The work of a grid's trial: train a generator, draw its synthetic set, or train a classifier and predict.
 
-Everything here runs in a worker. Each function is an iterator of reports and leaves its folder done (`result.json`) or
-resumable: generators and classifiers go on from their checkpoints, a set is written whole or not at all.
+Everything here runs in a worker. Each function yields reports and leaves its folder done (`result.json`) or resumable:
+generators and classifiers continue from their checkpoints, and a set is either written whole or not at all.
 """
 
 import json
@@ -46,16 +46,16 @@ from hyperderm.training.selection import select
 
 @dataclass(frozen=True)
 class Task:
-    """A job as its worker does it.
+    """A job in the form in which its worker does it.
 
     Attributes:
-        job: which.
-        experiment: what trains, with the places of what it reads; None for a synthetic set.
-        place: where its results go.
-        source: of a set: address of its generator's checkpoint.
-        inputs: of a generator: input of its learner to the address of the checkpoint.
-        rgb: URI of the RGB store, "" without.
-        provenance: goes into checkpoints.
+        job: the job to do.
+        experiment: the configuration to train, with the addresses of the data it reads; None for a synthetic set.
+        place: where the job writes its results.
+        source: for a set, the address of its generator's checkpoint.
+        inputs: for a generator, input of its learner to the address of a checkpoint.
+        rgb: URI of the RGB store; "" if there is none.
+        provenance: facts that are written into the checkpoints.
     """
 
     job: Job
@@ -68,12 +68,12 @@ class Task:
 
 
 def perform(config: Mapping[str, Any], store: Store, trainer: Trainer) -> Iterator[Report]:
-    """Do the job that a configuration holds; this runs in a worker."""
+    """Do the job that a configuration holds; this function runs in a worker."""
     yield from work(task_of(config, trainer.storage), store, trainer)
 
 
 def task_of(config: Mapping[str, Any], storage: Location | None = None) -> Task:
-    """Return the task that a configuration holds (see `grid.config_of`); `storage` is how places on S3 are spoken to."""
+    """Return the task that a configuration holds (see `grid.config_of`); `storage` holds the settings for places on S3."""
     experiment = config["experiment"]
     return Task(
         job=job_from_json(config["job"]),
@@ -87,12 +87,12 @@ def task_of(config: Mapping[str, Any], storage: Location | None = None) -> Task:
 
 
 def work(task: Task, store: Store, trainer: Trainer | None = None) -> Iterator[Report]:
-    """Do the task; yields reports, the last one when all is written.
+    """Do the task and yield its reports; the last report comes when everything is written.
 
     Args:
-        task: a job.
+        task: the job to do.
         store: the real lesions.
-        trainer: trains; None: in this process.
+        trainer: trains the experiment; None means in this process.
     """
     clock = Clock(task.place)
     stages = {"generator": _generator, "synthetic": _synthetic}
@@ -102,7 +102,7 @@ def work(task: Task, store: Store, trainer: Trainer | None = None) -> Iterator[R
 
 
 class Clock:
-    """The time a job takes over all processes that worked on it: a killed one's is kept up to its last report."""
+    """The time that all processes together spent on a job; the time of a killed process counts up to its last report."""
 
     def __init__(self, place: RunLocation) -> None:
         self._place, self._started = place, time.monotonic()
@@ -114,11 +114,11 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Spent so far."""
+        """The seconds spent so far."""
         return self._before + time.monotonic() - self._started
 
     def keep(self) -> None:
-        """Write it down, where the job is not done yet."""
+        """Record the time spent, unless the job is already done."""
         if not holds(self._place, RESULT):
             put(self._place, SPENT, json.dumps({"seconds": self.seconds, "began": self.began}).encode())
 
@@ -145,7 +145,7 @@ def _generator(task: Task, store: Store, clock: Clock, trainer: Trainer) -> Iter
 
 @contextmanager
 def _shared(trainer: Trainer, store: Store, experiment: Experiment, inputs: RunInputs = NONE) -> Iterator[Readable]:
-    """Hold what a run of `experiment` reads: in memory, or readers that stream it until the run has ended."""
+    """Hold the data that a run of `experiment` reads, in memory or as streaming readers, until the run has ended."""
     shared = for_job(store, select(store, experiment), experiment, inputs)
     try:
         yield shared
@@ -155,7 +155,7 @@ def _shared(trainer: Trainer, store: Store, experiment: Experiment, inputs: RunI
 
 
 def _forget_other_inputs(saved: CheckpointFolder, inputs: RunInputs) -> str:
-    """Begin anew where the job that this one begins from was done again since (the grid owns both), and say so."""
+    """Delete a run's checkpoints if the job it begins from was done again since (the grid owns both); return a note."""
     try:
         state = saved.load()
     except CheckpointError:
@@ -168,10 +168,10 @@ def _forget_other_inputs(saved: CheckpointFolder, inputs: RunInputs) -> str:
 
 
 def _check_own(saved: CheckpointFolder) -> None:
-    """Prove that the best state is this run's: of its last one, which says how good the best was.
+    """Prove that the best state belongs to this run, using the last state, which records the best score.
 
     Raises:
-        CheckpointError: it is lost, damaged or another's.
+        CheckpointError: the best state is lost, damaged or of another run.
     """
     best, latest = _best(saved), saved.load()
     if latest is None or best.get("best") != latest.get("best") or not of_one_run(best, latest):
@@ -196,7 +196,7 @@ def _synthetic(task: Task, store: Store, clock: Clock, trainer: Trainer) -> Iter
 
 
 def _forget_other_set(task: Task) -> str:
-    """Draw a set anew where its generator was trained again since, and say so."""
+    """Delete a set if its generator was trained again since, so that the set is drawn anew; return a note."""
     place, generator = below(task.place, STORE), location_at(task.source.rpartition("/")[0], _location(task.place))
     if not holds(place, MANIFEST) or not holds(generator, BEST):
         return ""
@@ -251,7 +251,7 @@ def _best(checkpoint: CheckpointFolder) -> Mapping[str, Any]:
     """Return the best state of a run that has ended.
 
     Raises:
-        CheckpointError: it is lost or damaged, and the last state is no stand-in for it.
+        CheckpointError: the best state is lost or damaged; the last state may not replace it.
     """
     remedy = f"Move what is left of {', '.join(FILES)} in its folder away; the run then begins anew."
     try:
@@ -264,7 +264,7 @@ def _best(checkpoint: CheckpointFolder) -> Mapping[str, Any]:
 
 
 def _kept(reports: Generator[Report, None, Learner | None], into: list[Report]) -> Generator[Report, None, Learner | None]:
-    """Pass reports on, the last of them kept in `into`, and return what the run returns."""
+    """Pass reports on, keep the latest one in `into`, and return the result of the run."""
     while True:
         try:
             into[:] = [next(reports)]
@@ -282,7 +282,7 @@ def _test(
     chosen: DecisionRule,
     opened: list[str],
 ) -> Predictions:
-    """Open the test role, after everything is chosen, and predict it."""
+    """Open the test role after all choices are made, and predict its lesions."""
     assert experiment.task is not None
     lesions = store.open_test(task.job.fold, experiment.task.diagnoses, lambda what: opened.append(f"{what} at {now()}"))
     rows = store.read(lesions)
@@ -307,7 +307,7 @@ def _test(
 
 
 def _test_metrics(table: Predictions, threshold: float) -> dict[str, float]:
-    """Return the cell's own numbers, for its MLflow run; the report computes everything from the predictions."""
+    """Return the test metrics of the cell for its MLflow run; the report computes its numbers from the predictions."""
     values = cell_metrics(table.truth, table.probability, threshold)
     return {f"test_{name}": value.value for name, value in values.items() if value.value is not None}
 
