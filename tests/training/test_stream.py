@@ -84,6 +84,27 @@ def test_the_order_is_that_of_the_reference(window, batch_size, stream):
     torch.testing.assert_close(batch.real, numbered(23)[batch.rows])
 
 
+def test_one_phase_gives_the_batches_it_always_gave():
+    """Recorded before there were several phases: checkpoints of runs that were streamed then go on as they began."""
+    diagnoses = tuple("melanoma" if i % 5 == 0 else "nevus" for i in range(23))
+    data, _ = streamed(numbered(23), scattered(23, 7), 2, diagnoses)
+    feed = StreamFeed(data, IDENTITY, 4, 5, flips=True, phases=[Phase(0, real_entries(diagnoses, 2.0), NONE)])
+    rows, sources, shards, pixels = list[int](), list[int](), list[list[int]](), hashlib.sha256()
+    for i in range(0, 160, 4):
+        batch = feed.batch(i)
+        rows += batch.rows.tolist()
+        sources += names(batch.source)
+        shards.append(feed.shards_of(i))
+        pixels.update(batch.real.numpy().tobytes())
+        pixels.update(batch.source.numpy().tobytes())
+    assert rows[:16] == [20, 11, 0, 21, 0, 20, 18, 20, 6, 4, 0, 15, 22, 1, 16, 15]
+    assert sources[:16] == [6, 20, 4, 0, 0, 11, 18, 20, 20, 0, 21, 1, 15, 15, 8, 16]
+    assert shards[2:6] == [[0, 3, 5, 6], [5, 6, 4, 1], [5, 6, 4, 1], [4, 1, 2]]
+    assert pixels.hexdigest() == "79d7eb5a1e3d78f1ec1fef81b2dc482b0cda5e93b600d844181116359dccbc42"
+    drawn = hashlib.sha256(repr((rows, sources, shards)).encode()).hexdigest()
+    assert drawn == "04e189a27f30ba6f2608309f0e8fc10f5d6c615b0b7c94ba04e97172b796dd02"
+
+
 def test_every_cube_comes_once_an_epoch_and_epochs_differ():
     data, _ = streamed(numbered(30), scattered(30, 6), 2)
     feed = StreamFeed(data, IDENTITY, 5, 0)
