@@ -242,8 +242,6 @@ def test_what_cannot_be_streamed_is_refused_in_a_sentence():
         check_streams(spectral())
     with pytest.raises(ConfigError, match=r"data.scaling = robust cannot be fed by a stream.*scaling=range"):
         check_streams(tiny(data__scaling="robust"))
-    with pytest.raises(ConfigError, match=r"synthetic cannot be fed by a stream"):
-        check_streams(classifier(synthetic__store="somewhere"))
 
 
 def test_the_feed_is_part_of_a_run_s_identity_only_where_it_streams():

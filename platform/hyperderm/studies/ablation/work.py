@@ -279,12 +279,10 @@ def _test_metrics(table: Predictions, threshold: float) -> dict[str, float]:
 
 
 def _shown(data: TrainData, experiment: Experiment) -> dict[str, int]:
-    extra = len(data.extra) if data.extra else 0
-    melanomas = int(truth(data.train.diagnoses).sum())
     return {
-        "real": len(data.train),
-        "real_melanomas": melanomas,
-        "synthetic_held": extra,
+        "real": len(data.lesion_ids),
+        "real_melanomas": int(truth(data.diagnoses).sum()),
+        "synthetic_held": len(data.extra_diagnoses),
         "images": experiment.training.images,
     }
 
