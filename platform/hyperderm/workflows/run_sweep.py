@@ -198,7 +198,7 @@ def _feeding(setting: Setting, board: Board, store: Store) -> Feeding:
     feeding = choose(store, select(store, asked), largest(asked, board.distributions))
     board.study.set_user_attr(FEED, feeding.mode)
     if feeding.streams:
-        setting.say(feeding.said(len(reading_nodes(store))))
+        setting.say(feeding.said(len(reading_nodes(store, asked))))
     if feeding.limit:
         setting.say(feeding.limit)
     return feeding

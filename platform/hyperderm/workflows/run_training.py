@@ -66,7 +66,7 @@ def run_one(
         if feeding.streams:
             if not cluster:
                 stack.enter_context(connect(None))  # for the readers; training stays in this process
-            setting.say(_reading(feeding, opened))
+            setting.say(_reading(feeding, opened, experiment))
         facts = facts_of(setting, key, folder, experiment, opened, inputs, feeding, at)
         say_made_with(setting, experiment, inputs)
         tracker = open_tracker(setting, experiment.name, folder)
@@ -102,10 +102,10 @@ def _folder(runs: Path, name: str | None, experiment: Experiment, mine: Mapping[
     return folder
 
 
-def _reading(feeding: Feeding, store: Store) -> str:
+def _reading(feeding: Feeding, store: Store, experiment: Experiment) -> str:
     from hyperderm.cluster.stream_readers import reading_nodes
 
-    return feeding.said(len(reading_nodes(store)))
+    return feeding.said(len(reading_nodes(store, experiment)))
 
 
 def _outcome(train: Callable[[], None]) -> str:
