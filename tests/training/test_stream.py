@@ -4,6 +4,8 @@ import hashlib
 import random
 from collections import Counter
 from dataclasses import replace
+from math import floor
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,14 +13,14 @@ import torch
 from hyperderm.errors import ConfigError, StudyError
 from hyperderm.identity import searching
 from hyperderm.learners.data import CubeSet, Streamed, TrainData
-from hyperderm.learners.sampling import Phase, real_entries
+from hyperderm.learners.sampling import Phase, phases, real_entries
 from hyperderm.learners.scaling import Scaling
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
-from hyperderm.training.feed import Feed
+from hyperderm.training.feed import Feed, KeyedFeed
 from hyperderm.training.loop import train
-from hyperderm.training.stream import StreamFeed, check_streams
-from tests.learners.tissue import classifier, lesions, spectral
+from hyperderm.training.stream import StreamFeed, check_streams, feed_of
+from tests.learners.tissue import classifier, lesions, mixed, spectral
 from tests.training.test_feed import NONE, names, numbered
 from tests.training.tiny import tiny, tiny_data
 
@@ -82,6 +84,27 @@ def test_the_order_is_that_of_the_reference(window, batch_size, stream):
         assert shown == wanted[images : images + batch_size]
     assert batch.rows.tolist() == names(batch.real)
     torch.testing.assert_close(batch.real, numbered(23)[batch.rows])
+
+
+def test_one_phase_gives_the_batches_it_always_gave():
+    """Recorded before there were several phases: checkpoints of runs that were streamed then go on as they began."""
+    diagnoses = tuple("melanoma" if i % 5 == 0 else "nevus" for i in range(23))
+    data, _ = streamed(numbered(23), scattered(23, 7), 2, diagnoses)
+    feed = StreamFeed(data, IDENTITY, 4, 5, flips=True, phases=[Phase(0, real_entries(diagnoses, 2.0), NONE)])
+    rows, sources, shards, pixels = list[int](), list[int](), list[list[int]](), hashlib.sha256()
+    for i in range(0, 160, 4):
+        batch = feed.batch(i)
+        rows += batch.rows.tolist()
+        sources += names(batch.source)
+        shards.append(feed.shards_of(i))
+        pixels.update(batch.real.numpy().tobytes())
+        pixels.update(batch.source.numpy().tobytes())
+    assert rows[:16] == [20, 11, 0, 21, 0, 20, 18, 20, 6, 4, 0, 15, 22, 1, 16, 15]
+    assert sources[:16] == [6, 20, 4, 0, 0, 11, 18, 20, 20, 0, 21, 1, 15, 15, 8, 16]
+    assert shards[2:6] == [[0, 3, 5, 6], [5, 6, 4, 1], [5, 6, 4, 1], [4, 1, 2]]
+    assert pixels.hexdigest() == "79d7eb5a1e3d78f1ec1fef81b2dc482b0cda5e93b600d844181116359dccbc42"
+    drawn = hashlib.sha256(repr((rows, sources, shards)).encode()).hexdigest()
+    assert drawn == "04e189a27f30ba6f2608309f0e8fc10f5d6c615b0b7c94ba04e97172b796dd02"
 
 
 def test_every_cube_comes_once_an_epoch_and_epochs_differ():
@@ -165,26 +188,46 @@ def test_a_batch_larger_than_the_role_is_refused():
 
 
 def as_stream(data: TrainData, sample: int, window: int = 2) -> TrainData:
-    """The same roles, train behind a stream."""
-    source, _ = streamed(data.train.reflectance, scattered(len(data.train), 4), window, data.train.diagnoses)
+    """The same roles; train behind a stream, and the synthetic cubes in shards of their own."""
+    shards, real = scattered(len(data.train), 4), len(data.train)
+    if data.extra:
+        shards += tuple(tuple(real + row for row in rows) for rows in scattered(len(data.extra), 3, seed=1))
+    disk = Disk(data.drawn, shards)
+    source = Streamed(
+        data.train.lesion_ids, data.train.diagnoses, shards, window, disk.begin, data.extra.diagnoses if data.extra else ()
+    )
     kept = CubeSet(
         data.train.lesion_ids[:sample],
         data.train.diagnoses[:sample],
         data.train.reflectance[:sample],
         data.train.masks[:sample],
     )
-    return replace(data, train=kept, streamed=replace(source, lesion_ids=data.train.lesion_ids))
+    return replace(data, train=kept, extra=None, streamed=source)
 
 
+ADDED = {"synthetic__store": "set"}
+PRETRAINED = ADDED | {"synthetic__use": "pretrain", "training__pretrain_images": 44}  # inside a batch
+USES = {
+    "add": ADDED,
+    "mixed": ADDED | {"learner__mixed_share": 0.3},
+    "only": ADDED | {"synthetic__use": "only"},
+    "pretrain": PRETRAINED,
+}
+NEVI = ("dysplastic_nevus",) * 8
+BOTH, SOON = mixed(12, 20), {"training__validate_every": 24}
 RUNS = {
-    "shsgan": (tiny(), tiny_data()),
-    "classifier": (classifier(learner__oversample=1.0, learner__class_weights="balanced"), lesions()),
+    "shsgan": (tiny(), tiny_data(), 0),
+    "classifier": (classifier(**SOON, learner__oversample=1.0, learner__class_weights="balanced"), lesions(), 0),
+    "add": (classifier(**USES["add"], **SOON), lesions(extra=BOTH), 0),
+    "mixed": (classifier(**USES["mixed"]), lesions(extra=BOTH), 0),
+    "pretrain": (classifier(**PRETRAINED, training__validate_every=16), lesions(extra=BOTH), 0),
+    "pretrain-boundary": (classifier(**PRETRAINED, training__validate_every=20), lesions(extra=BOTH), 40),
 }
 
 
 @pytest.mark.parametrize("kind", RUNS)
 def test_resuming_in_the_middle_of_an_epoch_is_the_undisturbed_run(kind, tmp_path):
-    experiment, data = RUNS[kind]
+    experiment, data, at = RUNS[kind]
     data = as_stream(data, 6)
     runs = {}
     for name in ("whole", "broken"):
@@ -192,18 +235,129 @@ def test_resuming_in_the_middle_of_an_epoch_is_the_undisturbed_run(kind, tmp_pat
         reports = []
         for report in train(experiment, data, context):
             reports.append(report)
-            if name == "broken" and report.images not in (0, experiment.training.images):
+            if name == "broken" and report.images not in (0, experiment.training.images) and report.images >= at:
                 break
         if name == "broken":
-            assert report.images % len(data.lesion_ids)  # inside an epoch
+            assert report.images % len(phases(experiment.learner, experiment, data)[0].entries)  # inside an epoch
             reports += list(train(experiment, data, context))[1:]
         runs[name] = reports, context.checkpoint.load()
     whole, broken = runs["whole"], runs["broken"]
     same = [{k: v for k, v in r.metrics.items() if k != "seconds_per_step"} for r in whole[0]]
     assert same == [{k: v for k, v in r.metrics.items() if k != "seconds_per_step"} for r in broken[0]]
-    weights = "network" if kind == "classifier" else "generator"
+    weights = "generator" if kind == "shsgan" else "network"
     a, b = (run[1]["learner"][weights] for run in (whole, broken))
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+# --- synthetic cubes, phases, mixed streams
+
+
+def feeds(use: str, count: int = 1, **settings: object) -> tuple[TrainData, list[StreamFeed], KeyedFeed]:
+    """The data in memory, `count` workers' streams of it, and its feed from memory."""
+    experiment, held = classifier(**USES[use], data__flips=False, **settings), lesions(extra=BOTH)
+    apart = [Context(CheckpointFolder(Path()), rank=rank, world_size=count) for rank in range(count)]
+    streams = [feed_of(experiment, as_stream(held, 6), context) for context in apart]
+    return held, streams, feed_of(experiment, held, Context(CheckpointFolder(Path())))
+
+
+def drawn(feed: KeyedFeed, images: int, stream: str) -> list[int]:
+    return torch.cat([feed._rows(stream, at) for at in range(0, images, feed.batch_size)]).tolist()
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("stream", ["real", "source"])
+def test_an_epoch_shows_each_entry_once_and_what_memory_shows(use, stream):
+    held, (feed,), memory = feeds(use)
+    shown, there = drawn(feed, 480, stream), drawn(memory, 480, stream)
+    assert len(shown) == 480
+    assert shown != there
+    starts = [phase.start for phase in feed.phases]
+    assert starts == ([0, 44] if use == "pretrain" else [0])
+    for phase, stop in zip(feed.phases, [*starts[1:], 480], strict=True):
+        for entries, second in ((phase.entries.tolist(), False), (phase.mixed.tolist(), True)):
+            mine, theirs = (
+                [row for row in rows[phase.start : stop] if not phase.share or (row in phase.mixed) is second]
+                for rows in (shown, there)
+            )
+            for at in range(0, len(mine) - len(entries) + 1, len(entries) or 1):
+                if entries:
+                    epoch = slice(at, at + len(entries))
+                    assert Counter(mine[epoch]) == Counter(entries) == Counter(theirs[epoch])
+    real = len(held.train)
+    assert any(row >= real for row in shown)
+    assert any(row < real for row in shown) is (use != "only")
+
+
+@pytest.mark.parametrize("use", USES)
+def test_cubes_of_both_stores_are_theirs_scaled_as_train(use):
+    held, (feed,), _ = feeds(use)
+    scaled, shown = held.scaling.forward(held.drawn), set[int]()
+    for at in (*range(0, 160, 8), 32, 40, 0):
+        batch = feed.batch(at)
+        assert torch.equal(batch.real, scaled[batch.rows])
+        assert torch.equal(batch.labels, held.labels[batch.rows])
+        source = batch.source
+        assert torch.equal(source, scaled[feed._rows("source", at)])
+        shown |= set(batch.rows.tolist())
+    assert shown == set(torch.cat([rows for p in feed.phases for rows in (p.entries, p.mixed)]).tolist())
+
+
+@pytest.mark.parametrize("use", USES)
+def test_workers_share_the_batches_of_both_stores(use):
+    _, (whole,), _ = feeds(use)
+    _, parts, _ = feeds(use, 2, sweep__workers_per_trial=2)
+    for at in (*range(0, 96, 8), 40, 0):
+        batch, shares = whole.batch(at), [part.batch(at) for part in parts]
+        assert torch.equal(torch.cat([share.rows for share in shares]), batch.rows)
+        assert torch.equal(torch.cat([share.real for share in shares]), batch.real)
+
+
+@pytest.mark.parametrize("use", USES)
+def test_windows_are_read_ahead_and_let_go_also_where_a_phase_ends(use):
+    """No batch reaches over two windows: whatever is shown was asked for while the batch before it was shown."""
+    adds = use in ("add", "mixed")
+    experiment = classifier(**USES[use], training__batch_size=4)
+    held = lesions(12, 20, extra=("melanoma",) * 12 + NEVI if adds else mixed(12, 20))
+    data = as_stream(held, 6)
+    even = tuple(tuple(range(k, k + 4)) for k in range(0, len(held.drawn), 4))
+    source, disk = streamed(held.drawn, even, 2)
+    data = replace(data, streamed=replace(data.streamed, shards=even, begin=source.begin))
+    feed = feed_of(experiment, data, Context(CheckpointFolder(Path())))
+    most = 2 * 2 * (2 if use == "mixed" else 1)
+    asked = set(feed.shards_of(0))
+    for at in range(0, 160, 4):
+        batch = feed.batch(at)
+        assert len(batch.real) == 4
+        assert {int(shard) for shard in feed.shard[batch.rows]} <= asked
+        assert len(feed._held) + len(feed._waiting) <= most
+        asked = set(feed.shards_of(at))
+    entries = torch.cat([rows for phase in feed.phases for rows in (phase.entries, phase.mixed)])
+    assert set(disk.asked) == set(feed.shard[entries].tolist())  # a shard without an entry is never read
+
+
+def test_phases_and_mixed_streams_follow_the_reference():
+    """Several phases, the second mixed, the third within one batch of it, in plain Python."""
+    shards, window, seed = scattered(30, 9), 2, 3
+    plan = [
+        Phase(0, torch.arange(5, 18), NONE),
+        Phase(37, torch.arange(12), torch.arange(15, 30), 0.4),
+        Phase(70, torch.arange(4, 9), NONE),
+        Phase(73, torch.arange(20, 30), NONE),
+    ]
+    source, _ = streamed(numbered(30), shards, window)
+    feed = StreamFeed(source, IDENTITY, 5, seed, phases=plan)
+    for stream in ("real", "source"):
+        wanted = list[int]()
+        for phase, stop in zip(plan, [37, 70, 73, 150], strict=True):
+            key = f"/{phase.start}" if phase.start else ""
+            first = iter(reference(shards, window, seed, phase.entries.tolist(), 20, f"{stream}{key}"))
+            second = iter(reference(shards, window, seed, phase.mixed.tolist(), 20, f"{stream}/mixed{key}"))
+            for place in range(stop - phase.start):
+                more = floor((place + 1) * phase.share) > floor(place * phase.share)
+                wanted.append(next(second if more else first))
+        for at in (*range(0, 150, 5), 70, 35, 145, 0):
+            batch = feed.batch(at)
+            assert names(batch.real if stream == "real" else batch.source) == wanted[at : at + 5]
 
 
 def test_a_checkpoint_of_the_other_feed_is_refused(tmp_path):
@@ -217,12 +371,11 @@ def test_a_checkpoint_of_the_other_feed_is_refused(tmp_path):
 def test_what_cannot_be_streamed_is_refused_in_a_sentence():
     check_streams(tiny())
     check_streams(classifier(learner__oversample="balance"))
+    check_streams(classifier(synthetic__store="somewhere"))
     with pytest.raises(ConfigError, match=r"learner.kind = spectral cannot be fed by a stream"):
         check_streams(spectral())
     with pytest.raises(ConfigError, match=r"data.scaling = robust cannot be fed by a stream.*scaling=range"):
         check_streams(tiny(data__scaling="robust"))
-    with pytest.raises(ConfigError, match=r"synthetic cannot be fed by a stream"):
-        check_streams(classifier(synthetic__store="somewhere"))
 
 
 def test_the_feed_is_part_of_a_run_s_identity_only_where_it_streams():

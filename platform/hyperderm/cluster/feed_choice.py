@@ -37,6 +37,7 @@ class FeedChoice:
         at_most: trials at a time that memory takes, where fewer than would run; None: it limits nothing.
         each: bytes of RAM that each worker asks Ray for, so that no node gets more trials than fit; 0: nothing is limited.
         limit: what is printed of a limit; "" without.
+        what: is streamed, in words.
     """
 
     streams: bool
@@ -45,6 +46,7 @@ class FeedChoice:
     at_most: int | None = None
     each: int = 0
     limit: str = ""
+    what: str = "train is"
 
     @property
     def mode(self) -> str:
@@ -54,7 +56,7 @@ class FeedChoice:
     def said(self, cpus: int) -> str:
         """Return what is printed of a stream for which `cpus` are kept."""
         why = self.why or "data.feed = stream"
-        return f"train is streamed: {why}; {cpus} CPU{'s' * (cpus > 1)} kept for reading"
+        return f"{self.what} streamed: {why}; {cpus} CPU{'s' * (cpus > 1)} kept for reading"
 
 
 def choose_feed(
@@ -102,7 +104,8 @@ def choose_feed(
         never = fit(cluster, needs, asked, whole=True).short
         remedy = f"Give the machine more memory, {LESS}" if never else error.remedy
         raise ConfigError(f"{found.why}, so they would be streamed; but {error.what}", remedy) from None
-    return FeedChoice(True, roles.decoded, found.why if found.short else "")
+    what = "train and the synthetic cubes are" if selection.extra else "train is"
+    return FeedChoice(True, roles.decoded, found.why if found.short else "", what=what)
 
 
 def _held(decoded: int, needs: Needs, found: Fit, whole: Fit, experiment: Experiment) -> FeedChoice:

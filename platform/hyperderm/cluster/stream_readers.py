@@ -6,8 +6,8 @@ do the same with tasks that compete for the CPUs of the trials, and starts anew 
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +28,8 @@ from hyperderm.errors import ClusterError, ConfigError, HyperdermError, StoreErr
 from hyperderm.learners.data import CubeSet, Streamed, TrainData
 from hyperderm.learners.randomness import generator
 from hyperderm.learners.scaling import Scaling
-from hyperderm.store.reader import Store
+from hyperderm.store.location import locate
+from hyperderm.store.reader import Store, open_store
 from hyperderm.training.data import cube_set
 from hyperderm.training.inputs import NONE, RunInputs
 from hyperderm.training.selection import Selection
@@ -51,10 +52,12 @@ class Shard:
     Attributes:
         path: of the part.
         lesion_ids: in the order of the part.
+        synthetic: it is a part of the synthetic store, not of the real one.
     """
 
     path: str
     lesion_ids: tuple[str, ...]
+    synthetic: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,14 @@ class StreamedData:
 
     Attributes:
         readers: node id and actor.
+        shards: those of train, then those of the synthetic store.
         sample: of train, as `_Held`; validation likewise.
         size: pixels that cubes are read at.
         at_most: trials at a time whose windows fit the object store, and what they make of sample and validation the RAM.
         each: bytes of RAM that each worker asks Ray for: none.
         inputs: see `TrainData.inputs`.
+        extra: lesion id to diagnosis of the synthetic cubes, in the order of their rows; they stream with train.
+        mixing: there is room for the windows of mixed sampling.
     """
 
     readers: tuple[tuple[str, Any], ...]
@@ -82,6 +88,8 @@ class StreamedData:
     window: int
     at_most: int
     inputs: "ObjectRef[Mapping[str, Any]]"
+    extra: Mapping[str, str] = field(default_factory=dict)
+    mixing: bool = False
     each: int = 0
 
     def left(self, cluster: Cluster) -> Cluster:
@@ -97,16 +105,24 @@ class StreamedData:
         """Return what a trial of `experiment` is given; nothing is copied.
 
         Raises:
-            ConfigError: other pixels or another scaling than the stream was prepared for.
+            ConfigError: other pixels, another scaling or another kind of sampling than the stream was prepared for.
         """
         if experiment.data.size != self.size or experiment.data.scaling_percentiles is not None:
             raise ConfigError(
                 "data.size and data.scaling cannot be searched while train is streamed: scaling and sample are made once",
                 "Take them out of the search space, or use --set data.feed=memory.",
             )
-        place = {name: row for row, name in enumerate(self.lesion_ids)}
-        rows = tuple(tuple(place[name] for name in shard.lesion_ids) for shard in self.shards)
-        streamed = Streamed(self.lesion_ids, self.diagnoses, rows, self.window, self._begin())
+        if experiment.learner.mixing is not None and not self.mixing:
+            raise ConfigError(
+                "learner.mixed_share cannot be searched while train is streamed, unless the experiment sets one: nobody "
+                "kept room for two streams",
+                "Set one, take it out of the search space, or use --set data.feed=memory.",
+            )
+        real = {name: row for row, name in enumerate(self.lesion_ids)}
+        synthetic = {name: row for row, name in enumerate(self.extra, len(real))}
+        rows = tuple(tuple((synthetic if s.synthetic else real)[name] for name in s.lesion_ids) for s in self.shards)
+        diagnoses = tuple(self.extra.values())
+        streamed = Streamed(self.lesion_ids, self.diagnoses, rows, self.window, self._begin(), diagnoses)
         held = self.sample.get(), self.validation.get()
         made = TrainData(*held, self.wavelengths_nm, self.scaling, streamed=streamed)
         return made.given(ray.get(self.inputs), experiment.learner.scaled_as)
@@ -117,7 +133,7 @@ class StreamedData:
 
         def begin(number: int) -> Callable[[], Tensor]:
             shard = self.shards[number]
-            asked = near[number % len(near)].cubes.remote(shard.path, shard.lesion_ids)
+            asked = near[number % len(near)].cubes.remote(shard)
             return lambda: view(get(asked))
 
         return begin
@@ -139,23 +155,25 @@ class _Held:
 
 @ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=3)
 class Reader:
-    """Reads parts of a store on a CPU that nobody else gets."""
+    """Reads parts of a store, and of a synthetic one, on a CPU that nobody else gets."""
 
-    def __init__(self, store: Store, size: int) -> None:
+    def __init__(self, store: Store, extra: Store | None, size: int) -> None:
         torch.set_num_threads(1)
-        self._store, self._size = store, size
+        self._store, self._extra, self._size = store, extra, size
 
     def ready(self) -> bool:
         """Answer."""
         return True
 
-    def cubes(self, path: str, lesion_ids: Sequence[str]) -> NDArray[np.float32]:
+    def cubes(self, shard: Shard) -> NDArray[np.float32]:
         """Return (n, B, size, size) reflectance in the order of the part."""
-        return self._set(self._rows(path), lesion_ids).reflectance.numpy()
+        store = self._extra if shard.synthetic else self._store
+        assert store is not None
+        return self._set(_rows(store, shard.path), shard.lesion_ids).reflectance.numpy()
 
     def survey(self, path: str, train: Sequence[str], others: Sequence[str]) -> "Survey":
         """Return the extremes of the part's train cubes, and the cubes and masks of others."""
-        rows, low, high = self._rows(path), None, None
+        rows, low, high = _rows(self._store, path), None, None
         if train:
             x = self._set(rows, train).reflectance
             low, high = x.amin((0, 2, 3)), x.amax((0, 2, 3))
@@ -163,16 +181,18 @@ class Reader:
         found = ((), None, None) if held is None else (held.lesion_ids, held.reflectance.numpy(), held.masks.numpy())
         return Survey(low, high, *found)
 
-    def _rows(self, path: str) -> pa.Table:
-        try:
-            return self._store.location.read_table(path)
-        except (OSError, pa.ArrowException) as error:
-            where = f"{self._store.location.uri}: part {path} cannot be read"
-            raise StoreError(f"{where}: {str(error).splitlines()[0]}", "Restore it, or ingest again.") from error
-
     def _set(self, rows: pa.Table, lesion_ids: Sequence[str]) -> CubeSet:
         kept = rows.filter(pc.is_in(rows["lesion_id"], pa.array(lesion_ids, pa.string())))
         return cube_set(kept, self._size)
+
+
+def _rows(store: Store, path: str) -> pa.Table:
+    try:
+        return store.location.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        where = f"{store.location.uri}: part {path} cannot be read"
+        made = "generate it" if store.manifest.source.get("verb") == "generate" else "ingest"
+        raise StoreError(f"{where}: {str(error).splitlines()[0]}", f"Restore it, or {made} again.") from error
 
 
 @dataclass(frozen=True)
@@ -191,7 +211,8 @@ def stream(
 ) -> StreamedData:
     """Start the readers, go through the parts once for scaling, sample and validation, and return what trials share.
 
-    The scaling is that of all of train, exactly; the sample is drawn once, whatever the seed of a run.
+    The scaling is that of all of train, exactly; the sample is drawn once, whatever the seed of a run. Of a synthetic store
+    nothing but the index is read.
 
     Args:
         store: of both roles.
@@ -204,21 +225,17 @@ def stream(
         ClusterError: no CPU is left for readers, or the windows do not fit the object store; StoreError: a damaged part.
     """
     train, validation = set(selection.train), set(selection.validation)
-    parts, names = list[Shard](), dict[str, str]()
-    for part in store.manifest.parts:
-        index = store.location.read_table(part.path, ["lesion_id", "diagnosis"])
-        pairs = list(zip(*(index.column(c).to_pylist() for c in ("lesion_id", "diagnosis")), strict=True))
-        names |= {lesion: diagnosis for lesion, diagnosis in pairs if lesion in train or lesion in validation}
-        parts.append(Shard(part.path, tuple(lesion for lesion, _ in pairs if lesion in train or lesion in validation)))
+    parts, names = _indexed(store, train | validation)
     shards = [Shard(p.path, tuple(n for n in p.lesion_ids if n in train)) for p in parts]
     shards = [shard for shard in shards if shard.lesion_ids]
+    extra = _beside(experiment) if selection.extra else None
+    more, kinds = _indexed(extra, set(selection.extra)) if extra else ([], {})
+    shards += [replace(shard, synthetic=True) for shard in more]
     order = torch.randperm(len(selection.train), generator=generator(0, "stream/sample", 0))
     sampled = tuple(sorted(selection.train[row] for row in order[: experiment.data.sample].tolist()))
     at_most = _room(store, experiment, shards, len(sampled), len(validation))
-    readers = start(store, experiment, alone)
-    scaling, held = _survey(
-        [p for p in parts if p.lesion_ids], train, (sampled, selection.validation), readers, store, experiment
-    )
+    readers = start(store, extra, experiment, alone)
+    scaling, held = _survey(parts, train, (sampled, selection.validation), readers, store, experiment)
     sample, scored = (_hold(ids, names, *cubes) for ids, cubes in zip((sampled, selection.validation), held, strict=True))
     return StreamedData(
         readers,
@@ -233,7 +250,28 @@ def stream(
         experiment.data.window,
         at_most,
         ray.put(inputs.states),
+        {name: kinds[name] for name in selection.extra},
+        experiment.learner.mixing is not None,
     )
+
+
+def _beside(experiment: Experiment) -> Store:
+    """Open the synthetic store; `select` has just hashed it, and it may be larger than memory."""
+    assert experiment.synthetic is not None
+    return open_store(experiment.synthetic.store, verify=False)
+
+
+def _indexed(store: Store, wanted: Collection[str]) -> tuple[list[Shard], dict[str, str]]:
+    """Return the parts of `store` that hold lesions in `wanted`, restricted to them, and the diagnosis of each."""
+    shards, names = list[Shard](), dict[str, str]()
+    for part in store.manifest.parts:
+        index = store.location.read_table(part.path, ["lesion_id", "diagnosis"])
+        pairs = zip(*(index.column(c).to_pylist() for c in ("lesion_id", "diagnosis")), strict=True)
+        mine = {lesion: diagnosis for lesion, diagnosis in pairs if lesion in wanted}
+        if mine:
+            names |= mine
+            shards.append(Shard(part.path, tuple(mine)))
+    return shards, names
 
 
 Cubes = tuple[NDArray[np.float32], NDArray[np.bool_]]
@@ -280,13 +318,13 @@ def _hold(ids: tuple[str, ...], names: dict[str, str], cubes: NDArray[np.float32
     return _Held(ids, tuple(names[name] for name in ids), ray.put(cubes), ray.put(masks))
 
 
-def start(store: Store, experiment: Experiment, alone: bool) -> tuple[tuple[str, Any], ...]:
+def start(store: Store, extra: Store | None, experiment: Experiment, alone: bool) -> tuple[tuple[str, Any], ...]:
     """Start the readers and return them once each holds its CPU, with their nodes.
 
     Raises:
         ClusterError: no CPU came free for one, or none would be left for a trial.
     """
-    nodes = reading_nodes(store)
+    nodes = reading_nodes(store, experiment)
     everything = Cluster(tuple((n["Resources"].get("CPU", 0.0), n["Resources"].get("GPU", 0.0)) for n in _alive()), "")
     sweep = experiment.sweep
     try:
@@ -299,7 +337,7 @@ def start(store: Store, experiment: Experiment, alone: bool) -> tuple[tuple[str,
         raise ClusterError(f"{error.what}, {kept} of a streamed train role not counted", error.remedy) from None
     made: Any = Reader  # Ray's wrapper carries no types
     pinned = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
-    actors = [made.options(scheduling_strategy=where).remote(store, experiment.data.size) for where in pinned]
+    actors = [made.options(scheduling_strategy=where).remote(store, extra, experiment.data.size) for where in pinned]
     try:
         ray.get([actor.ready.remote() for actor in actors], timeout=PATIENCE_S)
     except GetTimeoutError:
@@ -312,10 +350,12 @@ def start(store: Store, experiment: Experiment, alone: bool) -> tuple[tuple[str,
     return tuple(zip(nodes, actors, strict=True))
 
 
-def reading_nodes(store: Store) -> list[str]:
-    """Return the node of each reader: one in eight CPUs of every node that sees the store; for a disk, of this node."""
+def reading_nodes(store: Store, experiment: Experiment) -> list[str]:
+    """Return the node of each reader: one in eight CPUs of every node that sees all stores; for a disk, of this node."""
     here = ray.get_runtime_context().get_node_id()
-    seeing = [node for node in _alive() if node["NodeID"] == here or not store.location.local]
+    beside = experiment.synthetic
+    local = store.location.local or (beside is not None and locate(beside.store).local)
+    seeing = [node for node in _alive() if node["NodeID"] == here or not local]
     counted = [(str(node["NodeID"]), int(node["Resources"].get("CPU", 0))) for node in seeing]
     return [node for node, cpus in counted for _ in range(max(1, cpus // CPUS_PER_READER)) if cpus]
 
@@ -350,15 +390,18 @@ def _room(store: Store, experiment: Experiment, shards: Sequence[Shard], sample:
     h, w, bands = store.manifest.shape
     cube = cube_bytes(store) * data.size**2 / (h * w)
     held = (sample + validation) * cube
-    largest = sorted((len(shard.lesion_ids) for shard in shards), reverse=True)
-    windows = 2 * sum(largest[: data.window]) * cube
+    mixes = experiment.learner.mixing is not None
+    streams = [[s for s in shards if s.synthetic is kind] for kind in (False, True)] if mixes else [shards]
+    sizes = [sorted((len(shard.lesion_ids) for shard in stream), reverse=True) for stream in streams]
+    windows = 2 * sum(sum(largest[: data.window]) for largest in sizes) * cube
     capacities = [HELD * (memory.store or 0) for memory in cluster.memory]
     may = mib(sum(capacities))
     fits = sum(int(max(capacity - held, 0.0) / windows) for capacity in capacities) // workers
     if fits < 1:
+        whose = "each of the two streams of a trial" if mixes else "a trial"
         raise ClusterError(
-            f"data.window = {data.window} and data.sample = {data.sample} do not fit the object store: two windows of a "
-            f"trial take {mib(workers * windows)}, sample and validation {mib(held)}, and {may} may be used",
+            f"data.window = {data.window} and data.sample = {data.sample} do not fit the object store: two windows of "
+            f"{whose} take {mib(workers * windows)}, sample and validation {mib(held)}, and {may} may be used",
             "Lower them, or data.size, with --set; or start Ray with a larger object store.",
         )
     shown = 2 * experiment.training.batch_size * cube

@@ -42,10 +42,12 @@ class Streamed:
     Attributes:
         lesion_ids: (N,) of the whole role; a cube's row is its place here.
         diagnoses: (N,).
-        shards: the rows of each shard, in the order in which its cubes come; together every row once.
+        shards: the rows of each shard, in the order in which its cubes come; together every row once, those of `extra` too.
+            A shard lies in one store.
         window: shards whose cubes are shuffled together.
         begin: begins to read a shard (by its number) and returns what waits for its cubes, (n, B, size, size) float32
             reflectance. They may lie in memory that cannot be written; dropping them frees it.
+        extra: (M,) diagnoses of synthetic cubes that are read likewise; their rows follow those of `lesion_ids`.
     """
 
     lesion_ids: tuple[str, ...]
@@ -53,6 +55,7 @@ class Streamed:
     shards: tuple[tuple[int, ...], ...]
     window: int
     begin: Callable[[int], Callable[[], Tensor]]
+    extra: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ class TrainData:
     Attributes:
         train: the whole role; where it is streamed, a sample of it.
         streamed: how train is read where it is not held in memory.
-        extra: synthetic cubes that are trained on beside `train`; nothing is fitted or scored on them.
+        extra: synthetic cubes that are trained on beside `train`; nothing is fitted or scored on them. None where there are
+            none, and where they are streamed (`Streamed.extra`).
         inputs: name (`LearnerConfig.inputs`) to what the checkpoint of another run holds (`training.resume.pack`).
         held_out: of a store without folds, where `train` and `validation` are the same cubes: (N, size, size) bool of the
             pixels that only score; nothing is learnt from them. None where there are folds.
@@ -107,7 +111,14 @@ class TrainData:
     @property
     def rows(self) -> int:
         """Number of cubes that training may draw."""
-        return len(self.lesion_ids) + (len(self.extra) if self.extra else 0)
+        return len(self.lesion_ids) + len(self.extra_diagnoses)
+
+    @property
+    def extra_diagnoses(self) -> tuple[str, ...]:
+        """Of the synthetic cubes, however they are fed."""
+        if self.streamed:
+            return self.streamed.extra
+        return self.extra.diagnoses if self.extra else ()
 
     @property
     def drawn(self) -> Tensor:
@@ -123,7 +134,7 @@ class TrainData:
     @property
     def drawn_diagnoses(self) -> tuple[str, ...]:
         """(rows,) diagnoses of `drawn`."""
-        return self.diagnoses + (self.extra.diagnoses if self.extra else ())
+        return self.diagnoses + self.extra_diagnoses
 
     @property
     def classes(self) -> tuple[str, ...]:

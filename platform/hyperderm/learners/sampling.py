@@ -6,6 +6,7 @@ epochs of one length, so that arms of an ablation differ in nothing but what tho
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import floor
 from typing import Literal
 
 import torch
@@ -23,7 +24,8 @@ class Phase:
 
     Attributes:
         start: images shown before it begins.
-        entries: (E,) int64 rows of `TrainData.train` followed by `TrainData.extra`; an epoch shows each entry once.
+        entries: (E,) int64 rows of what training may draw, train's followed by the synthetic ones; an epoch shows each entry
+            once.
         mixed: (M,) like `entries`; the second stream of mixed sampling, empty without it.
         share: of all images, those drawn from `mixed`.
     """
@@ -32,6 +34,10 @@ class Phase:
     entries: Tensor
     mixed: Tensor
     share: float = 0.0
+
+    def mixed_in(self, images: int) -> int:
+        """Return how many of its first `images` are of `mixed`: they come as evenly as the share allows."""
+        return floor(images * self.share)
 
 
 def phases(config: LearnerConfig, run: Run, data: TrainData) -> tuple[Phase, ...]:
@@ -52,9 +58,9 @@ def _classifier_phases(config: LearnerConfig, run: Run, data: TrainData) -> tupl
     none = torch.zeros(0, dtype=torch.int64)
     if synthetic is None:
         return (Phase(0, real, none),)
-    assert data.extra is not None
+    assert data.extra_diagnoses
     added = len(data.lesion_ids) + synthetic_entries(
-        data.diagnoses, data.extra.diagnoses, synthetic.ratio, alone=synthetic.use != "add"
+        data.diagnoses, data.extra_diagnoses, synthetic.ratio, alone=synthetic.use != "add"
     )
     if not len(added):
         raise ConfigError(

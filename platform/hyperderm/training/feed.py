@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
-from math import floor
 from typing import Any
 
 import torch
@@ -13,6 +12,9 @@ from hyperderm.errors import ConfigError
 from hyperderm.learners.base import Batch
 from hyperderm.learners.randomness import generator, rows
 from hyperderm.learners.sampling import Phase
+
+Part = tuple[int, bool]
+"""Which of a run's streams of entries: number of its phase, and whether the second stream of mixed sampling is meant."""
 
 
 class KeyedFeed(ABC):
@@ -80,8 +82,13 @@ class KeyedFeed(ABC):
         """Return the scaled cubes of the rows `chosen` (n,) on the device that trains: (n, B, H, W)."""
 
     @abstractmethod
-    def order(self, key: str, entries: Tensor, epoch: int) -> Tensor:
-        """Return `entries` (E,) in the order of one epoch of the stream `key`."""
+    def order(self, key: str, part: Part, epoch: int) -> Tensor:
+        """Return the entries (E,) of `part` in the order of one epoch of the stream `key`."""
+
+    def entries_of(self, part: Part) -> Tensor:
+        """Return (E,) int64 rows; each is shown once an epoch."""
+        number, mixed = part
+        return self.phases[number].mixed if mixed else self.phases[number].entries
 
     def _draw(self, stream: str, images: int) -> Tensor:
         return self._cubes(self._rows(stream, images), stream, images)
@@ -110,19 +117,20 @@ class KeyedFeed(ABC):
         return self._flip(x[:, None], "real", images)[:, 0] if self.flips else x
 
     def _row(self, stream: str, position: int) -> int:
-        phase = next(p for p in reversed(self.phases) if p.start <= position)
+        number, phase = next((n, p) for n, p in reversed([*enumerate(self.phases)]) if p.start <= position)
         place = position - phase.start
-        before = floor(place * phase.share)  # images of the second stream so far: they come as evenly as the share allows
-        if floor((place + 1) * phase.share) > before:
-            return self._pick(f"{stream}/mixed", phase.start, phase.mixed, before)
-        return self._pick(stream, phase.start, phase.entries, place - before)
+        before = phase.mixed_in(place)
+        if phase.mixed_in(place + 1) > before:
+            return self._pick(f"{stream}/mixed", (number, True), before)
+        return self._pick(stream, (number, False), place - before)
 
-    def _pick(self, stream: str, start: int, entries: Tensor, place: int) -> int:
+    def _pick(self, stream: str, part: Part, place: int) -> int:
+        entries, start = self.entries_of(part), self.phases[part[0]].start
         epoch, place = divmod(place, len(entries))
         held, order = self._orders.get(stream, ((-1, -1), entries))
         if held != (start, epoch):
             key = f"order/{stream}/{start}" if start else f"order/{stream}"
-            order = self.order(key, entries, epoch)
+            order = self.order(key, part, epoch)
             self._orders[stream] = ((start, epoch), order)
         return int(order[place])
 
@@ -155,8 +163,9 @@ class Feed(KeyedFeed):
         """Return views of them."""
         return [self.cubes[row] for row in chosen.tolist()]
 
-    def order(self, key: str, entries: Tensor, epoch: int) -> Tensor:
+    def order(self, key: str, part: Part, epoch: int) -> Tensor:
         """Shuffle all entries together."""
+        entries = self.entries_of(part)
         return entries[torch.randperm(len(entries), generator=generator(self.seed, key, epoch))]
 
 

@@ -206,7 +206,7 @@ def _feeding(workspace: Workspace, search: Search, store: Store) -> FeedChoice:
     feeding = choose_feed(store, select(store, asked), largest(asked, search.distributions))
     search.study.set_user_attr(FEED, feeding.mode)
     if feeding.streams:
-        workspace.say(feeding.said(len(reading_nodes(store))))
+        workspace.say(feeding.said(len(reading_nodes(store, asked))))
     if feeding.limit:
         workspace.say(feeding.limit)
     return feeding

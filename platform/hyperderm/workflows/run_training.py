@@ -67,7 +67,7 @@ def run_one(
         if feeding.streams:
             if not cluster:
                 stack.enter_context(connect(None))  # for the readers; training stays in this process
-            workspace.say(_reading(feeding, opened))
+            workspace.say(_reading(feeding, opened, experiment))
         facts = facts_of(workspace, key, folder, experiment, opened, inputs, feeding, at)
         say_made_with(workspace, experiment, inputs)
         tracker = open_tracker(workspace, experiment.name, folder)
@@ -106,7 +106,7 @@ def _folder(runs: Path, name: str | None, experiment: Experiment, mine: Mapping[
 def _reading(feeding: FeedChoice, store: Store) -> str:
     from hyperderm.cluster.stream_readers import reading_nodes
 
-    return feeding.said(len(reading_nodes(store)))
+    return feeding.said(len(reading_nodes(store, experiment)))
 
 
 def _outcome(train: Callable[[], None]) -> str:

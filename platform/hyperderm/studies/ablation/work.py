@@ -313,12 +313,10 @@ def _test_metrics(table: Predictions, threshold: float) -> dict[str, float]:
 
 
 def _shown(data: TrainData, experiment: Experiment) -> dict[str, int]:
-    extra = data.rows - len(data.lesion_ids)
-    melanomas = int(truth(data.diagnoses).sum())
     return {
         "real": len(data.lesion_ids),
-        "real_melanomas": melanomas,
-        "synthetic_held": extra,
+        "real_melanomas": int(truth(data.diagnoses).sum()),
+        "synthetic_held": len(data.extra_diagnoses),
         "images": experiment.training.images,
     }
 
