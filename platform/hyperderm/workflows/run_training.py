@@ -103,7 +103,7 @@ def _folder(runs: Path, name: str | None, experiment: Experiment, mine: Mapping[
     return folder
 
 
-def _reading(feeding: FeedChoice, store: Store) -> str:
+def _reading(feeding: FeedChoice, store: Store, experiment: Experiment) -> str:
     from hyperderm.cluster.stream_readers import reading_nodes
 
     return feeding.said(len(reading_nodes(store, experiment)))
