@@ -162,7 +162,7 @@ def masks_of(
 
 
 def _against_masks(image: Image, marker: LesionMarks) -> list[SetAside]:
-    """The mask pictures of an image of which an annotation file says that there is no lesion on it."""
+    """Return the mask pictures of an image of which an annotation file says that there is no lesion on it."""
     assert marker.annotations is not None
     reason = f"{marker.annotations.file} says that there is no lesion on {image.image_id}"
     return [SetAside(file, reason) for _, _, file in image.masks]
@@ -251,14 +251,14 @@ def _lesion(
 
 
 def _stored(box: crop.Box, size: int | None) -> crop.Box:
-    """The part of a crop that is stored, in pixels of the frame."""
+    """Return the part of a crop that is stored, in pixels of the frame."""
     top, left, bottom, right = box
     first, start, last, end = crop.kept_box((bottom - top, right - left), size)
     return top + first, left + start, top + last, left + end
 
 
 def _share_stored(mask: Mask, box: crop.Box, size: int | None) -> float:
-    """The part of a mask that lies in what is stored of its crop."""
+    """Return the part of a mask that lies in what is stored of its crop."""
     top, left, bottom, right = _stored(box, size)
     return round(float(np.count_nonzero(mask[top:bottom, left:right]) / np.count_nonzero(mask)), 4)
 

@@ -128,7 +128,7 @@ _NOT_ITS_OWN = (
 
 
 def _finite(array: NDArray[Any]) -> NDArray[Any]:
-    """The finite values of an image, of an even sample where it is large."""
+    """Return the finite values of an image, of an even sample where it is large."""
     rows, columns = (max(1, size // _SAMPLE) for size in array.shape[:2])
     part = array[::rows, ::columns]
     return part[np.isfinite(part)]

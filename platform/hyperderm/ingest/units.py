@@ -92,7 +92,7 @@ def spoken(scale: Scale) -> list[str]:
 
 
 def fits(pattern: str, file: str, image_id: str) -> bool:
-    """Whether a pattern of names means a file: its path, its name or its image id; case does not count."""
+    """Return whether a pattern of names means a file: its path, its name or its image id; case does not count."""
     names = {file, file.rpartition("/")[2], image_id, image_id.rpartition("/")[2]}
     return any(fnmatch.fnmatchcase(_folded(name), _folded(pattern)) for name in names)
 
@@ -230,7 +230,9 @@ def _parted(known: list[File]) -> list[list[File]]:
 
 
 def _crossed(low: list[File], high: list[File]) -> bool:
-    """Whether reflectance ends between two neighbours, and their gap or the spread of what hangs together is too wide."""
+    """Return whether reflectance ends between two neighbours, and their gap or the spread of what hangs together is too
+    wide.
+    """
     if not low[-1].median <= REFLECTANCE < high[0].median:
         return False
     top = high[0].median
@@ -264,7 +266,7 @@ def _remedy(files: Sequence[File]) -> str:
 
 
 def _factor(first: list[File], group: list[File]) -> int:
-    """The known factor nearest to that between two groups, of those that bring them into one unit."""
+    """Return the known factor nearest to that between two groups, of those that bring them into one unit."""
     ratio = math.log(np.median([file.median for file in group]) / np.median([file.median for file in first]))
     known: Sequence[int] = _FACTORS
     if first[0].median <= REFLECTANCE:

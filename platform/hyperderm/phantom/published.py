@@ -39,7 +39,7 @@ def published() -> BandStatistics:
 
 
 def measured(lesions: Iterable[PhantomLesion]) -> BandStatistics:
-    """The same statistics of a phantom: lesions over their masks, skin over the rest of every image."""
+    """Return the same statistics of a phantom: lesions over their masks, skin over the rest of every image."""
     spectra: dict[str, list[Vector]] = {n: [] for n in ("skin", *LESIONS)}
     for p in lesions:
         x, mask, diagnosis = p.lesion.cube.reflectance, p.lesion.mask, p.lesion.diagnosis
@@ -55,7 +55,7 @@ def measured(lesions: Iterable[PhantomLesion]) -> BandStatistics:
 
 
 def fit_gain(statistics: BandStatistics) -> Vector:
-    """The gain that puts this phantom's normal skin on the published means (saturation and noise aside)."""
+    """Return the gain that puts this phantom's normal skin on the published means (saturation and noise aside)."""
     return sensor_gain() * published().mean["skin"] / statistics.mean["skin"]
 
 

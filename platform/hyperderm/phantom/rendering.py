@@ -56,7 +56,7 @@ def phantom(count: int = 330, size: int = 64, seed: int = 0) -> Iterator[Phantom
 
 
 def plan(count: int, seed: int) -> list[str]:
-    """The diagnosis of each index: proportional to `PHANTOM_COUNTS` by largest remainder, shuffled by `seed`."""
+    """Return the diagnosis of each index: proportional to `PHANTOM_COUNTS` by largest remainder, shuffled by `seed`."""
     if count < 1:
         raise ConfigError(f"count = {count}", "ask for at least 1 lesion")
     _check_seed(seed)

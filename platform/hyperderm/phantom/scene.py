@@ -154,7 +154,7 @@ class LesionPattern:
         self.level = float(self.traits.melanin * (-np.log(through) / 0.8) ** -SETTLING)
 
     def rim(self, outline: Outline, polar: Polar, fray: Array) -> Array:
-        """The pigment's rise across the border, 0 outside to 1 inside: as sharp and as frayed as the traits say."""
+        """Return the pigment's rise across the border, 0 outside to 1 inside: as sharp and as frayed as the traits say."""
         width = self.traits.fuzziness * outline.at_angle(outline.softness, polar)
         return sigmoid(
             (polar.phi + 0.3 * self.traits.fuzziness + width * (0.1 + 0.6 * self.traits.disorder) * fray) / (0.6 * width)

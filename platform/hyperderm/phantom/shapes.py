@@ -28,13 +28,13 @@ class Noise:
         self.values = rng.standard_normal((n, n), dtype=np.float32)
 
     def at(self, x: Array, y: Array) -> Array:
-        """The field on the grid y × x. Sums of four terms a side, not BLAS: the same bits on any number of threads."""
+        """Return the field on the grid y × x. Sums of four terms a side, not BLAS: the same bits on any number of threads."""
         rows, columns = self._neighbours(y), self._neighbours(x)
         lines = sum(w[:, None] * self.values[i] for i, w in rows)
         return np.asarray(sum(w * np.take(lines, i, axis=1) for i, w in columns), dtype=np.float32)
 
     def _neighbours(self, t: Array) -> list[tuple[NDArray[np.intp], Array]]:
-        """The four lattice indices around each coordinate and their spline weights, of unit sum of squares."""
+        """Return the four lattice indices around each coordinate and their spline weights, of unit sum of squares."""
         place = (t + np.float32(EXTENT)) / np.float32(self.cell) + 1
         first = np.floor(place).astype(np.intp)
         f = place - first
@@ -59,7 +59,7 @@ def smoothstep(t: Array, low: float, high: float) -> Array:
 
 
 def sigmoid(t: Array) -> Array:
-    """The logistic function without overflow."""
+    """Return the logistic function without overflow."""
     return (0.5 + 0.5 * np.tanh(0.5 * t)).astype(np.float32)
 
 
@@ -72,7 +72,7 @@ class Patch:
         self.present = share > 0
 
     def at(self, x: Array, y: Array) -> Array:
-        """The area's membership in [0, 1]."""
+        """Return the area's membership in [0, 1]."""
         if not self.present:
             return np.zeros((y.size, x.size), np.float32)
         return sigmoid((self.noise.at(x, y) - self.level) / self.edge)
@@ -123,7 +123,7 @@ class Outline:
 
 
 def lesion_mask(phi: Array) -> NDArray[np.bool_]:
-    """The lesion: the largest connected part of `phi` > 0, holes filled."""
+    """Return the lesion: the largest connected part of `phi` > 0, holes filled."""
     labels, count = ndimage.label(phi > 0)
     if count == 0:
         return np.zeros(phi.shape, np.bool_)
@@ -144,7 +144,7 @@ class Network:
         self.region = Patch(rng, 0.6, 1.0 - 0.55 * disorder, 0.35)
 
     def at(self, x: Array, y: Array) -> Array:
-        """The lines, about -1 in holes … +1 on lines, fading out where the network is absent."""
+        """Return the lines, about -1 in holes … +1 on lines, fading out where the network is absent."""
         dx, dy = (self.swing * n.at(x, y) for n in self.bends)
         px, py = x[None, :] + dx, y[:, None] + dy
         holes = sum(np.cos(w[0] * px + w[1] * py) for w in self.waves)  # -1.5 … 3

@@ -92,12 +92,12 @@ class Location:
 
     @property
     def bucket(self) -> str:
-        """The bucket of an S3 location."""
+        """Return the bucket of an S3 location."""
         return self.path.partition("/")[0]
 
     @property
     def prefix(self) -> str:
-        """The prefix within the bucket of an S3 location, without slashes at its ends."""
+        """Return the prefix within the bucket of an S3 location, without slashes at its ends."""
         return self.path.partition("/")[2]
 
     def exists(self, name: str = "") -> bool:

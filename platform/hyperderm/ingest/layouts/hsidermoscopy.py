@@ -166,7 +166,7 @@ def open_image(source: Source, root: Path, asked: ReadOptions = _NOTHING) -> Ima
 
 
 def _agreed(source: Source) -> str | None:
-    """The diagnosis that folder, file name and tables agree on; None where none of them says one."""
+    """Return the diagnosis that folder, file name and tables agree on; None where none of them says one."""
     if source.said.problem == NOT_NAMED:
         return source.diagnosis
     said = source.said.known()
@@ -202,7 +202,7 @@ def _folders(root: Path, kind: str, folder: str) -> list[Path]:
 
 
 def _scene(source: Source, root: Path, asked: ReadOptions) -> Scene:
-    """The file's one array with three axes, its bands by rising wavelength.
+    """Return the file's one array with three axes, its bands by rising wavelength.
 
     The wavelengths are those that were asked for, else those that the file or a side file lists, else HSIDermoscopy's.
     """
@@ -229,7 +229,7 @@ def _scene(source: Source, root: Path, asked: ReadOptions) -> Scene:
 
 
 def _diagnosis(stem: str) -> str | None:
-    """The one class whose tag is in the file name, or None where there is none or more than one."""
+    """Return the one class whose tag is in the file name, or None where there is none or more than one."""
     found = [diagnosis for tag, diagnosis in OTHER.items() if tag.lower() in stem.lower()]
     return found[0] if len(found) == 1 else None
 
@@ -265,7 +265,7 @@ def _why_unused(path: Path, kind: str, in_folder: bool) -> str:
 
 
 def _children(folder: Path, folders: bool = False) -> list[Path]:
-    """The visible entries of a folder (only its folders, if asked) in natural order; none where it does not exist."""
+    """Return the visible entries of a folder (only its folders, if asked) in natural order; none where it does not exist."""
     if not folder.is_dir():
         return []
     return sorted((p for p in folder.iterdir() if not p.name.startswith(".") and (p.is_dir() or not folders)), key=natural)

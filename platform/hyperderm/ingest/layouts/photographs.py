@@ -181,14 +181,14 @@ def _linear(path: Path) -> tuple[NDArray[np.float32], int]:
 
 
 def _pictures(root: Path) -> list[Path]:
-    """The photographs; a picture that is called like another one and a word for mask is none."""
+    """Return the photographs; a picture that is called like another one and a word for mask is none."""
     found = [path for path in _files(root, "images") if path.suffix.lower() in SUFFIXES]
     names = Names(path.stem for path in found)
     return [path for path in found if _map_of(path, names) is None]
 
 
 def _map_of(path: Path, names: Names) -> str | None:
-    """The photograph that a picture in images/ is a mask or a map of by its name; None where it is a photograph."""
+    """Return the photograph that a picture in images/ is a mask or a map of by its name; None where it is a photograph."""
     stems = [path.stem.removesuffix("_superpixels")]
     stems += [one.image for one in readings(path.stem) if one.worded and one.number is None]
     shorter = [stem for stem in stems if stem != path.stem and path.stem.startswith(stem)]

@@ -237,7 +237,7 @@ def applied(scene: Scene, white: Path | None, dark: Path | None, white_reflectan
 
 
 def _fitted(path: Path, name: str, scene: Scene, asked: ReadOptions, turned: bool) -> NDArray[Any]:
-    """The numbers of a reference with the bands last."""
+    """Return the numbers of a reference with the bands last."""
     values, nm = read(path, asked)
     shape = scene.reflectance.shape
     held = scene.wavelengths_nm
@@ -333,13 +333,13 @@ def in_doubt(scans: Sequence[Found], lesions: Collection[str]) -> list[tuple[Fou
 
 
 def _is_doubtful(found: Found) -> bool:
-    """Whether a name says white or dark and nothing of skin, or its folder is called nothing else."""
+    """Return whether a name says white or dark and nothing of skin, or its folder is called nothing else."""
     folder, stem = folder_and_stem(found)
     return not _SKIN.search(stem) and bool(_DOUBTFUL.search(stem) or WHOLE.fullmatch(words_of(folder.rpartition("/")[2])))
 
 
 def _nearest(folder: str, stem: str, references: Sequence[Reference]) -> list[Reference]:
-    """The references called after a scan, in the nearest folder that has some; else those of every scan, likewise."""
+    """Return the references called after a scan, in the nearest folder that has some; else those of every scan, likewise."""
     for scan in (stem, ""):
         for place in _upwards(folder):
             if found := [one for one in references if one.place == place and one.scan == scan]:
@@ -363,18 +363,22 @@ def folder_and_stem(found: Found) -> tuple[str, str]:
 
 
 def _rest(text: str, match: re.Match[str], scans: Collection[str]) -> str:
-    """The scan that a name says beside the word for reference; a number or an exposure is none unless one is called so."""
+    """Return the scan that a name says beside the word for reference; a number or an exposure is none unless one is called
+    so.
+    """
     rest = "_".join(filter(None, (text[: match.start()].strip("_"), text[match.end() :].strip("_"))))
     return _scan_in(rest, scans) or ("" if _COUNT_ALONE.fullmatch(rest) else rest)
 
 
 def _called(text: str, scans: Collection[str]) -> str:
-    """The one of `scans` that the rest of a name is, beside a word such as white; "" where it is none."""
+    """Return the one of `scans` that the rest of a name is, beside a word such as white; "" where it is none."""
     return _scan_in(text, scans) or _scan_in(_THING_AHEAD.sub("", text, count=1), scans)
 
 
 def _scan_in(text: str, scans: Collection[str]) -> str:
-    """The one of `scans` that a text is, but for a suffix in its middle, a number or an exposure; "" where it is none."""
+    """Return the one of `scans` that a text is, but for a suffix in its middle, a number or an exposure; "" where it is
+    none.
+    """
     bare, _, suffix = text.rpartition("_")
     if text in scans or (f".{suffix}" in SUFFIXES and bare in scans):
         return text if text in scans else bare

@@ -58,7 +58,7 @@ class Camera:
 
     @property
     def given(self) -> tuple[Path, ...]:
-        """The reference files that the user named."""
+        """Return the reference files that the user named."""
         held = (self.dark, self.white) if self.mosaic is None else (self.mosaic.dark, self.mosaic.white)
         return tuple(path for path in held if path is not None)
 
@@ -298,7 +298,7 @@ def _found(root: Path, camera: Camera, tables: Tables) -> tuple[list[Found], lis
 
 
 def _said_to_be_lesions(base: Path, names: Sequence[str], tables: Tables) -> set[str]:
-    """The images among `names` that a mask marks or a table of diagnoses names."""
+    """Return the images among `names` that a mask marks or a table of diagnoses names."""
     said = tables.of(names).said
     return set(_masks(base, names).of) | {name for name, each in said.items() if each.problem != NOT_NAMED}
 
@@ -309,7 +309,7 @@ def _all(root: Path, camera: Camera) -> list[Found]:
 
 
 def _is_given(found: Found, camera: Camera) -> bool:
-    """Whether the user named a file of it as a reference."""
+    """Return whether the user named a file of it as a reference."""
     given = {path.resolve() for path in camera.given}
     return bool(given & {path.resolve() for path in found.files})
 
@@ -342,7 +342,7 @@ def _mask_astray(path: Path, names: Names) -> str:
 
 
 def _responses(base: Path, sources: Sequence[Source]) -> set[Path]:
-    """The response tables that raw frames take their wavelengths from."""
+    """Return the response tables that raw frames take their wavelengths from."""
     used = set()
     for source in sources:
         options = source.camera.mosaic

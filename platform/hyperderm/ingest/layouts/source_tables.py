@@ -112,7 +112,7 @@ class Tables:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The files of `listed`; `of` names those that are not used after all."""
+        """Return the files of `listed`; `of` names those that are not used after all."""
         return tuple(path for path, _ in self.listed)
 
     def of(self, images: Sequence[str]) -> Matched:
@@ -155,7 +155,7 @@ class Tables:
         return "another one says what belongs together" if self.grouping else "--groups says what belongs together"
 
     def _grouping(self, held: Sequence[_Listed], meant: _Meant) -> tuple[_Listed | None, dict[str, str]]:
-        """The table of patients; without one, that of lesions; and why others of that kind are not used."""
+        """Return the table of patients; without one, that of lesions; and why others of that kind are not used."""
         if not self.grouping:
             return None, {}
         kinds = {kind: [one for one in held if getattr(one.columns, kind) is not None] for kind in ("patient", "lesion")}
@@ -164,7 +164,7 @@ class Tables:
         return self._one(kinds[kind], meant, f"{kind}s") if kind else (None, {})
 
     def _one(self, tables: Sequence[_Listed], meant: _Meant, what: str) -> tuple[_Listed | None, dict[str, str]]:
-        """The one of several tables that counts, and why each of the others need not."""
+        """Return the one of several tables that counts, and why each of the others need not."""
         naming = [one for one in tables if meant[one.table.file]] or list(tables[:1])
         surplus = {one.table.file: "it names no image of the source" for one in tables if one not in naming}
         if not naming:
@@ -205,7 +205,7 @@ def read_tables(base: Path, besides: Collection[Path] = (), *, grouping: bool = 
 
 
 def _may_be_table(path: Path) -> bool:
-    """Whether a file has the suffix of tables, or none and a head that names a column of images."""
+    """Return whether a file has the suffix of tables, or none and a head that names a column of images."""
     if path.suffix:
         return path.suffix.lower() in SUFFIXES
     try:
@@ -222,7 +222,7 @@ def _is_no_table(path: Path) -> bool:
 
 
 def _listed(path: Path, base: Path) -> _Listed:
-    """The table in a file; CubeError, without the file's name, where it says nothing of images."""
+    """Return the table in a file; CubeError, without the file's name, where it says nothing of images."""
     if path.suffix.lower() in WORKBOOKS:
         raise CubeError("a workbook of a spreadsheet", "Save it as CSV.")
     table = replace(read_table(path), file=path.relative_to(base).as_posix())
@@ -253,7 +253,7 @@ def _meant(listed: _Listed, images: Sequence[str], names: Names) -> dict[str, li
 
 
 def _says_the_same(less: dict[str, list[Row]], more: dict[str, list[Row]], what: str) -> bool:
-    """Whether a table names no other images than another one, and says the same diagnoses, or patients and lesions."""
+    """Return whether a table names no other images than another one, and says the same diagnoses, or patients and lesions."""
 
     def said(row: Row) -> tuple[object, ...]:
         return _content(row)[:2] if what == "diagnoses" else _content(row)[2:]
