@@ -289,7 +289,7 @@ def _data_file(path: Path, header: dict[str, Any], root: Path) -> Path:
 
 
 def _beside(path: Path) -> list[Path]:
-    """Return the data files that a header's name may mean: those with its exact spelling, or else the first in another case."""
+    """Return the data files that a header's name may mean: those spelled exactly so, or else the first in another case."""
     own = [
         data for suffix in DATA for data in (path.with_suffix(suffix), path.with_suffix(suffix.upper())) if data.is_file()
     ]

@@ -136,7 +136,7 @@ def _asked_key(held: Arrays, asked: str) -> str:
 
 
 def _nearest(arrays: _Numeric, key: str) -> list[_Numeric]:
-    """Return the other arrays by their own names: first those in the struct of `key`, then those around it, then the rest."""
+    """Return the other arrays by their own names: first those in the struct of `key`, then those around it, then others."""
     groups: list[_Numeric] = []
     left = {k: a for k, a in arrays.items() if k != key}
     struct = key
