@@ -4,8 +4,8 @@ The rule of `to_bands`:
 
 1. If the cube holds every target wavelength (within `SAME_NM`), those bands are taken bit for bit, however narrow they are.
 2. Otherwise a target stands for a Gaussian band. Its full width at half maximum is the spacing of the target grid there
-   (half the distance between both neighbours; at the ends the distance to the one neighbour). A band that would reach beyond
-   the cube's bands is narrowed about its centre.
+   (half the distance between both neighbours; at the ends the distance to the only neighbour). A band that would reach
+   beyond the cube's bands is narrowed about its centre.
 3. If that width is at least `DENSER` times the spacing of the cube's bands under it, the value is an average over these
    bands, with the weights of `spectral.BandResampler`.
 4. If the width is smaller, the value lies on the line through the two bands around the target, continued by at most half a

@@ -20,7 +20,7 @@ def mask_box(mask: NDArray[np.bool_]) -> Box:
     """Return the smallest box that holds every True pixel of an (H, W) mask.
 
     Raises:
-        CubeError: No pixel is True.
+        CubeError: no pixel is True.
     """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if rows.size == 0:

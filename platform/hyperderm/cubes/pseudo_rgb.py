@@ -60,7 +60,7 @@ def to_rgb(reflectance: NDArray[np.floating], matrix: NDArray[np.float64], gain:
 
 
 def fit_gain(reflectance: NDArray[np.floating], matrix: NDArray[np.float64], percentile: float = 99.5) -> float:
-    """Return the one gain under which `percentile` % of all pixels of a stack (N, H, W, B) clip in no channel.
+    """Return the gain at which `percentile` % of all pixels of a stack (N, H, W, B) are not clipped in any channel.
 
     Raises:
         CubeError: the stack has no positive level to scale by.

@@ -17,7 +17,7 @@ LESIONS = ("melanoma", "dysplastic_nevus")
 
 @dataclass(frozen=True)
 class BandStatistics:
-    """The mean of the per-image mean spectra and their standard deviation, (B,) under "skin" and the diagnoses."""
+    """The mean of the per-image mean spectra and their deviation between images; (B,) under "skin" and each diagnosis."""
 
     mean: dict[str, Vector]
     std: dict[str, Vector]

@@ -103,7 +103,7 @@ def match_masks(masks: Iterable[tuple[str, Path]], images: Sequence[str], *, num
 
 
 def _take(found: Masks, path: Path, meant: list[str], sure: Iterable[str] = ()) -> None:
-    """Assign a mask to the one image that it matches; if several match, mark all but the `sure` ones as not trusted."""
+    """Assign a mask to the only image that it matches; if several match, trust none of them but the `sure` ones."""
     if len(meant) == 1:
         found.of.setdefault(meant[0], []).append(path)
         return

@@ -17,7 +17,7 @@ from hyperderm.ingest.layouts.diagnosis_words import LABELS
 LESION = "lesion"
 """The label of a region whose diagnosis is not given."""
 _NEAR = 0.65
-"""A word this similar (`difflib`) to a known word counts as a typing error: `melonoma` .88, `nevi` .67; `reflection` .62."""
+"""A word this similar (`difflib`) to a known one is a typing error: `melonoma` .88, `nevi` .67, but not `reflection` .62."""
 _CORE = {"lesion", "melanoma", "nevus", "naevus"}
 """A label that contains one of these words is about a lesion: `melanoma in situ`."""
 

@@ -33,7 +33,7 @@ def check_machine(error: BaseException, path: Path, *, rights: bool = True) -> N
 
     Raises:
         MachineTrouble: the machine has no memory left for a file of this size, or its disk or limits prevent the reading.
-        CubeError: this user may not read the file; only if `rights`.
+        CubeError: this user may not read the file; raised only if `rights` is True.
     """
     number = _number(error)
     if isinstance(error, MemoryError) or number == errno.ENOMEM:

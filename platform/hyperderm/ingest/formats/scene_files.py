@@ -37,7 +37,7 @@ SIDE_FILES: tuple[str, ...] = (
 )
 """Files beside scenes, as lower-case patterns of their name, or (with /) of their path below the root.
 
-They are neither scenes nor reported as unused: other modules read these masks, diagnoses, annotations and wavelengths.
+They count neither as scenes nor as unknown files: the layouts read these masks, diagnoses, annotations and wavelengths.
 """
 
 WAVELENGTHS = ("wavelengths.txt", "wavelengths.csv")

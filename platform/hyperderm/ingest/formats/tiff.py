@@ -156,7 +156,7 @@ def _page_errors() -> Iterator[list[str]]:
 
 
 def _check_page(page: "TiffPage", size: int) -> None:
-    """Raise ValueError if the page's pixels exceed the `size` bytes of the file, CubeError if they are not counts."""
+    """Raise ValueError if the file (`size` bytes) lacks pixels, CubeError if they are inverted or numbers of a palette."""
     if page.photometric in {_WHITE_IS_ZERO, _PALETTE}:
         raise CubeError("its pixels are inverted or numbers of a palette (photometric interpretation 0 or 3)")
     counts, offsets = page.databytecounts, page.dataoffsets

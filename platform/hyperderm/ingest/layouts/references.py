@@ -343,7 +343,7 @@ def _is_doubtful(found: Found) -> bool:
 
 
 def _nearest(folder: str, stem: str, references: Sequence[Reference]) -> list[Reference]:
-    """Return the references named after a scan in the nearest folder with any; else likewise those that serve all scans."""
+    """Return the references named after a scan in the nearest folder that has any, or else those that serve all scans."""
     for scan in (stem, ""):
         for place in _upwards(folder):
             if found := [one for one in references if one.place == place and one.scan == scan]:

@@ -52,7 +52,7 @@ def leftovers(base: Path, used: Collection[Path], reasons: Mapping[Path, str], l
 
 
 def why_unused(path: Path, base: Path, layout: str) -> str:
-    """Return why no reader takes a file, from its name."""
+    """Return why no reader uses a file, judged by its name."""
     name, suffix = path.name.lower(), path.suffix.lower()
     if path.is_symlink() and not path.exists():
         return "a link that leads nowhere"
