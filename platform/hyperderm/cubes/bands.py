@@ -1,19 +1,18 @@
-"""Other wavelengths than a camera gave: a subset of its bands, or bands resampled to a target grid.
+"""Bring a cube to other wavelengths: take a subset of its bands, or resample the bands to a target grid.
 
 The rule of `to_bands`:
 
-1. Where every target is a wavelength that the cube holds (within `SAME_NM`), those bands are taken, bit for bit, however
-   narrow they are.
-2. Otherwise a target stands for a Gaussian band whose full width at half maximum is the target grid's own spacing there
-   (half the way to both neighbours; at the ends the whole way to the one), narrowed about its centre where it would
-   reach beyond the cube's bands.
-3. Where that width is at least `DENSER` times the spacing of the cube's bands under it, the band is an average over
-   them, with the weights of `spectral.BandResampler`.
-4. Where it is not, there is nothing to average: the value lies on the line through the two bands around the target,
-   continued by at most half a spacing at the ends.
+1. If the cube holds every target wavelength (within `SAME_NM`), those bands are taken bit for bit, however narrow they are.
+2. Otherwise a target stands for a Gaussian band. Its full width at half maximum is the spacing of the target grid there
+   (half the distance between both neighbours; at the ends the distance to the only neighbour). A band that would reach
+   beyond the cube's bands is narrowed about its centre.
+3. If that width is at least `DENSER` times the spacing of the cube's bands under it, the value is an average over these
+   bands, with the weights of `spectral.BandResampler`.
+4. If the width is smaller, the value lies on the line through the two bands around the target, continued by at most half a
+   spacing at the ends.
 
-A constant spectrum stays constant under both. One that is linear in wavelength is reproduced exactly by 4, and by 3 up
-to 0.031 of the cube's spacing (the average takes every band of the cube for constant over its width).
+A constant spectrum stays constant under rules 3 and 4. Rule 4 reproduces a spectrum that is linear in wavelength exactly;
+rule 3 does so up to 0.031 of the cube's spacing, because it treats every band of the cube as constant over its width.
 """
 
 import math
@@ -30,7 +29,7 @@ from hyperderm.errors import CubeError
 SAME_NM = 1e-6
 """Wavelengths closer than this are the same."""
 DENSER = 2.0
-"""So many of the cube's bands must fit into a target band before they are averaged."""
+"""A target band is averaged only if at least this many bands of the cube fit into it."""
 
 Vector = NDArray[np.float64]
 
@@ -38,16 +37,16 @@ Vector = NDArray[np.float64]
 def to_bands(
     reflectance: NDArray[np.float32], wavelengths_nm: Sequence[float] | Vector, target_nm: Sequence[float] | Vector
 ) -> NDArray[np.float32]:
-    """Return the cube (H, W, B) at other wavelengths, (H, W, K), by the rule above.
+    """Return the cube (H, W, B) at other wavelengths, as (H, W, K), by the rule in the module docstring.
 
     Args:
         reflectance: the cube, float32.
         wavelengths_nm: (B,) nm, strictly increasing.
-        target_nm: (K,) nm, strictly increasing, between the first band less half its spacing and the last band plus half
-            of its own.
+        target_nm: (K,) nm, strictly increasing, from half a spacing below the first band to half a spacing above the last
+            band.
 
     Raises:
-        CubeError: wavelengths that do not fit the cube or do not increase, an empty target, or one outside that range.
+        CubeError: the wavelengths do not fit the cube or do not increase, or the target is empty or outside that range.
     """
     _, held = ascending(reflectance, wavelengths_nm)
     target = np.asarray(target_nm, dtype=np.float64)
@@ -60,10 +59,10 @@ def to_bands(
 
 
 def needed_bands(wavelengths_nm: Vector, target_nm: Sequence[float] | Vector) -> NDArray[np.bool_]:
-    """Return which bands (B,) of a cube its values at other wavelengths are made of.
+    """Return a mask (B,) of the bands that are needed to compute a cube's values at other wavelengths.
 
     Raises:
-        CubeError: as `to_bands`.
+        CubeError: for the same reasons as in `to_bands`.
     """
     target = np.asarray(target_nm, dtype=np.float64)
     distance = np.abs(wavelengths_nm - target[:, None])
@@ -72,15 +71,15 @@ def needed_bands(wavelengths_nm: Vector, target_nm: Sequence[float] | Vector) ->
 
 
 def parse_nm(option: str, text: str, *, rising: bool = True) -> tuple[float, ...]:
-    """Return the N band centres from A to B nm of "A:B:N", or those listed as "a,b,c".
+    """Return the N band centres from A to B nm of "A:B:N", or the listed centres of "a,b,c".
 
     Args:
-        option: that holds the text, for errors.
-        text: the centres.
-        rising: whether they must increase; else any order is allowed, but none twice.
+        option: the name of the option that holds the text, for error messages.
+        text: the centres in one of the two forms.
+        rising: whether the centres must increase; otherwise any order is allowed, but no centre may occur twice.
 
     Raises:
-        CubeError: the text is neither, or not in order.
+        CubeError: the text has neither form, or its centres are in the wrong order.
     """
     try:
         if ":" in text:
@@ -106,10 +105,10 @@ def parse_nm(option: str, text: str, *, rising: bool = True) -> tuple[float, ...
 
 
 def resampling_matrix(held_nm: Vector, target_nm: Vector) -> Vector:
-    """Return the weights (K, B), rows summing to one, by which rules 2 to 4 make targets (K,) of bands (B,).
+    """Return the weights (K, B) that compute the targets (K,) from the bands (B,) by rules 2 to 4; every row sums to one.
 
     Raises:
-        CubeError: a target outside the bands, named with the range they cover.
+        CubeError: a target lies outside the bands; the message names it and the range of the bands.
     """
     spacing = _spacing(held_nm)
     low, high = held_nm[0] - spacing[0] / 2, held_nm[-1] + spacing[-1] / 2
@@ -131,7 +130,7 @@ def resampling_matrix(held_nm: Vector, target_nm: Vector) -> Vector:
 
 
 def mix(reflectance: NDArray[np.float32], matrix: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Multiply every spectrum of a cube (H, W, B) by a matrix (K, B): (H, W, K) float32, summed in float64."""
+    """Multiply every spectrum of a cube (H, W, B) by a matrix (K, B); return (H, W, K) float32, summed in float64."""
     mixed = np.empty((*reflectance.shape[:2], matrix.shape[0]), np.float32)
     weights = np.asarray(matrix, dtype=np.float64).T
     for row, spectra in enumerate(reflectance):  # row by row: no float64 copy of the whole cube
@@ -140,18 +139,18 @@ def mix(reflectance: NDArray[np.float32], matrix: NDArray[np.floating]) -> NDArr
 
 
 def _spacing(nm: Vector) -> Vector:
-    """Half the distance between a band's neighbours; at the ends that to the one neighbour, 0 for a band alone."""
+    """Return half the distance between a band's neighbours; at the ends the distance to the only one; 0 for one band."""
     return np.gradient(nm) if nm.size > 1 else np.zeros(1)
 
 
 def _is_denser(held: Vector, spacing: Vector, centre: float, width: float) -> bool:
-    """Whether the bands under a target band are narrow enough for an average over them."""
+    """Return whether the bands under a target band are narrow enough to be averaged."""
     under = np.abs(held - centre) <= (width + spacing) / 2
     return bool(width > 0 and under.any() and width >= DENSER * spacing[under].max())
 
 
 def _lines(held: Vector, target: Vector) -> Vector:
-    """Weights (K, B) of linear interpolation, continued beyond the outer bands."""
+    """Return the weights (K, B) of linear interpolation, continued beyond the outer bands."""
     weights = np.zeros((target.size, held.size))
     if held.size == 1:
         weights[:, 0] = 1.0
@@ -164,10 +163,11 @@ def _lines(held: Vector, target: Vector) -> Vector:
 
 
 def checked_nm(wavelengths_nm: Sequence[float] | NDArray[np.float64], bands: int) -> NDArray[np.float64]:
-    """Return the wavelengths of so many bands in their order, which may be any.
+    """Return the wavelengths of `bands` bands in their given order, which may be any.
 
     Raises:
-        CubeError: another number of wavelengths than of bands, one that is no positive number, or one twice.
+        CubeError: the number of wavelengths differs from the number of bands, a wavelength is not a positive number, or one
+            occurs twice.
     """
     nm = np.asarray(wavelengths_nm, dtype=np.float64)
     if nm.shape != (bands,):
@@ -188,14 +188,14 @@ def checked_nm(wavelengths_nm: Sequence[float] | NDArray[np.float64], bands: int
 def by_wavelength(
     reflectance: NDArray[np.float32], wavelengths_nm: Sequence[float] | NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], dict[str, Any]]:
-    """Bring the bands of (H, W, B) into the order of their wavelengths (B,) nm.
+    """Sort the bands of (H, W, B) by their wavelengths (B,) in nm.
 
     Returns:
-        The bands and wavelengths, rising; and facts for a lesion's origin: `band_order`, for every band its place in the
-        file from 0, and a note, where anything had to be moved.
+        The bands and the rising wavelengths, and facts for a lesion's origin. If any band had to be moved, these are
+        `band_order` (for every band its place in the file, counted from 0) and a note.
 
     Raises:
-        CubeError: as `checked_nm`.
+        CubeError: for the same reasons as in `checked_nm`.
     """
     nm = checked_nm(wavelengths_nm, reflectance.shape[2])
     order = np.argsort(nm)
@@ -209,10 +209,10 @@ def by_wavelength(
 def ascending(
     reflectance: NDArray[np.float32], wavelengths_nm: Sequence[float] | NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Prove that (H, W, B) and (B,) nm belong together and rise.
+    """Prove that (H, W, B) and (B,) nm belong together and that the wavelengths rise.
 
     Raises:
-        CubeError: another number of wavelengths than of bands, one twice, or falling ones.
+        CubeError: the number of wavelengths differs from the number of bands, one occurs twice, or they fall.
     """
     nm = checked_nm(wavelengths_nm, reflectance.shape[2])
     if np.any(np.diff(nm) <= 0):

@@ -1,6 +1,6 @@
-"""Cutting a lesion out of a frame and bringing it to one size (METHODS section 2).
+"""Cut a lesion out of a frame and bring it to a fixed size (METHODS section 2).
 
-Boxes are (top, left, bottom, right) in pixels, bottom and right excluded.
+Boxes are (top, left, bottom, right) in pixels; bottom and right are excluded.
 """
 
 import math
@@ -17,7 +17,7 @@ _CHANNELS = 4  # OpenCV 5 refuses INTER_AREA on more
 
 
 def mask_box(mask: NDArray[np.bool_]) -> Box:
-    """Return the smallest box holding every True pixel of an (H, W) mask.
+    """Return the smallest box that holds every True pixel of an (H, W) mask.
 
     Raises:
         CubeError: no pixel is True.
@@ -31,7 +31,7 @@ def mask_box(mask: NDArray[np.bool_]) -> Box:
 def scaled_box(box: Box, shape: tuple[int, int], factor: float = 1.5) -> Box:
     """Scale a box about its centre and clip it to an image of `shape` (H, W).
 
-    Edges between pixels are rounded outwards, so the result never holds less than was asked for, within the image.
+    Edges between pixels are rounded outwards. Within the image, the result therefore never holds less than was asked for.
     """
     top, left, bottom, right = box
     rows, columns = shape
@@ -45,9 +45,9 @@ def scaled_box(box: Box, shape: tuple[int, int], factor: float = 1.5) -> Box:
 
 
 def stored_box(shape: tuple[int, int], size: int | None) -> Box:
-    """Return the part of a crop of `shape` (H, W) that `resize` to `size` keeps: its centre, where it is no square.
+    """Return the part of a crop of `shape` (H, W) that `resize` to `size` keeps: the centre if the crop is not square.
 
-    Rounded outwards by a pixel more than its edges, since growing looks at neighbours.
+    The box is rounded outwards by one pixel beyond its edges, because enlarging also reads neighbouring pixels.
     """
     rows, columns = shape
     if size is None or rows == columns:
@@ -63,7 +63,7 @@ def stored_box(shape: tuple[int, int], size: int | None) -> Box:
 
 
 def kept_box(shape: tuple[int, int], size: int | None) -> Box:
-    """Return the part of a crop of `shape` (H, W) that is stored at `size`, to the nearest pixel."""
+    """Return the part of a crop of `shape` (H, W) that is stored at `size`, rounded to the nearest pixel."""
     rows, columns = shape
     if size is None:
         return 0, 0, rows, columns
@@ -74,15 +74,15 @@ def kept_box(shape: tuple[int, int], size: int | None) -> Box:
 
 
 def _sized(shape: tuple[int, int], size: int) -> tuple[int, int]:
-    """Rows and columns once the shorter side is `size`."""
+    """Return the numbers of rows and columns after the shorter side has become `size`."""
     scale = size / min(shape)
     return max(size, round(shape[0] * scale)), max(size, round(shape[1] * scale))
 
 
 def resize(reflectance: NDArray[np.float32], size: int | None) -> NDArray[np.float32]:
-    """Bring the shorter side of (H, W, B) to `size`, then cut the centre to (size, size, B); None: leave it as it is.
+    """Bring the shorter side of (H, W, B) to `size`, then cut the centre to (size, size, B); None changes nothing.
 
-    Shrinking averages areas, which keeps every band's mean; growing interpolates bilinearly.
+    Shrinking averages areas, which keeps every band's mean; enlarging interpolates bilinearly.
     """
     x = np.ascontiguousarray(reflectance, dtype=np.float32)
     rows, columns = x.shape[:2]
@@ -100,5 +100,5 @@ def resize(reflectance: NDArray[np.float32], size: int | None) -> NDArray[np.flo
 
 
 def resize_mask(mask: NDArray[np.bool_], size: int | None) -> NDArray[np.bool_]:
-    """`resize` for an (H, W) mask: True where at least half of the new pixel's area was."""
+    """Resize an (H, W) mask as `resize` does: a pixel is True if at least half of its area was True before."""
     return np.asarray(resize(mask[..., None].astype(np.float32), size)[..., 0] >= 0.5)

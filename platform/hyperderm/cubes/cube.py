@@ -1,4 +1,4 @@
-"""The cube and the lesion: what every reader yields and every store holds."""
+"""The cube and the lesion: the types that every reader yields and every store holds."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +15,7 @@ HSIDERMOSCOPY_NM: tuple[float, ...] = (
 """Band centres (nm) of the 4x4 snapshot mosaic of HSIDermoscopy (METHODS section 1)."""
 
 NOTES = "notes"
-"""Key of a lesion's origin: sentences that whoever stores it must be told, a list of text."""
+"""The key in a lesion's origin under which notes stand: a list of sentences that the user must see."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Cube:
         wavelengths_nm: (B,) float64 band centres, strictly increasing.
 
     Raises:
-        CubeError: not three axes, bands and wavelengths disagree, wavelengths not increasing, NaN or infinity.
+        CubeError: the cube does not have three axes, its bands and wavelengths disagree in number, the wavelengths do not
+            increase, or a value is NaN or infinite.
     """
 
     reflectance: NDArray[np.float32]
@@ -50,7 +51,7 @@ class Cube:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(H, W, B)."""
+        """Return the shape (H, W, B)."""
         h, w, b = self.reflectance.shape
         return h, w, b
 
@@ -62,15 +63,15 @@ class Lesion:
     Attributes:
         lesion_id: unique in a store.
         image_id: the source image; several lesions may come from one image.
-        group: what folds must not split (the patient, or the source image where patients are unknown).
-        diagnosis: one of `DIAGNOSES`, or None where unknown.
+        group: the group that folds must not split (the patient, or the source image if patients are unknown).
+        diagnosis: one of `DIAGNOSES`, or None if it is unknown.
         cube: the lesion's cube.
         mask: (H, W) bool, True on the lesion, or None.
-        origin: where it came from, JSON-serialisable: for files `{"file", "sha256", "mask_file", "crop"}` with crop =
+        origin: the lesion's origin, JSON-serialisable. For files: `{"file", "sha256", "mask_file", "crop"}` with crop =
             [top, left, bottom, right] in source pixels, `stored` = the part of the crop that the cube shows (the centre of
-            an oblong one), `frame` = [height, width] of the source, `mask_share` = the part of the frame that the mask
-            covers, `mask_stored` = the part of the mask that the cube shows, `mask` = how it came about where it is no
-            picture, and under `NOTES` what must be said of it; for the phantom `{"phantom": version, "seed", "index"}`.
+            an oblong crop), `frame` = [height, width] of the source, `mask_share` = the part of the frame that the mask
+            covers, `mask_stored` = the part of the mask that the cube shows, `mask` = how the mask was made if it is not a
+            picture, and `NOTES` = notes for the user. For the phantom: `{"phantom": version, "seed", "index"}`.
     """
 
     lesion_id: str

@@ -1,4 +1,4 @@
-"""The diagnoses that a lesion may have. Free of numpy, so that a configuration is read in milliseconds."""
+"""The diagnoses that a lesion may have. Without numpy, so that a configuration is read in milliseconds."""
 
 from typing import Literal, get_args
 

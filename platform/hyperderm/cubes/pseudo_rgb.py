@@ -13,28 +13,29 @@ from hyperderm.errors import CubeError
 _XYZ_TO_SRGB = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
 
 SKIN_TONE_SRGB: tuple[int, int, int] = (216, 166, 138)
-"""The 8-bit sRGB colour to which `display_rgb` maps the `white` levels: a light skin; declared, not measured."""
+"""The 8-bit sRGB colour of a light skin, to which `display_rgb` maps the `white` levels. It is chosen, not measured."""
 AT_ONCE = 32
-"""Cubes that are projected together while a gain is fitted."""
+"""The number of cubes that are projected together while a gain is fitted."""
 
 
 def pseudo_rgb_matrix(wavelengths_nm: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
     """Return H (3, B), rows R, G, B: non-negative, each summing to one.
 
-    1. CIE 1931 2-degree x, y, z at every band centre (linear between the table's 5 nm; zero outside 440-660 nm).
-    2. The XYZ-to-sRGB matrix makes them the matching functions of the sRGB primaries. These peak at about 600, 540 and
-       450 nm, so they stay apart where x and y themselves overlap almost entirely.
-    3. Their negative lobes are set to zero. H is then an average over bands, as a filter in front of a camera is: every
-       channel of a cube lies between that pixel's smallest and largest band, and noise is never amplified.
-    4. Every band is weighted by the width of the interval it stands for (half the gap to each neighbour; an outer band
-       its whole gap), so crowded bands do not count twice.
-    5. Every row is divided by its sum. HSIDermoscopy ends at 620 nm and holds no true red: R is the mean of what there
-       is, 568-620 nm, and a grey cube gives a grey picture. Hence "pseudo".
+    1. The CIE 1931 2-degree functions x, y, z are taken at every band centre (linear between the table's 5 nm steps; zero
+       outside 440-660 nm).
+    2. The XYZ-to-sRGB matrix turns these functions into the matching functions of the sRGB primaries. The new functions peak
+       at about 600, 540 and 450 nm, so they stay separate, whereas x and y overlap almost entirely.
+    3. The negative lobes are set to zero. H is then an average over bands, like a filter in front of a camera: every channel
+       of a pixel lies between its smallest and its largest band value, and noise is never amplified.
+    4. Every band is weighted by the width of the interval that it represents (half the gap to each neighbour; for an outer
+       band the whole gap), so that densely spaced bands do not count twice.
+    5. Every row is divided by its sum. HSIDermoscopy ends at 620 nm and holds no true red: R is therefore the mean of the
+       bands from 568 to 620 nm (hence "pseudo"), and a grey cube gives a grey picture.
 
     For the 16 bands of HSIDermoscopy every band has weight in at least one row.
 
     Raises:
-        CubeError: fewer than three bands, bands not increasing, or a channel without a band.
+        CubeError: there are fewer than three bands, the bands do not increase, or a channel has no band.
     """
     nm = np.asarray(wavelengths_nm, dtype=np.float64)
     if nm.ndim != 1 or nm.size < 3:
@@ -54,12 +55,12 @@ def pseudo_rgb_matrix(wavelengths_nm: Sequence[float] | NDArray[np.float64]) -> 
 
 
 def to_rgb(reflectance: NDArray[np.floating], matrix: NDArray[np.float64], gain: float) -> NDArray[np.float32]:
-    """(…, B) reflectance to (…, 3) linear RGB: gain · H · cube, clipped to [0, 1]."""
+    """Turn (…, B) reflectance into (…, 3) linear RGB: gain · H · cube, clipped to [0, 1]."""
     return np.clip(gain * _project(reflectance, matrix), 0.0, 1.0).astype(np.float32)
 
 
 def fit_gain(reflectance: NDArray[np.floating], matrix: NDArray[np.float64], percentile: float = 99.5) -> float:
-    """Return the one gain under which `percentile` % of all pixels of a stack (N, H, W, B) clip in no channel.
+    """Return the gain at which `percentile` % of all pixels of a stack (N, H, W, B) are not clipped in any channel.
 
     Raises:
         CubeError: the stack has no positive level to scale by.
@@ -81,15 +82,15 @@ def display_rgb(
     gain: float,
     white: ArrayLike | None = None,
 ) -> NDArray[np.uint8]:
-    """(H, W, B) reflectance to an 8-bit sRGB picture for people.
+    """Turn (H, W, B) reflectance into an 8-bit sRGB picture for people.
 
     Args:
         reflectance: the cube.
-        matrix: H.
-        gain: as for `to_rgb`.
-        white: (3,) linear levels of `to_rgb` (that of plain skin, before clipping) to be shown as `SKIN_TONE_SRGB`. The
-            sensor's bands 10-15 are 2-7 times brighter than the others, so that without it everything is orange. Only
-            for looking: it never enters H, a loss or a metric.
+        matrix: the matrix H (3, B).
+        gain: the gain of `to_rgb`.
+        white: (3,) linear levels of `to_rgb` before clipping (those of plain skin), which are shown as `SKIN_TONE_SRGB`. The
+            sensor's bands 10-15 are 2-7 times brighter than the others, so that without `white` everything looks orange. It
+            serves for display only and never enters H, a loss or a metric.
 
     Raises:
         CubeError: a level of `white` is not positive.
@@ -104,13 +105,13 @@ def display_rgb(
 
 
 def srgb_encode(linear: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Linear light in [0, 1] to sRGB values in [0, 1] (IEC 61966-2-1)."""
+    """Convert linear light in [0, 1] to sRGB values in [0, 1] (IEC 61966-2-1)."""
     x = np.asarray(linear, dtype=np.float64)
     return np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.maximum(x, 0.0031308) ** (1 / 2.4) - 0.055)
 
 
 def srgb_decode(value: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The inverse of `srgb_encode`."""
+    """Convert sRGB values in [0, 1] to linear light in [0, 1]: the inverse of `srgb_encode`."""
     x = np.asarray(value, dtype=np.float64)
     return np.where(x <= 0.04045, x / 12.92, ((np.maximum(x, 0.04045) + 0.055) / 1.055) ** 2.4)
 
@@ -121,7 +122,7 @@ def _project(reflectance: NDArray[np.floating], matrix: NDArray[np.float64]) -> 
 
 @cache
 def _observer() -> NDArray[np.float64]:
-    """(45, 4): wavelength in nm, x, y, z."""
+    """Return the CIE observer's table (45, 4) with the columns wavelength in nm, x, y, z."""
     path = Path(__file__).parent / "tables" / "cie1931_2deg.csv"
     rows = [line for line in path.read_text(encoding="ascii").splitlines() if line[:1].isdigit()]
     return np.array([[float(value) for value in row.split(",")] for row in rows])

@@ -1,7 +1,7 @@
-"""Where the lesion is and where plain skin is, found from the cube alone.
+"""Find the lesion and the plain skin of a cube, from the cube alone.
 
-The same two functions serve real and generated cubes, so that a difference between their spectra is never a difference
-between an annotator and a program. They are for comparing spectra; they are no segmentation for diagnosis.
+The same two functions serve real and generated cubes, so that a difference between the spectra never comes from an annotator
+on one side and a program on the other. They serve to compare spectra and are not a segmentation for diagnosis.
 """
 
 from typing import Any
@@ -25,9 +25,9 @@ _CONSTANT = 1e-5  # relative range below which an image is constant; float32 mea
 
 
 def annotation_image(reflectance: NDArray[np.floating]) -> NDArray[np.float32]:
-    """(H, W, B) to (H, W): the mean of all bands, the image the data set's lesions were annotated on.
+    """Reduce (H, W, B) to (H, W), the mean of all bands: the image on which the data set's lesions were annotated.
 
-    Bands that are NaN or infinite at a pixel do not count there; a pixel without any other is NaN.
+    Bands that are NaN or infinite at a pixel do not count there; a pixel without any valid band is NaN.
     """
     mean = np.mean(reflectance, axis=2, dtype=np.float64)
     if not np.isfinite(mean).all():
@@ -41,16 +41,17 @@ def annotation_image(reflectance: NDArray[np.floating]) -> NDArray[np.float32]:
 def lesion_region(reflectance: NDArray[np.floating]) -> Mask:
     """Find the lesion of an (H, W, B) cube: one connected dark region without holes.
 
-    1. The annotation image, lightly smoothed.
-    2. Depth: how far a pixel lies below a trend of low order fitted to the bright side of the pixels. The trend may
-       bend down towards the edges as a vignette does but not up, so a central lesion cannot be fitted away.
-    3. Otsu's threshold splits depth into skin and lesion, black lens corners left out. The border is drawn 30 % of the
-       way from the median depth of skin to that of lesion: annotators go around the faint rim, Otsu cuts through it.
-    4. Of the connected parts the one with the most depth near the centre; holes filled.
+    1. The annotation image is lightly smoothed.
+    2. The depth of a pixel is its distance below a low-order trend that is fitted to the bright pixels. The trend may bend
+       down towards the edges, as a vignette does, but not up, so that it cannot follow a central lesion.
+    3. Otsu's threshold splits the depths into skin and lesion, without the black lens corners. The border is drawn at 30 %
+       of the way from the median depth of skin to that of the lesion, because annotators include the faint rim that Otsu's
+       threshold cuts through.
+    4. Of the connected parts, the one with the most depth near the centre is kept, and its holes are filled.
 
-    A gain and an offset on the annotation image change nothing, except through the rule for lens corners. A region is
-    returned for any image, also where there is no lesion (noise of an untrained generator): it is never empty and never
-    the whole image. The one exception is an image that is constant in space: there it is all False.
+    A gain and an offset on the annotation image change nothing, except through the rule for lens corners. Every image gets a
+    region, even one without a lesion (noise of an untrained generator), and this region is never empty and never the whole
+    image. The only exception is an image that is constant in space: its region is all False.
     """
     grey = annotation_image(reflectance).astype(np.float64)
     if _is_constant(grey):
@@ -69,11 +70,11 @@ def lesion_region(reflectance: NDArray[np.floating]) -> Mask:
 
 
 def skin_region(reflectance: NDArray[np.floating], lesion: Mask) -> Mask:
-    """Find plain skin: everything outside the lesion grown by 6 % of the shorter side, except black lens corners.
+    """Find plain skin: all pixels except the lesion, a margin of 6 % of the shorter side around it, and black lens corners.
 
-    A corner pixel is left out where it lies further from the centre than 1.05 (1 is the middle of an edge, 1.41 the
-    corner) and is darker than half the bright skin (the 75th percentile of the annotation image). All True for an
-    image constant in space with no lesion; empty where the lesion leaves no room.
+    A pixel counts as a lens corner if its distance from the centre exceeds 1.05 (1 is the middle of an edge, 1.41 the
+    corner) and it is darker than half the bright skin (the 75th percentile of the annotation image). The result is all True
+    for an image that is constant in space and has no lesion, and empty if the lesion leaves no room.
     """
     grown = cv2.dilate(lesion.astype(np.uint8), _disc(_MARGIN, lesion.shape)) > 0
     return np.asarray(~grown & ~_lens_corners(annotation_image(reflectance).astype(np.float64)))
@@ -86,9 +87,9 @@ def _smoothed(grey: Grey) -> Grey:
 
 
 def _illumination(smooth: Grey, radius: Grey, inside: Mask) -> Grey:
-    """Trend a + b·x + c·y − d·r², d ≥ 0, through the bright side of the pixels inside (asymmetric least squares).
+    """Fit the trend a + b·x + c·y − d·r², d ≥ 0, to the bright pixels inside (asymmetric least squares).
 
-    Pixels above the trend count nine times those below, so the skin holds it up and the lesion hardly pulls it down.
+    Pixels above the trend have nine times the weight of those below, so that the lesion hardly lowers the trend.
     """
     rows, columns = smooth.shape
     y, x = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-1, 1, columns), indexing="ij")
@@ -111,7 +112,7 @@ def _weighted_fit(terms: Grey, target: Grey, weight: Grey) -> Grey:
 
 
 def _border(depths: Grey) -> float:
-    """The depth where lesion begins: `_RIM` of the way between the medians of Otsu's two classes."""
+    """Return the depth at which the lesion begins: `_RIM` of the way between the medians of Otsu's two classes."""
     threshold = _otsu(depths)
     lesion = depths > threshold
     if not lesion.any() or lesion.all():
@@ -121,7 +122,7 @@ def _border(depths: Grey) -> float:
 
 
 def _otsu(values: Grey) -> float:
-    """Otsu's threshold; tails beyond 0.5 % are clipped first, so that a few reflexes do not use up the 256 levels."""
+    """Return Otsu's threshold; tails beyond 0.5 % are clipped first, so that a few reflexes do not use up the 256 levels."""
     low, high = np.percentile(values, [0.5, 99.5])
     if high <= low:
         low, high = float(values.min()), float(values.max())
@@ -133,7 +134,7 @@ def _otsu(values: Grey) -> float:
 
 
 def _heaviest(mask: Mask, weight: Grey) -> Mask:
-    """The connected part (8 neighbours) with the largest sum of weights."""
+    """Return the connected part (8 neighbours) with the largest sum of weights."""
     _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     sums = np.bincount(labels.ravel(), weights=weight.ravel())
     sums[0] = -1.0  # what is not in the mask
@@ -141,7 +142,7 @@ def _heaviest(mask: Mask, weight: Grey) -> Mask:
 
 
 def _fill_holes(mask: Mask) -> Mask:
-    """Add every part of the outside that does not touch the image's border."""
+    """Fill the holes of a mask: add every part of the outside that does not touch the image's border."""
     _, labels = cv2.connectedComponents((~mask).astype(np.uint8), connectivity=4)
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     return np.asarray(mask | ~np.isin(labels, border))
@@ -153,13 +154,13 @@ def _lens_corners(grey: Grey) -> Mask:
 
 
 def _radius(shape: tuple[int, ...]) -> Grey:
-    """Distance from the centre, 1 at the middle of every edge (an ellipse in an oblong image)."""
+    """Return the distance from the centre, which is 1 at the middle of every edge (an ellipse in an oblong image)."""
     y, x = np.linspace(-1, 1, shape[0]), np.linspace(-1, 1, shape[1])
     return np.asarray(np.hypot(y[:, None], x[None, :]))
 
 
 def _disc(share: float, shape: tuple[int, ...]) -> NDArray[Any]:
-    """A round structuring element of that share of the shorter side, at least three pixels wide."""
+    """Return a round structuring element whose size is `share` of the shorter side, but at least three pixels."""
     radius = max(1, round(share * min(shape)))
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)))
 

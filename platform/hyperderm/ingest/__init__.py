@@ -1,1 +1,1 @@
-"""From a folder of files to the parts of a store: formats, layouts, annotations and the pipeline."""
+"""Ingest: turn a folder of files into the parts of a store, by formats, layouts, annotations and the pipeline."""

@@ -1,4 +1,4 @@
-"""Pictures of a source's images for an annotation tool."""
+"""Write pictures of a source's images for an annotation tool."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from hyperderm.ingest.source import Job, gathered, none_used
 
 @dataclass(frozen=True)
 class Exported:
-    """What became of a source.
+    """The result of an export of pictures from a source.
 
     Attributes:
-        count: of pictures.
-        aside: what is not used, with the reason.
-        notes: sentences that must be said.
+        count: the number of pictures.
+        aside: the unused files, each with the reason.
+        notes: sentences that the user must see.
     """
 
     count: int
@@ -31,18 +31,18 @@ class Exported:
 
 
 def export_images(job: Job, folder: Path, document_root: Path | None = None) -> Exported:
-    """Write the pictures of every image of `job` below `folder`, with the masks that are known.
+    """Write a picture of every image of `job` below `folder`, with the known masks.
 
     Args:
-        job: made with the size None.
-        folder: nothing may be there yet.
-        document_root: what Label Studio serves local files from.
+        job: a job that was made with the size None.
+        folder: the target folder; it must not exist yet.
+        document_root: the folder from which Label Studio serves local files.
 
     Returns:
-        What was written, left out and noted, as an ingest of the source says it.
+        The number of pictures, the unused files and the notes, as an ingest of the source reports them.
 
     Raises:
-        CubeError: not one image can be used, or the folder cannot be written. Nothing is left behind.
+        CubeError: no image can be used, or the folder cannot be written. In both cases nothing is left behind.
     """
     aside = [(one.file, one.reason) for one in job.set_aside]
     left = len(aside)

@@ -1,4 +1,4 @@
-"""What an ingest would make of a source, and whether it would refuse: read whole, nothing written."""
+"""Read a whole source without writing anything, to report what an ingest would make of it or why it would refuse it."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from hyperderm.store.manifest import Manifest, SetAsideFile
 
 @dataclass(frozen=True)
 class Checked:
-    """What was read.
+    """The result of a dry run.
 
     Attributes:
-        rows: of every lesion.
-        shapes: (H, W, B) of the cubes and how many have it.
-        set_aside: what would be.
-        manifest: of the store that would be made, without parts; None where the ingest refuses.
-        error: what the ingest would refuse with.
+        rows: the row of every lesion.
+        shapes: each shape (H, W, B) of the cubes and the number of cubes that have it.
+        set_aside: the files that would be set aside.
+        manifest: the manifest of the store that would be made, without parts; None if the ingest would refuse.
+        error: the error with which the ingest would refuse.
     """
 
     rows: tuple[Row, ...]
@@ -34,17 +34,17 @@ class Checked:
 
 
 def check(job: Job, uri: str, folds: int, seed: int, progress: Callable[[int, int], None]) -> Checked:
-    """Read everything that `store.ingest.ingest` would read, and join it as that would.
+    """Read everything that `store.ingest.ingest` would read, and join it in the same way.
 
     Args:
-        job: see there.
-        uri: where the store would go; "" where that was not said.
-        folds: see there.
-        seed: see there.
-        progress: called with files read and files in all.
+        job: as for `ingest`.
+        uri: the place of the store; "" if none was given.
+        folds: as for `ingest`.
+        seed: as for `ingest`.
+        progress: called with the number of files read and the total number of files.
 
     Raises:
-        StoreError: a number of folds or a place that the ingest refuses before it reads.
+        StoreError: the ingest would refuse the number of folds or the place of the store before it reads.
     """
     if folds:
         check_count(folds)
@@ -76,7 +76,7 @@ def check(job: Job, uri: str, folds: int, seed: int, progress: Callable[[int, in
 
 
 def described(rows: tuple[Row, ...]) -> list[str]:
-    """Return a sentence on every kind of file: how many, their numbers and diagnoses, and the share of masks."""
+    """Return one sentence per kind of file: how many there are, their numbers and diagnoses, and the share of masks."""
     known = [file for file in files_of(rows) if file.median > 0]
     units = {file.name: unit for unit, files in enumerate(unit_groups(known)) for file in files} if known else {}
     kinds: dict[tuple[str, int | None], list[Row]] = {}

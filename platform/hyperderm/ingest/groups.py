@@ -1,4 +1,4 @@
-"""Who belongs together: patients from a table, and images that are the same picture twice."""
+"""Which rows belong together: patients from a table, and images that show the same picture twice."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,17 +11,18 @@ GROUP_COLUMNS = ("group", "patient", *PATIENT_COLUMNS, *LESION_COLUMNS)
 
 
 def read_groups(path: Path, images: Sequence[str]) -> dict[str, str]:
-    """Return image id to group from a table (CSV, `tables`) with a column of images and one of groups.
+    """Return image id → group from a table (CSV, `tables`) with a column of images and a column of groups.
 
-    An image may be named by its id (`MMCube/12`), with or without the suffix of a file, or by the last part of that where
-    it is the only one; names are compared as `naming` says.
+    An image may be named by its id (`MMCube/12`), with or without a file suffix, or by the last part of the id if that is
+    unique. Names are compared as described in `naming`.
 
     Args:
-        path: the table.
-        images: every image of the source.
+        path: the path of the table.
+        images: the ids of all images of the source.
 
     Raises:
-        CubeError: no such table, an image of the source that it leaves out, or a name that is none or several of them.
+        CubeError: the file is not such a table, an image of the source is missing from it, or a name matches no image or
+            several.
     """
     try:
         table = read_table(path)
@@ -65,11 +66,11 @@ def _image(said: str, names: Names, images: Sequence[str], where: str) -> str:
 
 
 def merged(groups: Sequence[str], identical: Iterable[Sequence[int]]) -> list[str]:
-    """Return `groups` with those that share a picture made one, named like the first of them in natural text order.
+    """Return `groups` after merging those that share a picture, each named like its first group in natural text order.
 
     Args:
-        groups: (n,) of the rows.
-        twins: rows that show the same picture.
+        groups: the groups (n,) of the rows.
+        identical: sets of rows that show the same picture.
     """
     parent = {name: name for name in groups}
 

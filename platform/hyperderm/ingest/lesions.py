@@ -1,7 +1,7 @@
-"""From one image and what marks its lesions to lesions: which marks count, the crop, the size, the names.
+"""Turn one image and its marks into lesions: which marks are used, the crop, the size, the names.
 
-Marks in the order of precedence: an annotation file the user named, mask pictures beside the image, the automatic
-fallback where it was asked for. A whole image without a mark is one lesion of its own only where its layout allows it.
+The marks in order of precedence are: an annotation file that the user named, mask pictures beside the image, and the
+automatic mask if the user asked for it. A whole image without a mark is a lesion only if its layout allows it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,21 +24,21 @@ from hyperderm.ingest.missing_values import complete
 
 Mask = NDArray[np.bool_]
 MOST = 0.9
-"""Share of a frame above which a mask is told: it may be no lesion, or inverted."""
+"""A mask that covers more than this share of a frame is reported: it may be no lesion, or be inverted."""
 WHOLE = "none: the whole frame"
-"""What the origin of a lesion calls its mask where nothing marks one."""
+"""The name of the mask in a lesion's origin if nothing marks the lesion."""
 
 
 @dataclass(frozen=True)
 class LesionMarks:
-    """Where lesions lie, beside mask pictures; can be pickled.
+    """The sources of lesion marks other than mask pictures; can be pickled.
 
     Attributes:
         annotations: a file of an annotation tool, or None.
-        digest: sha256 of that file.
-        names: image id to the image as that file names it.
-        torn: image ids that a name in the file may mean, beside others.
-        automatic: whether a lesion is searched for where nothing marks one.
+        digest: the sha256 of that file.
+        names: image id → the image's name in that file.
+        torn: the image ids that a name in the file may mean, among others.
+        automatic: whether a lesion is searched automatically if nothing marks one.
     """
 
     annotations: Annotations | None = None
@@ -48,11 +48,11 @@ class LesionMarks:
     automatic: bool = False
 
     def without_lesion(self, image_id: str) -> bool:
-        """Return whether the file says that there is no lesion on an image."""
+        """Return whether the file says that an image shows no lesion."""
         return self.annotations is not None and self.names.get(image_id) in self.annotations.empty
 
     def unnamed(self, image_id: str) -> str:
-        """Say why an image without a mark must not count as one lesion: a file names the lesions, but none of this one."""
+        """Return why an unmarked image must not count as one lesion: a file marks the lesions, but none on this image."""
         if self.annotations is None:
             return ""
         file, said = self.annotations.file, self.names.get(image_id, "")
@@ -62,14 +62,15 @@ class LesionMarks:
 
 @dataclass(frozen=True)
 class CropOptions:
-    """How images become lesions; can be pickled.
+    """How images are turned into lesions; can be pickled.
 
     Attributes:
-        size: pixels of the stored crops; None: as many as the crop has.
-        bands_nm: (K,) nm that every cube is brought to (`bands.to_bands`); None: as they come.
-        marker: see there.
-        groups: image id to group (the patient); empty: every image is a group of its own.
-        scale: which files' numbers are divided by what, beside a factor that the file itself names (`store.units`).
+        size: the side of the stored crops in pixels; None: the crop keeps its size.
+        bands_nm: the wavelengths (K,) in nm to which every cube is brought (`bands.to_bands`); None: unchanged.
+        marker: the sources of lesion marks (`LesionMarks`).
+        groups: image id → group (the patient); empty: every image is its own group.
+        scale: which files' numbers are divided by which factor, in addition to the factor in the file itself
+            (`store.units`).
         fill: whether missing values inside a crop are filled from their neighbours.
     """
 
@@ -86,14 +87,14 @@ class Image:
     """An image as its layout found it.
 
     Attributes:
-        image_id: unique in the source.
-        file: that stands for it, relative to the source.
+        image_id: the image's id, unique in the source.
+        file: the file that represents the image, relative to the source.
         diagnosis: one of `DIAGNOSES`, or None.
-        reflectance: (H, W, B); NaN or infinite where nothing was measured, which is judged inside each crop.
-        wavelengths_nm: (B,).
-        facts: into the origin of its lesions.
-        masks: name of a lesion, its mask picture, and that as it is called in lists.
-        whole: whether an unmarked image is a lesion itself.
+        reflectance: (H, W, B); NaN or infinite where nothing was measured; such values are judged inside each crop.
+        wavelengths_nm: the wavelengths (B,) in nm.
+        facts: facts that go into the origin of the image's lesions.
+        masks: for each lesion its name, its mask picture, and the picture's name in lists.
+        whole: whether the whole image is a lesion if it is unmarked.
     """
 
     image_id: str
@@ -119,8 +120,8 @@ def lesions_of(image: Image, how: CropOptions) -> tuple[list[Lesion], list[SetAs
     """Cut out every lesion of one image.
 
     Returns:
-        The lesions, and what had to be set aside: single marks, or the whole image (then no lesion). Neither where an
-        annotation file says that there is no lesion.
+        The lesions, and what had to be set aside: single marks, or the whole image (then there is no lesion). Both are empty
+        if an annotation file says that there is no lesion.
     """
     if how.marker.without_lesion(image.image_id):
         return [], _against_masks(image, how.marker)
@@ -149,9 +150,9 @@ def lesions_of(image: Image, how: CropOptions) -> tuple[list[Lesion], list[SetAs
 def masks_of(
     image: Image, marker: LesionMarks
 ) -> tuple[list[tuple[Mask, str | None]], list[SetAside], list[tuple[str, str]]]:
-    """Return every mask of an image with the diagnosis of its lesion, what had to be set aside, and what must be said.
+    """Return every mask of an image with the diagnosis of its lesion, the unusable marks, and the notes for the user.
 
-    The last are names of lesions, or of the image, and a sentence.
+    Each note is the name of a lesion or of the image, and a sentence.
     """
     if marker.without_lesion(image.image_id):
         return [], _against_masks(image, marker), []
@@ -162,17 +163,17 @@ def masks_of(
 
 
 def _against_masks(image: Image, marker: LesionMarks) -> list[SetAside]:
-    """The mask pictures of an image of which an annotation file says that there is no lesion on it."""
+    """Return the mask pictures of an image on which an annotation file says that there is no lesion."""
     assert marker.annotations is not None
     reason = f"{marker.annotations.file} says that there is no lesion on {image.image_id}"
     return [SetAside(file, reason) for _, _, file in image.masks]
 
 
 def cut(reflectance: NDArray[np.float32], mask: Mask, size: int | None) -> tuple[Mask, crop.Box]:
-    """Crop around the mask's scaled box: the mask cropped and resized, and the box.
+    """Crop around the mask's scaled box; return the mask, cropped and resized, and the box.
 
     Raises:
-        CubeError: what is wrong with the mask.
+        CubeError: the mask cannot be used; the message says why.
     """
     check_size(mask.shape, reflectance.shape)
     box = crop.scaled_box(crop.mask_box(mask), mask.shape)
@@ -251,20 +252,20 @@ def _lesion(
 
 
 def _stored(box: crop.Box, size: int | None) -> crop.Box:
-    """The part of a crop that is stored, in pixels of the frame."""
+    """Return the stored part of a crop in pixels of the frame."""
     top, left, bottom, right = box
     first, start, last, end = crop.kept_box((bottom - top, right - left), size)
     return top + first, left + start, top + last, left + end
 
 
 def _share_stored(mask: Mask, box: crop.Box, size: int | None) -> float:
-    """The part of a mask that lies in what is stored of its crop."""
+    """Return the share of a mask that lies in the stored part of its crop."""
     top, left, bottom, right = _stored(box, size)
     return round(float(np.count_nonzero(mask[top:bottom, left:right]) / np.count_nonzero(mask)), 4)
 
 
 def _facts(mark: _Mark) -> dict[str, Any]:
-    """What goes into the origin of a mark, with its share of the frame, which is told where it is nearly all of it."""
+    """Return a mark's facts for the origin, with its share of the frame; a share of nearly 1 adds a note."""
     share = float(mark.mask.mean())
     facts = {**mark.facts, "mask_share": round(share, 4)}
     if share > MOST:

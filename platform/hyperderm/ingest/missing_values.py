@@ -1,4 +1,4 @@
-"""Values that were not measured: NaN, infinity and what a file declares for no data, judged where a crop needs them."""
+"""Values that were not measured (NaN, infinity, a file's no-data value), judged where a crop needs them."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from hyperderm.cubes.cube import NOTES
 from hyperderm.errors import CubeError
 
 MOST = 0.05
-"""Share of a crop's values that is filled at most."""
+"""At most this share of a crop's values is filled."""
 
 Reflectance = NDArray[np.float32]
 
@@ -19,16 +19,17 @@ Reflectance = NDArray[np.float32]
 def complete(
     reflectance: Reflectance, size: int | None, *, fill: bool, needed: NDArray[np.bool_] | None = None
 ) -> tuple[Reflectance, dict[str, Any]]:
-    """Return a crop whose stored part has all its values, and facts for a lesion's origin.
+    """Return a crop whose stored part has no missing values, and facts for a lesion's origin.
 
     Args:
-        reflectance: (H, W, B), the crop before it is resized.
-        size: it will have; of an oblong crop only the centre is stored, and the rest does not matter.
-        fill: whether missing values are taken from their neighbours in the same band; `filled` then counts them.
-        needed: (B,), the bands that what is stored is made of; missing values of others become 0. None: all.
+        reflectance: the crop (H, W, B) before it is resized.
+        size: the size of the stored crop; only the centre of an oblong crop is stored, and the rest does not matter.
+        fill: whether missing values are computed from their neighbours in the same band; `filled` then counts them.
+        needed: a mask (B,) of the bands from which the stored cube is computed; missing values of other bands become 0.
+            None: all bands.
 
     Raises:
-        CubeError: values are missing and `fill` is False, or they are too many, or a whole band.
+        CubeError: values are missing and `fill` is False, or too many values or a whole band are missing.
     """
     top, left, bottom, right = stored_box((reflectance.shape[0], reflectance.shape[1]), size)
     missing = ~np.isfinite(reflectance[top:bottom, left:right])
@@ -49,7 +50,7 @@ def complete(
 
 
 def _check(missing: NDArray[np.bool_], count: int, of: int, *, fill: bool) -> None:
-    """CubeError where so many missing values cannot, or must not, be filled."""
+    """Raise CubeError if `count` of `of` missing values cannot, or must not, be filled."""
     said = f"{count} of {of} values inside the crop are missing (NaN, infinite or declared as no data)"
     if count > MOST * of:
         raise CubeError(
@@ -68,12 +69,12 @@ def _check(missing: NDArray[np.bool_], count: int, of: int, *, fill: bool) -> No
 def filled(reflectance: Reflectance, missing: NDArray[np.bool_]) -> Reflectance:
     """Return (H, W, B) with every missing value replaced by the mean of its valid neighbours in the same band.
 
-    Neighbours are the eight around a pixel, so that one missing pixel of an image that is linear in x and y comes back
-    exactly. Larger holes are filled from their border inwards.
+    The neighbours are the eight pixels around a pixel, so that a single missing pixel of an image that is linear in x and y
+    is restored exactly. Larger holes are filled from their border inwards.
 
     Args:
-        reflectance: the values.
-        missing: of the same shape, where they do not count; no band is missing wholly.
+        reflectance: the values (H, W, B).
+        missing: a mask of the same shape, True where a value is missing; no band is missing completely.
     """
     result = np.where(missing, np.float32(0), reflectance)
     kernel = np.ones((3, 3), np.float32)

@@ -1,9 +1,9 @@
-"""From a source folder to a store: parts made one by one, here or on many machines, then joined under a manifest.
+"""From a source folder to a store: parts are made one by one, here or on many machines, then joined under a manifest.
 
-A part and its report lie in a staging place named by the job's digest. So an ingest that was interrupted goes on where it
-stood when the same command is given again, and parts of other files or options are never taken for its own. What cannot
-be used is listed with its reason. On a disk the staging folder becomes the store by one rename; on S3 the manifest, written
-last and only where none is, makes the parts a store.
+A part and its report lie in a staging place named by the job's digest. If an ingest is interrupted, the same command
+therefore continues it, and never uses parts of other files or options. Unusable files are listed with the reason. On a disk
+the staging folder becomes the store by one rename; on S3 the parts become a store when the manifest is written, last of all
+and only if there is none yet.
 """
 
 import fcntl
@@ -43,80 +43,80 @@ from hyperderm.strict import Strict
 
 REGROUPED = "regrouped.parquet"
 SHOWN = 3
-"""Files that a refusal lists."""
+"""The number of files that an error message lists."""
 _WHOLE_FRAMES = "without a mask are stored as whole frames"
 MASK_STORED = 0.98
-"""A lesion of whose mask less is stored is told."""
+"""A lesion is reported if less than this share of its mask is stored."""
 LATE_S = 1.0
-"""How late an S3 server may finish what a worker had sent when it was ended."""
+"""The delay (s) within which an S3 server may still finish requests of a worker that was ended."""
 Progress = Callable[[int, int], None]
-"""Called with files read and files in all."""
+"""A function that is called with the number of files read and the total number of files."""
 
 
 class Row(Strict):
-    """What joining needs to know of a lesion."""
+    """The facts on one lesion that joining the parts needs."""
 
     lesion_id: str
     group: str
     diagnosis: str | None
     automatic: bool
     file: str
-    """sha256 of its file, "" where there is none."""
+    """The sha256 of the lesion's file, "" if there is no file."""
     cube: str
-    """sha256 of its reflectance."""
+    """The sha256 of the lesion's reflectance."""
     notes: tuple[str, ...] = ()
-    """What must be said of it."""
+    """Sentences on the lesion that the user must see."""
     path: str = ""
-    """Its file, relative to the source."""
+    """The path of the lesion's file, relative to the source."""
     alike: str = ""
-    """Format, frame, type, factors and bands of that file: files of one such word are one group in a report."""
+    """The format, frame, type, factors and bands of that file; a report groups the files by this text."""
     dtype: str = ""
     factor: float = 1.0
-    """What `--scale` divided its numbers by."""
+    """The factor by which `--scale` divided the lesion's numbers."""
     low: float = 0.0
     median: float = 0.0
     high: float = 0.0
-    """Of its stored numbers."""
+    """The largest of the stored numbers."""
     mask_share: float | None = None
-    """Of the frame; None without a mask."""
+    """The share of the frame that the mask covers; None without a mask."""
     mask_stored: float | None = None
-    """Part of the mask that the stored cube shows; None without a mask."""
+    """The share of the mask that the stored cube shows; None without a mask."""
     whole: bool = False
-    """Whether it is a whole frame, since nothing marks a lesion on it."""
+    """Whether the lesion is a whole frame because nothing marks a lesion on it."""
 
 
 class PartReport(Strict):
-    """What a part holds; lies beside it until the store is whole."""
+    """The contents of a part; the report lies beside the part until the store is complete."""
 
     number: int
     part: Part | None
-    """None where none of its files can be used."""
+    """The written part, or None if none of its files can be used."""
     shape: tuple[int, int, int] | None
     wavelengths_nm: tuple[float, ...]
     rows: tuple[Row, ...]
     set_aside: tuple[SetAsideFile, ...]
     no_images: int = 0
-    """How many of those set aside can be no image at all."""
+    """The number of files set aside that cannot be images."""
 
 
 @dataclass(frozen=True)
 class Staging:
-    """Where the parts of an unfinished store lie; can be pickled.
+    """The place of the parts of an unfinished store; can be pickled.
 
     Attributes:
-        place: on a disk a folder beside the store, on S3 the store itself.
-        folder: of the parts, below `place`.
+        place: a folder beside the store on a disk, the store itself on S3.
+        folder: the folder of the parts, below `place`.
     """
 
     place: Location
     folder: str
 
     def name(self, number: int, suffix: str = "parquet") -> str:
-        """Return where a part is, or with another suffix its report."""
+        """Return the name of a part's file, or with another suffix that of its report."""
         return f"{self.folder}/part-{number:05d}.{suffix}"
 
     def report(self, number: int) -> PartReport | None:
-        """Return the report of a part that is there and as it was written, None where it has to be made."""
+        """Return the report of an intact part, or None if the part has to be made."""
         try:
             found = PartReport.model_validate_json(self.place.read_bytes(self.name(number, "json")))
             if found.part is None or hashlib.sha256(self.place.read_bytes(found.part.path)).hexdigest() == found.part.sha256:
@@ -127,7 +127,7 @@ class Staging:
 
 
 Make = Callable[[Job, Staging, list[int]], Iterable[PartReport]]
-"""Makes the parts of these numbers, in any order."""
+"""A function that makes the parts of these numbers, in any order."""
 
 
 def ingest(
@@ -136,16 +136,16 @@ def ingest(
     """Read what `job` lists into a store at `uri`.
 
     Args:
-        job: made by `jobs.make_job`.
-        uri: where the store goes; nothing may be there yet.
-        folds: number of folds, 0 for none; a source without any diagnosis has none.
-        seed: of the folds.
+        job: a job made by `jobs.make_job`.
+        uri: the place of the store; nothing may exist there yet.
+        folds: the number of folds, 0 for none; a source without any diagnosis has none.
+        seed: the seed of the folds.
         progress: called after every part.
-        make: who makes the parts; None: this process, one after the other.
+        make: the function that makes the parts; None: this process makes them one by one.
 
     Raises:
-        CubeError: nothing usable; StoreError: the store cannot be made. Nothing is left behind then; after an interrupt, and
-            where an S3 server or a worker goes away, the parts stay, and the same command goes on.
+        CubeError: no file can be used; StoreError: the store cannot be made. Both leave nothing behind. After an interrupt
+            or the loss of an S3 server or a worker the parts stay, and the same command continues.
     """
     if folds:
         check_count(folds)
@@ -175,10 +175,10 @@ def ingest(
 
 
 def free_place(job: Job, uri: str) -> Location:
-    """Return where the store goes, after proving that nothing is there and, on S3, that it can be written.
+    """Return the place of the store, after proving that nothing is there and, on S3, that it can be written.
 
     Raises:
-        StoreError: a place in the source, one that holds something, or one that cannot be reached.
+        StoreError: the place lies in the source, is not empty, or cannot be reached.
     """
     target = locate(uri)
     if target.local and job.root.is_dir() and Path(target.path).resolve().is_relative_to(job.root.resolve()):
@@ -194,10 +194,10 @@ def free_place(job: Job, uri: str) -> Location:
 
 
 def prove_place(target: Location, job: Job) -> None:
-    """Prove that a store's folder can be made on a disk, as an ingest makes it, and leave nothing behind.
+    """Prove that the store's folder can be made on a disk, in the same way as an ingest, and leave nothing behind.
 
     Raises:
-        StoreError: what the ingest would say.
+        StoreError: the ingest would fail with the same error.
     """
     if not target.local:
         return
@@ -217,7 +217,7 @@ def prove_place(target: Location, job: Job) -> None:
 
 
 def forget_lock(target: Location, job: Job) -> None:
-    """Remove the lock of a writer that was killed after its store was there, and before it could do this itself."""
+    """Remove the lock of a writer that was killed after it had made its store but before it removed the lock."""
     if not target.local:
         return
     path = _lock(staging_of(target, job))
@@ -227,23 +227,23 @@ def forget_lock(target: Location, job: Job) -> None:
 
 
 def staging_of(target: Location, job: Job) -> Staging:
-    """Return where the parts of this job's store are made."""
+    """Return the staging place of the parts of this job's store."""
     if target.local:
         return Staging(Location(target.uri, target.fs, f"{target.path}.partial-{job.digest[:8]}"), "lesions")
     return Staging(target, f"lesions/{job.digest[:8]}")
 
 
 def make_here(job: Job, staging: Staging, numbers: list[int]) -> Iterator[PartReport]:
-    """Make parts in this process, one after the other."""
+    """Make parts in this process, one after the other, and yield their reports."""
     for number in numbers:
         yield make_part(job, staging, number)
 
 
 def make_part(job: Job, staging: Staging, number: int) -> PartReport:
-    """Read the files of one part, write it, and its report last; at most one part's lesions are in memory.
+    """Read the files of one part, then write the part and last its report; at most one part's lesions are in memory.
 
     Raises:
-        StoreError: lesions of several shapes or wavelengths, or a place that cannot be written.
+        StoreError: the lesions have several shapes or wavelengths, or the place cannot be written.
     """
     if not job.root.exists():
         raise StoreError(
@@ -260,7 +260,7 @@ def make_part(job: Job, staging: Staging, number: int) -> PartReport:
 
 
 def read_part(job: Job, number: int) -> tuple[list[Lesion], PartReport]:
-    """Read the files of one part; its report names no written part, and the shape and wavelengths of the first lesion."""
+    """Read the files of one part; the report names no written part and has the first lesion's shape and wavelengths."""
     lesions: list[Lesion] = []
     aside: list[SetAside] = []
     for source in job.of_part(number):
@@ -284,7 +284,7 @@ def check_part(report: PartReport, lesions: list[Lesion]) -> None:
     """Prove that the lesions of a part have the shape and the wavelengths of its first one.
 
     Raises:
-        StoreError: the first one that has not.
+        StoreError: a lesion differs; the message names the first one.
     """
     for lesion in lesions:
         nm = lesion.cube.wavelengths_nm.tolist()
@@ -303,10 +303,10 @@ def _make_and_join(job: Job, staging: Staging, folds: int, seed: int, progress: 
 
 
 def join(job: Job, staging: Staging | None, reports: list[PartReport], folds: int, seed: int) -> Manifest:
-    """Return the manifest of these parts, or without `staging` of what they would be, where nothing was written.
+    """Return the manifest of these parts, or without `staging` the manifest that they would have if they were written.
 
     Raises:
-        CubeError: nothing usable; StoreError: lesions that no store holds together.
+        CubeError: no lesion can be used; StoreError: the lesions cannot be in one store.
     """
     left = [*map(_told, job.set_aside)]
     unread = [one for report in reports for one in report.set_aside]
@@ -351,7 +351,7 @@ def join(job: Job, staging: Staging | None, reports: list[PartReport], folds: in
 
 
 def told_of(job: Job, rows: Sequence[Row]) -> list[str]:
-    """Return what must be said of a source and of its lesions, whether or not they become a store."""
+    """Return the notes on a source and its lesions, whether or not they become a store."""
     said = [plain(note) for note in job.notes]
     whole = [row.lesion_id for row in rows if row.whole]
     astray = any("masks" in map(folded, one.file.split("/")[:-1]) for one in job.set_aside)
@@ -371,7 +371,7 @@ def told_of(job: Job, rows: Sequence[Row]) -> list[str]:
 
 
 def _nothing(job: Job, aside: list[SetAsideFile], no_images: int) -> CubeError:
-    """What is said where no lesion is left, of images first; files that can be no image are not counted as some."""
+    """Return the error for a source without lesions, images first; files that cannot be images are not counted as images."""
     more = f"; and {len(aside) - SHOWN} more" if len(aside) > SHOWN else ""
     first = "; ".join([*job.notes, *(f"{one.file}: {one.reason}" for one in aside[:SHOWN])]) + more
     if no_images and no_images == len(job.sources):
@@ -391,7 +391,7 @@ def _nothing(job: Job, aside: list[SetAsideFile], no_images: int) -> CubeError:
 
 
 def _after_aside(error: StoreError, job: Job, rows: Sequence[Row], unread: Sequence[SetAsideFile]) -> StoreError:
-    """Return an error of too few lesions, after the reason where most images were set aside."""
+    """Return an error about too few lesions, preceded by the reason if most images were set aside."""
     lost = len(job.sources) - len(job.without_lesion) - len({row.path for row in rows})
     if not unread or 2 * lost < len(job.sources):
         return error
@@ -401,7 +401,7 @@ def _after_aside(error: StoreError, job: Job, rows: Sequence[Row], unread: Seque
 
 
 def files_of(rows: Sequence[Row]) -> list[File]:
-    """Return what the check of units looks at: every file once, with the median of its lesions' medians."""
+    """Return the input of the unit check: every file once, with the median of its lesions' medians."""
     by_file: dict[str, list[Row]] = {}
     for row in rows:
         by_file.setdefault(row.path, []).append(row)
@@ -470,7 +470,7 @@ def _row(lesion: Lesion) -> Row:
 
 
 def _twins(rows: list[Row]) -> tuple[list[list[int]], list[str]]:
-    """Return rows that show one picture under several groups, and a sentence on each."""
+    """Return rows that show the same picture under several groups, and a sentence on each such set."""
     same: dict[str, list[int]] = {}
     for number, row in enumerate(rows):
         for key in filter(None, (row.file, row.cube)):
@@ -486,9 +486,9 @@ def _twins(rows: list[Row]) -> tuple[list[list[int]], list[str]]:
 
 
 def _regrouped(staging: Staging, reports: list[PartReport], groups: list[str]) -> tuple[Part, ...]:
-    """Write anew the parts whose lesions came into another group, and return all parts.
+    """Rewrite the parts whose lesions moved to another group, and return all parts.
 
-    On S3 under a name of their own: another writer with the same job may make the first one again at any time.
+    On S3 they get a new name, because another writer with the same job may make the original part again at any time.
     """
     parts, at = [], 0
     for report in reports:
@@ -518,7 +518,7 @@ def _check_alike(name: str, shape: Any, nm: Iterable[float], first: Any, first_n
 
 @contextmanager
 def _held(staging: Staging, target: Location) -> Iterator[None]:
-    """Hold the staging folder of a disk for this process; on S3 whoever writes the manifest first wins."""
+    """Hold the staging folder of a disk for this process; on S3 the first writer of the manifest wins."""
     if not target.local:
         yield
         return
@@ -555,7 +555,7 @@ def _discard(staging: Staging, target: Location, count: int) -> None:
 
 
 def _published(staging: Staging, target: Location) -> bool:
-    """Return whether another writer with the same job has made these very parts a store, or where nobody can tell."""
+    """Return whether another writer with the same job has made these parts a store; True if that cannot be found out."""
     try:
         if not target.exists(MANIFEST):
             return False
@@ -577,7 +577,7 @@ def _forget_reports(staging: Staging, count: int) -> None:
 
 
 def _tidy(staging: Staging, count: int, manifest: Manifest) -> None:
-    """Remove from S3 the reports, and the parts that others stand for."""
+    """Remove from S3 the reports, and the parts that regrouped parts replace."""
     _forget_reports(staging, count)
     named = {part.path for part in manifest.parts}
     for number in range(count):

@@ -1,4 +1,4 @@
-"""Reflectance from counts: a dark and a white reference, pixel by pixel."""
+"""Compute reflectance from counts with a dark and a white reference, pixel by pixel."""
 
 import tokenize
 from pathlib import Path
@@ -21,15 +21,15 @@ _GREY = {"L", *_SIXTEEN}
 _PAGES_OF_NUMBERS = {0, 1, 32803}  # TIFF photometric: white is zero, black is zero, colour filter array
 
 _COUNTS = 20.0
-"""A white reference with a median above it is in counts."""
+"""A white reference with a median above this value is in counts."""
 _REFLECTANCE = 2.0
-"""Below it lie 99 % of an image in reflectance."""
+"""In an image in reflectance 99 % of the values lie below this value."""
 _DARKEST_SKIN = 0.02
-"""Where 99 % of what was divided by its white reference lie below it, the image shows nothing: skin is brighter."""
+"""If 99 % of the values after division by the white reference lie below this, the image shows nothing: skin is brighter."""
 _PLAUSIBLE = (1e-3, 20.0)
-"""Between these lies the median of what was divided by the right white reference."""
+"""The median after division by the right white reference lies between these two values."""
 _SAMPLE = 512
-"""Rows, and columns, that are looked at."""
+"""The number of rows, and of columns, in the sample that is examined."""
 
 
 def calibrate(
@@ -41,22 +41,22 @@ def calibrate(
     """Return (raw - dark) / (white - dark) · white_reflectance, computed in float64.
 
     Args:
-        raw: a cube (H, W, B) or a frame (H, W), of real numbers; what is NaN or infinite stays so.
-        dark: taken with the light off, in one of these forms: of the shape of `raw`, which is applied pixel by pixel; a
-            stack (N, …) of that, which is averaged; and for a cube one spectrum (B,) or (1, B), one line (W, B), or lines
-            (N, W, B) of a push-broom camera, which are averaged and applied column by column. Of the shape of `raw` it
-            never is taken for lines. None: the camera has no offset.
-        white: likewise, of a white panel. None: the result is raw - dark, in counts.
-        white_reflectance: of the panel, a number in (0, 1.5] or (B,) of them.
+        raw: a cube (H, W, B) or a frame (H, W) of real numbers; NaN and infinite values stay so.
+        dark: the reference taken with the light off, in one of these forms: an array of the shape of `raw`, applied pixel by
+            pixel (and never taken for lines); a stack (N, …) of such arrays, which is averaged; for a cube also one spectrum
+            (B,) or (1, B), one line (W, B), or lines (N, W, B) of a push-broom camera, which are averaged and applied column
+            by column. None: the camera has no offset.
+        white: the reference of a white panel, in the same forms. None: the result is raw - dark, in counts.
+        white_reflectance: the reflectance of the panel: a number in (0, 1.5] or (B,) such numbers.
 
     Returns:
-        float32 of the shape of `raw`, not clipped; and facts for a lesion's origin: `calibrated` (the formula used),
-        `white_reflectance`, and, where the numbers are integers, `saturated` and `white_saturated`: how many stand at
-        their type's maximum. A camera of 10 or 12 bits that writes 16 saturates below it, uncounted.
+        A float32 array of the shape of `raw`, not clipped, and facts for a lesion's origin: `calibrated` (the formula used),
+        `white_reflectance`, and for integers `saturated` and `white_saturated`: the number of values at their type's
+        maximum. A camera of 10 or 12 bits that writes 16 bits saturates below this maximum and is not counted.
 
     Raises:
-        CubeError: shapes that do not fit, NaN or infinity, a reflectance out of range, or pixels where white is not
-            brighter than dark: their number is named.
+        CubeError: the shapes do not fit, a reference holds NaN or infinity, the panel's reflectance is out of range, a
+            result is too large, or white is not brighter than dark at some pixels (the message gives their number).
     """
     if raw.ndim not in {2, 3}:
         raise CubeError(f"a frame has two axes and a cube three, this array has shape {raw.shape}")
@@ -88,17 +88,17 @@ def check_raw(
     dark: tuple[str, NDArray[Any]] | None,
     white: tuple[str, NDArray[Any]] | None,
 ) -> None:
-    """Prove that an image can be raw values of the references that it was calibrated with, by what came out.
+    """Prove by the calibrated result that an image can consist of raw values that belong to its references.
 
     Args:
-        raw: the image before, (H, W, B) or (H, W).
-        result: what `calibrate` made of it, of the same shape.
-        dark: name and numbers of the dark reference, or None.
-        white: likewise.
+        raw: the image before calibration, (H, W, B) or (H, W).
+        result: the result of `calibrate`, of the same shape.
+        dark: the name and the numbers of the dark reference, or None.
+        white: the name and the numbers of the white reference, or None.
 
     Raises:
-        CubeError: most values lie below the dark reference, all of them are reflectance while the white reference is in
-            counts, or what came out is too dark or too bright for skin. The ranges of all of them are named.
+        CubeError: most values lie below the dark reference, all values are reflectance while the white reference is in
+            counts, or the result is too dark or too bright for skin. The message gives the ranges of all arrays.
     """
     if dark is None and white is None:
         return
@@ -128,7 +128,7 @@ _NOT_ITS_OWN = (
 
 
 def _finite(array: NDArray[Any]) -> NDArray[Any]:
-    """The finite values of an image, of an even sample where it is large."""
+    """Return the finite values of an image, or those of an even sample if the image is large."""
     rows, columns = (max(1, size // _SAMPLE) for size in array.shape[:2])
     part = array[::rows, ::columns]
     return part[np.isfinite(part)]
@@ -144,7 +144,7 @@ def read_reference(path: Path) -> NDArray[Any]:
     No EXIF or TIFF orientation is applied: pixels stay where the sensor has them.
 
     Raises:
-        CubeError: another kind of file, a picture with colours or a palette, a damaged file, or no numbers in it.
+        CubeError: the file is of another kind, is a picture with colours or a palette, is damaged, or holds no numbers.
     """
     suffix = path.suffix.lower()
     if not path.is_file():
@@ -166,7 +166,7 @@ def read_reference(path: Path) -> NDArray[Any]:
 
 
 def named_damaged(kind: str, error: Exception, path: Path) -> CubeError:
-    """`damaged`, beginning with the file's name: one image may fail for another file, such as its reference."""
+    """Return the error of `damaged` with the file's name first, since an image may fail because of another file."""
     return CubeError(f"{path.name} {damaged(kind, error, path).what}")
 
 

@@ -1,6 +1,6 @@
-"""A source folder as work that can be divided: its layout, its files in order, and one part of a store made from some.
+"""A source folder as divisible work: its layout, its files in order, and the sources of each part of a store.
 
-A part holds the lesions of a fixed run of files, so that its bytes do not depend on who makes it, beside whom or when.
+A part holds the lesions of a fixed sequence of files, so that its bytes do not depend on which worker makes it or when.
 """
 
 import hashlib
@@ -27,18 +27,18 @@ from hyperderm.store.export_format import describe, is_export
 from hyperderm.trouble import AGAIN, reason_of, trouble_of
 
 VERSION = 4
-"""Part of a job's digest: raise it when the code changes what files become."""
+"""A version in a job's digest; raise it when the code changes the lesions that files give."""
 PART_BYTES = 2**26
-"""Of cubes in a part, about: what a worker holds in memory, and what one request of a feed reads."""
+"""The approximate size of the cubes in a part (bytes): a worker holds them in memory, one request of a feed reads them."""
 MOST_FILES = 64
 SHOWN = 4
-"""Lesions that a note names."""
+"""The number of lesions that a note names."""
 NATIVE_PIXELS = 2**18
-"""Taken for the size of a scene that is stored whole, when files are dealt out to parts."""
+"""The assumed number of pixels of a scene that is stored whole, when files are divided into parts."""
 
 
 def gathered(notes: Sequence[tuple[str, str]]) -> list[str]:
-    """Return one sentence for everything that is said of lesions, however many it is said of."""
+    """Return one sentence per distinct note, however many lesions it concerns."""
     by_note: dict[str, list[str]] = {}
     for lesion, note in notes:
         by_note.setdefault(note, []).append(lesion)
@@ -46,46 +46,46 @@ def gathered(notes: Sequence[tuple[str, str]]) -> list[str]:
 
 
 class Layout(Protocol):
-    """Finds the images of a kind of folder, and reads one."""
+    """Finds and reads the images of one kind of folder."""
 
     def scan(self, tables: Tables) -> list[Any]:
         """List the sources in order, without opening any."""
 
     def orphans(self, sources: list[Any], tables: Tables) -> list[SetAside]:
-        """List the files no source uses."""
+        """List the files that no source uses."""
 
     def used(self, sources: list[Any]) -> list[str]:
-        """Return a sentence on each reference that is used."""
+        """Return one sentence on each reference that is used."""
 
     def read(self, source: Any, how: CropOptions) -> tuple[list[Lesion], list[SetAside]]:  # noqa: ANN401 - each layout has its own
-        """Read one source; what cannot be used is returned with its reason."""
+        """Read one source; return unusable files with the reason."""
 
     def image_id(self, source: Any) -> str:  # noqa: ANN401
-        """Return what the image of a source is called."""
+        """Return the id of a source's image."""
 
     def open_image(self, source: Any) -> Image:  # noqa: ANN401
-        """Read one source whole; CubeError where it cannot be used."""
+        """Read one whole image; raise CubeError if it cannot be used."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that shapes the parts of a store; can be pickled.
+    """Everything that determines the parts of a store; can be pickled.
 
     Attributes:
-        root: the source.
-        layout: name in `LAYOUTS`.
-        kind: of the store.
-        how: crops, bands, marks, groups.
-        sources: in order.
-        reader: reads one of them.
-        per_part: sources in a part.
-        set_aside: files that no source uses.
-        digest: of all that: what was made under another digest is another store.
-        source: of a synthetic set that was exported: it comes back as one, without folds.
-        used: a sentence on each table and reference of the source that is used, and what for.
-        without_lesion: images on which, so an annotation file says, there is no lesion.
-        notes: sentences on the source that whoever stores it must be told.
-        grouped: which table and columns say what belongs together, "" where none does.
+        root: the source folder.
+        layout: the layout's name in `LAYOUTS`.
+        kind: the kind of the store.
+        how: the options for crops, bands, marks and groups.
+        sources: the sources in order.
+        reader: the layout that reads one source.
+        per_part: the number of sources in a part.
+        set_aside: the files that no source uses.
+        digest: the digest of all these fields; a different digest means a different store.
+        source: the origin of an exported synthetic set, which becomes a synthetic set without folds again.
+        used: one sentence on each table and reference that is used, and its purpose.
+        without_lesion: the images that show no lesion according to an annotation file.
+        notes: sentences on the source that the user must see.
+        grouped: the table and columns that give the groups, "" if there are none.
     """
 
     root: Path
@@ -105,7 +105,7 @@ class Job:
 
     @property
     def parts(self) -> int:
-        """Number of parts, some of which may come out empty."""
+        """Return the number of parts; some parts may turn out empty."""
         return -(-len(self.sources) // self.per_part)
 
     def of_part(self, number: int) -> tuple[Any, ...]:
@@ -113,7 +113,7 @@ class Job:
         return self.sources[number * self.per_part : (number + 1) * self.per_part]
 
     def read(self, source: object) -> tuple[list[Lesion], list[SetAside]]:
-        """Read one source; what a reader did not foresee names the file."""
+        """Read one source; an unforeseen error of a reader names the file."""
         try:
             found, aside = self.reader.read(source, self.how)
             return scaled(found, self.how.scale), aside
@@ -133,7 +133,7 @@ class Folder:
     camera: Camera = field(default_factory=Camera)
 
     def scan(self, tables: Tables) -> list[Any]:
-        """See `Layout`."""
+        """List the sources in order, as in `Layout`."""
         if self.name == "exported":
             return list(exported.scan(self.root))
         if self.name == "scenes":
@@ -141,17 +141,17 @@ class Folder:
         return list(_READERS[self.name].scan(self.root, tables))
 
     def orphans(self, sources: list[Any], tables: Tables) -> list[SetAside]:
-        """See `Layout`."""
+        """List the files that no source uses, as in `Layout`."""
         if self.name == "exported":
             return list(exported.orphans(self.root, sources))
         return list(_READERS[self.name].orphans(self.root, sources, tables))
 
     def used(self, sources: list[Any]) -> list[str]:
-        """See `Layout`."""
+        """Return one sentence on each reference that is used, as in `Layout`."""
         return scene_folder.used_references(self.root, sources) if self.name == "scenes" else []
 
     def read(self, source: Any, how: CropOptions) -> tuple[list[Lesion], list[SetAside]]:  # noqa: ANN401
-        """See `Layout`."""
+        """Read one source, as in `Layout`."""
         match self.name:
             case "exported":
                 return exported.read(source, self.root)
@@ -162,7 +162,7 @@ class Folder:
         return scene_folder.read(source, self.root, how)
 
     def open_image(self, source: Any) -> Image:  # noqa: ANN401
-        """See `Layout`."""
+        """Read one whole image, as in `Layout`."""
         match self.name:
             case "exported":
                 raise CubeError("an export holds crops, no images", "Name the folder of the raw files.")
@@ -173,7 +173,7 @@ class Folder:
         return scene_folder.open_image(source, self.root)
 
     def image_id(self, source: Any) -> str:  # noqa: ANN401
-        """See `Layout`."""
+        """Return the id of a source's image, as in `Layout`."""
         return str(source.found.name if self.name == "scenes" else source.image_id)
 
 
@@ -184,11 +184,11 @@ _READERS: Mapping[str, Any] = {
     "exported": exported,
 }
 LAYOUTS = ("hsidermoscopy", "photographs", "scenes", "mosaic", "exported")
-"""`mosaic` are scenes of raw frames; `exported` is what `hyperderm store export` wrote."""
+"""The names of the layouts; `mosaic` means scenes of raw frames, `exported` an export of `hyperderm store export`."""
 
 
 def _trouble(error: MemoryError | OSError, image: str) -> HyperdermError:
-    """What no reader takes for a file's own fault: the machine's."""
+    """Return the error for trouble that comes from the machine and not from the file."""
     told = trouble_of(error)
     if told is None or isinstance(error, MemoryError):
         reason = reason_of(error) or type(error).__name__
@@ -198,10 +198,10 @@ def _trouble(error: MemoryError | OSError, image: str) -> HyperdermError:
 
 
 def find_layout(root: Path, name: str = "auto") -> str:
-    """Return the layout called `name`; `auto` looks at the folder.
+    """Return the layout called `name`, or for `auto` the layout that the folder has.
 
     Raises:
-        CubeError: an unknown name.
+        CubeError: the name is unknown.
     """
     if name != "auto":
         if name not in LAYOUTS:
@@ -228,18 +228,18 @@ def find_layout(root: Path, name: str = "auto") -> str:
 def make_job(
     root: Path, layout: str, how: CropOptions, camera: Camera, annotations: Path | None = None, groups: Path | None = None
 ) -> Job:
-    """List what `root` holds, and who means which image.
+    """List the sources in `root`, and the tables and annotations that belong to each image.
 
     Args:
-        root: the source.
+        root: the source folder.
         layout: a name in `LAYOUTS`, or auto.
-        how: sizes and bands.
-        camera: what the user says of the files.
+        how: the options for sizes and bands.
+        camera: the user's options for the files.
         annotations: a file of an annotation tool.
         groups: a table of patients.
 
     Raises:
-        CubeError: nothing there, or options that do not fit the layout.
+        CubeError: the folder holds no source, or the options do not fit the layout.
     """
     if (shown := plain(str(root))) != str(root):
         raise CubeError(f"{shown}: its name is not UTF-8", "Rename it: a store keeps the names of its files.")
@@ -309,7 +309,7 @@ def make_job(
 
 
 def _tables(root: Path, layout: str, given: set[Path], *, grouping: bool) -> Tables:
-    """Return the tables of a source; an export has none, and what the user names is none of them."""
+    """Return the tables of a source; an export has none, and files that the user names are not among them."""
     base = root if root.is_dir() else root.parent
     if layout == "exported" or not base.is_dir():
         return Tables()
@@ -317,7 +317,7 @@ def _tables(root: Path, layout: str, given: set[Path], *, grouping: bool) -> Tab
 
 
 def _marker(path: Path, images: list[str], automatic: bool) -> tuple[LesionMarks, list[SetAside]]:
-    """Return who means which image, and what of the file means none."""
+    """Return the annotation file's marks for the images, and its entries that match no image."""
     annotations = read_annotations(path)
     known = {image.removeprefix("photograph/"): image for image in images}
     names = {known[short]: said for short, said in annotations.match(known).items()}
@@ -328,7 +328,7 @@ def _marker(path: Path, images: list[str], automatic: bool) -> tuple[LesionMarks
 
 
 def _marker_notes(marker: LesionMarks, sources: Sequence[Any], reader: Layout, empty: Sequence[str]) -> tuple[str, ...]:
-    """Say which images an annotation file calls free of lesions, and whose mask pictures it replaces."""
+    """Return notes on the images that an annotation file declares free of lesions, and on mask pictures that it replaces."""
     assert marker.annotations is not None
     file = marker.annotations.file
     notes = []
@@ -349,12 +349,12 @@ def _images(count: int, one: str, several: str) -> str:
 
 
 def none_used(count: int, root: Path) -> str:
-    """Say that none of so many images can be used."""
+    """Return a sentence saying that none of `count` images can be used."""
     return f"the one image in {root} cannot be used" if count == 1 else f"none of the {count} images in {root} can be used"
 
 
 def shown(names: Sequence[str]) -> str:
-    """Return the first `SHOWN` of some names, and how many more there are."""
+    """Return the first `SHOWN` names, and the number of the others."""
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
@@ -402,7 +402,7 @@ def _check_options(name: str, how: CropOptions, camera: Camera, annotations: Pat
 
 
 def _file(source: Any, root: Path) -> str:  # noqa: ANN401
-    """Return the path of the file that stands for a source, relative to the root."""
+    """Return the path of the file that represents a source, relative to the root."""
     path: Path = source.found.path if hasattr(source, "found") else source.path
     base = root if root.is_dir() else root.parent
     return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.name
@@ -427,7 +427,7 @@ def _per_part(how: CropOptions) -> int:
 
 
 def _named(reader: Layout, found: list[Any]) -> tuple[list[Any], list[SetAside]]:
-    """Part the sources whose names are text from those a store cannot name."""
+    """Separate the sources whose names are valid text from those that a store cannot name."""
     sources, aside = [], []
     for source in found:
         names = [reader.image_id(source), *map(str, _paths(source))]
@@ -439,7 +439,7 @@ def _named(reader: Layout, found: list[Any]) -> tuple[list[Any], list[SetAside]]
 
 
 def plain(text: str) -> str:
-    """Return `text` with what is not Unicode escaped: file systems and JSON may hold halves of characters."""
+    """Return `text` with invalid Unicode escaped: file systems and JSON may hold halves of characters."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -456,9 +456,10 @@ def _paths(thing: object) -> Iterator[Path]:
 
 
 def _listing(root: Path, sources: Sequence[Any], camera: Camera, tables: Sequence[Path]) -> list[tuple[str, int, int]]:
-    """Return names, sizes and times of all files that shape the lesions: other content is another job.
+    """Return the names, sizes and times of all files that shape the lesions: if a file changes, the job is another one.
 
-    Of a folder these are all files in it; of a single file its own ones, since anything may lie and change beside it.
+    For a folder these are all files in it; for a single file only the files of its scene, because other files beside it may
+    change.
     """
     files = {path for thing in (*sources, camera) for path in _paths(thing) if path.is_file()}
     if root.is_dir():

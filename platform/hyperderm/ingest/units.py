@@ -1,9 +1,9 @@
-"""One unit per store: what the numbers of every file are divided by, and files that are in another unit than the rest.
+"""One unit per store: the factors that divide the numbers of every file, and the search for files in another unit.
 
-Files are told apart by the median of their stored crops. Real lesions differ by a factor of two or three from one to the
-next (HSIDermoscopy: 1.8 between neighbours, ten over all of them); reflectance, per cent, 8 and 12 bits and reflectance
-x10000 differ tenfold and more. Where each unit spreads widely, that gap closes: so files on both sides of what reflectance
-can be are in one unit only where nothing parts them.
+Units are told apart by the medians of the stored crops. The medians of real lesions, once sorted, differ by a factor of two
+or three from one to the next (HSIDermoscopy: 1.8 between neighbours, ten over all lesions). Reflectance, per cent, 8 and 12
+bits and reflectance x10000 differ tenfold and more. If each unit spreads widely, no such gap is left: files on both sides of
+the upper limit of reflectance therefore count as one unit only if no gap separates them.
 """
 
 import fnmatch
@@ -21,42 +21,42 @@ from hyperderm.cubes.cube import Cube, Lesion
 from hyperderm.errors import ConfigError, StoreError
 
 Scale = tuple[tuple[str, float], ...]
-"""Which files, and what their numbers are divided by; of several that fit a file, the last one counts."""
+"""Pairs of a choice of files and the divisor of their numbers; if several choices fit a file, the last one counts."""
 
 EVERY = "*"
 ABOVE = "above:"
-"""Begins a choice by numbers: files whose stored crops have a median above what follows."""
+"""The beginning of a choice by numbers: files whose stored crops have a median above the number that follows."""
 LAYOUTS = ("hsidermoscopy", "scenes", "mosaic")
-"""Whose files may be in any unit: photographs have one, and an export is a store's already."""
+"""The layouts whose files may be in any unit: photographs have only one, and an export comes from a checked store."""
 
 TENFOLD = 10.0
 TYPES_APART = 3.0
-"""Factor between the medians of counts of two types that no file lies in: 8 bits beside 10, for example."""
+"""The factor of a gap between the medians of counts of two types (for example 8 and 10 bits) that separates two units."""
 REFLECTANCE = 3.0
-"""A median above it is none of reflectance (about -0.07 … 1.9)."""
+"""A file with a median above this value is not in reflectance (about -0.07 … 1.9)."""
 BRIGHT = 1.0
-"""A median up to it, beside one above `REFLECTANCE`: in per cent or counts no lesion is so dark."""
+"""A median up to this, beside one above `REFLECTANCE`, is reflectance: in per cent or counts no lesion is so dark."""
 NEIGHBOURS = 2.0
-"""Factor between the two medians on either side of `REFLECTANCE` that parts two units there."""
+"""The factor between the two medians on either side of `REFLECTANCE` that separates two units there."""
 SPREAD = 30.0
-"""Factor between the lowest and the highest median of one unit on both sides of `REFLECTANCE`: per cent from 2 to 60."""
+"""The factor between the lowest and highest median that one unit may span across `REFLECTANCE`: per cent from 2 to 60."""
 _FACTORS = (10, 16, 100, 255, 1000, 4095, 10000, 65535)
 _BITS = 16
-"""That one of them is between counts of two depths; no counts are reflectance times 16."""
+"""The one factor that lies between counts of two depths; no counts are reflectance times 16."""
 _SAMPLE = 50_000
 _SHOWN = 3
 
 
 @dataclass(frozen=True)
 class File:
-    """What a file became.
+    """The numbers of one file, after reading.
 
     Attributes:
-        name: relative to the source.
-        median: of its stored numbers.
-        high: the largest of them.
-        dtype: their type in the file.
-        factor: what `--scale` divided them by.
+        name: the file's path relative to the source.
+        median: the median of the stored numbers.
+        high: the largest stored number.
+        dtype: the type of the numbers in the file.
+        factor: the factor by which `--scale` divided the numbers.
     """
 
     name: str
@@ -67,10 +67,10 @@ class File:
 
 
 def parse_scale(words: Sequence[str]) -> Scale:
-    """Read `--scale`: `N`, `PATTERN=N` or `above:MEDIAN=N`, each as often as wanted.
+    """Read `--scale`: `N`, `PATTERN=N` or `above:MEDIAN=N`, each as often as needed.
 
     Raises:
-        ConfigError: something else, or no positive number.
+        ConfigError: a word has none of these forms, or its number is not positive.
     """
     scale = []
     for word in words:
@@ -87,21 +87,21 @@ def parse_scale(words: Sequence[str]) -> Scale:
 
 
 def spoken(scale: Scale) -> list[str]:
-    """Return the words that `parse_scale` reads."""
+    """Return the words from which `parse_scale` would read `scale`."""
     return [f"{factor:g}" if which == EVERY else f"{which}={factor:g}" for which, factor in scale]
 
 
 def fits(pattern: str, file: str, image_id: str) -> bool:
-    """Whether a pattern of names means a file: its path, its name or its image id; case does not count."""
+    """Return whether a pattern matches a file's path, name or image id; case does not matter."""
     names = {file, file.rpartition("/")[2], image_id, image_id.rpartition("/")[2]}
     return any(fnmatch.fnmatchcase(_folded(name), _folded(pattern)) for name in names)
 
 
 def check_patterns(scale: Scale, files: Iterable[tuple[str, str]]) -> None:
-    """Refuse patterns that mean no file; `files` are pairs of path and image id.
+    """Refuse patterns that match no file; `files` are pairs of path and image id.
 
     Raises:
-        ConfigError: such a pattern.
+        ConfigError: a pattern matches no file.
     """
     known = list(files)
     for which, factor in scale:
@@ -111,7 +111,7 @@ def check_patterns(scale: Scale, files: Iterable[tuple[str, str]]) -> None:
 
 
 def kind_of(lesion: Lesion) -> str:
-    """Return in words what kind of file a lesion came from: format, frame, type and factors of its numbers, bands."""
+    """Return a text on the kind of a lesion's file: format, frame, type and factors of the numbers, bands."""
     origin = lesion.origin
     held = origin.get("bands_from_nm", lesion.cube.wavelengths_nm.tolist())
     frame = " x ".join(map(str, [*origin.get("frame", lesion.cube.shape[:2]), len(held)]))
@@ -123,10 +123,10 @@ def kind_of(lesion: Lesion) -> str:
 
 
 def scaled(lesions: list[Lesion], scale: Scale) -> list[Lesion]:
-    """Divide the numbers of one image's lesions by what `scale` says of its file; the origin says so.
+    """Divide the numbers of one image's lesions by the factor for its file, and record this in the origin.
 
     Raises:
-        CubeError: numbers that a float32 cannot hold.
+        CubeError: a number does not fit into a float32.
     """
     if not scale or not lesions:
         return lesions
@@ -140,7 +140,7 @@ def scaled(lesions: list[Lesion], scale: Scale) -> list[Lesion]:
 
 
 def middle(values: NDArray[Any]) -> float:
-    """Return the median, of an even sample where there are many."""
+    """Return the median, or that of an even sample if there are many values."""
     flat = values.reshape(-1, values.shape[-1])  # whole spectra: a step must not leave bands out
     return float(np.median(flat[:: max(1, values.size // _SAMPLE)]))
 
@@ -149,11 +149,12 @@ def check_units(files: Sequence[File], scale: Scale) -> list[str]:
     """Prove that all files are in one unit.
 
     Returns:
-        Sentences to be said: numbers that are no reflectance, or medians that differ and were said to be of one unit.
+        Sentences that the user must see: on numbers that are not reflectance, or on differing medians that the user declared
+        to be of one unit.
 
     Raises:
-        StoreError: medians with a tenfold gap (threefold between counts of two types), or on both sides of what reflectance
-            can be; all groups and `--scale` are named.
+        StoreError: the medians have a tenfold gap (threefold between counts of two types) or lie on both sides of the limit
+            of reflectance; the message names all groups and `--scale`.
     """
     known = [file for file in files if file.median > 0]  # a dark level taken off may leave nothing: no unit to be told
     if not known:
@@ -183,7 +184,7 @@ def check_units(files: Sequence[File], scale: Scale) -> list[str]:
 
 
 def _idle(files: Sequence[File], scale: Scale) -> list[str]:
-    """A sentence on each choice by numbers that chose no file."""
+    """Return a sentence on each choice by numbers that matched no file."""
     highest = max(file.median * file.factor for file in files)
     limits = [(which, factor) for which, factor in scale if which.startswith(ABOVE)]
     return [
@@ -194,7 +195,7 @@ def _idle(files: Sequence[File], scale: Scale) -> list[str]:
 
 
 def _hidden(files: Sequence[File]) -> list[str]:
-    """A sentence on files that one factor divided, and that lay on both sides of what reflectance can be before."""
+    """Return a sentence on files that one factor divided although they lay on both sides of the limit of reflectance."""
     said = []
     for factor in sorted({file.factor for file in files} - {1.0}):
         before = [
@@ -207,7 +208,7 @@ def _hidden(files: Sequence[File]) -> list[str]:
 
 
 def unit_groups(files: Sequence[File]) -> list[list[File]]:
-    """Part files (at least one, medians above 0) where their medians leave a gap, by rising medians."""
+    """Split files (at least one, medians above 0) at the gaps between their medians; return the groups by rising medians."""
     known = sorted(files, key=lambda file: file.median)
     groups = [known[:1]]
     for at in range(1, len(known)):
@@ -220,7 +221,7 @@ def unit_groups(files: Sequence[File]) -> list[list[File]]:
 
 
 def _parted(known: list[File]) -> list[list[File]]:
-    """Part files, by rising medians, at the widest gap where the darkest is reflectance and the brightest none."""
+    """Split files, sorted by median, at the widest gap if the darkest is in reflectance and the brightest is not."""
     medians = [file.median for file in known]
     if medians[0] > BRIGHT or medians[-1] <= REFLECTANCE:
         return [known]
@@ -230,7 +231,7 @@ def _parted(known: list[File]) -> list[list[File]]:
 
 
 def _crossed(low: list[File], high: list[File]) -> bool:
-    """Whether reflectance ends between two neighbours, and their gap or the spread of what hangs together is too wide."""
+    """Return whether the limit of reflectance lies between two groups whose gap or whose joint spread is too wide."""
     if not low[-1].median <= REFLECTANCE < high[0].median:
         return False
     top = high[0].median
@@ -246,7 +247,7 @@ def _of_other_types(low: list[File], high: list[File]) -> bool:
 
 
 def _remedy(files: Sequence[File]) -> str:
-    """What brings these files into one unit, by the medians that they have before anything is divided."""
+    """Return the remedy that brings these files into one unit, based on their medians before any division."""
     groups = unit_groups([replace(file, median=file.median * file.factor, factor=1.0) for file in files])
     if len(groups) == 1:
         return "Without --scale they are in one: leave it out, or let it mean all of them."
@@ -264,7 +265,7 @@ def _remedy(files: Sequence[File]) -> str:
 
 
 def _factor(first: list[File], group: list[File]) -> int:
-    """The known factor nearest to that between two groups, of those that bring them into one unit."""
+    """Return the known factor that brings two groups into one unit and is nearest to the ratio of their medians."""
     ratio = math.log(np.median([file.median for file in group]) / np.median([file.median for file in first]))
     known: Sequence[int] = _FACTORS
     if first[0].median <= REFLECTANCE:

@@ -1,19 +1,19 @@
-"""Light and skin: what melanin, blood and collagen do to a spectrum between 440 and 660 nm.
+"""Optics of skin: the effect of melanin, blood and collagen on a spectrum between 440 and 660 nm.
 
-Two layers. Light crosses the epidermis (melanin), is partly scattered back in the papillary dermis (more at short
-wavelengths: dermal melanin below it looks blue-grey, the "veil"), and the rest returns from a semi-infinite dermis
-(blood and collagen, Kubelka-Munk):
+The model has two layers. Light crosses the epidermis (melanin) and is partly scattered back in the papillary dermis (more at
+short wavelengths: dermal melanin below it looks blue-grey, the "veil"). The rest returns from a semi-infinite dermis (blood
+and collagen, Kubelka-Munk):
 
     R = s·W + (1 - s)·T_e·[ρ + (1 - ρ)²·T_d·R_∞],   T = exp(-d·f·μ_mel·L)                                          (1)
     R_∞ = 1 + K/S - sqrt((K/S)² + 2K/S),   K = 2·μ_a,   S = ¾·μ_s'                                                  (2)
 
-with T the two-way transmission through melanin of volume fraction f (e: epidermal, d: dermal) and s the keratin cover
-(scale, milia-like cysts, grey hair) of white W. The instrument then sees g·E·(R + y): one gain a band, one exposure an
-image, and one stray light y for all bands: what crossed polarisers let pass and lenses scatter. Without y the darkest
-lesions would be darker in the blue than the published 0.5 % percentiles.
+Here T is the two-way transmission through melanin of volume fraction f (e: epidermal, d: dermal) and s is the keratin cover
+(scale, milia-like cysts, grey hair) of white W. The instrument then sees g·E·(R + y), with one gain g per band, one exposure
+E per image, and one stray light y for all bands (light that crossed polarisers let pass and lenses scatter). Without y the
+darkest lesions would be darker in the blue than the published 0.5 % percentiles.
 
-Eumelanin and pheomelanin: C. Donner, H. W. Jensen, "A spectral BSSRDF for shading human skin" (EGSR 2006). Dermal μ_s':
-S. L. Jacques, "Optical properties of biological tissues: a review", Phys. Med. Biol. 58 (2013). Haemoglobin: Prahl's
+Sources: eumelanin and pheomelanin: C. Donner, H. W. Jensen, "A spectral BSSRDF for shading human skin" (EGSR 2006). Dermal
+μ_s': S. L. Jacques, "Optical properties of biological tissues: a review", Phys. Med. Biol. 58 (2013). Haemoglobin: Prahl's
 table (tables/haemoglobin.csv).
 """
 
@@ -32,9 +32,12 @@ Array = NDArray[np.float32]
 Vector = NDArray[np.float64]
 
 MAPS: tuple[str, ...] = ("melanin", "deep_melanin", "pheomelanin", "blood", "oxygenation", "scattering", "surface")
-"""Chromophore maps: melanosome volume fraction of the epidermis and of the papillary dermis, the share of it that is
-pheomelanin, blood volume fraction of the dermis, its oxygen saturation, scattering relative to normal dermis, keratin
-cover of the surface."""
+"""The names of the chromophore maps.
+
+In order: the melanosome volume fraction of the epidermis and of the papillary dermis, the share of pheomelanin in the
+melanosomes, the blood volume fraction of the dermis, its oxygen saturation, scattering relative to normal dermis, and the
+keratin cover of the surface.
+"""
 
 EPIDERMIS_CM = 60e-4  # thickness L; dermal melanin is counted over the same depth
 DIFFUSE_PATH = 2 * 1.8  # d: in and out, each lengthened by oblique travel
@@ -49,10 +52,10 @@ BAND_WIDTH_NM = 12.0  # full width at half maximum of one mosaic filter
 
 @dataclass(frozen=True)
 class Optics:
-    """Coefficients averaged over each band's filter. All (B,); absorptions per cm.
+    """Coefficients averaged over each band's filter. All have the shape (B,); absorptions are in 1/cm.
 
     Attributes:
-        wavelengths_nm: band centres.
+        wavelengths_nm: the band centres in nm.
         eumelanin: absorption of a melanosome full of eumelanin.
         pheomelanin: absorption of a melanosome full of pheomelanin.
         oxy: absorption of fully oxygenated whole blood.
@@ -71,20 +74,20 @@ class Optics:
 
 
 def read_table(name: str) -> dict[str, Vector]:
-    """Columns of a committed table; lines starting with # name its source."""
+    """Return the columns of a committed table; lines that start with # name its source."""
     text = files("hyperderm.phantom").joinpath("tables", name).read_text(encoding="utf-8")
     rows = list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
     return {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
 
 
 def melanin_absorption(nm: Vector) -> tuple[Vector, Vector]:
-    """μ_mel of eumelanin, 6.6e11·λ^-3.33, and of pheomelanin, 2.9e15·λ^-4.75, in /cm (Donner and Jensen 2006)."""
+    """Return μ_mel (1/cm) of eumelanin, 6.6e11·λ^-3.33, and pheomelanin, 2.9e15·λ^-4.75 (Donner and Jensen 2006)."""
     nm = np.asarray(nm, dtype=np.float64)
     return 6.6e11 * nm**-3.33, 2.9e15 * nm**-4.75
 
 
 def haemoglobin_extinction(nm: Vector) -> tuple[Vector, Vector]:
-    """Prahl's molar extinction (cm⁻¹/M) of oxy- and deoxyhaemoglobin, linear between the table's 2 nm steps."""
+    """Return Prahl's molar extinction (cm⁻¹/M) of oxy- and deoxyhaemoglobin, linear between the table's 2 nm steps."""
     t = _haemoglobin()
     nm = np.asarray(nm, dtype=np.float64)
     lo, hi = t["wavelength_nm"][0], t["wavelength_nm"][-1]
@@ -97,28 +100,28 @@ def haemoglobin_extinction(nm: Vector) -> tuple[Vector, Vector]:
 
 
 def blood_absorption(extinction: Vector) -> Vector:
-    """μ_a of whole blood, /cm, from the molar extinction of its haemoglobin."""
+    """Return μ_a (1/cm) of whole blood from the molar extinction of its haemoglobin."""
     return np.log(10.0) * extinction * BLOOD_G_L / HAEMOGLOBIN_G_MOL
 
 
 def reduced_scattering(nm: Vector) -> Vector:
-    """μ_s' of normal dermis, /cm: 46·(λ/500)^-1.42 (Jacques 2013)."""
+    """Return μ_s' (1/cm) of normal dermis: 46·(λ/500)^-1.42 (Jacques 2013)."""
     return 46.0 * (np.asarray(nm, dtype=np.float64) / 500.0) ** -1.42
 
 
 def band_optics(wavelengths_nm: Sequence[float], width_nm: float = BAND_WIDTH_NM) -> Optics:
-    """Coefficients of the bands: each law averaged over a Gaussian filter of full width `width_nm` at half maximum."""
+    """Return the bands' coefficients: each law averaged over a Gaussian filter of full width `width_nm` at half maximum."""
     return _band_optics(tuple(float(w) for w in wavelengths_nm), float(width_nm))
 
 
 def infinite_reflectance(absorption: Array, scattering: Array) -> Array:
-    """Equation (2): diffuse reflectance of a semi-infinite layer (Kubelka and Munk 1931)."""
+    """Return the diffuse reflectance of a semi-infinite layer by equation (2) (Kubelka and Munk 1931)."""
     q = 2.0 * absorption / (0.75 * scattering)
     return np.asarray(1.0 + q - np.sqrt(q * q + 2.0 * q), dtype=np.float32)
 
 
 def reflectance(maps: Mapping[str, Array], optics: Optics) -> Array:
-    """Equation (1): the (B, H, W) reflectance of skin with these chromophore `maps` (see `MAPS`), each (H, W)."""
+    """Return the (B, H, W) reflectance of skin by equation (1) from its chromophore `maps` (see `MAPS`), each (H, W)."""
     f = {name: np.asarray(maps[name], dtype=np.float32) for name in MAPS}
     out = np.empty((optics.wavelengths_nm.size, *f["melanin"].shape), dtype=np.float32)
     path = DIFFUSE_PATH * EPIDERMIS_CM

@@ -1,7 +1,7 @@
-"""The phantom beside what was published of HSIDermoscopy: `python -m hyperderm.phantom.published` prints it.
+"""Compare the phantom with the published HSIDermoscopy statistics: `python -m hyperderm.phantom.published` prints them.
 
-Only the gain is fitted here, one number a band, to normal skin. Ratios of lesion to skin and the spread between images
-are held by tests; they answer to `lesion_traits`, `lesion_scene.Skin` and the camera.
+Only the gain is fitted here, one number per band, to normal skin. Tests check the ratios of lesion to skin and the spread
+between images; these depend on `lesion_traits`, `lesion_scene.Skin` and the camera.
 """
 
 from collections.abc import Iterable
@@ -17,29 +17,29 @@ LESIONS = ("melanoma", "dysplastic_nevus")
 
 @dataclass(frozen=True)
 class BandStatistics:
-    """Mean of the per-image mean spectra and their deviation between images, (B,) under "skin" and the diagnoses."""
+    """The mean of the per-image mean spectra and their deviation between images; (B,) under "skin" and each diagnosis."""
 
     mean: dict[str, Vector]
     std: dict[str, Vector]
 
     def ratio(self, diagnosis: str) -> Vector:
-        """Lesion over normal skin."""
+        """Return the mean of a diagnosis divided by that of normal skin (B,)."""
         return self.mean[diagnosis] / self.mean["skin"]
 
     def spread(self, name: str) -> Vector:
-        """Deviation between images over the mean."""
+        """Return the standard deviation between images divided by the mean (B,)."""
         return self.std[name] / self.mean[name]
 
 
 def published() -> BandStatistics:
-    """What was measured on the real data (tables/published_bands.csv)."""
+    """Return the statistics measured on the real data (tables/published_bands.csv)."""
     t = read_table("published_bands.csv")
     names = ("skin", *LESIONS)
     return BandStatistics({n: t[f"{n}_mean"] for n in names}, {n: t[f"{n}_std"] for n in names})
 
 
 def measured(lesions: Iterable[PhantomLesion]) -> BandStatistics:
-    """The same statistics of a phantom: lesions over their masks, skin over the rest of every image."""
+    """Return the statistics of a phantom: lesions over their masks, skin over the rest of every image."""
     spectra: dict[str, list[Vector]] = {n: [] for n in ("skin", *LESIONS)}
     for p in lesions:
         x, mask, diagnosis = p.lesion.cube.reflectance, p.lesion.mask, p.lesion.diagnosis
@@ -55,12 +55,12 @@ def measured(lesions: Iterable[PhantomLesion]) -> BandStatistics:
 
 
 def fit_gain(statistics: BandStatistics) -> Vector:
-    """The gain that puts this phantom's normal skin on the published means (saturation and noise aside)."""
+    """Return the gain that maps this phantom's normal skin to the published means (ignoring saturation and noise)."""
     return sensor_gain() * published().mean["skin"] / statistics.mean["skin"]
 
 
 def report(statistics: BandStatistics) -> str:
-    """Relative errors in per cent, a row a band."""
+    """Return a table of the relative errors in per cent, one row per band."""
     want = published()
     columns = {"gain": fit_gain(statistics), "skin": 100 * (statistics.mean["skin"] / want.mean["skin"] - 1)}
     for d in LESIONS:

@@ -1,8 +1,8 @@
-"""The phantom: HSIDermoscopy as physics would draw it, for everyone who does not have it. Calibrated, deterministic.
+"""The phantom: physically simulated HSIDermoscopy data for everyone without the real data. Calibrated, deterministic.
 
-Skin and lesions are chromophore maps (`lesion_scene`), seen through two layers of tissue (`optics`) by a snapshot
-camera: exposure, illumination tilt, vignette, defocus, gain, shot and read noise. One gain a band is fitted to the
-published mean of normal skin; the contrast of lesions is left to the physics (`tables/SOURCES.md`).
+Skin and lesions are chromophore maps (`lesion_scene`), seen through two layers of tissue (`optics`) by a snapshot camera:
+exposure, illumination tilt, vignette, defocus, gain, shot and read noise. One gain per band is fitted to the published mean
+of normal skin; the contrast of lesions follows from the physics (`tables/SOURCES.md`).
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ PHANTOM_COUNTS: dict[str, int] = {
     "seborrhoeic_keratosis": 7,
     "intraepidermal_carcinoma": 2,
 }
-"""Lesions of each diagnosis among 330, as in HSIDermoscopy (the 70 that are neither in proportion to its labels)."""
+"""Lesions per diagnosis among 330, as in HSIDermoscopy; the 70 of the rarer diagnoses are in proportion to its labels."""
 
 EXPOSURE_SIGMA = 0.285  # between images, relative; Gaussian: the published 99.5 % are too low for a lognormal
 NATIVE_PX = 160.0  # a typical crop's side before resizing: more pixels than this show no more noise, fewer average it
@@ -42,21 +42,21 @@ ADC_STEP = 2.0**-13  # calibrated values are stored in steps far below the noise
 
 @dataclass(frozen=True)
 class PhantomLesion:
-    """A lesion and the truth behind it: `chromophores` are (H, W) maps named in `optics.MAPS`."""
+    """A lesion and its ground truth: `chromophores` are (H, W) maps named in `optics.MAPS`."""
 
     lesion: Lesion
     chromophores: dict[str, NDArray[np.float32]]
 
 
 def phantom(count: int = 330, size: int = 64, seed: int = 0) -> Iterator[PhantomLesion]:
-    """Every lesion of a phantom, in order."""
+    """Return an iterator over all lesions of a phantom, in order."""
     diagnoses = plan(count, seed)
     _check_render(0, diagnoses[0], size, seed)
     return (render(i, d, size, seed) for i, d in enumerate(diagnoses))
 
 
 def plan(count: int, seed: int) -> list[str]:
-    """The diagnosis of each index: proportional to `PHANTOM_COUNTS` by largest remainder, shuffled by `seed`."""
+    """Return the diagnosis of each index: in proportion to `PHANTOM_COUNTS` by largest remainder, shuffled by `seed`."""
     if count < 1:
         raise ConfigError(f"count = {count}", "ask for at least 1 lesion")
     _check_seed(seed)
@@ -70,7 +70,7 @@ def plan(count: int, seed: int) -> list[str]:
 
 
 def render(index: int, diagnosis: str, size: int, seed: int) -> PhantomLesion:
-    """Lesion `index` of the phantom `seed`: the same scene at any `size`, up to resampling and sensor noise."""
+    """Render lesion `index` of phantom `seed`: the scene is the same at any `size`, up to resampling and sensor noise."""
     _check_render(index, diagnosis, size, seed)
     key = (seed, index, DIAGNOSES.index(diagnosis))
     rng = np.random.default_rng(np.random.SeedSequence((*key, 1)))
@@ -94,7 +94,7 @@ def render(index: int, diagnosis: str, size: int, seed: int) -> PhantomLesion:
 
 
 class Camera:
-    """The snapshot camera and one placement of it over a lesion."""
+    """The snapshot camera in one random position over a lesion."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.exposure = max(0.2, 1 + EXPOSURE_SIGMA * rng.standard_normal())
@@ -107,7 +107,7 @@ class Camera:
         self.blur = 0.004 + (0.022 if out_of_focus else 0.004) * rng.random()  # σ, of the crop's side
 
     def illumination(self, size: int) -> Array:
-        """Exposure, tilt and the vignette of the whole frame (wider than high), cut to the crop."""
+        """Return exposure, tilt and the vignette of the whole frame (wider than high), cut to the crop."""
         t = (np.arange(size) + 0.5) / size * 2 - 1
         x, y = self.at[0] + self.half * t[None, :], self.at[1] + self.half * t[:, None]
         fall = 1 - self.vignette * np.clip((x / 1.05) ** 2 + (y / 0.75) ** 2, 0, 1) ** 2
@@ -115,7 +115,7 @@ class Camera:
         return np.asarray(self.exposure * fall * tilt, dtype=np.float32)
 
     def expose(self, light: Array, rng: np.random.Generator) -> Array:
-        """(B, 2n, 2n) light from the tissue, stray light included → (B, n, n) calibrated values."""
+        """Turn (B, 2n, 2n) light from the tissue, including stray light, into (B, n, n) calibrated values."""
         size = light.shape[1] // 2
         gain = sensor_gain().astype(np.float32)[:, None, None]
         lit = light * self.illumination(2 * size)
@@ -130,12 +130,12 @@ class Camera:
 
 @cache
 def sensor_gain() -> Vector:
-    """(16,) gain of each band: published mean of normal skin over the phantom's own (tables/sensor_gain.csv)."""
+    """Return the gain (16,) of each band: published mean of normal skin over the phantom's own (tables/sensor_gain.csv)."""
     return read_table("sensor_gain.csv")["gain"]
 
 
 def _halve(image: Array) -> Array:
-    """Mean of 2 × 2 pixels over the last two axes."""
+    """Return the mean of 2 × 2 pixels over the last two axes."""
     a = image[..., 0::2, :] + image[..., 1::2, :]
     return np.asarray(0.25 * (a[..., 0::2] + a[..., 1::2]), dtype=np.float32)
 

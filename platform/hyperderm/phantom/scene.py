@@ -1,4 +1,4 @@
-"""One patient's patch of skin with its lesion: the chromophore maps of `optics`, evaluable on any grid."""
+"""One patient's patch of skin with its lesion: the chromophore maps of `optics`, which can be evaluated on any grid."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ SETTLING = 0.8  # how far a lesion's paler parts make up for its darker ones
 
 
 def lognormal(rng: np.random.Generator, median: float, sigma: float) -> float:
-    """`median` times exp(σ·N)."""
+    """Return `median` times exp(σ·N) with a standard normal N."""
     return float(median * np.exp(sigma * rng.standard_normal()))
 
 
@@ -41,13 +41,13 @@ class Window:
     half: float
 
     def axes(self, size: int) -> tuple[Array, Array]:
-        """Pixel centres along x and y."""
+        """Return the pixel centres along x and y."""
         t = ((np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1) * np.float32(self.half)
         return (t + self.x).astype(np.float32), (t + self.y).astype(np.float32)
 
 
 class Skin:
-    """Skin around a lesion: a person's colour, cloudy pigment and blood, furrows, freckles, hairs, flakes."""
+    """Skin around a lesion: a person's colour, uneven pigment and blood, furrows, freckles, hairs, flakes."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.melanin = lognormal(rng, 0.030, 0.80)
@@ -69,7 +69,7 @@ class Skin:
         self.flakes = Freckles(rng, 40, 0.35 if rng.random() < 0.25 else 0.0, (0.008, 0.022))
 
     def maps(self, x: Array, y: Array) -> dict[str, Array]:
-        """Chromophores of the skin alone, without hairs and flakes."""
+        """Return the chromophore maps of the skin alone, without hairs and flakes."""
         fine, grain = self.fine.at(x, y), self.grain.at(x, y)
         cloud = 0.75 * self.coarse.at(x, y) + 0.5 * fine + 0.35 * grain
         lines = self._furrows(x, y)
@@ -90,7 +90,7 @@ class Skin:
         }
 
     def cover(self, maps: dict[str, Array], x: Array, y: Array) -> None:
-        """Lay hairs and flakes over everything, in place."""
+        """Add hairs and flakes on top of the `maps`, in place."""
         if self.hairs.count:
             hair = self.hairs.at(x, y)
             maps["melanin" if self.hairs.dark else "surface"] += np.float32(0.22 if self.hairs.dark else 0.3) * hair
@@ -98,7 +98,7 @@ class Skin:
         np.clip(maps["surface"], 0, 0.95, out=maps["surface"])
 
     def _furrows(self, x: Array, y: Array) -> Array:
-        """Two crossing families of fine lines, -1 … 1."""
+        """Return two crossing families of fine lines, with values in -1 … 1."""
         warp = 2.5 * self.bend.at(x, y)
         total = np.zeros((y.size, x.size), np.float32)
         for turn in (self.lean, self.lean + 1.1):
@@ -108,7 +108,7 @@ class Skin:
 
 
 class Freckles(Spots):
-    """Spots all over the frame instead of inside the lesion."""
+    """Spots over the whole frame instead of inside the lesion."""
 
     def __init__(
         self, rng: np.random.Generator, count: int, amount: float, size: tuple[float, float] = (0.04, 0.14)
@@ -118,7 +118,7 @@ class Freckles(Spots):
 
 
 class LesionPattern:
-    """What is inside the outline: colours and structures, from the traits."""
+    """The colours and structures inside the outline, drawn from the traits."""
 
     def __init__(self, rng: np.random.Generator, traits: Traits) -> None:
         t = self.traits = traits
@@ -143,8 +143,8 @@ class LesionPattern:
     def settle(self, outline: Outline, axis: Array) -> None:
         """Set the pigment's level so that the lesion's colours vary about the melanin of its traits.
 
-        Its measure is the mean light that the pattern lets through, so that a lesion with a black blotch is paler
-        elsewhere; `SETTLING` of 1 would make all lesions of equal melanin equally dark.
+        The level is measured by the mean light that passes through the pattern, so that a lesion with a black blotch is
+        paler elsewhere. A `SETTLING` of 1 would make all lesions of equal melanin equally dark.
         """
         polar = outline.polar(axis, axis)
         mask = lesion_mask(polar.phi)
@@ -154,7 +154,7 @@ class LesionPattern:
         self.level = float(self.traits.melanin * (-np.log(through) / 0.8) ** -SETTLING)
 
     def rim(self, outline: Outline, polar: Polar, fray: Array) -> Array:
-        """The pigment's rise across the border, 0 outside to 1 inside: as sharp and as frayed as the traits say."""
+        """Return the pigment's rise across the border (0 outside, 1 inside), as sharp and as frayed as the traits say."""
         width = self.traits.fuzziness * outline.at_angle(outline.softness, polar)
         return sigmoid(
             (polar.phi + 0.3 * self.traits.fuzziness + width * (0.1 + 0.6 * self.traits.disorder) * fray) / (0.6 * width)
@@ -184,7 +184,7 @@ class LesionPattern:
             np.clip(maps[name], 0, None, out=maps[name])
 
     def _pigment(self, outline: Outline, polar: Polar, x: Array, y: Array) -> Array:
-        """Epidermal melanin relative to the lesion's own level."""
+        """Return the epidermal melanin relative to the lesion's own level."""
         t = self.traits
         cx, cy = self.core_at
         core = smoothstep(polar.phi - 0.35 * (np.hypot(x[None, :] - cx, y[:, None] - cy) - 0.4), 0.05, 0.75)
@@ -200,7 +200,7 @@ class LesionPattern:
 
 
 class Scene:
-    """A lesion on skin, framed. Drawn from `rng` once; `evaluate` gives it on any grid."""
+    """A framed lesion on skin. It is drawn once from `rng`; `evaluate` gives it on any grid."""
 
     def __init__(self, rng: np.random.Generator, diagnosis: str) -> None:
         self.traits = draw_traits(rng, diagnosis)
@@ -212,7 +212,7 @@ class Scene:
         self.window = self._frame()
 
     def evaluate(self, size: int) -> tuple[dict[str, Array], NDArray[np.bool_], Array]:
-        """Chromophore maps, true mask and relative lighting on a size × size grid over the window."""
+        """Return chromophore maps, true mask and relative lighting on a size × size grid over the window."""
         x, y = self.window.axes(size)
         polar = self.outline.polar(x, y)
         maps = self.skin.maps(x, y)

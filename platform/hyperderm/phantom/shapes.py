@@ -1,8 +1,8 @@
 """The geometry of a lesion: outlines, pigment patterns and skin texture as functions of continuous coordinates.
 
-Nothing here knows a pixel. A scene is drawn once from a generator; evaluating it on a finer grid shows more of the same
-scene. Coordinates are in lesion radii, the lesion near the origin; a grid is the outer product of `y` (rows) and `x`.
-Which structures a diagnosis has, and after whom, is in `lesion_traits`.
+This module does not depend on pixels. A scene is drawn once from a generator; a finer grid shows more detail of the same
+scene. Coordinates are in lesion radii, with the lesion near the origin; a grid is the outer product of `y` (rows) and `x`.
+The structures of each diagnosis, with the literature, are in `lesion_traits`.
 """
 
 from dataclasses import dataclass
@@ -28,13 +28,16 @@ class Noise:
         self.values = rng.standard_normal((n, n), dtype=np.float32)
 
     def at(self, x: Array, y: Array) -> Array:
-        """The field on the grid y × x. Sums of four terms a side, not BLAS: the same bits on any number of threads."""
+        """Return the field on the grid y × x.
+
+        It sums four terms per side without BLAS, so that any number of threads gives the same bits.
+        """
         rows, columns = self._neighbours(y), self._neighbours(x)
         lines = sum(w[:, None] * self.values[i] for i, w in rows)
         return np.asarray(sum(w * np.take(lines, i, axis=1) for i, w in columns), dtype=np.float32)
 
     def _neighbours(self, t: Array) -> list[tuple[NDArray[np.intp], Array]]:
-        """The four lattice indices around each coordinate and their spline weights, of unit sum of squares."""
+        """Return the four lattice indices around each coordinate and their spline weights, whose squares sum to 1."""
         place = (t + np.float32(EXTENT)) / np.float32(self.cell) + 1
         first = np.floor(place).astype(np.intp)
         f = place - first
@@ -45,7 +48,10 @@ class Noise:
 
 
 def blobs(x: Array, y: Array, centres: Array, radius: Array) -> Array:
-    """Soft discs in [0, 1]: `centres` (K, 2) as (x, y), `radius` (K,). The sum of Gaussians is separable, so cheap."""
+    """Return soft discs in [0, 1]: `centres` (K, 2) as (x, y), `radius` (K,).
+
+    The sum of Gaussians is separable and therefore cheap.
+    """
     gx = np.exp(-0.7 * ((x[:, None] - centres[:, 0]) / radius) ** 2)
     gy = np.exp(-0.7 * ((y[:, None] - centres[:, 1]) / radius) ** 2)
     cover = np.einsum("ik,jk->ij", gy, gx)  # not BLAS, see Noise.at
@@ -53,13 +59,13 @@ def blobs(x: Array, y: Array, centres: Array, radius: Array) -> Array:
 
 
 def smoothstep(t: Array, low: float, high: float) -> Array:
-    """0 below `low`, 1 above `high`, smooth between."""
+    """Return 0 below `low`, 1 above `high`, and a smooth transition between them."""
     s = np.clip((t - low) / (high - low), 0, 1)
     return (s * s * (3 - 2 * s)).astype(np.float32)
 
 
 def sigmoid(t: Array) -> Array:
-    """The logistic function without overflow."""
+    """Return the logistic function of `t` without overflow."""
     return (0.5 + 0.5 * np.tanh(0.5 * t)).astype(np.float32)
 
 
@@ -72,7 +78,7 @@ class Patch:
         self.present = share > 0
 
     def at(self, x: Array, y: Array) -> Array:
-        """The area's membership in [0, 1]."""
+        """Return the area's membership in [0, 1] on the grid y × x."""
         if not self.present:
             return np.zeros((y.size, x.size), np.float32)
         return sigmoid((self.noise.at(x, y) - self.level) / self.edge)
@@ -80,14 +86,14 @@ class Patch:
 
 @dataclass(frozen=True)
 class Polar:
-    """A grid seen from the lesion: `phi` is 1 at the centre and 0 on the border, `angle` in radians."""
+    """A grid in lesion coordinates: `phi` is 1 at the centre and 0 on the border, `angle` is in radians."""
 
     phi: Array
     angle: Array
 
 
 class Outline:
-    """The border: an ellipse bent by harmonics, roughened by noise, bitten by notches, drawn out into pseudopods."""
+    """The border: an ellipse bent by harmonics, roughened by noise, with notches and pseudopods."""
 
     def __init__(self, rng: np.random.Generator, traits: Traits) -> None:
         self.traits = traits
@@ -106,7 +112,7 @@ class Outline:
         self.coarse, self.fine, self.bites = Noise(rng, 0.42), Noise(rng, 0.17), Noise(rng, 0.24)
 
     def polar(self, x: Array, y: Array) -> Polar:
-        """`phi` and `angle` on the grid y × x."""
+        """Return `phi` and `angle` on the grid y × x."""
         c, s = np.cos(self.turn), np.sin(self.turn)
         u = (c * x[None, :] + s * y[:, None]) / self.stretch
         v = (c * y[:, None] - s * x[None, :]) * self.stretch
@@ -118,12 +124,12 @@ class Outline:
         return Polar((phi - bite * smoothstep(phi, 0.55, 0.1)).astype(np.float32), angle)
 
     def at_angle(self, values: Array, polar: Polar) -> Array:
-        """A function of the angle, tabulated like `radius`, on the grid."""
+        """Return a function of the angle, tabulated like `radius`, on the grid."""
         return np.interp(polar.angle, self.table, values).astype(np.float32)
 
 
 def lesion_mask(phi: Array) -> NDArray[np.bool_]:
-    """The lesion: the largest connected part of `phi` > 0, holes filled."""
+    """Return the lesion's mask: the largest connected part of `phi` > 0, with holes filled."""
     labels, count = ndimage.label(phi > 0)
     if count == 0:
         return np.zeros(phi.shape, np.bool_)
@@ -144,7 +150,7 @@ class Network:
         self.region = Patch(rng, 0.6, 1.0 - 0.55 * disorder, 0.35)
 
     def at(self, x: Array, y: Array) -> Array:
-        """The lines, about -1 in holes … +1 on lines, fading out where the network is absent."""
+        """Return the lines, from about -1 in holes to +1 on lines, fading out where the network is absent."""
         dx, dy = (self.swing * n.at(x, y) for n in self.bends)
         px, py = x[None, :] + dx, y[:, None] + dy
         holes = sum(np.cos(w[0] * px + w[1] * py) for w in self.waves)  # -1.5 … 3
@@ -167,14 +173,14 @@ class Spots:
         self.radius = rng.uniform(*size, count).astype(np.float32)
 
     def at(self, x: Array, y: Array) -> Array:
-        """Membership in [0, 1] times the amount."""
+        """Return the membership in [0, 1] times the amount."""
         if self.amount == 0:
             return np.zeros((y.size, x.size), np.float32)
         return self.amount * blobs(x, y, self.centres, self.radius)
 
 
 class Hairs:
-    """Gently bent hairs: `dark` ones are full of melanin, the others white."""
+    """Gently bent hairs: `dark` hairs are full of melanin, the others are white."""
 
     def __init__(self, rng: np.random.Generator, count: int, reach: float) -> None:
         self.count = count
@@ -187,7 +193,7 @@ class Hairs:
         self.dark = rng.random() < 0.75
 
     def at(self, x: Array, y: Array) -> Array:
-        """Cover in [0, 1]."""
+        """Return the cover in [0, 1]."""
         cover = np.zeros((y.size, x.size), np.float32)
         for turn, offset, bend, start, stop, width in zip(
             self.turn, self.offset, self.bend, self.start, self.stop, self.width, strict=True

@@ -1,10 +1,10 @@
-"""How diagnoses differ: the ranges from which each lesion draws its traits.
+"""The differences between diagnoses: the ranges from which each lesion draws its traits.
 
-After the ABCD rule of dermoscopy (W. Stolz et al., Eur. J. Dermatol. 4, 1994: asymmetry, border, colours, differential
-structures), pattern analysis (H. Pehamberger et al., J. Am. Acad. Dermatol. 17, 1987), the seven-point checklist
-(G. Argenziano et al., Arch. Dermatol. 134, 1998: atypical network, blue-whitish veil, streaks, dots and globules,
-blotches, regression, atypical vessels) and, for the rest, the chaos-and-clues algorithm (H. Kittler et al. 2011).
-The ranges overlap on purpose: a regular melanoma and an alarming dysplastic nevus both occur.
+The ranges follow the ABCD rule of dermoscopy (W. Stolz et al., Eur. J. Dermatol. 4, 1994: asymmetry, border, colours,
+differential structures), pattern analysis (H. Pehamberger et al., J. Am. Acad. Dermatol. 17, 1987), the seven-point
+checklist (G. Argenziano et al., Arch. Dermatol. 134, 1998: atypical network, blue-whitish veil, streaks, dots and globules,
+blotches, regression, atypical vessels) and, for the rest, the chaos-and-clues algorithm (H. Kittler et al. 2011). The ranges
+overlap on purpose: a regular melanoma and an alarming dysplastic nevus both occur.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -12,18 +12,18 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 Range = tuple[float, float, float]
-"""(p, low, high): with probability p uniform between low and high, otherwise 0."""
+"""(p, low, high): with probability p the value is uniform between low and high, otherwise it is 0."""
 
 NONE: Range = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class TraitRanges:
-    """What lesions of one diagnosis may look like.
+    """The possible looks of lesions of one diagnosis.
 
     Attributes:
         melanin: (median, σ of the logarithm) of the melanosome fraction the lesion adds to the epidermis.
-        pheomelanin: share of pheomelanin in it; raised in dysplastic nevi (T. G. Salopek et al., PNAS 88, 1991).
+        pheomelanin: share of pheomelanin in this melanin; raised in dysplastic nevi (T. G. Salopek et al., PNAS 88, 1991).
         relief: how much brighter or darker a raised lesion is lit than the flat skin around it (± this, bounded).
         elongation: long over short axis, minus 1.
         asymmetry: uneven outline and off-centre pigment.
@@ -71,7 +71,7 @@ class TraitRanges:
 
 @dataclass(frozen=True)
 class Traits:
-    """One lesion's traits: a number for each range of `TraitRanges`."""
+    """The traits of one lesion: one number for each range of `TraitRanges`."""
 
     melanin: float
     elongation: float
@@ -225,7 +225,7 @@ TRAITS: dict[str, TraitRanges] = {
 
 
 def draw_traits(rng: np.random.Generator, diagnosis: str) -> Traits:
-    """One lesion's traits, drawn from the ranges of its diagnosis."""
+    """Draw one lesion's traits from the ranges of its diagnosis."""
     ranges = TRAITS[diagnosis]
     median, sigma = ranges.melanin
     values = {"melanin": float(median * np.exp(sigma * rng.standard_normal()))}

@@ -1,1 +1,1 @@
-"""Many lesions: schema, manifest, folds, writer and reader of a Parquet store."""
+"""Stores of many lesions: schema, manifest, folds, writer and reader of a Parquet store."""

@@ -1,4 +1,4 @@
-"""What is done with a bucket beside reading and writing a store: facts, links, and the clean-up after a crash."""
+"""Bucket operations beside reading and writing a store: facts, links, and the clean-up after a crash."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,19 +23,19 @@ from hyperderm.store.s3 import (
 )
 
 LONGEST_LINK_S = 7 * 24 * 3600
-"""S3 signs no link for longer."""
+"""The longest time (s) for which S3 signs a link."""
 
 
 @dataclass(frozen=True)
 class BucketFacts:
-    """A bucket, as its server describes it.
+    """The facts on a bucket that its server reports.
 
     Attributes:
-        bucket: its name.
-        endpoint: URL of the server.
-        exists: whether it does, for this access key.
-        region: where it is; None where the server does not tell.
-        versioning: `enabled`, `suspended`, `off`; None where the server does not tell.
+        bucket: the bucket's name.
+        endpoint: the URL of the server.
+        exists: whether the bucket exists for this access key.
+        region: the bucket's region; None if the server does not report it.
+        versioning: `enabled`, `suspended`, `off`; None if the server does not report it.
     """
 
     bucket: str
@@ -47,14 +47,15 @@ class BucketFacts:
 
 @dataclass(frozen=True)
 class Incomplete:
-    """What a writer that crashed, or is still at work, has left in a bucket.
+    """An object or upload in a bucket that was left by a writer that crashed or is still at work.
 
     Attributes:
-        key: of the object within the bucket.
-        kind: `upload`: a multipart upload nobody completed (invisible, but paid for); `part`: no manifest names it.
-        since: when it was begun (upload) or written (part).
-        bytes: of a part; None for an upload.
-        upload_id: of an upload.
+        key: the object's key within the bucket.
+        kind: `upload`: a multipart upload that was not completed (invisible, but paid for); `part`: a part that no manifest
+            names.
+        since: the time when the upload began or the part was written.
+        bytes: the size of a part in bytes; None for an upload.
+        upload_id: the id of an upload.
     """
 
     key: str
@@ -65,14 +66,16 @@ class Incomplete:
 
 
 def presign(uri: str, seconds: int) -> list[tuple[str, str]]:
-    """Return (name, link) of the manifest and every part of the store at `uri`: whoever has a link can read that file.
+    """Return (name, link) of the manifest and every part of the store at `uri`.
+
+    Anyone who has a link can read that file.
 
     Args:
         uri: an `s3://` store.
-        seconds: how long the links hold, at most a week; temporary credentials end them sooner.
+        seconds: how long the links are valid, at most a week; they expire earlier if temporary credentials do.
 
     Raises:
-        StoreError: no S3 store there, or a time that S3 does not sign.
+        StoreError: there is no S3 store, or S3 does not sign links for this time.
     """
     if not 1 <= seconds <= LONGEST_LINK_S:
         raise StoreError(f"links for {seconds} s cannot be made", f"S3 signs for 1 to {LONGEST_LINK_S} s (a week).")
@@ -87,10 +90,10 @@ def presign(uri: str, seconds: int) -> list[tuple[str, str]]:
 
 
 def bucket_facts(uri: str) -> BucketFacts:
-    """Return what the server tells of the bucket of `uri`; a bucket that is missing is a fact, not an error.
+    """Return what the server reports on the bucket of `uri`; a missing bucket is a fact, not an error.
 
     Raises:
-        StoreError: no S3 address; the server does not answer, or refuses the access key.
+        StoreError: the address is not on S3, or the server does not answer or refuses the access key.
     """
     from botocore.exceptions import ClientError
 
@@ -116,10 +119,10 @@ def bucket_facts(uri: str) -> BucketFacts:
 def list_incomplete(uri: str) -> list[Incomplete]:
     """Return what crashed writers left below `uri` (a bucket, a prefix, or a store), oldest first.
 
-    A writer still at work has left the same: look at `since`.
+    A writer that is still at work leaves the same objects; `since` helps to tell them apart.
 
     Raises:
-        StoreError: no S3 address; the server does not answer or refuses.
+        StoreError: the address is not on S3, or the server does not answer or refuses.
     """
     location = _remote(uri)
     probe(location, write=False)
@@ -139,10 +142,10 @@ def list_incomplete(uri: str) -> list[Incomplete]:
 
 
 def abort_incomplete(uri: str, older_than: timedelta) -> list[Incomplete]:
-    """Remove what `list_incomplete` lists and is older than `older_than` (a writer may be at work); return it.
+    """Remove the entries of `list_incomplete` that are older than `older_than` (a writer may be at work); return them.
 
     Raises:
-        StoreError: as for `list_incomplete`, or the bucket is read-only.
+        StoreError: for the same reasons as in `list_incomplete`, or because the bucket is read-only.
     """
     location = _remote(uri)
     old = [one for one in list_incomplete(uri) if datetime.now(UTC) - one.since >= older_than]
@@ -154,7 +157,7 @@ def abort_incomplete(uri: str, older_than: timedelta) -> list[Incomplete]:
 
 
 def _named(location: Location, store: str) -> set[str] | None:
-    """Return the keys that the manifest of the store at the key `store` names; None where it cannot be read as one."""
+    """Return the keys that the manifest of the store at the key `store` names, or None if the manifest is unreadable."""
     path = f"{location.bucket}/{store}".rstrip("/")
     place = Location(f"s3://{path}", location.fs, path, location.access)
     try:

@@ -1,4 +1,4 @@
-"""What differs between two stores: their manifests, and their lesions by id."""
+"""Compare two stores: their manifests, and their lesions by id."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +15,12 @@ from hyperderm.store.reader import Store
 ASPECTS = ("cube", "mask", "diagnosis", "group", "image_id", "origin")
 
 Progress = Callable[[int, int], None]
-"""Called with parts read and parts of both stores."""
+"""A function that is called with the number of parts read and the number of parts of both stores."""
 
 
 @dataclass(frozen=True)
 class FieldChange:
-    """A field of the manifest that differs, each side in a few words."""
+    """A field of the manifest that differs, with a short text for each side."""
 
     name: str
     a: str
@@ -29,13 +29,13 @@ class FieldChange:
 
 @dataclass(frozen=True)
 class LesionChange:
-    """A lesion that both stores hold, but not the same.
+    """A lesion that both stores hold, but with different contents.
 
     Attributes:
-        lesion_id: of the lesion.
-        aspects: those of `ASPECTS` that differ; a cube or mask by its bits.
-        words: diagnosis and group on either side where they differ, as "diagnosis: nevus -> melanoma".
-        largest: (B,) largest absolute difference of each band; None where the cube is the same or cannot be compared.
+        lesion_id: the id of the lesion.
+        aspects: the `ASPECTS` that differ; cubes and masks are compared bit by bit.
+        words: diagnosis and group on both sides if they differ, as "diagnosis: nevus -> melanoma".
+        largest: the largest absolute difference of each band (B,); None if the cube is the same or cannot be compared.
     """
 
     lesion_id: str
@@ -46,14 +46,14 @@ class LesionChange:
 
 @dataclass(frozen=True)
 class Difference:
-    """What differs between stores A and B.
+    """The differences between stores A and B.
 
     Attributes:
-        fields: of the manifests; where parts lie and their hashes are no content.
-        only_a: ids of lesions that B does not hold, sorted.
-        only_b: likewise.
-        lesions: those in both that differ, by id.
-        same_files: the fingerprints agree: the same bytes, too.
+        fields: the differing fields of the manifests; the places and hashes of parts do not count as content.
+        only_a: the sorted ids of lesions that only A holds.
+        only_b: the sorted ids of lesions that only B holds.
+        lesions: the lesions in both stores that differ, sorted by id.
+        same_files: whether the fingerprints agree, so that the bytes are the same too.
     """
 
     fields: tuple[FieldChange, ...]
@@ -64,23 +64,23 @@ class Difference:
 
     @property
     def same(self) -> bool:
-        """True where nothing differs."""
+        """Return True if nothing differs."""
         return not (self.fields or self.only_a or self.only_b or self.lesions)
 
     def largest(self) -> NDArray[np.float64] | None:
-        """Return the largest absolute difference of each band (B,) over all changed cubes; None without any."""
+        """Return the largest absolute difference of each band (B,) over all changed cubes; None if no cube changed."""
         found = [one.largest for one in self.lesions if one.largest is not None]
         return np.max(np.array(found, dtype=np.float64), axis=0) if found else None
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a row lies, and what is in it."""
+    """The place and the contents of a row."""
 
     part: int
     row: int
     digests: tuple[bytes, ...]
-    """Of `ASPECTS`."""
+    """The digests of the `ASPECTS`."""
     diagnosis: str | None
     group: str
 
@@ -88,11 +88,11 @@ class _Place:
 def diff_stores(a: Store, b: Store, progress: Progress = lambda done, total: None) -> Difference:
     """Compare two stores.
 
-    Both are read once, part by part, into an index of hashes; the values of cubes that differ are read again, a part of
-    either store in memory at a time.
+    Both stores are read once, part by part, into an index of hashes. The values of cubes that differ are read again, with
+    one part of each store in memory at a time.
 
     Raises:
-        StoreError: a part that is not there, or a server that stays away.
+        StoreError: a part is missing, or the server does not answer.
     """
     fields = tuple(_fields(a.manifest, b.manifest))
     same_files = a.manifest.fingerprint == b.manifest.fingerprint
@@ -143,7 +143,7 @@ def _fields(a: Manifest, b: Manifest) -> Iterator[FieldChange]:
 
 
 def _index(store: Store, read: Callable[[], None]) -> dict[str, _Place]:
-    """Return where each lesion lies; of its content only hashes are kept."""
+    """Return the place of each lesion; only hashes of the contents are kept."""
     found: dict[str, _Place] = {}
     for number, part in enumerate(store.manifest.parts):
         table = store.location.read_table(part.path)
@@ -159,7 +159,7 @@ def _index(store: Store, read: Callable[[], None]) -> dict[str, _Place]:
 
 
 def _largest(a: Store, b: Store, pairs: Sequence[tuple[str, _Place, _Place]]) -> Iterator[tuple[str, tuple[float, ...]]]:
-    """Yield the largest absolute difference of each band; the order of the pairs spares reading parts again."""
+    """Yield the largest absolute difference of each band; pairs are ordered so that parts are not read again."""
     held: dict[str, tuple[int, NDArray[np.float32]]] = {}
 
     def cubes(side: str, store: Store, part: int) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
-"""A store as files for MATLAB, ENVI or NumPy (`store.export_files` says which), and for our own ingest.
+"""Export a store as files for MATLAB, ENVI or NumPy (see `store.export_files`), and for our own ingest.
 
-Beside the files lies `export.json` (`cubes.readers.exported`): by it, ingest returns the same lesions bit by bit, neither
-cropped nor resized, with their ids, groups, diagnoses and origins.
+The file `export.json` (`cubes.readers.exported`) lies beside the others. With it, ingest returns the same lesions bit by
+bit, neither cropped nor resized, with their ids, groups, diagnoses and origins.
 """
 
 import json
@@ -18,25 +18,25 @@ from hyperderm.store.reader import Store
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 MATLAB_LIMIT = 2**31
-"""Bytes of one variable of a MATLAB v5 file."""
+"""The maximum number of bytes of one variable in a MATLAB v5 file."""
 
 Progress = Callable[[int, int], None]
-"""Called with lesions written and lesions in all."""
+"""A function that is called with the number of lesions written and the total number of lesions."""
 
 
 def export_store(store: Store, folder: Path, format_: str, progress: Progress = lambda done, total: None) -> int:
     """Write every lesion of `store` below `folder` and return their number; one part is in memory at a time.
 
     Args:
-        store: of cubes; of photographs too, but for `mat`.
-        folder: nothing may be there yet.
+        store: a store of cubes; for all formats but `mat` also a store of photographs.
+        folder: the target folder; it must not exist yet.
         format_: one of `FORMATS`.
         progress: called after every lesion.
 
     Raises:
-        ConfigError: another format.
-        StoreError: something the format cannot hold (`mat`: photographs, a lesion without diagnosis, cubes of 2 GiB),
-            or a folder that is there already or cannot be written. Nothing is left behind.
+        ConfigError: the format is unknown.
+        StoreError: the format cannot hold the data (`mat`: photographs, a lesion without diagnosis, cubes of 2 GiB), or the
+            folder exists already or cannot be written. Nothing is left behind.
     """
     chosen = next((one for one in FORMATS if one == format_), None)
     if chosen is None:
@@ -58,7 +58,7 @@ def export_store(store: Store, folder: Path, format_: str, progress: Progress = 
 
 
 def export_mat(store: Store, folder: Path) -> int:
-    """`export_store` as `.mat` files in HSIDermoscopy's layout."""
+    """Export the store as `.mat` files in HSIDermoscopy's layout (see `export_store`)."""
     return export_store(store, folder, "mat")
 
 
@@ -122,5 +122,5 @@ def _write_one(lesion: Lesion, files: Files) -> ExportedLesion:
 
 
 def _json(sidecar: Export) -> str:
-    """JSON that keeps every number of an origin, NaN too, which pydantic would write as null."""
+    """Return JSON that keeps every number of an origin, including NaN, which pydantic would write as null."""
     return json.dumps(sidecar.model_dump(mode="python"), indent=1) + "\n"

@@ -1,14 +1,14 @@
-"""How one lesion becomes files, format by format; `store.export` walks the store and writes the side-car.
+"""Write one lesion as files, format by format; `store.export` walks through the store and writes the side-car.
 
     mat    images/{DNCube,MMCube,OtherCube}/<n>.mat       DataCubeC float32 (H, W, B), wavelengths_nm, lesion_id, origin
            masks/<same folder>/<n>_00.png                 0/255
            lesions.csv                                    file, lesion_id, diagnosis, mask
     envi   cubes/<n>_<lesion id>.hdr and .img             float32, band-sequential, wavelengths in nanometers
-           masks/<n>_<lesion id>.png                      0/255, where a pixel is marked
-    npz    cubes/<n>_<lesion id>.npz                      cube float32 (H, W, B), wavelengths_nm, mask where there is one
+           masks/<n>_<lesion id>.png                      0/255, if any pixel is marked
+    npz    cubes/<n>_<lesion id>.npz                      cube float32 (H, W, B), wavelengths_nm, mask if there is one
 
-HSIDermoscopy's layout crops every lesion by its mask, so there a lesion without one (every synthetic one) gets a mask of
-the whole frame; `lesions.csv` and the side-car say which.
+HSIDermoscopy's layout crops every lesion by its mask. A lesion without a mask (such as every synthetic lesion) therefore
+gets a mask of the whole frame there; `lesions.csv` and the side-car record which lesions these are.
 """
 
 import csv
@@ -28,22 +28,22 @@ from hyperderm.store.export_format import CUBE, DATA, FOLDERS, HEADER, MASK, OTH
 KEY = "DataCubeC"
 PLACES = {diagnosis: (folder, "") for folder, diagnosis in FOLDERS.items() if diagnosis}
 PLACES |= {diagnosis: ("OtherCube", tag) for tag, diagnosis in OTHER.items()}
-"""Diagnosis to folder and beginning of the file's name in HSIDermoscopy's layout."""
+"""Diagnosis → folder and beginning of the file's name in HSIDermoscopy's layout."""
 _LONGEST_SLUG = 80
 
 
 class Files(Protocol):
-    """Writes lesions below a folder, one by one."""
+    """A writer of lesions below a folder, one by one."""
 
     def put(self, lesion: Lesion) -> tuple[str, str | None]:
-        """Write `lesion`; return its file and that of its mask (None where no pixel is marked), relative and posix."""
+        """Write `lesion`; return the relative posix paths of its file and its mask (None if no pixel is marked)."""
 
     def finish(self) -> None:
-        """Write what tells of all of them."""
+        """Write the files that describe all lesions."""
 
 
 class MatFiles:
-    """HSIDermoscopy's layout; empty folders too, since readers know it by them."""
+    """Writes HSIDermoscopy's layout, including empty folders, by which readers recognise it."""
 
     def __init__(self, root: Path) -> None:
         self._root, self._numbers, self._rows = root, Counter[str](), list[tuple[str, str, str, str]]()
@@ -52,7 +52,7 @@ class MatFiles:
                 (root / kind / name).mkdir(parents=True)
 
     def put(self, lesion: Lesion) -> tuple[str, str | None]:
-        """Write one `.mat` and one mask."""
+        """Write one `.mat` file and one mask."""
         import scipy.io
 
         place, tag = PLACES[str(lesion.diagnosis)]
@@ -80,7 +80,7 @@ class MatFiles:
 
 
 class EnviFiles:
-    """ENVI headers with band-sequential data files, masks as pictures."""
+    """Writes ENVI headers with band-sequential data files, and masks as pictures."""
 
     def __init__(self, root: Path) -> None:
         self._root, self._count = root, 0
@@ -108,11 +108,11 @@ class EnviFiles:
         return file, mask
 
     def finish(self) -> None:
-        """Nothing is left to write."""
+        """Write nothing: there is no file that describes all lesions."""
 
 
 class NpzFiles:
-    """NumPy archives."""
+    """Writes NumPy archives."""
 
     def __init__(self, root: Path) -> None:
         self._root, self._count = root, 0
@@ -129,18 +129,18 @@ class NpzFiles:
         return file, None if _masked(lesion) is None else file
 
     def finish(self) -> None:
-        """Nothing is left to write."""
+        """Write nothing: there is no file that describes all lesions."""
 
 
 def files_of(format_: Format, root: Path) -> Files:
-    """Return what writes files of a format below the empty folder `root`."""
+    """Return the writer for a format's files below the empty folder `root`."""
     if format_ == "mat":
         return MatFiles(root)
     return EnviFiles(root) if format_ == "envi" else NpzFiles(root)
 
 
 def _masked(lesion: Lesion) -> NDArray[np.bool_] | None:
-    """Return the mask if a pixel of it is marked."""
+    """Return the mask if at least one pixel of it is marked, else None."""
     return lesion.mask if lesion.mask is not None and lesion.mask.any() else None
 
 
@@ -149,6 +149,6 @@ def _save_mask(mask: NDArray[np.bool_], path: Path) -> None:
 
 
 def _name(number: int, lesion: Lesion) -> str:
-    """Return a file's name that sorts as the store does and tells the lesion; any id becomes a safe one."""
+    """Return a file name that sorts in the store's order and contains the lesion's id, made safe for file systems."""
     slug = re.sub(r"[^A-Za-z0-9-]+", "_", lesion.lesion_id).strip("_")[:_LONGEST_SLUG]
     return f"{number:06d}_{slug}".rstrip("_")

@@ -19,18 +19,18 @@ SIDECAR = "export.json"
 
 
 TABLE = "lesions.csv"
-"""For people; nothing reads it."""
+"""A table for people, which no program reads."""
 
 
 MARK = "hyperderm-export"
-"""Tells our side-car from another program's file of that name, also where it was cut short or sorted anew."""
+"""A mark that distinguishes our side-car from other files of that name, even if it is truncated or re-sorted."""
 
 
 VERSION = 1
 
 
 CUBE, MASK = "cube", "mask"
-"""Arrays of an `.npz` file."""
+"""The names of the arrays in an `.npz` file."""
 
 
 HEADER, DATA = ".hdr", ".img"
@@ -43,22 +43,22 @@ class ExportedLesion(Strict):
     """One lesion of an export."""
 
     file: str
-    """Holds the cube; relative to the folder, posix."""
+    """The posix path of the file with the cube, relative to the folder."""
     lesion_id: str
     image_id: str
     group: str
     diagnosis: str | None
     mask: str | None
-    """File of the mask; None where there is no mask, and where no pixel of it is marked."""
+    """The file of the mask; None if there is no mask or no pixel of it is marked."""
     cube_sha256: str
-    """Of the values, (H, W, B) float32 little-endian in C order."""
+    """The sha256 of the cube's values, (H, W, B) float32 little-endian in C order."""
     mask_sha256: str | None
-    """Of the mask, (H, W) one byte a pixel, 0 or 1; None where the lesion has none."""
+    """The sha256 of the mask, (H, W) with one byte per pixel, 0 or 1; None if the lesion has no mask."""
     origin: dict[str, Any]
 
 
 class Export(Strict):
-    """The side-car: what an exported folder holds."""
+    """The side-car: it describes the contents of an exported folder."""
 
     what: Literal["hyperderm-export"] = "hyperderm-export"
     version: int = VERSION
@@ -66,16 +66,16 @@ class Export(Strict):
     kind: Literal["spectral", "rgb"]
     wavelengths_nm: tuple[float, ...]
     shape: tuple[int, int, int]
-    """(H, W, B) of every cube."""
+    """The shape (H, W, B) of every cube."""
     fingerprint: str
-    """Of the store's manifest."""
+    """The fingerprint of the store's manifest."""
     source: dict[str, Any]
-    """How that store was made: `Manifest.source`."""
+    """How the exported store was made (`Manifest.source`)."""
     lesions: tuple[ExportedLesion, ...]
 
 
 def is_export(root: Path) -> bool:
-    """Return whether `root` holds a side-car of ours, sound or not."""
+    """Return whether `root` holds a side-car of ours, intact or not."""
     try:
         return MARK.encode() in (root / SIDECAR).read_bytes()
     except OSError:
@@ -83,10 +83,11 @@ def is_export(root: Path) -> bool:
 
 
 def describe(root: Path) -> Export:
-    """Read and prove the side-car.
+    """Read and check the side-car.
 
     Raises:
-        CubeError: it cannot be read, is damaged or of a newer version, names no lesion, or one lesion or file twice.
+        CubeError: the side-car cannot be read, is damaged or of a newer version, names no lesion, or names a lesion or file
+            twice.
     """
     try:
         content = (root / SIDECAR).read_bytes()
@@ -112,12 +113,12 @@ def describe(root: Path) -> Export:
 
 
 def layout_mask(root: Path, file: Path) -> Path:
-    """Return where HSIDermoscopy's layout has the mask of `<root>/images/<folder>/<n>.mat`."""
+    """Return the path of the mask in HSIDermoscopy's layout for `<root>/images/<folder>/<n>.mat`."""
     return root / "masks" / file.parent.name / f"{file.stem}_00.png"
 
 
 def digest(array: NDArray[Any]) -> str:
-    """Return the sha256 (hex) of a cube's or a mask's values, whatever their memory order."""
+    """Return the sha256 (hex) of a cube's or mask's values, whatever their memory order is."""
     plain = array.astype(np.uint8 if array.dtype == np.bool_ else "<f4")
     return hashlib.sha256(plain.tobytes(order="C")).hexdigest()
 
@@ -137,7 +138,7 @@ def _reason(error: Exception) -> str:
 
 
 FOLDERS: dict[str, str | None] = {"DNCube": "dysplastic_nevus", "MMCube": "melanoma", "OtherCube": None}
-"""Folder to diagnosis; None: the file name says it."""
+"""Folder → diagnosis; None means that the file name gives the diagnosis."""
 
 
 OTHER: dict[str, str] = {
@@ -147,4 +148,4 @@ OTHER: dict[str, str] = {
     "SK": "seborrhoeic_keratosis",
     "Melt": "melanocytic_lesion",
 }
-"""What a file name in OtherCube contains, in any case, to diagnosis (METHODS section 1)."""
+"""A part of a file name in OtherCube, in any case → diagnosis (METHODS section 1)."""

@@ -1,4 +1,4 @@
-"""Grouped, stratified folds: drawn once from a seed, by group, kept in the manifest."""
+"""Grouped, stratified folds: they are drawn once per seed, by group, and kept in the manifest."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from hyperderm.store.manifest import Folds
 
 POSITIVE = "melanoma"
 SEEDS = 20
-"""Other seeds that are tried for a remedy, fewer where there are many lesions."""
+"""The number of other seeds that are tried to find a remedy; fewer if there are many lesions."""
 TRIED_GROUPS = 20_000
 NAMED = 4
-"""Lesions that a sentence lists."""
+"""The number of lesions that a sentence lists."""
 
 
 def check_count(count: int) -> None:
-    """Refuse a number of folds that no data can make useful.
+    """Refuse a number of folds that cannot be useful for any data.
 
     Raises:
-        StoreError: fewer than three.
+        StoreError: there are fewer than three folds.
     """
     if count < 3:
         raise StoreError(f"--folds {count}: train, validation and test need three", "Use --folds 3 or more, or 0 for none.")
@@ -29,22 +29,22 @@ def check_count(count: int) -> None:
 def assign_folds(
     groups: Sequence[str], diagnoses: Sequence[str | None], count: int, seed: int, lesions: Sequence[str] = ()
 ) -> tuple[Folds, list[str]]:
-    """Assign every group to one of `count` folds, classes spread as evenly as groups allow.
+    """Assign every group to one of `count` folds, with classes spread as evenly as the groups allow.
 
     Args:
-        groups: of every lesion.
-        diagnoses: likewise.
-        count: of folds.
-        seed: of the draw.
-        lesions: their names, for messages; empty: their groups are named.
+        groups: the group of every lesion.
+        diagnoses: the diagnosis of every lesion.
+        count: the number of folds.
+        seed: the seed of the draw.
+        lesions: the lesions' names for messages; empty: messages name the groups.
 
     Returns:
         The folds, and warnings: each class other than melanoma that is missing from a fold, and the folds that hold half of
         an even share or less of all lesions or of the melanomas.
 
     Raises:
-        StoreError: fewer than three folds, a lesion without diagnosis, fewer groups than folds, a fold without any lesion,
-            or one without melanoma although the data hold melanomas. The remedy was tried out.
+        StoreError: there are fewer than three folds or fewer groups than folds, a lesion has no diagnosis, or a fold has no
+            lesion, or no melanoma although the data hold melanomas. The remedy in the message was tried.
     """
     check_count(count)
     if unknown := [name for name, diagnosis in zip(lesions or groups, diagnoses, strict=True) if diagnosis is None]:
@@ -66,7 +66,7 @@ def assign_folds(
 
 
 def _lacking(groups: Sequence[str], diagnoses: Sequence[str], count: int) -> tuple[str, str] | None:
-    """Why no draw can fill the folds, and what to add; None where one may."""
+    """Return why no draw can fill the folds, and what to add; None if a draw may succeed."""
     distinct = len(set(groups))
     if distinct < count:
         return f"{distinct} group{'s' * (distinct > 1)} of source images cannot fill {count} folds", "images"
@@ -80,7 +80,7 @@ def _lacking(groups: Sequence[str], diagnoses: Sequence[str], count: int) -> tup
 
 
 def _hole(folds: Folds | None, groups: Sequence[str], diagnoses: Sequence[str]) -> tuple[str, str] | None:
-    """What a draw left a fold without, and what to add; None where each has lesions, and melanomas if there are any."""
+    """Return what a fold lacks after a draw, and what to add; None if each has lesions, and melanomas if there are any."""
     if folds is None:
         return None
     sizes = _sizes(folds, groups, diagnoses)
@@ -126,7 +126,7 @@ def _missing(folds: Folds, groups: Sequence[str], diagnoses: Sequence[str]) -> l
 
 
 def _short(folds: Folds, groups: Sequence[str], diagnoses: Sequence[str]) -> list[str]:
-    """A sentence where folds hold half of an even share or less, of all lesions and of the melanomas."""
+    """Return a sentence if a fold holds half of an even share or less, of all lesions or of the melanomas."""
     warnings = []
     for what, diagnosis in (("lesions", None), ("melanomas", POSITIVE)):
         sizes = _sizes(folds, groups, diagnoses, diagnosis)
@@ -137,7 +137,7 @@ def _short(folds: Folds, groups: Sequence[str], diagnoses: Sequence[str]) -> lis
 
 
 def _sizes(folds: Folds, groups: Sequence[str], diagnoses: Sequence[str], diagnosis: str | None = None) -> list[int]:
-    """How many lesions (of one diagnosis) every fold holds."""
+    """Return the number of lesions (of one diagnosis) in every fold."""
     held = Counter(folds.groups[g] for g, d in zip(groups, diagnoses, strict=True) if diagnosis in (None, d))
     return [held[fold] for fold in range(folds.count)]
 
@@ -147,7 +147,7 @@ def _listed(sizes: Sequence[int]) -> str:
 
 
 def _remedy(groups: Sequence[str], diagnoses: Sequence[str], count: int, seed: int, add: str) -> str:
-    """Return a remedy that was tried: fewer folds, or another seed; where neither works, none at all."""
+    """Return a remedy: fewer folds or another seed if a trial has shown that they work, and in any case to `add` data."""
 
     def works(folds: int, draw: int) -> bool:
         drawn = None if _lacking(groups, diagnoses, folds) else _draw(groups, diagnoses, folds, draw)

@@ -1,9 +1,9 @@
-"""Where a store is: a folder or an `s3://bucket/prefix`, opened through pyarrow.fs so that both read alike.
+"""The place of a store: a folder or an `s3://bucket/prefix`, opened with pyarrow.fs so that both are read alike.
 
-Credentials, region and endpoint of S3 come by the AWS conventions, resolved by boto3: `AWS_ACCESS_KEY_ID` and its
-companions, `AWS_PROFILE` with its files and their `services` sections, `AWS_REGION` before `AWS_DEFAULT_REGION`,
-`AWS_ENDPOINT_URL_S3` before `AWS_ENDPOINT_URL`, `AWS_CA_BUNDLE`. They are resolved once, where the address is opened, and
-travel with the pickled location: a Ray worker needs none of them. Keys that expire (SSO, an assumed role) are not renewed.
+boto3 finds the credentials, region and endpoint of S3 by the AWS conventions: `AWS_ACCESS_KEY_ID` and its companions,
+`AWS_PROFILE` with its files and their `services` sections, `AWS_REGION` before `AWS_DEFAULT_REGION`, `AWS_ENDPOINT_URL_S3`
+before `AWS_ENDPOINT_URL`, `AWS_CA_BUNDLE`. These settings are read once, when the address is opened, and are pickled with
+the location, so that a Ray worker does not need them. Keys that expire (SSO, an assumed role) are not renewed.
 """
 
 import re
@@ -21,32 +21,32 @@ import pyarrow.parquet as pq
 from hyperderm.errors import StorageAway, StoreError
 
 PATIENCE_S = 30.0
-"""How long a read or write that lost its server is tried again."""
+"""The time (s) for which a read or write is retried after its server has gone away."""
 CONNECT_S, REQUEST_S, ATTEMPTS = 3, 5, 2
-"""What one request of pyarrow may take: seconds to connect, seconds of silence, and how often."""
+"""The limits of one pyarrow request: seconds to connect, seconds of silence, number of attempts."""
 LONGEST_PAUSE_S = 4.0
 AMAZON = re.compile(r"https://s3(\.[a-z0-9-]+)?\.amazonaws\.com(\.cn)?/?")
 PASSING = re.compile(
     r"AWS Error (NETWORK_CONNECTION|SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT|THROTTLING"
     r"|UNKNOWN \(HTTP status 5\d\d\))"
 )
-"""What pyarrow says of a server that is away or overloaded; anything else is not mended by waiting."""
+"""Matches pyarrow's messages about a server that is away or overloaded; waiting does not help with other errors."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Access:
-    """How an S3 server is spoken to; `repr` shows no secret.
+    """The settings for talking to an S3 server; `repr` shows no secret.
 
     Attributes:
-        key: id of the access key.
-        secret: of the access key.
-        token: of temporary credentials.
-        region: of the bucket.
-        endpoint: URL of the server.
-        virtual: the bucket is part of the host's name even at an endpoint that is not Amazon's.
-        ca_file: certificates to trust.
+        key: the id of the access key.
+        secret: the secret of the access key.
+        token: the token of temporary credentials.
+        region: the region of the bucket.
+        endpoint: the URL of the server.
+        virtual: whether the bucket is part of the host's name even at an endpoint that is not Amazon's.
+        ca_file: the file of certificates to trust.
     """
 
     key: str
@@ -58,7 +58,7 @@ class Access:
     ca_file: str | None = None
 
     def file_system(self) -> pafs.S3FileSystem:
-        """Return pyarrow's file system with exactly this; no request is made."""
+        """Return pyarrow's file system with exactly these settings; no request is made."""
         scheme, _, host = self.endpoint.rstrip("/").partition("://")
         return pafs.S3FileSystem(
             access_key=self.key,
@@ -78,7 +78,7 @@ class Access:
 
 @dataclass(frozen=True)
 class Location:
-    """An opened place: a pyarrow file system and a path on it; on S3 also how the server is spoken to."""
+    """An opened place: a pyarrow file system and a path on it; on S3 also the settings for the server."""
 
     uri: str
     fs: pafs.FileSystem
@@ -87,21 +87,21 @@ class Location:
 
     @property
     def local(self) -> bool:
-        """True on a local disk."""
+        """Return True if the place is on a local disk."""
         return isinstance(self.fs, pafs.LocalFileSystem)
 
     @property
     def bucket(self) -> str:
-        """The bucket of an S3 location."""
+        """Return the bucket of an S3 location."""
         return self.path.partition("/")[0]
 
     @property
     def prefix(self) -> str:
-        """The prefix within the bucket of an S3 location, without slashes at its ends."""
+        """Return the prefix within the bucket of an S3 location, without slashes at its ends."""
         return self.path.partition("/")[2]
 
     def exists(self, name: str = "") -> bool:
-        """Return whether the file or folder `name` below this place exists; a bucket without objects does not.
+        """Return whether the file or folder `name` below this place exists; a bucket without objects does not exist.
 
         Raises:
             StoreError: the S3 server does not answer or refuses.
@@ -122,7 +122,7 @@ class Location:
         """Return the content of the file `name`.
 
         Raises:
-            FileNotFoundError: there is none; StoreError: the S3 server stays away or refuses.
+            FileNotFoundError: the file does not exist; StoreError: the S3 server does not answer or refuses.
         """
 
         def read() -> bytes:
@@ -135,7 +135,7 @@ class Location:
         """Return the Parquet file `name`, or the given columns of it.
 
         Raises:
-            FileNotFoundError: there is none; StoreError: the S3 server stays away or refuses.
+            FileNotFoundError: the file does not exist; StoreError: the S3 server does not answer or refuses.
         """
         if columns is None and not self.local:
             return pq.read_table(pa.BufferReader(self.read_bytes(name)))
@@ -143,10 +143,10 @@ class Location:
         return self.patiently(lambda: pq.read_table(self.join(name), filesystem=self.fs, columns=wanted))
 
     def write_bytes(self, name: str, content: bytes | pa.Buffer) -> None:
-        """Write the file `name`; on a local disk its folder exists.
+        """Write the file `name`; on a local disk its folder must exist.
 
         Raises:
-            StoreError: the S3 server stays away or refuses; OSError: of a local disk.
+            StoreError: the S3 server does not answer or refuses; OSError: a local disk refuses.
         """
 
         def write() -> None:
@@ -156,10 +156,11 @@ class Location:
         self.patiently(write)
 
     def patiently(self, call: Callable[[], T]) -> T:
-        """Return `call()`, tried again for `PATIENCE_S` while an S3 server is away or overloaded; a disk is asked once.
+        """Return `call()`, retried for `PATIENCE_S` while an S3 server is away or overloaded; on a disk there is no retry.
 
         Raises:
-            FileNotFoundError: what is asked for is not there; StoreError: the server stayed away, or refused.
+            FileNotFoundError: the requested file does not exist; StoreError: the server did not answer in that time or
+                refused.
         """
         deadline = time.monotonic() + PATIENCE_S
         pause = 0.2
@@ -176,7 +177,7 @@ class Location:
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
     def _failed(self, error: OSError) -> OSError | StoreError:
-        """Return what is raised for `error`."""
+        """Return the exception to raise for `error`."""
         if self.local:
             return error
         reason = " ".join(str(error).split())
@@ -189,14 +190,16 @@ class Location:
 
 
 def locate(uri: str | Path, option: str = "--store") -> Location:
-    """Open `uri`: a path (relative to the working directory), `file://…`, or `s3://bucket/prefix`; no server is asked.
+    """Open `uri`: a path (relative to the working directory), `file://…`, or `s3://bucket/prefix`.
+
+    No server is contacted.
 
     Args:
-        uri: the address.
-        option: what an error calls it.
+        uri: the address of the place.
+        option: the name of the address in error messages.
 
     Raises:
-        StoreError: another scheme, an address that is none, or no credentials for S3.
+        StoreError: the scheme is unknown, the address is invalid, or there are no credentials for S3.
     """
     text = str(uri)
     if "://" not in text:
@@ -213,11 +216,11 @@ def locate(uri: str | Path, option: str = "--store") -> Location:
 
 
 _ADOPTED: list[Access] = []
-"""How the driver speaks to S3, in a worker whose own environment names no credentials."""
+"""The driver's S3 settings, in a worker whose own environment holds no credentials."""
 
 
 def speak_as(access: Access | None) -> None:
-    """Let this process, a worker, speak to S3 as its driver does, whatever its own environment says."""
+    """Make this worker process use the S3 settings of its driver, whatever its own environment says."""
     _ADOPTED[:] = [access] if access else []
 
 
@@ -245,7 +248,7 @@ def _locate_s3(text: str, option: str) -> Location:
 
 
 def _resolve(uri: str) -> Access:
-    """Return how S3 is spoken to, by the AWS conventions."""
+    """Return the S3 settings for `uri` by the AWS conventions."""
     from botocore.exceptions import BotoCoreError
 
     try:
@@ -276,10 +279,10 @@ def _resolve(uri: str) -> Access:
 
 
 def aws_session(settings: Any = None) -> Any:  # noqa: ANN401 - boto3 is not typed
-    """Return a boto3 session of botocore's `settings`, or of the settings as they are now.
+    """Return a boto3 session with botocore's `settings`, or with the current settings.
 
     Raises:
-        BotoCoreError: settings that cannot be used.
+        BotoCoreError: the settings cannot be used.
     """
     import boto3
 
@@ -287,7 +290,7 @@ def aws_session(settings: Any = None) -> Any:  # noqa: ANN401 - boto3 is not typ
 
 
 def _aws_settings() -> Any:  # noqa: ANN401 - botocore is not typed
-    """Return botocore's session of the settings as they are now, with `AWS_REGION`, which it alone does not read."""
+    """Return a botocore session with the current settings, including `AWS_REGION`, which botocore itself does not read."""
     import botocore.session
 
     own = botocore.session.Session(session_vars={"region": ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)})
@@ -297,7 +300,7 @@ def _aws_settings() -> Any:  # noqa: ANN401 - botocore is not typed
 
 @lru_cache(maxsize=1)
 def _descriptions() -> Any:  # noqa: ANN401
-    """Return botocore's descriptions of services, read once: else every client costs 0.1 s."""
+    """Return botocore's descriptions of services, read only once, because otherwise every client costs 0.1 s."""
     from botocore.loaders import create_loader
 
     return create_loader()

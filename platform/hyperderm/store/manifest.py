@@ -1,4 +1,4 @@
-"""The manifest: what a store is. A folder without one is not a store."""
+"""The manifest, which describes a store. A folder without a manifest is not a store."""
 
 import re
 from typing import Any, Literal, Self
@@ -19,25 +19,25 @@ class Part(Strict):
     """One Parquet file of a store."""
 
     path: str
-    """Relative to the store."""
+    """The path of the file, relative to the store."""
     sha256: str
     rows: int
     bytes: int
 
 
 FOLD_FREE = "free"
-"""Stands for the fold of what was trained on pixels of every lesion of its store: it fits no fold of any."""
+"""A placeholder for the fold if training used pixels of every lesion of its store: it matches no fold of any store."""
 
 
 class Folds(Strict):
-    """Which fold each group belongs to: drawn once, from a seed."""
+    """The fold of each group, drawn once from a seed."""
 
     seed: int
     count: int = Field(ge=3)
     groups: dict[str, int]
 
     def role(self, group: str, fold: int) -> Role:
-        """Return the role of `group` when `fold` is the test fold: validation is the next fold, train the rest.
+        """Return the role of `group` when `fold` is the test fold; validation is the next fold, train are all other folds.
 
         Raises:
             StoreError: `fold` is not one of this store's folds.
@@ -58,13 +58,13 @@ class SetAsideFile(Strict):
 
 
 class Manifest(Strict):
-    """The description of a store, with a fingerprint over all of it."""
+    """The description of a store, with a fingerprint over all its fields."""
 
     schema_version: int = SCHEMA_VERSION
     kind: Literal["spectral", "rgb"] = "spectral"
     wavelengths_nm: tuple[float, ...]
     shape: tuple[int, int, int]
-    """(H, W, B) of every cube."""
+    """The shape (H, W, B) of every cube."""
     lesions: int
     diagnoses: dict[str, int]
     parts: tuple[Part, ...]
@@ -72,7 +72,7 @@ class Manifest(Strict):
     warnings: tuple[str, ...] = ()
     set_aside: tuple[SetAsideFile, ...] = ()
     source: dict[str, Any] = Field(default_factory=dict)
-    """How the store was made: the verb and its options; no machine's paths."""
+    """How the store was made: the command and its options, without paths of a machine."""
     fingerprint: str = ""
 
     def sealed(self) -> Self:
@@ -80,7 +80,7 @@ class Manifest(Strict):
         return self.model_copy(update={"fingerprint": self.digest()})
 
     def digest(self) -> str:
-        """Return the sha256 over everything in the manifest but the fingerprint itself and the folder of its writer."""
+        """Return the sha256 over everything in the manifest except the fingerprint itself and the writer's folder."""
         data = self.model_dump(mode="json", exclude={"fingerprint"})
         for part in data["parts"]:  # on S3 each writer has a folder of its own: the same data is the same store
             part["path"] = _OWN_FOLDER.sub("lesions/", part["path"])

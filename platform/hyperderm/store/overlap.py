@@ -1,4 +1,4 @@
-"""Who is who across stores: lesions that are one group, come from one source file, or are the same picture bit by bit."""
+"""Find related lesions across stores: lesions of one group, from one source file, or with bit-identical pictures."""
 
 import hashlib
 from collections import Counter
@@ -12,9 +12,9 @@ from hyperderm.strict import json_of
 
 CropOptions = Literal["lesion", "file", "cube", "group"]
 HOW: tuple[CropOptions, ...] = ("lesion", "file", "cube", "group")
-"""Why two rows are one: the same row of one store, the same source file, the same cube, or the same group only."""
+"""The reasons why two rows belong together: same row of one store, same source file, same cube, or only same group."""
 Lesion = tuple[str, str]
-"""Fingerprint of the store and lesion id: ids of two stores say nothing about each other."""
+"""The store's fingerprint and the lesion id; ids alone cannot be compared between stores."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Row:
     """One lesion of a store.
 
     Attributes:
-        lesion_id: in its store.
-        group: what folds do not split.
-        diagnosis: None where unknown.
-        files: what names its source, such as the sha256 of a file.
-        cube: sha256 of shape and values, "" where it was not read.
-        derived_from: of a synthetic cube: the lesion of the real store whose geometry it keeps, else "".
+        lesion_id: the lesion's id in its store.
+        group: the group that folds do not split.
+        diagnosis: the diagnosis, or None if it is unknown.
+        files: identifiers of the lesion's source, such as the sha256 of a file.
+        cube: the sha256 of shape and values, "" if the cube was not read.
+        derived_from: for a synthetic cube the lesion of the real store whose geometry it keeps, else "".
     """
 
     lesion_id: str
@@ -40,15 +40,15 @@ class Row:
 
 @dataclass(frozen=True)
 class StoreFacts:
-    """What an audit needs of a store.
+    """The facts on a store that an audit needs.
 
     Attributes:
-        fingerprint: of its manifest.
-        uri: where it lies.
-        rows: all of them.
-        shape: (H, W, B) of every cube.
-        folds: None where the store has none.
-        source: how it was made (`Manifest.source`).
+        fingerprint: the fingerprint of the manifest.
+        uri: the address of the store.
+        rows: all rows of the store.
+        shape: the shape (H, W, B) of every cube.
+        folds: the folds, or None if the store has none.
+        source: how the store was made (`Manifest.source`).
     """
 
     fingerprint: str
@@ -59,7 +59,7 @@ class StoreFacts:
     source: dict[str, Any]
 
     def roles(self, fold: int, roles: Sequence[Role], diagnoses: Sequence[str] | None) -> set[Lesion] | None:
-        """Return the lesions of the given roles and diagnoses (None: of all); None where the store has no such fold."""
+        """Return the lesions of the given roles and diagnoses (None: of all); None if the store has no such fold."""
         folds = self.folds
         if folds is None or not 0 <= fold < folds.count:
             return None
@@ -70,20 +70,20 @@ class StoreFacts:
         }
 
     def all(self) -> set[Lesion]:
-        """Return every lesion."""
+        """Return every lesion of the store."""
         return {(self.fingerprint, row.lesion_id) for row in self.rows}
 
 
 def read_facts(store: Store, cubes: bool, read: Callable[[], None] = lambda: None) -> StoreFacts:
-    """Read the rows of a store, a part in memory at a time.
+    """Read the rows of a store, with one part in memory at a time.
 
     Args:
-        store: opened.
-        cubes: read and hash the cubes, too.
-        read: called after each part.
+        store: the opened store.
+        cubes: whether the cubes are read and hashed too.
+        read: a function that is called after each part.
 
     Raises:
-        StoreError: a part that is not there, or a server that stays away.
+        StoreError: a part is missing, or the server does not answer.
     """
     rows: list[Row] = []
     columns = ["lesion_id", "group", "diagnosis", "origin", *(["cube"] if cubes else [])]
@@ -99,11 +99,11 @@ def read_facts(store: Store, cubes: bool, read: Callable[[], None] = lambda: Non
 
 @dataclass(frozen=True)
 class Overlap:
-    """Lesions of one side that the other side holds, too.
+    """The lesions of one side that the other side holds, too.
 
     Attributes:
-        lesions: how many.
-        how: why, to how many of them, in the order of `HOW`; each lesion is counted under its strongest reason.
+        lesions: the number of these lesions.
+        how: reason → number of lesions, in the order of `HOW`; each lesion is counted under its strongest reason.
     """
 
     lesions: int
@@ -111,10 +111,10 @@ class Overlap:
 
 
 class LesionMatcher:
-    """Which lesions of the given stores belong together: by group within a store, by file and cube across stores.
+    """Finds which lesions of the given stores belong together: by group within a store, by file and cube across stores.
 
-    Belonging together is passed on: what one store knows to be one patient is one patient in every store that holds a
-    picture of them.
+    The relation is transitive: if one store assigns pictures to one patient, they belong to one patient in every store that
+    holds any of them.
     """
 
     def __init__(self, stores: Iterable[StoreFacts]) -> None:
@@ -128,7 +128,7 @@ class LesionMatcher:
                     self._parent[self._root(mark)] = group
 
     def overlap(self, touched: Iterable[Lesion], held: Iterable[Lesion]) -> Overlap:
-        """Return which lesions of `held` belong to lesions of `touched`."""
+        """Return the lesions of `held` that belong to lesions of `touched`."""
         mine = {lesion for lesion in touched if lesion in self._rows}
         groups = {self._group(lesion) for lesion in mine}
         marks = {mark for lesion in mine for mark in _marks(self._rows[lesion])}

@@ -1,4 +1,4 @@
-"""Open a store, prove its parts, and select rows by role."""
+"""Open a store, check its parts, and select rows by role."""
 
 import hashlib
 from collections import deque
@@ -22,27 +22,27 @@ from hyperderm.store.schema import to_lesions
 from hyperderm.strict import json_of
 
 OpenRole = Literal["train", "validation"]
-"""The roles a training may read. The test role opens only for a final evaluation: `Store.open_test`."""
+"""The roles that a training may read. The test role opens only for a final evaluation (`Store.open_test`)."""
 UNKNOWN = "unknown"
-"""What a manifest counts lesions without a diagnosis as."""
+"""The name under which a manifest counts lesions without a diagnosis."""
 AT_ONCE = 2
-"""Parts that are read at a time: pyarrow unpacks a column of one part on one core only."""
+"""The number of parts that are read at a time, because pyarrow unpacks a column of one part on one core only."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """An opened store."""
+    """A store that has been opened."""
 
     location: Location
     manifest: Manifest
 
     @property
     def name(self) -> str:
-        """First eight digits of the fingerprint."""
+        """Return the first eight digits of the fingerprint."""
         return self.manifest.fingerprint[:8]
 
     def index(self) -> pa.Table:
-        """Return lesion_id, image_id, group, diagnosis of every row, without reading a cube."""
+        """Return lesion_id, image_id, group and diagnosis of every row, without reading a cube."""
         return self._read(["lesion_id", "image_id", "group", "diagnosis"])
 
     def with_masks(self) -> set[str]:
@@ -51,11 +51,11 @@ class Store:
         return set(rows.filter(rows["has_mask"])["lesion_id"].to_pylist())
 
     def select(self, role: OpenRole, fold: int, diagnoses: Sequence[str] | Literal["all"]) -> list[str]:
-        """Return the sorted lesion ids of one role of one fold, of the given diagnoses.
+        """Return the sorted lesion ids of one role of one fold with the given diagnoses.
 
         Raises:
-            StoreError: photographs, a store without folds, a fold or diagnosis it does not hold, a role that comes out
-                empty, or the test role.
+            StoreError: the store holds photographs, has no folds, or does not hold the fold or diagnosis, the selection is
+                empty, or the role is the test role.
         """
         self.check_cubes()
         if role not in ("train", "validation"):
@@ -63,10 +63,10 @@ class Store:
         return self._role(role, fold, diagnoses)
 
     def check_cubes(self) -> None:
-        """Refuse a store of photographs: nothing is trained on it.
+        """Refuse a store of photographs, because no model is trained on it.
 
         Raises:
-            StoreError: with the remedy.
+            StoreError: the store holds photographs; the message names the remedy.
         """
         if self.manifest.kind == "rgb":
             raise StoreError(
@@ -75,10 +75,10 @@ class Store:
             )
 
     def every(self, diagnoses: Sequence[str] | Literal["all"]) -> list[str]:
-        """Return the sorted lesion ids of a store without folds; of the given diagnoses, where it knows any.
+        """Return the sorted lesion ids of a store without folds, with the given diagnoses if the store has diagnoses.
 
         Raises:
-            StoreError: photographs, a store with folds or of synthetic cubes, a diagnosis that it does not hold.
+            StoreError: the store holds photographs or synthetic cubes, has folds, or does not hold a diagnosis.
         """
         self.check_cubes()
         if self.manifest.folds is not None or self.manifest.source.get("verb") == "generate":
@@ -93,15 +93,15 @@ class Store:
         return sorted(str(row["lesion_id"]) for row in rows)
 
     def open_test(self, fold: int, diagnoses: Sequence[str] | Literal["all"], record: Callable[[str], None]) -> list[str]:
-        """Return the sorted lesion ids of the test role, for a final evaluation after which nothing is chosen any more.
+        """Return the sorted lesion ids of the test role, for a final evaluation after which no choice is made any more.
 
         Args:
             fold: the test fold.
-            diagnoses: as for `select`.
-            record: called first, with what is opened; whoever evaluates keeps it with the result.
+            diagnoses: the diagnoses, as for `select`.
+            record: called first with a text on what is opened, which the evaluation stores with its result.
 
         Raises:
-            StoreError: as for `select`.
+            StoreError: for the same reasons as in `select`.
         """
         record(f"test role of fold {fold} of store {self.manifest.fingerprint}")
         return self._role("test", fold, diagnoses)
@@ -128,10 +128,10 @@ class Store:
             raise StoreError(f"data.diagnoses names {diagnosis!r}, which this store does not hold", nearest(diagnosis, held))
 
     def folds(self) -> Folds:
-        """Return the folds.
+        """Return the folds of the store.
 
         Raises:
-            StoreError: this store has none.
+            StoreError: this store has no folds.
         """
         if self.manifest.folds is None and self.manifest.source.get("verb") == "generate":
             raise StoreError(
@@ -155,7 +155,7 @@ class Store:
         return ordered(pa.concat_tables(chosen(part, wanted) for part in self._tables(None)))
 
     def lesions(self) -> Iterator[Lesion]:
-        """Yield every lesion in the order it was written, one part in memory at a time."""
+        """Yield every lesion in the order of writing, with one part in memory at a time."""
         for part in self.manifest.parts:
             yield from to_lesions(self.location.read_table(part.path), self.manifest.wavelengths_nm)
 
@@ -167,7 +167,7 @@ class Store:
         return pa.concat_tables(self._tables(columns))
 
     def _tables(self, columns: list[str] | None) -> Iterator[pa.Table]:
-        """Yield the parts, or columns of them, one after the other, while the next ones are read."""
+        """Yield the parts, or the given columns of them, one after the other, while the next ones are read."""
         parts = iter(self.manifest.parts)
         with ThreadPoolExecutor(AT_ONCE) as pool:
 
@@ -181,24 +181,24 @@ class Store:
 
 
 def chosen(rows: pa.Table, lesion_ids: pa.Array) -> pa.Table:
-    """Return those of `rows` that are named; where all are, no copy."""
+    """Return the rows that `lesion_ids` names; if these are all rows, nothing is copied."""
     named = pc.is_in(rows["lesion_id"], lesion_ids)
     return rows if pc.all(named).as_py() else rows.filter(named)
 
 
 def ordered(rows: pa.Table) -> pa.Table:
-    """Return rows ordered by lesion_id without a copy: a column comes in pieces, which `combine_chunks` joins."""
+    """Return rows ordered by lesion_id without a copy; a column comes in pieces, which `combine_chunks` joins."""
     order = pc.sort_indices(rows["lesion_id"]).to_numpy().astype(np.int64)
     runs = np.split(order, np.flatnonzero(np.diff(order) != 1) + 1)
     return pa.concat_tables([rows.slice(int(run[0]), len(run)) for run in runs if len(run)] or [rows])
 
 
 def open_store(uri: str, *, verify: bool = True) -> Store:
-    """Open the store at `uri`; with `verify`, hash every part and compare with the manifest.
+    """Open the store at `uri`; with `verify`, hash every part and compare it with the manifest.
 
     Raises:
-        StoreError: no store there, a newer schema, a manifest that does not parse or match its fingerprint, a part that
-            is missing, damaged or swapped, or an S3 server that does not answer or refuses.
+        StoreError: there is no store, its schema is newer, its manifest cannot be parsed or does not match its fingerprint,
+            a part is missing, damaged or swapped, or an S3 server does not answer or refuses.
     """
     location = prepare(locate(uri), write=False)
     try:

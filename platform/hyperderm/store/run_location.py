@@ -1,4 +1,4 @@
-"""Where a run's workers write: a folder that all of them see, or a prefix of a bucket, where writes are whole or none."""
+"""The place where a run's workers write: a shared folder, or a bucket's prefix, where each write is complete or absent."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ RunLocation = Path | Location
 
 
 def below(place: RunLocation, *parts: str) -> RunLocation:
-    """Return the place `parts` below `place`."""
+    """Return the place with the path `parts` below `place`."""
     if isinstance(place, Path):
         return place.joinpath(*parts)
     path = "/".join((place.path, *parts))
@@ -19,12 +19,12 @@ def below(place: RunLocation, *parts: str) -> RunLocation:
 
 
 def location_at(address: str, storage: Location | None) -> RunLocation:
-    """Return the place that `address` names, spoken to as `storage` is; where that is None, a folder."""
+    """Return the place at `address`, with the S3 settings of `storage`; if `storage` is None, a folder."""
     return Path(address) if storage is None else replace(storage, uri=address, path=address.removeprefix("s3://"))
 
 
 def address(place: RunLocation, name: str = "") -> str:
-    """Return how a user names the file `name` in `place`, or the place itself."""
+    """Return the user's address of the file `name` in `place`, or of the place itself."""
     root = str(place) if isinstance(place, Path) else place.uri
     return f"{root}/{name}" if name else root
 
@@ -41,10 +41,10 @@ def holds(place: RunLocation, name: str) -> bool:
 
 
 def content_of(place: RunLocation, name: str) -> bytes | None:
-    """Return what the file `name` holds, None where there is none.
+    """Return the content of the file `name`, or None if the file does not exist.
 
     Raises:
-        StoreError: the S3 server stays away or refuses.
+        StoreError: the S3 server does not answer or refuses.
     """
     try:
         return (place / name).read_bytes() if isinstance(place, Path) else place.read_bytes(name)
@@ -53,10 +53,10 @@ def content_of(place: RunLocation, name: str) -> bytes | None:
 
 
 def put(place: RunLocation, name: str, content: bytes | memoryview) -> None:
-    """Write the file `name` whole or not at all, in a folder that is made where it is missing.
+    """Write the file `name` completely or not at all; a missing folder is created.
 
     Raises:
-        OSError: the disk does not take it; StoreError: the S3 server stays away or refuses.
+        OSError: the disk refuses the file; StoreError: the S3 server does not answer or refuses.
     """
     if isinstance(place, Path):
         place.mkdir(parents=True, exist_ok=True)
@@ -66,10 +66,10 @@ def put(place: RunLocation, name: str, content: bytes | memoryview) -> None:
 
 
 def forget(place: RunLocation, *names: str) -> None:
-    """Remove files of `place`; those that are not there are passed over.
+    """Remove files of `place`; missing files are ignored.
 
     Raises:
-        StoreError: the S3 server stays away or refuses.
+        StoreError: the S3 server does not answer or refuses.
     """
     for name in names:
         if isinstance(place, Path):

@@ -1,4 +1,4 @@
-"""An S3 server proven before it is used, objects claimed, listed and removed, and its refusals told with the remedy."""
+"""Check an S3 server before it is used; claim, list and remove objects; explain the server's refusals with the remedy."""
 
 import re
 import time
@@ -13,18 +13,18 @@ from hyperderm.errors import StorageAway, StoreError
 from hyperderm.store.location import PATIENCE_S, Access, Location, aws_session
 
 CONNECT_S, READ_S = 3, 3
-"""What one request of the probe may take; its first is tried twice, so that it ends within 8 s."""
+"""The limits (s) of one request of the probe; the first request is tried twice and ends within 8 s."""
 PART = re.compile(r"(?P<store>.*)/lesions/[0-9a-f]{8}/part-\d{5}(\.regrouped)?\.(parquet|json)")
-"""A part's key after a slash, as `write_store` names it on S3: each writer has a folder of its own."""
+"""Matches a part's key after a slash, as `write_store` names it on S3, where each writer has its own folder."""
 PASSING = frozenset(("", "ConditionalRequestConflict", "InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"))
-"""What a server calls a refusal that waiting mends (the conflict: another still writes); empty where it gave no answer."""
+"""Error codes of refusals that waiting solves (the conflict: another writer is at work); "" means no answer."""
 
 
 def prepare(location: Location, write: bool) -> Location:
-    """Return `location` after proving that it can be read, and written if `write`; a local folder is not looked at.
+    """Return `location` after proving that it can be read, and written if `write`; a local folder is not checked.
 
     Raises:
-        StoreError: as `probe`.
+        StoreError: for the same reasons as in `probe`.
     """
     if location.access is not None:
         probe(location, write)
@@ -32,13 +32,14 @@ def prepare(location: Location, write: bool) -> Location:
 
 
 def probe(location: Location, write: bool) -> None:
-    """Prove that the S3 server answers, takes the access key, and holds the bucket; with `write`, that it can be written.
+    """Prove that the S3 server answers, accepts the access key, holds the bucket, and with `write` can be written to.
 
     Nothing visible is written: a multipart upload is begun and abandoned.
 
     Raises:
-        StoreError: within 10 s, one sentence of its own for each: unreachable, an unknown key, a wrong secret, an expired
-            token, no such bucket, another region, no right to list, read-only.
+        StoreError: raised within 10 s with a separate sentence for each case: the server is unreachable, the key is unknown,
+            the secret is wrong, the token has expired, the bucket does not exist, it is in another region, may not be
+            listed, or is read-only.
     """
     with explained(location):
         reply = client_of(location).list_objects_v2(Bucket=location.bucket, Prefix=location.prefix, MaxKeys=1)
@@ -52,7 +53,7 @@ def probe(location: Location, write: bool) -> None:
 
 
 def occupied(location: Location) -> bool:
-    """Return whether no store may be written here: on S3 the parts of writers that have no manifest are no obstacle.
+    """Return whether no store may be written here; on S3, parts of writers without a manifest do not count.
 
     Raises:
         StoreError: the server does not answer or refuses.
@@ -78,11 +79,11 @@ def _is_object(location: Location) -> bool:
 
 
 def put_new(location: Location, name: str, content: bytes) -> None:
-    """Write the object `name` if nobody has: of several writers at once, exactly one returns.
+    """Write the object `name` if it does not exist: of several simultaneous writers, exactly one succeeds.
 
     Raises:
-        FileExistsError: another got there first; StoreError: the server stays away, refuses, or knows no If-None-Match, and
-            whether it has written is not known.
+        FileExistsError: another writer was faster; StoreError: the server does not answer, refuses, or does not support
+            If-None-Match, and it is unknown whether the object was written.
     """
     client, target = client_of(location), target_of(location, name)
     deadline = time.monotonic() + PATIENCE_S
@@ -103,7 +104,7 @@ def put_new(location: Location, name: str, content: bytes) -> None:
 
 
 def clear(location: Location, folder: str) -> bool:
-    """Remove every object and multipart upload below `folder`; return False where the server lets nothing be removed now."""
+    """Remove every object and multipart upload below `folder`; return False if the server allows no removal now."""
     below = replace(location, path=location.join(folder))
     try:
         for item in list(objects(below)):
@@ -116,7 +117,9 @@ def clear(location: Location, folder: str) -> bool:
 
 
 def remove(location: Location, key: str, upload: str | None = None) -> None:
-    """Remove the object `key` of the bucket (one by one: not every server knows DeleteObjects), or abandon its `upload`.
+    """Remove the object `key` of the bucket, or abandon its `upload`.
+
+    Objects are removed one by one, because not every server supports DeleteObjects.
 
     Raises:
         StoreError: the server does not answer or refuses.
@@ -138,7 +141,7 @@ def objects(location: Location) -> Iterator[dict[str, Any]]:
 
 
 def uploads(location: Location) -> Iterator[dict[str, Any]]:
-    """Yield every multipart upload below `location` that nobody completed (Key, UploadId, Initiated).
+    """Yield every incomplete multipart upload below `location` (Key, UploadId, Initiated).
 
     Raises:
         StoreError: the server does not answer or refuses.
@@ -154,10 +157,10 @@ def _pages(location: Location, operation: str, listed: str) -> Iterator[dict[str
 
 
 def access_of(location: Location) -> Access:
-    """Return how the server of `location` is spoken to.
+    """Return the settings for the server of `location`.
 
     Raises:
-        StoreError: it is not on S3.
+        StoreError: the location is not on S3.
     """
     if location.access is None:
         raise StoreError(f"{location.uri} is not in object storage", "Give an s3://bucket/prefix address.")
@@ -165,18 +168,18 @@ def access_of(location: Location) -> Access:
 
 
 def target_of(location: Location, name: str) -> dict[str, str]:
-    """Return the bucket and key of the file `name` as boto3 takes them."""
+    """Return the bucket and key of the file `name` in the form that boto3 takes."""
     return {"Bucket": location.bucket, "Key": f"{location.prefix}/{name}" if location.prefix else name}
 
 
 def region_told(reply: dict[str, Any]) -> str | None:
-    """Return the bucket's region where the answer of a server names it; Amazon's do."""
+    """Return the bucket's region if a server's answer names it, as Amazon's servers do, else None."""
     where = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region")
     return str(where) if where else None
 
 
 def client_of(location: Location, attempts: int = 2) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
-    """Return boto3's client for the server of `location`; a request that gets no answer ends within 8 s."""
+    """Return boto3's client for the server of `location`; a request without an answer ends within 8 s."""
     return _client(access_of(location), attempts)
 
 
@@ -202,13 +205,13 @@ def _client(access: Access, attempts: int) -> Any:  # noqa: ANN401
 
 
 def code_of(error: BaseException | None) -> str:
-    """Return what an S3 server called its refusal; empty where it gave no answer."""
+    """Return the error code of an S3 server's refusal, or "" if the server gave no answer."""
     return str((getattr(error, "response", None) or {}).get("Error", {}).get("Code", ""))
 
 
 @contextmanager
 def explained(location: Location) -> Iterator[None]:
-    """Turn what boto3 raises into a StoreError with the remedy."""
+    """Turn boto3's exceptions into a StoreError with the remedy."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -224,7 +227,7 @@ def explained(location: Location) -> Iterator[None]:
 
 
 def _refused(location: Location, error: Any) -> StoreError:  # noqa: ANN401 - a ClientError, whose class is not typed
-    """Return the sentence for what the server answered."""
+    """Return the error with the sentence for the server's answer."""
     uri, access, code = location.uri, access_of(location), code_of(error)
     where = error.response.get("Error", {}).get("Region") or region_told(error.response)
     if code in ("PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"):

@@ -1,4 +1,4 @@
-"""The columns of a store, and the way between rows and lesions."""
+"""The columns of a store, and the conversion between rows and lesions."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,10 @@ from hyperderm.strict import json_of
 
 
 def schema(shape: tuple[int, int, int]) -> pa.Schema:
-    """Return the Arrow schema for cubes of `shape` (H, W, B): plain pyarrow reads it, Ray Data as tensors."""
+    """Return the Arrow schema for cubes of `shape` (H, W, B).
+
+    Plain pyarrow can read it; Ray Data reads the cubes as tensors.
+    """
     h, w, _ = shape
     return pa.schema(
         [
@@ -32,7 +35,7 @@ def to_table(lesions: Sequence[Lesion], shape: tuple[int, int, int]) -> pa.Table
     """Return the rows of `lesions`.
 
     Raises:
-        StoreError: a lesion whose cube is not of `shape`.
+        StoreError: the cube of a lesion does not have this `shape`.
     """
     for lesion in lesions:
         if lesion.cube.shape != shape:
@@ -57,7 +60,7 @@ def to_table(lesions: Sequence[Lesion], shape: tuple[int, int, int]) -> pa.Table
 
 
 def to_lesions(table: pa.Table, wavelengths_nm: Sequence[float]) -> Iterator[Lesion]:
-    """Yield the lesions of a table's rows, in order: the inverse of `to_table`."""
+    """Yield the lesions of a table's rows, in order; this is the inverse of `to_table`."""
     nm = np.array(wavelengths_nm, dtype=np.float64)
     cubes = table.column("cube").combine_chunks().to_numpy_ndarray()
     masks = table.column("mask").combine_chunks().to_numpy_ndarray()

@@ -1,4 +1,4 @@
-"""Synthetic sets: stores that say which checkpoint, fold and manifest their cubes come from, and the proof of it."""
+"""Synthetic sets: stores that record the checkpoint, fold and manifest of their cubes, and the proof of this origin."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,38 +17,38 @@ from hyperderm.strict import Strict
 
 VERB = "generate"
 PREFIX = "synthetic"
-"""Begins the id and the group of every synthetic lesion; no reader of real files makes such names."""
+"""The beginning of the id and the group of every synthetic lesion; no reader of real files makes such names."""
 
 
 class SyntheticOrigin(Strict):
-    """Where a synthetic set comes from: `Manifest.source` of its store."""
+    """The origin of a synthetic set, which is the `Manifest.source` of its store."""
 
     verb: Literal["generate"] = "generate"
     generator: str
-    """Kind of the learner that made the cubes, or the name of another generator."""
+    """The kind of the learner that made the cubes, or the name of another generator."""
     run: str
-    """Key of the run that trained it."""
+    """The key of the run that trained the generator."""
     checkpoint: str = Field(min_length=8)
-    """sha256 (hex) of the checkpoint file."""
+    """The sha256 (hex) of the checkpoint file."""
     experiment: str
-    """Fingerprint of the run's configuration."""
+    """The fingerprint of the run's configuration."""
     manifest: str
-    """Fingerprint of the real store it was trained on."""
+    """The fingerprint of the real store on which the generator was trained."""
     fold: int
-    """The fold of that store whose train role it was trained on."""
+    """The fold of that store on whose train role the generator was trained."""
     seed: int
     requested: dict[str, int]
-    """Diagnosis to number of cubes."""
+    """Diagnosis → number of cubes."""
     derived: bool
-    """Each cube keeps the geometry of a lesion of the train role: these are no new lesions."""
+    """Whether each cube keeps the geometry of a lesion of the train role; such cubes are not new lesions."""
     rgb: str | None = None
-    """Fingerprint of the store of photographs that the cubes were made from."""
+    """The fingerprint of the store of photographs from which the cubes were made."""
     device: str = "cpu"
-    """Kind of processor: the last bits of a cube depend on it."""
+    """The kind of processor, on which the last bits of a cube depend."""
     rejected: int = Field(0, ge=0)
-    """Cubes that were made and left out, because their values lie outside any real cube's."""
+    """The number of cubes that were left out because their values lie outside those of all real cubes."""
     audit: dict[str, Any] | None = None
-    """Memorisation audit (`metrics.memorisation`), None where there was none."""
+    """The memorisation audit (`metrics.memorisation`), or None if there was none."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ class SyntheticCube:
     """One cube for a synthetic set.
 
     Attributes:
-        index: unique in its set.
+        index: the cube's number, unique in its set.
         reflectance: (H, W, B) float32, finite.
-        diagnosis: what was asked for.
-        facts: further origin of the row, JSON-serialisable, such as the lesion or photograph it was made from.
+        diagnosis: the requested diagnosis.
+        facts: further facts on the row's origin, JSON-serialisable, such as the lesion or photograph from which it was made.
     """
 
     index: int
@@ -75,17 +75,20 @@ def write_synthetic(
     origin: SyntheticOrigin,
     finish: Callable[[], Mapping[str, Any]] | None = None,
 ) -> Manifest:
-    """Write `cubes` (consumed once, a part's rows in memory at a time) as a synthetic set: no folds, no masks.
+    """Write `cubes` as a synthetic set without folds and masks.
+
+    The cubes are consumed once, with one part's rows in memory at a time.
 
     Args:
-        uri: nothing may be there yet.
-        cubes: in the order they are stored.
-        wavelengths_nm: (B,) band centres.
-        origin: what the manifest and every row say of where the cubes come from.
-        finish: called after the last cube; fields of `origin` known only then, such as `rejected` and `audit`.
+        uri: the place of the store; nothing may exist there yet.
+        cubes: the cubes in the order in which they are stored.
+        wavelengths_nm: the band centres (B,) in nm.
+        origin: the origin of the cubes, recorded in the manifest and in every row.
+        finish: called after the last cube; returns the fields of `origin` that are known only then, such as `rejected` and
+            `audit`.
 
     Raises:
-        StoreError: something is already there, no cube, or cubes of different shapes. Nothing is left behind.
+        StoreError: the place is not empty, there is no cube, or the cubes have different shapes. Nothing is left behind.
     """
     source = origin.model_dump(mode="json")
     nm = np.array(list(wavelengths_nm), dtype=np.float64)
@@ -100,10 +103,10 @@ def write_synthetic(
 
 
 def origin_of(manifest: Manifest) -> SyntheticOrigin | None:
-    """Return where a synthetic set comes from; None for a store that is none.
+    """Return the origin of a synthetic set, or None if the store is not a synthetic set.
 
     Raises:
-        StoreError: a set whose origin another version of hyperderm wrote.
+        StoreError: the origin was written by another version of hyperderm.
     """
     if manifest.source.get("verb") != VERB:
         return None
@@ -119,10 +122,10 @@ def origin_of(manifest: Manifest) -> SyntheticOrigin | None:
 
 
 def check_origin(synthetic: Store, real: Store, fold: int) -> SyntheticOrigin:
-    """Prove that `synthetic` was made by a generator that saw nothing but train cubes of this fold of `real`.
+    """Prove that `synthetic` was made by a generator that has seen only train cubes of this fold of `real`.
 
     Raises:
-        StoreError: it is no synthetic set, or one of another manifest, fold or of other bands.
+        StoreError: the store is not a synthetic set, or it belongs to another manifest or fold or has other bands.
     """
     uri, origin = synthetic.location.uri, origin_of(synthetic.manifest)
     if origin is None:
@@ -147,7 +150,7 @@ def check_origin(synthetic: Store, real: Store, fold: int) -> SyntheticOrigin:
 
 
 def lesion_name(origin: SyntheticOrigin, index: int) -> str:
-    """Return the id of a synthetic lesion; ids sort as indices do."""
+    """Return the id of a synthetic lesion; ids sort in the same order as indices."""
     return f"{PREFIX}-{origin.checkpoint[:8]}-{origin.seed}-{index:07d}"
 
 

@@ -1,4 +1,4 @@
-"""Prove a store: every byte against the manifest's hashes, and every row against what the manifest says of it."""
+"""Verify a store: every byte by the manifest's hashes, and every row by the statements of the manifest."""
 
 import hashlib
 import math
@@ -23,12 +23,12 @@ from hyperderm.store.schema import schema
 from hyperderm.strict import json_of
 
 SHOWN = 3
-"""Rows that one fault names."""
+"""The number of rows that one fault names."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found in one part; sound where there are no faults."""
+    """The findings on one part; the part is sound if there are no faults."""
 
     path: str
     rows: int
@@ -38,13 +38,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found in a store.
+    """The findings on a store.
 
     Attributes:
-        manifest: of the store, as it lies there.
-        parts: one verdict a part, in the order of the manifest.
-        faults: all of them, the manifest's before the parts', each naming the part it is in.
-        notes: what is odd but harms nothing: files that the manifest does not name.
+        manifest: the manifest of the store as it was found.
+        parts: one verdict per part, in the order of the manifest.
+        faults: all faults, first those of the manifest, then those of the parts, each with the name of its part.
+        notes: harmless oddities, such as files that the manifest does not name.
     """
 
     manifest: Manifest
@@ -54,33 +54,35 @@ class Verification:
 
     @property
     def sound(self) -> bool:
-        """True where nothing is wrong."""
+        """Return True if nothing is wrong."""
         return not self.faults
 
 
 Progress = Callable[[Verdict, int], None]
-"""Called with each part's verdict and the number of parts."""
+"""A function that is called with each part's verdict and the number of parts."""
 
 
 @dataclass
 class _Seen:
-    """What the rows of all parts add up to."""
+    """The sums over the rows of all parts."""
 
     ids: set[str] = field(default_factory=set)
     groups: set[str] = field(default_factory=set)
     diagnoses: Counter[str] = field(default_factory=Counter)
     lesions: int = 0
     parts: int = 0
-    """How many could be read: sums say nothing unless all could."""
+    """The number of parts that could be read; the sums are meaningful only if all parts could."""
 
 
 def verify_store(uri: str, progress: Progress = lambda verdict, total: None) -> Verification:
-    """Hash every part of the store at `uri` and check its rows; one part, and the ids of all, are in memory.
+    """Hash every part of the store at `uri` and check its rows.
 
-    A part whose bytes are not those that were written is not decoded.
+    One part and the ids of all rows are in memory at a time.
+
+    A part whose bytes have changed is not decoded.
 
     Raises:
-        StoreError: no store there, a newer schema, a manifest that cannot be read as one, or a server that stays away.
+        StoreError: there is no store, its schema is newer, its manifest is unreadable, or the server does not answer.
     """
     location, manifest, faults = _opened(uri)
     faults += _manifest_faults(manifest)
@@ -96,7 +98,7 @@ def verify_store(uri: str, progress: Progress = lambda verdict, total: None) -> 
 
 
 def _opened(uri: str) -> tuple[Location, Manifest, list[str]]:
-    """Return the manifest even where it was edited, so that all faults can be told, not only that one."""
+    """Return the manifest, even if it was edited, so that all faults are found and not only this one."""
     location = prepare(locate(uri), write=False)
     try:
         return location, open_store(uri, verify=False).manifest, []
@@ -162,7 +164,7 @@ def _part_faults(location: Location, manifest: Manifest, part: Part, seen: _Seen
 
 
 def _byte_fault(content: bytes, manifest: Manifest, part: Part) -> str:
-    """Return what is wrong with the bytes of a part, as exactly as can be told."""
+    """Return a description of what is wrong with a part's bytes, as exact as possible."""
     found = hashlib.sha256(content).hexdigest()
     if found == part.sha256:
         return "" if len(content) == part.bytes else f"it holds {len(content)} bytes, {MANIFEST} says {part.bytes}"

@@ -1,4 +1,4 @@
-"""Write a store atomically: on a disk into a staging folder that is renamed, on S3 parts first, then the manifest if new."""
+"""Write a store atomically: on a disk by renaming a staging folder, on S3 by writing the manifest last and only if new."""
 
 import errno
 import hashlib
@@ -22,7 +22,7 @@ from hyperderm.store.schema import to_table
 
 ROWS_PER_PART = 64
 Fill = Callable[[Location, str], Manifest]
-"""Writes the parts below a folder of a place and returns the manifest."""
+"""A function that writes the parts below a folder of a place and returns the manifest."""
 
 
 def write_store(
@@ -38,17 +38,17 @@ def write_store(
     """Write `lesions` (consumed once, at most 64 in memory) to `uri` and return the manifest.
 
     Args:
-        uri: folder or object-storage prefix that does not hold anything yet.
-        lesions: at least one; all of one shape and one set of wavelengths.
-        fold_count: 0 for a store without training roles.
-        seed: of the fold assignment.
+        uri: a folder or object-storage prefix that does not hold anything yet.
+        lesions: at least one lesion; all have the same shape and wavelengths.
+        fold_count: the number of folds, 0 for a store without training roles.
+        seed: the seed of the fold assignment.
         kind: `spectral`, or `rgb` with nominal wavelengths.
-        set_aside: read after `lesions` is exhausted, so that a reader may append to it while it yields.
-        source: how the store was made; read after `lesions` is exhausted, as `set_aside` is.
+        set_aside: the unused files; read after `lesions` is exhausted, so that a reader may append to it while it yields.
+        source: how the store was made; read after `lesions` is exhausted, like `set_aside`.
 
     Raises:
-        StoreError: something is already there, no lesion, mixed shapes, folds that cannot be assigned, another writer that
-            was faster, or a place that cannot be written. Nothing is left behind.
+        StoreError: the place is not empty or cannot be written, there is no lesion, the shapes differ, the folds cannot be
+            assigned, or another writer was faster. Nothing is left behind.
     """
     target = prepare(locate(uri), write=True)
     if occupied(target):
@@ -61,7 +61,7 @@ def write_store(
 
 
 def _write_local(target: Location, fill: Fill) -> Manifest:
-    """Write beside `target` and rename: the rename fails, as it must, when another writer got there first."""
+    """Write beside `target` and rename; the rename is meant to fail if another writer was faster."""
     place = Path(target.path)
     try:
         make_parents(place)
@@ -76,10 +76,10 @@ def _write_local(target: Location, fill: Fill) -> Manifest:
 
 
 def publish_local(staging: Location, target: Location, manifest: Manifest) -> None:
-    """Make the parts in `staging` the store `target`, by the manifest and one rename.
+    """Make the parts in `staging` the store `target` by writing the manifest and renaming once.
 
     Raises:
-        StoreError: another writer got there first; OSError: the disk refuses.
+        StoreError: another writer was faster; OSError: the disk refuses.
     """
     staging.write_bytes(MANIFEST, _json(manifest))
     try:
@@ -91,7 +91,7 @@ def publish_local(staging: Location, target: Location, manifest: Manifest) -> No
 
 
 def _write_s3(target: Location, fill: Fill) -> Manifest:
-    """Write the parts into a folder of this writer's own, then the manifest, if nobody else's is there."""
+    """Write the parts into this writer's own folder, then the manifest if no other writer's is there."""
     folder = f"lesions/{uuid.uuid4().hex[:8]}"
     try:
         manifest = fill(target, folder)
@@ -109,10 +109,10 @@ def _write_s3(target: Location, fill: Fill) -> Manifest:
 
 
 def publish_s3(target: Location, manifest: Manifest) -> None:
-    """Make the parts that `manifest` names a store.
+    """Make the parts that `manifest` names a store by writing the manifest.
 
     Raises:
-        FileExistsError: another writer got there first; StoreError: the server stays away or refuses.
+        FileExistsError: another writer was faster; StoreError: the server does not answer or refuses.
     """
     put_new(target, MANIFEST, _json(manifest))
 
@@ -125,7 +125,7 @@ def _beaten(target: Location) -> StoreError:
 
 
 def unwritten(target: Location, error: OSError) -> StoreError:
-    """Return what a user is told of a disk or server that refuses to write `target`."""
+    """Return the error for a disk or server that refuses to write `target`."""
     if isinstance(error, FileExistsError):
         return _beaten(target)
     return StoreError(f"--store {target.uri} cannot be written: {error}", "Check the place, its space and rights.")
@@ -182,7 +182,7 @@ def _write(
 
 
 def write_part(place: Location, name: str, table: pa.Table) -> Part:
-    """Write rows as the Parquet file `name` and return what a manifest says of it."""
+    """Write rows as the Parquet file `name` and return the manifest's entry on it."""
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,

@@ -1,1 +1,1 @@
-"""Readers: one file a source format; each turns a folder into lesions and a list of what was set aside."""
+"""The readers: each file reads one source format and turns a folder into lesions and a list of unused files."""

@@ -1,1 +1,1 @@
-"""Lesion masks: from annotation tools, from mask pictures, or found by program."""
+"""Lesion masks: read from annotation tools or mask pictures, or found by a program."""

@@ -1,4 +1,4 @@
-"""Lesion masks from annotation tools: a COCO or Label Studio file, read once, drawn image by image."""
+"""Lesion masks from annotation tools: a COCO or Label Studio file is read once, its masks are drawn image by image."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,14 +19,14 @@ _EXPECTED = (
 
 @dataclass(frozen=True)
 class Annotations:
-    """What an annotation file says; can be pickled. Masks stay as they are written until an image is asked for.
+    """The contents of an annotation file; can be pickled. A mask is drawn only when its image is asked for.
 
     Attributes:
-        file: its name.
-        tool: COCO or Label Studio.
-        aside: what the file itself says cannot be used: annotations of no image, labels that are no diagnosis.
-        empty: images, as the file names them, on which someone marked nothing: there is no lesion.
-        unmarked: image → why the file knows nothing of it: nobody annotated it, or it was skipped.
+        file: the name of the file.
+        tool: the tool, COCO or Label Studio.
+        aside: the unusable entries of the file: annotations that belong to no image, labels that are not a diagnosis.
+        empty: the images, as the file names them, on which an annotator marked nothing: they show no lesion.
+        unmarked: image → why the file has no annotation of it: it was not annotated, or it was skipped.
     """
 
     file: str
@@ -39,24 +39,26 @@ class Annotations:
 
     @property
     def images(self) -> list[str]:
-        """Every image, as the file names it, in the file's order, also those with nothing marked."""
+        """Return every image as the file names it, in the file's order, including images without marks."""
         return list(self._stems)
 
     def marks(self, image: str) -> bool:
-        """Return whether anything is marked on an image, as the file names it."""
+        """Return whether anything is marked on an image (named as in the file)."""
         return bool(self._regions.get(image))
 
     def of(self, image: str) -> list[Annotation]:
-        """Draw every mask of one image, named as the file does or as a scene is; none for an image the file does not name.
+        """Draw every mask of one image; return none if the file does not name the image.
+
+        The image may be named as in the file or as a scene is named.
 
         Raises:
-            CubeError: a mask that cannot be used, or a name that fits several images.
+            CubeError: a mask cannot be used, or the name fits several images.
         """
         said = self._said(image)
         return [region.annotation(self._stems[region.image]) for region in self._regions.get(said or "", ())]
 
     def read(self, image: str) -> tuple[list[Annotation], list[SetAside]]:
-        """`of`, but a mask that cannot be used is returned with its reason and the others go on."""
+        """Draw every mask as `of` does, but return an unusable mask with its reason and go on with the others."""
         good, aside = [], []
         said = self._said(image)
         for region in self._regions.get(said or "", ()):
@@ -67,14 +69,15 @@ class Annotations:
         return good, aside
 
     def match(self, known: Iterable[str]) -> dict[str, str]:
-        """Return scene → image as the file names it, for those of the `known` scenes that exactly one image means.
+        """Return scene → image (as the file names it) for those `known` scenes that exactly one image matches.
 
-        Both ways: an image that fits two scenes (`1.png` for `DNCube/1` and `MMCube/1`) is given to neither.
+        The match must be unique in both directions: an image that fits two scenes (`1.png` for `DNCube/1` and `MMCube/1`) is
+        assigned to neither.
         """
         return {scene: images[0] for scene, images in self._meant(known).items() if len(images) == 1}
 
     def unmatched(self, known: Iterable[str]) -> list[SetAside]:
-        """Return every image of the file that `match` gives to no scene, with the reason."""
+        """Return every image of the file that `match` assigns to no scene, with the reason."""
         index = names.by_last_part(known)
         aside = []
         for said, stem in self._stems.items():
@@ -90,14 +93,14 @@ class Annotations:
         return aside
 
     def torn(self, known: Iterable[str]) -> set[str]:
-        """Return the scenes that the file names, but so that `match` cannot say by which image."""
+        """Return the scenes that the file names ambiguously, so that `match` cannot assign an image to them."""
         index = names.by_last_part(known)
         several = [names.candidates(stem, index) for stem in self._stems.values()]
         twice = {scene for scene, images in self._meant(known).items() if len(images) > 1}
         return twice.union(*(found for found in several if len(found) > 1))
 
     def _meant(self, known: Iterable[str]) -> dict[str, list[str]]:
-        """Return scene → the images that mean it and no other."""
+        """Return scene → the images that match this scene and no other."""
         index = names.by_last_part(known)
         meant: dict[str, list[str]] = {}
         for said, stem in self._stems.items():
@@ -122,12 +125,13 @@ class Annotations:
 
 
 def read_annotations(path: Path) -> Annotations:
-    """Read a COCO file or Label Studio's JSON export, told apart by content.
+    """Read a COCO file or Label Studio's JSON export; the content tells which of the two it is.
 
-    The file's text is in memory as a whole; a mask is drawn when its image is asked for.
+    The whole text of the file is kept in memory; a mask is drawn when its image is asked for.
 
     Raises:
-        CubeError: unreadable, neither of the two, damaged, paths that climb out, labels that are nearly a diagnosis.
+        CubeError: the file is unreadable, damaged or in neither format, a path leads out of the folder, or a label is almost
+            a diagnosis but not one.
     """
     try:
         document = json_of(path.read_text(encoding="utf-8-sig"))

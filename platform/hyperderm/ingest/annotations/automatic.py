@@ -1,4 +1,4 @@
-"""A lesion's mask where nobody drew one: found by program, and marked so."""
+"""A mask for a lesion that nobody has marked: it is found by a program and labelled as such."""
 
 from typing import Any
 
@@ -9,30 +9,30 @@ from hyperderm.cubes.regions import annotation_image, lesion_region
 from hyperderm.errors import CubeError
 
 SMALLEST, LARGEST = 0.005, 0.9
-"""Shares of the frame between which a found region may be a lesion."""
+"""The smallest and the largest share of the frame that a found region may have to count as a lesion."""
 
 DARKER = 0.4
-"""How much darker than the rest a lesion is at least, on the annotation image, in standard deviations within the two."""
+"""The minimum by which a lesion is darker than the rest of the annotation image, in standard deviations within the two."""
 
 _REMEDY = "Draw its mask, or leave it out."
 
 
 def automatic_mask(reflectance: NDArray[np.floating]) -> tuple[NDArray[np.bool_], dict[str, Any]]:
-    """Find the one lesion of an (H, W, B) scene: Otsu on the annotation image, one connected component.
+    """Find the one lesion of an (H, W, B) scene by Otsu's threshold on the annotation image and one connected component.
 
-    By `regions.lesion_region`: light that falls off is evened out before the threshold, and the component with the most
-    darkness near the centre is taken. The largest one of a plain threshold is as good on phantom lesions and worse on
-    photographs, where it is often the vignette. Mean intersection over union with the true mask: 0.78 over 60 phantom
-    lesions, 0.80 over 30 photographs of PH2, 0.72 over 50 of ISIC (plain: 0.79, 0.71, 0.58). Lesions under 1 % of the frame
-    come out too large. A frame without a lesion is recognised where it is plain noise, not always. Pixels missing in every
-    band are no lesion. Not for diagnosis.
+    The work is done by `regions.lesion_region`: it evens out uneven light before the threshold and takes the component with
+    the most darkness near the centre. The largest component of a plain threshold is as good on phantom lesions but worse on
+    photographs, where it is often the vignette. The mean intersection over union with the true mask is 0.78 over 60 phantom
+    lesions, 0.80 over 30 photographs of PH2 and 0.72 over 50 of ISIC (plain threshold: 0.79, 0.71, 0.58). Lesions under 1 %
+    of the frame come out too large. A frame without a lesion is recognised if it is plain noise, but not always. Pixels that
+    are missing in every band never belong to the lesion. The mask is not meant for diagnosis.
 
     Returns:
-        (H, W) bool, and facts for the lesion's origin: `mask` is "automatic", `method`, and `share` of the frame.
+        The mask, (H, W) bool, and facts for the lesion's origin: `mask` ("automatic"), `method`, and `share` of the frame.
 
     Raises:
-        CubeError: an image constant in space, a region under 0.5 % or over 90 % of the frame, or one hardly darker than the
-            rest (`DARKER`).
+        CubeError: the image is constant in space, or the region covers under 0.5 % or over 90 % of the frame or is hardly
+            darker than the rest (`DARKER`).
     """
     grey = annotation_image(reflectance)
     missing = ~np.isfinite(grey)
@@ -55,7 +55,7 @@ def automatic_mask(reflectance: NDArray[np.floating]) -> tuple[NDArray[np.bool_]
 
 
 def _contrast(grey: NDArray[np.float64], mask: NDArray[np.bool_]) -> float:
-    """Difference of the means outside and inside over the standard deviation within the two; both must hold pixels."""
+    """Return (mean outside - mean inside) / standard deviation within the two regions; both must hold pixels."""
     within = mask.mean() * grey[mask].var() + (~mask).mean() * grey[~mask].var()
     difference = grey[~mask].mean() - grey[mask].mean()
     return float(difference / max(np.sqrt(within), np.finfo(np.float64).tiny))

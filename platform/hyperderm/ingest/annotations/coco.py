@@ -1,4 +1,4 @@
-"""COCO JSON: `images`, `annotations` and `categories`; a mask is polygons or run lengths of its image's size."""
+"""COCO JSON with `images`, `annotations` and `categories`; a mask is polygons or run lengths of its image's size."""
 
 from functools import partial
 from typing import Any, TypeGuard
@@ -20,12 +20,13 @@ def is_document(document: object) -> TypeGuard[dict[str, list[Any]]]:
 
 
 def read(document: dict[str, Any], file: str) -> Read:
-    """Take COCO apart; no mask is drawn.
+    """Split a COCO document into its records; no mask is drawn.
 
-    An image that no annotation is of is one without a lesion.
+    An image without any annotation counts as an image without a lesion.
 
     Raises:
-        CubeError: records without the fields of COCO, paths that climb out, categories that are nearly a diagnosis.
+        CubeError: a record lacks fields of COCO, a path leads out of the folder, or a category is almost a diagnosis but not
+            one.
     """
     images = _images(document["images"], file)
     categories = _categories(document.get("categories"), file)
@@ -106,7 +107,7 @@ def _path(name: str, file: str) -> str:
 
 
 def _key(identity: object) -> tuple[str, Any]:
-    """An id as a dictionary key; what JSON can hold beyond numbers and text is told apart by its wording."""
+    """Return an id as a dictionary key; ids that are neither numbers nor text are compared by their text form."""
     return (type(identity).__name__, identity if isinstance(identity, int | str) else repr(identity))
 
 

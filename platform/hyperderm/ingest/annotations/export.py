@@ -1,13 +1,13 @@
-"""Pictures to annotate lesions on, with what Label Studio needs to show them.
+"""Write pictures on which lesions are annotated, with the files that Label Studio needs to show them.
 
     <folder>/images/<name>.png        annotation images; `names.picture_name` makes names of scenes into names of files
-    <folder>/tasks.json               for Label Studio's import; masks that are known become predictions
+    <folder>/tasks.json               for Label Studio's import; known masks become predictions
     <folder>/labeling_config.xml      for Settings → Labeling Interface → Code
 
-Label Studio serves pictures from its own disk when started with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and
-LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=<the folder that holds this one>, once this folder is added to the project as a
-local storage. Its export (format JSON) names the same pictures, so `read_annotations` leads back to the scenes; pictures
-uploaded by hand lead back too.
+Label Studio serves pictures from its own disk if it is started with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and
+LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=<the folder that holds this one>, and if this folder is added to the project as a
+local storage. Its export (format JSON) names the same pictures, so that `read_annotations` finds the scenes again, also for
+pictures that were uploaded by hand.
 """
 
 import json
@@ -30,10 +30,10 @@ from hyperderm.ingest.annotations.region import LESION, diagnosis_of
 
 Mask = NDArray[np.bool_]
 KnownMasks = Callable[[str], Iterable[tuple[str, Mask]]]
-"""From a scene's name to label and (H, W) mask of each of its known lesions."""
+"""A function that maps a scene's name to the label and the (H, W) mask of each known lesion."""
 
 LABELS: tuple[str, ...] = (LESION, *DIAGNOSES)
-"""What can be chosen in Label Studio."""
+"""The labels that can be chosen in Label Studio."""
 
 _TAILS = (0.5, 99.5)  # percentiles that become black and white: a few reflexes must not darken all the rest
 
@@ -41,8 +41,8 @@ _TAILS = (0.5, 99.5)  # percentiles that become black and white: a few reflexes 
 def annotation_png(reflectance: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Return an (H, W, B) cube as the (H, W, 3) uint8 picture on which lesions are annotated.
 
-    The mean of all bands, its 0.5th to 99.5th percentile stretched to 0 … 255, three times: the grey "false RGB" of
-    METHODS section 2, not the pseudo-RGB that shows colours. A constant image is black, and so are missing pixels.
+    All three channels hold the mean of all bands, whose 0.5th to 99.5th percentile is stretched to 0 … 255. This is the grey
+    "false RGB" of METHODS section 2, not the pseudo-RGB that shows colours. A constant image and missing pixels are black.
     """
     grey = annotation_image(reflectance).astype(np.float64)
     known = grey[np.isfinite(grey)]
@@ -60,19 +60,19 @@ def export_annotation_images(
     masks: KnownMasks | None = None,
     document_root: Path | None = None,
 ) -> int:
-    """Write pictures, tasks and labeling configuration of all scenes below `folder` and return the number of scenes.
+    """Write the pictures, tasks and labelling configuration of all scenes below `folder`; return the number of scenes.
 
     One scene is in memory at a time. Everything is written beside `folder` first and renamed at the end.
 
     Args:
-        scenes: name and (H, W, B) reflectance of each.
-        folder: where to; nothing may be there yet.
-        masks: known lesions of a scene, to be corrected instead of drawn; without it there are none.
-        document_root: what Label Studio serves local files from; the folder that holds `folder` unless said otherwise.
+        scenes: the name and the (H, W, B) reflectance of each scene.
+        folder: the target folder; it must not exist yet.
+        masks: gives the known lesions of a scene, which users then correct instead of draw; None: there are none.
+        document_root: the folder from which Label Studio serves local files; by default the parent of `folder`.
 
     Raises:
-        CubeError: no scenes, two of one name, a known mask of another size or label, a folder that is there already, lies
-            outside the document root or cannot be written. Nothing is left behind.
+        CubeError: there are no scenes, two scenes have one name, a known mask has a wrong size or label, or the folder
+            exists already, lies outside the document root or cannot be written. Nothing is left behind.
     """
     if folder.exists():
         raise CubeError(f"{folder}: something is already there", "Choose another folder, or remove it first.")
@@ -99,7 +99,7 @@ def export_annotation_images(
 
 
 def labeling_config() -> str:
-    """Return Label Studio's labeling interface: brush and polygon over the picture, each with every label."""
+    """Return Label Studio's labelling interface: a brush and a polygon tool over the picture, each with every label."""
     labels = "\n".join(f'    <Label value="{label}"/>' for label in LABELS)
     return (
         '<View>\n  <Image name="image" value="$image" zoom="true" zoomControl="true"/>\n'
@@ -110,7 +110,7 @@ def labeling_config() -> str:
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """Say of a disk that refuses which folder was to be written; the scenes' own errors pass outside."""
+    """Name the target folder in the error if the disk refuses to write; errors of the scenes pass unchanged."""
     try:
         yield
     except OSError as error:
@@ -118,7 +118,7 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 def _served(folder: Path, root: Path) -> str:
-    """The folder as Label Studio calls it: its path below the document root, percent-encoded."""
+    """Return the folder as Label Studio calls it: its path below the document root, percent-encoded."""
     if not folder.is_relative_to(root):
         raise CubeError(f"{folder} lies outside Label Studio's document root {root}", "Name a folder below it.")
     return quote((folder / "images").relative_to(root).as_posix())

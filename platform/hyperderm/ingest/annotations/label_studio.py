@@ -1,7 +1,8 @@
-"""Label Studio's JSON export: tasks with annotations, whose regions are the `shapes`.
+"""Label Studio's JSON export: tasks with annotations, whose regions become masks by `shapes`.
 
-Of the annotations of an image that were not cancelled the latest counts, by `updated_at`. One that was left empty says that
-there is no lesion. Predictions are no annotations. Regions with a label that is no diagnosis are passed over and told.
+If an image has several annotations, the latest one (by `updated_at`) that was not cancelled counts. An empty annotation
+means that there is no lesion. Predictions do not count as annotations. A region whose label is not a diagnosis is skipped
+and reported.
 """
 
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ _SHAPES = {kind + tail for kind in _KINDS for tail in ("", "labels")}
 
 
 class _Version(NamedTuple):
-    """One annotator's work on one task; sorts by time, then by its place in the file."""
+    """One annotator's work on one task; versions sort by time, then by their place in the file."""
 
     when: datetime
     number: int
@@ -29,7 +30,7 @@ class _Version(NamedTuple):
 
 
 def is_document(document: object) -> TypeGuard[list[dict[str, Any]]]:
-    """Return whether parsed JSON looks like Label Studio's export in the format called JSON."""
+    """Return whether parsed JSON looks like Label Studio's export in its "JSON" format."""
     return isinstance(document, list) and bool(document) and all(_is_task(task) for task in document)
 
 
@@ -38,10 +39,10 @@ def _is_task(task: object) -> bool:
 
 
 def read(document: list[dict[str, Any]], file: str) -> Read:
-    """Take an export apart; no mask is drawn.
+    """Split an export into its regions; no mask is drawn.
 
     Raises:
-        CubeError: tasks that name no image, paths that climb out, labels that are nearly a diagnosis.
+        CubeError: a task names no image, a path leads out of the folder, or a label is almost a diagnosis but not one.
     """
     paths: dict[str, str] = {}
     work: dict[str, list[_Version]] = {}
@@ -75,14 +76,14 @@ def read(document: list[dict[str, Any]], file: str) -> Read:
 
 
 def _why(cancelled: int, task: dict[str, Any]) -> str:
-    """Say why a task without an annotation that counts has none."""
+    """Return the reason why a task has no annotation that counts."""
     if cancelled:
         return f"it was skipped ({cancelled} annotation{'s' * (cancelled > 1)} cancelled)"
     return f"nobody annotated it{', there are only predictions' if task.get('predictions') else ''}"
 
 
 def _versions(records: object, where: str, file: str) -> tuple[list[_Version], int]:
-    """The annotations of a task that were not cancelled, and how many were."""
+    """Return the annotations of a task that were not cancelled, and the number of cancelled ones."""
     versions, cancelled = [], 0
     for number, record in enumerate(records if isinstance(records, list) else []):
         if not isinstance(record, dict):
@@ -101,9 +102,9 @@ def _versions(records: object, where: str, file: str) -> tuple[list[_Version], i
 
 
 def _latest(image: str, versions: list[_Version], file: str, others: dict[str, list[str]]) -> tuple[list[Region], str]:
-    """Return the regions of the annotation that counts, and why there are none where that does not mean: no lesion.
+    """Return the regions of the annotation that counts, and the reason if no regions does not mean "no lesion".
 
-    Regions passed over go into `others`, label → image of each.
+    Skipped regions are added to `others`: label → the image of each region.
     """
     latest = max(versions, key=lambda version: version[:2])
     record = latest.record
@@ -140,7 +141,7 @@ def _latest(image: str, versions: list[_Version], file: str, others: dict[str, l
 
 
 def _regions(results: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The results that are drawn, each with those of the same id behind it: shape and label may come apart.
+    """Return the drawn results, each followed by the results of the same id, because shape and label may be separate.
 
     Choices, texts and ratings mark no pixels and are left out.
     """

@@ -1,8 +1,9 @@
-"""Which mask pictures mark which image, by their names.
+"""Find the mask pictures of each image by their names.
 
-A mask is called `<image>`, with a number (`<image>_00`, `_01` …: a lesion each), with a word for mask before or behind it
-(`<image>_mask`, `<image>-seg`, `mask_<image>`), or with both. Its folders below the masks are those of the image, but for
-two liberties where they mean one image only: folders may be left out, or stand in the name (`p7_arm_00.png` of `p7/arm`).
+A mask is called `<image>`, optionally with a number (`<image>_00`, `_01` …: one lesion each), with a word for mask before or
+after the name (`<image>_mask`, `<image>-seg`, `mask_<image>`), or with both. Below the folder of masks it lies in the same
+folders as the image. If the result is still unique, folders may also be left out or be part of the name (`p7_arm_00.png` of
+`p7/arm`).
 """
 
 import re
@@ -14,7 +15,7 @@ from typing import NamedTuple
 from hyperderm.ingest.layouts.naming import Names, last_part
 
 SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif", ".jpg", ".jpeg", ".pgm", ".webp"})
-"""Pictures that may be masks, in lower case."""
+"""The suffixes, in lower case, of pictures that may be masks."""
 
 _WORD = "masks?|segmentations?|seg(?:m|mask)?s?|lesions?|labels?|annotations?|roi|gt|ground_?truth"
 _NUMBER_BEHIND = re.compile(r"(?P<image>.+?)[ _-]+(?P<number>\d+)")
@@ -25,13 +26,13 @@ _PARTING = re.compile(r"[/ _-]+")
 
 @dataclass
 class Masks:
-    """Mask pictures by image.
+    """The mask pictures of every image.
 
     Attributes:
-        of: image to its masks in order.
-        faults: image to why no mask of it can be trusted: then the image is not used.
-        unused: mask to why it belongs to no image.
-        lonely: masks whose names mean no image.
+        of: image → its masks in order.
+        faults: image → the reason why none of its masks can be trusted; such an image is not used.
+        unused: mask → the reason why it belongs to no image.
+        lonely: the masks whose names match no image.
     """
 
     of: dict[str, list[Path]] = field(default_factory=dict)
@@ -41,7 +42,7 @@ class Masks:
 
 
 class Reading(NamedTuple):
-    """One way to read a mask's name: how it calls its image, its number, and whether a word for mask was taken off."""
+    """One way to read a mask's name: the image's name, the mask's number, and whether a word for mask was removed."""
 
     image: str
     number: str | None = None
@@ -49,7 +50,7 @@ class Reading(NamedTuple):
 
 
 def readings(stem: str) -> list[Reading]:
-    """Return the ways to read a mask's name without suffix, from the whole of it to the least; folders stay."""
+    """Return the ways to read a mask's name (without suffix, with folders), from the whole name to the shortest part."""
     above, last = stem[: len(stem) - len(last_part(stem))], last_part(stem)
     found = [Reading(last)]
     for one in found:
@@ -62,17 +63,17 @@ def readings(stem: str) -> list[Reading]:
 
 
 def number_of(mask: Path) -> str | None:
-    """Return the number in a mask's name, None where it has none."""
+    """Return the number in a mask's name, or None if there is none."""
     return next((one.number for one in readings(mask.stem) if one.number is not None), None)
 
 
 def match_masks(masks: Iterable[tuple[str, Path]], images: Sequence[str], *, numbered: bool = False) -> Masks:
-    """Give every mask to its image.
+    """Assign every mask to its image.
 
     Args:
-        masks: what each is called below the folder of masks, without suffix, and its path.
-        images: names of all images.
-        numbered: whether every mask is called by its image's whole name and a number.
+        masks: for each mask its name below the folder of masks, without suffix, and its path.
+        images: the names of all images.
+        numbered: whether the name of every mask is its image's whole name and a number.
     """
     found = Masks()
     names, flat = Names(images), Names(images, called=_flat)
@@ -102,7 +103,7 @@ def match_masks(masks: Iterable[tuple[str, Path]], images: Sequence[str], *, num
 
 
 def _take(found: Masks, path: Path, meant: list[str], sure: Iterable[str] = ()) -> None:
-    """Give a mask to the one image that it means; with several, none of them can be trusted but the `sure` ones."""
+    """Assign a mask to the only image that it matches; if several match, trust none of them but the `sure` ones."""
     if len(meant) == 1:
         found.of.setdefault(meant[0], []).append(path)
         return
@@ -116,12 +117,12 @@ def _first(hits: Iterator[list[str]]) -> list[str]:
 
 
 def _flat(name: str) -> str:
-    """A name with one underscore for whatever parts its words, folders too."""
+    """Return a name with one underscore in place of every separator, including those of folders."""
     return _PARTING.sub("_", name)
 
 
 def _several(paths: list[Path]) -> str:
-    """Return why these cannot be the masks of one image: several lesions have a number each, one lesion has one mask."""
+    """Return why these files cannot be the masks of one image: several lesions need one number each, one lesion one mask."""
     numbers = [number_of(path) for path in paths]
     if len(paths) == 1 or (None not in numbers and len({int(n) for n in numbers if n}) == len(paths)):
         return ""

@@ -1,4 +1,4 @@
-"""Picture files of masks, opened; and a mask as hyperderm itself writes it. `mask_picture` reads what users draw."""
+"""Open mask pictures, and read the masks that hyperderm itself writes. `mask_picture` reads masks that users draw."""
 
 import struct
 import zlib
@@ -18,20 +18,20 @@ DAMAGED = (
     OSError, SyntaxError, ValueError, EOFError, MemoryError, zlib.error, struct.error, Image.DecompressionBombError,
 )  # fmt: skip
 _EXACT = 2**24
-"""Up to here a float32 holds every whole number."""
+"""A float32 holds every whole number up to this one exactly."""
 _ONE = "Save the one that is the mask."
 GREY = {"1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 LOSSY = {"JPEG", "MPO", "WEBP", "JPEG2000"}
-"""Formats whose pixels are not exactly what was drawn, or need not be."""
+"""Formats whose pixels may differ from the drawn ones because of lossy compression."""
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Read a picture as (H, W) bool: True where it is brighter than half its maximum, so 0/255 and 0/1 both work.
 
-    It is turned the way its EXIF orientation says, as viewers and annotation tools show it.
+    The picture is turned by its EXIF orientation, as viewers and annotation tools show it.
 
     Raises:
-        CubeError: no picture, damaged, or nowhere bright (an empty mask).
+        CubeError: the file is not a picture, is damaged, or is nowhere bright (an empty mask).
     """
     image = open_picture(path)[0]
     grey = np.asarray(image if image.mode in GREY else image.convert("L"), dtype=np.float64)
@@ -42,13 +42,13 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
 
 def open_picture(path: Path) -> tuple[Image.Image, int, bool]:
-    """Open a picture of one frame and load it.
+    """Open and load a picture that has one frame.
 
     Returns:
-        The picture, upright; the EXIF orientation that turned it (1: it was not turned); whether its format is `LOSSY`.
+        The upright picture, the EXIF orientation that was applied (1: none), and whether the format is `LOSSY`.
 
     Raises:
-        CubeError: no picture, damaged, or one of several frames.
+        CubeError: the file is not a picture, is damaged, or has several frames.
     """
     try:
         with _opened(path) as stored:
@@ -64,7 +64,7 @@ def open_picture(path: Path) -> tuple[Image.Image, int, bool]:
 
 
 def _opened(path: Path) -> Image.Image:
-    """A picture, also of numbers that Pillow cannot hold: TIFFs of float64 and int64, as NumPy's arrays are saved."""
+    """Open a picture, also TIFFs of float64 and int64 (as saved from NumPy arrays), whose numbers Pillow cannot hold."""
     try:
         return Image.open(path)
     except UnidentifiedImageError:
@@ -82,9 +82,9 @@ def _opened(path: Path) -> Image.Image:
 
 
 def upright(image: Image.Image) -> tuple[Image.Image, int]:
-    """Turn an open picture the way its EXIF orientation says; also return that orientation, 1 where nothing was turned.
+    """Turn an open picture by its EXIF orientation; return the picture and that orientation (1: nothing was turned).
 
-    It is asked for before the pixels are loaded: of a TIFF, Pillow turns them then and forgets the tag.
+    The orientation is read before the pixels are loaded, because Pillow turns a TIFF while loading and drops the tag.
     """
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     turned = ImageOps.exif_transpose(image)

@@ -1,11 +1,11 @@
-"""What a mask picture that a user drew marks: one lesion, or several that are numbered or coloured.
+"""Read a mask picture that a user drew: it marks one lesion, or several that are numbered or coloured.
 
-    grey, two values            the brighter one is the lesion; white around a dark lesion is inverted, and said so
-    grey, 0 and small numbers   each number is a lesion of its own; so are indices of a palette and plain colours
-    transparency                where it varies, what is opaque is marked
-    soft edges, JPEG            split half way between dark and bright
+    grey, two values            the brighter value is the lesion; white around a dark lesion is inverted and reported
+    grey, 0 and small numbers   each number is a lesion; so is each palette index and each plain colour
+    transparency                if it varies, the opaque pixels are marked
+    soft edges, JPEG            the values are split half way between dark and bright
 
-Which of these holds is told from the pixels. A picture that could mean two things is refused, never guessed.
+The pixels decide which of these cases applies. A picture that could mean two things is refused, never guessed.
 """
 
 from collections.abc import Mapping
@@ -24,15 +24,15 @@ from hyperderm.ingest.annotations.mask_image import GREY, open_picture
 Mask = NDArray[np.bool_]
 
 MOST_LABELS = 50
-"""Lesions that one picture may number, and the largest number that is taken for one without a second look."""
+"""The most lesions in one picture, and the largest number that counts as a lesion's without a closer check."""
 AROUND = 0.95
-"""Share of the frame's border from which on something lies around everything else."""
+"""A region that covers at least this share of the frame's border lies around everything else."""
 HOLE = 0.005
-"""Share of the frame from which on what is left out inside may be a lesion."""
+"""An unmarked hole inside may be a lesion if it covers at least this share of the frame."""
 FEW = 10
-"""Pixels under which a numbered lesion is told."""
+"""A numbered lesion with fewer pixels is reported."""
 VOID = 255
-"""What PASCAL VOC writes where nobody decided."""
+"""The value that PASCAL VOC writes for undecided pixels."""
 _CONTRAST = 64  # of 255: less is noise of a JPEG
 _TINGE = 32  # of 255: less colour than that is noise of a JPEG
 _REDRAW = "Save it as a PNG of black and white, the lesion white."
@@ -46,9 +46,9 @@ class Marked:
 
     Attributes:
         mask: (H, W) bool, at least one pixel True.
-        label: its number, or its colour as rrggbb, where the picture holds several; "" where it holds one.
-        facts: how it was read, where that was not plain: into the lesion's origin.
-        notes: what must be said of it.
+        label: the number of the lesion, or its colour as rrggbb, if the picture holds several lesions; otherwise "".
+        facts: how the mask was read, if that was not obvious; they go into the lesion's origin.
+        notes: sentences on the mask that the user must see.
     """
 
     mask: Mask
@@ -58,15 +58,15 @@ class Marked:
 
 
 def read_mask_picture(path: Path, frame: tuple[int, ...]) -> tuple[list[Marked], int]:
-    """Read every lesion that a picture marks, and the EXIF orientation that turned it (1: it was not turned).
+    """Read every lesion that a picture marks, and the EXIF orientation that was applied (1: none).
 
     Args:
-        path: of the picture.
-        frame: (H, W, …) of the image it belongs to.
+        path: the path of the picture.
+        frame: the shape (H, W, …) of the image that the mask belongs to.
 
     Raises:
-        CubeError: no picture, damaged, of another size, nothing or everything marked, or pixels that could mean several
-            things.
+        CubeError: the file is not a picture, is damaged or of another size, marks nothing or everything, or its pixels could
+            mean several things.
     """
     image, orientation, lossy = open_picture(path)
     check_size(image.size[::-1], frame)
@@ -74,7 +74,7 @@ def read_mask_picture(path: Path, frame: tuple[int, ...]) -> tuple[list[Marked],
 
 
 def check_size(mask: tuple[int, ...], frame: tuple[int, ...]) -> None:
-    """Raise CubeError where a mask of (H, W) is not of the size of its image, (H, W, …)."""
+    """Raise CubeError if the mask's shape (H, W) differs from that of its image, (H, W, …)."""
     if mask != tuple(frame[:2]):
         raw = mask == (4 * frame[0], 4 * frame[1])
         remedy = "If it is drawn on a raw mosaic frame: --demosaic bilinear keeps the frame's size." if raw else ""
@@ -82,7 +82,9 @@ def check_size(mask: tuple[int, ...], frame: tuple[int, ...]) -> None:
 
 
 def marked(image: Image.Image, *, lossy: bool = False) -> list[Marked]:
-    """Return the lesions that an open picture marks; `lossy`: its values are noisy, so small ones are no numbers.
+    """Return the lesions that an open picture marks.
+
+    If `lossy`, the values are noisy, so that small values are not taken for numbers of lesions.
 
     Raises:
         CubeError: nothing or everything is marked, or the pixels could mean several things.
@@ -138,7 +140,7 @@ def _grey(values: NDArray[Any], lossy: bool) -> list[Marked]:
 
 
 def _numbers(codes: NDArray[np.int64], levels: NDArray[np.int64]) -> list[Marked]:
-    """Read three and more whole numbers as lesions; nothing where they are steps of soft edges."""
+    """Read three or more whole numbers as lesions; return nothing if the numbers are steps of soft edges."""
     if levels[0] < 0:
         raise CubeError(f"the mask holds negative numbers, down to {levels[0]}", _NUMBERS)
     codes, notes = _without_void(codes, levels)
@@ -160,7 +162,7 @@ def _numbers(codes: NDArray[np.int64], levels: NDArray[np.int64]) -> list[Marked
 
 
 def _without_void(codes: NDArray[np.int64], levels: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Take what PASCAL VOC leaves undecided between small numbers as not marked."""
+    """Treat the undecided value of PASCAL VOC between small numbers as not marked."""
     if levels[-1] != VOID or levels[-2] > MOST_LABELS or not _solid(codes)[(codes > 0) & (codes != VOID)].any():
         return codes, ()
     if not _touching(codes, levels[1:]):
@@ -170,7 +172,7 @@ def _without_void(codes: NDArray[np.int64], levels: NDArray[np.int64]) -> tuple[
 
 
 def _ground(codes: NDArray[np.int64], levels: NDArray[np.int64]) -> int:
-    """Return the number of what is no lesion: 0, or what lies around everything where there is no 0."""
+    """Return the number of the background: 0, or without a 0 the number that lies around everything else."""
     around = _around(codes)
     if levels[0] == 0:
         if around not in (None, 0):
@@ -182,7 +184,7 @@ def _ground(codes: NDArray[np.int64], levels: NDArray[np.int64]) -> int:
 
 
 def _labels(codes: NDArray[np.int64], ground: int, names: Mapping[int, str], notes: tuple[str, ...] = ()) -> list[Marked]:
-    """Return one lesion a code, in order of the codes; a single one is a plain mask."""
+    """Return one lesion per code, in the order of the codes; a single lesion is a plain mask."""
     found = []
     shown = [int(code) for code in np.unique(codes) if code != ground]
     if ground != 0 and ground in names:
@@ -248,7 +250,7 @@ def _alpha(colours: NDArray[np.uint8], alpha: NDArray[np.uint8], codes: NDArray[
 
 
 def _colours(colours: NDArray[np.uint8], lossy: bool) -> list[Marked]:
-    """Read an opaque picture of colours."""
+    """Read an opaque coloured picture."""
     spread = int((colours.max(axis=2) - colours.min(axis=2)).max())
     if spread == 0:
         return _grey(colours.max(axis=2), lossy)
@@ -268,7 +270,7 @@ def _colours(colours: NDArray[np.uint8], lossy: bool) -> list[Marked]:
 
 
 def _coded(colours: NDArray[np.uint8]) -> tuple[NDArray[np.int64], dict[int, str]]:
-    """Return (H, W) codes from 1 on, one a colour, and each code's name: a grey as its value, a colour as rrggbb."""
+    """Return (H, W) codes from 1, one per colour, and each code's name: a grey by its value, a colour as rrggbb."""
     if np.all(colours == colours[..., :1]):
         greys = colours[..., 0].astype(np.int64) + 1
         return greys, {int(code): str(int(code) - 1) for code in np.unique(greys)}
@@ -278,7 +280,7 @@ def _coded(colours: NDArray[np.uint8]) -> tuple[NDArray[np.int64], dict[int, str
 
 
 def _away(colours: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return how far every pixel's colour is from that of the frame's border, which must be one colour."""
+    """Return the distance of every pixel's colour from the frame's border, which must have one colour."""
     x = colours.astype(np.float64)
     edge = _border(x)
     ground = np.median(edge, axis=0)
@@ -291,10 +293,10 @@ def _away(colours: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _split(values: NDArray[np.float64]) -> list[Marked]:
-    """Divide soft values half way between the lowest and the highest.
+    """Split soft values half way between the lowest and the highest.
 
     Raises:
-        CubeError: many values, or a whole region, lie between the two.
+        CubeError: many values, or a whole region, lie between these two.
     """
     low, high = float(values.min()), float(values.max())
     x = ((values - low) / (high - low)).astype(np.float32)
@@ -314,7 +316,7 @@ def _split(values: NDArray[np.float64]) -> list[Marked]:
 
 
 def _plain(mask: Mask) -> list[Marked]:
-    """Return the one lesion of a mask, turned over where it is what lies around everything."""
+    """Return the one lesion of a mask, inverted if the mask lies around everything else."""
     share = border_share(mask)
     if share >= AROUND:
         _, parts = cv2.connectedComponents((~mask).astype(np.uint8), connectivity=8)
@@ -333,7 +335,7 @@ def _noted(one: Marked, notes: tuple[str, ...]) -> Marked:
 
 
 def _constant(colours: NDArray[np.uint8]) -> bool:
-    """Return whether (..., 3) colours are all one."""
+    """Return whether all (..., 3) colours are the same."""
     flat = colours.reshape(-1, 3)
     return bool(np.all(flat == flat[:1]))
 
@@ -344,19 +346,19 @@ def _border(x: NDArray[Any]) -> NDArray[Any]:
 
 
 def _around(codes: NDArray[np.int64]) -> int | None:
-    """Return the code that nearly all of the frame's border has, or None."""
+    """Return the code of nearly all of the frame's border, or None if there is no such code."""
     found, counts = np.unique(_border(codes), return_counts=True)
     return int(found[counts.argmax()]) if counts.max() >= AROUND * counts.sum() else None
 
 
 def _solid(codes: NDArray[np.int64]) -> Mask:
-    """Where all eight neighbours have the same code."""
+    """Return True where all eight neighbours have the same code."""
     x, window = codes.astype(np.float32), np.ones((3, 3), np.uint8)
     return np.asarray(cv2.dilate(x, window) == cv2.erode(x, window))
 
 
 def _soft(codes: NDArray[np.int64], levels: NDArray[np.int64]) -> list[int]:
-    """Return the codes above the lowest that nowhere fill a region and lie along others: steps of a soft edge."""
+    """Return the codes above the lowest that fill no region and lie along other codes: the steps of a soft edge."""
     solid, window = _solid(codes), np.ones((3, 3), np.uint8)
     found = []
     for level in levels[1:].tolist():
@@ -370,7 +372,7 @@ def _soft(codes: NDArray[np.int64], levels: NDArray[np.int64]) -> list[int]:
 
 
 def _noisy(codes: NDArray[np.int64], levels: NDArray[np.int64]) -> bool:
-    """Return whether large values are those of a soft or once lossy picture: some fill no region, or all are extremes."""
+    """Return whether large values belong to a soft or once lossy picture: some fill no region, or all are extremes."""
     low, high = int(levels[0]), int(levels[-1])
     near = 0.03 * (high - low)
     extremes = high >= 200 and all(level <= low + near or level >= high - near for level in levels.tolist())

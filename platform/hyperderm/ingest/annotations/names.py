@@ -1,8 +1,9 @@
-"""Which image an annotation means: names of images as annotation tools write them, and as scenes are called here.
+"""Find the image that an annotation names: annotation tools and scenes name images differently.
 
-A scene's name may hold slashes (`DNCube/12`), a picture's in an annotation tool should not, and Label Studio drops all but
-letters, digits, `_`, `-` and `.` from the names of uploads. `picture_name` therefore writes every other character, a dot
-in front, and an underscore before an x as `_x<hexadecimal>_`: `DNCube/12` is `DNCube_x2f_12.png`. `bare` undoes it.
+A scene's name may hold slashes (`DNCube/12`), but a picture's name in an annotation tool should not. Label Studio also drops
+all characters but letters, digits, `_`, `-` and `.` from the names of uploads. `picture_name` therefore writes every other
+character, a leading dot, and an underscore before an x as `_x<hexadecimal>_`: `DNCube/12` becomes `DNCube_x2f_12.png`.
+`bare` reverses this.
 """
 
 import posixpath
@@ -24,12 +25,12 @@ _UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the 
 
 
 def picture_name(scene: str) -> str:
-    """Return the file name under which a scene's picture goes to an annotation tool; no two scenes share one."""
+    """Return the file name of a scene's picture in an annotation tool; no two scenes share a name."""
     return _UNSAFE.sub(lambda found: f"_x{ord(found[0]):x}_", scene) + ".png"
 
 
 def bare(name: str) -> str:
-    """Return an image's name without the ending of an image file, and as the scene is called if `picture_name` wrote it."""
+    """Return an image's name without the suffix of an image file, and decoded if `picture_name` wrote it."""
     stem, ending = posixpath.splitext(name)
     stem = stem if ending.lower() in _ENDINGS else name
     last = posixpath.basename(stem)
@@ -43,10 +44,10 @@ def _character(found: re.Match[str]) -> str:
 
 
 def beside(said: str) -> str:
-    """Return a file name that a side file gives, as a path below its folder: forward slashes, no `..`.
+    """Return a file name from a side file as a path below its folder: with forward slashes and without `..`.
 
     Raises:
-        CubeError: empty, absolute, or one that climbs out.
+        CubeError: the name is empty or absolute, or leads out of the folder.
     """
     name = posixpath.normpath(said.replace("\\", "/"))
     if not said.strip() or "\0" in said or name == ".":
@@ -57,13 +58,13 @@ def beside(said: str) -> str:
 
 
 def served(said: str) -> str:
-    """Return the path that a Label Studio task's `image` means: a local file, an upload, an address or a plain path.
+    """Return the path that a Label Studio task's `image` names: a local file, an upload, a URL or a plain path.
 
-    `/data/local-files/?d=<path>` is that path, `/data/upload/7/abc12345-<name>` that name, `s3://bucket/<path>` and
-    `https://host/<path>` that path, percent signs decoded.
+    `/data/local-files/?d=<path>`, `s3://bucket/<path>` and `https://host/<path>` give <path>,
+    `/data/upload/7/abc12345-<name>` gives <name>; percent-encoding is decoded.
 
     Raises:
-        CubeError: a path that climbs out.
+        CubeError: the path leads out of its folder.
     """
     if "://" not in said and not said.startswith("/data/"):
         return beside(said.lstrip("/"))
@@ -81,19 +82,19 @@ def served(said: str) -> str:
 
 
 def candidates(name: str, known: Names) -> list[str]:
-    """Return the known images that `name` may mean: those called exactly so, otherwise those whose path ends in it.
+    """Return the known images that `name` may mean: those with exactly this name, or else those whose path ends in it.
 
-    A shorter path stands for a longer one that ends in it, either way: `12.png` for `DNCube/12`, `set/images/a.png` for
-    `images/a`. Two folders that differ never match, whatever the file in them is called. Names are compared as
-    `readers.naming` says.
+    A shorter path matches a longer path that ends in it, in both directions: `12.png` matches `DNCube/12`, and
+    `set/images/a.png` matches `images/a`. Paths with different folders never match, even if the file names are equal. Names
+    are compared as described in `readers.naming`.
 
     Args:
-        name: as given by `bare`.
-        known: made by `by_last_part`.
+        name: a name as returned by `bare`.
+        known: an index made by `by_last_part`.
     """
     return known.ending(name)
 
 
 def by_last_part(names: Iterable[str]) -> Names:
-    """Return the index that `candidates` searches."""
+    """Return the index in which `candidates` searches."""
     return Names(names, bare)

@@ -1,4 +1,4 @@
-"""One region that someone marked in one image: before and after its mask is drawn."""
+"""One region that an annotator marked in one image, before and after its mask is drawn."""
 
 import difflib
 import re
@@ -15,11 +15,11 @@ from hyperderm.ingest.formats.scene import SetAside
 from hyperderm.ingest.layouts.diagnosis_words import LABELS
 
 LESION = "lesion"
-"""The label of a region whose diagnosis is not said."""
+"""The label of a region whose diagnosis is not given."""
 _NEAR = 0.65
-"""How alike (`difflib`) a word is to a known one to be a slip of the pen: `melonoma` .88, `nevi` .67; `reflection` .62."""
+"""A word this similar (`difflib`) to a known one is a typing error: `melonoma` .88, `nevi` .67, but not `reflection` .62."""
 _CORE = {"lesion", "melanoma", "nevus", "naevus"}
-"""Words that make any label one that speaks of a lesion: `melanoma in situ`."""
+"""A label that contains one of these words is about a lesion: `melanoma in situ`."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Annotation:
     """A mask from an annotation tool.
 
     Attributes:
-        image: the image as the file names it.
-        stem: the image's path without ending, as scenes are called: what it is matched by.
+        image: the image's name in the file.
+        stem: the image's path without suffix, in the form of scene names, by which it is matched.
         mask: (H, W) bool, at least one pixel True.
-        label: category or diagnosis in the tool's word, or None.
-        facts: where it came from, JSON-serialisable: goes into a lesion's origin. `file`, `tool` (COCO or Label Studio),
-            `annotation` (its id), `kind` (polygon, run lengths, brush, ellipse …), and what else the tool knows of it.
+        label: the category or diagnosis in the tool's wording, or None.
+        facts: where the mask came from, JSON-serialisable, for a lesion's origin: `file`, `tool` (COCO or Label Studio),
+            `annotation` (its id), `kind` (polygon, run lengths, brush, ellipse …), and further facts from the tool.
     """
 
     image: str
@@ -43,13 +43,13 @@ class Annotation:
 
     @property
     def diagnosis(self) -> str | None:
-        """The label as one of `DIAGNOSES`; None where it says only that this is a lesion."""
+        """Return the label as one of `DIAGNOSES`, or None if it says only that this is a lesion."""
         return diagnosis_of(self.label)
 
 
 @dataclass(frozen=True)
 class Region:
-    """An `Annotation` not yet drawn; `where` says which one it is in a sentence, `draw` returns its mask."""
+    """An `Annotation` not yet drawn; `where` describes its place for messages, `draw` returns its mask."""
 
     image: str
     where: str
@@ -61,7 +61,7 @@ class Region:
         """Draw the mask.
 
         Raises:
-            CubeError: what is wrong with it, naming file, image and annotation.
+            CubeError: the mask cannot be drawn; the message names the fault, the file, the image and the annotation.
         """
         try:
             mask = self.draw()
@@ -73,14 +73,14 @@ class Region:
 
 
 class Read(NamedTuple):
-    """What an annotation file says, taken apart; no mask is drawn.
+    """The contents of an annotation file, split into records; no mask is drawn.
 
     Attributes:
-        paths: image as the file names it → its path below the folder.
-        regions: what is marked.
-        aside: what cannot be used, beside whole images.
-        empty: images that someone looked at and marked nothing on.
-        unmarked: image → why nothing is known of it, although the file names it.
+        paths: the image's name in the file → its path below the folder.
+        regions: the marked regions.
+        aside: the unusable entries other than whole images.
+        empty: the images that an annotator looked at without marking anything.
+        unmarked: image → why the file has no annotation of it, although it names the image.
     """
 
     paths: dict[str, str]
@@ -91,10 +91,10 @@ class Read(NamedTuple):
 
 
 def passed_over(label: str | None, where: str) -> bool:
-    """Return whether a label is neither a diagnosis nor like one: `hair`, `ruler`.
+    """Return whether a label is neither a diagnosis nor similar to one: `hair`, `ruler`.
 
     Raises:
-        CubeError: it is nearly one, naming `where` it is.
+        CubeError: the label is almost a diagnosis but not one; the message names its place, `where`.
     """
     try:
         diagnosis_of(label)
@@ -108,7 +108,7 @@ def passed_over(label: str | None, where: str) -> bool:
 
 
 def told(labels: dict[str, list[str]], paths: dict[str, str], file: str) -> list[SetAside]:
-    """Say once a label which regions were passed over; `labels` has the image of every such region."""
+    """Report the skipped regions, one sentence per label; `labels` maps each label to the image of every such region."""
     aside = []
     for label, images in labels.items():
         names = list(dict.fromkeys(paths[image] for image in images))
@@ -119,10 +119,10 @@ def told(labels: dict[str, list[str]], paths: dict[str, str], file: str) -> list
 
 
 def diagnosis_of(label: str | None) -> str | None:
-    """Return what a label means: one of `DIAGNOSES`, or None for `LESION` and for no label.
+    """Return the diagnosis that a label means: one of `DIAGNOSES`, or None for `LESION` and for no label.
 
     Raises:
-        CubeError: another word, with the nearest known ones.
+        CubeError: the label is another word; the message names the nearest known words.
     """
     if label is None:
         return None

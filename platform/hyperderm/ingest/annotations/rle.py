@@ -1,11 +1,13 @@
-"""How annotation tools write a mask: COCO's run lengths, Label Studio's packed bytes, rings of points. No files here.
+"""Mask encodings of annotation tools: COCO's run lengths, Label Studio's packed bytes, and rings of points.
 
-Every function that makes a mask takes its `shape` (H, W) and allocates nothing before the input is seen to fit it.
+This module opens no files.
 
-COCO's own pycocotools (2.0.11) is what the tests compare with and not what reads here. Of run lengths that are too few it
-returns memory nobody wrote, it reads past the end of a string that is cut off, and keeps an image's memory with every one
-it refuses; to keep those away from it, lengths have to be read here before. Its polygons are drawn at five times the
-resolution in memory that grows with the outline, however far outside, and a corner on a half pixel moves a side.
+Every function that makes a mask takes its `shape` (H, W) and checks that the input fits before it allocates memory.
+
+COCO's own pycocotools (2.0.11) serves only as the reference in the tests. It returns uninitialised memory if there are too
+few run lengths, reads past the end of a truncated string, and leaks an image's memory for every input that it refuses; to
+keep such inputs away from it, the lengths would have to be read here first. It draws polygons at five times the resolution,
+in memory that grows with the outline, however far outside the image, and a corner on a half pixel moves a side.
 """
 
 import re
@@ -21,7 +23,7 @@ from hyperderm.errors import CubeError
 Mask = NDArray[np.bool_]
 
 MAX_PIXELS = 2**27
-"""Of one image; a record that claims more is damaged, and is refused before memory is asked for."""
+"""The maximum number of pixels of one image. A record that claims more is refused as damaged before memory is allocated."""
 
 _FAR = 1e9  # a coordinate beyond it is damaged; NaN is not below it either
 _WORD = 8  # bits of a value; Label Studio packs RGBA bytes
@@ -30,10 +32,10 @@ _HEADER = "{count:032b}" + f"{_WORD - 1:05b}" + "".join(f"{size - 1:04b}" for si
 
 
 def check_shape(rows: object, columns: object) -> tuple[int, int]:
-    """Return (H, W) as an image's record states it.
+    """Return the shape (H, W) that an image's record states.
 
     Raises:
-        CubeError: not two whole numbers from 1 on, or more than `MAX_PIXELS` pixels.
+        CubeError: the values are not two whole numbers of at least 1, or give more than `MAX_PIXELS` pixels.
     """
     if not (_is_whole(rows) and _is_whole(columns)) or rows < 1 or columns < 1 or rows * columns > MAX_PIXELS:
         raise CubeError(f"the image's height and width are stated as {rows!r} and {columns!r}")
@@ -45,14 +47,14 @@ def _is_whole(number: object) -> TypeGuard[int]:
 
 
 def coco_mask(counts: object, shape: tuple[int, int]) -> Mask:
-    """Read COCO's run lengths: pixels column by column, runs alternate between off and on and begin with off.
+    """Read COCO's run lengths: pixels go column by column, and runs alternate between off and on, beginning with off.
 
     Args:
         counts: a list of lengths, or COCO's compressed string of them.
-        shape: (H, W).
+        shape: the shape (H, W) of the mask.
 
     Raises:
-        CubeError: neither of the two, a negative length, or lengths that do not add up to H · W.
+        CubeError: `counts` has neither form, a length is negative, or the lengths do not add up to H · W.
     """
     runs = _coco_lengths(counts) if isinstance(counts, str) else counts
     if not isinstance(runs, list) or not all(_is_whole(n) for n in runs):
@@ -65,10 +67,10 @@ def coco_mask(counts: object, shape: tuple[int, int]) -> Mask:
 
 
 def _coco_lengths(text: str) -> list[int]:
-    """Undo COCO's compression: signed numbers in groups of 5 bits, lowest first, each a character from "0" (48) on.
+    """Decode COCO's compression: signed numbers in groups of 5 bits, lowest group first, one character each from "0" (48).
 
-    Bit 5 of a character says that more follow, bit 4 of the last is the sign. From the fourth number on, what is
-    written is the difference to the number two before.
+    Bit 5 of a character says that more groups follow; bit 4 of the last group is the sign. From the fourth number on, the
+    difference from the number two places before is stored.
     """
     if not re.fullmatch(r"([P-o]{0,8}[0-O])*", text):
         raise CubeError("the compressed run lengths are damaged")
@@ -89,9 +91,9 @@ def _coco_lengths(text: str) -> list[int]:
 def brush_encode(values: NDArray[np.uint8]) -> bytes:
     """Pack bytes as Label Studio's brush does (the rle-pack format of thi.ng/umbrella).
 
-    A stream of bits, highest first: the number of values (32), bits of a value - 1 (5), four widths - 1 (4 each), then
-    blocks: 1 for a run or 0 for single values (1), which width (2), length - 1 (that width), the value or values (8
-    each). The last byte is filled with zeros.
+    The result is a stream of bits, highest bit first (bits in brackets): the number of values (32), the bits of a value - 1
+    (5), four widths - 1 (4 each), then blocks. A block holds 1 for a run or 0 for single values (1), the index of the width
+    (2), the length - 1 (that width), and the value or values (8 each). The last byte is filled with zeros.
     """
     bits = [_HEADER.format(count=values.size)]
     bounds = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), values.size] if values.size else []
@@ -109,10 +111,10 @@ def _split(length: int) -> list[int]:
 
 
 def brush_decode(data: bytes, count: int) -> NDArray[np.uint8]:
-    """Unpack `count` bytes from what `brush_encode` writes; any four widths are read.
+    """Unpack `count` bytes in the format of `brush_encode`; any four widths are accepted.
 
     Raises:
-        CubeError: another number of values, values that are no bytes, or a stream that ends early or says too much.
+        CubeError: the number of values differs, the values are not bytes, or the stream ends early or is too long.
     """
     stated = _bits(data, 0, 32)
     if stated != count:
@@ -137,7 +139,7 @@ def brush_decode(data: bytes, count: int) -> NDArray[np.uint8]:
 
 
 def brush_from_mask(mask: Mask) -> list[int]:
-    """Write an (H, W) mask as Label Studio's `rle`: RGBA pixels row by row, all four 255 on the mask and 0 elsewhere."""
+    """Write an (H, W) mask as Label Studio's `rle`: RGBA pixels row by row, all four values 255 on the mask, else 0."""
     values = np.repeat(mask.ravel().astype(np.uint8) * np.uint8(255), 4)
     return list(brush_encode(values))
 
@@ -145,7 +147,7 @@ def brush_from_mask(mask: Mask) -> list[int]:
 def brush_mask(data: bytes, shape: tuple[int, int]) -> Mask:
     """Read Label Studio's `rle`: the mask is where alpha is above half its maximum.
 
-    A brush has soft edges, and what programs write as 1 or 100 instead of 255 is a mask all the same.
+    This threshold allows for soft brush edges and for programs that write 1 or 100 instead of 255.
     """
     rows, columns = shape
     alpha = brush_decode(data, rows * columns * 4)[3::4].reshape(shape)
@@ -170,10 +172,10 @@ def _bytes(data: bytes, at: int, count: int) -> NDArray[np.uint8]:
 def ring_mask(rings: Sequence[NDArray[np.float64]], shape: tuple[int, int]) -> Mask:
     """Fill closed rings of (N, 2) points x, y in pixels; several rings are parts of one mask.
 
-    Coordinates run along the edges of pixels: the first pixel lies between 0 and 1, the image between (0, 0) and (W, H).
-    A pixel belongs to the mask where its centre (column + ½, row + ½) lies inside, so a square from 10 to 20 has 10 x 10
-    pixels. OpenCV and Pillow paint the outline too, which grows every lesion by half a pixel all around.
-    A ring that crosses itself is filled by the even-odd rule; what hangs over the image's edge is cut off.
+    Coordinates refer to the edges of pixels: the first pixel lies between 0 and 1, the image between (0, 0) and (W, H). A
+    pixel belongs to the mask if its centre (column + ½, row + ½) lies inside, so that a square from 10 to 20 has 10 x 10
+    pixels. (OpenCV and Pillow also paint the outline, which enlarges every lesion by half a pixel on all sides.) A ring that
+    crosses itself is filled by the even-odd rule; parts outside the image are cut off.
     """
     mask = np.zeros(shape, dtype=np.bool_)
     for ring in rings:
@@ -182,7 +184,7 @@ def ring_mask(rings: Sequence[NDArray[np.float64]], shape: tuple[int, int]) -> M
 
 
 def _filled(ring: NDArray[np.float64], shape: tuple[int, int]) -> Mask:
-    """Toggle each row at every edge that crosses its line of centres, then run along the row: odd is inside."""
+    """Toggle each row at every edge that crosses its line of centres, then run along the row: odd counts are inside."""
     rows, columns = shape
     toggles = np.zeros((rows, columns + 1), dtype=np.uint8)
     for (x0, y0), (x1, y1) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
@@ -199,7 +201,7 @@ def points(numbers: Sequence[object]) -> NDArray[np.float64]:
     """Return (N,) coordinates from parsed JSON.
 
     Raises:
-        CubeError: something that is not a finite number of moderate size.
+        CubeError: a value is not a finite number of moderate size.
     """
     if not all(isinstance(n, int | float) and not isinstance(n, bool) and abs(n) < _FAR for n in numbers):
         raise CubeError("a polygon's coordinates are not all numbers")

@@ -1,8 +1,8 @@
-"""The shapes of Label Studio as masks: polygon, rectangle, ellipse, closed vector, brush and bitmask.
+"""Draw the shapes of Label Studio as masks: polygon, rectangle, ellipse, closed vector, brush and bitmask.
 
-Positions are per cent of the picture's width and height. Rectangles are turned clockwise about their top left corner,
-ellipses about their centre, both in pixels: in per cent a turned rectangle would be skewed. A pixel belongs to a shape where
-its centre does, as in `rle.ring_mask`.
+Positions are per cent of the picture's width and height. Rectangles are turned clockwise about their top left corner and
+ellipses about their centre, both in pixels, because a rectangle turned in per cent would be skewed. A pixel belongs to a
+shape if its centre lies inside, as in `rle.ring_mask`.
 """
 
 import base64
@@ -26,7 +26,7 @@ _REDRAW = "Draw the lesion with the brush, as a polygon or as an ellipse, and de
 
 
 def packed(kind: str, value: object) -> object:
-    """Return what `mask` needs of a region's value: a brush's list of bytes takes an eighth of the memory as bytes."""
+    """Return a region's value as `mask` needs it: a brush's list becomes bytes, which take an eighth of the memory."""
     if kind != "brush" or not isinstance(value, Mapping):
         return value
     numbers = value.get("rle")
@@ -39,13 +39,13 @@ def mask(kind: str, value: object, size: tuple[Any, Any], rotation: object) -> M
     """Draw one region.
 
     Args:
-        kind: its type without `labels`.
-        value: as `packed` returns it.
-        size: (H, W) as the region states them.
-        rotation: of the picture while it was annotated, in degrees.
+        kind: the type of the region without the ending `labels`.
+        value: the value as `packed` returns it.
+        size: the size (H, W) that the region states.
+        rotation: the rotation of the picture while it was annotated, in degrees.
 
     Raises:
-        CubeError: a kind that is no area, or values that cannot be drawn.
+        CubeError: the kind is not an area, or the values cannot be drawn.
     """
     if kind not in _DRAWN:
         raise CubeError(f"a {kind} is no mask", _REDRAW)

@@ -1,1 +1,1 @@
-"""File formats of hyperspectral images; each module finds and reads one of them."""
+"""File formats of hyperspectral images: each module finds and reads one format."""

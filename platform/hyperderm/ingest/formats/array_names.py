@@ -1,4 +1,4 @@
-"""Names of files and arrays: which mean a white or dark reference, and which of several arrays in a file is the image."""
+"""Names of files and arrays: which ones mean a white or dark reference, and which array of a file is the image."""
 
 import re
 import unicodedata
@@ -23,35 +23,35 @@ _KINDS = rf"white_?(?:dark|black)|{PLAIN}"
 
 
 COUNT = r"(?:_?(?:exp(?:osure)?|int(?:egration)?|t|it)?_?\d+(?:_\d+)?_?(?:[uµμ]s|m?s|m?sec))?(?:_?\d+)?"
-"""An exposure, a number, or both."""
+"""Matches an exposure, a number, or both."""
 
 
 REFERENCE = re.compile(
     rf"(?<![a-z])(?:(?P<kind>{_KINDS})(?:_?(?:{THING}))?_?(?:{WORD})|(?:{WORD})_?(?P<behind>{_KINDS})(?:_?(?:{THING}))?"
     r"|(?P<short>[wd])ref)(?![a-z])"
 )
-"""A word for reference beside white or dark; where it stands in a name, that is one of a reference whatever else it says."""
+"""Matches a word for reference beside "white" or "dark"; a name that contains such a match names a reference."""
 
 
 WHOLE = re.compile(
     rf"(?:(?P<kind>{PLAIN})s?(?:_?(?:{THING})s?)?|(?:{THING})s?_?(?P<behind>{PLAIN})|flats?(?:_?field)?|spectralon)"
     rf"{COUNT}(?:[_t]?\d+)*"
 )
-"""A name that is one of a reference only as a whole: `white_paper` is none, `white` and `dark_current_20ms` are."""
+"""Names a reference only if it matches the whole name: `white` and `dark_current_20ms` do, `white_paper` does not."""
 
 
 def words_of(name: str) -> str:
-    """Return a name in one Unicode form and lower case, its words parted by one underscore each."""
+    """Return a name in one Unicode form and lower case, its words separated by one underscore each."""
     return _SEPARATORS.sub("_", _CAMEL.sub("_", unicodedata.normalize("NFC", name)).lower())
 
 
 _IDLE = {"cube", "image", "data", "mean", "raw"}
-"""Words beside the one for a reference in the name of an array."""
+"""Words that an array's name may contain beside the word for a reference without changing its meaning."""
 _ALONE = {"ref", "refs", "reference", "references"}
 
 
 def is_reference(key: str) -> bool:
-    """Return whether an array is a white or dark reference by its own name or that of a struct it lies in."""
+    """Return whether an array is a white or dark reference by its own name or that of an enclosing struct."""
     return any(_says_reference(part) for part in key.split("."))
 
 
@@ -61,11 +61,11 @@ def _says_reference(name: str) -> bool:
 
 
 def the_image(arrays: Mapping[str, Sequence[int]], fits: Callable[[str], bool]) -> tuple[list[str], list[str]]:
-    """Return the arrays that may be the image, and sentences on those that are passed over for a reason.
+    """Return the arrays that may be the image, and a sentence on each array that is skipped for a reason.
 
     Args:
-        arrays: key to shape.
-        fits: whether as many wavelengths are known as an array has bands.
+        arrays: key → shape.
+        fits: tells for a key whether the number of known wavelengths equals the array's number of bands.
     """
     keys, notes = list(arrays), []
     images = [key for key in keys if not is_reference(key)]

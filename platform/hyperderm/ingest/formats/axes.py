@@ -1,7 +1,7 @@
-"""Which axes of an array are rows, columns and bands, where its file does not say so.
+"""Decide which axes of an array are rows, columns and bands if its file does not say so.
 
-The axis that is as long as the list of wavelengths holds the bands. Where several are, the order of axes that the format
-documents counts and is told; a format without one is refused, and `--axes` says it.
+The axis that is as long as the list of wavelengths holds the bands. If several axes have that length, the documented order
+of the format is used and reported. If the format documents no order, the file is refused until the user gives `--axes`.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ _WORDS = {"H": "rows", "W": "columns", "B": "bands"}
 
 @dataclass(frozen=True)
 class Axes:
-    """What the axes of a three-dimensional array may be, each order as letters H, W and B.
+    """The possible axes of a three-dimensional array; each order is written with the letters H, W and B.
 
     Attributes:
-        orders: the order where the bands are the first, the middle or the last axis; None: the format cannot have it so.
-        usual: which of the three counts where the wavelengths do not decide.
-        documented: whether `usual` also counts where several axes are as long as the list of wavelengths.
-        first_note: what must be said where the bands are the first axis; empty: nothing.
+        orders: the orders for bands on the first, the middle and the last axis; None: the format does not allow it.
+        usual: the index of the order that is used if the wavelengths do not decide.
+        documented: whether `usual` is also used if several axes are as long as the list of wavelengths.
+        first_note: a note for the user if the bands are the first axis; empty: no note.
     """
 
     orders: tuple[str | None, str | None, str | None]
@@ -30,20 +30,20 @@ class Axes:
 
     @property
     def known(self) -> bool:
-        """Whether only one order is possible."""
+        """Return whether only one order is possible."""
         return sum(order is not None for order in self.orders) == 1
 
 
 BANDS_LAST = Axes((None, None, "HWB"), 2)
-"""The file says so."""
+"""The file itself says that the bands are the last axis."""
 BANDS_FIRST = Axes(("BHW", None, None), 0)
-"""Likewise."""
+"""The file itself says that the bands are the first axis."""
 ARRAY = Axes(("BHW", "HBW", "HWB"), 2)
-"""NumPy and MATLAB: rows, columns and bands, if nothing speaks against it."""
+"""NumPy and MATLAB arrays: rows, columns and bands, unless something indicates another order."""
 PLANES = Axes(("BHW", "HBW", "HWB"), 0)
 """Planes of an image that its writer calls channels, slices or frames."""
 PAGES = Axes(("BHW", "HBW", "HWB"), 0, documented=False)
-"""Pages of a TIFF: bands as a rule, rows where Python's tifffile was given an array of rows, columns and bands."""
+"""Pages of a TIFF: usually bands, but rows if Python's tifffile was given an array of rows, columns and bands."""
 HDF5 = Axes(
     ("BWH", None, "HWB"),
     0,
@@ -51,14 +51,14 @@ HDF5 = Axes(
     first_note="its array has the bands first and no marks of MATLAB: it is taken for bands, columns, rows as MATLAB writes "
     "them; --axes BHW says otherwise",
 )
-"""An HDF5 array without MATLAB's marks: MATLAB stores bands, columns, rows; Python rows, columns, bands."""
+"""An HDF5 array without MATLAB's marks: MATLAB stores bands, columns, rows; Python stores rows, columns, bands."""
 
 
 def parse_axes(text: str) -> str | None:
-    """Return the order of axes that a user gives, in capitals; None where it is empty.
+    """Return the order of axes that a user gives, in capital letters; None if the text is empty.
 
     Raises:
-        ConfigError: it is no order of H, W and B.
+        ConfigError: the text is not an order of H, W and B.
     """
     order = text.strip().upper()
     if order and sorted(order) != ["B", "H", "W"]:
@@ -67,16 +67,16 @@ def parse_axes(text: str) -> str | None:
 
 
 def settle(shape: Sequence[int], axes: Axes, bands: int | None, asked: str | None) -> tuple[str, str]:
-    """Return the order of the axes of an array of `shape`, and what must be said of it, or "".
+    """Return the order of the axes of an array of `shape`, and a note for the user, or "".
 
     Args:
-        shape: three sizes.
-        axes: what the format knows.
-        bands: how many wavelengths there are; None: nobody knows.
-        asked: the user's order; overrules the format where that does not know it.
+        shape: the three sizes of the array.
+        axes: the orders that the format allows.
+        bands: the number of wavelengths; None: unknown.
+        asked: the user's order; it overrules the format if the format does not fix the order.
 
     Raises:
-        CubeError: no axis, or several, hold that many bands.
+        CubeError: no axis, or more than one, has as many entries as there are bands.
     """
     usual = axes.orders[axes.usual]
     assert usual is not None

@@ -1,8 +1,8 @@
-"""A folder of one greyscale image a band, as CAVE has it: `<stem>_01.png` … `<stem>_31.png`, or `<stem>_450nm.png` ….
+"""A folder with one greyscale image per band, as in CAVE: `<stem>_01.png` … `<stem>_31.png`, or `<stem>_450nm.png` ….
 
-Names with nm say the wavelengths and the order; numbers say the order alone. The depth of the file is kept (8 or 16 bit
-counts, floats of TIFF), its EXIF orientation applied. At least three greyscale images of one stem are a scene; binary
-ones, and ones of two values, are masks.
+Names with nm give the wavelengths and the order; numbers give only the order. The depth of the file is kept (8 or 16 bit
+counts, floats of TIFF), and its EXIF orientation is applied. At least three greyscale images of one stem form a scene;
+binary images and images of two values are masks.
 """
 
 import itertools
@@ -39,9 +39,9 @@ _DAMAGED: tuple[type[Exception], ...] = (*DAMAGED, Image.DecompressionBombError)
 
 
 def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
-    """Return one scene for every stem with three or more greyscale images; names decide, then the pictures' headers.
+    """Return one scene per stem with three or more greyscale images, by their names and then the pictures' headers.
 
-    The scene is called after its folder; where a folder holds several, and in the root itself, after the stem too.
+    The scene is named after its folder; in the root, and if a folder holds several scenes, the stem is added to the name.
     """
     left = [p for p in files if p.suffix.lower() in SUFFIXES]
     groups: list[tuple[str, list[Path]]] = []
@@ -64,11 +64,11 @@ def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
 
 
 def read(found: Found, asked: ReadOptions) -> Scene:
-    """Read the images of one scene as (rows, columns, bands), by rising nm or number.
+    """Read the images of one scene as (rows, columns, bands), sorted by rising nm or number.
 
     Raises:
-        CubeError: a damaged image, one in colours, images of differing size or type, a number that is missing or comes
-            twice, or wavelengths that do not fit.
+        CubeError: an image is damaged or coloured, the images differ in size or type, a number is missing or occurs twice,
+            or the wavelengths do not fit.
     """
     paths, listed = _order([p for p in found.files if p.suffix.lower() in SUFFIXES])  # a side file may be among them
     bands: list[NDArray[Any]] = []
@@ -89,7 +89,7 @@ def read(found: Found, asked: ReadOptions) -> Scene:
 
 
 def _order(files: Sequence[Path]) -> tuple[list[Path], list[float] | None]:
-    """The images in the order of their bands, and their wavelengths where the names say them."""
+    """Return the images in the order of their bands, and their wavelengths if the names give them."""
     for pattern in _NAMES:
         matches = {path: match for path in files if (match := pattern.fullmatch(path.stem))}
         if len(matches) < len(files) or len({(m["stem"], m["end"]) for m in matches.values()}) > 1:
@@ -110,7 +110,7 @@ def _order(files: Sequence[Path]) -> tuple[list[Path], list[float] | None]:
 
 
 def _band(path: Path) -> tuple[NDArray[Any], int]:
-    """One image (rows, columns) the way up its EXIF says, and that orientation."""
+    """Return one image (rows, columns), turned by its EXIF orientation, and that orientation."""
     if path.suffix.lower() in tiff.SUFFIXES:
         try:
             band, orientation = tiff.read_page(path)  # Pillow 13 scrambles 16-bit TIFFs that lie on their side
@@ -132,9 +132,9 @@ def _band(path: Path) -> tuple[NDArray[Any], int]:
 
 
 def _are_bands(paths: list[Path]) -> bool:
-    """Whether all are greyscale by their headers, and the first ones no masks: pictures of two values at most.
+    """Return whether all are greyscale by their headers, and the first ones are not masks (at most two values).
 
-    A file that is no readable picture is kept among them: read() says so, instead of a scene without that band.
+    An unreadable picture is kept, so that read() reports it instead of returning a scene without that band.
     """
     masks = 0
     for i, path in enumerate(paths):

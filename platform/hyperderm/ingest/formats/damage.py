@@ -1,4 +1,4 @@
-"""Why a file could not be read: damage and missing rights are the file's, memory and broken disks the machine's."""
+"""Tell why a file cannot be read: damage and missing rights concern the file, memory and broken disks the machine."""
 
 import errno
 import os
@@ -20,20 +20,20 @@ _MACHINE = {
     if hasattr(errno, name)  # macOS knows no EREMOTEIO
 }  # fmt: skip
 _ERRNO = re.compile(r"errno = (\d+)")
-"""How HDF5 writes the number of an error into its message."""
+"""Matches the error number in a message of HDF5."""
 _PACKED = 1100
-"""So many times its own size may a compressed file hold at most (deflate: 1032)."""
+"""A compressed file can hold at most this many times its own size (deflate: 1032)."""
 _SPARE = 2**26
 _COPIES = 8
-"""Times a file's size that reading it may take."""
+"""Reading a file may take this many times its size in memory."""
 
 
 def check_machine(error: BaseException, path: Path, *, rights: bool = True) -> None:
-    """Do nothing where a file itself is at fault.
+    """Return if the file itself is at fault, otherwise raise.
 
     Raises:
-        MachineTrouble: the machine has no memory left for a file of this size, or its disk or limits refuse.
-        CubeError: this user may not read the file; only if `rights`.
+        MachineTrouble: the machine has no memory left for a file of this size, or its disk or limits prevent the reading.
+        CubeError: this user may not read the file; raised only if `rights` is True.
     """
     number = _number(error)
     if isinstance(error, MemoryError) or number == errno.ENOMEM:
@@ -66,7 +66,7 @@ def _said(error: BaseException, number: int | None) -> str:
 
 
 def _is_short(error: BaseException, path: Path) -> bool:
-    """Whether memory was short for what the file can hold; else the file says a size that it cannot have."""
+    """Return whether memory was short for the file's possible content; otherwise the file states an impossible size."""
     try:
         size = path.stat().st_size if path.is_file() else 0
     except OSError:

@@ -1,12 +1,12 @@
 """ENVI images: a text header `<name>.hdr` and the numbers in a data file beside it.
 
-BSQ, BIL and BIP, every type of real numbers, both byte orders, a header offset. Fields that a header may leave out count as
-the format has them: byte order 0, header offset 0. Case counts neither in keys nor in words, comments begin with ; and the
-text is UTF-8 or else cp1252. The data file is `<name>`, `<name>.img`, `.dat`, `.raw`, `.bin`, `.hyspex` or `.bsq`, `.bil`,
-`.bip`, or what a line `data file = …` names; of several that lie there the one whose size fits counts. The pixels are
+The module reads BSQ, BIL and BIP, every type of real numbers, both byte orders, and a header offset. Optional fields have
+the defaults of the format: byte order 0, header offset 0. Case does not matter in keys or words, comments begin with ; and
+the text is UTF-8 or else cp1252. The data file is `<name>`, `<name>.img`, `.dat`, `.raw`, `.bin`, `.hyspex` or `.bsq`,
+`.bil`, `.bip`, or the file in a line `data file = …`; if several exist, the one with the right size is used. The pixels are
 divided by `reflectance scale factor`, or multiplied band by band with `data gain values` (or `data reflectance gain values`)
-and moved by the offsets that go with them; those that hold `data ignore value` are missing. Bands that `bbl` calls bad are
-kept and recorded. Wavelengths count where `wavelength units` says a length, or names no unit and they can only be nm.
+and shifted by the matching offsets; pixels that hold `data ignore value` are missing. Bands that `bbl` marks as bad are kept
+and recorded. Wavelengths are used if `wavelength units` names a length, or if it names no unit and they can only be nm.
 """
 
 import codecs
@@ -35,11 +35,11 @@ GAINS = (
     ("data gain values", "data offset values"),
     ("data reflectance gain values", "data reflectance offset values"),
 )
-"""Fields of headers that change the file's numbers: the first divides them, gains multiply and offsets move them."""
+"""Header fields that change the file's numbers: `FACTOR` divides, the gains multiply and the offsets are added."""
 
 _KIND = "an ENVI image"
 _TO_PIXELS = {"bsq": ((2, 0, 1), (1, 2, 0)), "bil": ((0, 2, 1), (0, 2, 1)), "bip": ((0, 1, 2), (0, 1, 2))}
-"""Interleave to the file's axes out of rows, columns, bands, and the way back."""
+"""Maps the interleave to the file's axes out of (rows, columns, bands), and to the order that reverses it."""
 _TYPES = {"1": "u1", "2": "i2", "3": "i4", "4": "f4", "5": "f8", "12": "u2", "13": "u4", "14": "i8", "15": "u8"}
 _COMPLEX = {"6", "9"}
 _NO_UNIT = {"", "unknown", "none", "n/a"}
@@ -51,7 +51,7 @@ _NM_PER_UNIT = {
 }
 _WORDS = re.compile(r"[^\W\d_]+")
 _ABOUT = {"wavelength", "wavelengths", "unit", "units", "in"}
-"""Words beside a unit that say nothing of it."""
+"""Words beside a unit that do not change its meaning."""
 _LONGEST_HEADER = 16 << 20  # bytes; the lists of a few thousand bands take some hundred KiB
 _SAMPLE = 200_000  # values looked at to tell a wrong byte order
 _SANE = (1e-6, 1e6)  # magnitudes; a float with its bytes reversed lies outside about five times in six
@@ -59,7 +59,7 @@ _SANE = (1e-6, 1e6)  # magnitudes; a float with its bytes reversed lies outside 
 
 @dataclass(frozen=True)
 class _Layout:
-    """What a header says about its data file."""
+    """The header's description of its data file."""
 
     rows: int
     columns: int
@@ -75,7 +75,7 @@ class _Layout:
 
 @dataclass(frozen=True)
 class _Scaling:
-    """From the file's numbers to what was measured: times `gain`, divided by `factor`, plus `offset`."""
+    """Turns the file's numbers into measured values: times `gain`, divided by `factor`, plus `offset`."""
 
     factor: float = 1.0
     gain: NDArray[np.float64] | float = 1.0
@@ -84,7 +84,7 @@ class _Scaling:
 
 
 def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
-    """Return one scene a header; of a header no more is looked at than the line that names its data file."""
+    """Return one scene per header; only the header line that names the data file is read."""
     found = []
     for header in (p for p in files if p.suffix.lower() == HEADER):
         try:
@@ -103,8 +103,8 @@ def read(found: Found, asked: ReadOptions) -> Scene:
     """Read one image as (rows, columns, bands), divided by the header's scale factor.
 
     Raises:
-        CubeError: no ENVI header, a missing or truncated data file, complex numbers, a byte order that cannot be right, or
-            wavelengths that cannot be used.
+        CubeError: the file has no ENVI header, the data file is missing or truncated, the numbers are complex, the byte
+            order cannot be right, or the wavelengths cannot be used.
     """
     header = _read_header(found.path)
     layout = _layout(header)
@@ -129,10 +129,11 @@ def read(found: Found, asked: ReadOptions) -> Scene:
 
 
 def _scaling(header: dict[str, Any], bands: int) -> _Scaling:
-    """What the header says of the way from the file's numbers to the measured ones; numbers that change nothing say nothing.
+    """Return how the header scales the file's numbers; entries that would change nothing are ignored.
 
     Raises:
-        CubeError: not as many gains or offsets as bands, numbers that cannot be right, or several ways at once.
+        CubeError: the number of gains or offsets differs from the number of bands, a number cannot be right, or the header
+            gives several scalings at once.
     """
     factor = numbers([header.get(FACTOR) or 1], f"the header's {FACTOR}")[0]
     if not (np.isfinite(factor) and factor > 0):
@@ -159,7 +160,7 @@ def _scaling(header: dict[str, Any], bands: int) -> _Scaling:
 
 
 def _per_band(header: dict[str, Any], key: str, bands: int, usual: float) -> NDArray[np.float64]:
-    """(B,) numbers of one field in the order of the file's bands, `usual` ones where the header has none."""
+    """Return the (B,) numbers of one field in the order of the file's bands, or `usual` for each if the field is missing."""
     listed = header.get(key)
     if not listed:
         return np.full(bands, usual)
@@ -176,7 +177,7 @@ def _fact(field: str) -> str:
 
 
 def _read_header(path: Path) -> dict[str, Any]:
-    """Return the header's fields, keys in lower case; text, or a list of text where the file has braces."""
+    """Return the header's fields with keys in lower case; a value in braces becomes a list of text, any other value text."""
     try:
         if (size := path.stat().st_size) > _LONGEST_HEADER:
             raise CubeError(f"an ENVI header of {size} bytes cannot be right")
@@ -194,7 +195,7 @@ def _read_header(path: Path) -> dict[str, Any]:
 
 
 def _fields(lines: list[str]) -> dict[str, Any]:
-    """The fields of a header's lines `key = value` or `key = {value, …}`, the latter over several lines."""
+    """Return the fields of a header's lines: `key = value`, or `key = {value, …}` over one or more lines."""
     fields: dict[str, Any] = {}
     rest = iter(lines)
     for line in rest:
@@ -250,7 +251,7 @@ def _layout(header: dict[str, Any]) -> _Layout:
 
 
 def _check_plain(header: dict[str, Any]) -> None:
-    """CubeError where the file is something else than plain numbers of an image."""
+    """Raise CubeError if the file holds anything else than the plain numbers of an image."""
     kind = str(header.get("file type") or "ENVI").lower()
     if not kind.startswith("envi") or "library" in kind or "classification" in kind:
         raise CubeError(f"the header's file type is {header['file type']!r}, not an image of plain numbers (ENVI Standard)")
@@ -288,7 +289,7 @@ def _data_file(path: Path, header: dict[str, Any], root: Path) -> Path:
 
 
 def _beside(path: Path) -> list[Path]:
-    """The files that a header may mean by its name: those of its own spelling, else the first whose case differs."""
+    """Return the data files that a header's name may mean: those spelled exactly so, or else the first in another case."""
     own = [
         data for suffix in DATA for data in (path.with_suffix(suffix), path.with_suffix(suffix.upper())) if data.is_file()
     ]
@@ -308,7 +309,7 @@ def _beside(path: Path) -> list[Path]:
 
 
 def why_left(path: Path) -> str:
-    """Return why a file that looks like the data of an ENVI image is read with no header."""
+    """Return why no header reads a file that looks like the data of an ENVI image."""
     headers = sorted(p for p in path.parent.iterdir() if p.suffix.lower() == HEADER)
     own = [p for p in headers if folded(p.stem) in (folded(path.stem), folded(path.name))]
     if not own:
@@ -317,12 +318,12 @@ def why_left(path: Path) -> str:
 
 
 def _root(found: Found) -> Path:
-    """The folder that a name such as `patient7/left_arm` starts from."""
+    """Return the folder in which a scene's name such as `patient7/left_arm` begins."""
     return found.path.parents[len(PurePosixPath(found.name).parts) - 1]
 
 
 def _pixels(layout: _Layout, data: Path) -> NDArray[Any]:
-    """(rows, columns, bands) in the file's type and byte order, mapped from disk."""
+    """Return (rows, columns, bands) in the file's type and byte order, mapped from disk."""
     to, back = _TO_PIXELS[layout.interleave]
     sizes = (layout.rows, layout.columns, layout.bands)
     try:
@@ -333,7 +334,7 @@ def _pixels(layout: _Layout, data: Path) -> NDArray[Any]:
 
 
 def _check_byte_order(array: NDArray[Any], name: str) -> None:
-    """CubeError where the numbers make no sense in the header's byte order but do in the other."""
+    """Raise CubeError if the numbers make no sense in the header's byte order but do in the other one."""
     band = array[..., array.shape[2] // 2]
     swapped = band.view(band.dtype.newbyteorder())
     if array.dtype.itemsize == 2:
@@ -349,7 +350,7 @@ def _check_byte_order(array: NDArray[Any], name: str) -> None:
 
 
 def _absurd(band: NDArray[Any]) -> float:
-    """The share of values that are not finite or of no magnitude that a camera gives; integers may only be too large."""
+    """Return the share of values that are not finite or of an impossible magnitude; integers can only be too large."""
     values = band.ravel()[:: max(1, band.size // _SAMPLE)]
     with np.errstate(invalid="ignore", over="ignore"):
         size = np.abs(values.astype(np.float64))
@@ -358,19 +359,19 @@ def _absurd(band: NDArray[Any]) -> float:
 
 
 def _roughness(band: NDArray[Any]) -> float:
-    """The mean step between neighbours in units of the band's spread: about 1 in noise, small in pictures."""
+    """Return the mean step between neighbours in units of the band's spread: about 1 in noise, small in pictures."""
     part = band[: max(2, _SAMPLE // band.shape[1])].astype(np.float64)
     spread = float(part.std())
     return float(np.abs(np.diff(part, axis=1)).mean()) / spread if spread > 0 and part.shape[1] > 1 else 0.0
 
 
 def is_scaled(facts: Mapping[str, Any]) -> bool:
-    """Whether the header of a scene with these facts changed the numbers of its file."""
+    """Return whether the header of a scene with these facts changed the numbers of its file."""
     return any(_fact(field) in facts for field in (FACTOR, *(field for both in GAINS for field in both)))
 
 
 def _ignored(array: NDArray[Any], header: dict[str, Any]) -> NDArray[np.bool_] | None:
-    """Where the header says that nothing was measured."""
+    """Return the mask of pixels that the header declares as not measured."""
     said = header.get("data ignore value")
     if not said:
         return None
@@ -379,7 +380,7 @@ def _ignored(array: NDArray[Any], header: dict[str, Any]) -> NDArray[np.bool_] |
 
 
 def _wavelengths(header: dict[str, Any]) -> Listed | None:
-    """What the header lists; None where it lists none."""
+    """Return the wavelengths that the header lists, or None if it lists none."""
     listed = header.get("wavelength")
     if not listed:
         return None
@@ -398,7 +399,7 @@ def _wavelengths(header: dict[str, Any]) -> Listed | None:
 
 
 def _unit(text: str) -> tuple[bool, float | None]:
-    """Whether a text names no unit, and the nm of the one that it names, `Nanometers (nm)` too; None: none that is known."""
+    """Return (whether a text names no unit, the nm of its unit or None if unknown); `Nanometers (nm)` is a unit too."""
     found = _WORDS.findall(text.lower())
     words = [word for word in found if word not in _ABOUT]
     if text.lower().strip("()[] '\"") in _NO_UNIT or (found and not words):

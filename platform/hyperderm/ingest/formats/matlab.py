@@ -1,7 +1,7 @@
-"""MATLAB files, v5 (scipy) and v7.3 (HDF5): the one 3-D numeric array, whatever its key, or all numeric arrays.
+"""Read MATLAB files, v5 (scipy) and v7.3 (HDF5): the one 3-D numeric array, whatever its key, or all numeric arrays.
 
-Structs of one element are opened, however deep: `data.cube` is the field `cube` of `data`. Cells, arrays of structs and
-objects are not, and are told.
+Structs of one element are opened, however deep they are nested: `data.cube` is the field `cube` of `data`. Cells, arrays of
+structs and objects are not opened, but reported.
 """
 
 import math
@@ -41,7 +41,7 @@ _DAMAGED: tuple[type[Exception], ...] = (
 
 _MATRIX, _COMPRESSED = 14, 15  # element types of a v5 file
 _HOLDERS = {1: 3, 2: 5, 3: 6}
-"""Classes of cell, struct and object, and the elements before what lies in them: flags, shape, name, lengths of names, …"""
+"""The classes cell, struct and object, each with the number of elements before its contents (flags, shape, name, …)."""
 _CELL = 1
 _LONGEST_NAMES = 1 << 20  # bytes of the names of a struct's fields
 _CHAR, _SPARSE = 4, 5  # likewise, of text and of sparse matrices
@@ -54,13 +54,13 @@ _NOT_NUMERIC_V73 = {b"char", b"logical", b"cell", b"struct"}  # stored as number
 
 @dataclass(frozen=True)
 class Arrays:
-    """What a file holds.
+    """The contents of a MATLAB file.
 
     Attributes:
         numeric: every real numeric array by key, scalars as (1, 1).
-        unmarked: keys of those arrays of an HDF5 file that have no mark of MATLAB. Their axes are as the file stores them;
-            those of all others are as MATLAB shows them.
-        others: key, shape and kind of everything else.
+        unmarked: the keys of the arrays in an HDF5 file that lack MATLAB's marks. Their axes are in the file's order; the
+            axes of all other arrays are in MATLAB's order.
+        others: the key, shape and kind of every other item.
     """
 
     numeric: dict[str, NDArray[np.generic]]
@@ -68,22 +68,22 @@ class Arrays:
     others: tuple[str, ...]
 
     def listing(self) -> str:
-        """Name everything in the file."""
+        """Return the names of everything in the file as text."""
         return ", ".join([f"{k} {a.shape}" for k, a in sorted(self.numeric.items())] + [*self.others]) or "nothing"
 
     def cubes(self) -> list[str]:
-        """Return the keys of the arrays with three axes, in whatever struct."""
+        """Return the keys of the arrays with three axes, including those inside structs."""
         return [key for key, array in self.numeric.items() if array.ndim == 3]
 
 
 def read_array(path: Path) -> NDArray[np.generic]:
-    """Read the one real 3-D numeric array of a MATLAB file, last axis last as MATLAB shows it.
+    """Read the one real 3-D numeric array of a MATLAB file, with the axes in MATLAB's order.
 
-    A v7.3 file is HDF5 and stores the axes reversed, (B, W, H); they are turned back to (H, W, B). Text, cells, logical
-    and complex arrays are passed over.
+    A v7.3 file is HDF5 and stores the axes reversed, (B, W, H); they are turned back to (H, W, B). Text, cells, logical and
+    complex arrays are skipped.
 
     Raises:
-        CubeError: the file is damaged, or it holds no such array, or several (their keys and shapes are named).
+        CubeError: the file is damaged, or it holds no such array or several ones (the message names their keys and shapes).
     """
     held = read_arrays(path, axes=3)
     key = only_cube(held)
@@ -94,7 +94,7 @@ def only_cube(held: Arrays) -> str:
     """Return the key of the one array with three axes.
 
     Raises:
-        CubeError: none or several.
+        CubeError: there is no such array, or there are several.
     """
     keys = held.cubes()
     if len(keys) == 1:
@@ -113,7 +113,7 @@ def read_arrays(path: Path, axes: int | None = None) -> Arrays:
 
     Args:
         path: the file.
-        axes: only arrays with so many are loaded, the rest is among the others; None: all.
+        axes: only arrays with this number of axes are loaded, the rest is listed in `others`; None: all are loaded.
 
     Raises:
         CubeError: the file is damaged.
@@ -148,7 +148,7 @@ def _read_v5(path: Path, axes: int | None) -> Arrays:
 def _collect(
     key: str, held: NDArray[Any], kind: str, axes: int | None, arrays: dict[str, NDArray[np.generic]], others: list[str]
 ) -> None:
-    """Put one variable or field where it belongs, and all fields of a struct of one element."""
+    """Sort one variable or field into `arrays` or `others`, including all fields of a struct of one element."""
     if held.dtype.names and held.size == 1:
         for field in held.dtype.names:
             value = held.item()[held.dtype.names.index(field)]
@@ -169,10 +169,11 @@ def _collect(
 
 
 def check_v5(path: Path) -> None:
-    """ValueError where an uncompressed numeric variable has damaged element tags: scipy (1.17) would crash, not raise.
+    """Raise ValueError if an uncompressed numeric variable has damaged tags, on which scipy (1.17) would crash.
 
-    A v5 file is a 128-byte header and elements: a tag (type, bytes) and data padded to eight bytes. A numeric variable
-    is an element of type 14 holding four of the same form, or five if complex: flags and class, shape, name, values.
+    A v5 file is a 128-byte header followed by elements: a tag (type, bytes) and data padded to eight bytes. A numeric
+    variable is an element of type 14 that holds four elements of the same form, or five if complex: flags and class, shape,
+    name, values.
     """
     with path.open("rb") as file:
         header = file.read(128)
@@ -183,12 +184,12 @@ def check_v5(path: Path) -> None:
 
 
 def _unpacked(path: Path) -> bytes | None:
-    """Return a v5 file without compression, its variables checked; None where nothing in it is compressed.
+    """Return a v5 file without compression, after checking its variables; None if nothing in it is compressed.
 
-    scipy reads what it unpacks before zlib has compared the checksum at its end, and damaged bytes crash it.
+    scipy reads the unpacked bytes before zlib has compared the checksum at their end, and damaged bytes crash it.
 
     Raises:
-        ValueError, zlib.error: as `check_v5`, and a checksum that is wrong.
+        ValueError, zlib.error: for the same reasons as in `check_v5`, or because a checksum is wrong.
     """
     with path.open("rb") as file:
         header, size = file.read(128), path.stat().st_size
@@ -215,7 +216,7 @@ def _unpacked(path: Path) -> bytes | None:
 
 
 def _check_elements(file: BinaryIO, order: str, at: int, end: int, depth: int) -> None:
-    """Check all variables from an offset up to another."""
+    """Check all variables between the offsets `at` and `end`."""
     while at + 8 <= end:
         kind, count, after = _element(file, order, at)
         if kind == _MATRIX:
@@ -227,7 +228,7 @@ def _check_elements(file: BinaryIO, order: str, at: int, end: int, depth: int) -
 
 
 def _check_variable(file: BinaryIO, order: str, at: int, end: int, depth: int) -> None:
-    """Check a numeric variable, and whatever lies in a cell or struct."""
+    """Check a numeric variable, or all contents of a cell or struct."""
     file.seek(at + 16)
     flags = struct.unpack(order + "I", file.read(4))[0]
     kind = flags & 0xFF
@@ -254,7 +255,10 @@ def _check_variable(file: BinaryIO, order: str, at: int, end: int, depth: int) -
 
 
 def _held(file: BinaryIO, order: str, kind: int, starts: list[int]) -> int:
-    """How many elements a cell or struct must hold, by its shape and fields; `starts` of its first elements."""
+    """Return the number of elements that a cell or struct must hold by its shape and fields.
+
+    `starts` are the offsets of its first elements.
+    """
     sizes = np.frombuffer(_content(file, order, starts[1]), order + "i4")
     cells = math.prod(max(0, size) for size in sizes.tolist())
     if kind == _CELL:
@@ -267,7 +271,7 @@ def _held(file: BinaryIO, order: str, kind: int, starts: list[int]) -> int:
 
 
 def _content(file: BinaryIO, order: str, at: int) -> bytes:
-    """The data of a short element: a shape, or names."""
+    """Return the data of a short element, which is a shape or names."""
     file.seek(at)
     kind, count = struct.unpack(order + "II", file.read(8))
     if kind >> 16:
@@ -279,7 +283,7 @@ def _content(file: BinaryIO, order: str, at: int) -> bytes:
 
 
 def _check_values(file: BinaryIO, order: str, at: int, end: int, allowed: set[int], wanted: int) -> None:
-    """Check that a variable has so many elements: flags, shape and name, and values of the types allowed."""
+    """Check that a variable has `wanted` elements: flags, shape, name, and values of the allowed types."""
     kinds: list[int] = []
     while at < end and len(kinds) <= wanted:
         kind, _, at = _element(file, order, at)
@@ -289,7 +293,7 @@ def _check_values(file: BinaryIO, order: str, at: int, end: int, allowed: set[in
 
 
 def _element(file: BinaryIO, order: str, at: int) -> tuple[int, int, int]:
-    """Type and size of the element at an offset, and the offset after it."""
+    """Return the type and size of the element at an offset, and the offset after the element."""
     file.seek(at)
     kind, count = struct.unpack(order + "II", file.read(8))
     if kind >> 16:  # short form: both in four bytes, the data in the next four
@@ -328,12 +332,12 @@ def _read_v73(path: Path, axes: int | None) -> Arrays:
 
 
 def _is_unmarked(item: h5py.Dataset) -> bool:
-    """Whether nothing says that MATLAB wrote an array of three axes; of fewer, their order is plain."""
+    """Return whether an array of three axes lacks MATLAB's marks; with fewer axes the order is unambiguous."""
     return item.ndim == 3 and not any(str(name).startswith("MATLAB") for name in item.attrs)
 
 
 def _kind(item: h5py.Dataset) -> str:
-    """A word on an HDF5 item that is no numeric array."""
+    """Return a word for the kind of an HDF5 item that is not a numeric array."""
     kind = item.attrs.get("MATLAB_class", b"")
     said = kind.decode(errors="replace") if isinstance(kind, bytes) else str(kind)
     if item.dtype.kind == "O":
@@ -342,7 +346,7 @@ def _kind(item: h5py.Dataset) -> str:
 
 
 def _is_numeric(item: object, axes: int | None) -> bool:
-    """Whether an HDF5 item is a real numeric data set with that many axes (complex ones have a compound type)."""
+    """Return whether an HDF5 item is a real numeric data set with that many axes (complex ones have a compound type)."""
     if not isinstance(item, h5py.Dataset) or item.ndim != (axes or item.ndim) or item.dtype.kind not in "fiu":
         return False
     if item.external or item.is_virtual:  # its numbers lie in other files, wherever those are

@@ -1,9 +1,9 @@
-"""MATLAB scenes: a cube (rows, columns, bands), or a flattened matrix of pixels by bands as unmixing scenes have it.
+"""MATLAB scenes: a cube (rows, columns, bands), or a flattened matrix of pixels by bands, as unmixing data sets use it.
 
-A matrix is unfolded where rows and columns are known, from the user or from scalars of the file (`nRow`, `nCol`, `rows`,
-`cols`, `H`, `W`, `lines`, `samples`): its pixel axis is the one that holds rows x columns, and pixels run down the columns
-of the image first, as MATLAB's `reshape` has them. Wavelengths are an array `wavelengths_nm`, `wavelength`, `wavelengths`,
-`lambda` or `CentralWavelength` with one number a band. All of these may be fields of structs. Numbers stay as they are.
+A matrix is unfolded if rows and columns are known, from the user or from scalars of the file (`nRow`, `nCol`, `rows`,
+`cols`, `H`, `W`, `lines`, `samples`). The pixel axis is the one of length rows x columns; pixels run down the columns of the
+image first, as in MATLAB's `reshape`. Wavelengths are an array `wavelengths_nm`, `wavelength`, `wavelengths`, `lambda` or
+`CentralWavelength` with one number per band. All of these may be fields of structs. The numbers are not changed.
 """
 
 from collections.abc import Sequence
@@ -27,13 +27,13 @@ SUFFIXES = {".mat"}
 ROWS = ("nrow", "nrows", "rows", "row", "lines", "h", "height")
 COLUMNS = ("ncol", "ncols", "cols", "col", "columns", "ncolumns", "samples", "w", "width")
 WAVELENGTHS = ("wavelengths_nm", "wavelengths", "wavelength", "lambda", "centralwavelength")
-"""Names in lower case; case does not count in a file."""
+"""The names of arrays of wavelengths, in lower case; case in a file does not matter."""
 
 _Numeric = dict[str, NDArray[Any]]
 
 
 def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
-    """Return one scene a file."""
+    """Return one scene per file."""
     return [Found(name_below(p, root), p, (p,), NAME) for p in files if p.suffix.lower() in SUFFIXES]
 
 
@@ -41,8 +41,8 @@ def read(found: Found, asked: ReadOptions) -> Scene:
     """Read the one cube or flattened matrix of a file, or the array that `asked.key` names.
 
     Raises:
-        CubeError: damaged, none or several arrays that could be the scene (all are named), a matrix whose rows and columns
-            nothing says or that they do not fit, or wavelengths or axes that do not fit.
+        CubeError: the file is damaged, no array or several arrays could be the scene (the message names all), a matrix has
+            unknown or unsuitable numbers of rows and columns, or wavelengths or axes do not fit.
     """
     held = read_arrays(found.path)
     arrays = held.numeric
@@ -60,12 +60,12 @@ def read(found: Found, asked: ReadOptions) -> Scene:
 
 
 def wavelengths_in(held: Arrays, key: str) -> Listed | None:
-    """Return the wavelengths that a file lists for its array `key`; None where it lists none."""
+    """Return the wavelengths that a file lists for its array `key`, or None if it lists none."""
     return _wavelengths(_nearest(held.numeric, key), held.numeric[key].shape)
 
 
 def _key(held: Arrays, asked: ReadOptions) -> tuple[str, list[str]]:
-    """The key of the array that is the scene, and what must be said of the others."""
+    """Return the key of the array that is the scene, and notes on the other arrays."""
     arrays = held.numeric
     if asked.key is not None:
         return _asked_key(held, asked.key), []
@@ -80,7 +80,7 @@ def _key(held: Arrays, asked: ReadOptions) -> tuple[str, list[str]]:
 
 
 def _fits(arrays: _Numeric, key: str, asked: ReadOptions) -> bool:
-    """Whether wavelengths are known, and as many as an array has bands."""
+    """Return whether wavelengths are known and as many as the array has bands."""
     shape = arrays[key].shape
     if asked.wavelengths_nm:
         return len(asked.wavelengths_nm) in shape
@@ -91,7 +91,7 @@ def _fits(arrays: _Numeric, key: str, asked: ReadOptions) -> bool:
 
 
 def _folded(arrays: _Numeric, asked: ReadOptions) -> list[str]:
-    """The matrices that unfold to an image, where the file or the user says its size."""
+    """Return the keys of the matrices that unfold to an image, if the file or the user gives its size."""
     try:
         rows, columns = _sizes(arrays, asked, "")
     except CubeError:
@@ -102,7 +102,7 @@ def _folded(arrays: _Numeric, asked: ReadOptions) -> list[str]:
 
 
 def _matrix(held: Arrays, asked: ReadOptions) -> str:
-    """The key of the one matrix of pixels by bands."""
+    """Return the key of the one matrix of pixels by bands."""
     arrays = held.numeric
     matrices = [key for key, array in arrays.items() if array.ndim == 2 and min(array.shape) > 1]
     if not matrices:
@@ -123,7 +123,7 @@ def _matrix(held: Arrays, asked: ReadOptions) -> str:
 
 
 def _asked_key(held: Arrays, asked: str) -> str:
-    """The array that a user names by its whole key, or by the field alone where only one struct has it."""
+    """Return the key of the array that a user names: the whole key, or the field alone if only one struct has it."""
     arrays = held.numeric
     fields = [key for key in arrays if key.endswith(f".{asked}")]
     key = asked if asked in arrays else fields[0] if len(fields) == 1 else None
@@ -136,7 +136,7 @@ def _asked_key(held: Arrays, asked: str) -> str:
 
 
 def _nearest(arrays: _Numeric, key: str) -> list[_Numeric]:
-    """The other arrays by their own names: those in the struct of `key`, then those around it, then all the rest."""
+    """Return the other arrays by their own names: first those in the struct of `key`, then those around it, then others."""
     groups: list[_Numeric] = []
     left = {k: a for k, a in arrays.items() if k != key}
     struct = key
@@ -152,7 +152,7 @@ def _field(key: str) -> str:
 
 
 def _sizes(arrays: _Numeric, asked: ReadOptions, what: str) -> tuple[int, int]:
-    """Rows and columns, from the user or else from the file's scalars."""
+    """Return the numbers of rows and columns, from the user or else from the file's scalars."""
     found = []
     for name, said, names in (("rows", asked.rows, ROWS), ("columns", asked.columns, COLUMNS)):
         scalars = {k: float(a.item()) for k, a in arrays.items() if a.size == 1 and _field(k) in names}
@@ -171,7 +171,7 @@ def _sizes(arrays: _Numeric, asked: ReadOptions, what: str) -> tuple[int, int]:
 
 
 def _unfold(matrix: NDArray[Any], rows: int, columns: int, key: str) -> NDArray[Any]:
-    """(rows, columns, bands) of a matrix (pixels, bands) or (bands, pixels), pixel = column * rows + row."""
+    """Unfold a matrix (pixels, bands) or (bands, pixels) to (rows, columns, bands); pixel = column * rows + row."""
     pixels = rows * columns
     axes = [axis for axis, size in enumerate(matrix.shape) if size == pixels]
     if not axes:
@@ -186,7 +186,7 @@ def _unfold(matrix: NDArray[Any], rows: int, columns: int, key: str) -> NDArray[
 
 
 def _wavelengths(groups: list[_Numeric], shape: tuple[int, ...]) -> Listed | None:
-    """What the arrays list that are named so, of the first group that has any; None where there are none."""
+    """Return the wavelengths from arrays with such a name in the first group that has one; None if no group has any."""
     for arrays in groups:
         named = {k: a.ravel().astype(np.float64) for k, a in arrays.items() if _field(k) in WAVELENGTHS and a.size > 1}
         if named:

@@ -1,12 +1,12 @@
-"""Raw frames of a snapshot-mosaic camera: grey pictures whose every pixel sits behind one of 4 x 4 band filters.
+"""Raw frames of a snapshot-mosaic camera: grey pictures in which every pixel lies behind one of 4 x 4 band filters.
 
-Band k of the pattern is row k // 4, column k % 4 of every 4 x 4 block, counted from the frame's first pixel. A frame cannot
-say so itself, nor its wavelengths: these come from the user or from the sensor's response table, a MATLAB file
-`*responses*.mat` with `CentralWavelength` (16 numbers in nm, in the order of the pattern), beside the frame or in a folder
-above it.
+Band k of the pattern is row k // 4, column k % 4 of every 4 x 4 block, counted from the frame's first pixel. A frame does
+not state this pattern or its wavelengths. The wavelengths come from the user or from the sensor's response table, a MATLAB
+file `*responses*.mat` with `CentralWavelength` (16 numbers in nm, in the order of the pattern), beside the frame or in a
+folder above it.
 
-The order of things: dark and white references are applied to the raw frame, where every pixel has its own gain and
-vignetting; then it is demosaicked; then spectra are corrected; then bands are sorted by wavelength.
+The processing order is: first the dark and white references are applied to the raw frame, in which every pixel has its own
+gain and vignetting; then the frame is demosaicked; then the spectra are corrected; last the bands are sorted by wavelength.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from hyperderm.ingest.reflectance import PICTURES, TIFF, calibrate, check_raw, n
 
 NAME: str = "mosaic"
 PATTERN = 4
-"""Rows and columns of the filter pattern."""
+"""The number of rows and columns of the filter pattern."""
 SUFFIXES = TIFF | PICTURES
 CENTRES = "CentralWavelength"
 
@@ -38,19 +38,19 @@ _CORRECTED_NM = ("wavelengths_corrected", "wavelengths_nm", "wavelengths", CENTR
 
 @dataclass(frozen=True)
 class Mosaic:
-    """How raw frames are to be read; paths are files that `read_reference` reads, unless said otherwise.
+    """How raw frames are read; paths are files that `read_reference` reads, unless stated otherwise.
 
     Attributes:
         how: `superpixel`: a cube of (H/4, W/4, 16), each 4 x 4 block one pixel; `bilinear`: (H, W, 16).
-        responses: a MATLAB file with `CentralWavelength`; None: the one that `responses_beside` finds.
-        dark: a frame, or a stack of frames, with the light off.
-        white: likewise, of a white panel.
-        correction: a matrix (Bout, 16) that every spectrum is multiplied by, its columns in the order of the pattern, as
-            makers of sensors give it: `.csv` (numbers and commas), `.npy`, or `.mat` (the array `correction_matrix`, or
-            the only one with 16 columns; `wavelengths` in the same file name its rows).
-        wavelengths_nm: nm of the bands as they come: in the order of the pattern, or of the correction's rows. Overrules
+        responses: a MATLAB file with `CentralWavelength`; None: the file that `responses_beside` finds.
+        dark: a frame, or a stack of frames, taken with the light off.
+        white: a frame, or a stack of frames, of a white panel.
+        correction: a matrix (Bout, 16) by which every spectrum is multiplied, with columns in the order of the pattern, as
+            sensor makers provide it: `.csv` (numbers and commas), `.npy`, or `.mat` (the array `correction_matrix`, or the
+            only array with 16 columns; `wavelengths` in the same file belong to its rows).
+        wavelengths_nm: the wavelengths of the bands (nm) in the order of the pattern, or of the correction's rows; overrules
             every file.
-        white_reflectance: of the white panel.
+        white_reflectance: the reflectance of the white panel.
     """
 
     how: CropOptions = "superpixel"
@@ -63,7 +63,7 @@ class Mosaic:
 
 
 def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
-    """Return one scene a TIFF or PNG where a response table lies beside it or above it, up to `root`; else none."""
+    """Return one scene per TIFF or PNG if a response table lies beside it or above it, up to `root`; otherwise none."""
     pictures = [p for p in files if p.suffix.lower() in SUFFIXES]
     try:
         table = responses_beside(folder, root) if pictures else None
@@ -73,26 +73,26 @@ def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
 
 
 def read(found: Found, asked: ReadOptions) -> Scene:
-    """Read one frame by super-pixels; `read_mosaic` knows more ways."""
+    """Read one frame with `superpixel`; `read_mosaic` offers more options."""
     root = found.files[1].parent if len(found.files) > 1 else found.path.parent
     return read_mosaic(found.path, Mosaic(wavelengths_nm=asked.wavelengths_nm), root)
 
 
 def read_mosaic(path: Path, options: Mosaic, root: Path | None = None) -> Scene:
-    """Read one raw frame, TIFF or PNG, grey, 8 to 16 bits, into a cube with its bands sorted by wavelength.
+    """Read one raw frame (TIFF or PNG, grey, 8 to 16 bits) into a cube with its bands sorted by wavelength.
 
     Args:
         path: the frame.
-        options: what is known of the camera.
-        root: the topmost folder in which a response table is looked for; None: only beside the frame.
+        options: how the camera's frames are read.
+        root: the topmost folder in which a response table is searched; None: only beside the frame.
 
     Returns:
-        The scene, in reflectance where a white reference is given and in counts otherwise. Its facts say how it was made;
-        `band_order` is, for every band, its number in the pattern (or the row of the correction).
+        The scene, in reflectance if a white reference is given and in counts otherwise. Its facts say how it was made;
+        `band_order` gives for every band its number in the pattern (or the row of the correction).
 
     Raises:
-        CubeError: not a grey frame, a size that four does not divide, unknown wavelengths, or references, responses or a
-            correction that do not fit.
+        CubeError: the frame is not grey or its size is not divisible by four, the wavelengths are unknown, or references,
+            responses or the correction do not fit.
     """
     frame = read_reference(path)
     if frame.ndim != 2:
@@ -117,15 +117,15 @@ def demosaic(frame: NDArray[Any], pattern: int = PATTERN, how: CropOptions = "su
 
     Args:
         frame: real numbers; `pattern` divides its height and width.
-        pattern: rows and columns of the filter pattern.
+        pattern: the number of rows and columns of the filter pattern.
         how: `superpixel` takes every block's samples as they are: (H/pattern, W/pattern, pattern²). The bands of a pixel
-            then lie up to pattern - 1 raw pixels apart. `bilinear` puts every band on every raw pixel, (H, W, pattern²):
-            band k has samples at rows k // pattern + i·pattern and columns k % pattern + j·pattern, and each pixel lies
-            between four of them. An image that is linear in x and y is so reproduced exactly inside the outermost
-            samples; beyond these, the nearest sample counts (it is clamped, not extrapolated).
+            then lie up to pattern - 1 raw pixels apart. `bilinear` interpolates every band at every raw pixel, (H, W,
+            pattern²): band k has samples at rows k // pattern + i·pattern and columns k % pattern + j·pattern, and each
+            pixel lies between four of them. An image that is linear in x and y is therefore reproduced exactly inside the
+            outermost samples; outside them the nearest sample is used (clamped, not extrapolated).
 
     Raises:
-        CubeError: a size that the pattern does not divide, or another `how`.
+        CubeError: the frame's size is not divisible by the pattern, or `how` is unknown.
     """
     if frame.ndim != 2:
         raise CubeError(f"a raw frame has two axes, this array has shape {frame.shape}")
@@ -154,10 +154,10 @@ def demosaic(frame: NDArray[Any], pattern: int = PATTERN, how: CropOptions = "su
 
 
 def responses_beside(folder: Path, root: Path) -> Path | None:
-    """Return the `*responses*.mat` in `folder`, or else in the nearest folder above it up to `root`; None without one.
+    """Return the `*responses*.mat` in `folder`, or else in the nearest folder above it up to `root`; None if there is none.
 
     Raises:
-        CubeError: several in one folder.
+        CubeError: one folder holds several such files.
     """
     top = root.resolve()
     for place in (folder, *folder.parents):
@@ -187,7 +187,7 @@ def _check_size(shape: tuple[int, ...], pattern: int) -> None:
 def _spectra(
     cube: NDArray[np.float32], path: Path, options: Mosaic, root: Path
 ) -> tuple[NDArray[np.float32], Sequence[float], dict[str, Any]]:
-    """Apply the correction, if any; the wavelengths in the order of the bands, and the facts of both."""
+    """Apply the correction, if any; return the cube, the wavelengths in the order of its bands, and facts on both steps."""
     nm: Sequence[float] | None = None
     said: dict[str, Any] = {}
     square = True
@@ -215,7 +215,7 @@ def _spectra(
 
 
 def _centres(table: Path) -> list[float]:
-    """The 16 band centres of a response table, nm."""
+    """Return the 16 band centres (nm) of a response table."""
     held = _matrices(table)
     if CENTRES not in held:
         raise CubeError(f"{table.name} holds no {CENTRES}: it holds {', '.join(held) or 'no numbers'}")
@@ -226,7 +226,7 @@ def _centres(table: Path) -> list[float]:
 
 
 def _correction(path: Path) -> tuple[NDArray[np.float64], list[float] | None]:
-    """The matrix (Bout, 16), and the wavelengths of its rows where the file has them."""
+    """Return the correction matrix (Bout, 16), and the wavelengths of its rows if the file has them."""
     nm = None
     if path.suffix.lower() == ".mat":
         held = _matrices(path)
@@ -253,7 +253,7 @@ def _correction(path: Path) -> tuple[NDArray[np.float64], list[float] | None]:
 
 
 def _matrices(path: Path) -> dict[str, NDArray[Any]]:
-    """The real arrays with two axes of a MATLAB file of either version, by key."""
+    """Return the real arrays with two axes of a MATLAB file (v5 or v7.3), by key."""
     import h5py
     import scipy.io
 

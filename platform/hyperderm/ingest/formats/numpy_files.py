@@ -1,4 +1,4 @@
-"""NumPy files: `.npy` with one array (rows, columns, bands), `.npz` with one such array and, beside it, `wavelengths_nm`."""
+"""NumPy files: `.npy` with one array (rows, columns, bands), or `.npz` with one such array and `wavelengths_nm`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,16 +24,16 @@ _DAMAGED: tuple[type[Exception], ...] = (BadZipFile, TokenError, *DAMAGED)
 
 
 def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
-    """Return one scene a file."""
+    """Return one scene per file."""
     return [Found(name_below(p, root), p, (p,), NAME) for p in files if p.suffix.lower() in SUFFIXES]
 
 
 def read(found: Found, asked: ReadOptions) -> Scene:
-    """Read the one array with three axes, or the one that `asked.key` names; pickled objects are never loaded.
+    """Read the one array with three axes, or the array that `asked.key` names; pickled objects are never loaded.
 
     Raises:
-        CubeError: a damaged file, none or several such arrays (their names and shapes are given), or wavelengths that
-            do not fit.
+        CubeError: the file is damaged, it holds no such array or several (the message gives their names and shapes), or the
+            wavelengths do not fit.
     """
     path = found.path
     try:
@@ -57,7 +57,7 @@ def read(found: Found, asked: ReadOptions) -> Scene:
 
 
 def _only_cube(arrays: dict[str, NDArray[Any]], asked: ReadOptions) -> tuple[str, list[str]]:
-    """The key of the array that is the scene, and what must be said of the others."""
+    """Return the key of the array that is the scene, and notes on the other arrays."""
     known = asked.wavelengths_nm or arrays.get(WAVELENGTHS)
     count = 0 if known is None else np.size(known)
     shapes = {key: array.shape for key, array in arrays.items() if array.ndim == 3 and array.dtype.kind in "fiu"}

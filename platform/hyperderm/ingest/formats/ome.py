@@ -1,4 +1,4 @@
-"""What the description of an OME-TIFF says: which pages are the bands of which image, and their emission wavelengths."""
+"""Read the description of an OME-TIFF: which pages are the bands of which image, and their emission wavelengths."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ class OmeImage:
     """One image of an OME-TIFF.
 
     Attributes:
-        name: as the description calls it, or its number.
-        sizes: SizeC, SizeZ and SizeT.
-        planes: the numbers of its pages, in order.
-        listed: the emission wavelengths of its channels.
-        several: whether the file holds others beside it.
+        name: the image's name in the description, or its number.
+        sizes: the sizes SizeC, SizeZ and SizeT.
+        planes: the numbers of the image's pages, in order.
+        listed: the emission wavelengths of the image's channels.
+        several: whether the file holds other images too.
     """
 
     name: str
@@ -34,15 +34,15 @@ class OmeImage:
 
 
 def image_of(tif: "TiffFile", pages: int, key: str | None) -> OmeImage:
-    """Return the image whose channels, slices or frames are the bands: the only one, or the one called `key`.
+    """Return the image whose channels, slices or frames are the bands: the only image, or the one called `key`.
 
     Args:
-        tif: an open OME-TIFF; other files that it may name are not opened.
-        pages: how many pages it has.
-        key: what the user says.
+        tif: an open OME-TIFF; other files that its description names are not opened.
+        pages: the number of pages of the file.
+        key: the image's name as the user gives it.
 
     Raises:
-        CubeError: none or several could be the scene.
+        CubeError: no image, or more than one, could be the scene.
     """
     import tifffile
 
@@ -66,7 +66,7 @@ def image_of(tif: "TiffFile", pages: int, key: str | None) -> OmeImage:
 
 
 def _planes(pixels: dict[str, Any], start: int) -> list[int]:
-    """The pages of one image: those that its TiffData name, or those from `start` on."""
+    """Return the page numbers of one image: those that its TiffData names, or those from `start` on."""
     count = 1
     for key in ("SizeC", "SizeZ", "SizeT"):
         count *= int(pixels.get(key, 1))

@@ -1,4 +1,4 @@
-"""What the file formats share: numbers as a library hands them, made into a scene or refused."""
+"""Shared by the file formats: make a scene of the numbers that a library returns, or refuse them."""
 
 import re
 import struct
@@ -44,21 +44,23 @@ def make_scene(
     axes: Axes = ARRAY,
     missing: NDArray[np.bool_] | None = None,
 ) -> Scene:
-    """Make a scene of real numbers as the file holds them, its bands sorted by their wavelengths.
+    """Make a scene of the real numbers in a file, with the bands sorted by their wavelengths.
 
-    The numbers stay as they are: counts are not divided by their type's maximum, `facts["dtype"]` says what they were.
-    NaN and infinity stay too: whoever cuts lesions out judges what lies inside a crop.
+    The numbers are not changed: counts are not divided by their type's maximum, and `facts["dtype"]` records the type. NaN
+    and infinity stay too, because they are judged only inside each crop.
 
     Args:
-        array: with three axes.
-        listed: the wavelengths that the file has itself.
-        asked: what the user and a side file say.
-        facts: for a lesion's origin.
-        axes: what the format knows of them.
-        missing: of the array's shape: where the file says that nothing was measured; becomes NaN.
+        array: an array with three axes.
+        listed: the wavelengths that the file itself lists.
+        asked: the options of the user and the side file.
+        facts: facts for a lesion's origin.
+        axes: the axis orders that the format allows.
+        missing: a mask of the array's shape, True where the file declares that nothing was measured; these values become
+            NaN.
 
     Raises:
-        CubeError: not three axes, no pixel, not real numbers, or wavelengths or axes that do not fit.
+        CubeError: the array does not have three axes, is empty or does not hold real numbers, or wavelengths or axes do not
+            fit.
     """
     if array.ndim != 3 or array.size == 0:
         raise (NoImage if array.ndim < 3 else CubeError)(
@@ -85,7 +87,7 @@ def make_scene(
 
 
 def no_data(array: NDArray[Any], value: float) -> NDArray[np.bool_] | None:
-    """Return where an array holds the value that its file declares for "nothing was measured"; None: nowhere."""
+    """Return a mask that is True where an array holds the declared value for "nothing was measured"; None: nowhere."""
     if np.isnan(value):
         return None  # NaN is missing anyway
     if array.dtype.kind == "f":
@@ -96,10 +98,10 @@ def no_data(array: NDArray[Any], value: float) -> NDArray[np.bool_] | None:
 
 
 def numbers(values: object, what: str) -> list[float]:
-    """Return a list of numbers, or one number, as floats.
+    """Return a list of numbers, or a single number, as a list of floats.
 
     Raises:
-        CubeError: `what`, a phrase naming the field, holds anything else.
+        CubeError: the field, which the phrase `what` names, holds anything else.
     """
     try:
         several: Any = values if isinstance(values, (Sequence, np.ndarray)) and not isinstance(values, str) else [values]
@@ -109,10 +111,10 @@ def numbers(values: object, what: str) -> list[float]:
 
 
 def surely_nm(values: Sequence[float], what: str) -> list[float]:
-    """Return wavelengths whose unit nothing says, if they can only be nm.
+    """Return wavelengths without a stated unit if they can only be nm.
 
     Raises:
-        CubeError: values outside `SHORTEST_NM` … `LONGEST_NM`; `what` names where they stand.
+        CubeError: a value lies outside `SHORTEST_NM` … `LONGEST_NM`; `what` names the source of the values.
     """
     strange = [v for v in values if not SHORTEST_NM <= v <= LONGEST_NM]
     if strange:
@@ -123,7 +125,7 @@ def surely_nm(values: Sequence[float], what: str) -> list[float]:
 
 
 def oriented(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn (H, W, B) the way its EXIF or TIFF orientation tag says; values outside 2 … 8 mean nothing and change nothing."""
+    """Turn (H, W, B) by its EXIF or TIFF orientation tag; values outside 2 … 8 change nothing."""
     if 5 <= orientation <= 8:
         array = array.swapaxes(0, 1)
     if orientation in {2, 3, 6, 7}:
@@ -135,7 +137,7 @@ def damaged(kind: str, error: Exception, path: Path) -> CubeError:
     """Return the error that says in one line that a library cannot read `path` as `kind`.
 
     Raises:
-        MachineTrouble, CubeError: it is not the file's fault (`check_machine`).
+        MachineTrouble, CubeError: the file is not at fault (`check_machine`).
     """
     check_machine(error, path)
     message = " ".join(str(error).replace(str(path), path.name).split())
@@ -143,11 +145,11 @@ def damaged(kind: str, error: Exception, path: Path) -> CubeError:
 
 
 def natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
-    """Sort key of names under which 2 comes before 10; the name itself breaks ties such as 1 and 01."""
+    """Return a sort key for names that puts 2 before 10; the name itself breaks ties such as 1 and 01."""
     parts = re.findall(r"[0-9]+|[^0-9]+", path.name)
     return [(0, int(p), "") if p[0] in "0123456789" else (1, 0, p) for p in parts], path.name
 
 
 def name_below(path: Path, root: Path) -> str:
-    """Return the name of the image at `path`: below `root`, posix, without suffix."""
+    """Return the name of the image at `path`: its posix path below `root`, without suffix."""
     return path.relative_to(root).with_suffix("").as_posix()

@@ -1,4 +1,4 @@
-"""What every file format yields: one image as its files hold it, before bands, masks and crops."""
+"""The result of every file format: one image as its files hold it, before bands, masks and crops."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ from hyperderm.errors import CubeError
 
 @dataclass(frozen=True)
 class SetAside:
-    """A file that was not used.
+    """A file that is not used.
 
     Attributes:
-        file: its path relative to the root, posix.
-        reason: one sentence why.
-        image: False where it can be no image by what it holds, such as a table of numbers.
+        file: the file's posix path relative to the root.
+        reason: one sentence that says why.
+        image: False if the content cannot be an image, such as a table of numbers.
     """
 
     file: str
@@ -28,13 +28,13 @@ class SetAside:
 
 @dataclass(frozen=True)
 class Found:
-    """A scene that lies in a folder, unread.
+    """A scene that was found in a folder and has not been read.
 
     Attributes:
-        name: of the image below the root, posix, without suffix: `patient7/left_arm`.
-        path: the file that stands for it, or the folder of its band images.
-        files: everything its pixels and wavelengths depend on, `path` first where that is a file.
-        format: `NAME` of the module that reads it.
+        name: the image's posix path below the root, without suffix: `patient7/left_arm`.
+        path: the file that represents the scene, or the folder of its band images.
+        files: all files that determine the pixels and wavelengths; `path` comes first if it is a file.
+        format: the `NAME` of the module that reads the scene.
     """
 
     name: str
@@ -48,10 +48,10 @@ class Scene:
     """One image as its files hold it.
 
     Attributes:
-        reflectance: (H, W, B) float32 in the order of the file's bands, or of their wavelengths where those are known. NaN
-            or infinite where nothing was measured: only what a crop needs is judged.
-        wavelengths_nm: (B,) nm, strictly increasing; None where no file says them.
-        facts: what the files said that shaped the pixels, JSON-serialisable: goes into a lesion's origin.
+        reflectance: (H, W, B) float32 in the order of the file's bands, or of their wavelengths if these are known. Values
+            are NaN or infinite where nothing was measured; only the values that a crop needs are judged.
+        wavelengths_nm: (B,) nm, strictly increasing; None if no file gives them.
+        facts: the file entries that shaped the pixels, JSON-serialisable, for a lesion's origin.
     """
 
     reflectance: NDArray[np.float32]
@@ -61,7 +61,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Beside:
-    """A side file of wavelengths: its name and the nm that it lists, or why it cannot be used."""
+    """A side file of wavelengths: its name and the listed nm, or the reason why it cannot be used."""
 
     name: str
     nm: tuple[float, ...] = ()
@@ -70,15 +70,15 @@ class Beside:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What a user says about files that cannot say it themselves; every format looks at what concerns it.
+    """The user's options for files that lack this information; every format uses the options that concern it.
 
     Attributes:
-        wavelengths_nm: (B,) nm in the order of the file's bands; overrules the files. None: the files know.
-        rows: of a matrix of pixels by bands, where nothing else says so.
-        columns: likewise.
-        key: of the array in a file that holds several.
-        axes: what the axes of a file's array are, in its order: some order of "H", "W" and "B"; None: the file knows.
-        beside: the side file of one scene; counts where its file lists no wavelengths that can be used.
+        wavelengths_nm: (B,) nm in the order of the file's bands; overrules the files. None: the files give them.
+        rows: the number of rows of an image stored as a matrix of pixels by bands, if nothing else gives it.
+        columns: the number of columns of such an image.
+        key: the key of the array to read from a file that holds several.
+        axes: the order of the axes of a file's array, written with "H", "W" and "B"; None: the file gives it.
+        beside: the side file of one scene; used if the scene's own file lists no usable wavelengths.
     """
 
     wavelengths_nm: tuple[float, ...] | None = None
@@ -95,17 +95,17 @@ class Format(Protocol):
     NAME: str
 
     def find(self, folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
-        """Return the scenes among `files`, all directly in `folder`, by their names alone."""
+        """Return the scenes among `files`, which all lie directly in `folder`, by their names alone."""
 
     def read(self, found: Found, asked: ReadOptions) -> Scene:
-        """Read one scene; CubeError, in one sentence, where it cannot be one."""
+        """Read one scene; raise CubeError with one sentence if it cannot be a scene."""
 
 
 def inside(root: Path, folder: Path, name: str) -> Path:
-    """Return the file that a side file in `folder` names, which must lie below `root`.
+    """Return the file that a side file in `folder` names; it must lie below `root`.
 
     Raises:
-        CubeError: an absolute name, or one that climbs out of `root`.
+        CubeError: the name is absolute or leads out of `root`.
     """
     path = (folder / name).resolve()
     if Path(name).is_absolute() or not path.is_relative_to(root.resolve()):

@@ -1,7 +1,8 @@
-"""Every file format of scenes: finding them below a folder, and reading one with its wavelengths.
+"""All file formats of scenes: find scenes below a folder, and read one scene with its wavelengths.
 
-A new format is a module with `NAME`, `find` and `read` (`scene.Format`), named in `FORMATS`. A module earlier in the order
-takes its files first: ENVI its data files, whatever they are called, and band images their pictures before TIFF's stacks.
+A new format is a module with `NAME`, `find` and `read` (`scene.Format`) that is listed in `FORMATS`. Earlier modules take
+their files first: ENVI takes its data files, whatever their names, and band images take their pictures before TIFF looks for
+stacks.
 """
 
 import fnmatch
@@ -34,14 +35,17 @@ SIDE_FILES: tuple[str, ...] = (
     "*.wavelengths.csv",
     "*responses*.mat",
 )
-"""Files beside scenes: patterns in lower case of their name, or (those with /) of their path below the root.
+"""Files beside scenes, as lower-case patterns of their name, or (with /) of their path below the root.
 
-Neither scenes nor strange: whoever knows the layout reads them (masks, diagnoses, annotations, wavelengths).
+They count neither as scenes nor as unknown files: the layouts read these masks, diagnoses, annotations and wavelengths.
 """
 
 WAVELENGTHS = ("wavelengths.txt", "wavelengths.csv")
-"""The side file of a scene is `<its name>.<one of these>`, with its suffixes, some of them or none; without it, `<one of
-these>` is that of every scene in its folder and, where those have none, in the folders below it. Case does not count."""
+"""Names of side files of wavelengths; case does not matter.
+
+`<scene's name>.<one of these>`, with or without the scene's suffixes, belongs to one scene. A plain `<one of these>` belongs
+to every other scene in its folder and in subfolders without such a file.
+"""
 
 _COMMA = re.compile(r"\d+,(\d+)")
 _MICROMETRES = re.compile(r"\b[uµμ]m\b|micro", re.IGNORECASE)
@@ -50,18 +54,18 @@ _LONGEST = 1 << 20  # bytes of a file of wavelengths
 
 
 def find_scenes(root: Path) -> tuple[list[Found], list[tuple[Path, str]]]:
-    """Find every scene at or below `root` in natural order (2 before 10), by names; no pixels are read.
+    """Find every scene at or below `root` by names, in natural order (2 before 10); no pixels are read.
 
-    Names that begin with a dot are the operating system's and are not looked at.
+    Names that begin with a dot belong to the operating system and are ignored.
 
     Args:
-        root: a folder, or one file of a scene (its header, its data file or one of its bands).
+        root: a folder, or one file of a scene (the header, the data file or one of the bands).
 
     Returns:
-        The scenes, each with a name of its own, and the files that no scene takes with one sentence why.
+        The scenes, each with a unique name, and the files that no scene uses, each with one sentence that says why.
 
     Raises:
-        CubeError: `root` does not exist, or is a file of no scene.
+        CubeError: `root` does not exist, or is a file that belongs to no scene.
     """
     if not root.exists():
         raise CubeError(f"{root} does not exist", "Name a folder of scenes, or one file.")
@@ -82,7 +86,7 @@ def find_scenes(root: Path) -> tuple[list[Found], list[tuple[Path, str]]]:
 
 
 def find_beside(file: Path) -> list[Found]:
-    """Return the scenes of the folder that `file` lies in, named below it; folders inside it are not looked at."""
+    """Return the scenes of the folder that holds `file`, named relative to that folder; subfolders are ignored."""
     folder = file.parent
     files, _, _ = _entries(folder, folder)
     sides = [path for path in files if is_side_file(path, folder)]
@@ -90,13 +94,13 @@ def find_beside(file: Path) -> list[Found]:
 
 
 def read_scene(found: Found, asked: ReadOptions, root: Path) -> Scene:
-    """Read one scene; what the user says of wavelengths counts, else what its file says, else a side file.
+    """Read one scene; the user's wavelengths come first, then those in the file, then those of a side file.
 
-    A side file goes before wavelengths of the file whose unit nothing names. `facts["wavelengths"]` records which counts.
+    A side file precedes wavelengths of the file without a unit. `facts["wavelengths"]` records the source that was used.
 
     Raises:
-        CubeError: the scene cannot be read, one of its files lies outside `root`, nothing says its wavelengths, or they do
-            not fit its bands.
+        CubeError: the scene cannot be read, one of its files lies outside `root`, or its wavelengths are unknown or do not
+            fit its bands.
     """
     base = root if root.is_dir() else root.parent
     for path in found.files:
@@ -117,7 +121,7 @@ def read_scene(found: Found, asked: ReadOptions, root: Path) -> Scene:
 
 
 def _beside(found: Found, base: Path) -> Beside | None:
-    """The side file of a scene with what it lists, or why that cannot be used."""
+    """Return the side file of a scene with its listed wavelengths, or the reason why it cannot be used."""
     try:
         side = _side_file(found)
     except CubeError as error:
@@ -126,7 +130,7 @@ def _beside(found: Found, base: Path) -> Beside | None:
 
 
 def read_beside(side: Path, base: Path) -> Beside:
-    """Return what a side file below `base` lists, or why that cannot be used."""
+    """Return the wavelengths that a side file below `base` lists, or the reason why it cannot be used."""
     try:
         inside(base, side.parent, side.name)
         return Beside(side.name, tuple(read_wavelengths(side).tolist()))
@@ -135,7 +139,7 @@ def read_beside(side: Path, base: Path) -> Beside:
 
 
 def noted(scene: Scene, files: Sequence[Path]) -> Scene:
-    """Return a scene with a note on a side file of wavelengths among its files that was not used."""
+    """Return a scene with a note if one of its files is a side file of wavelengths that was not used."""
     whence = str(scene.facts.get("wavelengths", ""))
     idle = [path.name for path in files if is_wavelengths(path) and path.name not in whence]
     if not idle:
@@ -145,17 +149,17 @@ def noted(scene: Scene, files: Sequence[Path]) -> Scene:
 
 
 def read_wavelengths(path: Path) -> NDArray[np.float64]:
-    """Read a side file of wavelengths: one number (nm) a line.
+    """Read a side file of wavelengths: one number (nm) per line.
 
-    Empty lines and what follows a # do not count, nor does a heading in the first line of a .csv, or one that names
-    wavelengths; it may say that they are micrometres. Decimal commas are read as such, and encodings as `tables.decode`
-    knows them.
+    Empty lines, text after a #, and a heading are ignored. A heading is any text in the first line of a .csv, or a text that
+    names wavelengths; it may state that they are in micrometres. Decimal commas are accepted, and the encodings of
+    `tables.decode`.
 
     Returns:
         (B,) nm in the order of the file.
 
     Raises:
-        CubeError: not such a text, no number in it, or numbers that cannot be nm.
+        CubeError: the file is not such a text, holds no number, or holds numbers that cannot be nm.
     """
     try:
         if path.stat().st_size > _LONGEST:
@@ -184,10 +188,10 @@ def read_wavelengths(path: Path) -> NDArray[np.float64]:
 
 
 def _decimal_commas(lines: Sequence[str]) -> bool:
-    """Whether numbers are written with a decimal comma.
+    """Return whether numbers are written with a decimal comma.
 
     Raises:
-        CubeError: every line has the same digits behind its comma, so that it may as well part two columns.
+        CubeError: every line has the same digits after its comma, so that the comma may also separate two columns.
     """
     found = [match for line in lines if (match := _COMMA.fullmatch(line.split("#")[0].strip().rstrip(";").strip()))]
     behind = {match[1].strip("0") for match in found}
@@ -198,13 +202,13 @@ def _decimal_commas(lines: Sequence[str]) -> bool:
 
 
 def is_side_file(path: Path, root: Path) -> bool:
-    """Whether a file is one of `SIDE_FILES`."""
+    """Return whether a file is one of `SIDE_FILES`."""
     name, below = path.name.lower(), path.relative_to(root).as_posix().lower()
     return any(fnmatch.fnmatchcase(below if "/" in pattern else name, pattern) for pattern in SIDE_FILES)
 
 
 def _entries(folder: Path, root: Path) -> tuple[list[Path], list[Path], list[tuple[Path, str]]]:
-    """Files and folders of a folder in natural order, and the links that are not followed with the reason."""
+    """Return the files and folders of a folder in natural order, and the links that are not followed, with the reason."""
     files: list[Path] = []
     folders: list[Path] = []
     refused: list[tuple[Path, str]] = []
@@ -233,9 +237,9 @@ def _entries(folder: Path, root: Path) -> tuple[list[Path], list[Path], list[tup
 def _scenes(
     folder: Path, files: list[Path], root: Path, sides: Sequence[Path], above: Path | None = None
 ) -> tuple[list[Found], list[Path]]:
-    """The scenes among the files of a folder, each with its side file, and the files that are left.
+    """Return the scenes among the files of a folder, each with its side file, and the remaining files.
 
-    Side files are looked for in `sides`, those of the folder; `above` is that of the folders above it.
+    Side files are searched in `sides`, those of the folder; `above` is the side file of the folders above it.
     """
     found: list[Found] = []
     for kind in FORMATS:
@@ -250,7 +254,7 @@ def _scenes(
 
 
 def _scene_of(file: Path) -> Found:
-    """The scene that one file belongs to."""
+    """Return the scene that one file belongs to."""
     files, _, refused = _entries(file.parent, file.parent)
     if why := dict(refused).get(file):
         raise CubeError(f"{file.name} is {why}", "Name the file that it leads to.")
@@ -262,7 +266,7 @@ def _scene_of(file: Path) -> Found:
 
 
 def _distinct(found: Sequence[Found]) -> list[Found]:
-    """The same scenes; those that share a name get the suffix of their file, `arm.npy` beside `arm.mat`, or a number."""
+    """Return the same scenes with unique names: equal names get the file's suffix (`arm.npy`, `arm.mat`) or a number."""
     names = [f.name for f in found]
     taken: set[str] = set()
     distinct = []
@@ -282,7 +286,7 @@ def _format(found: Found) -> Format:
 
 
 def _side_of(found: Found, named: dict[str, Path], shared: Path | None) -> Path | None:
-    """The file of wavelengths that belongs to a scene: its own, or else that of its folder; None where two do."""
+    """Return the wavelength file of a scene: its own, or else that of its folder; None if two have the same rank."""
     for names in _own_sides(found):
         if found.path.is_dir():
             own = [path for name in names if (path := found.path.parent / name).is_file()]
@@ -294,9 +298,9 @@ def _side_of(found: Found, named: dict[str, Path], shared: Path | None) -> Path 
 
 
 def _own_sides(found: Found) -> list[list[str]]:
-    """The names that a scene's own file of wavelengths may have, the closest first; one of each list may be there.
+    """Return the possible names of a scene's own wavelength file, closest first; one file per inner list may exist.
 
-    Of `arm.bil.hdr` they are `arm.bil.hdr.wavelengths.txt`, `arm.bil.wavelengths.txt` and `arm.wavelengths.txt`.
+    For `arm.bil.hdr` these are `arm.bil.hdr.wavelengths.txt`, `arm.bil.wavelengths.txt` and `arm.wavelengths.txt`.
     """
     if found.path.is_dir():
         called = [found.path.name]
@@ -307,14 +311,14 @@ def _own_sides(found: Found) -> list[list[str]]:
 
 
 def sides_of(paths: Sequence[Path], root: Path) -> dict[Path, tuple[Path, ...]]:
-    """Return the files of wavelengths of files with one image each: their own, or else those of the nearest folder.
+    """Return the wavelength files of files with one image each: their own, or else those of the nearest folder.
 
     Args:
-        paths: below `root`.
-        root: the topmost folder that is looked into.
+        paths: files below `root`.
+        root: the topmost folder that is searched.
 
     Returns:
-        Path to its side files: none, one, or two of which it cannot be known which one counts.
+        Path → its side files: none, one, or two if it is undecidable which one counts.
     """
     named: dict[Path, dict[str, Path]] = {}
     found = {}
@@ -331,13 +335,13 @@ def sides_of(paths: Sequence[Path], root: Path) -> dict[Path, tuple[Path, ...]]:
 
 
 def _shared(sides: Sequence[Path], above: Path | None) -> Path | None:
-    """The file of wavelengths of all scenes of a folder with these side files: its own or that above; None: it has two."""
+    """Return the wavelength file for all scenes of a folder: its own or the one above; None if the folder has two."""
     own = [path for path in sides if folded(path.name) in WAVELENGTHS]
     return (own[0] if len(own) == 1 else None) if own else above
 
 
 def _side_file(found: Found) -> Path | None:
-    """The file of wavelengths that was found for a scene; CubeError where two are its own."""
+    """Return the wavelength file that was found for a scene; raise CubeError if the scene has two of its own."""
     for path in found.files:
         if is_wavelengths(path):
             return path
@@ -354,7 +358,7 @@ def _side_file(found: Found) -> Path | None:
 
 
 def is_wavelengths(path: Path) -> bool:
-    """Whether a file is a side file of wavelengths, by its name."""
+    """Return whether a file is a side file of wavelengths, judged by its name."""
     return folded(path.name).endswith(WAVELENGTHS)
 
 

@@ -1,12 +1,12 @@
-"""TIFF: one greyscale page a band, or one page whose samples are the bands (chunky or planar); read by `tifffile`.
+"""TIFF: one greyscale page per band, or one page whose samples are the bands (chunky or planar); read by `tifffile`.
 
-A stack that lies behind one page in one piece, as ImageJ saves large ones, is read as tifffile's series tells it. Pages may
-also be the rows of a cube: the axis that is as long as the list of wavelengths is the bands (`axes`). Pages that are marked
-as smaller copies are left out; pixels that hold GDAL's no-data value are missing.
+A large stack that ImageJ saves in one piece after a single page is read as tifffile's series describes it. Pages may also be
+the rows of a cube: the axis that is as long as the list of wavelengths holds the bands (`axes`). Pages that are marked as
+smaller copies are left out; pixels that hold GDAL's no-data value are missing.
 
-Wavelengths come from the first page's ImageDescription where that is JSON with `wavelengths_nm` (tifffile's own
-`metadata=` writes it so), from a line `wavelengths_nm=[…]` of ImageJ's, or from the emission wavelengths of OME channels.
-Counts stay counts. Pages are taken from the file itself only: other files that OME data may name are not opened.
+Wavelengths come from the first page's ImageDescription if it is JSON with `wavelengths_nm` (as tifffile's `metadata=` writes
+it), from a line `wavelengths_nm=[…]` in ImageJ's description, or from the emission wavelengths of OME channels. Counts stay
+counts. Only pages of the file itself are read: other files that OME data may name are not opened.
 """
 
 import contextlib
@@ -44,13 +44,13 @@ _DENSEST = 1100  # bytes that deflate, the densest of TIFF's compressions here, 
 
 
 def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
-    """Return one scene a file."""
+    """Return one scene per file."""
     return [Found(name_below(p, root), p, (p,), NAME) for p in files if p.suffix.lower() in SUFFIXES]
 
 
 @dataclass(frozen=True)
 class _Stack:
-    """What an open file yields: the array, what its axes may be, and what the file says beside it."""
+    """The contents of an open file: the array, its possible axes, and the file's further information."""
 
     array: NDArray[Any]
     axes: Axes
@@ -61,11 +61,11 @@ class _Stack:
 
 
 def read(found: Found, asked: ReadOptions) -> Scene:
-    """Read one stack as (rows, columns, bands), turned as its orientation tag says.
+    """Read one stack as (rows, columns, bands), turned by its orientation tag.
 
     Raises:
-        CubeError: damaged or truncated, pages of differing size, a single greyscale page, several pages of several
-            samples, colours from a palette, or wavelengths or axes that do not fit.
+        CubeError: the file is damaged or truncated, its pages differ in size, it has a single greyscale page, several pages
+            of several samples or palette colours, or wavelengths or axes do not fit.
     """
 
     def take(tif: "TiffFile", pages: "list[TiffPage]") -> _Stack:
@@ -95,10 +95,10 @@ def read(found: Found, asked: ReadOptions) -> Scene:
 
 
 def read_page(path: Path) -> tuple[NDArray[Any], int]:
-    """Read a file of one greyscale page as (rows, columns), not turned, and its orientation tag.
+    """Read a file of one greyscale page as (rows, columns), not turned, and return its orientation tag too.
 
     Raises:
-        CubeError: damaged, or anything else than one greyscale page.
+        CubeError: the file is damaged, or is anything else than one greyscale page.
     """
 
     def take(tif: "TiffFile", pages: "list[TiffPage]") -> tuple[NDArray[Any], int]:
@@ -110,7 +110,7 @@ def read_page(path: Path) -> tuple[NDArray[Any], int]:
 
 
 def _opened(path: Path, take: "Callable[[TiffFile, list[TiffPage]], _T]") -> _T:
-    """Return what `take` makes of an open file whose pixels are all there."""
+    """Open a file, prove that all its pixels are present, and return the result of `take`."""
     import tifffile
 
     try:
@@ -137,7 +137,7 @@ def _opened(path: Path, take: "Callable[[TiffFile, list[TiffPage]], _T]") -> _T:
 
 @contextlib.contextmanager
 def _page_errors() -> Iterator[list[str]]:
-    """Collect what tifffile only logs when its list of pages ends too early: those pages would be missing in silence."""
+    """Collect tifffile's log messages on a list of pages that ends too early; otherwise pages would be lost silently."""
     lost: list[str] = []
 
     class Listener(logging.Filter):
@@ -156,7 +156,7 @@ def _page_errors() -> Iterator[list[str]]:
 
 
 def _check_page(page: "TiffPage", size: int) -> None:
-    """ValueError where the page's pixels are not all in the `size` bytes of the file; CubeError where they are no counts."""
+    """Raise ValueError if the file (`size` bytes) lacks pixels, CubeError if they are inverted or numbers of a palette."""
     if page.photometric in {_WHITE_IS_ZERO, _PALETTE}:
         raise CubeError("its pixels are inverted or numbers of a palette (photometric interpretation 0 or 3)")
     counts, offsets = page.databytecounts, page.dataoffsets
@@ -167,13 +167,13 @@ def _check_page(page: "TiffPage", size: int) -> None:
 
 
 def _whole_size(pages: "list[TiffPage]") -> "list[TiffPage]":
-    """The pages without those that are marked as smaller copies of others."""
+    """Return the pages that are not marked as smaller copies of others."""
     full = [page for page in pages if not page.is_reduced]
     return full or pages
 
 
 def _array(tif: "TiffFile", pages: "list[TiffPage]") -> tuple[NDArray[Any], Axes]:
-    """The stack as tifffile gives it, pages first, and what its axes may be."""
+    """Return the stack as tifffile gives it, pages first, and its possible axes."""
     kinds = sorted({f"{' x '.join(map(str, p.shape))} {p.dtype}" for p in pages})
     if len(kinds) > 1:
         raise CubeError(
@@ -199,7 +199,7 @@ def _array(tif: "TiffFile", pages: "list[TiffPage]") -> tuple[NDArray[Any], Axes
 
 
 def _are_pictures(tif: "TiffFile", page: "TiffPage") -> bool:
-    """Whether the file itself says that a page is a picture, not a slice of an array with other axes."""
+    """Return whether the file itself says that a page is a picture, not a slice of an array with other axes."""
     if tif.is_imagej or tif.is_ome:
         return True
     try:
@@ -210,7 +210,7 @@ def _are_pictures(tif: "TiffFile", page: "TiffPage") -> bool:
 
 
 def _behind_one_page(tif: "TiffFile") -> NDArray[Any] | None:
-    """The stack whose planes follow the one page in one piece, as its description says; None where it says none."""
+    """Return the stack whose planes follow the one page in one piece, or None if the description names no such stack."""
     if not (tif.is_imagej or tif.is_shaped):
         return None
     series = tif.series[0]
@@ -227,7 +227,7 @@ def _behind_one_page(tif: "TiffFile") -> NDArray[Any] | None:
 
 
 def _orientation(pages: "list[TiffPage]") -> int:
-    """The pages' orientation tag, 1 where none says another; pages without it follow those with it."""
+    """Return the pages' orientation tag, or 1 if there is none; pages without the tag follow those with it."""
     tags = {int(p.tags[ORIENTATION].value) for p in pages if ORIENTATION in p.tags}
     if len(tags) > 1:
         raise CubeError(f"its pages have different orientation tags: {sorted(tags)}")
@@ -235,7 +235,7 @@ def _orientation(pages: "list[TiffPage]") -> int:
 
 
 def _no_data(page: "TiffPage") -> float | None:
-    """The value that GDAL's tag declares for pixels without data; None without the tag."""
+    """Return the value that GDAL's tag declares for pixels without data; None without the tag."""
     if _NO_DATA not in page.tags:
         return None
     text = str(page.tags[_NO_DATA].value).strip(" \0")
@@ -243,7 +243,7 @@ def _no_data(page: "TiffPage") -> float | None:
 
 
 def _check_description(tif: "TiffFile", image: "ome.OmeImage | None") -> None:
-    """CubeError where the pages are said to be more than the bands of one image, or some of them are missing."""
+    """Raise CubeError if the pages are described as more than the bands of one image, or if some are missing."""
     if tif.is_imagej:
         meta = {"images": 1, "channels": 1, "slices": 1, "frames": 1, **(tif.imagej_metadata or {})}
         if int(meta["images"]) != len(tif.pages) > 1:
@@ -259,7 +259,7 @@ def _check_description(tif: "TiffFile", image: "ome.OmeImage | None") -> None:
 
 
 def _wavelengths(tif: "TiffFile", description: str, image: "ome.OmeImage | None") -> Listed | None:
-    """What the description lists; None where it lists nothing."""
+    """Return the wavelengths that the description lists, or None if it lists none."""
     if image is not None:
         return image.listed
     said: Any = None

@@ -1,4 +1,4 @@
-"""Which wavelengths count for the bands of a scene: those of the user, of its own file, or of a side file."""
+"""Choose the wavelengths of a scene's bands: those of the user, of its own file, or of a side file."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ from hyperderm.ingest.formats.axes import Axes, settle
 from hyperderm.ingest.formats.scene import Beside, ReadOptions
 
 SHORTEST_NM = 100.0
-"""Where a file names no unit, wavelengths below this are taken for micrometres or band numbers and are not used."""
+"""Wavelengths below this without a unit are taken for micrometres or band numbers and are not used."""
 LONGEST_NM = 30_000.0
-"""Beyond 30 µm no camera sees skin or ground: a unit that leads there is taken for wrong."""
+"""No camera sees skin or ground beyond 30 µm: a unit that gives longer wavelengths is considered wrong."""
 SAME_NM = 0.5
-"""Two lists that nowhere differ by more are one, rounded."""
+"""Two lists that nowhere differ by more than this (nm) are the same list, rounded."""
 NO_UNIT = "its file names no unit of its wavelengths: they are taken for nm"
 
 
 @dataclass(frozen=True)
 class Listed:
-    """The wavelengths that a file lists itself.
+    """The wavelengths that a file itself lists.
 
     Attributes:
-        nm: in the order of the file's bands.
-        unit: whether the file says that they are nm; False: it names no unit.
-        problem: why they cannot be used; then `nm` does not count.
+        nm: the wavelengths (nm) in the order of the file's bands.
+        unit: True if the file gives their unit; False: it names no unit.
+        problem: the reason why they cannot be used; `nm` is then ignored.
     """
 
     nm: tuple[float, ...] = ()
@@ -37,13 +37,13 @@ class Listed:
 
 @dataclass(frozen=True)
 class Chosen:
-    """What was settled for a scene.
+    """The axes and wavelengths that were chosen for a scene.
 
     Attributes:
-        axes: order of the array's axes.
-        nm: (B,) in the order of the bands; None where nothing says them.
-        said: where they come from.
-        notes: what must be said.
+        axes: the order of the array's axes.
+        nm: the wavelengths (B,) in nm in the order of the bands; None if they are unknown.
+        said: the source of the wavelengths.
+        notes: sentences that the user must see.
     """
 
     axes: str
@@ -53,12 +53,12 @@ class Chosen:
 
 
 def in_nm(values: Sequence[float], what: str, factor: float | None) -> Listed:
-    """Return wavelengths that `what`, a phrase naming where they stand, lists in a unit of `factor` nm.
+    """Return wavelengths in nm from `values` in a unit of `factor` nm; `what` is a phrase that names their source.
 
     Args:
-        values: in that unit.
-        what: such as "the header".
-        factor: None: no unit is named. Values of `SHORTEST_NM` and more can only be nm.
+        values: the wavelengths in that unit.
+        what: a phrase such as "the header".
+        factor: the unit in nm; None: no unit is named, and values of `SHORTEST_NM` and more can only be nm.
     """
     scaled = factor is not None and factor != 1
     nm = tuple(round(value * factor, 6) if scaled and factor else float(value) for value in values)  # .544 µm: 544 nm
@@ -76,13 +76,14 @@ def in_nm(values: Sequence[float], what: str, factor: float | None) -> Listed:
 
 
 def choose_wavelengths(shape: Sequence[int], axes: Axes, listed: Listed | None, asked: ReadOptions) -> Chosen:
-    """Return the wavelengths of an array of `shape` and what its axes are.
+    """Return the wavelengths of an array of `shape` and the order of its axes.
 
-    What the user says counts; else what the file lists with its unit; else a side file; else what the file lists without a
-    unit, if that can only be nm. What cannot be used for the bands is passed over while something else can.
+    The sources come in this order: the user, the file's list with a unit, a side file, the file's list without a unit if it
+    can only be nm. A list that does not fit the bands is skipped if another list fits.
 
     Raises:
-        CubeError: nothing fits, and why; or the file lists wavelengths without a unit, and a side file other ones.
+        CubeError: no list fits (the message says why), or the file lists wavelengths without a unit and a side file
+            contradicts them.
     """
     problems: list[tuple[str, CubeError]] = []
     for nm, said, notes in _sources(listed, asked, problems):
@@ -109,7 +110,7 @@ def choose_wavelengths(shape: Sequence[int], axes: Axes, listed: Listed | None, 
 def _sources(
     listed: Listed | None, asked: ReadOptions, problems: list[tuple[str, CubeError]]
 ) -> Iterator[tuple[Sequence[float], str, tuple[str, ...]]]:
-    """Every list of wavelengths in the order in which they count, with its name and notes; adds what is no list."""
+    """Yield every list of wavelengths in order of precedence, with its name and notes; add unusable lists to `problems`."""
     if asked.wavelengths_nm is not None:
         yield asked.wavelengths_nm, "as asked", ()
         return
@@ -129,7 +130,7 @@ def _sources(
 
 
 def _check_agree(listed: Listed | None, side: Beside) -> None:
-    """Prove that a side file says the same as the file itself, band by band, where that lists as many without a unit."""
+    """Prove that a side file agrees band by band with the file's own list, if that is as long and has no unit."""
     if listed is None or listed.problem is not None or listed.unit or len(listed.nm) != len(side.nm):
         return
     away = [abs(own - other) for own, other in zip(listed.nm, side.nm, strict=True)]
@@ -147,7 +148,7 @@ def _ends(nm: Sequence[float]) -> str:
 
 
 def _differs(asked: ReadOptions, nm: Sequence[float], said: str) -> list[str]:
-    """A sentence where a side file of the scene lists something else than what counts."""
+    """Return a sentence if a side file of the scene differs from the wavelengths that are used."""
     side = asked.beside
     if side is None or said != "from the file":
         return []

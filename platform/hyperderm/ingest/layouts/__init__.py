@@ -1,1 +1,1 @@
-"""Layouts of source folders: which files are images, tables, references and masks."""
+"""Layouts of source folders: they say which files are images, tables, references and masks."""

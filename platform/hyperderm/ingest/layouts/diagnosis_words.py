@@ -1,4 +1,4 @@
-"""Diagnoses as tables and annotation tools call them."""
+"""The words for diagnoses in tables and annotation tools."""
 
 import re
 import unicodedata
@@ -32,10 +32,10 @@ LABELS: dict[str, str] = {
     "bowens_disease": "intraepidermal_carcinoma",
     "squamous_cell_carcinoma_in_situ": "intraepidermal_carcinoma",
 }
-"""What tables call a diagnosis, in lower case and with underscores, to ours."""
+"""Maps the words for a diagnosis in tables, in lower case and with underscores, to our diagnoses."""
 
 UNKNOWN = frozenset({"unknown", "unk", "indeterminate", "undetermined", "not_known", "na", "n_a", "nan", "none", "null"})
-"""What tables write where nobody knows the diagnosis."""
+"""Words that tables use for an unknown diagnosis."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -49,37 +49,37 @@ _OF_MELANOMA = _words(
     "amelanotic hypomelanotic nevoid spitzoid verrucous metastasis metastases metastatic recurrent early thin thick "
     "ulcerated regressive regressing mel"
 )
-"""What may stand beside the word melanoma in a diagnosis of one."""
+"""Words that may stand beside "melanoma" in a diagnosis of melanoma."""
 _OF_NEVUS = _words(
     "nevus nevi melanocytic nevocellular benign common typical nos type and or acquired congenital compound junctional "
     "junction dermal intradermal blue cellular combined recurrent persistent spitz reed halo sutton spilus speckled acral "
     "agminated balloon cell deficient inactivated deep penetrating genital flexural pigmented spindle lentiginous unna "
     "miescher papillomatous special anatomic site mild mildly moderate moderately severe severely low high grade"
 )
-"""Likewise the word nevus; others, such as `sebaceous`, make another thing of it."""
+"""Words that may stand beside "nevus" in a diagnosis of nevus; other words, such as `sebaceous`, change the diagnosis."""
 _IN_BRACKETS = _words("mm cm less more than to up breslow clark level stage i ii iii iv v icd o snomed")
-"""What may stand in brackets beside those words, and anything with a digit: thickness, level, codes."""
+"""Words that, like anything with a digit, may stand in brackets after a diagnosis: thickness, level, codes."""
 _ASIDES = re.compile(
     r"_(?:not_otherwise_specified|bap_?1|of_special(?:_anatomic)?_site|of_type"
     r"|(?:associated|arising|in_association)_(?:with|in|from|on)(?:_an?)?(?:_(?:pre)?existing)?(?:_\w+?)?_nevus)(?=_|$)"
 )
-"""Phrases of more than one word that change nothing."""
+"""Phrases of several words that do not change the diagnosis."""
 _BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
 _DOUBT = re.compile(r"[?\N{INVERTED QUESTION MARK}]")
 
 
 def plain_word(text: str) -> str:
-    """Return a word in lower case, everything but letters and digits as `_`, British `naevus` as `nevus`."""
+    """Return a word in lower case, with `_` for everything but letters and digits, and `nevus` for the British `naevus`."""
     word = unicodedata.normalize("NFKC", text).casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "").replace("'", "")
     return re.sub(r"[\W_]+", "_", word).strip("_").replace("naevus", "nevus").replace("naevi", "nevi")
 
 
 def known(text: str) -> str | None:
-    """Return the diagnosis of ours that a table's word means, or None.
+    """Return our diagnosis for a table's word, or None if there is none.
 
-    The kinds of melanoma and of nevus that the ISIC archive writes (`Melanoma, NOS`, `Nevus, Spitz`) are melanoma and nevus,
-    atypical nevi dysplastic ones. Every further word has to be known as one that leaves the diagnosis what it is: `melanoma
-    excluded`, `nevus vs melanoma`, `melanoma?` and `Nevus sebaceous` are none of ours.
+    The ISIC archive's kinds of melanoma and nevus (`Melanoma, NOS`, `Nevus, Spitz`) count as melanoma and nevus; atypical
+    nevi count as dysplastic nevi. Every further word must be known not to change the diagnosis: `melanoma excluded`, `nevus
+    vs melanoma`, `melanoma?` and `Nevus sebaceous` give None.
     """
     if _DOUBT.search(text):
         return None
@@ -98,5 +98,5 @@ def known(text: str) -> str | None:
 
 
 def is_unknown(text: str) -> bool:
-    """Return whether a table's word says that the diagnosis is not known."""
+    """Return whether a table's word means that the diagnosis is unknown."""
     return plain_word(text) in UNKNOWN

@@ -1,8 +1,8 @@
-"""What `hyperderm store export` wrote: cubes that are cropped and sized already, described by `export.json` beside them.
+"""Read an export of `hyperderm store export`: cropped and sized cubes, described by `export.json` beside them.
 
-The side-car says which file holds which lesion and everything that files of that format cannot say: ids, group, diagnosis,
-origin, whether a mask is absent or empty. So a store comes back as it was, bit by bit. The cubes and masks are hashed: an
-origin holds for the pixels that were exported, not for files that were changed since.
+The side-car `export.json` says which file holds which lesion, and everything that the file format cannot hold: ids, group,
+diagnosis, origin, and whether a mask is absent or empty. A store therefore comes back as it was, bit by bit. The cubes and
+masks are hashed, because an origin is valid only for the exported pixels, not for files that were changed later.
 """
 
 import warnings
@@ -42,7 +42,7 @@ _NPZ_DAMAGED: tuple[type[Exception], ...] = (BadZipFile, TokenError, *DAMAGED)
 
 @dataclass(frozen=True)
 class Source:
-    """One exported lesion, unread, and what its side-car says of all of them."""
+    """One exported lesion that has not been read, and what its side-car says of all lesions."""
 
     lesion: ExportedLesion
     format: Format
@@ -51,32 +51,35 @@ class Source:
 
     @property
     def image_id(self) -> str:
-        """Of the lesion."""
+        """Return the image id of the lesion."""
         return self.lesion.image_id
 
     @property
     def diagnosis(self) -> str | None:
-        """Of the lesion; None where it is unknown."""
+        """Return the diagnosis of the lesion, or None if it is unknown."""
         return self.lesion.diagnosis
 
 
 def kind(root: Path) -> Literal["spectral", "rgb"]:
-    """Return the kind of the store that was exported; raises as `describe` does."""
+    """Return the kind of the exported store.
+
+    It raises the same errors as `describe`.
+    """
     return describe(root).kind
 
 
 def scan(root: Path) -> list[Source]:
-    """List the lesions that the side-car in `root` names, in the order of the store; no other file is opened.
+    """List the lesions that the side-car in `root` names, in the order of the store, without opening any other file.
 
     Raises:
-        CubeError: as for `describe`.
+        CubeError: for the same reasons as in `describe`.
     """
     export = describe(root)
     return [Source(one, export.format, export.shape, export.wavelengths_nm) for one in export.lesions]
 
 
 def orphans(root: Path, sources: Sequence[Source]) -> list[SetAside]:
-    """List every visible file below `root` that no source uses and that the export itself did not write."""
+    """List every visible file below `root` that no source uses and that the export did not write."""
     used = {root / SIDECAR, root / TABLE}
     for source in sources:
         file = root / source.lesion.file
@@ -91,10 +94,10 @@ def orphans(root: Path, sources: Sequence[Source]) -> list[SetAside]:
 
 
 def read(source: Source, root: Path) -> tuple[list[Lesion], list[SetAside]]:
-    """Read one exported lesion as it was in the store: not cropped, not resized.
+    """Read one exported lesion as it was in the store, without cropping or resizing it.
 
     Returns:
-        The lesion, or what had to be set aside: a file that is missing, damaged, of another shape, changed since the
+        The lesion, or the file that had to be set aside because it is missing, damaged, of another shape, changed since the
         export, or outside `root`.
     """
     one = source.lesion
@@ -116,7 +119,7 @@ def read(source: Source, root: Path) -> tuple[list[Lesion], list[SetAside]]:
 
 
 def _pixels(source: Source, root: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
-    """Return the cube (H, W, B) and the mask (H, W) or None, both proved to be what was exported."""
+    """Return the cube (H, W, B) and the mask (H, W) or None, after proving that both are as they were exported."""
     one, h_w = source.lesion, source.shape[:2]
     path = _found(root, one.file)
     array = _READERS[source.format](path)
@@ -174,7 +177,7 @@ def _read_npz(path: Path, key: str = CUBE) -> NDArray[Any]:
 
 
 def _read_envi(path: Path) -> NDArray[Any]:
-    """(rows, columns, bands), from the data file that the export put beside the header."""
+    """Return (rows, columns, bands) from the data file that the export wrote beside the header."""
     import spectral.io.envi as envi  # type: ignore[import-untyped]
 
     data = path.with_suffix(DATA)

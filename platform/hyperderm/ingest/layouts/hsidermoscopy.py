@@ -1,14 +1,14 @@
-"""The HSIDermoscopy layout: one MATLAB file an image, one PNG mask a lesion.
+"""The HSIDermoscopy layout: one MATLAB file per image, one PNG mask per lesion.
 
     <root>/images/{DNCube,MMCube,OtherCube}/<n>.mat
     <root>/masks/<same folder>/<n>_00.png, <n>_01.png, …     one per lesion
     <root>/<any>.csv                                         optional; tables of patients and diagnoses: `source_tables`
 
-Names of files and folders are compared as `naming` says. The folder says the diagnosis, or in OtherCube the file name; a
-table may say it where they do not, and must not contradict them.
+Names of files and folders are compared as described in `naming`. The folder gives the diagnosis, or in OtherCube the file
+name. A table may give it if they do not, and must not contradict them.
 
-`scan` looks at names only; `read` turns one image into lesions. What cannot be used is set aside with one sentence,
-never dropped in silence; only a folder that is not this layout at all raises.
+`scan` reads names only; `read` turns one image into lesions. Unusable files are set aside with one sentence, never dropped
+silently; an error is raised only for a folder without this layout.
 """
 
 import hashlib
@@ -43,14 +43,14 @@ class Source:
     """One image file.
 
     Attributes:
-        path: of the file.
-        folder: one of `FOLDERS`.
-        image_id: folder and name.
-        diagnosis: that folder or name say; None where they name no single class.
-        masks: that mark its lesions.
-        sides: its files of wavelengths, of which one may be there.
-        said: what the tables say of it.
-        fault: why it cannot be used, "" where its names are in order.
+        path: the path of the file.
+        folder: the folder's name, one of `FOLDERS`.
+        image_id: the image's folder and name.
+        diagnosis: the diagnosis from the folder or the name; None if they do not name exactly one class.
+        masks: the masks that mark the image's lesions.
+        sides: the image's files of wavelengths; at most one may exist.
+        said: what the tables say of the image.
+        fault: why the image cannot be used, "" if its names are in order.
     """
 
     path: Path
@@ -64,7 +64,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        """As tables and annotations call it."""
+        """Return the image's name in tables and annotations."""
         return self.image_id
 
 
@@ -76,14 +76,14 @@ def is_layout(root: Path) -> bool:
 def scan(root: Path, tables: Tables | None = None) -> list[Source]:
     """List the images under `root` in natural order (2 before 10), without opening any.
 
-    Names that begin with a dot are the operating system's and are not looked at.
+    Names that begin with a dot belong to the operating system and are ignored.
 
     Args:
         root: the source folder.
-        tables: of the source; None: they are read.
+        tables: the tables of the source; None: they are read here.
 
     Raises:
-        CubeError: `root` is missing, not a folder, empty, or not in this layout, or a table that cannot be used.
+        CubeError: `root` is missing, not a folder, empty, or not in this layout, or a table cannot be used.
     """
     _check_layout(root)
     cubes = _cubes(root)
@@ -108,7 +108,10 @@ def scan(root: Path, tables: Tables | None = None) -> list[Source]:
 
 
 def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None) -> list[SetAside]:
-    """List every file below `root` that no source uses, with the reason; `tables` as for `scan`."""
+    """List every file below `root` that no source uses, with the reason.
+
+    `tables` has the same meaning as in `scan`.
+    """
     tables = read_tables(root) if tables is None else tables
     used = {s.path for s in sources} | {path for s in sources for path in (*s.masks, *s.sides)} | set(tables.paths)
     why = _masks(root, [source.image_id for source in sources]).unused
@@ -124,7 +127,7 @@ def read(source: Source, root: Path, how: CropOptions, asked: ReadOptions = _NOT
     """Read one image and cut out its lesions.
 
     Returns:
-        The lesions, and what had to be set aside: the whole cube (then no lesion), or single masks.
+        The lesions, and what had to be set aside: either the whole cube (then there is no lesion), or single masks.
     """
     try:
         image = open_image(source, root, asked)
@@ -135,15 +138,15 @@ def read(source: Source, root: Path, how: CropOptions, asked: ReadOptions = _NOT
 
 
 def open_image(source: Source, root: Path, asked: ReadOptions = _NOTHING) -> Image:
-    """Read one image whole.
+    """Read one whole image.
 
     Args:
-        source: found by `scan`.
-        root: of the layout.
-        asked: wavelengths other than those of HSIDermoscopy, and what the axes of the arrays are.
+        source: a source that `scan` returned.
+        root: the root folder of the layout.
+        asked: wavelengths other than those of HSIDermoscopy, and the order of the arrays' axes.
 
     Raises:
-        CubeError: it cannot be used.
+        CubeError: the image cannot be used.
     """
     if source.fault:
         raise CubeError(source.fault)
@@ -166,7 +169,7 @@ def open_image(source: Source, root: Path, asked: ReadOptions = _NOTHING) -> Ima
 
 
 def _agreed(source: Source) -> str | None:
-    """The diagnosis that folder, file name and tables agree on; None where none of them says one."""
+    """Return the diagnosis on which folder, file name and tables agree; None if none of them gives one."""
     if source.said.problem == NOT_NAMED:
         return source.diagnosis
     said = source.said.known()
@@ -176,7 +179,7 @@ def _agreed(source: Source) -> str | None:
 
 
 def _cubes(root: Path) -> list[tuple[str, str, Path]]:
-    """Image id, folder and file of every cube."""
+    """Return the image id, folder and file of every cube."""
     return [
         (f"{folder}/{path.stem}", folder, path)
         for folder in FOLDERS
@@ -197,14 +200,14 @@ def _masks(root: Path, ids: Sequence[str]) -> Masks:
 
 
 def _folders(root: Path, kind: str, folder: str) -> list[Path]:
-    """`<root>/<kind>/<folder>`, in whatever case the two are written."""
+    """Return the folders `<root>/<kind>/<folder>`; both names may be written in any case."""
     return [place for top in folders(root, kind) for place in folders(top, folder)]
 
 
 def _scene(source: Source, root: Path, asked: ReadOptions) -> Scene:
-    """The file's one array with three axes, its bands by rising wavelength.
+    """Read the file's one array with three axes, its bands sorted by rising wavelength.
 
-    The wavelengths are those that were asked for, else those that the file or a side file lists, else HSIDermoscopy's.
+    The wavelengths are those of the user, else those that the file or a side file lists, else those of HSIDermoscopy.
     """
     if len(source.sides) > 1 and not asked.wavelengths_nm:
         names = " and ".join(_relative(side, root) for side in source.sides)
@@ -229,7 +232,7 @@ def _scene(source: Source, root: Path, asked: ReadOptions) -> Scene:
 
 
 def _diagnosis(stem: str) -> str | None:
-    """The one class whose tag is in the file name, or None where there is none or more than one."""
+    """Return the one class whose tag occurs in the file name, or None if there is no tag or more than one."""
     found = [diagnosis for tag, diagnosis in OTHER.items() if tag.lower() in stem.lower()]
     return found[0] if len(found) == 1 else None
 
@@ -265,7 +268,7 @@ def _why_unused(path: Path, kind: str, in_folder: bool) -> str:
 
 
 def _children(folder: Path, folders: bool = False) -> list[Path]:
-    """The visible entries of a folder (only its folders, if asked) in natural order; none where it does not exist."""
+    """Return the visible entries of a folder (or only its folders) in natural order; none if the folder does not exist."""
     if not folder.is_dir():
         return []
     return sorted((p for p in folder.iterdir() if not p.name.startswith(".") and (p.is_dir() or not folders)), key=natural)

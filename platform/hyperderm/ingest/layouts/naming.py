@@ -1,8 +1,8 @@
-"""Which image a name means: the one comparison of names that readers, masks, tables, groups and annotations share.
+"""Compare names of images: readers, masks, tables, groups and annotations all use this comparison.
 
-Case does not count, nor whether a letter with an accent is one character or two (Unicode's forms NFC and NFD), nor the
-suffixes of image files, of which a name may have several: `Arm0.bil.hdr` is `arm0`. Among images whose names differ only so,
-the spelling that fits best decides; where several fit equally well, a name means all of them, and the caller says so.
+The comparison ignores case, whether a letter with an accent is one character or two (Unicode's forms NFC and NFD), and all
+suffixes of image files: `Arm0.bil.hdr` equals `arm0`. Among images whose names differ only in these ways, the closest
+spelling wins; if several are equally close, the name means all of them, and the caller reports this.
 """
 
 import os
@@ -18,14 +18,14 @@ SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ome", ".pgm", ".mat", ".npy", ".npz", ".hdr",
     ".img", ".dat", ".raw", ".bin", ".hyspex", ".bsq", ".bil", ".bip", ".h5", ".hdf5", ".dcm",
 })  # fmt: skip
-"""Of files that hold an image; they do not belong to its name."""
+"""Suffixes of image files; they do not belong to an image's name."""
 
 
 _WHOLE = re.compile(r"^(\d+)[.,]0+$")
 
 
 def shorter(name: str) -> list[str]:
-    """Return a name, then the same without its last suffix, and so on while there is one of `SUFFIXES`."""
+    """Return a name, then the name without its last suffix, and so on as long as the suffix is in `SUFFIXES`."""
     names = [name]
     while True:
         stem, suffix = posixpath.splitext(names[-1])
@@ -35,12 +35,12 @@ def shorter(name: str) -> list[str]:
 
 
 def folded(name: str) -> str:
-    """Return a name as it is compared: in NFC and without case."""
+    """Return a name in the form in which it is compared: in NFC and without case."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def same_id(name: str) -> str:
-    """Return an id of a patient or a lesion as it is compared: `folded`, and 7.0 is 7, as spreadsheets make it."""
+    """Return the id of a patient or lesion as it is compared: `folded`, and 7.0 (from spreadsheets) becomes 7."""
     return _WHOLE.sub(r"\1", folded(name.strip()))
 
 
@@ -53,20 +53,20 @@ def _as_spelled(name: str) -> str:
 
 
 _SPELLINGS: tuple[Callable[[str], str], ...] = (_as_spelled, _composed, folded)
-"""From strict to lenient."""
+"""The spellings under which names are compared, from strict to lenient."""
 
 
 def last_part(name: str) -> str:
-    """Return what stands behind the last slash."""
+    """Return the part of a name after its last slash."""
     return name.rpartition("/")[2]
 
 
 class Names:
-    """Images that names are looked up among.
+    """The images among which names are looked up.
 
     Args:
-        images: their names; below a folder, with slashes.
-        called: how an image is called in what is looked up, where that is not its name.
+        images: the names of the images, relative to a folder, with slashes.
+        called: gives the name under which an image is looked up, if it is not the image's own name.
     """
 
     def __init__(self, images: Iterable[str], called: Callable[[str], str] = _as_spelled) -> None:
@@ -79,7 +79,7 @@ class Names:
                 self._last.setdefault(folded(last_part(form)), []).append((form, image))
 
     def whole(self, said: str) -> list[str]:
-        """Return the images that are called `said`, folders and all; several where nothing tells them apart."""
+        """Return the images whose whole name, with folders, is `said`; several if the names cannot be told apart."""
         hits = [
             (cut, less, lenient, image)
             for less, form in enumerate(shorter(said))
@@ -90,11 +90,11 @@ class Names:
         return list(dict.fromkeys(hit[3] for hit in hits if hit[:3] == best))
 
     def ending(self, said: str) -> list[str]:
-        """Return `whole`, or else the images whose path ends in `said` or is the end of it, part by part."""
+        """Return `whole`, or else the images whose path ends in `said` or is the end of `said`, part by part."""
         return self.whole(said) or self._near(said, lambda one, other: alike(one, other))
 
     def last(self, said: str) -> list[str]:
-        """Return the images whose last part is that of `said`, whatever the folders."""
+        """Return the images whose last part equals the last part of `said`, whatever their folders are."""
         return self._near(said, lambda one, other: last_part(one) == last_part(other))
 
     def _near(self, said: str, fits: Callable[[str, str], bool]) -> list[str]:
@@ -108,19 +108,19 @@ class Names:
 
 
 def alike(one: str, other: str) -> bool:
-    """Return whether one path is the other or its end, part by part."""
+    """Return whether one path equals the other or its end, part by part."""
     return one == other or one.endswith("/" + other) or other.endswith("/" + one)
 
 
 def folders(root: Path, name: str) -> list[Path]:
-    """Return the folders in `root` that are called `name`, in whatever case; links to folders count."""
+    """Return the folders in `root` that are called `name`, in any case; links to folders are included."""
     if not root.is_dir():
         return []
     return sorted((path for path in root.iterdir() if folded(path.name) == folded(name) and path.is_dir()), key=natural)
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Return the visible files of a folder in natural order, links that lead nowhere too; none where there is no folder."""
+    """Return the visible files of a folder in natural order, including broken links; none if the folder does not exist."""
     if not folder.is_dir():
         return []
     return sorted((p for p in folder.iterdir() if not p.name.startswith(".") and not p.is_dir()), key=natural)
@@ -129,7 +129,7 @@ def files_in(folder: Path) -> list[Path]:
 def files_below(folder: Path) -> list[Path]:
     """Return every visible file at any depth below a folder, in natural order, folders after files; no link is followed.
 
-    Links to folders and links that lead nowhere are among them: whoever lists what is not used has to name them.
+    Links to folders and broken links are included, so that lists of unused files name them.
     """
     return list(_walk(folder))
 

@@ -1,16 +1,16 @@
-"""Folders of dermoscopy photographs (PH2, ISIC): pictures, masks where there are any, and a table of diagnoses.
+"""Folders of dermoscopy photographs (PH2, ISIC): pictures, optional masks, and a table of diagnoses.
 
     <root>/images/<name>.jpg                     or .jpeg .png .bmp .tif .tiff
     <root>/masks/<name>.png                      optional; also <name>_segmentation, _lesion, _mask, or _00, _01 … a lesion
     <root>/<any>.csv                             optional; tables of diagnoses and of patients: `source_tables`
 
-Names are compared as `naming` says.
+Names are compared as described in `naming`.
 
-Pictures and masks are turned the way their EXIF orientation says, each by its own, before anything else; where that changed
-something, a lesion's origin holds `exif_orientation` and `mask_exif_orientation`.
+First every picture and every mask is turned by its own EXIF orientation; if that changed anything, a lesion's origin holds
+`exif_orientation` and `mask_exif_orientation`.
 
-A photograph becomes a cube of three bands: sRGB made linear (IEC 61966-2-1) before it is cropped and resized, bands by
-rising wavelength. The wavelengths are nominal: those near the peaks of the sRGB primaries, not measured ones.
+A photograph becomes a cube of three bands, sorted by rising wavelength: sRGB is made linear (IEC 61966-2-1) before it is
+cropped and resized. The wavelengths are nominal: they lie near the peaks of the sRGB primaries and are not measured.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ from hyperderm.ingest.lesions import CropOptions, lesions_of
 from hyperderm.ingest.lesions import Image as ImageRead
 
 NOMINAL_NM: tuple[float, ...] = (465.0, 545.0, 610.0)
-"""Blue, green, red."""
+"""The nominal wavelengths (nm) of blue, green and red."""
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
 LAYOUT = "images/<name>.jpg (or .png, .bmp, .tif), optional masks/<name>.png and a .csv with columns image and label"
 
@@ -47,10 +47,10 @@ class Source:
     """One photograph.
 
     Attributes:
-        path: of the picture.
-        masks: that mark its lesions.
-        said: what the tables say of it.
-        fault: why it cannot be used, "" where its names are in order.
+        path: the path of the picture.
+        masks: the masks that mark the photograph's lesions.
+        said: what the tables say of the photograph.
+        fault: why the photograph cannot be used, "" if its names are in order.
     """
 
     path: Path
@@ -60,12 +60,15 @@ class Source:
 
     @property
     def name(self) -> str:
-        """As tables and annotations call it."""
+        """Return the photograph's name in tables and annotations."""
         return self.path.stem
 
     @property
     def image_id(self) -> str:
-        """Where no table says a patient, a photograph is a group of its own; no cube is called like one."""
+        """Return the photograph's id, which never equals the id of a cube.
+
+        If no table names a patient, the id is also the photograph's group.
+        """
         return f"photograph/{self.name}"
 
 
@@ -79,10 +82,10 @@ def scan(root: Path, tables: Tables | None = None) -> list[Source]:
 
     Args:
         root: the source folder.
-        tables: of the source; None: they are read.
+        tables: the tables of the source; None: they are read here.
 
     Raises:
-        CubeError: no photograph there, or a table that cannot be used.
+        CubeError: there is no photograph, or a table cannot be used.
     """
     pictures = _pictures(root)
     if not pictures:
@@ -102,7 +105,10 @@ def scan(root: Path, tables: Tables | None = None) -> list[Source]:
 
 
 def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None) -> list[SetAside]:
-    """List every file under `root` that no source uses, with the reason; `tables` as for `scan`."""
+    """List every file under `root` that no source uses, with the reason.
+
+    `tables` has the same meaning as in `scan`.
+    """
     tables = read_tables(root) if tables is None else tables
     used = {s.path for s in sources} | {mask for s in sources for mask in s.masks} | set(tables.paths)
     reasons: dict[Path, str] = {}
@@ -123,10 +129,10 @@ def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None)
 
 
 def read(source: Source, root: Path, how: CropOptions) -> tuple[list[Lesion], list[SetAside]]:
-    """Read one photograph and cut out its lesion; without a mark its centre is taken.
+    """Read one photograph and cut out its lesion; without a mark the centre of the photograph is taken.
 
     Returns:
-        The lesion, and what had to be set aside: the photograph or its mask, never both in silence.
+        The lesion, and what had to be set aside: the photograph or its mask, never both silently.
     """
     try:
         image = open_image(source, root)
@@ -137,10 +143,10 @@ def read(source: Source, root: Path, how: CropOptions) -> tuple[list[Lesion], li
 
 
 def open_image(source: Source, root: Path) -> ImageRead:
-    """Read one photograph whole, as linear light.
+    """Read one whole photograph as linear light.
 
     Raises:
-        CubeError: it cannot be used.
+        CubeError: the photograph cannot be used.
     """
     if source.fault:
         raise CubeError(source.fault)
@@ -164,7 +170,7 @@ def open_image(source: Source, root: Path) -> ImageRead:
 
 
 def _linear(path: Path) -> tuple[NDArray[np.float32], int]:
-    """Return a picture as (H, W, 3) linear light in [0, 1], bands blue, green, red, and the orientation that turned it."""
+    """Return a picture as (H, W, 3) linear light in [0, 1], bands blue, green, red, and the applied EXIF orientation."""
     try:
         with Image.open(path) as stored:
             image, turned = upright(stored)
@@ -181,14 +187,14 @@ def _linear(path: Path) -> tuple[NDArray[np.float32], int]:
 
 
 def _pictures(root: Path) -> list[Path]:
-    """The photographs; a picture that is called like another one and a word for mask is none."""
+    """Return the photographs; a picture named like another picture plus a word for mask is not a photograph."""
     found = [path for path in _files(root, "images") if path.suffix.lower() in SUFFIXES]
     names = Names(path.stem for path in found)
     return [path for path in found if _map_of(path, names) is None]
 
 
 def _map_of(path: Path, names: Names) -> str | None:
-    """The photograph that a picture in images/ is a mask or a map of by its name; None where it is a photograph."""
+    """Return the photograph whose mask or map this picture in images/ is, by its name; None for a photograph."""
     stems = [path.stem.removesuffix("_superpixels")]
     stems += [one.image for one in readings(path.stem) if one.worded and one.number is None]
     shorter = [stem for stem in stems if stem != path.stem and path.stem.startswith(stem)]

@@ -1,4 +1,4 @@
-"""White and dark references: which files of a folder are some, to which scan each belongs, and how one is read."""
+"""White and dark references: find them in a folder, assign them to scans, and read them."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -18,7 +18,7 @@ from hyperderm.ingest.layouts.naming import SUFFIXES, shorter
 from hyperderm.ingest.reflectance import NUMPY, PICTURES, TIFF, calibrate, check_raw, read_reference
 
 Kind = Literal["white", "dark", "white_dark"]
-"""The last is the dark reference of the white one where that was taken with an exposure of its own."""
+"""The kind of a reference. `white_dark` is the dark reference of a white one that has its own exposure time."""
 
 _BESIDE = (
     re.compile(rf"(?:(?P<kind>{PLAIN})(?:s?_|(?=..))|(?P<short>[wd])r_)(?P<scan>.+)"),
@@ -36,7 +36,7 @@ _SKIN = re.compile(
     r"|skins?|spots?|freckles?|hairs?|patients?|subjects?|arms?|forearms?|legs?|backs?|chest|face|cheeks?|hands?|foot|feet"
     r"|neck|scalp|thighs?|shoulders?|abdomen|nails?)(?![a-z])"
 )
-"""Words by which a name is that of a lesion, although it also says white, dark or black."""
+"""With one of these words a name is a lesion's, even if it also says white, dark or black."""
 _KIND_OF: dict[str, Kind] = {
     **dict.fromkeys(("white", "w"), "white"),
     **dict.fromkeys(("dark", "d"), "dark"),
@@ -44,7 +44,7 @@ _KIND_OF: dict[str, Kind] = {
 }
 _SAME_NM = 0.1
 _NO_REFLECTANCE = 3.0
-"""The median of a scene in reflectance lies below it."""
+"""The median of a scene in reflectance lies below this value."""
 
 IN_DOUBT = (
     "its name may be that of a white or dark reference of the other scans. If it is one, name it with --white or --dark, or "
@@ -55,14 +55,14 @@ IN_DOUBT = (
 
 @dataclass(frozen=True)
 class Reference:
-    """A file that is a reference by its name.
+    """A file that is a reference according to its name.
 
     Attributes:
-        kind: white or dark, as black ones are too.
-        found: the file.
-        place: the folder for which it counts, posix below the root, "" for the root.
-        scan: name of the one scan that it belongs to, in lower case; "" where it is that of every scan in its place.
-        bound: whether there is a scan of that name, so that it concerns no other one.
+        kind: the kind of the reference; black references count as dark.
+        found: the file of the reference.
+        place: the folder to which the reference applies, as a posix path below the root, "" for the root.
+        scan: the name of the one scan to which it belongs, in lower case; "" if it belongs to every scan in its place.
+        bound: whether a scan of that name exists, so that the reference concerns no other scan.
     """
 
     kind: Kind
@@ -77,10 +77,10 @@ class Pair:
     """The references of one scan.
 
     Attributes:
-        white: see there.
-        dark: likewise.
-        trouble: why it cannot be known which ones they are, with the remedy.
-        others: the white references beside it that belong to other scans, where it has none of its own.
+        white: the white reference, or None.
+        dark: the dark reference, or None.
+        trouble: why the references cannot be determined, with the remedy.
+        others: the white references beside the scan that belong to other scans, if the scan has none of its own.
     """
 
     white: Path | None = None
@@ -89,10 +89,10 @@ class Pair:
     others: tuple[str, ...] = ()
 
     def check_unit(self, scene: Scene) -> None:
-        """Prove that a scene without references is no counts where references of other scans lie beside it.
+        """Prove that a scene without references is not in counts if references of other scans lie beside it.
 
         Raises:
-            CubeError: it is in counts, and nothing makes reflectance of it.
+            CubeError: the scene is in counts and cannot be converted to reflectance.
         """
         if not self.others:
             return
@@ -113,11 +113,11 @@ _OWN_REFERENCES = (
 
 
 def parted(found: Sequence[Found], lesions: Collection[str] = ()) -> tuple[list[Found], list[Reference]]:
-    """Part scenes from references, by names.
+    """Separate scenes from references by their names.
 
     Args:
-        found: both.
-        lesions: names of those that masks or tables call lesions: only a word for reference outweighs that.
+        found: the scenes and references together.
+        lesions: the names of scenes that masks or tables call lesions; only a word for "reference" overrides this.
     """
     stems: dict[str, set[str]] = {}
     for each in found:
@@ -138,16 +138,16 @@ def parted(found: Sequence[Found], lesions: Collection[str] = ()) -> tuple[list[
 
 
 def is_reference(path: Path, root: Path) -> Kind | None:
-    """Return what a file is by its name alone, whatever lies beside it; None: no reference."""
+    """Return the kind of reference that a file is by its name alone, whatever lies beside it; None: not a reference."""
     name = path.relative_to(root).with_suffix("").as_posix()
     reference = _named(Found(name, path, (path,), ""), {})
     return reference.kind if reference else None
 
 
 def pair(scan: Found, references: Sequence[Reference]) -> Pair:
-    """Return the references of a scan: those called after it, else the nearest ones of its folder or of one above it.
+    """Return the references of a scan: those named after it, else the nearest ones in its folder or in one above it.
 
-    A dark reference alone makes no reflectance and is not used.
+    A dark reference alone cannot give reflectance and is not used.
     """
     folder, stem = folder_and_stem(scan)
     chosen: dict[str, Path | None] = {}
@@ -185,7 +185,7 @@ def _strangers(kind: str, names: Sequence[str]) -> str:
 
 
 def unused(references: Sequence[Reference], pairs: Sequence[Pair], why: str) -> list[tuple[Path, str]]:
-    """Return every reference that no scan uses, and the reason: `why`, or that no scan goes with it."""
+    """Return every reference that no scan uses, with the reason: `why`, or that no scan belongs to it."""
     used = {path for one in pairs for path in (one.white, one.dark) if path}
     places = {one.place for one in references if one.kind == "white"}
     said = []
@@ -200,13 +200,13 @@ def unused(references: Sequence[Reference], pairs: Sequence[Pair], why: str) -> 
 
 
 def read(path: Path, asked: ReadOptions) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-    """Read a reference of cubes, and its wavelengths where the file says them.
+    """Read a reference of cubes, and its wavelengths if the file gives them.
 
-    ENVI (its header or its data file), `.npz` and `.mat` are read as scenes are; a TIFF's pages are its first axis; others
-    hold an array as it is.
+    ENVI (its header or its data file), `.npz` and `.mat` are read like scenes; a TIFF's pages are its first axis; other
+    files hold an array that is read unchanged.
 
     Raises:
-        CubeError: what is wrong with the file.
+        CubeError: the file cannot be used; the message says why.
     """
     suffix = path.suffix.lower()
     if suffix in TIFF | NUMPY | PICTURES:
@@ -221,10 +221,11 @@ def read(path: Path, asked: ReadOptions) -> tuple[NDArray[Any], NDArray[np.float
 
 
 def applied(scene: Scene, white: Path | None, dark: Path | None, white_reflectance: float, asked: ReadOptions) -> Scene:
-    """Return a scene in reflectance (or without its dark level), with the names of its references in the facts.
+    """Return a scene in reflectance (or minus its dark level), with the names of its references in the facts.
 
     Raises:
-        CubeError: references that do not fit its shape or wavelengths, or that cannot be its own by what comes out.
+        CubeError: the references do not fit the scene's shape or wavelengths, or the result shows that they cannot be its
+            own.
     """
     turned = scene.facts.get("orientation", 1) not in (1, [1])
     given = (("white", white), ("dark", dark))
@@ -237,7 +238,7 @@ def applied(scene: Scene, white: Path | None, dark: Path | None, white_reflectan
 
 
 def _fitted(path: Path, name: str, scene: Scene, asked: ReadOptions, turned: bool) -> NDArray[Any]:
-    """The numbers of a reference with the bands last."""
+    """Return the numbers of a reference with the bands as the last axis."""
     values, nm = read(path, asked)
     shape = scene.reflectance.shape
     held = scene.wavelengths_nm
@@ -264,7 +265,7 @@ def _fitted(path: Path, name: str, scene: Scene, asked: ReadOptions, turned: boo
 
 
 def _bands_last(values: NDArray[Any], path: Path, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    """A TIFF's pages are lines, or bands: what fits the image counts."""
+    """Return a TIFF with the bands last: its pages are lines or bands, whichever fits the image."""
     moved = oriented(np.moveaxis(values, 0, -1), _orientation(path))
     fits = [array for array in (values, moved) if array.shape[1:] == shape[1:]]
     if len(fits) > 1 and not np.array_equal(values, moved):
@@ -299,7 +300,10 @@ def _scene(path: Path, asked: ReadOptions) -> Scene:
 
 
 def _named(found: Found, stems: dict[str, set[str]], lesions: Collection[str] = ()) -> Reference | None:
-    """What a file is by its name; `stems` are the names in every folder, `lesions` as for `parted`."""
+    """Return a file as a reference if its name says so.
+
+    `stems` are the names in every folder; `lesions` has the same meaning as in `parted`.
+    """
     folder, stem = folder_and_stem(found)
     scans = stems.get(folder, set())
     if match := REFERENCE.search(stem):
@@ -320,26 +324,26 @@ def _named(found: Found, stems: dict[str, set[str]], lesions: Collection[str] = 
 
 
 def in_doubt(scans: Sequence[Found], lesions: Collection[str]) -> list[tuple[Found, str]]:
-    """Return the scenes that may be references by their names, and why they are not stored as lesions.
+    """Return the scenes that may be references by their names, with the reason why they are not stored as lesions.
 
-    Where a source holds nothing else, its scenes are called so, and none is in doubt.
+    If the source holds no other scenes, none of them is in doubt.
 
     Args:
-        scans: what `parted` takes for scenes.
-        lesions: as for `parted`.
+        scans: the files that `parted` returns as scenes.
+        lesions: has the same meaning as in `parted`.
     """
     doubtful = [one for one in scans if one.name not in lesions and _is_doubtful(one)]
     return [(one, IN_DOUBT) for one in doubtful] if len(doubtful) < len(scans) else []
 
 
 def _is_doubtful(found: Found) -> bool:
-    """Whether a name says white or dark and nothing of skin, or its folder is called nothing else."""
+    """Return whether a name says white or dark and nothing of skin, or is in a folder with only such a name."""
     folder, stem = folder_and_stem(found)
     return not _SKIN.search(stem) and bool(_DOUBTFUL.search(stem) or WHOLE.fullmatch(words_of(folder.rpartition("/")[2])))
 
 
 def _nearest(folder: str, stem: str, references: Sequence[Reference]) -> list[Reference]:
-    """The references called after a scan, in the nearest folder that has some; else those of every scan, likewise."""
+    """Return the references named after a scan in the nearest folder that has any, or else those that serve all scans."""
     for scan in (stem, ""):
         for place in _upwards(folder):
             if found := [one for one in references if one.place == place and one.scan == scan]:
@@ -357,24 +361,24 @@ def _is_below(folder: str, place: str) -> bool:
 
 
 def folder_and_stem(found: Found) -> tuple[str, str]:
-    """A scene's folder below the root, and its name there as names are compared: `Arm0.bil.hdr` is `arm0`."""
+    """Return a scene's folder below the root, and its name in the form for comparisons: `Arm0.bil.hdr` gives `arm0`."""
     folder, _, last = found.name.rpartition("/")
     return folder, words_of(last if found.format == band_images.NAME else shorter(found.path.name)[-1])
 
 
 def _rest(text: str, match: re.Match[str], scans: Collection[str]) -> str:
-    """The scan that a name says beside the word for reference; a number or an exposure is none unless one is called so."""
+    """Return the scan in a reference's name; a number or an exposure is not a scan unless a scan has that name."""
     rest = "_".join(filter(None, (text[: match.start()].strip("_"), text[match.end() :].strip("_"))))
     return _scan_in(rest, scans) or ("" if _COUNT_ALONE.fullmatch(rest) else rest)
 
 
 def _called(text: str, scans: Collection[str]) -> str:
-    """The one of `scans` that the rest of a name is, beside a word such as white; "" where it is none."""
+    """Return the one of `scans` that remains after words such as white are removed from a name, or ""."""
     return _scan_in(text, scans) or _scan_in(_THING_AHEAD.sub("", text, count=1), scans)
 
 
 def _scan_in(text: str, scans: Collection[str]) -> str:
-    """The one of `scans` that a text is, but for a suffix in its middle, a number or an exposure; "" where it is none."""
+    """Return the one of `scans` that a text equals apart from a suffix, a number or an exposure, or ""."""
     bare, _, suffix = text.rpartition("_")
     if text in scans or (f".{suffix}" in SUFFIXES and bare in scans):
         return text if text in scans else bare
@@ -388,7 +392,7 @@ def _scan_in(text: str, scans: Collection[str]) -> str:
 
 
 def _kind(match: re.Match[str]) -> Kind:
-    """What the words of a name say; without any it is white, as a flat field is."""
+    """Return the kind that the words of a name give; without any it is white, as for a flat field."""
     words = match.groupdict()
     said = words.get("kind") or words.get("behind") or words.get("short") or "white"
     return _KIND_OF[said.replace("_", "").replace("black", "dark")]

@@ -1,14 +1,14 @@
 """Any folder of hyperspectral images, or one file: ENVI, TIFF, NumPy, MATLAB, band images, raw mosaic frames.
 
-    <root>/…/<scene>.<suffix>           every format of `scene_files.FORMATS`; frames of a mosaic camera where asked for
+    <root>/…/<scene>.<suffix>           every format of `scene_files.FORMATS`; frames of a mosaic camera if asked for
     <root>/masks/<scene>_00.png         optional; also <scene>.png, <scene>_mask.png; folders as below <root>
     <root>/<any>.csv                    optional; tables of diagnoses and of patients: `source_tables`
-    <root>/…/wavelengths.txt            where the scenes do not know theirs: `scene_files.read_scene`
+    <root>/…/wavelengths.txt            if the scenes do not hold their wavelengths: `scene_files.read_scene`
     <root>/…/WHITEREF_<scene>.<suffix>  optional, and DARKREF_: references, never scenes (`references` knows more names)
 
-Scans that references lie beside are stored in reflectance, each by its own, unless the user names others or wants none.
-A scene's image id is its path below the root without suffix. Without a mask a scene is stored whole. Names are compared as
-`naming` says.
+If references lie beside a scan, it is stored in reflectance by its own references, unless the user names others or wants
+none. A scene's image id is its path below the root without suffix. A scene without a mask is stored whole. Names are
+compared as described in `naming`.
 """
 
 import hashlib
@@ -38,15 +38,15 @@ CHUNK = 2**20
 
 @dataclass(frozen=True)
 class Camera:
-    """What a user says of the files; can be pickled.
+    """What the user says of the files; can be pickled.
 
     Attributes:
-        asked: wavelengths, rows, columns, key.
-        mosaic: how raw mosaic frames are read; None: these are no such frames.
-        dark: dark reference of cubes that are still counts.
-        white: white reference likewise.
-        white_reflectance: of the white panel.
-        references: whether references that lie beside a scan are applied to it where neither `dark` nor `white` is given.
+        asked: the user's options, such as wavelengths, rows, columns and key.
+        mosaic: how raw mosaic frames are read; None: the files are not such frames.
+        dark: the dark reference of cubes in counts.
+        white: the white reference of cubes in counts.
+        white_reflectance: the reflectance of the white panel.
+        references: whether references that lie beside a scan are applied to it if neither `dark` nor `white` is given.
     """
 
     asked: ReadOptions = field(default_factory=ReadOptions)
@@ -58,7 +58,7 @@ class Camera:
 
     @property
     def given(self) -> tuple[Path, ...]:
-        """The reference files that the user named."""
+        """Return the reference files that the user named."""
         held = (self.dark, self.white) if self.mosaic is None else (self.mosaic.dark, self.mosaic.white)
         return tuple(path for path in held if path is not None)
 
@@ -68,12 +68,12 @@ class Source:
     """One scene.
 
     Attributes:
-        found: its files.
-        masks: that mark its lesions.
-        said: what the tables say of it.
-        camera: what the user says.
-        fault: why it cannot be used, "" where its names are in order.
-        pair: the references that lie beside it, where these are applied.
+        found: the files of the scene.
+        masks: the masks that mark the scene's lesions.
+        said: what the tables say of the scene.
+        camera: what the user says of the files.
+        fault: why the scene cannot be used, "" if its names are in order.
+        pair: the references that lie beside the scene, if they are applied.
     """
 
     found: Found
@@ -85,7 +85,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        """As tables and annotations call it."""
+        """Return the scene's name in tables and annotations."""
         return self.found.name
 
 
@@ -95,10 +95,10 @@ def scan(root: Path, camera: Camera, tables: Tables | None = None) -> list[Sourc
     Args:
         root: the source folder, or one file.
         camera: what the user says of the files.
-        tables: of the source; None: they are read.
+        tables: the tables of the source; None: they are read here.
 
     Raises:
-        CubeError: no scene there, two scenes of one name, or a table that cannot be used.
+        CubeError: there is no scene, two scenes have the same name, or a table cannot be used.
     """
     base = _base(root)
     tables = read_tables(base) if tables is None else tables
@@ -131,7 +131,10 @@ def scan(root: Path, camera: Camera, tables: Tables | None = None) -> list[Sourc
 
 
 def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None) -> list[SetAside]:
-    """List every file below `root` that no scene uses, with the reason; `tables` as for `scan`."""
+    """List every file below `root` that no scene uses, with the reason.
+
+    `tables` has the same meaning as in `scan`.
+    """
     base = _base(root)
     if base != root:
         return []  # one file was named: its neighbours are not meant
@@ -171,7 +174,7 @@ def read(source: Source, root: Path, how: CropOptions) -> tuple[list[Lesion], li
     """Read one scene and cut out its lesions; without a mark the whole scene is stored.
 
     Returns:
-        The lesions, and what had to be set aside: the whole scene (then no lesion), or single masks.
+        The lesions, and what had to be set aside: either the whole scene (then there is no lesion), or single masks.
     """
     try:
         image = open_image(source, root)
@@ -183,10 +186,10 @@ def read(source: Source, root: Path, how: CropOptions) -> tuple[list[Lesion], li
 
 
 def open_image(source: Source, root: Path) -> Image:
-    """Read one scene whole, in reflectance where references are given.
+    """Read one whole scene, in reflectance if references are given.
 
     Raises:
-        CubeError: it cannot be used.
+        CubeError: the scene cannot be used.
     """
     base, found = _base(root), source.found
     if source.fault:
@@ -230,7 +233,7 @@ def _scene(source: Source, root: Path) -> Scene:
 
 
 def used_references(root: Path, sources: Sequence[Source]) -> list[str]:
-    """Return a sentence on every way in which references are applied."""
+    """Return one sentence for each way in which references are applied."""
     if not sources:
         return []
     base, camera = _base(root), sources[0].camera
@@ -276,8 +279,10 @@ def _pair(found: Found, known: Sequence[Reference], camera: Camera) -> Pair:
 
 
 def _found(root: Path, camera: Camera, tables: Tables) -> tuple[list[Found], list[Reference], list[tuple[Found, str]]]:
-    """Return the scenes at or below `root`, the references among them or beside the one file that was named, and what is
-    not read, with the reason: other versions of these scenes, and what may be a reference.
+    """Return the scenes, the references and the files that are not read.
+
+    The scenes lie at or below `root`; the references are among them or beside the one named file. Not read, with the reason,
+    are other versions of these scenes and files that may be references.
     """
     found = [one for one in _all(root, camera) if not _is_given(one, camera)]
     if root.is_dir() or not found:
@@ -298,24 +303,24 @@ def _found(root: Path, camera: Camera, tables: Tables) -> tuple[list[Found], lis
 
 
 def _said_to_be_lesions(base: Path, names: Sequence[str], tables: Tables) -> set[str]:
-    """The images among `names` that a mask marks or a table of diagnoses names."""
+    """Return the images among `names` that a mask marks or a table of diagnoses names."""
     said = tables.of(names).said
     return set(_masks(base, names).of) | {name for name, each in said.items() if each.problem != NOT_NAMED}
 
 
 def _all(root: Path, camera: Camera) -> list[Found]:
-    """Return every image at or below `root`, references too."""
+    """Return every image at or below `root`, including references."""
     return _frames(root) if camera.mosaic else scene_files.find_scenes(root)[0]
 
 
 def _is_given(found: Found, camera: Camera) -> bool:
-    """Whether the user named a file of it as a reference."""
+    """Return whether the user named one of the scene's files as a reference."""
     given = {path.resolve() for path in camera.given}
     return bool(given & {path.resolve() for path in found.files})
 
 
 def _frames(root: Path) -> list[Found]:
-    """Return every raw frame at or below `root`: its pictures but for the masks."""
+    """Return every raw frame at or below `root`: all pictures except the masks."""
     base = _base(root)
     files = [root] if root.is_file() else files_below(base)
     return [
@@ -335,14 +340,14 @@ def _masks(base: Path, names: Sequence[str]) -> Masks:
 
 
 def _mask_astray(path: Path, names: Names) -> str:
-    """Say of a picture that no scene takes that it is a mask in the wrong place, where its name says so; else ""."""
+    """Return a sentence if an unused picture is, by its name, a mask in the wrong place; otherwise ""."""
     ways = [one.image for one in readings(path.stem) if one != Reading(path.stem)] if path.suffix else []
     meant = next((hit[0] for way in ways if (hit := names.last(way))), "")
     return f"a mask of {meant}, by its name: masks lie in masks/ of the source" if meant else ""
 
 
 def _responses(base: Path, sources: Sequence[Source]) -> set[Path]:
-    """The response tables that raw frames take their wavelengths from."""
+    """Return the response tables from which raw frames take their wavelengths."""
     used = set()
     for source in sources:
         options = source.camera.mosaic

@@ -1,9 +1,9 @@
-"""The tables of a source folder: which are used for what, what they say of each image, and why the others are not used.
+"""The tables of a source folder: their use, their statements on each image, and why other tables are not used.
 
-Tables lie in the source folder itself or in `images/` beside the pictures, as ISIC's downloader writes them; one without
-suffix counts where its head names a column of images (`HAM10000_metadata`). One of them may hold the diagnoses, one the
-patients or lesions; often it is the same one. Further ones that name no image, or say the same of fewer, are not used.
-Images that share a patient (without patients: a lesion) are one group.
+Tables lie in the source folder or, as ISIC's downloader writes them, in `images/` beside the pictures. A file without suffix
+is a table if its head names a column of images (`HAM10000_metadata`). One table may hold the diagnoses and one the patients
+or lesions; often it is the same table. Further tables that name no image, or repeat the statements for fewer images, are not
+used. Images of the same patient (without patients: of the same lesion) form one group.
 """
 
 import re
@@ -21,13 +21,13 @@ from hyperderm.ingest.layouts.unused_files import is_clutter, of_export
 
 SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".txt"}) | WORKBOOKS
 WAVELENGTHS = ("wavelengths.txt", "wavelengths.csv")
-"""Side files of scenes, that bring no images."""
+"""Side files of wavelengths, which do not describe images."""
 _IDS = re.compile(r"(?:^|_)(?:id|ids|no|nr|number|nummer|code|case|lesion|pid|mrn)$|id$")
-"""Ends of the names of columns that may say what belongs together."""
+"""Matches the ends of column names that may say which images belong together."""
 _PEEK = 4096
-"""Bytes that tell whether a file without suffix is a table."""
+"""The number of bytes that are read to see whether a file without suffix is a table."""
 SHOWN = 3
-"""Names that a sentence lists."""
+"""The number of names that a sentence lists."""
 NOT_NAMED = "the table of diagnoses does not name it"
 
 
@@ -37,8 +37,8 @@ class Said:
 
     Attributes:
         diagnosis: one of `DIAGNOSES`, or None.
-        problem: why the image cannot be used, "" where it can.
-        remedy: of that, "" where the problem names it.
+        problem: why the image cannot be used, "" if it can.
+        remedy: how to solve the problem, "" if the problem already names the remedy.
     """
 
     diagnosis: str | None = None
@@ -46,19 +46,19 @@ class Said:
     remedy: str = ""
 
     def known(self) -> str | None:
-        """Return the diagnosis, None where it is not known; CubeError where the image cannot be used."""
+        """Return the diagnosis, or None if it is unknown; raise CubeError if the image cannot be used."""
         if self.problem:
             raise CubeError(self.problem, self.remedy)
         return self.diagnosis
 
     def after(self, damage: CubeError) -> CubeError:
-        """Return what is wrong with the image itself, and then the problem of its row, so that both are mended at once."""
+        """Return the error `damage` together with the problem of the image's row, so that the user can mend both at once."""
         remedy = f"{damage.remedy} {self.remedy}".strip()
         return type(damage)(f"{damage.what}; besides, {self.problem}", remedy)
 
 
 NOTHING = Said()
-"""No table names the image, and none should."""
+"""The statement on an image if no table names it and none should."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ class Matched:
     """What the tables say of a source's images.
 
     Attributes:
-        said: image to what is said of it; every image where there is a table of diagnoses, else none.
-        groups: image to group, of images that belong to a patient or a lesion with an id.
-        grouped: which table and columns say so, "" without groups.
-        used: a sentence on each table that is used.
-        aside: tables, and rows of them, that are not used.
+        said: image → the statement on it; holds every image if there is a table of diagnoses, else none.
+        groups: image → group, for images that belong to a patient or a lesion with an id.
+        grouped: the table and columns that give the groups, "" without groups.
+        used: one sentence on each table that is used.
+        aside: the tables, and rows of tables, that are not used.
     """
 
     said: dict[str, Said] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class _Listed:
 
 
 _Meant = dict[str, dict[str, list[Row]]]
-"""File of a table to image to its rows."""
+"""File of a table → image → its rows."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,10 @@ class Tables:
     """The tables of a source.
 
     Attributes:
-        base: the source folder.
-        listed: the tables that say something of images, by file.
-        aside: every other table and why it is not used.
-        grouping: whether patients and lesions become groups; False where the user gives a table of groups.
+        base: the path of the source folder.
+        listed: the tables that describe images, by file.
+        aside: every other table with the reason why it is not used.
+        grouping: whether patients and lesions become groups; False if the user gives a table of groups.
     """
 
     base: Path = Path()
@@ -112,14 +112,14 @@ class Tables:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The files of `listed`; `of` names those that are not used after all."""
+        """Return the files of `listed`; the result of `of` names those that are not used after all."""
         return tuple(path for path, _ in self.listed)
 
     def of(self, images: Sequence[str]) -> Matched:
-        """Return what is said of `images`; they are called so in the tables, or more shortly.
+        """Return what the tables say of `images`; a table may use the full name of an image or a shorter form.
 
         Raises:
-            CubeError: a table that says two things of one image, or several that say different things.
+            CubeError: a table contradicts itself on an image, or several tables contradict each other.
         """
         if not self.listed:
             return Matched()
@@ -155,7 +155,7 @@ class Tables:
         return "another one says what belongs together" if self.grouping else "--groups says what belongs together"
 
     def _grouping(self, held: Sequence[_Listed], meant: _Meant) -> tuple[_Listed | None, dict[str, str]]:
-        """The table of patients; without one, that of lesions; and why others of that kind are not used."""
+        """Return the table of patients, or else that of lesions, and why other tables of that kind are not used."""
         if not self.grouping:
             return None, {}
         kinds = {kind: [one for one in held if getattr(one.columns, kind) is not None] for kind in ("patient", "lesion")}
@@ -164,7 +164,7 @@ class Tables:
         return self._one(kinds[kind], meant, f"{kind}s") if kind else (None, {})
 
     def _one(self, tables: Sequence[_Listed], meant: _Meant, what: str) -> tuple[_Listed | None, dict[str, str]]:
-        """The one of several tables that counts, and why each of the others need not."""
+        """Return the one of several tables that is used, and why each of the others is not needed."""
         naming = [one for one in tables if meant[one.table.file]] or list(tables[:1])
         surplus = {one.table.file: "it names no image of the source" for one in tables if one not in naming}
         if not naming:
@@ -184,9 +184,9 @@ def read_tables(base: Path, besides: Collection[Path] = (), *, grouping: bool = 
     """Read the tables in the folder `base`, and in the folders of pictures in it.
 
     Args:
-        base: the source folder.
-        besides: files that are no tables of the source, resolved: side files, and what the user named.
-        grouping: see `Tables`.
+        base: the path of the source folder.
+        besides: resolved paths of files that are not tables of the source: side files, and files that the user named.
+        grouping: has the same meaning as in `Tables`.
     """
     aside: list[tuple[Path, str]] = []
     listed: list[tuple[Path, _Listed]] = []
@@ -205,7 +205,7 @@ def read_tables(base: Path, besides: Collection[Path] = (), *, grouping: bool = 
 
 
 def _may_be_table(path: Path) -> bool:
-    """Whether a file has the suffix of tables, or none and a head that names a column of images."""
+    """Return whether a file has a table's suffix, or no suffix and a head that names a column of images."""
     if path.suffix:
         return path.suffix.lower() in SUFFIXES
     try:
@@ -222,7 +222,7 @@ def _is_no_table(path: Path) -> bool:
 
 
 def _listed(path: Path, base: Path) -> _Listed:
-    """The table in a file; CubeError, without the file's name, where it says nothing of images."""
+    """Return the table in a file; raise CubeError, without the file's name, if it does not describe images."""
     if path.suffix.lower() in WORKBOOKS:
         raise CubeError("a workbook of a spreadsheet", "Save it as CSV.")
     table = replace(read_table(path), file=path.relative_to(base).as_posix())
@@ -236,7 +236,7 @@ def _listed(path: Path, base: Path) -> _Listed:
 
 
 def _meant(listed: _Listed, images: Sequence[str], names: Names) -> dict[str, list[Row]]:
-    """Image to its rows: those of its whole name, or else those of its last part where no other image is called so."""
+    """Return image → its rows: those with its whole name, or else those with its last part if that is unique."""
     whole: dict[str, list[Row]] = {}
     last: dict[str, list[Row]] = {}
     for row in listed.rows:
@@ -253,7 +253,7 @@ def _meant(listed: _Listed, images: Sequence[str], names: Names) -> dict[str, li
 
 
 def _says_the_same(less: dict[str, list[Row]], more: dict[str, list[Row]], what: str) -> bool:
-    """Whether a table names no other images than another one, and says the same diagnoses, or patients and lesions."""
+    """Return whether every image of one table is also in the other, with the same diagnoses, or patients and lesions."""
 
     def said(row: Row) -> tuple[object, ...]:
         return _content(row)[:2] if what == "diagnoses" else _content(row)[2:]
@@ -275,7 +275,7 @@ def _check_alike(file: str, image: str, one: Row, other: Row) -> None:
 
 
 def _unmatched(listed: _Listed, names: Names) -> list[SetAside]:
-    """What is told of rows that mean no image, and of those that may mean several."""
+    """Return the reports on rows that match no image, and on rows that may match several."""
     nobody: list[str] = []
     several: list[tuple[Row, list[str]]] = []
     for row in listed.rows:
@@ -303,7 +303,7 @@ def _said(rows: list[Row] | None, image: str, file: str) -> Said:
 
 
 def _groups(rows: dict[str, list[Row]], images: Sequence[str]) -> dict[str, str]:
-    """Image to patient, or to its lesion where that has no patient; ids are compared as names are."""
+    """Return image → patient, or → lesion if the image has no patient; ids are compared like names."""
     flat = [row for several in rows.values() for row in several]
     spelled: dict[str, str] = {}
     patient_of: dict[str, str] = {}
@@ -349,7 +349,7 @@ def _alone(count: int) -> str:
 
 
 def _other_ids(listed: _Listed, rows: dict[str, list[Row]], groups: dict[str, str]) -> list[str]:
-    """A sentence on every column that looks like ids and has one value for images of several groups, which is not used."""
+    """Return a sentence on every unused column that looks like ids and has one value for images of several groups."""
     table, columns = listed.table, listed.columns
     taken = {columns.image, columns.patient, columns.lesion, *columns.diagnoses, *columns.kinds}
     cells = dict(table.rows)

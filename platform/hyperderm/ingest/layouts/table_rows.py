@@ -1,9 +1,9 @@
-"""What the rows of a table say of images: diagnosis, patient, lesion, whatever the layout of its columns.
+"""Read the rows of a table: the diagnosis, patient and lesion of each image, for all known column layouts.
 
-Layouts, several of which may stand side by side: a column of words (`label`, `diagnosis`, `dx`); the ISIC archive's
-`diagnosis_1` … `diagnosis_5`, of which the most specific word counts that means a diagnosis of ours; one column a diagnosis
-with 0 and 1 or an X (the challenges of 2017-2019, PH2's spreadsheet); `target` of the challenge of 2020; PH2's coded
-`clinical diagnosis`. Columns that contradict each other make their row unusable.
+The layouts, which may occur together, are: a column of words (`label`, `diagnosis`, `dx`); the ISIC archive's `diagnosis_1`
+… `diagnosis_5`, of which the most specific word with a diagnosis of ours is used; one column per diagnosis with 0 and 1 or
+an X (the challenges of 2017-2019, PH2's spreadsheet); `target` of the challenge of 2020; PH2's coded `clinical diagnosis`. A
+row is unusable if its columns contradict each other.
 """
 
 import re
@@ -15,29 +15,29 @@ from hyperderm.ingest.layouts.tables import IMAGE_COLUMNS, LESION_COLUMNS, PATIE
 
 WORD_COLUMNS = ("label", "diagnosis", "dx", "diagnostic")
 _OTHER_MARKS = {"bcc", "akiec", "ak", "bkl", "df", "vasc", "scc", "unk"}
-"""Columns of the challenges that are no diagnoses of ours."""
+"""Columns of the challenges that are not diagnoses of ours."""
 TWO_MARKS = {"melanoma", "seborrheic_keratosis"}
 _LEVEL = re.compile(r"(?:diagnosis|iddx)(\d)")
 _CODED = {"0": "nevus", "1": "dysplastic_nevus", "2": "melanoma"}
-"""PH2's clinical diagnosis: common nevus, atypical nevus, melanoma."""
+"""PH2's codes of the clinical diagnosis: common nevus, atypical nevus, melanoma."""
 _YES, _NO = {"x", "true", "yes", "1"}, {"", "false", "no", "0", "nan", "-"}
 _BENIGN = {"nevus", "dysplastic_nevus", "solar_lentigo", "seborrhoeic_keratosis"}
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a table say what; places, by name.
+    """The meaning of a table's columns, given by their places.
 
     Attributes:
-        image: of image names.
-        words: with a word for the diagnosis.
-        levels: ISIC's, the most specific first.
-        marks: one column a diagnosis.
-        coded: PH2's clinical diagnosis.
-        target: whether it is a melanoma, 0 or 1.
-        kinds: columns that say benign or malignant.
-        patient: of patients.
-        lesion: of lesions.
+        image: the column of image names.
+        words: the columns with a word for the diagnosis.
+        levels: ISIC's columns of levels, the most specific first.
+        marks: the columns that each stand for one diagnosis.
+        coded: the column of PH2's clinical diagnosis.
+        target: the column that is 1 for a melanoma, else 0.
+        kinds: the columns that say benign or malignant.
+        patient: the column of patients.
+        lesion: the column of lesions.
     """
 
     image: int | None
@@ -52,28 +52,28 @@ class Columns:
 
     @property
     def diagnoses(self) -> list[int]:
-        """Places of all columns that say a diagnosis."""
+        """Return the places of all columns that give a diagnosis."""
         some = [*self.words.values(), *self.levels.values(), *self.marks.values()]
         return sorted(some + [place for place in (self.coded, self.target) if place is not None])
 
     @property
     def groups(self) -> list[int]:
-        """Places of the columns that say which images belong together."""
+        """Return the places of the columns that say which images belong together."""
         return [place for place in (self.patient, self.lesion) if place is not None]
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one row says.
+    """The statements of one row.
 
     Attributes:
-        line: in the file.
-        image: as it is called there, with forward slashes.
-        diagnosis: one of `DIAGNOSES`, or None where the table says that it is not known.
-        problem: why its diagnosis cannot be used, "" where it can.
-        said: the words themselves, for messages.
-        patient: "" where none is named.
-        lesion: likewise.
+        line: the line number in the file.
+        image: the image's name in the table, with forward slashes.
+        diagnosis: one of `DIAGNOSES`, or None if the table says that it is unknown.
+        problem: why the diagnosis cannot be used, "" if it can.
+        said: the original words, for messages.
+        patient: the patient's id, "" if none is named.
+        lesion: the lesion's id, "" if none is named.
     """
 
     line: int
@@ -86,7 +86,7 @@ class Row:
 
 
 def columns_of(table: Table) -> Columns:
-    """Find out what the columns of a table say."""
+    """Return the meaning of a table's columns."""
     at: dict[str, int] = {}
     for place, name in enumerate(table.columns):
         if name:
@@ -112,7 +112,7 @@ def columns_of(table: Table) -> Columns:
 
 
 def rows_of(table: Table, columns: Columns) -> list[Row]:
-    """Return what every row that names an image says."""
+    """Return the statements of every row that names an image."""
     assert columns.image is not None
     rows = []
     for line, cells in table.rows:
@@ -133,7 +133,7 @@ def rows_of(table: Table, columns: Columns) -> list[Row]:
 
 
 class _Verdict:
-    """What the columns of one row say together."""
+    """The combined statement of the columns of one row."""
 
     def __init__(self, table: Table, columns: Columns, line: int, cells: tuple[str, ...]) -> None:
         self.where = f"{table.file}, line {line}"
@@ -222,7 +222,7 @@ class _Verdict:
                     self.others[columns.target] = "0"
 
     def given(self) -> tuple[str | None, str, str]:
-        """Return the diagnosis, or why there is none, and the words that say it."""
+        """Return the diagnosis, or the reason why there is none, and the words that give it."""
         said = {**self.ours, **self.others}
         words = ", ".join(f"{self.titles[place]} is {self.cells[place]!r}" for place in sorted(said))
         distinct = set(self.ours.values())
@@ -240,13 +240,13 @@ class _Verdict:
         return None, "", "unknown"
 
     def _against(self, ours: str | None) -> str:
-        """Return the column of benign or malignant that contradicts a diagnosis; "" where none does."""
+        """Return the column of benign or malignant that contradicts a diagnosis, or "" if none does."""
         wrong = "benign" if ours == "melanoma" else "malignant" if ours in _BENIGN else None
         return f"{self.titles[self.kinds[wrong]]} is {wrong!r}" if wrong in self.kinds else ""
 
 
 def _is_yes(cell: str) -> bool | None:
-    """Return whether a cell marks its column; None where it is neither a yes nor a no."""
+    """Return whether a cell marks its column; None if it is neither a yes nor a no."""
     text = cell.casefold().replace(",", ".")
     text = re.sub(r"\.0*$", "", text)
     return True if text in _YES else False if text in _NO else None

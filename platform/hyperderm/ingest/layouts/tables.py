@@ -1,7 +1,7 @@
-"""Tables as spreadsheets and data sets write them: CSV with commas, semicolons or tabs, in whatever encoding.
+"""Read tables as spreadsheets and data sets write them: CSV with commas, semicolons or tabs, in any common encoding.
 
-The line of column names may stand below titles, and over two lines, as in a spreadsheet that was saved as CSV; PH2's own
-text file parts its columns by two bars.
+The column names may stand below titles and on two lines, as in a spreadsheet that was saved as CSV. PH2's own text file
+separates its columns by two bars.
 """
 
 import csv
@@ -18,21 +18,21 @@ from hyperderm.ingest.layouts.diagnosis_words import plain_word
 IMAGE_COLUMNS = (
     "image", "image_id", "image_name", "isic_id", "img_id", "image_file", "file", "filename",
 )  # fmt: skip
-"""Names of a column that names images, in the order in which they count."""
+"""Names of a column of image names, in order of precedence."""
 PATIENT_COLUMNS = (
     "patient_id", "patient", "patient_no", "patient_nr", "patient_number", "patient_code", "pat_id", "pat_no", "pat_nr",
     "patienten_id", "patienten_nr", "patientennummer", "subject_id", "subject", "subject_no", "subject_nr", "subject_number",
     "participant_id", "participant", "participant_no", "participant_number", "person_id", "person", "proband_id", "proband",
     "case_id", "case_no", "case_number", "group", "group_id",
 )  # fmt: skip
-"""Likewise of a column of patients, or of what else belongs together."""
+"""Names of a column of patients, or of other units that belong together, in order of precedence."""
 LESION_COLUMNS = ("lesion_id", "lesion_no", "lesion_nr", "lesion_number")
 WORKBOOKS = frozenset({".xlsx", ".xls", ".xlsm", ".ods", ".numbers"})
 LONGEST = 1 << 28
-"""Bytes of a table."""
+"""The maximum size of a table in bytes."""
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _HEAD = 60
-"""Lines among which the column names are looked for."""
+"""The number of lines in which the column names are searched."""
 _BARS = "\x1f"
 _DELIMITERS = (",", ";", "\t", "|", _BARS)
 _MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
@@ -43,12 +43,12 @@ class Table:
     """A table of text.
 
     Attributes:
-        file: its name.
-        columns: names as `plain_word` has them, without what stands in brackets.
+        file: the file's name.
+        columns: the names in the form of `plain_word`, without text in brackets.
         titles: the same names as the file writes them.
-        rows: line of the file and cells, as many as columns; empty lines are left out.
-        ragged: lines that hold more cells than there are columns: nobody knows which cell belongs where.
-        note: how it was decoded, "" where that needs no word.
+        rows: line number and cells (one per column); empty lines are left out.
+        ragged: lines with more cells than columns, whose cells cannot be assigned to columns.
+        note: a note on the decoding, "" if none is needed.
     """
 
     file: str
@@ -59,18 +59,18 @@ class Table:
     note: str = ""
 
     def column(self, names: Collection[str]) -> int | None:
-        """Return the place of the first of `names` that is a column, whatever parts their words; None where none is."""
+        """Return the place of the first of `names` that is a column, whatever separates its words; None if none is."""
         return _place(self.columns, names)
 
 
 def decode(path: Path) -> tuple[str, str]:
-    """Read a text in UTF-8, UTF-16 with a mark, or else Windows' cp1252.
+    """Read a text in UTF-8, UTF-16 with a byte order mark, or else Windows' cp1252.
 
     Returns:
-        The text, and a sentence where it is not Unicode ("" otherwise).
+        The text, and a sentence if it is not Unicode ("" otherwise).
 
     Raises:
-        CubeError: it cannot be read or is no text.
+        CubeError: the file cannot be read or is not text.
     """
     try:
         if path.stat().st_size > LONGEST:
@@ -100,10 +100,10 @@ def decode(path: Path) -> tuple[str, str]:
 
 
 def read_table(path: Path) -> Table:
-    """Read a table; its separator is the one under which a line of column names is found.
+    """Read a table; the right separator is the one that gives a line of column names.
 
     Raises:
-        CubeError: it cannot be read as a table; one sentence without the file's name.
+        CubeError: the file cannot be read as a table; the message is one sentence without the file's name.
     """
     text, note = decode(path)
     best: tuple[tuple[bool, int], list[tuple[int, list[str]]], int, str] | None = None
@@ -140,7 +140,7 @@ def _column(title: str) -> str:
 
 
 def squashed(name: str) -> str:
-    """Return the name of a column as it is compared: `patient_no` and `patientno` are one."""
+    """Return the name of a column in the form in which it is compared: `patient_no` and `patientno` are equal."""
     return name.replace("_", "")
 
 
@@ -169,9 +169,9 @@ def _table(file: str, rows: list[tuple[int, list[str]]], at: int, note: str, *, 
 
 
 def _second_line(columns: list[str], image: int, cells: list[str]) -> dict[int, str]:
-    """Return names of columns that stand below merged cells: in a line without an image, where the first one has none.
+    """Return the column names below merged cells: they stand in a line without an image where the first line has no name.
 
-    A merged cell keeps its text above the first of the columns that it spans: what stands below that one is its name.
+    A merged cell keeps its text above the first column that it spans; the text below is the name of that column.
     """
     if image < len(cells) and cells[image].strip():
         return {}

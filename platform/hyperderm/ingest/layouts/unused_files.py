@@ -1,8 +1,8 @@
-"""Every file of a source that nothing uses, with the reason: a file that lies there was meant for something.
+"""List every unused file of a source with the reason, because a file in the source was meant for something.
 
-Passed over as clutter: names that begin with a dot, what file managers leave (`Thumbs.db`, `desktop.ini`), and texts for
-people (`README`, `LICENSE`, `CITATION`, `ATTRIBUTION`, …, in any case, as plain text, Markdown, HTML or PDF, and a folder
-`licenses/`), and beside an export of ours its own two files.
+Ignored as clutter are names that begin with a dot, files of file managers (`Thumbs.db`, `desktop.ini`), texts for people
+(`README`, `LICENSE`, `CITATION`, `ATTRIBUTION`, …, in any case, as plain text, Markdown, HTML or PDF, and a folder
+`licenses/`), and the two description files of an export of ours.
 """
 
 import fnmatch
@@ -21,7 +21,7 @@ _ELSEWHERE = "a table is read where it lies in the source folder itself: move it
 
 
 def is_clutter(path: Path) -> bool:
-    """Return whether a file says nothing about images: see the head of this module."""
+    """Return whether a file is clutter, as defined in the module docstring, and so says nothing about images."""
     name = path.name.lower()
     if name in _LEFT or path.parent.name.lower() == "licenses":
         return True
@@ -29,7 +29,7 @@ def is_clutter(path: Path) -> bool:
 
 
 def of_export(base: Path) -> set[Path]:
-    """Return the files that describe an export of ours, where `base` is one: its pixels may be read as plain files too."""
+    """Return the files that describe an export of ours, if `base` is one; its cubes may also be read as plain files."""
     return {base / SIDECAR, base / TABLE} if is_export(base) else set()
 
 
@@ -38,9 +38,9 @@ def leftovers(base: Path, used: Collection[Path], reasons: Mapping[Path, str], l
 
     Args:
         base: the source folder.
-        used: files, and folders all of whose files are.
-        reasons: why, where the layout knows better than its name tells.
-        layout: for the words.
+        used: the used files, and folders all of whose files are used.
+        reasons: file → the reason, if the layout knows more than the file's name tells.
+        layout: the layout's name for the messages.
     """
     taken = set(used) | of_export(base)
     followed = {folder for path in (*taken, *reasons) for folder in path.parents}  # links to folders that were read
@@ -52,7 +52,7 @@ def leftovers(base: Path, used: Collection[Path], reasons: Mapping[Path, str], l
 
 
 def why_unused(path: Path, base: Path, layout: str) -> str:
-    """Return why no reader takes a file, from its name."""
+    """Return why no reader uses a file, judged by its name."""
     name, suffix = path.name.lower(), path.suffix.lower()
     if path.is_symlink() and not path.exists():
         return "a link that leads nowhere"

@@ -1,9 +1,9 @@
-"""Two files of one scan: what a camera recorded, and the reflectance that it computed from that.
+"""Choose between two files of one scan: the camera's counts, and the reflectance that the camera computed from them.
 
-    <scan>/capture/<scan>.hdr              a Specim IQ's counts
+    <scan>/capture/<scan>.hdr              the counts of a Specim IQ
     <scan>/results/REFLECTANCE_<scan>.hdr  its reflectance of the same scan
 
-Stored as two lesions, one could come into the training folds and the other into the test fold. One of them is used.
+If both were stored as lesions, one could get into the training folds and the other into the test fold. Only one is used.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,16 +12,16 @@ from hyperderm.ingest.formats.scene import Found
 from hyperderm.ingest.layouts.references import folder_and_stem
 
 WORD = "reflectance"
-"""Before or after the name of a scan it makes the name of its reflectance."""
+"""Put before or after a scan's name, this word gives the name of the scan's reflectance."""
 
 
 def one_of_each(found: Sequence[Found], referenced: Callable[[Found], bool]) -> tuple[list[Found], list[tuple[Found, str]]]:
-    """Part the scenes to read from other versions of the same scans, which lie in the same folder or in one beside it.
+    """Separate the scenes to read from other versions of the same scans in the same folder or in one beside it.
 
     Args:
         found: the scenes of a folder.
-        referenced: whether the counts of a scan become reflectance by references: then these are used, else what the camera
-            computed.
+        referenced: tells whether references turn the counts of a scan into reflectance; if so, the counts are used, else the
+            camera's reflectance.
 
     Returns:
         The scenes to read, in order, and the others with the reason.
