@@ -97,9 +97,9 @@ class AdversarialConfig(LearnerConfig):
         return START if self.start is not None else None
 
     def scoring_bytes(self, pixels: int, bands: int, train: int, validation: int) -> int:
-        """See `LearnerConfig.scoring_bytes`: the larger of train in double precision (for its mean) and a few cubes' features.
+        """See `LearnerConfig.scoring_bytes`.
 
-        Features are computed for a few cubes at a time.
+        The mean cube needs train in double precision; features need the arrays of a few cubes at a time. The larger counts.
         """
         from hyperderm.metrics.spectra import AT_ONCE
 

@@ -80,7 +80,7 @@ class ShsGan(AdversarialLearner):
         return {"rgb_consistency_error": float((again - given).square().flatten(1).mean(1).sqrt().mean())}
 
     def begin_from(self, state: Mapping[str, Any]) -> None:
-        """See `AdversarialLearner.begin_from`: the gain of the RGB is taken over too, because it defines the input's units."""
+        """See `AdversarialLearner.begin_from`: the gain is taken over too, because the generator's input depends on it."""
         super().begin_from(state)
         self.gain = float(state["gain"])
 
