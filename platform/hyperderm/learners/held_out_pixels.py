@@ -8,7 +8,7 @@ from torch import Tensor
 from hyperderm.learners.randomness import generator
 
 BLOCKS = 10
-"""Number of blocks along each side. Single pixels would be too similar to their neighbours for a fair score."""
+"""Intended number of blocks along each side. Single pixels would be too similar to their neighbours for a fair score."""
 SHARE = 0.1
 
 

@@ -18,7 +18,7 @@ from hyperderm.settings import Run
 
 
 class Dcgan(AdversarialLearner):
-    """The learner of DCGAN: see `AdversarialLearner`. Real and generated cubes of a batch have equal diagnoses, row by row."""
+    """The learner of DCGAN, see `AdversarialLearner`; real and generated cubes of a batch share diagnoses, row by row."""
 
     config: DcganConfig
 
