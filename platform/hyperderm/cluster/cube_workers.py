@@ -21,7 +21,7 @@ class Maker(Protocol):
         """Build the networks, in the worker that makes the cubes."""
 
     def make(self, indices: list[int]) -> NDArray[np.float32]:
-        """Return the cubes (n, B, H, W) of these indices."""
+        """Return the cubes (n, B, H, W) with the given indices."""
 
 
 class _Worker:

@@ -68,7 +68,7 @@ class Observer(Protocol):
 
 
 class Observers:
-    """Several observers as one."""
+    """A group of observers that acts as a single observer."""
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         self._all = list(observers)

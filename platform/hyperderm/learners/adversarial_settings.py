@@ -57,13 +57,13 @@ class AdversarialConfig(LearnerConfig):
     loss: Loss = "wgan_gp"
     generator_width: int = Field(64, ge=4, le=512)
     critic_width: int = Field(32, ge=4, le=256)
-    """Channels of the critic's first stage."""
+    """Number of channels of the critic's first stage."""
     lr_generator: float = Field(1e-4, gt=0, le=1)
     lr_critic: float = Field(1e-4, gt=0, le=1)
     beta1: float = Field(0.5, ge=0, lt=1)
     beta2: float = Field(0.9, ge=0, lt=1)
     n_critic: int = Field(2, ge=1, le=100)
-    """Critic updates for each generator update."""
+    """Number of critic updates for each generator update."""
     gp_weight: float = Field(10.0, ge=0)
     """Weight of the gradient penalty of `loss=wgan_gp`."""
     clip: float = Field(0.01, gt=0)

@@ -90,7 +90,7 @@ class Learner(Protocol):
         """Return everything that is needed to continue training from a checkpoint."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore the state that `state_dict` returned."""
 
 
 class MelanomaClassifier(Protocol):

@@ -47,7 +47,7 @@ class Critic(nn.Module):
         self.projection = Projection(classes, features, norm) if classes else None
 
     def forward(self, cube: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Score cubes; larger means more real."""
+        """Return the scores (N,) of cubes; a larger score means more real."""
         arms = [self._pooled(self.spatial, cube)]
         if self.spectral is not None:
             arms.append(self._pooled(self.spectral, fft_modulus(cube)))
@@ -115,7 +115,7 @@ def _arm2d(bands: int, width: int, norm: Norm) -> nn.Sequential:
 def normed(
     conv: nn.Module, channels: int, norm: Norm, batch_norm: Callable[[int], nn.Module], first: bool
 ) -> list[nn.Module]:
-    """Return a stage of a critic: the convolution, its norm (no batch norm on the `first` one), LeakyReLU(0.2)."""
+    """Return a stage of a critic: the convolution, its norm (the `first` stage has no batch norm), and LeakyReLU(0.2)."""
     if norm == "spectral":
         return [nn.utils.parametrizations.spectral_norm(conv), nn.LeakyReLU(0.2)]
     extra: list[nn.Module] = []

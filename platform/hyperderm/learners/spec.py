@@ -242,7 +242,7 @@ class LearnerConfig(Strict):
         return ""
 
     def build(self, run: Run, data: TrainData, compute: Compute) -> Learner:
-        """Return the learner, untrained."""
+        """Return the untrained learner."""
         raise NotImplementedError
 
     def load_sampler(self, run: Run, checkpoint: Mapping[str, Any], device: str) -> Sampler:

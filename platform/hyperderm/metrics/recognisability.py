@@ -169,7 +169,7 @@ def describe(audit: Mapping[str, Any]) -> list[str]:
 
 
 def _cross_validated(features: Table, made: NDArray[np.bool_], groups: NDArray[np.intp], seed: int) -> Auroc:
-    """Return the AUROC of `made` (N,) over folds of whole groups; folds without one of the two kinds are left out."""
+    """Return the AUROC of `made` (N,) over folds of whole groups; folds that lack one of both kinds are left out."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold
     from sklearn.pipeline import make_pipeline

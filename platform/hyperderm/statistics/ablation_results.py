@@ -275,7 +275,7 @@ class Analysis:
     """Differences that no contrast declared, in the order of `arms`."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON-serialisable values; no NaN or infinity occurs."""
+        """Return the whole analysis as JSON-serialisable values, without NaN and infinity."""
         return asdict(self)
 
     def arm(self, arm: str, model: str) -> ArmResult:

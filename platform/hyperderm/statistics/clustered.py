@@ -36,7 +36,7 @@ class Variance:
 
     @property
     def error(self) -> float:
-        """The standard error."""
+        """The standard error, the square root of `total`."""
         return float(np.sqrt(self.total))
 
 

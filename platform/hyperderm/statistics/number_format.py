@@ -35,7 +35,7 @@ def percent(share: float) -> str:
 
 
 def tally(count: float) -> str:
-    """Write a count that may be a mean: 12, or 12.3."""
+    """Write a count as 12, or as 12.3 if it is a mean that is not whole."""
     return f"{count:.0f}" if math.isclose(count, round(count), abs_tol=1e-9) else f"{count:.1f}"
 
 
@@ -55,5 +55,5 @@ def short_hash(digest: str) -> str:
 
 
 def ratio(value: float) -> str:
-    """Write a ratio of synthetic to real lesions: ¼, ½, 1, 2.06."""
+    """Write a ratio of synthetic to real lesions as ¼, ½, 1 or 2.06."""
     return {0.25: "¼", 0.5: "½", 0.75: "¾"}.get(value, f"{value:.3g}")

@@ -106,7 +106,7 @@ class Predictions:
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> Self:
-        """Return predictions from one sequence per column of `SCHEMA`."""
+        """Return predictions made from one sequence for each column of `SCHEMA`."""
         missing = [name for name in SCHEMA.names if name not in columns]
         if missing:
             raise StudyError(f"predictions: column {missing[0]} is missing", f"Columns: {', '.join(SCHEMA.names)}.")
@@ -187,7 +187,7 @@ class Predictions:
         return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
     def cells(self) -> list[CellKey]:
-        """Return the distinct cells, sorted."""
+        """Return the distinct cells in sorted order."""
         keys = zip(self.arm.tolist(), self.model.tolist(), self.fold.tolist(), self.seed.tolist(), strict=True)
         return sorted({CellKey(*key) for key in keys})
 

@@ -1,4 +1,7 @@
-"""Checkpoints as a user names them: a file, an object on S3, or the run that wrote the checkpoint. It does not use Ray."""
+"""Checkpoints as a user names them: a file, an object on S3, or the run that wrote the checkpoint.
+
+This module does not use Ray.
+"""
 
 import hashlib
 import io

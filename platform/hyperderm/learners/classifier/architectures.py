@@ -42,7 +42,7 @@ class SmallCnn(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, cubes: Tensor) -> Tensor:
-        """Return one logit a cube."""
+        """Return one logit of melanoma for each cube, (N,)."""
         x = self.stages(cubes).flatten(2)  # (N, 96, H/8 W/8)
         return self.head(torch.cat([x.mean(2), x.amax(2)], 1)).squeeze(1)
 
@@ -60,7 +60,7 @@ class OneLogit(nn.Module):
         self.network = network
 
     def forward(self, cubes: Tensor) -> Tensor:
-        """Return one logit a cube."""
+        """Return one logit of melanoma for each cube, (N,)."""
         return self.network(cubes).squeeze(1)
 
 

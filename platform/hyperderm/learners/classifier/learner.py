@@ -29,7 +29,7 @@ device. A function that changes geometry also takes a sequence of n cubes."""
 
 
 class Classifier:
-    """A network and its optimizer (AdamW)."""
+    """The learner of a classifier: a network and its optimizer (AdamW)."""
 
     def __init__(self, config: ClassifierConfig, run: Run, data: TrainData, compute: Compute) -> None:
         self.config, self.data, self.compute, self.seed = config, data, compute, run.seed
@@ -92,7 +92,7 @@ class Classifier:
         return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore the state that `state_dict` returned."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
 

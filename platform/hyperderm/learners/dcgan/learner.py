@@ -57,7 +57,7 @@ class Dcgan(AdversarialLearner):
         return super().state_dict() | {"classes": list(self._classes)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned.
+        """Restore the state that `state_dict` returned.
 
         Raises:
             ValueError: the state has other classes.

@@ -79,7 +79,7 @@ class DcganCritic(nn.Module):
         self.projection = Projection(classes, channels[-1], norm) if classes else None
 
     def forward(self, cube: Tensor, y: Tensor | None = None) -> Tensor:
-        """Score cubes; larger means more real."""
+        """Return the scores (N,) of cubes; a larger score means more real."""
         phi = self.phi(cube)  # (N, C, start, start)
         score = self.psi(phi).flatten()
         return score if self.projection is None else score + self.projection(phi.mean((2, 3)), y)

@@ -89,7 +89,7 @@ class ShsGan(AdversarialLearner):
         return super().state_dict() | {"h": self.h.cpu(), "gain": self.gain}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore the state that `state_dict` returned."""
         super().load_state_dict(state)
         self.h = state["h"].to(self.compute.device, self.compute.dtype)
         self.gain = state["gain"]

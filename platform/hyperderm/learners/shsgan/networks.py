@@ -36,7 +36,7 @@ class UNetGenerator(nn.Module):
         self.up = nn.Upsample(scale_factor=2, mode="nearest")
 
     def forward(self, rgb: Tensor) -> Tensor:
-        """Map RGB images to cubes."""
+        """Return the cubes that belong to RGB images."""
         e1 = self.enc1(rgb)  # (N, w, H, W)
         e2 = self.enc2(self.down(e1))  # (N, 2w, H/2, W/2)
         e3 = self.enc3(self.down(e2))  # (N, 4w, H/4, W/4)
