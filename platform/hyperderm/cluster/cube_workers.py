@@ -1,4 +1,4 @@
-"""Synthetic cubes made by several workers of the cluster, on Ray Data; in order, and the same whoever makes them."""
+"""Synthetic cubes made in order by several workers on Ray Data; a cube does not depend on the worker that makes it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -15,17 +15,17 @@ from hyperderm.trouble import reason_of, trouble_of
 
 
 class Maker(Protocol):
-    """Makes cubes by index; it is pickled to the workers."""
+    """An object that makes cubes by index; it is pickled and sent to the workers."""
 
     def load(self) -> None:
-        """Build the networks, where the cubes are made."""
+        """Build the networks, in the worker that makes the cubes."""
 
     def make(self, indices: list[int]) -> NDArray[np.float32]:
-        """Return the cubes (n, B, H, W) of these indices."""
+        """Return the cubes (n, B, H, W) with the given indices."""
 
 
 class _Worker:
-    """A maker as Ray Data drives it."""
+    """A callable that lets Ray Data use a maker."""
 
     def __init__(self, parcel: list[Any]) -> None:
         self._maker: Maker = ray.get(parcel[0])
@@ -39,15 +39,15 @@ class _Worker:
 def made_by_workers(
     maker: Maker, workers: int, gpus: float
 ) -> Callable[[Sequence[list[int]]], Iterator[tuple[int, NDArray[np.float32]]]]:
-    """Return what makes cubes from chunks of indices: it yields index and cube (B, H, W), in the order of the indices.
+    """Return a function that makes cubes from chunks of indices; it yields index and cube (B, H, W) in order of indices.
 
     Args:
-        maker: makes them.
-        workers: that make them, each on one CPU.
-        gpus: of each worker.
+        maker: the object that makes the cubes.
+        workers: number of workers, each on one CPU.
+        gpus: number of GPUs of each worker.
 
     Raises:
-        MachineTrouble, ClusterError: while cubes are made, where a worker fails.
+        MachineTrouble, ClusterError: raised by that function if a worker fails.
     """
     parcel = ray.put(maker)
 

@@ -1,4 +1,4 @@
-"""Parts of a store made on Ray Data: files in parallel over all workers of a cluster, one part in memory at each."""
+"""Parts of a store made on Ray Data, in parallel on all workers of a cluster; each worker has one part in memory."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -25,9 +25,9 @@ from hyperderm.trouble import reason_of, trouble_of
 
 
 def maker(workers: int) -> Make:
-    """Return a maker of parts on the connected cluster, at most `workers` at a time.
+    """Return a function that makes parts on the connected cluster, at most `workers` at a time.
 
-    Every node has to see the source, and on a disk the store's folder.
+    Every node must see the source and, if the store is on a disk, the folder of the store.
     """
 
     def make(job: Job, staging: Staging, numbers: list[int]) -> Iterator[PartReport]:
@@ -70,10 +70,10 @@ _KINDS: dict[str, type[HyperdermError]] = {
 
 
 def chunks(numbers: Sequence[int], workers: int) -> Iterator[list[int]]:
-    """Divide parts into tasks: of what is left, a worker's share at a time.
+    """Divide parts into tasks: each task takes one worker's share of the parts that are left.
 
-    Ray Data looks every 0.1 s whether a task has ended. So the first tasks are long, and the last ones, which have to end
-    together, short (guided self-scheduling: Polychronopoulos and Kuck, IEEE Transactions on Computers 1987).
+    Ray Data checks every 0.1 s whether a task has ended. Therefore the first tasks are long. The last tasks are short, so
+    that all workers end together (guided self-scheduling: Polychronopoulos and Kuck, IEEE Transactions on Computers 1987).
     """
     at = 0
     while at < len(numbers):
@@ -83,7 +83,7 @@ def chunks(numbers: Sequence[int], workers: int) -> Iterator[list[int]]:
 
 
 def _make(batch: pa.Table, parcel: "list[ray.ObjectRef[tuple[Job, Staging]]]") -> Iterator[pa.Table]:
-    """Make the parts of a batch; what the user can mend comes back as data, because Ray Data hides what it raises."""
+    """Make the parts of a batch; return errors that the user can mend as data, because Ray Data hides raised errors."""
     job, staging = ray.get(parcel[0])
     for number in batch["number"].to_pylist():
         row = {"kind": "", "report": "", "remedy": ""}

@@ -1,4 +1,4 @@
-"""How a report, a failure and trouble of the machine travel from a worker to the driver, as data."""
+"""The messages by which a worker sends a report, a failure or trouble of the machine to the driver, as plain data."""
 
 import pickle
 from typing import Any
@@ -19,15 +19,16 @@ from hyperderm.training.loop import Report
 from hyperderm.trouble import AGAIN, own_of, reason_of, trouble_of
 
 DONE: dict[str, Any] = {"images": -1, "report": {}, "failure": "", "done": True}
-"""The end of a trial that has nothing more to report."""
+"""The message that ends a trial without a further report."""
 
 
 OTHERS = 0.15
-"""Share of a GPU's memory that others hold where a trial that does not fit is not to blame; a CUDA context takes some."""
+"""Share of a GPU's memory. If other processes hold more than this share, they are to blame when a trial does not fit. It is
+not 0, because a CUDA context takes some memory too."""
 
 
 def tell(report: Report, images: float) -> dict[str, Any]:
-    """Return a report as Tune carries it; what it says of the objective stands in the report."""
+    """Return a report in the form that Tune transports; the objective is among the metrics of the report."""
     return {
         "images": report.images,
         "report": dict(report.metrics),
@@ -38,19 +39,21 @@ def tell(report: Report, images: float) -> dict[str, Any]:
 
 
 def failure(error: HyperdermError) -> dict[str, Any]:
-    """Return the end of a trial that cannot succeed, however often it is repeated.
+    """Return the message that ends a trial which would fail again at every repetition.
 
-    `cause` is the kind, with its sentence, remedy and exit code, for whoever decides; `failure` is for people.
+    `cause` is the error itself with sentence, remedy and exit code, for code that decides; `failure` is text for people.
     """
     return {"images": -1, "report": {}, "failure": str(error), "cause": error, "done": True}
 
 
 def ended(error: Exception) -> dict[str, Any]:
-    """Return the end of a trial that met `error`: a failure, which is its own and final, or trouble, which leaves it open.
+    """Return the message that ends a trial with `error`.
+
+    A failure is caused by the trial itself and is final; trouble of the machine leaves the trial open.
 
     Raises:
-        MachineTrouble: trouble that may be over when Ray repeats the trial; Exception: what nobody foresaw, as it was;
-            Unforeseen: the same, where the error cannot be made again from a pickle: Ray would hand on a text.
+        MachineTrouble: the trouble may be over when Ray repeats the trial; Exception: the unchanged `error`, if it is
+            unforeseen; Unforeseen: an unforeseen error that cannot be pickled, of which Ray would pass on only a text.
     """
     told = _of_gpu(error) or trouble_of(error) or own_of(error)
     if told is None:
@@ -68,7 +71,7 @@ def ended(error: Exception) -> dict[str, Any]:
 
 
 def _travels(error: Exception) -> bool:
-    """Return whether an error arrives at the driver as what it is: many a library's needs more than its pickle holds."""
+    """Return whether an error keeps its type on the way to the driver; some libraries' errors cannot be unpickled."""
     try:
         return type(pickle.loads(pickle.dumps(error))) is type(error)  # noqa: S301 - made in this line
     except Exception:  # pickles run what they like
@@ -76,7 +79,10 @@ def _travels(error: Exception) -> bool:
 
 
 def _of_gpu(error: Exception) -> HyperdermError | None:
-    """Tell a GPU without memory: where others hold some of it that is the machine's doing, else the configuration's."""
+    """Return the error for a GPU without free memory, or None for any other error.
+
+    If other processes hold much of the memory, it is trouble of the machine; otherwise the configuration does not fit.
+    """
     if not isinstance(error, torch.cuda.OutOfMemoryError):
         return None
     free, total = torch.cuda.mem_get_info()

@@ -1,4 +1,4 @@
-"""What a study tells whoever listens: tracking and the progress line implement this, and studies know neither."""
+"""The interface by which a study informs observers, such as tracking and the progress line, without knowing them."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Protocol
@@ -9,95 +9,95 @@ Outcome = Literal["finished", "stopped early", "failed"]
 
 
 class Job(Protocol):
-    """One trial of a sweep, one job of a grid, or a single run, as listeners know it."""
+    """One trial of a sweep, one job of a grid, or a single run, as observers see it."""
 
     @property
     def key(self) -> str:
-        """Tell it from the others of its study; "" where it is the only one."""
+        """The key that is unique within the study; "" if it is the only job."""
 
     @property
     def label(self) -> str:
-        """Name it for people, such as `trial 003`."""
+        """The name for people, such as `trial 003`."""
 
     @property
     def kind(self) -> str:
-        """Name its kind where a study has several, such as `cell`; else "trial"."""
+        """The kind of the job if a study has several kinds, such as `cell`; otherwise "trial"."""
 
     @property
     def group(self) -> str:
-        """Name the group of runs that it stands in, such as an arm of a grid; "" where there are no groups."""
+        """The name of the job's group of runs, such as an arm of a grid; "" without groups."""
 
     @property
     def folder(self) -> str:
-        """Say where its files lie, relative to its study's."""
+        """The folder of the job's files, relative to the folder of its study."""
 
     @property
     def experiment(self) -> Experiment | None:
-        """Return what trains; None where nothing does."""
+        """The configuration that is trained; None if the job trains nothing."""
 
     @property
     def values(self) -> Mapping[str, Any]:
-        """Return the swept values."""
+        """The swept values."""
 
     @property
     def params(self) -> Mapping[str, object]:
-        """Return what MLflow shows as its parameters."""
+        """The parameters that MLflow shows for the job."""
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """Return what its run carries beside its study's tags."""
+        """The tags of the job's run, beside those of its study."""
 
 
 class Observer(Protocol):
-    """Is told on the driver, in the order in which things happen; it must return quickly and never raise."""
+    """An object whose methods the driver calls in the order of events; they must return quickly and never raise."""
 
     def started(self, job: Job, resumed: bool) -> None:
-        """A job was handed out."""
+        """Handle the start of a job."""
 
     def reported(self, job: Job, images: int, metrics: Mapping[str, float]) -> None:
-        """A job reported after `images` real images."""
+        """Handle a job's report after `images` real images."""
 
     def noted(self, job: Job, sentence: str) -> None:
-        """Something happened to a job that a person should know, and it is not its end."""
+        """Handle an event of a job that a person should know and that does not end the job."""
 
     def finished(self, job: Job, outcome: Outcome, reason: str) -> None:
-        """A job ended; `reason` says why it failed or was stopped early."""
+        """Handle the end of a job; `reason` says why the job failed or was stopped early."""
 
     def interrupted(self, job: Job) -> None:
-        """The study stops while this job runs; the next driver goes on with it."""
+        """Handle an interruption of the study while this job runs; the next driver continues the job."""
 
 
 class Observers:
-    """Several observers as one."""
+    """A group of observers that acts as a single observer."""
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         self._all = list(observers)
 
     def add(self, *observers: Observer) -> None:
-        """Let more listen."""
+        """Add further observers."""
         self._all += observers
 
     def started(self, job: Job, resumed: bool) -> None:
-        """Tell all."""
+        """Pass the start of a job to all observers."""
         for each in self._all:
             each.started(job, resumed)
 
     def reported(self, job: Job, images: int, metrics: Mapping[str, float]) -> None:
-        """Tell all."""
+        """Pass a job's report to all observers."""
         for each in self._all:
             each.reported(job, images, metrics)
 
     def noted(self, job: Job, sentence: str) -> None:
-        """Tell all."""
+        """Pass a job's event to all observers."""
         for each in self._all:
             each.noted(job, sentence)
 
     def finished(self, job: Job, outcome: Outcome, reason: str) -> None:
-        """Tell all."""
+        """Pass the end of a job to all observers."""
         for each in self._all:
             each.finished(job, outcome, reason)
 
     def interrupted(self, job: Job) -> None:
-        """Tell all."""
+        """Pass the interruption of a job to all observers."""
         for each in self._all:
             each.interrupted(job)

@@ -1,4 +1,4 @@
-"""Commands that a cluster runs for a terminal that may close: Ray jobs, submitted, looked at and stopped."""
+"""Ray jobs: commands that a cluster runs even if the terminal is closed; they can be submitted, inspected and stopped."""
 
 import time
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from hyperderm.errors import ClusterError
 __all__ = ["JobSubmissionClient", "job_client", "submit"]
 
 READY_S = 30.0
-"""How long a young cluster may answer that none of its agents is ready."""
+"""Seconds for which a newly started cluster may answer that none of its agents is ready."""
 
 
 def job_client(address: str | None) -> JobSubmissionClient:
     """Return the client of the cluster at `address`.
 
     Raises:
-        ClusterError: it takes no jobs.
+        ClusterError: the cluster does not accept jobs.
     """
     dashboard = dashboard_address(address)
     try:
@@ -33,16 +33,16 @@ def job_client(address: str | None) -> JobSubmissionClient:
 
 
 def submit(client: JobSubmissionClient, entrypoint: str, environment: Mapping[str, str], metadata: Mapping[str, str]) -> str:
-    """Submit a command, again while a young cluster is not ready, and return the id of its job.
+    """Submit a command and return the id of its job; repeat this while a newly started cluster is not ready.
 
     Args:
-        client: of the cluster.
-        entrypoint: the command; Ray shows it to everybody, as it does the rest.
-        environment: variables of the command.
-        metadata: what the job is shown with.
+        client: the client of the cluster.
+        entrypoint: the command; Ray shows it to everybody, like the other arguments.
+        environment: environment variables of the command.
+        metadata: facts that Ray shows with the job.
 
     Raises:
-        ClusterError: the cluster does not take it.
+        ClusterError: the cluster does not accept the job.
     """
     deadline = time.monotonic() + READY_S
     while True:

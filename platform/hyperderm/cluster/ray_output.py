@@ -1,4 +1,4 @@
-"""What Ray prints and logs: kept from the terminal, so that a sentence of ours can say what matters of it."""
+"""Keep Ray's output and logs away from the terminal, so that a sentence of hyperderm can tell the important part."""
 
 import logging
 import os
@@ -10,15 +10,15 @@ from pathlib import Path
 
 STDERR = 2
 DRIVER_LOG = "hyperderm-driver.log"
-"""Beside the logs of the workers: what Ray's libraries say in the driver."""
+"""Name of the log, beside those of the workers, for the messages of Ray's libraries in the driver."""
 LIBRARIES = ("ray.tune", "ray.train", "ray.data", "ray.air")
 
 
 @contextmanager
 def heard() -> Iterator[Callable[[], str]]:
-    """Keep what Ray's core, which is C++, writes to standard error; yields a function that returns it so far.
+    """Capture the output of Ray's C++ core on standard error, and yield a function that returns the output so far.
 
-    Python's own exceptions say what a user must know. Where standard error is closed, nothing is kept.
+    Python's own exceptions tell everything that a user must know. If standard error is closed, nothing is captured.
     """
     sys.stderr.flush()
     try:
@@ -42,7 +42,7 @@ def heard() -> Iterator[Callable[[], str]]:
 
 
 class _Log(logging.FileHandler):
-    """A log that is opened with its first line, and given up where the disk refuses it: it must not stop what it is on."""
+    """A log file that is opened for its first line. If the disk refuses a line, the line is dropped: work must go on."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, delay=True, encoding="utf-8")
@@ -54,14 +54,14 @@ class _Log(logging.FileHandler):
             super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Say nothing."""
+        """Ignore errors of the log itself."""
 
 
 @contextmanager
 def quiet_loggers(path: Path) -> Iterator[None]:
-    """Let what Ray's libraries log of errors, tracebacks and all, go to the file `path` and not over the progress line.
+    """Send errors that Ray's libraries log, with tracebacks, to the file `path` and not over the progress line.
 
-    What matters of it is told in a sentence by whoever runs on the cluster.
+    The code that runs on the cluster tells the important part in a sentence.
     """
     import ray.data  # noqa: F401 - when it is imported it makes a handler of its own, which prints tracebacks
 

@@ -1,4 +1,4 @@
-"""The Ray cluster: the one `RAY_ADDRESS` names, or a local one of our own; and what a study may ask of it."""
+"""The Ray cluster that `RAY_ADDRESS` names, or a local one that is started here, and the questions that a study may ask."""
 
 import logging
 import os
@@ -24,14 +24,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Memory:
-    """Of a node, in bytes; None where nobody knows.
+    """The memory of a node, in bytes; None if a value is unknown.
 
     Attributes:
-        ram: of all processes together, the object store not counted.
-        store: the object store.
-        gpu: of its smallest GPU.
-        address: of the node.
-        here: it is this machine.
+        ram: RAM for all processes together, without the object store.
+        store: memory of the object store.
+        gpu: memory of the node's smallest GPU.
+        address: address of the node.
+        here: whether the node is this machine.
     """
 
     ram: int | None = None
@@ -43,30 +43,31 @@ class Memory:
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a connected cluster offers."""
+    """The resources of a connected cluster."""
 
     nodes: tuple[tuple[float, float], ...]
-    """CPUs and GPUs of each node."""
+    """Numbers of CPUs and GPUs of each node."""
     logs: str
-    """Where the logs of workers are."""
+    """Folder of the workers' logs."""
     memory: tuple[Memory, ...] = ()
-    """Of each node; none: nobody knows."""
+    """Memory of each node; empty if it is unknown."""
 
     @property
     def cpus(self) -> float:
-        """CPUs of all nodes."""
+        """The number of CPUs of all nodes together."""
         return sum(cpus for cpus, _ in self.nodes)
 
     @property
     def gpus(self) -> float:
-        """GPUs of all nodes."""
+        """The number of GPUs of all nodes together."""
         return sum(gpus for _, gpus in self.nodes)
 
 
 def _memory() -> dict[str, str]:
-    """Let glibc make tensors in memory that was used before: mapping it anew costs half of a step of 224 px on a CPU.
+    """Return environment variables that let glibc reuse memory for new tensors.
 
-    Before 2.35 it refuses such thresholds, and then maps all the more.
+    Mapping new memory would take half the time of a step at 224 px on a CPU. The result is empty for glibc before 2.35,
+    which refuses such thresholds and then maps memory even more often.
     """
     try:
         name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
@@ -90,21 +91,21 @@ SETTINGS = _memory() | {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
     "RAY_worker_niceness": "0",  # at Ray's own 15, beside two busy processes on two cores, a sweep finishes nothing
 }
-"""What Ray, Tune and Train read from the environment, here and in the workers of a cluster."""
+"""Environment variables for Ray, Tune and Train, in this process and in the workers of a cluster."""
 TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 START_S = 60.0
-"""Seconds in which a worker starts; what takes longer is told."""
+"""Seconds in which a worker normally starts; a longer start is reported."""
 RAY_TAKES = 0.3
-"""Of a machine's memory, Ray's object store by default."""
+"""Share of a machine's memory that Ray's object store takes by default."""
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Where a container's limit of memory stands, in cgroups 2 and 1."""
+"""Files that hold a container's memory limit, in cgroups 2 and 1."""
 
 
 def quiet_ray() -> None:
-    """Put `SETTINGS` into the environment where it does not say otherwise; must run before Ray is imported.
+    """Put `SETTINGS` into the environment, except variables that are already set; this must run before Ray is imported.
 
-    A token that is at hand is used: `ray start --head` asks for one where its file exists, and Ray sends none to an
-    address that was named.
+    If a token is at hand, its use is switched on. `ray start --head` demands a token if the token's file exists, but by
+    default Ray sends no token to a given address.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -118,12 +119,12 @@ def token_at_hand() -> bool:
 
 
 def local_gpu() -> bool:
-    """Return whether this machine shows an NVIDIA device."""
+    """Return whether this machine has an NVIDIA device."""
     return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def this_machine() -> Cluster:
-    """Return what a cluster of this machine alone would offer, without starting one."""
+    """Return the resources that a cluster of this machine alone would have, without starting it."""
     gpus = sum(1 for _ in Path("/dev").glob("nvidia[0-9]*"))
     whole = machine_ram()
     store = int(RAY_TAKES * whole)
@@ -132,7 +133,7 @@ def this_machine() -> Cluster:
 
 
 def machine_ram() -> int:
-    """Return the bytes of RAM that this machine has, or its container may use."""
+    """Return the bytes of RAM of this machine, or those that its container may use."""
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in LIMITS:
         try:
@@ -147,7 +148,7 @@ def _bytes(resources: Mapping[str, float], name: str) -> int | None:
 
 
 def connected() -> Cluster:
-    """Return what the connected cluster offers; without any, what one of this machine would."""
+    """Return the resources of the connected cluster; without a connection, those of a cluster of this machine."""
     import ray
 
     if not ray.is_initialized():
@@ -173,7 +174,7 @@ def connect(address: str | None) -> Iterator[Cluster]:
     """Connect to the cluster at `address`, or start a local one on all cores of this machine; disconnect at the end.
 
     Raises:
-        ClusterError: no cluster answers there.
+        ClusterError: no cluster answers at `address`, or Ray does not start on this machine.
     """
     remote = address not in (None, "", "local")
     if remote and address != "auto":
@@ -204,17 +205,17 @@ def connect(address: str | None) -> Iterator[Cluster]:
 
 
 def quoted_interpreter(path: str) -> dict[str, str] | None:
-    """Return the runtime environment under which workers start though the interpreter's path means something to a shell.
+    """Return a runtime environment with the quoted path of the interpreter, or None if the path needs no quotes.
 
-    Ray hands it to bash unquoted wherever a worker has an environment of its own, as Tune's have: below `My Drive` no trial
-    would ever start. None where the path is plain.
+    Ray passes the path to bash without quotes for every worker with an environment of its own, such as Tune's. With a path
+    below `My Drive`, for example, no trial would ever start.
     """
     quoted = shlex.quote(path)
     return None if quoted == path else {"py_executable": quoted}
 
 
 def _unstarted(address: str | None, error: str, said: str) -> ClusterError:
-    """Return why Ray did not start, or a cluster did not take us, from its exception and what its core printed."""
+    """Return the error for a Ray that does not start or a cluster that refuses, from its exception and its core's output."""
     reason = (error.strip().splitlines() or ["no reason given"])[0].rstrip(".")
     if address and ("InvalidAuthToken" in said or "Unauthenticated" in said or "AuthenticationError" in error):
         held = "this machine's token" if token_at_hand() else "a client without a token"
@@ -234,10 +235,10 @@ def _unstarted(address: str | None, error: str, said: str) -> ClusterError:
 
 
 def dashboard_address(address: str | None) -> str:
-    """Return where the cluster at `address` takes jobs.
+    """Return the address at which the cluster at `address` accepts jobs.
 
     Raises:
-        ClusterError: it has no dashboard.
+        ClusterError: the cluster has no dashboard.
     """
     import ray
 
@@ -252,10 +253,10 @@ def dashboard_address(address: str | None) -> str:
 
 
 def check_address(address: str, timeout_s: float = 5) -> None:
-    """Prove, within about `timeout_s`, that a gRPC server listens there; Ray itself would try for a quarter of an hour.
+    """Prove, within about `timeout_s` seconds, that a gRPC server listens at `address`; Ray would try for 15 minutes.
 
     Raises:
-        ClusterError: not host:port, nobody listens, or what listens is something else.
+        ClusterError: the address is not host:port, nothing listens, or another kind of server listens.
     """
     host, colon, port = address.rpartition(":")
     if "://" in address or not (host and colon and port.isdecimal()):
@@ -278,10 +279,10 @@ _SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # an empty HTTP/2 SETTINGS frame
 
 
 def trials_at_once(cluster: Cluster, workers: int, cpus: float, gpus: float, limit: int | None) -> int:
-    """Return how many trials of `workers` workers run side by side; a worker lives on one node.
+    """Return how many trials of `workers` workers can run at the same time; each worker must fit on one node.
 
     Raises:
-        ClusterError: not even one fits.
+        ClusterError: not even one trial fits.
     """
     fits = sum(places_of(cluster, cpus, gpus)) // workers
     if fits < 1:
@@ -295,7 +296,7 @@ def trials_at_once(cluster: Cluster, workers: int, cpus: float, gpus: float, lim
 
 
 def places_of(cluster: Cluster, cpus: float, gpus: float) -> list[int]:
-    """Return how many workers of so many CPUs and GPUs each node takes."""
+    """Return for each node how many workers with `cpus` CPUs and `gpus` GPUs fit on it."""
     return [min(int(c / cpus + 1e-9), int(g / gpus + 1e-9)) if gpus else int(c / cpus + 1e-9) for c, g in cluster.nodes]
 
 
@@ -306,10 +307,10 @@ def described(cluster: Cluster) -> str:
 
 
 def check_capacity(experiment: Experiment, cluster: Cluster, folder: "RunLocation") -> int:
-    """Return how many trials of `experiment` run side by side, their files kept in `folder`, or in a part of a bucket.
+    """Return how many trials of `experiment` can run at the same time, with files in `folder` (or a part of a bucket).
 
     Raises:
-        ClusterError: not even one fits, or a node does not see the folder.
+        ClusterError: not even one trial fits, or a node does not see the folder.
     """
     settings = experiment.sweep
     fits = trials_at_once(
@@ -320,10 +321,10 @@ def check_capacity(experiment: Experiment, cluster: Cluster, folder: "RunLocatio
 
 
 def check_shared(folder: "RunLocation", cluster: Cluster) -> None:
-    """Prove that every node sees `folder`, where checkpoints and samples travel; a bucket must be reachable from each.
+    """Prove that every node sees `folder`, which holds checkpoints and samples; a bucket must be reachable from all nodes.
 
     Raises:
-        ClusterError: naming the nodes that do not see it.
+        ClusterError: some nodes do not see the folder; the message names them.
     """
     if len(cluster.nodes) < 2:
         return
@@ -362,11 +363,11 @@ def _blind(place: "RunLocation") -> list[str]:
 
 
 def on_each_node(ask: Callable[[], T], seconds: float | None = None) -> dict[str, T | None]:
-    """Call a function once in a worker of every node, and return what each said by the node's address.
+    """Call a function once in a worker of every node, and return the answers by address of the node.
 
     Args:
-        ask: is pickled to the nodes.
-        seconds: to wait for all; a node that has not answered by then says None. None: as long as it takes.
+        ask: the function, which is pickled and sent to the nodes.
+        seconds: time to wait for all answers; a node without an answer gives None. None: wait without limit.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -384,10 +385,10 @@ def on_each_node(ask: Callable[[], T], seconds: float | None = None) -> dict[str
 
 
 def run_remotely(call: Callable[..., T], *given: object, cpus: float = 1.0, gpus: float = 0.0) -> T:
-    """Return what `call(*given)` returns in a worker of the connected cluster that holds so many CPUs and GPUs.
+    """Return the result of `call(*given)`, run in a worker of the connected cluster with `cpus` CPUs and `gpus` GPUs.
 
     Raises:
-        HyperdermError: as it was raised there; RayTaskError: any other error.
+        HyperdermError: the error that `call` raised; RayTaskError: `call` raised another error.
     """
     import ray
 
@@ -400,7 +401,7 @@ def run_remotely(call: Callable[..., T], *given: object, cpus: float = 1.0, gpus
 
 
 def workers_found(seconds: float = START_S) -> str:
-    """Return what there is to say of the workers of a cluster that was given: their niceness, and where none starts."""
+    """Return a sentence about the workers of a given cluster: their niceness, and the nodes on which no worker starts."""
     found = on_each_node(_niceness, seconds)
     said = []
     if absent := [node for node, value in found.items() if value is None]:

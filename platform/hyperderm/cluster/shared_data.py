@@ -1,4 +1,4 @@
-"""What the trials of a study read, by reference: blocks in the object store of Ray, or readers that stream."""
+"""The data that the trials of a study read by reference: blocks in Ray's object store, or readers that stream."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,11 +21,17 @@ from hyperderm.training.selection import Selection, extra_store, read
 
 @dataclass(frozen=True)
 class SharedData:
-    """What every trial of a sweep reads, by reference: Arrow blocks in Ray's object store.
+    """The data that every trial of a sweep reads by reference: Arrow blocks in Ray's object store.
 
     Attributes:
-        at_most: trials at a time whose copies fit the memory; None: it limits nothing.
-        each: bytes of RAM that a trial of one worker asks Ray for; one of several is bounded by `at_most` alone.
+        blocks: the rows of both roles.
+        extra: the rows of the synthetic set, empty without one.
+        selection: the lesions of the roles.
+        wavelengths_nm: (B,) wavelengths of the bands.
+        inputs: the contents of the input checkpoints.
+        at_most: largest number of simultaneous trials whose copies fit the memory; None: memory does not limit it.
+        each: bytes of RAM that a trial of one worker requests from Ray; trials of several workers are limited only by
+            `at_most`.
     """
 
     blocks: tuple["ray.ObjectRef[pa.Table]", ...]
@@ -37,14 +43,14 @@ class SharedData:
     each: int = 0
 
     def left(self, cluster: Cluster) -> Cluster:
-        """Return what trials may use of the cluster: all of it."""
+        """Return the part of the cluster that trials may use, which is all of it."""
         return cluster
 
     def close(self) -> None:
-        """Nothing but memory is held."""
+        """Do nothing: only memory is held."""
 
     def load(self, experiment: Experiment) -> TrainData:
-        """Fetch the blocks (zero-copy) and turn them into what `experiment` is given."""
+        """Fetch the blocks (zero-copy) and turn them into the training data of `experiment`."""
         train, validation = fetch(self.blocks, self.selection.train), fetch(self.blocks, self.selection.validation)
         extra = fetch(self.extra, self.selection.extra) if self.extra else None
         data = experiment.data
@@ -55,37 +61,37 @@ class SharedData:
 
 @dataclass(frozen=True)
 class ReadHere:
-    """What a run of one worker reads by itself, where nothing is shared with others."""
+    """The data that a run of one worker reads by itself, without sharing it with other runs."""
 
     store: Store
     selection: Selection
     inputs: RunInputs
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: nothing is held."""
 
     def load(self, experiment: Experiment) -> TrainData:
-        """Read both roles, and the synthetic set."""
+        """Read both roles and, if there is one, the synthetic set."""
         return read(self.store, self.selection, experiment, self.inputs.states)
 
 
 Shared = SharedData | StreamedData
-"""What the trials of a sweep share."""
+"""The data that the trials of a sweep share."""
 Readable = Shared | ReadHere
-"""What a run is fed from."""
+"""The data from which a run is fed."""
 
 
 def for_job(store: Store, selection: Selection, experiment: Experiment, inputs: RunInputs = NONE) -> Readable:
-    """Return what one job of a grid reads, made by the process that does it.
+    """Return the data of one job of a grid, prepared by the process that performs the job.
 
     Args:
-        store: the real lesions, in Ray's object store or not.
-        selection: the roles.
-        experiment: whose `data.feed` is "stream" where train is streamed, and which says how many workers train.
-        inputs: of the run.
+        store: the store of the real lesions, in Ray's object store or not.
+        selection: the lesions of the roles.
+        experiment: the job's run; train is streamed if its `data.feed` is "stream", and it sets the number of workers.
+        inputs: the inputs of the run.
 
     Raises:
-        ConfigError: what must be streamed and cannot be; ClusterError: no CPU or memory for that.
+        ConfigError: the data must be streamed but cannot be; ClusterError: there is no CPU or memory for streaming.
     """
     if experiment.data.feed == "stream":
         return stream(store, selection, experiment, inputs=inputs)
@@ -103,17 +109,17 @@ def share(
     feeding: FeedChoice | None = None,
     inputs: RunInputs = NONE,
 ) -> Shared:
-    """Read what the trials of `experiment` need once into Ray's object store, or make ready to stream it.
+    """Read the data of the trials of `experiment` once into Ray's object store, or prepare to stream it.
 
     Args:
-        store: of the roles.
-        selection: the roles.
-        experiment: whose settings choose the feed.
-        feeding: what `choose_feed` said; None: it is asked here.
-        inputs: of the run.
+        store: the store that holds the roles.
+        selection: the lesions of the roles.
+        experiment: the run whose settings choose the feed.
+        feeding: the result of `choose_feed`; None: `choose_feed` is called here.
+        inputs: the inputs of the run.
 
     Raises:
-        ConfigError: what must be streamed and cannot be; ClusterError: no CPU or memory for that.
+        ConfigError: the data must be streamed but cannot be; ClusterError: there is no CPU or memory for streaming.
     """
     feeding = feeding or choose_feed(store, selection, experiment)
     if feeding.streams:

@@ -1,4 +1,4 @@
-"""Read a selection once into Ray's object store, to be shared by reference between trials."""
+"""Read selected lesions once into Ray's object store, so that trials can share them by reference."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ T = TypeVar("T")
 def materialise(store: Store, lesion_ids: Sequence[str]) -> list["ray.ObjectRef[pa.Table]"]:
     """Return references to Arrow blocks that together hold the rows of `lesion_ids`.
 
-    `ray.get` of a block inside a trial is zero-copy and needs no CPU of its own (DESIGN, what was measured).
+    In a trial, `ray.get` of a block makes no copy and needs no further CPU (see the measurements in DESIGN).
     """
     if store.location.local and sum(node["Alive"] for node in ray.nodes()) > 1:
         return [ray.put(store.read(lesion_ids).combine_chunks())]  # other nodes may not see this disk
@@ -47,7 +47,7 @@ def materialise(store: Store, lesion_ids: Sequence[str]) -> list["ray.ObjectRef[
 
 
 def apart(call: Callable[[], T]) -> T:
-    """Return `call()`, made in a thread: Ctrl-C ends the wait for it at once, whatever Ray is in the middle of."""
+    """Return the result of `call()`, run in a thread, so that Ctrl-C ends the wait at once, also during work of Ray."""
     ended: Future[T] = Future()
 
     def run() -> None:
@@ -62,7 +62,7 @@ def apart(call: Callable[[], T]) -> T:
 
 @dataclass(frozen=True)
 class SharedStore(Store):
-    """A store whose rows lie in Ray's object store: workers read them by reference, not from a disk they may not see."""
+    """A store whose rows lie in Ray's object store: workers read them by reference, so they need not see the disk."""
 
     blocks: tuple["ray.ObjectRef[pa.Table]", ...] = ()
 
@@ -79,11 +79,11 @@ def shared_store(store: Store) -> SharedStore:
 
 
 def held_store(store: Store, lesion_ids: Sequence[str]) -> SharedStore:
-    """Return `store` with these rows, read by this process, in Ray's object store."""
+    """Return `store` with the rows of `lesion_ids`, read by this process, in Ray's object store."""
     return SharedStore(store.location, store.manifest, (ray.put(store.read(lesion_ids)),))
 
 
 def fetch(blocks: Sequence["ray.ObjectRef[pa.Table]"], lesion_ids: Sequence[str]) -> pa.Table:
-    """Return the rows of `lesion_ids`, ordered by lesion_id whatever order the reading tasks ended in."""
+    """Return the rows of `lesion_ids`, ordered by lesion_id; the order in which reading tasks ended does not matter."""
     wanted = pa.array(lesion_ids, pa.string())
     return ordered(pa.concat_tables(chosen(table, wanted) for table in ray.get(list(blocks)) if table.num_rows))

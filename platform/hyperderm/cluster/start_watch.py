@@ -1,4 +1,4 @@
-"""Trials and jobs whose worker does not start: said after a minute, with what Ray says of it."""
+"""Report trials and jobs whose worker has not started after a minute, with the reason from Ray's logs."""
 
 import time
 from collections.abc import Callable
@@ -10,20 +10,20 @@ from ray.tune.experiment import Trial
 from hyperderm.cluster.session import START_S
 
 RAYLET = "raylet.err"
-"""Log of the process that starts workers: what the shell said of a worker's command, and its own errors."""
+"""Log of the process that starts workers; it holds the shell's messages about worker commands, and its own errors."""
 TAIL = 2**16
-"""Bytes at the end of a log that are looked at."""
+"""Number of bytes that are read from the end of a log."""
 
 
 class StartWatch(Callback):
-    """Says once of every trial that its worker has not started within `seconds`; it goes on waiting.
+    """A callback that reports, once for each trial, that its worker has not started within `seconds`.
 
-    A cluster that others use may start it later, and Ctrl-C ends the waiting.
+    The trial continues to wait: a cluster that others use may start the worker later, and Ctrl-C ends the waiting.
 
     Args:
-        note: told of a trial and a sentence.
+        note: function that is called with a trial and a sentence.
         logs: folder of the workers' logs.
-        seconds: that a start may take.
+        seconds: time that a start may take.
     """
 
     def __init__(self, note: Callable[[Trial, str], None], logs: str, seconds: float = START_S) -> None:
@@ -32,11 +32,11 @@ class StartWatch(Callback):
         self._said: set[str] = set()
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
-        """Pickle to nothing: Tune saves its callbacks for a restore of its own."""
+        """Pickle as an empty object: Tune saves its callbacks only for its own restore, which is not used."""
         return object, ()
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: object) -> None:
-        """Look at the clock, as often as Tune looks at its trials."""
+        """Check the waiting times, whenever Tune has looked at its trials."""
         now = time.monotonic()
         for trial in trials:
             if trial.status != Trial.PENDING:
@@ -46,7 +46,7 @@ class StartWatch(Callback):
                 self._note(trial, f"no worker has started for it in {self._seconds:.0f} s: {self._reason()}")
 
     def _reason(self) -> str:
-        """Return what Ray's logs end in, or where to look."""
+        """Return the last complaint in Ray's logs, or a hint where to look."""
         log = self._logs / RAYLET
         if said := last_complaint(log):
             return f"{said} ({log})"
@@ -54,9 +54,10 @@ class StartWatch(Callback):
 
 
 def last_complaint(log: Path) -> str:
-    """Return the last line in a log of Ray's that a shell or the system wrote, else Ray's last error, else "".
+    """Return the last line in Ray's log that a shell or the system wrote, else Ray's last error, else "".
 
-    Lines in brackets are Ray's own, and `E` marks its errors. "" also where the log is on another machine.
+    Lines that begin with a bracket are Ray's own, and `E` marks its errors. The result is also "" if the log is on another
+    machine.
     """
     try:
         with log.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""A trial: what it reads, how it trains in one process or in a group of them, and how its reports and its end travel."""
+"""A trial: its data, its training in one process or in a group of processes, and the transport of its reports and end."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,18 +22,18 @@ from hyperderm.training.run import run
 from hyperderm.training.selection import keep_samples
 
 KEY, TAKES = "key", "takes"
-"""Fields of a trial's configuration: which job it is, and what it takes of the cluster."""
+"""Fields of a trial's configuration: the key of the job, and the resources that it takes."""
 
 
 @dataclass(frozen=True)
 class Takes:
-    """What a job takes of the cluster.
+    """The resources that a job takes from the cluster.
 
     Attributes:
-        workers: that train together; with more than one, Ray Train holds what they take.
-        cpus: of each worker.
-        gpus: of each worker.
-        memory: bytes of RAM that Ray keeps for a job of one worker; 0: Ray counts none.
+        workers: number of workers that train together; if there are several, Ray Train holds their resources.
+        cpus: number of CPUs of each worker.
+        gpus: number of GPUs of each worker.
+        memory: bytes of RAM that Ray reserves for a job of one worker; 0: Ray reserves none.
     """
 
     workers: int = 1
@@ -42,7 +42,7 @@ class Takes:
     memory: int = 0
 
     def resources(self) -> tune.PlacementGroupFactory:
-        """Return what Tune must find before the job starts."""
+        """Return the resources that Tune must find before the job starts."""
         if self.workers > 1:
             # The workers hold the CPUs and GPUs; Tune wants the actor that waits for them to hold something.
             return tune.PlacementGroupFactory([{"memory": 2**20}])
@@ -51,10 +51,10 @@ class Takes:
 
 
 class Trainer:
-    """How a trial trains: in its own process with one worker, in a group of processes with more.
+    """The training of a trial: with one worker in the trial's own process, with more in a group of processes.
 
     Args:
-        storage: how places on S3 are spoken to; None: places are folders.
+        storage: access to places on S3; None: places are folders.
     """
 
     def __init__(self, storage: Location | None = None) -> None:
@@ -64,20 +64,20 @@ class Trainer:
     def train(
         self, experiment: Experiment, shared: Readable, place: RunLocation, provenance: Mapping[str, str]
     ) -> Generator[Report, None, Learner | None]:
-        """Train or go on, and yield each report once its samples are kept; the last state lies in `place`.
+        """Train or continue training, and yield each report once its samples are saved; the last state lies in `place`.
 
         Args:
-            experiment: the run, with what each of its workers takes (`sweep`).
-            shared: what it reads.
-            place: of its checkpoints and samples.
-            provenance: goes into its checkpoints.
+            experiment: the run, with the resources of each worker (`sweep`).
+            shared: the data that the run reads.
+            place: the place of its checkpoints and samples.
+            provenance: facts that are saved in its checkpoints.
 
         Returns:
-            The learner as it is at the end; None where other processes trained it.
+            The learner in its last state, or None if other processes trained it.
 
         Raises:
-            NonFiniteLoss: the run diverged; ConfigError: a worker refused what the user can mend; MachineTrouble,
-                ClusterError: what became of the group.
+            NonFiniteLoss: the run diverged; ConfigError: a worker refused a setting that the user can mend; MachineTrouble,
+                ClusterError: the group had trouble or ended without a result.
         """
         if experiment.sweep.workers_per_trial > 1:
             assert not isinstance(shared, ReadHere)  # nobody else could read it
@@ -95,7 +95,7 @@ class Trainer:
             yield report
 
     def data(self, experiment: Experiment, shared: Readable) -> TrainData:
-        """Return what a run in this process is given; the next trial of the process may ask for the same."""
+        """Return the data of a run in this process; they are kept, because the next trial may need the same."""
         asked = experiment.data.size, experiment.data.scaling_percentiles, experiment.learner.scaled_as
         if self._held is None or self._held[0] is not shared or self._held[1] != asked:
             self._held = None  # gone before the next is read, not after
@@ -103,21 +103,21 @@ class Trainer:
         return self._held[2]
 
     def release(self) -> None:
-        """Let go of what the last run was given."""
+        """Release the data of the last run."""
         self._held = None
 
 
 Perform = Callable[[Mapping[str, Any], Any, Trainer], Iterator[Report]]
-"""What a trial does: from its configuration, what all trials share, and a trainer, to its reports."""
+"""The function that performs a trial: it takes the configuration, the shared data and a trainer, and yields reports."""
 
 
 class Trial(tune.Trainable):
-    """A trial as Tune drives it: a process that the next trial takes over."""
+    """A trial in the form that Tune runs: a process that is reused for the next trial."""
 
     def setup(  # type: ignore[override]  # Tune's way
         self, config: dict[str, Any], perform: Perform, shared: object, storage: Location | None = None
     ) -> None:
-        """Begin a trial; called once a process."""
+        """Begin the first trial of this process; Tune calls this method once in each process."""
         speak_as(storage.access if storage else None)  # also to the stores that a job reads and writes there
         self._perform, self._shared, self._trainer = perform, shared, Trainer(storage)
         self._reports: Iterator[Report] | None = None
@@ -131,7 +131,7 @@ class Trial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Go on to the next report; the one after the last ends the trial."""
+        """Continue to the next report and return it; after the last report, return the message that ends the trial."""
         try:
             self._reports = self._reports or self._perform(self._config, self._shared, self._trainer)
             report = next(self._reports, None)
@@ -140,7 +140,7 @@ class Trial(tune.Trainable):
         return DONE if report is None else tell(report, self._config.get("images", inf))
 
     def cleanup(self) -> None:
-        """End what the trial began: a group of workers that a trial left when it was stopped early."""
+        """End the work of the trial, such as a group of workers that still runs after the trial was stopped early."""
         if self._reports is not None:
             self._reports.close()  # type: ignore[attr-defined]  # every `Perform` is a generator
             self._reports = None

@@ -1,7 +1,7 @@
-"""The one driver of everything that runs on Ray Tune: a sweep hands it trials, a grid hands it jobs.
+"""The single driver of all work on Ray Tune: the trials of a sweep and the jobs of a grid.
 
-What decides (`Study`) lives on the driver and outlives it in files of its own; Tune only runs what it is handed. Tune's
-searcher, scheduler and callback are a few lines each that pass its calls on.
+A `Study` makes all decisions. It lives in the driver, and its own files survive the driver. Tune only runs the jobs that it
+gets; the searcher, scheduler and callback are short classes that pass Tune's calls on to the study.
 """
 
 import pickle
@@ -29,35 +29,35 @@ from hyperderm.trouble import reason_of, said_by, trouble_of
 
 
 class Study(Protocol):
-    """What decides: which job comes next, and what its reports and its end mean."""
+    """The object that decides which job comes next, and what the reports and the end of a job mean."""
 
     interrupted: bool
-    """Set by a signal, or by trouble of the machine: nothing is handed out or closed any more."""
+    """Whether a signal or trouble of the machine has interrupted the study; then no job is started or closed any more."""
     trouble: MachineTrouble | None
-    """What the machine did last to a job that was left open."""
+    """The last trouble of the machine because of which a job was left open."""
 
     @property
     def over(self) -> bool:
-        """Whether nothing will be handed out any more."""
+        """Whether no further job will be started."""
 
     @property
     def running(self) -> bool:
-        """Whether a job that was handed out has not ended."""
+        """Whether a started job has not ended."""
 
     def ask(self) -> dict[str, Any] | None:
-        """Return the configuration of a job to start now, with its `KEY` and what it `TAKES`; None where none is ready."""
+        """Return the configuration of a job to start now, with the fields `KEY` and `TAKES`, or None if none is ready."""
 
     def report(self, key: str, images: int, metrics: Mapping[str, float]) -> bool:
         """Record a report, once, and return whether the job is stopped early."""
 
     def note(self, key: str, sentence: str) -> None:
-        """Pass on what happened to a job that is not its end."""
+        """Pass on an event of a job that does not end the job."""
 
     def finish(self, key: str, failure: str = "") -> None:
-        """Record the end of a job, done or failed for good."""
+        """Record the end of a job that is done or has finally failed."""
 
     def leave(self, key: str, trouble: MachineTrouble) -> None:
-        """Leave a job to the next driver because of what the machine did."""
+        """Leave a job to the next driver because of trouble of the machine."""
 
     def leave_open(self) -> None:
         """Leave every job that has not ended to the next driver."""
@@ -75,22 +75,22 @@ def drive(
     max_failures: int,
     storage: Location | None = None,
 ) -> None:
-    """Run jobs until `study` has no more; an interrupt (Ctrl-C, SIGTERM) leaves open ones to be resumed.
+    """Run jobs until `study` has no more; after an interrupt (Ctrl-C, SIGTERM), open jobs can be resumed.
 
     Args:
-        study: what decides.
-        perform: what a trial does with a configuration.
-        shared: what all trials read, by reference.
-        cluster: where they run.
-        folder: of the study, on the driver's disk; Tune keeps its records there.
-        jobs: how many are left at most.
-        at_once: how many run side by side.
-        max_failures: times a job whose process or node died is started again.
-        storage: how the places in configurations are spoken to; None: they are folders.
+        study: the study that makes the decisions.
+        perform: the function that performs the trial of a configuration.
+        shared: the data that all trials read by reference.
+        cluster: the cluster that runs the trials.
+        folder: the folder of the study, on the driver's disk; Tune keeps its records there.
+        jobs: largest number of jobs that are left.
+        at_once: number of jobs that run at the same time.
+        max_failures: how often a job is started again after its process or node died.
+        storage: access to the S3 places in configurations; None: these places are folders.
 
     Raises:
-        StudyError: Tune itself failed; MachineTrouble: what the machine did to the driver. What it did to jobs is left in
-            `study.trouble`.
+        StudyError: Tune itself failed; MachineTrouble: trouble of the machine stopped the driver. Trouble that stopped jobs
+            is in `study.trouble`.
     """
     if jobs <= 0:
         return
@@ -133,7 +133,7 @@ def drive(
 
 @contextmanager
 def told(cluster: Cluster) -> Iterator[None]:
-    """Turn what Tune raises into trouble of the machine, or into a StudyError that says where the logs are."""
+    """Turn Tune's errors into trouble of the machine, or into a StudyError that names the place of the logs."""
     try:
         yield
     except HyperdermError:
@@ -145,7 +145,7 @@ def told(cluster: Cluster) -> Iterator[None]:
 
 
 class _Interrupt(Stopper):
-    """Ends Tune's work once the study was interrupted."""
+    """A stopper that ends Tune's work once the study is interrupted."""
 
     def __init__(self, study: Study) -> None:
         self._study = study
@@ -175,14 +175,14 @@ def interruptible(study: Study) -> Iterator[_Interrupt]:
 
 
 class StudySearcher(Searcher):
-    """Hands out the study's jobs as Tune configurations. Tune pickles it to a file: it holds no S3 key."""
+    """A searcher that gives the study's jobs to Tune. It holds no S3 key, because Tune pickles it to a file."""
 
     def __init__(self, study: Study) -> None:
         super().__init__(metric="images", mode="max")  # the study knows the objective; Tune wants one
         self._study = study
 
     def suggest(self, trial_id: str) -> Any:  # noqa: ANN401 - Tune's own annotation forgets FINISHED
-        """Return the next configuration, None while none is ready, or that there are no more."""
+        """Return the next configuration, None while none is ready, or FINISHED if there are no more."""
         config = None if self._study.interrupted else self._study.ask()
         if config is None and self._study.over and not self._study.interrupted:
             return Searcher.FINISHED
@@ -201,32 +201,32 @@ class StudySearcher(Searcher):
 
 
 class StudyScheduler(FIFOScheduler):
-    """Lets the study stop jobs early."""
+    """A scheduler that lets the study stop jobs early."""
 
     def __init__(self, study: Study) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._study = study
 
     def on_trial_result(self, tune_controller: object, trial: TuneTrial, result: dict[str, Any]) -> str:
-        """Return STOP where the study says so."""
+        """Return STOP if the study stops the job early, otherwise CONTINUE."""
         metrics = {k.removeprefix("report/"): v for k, v in result.items() if k.startswith("report/")}
         stop = result["images"] >= 0 and self._study.report(trial.config[KEY], result["images"], metrics)
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
 
 class StudyCallback(Callback):
-    """Tells the study of last reports and ends.
+    """A callback that informs the study of last reports and of the end of jobs.
 
     Args:
-        study: what decides.
-        logs: where the workers' logs are, for what nobody foresaw.
+        study: the study that makes the decisions.
+        logs: place of the workers' logs, for messages about unforeseen errors.
     """
 
     def __init__(self, study: Study, logs: str = "") -> None:
         self._study, self._logs = study, logs
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
-        """Pickle to nothing: Tune saves its callbacks for a restore of its own."""
+        """Pickle as an empty object: Tune saves its callbacks only for its own restore, which is not used."""
         return object, ()
 
     def on_trial_result(
@@ -246,12 +246,12 @@ class StudyCallback(Callback):
             self._study.finish(trial.config[KEY], trial.last_result.get("failure", ""))
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
-        """Say why a job begins again from its checkpoint."""
+        """Tell the study why a job begins again from its checkpoint."""
         if not self._study.interrupted:
             self._study.note(trial.config[KEY], recovered(trial))
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
-        """End a job that met trouble more often than it is started again; the unforeseen is a failure."""
+        """End a job that is not started again: trouble of the machine leaves it open, an unforeseen error is a failure."""
         trouble, why = final(trial, self._logs)
         if trouble:
             self._study.leave(trial.config[KEY], trouble)
@@ -260,7 +260,10 @@ class StudyCallback(Callback):
 
 
 def final(trial: TuneTrial, logs: str) -> tuple[MachineTrouble | None, str]:
-    """Return what the machine did to a trial that Tune gave up, or None and what nobody foresaw, with where to look."""
+    """Return the trouble of the machine that ended a trial, or None and a sentence about the unforeseen error.
+
+    The sentence names the place of the logs.
+    """
     error = error_of(trial)
     trouble = trouble_of(error) if error else None
     said = said_by(error) if error else last_line(error_text(trial))
@@ -268,7 +271,7 @@ def final(trial: TuneTrial, logs: str) -> tuple[MachineTrouble | None, str]:
 
 
 def recovered(trial: TuneTrial) -> str:
-    """Return why a trial begins again, in words."""
+    """Return the reason why a trial begins again, in words."""
     error = error_of(trial)
     trouble = trouble_of(error) if error else None
     node = (trial.last_result or {}).get("node_ip", "")
@@ -279,7 +282,7 @@ def recovered(trial: TuneTrial) -> str:
 
 
 def error_of(trial: TuneTrial) -> BaseException | None:
-    """Return a trial's last failure, once; None where Tune kept none, or one that cannot be made again here."""
+    """Return a trial's last error, once; None if Tune kept no error or the error cannot be unpickled here."""
     path = trial.pickled_error_file
     if path is None:
         return None
@@ -291,9 +294,9 @@ def error_of(trial: TuneTrial) -> BaseException | None:
 
 
 def error_text(trial: TuneTrial) -> str:
-    """Return what Tune wrote of a trial's last failure, for people alone.
+    """Return Tune's text about a trial's last failure, only for people.
 
-    `trial.get_error()` reads a copy that may not be there yet.
+    `trial.get_error()` would read a copy that may not exist yet.
     """
     path = trial.error_file
     text = Path(path).read_text(encoding="utf-8", errors="replace") if path and Path(path).exists() else ""
@@ -301,6 +304,6 @@ def error_text(trial: TuneTrial) -> str:
 
 
 def last_line(text: str) -> str:
-    """Return what a traceback ends in."""
+    """Return the last line of a traceback that is not empty."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "the process ended without an error; see Ray's logs"

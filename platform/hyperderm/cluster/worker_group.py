@@ -1,4 +1,7 @@
-"""A run on several workers: a Ray Train group whose rank 0 reports through a mailbox and waits for "go on" or "stop"."""
+"""A run on several workers: a Ray Train group whose rank 0 sends reports through a channel and waits for each decision.
+
+The decision is to go on or to stop.
+"""
 
 import asyncio
 import threading
@@ -33,7 +36,10 @@ STOP_S = 30.0
 
 @ray.remote(num_cpus=0)
 class ReportChannel:
-    """Carries reports one way and decisions the other; holds the references to the data and the way to the storage."""
+    """A channel for reports in one direction and decisions in the other.
+
+    It also holds the references to the data, and the access to the storage.
+    """
 
     def __init__(self, shared: Shared, storage: Location | None) -> None:
         self._shared, self._storage = shared, storage
@@ -43,11 +49,11 @@ class ReportChannel:
         self._failed = False
 
     async def shared(self) -> tuple[Shared, Location | None]:
-        """Return the data references, and how the workers' storage is spoken to."""
+        """Return the data references, and the access to the workers' storage."""
         return self._shared, self._storage
 
     async def put(self, report: dict[str, Any]) -> bool:
-        """Deliver a report and return whether to go on. One that was delivered before a restart is answered at once."""
+        """Deliver a report and return whether to go on; a report delivered before a restart is answered at once."""
         if report["images"] <= self._last:
             return True
         self._last = report["images"]
@@ -56,13 +62,13 @@ class ReportChannel:
         return await self._waiting
 
     async def fail(self, report: dict[str, Any]) -> None:
-        """Deliver the end of a run that cannot succeed; the first worker to say so is heard."""
+        """Deliver the message that ends a failed run; only that of the first worker counts."""
         if not self._failed:
             self._failed = True
             self._reports.put_nowait(report)
 
     async def failed(self) -> bool:
-        """Return whether the run was given up; a group started again then ends at once."""
+        """Return whether the run has failed; a group that is started again then ends at once."""
         return self._failed
 
     async def take(self) -> dict[str, Any]:
@@ -70,7 +76,7 @@ class ReportChannel:
         return await self._reports.get()
 
     async def decide(self, go_on: bool) -> None:
-        """Answer the report that waits."""
+        """Answer the waiting report."""
         if self._waiting and not self._waiting.done():
             self._waiting.set_result(go_on)
 
@@ -112,21 +118,21 @@ def _go_on(
 
 
 def _records(place: RunLocation) -> dict[str, Any]:
-    """Return where Ray Train keeps what it notes of a group: beside the folder of trials, where every node sees it too."""
+    """Return the settings for Ray Train's records of a group: beside the folder of trials, which every node sees."""
     if isinstance(place, Path):
         return {"storage_path": str(place.parent.parent / "train")}
     return {"storage_path": f"{place.path.rsplit('/', 2)[0]}/train", "storage_filesystem": place.fs}
 
 
 class WorkerGroup:
-    """A running group; iterate for its reports, `stop` to end it.
+    """A running group of workers; iterate over `reports` for its reports, and call `stop` to end it.
 
     Args:
-        experiment: the run, with how many workers it has and what each takes (`sweep`).
-        shared: what they read.
-        place: of checkpoints and samples.
-        provenance: goes into the checkpoints.
-        max_failures: times the group is started again from the checkpoint after a worker or its node died.
+        experiment: the run, with the number of workers and the resources of each (`sweep`).
+        shared: the data that the workers read.
+        place: the place of checkpoints and samples.
+        provenance: facts that are saved in the checkpoints.
+        max_failures: how often the group is started again from the checkpoint after a worker or its node died.
     """
 
     def __init__(
@@ -170,10 +176,10 @@ class WorkerGroup:
             self._error = error
 
     def reports(self) -> Iterator[dict[str, Any]]:
-        """Yield each report as `trial.tell` made it; asking for the next one lets the workers go on.
+        """Yield each report in the form of `messages.tell`; asking for the next report lets the workers go on.
 
         Raises:
-            MachineTrouble: a worker was lost, or met trouble, more often than it is started again; ClusterError: the group
+            MachineTrouble: workers were lost or had trouble more often than they are started again; ClusterError: the group
                 ended without a last report.
         """
         while True:
@@ -185,7 +191,7 @@ class WorkerGroup:
             ray.get(self._mailbox.decide.remote(True))
 
     def stop(self) -> None:
-        """Tell the workers to end and wait for it, at most `STOP_S`: a group without resources never hears."""
+        """Tell the workers to end and wait at most `STOP_S` seconds, because a group without resources never answers."""
         deadline = time.monotonic() + STOP_S
         while self._thread.is_alive() and time.monotonic() < deadline:
             ray.get(self._mailbox.decide.remote(False))
@@ -212,18 +218,18 @@ def group_reports(
     provenance: Mapping[str, str],
     max_failures: int = 0,
 ) -> Iterator[Report]:
-    """Train with several workers and yield the reports of rank 0; whoever closes this ends the group.
+    """Train with several workers and yield the reports of rank 0; closing this generator ends the group.
 
     Args:
-        experiment: the run, with how many workers it has and what each takes (`sweep`).
-        shared: what they read.
-        place: of checkpoints and samples, which every worker's node sees.
-        provenance: goes into the checkpoints.
-        max_failures: times the group is started again from the checkpoint after a worker or its node died.
+        experiment: the run, with the number of workers and the resources of each (`sweep`).
+        shared: the data that the workers read.
+        place: the place of checkpoints and samples, which the nodes of all workers see.
+        provenance: facts that are saved in the checkpoints.
+        max_failures: how often the group is started again from the checkpoint after a worker or its node died.
 
     Raises:
-        NonFiniteLoss: the run diverged; HyperdermError: what the user can mend, of the kind that a worker met;
-            MachineTrouble: what the machine did; ClusterError: the group ended without a last report.
+        NonFiniteLoss: the run diverged; HyperdermError: a worker met an error that the user can mend; MachineTrouble: the
+            machine had trouble; ClusterError: the group ended without a last report.
     """
     group = WorkerGroup(experiment, shared, place, provenance, max_failures)
     try:
@@ -238,7 +244,7 @@ def group_reports(
 
 
 def worker_group(folder: RunLocation, provenance: Mapping[str, str] | None = None) -> Context:
-    """Return the context of one Ray Train worker, whose process group (gloo or NCCL) Ray Train has set up."""
+    """Return the context of one Ray Train worker; Ray Train has already set up its process group (gloo or NCCL)."""
     import ray.train
     import ray.train.torch
 

@@ -1,4 +1,4 @@
-"""What one training step means: a folder a learner, and what several of them share beside `spec.py`."""
+"""The learners, which define a training step: one folder for each learner, and modules that several learners share."""
 
 from typing import TYPE_CHECKING, Annotated, Union
 
@@ -16,26 +16,26 @@ LEARNERS: tuple[type[LearnerConfig], ...] = (
     ClassifierConfig,
     SpectralConfig,
 )
-"""All learners; a new one joins here, and nowhere else."""
+"""The configurations of all learners; a new learner is registered here and nowhere else."""
 
 if TYPE_CHECKING:
     AnyLearner = LearnerConfig
 else:
     AnyLearner = Annotated[Union[LEARNERS], Field(discriminator="kind")]  # noqa: UP007 - of a tuple
-"""The configuration of one of `LEARNERS`, told by its `kind`."""
+"""The configuration of one of `LEARNERS`, recognised by its `kind`."""
 
 
 def learner_of(kind: str) -> type[LearnerConfig] | None:
-    """Return the configuration class of the learner called `kind`, None where no learner is called so."""
+    """Return the configuration class of the learner called `kind`, or None if there is no such learner."""
     return next((each for each in LEARNERS if each.model_fields["kind"].default == kind), None)
 
 
 def kinds(role: Role) -> list[str]:
-    """Return what the learners of a role are called."""
+    """Return the names (`kind`) of the learners of a role."""
     return [each.model_fields["kind"].default for each in LEARNERS if each.role == role]
 
 
 def role_of(kind: str) -> Role | None:
-    """Return the role of the learner called `kind`, None where no learner is called so."""
+    """Return the role of the learner called `kind`, or None if there is no such learner."""
     found = learner_of(kind)
     return found.role if found else None

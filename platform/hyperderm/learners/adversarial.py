@@ -1,6 +1,6 @@
-"""A generator and a critic that train each other: losses, gradient penalty, the step. Symbols: G, D, (n, B, H, W).
+"""A generator G and a critic D that train each other: losses, gradient penalty, training step. Cubes are (n, B, H, W).
 
-What differs between adversarial learners are their networks and what their generator is given; the rest is here, once.
+Adversarial learners differ in their networks and in the inputs of their generator; everything else is in this module.
 """
 
 from abc import ABC, abstractmethod
@@ -24,13 +24,13 @@ from hyperderm.settings import Run
 
 
 def critic_loss(loss: Loss, on_real: Tensor, on_fake: Tensor, real_label: float = 1.0) -> Tensor:
-    """Return what the critic minimises, without the gradient penalty: a mean of per-sample terms.
+    """Return the loss that the critic minimises, without the gradient penalty: a mean of per-sample terms.
 
     Args:
-        loss: see `AdversarialConfig`.
-        on_real: (n,) D of real cubes.
-        on_fake: (n,) D of made cubes.
-        real_label: of bce.
+        loss: name of the loss, see `AdversarialConfig`.
+        on_real: (n,) scores D of real cubes.
+        on_fake: (n,) scores D of generated cubes.
+        real_label: label of real cubes for the loss `bce`.
     """
     if loss == "bce":
         said = torch.full_like(on_real, real_label)
@@ -41,17 +41,17 @@ def critic_loss(loss: Loss, on_real: Tensor, on_fake: Tensor, real_label: float 
 
 
 def generator_loss(loss: Loss, on_fake: Tensor) -> Tensor:
-    """Return what the generator minimises for D of its cubes, (n,)."""
+    """Return the loss that the generator minimises, from the scores D of its cubes, (n,)."""
     return bce(on_fake, torch.ones_like(on_fake)) if loss == "bce" else -on_fake.mean()
 
 
 def gradient_penalty(d: nn.Module, x: Tensor, labels: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
-    """Return E (‖∇D(x)‖₂ − 1)² and E ‖∇D(x)‖₂, the norm over the flattened sample (Gulrajani et al. 2017, eq. 3).
+    """Return E (‖∇D(x)‖₂ − 1)² and E ‖∇D(x)‖₂, with the norm over the flattened sample (Gulrajani et al. 2017, eq. 3).
 
     Args:
         d: the critic.
-        x: (n, B, H, W) on lines between real and made cubes.
-        labels: what `d` is told beside x.
+        x: (n, B, H, W) points on lines between real and generated cubes.
+        labels: further arguments of `d` beside x, such as classes.
     """
     x = x.requires_grad_(True)
     (gradient,) = torch.autograd.grad(d(x, *labels).sum(), x, create_graph=True)
@@ -60,11 +60,11 @@ def gradient_penalty(d: nn.Module, x: Tensor, labels: Sequence[Tensor] = ()) -> 
 
 
 class AdversarialLearner(ABC):
-    """Generator, critic, their optimizers and the generator's moving average, which makes every sample and score.
+    """A generator and a critic, their optimizers, and the generator's moving average, which makes all samples and scores.
 
-    A learner gives the networks (`networks`), what its generator is given (`inputs`), a sampler of the moving average
-    (`sampler`) with what it is given (`condition`), and where it has them classes (`labels`) and further terms of the
-    generator's loss (`consistency`).
+    A subclass defines the networks (`networks`), the inputs of the generator (`inputs`), a sampler of the moving average
+    (`sampler`) and the condition of that sampler (`condition`). It may also define classes (`labels`) and further terms of
+    the generator's loss (`consistency`).
     """
 
     def __init__(self, config: AdversarialConfig, run: Run, data: TrainData, compute: Compute) -> None:
@@ -85,26 +85,26 @@ class AdversarialLearner(ABC):
 
     @abstractmethod
     def networks(self, bands: int) -> tuple[nn.Module, nn.Module]:
-        """Return the untrained generator and critic, made in this order."""
+        """Return the untrained generator and critic; they are made in this order."""
 
     @abstractmethod
     def inputs(self, batch: Batch, stream: str) -> Tensor:
-        """Return what the generator makes this worker's cubes from; `stream` says for whose update."""
+        """Return the generator's inputs for this worker's cubes; `stream` names the network whose update needs them."""
 
     @abstractmethod
     def sampler(self) -> Sampler:
-        """Return what makes cubes by the moving average, as it is now and as it will be."""
+        """Return a sampler that makes cubes by the moving average; it follows the average when training goes on."""
 
     @abstractmethod
     def condition(self, rows: Tensor) -> Tensor | None:
-        """Return the condition of `Sampler.sample` for cubes like those of the train role's `rows` (n,)."""
+        """Return the condition of `Sampler.sample` for cubes like those in rows `rows` (n,) of the train role."""
 
     def labels(self, batch: Batch) -> tuple[Tensor, ...]:
-        """Return what both networks are told beside it: nothing, or the classes (n,) of the real cubes."""
+        """Return further inputs of both networks: none, or the classes (n,) of the real cubes."""
         return ()
 
     def consistency(self, inputs: Tensor, fake: Tensor) -> Mapping[str, tuple[float, Tensor]]:
-        """Return further terms of the generator's loss by name: weight and mean."""
+        """Return the weight and the mean of each further term of the generator's loss, by name."""
         return {}
 
     def begin_from(self, state: Mapping[str, Any]) -> None:
@@ -129,11 +129,11 @@ class AdversarialLearner(ABC):
         return self.average.module
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Update the critic; after every `n_critic` such updates, the generator and its moving average.
+        """Update the critic once; after every `n_critic` such updates, also update the generator and its moving average.
 
-        Metrics, causes before what follows from them: `wasserstein` (E D(real) − E D(fake)), `penalty_norm`, `penalty`,
-        `critic_loss`, `critic_gradient`, and after a generator update `adversarial`, those of `consistency`,
-        `generator_loss`, `generator_gradient`.
+        Return these metrics, each before those that depend on it: `wasserstein` (E D(real) − E D(fake)), `penalty_norm`,
+        `penalty`, `critic_loss`, `critic_gradient`, and after a generator update also `adversarial`, those of
+        `consistency`, `generator_loss`, `generator_gradient`.
         """
         metrics = self.critic_step(batch)
         step = batch.images // batch.count
@@ -175,7 +175,7 @@ class AdversarialLearner(ABC):
         }
 
     def penalty(self, real: Tensor, fake: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """See `gradient_penalty`; on keyed places of the lines between real and fake, never in bf16."""
+        """Return `gradient_penalty` at keyed random points between real and fake cubes, never in bf16."""
         eps = randomness.rows(self.seed, "penalty", batch.images, batch.count, (1, 1, 1), batch.share).to(real)
         return gradient_penalty(self.d, eps * real + (1 - eps) * fake, self.labels(batch))
 
@@ -199,7 +199,7 @@ class AdversarialLearner(ABC):
         return metrics | {"generator_loss": loss, "generator_gradient": gradient}
 
     def validate(self) -> Validation:
-        """Score the moving average on the validation role; conditions are those of train cubes, never of validation's."""
+        """Score the moving average on the validation role; the conditions are those of train cubes, never of validation."""
         if self._reference is None:
             train, held = self.data.train.reflectance, self.data.validation.reflectance
             self._reference = GenerativeReference(train, held, self.seed)
@@ -209,7 +209,7 @@ class AdversarialLearner(ABC):
         return Validation(scores | {"generator_updates": float(self.generator_updates)}, cubes)
 
     def further_scores(self, cubes: Tensor, condition: Tensor | None) -> Mapping[str, float]:
-        """Return what else validation says of the cubes made from `condition`."""
+        """Return further validation scores of the cubes that were made from `condition`."""
         return {}
 
     def sample(self, seed: int, indices: Sequence[int], condition: Tensor | None) -> Tensor:
@@ -217,7 +217,7 @@ class AdversarialLearner(ABC):
         return self.sampler().sample(seed, indices, condition)
 
     def _drawn(self, count: int, seed: int) -> Tensor:
-        """Return `count` rows of train, each once before any comes again: (count,) int64."""
+        """Return `count` random rows of train, (count,) int64; every row is drawn once before any row is repeated."""
         rows = len(self.data.train)
         return torch.randperm(max(count, rows), generator=randomness.generator(seed, "sample", 0))[:count] % rows
 
@@ -233,7 +233,7 @@ class AdversarialLearner(ABC):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore the state that `state_dict` returned."""
         self.generator.load_state_dict(state["generator"])
         self.critic.load_state_dict(state["critic"])
         self.ema.load_state_dict(state["ema"])

@@ -1,4 +1,4 @@
-"""The knobs that all adversarial learners share, and the rules that protect them. Free of torch."""
+"""The settings that all adversarial learners share, and the rules for them. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Loss = Literal["wgan_gp", "wgan_clip", "hinge", "bce"]
 
 
 FEWEST_BANDS = 7
-"""The spatial arm of the 3-D critic halves the bands three times."""
+"""Smallest number of bands for the 3-D critic, whose spatial arm halves the bands three times."""
 
 
 def check_bands(critic: str, bands: int) -> None:
-    """Refuse fewer bands than the 3-D critic can halve.
+    """Refuse fewer bands than the 3-D critic needs.
 
     Raises:
-        ConfigError: with the remedy.
+        ConfigError: the critic is `conv3d` and there are too few bands; the message names the remedy.
     """
     if critic == "conv3d" and bands < FEWEST_BANDS:
         raise ConfigError(
@@ -34,14 +34,14 @@ def check_bands(critic: str, bands: int) -> None:
 
 
 class AdversarialConfig(LearnerConfig):
-    """A generator and a critic (of DCGAN: the discriminator) that train each other.
+    """The settings of a generator and a critic (in DCGAN: the discriminator) that train each other.
 
-    Losses (METHODS section 3): wgan_gp and wgan_clip, the Wasserstein critic with a gradient penalty (Gulrajani et al. 2017)
-    or clipped weights (Arjovsky et al. 2017); hinge (Miyato et al. 2018); bce, the cross-entropy of real and fake
-    (Goodfellow et al. 2014), the generator's in its non-saturating form.
+    The losses are (METHODS section 3): wgan_gp and wgan_clip, the Wasserstein critic with a gradient penalty (Gulrajani et
+    al. 2017) or clipped weights (Arjovsky et al. 2017); hinge (Miyato et al. 2018); bce, the cross-entropy of real and fake
+    (Goodfellow et al. 2014), with the non-saturating form for the generator.
 
     Attributes:
-        network_fields: fields that decide what the networks' weights are, beside `kind`.
+        network_fields: the fields that, beside `kind`, decide which weights the networks have.
     """
 
     role: ClassVar[Role] = "generator"
@@ -50,28 +50,28 @@ class AdversarialConfig(LearnerConfig):
     inputs: ClassVar[tuple[str, ...]] = (START,)
     network_fields: ClassVar[tuple[str, ...]] = ("critic", "fft_arm", "norm", "generator_width", "critic_width")
     start: str | None = Field(None, min_length=1)
-    """Another run of the same store, fold and networks whose generator, critic and moving average this one begins from, in
-    the scaling of that run: a run or sweep (a folder below runs/, or its path), or a checkpoint. Optimizers begin anew."""
+    """Another run of the same store, fold and networks: this run begins with its generator, critic, moving average and
+    scaling. It is a run or sweep (a folder below runs/, or its path), or a checkpoint. The optimizers begin anew."""
     norm: Norm = "none"
     """Normalisation inside the critic."""
     loss: Loss = "wgan_gp"
     generator_width: int = Field(64, ge=4, le=512)
     critic_width: int = Field(32, ge=4, le=256)
-    """Channels of the critic's first stage."""
+    """Number of channels of the critic's first stage."""
     lr_generator: float = Field(1e-4, gt=0, le=1)
     lr_critic: float = Field(1e-4, gt=0, le=1)
     beta1: float = Field(0.5, ge=0, lt=1)
     beta2: float = Field(0.9, ge=0, lt=1)
     n_critic: int = Field(2, ge=1, le=100)
-    """Critic updates for each generator update."""
+    """Number of critic updates for each generator update."""
     gp_weight: float = Field(10.0, ge=0)
     """Weight of the gradient penalty of `loss=wgan_gp`."""
     clip: float = Field(0.01, gt=0)
-    """Weight bound of `loss=wgan_clip`."""
+    """Bound of the absolute value of the critic's weights with `loss=wgan_clip`."""
     real_label: float = Field(1.0, gt=0.5, le=1)
-    """Of `loss=bce`: what the critic is to say of real cubes; below 1 is one-sided smoothing (Salimans et al. 2016)."""
+    """Target of the critic for real cubes with `loss=bce`; below 1 it is one-sided smoothing (Salimans et al. 2016)."""
     ema_images: float = Field(10_000.0, gt=0)
-    """Half-life of the generator's moving average, in real images shown; ramped up over the first images."""
+    """Half-life of the generator's moving average, in real images shown; it is shorter at the beginning of training."""
 
     @model_validator(mode="after")
     def _penalty_is_per_sample(self) -> Self:
@@ -97,14 +97,17 @@ class AdversarialConfig(LearnerConfig):
         return START if self.start is not None else None
 
     def scoring_bytes(self, pixels: int, bands: int, train: int, validation: int) -> int:
-        """See `LearnerConfig.scoring_bytes`: the mean of train in double precision, or features of a few cubes at a time."""
+        """See `LearnerConfig.scoring_bytes`.
+
+        The mean cube needs train in double precision; features need the arrays of a few cubes at a time. The larger counts.
+        """
         from hyperderm.metrics.spectra import AT_ONCE
 
         mean, pieces = max(train, validation), 3 * min(AT_ONCE, train)
         return max(mean, pieces) * pixels * bands * DOUBLE
 
     def check_input(self, name: str, other: LearnerConfig, trained: Run, run: Run) -> None:
-        """See `LearnerConfig.check_input`: only the same networks can be gone on with."""
+        """See `LearnerConfig.check_input`: training can only continue with the same networks."""
         if other.kind != self.kind:
             raise ConfigError(f"it is of learner.kind = {other.kind}, not {self.kind}", f"Name a run of {self.kind}.")
         for field in self.network_fields:

@@ -1,4 +1,4 @@
-"""Classic augmentation of classifier inputs: geometry only, keyed by sample. Colour would make up spectra."""
+"""Classic augmentation of classifier inputs, keyed by sample. Only geometry changes: new colours would invent spectra."""
 
 import importlib
 import random
@@ -18,22 +18,22 @@ SHIFT, DEGREES, BORDER = 0.1, 4.0, 0.2
 class Augmentation:
     """An albumentations pipeline on cubes, seeded anew for every sample.
 
-    `Compose.set_random_seed` would give every transform a generator of its own from the same seed: all of them would then
-    be applied together or not at all. Here they draw in turn from one.
+    `Compose.set_random_seed` would give every transform its own generator with the same seed: all transforms would then be
+    applied together or not at all. Here all transforms draw in turn from one shared generator.
 
     Args:
-        compose: an `albumentations.Compose` that takes and gives `image`, (H, W, B) float32.
+        compose: an `albumentations.Compose` that takes and returns `image`, (H, W, B) float32.
     """
 
     def __init__(self, compose: Any) -> None:  # noqa: ANN401 - albumentations is imported late and has no types
         self.compose = compose
 
     def __call__(self, cubes: Tensor | Sequence[Tensor], keys: Sequence[int]) -> Tensor:
-        """Return augmented cubes; nothing is clipped, values stay within each band's own range.
+        """Return augmented cubes; nothing is clipped, and values stay within the range of their band.
 
         Args:
-            cubes: (n, B, H, W), any range; or n of (B, H, W).
-            keys: n numbers of 0 or more; a cube and its key alone decide the result, whatever else is in the batch.
+            cubes: (n, B, H, W) of any range, or n tensors (B, H, W).
+            keys: n integers ≥ 0; the result for a cube depends on the cube and its key alone, not on the rest of the batch.
 
         Returns:
             (n, B, H, W) of the cubes' dtype and device, computed in float32.
@@ -44,7 +44,7 @@ class Augmentation:
         return torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2).contiguous().to(cubes[0])
 
     def seed(self, key: int) -> None:
-        """Make the next draws of the pipeline those of `key`."""
+        """Seed the pipeline so that its next draws are those of `key`."""
         self.compose.set_random_state(np.random.default_rng(key), random.Random(key))  # noqa: S311 - not for secrets
 
     def _one(self, cube: Tensor, key: int) -> np.ndarray:
@@ -56,9 +56,9 @@ class Augmentation:
 def classic(size: int) -> Augmentation:
     """Return the seed project's classifier augmentation (METHODS section 2), without its resize to 224 px.
 
-    Shift by up to 10 % a side and turn by up to 4° about the centre with reflected borders (p .5); cut up to 20 % off
-    every border (p .5) and stretch back to `size`; flip left to right (p .5) and upside down (p .5). Bilinear.
-    0.2 ms a cube of 32 px and 16 bands on one core.
+    Shift by up to 10 % of a side and turn by up to 4° about the centre with reflected borders (p .5); cut up to 20 % off
+    every border (p .5) and stretch back to `size`; flip left to right (p .5) and upside down (p .5). Interpolation is
+    bilinear. A cube of 32 px and 16 bands takes 0.2 ms on one core.
 
     Args:
         size: H = W of the cubes.
@@ -87,7 +87,8 @@ def classic(size: int) -> Augmentation:
 def _albumentations() -> ModuleType:
     """Import albumentations without the request to PyPI that it sends at its first import.
 
-    Its own switch is a variable of the process, which a learner may not write: the module that asks is stood in for.
+    Only an environment variable of the process switches the request off, and a learner may not set it. Therefore the module
+    that sends the request is replaced during the import.
     """
     if "albumentations" not in sys.modules:
         silent = ModuleType("albumentations.check_version")
@@ -101,4 +102,4 @@ def _albumentations() -> ModuleType:
 
 
 def _ask_nobody() -> None:
-    """Stands for `check_for_updates`."""
+    """Do nothing, in place of `check_for_updates`."""

@@ -1,4 +1,4 @@
-"""The moving average of a generator's weights, which is what is scored, saved as the best, and sampled from."""
+"""The moving average of a generator's weights. Scores, the best checkpoint and all samples use this average."""
 
 import copy
 
@@ -6,19 +6,19 @@ import torch
 from torch import Tensor, nn
 
 RAMP = 0.05
-"""The half-life is at most this share of the images shown so far (Karras et al. 2020, ADA)."""
+"""Largest half-life, as a share of the images shown so far (Karras et al. 2020, ADA)."""
 
 
 class MovingAverage:
-    """An exponential moving average of a network's parameters; its buffers (batch norm's statistics) are the network's own.
+    """An exponential moving average of a network's parameters; its buffers (batch norm's statistics) are copied as they are.
 
     Attributes:
         module: the average, in evaluation mode, without gradients.
 
     Args:
-        network: that is averaged.
-        half_life: in real images shown; shorter while few were shown, see `RAMP`.
-        goes_on: of a network that was trained before: nothing of its average is to be forgotten sooner.
+        network: the network that is averaged.
+        half_life: half-life in real images shown; shorter at the beginning of training, see `RAMP`.
+        goes_on: whether the network was trained before; then the half-life is not shortened at the beginning.
     """
 
     def __init__(self, network: nn.Module, half_life: float, goes_on: bool = False) -> None:
@@ -27,11 +27,11 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, shown: int, since: int) -> None:
-        """Move towards the network.
+        """Move the average towards the network.
 
         Args:
-            shown: real images until now.
-            since: real images since the last update.
+            shown: real images shown until now.
+            since: real images shown since the last update.
         """
         half_life = self.half_life if self.goes_on else min(self.half_life, RAMP * shown)
         keep = 0.5 ** (since / max(half_life, 1e-8))

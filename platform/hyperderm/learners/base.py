@@ -1,4 +1,4 @@
-"""What the loop asks of a learner, and what a batch is."""
+"""The interface between the training loop and a learner, and the definition of a batch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hyperderm.settings import Run
 
 Parallel = Callable[[nn.Module], nn.Module]
-"""Wraps a module for data-parallel training; the identity with one worker."""
+"""A function that wraps a module for data-parallel training; with one worker it returns the module unchanged."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,16 @@ class Batch:
     """One worker's share of a global batch.
 
     Attributes:
-        draw_real: see `real`; called once, and only by learners that use it.
-        views: n scaled cubes (B, H, W), the same as `real`: as they are held where that is possible, so not to be changed.
-        draw_source: see `source`; as `draw_real`.
-        share: which rows of the global batch these are.
-        count: size of the global batch.
-        images: images shown before this batch.
-        rows: (n,) which of `TrainData.drawn` the cubes of `real` are.
-        labels: (n,) int64 of which of `TrainData.classes` they are.
-        draw_masks: see `masks`; as `draw_real`.
+        draw_real: draws the cubes of `real`; called at most once, when a learner first uses `real`.
+        views: returns n scaled cubes (B, H, W), the same as `real`. Where possible they share memory with the stored cubes,
+            so they must not be changed.
+        draw_source: draws the cubes of `source`; called at most once, when a learner first uses `source`.
+        share: the rows of the global batch that are this worker's.
+        count: number of cubes in the global batch.
+        images: number of images shown before this batch.
+        rows: (n,) rows of `TrainData.drawn` that the cubes of `real` come from.
+        labels: (n,) int64 indices into `TrainData.classes`, one for each cube of `real`.
+        draw_masks: draws the masks of `masks`; called at most once, when a learner first uses `masks`.
     """
 
     draw_real: Callable[[], Tensor]
@@ -48,27 +49,28 @@ class Batch:
 
     @cached_property
     def real(self) -> Tensor:
-        """(n, B, H, W) scaled cubes."""
+        """The scaled cubes of this batch, (n, B, H, W)."""
         return self.draw_real()
 
     @cached_property
     def masks(self) -> Tensor:
-        """(n, H, W) bool, turned as `real` is; all False where a lesion has none."""
+        """The masks (n, H, W) bool of the cubes in `real`, turned in the same way; all False for a lesion without a mask."""
         return self.draw_masks()
 
     @cached_property
     def source(self) -> Tensor:
-        """(n, B, H, W) scaled cubes drawn independently of `real`, for conditional generators."""
+        """Scaled cubes (n, B, H, W) drawn independently of `real`, for conditional generators."""
         return self.draw_source()
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What a learner says of itself on the validation role.
+    """The scores of a learner on the validation role.
 
     Attributes:
         scores: metrics by name.
-        cubes: for generators the cubes that were scored, (n, B, H, W) float32 reflectance on the CPU; else None.
+        cubes: the cubes of a generator that were scored, (n, B, H, W) float32 reflectance on the CPU; None for other
+            learners.
     """
 
     scores: Mapping[str, float]
@@ -76,36 +78,36 @@ class Validation:
 
 
 class Learner(Protocol):
-    """Owns its models and optimizers; knows no Ray, no MLflow, no files."""
+    """An object that owns its models and optimizers. It uses no Ray, no MLflow and no files."""
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Update once; return means of per-sample terms over this worker's share, detached."""
+        """Update once; return, by name, means of per-sample terms over this worker's share, detached."""
 
     def validate(self) -> "Validation":
         """Score the present state on the validation role."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything a checkpoint needs to go on."""
+        """Return everything that is needed to continue training from a checkpoint."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore the state that `state_dict` returned."""
 
 
 class MelanomaClassifier(Protocol):
-    """What a learner of a classifier offers beside `Learner`."""
+    """The method that a classifier's learner has in addition to those of `Learner`."""
 
     def logits_of(self, reflectance: Tensor, masks: Tensor) -> Tensor:
         """Return the logits of melanoma, (N,) float64 on the CPU, for (N, B, H, W) reflectance and (N, H, W) masks."""
 
 
 class Sampler(Protocol):
-    """A trained generator: what a checkpoint holds, without what only training needs.
+    """A trained generator from a checkpoint, without the parts that only training needs.
 
     Attributes:
-        run: that trained it.
-        wavelengths_nm: (B,) of its cubes.
-        scaling: fitted on the train role.
-        classes: diagnoses it can be asked for, in the order of their numbers; empty where its condition is no class.
+        run: the run that trained the generator.
+        wavelengths_nm: (B,) wavelengths of its cubes.
+        scaling: the scaling fitted on the train role.
+        classes: diagnoses that can be asked for, in the order of their numbers; empty if its condition is not `class`.
     """
 
     run: "Run"
@@ -115,26 +117,29 @@ class Sampler(Protocol):
 
     @property
     def config(self) -> "LearnerConfig":
-        """Of the learner; its `condition` says what `sample` is given."""
+        """The configuration of the learner; its `condition` names the kind of condition that `sample` takes."""
 
     def sources(self, cubes: "CubeSet") -> NDArray[np.float64] | None:
-        """Return what cubes with the geometry of these are made from, row by row (n, C, H, W); None: they need no source."""
+        """Return the sources (n, C, H, W) from which cubes with the geometry of `cubes` are made, row by row.
+
+        Return None if the generator needs no source.
+        """
 
     def sample(self, seed: int, indices: Sequence[int], condition: Tensor | None) -> Tensor:
         """Return reflectance (n, B, H, W) float32 on the CPU, by the exact inverse of train's scaling.
 
         Args:
-            seed: of the set.
-            indices: n of them; which cubes of the set.
-            condition: row by row what a cube is made from. rgb: (n, 3, H, W) linear RGB in units of H · reflectance; mask:
-                (n, 1, H, W) of 0 and 1; run: (n, C, H, W), what the other run says; class: (n,) int64, numbers of
+            seed: seed of the set.
+            indices: n positions of cubes in the set.
+            condition: the condition of each cube, row by row. rgb: (n, 3, H, W) linear RGB in units of H · reflectance;
+                mask: (n, 1, H, W) of 0 and 1; run: (n, C, H, W), the output of the other run; class: (n,) int64 indices into
                 `classes`; none: None.
         """
 
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how precisely a learner computes."""
+    """The device and the precision with which a learner computes."""
 
     device: torch.device
     dtype: torch.dtype = torch.float32
@@ -142,5 +147,5 @@ class Compute:
     parallel: Parallel = lambda module: module
 
     def autocast(self) -> torch.autocast:
-        """Compute in bf16 where that is wanted."""
+        """Return a context that computes in bf16 if `bf16` is set."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)

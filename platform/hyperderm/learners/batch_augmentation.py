@@ -1,4 +1,4 @@
-"""The classic augmentation of a whole batch at once, on the device that trains: one bilinear resampling a cube."""
+"""The classic augmentation of a whole batch at once, on the device that trains, with one bilinear resampling per cube."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,20 +13,20 @@ from torch.nn.functional import grid_sample
 from hyperderm.learners.augmentation import Augmentation, classic
 
 MOST_BANDS = 128
-"""An image of OpenCV 5 has no more channels; with more it writes nothing, and says nothing."""
+"""Largest number of channels of an image in OpenCV 5, which silently writes nothing if there are more."""
 WORTH_THREADS = 2**18
-"""Values of a cube below which threads cost more than they bring."""
+"""Number of values of a cube below which threads cost more time than they save."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """What happens to one cube, in this order.
+    """The geometric changes of one cube, in the order in which they are applied.
 
     Attributes:
-        affine: (2, 3) float64, (x, y, 1) in pixels after the shift and turn -> (x, y) before.
-        box: x0, y0, x1, y1 in pixels, the ends exclusive: what is cut out and stretched back to the whole.
-        across: whether left and right change places.
-        down: whether top and bottom change places.
+        affine: (2, 3) float64 map from (x, y, 1) in pixels after the shift and turn to (x, y) before them.
+        box: x0, y0, x1, y1 in pixels, the ends exclusive: the box that is cut out and stretched back to the full size.
+        across: whether the cube is flipped left to right.
+        down: whether the cube is flipped upside down.
     """
 
     affine: np.ndarray
@@ -35,17 +35,17 @@ class Geometry:
     down: bool = False
 
     def resamples(self, size: int) -> bool:
-        """Return whether more than flips is done."""
+        """Return whether the cube must be interpolated, that is, whether more than flips is done."""
         return self.box != (0, 0, size, size) or not np.array_equal(self.affine, np.eye(2, 3))
 
 
 class BatchAugmentation:
-    """`augmentation.classic` with its own draws: a key moves a cube in the same way here and there.
+    """The augmentation of `augmentation.classic`, with the same draws: a key moves a cube in the same way in both.
 
-    Shift, turn, cut, stretch and flips are composed into one map from output to input pixels, so cubes are interpolated
-    once where albumentations interpolates twice: fine texture keeps a little more contrast. Cubes that are only flipped
-    are copied. Borders are reflected and the edge of a cut is repeated as there. On a CPU, OpenCV moves all bands of a
-    pixel together and rounds positions to 1/32 pixel; elsewhere torch moves the batch.
+    Shift, turn, cut, stretch and flips are composed into one map from output to input pixels. So cubes are interpolated
+    once, while albumentations interpolates twice; fine texture keeps a little more contrast. Cubes that are only flipped
+    are copied. As in albumentations, borders are reflected and the edge of a cut is repeated. On a CPU, OpenCV moves all
+    bands of a pixel together and rounds positions to 1/32 pixel; on other devices torch moves the batch.
 
     Args:
         size: H = W of the cubes.
@@ -56,14 +56,14 @@ class BatchAugmentation:
 
     @torch.no_grad()
     def __call__(self, cubes: Tensor | Sequence[Tensor], keys: Sequence[int]) -> Tensor:
-        """Return augmented cubes: see `Augmentation`, but computed where the cubes are.
+        """Return augmented cubes as `Augmentation` does, but computed on the device of the cubes.
 
         Args:
-            cubes: n of (B, H, W). On a CPU those whose memory is (H, W, B) are taken as they lie.
-            keys: n numbers, see `Augmentation`.
+            cubes: n cubes (B, H, W). On a CPU, cubes whose memory layout is (H, W, B) are used without a copy.
+            keys: n integers, see `Augmentation`.
 
         Returns:
-            (n, B, H, W); of float32 on a CPU the memory is (n, H, W, B).
+            (n, B, H, W); on a CPU, float32 cubes have the memory layout (n, H, W, B).
         """
         if len(cubes) and cubes[0].shape[-2:] != (self.size, self.size):
             raise ValueError(f"cubes of {tuple(cubes[0].shape[-2:])} pixels, not {self.size} x {self.size}")
@@ -88,7 +88,7 @@ class BatchAugmentation:
 
 
 def classic_batch(size: int) -> BatchAugmentation:
-    """Return the seed project's classifier augmentation (METHODS section 2), computed by the batch.
+    """Return the seed project's classifier augmentation (METHODS section 2), computed for a whole batch at once.
 
     Args:
         size: H = W of the cubes.
@@ -97,7 +97,7 @@ def classic_batch(size: int) -> BatchAugmentation:
 
 
 def draw(pipeline: Augmentation, key: int, size: int) -> Geometry:
-    """Return what albumentations would do to a cube of `key`: its own transforms draw, in their own order."""
+    """Return the geometry that albumentations would apply to a cube of `key`; its own transforms draw in their own order."""
     pipeline.seed(key)
     affine, box, flips = np.eye(3), (0, 0, size, size), set()
     pipeline.compose.py_random.random()  # whether to do anything: the pipeline asks first
@@ -116,7 +116,7 @@ def draw(pipeline: Augmentation, key: int, size: int) -> Geometry:
 
 
 def resample(cubes: Tensor, drawn: Sequence[Geometry]) -> Tensor:
-    """Return cubes (n, B, S, S) moved by n geometries: one bilinear interpolation, reflected borders."""
+    """Return cubes (n, B, S, S) moved by n geometries, with one bilinear interpolation and reflected borders."""
     size = cubes.shape[-1]
     boxes = torch.tensor([geometry.box for geometry in drawn]).to(cubes)  # (n, 4)
     x = _along(size, boxes[:, 0], boxes[:, 2], torch.tensor([geometry.across for geometry in drawn]))[:, None, :]
@@ -129,7 +129,7 @@ def resample(cubes: Tensor, drawn: Sequence[Geometry]) -> Tensor:
 
 
 def _along(size: int, begin: Tensor, end: Tensor, turned: Tensor) -> Tensor:
-    """(n, size) where the pixels of one axis come from, before the cut [begin, end) was stretched to `size`."""
+    """Return the source positions (n, size) of the pixels along one axis, for a cut [begin, end) stretched to `size`."""
     at = torch.arange(size, device=begin.device, dtype=begin.dtype)
     at = torch.where(turned.to(begin.device)[:, None], at.flip(0), at)
     length = (end - begin)[:, None]
@@ -138,7 +138,7 @@ def _along(size: int, begin: Tensor, end: Tensor, turned: Tensor) -> Tensor:
 
 
 def remap(cubes: Tensor | Sequence[Tensor], drawn: Sequence[Geometry]) -> Tensor:
-    """Move n cubes (B, S, S) on a CPU, on as many threads as torch has: see `BatchAugmentation`."""
+    """Return n cubes (B, S, S) moved on a CPU, with as many threads as torch uses: see `BatchAugmentation`."""
     bands, size = cubes[0].shape[:2]
     seen = torch.empty(len(cubes), size, size, bands)
     slots = seen.numpy()
@@ -157,7 +157,7 @@ def remap(cubes: Tensor | Sequence[Tensor], drawn: Sequence[Geometry]) -> Tensor
 
 
 def _moved(image: np.ndarray, into: np.ndarray, geometry: Geometry) -> None:
-    """Write `image` (S, S, B) as `geometry` moves it into `into`."""
+    """Move `image` (S, S, B) by `geometry` and write the result into `into`."""
     size = len(image)
     if not geometry.resamples(size):
         into[:] = image[:: -1 if geometry.down else 1, :: -1 if geometry.across else 1]
@@ -173,7 +173,7 @@ def _moved(image: np.ndarray, into: np.ndarray, geometry: Geometry) -> None:
 
 
 def _positions(size: int, begin: int, end: int, turned: bool) -> np.ndarray:
-    """(size,) as `_along`, of one cube."""
+    """Return the source positions (size,) of one cube, as `_along` does for a batch."""
     at = np.arange(size)[:: -1 if turned else 1]
     length = end - begin
     return np.clip((at + 0.5) * (length / size) - 0.5, 0, length - 1) + begin

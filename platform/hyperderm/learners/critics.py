@@ -1,6 +1,6 @@
-"""Critics and discriminators of cubes, shared by all adversarial learners. Symbols: B bands, (N, B, H, W).
+"""Critics and discriminators of cubes, shared by all adversarial learners. Symbols: B bands, cubes (N, B, H, W).
 
-Channel counts follow METHODS section 4; where the papers are silent they are this project's choice and declared here.
+Channel counts follow METHODS section 4. Where the papers give none, the counts here are this project's choice.
 """
 
 from collections.abc import Callable
@@ -14,17 +14,19 @@ from hyperderm.learners.adversarial_settings import Norm
 
 
 class Critic(nn.Module):
-    """Wasserstein critic: a spatial arm on the cube and a spectral arm on |FFT along the bands|, pooled, one linear head.
+    """Wasserstein critic with a spatial arm on the cube and a spectral arm on |FFT along the bands|.
+
+    The features of both arms are pooled, and one linear head turns them into the score.
 
     Args:
         bands: B; the FFT arm sees B // 2 + 1 bins and strides along them once.
-        width: channels of the first stage (32-64-128 at the paper's 32).
+        width: channels of the first stage (the paper's 32 gives the stages 32-64-128).
         dimensions: 3 for `conv3d` (bands are an axis), 2 for `conv2d` (bands are channels).
-        fft_arm: whether the spectral arm is there.
-        norm: inside the arms; `batch` is refused with the gradient penalty by the configuration.
-        classes: number of classes it is told, 0 for none: see `Projection`.
+        fft_arm: whether the critic has the spectral arm.
+        norm: normalisation inside the arms; the configuration refuses `batch` together with the gradient penalty.
+        classes: number of classes of a class-conditional critic, 0 for none: see `Projection`.
 
-    Shape: (N, B, H, W), with classes also (N,) -> (N,).
+    Shape: cubes (N, B, H, W), with classes also labels (N,) -> (N,).
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Critic(nn.Module):
         self.projection = Projection(classes, features, norm) if classes else None
 
     def forward(self, cube: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Score cubes; larger means more real."""
+        """Return the scores (N,) of cubes; a larger score means more real."""
         arms = [self._pooled(self.spatial, cube)]
         if self.spectral is not None:
             arms.append(self._pooled(self.spectral, fft_modulus(cube)))
@@ -59,12 +61,12 @@ class Critic(nn.Module):
 
 
 class Projection(nn.Module):
-    """What a class adds to a critic's score: ⟨e(y), φ(x)⟩ (Miyato & Koyama 2018, eq. 3).
+    """The term ⟨e(y), φ(x)⟩ that a class adds to a critic's score (Miyato & Koyama 2018, eq. 3).
 
     Args:
-        classes: number of them.
-        features: F.
-        norm: `spectral` bounds e too.
+        classes: number of classes.
+        features: F, the number of features of a cube.
+        norm: `spectral` applies spectral norm to the embedding e too.
 
     Shape: φ (N, F), y (N,) int64 -> (N,).
     """
@@ -76,21 +78,24 @@ class Projection(nn.Module):
         self.e = nn.utils.parametrizations.spectral_norm(e) if norm == "spectral" else e
 
     def forward(self, phi: Tensor, y: Tensor) -> Tensor:
-        """Return the product for each cube."""
+        """Return the product ⟨e(y), φ(x)⟩ of each cube: (N,)."""
         return (self.e(y) * phi).sum(1)
 
 
 def fft_modulus(cube: Tensor) -> Tensor:
     """Return |rfft along the bands| / sqrt(B): (N, B, H, W) -> (N, B // 2 + 1, H, W).
 
-    A small constant under the root keeps the second derivative, which the gradient penalty needs, finite at zero.
+    The gradient penalty needs a second derivative; a small constant under the root keeps that derivative finite at zero.
     """
     z = torch.fft.rfft(cube.float() if cube.dtype in (torch.bfloat16, torch.float16) else cube, dim=1, norm="ortho")
     return torch.sqrt(z.real**2 + z.imag**2 + 1e-8)
 
 
 def _arm3d(width: int, kernels: list[int], band_strides: list[int], norm: Norm) -> nn.Sequential:
-    """1 -> w -> 2w -> 4w; `kernels` and `band_strides` along the bands, 4 px stride 2 in space."""
+    """Return three 3-D stages of channels 1 -> w -> 2w -> 4w.
+
+    Along the bands they have `kernels` and `band_strides`; in space the kernel is 4 px and the stride is 2.
+    """
     layers: list[nn.Module] = []
     channels = [1, width, 2 * width, 4 * width]
     for a, b, k, s in zip(channels, channels[1:], kernels, band_strides, strict=False):
@@ -110,7 +115,7 @@ def _arm2d(bands: int, width: int, norm: Norm) -> nn.Sequential:
 def normed(
     conv: nn.Module, channels: int, norm: Norm, batch_norm: Callable[[int], nn.Module], first: bool
 ) -> list[nn.Module]:
-    """Return a stage of a critic: the convolution, its norm (no batch norm on the `first` one), LeakyReLU(0.2)."""
+    """Return a stage of a critic: the convolution, its norm (the `first` stage has no batch norm), and LeakyReLU(0.2)."""
     if norm == "spectral":
         return [nn.utils.parametrizations.spectral_norm(conv), nn.LeakyReLU(0.2)]
     extra: list[nn.Module] = []

@@ -1,25 +1,26 @@
-"""Augmentation made for cubes: what the light and the sensor, not the skin, could have made of the same lesion.
+"""Augmentation made for cubes: changes that other light or another sensor, not other skin, could cause in the same lesion.
 
-Everything acts on reflectance, where the physics is: a gain of the light is a gain of the reflectance. Networks see cubes
-scaled per band, where the same gain would be an affine map of other coefficients in every band; scaled cubes are therefore
-taken back by the exact inverse of the scaling first, and scaled again afterwards.
+All changes act on reflectance, because there the physics is simple: a gain of the light is a gain of the reflectance.
+Networks see cubes scaled per band, where the same gain would be an affine map with other coefficients in every band. So
+scaled cubes are first turned into reflectance by the exact inverse of the scaling, and scaled again afterwards.
 
-In the order of the signal's way:
+The changes, in the order in which they affect the signal:
 
-- **illuminant tilt**: a gain linear in wavelength, one at the middle of the range. Lamps age and their colour temperature
-  drifts between the white reference and the image; over 465-630 nm Planck's law makes of that very nearly a straight line.
+- **illuminant tilt**: a gain that is linear in wavelength and equals one at the middle of the range. Lamps age, and their
+  colour temperature drifts between the white reference and the image; over 465-630 nm, Planck's law makes this drift very
+  nearly a straight line.
 - **exposure**: one gain for all bands. Integration time and the distance of lamp and lens scale every band alike.
-- **band gain**: a gain of each band, equal in all its pixels. Reflectance is the signal over a white reference's; each
-  reference carries errors of its own in every band.
-- **sensor noise**: variance shot² · x + read² at reflectance x, independent between pixels and bands. Photons arrive by
-  Poisson's law, with a variance in proportion to the signal, and reading a pixel adds a constant. Reflectance below zero
-  (METHODS section 1) has the read noise alone. Cubes of fewer pixels than the camera's are means over several of them, and
-  the noise is smaller by as much.
-- **band dropout**: a dead or saturated band, replaced by the mean of its nearest neighbours on both sides that are not
-  lost (by the one neighbour at an end). That is what a laboratory does with such a band; zeros would be spectra that no
-  skin has, and a network would learn the mark of a lost band in place of getting along without it.
+- **band gain**: a gain for each band, equal in all pixels. Reflectance is the signal divided by that of a white reference,
+  and each reference has its own errors in every band.
+- **sensor noise**: noise of variance shot² · x + read² at reflectance x, independent between pixels and bands. Photons
+  arrive by Poisson's law, with a variance in proportion to the signal, and reading a pixel adds a constant variance.
+  Reflectance below zero (METHODS section 1) has the read noise alone. In cubes with fewer pixels than the camera has, a
+  pixel is a mean over several camera pixels; the noise is reduced accordingly.
+- **band dropout**: a dead or saturated band is replaced by the mean of the nearest remaining bands on both sides (at an
+  end, by the one neighbour). A laboratory repairs such a band in this way. Zeros would make spectra that no skin has, and a
+  network would learn to recognise a lost band instead of learning to do without it.
 
-Nothing is clipped: reflectance may come to lie outside train's range and beyond what the camera would saturate at.
+Nothing is clipped: reflectance may leave train's range and exceed the level at which the camera would saturate.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,16 +35,16 @@ from hyperderm.learners.augmentation_settings import SpectralAugmentationConfig
 from hyperderm.learners.scaling import Scaling
 
 CAMERA_PX = 160
-"""Pixels of the camera along a typical crop's side (`cubes.phantom` has the same)."""
+"""Number of camera pixels along the side of a typical crop (the same value as in `cubes.phantom`)."""
 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """What is drawn for one cube.
+    """The random changes of one cube.
 
     Attributes:
-        gains: (B,) float64, of light and calibration together; above 0.
-        noise: whether the sensor's noise is added.
+        gains: (B,) float64 gains above 0, the product of those of light and calibration.
+        noise: whether sensor noise is added.
         dropped: the bands that are lost.
     """
 
@@ -53,15 +54,15 @@ class Perturbation:
 
 
 class SpectralAugmentation:
-    """Changes cubes as light and sensor would: see the module.
+    """The augmentation that changes cubes as light and sensor would: see the module's docstring.
 
     Args:
-        config: how often and how strongly.
-        wavelengths_nm: (B,) of the cubes' bands.
-        scaling: of the cubes that are given when called.
+        config: how often and how strongly cubes are changed.
+        wavelengths_nm: (B,) wavelengths of the bands.
+        scaling: the scaling of the cubes that are passed in a call.
 
     Raises:
-        ConfigError: as many bands to lose as there are.
+        ConfigError: as many bands would be lost as there are, or more.
     """
 
     def __init__(self, config: SpectralAugmentationConfig, wavelengths_nm: Sequence[float], scaling: Scaling) -> None:
@@ -78,11 +79,11 @@ class SpectralAugmentation:
 
     @torch.no_grad()
     def __call__(self, scaled: Tensor, keys: Sequence[int]) -> Tensor:
-        """Return augmented cubes, scaled as they came.
+        """Return augmented cubes with the same scaling.
 
         Args:
-            scaled: (n, B, H, W), by `scaling`.
-            keys: n numbers of 0 or more; a cube and its key alone decide the result, whatever else is in the batch.
+            scaled: (n, B, H, W) cubes scaled by `scaling`.
+            keys: n integers ≥ 0; the result for a cube depends on the cube and its key alone, not on the rest of the batch.
 
         Returns:
             (n, B, H, W) of the cubes' dtype, on their device.
@@ -96,10 +97,10 @@ class SpectralAugmentation:
 
     @torch.no_grad()
     def on_reflectance(self, reflectance: Tensor, keys: Sequence[int]) -> Tensor:
-        """Return augmented reflectance; everything else as in `__call__`.
+        """Return augmented reflectance; apart from the missing scaling this equals `__call__`.
 
-        The few numbers of a cube are drawn on the CPU, and so is its noise, to be the same on every device: 5 ms a cube of
-        224 x 224 x 16 on one core where there is noise, and 3 MB on the way to a GPU.
+        All random numbers of a cube, also its noise, are drawn on the CPU, so that they are the same on every device. For a
+        noisy cube of 224 x 224 x 16 this takes 5 ms on one core and the transfer of 3 MB to a GPU.
         """
         _check(reflectance, keys)
         drawn = [self.draw(key) for key in keys]
@@ -112,7 +113,7 @@ class SpectralAugmentation:
         return seen
 
     def draw(self, key: int) -> Perturbation:
-        """Return what happens to the cube of `key`; a kind that is switched off leaves the draws of the others alone."""
+        """Return the changes of the cube of `key`; a kind that is switched off does not affect the draws of the others."""
         c, bands = self.config, len(self.along)
         u = torch.rand(7 + 2 * bands, generator=randomness.generator(key, "spectral", 0), dtype=torch.float64)
         tilted, exposed, drifted, noisy, dropped = (u[:5] < c.probability).tolist()
@@ -124,7 +125,7 @@ class SpectralAugmentation:
         return Perturbation(gains, noise, tuple(order[: c.dropped_bands].tolist()) if dropped else ())
 
     def _deviation(self, cube: Tensor) -> Tensor:
-        """The noise's standard deviation at (B, H, W) reflectance."""
+        """Return the standard deviation of the noise for reflectance (B, H, W), in the same shape."""
         calmed = min(1.0, max(cube.shape[-2:]) / CAMERA_PX)
         return (cube.clamp_min(0) * self.config.shot_noise**2 + self.config.read_noise**2).sqrt() * calmed
 
@@ -135,7 +136,7 @@ def _check(cubes: Tensor, keys: Sequence[int]) -> None:
 
 
 def replace(cube: Tensor, dropped: Sequence[int]) -> None:
-    """Put the mean of the nearest bands that are not `dropped` in place of those that are, in (B, H, W), in place."""
+    """Replace each dropped band of a cube (B, H, W), in place, by the mean of its nearest bands that are not dropped."""
     kept = [band for band in range(len(cube)) if band not in dropped]
     for band in dropped:
         below, above = [k for k in kept if k < band][-1:], [k for k in kept if k > band][:1]
@@ -143,15 +144,15 @@ def replace(cube: Tensor, dropped: Sequence[int]) -> None:
 
 
 def _noise(cube: Tensor, key: int) -> Tensor:
-    """Standard normal of the cube's shape, the same on every device."""
+    """Return standard normal noise of the cube's shape, the same on every device."""
     drawn = torch.randn(cube.shape, generator=randomness.generator(key, "spectral/noise", 0), dtype=torch.float32)
     return drawn.to(cube)
 
 
 def portions(count: int, device: torch.device) -> Iterator[slice]:
-    """Yield slices that make up `count` cubes: all of them on a GPU, one a thread on a CPU.
+    """Yield slices that together cover `count` cubes: on a GPU one slice, on a CPU slices of one cube for each thread.
 
-    A CPU is quickest where intermediate results stay in its cache; fresh memory for a whole batch costs more than the sums.
+    A CPU is fastest if intermediate results stay in its cache; new memory for a whole batch costs more than the arithmetic.
     """
     step = torch.get_num_threads() if device.type == "cpu" else max(count, 1)
     return (slice(at, at + step) for at in range(0, count, step))

@@ -1,4 +1,4 @@
-"""From validation logits to what a classifier may use on new lesions: calibration and threshold, and their scores."""
+"""The calibration and the threshold of a classifier, fitted to validation logits, and their scores."""
 
 import math
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from hyperderm.statistics.probability import Calibration, calibrated_log_loss, f
 
 @dataclass(frozen=True)
 class DecisionRule:
-    """What validation says of a state of a classifier.
+    """The decision rule and the metrics that validation gives for a classifier in its present state.
 
     Attributes:
         calibration: temperature and intercept.
-        threshold: of the calibrated probability; melanoma at or above it.
-        metrics: by name, the objective first; those that are undefined are left out.
+        threshold: threshold of the calibrated probability; a lesion at or above it is called melanoma.
+        metrics: metrics by name, the objective first; undefined metrics are left out.
     """
 
     calibration: Calibration
@@ -28,10 +28,10 @@ class DecisionRule:
 
 
 def fit_decision_rule(logits: Tensor, truth: Tensor) -> DecisionRule:
-    """Fit calibration and threshold to validation logits (N,) and truth (N,), melanoma 1.
+    """Fit calibration and threshold to validation logits (N,) and truth (N,), with melanoma = 1.
 
-    The objective is the log loss after calibration: a proper score of finer grain than AUROC on few melanomas, and blind to
-    the shift of prevalence that oversampling or class weights bring.
+    The objective is the log loss after calibration. It is a proper score, distinguishes more finely than AUROC on few
+    melanomas, and ignores the shift of prevalence that oversampling or class weights cause.
     """
     z, y = logits.double().numpy(), truth.numpy()
     calibration = fit(y, z)
@@ -50,5 +50,5 @@ def fit_decision_rule(logits: Tensor, truth: Tensor) -> DecisionRule:
 
 
 def scored(learner: MelanomaClassifier, held: CubeSet) -> Validation:
-    """Return what validation says of a classifier in its present state, from the cubes of that role."""
+    """Return the validation scores of a classifier in its present state; `held` are the cubes of the validation role."""
     return Validation(fit_decision_rule(learner.logits_of(held.reflectance, held.masks), truth(held.diagnoses)).metrics)

@@ -1,4 +1,4 @@
-"""What every generator's validation measures itself against; computed once from train and validation reflectance."""
+"""The reference that every generator is scored against, computed once from train and validation reflectance."""
 
 import torch
 from torch import Tensor
@@ -11,15 +11,18 @@ FLOOR_DRAWS = 8
 
 
 class GenerativeReference:
-    """Validation cubes in feature space, with the floor and the trivial score they imply.
+    """Validation cubes in feature space, with two scores for comparison.
+
+    The floor is the score of real train cubes, averaged over several draws; the trivial score is that of the mean train
+    cube.
 
     Args:
         train: (N, B, H, W) reflectance of the train role; standardises the features.
-        validation: (M, B, H, W) reflectance no training saw.
-        seed: draws the subsets of train that give the floor.
+        validation: (M, B, H, W) reflectance of the validation role, which no training has seen.
+        seed: seed of the subsets of train that give the floor.
 
     Raises:
-        StoreError: fewer than two cubes in a role; between one cube and itself there is no distance.
+        StoreError: a role holds fewer than two cubes; the score needs distances between different cubes of a role.
     """
 
     def __init__(self, train: Tensor, validation: Tensor, seed: int) -> None:
@@ -42,7 +45,7 @@ class GenerativeReference:
         self.floor = sum(scores) / len(scores)
 
     def score(self, generated: Tensor) -> dict[str, float]:
-        """Return the objective and what is reported beside it for (n, B, H, W) generated reflectance."""
+        """Return the objective and the scores reported beside it, for generated reflectance (n, B, H, W)."""
         spectrum = generated.double().mean((0, 2, 3)).cpu().numpy()
         return {
             "spectral_energy_distance": self._distance(generated),

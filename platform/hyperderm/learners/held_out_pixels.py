@@ -1,4 +1,4 @@
-"""Blocks of pixels that are held out where there are no folds: of every cube a tenth, the same for every run."""
+"""Blocks of pixels that are held out if there are no folds: a tenth of every cube, the same for every run."""
 
 from collections.abc import Sequence
 
@@ -8,20 +8,20 @@ from torch import Tensor
 from hyperderm.learners.randomness import generator
 
 BLOCKS = 10
-"""Of these along each side; single pixels would be too like their neighbours to be held out by themselves."""
+"""Intended number of blocks along each side. Single pixels would be too similar to their neighbours for a fair score."""
 SHARE = 0.1
 
 
 def held_out_blocks(names: Sequence[str], size: int) -> Tensor:
-    """Return which pixels of each cube are held out: (n, size, size) bool, equally many in each.
+    """Return a mask (n, size, size) bool of the pixels that are held out, equally many in each cube.
 
-    Which blocks these are depends on a lesion's name and on the size alone, so that runs with other seeds and settings are
-    scored on the same pixels. Blocks are squares in a grid of at most `BLOCKS` a side; what remains at the right and lower
-    edge of that grid is trained on.
+    The choice of blocks depends on a lesion's name and on the size alone, so that runs with other seeds and settings are
+    scored on the same pixels. The blocks are squares in a regular grid. The pixels outside this grid, at the right and
+    lower edge of the cube, are used for training.
 
     Args:
-        names: of the n lesions.
-        size: pixels of a cube.
+        names: names of the n lesions.
+        size: side of a cube in pixels.
     """
     side = max(1, size // BLOCKS)
     across = size // side

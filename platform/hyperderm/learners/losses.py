@@ -1,4 +1,4 @@
-"""Classification losses on one logit, melanoma = 1, as per-sample terms: the batch mean is the learner's."""
+"""Classification losses on one logit, melanoma = 1, as per-sample terms; the learner takes the mean over the batch."""
 
 import torch
 from torch import Tensor
@@ -11,9 +11,9 @@ def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """Return −w log p_y for every sample.
 
     Args:
-        logits: (n,) of melanoma.
-        labels: (n,) 1 melanoma, 0 other.
-        weights: (n,) of every sample, e.g. its class's (`class_weights`); ones for none.
+        logits: (n,) logits of melanoma.
+        labels: (n,) labels, 1 for melanoma, 0 for other lesions.
+        weights: (n,) weight of every sample, e.g. that of its class (`class_weights`); ones for no weighting.
 
     Returns:
         (n,), finite with finite gradients for any finite logit.
@@ -24,13 +24,14 @@ def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
 def focal(logits: Tensor, labels: Tensor, weights: Tensor, gamma: float = 2.0) -> Tensor:
     """Return −w (1 − p_y)^γ log p_y for every sample (Lin et al. 2017, eq. 5, with w in place of α).
 
-    1 − p_y is taken as the sigmoid of the negated logit, in logarithms: subtracting would leave nothing of it at 1 − 1e-8.
+    1 − p_y is computed in logarithms, as the sigmoid of the negated logit: a subtraction would lose all digits for p_y near
+    1, such as 1 − 1e-8.
 
     Args:
-        logits: (n,) of melanoma.
-        labels: (n,) 1 melanoma, 0 other.
-        weights: (n,) of every sample.
-        gamma: γ; 0 is `cross_entropy`.
+        logits: (n,) logits of melanoma.
+        labels: (n,) labels, 1 for melanoma, 0 for other lesions.
+        weights: (n,) weight of every sample.
+        gamma: γ; 0 gives `cross_entropy`.
 
     Returns:
         (n,), finite with finite gradients for any finite logit.
@@ -40,10 +41,10 @@ def focal(logits: Tensor, labels: Tensor, weights: Tensor, gamma: float = 2.0) -
 
 
 def class_weights(labels: Tensor) -> tuple[float, float]:
-    """Return (w_0, w_1) with w_c = n / (2 n_c): the mean weight over these labels (n,) is one.
+    """Return (w_0, w_1) with w_c = n / (2 n_c), so that the mean weight over the labels (n,) is one.
 
     Raises:
-        ConfigError: a class has no case.
+        ConfigError: there is a class without cases.
     """
     n, melanomas = labels.numel(), int((labels == 1).sum())
     for count, name in ((melanomas, "a melanoma"), (n - melanomas, "a negative")):
@@ -56,5 +57,5 @@ def class_weights(labels: Tensor) -> tuple[float, float]:
 
 
 def _towards(logits: Tensor, labels: Tensor) -> Tensor:
-    """The logit of the true class."""
+    """Return the logit of the true class, (n,)."""
     return torch.where(labels == 1, logits, -logits)

@@ -1,4 +1,4 @@
-"""Randomness keyed on (seed, stream, step): no generator state is ever saved, so resuming is running again."""
+"""Random numbers that depend on (seed, stream, step) alone: no generator state is saved, a resumed run draws the same."""
 
 import hashlib
 from collections.abc import Iterator
@@ -16,7 +16,10 @@ def generator(seed: int, stream: str, step: int) -> torch.Generator:
 
 @contextmanager
 def initialised(seed: int) -> Iterator[None]:
-    """Draw initial weights by `seed` alone: equal on every machine and worker, and nobody else's random numbers move."""
+    """Draw the initial weights that are made inside this context from `seed` alone.
+
+    They are equal on every machine and worker. Random numbers that are drawn outside the context do not change.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(generator(seed, "init", 0).initial_seed())
         yield
@@ -25,9 +28,10 @@ def initialised(seed: int) -> Iterator[None]:
 def rows(
     seed: int, stream: str, step: int, count: int, shape: tuple[int, ...], share: slice, normal: bool = False
 ) -> Tensor:
-    """Draw for the global batch of `count` samples and return this worker's `share`: (len(share), *shape) float64.
+    """Draw numbers for the global batch of `count` samples and return this worker's `share`: (len(share), *shape) float64.
 
-    Uniform in [0, 1), or standard normal. Row i depends on the key and i alone, not on how many workers there are.
+    The numbers are uniform in [0, 1), or standard normal with `normal`. Row i depends only on the key (seed, stream, step)
+    and on i, not on the number of workers.
     """
     g = generator(seed, stream, step)
     draw = torch.randn if normal else torch.rand

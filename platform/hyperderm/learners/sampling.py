@@ -1,7 +1,7 @@
-"""Which cubes an epoch shows, and how often: plain lists of rows, made before training from counts alone.
+"""Decide which cubes an epoch shows, and how often: plain lists of rows, made before training from counts alone.
 
-Oversampling repeats real melanomas; adding synthetic melanomas to the same ratio puts new ones in their place. Both give
-epochs of one length, so that arms of an ablation differ in nothing but what those places hold.
+Oversampling repeats real melanomas. Adding synthetic melanomas at the same ratio shows new cubes instead of these
+repetitions. Both give epochs of the same length, so the arms of an ablation differ only in the cubes that are added.
 """
 
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ from hyperderm.settings import Run
 
 @dataclass(frozen=True)
 class Phase:
-    """What is shown from image `start` on.
+    """A part of the training, and the cubes that are shown from its first image on.
 
     Attributes:
-        start: images shown before it begins.
-        entries: (E,) int64 rows of what training may draw, train's followed by the synthetic ones; an epoch shows each entry
-            once.
-        mixed: (M,) like `entries`; the second stream of mixed sampling, empty without it.
-        share: of all images, those drawn from `mixed`.
+        start: number of images that are shown before this phase begins.
+        entries: (E,) int64 rows of what training may draw: those of train, followed by the synthetic ones. An epoch shows
+            each entry once.
+        mixed: (M,) int64 rows as in `entries`, the second stream of mixed sampling; empty without mixed sampling.
+        share: share of all images that are drawn from `mixed`.
     """
 
     start: int
@@ -44,7 +44,7 @@ def phases(config: LearnerConfig, run: Run, data: TrainData) -> tuple[Phase, ...
     """Return the phases of a run, in order; the first begins at image 0.
 
     Raises:
-        ConfigError: a synthetic store that holds fewer cubes than the ratio asks for, or a ratio that comes to none.
+        ConfigError: the synthetic store holds fewer cubes than the ratio asks for, or the ratio adds no cube at all.
     """
     if config.role == "classifier":
         return _classifier_phases(config, run, data)
@@ -78,7 +78,7 @@ def _classifier_phases(config: LearnerConfig, run: Run, data: TrainData) -> tupl
 
 
 def balanced_entries(diagnoses: Sequence[str]) -> Tensor:
-    """Return every row once, and those of rarer diagnoses again, in turn, until all diagnoses come equally often."""
+    """Return every row once, and repeat the rows of rarer diagnoses in turn until all diagnoses occur equally often."""
     held = {name: [row for row, own in enumerate(diagnoses) if own == name] for name in dict.fromkeys(diagnoses)}
     most = max(map(len, held.values()))
     again = [rows[place % len(rows)] for rows in held.values() for place in range(len(rows), most)]
@@ -86,12 +86,13 @@ def balanced_entries(diagnoses: Sequence[str]) -> Tensor:
 
 
 def real_entries(diagnoses: Sequence[str], oversample: float | Literal["balance"], turn: int = 0) -> Tensor:
-    """Return every row once, and melanomas again, in turn, until `oversample` extra showings per melanoma are reached.
+    """Return every row once, and repeat melanomas in turn until `oversample` extra showings per melanoma are reached.
 
-    Below one extra showing not all melanomas come again; every `turn` (a seed) begins where the one before ended.
+    With less than one extra showing per melanoma, only some melanomas are repeated. Each `turn` (a seed) starts after the
+    last melanoma that the turn before repeated.
 
     Raises:
-        ConfigError: a number that comes to no extra showing.
+        ConfigError: `oversample` is above 0, but so small that no melanoma is repeated.
     """
     positive = _rows(diagnoses, positive=True)
     extra = count_of(len(positive), len(diagnoses) - len(positive), oversample)
@@ -108,12 +109,13 @@ def real_entries(diagnoses: Sequence[str], oversample: float | Literal["balance"
 def synthetic_entries(
     real: Sequence[str], synthetic: Sequence[str], ratio: float | Literal["balance"], *, alone: bool
 ) -> Tensor:
-    """Return rows of a synthetic set: its first melanomas to the ratio; `alone`: and its first negatives likewise.
+    """Return the rows of the first melanomas of a synthetic set, as many as `ratio` asks for.
 
-    Smaller ratios take subsets of larger ones.
+    With `alone`, also return its first negatives, as many as `ratio` asks for. A smaller ratio takes a subset of the rows of
+    a larger one.
 
     Raises:
-        ConfigError: the set holds fewer.
+        ConfigError: the set holds fewer cubes than are asked for.
     """
     positives = int(truth(real).sum())
     negatives = len(real) - positives
@@ -136,7 +138,7 @@ def synthetic_entries(
 
 
 def count_of(members: int, others: int, ratio: float | Literal["balance"]) -> int:
-    """Return how many cubes `ratio` adds to a class of `members` beside one of `others`."""
+    """Return how many cubes `ratio` adds to a class of `members` cubes if the other class has `others` cubes."""
     return max(others - members, 0) if ratio == "balance" else round(ratio * members)
 
 

@@ -1,4 +1,4 @@
-"""Per-band scaling between reflectance and [-1, 1]: fitted on the train role, carried in the checkpoint."""
+"""Per-band scaling between reflectance and [-1, 1], fitted on the train role and saved in the checkpoint."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,17 +10,17 @@ from torch import Tensor
 from hyperderm.errors import ConfigError
 
 NARROWEST = 1e-6
-"""Width that a constant band is given."""
+"""Width in reflectance that is used for a constant band."""
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Affine per band: low -> -1, high -> +1.
+    """An affine map for each band that takes `low` to -1 and `high` to +1.
 
     Attributes:
         low: (B,) float64 reflectance: the train role's minimum, or its lower percentile.
         high: (B,) float64 reflectance: the train role's maximum, or its upper percentile.
-        robust: what a robust fit knows beside; None where `low` and `high` are train's extremes.
+        robust: percentiles and extremes of a fit by percentiles; None if `low` and `high` are train's extremes.
     """
 
     low: Tensor
@@ -29,15 +29,15 @@ class Scaling:
 
     @classmethod
     def fit(cls, train: Tensor, percentiles: tuple[float, float] | None = None) -> "Scaling":
-        """Fit to reflectance (N, B, H, W) of the train role; a band that is constant gets a width of 1e-6.
+        """Return the scaling fitted to reflectance (N, B, H, W) of the train role; a constant band gets a width of 1e-6.
 
         Args:
-            train: all of its values count, and nothing else.
-            percentiles: lower and upper, 0 … 100, of each band over all pixels, interpolated linearly between neighbours
-                (exact; one band at a time is copied, in float64); None: the extremes.
+            train: the reflectance; the fit uses all of its values and nothing else.
+            percentiles: lower and upper percentile, 0 … 100, of each band over all pixels, interpolated linearly between
+                neighbours (exact; one band at a time is copied, in float64). None: the extremes.
 
         Raises:
-            ConfigError: a band that varies, but whose percentiles are one and the same value.
+            ConfigError: a band varies, but its lower and upper percentile have the same value.
         """
         least, most = _widened(train.amin((0, 2, 3)).double(), train.amax((0, 2, 3)).double())
         if percentiles is None:
@@ -54,11 +54,11 @@ class Scaling:
 
     @property
     def whole(self) -> "Scaling":
-        """The scaling by train's extremes, whatever this one was fitted to."""
+        """The scaling by train's extremes, also if this scaling was fitted to percentiles."""
         return self if self.robust is None else Scaling(self.robust.least, self.robust.most)
 
     def forward(self, reflectance: Tensor) -> Tensor:
-        """Return cubes in [-1, 1] where they lie between low and high; nothing is clipped."""
+        """Return scaled cubes; reflectance between `low` and `high` comes to lie in [-1, 1], and nothing is clipped."""
         low, high = self._like(reflectance)
         return (reflectance - low).div_(high - low).mul_(2).sub_(1)  # in place: a train role may be most of the memory
 
@@ -68,7 +68,7 @@ class Scaling:
         return (scaled + 1).div_(2).mul_(high - low).add_(low)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return plain lists, for a checkpoint."""
+        """Return the scaling as plain lists, for a checkpoint."""
         state: dict[str, Any] = {"low": self.low.tolist(), "high": self.high.tolist()}
         if self.robust is not None:
             state["percentiles"] = list(self.robust.percentiles)
@@ -77,7 +77,7 @@ class Scaling:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Scaling":
-        """Return the scaling saved by `state_dict`; one without percentiles is by train's extremes."""
+        """Return the scaling saved by `state_dict`; a state without percentiles is a scaling by train's extremes."""
         low, high = _vector(state["low"]), _vector(state["high"])
         if "percentiles" not in state:
             return cls(low, high)
@@ -91,10 +91,10 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Robust:
-    """What a scaling by percentiles was fitted to.
+    """The percentiles that a scaling was fitted to, and train's extremes.
 
     Attributes:
-        percentiles: lower and upper, 0 … 100.
+        percentiles: lower and upper percentile, 0 … 100.
         least: (B,) float64 reflectance, the train role's minimum.
         most: (B,) float64 reflectance, the train role's maximum.
     """
@@ -109,7 +109,7 @@ def _widened(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _percentiles(band: Tensor, percentiles: tuple[float, float]) -> np.ndarray:
-    """(2,) float64. numpy's: torch.quantile takes 16 million values at most."""
+    """Return both percentiles (2,) of a band in float64, by numpy: torch.quantile takes 16 million values at most."""
     values = band.cpu().numpy().astype(np.float64)  # a copy, which numpy may partition in place
     return np.percentile(values, percentiles, overwrite_input=True)
 

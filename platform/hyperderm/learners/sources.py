@@ -1,4 +1,7 @@
-"""What generators are given beside noise: photographs, or train cubes' pseudo-RGB, masks or another run's output, turned."""
+"""Inputs of generators beside noise: photographs, or from train cubes pseudo-RGB, masks or another run's output.
+
+All are used in several orientations.
+"""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,14 +17,15 @@ from hyperderm.metrics.orientation import ORIENTATIONS, orient
 
 @dataclass(frozen=True)
 class Sources:
-    """Images in the order of their names: linear RGB in units of H · reflectance, masks, or what another run says.
+    """Images in the order of their names: linear RGB in units of H · reflectance, masks, or the output of another run.
 
-    Every source is used once before any is used again, in an order keyed on the seed, and each time in another orientation;
-    the original one comes last. After eight rounds a generator without noise would repeat itself: `limit`.
+    Every source is used once before any is used again, in an order that depends on the seed. In every round a source has
+    another orientation; the original orientation comes last. After eight rounds a generator without noise would repeat
+    itself, see `limit`.
 
     Attributes:
         names: (n,) lesion ids.
-        levels: (n, C, S, S) float32; of RGB, rows R, G, B.
+        levels: (n, C, S, S) float32; the channels of RGB are R, G, B.
     """
 
     names: tuple[str, ...]
@@ -29,11 +33,11 @@ class Sources:
 
     @property
     def limit(self) -> int:
-        """Number of different inputs."""
+        """The number of different inputs."""
         return ORIENTATIONS * len(self.names)
 
     def place(self, seed: int, index: int) -> tuple[int, int]:
-        """Return which source cube `index` is made from, and in which orientation."""
+        """Return the position of the source from which cube `index` is made, and its orientation."""
         use, place = divmod(index, len(self.names))
         chosen = _order(seed, use, len(self.names))[place]
         return chosen, _orientations(seed, chosen)[use % ORIENTATIONS]
@@ -45,14 +49,14 @@ class Sources:
 
 
 def rgb_levels(reflectance: Tensor, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return H · reflectance: (n, B, S, S) -> (n, 3, S, S); summed in the order of the bands on any machine."""
+    """Return H · reflectance: (n, B, S, S) -> (n, 3, S, S); every machine sums in the order of the bands."""
     return np.einsum("cb,nbhw->nchw", matrix, reflectance.double().numpy(), optimize=False)
 
 
 def matched(photographs: NDArray[np.float32], train: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return photographs whose mean and deviation over all pixels are, channel by channel, those of `train` (METHODS 4).
+    """Return photographs rescaled per channel so that mean and deviation over all pixels equal those of `train` (METHODS 4).
 
-    Sums are in float64, photograph by photograph: beside the result nothing grows with their number.
+    Sums are made in float64, one photograph at a time: no memory but that of the result grows with their number.
 
     Args:
         photographs: (n, 3, S, S) linear RGB.

@@ -1,6 +1,6 @@
-"""What a learner says of itself: everything outside its folder that depends on a learner asks its configuration.
+"""The base of all learner configurations: code outside a learner's folder asks the configuration about the learner.
 
-Free of torch, so that a wrong value costs milliseconds, not an import: what needs torch is imported inside the hooks.
+This module does not import torch, so that a wrong value is found in milliseconds; hooks that need torch import it inside.
 """
 
 from __future__ import annotations
@@ -21,28 +21,31 @@ if TYPE_CHECKING:
 
 Role = Literal["generator", "classifier", "segmenter", "unmixer"]
 Condition = Literal["none", "class", "rgb", "mask", "run"]
-"""What a generator is given beside a seed: nothing, a diagnosis, an RGB image, a mask, or the output of another run."""
+"""The input of a generator beside the seed: nothing, a diagnosis, an RGB image, a mask, or the output of another run."""
 
 
 FLOAT, DOUBLE = 4, 8
-"""Bytes of a value in single and in double precision."""
+"""Number of bytes of a value in single and in double precision."""
 PIXELWISE: tuple[Role, ...] = ("segmenter", "unmixer")
-"""Roles that may be trained on the pixels of a store without folds, or of a single cube: `blocks.held_out_blocks`."""
+"""Roles that may be trained on the pixels of a store without folds, or of a single cube.
+
+See `held_out_pixels.held_out_blocks`."""
 START = "start"
-"""The input (`LearnerConfig.inputs`) whose networks a run begins from."""
+"""Name of the input (`LearnerConfig.inputs`) with whose networks a run begins."""
 SOURCED: tuple[Condition, ...] = ("rgb", "mask", "run")
-"""Conditions that are taken from cubes, or from photographs: each source makes as many cubes as it has orientations."""
+"""Conditions that are taken from cubes or photographs. One source gives as many different cubes as it has orientations."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A synthetic set that is asked for.
+    """The request for a synthetic set.
 
     Attributes:
-        counts: diagnosis to number of cubes.
-        learnt: the diagnoses the generator learnt.
-        held: diagnosis to number of sources: photographs, or lesions of train (with a mask, where that is the condition).
-        photographs: whether these are photographs; else train's own lesions.
+        counts: number of cubes that are asked for, by diagnosis.
+        learnt: the diagnoses that the generator learnt.
+        held: number of sources, by diagnosis: photographs, or lesions of train (only those with a mask if the condition is
+            a mask).
+        photographs: whether the sources are photographs; otherwise they are lesions of train.
     """
 
     counts: Mapping[str, int]
@@ -58,22 +61,22 @@ GIVEN: Mapping[Condition, str] = {
     "mask": "masks",
     "run": "another run's output",
 }
-"""What a generator makes cubes from, in words."""
+"""The inputs from which a generator makes cubes, in words, by condition."""
 
 
 class LearnerConfig(Strict):
-    """Base of the configurations of all learners: the knobs of one, and the hooks by which the rest of the house uses it.
+    """Base class of all learner configurations: the settings of a learner, and the hooks by which other code uses it.
 
-    A learner joins the house by one line in `hyperderm.learners.LEARNERS`. Nothing outside its folder names it.
+    A learner is registered by one line in `hyperderm.learners.LEARNERS`. No other code outside its folder names it.
 
     Attributes:
-        role: what it is.
+        role: the role of the learner, such as generator or classifier.
         objective: the score that chooses checkpoints and ranks trials; lower is better.
-        yardsticks: scores beside it that depend on the data alone, which give the objective a scale.
-        fit_once: it is fitted to all of train at once, not trained step by step.
-        inputs: names of the fields that name other runs, whose checkpoints it needs: None, or a run, or a checkpoint's
-            address. They are found, proven and read before anything starts (`studies.inputs`), count by their hashes, and
-            come to the learner as `TrainData.inputs`.
+        yardsticks: scores that depend on the data alone; they give the objective a scale.
+        fit_once: whether the learner is fitted to all of train at once, not trained step by step.
+        inputs: names of the fields that refer to other runs whose checkpoints the learner needs. Such a field is None, a
+            run, or the address of a checkpoint. The checkpoints are found, proven and read before anything starts
+            (`studies.inputs`). A run is identified by their hashes, and the learner gets them as `TrainData.inputs`.
     """
 
     role: ClassVar[Role]
@@ -85,86 +88,89 @@ class LearnerConfig(Strict):
 
     @property
     def condition(self) -> Condition:
-        """What a generator makes a cube from, beside a seed."""
+        """The input from which a generator makes a cube, beside the seed."""
         return "none"
 
     @property
     def needed(self) -> dict[str, str]:
-        """Other runs that are needed: field of `inputs` to the run or the checkpoint's address."""
+        """The other runs that are needed: the run or the address of its checkpoint, by field of `inputs`."""
         asked = {name: getattr(self, name) for name in self.inputs}
         return {name: str(run) for name, run in asked.items() if run is not None}
 
     @property
     def scaled_as(self) -> str | None:
-        """The input whose scaling of reflectance is kept, because networks of its run go on; None: train's is fitted."""
+        """The input whose scaling of reflectance is kept, because training continues with its networks.
+
+        None means that the scaling is fitted to train.
+        """
         return None
 
     @property
     def streams(self) -> bool:
-        """Whether its train role may be read while it is trained on."""
+        """Whether the train role may be streamed, that is, read during training."""
         return not self.fit_once
 
     @property
     def pixelwise(self) -> bool:
-        """Whether its batches are best held with the bands of a pixel together, on a CPU."""
+        """Whether, on a CPU, batches are best stored with all bands of a pixel next to each other."""
         return False
 
     @property
     def balances(self) -> bool:
-        """Whether a generator is shown every diagnosis equally often, not as often as train holds it."""
+        """Whether a generator is shown all diagnoses equally often, instead of as often as they occur in train."""
         return False
 
     @property
     def oversampling(self) -> float | Literal["balance"]:
-        """Of a classifier: extra showings of melanomas an epoch, per real melanoma."""
+        """Number of extra showings of melanomas in a classifier's epoch, per real melanoma."""
         return 0.0
 
     @property
     def mixing(self) -> float | None:
-        """Share of a classifier's images that are synthetic, whatever the counts give; None: the counts decide."""
+        """Share of a classifier's images that are synthetic, independent of the counts; None: the counts decide."""
         return None
 
     @classmethod
     def migrated(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the learner's part of a configuration that an earlier version wrote down, as this version says it.
+        """Return the learner's part of a configuration that an earlier version saved, in the form of this version.
 
         Raises:
-            Gone: what it says exists no more; the remedy says what there is instead.
+            Gone: the configuration names something that no longer exists; the remedy names the replacement.
         """
         return dict(saved)
 
     def check(self, run: Run) -> None:
-        """Refuse a run that this learner cannot be.
+        """Refuse a run whose settings do not suit this learner.
 
         Raises:
-            ValueError: in words: field, value, reason, remedy.
+            ValueError: the settings do not suit; the message names field, value, reason and remedy.
         """
 
     def check_store(self, manifest: Manifest) -> None:
-        """Refuse a store that this learner cannot learn from; nothing is read.
+        """Refuse a store from which this learner cannot learn; no cube is read.
 
         Raises:
-            HyperdermError: naming what is missing.
+            HyperdermError: the store does not suit; the message names what is missing.
         """
 
     def check_input(self, name: str, other: LearnerConfig, trained: Run, run: Run) -> None:
-        """Refuse a run that cannot be the input `name`; manifest, fold and size are proven elsewhere.
+        """Refuse a run that cannot be the input `name`; other code checks manifest, fold and size.
 
         Args:
-            name: of `inputs`.
-            other: the learner of the run that is given.
-            trained: the rest of that run.
-            run: that needs it.
+            name: one of `inputs`.
+            other: the learner of the run that is given as input.
+            trained: the other settings of that run.
+            run: the run that needs the input.
 
         Raises:
-            ConfigError: naming what does not fit, and the remedy.
+            ConfigError: the input does not fit; the message names the misfit and the remedy.
         """
 
     def check_request(self, request: Request) -> None:
-        """Refuse what a generator cannot be asked for, before anything starts; nothing is read.
+        """Refuse a request that the generator cannot serve, before anything starts; no cube is read.
 
         Raises:
-            ConfigError: naming what cannot be served, and the remedy.
+            ConfigError: the request cannot be served; the message names the reason and the remedy.
         """
         if request.photographs and self.condition != "rgb":
             raise ConfigError(
@@ -197,50 +203,52 @@ class LearnerConfig(Strict):
             )
 
     def scoring_bytes(self, pixels: int, bands: int, train: int, validation: int) -> int:
-        """Return the bytes of RAM that a worker takes beside its cubes while it is made or scores: here, validation scaled.
+        """Return the bytes of RAM that a worker needs, beside its cubes, while the learner is built or scored.
+
+        In this base class they are those of the scaled validation cubes.
 
         Args:
-            pixels: of a cube.
-            bands: of a cube.
+            pixels: number of pixels of a cube.
+            bands: number of bands of a cube.
             train: number of cubes of train that are held.
-            validation: likewise.
+            validation: number of cubes of validation that are held.
         """
         return 0 if self.fit_once else validation * pixels * bands * FLOAT
 
     def unsuited(self, arm: str, use: str) -> str:
-        """Return why an arm of a grid means nothing for this classifier, "" where it does.
+        """Return the reason why an arm of a grid is meaningless for this classifier, or "" if the arm is meaningful.
 
         Args:
-            arm: its name.
-            use: of its synthetic cubes, see `SyntheticConfig.use`.
+            arm: name of the arm.
+            use: how the arm uses its synthetic cubes, see `SyntheticConfig.use`.
         """
         return ""
 
     def described(self, weights_sha256: str, size: int) -> str:
-        """Return a classifier in the words of a report.
+        """Return the description of a classifier for a report.
 
         Args:
-            weights_sha256: of the file it began from, "" without.
-            size: pixels of its cubes.
+            weights_sha256: sha256 of the file of weights from which training began, "" without such a file.
+            size: side of its cubes in pixels.
         """
         return self.kind
 
     def weights_sha256(self, bands: int) -> str:
-        """Return the sha256 of the file of weights that training begins from, "" where it begins from none.
+        """Return the sha256 of the file of weights from which training begins, or "" without such a file.
 
         Raises:
-            ConfigError: weights that are absent or do not fit.
+            ConfigError: the weights are absent or do not fit.
         """
         return ""
 
     def build(self, run: Run, data: TrainData, compute: Compute) -> Learner:
-        """Return the learner, untrained."""
+        """Return the untrained learner."""
         raise NotImplementedError
 
     def load_sampler(self, run: Run, checkpoint: Mapping[str, Any], device: str) -> Sampler:
         """Return the trained generator that a checkpoint holds (`training.resume.pack`).
 
         Raises:
-            KeyError, RuntimeError, ValueError: a checkpoint of other networks.
+            KeyError, RuntimeError, ValueError: the checkpoint holds other networks.
         """
         raise NotImplementedError

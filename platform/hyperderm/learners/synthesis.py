@@ -1,8 +1,8 @@
 """Cubes from a checkpoint alone: cube i depends on the seed, i and its source, and on nothing else.
 
-Convolutions round differently for other batch sizes and other numbers of threads, so every cube is made by itself, on one
-thread, without TF32 or a search for the fastest kernel. The same kind of processor then gives the same bits, whoever asks
-for which cubes together, in which order, on however many workers; another kind may differ in the last digits.
+Convolutions round differently for other batch sizes and other numbers of threads. Therefore every cube is made alone, on
+one thread, without TF32 or a search for the fastest kernel. Processors of the same kind then give the same bits, for any
+selection and order of cubes and any number of workers; another kind of processor may differ in the last digits.
 """
 
 from abc import ABC, abstractmethod
@@ -23,13 +23,13 @@ from hyperderm.learners.spec import LearnerConfig
 from hyperderm.settings import Run
 
 RANGE_MARGIN = 0.5
-"""A cube may leave train's range of a band by this share of the range's width. The range spans the extremes of a few dozen
-lesions whose exposures differ by 30-55 %; a new lesion may well lie beyond it, but hardly by half of it."""
+"""A cube may lie outside train's range of a band by this share of the range's width. The range spans the extremes of a few
+dozen lesions whose exposures differ by 30-55 %; a new lesion may lie outside it, but hardly by half of its width."""
 BELOW_ZERO = 0.1
-"""Reflectance below 0 is noise of the dark reference (about -0.07 in HSIDermoscopy, METHODS section 1): further down, or
-than train itself goes, nothing real lies."""
+"""A real cube has no reflectance below both minus this value and train's lowest. Reflectance below 0 is noise of the dark
+reference (about -0.07 in HSIDermoscopy, METHODS section 1)."""
 RANGE_SHARE = 0.001
-"""Share of a cube's pixels that may lie even further out: real frames have single hot and dead pixels."""
+"""Share of a cube's pixels that may lie outside these limits: real frames have single hot and dead pixels."""
 
 
 @contextmanager
@@ -45,10 +45,11 @@ def repeatable() -> Iterator[None]:
 
 
 def out_of_range(reflectance: Tensor, scaling: Scaling) -> bool:
-    """Return whether a cube (B, H, W) is none that could be real.
+    """Return whether a cube (B, H, W) cannot be real.
 
-    That is one with a value that is not finite, or with more than `RANGE_SHARE` of its pixels, in any band, more than
-    `RANGE_MARGIN` of train's range outside that range, or below both -`BELOW_ZERO` and train's lowest.
+    A cube cannot be real if one of its values is not finite, or if more than `RANGE_SHARE` of its pixels have a bad band. A
+    band is bad if it lies outside train's range by more than `RANGE_MARGIN` of the range's width, or below both
+    -`BELOW_ZERO` and train's lowest value.
     """
     if not torch.isfinite(reflectance).all():
         return True
@@ -59,15 +60,15 @@ def out_of_range(reflectance: Tensor, scaling: Scaling) -> bool:
 
 
 class NetworkSampler(ABC):
-    """Makes cubes by one pass of a network each: see `learners.base.Sampler`.
+    """A sampler that makes each cube by one pass of a network: see `learners.base.Sampler`.
 
     Args:
-        config: of the learner.
-        run: that trains or trained it.
-        network: the generator, in evaluation mode; it may go on being trained.
-        wavelengths_nm: (B,) of its cubes.
-        scaling: fitted on the train role.
-        matrix: H (3, B) of its RGB condition; None where it takes none.
+        config: the configuration of the learner.
+        run: the run that trains or trained the generator.
+        network: the generator, in evaluation mode; its training may continue.
+        wavelengths_nm: (B,) wavelengths of its cubes.
+        scaling: the scaling fitted on the train role.
+        matrix: H (3, B) of its RGB condition; None if the generator takes no RGB.
         classes: see `learners.base.Sampler`.
     """
 
@@ -100,11 +101,11 @@ class NetworkSampler(ABC):
         """Return the sampler of a checkpoint's moving average: see `LearnerConfig.load_sampler`.
 
         Args:
-            config: of the learner.
-            run: that trained it.
-            checkpoint: what training left.
-            device: that computes.
-            network: returns the untrained generator for a number of bands.
+            config: the configuration of the learner.
+            run: the run that trained the generator.
+            checkpoint: the checkpoint that training left.
+            device: the device that computes.
+            network: a function that returns the untrained generator for a number of bands.
             more: further arguments of the sampler.
         """
         wavelengths = tuple(float(nm) for nm in checkpoint["wavelengths_nm"])
@@ -116,16 +117,16 @@ class NetworkSampler(ABC):
 
     @abstractmethod
     def inputs(self, seed: int, index: int, condition: Tensor | None) -> tuple[Tensor, ...]:
-        """Return what the network makes cube `index` from, each with a first axis of one.
+        """Return the network's inputs for cube `index`, each with a first axis of length one.
 
         Args:
-            seed: of the set.
-            index: of the cube.
-            condition: its row of `sample`'s condition, with a first axis of one.
+            seed: seed of the set.
+            index: position of the cube in the set.
+            condition: the row of `sample`'s condition for this cube, with a first axis of length one.
         """
 
     def sources(self, cubes: CubeSet) -> NDArray[np.float64] | None:
-        """See `learners.base.Sampler.sources`; a learner that is given another run's output says here what that is."""
+        """See `learners.base.Sampler.sources`; a learner whose condition is another run's output overrides this method."""
         if self.config.condition == "mask":
             return cubes.masks[:, None].double().numpy()
         return None if self.matrix is None else rgb_levels(cubes.reflectance, self.matrix)
@@ -142,5 +143,5 @@ class NetworkSampler(ABC):
 
 
 def noise(seed: int, index: int, length: int) -> Tensor:
-    """Return the noise z (1, length) that cube `index` of a set is made from: standard normal, float32."""
+    """Return the noise z (1, length) from which cube `index` of a set is made: standard normal, float32."""
     return torch.randn(length, generator=randomness.generator(seed, "synthesis/noise", index))[None]

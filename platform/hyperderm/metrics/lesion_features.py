@@ -1,7 +1,8 @@
-"""Per-lesion spectral statistics: what the spectral baseline sees, numpy only.
+"""Spectral statistics of each lesion, which are the features of the spectral baseline; numpy only.
 
-The baseline takes `automatic_masks` for every cube, real or synthetic. Annotated masks exist for real cubes alone: with
-them the mask, not the tissue, would tell real from synthetic, and melanomas (often synthetic) from nevi (never).
+The baseline uses `automatic_masks` for every cube, real or synthetic. Annotated masks exist only for real cubes. With them,
+the mask instead of the tissue would tell real cubes from synthetic ones, and so melanomas (often synthetic) from nevi
+(never synthetic).
 """
 
 from collections.abc import Sequence
@@ -23,19 +24,19 @@ _CHUNK = 128  # cubes at a time: bounds the memory of the sort
 
 
 def automatic_masks(cubes: Cubes, wavelengths: Sequence[float]) -> Masks:
-    """Find the lesion of every cube from the cube alone (`cubes.regions`, on the mean of all bands).
+    """Return the lesion mask of every cube, found from the cube alone (`cubes.regions`, on the mean of all bands).
 
-    All False where a cube is constant in space; `lesion_features` takes that too. 2 ms a cube of 32 px.
+    The mask is all False if a cube is constant in space; `lesion_features` accepts such masks. A cube of 32 px takes 2 ms.
 
     Args:
         cubes: (N, B, H, W) reflectance.
-        wavelengths: (B,) nm; a mean over what is not the bands would give masks that look right and are not.
+        wavelengths: (B,) nm; they serve to check the band axis: a mean over another axis would give plausible, wrong masks.
 
     Returns:
-        (N, H, W).
+        Masks (N, H, W) bool.
 
     Raises:
-        CubeError: the second axis is not the bands.
+        CubeError: the second axis is not that of the bands.
     """
     if cubes.ndim != 4 or cubes.shape[1] != len(wavelengths):
         raise CubeError(f"cubes of shape {cubes.shape} with {len(wavelengths)} wavelengths", "Give (N, B, H, W).")
@@ -44,7 +45,7 @@ def automatic_masks(cubes: Cubes, wavelengths: Sequence[float]) -> Masks:
 
 
 def feature_names(bands: int) -> list[str]:
-    """Return the names of `lesion_features`' columns: 7 for each band, a slope between neighbours, 4 of the shape."""
+    """Return the names of the columns of `lesion_features`: 7 for each band, slopes between neighbours, 4 of the shape."""
     per_band = [f"{name}_{band}" for name in PER_BAND for band in range(bands)]
     slopes = [f"log_slope_{band}_{band + 1}" for band in range(bands - 1)]
     return [*per_band, *slopes, *SHAPE]
@@ -53,21 +54,21 @@ def feature_names(bands: int) -> list[str]:
 def lesion_features(cubes: Cubes, masks: Masks) -> Table:
     """Return spectral statistics of every lesion.
 
-    For each band within the lesion: mean, standard deviation, 10 % and 90 % quantile; the mean of plain skin around it
-    (`regions.skin_region`); log(lesion / skin), from which the frame's exposure cancels; log(q90 / q10), the lesion's
-    own contrast. Between neighbouring bands: the slope log(lesion_{b+1} / lesion_b). Of the mask: share of the image;
-    irregularity perimeter² / (4π area), about 1 for a disc; asymmetry, the share that misses its image turned by 180°
-    about the centroid; eccentricity of the ellipse of equal moments. Levels under `energy.MEAN_FLOOR` (0.001) count as
-    that in logarithms.
+    For each band within the lesion: mean, standard deviation, 10 % and 90 % quantile; the mean of plain skin around the
+    lesion (`regions.skin_region`); log(lesion / skin), which does not depend on the exposure of the image; log(q90 / q10),
+    the contrast within the lesion. Between neighbouring bands: the slope log(lesion_{b+1} / lesion_b). For the mask: share
+    of the image; irregularity perimeter² / (4π area), about 1 for a disc; asymmetry, the share of the mask that leaves it
+    when it is turned by 180° about the centroid; eccentricity of the ellipse of equal moments. In logarithms, levels below
+    `spectra.MEAN_FLOOR` (0.001) are replaced by that value.
 
-    An empty lesion or an empty skin is taken to be the whole image: every number stays finite for finite cubes.
+    An empty lesion region or an empty skin region is replaced by the whole image, so finite cubes give finite numbers.
 
     Args:
         cubes: (N, B, H, W) reflectance.
-        masks: (N, H, W); for comparing real with synthetic cubes those of `automatic_masks`, for both.
+        masks: (N, H, W); to compare real with synthetic cubes, use the masks of `automatic_masks` for both.
 
     Returns:
-        (N, F) in the order of `feature_names(B)`.
+        Features (N, F) in the order of `feature_names(B)`.
     """
     parts = [_chunk(cubes[i : i + _CHUNK], masks[i : i + _CHUNK]) for i in range(0, len(cubes), _CHUNK)]
     return np.concatenate(parts) if parts else np.empty((0, len(feature_names(cubes.shape[1]))))
@@ -91,16 +92,16 @@ def _filled(regions: Masks) -> Masks:
 
 
 def _moments(pixels: Cubes, region: Masks) -> tuple[Table, Table]:
-    """Mean and standard deviation (N, B) over a region (N, P) that is not empty."""
+    """Return mean and standard deviation (N, B) over a region (N, P) that is not empty."""
     counted = region[:, None, :]
     mean = pixels.mean(axis=2, dtype=np.float64, where=counted)
     return mean, pixels.std(axis=2, dtype=np.float64, where=counted)
 
 
 def _quantiles(pixels: Cubes, region: Masks, shares: tuple[float, ...]) -> list[Table]:
-    """Quantiles (N, B) over a region (N, P), linear between order statistics as numpy's default.
+    """Return quantiles (N, B) over a region (N, P), linear between order statistics as in numpy's default.
 
-    One sort for all cubes: what is outside the region goes to the end as +inf.
+    All cubes are sorted at once; pixels outside the region are set to +inf and so come to the end.
     """
     ordered = np.sort(np.where(region[:, None, :], pixels, np.float32(np.inf)), axis=2)
     last = region.sum(axis=1) - 1
@@ -119,7 +120,7 @@ def _log(level: Table) -> Table:
 
 
 def _shape(masks: Masks) -> Table:
-    """(N, 4) as in `SHAPE`; zeros for an empty mask, of which there is no shape."""
+    """Return the numbers (N, 4) named in `SHAPE`; zeros for an empty mask, which has no shape."""
     height, width = masks.shape[1:]
     area = masks.sum(axis=(1, 2), dtype=np.float64)
     some = np.maximum(area, 1.0)
@@ -135,9 +136,9 @@ def _shape(masks: Masks) -> Table:
 
 
 def _perimeter(masks: Masks) -> Table:
-    """Length (N,) of the border by Cauchy and Crofton: crossings along rows, columns and both diagonals.
+    """Return the length (N,) of the border by Cauchy and Crofton: count crossings along rows, columns and both diagonals.
 
-    Counting pixel edges would make every disc as long as its square.
+    A count of pixel edges would give every disc the perimeter of its bounding square.
     """
     p = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
     straight = (p[:, 1:] != p[:, :-1]).sum((1, 2)) + (p[:, :, 1:] != p[:, :, :-1]).sum((1, 2))
@@ -146,7 +147,10 @@ def _perimeter(masks: Masks) -> Table:
 
 
 def _turned(masks: Masks, cy: Table, cx: Table, area: Table) -> Table:
-    """Share (N,) of the mask's pixels that leave it when it is turned by 180° about its centroid, to the nearest pixel."""
+    """Return the share (N,) of pixels that leave the mask when it is turned by 180° about its centroid.
+
+    Positions are rounded to the nearest pixel.
+    """
     n, y, x = np.nonzero(masks)
     ty, tx = np.rint(2 * cy[n] - y).astype(np.int64), np.rint(2 * cx[n] - x).astype(np.int64)
     inside = (ty >= 0) & (ty < masks.shape[1]) & (tx >= 0) & (tx < masks.shape[2])

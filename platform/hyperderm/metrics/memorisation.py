@@ -1,18 +1,19 @@
-"""Memorisation audit: are synthetic cubes nearer to the training cubes than real lesions that no training saw?
+"""Memorisation audit: are synthetic cubes nearer to the training cubes than real lesions that no training has seen?
 
-Each cube's distance to its nearest training cube is measured in two spaces: pixels (root mean square difference in
-reflectance, at 32 px or less, the least over the eight flips and quarter turns) and spectral features
-(`energy.cube_features` in units of train's deviations). A synthetic cube is called a copy when it is no further, in either
-space, than the 1 % quantile of the held-out real cubes' distances: their j-th smallest with j = ceil(n / 100), which is
-the smallest of all below 101 held-out cubes. Held-out cubes that are train cubes over again (a picture that lies in a data
-set twice) are left out and counted: they would hide every copy.
+The distance of each cube to its nearest training cube is measured in two spaces. In pixels it is the root mean square
+difference in reflectance, at 32 px or less, the smallest over the eight flips and quarter turns. In spectral features it is
+the distance of `spectra.cube_features` in units of train's deviations. A synthetic cube is called a copy if, in either
+space, its distance is not larger than the 1 % quantile of the distances of the held-out real cubes. This quantile is the
+j-th smallest of n distances with j = ceil(n / 100), so for fewer than 101 held-out cubes it is the smallest. Held-out cubes
+that are identical to train cubes (a picture that a data set contains twice) are left out and counted: they would hide every
+copy.
 
-The set is called memorised when it holds more copies than that threshold lets through by chance. Were synthetic and
-held-out cubes alike, a fresh cube would lie below the j-th smallest of n with a probability that is itself
-Beta(j, n + 1 − j) distributed, because the threshold is an estimate; so the number of copies among m is beta-binomial,
-which for large n is the binomial at 1 %. The rule: P(as many copies or more) < .01 / 2 in one of the two spaces.
-The validation role serves as held-out; the test role never does. A derived set (each cube made from the pseudo-RGB of a
-train cube) keeps the geometry of its sources and is expected to be nearer in pixels; that is reported as it is found.
+The set is called memorised if it holds more copies than that threshold lets through by chance. If synthetic and held-out
+cubes were alike, a new cube would lie below the j-th smallest of n with a probability that is itself distributed as
+Beta(j, n + 1 − j), because the threshold is an estimate. Therefore the number of copies among m cubes is beta-binomial; for
+large n this is the binomial at 1 %. The rule: P(as many copies or more) < .01 / 2 in one of the two spaces.
+The validation role serves as held-out; the test role is never used. A derived set (each cube is made from the pseudo-RGB of
+a train cube) keeps the geometry of its sources and is expected to be nearer in pixels; the result is reported unchanged.
 """
 
 from collections.abc import Mapping
@@ -33,12 +34,13 @@ from hyperderm.metrics.orientation import ORIENTATIONS, orient
 from hyperderm.metrics.spectra import Standardiser, cube_features
 
 PIXELS = 32
-"""Side at which pixels are compared: finer detail is noise, which no copy needs to share."""
+"""Side in pixels at which cubes are compared: finer detail is noise, in which a copy may differ."""
 QUANTILE = 0.01
 LEVEL = 0.01
 CHUNK = 32
 TWIN = 1e-5
-"""Root mean square reflectance below which two cubes are one picture: rounding, hundreds of times below sensor noise."""
+"""Root mean square difference in reflectance below which two cubes are the same picture. Such a difference comes from
+rounding; sensor noise is hundreds of times larger."""
 _DIGITS = 6
 
 
@@ -47,10 +49,10 @@ class SpaceAudit:
     """The audit in one space.
 
     Attributes:
-        threshold: the held-out cubes' 1 % quantile of the distance to the nearest train cube.
-        copies: synthetic cubes no further than that.
-        expected: copies to be expected of a generator that has memorised nothing.
-        p: probability of as many copies or more from such a generator.
+        threshold: the 1 % quantile of the held-out cubes' distances to the nearest train cube.
+        copies: number of synthetic cubes whose distance is not larger than the threshold.
+        expected: number of copies to be expected of a generator that has memorised nothing.
+        p: probability that such a generator makes as many copies or more.
         median_synthetic: median distance of the synthetic cubes.
         median_held_out: median distance of the held-out cubes.
     """
@@ -68,17 +70,17 @@ class Audit:
     """The audit of a set.
 
     Attributes:
-        synthetic: cubes looked at.
-        train: cubes they were compared with.
-        held_out: real cubes that gave the thresholds.
-        pixel: in pixel space.
-        spectral: in the space of spectral features.
+        synthetic: number of synthetic cubes in the audit.
+        train: number of train cubes with which they were compared.
+        held_out: number of real cubes that gave the thresholds.
+        pixel: the audit in pixel space.
+        spectral: the audit in the space of spectral features.
         copied: positions in the set of the cubes that are copies in either space.
-        share: of the set.
-        memorised: whether that is significantly more than held-out real cubes show.
-        quantile_is_minimum: fewer than 101 held-out cubes: the threshold is their smallest distance.
-        derived: whether each cube was made from a train cube's own RGB and so keeps its geometry.
-        twins: held-out cubes that are train cubes over again, left out.
+        share: share of the set that are copies.
+        memorised: whether there are significantly more copies than held-out real cubes would give.
+        quantile_is_minimum: whether the threshold is the smallest distance, because there are fewer than 101 held-out cubes.
+        derived: whether each cube was made from the RGB of a train cube and so keeps its geometry.
+        identical: number of held-out cubes that were left out because they are identical to train cubes.
     """
 
     synthetic: int
@@ -95,7 +97,7 @@ class Audit:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader should know beside the verdict."""
+        """Sentences that a reader should know beside the verdict."""
         said = [
             f"{space} {found.copies} copies, {found.expected:.2g} expected by chance, p = {found.p:.2g}"
             for space, found in (("pixels:", self.pixel), ("spectral features:", self.spectral))
@@ -109,17 +111,17 @@ class Audit:
         return said
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values and the notes; numbers to six digits: beyond them a processor's summation order shows."""
+        """Return JSON values and the notes; numbers have six digits, because further ones depend on the processor."""
         found: dict[str, Any] = _rounded(asdict(self))
         return found | {"notes": self.notes}
 
 
 def audit(synthetic: Tensor, train: Tensor, held_out: Tensor) -> Audit:
-    """Audit a set that is in memory; `Auditor` takes one in chunks.
+    """Audit a set that is in memory; for a set in chunks, use `Auditor`.
 
     Args:
         synthetic: (M, B, S, S) reflectance.
-        train: (N, B, S, S) reflectance, everything the generator was trained on.
+        train: (N, B, S, S) reflectance of all cubes on which the generator was trained.
         held_out: (K, B, S, S) reflectance of the validation role, of the diagnoses in `synthetic`.
     """
     auditor = Auditor(train, held_out)
@@ -129,11 +131,11 @@ def audit(synthetic: Tensor, train: Tensor, held_out: Tensor) -> Audit:
 
 
 class Auditor:
-    """Audits a set chunk by chunk: two numbers a cube are kept.
+    """An auditor that takes a set chunk by chunk and keeps two numbers for each cube.
 
     Raises:
-        StoreError: no train or no held-out cube, held-out cubes that are all in train, or cubes that are not square or of
-            different shapes.
+        StoreError: there is no train cube or no held-out cube, all held-out cubes are also in train, or the cubes are not
+            square or have different shapes.
     """
 
     def __init__(self, train: Tensor, held_out: Tensor) -> None:
@@ -158,7 +160,7 @@ class Auditor:
             )
 
     def add(self, synthetic: Tensor) -> None:
-        """Look at (m, B, S, S) reflectance."""
+        """Add cubes (m, B, S, S) in reflectance to the audit."""
         self._found.append(self._distances(synthetic))
 
     def result(self, derived: bool = False) -> Audit:
@@ -168,7 +170,7 @@ class Auditor:
             derived: see `Audit`.
 
         Raises:
-            StoreError: none was added.
+            StoreError: no cube was added.
         """
         if not self._found:
             raise StoreError("no synthetic cube to audit", "Generate some.")
@@ -193,7 +195,7 @@ class Auditor:
         )
 
     def _distances(self, cubes: Tensor) -> NDArray[np.float64]:
-        """Return (2, m): the distance to the nearest train cube in pixels and in spectral features."""
+        """Return the distances (2, m) to the nearest train cube: in pixels, then in spectral features."""
         if tuple(cubes.shape[1:]) != self.shape:
             raise StoreError(f"cubes of {tuple(cubes.shape[1:])} cannot be audited with train cubes of {self.shape}")
         spectral = cdist(self._standardise(cube_features(cubes)), self._features).min(1)
@@ -210,7 +212,7 @@ class Auditor:
 
 
 def describe(audit: Mapping[str, Any]) -> str:
-    """Return one sentence on `Audit.to_dict()`, as a manifest keeps it."""
+    """Return one sentence about an audit in the form of `Audit.to_dict()`, as a manifest keeps it."""
     where = "any of the" if audit["quantile_is_minimum"] else "99 % of the"
     verdict = "MEMORISED: more than" if audit["memorised"] else "no more than"
     return (
@@ -233,7 +235,7 @@ def _space(found: NDArray[np.float64], held: NDArray[np.float64], threshold: flo
 
 
 def _pixels(cubes: Tensor) -> Tensor:
-    """Return (n, d) float32 of cubes at `PIXELS` or less."""
+    """Return the values (n, d) float32 of cubes that are reduced to a side of at most `PIXELS`."""
     size = cubes.shape[-1]
     if cubes.shape[-2] != size:
         raise StoreError(f"cubes of {tuple(cubes.shape[-2:])} pixels cannot be audited", "Use square cubes.")

@@ -8,10 +8,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ORIENTATIONS = 8
-"""Orientation 0 is the identity."""
+"""Number of orientations; orientation 0 is the identity."""
 
 
 def orient(images: Tensor, orientation: int) -> Tensor:
-    """Turn (…, S, S) by `orientation % 4` quarter turns, after a mirror image where `orientation` is 4 or more."""
+    """Return images (…, S, S), mirrored if `orientation` is 4 or more, then turned by `orientation % 4` quarter turns."""
     turned = images.flip(-1) if orientation >= 4 else images
     return turned.rot90(orientation % 4, (-2, -1))

@@ -1,13 +1,15 @@
 """Recognisability: can synthetic cubes of a diagnosis be told from real train cubes of the same diagnosis?
 
-Where synthetic cubes stand in one class alone, whatever gives them away is a sign of that class, and a classifier may learn
-it in place of the disease. A penalised logistic regression on the spectral baseline's features (`spectral_features`,
-automatic masks for both) is trained to tell the two apart; its AUROC within fold, averaged over folds, is the answer: .5
-where nothing tells, 1 where everything does. Groups are never split: a cube that was made from a train lesion, or from a
-photograph, stays with its source. Train alone is compared; validation and test stay shut.
+If only one class contains synthetic cubes, every feature that reveals a synthetic cube is a sign of that class, and a
+classifier may learn that feature instead of the disease. A penalised logistic regression on the spectral baseline's features
+(`lesion_features`, automatic masks for both) is trained to tell synthetic from real cubes. The answer is its AUROC within
+fold, averaged over folds: .5 means that the cubes cannot be told apart, 1 that they always can. Groups are never split: a
+cube that was made from a train lesion, or from a photograph, stays with its source. Only train cubes are compared;
+validation and test are not read.
 
-It is a lower bound: a network sees texture that these features leave out. Below .5 the set holds near copies of train
-whose source is not named, so that a cube and its copy stand in different folds with opposite labels.
+The AUROC is a lower bound, because a network also sees texture, which these features leave out. A value below .5 means that
+the set holds near copies of train cubes whose source is not named, so that a cube and its copy lie in different folds with
+opposite labels.
 """
 
 import warnings
@@ -24,11 +26,11 @@ from hyperderm.statistics.delong import placements
 from hyperderm.statistics.intervals import Auroc
 
 MOST = 300
-"""Cubes looked at of each kind: 3 ms each at 32 px."""
+"""Largest number of cubes used of each kind; a cube of 32 px takes 3 ms."""
 LEAST = 10
-"""Groups of each kind below which nothing is said."""
+"""Smallest number of groups of each kind; with fewer groups nothing is measured."""
 WARN = 0.9
-"""Above it a set is called recognisable."""
+"""AUROC above which a report warns that synthetic cubes can be recognised."""
 FOLDS = 5
 PENALTY = 0.1
 """Inverse strength of the squared penalty, on standardised features."""
@@ -38,15 +40,15 @@ _DIGITS = 6
 
 @dataclass(frozen=True)
 class Recognisability:
-    """How well synthetic cubes are told from real ones.
+    """The result: how well synthetic cubes are told from real ones.
 
     Attributes:
-        auroc: within fold, averaged over folds; None where there are too few cubes.
-        low: of its 95 % interval (logit; DeLong's variance by group, widened for cross-validation); None as `auroc`.
-        high: of its 95 % interval.
-        synthetic: cubes looked at.
-        real: cubes looked at, as many.
-        notes: what a reader should know beside the number.
+        auroc: AUROC within fold, averaged over folds; None if there are too few groups of cubes.
+        low: lower end of its 95 % interval (logit; DeLong's variance by group, widened for cross-validation), or None.
+        high: upper end of its 95 % interval, or None.
+        synthetic: number of synthetic cubes used.
+        real: number of real cubes used.
+        notes: sentences that a reader should know beside the number.
     """
 
     auroc: float | None
@@ -57,7 +59,7 @@ class Recognisability:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values; numbers to six digits: beyond them a processor's summation order shows."""
+        """Return JSON values; numbers have six digits, because further ones depend on the processor."""
         found = {name: round(value, _DIGITS) if isinstance(value, float) else value for name, value in asdict(self).items()}
         return found | {"notes": list(self.notes)}
 
@@ -68,7 +70,7 @@ class Sample:
 
     Attributes:
         cubes: (N, B, H, W) reflectance.
-        groups: (N,) what must not be split: a patient, a source lesion, a photograph.
+        groups: (N,) name of each cube's group, which must not be split: a patient, a source lesion, a photograph.
     """
 
     cubes: Cubes
@@ -76,13 +78,13 @@ class Sample:
 
 
 def recognisability(synthetic: Sample, train: Sample, wavelengths: Sequence[float], seed: int = 0) -> Recognisability:
-    """Return how well cubes in memory are told apart; `Recogniser` takes synthetic ones in chunks.
+    """Return how well cubes in memory are told apart; for synthetic cubes in chunks, use `Recogniser`.
 
     Args:
-        synthetic: of one diagnosis, in the order of the set.
-        train: real ones of the same diagnosis and shape, of the train role alone.
+        synthetic: synthetic cubes of one diagnosis, in the order of the set.
+        train: real cubes of the same diagnosis and shape, only of the train role.
         wavelengths: (B,) nm.
-        seed: of the choice of cubes and of folds.
+        seed: seed of the choice of cubes and of folds.
     """
     recogniser = Recogniser(train, wavelengths, len(synthetic.groups), seed)
     recogniser.add(synthetic)
@@ -91,13 +93,13 @@ def recognisability(synthetic: Sample, train: Sample, wavelengths: Sequence[floa
 
 @dataclass
 class Recogniser:
-    """Looks at synthetic cubes of one diagnosis chunk by chunk and keeps the features of a keyed sample of them.
+    """A measurement that takes synthetic cubes of one diagnosis chunk by chunk and keeps the features of a random sample.
 
     Attributes:
         train: real cubes of the diagnosis.
         wavelengths: (B,) nm.
-        count: synthetic cubes that will come.
-        seed: of the choice of cubes and of folds.
+        count: number of synthetic cubes that will be added in all.
+        seed: seed of the choice of cubes and of folds.
     """
 
     train: Sample
@@ -114,7 +116,7 @@ class Recogniser:
         self._chosen = set(self._draw(0, self.count))
 
     def add(self, synthetic: Sample) -> None:
-        """Look at the next cubes of the set."""
+        """Add the next cubes of the set."""
         rows = [i for i in range(len(synthetic.groups)) if self._seen + i in self._chosen]
         self._seen += len(synthetic.groups)
         if rows:
@@ -122,7 +124,7 @@ class Recogniser:
             self._groups += [synthetic.groups[i] for i in rows]
 
     def result(self) -> Recognisability:
-        """Return the answer on all cubes added."""
+        """Return the result for all cubes added."""
         rows = self._draw(1, len(self.train.groups))
         groups = [*self._groups, *(self.train.groups[i] for i in rows)]
         made = np.arange(len(groups)) < len(self._groups)
@@ -143,16 +145,16 @@ class Recogniser:
 
 
 def told_from_real(audit: Mapping[str, Any]) -> float | None:
-    """Return the AUROC that a set's audit (as a manifest keeps it) stands for: melanoma's, else the highest there is.
+    """Return the AUROC that summarises a set's audit, as a manifest keeps it: that of melanoma, else the highest.
 
-    None where nothing was measured, as in manifests of before it was.
+    Return None if nothing was measured, as in older manifests.
     """
     found = {name: each["auroc"] for name, each in audit.get("recognisable", {}).items() if each["auroc"] is not None}
     return found.get(FIRST, max(found.values(), default=None))
 
 
 def describe(audit: Mapping[str, Any]) -> list[str]:
-    """Return one sentence for each diagnosis of a set's audit; none for manifests of before it was measured."""
+    """Return one sentence for each diagnosis of a set's audit; older manifests without this measurement give none."""
     said = []
     for name, found in audit.get("recognisable", {}).items():
         if found["auroc"] is None:
@@ -167,7 +169,7 @@ def describe(audit: Mapping[str, Any]) -> list[str]:
 
 
 def _cross_validated(features: Table, made: NDArray[np.bool_], groups: NDArray[np.intp], seed: int) -> Auroc:
-    """Return the AUROC of `made` (N,) over folds of whole groups; folds without one of the two kinds are left out."""
+    """Return the AUROC of `made` (N,) over folds of whole groups; folds that lack one of both kinds are left out."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold
     from sklearn.pipeline import make_pipeline
@@ -188,10 +190,10 @@ def _cross_validated(features: Table, made: NDArray[np.bool_], groups: NDArray[n
 
 
 def _auroc(scored: Sequence[tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.intp]]]) -> Auroc:
-    """Average the AUROC over folds; a source and what was made from it are one group, drawn together (Obuchowski 1997).
+    """Return the AUROC averaged over folds; a source and the cubes made from it count as one group (Obuchowski 1997).
 
-    Folds share what they were trained on, so their mean varies by more than independent folds would show: the variance is
-    widened by 1 + K · (test / train), 2.25 for five folds (Nadeau & Bengio, Machine Learning 52, 2003).
+    The training parts of the folds overlap, so the mean varies more than it would for independent folds. Therefore the
+    variance is widened by 1 + K · (test / train), 2.25 for five folds (Nadeau & Bengio, Machine Learning 52, 2003).
     """
     values: list[NDArray[np.float64]] = []
     influences: list[NDArray[np.float64]] = []

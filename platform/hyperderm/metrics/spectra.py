@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def spectral_angle(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Return the angle (radians) between two spectra (B,); NaN-free: a zero spectrum is at π/2 to everything."""
+    """Return the angle (radians) between two spectra (B,); a zero spectrum has the angle π/2 to every other, never NaN."""
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
     if norm == 0.0:
         return float(np.pi / 2)
@@ -16,23 +16,26 @@ def spectral_angle(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 def largest_relative_error(real: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Return max over bands of |other − real| / |real| between two mean spectra (B,)."""
+    """Return the maximum over bands of |other − real| / |real| for two mean spectra (B,)."""
     return float(np.max(np.abs(other - real) / np.maximum(np.abs(real), 1e-6)))
 
 
 MEAN_FLOOR, SPREAD_FLOOR, ENERGY_FLOOR = 1e-3, 1e-4, 1e-8
-"""Below these reflectances a feature's logarithm is cut: far under any real cube's, so only broken cubes meet them."""
+"""Lower limits of mean, standard deviation and gradient energy before the logarithm. They are far below the values of any
+real cube, so they only affect broken cubes."""
 SCALE_FLOOR = 0.01
-"""A feature that differs by less than 1 % between train cubes (a dead band) counts in units of 1 %, not of nothing."""
+"""Smallest scale of a feature. A feature that varies by less than 1 % between train cubes (a dead band) is measured in units
+of 1 % instead of nearly zero."""
 AT_ONCE = 32
-"""Cubes whose features are taken together on a CPU."""
+"""Number of cubes whose features are computed together on a CPU."""
 
 
 def cube_features(reflectance: Tensor) -> NDArray[np.float64]:
-    """Return log of per-band mean, standard deviation and gradient energy: (N, B, H, W) -> (N, 3 B).
+    """Return the logarithms of mean, standard deviation and gradient energy of each band: (N, B, H, W) -> (N, 3 B).
 
-    Gradient energy is the mean squared forward difference in x plus that in y. Cubes in RAM are taken `AT_ONCE` at a time,
-    which changes no bit: all of a train role in float64, with its differences, would be six times the role.
+    Gradient energy is the mean squared forward difference in x plus that in y. Cubes in RAM are processed `AT_ONCE` at a
+    time, which does not change the result: a whole train role in float64, with its differences, would need six times the
+    memory of the role.
     """
     if reflectance.device.type == "cpu" and len(reflectance) > AT_ONCE:
         return np.concatenate([_features(part) for part in reflectance.split(AT_ONCE)])
@@ -49,10 +52,10 @@ def _features(reflectance: Tensor) -> NDArray[np.float64]:
 
 
 def energy_distance(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Return the unbiased energy distance 2 E|X−Y| − E|X−X'| − E|Y−Y'| over the square root of the dimension.
+    """Return the unbiased energy distance 2 E|X−Y| − E|X−X'| − E|Y−Y'|, divided by the square root of the dimension.
 
-    U-statistics: pairs of a cube with itself are left out, so two samples of one distribution score 0 on average and may
-    come out slightly negative (Székely & Rizzo 2013, eq. 5, with the unbiased within-terms).
+    The terms within a set are U-statistics: pairs of a cube with itself are left out. So two samples of one distribution
+    have distance 0 on average, and it may be slightly negative (Székely & Rizzo 2013, eq. 5, with unbiased within-terms).
 
     Args:
         x: (n, d) features, n >= 2.
@@ -68,7 +71,7 @@ def _within(x: NDArray[np.float64]) -> float:
 
 
 class Standardiser:
-    """Centre and scale of train's features; every set is measured in these units."""
+    """Centre and scale of train's features, by which the features of every set are standardised."""
 
     def __init__(self, train: NDArray[np.float64]) -> None:
         self.centre = train.mean(0)

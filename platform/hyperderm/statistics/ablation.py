@@ -1,4 +1,4 @@
-"""From predictions to numbers: a pure function, so that every number of the report can be recomputed from the artifact."""
+"""Compute all numbers of the report from the predictions, by a pure function: the artifact suffices to recompute them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -74,7 +74,7 @@ def arm_result(panel: Panel, *, seed: int, resamples: int) -> ArmResult:
 
 
 def _cells(panel: Panel) -> list[list[dict[str, Value]]]:
-    """Return every metric of every cell, by fold and seed."""
+    """Return every metric of every cell, as lists over folds and seeds."""
     return [
         [
             classification.cell_metrics(fold.truth, scores, float(threshold))
@@ -101,7 +101,7 @@ HARDEST = 12
 
 
 def diagnosis_errors(panels: Sequence[Panel], predictions: Predictions) -> tuple[DiagnosisErrors, ...]:
-    """Return the wrong decisions per diagnosis, model and arm, sorted."""
+    """Return the wrong decisions for each diagnosis, model and arm, sorted in this order."""
     diagnosis = _facts(predictions)
     made = []
     for each in panels:
@@ -116,7 +116,7 @@ def diagnosis_errors(panels: Sequence[Panel], predictions: Predictions) -> tuple
 
 
 def hardest(panels: Sequence[Panel], predictions: Predictions, count: int = HARDEST) -> tuple[HardLesion, ...]:
-    """Return per model the `count` lesions with the largest |truth − probability|, averaged over arms and seeds."""
+    """Return for each model the `count` lesions with the largest |truth − probability|, averaged over arms and seeds."""
     facts = _facts(predictions)
     made = []
     for model in dict.fromkeys(each.model for each in panels):
@@ -141,7 +141,7 @@ def _facts(predictions: Predictions) -> dict[str, tuple[str, str, int, int]]:
 
 
 def _wrong(panel: Panel) -> tuple[list[str], np.ndarray]:
-    """Return the lesions of all folds and the share of seeds that decided wrongly."""
+    """Return the lesions of all folds and, for each, the share of seeds whose decision was wrong."""
     lesions = [lesion for fold in panel.folds for lesion in fold.lesion_id.tolist()]
     return lesions, np.concatenate([(fold.called != fold.truth).mean(0) for fold in panel.folds])
 
@@ -155,7 +155,7 @@ def _by_lesion(panel: Panel, values: np.ndarray) -> Mapping[str, float]:
 
 
 def decision(real: ContrastResult, control: ContrastResult, melanomas: int) -> Decision:
-    """Apply the declared rule to one synthetic arm: both Holm-adjusted intervals must lie on one side of 0."""
+    """Return the decision on one synthetic arm by the declared rule: both Holm-adjusted intervals lie on one side of 0."""
     verdict: Verdict = CANNOT_TELL
     if real.adjusted_low > 0 and control.adjusted_low > 0:
         verdict = HELPS
@@ -176,7 +176,7 @@ def decision(real: ContrastResult, control: ContrastResult, melanomas: int) -> D
 
 
 def baseline_comparison(model: str, baseline: str, difference: Estimate, p: float) -> BaselineComparison:
-    """Say whether a deep model beats the spectral baseline on real data."""
+    """Return the comparison of a deep model with the spectral baseline on real data, with a sentence."""
     assert difference.value is not None
     assert difference.low is not None
     assert difference.high is not None
@@ -191,7 +191,7 @@ def baseline_comparison(model: str, baseline: str, difference: Estimate, p: floa
 
 
 def decision_sentences(analysis: Analysis) -> list[str]:
-    """Return the report's first paragraph: what was asked, each answer with its uncertainty, and what limits it."""
+    """Return the report's first paragraph: the tested lesions, each answer with its uncertainty, and its limits."""
     a = analysis
     said = [
         f"{a.melanomas} melanomas and {a.lesions - a.melanomas} other lesions from {a.groups} images were tested out of "
@@ -239,7 +239,7 @@ __all__ = ["analyse", "decision_sentences"]
 REAL = "real"
 BASELINE = "spectral"
 FEW_MELANOMAS = 20
-"""Fewer in a fold, and a sensitivity of .95 means finding all of them."""
+"""With fewer melanomas than this in a fold, a sensitivity of .95 means finding all of them."""
 
 Panels = dict[tuple[str, str], Panel]
 
@@ -255,18 +255,19 @@ def analyse(
     """Return every number of the report.
 
     The primary endpoint is the AUROC of melanoma within fold and seed, averaged. The declared rule: a synthetic arm helps
-    (hurts) when the Holm-adjusted intervals of its differences to `real` and to its control both lie above (below) 0.
+    (hurts) if the Holm-adjusted intervals of its differences to `real` and to its control both lie above (below) 0.
 
     Args:
-        predictions: of all cells to be compared; the order of rows does not matter.
-        contrasts: the declared family. Of an arm that is compared with `real` and with other references, each of the others
-            is a control and gets a decision.
-        unanswered: declared contrasts that have no predictions; they stay in Holm's family, with p = 1.
-        seed: of the bootstrap.
-        resamples: of the bootstrap.
+        predictions: the predictions of all cells to be compared; the order of rows does not matter.
+        contrasts: the declared family. If an arm is compared with `real` and with other references, each of the other
+            references is a control and gets a decision.
+        unanswered: number of declared contrasts without predictions; they stay in Holm's family, with p = 1.
+        seed: seed of the bootstrap.
+        resamples: number of bootstrap resamples.
 
     Raises:
-        StudyError: a contrast without predictions or declared twice, arms that test different lesions, or too few groups.
+        StudyError: a contrast has no predictions or is declared twice, arms test different lesions, or there are too few
+            groups.
     """
     panels = _panels(predictions)
     _check(contrasts, panels)
@@ -299,7 +300,7 @@ def analyse(
 
 
 def _panels(predictions: Predictions) -> Panels:
-    """Return the panels in the order of their names, `real` first."""
+    """Return the panels by (arm, model), sorted by name with `real` first."""
     keys = sorted({(key.arm, key.model) for key in predictions.cells()}, key=lambda key: (key[0] != REAL, *key))
     return {(arm, model): panel(predictions, arm, model) for arm, model in keys}
 
@@ -378,7 +379,7 @@ def _decisions(results: Sequence[ContrastResult], melanomas: int) -> Iterator[De
 
 
 def _baselines(panels: Panels, seed: int, resamples: int) -> Iterator[BaselineComparison]:
-    """Compare every other model with the spectral baselines on real data, over the cells that both have."""
+    """Yield the comparison of every other model with every spectral baseline on real data, over the cells that both have."""
     names = [model for arm, model in panels if arm == REAL]
     for baseline in (name for name in names if name.startswith(BASELINE)):
         for model in (name for name in names if not name.startswith(BASELINE)):
@@ -388,7 +389,7 @@ def _baselines(panels: Panels, seed: int, resamples: int) -> Iterator[BaselineCo
 
 
 def _undeclared(contrasts: Sequence[Contrast], panels: Panels, seed: int, resamples: int) -> Iterator[UndeclaredDifference]:
-    """Compare with `real` what no contrast compares with it: classic, focal, only, pretrain and the controls."""
+    """Yield comparisons with `real` that no contrast declares, such as those of classic, focal, only, pretrain, controls."""
     asked = {(each.arm, each.model) for each in contrasts if each.reference == REAL}
     for arm, model in panels:
         if arm == REAL or (arm, model) in asked or (REAL, model) not in panels:
@@ -399,7 +400,7 @@ def _undeclared(contrasts: Sequence[Contrast], panels: Panels, seed: int, resamp
 
 
 def _beside(arm: Panel, reference: Panel, seed: int, resamples: int) -> tuple[Estimate, float] | None:
-    """Return a difference that is not part of the declared family, with its p; None where no cell is common."""
+    """Return a difference outside the declared family, with its p value; None if the panels have no cell in common."""
     both = common(arm, reference)
     if both is None:
         return None

@@ -1,4 +1,7 @@
-"""What an analysed ablation holds: plain frozen dataclasses, JSON without NaN (what is undefined is None plus a reason)."""
+"""The results of an analysed ablation: plain frozen dataclasses that give JSON without NaN.
+
+An undefined number is None, with a reason.
+"""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
@@ -23,10 +26,10 @@ class Estimate:
     """A number with its 95 % interval.
 
     Attributes:
-        value: None where undefined or unattainable; `reason` says why.
-        low: lower end, None where there is no interval; `reason` says why.
-        high: upper end, likewise.
-        method: how the interval was made; empty without one.
+        value: the number; None if it is undefined or unattainable, and `reason` says why.
+        low: lower end of the interval; None without an interval, and `reason` says why.
+        high: upper end of the interval; None without an interval, and `reason` says why.
+        method: how the interval was made; empty without an interval.
         reason: empty unless something is missing or weaker than usual.
     """
 
@@ -39,7 +42,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class CellValue:
-    """One metric in one (fold, seed) cell; `value` None plus `reason` where it is undefined or unattainable."""
+    """One metric in one (fold, seed) cell; if it is undefined or unattainable, `value` is None and `reason` says why."""
 
     fold: int
     seed: int
@@ -49,9 +52,9 @@ class CellValue:
 
 @dataclass(frozen=True)
 class Counts:
-    """Decisions about melanoma, each lesion by the threshold of its own cell, pooled over folds.
+    """Counts of decisions about melanoma, pooled over folds; each lesion is decided by the threshold of its own cell.
 
-    `seed` is None for the mean over seeds, whose counts need not be whole.
+    `seed` is None for the mean over seeds, whose counts need not be whole numbers.
     """
 
     seed: int | None
@@ -63,7 +66,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Curve:
-    """A mean curve with a pointwise 95 % bootstrap band; all four of one length, `x` ascending in [0, 1].
+    """A mean curve with a pointwise 95 % bootstrap band; all four tuples have the same length, `x` ascends in [0, 1].
 
     ROC: x = 1 − specificity, y = sensitivity. Precision-recall: x = recall (sensitivity), y = precision.
     """
@@ -76,18 +79,18 @@ class Curve:
 
 @dataclass(frozen=True)
 class ArmResult:
-    """One arm with one model.
+    """The results of one arm with one model.
 
     Attributes:
-        metrics: key of `METRICS` to estimate, in that order.
-        cells: key of `METRICS` to the values of every (fold, seed), sorted by fold, then seed.
-        counts: TP FN FP TN per seed, sorted.
-        mean_counts: their mean over seeds.
+        metrics: estimates by key of `METRICS`, in the order of `METRICS`.
+        cells: values of every (fold, seed) by key of `METRICS`, sorted by fold, then seed.
+        counts: TP FN FP TN of each seed, sorted by seed.
+        mean_counts: the mean of `counts` over seeds.
         roc: mean ROC curve over cells.
         precision_recall: mean precision-recall curve over cells.
         calibration_error_raw: calibration error of the uncalibrated probabilities, to be read beside `calibration_error`.
-        notes: sentences about what is unattainable or undefined.
-        auroc_bca: the AUROC's BCa interval, a cross-check of the logit one; None where resamples do not differ.
+        notes: sentences about unattainable or undefined metrics.
+        auroc_bca: the AUROC's BCa interval, a cross-check of the logit interval; None if the resamples do not differ.
     """
 
     arm: str
@@ -105,11 +108,13 @@ class ArmResult:
 
 @dataclass(frozen=True)
 class DelongCheck:
-    """Fold-by-fold DeLong tests of one contrast, combined: a cross-check only, it knows neither groups nor seed variance.
+    """DeLong tests of one contrast, combined over folds; only a cross-check, because they ignore groups and seed variance.
 
     Attributes:
         difference: mean over folds and seeds of the AUROC differences.
-        p: two-sided, of the combined z.
+        low: lower end of the 95 % interval.
+        high: upper end of the 95 % interval.
+        p: two-sided p value of the combined z.
     """
 
     difference: float
@@ -123,15 +128,19 @@ class ContrastResult:
     """Arm minus reference in the primary endpoint (AUROC within fold and seed, averaged).
 
     Attributes:
-        low: 95 % interval of this contrast alone.
-        adjusted_low: Holm-adjusted interval: excludes 0 exactly when Holm rejects at family level .05.
-        p: two-sided, of this contrast alone.
-        adjusted_p: Holm-adjusted.
-        standard_error: of `difference`.
+        difference: the difference.
+        low: lower end of the 95 % interval of this contrast alone.
+        high: upper end of the 95 % interval of this contrast alone.
+        adjusted_low: lower end of the Holm-adjusted interval, which excludes 0 exactly if Holm rejects at family level .05.
+        adjusted_high: upper end of the Holm-adjusted interval.
+        p: two-sided p value of this contrast alone.
+        adjusted_p: Holm-adjusted p value.
+        standard_error: standard error of `difference`.
         detectable: smallest true difference that this many cases would have shown with 80 % power at the adjusted level.
         cells: difference in every (fold, seed).
+        delong: the cross-check by DeLong's tests; None if a fold has fewer than two lesions of a class.
         method: how the intervals were made.
-        notes: what limits them, e.g. a single seed.
+        notes: sentences about the limits of the intervals, e.g. a single seed.
     """
 
     arm: str
@@ -157,7 +166,7 @@ class Decision:
     """The declared answer for one synthetic arm and model.
 
     Attributes:
-        control: the pre-named control arm; the arm was compared with it and with `real`.
+        control: the control arm named in advance; the arm was compared with this control and with `real`.
         verdict: "helps", "hurts" or "cannot tell".
         detectable: the larger of the two contrasts' smallest detectable differences.
         sentence: the answer in plain words with its numbers.
@@ -173,7 +182,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class DiagnosisErrors:
-    """Wrong decisions among the lesions of one diagnosis; `errors` is the mean over seeds, `rate` = errors / lesions."""
+    """Wrong decisions among the lesions of one diagnosis; `errors` is their mean over seeds, `rate` is errors / lesions."""
 
     diagnosis: str
     truth: int
@@ -186,12 +195,12 @@ class DiagnosisErrors:
 
 @dataclass(frozen=True)
 class HardLesion:
-    """A lesion that a model gets wrong.
+    """A lesion with one of the largest errors of a model.
 
     Attributes:
         error: mean over arms and seeds of |truth − probability|, in [0, 1].
-        by_arm: arm to mean over seeds of the calibrated probability of melanoma.
-        wrong_by_arm: arm to share of seeds whose decision was wrong.
+        by_arm: calibrated probability of melanoma, mean over seeds, by arm.
+        wrong_by_arm: share of seeds whose decision was wrong, by arm.
     """
 
     lesion_id: str
@@ -207,7 +216,7 @@ class HardLesion:
 
 @dataclass(frozen=True)
 class BaselineComparison:
-    """A deep model minus the spectral baseline on arm `real`, AUROC within fold; not part of the declared family."""
+    """The difference of AUROC within fold, deep model minus spectral baseline, on arm `real`; not in the declared family."""
 
     model: str
     baseline: str
@@ -218,7 +227,7 @@ class BaselineComparison:
 
 @dataclass(frozen=True)
 class UndeclaredDifference:
-    """An arm that no declared contrast asks about, minus `real`: AUROC within fold, without adjustment."""
+    """The difference of AUROC within fold, arm minus `real`, of an arm without declared contrast; it is not adjusted."""
 
     arm: str
     model: str
@@ -228,18 +237,18 @@ class UndeclaredDifference:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything the report says, computed from the predictions alone.
+    """All content of the report, computed from the predictions alone.
 
     Attributes:
-        lesions: distinct lesions.
-        groups: distinct groups (source images).
-        melanomas: distinct melanoma lesions.
-        melanoma_groups: distinct groups that hold a melanoma.
-        arms: results in the order of (arm, model) in the predictions.
-        contrasts: in the order they were declared.
-        diagnoses: per-diagnosis errors, by (diagnosis, model, arm).
-        hardest: worst-classified lesions per model, worst first.
-        notes: what limits the whole analysis.
+        lesions: number of distinct lesions.
+        groups: number of distinct groups (source images).
+        melanomas: number of distinct melanoma lesions.
+        melanoma_groups: number of distinct groups that hold a melanoma.
+        arms: results of each (arm, model), sorted by name with `real` first.
+        contrasts: results of the contrasts, in the order of their declaration.
+        diagnoses: errors for each diagnosis, sorted by (diagnosis, model, arm).
+        hardest: the worst-classified lesions of each model, worst first.
+        notes: sentences about the limits of the whole analysis.
     """
 
     lesions: int
@@ -261,16 +270,20 @@ class Analysis:
     hardest: tuple[HardLesion, ...]
     notes: tuple[str, ...] = field(default=())
     unanswered: int = 0
-    """Declared contrasts without predictions: in Holm's family with p = 1."""
+    """Number of declared contrasts without predictions; they stay in Holm's family with p = 1."""
     undeclared: tuple[UndeclaredDifference, ...] = ()
-    """In the order of `arms`."""
+    """Differences that no contrast declared, in the order of `arms`."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON-serialisable values; no NaN or infinity occurs."""
+        """Return the whole analysis as JSON-serialisable values, without NaN and infinity."""
         return asdict(self)
 
     def arm(self, arm: str, model: str) -> ArmResult:
-        """Return the result of one arm and model; KeyError when there is none."""
+        """Return the result of one arm and model.
+
+        Raises:
+            KeyError: there is no such result.
+        """
         for result in self.arms:
             if (result.arm, result.model) == (arm, model):
                 return result
@@ -291,6 +304,6 @@ METRICS: dict[str, str] = {
     "brier": "Brier score",
     "calibration_error": "calibration error",
 }
-"""Key to the name people read. Lower is better for `LOWER_IS_BETTER`, higher for the rest."""
+"""Readable names of the metrics, by key. Lower is better for those in `LOWER_IS_BETTER`, higher for the others."""
 LOWER_IS_BETTER = ("brier", "calibration_error")
 PRIMARY = "auroc"

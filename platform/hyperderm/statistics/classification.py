@@ -1,7 +1,8 @@
-"""Point metrics of telling melanoma (1) from everything else (0), from P(melanoma) alone.
+"""Point metrics of a classifier of melanoma (1) against everything else (0), from P(melanoma) alone.
 
-What cannot be computed is a `Value` without value but with its reason, never 0. torchmetrics gives 0 there, and its AUROC
-and average precision of float64 in float32: 3e-8 from these, which are scikit-learn's to 1e-12.
+A metric that cannot be computed is a `Value` of None with a reason, never 0. torchmetrics would give 0 in such cases. It
+also computes AUROC and average precision of float64 in float32, with differences of 3e-8 from these metrics, which agree
+with scikit-learn to 1e-12.
 """
 
 from typing import NamedTuple
@@ -14,21 +15,21 @@ from hyperderm.errors import StudyError
 
 TARGET_SENSITIVITY, TARGET_SPECIFICITY = 0.95, 0.90
 BINS, LESIONS_PER_BIN = 10, 15
-"""Calibration error: equal-mass bins, as many as hold 15 lesions each, at most 10 and at least 2."""
+"""The calibration error uses equal-mass bins of about 15 lesions each: at most 10 bins and at least 2."""
 Array = NDArray[np.float64]
 
 
 class Value(NamedTuple):
-    """A number, or None with the reason why there is none."""
+    """A number, or None with the reason why the number is missing."""
 
     value: float | None
     reason: str = ""
 
 
 class Confusion(NamedTuple):
-    """Decisions about melanoma: tp melanomas called, fn melanomas missed, fp others called, tn others left alone.
+    """Counts of decisions about melanoma, or their means over seeds.
 
-    Counts, or their means over seeds.
+    tp are melanomas called melanoma, fn melanomas missed, fp other lesions called melanoma, tn other lesions not called.
     """
 
     tp: float
@@ -55,7 +56,7 @@ class Confusion(NamedTuple):
 
 
 def confusion(truth: ArrayLike, probability: ArrayLike, threshold: float) -> Confusion:
-    """Count decisions; melanoma is called at probability >= threshold."""
+    """Count the decisions; a lesion is called melanoma if probability >= threshold."""
     y, p = binary(truth, probability)
     called = p >= threshold
     return Confusion(
@@ -64,11 +65,11 @@ def confusion(truth: ArrayLike, probability: ArrayLike, threshold: float) -> Con
 
 
 def binary(truth: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.bool_], Array]:
-    """Return truth (n,) as bool and probability (n,) as float64, checked.
+    """Check truth and probability, and return truth (n,) as bool and probability (n,) as float64.
 
     Raises:
-        StudyError: not one value a lesion (one-hot columns count every lesion twice), a truth other than 0 and 1, or a
-            probability outside [0, 1].
+        StudyError: there is not exactly one value for each lesion (one-hot columns would count every lesion twice), a truth
+            is not 0 or 1, or a probability lies outside [0, 1].
     """
     y, p = np.asarray(truth), np.asarray(probability, np.float64)
     if y.ndim != 1 or y.shape != p.shape:
@@ -84,7 +85,7 @@ def binary(truth: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.bool_],
 
 
 def auroc(truth: ArrayLike, probability: ArrayLike) -> Value:
-    """Return the chance that a melanoma scores above a negative, ties ½ (Mann & Whitney 1947)."""
+    """Return the probability that a melanoma scores above a negative; ties count ½ (Mann & Whitney 1947)."""
     y, p = binary(truth, probability)
     if missing := _one_class(y):
         return missing
@@ -102,10 +103,10 @@ def average_precision(truth: ArrayLike, probability: ArrayLike) -> Value:
 
 
 def specificity_at_sensitivity(truth: ArrayLike, probability: ArrayLike, target: float = TARGET_SENSITIVITY) -> Value:
-    """Return the highest specificity among thresholds that find at least `target` of the melanomas.
+    """Return the highest specificity among thresholds that find at least the share `target` of the melanomas.
 
-    Of n melanomas that is ⌈target · n⌉: all of them below n = 20 for .95. Calling every lesion melanoma always finds enough;
-    when nothing better does, the target is unattainable: None with the reason, not a specificity of 0.
+    Of n melanomas these are ⌈target · n⌉; for .95 and n below 20, all of them. Calling every lesion melanoma always finds
+    enough. If no other threshold does, the target is unattainable: the value is None with the reason, not 0.
     """
     y, p = binary(truth, probability)
     if missing := _one_class(y):
@@ -119,10 +120,10 @@ def specificity_at_sensitivity(truth: ArrayLike, probability: ArrayLike, target:
 
 
 def sensitivity_at_specificity(truth: ArrayLike, probability: ArrayLike, target: float = TARGET_SPECIFICITY) -> Value:
-    """Return the highest sensitivity among thresholds that leave at least `target` of the negatives alone.
+    """Return the highest sensitivity among thresholds that leave at least the share `target` of the negatives uncalled.
 
-    Calling nothing melanoma always does; when every other threshold calls too many, the target is unattainable: None with
-    the reason.
+    Calling no lesion melanoma always reaches the target. If every other threshold calls too many negatives, the target is
+    unattainable: the value is None with the reason.
     """
     y, p = binary(truth, probability)
     if missing := _one_class(y):
@@ -140,7 +141,10 @@ def brier(truth: ArrayLike, probability: ArrayLike) -> Value:
 
 
 def calibration_bins(probability: Array) -> NDArray[np.intp]:
-    """Number each probability's equal-mass bin (n,); equal probabilities share one, so that row order cannot matter."""
+    """Return the number of each probability's equal-mass bin (n,).
+
+    Equal probabilities share a bin, so the order of rows does not matter.
+    """
     n = len(probability)
     count = int(np.clip(n // LESIONS_PER_BIN, 2, BINS))
     return np.minimum(((rankdata(probability) - 0.5) / n * count).astype(np.intp), count - 1)
@@ -149,8 +153,8 @@ def calibration_bins(probability: Array) -> NDArray[np.intp]:
 def calibration_error(truth: ArrayLike, probability: ArrayLike) -> Value:
     """Return the expected calibration error, Σ_bins (n_b / n) |mean truth − mean probability|, over equal-mass bins.
 
-    Equal mass, because equal-width bins of few lesions are mostly empty or single (Nixon et al. 2019; Roelofs et al. 2022).
-    It is biased upwards on few cases: a perfectly calibrated model does not score 0.
+    The bins have equal mass, because with few lesions most bins of equal width hold one lesion or none (Nixon et al. 2019;
+    Roelofs et al. 2022). On few cases the error is biased upwards: a perfectly calibrated model does not score 0.
     """
     y, p = binary(truth, probability)
     if not len(y):
@@ -159,7 +163,10 @@ def calibration_error(truth: ArrayLike, probability: ArrayLike) -> Value:
 
 
 def roc_curve(truth: ArrayLike, probability: ArrayLike) -> tuple[Array, Array, Array]:
-    """Return 1 − specificity, sensitivity and threshold of every distinct threshold, from calling nothing to everything."""
+    """Return 1 − specificity, sensitivity and threshold for every distinct threshold, from the highest to the lowest.
+
+    The first entry calls no lesion melanoma, the last one calls all.
+    """
     y, p = binary(truth, probability)
     true, called, threshold = _cumulated(y, p)
     false = called - true
@@ -172,7 +179,7 @@ def roc_curve(truth: ArrayLike, probability: ArrayLike) -> tuple[Array, Array, A
 
 
 def precision_recall_curve(truth: ArrayLike, probability: ArrayLike) -> tuple[Array, Array, Array]:
-    """Return recall (ascending), precision and threshold of every distinct threshold."""
+    """Return recall (ascending), precision and threshold for every distinct threshold."""
     y, p = binary(truth, probability)
     true, called, threshold = _cumulated(y, p)
     precision: Array = true / called
@@ -180,7 +187,7 @@ def precision_recall_curve(truth: ArrayLike, probability: ArrayLike) -> tuple[Ar
 
 
 def cell_metrics(truth: ArrayLike, probability: ArrayLike, threshold: float) -> dict[str, Value]:
-    """Return every metric of one cell, keyed as the report names them."""
+    """Return every metric of one cell, by the keys that the report uses."""
     return {
         "auroc": auroc(truth, probability),
         "auprc": average_precision(truth, probability),
@@ -193,7 +200,7 @@ def cell_metrics(truth: ArrayLike, probability: ArrayLike, threshold: float) -> 
 
 
 def _cumulated(y: NDArray[np.bool_], p: Array) -> tuple[Array, Array, Array]:
-    """Melanomas called, lesions called and threshold, descending, one entry per distinct probability."""
+    """Return, by descending threshold, the numbers of melanomas and of all lesions called, and each distinct threshold."""
     order = np.argsort(-p, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(p[order]) != 0, True))
     return np.cumsum(y[order])[ends].astype(np.float64), (ends + 1).astype(np.float64), p[order][ends]

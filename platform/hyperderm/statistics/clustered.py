@@ -1,8 +1,9 @@
-"""Variance of a metric averaged over folds and seeds: lesions come in groups, trainings in seeds, seeds are nested in folds.
+"""Variance of a metric averaged over folds and seeds, for lesions in groups and for seeds nested in folds.
 
 The metric of a cell is linearised: each group contributes an influence. Groups are drawn within (fold, with or without a
-melanoma), as in stratified cluster sampling (Obuchowski, Biometrics 53, 1997, for AUROC; Cochran 1977 for means).
-Training again shifts a whole cell; that share is what the seeds' spread exceeds the lesions' noise by (method of moments).
+melanoma), as in stratified cluster sampling (Obuchowski, Biometrics 53, 1997, for AUROC; Cochran 1977 for means). A new
+training shifts a whole cell. The variance of this shift is the part of the seeds' spread that exceeds the noise of the
+lesions (method of moments).
 """
 
 from collections.abc import Sequence
@@ -16,11 +17,11 @@ from hyperderm.errors import StudyError
 
 @dataclass(frozen=True)
 class Variance:
-    """Of a mean over folds and seeds.
+    """The variance of a mean over folds and seeds, in two parts.
 
     Attributes:
-        lesions: from drawing lesions (by group), including the part of training noise that differs from lesion to lesion.
-        seeds: from training again; 0 with a single seed, where it cannot be known.
+        lesions: variance from drawing lesions (by group), including training noise that differs between lesions.
+        seeds: variance from training again; 0 with a single seed, because it is then unknown.
         df: Satterthwaite's degrees of freedom of `total`.
     """
 
@@ -30,12 +31,12 @@ class Variance:
 
     @property
     def total(self) -> float:
-        """Their sum."""
+        """The sum of both parts."""
         return self.lesions + self.seeds
 
     @property
     def error(self) -> float:
-        """The standard error."""
+        """The standard error, the square root of `total`."""
         return float(np.sqrt(self.total))
 
 
@@ -48,13 +49,13 @@ def components(
     """Return the variance of sum_k weights[k] * mean(values[k]).
 
     Args:
-        values: per fold (S_k,), the metric of every cell.
-        influences: per fold (S_k, G_k), each group's influence on its cell's value.
-        strata: per fold (G_k,), 1 for groups that hold a melanoma.
-        weights: (K,) share of every fold, summing to 1.
+        values: for each fold (S_k,), the metric of every cell.
+        influences: for each fold (S_k, G_k), the influence of each group on the value of its cell.
+        strata: for each fold (G_k,), 1 for groups that hold a melanoma, else 0.
+        weights: (K,) weight of every fold.
 
     Raises:
-        StudyError: no fold has two groups of a stratum, so that nothing can be said about its spread.
+        StudyError: no fold has two groups of some stratum, so that the spread of this stratum is unknown.
     """
     spread, counts = _by_stratum([u.mean(0, keepdims=True) for u in influences], strata)
     lesion_parts = weights[:, None] ** 2 * spread
@@ -78,7 +79,7 @@ def _by_stratum(
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Return variances summed over the first axis and numbers of groups, both (K, 2).
 
-    A stratum with a single group shows no spread: it takes the other folds' mean variance of one group.
+    A stratum with a single group shows no spread; for it, the mean variance of one group in the other folds is used.
     """
     variance, counts = np.zeros((len(strata), 2)), np.zeros((len(strata), 2), np.intp)
     for k, (u, stratum) in enumerate(zip(influences, strata, strict=True)):

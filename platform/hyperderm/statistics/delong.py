@@ -1,6 +1,6 @@
-"""DeLong's test of two correlated AUROCs on the same lesions: the cross-check of the paired bootstrap.
+"""DeLong's test of two correlated AUROCs on the same lesions, a cross-check of the paired bootstrap.
 
-It takes lesions as independent and trainings as fixed, so it may be more confident than the bootstrap.
+The test treats lesions as independent and trainings as fixed, so it may be more confident than the bootstrap.
 """
 
 from typing import NamedTuple
@@ -28,16 +28,17 @@ class Delong(NamedTuple):
 
     @property
     def p(self) -> float:
-        """Two-sided; 1 when neither difference nor variance is seen."""
+        """The two-sided p value; 1 if difference and variance are both 0."""
         if self.variance <= 0:
             return 1.0 if self.difference == 0 else 0.0
         return float(2 * ndtr(-abs(self.difference) / self.variance**0.5))
 
 
 def placements(truth: ArrayLike, score: ArrayLike) -> tuple[Array, Array]:
-    """Return V10 (m,), each melanoma's share of negatives below it, and V01 (n,), each negative's of melanomas above it.
+    """Return DeLong's placements V10 (m,) of the m melanomas and V01 (n,) of the n negatives.
 
-    By midranks in O(N log N) (Sun & Xu, IEEE SPL 2014); ties count ½; both have the AUROC as their mean.
+    V10 is the share of negatives below each melanoma, V01 the share of melanomas above each negative; ties count ½, and the
+    mean of each is the AUROC. They are computed by midranks in O(N log N) (Sun & Xu, IEEE SPL 2014).
     """
     y, x = np.asarray(truth) == 1, np.asarray(score, np.float64)
     m, n = int(y.sum()), int((~y).sum())
@@ -49,9 +50,9 @@ def delong_test(truth: ArrayLike, score: ArrayLike, other: ArrayLike) -> Delong:
     """Return AUROC(score) − AUROC(other) with its variance (DeLong, DeLong & Clarke-Pearson 1988).
 
     Args:
-        truth: (N,) with at least two lesions of each class.
-        score: (N,).
-        other: (N,) of the same lesions.
+        truth: (N,) truth, melanoma = 1, with at least two lesions of each class.
+        score: (N,) scores of the first model.
+        other: (N,) scores of the second model for the same lesions.
     """
     (a10, a01), (b10, b01) = placements(truth, score), placements(truth, other)
     up, down = a10 - b10, a01 - b01
@@ -61,11 +62,11 @@ def delong_test(truth: ArrayLike, score: ArrayLike, other: ArrayLike) -> Delong:
 def combined(arm: Panel, reference: Panel) -> Delong | None:
     """Combine DeLong's tests over folds and seeds.
 
-    Folds are independent. A fold's seeds share the lesions: the standard error of their mean is taken as the mean of their
-    standard errors, its largest possible value.
+    Folds are independent. The seeds of a fold share their lesions: the standard error of their mean is taken as the mean of
+    their standard errors, which is its largest possible value.
 
     Returns:
-        None when a fold has fewer than two lesions of a class.
+        The combined test, or None if a fold has fewer than two lesions of a class.
     """
     same_lesions(arm, reference)
     if any(min(fold.truth.sum(), (~fold.truth).sum()) < 2 for fold in arm.folds):

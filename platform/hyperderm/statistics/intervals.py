@@ -1,6 +1,6 @@
-"""Intervals that keep their level on few cases: Wilson for proportions, logit for AUROC, BCa for what has no formula.
+"""Intervals that keep their level on few cases: Wilson for proportions, logit for AUROC, BCa for metrics without a formula.
 
-None of them has zero width: where the data show no spread, the rule that replaces it is stated beside it.
+Wilson and logit intervals never have zero width: each docstring states the rule for data without spread. BCa is None then.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ LEVEL = 0.95
 
 
 def critical(df: float, level: float = LEVEL) -> float:
-    """Return Student's two-sided critical value; the normal one at infinite `df`."""
+    """Return Student's two-sided critical value; for infinite `df` it is the normal one."""
     return float(student.ppf(0.5 + level / 2, max(df, 1.0)))
 
 
@@ -27,9 +27,9 @@ def wilson(share: float, size: float, quantile: float | None = None) -> tuple[fl
     """Return Wilson's score interval of a proportion (Wilson 1927).
 
     Args:
-        share: in [0, 1].
-        size: number of independent trials, need not be whole.
-        quantile: critical value, the normal 95 % one by default.
+        share: the proportion, in [0, 1].
+        size: number of independent trials; it need not be whole.
+        quantile: critical value; by default the normal one at 95 %.
     """
     z = float(ndtri(0.5 + LEVEL / 2)) if quantile is None else quantile
     centre = (share + z * z / (2 * size)) / (1 + z * z / size)
@@ -40,19 +40,18 @@ def wilson(share: float, size: float, quantile: float | None = None) -> tuple[fl
 
 
 def clustered_wilson(share: float, variance: Variance, lesions: float, groups: float) -> tuple[float, float]:
-    """Return Wilson's interval of a proportion averaged over seeds, of lesions that come in groups.
+    """Return Wilson's interval of a proportion averaged over seeds, for lesions in groups.
 
-    The number of trials is the one that would give the estimated variance, p(1 − p) / V (Korn & Graubard 1998; with
-    Wilson's interval: Dean & Pagano 2015), with Student's critical value for the variance's degrees of freedom. Near 0 and 1
-    V itself is unreliable: 1/(4n²), half an error squared, is added to it and to p(1 − p)/n, so that very few errors count
-    as if lesions were independent.
-    A share of exactly 0 or 1 counts every group as one trial.
+    The number of trials is the number that would give the estimated variance V, p(1 − p) / V (Korn & Graubard 1998; with
+    Wilson's interval: Dean & Pagano 2015). The critical value is Student's for the degrees of freedom of V. Near 0 and 1, V
+    is unreliable. Therefore 1/(4n²), the square of half an error, is added to V and to p(1 − p)/n, so that very few errors
+    count as if lesions were independent. For a share of exactly 0 or 1, every group counts as one trial.
 
     Args:
         share: the proportion, mean over seeds.
-        variance: of `share`.
-        lesions: in the denominator; several seeds do not multiply them.
-        groups: they come in.
+        variance: variance of `share`.
+        lesions: number of lesions in the denominator; several seeds do not multiply it.
+        groups: number of groups of these lesions.
     """
     if share in (0.0, 1.0) or variance.total <= 0:
         return wilson(share, groups)
@@ -63,12 +62,12 @@ def clustered_wilson(share: float, variance: Variance, lesions: float, groups: f
 
 @dataclass(frozen=True)
 class Auroc:
-    """An AUROC averaged over folds and seeds, with what its interval needs.
+    """An AUROC averaged over folds and seeds, with the numbers that its interval needs.
 
     Attributes:
-        value: in [0, 1].
-        variance: clustered, DeLong's in each fold.
-        sizes: (K, 2) groups with and without melanoma in every fold.
+        value: the AUROC, in [0, 1].
+        variance: its variance, DeLong's in each fold, clustered.
+        sizes: (K, 2) numbers of groups with and without melanoma in every fold.
     """
 
     value: float
@@ -76,13 +75,13 @@ class Auroc:
     sizes: NDArray[np.intp]
 
     def limits(self, quantile: float | None = None) -> tuple[float, float]:
-        """Return the interval on the logit scale (Pepe 2003; Qin & Hotilovac 2008), back on [0, 1].
+        """Return the interval made on the logit scale (Pepe 2003; Qin & Hotilovac 2008) and transformed back to [0, 1].
 
-        It has width even where the data show no spread: an AUROC of 1 (or 0) has the end of `perfect_limit`; another value
-        whose lesions all agree (everything tied, say) takes Hanley and McNeil's variance instead of its own.
+        The interval has a width even if the data show no spread. For an AUROC of 1 (or 0), `perfect_limit` gives its other
+        end. For another value without spread (for example, if all scores are tied), Hanley and McNeil's variance is used.
 
         Args:
-            quantile: critical value; Student's 95 % one for the variance's degrees of freedom by default.
+            quantile: critical value; by default Student's at 95 % for the variance's degrees of freedom.
         """
         c = critical(self.variance.df) if quantile is None else quantile
         sizes = tuple((max(int(p), 1), max(int(n), 1)) for p, n in self.sizes)
@@ -98,14 +97,15 @@ class Auroc:
 
 @lru_cache(maxsize=1024)
 def perfect_limit(sizes: tuple[tuple[int, int], ...], alpha: float) -> float:
-    """Return the lower limit of an AUROC of 1: the true AUROC at which every fold is ranked perfectly with chance alpha / 2.
+    """Return the lower limit of an AUROC of 1.
 
-    Scores are taken as binormal with equal variances (Obuchowski & Lieber 2002). A fold of m melanomas and n negatives is
-    perfect with probability ∫ Φ(d − x)^m dΦ(x)^n at separation d; AUROC = Φ(d / √2). Groups count once; several seeds of
-    one fold count as one, so the limit is on the safe side.
+    This limit is the true AUROC at which every fold is ranked perfectly with probability alpha / 2. Scores are assumed to be
+    binormal with equal variances (Obuchowski & Lieber 2002). A fold of m melanomas and n negatives is perfect with
+    probability ∫ Φ(d − x)^m dΦ(x)^n at separation d; AUROC = Φ(d / √2). Each group counts once, and several seeds of one
+    fold count as one, so the limit is conservative.
 
     Args:
-        sizes: per fold the groups with and without melanoma, at least 1 each.
+        sizes: for each fold the numbers of groups with and without melanoma, at least 1 each.
         alpha: 1 − confidence.
     """
     x = np.linspace(-8.5, 8.5, 681)
@@ -133,13 +133,13 @@ def bca(
     left_out: NDArray[np.float64],
     level: float = LEVEL,
 ) -> tuple[float, float] | None:
-    """Return the bias-corrected and accelerated bootstrap interval (Efron 1987), None when the draws show no spread.
+    """Return the bias-corrected and accelerated bootstrap interval (Efron 1987), or None if the draws show no spread.
 
     Args:
-        estimate: from all lesions.
-        draws: (R,) of resamples, by group.
-        left_out: (G,) with one group left out each; NaN where that is undefined.
-        level: of the interval.
+        estimate: the estimate from all lesions.
+        draws: (R,) estimates from resamples of groups.
+        left_out: (G,) estimates with one group left out each; NaN if such an estimate is undefined.
+        level: level of the interval.
     """
     if np.ptp(draws) == 0:
         return None

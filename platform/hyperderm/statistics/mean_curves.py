@@ -12,11 +12,11 @@ from hyperderm.statistics.resampling import BootstrapWeights
 Array = NDArray[np.float64]
 GRID = np.linspace(0.0, 1.0, 51)
 DRAWS = 400
-"""A band is for the eye: 400 resamples place its ends within a line's width."""
+"""Number of resamples for a band: in a plot, 400 resamples determine its ends to within the width of a line."""
 
 
 class Band(NamedTuple):
-    """A curve over `GRID` and its 95 % percentile band, all (51,)."""
+    """A curve over `GRID` and its 95 % percentile band, all of shape (51,)."""
 
     y: Array
     low: Array
@@ -24,9 +24,10 @@ class Band(NamedTuple):
 
 
 def curves(panel: Panel, weights: BootstrapWeights) -> tuple[Band, Band]:
-    """Return ROC (sensitivity over 1 − specificity) and precision over recall, averaged over cells at equal x.
+    """Return the ROC curve and the precision-recall curve, averaged over cells at equal x.
 
-    ROC: the highest sensitivity at no more false positives. Precision-recall: the precision where recall first reaches x.
+    ROC is sensitivity over x = 1 − specificity: the highest sensitivity with at most the share x of false positives. The
+    other curve is precision over x = recall: the precision at which recall first reaches x.
     """
     drawn = weights.first(DRAWS)
     roc, precision = np.zeros((len(drawn) + 1, len(GRID))), np.zeros((len(drawn) + 1, len(GRID)))
@@ -47,12 +48,18 @@ def _band(drawn: Array) -> Band:
 
 
 def _highest_up_to(x: Array, y: Array) -> Array:
-    """y at the last point with x <= each grid value, 0 before the first: both (R, n) and ascending."""
+    """Return y (R, 51) at the last point with x <= each grid value, and 0 before the first point.
+
+    Both arguments are (R, n) and ascending.
+    """
     count = np.stack([(x <= at + 1e-12).sum(1) for at in GRID], 1)
     return np.where(count > 0, np.take_along_axis(y, np.maximum(count - 1, 0), 1), 0.0)
 
 
 def _first_reaching(x: Array, y: Array) -> Array:
-    """y at the first point with x >= each grid value, where anything is called (x > 0) at 0: both (R, n), x ascending."""
+    """Return y (R, 51) at the first point with x >= each grid value; at grid value 0, at the first point with x > 0.
+
+    Both arguments are (R, n), and x is ascending.
+    """
     count = np.stack([(x < max(at - 1e-12, 1e-12)).sum(1) for at in GRID], 1)
     return np.take_along_axis(y, np.minimum(count, x.shape[1] - 1), 1)

@@ -1,4 +1,4 @@
-"""Several declared contrasts at once: Holm's step-down procedure and intervals that agree with it."""
+"""Several declared contrasts at once: Holm's step-down procedure, and interval levels that agree with its decisions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ FAMILY_LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Holm:
-    """One contrast's place in its family.
+    """Holm's decision on one contrast of a family.
 
     Attributes:
         adjusted_p: smallest family level at which Holm rejects this contrast.
-        rejected: at `FAMILY_LEVEL`.
-        alpha: the level this contrast was held against; an interval of confidence 1 − alpha that excludes 0 exactly when
-            p <= alpha excludes 0 exactly when `rejected`.
+        rejected: whether Holm rejects at `FAMILY_LEVEL`.
+        alpha: the level with which the p value was compared. `rejected` is true exactly if p <= alpha; so the interval with
+            confidence 1 − alpha excludes 0 exactly if `rejected` is true.
     """
 
     adjusted_p: float
@@ -27,10 +27,11 @@ class Holm:
 def holm(p: Sequence[float]) -> list[Holm]:
     """Return Holm's decisions on a family (Holm 1979), in the order of `p`.
 
-    Sorted ascending, the i-th p (i = 0, 1, …) of m is held against α/(m − i) until one fails. A rejected contrast keeps the
-    level it passed; that one and all after it share the level at which the procedure stopped, which none of them passes.
-    Equal p share the smallest rank. The matching intervals say what Holm says; they are not simultaneous in the sense of
-    Strassburger & Bretz (2008), whose intervals for rejected contrasts only say the sign.
+    The p values are sorted in ascending order. The i-th p (i = 0, 1, …) of m is compared with α/(m − i) until one exceeds
+    its level. A rejected contrast keeps the level that it passed. The first contrast that fails and all after it share the
+    level at which the procedure stopped; none of them passes this level. Equal p share the smallest rank. The matching
+    intervals agree with Holm's decisions. They are not simultaneous in the sense of Strassburger & Bretz (2008), whose
+    intervals for rejected contrasts only give the sign.
     """
     values = np.asarray(p, float)
     m = len(values)

@@ -1,19 +1,19 @@
-"""How the report writes numbers: three decimals, a true minus, and words where there is no number."""
+"""The format of numbers in the report: three decimals, a true minus sign, and words for a missing number."""
 
 import math
 
 MISSING = "not attainable"
-"""Stands where a number is undefined or out of reach; never 0."""
+"""The text for a number that is undefined or unattainable; such a number is never written as 0."""
 
 
 def number(value: float, decimals: int = 3) -> str:
-    """Write 0.842; a value that rounds to zero has no sign."""
+    """Write a number as 0.842; a value that rounds to zero has no sign."""
     text = f"{value:.{decimals}f}"
     return (text.lstrip("-") if float(text) == 0 else text).replace("-", "−")
 
 
 def signed(value: float, decimals: int = 3) -> str:
-    """Write +0.012 or −0.012; what rounds to zero is 0.000."""
+    """Write a number with its sign, as +0.012 or −0.012; a value that rounds to zero is written as 0.000."""
     text = number(value, decimals)
     return text if text.startswith("−") or not text.strip("0.") else f"+{text}"
 
@@ -25,22 +25,22 @@ def span(low: float, high: float, *, signs: bool = False) -> str:
 
 
 def chance(p: float) -> str:
-    """Write a p value; nothing below a thousandth is told apart."""
+    """Write a p value; all values below a thousandth are written as < 0.001."""
     return "< 0.001" if p < 0.001 else number(p)
 
 
 def percent(share: float) -> str:
-    """Write a share as 12.3 %; shares of 10 % and more without a decimal."""
+    """Write a share in percent: below 10 % with one decimal, such as 2.3 %, otherwise without, such as 12 %."""
     return f"{100 * share:.{0 if share >= 0.0995 or share == 0 else 1}f} %"
 
 
 def tally(count: float) -> str:
-    """Write a count that may be a mean: 12, or 12.3."""
+    """Write a count as 12, or as 12.3 if it is a mean that is not whole."""
     return f"{count:.0f}" if math.isclose(count, round(count), abs_tol=1e-9) else f"{count:.1f}"
 
 
 def hours(amount: float) -> str:
-    """Write hours so that seconds and days can both be read: 0.004 → 14 s, 0.25 → 15 min, 12.3 → 12.3 h."""
+    """Write hours in a unit that suits short and long times: 0.004 → 14 s, 0.25 → 15 min, 12.3 → 12.3 h."""
     if amount == 0:
         return "0"
     seconds = 3600 * amount
@@ -50,10 +50,10 @@ def hours(amount: float) -> str:
 
 
 def short_hash(digest: str) -> str:
-    """Return the first 12 digits of a hash; the CSV and JSON files hold all of them."""
+    """Return the first 12 digits of a hash; the CSV and JSON files hold all digits."""
     return digest[:12]
 
 
 def ratio(value: float) -> str:
-    """Write a ratio of synthetic to real lesions: ¼, ½, 1, 2.06."""
+    """Write a ratio of synthetic to real lesions as ¼, ½, 1 or 2.06."""
     return {0.25: "¼", 0.5: "½", 0.75: "¾"}.get(value, f"{value:.3g}")

@@ -1,4 +1,4 @@
-"""Metrics pooled over folds per seed, then averaged over seeds: those at the cells' own thresholds, and the Brier score."""
+"""Metrics pooled over folds for each seed, then averaged over seeds: those at the cells' thresholds, and Brier's score."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,7 +16,7 @@ PROPORTIONS = ("sensitivity", "specificity", "precision", "accuracy")
 
 
 class Interval(NamedTuple):
-    """A metric with its 95 % interval; what is undefined is None, and `reason` says why."""
+    """A metric with its 95 % interval; an undefined number is None, and `reason` says why."""
 
     value: float | None
     low: float | None
@@ -26,7 +26,7 @@ class Interval(NamedTuple):
 
 
 def counts(panel: Panel) -> list[Confusion]:
-    """Return TP FN FP TN of every seed, pooled over folds; where a seed lacks a fold, the fold's mean stands in for it."""
+    """Return TP FN FP TN of every seed, pooled over folds; if a seed lacks a fold, the fold's mean over seeds is used."""
     made = []
     for seed in panel.seeds:
         total = np.zeros(4)
@@ -38,15 +38,15 @@ def counts(panel: Panel) -> list[Confusion]:
 
 
 def mean_counts(panel: Panel) -> Confusion:
-    """Return the mean over seeds of `counts`; they need not be whole."""
+    """Return the mean of `counts` over seeds; its numbers need not be whole."""
     return Confusion(*np.mean(counts(panel), 0).tolist())
 
 
 def threshold_metrics(panel: Panel) -> dict[str, Interval]:
     """Return sensitivity, specificity, precision, F1, accuracy and balanced accuracy with score intervals.
 
-    The variance is the delta method's at the mean counts, clustered by group within fold and class, plus the seeds' own.
-    F1 and balanced accuracy are treated as proportions of the melanomas.
+    The variance comes from the delta method at the mean counts, clustered by group within fold and class, plus the part of
+    the seeds. F1 and balanced accuracy are treated as proportions of the melanomas.
     """
     per_seed, mean = [confusion.metrics() for confusion in counts(panel)], mean_counts(panel)
     melanoma, other = (int(groups) for groups in panel.sizes.sum(0))
@@ -73,7 +73,7 @@ def threshold_metrics(panel: Panel) -> dict[str, Interval]:
 
 
 def brier(panel: Panel) -> Interval:
-    """Return the Brier score with Student's interval, clustered."""
+    """Return the Brier score with Student's interval, whose variance is clustered by group."""
     squared = [(fold.probability - fold.truth) ** 2 for fold in panel.folds]
     lesions = sum(part.shape[1] for part in squared)
     value = float(sum(part.mean(0).sum() for part in squared) / lesions)
@@ -83,7 +83,7 @@ def brier(panel: Panel) -> Interval:
 
 
 def gradient(name: str, counts: Confusion) -> Array:
-    """Return the derivative of a threshold metric by TP, FN, FP, TN, (4,)."""
+    """Return the derivative (4,) of a threshold metric with respect to TP, FN, FP and TN."""
     tp, fn, fp, tn = counts
     p, n, called, total, f1 = tp + fn, fp + tn, tp + fp, sum(counts), 2 * tp + fp + fn
     match name:
@@ -104,14 +104,14 @@ def gradient(name: str, counts: Confusion) -> Array:
 
 
 def pooled_variance(panel: Panel, contributions: Sequence[Array]) -> Variance:
-    """Return the variance of a sum over all lesions, averaged over seeds; contributions: per fold (S_k, n)."""
+    """Return the variance of a sum over all lesions, averaged over seeds; `contributions` has (S_k, n) for each fold."""
     cells = [part.sum(1) for part in contributions]
     influences = [part @ fold.member for part, fold in zip(contributions, panel.folds, strict=True)]
     return components(cells, influences, [fold.strata for fold in panel.folds], np.ones(len(panel.folds)))
 
 
 def mean_over_seeds(values: Sequence[Value], seeds: Sequence[int]) -> Value:
-    """Return the mean, or None naming the first seed without a value and its reason."""
+    """Return the mean over seeds; if a seed has no value, None with the first such seed and its reason."""
     for seed, value in zip(seeds, values, strict=True):
         if value.value is None:
             return Value(None, f"{value.reason} (seed {seed})")
@@ -119,6 +119,6 @@ def mean_over_seeds(values: Sequence[Value], seeds: Sequence[int]) -> Value:
 
 
 def _indicators(fold: Fold) -> Array:
-    """Return (S, n, 4): 1 in the column of TP, FN, FP or TN that each lesion's decision falls into."""
+    """Return (S, n, 4) indicators of decisions: 1 in the column TP, FN, FP or TN that is true for the lesion, else 0."""
     y, called = fold.truth, fold.called
     return np.stack([y & called, y & ~called, ~y & called, ~y & ~called], -1).astype(np.float64)

@@ -1,12 +1,12 @@
 """The primary endpoint, AUROC within fold averaged over folds and seeds, and its difference between two arms.
 
-Interval of a difference: ± Student's critical value times the standard error (clustered DeLong, plus the seeds' part), the
-critical value stretched where the bootstrap says that the studentised difference is heavier-tailed: groups are drawn within
-(fold, class), paired over arms and seeds, and trainings are drawn anew within each fold (seeds nested). Symmetric, because
-percentile and equal-tailed bootstrap-t intervals fell to 89 % in simulations, and the arms' own intervals combined (MOVER)
-are up to 2.5 times wider where arms resemble each other, as these do.
+The interval of a difference is ± Student's critical value times the standard error (clustered DeLong, plus the part of the
+seeds). The critical value is stretched if the bootstrap shows that the studentised difference has heavier tails. The
+bootstrap draws groups within (fold, class), paired over arms and seeds, and draws trainings anew within each fold (seeds
+nested). The interval is symmetric, because the coverage of percentile and equal-tailed bootstrap-t intervals fell to 89 % in
+simulations. A combination of the arms' own intervals (MOVER) is up to 2.5 times wider if the arms are similar, as here.
 
-What it covers: other lesions like these and other seeds, for these folds. Seeds are taken as independent between folds.
+The interval covers other lesions like these and other seeds, for these folds. Seeds are taken as independent between folds.
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ from hyperderm.statistics.resampling import BootstrapWeights
 
 POWER = 0.8
 WIDEST_STRETCH = 2.0
-"""Beyond it the resamples are degenerate (most show no spread at all) and say nothing about tails."""
+"""Largest stretch. Above this value the resamples are degenerate: most show no spread and tell nothing about tails."""
 LEAST_MOVE = 0.1
-"""Added to every standard error (in squares): one melanoma group that moves past a tenth of the negatives. It gives an
-interval to arms that rank all lesions alike, matters near AUROC 1, where few lesions carry the variance, and fades as 1 / n
-elsewhere."""
+"""Share of the negatives that one melanoma group is assumed to move past; its effect is added, squared, to every squared
+standard error. So arms that rank all lesions alike get an interval too. The effect matters near AUROC 1, where few lesions
+determine the variance, and fades as 1 / n elsewhere."""
 
 
 def auroc(panel: Panel) -> Auroc:
@@ -39,14 +39,14 @@ def auroc(panel: Panel) -> Auroc:
 
 @dataclass(frozen=True, eq=False)
 class Difference:
-    """Arm minus reference on the same lesions.
+    """The difference of AUROC, arm minus reference, on the same lesions.
 
     Attributes:
-        value: of the averaged AUROCs.
-        cells: per fold (S_k,).
-        variance: of `value`.
+        value: difference of the averaged AUROCs.
+        cells: for each fold (S_k,), the difference in every cell.
+        variance: variance of `value`.
         error: standard error of `value`, never 0 (see `LEAST_MOVE`).
-        stretch: of Student's critical values, at least 1, from the bootstrap.
+        stretch: factor of Student's critical values from the bootstrap, at least 1.
     """
 
     value: float
@@ -56,13 +56,13 @@ class Difference:
     stretch: float
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
-        """Return the interval at `level`; it excludes 0 exactly when `p` < 1 − level."""
+        """Return the interval at `level`; it excludes 0 exactly if `p` < 1 − level."""
         half = self.stretch * critical(self.variance.df, level) * self.error
         return max(-1.0, self.value - half), min(1.0, self.value + half)
 
     @property
     def p(self) -> float:
-        """Two-sided: 1 − the level at which the interval reaches 0."""
+        """The two-sided p value: 1 − the level at which the interval reaches 0."""
         ratio = abs(self.value) / self.error / self.stretch
         return float(2 * student.sf(ratio, max(self.variance.df, 1.0)))
 
@@ -74,15 +74,15 @@ class Difference:
 
 
 def difference(arm: Panel, reference: Panel, weights: BootstrapWeights) -> Difference:
-    """Compare two arms.
+    """Return the difference between two arms.
 
     Args:
-        arm: and
-        reference: tested on the same lesions, folds and seeds.
-        weights: of the bootstrap, drawn for either panel.
+        arm: the panel of the arm.
+        reference: the panel of the reference, tested on the same lesions, folds and seeds.
+        weights: bootstrap weights, drawn for either panel.
 
     Raises:
-        StudyError: the panels are not comparable, or too few groups for any interval.
+        StudyError: the panels are not comparable, or there are too few groups for any interval.
     """
     same_lesions(arm, reference)
     kernels = [a.kernel - b.kernel for a, b in zip(arm.folds, reference.folds, strict=True)]
@@ -106,7 +106,7 @@ def _variance(
 
 
 def _influence(kernel: NDArray[np.float64], fold: Fold) -> NDArray[np.float64]:
-    """Return each group's influence on the kernel's mean, (S, m, n) -> (S, G): DeLong's placements, summed by group."""
+    """Return the influence of each group on the kernel's mean, (S, m, n) -> (S, G): DeLong's placements summed by group."""
     middle = kernel.mean((1, 2))[:, None]
     phi = np.empty((len(kernel), len(fold.truth)))
     phi[:, fold.truth] = (kernel.mean(2) - middle) / kernel.shape[1]
@@ -121,9 +121,9 @@ def _stretch(
     variance: Variance,
     weights: BootstrapWeights,
 ) -> float:
-    """Return the bootstrap's 95 % point of |T*| over Student's, between 1 and `WIDEST_STRETCH`.
+    """Return the bootstrap's 95 % point of |T*| divided by Student's, limited to 1 … `WIDEST_STRETCH`.
 
-    T* = (difference* − difference) / error*, error* computed anew in every resample (symmetric bootstrap-t, Hall 1988).
+    T* = (difference* − difference) / error*, with error* computed anew in every resample (symmetric bootstrap-t, Hall 1988).
     """
     drawn = [_resampled(*each) for each in zip(kernels, folds, weights.folds, strict=True)]
     shift = np.mean([value - kernel.mean() for (value, _), kernel in zip(drawn, kernels, strict=True)], 0)
@@ -142,7 +142,7 @@ def _stretch(
 def _resampled(
     kernel: NDArray[np.float64], fold: Fold, weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the weighted mean of one fold's kernel (m, n) and its clustered variance, both (R,)."""
+    """Return the weighted mean of one fold's kernel (m, n) and its clustered variance in every resample, both (R,)."""
     lesions = weights @ fold.member.T
     positive, negative = lesions[:, fold.truth], lesions[:, ~fold.truth]
     positives, negatives = positive.sum(1, keepdims=True), negative.sum(1, keepdims=True)
@@ -165,10 +165,10 @@ def _resampled(
 def _seeds_resampled(
     cells: Sequence[NDArray[np.float64]], wanted: float, weights: BootstrapWeights
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the shift and variance that drawing a fold's seeds anew in every fold adds, both (R,).
+    """Return the shift and the variance that a new draw of seeds in every fold adds to each resample, both (R,).
 
-    The cells' deviations are scaled so that the drawn means have the variance `wanted`: as they stand, they also hold the
-    lesions' noise, and drawing from S values halves their variance at S = 2.
+    The deviations of the cells are scaled so that the drawn means have the variance `wanted`. Without scaling they would
+    also contain the noise of the lesions, and drawing from S values would reduce their variance (by half at S = 2).
     """
     rng, folds = weights.rng(), len(cells)
     deviations = [fold - fold.mean() for fold in cells]

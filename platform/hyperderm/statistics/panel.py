@@ -13,17 +13,17 @@ from hyperderm.statistics.predictions import CellKey, Predictions
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """One fold's test lesions, sorted by id, scored by S trainings (an interrupted grid may give folds different S).
+    """The test lesions of one fold, sorted by id and scored by S trainings; in an interrupted grid S may differ by fold.
 
     Attributes:
-        number: of the fold.
-        seeds: of the S trainings, ascending.
-        lesion_id: (n,).
+        number: number of the fold.
+        seeds: seeds of the S trainings, ascending.
+        lesion_id: (n,) ids of the lesions.
         truth: (n,) bool, True for melanoma.
-        group: (n,) index into this fold's G groups.
+        group: (n,) index into the G groups of this fold.
         probability: (S, n) calibrated P(melanoma).
-        raw_probability: (S, n) before calibration.
-        threshold: (S,).
+        raw_probability: (S, n) P(melanoma) before calibration.
+        threshold: (S,) threshold of each training.
     """
 
     number: int
@@ -37,29 +37,32 @@ class Fold:
 
     @cached_property
     def member(self) -> NDArray[np.float64]:
-        """(n, G): 1 where the lesion belongs to the group."""
+        """The membership of lesions in groups, (n, G): 1 if the lesion belongs to the group, else 0."""
         return (self.group[:, None] == np.arange(self.group.max() + 1)).astype(np.float64)
 
     @cached_property
     def strata(self) -> NDArray[np.intp]:
-        """(G,): 1 for groups that hold a melanoma, 0 for the others; resampling keeps their numbers."""
+        """The stratum of each group, (G,): 1 if it holds a melanoma, else 0; resampling keeps the size of each stratum."""
         return (self.member.T @ self.truth > 0).astype(np.intp)
 
     @cached_property
     def called(self) -> NDArray[np.bool_]:
-        """(S, n): called melanoma, probability >= threshold."""
+        """Whether each lesion is called melanoma, (S, n): probability >= threshold."""
         return self.probability >= self.threshold[:, None]
 
     @cached_property
     def kernel(self) -> NDArray[np.float64]:
-        """(S, m, n): 1 where a melanoma scores above a negative, ½ where they tie; its mean is the AUROC."""
+        """The comparison of every melanoma with every negative, (S, m, n); its mean is the AUROC.
+
+        It is 1 if the melanoma scores above the negative, ½ for a tie, and 0 otherwise.
+        """
         positive, negative = self.probability[:, self.truth, None], self.probability[:, None, ~self.truth]
         return (positive > negative) + 0.5 * (positive == negative)
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One arm with one model."""
+    """The predictions of one arm with one model."""
 
     arm: str
     model: str
@@ -67,32 +70,32 @@ class Panel:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Those of any fold, ascending."""
+        """The seeds that occur in any fold, ascending."""
         return tuple(sorted({seed for fold in self.folds for seed in fold.seeds}))
 
     @property
     def blocks(self) -> list[tuple[int, int]]:
-        """(fold, seed) of every cell."""
+        """The pair (fold, seed) of every cell."""
         return [(fold.number, seed) for fold in self.folds for seed in fold.seeds]
 
     @property
     def sizes(self) -> NDArray[np.intp]:
-        """(K, 2): groups with and without melanoma in every fold."""
+        """The numbers of groups with and without melanoma in every fold, (K, 2)."""
         return np.array([[fold.strata.sum(), (fold.strata == 0).sum()] for fold in self.folds])
 
 
 def panel(predictions: Predictions, arm: str, model: str) -> Panel:
-    """Return the cells of one arm and model.
+    """Return the panel of one arm and model.
 
     Raises:
-        StudyError: no such cells, or seeds of a fold that test different lesions.
+        StudyError: there are no such cells, or seeds of a fold test different lesions.
     """
     mine = predictions.where(arm=arm, model=model)
     return Panel(arm, model, tuple(_fold(mine, number) for number in np.unique(mine.fold).tolist()))
 
 
 def common(one: Panel, other: Panel) -> tuple[Panel, Panel] | None:
-    """Return both panels with the cells that both have; None when there are none."""
+    """Return both panels restricted to the cells that both have, or None if there are no such cells."""
     kept = sorted(set(one.blocks) & set(other.blocks))
     return (_only(one, kept), _only(other, kept)) if kept else None
 
@@ -136,7 +139,7 @@ def same_lesions(one: Panel, other: Panel) -> None:
     """Prove that two panels test the same lesions in the same folds with the same seeds.
 
     Raises:
-        StudyError: naming the two arms and what differs.
+        StudyError: they do not; the message names the two arms and the difference.
     """
     pair = f"arms {one.arm!r} and {other.arm!r} (models {one.model!r}, {other.model!r})"
     again = "Compare cells of one grid, all of them finished."

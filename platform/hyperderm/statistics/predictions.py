@@ -1,4 +1,4 @@
-"""Out-of-fold predictions of an ablation: one row a lesion and cell, the artifact every number is computed from."""
+"""Out-of-fold predictions of an ablation, one row for each lesion and cell: the artifact from which all numbers come."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -35,7 +35,7 @@ _DTYPES = {pa.string(): np.str_, pa.int8(): np.int8, pa.int64(): np.int64, pa.fl
 
 
 class CellKey(NamedTuple):
-    """What identifies a cell of the grid for a reader."""
+    """The names that identify a cell of the grid for a reader."""
 
     arm: str
     model: str
@@ -48,25 +48,25 @@ class CellKey(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Columns of one length, one row per lesion and cell; checked when made, never copied afterwards.
+    """Columns of equal length with one row for each lesion and cell; they are checked by the constructor.
 
     Attributes:
-        lesion_id: of the tested lesion.
-        group: source image (or patient) that may hold several lesions; never in two folds.
-        diagnosis: as in the store.
+        lesion_id: id of the tested lesion.
+        group: source image (or patient), which may hold several lesions; a group is never in two folds.
+        diagnosis: diagnosis as in the store.
         truth: 1 for melanoma, 0 for everything else.
-        fold: whose test role the lesion is in.
-        seed: of the training.
-        arm: of the grid.
+        fold: the fold whose test role holds the lesion.
+        seed: seed of the training.
+        arm: arm of the grid.
         model: architecture and weights, or the spectral baseline.
         probability: calibrated P(melanoma), in [0, 1].
-        raw_probability: before calibration, in [0, 1].
-        threshold: the cell's own, chosen on validation; melanoma is called at probability >= threshold.
+        raw_probability: P(melanoma) before calibration, in [0, 1].
+        threshold: threshold of the cell, chosen on validation; a lesion is called melanoma if probability >= threshold.
         cell: fingerprint of the cell's configuration.
 
     Raises:
-        StudyError: columns of other shapes, values out of range, a truth that is not "is melanoma", a lesion twice in a
-            cell, a lesion or group in two folds, two thresholds in a cell, or a cell without both classes.
+        StudyError: columns have different shapes, values are out of range, a truth contradicts the diagnosis, a lesion
+            occurs twice in a cell, a lesion or group is in two folds, a cell has two thresholds, or lacks a class.
     """
 
     lesion_id: NDArray[np.str_]
@@ -106,7 +106,7 @@ class Predictions:
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> Self:
-        """Return predictions from one sequence per column of `SCHEMA`."""
+        """Return predictions made from one sequence for each column of `SCHEMA`."""
         missing = [name for name in SCHEMA.names if name not in columns]
         if missing:
             raise StudyError(f"predictions: column {missing[0]} is missing", f"Columns: {', '.join(SCHEMA.names)}.")
@@ -117,7 +117,7 @@ class Predictions:
         """Read a file written by `to_parquet`.
 
         Raises:
-            StudyError: missing, unreadable, or not of this schema; and all that the class raises.
+            StudyError: the file is missing, unreadable, or not of this schema; and all errors of the class.
         """
         try:
             content = path.read_bytes()
@@ -127,10 +127,10 @@ class Predictions:
 
     @classmethod
     def from_bytes(cls, content: bytes, name: str) -> Self:
-        """Read what `to_bytes` made; `name` is what errors call it.
+        """Read the content that `to_bytes` made; `name` is the name of the content in errors.
 
         Raises:
-            StudyError: unreadable, or not of this schema; and all that the class raises.
+            StudyError: the content is unreadable, or not of this schema; and all errors of the class.
         """
         try:
             table = pq.read_table(pa.BufferReader(content), schema=SCHEMA)
@@ -140,22 +140,24 @@ class Predictions:
 
     @classmethod
     def concatenate(cls, parts: Iterable["Predictions"]) -> Self:
-        """Return the rows of all `parts` together, checked as one."""
+        """Return the rows of all `parts` together, checked as a whole."""
         held = list(parts)
         if not held:
             raise StudyError("predictions: no cell has any", _AGAIN)
         return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in held]) for f in fields(cls)})
 
     def to_parquet(self, path: Path) -> None:
-        """Write atomically; rows in the order of arm, model, fold, seed, lesion, so that equal sets give equal files.
+        """Write the predictions to a file atomically.
+
+        Rows are sorted by arm, model, fold, seed and lesion, so that equal sets give equal files.
 
         Raises:
-            OSError: the place cannot be written; it names the file, and nothing half-written is left behind.
+            OSError: the file cannot be written; the error names the file, and no half-written file is left.
         """
         write_whole(path, self.to_bytes())
 
     def to_bytes(self) -> memoryview:
-        """Return the file that `to_parquet` writes."""
+        """Return the content of the file that `to_parquet` writes."""
         order = np.lexsort((self.lesion_id, self.seed, self.fold, self.model, self.arm))
         table = pa.table({name: pa.array(getattr(self, name)[order]) for name in SCHEMA.names}, schema=SCHEMA)
         sink = pa.BufferOutputStream()  # into memory: of a full disk pyarrow's own writer says it in other words
@@ -165,10 +167,10 @@ class Predictions:
     def where(
         self, *, arm: str | None = None, model: str | None = None, fold: int | None = None, seed: int | None = None
     ) -> Self:
-        """Return the rows that agree with every value given.
+        """Return the rows that agree with every given value.
 
         Raises:
-            StudyError: there are none.
+            StudyError: there are no such rows.
         """
         keep = np.ones(len(self), bool)
         for name, value in (("arm", arm), ("model", model), ("fold", fold), ("seed", seed)):
@@ -181,19 +183,19 @@ class Predictions:
         return self.take(keep)
 
     def take(self, rows: NDArray[Any]) -> Self:
-        """Return the rows named by a mask or by positions."""
+        """Return the rows selected by a mask or by positions."""
         return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
     def cells(self) -> list[CellKey]:
-        """Return the distinct cells, sorted."""
+        """Return the distinct cells in sorted order."""
         keys = zip(self.arm.tolist(), self.model.tolist(), self.fold.tolist(), self.seed.tolist(), strict=True)
         return sorted({CellKey(*key) for key in keys})
 
     def check(self, expected: Iterable[CellKey]) -> None:
-        """Prove that exactly the planned cells are here and that all cells of a fold test the same lesions.
+        """Prove that exactly the planned cells are present and that all cells of a fold test the same lesions.
 
         Raises:
-            StudyError: naming the first cell that is missing, was not planned, or tests other lesions than its fold.
+            StudyError: a cell is missing, was not planned, or tests other lesions than its fold; the first is named.
         """
         planned, held = set(expected), set(self.cells())
         if missing := sorted(planned - held):
@@ -276,7 +278,7 @@ class Predictions:
 
 
 def _codes(*columns: NDArray[Any]) -> NDArray[np.intp]:
-    """Number the distinct combinations of the columns' values from 0."""
+    """Return for each row the number, from 0, of its combination of column values."""
     code = np.zeros(len(columns[0]), np.intp)
     for column in columns:
         values, inverse = np.unique(column, return_inverse=True)
@@ -285,7 +287,7 @@ def _codes(*columns: NDArray[Any]) -> NDArray[np.intp]:
 
 
 def _varies_within(key: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Mark the rows whose key occurs with more than one value."""
+    """Return a mask of the rows whose value differs from that of the first row with the same key."""
     keys = _codes(key)
     first = np.zeros(keys.max() + 1, np.intp)
     first[keys[::-1]] = np.arange(len(keys))[::-1]

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say, and the threshold: both fitted on validation only."""
+"""The calibration of probabilities and the decision threshold, both fitted on validation only."""
 
 from dataclasses import dataclass
 
@@ -11,17 +11,17 @@ from hyperderm.statistics.classification import binary, roc_curve
 
 Array = NDArray[np.float64]
 HOTTEST = 1e3
-"""The highest temperature: scores that rank validation backwards become almost flat instead of turning over."""
+"""The highest temperature. Scores that rank validation in the wrong order become almost flat instead of being reversed."""
 _STEPS, _TOLERANCE, _RIDGE, _SMALLEST_STEP = 100, 1e-10, 1e-12, 1e-10
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """p = sigmoid(logit / temperature + intercept).
+    """The calibration p = sigmoid(logit / temperature + intercept).
 
     Attributes:
-        temperature: in (0, `HOTTEST`]; above 1 the scores were too sure.
-        intercept: shifts the prevalence, e.g. back from what class weights made of it.
+        temperature: in (0, `HOTTEST`]; above 1 the scores were too confident.
+        intercept: shifts the prevalence, e.g. to undo the shift that class weights cause.
     """
 
     temperature: float
@@ -33,22 +33,22 @@ class Calibration:
 
     @property
     def flat(self) -> bool:
-        """Whether the scores do not rank validation at all, so that only the intercept means something."""
+        """Whether the scores do not rank validation usefully, so that only the intercept has a meaning."""
         return self.temperature >= HOTTEST
 
 
 def fit(truth: ArrayLike, logits: ArrayLike) -> Calibration:
     """Fit Platt's scaling by Newton's method with backtracking (Platt 1999; Lin, Lin & Weng 2007).
 
-    Targets are smoothed, (N₊ + 1)/(N₊ + 2) and 1/(N₋ + 2), so that separable scores do not become infinitely sure. The
-    slope 1/T is held at 1/`HOTTEST` or above.
+    Targets are smoothed to (N₊ + 1)/(N₊ + 2) and 1/(N₋ + 2), so that separable scores do not give infinite confidence. The
+    slope 1/T is kept at 1/`HOTTEST` or above.
 
     Args:
-        truth: (n,) of validation, melanoma = 1.
+        truth: (n,) truth of validation, melanoma = 1.
         logits: (n,) raw scores.
 
     Raises:
-        StudyError: other shapes or values, or validation without both classes.
+        StudyError: shapes or values are wrong, or validation does not hold both classes.
     """
     x = np.asarray(logits, np.float64)
     y = binary(truth, expit(x))[0]
@@ -76,11 +76,11 @@ def calibrated_log_loss(truth: ArrayLike, logits: ArrayLike, calibration: Calibr
 def youden_threshold(truth: ArrayLike, probability: ArrayLike) -> float:
     """Return the threshold that maximises sensitivity + specificity (Youden 1950); decide by probability >= threshold.
 
-    It lies midway between the two neighbouring scores; of equal sums the one with the higher sensitivity. When no threshold
-    beats guessing it is 0: everything is called.
+    The threshold lies midway between two neighbouring scores. Among equal sums, the one with the higher sensitivity is
+    chosen. If no threshold is better than guessing, the threshold is 0 and every lesion is called melanoma.
 
     Raises:
-        StudyError: other shapes or values, or only one class.
+        StudyError: shapes or values are wrong, or there is only one class.
     """
     y, p = binary(truth, probability)
     if y.all() or not y.any():
@@ -97,7 +97,10 @@ def youden_threshold(truth: ArrayLike, probability: ArrayLike) -> float:
 
 
 def _newton(design: Array, fixed: Array, target: Array, start: Array) -> Array:
-    """Minimise the log loss of fixed + design @ at over `at`, which starts flat: no probability is saturated there."""
+    """Return the vector `at` that minimises the log loss of the logits fixed + design @ at.
+
+    Iterations begin at `start`, where no probability is saturated.
+    """
     at = start
     for _ in range(_STEPS):
         z = fixed + design @ at
@@ -118,5 +121,5 @@ def _newton(design: Array, fixed: Array, target: Array, start: Array) -> Array:
 
 
 def _losses(z: Array, target: Array) -> Array:
-    """Cross-entropy of logits z against targets in [0, 1], stable for large |z|."""
+    """Return the cross-entropy of logits z against targets in [0, 1], stable for large |z|."""
     return np.logaddexp(0.0, z) - target * z

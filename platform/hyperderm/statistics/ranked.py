@@ -1,12 +1,13 @@
 """Metrics without a formula for their variance: AUPRC, the two operating points and calibration error; and AUROC by BCa.
 
-Groups are resampled within fold and class; each resample weights lesions, so every metric is computed on weights (R, n).
-Drawing n of n shrinks the spread by (n − 1)/n: deviations of a fold are stretched back by its number of melanoma groups,
-which are the scarce ones. What the seeds differ by beyond that is added, as in `paired`.
+Groups are resampled within fold and class. Each resample gives weights to lesions, so every metric is computed on weights
+(R, n). Drawing n of n groups reduces the variance by the factor (n − 1)/n. Therefore the deviations of a fold are stretched
+by the corresponding factor for its number n of melanoma groups, the scarcer class. Differences between seeds beyond the
+noise of the lesions are added, as in `paired`.
 
-The bootstrap gives the standard error; the interval is on the logit scale with Student's t. Resampling repeats lesions,
-which shifts the operating points by up to .06: BCa takes that for a bias of the estimate and doubles it (it covered 71-82 %
-for specificity at sensitivity .95 in simulations, this interval 89-95 %).
+The bootstrap gives the standard error; the interval is made on the logit scale with Student's t. Resampling repeats lesions,
+which shifts the operating points by up to .06. BCa treats this shift as a bias of the estimate and doubles it: in
+simulations, BCa covered 71-82 % for specificity at sensitivity .95, and this interval 89-95 %.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +29,7 @@ METHOD = "logit, bootstrap over groups within fold and class, seeds nested"
 
 
 def weighted_auroc(truth: NDArray[np.bool_], score: Array, weights: Array) -> Array:
-    """Return the AUROC of each set of weights, (R, n) -> (R,), by trapezes; NaN without both classes."""
+    """Return the AUROC of each set of weights, (R, n) -> (R,), by the trapezoidal rule; NaN without both classes."""
     true, called = cumulated(truth, score, weights)
     false = called - true
     before = np.concatenate([np.zeros((len(true), 1)), true[:, :-1]], 1)
@@ -45,7 +46,7 @@ def weighted_average_precision(truth: NDArray[np.bool_], score: Array, weights: 
 
 
 def weighted_specificity(truth: NDArray[np.bool_], score: Array, weights: Array) -> Array:
-    """Return specificity at sensitivity .95 of each set of weights; 0, the worst, where unattainable."""
+    """Return the specificity at sensitivity .95 for each set of weights; if unattainable, 0, the worst value."""
     true, called = cumulated(truth, score, weights)
     false = called - true
     at = np.argmax(true >= np.ceil(TARGET_SENSITIVITY * true[:, -1:] - 1e-9) - 1e-9, axis=1)
@@ -54,7 +55,7 @@ def weighted_specificity(truth: NDArray[np.bool_], score: Array, weights: Array)
 
 
 def weighted_sensitivity(truth: NDArray[np.bool_], score: Array, weights: Array) -> Array:
-    """Return sensitivity at specificity .90 of each set of weights; 0, the worst, where unattainable."""
+    """Return the sensitivity at specificity .90 for each set of weights; if unattainable, 0, the worst value."""
     true, called = cumulated(truth, score, weights)
     false = called - true
     kept = false <= np.floor((1 - TARGET_SPECIFICITY) * false[:, -1:] + 1e-9) + 1e-9
@@ -66,10 +67,11 @@ def rank_metric(panel: Panel, weights: BootstrapWeights, weighted: Weighted, cel
     """Return a metric averaged over folds and seeds with its interval.
 
     Args:
-        panel: the arm.
-        weights: of the bootstrap.
-        weighted: the metric on weights.
-        cells: per fold and seed, the metric itself. When any is None the mean is None: leaving the worst out would flatter.
+        panel: the panel of the arm.
+        weights: bootstrap weights.
+        weighted: function that computes the metric for each set of weights.
+        cells: the metric for each fold and seed. If one is None, the mean is None: without the worst cells it would be too
+            good.
     """
     flat = [value for fold in cells for value in fold]
     lost = [value for value in flat if value.value is None]
@@ -83,7 +85,7 @@ def rank_metric(panel: Panel, weights: BootstrapWeights, weighted: Weighted, cel
 
 
 def bca_auroc(panel: Panel, weights: BootstrapWeights) -> tuple[float, float] | None:
-    """Return the BCa interval of the AUROC, the alternative to `paired.auroc`'s; None where no resample differs from it."""
+    """Return the BCa interval of the AUROC, a cross-check of that of `paired.auroc`; None if all resamples are equal."""
     values = [fold.kernel.mean((1, 2)) for fold in panel.folds]
     drawn = _stretched(panel, values, _evaluated(panel, weights, weighted_auroc))
     left_out = np.mean([fold.mean(1) for fold in _evaluated(panel, leave_one_out(panel), weighted_auroc)], 0)
@@ -91,9 +93,9 @@ def bca_auroc(panel: Panel, weights: BootstrapWeights) -> tuple[float, float] | 
 
 
 def calibration_error(panel: Panel, weights: BootstrapWeights) -> Interval:
-    """Return the calibration error, pooled over folds per seed, with its interval (bins as in the original sample).
+    """Return the calibration error, pooled over folds for each seed, with its interval (bins as in the original sample).
 
-    Where a seed lacks a fold, another seed of that fold stands in for it.
+    If a seed lacks a fold, another seed of that fold is used instead.
     """
     truth = np.concatenate([fold.truth for fold in panel.folds])
     scores = [pooled(panel, seed) for seed in panel.seeds]
@@ -107,14 +109,14 @@ def calibration_error(panel: Panel, weights: BootstrapWeights) -> Interval:
 
 
 def raw_calibration_error(panel: Panel) -> float | None:
-    """Return the calibration error before calibration, pooled over folds per seed, then averaged."""
+    """Return the calibration error before calibration, pooled over folds for each seed, then averaged over seeds."""
     truth = np.concatenate([fold.truth for fold in panel.folds])
     errors = [classification.calibration_error(truth, pooled(panel, seed, raw=True)).value for seed in panel.seeds]
     return None if None in errors else float(np.mean([each for each in errors if each is not None]))
 
 
 def pooled(panel: Panel, seed: int, raw: bool = False) -> Array:
-    """Return one seed's probabilities of all folds, in order; another seed of a fold stands in where this one lacks it."""
+    """Return the probabilities of one seed in all folds, in order; if the seed lacks a fold, another seed of it is used."""
     rows = [fold.seeds.index(seed) if seed in fold.seeds else seed % len(fold.seeds) for fold in panel.folds]
     source = [fold.raw_probability if raw else fold.probability for fold in panel.folds]
     return np.concatenate([scores[row] for scores, row in zip(source, rows, strict=True)])
@@ -131,21 +133,22 @@ def _interval(panel: Panel, values: Sequence[Array], drawn: Sequence[Array], wei
 
 
 def _draws(values: Sequence[Array], drawn: Sequence[Array], weights: BootstrapWeights) -> Array:
-    """Return the mean over folds and seeds of every resample, (R,)."""
+    """Return the mean over folds and seeds for every resample, (R,)."""
     return np.mean([fold.mean(1) for fold in drawn], 0) + _seeds(values, drawn, weights)
 
 
 def _stretched(panel: Panel, values: Sequence[Array], drawn: Sequence[Array]) -> list[Array]:
-    """Undo what drawing n of n takes from the spread of every fold."""
+    """Return the draws with the spread of every fold restored, which drawing n of n groups has reduced."""
     melanoma = np.maximum(panel.sizes[:, 0], 2)
     factors = np.sqrt(melanoma / (melanoma - 1))
     return [value + (draw - value) * factor for value, draw, factor in zip(values, drawn, factors, strict=True)]
 
 
 def _seeds(values: Sequence[Array], drawn: Sequence[Array], weights: BootstrapWeights) -> Array:
-    """Return what drawing seeds anew in every fold adds to each resample, (R,).
+    """Return the shift (R,) that a new draw of seeds in every fold adds to each resample.
 
-    Nothing, unless the seeds differ beyond the lesions' noise. Per fold: values (S_k,), drawn (R, S_k).
+    The shift is 0 unless the seeds differ by more than the noise of the lesions. `values` has (S_k,) for each fold, `drawn`
+    has (R, S_k).
     """
     shift = np.zeros(len(weights))
     df = sum(len(cells) - 1 for cells in values)
@@ -163,7 +166,7 @@ def _seeds(values: Sequence[Array], drawn: Sequence[Array], weights: BootstrapWe
 
 
 def _evaluated(panel: Panel, weights: BootstrapWeights, weighted: Weighted) -> list[Array]:
-    """Return the metric of every resample and cell, per fold (R, S_k)."""
+    """Return the metric of every resample and cell, (R, S_k) for each fold."""
     return [_fold(fold, groups, weighted) for fold, groups in zip(panel.folds, weights.folds, strict=True)]
 
 
@@ -173,7 +176,7 @@ def _fold(fold: Fold, groups: Array, weighted: Weighted) -> Array:
 
 
 def cumulated(truth: NDArray[np.bool_], score: Array, weights: Array) -> tuple[Array, Array]:
-    """Return weights of the melanomas and of all lesions called at each distinct threshold, descending: (R, distinct)."""
+    """Return the weights of melanomas and of all lesions called at each distinct threshold, descending: (R, thresholds)."""
     order = np.argsort(-score, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
     sorted_weights = weights[:, order]

@@ -1,4 +1,4 @@
-"""Bootstrap weights: groups drawn with replacement within (fold, with or without a melanoma), shared by all arms."""
+"""Bootstrap weights: groups are drawn with replacement within (fold, with or without a melanoma), equally for all arms."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ from hyperderm.statistics.panel import Panel
 
 @dataclass(frozen=True, eq=False)
 class BootstrapWeights:
-    """How often every group counts.
+    """The weights of all groups, that is, how often each group counts in each resample.
 
     Attributes:
-        folds: per fold (R, G_k).
-        source: random numbers for what is drawn beside groups (seeds), spawned from the same key.
+        folds: for each fold the weights (R, G_k) in R resamples.
+        source: source of random numbers for the draw of seeds, spawned from the same key.
     """
 
     folds: tuple[NDArray[np.float64], ...]
@@ -28,12 +28,12 @@ class BootstrapWeights:
         return BootstrapWeights(tuple(w[:count] for w in self.folds), self.source)
 
     def rng(self) -> np.random.Generator:
-        """Return a fresh generator, the same at every call: contrasts share their draws of seeds, too."""
+        """Return a new random generator with the same state at every call, so that contrasts also share draws of seeds."""
         return np.random.default_rng(self.source)
 
 
 def bootstrap(panel: Panel, resamples: int, seed: int) -> BootstrapWeights:
-    """Draw `resamples` sets of weights; equal for all panels that test the same lesions."""
+    """Draw `resamples` sets of weights; they are equal for all panels that test the same lesions."""
     groups, rest = np.random.SeedSequence(seed).spawn(2)
     rng = np.random.default_rng(groups)
     folds = []
@@ -47,14 +47,14 @@ def bootstrap(panel: Panel, resamples: int, seed: int) -> BootstrapWeights:
 
 
 def _times_drawn(count: int, resamples: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Draw `count` of `count` with replacement and return how often each came, (R, count)."""
+    """Draw `count` of `count` items with replacement and return how often each item was drawn, (R, count)."""
     picks = rng.integers(count, size=(resamples, count)) if count else np.empty((resamples, 0), np.int64)
     cells = picks + count * np.arange(resamples)[:, None]
     return np.bincount(cells.ravel(), minlength=resamples * count).reshape(resamples, count)
 
 
 def leave_one_out(panel: Panel) -> BootstrapWeights:
-    """Return one set of weights per group, in which that group is missing and all others count once."""
+    """Return one set of weights for each group, in which this group is missing and all others count once."""
     total = sum(len(fold.strata) for fold in panel.folds)
     folds, start = [], 0
     for fold in panel.folds:

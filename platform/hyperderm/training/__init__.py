@@ -1,1 +1,1 @@
-"""The loop, the feed, the context seam and checkpoints."""
+"""Training: the loop, the feed of cubes, the context that describes the machine, and checkpoints."""

@@ -1,7 +1,8 @@
-"""Checkpoints of one run in one place: each a file of its own, written aside, synced and renamed, or put whole on S3.
+"""The checkpoints of one run, each in a file of its own, in one folder or below one S3 address.
 
-A kill never leaves half a file. `latest.pt` is where the run stands, `previous.pt` what it was before, `best.pt` the one
-that scored best; a damaged `latest.pt` falls back to those.
+A file on disk is written under another name, synced and renamed; on S3 it is written as a whole. So a kill never leaves half
+a file. `latest.pt` is the present state of the run, `previous.pt` the state before it, and `best.pt` the state with the best
+score. If `latest.pt` is damaged, the others are used instead.
 """
 
 import hashlib
@@ -27,20 +28,20 @@ REMEDY = "Move it away; the run then begins anew."
 
 
 class CheckpointFolder:
-    """The checkpoints of one trial, in a folder that every node sees which may run the trial, or below an S3 address.
+    """The checkpoints of one trial, in a folder that all nodes which may run the trial can see, or below an S3 address.
 
     Attributes:
-        notes: sentences on what `resume` passed over.
+        notes: sentences about damaged checkpoints that `resume` skipped.
     """
 
     def __init__(self, folder: RunLocation) -> None:
         self.folder = folder
         self.notes: list[str] = []
         self._trusted = False
-        """`latest.pt` was read or written here, so it is worth keeping as the one before."""
+        """Whether `latest.pt` was read or written here; only then it is kept as `previous.pt`."""
 
     def address(self, name: str = LATEST) -> str:
-        """Return how a user names a checkpoint."""
+        """Return the address by which a user names a checkpoint."""
         return address(self.folder, name)
 
     def holds(self, name: str = LATEST) -> bool:
@@ -48,19 +49,20 @@ class CheckpointFolder:
         return holds(self.folder, name)
 
     def resumable(self) -> bool:
-        """Return whether there is anything to go on from."""
+        """Return whether there is a checkpoint from which the run can continue."""
         return any(self.holds(name) for name in (LATEST, PREVIOUS))
 
     def save(self, state: dict[str, Any], *, best: bool = False) -> None:
-        """Write `state` as the latest checkpoint, atomically; readers see the old file or the new one.
+        """Write `state` as the latest checkpoint, atomically: readers see either the old file or the new one.
 
         Args:
-            state: what `load` will return.
-            best: keep it as the best one too. That comes first: a kill in between leaves a best checkpoint which the
-                resumed run makes again, never a latest one whose score promises a best that is not there.
+            state: the state that `load` will return.
+            best: whether to keep the state as the best checkpoint too. The best checkpoint is written first. So if the
+                process is killed between both, the resumed run makes that best checkpoint again, and the latest checkpoint
+                never refers to a best one that is missing.
 
         Raises:
-            OSError: of a disk; StoreError: the S3 server stays away or refuses.
+            OSError: the disk fails; StoreError: the S3 server does not answer or refuses.
         """
         buffer = io.BytesIO()
         torch.save(state, buffer)  # into memory: of a full disk torch's own writer says nothing but that it failed
@@ -86,10 +88,10 @@ class CheckpointFolder:
         place.write_bytes(LATEST, pa.py_buffer(content))
 
     def load(self, name: str = LATEST) -> dict[str, Any] | None:
-        """Return the state saved as `name` on the CPU, or None where there is none.
+        """Return the state saved as `name`, on the CPU, or None if there is no such checkpoint.
 
         Raises:
-            CheckpointError: a file that cannot be read; OSError: a disk that cannot be; StoreError: the S3 server stays away
+            CheckpointError: the file is damaged; OSError: the disk cannot be read; StoreError: the S3 server does not answer
                 or refuses.
         """
         held = content_of(self.folder, name)
@@ -107,12 +109,13 @@ class CheckpointFolder:
         return state
 
     def resume(self) -> tuple[str, dict[str, Any]] | None:
-        """Return the name and the state of the checkpoint to go on from, or None where there is none.
+        """Return the name and the state of the checkpoint from which the run continues, or None if there is none.
 
-        A damaged latest one falls back to the one before and then to the best one, and `notes` says so.
+        If the latest checkpoint is damaged, use the previous one, and if that is damaged too, the best one; `notes` then
+        gets a sentence.
 
         Raises:
-            CheckpointError: none of them can be read; OSError, StoreError: as `load`.
+            CheckpointError: no checkpoint can be read; OSError, StoreError: see `load`.
         """
         damaged = list[CheckpointError]()
         for name in FILES if self.resumable() else ():
@@ -134,10 +137,10 @@ class CheckpointFolder:
         return None
 
     def check_best(self) -> None:
-        """Refuse to go on from a latest state whose best one is lost: nobody would make that again.
+        """Refuse to continue if the best checkpoint is lost, because a resumed run would not make it again.
 
         Raises:
-            CheckpointError: with the remedy.
+            CheckpointError: the best checkpoint is lost; the message names the remedy.
         """
         if not self.holds(BEST):
             others = ", ".join(name for name in FILES if name != BEST)
@@ -146,7 +149,7 @@ class CheckpointFolder:
             )
 
     def told(self) -> str:
-        """Return what `notes` says, once."""
+        """Return the sentences of `notes` and clear them, so that they are told once."""
         said, self.notes = "; ".join(self.notes), []
         return said
 
@@ -154,7 +157,7 @@ class CheckpointFolder:
         """Return the sha256 (hex) of a saved checkpoint.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: there is no checkpoint called `name`.
         """
         held = content_of(self.folder, name)
         if held is None:
@@ -163,7 +166,11 @@ class CheckpointFolder:
 
 
 def check_whole(content: bytes) -> None:
-    """Raise for bytes that changed since they were written: torch reads the checksums of its files, but checks none."""
+    """Prove that bytes did not change since they were written: torch itself does not check the checksums of its files.
+
+    Raises:
+        BadZipFile: a checksum is wrong.
+    """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if (spoilt := archive.testzip()) is not None:
             raise zipfile.BadZipFile(f"the checksum of {spoilt} is wrong")

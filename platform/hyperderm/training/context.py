@@ -1,4 +1,4 @@
-"""The one seam between training and the machine: world size, rank, device, checkpoint folder."""
+"""The only link between training and the machine: world size, rank, device, checkpoint folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,14 +17,14 @@ Precision = Literal["auto", "fp32", "fp64", "bf16"]
 
 @dataclass(frozen=True)
 class Context:
-    """Where a worker runs. One worker: made by `local`; several: by `worker_group` of `hyperderm.cluster.worker_group`.
+    """The surroundings of a worker. `local` makes them for one worker, `hyperderm.cluster.worker_group` for several.
 
     Attributes:
-        checkpoint: the run's checkpoints, in a place every worker's node sees.
-        rank: 0 … world_size − 1.
+        checkpoint: the run's checkpoints, in a place that the nodes of all workers can see.
+        rank: number of this worker, 0 … world_size − 1.
         world_size: number of workers.
-        device: what this worker computes on.
-        provenance: goes into every checkpoint: manifest fingerprint, fold, run key.
+        device: the device on which this worker computes.
+        provenance: facts that are saved in every checkpoint: manifest fingerprint, fold, run key.
     """
 
     checkpoint: CheckpointFolder
@@ -34,13 +34,13 @@ class Context:
     provenance: Mapping[str, str] = field(default_factory=dict)
 
     def compute(self, precision: Precision) -> Compute:
-        """Return where and how precisely the learner computes; `auto` is bf16 autocast on a GPU, fp32 on a CPU."""
+        """Return device and precision for the learner; `auto` means bf16 autocast on a GPU and fp32 on a CPU."""
         bf16 = precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
         dtype = torch.float64 if precision == "fp64" else torch.float32
         return Compute(self.device, dtype, bf16, self._parallel)
 
     def mean(self, metrics: dict[str, float]) -> dict[str, float]:
-        """Return the mean of `metrics` over the workers, which all hold the same keys."""
+        """Return the means of `metrics` over the workers; all workers must have the same keys."""
         if self.world_size == 1 or not metrics:
             return metrics
         names = sorted(metrics)
@@ -62,6 +62,6 @@ class Context:
 
 
 def local(folder: RunLocation, provenance: Mapping[str, str] | None = None) -> Context:
-    """Return the context of a single worker: in this process, or in the Tune actor that calls it."""
+    """Return the context of a single worker, which runs in the calling process (for example a Tune actor)."""
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     return Context(CheckpointFolder(folder), device=device, provenance=provenance or {})

@@ -1,4 +1,4 @@
-"""From Arrow rows to tensors: the one place where (H, W, B) becomes (B, H, W)."""
+"""Convert Arrow rows to tensors; only here (H, W, B) becomes (B, H, W)."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from hyperderm.learners.held_out_pixels import held_out_blocks
 from hyperderm.learners.scaling import Scaling
 
 AT_ONCE = 64
-"""Rows that are copied or resized together."""
+"""Number of rows that are copied or resized together."""
 
 
 def train_data(
@@ -27,19 +27,21 @@ def train_data(
     percentiles: tuple[float, float] | None = None,
     fold_free: bool = False,
 ) -> TrainData:
-    """Turn the rows of two roles, and what is trained on beside, into tensors of `size` pixels; train fits the scaling.
+    """Turn the rows of two roles, and further rows for training, into tensors of `size` pixels.
+
+    The scaling is fitted to train.
 
     Args:
-        train: rows of the role that is learnt.
-        validation: rows of the role that scores.
-        wavelengths_nm: (B,).
-        size: pixels; at most the store's.
-        extra: rows that are trained on beside `train`; nothing is fitted on them.
-        percentiles: of `data.scaling_percentiles`: what the scaling is fitted to; None: train's extremes.
-        fold_free: both roles are all cubes of a store without folds; blocks of their pixels are held out.
+        train: rows of the train role.
+        validation: rows of the validation role.
+        wavelengths_nm: (B,) wavelengths of the bands.
+        size: side of the cubes in pixels, at most that of the store.
+        extra: rows that are used for training beside `train`; nothing is fitted to them.
+        percentiles: `data.scaling_percentiles`, to which the scaling is fitted; None: train's extremes.
+        fold_free: whether both roles are all cubes of a store without folds; then blocks of their pixels are held out.
 
     Raises:
-        ConfigError: more pixels than the store holds; percentiles that coincide in a band.
+        ConfigError: `size` is larger than the store's, or both percentiles of a band are equal.
     """
     a = cube_set(train, size)
     if fold_free:
@@ -52,7 +54,7 @@ def train_data(
 
 
 def release_rows() -> None:
-    """Give back the memory of rows that nobody holds any more: Arrow keeps it for itself, as much as a role."""
+    """Give back the memory of rows that are no longer used: Arrow would keep it, which may be as much as a whole role."""
     pa.default_memory_pool().release_unused()
 
 
@@ -60,7 +62,7 @@ def check_size(size: int, held: tuple[int, int]) -> None:
     """Refuse more pixels than a store of `held` (H, W) has.
 
     Raises:
-        ConfigError: naming both and the remedy.
+        ConfigError: `size` is too large; the message names both sizes and the remedy.
     """
     if size > min(held):
         raise ConfigError(
@@ -73,7 +75,7 @@ def cube_set(rows: pa.Table, size: int) -> CubeSet:
     """Turn rows of a store into a `CubeSet` of `size` pixels (area average; size must not exceed the store's).
 
     Raises:
-        ConfigError: more pixels than the store holds.
+        ConfigError: `size` is larger than the store's.
     """
     h, w, bands = rows.schema.field("cube").type.shape
     check_size(size, (h, w))
@@ -87,14 +89,14 @@ def cube_set(rows: pa.Table, size: int) -> CubeSet:
 
 
 def _resized(images: NDArray[Any], size: int) -> NDArray[Any]:
-    """Return (n, C, H, W) as (n, C, size, size), averaged over areas; those that have the size as they are."""
+    """Return images (n, C, H, W) as (n, C, size, size), averaged over areas; images of that size are returned unchanged."""
     if images.shape[-2:] == (size, size):
         return images
     return interpolate(torch.from_numpy(images.astype(np.float32, order="C")), (size, size), mode="area").numpy()
 
 
 def _pieces(column: pa.ChunkedArray) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """Yield a column of tensors in pieces (n, …), each with its place: a column in one piece would be a copy of it."""
+    """Yield a column of tensors in pieces (n, …), each with its row range; the whole column at once would be a copy."""
     begin = 0
     for chunk in column.chunks:
         held = chunk.to_numpy_ndarray()  # zero-copy

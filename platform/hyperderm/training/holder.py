@@ -1,4 +1,7 @@
-"""Who holds a run's folder: the lock of its driver, looked at without being taken, and the driver's name across machines."""
+"""The driver that holds a run's folder: its lock, which others can look at without taking it, and its identity.
+
+The identity is unique across machines.
+"""
 
 import fcntl
 import json
@@ -17,19 +20,19 @@ from hyperderm.strict import json_of
 
 LOCK = ".lock"
 FLOCK = "hhqqi4x"
-"""The kernel's `struct flock` on 64-bit Linux: type, whence, start, length, process."""
+"""Format of the kernel's `struct flock` on 64-bit Linux: type, whence, start, length, process."""
 SIGNALLED = Literal["signalled", "gone"]
 
 
 @dataclass(frozen=True)
 class Holder:
-    """A driver, as it wrote itself into the lock of its folder.
+    """A driver, as described in the lock of its folder.
 
     Attributes:
-        pid: of the process, in its machine's (or container's) own counting.
-        host: name of its machine, "" where an earlier version wrote the lock.
-        boot: what tells machines and containers apart, also two of one name: the boot and the process numbering.
-        started: when the process began, in the kernel's ticks: a number that is used again has another.
+        pid: process number, in the numbering of the driver's machine (or container).
+        host: name of its machine, "" if an earlier version wrote the lock.
+        boot: identity of the boot and of the process numbering; it tells apart machines and containers of equal names.
+        started: start of the process in the kernel's ticks; it tells apart processes that had the same number.
     """
 
     pid: int
@@ -39,12 +42,12 @@ class Holder:
 
     @property
     def here(self) -> bool:
-        """Whether `pid` counts processes of this machine."""
+        """Whether `pid` is a process number of this machine."""
         return bool(self.boot) and self.boot == _boot()
 
     @property
     def alive(self) -> bool:
-        """Whether that very process still runs; of another machine's nobody here knows, and it is False."""
+        """Whether exactly that process still runs; False for a process of another machine, because it is unknown here."""
         return self.here and _started(self.pid) == self.started
 
     def __str__(self) -> str:
@@ -53,22 +56,22 @@ class Holder:
 
 
 def this_process() -> Holder:
-    """Return what this process writes into a lock."""
+    """Return the description of this process that is written into a lock."""
     return Holder(os.getpid(), socket.gethostname(), _boot(), _started(os.getpid()))
 
 
 def take(lock: IO[str], name: str) -> None:
-    """Take the open lock file of a folder for this process, and write down who holds it; closing the file gives it back.
+    """Lock the open lock file of a folder for this process and write this process into it; closing the file unlocks it.
 
-    Two locks are held: the whole-file one excludes other drivers, also earlier versions', and the one that belongs to the
-    open file shows `look` that somebody is there, without being taken by whoever looks.
+    Two locks are taken. The whole-file lock excludes other drivers, also those of earlier versions. The lock that belongs to
+    the open file shows `look` that there is a driver; `look` can test that lock without taking it.
 
     Args:
-        lock: opened for appending and reading.
-        name: of the run, for the sentence.
+        lock: the lock file, opened for appending and reading.
+        name: name of the run, for the error message.
 
     Raises:
-        StudyError: another driver holds it.
+        StudyError: another driver holds the lock.
     """
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -84,10 +87,11 @@ def take(lock: IO[str], name: str) -> None:
 
 
 def look(folder: Path) -> Holder | None:
-    """Return who holds the folder, None where nobody does. Nothing is locked meanwhile: a driver may start at any moment.
+    """Return the driver that holds the folder, or None. Nothing is locked meanwhile: a driver may start at any moment.
 
-    Where the file system cannot say (it knows no such locks, or an earlier version's driver holds it), whoever is written
-    in the lock counts as its holder while that process runs; another machine's does in any case, for it cannot be looked at.
+    The file system may not know the answer: it has no such locks, or a driver of an earlier version holds the folder. Then
+    the process that is written in the lock counts as the holder while it runs. A process of another machine always counts,
+    because it cannot be checked.
     """
     try:
         lock = (folder / LOCK).open("r", encoding="utf-8")
@@ -112,15 +116,16 @@ def look(folder: Path) -> Holder | None:
 
 
 def end(folder: Path, holder: Holder, elsewhere: str = "") -> SIGNALLED:
-    """Ask the driver to end as Ctrl-C does; only the very process that wrote the lock, on this machine, is signalled.
+    """Ask the driver to end, as Ctrl-C does; signal only the process that wrote the lock, and only on this machine.
 
     Args:
-        folder: of the run.
-        holder: as `look` said.
-        elsewhere: added to the remedy where the driver is another machine's.
+        folder: the folder of the run.
+        holder: the result of `look`.
+        elsewhere: text that is added to the remedy if the driver runs on another machine.
 
     Raises:
-        StudyError: it is another machine's, or the lock does not tell whose it is.
+        StudyError: the driver runs on another machine, the lock does not name the machine, or the process that wrote the
+            lock has ended while another process still holds it.
     """
     if holder.boot and not holder.here:
         raise StudyError(
@@ -149,7 +154,11 @@ def end(folder: Path, holder: Holder, elsewhere: str = "") -> SIGNALLED:
 
 
 def _lost(folder: Path, holder: Holder) -> SIGNALLED:
-    """Return that a driver ended a moment ago, or refuse to guess who else holds its lock."""
+    """Return "gone" if the driver has just ended.
+
+    Raises:
+        StudyError: the driver has ended, but its lock is still held by an unknown process.
+    """
     if look(folder) != holder:
         return "gone"
     raise StudyError(
@@ -159,7 +168,10 @@ def _lost(folder: Path, holder: Holder) -> SIGNALLED:
 
 
 def _written(lock: IO[str]) -> Holder | None:
-    """Return who is written in a lock file, None where it is empty or half-written; earlier versions wrote a bare number."""
+    """Return the driver that a lock file names, or None if the file is empty or half-written.
+
+    Earlier versions wrote only a process number.
+    """
     lock.seek(0)
     text = lock.read().strip()
     if text.isdecimal():
@@ -172,7 +184,7 @@ def _written(lock: IO[str]) -> Holder | None:
 
 
 def _boot() -> str:
-    """Return what no two machines or containers share, and no two starts of one: boot id and namespace of processes."""
+    """Return boot id and process namespace, which differ between machines, between containers, and between restarts."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -181,7 +193,7 @@ def _boot() -> str:
 
 
 def _started(pid: int) -> int:
-    """Return when a process of this machine began, in ticks since its boot; 0 where there is none."""
+    """Return the start of a process of this machine, in ticks since boot, or 0 if there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text("utf-8", errors="replace")
     except OSError:

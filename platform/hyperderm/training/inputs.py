@@ -1,7 +1,7 @@
 """The other runs that a run needs (`learner.start`): found, proven and read on the driver, before anything starts.
 
-What a run needs is known by the hash of its checkpoint, whatever its place is called: two names of one file are one run, and
-a run that was trained on since is another input. Trials get what was read here, so no worker has to see the file.
+An input is identified by the hash of its checkpoint, not by its path. Two paths of one file are the same input, and a run
+whose training has continued is another input. Trials get the checkpoint read here, so no worker has to see the file.
 """
 
 import json
@@ -23,13 +23,13 @@ from hyperderm.training.selection import fold_said
 
 @dataclass(frozen=True)
 class RunInput:
-    """A checkpoint of another run, proven to fit.
+    """A checkpoint of another run that is proven to fit.
 
     Attributes:
-        name: which input of the learner it is (`LearnerConfig.inputs`).
-        address: of the checkpoint.
-        sha256: of its file (hex).
-        state: what it holds, on the CPU.
+        name: name of the learner's input (`LearnerConfig.inputs`).
+        address: address of the checkpoint.
+        sha256: sha256 (hex) of the checkpoint's file.
+        state: content of the checkpoint, on the CPU.
     """
 
     name: str
@@ -39,44 +39,44 @@ class RunInput:
 
     @property
     def run(self) -> str:
-        """Key of the run that left it."""
+        """The key of the run that left the checkpoint."""
         return str(self.state["provenance"].get("run", ""))
 
 
 @dataclass(frozen=True)
 class RunInputs:
-    """All inputs of a run; most runs have none."""
+    """All inputs of a run; most runs have no inputs."""
 
     held: tuple[RunInput, ...] = ()
 
     @property
     def states(self) -> dict[str, Mapping[str, Any]]:
-        """What `TrainData.inputs` is."""
+        """The contents of the checkpoints by input, as in `TrainData.inputs`."""
         return {each.name: each.state for each in self.held}
 
     @property
     def content(self) -> dict[str, str]:
-        """Their hashes: part of what the run is."""
+        """The hashes of the checkpoints, which are part of the run's identity."""
         return {f"{INPUT}{each.name}": each.sha256 for each in self.held}
 
     @property
     def tags(self) -> dict[str, str]:
-        """Their hashes, and the runs that left them, for the audit of leaks."""
+        """The hashes of the checkpoints and the runs that left them, for the audit of leaks."""
         return self.content | {f"{INPUT_RUN}{each.name}": each.run for each in self.held}
 
     @property
     def said(self) -> list[str]:
-        """What is printed of them."""
+        """The sentences that are printed about the inputs."""
         return [f"learner.{each.name}: checkpoint {each.sha256[:12]} of {each.address}" for each in self.held]
 
 
 NONE = RunInputs()
-"""Of a run that needs no other."""
+"""The inputs of a run that needs no other run."""
 
 
 @contextmanager
 def naming_input(name: str, asked: str) -> Iterator[None]:
-    """Name the field and its value in errors of what is done meanwhile; trouble of the machine stays as it is."""
+    """Add the field and its value to errors that are raised inside this context; trouble of the machine is not changed."""
     try:
         yield
     except MachineTrouble:  # of the storage: the run is not to blame, and can be tried again
@@ -89,12 +89,12 @@ def given_inputs(addresses: Mapping[str, str], experiment: Experiment, store: St
     """Return checkpoints whose addresses are known and whose runs have ended, after proving that each fits.
 
     Args:
-        addresses: input of the learner to the address of the checkpoint.
-        experiment: the run that needs them.
-        store: that it reads.
+        addresses: addresses of the checkpoints, by input of the learner.
+        experiment: the run that needs the inputs.
+        store: the store that this run reads.
 
     Raises:
-        HyperdermError: one that cannot be read, or does not fit.
+        HyperdermError: a checkpoint cannot be read, or does not fit.
     """
     found = []
     for name, address in addresses.items():
@@ -105,7 +105,7 @@ def given_inputs(addresses: Mapping[str, str], experiment: Experiment, store: St
 
 
 def read_input(name: str, address: Path | str, experiment: Experiment, store: Store) -> tuple[Mapping[str, Any], str]:
-    """Return a checkpoint that fits, with all the diagnoses that it has seen, and the hash of its file."""
+    """Return the content of a checkpoint, proven to fit and with all the diagnoses it has seen, and the hash of its file."""
     state, digest = read_checkpoint(address)
     check_fits(name, state, experiment, store.manifest)
     try:
@@ -116,11 +116,13 @@ def read_input(name: str, address: Path | str, experiment: Experiment, store: St
 
 
 def seen_of(state: Mapping[str, Any], store: Store) -> list[str]:
-    """Return the diagnoses of train that a checkpoint's run and its inputs saw; an earlier version did not write them down.
+    """Return the diagnoses of train that a checkpoint's run and its inputs have seen.
+
+    An earlier version did not save them; then they follow from the configuration and the store.
 
     Args:
-        state: what the checkpoint holds.
-        store: that its run was trained on.
+        state: content of the checkpoint.
+        store: the store on which the run was trained.
     """
     if "seen" in state:
         return list(state["seen"])
@@ -134,13 +136,13 @@ def check_fits(name: str, state: Mapping[str, Any], experiment: Experiment, mani
     """Prove that a checkpoint may be the input `name` of `experiment`: of the same store, fold, size and kind.
 
     Args:
-        name: of `LearnerConfig.inputs`.
-        state: what the checkpoint holds.
-        experiment: the run that needs it.
-        manifest: of the store that it reads.
+        name: one of `LearnerConfig.inputs`.
+        state: content of the checkpoint.
+        experiment: the run that needs the input.
+        manifest: manifest of the store that this run reads.
 
     Raises:
-        ConfigError, StoreError, StudyError: naming what does not fit, and the remedy.
+        ConfigError, StoreError, StudyError: the checkpoint does not fit; the message names the misfit and the remedy.
     """
     trained = experiment_of(state)
     origin, fold = state["provenance"], fold_said(manifest, experiment)
@@ -171,7 +173,7 @@ def check_fits(name: str, state: Mapping[str, Any], experiment: Experiment, mani
 
 
 def _check_scaling(trained: Experiment, experiment: Experiment) -> None:
-    """Refuse a scaling that would be told and not used: that of the input is kept."""
+    """Refuse settings of the scaling that would have no effect, because the scaling of the input is kept."""
     for field in ("scaling", "percentiles"):
         was, asked = (json.loads(each.data.model_dump_json())[field] for each in (trained, experiment))
         if was != asked:
@@ -185,7 +187,7 @@ def experiment_of(state: Mapping[str, Any]) -> Experiment:
     """Return the configuration of the run that left a checkpoint.
 
     Raises:
-        StudyError: it is of a learner, or of networks, that this version has no more.
+        StudyError: the checkpoint is of a learner, or of networks, that this version no longer has.
     """
     try:
         return read(json.loads(state["experiment"]))

@@ -1,4 +1,4 @@
-"""The loop: one screen. It counts images, asks the learner to step, and yields a report at every validation."""
+"""The training loop, short enough for one screen: it counts images, asks the learner to step, and reports validations."""
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
@@ -24,22 +24,23 @@ class Report:
     images: int
     metrics: Mapping[str, float]
     cubes: Tensor | None = None
-    """What a generator was scored on, (n, B, H, W) reflectance; None on other ranks and when repeated after a resume."""
+    """The generated cubes that were scored, (n, B, H, W) reflectance. None for other learners, on ranks other than 0, and in
+    a report that is repeated after a resume."""
     note: str = ""
-    """What a person should know of how the run went on."""
+    """A note for the user on how the run was resumed."""
 
 
 def train(experiment: Experiment, data: TrainData, context: Context) -> Generator[Report, None, Learner]:
-    """Train until `training.images` images were shown, yielding a report at image 0 and at every validation.
+    """Train until `training.images` images have been shown; yield a report at image 0 and at every validation.
 
-    The best checkpoint is the one with the lowest `learner.objective`; the learner that is returned is in its last state.
+    The best checkpoint is the one with the lowest `learner.objective`. The learner that is returned is in its last state.
 
-    Goes on from the latest checkpoint of the context where there is one; the draws are keyed, so the result is that of an
-    undisturbed run. The last batch may carry the count past `training.images`.
+    If the context has a checkpoint, training continues from the latest one. The random draws are keyed, so the result equals
+    that of an undisturbed run. The last batch may raise the count above `training.images`.
 
     Raises:
-        NonFiniteLoss: naming the step and the metric.
-        CheckpointError: a checkpoint that cannot be read, or is another run's.
+        NonFiniteLoss: a metric is not finite; the message names the step and the metric.
+        CheckpointError: a checkpoint cannot be read, or belongs to another run.
     """
     release_rows()
     training = experiment.training

@@ -1,4 +1,4 @@
-"""Means of a run's metrics since the last report, and the watch for the first that is not finite."""
+"""Means of a run's metrics since the last report, and the search for the first metric that is not finite."""
 
 from collections.abc import Mapping
 from time import perf_counter
@@ -10,12 +10,15 @@ from hyperderm.errors import NonFiniteLoss
 from hyperderm.training.context import Context
 
 CHECK_EVERY = 16
-"""Steps between two looks for a non-finite metric: each look waits for the GPU."""
+"""Number of steps between two checks for a non-finite metric; each check has to wait for the GPU."""
 REMEDY = "Lower the learning rates; with a gradient penalty, raise gp_weight."
 
 
 class Meter:
-    """Sums kept on the device; remembers each metric's first step that was not finite. Made anew after every report."""
+    """A meter that keeps the sums of metrics on the device, and for each metric the first step at which it was not finite.
+
+    A new meter is made after every report.
+    """
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -26,7 +29,7 @@ class Meter:
         self.steps = 0
 
     def add(self, metrics: Mapping[str, Tensor], step: int) -> None:
-        """Add one step's metrics, causes before what follows from them: the first of a step is named as the culprit."""
+        """Add the metrics of one step, causes before effects: an error names the first metric that is not finite."""
         for name, value in metrics.items():
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
             self.counts[name] = self.counts.get(name, 0) + 1
@@ -38,10 +41,10 @@ class Meter:
             self.check()
 
     def check(self) -> None:
-        """Raise, on every worker alike, for the earliest metric that was not finite on any.
+        """Prove that every metric was finite on every worker; all workers raise the same error.
 
         Raises:
-            NonFiniteLoss: naming the step and the metric.
+            NonFiniteLoss: a metric was not finite; the message names the earliest such step and its metric.
         """
         if not self.bad:
             return
@@ -51,10 +54,10 @@ class Meter:
             raise NonFiniteLoss(f"{name} is not finite at step {int(step)}", REMEDY)
 
     def means(self) -> dict[str, float]:
-        """Return the means over the steps and the workers.
+        """Return the means of the metrics over the steps and the workers.
 
         Raises:
-            NonFiniteLoss: naming the step and the metric.
+            NonFiniteLoss: a metric was not finite; the message names the step and the metric.
         """
         self.check()
         means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}

@@ -1,4 +1,7 @@
-"""Checkpoints as a user names them: a file, an object on S3, or the run that wrote it. Free of Ray."""
+"""Checkpoints as a user names them: a file, an object on S3, or the run that wrote the checkpoint.
+
+This module does not use Ray.
+"""
 
 import hashlib
 import io
@@ -18,13 +21,13 @@ REMEDY = "Give a best.pt or latest.pt that hyperderm wrote, or a run by --run."
 
 
 def read_checkpoint(path: Path | str) -> tuple[Mapping[str, Any], str]:
-    """Return what a checkpoint holds, on the CPU, and the sha256 (hex) of the file.
+    """Return the content of a checkpoint, on the CPU, and the sha256 (hex) of the file.
 
     Args:
-        path: a file's path, or an `s3://` address.
+        path: the path of a file, or an `s3://` address.
 
     Raises:
-        StudyError: no such file, one that cannot be read, or one that hyperderm did not write. StoreError: the S3 server
+        StudyError: the file does not exist, cannot be read, or was not written by hyperderm. StoreError: the S3 server
             refuses, or does not answer.
     """
     import torch
@@ -47,7 +50,7 @@ def read_checkpoint(path: Path | str) -> tuple[Mapping[str, Any], str]:
 
 
 def opened(path: Path | str) -> tuple[RunLocation, str]:
-    """Return the place of a checkpoint and its name there; an S3 server is proven to be readable."""
+    """Return the folder of a checkpoint and its name there; on S3, prove that the folder is readable."""
     if not str(path).startswith("s3://"):
         return Path(path).parent, Path(path).name
     parent, _, name = str(path).rpartition("/")
@@ -55,10 +58,10 @@ def opened(path: Path | str) -> tuple[RunLocation, str]:
 
 
 def fold_of(checkpoint: Mapping[str, Any], store: Store) -> int:
-    """Return the fold a checkpoint was trained for, after proving that `store` is the one it was trained on.
+    """Return the fold of a checkpoint's training, after proving that the checkpoint was trained on `store`.
 
     Raises:
-        StudyError: it names no store or fold; StoreError: it names another.
+        StudyError: the checkpoint names no store or no fold, or is fold-free; StoreError: it names another store.
     """
     origin = checkpoint["provenance"]
     manifest, fold = origin.get("hyperderm.manifest"), origin.get("hyperderm.fold")

@@ -1,4 +1,4 @@
-"""What a checkpoint holds beside weights, and the proof that it is this run's before training goes on from it."""
+"""The content of a checkpoint beside weights, and the proof that a checkpoint belongs to the run that continues from it."""
 
 import json
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from hyperderm.strict import differences, fingerprint
 from hyperderm.training.context import Context
 
 ORIGIN = ("hyperderm.manifest", "hyperderm.fold", "hyperderm.synthetic", "hyperderm.weights")
-"""The provenance that must not change under a run, beside that of its inputs."""
+"""The fields of provenance that must not change during a run, beside those of its inputs."""
 
 
 def pack(learner: Learner, experiment: Experiment, data: TrainData, context: Context) -> dict[str, Any]:
-    """Return the learner's state with everything that generating from it, or going on, needs to know."""
+    """Return the learner's state, together with all facts that are needed to continue training or to generate cubes."""
     return {
         "learner": learner.state_dict(),
         "schema": SCHEMA,
@@ -32,11 +32,13 @@ def pack(learner: Learner, experiment: Experiment, data: TrainData, context: Con
 
 
 def restore(learner: Learner, experiment: Experiment, data: TrainData, context: Context) -> dict[str, Any] | None:
-    """Load the latest checkpoint into `learner` and return it; None where there is none. A damaged one falls back.
+    """Load the latest checkpoint into `learner` and return its content, or None if there is no checkpoint.
+
+    If the latest checkpoint is damaged, an older one is used, see `CheckpointFolder.resume`.
 
     Raises:
-        CheckpointError: none can be read, or it was made with another configuration, other data, another fold or another
-            version of the networks.
+        CheckpointError: no checkpoint can be read, or it was made with another configuration, other data, another fold or
+            another version of the networks.
     """
     found = context.checkpoint.resume()
     if found is None:
@@ -72,7 +74,10 @@ def _present(experiment: Experiment, data: TrainData, context: Context) -> dict[
 
 
 def _facts(experiment: Experiment, provenance: Mapping[str, str], lesions: str, feed: str) -> dict[str, Any]:
-    """What must be equal: all that shapes a result. A synthetic set is known by its fingerprint in `ORIGIN`."""
+    """Return all facts that influence a result; they must be equal in the checkpoint and in the run.
+
+    A synthetic set is identified by its fingerprint, see `ORIGIN`.
+    """
     shaping = {"schema": SCHEMA} | {path: json.dumps(value) for path, value in shaping_in_full(experiment).items()}
     origin = {name: provenance.get(name, "(none)") for name in ORIGIN}
     origin |= {name: digest for name, digest in provenance.items() if name.startswith(INPUT)}
@@ -80,7 +85,7 @@ def _facts(experiment: Experiment, provenance: Mapping[str, str], lesions: str, 
 
 
 def of_one_run(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return whether two checkpoints were left by the same run, whichever version of the code wrote them."""
+    """Return whether two checkpoints were left by the same run, also if different versions of the code wrote them."""
 
     def told(state: Mapping[str, Any]) -> list[Any]:
         origin = state["provenance"]
@@ -91,7 +96,7 @@ def of_one_run(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def seen(data: TrainData) -> list[str]:
-    """Return the diagnoses of train that shaped a run: its own, and those that its inputs have seen."""
+    """Return the diagnoses that influenced a run: those of its own training, and those that its inputs have seen."""
     before = [name for state in data.inputs.values() for name in state.get("seen", ())]
     return sorted({*data.drawn_diagnoses, *before})
 

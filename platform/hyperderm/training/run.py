@@ -1,4 +1,4 @@
-"""One run of any learner: trained by the loop, fitted at once, or loaded again from its checkpoint."""
+"""One run of any learner: train it in the loop, fit it at once, or load it again from its checkpoint."""
 
 import json
 from collections.abc import Generator, Mapping
@@ -16,13 +16,13 @@ from hyperderm.training.resume import pack
 
 
 def run(experiment: Experiment, data: TrainData, context: Context) -> Generator[Report, None, Learner]:
-    """Fit or train whatever the learner is; reports, checkpoints and errors are those of `train`."""
+    """Fit or train any learner; reports, checkpoints and errors are those of `train`."""
     learn = fit if experiment.learner.fit_once else train
     return (yield from learn(experiment, data, context))
 
 
 def fit(experiment: Experiment, data: TrainData, context: Context) -> Generator[Report, None, Learner]:
-    """Fit a learner that sees everything at once: its only step comes before its only report."""
+    """Fit a learner that uses all of train at once; yield its only report."""
     release_rows()
     learner = experiment.learner.build(experiment, data, context.compute(experiment.training.precision))
     images = experiment.training.images
@@ -37,10 +37,10 @@ REMEDY = "Give the best.pt or latest.pt that `hyperderm train` or `hyperderm swe
 
 
 def load_sampler(checkpoint: Mapping[str, Any], device: str = "cpu") -> Sampler:
-    """Rebuild a generator from what `training.resume.pack` saved.
+    """Rebuild a generator from the content of a checkpoint, as `training.resume.pack` made it.
 
     Raises:
-        StudyError: a checkpoint of a classifier, of other networks, or not hyperderm's at all.
+        StudyError: the checkpoint is not of a generator, holds other networks, or was not written by hyperderm.
     """
     try:
         experiment = read(json.loads(checkpoint["experiment"]))

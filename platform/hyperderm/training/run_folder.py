@@ -1,4 +1,4 @@
-"""A sweep's folder: its name, the configuration it stands for, and the lock of its driver."""
+"""The folder of a sweep: its name, the configuration that belongs to it, and the lock of its driver."""
 
 import json
 import shutil
@@ -24,7 +24,11 @@ JOURNAL = "outbox.db"
 
 
 def sweep_name(experiment: Experiment, space: Space, store: str) -> str:
-    """Return experiment + profile + space VERSION + first digits of the manifest's fingerprint (+ fold, unless it is 0)."""
+    """Return the name of a sweep.
+
+    It consists of experiment, profile (unless it is full), space with its version, the first digits of the manifest's
+    fingerprint (`store`) and the fold (unless it is 0).
+    """
     profile = "" if experiment.profile == "full" else f"-{experiment.profile}"
     fold = f"-fold{experiment.data.fold}" if experiment.data.fold else ""
     return f"{experiment.name}{profile}-{space.name}-v{space.version}-{store}{fold}"
@@ -33,7 +37,10 @@ def sweep_name(experiment: Experiment, space: Space, store: str) -> str:
 def identity(
     experiment: Experiment, space: Space, fingerprint: str, content: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Return what makes two sweeps the same, flat and as JSON; `content` as `selection.content` gives it."""
+    """Return a sweep's identity, a flat mapping of JSON values; two sweeps are the same if their identities are equal.
+
+    `content` is the result of `selection.content`.
+    """
     axes = {f"space.{path}": _axis(axis) for path, axis in space.distributions.items()}
     return {
         **searching(experiment),
@@ -47,15 +54,16 @@ def identity(
 
 @contextmanager
 def claim(folder: Path, mine: Mapping[str, Any], grows: bool = False) -> Iterator[str]:
-    """Hold the folder for this driver; a first driver writes down what it is. Yields a key that no other folder has.
+    """Hold the folder for this driver and yield the folder's unique key; the first driver saves the identity.
 
     Args:
-        folder: of the run.
-        mine: what it stands for, flat.
-        grows: what is new in `mine` is added to what the folder stands for; only what is known already must be equal.
+        folder: the folder of the run.
+        mine: the identity of this run, flat.
+        grows: whether new fields of `mine` are added to the saved identity; then only fields in both must be equal.
 
     Raises:
-        StudyError: another driver holds it, or it stands for another configuration (what differs is listed).
+        StudyError: another driver holds the folder, the folder belongs to another configuration (the message lists the
+            differences), or it holds files that are no run.
     """
     created = not folder.exists()
     if not created and not (folder / IDENTITY).exists() and any(not _of_a_start(path.name) for path in folder.iterdir()):
@@ -72,19 +80,19 @@ def claim(folder: Path, mine: Mapping[str, Any], grows: bool = False) -> Iterato
 
 
 def run_folder(runs: Path, name: str | None, default: str) -> Path:
-    """Return the folder of the run called `name`, or `default` where it has no name of its own.
+    """Return the folder of the run called `name`, or the folder called `default` if `name` is not given.
 
     Raises:
-        StudyError: as `check_name`.
+        StudyError: `check_name` refuses the name.
     """
     check_name(name)
     return runs.absolute() / (name or default)
 
 
 def same_run(runs: Path, start: str, mine: Mapping[str, Any]) -> Path | None:
-    """Return a folder below `runs` that stands for `mine` and whose name begins with `start`, None where there is none.
+    """Return a folder below `runs` with the identity `mine` and a name that begins with `start`, or None.
 
-    What an earlier version did not know yet is at its default there.
+    A field that the version which wrote the identity did not know counts as having its default value.
     """
     wanted = json.loads(json.dumps(mine))
     for path in sorted(runs.glob(f"{start}*/{IDENTITY}")):
@@ -120,10 +128,10 @@ def _check_identity(folder: Path, mine: dict[str, Any], grows: bool) -> str:
 
 
 def known_identity(path: Path) -> dict[str, Any]:
-    """Return what an identity file says: `key` and `identity`.
+    """Return the content of an identity file: `key` and `identity`.
 
     Raises:
-        StudyError: it is damaged.
+        StudyError: the file is damaged.
     """
     try:
         known = json_of(path.read_text(encoding="utf-8"))
@@ -140,7 +148,7 @@ def known_identity(path: Path) -> dict[str, Any]:
 
 
 def _known(path: Path) -> dict[str, Any] | None:
-    """Return what an identity file says; None where there is none, or a damaged one and nothing else was recorded yet."""
+    """Return the content of an identity file; None if it is missing, or if it is damaged and nothing else was recorded."""
     if not path.exists():
         return None
     try:
@@ -152,7 +160,7 @@ def _known(path: Path) -> dict[str, Any] | None:
 
 
 def _of_a_start(name: str) -> bool:
-    """Return whether a file is what a driver may leave that was killed before it had an identity."""
+    """Return whether a file may have been left by a driver that was killed before it saved an identity."""
     return name in (LOCK, "identity.partial") or is_room(name)
 
 

@@ -1,4 +1,4 @@
-"""Which lesions a run reads, with the proof that it may, and where the cubes it was scored on are kept. Free of Ray."""
+"""Select the lesions of a run, prove that the run may read them, and keep its scored cubes. This module does not use Ray."""
 
 import io
 from collections.abc import Mapping
@@ -24,11 +24,11 @@ SAMPLES_KEPT = 64
 
 @dataclass(frozen=True)
 class Selection:
-    """The lesions of the two roles a training may read.
+    """The lesion ids of the two roles that training may read.
 
     Attributes:
-        extra: the synthetic ones of another store.
-        fold_free: both roles are all lesions of a store without folds, of which blocks of pixels are held out.
+        extra: ids of the synthetic lesions of another store.
+        fold_free: whether both roles are all lesions of a store without folds; then blocks of pixels are held out.
     """
 
     train: tuple[str, ...]
@@ -41,10 +41,10 @@ def select(store: Store, experiment: Experiment) -> Selection:
     """Return the lesion ids of both roles, after proving that the store can serve the experiment.
 
     Raises:
-        ConfigError: more pixels than the store holds.
-        CubeError: bands that make no pseudo-RGB.
-        StoreError: a role that comes out empty, with a single lesion, or for a classifier without melanoma or without
-            negatives; a synthetic store of another manifest or fold.
+        ConfigError: the run asks for more pixels than the store holds, or for a fold of a store without folds.
+        CubeError: the bands do not give a pseudo-RGB.
+        StoreError: a role is empty or has a single lesion, or for a classifier has no melanoma or no negatives; or the
+            synthetic store is of another manifest or fold.
     """
     data, shape = experiment.data, store.manifest.shape
     store.check_cubes()
@@ -76,18 +76,18 @@ def is_fold_free(manifest: Manifest, experiment: Experiment) -> bool:
 
 
 def fold_said(manifest: Manifest, experiment: Experiment) -> str:
-    """Return what provenance calls the fold of a run on the store of `manifest`."""
+    """Return the name of the fold in the provenance of a run on the store of `manifest`."""
     return FOLD_FREE if is_fold_free(manifest, experiment) else str(experiment.data.fold)
 
 
 def read(
     store: Store, selection: Selection, experiment: Experiment, inputs: Mapping[str, Mapping[str, Any]] | None = None
 ) -> TrainData:
-    """Read what a run needs, in this process, all of it.
+    """Read all the data that a run needs, in this process.
 
     Args:
-        store: of the roles.
-        selection: the roles.
+        store: the store that holds the roles.
+        selection: the lesions of the roles.
         experiment: the run.
         inputs: see `TrainData.inputs`.
 
@@ -100,15 +100,16 @@ def read(
 
 
 def extra_store(experiment: Experiment) -> Store:
-    """Return the store that `Selection.extra` lies in."""
+    """Return the synthetic store that holds the lesions of `Selection.extra`."""
     assert experiment.synthetic is not None
     return open_store(experiment.synthetic.store)
 
 
 def content(experiment: Experiment, bands: int) -> dict[str, str]:
-    """Return fingerprints of what the experiment names by an address, under which something else may lie tomorrow.
+    """Return fingerprints of the data that the experiment names only by an address, because that data may change.
 
-    `hyperderm.synthetic`: of the synthetic store; `hyperderm.weights`: sha256 of the file a network begins from.
+    `hyperderm.synthetic` is the fingerprint of the synthetic store. `hyperderm.weights` is the sha256 of the file of weights
+    from which a network begins.
     """
     found = {}
     if experiment.synthetic:
@@ -146,7 +147,7 @@ def _extra(store: Store, experiment: Experiment) -> tuple[str, ...]:
 
 
 def keep_samples(report: Report, folder: RunLocation) -> None:
-    """Put the scored cubes where the driver draws them from: (n, B, H, W) float32 in `samples.npy`."""
+    """Save the first scored cubes, at most `SAMPLES_KEPT`, for the driver's pictures: (n, B, H, W) in `samples.npy`."""
     if report.cubes is None:
         return
     buffer = io.BytesIO()

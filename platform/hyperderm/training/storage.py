@@ -1,7 +1,7 @@
-"""`--storage s3://bucket/prefix`: where a run's workers write, so that its machines need no disk in common. Free of Ray.
+"""`--storage s3://bucket/prefix`: the place where a run's workers write, so that its machines need no shared disk.
 
-The driver's own files (study, journal, identity, lock, Tune's records) stay in the run's folder; checkpoints, samples and
-what Ray Train keeps of its groups lie below `<storage>/<name of the run's folder>`.
+The driver's own files (study, journal, identity, lock, Tune's records) stay in the run's folder. Checkpoints, samples and
+Ray Train's records of its worker groups lie below `<storage>/<name of the run's folder>`. This module does not import Ray.
 """
 
 import json
@@ -14,18 +14,18 @@ from hyperderm.store.s3 import prepare, put_new
 from hyperderm.training.run_folder import IDENTITY, TRIALS, known_identity, trial_folder
 
 STORAGE = "storage"
-"""The field of a run's identity that says where its workers write; "": in its folder."""
+"""The field of a run's identity that names the address where its workers write; "" means the run's folder."""
 OWNER = "owner.json"
-"""The object that says whose a run's prefix is."""
+"""Name of the object below a prefix that names the run to which the prefix belongs."""
 TAKEN = ".storage"
-"""Marks a run's folder once its prefix is its own."""
+"""Name of the file that marks a run's folder once the run owns its prefix."""
 
 
 def open_storage(uri: str | None) -> Location | None:
-    """Return what `--storage` names, proven to be writable; None where it is not given.
+    """Return the location that `--storage` names, after proving that it is writable; None if it is not given.
 
     Raises:
-        StoreError: no S3 address, or as `store.s3.probe`: within 10 s, and nothing is left behind.
+        StoreError: `uri` is no S3 address, or `store.s3.probe` fails; the probe takes at most 10 s and leaves nothing.
     """
     if uri is None:
         return None
@@ -36,7 +36,7 @@ def open_storage(uri: str | None) -> Location | None:
 
 
 def recorded(storage: Location | None) -> dict[str, str]:
-    """Return what a run's identity says of its storage."""
+    """Return the entry for the storage in a run's identity."""
     return {STORAGE: f"s3://{storage.path}" if storage else ""}
 
 
@@ -50,15 +50,16 @@ def storage_of_run(storage: Location | None, folder: Path) -> Location | None:
 
 
 def take(storage: Location | None, folder: Path, key: str) -> None:
-    """Make the prefix of the run in `folder` its own, or prove that it is.
+    """Claim the storage prefix for the run in `folder`, or prove that the run already owns it.
 
     Args:
-        storage: as `storage_of_run` gives it.
-        folder: of the run.
-        key: of the run, which no other has.
+        storage: the location from `storage_of_run`.
+        folder: the folder of the run.
+        key: the unique key of the run.
 
     Raises:
-        StudyError: it is another run's, or does not hold any more what this one wrote. StoreError: the server refuses.
+        StudyError: the prefix belongs to another run, or no longer holds the files that this run wrote. StoreError: the
+            server refuses.
     """
     if storage is None:
         return
@@ -86,25 +87,25 @@ def trial_place(folder: Path, number: int, storage: Location | None) -> RunLocat
     """Return the place of a trial's checkpoints and samples.
 
     Args:
-        folder: of the run.
-        number: of the trial.
-        storage: as `storage_of_run` gives it.
+        folder: the folder of the run.
+        number: the number of the trial.
+        storage: the location from `storage_of_run`.
     """
     return trial_folder(folder, number) if storage is None else below(storage, TRIALS, f"{number:04d}")
 
 
 def trial_address(folder: Path, number: int, storage: str) -> str:
-    """Return how `trial_place` is named; `storage` is the address of the run's part of its storage, "" where it has none."""
+    """Return the address of `trial_place`; `storage` is the address of the run's part of its storage, "" without one."""
     return f"{storage}/{TRIALS}/{number:04d}" if storage else str(trial_folder(folder, number))
 
 
 def storage_named(folder: Path) -> str | None:
-    """Return the `--storage` that the run in `folder` was begun with, None where its workers write into the folder."""
+    """Return the `--storage` with which the run in `folder` began, or None if its workers write into the folder."""
     path = folder / IDENTITY
     return known_identity(path)["identity"].get(STORAGE) or None if path.is_file() else None
 
 
 def storage_in_use(folder: Path) -> str:
-    """Return the address below which the workers of the run in `folder` wrote; "": they wrote into it."""
+    """Return the address below which the workers of the run in `folder` wrote, or "" if they wrote into the folder."""
     storage = storage_named(folder)
     return f"{storage}/{folder.name}" if storage else ""

@@ -1,4 +1,4 @@
-"""Networks that tell melanoma from other lesions: timm's and a small one of ours."""
+"""Networks that tell melanoma from other lesions: those of timm, and a small one of this project."""
 
 from hyperderm.learners.classifier.config import ClassifierConfig
 

@@ -1,4 +1,4 @@
-"""Which classifier networks there are, and how each is made: (N, B, H, W) -> (N,) logits of melanoma."""
+"""The available classifier networks, and how each is made: cubes (N, B, H, W) -> (N,) logits of melanoma."""
 
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,14 +17,15 @@ GROUPS = 8
 
 
 class SmallCnn(nn.Module):
-    """Four convolutions 16-32-64-96, group norm, halved between stages, global mean and maximum, one logit.
+    """Four convolutions (16-32-64-96 channels) with group norm; the size is halved between stages.
 
-    Group norm keeps no statistics over the batch: a cube's logit is the same in any batch and with any number of workers.
+    A linear head makes one logit from the global mean and the global maximum. Group norm keeps no statistics over the batch:
+    the logit of a cube is the same in any batch and with any number of workers.
 
     Args:
         bands: B.
 
-    Shape: (N, B, H, W), H and W from 16 -> (N,) logits of melanoma. 81,249 parameters at 16 bands.
+    Shape: (N, B, H, W), with H and W of 16 or more -> (N,) logits of melanoma. It has 81,249 parameters at 16 bands.
     """
 
     def __init__(self, bands: int) -> None:
@@ -41,13 +42,14 @@ class SmallCnn(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, cubes: Tensor) -> Tensor:
-        """Return one logit a cube."""
+        """Return one logit of melanoma for each cube, (N,)."""
         x = self.stages(cubes).flatten(2)  # (N, 96, H/8 W/8)
         return self.head(torch.cat([x.mean(2), x.amax(2)], 1)).squeeze(1)
 
 
 _TIMM_NAMES = {"efficientnet_lite0": "tf_efficientnet_lite0"}
-"""The published Lite0 weights want TensorFlow's padding and epsilon; timm's `efficientnet_lite0` has neither."""
+"""timm's names of architectures where they differ from ours. The published Lite0 weights require TensorFlow's padding and
+epsilon, which timm's `efficientnet_lite0` does not have."""
 
 
 class OneLogit(nn.Module):
@@ -58,12 +60,12 @@ class OneLogit(nn.Module):
         self.network = network
 
     def forward(self, cubes: Tensor) -> Tensor:
-        """Return one logit a cube."""
+        """Return one logit of melanoma for each cube, (N,)."""
         return self.network(cubes).squeeze(1)
 
 
 class Ends(NamedTuple):
-    """Names of a module's first convolution and of its last layer, as in its state dict."""
+    """Names of a module's first convolution and last layer, as in its state dict."""
 
     stem: str
     head: str
@@ -73,17 +75,17 @@ def check_architecture(architecture: str) -> None:
     """Prove that `architecture` is one of `ARCHITECTURES`.
 
     Raises:
-        ConfigError: it is not; the nearest are named.
+        ConfigError: it is not; the message names the most similar ones.
     """
     if architecture not in ARCHITECTURES:
         raise ConfigError(f"unknown architecture {architecture!r}", nearest(architecture, ARCHITECTURES))
 
 
 def network(architecture: str, bands: int) -> nn.Module:
-    """Return an untrained network, initialised from torch's global generator: the caller forks and seeds it.
+    """Return an untrained network, initialised from torch's global random generator, which the caller forks and seeds.
 
     Raises:
-        ConfigError: unknown architecture.
+        ConfigError: the architecture is unknown.
     """
     check_architecture(architecture)
     if architecture == OWN:
@@ -96,7 +98,7 @@ def network(architecture: str, bands: int) -> nn.Module:
 
 
 def timm_config(architecture: str) -> "PretrainedCfg":
-    """Return what timm knows of an architecture's default weights: where they are published, names of the ends."""
+    """Return timm's record of an architecture's default weights: their source and the names of the first and last layer."""
     import timm
 
     known = timm.get_pretrained_cfg(_TIMM_NAMES.get(architecture, architecture))
@@ -105,7 +107,7 @@ def timm_config(architecture: str) -> "PretrainedCfg":
 
 
 def ends(architecture: str) -> Ends:
-    """Return where the bands come in and the logit comes out."""
+    """Return the names of the first convolution, which takes the bands, and of the last layer, which gives the logit."""
     if architecture == OWN:
         return Ends("stages.0", "head")
     known = timm_config(architecture)

@@ -1,4 +1,4 @@
-"""The knobs of the classifier networks, their names, and what they say of themselves. Free of torch."""
+"""The settings of the classifier networks, and the names of the architectures. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ ARCHITECTURES = (
     "efficientnet_b3",
     "efficientnet_lite0",
 )
-"""`small_cnn` is ours; the others are timm's."""
+"""Names of the architectures: `small_cnn` is this project's own, the others are timm's."""
 OWN = "small_cnn"
 TIMM_SIZE = 32
-"""Pixels that timm's networks need: they halve five times."""
+"""Smallest side in pixels of cubes for timm's networks, which halve the image five times."""
 
 
 class ClassifierConfig(LearnerConfig):
-    """A network that tells melanoma (1) from the negatives of `task` (METHODS section 10)."""
+    """The settings of a network that tells melanoma (1) from the negatives of `task` (METHODS section 10)."""
 
     role: ClassVar[Role] = "classifier"
     objective: ClassVar[str] = "calibrated_log_loss"
     kind: Literal["classifier"] = "classifier"
     architecture: str = "small_cnn"
-    """small_cnn, or a DenseNet, ResNet or EfficientNet of timm's."""
+    """small_cnn, or one of timm's DenseNets, ResNets and EfficientNets."""
     weights: str = "scratch"
     """scratch, imagenet, or the path of a file of weights."""
     dropout: float = Field(0.0, ge=0, lt=1)
@@ -48,17 +48,17 @@ class ClassifierConfig(LearnerConfig):
     focal_gamma: float = Field(2.0, ge=0)
     """Focusing parameter of `loss=focal` (Lin et al., ICCV 2017)."""
     class_weights: Literal["none", "balanced"] = "none"
-    """balanced: n / (2 n_c) per class, counted over what an epoch shows."""
+    """balanced: weight n / (2 n_c) for each class, counted over the images that an epoch shows."""
     oversample: Annotated[float, Field(ge=0)] | Literal["balance"] = 0.0
-    """Extra showings of melanomas an epoch, per real melanoma; balance: until both classes are equal."""
+    """Extra showings of melanomas in an epoch, per real melanoma. balance: until both classes are equally large."""
     mixed_share: float | None = Field(None, gt=0, lt=1)
-    """Mixed sampling: this share of every epoch's images is synthetic; None: whatever the counts give."""
+    """Mixed sampling: share of the images of every epoch that is synthetic. None: the share follows from the counts."""
     augmentation: Literal["none", "classic", "spectral", "classic+spectral"] = "classic"
-    """classic: the seed project's shifts, crops and flips, geometry only (METHODS section 2). spectral: light and sensor, by
-    `spectral_augmentation`; in the sum it comes second."""
+    """classic: the seed project's shifts, crops and flips, geometry only (METHODS section 2). spectral: changes of light and
+    sensor, set by `spectral_augmentation`. classic+spectral: first classic, then spectral."""
     geometry: Literal["batch", "albumentations"] = "batch"
-    """What computes the classic augmentation, from the same draws. batch: one resampling of every cube, where the network
-    trains. albumentations: its own transforms one after the other, on the CPU; slower."""
+    """The method that computes the classic augmentation; both use the same draws. batch: one resampling of every cube, on
+    the device that trains. albumentations: its own transforms one after the other, on the CPU; slower."""
     spectral_augmentation: SpectralAugmentationConfig = SpectralAugmentationConfig()
 
     @property
@@ -73,12 +73,12 @@ class ClassifierConfig(LearnerConfig):
 
     @property
     def pixelwise(self) -> bool:
-        """Its augmentation of geometry moves whole spectra."""
+        """Whether the augmentation changes geometry, because then whole spectra are moved."""
         return self.moves
 
     @property
     def moves(self) -> bool:
-        """Whether the first augmentation is of geometry."""
+        """Whether the first augmentation changes geometry."""
         return self.augmentation.startswith("classic")
 
     @model_validator(mode="after")

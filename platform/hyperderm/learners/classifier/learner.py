@@ -1,4 +1,4 @@
-"""The classifier's step: one logit of melanoma (1), cross-entropy or focal loss as means of per-sample terms."""
+"""The classifier: one logit of melanoma (1), trained by cross-entropy or focal loss as means of per-sample terms."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -24,12 +24,12 @@ from hyperderm.settings import Run
 
 JUDGED_AT_ONCE = 64
 Augment = Callable[[Any, Sequence[int]], Tensor]
-"""Takes scaled cubes (n, B, H, W) and n keys, returns others of the same shape, dtype and device; those of geometry
-also take n cubes one by one."""
+"""A function that takes scaled cubes (n, B, H, W) and n keys, and returns augmented cubes of the same shape, dtype and
+device. A function that changes geometry also takes a sequence of n cubes."""
 
 
 class Classifier:
-    """A network and its optimizer (AdamW)."""
+    """The learner of a classifier: a network and its optimizer (AdamW)."""
 
     def __init__(self, config: ClassifierConfig, run: Run, data: TrainData, compute: Compute) -> None:
         self.config, self.data, self.compute, self.seed = config, data, compute, run.seed
@@ -53,7 +53,7 @@ class Classifier:
         self.augmentations = augmentations(config, run.data.size, data)
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Update once. Metrics: `loss`, `accuracy` (at probability .5), `positive_share`, `gradient`."""
+        """Update once and return the metrics `loss`, `accuracy` (at probability .5), `positive_share` and `gradient`."""
         self.network.train()
         x = self._seen(batch)
         y = self.truth[batch.rows].to(self.compute.device)
@@ -75,12 +75,12 @@ class Classifier:
         return {"loss": loss.detach(), "accuracy": right, "positive_share": labels.mean(), "gradient": gradient}
 
     def validate(self) -> Validation:
-        """See `judging.scored`."""
+        """Score the classifier on validation: see `decision_rule.scored`."""
         return scored(self, self.data.validation)
 
     @torch.no_grad()
     def logits_of(self, reflectance: Tensor, masks: Tensor) -> Tensor:
-        """Return the logits of melanoma, (N,) float64 on the CPU; masks are not looked at."""
+        """Return the logits of melanoma, (N,) float64 on the CPU; the masks are ignored."""
         self.network.eval()
         scaled = self.data.scaling.forward(reflectance).split(JUDGED_AT_ONCE)
         with self.compute.autocast():
@@ -92,12 +92,12 @@ class Classifier:
         return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore the state that `state_dict` returned."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
 
     def _seen(self, batch: Batch) -> Tensor:
-        """(n, B, H, W) what the network is shown."""
+        """Return the cubes (n, B, H, W) that the network is shown: the real cubes of the batch, augmented."""
         if not self.augmentations:
             return batch.real
         keys = self._keys(batch)
@@ -107,7 +107,7 @@ class Classifier:
         return x
 
     def _dropped(self, batch: Batch) -> AbstractContextManager[None]:
-        """Drop features of this step's cubes, each by its place in the global batch."""
+        """Return a context that drops features; the mask of a cube depends on its place in the global batch."""
         p = self.config.dropout
         if not p:
             return nullcontext()
@@ -115,12 +115,12 @@ class Classifier:
         return self.dropout.masked(((draws >= p).double() / (1 - p)).to(self.compute.device))
 
     def _keys(self, batch: Batch) -> list[int]:
-        """One key a sample, from (seed, images, place in the global batch)."""
+        """Return one key for each sample, made from (seed, images, place in the global batch)."""
         key = randomness.generator(self.seed, "augmentation", batch.images)
         return torch.randint(2**31, (batch.count,), generator=key)[batch.share].tolist()
 
     def _class_weights(self, run: Run) -> Tensor:
-        """(2,) weights of negatives and melanomas, by what the last phase's epochs show."""
+        """Return the weights (2,) of negatives and melanomas, from the images that epochs of the last phase show."""
         if self.config.class_weights == "none":
             return torch.ones(2)
         shown = phases(self.config, run, self.data)[-1]
@@ -132,10 +132,12 @@ class Classifier:
 
 
 def augmentations(config: ClassifierConfig, size: int, data: TrainData) -> list[Augment]:
-    """Return what training batches go through, in order: geometry first, which would smooth the noise of a sensor.
+    """Return the augmentations of training batches, in order.
+
+    Geometry comes first: after the spectral augmentation, its interpolation would smooth the sensor noise.
 
     Raises:
-        ConfigError: more bands than albumentations can move.
+        ConfigError: the cubes have more bands than albumentations can move.
     """
     found = list[Augment]()
     if config.moves:

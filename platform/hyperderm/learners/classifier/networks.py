@@ -1,4 +1,4 @@
-"""Melanoma classifiers: one logit a cube, from scratch or from weights on this machine."""
+"""Melanoma classifiers with one logit for each cube, from scratch or from weights on this machine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +13,13 @@ __all__ = ["ARCHITECTURES", "KeyedDropout", "build_classifier", "has_batch_norm"
 
 
 def build_classifier(architecture: str, weights: str, bands: int = 16) -> nn.Module:
-    """Return a classifier: (N, bands, H, W) -> (N,) logits of melanoma.
+    """Return a classifier: cubes (N, bands, H, W) -> (N,) logits of melanoma.
 
-    The network is initialised from torch's global generator, which the caller forks and seeds, whatever the weights: with
-    one seed the last layer starts from the same numbers from scratch and pre-trained.
+    The network is always initialised from torch's global random generator, which the caller forks and seeds. So with one
+    seed the last layer starts from the same numbers, from scratch as well as pre-trained.
 
-    A pre-trained RGB stem meets B bands as timm does it: its weights repeated along the bands, scaled 3/B. That is the
-    untouched network on the folded cube x'_r = (3/B) Σ_{c ≡ r mod 3} x_c (METHODS section 5).
+    A pre-trained RGB stem is adapted to B bands as in timm: its weights are repeated along the bands and scaled by 3/B. This
+    equals the unchanged network on the folded cube x'_r = (3/B) Σ_{c ≡ r mod 3} x_c (METHODS section 5).
 
     Args:
         architecture: one of `ARCHITECTURES`.
@@ -27,7 +27,7 @@ def build_classifier(architecture: str, weights: str, bands: int = 16) -> nn.Mod
         bands: B.
 
     Raises:
-        ConfigError: unknown architecture; weights that are absent or do not fit.
+        ConfigError: the architecture is unknown, or the weights are absent or do not fit.
     """
     module = network(architecture, bands)
     if (pretrained := load_weights(architecture, weights, bands)) is not None:
@@ -36,11 +36,13 @@ def build_classifier(architecture: str, weights: str, bands: int = 16) -> nn.Mod
 
 
 class KeyedDropout:
-    """Dropout of what the last layer sees, with a mask that the caller draws: one a sample, whichever worker holds it.
+    """Dropout on the input of the last layer, with masks that the caller draws.
+
+    So the mask of a sample does not depend on the worker that holds the sample.
 
     Args:
-        module: made by `build_classifier`.
-        architecture: its name.
+        module: a network made by `build_classifier`.
+        architecture: name of the architecture of `module`.
     """
 
     def __init__(self, module: nn.Module, architecture: str) -> None:

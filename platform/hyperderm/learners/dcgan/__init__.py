@@ -1,4 +1,4 @@
-"""DCGAN (Radford et al. 2016): cubes from noise, and the ladder from its discriminator to the critic of SHS-GAN."""
+"""DCGAN (Radford et al. 2016), which makes cubes from noise, with all critics from its own discriminator to SHS-GAN's."""
 
 from hyperderm.learners.dcgan.config import DcganConfig
 

@@ -1,4 +1,4 @@
-"""The knobs of DCGAN, and what it says of itself. Free of torch."""
+"""The settings of DCGAN. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from hyperderm.store.manifest import Manifest
 
 STARTS = (4, 7)
-"""Pixels of the generator's first map."""
+"""Possible sides, in pixels, of the generator's first map."""
 
 
 class DcganConfig(AdversarialConfig):
-    """DCGAN (Radford et al. 2016; METHODS section 3) and what the seed project built on it, all from noise.
+    """The settings of DCGAN (Radford et al. 2016; METHODS section 3) and of the seed project's variants, all from noise.
 
-    SN-GAN (Miyato et al. 2018) is `norm=spectral`. The seed's ladder towards SHS-GAN goes on with `critic=conv3d` and
-    `fft_arm`. `generator_width` are the channels at half the size (128: 1024-512-256-128 for 64 px).
+    SN-GAN (Miyato et al. 2018) is `norm=spectral`. The seed project's further steps towards SHS-GAN are `critic=conv3d` and
+    `fft_arm`. `generator_width` is the number of channels at half the size (128 gives 1024-512-256-128 for 64 px).
     """
 
     network_fields: ClassVar[tuple[str, ...]] = (
@@ -35,20 +35,22 @@ class DcganConfig(AdversarialConfig):
     )  # fmt: skip
     kind: Literal["dcgan"] = "dcgan"
     critic: Literal["dcgan", "conv2d", "conv3d"] = "dcgan"
-    """The discriminator: DCGAN's own down to 4 pixels, or one of the shared critics, whose features are pooled."""
+    """The discriminator. dcgan: DCGAN's own, which halves the image down to 4 (or 7) pixels. conv2d and conv3d: a shared
+    critic, whose features are pooled."""
     fft_arm: bool = False
-    """Of conv2d and conv3d: a second arm on the modulus of the FFT along the bands."""
+    """Whether the critic conv2d or conv3d has a second arm, on the modulus of the FFT along the bands."""
     norm: Norm = "batch"
     loss: Loss = "bce"
     generator_width: int = Field(128, ge=4, le=512)
     generator_norm: Literal["batch", "layer"] = "batch"
-    """layer: on several workers, where batch statistics would depend on their number."""
+    """Normalisation inside the generator. Several workers need layer, because batch statistics would depend on their
+    number."""
     critic_width: int = Field(64, ge=4, le=256)
     noise_dim: int = Field(100, ge=1, le=4096)
     class_conditional: bool = False
-    """Both networks are told the diagnosis, and cubes can be asked for by it."""
+    """Whether both networks get the diagnosis, so that cubes of a given diagnosis can be made."""
     balance_classes: bool = False
-    """With `class_conditional`: every diagnosis is shown equally often, not as often as train holds it."""
+    """Whether, with `class_conditional`, all diagnoses are shown equally often, instead of as often as in train."""
     lr_generator: float = Field(2e-4, gt=0, le=1)
     lr_critic: float = Field(2e-4, gt=0, le=1)
     beta2: float = Field(0.999, ge=0, lt=1)
@@ -70,7 +72,7 @@ class DcganConfig(AdversarialConfig):
 
     @property
     def condition(self) -> Condition:
-        """A diagnosis, or nothing."""
+        """The condition of DCGAN: a diagnosis, or nothing."""
         return "class" if self.class_conditional else "none"
 
     @property
@@ -103,7 +105,7 @@ class DcganConfig(AdversarialConfig):
             ) from None
 
     def check_store(self, manifest: Manifest) -> None:
-        """See `LearnerConfig.check_store`: enough bands for the critic, and something to tell apart."""
+        """See `LearnerConfig.check_store`: the critic needs enough bands, and classes need at least two diagnoses."""
         check_bands(self.critic, len(manifest.wavelengths_nm))
         if self.class_conditional and len(manifest.diagnoses) < 2:
             raise ConfigError(
@@ -113,7 +115,7 @@ class DcganConfig(AdversarialConfig):
             )
 
     def check_input(self, name: str, other: LearnerConfig, trained: Run, run: Run) -> None:
-        """See `LearnerConfig.check_input`: where there are classes, they are the same too."""
+        """See `LearnerConfig.check_input`: with classes, both runs must also have the same diagnoses."""
         super().check_input(name, other, trained, run)
         was, asked = trained.data.diagnoses, run.data.diagnoses
         if self.class_conditional and ("all" in (was, asked) or set(was) != set(asked)) and was != asked:
@@ -137,10 +139,10 @@ class DcganConfig(AdversarialConfig):
 
 
 def stages(size: int) -> tuple[int, int]:
-    """Return the pixels of the first map, and how often it is doubled, for cubes of `size` pixels.
+    """Return the side of the first map in pixels, and how often it is doubled, for cubes of `size` pixels.
 
     Raises:
-        ValueError: a size that is neither 4 nor 7 times a power of two from 4 on.
+        ValueError: the size is neither 4 nor 7 times a power of two of at least 4.
     """
     for start in STARTS:
         times, rest = divmod(size, start)

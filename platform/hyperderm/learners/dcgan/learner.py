@@ -1,4 +1,4 @@
-"""DCGAN: a cube from noise, and where it is asked for by a diagnosis, from noise and that."""
+"""DCGAN makes a cube from noise or, if it is class-conditional, from noise and a diagnosis."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ from hyperderm.settings import Run
 
 
 class Dcgan(AdversarialLearner):
-    """See `AdversarialLearner`; cubes of a batch and those made for it are of the same diagnoses, row by row."""
+    """The learner of DCGAN, see `AdversarialLearner`; real and generated cubes of a batch share diagnoses, row by row."""
 
     config: DcganConfig
 
@@ -32,13 +32,13 @@ class Dcgan(AdversarialLearner):
         return generator, Critic(bands, c.critic_width, 3 if c.critic == "conv3d" else 2, c.fft_arm, c.norm, classes)
 
     def inputs(self, batch: Batch, stream: str) -> Tensor:
-        """Return noise, equal on however many workers: (n, noise_dim)."""
+        """Return noise (n, noise_dim), which is the same for any number of workers."""
         shape = (self.config.noise_dim,)
         z = randomness.rows(self.seed, f"noise/{stream}", batch.images, batch.count, shape, batch.share, normal=True)
         return z.to(self.compute.device, self.compute.dtype)
 
     def labels(self, batch: Batch) -> tuple[Tensor, ...]:
-        """Return the diagnoses of the real cubes, where both networks are told them."""
+        """Return the diagnoses (n,) of the real cubes if the networks are class-conditional, otherwise nothing."""
         return (batch.labels.to(self.compute.device),) if self._classes else ()
 
     def sampler(self) -> "DcganSampler":
@@ -47,7 +47,7 @@ class Dcgan(AdversarialLearner):
         return DcganSampler(self.config, self.run, self.ema, data.wavelengths_nm, data.scaling, classes=self._classes)
 
     def condition(self, rows: Tensor) -> Tensor | None:
-        """Return the diagnoses of train cubes, where there are classes."""
+        """Return the classes of the train cubes in `rows`, or None without classes."""
         if not self._classes:
             return None
         return torch.tensor([self._classes.index(self.data.train.diagnoses[row]) for row in rows.tolist()])
@@ -57,10 +57,10 @@ class Dcgan(AdversarialLearner):
         return super().state_dict() | {"classes": list(self._classes)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned.
+        """Restore the state that `state_dict` returned.
 
         Raises:
-            ValueError: other classes.
+            ValueError: the state has other classes.
         """
         if tuple(state["classes"]) != self._classes:
             raise ValueError(f"it was trained on {', '.join(state['classes'])}, not on {', '.join(self._classes)}")
@@ -72,18 +72,18 @@ class Dcgan(AdversarialLearner):
 
 
 class DcganSampler(NetworkSampler):
-    """Makes cubes from noise, and from a class where there are classes."""
+    """A sampler that makes cubes from noise and, if there are classes, from a class."""
 
     config: DcganConfig
 
     def inputs(self, seed: int, index: int, condition: Tensor | None) -> tuple[Tensor, ...]:
-        """Return z (1, noise_dim), and y (1,)."""
+        """Return the noise z (1, noise_dim) and, if there is a condition, the class y (1,)."""
         z = noise(seed, index, self.config.noise_dim)
         return (z,) if condition is None else (z, condition)
 
 
 def load(config: DcganConfig, run: Run, checkpoint: Mapping[str, Any], device: str) -> DcganSampler:
-    """Return what makes the cubes of a checkpoint: see `LearnerConfig.load_sampler`."""
+    """Return the sampler of a checkpoint: see `LearnerConfig.load_sampler`."""
     classes = tuple(str(name) for name in checkpoint["learner"]["classes"])
     return DcganSampler.restored(
         config,

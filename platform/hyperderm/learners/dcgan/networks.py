@@ -1,4 +1,4 @@
-"""The networks of DCGAN (Radford et al. 2016; METHODS section 3) for any number of bands. Symbols: B bands, (N, B, H, W)."""
+"""The networks of DCGAN (Radford et al. 2016; METHODS section 3) for any number of bands B. Cubes are (N, B, H, W)."""
 
 from itertools import pairwise
 from typing import Literal
@@ -11,16 +11,18 @@ from hyperderm.learners.dcgan.config import stages
 
 
 class DcganGenerator(nn.Module):
-    """Noise -> cube: a first map of 4 (or 7) pixels, doubled until the size is reached; norm + ReLU, at the end tanh.
+    """Generator from noise to a cube: a first map of 4 (or 7) pixels is doubled until the size is reached.
+
+    Every layer but the last is followed by norm and ReLU; the last one by tanh.
 
     Args:
         bands: B.
-        width: channels at half the size, before the last layer; twice as many at every halving (64 px: 1024-512-256-128 at
-            128; 256 px: 2048-1024-512-256-128-64 at 64).
+        width: channels at half the size, before the last layer; each halving of the size has twice as many (width 128 at
+            64 px: 1024-512-256-128; width 64 at 256 px: 2048-1024-512-256-128-64).
         size: H = W, see `config.stages`.
         noise_dim: length of z.
-        norm: after every layer but the last.
-        classes: number of classes, whose embedding is added to z; 0 for none.
+        norm: the normalisation after every layer but the last.
+        classes: number of classes, 0 for none; the embedding of the class is added to z.
 
     Shape: z (N, noise_dim), with classes also y (N,) int64 -> (N, B, H, W) in [-1, 1].
     """
@@ -40,23 +42,25 @@ class DcganGenerator(nn.Module):
         self.apply(_init)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Map noise, and with classes what is asked for, to cubes."""
+        """Map noise z, and with classes the class y, to cubes."""
         if self.embedding is not None:
             z = z + self.embedding(y)
         return self.net(z[:, :, None, None])
 
 
 class DcganCritic(nn.Module):
-    """The discriminator: halved until 4 (or 7) pixels are left, one convolution over these; LeakyReLU(0.2).
+    """The discriminator: the cube is halved until 4 (or 7) pixels are left, and one convolution over these gives the score.
+
+    The activation is LeakyReLU(0.2).
 
     Args:
         bands: B.
-        width: channels at half the size; twice as many at every halving (64 px: 64-128-256-512 at 64).
+        width: channels at half the size; each further halving has twice as many (width 64 at 64 px: 64-128-256-512).
         size: H = W, see `config.stages`.
-        norm: after every layer but the first (`batch`), or of every layer.
-        classes: number of classes it is told, see `critics.Projection`; 0 for none.
+        norm: the normalisation; `batch` is not applied to the first layer.
+        classes: number of classes, 0 for none; see `critics.Projection`.
 
-    Shape: (N, B, H, W), with classes also y (N,) int64 -> (N,).
+    Shape: cubes (N, B, H, W), with classes also y (N,) int64 -> (N,).
     """
 
     def __init__(self, bands: int, width: int, size: int, norm: Norm, classes: int = 0) -> None:
@@ -75,14 +79,14 @@ class DcganCritic(nn.Module):
         self.projection = Projection(classes, channels[-1], norm) if classes else None
 
     def forward(self, cube: Tensor, y: Tensor | None = None) -> Tensor:
-        """Score cubes; larger means more real."""
+        """Return the scores (N,) of cubes; a larger score means more real."""
         phi = self.phi(cube)  # (N, C, start, start)
         score = self.psi(phi).flatten()
         return score if self.projection is None else score + self.projection(phi.mean((2, 3)), y)
 
 
 def _init(module: nn.Module) -> None:
-    """Set convolutions to N(0, .02) and batch norm to N(1, .02), as DCGAN does; spectral norm needs no scale."""
+    """Initialise convolutions by N(0, .02) and batch norm by N(1, .02), as in DCGAN; layers with spectral norm are left."""
     if nn.utils.parametrize.is_parametrized(module):
         return
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):

@@ -1,4 +1,4 @@
-"""The knobs of SHS-GAN, and what it says of itself. Free of torch."""
+"""The settings of SHS-GAN. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 
 
 class ShsGanConfig(AdversarialConfig):
-    """SHS-GAN (Hauser et al., IEEE TCI 7, 2021): cubes from RGB images.
+    """The settings of SHS-GAN (Hauser et al., IEEE TCI 7, 2021), which makes cubes from RGB images.
 
-    `generator_width` is of the U-Net's first stage (64-128-256, bottleneck 512 at the paper's 64), `critic_width` of the
-    critic's (32-64-128 at 32).
+    `generator_width` is the number of channels of the U-Net's first stage (the paper's 64 gives 64-128-256 and a bottleneck
+    of 512). `critic_width` is that of the critic's first stage (32 gives 32-64-128).
     """
 
     kind: Literal["shsgan"] = "shsgan"
     critic: Literal["conv3d", "conv2d"] = "conv3d"
     fft_arm: bool = True
-    """Second critic arm on the modulus of the FFT along the bands."""
+    """Whether the critic has a second arm, on the modulus of the FFT along the bands."""
     rgb_weight: float = Field(1.0, ge=0)
     """Weight of the RGB consistency ‖rgb − H·cube‖ (root mean square per sample, in units of the scaled RGB)."""
 
     @property
     def condition(self) -> Condition:
-        """An RGB image."""
+        """The condition of SHS-GAN, an RGB image."""
         return "rgb"
 
     @classmethod
     def migrated(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
-        """See `LearnerConfig.migrated`: until the DCGAN came, noise was an input of SHS-GAN."""
+        """See `LearnerConfig.migrated`: before the DCGAN was added, SHS-GAN could also take noise as input."""
         if saved.get("input", "rgb") != "rgb":
             raise Gone(
                 f"learner.input = {saved['input']} of learner.kind = shsgan is no more: SHS-GAN takes RGB images, and what "
@@ -60,11 +60,11 @@ class ShsGanConfig(AdversarialConfig):
             )
 
     def scoring_bytes(self, pixels: int, bands: int, train: int, validation: int) -> int:
-        """See `LearnerConfig.scoring_bytes`: to fit the gain, the brightest channel of train is sorted, in three copies."""
+        """See `LearnerConfig.scoring_bytes`: fitting the gain sorts the brightest channel of train, in three copies."""
         return max(super().scoring_bytes(pixels, bands, train, validation), 3 * train * pixels * DOUBLE)
 
     def check_store(self, manifest: Manifest) -> None:
-        """See `LearnerConfig.check_store`: its bands must make a pseudo-RGB, and enough of them for the critic."""
+        """See `LearnerConfig.check_store`: the bands must give a pseudo-RGB, and there must be enough for the critic."""
         check_bands(self.critic, len(manifest.wavelengths_nm))
         from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
 

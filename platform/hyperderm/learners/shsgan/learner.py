@@ -1,8 +1,8 @@
-"""SHS-GAN: a cube from an RGB image, with RGB consistency (Hauser et al., IEEE TCI 7, 2021).
+"""SHS-GAN makes a cube from an RGB image, with RGB consistency (Hauser et al., IEEE TCI 7, 2021).
 
-Units: the networks see cubes scaled to [-1, 1] per band; the fixed pseudo-RGB matrix H acts on reflectance, after the
-exact inverse of the scaling, followed by one gain (fitted on train) and a clip to [-1, 1]. The real cubes of a step and
-the cubes whose RGB the generator sees are independent draws from train.
+Units: the networks see cubes scaled to [-1, 1] per band. The fixed pseudo-RGB matrix H acts on reflectance, which the exact
+inverse of the scaling gives; one gain (fitted on train) and a clip to [-1, 1] follow. The real cubes of a step and the cubes
+whose RGB the generator sees are independent draws from train.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from hyperderm.settings import Run
 
 
 class ShsGan(AdversarialLearner):
-    """Wasserstein critic and U-Net: see `AdversarialLearner`."""
+    """The learner of SHS-GAN with a critic and a U-Net as generator: see `AdversarialLearner`."""
 
     config: ShsGanConfig
 
@@ -47,7 +47,7 @@ class ShsGan(AdversarialLearner):
         return self.rgb(batch.source.to(self.compute.dtype))
 
     def consistency(self, inputs: Tensor, fake: Tensor) -> Mapping[str, tuple[float, Tensor]]:
-        """Return `rgb_loss`: ‖rgb − H·cube‖, root mean square per sample."""
+        """Return `rgb_loss`: ‖rgb − H·cube‖ as root mean square per sample."""
         weight = self.config.rgb_weight
         return {"rgb_loss": (weight, self._rgb_error(inputs, fake).mean())} if weight > 0 else {}
 
@@ -73,14 +73,14 @@ class ShsGan(AdversarialLearner):
         return torch.from_numpy(levels)
 
     def further_scores(self, cubes: Tensor, condition: Tensor | None) -> Mapping[str, float]:
-        """Return `rgb_consistency_error`: between the RGB that was given and that of the cubes, root mean square."""
+        """Return `rgb_consistency_error`: root mean square difference of the given RGB and the RGB of the cubes."""
         assert condition is not None
         given = scaled_rgb(condition, self.gain)
         again = scaled_rgb(torch.from_numpy(rgb_levels(cubes, self.h.double().cpu().numpy())), self.gain)
         return {"rgb_consistency_error": float((again - given).square().flatten(1).mean(1).sqrt().mean())}
 
     def begin_from(self, state: Mapping[str, Any]) -> None:
-        """See `AdversarialLearner.begin_from`: the gain of the RGB is part of what the generator means."""
+        """See `AdversarialLearner.begin_from`: the gain is taken over too, because the generator's input depends on it."""
         super().begin_from(state)
         self.gain = float(state["gain"])
 
@@ -89,7 +89,7 @@ class ShsGan(AdversarialLearner):
         return super().state_dict() | {"h": self.h.cpu(), "gain": self.gain}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore the state that `state_dict` returned."""
         super().load_state_dict(state)
         self.h = state["h"].to(self.compute.device, self.compute.dtype)
         self.gain = state["gain"]

@@ -1,6 +1,6 @@
-"""The generator of SHS-GAN (Hauser et al., IEEE TCI 7, 2021). Symbols: B bands, (N, B, H, W).
+"""The generator of SHS-GAN (Hauser et al., IEEE TCI 7, 2021). Symbols: B bands, cubes (N, B, H, W).
 
-Channel counts follow METHODS section 4; where the paper is silent they are this project's choice and declared here.
+Channel counts follow METHODS section 4. Where the paper gives none, the counts here are this project's choice.
 """
 
 import torch
@@ -8,16 +8,17 @@ from torch import Tensor, nn
 
 
 class UNetGenerator(nn.Module):
-    """RGB image -> cube: U-Net w-2w-4w, bottleneck 8w (64-128-256-512), skips, instance norm.
+    """U-Net from an RGB image to a cube, with skip connections and instance norm.
 
-    The first encoder stage and the last decoder stage carry no norm: instance norm removes each image's level, and the
-    exposure of the input must survive into the cube.
+    The stages have w-2w-4w channels and the bottleneck 8w (64-128-256-512 at w = 64). The first encoder stage and the last
+    decoder stage have no norm: instance norm removes the level of each image, but the cube must keep the exposure of the
+    input.
 
     Args:
         bands: B.
-        width: w.
+        width: w, the channels of the first stage.
 
-    Shape: (N, 3, H, W) in [-1, 1] -> (N, B, H, W) in [-1, 1]; H and W divisible by 8.
+    Shape: (N, 3, H, W) in [-1, 1] -> (N, B, H, W) in [-1, 1]; H and W are divisible by 8.
     """
 
     def __init__(self, bands: int, width: int) -> None:
@@ -35,7 +36,7 @@ class UNetGenerator(nn.Module):
         self.up = nn.Upsample(scale_factor=2, mode="nearest")
 
     def forward(self, rgb: Tensor) -> Tensor:
-        """Map RGB images to cubes."""
+        """Return the cubes that belong to RGB images."""
         e1 = self.enc1(rgb)  # (N, w, H, W)
         e2 = self.enc2(self.down(e1))  # (N, 2w, H/2, W/2)
         e3 = self.enc3(self.down(e2))  # (N, 4w, H/4, W/4)

@@ -1,4 +1,4 @@
-"""A trained SHS-GAN: the moving average of its generator, with its H, gain and scaling."""
+"""A trained SHS-GAN: the moving average of its generator, with the matrix H, the gain and the scaling."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,11 +12,11 @@ from hyperderm.settings import Run
 
 
 class ShsGanSampler(NetworkSampler):
-    """Makes cubes from RGB images.
+    """A sampler that makes cubes from RGB images.
 
     Args:
-        how: see `NetworkSampler`.
-        gain: of the RGB, fitted on train.
+        how: the arguments of `NetworkSampler`.
+        gain: the gain of the RGB, fitted on train.
     """
 
     def __init__(self, *how: Any, gain: float, **more: Any) -> None:  # noqa: ANN401 - those of NetworkSampler
@@ -30,7 +30,7 @@ class ShsGanSampler(NetworkSampler):
 
 
 def load(config: ShsGanConfig, run: Run, checkpoint: Mapping[str, Any], device: str) -> ShsGanSampler:
-    """Return what makes the cubes of a checkpoint: see `LearnerConfig.load_sampler`."""
+    """Return the sampler of a checkpoint: see `LearnerConfig.load_sampler`."""
     learner = checkpoint["learner"]
     return ShsGanSampler.restored(
         config,

@@ -1,4 +1,4 @@
-"""The baseline without a network: scikit-learn on per-lesion spectral statistics."""
+"""The baseline without a network: scikit-learn on spectral statistics of each lesion."""
 
 from hyperderm.learners.spectral_baseline.config import SpectralConfig
 

@@ -1,4 +1,4 @@
-"""The knobs of the spectral baseline, and what it says of itself. Free of torch and scikit-learn."""
+"""The settings of the spectral baseline. This module imports neither torch nor scikit-learn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class SpectralConfig(LearnerConfig):
-    """The baseline without a network: scikit-learn on per-lesion spectral statistics, in seconds on one core."""
+    """The settings of the baseline without a network: scikit-learn on spectral statistics of each lesion.
+
+    It is fitted in seconds on one core.
+    """
 
     role: ClassVar[Role] = "classifier"
     objective: ClassVar[str] = "calibrated_log_loss"
@@ -26,9 +29,9 @@ class SpectralConfig(LearnerConfig):
     penalty: float = Field(1.0, gt=0)
     """Strength of the logistic regression's L2 penalty on standardised features (1 / C)."""
     class_weights: Literal["none", "balanced"] = "none"
-    """balanced: n / (2 n_c) per class, counted over what is shown."""
+    """balanced: weight n / (2 n_c) for each class, counted over the cubes that are shown."""
     oversample: Annotated[float, Field(ge=0)] | Literal["balance"] = 0.0
-    """Extra showings of melanomas, per real melanoma; balance: until both classes are equal."""
+    """Extra showings of melanomas, per real melanoma. balance: until both classes are equally large."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

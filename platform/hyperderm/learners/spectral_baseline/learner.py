@@ -1,7 +1,7 @@
-"""The baseline every network has to beat: scikit-learn on per-lesion spectral statistics.
+"""The baseline that every network has to beat: scikit-learn on spectral statistics of each lesion.
 
-Real and synthetic cubes get their masks from the same automatic segmentation: a hand-drawn mask on real cubes alone would
-tell the two apart.
+The masks of real and synthetic cubes come from the same automatic segmentation. If real cubes alone had hand-drawn masks,
+the masks would reveal which cubes are real.
 """
 
 from collections.abc import Mapping
@@ -21,11 +21,11 @@ from hyperderm.metrics.lesion_features import automatic_masks, lesion_features
 from hyperderm.settings import Run
 
 LEAF, LEAVES = 20, 10
-"""Rows in a leaf of gradient boosting: scikit-learn's 20, fewer where they would leave less than ten leaves."""
+"""Rows in a leaf of gradient boosting: scikit-learn's default of 20, or fewer if 20 would give less than ten leaves."""
 
 
 class SpectralBaseline:
-    """Fitted when it is made, deterministically: a checkpoint needs no state beyond configuration and data."""
+    """The baseline is fitted by its constructor, deterministically: a checkpoint needs only configuration and data."""
 
     def __init__(self, config: SpectralConfig, run: Run, data: TrainData, compute: Compute) -> None:
         self.config, self.data = config, data
@@ -40,23 +40,23 @@ class SpectralBaseline:
         self.model.fit(features, labels, **{f"{self.model.steps[-1][0]}__sample_weight": weights})
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Nothing is left to do."""
+        """Do nothing: the model is already fitted."""
         return {}
 
     def validate(self) -> Validation:
-        """See `judging.scored`."""
+        """Score the model on validation: see `decision_rule.scored`."""
         return scored(self, self.data.validation)
 
     def logits_of(self, reflectance: Tensor, masks: Tensor) -> Tensor:
-        """Return the logits of melanoma, (N,) float64; masks are not looked at: see the module."""
+        """Return the logits of melanoma, (N,) float64; the given masks are ignored, see the module's docstring."""
         return torch.from_numpy(np.asarray(self.model.decision_function(self._features(reflectance)), dtype=np.float64))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return nothing: the fit is repeated."""
+        """Return an empty state: the fit is repeated instead."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing to restore."""
+        """Do nothing: there is no state to restore."""
 
     def _features(self, reflectance: Tensor) -> np.ndarray:
         cubes = reflectance.numpy()
