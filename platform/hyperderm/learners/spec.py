@@ -76,7 +76,7 @@ class LearnerConfig(Strict):
         fit_once: whether the learner is fitted to all of train at once, not trained step by step.
         inputs: names of the fields that refer to other runs whose checkpoints the learner needs. Such a field is None, a
             run, or the address of a checkpoint. The checkpoints are found, proven and read before anything starts
-            (`studies.inputs`). A run is identified by their hashes, and the learner gets them as `TrainData.inputs`.
+            (`training.inputs`). A run is identified by their hashes, and the learner gets them as `TrainData.inputs`.
     """
 
     role: ClassVar[Role]
