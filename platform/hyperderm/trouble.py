@@ -2,8 +2,8 @@
 
 `NonFiniteLoss`, and a configuration that cannot be used, belong to a trial and end it. All errors recognised here belong to
 the machine, and the trial stays open. An unforeseen error (such as a KeyError) is neither; the trial is repeated and then
-ends as a failure, because the same code would fail on it again. A GPU that is full with one trial alone also belongs to that
-trial: its configuration does not fit this GPU (`cluster.messages`). This module imports neither Ray nor torch nor SQLAlchemy.
+ends as a failure, because the same code would fail on it again. A GPU that is full with one trial alone is a failure of that
+trial: its configuration does not fit this GPU (`cluster.messages`). Neither Ray nor torch nor SQLAlchemy is imported here.
 """
 
 import errno

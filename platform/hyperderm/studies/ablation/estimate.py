@@ -1,4 +1,4 @@
-"""Estimate how long a grid takes, what it stores, how many jobs memory allows at a time, and when it starts and ends."""
+"""Estimate how long a grid takes, what it stores, and how many of its jobs memory allows at a time."""
 
 import heapq
 import io
