@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from hyperderm.reports.leaks import KINDS, logits_of
-from hyperderm.store.manifest import Folds
+from hyperderm.store.manifest import Folds, Opening
 from hyperderm.store.overlap import Row, StoreFacts
-from hyperderm.tracking.project_records import Artefact, Opening, Trial
+from hyperderm.tracking.project_records import Artefact, Trial
 
 LR = {"learner.lr": 0.000123456789}
 BEFORE, AFTER = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"

@@ -13,7 +13,7 @@ import pytest
 
 from hyperderm.cubes.cube import Cube
 from hyperderm.errors import StoreError
-from hyperderm.store.manifest import SetAsideFile
+from hyperderm.store.manifest import Opening, SetAsideFile
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import ROWS_PER_PART, write_store
 from tests.store.lesions import NM, lesion, lesions
@@ -278,13 +278,13 @@ def test_the_test_role_is_locked(place):
 def test_opening_the_test_role_is_recorded_first_and_leaves_it_locked(place):
     manifest = write_store(str(place), lesions(18), fold_count=3)
     store = open_store(place)
-    said: list[str] = []
+    said: list[Opening] = []
     for fold in range(3):
         opened = store.open_test(fold, "all", said.append)
         assert set(opened) == {f"{group}_00" for group, mine in store.folds().groups.items() if mine == fold}
         assert opened == sorted(opened)
         assert not set(opened) & (roles(store, fold)["train"] | roles(store, fold)["validation"])
-    assert said == [f"test role of fold {fold} of store {manifest.fingerprint}" for fold in range(3)]
+    assert said == [Opening(manifest.fingerprint, fold) for fold in range(3)]
     melanomas = store.open_test(1, ("melanoma",), said.append)
     assert {row["diagnosis"] for row in store.read(melanomas).to_pylist()} == {"melanoma"}
     with pytest.raises(StoreError, match="role 'test' is locked"):

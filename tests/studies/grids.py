@@ -106,7 +106,7 @@ def finish(made: Plan, folder: Path) -> dict[str, dict[str, Any]]:
         if job.stage == "cell":
             facts["chosen_at"] = "2026-01-01T00:00:00Z"
             store = made.store.manifest.fingerprint
-            facts["test_opened"] = f"test role of fold {job.fold} of store {store} at 2026-01-01T00:00:01Z"
+            facts["test_opened"] = {"fold": job.fold, "manifest": store, "at": "2026-01-01T00:00:01Z"}
             predictions(made, job).to_parquet(place / PREDICTIONS)
         write_result(place, facts, *([PREDICTIONS] if job.stage == "cell" else []))
     return {job.key: json.loads((folder / job.folder / "result.json").read_text()) for job in made.jobs}

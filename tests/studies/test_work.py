@@ -102,7 +102,8 @@ def test_a_full_disk_leaves_a_cell_that_can_go_on(real, tmp_path, monkeypatch):
     again, whole = (cell_predictions(GridFolder(tmp_path / name), job) for name in ("full", "whole"))
     assert again.probability.tolist() == whole.probability.tolist()
     facts = json.loads((place / RESULT).read_text())
-    assert facts["test_opened"].startswith(f"test role of fold 0 of store {real.manifest.fingerprint} at ")
+    assert (facts["test_opened"]["fold"], facts["test_opened"]["manifest"]) == (0, real.manifest.fingerprint)
+    assert facts["chosen_at"] <= facts["test_opened"]["at"]
 
 
 def test_a_damaged_checkpoint_names_the_file(real, tmp_path):

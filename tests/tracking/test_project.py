@@ -5,9 +5,10 @@ import json
 import pytest
 
 from hyperderm.errors import TrackingError
+from hyperderm.store.manifest import Opening
 from hyperderm.tracking import project as module
 from hyperderm.tracking.project import walk
-from hyperderm.tracking.project_records import Opening, Project
+from hyperderm.tracking.project_records import Project
 from hyperderm.tracking.runs import Tracker
 
 TAGS = {"hyperderm.manifest": "ab" * 32, "hyperderm.store": "stores/a"}
@@ -81,7 +82,7 @@ def _grid(tracker):
         tags = {**FOLD, "hyperderm.stage": stage, "hyperderm.arm": arm}
         log(tracker, f"g/{key}", f"{stage} {key}", documents, f"g/arm/{arm}", tags, {"cell": key, "fold": 1}, status)
 
-    opened = {"test_opened": f"test role of fold 1 of store {'ab' * 32} at 2026-01-01T00:00:01Z"}
+    opened = {"test_opened": {"fold": 1, "manifest": "ab" * 32, "at": "2026-01-01T00:00:01Z"}}
     origin = {"manifest": "ab" * 32, "fold": 1, "run": "g/gen1", "experiment": "e", "checkpoint": "c0"}
     job("gen1", "generator", "generators", {"config.json": generator(lr=0.001234567), "result.json": {"checkpoint": "c0"}})
     job("gen2", "generator", "generators", {"config.json": generator(lr=0.001234567), "result.json": {"checkpoint": "c1"}})

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from hyperderm.store.manifest import Role
+from hyperderm.store.manifest import Opening, Role
 from hyperderm.store.overlap import HOW, Lesion, LesionMatcher, Overlap, StoreFacts
 from hyperderm.store.synthetic import VERB
-from hyperderm.tracking.project_records import Artefact, Kind, Opening, Trial, set_artefact
+from hyperderm.tracking.project_records import Artefact, Kind, Trial, set_artefact
 
 KINDS = {
     "classifier": "Classifiers whose training saw the test role",

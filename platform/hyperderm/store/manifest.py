@@ -1,16 +1,18 @@
 """The manifest, which describes a store. A folder without a manifest is not a store."""
 
 import re
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from pydantic import Field
 
 from hyperderm.errors import StoreError
-from hyperderm.strict import Strict, fingerprint
+from hyperderm.strict import Strict, fingerprint, json_of
 
 SCHEMA_VERSION = 1
 _OWN_FOLDER = re.compile(r"^lesions/[0-9a-f]{8}/")
 MANIFEST = "manifest.json"
+_IN_WORDS = re.compile(r"test role of fold (?P<fold>\d+) of store (?P<manifest>\w+)(?: at (?P<at>\S+))?")
 
 Role = Literal["train", "validation", "test"]
 
@@ -27,6 +29,36 @@ class Part(Strict):
 
 FOLD_FREE = "free"
 """A placeholder for the fold if training used pixels of every lesion of its store: it matches no fold of any store."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The opening of a test role, as whoever opens the role writes it down.
+
+    Attributes:
+        manifest: fingerprint of the store.
+        fold: the test fold.
+        at: time of the opening (UTC, ISO 8601); "" if it is unknown.
+    """
+
+    manifest: str
+    fold: int
+    at: str = ""
+
+    @classmethod
+    def of(cls, saved: object) -> Self | None:
+        """Return the opening that was written as `asdict`, as the JSON text of that, or by an earlier version in words.
+
+        None means that the record cannot be read.
+        """
+        if isinstance(saved, str) and (old := _IN_WORDS.fullmatch(saved)):
+            return cls(old["manifest"], int(old["fold"]), old["at"] or "")
+        try:
+            facts = json_of(saved) if isinstance(saved, str) else saved
+            assert isinstance(facts, dict)
+            return cls(str(facts["manifest"]), int(facts["fold"]), str(facts.get("at", "")))
+        except (AssertionError, KeyError, TypeError, ValueError):
+            return None
 
 
 class Folds(Strict):

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from hyperderm.cubes.cube import Lesion
 from hyperderm.errors import StoreError, nearest
 from hyperderm.store.location import Location, locate
-from hyperderm.store.manifest import MANIFEST, SCHEMA_VERSION, Folds, Manifest, Role
+from hyperderm.store.manifest import MANIFEST, SCHEMA_VERSION, Folds, Manifest, Opening, Role
 from hyperderm.store.s3 import prepare
 from hyperderm.store.schema import to_lesions
 from hyperderm.strict import json_of
@@ -92,18 +92,20 @@ class Store:
             rows = [row for row in rows if row["diagnosis"] in diagnoses]
         return sorted(str(row["lesion_id"]) for row in rows)
 
-    def open_test(self, fold: int, diagnoses: Sequence[str] | Literal["all"], record: Callable[[str], None]) -> list[str]:
+    def open_test(
+        self, fold: int, diagnoses: Sequence[str] | Literal["all"], record: Callable[[Opening], None]
+    ) -> list[str]:
         """Return the sorted lesion ids of the test role, for a final evaluation after which no choice is made any more.
 
         Args:
             fold: the test fold.
             diagnoses: the diagnoses, as for `select`.
-            record: called first with a text on what is opened, which the evaluation stores with its result.
+            record: called first with what is opened; the evaluation stores that, with the time, beside its result.
 
         Raises:
             StoreError: for the same reasons as in `select`.
         """
-        record(f"test role of fold {fold} of store {self.manifest.fingerprint}")
+        record(Opening(self.manifest.fingerprint, fold))
         return self._role("test", fold, diagnoses)
 
     def _role(self, role: Role, fold: int, diagnoses: Sequence[str] | Literal["all"]) -> list[str]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from hyperderm.identity import INPUT, INPUT_RUN
 from hyperderm.learners import role_of
 from hyperderm.learners.spec import PIXELWISE
-from hyperderm.store.manifest import FOLD_FREE
+from hyperderm.store.manifest import FOLD_FREE, Opening
 from hyperderm.strict import json_of
 from hyperderm.tracking.fetch import CONFIG, PAGE, QUESTIONS, asking, check_there, leaves, parsed
-from hyperderm.tracking.project_records import Artefact, Kind, Opening, Project, Trial, set_artefact, set_key
+from hyperderm.tracking.project_records import Artefact, Kind, Project, Trial, set_artefact, set_key
 from hyperderm.tracking.requests import KEY_TAG, PARENT_TAG
 
 if TYPE_CHECKING:
@@ -232,14 +232,12 @@ def _openings(run: TrackedFacts) -> tuple[tuple[Opening, ...], str, list[str]]:
     said, chosen = _said_opened(run), str(_document(run, RESULT).get(CHOSEN) or run.tags.get(f"hyperderm.{CHOSEN}", ""))
     if not said:
         return (), chosen, []
-    match said.split():
-        case ["test", "role", "of", "fold", fold, "of", "store", manifest, *rest] if fold.isdecimal():
-            return (Opening(manifest, int(fold), rest[-1] if rest else ""),), chosen, []
-    return (), chosen, [f"which test role it opened ({said[:80]!r})"]
+    opened = Opening.of(said)
+    return ((opened,), chosen, []) if opened else ((), chosen, [f"which test role it opened ({str(said)[:80]!r})"])
 
 
-def _said_opened(run: TrackedFacts) -> str:
-    return str(_document(run, RESULT).get(OPENED) or run.tags.get(f"hyperderm.{OPENED}", ""))
+def _said_opened(run: TrackedFacts) -> object:
+    return _document(run, RESULT).get(OPENED) or run.tags.get(f"hyperderm.{OPENED}", "")
 
 
 def _classifies(run: TrackedFacts) -> bool:

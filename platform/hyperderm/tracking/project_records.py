@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from hyperderm.store.manifest import Opening
+
 Kind = Literal["search", "generator", "segmenter", "unmixer", "set", "classifier"]
 
 
@@ -20,15 +22,6 @@ class Trial:
     name: str
     values: Mapping[str, object]
     key: str = ""
-
-
-@dataclass(frozen=True)
-class Opening:
-    """The opening of a test role: fingerprint of the store, fold, and time (UTC, ISO 8601; "" if unknown)."""
-
-    manifest: str
-    fold: int
-    at: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from hyperderm.metrics.memorisation import CHUNK
+from hyperderm.store.manifest import Opening
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import SyntheticCube, origin_of
 from hyperderm.strict import json_of
@@ -68,9 +69,9 @@ def _tested(plan: Plan, grid: GridFolder, cells: list[Job]) -> Line:
 def _opened(plan: Plan, cells: list[Job], results: Mapping[str, Mapping[str, Any]]) -> Line:
     manifest, recorded = plan.store.manifest.fingerprint, 0
     for job in cells:
-        said, chosen = str(results[job.key].get("test_opened", "")), str(results[job.key].get("chosen_at", "never"))
-        own = said.startswith(f"test role of fold {job.fold} of store {manifest} at ")
-        recorded += own and chosen <= said.rpartition(" ")[2]  # both in UTC, one format
+        opened, chosen = Opening.of(results[job.key].get("test_opened")), str(results[job.key].get("chosen_at", "never"))
+        own = opened and (opened.manifest, opened.fold) == (manifest, job.fold)
+        recorded += bool(own and opened and chosen <= opened.at)  # both in UTC, one format
     return (
         "test role opened only after checkpoint, calibration and threshold were chosen",
         f"{recorded} of {len(cells)} cells recorded it",

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from hyperderm.learners.decision_rule import DecisionRule, fit_decision_rule
 from hyperderm.statistics.classification import cell_metrics
 from hyperderm.statistics.predictions import Predictions
 from hyperderm.store.location import Location
-from hyperderm.store.manifest import MANIFEST
+from hyperderm.store.manifest import MANIFEST, Opening
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.run_location import RunLocation, address, below, content_of, forget, holds, location_at, put
 from hyperderm.store.s3 import clear
@@ -230,14 +230,14 @@ def _cell(task: Task, store: Store, clock: Clock, trainer: Trainer) -> Iterator[
         judged = learner.logits_of(data.validation.reflectance, data.validation.masks)
         chosen = fit_decision_rule(judged, truth(data.validation.diagnoses))
         chosen_at = now()
-        opened: list[str] = []
+        opened: list[Opening] = []
         table = _test(task, store, experiment, learner, chosen, opened)
         put(task.place, PREDICTIONS, table.to_bytes())
         facts = _facts(task, clock, report) | {
             "judgement": chosen.metrics,
             "best_images": saved["images"],
             "chosen_at": chosen_at,
-            "test_opened": opened[0],
+            "test_opened": asdict(opened[0]),
             "train": _shown(data, experiment),
             "feed": data.feed,
             "weights_sha256": experiment.learner.weights_sha256(len(data.wavelengths_nm)),
@@ -280,11 +280,11 @@ def _test(
     experiment: Experiment,
     learner: MelanomaClassifier,
     chosen: DecisionRule,
-    opened: list[str],
+    opened: list[Opening],
 ) -> Predictions:
     """Open the test role after all choices are made, and predict its lesions."""
     assert experiment.task is not None
-    lesions = store.open_test(task.job.fold, experiment.task.diagnoses, lambda what: opened.append(f"{what} at {now()}"))
+    lesions = store.open_test(task.job.fold, experiment.task.diagnoses, lambda what: opened.append(replace(what, at=now())))
     rows = store.read(lesions)
     cubes = cube_set(rows, experiment.data.size)
     logits = learner.logits_of(cubes.reflectance, cubes.masks).numpy()
