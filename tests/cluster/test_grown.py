@@ -19,11 +19,11 @@ from hyperderm.learners.data import TrainData
 from hyperderm.registry import Space
 from hyperderm.store.reader import Store
 from hyperderm.studies.ablation.plan import Plan
-from hyperderm.studies.ablation.records import PLAN, GridFolder, remember, result_of
+from hyperderm.studies.ablation.records import GridFolder, remember, result_of
 from hyperderm.training.checkpoint import LATEST
 from hyperderm.training.context import local
 from hyperderm.training.run import run
-from hyperderm.training.run_folder import IDENTITY, claim, identity, same_run, trial_folder
+from hyperderm.training.run_folder import IDENTITY, PLAN, claim, identity, same_run, trial_folder
 from hyperderm.workflows.run_ablation import identity as grid_identity
 from tests.cluster.sweeps import AXES, CLASSIFIER_AXES, Memory, ask, classifier, search, tiny
 from tests.learners.test_contract import data, same

@@ -11,9 +11,9 @@ from hyperderm import databases
 from hyperderm.errors import StudyError, TrackingError
 from hyperderm.registry import check_name
 from hyperderm.studies.named_runs import checkpoint_of_run
-from hyperderm.studies.study_file import STUDY, open_study, read_study
+from hyperderm.studies.study_file import open_study, read_study
 from hyperderm.tracking.event_log import EventLog
-from hyperderm.training.run_folder import IDENTITY, claim
+from hyperderm.training.run_folder import IDENTITY, STUDY, claim
 from tests.cluster.sweeps import Memory, ask, search, tiny
 from tests.killing import in_child
 from tests.tracking.test_database import change, locked, read_only

@@ -20,8 +20,9 @@ from hyperderm.store.synthetic import SyntheticCube, SyntheticOrigin, write_synt
 from hyperderm.store.writer import write_store
 from hyperderm.studies.ablation.jobs import Job
 from hyperderm.studies.ablation.plan import Plan, make_plan
-from hyperderm.studies.ablation.records import PREDICTIONS, write_result
+from hyperderm.studies.ablation.records import write_result
 from hyperderm.studies.ablation.work import STORE
+from hyperderm.training.run_folder import PREDICTIONS
 
 SIZE, FOLDS = 16, 5
 NM = np.linspace(465.0, 630.0, 16)

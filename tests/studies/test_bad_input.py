@@ -15,8 +15,8 @@ from hyperderm.store.reader import Store, open_store
 from hyperderm.store.writer import write_store
 from hyperderm.studies.ablation.plan import VERSION, make_plan
 from hyperderm.studies.ablation.queue import JobQueue
-from hyperderm.studies.ablation.records import PREDICTIONS, GridFolder, predictions, result_of
-from hyperderm.training.run_folder import claim
+from hyperderm.studies.ablation.records import GridFolder, predictions, result_of
+from hyperderm.training.run_folder import PREDICTIONS, claim
 from hyperderm.workflows.run_ablation import _check_version, identity
 from tests.studies.grids import finish, generator, grid, lesions, plan, store, synthetic_set
 

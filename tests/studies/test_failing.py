@@ -19,7 +19,8 @@ from hyperderm.store.reader import open_store
 from hyperderm.studies.ablation.grid import run_grid
 from hyperderm.studies.ablation.plan import Plan, make_plan
 from hyperderm.studies.ablation.queue import JobQueue
-from hyperderm.studies.ablation.records import PREDICTIONS, GridFolder, failure_of, result_of
+from hyperderm.studies.ablation.records import GridFolder, failure_of, result_of
+from hyperderm.training.run_folder import PREDICTIONS
 
 GRID = Ablation(
     name="failing",

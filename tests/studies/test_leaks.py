@@ -10,8 +10,9 @@ import pytest
 from hyperderm.store.reader import Store
 from hyperderm.studies.ablation.audits import audit
 from hyperderm.studies.ablation.plan import Plan
-from hyperderm.studies.ablation.records import PREDICTIONS, GridFolder
+from hyperderm.studies.ablation.records import GridFolder
 from hyperderm.studies.ablation.work import STORE
+from hyperderm.training.run_folder import PREDICTIONS
 from tests.studies.grids import finish, generator, grid, plan, predictions, store, synthetic_set
 
 GROUPS, TESTED, SETS, SEARCHES, OPENED = (

@@ -9,7 +9,8 @@ from hyperderm.statistics.ablation import analyse
 from hyperderm.statistics.ablation_results import Contrast
 from hyperderm.statistics.multiplicity import holm
 from hyperderm.studies.ablation.audits import audit
-from hyperderm.studies.ablation.records import PLAN, GridFolder, declarations, predictions, remember, with_larger_sets
+from hyperderm.studies.ablation.records import GridFolder, declarations, predictions, remember, with_larger_sets
+from hyperderm.training.run_folder import PLAN
 from tests.studies.grids import finish, plan
 
 

@@ -9,8 +9,8 @@ from optuna.trial import TrialState, create_trial
 
 from hyperderm.errors import StudyError
 from hyperderm.registry import Space
-from hyperderm.studies.ablation.plan import STUDY, winner
-from hyperderm.training.run_folder import claim, identity
+from hyperderm.studies.ablation.plan import winner
+from hyperderm.training.run_folder import STUDY, claim, identity
 from tests.studies.grids import generator, plan
 
 AXES = {

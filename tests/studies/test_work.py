@@ -20,12 +20,13 @@ from hyperderm.store.writer import write_store
 from hyperderm.studies.ablation import work as work_module
 from hyperderm.studies.ablation.grid import config_of
 from hyperderm.studies.ablation.plan import make_plan
-from hyperderm.studies.ablation.records import PREDICTIONS, RESULT, GridFolder, cell_predictions, result_of, write_result
+from hyperderm.studies.ablation.records import GridFolder, cell_predictions, result_of, write_result
 from hyperderm.studies.ablation.work import Clock, Task, task_of, work
 from hyperderm.training.checkpoint import BEST, CheckpointFolder
 from hyperderm.training.context import local
 from hyperderm.training.data import cube_set
 from hyperderm.training.loop import train
+from hyperderm.training.run_folder import PREDICTIONS, RESULT
 from hyperderm.training.selection import read, select
 from tests.learning import built
 from tests.studies.grids import generator, grid, lesions, plan, synthetic_set

@@ -12,7 +12,7 @@ from hyperderm.training.checkpoint import BEST, LATEST
 from hyperderm.training.inputs import RunInput, RunInputs, experiment_of, naming_input, read_input
 from hyperderm.training.named_checkpoints import opened, read_checkpoint
 from hyperderm.training.resume import of_one_run
-from hyperderm.training.run_folder import TRIALS, trial_folder
+from hyperderm.training.run_folder import STUDY, TRIALS, trial_folder
 from hyperderm.training.storage import storage_in_use, trial_address
 
 SUFFIX = ".pt"
@@ -70,9 +70,6 @@ def _check_finished(state: Mapping[str, Any], address: Path | str) -> None:
         raise StudyError(
             f"its run has not finished: {images:,} of {wanted:,} images were shown", "Let it finish, or name another run."
         )
-
-
-STUDY = "study.db"
 
 
 def checkpoint_of_run(run: str, runs: Path) -> tuple[Path | str, str]:

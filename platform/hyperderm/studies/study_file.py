@@ -11,7 +11,6 @@ from hyperderm import databases
 from hyperderm.durable import publish, room
 from hyperderm.errors import StudyError
 
-STUDY = "study.db"
 KNOWN_TABLES = {"studies", "trials", "version_info", "alembic_version"}
 """Some of the tables that Optuna creates."""
 DAMAGED = (

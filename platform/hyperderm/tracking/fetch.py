@@ -16,11 +16,11 @@ from hyperderm.strict import json_of
 from hyperderm.tracking.database import sqlite_path
 from hyperderm.tracking.requests import KEY_TAG, PARENT_TAG, first_line
 from hyperderm.tracking.server import START_ONE, check_server, quiet_client, redacted
+from hyperderm.training.run_folder import CONFIG
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-CONFIG = "config.json"
 """The artifact that holds the whole configuration of a run."""
 PREFIX = 6
 """The number of characters of a run id that are enough if no other run id begins with them."""

@@ -12,15 +12,15 @@ from hyperderm.learners import role_of
 from hyperderm.learners.spec import PIXELWISE
 from hyperderm.store.manifest import FOLD_FREE, Opening
 from hyperderm.strict import json_of
-from hyperderm.tracking.fetch import CONFIG, PAGE, QUESTIONS, asking, check_there, leaves, parsed
+from hyperderm.tracking.fetch import PAGE, QUESTIONS, asking, check_there, leaves, parsed
 from hyperderm.tracking.project_records import Artefact, Kind, Project, Trial, set_artefact, set_key
 from hyperderm.tracking.requests import KEY_TAG, PARENT_TAG
+from hyperderm.training.run_folder import CONFIG, PLAN, RESULT
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-RESULT, PLAN = "result.json", "plan.json"
 OPENED, CHOSEN = "test_opened", "chosen_at"
 """Names of facts in result.json; as tags they have the prefix `hyperderm.`."""
 

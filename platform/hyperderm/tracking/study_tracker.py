@@ -16,11 +16,11 @@ from hyperderm.store.run_location import RunLocation, below, content_of
 from hyperderm.strict import json_of
 from hyperderm.tracking.figures import RealSet, lesion_grid, save_png, spectra
 from hyperderm.tracking.runs import Status, Tracker
+from hyperderm.training.run_folder import CONFIG, PREDICTIONS, RESULT, SAMPLES
 
 TRACKED = ".tracked"
 """Name of the file that marks a job's folder on the driver's disk once the end of the job is in the journal."""
-RESULT = "result.json"
-KEPT = (RESULT, "predictions.parquet")
+KEPT = (RESULT, PREDICTIONS)
 """Files of a job that are uploaded to its run, if they exist."""
 
 
@@ -88,7 +88,7 @@ class StudyTracker:
         parent = self._group(job.group) if job.group else self._facts.key if job.key else None
         self._tracker.open_run(key, job.label, parent=parent, tags={**self._facts.tags, **job.tags}, params=job.params)
         if job.experiment is not None:
-            self._tracker.log_json(key, job.experiment.model_dump(mode="json"), "config.json")
+            self._tracker.log_json(key, job.experiment.model_dump(mode="json"), CONFIG)
 
     def reported(self, job: Job, images: int, metrics: Mapping[str, float]) -> None:
         """Log the metrics at the number of images seen."""
@@ -167,7 +167,7 @@ class StudyTracker:
         """Upload the result and the predictions of a job, and draw its generated cubes beside real lesions."""
         if job.group:
             self._keep_files(key, place)
-        samples = content_of(place, "samples.npy")
+        samples = content_of(place, SAMPLES)
         if samples is None:
             return
         generated = np.moveaxis(np.load(io.BytesIO(samples)), 1, 3)

@@ -16,7 +16,6 @@ from hyperderm.store.reader import Store
 from hyperderm.store.run_location import RunLocation, content_of
 from hyperderm.store.s3 import prepare
 
-BEST = "best.pt"
 REMEDY = "Give a best.pt or latest.pt that hyperderm wrote, or a run by --run."
 
 

@@ -17,8 +17,8 @@ from hyperderm.store.reader import Store, open_store
 from hyperderm.store.run_location import RunLocation, put
 from hyperderm.training.data import check_size, train_data
 from hyperderm.training.loop import Report
+from hyperderm.training.run_folder import SAMPLES
 
-SAMPLES = "samples.npy"
 SAMPLES_KEPT = 64
 
 

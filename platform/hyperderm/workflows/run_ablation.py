@@ -25,20 +25,13 @@ from hyperderm.studies.ablation.estimate import estimate, report_s, room, with_f
 from hyperderm.studies.ablation.jobs import GENERATORS
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.queue import JobQueue
-from hyperderm.studies.ablation.records import (
-    PLAN,
-    GridFolder,
-    known_feeds,
-    remember,
-    remember_feeds,
-    result_of,
-    with_larger_sets,
-)
+from hyperderm.studies.ablation.records import GridFolder, known_feeds, remember, remember_feeds, result_of, with_larger_sets
 from hyperderm.tracking.figures import RealSet
 from hyperderm.tracking.provenance import provenance
 from hyperderm.tracking.runs import Status
 from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
 from hyperderm.training.data import cube_set
+from hyperderm.training.run_folder import PLAN
 from hyperderm.training.storage import open_storage, recorded, storage_named, storage_of_run, take
 from hyperderm.workflows.find_store import find_store
 from hyperderm.workflows.tracked_run import finish_tracking, open_tracker

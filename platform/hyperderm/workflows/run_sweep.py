@@ -23,14 +23,13 @@ from hyperderm.store.location import Location
 from hyperderm.store.reader import Store
 from hyperderm.studies.named_runs import find_inputs
 from hyperderm.studies.search import Search, SearchTrial
-from hyperderm.studies.study_file import STUDY
 from hyperderm.tracking.runs import Status
 from hyperderm.tracking.server import check_server, redacted
 from hyperderm.tracking.study_plots import study_figure, study_page
 from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
 from hyperderm.training.feed import check_batch
 from hyperderm.training.inputs import RunInputs
-from hyperderm.training.run_folder import claim, identity, run_folder, sweep_name
+from hyperderm.training.run_folder import CONFIG, IDENTITY, STUDY, claim, identity, run_folder, sweep_name
 from hyperderm.training.selection import content, select
 from hyperderm.training.storage import open_storage, recorded, storage_of_run, take
 from hyperderm.trouble import trouble_of
@@ -163,7 +162,7 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
     (folder / CLOSED).unlink(missing_ok=True)
     watched.open(
         {"space": f"{sweep.space.name} v{sweep.space.version}", "profile": experiment.profile},
-        {"config.json": experiment.model_dump(mode="json"), "identity.json": sweep.identity},
+        {CONFIG: experiment.model_dump(mode="json"), IDENTITY: sweep.identity},
     )
     for trial in search.unfinished():  # a killed driver left them RUNNING; one that is taken up opens its run again
         watched.interrupted(SearchTrial(trial.number))

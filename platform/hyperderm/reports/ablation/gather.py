@@ -36,8 +36,9 @@ from hyperderm.strict import fingerprint
 from hyperderm.studies.ablation.audits import audit_elsewhere
 from hyperderm.studies.ablation.jobs import Job, behind
 from hyperderm.studies.ablation.plan import Plan
-from hyperderm.studies.ablation.records import PREDICTIONS, GridFolder, complete_part, declarations, predictions, result_of
+from hyperderm.studies.ablation.records import GridFolder, complete_part, declarations, predictions, result_of
 from hyperderm.tracking.figures import RealSet
+from hyperderm.training.run_folder import PREDICTIONS
 
 PACKAGES = ("torch", "timm", "scikit-learn", "ray", "mlflow", "numpy", "scipy")
 

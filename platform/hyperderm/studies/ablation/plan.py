@@ -26,7 +26,7 @@ from hyperderm.strict import fingerprint, json_of
 from hyperderm.studies.ablation.jobs import PRETRAIN_SHARE, STAGES, Arm, Job, Stage, Variant, arms, contrasts
 from hyperderm.studies.synthesis import photographs_of
 from hyperderm.training.data import check_size
-from hyperderm.training.run_folder import IDENTITY
+from hyperderm.training.run_folder import IDENTITY, STUDY
 from hyperderm.training.selection import Selection, select
 
 VERSION = 3
@@ -295,9 +295,6 @@ def _check_batch(whose: str, experiment: Experiment, train: int, workers: int) -
             f"{experiment.data.fold} ({train} cubes)",
             f"Use {train} or less, or more data.",
         )
-
-
-STUDY = "study.db"
 
 
 def winner(folder: Path, fold: int, manifest: str, experiment: str) -> dict[str, Any]:

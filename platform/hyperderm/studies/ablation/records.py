@@ -26,14 +26,14 @@ from hyperderm.store.run_location import RunLocation, address, below, content_of
 from hyperderm.strict import json_of
 from hyperderm.studies.ablation.jobs import Arm, Job, job_from_json, job_to_json
 from hyperderm.studies.ablation.plan import Plan
+from hyperderm.training.run_folder import PLAN, PREDICTIONS, RESULT
 from hyperderm.training.selection import select
 
-RESULT, FAILURE = "result.json", "failure.json"
+FAILURE = "failure.json"
 SPENT = "spent.json"
 """Name of the file that records how long an unfinished job was worked on."""
 STORE = "store"
 """Name of the folder of a synthetic set inside the folder of its job."""
-PREDICTIONS = "predictions.parquet"
 LOST = "lost"
 """Stands for the digest of a file that is missing."""
 TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -243,7 +243,7 @@ def _blocks(done: set[CellKey], arms: Sequence[str]) -> set[tuple[int, int]]:
     return set.intersection(*({(key.fold, key.seed) for key in done if key.arm == arm} for arm in arms))
 
 
-PLAN, FEEDS = "plan.json", "feeds.json"
+FEEDS = "feeds.json"
 Contrast = tuple[str, str, str]
 
 

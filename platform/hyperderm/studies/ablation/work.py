@@ -33,7 +33,7 @@ from hyperderm.store.s3 import clear
 from hyperderm.store.synthetic import origin_of
 from hyperderm.strict import json_of, parse
 from hyperderm.studies.ablation.jobs import Job, job_from_json
-from hyperderm.studies.ablation.records import PREDICTIONS, RESULT, SPENT, STORE, TIME, now, write_result
+from hyperderm.studies.ablation.records import SPENT, STORE, TIME, now, write_result
 from hyperderm.studies.synthesis import generate_here
 from hyperderm.training.checkpoint import BEST, FILES, CheckpointFolder
 from hyperderm.training.context import local
@@ -41,6 +41,7 @@ from hyperderm.training.data import cube_set
 from hyperderm.training.inputs import NONE, RunInputs, given_inputs
 from hyperderm.training.loop import Report
 from hyperderm.training.resume import of_one_run
+from hyperderm.training.run_folder import PREDICTIONS, RESULT
 from hyperderm.training.selection import select
 
 
