@@ -156,7 +156,7 @@ USES = {
 
 
 def test_synthetic_cubes_are_streamed_as_they_would_be_held(noise_store, made_store, tmp_path, ray_cluster):
-    """Those of both stores bit for bit, for every use to the end; scaling, sample and validation are the real one's alone."""
+    """Bit for bit, and for every use to the end; scaling, sample and validation are those of the real store alone."""
     experiment, store = with_made(made_store, **USES["mixed"]), open_store(noise_store)
     held = read(store, select(store, experiment), experiment.override({"data.feed": "memory"}))
     shared = streamed(noise_store, experiment)
