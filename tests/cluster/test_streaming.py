@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,19 @@ import torch
 
 from hyperderm.cluster import stream_readers
 from hyperderm.cluster.feed_choice import choose_feed
-from hyperderm.cluster.session import Cluster
+from hyperderm.cluster.session import Cluster, connected
 from hyperderm.cluster.shared_data import share
-from hyperderm.cluster.stream_readers import StreamedData, stream
+from hyperderm.cluster.stream_readers import Shard, StreamedData, stream
 from hyperderm.cubes.cube import Cube, Lesion
 from hyperderm.errors import ClusterError, ConfigError, StoreError
+from hyperderm.learners.data import TrainData
 from hyperderm.store.reader import open_store
+from hyperderm.store.synthetic import SyntheticCube, SyntheticOrigin, write_synthetic
 from hyperderm.store.writer import write_store
+from hyperderm.training.context import local
+from hyperderm.training.loop import train
 from hyperderm.training.selection import read, select
-from tests.cluster.sweeps import Memory, run, tiny
+from tests.cluster.sweeps import Memory, classifier, run, tiny
 
 NM = np.linspace(465.0, 630.0, 16)
 LIMIT = 80 * 2**20
@@ -49,6 +54,36 @@ def large_store(tmp_path_factory) -> str:
     place = str(tmp_path_factory.mktemp("large") / "store")
     write_store(place, noise(-(-4 * LIMIT // (32 * 32 * 17 * 4)), 32), fold_count=8)
     return place
+
+
+def synthetic(place: str, real: str) -> str:
+    """70 synthetic cubes of `real`'s fold 0 in two parts, larger than the real ones; returns `place`."""
+    rng, counts = np.random.default_rng(1), {"melanoma": 24, "dysplastic_nevus": 46}
+    kinds = [kind for kind, count in counts.items() for _ in range(count)]
+    cubes = [SyntheticCube(i, rng.random((20, 20, 16), np.float32) * 0.9, kind) for i, kind in enumerate(kinds)]
+    origin = SyntheticOrigin(
+        generator="noise",
+        run="none",
+        checkpoint="0" * 64,
+        experiment="none",
+        manifest=open_store(real).manifest.fingerprint,
+        fold=0,
+        seed=0,
+        requested=counts,
+        derived=False,
+    )
+    write_synthetic(place, cubes, NM, origin)
+    return place
+
+
+@pytest.fixture(scope="module")
+def made_store(noise_store, tmp_path_factory) -> str:
+    return synthetic(str(tmp_path_factory.mktemp("made") / "store"), noise_store)
+
+
+def with_made(made_store: str, **overrides: object):
+    """A classifier that sees synthetic cubes, streamed."""
+    return classifier(data__feed="stream", data__window=1, sweep__trials=1, synthetic__store=made_store, **overrides)
 
 
 OPEN: list[StreamedData] = []
@@ -110,6 +145,78 @@ def test_the_feed_is_chosen_by_what_fits(noise_store):
     assert choose_feed(store, selection, tiny(data__feed="stream"), 2**40).streams
     with pytest.raises(ConfigError, match=r"roles are 1 MiB.*would be streamed; but data.scaling = robust cannot"):
         choose_feed(store, selection, tiny(data__scaling="robust"), needed)
+
+
+USES = {
+    "pretrain": {"synthetic__use": "pretrain", "training__pretrain_images": 44},
+    "only": {"synthetic__use": "only"},
+    "add": {"synthetic__ratio": "balance"},
+    "mixed": {"learner__mixed_share": 0.3},
+}
+
+
+def test_synthetic_cubes_are_streamed_as_they_would_be_held(noise_store, made_store, tmp_path, ray_cluster):
+    """Bit for bit, and for every use to the end; scaling, sample and validation are those of the real store alone."""
+    experiment, store = with_made(made_store, **USES["mixed"]), open_store(noise_store)
+    held = read(store, select(store, experiment), experiment.override({"data.feed": "memory"}))
+    shared = streamed(noise_store, experiment)
+    _same(shared.load(experiment), held)
+    for use, settings in USES.items():
+        mine = with_made(made_store, **settings)
+        reports = list(train(mine, shared.load(mine), local(tmp_path / use)))
+        assert [report.images for report in reports] == [0, 32, 64, 96]
+    with pytest.raises(ConfigError, match=r"learner.mixed_share cannot be searched while train is streamed, unless"):
+        replace(shared, mixing=False).load(experiment)
+
+
+def _same(data: TrainData, held: TrainData) -> None:
+    assert data.extra is None
+    assert data.scaling.state_dict() == held.scaling.state_dict()
+    assert torch.equal(data.validation.reflectance, held.validation.reflectance)
+    assert set(data.train.lesion_ids) == set(held.train.lesion_ids)
+    assert (data.rows, data.drawn_diagnoses, data.classes) == (held.rows, held.drawn_diagnoses, held.classes)
+    assert len(data.extra_diagnoses) == 70
+    drawn, shards = held.drawn, data.streamed.shards
+    assert sorted(row for shard in shards for row in shard) == list(range(held.rows))
+    assert [min(shard) >= len(held.train) for shard in shards] == [max(shard) >= len(held.train) for shard in shards]
+    for number, shard in enumerate(shards):
+        assert torch.equal(data.streamed.begin(number)(), drawn[list(shard)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("use", USES)
+def test_a_sweep_with_a_synthetic_store_streams_to_the_end(use, noise_store, made_store, tmp_path, ray_cluster):
+    experiment, memory = with_made(made_store, **USES[use]), Memory()
+    run(tmp_path, experiment, streamed(noise_store, experiment), ray_cluster, memory)
+    assert memory.reports == {0: [0, 32, 64, 96]}
+    assert ("finished", 0, "") in memory.events
+    saved = torch.load(tmp_path / "trials/0000/latest.pt", weights_only=True)
+    assert saved["images"] == 96
+
+
+def test_synthetic_cubes_that_do_not_fit_are_streamed_too(noise_store, made_store):
+    store, experiment = open_store(noise_store), with_made(made_store).override({"data.feed": "auto"})
+    found = choose_feed(store, select(store, experiment), experiment, 2**20)
+    assert found.streams
+    assert found.said(1).startswith("train and the synthetic cubes are streamed: the roles are ")
+    with pytest.raises(ConfigError, match=r"would be streamed; but data.scaling = robust cannot"):
+        choose_feed(store, select(store, experiment), experiment.override({"data.scaling": "robust"}), 2**20)
+
+
+def test_room_is_kept_for_the_windows_of_both_streams_of_mixed_sampling(noise_store, made_store, ray_cluster, monkeypatch):
+    store = open_store(noise_store)
+    shards = [Shard("", ("lesion",) * count, kind) for count, kind in ((10, False), (3, False), (8, True), (7, True))]
+    capacity, cube = sum(memory.store or 0 for memory in connected().memory), 16 * 16 * (16 * 4 + 1)
+    plain, mixed = with_made(made_store), with_made(made_store, learner__mixed_share=0.3)
+    monkeypatch.setattr(stream_readers, "HELD", (5 + 20) * cube / capacity * 1.01)  # the largest window of either store
+    assert stream_readers._room(store, plain, shards, 3, 2) == 1
+    monkeypatch.setattr(stream_readers, "HELD", (5 + 36) * cube / capacity * 0.99)
+    with pytest.raises(
+        ClusterError, match=r"do not fit the object store: two windows of each of the two streams of a trial"
+    ):
+        stream_readers._room(store, mixed, shards, 3, 2)
+    monkeypatch.setattr(stream_readers, "HELD", (5 + 36) * cube / capacity * 1.01)
+    assert stream_readers._room(store, mixed, shards, 3, 2) == 1
 
 
 @pytest.mark.parametrize("kind", ["shsgan", pytest.param("classifier", marks=pytest.mark.slow)])
@@ -202,6 +309,17 @@ def test_a_part_that_is_damaged_after_the_store_was_opened_is_named(noise_store,
     )
     with pytest.raises(StoreError, match=r"part lesions/part-00000.parquet cannot be read"):
         data.streamed.begin(shard)()
+
+
+@pytest.mark.slow
+def test_a_damaged_part_of_the_synthetic_store_is_named(noise_store, tmp_path, ray_cluster):
+    made = synthetic(str(tmp_path / "made"), noise_store)
+    experiment = with_made(made)
+    data = streamed(noise_store, experiment).load(experiment)
+    part = Path(made) / open_store(made).manifest.parts[-1].path
+    part.write_bytes(part.read_bytes()[:1000])
+    with pytest.raises(StoreError, match=r"made: part .* cannot be read.*generate it again"):
+        data.streamed.begin(len(data.streamed.shards) - 1)()
 
 
 def test_what_was_prepared_once_cannot_be_searched(noise_store, ray_cluster):
