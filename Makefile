@@ -66,9 +66,10 @@ test-slow: $(STAMP) ## the tests that train
 bench-statistics: $(STAMP) ## simulate studies with known answers: how often the intervals of the ablation hold them
 	$(PY) -m tests.bench.coverage
 
-bench: $(STAMP) ## ratios from one run: cost of a trial, cost of an epoch
+bench: $(STAMP) ## ratios from one run: cost of a trial, of an epoch, and of a sweep beside its bare loops
 	$(PY) -m tests.bench.trial_cost
 	$(PY) -m tests.bench.feed
+	$(PY) -m tests.bench.sweep_wall
 
 bench-cold: $(STAMP) ## time installation and the default sweep in a fresh clone, with the memory of the whole process tree
 	$(PY) -m tests.bench.cold

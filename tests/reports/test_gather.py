@@ -67,3 +67,5 @@ def test_a_generator_is_paid_by_the_arms_that_read_it(tmp_path, arms):
     two = _costs(replace(plan, jobs=tuple(replace(j, gpus=0.5) for j in plan.jobs)), {cells[0].key: {"seconds": 7200.0}})
     assert two[cells[0].arm].gpu_hours == 1.0  # two hours of half a GPU
     assert sum(each.gpu_hours + each.cpu_hours for each in two.values()) == 1.0
+    pair = _costs(plan, {cells[0].key: {"seconds": 3600.0, "workers": 2}})
+    assert pair[cells[0].arm].cpu_hours == 2.0  # an hour of two workers

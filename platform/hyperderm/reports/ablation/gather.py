@@ -259,7 +259,8 @@ def _costs(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Co
         if job.key not in results:
             continue
         gpu = job.gpus > 0
-        own = float(results[job.key]["seconds"]) / 3600 * (job.gpus if gpu else plan.grid.resources.cpus)
+        spent = float(results[job.key]["seconds"]) / 3600 * int(results[job.key].get("workers", 1))
+        own = spent * (job.gpus if gpu else plan.grid.resources.cpus)
         for arm, share, at in (
             [(job.arm, 1.0, 0)] if job.arm else [(c.arm, 1 / len(readers[job.key]), 2) for c in readers[job.key]]
         ):

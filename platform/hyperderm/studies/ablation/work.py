@@ -335,6 +335,7 @@ def _facts(task: Task, clock: Clock, report: Report | None) -> dict[str, Any]:
         "seed": task.job.seed,
         "began": clock.began,
         "seconds": round(clock.seconds, 3),
+        "workers": task.job.workers,
         "metrics": {} if report is None else {k: v for k, v in report.metrics.items() if np.isfinite(v)},
         "code": task.provenance.get("hyperderm.git_commit", "unknown"),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
