@@ -120,16 +120,16 @@ def settings_of() -> Any:
 
 
 def our_worker(config: dict[str, Any]) -> None:
-    """Be fed as a worker of `studies.group` is."""
+    """Be fed as a worker of `cluster.worker_group` is."""
     import ray
     import torch
 
-    from hyperderm.training.context import worker_group
+    from hyperderm.cluster.worker_group import worker_group
     from hyperderm.training.stream import feed_of
 
     torch.set_num_threads(1)
     experiment = settings_of()
-    shared, _ = ray.get(config["mailbox"].shared.remote())
+    shared, _ = ray.get(config["channel"].shared.remote())
     begun = time.time()
     data, context = shared.load(experiment), worker_group(Path(config["folder"]))
     feed = feed_of(experiment, data, context)
@@ -151,7 +151,7 @@ def ours(uri: str, folder: Path, seconds: float) -> dict[str, float]:
     shared = stream(store, selection, settings_of())
     prepared = time.time() - begin
     made: Any = ReportChannel
-    _fit(our_worker, {"mailbox": made.remote(shared, None), "folder": str(folder), "seconds": seconds}, folder)
+    _fit(our_worker, {"channel": made.remote(shared, None), "folder": str(folder), "seconds": seconds}, folder)
     return {"prepared": prepared}
 
 

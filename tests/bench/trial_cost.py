@@ -92,7 +92,7 @@ def engine(store: str) -> list[float]:
 
 
 def _no_work() -> type:
-    """The trial of `studies.trial` with the training left out: data fetched, one report, reused actor."""
+    """The trial of `cluster.trial` with the training left out: data fetched, one report, reused actor."""
     from ray import tune
 
     from hyperderm.registry import experiment

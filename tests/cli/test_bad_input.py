@@ -260,11 +260,11 @@ def test_ray_address_that_does_not_answer(project, monkeypatch):
 
 def test_more_cpus_than_the_cluster_has(project, sound, database, refused, ray_cluster, monkeypatch):
     """Only a started Ray tells what there is; here it is the one that all tests share."""
-    from hyperderm.cluster import trial
+    from hyperderm.cluster import shared_data
     from hyperderm.workflows import run_sweep
 
     monkeypatch.setattr(run_sweep, "connect", lambda _: contextlib.nullcontext(ray_cluster))
-    monkeypatch.setattr(trial, "share", lambda *_: None)  # the cubes are not read into Ray, which takes seconds
+    monkeypatch.setattr(shared_data, "share", lambda *_: None)  # the cubes are not read into Ray, which takes seconds
     shutil.copy(database, project)
     (project / "search_spaces").unlink()
     (project / "search_spaces").mkdir()

@@ -444,14 +444,14 @@ def test_pictures_for_an_annotation_tool(project, run, refused):  # noqa: F811
 SLOW_READ = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
-from hyperderm.store import jobs
-from hyperderm.cubes.readers import scenes
-read = scenes.read
+from hyperderm.ingest import source
+from hyperderm.ingest.layouts import scene_folder
+read = scene_folder.read
 def slowly(*arguments):
     time.sleep(0.25)
     return read(*arguments)
-scenes.read = slowly
-jobs.PART_BYTES = 1
+scene_folder.read = slowly
+source.PART_BYTES = 1
 from hyperderm.cli import main
 main()
 """

@@ -13,9 +13,11 @@ from PIL import Image
 
 from hyperderm.cubes.cube import Cube, Lesion
 from hyperderm.errors import CubeError
+from hyperderm.ingest.formats.scene import SetAside
 from hyperderm.ingest.layouts import exported
 from hyperderm.store.diff import diff_stores
 from hyperderm.store.export import FORMATS, export_store
+from hyperderm.store.export_format import is_export
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
 from tests.store.lesions import NM, lesion
@@ -54,9 +56,9 @@ def folder(request, folders, tmp_path):
     return shutil.copytree(folders / request.param, tmp_path / request.param)
 
 
-def take_in(root: Path, uri: Path, **options) -> list[exported.SetAside]:
+def take_in(root: Path, uri: Path, **options) -> list[SetAside]:
     """What ingest does with an export, in short."""
-    aside: list[exported.SetAside] = []
+    aside: list[SetAside] = []
 
     def lesions():
         for source in exported.scan(root):
@@ -83,7 +85,7 @@ def same(a: Lesion, b: Lesion) -> bool:
 
 
 def test_the_way_back_returns_the_same_store(folder, store, tmp_path):
-    assert exported.is_export(folder)
+    assert is_export(folder)
     assert take_in(folder, tmp_path / "back", fold_count=3, seed=5) == []
     back = open_store(str(tmp_path / "back"))
     assert all(same(a, b) for a, b in zip(store.lesions(), back.lesions(), strict=True))
@@ -285,7 +287,7 @@ def test_files_the_sidecar_does_not_name(folder):
 )
 def test_sidecars_that_cannot_be_used(folder, changes, said):
     edit(folder, **changes)
-    assert exported.is_export(folder)
+    assert is_export(folder)
     for ask in (exported.scan, exported.kind):
         with pytest.raises(CubeError) as caught:
             ask(folder)
@@ -304,13 +306,13 @@ def test_a_truncated_sidecar_is_still_ours(folder):
     """Else the files would be read as raw ones, and cropped again."""
     path = folder / "export.json"
     path.write_text(path.read_text()[:-100])
-    assert exported.is_export(folder)
+    assert is_export(folder)
     with pytest.raises(CubeError, match=r"export\.json is damaged"):
         exported.scan(folder)
 
 
 def test_other_folders_are_no_export(tmp_path):
-    assert not exported.is_export(tmp_path)
-    assert not exported.is_export(tmp_path / "nowhere")
+    assert not is_export(tmp_path)
+    assert not is_export(tmp_path / "nowhere")
     (tmp_path / "export.json").write_text('[{"id": 1, "annotations": []}]')  # of Label Studio, say
-    assert not exported.is_export(tmp_path)
+    assert not is_export(tmp_path)

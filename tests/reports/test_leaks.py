@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from hyperderm.reports.leaks import KINDS, logits_of
+from hyperderm.reports.leaks import KINDS, find_leaks
 from hyperderm.store.manifest import Folds, Opening
 from hyperderm.store.overlap import Row, StoreFacts
 from hyperderm.tracking.project_records import Artefact, Trial
@@ -50,7 +50,7 @@ def only(verdict):
 
 
 def test_a_sound_project_is_clean():
-    verdict = logits_of([CELL, replace(GENERATOR, uses=("sweep",)), SEARCH], [real(), made()])
+    verdict = find_leaks([CELL, replace(GENERATOR, uses=("sweep",)), SEARCH], [real(), made()])
     assert (verdict.findings, verdict.unknown) == ((), ())
     assert (verdict.openings, verdict.roles, verdict.stores) == (1, 1, 2)
     assert verdict.counts == {"classifier": 1, "generator": 1, "search": 1, "set": 1}
@@ -61,13 +61,13 @@ def test_every_fold_with_its_own_set_is_clean():
         replace(CELL, key=f"cell {k}", fold=k, uses=(f"set S{k}",), openings=(Opening("A", k, AFTER),)) for k in range(5)
     ]
     makers = [replace(GENERATOR, key=f"gen {k}", fold=k) for k in range(5)]
-    verdict = logits_of([*cells, *makers], [real(), *(made(f"S{k}", k, run=f"gen {k}") for k in range(5))])
+    verdict = find_leaks([*cells, *makers], [real(), *(made(f"S{k}", k, run=f"gen {k}") for k in range(5))])
     assert (verdict.findings, verdict.unknown) == ((), ())
 
 
 def test_a_generator_of_another_fold_leaks_through_each_of_its_steps():
     """Test role of fold 0: lesions 0 and 5. For fold 1 they are train; for fold 4 they are validation."""
-    verdict = logits_of([CELL, replace(GENERATOR, fold=1)], [real(), made(fold=1)])
+    verdict = find_leaks([CELL, replace(GENERATOR, fold=1)], [real(), made(fold=1)])
     assert [(one.kind, one.lesions, one.held) for one in verdict.findings] == [("generator", 2, 2), ("set", 2, 2)]
     assert {one.how for one in verdict.findings} == {"same lesion 2"}
     assert {one.users for one in verdict.findings} == {("grid/arm/cell",)}
@@ -79,49 +79,49 @@ def test_a_generator_of_another_fold_leaks_through_each_of_its_steps():
 
 
 def test_a_checkpoint_chosen_on_the_test_role_is_found():
-    verdict = logits_of([CELL, replace(GENERATOR, fold=4)], [real(), made()])
+    verdict = find_leaks([CELL, replace(GENERATOR, fold=4)], [real(), made()])
     assert (only(verdict).kind, only(verdict).data) == ("checkpoint", "validation of fold 4 of store A")
 
 
 def test_a_set_alone_of_another_fold_is_found():
-    assert only(logits_of([CELL, GENERATOR], [real(), made(fold=2)])).kind == "set"
+    assert only(find_leaks([CELL, GENERATOR], [real(), made(fold=2)])).kind == "set"
 
 
 def test_only_what_was_read_counts():
     melanomas = replace(GENERATOR, fold=1, diagnoses=("melanoma",))
-    assert {one.lesions for one in logits_of([CELL, melanomas], [real(), made(fold=1)]).findings} == {1}
+    assert {one.lesions for one in find_leaks([CELL, melanomas], [real(), made(fold=1)]).findings} == {1}
     nevi = replace(GENERATOR, fold=1, diagnoses=("nevus",))
-    assert logits_of([CELL, nevi], [real(), made(fold=1)]).findings == ()
+    assert find_leaks([CELL, nevi], [real(), made(fold=1)]).findings == ()
 
 
 def test_a_set_that_holds_test_lesions_is_found():
     copy = Row("syn", "syn", "melanoma", frozenset(), "cube A 5")
-    assert only(logits_of([CELL, GENERATOR], [real(), made(rows=(copy,))])).how == "same cube 1"
+    assert only(find_leaks([CELL, GENERATOR], [real(), made(rows=(copy,))])).how == "same cube 1"
     derived = Row("syn", "syn", "melanoma", frozenset(), "cube new", "L0")
-    assert (only(logits_of([CELL, GENERATOR], [real(), made(rows=(derived,))])).kind) == "set"
+    assert (only(find_leaks([CELL, GENERATOR], [real(), made(rows=(derived,))])).kind) == "set"
     of_train = Row("syn", "syn", "melanoma", frozenset(), "cube new", "L2")
-    assert logits_of([CELL, GENERATOR], [real(), made(rows=(of_train,))]).findings == ()
+    assert find_leaks([CELL, GENERATOR], [real(), made(rows=(of_train,))]).findings == ()
 
 
 def test_a_search_of_another_fold_behind_a_generator_is_found():
     searched = [CELL, replace(GENERATOR, uses=("sweep",)), replace(SEARCH, fold=3)]
-    found = only(logits_of(searched, [real(), made()]))
+    found = only(find_leaks(searched, [real(), made()]))
     assert (found.kind, found.by, found.lesions) == ("search", "sweep", 2)
 
 
 def test_a_set_made_by_a_trial_of_another_folds_search_is_found():
     """The trial was chosen among all of them, so the search is what saw the role."""
-    verdict = logits_of([CELL, replace(SEARCH, fold=1)], [real(), made(fold=1, run="sweep/0")])
+    verdict = find_leaks([CELL, replace(SEARCH, fold=1)], [real(), made(fold=1, run="sweep/0")])
     assert ([(one.kind, one.by) for one in verdict.findings], verdict.unknown) == (
         [("set", "at S"), ("search", "sweep")],
         (),
     )
-    assert logits_of([CELL, SEARCH], [real(), made(run="sweep/0")]).findings == ()
+    assert find_leaks([CELL, SEARCH], [real(), made(run="sweep/0")]).findings == ()
 
 
 def test_values_of_another_folds_search_are_recognised():
     copied = replace(GENERATOR, settings=LR)
-    found = only(logits_of([CELL, copied, replace(SEARCH, fold=3)], [real(), made()]))
+    found = only(find_leaks([CELL, copied, replace(SEARCH, fold=3)], [real(), made()]))
     assert (found.kind, found.by) == ("values", "sweep")
     assert "trial 000 has the values of gen" in found.data
 
@@ -129,33 +129,33 @@ def test_values_of_another_folds_search_are_recognised():
 def test_values_that_the_own_search_gives_too_or_that_are_round_are_no_evidence():
     copied = replace(GENERATOR, settings=LR)
     other = replace(SEARCH, key="other", fold=3)
-    assert logits_of([CELL, copied, SEARCH, other], [real(), made()]).findings == ()
+    assert find_leaks([CELL, copied, SEARCH, other], [real(), made()]).findings == ()
     round_values = replace(other, trials=(Trial("trial 000", {"learner.lr": 1e-3}),))
-    assert logits_of([CELL, GENERATOR, round_values], [real(), made()]).findings == ()
+    assert find_leaks([CELL, GENERATOR, round_values], [real(), made()]).findings == ()
 
 
 def test_a_classifier_tested_on_what_it_was_trained_on_is_found():
     cell = replace(CELL, uses=(), openings=(Opening("A", 2, AFTER),))
-    assert (only(logits_of([cell], [real()])).kind, only(logits_of([cell], [real()])).lesions) == ("classifier", 2)
+    assert (only(find_leaks([cell], [real()])).kind, only(find_leaks([cell], [real()])).lesions) == ("classifier", 2)
     cell = replace(CELL, uses=(), openings=(Opening("A", 1, AFTER),))
-    assert only(logits_of([cell], [real()])).kind == "checkpoint"
+    assert only(find_leaks([cell], [real()])).kind == "checkpoint"
 
 
 def test_a_classifier_that_opened_nothing_yet_is_judged_on_its_own_fold():
     waiting = replace(CELL, openings=(), chosen_at="")
-    verdict = logits_of([waiting, replace(GENERATOR, fold=1)], [real(), made(fold=1)])
+    verdict = find_leaks([waiting, replace(GENERATOR, fold=1)], [real(), made(fold=1)])
     assert kinds(verdict) == {"generator", "set"}
     assert {one.opened for one in verdict.findings} == {0}
 
 
 def test_choices_after_the_test_role_was_opened_are_found():
     late = replace(CELL, chosen_at=AFTER, openings=(Opening("A", 0, BEFORE),))
-    assert only(logits_of([late, GENERATOR], [real(), made()])).kind == "late"
+    assert only(find_leaks([late, GENERATOR], [real(), made()])).kind == "late"
 
 
 @pytest.mark.parametrize("change", [{"chosen_at": ""}, {"openings": (Opening("A", 0),)}, {"chosen_at": "soon"}])
 def test_times_that_are_missing_are_unknown(change):
-    verdict = logits_of([replace(CELL, **change), GENERATOR], [real(), made()])
+    verdict = find_leaks([replace(CELL, **change), GENERATOR], [real(), made()])
     assert (verdict.findings, [name for name, _ in verdict.unknown]) == ((), ["grid/arm/cell"])
 
 
@@ -164,46 +164,46 @@ def test_a_test_role_opened_for_two_trials_of_a_search_is_peeking():
     search = replace(SEARCH, trials=trials)
     again = replace(CELL, key="second", name="second", uses=("set T",))
     stores = [real(), made(run="sweep/0"), made("T", run="sweep/1")]
-    found = only(logits_of([CELL, again, search], stores))
+    found = only(find_leaks([CELL, again, search], stores))
     assert (found.kind, found.users) == ("peeking", ("grid/arm/cell", "second"))
     assert found.data == "opened for 2 choices: trial 000, trial 001"
     same = [real(), made(run="sweep/0"), made("T", run="sweep/0", seed=1)]
-    assert logits_of([CELL, again, search], same).findings == ()
+    assert find_leaks([CELL, again, search], same).findings == ()
     waiting = replace(again, openings=())
-    assert logits_of([CELL, waiting, search], stores).findings == ()
+    assert find_leaks([CELL, waiting, search], stores).findings == ()
     elsewhere = replace(again, fold=1, openings=(Opening("A", 1, AFTER),))
-    assert "peeking" not in kinds(logits_of([CELL, elsewhere, search], stores))
+    assert "peeking" not in kinds(find_leaks([CELL, elsewhere, search], stores))
 
 
 def test_a_generator_and_a_set_of_the_same_trial_are_one_choice():
     by_grid = replace(GENERATOR, settings=LR, uses=("sweep",))
     again = replace(CELL, key="second", name="second", uses=("set T",))
     stores = [real(), made(), made("T", run="sweep/0")]
-    assert logits_of([CELL, by_grid, again, SEARCH], stores).findings == ()
+    assert find_leaks([CELL, by_grid, again, SEARCH], stores).findings == ()
     other = replace(by_grid, settings={"learner.lr": 0.5})
-    assert only(logits_of([CELL, other, again, SEARCH], stores)).data == "opened for 2 choices: learner.lr=0.5, trial 000"
+    assert only(find_leaks([CELL, other, again, SEARCH], stores)).data == "opened for 2 choices: learner.lr=0.5, trial 000"
 
 
 def test_the_same_pictures_in_another_store_are_recognised_by_their_files():
     """Store B holds the files of A under other names, groups and folds: its train role of fold 2 holds A's lesions 0, 5."""
     b = replace(real("B", files="A"), rows=tuple(replace(r, lesion_id=f"x{r.lesion_id}") for r in real("B", files="A").rows))
     maker = replace(GENERATOR, manifest="B", fold=2)
-    verdict = logits_of([CELL, maker], [real(), b, made(manifest="B", fold=2)])
+    verdict = find_leaks([CELL, maker], [real(), b, made(manifest="B", fold=2)])
     assert {(one.kind, one.how) for one in verdict.findings} == {("generator", "same file 2"), ("set", "same file 2")}
-    apart = logits_of([CELL, maker], [real(), real("B"), made(manifest="B", fold=2)])
+    apart = find_leaks([CELL, maker], [real(), real("B"), made(manifest="B", fold=2)])
     assert (apart.findings, apart.unknown) == ((), ())
 
 
 def test_one_picture_under_two_groups_of_one_store_is_found():
     twice = real()
     rows = tuple(replace(r, cube="cube A 0") if r.lesion_id == "L2" else r for r in twice.rows)
-    found = only(logits_of([replace(CELL, uses=())], [replace(twice, rows=rows)]))
+    found = only(find_leaks([replace(CELL, uses=())], [replace(twice, rows=rows)]))
     assert (found.kind, found.how, found.lesions) == ("classifier", "same cube 1", 1)
 
 
 def test_stores_that_cannot_be_compared_are_unknown():
     bare = replace(real("B", shape=(8, 8, 3)), rows=tuple(replace(r, files=frozenset()) for r in real("B").rows))
-    verdict = logits_of([CELL, replace(GENERATOR, manifest="B")], [real(), bare, made(manifest="B")])
+    verdict = find_leaks([CELL, replace(GENERATOR, manifest="B")], [real(), bare, made(manifest="B")])
     assert verdict.findings == ()
     assert all("only compared in part" in what for _, what in verdict.unknown)
     assert {name for name, _ in verdict.unknown} == {"gen", "at S"}
@@ -211,33 +211,33 @@ def test_stores_that_cannot_be_compared_are_unknown():
 
 def test_without_its_store_another_fold_is_a_leak_that_is_not_counted():
     told = replace(CELL, uses=("gen",))
-    verdict = logits_of([told, replace(GENERATOR, fold=1)], [])
+    verdict = find_leaks([told, replace(GENERATOR, fold=1)], [])
     assert (only(verdict).kind, only(verdict).lesions, only(verdict).held) == ("generator", None, None)
-    verdict = logits_of([told, GENERATOR], [])
+    verdict = find_leaks([told, GENERATOR], [])
     assert verdict.findings == ()
     assert "could not be read" in verdict.unknown[0][1]
-    verdict = logits_of([told, replace(GENERATOR, manifest="B")], [real()])
+    verdict = find_leaks([told, replace(GENERATOR, manifest="B")], [real()])
     assert verdict.findings == ()
     assert "cannot be told without both" in verdict.unknown[0][1]
 
 
 def test_what_is_not_recorded_is_unknown():
     nameless = replace(GENERATOR, key="x", name="x", manifest="", fold=None, missing=("the store it read", "its fold"))
-    verdict = logits_of([CELL, GENERATOR, nameless], [real(), made()])
+    verdict = find_leaks([CELL, GENERATOR, nameless], [real(), made()])
     assert verdict.unknown == (("x", "not recorded: the store it read"), ("x", "not recorded: its fold"))
-    lost = logits_of([CELL], [real(), made()])
+    lost = find_leaks([CELL], [real(), made()])
     assert lost.unknown == (("at S", "made with gen, which is neither in MLflow nor among the stores"),)
 
 
 def test_a_search_of_classifiers_is_judged_like_a_classifier():
     search = replace(SEARCH, classifies=True, uses=("set S",), diagnoses=("melanoma",))
-    verdict = logits_of([search, GENERATOR], [real(), made(fold=1)])
+    verdict = find_leaks([search, GENERATOR], [real(), made(fold=1)])
     assert [(one.kind, one.users, one.lesions) for one in verdict.findings] == [("set", ("sweep",), 1)]
 
 
 def test_users_of_one_leak_are_one_finding():
     cells = [replace(CELL, key=f"c{i}", name=f"c{i}") for i in range(4)]
-    found = only(logits_of([*cells, GENERATOR], [real(), made(fold=2)]))
+    found = only(find_leaks([*cells, GENERATOR], [real(), made(fold=2)]))
     assert (found.users, found.opened) == (("c0", "c1", "c2", "c3"), 4)
 
 
@@ -250,8 +250,8 @@ def test_what_a_generator_began_from_is_judged_too():
     """Another fold's pre-training has seen the test role, though the generator itself has not."""
     before = Artefact("before", "before", "generator", manifest="A", fold=0)
     begun = replace(GENERATOR, uses=("before",))
-    assert not logits_of([CELL, begun, before], [real(), made()]).findings
-    found = only(logits_of([CELL, begun, replace(before, fold=1)], [real(), made()]))
+    assert not find_leaks([CELL, begun, before], [real(), made()]).findings
+    found = only(find_leaks([CELL, begun, replace(before, fold=1)], [real(), made()]))
     assert (found.kind, found.by, found.lesions, found.users) == ("generator", "before", 2, ("grid/arm/cell",))
 
 
@@ -259,10 +259,10 @@ def test_a_fold_free_net_has_seen_every_lesion_that_its_store_shares_with_the_te
     pixels = real("P", files="A")
     pixels = replace(pixels, folds=None)
     net = Artefact("net", "net", "unmixer", manifest="P", fold_free=True)
-    verdict = logits_of([replace(CELL, uses=("net",)), net], [real(), pixels])
+    verdict = find_leaks([replace(CELL, uses=("net",)), net], [real(), pixels])
     found = only(verdict)
     assert (found.kind, found.by, found.lesions, found.how) == ("unmixer", "net", 2, "same file 2")
     assert found.data == "every lesion of store P"
-    assert not logits_of([CELL, replace(GENERATOR), net], [real(), made(), pixels]).findings  # nothing was made with it
-    unread = logits_of([replace(CELL, uses=("net",)), net], [real()])
+    assert not find_leaks([CELL, replace(GENERATOR), net], [real(), made(), pixels]).findings  # nothing was made with it
+    unread = find_leaks([replace(CELL, uses=("net",)), net], [real()])
     assert unread.unknown == (("net", "is fold-free and read store P, which could not be compared"),)

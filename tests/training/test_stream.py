@@ -53,7 +53,7 @@ def scattered(count: int, shards: int, seed: int = 0) -> tuple[tuple[int, ...], 
 
 
 def permuted(items: list, seed: int, stream: str, step: int) -> list:
-    """What `keyed.generator` stands for, written out."""
+    """What `randomness.generator` stands for, written out."""
     digest = hashlib.blake2b(f"{seed}/{stream}/{step}".encode(), digest_size=8).digest()
     g = torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
     return [items[i] for i in torch.randperm(len(items), generator=g).tolist()]

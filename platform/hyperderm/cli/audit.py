@@ -108,9 +108,9 @@ def _read(workspace: "Workspace", stores: "list[Store]", cubes: bool) -> "list[S
 def _judged(project: "Project", facts: "list[StoreFacts]", away: list[tuple[str, str]], cubes: bool) -> "Verdict":
     from dataclasses import replace
 
-    from hyperderm.reports.leaks import logits_of
+    from hyperderm.reports.leaks import find_leaks
 
-    verdict = logits_of(project.artefacts, facts)
+    verdict = find_leaks(project.artefacts, facts)
     foreign = [(name, "carries no fact of hyperderm") for name in project.foreign]
     moved = [(uri, f"{what}; give its new place by --store") for uri, what in away]
     partly = [] if cubes else [("all stores", "cubes were not compared (--no-cubes)")]

@@ -1,6 +1,6 @@
 """Whether a run's roles fit memory, and for how many trials at a time, or train is streamed. Free of Ray.
 
-`memory_needed` counts what a run allocates. A run that is given a choice (`data.feed=auto`) keeps to the shares it names;
+`cluster.memory` counts what a run allocates. A run that is given a choice (`data.feed=auto`) keeps to the shares it names;
 one that is told to hold its roles (`memory`) is refused where the whole of a place is too small for one trial.
 """
 

@@ -78,7 +78,7 @@ def _memory() -> dict[str, str]:
 
 
 SETTINGS = _memory() | {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the board records results; CSV, JSON and TensorBoard would again
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the search records results; CSV, JSON and TensorBoard would again
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt ends the sweep through its stopper
     "TUNE_FORCE_TRIAL_CLEANUP_S": "20",  # an interrupt need not wait for the next validation: checkpoints are atomic
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a report of a group costs 5 ms instead of 1.5 s

@@ -84,7 +84,7 @@ class ReportChannel:
 def worker_main(config: dict[str, Any]) -> None:
     """Train as one worker of a group."""
     experiment = parse(Experiment, config["experiment"])
-    channel = config["mailbox"]
+    channel = config["channel"]
     if ray.get(channel.failed.remote()):
         return
     torch.set_num_threads(max(1, int(config["cpus"])))
@@ -149,10 +149,10 @@ class WorkerGroup:
             "folder": address(place.absolute() if isinstance(place, Path) else place),
             "provenance": dict(provenance),
         }
-        self._mailbox = ReportChannel.remote(shared, storage)  # type: ignore[attr-defined]
+        self._channel = ReportChannel.remote(shared, storage)  # type: ignore[attr-defined]
         trainer = TorchTrainer(
             worker_main,
-            train_loop_config={**config, "mailbox": self._mailbox, "cpus": sweep.cpus_per_worker},
+            train_loop_config={**config, "channel": self._channel, "cpus": sweep.cpus_per_worker},
             scaling_config=ray.train.ScalingConfig(
                 num_workers=sweep.workers_per_trial,
                 use_gpu=sweep.gpus_per_worker > 0,
@@ -188,17 +188,17 @@ class WorkerGroup:
             if message["done"]:
                 self.stop()
                 return
-            ray.get(self._mailbox.decide.remote(True))
+            ray.get(self._channel.decide.remote(True))
 
     def stop(self) -> None:
         """Tell the workers to end and wait at most `STOP_S` seconds, because a group without resources never answers."""
         deadline = time.monotonic() + STOP_S
         while self._thread.is_alive() and time.monotonic() < deadline:
-            ray.get(self._mailbox.decide.remote(False))
+            ray.get(self._channel.decide.remote(False))
             self._thread.join(POLL_S / 5)
 
     def _next(self) -> dict[str, Any]:
-        pending = self._mailbox.take.remote()
+        pending = self._channel.take.remote()
         while True:
             ready, _ = ray.wait([pending], timeout=POLL_S)
             if ready:

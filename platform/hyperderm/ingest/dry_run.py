@@ -34,7 +34,7 @@ class Checked:
 
 
 def check(job: Job, uri: str, folds: int, seed: int, progress: Callable[[int, int], None]) -> Checked:
-    """Read everything that `store.ingest.ingest` would read, and join it in the same way.
+    """Read everything that `ingest.pipeline.ingest` would read, and join it in the same way.
 
     Args:
         job: as for `ingest`.

@@ -70,7 +70,7 @@ class CropOptions:
         marker: the sources of lesion marks (`LesionMarks`).
         groups: image id → group (the patient); empty: every image is its own group.
         scale: which files' numbers are divided by which factor, in addition to the factor in the file itself
-            (`store.units`).
+            (`ingest.units`).
         fill: whether missing values inside a crop are filled from their neighbours.
     """
 

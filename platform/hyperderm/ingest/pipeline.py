@@ -136,7 +136,7 @@ def ingest(
     """Read what `job` lists into a store at `uri`.
 
     Args:
-        job: a job made by `jobs.make_job`.
+        job: a job made by `source.make_job`.
         uri: the place of the store; nothing may exist there yet.
         folds: the number of folds, 0 for none; a source without any diagnosis has none.
         seed: the seed of the folds.

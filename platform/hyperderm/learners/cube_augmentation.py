@@ -35,7 +35,7 @@ from hyperderm.learners.augmentation_settings import SpectralAugmentationConfig
 from hyperderm.learners.scaling import Scaling
 
 CAMERA_PX = 160
-"""Number of camera pixels along the side of a typical crop (the same value as in `cubes.phantom`)."""
+"""Number of camera pixels along the side of a typical crop (the same value as in `phantom.rendering`)."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Compare the phantom with the published HSIDermoscopy statistics: `python -m hyperderm.phantom.published` prints them.
 
 Only the gain is fitted here, one number per band, to normal skin. Tests check the ratios of lesion to skin and the spread
-between images; these depend on `lesion_traits`, `lesion_scene.Skin` and the camera.
+between images; these depend on `traits`, `scene.Skin` and the camera.
 """
 
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """The phantom: physically simulated HSIDermoscopy data for everyone without the real data. Calibrated, deterministic.
 
-Skin and lesions are chromophore maps (`lesion_scene`), seen through two layers of tissue (`optics`) by a snapshot camera:
+Skin and lesions are chromophore maps (`scene`), seen through two layers of tissue (`optics`) by a snapshot camera:
 exposure, illumination tilt, vignette, defocus, gain, shot and read noise. One gain per band is fitted to the published mean
 of normal skin; the contrast of lesions follows from the physics (`tables/SOURCES.md`).
 """

@@ -2,7 +2,7 @@
 
 This module does not depend on pixels. A scene is drawn once from a generator; a finer grid shows more detail of the same
 scene. Coordinates are in lesion radii, with the lesion near the origin; a grid is the outer product of `y` (rows) and `x`.
-The structures of each diagnosis, with the literature, are in `lesion_traits`.
+The structures of each diagnosis, with the literature, are in `traits`.
 """
 
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from hyperderm.store.manifest import Opening, Role
-from hyperderm.store.overlap import HOW, Lesion, LesionMatcher, Overlap, StoreFacts
+from hyperderm.store.overlap import MATCH_REASONS, Lesion, LesionMatcher, Overlap, StoreFacts
 from hyperderm.store.synthetic import VERB
 from hyperderm.tracking.project_records import Artefact, Kind, Trial, set_artefact
 
@@ -85,7 +85,7 @@ class Verdict:
     stores: int
 
 
-def logits_of(artefacts: Sequence[Artefact], stores: Sequence[StoreFacts]) -> Verdict:
+def find_leaks(artefacts: Sequence[Artefact], stores: Sequence[StoreFacts]) -> Verdict:
     """Return the leaks, and the facts that remain unknown.
 
     Args:
@@ -370,7 +370,7 @@ def _time(text: str) -> datetime | None:
 
 def _how(overlap: Overlap) -> str:
     counts = dict(overlap.how)
-    return ", ".join(f"{WORDS[how]} {counts[how]}" for how in HOW if how in counts)
+    return ", ".join(f"{WORDS[how]} {counts[how]}" for how in MATCH_REASONS if how in counts)
 
 
 def _role(held: Opening) -> str:

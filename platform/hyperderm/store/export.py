@@ -1,6 +1,6 @@
 """Export a store as files for MATLAB, ENVI or NumPy (see `store.export_files`), and for our own ingest.
 
-The file `export.json` (`cubes.readers.exported`) lies beside the others. With it, ingest returns the same lesions bit by
+The file `export.json` (`ingest.layouts.exported`) lies beside the others. With it, ingest returns the same lesions bit by
 bit, neither cropped nor resized, with their ids, groups, diagnoses and origins.
 """
 

@@ -10,8 +10,8 @@ from hyperderm.store.manifest import Folds, Role
 from hyperderm.store.reader import Store
 from hyperderm.strict import json_of
 
-CropOptions = Literal["lesion", "file", "cube", "group"]
-HOW: tuple[CropOptions, ...] = ("lesion", "file", "cube", "group")
+MatchReason = Literal["lesion", "file", "cube", "group"]
+MATCH_REASONS: tuple[MatchReason, ...] = ("lesion", "file", "cube", "group")
 """The reasons why two rows belong together: same row of one store, same source file, same cube, or only same group."""
 Lesion = tuple[str, str]
 """The store's fingerprint and the lesion id; ids alone cannot be compared between stores."""
@@ -103,11 +103,11 @@ class Overlap:
 
     Attributes:
         lesions: the number of these lesions.
-        how: reason → number of lesions, in the order of `HOW`; each lesion is counted under its strongest reason.
+        how: reason → number of lesions, in the order of `MATCH_REASONS`; each lesion is counted under its strongest reason.
     """
 
     lesions: int
-    how: tuple[tuple[CropOptions, int], ...]
+    how: tuple[tuple[MatchReason, int], ...]
 
 
 class LesionMatcher:
@@ -134,9 +134,9 @@ class LesionMatcher:
         marks = {mark for lesion in mine for mark in _marks(self._rows[lesion])}
         found = [self._how(lesion, mine, marks) for lesion in held if lesion in self._rows and self._group(lesion) in groups]
         counts = Counter(found)
-        return Overlap(len(found), tuple((how, counts[how]) for how in HOW if counts[how]))
+        return Overlap(len(found), tuple((how, counts[how]) for how in MATCH_REASONS if counts[how]))
 
-    def _how(self, lesion: Lesion, touched: set[Lesion], marks: set[str]) -> CropOptions:
+    def _how(self, lesion: Lesion, touched: set[Lesion], marks: set[str]) -> MatchReason:
         row = self._rows[lesion]
         if lesion in touched:
             return "lesion"

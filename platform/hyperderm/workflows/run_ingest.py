@@ -27,8 +27,8 @@ def run_job(console: Console, job: Job, uri: str, folds: int, seed: int, workers
         console: the console for the progress bar.
         job: the files to read, and how.
         uri: the address of the new store.
-        folds: the number of folds, as in `store.ingest`.
-        seed: the seed, as in `store.ingest`.
+        folds: the number of folds, as in `ingest.pipeline`.
+        seed: the seed, as in `ingest.pipeline`.
         workers: files read at a time; None means one for little data, and as many as there are CPUs for much.
 
     Raises:

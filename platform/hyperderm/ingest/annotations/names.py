@@ -86,7 +86,7 @@ def candidates(name: str, known: Names) -> list[str]:
 
     A shorter path matches a longer path that ends in it, in both directions: `12.png` matches `DNCube/12`, and
     `set/images/a.png` matches `images/a`. Paths with different folders never match, even if the file names are equal. Names
-    are compared as described in `readers.naming`.
+    are compared as described in `layouts.naming`.
 
     Args:
         name: a name as returned by `bare`.

@@ -30,7 +30,7 @@ PATTERN = 4
 SUFFIXES = TIFF | PICTURES
 CENTRES = "CentralWavelength"
 
-CropOptions = Literal["superpixel", "bilinear"]
+Demosaicing = Literal["superpixel", "bilinear"]
 
 _MATRIX = "correction_matrix"
 _CORRECTED_NM = ("wavelengths_corrected", "wavelengths_nm", "wavelengths", CENTRES)  # the first of the right size counts
@@ -53,7 +53,7 @@ class Mosaic:
         white_reflectance: the reflectance of the white panel.
     """
 
-    how: CropOptions = "superpixel"
+    how: Demosaicing = "superpixel"
     responses: Path | None = None
     dark: Path | None = None
     white: Path | None = None
@@ -112,7 +112,7 @@ def read_mosaic(path: Path, options: Mosaic, root: Path | None = None) -> Scene:
     return Scene(cube, ordered, {**facts, **said, "band_order": order.tolist()})
 
 
-def demosaic(frame: NDArray[Any], pattern: int = PATTERN, how: CropOptions = "superpixel") -> NDArray[np.float32]:
+def demosaic(frame: NDArray[Any], pattern: int = PATTERN, how: Demosaicing = "superpixel") -> NDArray[np.float32]:
     """Turn a raw frame (H, W) into a cube of pattern² bands, in the order of the pattern.
 
     Args:
