@@ -22,7 +22,7 @@ from tests.services.test_node_death import begin_node, end_node, wait_for
 PORT = 6395
 BUCKET = "grids"
 SMALL = ("folds=[0]", 'arms=["real","synthetic"]', 'models=["small_cnn"]', "classifiers.small_cnn.training.images=96",
-         "classifiers.small_cnn.training.validate_every=48")  # fmt: skip
+         "classifiers.small_cnn.training.validate_every=96")  # fmt: skip
 """Of the grid of `grids`: a generator, its set, and cells without, with and in place of synthetic melanomas."""
 
 
