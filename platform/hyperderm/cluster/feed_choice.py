@@ -1,7 +1,7 @@
-"""Whether a run's roles fit memory, and for how many trials at a time, or train is streamed. Free of Ray.
+"""Decide whether the roles of a run are held in memory or the train role is streamed, and how many trials fit. Free of Ray.
 
-`cluster.memory` counts what a run allocates. A run that is given a choice (`data.feed=auto`) keeps to the shares it names;
-one that is told to hold its roles (`memory`) is refused where the whole of a place is too small for one trial.
+`cluster.memory` counts the memory that a run needs. With `data.feed=auto` a run uses at most the shares of memory that are
+named there. With `data.feed=memory` a run is refused only if not even one trial fits the whole memory.
 """
 
 from dataclasses import dataclass, replace
@@ -33,8 +33,8 @@ class FeedChoice:
     Attributes:
         streams: shard by shard, or from memory.
         needed: bytes of the decoded roles.
-        why: of a stream: what does not fit; "" where it was asked for.
-        at_most: trials at a time that memory takes, where fewer than would run; None: it limits nothing.
+        why: why the data are streamed, namely what does not fit; "" if the user asked for a stream.
+        at_most: the largest number of simultaneous trials that memory allows; None: memory does not limit it.
         each: bytes of RAM that each worker asks Ray for, so that no node gets more trials than fit; 0: nothing is limited.
         limit: what is printed of a limit; "" without.
         what: is streamed, in words.
@@ -50,7 +50,7 @@ class FeedChoice:
 
     @property
     def mode(self) -> str:
-        """For tags."""
+        """Return the feed as the tag `hyperderm.feed` names it."""
         return "stream" if self.streams else "memory"
 
     def said(self, cpus: int) -> str:
@@ -70,15 +70,15 @@ def choose_feed(
     """Return how `experiment` is fed.
 
     Args:
-        store: of the roles.
-        selection: the roles.
+        store: the store that holds the roles.
+        selection: the lesions of the roles.
         experiment: `data.feed`, what is learnt, and what a trial takes; where sizes are searched, of the largest.
         capacity: bytes of the object store of every node; None: the cluster's.
         cluster: where trials run; None: the connected one, without any this machine.
         alone: one run, which trains in this process and reads its roles itself.
 
     Raises:
-        ConfigError: it must be streamed and cannot be, or must be held and does not fit.
+        ConfigError: train must be streamed but the learner cannot stream, or must be held but does not fit.
     """
     cluster = _given(cluster or connected(), capacity)
     gpu = local_gpu() if alone else experiment.sweep.gpus_per_worker > 0
@@ -127,7 +127,7 @@ def _limited(feeding: FeedChoice, found: Fit, needs: Needs) -> FeedChoice:
 
 
 def _given(cluster: Cluster, capacity: int | None) -> Cluster:
-    """Return `cluster` with so large an object store on every node."""
+    """Return `cluster` with an object store of `capacity` bytes on every node."""
     if capacity is None:
         return cluster
     return replace(cluster, memory=tuple(replace(each, store=capacity) for each in cluster.memory))

@@ -1,8 +1,8 @@
 """What a run allocates for its cubes, by place, and how many trials at a time a cluster's memory takes. Free of Ray.
 
-A trial whose roles are held has them three times: decoded in Ray's object store, once a node that runs trials; as the
-tensors of `training.data.cube_set`, in every worker process; and scaled, where it trains. Some moments need more.
-Networks, their optimizers and what a step computes are not counted: nobody knows them before they are made.
+A trial that holds its roles in memory stores them three times: decoded in Ray's object store (once on each node that runs
+trials), as the tensors of `training.data.cube_set` in every worker, and scaled on the device that trains. Some moments
+need more memory. Networks, optimizers and the results of a step are not counted, because their size is not known in advance.
 """
 
 import subprocess
@@ -30,7 +30,7 @@ class Needs:
     """Bytes that a run's cubes take.
 
     Attributes:
-        store: of the object store of each node that runs trials: the decoded roles.
+        store: bytes of the decoded roles in the object store of each node that runs trials.
         ram: of each worker process at its worst moment, all that it holds included.
         held: of each worker process while it trains.
         gpu: of the GPU of each worker; 0 on a CPU.
@@ -142,11 +142,11 @@ class Fit:
     """How many trials memory takes at a time.
 
     Attributes:
-        wanted: trials that would run at a time if memory were no matter.
-        fits: of them, those that memory takes.
-        why: what takes how much, where fewer fit than are wanted; with what may be done about it.
+        wanted: number of trials that would run at a time without a memory limit.
+        fits: how many of them memory allows.
+        why: what needs too much memory, and the remedy, if fewer fit than are wanted.
         short: the place that does not even take one trial: "store", "ram" or "gpu"; "" where one fits.
-        packs: nobody but Ray can see to it that no node gets more trials than its RAM takes.
+        packs: whether trials must reserve RAM through Ray, so that no node receives too many of them.
     """
 
     wanted: int
@@ -240,7 +240,10 @@ def with_gpu_memory(cluster: Cluster) -> Cluster:
 
 
 def gpu_bytes() -> int | None:
-    """Return the bytes of this machine's smallest GPU; None where nobody tells. No CUDA context is made for it."""
+    """Return the memory of this machine's smallest GPU in bytes; None if `nvidia-smi` does not report it.
+
+    No CUDA context is created.
+    """
     command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:
         told: Any = subprocess.run(command, capture_output=True, text=True, timeout=START_S, check=True).stdout  # noqa: S603

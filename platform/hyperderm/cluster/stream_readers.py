@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ray import ObjectRef
 
 CPUS_PER_READER = 8
-"""Of a node; each node that reads has at least one reader, which keeps one CPU."""
+"""Number of CPUs of a node for each reader; a node that reads has at least one reader, which keeps one CPU."""
 PATIENCE_S = 60.0
 """Seconds to wait for the CPUs of the readers."""
 HELD = 0.8
@@ -69,8 +69,8 @@ class StreamedData:
         shards: those of train, then those of the synthetic store.
         sample: of train, as `_Held`; validation likewise.
         size: pixels that cubes are read at.
-        at_most: trials at a time whose windows fit the object store, and what they make of sample and validation the RAM.
-        each: bytes of RAM that each worker asks Ray for: none.
+        at_most: the largest number of trials whose windows fit the object stores and whose copies fit the RAM.
+        each: bytes of RAM that each worker reserves through Ray; always 0.
         inputs: see `TrainData.inputs`.
         extra: lesion id to diagnosis of the synthetic cubes, in the order of their rows; they stream with train.
         mixing: there is room for the windows of mixed sampling.
@@ -162,7 +162,7 @@ class Reader:
         self._store, self._extra, self._size = store, extra, size
 
     def ready(self) -> bool:
-        """Answer."""
+        """Return True once the actor runs."""
         return True
 
     def cubes(self, shard: Shard) -> NDArray[np.float32]:

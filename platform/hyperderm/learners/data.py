@@ -63,7 +63,7 @@ class TrainData:
     """What a run reads: two roles, the bands, and the scaling fitted on train alone.
 
     Attributes:
-        train: the whole role; where it is streamed, a sample of it.
+        train: the whole train role, or a sample of it if train is streamed.
         streamed: how train is read where it is not held in memory.
         extra: synthetic cubes that are trained on beside `train`; nothing is fitted or scored on them. None where there are
             none, and where they are streamed (`Streamed.extra`).
@@ -103,7 +103,7 @@ class TrainData:
 
     @property
     def feed(self) -> str:
-        """How train is fed, in words: part of what a run is, for the order of its cubes depends on it."""
+        """Return how train is fed; the feed is part of what a run is, because the order of its cubes depends on it."""
         if self.streamed is None:
             return "memory"
         return f"stream: windows of {self.streamed.window} shards, a sample of {len(self.train)} cubes"

@@ -33,7 +33,7 @@ def show(
         overrides: `path=value` texts, such as `learner.n_critic=3`.
         profile: auto, small or full; auto is full where there is a GPU.
         workspace: where the project keeps things; None: it is read from the environment.
-        here: the run stays in this process, whatever cluster the environment names.
+        here: run in this process, even if RAY_ADDRESS names a cluster.
         flags: further values by path, with `__` in place of each dot; None means not given.
 
     Raises:
@@ -70,12 +70,12 @@ def train(
         workers: data-parallel workers; None: as the experiment says.
         overrides: `path=value` texts.
         profile: auto, small or full.
-        name: a name of its own; None: one that is made from the configuration.
+        name: the name of the run's folder; None: a name that is made from the configuration.
         runs: where runs are kept; None: `runs/` of the project.
         storage: `s3://bucket/prefix` for what workers write.
 
     Raises:
-        HyperdermError: whatever the user can mend, before any process starts.
+        HyperdermError: an error that the user can correct, before any process starts.
     """
     from hyperderm.registry import check_name
     from hyperderm.workflows.find_store import check_source
@@ -122,12 +122,12 @@ def sweep(
         data: raw files.
         overrides: `path=value` texts; a value that is fixed here is not searched.
         profile: auto, small or full.
-        name: a name of its own.
+        name: the name of the folder.
         runs: where runs are kept.
         storage: `s3://bucket/prefix` for what workers write.
 
     Raises:
-        HyperdermError: whatever the user can mend, before any process starts.
+        HyperdermError: an error that the user can correct, before any process starts.
     """
     from hyperderm import registry
     from hyperderm.strict import parse_overrides
@@ -178,7 +178,7 @@ def grid_request(
         data: raw files.
         overrides: `path=value` texts.
         profile: auto, small or full.
-        name: a name of its own.
+        name: the name of the folder.
         runs: where runs are kept.
         storage: `s3://bucket/prefix` for what jobs write.
         begin: when it starts; None: now.
@@ -186,7 +186,7 @@ def grid_request(
         workspace: where the project keeps things.
 
     Raises:
-        HyperdermError: whatever the user can mend.
+        HyperdermError: an error that the user can correct.
     """
     from hyperderm.cluster.session import quiet_ray
     from hyperderm.registry import check_name
@@ -208,7 +208,7 @@ def ablation(grid: str = "synthetic_vs_real", **asked: Any) -> "Ended":  # noqa:
         asked: see `grid_request`.
 
     Raises:
-        HyperdermError: whatever the user can mend, before any process starts.
+        HyperdermError: an error that the user can correct, before any process starts.
     """
     from hyperderm.workflows.run_ablation import run
     from hyperderm.workflows.workspace import Workspace
@@ -243,7 +243,7 @@ def generate(
         runs: where runs are kept; None: `runs/` of the project.
 
     Raises:
-        HyperdermError: whatever the user can mend. Nothing is left behind.
+        HyperdermError: an error that the user can correct. Nothing is left behind.
     """
     from hyperderm.workflows.run_generation import run_generation
     from hyperderm.workflows.workspace import Workspace
