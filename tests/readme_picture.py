@@ -10,6 +10,7 @@ from matplotlib.image import imread
 from hyperderm import registry
 from hyperderm.tracking.figures import lesion_grid, save_png, spectra
 from hyperderm.training.run_folder import sweep_name, trial_folder
+from hyperderm.training.selection import select
 from hyperderm.workflows.find_store import find_store
 from hyperderm.workflows.tracked_run import real_set
 from hyperderm.workflows.workspace import Workspace
@@ -18,13 +19,13 @@ PICTURE = "infra/readme.png"
 
 
 def main() -> int:
-    setting = Workspace.here()
+    workspace = Workspace.here()
     experiment = registry.experiment("shsgan", "small")
-    store = find_store(setting, None, None)
-    folder = setting.root / "runs" / sweep_name(experiment, registry.space("shsgan", experiment), store.name)
+    store = find_store(workspace, None, None)
+    folder = workspace.root / "runs" / sweep_name(experiment, registry.space("shsgan", experiment), store.name)
     study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder / 'study.db'}")
     generated = np.moveaxis(np.load(trial_folder(folder, study.best_trial.number) / "samples.npy"), 1, 3)
-    real = real_set(store, experiment)
+    real = real_set(store, select(store, experiment).validation, experiment.data.size)
     title = f"SHS-GAN after {experiment.training.images:,} images on two CPU cores, on the phantom (simulated skin)"
     parts = [lesion_grid(real, generated, title, seed=1, rows=3), spectra(real, generated, "Mean spectra")]
     pages = []
@@ -32,7 +33,7 @@ def main() -> int:
         save_png(figure, part := Path(folder) / f".readme-{number}.png")
         pages.append(imread(part)[..., :3])
         part.unlink()
-    _stack(pages, setting.root / PICTURE)
+    _stack(pages, workspace.root / PICTURE)
     print(f"wrote {PICTURE}: trial {study.best_trial.number}, {study.best_value:.3g}")
     return 0
 

@@ -9,8 +9,9 @@ from hyperderm.cluster.observer import Observers
 from hyperderm.cluster.session import Cluster, Memory
 from hyperderm.errors import ClusterError, ConfigError
 from hyperderm.store.reader import open_store
+from hyperderm.studies.ablation import grid as grid_module
 from hyperderm.studies.ablation.estimate import room, with_feeds
-from hyperderm.studies.ablation.grid import run_grid
+from hyperderm.studies.ablation.grid import places, run_grid
 from hyperderm.studies.ablation.plan import make_plan
 from hyperderm.studies.ablation.queue import JobQueue
 from hyperderm.studies.ablation.records import GridFolder, known_feeds, remember_feeds, result_of
@@ -56,6 +57,26 @@ def test_a_streamed_job_takes_a_cpu_for_reading_beside_its_workers(real):
     assert room(two, LARGE).places == {0.0: 1}
     with pytest.raises(ClusterError, match=r"a job that is streamed needs 3 CPU, 1 of them for reading: there are 2 CPU"):
         room(two, replace(LARGE, nodes=((2.0, 0.0),)))
+
+
+def test_nodes_that_do_not_see_the_store_are_named(real, tmp_path, monkeypatch):
+    """Where jobs read the store themselves; in memory, its rows travel through Ray."""
+    two = replace(LARGE, nodes=((4.0, 0.0), (4.0, 0.0)), memory=LARGE.memory * 2)
+    seen = []
+    monkeypatch.setattr(grid_module, "check_shared", lambda *_: None)
+    monkeypatch.setattr(grid_module, "blind_nodes", lambda place: seen.append(place) or ["10.0.0.2"])
+    grid = GridFolder(tmp_path)
+    assert places(with_feeds(plan(real), two, {}), two, grid) == {0.0: 8}
+    assert not seen
+    with pytest.raises(ClusterError, match=r"read the store .* is not visible from 10\.0\.0\.2.*feed=memory"):
+        places(with_feeds(plan(real, feed="stream"), two, {}), two, grid)
+
+
+@pytest.mark.parametrize("flag", ["--plan", "--detach"])
+def test_a_storage_that_is_none_is_refused_before_anything_is_planned(command, flag):
+    done = command("ablation", flag, "--profile", "small", "--storage", "/a/folder")
+    assert done.returncode == 2
+    assert "--storage '/a/folder' is no s3:// address. A folder that all nodes see is given by --runs." in done.stderr
 
 
 def test_workers_share_a_batch_evenly(real):

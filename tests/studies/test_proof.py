@@ -34,7 +34,7 @@ def sets(folder: Path, store: Store, ratio: float, **makers: Maker) -> dict[str,
 
 def answer(asked: Ablation, store: Store, cluster: Cluster, folder: Path) -> Outcome:
     """Run the grid as the command line does, without MLflow."""
-    from hyperderm.workflows.run_ablation import real_set
+    from hyperderm.workflows.tracked_run import real_set
 
     plan = make_plan(asked, store, {})
     folder.mkdir(parents=True)
@@ -42,7 +42,8 @@ def answer(asked: Ablation, store: Store, cluster: Cluster, folder: Path) -> Out
     queue = JobQueue(GridFolder(folder), plan.jobs, Observers(), lambda job: 1.0)
     run_grid(plan, queue, shared_store(store), cluster, GridFolder(folder), {"run": "proof"})
     assert not queue.failed
-    outcome = conclude(plan, GridFolder(folder), {}, queue.failed, [], real_set(plan))
+    real = real_set(store, plan.selections[0].validation, plan.grid.size)
+    outcome = conclude(plan, GridFolder(folder), {}, queue.failed, [], real)
     assert outcome is not None
     return outcome
 

@@ -60,9 +60,14 @@ def leaks(
 
 def _beside(workspace: "Workspace", runs: Path | None) -> Iterator[str]:
     """Yield stores that no run names by an address: sets of grids and of `generate`, and stores that `train` ingested."""
-    places = [(runs or workspace.root / "runs", "*/synthetic/*/store"), (workspace.root / "stores", "*")]
-    for folder, pattern in places:
-        yield from (str(place) for place in sorted(folder.glob(pattern)) if (place / "manifest.json").is_file())
+    from hyperderm.store.manifest import MANIFEST
+    from hyperderm.training.run_folder import PLAN
+    from hyperderm.workflows.run_ablation import known_grid
+
+    for grid in sorted((runs or workspace.root / "runs").glob(f"*/{PLAN}")):
+        yield from known_grid(grid.parent).sets()
+    made = sorted((workspace.root / "stores").glob("*"))
+    yield from (str(place) for place in made if (place / MANIFEST).is_file())
 
 
 def _stores(

@@ -333,11 +333,11 @@ def check_shared(folder: "RunLocation", cluster: Cluster) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_text("hyperderm")
         try:
-            blind = _blind(probe)
+            blind = blind_nodes(probe)
         finally:
             probe.unlink(missing_ok=True)
     else:
-        blind = _blind(folder)
+        blind = blind_nodes(folder)
     if blind:
         said = (
             (f"--runs {folder} is not visible from", "Give a folder on storage that all nodes share, or --storage s3://….")
@@ -347,7 +347,7 @@ def check_shared(folder: "RunLocation", cluster: Cluster) -> None:
         raise ClusterError(f"{said[0]} {', '.join(blind)}", said[1])
 
 
-def _blind(place: "RunLocation") -> list[str]:
+def blind_nodes(place: "RunLocation") -> list[str]:
     """Return the addresses of the nodes that do not see `place`."""
 
     def sees() -> bool:

@@ -10,7 +10,7 @@ from rich.table import Table
 from hyperderm.cluster.session import Cluster, described
 from hyperderm.errors import ClusterError
 from hyperderm.reports.leaderboard import duration
-from hyperderm.studies.ablation.estimate import Estimate, report_s, room, slots
+from hyperderm.studies.ablation.estimate import Estimate, report_s, room
 from hyperderm.studies.ablation.jobs import STAGES, Job, behind
 from hyperderm.studies.ablation.plan import Plan
 
@@ -31,15 +31,16 @@ def print_plan(
     for arm, reference, model in plan.contrasts:
         _say(console, f"  {model}: {arm} against {reference}")
     try:
-        places = slots(plan, cluster)
+        taken = room(plan, cluster)
     except ClusterError as error:
         _say(console, f"does not run here: {error}")
         return
+    places = taken.places
     wall = costs.wall(plan.jobs, places)
     at_once = at_a_time(places)
     report = duration(report_s(plan))
-    if limit := room(plan, cluster).said:
-        _say(console, limit)
+    if taken.said:
+        _say(console, taken.said)
     _say(console, f"{described(cluster)}: {at_once}, about {duration(wall)} from now, plus {report} at most for the report")
     _fit(console, plan, costs, places, end, begin)
 

@@ -304,6 +304,5 @@ METRICS: dict[str, str] = {
     "brier": "Brier score",
     "calibration_error": "calibration error",
 }
-"""Readable names of the metrics, by key. Lower is better for those in `LOWER_IS_BETTER`, higher for the others."""
-LOWER_IS_BETTER = ("brier", "calibration_error")
+"""Readable names of the metrics, by key. For `brier` and `calibration_error` lower is better, for the others higher."""
 PRIMARY = "auroc"

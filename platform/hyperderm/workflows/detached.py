@@ -15,6 +15,7 @@ from hyperderm.strict import json_of
 from hyperderm.studies.ablation.jobs import STAGES
 from hyperderm.studies.ablation.records import failure_of, result_of, was_begun
 from hyperderm.training.holder import end, look
+from hyperderm.training.storage import open_storage
 from hyperderm.workflows.handover import FILE, hand_over
 from hyperderm.workflows.run_ablation import known_grid, prepare, without_schedule
 from hyperderm.workflows.workspace import GridRequest, Workspace
@@ -38,7 +39,8 @@ def detach(workspace: Workspace, asked: GridRequest) -> int:
     Raises:
         StudyError: a driver already runs the grid. ClusterError: the cluster accepts no jobs.
     """
-    _, folder = prepare(workspace, asked)  # everything that may be refused is refused here
+    open_storage(asked.storage)  # everything that may be refused is refused here
+    _, folder = prepare(workspace, asked)
     if holder := look(folder):
         raise StudyError(f"{folder.name} is being run by {holder}", "See --status, or end it with --stop.")
     words = without_schedule(sys.argv[1:])

@@ -10,8 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hyperderm.ablation import Ablation
 from hyperderm.cluster.observer import Observers
 from hyperderm.cluster.session import connect, described, workers_found
@@ -30,11 +28,10 @@ from hyperderm.tracking.figures import RealSet
 from hyperderm.tracking.provenance import provenance
 from hyperderm.tracking.runs import Status
 from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
-from hyperderm.training.data import cube_set
 from hyperderm.training.run_folder import PLAN
 from hyperderm.training.storage import open_storage, recorded, storage_named, storage_of_run, take
 from hyperderm.workflows.find_store import find_store
-from hyperderm.workflows.tracked_run import finish_tracking, open_tracker
+from hyperderm.workflows.tracked_run import finish_tracking, open_tracker, real_set
 from hyperderm.workflows.workspace import Ended, GridRequest, Workspace
 
 if TYPE_CHECKING:
@@ -111,6 +108,7 @@ def show_plan(workspace: Workspace, asked: GridRequest) -> int:
     from hyperderm.reports.plan import print_plan
     from hyperderm.studies.ablation.estimate import estimate
 
+    open_storage(asked.storage)
     plan, folder = prepare(workspace, asked)
     with connect(workspace.ray_address) if workspace.ray_address else nullcontext(this_machine()) as cluster:
         plan = with_feeds(plan, cluster, known_feeds(folder))
@@ -217,7 +215,7 @@ def run_claimed(workspace: Workspace, asked: GridRequest, plan: Plan, grid: Grid
         workspace.say(f"nothing to do. The report, of all that this grid was ever asked: {report}")
         return 0
     (folder / CLOSED).unlink(missing_ok=True)
-    real = real_set(plan)
+    real = real_set(plan.store, plan.selections[plan.folds[0]].validation, plan.grid.size)
     with _tracking(workspace, whole, grid, facts, real) as tracker:
         queue = (
             _run(workspace, asked, plan, grid, facts, tracker) if left else JobQueue(grid, plan.jobs, Observers(), _no_time)
@@ -374,14 +372,6 @@ def _facts(workspace: Workspace, plan: Plan, grid: GridFolder, key: str) -> Stud
     if grid.storage:
         tags["hyperderm.storage"] = grid.storage.uri
     return StudyFacts(key, grid.name, grid.path, tags, grid.storage)
-
-
-def real_set(plan: Plan) -> RealSet:
-    """Return the validation cubes of the first fold, for pictures of generated cubes."""
-    cubes = cube_set(plan.store.read(plan.selections[plan.folds[0]].validation), plan.grid.size)
-    reflectance = np.ascontiguousarray(cubes.reflectance.movedim(1, 3).numpy())
-    name = "phantom" if plan.store.manifest.source.get("verb") == "phantom" else "real"
-    return RealSet(reflectance, cubes.diagnoses, np.array(plan.store.manifest.wavelengths_nm), name)
 
 
 def _no_time(job: object) -> float:

@@ -158,7 +158,7 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
     facts = facts_of(workspace, key, folder, experiment, store, sweep.inputs, feeding, sweep.storage)
     say_made_with(workspace, experiment, sweep.inputs)
     tracker = open_tracker(workspace, experiment.name, folder)
-    watched = StudyTracker(tracker, facts, real_set(store, experiment))
+    watched = StudyTracker(tracker, facts, real_set(store, select(store, experiment).validation, experiment.data.size))
     (folder / CLOSED).unlink(missing_ok=True)
     watched.open(
         {"space": f"{sweep.space.name} v{sweep.space.version}", "profile": experiment.profile},

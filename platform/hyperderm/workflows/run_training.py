@@ -71,7 +71,7 @@ def run_one(
         facts = facts_of(workspace, key, folder, experiment, opened, inputs, feeding, at)
         say_made_with(workspace, experiment, inputs)
         tracker = open_tracker(workspace, experiment.name, folder)
-        watched = StudyTracker(tracker, facts, real_set(opened, experiment))
+        watched = StudyTracker(tracker, facts, real_set(opened, selection.validation, experiment.data.size))
         progress = RunLine(workspace.console, experiment)
         observers = Observers([watched, progress])
         place, job = trial_place(folder, 0, at), SingleRun(facts.name, experiment)

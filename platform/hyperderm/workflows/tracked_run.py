@@ -1,6 +1,7 @@
 """The tracking that sweeps and single runs share: facts, the tracker, and the real cubes that pictures compare with."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from hyperderm.tracking.study_tracker import StudyFacts
 from hyperderm.training.data import cube_set
 from hyperderm.training.inputs import RunInputs
 from hyperderm.training.run_folder import JOURNAL
-from hyperderm.training.selection import content, fold_said, select
+from hyperderm.training.selection import content, fold_said
 from hyperderm.workflows.workspace import Workspace
 
 FLUSH_S, SLICE_S, AWAY_S = 300.0, 2.0, 8.0
@@ -109,9 +110,9 @@ def finish_tracking(workspace: Workspace, tracker: Tracker, key: str) -> None:
     tracker.close()
 
 
-def real_set(store: Store, experiment: Experiment) -> RealSet:
-    """Return the validation cubes at the size used in training, for pictures."""
-    cubes = cube_set(store.read(select(store, experiment).validation), experiment.data.size)
+def real_set(store: Store, lesions: Sequence[str], size: int) -> RealSet:
+    """Return these lesions at `size` pixels, for pictures: the validation role, at the size used in training."""
+    cubes = cube_set(store.read(lesions), size)
     reflectance = np.ascontiguousarray(cubes.reflectance.movedim(1, 3).numpy())
     name = "phantom" if store.manifest.source.get("verb") == "phantom" else "real"
     return RealSet(reflectance, cubes.diagnoses, np.array(store.manifest.wavelengths_nm), name)

@@ -251,15 +251,6 @@ def report_s(plan: Plan) -> float:
     return REPORT_S + REPORT_EACH_S * len(plan.arms) * len(plan.grid.models)
 
 
-def slots(plan: Plan, cluster: Cluster) -> dict[float, int]:
-    """Return, for each number of GPUs per job, how many such jobs run side by side on `cluster`.
-
-    Raises:
-        ClusterError: a job does not fit the cluster.
-    """
-    return dict(room(plan, cluster).places)
-
-
 Measure = Callable[[Job, Manifest, int], Cost]
 
 

@@ -1,15 +1,17 @@
 """The grid on the cluster: each job is a trial, and the queue hands a job out as soon as the jobs that it needs are done."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from hyperderm.cluster.session import Cluster, check_shared, run_remotely
+from hyperderm.cluster.session import Cluster, blind_nodes, check_shared, run_remotely
 from hyperderm.cluster.trial import KEY, TAKES, Takes
 from hyperderm.cluster.tune_driver import drive
+from hyperderm.errors import ClusterError
 from hyperderm.store.location import locate
-from hyperderm.store.manifest import Manifest
+from hyperderm.store.manifest import MANIFEST, Manifest
 from hyperderm.store.reader import Store
-from hyperderm.studies.ablation.estimate import Cost, Measure, measure_here, room, slots
+from hyperderm.studies.ablation.estimate import Cost, Measure, measure_here, room
 from hyperderm.studies.ablation.jobs import Job, Stage, job_to_json
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.queue import JobQueue
@@ -22,10 +24,17 @@ def places(plan: Plan, cluster: Cluster, grid: GridFolder) -> dict[float, int]:
     """Return, for each number of GPUs per job, how many such jobs run side by side on `cluster`.
 
     Raises:
-        ClusterError: a job does not fit the cluster, or not every node sees the storage.
+        ClusterError: a job does not fit the cluster, or not every node sees the storage, or the store that jobs read.
     """
     check_shared(grid.storage or grid.path, cluster)
-    return slots(plan, cluster)
+    found, store = room(plan, cluster), plan.store.location
+    reads = not found.shares or "stream" in plan.feeds.values()
+    if reads and store.local and len(cluster.nodes) > 1 and (blind := blind_nodes(Path(store.path) / MANIFEST)):
+        raise ClusterError(
+            f"jobs read the store {store.uri} themselves, and it is not visible from {', '.join(blind)}",
+            "Put the store on S3 or on a disk that all nodes share, or use --set feed=memory.",
+        )
+    return dict(found.places)
 
 
 def measure_there(cpus: float) -> Measure:

@@ -65,14 +65,14 @@ class GridFolder:
         place = self.place(job)
         return address(place.absolute() if isinstance(place, Path) else place, name)
 
-    def sets(self, key: str) -> list[str]:
-        """Return the addresses of the synthetic sets with this key; a set that grew has one address for each size."""
+    def sets(self, key: str = "") -> list[str]:
+        """Return the addresses of the synthetic sets with this key, or of all; a set that grew has one for each size."""
         sets = below(self.storage or self.path, "synthetic")
         if isinstance(sets, Path):
-            return [str(place) for place in sorted(sets.glob(f"{key}-*/{STORE}"))]
+            return [str(place) for place in sorted(sets.glob(f"{key}*-*/{STORE}"))]
         chosen = pafs.FileSelector(sets.path, allow_not_found=True)
         found = sets.patiently(lambda: sets.fs.get_file_info(chosen))
-        return [f"{sets.uri}/{each.base_name}/{STORE}" for each in found if each.base_name.startswith(f"{key}-")]
+        return [f"{sets.uri}/{each.base_name}/{STORE}" for each in found if each.base_name.startswith(key)]
 
 
 def write_result(place: RunLocation, facts: Mapping[str, Any], *outputs: str) -> None:
