@@ -12,9 +12,10 @@ from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.store.reader import Store
 from hyperderm.store.run_location import RunLocation
-from hyperderm.studies.search import Search, SearchTrial
-from hyperderm.studies.single_run import RunParts, SingleRun, run_single
+from hyperderm.studies.search import Search
+from hyperderm.studies.single_run import RunParts, run_single
 from hyperderm.studies.sweep import run as run_trials
+from hyperderm.studies.trial_job import TrialJob
 from hyperderm.training.selection import select
 
 AXES: dict[str, BaseDistribution] = {
@@ -92,7 +93,7 @@ def number_of(job) -> int:
 def train_once(experiment: Experiment, store: Store, place: RunLocation, provenance, observer: Memory, **more) -> None:
     """One run as `hyperderm train` does it."""
     parts = RunParts(experiment, store, more.pop("selection", None) or select(store, experiment), place, provenance, **more)
-    run_single(parts, SingleRun("run", experiment), observer)
+    run_single(parts, TrialJob(experiment=experiment, name="run"), observer)
 
 
 def search(folder: Path, experiment: Experiment, memory: Memory) -> Search:
@@ -101,9 +102,11 @@ def search(folder: Path, experiment: Experiment, memory: Memory) -> Search:
     return Search(folder / "study.db", "sweep", experiment, axes, memory)
 
 
-def ask(made: Search) -> SearchTrial:
+def ask(made: Search) -> TrialJob:
     """The next trial, as observers know it."""
-    return made.handed[int(made.ask()["key"])]
+    job = made.ask()
+    assert job is not None
+    return job
 
 
 def run(folder: Path, experiment: Experiment, shared: SharedData, cluster: Cluster, memory: Memory) -> Search:

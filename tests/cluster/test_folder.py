@@ -94,23 +94,23 @@ def test_fixed_axes_leave_the_space():
 def test_a_trial_stopped_early_stays_stopped_when_the_driver_dies_before_its_end(tmp_path):
     experiment = tiny(sweep__grace_images=32, sweep__reduction=2, training__images=128)
     first = search(tmp_path, experiment, Memory())
-    good = ask(first).number
+    good = ask(first).key
     first.report(good, 32, {"spectral_energy_distance": 1.0})
     first.finish(good)
-    bad = ask(first).number
+    bad = ask(first).key
     assert first.report(bad, 32, {"spectral_energy_distance": 9.0})
     memory = Memory()
     second = search(tmp_path, experiment, memory)  # the first driver is gone
-    assert ask(second).number == bad
-    assert memory.events == [("started", bad, True)]
+    assert ask(second).key == bad
+    assert memory.events == [("started", int(bad), True)]
     assert second.report(bad, 32, {"spectral_energy_distance": 9.0})
     second.finish(bad)
-    assert second.study.trials[bad].state == TrialState.PRUNED
+    assert second.study.trials[int(bad)].state == TrialState.PRUNED
 
 
 def test_a_trial_killed_while_it_was_drawn_gets_every_axis(tmp_path):
     first = search(tmp_path, tiny(), Memory())
-    first.finish(ask(first).number, "an earlier one")
+    first.finish(ask(first).key, "an earlier one")
     half = first.study.ask()  # a driver killed between two axes
     name, axis = next(iter(first.distributions.items()))
     drawn = half._suggest(name, axis)

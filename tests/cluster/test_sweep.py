@@ -73,7 +73,7 @@ def test_suggestions_are_seeded_and_survive_a_restart(tmp_path):
     memory = Memory()
 
     def ask_and_end(made):
-        key = made.ask()["key"]
+        key = made.ask().key
         made.report(key, 32, {"spectral_energy_distance": 1.0 + int(key)})
         made.finish(key)
         return memory.jobs[int(key)].values
@@ -207,12 +207,12 @@ def test_successive_halving_stops_bad_trials_and_remembers_rungs(tmp_path):
     experiment = tiny(sweep__grace_images=32, sweep__reduction=2, training__images=128)
     made = search(tmp_path, experiment, Memory())
     for value in (1.0, 1.1, 1.2):
-        key = made.ask()["key"]
+        key = made.ask().key
         if not made.report(key, 32, {"spectral_energy_distance": value}):
             made.report(key, 128, {"spectral_energy_distance": value})
         made.finish(key)
     later = search(tmp_path, experiment, Memory())  # a restarted driver prunes by the same rungs
-    bad = later.ask()["key"]
+    bad = later.ask().key
     assert later.report(bad, 32, {"spectral_energy_distance": 5.0})
     later.finish(bad)
     states = [t.state for t in later.study.trials]

@@ -300,8 +300,8 @@ def test_checkpoint_of_a_sweep_is_that_of_the_best_trial(tmp_path):
         checkpoint_of_run("sweep", tmp_path)
     for score in (0.5, 0.2, 0.4):
         number = ask(made).number
-        made.report(number, 96, {"spectral_energy_distance": score})
-        made.finish(number)
+        made.report(str(number), 96, {"spectral_energy_distance": score})
+        made.finish(str(number))
         (sweep / "trials" / f"{number:04d}").mkdir()
         (sweep / "trials" / f"{number:04d}" / "best.pt").touch()
     assert checkpoint_of_run("sweep", tmp_path) == (sweep / "trials/0001/best.pt", "trial 001, best trial of sweep sweep")

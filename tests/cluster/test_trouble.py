@@ -106,30 +106,30 @@ def states(made) -> list[TrialState]:
 def test_a_lost_worker_leaves_its_trial_open_and_the_next_trial_goes_on(tmp_path):
     memory = Memory()
     made = search(tmp_path, tiny(), memory)
-    first, second = ask(made).number, ask(made).number
-    made.leave(first, WorkerLost("a worker died", "Look."))
+    first, second = ask(made), ask(made)
+    made.leave(first.key, WorkerLost("a worker died", "Look."))
     assert not made.interrupted
-    made.report(second, 32, {"spectral_energy_distance": 1.0})
-    made.finish(second)
+    made.report(second.key, 32, {"spectral_energy_distance": 1.0})
+    made.finish(second.key)
     made.leave_open()
     assert states(made) == [TrialState.RUNNING, TrialState.COMPLETE]
-    assert memory.notes == [(first, "left open: a worker died")]
-    assert memory.events[-1] == ("interrupted", first, "")
+    assert memory.notes == [(first.number, "left open: a worker died")]
+    assert memory.events[-2:] == [("interrupted", first.number, ""), ("finished", second.number, "")]
     ask(search(tmp_path, tiny(), memory))
-    assert memory.events[-1] == ("started", first, True)
+    assert memory.events[-1] == ("started", first.number, True)
 
 
 def test_the_second_in_a_row_and_a_full_disk_end_the_sweep(tmp_path):
     made = search(tmp_path / "two", tiny(), Memory())
-    numbers = [ask(made).number for _ in range(3)]
-    made.leave(numbers[0], WorkerLost("one"))
-    made.finish(numbers[1], "gp is NaN")
-    made.leave(numbers[2], WorkerLost("two"))
+    keys = [ask(made).key for _ in range(3)]
+    made.leave(keys[0], WorkerLost("one"))
+    made.finish(keys[1], "gp is NaN")
+    made.leave(keys[2], WorkerLost("two"))
     assert not made.interrupted, "one ended in between"
-    made.leave(ask(made).number, WorkerLost("three"))
+    made.leave(ask(made).key, WorkerLost("three"))
     assert made.interrupted
     assert made.trouble.what == "three"
     full = search(tmp_path / "full", tiny(), Memory())
-    full.leave(ask(full).number, DiskFull("latest.pt: full"))
+    full.leave(ask(full).key, DiskFull("latest.pt: full"))
     assert full.interrupted
     assert states(full) == [TrialState.RUNNING]

@@ -5,10 +5,10 @@ import io
 from rich.console import Console
 
 from hyperderm.reports.progress import RunLine
-from hyperderm.studies.single_run import SingleRun
+from hyperderm.studies.trial_job import TrialJob
 from tests.training.tiny import tiny
 
-RUN = SingleRun("a run", tiny())
+RUN = TrialJob(experiment=tiny(), name="a run")
 
 
 def test_a_single_run_tells_every_validation_and_what_its_score_means():

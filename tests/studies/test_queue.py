@@ -71,7 +71,7 @@ def asked(queue: JobQueue, count: int = 9) -> list[str]:
     """Keys handed out until there is none."""
     found = []
     while len(found) < count and (next_one := queue.ask()):
-        found.append(next_one["key"])
+        found.append(next_one.key)
     return found
 
 
@@ -216,7 +216,7 @@ def test_an_interrupt_leaves_running_jobs_to_the_next_driver(tmp_path, queue, to
         ("interrupted", "g1", ""), ("interrupted", "g2", ""), ("interrupted", "real", "")
     ]  # fmt: skip
     assert queue.failed == {}
-    assert not queue.running
+    assert not queue.handed
     assert not any((tmp_path / each.folder).exists() for each in chain())
     assert asked(JobQueue(GridFolder(tmp_path), chain(), Told(), lambda job: 1.0)) == ["g1", "g2", "real"]
 
@@ -229,12 +229,12 @@ def test_no_more_jobs_are_handed_out_than_have_a_gpu(tmp_path, told):
     """One that waits for a GPU would start long after its time was judged."""
     jobs = [replace(job(key), gpus=gpus) for key, gpus in (("a", 1.0), ("b", 1.0), ("c", 0.0), ("d", 0.0))]
     queue = JobQueue(GridFolder(tmp_path), jobs, told, lambda job: 1.0, slots={1.0: 1, 0.0: 16})
-    assert [queue.ask()["key"] for _ in range(3)] == ["a", "c", "d"]
+    assert [queue.ask().key for _ in range(3)] == ["a", "c", "d"]
     assert queue.ask() is None
     assert not queue.over
     write(queue, "a")
     queue.finish("a")
-    assert queue.ask()["key"] == "b"
+    assert queue.ask().key == "b"
 
 
 # --- what the machine did
@@ -279,7 +279,7 @@ def test_several_needs_of_one_job_may_fail(tmp_path, told):
     jobs = [job("g1", "generator"), job("g2", "generator"), job("both", needs=("g1", "g2"))]
     queue = JobQueue(GridFolder(tmp_path), jobs, told, lambda job: 10.0)
     for _ in range(2):
-        queue.finish(queue.ask()["key"], "loss is NaN")
+        queue.finish(queue.ask().key, "loss is NaN")
     assert queue.ask() is None
     assert queue.failed["both"] == "the g1 failed: loss is NaN; the g2 failed: loss is NaN"
 

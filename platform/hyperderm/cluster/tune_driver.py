@@ -7,11 +7,11 @@ gets; the searcher, scheduler and callback are short classes that pass Tune's ca
 import pickle
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 from ray import tune
 from ray.tune import Callback
@@ -22,49 +22,16 @@ from ray.tune.stopper import Stopper
 
 from hyperderm.cluster.session import Cluster
 from hyperderm.cluster.start_watch import StartWatch
+from hyperderm.cluster.study import J, Study
 from hyperderm.cluster.trial import KEY, TAKES, Perform, Trial
 from hyperderm.errors import HyperdermError, MachineTrouble, StudyError, WorkerLost
 from hyperderm.store.location import Location
 from hyperderm.trouble import reason_of, said_by, trouble_of
 
 
-class Study(Protocol):
-    """The object that decides which job comes next, and what the reports and the end of a job mean."""
-
-    interrupted: bool
-    """Whether a signal or trouble of the machine has interrupted the study; then no job is started or closed any more."""
-    trouble: MachineTrouble | None
-    """The last trouble of the machine because of which a job was left open."""
-
-    @property
-    def over(self) -> bool:
-        """Whether no further job will be started."""
-
-    @property
-    def running(self) -> bool:
-        """Whether a started job has not ended."""
-
-    def ask(self) -> dict[str, Any] | None:
-        """Return the configuration of a job to start now, with the fields `KEY` and `TAKES`, or None if none is ready."""
-
-    def report(self, key: str, images: int, metrics: Mapping[str, float]) -> bool:
-        """Record a report, once, and return whether the job is stopped early."""
-
-    def note(self, key: str, sentence: str) -> None:
-        """Pass on an event of a job that does not end the job."""
-
-    def finish(self, key: str, failure: str = "") -> None:
-        """Record the end of a job that is done or has finally failed."""
-
-    def leave(self, key: str, trouble: MachineTrouble) -> None:
-        """Leave a job to the next driver because of trouble of the machine."""
-
-    def leave_open(self) -> None:
-        """Leave every job that has not ended to the next driver."""
-
-
 def drive(
-    study: Study,
+    study: Study[J],
+    config: Callable[[J], dict[str, Any]],
     perform: Perform,
     shared: object,
     cluster: Cluster,
@@ -79,6 +46,8 @@ def drive(
 
     Args:
         study: the study that makes the decisions.
+        config: turns a job into the configuration of its trial, with the fields `KEY` and `TAKES`; Tune shows it, so it
+            holds no S3 settings.
         perform: the function that performs the trial of a configuration.
         shared: the data that all trials read by reference.
         cluster: the cluster that runs the trials.
@@ -99,7 +68,7 @@ def drive(
         tuner = tune.Tuner(
             tune.with_resources(trainable, lambda config: config[TAKES].resources()),
             tune_config=tune.TuneConfig(
-                search_alg=StudySearcher(study),
+                search_alg=StudySearcher(study, config),
                 scheduler=StudyScheduler(study),
                 num_samples=jobs,
                 max_concurrent_trials=at_once,
@@ -124,7 +93,7 @@ def drive(
             try:
                 tuner.fit()
             except Exception:
-                if study.running or not study.over:
+                if study.handed or not study.over:
                     raise
                 # Every job has ended: only Tune's own summary failed, as it does on a full disk. The study knows better.
             finally:
@@ -147,7 +116,7 @@ def told(cluster: Cluster) -> Iterator[None]:
 class _Interrupt(Stopper):
     """A stopper that ends Tune's work once the study is interrupted."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study[Any]) -> None:
         self._study = study
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -158,7 +127,7 @@ class _Interrupt(Stopper):
 
 
 @contextmanager
-def interruptible(study: Study) -> Iterator[_Interrupt]:
+def interruptible(study: Study[Any]) -> Iterator[_Interrupt]:
     """Turn the first SIGINT or SIGTERM into an orderly end, and a second one into KeyboardInterrupt."""
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -177,16 +146,20 @@ def interruptible(study: Study) -> Iterator[_Interrupt]:
 class StudySearcher(Searcher):
     """A searcher that gives the study's jobs to Tune. It holds no S3 key, because Tune pickles it to a file."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study[J], config: Callable[[J], dict[str, Any]]) -> None:
         super().__init__(metric="images", mode="max")  # the study knows the objective; Tune wants one
-        self._study = study
+        self._study, self._config = study, config
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        """Pickle to nothing: the study's own files are the state."""
+        return object, ()
 
     def suggest(self, trial_id: str) -> Any:  # noqa: ANN401 - Tune's own annotation forgets FINISHED
         """Return the next configuration, None while none is ready, or FINISHED if there are no more."""
-        config = None if self._study.interrupted else self._study.ask()
-        if config is None and self._study.over and not self._study.interrupted:
-            return Searcher.FINISHED
-        return config
+        job = self._study.ask()
+        if job is not None:
+            return self._config(job)
+        return Searcher.FINISHED if self._study.over and not self._study.interrupted else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Do nothing: the callback closes the job."""
@@ -203,7 +176,7 @@ class StudySearcher(Searcher):
 class StudyScheduler(FIFOScheduler):
     """A scheduler that lets the study stop jobs early."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study[Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._study = study
 
@@ -222,7 +195,7 @@ class StudyCallback(Callback):
         logs: place of the workers' logs, for messages about unforeseen errors.
     """
 
-    def __init__(self, study: Study, logs: str = "") -> None:
+    def __init__(self, study: Study[Any], logs: str = "") -> None:
         self._study, self._logs = study, logs
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:

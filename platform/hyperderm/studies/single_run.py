@@ -2,41 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 from hyperderm.cluster.feed_choice import FeedChoice
 from hyperderm.cluster.observer import Observer
 from hyperderm.config import Experiment
 from hyperderm.store.reader import Store
 from hyperderm.store.run_location import RunLocation
+from hyperderm.studies.trial_job import TrialJob
 from hyperderm.training.context import local
 from hyperderm.training.inputs import NONE, RunInputs
 from hyperderm.training.loop import Report
 from hyperderm.training.run import run
 from hyperderm.training.selection import Selection, keep_samples, read
-
-
-@dataclass(frozen=True)
-class SingleRun:
-    """A run that is a study of its own, as observers know it (see `cluster.observer.Job`)."""
-
-    label: str
-    experiment: Experiment
-    key: ClassVar[str] = ""
-    kind: ClassVar[str] = "run"
-    group: ClassVar[str] = ""
-    folder: ClassVar[str] = "trials/0000"
-    values: ClassVar[Mapping[str, Any]] = {}
-
-    @property
-    def params(self) -> Mapping[str, object]:
-        """Return the whole configuration of the run."""
-        return self.experiment.flat()
-
-    @property
-    def tags(self) -> Mapping[str, str]:
-        """Return the tag that marks the run as trial 0, the only trial of its study."""
-        return {"hyperderm.trial": "0"}
 
 
 @dataclass(frozen=True)
@@ -62,7 +39,7 @@ class RunParts:
     inputs: RunInputs = NONE
 
 
-def run_single(parts: RunParts, job: SingleRun, observer: Observer) -> None:
+def run_single(parts: RunParts, job: TrialJob, observer: Observer) -> None:
     """Train the run, or continue from the checkpoint in its place.
 
     A run with one worker trains in this process and connects to Ray only if the train role is streamed. A run with several

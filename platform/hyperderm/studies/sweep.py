@@ -12,14 +12,15 @@ from hyperderm.config import Experiment
 from hyperderm.store.location import Location
 from hyperderm.store.run_location import location_at
 from hyperderm.strict import parse
-from hyperderm.studies.search import Search, SearchTrial
+from hyperderm.studies.search import Search
+from hyperderm.studies.trial_job import TrialJob
 from hyperderm.training.loop import Report
 from hyperderm.training.storage import trial_address
 
 
 def config_of(
     folder: Path, provenance: Mapping[str, str], storage: Location | None, memory: int = 0
-) -> Callable[[SearchTrial], dict[str, Any]]:
+) -> Callable[[TrialJob], dict[str, Any]]:
     """Return a function that turns a trial into the data sent to its worker; Tune shows them, so they hold no S3 settings.
 
     Args:
@@ -29,7 +30,7 @@ def config_of(
         memory: bytes of RAM that a trial with one worker requests from Ray.
     """
 
-    def config(trial: SearchTrial) -> dict[str, Any]:
+    def config(trial: TrialJob) -> dict[str, Any]:
         assert trial.experiment is not None
         sweep = trial.experiment.sweep
         return {
@@ -77,9 +78,9 @@ def run(
     if wanted <= 0:
         return
     at_once = check_capacity(search.base, shared.left(cluster), storage or folder)
-    search.config = config_of(folder, provenance, storage, shared.each)
     drive(
         search,
+        config_of(folder, provenance, storage, shared.each),
         perform,
         shared,
         cluster,

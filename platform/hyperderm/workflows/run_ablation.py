@@ -217,9 +217,7 @@ def run_claimed(workspace: Workspace, asked: GridRequest, plan: Plan, grid: Grid
     (folder / CLOSED).unlink(missing_ok=True)
     real = real_set(plan.store, plan.selections[plan.folds[0]].validation, plan.grid.size)
     with _tracking(workspace, whole, grid, facts, real) as tracker:
-        queue = (
-            _run(workspace, asked, plan, grid, facts, tracker) if left else JobQueue(grid, plan.jobs, Observers(), _no_time)
-        )
+        queue = _run(workspace, asked, plan, grid, facts, tracker) if left else JobQueue(grid, plan.jobs, Observers())
         from hyperderm.reports.ablation.gather import conclude
 
         late = {job.key for job in queue.late}
@@ -372,7 +370,3 @@ def _facts(workspace: Workspace, plan: Plan, grid: GridFolder, key: str) -> Stud
     if grid.storage:
         tags["hyperderm.storage"] = grid.storage.uri
     return StudyFacts(key, grid.name, grid.path, tags, grid.storage)
-
-
-def _no_time(job: object) -> float:
-    return 0.0

@@ -22,7 +22,8 @@ from hyperderm.reports.progress import ProgressLine
 from hyperderm.store.location import Location
 from hyperderm.store.reader import Store
 from hyperderm.studies.named_runs import find_inputs
-from hyperderm.studies.search import Search, SearchTrial
+from hyperderm.studies.search import Search
+from hyperderm.studies.trial_job import TrialJob
 from hyperderm.tracking.runs import Status
 from hyperderm.tracking.server import check_server, redacted
 from hyperderm.tracking.study_plots import study_figure, study_page
@@ -165,8 +166,8 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
         {CONFIG: experiment.model_dump(mode="json"), IDENTITY: sweep.identity},
     )
     for trial in search.unfinished():  # a killed driver left them RUNNING; one that is taken up opens its run again
-        watched.interrupted(SearchTrial(trial.number))
-    watched.catch_up((SearchTrial(t.number), ENDED[t.state], t.user_attrs.get("reason", "")) for t in ended)
+        watched.interrupted(TrialJob(trial.number))
+    watched.catch_up((TrialJob(t.number), ENDED[t.state], t.user_attrs.get("reason", "")) for t in ended)
     try:
         if cluster and feeding:
             objective = experiment.learner.objective

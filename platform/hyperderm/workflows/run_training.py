@@ -15,7 +15,8 @@ from hyperderm.reports.progress import RunLine
 from hyperderm.store.reader import Store
 from hyperderm.store.run_location import address
 from hyperderm.studies.named_runs import find_inputs
-from hyperderm.studies.single_run import RunParts, SingleRun, run_single
+from hyperderm.studies.single_run import RunParts, run_single
+from hyperderm.studies.trial_job import TrialJob
 from hyperderm.tracking.server import check_server
 from hyperderm.tracking.study_tracker import StudyTracker
 from hyperderm.training.checkpoint import CheckpointFolder
@@ -74,7 +75,7 @@ def run_one(
         watched = StudyTracker(tracker, facts, real_set(opened, selection.validation, experiment.data.size))
         progress = RunLine(workspace.console, experiment)
         observers = Observers([watched, progress])
-        place, job = trial_place(folder, 0, at), SingleRun(facts.name, experiment)
+        place, job = trial_place(folder, 0, at), TrialJob(experiment=experiment, name=facts.name)
         parts = RunParts(experiment, opened, selection, place, facts.provenance(), feeding, inputs)
         try:
             with progress:

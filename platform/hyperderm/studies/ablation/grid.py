@@ -64,9 +64,9 @@ def run_grid(
             machine ended the grid; its running jobs are left open.
     """
     asked = plan.grid.resources
-    queue.config = config_of(plan, grid, provenance, room(plan, cluster).each)
     drive(
         queue,
+        config_of(plan, grid, provenance, room(plan, cluster).each),
         perform,
         store,
         cluster,
