@@ -25,7 +25,8 @@ _OURS = _catch()
 
 
 def _begin() -> None:
-    """Let Ctrl-C raise KeyboardInterrupt from now on, so that the command ends in order."""
+    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt from now on, so that the command ends in order."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if _OURS:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -3,8 +3,10 @@
 import logging
 import os
 import shlex
+import signal
 import socket
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -185,6 +187,7 @@ def connect(address: str | None) -> Iterator[Cluster]:
     package = str(Path(__file__).resolve().parents[1])  # shipped, so that the workers' code is the driver's
     environment = {"py_modules": [package], "env_vars": SETTINGS} if remote else quoted_interpreter(sys.executable)
     place: dict[str, Any] = {} if remote else dict(include_dashboard=False, _node_ip_address="127.0.0.1")
+    before = signal.getsignal(signal.SIGTERM)
     with heard() as said:
         try:
             ray.init(
@@ -196,6 +199,8 @@ def connect(address: str | None) -> Iterator[Cluster]:
             )
         except Exception as error:  # a node that does not come up in time is no more than that to Ray
             raise _unstarted(address if remote else None, str(error), said()) from None
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)  # Ray has put a handler of its own in its place
     try:
         cluster = connected()
         with quiet_loggers(Path(cluster.logs) / DRIVER_LOG):

@@ -25,6 +25,8 @@ RESULT, PREDICTIONS, SAMPLES = "result.json", "predictions.parquet", "samples.np
 IDENTITY = "identity.json"
 TRIALS = "trials"
 JOURNAL = "outbox.db"
+CLOSED = ".closed"
+"""The file that marks the folder of a sweep or a grid once its summary is in the event log of tracking."""
 
 
 def sweep_name(experiment: Experiment, space: Space, store: str) -> str:

@@ -92,9 +92,10 @@ def train(
     )
     check_name(name)
     check_source(store, data)
+    from hyperderm.workflows.prepared import RunRequest
     from hyperderm.workflows.run_training import run_one
 
-    return run_one(workspace, config, store, data, name, runs, storage)
+    return run_one(workspace, RunRequest(config, store, data, name, runs or workspace.root / "runs", storage))
 
 
 def sweep(
@@ -151,9 +152,11 @@ def sweep(
     registry.check_space(axes, config)
     if fixed:
         workspace.say(f"not searched, because --set fixes it: {', '.join(fixed)}")
+    from hyperderm.workflows.prepared import RunRequest
     from hyperderm.workflows.run_sweep import run_sweep
 
-    return run_sweep(workspace, config, axes, store, data, name, runs, storage)
+    request = RunRequest(config, store, data, name, runs or workspace.root / "runs", storage)
+    return run_sweep(workspace, request, axes)
 
 
 def grid_request(

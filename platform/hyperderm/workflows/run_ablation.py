@@ -1,7 +1,6 @@
 """Run one ablation grid: plan it, run its jobs until they have ended, then analyse and report."""
 
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +27,7 @@ from hyperderm.tracking.figures import RealSet
 from hyperderm.tracking.provenance import provenance
 from hyperderm.tracking.runs import Status
 from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
-from hyperderm.training.run_folder import PLAN
+from hyperderm.training.run_folder import CLOSED, PLAN
 from hyperderm.training.storage import open_storage, recorded, storage_named, storage_of_run, take
 from hyperderm.workflows.find_store import find_store
 from hyperderm.workflows.tracked_run import finish_tracking, open_tracker, real_set
@@ -131,7 +130,6 @@ def run(workspace: Workspace, asked: GridRequest) -> Ended:
     from hyperderm.tracking.server import check_server
     from hyperderm.training.run_folder import claim
 
-    end_like_ctrl_c()
     check_server(workspace.tracking_uri, say=workspace.say)
     bucket = open_storage(asked.storage)
     plan, folder = prepare(workspace, asked)
@@ -173,21 +171,12 @@ def without_schedule(words: Sequence[str]) -> list[str]:
     return kept
 
 
-def end_like_ctrl_c() -> None:
-    """Let SIGTERM end this process as Ctrl-C does, unless another handler is set later."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
 def _wait(workspace: Workspace, begin: datetime | None) -> None:
     if begin is None:
         return
     workspace.say(f"starting at {begin:%Y-%m-%d %H:%M}; Ctrl-C gives up")
     while (left := begin.timestamp() - time.time()) > 0:
         time.sleep(min(left, 30.0))
-
-
-CLOSED = ".closed"
-"""Name of the file that marks a grid's folder once its report is in the journal."""
 
 
 def known_grid(folder: Path) -> GridFolder:
@@ -280,11 +269,9 @@ def _run(
             seconds_left=lambda: sum(map(queue.seconds, queue.waiting)) / side_by_side,
         )
         observers.add(progress)
-        end_like_ctrl_c()  # Ray has put a handler of its own in its place
         with progress:
             store = shared_store(plan.store) if taken.shares else plan.store
             run_grid(plan, queue, store, cluster, grid, {"run": facts.key, **facts.tags})
-        end_like_ctrl_c()
     return queue
 
 

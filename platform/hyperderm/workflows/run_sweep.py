@@ -1,11 +1,10 @@
 """Run a sweep: studies run it, tracking records it, and reports print it."""
 
-import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
@@ -21,28 +20,23 @@ from hyperderm.reports import leaderboard
 from hyperderm.reports.progress import ProgressLine
 from hyperderm.store.location import Location
 from hyperderm.store.reader import Store
-from hyperderm.studies.named_runs import find_inputs
 from hyperderm.studies.search import Search
 from hyperderm.studies.trial_job import TrialJob
 from hyperderm.tracking.runs import Status
-from hyperderm.tracking.server import check_server, redacted
+from hyperderm.tracking.server import redacted
 from hyperderm.tracking.study_plots import study_figure, study_page
 from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
 from hyperderm.training.feed import check_batch
-from hyperderm.training.inputs import RunInputs
-from hyperderm.training.run_folder import CONFIG, IDENTITY, STUDY, claim, identity, run_folder, sweep_name
-from hyperderm.training.selection import content, select
-from hyperderm.training.storage import open_storage, recorded, storage_of_run, take
+from hyperderm.training.run_folder import CLOSED, CONFIG, IDENTITY, STUDY, claim, identity, run_folder, sweep_name
+from hyperderm.training.selection import select
+from hyperderm.training.storage import recorded, storage_of_run, take
 from hyperderm.trouble import trouble_of
-from hyperderm.workflows.find_store import find_store
+from hyperderm.workflows.prepared import Prepared, RunRequest, prepare
 from hyperderm.workflows.tracked_run import facts_of, finish_tracking, open_tracker, real_set, say_made_with
 from hyperderm.workflows.workspace import Ended, Workspace
 
-T = TypeVar("T")
 FEED = "feed"
 """The attribute in which a study records how its trials are fed."""
-CLOSED = ".closed"
-"""Name of the file that marks a sweep's folder once its summary is in the journal."""
 ENDED: Mapping[TrialState, Outcome] = {
     TrialState.COMPLETE: "finished",
     TrialState.PRUNED: "stopped early",
@@ -51,34 +45,18 @@ ENDED: Mapping[TrialState, Outcome] = {
 STATUS: Mapping[TrialState, str] = {**ENDED, TrialState.RUNNING: "running"}
 
 
-def run_sweep(
-    workspace: Workspace,
-    experiment: Experiment,
-    space: Space,
-    store: str | None,
-    data: Path | None,
-    name: str | None,
-    runs: Path | None,
-    storage: str | None = None,
-) -> Ended:
+def run_sweep(workspace: Workspace, request: RunRequest, space: Space) -> Ended:
     """Run or continue a sweep, and return how it ended.
 
     Raises:
         HyperdermError: an error that the user can correct; raised before any process starts.
     """
-    bucket = open_storage(storage)
-    check_server(workspace.tracking_uri, say=workspace.say)
-    opened = find_store(workspace, store, data)
-    selection = select(opened, experiment)
-    check_batches(experiment, space, len(selection.train))
-    inputs = find_inputs(experiment, opened, runs or workspace.root / "runs")
-    folder = run_folder(runs or workspace.root / "runs", name, sweep_name(experiment, space, opened.name))
-    manifest = opened.manifest
-    made_of = content(experiment, len(manifest.wavelengths_nm)) | inputs.content
-    mine = identity(experiment, space, manifest.fingerprint, made_of)
-    with claim(folder, mine | recorded(bucket)) as key:
-        sweep = _Sweep(workspace, experiment, space, opened, inputs, folder, key, storage_of_run(bucket, folder), mine)
-        return _run(sweep)
+    found = prepare(workspace, request, lambda experiment, cubes: check_batches(experiment, space, cubes))
+    experiment, store = found.experiment, found.store
+    folder = run_folder(request.runs, request.name, sweep_name(experiment, space, store.name))
+    mine = identity(experiment, space, store.manifest.fingerprint, found.content)
+    with claim(folder, mine | recorded(found.bucket)) as key:
+        return _run(_Sweep(found, space, folder, key, storage_of_run(found.bucket, folder), mine))
 
 
 @dataclass(frozen=True)
@@ -86,16 +64,16 @@ class _Sweep:
     """The facts that a driver knows of its sweep.
 
     Attributes:
-        inputs: the checkpoints of other runs that the sweep needs.
+        found: what was found and proven before the sweep was claimed.
+        space: the search space.
+        folder: the folder of the sweep on the driver's disk.
+        key: the key of the sweep on the tracking server.
         storage: where trials write; None means into `folder`.
         identity: the facts that may not change between drivers of the same sweep.
     """
 
-    workspace: Workspace
-    experiment: Experiment
+    found: Prepared
     space: Space
-    store: Store
-    inputs: RunInputs
     folder: Path
     key: str
     storage: Location | None
@@ -122,7 +100,7 @@ def check_batches(experiment: Experiment, space: Space, cubes: int) -> None:
 
 
 def _run(sweep: _Sweep) -> Ended:
-    workspace, experiment, folder, storage = sweep.workspace, sweep.experiment, sweep.folder, sweep.storage
+    workspace, experiment, folder, storage = sweep.found.workspace, sweep.found.experiment, sweep.folder, sweep.storage
     observers = Observers([])
     search = Search(folder / STUDY, folder.name, experiment, sweep.space.distributions, observers, workspace.say)
     ended, wanted = search.finished(), experiment.sweep.trials
@@ -152,14 +130,14 @@ def _run(sweep: _Sweep) -> Ended:
 
 def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluster | None) -> None:
     """Run the remaining trials on `cluster` (None if none remain), and record everything in MLflow."""
-    workspace, store, folder, key = sweep.workspace, sweep.store, sweep.folder, sweep.key
+    found, workspace, folder, key = sweep.found, sweep.found.workspace, sweep.folder, sweep.key
     experiment, ended = search.base, search.finished()
     wanted = experiment.sweep.trials
-    feeding = _feeding(workspace, search, store) if cluster else None
-    facts = facts_of(workspace, key, folder, experiment, store, sweep.inputs, feeding, sweep.storage)
-    say_made_with(workspace, experiment, sweep.inputs)
+    feeding = _feeding(workspace, search, found.store) if cluster else None
+    facts = facts_of(found, key, folder, feeding, sweep.storage)
+    say_made_with(found)
     tracker = open_tracker(workspace, experiment.name, folder)
-    watched = StudyTracker(tracker, facts, real_set(store, select(store, experiment).validation, experiment.data.size))
+    watched = StudyTracker(tracker, facts, real_set(found.store, found.selection.validation, experiment.data.size))
     (folder / CLOSED).unlink(missing_ok=True)
     watched.open(
         {"space": f"{sweep.space.name} v{sweep.space.version}", "profile": experiment.profile},
@@ -225,9 +203,9 @@ def _train(search: Search, sweep: _Sweep, cluster: Cluster, facts: StudyFacts, f
     from hyperderm.cluster.shared_data import share
     from hyperderm.studies.sweep import run
 
+    found = sweep.found
     try:
-        selection = select(sweep.store, search.base)
-        shared = _at_once(lambda: share(sweep.store, selection, search.base, feeding, sweep.inputs))
+        shared = share(found.store, found.selection, found.experiment, feeding, found.inputs)
     except KeyboardInterrupt:
         search.interrupted = True
         return
@@ -235,16 +213,6 @@ def _train(search: Search, sweep: _Sweep, cluster: Cluster, facts: StudyFacts, f
         run(search, shared, cluster, facts.folder, facts.provenance(), facts.storage)
     finally:
         shared.close()
-
-
-def _at_once(call: Callable[[], T]) -> T:
-    """Return `call()`; SIGINT and SIGTERM interrupt it with KeyboardInterrupt."""
-    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        return call()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _close(search: Search, watched: StudyTracker, broken: str = "") -> None:

@@ -20,9 +20,9 @@ from hyperderm.tracking.runs import Tracker
 from hyperderm.tracking.server import redacted
 from hyperderm.tracking.study_tracker import StudyFacts
 from hyperderm.training.data import cube_set
-from hyperderm.training.inputs import RunInputs
 from hyperderm.training.run_folder import JOURNAL
-from hyperderm.training.selection import content, fold_said
+from hyperderm.training.selection import fold_said
+from hyperderm.workflows.prepared import Prepared
 from hyperderm.workflows.workspace import Workspace
 
 FLUSH_S, SLICE_S, AWAY_S = 300.0, 2.0, 8.0
@@ -30,25 +30,19 @@ FLUSH_S, SLICE_S, AWAY_S = 300.0, 2.0, 8.0
 
 
 def facts_of(
-    workspace: Workspace,
-    key: str,
-    folder: Path,
-    experiment: Experiment,
-    store: Store,
-    inputs: RunInputs,
-    feeding: FeedChoice | None,
-    storage: Location | None = None,
+    found: Prepared, key: str, folder: Path, feeding: FeedChoice | None, storage: Location | None = None
 ) -> StudyFacts:
     """Return the facts that every run of this sweep or training carries; without `feeding`, the feed is left out."""
+    store, experiment = found.store, found.experiment
     tags = {
-        **provenance(workspace.root),
+        **provenance(found.workspace.root),
         "hyperderm.manifest": store.manifest.fingerprint,
         "hyperderm.store": store.location.uri,
         "hyperderm.fold": fold_said(store.manifest, experiment),
         "hyperderm.profile": experiment.profile,
         "hyperderm.experiment": experiment.name,
-        **content(experiment, len(store.manifest.wavelengths_nm)),
-        **inputs.tags,
+        **found.content,
+        **found.inputs.tags,
     }
     if said := synthetic_notes(experiment):
         tags["hyperderm.synthetic_audit"] = " ".join(said)
@@ -78,12 +72,10 @@ def audit_notes(manifest: Manifest) -> list[str]:
     return [*said, f"Memorisation audit: {memorisation.describe(origin.audit)}.", *told]
 
 
-def say_made_with(workspace: Workspace, experiment: Experiment, inputs: RunInputs) -> None:
+def say_made_with(found: Prepared) -> None:
     """Print which runs this one needs, and the notes of `synthetic_notes`."""
-    for said in inputs.said:
-        workspace.say(said)
-    for said in synthetic_notes(experiment):
-        workspace.say(f"synthetic set: {said}")
+    for said in [*found.inputs.said, *(f"synthetic set: {note}" for note in synthetic_notes(found.experiment))]:
+        found.workspace.say(said)
 
 
 def open_tracker(workspace: Workspace, experiment: str, folder: Path) -> Tracker:
