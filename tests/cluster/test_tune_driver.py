@@ -8,7 +8,7 @@ from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 
 from hyperderm.cluster.session import Cluster
-from hyperderm.cluster.tune_driver import error_text, final, last_line, recovered
+from hyperderm.cluster.tune_driver import error_text, final_error, last_line, reason_to_resume
 from hyperderm.errors import StorageAway, Unforeseen, WorkerLost
 
 
@@ -59,10 +59,10 @@ def test_the_kind_of_a_failure_is_the_error_s_whatever_the_text_says(ray_cluster
     def wrapped() -> RayTaskError:
         return RayTaskError("step", "OSError: [Errno 28] No space left on device", error, "actor", 1, "127.0.0.1")
 
-    assert final(failed(tmp_path, wrapped()), "/logs") == (None, said)
+    assert final_error(failed(tmp_path, wrapped()), "/logs") == (None, said)
     told = said.partition(" (unforeseen")[0]
-    assert recovered(failed(tmp_path, wrapped())) == f"{told}; it goes on from its checkpoint"
+    assert reason_to_resume(failed(tmp_path, wrapped())) == f"{told}; it goes on from its checkpoint"
 
 
 def test_a_lost_worker_is_one_whatever_the_text_says(ray_cluster: Cluster, tmp_path: Path):
-    assert isinstance(final(failed(tmp_path, ActorDiedError()), "/logs")[0], WorkerLost)
+    assert isinstance(final_error(failed(tmp_path, ActorDiedError()), "/logs")[0], WorkerLost)

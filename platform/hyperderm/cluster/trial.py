@@ -21,12 +21,12 @@ from hyperderm.training.loop import Report
 from hyperderm.training.run import run
 from hyperderm.training.selection import keep_samples
 
-KEY, TAKES = "key", "takes"
+KEY, RESOURCES = "key", "resources"
 """Fields of a trial's configuration: the key of the job, and the resources that it takes."""
 
 
 @dataclass(frozen=True)
-class Takes:
+class JobResources:
     """The resources that a job takes from the cluster.
 
     Attributes:
@@ -127,7 +127,7 @@ class Trial(tune.Trainable):
         """Begin the next trial in the same process."""
         self.cleanup()
         self._config = new_config
-        torch.set_num_threads(max(1, int(new_config[TAKES].cpus)))
+        torch.set_num_threads(max(1, int(new_config[RESOURCES].cpus)))
         return True
 
     def step(self) -> dict[str, Any]:

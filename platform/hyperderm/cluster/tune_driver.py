@@ -23,7 +23,7 @@ from ray.tune.stopper import Stopper
 from hyperderm.cluster.session import Cluster
 from hyperderm.cluster.start_watch import StartWatch
 from hyperderm.cluster.study import J, Study
-from hyperderm.cluster.trial import KEY, TAKES, Perform, Trial
+from hyperderm.cluster.trial import KEY, RESOURCES, Perform, Trial
 from hyperderm.errors import HyperdermError, MachineTrouble, StudyError, WorkerLost
 from hyperderm.store.location import Location
 from hyperderm.trouble import reason_of, said_by, trouble_of
@@ -46,7 +46,7 @@ def drive(
 
     Args:
         study: the study that makes the decisions.
-        config: turns a job into the configuration of its trial, with the fields `KEY` and `TAKES`; Tune shows it, so it
+        config: turns a job into the configuration of its trial, with the fields `KEY` and `RESOURCES`; Tune shows it, so it
             holds no S3 settings.
         perform: the function that performs the trial of a configuration.
         shared: the data that all trials read by reference.
@@ -66,7 +66,7 @@ def drive(
     trainable = tune.with_parameters(Trial, perform=perform, shared=shared, storage=storage)
     with interruptible(study) as stopper:
         tuner = tune.Tuner(
-            tune.with_resources(trainable, lambda config: config[TAKES].resources()),
+            tune.with_resources(trainable, lambda config: config[RESOURCES].resources()),
             tune_config=tune.TuneConfig(
                 search_alg=StudySearcher(study, config),
                 scheduler=StudyScheduler(study),
@@ -89,7 +89,7 @@ def drive(
                 verbose=0,
             ),
         )
-        with told(cluster):
+        with tune_errors(cluster):
             try:
                 tuner.fit()
             except Exception:
@@ -101,7 +101,7 @@ def drive(
 
 
 @contextmanager
-def told(cluster: Cluster) -> Iterator[None]:
+def tune_errors(cluster: Cluster) -> Iterator[None]:
     """Turn Tune's errors into trouble of the machine, or into a StudyError that names the place of the logs."""
     try:
         yield
@@ -221,18 +221,18 @@ class StudyCallback(Callback):
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
         """Tell the study why a job begins again from its checkpoint."""
         if not self._study.interrupted:
-            self._study.note(trial.config[KEY], recovered(trial))
+            self._study.note(trial.config[KEY], reason_to_resume(trial))
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
         """End a job that is not started again: trouble of the machine leaves it open, an unforeseen error is a failure."""
-        trouble, why = final(trial, self._logs)
+        trouble, why = final_error(trial, self._logs)
         if trouble:
             self._study.leave(trial.config[KEY], trouble)
         else:
             self._study.finish(trial.config[KEY], why)
 
 
-def final(trial: TuneTrial, logs: str) -> tuple[MachineTrouble | None, str]:
+def final_error(trial: TuneTrial, logs: str) -> tuple[MachineTrouble | None, str]:
     """Return the trouble of the machine that ended a trial, or None and a sentence about the unforeseen error.
 
     The sentence names the place of the logs.
@@ -243,7 +243,7 @@ def final(trial: TuneTrial, logs: str) -> tuple[MachineTrouble | None, str]:
     return trouble, "" if trouble else f"{said} (unforeseen; worker logs: {logs})"
 
 
-def recovered(trial: TuneTrial) -> str:
+def reason_to_resume(trial: TuneTrial) -> str:
     """Return the reason why a trial begins again, in words."""
     error = error_of(trial)
     trouble = trouble_of(error) if error else None

@@ -11,7 +11,7 @@ from hyperderm.cluster.session import Cluster, described
 from hyperderm.errors import ClusterError
 from hyperderm.reports.leaderboard import duration
 from hyperderm.studies.ablation.estimate import Estimate, report_s, room
-from hyperderm.studies.ablation.jobs import STAGES, Job, behind
+from hyperderm.studies.ablation.jobs import STAGES, Job, ancestors
 from hyperderm.studies.ablation.plan import Plan
 
 
@@ -91,7 +91,7 @@ def _savings(plan: Plan, costs: Estimate, places: Mapping[float, int], wall: flo
 def _wanted(jobs: list[Job]) -> list[Job]:
     """Return the jobs without the generators and sets that no cell reads."""
     known = {job.key: job for job in jobs}
-    read = {key for job in jobs if job.stage == "cell" for key in behind(known, job)}
+    read = {key for job in jobs if job.stage == "cell" for key in ancestors(known, job)}
     return [job for job in jobs if job.stage == "cell" or job.key in read]
 
 

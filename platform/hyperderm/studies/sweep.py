@@ -6,7 +6,7 @@ from typing import Any
 
 from hyperderm.cluster.session import Cluster, check_capacity
 from hyperderm.cluster.shared_data import Shared
-from hyperderm.cluster.trial import KEY, TAKES, Takes, Trainer
+from hyperderm.cluster.trial import KEY, RESOURCES, JobResources, Trainer
 from hyperderm.cluster.tune_driver import drive
 from hyperderm.config import Experiment
 from hyperderm.store.location import Location
@@ -35,7 +35,7 @@ def config_of(
         sweep = trial.experiment.sweep
         return {
             KEY: trial.key,
-            TAKES: Takes(sweep.workers_per_trial, sweep.cpus_per_worker, sweep.gpus_per_worker, memory),
+            RESOURCES: JobResources(sweep.workers_per_trial, sweep.cpus_per_worker, sweep.gpus_per_worker, memory),
             "images": trial.experiment.training.images,
             "experiment": trial.experiment.model_dump(mode="json"),
             "folder": trial_address(folder, trial.number, storage.uri if storage else ""),

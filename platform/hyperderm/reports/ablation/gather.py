@@ -34,7 +34,7 @@ from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import SyntheticOrigin, origin_of
 from hyperderm.strict import fingerprint
 from hyperderm.studies.ablation.audits import audit_elsewhere
-from hyperderm.studies.ablation.jobs import Job, behind
+from hyperderm.studies.ablation.jobs import Job, ancestors
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.records import GridFolder, complete_part, declarations, predictions, result_of
 from hyperderm.tracking.figures import RealSet
@@ -252,7 +252,7 @@ def _costs(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Co
     readers: dict[str, list[Job]] = {}
     jobs = {job.key: job for job in plan.jobs}
     for cell in plan.stage("cell"):
-        for key in behind(jobs, cell):
+        for key in ancestors(jobs, cell):
             readers.setdefault(key, []).append(cell)
     hours: dict[str, list[float]] = {arm.name: [0.0] * 4 for arm in plan.arms}
     for job in plan.jobs:

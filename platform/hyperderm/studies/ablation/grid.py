@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperderm.cluster.session import Cluster, blind_nodes, check_shared, run_remotely
-from hyperderm.cluster.trial import KEY, TAKES, Takes
+from hyperderm.cluster.trial import KEY, RESOURCES, JobResources
 from hyperderm.cluster.tune_driver import drive
 from hyperderm.errors import ClusterError
 from hyperderm.store.location import locate
@@ -107,7 +107,7 @@ def config_of(
         origin |= {"hyperderm.synthetic": job.source} if job.source else {}
         return {
             KEY: job.key,
-            TAKES: Takes(job.workers, resources.cpus, job.gpus, memory),
+            RESOURCES: JobResources(job.workers, resources.cpus, job.gpus, memory),
             "job": job_to_json(job),
             "experiment": None if experiment is None else experiment.model_dump(mode="json"),
             "place": grid.address(job),

@@ -97,7 +97,7 @@ def job_from_json(data: Mapping[str, Any]) -> Job:
     return Job(**{**data, "experiment": experiment, "needs": tuple(data["needs"])})
 
 
-def behind(jobs: Mapping[str, Job], job: Job) -> list[str]:
+def ancestors(jobs: Mapping[str, Job], job: Job) -> list[str]:
     """Return the keys of all jobs that `job` is made from, directly or indirectly, each once.
 
     Args:
@@ -106,7 +106,7 @@ def behind(jobs: Mapping[str, Job], job: Job) -> list[str]:
     """
     found: dict[str, None] = {}
     for need in job.needs:
-        found |= dict.fromkeys([need, *behind(jobs, jobs[need])])
+        found |= dict.fromkeys([need, *ancestors(jobs, jobs[need])])
     return list(found)
 
 

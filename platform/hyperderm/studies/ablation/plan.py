@@ -35,7 +35,7 @@ PENDING = "pending"
 """Placeholder in a configuration for the result of another job: a cell's synthetic store, or a generator's starting run."""
 
 
-class JobMaker:
+class PlanBuilder:
     """Makes each job once, however many cells share it."""
 
     def __init__(self, grid: Ablation, store: Store, generators: Mapping[str, Experiment], folds: Sequence[int]) -> None:
@@ -401,11 +401,11 @@ def make_plan(grid: Ablation, store: Store, generators: Mapping[str, Experiment]
         )
     folds = _folds(grid, store)
     chosen = arms(grid)
-    maker = JobMaker(grid, store, generators, folds)
-    left_out = _left_out(grid, maker, chosen)
+    builder = PlanBuilder(grid, store, generators, folds)
+    left_out = _left_out(grid, builder, chosen)
     skipped = {(arm, model) for arm, model, _ in left_out}
     cells = [
-        maker.cell(arm, model, fold, seed)
+        builder.cell(arm, model, fold, seed)
         for seed in grid.seeds
         for fold in folds
         for model in grid.models
@@ -415,19 +415,21 @@ def make_plan(grid: Ablation, store: Store, generators: Mapping[str, Experiment]
     _check_roles(grid, store, folds)
     jobs: list[Job] = []
     for cell in cells:
-        jobs += [job for job in maker.before(cell.needs) if job not in jobs]
+        jobs += [job for job in builder.before(cell.needs) if job not in jobs]
         jobs.append(cell)
-    return Plan(grid, store, folds, tuple(chosen), _generators_first(jobs), tuple(left_out), maker.selections, maker.content)
+    return Plan(
+        grid, store, folds, tuple(chosen), _generators_first(jobs), tuple(left_out), builder.selections, builder.content
+    )
 
 
-def _left_out(grid: Ablation, maker: JobMaker, chosen: Sequence[Arm]) -> list[tuple[str, str, str]]:
+def _left_out(grid: Ablation, builder: PlanBuilder, chosen: Sequence[Arm]) -> list[tuple[str, str, str]]:
     """Return (arm, model, reason) of each combination that has no meaning or that cannot be made."""
     found = []
     for model in grid.models:
         for arm in chosen:
             reason = arm.suits(grid.classifiers[model])
             if arm.variant == "pretrained":
-                reason = maker.not_pretrained(arm) or reason
+                reason = builder.not_pretrained(arm) or reason
             if reason:
                 found.append((arm.name, model, reason))
     return found
