@@ -269,7 +269,7 @@ def test_killed_trial_goes_on_from_s3_bit_for_bit(server, storage, tmp_path, sha
     no_secret(objects(server, storage.prefix) | files(tmp_path))
 
 
-@pytest.mark.slow  # its short form, on a disk, is in tests/cluster/test_group.py
+@pytest.mark.slow  # its short form, on a disk, is in tests/cluster/test_worker_group.py
 @pytest.mark.timeout(180)
 def test_a_group_of_two_workers_needs_no_folder_either(server, storage, phantom_store, ray_cluster):
     experiment, memory = tiny(sweep__workers_per_trial=2, training__images=64), Memory()
