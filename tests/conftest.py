@@ -1,4 +1,4 @@
-"""What many tests share: one Ray for the session, one small phantom store."""
+"""What many tests share: one Ray for the session, one small phantom store, and that store in Ray."""
 
 import signal
 from collections.abc import Iterator
@@ -45,6 +45,31 @@ def phantom_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("stores") / "phantom"
     write_store(str(place), (one.lesion for one in phantom(90, 32, 0)), fold_count=3, seed=0)
     return place
+
+
+@pytest.fixture(scope="session")
+def shared(phantom_store: Path, ray_cluster: Cluster) -> Any:
+    """The store in Ray's object store, read once, for the generator `sweeps.tiny`."""
+    from tests.cluster.sweeps import tiny
+
+    return _shared(phantom_store, tiny())
+
+
+@pytest.fixture(scope="session")
+def told(phantom_store: Path, ray_cluster: Cluster) -> Any:
+    """The same store for classifiers: melanoma against all others."""
+    from tests.cluster.sweeps import classifier
+
+    return _shared(phantom_store, classifier())
+
+
+def _shared(place: Path, experiment: Any) -> Any:
+    from hyperderm.cluster.shared_data import share
+    from hyperderm.store.reader import open_store
+    from hyperderm.training.selection import select
+
+    store = open_store(str(place))
+    return share(store, select(store, experiment), experiment)
 
 
 @pytest.fixture(scope="session")

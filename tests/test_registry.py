@@ -110,3 +110,11 @@ def test_project_root_is_the_nearest_above(tmp_path, monkeypatch):
     assert registry.project_root() == tmp_path
     monkeypatch.chdir("/")
     assert registry.project_root() == ROOT
+
+
+def test_fixed_axes_leave_the_space():
+    space = registry.Space("s", 1, {"a.x": FloatDistribution(0, 1), "a.y": FloatDistribution(0, 1)})
+    left, fixed = space.without(["a.x", "b.z"])
+    assert (list(left.distributions), fixed) == (["a.y"], ["a.x"])
+    with pytest.raises(ConfigError, match="fixes every axis"):
+        space.without(["a.x", "a.y"])

@@ -20,7 +20,7 @@ KINDS = ("shsgan", "classifier")
 def main(quick: bool) -> int:
     """Print the rates; return 0 where the streamed ones reach their target."""
     from hyperderm.store.writer import write_store
-    from tests.cluster.test_streaming import noise
+    from tests.cluster.test_stream_readers import noise
 
     with tempfile.TemporaryDirectory() as folder:
         images, kinds = (QUICK_IMAGES, KINDS[1:]) if quick else (IMAGES, KINDS)

@@ -6,8 +6,8 @@ import scipy.io
 from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import origin_of
 from tests.cli.test_bad_input import project, refused, run  # noqa: F401 - fixtures
-from tests.cluster.test_synthesis import FOLD, checkpoint, photographs, real  # noqa: F401 - fixtures
-from tests.ingest.test_photographs_reader import picture, put, table
+from tests.ingest.test_photographs import picture, put, table
+from tests.studies.test_synthesis import FOLD, checkpoint, photographs, real  # noqa: F401 - fixtures
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What `test_feeding` runs in a process of its own: roles are read, fed and scored, and what RAM that took is printed."""
+"""What `test_feed_choice` runs in a process of its own: it reads, feeds and scores roles, and prints what RAM that took."""
 
 import gc
 import json

@@ -1,4 +1,4 @@
-"""What `test_streaming` runs in a process of its own: Ray with a tiny object store and two CPUs, and all CPUs asked for."""
+"""What `test_stream_readers` runs in a process of its own: Ray with a tiny object store and two CPUs, both asked for."""
 
 import json
 import sys

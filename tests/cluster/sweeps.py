@@ -1,4 +1,4 @@
-"""What the cluster tests share: a tiny experiment, an observer that remembers, a way to run a sweep."""
+"""What tests of sweeps and trials share: a tiny experiment, an observer that remembers, a way to run a sweep."""
 
 from collections.abc import Callable
 from pathlib import Path

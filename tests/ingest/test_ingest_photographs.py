@@ -9,7 +9,7 @@ from hyperderm.ingest.source import find_layout
 from hyperderm.store.reader import open_store
 from tests.ingest.sources import ingest_folder
 from tests.ingest.test_ingest import good
-from tests.ingest.test_photographs_reader import picture, put, table
+from tests.ingest.test_photographs import picture, put, table
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def gan(data: TrainData | None = None, **values: object) -> Dcgan:
 @pytest.mark.parametrize("classes", [False, True])
 def test_every_switch_takes_two_steps(critic, norm, loss, classes):
     if norm == "batch" and loss == "wgan_gp":
-        return  # refused, see test_ladder
+        return  # refused, see test_shsgan_switches
     data = of_two_classes()
     arm = {"learner__fft_arm": True} if critic != "dcgan" else {}
     one = gan(

@@ -26,7 +26,6 @@ from hyperderm.training.checkpoint import BEST, LATEST, PREVIOUS, CheckpointFold
 from hyperderm.training.named_checkpoints import read_checkpoint
 from hyperderm.training.selection import select
 from hyperderm.training.storage import open_storage, storage_of_run, take, trial_place
-from tests.cluster.conftest import shared  # noqa: F401 - a fixture
 from tests.cluster.sweeps import Memory, search, tiny, train_once
 from tests.command import project_of
 from tests.services.s3_server import READER, READER_SECRET, SECRET, S3Server
@@ -243,8 +242,8 @@ def test_one_run_here_ends_as_on_a_disk(server, storage, phantom_store, tmp_path
     assert again.reports[0] == [64], "a finished run trains nothing"
 
 
-@pytest.mark.slow  # its short form, on a disk, is in tests/cluster/test_sweep.py
-def test_killed_trial_goes_on_from_s3_bit_for_bit(server, storage, tmp_path, shared, ray_cluster):  # noqa: F811
+@pytest.mark.slow  # its short form, on a disk, is in tests/studies/test_sweep.py
+def test_killed_trial_goes_on_from_s3_bit_for_bit(server, storage, tmp_path, shared, ray_cluster):
     """The Ray of the session began without the AWS settings: they travel with the storage."""
     experiment, killed = tiny(sweep__trials=1, training__images=160), []
     run_trials(search(tmp_path / "calm", experiment, Memory()), shared, ray_cluster, tmp_path / "calm", {})
@@ -270,7 +269,7 @@ def test_killed_trial_goes_on_from_s3_bit_for_bit(server, storage, tmp_path, sha
     no_secret(objects(server, storage.prefix) | files(tmp_path))
 
 
-@pytest.mark.slow  # its short form, on a disk, is in tests/cluster/test_group.py
+@pytest.mark.slow  # its short form, on a disk, is in tests/cluster/test_worker_group.py
 @pytest.mark.timeout(180)
 def test_a_group_of_two_workers_needs_no_folder_either(server, storage, phantom_store, ray_cluster):
     experiment, memory = tiny(sweep__workers_per_trial=2, training__images=64), Memory()
@@ -285,7 +284,7 @@ def test_a_group_of_two_workers_needs_no_folder_either(server, storage, phantom_
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_a_sweep_that_loses_its_server_leaves_its_trial_open(server, storage, tmp_path, shared, ray_cluster):  # noqa: F811
+def test_a_sweep_that_loses_its_server_leaves_its_trial_open(server, storage, tmp_path, shared, ray_cluster):
     experiment = tiny(sweep__trials=2, sweep__concurrent=1, sweep__max_failures=0)
     made = search(tmp_path, experiment, Memory(lambda number, images: server.stop() if images == 64 else None))
     try:

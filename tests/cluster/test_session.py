@@ -1,4 +1,4 @@
-"""Whether a Ray head node listens at an address, told in seconds: Ray itself would try for many minutes."""
+"""Whether a Ray head node listens, told in seconds where Ray itself would try for minutes; what a cluster has room for."""
 
 import http.server
 import os
@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from hyperderm.cluster.session import check_address, trials_at_once
+from hyperderm.cluster.session import Cluster, check_address, check_shared, trials_at_once
 from hyperderm.errors import ClusterError
 
 
@@ -68,3 +68,17 @@ def test_a_temporary_folder_too_deep_for_ray_s_sockets(tmp_path):
     last = done.stderr.strip().splitlines()[-1]
     assert "ClusterError: Ray does not start on this machine: " in last
     assert last.endswith("Set RAY_TMPDIR to an existing folder with a short name.")
+
+
+def test_capacity_counts_nodes_not_sums():
+    two = Cluster(((4.0, 1.0), (4.0, 1.0)), "")
+    assert trials_at_once(two, 1, 1.0, 0.0, None) == 8
+    assert trials_at_once(two, 1, 1.0, 0.5, None) == 4
+    assert trials_at_once(two, 2, 4.0, 1.0, None) == 1
+    assert trials_at_once(two, 1, 1.0, 0.0, 3) == 3
+    with pytest.raises(ClusterError, match=r"8 CPU and 2 GPU on 2 nodes"):
+        trials_at_once(two, 1, 8.0, 0.0, None)
+
+
+def test_one_node_needs_no_shared_folder(tmp_path):
+    check_shared(tmp_path / "nowhere", Cluster(((2.0, 0.0),), ""))

@@ -1,4 +1,4 @@
-"""A sweep on a real Ray: trials, failures, kills, interrupts, early stops."""
+"""A sweep on a real Ray: trials, failures, kills, interrupts, limits."""
 
 import errno
 import os
@@ -58,34 +58,6 @@ def test_classifiers_are_searched_by_their_own_objective(tmp_path, told, ray_clu
         assert saved["best"] == pytest.approx(saved["metrics"]["best_calibrated_log_loss"])
         assert saved["provenance"]["run"] == f"/{number}"  # a checkpoint names its trial, not only its sweep
     assert made.study.trials[0].params != made.study.trials[1].params
-
-
-def test_first_trial_is_the_declared_configuration(tmp_path):
-    memory = Memory()
-    search(tmp_path, tiny(), memory).ask()
-    assert memory.jobs[0].values == {"learner.lr_generator": 1e-3, "learner.rgb_weight": 1.0}
-    assert memory.jobs[0].experiment == tiny()
-
-
-def test_suggestions_are_seeded_and_survive_a_restart(tmp_path):
-    """A restarted driver draws what the first one would have drawn."""
-
-    memory = Memory()
-
-    def ask_and_end(made):
-        key = made.ask().key
-        made.report(key, 32, {"spectral_energy_distance": 1.0 + int(key)})
-        made.finish(key)
-        return memory.jobs[int(key)].values
-
-    whole = search(tmp_path / "a", tiny(), memory)
-    straight = [ask_and_end(whole) for _ in range(5)]
-    halves = []
-    for count in (2, 3):
-        part = search(tmp_path / "b", tiny(), memory)
-        halves += [ask_and_end(part) for _ in range(count)]
-    assert halves == straight
-    assert len({str(v) for v in straight}) == 5
 
 
 def test_killed_trial_goes_on_from_its_checkpoint(tmp_path, shared, ray_cluster, capfd):
@@ -201,24 +173,6 @@ def test_interrupted_sweep_goes_on(tmp_path, shared, ray_cluster):
     assert min(second.reports[1]) >= 64
     more = run(tmp_path, tiny(sweep__trials=5, sweep__concurrent=1), shared, ray_cluster, Memory())
     assert len(more.study.trials) == 5
-
-
-def test_successive_halving_stops_bad_trials_and_remembers_rungs(tmp_path):
-    experiment = tiny(sweep__grace_images=32, sweep__reduction=2, training__images=128)
-    made = search(tmp_path, experiment, Memory())
-    for value in (1.0, 1.1, 1.2):
-        key = made.ask().key
-        if not made.report(key, 32, {"spectral_energy_distance": value}):
-            made.report(key, 128, {"spectral_energy_distance": value})
-        made.finish(key)
-    later = search(tmp_path, experiment, Memory())  # a restarted driver prunes by the same rungs
-    bad = later.ask().key
-    assert later.report(bad, 32, {"spectral_energy_distance": 5.0})
-    later.finish(bad)
-    states = [t.state for t in later.study.trials]
-    assert states[0] == TrialState.COMPLETE
-    assert states[-1] == TrialState.PRUNED
-    assert "successive halving at 32 images" in later.study.trials[-1].user_attrs["reason"]
 
 
 def test_more_than_the_cluster_has_is_refused(tmp_path, shared, ray_cluster):

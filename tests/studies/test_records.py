@@ -1,0 +1,189 @@
+"""What a grid remembers: less asked for later forgets nothing; and which blocks of its cells can be compared."""
+
+import json
+
+import numpy as np
+import pytest
+
+from hyperderm.errors import StudyError
+from hyperderm.statistics.ablation import analyse
+from hyperderm.statistics.ablation_results import Contrast
+from hyperderm.statistics.multiplicity import holm
+from hyperderm.statistics.predictions import CellKey, Predictions
+from hyperderm.studies.ablation.audits import audit
+from hyperderm.studies.ablation.records import (
+    GridFolder,
+    complete_part,
+    declarations,
+    predictions,
+    remember,
+    with_larger_sets,
+)
+from hyperderm.training.run_folder import PLAN
+from tests.studies.grids import finish, plan
+
+
+def test_asking_for_less_changes_nothing(real, tmp_path):
+    whole = remember(tmp_path, plan(real, seeds=[0, 1]))
+    declared = declarations(tmp_path)
+    assert [contrast for contrast, _ in declared] == whole.contrasts
+    assert len(declared) == 4
+    less = remember(tmp_path, plan(real, models=["spectral"], seeds=[1], folds=[2]))
+    assert {(j.key, j.arm) for j in less.jobs} == {(j.key, j.arm) for j in whole.jobs}
+    assert less.contrasts == whole.contrasts
+    assert (less.grid.models, less.grid.seeds, less.folds) == (("spectral", "small_cnn"), (0, 1), (0, 1, 2, 3, 4))
+    assert declarations(tmp_path) == declared
+
+
+def test_what_joins_is_declared_when_it_joins(real, tmp_path):
+    first = remember(tmp_path, plan(real, models=["spectral"]))
+    path = tmp_path / PLAN
+    content = json.loads(path.read_text())
+    for each in content["declared"]:
+        each["at"] = "2020-01-01T00:00:00+00:00"
+    path.write_text(json.dumps(content))
+    more = remember(tmp_path, plan(real, ratios=[1, 2]))
+    assert set(first.contrasts) < set(more.contrasts)
+    assert {contrast: at.year for contrast, at in declarations(tmp_path)} == {
+        contrast: 2020 if contrast in first.contrasts else declarations(tmp_path)[-1][1].year for contrast in more.contrasts
+    }
+    assert [arm.name for arm in more.arms][:2] == ["real", "oversampled_x1"]
+
+
+def test_a_job_remembered_is_the_job_that_was_planned(real, tmp_path):
+    asked = plan(real)
+    remember(tmp_path, asked)
+    again = remember(tmp_path, plan(real, models=["spectral"], folds=[0]))
+    assert {job.key: job for job in again.jobs} == {job.key: job for job in asked.jobs}
+
+
+def test_a_damaged_plan_is_refused(real, tmp_path):
+    (tmp_path / PLAN).write_text("{")
+    with pytest.raises(StudyError, match=r"plan\.json cannot be read"):
+        remember(tmp_path, plan(real))
+
+
+def test_contrasts_without_an_answer_stay_in_the_family(real, tmp_path):
+    made = plan(real, folds=[0, 1], models=["spectral"])
+    finish(made, tmp_path)
+    table = predictions(GridFolder(tmp_path), made)
+    asked = [Contrast(*each) for each in made.contrasts]
+    alone, among = (analyse(table, asked, unanswered=n, resamples=100) for n in (0, 6))
+    p = [each.p for each in alone.contrasts]
+    assert [each.p for each in among.contrasts] == p
+    assert [each.adjusted_p for each in among.contrasts] == [one.adjusted_p for one in holm([*p, *[1.0] * 6])][:2]
+    for one, other in zip(alone.contrasts, among.contrasts, strict=True):
+        assert other.adjusted_high - other.adjusted_low > one.adjusted_high - one.adjusted_low
+
+
+def test_the_audit_of_fewer_folds_reads_those_of_before_too(real, tmp_path):
+    everything = plan(real, models=["small_cnn"])
+    remember(tmp_path, everything)
+    results = finish(everything, tmp_path)
+    less = remember(tmp_path, plan(real, models=["small_cnn"], folds=[1]))
+    assert less.selections == everything.selections
+    assert all(passed for what, _, passed in audit(less, GridFolder(tmp_path), results) if "tested" in what)
+
+
+def test_smaller_ratios_use_the_larger_set_that_is_there(real, tmp_path):
+    both = plan(real, ratios=[1, 2], folds=[0], models=["small_cnn"])
+    remember(tmp_path, both)
+    finish(both, tmp_path)
+    (large,), (small,) = both.stage("synthetic"), plan(real, ratios=[1], folds=[0], models=["small_cnn"]).stage("synthetic")
+    assert (large.counts, small.counts) == ({"melanoma": 18}, {"melanoma": 9})
+    again = with_larger_sets(GridFolder(tmp_path), plan(real, ratios=[1], folds=[0], models=["small_cnn"]))
+    assert again.stage("synthetic") == [large]
+    assert remember(tmp_path, again).stage("synthetic") == [large]
+    more = with_larger_sets(GridFolder(tmp_path), plan(real, ratios=[3], folds=[0], models=["small_cnn"]))
+    assert more.stage("synthetic")[0].counts == {"melanoma": 27}
+
+
+ARMS = ("real", "oversampled_x1", "shsgan_x1")
+
+
+def planned(models=("cnn",), arms=ARMS, folds=(0, 1, 2), seeds=(0, 1)) -> list[CellKey]:
+    return [CellKey(arm, model, fold, seed) for seed in seeds for fold in folds for model in models for arm in arms]
+
+
+def table(cells: list[CellKey]) -> Predictions:
+    """Two lesions a cell."""
+    rows = [(key, i) for key in cells for i in range(2)]
+    names = np.array([f"L{key.fold}-{i}" for key, i in rows])
+    truth = np.array([i for _, i in rows])
+    columns = {name: np.array([getattr(key, name) for key, _ in rows]) for name in CellKey._fields}
+    chance = np.linspace(0, 1, len(rows))
+    return Predictions(
+        lesion_id=names, group=names, diagnosis=np.where(truth == 1, "melanoma", "nevus"), truth=truth.astype(np.int8),
+        probability=chance, raw_probability=chance, threshold=np.full(len(rows), 0.5),
+        cell=np.array([str(key) for key, _ in rows]), **columns,
+    )  # fmt: skip
+
+
+def test_a_whole_grid_stays_whole():
+    whole = table(planned())
+    part, said = complete_part(whole, planned())
+    assert (part.cells(), said) == (whole.cells(), [])
+    np.testing.assert_array_equal(part.probability, whole.probability)
+
+
+def test_a_block_that_one_arm_lacks_is_left_out_for_all():
+    held = [key for key in planned() if key != CellKey("shsgan_x1", "cnn", 1, 0)]
+    part, said = complete_part(table(held), planned())
+    assert part.cells() == sorted(key for key in planned() if (key.fold, key.seed) != (1, 0))
+    assert said == ["model cnn: left out, because not every arm finished there: fold 1 seed 0."]
+
+
+def test_models_are_looked_at_one_by_one():
+    keys = planned(("cnn", "spectral"))
+    held = [key for key in keys if key.model == "spectral" or key.fold != 2]
+    part, said = complete_part(table(held), keys)
+    assert part.cells() == sorted(held)
+    assert said == ["model cnn: left out, because not every arm finished there: fold 2 seed 0, fold 2 seed 1."]
+    part, said = complete_part(table([key for key in keys if key.model == "cnn"]), keys)
+    assert {key.model for key in part.cells()} == {"cnn"}
+    assert said == ["model spectral: no cell was finished."]
+
+
+def test_an_arm_without_a_cell_is_dropped_rather_than_everything():
+    held = [key for key in planned() if key.arm != "shsgan_x1"]
+    part, said = complete_part(table(held), planned())
+    assert part.cells() == sorted(held)
+    assert said == ["arm shsgan_x1 with cnn: too few of its cells were finished to compare it."]
+
+
+def test_arms_are_dropped_until_the_others_share_a_block():
+    held = [
+        *(CellKey("real", "cnn", fold, 0) for fold in (0, 1)),
+        *(CellKey("oversampled_x1", "cnn", fold, 0) for fold in (0, 1)),
+        CellKey("shsgan_x1", "cnn", 2, 0),
+    ]
+    part, said = complete_part(table(held), planned(seeds=(0,)))
+    assert {key.arm for key in part.cells()} == {"real", "oversampled_x1"}
+    assert said == [
+        "arm shsgan_x1 with cnn: too few of its cells were finished to compare it.",
+        "model cnn: left out, because not every arm finished there: fold 2 seed 0.",
+    ]
+
+
+def test_of_arms_with_as_few_cells_references_stay():
+    """The first planned is `real`, with which all others are compared."""
+    held = [CellKey("real", "cnn", 0, 0), CellKey("oversampled_x1", "cnn", 0, 0), CellKey("shsgan_x1", "cnn", 1, 0)]
+    part, said = complete_part(table(held), planned(seeds=(0,)))
+    assert part.cells() == sorted(held[:2])
+    assert said[0].startswith("arm shsgan_x1 ")
+
+
+@pytest.mark.parametrize("models", [("other",), ("other", "third")])
+def test_nothing_planned_is_held(models):
+    part, said = complete_part(table(planned()), planned(models))
+    assert part is None
+    assert said == [f"model {model}: no cell was finished." for model in models]
+
+
+def test_an_arm_that_has_only_begun_does_not_throw_away_what_is_finished():
+    """A second night adds an arm and ends after its first cell."""
+    arms = (*ARMS, "focal")
+    held = [*planned(), CellKey("focal", "cnn", 0, 0)]
+    part, said = complete_part(table(held), planned(arms=arms))
+    assert part.cells() == sorted(planned())
+    assert said == ["arm focal with cnn: too few of its cells were finished to compare it."]
