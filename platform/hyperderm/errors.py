@@ -23,7 +23,7 @@ class HyperdermError(Exception):
         super().__init__(f"{what}. {remedy}".rstrip() if remedy else what)
 
     def __reduce__(self) -> tuple[type["HyperdermError"], tuple[str, str]]:
-        return type(self), (self.what, self.remedy)  # Ray pickles errors; Exception's default would join the parts
+        return type(self), (self.what, self.remedy)  # Ray pickles errors; the default of Exception would lose the remedy
 
 
 class ConfigError(HyperdermError):

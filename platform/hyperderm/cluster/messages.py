@@ -23,8 +23,9 @@ DONE: dict[str, Any] = {"images": -1, "report": {}, "failure": "", "done": True}
 
 
 OTHERS = 0.15
-"""Share of a GPU's memory. If other processes hold more than this share, they are to blame when a trial does not fit. It is
-not 0, because a CUDA context takes some memory too."""
+"""Share of a GPU's memory; if other processes hold more than this share, they are the reason why a trial does not fit.
+
+It is not 0, because a CUDA context takes some memory too."""
 
 
 def tell(report: Report, images: float) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def tell(report: Report, images: float) -> dict[str, Any]:
 def failure(error: HyperdermError) -> dict[str, Any]:
     """Return the message that ends a trial which would fail again at every repetition.
 
-    `cause` is the error itself with sentence, remedy and exit code, for code that decides; `failure` is text for people.
+    In the message, `cause` is the error itself, which the driver evaluates; `failure` is its text, which people read.
     """
     return {"images": -1, "report": {}, "failure": str(error), "cause": error, "done": True}
 
@@ -73,8 +74,8 @@ def ended(error: Exception) -> dict[str, Any]:
 def _travels(error: Exception) -> bool:
     """Return whether an error keeps its type on the way to the driver; some libraries' errors cannot be unpickled."""
     try:
-        return type(pickle.loads(pickle.dumps(error))) is type(error)  # noqa: S301 - made in this line
-    except Exception:  # pickles run what they like
+        return type(pickle.loads(pickle.dumps(error))) is type(error)  # noqa: S301 - the bytes come from this process
+    except Exception:  # unpickling runs code of the error's class, which may raise anything
         return False
 
 

@@ -124,7 +124,7 @@ def share(
     feeding = feeding or choose_feed(store, selection, experiment)
     if feeding.streams:
         return stream(store, selection, experiment, inputs=inputs)
-    if isinstance(store, SharedStore):  # its rows are there already; a trial that asks has no CPU left for reading tasks
+    if isinstance(store, SharedStore):  # its rows are in the object store already, and a trial has no CPU for reading tasks
         blocks = list(store.blocks)
         extra = [ray.put(extra_store(experiment).read(selection.extra))] if selection.extra else []
     else:

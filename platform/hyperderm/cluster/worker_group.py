@@ -97,8 +97,8 @@ def worker_main(config: dict[str, Any]) -> None:
             if not _go_on(report, experiment, channel, context.rank, place, context.device):
                 return
     except Exception as error:
-        ray.get(channel.fail.remote(ended(error)))  # or raised: the group is started again, from the checkpoint
-        raise  # another worker may wait in a collective: Ray Train ends them all
+        ray.get(channel.fail.remote(ended(error)))  # if it raises, the group is started again from the checkpoint
+        raise  # other workers may wait in a collective; Ray Train ends them all
 
 
 def _go_on(
@@ -144,7 +144,7 @@ class WorkerGroup:
         max_failures: int,
     ) -> None:
         sweep, storage = experiment.sweep, None if isinstance(place, Path) else place
-        config = {  # how S3 is spoken to is not in it: Ray Train keeps and shows configurations
+        config = {  # without S3 settings, because Ray Train stores and shows configurations
             "experiment": experiment.model_dump(mode="json"),
             "folder": address(place.absolute() if isinstance(place, Path) else place),
             "provenance": dict(provenance),

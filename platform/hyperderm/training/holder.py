@@ -1,6 +1,6 @@
-"""The driver that holds a run's folder: its lock, which others can look at without taking it, and its identity.
+"""The lock of a run's folder, and the process that holds it: the driver.
 
-The identity is unique across machines.
+Other processes can ask for the holder without taking the lock. A holder is identified uniquely across machines.
 """
 
 import fcntl
@@ -78,12 +78,12 @@ def take(lock: IO[str], name: str) -> None:
     except BlockingIOError:
         holder = _written(lock) or Holder(0)
         raise StudyError(f"{name} is being run by {holder}", "Wait for it, or stop it.") from None
-    with suppress(OSError):  # not every kernel and file system knows it; `look` then asks for the process
+    with suppress(OSError):  # unknown to some kernels and file systems; `look` then checks the process
         fcntl.fcntl(lock, fcntl.F_OFD_SETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
     with naming(Path(lock.name)):
         lock.truncate(0)
         mine = json.dumps(asdict(this_process()))
-        os.write(lock.fileno(), mine.encode())  # a buffer would be written again when it closes
+        os.write(lock.fileno(), mine.encode())  # unbuffered: a buffer would be written once more on close
 
 
 def look(folder: Path) -> Holder | None:
@@ -139,7 +139,7 @@ def end(folder: Path, holder: Holder, elsewhere: str = "") -> SIGNALLED:
             "An earlier version wrote it: end that process where it was started, with Ctrl-C or kill -TERM.",
         )
     try:
-        process = os.pidfd_open(holder.pid)  # from here on the number means this process and no later one
+        process = os.pidfd_open(holder.pid)  # from here on, a later process with the same number is not meant
     except ProcessLookupError:
         return _lost(folder, holder)
     try:
@@ -198,5 +198,5 @@ def _started(pid: int) -> int:
         stat = Path(f"/proc/{pid}/stat").read_text("utf-8", errors="replace")
     except OSError:
         return 0
-    fields = stat.rpartition(")")[2].split()  # the name before it may hold anything
+    fields = stat.rpartition(")")[2].split()  # the name of the process, in parentheses, may contain spaces
     return 0 if fields[0] == "Z" else int(fields[19])

@@ -79,7 +79,7 @@ def naming_input(name: str, asked: str) -> Iterator[None]:
     """Add the field and its value to errors that are raised inside this context; trouble of the machine is not changed."""
     try:
         yield
-    except MachineTrouble:  # of the storage: the run is not to blame, and can be tried again
+    except MachineTrouble:  # the storage had trouble, so the run can be tried again
         raise
     except HyperdermError as error:
         raise StudyError(f"learner.{name} = {asked}: {error.what}", error.remedy) from error

@@ -79,7 +79,7 @@ def claim(folder: Path, mine: Mapping[str, Any], grows: bool = False) -> Iterato
             yield _check_identity(folder, json.loads(json.dumps(mine)), grows)
         except HyperdermError:
             if created and not (folder / TRIALS).exists() and not (folder / JOURNAL).exists():
-                shutil.rmtree(folder)  # refused before anything was recorded: the name stays free
+                shutil.rmtree(folder)  # nothing was recorded yet, so the name stays free
             raise
 
 

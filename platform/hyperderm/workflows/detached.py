@@ -39,7 +39,7 @@ def detach(workspace: Workspace, asked: GridRequest) -> int:
     Raises:
         StudyError: a driver already runs the grid. ClusterError: the cluster accepts no jobs.
     """
-    open_storage(asked.storage)  # everything that may be refused is refused here
+    open_storage(asked.storage)  # errors of the user are raised before the driver starts
     _, folder = prepare(workspace, asked)
     if holder := look(folder):
         raise StudyError(f"{folder.name} is being run by {holder}", "See --status, or end it with --stop.")
@@ -147,7 +147,7 @@ def _submit(workspace: Workspace, folder: Path, words: list[str]) -> int:
     client = _client(workspace)
     given = hand_over(folder, workspace.tracking_uri)
     command = shlex.join(["env", "-C", str(Path.cwd()), sys.executable, "-m", "hyperderm", *words])
-    shown = {FILE: str(given), "RAY_JOB_STOP_WAIT_TIME_S": STOP_WAIT_S}  # to everybody
+    shown = {FILE: str(given), "RAY_JOB_STOP_WAIT_TIME_S": STOP_WAIT_S}  # readable for every user
     try:
         job = submit(client, command, shown, {"hyperderm.grid": folder.name})
     except BaseException:
@@ -168,7 +168,7 @@ def _job(workspace: Workspace, folder: Path) -> tuple[str, str]:
         state = str(_client(workspace).get_job_status(job).value)
     except RuntimeError:  # the cluster was started anew since
         state = "unknown to this cluster"
-    if state in ENDED and known.get("given"):  # it ended before it read what it was given
+    if state in ENDED and known.get("given"):  # it ended before it read the file
         folder.with_name(str(known["given"])).unlink(missing_ok=True)
     return job, state
 

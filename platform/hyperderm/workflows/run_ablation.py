@@ -126,7 +126,7 @@ def run(workspace: Workspace, asked: GridRequest) -> Ended:
     """Run or continue the grid, report, and return how it ended.
 
     Raises:
-        HyperdermError: whatever the user can mend, before any process starts.
+        HyperdermError: an error that the user can correct; raised before any process starts.
     """
     from hyperderm.tracking.server import check_server
     from hyperderm.training.run_folder import claim
@@ -282,7 +282,7 @@ def _run(
             seconds_left=lambda: sum(map(queue.seconds, queue.waiting)) / side_by_side,
         )
         observers.add(progress)
-        end_like_ctrl_c()  # Ray has put a handler of its own in its place
+        end_like_ctrl_c()  # Ray has replaced the handler
         with progress:
             store = shared_store(plan.store) if taken.shares else plan.store
             run_grid(plan, queue, store, cluster, grid, {"run": facts.key, **facts.tags})

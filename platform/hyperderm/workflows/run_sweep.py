@@ -144,7 +144,7 @@ def _run(sweep: _Sweep) -> Ended:
         _record(sweep, search, observers, None)
     else:
         tracker = open_tracker(workspace, experiment.name, folder)
-        finish_tracking(workspace, tracker, sweep.key)  # delivers what an earlier driver still owed
+        finish_tracking(workspace, tracker, sweep.key)  # delivers the entries that an earlier driver left
     new, place = len(search.finished()) - len(ended), storage.uri if storage else str(folder)
     return Ended(_conclude(workspace, search, place, new), folder, tuple(rows_of(search)))
 
@@ -164,7 +164,7 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
         {"space": f"{sweep.space.name} v{sweep.space.version}", "profile": experiment.profile},
         {CONFIG: experiment.model_dump(mode="json"), IDENTITY: sweep.identity},
     )
-    for trial in search.unfinished():  # a killed driver left them RUNNING; one that is taken up opens its run again
+    for trial in search.unfinished():  # a killed driver left them RUNNING; a continued trial opens its run again
         watched.interrupted(SearchTrial(trial.number))
     watched.catch_up((SearchTrial(t.number), ENDED[t.state], t.user_attrs.get("reason", "")) for t in ended)
     try:
@@ -183,8 +183,8 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
             with progress:
                 _train(search, sweep, cluster, facts, feeding)
     except BaseException as error:
-        with suppress(Exception):  # what broke the sweep may break its summary too, and is what a user must read
-            if isinstance(trouble_of(error), DiskFull):  # pictures and tables would only say so again
+        with suppress(Exception):  # the summary may fail for the same reason; the user must read the first error
+            if isinstance(trouble_of(error), DiskFull):  # pictures and tables would fail with the same error
                 watched.close("KILLED", tags=_tags(search), reason=f"{type(error).__name__}: {error}")
             else:
                 _close(search, watched, f"{type(error).__name__}: {error}")

@@ -54,7 +54,7 @@ def run_one(
     mine = {**searching(experiment), **held, "manifest": opened.manifest.fingerprint}
     folder = _folder(runs or workspace.root / "runs", name, experiment, mine)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
-    mine |= recorded(bucket)  # after the name is made: the same run with another storage is refused, not begun anew
+    mine |= recorded(bucket)  # added after the name is made, so that another storage is refused and not a new run
     at = storage_of_run(bucket, folder)
     with claim(folder, mine) as key, ExitStack() as stack:
         cluster = stack.enter_context(connect(workspace.ray_address)) if workers > 1 else None
@@ -82,7 +82,7 @@ def run_one(
                 reason = _outcome(lambda: run_single(parts, job, observers))
                 observers.finished(job, "failed" if reason else "finished", reason)
         except BaseException as error:
-            if not isinstance(error, Exception) or trouble_of(error):  # Ctrl-C or an end from outside is no result
+            if not isinstance(error, Exception) or trouble_of(error):  # an interrupt is no result
                 observers.interrupted(job)
             else:
                 observers.finished(job, "failed", f"{type(error).__name__}: {error}")

@@ -358,6 +358,6 @@ def _bytes(job: Job, cost: Cost | None, plan: Plan) -> int:
         bands = len(plan.store.manifest.wavelengths_nm)
         return int(sum(job.counts.values()) * plan.grid.size**2 * bands * 4 * COMPRESSED)
     if job.stage == "cell":
-        return 20_000  # it keeps its predictions alone
+        return 20_000  # it keeps only its predictions
     assert cost is not None
     return 2 * cost.checkpoint
