@@ -122,11 +122,11 @@ def _held(decoded: int, needs: Needs, found: Fit, whole: Fit, experiment: Experi
     raise ConfigError(f"data.feed = memory does not fit one trial at a time: {whole.why}", other)
 
 
-def _limited(feeding: FeedChoice, found: Fit, needs: Needs) -> FeedChoice:
+def _limited(feed_choice: FeedChoice, found: Fit, needs: Needs) -> FeedChoice:
     if found.fits >= found.wanted:
-        return feeding
+        return feed_choice
     trials = f"{found.fits} trial{'s run' if found.fits > 1 else ' runs'} at a time, not {found.wanted}"
-    return replace(feeding, at_most=found.fits, each=needs.ram if found.packs else 0, limit=f"{trials}: {found.why}")
+    return replace(feed_choice, at_most=found.fits, each=needs.ram if found.packs else 0, limit=f"{trials}: {found.why}")
 
 
 def _given(cluster: Cluster, capacity: int | None) -> Cluster:

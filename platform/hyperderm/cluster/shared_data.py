@@ -106,7 +106,7 @@ def share(
     store: Store,
     selection: Selection,
     experiment: Experiment,
-    feeding: FeedChoice | None = None,
+    feed_choice: FeedChoice | None = None,
     inputs: RunInputs = NONE,
 ) -> Shared:
     """Read the data of the trials of `experiment` once into Ray's object store, or prepare to stream it.
@@ -115,14 +115,14 @@ def share(
         store: the store that holds the roles.
         selection: the lesions of the roles.
         experiment: the run whose settings choose the feed.
-        feeding: the result of `choose_feed`; None: `choose_feed` is called here.
+        feed_choice: the result of `choose_feed`; None: `choose_feed` is called here.
         inputs: the inputs of the run.
 
     Raises:
         ConfigError: the data must be streamed but cannot be; ClusterError: there is no CPU or memory for streaming.
     """
-    feeding = feeding or choose_feed(store, selection, experiment)
-    if feeding.streams:
+    feed_choice = feed_choice or choose_feed(store, selection, experiment)
+    if feed_choice.streams:
         return stream(store, selection, experiment, inputs=inputs)
     if isinstance(store, SharedStore):  # its rows are in the object store already, and a trial has no CPU for reading tasks
         blocks = list(store.blocks)
@@ -136,6 +136,6 @@ def share(
         selection,
         store.manifest.wavelengths_nm,
         ray.put(inputs.states),
-        feeding.at_most,
-        feeding.each,
+        feed_choice.at_most,
+        feed_choice.each,
     )

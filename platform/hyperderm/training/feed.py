@@ -21,7 +21,7 @@ Part = tuple[int, bool]
 """Identifies a stream of entries: the number of its phase, and whether it is the second stream of mixed sampling."""
 
 
-class KeyedFeed(ABC):
+class Feed(ABC):
     """The part of a feed that does not depend on where the cubes are held.
 
     An epoch shows every entry of a phase once, in an order that depends only on the seed and the number of the epoch. The
@@ -144,19 +144,19 @@ class KeyedFeed(ABC):
         return torch.where(coins[:, 1, None, None, None], x.flip(-2), x)
 
 
-class Feed(KeyedFeed):
-    """A feed of scaled cubes that are held in memory, on the device that trains.
+class MemoryFeed(Feed):
+    """A feed (`data.feed = memory`) of scaled cubes that are held in memory, on the device that trains.
 
     Args:
         cubes: (N, B, H, W) scaled cubes.
-        batch_size: see `KeyedFeed`.
-        seed: see `KeyedFeed`.
+        batch_size: see `Feed`.
+        seed: see `Feed`.
         pixelwise: whether the bands of a pixel lie side by side in memory, which makes augmentations on a CPU faster; the
             values are the same.
-        how: further arguments of `KeyedFeed`.
+        how: further arguments of `Feed`.
 
     Raises:
-        ConfigError: see `KeyedFeed`.
+        ConfigError: see `Feed`.
     """
 
     def __init__(self, cubes: Tensor, batch_size: int, seed: int, *, pixelwise: bool = False, **how: Any) -> None:  # noqa: ANN401

@@ -26,18 +26,18 @@ from hyperderm.learners.randomness import generator
 from hyperderm.learners.sampling import phases
 from hyperderm.learners.scaling import Scaling
 from hyperderm.training.context import Context
-from hyperderm.training.feed import Feed, KeyedFeed, Part
+from hyperderm.training.feed import Feed, MemoryFeed, Part
 from hyperderm.trouble import AGAIN
 
 Window = tuple[float, tuple[int, ...]]
 """A window: the number of images that its stream shows before it, and the numbers of its shards."""
 
 
-def feed_of(experiment: Experiment, data: TrainData, context: Context) -> KeyedFeed:
+def feed_of(experiment: Experiment, data: TrainData, context: Context) -> Feed:
     """Return the feed of a run, which streams the train role if `data.streamed` is given and else holds it in memory.
 
     Raises:
-        ConfigError: see `KeyedFeed` and `check_gpu`; MachineTrouble: see `check_gpu`.
+        ConfigError: see `Feed` and `check_gpu`; MachineTrouble: see `check_gpu`.
     """
     how: dict[str, Any] = {
         "batch_size": experiment.training.batch_size,
@@ -51,7 +51,7 @@ def feed_of(experiment: Experiment, data: TrainData, context: Context) -> KeyedF
     if data.streamed is None:
         check_gpu(data, context.device)
         held = data.scaling.forward(data.drawn).to(context.device)
-        return Feed(held, pixelwise=pixelwise(experiment, context.device), masks=data.drawn_masks, **how)
+        return MemoryFeed(held, pixelwise=pixelwise(experiment, context.device), masks=data.drawn_masks, **how)
     return StreamFeed(data.streamed, data.scaling, device=context.device, **how)
 
 
@@ -88,7 +88,7 @@ def check_gpu(data: TrainData, device: torch.device) -> None:
 
 
 def pixelwise(experiment: Experiment, device: torch.device) -> bool:
-    """Return whether the learner of `experiment` runs faster if the bands of a pixel lie side by side; see `Feed`."""
+    """Return whether the learner of `experiment` runs faster if the bands of a pixel lie side by side; see `MemoryFeed`."""
     return device.type == "cpu" and experiment.learner.pixelwise
 
 
@@ -164,19 +164,19 @@ class Windows:
         return found
 
 
-class StreamFeed(KeyedFeed):
+class StreamFeed(Feed):
     """A feed of a streamed train role, and of the synthetic cubes that are streamed with it.
 
     Args:
         streamed: the shards of both.
         scaling: the scaling that is applied to the reflectance.
-        batch_size: see `KeyedFeed`.
-        seed: see `KeyedFeed`.
+        batch_size: see `Feed`.
+        seed: see `Feed`.
         device: the device that trains; None: the CPU.
-        how: further arguments of `KeyedFeed`.
+        how: further arguments of `Feed`.
 
     Raises:
-        ConfigError: see `KeyedFeed`.
+        ConfigError: see `Feed`.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class StreamFeed(KeyedFeed):
         seed: int,
         *,
         device: torch.device | None = None,
-        **how: Any,  # noqa: ANN401 - arguments of KeyedFeed
+        **how: Any,  # noqa: ANN401 - arguments of Feed
     ) -> None:
         count = len(streamed.lesion_ids) + len(streamed.extra)
         super().__init__(count, batch_size, seed, **how)

@@ -154,8 +154,8 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
     workspace, store, folder, key = sweep.workspace, sweep.store, sweep.folder, sweep.key
     experiment, ended = search.base, search.finished()
     wanted = experiment.sweep.trials
-    feeding = _feeding(workspace, search, store) if cluster else None
-    facts = facts_of(workspace, key, folder, experiment, store, sweep.inputs, feeding, sweep.storage)
+    feed_choice = _choose_feed(workspace, search, store) if cluster else None
+    facts = facts_of(workspace, key, folder, experiment, store, sweep.inputs, feed_choice, sweep.storage)
     say_made_with(workspace, experiment, sweep.inputs)
     tracker = open_tracker(workspace, experiment.name, folder)
     watched = StudyTracker(tracker, facts, real_set(store, select(store, experiment).validation, experiment.data.size))
@@ -168,7 +168,7 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
         watched.interrupted(SearchTrial(trial.number))
     watched.catch_up((SearchTrial(t.number), ENDED[t.state], t.user_attrs.get("reason", "")) for t in ended)
     try:
-        if cluster and feeding:
+        if cluster and feed_choice:
             objective = experiment.learner.objective
             progress = ProgressLine(
                 workspace.console,
@@ -181,7 +181,7 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
             )
             observers.add(watched, progress)
             with progress:
-                _train(search, sweep, cluster, facts, feeding)
+                _train(search, sweep, cluster, facts, feed_choice)
     except BaseException as error:
         with suppress(Exception):  # the summary may fail for the same reason; the user must read the first error
             if isinstance(trouble_of(error), DiskFull):  # pictures and tables would fail with the same error
@@ -196,19 +196,19 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
     finish_tracking(workspace, tracker, key)
 
 
-def _feeding(workspace: Workspace, search: Search, store: Store) -> FeedChoice:
+def _choose_feed(workspace: Workspace, search: Search, store: Store) -> FeedChoice:
     """Choose how trials are fed and print it; a sweep keeps the feed with which it began, on every cluster."""
     from hyperderm.cluster.stream_readers import reading_nodes
 
     begun = search.study.user_attrs.get(FEED)
     asked = search.base.override({"data.feed": begun}) if begun and search.base.data.feed == "auto" else search.base
-    feeding = choose_feed(store, select(store, asked), largest(asked, search.distributions))
-    search.study.set_user_attr(FEED, feeding.mode)
-    if feeding.streams:
-        workspace.say(feeding.said(len(reading_nodes(store, asked))))
-    if feeding.limit:
-        workspace.say(feeding.limit)
-    return feeding
+    feed_choice = choose_feed(store, select(store, asked), largest(asked, search.distributions))
+    search.study.set_user_attr(FEED, feed_choice.mode)
+    if feed_choice.streams:
+        workspace.say(feed_choice.said(len(reading_nodes(store, asked))))
+    if feed_choice.limit:
+        workspace.say(feed_choice.limit)
+    return feed_choice
 
 
 def largest(experiment: Experiment, axes: Mapping[str, BaseDistribution]) -> Experiment:
@@ -220,13 +220,13 @@ def largest(experiment: Experiment, axes: Mapping[str, BaseDistribution]) -> Exp
     return experiment.model_copy(update={"data": experiment.data.model_copy(update={"size": max(sizes)})})
 
 
-def _train(search: Search, sweep: _Sweep, cluster: Cluster, facts: StudyFacts, feeding: FeedChoice) -> None:
+def _train(search: Search, sweep: _Sweep, cluster: Cluster, facts: StudyFacts, feed_choice: FeedChoice) -> None:
     from hyperderm.cluster.shared_data import share
     from hyperderm.studies.sweep import run
 
     try:
         selection = select(sweep.store, search.base)
-        shared = _at_once(lambda: share(sweep.store, selection, search.base, feeding, sweep.inputs))
+        shared = _at_once(lambda: share(sweep.store, selection, search.base, feed_choice, sweep.inputs))
     except KeyboardInterrupt:
         search.interrupted = True
         return

@@ -63,19 +63,19 @@ def run_one(
             if workspace.ray_address:
                 workspace.say(workers_found())
         take(at, folder, key)
-        feeding = choose_feed(opened, selection, experiment, alone=not cluster)
-        if feeding.streams:
+        feed_choice = choose_feed(opened, selection, experiment, alone=not cluster)
+        if feed_choice.streams:
             if not cluster:
                 stack.enter_context(connect(None))  # for the readers; training stays in this process
-            workspace.say(_reading(feeding, opened, experiment))
-        facts = facts_of(workspace, key, folder, experiment, opened, inputs, feeding, at)
+            workspace.say(_reading(feed_choice, opened, experiment))
+        facts = facts_of(workspace, key, folder, experiment, opened, inputs, feed_choice, at)
         say_made_with(workspace, experiment, inputs)
         tracker = open_tracker(workspace, experiment.name, folder)
         watched = StudyTracker(tracker, facts, real_set(opened, selection.validation, experiment.data.size))
         progress = RunLine(workspace.console, experiment)
         observers = Observers([watched, progress])
         place, job = trial_place(folder, 0, at), SingleRun(facts.name, experiment)
-        parts = RunParts(experiment, opened, selection, place, facts.provenance(), feeding, inputs)
+        parts = RunParts(experiment, opened, selection, place, facts.provenance(), feed_choice, inputs)
         try:
             with progress:
                 observers.started(job, CheckpointFolder(place).resumable())
@@ -103,10 +103,10 @@ def _folder(runs: Path, name: str | None, experiment: Experiment, mine: Mapping[
     return folder
 
 
-def _reading(feeding: FeedChoice, store: Store, experiment: Experiment) -> str:
+def _reading(feed_choice: FeedChoice, store: Store, experiment: Experiment) -> str:
     from hyperderm.cluster.stream_readers import reading_nodes
 
-    return feeding.said(len(reading_nodes(store, experiment)))
+    return feed_choice.said(len(reading_nodes(store, experiment)))
 
 
 def _outcome(train: Callable[[], None]) -> str:

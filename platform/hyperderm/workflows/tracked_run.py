@@ -36,10 +36,10 @@ def facts_of(
     experiment: Experiment,
     store: Store,
     inputs: RunInputs,
-    feeding: FeedChoice | None,
+    feed_choice: FeedChoice | None,
     storage: Location | None = None,
 ) -> StudyFacts:
-    """Return the facts that every run of this sweep or training carries; without `feeding`, the feed is left out."""
+    """Return the facts that every run of this sweep or training carries; without `feed_choice`, the feed is left out."""
     tags = {
         **provenance(workspace.root),
         "hyperderm.manifest": store.manifest.fingerprint,
@@ -52,8 +52,8 @@ def facts_of(
     }
     if said := synthetic_notes(experiment):
         tags["hyperderm.synthetic_audit"] = " ".join(said)
-    if feeding:
-        tags["hyperderm.feed"] = feeding.mode
+    if feed_choice:
+        tags["hyperderm.feed"] = feed_choice.mode
     if storage:
         tags["hyperderm.storage"] = storage.uri
     return StudyFacts(key, folder.name, folder, tags, storage)
