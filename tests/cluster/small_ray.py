@@ -81,7 +81,7 @@ def main(folder: Path, uri: str, kind: str, object_store: int, cpus: int) -> dic
         "streams": feed_choice.streams,
         "needed": feed_choice.needed,
         "said": feed_choice.said(1),
-        "left": shared.left(cluster).cpus,
+        "left": shared.for_trials(cluster).cpus,
         "reports": {str(k): v for k, v in memory.reports.items()},
         "ended": [e[0] for e in memory.events],
         "reasons": [e[2] for e in memory.events if e[0] == "failed"],

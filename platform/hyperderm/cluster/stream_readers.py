@@ -99,9 +99,9 @@ class StreamedData:
     mixing: bool = False
     each: int = 0
 
-    def left(self, cluster: Cluster) -> Cluster:
+    def for_trials(self, cluster: Cluster) -> Cluster:
         """Return the part of the cluster that trials may use, which is all except the CPUs of the readers."""
-        return left(cluster, [node for node, _ in self.readers])
+        return without_readers(cluster, [node for node, _ in self.readers])
 
     def close(self) -> None:
         """Stop the readers, which frees their CPUs; a trial that still runs fails."""
@@ -142,7 +142,7 @@ class StreamedData:
         def begin(number: int) -> Callable[[], Tensor]:
             shard = self.shards[number]
             asked = near[number % len(near)].cubes.remote(shard)
-            return lambda: view(get(asked))
+            return lambda: as_tensor(reader_result(asked))
 
         return begin
 
@@ -158,7 +158,7 @@ class _Held:
 
     def get(self) -> CubeSet:
         x, masks = ray.get([self.reflectance, self.masks])
-        return CubeSet(self.lesion_ids, self.diagnoses, view(x), view(masks))
+        return CubeSet(self.lesion_ids, self.diagnoses, as_tensor(x), as_tensor(masks))
 
 
 @ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=3)
@@ -236,7 +236,7 @@ class Survey:
     masks: NDArray[np.bool_] | None
 
 
-def stream(
+def prepare_stream(
     store: Store, selection: Selection, experiment: Experiment, alone: bool = False, inputs: RunInputs = NONE
 ) -> StreamedData:
     """Start the readers, read all parts once, and return the data that the trials share.
@@ -265,7 +265,7 @@ def stream(
     order = torch.randperm(len(selection.train), generator=generator(0, "stream/sample", 0))
     sampled = tuple(sorted(selection.train[row] for row in order[: experiment.data.sample].tolist()))
     at_most = _room(store, experiment, shards, len(sampled), len(validation))
-    readers = start(store, extra, experiment, alone)
+    readers = start_readers(store, extra, experiment, alone)
     scaling, held = _survey(parts, train, (sampled, selection.validation), readers, store, experiment)
     sample, scored = (_hold(ids, names, *cubes) for ids, cubes in zip((sampled, selection.validation), held, strict=True))
     return StreamedData(
@@ -329,9 +329,9 @@ def _survey(
         others = [n for n in part.lesion_ids if n in place]
         asked.append(readers[number % len(readers)][1].survey.remote(part.path, mine, others))
         if len(asked) == 2 * len(readers):
-            _note(get(asked.pop(0)), extremes, held, place)
+            _note(reader_result(asked.pop(0)), extremes, held, place)
     while asked:
-        _note(get(asked.pop(0)), extremes, held, place)
+        _note(reader_result(asked.pop(0)), extremes, held, place)
     return Scaling.fit(torch.stack(extremes)[:, :, None, None]), held
 
 
@@ -349,7 +349,7 @@ def _hold(ids: tuple[str, ...], names: dict[str, str], cubes: NDArray[np.float32
     return _Held(ids, tuple(names[name] for name in ids), ray.put(cubes), ray.put(masks))
 
 
-def start(store: Store, extra: Store | None, experiment: Experiment, alone: bool) -> tuple[tuple[str, Any], ...]:
+def start_readers(store: Store, extra: Store | None, experiment: Experiment, alone: bool) -> tuple[tuple[str, Any], ...]:
     """Start the readers, wait until all of them run, and return the node id and the actor of each.
 
     Args:
@@ -367,7 +367,11 @@ def start(store: Store, extra: Store | None, experiment: Experiment, alone: bool
     try:
         if not alone:
             trials_at_once(
-                left(everything, nodes), sweep.workers_per_trial, sweep.cpus_per_worker, sweep.gpus_per_worker, None
+                without_readers(everything, nodes),
+                sweep.workers_per_trial,
+                sweep.cpus_per_worker,
+                sweep.gpus_per_worker,
+                None,
             )
     except ClusterError as error:
         kept = f"{len(nodes)} CPU{'s' * (len(nodes) > 1)} kept for reading"
@@ -406,7 +410,7 @@ def reader_cpus(store: Store, cluster: Cluster) -> int:
     return sum(max(1, int(cpus) // CPUS_PER_READER) for cpus, _ in nodes if cpus)
 
 
-def left(cluster: Cluster, readers: Sequence[str]) -> Cluster:
+def without_readers(cluster: Cluster, readers: Sequence[str]) -> Cluster:
     """Return `cluster` without the CPUs of its readers; `readers` holds the node id of each."""
     taken = [list(readers).count(node["NodeID"]) for node in _alive()]
     nodes = zip(cluster.nodes, taken, strict=True)
@@ -460,7 +464,7 @@ def _room(store: Store, experiment: Experiment, shards: Sequence[Shard], sample:
     return min(fits, by_ram)
 
 
-def get(reference: Any) -> Any:  # noqa: ANN401 - each method of a reader has its own type
+def reader_result(reference: Any) -> Any:  # noqa: ANN401 - each method of a reader has its own type
     """Wait for the result of a reader and return it.
 
     Raises:
@@ -473,7 +477,7 @@ def get(reference: Any) -> Any:  # noqa: ANN401 - each method of a reader has it
         raise (cause if isinstance(cause, HyperdermError) else error) from None
 
 
-def view(array: NDArray[Any]) -> Tensor:
+def as_tensor(array: NDArray[Any]) -> Tensor:
     """Return a tensor that shares the memory of `array`; it must not be written to, because Ray's memory is read-only."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

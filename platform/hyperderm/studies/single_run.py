@@ -82,9 +82,9 @@ def run_single(parts: RunParts, job: SingleRun, observer: Observer) -> None:
 def _here(parts: RunParts) -> Iterator[Report]:
     experiment, roles = parts.experiment, (parts.store, parts.selection, parts.experiment)
     if parts.feed_choice and parts.feed_choice.streams:
-        from hyperderm.cluster.stream_readers import stream
+        from hyperderm.cluster.stream_readers import prepare_stream
 
-        data = stream(*roles, alone=True, inputs=parts.inputs).load(experiment)
+        data = prepare_stream(*roles, alone=True, inputs=parts.inputs).load(experiment)
     else:
         data = read(*roles, parts.inputs.states)
     for report in run(experiment, data, local(parts.place, parts.provenance)):

@@ -76,7 +76,7 @@ def run(
     wanted = settings.trials - len(search.finished())
     if wanted <= 0:
         return
-    at_once = check_capacity(search.base, shared.left(cluster), storage or folder)
+    at_once = check_capacity(search.base, shared.for_trials(cluster), storage or folder)
     search.config = config_of(folder, provenance, storage, shared.each)
     drive(
         search,
