@@ -28,7 +28,7 @@ OTHERS = 0.15
 It is not 0, because a CUDA context takes some memory too."""
 
 
-def tell(report: Report, images: float) -> dict[str, Any]:
+def report_message(report: Report, images: float) -> dict[str, Any]:
     """Return a report in the form that Tune transports; the objective is among the metrics of the report."""
     return {
         "images": report.images,
@@ -39,7 +39,7 @@ def tell(report: Report, images: float) -> dict[str, Any]:
     }
 
 
-def failure(error: HyperdermError) -> dict[str, Any]:
+def failure_message(error: HyperdermError) -> dict[str, Any]:
     """Return the message that ends a trial which would fail again at every repetition.
 
     In the message, `cause` is the error itself, which the driver evaluates; `failure` is its text, which people read.
@@ -47,7 +47,7 @@ def failure(error: HyperdermError) -> dict[str, Any]:
     return {"images": -1, "report": {}, "failure": str(error), "cause": error, "done": True}
 
 
-def ended(error: Exception) -> dict[str, Any]:
+def end_message(error: Exception) -> dict[str, Any]:
     """Return the message that ends a trial with `error`.
 
     A failure is caused by the trial itself and is final; trouble of the machine leaves the trial open.
@@ -56,19 +56,19 @@ def ended(error: Exception) -> dict[str, Any]:
         MachineTrouble: the trouble may be over when Ray repeats the trial; Exception: the unchanged `error`, if it is
             unforeseen; Unforeseen: an unforeseen error that cannot be pickled, of which Ray would pass on only a text.
     """
-    told = _of_gpu(error) or trouble_of(error) or own_of(error)
-    if told is None:
+    known = _of_gpu(error) or trouble_of(error) or own_of(error)
+    if known is None:
         if not _travels(error):
             raise Unforeseen(f"{type(error).__name__}: {reason_of(error)}") from error
         raise error
-    if isinstance(told, (StoreError, ClusterError)) and not isinstance(told, MachineTrouble):
-        why = trouble_of(told.__cause__) if told.__cause__ else None
-        told = (DiskFull if isinstance(why, DiskFull) else FileTrouble)(told.what, told.remedy)
-    if not isinstance(told, MachineTrouble):
-        return failure(told)
-    if told.passing:
-        raise told from error
-    return {"images": -1, "report": {}, "failure": "", "trouble": told, "done": True}
+    if isinstance(known, (StoreError, ClusterError)) and not isinstance(known, MachineTrouble):
+        why = trouble_of(known.__cause__) if known.__cause__ else None
+        known = (DiskFull if isinstance(why, DiskFull) else FileTrouble)(known.what, known.remedy)
+    if not isinstance(known, MachineTrouble):
+        return failure_message(known)
+    if known.passing:
+        raise known from error
+    return {"images": -1, "report": {}, "failure": "", "trouble": known, "done": True}
 
 
 def _travels(error: Exception) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from hyperderm.cluster.messages import DONE, ended, tell
+from hyperderm.cluster.messages import DONE, end_message, report_message
 from hyperderm.cluster.shared_data import Readable, ReadHere
 from hyperderm.cluster.worker_group import group_reports
 from hyperderm.config import Experiment
@@ -136,8 +136,8 @@ class Trial(tune.Trainable):
             self._reports = self._reports or self._perform(self._config, self._shared, self._trainer)
             report = next(self._reports, None)
         except Exception as error:
-            return ended(error)  # if it raises, Tune repeats the trial from the checkpoint
-        return DONE if report is None else tell(report, self._config.get("images", inf))
+            return end_message(error)  # if it raises, Tune repeats the trial from the checkpoint
+        return DONE if report is None else report_message(report, self._config.get("images", inf))
 
     def cleanup(self) -> None:
         """End the work of the trial, such as a group of workers that still runs after the trial was stopped early."""
