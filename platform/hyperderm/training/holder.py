@@ -60,11 +60,11 @@ def this_process() -> Holder:
     return Holder(os.getpid(), socket.gethostname(), _boot(), _started(os.getpid()))
 
 
-def take(lock: IO[str], name: str) -> None:
+def acquire_lock(lock: IO[str], name: str) -> None:
     """Lock the open lock file of a folder for this process and write this process into it; closing the file unlocks it.
 
     Two locks are taken. The whole-file lock excludes other drivers, also those of earlier versions. The lock that belongs to
-    the open file shows `look` that there is a driver; `look` can test that lock without taking it.
+    the open file shows `current_holder` that there is a driver; `current_holder` can test that lock without taking it.
 
     Args:
         lock: the lock file, opened for appending and reading.
@@ -78,7 +78,7 @@ def take(lock: IO[str], name: str) -> None:
     except BlockingIOError:
         holder = _written(lock) or Holder(0)
         raise StudyError(f"{name} is being run by {holder}", "Wait for it, or stop it.") from None
-    with suppress(OSError):  # unknown to some kernels and file systems; `look` then checks the process
+    with suppress(OSError):  # unknown to some kernels and file systems; `current_holder` then checks the process
         fcntl.fcntl(lock, fcntl.F_OFD_SETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
     with naming(Path(lock.name)):
         lock.truncate(0)
@@ -86,7 +86,7 @@ def take(lock: IO[str], name: str) -> None:
         os.write(lock.fileno(), mine.encode())  # unbuffered: a buffer would be written once more on close
 
 
-def look(folder: Path) -> Holder | None:
+def current_holder(folder: Path) -> Holder | None:
     """Return the driver that holds the folder, or None. Nothing is locked meanwhile: a driver may start at any moment.
 
     The file system may not know the answer: it has no such locks, or a driver of an earlier version holds the folder. Then
@@ -115,12 +115,12 @@ def look(folder: Path) -> Holder | None:
     return None
 
 
-def end(folder: Path, holder: Holder, elsewhere: str = "") -> SIGNALLED:
+def terminate(folder: Path, holder: Holder, elsewhere: str = "") -> SIGNALLED:
     """Ask the driver to end, as Ctrl-C does; signal only the process that wrote the lock, and only on this machine.
 
     Args:
         folder: the folder of the run.
-        holder: the result of `look`.
+        holder: the result of `current_holder`.
         elsewhere: text that is added to the remedy if the driver runs on another machine.
 
     Raises:
@@ -159,7 +159,7 @@ def _lost(folder: Path, holder: Holder) -> SIGNALLED:
     Raises:
         StudyError: the driver has ended, but its lock is still held by an unknown process.
     """
-    if look(folder) != holder:
+    if current_holder(folder) != holder:
         return "gone"
     raise StudyError(
         f"{folder.name} was begun by process {holder.pid}, which has ended, but its lock is still held: nobody is signalled",

@@ -29,7 +29,7 @@ from hyperderm.tracking.provenance import provenance
 from hyperderm.tracking.runs import Status
 from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
 from hyperderm.training.run_folder import PLAN
-from hyperderm.training.storage import open_storage, recorded, storage_named, storage_of_run, take
+from hyperderm.training.storage import claim_prefix, open_storage, recorded, storage_named, storage_of_run
 from hyperderm.workflows.find_store import find_store
 from hyperderm.workflows.tracked_run import finish_tracking, open_tracker, real_set
 from hyperderm.workflows.workspace import Ended, GridRequest, Workspace
@@ -138,7 +138,7 @@ def run(workspace: Workspace, asked: GridRequest) -> Ended:
     _check_version(folder)
     with claim(folder, identity(plan) | recorded(bucket), grows=True) as key:
         grid = GridFolder(folder, storage_of_run(bucket, folder))
-        take(grid.storage, folder, key)
+        claim_prefix(grid.storage, folder, key)
         _wait(workspace, asked.begin)
         return Ended(run_claimed(workspace, asked, plan, grid, key), folder)
 

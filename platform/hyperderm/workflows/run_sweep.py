@@ -31,7 +31,7 @@ from hyperderm.training.feed import check_batch
 from hyperderm.training.inputs import RunInputs
 from hyperderm.training.run_folder import CONFIG, IDENTITY, STUDY, claim, identity, run_folder, sweep_name
 from hyperderm.training.selection import content, select
-from hyperderm.training.storage import open_storage, recorded, storage_of_run, take
+from hyperderm.training.storage import claim_prefix, open_storage, recorded, storage_of_run
 from hyperderm.trouble import trouble_of
 from hyperderm.workflows.find_store import find_store
 from hyperderm.workflows.tracked_run import facts_of, finish_tracking, open_tracker, real_set, say_made_with
@@ -130,7 +130,7 @@ def _run(sweep: _Sweep) -> Ended:
         workspace.say(f"connecting to Ray at {workspace.ray_address}" if workspace.ray_address else "starting Ray")
         with connect(workspace.ray_address) as cluster:
             check_capacity(experiment, cluster, storage or folder)
-            take(storage, folder, sweep.key)
+            claim_prefix(storage, folder, sweep.key)
             workspace.say(f"{described(cluster)}; worker logs in {cluster.logs}")
             if workspace.ray_address:
                 workspace.say(workers_found())

@@ -22,7 +22,7 @@ from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.feed import check_batch
 from hyperderm.training.run_folder import claim, run_folder, same_run
 from hyperderm.training.selection import content, select
-from hyperderm.training.storage import open_storage, recorded, storage_of_run, take, trial_place
+from hyperderm.training.storage import claim_prefix, open_storage, recorded, storage_of_run, trial_place
 from hyperderm.trouble import trouble_of
 from hyperderm.workflows.find_store import find_store
 from hyperderm.workflows.tracked_run import facts_of, finish_tracking, open_tracker, real_set, say_made_with
@@ -62,7 +62,7 @@ def run_one(
             check_capacity(experiment, cluster, at or folder)
             if workspace.ray_address:
                 workspace.say(workers_found())
-        take(at, folder, key)
+        claim_prefix(at, folder, key)
         feed_choice = choose_feed(opened, selection, experiment, alone=not cluster)
         if feed_choice.streams:
             if not cluster:
