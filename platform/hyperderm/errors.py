@@ -30,7 +30,7 @@ class ConfigError(HyperdermError):
     """A configuration key or value that cannot be used."""
 
 
-class Gone(ConfigError):
+class RemovedSetting(ConfigError):
     """A setting that an earlier version recorded and this version no longer has; the remedy names its replacement."""
 
 
@@ -105,7 +105,7 @@ class NonFiniteLoss(HyperdermError):
     """A loss or gradient that is NaN or infinite; the trial fails with a message that names the step and the culprit."""
 
 
-class Unforeseen(HyperdermError):
+class UnexpectedError(HyperdermError):
     """An error of an unknown kind, by its name and message; it can be sent where the error itself cannot be."""
 
     exit_code = 1

@@ -20,7 +20,7 @@ from hyperderm.errors import (
     StorageAway,
     StoreError,
     StudyError,
-    Unforeseen,
+    UnexpectedError,
     WorkerLost,
 )
 from tests.cluster.sweeps import Memory, ask, search, tiny
@@ -73,7 +73,7 @@ class Odd(Exception):
 
 def test_what_cannot_be_made_again_from_a_pickle_arrives_with_its_name():
     """Ray would hand on no error of its own but a text, or none that can be read."""
-    with pytest.raises(Unforeseen) as caught:
+    with pytest.raises(UnexpectedError) as caught:
         end_message(Odd(3, "no such thing"))
     arrived = pickle.loads(pickle.dumps(caught.value))
     assert (str(arrived), arrived.exit_code) == ("Odd: no such thing (3)", 1)

@@ -13,7 +13,7 @@ from hyperderm.errors import (
     HyperdermError,
     MachineTrouble,
     StoreError,
-    Unforeseen,
+    UnexpectedError,
 )
 from hyperderm.training.loop import Report
 from hyperderm.trouble import AGAIN, own_of, reason_of, trouble_of
@@ -54,12 +54,12 @@ def end_message(error: Exception) -> dict[str, Any]:
 
     Raises:
         MachineTrouble: the trouble may be over when Ray repeats the trial; Exception: the unchanged `error`, if it is
-            unforeseen; Unforeseen: an unforeseen error that cannot be pickled, of which Ray would pass on only a text.
+            unforeseen; UnexpectedError: an unforeseen error that cannot be pickled, of which Ray would pass on only a text.
     """
     known = _of_gpu(error) or trouble_of(error) or own_of(error)
     if known is None:
         if not _travels(error):
-            raise Unforeseen(f"{type(error).__name__}: {reason_of(error)}") from error
+            raise UnexpectedError(f"{type(error).__name__}: {reason_of(error)}") from error
         raise error
     if isinstance(known, (StoreError, ClusterError)) and not isinstance(known, MachineTrouble):
         why = trouble_of(known.__cause__) if known.__cause__ else None
