@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import pytest
 
 from hyperderm.config import DataConfig, Experiment, SyntheticConfig, TaskConfig
-from hyperderm.errors import ConfigError, Gone
+from hyperderm.errors import ConfigError, RemovedSetting
 from hyperderm.identity import SCHEMA, present, read, searching, shapes, shaping
 from hyperderm.learners import LEARNERS
 from hyperderm.learners.classifier import ClassifierConfig
@@ -101,7 +101,9 @@ def test_a_pre_training_is_a_run_of_its_own_now():
     assert present(was) == json.loads(json.dumps(searching(GAN)))
     saved = old(GAN)
     saved["data"]["pretrain_diagnoses"] = ["nevus"]
-    with pytest.raises(Gone, match=r"data.pretrain_diagnoses = \['nevus'\] is no more.*a run of its own.*learner.start"):
+    with pytest.raises(
+        RemovedSetting, match=r"data.pretrain_diagnoses = \['nevus'\] is no more.*a run of its own.*learner.start"
+    ):
         read(saved)
 
 

@@ -23,14 +23,14 @@ class HyperdermError(Exception):
         super().__init__(f"{what}. {remedy}".rstrip() if remedy else what)
 
     def __reduce__(self) -> tuple[type["HyperdermError"], tuple[str, str]]:
-        return type(self), (self.what, self.remedy)  # Ray pickles errors; Exception's default would join the parts
+        return type(self), (self.what, self.remedy)  # Ray pickles errors; the default of Exception would lose the remedy
 
 
 class ConfigError(HyperdermError):
     """A configuration key or value that cannot be used."""
 
 
-class Gone(ConfigError):
+class RemovedSetting(ConfigError):
     """A setting that an earlier version recorded and this version no longer has; the remedy names its replacement."""
 
 
@@ -105,7 +105,7 @@ class NonFiniteLoss(HyperdermError):
     """A loss or gradient that is NaN or infinite; the trial fails with a message that names the step and the culprit."""
 
 
-class Unforeseen(HyperdermError):
+class UnexpectedError(HyperdermError):
     """An error of an unknown kind, by its name and message; it can be sent where the error itself cannot be."""
 
     exit_code = 1

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from hyperderm.config import FEEDING, DataConfig, Experiment, Run, TrainingConfig
-from hyperderm.errors import ConfigError, Gone
+from hyperderm.errors import ConfigError, RemovedSetting
 from hyperderm.learners import LEARNERS, learner_of
 from hyperderm.strict import Strict, fingerprint, parse, unfolded
 
@@ -74,7 +74,7 @@ def read(saved: Mapping[str, Any]) -> Experiment:
     """Return a configuration from the nested JSON that this version or an earlier one recorded.
 
     Raises:
-        Gone: it holds a setting that this version no longer has. ConfigError: hyperderm did not write it.
+        RemovedSetting: it holds a setting that this version no longer has. ConfigError: hyperderm did not write it.
     """
     saved = {**saved, "data": _present_data(saved.get("data", {}))}
     learner = saved.get("learner")
@@ -88,7 +88,7 @@ def _present_data(saved: Any) -> Any:  # noqa: ANN401 - any JSON value
     if not isinstance(saved, Mapping):
         return saved
     if before := saved.get("pretrain_diagnoses"):
-        raise Gone(
+        raise RemovedSetting(
             f"data.pretrain_diagnoses = {list(before)} is no more: a pre-training is a run of its own now, which another "
             "begins from",
             "Train both anew (learner.start), or take another --name. Sets made from the old checkpoint can still be used.",

@@ -98,14 +98,14 @@ def feeding(store: Path, raw: Path, scale: Scale) -> bool:
     """Print the images a second of both, and what share of the feed's time the augmentation takes."""
     from hyperderm.store.reader import open_store
     from hyperderm.training.data import train_data
-    from hyperderm.training.feed import Feed
+    from hyperderm.training.feed import MemoryFeed
 
     torch.set_num_threads(1)  # a trial of one CPU; more of them wait for each other where the cores are taken
     begin = perf_counter()
     opened = open_store(str(store), verify=False)
     roles = [opened.read(opened.select(role, 0, "all")) for role in ("train", "validation")]
     data = train_data(*roles, opened.manifest.wavelengths_nm, scale.size)
-    feed = Feed(data.scaling.forward(data.drawn), scale.batch, seed=0, pixelwise=True)
+    feed = MemoryFeed(data.scaling.forward(data.drawn), scale.batch, seed=0, pixelwise=True)
     loaded = perf_counter() - begin
     rows = len(data.train) // scale.batch * scale.batch
     items = SeedItems(_files(raw, roles[0]), data.scaling.low.numpy(), data.scaling.high.numpy(), scale.size)

@@ -24,7 +24,7 @@ def main() -> int:
     from hyperderm.store.reader import open_store
     from hyperderm.store.writer import write_store
     from hyperderm.training.data import cube_set
-    from hyperderm.training.feed import Feed
+    from hyperderm.training.feed import MemoryFeed
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, connect(None):
@@ -33,7 +33,7 @@ def main() -> int:
         cubes = cube_set(store.read(store.index().column("lesion_id").to_pylist()), SIZE)
         scaling = Scaling.fit(cubes.reflectance)
         streamed = [_streamed(f"{folder}/store/lesions", scaling) for _ in range(STREAMED_EPOCHS)]
-        feed = Feed(scaling.forward(cubes.reflectance), BATCH, seed=0)
+        feed = MemoryFeed(scaling.forward(cubes.reflectance), BATCH, seed=0)
         fed, indexed = [], []
         for epoch in range(EPOCHS):
             fed.append(_fed(feed, epoch))

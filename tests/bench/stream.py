@@ -54,7 +54,7 @@ def child(folder: str, kind: str, mode: str, images: int) -> dict[str, float]:
     """What one process measures."""
     import torch
 
-    from hyperderm.cluster.stream_readers import stream
+    from hyperderm.cluster.stream_readers import prepare_stream
     from hyperderm.store.reader import open_store
     from hyperderm.training.context import local
     from hyperderm.training.run import run
@@ -74,7 +74,7 @@ def child(folder: str, kind: str, mode: str, images: int) -> dict[str, float]:
     if mode == "stream":
         connect(LIMIT, 2)
         watch = Watch()
-        shared = stream(store, select(store, experiment), experiment)
+        shared = prepare_stream(store, select(store, experiment), experiment)
         data = shared.load(experiment)
     else:
         data = read(store, select(store, experiment), experiment)
@@ -88,10 +88,10 @@ def child(folder: str, kind: str, mode: str, images: int) -> dict[str, float]:
 
 
 def _readers(store, selection, experiment) -> dict[str, float]:
-    from hyperderm.cluster.stream_readers import stream
+    from hyperderm.cluster.stream_readers import prepare_stream
     from hyperderm.training.stream import StreamFeed
 
-    data = stream(store, selection, experiment).load(experiment)
+    data = prepare_stream(store, selection, experiment).load(experiment)
     feed = StreamFeed(data.streamed, data.scaling, 8, 0)
     begin = perf_counter()
     assert len(feed.batch(0).real)

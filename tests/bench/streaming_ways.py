@@ -143,12 +143,12 @@ def our_worker(config: dict[str, Any]) -> None:
 
 def ours(uri: str, folder: Path, seconds: float) -> dict[str, float]:
     """Return what the readers do; the driver reads all of the store once for scaling, sample and validation."""
-    from hyperderm.cluster.stream_readers import stream
+    from hyperderm.cluster.stream_readers import prepare_stream
     from hyperderm.cluster.worker_group import ReportChannel
 
     begin = time.time()
     store, selection = _opened(uri)
-    shared = stream(store, selection, settings_of())
+    shared = prepare_stream(store, selection, settings_of())
     prepared = time.time() - begin
     made: Any = ReportChannel
     _fit(our_worker, {"channel": made.remote(shared, None), "folder": str(folder), "seconds": seconds}, folder)

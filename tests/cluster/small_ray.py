@@ -70,18 +70,18 @@ def main(folder: Path, uri: str, kind: str, object_store: int, cpus: int) -> dic
     settings |= {"sweep__grace_images": 160}
     experiment = (tiny if kind == "shsgan" else classifier)(sweep__trials=2, data__size=32, **settings)
     selection = select(store, experiment)
-    feeding = choose_feed(store, selection, experiment)
+    feed_choice = choose_feed(store, selection, experiment)
     watch = Watch()
-    shared = share(store, selection, experiment, feeding)
+    shared = share(store, selection, experiment, feed_choice)
     began = time.monotonic()
     memory = Memory()
     run(folder, experiment, shared, cluster, memory)
     watch.close()
     return {
-        "streams": feeding.streams,
-        "needed": feeding.needed,
-        "said": feeding.said(1),
-        "left": shared.left(cluster).cpus,
+        "streams": feed_choice.streams,
+        "needed": feed_choice.needed,
+        "said": feed_choice.said(1),
+        "left": shared.for_trials(cluster).cpus,
         "reports": {str(k): v for k, v in memory.reports.items()},
         "ended": [e[0] for e in memory.events],
         "reasons": [e[2] for e in memory.events if e[0] == "failed"],

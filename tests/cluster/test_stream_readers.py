@@ -14,7 +14,7 @@ from hyperderm.cluster import stream_readers
 from hyperderm.cluster.feed_choice import choose_feed
 from hyperderm.cluster.session import Cluster, connected
 from hyperderm.cluster.shared_data import share
-from hyperderm.cluster.stream_readers import Shard, StreamedData, stream
+from hyperderm.cluster.stream_readers import Shard, StreamedData, prepare_stream
 from hyperderm.cubes.cube import Cube, Lesion
 from hyperderm.errors import ClusterError, ConfigError, StoreError
 from hyperderm.learners.data import TrainData
@@ -99,7 +99,7 @@ def closed():
 
 def streamed(uri: str, experiment) -> StreamedData:
     store = open_store(uri)
-    OPEN.append(stream(store, select(store, experiment), experiment))
+    OPEN.append(prepare_stream(store, select(store, experiment), experiment))
     return OPEN[-1]
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from hyperderm.cluster.messages import ended
+from hyperderm.cluster.messages import end_message
 from hyperderm.errors import (
     CheckpointError,
     ClusterError,
@@ -20,7 +20,7 @@ from hyperderm.errors import (
     StorageAway,
     StoreError,
     StudyError,
-    Unforeseen,
+    UnexpectedError,
     WorkerLost,
 )
 from tests.cluster.sweeps import Memory, ask, search, tiny
@@ -32,7 +32,7 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "latest.pt")
     "error", [NonFiniteLoss("gp is NaN at step 3", "Lower it."), ConfigError("no such size", "Use 32.")]
 )
 def test_a_trial_s_own_doing_is_its_result(error):
-    found = ended(error)
+    found = end_message(error)
     assert (found["failure"], found["done"]) == (str(error), True)
     assert "trouble" not in found
 
@@ -48,7 +48,7 @@ def test_a_trial_s_own_doing_is_its_result(error):
     ],
 )
 def test_trouble_that_stays_is_no_result(error, kind):
-    found = ended(error)
+    found = end_message(error)
     assert type(found["trouble"]) is kind
     assert (found["failure"], found["done"]) == ("", True)
 
@@ -56,12 +56,12 @@ def test_trouble_that_stays_is_no_result(error, kind):
 @pytest.mark.parametrize("error", [StorageAway("gone"), MemoryError(), OSError(errno.EIO, os.strerror(errno.EIO), "x")])
 def test_trouble_that_may_pass_is_raised_so_that_ray_repeats_the_trial(error):
     with pytest.raises(MachineTrouble):
-        ended(error)
+        end_message(error)
 
 
 def test_what_nobody_foresaw_is_raised_as_it_is():
     with pytest.raises(KeyError):
-        ended(KeyError("x"))
+        end_message(KeyError("x"))
 
 
 class Odd(Exception):
@@ -73,15 +73,15 @@ class Odd(Exception):
 
 def test_what_cannot_be_made_again_from_a_pickle_arrives_with_its_name():
     """Ray would hand on no error of its own but a text, or none that can be read."""
-    with pytest.raises(Unforeseen) as caught:
-        ended(Odd(3, "no such thing"))
+    with pytest.raises(UnexpectedError) as caught:
+        end_message(Odd(3, "no such thing"))
     arrived = pickle.loads(pickle.dumps(caught.value))
     assert (str(arrived), arrived.exit_code) == ("Odd: no such thing (3)", 1)
 
 
 @pytest.mark.parametrize("error", [NonFiniteLoss("loss is NaN at step 3", "Lower it."), StudyError("what", "Mend it.")])
 def test_the_end_of_a_trial_carries_its_error_as_data(error):
-    found = pickle.loads(pickle.dumps(ended(error)))["cause"]
+    found = pickle.loads(pickle.dumps(end_message(error)))["cause"]
     assert (type(found), found.what, found.remedy, found.exit_code) == (type(error), error.what, error.remedy, 2)
 
 
@@ -93,10 +93,10 @@ def test_a_full_gpu_is_the_trial_s_own_unless_others_hold_it(monkeypatch, free, 
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: held * 2**30)
     error = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
     if kind == "failure":
-        assert "this configuration does not fit it. Lower training.batch_size" in ended(error)["failure"]
+        assert "this configuration does not fit it. Lower training.batch_size" in end_message(error)["failure"]
     else:
         with pytest.raises(MachineTrouble, match=r"of which others hold 70\.0.*gpus_per_worker=1"):
-            ended(error)
+            end_message(error)
 
 
 def states(made) -> list[TrialState]:

@@ -9,7 +9,7 @@ from ray.tune.experiment import Trial
 
 from hyperderm.cluster.session import Cluster
 from hyperderm.cluster.tune_driver import error_text, final_error, last_line, reason_to_resume
-from hyperderm.errors import StorageAway, Unforeseen, WorkerLost
+from hyperderm.errors import StorageAway, UnexpectedError, WorkerLost
 
 
 def a_trial(folder: Path) -> Trial:
@@ -52,7 +52,7 @@ def failed(folder: Path, error: Exception) -> Trial:
     ("error", "said"),
     [
         (KeyError("x"), "KeyError: 'x' (unforeseen; worker logs: /logs)"),
-        (Unforeseen("Odd: no such thing (3)"), "Odd: no such thing (3) (unforeseen; worker logs: /logs)"),
+        (UnexpectedError("Odd: no such thing (3)"), "Odd: no such thing (3) (unforeseen; worker logs: /logs)"),
     ],
 )
 def test_the_kind_of_a_failure_is_the_error_s_whatever_the_text_says(ray_cluster: Cluster, tmp_path: Path, error, said):

@@ -14,7 +14,7 @@ from hyperderm.learners.data import CubeSet, TrainData, truth
 from hyperderm.learners.decision_rule import fit_decision_rule
 from hyperderm.training.checkpoint import BEST, LATEST, CheckpointFolder
 from hyperderm.training.context import local
-from hyperderm.training.feed import Feed
+from hyperderm.training.feed import MemoryFeed
 from hyperderm.training.loop import train
 from tests.learners.tissue import MELANOMA, NEVUS, auroc, classifier, lesions
 from tests.learning import built, shown
@@ -23,10 +23,10 @@ from tests.training.tiny import CPU, same, state_of
 DOUBLE = Compute(CPU, torch.float64)
 
 
-def feed(data: TrainData, experiment, rank=0, workers=1) -> Feed:
+def feed(data: TrainData, experiment, rank=0, workers=1) -> MemoryFeed:
     cubes = data.scaling.forward(data.drawn.double())
     batch, seed = experiment.training.batch_size, experiment.seed
-    return Feed(cubes, batch, seed, rank=rank, world_size=workers, phases=shown(experiment, data))
+    return MemoryFeed(cubes, batch, seed, rank=rank, world_size=workers, phases=shown(experiment, data))
 
 
 def gradients(learner: Classifier) -> dict[str, torch.Tensor]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hyperderm.errors import ConfigError
-from hyperderm.learners.classifier.networks import ARCHITECTURES, KeyedDropout, build_classifier, has_batch_norm
+from hyperderm.learners.classifier.networks import ARCHITECTURES, HeadDropout, build_classifier, has_batch_norm
 
 
 def seeded(seed, *args, **kwargs):
@@ -90,7 +90,7 @@ def test_the_small_network_learns_a_spectral_and_a_spatial_task():
 def test_dropout_multiplies_what_the_last_layer_sees(architecture):
     x = torch.randn(4, 16, 32, 32, generator=torch.Generator().manual_seed(0))
     net = seeded(0, architecture, "scratch", 16).eval()
-    dropout, whole = KeyedDropout(net, architecture), net(x)
+    dropout, whole = HeadDropout(net, architecture), net(x)
     mask = torch.ones(4, dropout.features)
     mask[1], mask[2] = 0, 2
     with dropout.masked(mask):

@@ -9,7 +9,7 @@ from hyperderm.cubes.pseudo_rgb import fit_gain, pseudo_rgb_matrix, to_rgb
 from hyperderm.errors import StoreError
 from hyperderm.learners.average import RAMP
 from hyperderm.learners.data import TrainData
-from hyperderm.training.feed import Feed
+from hyperderm.training.feed import MemoryFeed
 from tests.training.tiny import batch, blobs, cube_set, learner, same, sampled, state_of, tiny_data
 
 
@@ -145,7 +145,7 @@ def test_rgb_error_is_nothing_for_a_cube_that_reproduces_its_picture():
 
 def test_real_cubes_and_sources_are_independent_draws():
     cubes = torch.arange(50.0).view(-1, 1, 1, 1).expand(-1, 2, 4, 4)
-    feed = Feed(cubes, 5, seed=3)
+    feed = MemoryFeed(cubes, 5, seed=3)
     batches = [feed.batch(i) for i in range(0, 1000, 5)]
     real = torch.cat([b.real[:, 0, 0, 0] for b in batches])
     source = torch.cat([b.source[:, 0, 0, 0] for b in batches])

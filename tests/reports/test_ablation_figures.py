@@ -11,7 +11,7 @@ from matplotlib.text import Text
 
 from hyperderm.reports.ablation.effect_figures import dose_response, forest
 from hyperderm.reports.ablation.facts import Cost, Dose
-from hyperderm.reports.ablation.figure_style import chunks, looks, text_width, wrapped
+from hyperderm.reports.ablation.figure_style import arm_styles, chunks, text_width, wrapped
 from hyperderm.reports.ablation.figures import cost, hardest, roc, tradeoff
 from hyperderm.statistics.ablation_results import Estimate
 from tests.reports import ablation_cases as cases
@@ -114,10 +114,10 @@ def test_forest_keeps_the_row_of_a_contrast_without_result_and_marks_what_goes_o
 
 def test_real_is_black_and_every_arm_differs():
     for name in CASES:
-        table = looks(CASES[name][1])
+        table = arm_styles(CASES[name][1])
         assert table["real"].colour == "#222222"
         assert len({(look.colour, look.marker, look.dash) for look in table.values()}) == len(table)
-    full = looks(CASES["full"][1])
+    full = arm_styles(CASES["full"][1])
     shades = [np.mean([int(full[f"shsgan_{r}"].colour[i : i + 2], 16) for i in (1, 3, 5)]) for r in ("quarter", "1", "4")]
     assert shades == sorted(shades, reverse=True)
 
@@ -137,7 +137,7 @@ def test_groups_hold_every_arm_with_real_and_its_control():
 def test_curves_are_those_of_the_analysis():
     analysis, facts = CASES["small"]
     figure = roc(analysis, facts)
-    table = looks(facts)
+    table = arm_styles(facts)
     for axes, model in zip(figure.axes, facts.models, strict=True):
         lines = {to_hex(line.get_color()): line for line in axes.lines}
         for arm in facts.arms:
@@ -152,7 +152,7 @@ def test_operating_points_lie_where_the_proportions_say():
     metrics = lost.metrics | {"sensitivity": Estimate(None, None, None, "", "no positives")}
     some = replace(analysis, arms=(replace(lost, metrics=metrics), *analysis.arms[1:]))
     figure = tradeoff(some, facts)
-    table = looks(facts)
+    table = arm_styles(facts)
     for axes, model in zip(figure.axes, facts.models, strict=True):
         points = {line.get_color(): line.get_xydata()[0] for line in axes.lines if line.get_marker() not in ("", "None")}
         expected = {}

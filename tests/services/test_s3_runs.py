@@ -25,7 +25,7 @@ from hyperderm.studies.sweep import run as run_trials
 from hyperderm.training.checkpoint import BEST, LATEST, PREVIOUS, CheckpointFolder
 from hyperderm.training.named_checkpoints import read_checkpoint
 from hyperderm.training.selection import select
-from hyperderm.training.storage import open_storage, storage_of_run, take, trial_place
+from hyperderm.training.storage import claim_prefix, open_storage, storage_of_run, trial_place
 from tests.cluster.sweeps import Memory, search, tiny, train_once
 from tests.command import project_of
 from tests.services.s3_server import READER, READER_SECRET, SECRET, S3Server
@@ -203,14 +203,14 @@ def test_a_prefix_belongs_to_one_run(server, storage, tmp_path):
         folder.mkdir(parents=True)
     mine = storage_of_run(storage, one)
     assert mine.uri == f"{storage.uri}/run"
-    take(mine, one, "run-1")
-    take(mine, one, "run-1")
+    claim_prefix(mine, one, "run-1")
+    claim_prefix(mine, one, "run-1")
     with pytest.raises(StudyError, match=rf"{mine.uri} holds the files of another run of this name.*--name NAME or --stor"):
-        take(storage_of_run(storage, other), other, "run-2")
+        claim_prefix(storage_of_run(storage, other), other, "run-2")
     assert not files(other)
     server.client().delete_object(Bucket="runs", Key=f"{mine.prefix}/owner.json")
     with pytest.raises(StudyError, match="does not hold the files of run any more"):
-        take(mine, one, "run-1")
+        claim_prefix(mine, one, "run-1")
 
 
 def test_every_node_must_reach_the_server(ray_cluster, storage, monkeypatch):

@@ -97,10 +97,10 @@ def test_ray_writes_the_store_that_this_process_writes(tmp_path, real, checkpoin
 
 def test_a_batch_may_mix_diagnoses(real, checkpoint, derived):
     """Ray Data cuts batches as it likes."""
-    maker = synthesis._prepare(real, checkpoint, BOTH, 3, None, "cpu").maker()
-    maker.load()
+    synthesiser = synthesis._prepare(real, checkpoint, BOTH, 3, None, "cpu").synthesiser()
+    synthesiser.load()
     rows = [0, 39, 40, 74, 1]
-    made = maker.make([row if row < 40 else STRIDE + row - 40 for row in rows])
+    made = synthesiser.make([row if row < 40 else STRIDE + row - 40 for row in rows])
     np.testing.assert_array_equal(np.moveaxis(made, 1, 3), cubes(derived)[rows])
 
 
@@ -196,7 +196,7 @@ def spoilt(monkeypatch):
     """Makes every cube whose index is in the set unusable, after the generator and before the writer."""
 
     def spoilt(bad: set[int]) -> None:
-        original = synthesis.CubeMaker.make
+        original = synthesis.CubeSynthesiser.make
 
         def make(self, indices):
             out = original(self, indices).copy()
@@ -205,7 +205,7 @@ def spoilt(monkeypatch):
                     out[row, 0] = np.nan
             return out
 
-        monkeypatch.setattr(synthesis.CubeMaker, "make", make)
+        monkeypatch.setattr(synthesis.CubeSynthesiser, "make", make)
 
     return spoilt
 

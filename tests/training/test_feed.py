@@ -13,7 +13,7 @@ from hyperderm.errors import ConfigError
 from hyperderm.learners.sampling import Phase
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
-from hyperderm.training.feed import Feed
+from hyperderm.training.feed import MemoryFeed
 from hyperderm.training.stream import feed_of
 from tests.training.tiny import CPU, tiny, tiny_data
 
@@ -31,7 +31,7 @@ def names(x: Tensor) -> list[int]:
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 10])
 @pytest.mark.parametrize("stream", ["real", "source"])
 def test_every_cube_comes_once_an_epoch(batch_size, stream):
-    feed = Feed(numbered(10), batch_size, seed=0)
+    feed = MemoryFeed(numbered(10), batch_size, seed=0)
     drawn = [n for i in range(0, 60, batch_size) for n in names(getattr(feed.batch(i), stream))]
     epochs = [drawn[k : k + 10] for k in range(0, 60, 10)]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
@@ -39,27 +39,27 @@ def test_every_cube_comes_once_an_epoch(batch_size, stream):
 
 
 def test_epochs_may_end_inside_a_batch():
-    feed = Feed(numbered(7), 4, seed=0)
+    feed = MemoryFeed(numbered(7), 4, seed=0)
     drawn = [n for i in range(0, 28, 4) for n in names(feed.batch(i).real)]
     assert all(sorted(drawn[k : k + 7]) == list(range(7)) for k in range(0, 28, 7))
 
 
 def test_a_batch_depends_on_the_key_alone():
-    one, two = Feed(numbered(9), 3, seed=5, flips=True), Feed(numbered(9), 3, seed=5, flips=True)
+    one, two = MemoryFeed(numbered(9), 3, seed=5, flips=True), MemoryFeed(numbered(9), 3, seed=5, flips=True)
     for i in (0, 3, 6, 9):
         one.batch(i)
     for i in (30, 3, 0, 12):  # in any order, after anything
         assert torch.equal(one.batch(i).real, two.batch(i).real)
         assert torch.equal(one.batch(i).source, two.batch(i).source)
-    other = Feed(numbered(9), 3, seed=6, flips=True)
+    other = MemoryFeed(numbered(9), 3, seed=6, flips=True)
     assert any(not torch.equal(one.batch(i).real, other.batch(i).real) for i in (0, 3, 6))
 
 
 @pytest.mark.parametrize("workers", [2, 3])
 def test_shares_of_several_workers_are_the_single_worker_s_batch(workers):
     cubes = numbered(10)
-    whole = Feed(cubes, 6, seed=1, flips=True)
-    parts = [Feed(cubes, 6, seed=1, rank=r, world_size=workers, flips=True) for r in range(workers)]
+    whole = MemoryFeed(cubes, 6, seed=1, flips=True)
+    parts = [MemoryFeed(cubes, 6, seed=1, rank=r, world_size=workers, flips=True) for r in range(workers)]
     for i in range(0, 60, 6):
         batch, shares = whole.batch(i), [p.batch(i) for p in parts]
         assert torch.equal(torch.cat([s.real for s in shares]), batch.real)
@@ -70,7 +70,7 @@ def test_shares_of_several_workers_are_the_single_worker_s_batch(workers):
 
 def test_flips_are_the_four_of_a_rectangle_and_equally_likely():
     cubes = numbered(1)
-    feed = Feed(cubes, 1, seed=0, flips=True)
+    feed = MemoryFeed(cubes, 1, seed=0, flips=True)
     four = [cubes, cubes.flip(-1), cubes.flip(-2), cubes.flip(-1, -2)]
     counts = [0] * 4
     for i in range(400):
@@ -82,18 +82,18 @@ def test_flips_are_the_four_of_a_rectangle_and_equally_likely():
 
 def test_without_flips_cubes_come_as_they_are():
     cubes = numbered(6)
-    batch = Feed(cubes, 6, seed=0).batch(0)
+    batch = MemoryFeed(cubes, 6, seed=0).batch(0)
     assert torch.equal(batch.real, cubes[names(batch.real)])
 
 
 def test_a_batch_larger_than_the_train_role_is_refused():
     with pytest.raises(ConfigError, match=r"batch_size = 8 is larger than the train role \(5 cubes\).*batch_size=5 or less"):
-        Feed(numbered(5), 8, seed=0)
+        MemoryFeed(numbered(5), 8, seed=0)
 
 
 def test_a_batch_the_workers_cannot_share_is_refused():
     with pytest.raises(ConfigError, match=r"batch_size = 5 is not divisible by 2 workers. Use a multiple of 2"):
-        Feed(numbered(9), 5, seed=0, world_size=2)
+        MemoryFeed(numbered(9), 5, seed=0, world_size=2)
 
 
 # --- phases
@@ -102,7 +102,7 @@ def test_a_batch_the_workers_cannot_share_is_refused():
 NONE = torch.zeros(0, dtype=torch.int64)
 
 
-def shown(feed: Feed, images: int, stream: str = "rows") -> list[int]:
+def shown(feed: MemoryFeed, images: int, stream: str = "rows") -> list[int]:
     """Which cubes the first `images` images are."""
     batches = [feed.batch(i) for i in range(0, images, feed.batch_size)]
     if stream == "source":
@@ -112,7 +112,7 @@ def shown(feed: Feed, images: int, stream: str = "rows") -> list[int]:
 
 def test_without_phases_every_draw_is_what_it_was_before_there_were_any():
     """Computed by `training/feed.py` of commit 3f6f9fd: checkpoints made then go on as they would have."""
-    feed = Feed(numbered(7), 4, seed=11, flips=True)
+    feed = MemoryFeed(numbered(7), 4, seed=11, flips=True)
     assert [names(feed.batch(i).real) for i in (0, 4, 8)] == [[4, 0, 1, 5], [3, 6, 2, 3], [6, 0, 1, 5]]
     assert [names(feed.batch(i).source) for i in (0, 4, 8)] == [[2, 6, 5, 0], [1, 3, 4, 5], [6, 0, 4, 3]]
     digest = hashlib.sha256()
@@ -123,14 +123,14 @@ def test_without_phases_every_draw_is_what_it_was_before_there_were_any():
 
 
 def test_rows_name_the_cubes_that_are_shown():
-    feed = Feed(numbered(9), 3, seed=2, flips=True, phases=[Phase(0, torch.tensor([8, 8, 1, 0, 5]), NONE)])
+    feed = MemoryFeed(numbered(9), 3, seed=2, flips=True, phases=[Phase(0, torch.tensor([8, 8, 1, 0, 5]), NONE)])
     for i in (0, 3, 6):
         batch = feed.batch(i)
         assert batch.rows.tolist() == names(batch.real)
 
 
 def test_an_epoch_shows_every_entry_as_often_as_it_stands_there():
-    feed = Feed(numbered(9), 3, seed=0, phases=[Phase(0, torch.tensor([0, 1, 2, 2, 7, 7, 7]), NONE)])
+    feed = MemoryFeed(numbered(9), 3, seed=0, phases=[Phase(0, torch.tensor([0, 1, 2, 2, 7, 7, 7]), NONE)])
     drawn = shown(feed, 63)
     for k in range(0, 63, 7):
         assert Counter(drawn[k : k + 7]) == {0: 1, 1: 1, 2: 2, 7: 3}
@@ -140,25 +140,25 @@ def test_an_epoch_shows_every_entry_as_often_as_it_stands_there():
 @pytest.mark.parametrize("switch", [1, 6, 7, 8, 12])
 def test_the_phase_changes_at_its_image_also_inside_a_batch(switch, stream):
     two = [Phase(0, torch.arange(6), NONE), Phase(switch, torch.arange(6, 10), NONE)]
-    drawn = shown(Feed(numbered(10), 4, seed=3, phases=two), 24, stream)
+    drawn = shown(MemoryFeed(numbered(10), 4, seed=3, phases=two), 24, stream)
     assert set(drawn[:switch]) <= set(range(6))
     assert set(drawn[switch:]) <= set(range(6, 10))
     for k in range(switch, 21, 4):
         assert sorted(drawn[k : k + 4]) == [6, 7, 8, 9]  # epochs are counted from the switch
-    alone = shown(Feed(numbered(10), 4, seed=3, phases=two[:1]), 24, stream)
+    alone = shown(MemoryFeed(numbered(10), 4, seed=3, phases=two[:1]), 24, stream)
     assert drawn[:switch] == alone[:switch]  # a later phase changes nothing before it
 
 
 def test_two_phases_of_the_same_cubes_have_orders_of_their_own():
     same = [Phase(start, torch.arange(8), NONE) for start in (0, 8)]
-    drawn = shown(Feed(numbered(8), 4, seed=0, phases=same), 16)
+    drawn = shown(MemoryFeed(numbered(8), 4, seed=0, phases=same), 16)
     assert sorted(drawn[:8]) == sorted(drawn[8:]) == list(range(8))
     assert drawn[:8] != drawn[8:]
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.29, 1 / 3, 0.5, 0.75, 0.9])
 def test_the_mixed_share_is_exact_and_even(share):
-    feed = Feed(numbered(20), 5, seed=0, phases=[Phase(0, torch.arange(12), torch.arange(12, 20), share)])
+    feed = MemoryFeed(numbered(20), 5, seed=0, phases=[Phase(0, torch.arange(12), torch.arange(12, 20), share)])
     drawn = shown(feed, 300)
     second = [n >= 12 for n in drawn]
     for upto in range(301):  # nowhere is it one image off
@@ -174,8 +174,8 @@ def test_the_mixed_share_is_exact_and_even(share):
 def test_phases_and_mixed_streams_are_the_same_with_several_workers(workers):
     cubes = numbered(14)
     plan = [Phase(0, torch.arange(8), torch.arange(8, 14), 0.4), Phase(21, torch.arange(3, 14), NONE)]
-    whole = Feed(cubes, 6, seed=1, flips=True, phases=plan)
-    parts = [Feed(cubes, 6, seed=1, rank=r, world_size=workers, flips=True, phases=plan) for r in range(workers)]
+    whole = MemoryFeed(cubes, 6, seed=1, flips=True, phases=plan)
+    parts = [MemoryFeed(cubes, 6, seed=1, rank=r, world_size=workers, flips=True, phases=plan) for r in range(workers)]
     for i in (0, 18, 12, 48, 6, 0):  # in any order, as after a resume
         batch, shares = whole.batch(i), [p.batch(i) for p in parts]
         assert torch.equal(torch.cat([s.rows for s in shares]), batch.rows)
@@ -186,7 +186,7 @@ def test_phases_and_mixed_streams_are_the_same_with_several_workers(workers):
 def test_a_batch_larger_than_what_a_phase_shows_is_refused():
     few = [Phase(0, torch.arange(9), NONE), Phase(18, torch.arange(3), NONE)]
     with pytest.raises(ConfigError, match=r"batch_size = 4 is larger than the train role \(3 cubes\)"):
-        Feed(numbered(9), 4, seed=0, phases=few)
+        MemoryFeed(numbered(9), 4, seed=0, phases=few)
 
 
 # --- masks and labels
@@ -197,9 +197,9 @@ def bright(cubes: Tensor) -> Tensor:
     return (cubes[:, 0] * 700).long() % 3 == 0
 
 
-def masked(**how: Any) -> Feed:
+def masked(**how: Any) -> MemoryFeed:
     cubes = torch.rand(10, 2, 4, 5, generator=torch.Generator().manual_seed(0))
-    return Feed(cubes, 6, seed=1, masks=bright(cubes), labels=torch.arange(10) % 3, **how)
+    return MemoryFeed(cubes, 6, seed=1, masks=bright(cubes), labels=torch.arange(10) % 3, **how)
 
 
 @pytest.mark.parametrize("flips", [True, False])
@@ -236,7 +236,7 @@ def test_masks_are_those_of_the_phase_s_cubes_also_where_two_are_mixed():
 
 
 def test_masks_are_refused_where_there_are_none():
-    batch = Feed(numbered(6), 3, seed=0, flips=True).batch(0)
+    batch = MemoryFeed(numbered(6), 3, seed=0, flips=True).batch(0)
     with pytest.raises(ConfigError, match=r"wants masks, and cubes that are streamed come without.*data.feed=memory"):
         _ = batch.masks
 

@@ -13,18 +13,18 @@ import pytest
 
 from hyperderm.errors import StudyError
 from hyperderm.training import holder as holder_module
-from hyperderm.training.holder import LOCK, Holder, look, this_process
+from hyperderm.training.holder import LOCK, Holder, current_holder, this_process
 from hyperderm.training.run_folder import claim
 from hyperderm.workflows import detached
 
 DRIVER = """
 import pathlib, signal, sys, time
-from hyperderm.training.holder import LOCK, take
+from hyperderm.training.holder import LOCK, acquire_lock
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 folder = pathlib.Path(sys.argv[1])
 folder.mkdir(exist_ok=True)
 lock = (folder / LOCK).open("a+")
-take(lock, folder.name)
+acquire_lock(lock, folder.name)
 print("held", flush=True)
 time.sleep(120)
 """
@@ -66,17 +66,17 @@ def write(folder, holder):
 
 def test_the_driver_of_this_machine_is_ended_in_order(grid):
     with driver(grid.folder) as process:
-        assert look(grid.folder).pid == process.pid
+        assert current_holder(grid.folder).pid == process.pid
         assert grid.stop() == "night has stopped"
         assert process.wait(10) != 0
-    assert look(grid.folder) is None
+    assert current_holder(grid.folder) is None
     assert grid.stop() == "night is not running"
 
 
 def test_a_driver_of_another_machine_is_named_and_nobody_is_signalled(grid):
     """Its number is, here, that of a process which has nothing to do with it: the driver that holds the lock itself."""
     with driver(grid.folder) as process:
-        write(grid.folder, replace(look(grid.folder), host="node7", boot="another"))
+        write(grid.folder, replace(current_holder(grid.folder), host="node7", boot="another"))
         with pytest.raises(StudyError) as caught:
             grid.stop()
         assert f"is being run by process {process.pid} on machine node7, and this is " in caught.value.what
@@ -88,7 +88,7 @@ def test_a_driver_of_another_machine_is_named_and_nobody_is_signalled(grid):
 
 def test_a_ray_job_without_its_cluster_is_told_how_to_end_it_from_here(grid):
     with driver(grid.folder):
-        write(grid.folder, replace(look(grid.folder), host="node7", boot="another"))
+        write(grid.folder, replace(current_holder(grid.folder), host="node7", boot="another"))
         grid.folder.with_name("night.ray_job.json").write_text(json.dumps({"job": "raysubmit_1"}))
         with pytest.raises(StudyError, match="set RAY_ADDRESS as it was"):
             grid.stop()
@@ -96,7 +96,7 @@ def test_a_ray_job_without_its_cluster_is_told_how_to_end_it_from_here(grid):
 
 def test_a_number_that_another_process_has_now_is_not_signalled(grid):
     with driver(grid.folder) as process:
-        write(grid.folder, replace(look(grid.folder), started=1))
+        write(grid.folder, replace(current_holder(grid.folder), started=1))
         with pytest.raises(StudyError, match=r"its lock is still held: nobody is signalled\. .*fuser"):
             grid.stop()
         assert process.poll() is None
@@ -112,11 +112,11 @@ def test_a_lock_of_an_earlier_version_does_not_say_whose_number_it_holds(grid):
 
 def test_a_lock_that_nobody_holds_counts_as_free_whatever_it_says(grid):
     write(grid.folder, this_process())
-    assert look(grid.folder) is None
+    assert current_holder(grid.folder) is None
     (grid.folder / LOCK).write_text(str(2**22 + 1))  # no process has it
-    assert look(grid.folder) is None
+    assert current_holder(grid.folder) is None
     (grid.folder / LOCK).write_text('{"pid": 1')  # a disk that was full
-    assert look(grid.folder) is None
+    assert current_holder(grid.folder) is None
 
 
 def test_a_driver_may_start_while_somebody_looks(tmp_path, monkeypatch):
@@ -133,7 +133,7 @@ def test_a_driver_may_start_while_somebody_looks(tmp_path, monkeypatch):
         return answer
 
     monkeypatch.setattr(holder_module.fcntl, "fcntl", looking)
-    assert look(tmp_path / "night") is None
+    assert current_holder(tmp_path / "night") is None
     assert len(started) == 1
 
 
@@ -143,18 +143,18 @@ def test_where_the_file_system_cannot_say_the_process_itself_is_asked(grid, monk
 
     monkeypatch.setattr(holder_module.fcntl, "fcntl", unknown)
     write(grid.folder, this_process())
-    assert look(grid.folder) == this_process()
+    assert current_holder(grid.folder) == this_process()
     write(grid.folder, replace(this_process(), started=1))
-    assert look(grid.folder) is None, "it has ended, and its number was given to another"
+    assert current_holder(grid.folder) is None, "it has ended, and its number was given to another"
     elsewhere = Holder(1, "node7", "another", 1)
     write(grid.folder, elsewhere)
-    assert look(grid.folder) == elsewhere, "nobody here can tell"
+    assert current_holder(grid.folder) == elsewhere, "nobody here can tell"
 
 
 def test_a_driver_that_ends_before_it_is_signalled_has_stopped(grid, monkeypatch):
     with driver(grid.folder) as process:
-        holder = look(grid.folder)
+        holder = current_holder(grid.folder)
     assert process.poll() == -signal.SIGKILL
-    assert holder_module.end(grid.folder, holder) == "gone"
+    assert holder_module.terminate(grid.folder, holder) == "gone"
     monkeypatch.setattr(os, "pidfd_open", lambda pid: pytest.fail("a process of this number would be signalled"))
-    assert look(grid.folder) is None
+    assert current_holder(grid.folder) is None

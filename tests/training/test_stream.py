@@ -17,7 +17,7 @@ from hyperderm.learners.sampling import Phase, phases, real_entries
 from hyperderm.learners.scaling import Scaling
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
-from hyperderm.training.feed import Feed, KeyedFeed
+from hyperderm.training.feed import Feed, MemoryFeed
 from hyperderm.training.loop import train
 from hyperderm.training.stream import StreamFeed, check_streams, feed_of
 from tests.learners.tissue import classifier, lesions, mixed, spectral
@@ -171,7 +171,7 @@ def test_cubes_are_scaled_and_flipped_as_in_memory():
     shards = scattered(12, 3)
     source, _ = streamed(data.train.reflectance, shards, 99)
     feed = StreamFeed(source, data.scaling, 4, 3, flips=True)
-    memory = Feed(data.scaling.forward(data.train.reflectance), 4, 3, flips=True)
+    memory = MemoryFeed(data.scaling.forward(data.train.reflectance), 4, 3, flips=True)
     memory.order = feed.order  # the order is all that differs
     for i in (0, 4, 8, 12):
         assert torch.equal(feed.batch(i).real, memory.batch(i).real)
@@ -252,7 +252,7 @@ def test_resuming_in_the_middle_of_an_epoch_is_the_undisturbed_run(kind, tmp_pat
 # --- synthetic cubes, phases, mixed streams
 
 
-def feeds(use: str, count: int = 1, **settings: object) -> tuple[TrainData, list[StreamFeed], KeyedFeed]:
+def feeds(use: str, count: int = 1, **settings: object) -> tuple[TrainData, list[StreamFeed], Feed]:
     """The data in memory, `count` workers' streams of it, and its feed from memory."""
     experiment, held = classifier(**USES[use], data__flips=False, **settings), lesions(extra=BOTH)
     apart = [Context(CheckpointFolder(Path()), rank=rank, world_size=count) for rank in range(count)]
@@ -260,7 +260,7 @@ def feeds(use: str, count: int = 1, **settings: object) -> tuple[TrainData, list
     return held, streams, feed_of(experiment, held, Context(CheckpointFolder(Path())))
 
 
-def drawn(feed: KeyedFeed, images: int, stream: str) -> list[int]:
+def drawn(feed: Feed, images: int, stream: str) -> list[int]:
     return torch.cat([feed._rows(stream, at) for at in range(0, images, feed.batch_size)]).tolist()
 
 

@@ -17,7 +17,7 @@ from hyperderm.learners.dcgan import DcganConfig
 from hyperderm.learners.shsgan.learner import ShsGan
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
-from hyperderm.training.feed import Feed
+from hyperderm.training.feed import MemoryFeed
 from hyperderm.training.loop import train
 from hyperderm.training.stream import feed_of
 from tests.learning import built, shown
@@ -85,7 +85,7 @@ def classifier_steps(context: Context) -> dict[str, Tensor]:
     data = two_classes(tiny_data())
     learner = built(settings, data, context.compute(settings.training.precision))
     assert isinstance(learner, Classifier)
-    feed = Feed(
+    feed = MemoryFeed(
         data.scaling.forward(data.drawn),
         settings.training.batch_size,
         settings.seed,

@@ -14,7 +14,7 @@ from hyperderm.errors import ClusterError
 from hyperderm.trouble import reason_of, trouble_of
 
 
-class Maker(Protocol):
+class Synthesiser(Protocol):
     """An object that makes cubes by index; it is pickled and sent to the workers."""
 
     def load(self) -> None:
@@ -25,31 +25,31 @@ class Maker(Protocol):
 
 
 class _Worker:
-    """A callable that lets Ray Data use a maker."""
+    """A callable that lets Ray Data use a `Synthesiser`."""
 
     def __init__(self, parcel: list[Any]) -> None:
-        self._maker: Maker = ray.get(parcel[0])
-        self._maker.load()
+        self._synthesiser: Synthesiser = ray.get(parcel[0])
+        self._synthesiser.load()
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Add the cubes to a batch of indices."""
-        return {"index": batch["index"], "cube": self._maker.make(batch["index"].tolist())}
+        return {"index": batch["index"], "cube": self._synthesiser.make(batch["index"].tolist())}
 
 
 def made_by_workers(
-    maker: Maker, workers: int, gpus: float
+    synthesiser: Synthesiser, workers: int, gpus: float
 ) -> Callable[[Sequence[list[int]]], Iterator[tuple[int, NDArray[np.float32]]]]:
     """Return a function that makes cubes from chunks of indices; it yields index and cube (B, H, W) in order of indices.
 
     Args:
-        maker: the object that makes the cubes.
+        synthesiser: the object that makes the cubes.
         workers: number of workers, each on one CPU.
         gpus: number of GPUs of each worker.
 
     Raises:
         MachineTrouble, ClusterError: raised by that function if a worker fails.
     """
-    parcel = ray.put(maker)
+    parcel = ray.put(synthesiser)
 
     def made(chunks: Sequence[list[int]]) -> Iterator[tuple[int, NDArray[np.float32]]]:
         blocks = [pa.table({"index": chunk}) for chunk in chunks]

@@ -1,7 +1,8 @@
-"""Decide whether the roles of a run are held in memory or the train role is streamed, and how many trials fit. Free of Ray.
+"""Decide whether the roles of a run are held in memory or its train role is streamed, and how many trials fit.
 
 `cluster.memory` counts the memory that a run needs. With `data.feed=auto` a run uses at most the shares of memory that are
-named there. With `data.feed=memory` a run is refused only if not even one trial fits the whole memory.
+named there. With `data.feed=memory` a run is refused only if not even one trial fits the whole memory. This module does not
+use Ray.
 """
 
 from dataclasses import dataclass, replace
@@ -28,16 +29,17 @@ LESS = "lower data.size, learn fewer data.diagnoses"
 
 @dataclass(frozen=True)
 class FeedChoice:
-    """How a run is fed.
+    """The choice between a streamed feed and a feed from memory, with the limits that memory sets.
 
     Attributes:
-        streams: shard by shard, or from memory.
+        streams: True if the train role is streamed, False if all roles are held in memory.
         needed: bytes of the decoded roles.
-        why: why the data are streamed, namely what does not fit; "" if the user asked for a stream.
+        why: what does not fit into memory, which is why the data are streamed; "" if the user asked for a stream, or if the
+            data are held in memory.
         at_most: the largest number of simultaneous trials that memory allows; None: memory does not limit it.
-        each: bytes of RAM that each worker asks Ray for, so that no node gets more trials than fit; 0: nothing is limited.
-        limit: what is printed of a limit; "" without.
-        what: is streamed, in words.
+        each: bytes of RAM that each worker requests from Ray, so that no node gets more trials than fit; 0: no request.
+        limit: the sentence that is printed if memory allows fewer trials than wanted; otherwise "".
+        what: the beginning of the sentence that is printed about a stream: the data that are streamed, and the verb.
     """
 
     streams: bool
@@ -50,11 +52,11 @@ class FeedChoice:
 
     @property
     def mode(self) -> str:
-        """Return the feed as the tag `hyperderm.feed` names it."""
+        """The feed in the words of the tag `hyperderm.feed`: "stream" or "memory"."""
         return "stream" if self.streams else "memory"
 
     def said(self, cpus: int) -> str:
-        """Return what is printed of a stream for which `cpus` are kept."""
+        """Return the text that is printed about a stream whose readers keep `cpus` CPUs."""
         why = self.why or "data.feed = stream"
         return f"{self.what} streamed: {why}; {cpus} CPU{'s' * (cpus > 1)} kept for reading"
 
@@ -67,18 +69,19 @@ def choose_feed(
     cluster: Cluster | None = None,
     alone: bool = False,
 ) -> FeedChoice:
-    """Return how `experiment` is fed.
+    """Choose the feed of the trials of `experiment`.
 
     Args:
         store: the store that holds the roles.
         selection: the lesions of the roles.
-        experiment: `data.feed`, what is learnt, and what a trial takes; where sizes are searched, of the largest.
-        capacity: bytes of the object store of every node; None: the cluster's.
-        cluster: where trials run; None: the connected one, without any this machine.
-        alone: one run, which trains in this process and reads its roles itself.
+        experiment: the configuration with `data.feed`, the learner and the resources of a trial. If a search varies the size
+            of the cubes, this is the configuration with the largest size.
+        capacity: bytes of the object store of every node; None: the sizes that the cluster reports.
+        cluster: the cluster on which the trials run; None: the connected cluster, or this machine if there is no connection.
+        alone: whether there is only one run, which trains in this process and reads its roles itself.
 
     Raises:
-        ConfigError: train must be streamed but the learner cannot stream, or must be held but does not fit.
+        ConfigError: the train role must be streamed but cannot be, or must be held in memory but does not fit.
     """
     cluster = _given(cluster or connected(), capacity)
     gpu = local_gpu() if alone else experiment.sweep.gpus_per_worker > 0
@@ -88,9 +91,9 @@ def choose_feed(
     if alone:
         cluster, asked = _machine(cluster), Demand(1, 1.0, float(gpu), 1)
     if experiment.data.feed == "memory":
-        found = fit(cluster, replace(needs, store=0), asked)  # what an object store hardly holds slows, and kills nobody
+        found = fit(cluster, replace(needs, store=0), asked)  # a full object store only slows trials down
         return _held(roles.decoded, needs, found, fit(cluster, needs, asked, whole=True), experiment)
-    # A run alone has no object store: what it may hold was always measured by the one it would have.
+    # A run without Ray has no object store. As in earlier versions, its limit is the store that it would have.
     found = fit(cluster, replace(needs, store=roles.decoded), asked)
     if experiment.data.feed == "auto" and not found.short:
         return _limited(FeedChoice(False, roles.decoded), found, needs)
@@ -110,20 +113,20 @@ def choose_feed(
 
 def _held(decoded: int, needs: Needs, found: Fit, whole: Fit, experiment: Experiment) -> FeedChoice:
     if not whole.short:
-        return _limited(FeedChoice(False, decoded), replace(found, fits=max(1, found.fits)), needs)  # one may just fit
+        return _limited(FeedChoice(False, decoded), replace(found, fits=max(1, found.fits)), needs)  # one may fit
     try:
         check_streams(experiment)
         other = f"Use --set data.feed=stream, {LESS}, or give the machine more memory"
-    except ConfigError:  # it cannot be streamed either
+    except ConfigError:  # the train role cannot be streamed either
         other = f"{LESS.capitalize()}, or give the machine more memory"
     raise ConfigError(f"data.feed = memory does not fit one trial at a time: {whole.why}", other)
 
 
-def _limited(feeding: FeedChoice, found: Fit, needs: Needs) -> FeedChoice:
+def _limited(feed_choice: FeedChoice, found: Fit, needs: Needs) -> FeedChoice:
     if found.fits >= found.wanted:
-        return feeding
+        return feed_choice
     trials = f"{found.fits} trial{'s run' if found.fits > 1 else ' runs'} at a time, not {found.wanted}"
-    return replace(feeding, at_most=found.fits, each=needs.ram if found.packs else 0, limit=f"{trials}: {found.why}")
+    return replace(feed_choice, at_most=found.fits, each=needs.ram if found.packs else 0, limit=f"{trials}: {found.why}")
 
 
 def _given(cluster: Cluster, capacity: int | None) -> Cluster:
@@ -134,10 +137,10 @@ def _given(cluster: Cluster, capacity: int | None) -> Cluster:
 
 
 def _machine(cluster: Cluster) -> Cluster:
-    """Return this machine as one process has it: its RAM is not shared with an object store."""
+    """Return `cluster` with all RAM of this machine for one process, because no object store takes a part of it."""
     return replace(cluster, memory=tuple(replace(each, ram=machine_ram()) if each.here else each for each in cluster.memory))
 
 
 def cube_bytes(store: Store) -> int:
-    """Return the bytes of one decoded cube with its mask, at the store's size."""
+    """Return the bytes of one decoded cube with its mask, in the height and width of the store."""
     return row_bytes(*store.manifest.shape)

@@ -48,7 +48,7 @@ def maker(workers: int) -> Make:
         data.context.op_resource_reservation_enabled = False
         batches = iter(data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
         try:
-            with closing(batches):  # type: ignore[type-var]  # a generator; closed, it ends the tasks that still write
+            with closing(batches):  # type: ignore[type-var]  # a generator; closing it ends the tasks that still write
                 for batch in batches:
                     for row in batch.to_pylist():  # type: ignore[union-attr]
                         if row["kind"]:
@@ -88,7 +88,7 @@ def _make(batch: pa.Table, parcel: "list[ray.ObjectRef[tuple[Job, Staging]]]") -
     for number in batch["number"].to_pylist():
         row = {"kind": "", "report": "", "remedy": ""}
         try:
-            report = staging.report(number) or make_part(job, staging, number)  # it is there where a lost task is repeated
+            report = staging.report(number) or make_part(job, staging, number)  # a lost task made it
             row["report"] = report.model_dump_json()
         except (CubeError, StoreError, MachineTrouble) as error:
             row = {"kind": type(error).__name__, "report": error.what, "remedy": error.remedy}
@@ -97,4 +97,4 @@ def _make(batch: pa.Table, parcel: "list[ray.ObjectRef[tuple[Job, Staging]]]") -
             row = {"kind": "StoreError", "report": told.what, "remedy": told.remedy}
         yield pa.Table.from_pylist([row])
         if row["kind"]:
-            return  # the ingest ends with it
+            return  # this error ends the ingest

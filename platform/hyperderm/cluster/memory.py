@@ -1,8 +1,9 @@
-"""What a run allocates for its cubes, by place, and how many trials at a time a cluster's memory takes. Free of Ray.
+"""Estimate the memory that the cubes of a run take in each place, and how many trials fit a cluster at a time.
 
 A trial that holds its roles in memory stores them three times: decoded in Ray's object store (once on each node that runs
 trials), as the tensors of `training.data.cube_set` in every worker, and scaled on the device that trains. Some moments
 need more memory. Networks, optimizers and the results of a step are not counted, because their size is not known in advance.
+This module does not use Ray.
 """
 
 import subprocess
@@ -18,22 +19,22 @@ from hyperderm.store.reader import Store, open_store
 from hyperderm.training.selection import Selection
 
 STORE_SHARE = 0.6
-"""Share of the object store that held roles may take: reading holds whole parts beside them, for a while."""
+"""Largest share of the object store that the roles may take; while they are read, whole parts lie there beside them."""
 RAM_SHARE = 0.8
-"""Share of a node's RAM that cubes may take: the interpreters, networks and batches of its workers live in the rest."""
+"""Largest share of a node's RAM that cubes may take; the rest is for the interpreters, networks and batches of workers."""
 GPU_SHARE = 0.8
-"""Share of a GPU that cubes may take: each process has a CUDA context of half a GiB, and networks must be somewhere."""
+"""Largest share of a GPU's memory that cubes may take; the rest is for networks and a CUDA context (0.5 GiB a process)."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """Bytes that a run's cubes take.
+    """The memory that the cubes of a run take, in bytes.
 
     Attributes:
         store: bytes of the decoded roles in the object store of each node that runs trials.
-        ram: of each worker process at its worst moment, all that it holds included.
-        held: of each worker process while it trains.
-        gpu: of the GPU of each worker; 0 on a CPU.
+        ram: largest number of bytes of RAM that a worker process needs at any moment.
+        held: bytes of RAM that a worker process holds while it trains.
+        gpu: bytes of memory on the GPU of each worker; 0 on a CPU.
     """
 
     store: int
@@ -44,14 +45,16 @@ class Needs:
 
 @dataclass(frozen=True)
 class Roles:
-    """How many cubes a run reads, and how large they are.
+    """The numbers of cubes that a run reads, and their sizes.
 
     Attributes:
-        train: cubes of the role that is learnt; `validation`, `extra` and `test` likewise.
-        shape: (H, W, B) of the store.
-        extra_shape: (H, W) of the store that `extra` lies in.
-        part: cubes of the store's largest part.
-        test: cubes that the run predicts when it has ended; 0 where it predicts none.
+        train: number of cubes of the train role.
+        validation: number of cubes of the validation role.
+        extra: number of synthetic cubes.
+        shape: (H, W, B) of the cubes of the store.
+        extra_shape: (H, W) of the cubes of the synthetic store.
+        part: number of cubes in the largest part of the store.
+        test: number of cubes that the run predicts after training; 0 if it predicts none.
     """
 
     train: int
@@ -64,22 +67,22 @@ class Roles:
 
     @property
     def decoded(self) -> int:
-        """Bytes of all roles with their masks, as the stores hold them."""
+        """The bytes of the decoded cubes of all roles with their masks, in the sizes of their stores."""
         return (self.train + self.validation) * self.row + self.extra * row_bytes(*self.extra_shape, self.shape[2])
 
     @property
     def row(self) -> int:
-        """Bytes of one decoded cube of the store with its mask."""
+        """The bytes of one decoded cube of the store with its mask."""
         return row_bytes(*self.shape)
 
 
 def row_bytes(height: int, width: int, bands: int) -> int:
-    """Return the bytes of a cube with its mask of a byte a pixel: held in single precision, whatever computes."""
+    """Return the bytes of a decoded cube (float32) with its mask (one byte for each pixel)."""
     return height * width * (bands * FLOAT + 1)
 
 
 def roles_of(store: Store, selection: Selection, experiment: Experiment) -> Roles:
-    """Return what a run of `experiment` reads of `store`."""
+    """Return the numbers and sizes of the cubes that a run of `experiment` reads from `store`."""
     shape = store.manifest.shape
     synthetic = experiment.synthetic if selection.extra else None
     beside = open_store(synthetic.store, verify=False).manifest.shape if synthetic else shape
@@ -88,13 +91,13 @@ def roles_of(store: Store, selection: Selection, experiment: Experiment) -> Role
 
 
 def needs_of(roles: Roles, experiment: Experiment, gpu: bool, by_ray: bool = True) -> Needs:
-    """Return what a run whose roles are held in memory takes.
+    """Return the memory that a run needs if its roles are held in memory.
 
     Args:
-        roles: what it reads.
-        experiment: says how large cubes are fed, and to which learner.
-        gpu: it trains on one.
-        by_ray: it fetches its roles from the object store; else it reads the store itself.
+        roles: the cubes that the run reads.
+        experiment: the configuration, which sets the size of the cubes in training, the scaling and the learner.
+        gpu: whether the run trains on a GPU.
+        by_ray: True if the run fetches its roles from Ray's object store, False if it reads the store itself.
     """
     found = moments(roles, experiment, gpu, by_ray)
     scaled = _scaled(roles, experiment) if gpu and not experiment.learner.fit_once else 0
@@ -102,17 +105,22 @@ def needs_of(roles: Roles, experiment: Experiment, gpu: bool, by_ray: bool = Tru
 
 
 def moments(roles: Roles, experiment: Experiment, gpu: bool, by_ray: bool = True) -> dict[str, int]:
-    """Return the bytes of RAM that one worker's cubes take at each moment at which they could be most; see `needs_of`.
+    """Return the bytes of RAM that the cubes of one worker take at each moment that may need the most.
 
-    read: the rows, copied where a block holds those of other roles too, and the tensors made from them. score: a generator's
-    reference (train in float64) or a classifier's validation, scaled. feed: the scaled copy is made. hold: training. test:
-    a cell of a grid predicts.
+    The moments are:
+        read: rows are turned into tensors; the rows of a block that holds other roles too are copied.
+        score: the reference of a generator (train in float64) or the scaled validation role of a classifier is made.
+        feed: the scaled copy of the train role is made.
+        hold: the run trains.
+        test: a cell of a grid predicts its test role.
+
+    The arguments are those of `needs_of`.
     """
     size, bands, learner = experiment.data.size, roles.shape[2], experiment.learner
     cube, mask, drawn = size**2 * bands * FLOAT, size**2, roles.train + roles.extra
     sets = (roles.train + roles.validation + roles.extra) * (cube + mask)
     if by_ray:
-        rows = (roles.train + roles.validation) * roles.row  # extra lies in blocks of its own, which are not copied
+        rows = (roles.train + roles.validation) * roles.row  # synthetic cubes lie in separate blocks, which are not copied
     else:
         rows = roles.decoded + (PARTS_AT_ONCE + 1) * roles.part * roles.row
     sorted_band = roles.train * mask * DOUBLE if experiment.data.scaling == "robust" else 0
@@ -120,7 +128,7 @@ def moments(roles: Roles, experiment: Experiment, gpu: bool, by_ray: bool = True
     pixelwise = learner.pixelwise and not gpu
     kept = sets + (0 if gpu else scaled) + (drawn * mask if roles.extra else 0)
     if learner.fit_once:
-        kept, feeding = sets, sets + joined + scaled  # its cubes are gathered once, and let go
+        kept, feeding = sets, sets + joined + scaled  # the cubes are gathered once and then released
     else:
         feeding = kept + max(joined, scaled if pixelwise else 0) + (scaled if gpu else 0)
     return {
@@ -133,19 +141,19 @@ def moments(roles: Roles, experiment: Experiment, gpu: bool, by_ray: bool = True
 
 
 def _scaled(roles: Roles, experiment: Experiment) -> int:
-    """Return the bytes of what is drawn, scaled."""
+    """Return the bytes of the scaled cubes that training may draw."""
     return (roles.train + roles.extra) * experiment.data.size**2 * roles.shape[2] * FLOAT
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How many trials memory takes at a time.
+    """The number of trials that fit memory at a time.
 
     Attributes:
-        wanted: number of trials that would run at a time without a memory limit.
-        fits: how many of them memory allows.
-        why: what needs too much memory, and the remedy, if fewer fit than are wanted.
-        short: the place that does not even take one trial: "store", "ram" or "gpu"; "" where one fits.
+        wanted: number of trials that would run at a time if memory were unlimited, at least 1.
+        fits: number of trials that memory allows, 0 to `wanted`.
+        why: what needs too much memory, if fewer trials fit than are wanted; otherwise "".
+        short: the place into which not even one trial fits: "store", "ram" or "gpu"; "" if one trial fits.
         packs: whether trials must reserve RAM through Ray, so that no node receives too many of them.
     """
 
@@ -158,7 +166,14 @@ class Fit:
 
 @dataclass(frozen=True)
 class Demand:
-    """What trials ask of a cluster: workers of one, what each takes, and how many trials there are at most at a time."""
+    """The resources that trials request from a cluster.
+
+    Attributes:
+        workers: number of workers of one trial.
+        cpus: number of CPUs of each worker.
+        gpus: number of GPUs of each worker; may be a fraction.
+        trials: largest number of trials at a time; None: no limit.
+    """
 
     workers: int
     cpus: float
@@ -167,20 +182,21 @@ class Demand:
 
     @classmethod
     def by(cls, experiment: Experiment) -> "Demand":
-        """Return what the trials of a sweep ask."""
+        """Return the resources that the trials of a sweep request."""
         sweep = experiment.sweep
         most = min(sweep.trials, sweep.concurrent or sweep.trials)
         return cls(sweep.workers_per_trial, sweep.cpus_per_worker, sweep.gpus_per_worker, most)
 
 
 def fit(cluster: Cluster, needs: Needs, asked: Demand, whole: bool = False) -> Fit:
-    """Return how many trials of `needs` run at a time on `cluster`; memory that nobody knows limits nothing.
+    """Return how many trials fit `cluster` at a time. Memory whose size is unknown sets no limit.
 
     Args:
-        cluster: its nodes and their memory.
-        needs: of a run.
-        asked: what a trial takes beside.
-        whole: count all the memory there is, not the share that cubes should take: what does not fit that never runs.
+        cluster: the nodes and their memory.
+        needs: the memory that a trial needs.
+        asked: the other resources that a trial needs.
+        whole: True to let cubes take all memory, False to let them take the shares defined in this module. A trial that does
+            not fit all memory can never run.
     """
     places = places_of(cluster, asked.cpus, asked.gpus)
     memory = [m for m, count in zip(cluster.memory, places, strict=True) if count] if cluster.memory else []
@@ -201,7 +217,7 @@ def fit(cluster: Cluster, needs: Needs, asked: Demand, whole: bool = False) -> F
         packs = len(memory) > 1 and all(m.ram is not None for m in memory)
         found = replace(found, why=_ram_said(needs, memory, asked.workers, ram), packs=packs)
     if sharing is not None and asked.gpus < 1 and sharing < int(1 / asked.gpus + 1e-9) and sharing < found.fits:
-        # Ray gives a GPU away before it begins the next one: so many trials might all share the first.
+        # Ray fills one GPU before it uses the next, so all these trials might share the first GPU.
         each = f"the scaled cubes of a trial are {mib(needs.gpu)}, and cubes may take {mib(gpu * (smallest or 0))} of a GPU"
         found = replace(
             found, fits=sharing, why=f"{each} (1 / {sharing} of a GPU each would use all GPUs: sweep.gpus_per_worker)"
@@ -210,7 +226,7 @@ def fit(cluster: Cluster, needs: Needs, asked: Demand, whole: bool = False) -> F
 
 
 def _by_ram(cluster: Cluster, places: Sequence[int], needs: Needs, share: float) -> int:
-    """Return the workers that fit the nodes' RAM."""
+    """Return how many workers fit the RAM of the nodes."""
     memory = cluster.memory or (Memory(),) * len(places)
     pairs = zip(memory, places, strict=True)
     return sum(count if m.ram is None else min(count, int(share * m.ram / needs.ram)) for m, count in pairs)
@@ -230,7 +246,7 @@ def _least(values: Sequence[int | None]) -> int | None:
 
 
 def with_gpu_memory(cluster: Cluster) -> Cluster:
-    """Return `cluster` with the memory of its GPUs, as `nvidia-smi` tells it: here, or in a worker of every node."""
+    """Return `cluster` with the memory of its GPUs, which `nvidia-smi` reports here or in a worker on every node."""
     if not cluster.gpus or not cluster.memory or any(m.gpu for m in cluster.memory):
         return cluster
     if len(cluster.nodes) == 1 and cluster.memory[0].here:
@@ -253,5 +269,5 @@ def gpu_bytes() -> int | None:
 
 
 def mib(count: float) -> str:
-    """Return bytes in words."""
+    """Return a number of bytes as text, in GiB or MiB."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -13,7 +13,7 @@ from hyperderm.errors import (
     HyperdermError,
     MachineTrouble,
     StoreError,
-    Unforeseen,
+    UnexpectedError,
 )
 from hyperderm.training.loop import Report
 from hyperderm.trouble import AGAIN, own_of, reason_of, trouble_of
@@ -23,11 +23,12 @@ DONE: dict[str, Any] = {"images": -1, "report": {}, "failure": "", "done": True}
 
 
 OTHERS = 0.15
-"""Share of a GPU's memory. If other processes hold more than this share, they are to blame when a trial does not fit. It is
-not 0, because a CUDA context takes some memory too."""
+"""Share of a GPU's memory; if other processes hold more than this share, they are the reason why a trial does not fit.
+
+It is not 0, because a CUDA context takes some memory too."""
 
 
-def tell(report: Report, images: float) -> dict[str, Any]:
+def report_message(report: Report, images: float) -> dict[str, Any]:
     """Return a report in the form that Tune transports; the objective is among the metrics of the report."""
     return {
         "images": report.images,
@@ -38,43 +39,43 @@ def tell(report: Report, images: float) -> dict[str, Any]:
     }
 
 
-def failure(error: HyperdermError) -> dict[str, Any]:
+def failure_message(error: HyperdermError) -> dict[str, Any]:
     """Return the message that ends a trial which would fail again at every repetition.
 
-    `cause` is the error itself with sentence, remedy and exit code, for code that decides; `failure` is text for people.
+    In the message, `cause` is the error itself, which the driver evaluates; `failure` is its text, which people read.
     """
     return {"images": -1, "report": {}, "failure": str(error), "cause": error, "done": True}
 
 
-def ended(error: Exception) -> dict[str, Any]:
+def end_message(error: Exception) -> dict[str, Any]:
     """Return the message that ends a trial with `error`.
 
     A failure is caused by the trial itself and is final; trouble of the machine leaves the trial open.
 
     Raises:
         MachineTrouble: the trouble may be over when Ray repeats the trial; Exception: the unchanged `error`, if it is
-            unforeseen; Unforeseen: an unforeseen error that cannot be pickled, of which Ray would pass on only a text.
+            unforeseen; UnexpectedError: an unforeseen error that cannot be pickled, of which Ray would pass on only a text.
     """
-    told = _of_gpu(error) or trouble_of(error) or own_of(error)
-    if told is None:
+    known = _of_gpu(error) or trouble_of(error) or own_of(error)
+    if known is None:
         if not _travels(error):
-            raise Unforeseen(f"{type(error).__name__}: {reason_of(error)}") from error
+            raise UnexpectedError(f"{type(error).__name__}: {reason_of(error)}") from error
         raise error
-    if isinstance(told, (StoreError, ClusterError)) and not isinstance(told, MachineTrouble):
-        why = trouble_of(told.__cause__) if told.__cause__ else None
-        told = (DiskFull if isinstance(why, DiskFull) else FileTrouble)(told.what, told.remedy)
-    if not isinstance(told, MachineTrouble):
-        return failure(told)
-    if told.passing:
-        raise told from error
-    return {"images": -1, "report": {}, "failure": "", "trouble": told, "done": True}
+    if isinstance(known, (StoreError, ClusterError)) and not isinstance(known, MachineTrouble):
+        why = trouble_of(known.__cause__) if known.__cause__ else None
+        known = (DiskFull if isinstance(why, DiskFull) else FileTrouble)(known.what, known.remedy)
+    if not isinstance(known, MachineTrouble):
+        return failure_message(known)
+    if known.passing:
+        raise known from error
+    return {"images": -1, "report": {}, "failure": "", "trouble": known, "done": True}
 
 
 def _travels(error: Exception) -> bool:
     """Return whether an error keeps its type on the way to the driver; some libraries' errors cannot be unpickled."""
     try:
-        return type(pickle.loads(pickle.dumps(error))) is type(error)  # noqa: S301 - made in this line
-    except Exception:  # pickles run what they like
+        return type(pickle.loads(pickle.dumps(error))) is type(error)  # noqa: S301 - the bytes come from this process
+    except Exception:  # unpickling runs code of the error's class, which may raise anything
         return False
 
 

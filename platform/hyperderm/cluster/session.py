@@ -18,7 +18,7 @@ from hyperderm.cluster.ray_output import DRIVER_LOG, heard, quiet_loggers
 from hyperderm.config import Experiment
 from hyperderm.errors import ClusterError, HyperdermError, StoreError
 
-if TYPE_CHECKING:  # it imports pyarrow, and a command with a wrong key should say so at once
+if TYPE_CHECKING:  # its import of pyarrow would delay the message about a wrong key
     from hyperderm.store.run_location import RunLocation
 
 T = TypeVar("T")
@@ -80,18 +80,18 @@ def _memory() -> dict[str, str]:
 
 
 SETTINGS = _memory() | {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the search records results; CSV, JSON and TensorBoard would again
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt ends the sweep through its stopper
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the stopper of the sweep handles an interrupt
     "TUNE_FORCE_TRIAL_CLEANUP_S": "20",  # an interrupt need not wait for the next validation: checkpoints are atomic
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a report of a group costs 5 ms instead of 1.5 s
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # hides CUDA from actors that reserved no GPU
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints tables even at verbose=0
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_DATA_LOG_LEVEL": "ERROR",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": r"\n",  # of what Ray's nodes say, the pages (its memory monitor's): a sentence tells them
-    "RAY_task_oom_retries": "3",  # Ray's default is for ever, in silence, while its memory monitor ends task after task
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
-    "RAY_worker_niceness": "0",  # at Ray's own 15, beside two busy processes on two cores, a sweep finishes nothing
+    "RAY_DEDUP_LOGS_SKIP_REGEX": r"\n",  # the long texts of Ray's memory monitor; a sentence of ours replaces them
+    "RAY_task_oom_retries": "3",  # by default Ray repeats tasks without limit when its memory monitor ends them
+    "RAY_USAGE_STATS_ENABLED": "0",  # no usage statistics are sent
+    "RAY_worker_niceness": "0",  # at Ray's 15, a sweep beside two busy processes on two cores never ends
 }
 """Environment variables for Ray, Tune and Train, in this process and in the workers of a cluster."""
 TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
@@ -140,7 +140,7 @@ def machine_ram() -> int:
     for limit in LIMITS:
         try:
             whole = min(whole, int(limit.read_text("ascii")))
-        except (OSError, ValueError):  # not there, or `max`
+        except (OSError, ValueError):  # the file is missing or says `max`
             continue
     return whole
 
@@ -184,7 +184,7 @@ def connect(address: str | None) -> Iterator[Cluster]:
     import ray
     import ray.exceptions
 
-    package = str(Path(__file__).resolve().parents[1])  # shipped, so that the workers' code is the driver's
+    package = str(Path(__file__).resolve().parents[1])  # sent to the workers, so that they run the code of the driver
     environment = {"py_modules": [package], "env_vars": SETTINGS} if remote else quoted_interpreter(sys.executable)
     place: dict[str, Any] = {} if remote else dict(include_dashboard=False, _node_ip_address="127.0.0.1")
     before = signal.getsignal(signal.SIGTERM)
@@ -197,7 +197,7 @@ def connect(address: str | None) -> Iterator[Cluster]:
                 runtime_env=environment,
                 **place,
             )
-        except Exception as error:  # a node that does not come up in time is no more than that to Ray
+        except Exception as error:  # Ray gives no reason if a node does not start in time
             raise _unstarted(address if remote else None, str(error), said()) from None
     if callable(before) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)  # Ray has put a handler of its own in its place
@@ -359,7 +359,7 @@ def blind_nodes(place: "RunLocation") -> list[str]:
         if isinstance(place, Path):
             return place.exists()
         try:
-            place.exists()  # a prefix may be empty yet: that the server answers is what counts
+            place.exists()  # the prefix may still be empty; the answer of the server is enough
         except StoreError:
             return False
         return True

@@ -10,7 +10,7 @@ import ray
 from hyperderm.cluster.feed_choice import FeedChoice, choose_feed
 from hyperderm.cluster.session import Cluster
 from hyperderm.cluster.shared_store import SharedStore, fetch, held_store, materialise
-from hyperderm.cluster.stream_readers import StreamedData, stream
+from hyperderm.cluster.stream_readers import StreamedData, prepare_stream
 from hyperderm.config import Experiment
 from hyperderm.learners.data import TrainData
 from hyperderm.store.reader import Store
@@ -42,7 +42,7 @@ class SharedData:
     at_most: int | None = None
     each: int = 0
 
-    def left(self, cluster: Cluster) -> Cluster:
+    def for_trials(self, cluster: Cluster) -> Cluster:
         """Return the part of the cluster that trials may use, which is all of it."""
         return cluster
 
@@ -94,7 +94,7 @@ def for_job(store: Store, selection: Selection, experiment: Experiment, inputs: 
         ConfigError: the data must be streamed but cannot be; ClusterError: there is no CPU or memory for streaming.
     """
     if experiment.data.feed == "stream":
-        return stream(store, selection, experiment, inputs=inputs)
+        return prepare_stream(store, selection, experiment, inputs=inputs)
     if experiment.sweep.workers_per_trial == 1:
         return ReadHere(store, selection, inputs)
     roles = [*selection.train, *selection.validation]
@@ -106,7 +106,7 @@ def share(
     store: Store,
     selection: Selection,
     experiment: Experiment,
-    feeding: FeedChoice | None = None,
+    feed_choice: FeedChoice | None = None,
     inputs: RunInputs = NONE,
 ) -> Shared:
     """Read the data of the trials of `experiment` once into Ray's object store, or prepare to stream it.
@@ -115,16 +115,16 @@ def share(
         store: the store that holds the roles.
         selection: the lesions of the roles.
         experiment: the run whose settings choose the feed.
-        feeding: the result of `choose_feed`; None: `choose_feed` is called here.
+        feed_choice: the result of `choose_feed`; None: `choose_feed` is called here.
         inputs: the inputs of the run.
 
     Raises:
         ConfigError: the data must be streamed but cannot be; ClusterError: there is no CPU or memory for streaming.
     """
-    feeding = feeding or choose_feed(store, selection, experiment)
-    if feeding.streams:
-        return stream(store, selection, experiment, inputs=inputs)
-    if isinstance(store, SharedStore):  # its rows are there already; a trial that asks has no CPU left for reading tasks
+    feed_choice = feed_choice or choose_feed(store, selection, experiment)
+    if feed_choice.streams:
+        return prepare_stream(store, selection, experiment, inputs=inputs)
+    if isinstance(store, SharedStore):  # its rows are in the object store already, and a trial has no CPU for reading tasks
         blocks = list(store.blocks)
         extra = [ray.put(extra_store(experiment).read(selection.extra))] if selection.extra else []
     else:
@@ -136,6 +136,6 @@ def share(
         selection,
         store.manifest.wavelengths_nm,
         ray.put(inputs.states),
-        feeding.at_most,
-        feeding.each,
+        feed_choice.at_most,
+        feed_choice.each,
     )

@@ -56,7 +56,7 @@ def apart(call: Callable[[], T]) -> T:
         except BaseException as error:
             ended.set_exception(error)
 
-    threading.Thread(target=run, name="hyperderm-read", daemon=True).start()  # not joined at exit, as a pool's would be
+    threading.Thread(target=run, name="hyperderm-read", daemon=True).start()  # Python waits for a pool at exit
     return ended.result()
 
 

@@ -1,8 +1,9 @@
-"""A train role that is streamed: readers that hold CPUs of their own, and what every trial needs beside the windows.
+"""Streaming of a train role on Ray: the readers of its shards, and the data that every trial keeps in memory.
 
-A reader is an actor which holds its CPU from before the first trial until the end: however many trials there are, they
-cannot take what they wait for. Shards are asked of it one by one and arrive zero-copy in Ray's object store. Ray Data would
-do the same with tasks that compete for the CPUs of the trials, and starts anew for every epoch (tests/bench/stream.py).
+A reader is an actor that holds one CPU from before the first trial until the end. So the trials cannot take the CPUs on
+which the reading that they wait for depends. A trial requests shards one by one and uses them, without a copy, in Ray's
+object store. Ray Data would read with tasks that compete with the trials for CPUs, and would start anew for every epoch
+(tests/bench/stream.py).
 """
 
 import warnings
@@ -42,7 +43,7 @@ CPUS_PER_READER = 8
 PATIENCE_S = 60.0
 """Seconds to wait for the CPUs of the readers."""
 HELD = 0.8
-"""Share of the object store that trials may hold: what is read meanwhile needs room too."""
+"""Largest share of the object store that trials may hold; the rest is for shards that are being read."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ class Shard:
     """A part of a store, restricted to one role.
 
     Attributes:
-        path: of the part.
-        lesion_ids: in the order of the part.
-        synthetic: it is a part of the synthetic store, not of the real one.
+        path: path of the part in its store.
+        lesion_ids: the lesions of the role in this part, in the order of the part.
+        synthetic: whether the part belongs to the synthetic store.
     """
 
     path: str
@@ -62,18 +63,24 @@ class Shard:
 
 @dataclass(frozen=True)
 class StreamedData:
-    """What every trial of a sweep shares where train is streamed: readers, and small sets by reference.
+    """The data that all trials of a sweep share if the train role is streamed.
 
     Attributes:
-        readers: node id and actor.
-        shards: those of train, then those of the synthetic store.
-        sample: of train, as `_Held`; validation likewise.
-        size: pixels that cubes are read at.
+        readers: node id and actor of each reader.
+        shards: the shards of the train role, then those of the synthetic store.
+        lesion_ids: (N,) ids of the lesions of the train role.
+        diagnoses: (N,) diagnoses of these lesions.
+        sample: cubes of the train role that are held in memory, in Ray's object store.
+        validation: the cubes of the validation role, in Ray's object store.
+        scaling: the scaling that is fitted to the whole train role.
+        wavelengths_nm: (B,) wavelengths of the bands in nm.
+        size: height and width in pixels with which cubes are read.
+        window: number of shards that are shuffled together.
         at_most: the largest number of trials whose windows fit the object stores and whose copies fit the RAM.
+        inputs: reference to `TrainData.inputs`.
+        extra: lesion id to diagnosis of the synthetic cubes, which are streamed too, in the order of their rows.
+        mixing: whether the object stores have room for the windows of mixed sampling.
         each: bytes of RAM that each worker reserves through Ray; always 0.
-        inputs: see `TrainData.inputs`.
-        extra: lesion id to diagnosis of the synthetic cubes, in the order of their rows; they stream with train.
-        mixing: there is room for the windows of mixed sampling.
     """
 
     readers: tuple[tuple[str, Any], ...]
@@ -92,20 +99,21 @@ class StreamedData:
     mixing: bool = False
     each: int = 0
 
-    def left(self, cluster: Cluster) -> Cluster:
-        """Return what trials may use of the cluster: all but the readers' CPUs."""
-        return left(cluster, [node for node, _ in self.readers])
+    def for_trials(self, cluster: Cluster) -> Cluster:
+        """Return the part of the cluster that trials may use, which is all except the CPUs of the readers."""
+        return without_readers(cluster, [node for node, _ in self.readers])
 
     def close(self) -> None:
-        """Give the readers' CPUs back; trials that still run end."""
+        """Stop the readers, which frees their CPUs; a trial that still runs fails."""
         for _, actor in self.readers:
             ray.kill(actor)
 
     def load(self, experiment: Experiment) -> TrainData:
-        """Return what a trial of `experiment` is given; nothing is copied.
+        """Return the training data of a trial of `experiment`; cubes are not copied.
 
         Raises:
-            ConfigError: other pixels, another scaling or another kind of sampling than the stream was prepared for.
+            ConfigError: the experiment has another size of cubes, another scaling or another kind of sampling than the one
+                for which the stream was prepared.
         """
         if experiment.data.size != self.size or experiment.data.scaling_percentiles is not None:
             raise ConfigError(
@@ -134,14 +142,14 @@ class StreamedData:
         def begin(number: int) -> Callable[[], Tensor]:
             shard = self.shards[number]
             asked = near[number % len(near)].cubes.remote(shard)
-            return lambda: view(get(asked))
+            return lambda: as_tensor(reader_result(asked))
 
         return begin
 
 
 @dataclass(frozen=True)
 class _Held:
-    """A set of cubes in the object store."""
+    """A `CubeSet` whose arrays lie in Ray's object store."""
 
     lesion_ids: tuple[str, ...]
     diagnoses: tuple[str, ...]
@@ -150,29 +158,43 @@ class _Held:
 
     def get(self) -> CubeSet:
         x, masks = ray.get([self.reflectance, self.masks])
-        return CubeSet(self.lesion_ids, self.diagnoses, view(x), view(masks))
+        return CubeSet(self.lesion_ids, self.diagnoses, as_tensor(x), as_tensor(masks))
 
 
 @ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=3)
 class Reader:
-    """Reads parts of a store, and of a synthetic one, on a CPU that nobody else gets."""
+    """An actor that reads parts of a store, and of a synthetic store, on a CPU of its own.
+
+    Args:
+        store: the store of the real lesions.
+        extra: the synthetic store; None if there is none.
+        size: height and width in pixels with which cubes are read.
+    """
 
     def __init__(self, store: Store, extra: Store | None, size: int) -> None:
         torch.set_num_threads(1)
         self._store, self._extra, self._size = store, extra, size
 
     def ready(self) -> bool:
-        """Return True once the actor runs."""
+        """Return True; Ray delivers the answer as soon as the actor runs."""
         return True
 
     def cubes(self, shard: Shard) -> NDArray[np.float32]:
-        """Return (n, B, size, size) reflectance in the order of the part."""
+        """Return the reflectance of the shard's cubes, (n, B, size, size) float32, in the order of the part.
+
+        Raises:
+            StoreError: the part cannot be read.
+        """
         store = self._extra if shard.synthetic else self._store
         assert store is not None
         return self._set(_rows(store, shard.path), shard.lesion_ids).reflectance.numpy()
 
     def survey(self, path: str, train: Sequence[str], others: Sequence[str]) -> "Survey":
-        """Return the extremes of the part's train cubes, and the cubes and masks of others."""
+        """Return the extremes of the lesions `train`, and the cubes and masks of the lesions `others`, of one part.
+
+        Raises:
+            StoreError: the part cannot be read.
+        """
         rows, low, high = _rows(self._store, path), None, None
         if train:
             x = self._set(rows, train).reflectance
@@ -197,7 +219,15 @@ def _rows(store: Store, path: str) -> pa.Table:
 
 @dataclass(frozen=True)
 class Survey:
-    """What one part tells: (B,) extremes of its train cubes, and the cubes that are held all the time."""
+    """The result of `Reader.survey` for one part.
+
+    Attributes:
+        low: (B,) smallest reflectance of the train cubes in each band; None if the part holds no train cubes.
+        high: (B,) largest reflectance, likewise.
+        lesion_ids: (n,) ids of the cubes that stay in memory.
+        reflectance: (n, B, size, size) float32 reflectance of these cubes; None if there are none.
+        masks: (n, size, size) bool masks of these cubes; None if there are none.
+    """
 
     low: Tensor | None
     high: Tensor | None
@@ -206,23 +236,24 @@ class Survey:
     masks: NDArray[np.bool_] | None
 
 
-def stream(
+def prepare_stream(
     store: Store, selection: Selection, experiment: Experiment, alone: bool = False, inputs: RunInputs = NONE
 ) -> StreamedData:
-    """Start the readers, go through the parts once for scaling, sample and validation, and return what trials share.
+    """Start the readers, read all parts once, and return the data that the trials share.
 
-    The scaling is that of all of train, exactly; the sample is drawn once, whatever the seed of a run. Of a synthetic store
-    nothing but the index is read.
+    The scaling is fitted to every cube of the train role. The sample is drawn once and does not depend on the seed of a run.
+    Only the index of a synthetic store is read here.
 
     Args:
-        store: of both roles.
-        selection: the roles.
-        experiment: says how large cubes, windows and the sample are, and what a trial takes of the cluster.
-        alone: this process trains, and takes nothing of the cluster.
-        inputs: of the run.
+        store: the store that holds both roles.
+        selection: the lesions of the roles.
+        experiment: the configuration, which sets the sizes of cubes, windows and sample, and the resources of a trial.
+        alone: whether this process trains, so that training takes no resources of the cluster.
+        inputs: the inputs of the run.
 
     Raises:
-        ClusterError: no CPU is left for readers, or the windows do not fit the object store; StoreError: a damaged part.
+        ClusterError: there is no CPU for the readers, or the windows do not fit the object store; StoreError: a part cannot
+            be read.
     """
     train, validation = set(selection.train), set(selection.validation)
     parts, names = _indexed(store, train | validation)
@@ -234,7 +265,7 @@ def stream(
     order = torch.randperm(len(selection.train), generator=generator(0, "stream/sample", 0))
     sampled = tuple(sorted(selection.train[row] for row in order[: experiment.data.sample].tolist()))
     at_most = _room(store, experiment, shards, len(sampled), len(validation))
-    readers = start(store, extra, experiment, alone)
+    readers = start_readers(store, extra, experiment, alone)
     scaling, held = _survey(parts, train, (sampled, selection.validation), readers, store, experiment)
     sample, scored = (_hold(ids, names, *cubes) for ids, cubes in zip((sampled, selection.validation), held, strict=True))
     return StreamedData(
@@ -256,13 +287,13 @@ def stream(
 
 
 def _beside(experiment: Experiment) -> Store:
-    """Open the synthetic store; `select` has just hashed it, and it may be larger than memory."""
+    """Open the synthetic store without a check of its hashes, because `select` has just checked them."""
     assert experiment.synthetic is not None
     return open_store(experiment.synthetic.store, verify=False)
 
 
 def _indexed(store: Store, wanted: Collection[str]) -> tuple[list[Shard], dict[str, str]]:
-    """Return the parts of `store` that hold lesions in `wanted`, restricted to them, and the diagnosis of each."""
+    """Return the parts of `store` as shards of the lesions in `wanted`, and each lesion's diagnosis."""
     shards, names = list[Shard](), dict[str, str]()
     for part in store.manifest.parts:
         index = store.location.read_table(part.path, ["lesion_id", "diagnosis"])
@@ -285,7 +316,7 @@ def _survey(
     store: Store,
     experiment: Experiment,
 ) -> tuple[Scaling, list[Cubes]]:
-    """Go through the parts once, two asked of each reader at a time: the scaling of train, and the sets in `wanted`."""
+    """Return the scaling of train, and the cubes of each set in `wanted`; a reader gets at most two requests at a time."""
     size, bands = experiment.data.size, len(store.manifest.wavelengths_nm)
     held: list[Cubes] = [
         (np.empty((len(ids), bands, size, size), np.float32), np.empty((len(ids), size, size), np.bool_)) for ids in wanted
@@ -298,9 +329,9 @@ def _survey(
         others = [n for n in part.lesion_ids if n in place]
         asked.append(readers[number % len(readers)][1].survey.remote(part.path, mine, others))
         if len(asked) == 2 * len(readers):
-            _note(get(asked.pop(0)), extremes, held, place)
+            _note(reader_result(asked.pop(0)), extremes, held, place)
     while asked:
-        _note(get(asked.pop(0)), extremes, held, place)
+        _note(reader_result(asked.pop(0)), extremes, held, place)
     return Scaling.fit(torch.stack(extremes)[:, :, None, None]), held
 
 
@@ -318,11 +349,17 @@ def _hold(ids: tuple[str, ...], names: dict[str, str], cubes: NDArray[np.float32
     return _Held(ids, tuple(names[name] for name in ids), ray.put(cubes), ray.put(masks))
 
 
-def start(store: Store, extra: Store | None, experiment: Experiment, alone: bool) -> tuple[tuple[str, Any], ...]:
-    """Start the readers and return them once each holds its CPU, with their nodes.
+def start_readers(store: Store, extra: Store | None, experiment: Experiment, alone: bool) -> tuple[tuple[str, Any], ...]:
+    """Start the readers, wait until all of them run, and return the node id and the actor of each.
+
+    Args:
+        store: the store of the real lesions.
+        extra: the synthetic store; None if there is none.
+        experiment: the configuration, which sets the size of the cubes and the resources of a trial.
+        alone: whether no CPUs have to be left for trials.
 
     Raises:
-        ClusterError: no CPU came free for one, or none would be left for a trial.
+        ClusterError: a reader gets no CPU within `PATIENCE_S` seconds, or too few CPUs would be left for a trial.
     """
     nodes = reading_nodes(store, experiment)
     everything = Cluster(tuple((n["Resources"].get("CPU", 0.0), n["Resources"].get("GPU", 0.0)) for n in _alive()), "")
@@ -330,12 +367,16 @@ def start(store: Store, extra: Store | None, experiment: Experiment, alone: bool
     try:
         if not alone:
             trials_at_once(
-                left(everything, nodes), sweep.workers_per_trial, sweep.cpus_per_worker, sweep.gpus_per_worker, None
+                without_readers(everything, nodes),
+                sweep.workers_per_trial,
+                sweep.cpus_per_worker,
+                sweep.gpus_per_worker,
+                None,
             )
     except ClusterError as error:
         kept = f"{len(nodes)} CPU{'s' * (len(nodes) > 1)} kept for reading"
         raise ClusterError(f"{error.what}, {kept} of a streamed train role not counted", error.remedy) from None
-    made: Any = Reader  # Ray's wrapper carries no types
+    made: Any = Reader  # Ray's wrapper has no types
     pinned = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
     actors = [made.options(scheduling_strategy=where).remote(store, extra, experiment.data.size) for where in pinned]
     try:
@@ -351,7 +392,10 @@ def start(store: Store, extra: Store | None, experiment: Experiment, alone: bool
 
 
 def reading_nodes(store: Store, experiment: Experiment) -> list[str]:
-    """Return the node of each reader: one in eight CPUs of every node that sees all stores; for a disk, of this node."""
+    """Return the node id of each reader.
+
+    A node has one reader for every `CPUS_PER_READER` CPUs, but at least one. A store on a disk is read only by this node.
+    """
     here = ray.get_runtime_context().get_node_id()
     beside = experiment.synthetic
     local = store.location.local or (beside is not None and locate(beside.store).local)
@@ -361,13 +405,13 @@ def reading_nodes(store: Store, experiment: Experiment) -> list[str]:
 
 
 def reader_cpus(store: Store, cluster: Cluster) -> int:
-    """Return how many CPUs readers of `store` would keep: on each node of `cluster`, or for a disk on the first alone."""
+    """Return how many CPUs readers of `store` would keep on `cluster`; only its first node reads a store on a disk."""
     nodes = cluster.nodes[:1] if store.location.local else cluster.nodes
     return sum(max(1, int(cpus) // CPUS_PER_READER) for cpus, _ in nodes if cpus)
 
 
-def left(cluster: Cluster, readers: Sequence[str]) -> Cluster:
-    """Return `cluster` without the CPUs of `readers` (their nodes)."""
+def without_readers(cluster: Cluster, readers: Sequence[str]) -> Cluster:
+    """Return `cluster` without the CPUs of its readers; `readers` holds the node id of each."""
     taken = [list(readers).count(node["NodeID"]) for node in _alive()]
     nodes = zip(cluster.nodes, taken, strict=True)
     return replace(cluster, nodes=tuple((max(cpus - kept, 0.0), gpus) for (cpus, gpus), kept in nodes))
@@ -378,13 +422,14 @@ def _alive() -> list[dict[str, Any]]:
 
 
 def _room(store: Store, experiment: Experiment, shards: Sequence[Shard], sample: int, validation: int) -> int:
-    """Return how many trials fit: their windows the object stores, which hold sample and validation; their copies the RAM.
+    """Return how many trials fit the memory of the connected cluster at a time.
 
-    Windows, sample and validation are read where they lie. A worker copies what a step shows (`StreamFeed.gather` stacks and
-    scales it), and what validation makes of the sets for a while.
+    The object stores must hold the windows of the trials, the sample and the validation role. Workers use all of these
+    without a copy. The RAM must hold the copies that a worker does make: the cubes of a step (`StreamFeed.gather`) and, for
+    a while, the cubes that validation computes.
 
     Raises:
-        ClusterError: not even one.
+        ClusterError: not even one trial fits; the message names the settings to lower.
     """
     data, workers, cluster = experiment.data, experiment.sweep.workers_per_trial, connected()
     h, w, bands = store.manifest.shape
@@ -419,8 +464,12 @@ def _room(store: Store, experiment: Experiment, shards: Sequence[Shard], sample:
     return min(fits, by_ram)
 
 
-def get(reference: Any) -> Any:  # noqa: ANN401 - whatever a reader returns
-    """Return what a reader returned; an error of ours as it was raised there."""
+def reader_result(reference: Any) -> Any:  # noqa: ANN401 - each method of a reader has its own type
+    """Wait for the result of a reader and return it.
+
+    Raises:
+        HyperdermError: the error that the reader raised; RayTaskError: the reader raised another error.
+    """
     try:
         return ray.get(reference)
     except RayTaskError as error:
@@ -428,8 +477,8 @@ def get(reference: Any) -> Any:  # noqa: ANN401 - whatever a reader returns
         raise (cause if isinstance(cause, HyperdermError) else error) from None
 
 
-def view(array: NDArray[Any]) -> Tensor:
-    """Return a tensor on Ray's memory, which cannot be written; nobody writes to a cube."""
+def as_tensor(array: NDArray[Any]) -> Tensor:
+    """Return a tensor that shares the memory of `array`; it must not be written to, because Ray's memory is read-only."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from hyperderm.cluster.messages import DONE, ended, tell
+from hyperderm.cluster.messages import DONE, end_message, report_message
 from hyperderm.cluster.shared_data import Readable, ReadHere
 from hyperderm.cluster.worker_group import group_reports
 from hyperderm.config import Experiment
@@ -80,7 +80,7 @@ class Trainer:
                 ClusterError: the group had trouble or ended without a result.
         """
         if experiment.sweep.workers_per_trial > 1:
-            assert not isinstance(shared, ReadHere)  # nobody else could read it
+            assert not isinstance(shared, ReadHere)  # other nodes could not read it
             yield from group_reports(experiment, shared, place, provenance)
             return None
         torch.set_num_threads(max(1, int(experiment.sweep.cpus_per_worker)))
@@ -98,7 +98,7 @@ class Trainer:
         """Return the data of a run in this process; they are kept, because the next trial may need the same."""
         asked = experiment.data.size, experiment.data.scaling_percentiles, experiment.learner.scaled_as
         if self._held is None or self._held[0] is not shared or self._held[1] != asked:
-            self._held = None  # gone before the next is read, not after
+            self._held = None  # release the old data before the new data are read
             self._held = (shared, asked, shared.load(experiment))
         return self._held[2]
 
@@ -114,11 +114,11 @@ Perform = Callable[[Mapping[str, Any], Any, Trainer], Iterator[Report]]
 class Trial(tune.Trainable):
     """A trial in the form that Tune runs: a process that is reused for the next trial."""
 
-    def setup(  # type: ignore[override]  # Tune's way
+    def setup(  # type: ignore[override]  # Tune passes them by name
         self, config: dict[str, Any], perform: Perform, shared: object, storage: Location | None = None
     ) -> None:
         """Begin the first trial of this process; Tune calls this method once in each process."""
-        speak_as(storage.access if storage else None)  # also to the stores that a job reads and writes there
+        speak_as(storage.access if storage else None)  # the access is also used for the stores of a job on S3
         self._perform, self._shared, self._trainer = perform, shared, Trainer(storage)
         self._reports: Iterator[Report] | None = None
         self.reset_config(config)
@@ -136,8 +136,8 @@ class Trial(tune.Trainable):
             self._reports = self._reports or self._perform(self._config, self._shared, self._trainer)
             report = next(self._reports, None)
         except Exception as error:
-            return ended(error)  # or raised: Tune tries again, from the checkpoint
-        return DONE if report is None else tell(report, self._config.get("images", inf))
+            return end_message(error)  # if it raises, Tune repeats the trial from the checkpoint
+        return DONE if report is None else report_message(report, self._config.get("images", inf))
 
     def cleanup(self) -> None:
         """End the work of the trial, such as a group of workers that still runs after the trial was stopped early."""

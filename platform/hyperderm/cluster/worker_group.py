@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from ray.train.torch import TorchTrainer
 
-from hyperderm.cluster.messages import ended, tell
+from hyperderm.cluster.messages import end_message, report_message
 from hyperderm.cluster.shared_data import Shared
 from hyperderm.config import Experiment
 from hyperderm.errors import ClusterError
@@ -97,8 +97,8 @@ def worker_main(config: dict[str, Any]) -> None:
             if not _go_on(report, experiment, channel, context.rank, place, context.device):
                 return
     except Exception as error:
-        ray.get(channel.fail.remote(ended(error)))  # or raised: the group is started again, from the checkpoint
-        raise  # another worker may wait in a collective: Ray Train ends them all
+        ray.get(channel.fail.remote(end_message(error)))  # if it raises, the group is started again from the checkpoint
+        raise  # other workers may wait in a collective; Ray Train ends them all
 
 
 def _go_on(
@@ -112,7 +112,7 @@ def _go_on(
     flag = torch.zeros((), device=device)
     if rank == 0:
         keep_samples(report, place)
-        flag += float(ray.get(channel.put.remote(tell(report, experiment.training.images))))
+        flag += float(ray.get(channel.put.remote(report_message(report, experiment.training.images))))
     dist.broadcast(flag, 0)
     return bool(flag)
 
@@ -144,7 +144,7 @@ class WorkerGroup:
         max_failures: int,
     ) -> None:
         sweep, storage = experiment.sweep, None if isinstance(place, Path) else place
-        config = {  # how S3 is spoken to is not in it: Ray Train keeps and shows configurations
+        config = {  # without S3 settings, because Ray Train stores and shows configurations
             "experiment": experiment.model_dump(mode="json"),
             "folder": address(place.absolute() if isinstance(place, Path) else place),
             "provenance": dict(provenance),
@@ -176,7 +176,7 @@ class WorkerGroup:
             self._error = error
 
     def reports(self) -> Iterator[dict[str, Any]]:
-        """Yield each report in the form of `messages.tell`; asking for the next report lets the workers go on.
+        """Yield each report in the form of `messages.report_message`; asking for the next report lets the workers go on.
 
         Raises:
             MachineTrouble: workers were lost or had trouble more often than they are started again; ClusterError: the group

@@ -322,7 +322,7 @@ def join(job: Job, staging: Staging | None, reports: list[PartReport], folds: in
             _check_alike(name, report.shape, report.wavelengths_nm, first_part.shape, first_part.wavelengths_nm)
     if repeated := [name for name, count in Counter(row.lesion_id for row in rows).items() if count > 1]:
         raise StoreError(f"lesion id {repeated[0]!r} appears more than once", "Ids must be unique in a store.")
-    identical, warnings = _twins(rows)
+    identical, warnings = _same_pictures(rows)
     warnings += told_of(job, rows)
     groups = merged([row.group for row in rows], identical)
     if job.layout in LAYOUTS:
@@ -469,7 +469,7 @@ def _row(lesion: Lesion) -> Row:
     )
 
 
-def _twins(rows: list[Row]) -> tuple[list[list[int]], list[str]]:
+def _same_pictures(rows: list[Row]) -> tuple[list[list[int]], list[str]]:
     """Return rows that show the same picture under several groups, and a sentence on each such set."""
     same: dict[str, list[int]] = {}
     for number, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""The cubes a learner is given."""
+"""The data that a learner receives: cubes with their diagnoses and masks, and the scaling."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,13 +12,13 @@ from hyperderm.learners.scaling import Scaling
 
 @dataclass(frozen=True)
 class CubeSet:
-    """Cubes of one role, in memory.
+    """The cubes of one role, in memory.
 
     Attributes:
-        lesion_ids: (N,) in the order of the cubes.
-        diagnoses: (N,).
+        lesion_ids: (N,) ids of the lesions, in the order of the cubes.
+        diagnoses: (N,) diagnoses of the lesions.
         reflectance: (N, B, size, size) float32.
-        masks: (N, size, size) bool; all False where a lesion has none.
+        masks: (N, size, size) bool, True inside the lesion; all False if a lesion has no mask.
     """
 
     lesion_ids: tuple[str, ...]
@@ -30,24 +30,27 @@ class CubeSet:
         return len(self.lesion_ids)
 
     def chosen(self, rows: Sequence[int]) -> Self:
-        """Return these rows of it."""
+        """Return the cubes at the positions `rows`, each 0 … N − 1, in that order."""
         names, kinds = (tuple(each[row] for row in rows) for each in (self.lesion_ids, self.diagnoses))
         return replace(self, lesion_ids=names, diagnoses=kinds, reflectance=self.reflectance[rows], masks=self.masks[rows])
 
 
 @dataclass(frozen=True)
 class Streamed:
-    """A train role that is read while it is trained on.
+    """A train role that is read during training.
+
+    The row of a real cube is its position in `lesion_ids`; the rows of the M synthetic cubes are N … N + M − 1.
 
     Attributes:
-        lesion_ids: (N,) of the whole role; a cube's row is its place here.
-        diagnoses: (N,).
-        shards: the rows of each shard, in the order in which its cubes come; together every row once, those of `extra` too.
-            A shard lies in one store.
-        window: shards whose cubes are shuffled together.
-        begin: begins to read a shard (by its number) and returns what waits for its cubes, (n, B, size, size) float32
-            reflectance. They may lie in memory that cannot be written; dropping them frees it.
-        extra: (M,) diagnoses of synthetic cubes that are read likewise; their rows follow those of `lesion_ids`.
+        lesion_ids: (N,) ids of the lesions of the whole role.
+        diagnoses: (N,) diagnoses of the lesions.
+        shards: the rows of the cubes of each shard, in the order of the shard. Every row of a real or synthetic cube occurs
+            once. All cubes of a shard lie in the same store.
+        window: number of shards whose cubes are shuffled together.
+        begin: a function that begins to read the shard with the given number. It returns a function that waits for the
+            cubes of the shard and returns them, (n, B, size, size) float32 reflectance. Their memory may be read-only; it is
+            freed when the tensor is no longer used.
+        extra: (M,) diagnoses of the synthetic cubes.
     """
 
     lesion_ids: tuple[str, ...]
@@ -60,16 +63,19 @@ class Streamed:
 
 @dataclass(frozen=True)
 class TrainData:
-    """What a run reads: two roles, the bands, and the scaling fitted on train alone.
+    """The data of a run: two roles, the bands, and the scaling that is fitted to the train role alone.
 
     Attributes:
-        train: the whole train role, or a sample of it if train is streamed.
-        streamed: how train is read where it is not held in memory.
-        extra: synthetic cubes that are trained on beside `train`; nothing is fitted or scored on them. None where there are
-            none, and where they are streamed (`Streamed.extra`).
-        inputs: name (`LearnerConfig.inputs`) to what the checkpoint of another run holds (`training.resume.pack`).
-        held_out: of a store without folds, where `train` and `validation` are the same cubes: (N, size, size) bool of the
-            pixels that only score; nothing is learnt from them. None where there are folds.
+        train: the whole train role, or a sample of it if the role is streamed.
+        validation: the whole validation role.
+        wavelengths_nm: (B,) wavelengths of the bands in nm.
+        scaling: the scaling between reflectance and the values that the learner sees.
+        extra: synthetic cubes that are used for training beside `train`; nothing is fitted to them or scored on them. None
+            if there are none, or if they are streamed (`Streamed.extra`).
+        streamed: the shards of the streamed train role; None if the role is held in memory.
+        inputs: name of an input (`LearnerConfig.inputs`) to the content of its checkpoint (`training.resume.pack`).
+        held_out: (N, size, size) bool, only for a store without folds, where `train` and `validation` are the same cubes:
+            True for pixels that are used only for scores and never for training. None for a store with folds.
     """
 
     train: CubeSet
@@ -82,72 +88,72 @@ class TrainData:
     held_out: Tensor | None = None
 
     def given(self, inputs: Mapping[str, Mapping[str, Any]], scaled_as: str | None) -> Self:
-        """Return this with the checkpoints of other runs, and with the scaling of one of them in place of train's.
+        """Return a copy with `inputs`, and with the scaling of one of the inputs if `scaled_as` names it.
 
         Args:
-            inputs: see `TrainData`.
-            scaled_as: see `LearnerConfig.scaled_as`.
+            inputs: see `TrainData.inputs`.
+            scaled_as: see `LearnerConfig.scaled_as`; None: the scaling stays as it is.
         """
         kept = Scaling.from_state(inputs[scaled_as]["scaling"]) if scaled_as else self.scaling
         return replace(self, inputs=inputs, scaling=kept)
 
     @property
     def lesion_ids(self) -> tuple[str, ...]:
-        """Of the whole train role."""
+        """The ids of the lesions of the whole train role, (N,)."""
         return self.streamed.lesion_ids if self.streamed else self.train.lesion_ids
 
     @property
     def diagnoses(self) -> tuple[str, ...]:
-        """Of the whole train role, like `lesion_ids`."""
+        """The diagnoses of the lesions of the whole train role, (N,), in the order of `lesion_ids`."""
         return self.streamed.diagnoses if self.streamed else self.train.diagnoses
 
     @property
     def feed(self) -> str:
-        """Return how train is fed; the feed is part of what a run is, because the order of its cubes depends on it."""
+        """The feed in words; it is part of the identity of a run, because the order of the cubes depends on it."""
         if self.streamed is None:
             return "memory"
         return f"stream: windows of {self.streamed.window} shards, a sample of {len(self.train)} cubes"
 
     @property
     def rows(self) -> int:
-        """Number of cubes that training may draw."""
+        """The number of cubes that training may draw, real and synthetic ones together."""
         return len(self.lesion_ids) + len(self.extra_diagnoses)
 
     @property
     def extra_diagnoses(self) -> tuple[str, ...]:
-        """Of the synthetic cubes, however they are fed."""
+        """The diagnoses of the synthetic cubes, (M,), whether they are streamed or in memory."""
         if self.streamed:
             return self.streamed.extra
         return self.extra.diagnoses if self.extra else ()
 
     @property
     def drawn(self) -> Tensor:
-        """(rows, B, H, W) reflectance: train, then extra; only of a train role in memory."""
+        """The reflectance of all cubes that training may draw, (rows, B, H, W); the train role must be in memory."""
         assert self.streamed is None
         return torch.cat([self.train.reflectance, self.extra.reflectance]) if self.extra else self.train.reflectance
 
     @property
     def drawn_masks(self) -> Tensor:
-        """(rows, H, W) bool masks of `drawn`."""
+        """The masks of the cubes of `drawn`, (rows, H, W) bool."""
         return torch.cat([self.train.masks, self.extra.masks]) if self.extra else self.train.masks
 
     @property
     def drawn_diagnoses(self) -> tuple[str, ...]:
-        """(rows,) diagnoses of `drawn`."""
+        """The diagnoses of all cubes that training may draw, (rows,): the real ones, then the synthetic ones."""
         return self.diagnoses + self.extra_diagnoses
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The diagnoses that training shows, in the order of the alphabet."""
+        """The diagnoses that training shows, in alphabetical order."""
         return tuple(sorted(set(self.drawn_diagnoses)))
 
     @property
     def labels(self) -> Tensor:
-        """(rows,) int64: of which of `classes` each cube is."""
+        """The index in `classes` of each cube's diagnosis, (rows,) int64."""
         numbers = {name: number for number, name in enumerate(self.classes)}
         return torch.tensor([numbers[name] for name in self.drawn_diagnoses])
 
 
 def truth(diagnoses: Sequence[str]) -> Tensor:
-    """Return 1 for melanoma and 0 for everything else, (N,) int64."""
+    """Return the binary labels of `diagnoses`, (N,) int64: 1 for "melanoma", 0 for every other diagnosis."""
     return torch.tensor([int(diagnosis == "melanoma") for diagnosis in diagnoses])

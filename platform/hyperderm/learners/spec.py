@@ -135,7 +135,7 @@ class LearnerConfig(Strict):
         """Return the learner's part of a configuration that an earlier version saved, in the form of this version.
 
         Raises:
-            Gone: the configuration names something that no longer exists; the remedy names the replacement.
+            RemovedSetting: the configuration names something that no longer exists; the remedy names the replacement.
         """
         return dict(saved)
 

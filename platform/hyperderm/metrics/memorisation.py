@@ -152,10 +152,10 @@ class Auditor:
         self._found: list[NDArray[np.float64]] = []
         held = np.concatenate([self._distances(chunk) for chunk in held_out.split(CHUNK)], axis=1)
         fresh = held[0] > TWIN
-        self._held_out, self._twins = held[:, fresh], int((~fresh).sum())
+        self._held_out, self._identical = held[:, fresh], int((~fresh).sum())
         if not fresh.any():
             raise StoreError(
-                f"all {self._twins} held-out cubes are train cubes over again, so nothing tells a copy",
+                f"all {self._identical} held-out cubes are train cubes over again, so nothing tells a copy",
                 "Ingest without duplicates, or give such pictures one group.",
             )
 
@@ -191,7 +191,7 @@ class Auditor:
             memorised=min(pixel.p, spectral.p) < LEVEL / 2,
             quantile_is_minimum=order == 1,
             derived=derived,
-            identical=self._twins,
+            identical=self._identical,
         )
 
     def _distances(self, cubes: Tensor) -> NDArray[np.float64]:

@@ -26,7 +26,7 @@ class RunParts:
         selection: the lesions of each role.
         place: where the run writes its checkpoints and samples.
         provenance: facts that are written into the checkpoints.
-        feeding: how the train role is fed; None means from memory.
+        feed_choice: how the train role is fed; None means from memory.
         inputs: the checkpoints of other runs that this run needs.
     """
 
@@ -35,7 +35,7 @@ class RunParts:
     selection: Selection
     place: RunLocation
     provenance: Mapping[str, str]
-    feeding: FeedChoice | None = None
+    feed_choice: FeedChoice | None = None
     inputs: RunInputs = NONE
 
 
@@ -58,10 +58,10 @@ def run_single(parts: RunParts, job: TrialJob, observer: Observer) -> None:
 
 def _here(parts: RunParts) -> Iterator[Report]:
     experiment, roles = parts.experiment, (parts.store, parts.selection, parts.experiment)
-    if parts.feeding and parts.feeding.streams:
-        from hyperderm.cluster.stream_readers import stream
+    if parts.feed_choice and parts.feed_choice.streams:
+        from hyperderm.cluster.stream_readers import prepare_stream
 
-        data = stream(*roles, alone=True, inputs=parts.inputs).load(experiment)
+        data = prepare_stream(*roles, alone=True, inputs=parts.inputs).load(experiment)
     else:
         data = read(*roles, parts.inputs.states)
     for report in run(experiment, data, local(parts.place, parts.provenance)):
@@ -74,7 +74,7 @@ def _grouped(parts: RunParts) -> Iterator[Report]:
     from hyperderm.cluster.worker_group import group_reports
 
     experiment = parts.experiment
-    shared = share(parts.store, parts.selection, experiment, parts.feeding, parts.inputs)
+    shared = share(parts.store, parts.selection, experiment, parts.feed_choice, parts.inputs)
     try:
         yield from group_reports(experiment, shared, parts.place, parts.provenance, experiment.sweep.max_failures)
     finally:

@@ -79,7 +79,7 @@ def _begun(path: Path, write: bool = False) -> bool:
     with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as database:
         if write:
             databases.prove(database)
-        else:  # whoever reads waits for a writer too
+        else:  # readers wait for a writer too
             database.execute("BEGIN IMMEDIATE")
             database.execute("ROLLBACK")
         tables = {str(row[0]) for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -102,7 +102,7 @@ def _load(path: Path, pruner: optuna.pruners.BasePruner | None) -> optuna.Study:
     """Load the study whatever its name is: the folder of the sweep may have been renamed since."""
     try:
         return optuna.load_study(study_name=None, storage=_storage(path), pruner=pruner)
-    except RuntimeError as error:  # Optuna's, of another version's schema
+    except RuntimeError as error:  # the error of Optuna for the schema of another version
         raise StudyError(
             f"{path} was written by another version of Optuna ({str(error).splitlines()[0][:200]})",
             "Use that version, or `optuna storage upgrade` on a copy.",

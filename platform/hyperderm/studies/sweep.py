@@ -77,7 +77,7 @@ def run(
     wanted = settings.trials - len(search.finished())
     if wanted <= 0:
         return
-    at_once = check_capacity(search.base, shared.left(cluster), storage or folder)
+    at_once = check_capacity(search.base, shared.for_trials(cluster), storage or folder)
     drive(
         search,
         config_of(folder, provenance, storage, shared.each),

@@ -83,7 +83,7 @@ def generate(
 
     job = _prepare(store, checkpoint, counts, seed, rgb, "cuda" if cluster.gpus else "cpu")
     share = 1 / -(-workers // cluster.gpus) if cluster.gpus else 0.0
-    made = made_by_workers(job.maker(), workers, share)
+    made = made_by_workers(job.synthesiser(), workers, share)
     return _write(job, uri, lambda rounds: made(list(_chunks(rounds))), progress)
 
 
@@ -99,18 +99,18 @@ def generate_here(
 ) -> Manifest:
     """Write the same set as `generate`, but in this process and without Ray; for one worker, and inside trials."""
     job = _prepare(store, checkpoint, counts, seed, rgb, "cuda" if torch.cuda.is_available() else "cpu")
-    maker = job.maker()
-    maker.load()
+    synthesiser = job.synthesiser()
+    synthesiser.load()
 
     def made(rounds: list[range]) -> Made:
         for chunk in _chunks(rounds):
-            yield from zip(chunk, maker.make(chunk), strict=True)
+            yield from zip(chunk, synthesiser.make(chunk), strict=True)
 
     return _write(job, uri, made, progress)
 
 
 @dataclass
-class CubeMaker:
+class CubeSynthesiser:
     """Makes cubes by their index; can be pickled, so that it can be sent to actors.
 
     Attributes:
@@ -155,8 +155,8 @@ class _Job:
     origin: SyntheticOrigin
     audit: SetAudit
 
-    def maker(self) -> CubeMaker:
-        return CubeMaker(self.checkpoint, self.sources, self.origin.seed, self.origin.device)
+    def synthesiser(self) -> CubeSynthesiser:
+        return CubeSynthesiser(self.checkpoint, self.sources, self.origin.seed, self.origin.device)
 
 
 def _prepare(

@@ -65,7 +65,7 @@ class CheckpointFolder:
             OSError: the disk fails; StoreError: the S3 server does not answer or refuses.
         """
         buffer = io.BytesIO()
-        torch.save(state, buffer)  # into memory: of a full disk torch's own writer says nothing but that it failed
+        torch.save(state, buffer)  # first into memory, because torch does not report that a disk is full
         content = buffer.getbuffer()
         if isinstance(self.folder, Path):
             self._to_disk(self.folder, content, best)
@@ -100,7 +100,7 @@ class CheckpointFolder:
         try:
             check_whole(held)
             state: dict[str, Any] = torch.load(io.BytesIO(held), map_location="cpu", weights_only=True)
-        except Exception as error:  # damaged files raise whatever their bytes happen to mean
+        except Exception as error:  # a damaged file can raise any error
             reason = (str(error).splitlines() or [""])[0]
             raise CheckpointError(
                 f"checkpoint {self.address(name)} cannot be read ({type(error).__name__}: {reason[:200].rstrip('.')})",

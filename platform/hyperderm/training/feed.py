@@ -1,4 +1,8 @@
-"""Batches by key: which cubes a step sees depends on (seed, images shown) alone, never on the number of workers."""
+"""The feed of a run: it draws the batch of every step.
+
+The cubes of a batch depend only on the seed and on the number of images shown before, not on the number of workers. So a
+resumed run needs no saved state of the feed.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,28 +18,28 @@ from hyperderm.learners.randomness import generator, rows
 from hyperderm.learners.sampling import Phase
 
 Part = tuple[int, bool]
-"""Which of a run's streams of entries: number of its phase, and whether the second stream of mixed sampling is meant."""
+"""Identifies a stream of entries: the number of its phase, and whether it is the second stream of mixed sampling."""
 
 
-class KeyedFeed(ABC):
-    """Draws batches of cubes, wherever those are held.
+class Feed(ABC):
+    """The part of a feed that does not depend on where the cubes are held.
 
-    Cubes come in epochs: every entry of the phase once, in an order keyed on (seed, epoch). The sources of conditional
-    generators are an independent stream of the same kind.
+    An epoch shows every entry of a phase once, in an order that depends only on the seed and the number of the epoch. The
+    sources of conditional generators are drawn from an independent stream of the same kind.
 
     Args:
-        count: cubes there are.
-        batch_size: global; divisible by `world_size`, at most `count`.
-        seed: key of all draws.
-        rank: which share of a batch this worker takes.
-        world_size: number of workers.
-        flips: random horizontal and vertical flips.
-        phases: which cubes are shown when; None: all of them, always.
-        labels: (count,) int64 `TrainData.labels`; None: all 0.
-        masks: (count, H, W) bool; None: whoever asks for masks is refused.
+        count: number of cubes, at least 1.
+        batch_size: number of cubes in the batch of all workers together; divisible by `world_size`, at most `count`.
+        seed: the seed on which all draws depend.
+        rank: number of this worker, 0 … world_size − 1; it decides which share of a batch the worker gets.
+        world_size: number of workers, at least 1.
+        flips: whether cubes are flipped at random, horizontally and vertically.
+        phases: the phases of training, which say which cubes are shown when; None: all cubes are shown from the start.
+        labels: (count,) int64, see `TrainData.labels`; None: every label is 0.
+        masks: (count, H, W) bool; None: no learner may use `Batch.masks`.
 
     Raises:
-        ConfigError: a batch larger than the train role or not divisible by the workers.
+        ConfigError: the batch is larger than the train role, or not divisible by the number of workers.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class KeyedFeed(ABC):
         self._orders: dict[str, tuple[tuple[int, int], Tensor]] = {}
 
     def batch(self, images: int) -> Batch:
-        """Return this worker's share of the batch that begins after `images` real images."""
+        """Return this worker's share of the batch that follows after `images` real images; cubes are read when used."""
         chosen = self._rows("real", images)
         return Batch(
             draw_real=partial(self._cubes, chosen, "real", images),
@@ -79,14 +83,14 @@ class KeyedFeed(ABC):
 
     @abstractmethod
     def gather(self, chosen: Tensor) -> Tensor:
-        """Return the scaled cubes of the rows `chosen` (n,) on the device that trains: (n, B, H, W)."""
+        """Return the scaled cubes of the rows `chosen`, (n,) int64, as (n, B, H, W) on the device that trains."""
 
     @abstractmethod
     def order(self, key: str, part: Part, epoch: int) -> Tensor:
-        """Return the entries (E,) of `part` in the order of one epoch of the stream `key`."""
+        """Return the entries of `part`, (E,) int64, in the order of `epoch`; `key` names the stream of random numbers."""
 
     def entries_of(self, part: Part) -> Tensor:
-        """Return (E,) int64 rows; each is shown once an epoch."""
+        """Return the rows of `part`, (E,) int64; each row is shown once in every epoch."""
         number, mixed = part
         return self.phases[number].mixed if mixed else self.phases[number].entries
 
@@ -98,7 +102,7 @@ class KeyedFeed(ABC):
         return torch.tensor([self._row(stream, p) for p in positions])
 
     def held(self, chosen: Tensor) -> Sequence[Tensor]:
-        """Return what `gather` returns cube by cube, without a copy where cubes are held so."""
+        """Return the cubes of `gather` one by one, each (B, H, W); a subclass may return views and so avoid a copy."""
         return self.gather(chosen).unbind()
 
     def _views(self, chosen: Tensor, images: int) -> Sequence[Tensor]:
@@ -140,40 +144,49 @@ class KeyedFeed(ABC):
         return torch.where(coins[:, 1, None, None, None], x.flip(-2), x)
 
 
-class Feed(KeyedFeed):
-    """Draws batches from scaled cubes held in memory, on the device that trains.
+class MemoryFeed(Feed):
+    """A feed (`data.feed = memory`) of scaled cubes that are held in memory, on the device that trains.
 
     Args:
-        cubes: (N, B, H, W).
-        batch_size: see `KeyedFeed`.
-        seed: see `KeyedFeed`.
-        pixelwise: hold the bands of a pixel together, as augmentations on a CPU want them; the values are the same.
-        how: see `KeyedFeed`.
+        cubes: (N, B, H, W) scaled cubes.
+        batch_size: see `Feed`.
+        seed: see `Feed`.
+        pixelwise: whether the bands of a pixel lie side by side in memory, which makes augmentations on a CPU faster; the
+            values are the same.
+        how: further arguments of `Feed`.
+
+    Raises:
+        ConfigError: see `Feed`.
     """
 
-    def __init__(self, cubes: Tensor, batch_size: int, seed: int, *, pixelwise: bool = False, **how: Any) -> None:  # noqa: ANN401 - those of KeyedFeed
+    def __init__(self, cubes: Tensor, batch_size: int, seed: int, *, pixelwise: bool = False, **how: Any) -> None:  # noqa: ANN401
         super().__init__(len(cubes), batch_size, seed, **how)
         self.cubes = cubes.contiguous(memory_format=torch.channels_last) if pixelwise else cubes
 
     def gather(self, chosen: Tensor) -> Tensor:
-        """Index them."""
+        """Return a copy of the chosen cubes, (n, B, H, W)."""
         return self.cubes[chosen.to(self.cubes.device)].contiguous()
 
     def held(self, chosen: Tensor) -> Sequence[Tensor]:
-        """Return views of them."""
+        """Return views of the chosen cubes, each (B, H, W)."""
         return [self.cubes[row] for row in chosen.tolist()]
 
     def order(self, key: str, part: Part, epoch: int) -> Tensor:
-        """Shuffle all entries together."""
+        """Return all entries of `part`, (E,) int64, shuffled together."""
         entries = self.entries_of(part)
         return entries[torch.randperm(len(entries), generator=generator(self.seed, key, epoch))]
 
 
 def check_batch(batch_size: int, cubes: int, world_size: int) -> None:
-    """Refuse a batch the train role or the workers cannot serve.
+    """Refuse a batch that is larger than the train role or that the workers cannot share evenly.
+
+    Args:
+        batch_size: number of cubes in a batch of all workers together.
+        cubes: number of cubes of the train role.
+        world_size: number of workers.
 
     Raises:
-        ConfigError: naming the field, the value and the remedy.
+        ConfigError: the batch is refused; the message names the field, the value and the remedy.
     """
     if batch_size > cubes:
         raise ConfigError(

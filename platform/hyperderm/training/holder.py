@@ -1,6 +1,6 @@
-"""The driver that holds a run's folder: its lock, which others can look at without taking it, and its identity.
+"""The lock of a run's folder, and the process that holds it: the driver.
 
-The identity is unique across machines.
+Other processes can ask for the holder without taking the lock. A holder is identified uniquely across machines.
 """
 
 import fcntl
@@ -60,11 +60,11 @@ def this_process() -> Holder:
     return Holder(os.getpid(), socket.gethostname(), _boot(), _started(os.getpid()))
 
 
-def take(lock: IO[str], name: str) -> None:
+def acquire_lock(lock: IO[str], name: str) -> None:
     """Lock the open lock file of a folder for this process and write this process into it; closing the file unlocks it.
 
     Two locks are taken. The whole-file lock excludes other drivers, also those of earlier versions. The lock that belongs to
-    the open file shows `look` that there is a driver; `look` can test that lock without taking it.
+    the open file shows `current_holder` that there is a driver; `current_holder` can test that lock without taking it.
 
     Args:
         lock: the lock file, opened for appending and reading.
@@ -78,15 +78,15 @@ def take(lock: IO[str], name: str) -> None:
     except BlockingIOError:
         holder = _written(lock) or Holder(0)
         raise StudyError(f"{name} is being run by {holder}", "Wait for it, or stop it.") from None
-    with suppress(OSError):  # not every kernel and file system knows it; `look` then asks for the process
+    with suppress(OSError):  # unknown to some kernels and file systems; `current_holder` then checks the process
         fcntl.fcntl(lock, fcntl.F_OFD_SETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
     with naming(Path(lock.name)):
         lock.truncate(0)
         mine = json.dumps(asdict(this_process()))
-        os.write(lock.fileno(), mine.encode())  # a buffer would be written again when it closes
+        os.write(lock.fileno(), mine.encode())  # unbuffered: a buffer would be written once more on close
 
 
-def look(folder: Path) -> Holder | None:
+def current_holder(folder: Path) -> Holder | None:
     """Return the driver that holds the folder, or None. Nothing is locked meanwhile: a driver may start at any moment.
 
     The file system may not know the answer: it has no such locks, or a driver of an earlier version holds the folder. Then
@@ -115,12 +115,12 @@ def look(folder: Path) -> Holder | None:
     return None
 
 
-def end(folder: Path, holder: Holder, elsewhere: str = "") -> SIGNALLED:
+def terminate(folder: Path, holder: Holder, elsewhere: str = "") -> SIGNALLED:
     """Ask the driver to end, as Ctrl-C does; signal only the process that wrote the lock, and only on this machine.
 
     Args:
         folder: the folder of the run.
-        holder: the result of `look`.
+        holder: the result of `current_holder`.
         elsewhere: text that is added to the remedy if the driver runs on another machine.
 
     Raises:
@@ -139,7 +139,7 @@ def end(folder: Path, holder: Holder, elsewhere: str = "") -> SIGNALLED:
             "An earlier version wrote it: end that process where it was started, with Ctrl-C or kill -TERM.",
         )
     try:
-        process = os.pidfd_open(holder.pid)  # from here on the number means this process and no later one
+        process = os.pidfd_open(holder.pid)  # from here on, a later process with the same number is not meant
     except ProcessLookupError:
         return _lost(folder, holder)
     try:
@@ -159,7 +159,7 @@ def _lost(folder: Path, holder: Holder) -> SIGNALLED:
     Raises:
         StudyError: the driver has ended, but its lock is still held by an unknown process.
     """
-    if look(folder) != holder:
+    if current_holder(folder) != holder:
         return "gone"
     raise StudyError(
         f"{folder.name} was begun by process {holder.pid}, which has ended, but its lock is still held: nobody is signalled",
@@ -198,5 +198,5 @@ def _started(pid: int) -> int:
         stat = Path(f"/proc/{pid}/stat").read_text("utf-8", errors="replace")
     except OSError:
         return 0
-    fields = stat.rpartition(")")[2].split()  # the name before it may hold anything
+    fields = stat.rpartition(")")[2].split()  # the name of the process, in parentheses, may contain spaces
     return 0 if fields[0] == "Z" else int(fields[19])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperderm.config import Experiment
-from hyperderm.errors import ConfigError, Gone, HyperdermError, MachineTrouble, StoreError, StudyError
+from hyperderm.errors import ConfigError, HyperdermError, MachineTrouble, RemovedSetting, StoreError, StudyError
 from hyperderm.identity import INPUT, INPUT_RUN, read
 from hyperderm.learners.scaling import Scaling
 from hyperderm.store.manifest import FOLD_FREE, Manifest
@@ -79,7 +79,7 @@ def naming_input(name: str, asked: str) -> Iterator[None]:
     """Add the field and its value to errors that are raised inside this context; trouble of the machine is not changed."""
     try:
         yield
-    except MachineTrouble:  # of the storage: the run is not to blame, and can be tried again
+    except MachineTrouble:  # the storage had trouble, so the run can be tried again
         raise
     except HyperdermError as error:
         raise StudyError(f"learner.{name} = {asked}: {error.what}", error.remedy) from error
@@ -191,7 +191,7 @@ def experiment_of(state: Mapping[str, Any]) -> Experiment:
     """
     try:
         return read(json.loads(state["experiment"]))
-    except Gone as error:
+    except RemovedSetting as error:
         raise StudyError(f"it is of an earlier version of hyperderm: {error.what}", error.remedy) from error
     except (AttributeError, ConfigError, TypeError, ValueError) as error:
         raise StudyError(

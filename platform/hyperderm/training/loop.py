@@ -52,7 +52,7 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Generato
         images, best = saved["images"], saved["best"]
         yield Report(
             images, saved["metrics"], note=context.checkpoint.told()
-        )  # again: a kill may have come between the save and the delivery
+        )  # repeated, because the run may have been killed between the save and the delivery
     else:
         yield _report(learner, Meter(context), context, images, experiment)
     feed = feed_of(experiment, data, context)
@@ -69,7 +69,7 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Generato
                 state = {"images": images, "metrics": dict(report.metrics), "best": best}
                 context.checkpoint.save(state | pack(learner, experiment, data, context), best=better)
             yield report
-            meter = Meter(context)  # after the yield: its clock counts steps, not what others do with a report
+            meter = Meter(context)  # made after the yield, so that its clock counts only steps
     return learner
 
 

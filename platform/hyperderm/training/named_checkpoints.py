@@ -39,7 +39,7 @@ def read_checkpoint(path: Path | str) -> tuple[Mapping[str, Any], str]:
     try:
         check_whole(held)
         state = torch.load(io.BytesIO(held), map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged and foreign files raise whatever their bytes happen to mean
+    except Exception as error:  # a damaged or foreign file can raise any error
         reason = (str(error).splitlines() or [""])[0][:200].rstrip(". ")
         raise StudyError(f"checkpoint {path} cannot be read ({type(error).__name__}: {reason})", REMEDY) from error
     kinds = {"learner": dict, "experiment": str, "provenance": dict}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hyperderm.config import Experiment
-from hyperderm.errors import CheckpointError, ConfigError, Gone
+from hyperderm.errors import CheckpointError, ConfigError, RemovedSetting
 from hyperderm.identity import FIRST, INPUT, SCHEMA, read, shaping_in_full
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
@@ -48,7 +48,7 @@ def restore(learner: Learner, experiment: Experiment, data: TrainData, context: 
     remedy = "Continue with what it was made with, or move it away; the run then begins anew."
     try:
         changed = differences(_was(saved), _present(experiment, data, context))
-    except Gone as error:
+    except RemovedSetting as error:
         raise CheckpointError(f"checkpoint {path} is of an earlier version: {error.what}", error.remedy) from error
     except (AttributeError, ConfigError, IndexError, KeyError, TypeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

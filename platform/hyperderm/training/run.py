@@ -5,7 +5,7 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 from hyperderm.config import Experiment
-from hyperderm.errors import ConfigError, Gone, StudyError
+from hyperderm.errors import ConfigError, RemovedSetting, StudyError
 from hyperderm.identity import read
 from hyperderm.learners.base import Learner, Sampler
 from hyperderm.learners.data import TrainData
@@ -51,7 +51,7 @@ def load_sampler(checkpoint: Mapping[str, Any], device: str = "cpu") -> Sampler:
                 REMEDY,
             )
         return experiment.learner.load_sampler(experiment, checkpoint, device)
-    except Gone as error:
+    except RemovedSetting as error:
         raise StudyError(f"this checkpoint is of an earlier version of hyperderm: {error.what}", error.remedy) from error
     except (ConfigError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")

@@ -16,7 +16,7 @@ from hyperderm.errors import HyperdermError, StudyError
 from hyperderm.identity import present, searching
 from hyperderm.registry import Space, check_name
 from hyperderm.strict import differences, json_of
-from hyperderm.training.holder import LOCK, take
+from hyperderm.training.holder import LOCK, acquire_lock
 
 STUDY, PLAN, CONFIG = "study.db", "plan.json", "config.json"
 """The files of a sweep's Optuna study, of what a grid was asked, and of a configuration among the artefacts of a run."""
@@ -76,12 +76,12 @@ def claim(folder: Path, mine: Mapping[str, Any], grows: bool = False) -> Iterato
         raise StudyError(f"{folder} holds files that are no run", "Choose another --name or --runs.")
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+") as lock:
-        take(lock, folder.name)
+        acquire_lock(lock, folder.name)
         try:
             yield _check_identity(folder, json.loads(json.dumps(mine)), grows)
         except HyperdermError:
             if created and not (folder / TRIALS).exists() and not (folder / JOURNAL).exists():
-                shutil.rmtree(folder)  # refused before anything was recorded: the name stays free
+                shutil.rmtree(folder)  # nothing was recorded yet, so the name stays free
             raise
 
 

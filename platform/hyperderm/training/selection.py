@@ -151,5 +151,5 @@ def keep_samples(report: Report, folder: RunLocation) -> None:
     if report.cubes is None:
         return
     buffer = io.BytesIO()
-    np.save(buffer, report.cubes[:SAMPLES_KEPT].numpy())  # into memory: of a full disk numpy says only how much it wrote
+    np.save(buffer, report.cubes[:SAMPLES_KEPT].numpy())  # in memory: numpy does not report a full disk
     put(folder, SAMPLES, buffer.getvalue())

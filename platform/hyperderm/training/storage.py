@@ -17,7 +17,7 @@ STORAGE = "storage"
 """The field of a run's identity that names the address where its workers write; "" means the run's folder."""
 OWNER = "owner.json"
 """Name of the object below a prefix that names the run to which the prefix belongs."""
-TAKEN = ".storage"
+CLAIMED = ".storage"
 """Name of the file that marks a run's folder once the run owns its prefix."""
 
 
@@ -49,7 +49,7 @@ def storage_of_run(storage: Location | None, folder: Path) -> Location | None:
     return mine
 
 
-def take(storage: Location | None, folder: Path, key: str) -> None:
+def claim_prefix(storage: Location | None, folder: Path, key: str) -> None:
     """Claim the storage prefix for the run in `folder`, or prove that the run already owns it.
 
     Args:
@@ -65,7 +65,7 @@ def take(storage: Location | None, folder: Path, key: str) -> None:
         return
     owner = json.dumps({"key": key}).encode()
     known = content_of(storage, OWNER)
-    if known is None and (folder / TAKEN).exists():
+    if known is None and (folder / CLAIMED).exists():
         raise StudyError(
             f"{storage.uri} does not hold the files of {folder.name} any more",
             "Set AWS_ENDPOINT_URL_S3 as it was when the run began, or begin a new one: --name NAME (make: NAME=…).",
@@ -80,7 +80,7 @@ def take(storage: Location | None, folder: Path, key: str) -> None:
             f"{storage.uri} holds the files of another run of this name",
             "Give this one a name or a place of its own: --name NAME or --storage URI (make: NAME=…, STORAGE=…).",
         )
-    (folder / TAKEN).touch()
+    (folder / CLAIMED).touch()
 
 
 def trial_place(folder: Path, number: int, storage: Location | None) -> RunLocation:

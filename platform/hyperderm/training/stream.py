@@ -1,12 +1,13 @@
-"""The feed of a train role larger than memory: shards in an order keyed on (seed, epoch), shuffled window by window.
+"""The feed of a train role that does not fit into memory. It is read in shards and shuffled window by window.
 
-An epoch goes through all shards, `window` of them at a time; a window's entries are shuffled together. Which cube comes at
-which place is computed from (seed, images shown) alone, so resuming needs no state. Two windows are in memory at a time:
-the one that is shown, and the next, which is read meanwhile. The sources of conditional generators come from the window
-that is shown, in a shuffle of their own: independent windows would double what is read and held.
+An epoch visits all shards in a random order. A window consists of `window` shards, and its entries are shuffled together.
+The cube at every position depends only on the seed and on the number of images shown, so a resumed run needs no saved state.
+Two windows are in memory at a time: the window that is shown, and the next one, which is read meanwhile. The sources of
+conditional generators come from the shown window too, shuffled separately. Independent windows for them would double the
+amount of data that is read and held.
 
-Synthetic cubes lie in shards of their own store. Each phase goes through the shards that hold its entries; the second stream
-of mixed sampling has windows beside those of the first.
+Synthetic cubes lie in the shards of a store of their own. Each phase visits the shards that hold its entries. The second
+stream of mixed sampling has its own windows, which are held in addition to those of the first stream.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,15 +26,19 @@ from hyperderm.learners.randomness import generator
 from hyperderm.learners.sampling import phases
 from hyperderm.learners.scaling import Scaling
 from hyperderm.training.context import Context
-from hyperderm.training.feed import Feed, KeyedFeed, Part
+from hyperderm.training.feed import Feed, MemoryFeed, Part
 from hyperderm.trouble import AGAIN
 
 Window = tuple[float, tuple[int, ...]]
-"""At which of the images of its stream it begins, and its shards."""
+"""A window: the number of images that its stream shows before it, and the numbers of its shards."""
 
 
-def feed_of(experiment: Experiment, data: TrainData, context: Context) -> KeyedFeed:
-    """Return the feed of a run: from memory, or streamed where its data says so."""
+def feed_of(experiment: Experiment, data: TrainData, context: Context) -> Feed:
+    """Return the feed of a run, which streams the train role if `data.streamed` is given and else holds it in memory.
+
+    Raises:
+        ConfigError: see `Feed` and `check_gpu`; MachineTrouble: see `check_gpu`.
+    """
     how: dict[str, Any] = {
         "batch_size": experiment.training.batch_size,
         "seed": experiment.seed,
@@ -46,22 +51,27 @@ def feed_of(experiment: Experiment, data: TrainData, context: Context) -> KeyedF
     if data.streamed is None:
         check_gpu(data, context.device)
         held = data.scaling.forward(data.drawn).to(context.device)
-        return Feed(held, pixelwise=pixelwise(experiment, context.device), masks=data.drawn_masks, **how)
+        return MemoryFeed(held, pixelwise=pixelwise(experiment, context.device), masks=data.drawn_masks, **how)
     return StreamFeed(data.streamed, data.scaling, device=context.device, **how)
 
 
 def check_gpu(data: TrainData, device: torch.device) -> None:
-    """Refuse to put more scaled cubes on a GPU than it has room for, before they are made.
+    """Check, before the scaled train cubes are made, that the GPU has enough free memory for them.
+
+    Args:
+        data: the data of the run; its train role is in memory.
+        device: the device that trains; nothing is checked for a CPU.
 
     Raises:
-        ConfigError: they would not fit an empty one; MachineTrouble: others hold what they need.
+        ConfigError: the cubes would not even fit into an empty GPU; MachineTrouble: other processes hold the memory that
+            the cubes need.
     """
     if device.type != "cuda":
         return
     cubes = data.train.reflectance
     needed = data.rows * cubes[:1].numel() * cubes.element_size()
     free, total = torch.cuda.mem_get_info(device)
-    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # this process holds it unused
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # reserved here, unused
     if needed <= free:
         return
     mine = torch.cuda.memory_allocated(device)
@@ -78,15 +88,15 @@ def check_gpu(data: TrainData, device: torch.device) -> None:
 
 
 def pixelwise(experiment: Experiment, device: torch.device) -> bool:
-    """Return whether the cubes of `experiment` are best held with the bands of a pixel together."""
+    """Return whether the learner of `experiment` runs faster if the bands of a pixel lie side by side; see `MemoryFeed`."""
     return device.type == "cpu" and experiment.learner.pixelwise
 
 
 def check_streams(experiment: Experiment) -> None:
-    """Refuse to stream what needs all of train at once.
+    """Refuse to stream the train role of an experiment that needs all its cubes at once.
 
     Raises:
-        ConfigError: naming the setting and the remedy.
+        ConfigError: the learner or the scaling cannot be streamed; the message names the setting and the remedy.
     """
     data, remedy = experiment.data, "give the machine more memory, or use --set data.feed=memory"
     if not experiment.learner.streams:
@@ -102,25 +112,28 @@ def check_streams(experiment: Experiment) -> None:
 
 
 class Windows:
-    """The windows of one stream of entries, epoch after epoch without end.
+    """The windows of one stream of entries, in an unlimited number of epochs.
 
     Args:
-        entries: (E,) int64 rows.
-        shard: (rows,) in which shard each row lies.
-        shards: how many there are.
-        window: shards that are shuffled together.
-        seed: key of all draws.
+        entries: (E,) int64, the rows of the stream; E is at least 1.
+        shard: (rows,) int64, for each row the number of its shard, 0 … shards − 1.
+        shards: number of shards.
+        window: number of shards that are shuffled together, at least 1.
+        seed: the seed on which all draws depend.
     """
 
     def __init__(self, entries: Tensor, shard: Tensor, shards: int, window: int, seed: int) -> None:
         self.count, self.window, self.seed = len(entries), window, seed
         lies = shard[entries]
         sizes = torch.bincount(lies, minlength=shards).tolist()
-        self.shown = entries[torch.argsort(lies, stable=True)].split(sizes)  # of each shard
+        self.shown = entries[torch.argsort(lies, stable=True)].split(sizes)  # the entries in each shard
         self.of = lru_cache(maxsize=4)(self._of)
 
     def order(self, key: str, epoch: int) -> Tensor:
-        """Return the entries of one epoch: those of each window shuffled, under `key`."""
+        """Return the entries of one epoch, (E,) int64, shuffled within each window.
+
+        `key` names the stream of random numbers, and `epoch` counts from 0.
+        """
         parts = []
         for number, (_, shards) in enumerate(self.of(epoch)):
             inside = torch.cat([self.shown[shard] for shard in shards])
@@ -129,7 +142,7 @@ class Windows:
         return torch.cat(parts)
 
     def since(self, image: int) -> Iterator[Window]:
-        """Yield the windows from that of the stream's image `image` on."""
+        """Yield, without end, the window that shows image number `image` of the stream, and all windows after it."""
         epoch = image // self.count
         while True:
             windows = self.of(epoch)
@@ -140,7 +153,7 @@ class Windows:
             epoch += 1
 
     def _of(self, epoch: int) -> list[Window]:
-        """Return the windows of an epoch; they begin at 0."""
+        """Return the windows of one epoch; the first begins at image 0 of the epoch."""
         draw = generator(self.seed, "order/shards", epoch)
         order = [s for s in torch.randperm(len(self.shown), generator=draw).tolist() if len(self.shown[s])]
         found, begin = list[Window](), 0
@@ -151,16 +164,19 @@ class Windows:
         return found
 
 
-class StreamFeed(KeyedFeed):
-    """Draws batches from the windows of a streamed train role, and of synthetic cubes that are streamed with it.
+class StreamFeed(Feed):
+    """A feed of a streamed train role, and of the synthetic cubes that are streamed with it.
 
     Args:
-        streamed: both.
-        scaling: of their reflectance.
-        batch_size: global; divisible by the workers, at most the role.
-        seed: key of all draws.
-        device: that trains.
-        how: as for `KeyedFeed`.
+        streamed: the shards of both.
+        scaling: the scaling that is applied to the reflectance.
+        batch_size: see `Feed`.
+        seed: see `Feed`.
+        device: the device that trains; None: the CPU.
+        how: further arguments of `Feed`.
+
+    Raises:
+        ConfigError: see `Feed`.
     """
 
     def __init__(
@@ -171,13 +187,13 @@ class StreamFeed(KeyedFeed):
         seed: int,
         *,
         device: torch.device | None = None,
-        **how: Any,  # noqa: ANN401 - those of KeyedFeed
+        **how: Any,  # noqa: ANN401 - arguments of Feed
     ) -> None:
         count = len(streamed.lesion_ids) + len(streamed.extra)
         super().__init__(count, batch_size, seed, **how)
         self.streamed, self.scaling, self.device = streamed, scaling, device or torch.device("cpu")
-        self.shard = torch.empty(count, dtype=torch.int64)  # of each row
-        self.place = torch.empty_like(self.shard)  # of each row in its shard
+        self.shard = torch.empty(count, dtype=torch.int64)  # the shard of each row
+        self.place = torch.empty_like(self.shard)  # the position of each row in its shard
         for number, rows in enumerate(streamed.shards):
             self.shard[list(rows)] = number
             self.place[list(rows)] = torch.arange(len(rows))
@@ -191,12 +207,12 @@ class StreamFeed(KeyedFeed):
         self._held: dict[int, Tensor] = {}
 
     def batch(self, images: int) -> Batch:
-        """Return this worker's share of the batch that begins after `images` real images."""
+        """Begin to read the shards of the batch after `images` real images, and return this worker's share of the batch."""
         self._want(images)
         return super().batch(images)
 
     def gather(self, chosen: Tensor) -> Tensor:
-        """Copy the cubes out of the windows and scale them."""
+        """Return scaled copies of the chosen cubes, (n, B, H, W); wait for shards that are still being read."""
         cubes = [
             self._cubes_of(shard)[place]
             for shard, place in zip(self.shard[chosen].tolist(), self.place[chosen].tolist(), strict=True)
@@ -204,19 +220,19 @@ class StreamFeed(KeyedFeed):
         return self.scaling.forward(torch.stack(cubes)).to(self.device)
 
     def order(self, key: str, part: Part, epoch: int) -> Tensor:
-        """Shuffle the entries of each window."""
+        """Return the entries of `part`, (E,) int64, shuffled within each window."""
         return self.windows[part].order(key, epoch)
 
     def shards_of(self, images: int) -> list[int]:
-        """Return the shards that are held from `images` on: of the windows of that batch, and of the next ones.
+        """Return the numbers of the shards that are held while the batch after `images` images is shown.
 
-        Each stream of a phase has a next window, until the phase ends within all that are shown: then the first ones of the
-        next phase are read.
+        These are the shards of the windows that the batch shows. If a stream of a phase shows only one window, the shards of
+        its next window are added. If the phase ends before that window, the first windows of the next phase are added.
         """
         end, found, most = images + self.batch_size, list[int](), 0
         stops = [phase.start for phase in self.phases[1:]] + [inf]
         for number, (phase, stop) in enumerate(zip(self.phases, stops, strict=True)):
-            if stop <= max(images, phase.start):  # it is over, or another took its place before it began
+            if stop <= max(images, phase.start):  # it has ended, or a later phase replaces it
                 continue
             if phase.start >= end and most > 1:
                 break
@@ -226,14 +242,14 @@ class StreamFeed(KeyedFeed):
         return list(dict.fromkeys(found))
 
     def _reached(self, part: Part, images: int, end: int, stop: float, before: int) -> list[tuple[int, ...]]:
-        """Return the windows of `part` that the batch of `images` to `end` reaches, and the next one if they are but one.
+        """Return the shards of each window of `part` that the batch shows, and of the next window if it shows only one.
 
         Args:
             part: a stream of a phase.
-            images: where the batch begins.
-            end: of the batch.
-            stop: of the phase.
-            before: windows that the batch has reached in earlier phases.
+            images: number of images shown before the batch.
+            end: number of images shown after the batch.
+            stop: number of images shown when the phase ends; infinite for the last phase.
+            before: number of windows that the batch shows in earlier phases.
         """
         start, found = self.phases[part[0]].start, list[tuple[int, ...]]()
         first, last = (self._shown(part, max(at - start, 0)) for at in (images, min(end, stop)))
@@ -247,14 +263,14 @@ class StreamFeed(KeyedFeed):
         return found
 
     def _shown(self, part: Part, images: float) -> float:
-        """Return how many of the first `images` of its phase are of `part`."""
+        """Return how many of the first `images` images of the phase belong to `part`."""
         if images == inf:
             return inf
         mixed = self.phases[part[0]].mixed_in(int(images))
         return mixed if part[1] else int(images) - mixed
 
     def _want(self, images: int) -> None:
-        """Begin to read what is held from here on, and let go of the rest."""
+        """Begin to read the shards that the batch after `images` images needs, and release all other shards."""
         wanted = self.shards_of(images)
         for held in (self._held, self._waiting):
             for shard in set(held) - set(wanted):

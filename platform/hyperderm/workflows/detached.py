@@ -14,7 +14,7 @@ from hyperderm.reports.leaderboard import duration
 from hyperderm.strict import json_of
 from hyperderm.studies.ablation.jobs import STAGES
 from hyperderm.studies.ablation.records import failure_of, result_of, was_begun
-from hyperderm.training.holder import end, look
+from hyperderm.training.holder import current_holder, terminate
 from hyperderm.training.storage import open_storage
 from hyperderm.workflows.handover import FILE, hand_over
 from hyperderm.workflows.run_ablation import known_grid, prepare, without_schedule
@@ -39,9 +39,9 @@ def detach(workspace: Workspace, asked: GridRequest) -> int:
     Raises:
         StudyError: a driver already runs the grid. ClusterError: the cluster accepts no jobs.
     """
-    open_storage(asked.storage)  # everything that may be refused is refused here
+    open_storage(asked.storage)  # errors of the user are raised before the driver starts
     _, folder = prepare(workspace, asked)
-    if holder := look(folder):
+    if holder := current_holder(folder):
         raise StudyError(f"{folder.name} is being run by {holder}", "See --status, or end it with --stop.")
     words = without_schedule(sys.argv[1:])
     for option, time_meant in (("--at", asked.begin), ("--until", asked.end)):
@@ -73,7 +73,7 @@ def tell(workspace: Workspace, asked: GridRequest) -> int:
         workspace.say(f"{folder.name} was never started")
         return 0
     grid = known_grid(folder)
-    holder = look(folder)
+    holder = current_holder(folder)
     workspace.say(f"{folder.name}: {f'running, {holder}' if holder else 'not running'}{_job_state(workspace, folder)}")
     for stage in STAGES:
         jobs = plan.stage(stage)
@@ -101,7 +101,7 @@ def stop(workspace: Workspace, asked: GridRequest) -> int:
         StudyError: the driver runs on another machine, or its process cannot be identified; no process is signalled.
     """
     _, folder = prepare(workspace, asked)
-    holder = look(folder)
+    holder = current_holder(folder)
     job, state = _job(workspace, folder)
     if state in GOING:
         _client(workspace).stop_job(job)
@@ -111,11 +111,11 @@ def stop(workspace: Workspace, asked: GridRequest) -> int:
         workspace.say(f"{folder.name} is not running")
         return 0
     as_job = " It may be a Ray job: set RAY_ADDRESS as it was, and --stop ends it from here."
-    end(folder, holder, as_job if _job_file(folder).exists() and not workspace.ray_address else "")
+    terminate(folder, holder, as_job if _job_file(folder).exists() and not workspace.ray_address else "")
     deadline = time.monotonic() + STOPPED_S
-    while look(folder) == holder and time.monotonic() < deadline:
+    while current_holder(folder) == holder and time.monotonic() < deadline:
         time.sleep(0.2)
-    workspace.say(f"{folder.name} has stopped" if look(folder) != holder else f"{holder} is still ending")
+    workspace.say(f"{folder.name} has stopped" if current_holder(folder) != holder else f"{holder} is still ending")
     return 0
 
 
@@ -126,7 +126,7 @@ def _job_file(folder: Path) -> Path:
 
 def _begun(folder: Path, pid: int) -> bool:
     """Return whether process `pid` of this machine runs the grid."""
-    holder = look(folder)
+    holder = current_holder(folder)
     return holder is not None and holder.here and holder.pid == pid
 
 
@@ -147,7 +147,7 @@ def _submit(workspace: Workspace, folder: Path, words: list[str]) -> int:
     client = _client(workspace)
     given = hand_over(folder, workspace.tracking_uri)
     command = shlex.join(["env", "-C", str(Path.cwd()), sys.executable, "-m", "hyperderm", *words])
-    shown = {FILE: str(given), "RAY_JOB_STOP_WAIT_TIME_S": STOP_WAIT_S}  # to everybody
+    shown = {FILE: str(given), "RAY_JOB_STOP_WAIT_TIME_S": STOP_WAIT_S}  # readable for every user
     try:
         job = submit(client, command, shown, {"hyperderm.grid": folder.name})
     except BaseException:
@@ -168,7 +168,7 @@ def _job(workspace: Workspace, folder: Path) -> tuple[str, str]:
         state = str(_client(workspace).get_job_status(job).value)
     except RuntimeError:  # the cluster was started anew since
         state = "unknown to this cluster"
-    if state in ENDED and known.get("given"):  # it ended before it read what it was given
+    if state in ENDED and known.get("given"):  # it ended before it read the file
         folder.with_name(str(known["given"])).unlink(missing_ok=True)
     return job, state
 

@@ -9,7 +9,7 @@ from hyperderm import registry
 from hyperderm.errors import ConfigError, CubeError, StorageAway, StoreError
 from hyperderm.workflows.workspace import Workspace
 
-if TYPE_CHECKING:  # nothing heavy is imported before the configuration is known to be good
+if TYPE_CHECKING:  # heavy modules are imported only after the configuration is checked
     from hyperderm.ingest.source import Job
     from hyperderm.store.reader import Store
 

@@ -56,14 +56,14 @@ def hand_over(folder: Path, tracking_uri: str) -> Path:
     Raises:
         ClusterError: the file system shows a file to users other than its owner.
     """
-    for stray in folder.absolute().parent.iterdir():  # of a job whose cluster is gone, or that this one stands for
+    for stray in folder.absolute().parent.iterdir():  # left by a job whose cluster is gone, or that this job replaces
         if re.fullmatch(rf"{re.escape(folder.name)}\.[0-9a-f]{{12}}\.environment", stray.name):
             stray.unlink(missing_ok=True)
     told = understood(os.environ) | {"MLFLOW_TRACKING_URI": tracking_uri}
     path = folder.absolute().with_name(f"{folder.name}.{uuid.uuid4().hex[:12]}.environment")
     made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with os.fdopen(made, "w", encoding="utf-8") as file:
-        if _mode(made) & 0o077:  # before anything is in it
+        if _mode(made) & 0o077:  # checked while the file is still empty
             path.unlink()
             raise ClusterError(
                 f"{path.parent} lies on a file system that shows every file to others: keys cannot be handed over there",

@@ -28,7 +28,7 @@ from hyperderm.tracking.provenance import provenance
 from hyperderm.tracking.runs import Status
 from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
 from hyperderm.training.run_folder import CLOSED, PLAN
-from hyperderm.training.storage import open_storage, recorded, storage_named, storage_of_run, take
+from hyperderm.training.storage import claim_prefix, open_storage, recorded, storage_named, storage_of_run
 from hyperderm.workflows.find_store import find_store
 from hyperderm.workflows.tracked_run import finish_tracking, open_tracker, real_set
 from hyperderm.workflows.workspace import Ended, GridRequest, Workspace
@@ -125,7 +125,7 @@ def run(workspace: Workspace, asked: GridRequest) -> Ended:
     """Run or continue the grid, report, and return how it ended.
 
     Raises:
-        HyperdermError: whatever the user can mend, before any process starts.
+        HyperdermError: an error that the user can correct; raised before any process starts.
     """
     from hyperderm.tracking.server import check_server
     from hyperderm.training.run_folder import claim
@@ -136,7 +136,7 @@ def run(workspace: Workspace, asked: GridRequest) -> Ended:
     _check_version(folder)
     with claim(folder, identity(plan) | recorded(bucket), grows=True) as key:
         grid = GridFolder(folder, storage_of_run(bucket, folder))
-        take(grid.storage, folder, key)
+        claim_prefix(grid.storage, folder, key)
         _wait(workspace, asked.begin)
         return Ended(run_claimed(workspace, asked, plan, grid, key), folder)
 

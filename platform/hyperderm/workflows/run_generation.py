@@ -1,4 +1,4 @@
-"""A synthetic set from a trained generator."""
+"""Make a synthetic set with a trained generator."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,10 +25,10 @@ def run_generation(
     runs: Path | None,
     mat: Path | None = None,
 ) -> "Manifest":
-    """Write a synthetic set, also as `.mat` files where `mat` names a folder, and say what it is; see `generate`.
+    """Write a synthetic set, also as `.mat` files if `mat` names a folder, and print what it holds; see `generate`.
 
     Raises:
-        HyperdermError: whatever the user can mend. Nothing is left behind.
+        HyperdermError: an error that the user can correct; no files are left behind.
     """
     if (run is None) == (checkpoint is None):
         raise StudyError("one of --run and --checkpoint is needed", "Give one: a run, or a file it left.")
@@ -53,7 +53,7 @@ def _of_run(workspace: Workspace, run: str, runs: Path) -> Path | str:
 
 
 def _check_free(store: str, mat: Path | None) -> None:
-    """Refuse taken places before minutes of work, not after."""
+    """Refuse places that already hold files, before any cube is made."""
     from hyperderm.store.location import locate
     from hyperderm.store.s3 import occupied, prepare
 
@@ -110,7 +110,7 @@ def _generate(
 
 
 def _real_store(checkpoint: Path | str, source_store: str | None) -> "Store":
-    """Open the store named by the user, else the one the checkpoint remembers."""
+    """Open the store that the user names, or else the one whose address the checkpoint holds."""
     from hyperderm.store.reader import open_store
     from hyperderm.training.named_checkpoints import read_checkpoint
 

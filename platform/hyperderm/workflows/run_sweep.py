@@ -29,7 +29,7 @@ from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
 from hyperderm.training.feed import check_batch
 from hyperderm.training.run_folder import CLOSED, CONFIG, IDENTITY, STUDY, claim, identity, run_folder, sweep_name
 from hyperderm.training.selection import select
-from hyperderm.training.storage import recorded, storage_of_run, take
+from hyperderm.training.storage import claim_prefix, recorded, storage_of_run
 from hyperderm.trouble import trouble_of
 from hyperderm.workflows.prepared import Prepared, RunRequest, prepare
 from hyperderm.workflows.tracked_run import facts_of, finish_tracking, open_tracker, real_set, say_made_with
@@ -109,7 +109,7 @@ def _run(sweep: _Sweep) -> Ended:
         workspace.say(f"connecting to Ray at {workspace.ray_address}" if workspace.ray_address else "starting Ray")
         with connect(workspace.ray_address) as cluster:
             check_capacity(experiment, cluster, storage or folder)
-            take(storage, folder, sweep.key)
+            claim_prefix(storage, folder, sweep.key)
             workspace.say(f"{described(cluster)}; worker logs in {cluster.logs}")
             if workspace.ray_address:
                 workspace.say(workers_found())
@@ -123,7 +123,7 @@ def _run(sweep: _Sweep) -> Ended:
         _record(sweep, search, observers, None)
     else:
         tracker = open_tracker(workspace, experiment.name, folder)
-        finish_tracking(workspace, tracker, sweep.key)  # delivers what an earlier driver still owed
+        finish_tracking(workspace, tracker, sweep.key)  # delivers the entries that an earlier driver left
     new, place = len(search.finished()) - len(ended), storage.uri if storage else str(folder)
     return Ended(_conclude(workspace, search, place, new), folder, tuple(rows_of(search)))
 
@@ -133,8 +133,8 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
     found, workspace, folder, key = sweep.found, sweep.found.workspace, sweep.folder, sweep.key
     experiment, ended = search.base, search.finished()
     wanted = experiment.sweep.trials
-    feeding = _feeding(workspace, search, found.store) if cluster else None
-    facts = facts_of(found, key, folder, feeding, sweep.storage)
+    feed_choice = _choose_feed(workspace, search, found.store) if cluster else None
+    facts = facts_of(found, key, folder, feed_choice, sweep.storage)
     say_made_with(found)
     tracker = open_tracker(workspace, experiment.name, folder)
     watched = StudyTracker(tracker, facts, real_set(found.store, found.selection.validation, experiment.data.size))
@@ -147,7 +147,7 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
         watched.interrupted(TrialJob(trial.number))
     watched.catch_up((TrialJob(t.number), ENDED[t.state], t.user_attrs.get("reason", "")) for t in ended)
     try:
-        if cluster and feeding:
+        if cluster and feed_choice:
             objective = experiment.learner.objective
             progress = ProgressLine(
                 workspace.console,
@@ -160,10 +160,10 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
             )
             observers.add(watched, progress)
             with progress:
-                _train(search, sweep, cluster, facts, feeding)
+                _train(search, sweep, cluster, facts, feed_choice)
     except BaseException as error:
-        with suppress(Exception):  # what broke the sweep may break its summary too, and is what a user must read
-            if isinstance(trouble_of(error), DiskFull):  # pictures and tables would only say so again
+        with suppress(Exception):  # the summary may fail for the same reason; the user must read the first error
+            if isinstance(trouble_of(error), DiskFull):  # pictures and tables would fail with the same error
                 watched.close("KILLED", tags=_tags(search), reason=f"{type(error).__name__}: {error}")
             else:
                 _close(search, watched, f"{type(error).__name__}: {error}")
@@ -175,19 +175,19 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
     finish_tracking(workspace, tracker, key)
 
 
-def _feeding(workspace: Workspace, search: Search, store: Store) -> FeedChoice:
+def _choose_feed(workspace: Workspace, search: Search, store: Store) -> FeedChoice:
     """Choose how trials are fed and print it; a sweep keeps the feed with which it began, on every cluster."""
     from hyperderm.cluster.stream_readers import reading_nodes
 
     begun = search.study.user_attrs.get(FEED)
     asked = search.base.override({"data.feed": begun}) if begun and search.base.data.feed == "auto" else search.base
-    feeding = choose_feed(store, select(store, asked), largest(asked, search.distributions))
-    search.study.set_user_attr(FEED, feeding.mode)
-    if feeding.streams:
-        workspace.say(feeding.said(len(reading_nodes(store, asked))))
-    if feeding.limit:
-        workspace.say(feeding.limit)
-    return feeding
+    feed_choice = choose_feed(store, select(store, asked), largest(asked, search.distributions))
+    search.study.set_user_attr(FEED, feed_choice.mode)
+    if feed_choice.streams:
+        workspace.say(feed_choice.said(len(reading_nodes(store, asked))))
+    if feed_choice.limit:
+        workspace.say(feed_choice.limit)
+    return feed_choice
 
 
 def largest(experiment: Experiment, axes: Mapping[str, BaseDistribution]) -> Experiment:
@@ -199,13 +199,13 @@ def largest(experiment: Experiment, axes: Mapping[str, BaseDistribution]) -> Exp
     return experiment.model_copy(update={"data": experiment.data.model_copy(update={"size": max(sizes)})})
 
 
-def _train(search: Search, sweep: _Sweep, cluster: Cluster, facts: StudyFacts, feeding: FeedChoice) -> None:
+def _train(search: Search, sweep: _Sweep, cluster: Cluster, facts: StudyFacts, feed_choice: FeedChoice) -> None:
     from hyperderm.cluster.shared_data import share
     from hyperderm.studies.sweep import run
 
     found = sweep.found
     try:
-        shared = share(found.store, found.selection, found.experiment, feeding, found.inputs)
+        shared = share(found.store, found.selection, found.experiment, feed_choice, found.inputs)
     except KeyboardInterrupt:
         search.interrupted = True
         return

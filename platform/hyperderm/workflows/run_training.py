@@ -19,7 +19,7 @@ from hyperderm.tracking.study_tracker import StudyTracker
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.feed import check_batch
 from hyperderm.training.run_folder import claim, run_folder, same_run
-from hyperderm.training.storage import recorded, storage_of_run, take, trial_place
+from hyperderm.training.storage import claim_prefix, recorded, storage_of_run, trial_place
 from hyperderm.trouble import trouble_of
 from hyperderm.workflows.prepared import RunRequest, prepare
 from hyperderm.workflows.tracked_run import facts_of, finish_tracking, open_tracker, real_set, say_made_with
@@ -46,27 +46,27 @@ def run_one(workspace: Workspace, request: RunRequest) -> Ended:
             check_capacity(experiment, cluster, at or folder)
             if workspace.ray_address:
                 workspace.say(workers_found())
-        take(at, folder, key)
-        feeding = choose_feed(store, selection, experiment, alone=not cluster)
-        if feeding.streams:
+        claim_prefix(at, folder, key)
+        feed_choice = choose_feed(store, selection, experiment, alone=not cluster)
+        if feed_choice.streams:
             if not cluster:
                 stack.enter_context(connect(None))  # for the readers; training stays in this process
-            workspace.say(_reading(feeding, store, experiment))
-        facts = facts_of(found, key, folder, feeding, at)
+            workspace.say(_reading(feed_choice, store, experiment))
+        facts = facts_of(found, key, folder, feed_choice, at)
         say_made_with(found)
         tracker = open_tracker(workspace, experiment.name, folder)
         watched = StudyTracker(tracker, facts, real_set(store, selection.validation, experiment.data.size))
         progress = RunLine(workspace.console, experiment)
         observers = Observers([watched, progress])
         place, job = trial_place(folder, 0, at), TrialJob(experiment=experiment, name=facts.name)
-        parts = RunParts(experiment, store, selection, place, facts.provenance(), feeding, found.inputs)
+        parts = RunParts(experiment, store, selection, place, facts.provenance(), feed_choice, found.inputs)
         try:
             with progress:
                 observers.started(job, CheckpointFolder(place).resumable())
                 reason = _outcome(lambda: run_single(parts, job, observers))
                 observers.finished(job, "failed" if reason else "finished", reason)
         except BaseException as error:
-            if not isinstance(error, Exception) or trouble_of(error):  # Ctrl-C or an end from outside is no result
+            if not isinstance(error, Exception) or trouble_of(error):  # an interrupt is no result
                 observers.interrupted(job)
             else:
                 observers.finished(job, "failed", f"{type(error).__name__}: {error}")
@@ -87,10 +87,10 @@ def _folder(request: RunRequest, mine: Mapping[str, object]) -> Path:
     return folder
 
 
-def _reading(feeding: FeedChoice, store: Store, experiment: Experiment) -> str:
+def _reading(feed_choice: FeedChoice, store: Store, experiment: Experiment) -> str:
     from hyperderm.cluster.stream_readers import reading_nodes
 
-    return feeding.said(len(reading_nodes(store, experiment)))
+    return feed_choice.said(len(reading_nodes(store, experiment)))
 
 
 def _outcome(train: Callable[[], None]) -> str:

@@ -30,9 +30,9 @@ FLUSH_S, SLICE_S, AWAY_S = 300.0, 2.0, 8.0
 
 
 def facts_of(
-    found: Prepared, key: str, folder: Path, feeding: FeedChoice | None, storage: Location | None = None
+    found: Prepared, key: str, folder: Path, feed_choice: FeedChoice | None, storage: Location | None = None
 ) -> StudyFacts:
-    """Return the facts that every run of this sweep or training carries; without `feeding`, the feed is left out."""
+    """Return the facts that every run of this sweep or training carries; without `feed_choice`, the feed is left out."""
     store, experiment = found.store, found.experiment
     tags = {
         **provenance(found.workspace.root),
@@ -46,8 +46,8 @@ def facts_of(
     }
     if said := synthetic_notes(experiment):
         tags["hyperderm.synthetic_audit"] = " ".join(said)
-    if feeding:
-        tags["hyperderm.feed"] = feeding.mode
+    if feed_choice:
+        tags["hyperderm.feed"] = feed_choice.mode
     if storage:
         tags["hyperderm.storage"] = storage.uri
     return StudyFacts(key, folder.name, folder, tags, storage)

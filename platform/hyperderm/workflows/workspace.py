@@ -17,7 +17,7 @@ from hyperderm.databases import sqlite_address
 from hyperderm.errors import ConfigError
 from hyperderm.strict import check_text, parse_overrides
 
-if TYPE_CHECKING:  # nothing heavy is imported before the configuration is known to be good
+if TYPE_CHECKING:  # heavy modules are imported only after the configuration is checked
     from hyperderm.reports.leaderboard import Row
 
 
@@ -97,9 +97,9 @@ class Ended:
     """How a run, a sweep or a grid ended.
 
     Attributes:
-        exit_code: that of the command line: 0 done, 1 nothing or not everything finished, 130 interrupted.
-        folder: of its files on this machine.
-        rows: of a sweep: its leaderboard, in the order of the trials.
+        exit_code: the exit code of the command: 0 done, 1 nothing or not everything finished, 130 interrupted.
+        folder: the folder of its files on this machine.
+        rows: the leaderboard of a sweep, in the order of the trials; empty for other runs.
     """
 
     exit_code: int
@@ -131,7 +131,7 @@ def configure_grid(
         ConfigError: unknown grid, key, value, model or generator.
     """
     values = parse_overrides(overrides)
-    if profile == "auto":  # whatever the profile turns out to be
+    if profile == "auto":  # for every profile
         registry.ablation(name, "small").override(values)
     grid = registry.ablation(name, choose_profile(workspace, profile)).override(values)
     trained = [each for each in grid.generators if each not in grid.sets] if grid.uses_generators else []
@@ -142,12 +142,12 @@ def configure_grid(
 def next_time(option: str, text: str, after: datetime) -> datetime:
     """Return the next time this machine's clock shows `text` (HH:MM), strictly after `after`; a whole date stays as it is.
 
-    A night in which the clocks change is an hour shorter or longer; of an hour that comes twice the first counts.
+    If the clocks change before that, the wait is an hour shorter or longer; if the time occurs twice, the first one counts.
 
     Raises:
-        ConfigError: no time of day.
+        ConfigError: the text is no time of day.
     """
-    if "T" in text:  # a detached driver is told the time that was meant when the command was given
+    if "T" in text:  # a detached driver receives the time as a whole date
         try:
             return datetime.fromisoformat(text).astimezone()
         except ValueError:

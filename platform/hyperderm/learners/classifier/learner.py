@@ -14,7 +14,7 @@ from hyperderm.learners.average import gradient_norm
 from hyperderm.learners.base import Batch, Compute, Validation
 from hyperderm.learners.batch_augmentation import MOST_BANDS, classic_batch
 from hyperderm.learners.classifier.config import ClassifierConfig
-from hyperderm.learners.classifier.networks import KeyedDropout, build_classifier, has_batch_norm
+from hyperderm.learners.classifier.networks import HeadDropout, build_classifier, has_batch_norm
 from hyperderm.learners.cube_augmentation import SpectralAugmentation
 from hyperderm.learners.data import TrainData, truth
 from hyperderm.learners.decision_rule import scored
@@ -45,7 +45,7 @@ class Classifier:
                 )
             network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
         self.network = network.to(compute.device, compute.dtype)
-        self.dropout = KeyedDropout(self.network, self.config.architecture)
+        self.dropout = HeadDropout(self.network, self.config.architecture)
         self.parallel = compute.parallel(self.network)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), self.config.lr, weight_decay=self.config.weight_decay)
         self.truth = truth(data.drawn_diagnoses)  # (rows,)

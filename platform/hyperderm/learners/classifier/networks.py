@@ -9,7 +9,7 @@ from hyperderm.learners.classifier.architectures import ends, network
 from hyperderm.learners.classifier.config import ARCHITECTURES
 from hyperderm.learners.classifier.pretrained import load_weights
 
-__all__ = ["ARCHITECTURES", "KeyedDropout", "build_classifier", "has_batch_norm"]
+__all__ = ["ARCHITECTURES", "HeadDropout", "build_classifier", "has_batch_norm"]
 
 
 def build_classifier(architecture: str, weights: str, bands: int = 16) -> nn.Module:
@@ -35,7 +35,7 @@ def build_classifier(architecture: str, weights: str, bands: int = 16) -> nn.Mod
     return module
 
 
-class KeyedDropout:
+class HeadDropout:
     """Dropout on the input of the last layer, with masks that the caller draws.
 
     So the mask of a sample does not depend on the worker that holds the sample.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from hyperderm.errors import Gone
+from hyperderm.errors import RemovedSetting
 from hyperderm.learners.adversarial_settings import AdversarialConfig, check_bands
 from hyperderm.learners.spec import DOUBLE, Condition
 
@@ -42,7 +42,7 @@ class ShsGanConfig(AdversarialConfig):
     def migrated(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
         """See `LearnerConfig.migrated`: before the DCGAN was added, SHS-GAN could also take noise as input."""
         if saved.get("input", "rgb") != "rgb":
-            raise Gone(
+            raise RemovedSetting(
                 f"learner.input = {saved['input']} of learner.kind = shsgan is no more: SHS-GAN takes RGB images, and what "
                 "began from noise is the DCGAN now, with other networks",
                 "Train it anew: hyperderm train dcgan. Sets made from the old checkpoint can still be used.",

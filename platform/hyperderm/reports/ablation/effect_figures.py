@@ -18,9 +18,9 @@ from hyperderm.reports.ablation.figure_style import (
     INK,
     QUIET,
     WIDTH,
-    Look,
+    ArmStyle,
+    arm_styles,
     generator_colour,
-    looks,
     plain,
     text_width,
     wrapped,
@@ -97,7 +97,7 @@ def forest(analysis: Analysis, facts: ReportFacts) -> Figure:
     axes.set_ylim(depth, 0)
     reach = _reach(analysis)
     axes.set_xlim(-reach, reach)
-    table = looks(facts)
+    table = arm_styles(facts)
     across = blended_transform_factory(figure.dpi_scale_trans, axes.transData)
     for k, block in enumerate(blocks):
         if k % 2 == 0:
@@ -183,7 +183,7 @@ def _numbers(c: ContrastResult) -> tuple[str, str, str]:
     return both, span(c.adjusted_low, c.adjusted_high, signs=True), chance(c.adjusted_p)
 
 
-def _interval(axes: Axes, line: _Line, look: Look, reach: float) -> None:
+def _interval(axes: Axes, line: _Line, look: ArmStyle, reach: float) -> None:
     c, y = line.result, line.y
     if c is None:
         return

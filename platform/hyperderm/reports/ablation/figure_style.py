@@ -28,7 +28,7 @@ _DASHES: tuple[Dash, ...] = ((0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 2, 1.2, 2)), 
 
 
 @dataclass(frozen=True)
-class Look:
+class ArmStyle:
     """The colours, marker and dashes with which one arm is drawn."""
 
     colour: str
@@ -36,22 +36,22 @@ class Look:
     dash: Dash
 
 
-def looks(facts: ReportFacts) -> dict[str, Look]:
+def arm_styles(facts: ReportFacts) -> dict[str, ArmStyle]:
     """Return the look of each arm: real is black, controls are grey and dashed, a generator's hue darkens with the ratio."""
-    made = {REAL: Look(INK, "s", _SOLID)}
+    made = {REAL: ArmStyle(INK, "s", _SOLID)}
     for i, (control, shade) in enumerate(zip(facts.controls, _shades("#8a8a8a", len(facts.controls)), strict=True)):
-        made[control] = Look(shade, "s", _DASHES[i % len(_DASHES)])
+        made[control] = ArmStyle(shade, "s", _DASHES[i % len(_DASHES)])
     generators = list(dict.fromkeys(dose.generator for dose in facts.doses.values()))
     for i, generator in enumerate(generators):
         family = sorted(
             (a for a in facts.doses if facts.doses[a].generator == generator), key=lambda a: facts.doses[a].ratio
         )
         for k, (arm, shade) in enumerate(zip(family, _shades(_HUES[i % len(_HUES)], len(family)), strict=True)):
-            made[arm] = Look(shade, _MARKERS[(i + k) % len(_MARKERS)], _SOLID)
+            made[arm] = ArmStyle(shade, _MARKERS[(i + k) % len(_MARKERS)], _SOLID)
     for i, arm in enumerate((a for a in facts.arms if a not in made), start=len(generators)):
         lap = i // len(_HUES)
         dash = _SOLID if lap == 0 else _DASHES[(lap - 1) % len(_DASHES)]
-        made[arm] = Look(_HUES[i % len(_HUES)], _MARKERS[i % len(_MARKERS)], dash)
+        made[arm] = ArmStyle(_HUES[i % len(_HUES)], _MARKERS[i % len(_MARKERS)], dash)
     return made
 
 
@@ -118,7 +118,7 @@ def plain(axes: Axes, grid: str | None = "both") -> None:
         axes.grid(axis=grid, color=GRID, linewidth=0.7)  # type: ignore[arg-type]
 
 
-def arm_legend(figure: Figure, arms: Iterable[str], table: Mapping[str, Look], top: float, *, line: bool = True) -> None:
+def arm_legend(figure: Figure, arms: Iterable[str], table: Mapping[str, ArmStyle], top: float, *, line: bool = True) -> None:
     """Draw the key of the arms at the upper left of a figure, `top` inches below its edge, in as many columns as fit."""
     width, height = figure.get_size_inches()
     names = {arm: textwrap.shorten(arm, 60, placeholder="…") for arm in arms}
@@ -143,7 +143,7 @@ def legend_rows(names: Sequence[str], width: float = WIDTH) -> int:
     return -(-len(names) // legend_columns([textwrap.shorten(n, 60, placeholder="…") for n in names], width))
 
 
-def _handle(look: Look, label: str, line: bool) -> Line2D:
+def _handle(look: ArmStyle, label: str, line: bool) -> Line2D:
     style = {"linestyle": look.dash, "linewidth": 1.8} if line else {"linestyle": "none", "marker": look.marker}
     return Line2D([], [], color=look.colour, label=label, markersize=6, **style)
 

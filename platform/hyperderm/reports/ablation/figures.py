@@ -17,11 +17,11 @@ from hyperderm.reports.ablation.figure_style import (
     INK,
     QUIET,
     WIDTH,
-    Look,
+    ArmStyle,
     arm_legend,
+    arm_styles,
     chunks,
     legend_rows,
-    looks,
     plain,
     text_width,
     wrapped,
@@ -32,13 +32,13 @@ from hyperderm.statistics.number_format import hours
 _COLUMNS = 3
 _PANEL, _BIG, _BETWEEN, _LEFT, _RIGHT, _BELOW, _ABOVE, _KEY = 2.95, 3.5, 0.52, 0.62, 0.3, 0.7, 0.24, 0.22  # inches
 _BAND = 0.13
-_Draw = Callable[[Axes, ArmResult, Look], None]
+_Draw = Callable[[Axes, ArmResult, ArmStyle], None]
 
 
 def roc(analysis: Analysis, facts: ReportFacts) -> Figure:
     """Draw mean ROC curves with pointwise 95 % bands, in panels by model and by group of arms."""
 
-    def draw(axes: Axes, result: ArmResult, look: Look) -> None:
+    def draw(axes: Axes, result: ArmResult, look: ArmStyle) -> None:
         _curve(axes, result.roc, look)
 
     figure = _panels(analysis, facts, draw, "1 − specificity", "sensitivity")
@@ -50,7 +50,7 @@ def roc(analysis: Analysis, facts: ReportFacts) -> Figure:
 def precision_recall(analysis: Analysis, facts: ReportFacts) -> Figure:
     """Draw mean precision-recall curves with pointwise 95 % bands; the dotted line is chance, the share of melanomas."""
 
-    def draw(axes: Axes, result: ArmResult, look: Look) -> None:
+    def draw(axes: Axes, result: ArmResult, look: ArmStyle) -> None:
         _curve(axes, result.precision_recall, look)
 
     figure = _panels(analysis, facts, draw, "recall (sensitivity)", "precision")
@@ -62,7 +62,7 @@ def precision_recall(analysis: Analysis, facts: ReportFacts) -> Figure:
 def tradeoff(analysis: Analysis, facts: ReportFacts) -> Figure:
     """Draw the operating points chosen on validation, with 95 % intervals of both proportions, over faint ROC curves."""
 
-    def draw(axes: Axes, result: ArmResult, look: Look) -> None:
+    def draw(axes: Axes, result: ArmResult, look: ArmStyle) -> None:
         axes.plot(result.roc.x, result.roc.y, color=look.colour, linewidth=1.1, linestyle=look.dash, alpha=0.55, zorder=2)
         _point(axes, result.metrics["specificity"], result.metrics["sensitivity"], look)
 
@@ -82,7 +82,7 @@ def _panels(
     pitch = _ABOVE + panel + _BELOW
     height = sum(keys) + len(groups) * rows * pitch
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
-    table, top = looks(facts), 0.12
+    table, top = arm_styles(facts), 0.12
     for group, key in zip(groups, keys, strict=True):
         arm_legend(figure, group, table, top, line=not points)
         top += key
@@ -117,12 +117,12 @@ def _square(axes: Axes, model: str, x_label: str, y_label: str, *, leftmost: boo
         axes.set_ylabel(y_label, fontsize=9, color=INK)
 
 
-def _curve(axes: Axes, curve: Curve, look: Look) -> None:
+def _curve(axes: Axes, curve: Curve, look: ArmStyle) -> None:
     axes.fill_between(curve.x, curve.low, curve.high, color=look.colour, alpha=_BAND, linewidth=0, zorder=2)
     axes.plot(curve.x, curve.y, color=look.colour, linewidth=1.7, linestyle=look.dash, zorder=3)
 
 
-def _point(axes: Axes, specificity: Estimate, sensitivity: Estimate, look: Look) -> None:
+def _point(axes: Axes, specificity: Estimate, sensitivity: Estimate, look: ArmStyle) -> None:
     """Draw one operating point; draw nothing if one of the two proportions is missing."""
     if specificity.value is None or sensitivity.value is None:
         return
@@ -162,7 +162,7 @@ def hardest(analysis: Analysis, facts: ReportFacts) -> Figure:
     key = _LESION_KEY * legend_rows(arms) + 0.2
     height = key + block * max(1, len(models))
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
-    table = looks(facts)
+    table = arm_styles(facts)
     arm_legend(figure, arms, table, 0.12, line=False)
     for row, model in enumerate(models):
         top = height - key - row * block
@@ -203,7 +203,7 @@ def _picture(axes: Axes, lesion: HardLesion, facts: ReportFacts) -> None:
     axes.text(0, -0.135, diagnosis, **words)
 
 
-def _strip(axes: Axes, lesion: HardLesion, arms: list[str], table: dict[str, Look]) -> None:
+def _strip(axes: Axes, lesion: HardLesion, arms: list[str], table: dict[str, ArmStyle]) -> None:
     axes.set_xlim(-0.04, 1.04)
     axes.set_ylim(len(arms) - 0.3, -0.7)
     right = (0.5, 1.0) if lesion.truth else (0.0, 0.5)
@@ -261,7 +261,7 @@ def cost(facts: ReportFacts) -> Figure:
 
 
 def _bars(axes: Axes, facts: ReportFacts, arms: list[str], spent: list[tuple[float, float]]) -> None:
-    table = looks(facts)
+    table = arm_styles(facts)
     plain(axes, "x")
     axes.set_ylim(len(arms) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)

@@ -25,7 +25,7 @@ from hyperderm.strict import fingerprint
 from hyperderm.studies.ablation.jobs import Job
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.records import GridFolder, result_of
-from hyperderm.training.feed import Feed
+from hyperderm.training.feed import MemoryFeed
 from hyperderm.training.stream import check_streams, pixelwise
 
 Counts = Mapping[tuple[Role, str], int]
@@ -305,7 +305,7 @@ def measure_here(job: Job, manifest: Manifest, train: int) -> Cost:
         learner = bare.learner.build(bare, data, Compute(device, bf16=device.type == "cuda"))
         held = data.scaling.forward(noise).to(device)
         batch, labels, masks = experiment.training.batch_size, data.labels, data.drawn_masks
-        feed = Feed(held, batch, 0, pixelwise=pixelwise(experiment, device), labels=labels, masks=masks)
+        feed = MemoryFeed(held, batch, 0, pixelwise=pixelwise(experiment, device), labels=labels, masks=masks)
         times = []
         for step in range(STEPS + 1):
             began = perf_counter()
@@ -358,6 +358,6 @@ def _bytes(job: Job, cost: Cost | None, plan: Plan) -> int:
         bands = len(plan.store.manifest.wavelengths_nm)
         return int(sum(job.counts.values()) * plan.grid.size**2 * bands * 4 * COMPRESSED)
     if job.stage == "cell":
-        return 20_000  # it keeps its predictions alone
+        return 20_000  # it keeps only its predictions
     assert cost is not None
     return 2 * cost.checkpoint

@@ -160,7 +160,7 @@ def _forget_other_inputs(saved: CheckpointFolder, inputs: RunInputs) -> str:
     try:
         state = saved.load()
     except CheckpointError:
-        return ""  # the run says what becomes of it
+        return ""  # the run itself reports this error
     was = inputs.content if state is None else state["provenance"]
     if {name: digest for name, digest in was.items() if name.startswith(INPUT)} == inputs.content:
         return ""
@@ -245,7 +245,7 @@ def _cell(task: Task, store: Store, clock: Clock, trainer: Trainer) -> Iterator[
             "test": _test_metrics(table, chosen.threshold),
         }
         write_result(task.place, facts, PREDICTIONS)
-        forget(task.place, *FILES, SPENT)  # the predictions are what is kept of a cell
+        forget(task.place, *FILES, SPENT)  # only the predictions of a cell are kept
 
 
 def _best(checkpoint: CheckpointFolder) -> Mapping[str, Any]:
