@@ -99,7 +99,13 @@ class Feed(ABC):
 
     def _rows(self, stream: str, images: int) -> Tensor:
         positions = range(images, images + self.batch_size)[self.share]
-        return torch.tensor([self._row(stream, p) for p in positions])
+        number, phase = self._phase(positions[0])
+        if len(phase.mixed) or self._phase(positions[-1])[0] != number:
+            return torch.cat([self._row(stream, position) for position in positions])
+        return self._pick(stream, (number, False), positions[0] - phase.start, len(positions))
+
+    def _phase(self, position: int) -> tuple[int, Phase]:
+        return next((n, p) for n, p in reversed([*enumerate(self.phases)]) if p.start <= position)
 
     def held(self, chosen: Tensor) -> Sequence[Tensor]:
         """Return the cubes of `gather` one by one, each (B, H, W); a subclass may return views and so avoid a copy."""
@@ -120,15 +126,16 @@ class Feed(ABC):
         x = self.masks[chosen]
         return self._flip(x[:, None], "real", images)[:, 0] if self.flips else x
 
-    def _row(self, stream: str, position: int) -> int:
-        number, phase = next((n, p) for n, p in reversed([*enumerate(self.phases)]) if p.start <= position)
+    def _row(self, stream: str, position: int) -> Tensor:
+        number, phase = self._phase(position)
         place = position - phase.start
         before = phase.mixed_in(place)
         if phase.mixed_in(place + 1) > before:
-            return self._pick(f"{stream}/mixed", (number, True), before)
-        return self._pick(stream, (number, False), place - before)
+            return self._pick(f"{stream}/mixed", (number, True), before, 1)
+        return self._pick(stream, (number, False), place - before, 1)
 
-    def _pick(self, stream: str, part: Part, place: int) -> int:
+    def _pick(self, stream: str, part: Part, place: int, count: int) -> Tensor:
+        """Return the rows of `count` neighbouring places of `part`, (count,) int64; they may cross into the next epoch."""
         entries, start = self.entries_of(part), self.phases[part[0]].start
         epoch, place = divmod(place, len(entries))
         held, order = self._orders.get(stream, ((-1, -1), entries))
@@ -136,7 +143,10 @@ class Feed(ABC):
             key = f"order/{stream}/{start}" if start else f"order/{stream}"
             order = self.order(key, part, epoch)
             self._orders[stream] = ((start, epoch), order)
-        return int(order[place])
+        found = order[place : place + count]
+        if len(found) == count:
+            return found
+        return torch.cat([found, self._pick(stream, part, (epoch + 1) * len(entries), count - len(found))])
 
     def _flip(self, x: Tensor, stream: str, images: int) -> Tensor:
         coins = rows(self.seed, f"flip/{stream}", images, self.batch_size, (2,), self.share).to(x.device) < 0.5
@@ -165,7 +175,7 @@ class MemoryFeed(Feed):
 
     def gather(self, chosen: Tensor) -> Tensor:
         """Return a copy of the chosen cubes, (n, B, H, W)."""
-        return self.cubes[chosen.to(self.cubes.device)].contiguous()
+        return self.cubes.index_select(0, chosen.to(self.cubes.device)).contiguous()  # half the time of self.cubes[chosen]
 
     def held(self, chosen: Tensor) -> Sequence[Tensor]:
         """Return views of the chosen cubes, each (B, H, W)."""
