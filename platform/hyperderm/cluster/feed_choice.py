@@ -5,6 +5,7 @@ named there. With `data.feed=memory` a run is refused only if not even one trial
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from hyperderm.cluster.memory import (
     Demand,
@@ -49,7 +50,7 @@ class FeedChoice:
     what: str = "train is"
 
     @property
-    def mode(self) -> str:
+    def mode(self) -> Literal["memory", "stream"]:
         """Return the feed as the tag `hyperderm.feed` names it."""
         return "stream" if self.streams else "memory"
 

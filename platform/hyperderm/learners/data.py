@@ -102,13 +102,6 @@ class TrainData:
         return self.streamed.diagnoses if self.streamed else self.train.diagnoses
 
     @property
-    def feed(self) -> str:
-        """Return how train is fed; the feed is part of what a run is, because the order of its cubes depends on it."""
-        if self.streamed is None:
-            return "memory"
-        return f"stream: windows of {self.streamed.window} shards, a sample of {len(self.train)} cubes"
-
-    @property
     def rows(self) -> int:
         """Number of cubes that training may draw."""
         return len(self.lesion_ids) + len(self.extra_diagnoses)

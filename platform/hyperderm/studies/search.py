@@ -24,6 +24,7 @@ from hyperderm.cluster.trial import KEY
 from hyperderm.config import Experiment
 from hyperderm.errors import MachineTrouble
 from hyperderm.studies.study_file import open_study
+from hyperderm.tags import TRIAL_TAG
 from hyperderm.training.run_folder import trial_folder
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -68,7 +69,7 @@ class SearchTrial:
     @property
     def tags(self) -> Mapping[str, str]:
         """Return the tag that holds the number of the trial."""
-        return {"hyperderm.trial": self.key}
+        return {TRIAL_TAG: self.key}
 
 
 class Search:

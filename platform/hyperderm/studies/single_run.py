@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from hyperderm.cluster.feed_choice import FeedChoice
@@ -9,10 +10,12 @@ from hyperderm.cluster.observer import Observer
 from hyperderm.config import Experiment
 from hyperderm.store.reader import Store
 from hyperderm.store.run_location import RunLocation
+from hyperderm.tags import TRIAL_TAG
 from hyperderm.training.context import local
 from hyperderm.training.inputs import NONE, RunInputs
 from hyperderm.training.loop import Report
 from hyperderm.training.run import run
+from hyperderm.training.run_folder import trial_folder
 from hyperderm.training.selection import Selection, keep_samples, read
 
 
@@ -25,7 +28,7 @@ class SingleRun:
     key: ClassVar[str] = ""
     kind: ClassVar[str] = "run"
     group: ClassVar[str] = ""
-    folder: ClassVar[str] = "trials/0000"
+    folder: ClassVar[str] = trial_folder(Path(), 0).as_posix()
     values: ClassVar[Mapping[str, Any]] = {}
 
     @property
@@ -36,7 +39,7 @@ class SingleRun:
     @property
     def tags(self) -> Mapping[str, str]:
         """Return the tag that marks the run as trial 0, the only trial of its study."""
-        return {"hyperderm.trial": "0"}
+        return {TRIAL_TAG: "0"}
 
 
 @dataclass(frozen=True)
