@@ -45,11 +45,8 @@ def markdown(comparison: Comparison) -> str:
     blocks = []
     for header, body in (_groups(comparison), _metrics(comparison)):
         rule = [":--" if name in _TEXT_COLUMNS else "--:" for name in header]
-        blocks.append(
-            "\n".join(
-                "| " + " | ".join(map(_escaped, cells)) + " |" for cells in (header, rule, *(cells for cells, _ in body))
-            )
-        )
+        lines = (header, rule, *(cells for cells, _ in body))
+        blocks.append("\n".join("| " + " | ".join(map(_escaped, cells)) + " |" for cells in lines))
     return "\n\n".join([*blocks, "\n".join(f"- {note}" for note in notes(comparison))]) + "\n"
 
 

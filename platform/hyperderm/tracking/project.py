@@ -90,7 +90,7 @@ class _Gatherer:
         for run in runs:
             made = _result(run).get("fingerprint")
             if run.tags.get(STAGE_TAG) == "synthetic" and made:
-                self._sets[run.key] = set_key(made)
+                self._sets[run.key] = set_key(str(made))
 
     def project(self) -> Project:
         artefacts: list[Artefact] = []
@@ -207,7 +207,7 @@ class _Gatherer:
         if not result.get("fingerprint"):
             manifest, fold, _ = _facts(run)
             return Artefact(run.key, self._name(run), "set", manifest=manifest, fold=fold, missing=("its origin",))
-        return set_artefact(result["fingerprint"], self._name(run), result.get("origin", {}))
+        return set_artefact(str(result["fingerprint"]), self._name(run), result.get("origin", {}))
 
     def _grid(self, run: TrackedFacts) -> tuple[TrackedFacts | None, Mapping[str, Any]]:
         at: TrackedFacts | None = run
@@ -240,7 +240,7 @@ def _facts(run: TrackedFacts) -> tuple[str, int | None, list[str]]:
 
 def _openings(run: TrackedFacts) -> tuple[tuple[Opening, ...], str, list[str]]:
     """Return the test roles that a run recorded as opened, the time of its choices, and records that cannot be read."""
-    said, chosen = _said_opened(run), _result(run).get("chosen_at") or run.tags.get(CHOSEN_TAG, "")
+    said, chosen = _said_opened(run), str(_result(run).get("chosen_at") or run.tags.get(CHOSEN_TAG, ""))
     if not said:
         return (), chosen, []
     opened = Opening.of(said)

@@ -53,7 +53,7 @@ def prepare(workspace: Workspace, asked: GridRequest) -> "tuple[Plan, Path]":
     opened = find_store(workspace, asked.store, asked.data, max(64, asked.grid.size))
     check_weights(asked.grid, len(opened.manifest.wavelengths_nm))
     plan = make_plan(asked.grid, opened, asked.generators)
-    return plan, run_folder(asked.runs or workspace.root / "runs", asked.name, default_name(asked.grid, opened))
+    return plan, run_folder(workspace.runs(asked.runs), asked.name, default_name(asked.grid, opened))
 
 
 def check_weights(grid: Ablation, bands: int) -> None:

@@ -33,7 +33,7 @@ def run_generation(
     """
     if (run is None) == (checkpoint is None):
         raise StudyError("one of --run and --checkpoint is needed", "Give one: a run, or a file it left.")
-    path = checkpoint or _of_run(workspace, str(run), runs or workspace.root / "runs")
+    path = checkpoint or _of_run(workspace, str(run), workspace.runs(runs))
     _check_free(uri, mat)
     manifest = _generate(workspace, uri, path, dict(counts), seed, rgb, source_store, workers)
     _tell(workspace, uri, manifest)

@@ -65,8 +65,8 @@ def run_sweep(
     opened = find_store(workspace, store, data)
     selection = select(opened, experiment)
     check_batches(experiment, space, len(selection.train))
-    inputs = find_inputs(experiment, opened, runs or workspace.root / "runs")
-    folder = run_folder(runs or workspace.root / "runs", name, sweep_name(experiment, space, opened.name))
+    inputs = find_inputs(experiment, opened, workspace.runs(runs))
+    folder = run_folder(workspace.runs(runs), name, sweep_name(experiment, space, opened.name))
     manifest = opened.manifest
     made_of = content(experiment, len(manifest.wavelengths_nm)) | inputs.content
     mine = identity(experiment, space, manifest.fingerprint, made_of)

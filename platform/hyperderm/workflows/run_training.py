@@ -49,10 +49,10 @@ def run_one(
     selection = select(opened, experiment)
     workers = experiment.sweep.workers_per_trial
     check_batch(experiment.training.batch_size, len(selection.train), workers)
-    inputs = find_inputs(experiment, opened, runs or workspace.root / "runs")
+    inputs = find_inputs(experiment, opened, workspace.runs(runs))
     held = content(experiment, len(opened.manifest.wavelengths_nm)) | inputs.content
     mine = {**searching(experiment), **held, "manifest": opened.manifest.fingerprint}
-    folder = _folder(runs or workspace.root / "runs", name, experiment, mine)
+    folder = _folder(workspace.runs(runs), name, experiment, mine)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
     mine |= recorded(bucket)  # after the name is made: the same run with another storage is refused, not begun anew
     at = storage_of_run(bucket, folder)
