@@ -31,7 +31,7 @@ def faults(root: Path) -> list[str]:
             found.append(f"{name} starts a shell")
         if re.search(r"\benviron\b|getenv", text) and name.startswith("platform/") and name not in READS_ENVIRONMENT:
             found.append(f"{name} reads the environment; only {', '.join(sorted(READS_ENVIRONMENT))} may")
-    return found + private_faults(root)
+    return found + private_faults(root) + tag_faults(root)
 
 
 def private_faults(root: Path) -> list[str]:
@@ -48,6 +48,20 @@ def private_faults(root: Path) -> list[str]:
     needed = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
     bound = {re.split(r"[^\w-]", line)[0] for line in needed if "<" in line}
     return found + [f"{one} has no upper bound in pyproject.toml" for one in sorted(set(PRIVATE.values()) - bound)]
+
+
+def tag_faults(root: Path) -> list[str]:
+    """Tags of MLflow that are written out beside `tags.py`; names of modules begin with `hyperderm.` as well."""
+    found, paths = list[str](), sorted((root / "platform").rglob("*.py"))
+    modules = {
+        ".".join(each.relative_to(root / "platform").with_suffix("").parts).removesuffix(".__init__") for each in paths
+    }
+    for path in (each for each in paths if each != root / "platform/hyperderm/tags.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            text = str(node.value) if isinstance(node, ast.Constant) else ""
+            if re.fullmatch(r"hyperderm\.[\w.]*", text) and text not in modules:
+                found.append(f"{path.relative_to(root)}:{node.lineno} writes out {text!r}: tags stand in hyperderm/tags.py")
+    return found
 
 
 def foreign(tree: ast.Module, here: set[str], ours: set[str]) -> Iterator[str]:

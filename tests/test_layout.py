@@ -5,7 +5,7 @@ import textwrap
 
 import pytest
 
-from tests.layout import defined, foreign, private_faults
+from tests.layout import defined, foreign, private_faults, tag_faults
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,13 @@ def test_private_calls_are_listed_and_bounded(tmp_path):
     found = private_faults(tmp_path)
     assert found[0] == "platform/a.py calls _storage, which is private to another package"
     assert found[-1] == "ray has no upper bound in pyproject.toml"
+
+
+def test_tags_stand_in_one_module(tmp_path):
+    (tmp_path / "platform/hyperderm/store").mkdir(parents=True)
+    (tmp_path / "platform/hyperderm/store/__init__.py").touch()
+    (tmp_path / "platform/hyperderm/tags.py").write_text("FOLD_TAG = 'hyperderm.fold'")
+    (tmp_path / "platform/hyperderm/a.py").write_text(
+        "files('hyperderm.store')\nlogger('hyperderm.a')\ntags = {f'hyperderm.{x}': 1}\nt = 'hyperderm.fold'"
+    )
+    assert {each.partition(" ")[0][-6:] for each in tag_faults(tmp_path)} == {"a.py:3", "a.py:4"}

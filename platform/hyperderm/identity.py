@@ -19,8 +19,6 @@ LABELS = ("name", "profile")
 """Settings that name a configuration; they do not change its result."""
 INPUTS = frozenset(f"learner.{name}" for each in LEARNERS for name in each.inputs)
 """Settings with the addresses of other runs' checkpoints, which are identified by their hashes instead."""
-INPUT, INPUT_RUN = "hyperderm.input.", "hyperderm.input_run."
-"""Prefixes of the provenance entries for the hash of an input's checkpoint, and for the key of the run that left it."""
 ELSEWHERE = frozenset({"synthetic.store", *INPUTS})
 """Settings with the address of something that is identified by its fingerprint."""
 EXTENDABLE = ("sweep.trials", "sweep.concurrent", "sweep.cpus_per_worker", "sweep.gpus_per_worker", "sweep.max_failures")
@@ -33,7 +31,7 @@ def shapes(path: str) -> bool:
     """Return whether the configuration's leaf `path` shapes the result of a run.
 
     The settings of the search (`sweep.*`), the number of workers and the requested feed do not shape the result. The feed
-    that was actually used does, and code that compares runs adds it (`TrainData.feed`).
+    that was actually used does, and code that compares runs adds it (`training.resume.feed_of`).
     """
     return not path.startswith(("sweep.", *FEEDING)) and path not in (*LABELS, *ELSEWHERE)
 

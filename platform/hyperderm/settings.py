@@ -64,6 +64,10 @@ class TaskConfig(Strict):
         return "all" if self.negatives == "all_others" else ("melanoma", "dysplastic_nevus")
 
 
+PENDING = "pending"
+"""Stands in a grid's plan for the address of a set or a checkpoint that another job of the grid makes."""
+
+
 class SyntheticConfig(Strict):
     """The synthetic cubes that a classifier is trained with, beside real cubes or instead of them."""
 

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from hyperderm.errors import TrackingError
-from hyperderm.tracking.artifact_locations import DATABASE_TAG
+from hyperderm.tags import DATABASE_TAG
 from hyperderm.tracking.database import ready
 from hyperderm.tracking.fetch import fetch
 from hyperderm.tracking.requests import MlflowRequests

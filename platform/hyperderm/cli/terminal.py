@@ -17,7 +17,7 @@ from hyperderm.errors import MachineTrouble
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-HANDLER = "hyperderm.plain"
+HANDLER = "hyperderm-plain"
 PLAIN = {
     "…": "...", "×": "x", "−": "-", "–": "-", "—": "-", "±": "+/-", "→": "->", "≥": ">=", "≤": "<=", "·": "*",
     "«": '"', "»": '"', "“": '"', "”": '"', "’": "'", "µ": "u", "μ": "u", "¼": "1/4", "½": "1/2",

@@ -6,6 +6,7 @@ use Ray.
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from hyperderm.cluster.memory import (
     Demand,
@@ -51,8 +52,8 @@ class FeedChoice:
     what: str = "train is"
 
     @property
-    def mode(self) -> str:
-        """The feed in the words of the tag `hyperderm.feed`: "stream" or "memory"."""
+    def mode(self) -> Literal["memory", "stream"]:
+        """Return the feed as the tag `hyperderm.feed` names it."""
         return "stream" if self.streams else "memory"
 
     def said(self, cpus: int) -> str:

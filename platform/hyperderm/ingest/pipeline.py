@@ -34,7 +34,7 @@ from hyperderm.ingest.source import Job, gathered, none_used, plain, shown
 from hyperderm.ingest.units import LAYOUTS, File, check_units, kind_of, middle, spoken
 from hyperderm.store.folds import assign_folds, check_count
 from hyperderm.store.location import Location, locate
-from hyperderm.store.manifest import MANIFEST, Folds, Manifest, Part, SetAsideFile
+from hyperderm.store.manifest import LESIONS, MANIFEST, Folds, Manifest, Part, SetAsideFile
 from hyperderm.store.reader import open_store
 from hyperderm.store.s3 import clear, occupied, prepare, remove
 from hyperderm.store.schema import to_table
@@ -229,8 +229,8 @@ def forget_lock(target: Location, job: Job) -> None:
 def staging_of(target: Location, job: Job) -> Staging:
     """Return the staging place of the parts of this job's store."""
     if target.local:
-        return Staging(Location(target.uri, target.fs, f"{target.path}.partial-{job.digest[:8]}"), "lesions")
-    return Staging(target, f"lesions/{job.digest[:8]}")
+        return Staging(Location(target.uri, target.fs, f"{target.path}.partial-{job.digest[:8]}"), LESIONS)
+    return Staging(target, f"{LESIONS}/{job.digest[:8]}")
 
 
 def make_here(job: Job, staging: Staging, numbers: list[int]) -> Iterator[PartReport]:

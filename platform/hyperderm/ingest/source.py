@@ -319,7 +319,7 @@ def _tables(root: Path, layout: str, given: set[Path], *, grouping: bool) -> Tab
 def _marker(path: Path, images: list[str], automatic: bool) -> tuple[LesionMarks, list[SetAside]]:
     """Return the annotation file's marks for the images, and its entries that match no image."""
     annotations = read_annotations(path)
-    known = {image.removeprefix("photograph/"): image for image in images}
+    known = {image.removeprefix(photographs.OWN): image for image in images}
     names = {known[short]: said for short, said in annotations.match(known).items()}
     torn = frozenset(known[short] for short in annotations.torn(known))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -108,13 +108,6 @@ class TrainData:
         return self.streamed.diagnoses if self.streamed else self.train.diagnoses
 
     @property
-    def feed(self) -> str:
-        """The feed in words; it is part of the identity of a run, because the order of the cubes depends on it."""
-        if self.streamed is None:
-            return "memory"
-        return f"stream: windows of {self.streamed.window} shards, a sample of {len(self.train)} cubes"
-
-    @property
     def rows(self) -> int:
         """The number of cubes that training may draw, real and synthetic ones together."""
         return len(self.lesion_ids) + len(self.extra_diagnoses)

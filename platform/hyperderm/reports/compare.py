@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hyperderm.reports.comparison import SEED, Comparison, Estimate, Group, natural, status
+from hyperderm.tags import NONFINITE_PREFIX, REASON_TAG, plain
 from hyperderm.tracking.fetch import TrackedRun
 from hyperderm.tracking.labels import short_names, three_digits
 
@@ -18,6 +19,8 @@ NAMES = 2
 """The largest number of values or names that one cell lists; more of them are counted instead."""
 FOLD = "data.fold"
 _TEXT_COLUMNS = {"run", "status", "metric", "how"}
+Line = tuple[list[str], bool]
+"""The cells of a line of a table, and whether its runs are counted."""
 
 
 def table(comparison: Comparison) -> Stack:
@@ -31,8 +34,8 @@ def table(comparison: Comparison) -> Stack:
                 justify="left" if name in _TEXT_COLUMNS else "right",
                 overflow="fold",
             )
-        for cells in body:
-            made.add_row(*map(Text, cells), style="dim" if cells[-1].endswith("not counted") else "")
+        for cells, counted in body:
+            made.add_row(*map(Text, cells), style="" if counted else "dim")
         parts += [made, Text()]
     return Stack(*parts, Text("\n".join(notes(comparison)), style="dim"))
 
@@ -42,7 +45,8 @@ def markdown(comparison: Comparison) -> str:
     blocks = []
     for header, body in (_groups(comparison), _metrics(comparison)):
         rule = [":--" if name in _TEXT_COLUMNS else "--:" for name in header]
-        blocks.append("\n".join("| " + " | ".join(map(_escaped, cells)) + " |" for cells in (header, rule, *body)))
+        lines = (header, rule, *(cells for cells, _ in body))
+        blocks.append("\n".join("| " + " | ".join(map(_escaped, cells)) + " |" for cells in lines))
     return "\n\n".join([*blocks, "\n".join(f"- {note}" for note in notes(comparison))]) + "\n"
 
 
@@ -102,29 +106,29 @@ def _warnings(comparison: Comparison, unit: str) -> Iterator[str]:
         steps = sorted({run.metrics[metric][1] for run in runs if metric in run.metrics and run.status == "FINISHED"})
         if len(steps) > 1:
             yield f"{metric}: the last logged steps differ, {steps[0]:,} … {steps[-1]:,}."
-        tag = "hyperderm.nonfinite." + re.sub(r"[^\w.-]+", "_", metric)  # as runs.Tracker names it
+        tag = NONFINITE_PREFIX + plain(metric)
         if gone := [f"{_short(run)} ({run.tags[tag]})" for run in runs if tag in run.tags]:
             yield f"{metric}: values that are not finite were not logged in {', '.join(gone)}."
     for group in comparison.groups:
-        repeats = [group.repeat(run) for run in group.counted]
-        if again := sorted({repeat for repeat in repeats if repeats.count(repeat) > 1 and "?" not in repeat}, key=natural):
+        repeats = [group.repeat(run) for run in group.counted if group.recorded(run)]
+        if again := sorted({repeat for repeat in repeats if repeats.count(repeat) > 1}, key=natural):
             yield f"#{group.number}: several runs of {unit} {', '.join(again)} are averaged before anything else."
-    if any("?" in group.repeat(run) for group in comparison.groups for run in group.runs):
+    if any(not group.recorded(run) for group in comparison.groups for run in group.runs):
         yield f"Runs without a recorded {unit} count each for itself and are never paired."
     if bare := [_short(run) for run in runs if not run.whole]:
         yield f"Without config.json, so compared by their params alone: {', '.join(bare)}."
 
 
-def _groups(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the cells of the table of differing settings."""
+def _groups(comparison: Comparison) -> tuple[list[str], list[Line]]:
+    """Return the header and the lines of the table of differing settings."""
     short = short_names(comparison.columns)
     texts = {path: _texts(comparison, path) for path in short}
     header = ["#", "run", "status", f"{_unit(comparison)}s", *short.values()]
-    body = []
+    body: list[Line] = []
     for group in comparison.groups:
         repeats = sorted({group.repeat(run) for run in group.runs}, key=natural)
         cells = [_several([texts[path][str(value)] for value in comparison.cell(group, path)]) for path in short]
-        body.append([str(group.number), _name(group), group.statuses, ", ".join(repeats), *cells])
+        body.append(([str(group.number), _name(group), group.statuses, ", ".join(repeats), *cells], True))
     return header, body
 
 
@@ -135,21 +139,22 @@ def _texts(comparison: Comparison, path: str) -> dict[str, str]:
     return told if len(set(told.values())) == len(told) else {text: text for text in told}
 
 
-def _metrics(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the cells of the table of means and differences."""
+def _metrics(comparison: Comparison) -> tuple[list[str], list[Line]]:
+    """Return the header and the lines of the table of means and differences."""
     base = comparison.baseline
     header = ["metric", "#", "n", "mean", f"minus #{base.number}" if base else "difference", "how"]
-    body = []
+    body: list[Line] = []
     for metric in comparison.metrics:
         for group in comparison.groups:
             mean, difference = comparison.mean(group, metric), comparison.difference(group, metric)
             if group.counted:
                 cells = [str(len(group.values(metric))), _mean(mean), _difference(difference)]
-                body.append([metric, str(group.number), *cells, _how(comparison, group, metric)])
+                body.append(([metric, str(group.number), *cells, _how(comparison, group, metric)], True))
             for run in group.left_out:
                 value, step = run.metrics.get(metric, (None, 0))
                 said = "–" if value is None else f"{three_digits(value, keep_zeros=True)} at {step:,}"
-                body.append([metric, str(group.number), "–", said, "–", f"{_short(run)} {status(run)}: not counted"])
+                how = f"{_short(run)} {status(run)}: not counted"
+                body.append(([metric, str(group.number), "–", said, "–", how], False))
     return header, body
 
 
@@ -227,7 +232,7 @@ def _short(run: TrackedRun) -> str:
 
 
 def _reason(run: TrackedRun) -> str:
-    reason = run.tags.get("hyperderm.reason", "")
+    reason = run.tags.get(REASON_TAG, "")
     return f"{_short(run)} {status(run)}" + (f" ({reason})" if reason else "")
 
 

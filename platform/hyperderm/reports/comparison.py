@@ -10,17 +10,34 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
+from hyperderm.cluster.observer import Outcome
 from hyperderm.errors import ConfigError, nearest
+from hyperderm.tags import (
+    ARM_TAG,
+    BEST_TAG,
+    EXPERIMENT_TAG,
+    FOLD_TAG,
+    KEY_TAG,
+    LONG_PARAMS_TAG,
+    MANIFEST_TAG,
+    NONFINITE_PREFIX,
+    OUTCOME_TAG,
+    PICTURES_TAG,
+    PROFILE_TAG,
+    REASON_TAG,
+    TRIAL_TAG,
+)
 from hyperderm.tracking.fetch import TrackedRun
 
 LEVEL = 0.95
 SEED = "seed"
-MANIFEST = "hyperderm.manifest"
-"""The only tag that makes a configuration another one, because it names the data."""
+STOPPED: Outcome = "stopped early"
 MACHINERY = "sweep."
 """Settings with this prefix say how a search is run; they are shown if they differ, but never separate groups."""
-_BOOKKEEPING = {"key", "trial", "outcome", "reason", "best", "pictures", "long_params"}
-_BOOKKEEPING |= {"fold", "profile", "experiment", "arm"}
+_BOOKKEEPING = {
+    KEY_TAG, TRIAL_TAG, OUTCOME_TAG, REASON_TAG, BEST_TAG, PICTURES_TAG, LONG_PARAMS_TAG, FOLD_TAG, PROFILE_TAG,
+    EXPERIMENT_TAG, ARM_TAG,
+}  # fmt: skip
 """Tags of hyperderm that do not describe the configuration, or that repeat what settings say."""
 
 
@@ -121,6 +138,10 @@ class Group:
         found = [run.settings.get(path) for path in self.over]
         return " / ".join("?" if value is None else str(value) for value in found)
 
+    def recorded(self, run: TrackedRun) -> bool:
+        """Return whether the seed of the run, and every other setting that means are taken over, is recorded."""
+        return all(run.settings.get(path) is not None for path in self.over)
+
     def values(self, metric: str) -> dict[str, float]:
         """Return each repeat with the last logged value of its counted runs; runs that share a repeat are averaged.
 
@@ -129,8 +150,7 @@ class Group:
         found: dict[str, list[float]] = defaultdict(list)
         for run in self.counted:
             if metric in run.metrics and math.isfinite(run.metrics[metric][0]):
-                repeat = self.repeat(run)
-                found[run.id if "?" in repeat else repeat].append(run.metrics[metric][0])
+                found[self.repeat(run) if self.recorded(run) else run.id].append(run.metrics[metric][0])
         return {repeat: float(np.mean(found[repeat])) for repeat in sorted(found, key=natural)}
 
 
@@ -239,8 +259,7 @@ def compare(
 
 def status(run: TrackedRun) -> str:
     """Return the state of a run: finished, stopped early, running, failed, killed or scheduled."""
-    outcome = run.tags.get("hyperderm.outcome", "")
-    return outcome if run.status == "FINISHED" and outcome == "stopped early" else run.status.lower()
+    return STOPPED if run.status == "FINISHED" and run.tags.get(OUTCOME_TAG) == STOPPED else run.status.lower()
 
 
 def natural(text: str) -> list[tuple[int, str]]:
@@ -256,7 +275,7 @@ def _groups(runs: Sequence[TrackedRun], over: tuple[str, ...]) -> tuple[Group, .
             for path, value in run.settings.items()
             if path not in over and not path.startswith(MACHINERY) and value is not None
         }
-        found[frozenset({**kept, MANIFEST: run.tags.get(MANIFEST, "")}.items())].append(run)
+        found[frozenset({**kept, MANIFEST_TAG: run.tags.get(MANIFEST_TAG, "")}.items())].append(run)
     return tuple(Group(number, tuple(members), over) for number, members in enumerate(found.values(), 1))
 
 
@@ -277,10 +296,7 @@ def _baseline(groups: Sequence[Group], chosen: Sequence[TrackedRun], named: str)
 
 def _tells(tag: str) -> bool:
     """Return whether a tag describes what was run or is a user's own tag."""
-    own = tag.removeprefix("hyperderm.")
-    if own == tag:
-        return not tag.startswith("mlflow.")
-    return own not in _BOOKKEEPING and not own.startswith("nonfinite.")
+    return tag not in _BOOKKEEPING and not tag.startswith(("mlflow.", NONFINITE_PREFIX))
 
 
 def _value(run: TrackedRun, path: str) -> object:

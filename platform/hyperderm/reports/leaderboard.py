@@ -5,15 +5,18 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from hyperderm.cluster.observer import Outcome
 from hyperderm.tracking.labels import short_names, three_digits
 
 OBJECTIVE = "spectral energy distance"
-_STYLES = {"finished": "", "running": "cyan", "stopped early": "dim", "failed": "red"}
+Status = Outcome | Literal["running"]
+_STYLES: Mapping[Status, str] = {"finished": "", "running": "cyan", "stopped early": "dim", "failed": "red"}
 _TEXT_COLUMNS = ("status", "reason")
 
 
@@ -23,7 +26,7 @@ class Row:
 
     Attributes:
         number: the trial's number in its sweep.
-        status: "finished", "stopped early", "failed" or "running".
+        status: how the trial ended, or that it runs.
         best: the lowest objective of the trial; None before the first validation.
         best_images: number of images seen when `best` was reached.
         images: number of images seen in all.
@@ -33,7 +36,7 @@ class Row:
     """
 
     number: int
-    status: str
+    status: Status
     best: float | None
     best_images: int | None
     images: int
@@ -63,7 +66,7 @@ def table(
         mean_cube: the objective of the constant mean cube.
         objective: the metric that scores the trials.
     """
-    header, body = _cells(rows, objective)
+    header, body = _cells(rows, objective, brief=True)
     reasons = [f"Trial {row.number} failed: {row.reason}" for row in ranked(rows) if row.status == "failed"]
     legend = f"Score: the {objective}, lower is better." if rows else ""
     notes = Text("\n".join(filter(None, [*reasons, legend, *footnotes(floor, mean_cube)])), style="dim")
@@ -78,10 +81,10 @@ def table(
             name.replace("_", "_\n").replace(" ", "\n"),
             justify="left" if header[at] in _TEXT_COLUMNS else "right",
             overflow="fold",
-            min_width=max((len(cells[at].removesuffix(" early")) for cells in body), default=1),
+            min_width=max((len(cells[at]) for cells in body), default=1),
         )
     for row, cells in zip(ranked(rows), body, strict=True):
-        made.add_row(*(cells[at].removesuffix(" early") for at in shown), style=_STYLES.get(row.status, ""))
+        made.add_row(*(cells[at] for at in shown), style=_STYLES[row.status])
     return made
 
 
@@ -130,14 +133,14 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 3597 else f"{seconds / 3600:.1f} h"
 
 
-def _cells(rows: Sequence[Row], objective: str) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the ordered cells that all written forms share."""
+def _cells(rows: Sequence[Row], objective: str, brief: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the ordered cells that all written forms share; `brief` shortens the status."""
     short = short_names(_paths(rows))
     header = ["trial", "status", objective, "best at", "images", "time", *short.values()]
     body = [
         [
             str(row.number),
-            row.status,
+            "stopped" if brief and row.status == "stopped early" else row.status,
             three_digits(row.best, keep_zeros=True),
             "–" if row.best_images is None else f"{row.best_images:,}",
             f"{row.images:,}",

@@ -10,8 +10,9 @@ from hyperderm.errors import StoreError
 from hyperderm.strict import Strict, fingerprint, json_of
 
 SCHEMA_VERSION = 1
-_OWN_FOLDER = re.compile(r"^lesions/[0-9a-f]{8}/")
-MANIFEST = "manifest.json"
+MANIFEST, LESIONS = "manifest.json", "lesions"
+"""The file that describes a store, and the folder of its parts."""
+_OWN_FOLDER = re.compile(rf"^{LESIONS}/[0-9a-f]{{8}}/")
 _IN_WORDS = re.compile(r"test role of fold (?P<fold>\d+) of store (?P<manifest>\w+)(?: at (?P<at>\S+))?")
 
 Role = Literal["train", "validation", "test"]
@@ -115,5 +116,5 @@ class Manifest(Strict):
         """Return the sha256 over everything in the manifest except the fingerprint itself and the writer's folder."""
         data = self.model_dump(mode="json", exclude={"fingerprint"})
         for part in data["parts"]:  # on S3 each writer has a folder of its own: the same data is the same store
-            part["path"] = _OWN_FOLDER.sub("lesions/", part["path"])
+            part["path"] = _OWN_FOLDER.sub(f"{LESIONS}/", part["path"])
         return fingerprint(data)

@@ -11,10 +11,11 @@ from typing import Any
 
 from hyperderm.errors import StorageAway, StoreError
 from hyperderm.store.location import PATIENCE_S, Access, Location, aws_session
+from hyperderm.store.manifest import LESIONS
 
 CONNECT_S, READ_S = 3, 3
 """The limits (s) of one request of the probe; the first request is tried twice and ends within 8 s."""
-PART = re.compile(r"(?P<store>.*)/lesions/[0-9a-f]{8}/part-\d{5}(\.regrouped)?\.(parquet|json)")
+PART = re.compile(rf"(?P<store>.*)/{LESIONS}/[0-9a-f]{{8}}/part-\d{{5}}(\.regrouped)?\.(parquet|json)")
 """Matches a part's key after a slash, as `write_store` names it on S3, where each writer has its own folder."""
 PASSING = frozenset(("", "ConditionalRequestConflict", "InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"))
 """Error codes of refusals that waiting solves (the conflict: another writer is at work); "" means no answer."""

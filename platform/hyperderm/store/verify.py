@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from hyperderm.cubes.diagnosis import DIAGNOSES
 from hyperderm.errors import StoreError
 from hyperderm.store.location import Location, locate
-from hyperderm.store.manifest import MANIFEST, SCHEMA_VERSION, Manifest, Part
+from hyperderm.store.manifest import LESIONS, MANIFEST, SCHEMA_VERSION, Manifest, Part
 from hyperderm.store.reader import open_store
 from hyperderm.store.s3 import prepare
 from hyperderm.store.schema import schema
@@ -241,7 +241,7 @@ def _sum_faults(manifest: Manifest, seen: _Seen) -> Iterator[str]:
 
 
 def _notes(location: Location, manifest: Manifest) -> Iterator[str]:
-    selector = pafs.FileSelector(location.join("lesions"), allow_not_found=True, recursive=True)
+    selector = pafs.FileSelector(location.join(LESIONS), allow_not_found=True, recursive=True)
     named = {location.join(part.path) for part in manifest.parts}
     try:
         found = sorted(one.path for one in location.fs.get_file_info(selector) if one.type == pafs.FileType.File)

@@ -16,7 +16,7 @@ from hyperderm.durable import begin_sync, make_parents, publish, room
 from hyperderm.errors import StoreError
 from hyperderm.store.folds import assign_folds
 from hyperderm.store.location import Location, locate
-from hyperderm.store.manifest import MANIFEST, Folds, Manifest, Part, SetAsideFile
+from hyperderm.store.manifest import LESIONS, MANIFEST, Folds, Manifest, Part, SetAsideFile
 from hyperderm.store.s3 import clear, occupied, prepare, put_new
 from hyperderm.store.schema import to_table
 
@@ -67,8 +67,8 @@ def _write_local(target: Location, fill: Fill) -> Manifest:
         make_parents(place)
         with room(place) as made:
             staging = Location(target.uri, target.fs, str(made / place.name))
-            staging.fs.create_dir(staging.join("lesions"), recursive=True)
-            manifest = fill(staging, "lesions")
+            staging.fs.create_dir(staging.join(LESIONS), recursive=True)
+            manifest = fill(staging, LESIONS)
             publish_local(staging, target, manifest)
     except OSError as error:
         raise unwritten(target, error) from error
@@ -92,7 +92,7 @@ def publish_local(staging: Location, target: Location, manifest: Manifest) -> No
 
 def _write_s3(target: Location, fill: Fill) -> Manifest:
     """Write the parts into this writer's own folder, then the manifest if no other writer's is there."""
-    folder = f"lesions/{uuid.uuid4().hex[:8]}"
+    folder = f"{LESIONS}/{uuid.uuid4().hex[:8]}"
     try:
         manifest = fill(target, folder)
     except BaseException as error:

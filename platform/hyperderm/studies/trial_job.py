@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hyperderm.config import Experiment
+from hyperderm.tags import TRIAL_TAG
 from hyperderm.training.run_folder import trial_folder
 
 
@@ -54,4 +55,4 @@ class TrialJob:
     @property
     def tags(self) -> Mapping[str, str]:
         """Return the tag that holds the number of the trial."""
-        return {"hyperderm.trial": str(self.number)}
+        return {TRIAL_TAG: str(self.number)}

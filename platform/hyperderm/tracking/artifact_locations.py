@@ -12,10 +12,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from hyperderm import databases
+from hyperderm.tags import DATABASE_TAG
 from hyperderm.tracking.database import sqlite_path, telling
 
-DATABASE_TAG = "hyperderm.database"
-"""Tag of an experiment: the place of the database when the experiment was made or when the database was last moved."""
 COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from hyperderm.errors import ConfigError, TrackingError, nearest
 from hyperderm.strict import json_of
+from hyperderm.tags import KEY_TAG
 from hyperderm.tracking.database import sqlite_path
-from hyperderm.tracking.requests import KEY_TAG, PARENT_TAG, first_line
+from hyperderm.tracking.requests import PARENT_TAG, first_line
 from hyperderm.tracking.server import START_ONE, check_server, quiet_client, redacted
 from hyperderm.training.run_folder import CONFIG
 

@@ -5,24 +5,36 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from hyperderm.identity import INPUT, INPUT_RUN
 from hyperderm.learners import role_of
 from hyperderm.learners.spec import PIXELWISE
+from hyperderm.settings import PENDING
 from hyperderm.store.manifest import FOLD_FREE, Opening
 from hyperderm.strict import json_of
+from hyperderm.tags import (
+    ARM_TAG,
+    CHOSEN_TAG,
+    FOLD_TAG,
+    INPUT_PREFIX,
+    INPUT_RUN_PREFIX,
+    KEY_TAG,
+    MANIFEST_TAG,
+    OPENED_TAG,
+    PREFIX,
+    STAGE_TAG,
+    STORE_TAG,
+    SYNTHETIC_TAG,
+    TRIAL_TAG,
+)
 from hyperderm.tracking.fetch import PAGE, QUESTIONS, asking, check_there, leaves, parsed
 from hyperderm.tracking.project_records import Artefact, Kind, Project, Trial, set_artefact, set_key
-from hyperderm.tracking.requests import KEY_TAG, PARENT_TAG
-from hyperderm.training.run_folder import CONFIG, PLAN, RESULT
+from hyperderm.tracking.requests import PARENT_TAG
+from hyperderm.training.run_folder import CONFIG, IDENTITY, PLAN, RESULT, Result
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
-OPENED, CHOSEN = "test_opened", "chosen_at"
-"""Names of facts in result.json; as tags they have the prefix `hyperderm.`."""
 
 
 def walk(uri: str) -> Project:
@@ -76,8 +88,8 @@ class _Gatherer:
         self._stores: dict[str, None] = {}
         self._sets: dict[str, str] = {}  # key of a grid's job that draws a set -> key of the set
         for run in runs:
-            made = _document(run, RESULT).get("fingerprint")
-            if run.tags.get("hyperderm.stage") == "synthetic" and made:
+            made = _result(run).get("fingerprint")
+            if run.tags.get(STAGE_TAG) == "synthetic" and made:
                 self._sets[run.key] = set_key(str(made))
 
     def project(self) -> Project:
@@ -85,10 +97,10 @@ class _Gatherer:
         foreign: list[str] = []
         for run in self._runs.values():
             tags = run.tags
-            if not any(tag.startswith("hyperderm.") and tag != KEY_TAG for tag in tags):
+            if not any(tag.startswith(PREFIX) and tag != KEY_TAG for tag in tags):
                 foreign.append(self._name(run))
                 continue
-            if uri := tags.get("hyperderm.store"):
+            if uri := tags.get(STORE_TAG):
                 self._stores.setdefault(uri)
             if made := self._artefact(run):
                 artefacts.append(made)
@@ -97,25 +109,26 @@ class _Gatherer:
     def _artefact(self, run: TrackedFacts) -> Artefact | None:
         """Return the record of a run; None for a run that its parent or its children stand for."""
         tags, children = run.tags, self._children.get(run.id, [])
-        stage = tags.get("hyperderm.stage")
+        stage = tags.get(STAGE_TAG)
         if stage == "synthetic":
             return self._drawn(run)
         if stage:
             return self._job(run)
-        if "hyperderm.arm" in tags or PLAN in run.documents or any("hyperderm.arm" in child.tags for child in children):
+        if ARM_TAG in tags or PLAN in run.documents or any(ARM_TAG in child.tags for child in children):
             return None
         parent = self._runs.get(run.parent)
-        if "hyperderm.trial" in tags and parent:
+        if TRIAL_TAG in tags and parent:
             return None
-        if "hyperderm.trial" in tags:
+        if TRIAL_TAG in tags:
             return self._trained(run)
         return self._search(run, children) if children or "space" in run.params else self._trained(run)
 
-    def _trained(self, run: TrackedFacts) -> Artefact:
+    def _trained(self, run: TrackedFacts, sets: Sequence[str] = ()) -> Artefact:
+        """Return the record of a run; `sets` are keys of synthetic sets that the plan of its grid names."""
         config, classifies = _document(run, CONFIG), _classifies(run)
         settings = {name: parsed(text) for name, text in run.params.items()} | dict(leaves("", config))
         manifest, fold, missing = _facts(run)
-        uses, said = self._made_with(run, config)
+        uses, said = self._made_with(run, config, sets)
         openings, chosen, unread = _openings(run)
         return Artefact(
             run.key,
@@ -130,23 +143,24 @@ class _Gatherer:
             chosen,
             settings,
             missing=(*missing, *([] if config else ["its configuration"]), *said, *unread),
-            fold_free=run.tags.get("hyperderm.fold") == FOLD_FREE,
+            fold_free=run.tags.get(FOLD_TAG) == FOLD_FREE,
         )
 
-    def _made_with(self, run: TrackedFacts, config: Mapping[str, Any]) -> tuple[tuple[str, ...], list[str]]:
-        """Return the keys of the synthetic set and the runs that a run used, and which of these facts are not recorded."""
-        made, asked = run.tags.get("hyperderm.synthetic"), config.get("synthetic")
-        if asked and asked.get("store") not in (None, "", "pending"):
+    def _made_with(
+        self, run: TrackedFacts, config: Mapping[str, Any], sets: Sequence[str]
+    ) -> tuple[tuple[str, ...], list[str]]:
+        """Return the keys of the synthetic sets and the runs that a run used, and which of these facts are not recorded."""
+        made, asked = run.tags.get(SYNTHETIC_TAG), config.get("synthetic")
+        if asked and asked.get("store") not in (None, "", PENDING):
             self._stores.setdefault(str(asked["store"]))
-        before = [key for tag, key in run.tags.items() if tag.startswith(INPUT_RUN) and key]
+        before = [key for tag, key in run.tags.items() if tag.startswith(INPUT_RUN_PREFIX) and key]
         nameless = [
-            f"the run that left its input {tag.removeprefix(INPUT)}"
+            f"the run that left its input {tag.removeprefix(INPUT_PREFIX)}"
             for tag in run.tags
-            if tag.startswith(INPUT) and not run.tags.get(INPUT_RUN + tag.removeprefix(INPUT))
+            if tag.startswith(INPUT_PREFIX) and not run.tags.get(INPUT_RUN_PREFIX + tag.removeprefix(INPUT_PREFIX))
         ]
-        if made:
-            return (set_key(made), *before), nameless
-        return tuple(before), [*nameless, *(["which synthetic set it read"] if asked else [])]
+        unnamed = ["which synthetic set it read"] if asked and not made and not sets else []
+        return (*([set_key(made)] if made else []), *before, *sets), [*nameless, *unnamed]
 
     def _search(self, run: TrackedFacts, children: Sequence[TrackedFacts]) -> Artefact:
         made = self._trained(run)
@@ -162,26 +176,23 @@ class _Gatherer:
 
     def _job(self, run: TrackedFacts) -> Artefact:
         """Return the record of a grid's generator or cell."""
-        made = self._trained(run)
         grid, plan = self._grid(run)
         job = next((each for each in plan.get("jobs", []) if each["key"] == run.params.get("cell")), None)
+        trains = run.tags.get(STAGE_TAG) == "generator"
+        made = self._trained(run, () if trains else self._sets_of(job or {}, grid))
         missing = list(made.missing)
         if job is None:
             missing.append("the plan of its grid, so what it was made with")
         uses = list(made.uses)
-        if run.tags.get("hyperderm.stage") == "generator":
+        if trains:
             folder = plan.get("grid", {}).get("searches", {}).get(str((job or {}).get("model")), {}).get(str(made.fold))
             if folder:
                 key = self._sweep(str(folder))
                 uses += [key] if key else []
                 missing += [] if key else [f"the search in {folder}, which is not in MLflow or not alone of its name"]
             uses += [f"{grid.key}/{need}" for need in (job or {}).get("needs", []) if grid]
-        else:
-            uses += self._sets_of(job or {}, grid)
-            if run.status == "FINISHED" and not _said_opened(run):
-                missing.append("which test role it opened")
-            if uses:  # the plan says which set; the configuration only that there was one
-                missing = [each for each in missing if each != "which synthetic set it read"]
+        elif run.status == "FINISHED" and not _said_opened(run):
+            missing.append("which test role it opened")
         return replace(made, uses=tuple(dict.fromkeys(uses)), missing=tuple(missing))
 
     def _sets_of(self, job: Mapping[str, Any], grid: TrackedFacts | None) -> list[str]:
@@ -192,7 +203,7 @@ class _Gatherer:
         return [self._sets.get(key, key) for key in keys]
 
     def _drawn(self, run: TrackedFacts) -> Artefact:
-        result = _document(run, RESULT)
+        result = _result(run)
         if not result.get("fingerprint"):
             manifest, fold, _ = _facts(run)
             return Artefact(run.key, self._name(run), "set", manifest=manifest, fold=fold, missing=("its origin",))
@@ -207,9 +218,9 @@ class _Gatherer:
         return None, {}
 
     def _sweep(self, folder: str) -> str | None:
-        """Return the key of the search in `folder`: the key in its identity.json, else that of the only run of this name."""
+        """Return the key of the search in `folder`: the key in its identity, else that of the only run of this name."""
         try:
-            return str(json_of((Path(folder) / "identity.json").read_text("utf-8"))["key"])
+            return str(json_of((Path(folder) / IDENTITY).read_text("utf-8"))["key"])
         except (OSError, ValueError, KeyError, TypeError):
             named = [run.key for run in self._runs.values() if run.name == Path(folder).name and not run.parent]
             return named[0] if len(named) == 1 else None
@@ -221,7 +232,7 @@ class _Gatherer:
 
 def _facts(run: TrackedFacts) -> tuple[str, int | None, list[str]]:
     """Return fingerprint and fold of the store that a run read, and which of the two is not recorded."""
-    manifest, said = run.tags.get("hyperderm.manifest", ""), run.tags.get("hyperderm.fold", "")
+    manifest, said = run.tags.get(MANIFEST_TAG, ""), run.tags.get(FOLD_TAG, "")
     fold = int(said) if said.isdecimal() else None
     missing = ([] if manifest else ["the store it read"]) + ([] if fold is not None or said == FOLD_FREE else ["its fold"])
     return manifest, fold, missing
@@ -229,7 +240,7 @@ def _facts(run: TrackedFacts) -> tuple[str, int | None, list[str]]:
 
 def _openings(run: TrackedFacts) -> tuple[tuple[Opening, ...], str, list[str]]:
     """Return the test roles that a run recorded as opened, the time of its choices, and records that cannot be read."""
-    said, chosen = _said_opened(run), str(_document(run, RESULT).get(CHOSEN) or run.tags.get(f"hyperderm.{CHOSEN}", ""))
+    said, chosen = _said_opened(run), str(_result(run).get("chosen_at") or run.tags.get(CHOSEN_TAG, ""))
     if not said:
         return (), chosen, []
     opened = Opening.of(said)
@@ -237,13 +248,13 @@ def _openings(run: TrackedFacts) -> tuple[tuple[Opening, ...], str, list[str]]:
 
 
 def _said_opened(run: TrackedFacts) -> object:
-    return _document(run, RESULT).get(OPENED) or run.tags.get(f"hyperderm.{OPENED}", "")
+    return _result(run).get("test_opened") or run.tags.get(OPENED_TAG, "")
 
 
 def _classifies(run: TrackedFacts) -> bool:
     config = _document(run, CONFIG)
     kind = config.get("learner", {}).get("kind") or run.params.get("learner.kind")
-    return bool(config.get("task")) or role_of(str(kind)) == "classifier" or f"hyperderm.{OPENED}" in run.tags
+    return bool(config.get("task")) or role_of(str(kind)) == "classifier" or OPENED_TAG in run.tags
 
 
 def _kind(run: TrackedFacts, classifies: bool) -> Kind:
@@ -279,7 +290,7 @@ def _pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
 
 def _documents(client: "MlflowClient", run: "Run", folder: Path) -> dict[str, Any]:
     """Return the JSON artifacts of a run that an audit needs."""
-    if not any(tag.startswith("hyperderm.") for tag in run.data.tags):
+    if not any(tag.startswith(PREFIX) for tag in run.data.tags):
         return {}
     found = {}
     for name in {file.path for file in client.list_artifacts(run.info.run_id)} & {CONFIG, RESULT, PLAN}:
@@ -295,6 +306,10 @@ def _documents(client: "MlflowClient", run: "Run", folder: Path) -> dict[str, An
 def _document(run: TrackedFacts, name: str) -> dict[str, Any]:
     found = run.documents.get(name)
     return found if isinstance(found, dict) else {}
+
+
+def _result(run: TrackedFacts) -> Result:
+    return cast(Result, _document(run, RESULT))
 
 
 def _read(run: "Run", documents: Mapping[str, Any]) -> TrackedFacts:

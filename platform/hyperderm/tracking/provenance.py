@@ -6,6 +6,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from hyperderm.tags import COMMIT_TAG, LOCK_TAG, PREFIX, PYTHON_TAG
+
 PACKAGES = ("torch", "ray", "mlflow")
 
 
@@ -13,16 +15,16 @@ def provenance(root: Path) -> dict[str, str]:
     """Return as tags the git commit of `root` (with `-dirty`), the hash of its lock file and versions of key packages."""
     lock = root / "requirements.lock"
     facts = {
-        "git_commit": _commit(root),
-        "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else "unknown",
-        "python": platform.python_version(),
+        COMMIT_TAG: _commit(root),
+        LOCK_TAG: hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else "unknown",
+        PYTHON_TAG: platform.python_version(),
     }
     for package in PACKAGES:
         try:
-            facts[package] = version(package)
+            facts[PREFIX + package] = version(package)
         except PackageNotFoundError:
-            facts[package] = "not installed"
-    return {f"hyperderm.{name}": value for name, value in facts.items()}
+            facts[PREFIX + package] = "not installed"
+    return facts
 
 
 def _commit(root: Path) -> str:

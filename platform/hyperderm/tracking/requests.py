@@ -3,13 +3,13 @@
 import errno
 import mimetypes
 import posixpath
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from hyperderm.databases import trouble, writable
-from hyperderm.tracking.artifact_locations import DATABASE_TAG, location_of, standing_place
+from hyperderm.tags import DATABASE_TAG, KEY_TAG, plain
+from hyperderm.tracking.artifact_locations import location_of, standing_place
 from hyperderm.tracking.database import sqlite_path
 from hyperderm.tracking.delivery import Refused, of_this_machine
 from hyperderm.tracking.event_log import METRICS_PER_BATCH, EventLog, Operation
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-KEY_TAG, PARENT_TAG = "hyperderm.key", "mlflow.parentRunId"
+PARENT_TAG = "mlflow.parentRunId"
 LASTING = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
     errno.ELOOP, errno.EINVAL, errno.EFBIG,
@@ -248,7 +248,7 @@ class MlflowRequests:
     def _create_experiment(self) -> str:
         location, tags = None, {}
         if self._artifact_root is not None and self._database:
-            location = location_of(self._artifact_root, re.sub(r"[^\w.-]+", "_", self._experiment))
+            location = location_of(self._artifact_root, plain(self._experiment))
             tags[DATABASE_TAG] = standing_place(self._database)
         try:
             return self._client.create_experiment(self._experiment, artifact_location=location, tags=tags)

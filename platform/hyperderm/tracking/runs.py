@@ -19,6 +19,7 @@ from typing import Literal
 
 from hyperderm import databases
 from hyperderm.errors import TrackingError
+from hyperderm.tags import LONG_PARAMS_TAG, NONFINITE_PREFIX, REASON_TAG, plain
 from hyperderm.tracking.artifact_locations import same_database
 from hyperderm.tracking.delivery import Delivery, guarded
 from hyperderm.tracking.event_log import DAMAGED, EventLog
@@ -87,7 +88,7 @@ class Tracker:
         texts = {param: str(value) for param, value in params.items()}
         long = {param: text for param, text in texts.items() if len(text) > PARAM_LIMIT}
         shown = {param: _stand_in(param, text) if param in long else text for param, text in texts.items()}
-        notes = {"hyperderm.long_params": ", ".join(f"{p}: {_long_file(p, t)}" for p, t in long.items())} if long else {}
+        notes = {LONG_PARAMS_TAG: ", ".join(f"{p}: {_long_file(p, t)}" for p, t in long.items())} if long else {}
         body = {"name": name, "parent": parent, "params": shown, "identity": _identity(), "at": _now_ms()}
         self._outbox.put(key, "open", body)
         for param, text in long.items():
@@ -109,7 +110,7 @@ class Tracker:
             if math.isfinite(number):
                 finite[name] = number
             elif self._warn_once(key, name, f"Metric {name!r} of run {key!r} is {number} at step {step}: not logged"):
-                self.set_tags(key, {f"hyperderm.nonfinite.{_plain(name)}": f"{number} at step {step}"})
+                self.set_tags(key, {f"{NONFINITE_PREFIX}{plain(name)}": f"{number} at step {step}"})
         if finite:
             self._outbox.put_metrics(key, finite, int(step))
 
@@ -119,7 +120,7 @@ class Tracker:
         for name, value in tags.items():
             text = shown[name] = str(value)
             if len(text) > TAG_LIMIT:
-                file = f"hyperderm/long_tags/{_plain(name)}.txt"
+                file = f"hyperderm/long_tags/{plain(name)}.txt"
                 shown[name] = text[: TAG_LIMIT - 200] + f"… (cut; all {len(text)} characters: artifact {file})"
                 self.log_text(key, text, file)
         if shown:
@@ -143,7 +144,7 @@ class Tracker:
         if status not in ("FINISHED", "FAILED", "KILLED"):
             raise TrackingError(f"A run cannot end as {status!r}", "Use FINISHED, FAILED or KILLED")
         if reason:
-            self.set_tags(key, {"hyperderm.reason": reason})
+            self.set_tags(key, {REASON_TAG: reason})
         self._outbox.put(key, "close", {"status": status, "at": _now_ms()})
 
     def flush(self, timeout_s: float) -> int:
@@ -227,13 +228,9 @@ def _identity() -> dict[str, str]:
     return {"mlflow.user": user, "mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name)
-
-
 def _long_file(param: str, text: str) -> str:
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return f"hyperderm/long_params/{_plain(param)}-{digest}.json"
+    return f"hyperderm/long_params/{plain(param)}-{digest}.json"
 
 
 def _stand_in(param: str, text: str) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -14,6 +15,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from hyperderm.cluster.observer import Outcome
 from hyperderm.errors import StudyError
 from hyperderm.tracking.labels import short_names, three_digits
 
@@ -22,10 +24,11 @@ from hyperderm.tracking.labels import short_names, three_digits
 # Optuna's default: 18 % at 8 and 38 % at 20.
 IMPORTANCE_MIN, IMPORTANCE_FIRM = 8, 20
 
-_WORDS = {
+ENDED: Mapping[TrialState, Outcome] = {
     TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running", TrialState.WAITING: "waiting",
 }  # fmt: skip
+"""The states in which Optuna keeps trials that ended, and how they ended."""
+_WORDS = {**ENDED, TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}
 _FEW = 6  # whole numbers that each get a tick
 _LOG_FROM = 20.0  # the objective's axis is logarithmic when its largest value is this many times its smallest
 

@@ -14,9 +14,10 @@ from hyperderm.cluster.observer import Job, Outcome
 from hyperderm.store.location import Location
 from hyperderm.store.run_location import RunLocation, below, content_of
 from hyperderm.strict import json_of
+from hyperderm.tags import ARM_TAG, NOTE_TAG, OUTCOME_TAG, PICTURES_TAG
 from hyperderm.tracking.figures import RealSet, lesion_grid, save_png, spectra
 from hyperderm.tracking.runs import Status, Tracker
-from hyperderm.training.run_folder import CONFIG, PREDICTIONS, RESULT, SAMPLES
+from hyperderm.training.run_folder import CONFIG, PREDICTIONS, RESULT, SAMPLES, Result
 
 TRACKED = ".tracked"
 """Name of the file that marks a job's folder on the driver's disk once the end of the job is in the journal."""
@@ -70,7 +71,7 @@ class StudyTracker:
         for file, content in documents.items():
             self._tracker.log_json(key, content, file)
         for group, description in (groups or {}).items():
-            tags = {**self._facts.tags, "hyperderm.arm": group, "mlflow.note.content": description}
+            tags = {**self._facts.tags, ARM_TAG: group, "mlflow.note.content": description}
             self._tracker.open_run(self._group(group), group, parent=key, tags=tags)
             self._groups.add(group)
 
@@ -96,7 +97,7 @@ class StudyTracker:
 
     def noted(self, job: Job, sentence: str) -> None:
         """Write the sentence to the job's run, in place of an earlier one."""
-        self._tracker.set_tags(self._key(job), {"hyperderm.note": sentence})
+        self._tracker.set_tags(self._key(job), {NOTE_TAG: sentence})
 
     def finished(self, job: Job, outcome: Outcome, reason: str) -> None:
         """Upload the files of the job and close its run, in the background."""
@@ -154,8 +155,8 @@ class StudyTracker:
         try:
             self._keep(job, key, place)
         except Exception as error:  # whatever a picture or a file fails on must not lose the end of the run
-            self._tracker.set_tags(key, {"hyperderm.pictures": f"not drawn: {error}"})
-        self._tracker.set_tags(key, {"hyperderm.outcome": outcome})
+            self._tracker.set_tags(key, {PICTURES_TAG: f"not drawn: {error}"})
+        self._tracker.set_tags(key, {OUTCOME_TAG: outcome})
         self._tracker.close_run(key, "FAILED" if outcome == "failed" else "FINISHED", reason or None)
         if job.group and outcome == "failed":  # a failed job of a grid is tried again, and its end is another
             (folder / TRACKED).unlink(missing_ok=True)
@@ -187,7 +188,7 @@ class StudyTracker:
                 (Path(folder) / name).write_bytes(content)
                 self._tracker.log_file(key, Path(folder) / name)
                 if name == RESULT:
-                    facts: dict[str, Any] = json_of(content.decode())
+                    facts: Result = json_of(content.decode())
                     self._tracker.log_metrics(key, {"seconds": facts["seconds"], **facts.get("test", {})}, 0)
 
     def _log_figures(self, key: str, figures: Mapping[str, Any]) -> None:

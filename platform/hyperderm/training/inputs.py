@@ -13,10 +13,11 @@ from typing import Any
 
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, HyperdermError, MachineTrouble, RemovedSetting, StoreError, StudyError
-from hyperderm.identity import INPUT, INPUT_RUN, read
+from hyperderm.identity import read
 from hyperderm.learners.scaling import Scaling
 from hyperderm.store.manifest import FOLD_FREE, Manifest
 from hyperderm.store.reader import Store
+from hyperderm.tags import FOLD_TAG, INPUT_PREFIX, INPUT_RUN_PREFIX, MANIFEST_TAG
 from hyperderm.training.named_checkpoints import read_checkpoint
 from hyperderm.training.selection import fold_said
 
@@ -57,12 +58,12 @@ class RunInputs:
     @property
     def content(self) -> dict[str, str]:
         """The hashes of the checkpoints, which are part of the run's identity."""
-        return {f"{INPUT}{each.name}": each.sha256 for each in self.held}
+        return {f"{INPUT_PREFIX}{each.name}": each.sha256 for each in self.held}
 
     @property
     def tags(self) -> dict[str, str]:
         """The hashes of the checkpoints and the runs that left them, for the audit of leaks."""
-        return self.content | {f"{INPUT_RUN}{each.name}": each.run for each in self.held}
+        return self.content | {f"{INPUT_RUN_PREFIX}{each.name}": each.run for each in self.held}
 
     @property
     def said(self) -> list[str]:
@@ -146,7 +147,7 @@ def check_fits(name: str, state: Mapping[str, Any], experiment: Experiment, mani
     """
     trained = experiment_of(state)
     origin, fold = state["provenance"], fold_said(manifest, experiment)
-    was, read_fold = str(origin.get("hyperderm.manifest", "")), str(origin.get("hyperderm.fold", "(unknown)"))
+    was, read_fold = str(origin.get(MANIFEST_TAG, "")), str(origin.get(FOLD_TAG, "(unknown)"))
     if read_fold == FOLD_FREE != fold:
         raise StudyError(
             "it is fold-free: it has seen pixels of every lesion of its store, also of those that a fold holds back",

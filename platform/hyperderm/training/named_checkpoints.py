@@ -15,6 +15,7 @@ from hyperderm.store.manifest import FOLD_FREE
 from hyperderm.store.reader import Store
 from hyperderm.store.run_location import RunLocation, content_of
 from hyperderm.store.s3 import prepare
+from hyperderm.tags import FOLD_TAG, MANIFEST_TAG
 
 REMEDY = "Give a best.pt or latest.pt that hyperderm wrote, or a run by --run."
 
@@ -63,7 +64,7 @@ def fold_of(checkpoint: Mapping[str, Any], store: Store) -> int:
         StudyError: the checkpoint names no store or no fold, or is fold-free; StoreError: it names another store.
     """
     origin = checkpoint["provenance"]
-    manifest, fold = origin.get("hyperderm.manifest"), origin.get("hyperderm.fold")
+    manifest, fold = origin.get(MANIFEST_TAG), origin.get(FOLD_TAG)
     if manifest is None or fold is None:
         raise StudyError("the checkpoint does not say which store and fold it was trained on", REMEDY)
     if fold == FOLD_FREE:

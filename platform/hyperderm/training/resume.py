@@ -6,13 +6,14 @@ from typing import Any
 
 from hyperderm.config import Experiment
 from hyperderm.errors import CheckpointError, ConfigError, RemovedSetting
-from hyperderm.identity import FIRST, INPUT, SCHEMA, read, shaping_in_full
+from hyperderm.identity import FIRST, SCHEMA, read, shaping_in_full
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
 from hyperderm.strict import differences, fingerprint
+from hyperderm.tags import FOLD_TAG, INPUT_PREFIX, MANIFEST_TAG, SYNTHETIC_TAG, WEIGHTS_TAG
 from hyperderm.training.context import Context
 
-ORIGIN = ("hyperderm.manifest", "hyperderm.fold", "hyperderm.synthetic", "hyperderm.weights")
+ORIGIN = (MANIFEST_TAG, FOLD_TAG, SYNTHETIC_TAG, WEIGHTS_TAG)
 """The fields of provenance that must not change during a run, beside those of its inputs."""
 
 
@@ -26,7 +27,7 @@ def pack(learner: Learner, experiment: Experiment, data: TrainData, context: Con
         "wavelengths_nm": list(data.wavelengths_nm),
         "lesions": _lesions(data),
         "seen": seen(data),
-        "feed": data.feed,
+        "feed": feed_of(data),
         "provenance": dict(context.provenance),
     }
 
@@ -70,7 +71,7 @@ def _was(saved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _present(experiment: Experiment, data: TrainData, context: Context) -> dict[str, Any]:
-    return _facts(experiment, context.provenance, _lesions(data), data.feed)
+    return _facts(experiment, context.provenance, _lesions(data), feed_of(data))
 
 
 def _facts(experiment: Experiment, provenance: Mapping[str, str], lesions: str, feed: str) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def _facts(experiment: Experiment, provenance: Mapping[str, str], lesions: str, 
     """
     shaping = {"schema": SCHEMA} | {path: json.dumps(value) for path, value in shaping_in_full(experiment).items()}
     origin = {name: provenance.get(name, "(none)") for name in ORIGIN}
-    origin |= {name: digest for name, digest in provenance.items() if name.startswith(INPUT)}
+    origin |= {name: digest for name, digest in provenance.items() if name.startswith(INPUT_PREFIX)}
     return shaping | origin | {"lesions": lesions[:12], "data.feed": feed}
 
 
@@ -89,10 +90,20 @@ def of_one_run(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
     def told(state: Mapping[str, Any]) -> list[Any]:
         origin = state["provenance"]
-        inputs = {name: digest for name, digest in origin.items() if name.startswith(INPUT)}
+        inputs = {name: digest for name, digest in origin.items() if name.startswith(INPUT_PREFIX)}
         return [state.get("lesions"), inputs, *(origin.get(name) for name in ("run", *ORIGIN))]
 
     return told(one) == told(other)
+
+
+def feed_of(data: TrainData) -> str:
+    """Return how train is fed, in the words that checkpoints and results have always held and that nothing takes apart.
+
+    They are part of what a run is, because the order of its cubes depends on the feed.
+    """
+    if data.streamed is None:
+        return "memory"
+    return f"stream: windows of {data.streamed.window} shards, a sample of {len(data.train)} cubes"
 
 
 def seen(data: TrainData) -> list[str]:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from optuna.distributions import BaseDistribution, distribution_to_json
 
@@ -27,6 +27,80 @@ TRIALS = "trials"
 JOURNAL = "outbox.db"
 CLOSED = ".closed"
 """The file that marks the folder of a sweep or a grid once its summary is in the event log of tracking."""
+REPORT, PAGE = "report", "report.html"
+"""The folder of a grid's report, and the page in it."""
+
+
+class Shown(TypedDict):
+    """What a cell's training showed.
+
+    Attributes:
+        real: number of real lesions of the train role.
+        real_melanomas: number of melanomas among them.
+        synthetic_held: number of synthetic cubes that training may draw.
+        images: number of cubes that were shown in all.
+    """
+
+    real: int
+    real_melanomas: int
+    synthetic_held: int
+    images: int
+
+
+class Result(TypedDict, total=False):
+    """The fields of a job's `result.json`; a result of an earlier version may lack some.
+
+    Attributes:
+        key, stage, label, fold, arm, model, seed, workers: those of the job.
+        began, ended: times in UTC.
+        seconds: time that all processes together spent.
+        metrics: the finite metrics of the last report.
+        code: the commit of the code.
+        device: the GPU, or "cpu".
+        outputs: name of a file that the job left to its sha256.
+        checkpoint: of a generator, the sha256 of its best state.
+        train_lesions: of a generator, the number of lesions of its train role.
+        inputs: of a generator that begins from other runs, input to the sha256 of its checkpoint.
+        origin: of a set, `Manifest.source`.
+        fingerprint: of a set, that of its store.
+        judgement: of a cell, the metrics of its decision rule on the validation role.
+        best_images: of a cell, number of images seen at its best state.
+        chosen_at: of a cell, when checkpoint, calibration and threshold were chosen.
+        test_opened: of a cell, which test role was opened and when (`store.manifest.Opening`).
+        train: of a cell, what its training showed.
+        feed: of a cell, how the train role was fed (`training.resume.feed_of`).
+        weights_sha256: of a cell, the file of weights from which its network began; "" for none.
+        test: of a cell, its metrics on the test role.
+    """
+
+    key: str
+    stage: str
+    label: str
+    fold: int
+    arm: str
+    model: str
+    seed: int
+    workers: int
+    began: str
+    ended: str
+    seconds: float
+    metrics: dict[str, float]
+    code: str
+    device: str
+    outputs: dict[str, str]
+    checkpoint: str
+    train_lesions: int
+    inputs: dict[str, str]
+    origin: dict[str, Any]
+    fingerprint: str
+    judgement: Mapping[str, float]
+    best_images: int
+    chosen_at: str
+    test_opened: dict[str, Any]
+    train: Shown
+    feed: str
+    weights_sha256: str
+    test: dict[str, float]
 
 
 def sweep_name(experiment: Experiment, space: Space, store: str) -> str:

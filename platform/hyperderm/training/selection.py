@@ -15,6 +15,7 @@ from hyperderm.store.folds import POSITIVE
 from hyperderm.store.manifest import FOLD_FREE, Manifest
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.run_location import RunLocation, put
+from hyperderm.tags import SYNTHETIC_TAG, WEIGHTS_TAG
 from hyperderm.training.data import check_size, train_data
 from hyperderm.training.loop import Report
 from hyperderm.training.run_folder import SAMPLES
@@ -113,9 +114,9 @@ def content(experiment: Experiment, bands: int) -> dict[str, str]:
     """
     found = {}
     if experiment.synthetic:
-        found["hyperderm.synthetic"] = open_store(experiment.synthetic.store, verify=False).manifest.fingerprint
+        found[SYNTHETIC_TAG] = open_store(experiment.synthetic.store, verify=False).manifest.fingerprint
     if digest := experiment.learner.weights_sha256(bands):
-        found["hyperderm.weights"] = digest
+        found[WEIGHTS_TAG] = digest
     return found
 
 

@@ -14,7 +14,9 @@ from hyperderm.reports.leaderboard import duration
 from hyperderm.strict import json_of
 from hyperderm.studies.ablation.jobs import STAGES
 from hyperderm.studies.ablation.records import failure_of, result_of, was_begun
+from hyperderm.tags import GRID_TAG
 from hyperderm.training.holder import current_holder, terminate
+from hyperderm.training.run_folder import PAGE, REPORT
 from hyperderm.training.storage import open_storage
 from hyperderm.workflows.handover import FILE, hand_over
 from hyperderm.workflows.run_ablation import known_grid, prepare, without_schedule
@@ -88,7 +90,7 @@ def tell(workspace: Workspace, asked: GridRequest) -> int:
         workspace.say(f"  {stage}: {len(done)} of {len(jobs)} done, {len(begun)} begun, {len(failed)} failed; left: {left}")
         for job, reason in failed:
             workspace.say(f"    {job.label}: {reason}")
-    report = folder / "report" / "report.html"
+    report = folder / REPORT / PAGE
     if report.exists():
         workspace.say(f"  report of {time.strftime('%Y-%m-%d %H:%M', time.localtime(report.stat().st_mtime))}: {report}")
     return 0
@@ -149,7 +151,7 @@ def _submit(workspace: Workspace, folder: Path, words: list[str]) -> int:
     command = shlex.join(["env", "-C", str(Path.cwd()), sys.executable, "-m", "hyperderm", *words])
     shown = {FILE: str(given), "RAY_JOB_STOP_WAIT_TIME_S": STOP_WAIT_S}  # readable for every user
     try:
-        job = submit(client, command, shown, {"hyperderm.grid": folder.name})
+        job = submit(client, command, shown, {GRID_TAG: folder.name})
     except BaseException:
         given.unlink(missing_ok=True)
         raise

@@ -23,11 +23,12 @@ from hyperderm.studies.ablation.jobs import GENERATORS
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.queue import JobQueue
 from hyperderm.studies.ablation.records import GridFolder, known_feeds, remember, remember_feeds, result_of, with_larger_sets
+from hyperderm.tags import EXPERIMENT_TAG, MANIFEST_TAG, PROFILE_TAG, STORAGE_TAG, STORE_TAG
 from hyperderm.tracking.figures import RealSet
 from hyperderm.tracking.provenance import provenance
 from hyperderm.tracking.runs import Status
 from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
-from hyperderm.training.run_folder import CLOSED, PLAN
+from hyperderm.training.run_folder import CLOSED, PAGE, PLAN, REPORT
 from hyperderm.training.storage import claim_prefix, open_storage, recorded, storage_named, storage_of_run
 from hyperderm.workflows.find_store import find_store
 from hyperderm.workflows.tracked_run import finish_tracking, open_tracker, real_set
@@ -51,7 +52,7 @@ def prepare(workspace: Workspace, asked: GridRequest) -> "tuple[Plan, Path]":
     opened = find_store(workspace, asked.store, asked.data, max(64, asked.grid.size))
     check_weights(asked.grid, len(opened.manifest.wavelengths_nm))
     plan = make_plan(asked.grid, opened, asked.generators)
-    return plan, run_folder(asked.runs or workspace.root / "runs", asked.name, default_name(asked.grid, opened))
+    return plan, run_folder(workspace.runs(asked.runs), asked.name, default_name(asked.grid, opened))
 
 
 def check_weights(grid: Ablation, bands: int) -> None:
@@ -198,7 +199,7 @@ def run_claimed(workspace: Workspace, asked: GridRequest, plan: Plan, grid: Grid
     workspace.say(f"grid {folder.name}: {len(plan.jobs) - len(left)} of {len(plan.jobs)} jobs done")
     for arm, model, reason in plan.left_out:
         workspace.say(f"left out: {arm} with {model}: {reason}")
-    report = folder / "report" / "report.html"
+    report = folder / REPORT / PAGE
     if not left and report.exists() and _closed(folder) == _state(grid, whole):
         finish_tracking(workspace, open_tracker(workspace, plan.grid.name, folder), key)
         workspace.say(f"nothing to do. The report, of all that this grid was ever asked: {report}")
@@ -310,7 +311,7 @@ def _close(tracker: StudyTracker, queue: JobQueue, outcome: "Outcome | None") ->
     files: dict[str, list[Path]] = {}
     if outcome:
         metrics = arm_metrics(outcome.analysis)
-        files = {"": [outcome.predictions], "report": sorted(outcome.folder.iterdir())}
+        files = {"": [outcome.predictions], REPORT: sorted(outcome.folder.iterdir())}
     tracker.close(status, metrics=metrics, files=files, reason="; ".join(reasons))
 
 
@@ -332,7 +333,7 @@ def _say(workspace: Workspace, queue: JobQueue, outcome: "Outcome | None") -> in
         workspace.say(f"{len(queue.late)} jobs did not fit before --until; the same command goes on with them")
     if outcome:
         workspace.say(
-            f"report: {outcome.folder / 'report.html'}; every number comes from {outcome.folder / outcome.predictions.name}"
+            f"report: {outcome.folder / PAGE}; every number comes from {outcome.folder / outcome.predictions.name}"
         )
     if queue.interrupted:
         workspace.say("interrupted: the same command goes on where this one stood")
@@ -349,11 +350,11 @@ def _say(workspace: Workspace, queue: JobQueue, outcome: "Outcome | None") -> in
 def _facts(workspace: Workspace, plan: Plan, grid: GridFolder, key: str) -> StudyFacts:
     tags = {
         **provenance(workspace.root),
-        "hyperderm.manifest": plan.store.manifest.fingerprint,
-        "hyperderm.store": plan.store.location.uri,
-        "hyperderm.profile": plan.grid.profile,
-        "hyperderm.experiment": plan.grid.name,
+        MANIFEST_TAG: plan.store.manifest.fingerprint,
+        STORE_TAG: plan.store.location.uri,
+        PROFILE_TAG: plan.grid.profile,
+        EXPERIMENT_TAG: plan.grid.name,
     }
     if grid.storage:
-        tags["hyperderm.storage"] = grid.storage.uri
+        tags[STORAGE_TAG] = grid.storage.uri
     return StudyFacts(key, grid.name, grid.path, tags, grid.storage)

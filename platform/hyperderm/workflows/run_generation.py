@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperderm.errors import StoreError, StudyError
+from hyperderm.tags import STORE_TAG
 from hyperderm.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def run_generation(
     """
     if (run is None) == (checkpoint is None):
         raise StudyError("one of --run and --checkpoint is needed", "Give one: a run, or a file it left.")
-    path = checkpoint or _of_run(workspace, str(run), runs or workspace.root / "runs")
+    path = checkpoint or _of_run(workspace, str(run), workspace.runs(runs))
     _check_free(uri, mat)
     manifest = _generate(workspace, uri, path, dict(counts), seed, rgb, source_store, workers)
     _tell(workspace, uri, manifest)
@@ -114,7 +115,7 @@ def _real_store(checkpoint: Path | str, source_store: str | None) -> "Store":
     from hyperderm.store.reader import open_store
     from hyperderm.training.named_checkpoints import read_checkpoint
 
-    uri = source_store or read_checkpoint(checkpoint)[0]["provenance"].get("hyperderm.store", "")
+    uri = source_store or read_checkpoint(checkpoint)[0]["provenance"].get(STORE_TAG, "")
     if source_store:
         return open_store(source_store)
     try:

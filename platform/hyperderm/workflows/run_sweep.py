@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
 from hyperderm.cluster.feed_choice import FeedChoice, choose_feed
-from hyperderm.cluster.observer import Observers, Outcome
+from hyperderm.cluster.observer import Observers
 from hyperderm.cluster.session import Cluster, check_capacity, connect, described, workers_found
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, DiskFull, MachineTrouble
@@ -22,9 +22,11 @@ from hyperderm.store.location import Location
 from hyperderm.store.reader import Store
 from hyperderm.studies.search import Search
 from hyperderm.studies.trial_job import TrialJob
+from hyperderm.tags import BEST_TAG
 from hyperderm.tracking.runs import Status
 from hyperderm.tracking.server import redacted
 from hyperderm.tracking.study_plots import study_figure, study_page
+from hyperderm.tracking.study_points import ENDED
 from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
 from hyperderm.training.feed import check_batch
 from hyperderm.training.run_folder import CLOSED, CONFIG, IDENTITY, STUDY, claim, identity, run_folder, sweep_name
@@ -37,12 +39,7 @@ from hyperderm.workflows.workspace import Ended, Workspace
 
 FEED = "feed"
 """The attribute in which a study records how its trials are fed."""
-ENDED: Mapping[TrialState, Outcome] = {
-    TrialState.COMPLETE: "finished",
-    TrialState.PRUNED: "stopped early",
-    TrialState.FAIL: "failed",
-}
-STATUS: Mapping[TrialState, str] = {**ENDED, TrialState.RUNNING: "running"}
+STATUS: Mapping[TrialState, leaderboard.Status] = {**ENDED, TrialState.RUNNING: "running"}
 
 
 def run_sweep(workspace: Workspace, request: RunRequest, space: Space) -> Ended:
@@ -282,7 +279,7 @@ def _row(trial: FrozenTrial) -> leaderboard.Row:
 
 def _tags(search: Search) -> dict[str, str]:
     best = _best(search)
-    return {} if best is None else {"hyperderm.best": f"{best:.6g}"}
+    return {} if best is None else {BEST_TAG: f"{best:.6g}"}
 
 
 def _best(search: Search) -> float | None:

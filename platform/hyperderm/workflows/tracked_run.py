@@ -13,6 +13,16 @@ from hyperderm.store.location import Location
 from hyperderm.store.manifest import Manifest
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import origin_of
+from hyperderm.tags import (
+    EXPERIMENT_TAG,
+    FEED_TAG,
+    FOLD_TAG,
+    MANIFEST_TAG,
+    PROFILE_TAG,
+    STORAGE_TAG,
+    STORE_TAG,
+    SYNTHETIC_AUDIT_TAG,
+)
 from hyperderm.tracking.delivery import DELIVERING
 from hyperderm.tracking.figures import RealSet
 from hyperderm.tracking.provenance import provenance
@@ -36,20 +46,20 @@ def facts_of(
     store, experiment = found.store, found.experiment
     tags = {
         **provenance(found.workspace.root),
-        "hyperderm.manifest": store.manifest.fingerprint,
-        "hyperderm.store": store.location.uri,
-        "hyperderm.fold": fold_said(store.manifest, experiment),
-        "hyperderm.profile": experiment.profile,
-        "hyperderm.experiment": experiment.name,
+        MANIFEST_TAG: store.manifest.fingerprint,
+        STORE_TAG: store.location.uri,
+        FOLD_TAG: fold_said(store.manifest, experiment),
+        PROFILE_TAG: experiment.profile,
+        EXPERIMENT_TAG: experiment.name,
         **found.content,
         **found.inputs.tags,
     }
     if said := synthetic_notes(experiment):
-        tags["hyperderm.synthetic_audit"] = " ".join(said)
+        tags[SYNTHETIC_AUDIT_TAG] = " ".join(said)
     if feed_choice:
-        tags["hyperderm.feed"] = feed_choice.mode
+        tags[FEED_TAG] = feed_choice.mode
     if storage:
-        tags["hyperderm.storage"] = storage.uri
+        tags[STORAGE_TAG] = storage.uri
     return StudyFacts(key, folder.name, folder, tags, storage)
 
 

@@ -45,6 +45,10 @@ class Workspace:
         """The folder for pictures if no server keeps them."""
         return self.root / "mlartifacts"
 
+    def runs(self, given: Path | None) -> Path:
+        """Return the folder below which runs have their folders: the given one, or the project's own."""
+        return given or self.root / "runs"
+
     def say(self, text: str) -> None:
         """Print one line."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)

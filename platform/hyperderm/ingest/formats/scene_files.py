@@ -24,27 +24,25 @@ from hyperderm.ingest.layouts.tables import decode
 
 FORMATS: tuple[Format, ...] = (envi, band_images, tiff, numpy_files, matlab_scene)
 
-SIDE_FILES: tuple[str, ...] = (
-    "masks/*",
-    "*/masks/*",
-    "*.json",
-    "labels.csv",
-    "wavelengths.txt",
-    "wavelengths.csv",
-    "*.wavelengths.txt",
-    "*.wavelengths.csv",
-    "*responses*.mat",
-)
-"""Files beside scenes, as lower-case patterns of their name, or (with /) of their path below the root.
-
-They count neither as scenes nor as unknown files: the layouts read these masks, diagnoses, annotations and wavelengths.
-"""
-
 WAVELENGTHS = ("wavelengths.txt", "wavelengths.csv")
 """Names of side files of wavelengths; case does not matter.
 
 `<scene's name>.<one of these>`, with or without the scene's suffixes, belongs to one scene. A plain `<one of these>` belongs
 to every other scene in its folder and in subfolders without such a file.
+"""
+
+SIDE_FILES: tuple[str, ...] = (
+    "masks/*",
+    "*/masks/*",
+    "*.json",
+    "labels.csv",
+    *WAVELENGTHS,
+    *(f"*.{name}" for name in WAVELENGTHS),
+    "*responses*.mat",
+)
+"""Files beside scenes, as lower-case patterns of their name, or (with /) of their path below the root.
+
+They count neither as scenes nor as unknown files: the layouts read these masks, diagnoses, annotations and wavelengths.
 """
 
 _COMMA = re.compile(r"\d+,(\d+)")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ LONGEST_NM = 30_000.0
 """No camera sees skin or ground beyond 30 µm: a unit that gives longer wavelengths is considered wrong."""
 SAME_NM = 0.5
 """Two lists that nowhere differ by more than this (nm) are the same list, rounded."""
+Source = Literal["asked", "file", "unitless", "beside"]
+"""Who gives wavelengths: the user, the file with their unit, the file without a unit, or a side file."""
 NO_UNIT = "its file names no unit of its wavelengths: they are taken for nm"
 
 
@@ -85,48 +88,55 @@ def choose_wavelengths(shape: Sequence[int], axes: Axes, listed: Listed | None, 
         CubeError: no list fits (the message says why), or the file lists wavelengths without a unit and a side file
             contradicts them.
     """
-    problems: list[tuple[str, CubeError]] = []
-    for nm, said, notes in _sources(listed, asked, problems):
+    problems: list[tuple[Source, CubeError]] = []
+    for nm, source, notes in _sources(listed, asked, problems):
         try:
             order, note = settle(shape, axes, len(nm), asked.axes)
             checked = checked_nm(nm, shape[order.index("B")])
         except CubeError as error:
-            problems.append((said, error))
+            problems.append((source, error))
             continue
-        if asked.beside is not None and said == f"from {asked.beside.name}":
+        if asked.beside is not None and source == "beside":
             _check_agree(listed, asked.beside)
-        unused = [f"the wavelengths {name} are not used: {why}" for name, why in problems]
-        unused += _differs(asked, nm, said)
-        return Chosen(order, checked, said, tuple(filter(None, (*notes, note, *unused))))
+        unused = [f"the wavelengths {_said(each, asked)} are not used: {why}" for each, why in problems]
+        unused += _differs(asked.beside, nm) if asked.beside is not None and source == "file" else []
+        return Chosen(order, checked, _said(source, asked), tuple(filter(None, (*notes, note, *unused))))
     if problems:
-        name, first = problems[0]
-        where = f"{asked.beside.name}: " if asked.beside and name == f"from {asked.beside.name}" else ""
-        what = "Give as many as there are bands" if name == "as asked" else "Correct them"
+        source, first = problems[0]
+        where = f"{asked.beside.name}: " if asked.beside and source == "beside" else ""
+        what = "Give as many as there are bands" if source == "asked" else "Correct them"
         raise CubeError(where + first.what, first.remedy or _remedy(what))
     order, note = settle(shape, axes, None, asked.axes)
     return Chosen(order)
 
 
 def _sources(
-    listed: Listed | None, asked: ReadOptions, problems: list[tuple[str, CubeError]]
-) -> Iterator[tuple[Sequence[float], str, tuple[str, ...]]]:
-    """Yield every list of wavelengths in order of precedence, with its name and notes; add unusable lists to `problems`."""
+    listed: Listed | None, asked: ReadOptions, problems: list[tuple[Source, CubeError]]
+) -> Iterator[tuple[Sequence[float], Source, tuple[str, ...]]]:
+    """Yield every list of wavelengths in order of precedence, with source and notes; add unusable lists to `problems`."""
     if asked.wavelengths_nm is not None:
-        yield asked.wavelengths_nm, "as asked", ()
+        yield asked.wavelengths_nm, "asked", ()
         return
     if listed is not None and listed.problem is not None:
-        problems.append(("from the file", listed.problem))
+        problems.append(("file", listed.problem))
     elif listed is not None and listed.unit:
-        yield listed.nm, "from the file", ()
+        yield listed.nm, "file", ()
     if asked.beside is not None:
         if asked.beside.problem is not None:
-            problems.append((f"from {asked.beside.name}", asked.beside.problem))
+            problems.append(("beside", asked.beside.problem))
         else:
             passed = listed is not None and listed.problem is None and not listed.unit
             note = (f"its wavelengths are those of {asked.beside.name}: the file itself names no unit of its own",)
-            yield asked.beside.nm, f"from {asked.beside.name}", note if passed else ()
+            yield asked.beside.nm, "beside", note if passed else ()
     if listed is not None and listed.problem is None and not listed.unit:
-        yield listed.nm, "from the file, taken for nm: no unit is named", (NO_UNIT,)
+        yield listed.nm, "unitless", (NO_UNIT,)
+
+
+def _said(source: Source, asked: ReadOptions) -> str:
+    if source == "beside" and asked.beside is not None:
+        return f"from {asked.beside.name}"
+    said = {"asked": "as asked", "file": "from the file", "unitless": "from the file, taken for nm: no unit is named"}
+    return said[source]
 
 
 def _check_agree(listed: Listed | None, side: Beside) -> None:
@@ -147,11 +157,8 @@ def _ends(nm: Sequence[float]) -> str:
     return f"{nm[0]:g} … {nm[-1]:g}"
 
 
-def _differs(asked: ReadOptions, nm: Sequence[float], said: str) -> list[str]:
-    """Return a sentence if a side file of the scene differs from the wavelengths that are used."""
-    side = asked.beside
-    if side is None or said != "from the file":
-        return []
+def _differs(side: Beside, nm: Sequence[float]) -> list[str]:
+    """Return a sentence if a side file of the scene differs from the wavelengths of the file itself, which are used."""
     if side.problem is not None:
         return [f"{side.name} is not used: {side.problem}; the wavelengths are those of the file itself"]
     same = len(side.nm) == len(nm) and np.allclose(sorted(side.nm), sorted(nm), rtol=0, atol=1e-3)

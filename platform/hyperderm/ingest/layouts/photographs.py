@@ -39,6 +39,8 @@ from hyperderm.ingest.lesions import Image as ImageRead
 NOMINAL_NM: tuple[float, ...] = (465.0, 545.0, 610.0)
 """The nominal wavelengths (nm) of blue, green and red."""
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
+OWN = "photograph/"
+"""The beginning of every photograph's id."""
 LAYOUT = "images/<name>.jpg (or .png, .bmp, .tif), optional masks/<name>.png and a .csv with columns image and label"
 
 
@@ -69,7 +71,7 @@ class Source:
 
         If no table names a patient, the id is also the photograph's group.
         """
-        return f"photograph/{self.name}"
+        return f"{OWN}{self.name}"
 
 
 def is_layout(root: Path) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hyperderm.errors import CubeError
 from hyperderm.ingest.formats.scene import SetAside
+from hyperderm.ingest.formats.scene_files import WAVELENGTHS
 from hyperderm.ingest.layouts.diagnosis_words import is_unknown, plain_word
 from hyperderm.ingest.layouts.naming import Names, files_in, folders, same_id
 from hyperderm.ingest.layouts.table_rows import TWO_MARKS, Columns, Row, columns_of, rows_of
@@ -20,8 +21,6 @@ from hyperderm.ingest.layouts.tables import IMAGE_COLUMNS, WORKBOOKS, Table, rea
 from hyperderm.ingest.layouts.unused_files import is_clutter, of_export
 
 SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".txt"}) | WORKBOOKS
-WAVELENGTHS = ("wavelengths.txt", "wavelengths.csv")
-"""Side files of wavelengths, which do not describe images."""
 _IDS = re.compile(r"(?:^|_)(?:id|ids|no|nr|number|nummer|code|case|lesion|pid|mrn)$|id$")
 """Matches the ends of column names that may say which images belong together."""
 _PEEK = 4096

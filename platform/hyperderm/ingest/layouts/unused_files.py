@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from hyperderm.ingest.formats.scene import SetAside
+from hyperderm.ingest.formats.scene_files import WAVELENGTHS
 from hyperderm.ingest.layouts.naming import files_below
 from hyperderm.store.export_format import SIDECAR, TABLE, is_export
 
@@ -60,7 +61,7 @@ def why_unused(path: Path, base: Path, layout: str) -> str:
         return "a link to a folder, which is not followed"
     if suffix == ".json":
         return f"annotations are read where they are named: --masks {path.name}"
-    if fnmatch.fnmatchcase(name, "*wavelengths.txt") or fnmatch.fnmatchcase(name, "*wavelengths.csv"):
+    if name.endswith(WAVELENGTHS):
         return _why_no_wavelengths(layout)
     if fnmatch.fnmatchcase(name, "*responses*.mat"):
         return "a response table is of raw mosaic frames: --layout mosaic" if layout != "mosaic" else "no frame uses it"

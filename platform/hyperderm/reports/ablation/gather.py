@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -37,8 +36,9 @@ from hyperderm.studies.ablation.audits import audit_elsewhere
 from hyperderm.studies.ablation.jobs import Job, ancestors
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.records import GridFolder, complete_part, declarations, predictions, result_of
+from hyperderm.tags import COMMIT_TAG, LOCK_TAG
 from hyperderm.tracking.figures import RealSet
-from hyperderm.training.run_folder import PREDICTIONS
+from hyperderm.training.run_folder import PREDICTIONS, REPORT, Result
 
 PACKAGES = ("torch", "timm", "scikit-learn", "ray", "mlflow", "numpy", "scipy")
 
@@ -88,9 +88,9 @@ def conclude(
     asked = [c for c in declared if {(c.arm, c.model), (c.reference, c.model)} <= held]
     analysis = analyse(whole, asked, unanswered=len(declared) - len(asked))
     facts = replace(_facts(plan, grid, tags, results, failed, late, missing, real), recompute=command)
-    write_report(folder / "report", whole, analysis, facts)
+    write_report(folder / REPORT, whole, analysis, facts)
     shown = summary(analysis, [arm.name for arm in plan.arms])
-    return Outcome(folder / "report", folder / PREDICTIONS, analysis, decision_sentences(analysis), shown)
+    return Outcome(folder / REPORT, folder / PREDICTIONS, analysis, decision_sentences(analysis), shown)
 
 
 def summary(analysis: Analysis, arms: Sequence[str]) -> Table:
@@ -126,7 +126,7 @@ def _facts(
     plan: Plan,
     grid: GridFolder,
     tags: Mapping[str, str],
-    results: Mapping[str, Mapping[str, Any]],
+    results: Mapping[str, Result],
     failed: Mapping[str, str],
     late: Collection[str],
     missing: list[str],
@@ -166,8 +166,8 @@ def _facts(
         costs=_costs(plan, results),
         steps=_steps(plan),
         versions=_versions(),
-        git_commit=codes[-1] if len(codes) == 1 else tags.get("hyperderm.git_commit", "unknown"),
-        lock_sha256=tags.get("hyperderm.lock_sha256", "unknown"),
+        git_commit=codes[-1] if len(codes) == 1 else tags.get(COMMIT_TAG, "unknown"),
+        lock_sha256=tags.get(LOCK_TAG, "unknown"),
         started=datetime.fromisoformat(first),
         ended=datetime.fromisoformat(ended[-1]),
         missing=tuple(begun),
@@ -188,12 +188,12 @@ def _store(plan: Plan) -> StoreFacts:
     )
 
 
-def _model(plan: Plan, name: str, results: Mapping[str, Mapping[str, Any]]) -> str:
+def _model(plan: Plan, name: str, results: Mapping[str, Result]) -> str:
     digest = next((r["weights_sha256"] for r in results.values() if r["model"] == name and r.get("weights_sha256")), "")
     return plan.grid.classifiers[name].learner.described(digest, plan.grid.size)
 
 
-def _doses(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Dose]:
+def _doses(plan: Plan, results: Mapping[str, Result]) -> dict[str, Dose]:
     balance = _balance(plan, results)
     return {
         arm.name: Dose(str(arm.generator), balance if arm.ratio == "balance" else float(arm.ratio), arm.control)
@@ -202,14 +202,14 @@ def _doses(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Do
     }
 
 
-def _balance(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> float:
+def _balance(plan: Plan, results: Mapping[str, Result]) -> float:
     """Return the mean over folds of the number of synthetic melanomas per real one that made the classes equal."""
     shown = [r["train"] for r in results.values() if "train" in r]
     ratios = [(each["real"] - 2 * each["real_melanomas"]) / each["real_melanomas"] for each in shown]
     return max(float(np.mean(ratios)), 0.0) if ratios else 0.0
 
 
-def _sets(plan: Plan, grid: GridFolder, results: Mapping[str, Mapping[str, Any]]) -> list[SyntheticSet]:
+def _sets(plan: Plan, grid: GridFolder, results: Mapping[str, Result]) -> list[SyntheticSet]:
     found = []
     for job in plan.stage("synthetic"):
         if job.key in results:
@@ -241,13 +241,13 @@ def _set(name: str, fold: int, origin: SyntheticOrigin) -> SyntheticSet:
     )
 
 
-def _protections(plan: Plan, grid: GridFolder, results: Mapping[str, Mapping[str, Any]]) -> list[Protection]:
+def _protections(plan: Plan, grid: GridFolder, results: Mapping[str, Result]) -> list[Protection]:
     from hyperderm.studies.ablation.audits import audit
 
     return [Protection(what, detail, passed) for what, detail, passed in audit(plan, grid, results)]
 
 
-def _costs(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Cost]:
+def _costs(plan: Plan, results: Mapping[str, Result]) -> dict[str, Cost]:
     """Return the hours of each arm; the cells that read a generator and its set share the cost equally."""
     readers: dict[str, list[Job]] = {}
     jobs = {job.key: job for job in plan.jobs}

@@ -15,9 +15,9 @@ from hyperderm.reports.ablation.tables import TABLES, csv_files
 from hyperderm.statistics.ablation import decision_sentences
 from hyperderm.statistics.ablation_results import Analysis
 from hyperderm.statistics.predictions import Predictions
-from hyperderm.training.run_folder import PREDICTIONS
+from hyperderm.training.run_folder import PAGE, PREDICTIONS
 
-PAGE, TEXT, ANALYSIS = "report.html", "report.md", "analysis.json"
+TEXT, ANALYSIS = "report.md", "analysis.json"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.queue import JobQueue
 from hyperderm.studies.ablation.records import STORE, GridFolder
 from hyperderm.studies.ablation.work import perform
+from hyperderm.tags import FOLD_TAG, SYNTHETIC_TAG
 from hyperderm.training.checkpoint import BEST
 
 
@@ -103,8 +104,8 @@ def config_of(
             if experiment.synthetic is not None:
                 values["synthetic.store"] = grid.address(source, STORE) if source else _address(job.store)
             experiment = experiment.override(values)
-        origin = {"run": f"{provenance['run']}/{job.key}", "hyperderm.fold": str(job.fold)}
-        origin |= {"hyperderm.synthetic": job.source} if job.source else {}
+        origin = {"run": f"{provenance['run']}/{job.key}", FOLD_TAG: str(job.fold)}
+        origin |= {SYNTHETIC_TAG: job.source} if job.source else {}
         return {
             KEY: job.key,
             RESOURCES: JobResources(job.workers, resources.cpus, job.gpus, memory),

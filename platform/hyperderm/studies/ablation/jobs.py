@@ -8,6 +8,7 @@ from hyperderm.ablation import REFERENCE, Ablation, Model
 from hyperderm.config import DataConfig, Experiment, SyntheticConfig
 from hyperderm.identity import read
 from hyperderm.strict import parse
+from hyperderm.tags import ARM_TAG, FOLD_TAG, STAGE_TAG
 
 GENERATORS = "generators"
 """The name of the group of runs that holds the generators and synthetic sets."""
@@ -76,7 +77,7 @@ class Job:
     @property
     def tags(self) -> Mapping[str, str]:
         """Return the tags that the job's run carries in addition to those of the grid."""
-        return {"hyperderm.fold": str(self.fold), "hyperderm.stage": self.stage, "hyperderm.arm": self.group}
+        return {FOLD_TAG: str(self.fold), STAGE_TAG: self.stage, ARM_TAG: self.group}
 
     @property
     def folder(self) -> str:

@@ -18,6 +18,7 @@ from hyperderm.identity import shaping
 from hyperderm.learners.data import truth
 from hyperderm.learners.sampling import count_of
 from hyperderm.learners.spec import START, Request
+from hyperderm.settings import PENDING
 from hyperderm.store.folds import POSITIVE
 from hyperderm.store.manifest import Role
 from hyperderm.store.reader import Store, open_store
@@ -31,7 +32,6 @@ from hyperderm.training.selection import Selection, select
 
 VERSION = 3
 """Part of every job's name; raise this number when the code changes the result that a configuration leads to."""
-PENDING = "pending"
 """Placeholder in a configuration for the result of another job: a cell's synthetic store, or a generator's starting run."""
 
 

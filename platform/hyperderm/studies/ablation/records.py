@@ -26,7 +26,7 @@ from hyperderm.store.run_location import RunLocation, address, below, content_of
 from hyperderm.strict import json_of
 from hyperderm.studies.ablation.jobs import Arm, Job, job_from_json, job_to_json
 from hyperderm.studies.ablation.plan import Plan
-from hyperderm.training.run_folder import PLAN, PREDICTIONS, RESULT
+from hyperderm.training.run_folder import PLAN, PREDICTIONS, RESULT, Result
 from hyperderm.training.selection import select
 
 FAILURE = "failure.json"
@@ -75,7 +75,7 @@ class GridFolder:
         return [f"{sets.uri}/{each.base_name}/{STORE}" for each in found if each.base_name.startswith(key)]
 
 
-def write_result(place: RunLocation, facts: Mapping[str, Any], *outputs: str) -> None:
+def write_result(place: RunLocation, facts: Result, *outputs: str) -> None:
     """Record that the job of `place` is done and which files it leaves; remove the record of an earlier failure."""
     _write(place, RESULT, {**facts, "outputs": {name: _digest(place, name) for name in outputs}, "ended": now()})
     forget(place, FAILURE)
@@ -86,22 +86,21 @@ def write_failure(place: RunLocation, reason: str) -> None:
     _write(place, FAILURE, {"reason": reason, "ended": now()})
 
 
-def result_of(grid: GridFolder, job: Job) -> dict[str, Any] | None:
+def result_of(grid: GridFolder, job: Job) -> Result | None:
     """Return the result of a finished job; None for other jobs, or if its files or input checkpoints are lost or changed.
 
     Raises:
         StudyError: a file cannot be read.
     """
     place = grid.place(job)
-    found = _read(place, RESULT)
+    found: Result | None = _read(place, RESULT)
     if found is None:
         return None
-    outputs: dict[str, str] = found.get("outputs", {})
-    intact = all(_intact(place, name, digest) for name, digest in outputs.items())
+    intact = all(_intact(place, name, digest) for name, digest in found.get("outputs", {}).items())
     return found if intact and _made_from_what_is_there(grid, job, found) else None
 
 
-def _made_from_what_is_there(grid: GridFolder, job: Job, found: Mapping[str, Any]) -> bool:
+def _made_from_what_is_there(grid: GridFolder, job: Job, found: Result) -> bool:
     """Return whether the checkpoints that a job began from, or drew from, are the ones that exist today.
 
     A synthetic set stays valid after its generator is gone, if nothing more is asked of the generator.
@@ -117,7 +116,8 @@ def _made_from_what_is_there(grid: GridFolder, job: Job, found: Mapping[str, Any
 
 def _checkpoint(grid: GridFolder, key: str) -> str | None:
     """Return the hash of the checkpoint of the generator with this key; None if the generator is not done."""
-    return (_read(below(grid.storage or grid.path, "generator", key), RESULT) or {}).get("checkpoint")
+    found: Result | None = _read(below(grid.storage or grid.path, "generator", key), RESULT)
+    return found.get("checkpoint") if found else None
 
 
 def was_begun(grid: GridFolder, job: Job) -> bool:
@@ -182,17 +182,16 @@ def _write(place: RunLocation, name: str, content: Mapping[str, Any]) -> None:
     put(place, name, json.dumps(content, indent=1, sort_keys=True).encode())
 
 
-def _read(place: RunLocation, name: str) -> dict[str, Any] | None:
+def _read(place: RunLocation, name: str) -> Any:  # noqa: ANN401 - the JSON of `name`, None if it is missing
     found = content_of(place, name)
     if found is None:
         return None
     try:
-        content: dict[str, Any] = json_of(found.decode())
+        return json_of(found.decode())
     except ValueError as error:
         raise StudyError(
             f"{address(place, name)} cannot be read ({error})", "Remove its folder; the job is then run again."
         ) from error
-    return content
 
 
 def complete_part(table: Predictions, planned: Sequence[CellKey]) -> tuple[Predictions | None, list[str]]:

@@ -19,7 +19,6 @@ from hyperderm.cluster.shared_data import Readable, for_job
 from hyperderm.cluster.trial import Trainer
 from hyperderm.config import Experiment
 from hyperderm.errors import CheckpointError
-from hyperderm.identity import INPUT
 from hyperderm.learners.base import Learner, MelanomaClassifier
 from hyperderm.learners.data import TrainData, truth
 from hyperderm.learners.decision_rule import DecisionRule, fit_decision_rule
@@ -35,13 +34,14 @@ from hyperderm.strict import json_of, parse
 from hyperderm.studies.ablation.jobs import Job, job_from_json
 from hyperderm.studies.ablation.records import SPENT, STORE, TIME, now, write_result
 from hyperderm.studies.synthesis import generate_here
+from hyperderm.tags import COMMIT_TAG, INPUT_PREFIX
 from hyperderm.training.checkpoint import BEST, FILES, CheckpointFolder
 from hyperderm.training.context import local
 from hyperderm.training.data import cube_set
 from hyperderm.training.inputs import NONE, RunInputs, given_inputs
 from hyperderm.training.loop import Report
-from hyperderm.training.resume import of_one_run
-from hyperderm.training.run_folder import PREDICTIONS, RESULT
+from hyperderm.training.resume import feed_of, of_one_run
+from hyperderm.training.run_folder import PREDICTIONS, RESULT, Result, Shown
 from hyperderm.training.selection import select
 
 
@@ -162,7 +162,7 @@ def _forget_other_inputs(saved: CheckpointFolder, inputs: RunInputs) -> str:
     except CheckpointError:
         return ""  # the run itself reports this error
     was = inputs.content if state is None else state["provenance"]
-    if {name: digest for name, digest in was.items() if name.startswith(INPUT)} == inputs.content:
+    if {name: digest for name, digest in was.items() if name.startswith(INPUT_PREFIX)} == inputs.content:
         return ""
     forget(saved.folder, *FILES)
     return "begins anew: what it begins from was trained again"
@@ -240,7 +240,7 @@ def _cell(task: Task, store: Store, clock: Clock, trainer: Trainer) -> Iterator[
             "chosen_at": chosen_at,
             "test_opened": asdict(opened[0]),
             "train": _shown(data, experiment),
-            "feed": data.feed,
+            "feed": feed_of(data),
             "weights_sha256": experiment.learner.weights_sha256(len(data.wavelengths_nm)),
             "test": _test_metrics(table, chosen.threshold),
         }
@@ -313,7 +313,7 @@ def _test_metrics(table: Predictions, threshold: float) -> dict[str, float]:
     return {f"test_{name}": value.value for name, value in values.items() if value.value is not None}
 
 
-def _shown(data: TrainData, experiment: Experiment) -> dict[str, int]:
+def _shown(data: TrainData, experiment: Experiment) -> Shown:
     return {
         "real": len(data.lesion_ids),
         "real_melanomas": int(truth(data.diagnoses).sum()),
@@ -322,7 +322,7 @@ def _shown(data: TrainData, experiment: Experiment) -> dict[str, int]:
     }
 
 
-def _facts(task: Task, clock: Clock, report: Report | None) -> dict[str, Any]:
+def _facts(task: Task, clock: Clock, report: Report | None) -> Result:
     import torch
 
     return {
@@ -337,6 +337,6 @@ def _facts(task: Task, clock: Clock, report: Report | None) -> dict[str, Any]:
         "seconds": round(clock.seconds, 3),
         "workers": task.job.workers,
         "metrics": {} if report is None else {k: v for k, v in report.metrics.items() if np.isfinite(v)},
-        "code": task.provenance.get("hyperderm.git_commit", "unknown"),
+        "code": task.provenance.get(COMMIT_TAG, "unknown"),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }
