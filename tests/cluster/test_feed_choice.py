@@ -20,7 +20,7 @@ from hyperderm.cluster.session import Cluster, Memory, machine_ram, this_machine
 from hyperderm.errors import ClusterError, ConfigError, MachineTrouble
 from hyperderm.learners.data import TrainData
 from hyperderm.store.reader import Store, open_store
-from hyperderm.studies.ablation.estimate import room
+from hyperderm.studies.ablation.estimate import capacity
 from hyperderm.training.context import Context
 from hyperderm.training.selection import read, select
 from hyperderm.training.stream import check_gpu, feed_of
@@ -244,19 +244,19 @@ def test_a_search_over_sizes_is_counted_at_its_largest():
 def test_a_grid_runs_as_many_jobs_as_copies_fit(tmp_path):
     plan = grids.plan(grids.store(tmp_path / "store"))
     whole = cluster(GIB, GIB)
-    assert room(plan, whole).places == {0.0: 16}
-    assert room(plan, whole).said == ""
+    assert capacity(plan, whole).jobs_at_once == {0.0: 16}
+    assert capacity(plan, whole).said == ""
     # The most that a job reads is 24 + 8 lesions of 16 px in 16 bands, and what the generator's reference makes of 24.
     cube, mask = 16 * 16 * 16 * 4, 16 * 16
     most = max(32 * (cube + mask) + 24 * cube + 3 * 24 * 2 * cube, 1)
     small = cluster(3.5 * most / memory_needed.RAM_SHARE, GIB)
-    found = room(plan, small)
-    assert (found.places, found.each, room(plan, small).places) == ({0.0: 3}, 0, {0.0: 3})
+    found = capacity(plan, small)
+    assert (found.jobs_at_once, found.each, capacity(plan, small).jobs_at_once) == ({0.0: 3}, 0, {0.0: 3})
     assert found.said == (
         f"3 jobs run at a time, not 16: a job takes {mib(most)} of RAM for its cubes, and cubes may take {mib(3.5 * most)}"
     )
-    assert room(plan, cluster(3.5 * most / memory_needed.RAM_SHARE, GIB, nodes=2)).each == most
+    assert capacity(plan, cluster(3.5 * most / memory_needed.RAM_SHARE, GIB, nodes=2)).each == most
     with pytest.raises(ClusterError, match=r"a job does not fit the memory: a job takes .* there are 1 MiB"):
-        room(plan, cluster(2**20, GIB))
+        capacity(plan, cluster(2**20, GIB))
     with pytest.raises(ClusterError, match=r"the store is 1 MiB decoded, the object store holds 1 MiB"):
-        room(plan, cluster(GIB, 600_000))
+        capacity(plan, cluster(GIB, 600_000))

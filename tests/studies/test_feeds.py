@@ -10,11 +10,11 @@ from hyperderm.cluster.session import Cluster, Memory
 from hyperderm.errors import ClusterError, ConfigError
 from hyperderm.store.reader import open_store
 from hyperderm.studies.ablation import grid as grid_module
-from hyperderm.studies.ablation.estimate import room, with_feeds
-from hyperderm.studies.ablation.grid import places, run_grid
+from hyperderm.studies.ablation.estimate import capacity, with_feeds
+from hyperderm.studies.ablation.grid import jobs_at_once, run_grid
 from hyperderm.studies.ablation.plan import make_plan
 from hyperderm.studies.ablation.queue import JobQueue
-from hyperderm.studies.ablation.records import GridFolder, known_feeds, remember_feeds, result_of
+from hyperderm.studies.ablation.records import GridFolder, read_feeds, record_feeds, result_of
 from tests.studies.grids import plan
 from tests.studies.test_failing import GRID
 
@@ -46,17 +46,17 @@ def test_the_grid_says_how_its_jobs_are_fed(real):
 
 def test_a_job_goes_on_as_it_began(real, tmp_path):
     made = plan(real)
-    remember_feeds(tmp_path, with_feeds(made, SMALL, {}))
-    assert feeds(made, LARGE, known_feeds(tmp_path))["small_cnn"] == {"stream"}
+    record_feeds(tmp_path, with_feeds(made, SMALL, {}))
+    assert feeds(made, LARGE, read_feeds(tmp_path))["small_cnn"] == {"stream"}
 
 
 def test_a_streamed_job_takes_a_cpu_for_reading_beside_its_workers(real):
     made = with_feeds(plan(real, feed="stream"), LARGE, {})
-    assert room(made, LARGE).places == {0.0: 2}
+    assert capacity(made, LARGE).jobs_at_once == {0.0: 2}
     two = with_feeds(plan(real, feed="stream", resources__workers=2), LARGE, {})
-    assert room(two, LARGE).places == {0.0: 1}
+    assert capacity(two, LARGE).jobs_at_once == {0.0: 1}
     with pytest.raises(ClusterError, match=r"a job that is streamed needs 3 CPU, 1 of them for reading: there are 2 CPU"):
-        room(two, replace(LARGE, nodes=((2.0, 0.0),)))
+        capacity(two, replace(LARGE, nodes=((2.0, 0.0),)))
 
 
 def test_nodes_that_do_not_see_the_store_are_named(real, tmp_path, monkeypatch):
@@ -66,10 +66,10 @@ def test_nodes_that_do_not_see_the_store_are_named(real, tmp_path, monkeypatch):
     monkeypatch.setattr(grid_module, "check_shared", lambda *_: None)
     monkeypatch.setattr(grid_module, "blind_nodes", lambda place: seen.append(place) or ["10.0.0.2"])
     grid = GridFolder(tmp_path)
-    assert places(with_feeds(plan(real), two, {}), two, grid) == {0.0: 8}
+    assert jobs_at_once(with_feeds(plan(real), two, {}), two, grid) == {0.0: 8}
     assert not seen
     with pytest.raises(ClusterError, match=r"read the store .* is not visible from 10\.0\.0\.2.*feed=memory"):
-        places(with_feeds(plan(real, feed="stream"), two, {}), two, grid)
+        jobs_at_once(with_feeds(plan(real, feed="stream"), two, {}), two, grid)
 
 
 @pytest.mark.parametrize("flag", ["--plan", "--detach"])

@@ -19,7 +19,7 @@ from hyperderm.learners.data import TrainData
 from hyperderm.registry import Space
 from hyperderm.store.reader import Store
 from hyperderm.studies.ablation.plan import Plan
-from hyperderm.studies.ablation.records import GridFolder, remember, result_of
+from hyperderm.studies.ablation.records import GridFolder, record_plan, result_of
 from hyperderm.training.checkpoint import LATEST
 from hyperderm.training.context import local
 from hyperderm.training.run import run
@@ -207,7 +207,7 @@ def of(path: str, stage: str) -> bool:
 def as_left_before(folder: Path, made: Plan, path: str) -> str:
     """Leave a finished grid behind that does not know the field; return the key of its folder."""
     with claim(folder, grid_identity(made), grows=True) as key:
-        finish(remember(folder, made), folder)
+        finish(record_plan(folder, made), folder)
     assert forget_identity(folder, path) or path == "learner.start"  # which is known by its hash alone
     content = json.loads((folder / PLAN).read_text("utf-8"))
     for job in content["jobs"]:
@@ -231,7 +231,7 @@ def test_a_grid_goes_on_and_finds_what_was_finished(real, tmp_path, path):
             assert before in [shaping(each.experiment) for each in whole.jobs if each.key == job["key"] and each.experiment]
     less = asked(real)
     with claim(folder, grid_identity(less), grows=True) as again:
-        joined = remember(folder, less)
+        joined = record_plan(folder, less)
     assert again == key
     assert {job.key: job for job in joined.jobs} == {job.key: job for job in whole.jobs}
     assert all(result_of(GridFolder(folder), job) for job in joined.jobs)
@@ -282,7 +282,7 @@ def test_generators_that_begin_from_others_join_a_grid_and_change_none_of_its_jo
     key = as_left_before(tmp_path / "grid", made, "learner.start")
     more = asked(real, arms=["real", "synthetic", "both"])
     with claim(tmp_path / "grid", grid_identity(more), grows=True) as again:
-        joined = remember(tmp_path / "grid", more)
+        joined = record_plan(tmp_path / "grid", more)
     assert again == key
     assert {job.key for job in made.jobs} < {job.key for job in joined.jobs}
     begun = [job for job in joined.jobs if job.inputs]

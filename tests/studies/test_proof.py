@@ -17,7 +17,7 @@ from hyperderm.store.reader import Store
 from hyperderm.studies.ablation.grid import run_grid
 from hyperderm.studies.ablation.plan import make_plan
 from hyperderm.studies.ablation.queue import JobQueue
-from hyperderm.studies.ablation.records import GridFolder, remember
+from hyperderm.studies.ablation.records import GridFolder, record_plan
 from tests.studies.worlds import FOLDS, copier, grid, perfect, world
 
 Maker = Callable[[Path, Store, int, int], str]
@@ -38,7 +38,7 @@ def answer(asked: Ablation, store: Store, cluster: Cluster, folder: Path) -> Out
 
     plan = make_plan(asked, store, {})
     folder.mkdir(parents=True)
-    plan = remember(folder, plan)
+    plan = record_plan(folder, plan)
     queue = JobQueue(GridFolder(folder), plan.jobs, Observers(), lambda job: 1.0)
     run_grid(plan, queue, shared_store(store), cluster, GridFolder(folder), {"run": "proof"})
     assert not queue.failed

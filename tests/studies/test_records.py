@@ -16,7 +16,7 @@ from hyperderm.studies.ablation.records import (
     complete_part,
     declarations,
     predictions,
-    remember,
+    record_plan,
     with_larger_sets,
 )
 from hyperderm.training.run_folder import PLAN
@@ -24,11 +24,11 @@ from tests.studies.grids import finish, plan
 
 
 def test_asking_for_less_changes_nothing(real, tmp_path):
-    whole = remember(tmp_path, plan(real, seeds=[0, 1]))
+    whole = record_plan(tmp_path, plan(real, seeds=[0, 1]))
     declared = declarations(tmp_path)
     assert [contrast for contrast, _ in declared] == whole.contrasts
     assert len(declared) == 4
-    less = remember(tmp_path, plan(real, models=["spectral"], seeds=[1], folds=[2]))
+    less = record_plan(tmp_path, plan(real, models=["spectral"], seeds=[1], folds=[2]))
     assert {(j.key, j.arm) for j in less.jobs} == {(j.key, j.arm) for j in whole.jobs}
     assert less.contrasts == whole.contrasts
     assert (less.grid.models, less.grid.seeds, less.folds) == (("spectral", "small_cnn"), (0, 1), (0, 1, 2, 3, 4))
@@ -36,13 +36,13 @@ def test_asking_for_less_changes_nothing(real, tmp_path):
 
 
 def test_what_joins_is_declared_when_it_joins(real, tmp_path):
-    first = remember(tmp_path, plan(real, models=["spectral"]))
+    first = record_plan(tmp_path, plan(real, models=["spectral"]))
     path = tmp_path / PLAN
     content = json.loads(path.read_text())
     for each in content["declared"]:
         each["at"] = "2020-01-01T00:00:00+00:00"
     path.write_text(json.dumps(content))
-    more = remember(tmp_path, plan(real, ratios=[1, 2]))
+    more = record_plan(tmp_path, plan(real, ratios=[1, 2]))
     assert set(first.contrasts) < set(more.contrasts)
     assert {contrast: at.year for contrast, at in declarations(tmp_path)} == {
         contrast: 2020 if contrast in first.contrasts else declarations(tmp_path)[-1][1].year for contrast in more.contrasts
@@ -52,15 +52,15 @@ def test_what_joins_is_declared_when_it_joins(real, tmp_path):
 
 def test_a_job_remembered_is_the_job_that_was_planned(real, tmp_path):
     asked = plan(real)
-    remember(tmp_path, asked)
-    again = remember(tmp_path, plan(real, models=["spectral"], folds=[0]))
+    record_plan(tmp_path, asked)
+    again = record_plan(tmp_path, plan(real, models=["spectral"], folds=[0]))
     assert {job.key: job for job in again.jobs} == {job.key: job for job in asked.jobs}
 
 
 def test_a_damaged_plan_is_refused(real, tmp_path):
     (tmp_path / PLAN).write_text("{")
     with pytest.raises(StudyError, match=r"plan\.json cannot be read"):
-        remember(tmp_path, plan(real))
+        record_plan(tmp_path, plan(real))
 
 
 def test_contrasts_without_an_answer_stay_in_the_family(real, tmp_path):
@@ -78,22 +78,22 @@ def test_contrasts_without_an_answer_stay_in_the_family(real, tmp_path):
 
 def test_the_audit_of_fewer_folds_reads_those_of_before_too(real, tmp_path):
     everything = plan(real, models=["small_cnn"])
-    remember(tmp_path, everything)
+    record_plan(tmp_path, everything)
     results = finish(everything, tmp_path)
-    less = remember(tmp_path, plan(real, models=["small_cnn"], folds=[1]))
+    less = record_plan(tmp_path, plan(real, models=["small_cnn"], folds=[1]))
     assert less.selections == everything.selections
     assert all(passed for what, _, passed in audit(less, GridFolder(tmp_path), results) if "tested" in what)
 
 
 def test_smaller_ratios_use_the_larger_set_that_is_there(real, tmp_path):
     both = plan(real, ratios=[1, 2], folds=[0], models=["small_cnn"])
-    remember(tmp_path, both)
+    record_plan(tmp_path, both)
     finish(both, tmp_path)
     (large,), (small,) = both.stage("synthetic"), plan(real, ratios=[1], folds=[0], models=["small_cnn"]).stage("synthetic")
     assert (large.counts, small.counts) == ({"melanoma": 18}, {"melanoma": 9})
     again = with_larger_sets(GridFolder(tmp_path), plan(real, ratios=[1], folds=[0], models=["small_cnn"]))
     assert again.stage("synthetic") == [large]
-    assert remember(tmp_path, again).stage("synthetic") == [large]
+    assert record_plan(tmp_path, again).stage("synthetic") == [large]
     more = with_larger_sets(GridFolder(tmp_path), plan(real, ratios=[3], folds=[0], models=["small_cnn"]))
     assert more.stage("synthetic")[0].counts == {"melanoma": 27}
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from hyperderm.cluster.session import Cluster, described
 from hyperderm.errors import ClusterError
 from hyperderm.reports.leaderboard import duration
-from hyperderm.studies.ablation.estimate import Estimate, report_s, room
+from hyperderm.studies.ablation.estimate import Estimate, capacity, report_s
 from hyperderm.studies.ablation.jobs import STAGES, Job, ancestors
 from hyperderm.studies.ablation.plan import Plan
 
@@ -31,36 +31,41 @@ def print_plan(
     for arm, reference, model in plan.contrasts:
         _say(console, f"  {model}: {arm} against {reference}")
     try:
-        taken = room(plan, cluster)
+        taken = capacity(plan, cluster)
     except ClusterError as error:
         _say(console, f"does not run here: {error}")
         return
-    places = taken.places
-    wall = costs.wall(plan.jobs, places)
-    at_once = at_a_time(places)
+    jobs_at_once = taken.jobs_at_once
+    wall = costs.wall(plan.jobs, jobs_at_once)
+    at_once = at_a_time(jobs_at_once)
     report = duration(report_s(plan))
     if taken.said:
         _say(console, taken.said)
     _say(console, f"{described(cluster)}: {at_once}, about {duration(wall)} from now, plus {report} at most for the report")
-    _fit(console, plan, costs, places, end, begin)
+    _fit(console, plan, costs, jobs_at_once, end, begin)
 
 
-def at_a_time(places: Mapping[float, int]) -> str:
+def at_a_time(jobs_at_once: Mapping[float, int]) -> str:
     """Return in words how many jobs run side by side."""
-    if len(places) == 1:
-        return f"{max(places.values())} jobs at a time"
-    each = [f"{count} with {gpus:g} GPU" if gpus else f"{count} without GPU" for gpus, count in sorted(places.items())]
+    if len(jobs_at_once) == 1:
+        return f"{max(jobs_at_once.values())} jobs at a time"
+    each = [f"{count} with {gpus:g} GPU" if gpus else f"{count} without GPU" for gpus, count in sorted(jobs_at_once.items())]
     return f"{' and '.join(each)} at a time"
 
 
 def _fit(
-    console: Console, plan: Plan, costs: Estimate, places: Mapping[float, int], end: datetime | None, begin: datetime | None
+    console: Console,
+    plan: Plan,
+    costs: Estimate,
+    jobs_at_once: Mapping[float, int],
+    end: datetime | None,
+    begin: datetime | None,
 ) -> None:
     if end is None:
         return
     start = begin or datetime.now().astimezone()
     room = (end - start).total_seconds() - report_s(plan)
-    wall = costs.wall(plan.jobs, places)
+    wall = costs.wall(plan.jobs, jobs_at_once)
     over = start + timedelta(seconds=wall)
     if wall <= room:
         _say(console, f"fits: over at about {over:%H:%M}, before {end:%H:%M}")
@@ -68,11 +73,11 @@ def _fit(
     _say(
         console, f"does not fit: over at about {over:%Y-%m-%d %H:%M}, {duration(wall - room)} after {end:%H:%M}. What saves:"
     )
-    for what, less in _savings(plan, costs, places, wall):
+    for what, less in _savings(plan, costs, jobs_at_once, wall):
         _say(console, f"  without {what}: {duration(less)} less{' (then it fits)' if wall - less <= room else ''}")
 
 
-def _savings(plan: Plan, costs: Estimate, places: Mapping[float, int], wall: float) -> list[tuple[str, float]]:
+def _savings(plan: Plan, costs: Estimate, jobs_at_once: Mapping[float, int], wall: float) -> list[tuple[str, float]]:
     """Return what could be dropped and the time that this saves, largest first; `real` and controls are not offered."""
     needed = {"real", *(arm.control for arm in plan.arms)}
     options: list[tuple[str, list[Job]]] = []
@@ -84,7 +89,7 @@ def _savings(plan: Plan, costs: Estimate, places: Mapping[float, int], wall: flo
     for arm in plan.arms:
         if arm.name not in needed:
             options.append((f"arm {arm.name}", [job for job in plan.jobs if job.arm != arm.name]))
-    saved = [(what, wall - costs.wall(_wanted(jobs), places)) for what, jobs in options]
+    saved = [(what, wall - costs.wall(_wanted(jobs), jobs_at_once)) for what, jobs in options]
     return sorted((one for one in saved if one[1] > 0), key=lambda one: -one[1])
 
 

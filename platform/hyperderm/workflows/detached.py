@@ -13,7 +13,7 @@ from hyperderm.errors import StudyError
 from hyperderm.reports.leaderboard import duration
 from hyperderm.strict import json_of
 from hyperderm.studies.ablation.jobs import STAGES
-from hyperderm.studies.ablation.records import failure_of, result_of, was_begun
+from hyperderm.studies.ablation.records import failure_of, has_begun, result_of
 from hyperderm.tags import GRID_TAG
 from hyperderm.training.holder import current_holder, terminate
 from hyperderm.training.run_folder import PAGE, REPORT
@@ -82,7 +82,7 @@ def tell(workspace: Workspace, asked: GridRequest) -> int:
         done = [job for job in jobs if result_of(grid, job)]
         failed = [(job, reason) for job in jobs if (reason := failure_of(grid, job)) and job not in done]
         ended = {job.key for job in done} | {job.key for job, _ in failed}
-        begun = [job for job in jobs if job.key not in ended and was_begun(grid, job)]
+        begun = [job for job in jobs if job.key not in ended and has_begun(grid, job)]
         if not jobs:
             continue
         seconds = [float((result_of(grid, job) or {})["seconds"]) for job in done]

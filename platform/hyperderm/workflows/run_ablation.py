@@ -18,11 +18,11 @@ from hyperderm.identity import shaping_in_full
 from hyperderm.reports.plan import at_a_time
 from hyperderm.reports.progress import ProgressLine
 from hyperderm.strict import fingerprint, json_of
-from hyperderm.studies.ablation.estimate import estimate, report_s, room, with_feeds
+from hyperderm.studies.ablation.estimate import capacity, estimate, report_s, with_feeds
 from hyperderm.studies.ablation.jobs import GENERATORS
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.queue import JobQueue
-from hyperderm.studies.ablation.records import GridFolder, known_feeds, remember, remember_feeds, result_of, with_larger_sets
+from hyperderm.studies.ablation.records import GridFolder, read_feeds, record_feeds, record_plan, result_of, with_larger_sets
 from hyperderm.tags import EXPERIMENT_TAG, MANIFEST_TAG, PROFILE_TAG, STORAGE_TAG, STORE_TAG
 from hyperderm.tracking.figures import RealSet
 from hyperderm.tracking.provenance import provenance
@@ -111,7 +111,7 @@ def show_plan(workspace: Workspace, asked: GridRequest) -> int:
     open_storage(asked.storage)
     plan, folder = prepare(workspace, asked)
     with connect(workspace.ray_address) if workspace.ray_address else nullcontext(this_machine()) as cluster:
-        plan = with_feeds(plan, cluster, known_feeds(folder))
+        plan = with_feeds(plan, cluster, read_feeds(folder))
         there = None
         if workspace.ray_address and cluster.gpus:
             from hyperderm.studies.ablation.grid import measure_there
@@ -194,7 +194,7 @@ def run_claimed(workspace: Workspace, asked: GridRequest, plan: Plan, grid: Grid
     folder = grid.path
     facts = _facts(workspace, plan, grid, key)
     plan = with_larger_sets(grid, plan)
-    whole = remember(folder, plan)
+    whole = record_plan(folder, plan)
     left = [job for job in plan.jobs if not result_of(grid, job)]
     workspace.say(f"grid {folder.name}: {len(plan.jobs) - len(left)} of {len(plan.jobs)} jobs done")
     for arm, model, reason in plan.left_out:
@@ -243,11 +243,11 @@ def _run(
     workspace.say(f"connecting to Ray at {workspace.ray_address}" if workspace.ray_address else "starting Ray")
     with connect(workspace.ray_address) as cluster:
         from hyperderm.cluster.shared_store import shared_store
-        from hyperderm.studies.ablation.grid import measure_there, places, run_grid
+        from hyperderm.studies.ablation.grid import jobs_at_once, measure_there, run_grid
 
-        plan = with_feeds(plan, cluster, known_feeds(grid.path))
-        remember_feeds(grid.path, plan)
-        at_once, taken = places(plan, cluster, grid), room(plan, cluster)
+        plan = with_feeds(plan, cluster, read_feeds(grid.path))
+        record_feeds(grid.path, plan)
+        at_once, taken = jobs_at_once(plan, cluster, grid), capacity(plan, cluster)
         workspace.say(f"{described(cluster)}, {at_a_time(at_once)}; worker logs in {cluster.logs}")
         if streamed := sum(feed == "stream" for feed in plan.feeds.values()):
             workspace.say(f"the train roles of {streamed} jobs are streamed; each keeps CPUs for reading while it runs")

@@ -33,17 +33,17 @@ Counts = Mapping[tuple[Role, str], int]
 
 
 @dataclass(frozen=True)
-class Room:
+class Capacity:
     """How much of a grid a cluster can run at a time.
 
     Attributes:
-        places: number of GPUs per job to the number of such jobs that run side by side.
+        jobs_at_once: number of GPUs per job to the number of such jobs that run side by side.
         each: bytes of RAM that each job requests from Ray, so that no node receives more jobs than fit; 0 means no limit.
         said: the sentence that is printed if memory allows fewer jobs than would otherwise run; "" if memory allows all.
         shares: whether the whole store lies in the object store of each node; if not, each job reads the part it needs.
     """
 
-    places: Mapping[float, int]
+    jobs_at_once: Mapping[float, int]
     each: int = 0
     said: str = ""
     shares: bool = True
@@ -86,7 +86,7 @@ def _decoded(plan: Plan) -> int:
     return plan.store.manifest.lesions * row_bytes(*plan.store.manifest.shape)
 
 
-def room(plan: Plan, cluster: Cluster) -> Room:
+def capacity(plan: Plan, cluster: Cluster) -> Capacity:
     """Return how many jobs of `plan` run side by side on `cluster`.
 
     Every job is counted as the one that takes most; a synthetic set takes less than the training of its generator.
@@ -105,7 +105,7 @@ def room(plan: Plan, cluster: Cluster) -> Room:
     held = [each for each in _trained(plan) if plan.feeds.get(each[0].key) != "stream"]
     needs = [needs_of(roles, experiment, job.gpus > 0) for job, experiment, roles in held]
     if not needs or not cluster.memory:
-        return Room(fits, shares=bool(needs))
+        return Capacity(fits, shares=bool(needs))
     shares = not streams or _decoded(plan) <= STORE_SHARE * min(m.store or 0 for m in cluster.memory)
     store = _decoded(plan) if shares else max(n.store for n in needs)
     most = Needs(store, max(n.ram for n in needs), max(n.held for n in needs), max(n.gpu for n in needs))
@@ -118,12 +118,12 @@ def room(plan: Plan, cluster: Cluster) -> Room:
             raise ClusterError(f"a job does not fit the memory: {_of_jobs(never.why)}", remedy)
         found[gpus] = fit(cluster, replace(most, store=0), wanted)
     less = [each for each in found.values() if each.fits < each.wanted]
-    places = {gpus: min(count, max(1, found[gpus].fits)) for gpus, count in fits.items()}
-    if not less or places == fits:
-        return Room(fits, shares=shares)
-    at_once, wanted_at_once = max(places.values()), max(fits.values())
+    jobs_at_once = {gpus: min(count, max(1, found[gpus].fits)) for gpus, count in fits.items()}
+    if not less or jobs_at_once == fits:
+        return Capacity(fits, shares=shares)
+    at_once, wanted_at_once = max(jobs_at_once.values()), max(fits.values())
     said = f"{at_once} job{'s run' if at_once > 1 else ' runs'} at a time, not {wanted_at_once}: {_of_jobs(less[0].why)}"
-    return Room(places, most.ram if any(each.packs for each in less) else 0, said, shares)
+    return Capacity(jobs_at_once, most.ram if any(each.packs for each in less) else 0, said, shares)
 
 
 def _beside_readers(plan: Plan, cluster: Cluster, workers: int, count: int) -> int:
@@ -216,17 +216,17 @@ class Estimate:
     bytes: Mapping[str, int]
     done: frozenset[str]
 
-    def wall(self, jobs: Sequence[Job], places: "Mapping[float, int] | int") -> float:
-        """Return the seconds until all open jobs are done, if jobs start in order as places and their needs allow.
+    def wall(self, jobs: Sequence[Job], jobs_at_once: "Mapping[float, int] | int") -> float:
+        """Return the seconds until all open jobs are done, if jobs start in order as capacity and their needs allow.
 
         Args:
             jobs: the jobs of the plan.
-            places: number of GPUs per job to the number of such jobs that run side by side, or one number for all jobs.
+            jobs_at_once: number of GPUs per job to the number of such jobs that run side by side, or one number for all.
         """
         ready = dict.fromkeys(self.done, 0.0)
-        count = places if isinstance(places, int) else max(places.values())
+        count = jobs_at_once if isinstance(jobs_at_once, int) else max(jobs_at_once.values())
         everywhere = [0.0] * count
-        alike = {} if isinstance(places, int) else {gpus: [0.0] * held for gpus, held in places.items()}
+        alike = {} if isinstance(jobs_at_once, int) else {gpus: [0.0] * held for gpus, held in jobs_at_once.items()}
         for job in sorted((j for j in jobs if j.key not in self.done), key=lambda j: j.stage == "cell"):
             mine = alike.get(job.gpus)
             waits = [heapq.heappop(everywhere), *(ready.get(need, 0.0) for need in job.needs)]

@@ -11,7 +11,7 @@ from hyperderm.errors import ClusterError
 from hyperderm.store.location import locate
 from hyperderm.store.manifest import MANIFEST, Manifest
 from hyperderm.store.reader import Store
-from hyperderm.studies.ablation.estimate import Cost, Measure, measure_here, room
+from hyperderm.studies.ablation.estimate import Cost, Measure, capacity, measure_here
 from hyperderm.studies.ablation.jobs import Job, Stage, job_to_json
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.queue import JobQueue
@@ -21,21 +21,21 @@ from hyperderm.tags import FOLD_TAG, SYNTHETIC_TAG
 from hyperderm.training.checkpoint import BEST
 
 
-def places(plan: Plan, cluster: Cluster, grid: GridFolder) -> dict[float, int]:
+def jobs_at_once(plan: Plan, cluster: Cluster, grid: GridFolder) -> dict[float, int]:
     """Return, for each number of GPUs per job, how many such jobs run side by side on `cluster`.
 
     Raises:
         ClusterError: a job does not fit the cluster, or not every node sees the storage, or the store that jobs read.
     """
     check_shared(grid.storage or grid.path, cluster)
-    found, store = room(plan, cluster), plan.store.location
+    found, store = capacity(plan, cluster), plan.store.location
     reads = not found.shares or "stream" in plan.feeds.values()
     if reads and store.local and len(cluster.nodes) > 1 and (blind := blind_nodes(Path(store.path) / MANIFEST)):
         raise ClusterError(
             f"jobs read the store {store.uri} themselves, and it is not visible from {', '.join(blind)}",
             "Put the store on S3 or on a disk that all nodes share, or use --set feed=memory.",
         )
-    return dict(found.places)
+    return dict(found.jobs_at_once)
 
 
 def measure_there(cpus: float) -> Measure:
@@ -61,19 +61,19 @@ def run_grid(
         provenance: facts that are written into the checkpoints.
 
     Raises:
-        ClusterError: for the same reasons as `places`. StudyError: Tune itself failed. MachineTrouble: trouble of the
+        ClusterError: for the same reasons as `jobs_at_once`. StudyError: Tune itself failed. MachineTrouble: trouble of the
             machine ended the grid; its running jobs are left open.
     """
     asked = plan.grid.resources
     drive(
         queue,
-        config_of(plan, grid, provenance, room(plan, cluster).each),
+        config_of(plan, grid, provenance, capacity(plan, cluster).each),
         perform,
         store,
         cluster,
         grid.path,
         jobs=queue.wanted,
-        at_once=max(places(plan, cluster, grid).values()),
+        at_once=max(jobs_at_once(plan, cluster, grid).values()),
         max_failures=asked.max_failures,
         storage=grid.storage,
     )

@@ -8,7 +8,7 @@ from hyperderm.cluster.observer import Observer, Outcome
 from hyperderm.cluster.study import Study
 from hyperderm.errors import StoreError
 from hyperderm.studies.ablation.jobs import Job
-from hyperderm.studies.ablation.records import GridFolder, result_of, was_begun, write_failure
+from hyperderm.studies.ablation.records import GridFolder, has_begun, result_of, write_failure
 
 
 class JobQueue(Study[Job]):
@@ -70,7 +70,7 @@ class JobQueue(Study[Job]):
                 self.late.append(job)
             elif all(need in self.done for need in job.needs) and self._has_place(job):
                 self.waiting.remove(job)
-                return self._hand_out(job, was_begun(self.grid, job))
+                return self._hand_out(job, has_begun(self.grid, job))
         return None
 
     def _closed(self, job: Job, failure: str) -> tuple[Outcome, str]:

@@ -120,7 +120,7 @@ def _checkpoint(grid: GridFolder, key: str) -> str | None:
     return found.get("checkpoint") if found else None
 
 
-def was_begun(grid: GridFolder, job: Job) -> bool:
+def has_begun(grid: GridFolder, job: Job) -> bool:
     """Return whether a worker has written any file of the job."""
     place = grid.place(job)
     return place.exists() if isinstance(place, Path) else any(holds(place, name) for name in (SPENT, RESULT, FAILURE))
@@ -246,7 +246,7 @@ FEEDS = "feeds.json"
 Contrast = tuple[str, str, str]
 
 
-def remember(folder: Path, plan: Plan) -> Plan:
+def record_plan(folder: Path, plan: Plan) -> Plan:
     """Record the request of `plan`, and return the plan joined with everything that was requested in `folder` before.
 
     Raises:
@@ -291,14 +291,14 @@ def _covers(larger: Job, job: Job) -> bool:
     return all(larger.counts.get(diagnosis, 0) >= count for diagnosis, count in job.counts.items())
 
 
-def known_feeds(folder: Path) -> dict[str, str]:
+def read_feeds(folder: Path) -> dict[str, str]:
     """Return key to the recorded feed ("memory" or "stream") of the jobs in `folder`; a job keeps its first feed."""
     return dict(json_of((folder / FEEDS).read_text("utf-8"))) if (folder / FEEDS).exists() else {}
 
 
-def remember_feeds(folder: Path, plan: Plan) -> None:
+def record_feeds(folder: Path, plan: Plan) -> None:
     """Record the feeds of the jobs of `plan`."""
-    write_whole(folder / FEEDS, json.dumps({**known_feeds(folder), **plan.feeds}, indent=1))
+    write_whole(folder / FEEDS, json.dumps({**read_feeds(folder), **plan.feeds}, indent=1))
 
 
 def declarations(folder: Path) -> list[tuple[Contrast, datetime]]:
