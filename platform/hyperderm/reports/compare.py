@@ -10,7 +10,8 @@ from rich.console import Group as Stack
 from rich.table import Table
 from rich.text import Text
 
-from hyperderm.reports.comparison import SEED, Comparison, Estimate, Group, natural, status
+from hyperderm.reports.comparison import SEED, Comparison, Group, natural, status
+from hyperderm.statistics.seed_means import Estimate
 from hyperderm.tags import NONFINITE_PREFIX, REASON_TAG, plain
 from hyperderm.tracking.fetch import TrackedRun
 from hyperderm.tracking.labels import short_names, three_digits
