@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from hyperderm.identity import INPUT, INPUT_RUN
 from hyperderm.learners import role_of
 from hyperderm.learners.spec import PIXELWISE
+from hyperderm.store.artefacts import Artefact, Kind, Trial, set_artefact, set_key
 from hyperderm.store.manifest import FOLD_FREE, Opening
 from hyperderm.strict import json_of
 from hyperderm.tracking.fetch import PAGE, QUESTIONS, asking, check_there, leaves, parsed
-from hyperderm.tracking.project_records import Artefact, Kind, Project, Trial, set_artefact, set_key
 from hyperderm.tracking.requests import KEY_TAG, PARENT_TAG
 from hyperderm.training.run_folder import CONFIG, PLAN, RESULT
 
@@ -23,6 +23,23 @@ if TYPE_CHECKING:
 
 OPENED, CHOSEN = "test_opened", "chosen_at"
 """Names of facts in result.json; as tags they have the prefix `hyperderm.`."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """Everything that MLflow knows of a project.
+
+    Attributes:
+        artefacts: searches, generators, sets and classifiers.
+        foreign: names of runs without any fact of hyperderm.
+        runs: the number of runs that were read.
+        stores: addresses of stores that runs name.
+    """
+
+    artefacts: tuple[Artefact, ...]
+    foreign: tuple[str, ...]
+    runs: int
+    stores: tuple[str, ...]
 
 
 def walk(uri: str) -> Project:
