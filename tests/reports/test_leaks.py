@@ -151,6 +151,8 @@ def test_a_classifier_that_opened_nothing_yet_is_judged_on_its_own_fold():
 def test_choices_after_the_test_role_was_opened_are_found():
     late = replace(CELL, chosen_at=AFTER, openings=(Opening("A", 0, BEFORE),))
     assert only(find_leaks([late, GENERATOR], [real(), made()])).kind == "late"
+    uncounted = only(find_leaks([replace(late, uses=())], []))
+    assert (uncounted.kind, uncounted.lesions, uncounted.held, uncounted.how) == ("late", None, None, "")
 
 
 @pytest.mark.parametrize("change", [{"chosen_at": ""}, {"openings": (Opening("A", 0),)}, {"chosen_at": "soon"}])

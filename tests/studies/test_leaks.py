@@ -188,3 +188,12 @@ def test_a_generator_that_began_from_something_else_fails(begun, tmp_path, leak)
         jobs = tuple(replace(job, fold=1) if job.key == first.key else job for job in made.jobs)
         made = replace(made, jobs=jobs)
     assert BEGUN in failing(made, tmp_path, results)
+
+
+def test_a_generator_that_began_from_another_fold_is_found_before_a_cell_reads_it(begun, tmp_path):
+    made, results = begun
+    first = made.stage("generator")[0]
+    trained = {job.key: results[job.key] for job in made.stage("generator")}
+    assert failing(made, tmp_path, trained) == set()
+    jobs = tuple(replace(job, fold=1) if job.key == first.key else job for job in made.jobs)
+    assert BEGUN in failing(replace(made, jobs=jobs), tmp_path, trained)

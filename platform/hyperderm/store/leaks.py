@@ -9,13 +9,13 @@ Whoever holds the facts makes the records: `tracking.project` from MLflow, `stud
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from hyperderm.store.artefacts import Artefact, Kind, Trial, set_artefact
 from hyperderm.store.manifest import Opening, Role
-from hyperderm.store.overlap import MATCH_REASONS, Lesion, LesionMatcher, Overlap, StoreFacts
+from hyperderm.store.overlap import Lesion, LesionMatcher, Overlap, StoreFacts
 from hyperderm.store.synthetic import VERB
 
 KINDS = {
@@ -100,14 +100,6 @@ def find_leaks(artefacts: Sequence[Artefact], stores: Sequence[StoreFacts]) -> V
     return _LeakFinder(artefacts, stores).verdict()
 
 
-@dataclass
-class _Found:
-    lesions: int | None
-    held: int | None
-    how: str
-    users: dict[str, bool] = field(default_factory=dict)
-
-
 class _LeakFinder:
     def __init__(self, artefacts: Sequence[Artefact], stores: Sequence[StoreFacts]) -> None:
         self._stores, self._kin = {store.fingerprint: store for store in stores}, LesionMatcher(stores)
@@ -115,9 +107,10 @@ class _LeakFinder:
         self._known = {one.key: one for one in (*artefacts, *made)}
         self._searches = [one for one in self._known.values() if one.kind == "search"]
         self._of_trial = {trial.key: one for one in self._searches for trial in one.trials if trial.key}
-        self._found: dict[tuple[str, str, str, str], _Found] = {}
+        self._found: dict[tuple[str, str, str, str], tuple[int | None, int | None, str]] = {}
+        self._users: dict[tuple[str, str, str, str], dict[str, bool]] = {}  # of a finding, and whether each opened the role
         self._unknown: dict[tuple[str, str], None] = {}
-        self._choices: dict[tuple[Opening, str], dict[str, list[str]]] = {}
+        self._choices: dict[tuple[Opening, str], dict[str, dict[str, bool]]] = {}
 
     def verdict(self) -> Verdict:
         for one in self._known.values():
@@ -127,14 +120,13 @@ class _LeakFinder:
         for root in roots:
             self._examine(root)
         self._peeking()
-        order = list(KINDS)
         findings = [
-            Finding(kind, by, data, role, f.lesions, f.held, f.how, tuple(f.users), sum(f.users.values()))
-            for (kind, by, data, role), f in self._found.items()
+            Finding(*where, *found, tuple(self._users[where]), sum(self._users[where].values()))
+            for where, found in self._found.items()
         ]
         openings = [opening for root in roots for opening in root.openings]
         return Verdict(
-            tuple(sorted(findings, key=lambda one: order.index(one.kind))),
+            tuple(sorted(findings, key=lambda one: list(KINDS).index(one.kind))),
             tuple(self._unknown),
             Counter(one.kind for one in self._known.values()),
             len(openings),
@@ -144,8 +136,10 @@ class _LeakFinder:
 
     def _examine(self, root: Artefact) -> None:
         chain = self._chain(root)
-        self._crossing(root)
-        for held in root.openings or self._own(root):
+        own = [Opening(root.manifest, root.fold)] if root.manifest and root.fold is not None else []
+        for held in own:
+            self._crossing(root, held)
+        for held in root.openings or own:
             tested = self._tested(root, held)
             for member in chain:
                 self._touching(root, member, held, tested)
@@ -156,19 +150,17 @@ class _LeakFinder:
                 self._late(root, held, tested)
                 self._note_choices(root, chain, held)
 
-    def _own(self, root: Artefact) -> list[Opening]:
-        return [Opening(root.manifest, root.fold)] if root.manifest and root.fold is not None else []
-
-    def _crossing(self, root: Artefact) -> None:
-        store = self._stores.get(root.manifest)
-        if store and root.fold is not None:
-            overlap = Overlap(len(store.crossing(root.fold)), ())
-            own = Opening(root.manifest, root.fold)
-            self._add("roles", root, store.uri, f"source images of store {root.manifest[:8]}", own, store.all(), overlap)
+    def _crossing(self, root: Artefact, held: Opening) -> None:
+        if store := self._stores.get(held.manifest):
+            overlap = Overlap(len(store.crossing(held.fold)), ())
+            self._add("roles", root, store.uri, f"source images of store {held.manifest[:8]}", held, store.all(), overlap)
 
     def _foreign(self, root: Artefact, held: Opening, tested: set[Lesion]) -> None:
-        rows = self._stores[held.manifest].rows
-        foreign = root.predicted - {(row.lesion_id, row.group) for row in rows if (held.manifest, row.lesion_id) in tested}
+        foreign = root.predicted - {
+            (row.lesion_id, row.group)
+            for row in self._stores[held.manifest].rows
+            if (held.manifest, row.lesion_id) in tested
+        }
         self._add("foreign", root, root.name, "its predictions", held, tested, Overlap(len(foreign), ()))
 
     def _chain(self, root: Artefact) -> list[Artefact]:
@@ -305,19 +297,19 @@ class _LeakFinder:
         for member in chain:
             for search in self._searches:
                 if choice := _choice(member, search):
-                    users = self._choices.setdefault((role, search.key), {}).setdefault(choice, [])
-                    users += [root.name] if root.name not in users else []
+                    self._choices.setdefault((role, search.key), {}).setdefault(choice, {})[root.name] = True
 
     def _peeking(self) -> None:
         for (role, key), choices in self._choices.items():
             if len(choices) < 2:
                 continue
-            users = {user: True for each in choices.values() for user in each}
             data = f"opened for {len(choices)} choices: {', '.join(sorted(choices))}"
             store = self._stores.get(role.manifest)
             tested = store.roles(role.fold, ("test",), None) if store else None
             count = None if tested is None else len(tested)
-            self._found["peeking", self._known[key].name, data, _role(role)] = _Found(count, count, "", users)
+            where = ("peeking", self._known[key].name, data, _role(role))
+            self._found[where] = (count, count, "")
+            self._users[where] = {user: True for each in choices.values() for user in each}
 
     def _add(
         self,
@@ -332,23 +324,22 @@ class _LeakFinder:
         """Record a leak unless it touches no lesion; `overlap` is None if the lesions cannot be counted."""
         if overlap is not None and not overlap.lesions:
             return
-        how = _how(overlap) if overlap else "" if kind == "late" else "same store, another fold"
-        of = None if tested is None else len(tested)
+        how = "" if kind == "late" else "same store, another fold"
+        if overlap:
+            how = ", ".join(f"{WORDS[reason]} {count}" for reason, count in overlap.how)
+        counts = overlap.lesions if overlap else None, None if tested is None else len(tested)
         where = (kind, by, data, _role(held))
-        found = self._found.setdefault(where, _Found(overlap.lesions if overlap else None, of, how))
-        found.users[root.name] = bool(root.openings)
+        self._found.setdefault(where, (*counts, how))
+        self._users.setdefault(where, {})[root.name] = bool(root.openings)
 
     def _doubt(self, name: str, what: str) -> None:
         self._unknown.setdefault((name, what))
 
 
-def _parts(member: Artefact) -> Iterator[tuple[str, tuple[Role, ...]]]:
-    """Yield each role that an artefact read, with the kind of a leak through this role."""
-    if member.kind in ("set", "search"):
-        yield member.kind, SEEN
-    else:
-        yield member.kind, ("train",)
-        yield "checkpoint", ("validation",)
+def _parts(member: Artefact) -> list[tuple[str, tuple[Role, ...]]]:
+    """Return the roles that an artefact read, with the kind of a leak through each."""
+    whole = member.kind in ("set", "search")
+    return [(member.kind, SEEN)] if whole else [(member.kind, ("train",)), ("checkpoint", ("validation",))]
 
 
 def _trial_of(search: Artefact, settings: Mapping[str, object]) -> Trial | None:
@@ -385,11 +376,6 @@ def _time(text: str) -> datetime | None:
         return datetime.fromisoformat(text)
     except ValueError:
         return None
-
-
-def _how(overlap: Overlap) -> str:
-    counts = dict(overlap.how)
-    return ", ".join(f"{WORDS[how]} {counts[how]}" for how in MATCH_REASONS if how in counts)
 
 
 def _role(held: Opening) -> str:

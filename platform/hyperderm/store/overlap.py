@@ -71,10 +71,10 @@ class StoreFacts:
             if (diagnoses is None or row.diagnosis in diagnoses) and folds.role(row.group, fold) in roles
         }
 
-    def crossing(self, fold: int | None) -> set[Lesion]:
+    def crossing(self, fold: int) -> set[Lesion]:
         """Return the lesions whose source image has lesions in several roles of the fold; none if there is no such fold."""
         folds = self.folds
-        if folds is None or fold is None or not 0 <= fold < folds.count:
+        if folds is None or not 0 <= fold < folds.count:
             return set()
         shown = {(row.image, folds.role(row.group, fold)) for row in self.rows if row.image}
         roles = Counter(image for image, _ in shown)

@@ -1,6 +1,6 @@
 """The audits of a grid: the facts that its folder holds on leaks of test lesions, and an audit of sets made elsewhere."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from hyperderm.metrics.memorisation import CHUNK
 from hyperderm.statistics.predictions import Predictions
 from hyperderm.store.artefacts import Artefact, set_artefact
-from hyperderm.store.leaks import Finding, find_leaks
+from hyperderm.store.leaks import find_leaks
 from hyperderm.store.manifest import Opening
 from hyperderm.store.overlap import read_facts
 from hyperderm.store.reader import Store, open_store
@@ -35,41 +35,44 @@ def audit(plan: Plan, grid: GridFolder, results: Mapping[str, Mapping[str, Any]]
     cells = [job.label for job in plan.stage("cell") if job.key in results]
 
     own = [one for one in found if one.kind in ("roles", "classifier") or (one.kind == "checkpoint" and one.by in one.users)]
-    what, crossings = "no group and no source image lies in two roles of a fold", _lesions(own)
-    yield what, f"{len(plan.store.folds().groups)} groups, {len(plan.folds)} folds, {crossings} crossings", not crossings
-
-    foreign = _lesions([one for one in found if one.kind == "foreign"])
-    what = "every prediction is of a lesion of the cell's own test role"
-    yield what, f"{len(cells)} cells, {foreign} foreign lesions or groups", not foreign
-
+    crossings = sum(one.lesions or 0 for one in own)
+    foreign = sum(one.lesions or 0 for one in found if one.kind == "foreign")
+    yield (
+        "no group and no source image lies in two roles of a fold",
+        f"{len(plan.store.folds().groups)} groups, {len(plan.folds)} folds, {crossings} crossings",
+        crossings == 0,
+    )
+    yield (
+        "every prediction is of a lesion of the cell's own test role",
+        f"{len(cells)} cells, {foreign} foreign lesions or groups",
+        foreign == 0,
+    )
     fed = [name for name in cells if known[name].uses]
     made = [one for one in found if one.kind in ("set", "generator", "checkpoint") and one not in own]
-    mixed = {name for name in fed if unproven & {*known[name].uses}} | _users(made)
-    what = "every generator was trained on its cell's own fold and manifest (checkpoint chosen on validation)"
-    yield what, f"{len(fed)} cells with synthetic cubes, {len(mixed)} with a set of another fold or manifest", not mixed
-
+    mixed = {name for name in fed if unproven & {*known[name].uses}}.union(*(one.users for one in made))
+    yield (
+        "every generator was trained on its cell's own fold and manifest (checkpoint chosen on validation)",
+        f"{len(fed)} cells with synthetic cubes, {len(mixed)} with a set of another fold or manifest",
+        not mixed,
+    )
     if begun := [job for job in plan.stage("generator") if job.inputs]:
         done, leaky = [job for job in begun if job.key in results], unproven | {known[one.by].key for one in made}
         wrong = sum(job.key in unproven or not leaky.isdisjoint(job.inputs.values()) for job in done)
-        what = "every generator that begins from another run began from one of its own fold and manifest"
-        detail = f"{wrong} from a checkpoint of another fold or none that is there"
-        yield what, f"{len(done)} generators that begin from another, {detail}", not wrong
-
+        yield (
+            "every generator that begins from another run began from one of its own fold and manifest",
+            f"{len(done)} generators that begin from another, "
+            f"{wrong} from a checkpoint of another fold or none that is there",
+            wrong == 0,
+        )
     named = [f"{name} fold {fold}" for name, folds in plan.grid.searches.items() for fold in folds]
     detail = f"winners taken for their own fold only: {', '.join(named)}"
     yield "hyperparameter searches", detail if named else "none took part; values are those of the plan", True
-
-    late = {name for name in cells if known[name].key in unproven} | _users([one for one in found if one.kind == "late"])
-    what = "test role opened only after checkpoint, calibration and threshold were chosen"
-    yield what, f"{len(cells) - len(late)} of {len(cells)} cells recorded it", not late
-
-
-def _lesions(found: Sequence[Finding]) -> int:
-    return sum(one.lesions or 0 for one in found)
-
-
-def _users(found: Sequence[Finding]) -> set[str]:
-    return {name for one in found for name in one.users}
+    late = {name for name in cells if name in unproven}.union(*(one.users for one in found if one.kind == "late"))
+    yield (
+        "test role opened only after checkpoint, calibration and threshold were chosen",
+        f"{len(cells) - len(late)} of {len(cells)} cells recorded it",
+        not late,
+    )
 
 
 def _records(plan: Plan, grid: GridFolder, results: Mapping[str, Mapping[str, Any]]) -> Iterator[Artefact]:
@@ -105,7 +108,7 @@ def _sets(grid: GridFolder, job: Job, makers: tuple[str, ...]) -> Iterator[Artef
     """Yield the synthetic set of a cell, at every size if the set grew, since the cell read one of them."""
     places = [job.store] if job.store else [place for need in job.needs for place in grid.sets(need)]
     if not places:
-        yield Artefact(job.source, f"set {job.source}", "set", missing=("its store",))
+        yield Artefact(job.needs[0], f"set {job.needs[0]}", "set", missing=("its store",))
     for place in places:
         manifest = open_store(place, verify=False).manifest
         made = replace(set_artefact(manifest.fingerprint, place, manifest.source), uses=makers)
