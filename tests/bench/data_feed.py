@@ -116,10 +116,10 @@ def feeding(store: Path, raw: Path, scale: Scale) -> bool:
     for name, each in seconds.items():
         print(f"  {name:34} {rows / each:8.1f} images/s   {each / rows * 1e3:6.2f} ms an image")
     print(f"  the feed's first batch waits {loaded:.1f} s, once, for the store to be read and scaled")
-    return _judged(seconds, items)
+    return _fast_enough(seconds, items)
 
 
-def _judged(seconds: dict[str, float], items: SeedItems) -> bool:
+def _fast_enough(seconds: dict[str, float], items: SeedItems) -> bool:
     read, augmented = _seed_parts(items)
     print(f"  an item of the seed's, alone: loadmat and crop {read:.1f} ms, augmentation and scaling {augmented:.1f} ms")
     share = {name: 1 - seconds[BARE] / seconds[name] for name in (BATCH_WAY, ITEM_WAY)}

@@ -9,6 +9,7 @@ from mlflow import MlflowClient
 
 from hyperderm.store.reader import open_store
 from hyperderm.tracking.runs import Tracker
+from hyperderm.workflows import audit_leaks
 from tests.studies.grids import store, synthetic_set
 
 CONFIG = {
@@ -66,6 +67,13 @@ def test_a_set_of_another_fold_is_found_with_its_generator_and_nothing_else(proj
     assert [(row["kind"], row["users"]) for row in found] == [("generator", "cnn-1"), ("set", "cnn-1")]
     assert [row["touched_by"] for row in found] == ["gan-1", str(project / "made1")]
     assert {(row["lesions"], row["of"], row["how"], row["opened"]) for row in found} == {("8", "8", "same lesion 8", "0")}
+
+
+def test_from_python_it_finds_the_same(project, run):
+    run("leaks")  # sets the place and the server
+    verdict = audit_leaks(cubes=False)
+    assert [(one.kind, one.by) for one in verdict.findings] == [("generator", "gan-1"), ("set", str(project / "made1"))]
+    assert ("all stores", "cubes were not compared (--no-cubes)") in verdict.unknown
 
 
 @pytest.mark.parametrize("form", ["text", "markdown"])

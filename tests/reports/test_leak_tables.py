@@ -6,7 +6,7 @@ import io
 from rich.console import Console
 
 from hyperderm.reports.leak_tables import csv, markdown, summary, table
-from hyperderm.reports.leaks import Finding, Verdict
+from hyperderm.store.leaks import Finding, Verdict
 
 USERS = tuple(f"grid/arm/cell {i}" for i in range(5))
 ROLE = "test role of fold 0 of store ab"

@@ -1,13 +1,13 @@
-"""The judge of leaks, on records made by hand: a sound project is clean, each kind of leak is found, and nothing else."""
+"""The rules of leaks, on records made by hand: a sound project is clean, each kind of leak is found, and nothing else."""
 
 from dataclasses import replace
 
 import pytest
 
-from hyperderm.reports.leaks import KINDS, find_leaks
+from hyperderm.store.artefacts import Artefact, Trial
+from hyperderm.store.leaks import KINDS, find_leaks
 from hyperderm.store.manifest import Folds, Opening
 from hyperderm.store.overlap import Row, StoreFacts
-from hyperderm.tracking.project_records import Artefact, Trial
 
 LR = {"learner.lr": 0.000123456789}
 BEFORE, AFTER = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"
@@ -151,6 +151,8 @@ def test_a_classifier_that_opened_nothing_yet_is_judged_on_its_own_fold():
 def test_choices_after_the_test_role_was_opened_are_found():
     late = replace(CELL, chosen_at=AFTER, openings=(Opening("A", 0, BEFORE),))
     assert only(find_leaks([late, GENERATOR], [real(), made()])).kind == "late"
+    uncounted = only(find_leaks([replace(late, uses=())], []))
+    assert (uncounted.kind, uncounted.lesions, uncounted.held, uncounted.how) == ("late", None, None, "")
 
 
 @pytest.mark.parametrize("change", [{"chosen_at": ""}, {"openings": (Opening("A", 0),)}, {"chosen_at": "soon"}])
@@ -242,8 +244,8 @@ def test_users_of_one_leak_are_one_finding():
 
 
 def test_every_kind_has_a_title():
-    kinds = ["classifier", "generator", "segmenter", "unmixer", "checkpoint", "set", "search", "values", "late", "peeking"]
-    assert list(KINDS) == kinds
+    trained = ["classifier", "generator", "segmenter", "unmixer", "checkpoint", "set", "search", "values"]
+    assert list(KINDS) == [*trained, "roles", "foreign", "late", "peeking"]
 
 
 def test_what_a_generator_began_from_is_judged_too():
@@ -266,3 +268,23 @@ def test_a_fold_free_net_has_seen_every_lesion_that_its_store_shares_with_the_te
     assert not find_leaks([CELL, replace(GENERATOR), net], [real(), made(), pixels]).findings  # nothing was made with it
     unread = find_leaks([replace(CELL, uses=("net",)), net], [real()])
     assert unread.unknown == (("net", "is fold-free and read store P, which could not be compared"),)
+
+
+def test_a_source_image_in_two_roles_of_a_fold_is_found():
+    """Lesions 1 and 2 are validation and train of fold 0; with fold 3, where both are train, they do no harm."""
+    store = real()
+    shared = replace(
+        store, rows=tuple(replace(r, image="I" if r.lesion_id in ("L1", "L2") else r.lesion_id) for r in store.rows)
+    )
+    found = only(find_leaks([replace(CELL, uses=())], [shared]))
+    assert (found.kind, found.by, found.lesions, found.held, found.users) == ("roles", "at A", 2, 10, ("grid/arm/cell",))
+    harmless = replace(CELL, uses=(), fold=3, openings=(Opening("A", 3, AFTER),))
+    assert find_leaks([harmless], [shared]).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("predicted", "foreign"), [({("L0", "G0"), ("L5", "G5")}, 0), ({("L0", "G0"), ("L2", "G2")}, 1), ({("L0", "other")}, 1)]
+)
+def test_predictions_of_lesions_outside_the_test_role_are_found(predicted, foreign):
+    verdict = find_leaks([replace(CELL, uses=(), predicted=frozenset(predicted))], [real()])
+    assert [(one.kind, one.by, one.lesions) for one in verdict.findings] == [("foreign", CELL.name, 1)] * foreign

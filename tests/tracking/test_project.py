@@ -7,8 +7,7 @@ import pytest
 from hyperderm.errors import TrackingError
 from hyperderm.store.manifest import Opening
 from hyperderm.tracking import project as module
-from hyperderm.tracking.project import walk
-from hyperderm.tracking.project_records import Project
+from hyperderm.tracking.project import Project, walk
 from hyperderm.tracking.runs import Tracker
 
 TAGS = {"hyperderm.manifest": "ab" * 32, "hyperderm.store": "stores/a"}

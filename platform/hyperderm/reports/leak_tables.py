@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hyperderm.learners.spec import PIXELWISE
-from hyperderm.reports.leaks import KINDS, Finding, Verdict
+from hyperderm.store.leaks import KINDS, Finding, Verdict
 
 NAMES = 3
 """The largest number of users of a leak that a table names; more users are counted instead."""

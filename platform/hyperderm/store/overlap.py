@@ -28,6 +28,7 @@ class Row:
         files: identifiers of the lesion's source, such as the sha256 of a file.
         cube: the sha256 of shape and values, "" if the cube was not read.
         derived_from: for a synthetic cube the lesion of the real store whose geometry it keeps, else "".
+        image: the id of the source image in its store, "" if unknown.
     """
 
     lesion_id: str
@@ -36,6 +37,7 @@ class Row:
     files: frozenset[str] = frozenset()
     cube: str = ""
     derived_from: str = ""
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,15 @@ class StoreFacts:
             if (diagnoses is None or row.diagnosis in diagnoses) and folds.role(row.group, fold) in roles
         }
 
+    def crossing(self, fold: int) -> set[Lesion]:
+        """Return the lesions whose source image has lesions in several roles of the fold; none if there is no such fold."""
+        folds = self.folds
+        if folds is None or not 0 <= fold < folds.count:
+            return set()
+        shown = {(row.image, folds.role(row.group, fold)) for row in self.rows if row.image}
+        roles = Counter(image for image, _ in shown)
+        return {(self.fingerprint, row.lesion_id) for row in self.rows if roles[row.image] > 1}
+
     def all(self) -> set[Lesion]:
         """Return every lesion of the store."""
         return {(self.fingerprint, row.lesion_id) for row in self.rows}
@@ -86,7 +97,7 @@ def read_facts(store: Store, cubes: bool, read: Callable[[], None] = lambda: Non
         StoreError: a part is missing, or the server does not answer.
     """
     rows: list[Row] = []
-    columns = ["lesion_id", "group", "diagnosis", "origin", *(["cube"] if cubes else [])]
+    columns = ["lesion_id", "group", "diagnosis", "image_id", "origin", *(["cube"] if cubes else [])]
     for part in store.manifest.parts:
         table = store.location.read_table(part.path, columns)
         digests = _digests(table.column("cube")) if cubes else iter(())
@@ -169,7 +180,7 @@ def _row(row: dict[str, Any], cube: str) -> Row:
         drawn = (origin.get(name) for name in ("phantom", "seed", "index"))
         files.add(" ".join(map(str, ("phantom", *drawn, row["diagnosis"]))))
     derived = str(origin.get("derived_from") or "")
-    return Row(row["lesion_id"], row["group"], row["diagnosis"], frozenset(files), cube, derived)
+    return Row(row["lesion_id"], row["group"], row["diagnosis"], frozenset(files), cube, derived, row["image_id"])
 
 
 def _digests(column: Any) -> Iterator[str]:  # noqa: ANN401 - pyarrow has no types

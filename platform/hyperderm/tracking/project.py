@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from hyperderm.learners import role_of
 from hyperderm.learners.spec import PIXELWISE
 from hyperderm.settings import PENDING
+from hyperderm.store.artefacts import Artefact, Kind, Trial, set_artefact, set_key
 from hyperderm.store.manifest import FOLD_FREE, Opening
 from hyperderm.strict import json_of
 from hyperderm.tags import (
@@ -28,13 +29,29 @@ from hyperderm.tags import (
     TRIAL_TAG,
 )
 from hyperderm.tracking.fetch import PAGE, QUESTIONS, asking, check_there, leaves, parsed
-from hyperderm.tracking.project_records import Artefact, Kind, Project, Trial, set_artefact, set_key
 from hyperderm.tracking.requests import PARENT_TAG
 from hyperderm.training.run_folder import CONFIG, IDENTITY, PLAN, RESULT, Result
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+
+@dataclass(frozen=True)
+class Project:
+    """Everything that MLflow knows of a project.
+
+    Attributes:
+        artefacts: searches, generators, sets and classifiers.
+        foreign: names of runs without any fact of hyperderm.
+        runs: the number of runs that were read.
+        stores: addresses of stores that runs name.
+    """
+
+    artefacts: tuple[Artefact, ...]
+    foreign: tuple[str, ...]
+    runs: int
+    stores: tuple[str, ...]
 
 
 def walk(uri: str) -> Project:

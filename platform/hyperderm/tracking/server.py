@@ -100,10 +100,10 @@ def _check_http(uri: str, parts: SplitResult, timeout_s: float) -> None:
     except Exception as error:  # mlflow wraps what requests raises in MlflowException, without its kind
         reason = str(error).splitlines()[0][:200].replace(uri, shown)
         raise TrackingError(f"The MLflow server at {shown} does not answer ({reason})", START_ONE) from error
-    _judge(shown, response.status_code, response.text)
+    _check_answer(shown, response.status_code, response.text)
 
 
-def _judge(shown: str, status: int, text: str) -> None:
+def _check_answer(shown: str, status: int, text: str) -> None:
     if status == 401:
         raise TrackingError(
             f"The MLflow server at {shown} refuses: not logged in (401)",

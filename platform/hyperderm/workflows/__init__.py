@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from hyperderm.config import Experiment
+    from hyperderm.store.leaks import Verdict
     from hyperderm.store.manifest import Manifest
     from hyperderm.workflows.workspace import Ended, GridRequest, Workspace
 
@@ -252,3 +253,23 @@ def generate(
     from hyperderm.workflows.workspace import Workspace
 
     return run_generation(Workspace.here(), store, counts, run, checkpoint, seed, rgb, source_store, workers, runs)
+
+
+def audit_leaks(*, stores: Sequence[str] = (), cubes: bool = True, runs: Path | None = None) -> "Verdict":
+    """Return whatever saw a lesion of a later test role, in MLflow, in grids and in every store that they name.
+
+    Args:
+        stores: addresses of stores that are no longer where runs say.
+        cubes: also compare cubes bit by bit, which reads the stores whole.
+        runs: where runs are kept; None: `runs/` of the project.
+
+    Raises:
+        HyperdermError: an error that the user can correct, such as a store or a server that is not there.
+    """
+    from hyperderm.store.reader import open_store
+    from hyperderm.workflows.workspace import Workspace
+
+    workspace, given = Workspace.here(), [open_store(uri, verify=False) for uri in stores]
+    from hyperderm.workflows.run_audit import run_audit
+
+    return run_audit(workspace, given, cubes, runs)

@@ -1,16 +1,21 @@
-"""The audits of a grid: a check of the written results for leaked test lesions, and an audit of sets made elsewhere."""
+"""The audits of a grid: the facts that its folder holds on leaks of test lesions, and an audit of sets made elsewhere."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from hyperderm.metrics.memorisation import CHUNK
+from hyperderm.statistics.predictions import Predictions
+from hyperderm.store.artefacts import Artefact, set_artefact
+from hyperderm.store.leaks import find_leaks
 from hyperderm.store.manifest import Opening
+from hyperderm.store.overlap import read_facts
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import SyntheticCube, origin_of
 from hyperderm.strict import json_of
-from hyperderm.studies.ablation.jobs import Job
+from hyperderm.studies.ablation.jobs import Job, ancestors
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.records import GridFolder, cell_predictions
 from hyperderm.studies.set_audit import SetAudit, groups_of
@@ -20,113 +25,107 @@ Line = tuple[str, str, bool]
 
 
 def audit(plan: Plan, grid: GridFolder, results: Mapping[str, Mapping[str, Any]]) -> Iterator[Line]:
-    """Yield (what, detail, passed) for every rule that keeps test lesions out of training."""
-    yield _groups(plan)
-    cells = [job for job in plan.stage("cell") if job.key in results]
-    yield _tested(plan, grid, cells)
-    yield _sets(plan, grid, results)
-    if begun := [job for job in plan.stage("generator") if job.inputs]:
-        yield _begun(plan, begun, results)
-    yield _searches(plan)
-    yield _opened(plan, cells, results)
+    """Yield (what, detail, passed) for each protection of test lesions, from what `store.leaks` finds in the grid's records.
 
+    A grid keeps every fact on its jobs, so a fact that is missing counts like a leak.
+    """
+    known = {one.name: one for one in _records(plan, grid, results)}
+    verdict = find_leaks(list(known.values()), [read_facts(plan.store, cubes=False)])
+    found, unproven = verdict.findings, {known[name].key for name, _ in verdict.unknown}
+    cells = [job.label for job in plan.stage("cell") if job.key in results]
 
-def _groups(plan: Plan) -> Line:
-    rows = plan.store.index().to_pylist()
-    folds = plan.store.folds()
-    crossing = 0
-    for fold in plan.folds:
-        roles: dict[str, set[str]] = {}
-        for row in rows:
-            roles.setdefault(row["group"], set()).add(folds.role(row["group"], fold))
-        images: dict[str, set[str]] = {}
-        for row in rows:
-            images.setdefault(row["image_id"], set()).add(folds.role(row["group"], fold))
-        crossing += sum(len(found) > 1 for found in (*roles.values(), *images.values()))
-    return (
+    own = [one for one in found if one.kind in ("roles", "classifier") or (one.kind == "checkpoint" and one.by in one.users)]
+    crossings = sum(one.lesions or 0 for one in own)
+    foreign = sum(one.lesions or 0 for one in found if one.kind == "foreign")
+    yield (
         "no group and no source image lies in two roles of a fold",
-        f"{len(folds.groups)} groups, {len(plan.folds)} folds, {crossing} crossings",
-        crossing == 0,
+        f"{len(plan.store.folds().groups)} groups, {len(plan.folds)} folds, {crossings} crossings",
+        crossings == 0,
     )
-
-
-def _tested(plan: Plan, grid: GridFolder, cells: list[Job]) -> Line:
-    folds = plan.store.folds()
-    wrong = 0
-    for job in cells:
-        selection = plan.selections[job.fold]
-        seen = {*selection.train, *selection.validation}
-        held = cell_predictions(grid, job)
-        wrong += len(seen & set(held.lesion_id.tolist()))
-        wrong += sum(folds.groups.get(group) != job.fold for group in set(held.group.tolist()))
-    return (
+    yield (
         "every prediction is of a lesion of the cell's own test role",
-        f"{len(cells)} cells, {wrong} foreign lesions or groups",
-        wrong == 0,
+        f"{len(cells)} cells, {foreign} foreign lesions or groups",
+        foreign == 0,
     )
-
-
-def _opened(plan: Plan, cells: list[Job], results: Mapping[str, Mapping[str, Any]]) -> Line:
-    manifest, recorded = plan.store.manifest.fingerprint, 0
-    for job in cells:
-        opened, chosen = Opening.of(results[job.key].get("test_opened")), str(results[job.key].get("chosen_at", "never"))
-        own = opened and (opened.manifest, opened.fold) == (manifest, job.fold)
-        recorded += bool(own and opened and chosen <= opened.at)  # both in UTC, one format
-    return (
-        "test role opened only after checkpoint, calibration and threshold were chosen",
-        f"{recorded} of {len(cells)} cells recorded it",
-        recorded == len(cells),
-    )
-
-
-def _sets(plan: Plan, grid: GridFolder, results: Mapping[str, Mapping[str, Any]]) -> Line:
-    manifest, wrong, count = plan.store.manifest.fingerprint, [], 0
-    for job in plan.stage("cell"):
-        if job.key not in results or not (job.needs or job.store):
-            continue
-        count += 1
-        places = _places(grid, job)
-        origins = [origin_of(open_store(place, verify=False).manifest) for place in places]
-        if not origins or any(o is None or o.manifest != manifest or o.fold != job.fold for o in origins):
-            wrong.append(job.label)
-    return (
+    fed = [name for name in cells if known[name].uses]
+    made = [one for one in found if one.kind in ("set", "generator", "checkpoint") and one not in own]
+    mixed = {name for name in fed if unproven & {*known[name].uses}}.union(*(one.users for one in made))
+    yield (
         "every generator was trained on its cell's own fold and manifest (checkpoint chosen on validation)",
-        f"{count} cells with synthetic cubes, {len(wrong)} with a set of another fold or manifest",
-        not wrong,
+        f"{len(fed)} cells with synthetic cubes, {len(mixed)} with a set of another fold or manifest",
+        not mixed,
     )
-
-
-def _begun(plan: Plan, begun: list[Job], results: Mapping[str, Mapping[str, Any]]) -> Line:
-    """Check that each generator that begins from another one began from its present checkpoint, and of its own fold."""
-    jobs, wrong = {job.key: job for job in plan.jobs}, 0
-    begun = [job for job in begun if job.key in results]
-    for job in begun:
-        read = results[job.key].get("inputs", {})
-        for name, key in job.inputs.items():
-            left = results.get(key, {}).get("checkpoint")
-            wrong += jobs[key].fold != job.fold or left is None or read.get(name) != left
-    return (
-        "every generator that begins from another run began from one of its own fold and manifest",
-        f"{len(begun)} generators that begin from another, {wrong} from a checkpoint of another fold or none that is there",
-        wrong == 0,
-    )
-
-
-def _places(grid: GridFolder, job: Job) -> list[str]:
-    """Return the places of the cell's synthetic set, at every size if the set grew, since the cell read one of them."""
-    if job.store:
-        return [job.store]
-    return [place for need in job.needs for place in grid.sets(need)]
-
-
-def _searches(plan: Plan) -> Line:
+    if begun := [job for job in plan.stage("generator") if job.inputs]:
+        done, leaky = [job for job in begun if job.key in results], unproven | {known[one.by].key for one in made}
+        wrong = sum(job.key in unproven or not leaky.isdisjoint(job.inputs.values()) for job in done)
+        yield (
+            "every generator that begins from another run began from one of its own fold and manifest",
+            f"{len(done)} generators that begin from another, "
+            f"{wrong} from a checkpoint of another fold or none that is there",
+            wrong == 0,
+        )
     named = [f"{name} fold {fold}" for name, folds in plan.grid.searches.items() for fold in folds]
-    detail = (
-        "winners taken for their own fold only: " + ", ".join(named)
-        if named
-        else "none took part; values are those of the plan"
+    detail = f"winners taken for their own fold only: {', '.join(named)}"
+    yield "hyperparameter searches", detail if named else "none took part; values are those of the plan", True
+    late = {name for name in cells if name in unproven}.union(*(one.users for one in found if one.kind == "late"))
+    yield (
+        "test role opened only after checkpoint, calibration and threshold were chosen",
+        f"{len(cells) - len(late)} of {len(cells)} cells recorded it",
+        not late,
     )
-    return "hyperparameter searches", detail, True
+
+
+def _records(plan: Plan, grid: GridFolder, results: Mapping[str, Mapping[str, Any]]) -> Iterator[Artefact]:
+    """Yield the records of the trained generators, of all cells, and of the sets that finished cells read.
+
+    A cell that is not finished has opened nothing yet; it stands for the generators that are trained for it.
+    """
+    manifest, jobs, sets = plan.store.manifest.fingerprint, {job.key: job for job in plan.jobs}, dict[str, list[Artefact]]()
+    trained = {job.key: job for job in plan.stage("generator") if job.key in results}
+    for job in trained.values():
+        yield _generator(job, manifest, results)
+    for job in plan.stage("cell"):
+        makers = tuple(key for key in ancestors(jobs, job) if key in trained)
+        cell = Artefact(job.label, job.label, "classifier", True, manifest, job.fold, uses=makers)
+        if job.key in results:
+            if (source := job.store or "".join(job.needs)) and source not in sets:
+                sets[source] = list(_sets(grid, job, makers))
+                yield from sets[source]
+            uses = tuple(made.key for made in sets.get(source, ()))
+            cell = _opened(replace(cell, uses=uses), results[job.key], cell_predictions(grid, job))
+        yield cell
+
+
+def _generator(job: Job, manifest: str, results: Mapping[str, Mapping[str, Any]]) -> Artefact:
+    """Return the record of a generator; a run that it began from must have left the checkpoint that the generator read."""
+    read, uses = results[job.key].get("inputs", {}), tuple(key for key in job.inputs.values() if key in results)
+    left = {name: results.get(key, {}).get("checkpoint") for name, key in job.inputs.items()}
+    lost = tuple(f"its {name}, as that run left it" for name in left if left[name] is None or read.get(name) != left[name])
+    return Artefact(job.key, job.label, "generator", manifest=manifest, fold=job.fold, uses=uses, missing=lost)
+
+
+def _sets(grid: GridFolder, job: Job, makers: tuple[str, ...]) -> Iterator[Artefact]:
+    """Yield the synthetic set of a cell, at every size if the set grew, since the cell read one of them."""
+    places = [job.store] if job.store else [place for need in job.needs for place in grid.sets(need)]
+    if not places:
+        yield Artefact(job.needs[0], f"set {job.needs[0]}", "set", missing=("its store",))
+    for place in places:
+        manifest = open_store(place, verify=False).manifest
+        made = replace(set_artefact(manifest.fingerprint, place, manifest.source), uses=makers)
+        yield replace(made, missing=() if origin_of(manifest) else ("its origin",))
+
+
+def _opened(cell: Artefact, result: Mapping[str, Any], held: Predictions) -> Artefact:
+    """Return the record of a finished cell; a test role that it opened counts as recorded if it is the cell's own."""
+    opened = Opening.of(result.get("test_opened"))
+    own = opened is not None and (opened.manifest, opened.fold) == (cell.manifest, cell.fold)
+    return replace(
+        cell,
+        openings=(opened,) if opened and own else (),
+        chosen_at=str(result.get("chosen_at", "")),
+        predicted=frozenset(zip(held.lesion_id.tolist(), held.group.tolist(), strict=True)),
+        missing=() if own else ("the opening of its own test role",),
+    )
 
 
 def audit_elsewhere(plan: Plan, made: Store, fold: int) -> dict[str, Any]:

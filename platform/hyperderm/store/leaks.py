@@ -1,20 +1,22 @@
-"""Find the test roles that leaked into training or choices, from plain records of a project and of its stores.
+"""The rules of leaks: how test roles leak into training or choices, found in plain records of a project and its stores.
 
-A classifier is judged on the test role that it opened or, if it opened none, on the test role of its own fold. Everything
+A classifier is held against the test role that it opened or, if it opened none, the test role of its own fold. Everything
 that it was made with is examined: its training, the choice of its checkpoint, its synthetic sets, their generators, and the
 searches behind these. None of these may have read a lesion that is related to a lesion of the test role: the same lesion,
 the same file or cube in another store, or a lesion of the same group.
+
+Whoever holds the facts makes the records: `tracking.project` from MLflow, `studies.ablation.audits` from a grid's folder.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
+from hyperderm.store.artefacts import Artefact, Kind, Trial, set_artefact
 from hyperderm.store.manifest import Opening, Role
-from hyperderm.store.overlap import MATCH_REASONS, Lesion, LesionMatcher, Overlap, StoreFacts
+from hyperderm.store.overlap import Lesion, LesionMatcher, Overlap, StoreFacts
 from hyperderm.store.synthetic import VERB
-from hyperderm.tracking.project_records import Artefact, Kind, Trial, set_artefact
 
 KINDS = {
     "classifier": "Classifiers whose training saw the test role",
@@ -25,6 +27,8 @@ KINDS = {
     "set": "Synthetic sets made from the test role",
     "search": "Searches that saw the test role",
     "values": "Searches of another fold whose values were used",
+    "roles": "Source images in several roles of a fold",
+    "foreign": "Predictions of lesions that are not of the test role",
     "late": "Choices made after the test role was opened",
     "peeking": "Test roles opened for several choices of one search",
 }
@@ -93,27 +97,20 @@ def find_leaks(artefacts: Sequence[Artefact], stores: Sequence[StoreFacts]) -> V
             MLflow.
         stores: the stores that could be read, each fingerprint once.
     """
-    return _Judge(artefacts, stores).verdict()
+    return _LeakFinder(artefacts, stores).verdict()
 
 
-@dataclass
-class _Found:
-    lesions: int | None
-    held: int | None
-    how: str
-    users: dict[str, bool] = field(default_factory=dict)
-
-
-class _Judge:
+class _LeakFinder:
     def __init__(self, artefacts: Sequence[Artefact], stores: Sequence[StoreFacts]) -> None:
         self._stores, self._kin = {store.fingerprint: store for store in stores}, LesionMatcher(stores)
         made = [set_artefact(s.fingerprint, s.uri, s.source) for s in stores if s.source.get("verb") == VERB]
         self._known = {one.key: one for one in (*artefacts, *made)}
         self._searches = [one for one in self._known.values() if one.kind == "search"]
         self._of_trial = {trial.key: one for one in self._searches for trial in one.trials if trial.key}
-        self._found: dict[tuple[str, str, str, str], _Found] = {}
+        self._found: dict[tuple[str, str, str, str], tuple[int | None, int | None, str]] = {}
+        self._users: dict[tuple[str, str, str, str], dict[str, bool]] = {}  # of a finding, and whether each opened the role
         self._unknown: dict[tuple[str, str], None] = {}
-        self._choices: dict[tuple[Opening, str], dict[str, list[str]]] = {}
+        self._choices: dict[tuple[Opening, str], dict[str, dict[str, bool]]] = {}
 
     def verdict(self) -> Verdict:
         for one in self._known.values():
@@ -121,16 +118,15 @@ class _Judge:
                 self._doubt(one.name, f"not recorded: {missing}")
         roots = [one for one in self._known.values() if one.classifies]
         for root in roots:
-            self._judge(root)
+            self._examine(root)
         self._peeking()
-        order = list(KINDS)
         findings = [
-            Finding(kind, by, data, role, f.lesions, f.held, f.how, tuple(f.users), sum(f.users.values()))
-            for (kind, by, data, role), f in self._found.items()
+            Finding(*where, *found, tuple(self._users[where]), sum(self._users[where].values()))
+            for where, found in self._found.items()
         ]
         openings = [opening for root in roots for opening in root.openings]
         return Verdict(
-            tuple(sorted(findings, key=lambda one: order.index(one.kind))),
+            tuple(sorted(findings, key=lambda one: list(KINDS).index(one.kind))),
             tuple(self._unknown),
             Counter(one.kind for one in self._known.values()),
             len(openings),
@@ -138,19 +134,34 @@ class _Judge:
             len(self._stores),
         )
 
-    def _judge(self, root: Artefact) -> None:
+    def _examine(self, root: Artefact) -> None:
         chain = self._chain(root)
-        for held in root.openings or self._own(root):
+        own = [Opening(root.manifest, root.fold)] if root.manifest and root.fold is not None else []
+        for held in own:
+            self._crossing(root, held)
+        for held in root.openings or own:
             tested = self._tested(root, held)
             for member in chain:
                 self._touching(root, member, held, tested)
                 self._values(root, member, held, tested)
+            if root.predicted and tested is not None:
+                self._foreign(root, held, tested)
             if root.openings:
                 self._late(root, held, tested)
                 self._note_choices(root, chain, held)
 
-    def _own(self, root: Artefact) -> list[Opening]:
-        return [Opening(root.manifest, root.fold)] if root.manifest and root.fold is not None else []
+    def _crossing(self, root: Artefact, held: Opening) -> None:
+        if store := self._stores.get(held.manifest):
+            overlap = Overlap(len(store.crossing(held.fold)), ())
+            self._add("roles", root, store.uri, f"source images of store {held.manifest[:8]}", held, store.all(), overlap)
+
+    def _foreign(self, root: Artefact, held: Opening, tested: set[Lesion]) -> None:
+        foreign = root.predicted - {
+            (row.lesion_id, row.group)
+            for row in self._stores[held.manifest].rows
+            if (held.manifest, row.lesion_id) in tested
+        }
+        self._add("foreign", root, root.name, "its predictions", held, tested, Overlap(len(foreign), ()))
 
     def _chain(self, root: Artefact) -> list[Artefact]:
         """Return the classifier and everything it was made with."""
@@ -197,24 +208,24 @@ class _Judge:
                 self._doubt(member.name, f"its store has no fold {member.fold}")
                 return
             touched |= self._rows(member)
-            self._add(kind, root, member, _data(member, roles), held, tested, self._kin.overlap(touched, tested))
+            self._add(kind, root, member.name, _data(member, roles), held, tested, self._kin.overlap(touched, tested))
         self._relatable(member, store, self._stores[held.manifest])
 
     def _by_pixels(self, root: Artefact, member: Artefact, held: Opening, tested: set[Lesion] | None) -> None:
-        """Judge an artefact that has seen pixels of every lesion of a store."""
+        """Examine an artefact that has seen pixels of every lesion of a store."""
         store = self._stores.get(member.manifest)
         if store is None or tested is None:
             self._doubt(member.name, f"is fold-free and read store {member.manifest[:8]}, which could not be compared")
             return
         data = f"every lesion of store {member.manifest[:8]}"
-        self._add(member.kind, root, member, data, held, tested, self._kin.overlap(store.all(), tested))
+        self._add(member.kind, root, member.name, data, held, tested, self._kin.overlap(store.all(), tested))
         self._relatable(member, store, self._stores[held.manifest])
 
     def _by_fold(self, root: Artefact, member: Artefact, held: Opening, tested: set[Lesion] | None) -> None:
-        """Judge an artefact if a store is missing: within one manifest, every other fold has seen this test role."""
+        """Examine an artefact if a store is missing: within one manifest, every other fold has seen this test role."""
         own = self._kin.overlap(self._rows(member), tested) if tested is not None else None
         if own and own.lesions:
-            self._add(member.kind, root, member, "its own rows", held, tested, own)
+            self._add(member.kind, root, member.name, "its own rows", held, tested, own)
         elif member.manifest != held.manifest:
             self._doubt(
                 member.name,
@@ -222,7 +233,7 @@ class _Judge:
                 "pictures cannot be told without both (--store)",
             )
         elif member.fold != held.fold:
-            self._add(member.kind, root, member, _data(member, SEEN), held, tested, None)
+            self._add(member.kind, root, member.name, _data(member, SEEN), held, tested, None)
 
     def _rows(self, member: Artefact) -> set[Lesion]:
         """Return the lesions of a synthetic set, and the real lesions that its cubes are derived from."""
@@ -269,7 +280,7 @@ class _Judge:
             elif search.fold == held.fold:
                 continue
             data = f"{_data(search, SEEN)}; {trial.name} has the values of {member.name}"
-            self._add("values", root, search, data, held, tested, overlap)
+            self._add("values", root, search.name, data, held, tested, overlap)
 
     def _late(self, root: Artefact, held: Opening, tested: set[Lesion] | None) -> None:
         opened, chosen = _time(held.at), _time(root.chosen_at)
@@ -278,7 +289,7 @@ class _Judge:
         elif chosen > opened:
             every = None if tested is None else Overlap(len(tested), ())
             data = f"chosen at {root.chosen_at}, opened at {held.at}"
-            self._add("late", root, root, data, held, tested, every)
+            self._add("late", root, root.name, data, held, tested, every)
 
     def _note_choices(self, root: Artefact, chain: Sequence[Artefact], held: Opening) -> None:
         """Record which trial of which search this opening served."""
@@ -286,25 +297,25 @@ class _Judge:
         for member in chain:
             for search in self._searches:
                 if choice := _choice(member, search):
-                    users = self._choices.setdefault((role, search.key), {}).setdefault(choice, [])
-                    users += [root.name] if root.name not in users else []
+                    self._choices.setdefault((role, search.key), {}).setdefault(choice, {})[root.name] = True
 
     def _peeking(self) -> None:
         for (role, key), choices in self._choices.items():
             if len(choices) < 2:
                 continue
-            users = {user: True for each in choices.values() for user in each}
             data = f"opened for {len(choices)} choices: {', '.join(sorted(choices))}"
             store = self._stores.get(role.manifest)
             tested = store.roles(role.fold, ("test",), None) if store else None
             count = None if tested is None else len(tested)
-            self._found["peeking", self._known[key].name, data, _role(role)] = _Found(count, count, "", users)
+            where = ("peeking", self._known[key].name, data, _role(role))
+            self._found[where] = (count, count, "")
+            self._users[where] = {user: True for each in choices.values() for user in each}
 
     def _add(
         self,
         kind: str,
         root: Artefact,
-        member: Artefact,
+        by: str,
         data: str,
         held: Opening,
         tested: set[Lesion] | None,
@@ -313,23 +324,22 @@ class _Judge:
         """Record a leak unless it touches no lesion; `overlap` is None if the lesions cannot be counted."""
         if overlap is not None and not overlap.lesions:
             return
-        how = _how(overlap) if overlap else "" if kind == "late" else "same store, another fold"
-        of = None if tested is None else len(tested)
-        where = (kind, member.name, data, _role(held))
-        found = self._found.setdefault(where, _Found(overlap.lesions if overlap else None, of, how))
-        found.users[root.name] = bool(root.openings)
+        how = "" if kind == "late" else "same store, another fold"
+        if overlap:
+            how = ", ".join(f"{WORDS[reason]} {count}" for reason, count in overlap.how)
+        counts = overlap.lesions if overlap else None, None if tested is None else len(tested)
+        where = (kind, by, data, _role(held))
+        self._found.setdefault(where, (*counts, how))
+        self._users.setdefault(where, {})[root.name] = bool(root.openings)
 
     def _doubt(self, name: str, what: str) -> None:
         self._unknown.setdefault((name, what))
 
 
-def _parts(member: Artefact) -> Iterator[tuple[str, tuple[Role, ...]]]:
-    """Yield each role that an artefact read, with the kind of a leak through this role."""
-    if member.kind in ("set", "search"):
-        yield member.kind, SEEN
-    else:
-        yield member.kind, ("train",)
-        yield "checkpoint", ("validation",)
+def _parts(member: Artefact) -> list[tuple[str, tuple[Role, ...]]]:
+    """Return the roles that an artefact read, with the kind of a leak through each."""
+    whole = member.kind in ("set", "search")
+    return [(member.kind, SEEN)] if whole else [(member.kind, ("train",)), ("checkpoint", ("validation",))]
 
 
 def _trial_of(search: Artefact, settings: Mapping[str, object]) -> Trial | None:
@@ -366,11 +376,6 @@ def _time(text: str) -> datetime | None:
         return datetime.fromisoformat(text)
     except ValueError:
         return None
-
-
-def _how(overlap: Overlap) -> str:
-    counts = dict(overlap.how)
-    return ", ".join(f"{WORDS[how]} {counts[how]}" for how in MATCH_REASONS if how in counts)
 
 
 def _role(held: Opening) -> str:

@@ -1,4 +1,4 @@
-"""The parts of a project as plain records, so that an audit needs neither MLflow nor a store."""
+"""What took part in a project, as plain records: an audit of leaks needs neither MLflow nor the folder of a grid."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,6 +44,7 @@ class Artefact:
         checkpoint: for a set, the sha256 of its generator's checkpoint.
         missing: facts that are not recorded, in words.
         fold_free: whether it read pixels of every lesion of its store, without regard to folds.
+        predicted: (lesion id, group) of every test lesion that a classifier predicted; empty if this is not recorded.
     """
 
     key: str
@@ -61,23 +62,7 @@ class Artefact:
     checkpoint: str = ""
     missing: tuple[str, ...] = ()
     fold_free: bool = False
-
-
-@dataclass(frozen=True)
-class Project:
-    """Everything that MLflow knows of a project.
-
-    Attributes:
-        artefacts: searches, generators, sets and classifiers.
-        foreign: names of runs without any fact of hyperderm.
-        runs: the number of runs that were read.
-        stores: addresses of stores that runs name.
-    """
-
-    artefacts: tuple[Artefact, ...]
-    foreign: tuple[str, ...]
-    runs: int
-    stores: tuple[str, ...]
+    predicted: frozenset[tuple[str, str]] = frozenset()
 
 
 def set_artefact(manifest: str, name: str, source: Mapping[str, Any]) -> Artefact:
