@@ -35,7 +35,7 @@ def made(name="S", fold=0, manifest="A", run="gen", rows=(), **source):
 GENERATOR = Artefact("gen", "gen", "generator", manifest="A", fold=0, settings={"learner.lr": 1e-3})
 SEARCH = Artefact("sweep", "sweep", "search", manifest="A", fold=0, trials=(Trial("trial 000", LR, "sweep/0"),))
 CELL = Artefact(
-    "cell", "grid/arm/cell", "classifier", True, "A", 0, ("melanoma", "dysplastic_nevus"), ("set S",),
+    "cell", "grid/arm/cell", "classifier", True, "A", 0, ("melanoma", "dysplastic_nevus"), ("S",),
     (Opening("A", 0, AFTER),), BEFORE, {"learner.lr": 1e-4},
 )  # fmt: skip
 
@@ -58,7 +58,7 @@ def test_a_sound_project_is_clean():
 
 def test_every_fold_with_its_own_set_is_clean():
     cells = [
-        replace(CELL, key=f"cell {k}", fold=k, uses=(f"set S{k}",), openings=(Opening("A", k, AFTER),)) for k in range(5)
+        replace(CELL, key=f"cell {k}", fold=k, uses=(f"S{k}",), openings=(Opening("A", k, AFTER),)) for k in range(5)
     ]
     makers = [replace(GENERATOR, key=f"gen {k}", fold=k) for k in range(5)]
     verdict = find_leaks([*cells, *makers], [real(), *(made(f"S{k}", k, run=f"gen {k}") for k in range(5))])
@@ -164,7 +164,7 @@ def test_times_that_are_missing_are_unknown(change):
 def test_a_test_role_opened_for_two_trials_of_a_search_is_peeking():
     trials = (Trial("trial 000", LR, "sweep/0"), Trial("trial 001", {"learner.lr": 0.0009876543}, "sweep/1"))
     search = replace(SEARCH, trials=trials)
-    again = replace(CELL, key="second", name="second", uses=("set T",))
+    again = replace(CELL, key="second", name="second", uses=("T",))
     stores = [real(), made(run="sweep/0"), made("T", run="sweep/1")]
     found = only(find_leaks([CELL, again, search], stores))
     assert (found.kind, found.users) == ("peeking", ("grid/arm/cell", "second"))
@@ -179,7 +179,7 @@ def test_a_test_role_opened_for_two_trials_of_a_search_is_peeking():
 
 def test_a_generator_and_a_set_of_the_same_trial_are_one_choice():
     by_grid = replace(GENERATOR, settings=LR, uses=("sweep",))
-    again = replace(CELL, key="second", name="second", uses=("set T",))
+    again = replace(CELL, key="second", name="second", uses=("T",))
     stores = [real(), made(), made("T", run="sweep/0")]
     assert find_leaks([CELL, by_grid, again, SEARCH], stores).findings == ()
     other = replace(by_grid, settings={"learner.lr": 0.5})
@@ -232,7 +232,7 @@ def test_what_is_not_recorded_is_unknown():
 
 
 def test_a_search_of_classifiers_is_judged_like_a_classifier():
-    search = replace(SEARCH, classifies=True, uses=("set S",), diagnoses=("melanoma",))
+    search = replace(SEARCH, classifies=True, uses=("S",), diagnoses=("melanoma",))
     verdict = find_leaks([search, GENERATOR], [real(), made(fold=1)])
     assert [(one.kind, one.users, one.lesions) for one in verdict.findings] == [("set", ("sweep",), 1)]
 

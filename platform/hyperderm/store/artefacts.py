@@ -29,7 +29,7 @@ class Artefact:
     """Something that read data, or that was made from something that did.
 
     Attributes:
-        key: the key by which other artefacts name this one in `uses`.
+        key: the key by which other artefacts name this one in `uses`; for a set, the fingerprint of its store.
         name: the displayed name, with the names of its parents before it.
         kind: the kind of the artefact; a search stands for all its trials.
         classifies: whether it is a classifier or a search for one; it is then judged on the test role of its fold.
@@ -69,7 +69,7 @@ def set_artefact(manifest: str, name: str, source: Mapping[str, Any]) -> Artefac
     """Return the record of a synthetic set, from its fingerprint and its `Manifest.source`."""
     fold, missing = source.get("fold"), [f for f in ("manifest", "fold", "run") if source.get(f) in (None, "")]
     return Artefact(
-        set_key(manifest),
+        manifest,
         name,
         "set",
         manifest=str(source.get("manifest") or ""),
@@ -78,8 +78,3 @@ def set_artefact(manifest: str, name: str, source: Mapping[str, Any]) -> Artefac
         checkpoint=str(source.get("checkpoint") or ""),
         missing=tuple(f"its origin names no {each}" for each in missing),
     )
-
-
-def set_key(manifest: str) -> str:
-    """Return the key of the synthetic set with this fingerprint."""
-    return f"set {manifest}"

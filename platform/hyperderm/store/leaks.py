@@ -237,7 +237,7 @@ class _LeakFinder:
 
     def _rows(self, member: Artefact) -> set[Lesion]:
         """Return the lesions of a synthetic set, and the real lesions that its cubes are derived from."""
-        store = self._stores.get(member.key.removeprefix("set ")) if member.kind == "set" else None
+        store = self._stores.get(member.key) if member.kind == "set" else None
         if store is None:
             return set()
         return store.all() | {(member.manifest, row.derived_from) for row in store.rows if row.derived_from}

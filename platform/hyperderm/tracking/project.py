@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from hyperderm.learners import role_of
 from hyperderm.learners.spec import PIXELWISE
 from hyperderm.settings import PENDING
-from hyperderm.store.artefacts import Artefact, Kind, Trial, set_artefact, set_key
+from hyperderm.store.artefacts import Artefact, Kind, Trial, set_artefact
 from hyperderm.store.manifest import FOLD_FREE, Opening
 from hyperderm.strict import json_of
 from hyperderm.tags import (
@@ -107,7 +107,7 @@ class _Gatherer:
         for run in runs:
             made = _result(run).get("fingerprint")
             if run.tags.get(STAGE_TAG) == "synthetic" and made:
-                self._sets[run.key] = set_key(str(made))
+                self._sets[run.key] = str(made)
 
     def project(self) -> Project:
         artefacts: list[Artefact] = []
@@ -177,7 +177,7 @@ class _Gatherer:
             if tag.startswith(INPUT_PREFIX) and not run.tags.get(INPUT_RUN_PREFIX + tag.removeprefix(INPUT_PREFIX))
         ]
         unnamed = ["which synthetic set it read"] if asked and not made and not sets else []
-        return (*([set_key(made)] if made else []), *before, *sets), [*nameless, *unnamed]
+        return (*([made] if made else []), *before, *sets), [*nameless, *unnamed]
 
     def _search(self, run: TrackedFacts, children: Sequence[TrackedFacts]) -> Artefact:
         made = self._trained(run)
@@ -215,7 +215,7 @@ class _Gatherer:
     def _sets_of(self, job: Mapping[str, Any], grid: TrackedFacts | None) -> list[str]:
         if job.get("store"):
             self._stores.setdefault(str(job["store"]))
-            return [set_key(str(job["source"]))]
+            return [str(job["source"])]
         keys = [f"{grid.key}/{need}" for need in job.get("needs", [])] if grid else []
         return [self._sets.get(key, key) for key in keys]
 

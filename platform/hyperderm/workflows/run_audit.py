@@ -54,7 +54,7 @@ def _stores(
     found, away = {store.manifest.fingerprint: store for store in given}, list[tuple[str, str]]()
     read = {one.manifest for one in project.artefacts}
     named = {key for one in project.artefacts for key in (one.key, *one.uses, *(each.manifest for each in one.openings))}
-    wanted = read | {key.removeprefix("set ") for key in named}
+    wanted = read | named
     for uri in places:
         here = "://" not in uri and not Path(uri).exists() and (root / uri).exists()  # runs name it relative to the project
         try:
