@@ -57,9 +57,7 @@ def test_a_sound_project_is_clean():
 
 
 def test_every_fold_with_its_own_set_is_clean():
-    cells = [
-        replace(CELL, key=f"cell {k}", fold=k, uses=(f"S{k}",), openings=(Opening("A", k, AFTER),)) for k in range(5)
-    ]
+    cells = [replace(CELL, key=f"cell {k}", fold=k, uses=(f"S{k}",), openings=(Opening("A", k, AFTER),)) for k in range(5)]
     makers = [replace(GENERATOR, key=f"gen {k}", fold=k) for k in range(5)]
     verdict = find_leaks([*cells, *makers], [real(), *(made(f"S{k}", k, run=f"gen {k}") for k in range(5))])
     assert (verdict.findings, verdict.unknown) == ((), ())
