@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperderm.ablation import Ablation
 from hyperderm.cluster.observer import Observers
 from hyperderm.cluster.session import connect, described, workers_found
 from hyperderm.durable import write_whole
 from hyperderm.errors import ConfigError, StudyError
+from hyperderm.grid_config import Ablation
 from hyperderm.identity import shaping_in_full
 from hyperderm.reports.plan import at_a_time
 from hyperderm.reports.progress import ProgressLine

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 from rich.console import Console
 
 from hyperderm import registry
-from hyperderm.ablation import Ablation
 from hyperderm.config import Experiment
 from hyperderm.databases import sqlite_address
 from hyperderm.errors import ConfigError
+from hyperderm.grid_config import Ablation
 from hyperderm.strict import check_text, parse_overrides
 
 if TYPE_CHECKING:  # nothing heavy is imported before the configuration is known to be good
