@@ -99,8 +99,8 @@ def identity(plan: "Plan") -> dict[str, Any]:
     return facts
 
 
-def show_plan(workspace: Workspace, asked: GridRequest) -> int:
-    """Print the plan, without starting anything that lasts."""
+def show_plan(workspace: Workspace, asked: GridRequest) -> Plan:
+    """Print the plan and return it, without starting anything that lasts."""
     from contextlib import nullcontext
 
     from hyperderm.cluster.session import connect, this_machine
@@ -118,7 +118,7 @@ def show_plan(workspace: Workspace, asked: GridRequest) -> int:
             there = measure_there(plan.grid.resources.cpus)
         workspace.say(f"measuring step times {'on the cluster' if there else 'on this machine'}")
         print_plan(workspace.console, plan, estimate(plan, known_grid(folder), there), cluster, asked.end, asked.begin)
-    return 0
+    return plan
 
 
 def run(workspace: Workspace, asked: GridRequest) -> Ended:
