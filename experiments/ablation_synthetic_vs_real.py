@@ -1,7 +1,7 @@
 """Does a classifier trained on real + synthetic cubes beat one trained on real cubes alone?"""
 
-from hyperderm.ablation import Ablation, Model, Resources
 from hyperderm.config import TrainingConfig
+from hyperderm.grid_config import Ablation, Model, Resources
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.spectral_baseline import SpectralConfig
 from hyperderm.registry import Profile

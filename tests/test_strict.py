@@ -8,9 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from hyperderm import registry
-from hyperderm.ablation import Ablation, Model
 from hyperderm.config import Experiment, SyntheticConfig, TaskConfig, TrainingConfig
 from hyperderm.errors import ConfigError, HyperdermError, nearest
+from hyperderm.grid_config import Ablation, Model
 from hyperderm.identity import searching
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.shsgan import ShsGanConfig

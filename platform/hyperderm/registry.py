@@ -9,9 +9,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from hyperderm.ablation import Ablation
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, StudyError, nearest
+from hyperderm.grid_config import Ablation
 from hyperderm.identity import INPUTS
 
 if TYPE_CHECKING:  # optuna takes half a second to import; a wrong key must be told before

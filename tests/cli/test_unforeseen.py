@@ -21,7 +21,6 @@ def told(command, monkeypatch, tmp_path):
             raise error
 
         monkeypatch.setattr(reader, "open_store", fail)
-        monkeypatch.setattr("hyperderm.cli.store.open_store", fail, raising=False)
         done = command("store", "info", "anything")
         assert "Traceback" not in done.stdout
         return done.returncode, done.stderr

@@ -22,7 +22,7 @@ def experiment(profile):
     )
 """
 GRID = """
-from hyperderm.ablation import Ablation, Model
+from hyperderm.grid_config import Ablation, Model
 from hyperderm.config import TrainingConfig
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.spectral_baseline import SpectralConfig

@@ -12,6 +12,7 @@ from hyperderm.errors import ConfigError, TrackingError
 from hyperderm.tracking import fetch as module
 from hyperderm.tracking.fetch import fetch
 from hyperderm.tracking.runs import Tracker
+from hyperderm.workflows import compare
 
 TAGS = {"hyperderm.manifest": "ab" * 32}
 
@@ -165,6 +166,15 @@ def test_two_arms_of_three_seeds(run, tmp_path):
     code, out, err = run("cmp-grid", "--format", "csv", "--out", "c.csv")
     assert (code, out) == (2, "")
     assert err == "error: --out 'c.csv': something is already there. Choose another file, or remove it first.\n"
+
+
+def test_from_python(uri, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    found = compare(["cmp-grid/x", "cmp-grid/y"], baseline="cmp-grid/y", metrics=["score"], form="csv")
+    assert (len(found.groups), found.baseline, list(found.metrics)) == (2, found.groups[1], ["score"])
+    printed = capsys.readouterr().out
+    compare(["cmp-grid/x", "cmp-grid/y"], baseline="cmp-grid/y", metrics=["score"], form="csv", out=tmp_path / "it.csv")
+    assert (tmp_path / "it.csv").read_text() == printed
 
 
 def test_a_sweep_with_a_failed_and_a_running_trial(run):

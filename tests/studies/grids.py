@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from hyperderm.ablation import Ablation, Model
 from hyperderm.config import DataConfig, Experiment, TrainingConfig
 from hyperderm.cubes.cube import Cube, Lesion
+from hyperderm.grid_config import Ablation, Model
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.learners.spectral_baseline import SpectralConfig

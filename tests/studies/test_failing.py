@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from hyperderm.ablation import Ablation, Model
 from hyperderm.cluster import tune_driver
 from hyperderm.cluster.observer import Observers
 from hyperderm.cluster.session import Cluster
@@ -14,6 +13,7 @@ from hyperderm.cluster.shared_store import shared_store
 from hyperderm.cluster.trial import Trial
 from hyperderm.config import TrainingConfig
 from hyperderm.errors import DiskFull
+from hyperderm.grid_config import Ablation, Model
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.store.reader import open_store
 from hyperderm.studies.ablation.grid import run_grid

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from hyperderm.ablation import Ablation
 from hyperderm.cluster.observer import Observers
 from hyperderm.cluster.session import Cluster
 from hyperderm.cluster.shared_store import shared_store
 from hyperderm.errors import StoreError
+from hyperderm.grid_config import Ablation
 from hyperderm.reports.ablation.gather import Outcome, conclude
 from hyperderm.statistics.ablation import Analysis
 from hyperderm.statistics.ablation_results import CANNOT_TELL, HELPS

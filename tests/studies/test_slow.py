@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hyperderm.ablation import Ablation
 from hyperderm.cluster.session import Cluster
+from hyperderm.grid_config import Ablation
 from hyperderm.statistics.ablation_results import HELPS
 from tests.services.grids import done, finish, kept, make_project, results, start, wait_for
 from tests.studies.test_proof import answer, sets, verdicts

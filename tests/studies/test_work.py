@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyperderm.ablation import Model
 from hyperderm.config import TrainingConfig
 from hyperderm.errors import CheckpointError, StudyError
+from hyperderm.grid_config import Model
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.classifier.pretrained import load_weights
 from hyperderm.learners.data import truth

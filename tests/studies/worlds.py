@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperderm.ablation import Ablation, Model
 from hyperderm.config import TrainingConfig
 from hyperderm.cubes.cube import Lesion
+from hyperderm.grid_config import Ablation, Model
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.spectral_baseline import SpectralConfig
 from hyperderm.phantom.rendering import render

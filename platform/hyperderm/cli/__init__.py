@@ -12,7 +12,6 @@ from rich.console import Console
 
 from hyperderm import __version__
 from hyperderm.cli import names, terminal
-from hyperderm.cli import terminal as streams
 from hyperderm.errors import HyperdermError
 
 app = typer.Typer(
@@ -40,12 +39,12 @@ def main(begin: Callable[[], None] = lambda: None) -> None:
     """
     terminal.print_what_it_can(sys.stdout, sys.stderr)
     try:
-        from hyperderm.cli import ablation, audit, bucket, compare, data, ingest, runs, store, synthesis  # noqa: F401 - they register their verbs
+        from hyperderm.cli import ablation, audit, bucket, compare, phantom, ingest, runs, store, synthesis  # noqa: F401, I001 - they register their verbs, in the order of the help
 
         begin()
         names.check(sys.argv[1:])
         code = app(prog_name="hyperderm", standalone_mode=False)
-        streams.check_printed()
+        terminal.check_printed()
     except HyperdermError as error:
         _complain(str(error))
         sys.exit(error.exit_code)

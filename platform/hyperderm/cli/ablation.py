@@ -1,12 +1,18 @@
 """The command for ablation grids: plan, run, schedule, inspect and stop a grid."""
 
+import sys
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
+from hyperderm import workflows
 from hyperderm.cli import app
 from hyperderm.cli.runs import Data, Profile, RunName, Runs, Set, Storage, StoreUri
 from hyperderm.cli.terminal import print_aside
+from hyperderm.errors import ConfigError
+from hyperderm.workflows.handover import take_over
+from hyperderm.workflows.workspace import next_time
 
 GridName = Annotated[str, typer.Argument(help="A grid: a file experiments/ablation_<NAME>.py.", metavar="NAME")]
 
@@ -33,19 +39,12 @@ def ablation(
     storage: Storage = None,
 ) -> None:
     """The ablation grid: does synthetic data help? The same command again goes on with it."""
-    from datetime import datetime
-
-    from hyperderm.errors import ConfigError
-    from hyperderm.workflows import grid_request
-    from hyperderm.workflows.handover import take_over
-    from hyperderm.workflows.workspace import Workspace, next_time
-
     take_over()
     if sum((plan, detach, status, stop)) > 1:
         raise ConfigError("more than one of --plan, --detach, --status and --stop is given", "Give one.")
-    workspace, now = Workspace.here(), datetime.now().astimezone()
+    now = datetime.now().astimezone()
     begin = next_time("--at", at, now) if at else None
-    asked = grid_request(
+    request = workflows.grid_request(
         grid,
         store=store,
         data=data,
@@ -56,17 +55,15 @@ def ablation(
         storage=storage,
         begin=begin,
         end=next_time("--until", until, begin or now) if until else None,
-        workspace=workspace,
     )
-    from hyperderm.workflows import detached, run_ablation
-
     if status:
-        raise typer.Exit(detached.tell(workspace, asked))
-    if stop:
-        raise typer.Exit(detached.stop(workspace, asked))
-    if detach:
-        raise typer.Exit(detached.detach(workspace, asked))
-    if plan:
-        raise typer.Exit(run_ablation.show_plan(workspace, asked))
-    print_aside()
-    raise typer.Exit(run_ablation.run(workspace, asked).exit_code)
+        workflows.ablation_status(request)
+    elif stop:
+        workflows.ablation_stop(request)
+    elif detach:
+        workflows.ablation_detach(request, sys.argv[1:])
+    elif plan:
+        workflows.ablation_plan(request)
+    else:
+        print_aside()
+        raise typer.Exit(workflows.ablation(request).exit_code)

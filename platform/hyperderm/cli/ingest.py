@@ -1,21 +1,16 @@
 """Commands that read raw files into a store, and that export their pictures to an annotation tool."""
 
-from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 
+from hyperderm import workflows
 from hyperderm.cli import app
-from hyperderm.reports.store_description import SHOWN, describe, list_aside
-from hyperderm.workflows.find_store import SIZE
+from hyperderm.errors import ConfigError
 
 if TYPE_CHECKING:
     from hyperderm.ingest.layouts.scene_folder import Camera
-    from hyperderm.ingest.lesions import CropOptions
-    from hyperderm.ingest.source import Job
 
 Source = Annotated[Path, typer.Argument(help="A folder of images in any layout hyperderm knows, or one file.")]
 Layout = Annotated[
@@ -40,7 +35,6 @@ Scale = Annotated[
     list[str],
     typer.Option(help="Divide the numbers: N, or PATTERN=N for files of such names, or above:MEDIAN=N; repeatable."),
 ]
-NATIVE = "native"
 
 
 @app.command()
@@ -74,31 +68,41 @@ def ingest(
     check: Annotated[bool, typer.Option("--check", help="Read and report, write nothing.")] = False,
 ) -> None:
     """Raw files into a store; lists what cannot be used. Interrupted, the same command goes on."""
-    from hyperderm.errors import ConfigError
-    from hyperderm.ingest.source import make_job
-    from hyperderm.ingest.units import parse_scale
+    from hyperderm.cubes.bands import parse_nm
 
-    console = Console(emoji=False)
     camera = _camera(
-        layout, wavelengths, rows, columns, key, dark, white, white_reflectance, demosaic, responses, correction, axes
+        layout,
+        wavelengths,
+        rows,
+        columns,
+        key,
+        dark,
+        white,
+        white_reflectance,
+        demosaic,
+        responses,
+        correction,
+        axes,
+        references,
     )
-    camera = replace(camera, references=references)
-    how, annotations = _how(size or str(SIZE), bands, masks, fill)
-    how = replace(how, scale=parse_scale(scale))
+    bands_nm = parse_nm("--bands", bands) if bands else None
     if not store and not check:
         raise ConfigError("--store is missing", "Say where the store goes: --store data/mine")
-    job = make_job(source, layout, how, camera, annotations, groups)
-    if job.layout == "exported" and size:
-        raise ConfigError(f"--size {size} is not for what was exported: its cubes come back as they were", "Leave it out.")
+    job = workflows.ingest_job(
+        source,
+        layout=layout,
+        size=size,
+        bands_nm=bands_nm,
+        masks=masks,
+        groups=groups,
+        scale=scale,
+        fill=fill,
+        camera=camera,
+    )
     if check:
-        _check(console, job, store, folds, seed)
-        return
-    from hyperderm.workflows.run_ingest import run_job
-
-    manifest = run_job(console, job, store, folds, seed, workers)
-    for said in job.used:
-        console.print(f"note: {said}", highlight=False, markup=False, soft_wrap=True)
-    describe(console, store, manifest)
+        workflows.check_ingest(job, store, folds=folds, seed=seed)
+    else:
+        workflows.ingest(job, store, folds=folds, seed=seed, workers=workers)
 
 
 @app.command("annotate-export")
@@ -127,21 +131,22 @@ def annotate_export(
 
     The way back in: hyperderm ingest SOURCE --masks EXPORT.json
     """
-    from hyperderm.ingest.annotation_pictures import export_images
-    from hyperderm.ingest.source import make_job, plain
-
-    console = Console(emoji=False)
     camera = _camera(
-        layout, wavelengths, rows, columns, key, dark, white, white_reflectance, demosaic, responses, correction, axes
+        layout,
+        wavelengths,
+        rows,
+        columns,
+        key,
+        dark,
+        white,
+        white_reflectance,
+        demosaic,
+        responses,
+        correction,
+        axes,
+        references,
     )
-    camera = replace(camera, references=references)
-    how, annotations = _how(NATIVE, "", masks)
-    job = make_job(source, layout, how, camera, annotations)
-    found = export_images(job, out, root)
-    console.print(f"{found.count} picture{'s' * (found.count != 1)} in {out}", highlight=False, markup=False, soft_wrap=True)
-    for said in (*job.used, *found.notes):
-        console.print(f"note: {plain(said)}", highlight=False, markup=False, soft_wrap=True)
-    list_aside(console, [(plain(file), plain(reason)) for file, reason in found.aside], whole=True)
+    workflows.annotate_export(workflows.ingest_job(source, layout=layout, masks=masks, camera=camera), out, root)
 
 
 def _camera(
@@ -156,10 +161,10 @@ def _camera(
     demosaic: Literal["superpixel", "bilinear"],
     responses: Path | None,
     correction: Path | None,
-    axes: str = "",
+    axes: str,
+    references: bool,
 ) -> "Camera":
     from hyperderm.cubes.bands import parse_nm
-    from hyperderm.errors import ConfigError
     from hyperderm.ingest.formats.axes import parse_axes
     from hyperderm.ingest.formats.mosaic import Mosaic
     from hyperderm.ingest.formats.scene import ReadOptions
@@ -172,56 +177,8 @@ def _camera(
             raise ConfigError(f"{option} {path} does not exist", "Name a file.")
     if layout == "mosaic":
         frames = Mosaic(demosaic, responses, dark, white, correction, nm, white_reflectance)
-        return Camera(asked, frames)
+        return Camera(asked, frames, references=references)
     others = (("--responses", responses), ("--correction", correction), ("--demosaic", demosaic != "superpixel"))
     if given := [name for name, it in others if it]:
         raise ConfigError(f"{given[0]} is of raw mosaic frames", "Give --layout mosaic too.")
-    return Camera(asked, None, dark, white, white_reflectance)
-
-
-def _how(size: str, bands: str, masks: str, fill: bool = False) -> "tuple[CropOptions, Path | None]":
-    from hyperderm.cubes.bands import parse_nm
-    from hyperderm.errors import ConfigError
-    from hyperderm.ingest.lesions import CropOptions, LesionMarks
-
-    if size != NATIVE and not (size.isdecimal() and 16 <= int(size) <= 1024):
-        raise ConfigError(f"--size {size!r} is none", "Give 16 … 1024 pixels, or native.")
-    annotations = None if masks in ("", "auto") else Path(masks)
-    if annotations is not None and not annotations.is_file():
-        raise ConfigError(f"--masks {masks} does not exist", "Name a COCO or Label Studio file, or write auto.")
-    nm = parse_nm("--bands", bands) if bands else None
-    return CropOptions(
-        None if size == NATIVE else int(size), nm, LesionMarks(automatic=masks == "auto"), fill=fill
-    ), annotations
-
-
-def _check(console: Console, job: "Job", store: str, folds: int, seed: int) -> None:
-    """Print what an ingest would make, and end with the error that the ingest would end with."""
-    from hyperderm.ingest.dry_run import check, described
-    from hyperderm.ingest.pipeline import told_of
-    from hyperderm.ingest.source import plain
-    from hyperderm.reports.progress import counting
-    from hyperderm.workflows.run_ingest import reading
-
-    def tell(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    with counting(console, reading(job.root)) as bar:
-        task = bar.add_task("", total=None)
-        found = check(job, store, folds, seed, lambda done, total: bar.update(task, completed=done, total=total))
-    sizes = ", ".join(f"{' x '.join(map(str, shape))} ({count})" for shape, count in sorted(found.shapes.items()))
-    read = f"{len(found.rows)} lesion{'s' * (len(found.rows) != 1)}"
-    done = f"{read} read, none would be stored (the error says why)" if found.error else f"{read} would be stored"
-    tell(f"layout {job.layout}: {done}, cubes of {sizes or 'no size'}")
-    if found.rows:
-        tell(f"values {min(row.low for row in found.rows):.4g} … {max(row.high for row in found.rows):.4g}")
-    for name, count in sorted(Counter(row.diagnosis or "unknown" for row in found.rows).items()):
-        tell(f"  {name}: {count}")
-    kinds = described(found.rows)
-    for line in kinds[:SHOWN] + [f"… and files of {len(kinds) - SHOWN} more kinds"] * (len(kinds) > SHOWN):
-        tell(line)
-    for said in (*job.used, *(found.manifest.warnings if found.manifest else told_of(job, found.rows))):
-        tell(f"note: {said}")
-    list_aside(console, [(plain(one.file), plain(one.reason)) for one in found.set_aside], whole=True)
-    if found.error:
-        raise found.error
+    return Camera(asked, None, dark, white, white_reflectance, references)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from hyperderm import workflows
 from hyperderm.cli import app
 
 
@@ -27,11 +28,15 @@ def generate(
     runs: Annotated[Path | None, typer.Option("--runs", help="Where runs are kept.")] = None,
 ) -> None:
     """A synthetic set from a trained generator."""
-    from hyperderm.errors import StudyError
-    from hyperderm.workflows.run_generation import run_generation
-    from hyperderm.workflows.workspace import Workspace
-
-    if count < 1:
-        raise StudyError(f"--count {count}", "Ask for at least 1 cube.")
-    counts = dict.fromkeys(diagnosis or ["melanoma"], count)
-    run_generation(Workspace.here(), store, counts, run, checkpoint, seed, rgb, source_store, workers, runs, mat)
+    workflows.generate(
+        store,
+        dict.fromkeys(diagnosis or ["melanoma"], count),
+        run=run,
+        checkpoint=checkpoint,
+        seed=seed,
+        rgb=rgb,
+        source_store=source_store,
+        workers=workers,
+        mat=mat,
+        runs=runs,
+    )

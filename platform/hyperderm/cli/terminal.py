@@ -50,7 +50,7 @@ OUTPUT, ERROR = 1, 2
 GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ESHUTDOWN}
 
 
-class Unread(io.FileIO):
+class OutputFile(io.FileIO):
     """A descriptor that is written to as long as it accepts data, and that from then on is /dev/null.
 
     Attributes:
@@ -82,8 +82,8 @@ class Unread(io.FileIO):
         os.close(nowhere)
         if gone or number != OUTPUT:
             return
-        Unread.lost = OSError(error.errno, error.strerror, "standard output")
-        if Unread.aside:
+        OutputFile.lost = OSError(error.errno, error.strerror, "standard output")
+        if OutputFile.aside:
             print(f"standard output: {error.strerror}; the work goes on, and nothing more is printed", file=sys.stderr)
 
 
@@ -99,7 +99,7 @@ def outlive_readers() -> None:
 
 def print_aside() -> None:
     """Declare that the purpose of this command is its work and not its output."""
-    Unread.aside = True
+    OutputFile.aside = True
 
 
 def check_printed() -> None:
@@ -109,15 +109,15 @@ def check_printed() -> None:
         MachineTrouble: standard output accepted no more data, and printing is the purpose of the command.
     """
     sys.stdout.flush()
-    if Unread.lost and not Unread.aside:
+    if OutputFile.lost and not OutputFile.aside:
         raise MachineTrouble(
-            f"standard output: {Unread.lost.strerror}: what the command prints is not whole",
+            f"standard output: {OutputFile.lost.strerror}: what the command prints is not whole",
             "Give it a place that takes it, then repeat the command.",
         )
 
 
 def _stream(stream: TextIO | None, number: int) -> TextIO:
-    raw = Unread(number)
+    raw = OutputFile(number)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=getattr(stream, "encoding", None) or "utf-8",

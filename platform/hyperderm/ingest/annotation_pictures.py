@@ -34,7 +34,7 @@ def export_images(job: Job, folder: Path, document_root: Path | None = None) -> 
     """Write a picture of every image of `job` below `folder`, with the known masks.
 
     Args:
-        job: a job that was made with the size None.
+        job: the images and their marks; the pictures are as large as the images, whatever the size of the job's crops.
         folder: the target folder; it must not exist yet.
         document_root: the folder from which Label Studio serves local files.
 

@@ -4,6 +4,7 @@ import csv as csv_module
 import io
 import re
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group as Stack
@@ -20,8 +21,18 @@ NAMES = 2
 """The largest number of values or names that one cell lists; more of them are counted instead."""
 FOLD = "data.fold"
 _TEXT_COLUMNS = {"run", "status", "metric", "how"}
-Line = tuple[list[str], bool]
-"""The cells of a line of a table, and whether its runs are counted."""
+
+
+class Line(NamedTuple):
+    """A line of a table.
+
+    Attributes:
+        cells: the texts of its cells.
+        counted: whether its numbers enter the means.
+    """
+
+    cells: list[str]
+    counted: bool = True
 
 
 def table(comparison: Comparison) -> Stack:
@@ -35,8 +46,8 @@ def table(comparison: Comparison) -> Stack:
                 justify="left" if name in _TEXT_COLUMNS else "right",
                 overflow="fold",
             )
-        for cells, counted in body:
-            made.add_row(*map(Text, cells), style="" if counted else "dim")
+        for line in body:
+            made.add_row(*map(Text, line.cells), style="" if line.counted else "dim")
         parts += [made, Text()]
     return Stack(*parts, Text("\n".join(notes(comparison)), style="dim"))
 
@@ -46,7 +57,7 @@ def markdown(comparison: Comparison) -> str:
     blocks = []
     for header, body in (_groups(comparison), _metrics(comparison)):
         rule = [":--" if name in _TEXT_COLUMNS else "--:" for name in header]
-        lines = (header, rule, *(cells for cells, _ in body))
+        lines = (header, rule, *(line.cells for line in body))
         blocks.append("\n".join("| " + " | ".join(map(_escaped, cells)) + " |" for cells in lines))
     return "\n\n".join([*blocks, "\n".join(f"- {note}" for note in notes(comparison))]) + "\n"
 
@@ -121,7 +132,7 @@ def _warnings(comparison: Comparison, unit: str) -> Iterator[str]:
 
 
 def _groups(comparison: Comparison) -> tuple[list[str], list[Line]]:
-    """Return the header and the lines of the table of differing settings."""
+    """Return the header and the cells of the table of differing settings."""
     short = short_names(comparison.columns)
     texts = {path: _texts(comparison, path) for path in short}
     header = ["#", "run", "status", f"{_unit(comparison)}s", *short.values()]
@@ -129,7 +140,7 @@ def _groups(comparison: Comparison) -> tuple[list[str], list[Line]]:
     for group in comparison.groups:
         repeats = sorted({group.repeat(run) for run in group.runs}, key=natural)
         cells = [_several([texts[path][str(value)] for value in comparison.cell(group, path)]) for path in short]
-        body.append(([str(group.number), _name(group), group.statuses, ", ".join(repeats), *cells], True))
+        body.append(Line([str(group.number), _name(group), group.statuses, ", ".join(repeats), *cells]))
     return header, body
 
 
@@ -141,7 +152,7 @@ def _texts(comparison: Comparison, path: str) -> dict[str, str]:
 
 
 def _metrics(comparison: Comparison) -> tuple[list[str], list[Line]]:
-    """Return the header and the lines of the table of means and differences."""
+    """Return the header and the cells of the table of means and differences."""
     base = comparison.baseline
     header = ["metric", "#", "n", "mean", f"minus #{base.number}" if base else "difference", "how"]
     body: list[Line] = []
@@ -150,12 +161,12 @@ def _metrics(comparison: Comparison) -> tuple[list[str], list[Line]]:
             mean, difference = comparison.mean(group, metric), comparison.difference(group, metric)
             if group.counted:
                 cells = [str(len(group.values(metric))), _mean(mean), _difference(difference)]
-                body.append(([metric, str(group.number), *cells, _how(comparison, group, metric)], True))
+                body.append(Line([metric, str(group.number), *cells, _how(comparison, group, metric)]))
             for run in group.left_out:
                 value, step = run.metrics.get(metric, (None, 0))
                 said = "–" if value is None else f"{three_digits(value, keep_zeros=True)} at {step:,}"
-                how = f"{_short(run)} {status(run)}: not counted"
-                body.append(([metric, str(group.number), "–", said, "–", how], False))
+                cells = [metric, str(group.number), "–", said, "–", f"{_short(run)} {status(run)}: not counted"]
+                body.append(Line(cells, counted=False))
     return header, body
 
 

@@ -8,9 +8,13 @@ from hyperderm.store.manifest import Manifest
 
 SHOWN = 20
 
-
 SHARED = 4
 """The number of files that are named when many files share one reason."""
+
+
+def say(console: Console, text: str) -> None:
+    """Print one line as it is: not wrapped, without colours, and no part of it taken for markup."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def describe(console: Console, uri: str, manifest: Manifest) -> None:
@@ -30,7 +34,7 @@ def describe(console: Console, uri: str, manifest: Manifest) -> None:
         table.add_row("folds", "none: no training roles")
     console.print(table)
     for warning in manifest.warnings:
-        console.print(f"note: {warning}", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"note: {warning}")
     list_aside(console, [(one.file, one.reason) for one in manifest.set_aside])
 
 
@@ -54,6 +58,6 @@ def list_aside(console: Console, aside: list[tuple[str, str]], *, whole: bool = 
         shown = [f"{', '.join(files[:SHARED])} and {len(files) - SHARED} more"] if several else files
         lines += [f"  {file}: {reason}" for file in shown]
     for line in lines if whole else lines[:SHOWN]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)
     if len(lines) > SHOWN and not whole:
         console.print(f"  … {len(lines) - SHOWN} more, all in the manifest", highlight=False)

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,8 @@ STOPPED_S = 120.0
 """Seconds for which a driver that was told to end is watched."""
 
 
-def detach(workspace: Workspace, asked: GridRequest) -> int:
-    """Start the same command without this terminal, prove that it runs, and print where its log is.
+def detach(workspace: Workspace, asked: GridRequest, words: Sequence[str]) -> None:
+    """Start the command with the arguments `words` without this terminal, prove that it runs, and print where its log is.
 
     Raises:
         StudyError: a driver already runs the grid. ClusterError: the cluster accepts no jobs.
@@ -45,16 +46,17 @@ def detach(workspace: Workspace, asked: GridRequest) -> int:
     _, folder = prepare(workspace, asked)
     if holder := current_holder(folder):
         raise StudyError(f"{folder.name} is being run by {holder}", "See --status, or end it with --stop.")
-    words = without_schedule(sys.argv[1:])
+    again = without_schedule(words)
     for option, time_meant in (("--at", asked.begin), ("--until", asked.end)):
-        words += [option, time_meant.isoformat()] if time_meant else []
+        again += [option, time_meant.isoformat()] if time_meant else []
     folder.parent.mkdir(parents=True, exist_ok=True)
     if workspace.ray_address:
-        return _submit(workspace, folder, words)
+        _submit(workspace, folder, again)
+        return
     log = folder.parent / f"{folder.name}.{LOG}"
     with log.open("ab") as out:
         driver = subprocess.Popen(  # noqa: S603 - this program again, with its own words
-            [sys.executable, "-m", "hyperderm", *words],
+            [sys.executable, "-m", "hyperderm", *again],
             stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
     deadline = time.monotonic() + STARTED_S
@@ -65,15 +67,14 @@ def detach(workspace: Workspace, asked: GridRequest) -> int:
     workspace.say(f"process {driver.pid} runs {folder.name}; closing this terminal does not end it")
     workspace.say(f"log: {log}")
     workspace.say("how far it is: the same command with --status in place of --detach; to stop it: --stop")
-    return 0
 
 
-def tell(workspace: Workspace, asked: GridRequest) -> int:
+def tell(workspace: Workspace, asked: GridRequest) -> None:
     """Print how far the grid has come."""
     plan, folder = prepare(workspace, asked)
     if not folder.exists():
         workspace.say(f"{folder.name} was never started")
-        return 0
+        return
     grid = known_grid(folder)
     holder = current_holder(folder)
     workspace.say(f"{folder.name}: {f'running, {holder}' if holder else 'not running'}{_job_state(workspace, folder)}")
@@ -93,10 +94,9 @@ def tell(workspace: Workspace, asked: GridRequest) -> int:
     report = folder / REPORT / PAGE
     if report.exists():
         workspace.say(f"  report of {time.strftime('%Y-%m-%d %H:%M', time.localtime(report.stat().st_mtime))}: {report}")
-    return 0
 
 
-def stop(workspace: Workspace, asked: GridRequest) -> int:
+def stop(workspace: Workspace, asked: GridRequest) -> None:
     """End the driver in order, as Ctrl-C does; finished jobs stay finished.
 
     Raises:
@@ -108,17 +108,16 @@ def stop(workspace: Workspace, asked: GridRequest) -> int:
     if state in GOING:
         _client(workspace).stop_job(job)
         workspace.say(f"Ray job {job} is asked to stop; it leaves a report of what is done")
-        return 0
+        return
     if holder is None:
         workspace.say(f"{folder.name} is not running")
-        return 0
+        return
     as_job = " It may be a Ray job: set RAY_ADDRESS as it was, and --stop ends it from here."
     terminate(folder, holder, as_job if _job_file(folder).exists() and not workspace.ray_address else "")
     deadline = time.monotonic() + STOPPED_S
     while current_holder(folder) == holder and time.monotonic() < deadline:
         time.sleep(0.2)
     workspace.say(f"{folder.name} has stopped" if current_holder(folder) != holder else f"{holder} is still ending")
-    return 0
 
 
 def _job_file(folder: Path) -> Path:
@@ -143,7 +142,7 @@ def _client(workspace: Workspace) -> "JobSubmissionClient":
     return job_client(workspace.ray_address)
 
 
-def _submit(workspace: Workspace, folder: Path, words: list[str]) -> int:
+def _submit(workspace: Workspace, folder: Path, words: Sequence[str]) -> None:
     from hyperderm.cluster.ray_jobs import submit
 
     client = _client(workspace)
@@ -157,7 +156,6 @@ def _submit(workspace: Workspace, folder: Path, words: list[str]) -> int:
         raise
     write_whole(_job_file(folder), json.dumps({"job": job, "given": given.name}))
     workspace.say(f"Ray job {job} runs {folder.name}; log: ray job logs {job}")
-    return 0
 
 
 def _job(workspace: Workspace, folder: Path) -> tuple[str, str]:

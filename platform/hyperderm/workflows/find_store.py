@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from hyperderm import registry
 from hyperderm.errors import ConfigError, CubeError, StorageAway, StoreError
+from hyperderm.workflows.run_ingest import SIZE, ingest
+from hyperderm.workflows.run_phantom import phantom
 from hyperderm.workflows.workspace import Workspace
 
 if TYPE_CHECKING:  # heavy modules are imported only after the configuration is checked
@@ -14,10 +16,6 @@ if TYPE_CHECKING:  # heavy modules are imported only after the configuration is 
     from hyperderm.store.reader import Store
 
 PHANTOM = {"count": 330, "size": 64, "seed": 0}
-
-
-SIZE = 64
-
 
 FOLDS = 5
 
@@ -54,9 +52,7 @@ def find_store(workspace: Workspace, store: str | None, data: Path | None, size:
     Raises:
         ConfigError: both are given. CubeError, StoreError: the data or the store cannot be read.
     """
-    from hyperderm.reports.store_description import describe
     from hyperderm.store.reader import open_store
-    from hyperderm.workflows.run_phantom import write_phantom
 
     check_source(store, data)
     if store:
@@ -65,19 +61,15 @@ def find_store(workspace: Workspace, store: str | None, data: Path | None, size:
     if data:
         from hyperderm.ingest.pipeline import forget_lock
         from hyperderm.store.location import locate
-        from hyperderm.workflows.run_ingest import run_job
 
         job = _job(data, size)
         place = workspace.root / "stores" / f"{data.resolve().name}-{size}-{job.digest[:8]}"
         if place.exists():
             forget_lock(locate(str(place)), job)
         else:
-            workspace.say(f"reading {data} into {_short(place, workspace)}")
+            workspace.say(f"reading {data} into {_short(place)}")
             with _ingest_told(data):
-                manifest = run_job(workspace.console, job, str(place), FOLDS, 0)
-            for said in job.used:
-                workspace.say(f"note: {said}")
-            describe(workspace.console, _short(place, workspace), manifest)
+                ingest(job, _short(place), folds=FOLDS)
     else:
         from hyperderm.phantom.rendering import PHANTOM_VERSION
 
@@ -85,13 +77,9 @@ def find_store(workspace: Workspace, store: str | None, data: Path | None, size:
         name = f"phantom-v{PHANTOM_VERSION}-{wanted['count']}x{size}-seed{wanted['seed']}"
         place = workspace.root / "stores" / name
         if not place.exists():
-            workspace.say(f"no DATA or STORE given: drawing the phantom (simulated skin) into {_short(place, workspace)}")
-            describe(
-                workspace.console,
-                _short(place, workspace),
-                write_phantom(workspace.console, str(place), folds=FOLDS, **wanted),
-            )
-    workspace.say(f"store {_short(place, workspace)}")
+            workspace.say(f"no DATA or STORE given: drawing the phantom (simulated skin) into {_short(place)}")
+            phantom(_short(place), folds=FOLDS, **wanted)
+    workspace.say(f"store {_short(place)}")
     return open_store(str(place))
 
 
@@ -118,5 +106,5 @@ def _ingest_told(data: Path) -> Iterator[None]:
         raise type(error)(error.what, f"{error.remedy} {where} (STORE=stores/mine).") from error
 
 
-def _short(path: Path, workspace: Workspace) -> str:
+def _short(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

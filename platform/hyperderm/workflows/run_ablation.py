@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperderm.ablation import Ablation
 from hyperderm.cluster.observer import Observers
 from hyperderm.cluster.session import connect, described, workers_found
 from hyperderm.durable import write_whole
 from hyperderm.errors import ConfigError, StudyError
+from hyperderm.grid_config import Ablation
 from hyperderm.identity import shaping_in_full
 from hyperderm.reports.plan import at_a_time
 from hyperderm.reports.progress import ProgressLine
@@ -100,8 +100,8 @@ def identity(plan: "Plan") -> dict[str, Any]:
     return facts
 
 
-def show_plan(workspace: Workspace, asked: GridRequest) -> int:
-    """Print the plan, without starting anything that lasts."""
+def show_plan(workspace: Workspace, asked: GridRequest) -> Plan:
+    """Print the plan and return it, without starting anything that lasts."""
     from contextlib import nullcontext
 
     from hyperderm.cluster.session import connect, this_machine
@@ -119,7 +119,7 @@ def show_plan(workspace: Workspace, asked: GridRequest) -> int:
             there = measure_there(plan.grid.resources.cpus)
         workspace.say(f"measuring step times {'on the cluster' if there else 'on this machine'}")
         print_plan(workspace.console, plan, estimate(plan, known_grid(folder), there), cluster, asked.end, asked.begin)
-    return 0
+    return plan
 
 
 def run(workspace: Workspace, asked: GridRequest) -> Ended:

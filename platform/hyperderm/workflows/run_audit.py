@@ -41,7 +41,7 @@ def run_audit(workspace: Workspace, given: Sequence[Store], cubes: bool, runs: P
 
 def _beside(workspace: Workspace, runs: Path | None) -> Iterator[str]:
     """Yield stores that no run names by an address: sets of grids and of `generate`, and stores that `train` ingested."""
-    for grid in sorted((runs or workspace.root / "runs").glob(f"*/{PLAN}")):
+    for grid in sorted(workspace.runs(runs).glob(f"*/{PLAN}")):
         yield from known_grid(grid.parent).sets()
     made = sorted((workspace.root / "stores").glob("*"))
     yield from (str(place) for place in made if (place / MANIFEST).is_file())

@@ -13,35 +13,51 @@ if TYPE_CHECKING:
     from hyperderm.store.reader import Store
 
 
-def run_generation(
-    workspace: Workspace,
-    uri: str,
+def generate(
+    store: str,
     counts: Mapping[str, int],
-    run: str | None,
-    checkpoint: str | None,
-    seed: int,
-    rgb: str | None,
-    source_store: str | None,
-    workers: int,
-    runs: Path | None,
+    *,
+    run: str | None = None,
+    checkpoint: str | None = None,
+    seed: int = 0,
+    rgb: str | None = None,
+    source_store: str | None = None,
+    workers: int = 1,
     mat: Path | None = None,
+    runs: Path | None = None,
 ) -> "Manifest":
-    """Write a synthetic set, also as `.mat` files if `mat` names a folder, and print what it holds; see `generate`.
+    """Write a synthetic set from a trained generator, and return its manifest.
+
+    Args:
+        store: where the set goes; nothing may be there yet.
+        counts: diagnosis to number of cubes, such as `{"melanoma": 300}`.
+        run: a run or sweep, by name or path; its best checkpoint is taken.
+        checkpoint: a checkpoint file or `s3://` address, in place of `run`.
+        seed: another seed is another set.
+        rgb: URI of a store of photographs that new lesions are made from.
+        source_store: the store that the generator was trained on, where it is not where it was.
+        workers: Ray Data workers; 1: this process, without Ray.
+        mat: a new folder for the cubes as `.mat` files in HSIDermoscopy's layout; None: no such files.
+        runs: where runs are kept; None: `runs/` of the project.
 
     Raises:
-        HyperdermError: an error that the user can correct; no files are left behind.
+        HyperdermError: an error that the user can correct. Nothing is left behind.
     """
+    workspace = Workspace.here()
+    for count in counts.values():
+        if count < 1:
+            raise StudyError(f"--count {count}", "Ask for at least 1 cube.")
     if (run is None) == (checkpoint is None):
         raise StudyError("one of --run and --checkpoint is needed", "Give one: a run, or a file it left.")
     path = checkpoint or _of_run(workspace, str(run), workspace.runs(runs))
-    _check_free(uri, mat)
-    manifest = _generate(workspace, uri, path, dict(counts), seed, rgb, source_store, workers)
-    _tell(workspace, uri, manifest)
+    _check_free(store, mat)
+    manifest = _generate(workspace, store, path, dict(counts), seed, rgb, source_store, workers)
+    _tell(workspace, store, manifest)
     if mat:
         from hyperderm.store.export import export_mat
         from hyperderm.store.reader import open_store
 
-        workspace.say(f"{export_mat(open_store(uri), mat)} lesions in {mat}")
+        workspace.say(f"{export_mat(open_store(store), mat)} lesions in {mat}")
     return manifest
 
 

@@ -2,17 +2,32 @@
 
 from rich.console import Console
 
+from hyperderm.reports.progress import counting
+from hyperderm.reports.store_description import describe
 from hyperderm.store.manifest import Manifest
 
 
-def write_phantom(console: Console, store: str, count: int, size: int, seed: int, folds: int) -> Manifest:
-    """Write a phantom store with a progress bar on `console`."""
+def phantom(store: str, *, count: int = 330, size: int = 64, seed: int = 0, folds: int = 5) -> Manifest:
+    """Write a store of phantom lesions (simulated skin), and return its manifest.
+
+    Args:
+        store: the address of the new store; nothing may be there yet.
+        count: the number of lesions.
+        size: the side of each lesion in pixels.
+        seed: the seed of the lesions and of the folds.
+        folds: the number of folds, 3 or more; 0 for none.
+
+    Raises:
+        HyperdermError: an error that the user can correct. Nothing is left behind.
+    """
     from hyperderm.phantom.rendering import PHANTOM_VERSION
     from hyperderm.phantom.rendering import phantom as lesions
-    from hyperderm.reports.progress import counting
     from hyperderm.store.writer import write_store
 
+    console = Console(emoji=False)
     source = {"verb": "phantom", "version": PHANTOM_VERSION, "count": count, "size": size, "seed": seed}
     with counting(console, "drawing phantom lesions") as bar:
         rows = bar.track((one.lesion for one in lesions(count, size, seed)), total=count)
-        return write_store(store, rows, fold_count=folds, seed=seed, source=source)
+        manifest = write_store(store, rows, fold_count=folds, seed=seed, source=source)
+    describe(console, store, manifest)
+    return manifest

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Literal
 from rich.console import Console
 
 from hyperderm import registry
-from hyperderm.ablation import Ablation
 from hyperderm.config import Experiment
 from hyperderm.databases import sqlite_address
 from hyperderm.errors import ConfigError
+from hyperderm.grid_config import Ablation
+from hyperderm.reports.store_description import say
 from hyperderm.strict import check_text, parse_overrides
 
 if TYPE_CHECKING:  # heavy modules are imported only after the configuration is checked
@@ -51,7 +52,7 @@ class Workspace:
 
     def say(self, text: str) -> None:
         """Print one line."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        say(self.console, text)
 
 
 def choose_profile(workspace: Workspace, asked: str, *, here: bool = False) -> Literal["small", "full"]:
@@ -113,7 +114,19 @@ class Ended:
 
 @dataclass(frozen=True)
 class GridRequest:
-    """The grid and the options that the command line requests."""
+    """A grid as a user requests it, with its configuration resolved; `workflows.grid_request` makes it.
+
+    Attributes:
+        grid: the configuration of the grid.
+        generators: name to experiment of each generator that the grid trains.
+        store: URI of a store; None: `data`, or the default phantom.
+        data: a folder of raw files, which is ingested once.
+        name: the name of the grid's folder; None: a name that is made from the configuration.
+        runs: the folder of all runs; None: `runs/` of the project.
+        begin: when the grid starts; None: now.
+        end: no job is started that would run past this time; None: no limit.
+        storage: `s3://bucket/prefix` for what jobs write; None: the grid's folder.
+    """
 
     grid: Ablation
     generators: Mapping[str, Experiment]

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
-from hyperderm.ablation import REFERENCE, Ablation, Model
 from hyperderm.config import DataConfig, Experiment, SyntheticConfig
+from hyperderm.grid_config import REFERENCE, Ablation, Model
 from hyperderm.identity import read
 from hyperderm.strict import parse
 from hyperderm.tags import ARM_TAG, FOLD_TAG, STAGE_TAG

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hyperderm.ablation import Ablation
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, StoreError, StudyError, nearest
+from hyperderm.grid_config import Ablation
 from hyperderm.identity import shaping
 from hyperderm.learners.data import truth
 from hyperderm.learners.sampling import count_of

@@ -3,11 +3,9 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from hyperderm import workflows
 from hyperderm.cli import app
-from hyperderm.reports.store_description import describe
-from hyperderm.workflows.run_phantom import write_phantom
 
 
 @app.command()
@@ -19,5 +17,4 @@ def phantom(
     folds: Annotated[int, typer.Option(min=0, help="Number of folds, 0 for none.")] = 5,
 ) -> None:
     """The calibrated skin simulator into a store."""
-    console = Console(emoji=False)
-    describe(console, store, write_phantom(console, store, count, size, seed, folds))
+    workflows.phantom(store, count=count, size=size, seed=seed, folds=folds)

@@ -1,0 +1,122 @@
+"""Ablation grids as a user starts, plans, inspects and stops them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hyperderm.cluster.session import quiet_ray
+from hyperderm.registry import check_name
+from hyperderm.workflows.find_store import check_source
+from hyperderm.workflows.workspace import Ended, GridRequest, Workspace, configure_grid
+
+if TYPE_CHECKING:
+    from hyperderm.studies.ablation.plan import Plan
+
+
+def grid_request(
+    grid: str = "synthetic_vs_real",
+    *,
+    store: str | None = None,
+    data: Path | None = None,
+    overrides: Sequence[str] = (),
+    profile: str = "auto",
+    name: str | None = None,
+    runs: Path | None = None,
+    storage: str | None = None,
+    begin: datetime | None = None,
+    end: datetime | None = None,
+) -> GridRequest:
+    """Return what is asked of an ablation grid, proven as far as that goes without reading cubes.
+
+    Args:
+        grid: the name of a file `experiments/ablation_<grid>.py`.
+        store: see `train`; the following likewise.
+        data: raw files.
+        overrides: `path=value` texts.
+        profile: auto, small or full.
+        name: the name of the folder.
+        runs: where runs are kept.
+        storage: `s3://bucket/prefix` for what jobs write.
+        begin: when it starts; None: now.
+        end: no job is started that would run past this time; None: no limit.
+
+    Raises:
+        HyperdermError: an error that the user can correct.
+    """
+    quiet_ray()
+    resolved = configure_grid(Workspace.here(), grid, profile, list(overrides))
+    check_name(name)
+    check_source(store, data)
+    return GridRequest(*resolved, store, data, name, runs, begin, end, storage)
+
+
+def ablation(request: GridRequest) -> Ended:
+    """Run an ablation grid, or go on with it, and write its report.
+
+    Args:
+        request: the grid and where it is kept, from `grid_request`.
+
+    Raises:
+        HyperdermError: an error that the user can correct, before any process starts.
+    """
+    from hyperderm.workflows.run_ablation import run
+
+    return run(Workspace.here(), request)
+
+
+def ablation_plan(request: GridRequest) -> "Plan":
+    """Print what a grid would run, how long and how large, and return the plan; nothing is started.
+
+    Args:
+        request: the grid, from `grid_request`.
+
+    Raises:
+        HyperdermError: an error that the user can correct.
+    """
+    from hyperderm.workflows.run_ablation import show_plan
+
+    return show_plan(Workspace.here(), request)
+
+
+def ablation_status(request: GridRequest) -> None:
+    """Print how far a grid has come.
+
+    Args:
+        request: the request with which the grid was started.
+
+    Raises:
+        HyperdermError: an error that the user can correct.
+    """
+    from hyperderm.workflows.detached import tell
+
+    tell(Workspace.here(), request)
+
+
+def ablation_stop(request: GridRequest) -> None:
+    """End the driver of a grid in order, as Ctrl-C does; finished jobs stay finished, and `ablation` goes on with it.
+
+    Args:
+        request: the request with which the grid was started.
+
+    Raises:
+        StudyError: the driver runs on another machine, or its process cannot be identified; no process is signalled.
+    """
+    from hyperderm.workflows.detached import stop
+
+    stop(Workspace.here(), request)
+
+
+def ablation_detach(request: GridRequest, words: Sequence[str]) -> None:
+    """Start a grid in a process of its own that goes on without this terminal, or as a job of the cluster.
+
+    Args:
+        request: the grid, from `grid_request`, so that what can be refused is refused here.
+        words: the arguments of `hyperderm` that ask for the same grid, such as `["ablation", "--name", "night"]`.
+
+    Raises:
+        StudyError: a driver already runs the grid, or the new one ended at once. ClusterError: the cluster accepts no jobs.
+    """
+    from hyperderm.workflows.detached import detach
+
+    detach(Workspace.here(), request, words)
