@@ -107,6 +107,11 @@ class Names:
         return []
 
 
+def relative(path: Path, base: Path) -> str:
+    """Return the name of a file in lists: its path below `base`, with slashes."""
+    return path.relative_to(base).as_posix()
+
+
 def alike(one: str, other: str) -> bool:
     """Return whether one path equals the other or its end, part by part."""
     return one == other or one.endswith("/" + other) or other.endswith("/" + one)

@@ -7,7 +7,8 @@ used. Images of the same patient (without patients: of the same lesion) form one
 """
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -51,10 +52,16 @@ class Said:
             raise CubeError(self.problem, self.remedy)
         return self.diagnosis
 
-    def after(self, damage: CubeError) -> CubeError:
-        """Return the error `damage` together with the problem of the image's row, so that the user can mend both at once."""
-        remedy = f"{damage.remedy} {self.remedy}".strip()
-        return type(damage)(f"{damage.what}; besides, {self.problem}", remedy)
+    @contextmanager
+    def added(self) -> Iterator[None]:
+        """Add the problem of the image's row to an error of its file, so that the user can mend both at once."""
+        try:
+            yield
+        except CubeError as damage:
+            if not self.problem:
+                raise
+            remedy = f"{damage.remedy} {self.remedy}".strip()
+            raise type(damage)(f"{damage.what}; besides, {self.problem}", remedy) from damage
 
 
 NOTHING = Said()
