@@ -11,9 +11,10 @@ from PIL import Image
 
 from hyperderm.cubes.diagnosis import DIAGNOSES
 from hyperderm.errors import CubeError
-from hyperderm.ingest.annotations.annotation_file import LESION, read_annotations
+from hyperderm.ingest.annotations.annotation_file import read_annotations
 from hyperderm.ingest.annotations.export import LABELS, annotation_png, export_annotation_images
 from hyperderm.ingest.annotations.names import bare, picture_name
+from hyperderm.ingest.annotations.region import LESION
 
 H, W, B = 12, 9, 4
 

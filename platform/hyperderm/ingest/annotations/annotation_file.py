@@ -6,11 +6,10 @@ from pathlib import Path
 
 from hyperderm.errors import CubeError
 from hyperderm.ingest.annotations import coco, label_studio, names
-from hyperderm.ingest.annotations.region import LESION, Annotation, Region, diagnosis_of
+from hyperderm.ingest.annotations.region import Annotation, Region
 from hyperderm.ingest.formats.scene import SetAside
+from hyperderm.ingest.layouts.naming import Names, alike
 from hyperderm.strict import json_of
-
-__all__ = ["LESION", "Annotation", "Annotations", "diagnosis_of", "read_annotations"]
 
 _EXPECTED = (
     "Expected COCO (an object with images and annotations) or Label Studio's export of the format JSON (not JSON-MIN)."
@@ -78,10 +77,8 @@ class Annotations:
 
     def unmatched(self, known: Iterable[str]) -> list[SetAside]:
         """Return every image of the file that `match` assigns to no scene, with the reason."""
-        index = names.by_last_part(known)
         aside = []
-        for said, stem in self._stems.items():
-            found = names.candidates(stem, index)
+        for said, found in self._candidates(known).items():
             if not found:
                 aside.append(SetAside(said, f"{self.file} names it, but there is no such image"))
             elif len(found) > 1:
@@ -94,17 +91,22 @@ class Annotations:
 
     def torn(self, known: Iterable[str]) -> set[str]:
         """Return the scenes that the file names ambiguously, so that `match` cannot assign an image to them."""
-        index = names.by_last_part(known)
-        several = [names.candidates(stem, index) for stem in self._stems.values()]
         twice = {scene for scene, images in self._meant(known).items() if len(images) > 1}
-        return twice.union(*(found for found in several if len(found) > 1))
+        return twice.union(*(found for found in self._candidates(known).values() if len(found) > 1))
+
+    def _candidates(self, known: Iterable[str]) -> dict[str, list[str]]:
+        """Return image → the scenes that it may mean: those with exactly its name, or else those whose path ends in it.
+
+        A shorter path matches a longer path that ends in it, in both directions: `12.png` matches `DNCube/12`, and
+        `set/images/a.png` matches `images/a`. Paths with different folders never match, even if the file names are equal.
+        """
+        index = Names(known, names.bare)
+        return {said: index.ending(stem) for said, stem in self._stems.items()}
 
     def _meant(self, known: Iterable[str]) -> dict[str, list[str]]:
         """Return scene → the images that match this scene and no other."""
-        index = names.by_last_part(known)
         meant: dict[str, list[str]] = {}
-        for said, stem in self._stems.items():
-            found = names.candidates(stem, index)
+        for said, found in self._candidates(known).items():
             if len(found) == 1:
                 meant.setdefault(found[0], []).append(said)
         return meant
@@ -118,7 +120,7 @@ class Annotations:
             index.setdefault(path.rpartition("/")[2], []).append(said)
         near = index.get(stem.rpartition("/")[2], [])
         exact = [said for said in near if self._stems[said] == stem]
-        found = exact or [said for said in near if names.alike(stem, self._stems[said])]
+        found = exact or [said for said in near if alike(stem, self._stems[said])]
         if len(found) > 1:
             raise CubeError(f"{self.file}: {image!r} may be any of {', '.join(found)}", "Give each its whole path.")
         return found[0] if found else None
