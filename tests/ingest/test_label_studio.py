@@ -117,7 +117,7 @@ def test_cancelled_empty_and_missing_annotations(tmp_path):
         task(annotation(), image="c.png", number=3),
     )
     annotations = read_annotations(path)
-    assert annotations.images == ["a.png", "b.png", "c.png"]
+    assert list(annotations._stems) == ["a.png", "b.png", "c.png"]
     assert [annotations.of(image) for image in "abc"] == [[], [], []]
     assert annotations.unmarked == {
         "a.png": "project.json, task 1: it was skipped (1 annotation cancelled)",
@@ -285,5 +285,5 @@ def test_no_export_crashes(tmp_path, changes, kind):
     for one in damaged:
         with contextlib.suppress(CubeError):
             annotations = read_annotations(put(tmp_path, one))
-            for image in annotations.images:
+            for image in annotations._stems:
                 annotations.of(image)

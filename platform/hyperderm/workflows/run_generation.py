@@ -37,10 +37,10 @@ def run_generation(
     manifest = _generate(workspace, uri, path, dict(counts), seed, rgb, source_store, workers)
     _tell(workspace, uri, manifest)
     if mat:
-        from hyperderm.store.export import export_mat
+        from hyperderm.store.export import export_store
         from hyperderm.store.reader import open_store
 
-        workspace.say(f"{export_mat(open_store(uri), mat)} lesions in {mat}")
+        workspace.say(f"{export_store(open_store(uri), mat, 'mat')} lesions in {mat}")
     return manifest
 
 

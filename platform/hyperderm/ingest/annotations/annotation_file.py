@@ -36,11 +36,6 @@ class Annotations:
     _stems: dict[str, str] = field(repr=False)
     _regions: dict[str, tuple[Region, ...]] = field(repr=False)
 
-    @property
-    def images(self) -> list[str]:
-        """Return every image as the file names it, in the file's order, including images without marks."""
-        return list(self._stems)
-
     def marks(self, image: str) -> bool:
         """Return whether anything is marked on an image (named as in the file)."""
         return bool(self._regions.get(image))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, Literal
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -53,19 +53,6 @@ class Source:
     def image_id(self) -> str:
         """Return the image id of the lesion."""
         return self.lesion.image_id
-
-    @property
-    def diagnosis(self) -> str | None:
-        """Return the diagnosis of the lesion, or None if it is unknown."""
-        return self.lesion.diagnosis
-
-
-def kind(root: Path) -> Literal["spectral", "rgb"]:
-    """Return the kind of the exported store.
-
-    It raises the same errors as `describe`.
-    """
-    return describe(root).kind
 
 
 def scan(root: Path) -> list[Source]:
