@@ -314,14 +314,10 @@ def _marker_notes(marker: LesionMarks, sources: Sequence[Any], empty: Sequence[s
     notes = []
     if empty:
         notes.append(f"{_images(len(empty), 'is', 'are')} marked in {file} as without a lesion: {shown(empty)}")
-    drawn = [source.image_id for source in sources if _has_mask(source)]
+    drawn = [source.image_id for source in sources if getattr(source, "masks", None)]
     if over := [image for image in drawn if marker.annotations.marks(marker.names.get(image, ""))]:
         notes.append(f"the mask pictures of {_images(len(over), 'are', 'are')} not used, {file} marks them: {shown(over)}")
     return tuple(notes)
-
-
-def _has_mask(source: object) -> bool:
-    return bool(getattr(source, "masks", None) or getattr(source, "mask", None))
 
 
 def _images(count: int, one: str, several: str) -> str:

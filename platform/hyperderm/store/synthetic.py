@@ -147,13 +147,8 @@ def check_origin(synthetic: Store, real: Store, fold: int) -> SyntheticOrigin:
     return origin
 
 
-def lesion_name(origin: SyntheticOrigin, index: int) -> str:
-    """Return the id of a synthetic lesion; ids sort in the same order as indices."""
-    return f"{PREFIX}-{origin.checkpoint[:8]}-{origin.seed}-{index:07d}"
-
-
 def _lesion(cube: SyntheticCube, nm: NDArray[np.float64], origin: SyntheticOrigin) -> Lesion:
-    name = lesion_name(origin, cube.index)
+    name = f"{PREFIX}-{origin.checkpoint[:8]}-{origin.seed}-{cube.index:07d}"  # sorts like the index
     facts = origin.model_dump(mode="json", include={"run", "checkpoint", "seed", "fold", "manifest", "generator"})
     return Lesion(
         lesion_id=name,

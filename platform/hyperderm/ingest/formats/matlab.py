@@ -324,8 +324,8 @@ def _read_v73(path: Path, axes: int | None) -> Arrays:
                     seen.add(item.id)
                     collect(item, key + ".")
             elif _is_numeric(item, axes):
-                if _is_unmarked(item):
-                    unmarked.add(key)
+                if item.ndim == 3 and not any(str(mark).startswith("MATLAB") for mark in item.attrs):
+                    unmarked.add(key)  # with fewer axes the order is unambiguous
                 arrays[key] = item[()] if key in unmarked else np.transpose(item[()])
             elif not name.startswith("#"):  # MATLAB's own #refs# and #subsystem#
                 shape = f" {tuple(reversed(item.shape))}{_kind(item)}" if isinstance(item, h5py.Dataset) else ""
@@ -334,11 +334,6 @@ def _read_v73(path: Path, axes: int | None) -> Arrays:
     with h5py.File(path, "r") as file:
         collect(file, "")
     return Arrays(arrays, frozenset(unmarked), tuple(others))
-
-
-def _is_unmarked(item: h5py.Dataset) -> bool:
-    """Return whether an array of three axes lacks MATLAB's marks; with fewer axes the order is unambiguous."""
-    return item.ndim == 3 and not any(str(name).startswith("MATLAB") for name in item.attrs)
 
 
 def _kind(item: h5py.Dataset) -> str:

@@ -9,9 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +34,6 @@ from hyperderm.store.export_format import (
     digest,
     layout_mask,
 )
-
-_NPZ_DAMAGED: tuple[type[Exception], ...] = (BadZipFile, TokenError, *DAMAGED)
 
 
 @dataclass(frozen=True)
@@ -159,7 +155,7 @@ def _read_npz(path: Path, key: str = CUBE) -> NDArray[Any]:
             raise ValueError("it holds a single array")
         with loaded:
             return np.asarray(loaded[key])
-    except _NPZ_DAMAGED as error:
+    except DAMAGED as error:
         raise damaged("a NumPy file", error, path) from error
 
 
