@@ -22,14 +22,12 @@ class Annotations:
 
     Attributes:
         file: the name of the file.
-        tool: the tool, COCO or Label Studio.
         aside: the unusable entries of the file: annotations that belong to no image, labels that are not a diagnosis.
         empty: the images, as the file names them, on which an annotator marked nothing: they show no lesion.
         unmarked: image → why the file has no annotation of it: it was not annotated, or it was skipped.
     """
 
     file: str
-    tool: str
     aside: tuple[SetAside, ...]
     empty: frozenset[str]
     unmarked: Mapping[str, str]
@@ -49,7 +47,7 @@ class Annotations:
             CubeError: a mask cannot be used, or the name fits several images.
         """
         said = self._said(image)
-        return [region.annotation(self._stems[region.image]) for region in self._regions.get(said or "", ())]
+        return [region.annotation() for region in self._regions.get(said or "", ())]
 
     def read(self, image: str) -> tuple[list[Annotation], list[SetAside]]:
         """Draw every mask as `of` does, but return an unusable mask with its reason and go on with the others."""
@@ -57,7 +55,7 @@ class Annotations:
         said = self._said(image)
         for region in self._regions.get(said or "", ()):
             try:
-                good.append(region.annotation(self._stems[region.image]))
+                good.append(region.annotation())
             except CubeError as error:
                 aside.append(SetAside(region.image, str(error)))
         return good, aside
@@ -137,9 +135,9 @@ def read_annotations(path: Path) -> Annotations:
     except ValueError as error:
         raise CubeError(f"{path.name} is no JSON ({error})", _EXPECTED) from error
     if coco.is_document(document):
-        tool, found = coco.TOOL, coco.read(document, path.name)
+        found = coco.read(document, path.name)
     elif label_studio.is_document(document):
-        tool, found = label_studio.TOOL, label_studio.read(document, path.name)
+        found = label_studio.read(document, path.name)
     else:
         raise CubeError(f"{path.name} is JSON, but no annotations", _EXPECTED)
     by_image: dict[str, list[Region]] = {}
@@ -147,4 +145,4 @@ def read_annotations(path: Path) -> Annotations:
         by_image.setdefault(region.image, []).append(region)
     stems = {said: names.bare(name) for said, name in found.paths.items()}
     by = {image: tuple(regions) for image, regions in by_image.items()}
-    return Annotations(path.name, tool, tuple(found.aside), frozenset(found.empty), found.unmarked, stems, by)
+    return Annotations(path.name, tuple(found.aside), frozenset(found.empty), found.unmarked, stems, by)

@@ -72,8 +72,9 @@ def orphans(root: Path, sources: Sequence[Source]) -> list[SetAside]:
         if source.format == "mat":
             used.add(layout_mask(root, file))
     files = (path for path in root.rglob("*") if not path.is_dir() and path not in used)
-    names = sorted((path for path in files if not _hidden(path, root)), key=lambda p: (p.parent, natural(p)))
-    return [SetAside(path.relative_to(root).as_posix(), f"{SIDECAR} does not name it") for path in names]
+    names = [path.relative_to(root) for path in sorted(files, key=lambda p: (p.parent, natural(p)))]
+    seen = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    return [SetAside(name.as_posix(), f"{SIDECAR} does not name it") for name in seen]
 
 
 def read(source: Source, root: Path) -> tuple[list[Lesion], list[SetAside]]:
@@ -176,7 +177,3 @@ def _read_envi(path: Path) -> NDArray[Any]:
 
 
 _READERS: dict[Format, Callable[[Path], NDArray[Any]]] = {"mat": read_array, "envi": _read_envi, "npz": _read_npz}
-
-
-def _hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)

@@ -41,7 +41,6 @@ class Source:
 
     Attributes:
         path: the path of the file.
-        folder: the folder's name, one of `FOLDERS`.
         image_id: the image's folder and name.
         diagnosis: the diagnosis from the folder or the name; None if they do not name exactly one class.
         masks: the masks that mark the image's lesions.
@@ -51,7 +50,6 @@ class Source:
     """
 
     path: Path
-    folder: str
     image_id: str
     diagnosis: str | None
     masks: tuple[Path, ...]
@@ -101,7 +99,7 @@ def scan(root: Path, tables: Tables | None = None) -> list[Source]:
             names = " and ".join(relative(other, root) for name, _, other in cubes if name == image_id)
             fault = f"{names} are called alike. Rename one of them."
         mine = tuple(masks.of.get(image_id, ()))
-        sources.append(Source(path, folder, image_id, diagnosis, mine, sides[path], said.get(image_id, NOTHING), fault))
+        sources.append(Source(path, image_id, diagnosis, mine, sides[path], said.get(image_id, NOTHING), fault))
     return sources
 
 

@@ -199,7 +199,7 @@ def read_tables(base: Path, besides: Collection[Path] = (), *, grouping: bool = 
     listed: list[tuple[Path, _Listed]] = []
     ours = of_export(base)
     for path in (path for folder in (base, *folders(base, "images")) for path in files_in(folder)):
-        if path in ours or not _may_be_table(path) or _is_no_table(path) or path.resolve() in besides:
+        if path in ours or not _may_be_table(path) or is_clutter(path) or path.resolve() in besides:
             continue
         try:
             found = _listed(path, base)
@@ -214,7 +214,7 @@ def read_tables(base: Path, besides: Collection[Path] = (), *, grouping: bool = 
 def _may_be_table(path: Path) -> bool:
     """Return whether a file has a table's suffix, or no suffix and a head that names a column of images."""
     if path.suffix:
-        return path.suffix.lower() in SUFFIXES
+        return path.suffix.lower() in SUFFIXES and not path.name.lower().endswith(WAVELENGTHS)
     try:
         with path.open("rb") as file:
             head = file.read(_PEEK)
@@ -222,10 +222,6 @@ def _may_be_table(path: Path) -> bool:
         return False
     text = squashed(plain_word(head.decode("utf-8", "replace")))
     return b"\0" not in head and any(squashed(name) in text for name in IMAGE_COLUMNS)
-
-
-def _is_no_table(path: Path) -> bool:
-    return is_clutter(path) or path.name.lower().endswith(WAVELENGTHS)
 
 
 def _listed(path: Path, base: Path) -> _Listed:
