@@ -11,7 +11,7 @@ from PIL import Image
 from hyperderm.errors import CubeError
 from hyperderm.ingest.formats.scene import Found, ReadOptions, Scene
 from hyperderm.ingest.layouts import scene_folder
-from hyperderm.ingest.layouts.references import applied, is_reference, parted, read
+from hyperderm.ingest.layouts.references import applied, parted, read
 from hyperderm.ingest.layouts.scene_folder import Camera
 from hyperderm.ingest.lesions import CropOptions
 from hyperderm.ingest.reflectance import calibrate
@@ -112,7 +112,9 @@ def test_a_row_of_one_spectrum_and_as_many_lines_as_rows():
     ],
 )
 def test_names_of_references_are_few(name, kind, tmp_path):
-    assert is_reference(tmp_path / f"{name}.npy", tmp_path) == kind
+    path = tmp_path / f"{name}.npy"
+    _, references = parted([Found(name, path, (path,), "")])
+    assert [one.kind for one in references] == [kind] * (kind is not None)
 
 
 def test_a_word_alone_counts_beside_a_scan_of_that_name():

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from hyperderm.cubes.bands import by_wavelength, mix
 from hyperderm.errors import CubeError
 from hyperderm.ingest.formats import matlab
-from hyperderm.ingest.formats.pixels import DAMAGED, name_below, numbers, surely_nm
-from hyperderm.ingest.formats.scene import Found, ReadOptions, Scene
+from hyperderm.ingest.formats.pixels import DAMAGED, numbers, surely_nm
+from hyperderm.ingest.formats.scene import Scene
 from hyperderm.ingest.reflectance import PICTURES, TIFF, calibrate, check_raw, named_damaged, read_reference
 
 NAME: str = "mosaic"
@@ -60,22 +60,6 @@ class Mosaic:
     correction: Path | None = None
     wavelengths_nm: tuple[float, ...] | None = None
     white_reflectance: float = 1.0
-
-
-def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
-    """Return one scene per TIFF or PNG if a response table lies beside it or above it, up to `root`; otherwise none."""
-    pictures = [p for p in files if p.suffix.lower() in SUFFIXES]
-    try:
-        table = responses_beside(folder, root) if pictures else None
-    except CubeError:
-        return []  # several tables: reading says so to who asks for it
-    return [Found(name_below(p, root), p, (p, table), NAME) for p in pictures] if table else []
-
-
-def read(found: Found, asked: ReadOptions) -> Scene:
-    """Read one frame with `superpixel`; `read_mosaic` offers more options."""
-    root = found.files[1].parent if len(found.files) > 1 else found.path.parent
-    return read_mosaic(found.path, Mosaic(wavelengths_nm=asked.wavelengths_nm), root)
 
 
 def read_mosaic(path: Path, options: Mosaic, root: Path | None = None) -> Scene:

@@ -137,13 +137,6 @@ def parted(found: Sequence[Found], lesions: Collection[str] = ()) -> tuple[list[
     ]
 
 
-def is_reference(path: Path, root: Path) -> Kind | None:
-    """Return the kind of reference that a file is by its name alone, whatever lies beside it; None: not a reference."""
-    name = path.relative_to(root).with_suffix("").as_posix()
-    reference = _named(Found(name, path, (path,), ""), {})
-    return reference.kind if reference else None
-
-
 def pair(scan: Found, references: Sequence[Reference]) -> Pair:
     """Return the references of a scan: those named after it, else the nearest ones in its folder or in one above it.
 
