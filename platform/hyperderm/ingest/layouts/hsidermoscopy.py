@@ -134,7 +134,10 @@ def open_image(source: Source, root: Path, asked: ReadOptions) -> Image:
         raise CubeError(source.fault)
     with source.said.added():
         scene = _scene(source, root, asked)
-    diagnosis = _agreed(source)
+    said = source.said.known()
+    if said and source.diagnosis and said != source.diagnosis:
+        raise CubeError(f"the table calls it {said}, its folder or name {source.diagnosis}", "Correct one of them.")
+    diagnosis = source.diagnosis or said
     if diagnosis is None:
         raise CubeError(f"the file name names no single class: exactly one of {', '.join(OTHER)} is expected in it")
     assert scene.wavelengths_nm is not None
@@ -144,14 +147,6 @@ def open_image(source: Source, root: Path, asked: ReadOptions) -> Image:
     facts = {"sha256": digest} | {key: scene.facts[key] for key in kept if key in scene.facts}
     file = relative(source.path, root)
     return Image(source.image_id, file, diagnosis, scene.reflectance, scene.wavelengths_nm, facts, masks, whole=False)
-
-
-def _agreed(source: Source) -> str | None:
-    """Return the diagnosis on which folder, file name and tables agree; None if none of them gives one."""
-    said = source.said.known()
-    if said and source.diagnosis and said != source.diagnosis:
-        raise CubeError(f"the table calls it {said}, its folder or name {source.diagnosis}", "Correct one of them.")
-    return source.diagnosis or said
 
 
 def _cubes(root: Path) -> list[tuple[str, str, Path]]:
