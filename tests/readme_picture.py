@@ -8,7 +8,7 @@ import optuna
 from matplotlib.image import imread
 
 from hyperderm import registry
-from hyperderm.tracking.figures import lesion_grid, save_png, spectra
+from hyperderm.tracking.figures import lesion_grid, spectra
 from hyperderm.training.run_folder import sweep_name, trial_folder
 from hyperderm.training.selection import select
 from hyperderm.workflows.find_store import find_store
@@ -30,7 +30,7 @@ def main() -> int:
     parts = [lesion_grid(real, generated, title, seed=1, rows=3), spectra(real, generated, "Mean spectra")]
     pages = []
     for number, figure in enumerate(parts):
-        save_png(figure, part := Path(folder) / f".readme-{number}.png")
+        figure.savefig(part := Path(folder) / f".readme-{number}.png", format="png", dpi=figure.dpi)
         pages.append(imread(part)[..., :3])
         part.unlink()
     _stack(pages, workspace.root / PICTURE)

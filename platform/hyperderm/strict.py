@@ -73,6 +73,26 @@ def json_of(text: str | bytes) -> Any:  # noqa: ANN401 - any JSON value
         raise ValueError("it is nested too deeply") from None
 
 
+def first_fault(error: ValueError) -> str:
+    """Return one line on the first fault of a text that is no JSON, or not that of a model."""
+    if not isinstance(error, ValidationError):
+        return str(error).splitlines()[0]
+    fault = error.errors()[0]
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ")
+
+
+def version_of(content: bytes, field: str) -> int:
+    """Return the whole number that a JSON object holds under `field`.
+
+    Raises:
+        ValueError: the text is no JSON object, or names no version.
+    """
+    data = json_of(content)
+    if not isinstance(data, dict) or not isinstance(data.get(field), int):
+        raise ValueError(f"it names no {field}")
+    return int(data[field])
+
+
 def parse(model: type[M], data: Any) -> M:  # noqa: ANN401 - any JSON value
     """Validate JSON-like `data` into `model`; turn pydantic's report into one ConfigError."""
     try:

@@ -21,7 +21,7 @@ def main() -> int:
     from hyperderm.cubes.cube import HSIDERMOSCOPY_NM
     from hyperderm.learners.augmentation import classic
     from hyperderm.learners.augmentation_settings import SpectralAugmentationConfig
-    from hyperderm.learners.batch_augmentation import classic_batch
+    from hyperderm.learners.batch_augmentation import BatchAugmentation
     from hyperderm.learners.cube_augmentation import SpectralAugmentation
     from hyperderm.learners.scaling import Scaling
 
@@ -33,7 +33,7 @@ def main() -> int:
     quiet = SpectralAugmentationConfig(shot_noise=0, read_noise=0)
     ways = {
         "albumentations": classic(SIZE),
-        "the batch": classic_batch(SIZE),
+        "the batch": BatchAugmentation(SIZE),
         "spectral": SpectralAugmentation(SpectralAugmentationConfig(), HSIDERMOSCOPY_NM, scaling),
         "spectral without noise": SpectralAugmentation(quiet, HSIDERMOSCOPY_NM, scaling),
     }

@@ -66,7 +66,7 @@ def family_wise(design: Design, sets: int, resamples: int, seed: int = 0) -> tup
         panels = simulate(null, rng).panels
         weights = bootstrap(panels[0], resamples, seed)
         p = [difference(panels[a], panels[b], weights).p for a, b in FAMILY]
-        wrong += any(each.rejected for each in holm(p))
+        wrong += any(value <= each.alpha for value, each in zip(p, holm(p), strict=True))
         unadjusted += min(p) <= FAMILY_LEVEL
     return wrong / sets, unadjusted / sets
 

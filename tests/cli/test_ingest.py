@@ -446,11 +446,11 @@ import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
 from hyperderm.ingest import source
 from hyperderm.ingest.layouts import scene_folder
-read = scene_folder.read
+read = scene_folder.open_image
 def slowly(*arguments):
     time.sleep(0.25)
     return read(*arguments)
-scene_folder.read = slowly
+scene_folder.open_image = slowly
 source.PART_BYTES = 1
 from hyperderm.cli import main
 main()

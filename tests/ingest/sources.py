@@ -6,7 +6,7 @@ from hyperderm.ingest.formats.scene import ReadOptions
 from hyperderm.ingest.layouts.scene_folder import Camera
 from hyperderm.ingest.lesions import CropOptions
 from hyperderm.ingest.pipeline import Make, Progress, ingest
-from hyperderm.ingest.source import Job, make_job
+from hyperderm.ingest.source import Folder, Job, make_job
 from hyperderm.store.manifest import Manifest
 
 
@@ -14,6 +14,10 @@ def job_of(source: Path, size: int | None = 16, wavelengths=None, layout: str = 
     nm = None if wavelengths is None else tuple(wavelengths)
     how = CropOptions(size, **{k: more.pop(k) for k in ("bands_nm", "marker") if k in more})
     return make_job(source, layout, how, Camera(ReadOptions(nm)), **more)
+
+
+def read_one(layout: str, source, root: Path, how: CropOptions):
+    return Folder(root, layout).read(source, how)
 
 
 def ingest_folder(

@@ -17,7 +17,7 @@ from hyperderm.ingest.formats.scene import SetAside
 from hyperderm.ingest.layouts import exported
 from hyperderm.store.diff import diff_stores
 from hyperderm.store.export import FORMATS, export_store
-from hyperderm.store.export_format import is_export
+from hyperderm.store.export_format import describe, is_export
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
 from tests.store.lesions import NM, lesion
@@ -66,7 +66,7 @@ def take_in(root: Path, uri: Path, **options) -> list[SetAside]:
             aside.extend(bad)
             yield from found
 
-    write_store(str(uri), lesions(), kind=exported.kind(root), **options)
+    write_store(str(uri), lesions(), kind=describe(root).kind, **options)
     return aside
 
 
@@ -105,7 +105,7 @@ def test_photographs_without_diagnoses(format_, tmp_path):
     assert take_in(tmp_path / "out", tmp_path / "back", fold_count=0) == []
     back = open_store(str(tmp_path / "back"))
     assert back.manifest.kind == "rgb"
-    assert all(source.diagnosis is None for source in exported.scan(tmp_path / "out"))
+    assert all(source.lesion.diagnosis is None for source in exported.scan(tmp_path / "out"))
     assert all(same(a, b) for a, b in zip(store.lesions(), back.lesions(), strict=True))
 
 
@@ -288,7 +288,7 @@ def test_files_the_sidecar_does_not_name(folder):
 def test_sidecars_that_cannot_be_used(folder, changes, said):
     edit(folder, **changes)
     assert is_export(folder)
-    for ask in (exported.scan, exported.kind):
+    for ask in (exported.scan, describe):
         with pytest.raises(CubeError) as caught:
             ask(folder)
         assert said in str(caught.value)

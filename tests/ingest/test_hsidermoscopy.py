@@ -13,8 +13,9 @@ from PIL import Image
 
 from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, Lesion
 from hyperderm.errors import CubeError
-from hyperderm.ingest.layouts.hsidermoscopy import SetAside, Source, orphans, read, scan
+from hyperderm.ingest.layouts.hsidermoscopy import SetAside, Source, orphans, scan
 from hyperderm.ingest.lesions import CropOptions
+from tests.ingest.sources import read_one
 
 H, W, B = 24, 32, 16
 STAND_IN = Path(__file__).resolve().parents[3] / "shared" / "tools" / "derm_cubes.py"
@@ -65,7 +66,7 @@ def root(tmp_path):
 
 def only(root, image_id="MMCube/1") -> tuple[list[Lesion], list[SetAside]]:
     [source] = [s for s in scan(root) if s.image_id == image_id]
-    return read(source, root, CropOptions(12))
+    return read_one("hsidermoscopy", source, root, CropOptions(12))
 
 
 def reason(root, image_id="MMCube/1") -> str:
@@ -191,7 +192,7 @@ def test_scan_is_in_natural_order_and_gives_each_cube_its_own_masks(tmp_path):
     assert [m.name for m in sources[3].masks] == ["Nv_1_00.png"]
     assert isinstance(sources[0], Source)
     assert orphans(tmp_path, sources) == []
-    ids = [lesion.lesion_id for s in sources for lesion in read(s, tmp_path, CropOptions(8))[0]]
+    ids = [lesion.lesion_id for s in sources for lesion in read_one("hsidermoscopy", s, tmp_path, CropOptions(8))[0]]
     assert len(set(ids)) == len(ids) == 7
 
 
@@ -222,9 +223,9 @@ def test_wrong_band_count_names_both(root, put):
 
 def test_bands_on_another_axis_are_found_by_their_number(root):
     put_v5(root, "MMCube/1", cube=ramp())
-    [straight], _ = read(scan(root)[0], root, CropOptions(None))
+    [straight], _ = read_one("hsidermoscopy", scan(root)[0], root, CropOptions(None))
     put_v5(root, "MMCube/1", cube=ramp().transpose(2, 0, 1))
-    [turned], _ = read(scan(root)[0], root, CropOptions(None))
+    [turned], _ = read_one("hsidermoscopy", scan(root)[0], root, CropOptions(None))
     np.testing.assert_array_equal(turned.cube.reflectance, straight.cube.reflectance)
     assert turned.origin["axes"] == "BHW"
 
@@ -232,11 +233,11 @@ def test_bands_on_another_axis_are_found_by_their_number(root):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
 def test_values_that_are_not_finite(root, bad):
     cube = ramp().astype(np.float64)
-    [before], _ = read(scan(root)[0], root, CropOptions(None))
+    [before], _ = read_one("hsidermoscopy", scan(root)[0], root, CropOptions(None))
     top, left, _, _ = before.origin["crop"]
     cube[top, left : left + 3, 5] = bad  # 1e300 is finite until it becomes float32
     put_v5(root, "MMCube/1", cube=cube)
-    _, [aside] = read(scan(root)[0], root, CropOptions(None))
+    _, [aside] = read_one("hsidermoscopy", scan(root)[0], root, CropOptions(None))
     assert "3 of" in aside.reason
     assert "values inside the crop are missing" in aside.reason
 
@@ -261,7 +262,7 @@ def test_flipped_bytes_never_raise(root, put):
         for at in rng.integers(0, min(len(good), 2500), 6):
             data[at] = rng.integers(256)
         source.path.write_bytes(data)
-        lesions, aside = read(source, root, CropOptions(4))
+        lesions, aside = read_one("hsidermoscopy", source, root, CropOptions(4))
         assert not lesions  # the mask has another size than 6 x 7
         damaged += "damaged" in aside[0].reason
     assert damaged > 20
@@ -404,7 +405,7 @@ def test_stand_in_cubes(tmp_path):
     assert len(sources) == 4
     assert orphans(tmp_path, sources) == []
     for source in sources:
-        [lesion], aside = read(source, tmp_path, CropOptions(32))
+        [lesion], aside = read_one("hsidermoscopy", source, tmp_path, CropOptions(32))
         assert aside == []
         assert lesion.cube.shape == (32, 32, 16)
         assert lesion.mask.mean() > 0.1

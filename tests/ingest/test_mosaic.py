@@ -11,8 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from hyperderm.errors import CubeError
-from hyperderm.ingest.formats.mosaic import Mosaic, demosaic, find, read, read_mosaic, responses_beside
-from hyperderm.ingest.formats.scene import ReadOptions
+from hyperderm.ingest.formats.mosaic import Mosaic, demosaic, read_mosaic, responses_beside
 
 H, W = 24, 40
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "ssi_mosaic16"
@@ -160,17 +159,6 @@ def test_a_table_of_matlab_v73(tmp_path):
         file["note"] = "text"
     tifffile.imwrite(tmp_path / "shot.tif", frame())
     np.testing.assert_array_equal(read_mosaic(tmp_path / "shot.tif", Mosaic()).wavelengths_nm, np.sort(CENTRES))
-
-
-def test_find_and_read_where_a_table_lies(shot):
-    root = shot.parent
-    files = sorted(root.iterdir())
-    [found] = find(root, files, root)
-    assert (found.name, found.path, found.files) == ("shot", shot, (shot, root / "sensor_Responses_4x4.mat"))
-    np.testing.assert_array_equal(read(found, ReadOptions()).wavelengths_nm, np.sort(CENTRES))
-    np.testing.assert_array_equal(read(found, ReadOptions(tuple(CENTRES + 5))).wavelengths_nm, np.sort(CENTRES) + 5)
-    (root / "sensor_Responses_4x4.mat").unlink()
-    assert find(root, files, root) == []
 
 
 @pytest.mark.parametrize("how", ["superpixel", "bilinear"])

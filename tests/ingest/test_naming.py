@@ -56,10 +56,10 @@ def test_suffixes_come_off_one_by_one_and_only_those_of_images():
 
 
 def test_annotation_tools_names_are_compared_likewise():
-    index = annotated.by_last_part(["arm0.bil", "Läsion", "DNCube/12"])
-    assert annotated.candidates(annotated.bare("ARM0.png"), index) == ["arm0.bil"]
-    assert annotated.candidates(annotated.bare(unicodedata.normalize("NFD", "LÄSION.JPG")), index) == ["Läsion"]
-    assert annotated.candidates(annotated.bare(annotated.picture_name("DNCube/12")), index) == ["DNCube/12"]
+    index = Names(["arm0.bil", "Läsion", "DNCube/12"], annotated.bare)
+    assert index.ending(annotated.bare("ARM0.png")) == ["arm0.bil"]
+    assert index.ending(annotated.bare(unicodedata.normalize("NFD", "LÄSION.JPG"))) == ["Läsion"]
+    assert index.ending(annotated.bare(annotated.picture_name("DNCube/12"))) == ["DNCube/12"]
 
 
 def given(masks, images, **how):

@@ -8,8 +8,9 @@ from PIL import Image
 
 from hyperderm.cubes.pseudo_rgb import srgb_decode
 from hyperderm.errors import CubeError
-from hyperderm.ingest.layouts.photographs import orphans, read, scan
+from hyperderm.ingest.layouts.photographs import orphans, scan
 from hyperderm.ingest.lesions import CropOptions
+from tests.ingest.sources import read_one
 
 H, W = 24, 36
 
@@ -41,7 +42,7 @@ def everything(root, size=12):
     sources = scan(root)
     lesions, aside = [], orphans(root, sources)
     for source in sources:
-        found, bad = read(source, root, CropOptions(size))
+        found, bad = read_one("photographs", source, root, CropOptions(size))
         lesions += found
         aside += bad
     return lesions, {a.file: a.reason for a in aside}

@@ -11,10 +11,11 @@ from PIL import Image
 from hyperderm.errors import CubeError
 from hyperderm.ingest.formats.scene import Found, ReadOptions, Scene
 from hyperderm.ingest.layouts import scene_folder
-from hyperderm.ingest.layouts.references import applied, is_reference, parted, read
+from hyperderm.ingest.layouts.references import applied, parted, read
 from hyperderm.ingest.layouts.scene_folder import Camera
 from hyperderm.ingest.lesions import CropOptions
 from hyperderm.ingest.reflectance import calibrate
+from tests.ingest.sources import read_one
 
 H, W, B = 6, 8, 5
 NM = np.linspace(460.0, 620.0, B)
@@ -111,7 +112,9 @@ def test_a_row_of_one_spectrum_and_as_many_lines_as_rows():
     ],
 )
 def test_names_of_references_are_few(name, kind, tmp_path):
-    assert is_reference(tmp_path / f"{name}.npy", tmp_path) == kind
+    path = tmp_path / f"{name}.npy"
+    _, references = parted([Found(name, path, (path,), "")])
+    assert [one.kind for one in references] == [kind] * (kind is not None)
 
 
 def test_a_word_alone_counts_beside_a_scan_of_that_name():
@@ -331,7 +334,7 @@ def test_references_of_other_bands_or_of_a_finished_image_are_refused(tmp_path):
 
 def aside_of(root: Path) -> dict[str, str]:
     sources = scene_folder.scan(root, Camera())
-    read_ = [scene_folder.read(source, root, CropOptions(None))[1] for source in sources]
+    read_ = [read_one("scenes", source, root, CropOptions(None))[1] for source in sources]
     return {one.file: one.reason for each in [scene_folder.orphans(root, sources), *read_] for one in each}
 
 
@@ -461,7 +464,7 @@ def test_what_cannot_be_raw_values_of_its_references_is_set_aside_with_both_rang
     if beside and white is None:
         return  # a dark reference alone is not used there
     sources = scene_folder.scan(root, Camera() if beside else Camera(**given))
-    lesions, [aside] = scene_folder.read(sources[0], root, CropOptions(None))
+    lesions, [aside] = read_one("scenes", sources[0], root, CropOptions(None))
     assert not lesions
     assert said in aside.reason
     low, high = values.min(), values.max()

@@ -287,7 +287,7 @@ def test_what_no_reader_foresaw_names_the_image(tmp_path, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(scene_folder, "read", broken)
+    monkeypatch.setattr(scene_folder, "open_image", broken)
     with pytest.raises(ZeroDivisionError) as caught:
         ingest_folder(tmp_path / "raw", str(tmp_path / "store"))
     assert caught.value.__notes__ == [f"while reading patient7 of {tmp_path / 'raw'}"]

@@ -10,7 +10,7 @@ import torch
 from hyperderm.errors import ConfigError
 from hyperderm.learners import batch_augmentation
 from hyperderm.learners.augmentation import Augmentation, _albumentations, classic
-from hyperderm.learners.batch_augmentation import BatchAugmentation, Geometry, classic_batch, draw, remap, resample
+from hyperderm.learners.batch_augmentation import BatchAugmentation, Geometry, draw, remap, resample
 from tests.learners.test_augmentation import cubes, positions
 from tests.learners.test_classifier import DOUBLE, feed, gradients
 from tests.learners.tissue import classifier, lesions
@@ -23,7 +23,7 @@ STILL = np.eye(2, 3)
 
 @pytest.fixture(scope="module")
 def augment():
-    return classic_batch(SIZE)
+    return BatchAugmentation(SIZE)
 
 
 def smooth(n, size):
@@ -98,7 +98,7 @@ ROUNDED = 1 / 64
 @pytest.mark.parametrize("size", [32, 64])
 @pytest.mark.parametrize(("by_torch", "most"), [(True, 0.0), (False, ROUNDED)])
 def test_the_same_keys_move_cubes_as_albumentations_does(size, by_torch, most):
-    n, batch = 200, classic_batch(size)
+    n, batch = 200, BatchAugmentation(size)
 
     def moved(x, keys):
         return batch._resampled(x, [draw(batch._pipeline, key, size) for key in keys]) if by_torch else batch(x, keys)
@@ -116,12 +116,12 @@ def test_the_same_keys_move_cubes_as_albumentations_does(size, by_torch, most):
 def test_opencv_moves_cubes_as_torch_does_to_the_edge():
     drawn = [draw(classic(SIZE), key, SIZE) for key in range(100)]
     x = positions(100, SIZE).repeat(1, 8, 1, 1)
-    by_opencv, by_torch = remap(x, drawn), classic_batch(SIZE)._resampled(x, drawn)
+    by_opencv, by_torch = remap(x, drawn), BatchAugmentation(SIZE)._resampled(x, drawn)
     assert (by_opencv - by_torch).abs().max() < ROUNDED + 1e-3
 
 
 def test_cubes_may_lie_pixel_by_pixel_and_be_given_one_by_one():
-    for augment in (classic_batch(SIZE), classic(SIZE)):
+    for augment in (BatchAugmentation(SIZE), classic(SIZE)):
         x, keys = cubes(9), range(9)
         expected = augment(x, keys)
         held = x.contiguous(memory_format=torch.channels_last)
@@ -134,8 +134,8 @@ def test_cubes_may_lie_pixel_by_pixel_and_be_given_one_by_one():
 def test_every_band_of_a_cube_moves_alike(bands):
     """OpenCV 5 takes an image of more than 128 channels for something else, and leaves it unwritten."""
     x = positions(20, SIZE)[:, :1]
-    found = classic_batch(SIZE)(x.repeat(1, bands, 1, 1), range(20))
-    expected = classic_batch(SIZE)(x, range(20)).repeat(1, bands, 1, 1)
+    found = BatchAugmentation(SIZE)(x.repeat(1, bands, 1, 1), range(20))
+    expected = BatchAugmentation(SIZE)(x, range(20)).repeat(1, bands, 1, 1)
     assert (found - expected).abs().max() < ROUNDED + 1e-3
 
 
@@ -148,7 +148,7 @@ def test_albumentations_says_how_many_bands_it_moves():
 def test_moments_over_many_draws_are_those_of_albumentations():
     """Other keys on either side: the distributions, not the draws."""
     n, x = 300, positions(300)
-    ours, theirs = classic_batch(SIZE)(x, range(n)), classic(SIZE)(x, range(n, 2 * n))
+    ours, theirs = BatchAugmentation(SIZE)(x, range(n)), classic(SIZE)(x, range(n, 2 * n))
     for at in [(4, 4), (16, 16), (8, 24)]:
         a, b = ours[:, :, at[0], at[1]], theirs[:, :, at[0], at[1]]
         error = ((a.var(0) + b.var(0)) / n).sqrt()
@@ -173,7 +173,7 @@ def test_a_cube_and_its_key_alone_decide(augment, monkeypatch):
     order = torch.randperm(12, generator=torch.Generator().manual_seed(1))
     assert torch.equal(augment(x[order], [keys[i] for i in order]), once[order])
     assert torch.equal(augment(x[5:6], keys[5:6]), once[5:6])
-    assert torch.equal(classic_batch(SIZE)(x, keys), once)
+    assert torch.equal(BatchAugmentation(SIZE)(x, keys), once)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
@@ -199,9 +199,9 @@ def test_nothing_is_clipped_and_nothing_is_made_up(augment):
 
 def test_any_number_of_bands_and_precision():
     for bands, dtype in ((1, torch.float64), (31, torch.float32), (3, torch.bfloat16)):
-        seen = classic_batch(24)(cubes(6, bands, 24).to(dtype), range(6))
+        seen = BatchAugmentation(24)(cubes(6, bands, 24).to(dtype), range(6))
         assert (seen.shape, seen.dtype) == ((6, bands, 24, 24), dtype)
-    assert classic_batch(24)(cubes(1, 3, 24)[:0], []).shape == (0, 3, 24, 24)
+    assert BatchAugmentation(24)(cubes(1, 3, 24)[:0], []).shape == (0, 3, 24, 24)
 
 
 def test_other_sizes_and_other_numbers_of_keys_are_refused(augment):

@@ -10,7 +10,7 @@ from hyperderm.config import Experiment, TaskConfig
 from hyperderm.cubes.cube import HSIDERMOSCOPY_NM
 from hyperderm.errors import ConfigError
 from hyperderm.learners.augmentation_settings import SpectralAugmentationConfig
-from hyperderm.learners.batch_augmentation import classic_batch
+from hyperderm.learners.batch_augmentation import BatchAugmentation
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.cube_augmentation import CAMERA_PX, SpectralAugmentation, portions, replace
 from hyperderm.learners.scaling import Scaling
@@ -266,9 +266,9 @@ def test_names_say_what_is_done_and_in_which_order():
     x, keys = data.scaling.forward(blobs(6)), range(6)
     augment = SpectralAugmentation(SpectralAugmentationConfig(), data.wavelengths_nm, data.scaling)
     assert torch.equal(seen("none", x, keys), x)
-    assert torch.equal(seen("classic", x, keys), classic_batch(16)(x, keys))
+    assert torch.equal(seen("classic", x, keys), BatchAugmentation(16)(x, keys))
     assert torch.equal(seen("spectral", x, keys), augment(x, keys))
-    assert torch.equal(seen("classic+spectral", x, keys), augment(classic_batch(16)(x, keys), keys))
+    assert torch.equal(seen("classic+spectral", x, keys), augment(BatchAugmentation(16)(x, keys), keys))
 
 
 def test_it_stays_in_training_and_takes_its_settings():

@@ -5,12 +5,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hyperderm.cubes.pseudo_rgb import fit_gain, pseudo_rgb_matrix, to_rgb
+from hyperderm.cubes.pseudo_rgb import fit_gain, pseudo_rgb_matrix
 from hyperderm.errors import StoreError
 from hyperderm.learners.average import RAMP
 from hyperderm.learners.data import TrainData
 from hyperderm.training.feed import MemoryFeed
 from tests.training.tiny import batch, blobs, cube_set, learner, same, sampled, state_of, tiny_data
+
+
+def to_rgb(reflectance, matrix, gain):
+    return np.clip(gain * (reflectance @ matrix.T), 0.0, 1.0).astype(np.float32)
 
 
 class Linear(nn.Module):

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix, to_rgb
+from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
 from hyperderm.learners.sources import Sources, matched, rgb_levels
 from hyperderm.metrics.orientation import orient
 from tests.training.tiny import blobs
+
+
+def to_rgb(reflectance, matrix, gain):
+    return np.clip(gain * (reflectance @ matrix.T), 0.0, 1.0).astype(np.float32)
 
 
 def sources(count=5):

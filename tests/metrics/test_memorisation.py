@@ -7,11 +7,18 @@ from scipy.spatial.distance import cdist
 from scipy.stats import binom
 
 from hyperderm.errors import StoreError
-from hyperderm.metrics.memorisation import Auditor, _space, audit, describe
+from hyperderm.metrics.memorisation import CHUNK, Auditor, _space, describe
 from hyperderm.metrics.orientation import orient
 from hyperderm.metrics.spectra import cube_features
 from hyperderm.phantom.rendering import phantom
 from tests.training.tiny import blobs
+
+
+def audit(synthetic, train, held_out):
+    auditor = Auditor(train, held_out)
+    for chunk in synthetic.split(CHUNK):
+        auditor.add(chunk)
+    return auditor.result()
 
 
 @pytest.fixture(scope="module")

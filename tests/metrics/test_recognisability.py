@@ -11,10 +11,16 @@ from torch.nn.functional import avg_pool2d, pad
 
 from hyperderm.metrics import recognisability as module
 from hyperderm.metrics.lesion_features import automatic_masks, lesion_features
-from hyperderm.metrics.recognisability import Recogniser, Sample, describe, recognisability, told_from_real
+from hyperderm.metrics.recognisability import Recogniser, Sample, describe, told_from_real
 from hyperderm.phantom.rendering import phantom
 
 NM = np.linspace(465, 630, 16).tolist()
+
+
+def recognisability(synthetic, train, wavelengths, seed=0):
+    recogniser = Recogniser(train, wavelengths, len(synthetic.groups), seed)
+    recogniser.add(synthetic)
+    return recogniser.result()
 
 
 @pytest.fixture(scope="module")

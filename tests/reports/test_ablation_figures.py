@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
 from hyperderm.reports.ablation.effect_figures import dose_response, forest
-from hyperderm.reports.ablation.facts import Cost, Dose
+from hyperderm.reports.ablation.facts import Cost, Dose, result_of
 from hyperderm.reports.ablation.figure_style import arm_styles, chunks, text_width, wrapped
 from hyperderm.reports.ablation.figures import cost, hardest, roc, tradeoff
 from hyperderm.statistics.ablation_results import Estimate
@@ -141,7 +141,7 @@ def test_curves_are_those_of_the_analysis():
     for axes, model in zip(figure.axes, facts.models, strict=True):
         lines = {to_hex(line.get_color()): line for line in axes.lines}
         for arm in facts.arms:
-            curve = analysis.arm(arm, model).roc
+            curve = result_of(analysis, arm, model).roc
             np.testing.assert_array_equal(lines[table[arm].colour].get_xdata(), curve.x)
             np.testing.assert_array_equal(lines[table[arm].colour].get_ydata(), curve.y)
 
@@ -157,7 +157,7 @@ def test_operating_points_lie_where_the_proportions_say():
         points = {line.get_color(): line.get_xydata()[0] for line in axes.lines if line.get_marker() not in ("", "None")}
         expected = {}
         for arm in facts.arms:
-            m = some.arm(arm, model).metrics
+            m = result_of(some, arm, model).metrics
             if m["sensitivity"].value is not None:
                 expected[table[arm].colour] = (1 - m["specificity"].value, m["sensitivity"].value)
         assert points.keys() == expected.keys()
@@ -170,11 +170,13 @@ def test_dose_response_shows_auroc_at_each_ratio():
     model = next(iter(facts.models))
     axes = dose_response(analysis, facts).axes[0]
     heights = {to_hex(line.get_color()): line.get_ydata() for line in axes.lines if line.get_marker() not in ("", "None")}
-    expected = [analysis.arm(arm, model).metrics["auroc"].value for arm, d in facts.doses.items() if d.generator == "shsgan"]
+    expected = [
+        result_of(analysis, arm, model).metrics["auroc"].value for arm, d in facts.doses.items() if d.generator == "shsgan"
+    ]
     np.testing.assert_allclose(heights["#0072b2"], expected)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["¼", "½", "1", "2.06", "4"]
     ends = [line.get_ydata() for line in axes.lines if len(set(line.get_xdata())) == 1 and len(line.get_xdata()) == 2]
-    first = analysis.arm("shsgan_quarter", model).metrics["auroc"]
+    first = result_of(analysis, "shsgan_quarter", model).metrics["auroc"]
     assert any(np.allclose(pair, (first.low, first.high)) for pair in ends)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from hyperderm.reports.ablation.document import Image, Notes, escaped, image, markdown, page
-from hyperderm.reports.ablation.facts import Cells, Dose
+from hyperderm.reports.ablation.facts import Cells, Dose, result_of
 from hyperderm.reports.ablation.sections import caveats, content
 from hyperderm.reports.ablation.tables import FIRST_METRICS, TABLES, csv_files, estimate_cell, set_table
 from hyperderm.statistics.ablation_results import METRICS, Estimate, UndeclaredDifference
@@ -75,7 +75,7 @@ def test_tables_hold_the_numbers_of_the_analysis(small, drawn):
     expected = []
     for model in facts.models:
         for arm in facts.arms:
-            found, c = analysis.arm(arm, model), analysis.arm(arm, model).mean_counts
+            found, c = result_of(analysis, arm, model), result_of(analysis, arm, model).mean_counts
             metrics = [found.metrics[key] for key in FIRST_METRICS]
             shown = [f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]" for e in metrics]
             expected.append([arm, *shown, *(f"{n:.0f}" for n in (c.tp, c.fn, c.fp, c.tn))])

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,6 +29,12 @@ ALWAYS = {
 }  # fmt: skip
 
 
+def written_to(folder, *grid):
+    write_report(folder, *grid)
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return SimpleNamespace(folder=folder, page=folder / "report.html", text=folder / "report.md", files=files)
+
+
 @pytest.fixture(scope="module")
 def grid():
     predictions = cases.predictions(MODELS, ARMS, folds=range(3))
@@ -37,7 +44,7 @@ def grid():
 
 @pytest.fixture(scope="module")
 def written(grid, tmp_path_factory):
-    return write_report(tmp_path_factory.mktemp("grid") / "report", *grid)
+    return written_to(tmp_path_factory.mktemp("grid") / "report", *grid)
 
 
 def hashes(folder):
@@ -83,7 +90,7 @@ def test_every_number_can_be_recomputed_by_the_lines_it_prints(grid, written, mo
 
 
 def test_the_same_grid_gives_the_same_bytes(grid, written, tmp_path):
-    again = write_report(tmp_path / "report", *grid)
+    again = written_to(tmp_path / "report", *grid)
     assert hashes(again.folder) == hashes(written.folder)
 
 
@@ -175,7 +182,7 @@ def test_one_fold_and_one_seed_with_two_ratios(tmp_path, monkeypatch):
     predictions = cases.predictions(MODELS, arms, folds=(0,), lesions=12)
     analysis = analyse(predictions, cases.contrasts(MODELS, doses), resamples=100)
     facts = cases.facts(MODELS, arms, doses, folds=(0,), seeds=(0,))
-    report = write_report(tmp_path / "report", predictions, analysis, facts)
+    report = written_to(tmp_path / "report", predictions, analysis, facts)
     assert {path.name for path in report.files} == ALWAYS | {"dose_response.png"}
     with (report.folder / "contrasts.csv").open(newline="") as stream:
         assert len(list(csv.DictReader(stream))) == 4

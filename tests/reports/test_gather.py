@@ -6,6 +6,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from hyperderm.reports.ablation.facts import result_of
 from hyperderm.reports.ablation.gather import _costs, _set, summary
 from hyperderm.statistics.ablation_results import Counts
 from hyperderm.store.synthetic import SyntheticOrigin
@@ -30,7 +31,7 @@ def test_the_summary_fits_80_columns_with_its_counts_whole(arm):
     assert sum(line.rstrip().endswith(" 73.3 11.7 1240 135") for line in lines) == len(analysis.arms)
     assert "".join(lines).count("TP FN FP TN") == 1
     assert [line.strip() for line in lines if line.strip() in cases.MODELS] == list(cases.MODELS)
-    result = analysis.arm("real", cases.MODELS[0]).metrics
+    result = result_of(analysis, "real", cases.MODELS[0]).metrics
     auroc = result["auroc"]
     row = f"{auroc.value:.3f} [{auroc.low:.3f} {auroc.high:.3f}] {result['sensitivity'].value:.3f}"
     assert sum(row in " ".join(line.split()) for line in lines) == 1

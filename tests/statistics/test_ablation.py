@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, confusion_matrix, roc_auc_score
 
 from hyperderm.errors import StudyError
+from hyperderm.reports.ablation.facts import result_of
 from hyperderm.statistics.ablation import analyse, decision, decision_sentences
 from hyperderm.statistics.ablation_results import METRICS, Contrast
 from hyperderm.statistics.predictions import Predictions
@@ -69,7 +70,7 @@ def test_seeds_share_a_generator_and_that_is_said_where_one_is_compared(table, a
 
 def test_differences_are_those_of_the_arms_and_delong_agrees(analysis):
     for contrast in analysis.contrasts:
-        pair = [analysis.arm(arm, "cnn").metrics["auroc"].value for arm in (contrast.arm, contrast.reference)]
+        pair = [result_of(analysis, arm, "cnn").metrics["auroc"].value for arm in (contrast.arm, contrast.reference)]
         assert contrast.difference == pytest.approx(pair[0] - pair[1])
         assert np.mean([cell.value for cell in contrast.cells]) == pytest.approx(contrast.difference)
         assert contrast.delong.difference == pytest.approx(contrast.difference)
@@ -127,7 +128,7 @@ def test_sentences_say_the_numbers(analysis):
 def test_deep_models_are_held_against_the_spectral_baseline(analysis):
     (found,) = analysis.baselines
     assert (found.model, found.baseline) == ("cnn", "spectral_logistic")
-    gap = [analysis.arm("real", model).metrics["auroc"].value for model in ("cnn", "spectral_logistic")]
+    gap = [result_of(analysis, "real", model).metrics["auroc"].value for model in ("cnn", "spectral_logistic")]
     assert found.difference.value == pytest.approx(gap[0] - gap[1])
     assert "does not demonstrably beat" in found.sentence
 
@@ -138,7 +139,7 @@ def test_arms_nobody_asked_about_are_held_against_real(analysis, table):
     assert others
     assert [(u.arm, u.model) for u in analysis.undeclared] == others
     for each in analysis.undeclared:
-        gap = [analysis.arm(arm, each.model).metrics["auroc"].value for arm in (each.arm, "real")]
+        gap = [result_of(analysis, arm, each.model).metrics["auroc"].value for arm in (each.arm, "real")]
         assert each.difference.value == pytest.approx(gap[0] - gap[1])
         assert each.difference.low < each.difference.value < each.difference.high
     alone = analyse(table, [], resamples=100)
@@ -186,7 +187,7 @@ def test_perfect_and_constant_models_give_numbers_without_nan():
     found = analyse(Predictions.from_columns(columns), FAMILY[:2], resamples=100)
     text = json.dumps(found.to_dict(), allow_nan=False)
     assert "NaN" not in text
-    perfect, constant = found.arm("shsgan_x1", "cnn"), found.arm("oversampled_x1", "cnn")
+    perfect, constant = result_of(found, "shsgan_x1", "cnn"), result_of(found, "oversampled_x1", "cnn")
     assert perfect.metrics["auroc"].value == 1
     assert perfect.metrics["auroc"].low < 1
     assert perfect.metrics["auprc"].low is None

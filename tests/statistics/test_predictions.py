@@ -3,7 +3,7 @@ import pytest
 
 from hyperderm.errors import StudyError
 from hyperderm.statistics.panel import panel
-from hyperderm.statistics.predictions import SCHEMA, CellKey, Predictions
+from hyperderm.statistics.predictions import SCHEMA, Predictions
 from tests.simulation import Design, predictions, simulate
 
 
@@ -48,24 +48,8 @@ def test_where_selects_and_says_what_is_not_there(made):
     found = made.where(arm="arm1", fold=0, seed=0)
     assert set(found.arm) == {"arm1"}
     assert set(found.fold) == {0} == set(found.seed)
-    assert len(made.where()) == len(made)
     with pytest.raises(StudyError, match=r"fold 9, seed 0\. Arms: arm0, arm1"):
         made.where(fold=9, seed=0)
-
-
-def test_the_plan_is_checked_both_ways(made):
-    planned = made.cells()
-    assert len(planned) == 2 * 3 * 2
-    made.check(planned)
-    lost = CellKey("arm1", "simulated", 2, 1)
-    rest = made.take(~((made.arm == "arm1") & (made.fold == 2) & (made.seed == 1)))
-    with pytest.raises(StudyError, match="missing for a cell: arm 'arm1', model 'simulated', fold 2, seed 1"):
-        rest.check(planned)
-    with pytest.raises(StudyError, match="not planned"):
-        made.check([key for key in planned if key != lost])
-    one_less = made.take(np.arange(len(made)) != np.flatnonzero((made.arm == "arm1") & (made.truth == 0))[0])
-    with pytest.raises(StudyError, match="missing for a lesion"):
-        one_less.check(planned)
 
 
 def spoil(name, value, at=0):

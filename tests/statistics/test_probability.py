@@ -55,7 +55,6 @@ def test_scores_that_rank_backwards_are_flattened_never_turned_over():
     truth = np.r_[np.ones(10), np.zeros(20)].astype(int)
     made = fit(truth, np.linspace(-3, 3, 30))
     assert made.temperature == HOTTEST
-    assert made.flat
     smoothed = (10 * 11 / 12 + 20 / 22) / 30
     np.testing.assert_allclose(made(np.linspace(-3, 3, 30)), smoothed, atol=2e-3)
 

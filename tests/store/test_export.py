@@ -15,7 +15,7 @@ from hyperderm.errors import StoreError
 from hyperderm.ingest.annotations.mask_image import read_mask
 from hyperderm.ingest.formats.matlab import read_array
 from hyperderm.ingest.layouts import hsidermoscopy
-from hyperderm.store.export import export_mat
+from hyperderm.store.export import export_store
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
 from tests.store.lesions import lesion
@@ -45,7 +45,7 @@ def stored(place, masks=lambda i: None, **options):
 def test_readers_of_the_layout_find_every_lesion_and_cut_nothing_off(tmp_path, masks):
     store = stored(tmp_path / "store", masks)
     out = tmp_path / "out"
-    assert export_mat(store, out) == 14
+    assert export_store(store, out, "mat") == 14
     with (out / "lesions.csv").open() as stream:
         table = {row["file"]: row for row in csv.DictReader(stream)}
     before = {one.lesion_id: one for one in store.lesions()}
@@ -65,7 +65,7 @@ def test_readers_of_the_layout_find_every_lesion_and_cut_nothing_off(tmp_path, m
 
 def test_files_are_what_the_layout_says(tmp_path):
     store = stored(tmp_path / "store", centre)
-    export_mat(store, tmp_path / "out")
+    export_store(store, tmp_path / "out", "mat")
     files = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.mat"))
     other = [f"images/OtherCube/{tag}{n}.mat" for tag in ("IEC", "Lentigo", "Melt", "Nv", "SK") for n in (1, 2)]
     assert files == [*(f"images/{k}/{n}.mat" for k in ("DNCube", "MMCube") for n in (1, 2)), *other]
@@ -83,18 +83,18 @@ def test_nothing_is_overwritten_and_nothing_half_written(tmp_path, monkeypatch):
     store = stored(tmp_path / "store")
     (tmp_path / "out").mkdir()
     with pytest.raises(StoreError, match="already there"):
-        export_mat(store, tmp_path / "out")
+        export_store(store, tmp_path / "out", "mat")
     full = OSError(28, "No space left on device")
     monkeypatch.setattr(scipy.io, "savemat", lambda *a, **k: (_ for _ in ()).throw(full))
     with pytest.raises(StoreError, match="cannot be written"):
-        export_mat(store, tmp_path / "new")
+        export_store(store, tmp_path / "new", "mat")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "store"]
 
 
 def test_what_the_layout_cannot_hold(tmp_path):
     write_store(str(tmp_path / "a"), [lesion(0, diagnosis=None)], fold_count=0)
     with pytest.raises(StoreError, match="no folder"):
-        export_mat(open_store(str(tmp_path / "a")), tmp_path / "out")
+        export_store(open_store(str(tmp_path / "a")), tmp_path / "out", "mat")
     write_store(str(tmp_path / "b"), [lesion(0)], fold_count=0, kind="rgb")
     with pytest.raises(StoreError, match="photographs"):
-        export_mat(open_store(str(tmp_path / "b")), tmp_path / "out")
+        export_store(open_store(str(tmp_path / "b")), tmp_path / "out", "mat")

@@ -12,7 +12,7 @@ from hyperderm.cubes.pseudo_rgb import SKIN_TONE_SRGB, display_rgb, fit_gain, ps
 from hyperderm.cubes.regions import lesion_region, skin_region
 from hyperderm.errors import CubeError
 from hyperderm.phantom.rendering import phantom
-from hyperderm.tracking.figures import RealSet, lesion_grid, save_png, spectra
+from hyperderm.tracking.figures import RealSet, lesion_grid, spectra
 
 NM = np.array(HSIDERMOSCOPY_NM, dtype=np.float64)
 SIZE = 32
@@ -22,6 +22,10 @@ SIZE = 32
 class Phantoms:
     real: RealSet
     generated: np.ndarray
+
+
+def save_png(figure, path):
+    figure.savefig(path, format="png", dpi=figure.dpi)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +98,7 @@ def test_spectra_keep_real_cubes_readable_beside_noise(phantoms, scale):
     noise = (scale * np.random.default_rng(0).standard_normal(phantoms.generated.shape)).astype(np.float32)
     figure = spectra(phantoms.real, noise, "noise")
     low, high = figure.axes[0].get_ylim()
-    assert high - low < 5 * float(np.ptp(phantoms.real.spectra.skin))
+    assert high - low < 5 * float(np.ptp(phantoms.real.spectra["skin"]))
     assert ("beyond the axis" in text(figure)) == (scale > 1)
 
 

@@ -65,11 +65,11 @@ def test_tree_params_tags_metrics_and_end(place):
     tracker.close_run("sweep", "FINISHED")
     assert tracker.flush(20) == 0
     parent, child = place.run("sweep"), place.run("sweep/it's 1")
-    assert tracker.run_id("sweep") == parent.info.run_id
-    assert tracker.run_id("never") is None
+    assert tracker._journal.known_run("sweep")[0] == parent.info.run_id
+    assert tracker._journal.known_run("never") is None
     assert tracker.ui_address("sweep") is None
     tracker.close()
-    assert tracker.run_id("sweep") == parent.info.run_id
+    assert tracker._journal.known_run("sweep")[0] == parent.info.run_id
 
     assert (parent.info.run_name, parent.info.status) == ("Sweep of it", "FINISHED")
     assert parent.data.params == {"lr": "0.1", "deep": "True"}
@@ -173,7 +173,7 @@ def test_twins_of_a_create_that_was_sent_twice_are_removed(place, monkeypatch):
     tracker.open_run("a", "a", params={"x": 1})
     finish(tracker)
     assert place.run("a").data.params == {"x": "1"}
-    assert tracker.run_id("a") == place.run("a").info.run_id
+    assert tracker._journal.known_run("a")[0] == place.run("a").info.run_id
 
 
 def test_values_mlflow_cannot_keep(place):

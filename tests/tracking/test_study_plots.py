@@ -12,7 +12,6 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 
 from hyperderm.errors import StudyError
-from hyperderm.tracking.figures import save_png
 from hyperderm.tracking.study_plots import study_figure, study_page
 from hyperderm.tracking.study_points import Axis, StudyPoints
 
@@ -21,6 +20,10 @@ SPACE = {
     "training.batch_size": CategoricalDistribution([1, 2, 4, 8]),
     "learner.n_critic": IntDistribution(1, 5),
 }
+
+
+def save_png(figure, path):
+    figure.savefig(path, format="png", dpi=figure.dpi)
 
 
 def add(study, state, value=None, steps=(), params=None, space=SPACE):

@@ -48,7 +48,9 @@ def to_bands(
     Raises:
         CubeError: the wavelengths do not fit the cube or do not increase, or the target is empty or outside that range.
     """
-    _, held = ascending(reflectance, wavelengths_nm)
+    held = checked_nm(wavelengths_nm, reflectance.shape[2])
+    if np.any(np.diff(held) <= 0):
+        raise CubeError(f"wavelengths must increase from band to band, got {held.tolist()}")
     target = np.asarray(target_nm, dtype=np.float64)
     if target.ndim != 1 or target.size == 0 or not np.all(np.isfinite(target)) or np.any(np.diff(target) <= 0):
         raise CubeError(f"target bands must be wavelengths in nm that increase, got {target.tolist()}")
@@ -204,17 +206,3 @@ def by_wavelength(
     how = "fall from band to band" if np.all(np.diff(nm) < 0) else "are not in order"
     note = f"the wavelengths of its file {how}: its bands were sorted by them"
     return np.ascontiguousarray(reflectance[..., order]), nm[order], {"band_order": order.tolist(), NOTES: [note]}
-
-
-def ascending(
-    reflectance: NDArray[np.float32], wavelengths_nm: Sequence[float] | NDArray[np.float64]
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Prove that (H, W, B) and (B,) nm belong together and that the wavelengths rise.
-
-    Raises:
-        CubeError: the number of wavelengths differs from the number of bands, one occurs twice, or they fall.
-    """
-    nm = checked_nm(wavelengths_nm, reflectance.shape[2])
-    if np.any(np.diff(nm) <= 0):
-        raise CubeError(f"wavelengths must increase from band to band, got {nm.tolist()}")
-    return reflectance, nm

@@ -54,11 +54,6 @@ def pseudo_rgb_matrix(wavelengths_nm: Sequence[float] | NDArray[np.float64]) -> 
     return weights / sums
 
 
-def to_rgb(reflectance: NDArray[np.floating], matrix: NDArray[np.float64], gain: float) -> NDArray[np.float32]:
-    """Turn (…, B) reflectance into (…, 3) linear RGB: gain · H · cube, clipped to [0, 1]."""
-    return np.clip(gain * _project(reflectance, matrix), 0.0, 1.0).astype(np.float32)
-
-
 def fit_gain(reflectance: NDArray[np.floating], matrix: NDArray[np.float64], percentile: float = 99.5) -> float:
     """Return the gain at which `percentile` % of all pixels of a stack (N, H, W, B) are not clipped in any channel.
 
@@ -87,8 +82,8 @@ def display_rgb(
     Args:
         reflectance: the cube.
         matrix: the matrix H (3, B).
-        gain: the gain of `to_rgb`.
-        white: (3,) linear levels of `to_rgb` before clipping (those of plain skin), which are shown as `SKIN_TONE_SRGB`. The
+        gain: the factor of the linear levels gain · H · cube, such as that of `fit_gain`.
+        white: (3,) linear levels (those of plain skin), which are shown as `SKIN_TONE_SRGB`. The
             sensor's bands 10-15 are 2-7 times brighter than the others, so that without `white` everything looks orange. It
             serves for display only and never enters H, a loss or a metric.
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperderm.errors import CubeError
-from hyperderm.ingest.annotations.annotation_file import LESION
 from hyperderm.ingest.annotations.export import export_annotation_images
+from hyperderm.ingest.annotations.region import LESION
 from hyperderm.ingest.formats.damage import check_machine
 from hyperderm.ingest.lesions import Image, masks_of
 from hyperderm.ingest.source import Job, gathered, none_used
@@ -56,7 +56,7 @@ def export_images(job: Job, folder: Path, document_root: Path | None = None) -> 
                 image: Image = job.reader.open_image(source)
             except (CubeError, OSError) as error:
                 check_machine(error, job.root, rights=False)
-                aside.append((job.reader.image_id(source), str(error)))
+                aside.append((source.image_id, str(error)))
                 continue
             marks, bad, said = masks_of(image, job.how.marker)
             notes.extend(said)

@@ -1,6 +1,5 @@
 """Compute reflectance from counts with a dark and a white reference, pixel by pixel."""
 
-import tokenize
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ TIFF = {".tif", ".tiff"}
 NUMPY = {".npy"}
 PICTURES = {".png"}
 
-# NumPy lets TokenError through where it parses the header of an old version.
-_DAMAGED_NUMPY: tuple[type[Exception], ...] = (tokenize.TokenError, *DAMAGED)
 _SIXTEEN = {"I", "I;16", "I;16B"}  # what Pillow calls 16 bits differs between its versions
 _GREY = {"L", *_SIXTEEN}
 _PAGES_OF_NUMBERS = {0, 1, 32803}  # TIFF photometric: white is zero, black is zero, colour filter array
@@ -154,7 +151,7 @@ def read_reference(path: Path) -> NDArray[Any]:
     if suffix in NUMPY:
         try:
             array = np.load(path, allow_pickle=False)
-        except _DAMAGED_NUMPY as error:
+        except DAMAGED as error:
             raise named_damaged("a NumPy file", error, path) from error
         if not isinstance(array, np.ndarray):
             raise CubeError(f"{path.name} holds several arrays", "Save the one as .npy.")
@@ -190,12 +187,11 @@ def _read_tiff(path: Path) -> NDArray[Any]:
 def _read_picture(path: Path) -> NDArray[Any]:
     from PIL import Image
 
-    failures: tuple[type[Exception], ...] = (Image.DecompressionBombError, *DAMAGED)
     try:
         with Image.open(path) as image:
             mode = image.mode
             array = np.asarray(image, dtype=np.uint16 if mode in _SIXTEEN else None) if mode in _GREY else None
-    except failures as error:
+    except DAMAGED as error:
         raise named_damaged("a PNG", error, path) from error
     if array is None:
         raise CubeError(f"{path.name} has colours, a palette or one bit (mode {mode})", "A frame is grey: 8 to 16 bits.")

@@ -8,20 +8,22 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
 from hyperderm.cubes.cube import Lesion
-from hyperderm.errors import CubeError, HyperdermError, MachineTrouble, nearest
+from hyperderm.errors import CubeError, HyperdermError, MachineTrouble, NoImage, nearest
 from hyperderm.ingest.annotations.annotation_file import read_annotations
+from hyperderm.ingest.formats.damage import check_machine
 from hyperderm.ingest.formats.mosaic import Mosaic
 from hyperderm.ingest.formats.scene import SetAside
 from hyperderm.ingest.groups import read_groups
 from hyperderm.ingest.layouts import exported, hsidermoscopy, photographs, scene_folder
+from hyperderm.ingest.layouts.naming import relative
 from hyperderm.ingest.layouts.scene_folder import Camera
 from hyperderm.ingest.layouts.source_tables import Tables, read_tables
-from hyperderm.ingest.lesions import CropOptions, Image, LesionMarks
+from hyperderm.ingest.lesions import CropOptions, Image, LesionMarks, lesions_of
 from hyperderm.ingest.units import check_patterns, scaled
 from hyperderm.store.export_format import describe, is_export
 from hyperderm.trouble import AGAIN, reason_of, trouble_of
@@ -45,26 +47,57 @@ def gathered(notes: Sequence[tuple[str, str]]) -> list[str]:
     return [f"{shown(names)}: {note}" for note, names in by_note.items()]
 
 
-class Layout(Protocol):
-    """Finds and reads the images of one kind of folder."""
+@dataclass(frozen=True)
+class Folder:
+    """Finds and reads the images of one folder by the layout called `name`; can be pickled."""
+
+    root: Path
+    name: str
+    camera: Camera = field(default_factory=Camera)
 
     def scan(self, tables: Tables) -> list[Any]:
         """List the sources in order, without opening any."""
+        if self.name == "exported":
+            return list(exported.scan(self.root))
+        if self.name == "scenes":
+            return list(scene_folder.scan(self.root, self.camera, tables))
+        return list(_READERS[self.name].scan(self.root, tables))
 
     def orphans(self, sources: list[Any], tables: Tables) -> list[SetAside]:
         """List the files that no source uses."""
+        if self.name == "exported":
+            return list(exported.orphans(self.root, sources))
+        return list(_READERS[self.name].orphans(self.root, sources, tables))
 
     def used(self, sources: list[Any]) -> list[str]:
         """Return one sentence on each reference that is used."""
+        return scene_folder.used_references(self.root, sources) if self.name == "scenes" else []
 
-    def read(self, source: Any, how: CropOptions) -> tuple[list[Lesion], list[SetAside]]:  # noqa: ANN401 - each layout has its own
-        """Read one source; return unusable files with the reason."""
+    def read(self, source: Any, how: CropOptions) -> tuple[list[Lesion], list[SetAside]]:  # noqa: ANN401
+        """Read one source and cut out its lesions.
 
-    def image_id(self, source: Any) -> str:  # noqa: ANN401
-        """Return the id of a source's image."""
+        Returns:
+            The lesions, and what had to be set aside: either the whole image (then there is no lesion), or single masks.
+        """
+        if self.name == "exported":
+            return exported.read(source, self.root)
+        try:
+            image = self.open_image(source)
+        except (CubeError, OSError) as error:
+            check_machine(error, source.path, rights=False)
+            return [], [SetAside(_file(source, self.root), str(error), image=not isinstance(error, NoImage))]
+        return lesions_of(image, how)
 
     def open_image(self, source: Any) -> Image:  # noqa: ANN401
         """Read one whole image; raise CubeError if it cannot be used."""
+        match self.name:
+            case "exported":
+                raise CubeError("an export holds crops, no images", "Name the folder of the raw files.")
+            case "hsidermoscopy":
+                return hsidermoscopy.open_image(source, self.root, self.camera.asked)
+            case "photographs":
+                return photographs.open_image(source, self.root)
+        return scene_folder.open_image(source, self.root)
 
 
 @dataclass(frozen=True)
@@ -93,7 +126,7 @@ class Job:
     kind: Literal["spectral", "rgb"]
     how: CropOptions
     sources: tuple[Any, ...]
-    reader: Layout
+    reader: Folder
     per_part: int
     set_aside: tuple[SetAside, ...] = ()
     digest: str = ""
@@ -112,69 +145,16 @@ class Job:
         """Return the sources of one part."""
         return self.sources[number * self.per_part : (number + 1) * self.per_part]
 
-    def read(self, source: object) -> tuple[list[Lesion], list[SetAside]]:
+    def read(self, source: Any) -> tuple[list[Lesion], list[SetAside]]:  # noqa: ANN401
         """Read one source; an unforeseen error of a reader names the file."""
         try:
             found, aside = self.reader.read(source, self.how)
             return scaled(found, self.how.scale), aside
         except (MemoryError, OSError) as error:
-            raise _trouble(error, self.reader.image_id(source)) from error
+            raise _trouble(error, source.image_id) from error
         except Exception as error:
-            error.add_note(f"while reading {self.reader.image_id(source)} of {self.root}")
+            error.add_note(f"while reading {source.image_id} of {self.root}")
             raise
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A layout of this package's readers; can be pickled."""
-
-    root: Path
-    name: str
-    camera: Camera = field(default_factory=Camera)
-
-    def scan(self, tables: Tables) -> list[Any]:
-        """List the sources in order, as in `Layout`."""
-        if self.name == "exported":
-            return list(exported.scan(self.root))
-        if self.name == "scenes":
-            return list(scene_folder.scan(self.root, self.camera, tables))
-        return list(_READERS[self.name].scan(self.root, tables))
-
-    def orphans(self, sources: list[Any], tables: Tables) -> list[SetAside]:
-        """List the files that no source uses, as in `Layout`."""
-        if self.name == "exported":
-            return list(exported.orphans(self.root, sources))
-        return list(_READERS[self.name].orphans(self.root, sources, tables))
-
-    def used(self, sources: list[Any]) -> list[str]:
-        """Return one sentence on each reference that is used, as in `Layout`."""
-        return scene_folder.used_references(self.root, sources) if self.name == "scenes" else []
-
-    def read(self, source: Any, how: CropOptions) -> tuple[list[Lesion], list[SetAside]]:  # noqa: ANN401
-        """Read one source, as in `Layout`."""
-        match self.name:
-            case "exported":
-                return exported.read(source, self.root)
-            case "hsidermoscopy":
-                return hsidermoscopy.read(source, self.root, how, self.camera.asked)
-            case "photographs":
-                return photographs.read(source, self.root, how)
-        return scene_folder.read(source, self.root, how)
-
-    def open_image(self, source: Any) -> Image:  # noqa: ANN401
-        """Read one whole image, as in `Layout`."""
-        match self.name:
-            case "exported":
-                raise CubeError("an export holds crops, no images", "Name the folder of the raw files.")
-            case "hsidermoscopy":
-                return hsidermoscopy.open_image(source, self.root, self.camera.asked)
-            case "photographs":
-                return photographs.open_image(source, self.root)
-        return scene_folder.open_image(source, self.root)
-
-    def image_id(self, source: Any) -> str:  # noqa: ANN401
-        """Return the id of a source's image, as in `Layout`."""
-        return str(source.found.name if self.name == "scenes" else source.image_id)
 
 
 _READERS: Mapping[str, Any] = {
@@ -251,25 +231,25 @@ def make_job(
     given = {path.resolve() for path in (annotations, groups, *_paths(camera)) if path}
     tables = _tables(root, name, given, grouping=groups is None)
     found = reader.scan(tables)
-    sources, aside = _named(reader, found)
+    sources, aside = _named(found)
     aside += [one for one in reader.orphans(found, tables) if (root / one.file).resolve() not in given]
-    images = [reader.image_id(source) for source in sources]
+    images = [source.image_id for source in sources]
     empty: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     matched = tables.of([source.name for source in sources] if tables.paths else [])
     grouped = matched.grouped
     if matched.groups:
-        names = {source.name: reader.image_id(source) for source in sources}
+        names = {source.name: source.image_id for source in sources}
         how = replace(how, groups={names[name]: group for name, group in matched.groups.items()})
     if root.is_dir():
         aside += matched.aside
     if how.scale:
-        check_patterns(how.scale, ((_file(source, root), reader.image_id(source)) for source in sources))
+        check_patterns(how.scale, ((_file(source, root), source.image_id) for source in sources))
     if annotations:
         marker, unused = _marker(annotations, images, how.marker.automatic)
         how, aside = replace(how, marker=marker), aside + unused
         empty = tuple(image for image in images if marker.without_lesion(image))
-        notes = _marker_notes(marker, sources, reader, empty)
+        notes = _marker_notes(marker, sources, empty)
     used = [*reader.used(found), *matched.used]
     if groups:
         how, grouped = replace(how, groups=read_groups(groups, images)), "of a table"
@@ -327,21 +307,17 @@ def _marker(path: Path, images: list[str], automatic: bool) -> tuple[LesionMarks
     return marker, [*annotations.aside, *annotations.unmatched(known)]
 
 
-def _marker_notes(marker: LesionMarks, sources: Sequence[Any], reader: Layout, empty: Sequence[str]) -> tuple[str, ...]:
+def _marker_notes(marker: LesionMarks, sources: Sequence[Any], empty: Sequence[str]) -> tuple[str, ...]:
     """Return notes on the images that an annotation file declares free of lesions, and on mask pictures that it replaces."""
     assert marker.annotations is not None
     file = marker.annotations.file
     notes = []
     if empty:
         notes.append(f"{_images(len(empty), 'is', 'are')} marked in {file} as without a lesion: {shown(empty)}")
-    drawn = [reader.image_id(source) for source in sources if _has_mask(source)]
+    drawn = [source.image_id for source in sources if getattr(source, "masks", None)]
     if over := [image for image in drawn if marker.annotations.marks(marker.names.get(image, ""))]:
         notes.append(f"the mask pictures of {_images(len(over), 'are', 'are')} not used, {file} marks them: {shown(over)}")
     return tuple(notes)
-
-
-def _has_mask(source: object) -> bool:
-    return bool(getattr(source, "masks", None) or getattr(source, "mask", None))
 
 
 def _images(count: int, one: str, several: str) -> str:
@@ -403,9 +379,8 @@ def _check_options(name: str, how: CropOptions, camera: Camera, annotations: Pat
 
 def _file(source: Any, root: Path) -> str:  # noqa: ANN401
     """Return the path of the file that represents a source, relative to the root."""
-    path: Path = source.found.path if hasattr(source, "found") else source.path
     base = root if root.is_dir() else root.parent
-    return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.name
+    return relative(source.path, base) if source.path.is_relative_to(base) else str(source.path.name)
 
 
 def _plain(how: CropOptions) -> list[str]:
@@ -426,15 +401,15 @@ def _per_part(how: CropOptions) -> int:
     return int(np.clip(PART_BYTES // (4 * pixels * bands), 1, MOST_FILES))
 
 
-def _named(reader: Layout, found: list[Any]) -> tuple[list[Any], list[SetAside]]:
+def _named(found: list[Any]) -> tuple[list[Any], list[SetAside]]:
     """Separate the sources whose names are valid text from those that a store cannot name."""
     sources, aside = [], []
     for source in found:
-        names = [reader.image_id(source), *map(str, _paths(source))]
+        names = [source.image_id, *map(str, _paths(source))]
         if all(name == plain(name) for name in names):
             sources.append(source)
         else:
-            aside.append(SetAside(reader.image_id(source), "a name of it is not UTF-8; rename it"))
+            aside.append(SetAside(source.image_id, "a name of it is not UTF-8; rename it"))
     return sources, aside
 
 

@@ -74,16 +74,12 @@ class AdversarialConfig(LearnerConfig):
     """Half-life of the generator's moving average, in real images shown; it is shorter at the beginning of training."""
 
     @model_validator(mode="after")
-    def _penalty_is_per_sample(self) -> Self:
+    def _fit_the_loss(self) -> Self:
         if self.norm == "batch" and self.loss == "wgan_gp":
             raise ValueError(
                 "learner.norm = batch with learner.loss = wgan_gp is refused: the gradient penalty is defined per sample "
                 "and batch statistics couple the samples. Use learner.norm=layer, or learner.loss=wgan_clip"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _smoothing_is_of_bce(self) -> Self:
         if self.real_label < 1 and self.loss != "bce":
             raise ValueError(
                 f"learner.real_label = {self.real_label} with learner.loss = {self.loss} is refused: only the cross-entropy "

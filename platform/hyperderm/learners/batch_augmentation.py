@@ -87,15 +87,6 @@ class BatchAugmentation:
         return seen
 
 
-def classic_batch(size: int) -> BatchAugmentation:
-    """Return the seed project's classifier augmentation (METHODS section 2), computed for a whole batch at once.
-
-    Args:
-        size: H = W of the cubes.
-    """
-    return BatchAugmentation(size)
-
-
 def draw(pipeline: Augmentation, key: int, size: int) -> Geometry:
     """Return the geometry that albumentations would apply to a cube of `key`; its own transforms draw in their own order."""
     pipeline.seed(key)

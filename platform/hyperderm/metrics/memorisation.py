@@ -116,20 +116,6 @@ class Audit:
         return found | {"notes": self.notes}
 
 
-def audit(synthetic: Tensor, train: Tensor, held_out: Tensor) -> Audit:
-    """Audit a set that is in memory; for a set in chunks, use `Auditor`.
-
-    Args:
-        synthetic: (M, B, S, S) reflectance.
-        train: (N, B, S, S) reflectance of all cubes on which the generator was trained.
-        held_out: (K, B, S, S) reflectance of the validation role, of the diagnoses in `synthetic`.
-    """
-    auditor = Auditor(train, held_out)
-    for chunk in synthetic.split(CHUNK):
-        auditor.add(chunk)
-    return auditor.result()
-
-
 class Auditor:
     """An auditor that takes a set chunk by chunk and keeps two numbers for each cube.
 

@@ -77,20 +77,6 @@ class Sample:
     groups: Sequence[str]
 
 
-def recognisability(synthetic: Sample, train: Sample, wavelengths: Sequence[float], seed: int = 0) -> Recognisability:
-    """Return how well cubes in memory are told apart; for synthetic cubes in chunks, use `Recogniser`.
-
-    Args:
-        synthetic: synthetic cubes of one diagnosis, in the order of the set.
-        train: real cubes of the same diagnosis and shape, only of the train role.
-        wavelengths: (B,) nm.
-        seed: seed of the choice of cubes and of folds.
-    """
-    recogniser = Recogniser(train, wavelengths, len(synthetic.groups), seed)
-    recogniser.add(synthetic)
-    return recogniser.result()
-
-
 @dataclass
 class Recogniser:
     """A measurement that takes synthetic cubes of one diagnosis chunk by chunk and keeps the features of a random sample.

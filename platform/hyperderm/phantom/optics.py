@@ -18,7 +18,7 @@ table (tables/haemoglobin.csv).
 """
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -73,6 +73,7 @@ class Optics:
     backscatter: Vector
 
 
+@cache
 def read_table(name: str) -> dict[str, Vector]:
     """Return the columns of a committed table; lines that start with # name its source."""
     text = files("hyperderm.phantom").joinpath("tables", name).read_text(encoding="utf-8")
@@ -88,7 +89,7 @@ def melanin_absorption(nm: Vector) -> tuple[Vector, Vector]:
 
 def haemoglobin_extinction(nm: Vector) -> tuple[Vector, Vector]:
     """Return Prahl's molar extinction (cm⁻¹/M) of oxy- and deoxyhaemoglobin, linear between the table's 2 nm steps."""
-    t = _haemoglobin()
+    t = read_table("haemoglobin.csv")
     nm = np.asarray(nm, dtype=np.float64)
     lo, hi = t["wavelength_nm"][0], t["wavelength_nm"][-1]
     if nm.min() < lo or nm.max() > hi:
@@ -107,11 +108,6 @@ def blood_absorption(extinction: Vector) -> Vector:
 def reduced_scattering(nm: Vector) -> Vector:
     """Return μ_s' (1/cm) of normal dermis: 46·(λ/500)^-1.42 (Jacques 2013)."""
     return 46.0 * (np.asarray(nm, dtype=np.float64) / 500.0) ** -1.42
-
-
-def band_optics(wavelengths_nm: Sequence[float], width_nm: float = BAND_WIDTH_NM) -> Optics:
-    """Return the bands' coefficients: each law averaged over a Gaussian filter of full width `width_nm` at half maximum."""
-    return _band_optics(tuple(float(w) for w in wavelengths_nm), float(width_nm))
 
 
 def infinite_reflectance(absorption: Array, scattering: Array) -> Array:
@@ -141,13 +137,9 @@ def reflectance(maps: Mapping[str, Array], optics: Optics) -> Array:
 
 
 @cache
-def _haemoglobin() -> dict[str, Vector]:
-    return read_table("haemoglobin.csv")
-
-
-@cache
-def _band_optics(wavelengths_nm: tuple[float, ...], width_nm: float) -> Optics:
-    centres = np.array(wavelengths_nm)
+def band_optics(wavelengths_nm: tuple[float, ...], width_nm: float = BAND_WIDTH_NM) -> Optics:
+    """Return the bands' coefficients: each law averaged over a Gaussian filter of full width `width_nm` at half maximum."""
+    centres = np.array(wavelengths_nm, dtype=np.float64)
     σ = width_nm / 2.3548
     offsets = np.linspace(-2.0, 2.0, 9) * σ
     weight = np.exp(-0.5 * (offsets / max(σ, 1e-9)) ** 2)

@@ -7,7 +7,6 @@ of normal skin; the contrast of lesions follows from the physics (`tables/SOURCE
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,7 +127,6 @@ class Camera:
         return np.round(noisy / np.float32(ADC_STEP)) * np.float32(ADC_STEP)
 
 
-@cache
 def sensor_gain() -> Vector:
     """Return the gain (16,) of each band: published mean of normal skin over the phantom's own (tables/sensor_gain.csv)."""
     return read_table("sensor_gain.csv")["gain"]

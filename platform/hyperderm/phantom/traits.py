@@ -8,21 +8,23 @@ overlap on purpose: a regular melanoma and an alarming dysplastic nevus both occ
 """
 
 from dataclasses import dataclass, fields, replace
+from typing import Generic, TypeVar
 
 import numpy as np
 
-Range = tuple[float, float, float]
+T = TypeVar("T")
+Range = tuple[float, ...]
 """(p, low, high): with probability p the value is uniform between low and high, otherwise it is 0."""
 
 NONE: Range = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
-class TraitRanges:
-    """The possible looks of lesions of one diagnosis.
+class Looks(Generic[T]):
+    """The look of one lesion in numbers, or the possible looks of lesions of one diagnosis in ranges.
 
     Attributes:
-        melanin: (median, σ of the logarithm) of the melanosome fraction the lesion adds to the epidermis.
+        melanin: the melanosome fraction the lesion adds to the epidermis; as a range (median, σ of the logarithm).
         pheomelanin: share of pheomelanin in this melanin; raised in dysplastic nevi (T. G. Salopek et al., PNAS 88, 1991).
         relief: how much brighter or darker a raised lesion is lit than the flat skin around it (± this, bounded).
         elongation: long over short axis, minus 1.
@@ -41,67 +43,54 @@ class TraitRanges:
         redness: blood added to the whole lesion, relative to skin.
     """
 
-    melanin: tuple[float, float]
-    elongation: Range
-    asymmetry: Range
-    irregularity: Range
-    notch: Range
-    fuzziness: Range
-    abruptness: Range = NONE
-    mottle: Range = (1.0, 0.05, 0.2)
-    core: Range = NONE
-    blotch: Range = NONE
-    pale: Range = NONE
-    veil: Range = NONE
-    regression: Range = NONE
-    red: Range = NONE
-    network: Range = NONE
-    disorder: Range = (1.0, 0.2, 0.5)
-    globules: Range = NONE
-    dots: Range = NONE
-    streaks: Range = NONE
-    cysts: Range = NONE
-    comedones: Range = NONE
-    scale: Range = NONE
-    vessels: Range = NONE
-    redness: Range = (0.7, 0.0, 0.4)
-    pheomelanin: Range = (1.0, 0.15, 0.45)
-    relief: Range = (1.0, 0.04, 0.14)
+    melanin: T
+    elongation: T
+    asymmetry: T
+    irregularity: T
+    notch: T
+    fuzziness: T
+    abruptness: T
+    mottle: T
+    core: T
+    blotch: T
+    pale: T
+    veil: T
+    regression: T
+    red: T
+    network: T
+    disorder: T
+    globules: T
+    dots: T
+    streaks: T
+    cysts: T
+    comedones: T
+    scale: T
+    vessels: T
+    redness: T
+    pheomelanin: T
+    relief: T
 
 
-@dataclass(frozen=True)
-class Traits:
-    """The traits of one lesion: one number for each range of `TraitRanges`."""
-
-    melanin: float
-    elongation: float
-    asymmetry: float
-    irregularity: float
-    notch: float
-    fuzziness: float
-    abruptness: float
-    mottle: float
-    core: float
-    blotch: float
-    pale: float
-    veil: float
-    regression: float
-    red: float
-    network: float
-    disorder: float
-    globules: float
-    dots: float
-    streaks: float
-    cysts: float
-    comedones: float
-    scale: float
-    vessels: float
-    redness: float
-    pheomelanin: float
-    relief: float
+Traits = Looks[float]
+_USUAL: dict[str, Range] = {
+    **dict.fromkeys((
+        "abruptness", "core", "blotch", "pale", "veil", "regression", "red", "network", "globules", "dots", "streaks",
+        "cysts", "comedones", "scale", "vessels",
+    ), NONE),
+    "mottle": (1.0, 0.05, 0.2),
+    "disorder": (1.0, 0.2, 0.5),
+    "redness": (0.7, 0.0, 0.4),
+    "pheomelanin": (1.0, 0.15, 0.45),
+    "relief": (1.0, 0.04, 0.14),
+}  # fmt: skip
+"""The ranges of a diagnosis that names no others."""
 
 
-_MELANOMA = TraitRanges(
+def _ranges(**own: Range) -> Looks[Range]:
+    return Looks(**_USUAL | own)
+
+
+_MELANOMA = _ranges(
     melanin=(0.178, 0.22),
     elongation=(1.0, 0.05, 0.7),
     asymmetry=(1.0, 0.25, 1.0),
@@ -127,7 +116,7 @@ _MELANOMA = TraitRanges(
     relief=(1.0, 0.10, 0.20),
 )
 
-_DYSPLASTIC = TraitRanges(
+_DYSPLASTIC = _ranges(
     melanin=(0.138, 0.15),
     elongation=(1.0, 0.02, 0.6),
     asymmetry=(1.0, 0.08, 0.55),
@@ -152,7 +141,7 @@ _DYSPLASTIC = TraitRanges(
     relief=(1.0, 0.13, 0.25),
 )
 
-_NEVUS = TraitRanges(
+_NEVUS = _ranges(
     melanin=(0.100, 0.45),
     elongation=(1.0, 0.0, 0.45),
     asymmetry=(1.0, 0.0, 0.2),
@@ -166,7 +155,7 @@ _NEVUS = TraitRanges(
     globules=(0.4, 0.2, 0.6),
 )
 
-TRAITS: dict[str, TraitRanges] = {
+TRAITS: dict[str, Looks[Range]] = {
     "melanoma": _MELANOMA,
     "dysplastic_nevus": _DYSPLASTIC,
     "nevus": _NEVUS,
@@ -181,7 +170,7 @@ TRAITS: dict[str, TraitRanges] = {
         network=(0.5, 0.2, 0.6),
     ),
     # Solar lentigo: flat, even light brown, sharp moth-eaten edge.
-    "solar_lentigo": TraitRanges(
+    "solar_lentigo": _ranges(
         melanin=(0.100, 0.35),
         elongation=(1.0, 0.1, 0.7),
         asymmetry=(1.0, 0.1, 0.5),
@@ -194,7 +183,7 @@ TRAITS: dict[str, TraitRanges] = {
         disorder=(1.0, 0.05, 0.25),
     ),
     # Seborrhoeic keratosis: stuck on, sharp border, milia-like cysts, comedo-like openings.
-    "seborrhoeic_keratosis": TraitRanges(
+    "seborrhoeic_keratosis": _ranges(
         melanin=(0.130, 0.45),
         elongation=(1.0, 0.05, 0.5),
         asymmetry=(1.0, 0.05, 0.4),
@@ -209,7 +198,7 @@ TRAITS: dict[str, TraitRanges] = {
         relief=(1.0, 0.10, 0.25),
     ),
     # Intraepidermal carcinoma (Bowen): red scaly plaque, glomerular vessels in clusters, little melanin.
-    "intraepidermal_carcinoma": TraitRanges(
+    "intraepidermal_carcinoma": _ranges(
         melanin=(0.010, 0.50),
         elongation=(1.0, 0.05, 0.6),
         asymmetry=(1.0, 0.1, 0.5),
@@ -229,7 +218,7 @@ def draw_traits(rng: np.random.Generator, diagnosis: str) -> Traits:
     ranges = TRAITS[diagnosis]
     median, sigma = ranges.melanin
     values = {"melanin": float(median * np.exp(sigma * rng.standard_normal()))}
-    for name in (f.name for f in fields(TraitRanges) if f.name != "melanin"):
+    for name in (f.name for f in fields(Looks) if f.name != "melanin"):
         p, low, high = getattr(ranges, name)
         present, value = rng.random() < p, float(rng.uniform(low, high))
         values[name] = value if present else 0.0

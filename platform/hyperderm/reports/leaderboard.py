@@ -49,7 +49,7 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
     """Return the rows by ascending best score, then rows without a score, then failed rows in the order of their numbers."""
 
     def key(row: Row) -> tuple[bool, bool, float, int]:
-        failed, unscored = row.status == "failed", not _has_score(row)
+        failed, unscored = row.status == "failed", row.best is None or math.isnan(row.best)
         return failed, unscored or failed, math.inf if row.best is None or unscored or failed else row.best, row.number
 
     return sorted(rows, key=key)
@@ -155,10 +155,6 @@ def _cells(rows: Sequence[Row], objective: str, brief: bool = False) -> tuple[li
 def _paths(rows: Sequence[Row]) -> list[str]:
     """Return every swept path in the order of its first appearance; trials of one sweep may sweep different paths."""
     return list(dict.fromkeys(path for row in rows for path in row.values))
-
-
-def _has_score(row: Row) -> bool:
-    return row.best is not None and not math.isnan(row.best)
 
 
 def _escaped(cell: str) -> str:

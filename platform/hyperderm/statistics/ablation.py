@@ -1,6 +1,7 @@
 """Compute all numbers of the report from the predictions, by a pure function: the artifact suffices to recompute them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -31,7 +32,6 @@ from hyperderm.statistics.classification import Value
 from hyperderm.statistics.mean_curves import GRID, Band, curves
 from hyperderm.statistics.multiplicity import FAMILY_LEVEL, Holm, holm
 from hyperderm.statistics.number_format import number, signed, span
-from hyperderm.statistics.operating import Interval
 from hyperderm.statistics.paired import Difference, auroc, difference
 from hyperderm.statistics.panel import Panel, common, panel
 from hyperderm.statistics.predictions import Predictions
@@ -50,19 +50,20 @@ def arm_result(panel: Panel, *, seed: int, resamples: int) -> ArmResult:
     cells = _cells(panel)
     primary = auroc(panel)
     made = {
-        "auroc": Interval(primary.value, *primary.limits(), "logit, DeLong's variance clustered by group, seeds nested"),
+        "auroc": Estimate(primary.value, *primary.limits(), "logit, DeLong's variance clustered by group, seeds nested"),
         **operating.threshold_metrics(panel),
         **{name: ranked.rank_metric(panel, weights, metric, _of(cells, name)) for name, metric in _RANKED.items()},
         "brier": operating.brier(panel),
         "calibration_error": ranked.calibration_error(panel, weights),
     }
-    metrics = {name: Estimate(*made[name]) for name in METRICS}
+    metrics = {name: made[name] for name in METRICS}
+    flat = list(zip(panel.blocks, chain.from_iterable(cells), strict=True))
     roc, precision_recall = curves(panel, weights)
     return ArmResult(
         arm=panel.arm,
         model=panel.model,
         metrics=metrics,
-        cells={name: _cell_values(panel, _of(cells, name)) for name in METRICS},
+        cells={name: tuple(CellValue(*block, *cell[name]) for block, cell in flat) for name in METRICS},
         counts=tuple(Counts(s, *c) for s, c in zip(panel.seeds, operating.counts(panel), strict=True)),
         mean_counts=Counts(None, *operating.mean_counts(panel)),
         roc=_curve(roc),
@@ -86,11 +87,6 @@ def _cells(panel: Panel) -> list[list[dict[str, Value]]]:
 
 def _of(cells: Sequence[Sequence[dict[str, Value]]], name: str) -> list[list[Value]]:
     return [[cell[name] for cell in fold] for fold in cells]
-
-
-def _cell_values(panel: Panel, values: Sequence[Sequence[Value]]) -> tuple[CellValue, ...]:
-    flat = [value for fold in values for value in fold]
-    return tuple(CellValue(fold, seed, *value) for (fold, seed), value in zip(panel.blocks, flat, strict=True))
 
 
 def _curve(band: Band) -> Curve:
@@ -121,7 +117,9 @@ def hardest(panels: Sequence[Panel], predictions: Predictions, count: int = HARD
     made = []
     for model in dict.fromkeys(each.model for each in panels):
         mine = [each for each in panels if each.model == model]
-        probability = {each.arm: _by_lesion(each, _probability(each)) for each in mine}
+        probability = {
+            each.arm: _by_lesion(each, np.concatenate([fold.probability.mean(0) for fold in each.folds])) for each in mine
+        }
         wrong = {each.arm: _by_lesion(each, _wrong(each)[1]) for each in mine}
         found = []
         for lesion in dict.fromkeys(lesion for arm in probability.values() for lesion in arm):
@@ -144,10 +142,6 @@ def _wrong(panel: Panel) -> tuple[list[str], np.ndarray]:
     """Return the lesions of all folds and, for each, the share of seeds whose decision was wrong."""
     lesions = [lesion for fold in panel.folds for lesion in fold.lesion_id.tolist()]
     return lesions, np.concatenate([(fold.called != fold.truth).mean(0) for fold in panel.folds])
-
-
-def _probability(panel: Panel) -> np.ndarray:
-    return np.concatenate([fold.probability.mean(0) for fold in panel.folds])
 
 
 def _by_lesion(panel: Panel, values: np.ndarray) -> Mapping[str, float]:
@@ -177,16 +171,14 @@ def decision(real: ContrastResult, control: ContrastResult, melanomas: int) -> D
 
 def baseline_comparison(model: str, baseline: str, difference: Estimate, p: float) -> BaselineComparison:
     """Return the comparison of a deep model with the spectral baseline on real data, with a sentence."""
-    assert difference.value is not None
-    assert difference.low is not None
-    assert difference.high is not None
-    if difference.low > 0:
+    value, low, high = difference.bounds
+    if low > 0:
         found = f"{model} beats {baseline}"
-    elif difference.high < 0:
+    elif high < 0:
         found = f"{model} is worse than {baseline}, which needs no deep network"
     else:
         found = f"{model} does not demonstrably beat {baseline}"
-    change = f"{signed(difference.value)} {span(difference.low, difference.high, signs=True)}"
+    change = f"{signed(value)} {span(low, high, signs=True)}"
     return BaselineComparison(model, baseline, difference, p, f"On real data {found}: AUROC {change}.")
 
 
@@ -233,8 +225,6 @@ def _change(result: ContrastResult) -> str:
 def _many(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
-
-__all__ = ["analyse", "decision_sentences"]
 
 REAL = "real"
 BASELINE = "spectral"

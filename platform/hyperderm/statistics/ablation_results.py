@@ -39,6 +39,14 @@ class Estimate:
     method: str = ""
     reason: str = ""
 
+    @property
+    def bounds(self) -> tuple[float, float, float]:
+        """The number and the two ends of its interval, where neither can be missing."""
+        assert self.value is not None
+        assert self.low is not None
+        assert self.high is not None
+        return self.value, self.low, self.high
+
 
 @dataclass(frozen=True)
 class CellValue:
@@ -277,17 +285,6 @@ class Analysis:
     def to_dict(self) -> dict[str, Any]:
         """Return the whole analysis as JSON-serialisable values, without NaN and infinity."""
         return asdict(self)
-
-    def arm(self, arm: str, model: str) -> ArmResult:
-        """Return the result of one arm and model.
-
-        Raises:
-            KeyError: there is no such result.
-        """
-        for result in self.arms:
-            if (result.arm, result.model) == (arm, model):
-                return result
-        raise KeyError((arm, model))
 
 
 METRICS: dict[str, str] = {

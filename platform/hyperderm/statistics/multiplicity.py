@@ -14,13 +14,11 @@ class Holm:
 
     Attributes:
         adjusted_p: smallest family level at which Holm rejects this contrast.
-        rejected: whether Holm rejects at `FAMILY_LEVEL`.
-        alpha: the level with which the p value was compared. `rejected` is true exactly if p <= alpha; so the interval with
-            confidence 1 − alpha excludes 0 exactly if `rejected` is true.
+        alpha: the level with which the p value was compared. Holm rejects at `FAMILY_LEVEL` exactly if p <= alpha; so the
+            interval with confidence 1 − alpha excludes 0 exactly if Holm rejects.
     """
 
     adjusted_p: float
-    rejected: bool
     alpha: float
 
 
@@ -40,6 +38,4 @@ def holm(p: Sequence[float]) -> list[Holm]:
     failed = ranks[values > alphas]
     stop = failed.min() if len(failed) else m
     adjusted = [min(1.0, max(float(v * (m - r)) for v, r in zip(values, ranks, strict=True) if v <= own)) for own in values]
-    return [
-        Holm(adjusted[i], bool(ranks[i] < stop), float(FAMILY_LEVEL / (m - min(ranks[i], stop)))) for i in range(m)
-    ]  # fmt: skip
+    return [Holm(adjusted[i], float(FAMILY_LEVEL / (m - min(ranks[i], stop)))) for i in range(m)]

@@ -1,11 +1,11 @@
 """Metrics pooled over folds for each seed, then averaged over seeds: those at the cells' thresholds, and Brier's score."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperderm.statistics.ablation_results import Estimate
 from hyperderm.statistics.classification import Confusion, Value
 from hyperderm.statistics.clustered import Variance, components
 from hyperderm.statistics.intervals import clustered_wilson, critical
@@ -13,16 +13,6 @@ from hyperderm.statistics.panel import Fold, Panel
 
 Array = NDArray[np.float64]
 PROPORTIONS = ("sensitivity", "specificity", "precision", "accuracy")
-
-
-class Interval(NamedTuple):
-    """A metric with its 95 % interval; an undefined number is None, and `reason` says why."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    method: str = ""
-    reason: str = ""
 
 
 def counts(panel: Panel) -> list[Confusion]:
@@ -42,7 +32,7 @@ def mean_counts(panel: Panel) -> Confusion:
     return Confusion(*np.mean(counts(panel), 0).tolist())
 
 
-def threshold_metrics(panel: Panel) -> dict[str, Interval]:
+def threshold_metrics(panel: Panel) -> dict[str, Estimate]:
     """Return sensitivity, specificity, precision, F1, accuracy and balanced accuracy with score intervals.
 
     The variance comes from the delta method at the mean counts, clustered by group within fold and class, plus the part of
@@ -62,24 +52,24 @@ def threshold_metrics(panel: Panel) -> dict[str, Interval]:
     for name, (lesions, groups) in size.items():
         value = mean_over_seeds([seed[name] for seed in per_seed], panel.seeds)
         if value.value is None:
-            made[name] = Interval(None, None, None, "", value.reason)
+            made[name] = Estimate(None, None, None, "", value.reason)
             continue
         slope = gradient(name, mean)
         variance = pooled_variance(panel, [_indicators(fold) @ slope for fold in panel.folds])
         low, high = clustered_wilson(value.value, variance, max(lesions, 1), max(groups, 1))
         method = "Wilson, clustered" if name in PROPORTIONS else "score interval, delta method, clustered"
-        made[name] = Interval(value.value, low, high, method)
+        made[name] = Estimate(value.value, low, high, method)
     return made
 
 
-def brier(panel: Panel) -> Interval:
+def brier(panel: Panel) -> Estimate:
     """Return the Brier score with Student's interval, whose variance is clustered by group."""
     squared = [(fold.probability - fold.truth) ** 2 for fold in panel.folds]
     lesions = sum(part.shape[1] for part in squared)
     value = float(sum(part.mean(0).sum() for part in squared) / lesions)
     variance = pooled_variance(panel, [(part - value) / lesions for part in squared])
     half = critical(variance.df) * variance.error
-    return Interval(value, max(0.0, value - half), min(1.0, value + half), "Student's t, clustered")
+    return Estimate(value, max(0.0, value - half), min(1.0, value + half), "Student's t, clustered")
 
 
 def gradient(name: str, counts: Confusion) -> Array:

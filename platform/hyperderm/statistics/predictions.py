@@ -164,21 +164,15 @@ class Predictions:
         pq.write_table(table, sink, compression="zstd")
         return memoryview(sink.getvalue())
 
-    def where(
-        self, *, arm: str | None = None, model: str | None = None, fold: int | None = None, seed: int | None = None
-    ) -> Self:
-        """Return the rows that agree with every given value.
+    def where(self, **wanted: str | int) -> Self:
+        """Return the rows that agree with every given value, by the name of its column.
 
         Raises:
             StudyError: there are no such rows.
         """
-        keep = np.ones(len(self), bool)
-        for name, value in (("arm", arm), ("model", model), ("fold", fold), ("seed", seed)):
-            if value is not None:
-                keep &= getattr(self, name) == value
+        keep = np.all([getattr(self, name) == value for name, value in wanted.items()], axis=0)
         if not keep.any():
-            given = (("arm", arm), ("model", model), ("fold", fold), ("seed", seed))
-            asked = ", ".join(f"{name} {value!r}" for name, value in given if value is not None)
+            asked = ", ".join(f"{name} {value!r}" for name, value in wanted.items())
             raise StudyError(f"predictions: no row with {asked}", f"Arms: {', '.join(np.unique(self.arm))}.")
         return self.take(keep)
 
@@ -190,33 +184,6 @@ class Predictions:
         """Return the distinct cells in sorted order."""
         keys = zip(self.arm.tolist(), self.model.tolist(), self.fold.tolist(), self.seed.tolist(), strict=True)
         return sorted({CellKey(*key) for key in keys})
-
-    def check(self, expected: Iterable[CellKey]) -> None:
-        """Prove that exactly the planned cells are present and that all cells of a fold test the same lesions.
-
-        Raises:
-            StudyError: a cell is missing, was not planned, or tests other lesions than its fold; the first is named.
-        """
-        planned, held = set(expected), set(self.cells())
-        if missing := sorted(planned - held):
-            more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-            raise StudyError(f"predictions missing for a cell: {missing[0]}{more}", _AGAIN)
-        if foreign := sorted(held - planned):
-            raise StudyError(
-                f"predictions of a cell that was not planned: {foreign[0]}", "Leave them out, or plan the cell."
-            )
-        lesions: dict[int, set[str]] = {}
-        for key in sorted(held):
-            mine = set(self.lesion_id[self._rows_of(key)].tolist())
-            others = lesions.setdefault(key.fold, mine)
-            if mine != others:
-                odd = sorted(mine ^ others)[0]
-                raise StudyError(
-                    f"predictions missing for a lesion: {odd!r} in {key}, or in another cell of its fold", _AGAIN
-                )
-
-    def _rows_of(self, key: CellKey) -> NDArray[np.bool_]:
-        return (self.arm == key.arm) & (self.model == key.model) & (self.fold == key.fold) & (self.seed == key.seed)
 
     def _first(self, bad: NDArray[np.bool_]) -> str:
         at = int(np.flatnonzero(bad)[0])

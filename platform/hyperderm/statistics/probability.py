@@ -31,11 +31,6 @@ class Calibration:
         """Return the calibrated P(melanoma) of raw logits of any shape."""
         return expit(np.asarray(logits, np.float64) / self.temperature + self.intercept)
 
-    @property
-    def flat(self) -> bool:
-        """Whether the scores do not rank validation usefully, so that only the intercept has a meaning."""
-        return self.temperature >= HOTTEST
-
 
 def fit(truth: ArrayLike, logits: ArrayLike) -> Calibration:
     """Fit Platt's scaling by Newton's method with backtracking (Platt 1999; Lin, Lin & Weng 2007).

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from hyperderm.statistics import classification
+from hyperderm.statistics.ablation_results import Estimate
 from hyperderm.statistics.classification import TARGET_SENSITIVITY, TARGET_SPECIFICITY, Value, calibration_bins
 from hyperderm.statistics.intervals import bca, critical
-from hyperderm.statistics.operating import Interval
 from hyperderm.statistics.panel import Fold, Panel
 from hyperderm.statistics.resampling import BootstrapWeights, leave_one_out
 
@@ -63,7 +63,7 @@ def weighted_sensitivity(truth: NDArray[np.bool_], score: Array, weights: Array)
         return np.where(kept, true, 0.0).max(1) / true[:, -1]
 
 
-def rank_metric(panel: Panel, weights: BootstrapWeights, weighted: Weighted, cells: Sequence[Sequence[Value]]) -> Interval:
+def rank_metric(panel: Panel, weights: BootstrapWeights, weighted: Weighted, cells: Sequence[Sequence[Value]]) -> Estimate:
     """Return a metric averaged over folds and seeds with its interval.
 
     Args:
@@ -78,7 +78,7 @@ def rank_metric(panel: Panel, weights: BootstrapWeights, weighted: Weighted, cel
     if lost:
         rest = [value.value for value in flat if value.value is not None]
         others = f"; the others average {np.mean(rest):.2f}, which flatters" if rest else ""
-        return Interval(None, None, None, "", f"{lost[0].reason} in {len(lost)} of {len(flat)} cells{others}")
+        return Estimate(None, None, None, "", f"{lost[0].reason} in {len(lost)} of {len(flat)} cells{others}")
     values = [np.array([value.value for value in fold], np.float64) for fold in cells]
     drawn = _stretched(panel, values, _evaluated(panel, weights, weighted))
     return _interval(panel, values, drawn, weights)
@@ -92,7 +92,7 @@ def bca_auroc(panel: Panel, weights: BootstrapWeights) -> tuple[float, float] | 
     return bca(float(np.mean([fold.mean() for fold in values])), _draws(values, drawn, weights), left_out)
 
 
-def calibration_error(panel: Panel, weights: BootstrapWeights) -> Interval:
+def calibration_error(panel: Panel, weights: BootstrapWeights) -> Estimate:
     """Return the calibration error, pooled over folds for each seed, with its interval (bins as in the original sample).
 
     If a seed lacks a fold, another seed of that fold is used instead.
@@ -122,14 +122,14 @@ def pooled(panel: Panel, seed: int, raw: bool = False) -> Array:
     return np.concatenate([scores[row] for scores, row in zip(source, rows, strict=True)])
 
 
-def _interval(panel: Panel, values: Sequence[Array], drawn: Sequence[Array], weights: BootstrapWeights) -> Interval:
+def _interval(panel: Panel, values: Sequence[Array], drawn: Sequence[Array], weights: BootstrapWeights) -> Estimate:
     value = float(np.mean([fold.mean() for fold in values]))
     error = float(_draws(values, drawn, weights).std(ddof=1))
     if error == 0 or not 0 < value < 1:
-        return Interval(value, None, None, "", "the lesions show no spread: no interval can be made")
+        return Estimate(value, None, None, "", "the lesions show no spread: no interval can be made")
     middle = np.log(value / (1 - value))
     half = critical(float((panel.sizes[:, 0] - 1).sum())) * error / (value * (1 - value))
-    return Interval(value, float(expit(middle - half)), float(expit(middle + half)), METHOD)
+    return Estimate(value, float(expit(middle - half)), float(expit(middle + half)), METHOD)
 
 
 def _draws(values: Sequence[Array], drawn: Sequence[Array], weights: BootstrapWeights) -> Array:

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-from hyperderm.cubes.cube import Lesion
 from hyperderm.durable import make_parents, publish, room
 from hyperderm.errors import ConfigError, CubeError, StoreError, nearest
-from hyperderm.store.export_files import PLACES, Files, files_of
+from hyperderm.store.export_files import FILES, PLACES
 from hyperderm.store.export_format import SIDECAR, Export, ExportedLesion, Format, describe, digest
 from hyperderm.store.reader import Store
 
@@ -57,11 +56,6 @@ def export_store(store: Store, folder: Path, format_: str, progress: Progress = 
     return count
 
 
-def export_mat(store: Store, folder: Path) -> int:
-    """Export the store as `.mat` files in HSIDermoscopy's layout (see `export_store`)."""
-    return export_store(store, folder, "mat")
-
-
 def _check_mat(store: Store) -> None:
     manifest, uri = store.manifest, store.location.uri
     other = "Export a store of cubes, or as --format npz or envi."
@@ -82,9 +76,22 @@ def _check_mat(store: Store) -> None:
 
 def _write_all(store: Store, root: Path, format_: Format, progress: Progress) -> int:
     manifest = store.manifest
-    files, lesions = files_of(format_, root), list[ExportedLesion]()
+    files, lesions = FILES[format_](root), list[ExportedLesion]()
     for lesion in store.lesions():
-        lesions.append(_write_one(lesion, files))
+        file, mask = files.put(lesion)
+        lesions.append(
+            ExportedLesion(
+                file=file,
+                lesion_id=lesion.lesion_id,
+                image_id=lesion.image_id,
+                group=lesion.group,
+                diagnosis=lesion.diagnosis,
+                mask=mask,
+                cube_sha256=digest(lesion.cube.reflectance),
+                mask_sha256=None if lesion.mask is None else digest(lesion.mask),
+                origin=lesion.origin,
+            )
+        )
         progress(len(lesions), manifest.lesions)
     files.finish()
     sidecar = Export(
@@ -96,7 +103,8 @@ def _write_all(store: Store, root: Path, format_: Format, progress: Progress) ->
         source=manifest.source,
         lesions=tuple(lesions),
     )
-    (root / SIDECAR).write_text(_json(sidecar), encoding="utf-8")
+    text = json.dumps(sidecar.model_dump(mode="python"), indent=1)  # pydantic would write the NaN of an origin as null
+    (root / SIDECAR).write_text(text + "\n", encoding="utf-8")
     try:
         describe(root)
     except CubeError as error:
@@ -104,23 +112,3 @@ def _write_all(store: Store, root: Path, format_: Format, progress: Progress) ->
             f"store {store.location.uri} holds text that {SIDECAR} cannot hold ({error.what})", "Mend it, then export again."
         ) from error
     return len(lesions)
-
-
-def _write_one(lesion: Lesion, files: Files) -> ExportedLesion:
-    file, mask = files.put(lesion)
-    return ExportedLesion(
-        file=file,
-        lesion_id=lesion.lesion_id,
-        image_id=lesion.image_id,
-        group=lesion.group,
-        diagnosis=lesion.diagnosis,
-        mask=mask,
-        cube_sha256=digest(lesion.cube.reflectance),
-        mask_sha256=None if lesion.mask is None else digest(lesion.mask),
-        origin=lesion.origin,
-    )
-
-
-def _json(sidecar: Export) -> str:
-    """Return JSON that keeps every number of an origin, including NaN, which pydantic would write as null."""
-    return json.dumps(sidecar.model_dump(mode="python"), indent=1) + "\n"

@@ -14,9 +14,10 @@ gets a mask of the whole frame there; `lesions.csv` and the side-car record whic
 import csv
 import json
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,24 +33,32 @@ PLACES |= {diagnosis: ("OtherCube", tag) for tag, diagnosis in OTHER.items()}
 _LONGEST_SLUG = 80
 
 
-class Files(Protocol):
-    """A writer of lesions below a folder, one by one."""
+class Files(ABC):
+    """A writer of lesions below the folder `root`, one by one."""
 
+    folders: ClassVar[tuple[str, ...]]
+
+    def __init__(self, root: Path) -> None:
+        self._root, self._count = root, 0
+        for folder in self.folders:
+            (root / folder).mkdir(parents=True)
+
+    @abstractmethod
     def put(self, lesion: Lesion) -> tuple[str, str | None]:
         """Write `lesion`; return the relative posix paths of its file and its mask (None if no pixel is marked)."""
 
-    def finish(self) -> None:
-        """Write the files that describe all lesions."""
+    def finish(self) -> None:  # noqa: B027 - most formats have no such file
+        """Write the files that describe all lesions, if there are any."""
 
 
-class MatFiles:
+class MatFiles(Files):
     """Writes HSIDermoscopy's layout, including empty folders, by which readers recognise it."""
 
+    folders = tuple(f"{kind}/{name}" for kind in ("images", "masks") for name in FOLDERS)
+
     def __init__(self, root: Path) -> None:
-        self._root, self._numbers, self._rows = root, Counter[str](), list[tuple[str, str, str, str]]()
-        for kind in ("images", "masks"):
-            for name in FOLDERS:
-                (root / kind / name).mkdir(parents=True)
+        super().__init__(root)
+        self._numbers, self._rows = Counter[str](), list[tuple[str, str, str, str]]()
 
     def put(self, lesion: Lesion) -> tuple[str, str | None]:
         """Write one `.mat` file and one mask."""
@@ -79,13 +88,10 @@ class MatFiles:
             table.writerows(self._rows)
 
 
-class EnviFiles:
+class EnviFiles(Files):
     """Writes ENVI headers with band-sequential data files, and masks as pictures."""
 
-    def __init__(self, root: Path) -> None:
-        self._root, self._count = root, 0
-        (root / "cubes").mkdir()
-        (root / "masks").mkdir()
+    folders = ("cubes", "masks")
 
     def put(self, lesion: Lesion) -> tuple[str, str | None]:
         """Write one header, one data file and one mask."""
@@ -107,16 +113,11 @@ class EnviFiles:
         _save_mask(masked, self._root / mask)
         return file, mask
 
-    def finish(self) -> None:
-        """Write nothing: there is no file that describes all lesions."""
 
-
-class NpzFiles:
+class NpzFiles(Files):
     """Writes NumPy archives."""
 
-    def __init__(self, root: Path) -> None:
-        self._root, self._count = root, 0
-        (root / "cubes").mkdir()
+    folders = ("cubes",)
 
     def put(self, lesion: Lesion) -> tuple[str, str | None]:
         """Write one archive."""
@@ -128,15 +129,9 @@ class NpzFiles:
         np.savez(self._root / file, **arrays)  # packed, it takes 20 times as long
         return file, None if _masked(lesion) is None else file
 
-    def finish(self) -> None:
-        """Write nothing: there is no file that describes all lesions."""
 
-
-def files_of(format_: Format, root: Path) -> Files:
-    """Return the writer for a format's files below the empty folder `root`."""
-    if format_ == "mat":
-        return MatFiles(root)
-    return EnviFiles(root) if format_ == "envi" else NpzFiles(root)
+FILES: dict[Format, type[Files]] = {"mat": MatFiles, "envi": EnviFiles, "npz": NpzFiles}
+"""Format → its writer."""
 
 
 def _masked(lesion: Lesion) -> NDArray[np.bool_] | None:

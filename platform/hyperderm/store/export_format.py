@@ -7,10 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from hyperderm.errors import CubeError
-from hyperderm.strict import Strict, json_of
+from hyperderm.strict import Strict, first_fault, version_of
 
 Format = Literal["mat", "envi", "npz"]
 
@@ -91,12 +90,13 @@ def describe(root: Path) -> Export:
     """
     try:
         content = (root / SIDECAR).read_bytes()
-        version = _version(content)
+        version = version_of(content, "version")
         if version > VERSION:
             raise CubeError(f"{root / SIDECAR} has version {version}, this hyperderm reads up to {VERSION}", "Update it.")
         export = Export.model_validate_json(content)
     except (OSError, ValueError) as error:  # pydantic's and json's errors are ValueErrors
-        raise CubeError(f"{root / SIDECAR} is damaged: {_reason(error)}", EXPORT_AGAIN) from None
+        reason = error if isinstance(error, OSError) else first_fault(error)
+        raise CubeError(f"{root / SIDECAR} is damaged: {reason}", EXPORT_AGAIN) from None
     if len(export.wavelengths_nm) != export.shape[2]:
         raise CubeError(
             f"{root / SIDECAR}: {export.shape[2]} bands but {len(export.wavelengths_nm)} wavelengths_nm", EXPORT_AGAIN
@@ -121,20 +121,6 @@ def digest(array: NDArray[Any]) -> str:
     """Return the sha256 (hex) of a cube's or mask's values, whatever their memory order is."""
     plain = array.astype(np.uint8 if array.dtype == np.bool_ else "<f4")
     return hashlib.sha256(plain.tobytes(order="C")).hexdigest()
-
-
-def _version(content: bytes) -> int:
-    data = json_of(content)
-    if not isinstance(data, dict) or not isinstance(data.get("version"), int):
-        raise ValueError("it names no version")
-    return int(data["version"])
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        fault = error.errors()[0]
-        return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ")
-    return str(error).splitlines()[0]
 
 
 FOLDERS: dict[str, str | None] = {"DNCube": "dysplastic_nevus", "MMCube": "melanoma", "OtherCube": None}

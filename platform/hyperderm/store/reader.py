@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import ValidationError
 
 from hyperderm.cubes.cube import Lesion
 from hyperderm.errors import StoreError, nearest
@@ -19,7 +18,7 @@ from hyperderm.store.location import Location, locate
 from hyperderm.store.manifest import MANIFEST, SCHEMA_VERSION, Folds, Manifest, Opening, Role
 from hyperderm.store.s3 import prepare
 from hyperderm.store.schema import to_lesions
-from hyperderm.strict import json_of
+from hyperderm.strict import first_fault, version_of
 
 OpenRole = Literal["train", "validation"]
 """The roles that a training may read. The test role opens only for a final evaluation (`Store.open_test`)."""
@@ -43,11 +42,11 @@ class Store:
 
     def index(self) -> pa.Table:
         """Return lesion_id, image_id, group and diagnosis of every row, without reading a cube."""
-        return self._read(["lesion_id", "image_id", "group", "diagnosis"])
+        return pa.concat_tables(self._tables(["lesion_id", "image_id", "group", "diagnosis"]))
 
     def with_masks(self) -> set[str]:
         """Return the lesion ids of the rows that have a mask, without reading a cube."""
-        rows = self._read(["lesion_id", "has_mask"])
+        rows = pa.concat_tables(self._tables(["lesion_id", "has_mask"]))
         return set(rows.filter(rows["has_mask"])["lesion_id"].to_pylist())
 
     def select(self, role: OpenRole, fold: int, diagnoses: Sequence[str] | Literal["all"]) -> list[str]:
@@ -165,9 +164,6 @@ class Store:
         """Return the file-system paths of the parts."""
         return [self.location.join(part.path) for part in self.manifest.parts]
 
-    def _read(self, columns: list[str] | None) -> pa.Table:
-        return pa.concat_tables(self._tables(columns))
-
     def _tables(self, columns: list[str] | None) -> Iterator[pa.Table]:
         """Yield the parts, or the given columns of them, one after the other, while the next ones are read."""
         parts = iter(self.manifest.parts)
@@ -233,30 +229,17 @@ def _open(location: Location, verify: bool) -> Store:
 def _manifest(location: Location) -> Manifest:
     content = location.read_bytes(MANIFEST)
     try:
-        version = _version(content)
+        version = version_of(content, "schema_version")
         if version > SCHEMA_VERSION:
             raise StoreError(
                 f"{location.uri} has schema version {version}, this hyperderm reads up to {SCHEMA_VERSION}",
                 "Update hyperderm.",
             )
         manifest = Manifest.model_validate_json(content)
-    except (ValidationError, ValueError) as error:
-        reason = _reason(error)
-        raise StoreError(f"{location.uri}/{MANIFEST} is damaged: {reason}", "Restore it, or ingest again.") from None
+    except ValueError as error:
+        raise StoreError(
+            f"{location.uri}/{MANIFEST} is damaged: {first_fault(error)}", "Restore it, or ingest again."
+        ) from None
     if manifest.digest() != manifest.fingerprint:
         raise StoreError(f"{location.uri}/{MANIFEST} does not match its own fingerprint", "It was edited; ingest again.")
     return manifest
-
-
-def _reason(error: ValueError) -> str:
-    if isinstance(error, ValidationError):
-        fault = error.errors()[0]
-        return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-    return str(error).splitlines()[0]
-
-
-def _version(content: bytes) -> int:
-    data = json_of(content)
-    if not isinstance(data, dict) or not isinstance(data.get("schema_version"), int):
-        raise ValueError("it names no schema_version")
-    return int(data["schema_version"])

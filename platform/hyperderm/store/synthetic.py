@@ -13,7 +13,7 @@ from hyperderm.errors import StoreError
 from hyperderm.store.manifest import Manifest
 from hyperderm.store.reader import Store
 from hyperderm.store.writer import write_store
-from hyperderm.strict import Strict
+from hyperderm.strict import Strict, first_fault
 
 VERB = "generate"
 PREFIX = "synthetic"
@@ -113,10 +113,8 @@ def origin_of(manifest: Manifest) -> SyntheticOrigin | None:
     try:
         return SyntheticOrigin.model_validate(manifest.source)
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(map(str, fault["loc"]))
         raise StoreError(
-            f"the origin of synthetic set {manifest.fingerprint[:8]} cannot be read ({where}: {fault['msg']})",
+            f"the origin of synthetic set {manifest.fingerprint[:8]} cannot be read ({first_fault(error)})",
             "It was written by another version of hyperderm; generate it again.",
         ) from None
 
@@ -149,13 +147,8 @@ def check_origin(synthetic: Store, real: Store, fold: int) -> SyntheticOrigin:
     return origin
 
 
-def lesion_name(origin: SyntheticOrigin, index: int) -> str:
-    """Return the id of a synthetic lesion; ids sort in the same order as indices."""
-    return f"{PREFIX}-{origin.checkpoint[:8]}-{origin.seed}-{index:07d}"
-
-
 def _lesion(cube: SyntheticCube, nm: NDArray[np.float64], origin: SyntheticOrigin) -> Lesion:
-    name = lesion_name(origin, cube.index)
+    name = f"{PREFIX}-{origin.checkpoint[:8]}-{origin.seed}-{cube.index:07d}"  # sorts like the index
     facts = origin.model_dump(mode="json", include={"run", "checkpoint", "seed", "fold", "manifest", "generator"})
     return Lesion(
         lesion_id=name,

@@ -183,7 +183,7 @@ def _make(path: Path, over: bool) -> None:
     """Create the database in a folder of its own and publish it; if another program was faster, keep that program's file."""
     with room(path) as place:
         made = place / path.name
-        engine = _engine(made, aside=True)
+        engine = _engine(made)
         try:
             _utils()._initialize_tables(engine)
         finally:
@@ -199,7 +199,7 @@ def _migrate(path: Path, version: str) -> None:
         copy = place / path.name
         with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
             source.backup(target)
-        engine = _engine(copy, aside=True)
+        engine = _engine(copy)
         try:
             _utils()._upgrade_db(engine)
         except Exception as error:
@@ -234,16 +234,16 @@ def _foreign_schema(path: Path, error: Exception) -> TrackingError:
     return TrackingError(what, "Use the MLflow that wrote it (`mlflow --version` there), or another file")
 
 
-def _engine(path: Path, aside: bool) -> Any:  # noqa: ANN401 - SQLAlchemy's
+def _engine(path: Path) -> Any:  # noqa: ANN401 - SQLAlchemy's
+    """Open a file that nobody reads before it is whole: it is brought to the disk once, at the end."""
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(sqlalchemy.URL.create("sqlite", database=str(path)))
-    if aside:  # nothing is read from it before it is whole: it is brought to the disk once, at the end
 
-        @sqlalchemy.event.listens_for(engine, "connect")
-        def quick(connection: sqlite3.Connection, record: object) -> None:
-            connection.execute("PRAGMA synchronous = OFF")
-            connection.execute("PRAGMA journal_mode = MEMORY")
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def quick(connection: sqlite3.Connection, record: object) -> None:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA journal_mode = MEMORY")
 
     return engine
 

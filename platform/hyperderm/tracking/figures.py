@@ -6,7 +6,6 @@ Everything is drawn with matplotlib's objects and never with pyplot, so that a b
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -33,24 +32,8 @@ _HEAD, _EDGE, _MIDDLE = 62, 12, 30  # pixels above the blocks, around them, betw
 _REACH = 1.0  # the axis leaves generated cubes this much room above and below, in heights of what the real ones fill
 
 
-@dataclass(frozen=True, eq=False)
-class RegionSpectra:
-    """Mean spectra of N cubes, (N, B) for each region; a row is NaN if its cube does not have the region.
-
-    Attributes:
-        whole: mean over all pixels.
-        lesion: mean over the automatic lesion region.
-        skin: mean over the automatic skin region.
-    """
-
-    whole: Spectra
-    lesion: Spectra
-    skin: Spectra
-
-    @property
-    def panels(self) -> Mapping[str, Spectra]:
-        """The three sets of spectra, by the names in `REGIONS`."""
-        return dict(zip(REGIONS, (self.whole, self.lesion, self.skin), strict=True))
+RegionSpectra = Mapping[str, Spectra]
+"""Mean spectra of N cubes, (N, B) for each of `REGIONS`; a row is NaN if its cube does not have the region."""
 
 
 Regions = list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]
@@ -72,7 +55,7 @@ def region_spectra(reflectance: Cubes, regions: Regions) -> RegionSpectra:
             lesion[i] = cube[on_lesion].mean(0, dtype=np.float64)
         if on_skin.any():
             skin[i] = cube[on_skin].mean(0, dtype=np.float64)
-    return RegionSpectra(whole, lesion, skin)
+    return dict(zip(REGIONS, (whole, lesion, skin), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,11 +178,11 @@ def spectra(real: RealSet, generated: Cubes, title: str) -> Figure:
     made = region_spectra(finite, automatic_regions(finite))
     figure = Figure(figsize=(11, 4.2), dpi=_DPI, facecolor="white", layout="constrained")
     panels = figure.subplots(1, len(REGIONS), sharey=True)
-    titles = {name: _panel_title(name, real, made.panels[name]) for name in REGIONS}
+    titles = {name: _panel_title(name, real, made[name]) for name in REGIONS}
     lines = max(title.count("\n") for title in titles.values())
     for axes, name in zip(panels, REGIONS, strict=True):
-        _curve(axes, real.wavelengths_nm, real.spectra.panels[name], real.name, REAL_COLOUR, "o")
-        _curve(axes, real.wavelengths_nm, made.panels[name], "generated", GENERATED_COLOUR, "s")
+        _curve(axes, real.wavelengths_nm, real.spectra[name], real.name, REAL_COLOUR, "o")
+        _curve(axes, real.wavelengths_nm, made[name], "generated", GENERATED_COLOUR, "s")
         axes.set_title(titles[name] + "\n" * (lines - titles[name].count("\n")), fontsize=10)
         axes.set_xlabel("wavelength (nm)")
         axes.grid(color="#e4e4e4", linewidth=0.7)
@@ -214,11 +197,6 @@ def spectra(real: RealSet, generated: Cubes, title: str) -> Figure:
     figure.suptitle(f"{title}\n", x=0.01, ha="left", fontsize=12, fontweight="bold", parse_math=False)
     figure.text(0.01, 0.925, "; ".join(notes), fontsize=8.5, color="#555555", va="top")
     return figure
-
-
-def save_png(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG at its own size."""
-    figure.savefig(path, format="png", dpi=figure.dpi)
 
 
 def _check_bands(real: RealSet, generated: Cubes) -> None:
@@ -276,7 +254,7 @@ def _there(rows: Spectra) -> Spectra:
 
 def _panel_title(name: str, real: RealSet, made: Spectra) -> str:
     """Return the name of the region, and in how many cubes the program found none."""
-    counts = ((real.name, real.spectra.panels[name]), ("generated", made))
+    counts = ((real.name, real.spectra[name]), ("generated", made))
     missing = [(who, len(rows) - len(_there(rows)), len(rows)) for who, rows in counts]
     said = [f"no {name} found in {k} of {n} {who}" for who, k, n in missing if k]
     return "\n".join([name, *said])
@@ -296,7 +274,7 @@ def _set_reach(axes: Axes, real: RegionSpectra, made: RegionSpectra) -> bool:
 def _extent(spectra: RegionSpectra) -> tuple[float, float]:
     """Return the lowest and highest value of mean ± 1 sd over all regions; (inf, -inf) if there are no cubes."""
     low, high = np.inf, -np.inf
-    for rows in map(_there, spectra.panels.values()):
+    for rows in map(_there, spectra.values()):
         if len(rows):
             sd = rows.std(0, ddof=1) if len(rows) > 1 else np.zeros(rows.shape[1])
             low, high = min(low, float((rows.mean(0) - sd).min())), max(high, float((rows.mean(0) + sd).max()))

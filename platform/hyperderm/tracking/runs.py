@@ -87,7 +87,7 @@ class Tracker:
                 )
         texts = {param: str(value) for param, value in params.items()}
         long = {param: text for param, text in texts.items() if len(text) > PARAM_LIMIT}
-        shown = {param: _stand_in(param, text) if param in long else text for param, text in texts.items()}
+        shown = texts | {p: f"({len(text)} characters: artifact {_long_file(p, text)})" for p, text in long.items()}
         notes = {LONG_PARAMS_TAG: ", ".join(f"{p}: {_long_file(p, t)}" for p, t in long.items())} if long else {}
         body = {"name": name, "parent": parent, "params": shown, "identity": _identity(), "at": _now_ms()}
         self._outbox.put(key, "open", body)
@@ -154,11 +154,6 @@ class Tracker:
     def close(self) -> None:
         """Stop; undelivered entries stay in the journal, and the next Tracker on the journal delivers them first."""
         self._outbox.close()
-
-    def run_id(self, key: str) -> str | None:
-        """Return MLflow's id of the run, or None before the run is delivered."""
-        known = self._journal.known_run(key)
-        return None if known is None else known[0]
 
     def ui_address(self, key: str) -> str | None:
         """Return the address of the run in the server's UI, or None before the run is delivered."""
@@ -231,7 +226,3 @@ def _identity() -> dict[str, str]:
 def _long_file(param: str, text: str) -> str:
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     return f"hyperderm/long_params/{plain(param)}-{digest}.json"
-
-
-def _stand_in(param: str, text: str) -> str:
-    return f"({len(text)} characters: artifact {_long_file(param, text)})"

@@ -201,11 +201,6 @@ def _look(finished: bool) -> dict[str, Any]:
     return {"marker": "o", "s": 22, "facecolors": "white", "edgecolors": _FAINT}
 
 
-def _x(axis: Axis, point: Point) -> float:
-    """Return the place of a point on a slice: the value itself, or the number of a choice."""
-    return axis.distribution.to_internal_repr(point.params[axis.path])
-
-
 def _shape(slices: int) -> tuple[int, int]:
     """Return the rows and columns of the grid of slices, with as few empty places as possible."""
     columns = min((4, 3), key=lambda width: -slices % width)
@@ -294,7 +289,8 @@ def _slices_plot(found: StudyPoints) -> _Plot:
         for finished in (False, True):
             points = [p for p in found.points if p.finished is finished and axis.path in p.params]
             figure.add_scatter(
-                x=[_x(axis, p) for p in points], y=[p.value for p in points], mode="markers", marker=_marker(finished),
+                x=[axis.distribution.to_internal_repr(p.params[axis.path]) for p in points],  # a choice: its number
+                y=[p.value for p in points], mode="markers", marker=_marker(finished),
                 text=[_hover(found, p) for p in points], hoverinfo="text", showlegend=False, **place,
             )  # fmt: skip
         scale: dict[str, object] = {"type": "log" if axis.log else "linear"}

@@ -15,7 +15,7 @@ from hyperderm.store.location import Location
 from hyperderm.store.run_location import RunLocation, below, content_of
 from hyperderm.strict import json_of
 from hyperderm.tags import ARM_TAG, NOTE_TAG, OUTCOME_TAG, PICTURES_TAG
-from hyperderm.tracking.figures import RealSet, lesion_grid, save_png, spectra
+from hyperderm.tracking.figures import RealSet, lesion_grid, spectra
 from hyperderm.tracking.runs import Status, Tracker
 from hyperderm.training.run_folder import CONFIG, PREDICTIONS, RESULT, SAMPLES, Result
 
@@ -194,7 +194,7 @@ class StudyTracker:
     def _log_figures(self, key: str, figures: Mapping[str, Any]) -> None:
         with TemporaryDirectory() as folder:
             for name, figure in figures.items():
-                save_png(figure, Path(folder) / name)
+                figure.savefig(Path(folder) / name, format="png", dpi=figure.dpi)
                 self._tracker.log_file(key, Path(folder) / name)
 
     def _group(self, group: str) -> str:

@@ -54,10 +54,10 @@ def generate(
     manifest = _generate(workspace, store, path, dict(counts), seed, rgb, source_store, workers)
     _tell(workspace, store, manifest)
     if mat:
-        from hyperderm.store.export import export_mat
+        from hyperderm.store.export import export_store
         from hyperderm.store.reader import open_store
 
-        workspace.say(f"{export_mat(open_store(store), mat)} lesions in {mat}")
+        workspace.say(f"{export_store(open_store(store), mat, 'mat')} lesions in {mat}")
     return manifest
 
 

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from hyperderm.errors import CubeError
 from hyperderm.ingest.annotations import coco, label_studio, names
-from hyperderm.ingest.annotations.region import LESION, Annotation, Region, diagnosis_of
+from hyperderm.ingest.annotations.region import Annotation, Region
 from hyperderm.ingest.formats.scene import SetAside
+from hyperderm.ingest.layouts.naming import Names, alike
 from hyperderm.strict import json_of
-
-__all__ = ["LESION", "Annotation", "Annotations", "diagnosis_of", "read_annotations"]
 
 _EXPECTED = (
     "Expected COCO (an object with images and annotations) or Label Studio's export of the format JSON (not JSON-MIN)."
@@ -23,24 +22,17 @@ class Annotations:
 
     Attributes:
         file: the name of the file.
-        tool: the tool, COCO or Label Studio.
         aside: the unusable entries of the file: annotations that belong to no image, labels that are not a diagnosis.
         empty: the images, as the file names them, on which an annotator marked nothing: they show no lesion.
         unmarked: image → why the file has no annotation of it: it was not annotated, or it was skipped.
     """
 
     file: str
-    tool: str
     aside: tuple[SetAside, ...]
     empty: frozenset[str]
     unmarked: Mapping[str, str]
     _stems: dict[str, str] = field(repr=False)
     _regions: dict[str, tuple[Region, ...]] = field(repr=False)
-
-    @property
-    def images(self) -> list[str]:
-        """Return every image as the file names it, in the file's order, including images without marks."""
-        return list(self._stems)
 
     def marks(self, image: str) -> bool:
         """Return whether anything is marked on an image (named as in the file)."""
@@ -55,7 +47,7 @@ class Annotations:
             CubeError: a mask cannot be used, or the name fits several images.
         """
         said = self._said(image)
-        return [region.annotation(self._stems[region.image]) for region in self._regions.get(said or "", ())]
+        return [region.annotation() for region in self._regions.get(said or "", ())]
 
     def read(self, image: str) -> tuple[list[Annotation], list[SetAside]]:
         """Draw every mask as `of` does, but return an unusable mask with its reason and go on with the others."""
@@ -63,7 +55,7 @@ class Annotations:
         said = self._said(image)
         for region in self._regions.get(said or "", ()):
             try:
-                good.append(region.annotation(self._stems[region.image]))
+                good.append(region.annotation())
             except CubeError as error:
                 aside.append(SetAside(region.image, str(error)))
         return good, aside
@@ -78,10 +70,8 @@ class Annotations:
 
     def unmatched(self, known: Iterable[str]) -> list[SetAside]:
         """Return every image of the file that `match` assigns to no scene, with the reason."""
-        index = names.by_last_part(known)
         aside = []
-        for said, stem in self._stems.items():
-            found = names.candidates(stem, index)
+        for said, found in self._candidates(known).items():
             if not found:
                 aside.append(SetAside(said, f"{self.file} names it, but there is no such image"))
             elif len(found) > 1:
@@ -94,17 +84,22 @@ class Annotations:
 
     def torn(self, known: Iterable[str]) -> set[str]:
         """Return the scenes that the file names ambiguously, so that `match` cannot assign an image to them."""
-        index = names.by_last_part(known)
-        several = [names.candidates(stem, index) for stem in self._stems.values()]
         twice = {scene for scene, images in self._meant(known).items() if len(images) > 1}
-        return twice.union(*(found for found in several if len(found) > 1))
+        return twice.union(*(found for found in self._candidates(known).values() if len(found) > 1))
+
+    def _candidates(self, known: Iterable[str]) -> dict[str, list[str]]:
+        """Return image → the scenes that it may mean: those with exactly its name, or else those whose path ends in it.
+
+        A shorter path matches a longer path that ends in it, in both directions: `12.png` matches `DNCube/12`, and
+        `set/images/a.png` matches `images/a`. Paths with different folders never match, even if the file names are equal.
+        """
+        index = Names(known, names.bare)
+        return {said: index.ending(stem) for said, stem in self._stems.items()}
 
     def _meant(self, known: Iterable[str]) -> dict[str, list[str]]:
         """Return scene → the images that match this scene and no other."""
-        index = names.by_last_part(known)
         meant: dict[str, list[str]] = {}
-        for said, stem in self._stems.items():
-            found = names.candidates(stem, index)
+        for said, found in self._candidates(known).items():
             if len(found) == 1:
                 meant.setdefault(found[0], []).append(said)
         return meant
@@ -118,7 +113,7 @@ class Annotations:
             index.setdefault(path.rpartition("/")[2], []).append(said)
         near = index.get(stem.rpartition("/")[2], [])
         exact = [said for said in near if self._stems[said] == stem]
-        found = exact or [said for said in near if names.alike(stem, self._stems[said])]
+        found = exact or [said for said in near if alike(stem, self._stems[said])]
         if len(found) > 1:
             raise CubeError(f"{self.file}: {image!r} may be any of {', '.join(found)}", "Give each its whole path.")
         return found[0] if found else None
@@ -140,9 +135,9 @@ def read_annotations(path: Path) -> Annotations:
     except ValueError as error:
         raise CubeError(f"{path.name} is no JSON ({error})", _EXPECTED) from error
     if coco.is_document(document):
-        tool, found = coco.TOOL, coco.read(document, path.name)
+        found = coco.read(document, path.name)
     elif label_studio.is_document(document):
-        tool, found = label_studio.TOOL, label_studio.read(document, path.name)
+        found = label_studio.read(document, path.name)
     else:
         raise CubeError(f"{path.name} is JSON, but no annotations", _EXPECTED)
     by_image: dict[str, list[Region]] = {}
@@ -150,4 +145,4 @@ def read_annotations(path: Path) -> Annotations:
         by_image.setdefault(region.image, []).append(region)
     stems = {said: names.bare(name) for said, name in found.paths.items()}
     by = {image: tuple(regions) for image, regions in by_image.items()}
-    return Annotations(path.name, tool, tuple(found.aside), frozenset(found.empty), found.unmarked, stems, by)
+    return Annotations(path.name, tuple(found.aside), frozenset(found.empty), found.unmarked, stems, by)

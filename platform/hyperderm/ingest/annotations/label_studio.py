@@ -31,11 +31,8 @@ class _Version(NamedTuple):
 
 def is_document(document: object) -> TypeGuard[list[dict[str, Any]]]:
     """Return whether parsed JSON looks like Label Studio's export in its "JSON" format."""
-    return isinstance(document, list) and bool(document) and all(_is_task(task) for task in document)
-
-
-def _is_task(task: object) -> bool:
-    return isinstance(task, dict) and isinstance(task.get("data"), dict)
+    tasks = document if isinstance(document, list) else []
+    return bool(tasks) and all(isinstance(task, dict) and isinstance(task.get("data"), dict) for task in tasks)
 
 
 def read(document: list[dict[str, Any]], file: str) -> Read:

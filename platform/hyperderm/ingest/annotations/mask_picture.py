@@ -103,11 +103,6 @@ def marked(image: Image.Image, *, lossy: bool = False) -> list[Marked]:
     return _colours(pixels[..., :3], lossy)
 
 
-def border_share(mask: Mask) -> float:
-    """Return the share of the frame's outermost pixels that an (H, W) mask marks."""
-    return float(_border(mask).mean())
-
-
 def _empty() -> CubeError:
     return CubeError("the mask is empty: no pixel of it is marked")
 
@@ -317,7 +312,7 @@ def _split(values: NDArray[np.float64]) -> list[Marked]:
 
 def _plain(mask: Mask) -> list[Marked]:
     """Return the one lesion of a mask, inverted if the mask lies around everything else."""
-    share = border_share(mask)
+    share = float(_border(mask).mean())
     if share >= AROUND:
         _, parts = cv2.connectedComponents((~mask).astype(np.uint8), connectivity=8)
         hole = (parts > 0) & ~np.isin(parts, _border(parts)[_border(parts) > 0])

@@ -8,13 +8,9 @@ character, a leading dot, and an underscore before an x as `_x<hexadecimal>_`: `
 
 import posixpath
 import re
-from collections.abc import Iterable
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from hyperderm.errors import CubeError
-from hyperderm.ingest.layouts.naming import Names, alike
-
-__all__ = ["alike", "bare", "beside", "by_last_part", "candidates", "picture_name", "served"]
 
 _ENDINGS = {
     ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".mat", ".npy", ".npz", ".hdr", ".img", ".raw", ".h5",
@@ -79,22 +75,3 @@ def served(said: str) -> str:
     else:
         said = unquote(address.path)
     return beside(re.sub(r"^[/\\]+", "", said))
-
-
-def candidates(name: str, known: Names) -> list[str]:
-    """Return the known images that `name` may mean: those with exactly this name, or else those whose path ends in it.
-
-    A shorter path matches a longer path that ends in it, in both directions: `12.png` matches `DNCube/12`, and
-    `set/images/a.png` matches `images/a`. Paths with different folders never match, even if the file names are equal. Names
-    are compared as described in `layouts.naming`.
-
-    Args:
-        name: a name as returned by `bare`.
-        known: an index made by `by_last_part`.
-    """
-    return known.ending(name)
-
-
-def by_last_part(names: Iterable[str]) -> Names:
-    """Return the index in which `candidates` searches."""
-    return Names(names, bare)

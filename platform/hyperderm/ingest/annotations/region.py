@@ -27,16 +27,12 @@ class Annotation:
     """A mask from an annotation tool.
 
     Attributes:
-        image: the image's name in the file.
-        stem: the image's path without suffix, in the form of scene names, by which it is matched.
         mask: (H, W) bool, at least one pixel True.
         label: the category or diagnosis in the tool's wording, or None.
         facts: where the mask came from, JSON-serialisable, for a lesion's origin: `file`, `tool` (COCO or Label Studio),
             `annotation` (its id), `kind` (polygon, run lengths, brush, ellipse …), and further facts from the tool.
     """
 
-    image: str
-    stem: str
     mask: NDArray[np.bool_]
     label: str | None
     facts: dict[str, Any]
@@ -57,7 +53,7 @@ class Region:
     draw: Callable[[], NDArray[np.bool_]]
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def annotation(self, stem: str) -> Annotation:
+    def annotation(self) -> Annotation:
         """Draw the mask.
 
         Raises:
@@ -69,7 +65,7 @@ class Region:
                 raise CubeError("no pixel is marked")
         except CubeError as error:
             raise CubeError(f"{self.facts['file']}, {self.where}, on {self.image!r}: {error.what}", error.remedy) from error
-        return Annotation(self.image, stem, mask, self.label, dict(self.facts))
+        return Annotation(mask, self.label, dict(self.facts))
 
 
 class Read(NamedTuple):

@@ -35,7 +35,6 @@ _NAMES = (
 )
 _GREY = {"L", "I", "F", "I;16", "I;16B", "I;16L"}
 _ORIENTATION = 274
-_DAMAGED: tuple[type[Exception], ...] = (*DAMAGED, Image.DecompressionBombError)
 
 
 def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
@@ -123,7 +122,7 @@ def _band(path: Path) -> tuple[NDArray[Any], int]:
                     raise CubeError(f"{path.name} is no greyscale picture of one page (mode {image.mode})")
                 orientation = int(image.getexif().get(_ORIENTATION, 1))
                 band = np.asarray(image)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             check_machine(error, path)
             raise CubeError(f"{path.name} cannot be read, damaged or truncated") from error
     if band.ndim != 2:  # what numpy makes of some damaged pictures
@@ -143,7 +142,7 @@ def _are_bands(paths: list[Path]) -> bool:
                 if not _is_grey(image):
                     return False
                 masks += i < FEWEST and np.unique(np.asarray(image)).size <= 2
-        except _DAMAGED as error:
+        except DAMAGED as error:
             check_machine(error, path, rights=False)
     return masks < FEWEST
 

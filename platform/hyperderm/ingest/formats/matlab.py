@@ -23,7 +23,7 @@ from hyperderm.ingest.formats.damage import check_machine
 
 # What scipy and h5py raise on damaged bytes, found by flipping and cutting bytes of small files of both versions.
 # Caught around the library calls only, so that a mistake of ours is never taken for a damaged file.
-_DAMAGED: tuple[type[Exception], ...] = (
+DAMAGED: tuple[type[Exception], ...] = (
     OSError,  # truncated (both), wrong checksums (h5py)
     MatReadError,
     NotImplementedError,  # an HDF5 file whose signature is gone
@@ -119,16 +119,21 @@ def read_arrays(path: Path, axes: int | None = None) -> Arrays:
         CubeError: the file is damaged.
     """
     try:
-        return _read_v73(path, axes) if h5py.is_hdf5(path) else _read_v5(path, axes)
-    except _DAMAGED as error:
+        return unchecked(path, axes)
+    except DAMAGED as error:
         check_machine(error, path)
         message = str(error).strip().replace(str(path), path.name)
         first = message.splitlines()[0] if message else type(error).__name__
         raise CubeError(f"cannot be read as a MATLAB file, damaged or truncated ({first})") from error
 
 
+def unchecked(path: Path, axes: int | None) -> Arrays:
+    """Read like `read_arrays`, but raise one of `DAMAGED` if the file is damaged."""
+    return _read_v73(path, axes) if h5py.is_hdf5(path) else _read_v5(path, axes)
+
+
 def _read_v5(path: Path, axes: int | None) -> Arrays:
-    check_v5(path)
+    _check_v5(path)
     arrays: dict[str, NDArray[np.generic]] = {}
     others: list[str] = []
     unpacked = _unpacked(path)
@@ -168,7 +173,7 @@ def _collect(
         others.append(f"{key} {held.shape} {kind or held.dtype.name}")
 
 
-def check_v5(path: Path) -> None:
+def _check_v5(path: Path) -> None:
     """Raise ValueError if an uncompressed numeric variable has damaged tags, on which scipy (1.17) would crash.
 
     A v5 file is a 128-byte header followed by elements: a tag (type, bytes) and data padded to eight bytes. A numeric
@@ -189,7 +194,7 @@ def _unpacked(path: Path) -> bytes | None:
     scipy reads the unpacked bytes before zlib has compared the checksum at their end, and damaged bytes crash it.
 
     Raises:
-        ValueError, zlib.error: for the same reasons as in `check_v5`, or because a checksum is wrong.
+        ValueError, zlib.error: for the same reasons as in `_check_v5`, or because a checksum is wrong.
     """
     with path.open("rb") as file:
         header, size = file.read(128), path.stat().st_size
@@ -319,8 +324,8 @@ def _read_v73(path: Path, axes: int | None) -> Arrays:
                     seen.add(item.id)
                     collect(item, key + ".")
             elif _is_numeric(item, axes):
-                if _is_unmarked(item):
-                    unmarked.add(key)
+                if item.ndim == 3 and not any(str(mark).startswith("MATLAB") for mark in item.attrs):
+                    unmarked.add(key)  # with fewer axes the order is unambiguous
                 arrays[key] = item[()] if key in unmarked else np.transpose(item[()])
             elif not name.startswith("#"):  # MATLAB's own #refs# and #subsystem#
                 shape = f" {tuple(reversed(item.shape))}{_kind(item)}" if isinstance(item, h5py.Dataset) else ""
@@ -329,11 +334,6 @@ def _read_v73(path: Path, axes: int | None) -> Arrays:
     with h5py.File(path, "r") as file:
         collect(file, "")
     return Arrays(arrays, frozenset(unmarked), tuple(others))
-
-
-def _is_unmarked(item: h5py.Dataset) -> bool:
-    """Return whether an array of three axes lacks MATLAB's marks; with fewer axes the order is unambiguous."""
-    return item.ndim == 3 and not any(str(name).startswith("MATLAB") for name in item.attrs)
 
 
 def _kind(item: h5py.Dataset) -> str:

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from hyperderm.cubes.bands import by_wavelength, mix
 from hyperderm.errors import CubeError
-from hyperderm.ingest.formats.matlab import check_v5  # without it, damaged tags crash scipy
-from hyperderm.ingest.formats.pixels import DAMAGED, name_below, numbers, surely_nm
-from hyperderm.ingest.formats.scene import Found, ReadOptions, Scene
+from hyperderm.ingest.formats import matlab
+from hyperderm.ingest.formats.pixels import DAMAGED, numbers, surely_nm
+from hyperderm.ingest.formats.scene import Scene
 from hyperderm.ingest.reflectance import PICTURES, TIFF, calibrate, check_raw, named_damaged, read_reference
 
 NAME: str = "mosaic"
@@ -60,22 +60,6 @@ class Mosaic:
     correction: Path | None = None
     wavelengths_nm: tuple[float, ...] | None = None
     white_reflectance: float = 1.0
-
-
-def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
-    """Return one scene per TIFF or PNG if a response table lies beside it or above it, up to `root`; otherwise none."""
-    pictures = [p for p in files if p.suffix.lower() in SUFFIXES]
-    try:
-        table = responses_beside(folder, root) if pictures else None
-    except CubeError:
-        return []  # several tables: reading says so to who asks for it
-    return [Found(name_below(p, root), p, (p, table), NAME) for p in pictures] if table else []
-
-
-def read(found: Found, asked: ReadOptions) -> Scene:
-    """Read one frame with `superpixel`; `read_mosaic` offers more options."""
-    root = found.files[1].parent if len(found.files) > 1 else found.path.parent
-    return read_mosaic(found.path, Mosaic(wavelengths_nm=asked.wavelengths_nm), root)
 
 
 def read_mosaic(path: Path, options: Mosaic, root: Path | None = None) -> Scene:
@@ -254,21 +238,10 @@ def _correction(path: Path) -> tuple[NDArray[np.float64], list[float] | None]:
 
 def _matrices(path: Path) -> dict[str, NDArray[Any]]:
     """Return the real arrays with two axes of a MATLAB file (v5 or v7.3), by key."""
-    import h5py
-    import scipy.io
-
-    # scipy forgets to assign a variable on an element type it does not know.
-    failures: tuple[type[Exception], ...] = (scipy.io.matlab.MatReadError, NameError, *DAMAGED)
     if not path.is_file():
         raise CubeError(f"{path.name} is not a file", "Name an existing one.")
     try:
-        if h5py.is_hdf5(path):
-            with h5py.File(path, "r") as file:
-                arrays = {key: np.transpose(item[()]) for key, item in file.items() if isinstance(item, h5py.Dataset)}
-        else:
-            check_v5(path)
-            arrays = scipy.io.loadmat(str(path), appendmat=False)
-    except failures as error:
+        held = matlab.unchecked(path, axes=2).numeric
+    except matlab.DAMAGED as error:
         raise named_damaged("a MATLAB file", error, path) from error
-    found = {key: np.asarray(array) for key, array in arrays.items() if not key.startswith("_")}
-    return {key: array for key, array in found.items() if array.ndim == 2 and array.size and array.dtype.kind in "fiu"}
+    return {key: array for key, array in held.items() if array.size}

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +17,6 @@ from hyperderm.ingest.formats.wavelengths import in_nm
 NAME: str = "numpy"
 SUFFIXES = {".npy", ".npz"}
 WAVELENGTHS = "wavelengths_nm"
-
-_DAMAGED: tuple[type[Exception], ...] = (BadZipFile, TokenError, *DAMAGED)
 
 
 def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
@@ -41,7 +37,7 @@ def read(found: Found, asked: ReadOptions) -> Scene:
         if not isinstance(loaded, np.ndarray):
             with loaded:
                 arrays = {key: np.asarray(loaded[key]) for key in loaded.files}
-    except _DAMAGED as error:
+    except DAMAGED as error:
         if "pickle" in str(error) or "Python objects" in str(error):  # NumPy's own words advise to load them after all
             what = "cannot be read as a NumPy file: damaged or truncated, or pickled Python objects, which are never loaded"
             raise CubeError(what, "Save it again with np.save, as an array of numbers.") from error

@@ -5,10 +5,13 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from hyperderm.cubes.bands import by_wavelength
 from hyperderm.cubes.cube import NOTES
@@ -31,6 +34,9 @@ DAMAGED: tuple[type[Exception], ...] = (
     ArithmeticError,
     MemoryError,  # damaged sizes
     SyntaxError,  # numpy's headers, Pillow's PNG reader
+    TokenError,  # numpy's headers of an old version
+    BadZipFile,
+    Image.DecompressionBombError,
     struct.error,
     zlib.error,
 )

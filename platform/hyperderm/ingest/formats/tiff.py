@@ -69,7 +69,7 @@ def read(found: Found, asked: ReadOptions) -> Scene:
     """
 
     def take(tif: "TiffFile", pages: "list[TiffPage]") -> _Stack:
-        pages = _whole_size(pages)
+        pages = [page for page in pages if not page.is_reduced] or pages  # without smaller copies of others
         image = ome.image_of(tif, len(pages), asked.key) if tif.is_ome else None
         pages = pages if image is None else [pages[i] for i in image.planes]
         _check_description(tif, image)
@@ -164,12 +164,6 @@ def _check_page(page: "TiffPage", size: int) -> None:
         raise ValueError("pixels lie beyond its end")
     if sum(counts) * (1 if page.compression == _UNCOMPRESSED else _DENSEST) < page.size * page.bitspersample // 8:
         raise ValueError("it holds fewer pixels than it says")
-
-
-def _whole_size(pages: "list[TiffPage]") -> "list[TiffPage]":
-    """Return the pages that are not marked as smaller copies of others."""
-    full = [page for page in pages if not page.is_reduced]
-    return full or pages
 
 
 def _array(tif: "TiffFile", pages: "list[TiffPage]") -> tuple[NDArray[Any], Axes]:

@@ -9,9 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError
-from typing import Any, Literal
-from zipfile import BadZipFile
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +35,6 @@ from hyperderm.store.export_format import (
     layout_mask,
 )
 
-_NPZ_DAMAGED: tuple[type[Exception], ...] = (BadZipFile, TokenError, *DAMAGED)
-
 
 @dataclass(frozen=True)
 class Source:
@@ -53,19 +49,6 @@ class Source:
     def image_id(self) -> str:
         """Return the image id of the lesion."""
         return self.lesion.image_id
-
-    @property
-    def diagnosis(self) -> str | None:
-        """Return the diagnosis of the lesion, or None if it is unknown."""
-        return self.lesion.diagnosis
-
-
-def kind(root: Path) -> Literal["spectral", "rgb"]:
-    """Return the kind of the exported store.
-
-    It raises the same errors as `describe`.
-    """
-    return describe(root).kind
 
 
 def scan(root: Path) -> list[Source]:
@@ -89,8 +72,9 @@ def orphans(root: Path, sources: Sequence[Source]) -> list[SetAside]:
         if source.format == "mat":
             used.add(layout_mask(root, file))
     files = (path for path in root.rglob("*") if not path.is_dir() and path not in used)
-    names = sorted((path for path in files if not _hidden(path, root)), key=lambda p: (p.parent, natural(p)))
-    return [SetAside(path.relative_to(root).as_posix(), f"{SIDECAR} does not name it") for path in names]
+    names = [path.relative_to(root) for path in sorted(files, key=lambda p: (p.parent, natural(p)))]
+    seen = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    return [SetAside(name.as_posix(), f"{SIDECAR} does not name it") for name in seen]
 
 
 def read(source: Source, root: Path) -> tuple[list[Lesion], list[SetAside]]:
@@ -172,7 +156,7 @@ def _read_npz(path: Path, key: str = CUBE) -> NDArray[Any]:
             raise ValueError("it holds a single array")
         with loaded:
             return np.asarray(loaded[key])
-    except _NPZ_DAMAGED as error:
+    except DAMAGED as error:
         raise damaged("a NumPy file", error, path) from error
 
 
@@ -193,7 +177,3 @@ def _read_envi(path: Path) -> NDArray[Any]:
 
 
 _READERS: dict[Format, Callable[[Path], NDArray[Any]]] = {"mat": read_array, "envi": _read_envi, "npz": _read_npz}
-
-
-def _hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)

@@ -7,8 +7,7 @@
 Names of files and folders are compared as described in `naming`. The folder gives the diagnosis, or in OtherCube the file
 name. A table may give it if they do not, and must not contradict them.
 
-`scan` reads names only; `read` turns one image into lesions. Unusable files are set aside with one sentence, never dropped
-silently; an error is raised only for a folder without this layout.
+`scan` reads names only, and raises an error only for a folder without this layout; `open_image` reads one image.
 """
 
 import hashlib
@@ -17,24 +16,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, NOTES, Lesion
+from hyperderm.cubes.cube import HSIDERMOSCOPY_NM, NOTES
 from hyperderm.errors import CubeError
 from hyperderm.ingest.annotations.mask_files import Masks, match_masks, number_of
 from hyperderm.ingest.formats.axes import ARRAY, HDF5
-from hyperderm.ingest.formats.damage import check_machine
 from hyperderm.ingest.formats.matlab import only_cube, read_arrays
 from hyperderm.ingest.formats.matlab_scene import wavelengths_in
 from hyperderm.ingest.formats.pixels import make_scene, natural
 from hyperderm.ingest.formats.scene import ReadOptions, Scene, SetAside
 from hyperderm.ingest.formats.scene_files import noted, read_beside, sides_of
-from hyperderm.ingest.layouts.naming import files_in, folded, folders
+from hyperderm.ingest.layouts.naming import files_in, folded, folders, relative
 from hyperderm.ingest.layouts.source_tables import NOT_NAMED, NOTHING, Said, Tables, read_tables
 from hyperderm.ingest.layouts.unused_files import leftovers
-from hyperderm.ingest.lesions import CropOptions, Image, lesions_of
+from hyperderm.ingest.lesions import Image
 from hyperderm.store.export_format import FOLDERS, OTHER
 
 LAYOUT = "images/{DNCube,MMCube,OtherCube}/<n>.mat and masks/<same folder>/<n>_00.png"
-_NOTHING = ReadOptions()
 _MASK = re.compile(r"(?P<cube>.+)_\d+")
 
 
@@ -44,17 +41,15 @@ class Source:
 
     Attributes:
         path: the path of the file.
-        folder: the folder's name, one of `FOLDERS`.
         image_id: the image's folder and name.
         diagnosis: the diagnosis from the folder or the name; None if they do not name exactly one class.
         masks: the masks that mark the image's lesions.
         sides: the image's files of wavelengths; at most one may exist.
-        said: what the tables say of the image.
+        said: what the tables say of the image, if they name it.
         fault: why the image cannot be used, "" if its names are in order.
     """
 
     path: Path
-    folder: str
     image_id: str
     diagnosis: str | None
     masks: tuple[Path, ...]
@@ -94,16 +89,17 @@ def scan(root: Path, tables: Tables | None = None) -> list[Source]:
         )
     ids = [image_id for image_id, _, _ in cubes]
     masks = _masks(root, ids)
-    said = (read_tables(root) if tables is None else tables).of(ids).said
+    told = (read_tables(root) if tables is None else tables).of(ids).said
+    said = {image_id: one for image_id, one in told.items() if one.problem != NOT_NAMED}  # its folder or name may name it
     sides = sides_of([path for _, _, path in cubes], root)
     sources = []
     for image_id, folder, path in cubes:
         diagnosis, fault = FOLDERS[folder] or _diagnosis(path.stem), masks.faults.get(image_id, "")
         if ids.count(image_id) > 1:
-            names = " and ".join(_relative(other, root) for name, _, other in cubes if name == image_id)
+            names = " and ".join(relative(other, root) for name, _, other in cubes if name == image_id)
             fault = f"{names} are called alike. Rename one of them."
         mine = tuple(masks.of.get(image_id, ()))
-        sources.append(Source(path, folder, image_id, diagnosis, mine, sides[path], said.get(image_id, NOTHING), fault))
+        sources.append(Source(path, image_id, diagnosis, mine, sides[path], said.get(image_id, NOTHING), fault))
     return sources
 
 
@@ -123,21 +119,7 @@ def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None)
     return leftovers(root, used, reasons | dict(tables.aside), "hsidermoscopy")
 
 
-def read(source: Source, root: Path, how: CropOptions, asked: ReadOptions = _NOTHING) -> tuple[list[Lesion], list[SetAside]]:
-    """Read one image and cut out its lesions.
-
-    Returns:
-        The lesions, and what had to be set aside: either the whole cube (then there is no lesion), or single masks.
-    """
-    try:
-        image = open_image(source, root, asked)
-    except (CubeError, OSError) as error:
-        check_machine(error, source.path, rights=False)
-        return [], [SetAside(_relative(source.path, root), str(error))]
-    return lesions_of(image, how)
-
-
-def open_image(source: Source, root: Path, asked: ReadOptions = _NOTHING) -> Image:
+def open_image(source: Source, root: Path, asked: ReadOptions) -> Image:
     """Read one whole image.
 
     Args:
@@ -150,32 +132,21 @@ def open_image(source: Source, root: Path, asked: ReadOptions = _NOTHING) -> Ima
     """
     if source.fault:
         raise CubeError(source.fault)
-    try:
+    with source.said.added():
         scene = _scene(source, root, asked)
-    except CubeError as damage:
-        if source.said.problem not in ("", NOT_NAMED):
-            raise source.said.after(damage) from damage
-        raise
-    diagnosis = _agreed(source)
+    said = source.said.known()
+    if said and source.diagnosis and said != source.diagnosis:
+        raise CubeError(f"the table calls it {said}, its folder or name {source.diagnosis}", "Correct one of them.")
+    diagnosis = source.diagnosis or said
     if diagnosis is None:
         raise CubeError(f"the file name names no single class: exactly one of {', '.join(OTHER)} is expected in it")
     assert scene.wavelengths_nm is not None
     digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
-    masks = [(f"{source.image_id}_{number_of(path)}", path, _relative(path, root)) for path in source.masks]
+    masks = [(f"{source.image_id}_{number_of(path)}", path, relative(path, root)) for path in source.masks]
     kept = ("dtype", "axes", "band_order", "own_wavelengths", "side_wavelengths", NOTES)
     facts = {"sha256": digest} | {key: scene.facts[key] for key in kept if key in scene.facts}
-    file = _relative(source.path, root)
+    file = relative(source.path, root)
     return Image(source.image_id, file, diagnosis, scene.reflectance, scene.wavelengths_nm, facts, masks, whole=False)
-
-
-def _agreed(source: Source) -> str | None:
-    """Return the diagnosis on which folder, file name and tables agree; None if none of them gives one."""
-    if source.said.problem == NOT_NAMED:
-        return source.diagnosis
-    said = source.said.known()
-    if said and source.diagnosis and said != source.diagnosis:
-        raise CubeError(f"the table calls it {said}, its folder or name {source.diagnosis}", "Correct one of them.")
-    return source.diagnosis or said
 
 
 def _cubes(root: Path) -> list[tuple[str, str, Path]]:
@@ -210,7 +181,7 @@ def _scene(source: Source, root: Path, asked: ReadOptions) -> Scene:
     The wavelengths are those of the user, else those that the file or a side file lists, else those of HSIDermoscopy.
     """
     if len(source.sides) > 1 and not asked.wavelengths_nm:
-        names = " and ".join(_relative(side, root) for side in source.sides)
+        names = " and ".join(relative(side, root) for side in source.sides)
         raise CubeError(f"{names} both list wavelengths", "Leave one of them, or give --wavelengths.")
     held = read_arrays(source.path)
     key = only_cube(held)
@@ -272,7 +243,3 @@ def _children(folder: Path, folders: bool = False) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted((p for p in folder.iterdir() if not p.name.startswith(".") and (p.is_dir() or not folders)), key=natural)
-
-
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()

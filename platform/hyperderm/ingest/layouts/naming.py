@@ -10,6 +10,7 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from hyperderm.ingest.formats.pixels import natural
@@ -44,16 +45,8 @@ def same_id(name: str) -> str:
     return _WHOLE.sub(r"\1", folded(name.strip()))
 
 
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
-
-
-def _as_spelled(name: str) -> str:
-    return name
-
-
-_SPELLINGS: tuple[Callable[[str], str], ...] = (_as_spelled, _composed, folded)
-"""The spellings under which names are compared, from strict to lenient."""
+_SPELLINGS: tuple[Callable[[str], str], ...] = (str, partial(unicodedata.normalize, "NFC"), folded)
+"""The spellings under which names are compared, from strict (as they are) to lenient."""
 
 
 def last_part(name: str) -> str:
@@ -69,7 +62,7 @@ class Names:
         called: gives the name under which an image is looked up, if it is not the image's own name.
     """
 
-    def __init__(self, images: Iterable[str], called: Callable[[str], str] = _as_spelled) -> None:
+    def __init__(self, images: Iterable[str], called: Callable[[str], str] = str) -> None:
         self._whole: list[dict[str, list[tuple[int, str]]]] = [{} for _ in _SPELLINGS]
         self._last: dict[str, list[tuple[str, str]]] = {}
         for image in dict.fromkeys(images):
@@ -105,6 +98,11 @@ class Names:
             if found:
                 return list(dict.fromkeys(found))
         return []
+
+
+def relative(path: Path, base: Path) -> str:
+    """Return the name of a file in lists: its path below `base`, with slashes."""
+    return path.relative_to(base).as_posix()
 
 
 def alike(one: str, other: str) -> bool:

@@ -23,17 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hyperderm.cubes.cube import Lesion
 from hyperderm.cubes.pseudo_rgb import srgb_decode
 from hyperderm.errors import CubeError, NoImage
 from hyperderm.ingest.annotations.mask_files import Masks, match_masks, number_of, readings
 from hyperderm.ingest.annotations.mask_image import DAMAGED, upright
 from hyperderm.ingest.formats.damage import check_machine
 from hyperderm.ingest.formats.scene import SetAside
-from hyperderm.ingest.layouts.naming import Names, files_below, files_in, folders
+from hyperderm.ingest.layouts.naming import Names, files_below, files_in, folders, relative
 from hyperderm.ingest.layouts.source_tables import NOTHING, Said, Tables, read_tables
 from hyperderm.ingest.layouts.unused_files import leftovers
-from hyperderm.ingest.lesions import CropOptions, lesions_of
 from hyperderm.ingest.lesions import Image as ImageRead
 
 NOMINAL_NM: tuple[float, ...] = (465.0, 545.0, 610.0)
@@ -130,20 +128,6 @@ def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None)
     return leftovers(root, used, reasons, "photographs")
 
 
-def read(source: Source, root: Path, how: CropOptions) -> tuple[list[Lesion], list[SetAside]]:
-    """Read one photograph and cut out its lesion; without a mark the centre of the photograph is taken.
-
-    Returns:
-        The lesion, and what had to be set aside: the photograph or its mask, never both silently.
-    """
-    try:
-        image = open_image(source, root)
-    except (CubeError, OSError) as error:
-        check_machine(error, source.path, rights=False)
-        return [], [SetAside(_relative(source.path, root), str(error), image=not isinstance(error, NoImage))]
-    return lesions_of(image, how)
-
-
 def open_image(source: Source, root: Path) -> ImageRead:
     """Read one whole photograph as linear light.
 
@@ -152,12 +136,8 @@ def open_image(source: Source, root: Path) -> ImageRead:
     """
     if source.fault:
         raise CubeError(source.fault)
-    try:
+    with source.said.added():
         linear, turned = _linear(source.path)
-    except CubeError as damage:
-        if source.said.problem:
-            raise source.said.after(damage) from damage
-        raise
     diagnosis = source.said.known()
     digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
     facts: dict[str, Any] = {"sha256": digest, "linearised": "sRGB, IEC 61966-2-1"}
@@ -165,10 +145,10 @@ def open_image(source: Source, root: Path) -> ImageRead:
         facts["exif_orientation"] = turned
     numbers = ["" if (number := number_of(mask)) is None else f"_{number}" for mask in source.masks]
     masks = [
-        (source.image_id + number, mask, _relative(mask, root)) for number, mask in zip(numbers, source.masks, strict=True)
+        (source.image_id + number, mask, relative(mask, root)) for number, mask in zip(numbers, source.masks, strict=True)
     ]
     nm = np.asarray(NOMINAL_NM, dtype=np.float64)
-    return ImageRead(source.image_id, _relative(source.path, root), diagnosis, linear, nm, facts, masks)
+    return ImageRead(source.image_id, relative(source.path, root), diagnosis, linear, nm, facts, masks)
 
 
 def _linear(path: Path) -> tuple[NDArray[np.float32], int]:
@@ -209,7 +189,3 @@ def _masks(root: Path, pictures: Sequence[Path]) -> Masks:
 
 def _files(root: Path, kind: str) -> list[Path]:
     return sorted((path for folder in folders(root, kind) for path in files_in(folder)), key=lambda path: path.name)
-
-
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()

@@ -137,13 +137,6 @@ def parted(found: Sequence[Found], lesions: Collection[str] = ()) -> tuple[list[
     ]
 
 
-def is_reference(path: Path, root: Path) -> Kind | None:
-    """Return the kind of reference that a file is by its name alone, whatever lies beside it; None: not a reference."""
-    name = path.relative_to(root).with_suffix("").as_posix()
-    reference = _named(Found(name, path, (path,), ""), {})
-    return reference.kind if reference else None
-
-
 def pair(scan: Found, references: Sequence[Reference]) -> Pair:
     """Return the references of a scan: those named after it, else the nearest ones in its folder or in one above it.
 
@@ -344,16 +337,13 @@ def _is_doubtful(found: Found) -> bool:
 
 def _nearest(folder: str, stem: str, references: Sequence[Reference]) -> list[Reference]:
     """Return the references named after a scan in the nearest folder that has any, or else those that serve all scans."""
+    parts = folder.split("/") if folder else []
+    upwards = ["/".join(parts[:depth]) for depth in range(len(parts), -1, -1)]
     for scan in (stem, ""):
-        for place in _upwards(folder):
+        for place in upwards:
             if found := [one for one in references if one.place == place and one.scan == scan]:
                 return found
     return []
-
-
-def _upwards(folder: str) -> list[str]:
-    parts = folder.split("/") if folder else []
-    return ["/".join(parts[:depth]) for depth in range(len(parts), -1, -1)]
 
 
 def _is_below(folder: str, place: str) -> bool:

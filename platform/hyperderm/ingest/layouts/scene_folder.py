@@ -17,21 +17,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hyperderm.cubes.cube import Lesion
-from hyperderm.errors import CubeError, NoImage
+from hyperderm.errors import CubeError
 from hyperderm.ingest.annotations.mask_files import Masks, Reading, match_masks, readings
 from hyperderm.ingest.formats import mosaic, scene_files
-from hyperderm.ingest.formats.damage import check_machine
 from hyperderm.ingest.formats.mosaic import Mosaic
 from hyperderm.ingest.formats.pixels import name_below
 from hyperderm.ingest.formats.scene import Found, ReadOptions, Scene, SetAside
 from hyperderm.ingest.layouts import references
-from hyperderm.ingest.layouts.naming import Names, files_below, folded, folders
+from hyperderm.ingest.layouts.naming import Names, files_below, folded, folders, relative
 from hyperderm.ingest.layouts.references import Pair, Reference
 from hyperderm.ingest.layouts.source_tables import NOT_NAMED, NOTHING, Said, Tables, read_tables
 from hyperderm.ingest.layouts.unused_files import leftovers
 from hyperderm.ingest.layouts.versions import one_of_each
-from hyperderm.ingest.lesions import CropOptions, Image, lesions_of
+from hyperderm.ingest.lesions import Image
 
 CHUNK = 2**20
 
@@ -82,6 +80,16 @@ class Source:
     camera: Camera = field(default_factory=Camera)
     fault: str = ""
     pair: Pair = field(default_factory=Pair)
+
+    @property
+    def path(self) -> Path:
+        """Return the file that represents the scene, or the folder of its band images."""
+        return self.found.path
+
+    @property
+    def image_id(self) -> str:
+        """Return the scene's id."""
+        return self.found.name
 
     @property
     def name(self) -> str:
@@ -165,24 +173,9 @@ def orphans(root: Path, sources: Sequence[Source], tables: Tables | None = None)
             reasons[path] = "mask without a scene: masks lie in masks/ of the source"
     layout = "mosaic" if camera.mosaic else "scenes"
     return [
-        *(SetAside(_relative(path, base), reason) for path, reason in astray),
+        *(SetAside(relative(path, base), reason) for path, reason in astray),
         *leftovers(base, used, reasons | dict(tables.aside), layout),
     ]
-
-
-def read(source: Source, root: Path, how: CropOptions) -> tuple[list[Lesion], list[SetAside]]:
-    """Read one scene and cut out its lesions; without a mark the whole scene is stored.
-
-    Returns:
-        The lesions, and what had to be set aside: either the whole scene (then there is no lesion), or single masks.
-    """
-    try:
-        image = open_image(source, root)
-    except (CubeError, OSError) as error:
-        check_machine(error, source.found.path, rights=False)
-        file = _relative(source.found.path, _base(root))
-        return [], [SetAside(file, str(error), image=not isinstance(error, NoImage))]
-    return lesions_of(image, how)
 
 
 def open_image(source: Source, root: Path) -> Image:
@@ -194,12 +187,8 @@ def open_image(source: Source, root: Path) -> Image:
     base, found = _base(root), source.found
     if source.fault:
         raise CubeError(source.fault)
-    try:
+    with source.said.added():
         scene = _scene(source, root)
-    except CubeError as damage:
-        if source.said.problem:
-            raise source.said.after(damage) from damage
-        raise
     diagnosis = source.said.known()
     digest = hashlib.sha256()
     for path in found.files:
@@ -207,9 +196,9 @@ def open_image(source: Source, root: Path) -> Image:
             while part := stream.read(CHUNK):
                 digest.update(part)
     assert scene.wavelengths_nm is not None
-    masks = [(f"{found.name}_{n:02d}", path, _relative(path, base)) for n, path in enumerate(source.masks)]
+    masks = [(f"{found.name}_{n:02d}", path, relative(path, base)) for n, path in enumerate(source.masks)]
     facts = {"sha256": digest.hexdigest(), "format": found.format, **scene.facts}
-    file = _relative(found.path, base)
+    file = relative(found.path, base)
     return Image(found.name, file, diagnosis, scene.reflectance, scene.wavelengths_nm, facts, masks)
 
 
@@ -248,10 +237,10 @@ def used_references(root: Path, sources: Sequence[Source]) -> list[str]:
     ):
         if held:
             pair = held[0].pair
-            names = " and ".join(_relative(path, base) for path in (pair.white, pair.dark) if path)
+            names = " and ".join(relative(path, base) for path in (pair.white, pair.dark) if path)
             said.append(
                 f"{len(held)} of {len(sources)} images become reflectance, {formula}, by the references beside each "
-                f"(as {_relative(held[0].found.path, base)} by {names}); --no-references stores them as they are"
+                f"(as {relative(held[0].found.path, base)} by {names}); --no-references stores them as they are"
             )
     return said
 
@@ -360,7 +349,3 @@ def _responses(base: Path, sources: Sequence[Source]) -> set[Path]:
 
 def _base(root: Path) -> Path:
     return root if root.is_dir() else root.parent
-
-
-def _relative(path: Path, base: Path) -> str:
-    return path.relative_to(base).as_posix()

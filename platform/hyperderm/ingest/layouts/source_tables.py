@@ -7,7 +7,8 @@ used. Images of the same patient (without patients: of the same lesion) form one
 """
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -50,10 +51,16 @@ class Said:
             raise CubeError(self.problem, self.remedy)
         return self.diagnosis
 
-    def after(self, damage: CubeError) -> CubeError:
-        """Return the error `damage` together with the problem of the image's row, so that the user can mend both at once."""
-        remedy = f"{damage.remedy} {self.remedy}".strip()
-        return type(damage)(f"{damage.what}; besides, {self.problem}", remedy)
+    @contextmanager
+    def added(self) -> Iterator[None]:
+        """Add the problem of the image's row to an error of its file, so that the user can mend both at once."""
+        try:
+            yield
+        except CubeError as damage:
+            if not self.problem:
+                raise
+            remedy = f"{damage.remedy} {self.remedy}".strip()
+            raise type(damage)(f"{damage.what}; besides, {self.problem}", remedy) from damage
 
 
 NOTHING = Said()
@@ -191,7 +198,7 @@ def read_tables(base: Path, besides: Collection[Path] = (), *, grouping: bool = 
     listed: list[tuple[Path, _Listed]] = []
     ours = of_export(base)
     for path in (path for folder in (base, *folders(base, "images")) for path in files_in(folder)):
-        if path in ours or not _may_be_table(path) or _is_no_table(path) or path.resolve() in besides:
+        if path in ours or not _may_be_table(path) or is_clutter(path) or path.resolve() in besides:
             continue
         try:
             found = _listed(path, base)
@@ -206,7 +213,7 @@ def read_tables(base: Path, besides: Collection[Path] = (), *, grouping: bool = 
 def _may_be_table(path: Path) -> bool:
     """Return whether a file has a table's suffix, or no suffix and a head that names a column of images."""
     if path.suffix:
-        return path.suffix.lower() in SUFFIXES
+        return path.suffix.lower() in SUFFIXES and not path.name.lower().endswith(WAVELENGTHS)
     try:
         with path.open("rb") as file:
             head = file.read(_PEEK)
@@ -214,10 +221,6 @@ def _may_be_table(path: Path) -> bool:
         return False
     text = squashed(plain_word(head.decode("utf-8", "replace")))
     return b"\0" not in head and any(squashed(name) in text for name in IMAGE_COLUMNS)
-
-
-def _is_no_table(path: Path) -> bool:
-    return is_clutter(path) or path.name.lower().endswith(WAVELENGTHS)
 
 
 def _listed(path: Path, base: Path) -> _Listed:

@@ -62,7 +62,10 @@ def why_unused(path: Path, base: Path, layout: str) -> str:
     if suffix == ".json":
         return f"annotations are read where they are named: --masks {path.name}"
     if name.endswith(WAVELENGTHS):
-        return _why_no_wavelengths(layout)
+        return {
+            "photographs": "photographs have nominal wavelengths",
+            "mosaic": "raw frames have those of their sensor: give --wavelengths, or its *responses*.mat",
+        }.get(layout, "no scene lies beside it that it belongs to")
     if fnmatch.fnmatchcase(name, "*responses*.mat"):
         return "a response table is of raw mosaic frames: --layout mosaic" if layout != "mosaic" else "no frame uses it"
     if suffix in _TABLES:
@@ -70,10 +73,3 @@ def why_unused(path: Path, base: Path, layout: str) -> str:
     if suffix == ".txt":
         return "a text that is no table of images"
     return f"no file of the layout {layout}"
-
-
-def _why_no_wavelengths(layout: str) -> str:
-    return {
-        "photographs": "photographs have nominal wavelengths",
-        "mosaic": "raw frames have those of their sensor: give --wavelengths, or its *responses*.mat",
-    }.get(layout, "no scene lies beside it that it belongs to")

@@ -12,7 +12,7 @@ from hyperderm.learners import randomness
 from hyperderm.learners.augmentation import classic
 from hyperderm.learners.average import gradient_norm
 from hyperderm.learners.base import Batch, Compute, Validation
-from hyperderm.learners.batch_augmentation import MOST_BANDS, classic_batch
+from hyperderm.learners.batch_augmentation import MOST_BANDS, BatchAugmentation
 from hyperderm.learners.classifier.config import ClassifierConfig
 from hyperderm.learners.classifier.networks import HeadDropout, build_classifier, has_batch_norm
 from hyperderm.learners.cube_augmentation import SpectralAugmentation
@@ -146,7 +146,7 @@ def augmentations(config: ClassifierConfig, size: int, data: TrainData) -> list[
                 f"learner.geometry = albumentations moves {MOST_BANDS} bands at most, not {len(data.wavelengths_nm)}",
                 "Use --set learner.geometry=batch, or ingest fewer --bands.",
             )
-        found.append((classic_batch if config.geometry == "batch" else classic)(size))
+        found.append((BatchAugmentation if config.geometry == "batch" else classic)(size))
     if config.augmentation.endswith("spectral"):
         found.append(SpectralAugmentation(config.spectral_augmentation, data.wavelengths_nm, data.scaling))
     return found

@@ -193,9 +193,6 @@ def _cell(cell: Cell) -> str:
     return f"{escaped(cell.text)}{mark} {escaped(cell.sub)}".strip()
 
 
-_TEMPLATE = "report.html.j2"
-
-
 @dataclass(frozen=True)
 class Image:
     """A drawn figure.
@@ -234,6 +231,6 @@ def page(content: Content, images: Mapping[str, Image]) -> str:
     """
     from jinja2 import Environment, StrictUndefined  # only a report needs it
 
-    source = files(__package__).joinpath(_TEMPLATE).read_text(encoding="utf-8")
+    source = files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
     jinja = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return jinja.from_string(source).render(report=content, images=images)

@@ -1,6 +1,8 @@
 """Figures of the report: mean curves over folds and seeds, the lesions most often misclassified, the cost of each arm."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -37,11 +39,7 @@ _Draw = Callable[[Axes, ArmResult, ArmStyle], None]
 
 def roc(analysis: Analysis, facts: ReportFacts) -> Figure:
     """Draw mean ROC curves with pointwise 95 % bands, in panels by model and by group of arms."""
-
-    def draw(axes: Axes, result: ArmResult, look: ArmStyle) -> None:
-        _curve(axes, result.roc, look)
-
-    figure = _panels(analysis, facts, draw, "1 − specificity", "sensitivity")
+    figure = _panels(analysis, facts, partial(_curve, attrgetter("roc")), "1 − specificity", "sensitivity")
     for axes in figure.axes:
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
     return figure
@@ -49,10 +47,7 @@ def roc(analysis: Analysis, facts: ReportFacts) -> Figure:
 
 def precision_recall(analysis: Analysis, facts: ReportFacts) -> Figure:
     """Draw mean precision-recall curves with pointwise 95 % bands; the dotted line is chance, the share of melanomas."""
-
-    def draw(axes: Axes, result: ArmResult, look: ArmStyle) -> None:
-        _curve(axes, result.precision_recall, look)
-
+    draw = partial(_curve, attrgetter("precision_recall"))
     figure = _panels(analysis, facts, draw, "recall (sensitivity)", "precision")
     for axes in figure.axes:
         axes.axhline(analysis.melanomas / analysis.lesions, color=FAINT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
@@ -91,17 +86,12 @@ def _panels(
             low = height - top - (k // _COLUMNS) * pitch - _ABOVE - panel
             axes = figure.add_axes((left / width, low / height, panel / width, panel / height))
             _square(axes, model, x_label, y_label, leftmost=k % _COLUMNS == 0)
-            for arm in _real_last(group):
+            for arm in sorted(group, key=lambda arm: arm == REAL):  # real on top: all arms are compared with it
                 result = result_of(analysis, arm, model)
                 if result is not None:
                     draw(axes, result, table[arm])
         top += rows * pitch
     return figure
-
-
-def _real_last(group: Sequence[str]) -> list[str]:
-    """Return the arms with real last, so that it is drawn on top, because all arms are compared with it."""
-    return sorted(group, key=lambda arm: arm == REAL)
 
 
 def _square(axes: Axes, model: str, x_label: str, y_label: str, *, leftmost: bool) -> None:
@@ -117,7 +107,8 @@ def _square(axes: Axes, model: str, x_label: str, y_label: str, *, leftmost: boo
         axes.set_ylabel(y_label, fontsize=9, color=INK)
 
 
-def _curve(axes: Axes, curve: Curve, look: ArmStyle) -> None:
+def _curve(of: Callable[[ArmResult], Curve], axes: Axes, result: ArmResult, look: ArmStyle) -> None:
+    curve = of(result)
     axes.fill_between(curve.x, curve.low, curve.high, color=look.colour, alpha=_BAND, linewidth=0, zorder=2)
     axes.plot(curve.x, curve.y, color=look.colour, linewidth=1.7, linestyle=look.dash, zorder=3)
 

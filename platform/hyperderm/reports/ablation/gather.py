@@ -1,8 +1,9 @@
 """Make the report from a grid's folder: its predictions, their analysis, and the facts that predictions do not hold."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from hyperderm.statistics.predictions import CellKey
 from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import SyntheticOrigin, origin_of
 from hyperderm.strict import fingerprint
-from hyperderm.studies.ablation.audits import audit_elsewhere
+from hyperderm.studies.ablation.audits import audit, audit_elsewhere
 from hyperderm.studies.ablation.jobs import Job, ancestors
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.records import GridFolder, complete_part, declarations, predictions, result_of
@@ -160,8 +161,8 @@ def _facts(
             fingerprint([[contrast, at.isoformat()] for contrast, at in declared]),
             tuple(Contrast(*contrast) for contrast, at in declared if at > datetime.fromisoformat(first)),
         ),
-        sets=tuple(_sets(plan, grid, results)),
-        protections=tuple(_protections(plan, grid, results)),
+        sets=tuple(_sets(plan, results)),
+        protections=tuple(Protection(*line) for line in audit(plan, grid, results)),
         cells=Cells(len(cells), sum(job.key in results for job in cells), tuple(broken)),
         costs=_costs(plan, results),
         steps=_steps(plan),
@@ -171,7 +172,7 @@ def _facts(
         started=datetime.fromisoformat(first),
         ended=datetime.fromisoformat(ended[-1]),
         missing=tuple(begun),
-        picture=_pictures(plan, real),
+        picture=partial(_picture, plan, real),
     )
 
 
@@ -194,7 +195,7 @@ def _model(plan: Plan, name: str, results: Mapping[str, Result]) -> str:
 
 
 def _doses(plan: Plan, results: Mapping[str, Result]) -> dict[str, Dose]:
-    balance = _balance(plan, results)
+    balance = _balance(results)
     return {
         arm.name: Dose(str(arm.generator), balance if arm.ratio == "balance" else float(arm.ratio), arm.control)
         for arm in plan.arms
@@ -202,14 +203,14 @@ def _doses(plan: Plan, results: Mapping[str, Result]) -> dict[str, Dose]:
     }
 
 
-def _balance(plan: Plan, results: Mapping[str, Result]) -> float:
+def _balance(results: Mapping[str, Result]) -> float:
     """Return the mean over folds of the number of synthetic melanomas per real one that made the classes equal."""
     shown = [r["train"] for r in results.values() if "train" in r]
     ratios = [(each["real"] - 2 * each["real_melanomas"]) / each["real_melanomas"] for each in shown]
     return max(float(np.mean(ratios)), 0.0) if ratios else 0.0
 
 
-def _sets(plan: Plan, grid: GridFolder, results: Mapping[str, Result]) -> list[SyntheticSet]:
+def _sets(plan: Plan, results: Mapping[str, Result]) -> list[SyntheticSet]:
     found = []
     for job in plan.stage("synthetic"):
         if job.key in results:
@@ -239,12 +240,6 @@ def _set(name: str, fold: int, origin: SyntheticOrigin) -> SyntheticSet:
         detail=describe(audit) if audit else "",
         recognisable=told_from_real(audit),
     )
-
-
-def _protections(plan: Plan, grid: GridFolder, results: Mapping[str, Result]) -> list[Protection]:
-    from hyperderm.studies.ablation.audits import audit
-
-    return [Protection(what, detail, passed) for what, detail, passed in audit(plan, grid, results)]
 
 
 def _costs(plan: Plan, results: Mapping[str, Result]) -> dict[str, Cost]:
@@ -288,12 +283,6 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _pictures(plan: Plan, real: RealSet) -> Callable[[str], Picture | None]:
-    def picture(lesion_id: str) -> Picture | None:
-        rows = plan.store.read([lesion_id])
-        if not rows.num_rows:
-            return None
-        cube = rows.column("cube").combine_chunks().to_numpy_ndarray()[0]
-        return real.picture(cube)
-
-    return picture
+def _picture(plan: Plan, real: RealSet, lesion_id: str) -> Picture | None:
+    rows = plan.store.read([lesion_id])
+    return real.picture(rows.column("cube").combine_chunks().to_numpy_ndarray()[0]) if rows.num_rows else None

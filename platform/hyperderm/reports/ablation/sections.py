@@ -151,14 +151,15 @@ def _sections(analysis: Analysis, facts: ReportFacts) -> Iterator[Section]:
     yield _curves(analysis, facts)
     if has_doses(analysis, facts):
         yield _doses(analysis, facts)
-    yield _diagnoses(analysis, facts)
+    yield Section("diagnoses", "Errors by diagnosis", tables=(tables.diagnosis_table(analysis, facts),))
     if analysis.hardest:
         yield _hardest(analysis, facts)
     yield _baseline(analysis)
     yield _sets(facts)
     yield _cost(facts)
     yield _protected(facts)
-    yield _limits(analysis)
+    noted = () if analysis.notes else ("Nothing was noted.",)
+    yield Section("limits", "What this cannot say", noted, items=analysis.notes)
     yield _cells(facts)
     yield _again(analysis, facts)
 
@@ -245,10 +246,6 @@ def _doses(analysis: Analysis, facts: ReportFacts) -> Section:
     return Section("dose", "Does more synthetic data do more?", (), (drawing,))
 
 
-def _diagnoses(analysis: Analysis, facts: ReportFacts) -> Section:
-    return Section("diagnoses", "Errors by diagnosis", tables=(tables.diagnosis_table(analysis, facts),))
-
-
 def _hardest(analysis: Analysis, facts: ReportFacts) -> Section:
     caption = (
         f"Up to {SHOWN} lesions of each model with the largest mean |truth − probability| over arms and seeds, worst "
@@ -301,11 +298,6 @@ def _protected(facts: ReportFacts) -> Section:
     shown = (tables.protection_table(facts),) if facts.protections else ()
     said = () if facts.protections else ("No check was recorded.",)
     return Section("protected", "How this was protected", said, (), shown, items, boxed=True)
-
-
-def _limits(analysis: Analysis) -> Section:
-    said = () if analysis.notes else ("Nothing was noted.",)
-    return Section("limits", "What this cannot say", said, items=analysis.notes)
 
 
 def _cells(facts: ReportFacts) -> Section:

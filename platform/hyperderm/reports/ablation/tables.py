@@ -108,11 +108,8 @@ def undeclared_table(analysis: Analysis, facts: ReportFacts) -> Table:
 
 
 def _undeclared_row(each: UndeclaredDifference) -> Row:
-    e = each.difference
-    assert e.value is not None
-    assert e.low is not None
-    assert e.high is not None
-    return Row((Cell(each.arm), Cell(signed(e.value), span(e.low, e.high, signs=True)), Cell(chance(each.p))))
+    value, low, high = each.difference.bounds
+    return Row((Cell(each.arm), Cell(signed(value), span(low, high, signs=True)), Cell(chance(each.p))))
 
 
 def _contrast_row(asked: Contrast, c: ContrastResult | None, verdict: str, notes: Notes, late: str) -> Row:
@@ -291,7 +288,8 @@ def _arms(analysis: Analysis) -> str:
 def _contrasts(analysis: Analysis, facts: ReportFacts) -> str:
     rows = [
         [
-            c.arm, c.reference, c.model, *(getattr(c, name) for name in _CONTRAST), *_delong(c),
+            c.arm, c.reference, c.model, *(getattr(c, name) for name in _CONTRAST),
+            *(getattr(c.delong, name, None) for name in _DELONG),
             verdict_of(analysis, Contrast(c.arm, c.reference, c.model)),
             "late" if Contrast(c.arm, c.reference, c.model) in facts.declared.late else "before", " ".join(c.notes),
         ]
@@ -316,10 +314,6 @@ def _undeclared(analysis: Analysis) -> str:
         for u in analysis.undeclared
     ]
     return _text(("arm", "reference", "model", "difference", "low", "high", "p", "method"), rows)
-
-
-def _delong(c: ContrastResult) -> list[float | None]:
-    return [getattr(c.delong, name) if c.delong is not None else None for name in _DELONG]
 
 
 def _counts(analysis: Analysis) -> str:

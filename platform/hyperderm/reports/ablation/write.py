@@ -2,8 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from hyperderm.durable import sync
@@ -20,24 +19,7 @@ from hyperderm.training.run_folder import PAGE, PREDICTIONS
 TEXT, ANALYSIS = "report.md", "analysis.json"
 
 
-@dataclass(frozen=True)
-class Report:
-    """A written report.
-
-    Attributes:
-        folder: the folder with all files of the report.
-        page: report.html, which needs no other file.
-        text: report.md, which needs the PNG files beside it.
-        files: all files, sorted.
-    """
-
-    folder: Path
-    page: Path
-    text: Path
-    files: tuple[Path, ...]
-
-
-def write_report(folder: Path, predictions: Predictions, analysis: Analysis, facts: ReportFacts) -> Report:
+def write_report(folder: Path, predictions: Predictions, analysis: Analysis, facts: ReportFacts) -> None:
     """Write the report of one ablation to `folder`, replacing an older report there.
 
     Files that do not belong to a report stay. The same arguments give the same bytes.
@@ -69,7 +51,6 @@ def write_report(folder: Path, predictions: Predictions, analysis: Analysis, fac
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return Report(folder, folder / PAGE, folder / TEXT, tuple(sorted(p for p in folder.iterdir() if p.is_file())))
 
 
 def _check(folder: Path, analysis: Analysis, facts: ReportFacts) -> None:
@@ -114,16 +95,12 @@ def _settle(folder: Path, staging: Path, old: Path) -> None:
 
 def _keep_others(folder: Path, staging: Path) -> None:
     """Copy the files that users put beside an older report."""
-    for path in _others(folder.iterdir() if folder.is_dir() else ()):
+    ours = {PAGE, TEXT, PREDICTIONS, ANALYSIS, *(f"{name}.png" for name in FIGURES), *TABLES}
+    for path in [path for path in folder.iterdir() if path.name not in ours] if folder.is_dir() else ():
         if path.is_dir():
             shutil.copytree(path, staging / path.name, symlinks=True)
         else:
             shutil.copy2(path, staging / path.name, follow_symlinks=False)
-
-
-def _others(paths: Iterable[Path]) -> list[Path]:
-    ours = {PAGE, TEXT, PREDICTIONS, ANALYSIS, *(f"{name}.png" for name in FIGURES), *TABLES}
-    return [path for path in paths if path.name not in ours]
 
 
 def _swap(folder: Path, staging: Path, old: Path) -> None:

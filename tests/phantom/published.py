@@ -1,4 +1,4 @@
-"""Compare the phantom with the published HSIDermoscopy statistics: `python -m hyperderm.phantom.published` prints them.
+"""Compare the phantom with the published HSIDermoscopy statistics: `python -m tests.phantom.published` prints them.
 
 Only the gain is fitted here, one number per band, to normal skin. Tests check the ratios of lesion to skin and the spread
 between images; these depend on `traits`, `scene.Skin` and the camera.
