@@ -171,7 +171,7 @@ def test_two_arms_of_three_seeds(run, tmp_path):
 def test_from_python(uri, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     found = compare(["cmp-grid/x", "cmp-grid/y"], baseline="cmp-grid/y", metrics=["score"], form="csv")
-    assert (len(found.groups), found.baseline, list(found.metrics)) == (2, found.groups[1], ["score"])
+    assert (len(found.groups), found.baseline, found.metrics[0]) == (2, found.groups[1], "score")
     printed = capsys.readouterr().out
     compare(["cmp-grid/x", "cmp-grid/y"], baseline="cmp-grid/y", metrics=["score"], form="csv", out=tmp_path / "it.csv")
     assert (tmp_path / "it.csv").read_text() == printed
