@@ -8,6 +8,7 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from hyperderm.errors import StudyError
 from hyperderm.learners.decision_rule import fit_decision_rule
+from hyperderm.statistics.probability import HOTTEST
 
 
 def scores(n=120, separation=1.5, seed=0):
@@ -64,7 +65,7 @@ def test_melanoma_is_one_a_turned_score_is_no_good():
     assert fit_decision_rule(z, y).metrics["validation_auroc"] > 0.95
     turned = fit_decision_rule(-z, y)
     assert turned.metrics["validation_auroc"] < 0.6  # calibration may flatten scores, never turn them over
-    assert turned.calibration.flat
+    assert turned.calibration.temperature == HOTTEST
 
 
 def test_validation_of_one_class_is_refused():

@@ -67,6 +67,11 @@ class Finding:
     users: tuple[str, ...]
     opened: int
 
+    @property
+    def own(self) -> bool:
+        """Whether a classifier itself read what it is tested on, or the roles of its fold are mixed up."""
+        return self.kind in ("roles", "classifier") or (self.kind == "checkpoint" and self.by in self.users)
+
 
 @dataclass(frozen=True)
 class Verdict:

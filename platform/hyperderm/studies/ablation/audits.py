@@ -34,8 +34,7 @@ def audit(plan: Plan, grid: GridFolder, results: Mapping[str, Mapping[str, Any]]
     found, unproven = verdict.findings, {known[name].key for name, _ in verdict.unknown}
     cells = [job.label for job in plan.stage("cell") if job.key in results]
 
-    own = [one for one in found if one.kind in ("roles", "classifier") or (one.kind == "checkpoint" and one.by in one.users)]
-    crossings = sum(one.lesions or 0 for one in own)
+    crossings = sum(one.lesions or 0 for one in found if one.own)
     foreign = sum(one.lesions or 0 for one in found if one.kind == "foreign")
     yield (
         "no group and no source image lies in two roles of a fold",
@@ -48,7 +47,7 @@ def audit(plan: Plan, grid: GridFolder, results: Mapping[str, Mapping[str, Any]]
         foreign == 0,
     )
     fed = [name for name in cells if known[name].uses]
-    made = [one for one in found if one.kind in ("set", "generator", "checkpoint") and one not in own]
+    made = [one for one in found if one.kind in ("set", "generator", "checkpoint") and not one.own]
     mixed = {name for name in fed if unproven & {*known[name].uses}}.union(*(one.users for one in made))
     yield (
         "every generator was trained on its cell's own fold and manifest (checkpoint chosen on validation)",
