@@ -34,7 +34,7 @@ train-%: $(STAMP) ## one run of an experiment, e.g. make train-shsgan WORKERS=2
 	$(HYPERDERM) train $* $(FLAGS) $(if $(WORKERS),--workers $(WORKERS))
 
 ablation: $(STAMP) ## does synthetic data help? e.g. make ablation DATA=…; PLAN=1 | AT=22:00 UNTIL=07:00 DETACH=1 | STATUS=1 | STOP=1
-	$(HYPERDERM) ablation $(or $(GRID),synthetic_vs_real) $(FLAGS) $(if $(PLAN),--plan) $(if $(AT),--at $(AT)) \
+	$(HYPERDERM) ablation $(or $(GRID),synthetic_vs_real) $(FLAGS) $(if $(WORKERS),--set resources.workers=$(WORKERS)) $(if $(PLAN),--plan) $(if $(AT),--at $(AT)) \
 		$(if $(UNTIL),--until $(UNTIL)) $(if $(DETACH),--detach) $(if $(STATUS),--status) $(if $(STOP),--stop)
 
 ui: $(STAMP) ## the MLflow UI on what was run here

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from hyperderm.errors import ConfigError
-from hyperderm.workflows.run_ablation import without_schedule
+from hyperderm.workflows import grid_request
 from hyperderm.workflows.workspace import next_time
 
 
@@ -73,6 +73,7 @@ def test_a_whole_date_is_what_was_meant_however_late_it_is_read():
         next_time("--at", "2026-13-01T00:00", meant)
 
 
-def test_a_command_without_its_schedule():
-    words = ["ablation", "x", "--at", "22:00", "--until=07:00", "--detach", "--set", "a=b"]
-    assert without_schedule(words) == ["ablation", "x", "--set", "a=b"]
+def test_a_request_knows_the_command_that_asks_for_it_again():
+    asked = grid_request(profile="small", overrides=["folds=[0]", "seeds=[0]"], name="night", end=at(6, 1, 22, 0))
+    expected = ["--name", "night", "--profile", "small", "--set", "folds=[0]", "--set", "seeds=[0]"]
+    assert asked.words == ("ablation", "synthetic_vs_real", *expected)

@@ -1,6 +1,5 @@
 """The command for ablation grids: plan, run, schedule, inspect and stop a grid."""
 
-import sys
 from datetime import datetime
 from typing import Annotated
 
@@ -61,7 +60,7 @@ def ablation(
     elif stop:
         workflows.ablation_stop(request)
     elif detach:
-        workflows.ablation_detach(request, sys.argv[1:])
+        workflows.ablation_detach(request)
     elif plan:
         workflows.ablation_plan(request)
     else:

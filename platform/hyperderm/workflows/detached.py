@@ -20,7 +20,7 @@ from hyperderm.training.holder import current_holder, terminate
 from hyperderm.training.run_folder import PAGE, REPORT
 from hyperderm.training.storage import open_storage
 from hyperderm.workflows.handover import FILE, hand_over
-from hyperderm.workflows.run_ablation import known_grid, prepare, without_schedule
+from hyperderm.workflows.run_ablation import known_grid, prepare
 from hyperderm.workflows.workspace import GridRequest, Workspace
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ STOPPED_S = 120.0
 """Seconds for which a driver that was told to end is watched."""
 
 
-def detach(workspace: Workspace, asked: GridRequest, words: Sequence[str]) -> None:
+def detach(workspace: Workspace, asked: GridRequest) -> None:
     """Start the command with the arguments `words` without this terminal, prove that it runs, and print where its log is.
 
     Raises:
@@ -46,7 +46,7 @@ def detach(workspace: Workspace, asked: GridRequest, words: Sequence[str]) -> No
     _, folder = prepare(workspace, asked)
     if holder := current_holder(folder):
         raise StudyError(f"{folder.name} is being run by {holder}", "See --status, or end it with --stop.")
-    again = without_schedule(words)
+    again = list(asked.words)
     for option, time_meant in (("--at", asked.begin), ("--until", asked.end)):
         again += [option, time_meant.isoformat()] if time_meant else []
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -48,7 +48,15 @@ def grid_request(
     resolved = configure_grid(Workspace.here(), grid, profile, list(overrides))
     check_name(name)
     check_source(store, data)
-    return GridRequest(*resolved, store, data, name, runs, begin, end, storage)
+    given = {"--store": store, "--data": data, "--name": name, "--runs": runs, "--storage": storage}
+    if profile != "auto":
+        given["--profile"] = profile
+    words = ["ablation", grid]
+    for option, value in given.items():
+        words += [] if value is None else [option, str(value)]
+    for each in overrides:
+        words += ["--set", each]
+    return GridRequest(*resolved, store, data, name, runs, begin, end, storage, tuple(words))
 
 
 def ablation(request: GridRequest) -> Ended:
@@ -107,16 +115,15 @@ def ablation_stop(request: GridRequest) -> None:
     stop(Workspace.here(), request)
 
 
-def ablation_detach(request: GridRequest, words: Sequence[str]) -> None:
+def ablation_detach(request: GridRequest) -> None:
     """Start a grid in a process of its own that goes on without this terminal, or as a job of the cluster.
 
     Args:
         request: the grid, from `grid_request`, so that what can be refused is refused here.
-        words: the arguments of `hyperderm` that ask for the same grid, such as `["ablation", "--name", "night"]`.
 
     Raises:
         StudyError: a driver already runs the grid, or the new one ended at once. ClusterError: the cluster accepts no jobs.
     """
     from hyperderm.workflows.detached import detach
 
-    detach(Workspace.here(), request, words)
+    detach(Workspace.here(), request)

@@ -1,9 +1,8 @@
 """Run one ablation grid: plan it, run its jobs until they have ended, then analyse and report."""
 
 import shlex
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -159,19 +158,6 @@ def _check_version(folder: Path) -> None:
         )
 
 
-def without_schedule(words: Sequence[str]) -> list[str]:
-    """Return the words of a command without the options that say when and how it runs."""
-    kept, skip = [], False
-    for word in words:
-        if skip:
-            skip = False
-        elif word in ("--at", "--until"):
-            skip = True
-        elif word != "--detach" and not word.startswith(("--at=", "--until=")):
-            kept.append(word)
-    return kept
-
-
 def _wait(workspace: Workspace, begin: datetime | None) -> None:
     if begin is None:
         return
@@ -211,7 +197,7 @@ def run_claimed(workspace: Workspace, asked: GridRequest, plan: Plan, grid: Grid
         from hyperderm.reports.ablation.gather import conclude
 
         late = {job.key for job in queue.late}
-        outcome = conclude(whole, grid, facts.tags, queue.failed, late, real, _command())
+        outcome = conclude(whole, grid, facts.tags, queue.failed, late, real, shlex.join(["hyperderm", *asked.words]))
         if outcome:
             workspace.console.print(outcome.table)
             for sentence in outcome.sentences:
@@ -230,11 +216,6 @@ def _state(grid: GridFolder, plan: Plan) -> str:
 
 def _closed(folder: Path) -> str:
     return (folder / CLOSED).read_text("utf-8") if (folder / CLOSED).exists() else ""
-
-
-def _command() -> str:
-    """Return this command without the options that say when and how it runs."""
-    return shlex.join(["hyperderm", *without_schedule(sys.argv[1:])])
 
 
 def _run(

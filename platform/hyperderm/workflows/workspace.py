@@ -126,6 +126,7 @@ class GridRequest:
         begin: when the grid starts; None: now.
         end: no job is started that would run past this time; None: no limit.
         storage: `s3://bucket/prefix` for what jobs write; None: the grid's folder.
+        words: the arguments of `hyperderm` that request the same grid, without its times.
     """
 
     grid: Ablation
@@ -136,7 +137,8 @@ class GridRequest:
     runs: Path | None
     begin: datetime | None
     end: datetime | None
-    storage: str | None = None
+    storage: str | None
+    words: tuple[str, ...]
 
 
 def configure_grid(
