@@ -1,7 +1,7 @@
 """The entry point of the command line: `hyperderm` and `python -m hyperderm`.
 
-From the first line on, Ctrl-C ends the process with exit code 130 and without a message. While packages are imported nothing
-has begun that would need to be ended in order, and a traceback from the middle of an import helps nobody.
+From the first line on, Ctrl-C ends the process with exit code 130 and without a message. Until then nothing has
+to be ended in order, and a traceback from an import would not help the user.
 """
 
 import os

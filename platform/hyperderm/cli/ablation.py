@@ -37,7 +37,7 @@ def ablation(
     runs: Runs = None,
     storage: Storage = None,
 ) -> None:
-    """The ablation grid: does synthetic data help? The same command again goes on with it."""
+    """Run the ablation grid, which tests whether synthetic data help. The same command continues it."""
     take_over()
     if sum((plan, detach, status, stop)) > 1:
         raise ConfigError("more than one of --plan, --detach, --status and --stop is given", "Give one.")

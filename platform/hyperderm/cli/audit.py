@@ -33,7 +33,7 @@ def leaks(
     runs: Annotated[Path | None, typer.Option("--runs", help="Where runs are kept: grids have their sets there.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 also where something could not be told.")] = False,
 ) -> None:
-    """Lists whatever saw a lesion of a later test role; exit code 1 where something did."""
+    """List everything that has seen a lesion of a later test role. The exit code is 1 if there is any."""
     from hyperderm.workflows import audit_leaks
 
     if form not in FORMS:

@@ -21,7 +21,7 @@ def _bucket(context: typer.Context) -> None:
 
 @bucket_app.command("info")
 def info(uri: Uri) -> None:
-    """Whether a bucket exists, where, and whether it keeps versions."""
+    """Show whether a bucket exists, where it is, and whether it keeps versions."""
     workflows.bucket_info(uri)
 
 
@@ -30,7 +30,7 @@ def links(
     store: Annotated[str, typer.Argument(help="An s3:// store.")],
     hours: Annotated[float, typer.Option(min=0.01, max=168, help="How long they hold; a week at most.")] = 24.0,
 ) -> None:
-    """Links to every file of a store: whoever has one can read that file, without a key."""
+    """Print links to every file of a store. Whoever has a link can read that file without a key."""
     workflows.bucket_links(store, hours=hours)
 
 
@@ -40,5 +40,5 @@ def clean(
     older_than: Annotated[float, typer.Option(min=0, help="Hours; a writer at work leaves the same.")] = 24.0,
     remove: Annotated[bool, typer.Option("--remove", help="Remove it; without, it is listed.")] = False,
 ) -> None:
-    """What crashed writers left: multipart uploads never completed, parts no manifest names."""
+    """List what crashed writers left: incomplete uploads, and parts that no manifest names."""
     workflows.bucket_clean(uri, older_than=older_than, remove=remove)

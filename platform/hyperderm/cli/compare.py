@@ -29,5 +29,5 @@ def compare(
     form: Annotated[str, typer.Option("--format", help="table, markdown or csv; csv has full precision.")] = "table",
     out: Annotated[Path | None, typer.Option(help="A new file to write to instead.")] = None,
 ) -> None:
-    """What differs between runs: configuration, means over seeds, differences to a baseline."""
+    """Show what differs between runs: configuration, means over seeds, and differences to a baseline."""
     workflows.compare(runs, baseline=baseline, metrics=metrics or (), over=over or (), form=form, out=out)

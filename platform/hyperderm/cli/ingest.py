@@ -67,7 +67,7 @@ def ingest(
     workers: Annotated[int | None, typer.Option(min=1, help="Files read at a time on Ray; default: by their size.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Read and report, write nothing.")] = False,
 ) -> None:
-    """Raw files into a store; lists what cannot be used. Interrupted, the same command goes on."""
+    """Read raw files into a store, and list the files that cannot be used. The same command continues an interrupted ingest."""
     from hyperderm.cubes.bands import parse_nm
 
     camera = _camera(
@@ -127,7 +127,7 @@ def annotate_export(
         Path | None, typer.Option(help="What Label Studio serves local files from; default: beside OUT.")
     ] = None,
 ) -> None:
-    """Pictures to mark lesions on, as Label Studio opens them; known masks go along to be corrected.
+    """Write pictures for marking lesions in Label Studio. Known masks are included and can be corrected.
 
     The way back in: hyperderm ingest SOURCE --masks EXPORT.json
     """

@@ -16,5 +16,5 @@ def phantom(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the lesions and the folds.")] = 0,
     folds: Annotated[int, typer.Option(min=0, help="Number of folds, 0 for none.")] = 5,
 ) -> None:
-    """The calibrated skin simulator into a store."""
+    """Write phantom lesions, made by the calibrated skin simulator, into a store."""
     workflows.phantom(store, count=count, size=size, seed=seed, folds=folds)

@@ -27,7 +27,7 @@ Storage = Annotated[
 
 @app.command()
 def show(experiment: Name, overrides: Set = None, profile: Profile = "auto") -> None:
-    """The resolved configuration, nothing started."""
+    """Print the resolved configuration, and start nothing."""
     resolved = workflows.show(experiment, overrides=overrides or (), profile=profile)
     typer.echo(json.dumps(resolved.model_dump(mode="json"), indent=2))
 
@@ -44,7 +44,7 @@ def train(
     runs: Runs = None,
     storage: Storage = None,
 ) -> None:
-    """One run; the same command again goes on with it."""
+    """Train one run. The same command continues an interrupted run."""
     print_aside()
     ended = workflows.train(
         experiment,
@@ -76,7 +76,7 @@ def sweep(
     runs: Runs = None,
     storage: Storage = None,
 ) -> None:
-    """A search; the same command again goes on with it."""
+    """Search hyperparameters. The same command continues the search."""
     print_aside()
     ended = workflows.sweep(
         experiment,

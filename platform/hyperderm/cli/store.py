@@ -20,13 +20,13 @@ def _store(context: typer.Context) -> None:
 
 @store_app.command("info")
 def info(store: Annotated[str, typer.Argument(help="The store.")]) -> None:
-    """What a store holds; every part is hashed."""
+    """Show what a store holds, and check the hash of every part."""
     workflows.store_info(store)
 
 
 @store_app.command("verify")
 def verify(store: Annotated[str, typer.Argument(help="The store.")]) -> None:
-    """Hash every part and check every row; exit code 2 where something is wrong."""
+    """Check the hash of every part and every row. The exit code is 2 if something is wrong."""
     workflows.store_verify(store)
 
 
@@ -35,7 +35,7 @@ def diff(
     a: Annotated[str, typer.Argument(help="A store.")],
     b: Annotated[str, typer.Argument(help="Another store.")],
 ) -> None:
-    """What differs between two stores, lesion by lesion."""
+    """Show the differences between two stores, lesion by lesion."""
     workflows.store_diff(a, b)
 
 
@@ -45,5 +45,5 @@ def export(
     out: Annotated[Path, typer.Option(help="Where the files go; nothing may be there yet.")],
     format_: Annotated[str, typer.Option("--format", help="mat (HSIDermoscopy's layout), envi or npz.")] = "mat",
 ) -> None:
-    """A store as .mat, ENVI or .npz files, which `ingest` takes back bit by bit."""
+    """Write a store as .mat, ENVI or .npz files. `ingest` reads them back without any change."""
     workflows.store_export(store, out, form=format_)

@@ -27,7 +27,7 @@ def generate(
     mat: Annotated[Path | None, typer.Option(help="Also as .mat files in HSIDermoscopy's layout, into this folder.")] = None,
     runs: Annotated[Path | None, typer.Option("--runs", help="Where runs are kept.")] = None,
 ) -> None:
-    """A synthetic set from a trained generator."""
+    """Make a synthetic set with a trained generator."""
     workflows.generate(
         store,
         dict.fromkeys(diagnosis or ["melanoma"], count),

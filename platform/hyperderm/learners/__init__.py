@@ -18,11 +18,11 @@ LEARNERS: tuple[type[LearnerConfig], ...] = (
 )
 """The configurations of all learners; a new learner is registered here and nowhere else."""
 
+# AnyLearner is the configuration of one of `LEARNERS`, recognised by its `kind`.
 if TYPE_CHECKING:
     AnyLearner = LearnerConfig
 else:
     AnyLearner = Annotated[Union[LEARNERS], Field(discriminator="kind")]  # noqa: UP007 - of a tuple
-"""The configuration of one of `LEARNERS`, recognised by its `kind`."""
 
 
 def learner_of(kind: str) -> type[LearnerConfig] | None:

@@ -27,9 +27,9 @@ from hyperderm.cubes.cube import Lesion
 from hyperderm.store.export_format import CUBE, DATA, FOLDERS, HEADER, MASK, OTHER, TABLE, Format, layout_mask
 
 KEY = "DataCubeC"
+# Diagnosis to folder and beginning of the file's name in HSIDermoscopy's layout.
 PLACES = {diagnosis: (folder, "") for folder, diagnosis in FOLDERS.items() if diagnosis}
 PLACES |= {diagnosis: ("OtherCube", tag) for tag, diagnosis in OTHER.items()}
-"""Diagnosis → folder and beginning of the file's name in HSIDermoscopy's layout."""
 _LONGEST_SLUG = 80
 
 

@@ -22,7 +22,6 @@ from hyperderm.training.run_folder import CONFIG
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-"""The artifact that holds the whole configuration of a run."""
 PREFIX = 6
 """The number of characters of a run id that are enough if no other run id begins with them."""
 SHOWN = 10

@@ -97,7 +97,7 @@ def of_one_run(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def feed_of(data: TrainData) -> str:
-    """Return how train is fed, in the words that checkpoints and results have always held and that nothing takes apart.
+    """Return the text by which checkpoints and results name the feed. It is only compared as a whole, never parsed.
 
     They are part of what a run is, because the order of its cubes depends on the feed.
     """

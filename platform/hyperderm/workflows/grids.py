@@ -27,16 +27,16 @@ def grid_request(
     begin: datetime | None = None,
     end: datetime | None = None,
 ) -> GridRequest:
-    """Return what is asked of an ablation grid, proven as far as that goes without reading cubes.
+    """Return the request for an ablation grid. Everything that can be checked without reading cubes is checked.
 
     Args:
         grid: the name of a file `experiments/ablation_<grid>.py`.
-        store: see `train`; the following likewise.
-        data: raw files.
+        store: URI of a store; None: `data`, or the default phantom.
+        data: a folder of raw files, which is ingested once.
         overrides: `path=value` texts.
         profile: auto, small or full.
-        name: the name of the folder.
-        runs: where runs are kept.
+        name: the name of the grid's folder; None: a name that is made from the configuration.
+        runs: the folder of all runs; None: `runs/` of the project.
         storage: `s3://bucket/prefix` for what jobs write.
         begin: when it starts; None: now.
         end: no job is started that would run past this time; None: no limit.

@@ -77,7 +77,10 @@ def default_name(grid: Ablation, store: "Store") -> str:
 
 
 def identity(plan: "Plan") -> dict[str, Any]:
-    """Return path to value of the settings that a grid keeps; seeds, folds, arms, ratios, models, generators may join."""
+    """Return the settings of a grid that must not change later, as path to value.
+
+    Seeds, folds, arms, ratios, models and generators may be added later.
+    """
     from hyperderm.studies.ablation.plan import VERSION
 
     grid = plan.grid

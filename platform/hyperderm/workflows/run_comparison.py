@@ -29,9 +29,9 @@ def compare(
 
     Args:
         runs: MLflow run ids or their first 6 characters or more, run names, or keys; a sweep stands for its trials.
-        baseline: the run that differences are taken to; None: the first.
+        baseline: the run that the others are compared with; None: the first.
         metrics: what is compared; empty: all metrics that differ.
-        over: settings that means are taken over beside the seed, such as `data.fold`.
+        over: further settings, beside the seed, over which the means are computed, such as `data.fold`.
         form: table, markdown or csv; csv has full precision.
         out: a new file to write to; None: it is printed.
 

@@ -35,7 +35,7 @@ def generate(
         checkpoint: a checkpoint file or `s3://` address, in place of `run`.
         seed: another seed is another set.
         rgb: URI of a store of photographs that new lesions are made from.
-        source_store: the store that the generator was trained on, where it is not where it was.
+        source_store: the store that the generator was trained on, if it was moved since.
         workers: Ray Data workers; 1: this process, without Ray.
         mat: a new folder for the cubes as `.mat` files in HSIDermoscopy's layout; None: no such files.
         runs: where runs are kept; None: `runs/` of the project.

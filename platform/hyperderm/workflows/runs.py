@@ -95,12 +95,12 @@ def sweep(
         space: the name of a file in `search_spaces/`; None: the experiment's own.
         trials: how many in all, those of earlier calls counted; None: as the experiment says.
         workers_per_trial: data-parallel workers of each trial.
-        store: see `train`; the following likewise.
-        data: raw files.
+        store: URI of a store; None: `data`, or the default phantom.
+        data: a folder of raw files, which is ingested once.
         overrides: `path=value` texts; a value that is fixed here is not searched.
         profile: auto, small or full.
-        name: the name of the folder.
-        runs: where runs are kept.
+        name: the name of the sweep's folder; None: a name that is made from the configuration.
+        runs: where runs are kept; None: `runs/` of the project.
         storage: `s3://bucket/prefix` for what workers write.
 
     Raises:

@@ -32,7 +32,6 @@ from hyperderm.training.selection import Selection, select
 
 VERSION = 3
 """Part of every job's name; raise this number when the code changes the result that a configuration leads to."""
-"""Placeholder in a configuration for the result of another job: a cell's synthetic store, or a generator's starting run."""
 
 
 class PlanBuilder:
