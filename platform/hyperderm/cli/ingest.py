@@ -67,7 +67,7 @@ def ingest(
     workers: Annotated[int | None, typer.Option(min=1, help="Files read at a time on Ray; default: by their size.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Read and report, write nothing.")] = False,
 ) -> None:
-    """Read raw files into a store, and list the files that cannot be used. The same command continues an interrupted ingest."""
+    """Read raw files into a store, and list what cannot be used. The same command continues an interrupted ingest."""
     from hyperderm.cubes.bands import parse_nm
 
     camera = _camera(
