@@ -8,8 +8,9 @@ import optuna
 from matplotlib.image import imread
 
 from hyperderm import registry
+from hyperderm.studies.search import sweep_name
 from hyperderm.tracking.figures import lesion_grid, spectra
-from hyperderm.training.run_folder import sweep_name, trial_folder
+from hyperderm.training.run_folder import trial_folder
 from hyperderm.training.selection import select
 from hyperderm.workflows.find_store import find_store
 from hyperderm.workflows.tracked_run import real_set

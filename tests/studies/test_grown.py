@@ -20,10 +20,11 @@ from hyperderm.registry import Space
 from hyperderm.store.reader import Store
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.records import GridFolder, record_plan, result_of
+from hyperderm.studies.search import sweep_identity
 from hyperderm.training.checkpoint import LATEST
 from hyperderm.training.context import local
 from hyperderm.training.run import run
-from hyperderm.training.run_folder import IDENTITY, PLAN, claim, identity, same_run, trial_folder
+from hyperderm.training.run_folder import IDENTITY, PLAN, claim, same_run, trial_folder
 from hyperderm.workflows.run_ablation import identity as grid_identity
 from tests.cluster.sweeps import AXES, CLASSIFIER_AXES, Memory, ask, classifier, search, tiny
 from tests.learners.test_contract import data, same
@@ -60,7 +61,7 @@ class Grown:
     def identity(self, experiment: Experiment) -> dict[str, Any]:
         axes = AXES if experiment.learner.role == "generator" else CLASSIFIER_AXES
         content = dict(self.content) if experiment == self.other else {}
-        return identity(experiment, Space("space", 1, axes), "m", content)
+        return sweep_identity(experiment, Space("space", 1, axes), "m", content)
 
 
 GAN = tiny(learner__loss="bce", learner__critic="conv2d", learner__n_critic=1, **STEPS)

@@ -10,7 +10,8 @@ from optuna.trial import TrialState, create_trial
 from hyperderm.errors import StudyError
 from hyperderm.registry import Space
 from hyperderm.studies.ablation.plan import winner
-from hyperderm.training.run_folder import STUDY, claim, identity
+from hyperderm.studies.search import sweep_identity
+from hyperderm.training.run_folder import STUDY, claim
 from tests.studies.grids import generator, plan
 
 AXES = {
@@ -23,7 +24,7 @@ MANIFEST = "ab" * 32
 
 def sweep(folder: Path, fold: int = 0, manifest: str = MANIFEST, scores=((3.0, 1), (0.5, 5), (2.0, 2)), pruned=()) -> Path:
     """A sweep's folder as `studies.sweep` leaves it."""
-    with claim(folder, identity(generator(data__fold=fold), SPACE, manifest)):
+    with claim(folder, sweep_identity(generator(data__fold=fold), SPACE, manifest)):
         pass
     study = optuna.create_study(study_name=folder.name, storage=f"sqlite:///{folder / STUDY}")
     for state, trials in ((TrialState.COMPLETE, scores), (TrialState.PRUNED, pruned)):

@@ -16,12 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
 from optuna.trial import FrozenTrial, TrialState
 
 from hyperderm.cluster.observer import Observer, Outcome
 from hyperderm.cluster.study import Study
 from hyperderm.config import Experiment
+from hyperderm.identity import searching
+from hyperderm.registry import Space
 from hyperderm.studies.study_file import open_study
 from hyperderm.studies.trial_job import TrialJob
 
@@ -192,3 +200,32 @@ def _value(trial: optuna.Trial, path: str, axis: BaseDistribution) -> Any:  # no
         return trial.suggest_int(path, axis.low, axis.high, step=axis.step, log=axis.log)
     assert isinstance(axis, FloatDistribution), axis
     return trial.suggest_float(path, axis.low, axis.high, step=axis.step, log=axis.log)
+
+
+def sweep_name(experiment: Experiment, space: Space, store: str) -> str:
+    """Return the name of a sweep.
+
+    It consists of experiment, profile (unless it is full), space with its version, the first digits of the manifest's
+    fingerprint (`store`) and the fold (unless it is 0).
+    """
+    profile = "" if experiment.profile == "full" else f"-{experiment.profile}"
+    fold = f"-fold{experiment.data.fold}" if experiment.data.fold else ""
+    return f"{experiment.name}{profile}-{space.name}-v{space.version}-{store}{fold}"
+
+
+def sweep_identity(
+    experiment: Experiment, space: Space, fingerprint: str, content: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return a sweep's identity, a flat mapping of JSON values; two sweeps are the same if their identities are equal.
+
+    `content` is the result of `selection.content`.
+    """
+    axes = {f"space.{path}": str(distribution_to_json(axis)) for path, axis in space.distributions.items()}
+    return {
+        **searching(experiment),
+        **axes,
+        **(content or {}),
+        "space.name": space.name,
+        "space.version": space.version,
+        "manifest": fingerprint,
+    }

@@ -1,4 +1,4 @@
-"""The folder of a sweep: its name, the configuration that belongs to it, and the lock of its driver."""
+"""The folder of a sweep, a grid or a single run: its files, the configuration that it belongs to, and the lock of its driver."""
 
 import json
 import shutil
@@ -8,13 +8,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypedDict
 
-from optuna.distributions import BaseDistribution, distribution_to_json
-
-from hyperderm.config import Experiment
 from hyperderm.durable import is_room, write_whole
 from hyperderm.errors import HyperdermError, StudyError
-from hyperderm.identity import present, searching
-from hyperderm.registry import Space, check_name
+from hyperderm.identity import present
+from hyperderm.registry import check_name
 from hyperderm.strict import differences, json_of
 from hyperderm.training.holder import LOCK, acquire_lock
 
@@ -101,35 +98,6 @@ class Result(TypedDict, total=False):
     feed: str
     weights_sha256: str
     test: dict[str, float]
-
-
-def sweep_name(experiment: Experiment, space: Space, store: str) -> str:
-    """Return the name of a sweep.
-
-    It consists of experiment, profile (unless it is full), space with its version, the first digits of the manifest's
-    fingerprint (`store`) and the fold (unless it is 0).
-    """
-    profile = "" if experiment.profile == "full" else f"-{experiment.profile}"
-    fold = f"-fold{experiment.data.fold}" if experiment.data.fold else ""
-    return f"{experiment.name}{profile}-{space.name}-v{space.version}-{store}{fold}"
-
-
-def identity(
-    experiment: Experiment, space: Space, fingerprint: str, content: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    """Return a sweep's identity, a flat mapping of JSON values; two sweeps are the same if their identities are equal.
-
-    `content` is the result of `selection.content`.
-    """
-    axes = {f"space.{path}": _axis(axis) for path, axis in space.distributions.items()}
-    return {
-        **searching(experiment),
-        **axes,
-        **(content or {}),
-        "space.name": space.name,
-        "space.version": space.version,
-        "manifest": fingerprint,
-    }
 
 
 @contextmanager
@@ -246,7 +214,3 @@ def _of_a_start(name: str) -> bool:
 
 def _said(field: str, value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
     return value or "(the run's folder)" if field == "storage" else value
-
-
-def _axis(distribution: BaseDistribution) -> str:
-    return str(distribution_to_json(distribution))

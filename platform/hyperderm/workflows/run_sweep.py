@@ -20,7 +20,7 @@ from hyperderm.reports import leaderboard
 from hyperderm.reports.progress import ProgressLine
 from hyperderm.store.location import Location
 from hyperderm.store.reader import Store
-from hyperderm.studies.search import Search
+from hyperderm.studies.search import Search, sweep_identity, sweep_name
 from hyperderm.studies.trial_job import TrialJob
 from hyperderm.tags import BEST_TAG
 from hyperderm.tracking.runs import Status
@@ -29,7 +29,7 @@ from hyperderm.tracking.study_plots import study_figure, study_page
 from hyperderm.tracking.study_points import ENDED
 from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
 from hyperderm.training.feed import check_batch
-from hyperderm.training.run_folder import CLOSED, CONFIG, IDENTITY, STUDY, claim, identity, run_folder, sweep_name
+from hyperderm.training.run_folder import CLOSED, CONFIG, IDENTITY, STUDY, claim, run_folder
 from hyperderm.training.selection import select
 from hyperderm.training.storage import claim_prefix, recorded, storage_of_run
 from hyperderm.trouble import trouble_of
@@ -51,7 +51,7 @@ def run_sweep(workspace: Workspace, request: RunRequest, space: Space) -> Ended:
     found = prepare(workspace, request, lambda experiment, cubes: check_batches(experiment, space, cubes))
     experiment, store = found.experiment, found.store
     folder = run_folder(request.runs, request.name, sweep_name(experiment, space, store.name))
-    mine = identity(experiment, space, store.manifest.fingerprint, found.content)
+    mine = sweep_identity(experiment, space, store.manifest.fingerprint, found.content)
     with claim(folder, mine | recorded(found.bucket)) as key:
         return _run(_Sweep(found, space, folder, key, storage_of_run(found.bucket, folder), mine))
 
