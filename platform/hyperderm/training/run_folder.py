@@ -1,4 +1,4 @@
-"""The folder of a sweep, a grid or a single run: its files, the configuration that it belongs to, and the lock of its driver."""
+"""The folder of a sweep, a grid or a single run: its files, its identity, and the lock of its driver."""
 
 import json
 import shutil
