@@ -13,7 +13,7 @@ from hyperderm.tracking.figures import lesion_grid, spectra
 from hyperderm.training.run_folder import trial_folder
 from hyperderm.training.selection import select
 from hyperderm.workflows.find_store import find_store
-from hyperderm.workflows.tracked_run import real_set
+from hyperderm.workflows.run_tracking import real_set
 from hyperderm.workflows.workspace import Workspace
 
 PICTURE = "infra/readme.png"

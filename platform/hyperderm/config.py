@@ -6,7 +6,7 @@ from pydantic import model_validator
 
 from hyperderm.learners import AnyLearner
 from hyperderm.settings import (
-    FEEDING,
+    STREAM_SETTINGS,
     DataConfig,
     Run,
     SweepConfig,
@@ -16,7 +16,7 @@ from hyperderm.settings import (
 )
 
 __all__ = [
-    "FEEDING", "DataConfig", "Experiment", "Run", "SweepConfig", "SyntheticConfig", "TaskConfig",
+    "STREAM_SETTINGS", "DataConfig", "Experiment", "Run", "SweepConfig", "SyntheticConfig", "TaskConfig",
     "TrainingConfig",
 ]  # fmt: skip
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from hyperderm.config import FEEDING, DataConfig, Experiment, Run, TrainingConfig
+from hyperderm.config import STREAM_SETTINGS, DataConfig, Experiment, Run, TrainingConfig
 from hyperderm.errors import ConfigError, RemovedSetting
 from hyperderm.learners import LEARNERS, learner_of
 from hyperderm.strict import Strict, fingerprint, parse, unfolded
@@ -33,7 +33,7 @@ def shapes(path: str) -> bool:
     The settings of the search (`sweep.*`), the number of workers and the requested feed do not shape the result. The feed
     that was actually used does, and code that compares runs adds it (`training.resume.feed_of`).
     """
-    return not path.startswith(("sweep.", *FEEDING)) and path not in (*LABELS, *ELSEWHERE)
+    return not path.startswith(("sweep.", *STREAM_SETTINGS)) and path not in (*LABELS, *ELSEWHERE)
 
 
 def shaping(run: Run) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def searching(experiment: Experiment) -> dict[str, Any]:
     """
     free = {*EXTENDABLE, *INPUTS}
     if experiment.data.feed != "stream":  # where `auto` comes to a stream, its checkpoints hold on to that
-        free |= set(FEEDING)
+        free |= set(STREAM_SETTINGS)
     return {"schema": SCHEMA} | {path: value for path, value in experiment.flat().items() if path not in free}
 
 

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from hyperderm.cubes.diagnosis import Diagnosis
 from hyperderm.strict import Strict
 
-FEEDING = ("data.feed", "data.window", "data.sample")
+STREAM_SETTINGS = ("data.feed", "data.window", "data.sample")
 """Settings that affect a run only if its train role is streamed."""
 Percent = Annotated[float, Field(ge=0, le=100)]
 

@@ -114,7 +114,7 @@ def _no_work() -> type:
 def _clock():
     from ray.tune import Callback
 
-    class Clock(Callback):
+    class TimeSpent(Callback):
         def __init__(self) -> None:
             self.ends: list[float] = []
 
@@ -126,7 +126,7 @@ def _clock():
             """Without the first trial, which pays for starting processes."""
             return [later - earlier for earlier, later in zip(self.ends, self.ends[1:], strict=False)]
 
-    return Clock()
+    return TimeSpent()
 
 
 def _in_process(side: str, store: str) -> list[float]:

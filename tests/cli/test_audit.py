@@ -25,7 +25,7 @@ def project(tmp_path_factory):
     """Two classifiers of fold 0, one with a set of its own fold, one with a set of fold 1; both generators are tracked."""
     place = tmp_path_factory.mktemp("leaky")
     real = store(place / "stores" / "real")
-    tracker = Tracker(f"sqlite:///{place / 'mlflow.db'}", "x", place / "journal.db", place / "artifacts", print)
+    tracker = Tracker(f"sqlite:///{place / 'mlflow.db'}", "x", place / "event log.db", place / "artifacts", print)
     manifest = {"hyperderm.manifest": real.manifest.fingerprint, "hyperderm.store": real.location.uri}
     for fold in (0, 1):
         uri = synthetic_set(place / f"made{fold}", real, fold, {"melanoma": 4}, run=f"gan-{fold}")

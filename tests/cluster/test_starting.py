@@ -12,7 +12,7 @@ import pytest
 from ray.tune.experiment import Trial
 
 from hyperderm.cluster import session
-from hyperderm.cluster.ray_output import heard
+from hyperderm.cluster.ray_output import captured_stderr
 from hyperderm.cluster.session import quoted_interpreter, workers_found
 from hyperderm.cluster.start_watch import StartWatch, last_complaint
 from hyperderm.errors import ClusterError
@@ -104,7 +104,7 @@ def test_what_a_given_cluster_has_is_said(monkeypatch):
 
 
 def test_what_is_written_to_standard_error_is_heard_and_not_shown(capfd):
-    with heard() as said:
+    with captured_stderr() as said:
         os.write(2, b"[2026 W 1 1] gcs_client.cc:210: Unauthenticated\n")
         assert "Unauthenticated" in said()
     os.write(2, b"after\n")

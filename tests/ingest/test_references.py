@@ -14,7 +14,7 @@ from hyperderm.ingest.layouts import scene_folder
 from hyperderm.ingest.layouts.references import applied, parted, read
 from hyperderm.ingest.layouts.scene_folder import Camera
 from hyperderm.ingest.lesions import CropOptions
-from hyperderm.ingest.reflectance import calibrate
+from hyperderm.ingest.reflectance import to_reflectance
 from tests.ingest.sources import read_one
 
 H, W, B = 6, 8, 5
@@ -53,17 +53,19 @@ def test_lines_are_averaged_and_applied_to_their_columns(form):
             "(N, H, W, B)": np.stack([full, full]),
         }[form]
 
-    got, facts = calibrate(RAW, shaped(DARK), shaped(WHITE))
+    got, facts = to_reflectance(RAW, shaped(DARK), shaped(WHITE))
     np.testing.assert_allclose(got, TRUE, atol=1e-5)
     assert facts["calibrated"] == "(raw - dark) / (white - dark)"
 
 
 def test_a_row_of_one_spectrum_and_as_many_lines_as_rows():
-    np.testing.assert_allclose(calibrate(RAW, None, np.full((1, B), 2.0))[0], RAW / 2, rtol=1e-6)
+    np.testing.assert_allclose(to_reflectance(RAW, None, np.full((1, B), 2.0))[0], RAW / 2, rtol=1e-6)
     ramp = np.arange(1.0, H + 1)[:, None, None] * np.ones((H, W, B))
-    np.testing.assert_allclose(calibrate(RAW, None, ramp)[0], RAW / ramp, rtol=1e-6)  # of the image's shape: pixel by pixel
+    np.testing.assert_allclose(
+        to_reflectance(RAW, None, ramp)[0], RAW / ramp, rtol=1e-6
+    )  # of the image's shape: pixel by pixel
     with pytest.raises(CubeError, match=r"one of \(6, 8, 5\), \(N, 6, 8, 5\), \(5,\), \(8, 5\), \(N, 8, 5\) fits"):
-        calibrate(RAW, None, np.ones((H, W - 1, B)))
+        to_reflectance(RAW, None, np.ones((H, W - 1, B)))
 
 
 @pytest.mark.parametrize(

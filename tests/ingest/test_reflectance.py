@@ -6,7 +6,7 @@ import tifffile
 from PIL import Image
 
 from hyperderm.errors import CubeError
-from hyperderm.ingest.reflectance import calibrate, read_reference
+from hyperderm.ingest.reflectance import read_reference, to_reflectance
 
 H, W, B = 6, 8, 5
 RNG = np.random.default_rng
@@ -23,7 +23,7 @@ def scene(shape=(H, W, B)):
 @pytest.mark.parametrize("shape", [(H, W, B), (H, W)])
 def test_the_camera_s_offset_and_gain_are_undone(shape):
     reflectance, raw, dark, white = scene(shape)
-    got, facts = calibrate(raw, dark, white, 0.5)
+    got, facts = to_reflectance(raw, dark, white, 0.5)
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, reflectance, atol=2e-6)
     assert facts == {"calibrated": "(raw - dark) / (white - dark)", "white_reflectance": 0.5}
@@ -31,23 +31,23 @@ def test_the_camera_s_offset_and_gain_are_undone(shape):
 
 def test_the_references_may_be_stacks_spectra_or_left_out():
     _, raw, dark, white = scene()
-    full, _ = calibrate(raw, dark, white)
+    full, _ = to_reflectance(raw, dark, white)
     noise = RNG(3).normal(size=(7, H, W, B))
     noise -= noise.mean(axis=0)
-    np.testing.assert_allclose(calibrate(raw, dark + noise, white - noise)[0], full, rtol=1e-6)
+    np.testing.assert_allclose(to_reflectance(raw, dark + noise, white - noise)[0], full, rtol=1e-6)
     d, w = np.arange(5.0), np.arange(5.0) + 1000
-    np.testing.assert_allclose(calibrate(raw, d, w)[0], (raw - d) / 1000, rtol=1e-6)
-    np.testing.assert_allclose(calibrate(raw, None, w)[0], raw / w, rtol=1e-6)
-    np.testing.assert_allclose(calibrate(raw, d)[0], raw - d, rtol=1e-6)
-    assert calibrate(raw, d)[1] == {"calibrated": "raw - dark"}
-    assert calibrate(raw)[1] == {"calibrated": "no"}
+    np.testing.assert_allclose(to_reflectance(raw, d, w)[0], (raw - d) / 1000, rtol=1e-6)
+    np.testing.assert_allclose(to_reflectance(raw, None, w)[0], raw / w, rtol=1e-6)
+    np.testing.assert_allclose(to_reflectance(raw, d)[0], raw - d, rtol=1e-6)
+    assert to_reflectance(raw, d)[1] == {"calibrated": "raw - dark"}
+    assert to_reflectance(raw)[1] == {"calibrated": "no"}
     panel = np.linspace(0.9, 0.99, B)
-    np.testing.assert_allclose(calibrate(raw, d, w, panel)[0], (raw - d) / 1000 * panel, rtol=1e-6)
+    np.testing.assert_allclose(to_reflectance(raw, d, w, panel)[0], (raw - d) / 1000 * panel, rtol=1e-6)
 
 
 def test_unsigned_counts_below_the_dark_level_become_negative():
     raw, dark, white = (np.full((2, 2), v, np.uint8) for v in (3, 5, 205))
-    np.testing.assert_allclose(calibrate(raw, dark, white)[0], -0.01)
+    np.testing.assert_allclose(to_reflectance(raw, dark, white)[0], -0.01)
 
 
 def test_saturated_counts_are_counted():
@@ -55,7 +55,7 @@ def test_saturated_counts_are_counted():
     raw[:2, 0, 0] = 65535
     white = np.full((H, W, B), 60000, np.uint16)
     white[0, 0] = 65535
-    _, facts = calibrate(raw, None, white)
+    _, facts = to_reflectance(raw, None, white)
     assert (facts["saturated"], facts["white_saturated"]) == (2, B)
 
 
@@ -64,32 +64,32 @@ def test_white_that_is_not_above_dark_is_refused_with_its_count(value):
     raw, dark, white = np.full((H, W, B), 50.0), np.full(B, 30.0), np.full((H, W, B), 200.0)
     white[1, 2:5, :2] = value
     with pytest.raises(CubeError, match=f"6 of {H * W * B} values of the white reference are not above"):
-        calibrate(raw, dark, white)
+        to_reflectance(raw, dark, white)
 
 
 def test_shapes_and_numbers_that_cannot_be_calibrated():
     raw = np.ones((H, W, B))
     for bad in (np.ones((H, W)), np.ones(B + 1), np.ones((W, H, B)), np.ones((2, H, W, B + 1)), np.ones(W)):
         with pytest.raises(CubeError, match="the dark reference has shape"):
-            calibrate(raw, bad)
+            to_reflectance(raw, bad)
     with pytest.raises(CubeError, match="the white reference has shape"):
-        calibrate(raw[..., 0], None, np.ones(W))  # a frame has no spectrum
+        to_reflectance(raw[..., 0], None, np.ones(W))  # a frame has no spectrum
     for bad in (np.full(B, np.nan), np.full(B, np.inf)):
         with pytest.raises(CubeError, match="white reference holds 5 NaN or infinite"):
-            calibrate(raw, None, bad)
-    holed, _ = calibrate(np.where(np.arange(raw.size).reshape(raw.shape) == 7, np.nan, raw), None, np.full(B, 2.0))
+            to_reflectance(raw, None, bad)
+    holed, _ = to_reflectance(np.where(np.arange(raw.size).reshape(raw.shape) == 7, np.nan, raw), None, np.full(B, 2.0))
     assert np.flatnonzero(np.isnan(holed)).tolist() == [7]  # whether it matters is judged in the crop
     assert np.nanmax(holed) == np.nanmin(holed) == 0.5
     for bad in (np.ones(4), np.ones((1, 1, 1, 1)), np.empty((0, 3))):
         with pytest.raises(CubeError):
-            calibrate(bad)
+            to_reflectance(bad)
     with pytest.raises(CubeError, match="no real numbers"):
-        calibrate(raw.astype(complex))
+        to_reflectance(raw.astype(complex))
     for bad in (0, -1, 99, np.nan, [0.9, 0.9]):
         with pytest.raises(CubeError, match="white panel's reflectance"):
-            calibrate(raw, None, np.full(B, 2.0), bad)
+            to_reflectance(raw, None, np.full(B, 2.0), bad)
     with pytest.raises(CubeError, match="too large"):
-        calibrate(raw * 1e30, None, np.full(B, 1e-30))
+        to_reflectance(raw * 1e30, None, np.full(B, 1e-30))
 
 
 def test_reference_files_are_read_as_they_are(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from hyperderm.reports.leaderboard import Row, csv, duration, markdown, ranked, table
-from hyperderm.tracking.labels import short_names, three_digits
+from hyperderm.tracking.short_texts import short_names, three_digits
 
 
 def row(number, status="finished", best=0.5, reason="", **values):

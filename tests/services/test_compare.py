@@ -37,7 +37,7 @@ def uri(mlflow_server, tmp_path_factory):
     """A grid of two arms with three seeds each, a sweep of three trials, a run of its own."""
     place = tmp_path_factory.mktemp("compare")
     warnings: list[str] = []
-    tracker = Tracker(mlflow_server.uri, "compare", place / "journal.db", None, warnings.append)
+    tracker = Tracker(mlflow_server.uri, "compare", place / "event log.db", None, warnings.append)
     log(tracker, "cmp-grid", "cmp-grid")
     for arm, first in (("x", 0.5), ("y", 0.3)):
         log(tracker, f"cmp-grid/{arm}", f"arm {arm}", parent="cmp-grid")

@@ -34,7 +34,7 @@ def sets(folder: Path, store: Store, ratio: float, **makers: Maker) -> dict[str,
 
 def answer(asked: Ablation, store: Store, cluster: Cluster, folder: Path) -> Outcome:
     """Run the grid as the command line does, without MLflow."""
-    from hyperderm.workflows.tracked_run import real_set
+    from hyperderm.workflows.run_tracking import real_set
 
     plan = make_plan(asked, store, {})
     folder.mkdir(parents=True)

@@ -129,10 +129,10 @@ def test_a_locked_journal_is_called_locked(tmp_path, monkeypatch):
 def test_a_journal_killed_at_any_step_can_be_opened(tmp_path):
     for last in (1, 2, 4, 6, 8):
         assert in_child(lambda: EventLog(tmp_path / "outbox.db"), "outbox.db", last).signal == signal.SIGKILL
-    journal = EventLog(tmp_path / "outbox.db")
-    journal.append("a", "tags", {"tags": {}})
-    assert journal.pending == 1
-    journal.close()
+    event_log = EventLog(tmp_path / "outbox.db")
+    event_log.append("a", "tags", {"tags": {}})
+    assert event_log.pending == 1
+    event_log.close()
 
 
 BAD = {

@@ -196,7 +196,7 @@ def spoilt(monkeypatch):
     """Makes every cube whose index is in the set unusable, after the generator and before the writer."""
 
     def spoilt(bad: set[int]) -> None:
-        original = synthesis.CubeSynthesiser.make
+        original = synthesis.CheckpointSampler.make
 
         def make(self, indices):
             out = original(self, indices).copy()
@@ -205,7 +205,7 @@ def spoilt(monkeypatch):
                     out[row, 0] = np.nan
             return out
 
-        monkeypatch.setattr(synthesis.CubeSynthesiser, "make", make)
+        monkeypatch.setattr(synthesis.CheckpointSampler, "make", make)
 
     return spoilt
 

@@ -18,10 +18,10 @@ from hyperderm.learners.decision_rule import fit_decision_rule
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
 from hyperderm.studies.ablation import work as work_module
-from hyperderm.studies.ablation.grid import config_of
+from hyperderm.studies.ablation.grid import job_config
 from hyperderm.studies.ablation.plan import make_plan
 from hyperderm.studies.ablation.records import GridFolder, cell_predictions, result_of, write_result
-from hyperderm.studies.ablation.work import Clock, Task, task_of, work
+from hyperderm.studies.ablation.work import Task, TimeSpent, task_of, work
 from hyperderm.training.checkpoint import BEST, CheckpointFolder
 from hyperderm.training.context import local
 from hyperderm.training.data import cube_set
@@ -33,7 +33,7 @@ from tests.studies.grids import generator, grid, lesions, plan, synthetic_set
 
 
 def task(made, job, folder: Path) -> Task:
-    return task_of(config_of(made, GridFolder(folder), {"run": "a-run"})(job))
+    return task_of(job_config(made, GridFolder(folder), {"run": "a-run"})(job))
 
 
 def test_addresses_are_the_driver_s_wherever_a_worker_stands(real, tmp_path, monkeypatch):
@@ -42,7 +42,7 @@ def test_addresses_are_the_driver_s_wherever_a_worker_stands(real, tmp_path, mon
     synthetic_set(Path("made"), real, 0, {"melanoma": 9})
     write_store("rgb", lesions({"melanoma": 3}), fold_count=0, kind="rgb")
     made = plan(real, {}, folds=[0], generators=["made"], sets={"made": {"0": "made"}}, rgb="rgb")
-    config = config_of(made, GridFolder(tmp_path / "grid"), {"run": "r"})
+    config = job_config(made, GridFolder(tmp_path / "grid"), {"run": "r"})
     facts = [config(job) for job in made.stage("cell")]
     stores = {each["experiment"]["synthetic"]["store"] for each in facts if each["experiment"]["synthetic"]}
     assert stores == {str(tmp_path / "made")}
@@ -188,11 +188,11 @@ def test_a_set_of_other_cubes_at_the_same_address_is_refused(real, tmp_path):
 def test_the_time_of_killed_processes_counts(tmp_path, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(work_module.time, "monotonic", lambda: now[0])
-    first = Clock(tmp_path)
+    first = TimeSpent(tmp_path)
     now[0] += 40
     first.keep()
     now[0] += 5  # lost with the kill
-    second = Clock(tmp_path)
+    second = TimeSpent(tmp_path)
     now[0] += 2
     assert second.seconds == 42
     assert second.began == first.began

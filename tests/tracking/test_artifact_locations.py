@@ -27,7 +27,7 @@ def schema(tmp_path_factory) -> Path:
 
 
 class Project:
-    """A folder with a tracking database, its pictures, and one run's journal."""
+    """A folder with a tracking database, its pictures, and one run's event log."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.uri, self.said = root, f"sqlite:///{root / 'mlflow.db'}", list[str]()
@@ -37,8 +37,8 @@ class Project:
         return MlflowClient(self.uri)
 
     def tracker(self) -> Tracker:
-        journal = self.root / "runs" / "one" / "outbox.db"
-        return Tracker(self.uri, "my experiment", journal, self.root / "mlartifacts", self.said.append)
+        event_log = self.root / "runs" / "one" / "outbox.db"
+        return Tracker(self.uri, "my experiment", event_log, self.root / "mlartifacts", self.said.append)
 
     def log(self, name: str, *, deliver: bool = True) -> None:
         tracker = self.tracker()
@@ -158,7 +158,7 @@ def test_a_database_that_several_projects_share_is_not_touched(project, tmp_path
 
 @pytest.mark.parametrize("copied", [False, True])
 def test_what_was_owed_is_delivered_from_the_new_place(project, tmp_path, monkeypatch, copied):
-    """The journal named its copies of files, and the database, by absolute paths."""
+    """The event log named its copies of files, and the database, by absolute paths."""
     monkeypatch.setattr(MlflowRequests, "deliver", out_of_reach)
     tracker = project.tracker()
     tracker.open_run("one", "one")
@@ -222,7 +222,7 @@ def test_a_picture_that_can_never_be_kept_blocks_nothing(project, refusing, how)
     tracker = project.tracker()
     tracker.open_run("one", "one")
     if how == "the copy is gone":
-        tracker._outbox.put("one", "file", {"artifact_path": "figures"}, tracker._spool / "x" / "lesions.png")
+        tracker._delivery.put("one", "file", {"artifact_path": "figures"}, tracker._spool / "x" / "lesions.png")
     else:
         tracker.log_text("one", "a picture", "figures/lesions.png")
     tracker.log_metrics("one", {"loss": 1.0}, 7)

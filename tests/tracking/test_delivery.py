@@ -75,7 +75,7 @@ def test_a_refusal_is_kept_told_once_and_blocks_nothing(server, tmp_path):
     box.put("a", "tags", {"tags": {}})
     assert box.flush(5) == 0
     assert len(server.taken) == 1
-    assert [row[:2] for row in box.journal.refused] == [("a", "tags")] * 3
+    assert [row[:2] for row in box.event_log.refused] == [("a", "tags")] * 3
     assert len(server.warnings) == 1
     assert "poison" in server.warnings[0]
     box.close()
@@ -88,7 +88,7 @@ def test_a_batch_that_the_living_server_cannot_digest_is_given_up_in_the_end(ser
     assert box.flush(1.0) == 2, "while the probe fails too, the server is away and nothing is given up"
     server.probe_fails = False
     assert box.flush(5) == 0
-    assert "given up" in box.journal.refused[0][2]
+    assert "given up" in box.event_log.refused[0][2]
     assert server.taken[0][0][1] == "close"
     box.close()
 
@@ -105,7 +105,7 @@ def test_a_server_that_comes_and_goes_is_no_reason_to_give_up(server, tmp_path):
     box = server.outbox(tmp_path / "j.db")
     box.put("a", "open", {})
     assert box.flush(1.5) == 1
-    assert box.journal.refused == []
+    assert box.event_log.refused == []
     server.broken = None
     assert box.flush(5) == 0
     box.close()
@@ -122,7 +122,7 @@ def test_what_ails_the_database_file_is_never_blamed_on_a_batch(server, tmp_path
     box.put("a", "open", {})
     box.put("a", "close", {})
     assert box.flush(1.0) == 2
-    assert box.journal.refused == []
+    assert box.event_log.refused == []
     server.broken = None
     assert box.flush(5) == 0
     assert [batch[0][1] for batch in server.taken] == ["open", "close"]
@@ -189,15 +189,15 @@ def test_a_journal_belongs_to_one_driver(server, tmp_path):
 
 
 def test_a_journal_does_not_change_its_destination_while_it_owes(tmp_path):
-    journal = EventLog(tmp_path / "j.db")
-    journal.bind("http://one (x)")
-    journal.append("a", "open", {})
+    event_log = EventLog(tmp_path / "j.db")
+    event_log.bind("http://one (x)")
+    event_log.append("a", "open", {})
     with pytest.raises(TrackingError, match="still owes 1"):
-        journal.bind("http://two (x)")
-    journal.settle([journal.next_batch()[0]])
-    journal.remember_run("a", "id", "1", {})
-    journal.bind("http://two (x)")
-    journal.close()
+        event_log.bind("http://two (x)")
+    event_log.remove_delivered([event_log.next_batch()[0]])
+    event_log.record_run("a", "id", "1", {})
+    event_log.bind("http://two (x)")
+    event_log.close()
     assert sqlite3.connect(tmp_path / "j.db").execute("SELECT count(*) FROM runs").fetchone() == (0,)
 
 
@@ -238,7 +238,7 @@ def test_a_callback_or_journal_that_fails_does_not_reach_the_caller(server, tmp_
     box.put("a", "tags", {"poison": True})
     assert box.flush(5) == 0
     box.close()
-    box.put("a", "tags", {})  # the journal is closed: lost, but no exception
+    box.put("a", "tags", {})  # the event log is closed: lost, but no exception
 
 
 def test_what_could_not_be_journalled_is_told_with_its_remedy(server, tmp_path, monkeypatch):
@@ -247,7 +247,7 @@ def test_what_could_not_be_journalled_is_told_with_its_remedy(server, tmp_path, 
     def locked(*arguments):
         raise sqlite3.OperationalError("database is locked")
 
-    monkeypatch.setattr(box.journal, "append", locked)
+    monkeypatch.setattr(box.event_log, "append", locked)
     box.put("a", "open", {})
     box.close()
     assert server.warnings[0].endswith("tracking is losing data; the same command again mends it")
@@ -256,16 +256,16 @@ def test_what_could_not_be_journalled_is_told_with_its_remedy(server, tmp_path, 
 @pytest.mark.parametrize("error", [sqlite3.OperationalError("database or disk is full"), OSError(28, "No space left")])
 def test_a_journal_that_cannot_be_written_is_a_state_and_left_by_itself(server, tmp_path, monkeypatch, error):
     box = server.outbox(tmp_path / "j.db")
-    settle = box.journal.settle
+    remove_delivered = box.event_log.remove_delivered
 
     def full(*arguments):
         raise error
 
-    monkeypatch.setattr(box.journal, "settle", full)
+    monkeypatch.setattr(box.event_log, "remove_delivered", full)
     box.put("a", "open", {})
     assert box.flush(0.3) == 1
-    assert box.state.startswith("the tracking journal cannot be used: ")
-    monkeypatch.setattr(box.journal, "settle", settle)
+    assert box.state.startswith("the tracking event log cannot be used: ")
+    monkeypatch.setattr(box.event_log, "remove_delivered", remove_delivered)
     assert box.flush(5) == 0
     assert box.state == "delivering"
     box.close()
@@ -276,18 +276,18 @@ def test_a_journal_that_cannot_be_written_is_a_state_and_left_by_itself(server, 
 )
 def test_the_delivery_survives_whatever_it_meets_says_so_and_goes_on(server, tmp_path, monkeypatch, error):
     box = server.outbox(tmp_path / "j.db")
-    read = box.journal.next_batch
+    read = box.event_log.next_batch
 
     def fails():
         raise error
 
-    monkeypatch.setattr(box.journal, "next_batch", fails)
+    monkeypatch.setattr(box.event_log, "next_batch", fails)
     box.put("a", "open", {})
     assert box.flush(0.3) == 1
-    assert box.state.startswith("the tracking journal cannot be used: ")
+    assert box.state.startswith("the tracking event log cannot be used: ")
     assert str(error) in box.state
     assert str(error) in server.warnings[0]
-    monkeypatch.setattr(box.journal, "next_batch", read)
+    monkeypatch.setattr(box.event_log, "next_batch", read)
     assert box.flush(5) == 0
     assert box.state == "delivering"
     assert [batch[0][1] for batch in server.taken] == ["open"]
@@ -300,7 +300,7 @@ def test_a_delivery_that_ended_all_the_same_is_no_delivering(server, tmp_path, m
     def ends():
         raise SystemExit(3)
 
-    monkeypatch.setattr(box.journal, "next_batch", ends)
+    monkeypatch.setattr(box.event_log, "next_batch", ends)
     box.put("a", "open", {})
     box._thread.join(5)
     assert box.state == "delivery has ended (SystemExit: 3); the same command again delivers what is owed"
@@ -312,7 +312,7 @@ def test_a_delivery_that_ended_all_the_same_is_no_delivering(server, tmp_path, m
 
 def test_a_copy_that_cannot_be_removed_was_delivered_all_the_same(server, tmp_path, monkeypatch):
     box = server.outbox(tmp_path / "j.db")
-    copy = box.journal.spool / "x" / "picture.png"
+    copy = box.event_log.spool / "x" / "picture.png"
     copy.mkdir(parents=True)  # to remove it as a file fails, also for root
     box.put("a", "file", {}, copy)
     assert box.flush(5) == 0
@@ -332,26 +332,26 @@ def test_what_this_machine_could_not_read_is_kept_and_tried_again_by_the_next_dr
 
     box = Delivery(EventLog(tmp_path / "j.db"), delivers, server.probe, server.warnings.append)
     box.put("a", "open", {})
-    box.put("a", "file", {"artifact_path": ""}, box.journal.spool / "x" / "picture.png")
+    box.put("a", "file", {"artifact_path": ""}, box.event_log.spool / "x" / "picture.png")
     box.put("a", "tags", {"poison": True})
     box.put("a", "close", {})
     assert box.flush(5) == 0
-    assert [row[1] for row in box.journal.refused] == ["file", "tags"]
+    assert [row[1] for row in box.event_log.refused] == ["file", "tags"]
     box.close()
     server.taken.clear()
     second = server.outbox(tmp_path / "j.db")
     assert second.flush(5) == 0
     assert [batch[0][1] for batch in server.taken] == ["file"]
-    assert [row[1] for row in second.journal.refused] == ["tags"], "what the server refuses it would refuse again"
+    assert [row[1] for row in second.event_log.refused] == ["tags"], "what the server refuses it would refuse again"
     second.close()
 
 
 def test_a_batch_given_up_for_this_machines_disk_is_tried_again_by_the_next_driver(server, tmp_path):
     server.broken, server.probe_fails = OSError(5, "Input/output error", "picture.png"), False
     box = server.outbox(tmp_path / "j.db")
-    box.put("a", "file", {}, box.journal.spool / "x" / "picture.png")
+    box.put("a", "file", {}, box.event_log.spool / "x" / "picture.png")
     assert box.flush(5) == 0
-    assert "given up after" in box.journal.refused[0][2]
+    assert "given up after" in box.event_log.refused[0][2]
     box.close()
     server.broken = None
     second = server.outbox(tmp_path / "j.db")

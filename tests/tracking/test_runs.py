@@ -32,9 +32,9 @@ class RunLocation:
         self.warnings: list[str] = []
         self.client = MlflowClient(tracking_uri=uri)
 
-    def tracker(self, journal: str = "journal.db") -> Tracker:
+    def tracker(self, event_log: str = "event log.db") -> Tracker:
         artifacts = self.folder / "the artifacts"
-        return Tracker(self.uri, self.experiment, self.folder / journal, artifacts, self.warnings.append)
+        return Tracker(self.uri, self.experiment, self.folder / event_log, artifacts, self.warnings.append)
 
     def run(self, key: str):
         experiment = self.client.get_experiment_by_name(self.experiment)
@@ -65,11 +65,11 @@ def test_tree_params_tags_metrics_and_end(place):
     tracker.close_run("sweep", "FINISHED")
     assert tracker.flush(20) == 0
     parent, child = place.run("sweep"), place.run("sweep/it's 1")
-    assert tracker._journal.known_run("sweep")[0] == parent.info.run_id
-    assert tracker._journal.known_run("never") is None
+    assert tracker._event_log.known_run("sweep")[0] == parent.info.run_id
+    assert tracker._event_log.known_run("never") is None
     assert tracker.ui_address("sweep") is None
     tracker.close()
-    assert tracker._journal.known_run("sweep")[0] == parent.info.run_id
+    assert tracker._event_log.known_run("sweep")[0] == parent.info.run_id
 
     assert (parent.info.run_name, parent.info.status) == ("Sweep of it", "FINISHED")
     assert parent.data.params == {"lr": "0.1", "deep": "True"}
@@ -108,12 +108,12 @@ def test_a_run_is_found_again_by_its_key_and_its_first_params_stay(place):
 
 
 def test_a_lost_journal_duplicates_nothing(place):
-    for journal in ("one.db", "two.db"):
-        tracker = place.tracker(journal)
+    for event_log in ("one.db", "two.db"):
+        tracker = place.tracker(event_log)
         tracker.open_run("a", "a")
-        for step in range(4 if journal == "one.db" else 6):
+        for step in range(4 if event_log == "one.db" else 6):
             tracker.log_metrics("a", {"loss": float(step)}, step)
-        tracker.log_metrics("a", {f"only {journal}": 1.0}, 0)
+        tracker.log_metrics("a", {f"only {event_log}": 1.0}, 0)
         finish(tracker)
     assert place.history("a", "loss") == [(step, float(step)) for step in range(6)]
     assert set(place.run("a").data.metrics) == {"loss", "only one.db", "only two.db"}
@@ -134,17 +134,17 @@ def test_a_run_deleted_in_the_ui_starts_anew(place):
 
 
 def test_every_delivery_done_twice_changes_nothing(place, monkeypatch):
-    """The driver dies between the server's answer and the journal's: each operation is delivered again."""
-    settle = EventLog.settle
+    """The driver dies between the server's answer and the event log's: each operation is delivered again."""
+    remove_delivered = EventLog.remove_delivered
     crashed: set[int] = set()
 
-    def settle_second_time(self, batch, *rest):
+    def remove_second_time(self, batch, *rest):
         if batch[0].id not in crashed:
             crashed.add(batch[0].id)
             raise sqlite3.OperationalError("killed here")
-        settle(self, batch, *rest)
+        remove_delivered(self, batch, *rest)
 
-    monkeypatch.setattr(EventLog, "settle", settle_second_time)
+    monkeypatch.setattr(EventLog, "remove_delivered", remove_second_time)
     monkeypatch.setattr("hyperderm.tracking.delivery.BACKOFF_S", (0.01, 0.01))
     tracker = place.tracker()
     tracker.open_run("a", "a", params={"lr": 1}, tags={"t": "1"})
@@ -173,7 +173,7 @@ def test_twins_of_a_create_that_was_sent_twice_are_removed(place, monkeypatch):
     tracker.open_run("a", "a", params={"x": 1})
     finish(tracker)
     assert place.run("a").data.params == {"x": "1"}
-    assert tracker._journal.known_run("a")[0] == place.run("a").info.run_id
+    assert tracker._event_log.known_run("a")[0] == place.run("a").info.run_id
 
 
 def test_values_mlflow_cannot_keep(place):
@@ -236,12 +236,12 @@ def test_files_are_copied_at_once_and_the_copies_removed(place, tmp_path):
     finish(tracker)
     assert place.artifact("a", "figures/losses/figure one.svg") == "<svg/>"
     assert json.loads(place.artifact("a", "config.json")) == {"path": "x", "n": 1}
-    assert list((tmp_path / "journal.db.spool").iterdir()) == []
+    assert list((tmp_path / "event log.db.spool").iterdir()) == []
     assert list((tmp_path / "the artifacts").iterdir()), "artifacts lie under artifact_root"
     assert len(place.warnings) == 1
     assert "missing.png" in place.warnings[0]
 
-    orphan = tmp_path / "journal.db.spool" / "orphan"
+    orphan = tmp_path / "event log.db.spool" / "orphan"
     orphan.mkdir()
     (orphan / "half").write_text("")
     place.tracker().close()

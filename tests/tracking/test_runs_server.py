@@ -89,13 +89,13 @@ def test_a_server_lost_in_mid_run_costs_neither_time_nor_data(mlflow_server, tmp
 
 
 def test_a_driver_killed_in_mid_delivery_loses_and_doubles_nothing(mlflow_server, tmp_path):  # noqa: F811
-    journal = tmp_path / "j.db"
+    event_log = tmp_path / "j.db"
     driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, mlflow_server.uri, str(journal), str(STEPS)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", DRIVER, mlflow_server.uri, str(event_log), str(STEPS)], stdout=subprocess.PIPE, text=True
     )
     try:
         assert driver.stdout.readline() == "all journalled\n"
-        reader = sqlite3.connect(journal)
+        reader = sqlite3.connect(event_log)
         while reader.execute("SELECT count(*) FROM operations").fetchone()[0] > STEPS - 2000:
             assert driver.poll() is None
             time.sleep(0.005)
@@ -106,7 +106,7 @@ def test_a_driver_killed_in_mid_delivery_loses_and_doubles_nothing(mlflow_server
     reader.close()
     assert 0 < owed < STEPS, "the kill came in mid-delivery"
 
-    tracker = Tracker(mlflow_server.uri, "killed", journal, None, print)
+    tracker = Tracker(mlflow_server.uri, "killed", event_log, None, print)
     tracker.open_run("k", "killed", params={"lr": 1})
     for step in range(STEPS - 10, STEPS + 10):  # resumed from its last checkpoint
         tracker.log_metrics("k", {"loss": 1.0 / (step + 1)}, step)

@@ -14,7 +14,7 @@ from hyperderm.errors import ClusterError
 from hyperderm.trouble import reason_of, trouble_of
 
 
-class Synthesiser(Protocol):
+class IndexedSampler(Protocol):
     """An object that makes cubes by index; it is pickled and sent to the workers."""
 
     def load(self) -> None:
@@ -25,10 +25,10 @@ class Synthesiser(Protocol):
 
 
 class _Worker:
-    """A callable that lets Ray Data use a `Synthesiser`."""
+    """A callable that lets Ray Data use an `IndexedSampler`."""
 
     def __init__(self, parcel: list[Any]) -> None:
-        self._synthesiser: Synthesiser = ray.get(parcel[0])
+        self._synthesiser: IndexedSampler = ray.get(parcel[0])
         self._synthesiser.load()
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -37,7 +37,7 @@ class _Worker:
 
 
 def made_by_workers(
-    synthesiser: Synthesiser, workers: int, gpus: float
+    synthesiser: IndexedSampler, workers: int, gpus: float
 ) -> Callable[[Sequence[list[int]]], Iterator[tuple[int, NDArray[np.float32]]]]:
     """Return a function that makes cubes from chunks of indices; it yields index and cube (B, H, W) in order of indices.
 

@@ -15,7 +15,7 @@ LIBRARIES = ("ray.tune", "ray.train", "ray.data", "ray.air")
 
 
 @contextmanager
-def heard() -> Iterator[Callable[[], str]]:
+def captured_stderr() -> Iterator[Callable[[], str]]:
     """Capture the output of Ray's C++ core on standard error, and yield a function that returns the output so far.
 
     Python's own exceptions tell everything that a user must know. If standard error is closed, nothing is captured.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hyperderm.cluster.ray_output import DRIVER_LOG, heard, quiet_loggers
+from hyperderm.cluster.ray_output import DRIVER_LOG, captured_stderr, quiet_loggers
 from hyperderm.config import Experiment
 from hyperderm.errors import ClusterError, HyperdermError, StoreError
 
@@ -188,7 +188,7 @@ def connect(address: str | None) -> Iterator[Cluster]:
     environment = {"py_modules": [package], "env_vars": SETTINGS} if remote else quoted_interpreter(sys.executable)
     place: dict[str, Any] = {} if remote else dict(include_dashboard=False, _node_ip_address="127.0.0.1")
     before = signal.getsignal(signal.SIGTERM)
-    with heard() as said:
+    with captured_stderr() as said:
         try:
             ray.init(
                 address=address if remote else "local",

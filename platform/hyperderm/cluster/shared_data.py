@@ -60,7 +60,7 @@ class SharedData:
 
 
 @dataclass(frozen=True)
-class ReadHere:
+class LocalData:
     """The data that a run of one worker reads by itself, without sharing it with other runs."""
 
     store: Store
@@ -77,7 +77,7 @@ class ReadHere:
 
 Shared = SharedData | StreamedData
 """The data that the trials of a sweep share."""
-Readable = Shared | ReadHere
+Readable = Shared | LocalData
 """The data from which a run is fed."""
 
 
@@ -96,7 +96,7 @@ def for_job(store: Store, selection: Selection, experiment: Experiment, inputs: 
     if experiment.data.feed == "stream":
         return prepare_stream(store, selection, experiment, inputs=inputs)
     if experiment.sweep.workers_per_trial == 1:
-        return ReadHere(store, selection, inputs)
+        return LocalData(store, selection, inputs)
     roles = [*selection.train, *selection.validation]
     held = store if isinstance(store, SharedStore) else held_store(store, roles)
     return share(held, selection, experiment, FeedChoice(False, 0), inputs)

@@ -51,7 +51,7 @@ class Study(ABC, Generic[J]):
         self.observer.started(job, resumed)
         return job
 
-    def _judge(self, job: J, images: int, metrics: Mapping[str, float]) -> None:
+    def _record_report(self, job: J, images: int, metrics: Mapping[str, float]) -> None:
         """Record a new report of a job."""
 
     def _stopped(self, key: str) -> bool:
@@ -67,7 +67,7 @@ class Study(ABC, Generic[J]):
         if job is not None and images > self._reached.get(key, -1):
             self._reached[key] = images
             self.observer.reported(job, images, metrics)
-            self._judge(job, images, metrics)
+            self._record_report(job, images, metrics)
         return self._stopped(key)
 
     def note(self, key: str, sentence: str) -> None:

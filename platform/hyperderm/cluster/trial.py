@@ -9,12 +9,12 @@ import torch
 from ray import tune
 
 from hyperderm.cluster.messages import DONE, end_message, report_message
-from hyperderm.cluster.shared_data import Readable, ReadHere
+from hyperderm.cluster.shared_data import LocalData, Readable
 from hyperderm.cluster.worker_group import group_reports
 from hyperderm.config import Experiment
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
-from hyperderm.store.location import Location, speak_as
+from hyperderm.store.location import Location, use_access
 from hyperderm.store.run_location import RunLocation
 from hyperderm.training.context import local
 from hyperderm.training.loop import Report
@@ -80,7 +80,7 @@ class Trainer:
                 ClusterError: the group had trouble or ended without a result.
         """
         if experiment.sweep.workers_per_trial > 1:
-            assert not isinstance(shared, ReadHere)  # other nodes could not read it
+            assert not isinstance(shared, LocalData)  # other nodes could not read it
             yield from group_reports(experiment, shared, place, provenance)
             return None
         torch.set_num_threads(max(1, int(experiment.sweep.cpus_per_worker)))
@@ -118,7 +118,7 @@ class Trial(tune.Trainable):
         self, config: dict[str, Any], perform: Perform, shared: object, storage: Location | None = None
     ) -> None:
         """Begin the first trial of this process; Tune calls this method once in each process."""
-        speak_as(storage.access if storage else None)  # the access is also used for the stores of a job on S3
+        use_access(storage.access if storage else None)  # the access is also used for the stores of a job on S3
         self._perform, self._shared, self._trainer = perform, shared, Trainer(storage)
         self._reports: Iterator[Report] | None = None
         self.reset_config(config)

@@ -29,7 +29,7 @@ _SAMPLE = 512
 """The number of rows, and of columns, in the sample that is examined."""
 
 
-def calibrate(
+def to_reflectance(
     raw: NDArray[Any],
     dark: NDArray[Any] | None = None,
     white: NDArray[Any] | None = None,
@@ -89,7 +89,7 @@ def check_raw(
 
     Args:
         raw: the image before calibration, (H, W, B) or (H, W).
-        result: the result of `calibrate`, of the same shape.
+        result: the result of `to_reflectance`, of the same shape.
         dark: the name and the numbers of the dark reference, or None.
         white: the name and the numbers of the white reference, or None.
 

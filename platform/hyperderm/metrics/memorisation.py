@@ -38,7 +38,7 @@ PIXELS = 32
 QUANTILE = 0.01
 LEVEL = 0.01
 CHUNK = 32
-TWIN = 1e-5
+IDENTICAL_BELOW = 1e-5
 """Root mean square difference in reflectance below which two cubes are the same picture. Such a difference comes from
 rounding; sensor noise is hundreds of times larger."""
 _DIGITS = 6
@@ -137,7 +137,7 @@ class Auditor:
         self._features = self._standardise(features)
         self._found: list[NDArray[np.float64]] = []
         held = np.concatenate([self._distances(chunk) for chunk in held_out.split(CHUNK)], axis=1)
-        fresh = held[0] > TWIN
+        fresh = held[0] > IDENTICAL_BELOW
         self._held_out, self._identical = held[:, fresh], int((~fresh).sum())
         if not fresh.any():
             raise StoreError(

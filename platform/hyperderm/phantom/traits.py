@@ -20,7 +20,7 @@ NONE: Range = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
-class Looks(Generic[T]):
+class TraitSet(Generic[T]):
     """The look of one lesion in numbers, or the possible looks of lesions of one diagnosis in ranges.
 
     Attributes:
@@ -71,7 +71,7 @@ class Looks(Generic[T]):
     relief: T
 
 
-Traits = Looks[float]
+Traits = TraitSet[float]
 _USUAL: dict[str, Range] = {
     **dict.fromkeys((
         "abruptness", "core", "blotch", "pale", "veil", "regression", "red", "network", "globules", "dots", "streaks",
@@ -86,8 +86,8 @@ _USUAL: dict[str, Range] = {
 """The ranges of a diagnosis that names no others."""
 
 
-def _ranges(**own: Range) -> Looks[Range]:
-    return Looks(**_USUAL | own)
+def _ranges(**own: Range) -> TraitSet[Range]:
+    return TraitSet(**_USUAL | own)
 
 
 _MELANOMA = _ranges(
@@ -155,7 +155,7 @@ _NEVUS = _ranges(
     globules=(0.4, 0.2, 0.6),
 )
 
-TRAITS: dict[str, Looks[Range]] = {
+TRAITS: dict[str, TraitSet[Range]] = {
     "melanoma": _MELANOMA,
     "dysplastic_nevus": _DYSPLASTIC,
     "nevus": _NEVUS,
@@ -218,7 +218,7 @@ def draw_traits(rng: np.random.Generator, diagnosis: str) -> Traits:
     ranges = TRAITS[diagnosis]
     median, sigma = ranges.melanin
     values = {"melanin": float(median * np.exp(sigma * rng.standard_normal()))}
-    for name in (f.name for f in fields(Looks) if f.name != "melanin"):
+    for name in (f.name for f in fields(TraitSet) if f.name != "melanin"):
         p, low, high = getattr(ranges, name)
         present, value = rng.random() < p, float(rng.uniform(low, high))
         values[name] = value if present else 0.0

@@ -15,7 +15,7 @@ from hyperderm.reports.comparison import SEED, Comparison, Group, natural, statu
 from hyperderm.statistics.seed_means import Estimate
 from hyperderm.tags import NONFINITE_PREFIX, REASON_TAG, plain
 from hyperderm.tracking.fetch import TrackedRun
-from hyperderm.tracking.labels import short_names, three_digits
+from hyperderm.tracking.short_texts import short_names, three_digits
 
 NAMES = 2
 """The largest number of values or names that one cell lists; more of them are counted instead."""

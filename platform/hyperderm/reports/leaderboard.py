@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hyperderm.cluster.observer import Outcome
-from hyperderm.tracking.labels import short_names, three_digits
+from hyperderm.tracking.short_texts import short_names, three_digits
 
 OBJECTIVE = "spectral energy distance"
 Status = Outcome | Literal["running"]

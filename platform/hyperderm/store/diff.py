@@ -74,7 +74,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _RowPosition:
     """The place and the contents of a row."""
 
     part: int
@@ -142,9 +142,9 @@ def _fields(a: Manifest, b: Manifest) -> Iterator[FieldChange]:
             yield FieldChange("folds.groups", *sides)
 
 
-def _index(store: Store, read: Callable[[], None]) -> dict[str, _Place]:
+def _index(store: Store, read: Callable[[], None]) -> dict[str, _RowPosition]:
     """Return the place of each lesion; only hashes of the contents are kept."""
-    found: dict[str, _Place] = {}
+    found: dict[str, _RowPosition] = {}
     for number, part in enumerate(store.manifest.parts):
         table = store.location.read_table(part.path)
         cubes, masks = _arrays(table, "cube"), _arrays(table, "mask")
@@ -153,12 +153,14 @@ def _index(store: Store, read: Callable[[], None]) -> dict[str, _Place]:
             texts = [row["diagnosis"], row["group"], row["image_id"], row["origin"]]
             contents = [cubes[i].tobytes(), mask, *(None if text is None else text.encode() for text in texts)]
             digests = tuple(b"" if one is None else hashlib.sha256(one).digest()[:16] for one in contents)
-            found[row["lesion_id"]] = _Place(number, i, digests, row["diagnosis"], row["group"])
+            found[row["lesion_id"]] = _RowPosition(number, i, digests, row["diagnosis"], row["group"])
         read()
     return found
 
 
-def _largest(a: Store, b: Store, pairs: Sequence[tuple[str, _Place, _Place]]) -> Iterator[tuple[str, tuple[float, ...]]]:
+def _largest(
+    a: Store, b: Store, pairs: Sequence[tuple[str, _RowPosition, _RowPosition]]
+) -> Iterator[tuple[str, tuple[float, ...]]]:
     """Yield the largest absolute difference of each band; pairs are ordered so that parts are not read again."""
     held: dict[str, tuple[int, NDArray[np.float32]]] = {}
 
@@ -180,11 +182,11 @@ def _arrays(table: pa.Table, name: str) -> NDArray[Any]:
     return array
 
 
-def _aspects(a: _Place, b: _Place) -> tuple[str, ...]:
+def _aspects(a: _RowPosition, b: _RowPosition) -> tuple[str, ...]:
     return tuple(name for name, mine, theirs in zip(ASPECTS, a.digests, b.digests, strict=True) if mine != theirs)
 
 
-def _words(a: _Place, b: _Place) -> tuple[str, ...]:
+def _words(a: _RowPosition, b: _RowPosition) -> tuple[str, ...]:
     pairs = (("diagnosis", a.diagnosis or "unknown", b.diagnosis or "unknown"), ("group", a.group, b.group))
     return tuple(f"{name}: {mine} -> {theirs}" for name, mine, theirs in pairs if mine != theirs)
 

@@ -219,7 +219,7 @@ _ADOPTED: list[Access] = []
 """The driver's S3 settings, in a worker whose own environment holds no credentials."""
 
 
-def speak_as(access: Access | None) -> None:
+def use_access(access: Access | None) -> None:
     """Make this worker process use the S3 settings of its driver, whatever its own environment says."""
     _ADOPTED[:] = [access] if access else []
 

@@ -123,7 +123,7 @@ class Search(Study[TrialJob]):
         self._open[job.key] = _Open(trial, scores)
         return self._hand_out(job, resumed)
 
-    def _judge(self, job: TrialJob, images: int, metrics: Mapping[str, float]) -> None:
+    def _record_report(self, job: TrialJob, images: int, metrics: Mapping[str, float]) -> None:
         """Give the best objective so far to the study; successive halving may stop the trial at this rung."""
         self._remember_yardsticks(metrics)
         trial, scores = self._open[job.key].trial, self._open[job.key].scores

@@ -18,7 +18,7 @@ from hyperderm.training.loop import Report
 from hyperderm.training.storage import trial_address
 
 
-def config_of(
+def trial_config(
     folder: Path, provenance: Mapping[str, str], storage: Location | None, memory: int = 0
 ) -> Callable[[TrialJob], dict[str, Any]]:
     """Return a function that turns a trial into the data sent to its worker; Tune shows them, so they hold no S3 settings.
@@ -45,7 +45,7 @@ def config_of(
     return config
 
 
-def perform(config: Mapping[str, Any], shared: Shared, trainer: Trainer) -> Iterator[Report]:
+def perform_trial(config: Mapping[str, Any], shared: Shared, trainer: Trainer) -> Iterator[Report]:
     """Train the experiment in a trial's configuration; this function runs in a worker."""
     experiment, place = parse(Experiment, config["experiment"]), location_at(config["folder"], trainer.storage)
     yield from trainer.train(experiment, shared, place, config["provenance"])
@@ -80,8 +80,8 @@ def run(
     at_once = check_capacity(search.base, shared.for_trials(cluster), storage or folder)
     drive(
         search,
-        config_of(folder, provenance, storage, shared.each),
-        perform,
+        trial_config(folder, provenance, storage, shared.each),
+        perform_trial,
         shared,
         cluster,
         folder,

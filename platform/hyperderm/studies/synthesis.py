@@ -110,7 +110,7 @@ def generate_here(
 
 
 @dataclass
-class CubeSynthesiser:
+class CheckpointSampler:
     """Makes cubes by their index; can be pickled, so that it can be sent to actors.
 
     Attributes:
@@ -155,8 +155,8 @@ class _Job:
     origin: SyntheticOrigin
     audit: SetAudit
 
-    def synthesiser(self) -> CubeSynthesiser:
-        return CubeSynthesiser(self.checkpoint, self.sources, self.origin.seed, self.origin.device)
+    def synthesiser(self) -> CheckpointSampler:
+        return CheckpointSampler(self.checkpoint, self.sources, self.origin.seed, self.origin.device)
 
 
 def _prepare(

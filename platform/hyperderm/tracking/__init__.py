@@ -1,1 +1,1 @@
-"""Tracking in MLflow: the tree of runs, the pictures on runs, and a journal that survives the loss of the server."""
+"""Tracking in MLflow: the tree of runs, the pictures on runs, and an event log that survives the loss of the server."""

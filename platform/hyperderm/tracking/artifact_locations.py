@@ -60,10 +60,10 @@ def follow(path: Path, say: Callable[[str], None]) -> None:
 
 
 def same_database(before: str, now: str, runs: Sequence[str]) -> bool:
-    """Return whether `now` is the database that a journal knows as `before`, moved or copied together with its project.
+    """Return whether `now` is the database that an event log knows as `before`, moved or copied together with its project.
 
     Args:
-        before: `sqlite:///path (experiment)`, as the journal recorded it.
+        before: `sqlite:///path (experiment)`, as the event log recorded it.
         now: `sqlite:///path (experiment)`, as it is today.
         runs: ids of the runs that were made in `before`.
 

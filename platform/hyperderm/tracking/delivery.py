@@ -1,4 +1,4 @@
-"""Deliver the journal to MLflow, in order and from one thread, with patience while the server is away."""
+"""Deliver the event log to MLflow, in order and from one thread, with patience while the server is away."""
 
 import errno
 import logging
@@ -41,9 +41,9 @@ class Delivery:
     """Accepts operations as fast as a local SQLite insert, and delivers them from a daemon thread.
 
     Args:
-        journal: holds the waiting operations; those of an earlier driver are delivered first.
+        event_log: holds the waiting operations; those of an earlier driver are delivered first.
         deliver: delivers one batch; raises Refused for a batch that can never succeed, and anything else for a batch that
-            may succeed later. It must be idempotent: a batch is delivered again if the driver dies before the journal
+            may succeed later. It must be idempotent: a batch is delivered again if the driver dies before the event log
             removes the batch.
         probe: sends a harmless request, and raises while the server is away. It shows whether the server is away or cannot
             accept a batch, so that one such batch never blocks the queue for good.
@@ -52,12 +52,12 @@ class Delivery:
 
     def __init__(
         self,
-        journal: EventLog,
+        event_log: EventLog,
         deliver: Callable[[Sequence[Operation]], None],
         probe: Callable[[], None],
         on_warning: Callable[[str], None],
     ) -> None:
-        self.journal = journal
+        self.event_log = event_log
         self._deliver, self._probe, self._warn = deliver, probe, guarded(on_warning)
         self._signal = threading.Condition()
         self._closing = self._fresh = self._hurry = False
@@ -68,31 +68,31 @@ class Delivery:
         self._said: set[tuple[str, str, str]] = set()
         self._complained_s = -math.inf
         with suppress(sqlite3.Error):  # a disk in trouble: the driver after this one puts it back
-            journal.owe_again()
+            event_log.requeue_refused()
         self._thread = threading.Thread(target=self._run, name="hyperderm-outbox", daemon=True)
         self._thread.start()
 
     @property
     def pending(self) -> int:
         """The number of operations that are not yet delivered."""
-        return self.journal.pending
+        return self.event_log.pending
 
     @property
     def state(self) -> str:
-        """`delivering`, or since when the server is away, or why the journal cannot be used or nothing is delivered."""
+        """`delivering`, or since when the server is away, or why the event log cannot be used or nothing is delivered."""
         if self._stuck:
             return self._stuck
         since = self._away_since
         return DELIVERING if since is None else f"server away since {time.strftime('%H:%M:%S', time.localtime(since))}"
 
     def put(self, run: str, kind: str, body: Mapping[str, object], file: Path | None = None) -> None:
-        """Write one operation to the journal."""
-        self._guarded(lambda: self.journal.append(run, kind, body, file))
+        """Write one operation to the event log."""
+        self._guarded(lambda: self.event_log.append(run, kind, body, file))
 
     def put_metrics(self, run: str, metrics: Mapping[str, float], step: int) -> None:
-        """Write the metrics of one step to the journal, except metrics already written for this step or a later one."""
+        """Write the metrics of one step to the event log, except metrics already written for this step or a later one."""
         now = time.time_ns() // 1_000_000
-        self._guarded(lambda: self.journal.append_metrics(run, metrics, step, now))
+        self._guarded(lambda: self.event_log.append_metrics(run, metrics, step, now))
 
     def flush(self, timeout_s: float) -> int:
         """Wait until everything is delivered or the time is over; return the number of undelivered operations."""
@@ -109,15 +109,15 @@ class Delivery:
         return owed
 
     def close(self) -> None:
-        """Stop delivering and close the journal; undelivered operations stay in the journal for the next driver."""
+        """Stop delivering and close the event log; undelivered operations stay in the event log for the next driver."""
         with self._signal:
             self._closing = True
             self._signal.notify_all()
         self._thread.join(timeout=5)  # a request in flight ends by itself; its batch is then delivered again next time
-        self.journal.close()
+        self.event_log.close()
 
     def _guarded(self, write: Callable[[], None]) -> None:
-        """Write to the journal; if the disk is full, the record is lost but the training goes on."""
+        """Write to the event log; if the disk is full, the record is lost but the training goes on."""
         try:
             write()
         except sqlite3.Error as error:
@@ -128,10 +128,10 @@ class Delivery:
             self._signal.notify_all()
 
     def _complain(self, what: str) -> None:
-        """Warn about the journal, unless a warning came a moment ago, because a full disk makes every write fail."""
+        """Warn about the event log, unless a warning came a moment ago, because a full disk makes every write fail."""
         now = time.monotonic()
         if now - self._complained_s > QUIET_S:
-            self._warn(f"The tracking journal {self.journal.path} {what}")
+            self._warn(f"The tracking event log {self.event_log.path} {what}")
         self._complained_s = now
 
     def _run(self) -> None:
@@ -154,7 +154,7 @@ class Delivery:
         try:
             with self._signal:
                 self._fresh = False
-            batch = self.journal.next_batch()
+            batch = self.event_log.next_batch()
             if batch:
                 self._attempt(batch)
             else:
@@ -163,7 +163,7 @@ class Delivery:
         except Exception as error:
             if not self._closing:
                 self._complain(f"cannot be used ({error}): nothing is delivered")
-                self._stuck = f"the tracking journal cannot be used: {error}"
+                self._stuck = f"the tracking event log cannot be used: {error}"
                 self._wait(BACKOFF_S[1])
 
     def _idle(self) -> None:
@@ -181,7 +181,7 @@ class Delivery:
             self._put_off(batch, error)
             return
         else:
-            self.journal.settle(batch)
+            self.event_log.remove_delivered(batch)
             _remove_spooled(batch)
         self._failures = self._blamed = 0
         if self._away_since is not None:
@@ -190,13 +190,13 @@ class Delivery:
 
     def _refuse(self, batch: Sequence[Operation], refusal: Refused) -> None:
         refused = refusal.operations or batch
-        self.journal.settle(batch, refused, refusal.reason, refusal.passing)
+        self.event_log.remove_delivered(batch, refused, refusal.reason, refusal.passing)
         first = refused[0]
         if (said := (first.run, first.kind, refusal.reason[:80])) not in self._said:
             self._said.add(said)
             self._warn(
                 f"MLflow refused {first.kind} of run {first.run!r} ({refusal.reason}); "
-                f"kept in the table `refused` of {self.journal.path}"
+                f"kept in the table `refused` of {self.event_log.path}"
             )
 
     def _put_off(self, batch: Sequence[Operation], error: Exception) -> None:
@@ -216,7 +216,7 @@ class Delivery:
             self._away_since = time.time()
             self._warn(
                 f"MLflow does not take tracking data ({_short(error)}); training goes on, "
-                f"{self.pending} entries wait in {self.journal.path}"
+                f"{self.pending} entries wait in {self.event_log.path}"
             )
         shortest, longest = BACKOFF_S
         delay = min(longest, shortest * 2 ** min(self._failures - 1, 10))

@@ -1,4 +1,4 @@
-"""The journal of undelivered MLflow operations, one SQLite file that outlives its driver and serves one driver at a time."""
+"""The event log of undelivered MLflow operations: one SQLite file that outlives its driver and serves one at a time."""
 
 import fcntl
 import json
@@ -71,15 +71,15 @@ class EventLog:
         except BlockingIOError as error:
             self._owner.close()
             raise TrackingError(
-                f"The tracking journal {path} is in use by another hyperderm process",
-                "Wait until it ends, or stop it; a journal belongs to one driver",
+                f"The tracking event log {path} is in use by another hyperderm process",
+                "Wait until it ends, or stop it; an event log belongs to one driver",
             ) from error
         except sqlite3.Error as error:
             self._owner.close()
             raise TrackingError(*databases.told(path, error, DAMAGED)) from error
         except OSError as error:
             raise TrackingError(
-                f"The tracking journal {path} cannot be written: {error}", "Give a folder on a local disk with space"
+                f"The tracking event log {path} cannot be written: {error}", "Give a folder on a local disk with space"
             ) from error
 
     def _opened(self) -> sqlite3.Connection:
@@ -95,7 +95,7 @@ class EventLog:
         return made
 
     def bind(self, destination: str, same: Callable[[str, Sequence[str]], bool] = lambda known, runs: False) -> None:
-        """Record the destination of this journal; refuse another destination while operations are owed to the first one.
+        """Record the destination of this event log; refuse another destination while operations are owed to the first one.
 
         Args:
             destination: the name of the destination, in words that a user understands.
@@ -108,8 +108,8 @@ class EventLog:
                 owed = self.pending
                 if owed:
                     raise TrackingError(
-                        f"The tracking journal {self.path} still owes {owed} entries to {row[0]}, not to {destination}",
-                        "Start that server and run once with its MLFLOW_TRACKING_URI, or delete the journal "
+                        f"The tracking event log {self.path} still owes {owed} entries to {row[0]}, not to {destination}",
+                        "Start that server and run once with its MLFLOW_TRACKING_URI, or delete the event log "
                         "to give the entries up",
                     )
                 for table in ("runs", "steps", "floors"):
@@ -154,12 +154,12 @@ class EventLog:
             batch.append(operation)
         return batch
 
-    def settle(
+    def remove_delivered(
         self, batch: Sequence[Operation], refused: Iterable[Operation] = (), reason: str = "", passing: bool = False
     ) -> None:
-        """Remove a batch from the journal, and keep its refused operations with the reason in a table of their own.
+        """Remove a batch from the event log, and keep its refused operations with the reason in a table of their own.
 
-        With `passing`, this machine could not read or keep the refused operations; `owe_again` makes them owed again.
+        With `passing`, this machine could not read or keep the refused operations; `requeue_refused` makes them owed again.
         """
         with self._lock, self._transaction():
             refused_ids = [operation.id for operation in refused]
@@ -171,7 +171,7 @@ class EventLog:
                 self._db.executemany("INSERT OR REPLACE INTO passing VALUES (?)", [(number,) for number in refused_ids])
             self._db.executemany("DELETE FROM operations WHERE id = ?", [(operation.id,) for operation in batch])
 
-    def owe_again(self) -> None:
+    def requeue_refused(self) -> None:
         """Put back in order the operations set aside because of this machine, since it may have been repaired."""
         with self._lock, self._transaction():
             again = "FROM refused WHERE id IN (SELECT id FROM passing)"
@@ -179,8 +179,8 @@ class EventLog:
             self._db.execute(f"DELETE {again}")
             self._db.execute("DELETE FROM passing")
 
-    def remember_run(self, run: str, run_id: str, experiment_id: str, floors: Mapping[str, int]) -> None:
-        """Record the id of a run, and the steps that the server already held when this journal first met the run."""
+    def record_run(self, run: str, run_id: str, experiment_id: str, floors: Mapping[str, int]) -> None:
+        """Record the id of a run, and the steps that the server already held when this event log first met the run."""
         with self._lock, self._transaction():
             self._db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", (run, run_id, experiment_id))
             self._runs[run] = (run_id, experiment_id)
@@ -195,7 +195,7 @@ class EventLog:
             self._steps.pop(run, None)
 
     def known_run(self, run: str) -> tuple[str, str] | None:
-        """Return (run id, experiment id) of a run that was delivered before; this also works after the journal is closed."""
+        """Return (run id, experiment id) of a run that was delivered before; also after the event log is closed."""
         with self._lock:
             if run not in self._runs and self._end is None:
                 row = self._db.execute("SELECT run_id, experiment_id FROM runs WHERE run = ?", (run,)).fetchone()
@@ -204,7 +204,7 @@ class EventLog:
             return self._runs.get(run)
 
     def floors(self, run: str) -> dict[str, int]:
-        """Return metric to the step that the server already held when this journal first met the run."""
+        """Return metric to the step that the server already held when this event log first met the run."""
         with self._lock:
             return dict(self._db.execute("SELECT metric, step FROM floors WHERE run = ?", (run,)).fetchall())
 
@@ -215,7 +215,7 @@ class EventLog:
             return {self._spooled(row[0]) for row in self._db.execute(query)}
 
     def _spooled(self, file: str) -> Path:
-        """Return the present place of a copied file, because the journal may have been moved together with its spool."""
+        """Return the present place of a copied file, because the event log may have been moved together with its spool."""
         return self.spool.joinpath(*Path(file).parts[-2:])
 
     def _operation(self, row: tuple[int, str, str, str, str | None]) -> Operation:

@@ -1,4 +1,4 @@
-"""Turn one batch of the journal into requests to MLflow. Every request may be sent twice without harm."""
+"""Turn one batch of the event log into requests to MLflow. Every request may be sent twice without harm."""
 
 import errno
 import mimetypes
@@ -42,12 +42,12 @@ class MlflowRequests:
         uri: str,
         experiment: str,
         artifact_root: Path | None,
-        journal: EventLog,
+        event_log: EventLog,
         on_warning: Callable[[str], None],
     ) -> None:
         self._uri, self._experiment, self._artifact_root = uri, experiment, artifact_root
         self._database = sqlite_path(uri)
-        self._journal, self._on_warning = journal, on_warning
+        self._event_log, self._on_warning = event_log, on_warning
         quiet_client()  # here, in the driver's main thread: the environment is not changed from the outbox's
         self._made: MlflowClient | None = None
         self._known_experiment: str | None = None
@@ -91,22 +91,22 @@ class MlflowRequests:
     def _open(self, operation: Operation) -> None:
         body, key = operation.body, operation.run
         experiment = self._experiment_id()
-        known = self._journal.known_run(key)
+        known = self._event_log.known_run(key)
         run = self._find(key)
         floors: dict[str, int] = {}
         if run is None:
             if known is not None:
                 self._on_warning(f"Run {key!r} was deleted in MLflow; a new one takes only what is logged from now on")
-                self._journal.forget_steps(key)
+                self._event_log.forget_steps(key)
             tags = {KEY_TAG: key, **body["identity"], **self._parent_tag(body["parent"], key)}
             made = self._client.create_run(experiment, start_time=body["at"], tags=tags, run_name=body["name"])
             run = self._find(key) or made  # a create that timed out and was sent again has left a twin
         else:
             if run.info.status != "RUNNING":
                 self._client.update_run(run.info.run_id, status="RUNNING")
-            if known is None:  # a new journal meets an old run: what the server holds is not logged again
+            if known is None:  # a new event log meets an old run: what the server holds is not logged again
                 floors = {metric.key: metric.step for metric in run.data.to_proto().metrics}
-        self._journal.remember_run(key, run.info.run_id, experiment, floors)
+        self._event_log.record_run(key, run.info.run_id, experiment, floors)
         self._floors.pop(key, None)
         self._log_params(operation, run, body["params"])
 
@@ -147,7 +147,7 @@ class MlflowRequests:
 
         key = batch[0].run
         run_id = self._run_id(key)
-        floors = self._floors.setdefault(key, self._journal.floors(key))
+        floors = self._floors.setdefault(key, self._event_log.floors(key))
         owners: list[tuple[Operation, Metric]] = []
         for operation in batch:
             step, timestamp = operation.body["step"], operation.body["timestamp"]
@@ -206,7 +206,7 @@ class MlflowRequests:
         self._client.set_terminated(run_id, status=body["status"], end_time=body["at"])
 
     def _run_id(self, key: str) -> str:
-        known = self._journal.known_run(key)
+        known = self._event_log.known_run(key)
         if known is not None:
             return known[0]
         run = self._find(key)
@@ -223,7 +223,7 @@ class MlflowRequests:
         )
         if not runs:
             return None
-        known = self._journal.known_run(key)
+        known = self._event_log.known_run(key)
         keep = next((run for run in runs if known and run.info.run_id == known[0]), runs[0])
         for run in runs:
             empty = not run.data.metrics and not run.data.params

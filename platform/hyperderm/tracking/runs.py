@@ -40,35 +40,35 @@ class Tracker:
     Args:
         uri: `http(s)://…` or `sqlite:///…`, as `check_server` takes it.
         experiment: the MLflow experiment, which is created if missing.
-        journal: the SQLite file of undelivered operations, one for each driver, on a local disk. Files to be uploaded wait
-            in the folder `<journal>.spool` beside it.
+        event_log: the SQLite file of undelivered operations, one for each driver, on a local disk. Files to be uploaded wait
+            in the folder `<event_log>.spool` beside it.
         artifact_root: the folder for artifacts with a `sqlite:` uri; a server has a place of its own.
         on_warning: is told, from any thread, everything that a user should know. After construction no method raises, except
             for a wrong key or status.
     """
 
     def __init__(
-        self, uri: str, experiment: str, journal: Path, artifact_root: Path | None, on_warning: Callable[[str], None]
+        self, uri: str, experiment: str, event_log: Path, artifact_root: Path | None, on_warning: Callable[[str], None]
     ) -> None:
         quiet_client()
         self._uri = uri.rstrip("/")
         self._warn = guarded(on_warning)
-        self._journal = EventLog(journal, self._warn)
+        self._event_log = EventLog(event_log, self._warn)
         try:
             mine = f"{redacted(self._uri)} ({experiment})"
-            self._journal.bind(mine, lambda known, runs: same_database(known, mine, runs))
+            self._event_log.bind(mine, lambda known, runs: same_database(known, mine, runs))
         except TrackingError:
-            self._journal.close()
+            self._event_log.close()
             raise
         except sqlite3.Error as error:
-            self._journal.close()
-            raise TrackingError(*databases.told(journal, error, DAMAGED)) from error
-        self._spool = self._journal.spool
+            self._event_log.close()
+            raise TrackingError(*databases.told(event_log, error, DAMAGED)) from error
+        self._spool = self._event_log.spool
         self._remove_orphans()
         self._warned: set[tuple[str, str]] = set()
         self._warned_lock = threading.Lock()
-        courier = MlflowRequests(uri, experiment, artifact_root, self._journal, self._warn)
-        self._outbox = Delivery(self._journal, courier.deliver, courier.probe, self._warn)
+        requests = MlflowRequests(uri, experiment, artifact_root, self._event_log, self._warn)
+        self._delivery = Delivery(self._event_log, requests.deliver, requests.probe, self._warn)
 
     def open_run(
         self,
@@ -90,7 +90,7 @@ class Tracker:
         shown = texts | {p: f"({len(text)} characters: artifact {_long_file(p, text)})" for p, text in long.items()}
         notes = {LONG_PARAMS_TAG: ", ".join(f"{p}: {_long_file(p, t)}" for p, t in long.items())} if long else {}
         body = {"name": name, "parent": parent, "params": shown, "identity": _identity(), "at": _now_ms()}
-        self._outbox.put(key, "open", body)
+        self._delivery.put(key, "open", body)
         for param, text in long.items():
             self.log_json(key, {param: text}, _long_file(param, text))
         self.set_tags(key, {**tags, **notes})
@@ -112,7 +112,7 @@ class Tracker:
             elif self._warn_once(key, name, f"Metric {name!r} of run {key!r} is {number} at step {step}: not logged"):
                 self.set_tags(key, {f"{NONFINITE_PREFIX}{plain(name)}": f"{number} at step {step}"})
         if finite:
-            self._outbox.put_metrics(key, finite, int(step))
+            self._delivery.put_metrics(key, finite, int(step))
 
     def set_tags(self, key: str, tags: Mapping[str, str]) -> None:
         """Set tags; a value that is too long for MLflow is cut, marked as cut, and kept whole as an artifact."""
@@ -124,7 +124,7 @@ class Tracker:
                 shown[name] = text[: TAG_LIMIT - 200] + f"… (cut; all {len(text)} characters: artifact {file})"
                 self.log_text(key, text, file)
         if shown:
-            self._outbox.put(key, "tags", {"tags": shown})
+            self._delivery.put(key, "tags", {"tags": shown})
 
     def log_file(self, key: str, path: Path, artifact_path: str = "") -> None:
         """Copy the file now, and upload the copy into the folder `artifact_path` of the run's artifacts."""
@@ -145,19 +145,19 @@ class Tracker:
             raise TrackingError(f"A run cannot end as {status!r}", "Use FINISHED, FAILED or KILLED")
         if reason:
             self.set_tags(key, {REASON_TAG: reason})
-        self._outbox.put(key, "close", {"status": status, "at": _now_ms()})
+        self._delivery.put(key, "close", {"status": status, "at": _now_ms()})
 
     def flush(self, timeout_s: float) -> int:
         """Wait at most `timeout_s` seconds until everything is delivered; return the number of undelivered entries."""
-        return self._outbox.flush(timeout_s)
+        return self._delivery.flush(timeout_s)
 
     def close(self) -> None:
-        """Stop; undelivered entries stay in the journal, and the next Tracker on the journal delivers them first."""
-        self._outbox.close()
+        """Stop; undelivered entries stay in the event log, and the next Tracker on the event log delivers them first."""
+        self._delivery.close()
 
     def ui_address(self, key: str) -> str | None:
         """Return the address of the run in the server's UI, or None before the run is delivered."""
-        known = self._journal.known_run(key)
+        known = self._event_log.known_run(key)
         if known is None or not self._uri.startswith(("http://", "https://")):
             return None
         return f"{redacted(self._uri)}/#/experiments/{known[1]}/runs/{known[0]}"
@@ -165,17 +165,17 @@ class Tracker:
     @property
     def pending(self) -> int:
         """The number of entries that are not yet delivered to MLflow."""
-        return self._outbox.pending
+        return self._delivery.pending
 
     @property
     def state(self) -> str:
         """`delivering`, or why nothing is delivered, as in `Delivery.state`."""
-        return self._outbox.state
+        return self._delivery.state
 
     @property
     def refused(self) -> list[tuple[str, str, str]]:
         """The entries that MLflow refused, as (run key, kind, reason)."""
-        return self._journal.refused
+        return self._event_log.refused
 
     def _put_file(self, key: str, name: str, artifact_path: str, write: Callable[[Path], object]) -> None:
         place = posixpath.join(artifact_path, name)
@@ -190,12 +190,12 @@ class Tracker:
             shutil.rmtree(copy.parent, ignore_errors=True)
             self._warn(f"The artifact {name!r} of run {key!r} is not logged: {error}")
             return
-        self._outbox.put(key, "file", {"artifact_path": artifact_path}, copy)
+        self._delivery.put(key, "file", {"artifact_path": artifact_path}, copy)
 
     def _remove_orphans(self) -> None:
         """Remove copies that no entry names, left by a driver that died before it wrote the entry or after the delivery."""
         if self._spool.is_dir():
-            named = {file.parent for file in self._journal.files()}
+            named = {file.parent for file in self._event_log.files()}
             for folder in self._spool.iterdir():
                 if folder not in named:
                     shutil.rmtree(folder, ignore_errors=True)

@@ -22,7 +22,7 @@ from optuna.study import Study
 from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
-from hyperderm.tracking.labels import three_digits
+from hyperderm.tracking.short_texts import three_digits
 from hyperderm.tracking.study_points import Axis, Point, StudyPoints
 
 _INK, _FAINT, _BEST, _BAR = "#333333", "#9a9a9a", "#d9601a", "#1f5a94"

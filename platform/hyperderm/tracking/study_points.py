@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hyperderm.cluster.observer import Outcome
 from hyperderm.errors import StudyError
-from hyperderm.tracking.labels import short_names, three_digits
+from hyperderm.tracking.short_texts import short_names, three_digits
 
 # In 40 simulated searches over six parameters, two of them active, fANOVA as used here named the stronger one in 72 %
 # at 8 trials and 95 % at 20 (55 and 65 % where every tenth trial diverged); at 5 trials in 30 %. PED-ANOVA,

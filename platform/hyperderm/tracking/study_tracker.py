@@ -20,7 +20,7 @@ from hyperderm.tracking.runs import Status, Tracker
 from hyperderm.training.run_folder import CONFIG, PREDICTIONS, RESULT, SAMPLES, Result
 
 TRACKED = ".tracked"
-"""Name of the file that marks a job's folder on the driver's disk once the end of the job is in the journal."""
+"""Name of the file that marks a job's folder on the driver's disk once the end of the job is in the event log."""
 KEPT = (RESULT, PREDICTIONS)
 """Files of a job that are uploaded to its run, if they exist."""
 
@@ -108,7 +108,7 @@ class StudyTracker:
         self._tracker.close_run(self._key(job), "KILLED", "interrupted; the same command goes on")
 
     def drain(self) -> None:
-        """Wait until all background work is in the journal."""
+        """Wait until all background work is in the event log."""
         self._artist.shutdown(wait=True)
 
     def close(

@@ -21,7 +21,7 @@ RESULT, PREDICTIONS, SAMPLES = "result.json", "predictions.parquet", "samples.np
 """The files that a job leaves: its result, its predictions of the test role, and the cubes on which it was scored."""
 IDENTITY = "identity.json"
 TRIALS = "trials"
-JOURNAL = "outbox.db"
+EVENT_LOG = "outbox.db"
 CLOSED = ".closed"
 """The file that marks the folder of a sweep or a grid once its summary is in the event log of tracking."""
 REPORT, PAGE = "report", "report.html"
@@ -122,7 +122,7 @@ def claim(folder: Path, mine: Mapping[str, Any], grows: bool = False) -> Iterato
         try:
             yield _check_identity(folder, json.loads(json.dumps(mine)), grows)
         except HyperdermError:
-            if created and not (folder / TRIALS).exists() and not (folder / JOURNAL).exists():
+            if created and not (folder / TRIALS).exists() and not (folder / EVENT_LOG).exists():
                 shutil.rmtree(folder)  # nothing was recorded yet, so the name stays free
             raise
 

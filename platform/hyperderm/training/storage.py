@@ -1,6 +1,6 @@
 """`--storage s3://bucket/prefix`: the place where a run's workers write, so that its machines need no shared disk.
 
-The driver's own files (study, journal, identity, lock, Tune's records) stay in the run's folder. Checkpoints, samples and
+The driver's own files (study, event log, identity, lock, Tune's records) stay in the run's folder. Checkpoints, samples and
 Ray Train's records of its worker groups lie below `<storage>/<name of the run's folder>`. This module does not import Ray.
 """
 

@@ -30,7 +30,7 @@ from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
 from hyperderm.training.run_folder import CLOSED, PAGE, PLAN, REPORT
 from hyperderm.training.storage import claim_prefix, open_storage, recorded, storage_named, storage_of_run
 from hyperderm.workflows.find_store import find_store
-from hyperderm.workflows.tracked_run import finish_tracking, open_tracker, real_set
+from hyperderm.workflows.run_tracking import finish_tracking, open_tracker, real_set
 from hyperderm.workflows.workspace import Ended, GridRequest, Workspace
 
 if TYPE_CHECKING:

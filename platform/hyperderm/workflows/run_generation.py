@@ -144,7 +144,7 @@ def _real_store(checkpoint: Path | str, source_store: str | None) -> "Store":
 
 def _tell(workspace: Workspace, uri: str, manifest: "Manifest") -> None:
     from hyperderm.store.synthetic import origin_of
-    from hyperderm.workflows.tracked_run import audit_notes
+    from hyperderm.workflows.run_tracking import audit_notes
 
     origin = origin_of(manifest)
     assert origin is not None

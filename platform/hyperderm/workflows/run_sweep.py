@@ -34,7 +34,7 @@ from hyperderm.training.selection import select
 from hyperderm.training.storage import claim_prefix, recorded, storage_of_run
 from hyperderm.trouble import trouble_of
 from hyperderm.workflows.prepared import Prepared, RunRequest, prepare
-from hyperderm.workflows.tracked_run import facts_of, finish_tracking, open_tracker, real_set, say_made_with
+from hyperderm.workflows.run_tracking import facts_of, finish_tracking, open_tracker, real_set, say_made_with
 from hyperderm.workflows.workspace import Ended, Workspace
 
 FEED = "feed"

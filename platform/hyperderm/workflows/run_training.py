@@ -22,7 +22,7 @@ from hyperderm.training.run_folder import claim, run_folder, same_run
 from hyperderm.training.storage import claim_prefix, recorded, storage_of_run, trial_place
 from hyperderm.trouble import trouble_of
 from hyperderm.workflows.prepared import RunRequest, prepare
-from hyperderm.workflows.tracked_run import facts_of, finish_tracking, open_tracker, real_set, say_made_with
+from hyperderm.workflows.run_tracking import facts_of, finish_tracking, open_tracker, real_set, say_made_with
 from hyperderm.workflows.workspace import Ended, Workspace
 
 

@@ -34,7 +34,7 @@ def store_info(store: str) -> Manifest:
     console, manifest = Console(emoji=False), open_store(store).manifest
     describe(console, store, manifest)
     if origin_of(manifest) is not None:
-        from hyperderm.workflows.tracked_run import audit_notes  # seconds of imports, for synthetic sets alone
+        from hyperderm.workflows.run_tracking import audit_notes  # seconds of imports, for synthetic sets alone
 
         for said in audit_notes(manifest):
             say(console, said)

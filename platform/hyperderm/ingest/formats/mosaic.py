@@ -22,7 +22,7 @@ from hyperderm.errors import CubeError
 from hyperderm.ingest.formats import matlab
 from hyperderm.ingest.formats.pixels import DAMAGED, numbers, surely_nm
 from hyperderm.ingest.formats.scene import Scene
-from hyperderm.ingest.reflectance import PICTURES, TIFF, calibrate, check_raw, named_damaged, read_reference
+from hyperderm.ingest.reflectance import PICTURES, TIFF, check_raw, named_damaged, read_reference, to_reflectance
 
 NAME: str = "mosaic"
 PATTERN = 4
@@ -85,7 +85,7 @@ def read_mosaic(path: Path, options: Mosaic, root: Path | None = None) -> Scene:
     facts: dict[str, Any] = {"dtype": frame.dtype.name, "mosaic": f"{PATTERN} x {PATTERN}", "demosaicking": options.how}
     references = {name: getattr(options, name) for name in ("dark", "white")}
     arrays = {name: None if file is None else read_reference(file) for name, file in references.items()}
-    level, calibration = calibrate(frame, arrays["dark"], arrays["white"], options.white_reflectance)
+    level, calibration = to_reflectance(frame, arrays["dark"], arrays["white"], options.white_reflectance)
     held = {name: (file.name, array) for name, file in references.items() if file and (array := arrays[name]) is not None}
     check_raw(frame, level, held.get("dark"), held.get("white"))
     facts |= calibration | {name: file.name for name, file in references.items() if file is not None}

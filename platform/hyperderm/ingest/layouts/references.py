@@ -15,7 +15,7 @@ from hyperderm.ingest.formats.array_names import COUNT, PLAIN, REFERENCE, THING,
 from hyperderm.ingest.formats.pixels import oriented
 from hyperderm.ingest.formats.scene import Found, ReadOptions, Scene
 from hyperderm.ingest.layouts.naming import SUFFIXES, shorter
-from hyperderm.ingest.reflectance import NUMPY, PICTURES, TIFF, calibrate, check_raw, read_reference
+from hyperderm.ingest.reflectance import NUMPY, PICTURES, TIFF, check_raw, read_reference, to_reflectance
 
 Kind = Literal["white", "dark", "white_dark"]
 """The kind of a reference. `white_dark` is the dark reference of a white one that has its own exposure time."""
@@ -223,7 +223,7 @@ def applied(scene: Scene, white: Path | None, dark: Path | None, white_reflectan
     turned = scene.facts.get("orientation", 1) not in (1, [1])
     given = (("white", white), ("dark", dark))
     arrays = {name: None if path is None else _fitted(path, name, scene, asked, turned) for name, path in given}
-    reflectance, facts = calibrate(scene.reflectance, arrays["dark"], arrays["white"], white_reflectance)
+    reflectance, facts = to_reflectance(scene.reflectance, arrays["dark"], arrays["white"], white_reflectance)
     held = {name: (path.name, array) for name, path in given if path and (array := arrays[name]) is not None}
     check_raw(scene.reflectance, reflectance, held.get("dark"), held.get("white"))
     names = {name: path.name for name, path in given if path is not None}

@@ -22,7 +22,7 @@ from hyperderm.learners.losses import class_weights, cross_entropy, focal
 from hyperderm.learners.sampling import phases
 from hyperderm.settings import Run
 
-JUDGED_AT_ONCE = 64
+SCORED_AT_ONCE = 64
 Augment = Callable[[Any, Sequence[int]], Tensor]
 """A function that takes scaled cubes (n, B, H, W) and n keys, and returns augmented cubes of the same shape, dtype and
 device. A function that changes geometry also takes a sequence of n cubes."""
@@ -82,7 +82,7 @@ class Classifier:
     def logits_of(self, reflectance: Tensor, masks: Tensor) -> Tensor:
         """Return the logits of melanoma, (N,) float64 on the CPU; the masks are ignored."""
         self.network.eval()
-        scaled = self.data.scaling.forward(reflectance).split(JUDGED_AT_ONCE)
+        scaled = self.data.scaling.forward(reflectance).split(SCORED_AT_ONCE)
         with self.compute.autocast():
             parts = [self.network(x.to(self.compute.device, self.compute.dtype)) for x in scaled]
         return torch.cat(parts).double().cpu()

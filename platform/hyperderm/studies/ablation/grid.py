@@ -16,7 +16,7 @@ from hyperderm.studies.ablation.jobs import Job, Stage, job_to_json
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.queue import JobQueue
 from hyperderm.studies.ablation.records import STORE, GridFolder
-from hyperderm.studies.ablation.work import perform
+from hyperderm.studies.ablation.work import perform_job
 from hyperderm.tags import FOLD_TAG, SYNTHETIC_TAG
 from hyperderm.training.checkpoint import BEST
 
@@ -67,8 +67,8 @@ def run_grid(
     asked = plan.grid.resources
     drive(
         queue,
-        config_of(plan, grid, provenance, capacity(plan, cluster).each),
-        perform,
+        job_config(plan, grid, provenance, capacity(plan, cluster).each),
+        perform_job,
         store,
         cluster,
         grid.path,
@@ -85,7 +85,7 @@ SOURCES: Mapping[Stage, Stage] = {"cell": "synthetic", "synthetic": "generator"}
 """Stage of a job to the stage of the earlier job that its cubes come from."""
 
 
-def config_of(
+def job_config(
     plan: Plan, grid: GridFolder, provenance: Mapping[str, str], memory: int = 0
 ) -> Callable[[Job], dict[str, Any]]:
     """Return a function that turns a job into the data sent to its worker; a cell's data name the place of its set."""

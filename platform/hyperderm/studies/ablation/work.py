@@ -68,13 +68,13 @@ class Task:
     provenance: Mapping[str, str]
 
 
-def perform(config: Mapping[str, Any], store: Store, trainer: Trainer) -> Iterator[Report]:
+def perform_job(config: Mapping[str, Any], store: Store, trainer: Trainer) -> Iterator[Report]:
     """Do the job that a configuration holds; this function runs in a worker."""
     yield from work(task_of(config, trainer.storage), store, trainer)
 
 
 def task_of(config: Mapping[str, Any], storage: Location | None = None) -> Task:
-    """Return the task that a configuration holds (see `grid.config_of`); `storage` holds the settings for places on S3."""
+    """Return the task that a configuration holds (see `grid.job_config`); `storage` holds the settings for places on S3."""
     experiment = config["experiment"]
     return Task(
         job=job_from_json(config["job"]),
@@ -95,14 +95,14 @@ def work(task: Task, store: Store, trainer: Trainer | None = None) -> Iterator[R
         store: the real lesions.
         trainer: trains the experiment; None means in this process.
     """
-    clock = Clock(task.place)
+    clock = TimeSpent(task.place)
     stages = {"generator": _generator, "synthetic": _synthetic}
     for report in stages.get(task.job.stage, _cell)(task, store, clock, trainer or Trainer()):
         clock.keep()
         yield report
 
 
-class Clock:
+class TimeSpent:
     """The time that all processes together spent on a job; the time of a killed process counts up to its last report."""
 
     def __init__(self, place: RunLocation) -> None:
@@ -124,7 +124,7 @@ class Clock:
             put(self._place, SPENT, json.dumps({"seconds": self.seconds, "began": self.began}).encode())
 
 
-def _generator(task: Task, store: Store, clock: Clock, trainer: Trainer) -> Iterator[Report]:
+def _generator(task: Task, store: Store, clock: TimeSpent, trainer: Trainer) -> Iterator[Report]:
     experiment = task.experiment
     assert experiment is not None
     inputs = given_inputs(task.inputs, experiment, store)
@@ -182,7 +182,7 @@ def _check_own(saved: CheckpointFolder) -> None:
         )
 
 
-def _synthetic(task: Task, store: Store, clock: Clock, trainer: Trainer) -> Iterator[Report]:
+def _synthetic(task: Task, store: Store, clock: TimeSpent, trainer: Trainer) -> Iterator[Report]:
     counts, made_at = task.job.counts, address(task.place, STORE)
     note = _forget_other_set(task)
     if not holds(below(task.place, STORE), MANIFEST):  # a kill may have come between the set and its result
@@ -215,7 +215,7 @@ def _location(place: RunLocation) -> Location | None:
     return None if isinstance(place, Path) else place
 
 
-def _cell(task: Task, store: Store, clock: Clock, trainer: Trainer) -> Iterator[Report]:
+def _cell(task: Task, store: Store, clock: TimeSpent, trainer: Trainer) -> Iterator[Report]:
     experiment = task.experiment
     assert experiment is not None
     reports: list[Report] = []
@@ -322,7 +322,7 @@ def _shown(data: TrainData, experiment: Experiment) -> Shown:
     }
 
 
-def _facts(task: Task, clock: Clock, report: Report | None) -> Result:
+def _facts(task: Task, clock: TimeSpent, report: Report | None) -> Result:
     import torch
 
     return {

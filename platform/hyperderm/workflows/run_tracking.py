@@ -30,7 +30,7 @@ from hyperderm.tracking.runs import Tracker
 from hyperderm.tracking.server import redacted
 from hyperderm.tracking.study_tracker import StudyFacts
 from hyperderm.training.data import cube_set
-from hyperderm.training.run_folder import JOURNAL
+from hyperderm.training.run_folder import EVENT_LOG
 from hyperderm.training.selection import fold_said
 from hyperderm.workflows.prepared import Prepared
 from hyperderm.workflows.workspace import Workspace
@@ -89,10 +89,10 @@ def say_made_with(found: Prepared) -> None:
 
 
 def open_tracker(workspace: Workspace, experiment: str, folder: Path) -> Tracker:
-    """Open the connection to MLflow, with its journal in the folder of the run."""
+    """Open the connection to MLflow, with its event log in the folder of the run."""
     artifacts = workspace.artifacts if workspace.tracking_uri.startswith("sqlite") else None
     return Tracker(
-        workspace.tracking_uri, experiment, folder / JOURNAL, artifacts, lambda text: workspace.say(f"tracking: {text}")
+        workspace.tracking_uri, experiment, folder / EVENT_LOG, artifacts, lambda text: workspace.say(f"tracking: {text}")
     )
 
 
