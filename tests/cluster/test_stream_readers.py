@@ -131,20 +131,26 @@ def test_cubes_are_resized_as_in_memory(phantom_store, ray_cluster):
         assert torch.equal(data.streamed.begin(number)(), held.train.reflectance[list(shard)])
 
 
+def with_object_store(capacity: int) -> Cluster:
+    """The connected cluster, or this machine, with an object store of `capacity` bytes on every node."""
+    found = connected()
+    return replace(found, memory=tuple(replace(each, store=capacity) for each in found.memory))
+
+
 def test_the_feed_is_chosen_by_what_fits(noise_store):
     store = open_store(noise_store)
     selection = select(store, tiny())
     needed = (len(selection.train) + len(selection.validation)) * 16 * 16 * (16 * 4 + 1)
-    assert not choose_feed(store, selection, tiny(), 2 * needed).streams
-    few = choose_feed(store, selection, tiny(), needed)
+    assert not choose_feed(store, selection, tiny(), with_object_store(2 * needed)).streams
+    few = choose_feed(store, selection, tiny(), with_object_store(needed))
     assert (few.streams, few.needed) == (True, needed)
     assert few.said(2) == (
         "train is streamed: the roles are 1 MiB decoded, the object store holds 1 MiB; 2 CPUs kept for reading"
     )
-    assert not choose_feed(store, selection, tiny(data__feed="memory"), needed).streams
-    assert choose_feed(store, selection, tiny(data__feed="stream"), 2**40).streams
+    assert not choose_feed(store, selection, tiny(data__feed="memory"), with_object_store(needed)).streams
+    assert choose_feed(store, selection, tiny(data__feed="stream"), with_object_store(2**40)).streams
     with pytest.raises(ConfigError, match=r"roles are 1 MiB.*would be streamed; but data.scaling = robust cannot"):
-        choose_feed(store, selection, tiny(data__scaling="robust"), needed)
+        choose_feed(store, selection, tiny(data__scaling="robust"), with_object_store(needed))
 
 
 USES = {
@@ -196,11 +202,12 @@ def test_a_sweep_with_a_synthetic_store_streams_to_the_end(use, noise_store, mad
 
 def test_synthetic_cubes_that_do_not_fit_are_streamed_too(noise_store, made_store):
     store, experiment = open_store(noise_store), with_made(made_store).override({"data.feed": "auto"})
-    found = choose_feed(store, select(store, experiment), experiment, 2**20)
+    found = choose_feed(store, select(store, experiment), experiment, with_object_store(2**20))
     assert found.streams
     assert found.said(1).startswith("train and the synthetic cubes are streamed: the roles are ")
+    robust = experiment.override({"data.scaling": "robust"})
     with pytest.raises(ConfigError, match=r"would be streamed; but data.scaling = robust cannot"):
-        choose_feed(store, select(store, experiment), experiment.override({"data.scaling": "robust"}), 2**20)
+        choose_feed(store, select(store, experiment), robust, with_object_store(2**20))
 
 
 def test_room_is_kept_for_the_windows_of_both_streams_of_mixed_sampling(noise_store, made_store, ray_cluster, monkeypatch):

@@ -31,6 +31,23 @@ def _root(context: typer.Context, version: bool = typer.Option(False, "--version
         typer.echo(context.get_help())
 
 
+def add_group(name: str, purpose: str) -> typer.Typer:
+    """Return a new group of commands, which prints its help if no command is named.
+
+    Args:
+        name: the word before its commands.
+        purpose: the first line of its help.
+    """
+    group = typer.Typer(help=purpose, callback=_print_help, invoke_without_command=True, rich_markup_mode=None)
+    app.add_typer(group, name=name)
+    return group
+
+
+def _print_help(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
 def main(begin: Callable[[], None] = lambda: None) -> None:
     """Run the command line; an error ends in one sentence, with exit code 2 if a user can correct it, 1 for a program fault.
 
@@ -91,5 +108,6 @@ def _unforeseen(error: Exception) -> int:
 
 
 def _complain(text: str) -> None:
-    console = Console(stderr=True, emoji=False)
-    console.print(f"error: {text}", style="bold red", highlight=False, markup=False, soft_wrap=True)
+    Console(stderr=True, emoji=False).print(
+        f"error: {text}", style="bold red", highlight=False, markup=False, soft_wrap=True
+    )

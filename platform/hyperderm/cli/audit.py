@@ -6,19 +6,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hyperderm.cli import app
+from hyperderm.cli import add_group
 from hyperderm.errors import ConfigError
 
 FORMS = ("text", "markdown", "csv")
 
-audit_app = typer.Typer(help="Look back on a whole project.", rich_markup_mode=None)
-app.add_typer(audit_app, name="audit")
-
-
-@audit_app.callback(invoke_without_command=True)
-def _audit(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+audit_app = add_group("audit", "Look back on a whole project.")
 
 
 @audit_app.command("leaks")

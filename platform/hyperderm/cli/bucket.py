@@ -5,18 +5,11 @@ from typing import Annotated
 import typer
 
 from hyperderm import workflows
-from hyperderm.cli import app
+from hyperderm.cli import add_group
 
-bucket_app = typer.Typer(help="Look at a bucket, share a store by links, clean up after a crash.", rich_markup_mode=None)
-app.add_typer(bucket_app, name="bucket")
+bucket_app = add_group("bucket", "Look at a bucket, share a store by links, clean up after a crash.")
 
 Uri = Annotated[str, typer.Argument(help="s3://bucket, or a prefix or store in it.")]
-
-
-@bucket_app.callback(invoke_without_command=True)
-def _bucket(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
 
 
 @bucket_app.command("info")

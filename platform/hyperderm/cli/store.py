@@ -6,16 +6,9 @@ from typing import Annotated
 import typer
 
 from hyperderm import workflows
-from hyperderm.cli import app
+from hyperderm.cli import add_group
 
-store_app = typer.Typer(help="Look at a store, prove it, compare two, or write one out.", rich_markup_mode=None)
-app.add_typer(store_app, name="store")
-
-
-@store_app.callback(invoke_without_command=True)
-def _store(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+store_app = add_group("store", "Look at a store, prove it, compare two, or write one out.")
 
 
 @store_app.command("info")

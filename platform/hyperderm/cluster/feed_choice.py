@@ -66,7 +66,6 @@ def choose_feed(
     store: Store,
     selection: Selection,
     experiment: Experiment,
-    capacity: int | None = None,
     cluster: Cluster | None = None,
     alone: bool = False,
 ) -> FeedChoice:
@@ -77,14 +76,13 @@ def choose_feed(
         selection: the lesions of the roles.
         experiment: the configuration with `data.feed`, the learner and the resources of a trial. If a search varies the size
             of the cubes, this is the configuration with the largest size.
-        capacity: bytes of the object store of every node; None: the sizes that the cluster reports.
         cluster: the cluster on which the trials run; None: the connected cluster, or this machine if there is no connection.
         alone: whether there is only one run, which trains in this process and reads its roles itself.
 
     Raises:
         ConfigError: the train role must be streamed but cannot be, or must be held in memory but does not fit.
     """
-    cluster = _given(cluster or connected(), capacity)
+    cluster = cluster or connected()
     gpu = local_gpu() if alone else experiment.sweep.gpus_per_worker > 0
     cluster = with_gpu_memory(cluster) if gpu else cluster
     roles = roles_of(store, selection, experiment)
@@ -128,13 +126,6 @@ def _limited(feed_choice: FeedChoice, found: Fit, needs: Needs) -> FeedChoice:
         return feed_choice
     trials = f"{found.fits} trial{'s run' if found.fits > 1 else ' runs'} at a time, not {found.wanted}"
     return replace(feed_choice, at_most=found.fits, each=needs.ram if found.packs else 0, limit=f"{trials}: {found.why}")
-
-
-def _given(cluster: Cluster, capacity: int | None) -> Cluster:
-    """Return `cluster` with an object store of `capacity` bytes on every node."""
-    if capacity is None:
-        return cluster
-    return replace(cluster, memory=tuple(replace(each, store=capacity) for each in cluster.memory))
 
 
 def _machine(cluster: Cluster) -> Cluster:

@@ -405,19 +405,15 @@ def run_remotely(call: Callable[..., T], *given: object, cpus: float = 1.0, gpus
     return result
 
 
-def workers_found(seconds: float = START_S) -> str:
+def workers_found() -> str:
     """Return a sentence about the workers of a given cluster: their niceness, and the nodes on which no worker starts."""
-    found = on_each_node(_niceness, seconds)
+    found = on_each_node(lambda: os.getpriority(os.PRIO_PROCESS, 0), START_S)
     said = []
     if absent := [node for node, value in found.items() if value is None]:
-        said.append(f"no worker started on {', '.join(absent)} within {seconds:.0f} s: see raylet.err in the logs there")
+        said.append(f"no worker started on {', '.join(absent)} within {START_S:.0f} s: see raylet.err in the logs there")
     values = sorted({value for value in found.values() if value is not None})
     if values:
         said.append(f"workers at niceness {' and '.join(map(str, values))}")
     if values and values[-1] > 0:
         said.append("beside other busy processes they starve: start the nodes with RAY_worker_niceness=0")
     return "; ".join(said)
-
-
-def _niceness() -> int:
-    return os.getpriority(os.PRIO_PROCESS, 0)

@@ -10,6 +10,7 @@ from rich.table import Table
 from hyperderm.cluster.session import Cluster, described
 from hyperderm.errors import ClusterError
 from hyperderm.reports.leaderboard import duration
+from hyperderm.reports.store_description import say
 from hyperderm.studies.ablation.estimate import Estimate, capacity, report_s
 from hyperderm.studies.ablation.jobs import STAGES, Job, ancestors
 from hyperderm.studies.ablation.plan import Plan
@@ -22,26 +23,27 @@ def print_plan(
     cells = plan.stage("cell")
     sides = {"arms": plan.arms, "models": plan.grid.models, "folds": plan.folds, "seeds": plan.grid.seeds}
     sizes = " x ".join(f"{len(each)} {name}" for name, each in sides.items())
-    _say(console, f"{sizes} = {len(cells)} cells ({len(plan.left_out)} combinations of arm and model mean nothing)")
+    say(console, f"{sizes} = {len(cells)} cells ({len(plan.left_out)} combinations of arm and model mean nothing)")
     console.print(_arms(plan))
     console.print(_stages(plan, costs))
-    for arm, model, reason in plan.left_out:
-        _say(console, f"left out: {arm} with {model}: {reason}")
-    _say(console, "declared comparisons (AUROC within fold; Holm over all of them):")
-    for arm, reference, model in plan.contrasts:
-        _say(console, f"  {model}: {arm} against {reference}")
+    say(
+        console,
+        *(f"left out: {arm} with {model}: {reason}" for arm, model, reason in plan.left_out),
+        "declared comparisons (AUROC within fold; Holm over all of them):",
+        *(f"  {model}: {arm} against {reference}" for arm, reference, model in plan.contrasts),
+    )
     try:
         taken = capacity(plan, cluster)
     except ClusterError as error:
-        _say(console, f"does not run here: {error}")
+        say(console, f"does not run here: {error}")
         return
     jobs_at_once = taken.jobs_at_once
     wall = costs.wall(plan.jobs, jobs_at_once)
     at_once = at_a_time(jobs_at_once)
     report = duration(report_s(plan))
     if taken.said:
-        _say(console, taken.said)
-    _say(console, f"{described(cluster)}: {at_once}, about {duration(wall)} from now, plus {report} at most for the report")
+        say(console, taken.said)
+    say(console, f"{described(cluster)}: {at_once}, about {duration(wall)} from now, plus {report} at most for the report")
     _fit(console, plan, costs, jobs_at_once, end, begin)
 
 
@@ -68,13 +70,18 @@ def _fit(
     wall = costs.wall(plan.jobs, jobs_at_once)
     over = start + timedelta(seconds=wall)
     if wall <= room:
-        _say(console, f"fits: over at about {over:%H:%M}, before {end:%H:%M}")
+        say(console, f"fits: over at about {over:%H:%M}, before {end:%H:%M}")
         return
-    _say(
+    say(
         console, f"does not fit: over at about {over:%Y-%m-%d %H:%M}, {duration(wall - room)} after {end:%H:%M}. What saves:"
     )
-    for what, less in _savings(plan, costs, jobs_at_once, wall):
-        _say(console, f"  without {what}: {duration(less)} less{' (then it fits)' if wall - less <= room else ''}")
+    say(
+        console,
+        *(
+            f"  without {what}: {duration(less)} less{' (then it fits)' if wall - less <= room else ''}"
+            for what, less in _savings(plan, costs, jobs_at_once, wall)
+        ),
+    )
 
 
 def _savings(plan: Plan, costs: Estimate, jobs_at_once: Mapping[float, int], wall: float) -> list[tuple[str, float]]:
@@ -136,7 +143,3 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)

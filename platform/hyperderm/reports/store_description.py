@@ -12,9 +12,10 @@ SHARED = 4
 """The number of files that are named when many files share one reason."""
 
 
-def say(console: Console, text: str) -> None:
-    """Print one line as it is: not wrapped, without colours, and no part of it taken for markup."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+def say(console: Console, *lines: str) -> None:
+    """Print lines as they are: not wrapped, without colours, and no part of them taken for markup."""
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def describe(console: Console, uri: str, manifest: Manifest) -> None:
@@ -33,8 +34,7 @@ def describe(console: Console, uri: str, manifest: Manifest) -> None:
     else:
         table.add_row("folds", "none: no training roles")
     console.print(table)
-    for warning in manifest.warnings:
-        say(console, f"note: {warning}")
+    say(console, *(f"note: {warning}" for warning in manifest.warnings))
     list_aside(console, [(one.file, one.reason) for one in manifest.set_aside])
 
 
@@ -57,7 +57,6 @@ def list_aside(console: Console, aside: list[tuple[str, str]], *, whole: bool = 
         several = len(files) > SHARED
         shown = [f"{', '.join(files[:SHARED])} and {len(files) - SHARED} more"] if several else files
         lines += [f"  {file}: {reason}" for file in shown]
-    for line in lines if whole else lines[:SHOWN]:
-        say(console, line)
+    say(console, *(lines if whole else lines[:SHOWN]))
     if len(lines) > SHOWN and not whole:
         console.print(f"  … {len(lines) - SHOWN} more, all in the manifest", highlight=False)

@@ -64,9 +64,11 @@ def detach(workspace: Workspace, asked: GridRequest) -> None:
         time.sleep(0.1)
     if driver.poll() not in (None, 0):
         raise StudyError(f"the driver ended at once: {_last_line(log)}", f"See {log}.")
-    workspace.say(f"process {driver.pid} runs {folder.name}; closing this terminal does not end it")
-    workspace.say(f"log: {log}")
-    workspace.say("how far it is: the same command with --status in place of --detach; to stop it: --stop")
+    workspace.say(
+        f"process {driver.pid} runs {folder.name}; closing this terminal does not end it",
+        f"log: {log}",
+        "how far it is: the same command with --status in place of --detach; to stop it: --stop",
+    )
 
 
 def tell(workspace: Workspace, asked: GridRequest) -> None:
@@ -89,8 +91,7 @@ def tell(workspace: Workspace, asked: GridRequest) -> None:
         seconds = [float((result_of(grid, job) or {})["seconds"]) for job in done]
         left = duration(sum(seconds) / len(seconds) * (len(jobs) - len(done))) if seconds else "unknown"
         workspace.say(f"  {stage}: {len(done)} of {len(jobs)} done, {len(begun)} begun, {len(failed)} failed; left: {left}")
-        for job, reason in failed:
-            workspace.say(f"    {job.label}: {reason}")
+        workspace.say(*(f"    {job.label}: {reason}" for job, reason in failed))
     report = folder / REPORT / PAGE
     if report.exists():
         workspace.say(f"  report of {time.strftime('%Y-%m-%d %H:%M', time.localtime(report.stat().st_mtime))}: {report}")

@@ -3,31 +3,32 @@
 import shlex
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperderm.cluster.observer import Observers
-from hyperderm.cluster.session import connect, described, workers_found
+from hyperderm.cluster.session import connect, described, this_machine, workers_found
 from hyperderm.durable import write_whole
 from hyperderm.errors import ConfigError, StudyError
 from hyperderm.grid_config import Ablation
 from hyperderm.identity import shaping_in_full
-from hyperderm.reports.plan import at_a_time
+from hyperderm.reports.plan import at_a_time, print_plan
 from hyperderm.reports.progress import ProgressLine
 from hyperderm.strict import fingerprint, json_of
 from hyperderm.studies.ablation.estimate import capacity, estimate, report_s, with_feeds
 from hyperderm.studies.ablation.jobs import GENERATORS
-from hyperderm.studies.ablation.plan import Plan
+from hyperderm.studies.ablation.plan import VERSION, Plan, make_plan
 from hyperderm.studies.ablation.queue import JobQueue
 from hyperderm.studies.ablation.records import GridFolder, read_feeds, record_feeds, record_plan, result_of, with_larger_sets
 from hyperderm.tags import EXPERIMENT_TAG, MANIFEST_TAG, PROFILE_TAG, STORAGE_TAG, STORE_TAG
 from hyperderm.tracking.figures import RealSet
 from hyperderm.tracking.provenance import provenance
 from hyperderm.tracking.runs import Status
+from hyperderm.tracking.server import check_server
 from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
-from hyperderm.training.run_folder import CLOSED, PAGE, PLAN, REPORT
+from hyperderm.training.run_folder import CLOSED, IDENTITY, PAGE, PLAN, REPORT, claim, known_identity, run_folder
 from hyperderm.training.storage import claim_prefix, open_storage, recorded, storage_named, storage_of_run
 from hyperderm.workflows.find_store import find_store
 from hyperderm.workflows.run_tracking import finish_tracking, open_tracker, real_set
@@ -45,9 +46,6 @@ def prepare(workspace: Workspace, asked: GridRequest) -> "tuple[Plan, Path]":
     Raises:
         HyperdermError: an error that the user can correct.
     """
-    from hyperderm.studies.ablation.plan import make_plan
-    from hyperderm.training.run_folder import run_folder
-
     opened = find_store(workspace, asked.store, asked.data, max(64, asked.grid.size))
     check_weights(asked.grid, len(opened.manifest.wavelengths_nm))
     plan = make_plan(asked.grid, opened, asked.generators)
@@ -81,8 +79,6 @@ def identity(plan: "Plan") -> dict[str, Any]:
 
     Seeds, folds, arms, ratios, models and generators may be added later.
     """
-    from hyperderm.studies.ablation.plan import VERSION
-
     grid = plan.grid
     facts: dict[str, Any] = {
         "manifest": plan.store.manifest.fingerprint,
@@ -104,12 +100,6 @@ def identity(plan: "Plan") -> dict[str, Any]:
 
 def show_plan(workspace: Workspace, asked: GridRequest) -> Plan:
     """Print the plan and return it, without starting anything that lasts."""
-    from contextlib import nullcontext
-
-    from hyperderm.cluster.session import connect, this_machine
-    from hyperderm.reports.plan import print_plan
-    from hyperderm.studies.ablation.estimate import estimate
-
     open_storage(asked.storage)
     plan, folder = prepare(workspace, asked)
     with connect(workspace.ray_address) if workspace.ray_address else nullcontext(this_machine()) as cluster:
@@ -130,9 +120,6 @@ def run(workspace: Workspace, asked: GridRequest) -> Ended:
     Raises:
         HyperdermError: an error that the user can correct; raised before any process starts.
     """
-    from hyperderm.tracking.server import check_server
-    from hyperderm.training.run_folder import claim
-
     check_server(workspace.tracking_uri, say=workspace.say)
     bucket = open_storage(asked.storage)
     plan, folder = prepare(workspace, asked)
@@ -146,9 +133,6 @@ def run(workspace: Workspace, asked: GridRequest) -> Ended:
 
 def _check_version(folder: Path) -> None:
     """Refuse a grid of an earlier version, because its jobs have other names and would not be found again."""
-    from hyperderm.studies.ablation.plan import VERSION
-    from hyperderm.training.run_folder import IDENTITY, known_identity
-
     if not (folder / IDENTITY).exists():
         return
     was = known_identity(folder / IDENTITY)["identity"].get("code version", VERSION)
@@ -185,9 +169,10 @@ def run_claimed(workspace: Workspace, asked: GridRequest, plan: Plan, grid: Grid
     plan = with_larger_sets(grid, plan)
     whole = record_plan(folder, plan)
     left = [job for job in plan.jobs if not result_of(grid, job)]
-    workspace.say(f"grid {folder.name}: {len(plan.jobs) - len(left)} of {len(plan.jobs)} jobs done")
-    for arm, model, reason in plan.left_out:
-        workspace.say(f"left out: {arm} with {model}: {reason}")
+    workspace.say(
+        f"grid {folder.name}: {len(plan.jobs) - len(left)} of {len(plan.jobs)} jobs done",
+        *(f"left out: {arm} with {model}: {reason}" for arm, model, reason in plan.left_out),
+    )
     report = folder / REPORT / PAGE
     if not left and report.exists() and _closed(folder) == _state(grid, whole):
         finish_tracking(workspace, open_tracker(workspace, plan.grid.name, folder), key)
@@ -203,8 +188,7 @@ def run_claimed(workspace: Workspace, asked: GridRequest, plan: Plan, grid: Grid
         outcome = conclude(whole, grid, facts.tags, queue.failed, late, real, shlex.join(["hyperderm", *asked.words]))
         if outcome:
             workspace.console.print(outcome.table)
-            for sentence in outcome.sentences:
-                workspace.say(sentence)
+            workspace.say(*outcome.sentences)
         _close(tracker, queue, outcome)
     if not queue.interrupted and not queue.late and not queue.open and outcome:
         write_whole(folder / CLOSED, _state(grid, whole))
@@ -309,10 +293,10 @@ def arm_metrics(analysis: "Analysis") -> dict[str, Mapping[str, float]]:
 
 
 def _say(workspace: Workspace, queue: JobQueue, outcome: "Outcome | None") -> int:
-    for key, reason in queue.failed.items():
-        workspace.say(f"failed: {queue.jobs[key].label}: {reason}")
-    for key, why in queue.open.items():
-        workspace.say(f"left open: {queue.jobs[key].label}: {why}")
+    workspace.say(
+        *(f"failed: {queue.jobs[key].label}: {reason}" for key, reason in queue.failed.items()),
+        *(f"left open: {queue.jobs[key].label}: {why}" for key, why in queue.open.items()),
+    )
     if queue.late:
         workspace.say(f"{len(queue.late)} jobs did not fit before --until; the same command goes on with them")
     if outcome:

@@ -35,8 +35,10 @@ def run_audit(workspace: Workspace, given: Sequence[Store], cubes: bool, runs: P
         task = bar.add_task("", total=sum(len(store.manifest.parts) for store in found))
         verdict = find_leaks(project.artefacts, [read_facts(store, cubes, lambda: bar.advance(task)) for store in found])
     partly = [] if cubes else [("all stores", "cubes were not compared (--no-cubes)")]
-    foreign = ((name, "carries no fact of hyperderm") for name in project.foreign)
-    return replace(verdict, unknown=(*verdict.unknown, *away, *partly, *foreign))
+    return replace(
+        verdict,
+        unknown=(*verdict.unknown, *away, *partly, *((name, "carries no fact of hyperderm") for name in project.foreign)),
+    )
 
 
 def _beside(workspace: Workspace, runs: Path | None) -> Iterator[str]:

@@ -149,12 +149,11 @@ def _tell(workspace: Workspace, uri: str, manifest: "Manifest") -> None:
     origin = origin_of(manifest)
     assert origin is not None
     made = ", ".join(f"{count} {name}" for name, count in origin.requested.items())
-    workspace.say(f"{made} in {uri}, fingerprint {manifest.fingerprint}")
     workspace.say(
-        f"generator {origin.generator}, checkpoint {origin.checkpoint[:12]}, fold {origin.fold}, seed {origin.seed}"
+        f"{made} in {uri}, fingerprint {manifest.fingerprint}",
+        f"generator {origin.generator}, checkpoint {origin.checkpoint[:12]}, fold {origin.fold}, seed {origin.seed}",
+        f"rejected because out of range: {origin.rejected}",
+        *audit_notes(manifest),
     )
-    workspace.say(f"rejected because out of range: {origin.rejected}")
-    for said in audit_notes(manifest):
-        workspace.say(said)
     if origin.derived:
         workspace.say("For new lesions give --rgb.")

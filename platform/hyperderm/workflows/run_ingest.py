@@ -106,8 +106,7 @@ def ingest(job: "Job", store: str, *, folds: int = 5, seed: int = 0, workers: in
             bar.update(task, completed=done, total=total)
 
         manifest = pipeline.ingest(job, store, folds=folds, seed=seed, progress=told, make=make)
-    for said in job.used:
-        workspace.say(f"note: {said}")
+    workspace.say(*(f"note: {said}" for said in job.used))
     describe(workspace.console, store, manifest)
     return manifest
 
@@ -138,13 +137,15 @@ def check_ingest(job: "Job", store: str = "", *, folds: int = 5, seed: int = 0) 
     say(console, f"layout {job.layout}: {done}, cubes of {sizes or 'no size'}")
     if found.rows:
         say(console, f"values {min(row.low for row in found.rows):.4g} … {max(row.high for row in found.rows):.4g}")
-    for name, count in sorted(Counter(row.diagnosis or "unknown" for row in found.rows).items()):
-        say(console, f"  {name}: {count}")
     kinds = described(found.rows)
-    for line in kinds[:SHOWN] + [f"… and files of {len(kinds) - SHOWN} more kinds"] * (len(kinds) > SHOWN):
-        say(console, line)
-    for said in (*job.used, *(found.manifest.warnings if found.manifest else told_of(job, found.rows))):
-        say(console, f"note: {said}")
+    warnings = found.manifest.warnings if found.manifest else told_of(job, found.rows)
+    say(
+        console,
+        *(f"  {name}: {count}" for name, count in sorted(Counter(row.diagnosis or "unknown" for row in found.rows).items())),
+        *kinds[:SHOWN],
+        *[f"… and files of {len(kinds) - SHOWN} more kinds"] * (len(kinds) > SHOWN),
+        *(f"note: {said}" for said in (*job.used, *warnings)),
+    )
     list_aside(console, [(plain(one.file), plain(one.reason)) for one in found.set_aside], whole=True)
     if found.error:
         raise found.error
@@ -167,9 +168,8 @@ def annotate_export(job: "Job", out: Path, root: Path | None = None) -> "Exporte
 
     console = Console(emoji=False)
     found = export_images(job, out, root)
-    say(console, f"{found.count} picture{'s' * (found.count != 1)} in {out}")
-    for said in (*job.used, *found.notes):
-        say(console, f"note: {plain(said)}")
+    notes = (f"note: {plain(said)}" for said in (*job.used, *found.notes))
+    say(console, f"{found.count} picture{'s' * (found.count != 1)} in {out}", *notes)
     list_aside(console, [(plain(file), plain(reason)) for file, reason in found.aside], whole=True)
     return found
 

@@ -84,8 +84,7 @@ def audit_notes(manifest: Manifest) -> list[str]:
 
 def say_made_with(found: Prepared) -> None:
     """Print which runs this one needs, and the notes of `synthetic_notes`."""
-    for said in [*found.inputs.said, *(f"synthetic set: {note}" for note in synthetic_notes(found.experiment))]:
-        found.workspace.say(said)
+    found.workspace.say(*[*found.inputs.said, *(f"synthetic set: {note}" for note in synthetic_notes(found.experiment))])
 
 
 def open_tracker(workspace: Workspace, experiment: str, folder: Path) -> Tracker:

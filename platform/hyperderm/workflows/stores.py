@@ -36,8 +36,7 @@ def store_info(store: str) -> Manifest:
     if origin_of(manifest) is not None:
         from hyperderm.workflows.run_tracking import audit_notes  # seconds of imports, for synthetic sets alone
 
-        for said in audit_notes(manifest):
-            say(console, said)
+        say(console, *audit_notes(manifest))
     return manifest
 
 
@@ -62,13 +61,11 @@ def store_verify(store: str) -> "Verification":
             say(bar.console, f"{verdict.path}: {said}")
 
         found = verify_store(store, tell)
-    for note in found.notes:
-        say(console, f"note: {note}")
+    say(console, *(f"note: {note}" for note in found.notes))
     if not found.sound:
         several = len(found.faults) > 1
         say(console, f"{len(found.faults)} fault{'s' * several}:")
-        for fault in found.faults:
-            say(console, f"  {fault}")
+        say(console, *(f"  {fault}" for fault in found.faults))
         more = f" (and {len(found.faults) - 1} more, listed above)" if several else ""
         raise StoreError(f"{store}: {found.faults[0]}{more}", "Restore it, or ingest again.")
     count, parts = found.manifest.lesions, len(found.parts)
@@ -99,8 +96,7 @@ def store_diff(a: str, b: str) -> "Difference":
         files = "" if found.same_files else ": the same lesions and description, in other files"
         say(console, f"the same{files}")
         return found
-    for change in found.fields:
-        say(console, f"{change.name}: {change.a} -> {change.b}")
+    say(console, *(f"{change.name}: {change.a} -> {change.b}" for change in found.fields))
     for name, ids in ((a, found.only_a), (b, found.only_b)):
         _list(console, f"only in {name}", list(ids))
     lines = [
@@ -166,8 +162,7 @@ def bucket_links(store: str, *, hours: float = 24.0) -> list[tuple[str, str]]:
     from hyperderm.store.buckets import presign
 
     found = presign(store, round(hours * 3600))
-    for name, link in found:
-        say(Console(emoji=False), f"{name}\t{link}")
+    say(Console(emoji=False), *(f"{name}\t{link}" for name, link in found))
     return found
 
 
@@ -205,15 +200,13 @@ def _tell_largest(console: Console, found: "Difference", wavelengths_nm: Sequenc
         say(console, "cubes of other bands or another shape: their values are not compared")
         return
     say(console, "largest absolute difference of the changed cubes:")
-    for nm, value in zip(wavelengths_nm, largest, strict=True):
-        say(console, f"  {nm:g} nm: {value:.6g}")
+    say(console, *(f"  {nm:g} nm: {value:.6g}" for nm, value in zip(wavelengths_nm, largest, strict=True)))
 
 
 def _list(console: Console, title: str, lines: list[str]) -> None:
     if not lines:
         return
     say(console, f"{title}: {len(lines)} lesion{'s' * (len(lines) > 1)}")
-    for line in lines[:SHOWN]:
-        say(console, f"  {line}")
+    say(console, *(f"  {line}" for line in lines[:SHOWN]))
     if len(lines) > SHOWN:
         say(console, f"  … {len(lines) - SHOWN} more")

@@ -50,9 +50,9 @@ class Workspace:
         """Return the folder below which runs have their folders: the given one, or the project's own."""
         return given or self.root / "runs"
 
-    def say(self, text: str) -> None:
-        """Print one line."""
-        say(self.console, text)
+    def say(self, *lines: str) -> None:
+        """Print lines as they are."""
+        say(self.console, *lines)
 
 
 def choose_profile(workspace: Workspace, asked: str, *, here: bool = False) -> Literal["small", "full"]:
