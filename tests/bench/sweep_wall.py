@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 WANTED = 1.05
-TRIALS, IMAGES = 5, 1_000
+TRIALS, IMAGES = 3, 1_000
 SWEPT = ("learner.lr_generator", "learner.lr_critic")
 """Axes that change what a trial learns and not how long it takes."""
 
