@@ -48,7 +48,7 @@ class MlflowRequests:
         self._uri, self._experiment, self._artifact_root = uri, experiment, artifact_root
         self._database = sqlite_path(uri)
         self._event_log, self._on_warning = event_log, on_warning
-        quiet_client()  # here, in the driver's main thread: the environment is not changed from the outbox's
+        quiet_client()  # here, in the driver's main thread: the environment is not changed from the thread of the delivery
         self._made: MlflowClient | None = None
         self._known_experiment: str | None = None
         self._floors: dict[str, dict[str, int]] = {}

@@ -19,7 +19,7 @@ START_ONE = "Start it (`make services-up`), correct MLFLOW_TRACKING_URI, or unse
 def quiet_client() -> None:
     """Stop mlflow from blocking for minutes, printing much and sending usage data; settings of the user stay."""
     for name, value in {
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the outbox is the one that is patient
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the delivery is the one that is patient
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
         "MLFLOW_LOGGING_LEVEL": "WARNING",  # read when mlflow is imported; alembic's level follows it
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",

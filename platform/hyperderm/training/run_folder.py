@@ -21,7 +21,7 @@ RESULT, PREDICTIONS, SAMPLES = "result.json", "predictions.parquet", "samples.np
 """The files that a job leaves: its result, its predictions of the test role, and the cubes on which it was scored."""
 IDENTITY = "identity.json"
 TRIALS = "trials"
-EVENT_LOG = "outbox.db"
+EVENT_LOG = "outbox.db"  # the name of earlier versions, so that their runs go on
 CLOSED = ".closed"
 """The file that marks the folder of a sweep or a grid once its summary is in the event log of tracking."""
 REPORT, PAGE = "report", "report.html"
