@@ -134,3 +134,12 @@ def test_of_writers_on_one_disk_one_wins_and_the_others_are_told(tmp_path):
     assert all("another writer made a store there first" in one for one in told)
     assert open_store(str(place)).manifest == won
     assert list(tmp_path.iterdir()) == [place], "nothing half-written"
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "a\0b"])
+def test_what_is_no_address_makes_no_store(wrong, tmp_path, monkeypatch):
+    """From Python anything can be given; a folder called None would be a surprise."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError, match="is no address"):
+        write_store(wrong, lesions(2))
+    assert list(tmp_path.iterdir()) == []

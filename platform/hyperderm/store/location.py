@@ -202,6 +202,8 @@ def locate(uri: str | Path, option: str = "--store") -> Location:
         StoreError: the scheme is unknown, the address is invalid, or there are no credentials for S3.
     """
     text = str(uri)
+    if not isinstance(uri, str | Path) or "\0" in text:  # from Python: the command line gives neither
+        raise StoreError(f"{option} {uri!r} is no address", "Give a folder, or an s3:// address.")
     if "://" not in text:
         return Location(text, pafs.LocalFileSystem(), str(Path(text).expanduser().absolute()))
     if text.startswith("s3://"):

@@ -52,7 +52,7 @@ def store_verify(store: str) -> "Verification":
     from hyperderm.store.verify import verify_store
 
     console = Console(emoji=False)
-    with counting(console, f"verifying {escape(store)}") as bar:
+    with counting(console, f"verifying {escape(str(store))}") as bar:
         task = bar.add_task("", total=None)
 
         def tell(verdict: "Verdict", total: int) -> None:
@@ -124,7 +124,7 @@ def store_export(store: str, out: Path, *, form: str = "mat") -> int:
     from hyperderm.store.reader import open_store
 
     console = Console(emoji=False)
-    with counting(console, f"exporting {escape(store)}") as bar:
+    with counting(console, f"exporting {escape(str(store))}") as bar:
         task = bar.add_task("", total=None)
         count = export_store(open_store(store), out, form, lambda done, total: bar.update(task, completed=done, total=total))
     say(console, f"{count} lesion{'s' * (count != 1)} in {out}")
