@@ -141,5 +141,5 @@ def test_what_is_no_address_makes_no_store(wrong, tmp_path, monkeypatch):
     """From Python anything can be given; a folder called None would be a surprise."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StoreError, match="is no address"):
-        write_store(wrong, lesions(2))
+        write_store(wrong, lesions(2), fold_count=0)
     assert list(tmp_path.iterdir()) == []
