@@ -190,3 +190,15 @@ def test_a_head_node_that_wants_another_token(tmp_path, monkeypatch):
         head.terminate()
         head.wait(30)
         shutil.rmtree(short, ignore_errors=True)
+
+
+def test_a_sigterm_while_ray_starts_ends_like_ctrl_c(monkeypatch):
+    """Ray's own handler, which leaves by SystemExit with the number of the signal, is in place before `ray.init` returns."""
+    import ray
+
+    def terminated(**asked: object) -> None:
+        raise SystemExit(15)
+
+    monkeypatch.setattr(ray, "init", terminated)
+    with pytest.raises(KeyboardInterrupt), session.connect(None):
+        pass

@@ -197,6 +197,8 @@ def connect(address: str | None) -> Iterator[Cluster]:
                 runtime_env=environment,
                 **place,
             )
+        except SystemExit:  # Ray's own handler of SIGTERM, which is in place before `ray.init` returns
+            raise KeyboardInterrupt from None
         except Exception as error:  # Ray gives no reason if a node does not start in time
             raise _unstarted(address if remote else None, str(error), said()) from None
     if callable(before) and threading.current_thread() is threading.main_thread():
