@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -202,3 +204,46 @@ def test_a_sigterm_while_ray_starts_ends_like_ctrl_c(monkeypatch):
     monkeypatch.setattr(ray, "init", terminated)
     with pytest.raises(KeyboardInterrupt), session.connect(None):
         pass
+
+
+@pytest.fixture
+def interruptible():
+    """Signals raise KeyboardInterrupt, as in the command line."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_a_callback_of_python_is_not_lost(interruptible, number):
+    """As while Ray is imported: an exception of a handler would be printed and forgotten, and the sweep would run on."""
+    reached = []
+
+    class Thing:
+        pass
+
+    def imports() -> None:
+        with session.held_back():
+            thing = Thing()
+            watch = weakref.ref(thing, lambda gone: signal.raise_signal(number))
+            del thing
+            reached.append(watch())
+
+    with pytest.raises(KeyboardInterrupt):
+        imports()
+    assert reached == [None]
+    assert signal.getsignal(signal.SIGTERM) is signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_second_signal_does_not_wait(interruptible):
+    reached = []
+
+    def imports() -> None:
+        with session.held_back():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.raise_signal(number)
+                reached.append(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        imports()
+    assert reached == [signal.SIGTERM]

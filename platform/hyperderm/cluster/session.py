@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hyperderm.cluster.ray_output import DRIVER_LOG, captured_stderr, quiet_loggers
@@ -172,6 +173,35 @@ def connected() -> Cluster:
 
 
 @contextmanager
+def held_back() -> Iterator[None]:
+    """Hold a SIGINT or SIGTERM back until the block has ended, then raise KeyboardInterrupt; a second one ends the block.
+
+    Python drops an exception that a handler raises while one of its own callbacks runs, which happens while packages are
+    imported, and Ray puts a handler of its own in place. At the end of the block the handlers are those of before it.
+    """
+    came: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        if len(came) > 1:
+            raise KeyboardInterrupt
+
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # only there Python lets handlers be set
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours = {number: handler for number, handler in before.items() if callable(handler)}
+    try:
+        for number in ours:
+            signal.signal(number, handle)
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+@contextmanager
 def connect(address: str | None) -> Iterator[Cluster]:
     """Connect to the cluster at `address`, or start a local one on all cores of this machine; disconnect at the end.
 
@@ -181,34 +211,32 @@ def connect(address: str | None) -> Iterator[Cluster]:
     remote = address not in (None, "", "local")
     if remote and address != "auto":
         check_address(str(address))
-    import ray
-    import ray.exceptions
-
+    with held_back():
+        import ray
+    outer = ray.is_initialized()  # by somebody else, who goes on with it after the error below
     package = str(Path(__file__).resolve().parents[1])  # sent to the workers, so that they run the code of the driver
     environment = {"py_modules": [package], "env_vars": SETTINGS} if remote else quoted_interpreter(sys.executable)
     place: dict[str, Any] = {} if remote else dict(include_dashboard=False, _node_ip_address="127.0.0.1")
-    before = signal.getsignal(signal.SIGTERM)
-    with captured_stderr() as said:
-        try:
-            ray.init(
-                address=address if remote else "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env=environment,
-                **place,
-            )
-        except SystemExit:  # Ray's own handler of SIGTERM, which is in place before `ray.init` returns
-            raise KeyboardInterrupt from None
-        except Exception as error:  # Ray gives no reason if a node does not start in time
-            raise _unstarted(address if remote else None, str(error), said()) from None
-    if callable(before) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)  # Ray has put a handler of its own in its place
     try:
+        with held_back(), captured_stderr() as said:
+            try:
+                ray.init(
+                    address=address if remote else "local",
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    runtime_env=environment,
+                    **place,
+                )
+            except SystemExit:  # Ray's own handler of SIGTERM, which is in place before `ray.init` returns
+                raise KeyboardInterrupt from None
+            except Exception as error:  # Ray gives no reason if a node does not start in time
+                raise _unstarted(address if remote else None, str(error), said()) from None
         cluster = connected()
         with quiet_loggers(Path(cluster.logs) / DRIVER_LOG):
             yield cluster
     finally:
-        ray.shutdown()
+        if not outer:
+            ray.shutdown()
 
 
 def quoted_interpreter(path: str) -> dict[str, str] | None:
