@@ -3,10 +3,12 @@
 import csv
 import io
 import shutil
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+from hyperderm.errors import ConfigError
 from hyperderm.store.reader import open_store
 from hyperderm.tracking.runs import Tracker
 from hyperderm.workflows import audit_leaks
@@ -155,3 +157,9 @@ def test_without_a_verb_it_says_what_there_is(run):
     code, said, _ = run()
     assert code == 0
     assert "leaks" in said
+
+
+def test_a_folder_of_runs_that_is_not_there_is_no_clean_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="--runs nowhere is no folder"):
+        audit_leaks(runs=Path("nowhere"))

@@ -103,6 +103,20 @@ def test_a_full_output_is_told_once_of_what_prints_aside(folder):
     assert (folder / "done").exists()
 
 
+def test_what_an_earlier_command_of_this_process_declared_does_not_count(folder, monkeypatch):
+    monkeypatch.setattr(streams.OutputFile, "aside", True)
+    assert ended("full", "pipe")[0] == 2
+
+
+def test_a_store_that_is_whole_is_not_asked_for_again(tmp_path):
+    """What `phantom` prints is not its purpose: repeated, it would be refused, because the store is there."""
+    words = ["phantom", "--store", str(tmp_path / "store"), "--count", "6", "--size", "16", "--folds", "0"]
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run([sys.executable, "-m", "hyperderm", *words], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr.count("the work goes on")) == (0, 1)
+    assert (tmp_path / "store/manifest.json").exists()
+
+
 @pytest.mark.parametrize("error", ["full", "gone", "closed"])
 def test_an_error_that_cannot_be_printed_keeps_its_code(error):
     assert ended("pipe", error, "--nonsense") == (2, "")

@@ -27,6 +27,13 @@ def stores(tmp_path_factory):
     return str(folder / "a"), str(folder / "b")
 
 
+def test_folds_that_cannot_be_filled_are_refused_before_a_lesion_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr("hyperderm.phantom.rendering.render", lambda *of: pytest.fail("a lesion was drawn"))
+    with pytest.raises(StoreError, match="4 groups of source images cannot fill 5 folds"):
+        phantom(str(tmp_path / "p"), count=4, size=16)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_phantom_and_info_return_the_manifest(tmp_path, capsys):
     made = phantom(str(tmp_path / "p"), count=3, size=16, folds=0)
     assert (made.lesions, made.shape, made.folds) == (3, (16, 16, 16), None)

@@ -7,6 +7,7 @@ import typer
 
 from hyperderm import workflows
 from hyperderm.cli import app
+from hyperderm.cli.terminal import print_aside
 from hyperderm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def ingest(
     if check:
         workflows.check_ingest(job, store, folds=folds, seed=seed)
     else:
+        print_aside()
         workflows.ingest(job, store, folds=folds, seed=seed, workers=workers)
 
 
@@ -146,6 +148,7 @@ def annotate_export(
         axes,
         references,
     )
+    print_aside()
     workflows.annotate_export(workflows.ingest_job(source, layout=layout, masks=masks, camera=camera), out, root)
 
 

@@ -6,6 +6,7 @@ import typer
 
 from hyperderm import workflows
 from hyperderm.cli import app
+from hyperderm.cli.terminal import print_aside
 
 
 @app.command()
@@ -17,4 +18,5 @@ def phantom(
     folds: Annotated[int, typer.Option(min=0, help="Number of folds, 0 for none.")] = 5,
 ) -> None:
     """Write phantom lesions, made by the calibrated skin simulator, into a store."""
+    print_aside()
     workflows.phantom(store, count=count, size=size, seed=seed, folds=folds)

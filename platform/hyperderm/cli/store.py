@@ -7,6 +7,7 @@ import typer
 
 from hyperderm import workflows
 from hyperderm.cli import add_group
+from hyperderm.cli.terminal import print_aside
 
 store_app = add_group("store", "Look at a store, prove it, compare two, or write one out.")
 
@@ -39,4 +40,5 @@ def export(
     format_: Annotated[str, typer.Option("--format", help="mat (HSIDermoscopy's layout), envi or npz.")] = "mat",
 ) -> None:
     """Write a store as .mat, ENVI or .npz files. `ingest` reads them back without any change."""
+    print_aside()
     workflows.store_export(store, out, form=format_)

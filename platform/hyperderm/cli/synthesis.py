@@ -7,6 +7,7 @@ import typer
 
 from hyperderm import workflows
 from hyperderm.cli import app
+from hyperderm.cli.terminal import print_aside
 
 
 @app.command()
@@ -28,6 +29,7 @@ def generate(
     runs: Annotated[Path | None, typer.Option("--runs", help="Where runs are kept.")] = None,
 ) -> None:
     """Make a synthetic set with a trained generator."""
+    print_aside()
     workflows.generate(
         store,
         dict.fromkeys(diagnosis or ["melanoma"], count),

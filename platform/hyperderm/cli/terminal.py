@@ -89,6 +89,7 @@ class OutputFile(io.FileIO):
 
 def outlive_readers() -> None:
     """Replace standard output and error by such streams; a stream that was closed from the start is /dev/null."""
+    OutputFile.lost, OutputFile.aside = None, False
     for number in (0, OUTPUT, ERROR):
         try:
             os.fstat(number)

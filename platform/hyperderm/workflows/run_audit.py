@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hyperderm.errors import StoreError
+from hyperderm.errors import ConfigError, StoreError
 from hyperderm.reports.progress import counting
 from hyperderm.store.leaks import Verdict, find_leaks
 from hyperderm.store.manifest import MANIFEST
@@ -29,6 +29,8 @@ def run_audit(workspace: Workspace, given: Sequence[Store], cubes: bool, runs: P
     Raises:
         HyperdermError: the tracking server does not answer, or a store cannot be read.
     """
+    if runs is not None and not runs.is_dir():
+        raise ConfigError(f"--runs {runs} is no folder", "Name the folder that --runs named when the grids were run.")
     project = walk(workspace.tracking_uri)
     found, away = _stores(project, given, [*project.stores, *_beside(workspace, runs)], workspace.root)
     with counting(workspace.console, "reading stores") as bar:

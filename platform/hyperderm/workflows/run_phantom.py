@@ -20,10 +20,14 @@ def phantom(store: str, *, count: int = 330, size: int = 64, seed: int = 0, fold
     Raises:
         HyperdermError: an error that the user can correct. Nothing is left behind.
     """
-    from hyperderm.phantom.rendering import PHANTOM_VERSION
+    from hyperderm.phantom.rendering import PHANTOM_VERSION, plan
     from hyperderm.phantom.rendering import phantom as lesions
+    from hyperderm.store.folds import assign_folds
     from hyperderm.store.writer import write_store
 
+    diagnoses = plan(count, seed)
+    if folds:  # proven before the first lesion is drawn; each lesion is a group of its own
+        assign_folds([str(index) for index in range(count)], diagnoses, folds, seed)
     console = Console(emoji=False)
     source = {"verb": "phantom", "version": PHANTOM_VERSION, "count": count, "size": size, "seed": seed}
     with counting(console, "drawing phantom lesions") as bar:

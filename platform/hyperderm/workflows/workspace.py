@@ -80,7 +80,8 @@ def choose_profile(workspace: Workspace, asked: str, *, here: bool = False) -> L
     if gpu:
         return "full"
     workspace.say(
-        "no GPU: profile small (32 px, narrower networks, all diagnoses: a rehearsal of the whole path, not a result). "
+        "no GPU: profile small (32 px, narrower networks, SHS-GAN on all diagnoses: "
+        "a rehearsal of the whole path, not a result). "
         "For full size all the same: --profile full --set sweep.gpus_per_worker=0 (a grid: resources.gpus=0)."
     )
     return "small"

@@ -87,7 +87,7 @@ def _records(plan: Plan, grid: GridFolder, results: Mapping[str, Mapping[str, An
         makers = tuple(key for key in ancestors(jobs, job) if key in trained)
         cell = Artefact(job.label, job.label, "classifier", True, manifest, job.fold, uses=makers)
         if job.key in results:
-            if (source := job.store or "".join(job.needs)) and source not in sets:
+            if (source := job.store or next(iter(job.needs), "")) and source not in sets:
                 sets[source] = list(_sets(grid, job, makers))
                 yield from sets[source]
             uses = tuple(made.key for made in sets.get(source, ()))
