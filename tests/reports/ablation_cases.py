@@ -65,7 +65,7 @@ def analysis(models=MODELS, arms=ARMS, doses=SMALL_DOSES, folds=range(5), seeds=
         arms=tuple(_arm(draw, arm, model, folds, seeds) for arm in arms for model in models),
         contrasts=found, decisions=tuple(_decision(found, model, arm, d) for model in models for arm, d in doses.items()),
         baselines=tuple(
-            BaselineComparison(m, models[0], Estimate(-0.013, -0.04, 0.02, "BCa"), 0.3, f"{m} does not beat {models[0]}.")
+            BaselineComparison(m, models[0], Estimate(-0.013, -0.04, 0.02, "BCa"), 0.3)
             for m in models[1:]
         ),
         diagnoses=tuple(
@@ -192,9 +192,7 @@ def _decision(found, model, arm, dose):
     pair = [c for c in found if (c.arm, c.model) == (arm, model)]
     verdict = "helps" if all(c.adjusted_low > 0 for c in pair) else "cannot tell"
     verdict = "hurts" if all(c.adjusted_high < 0 for c in pair) else verdict
-    detectable = max(c.detectable for c in pair)
-    sentence = f"{model}: {arm} changed AUROC by {pair[0].difference:+.3f} against real: {verdict}."
-    return Decision(arm, model, dose.control, verdict, detectable, sentence)
+    return Decision(arm, model, dose.control, verdict, max(c.detectable for c in pair))
 
 
 def _hard(draw, model, k, arms):

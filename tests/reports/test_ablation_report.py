@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from hyperderm.reports.ablation.answer import decision_sentence
 from hyperderm.reports.ablation.document import Image, Notes, escaped, image, markdown, page
 from hyperderm.reports.ablation.facts import Cells, Dose, result_of
+from hyperderm.reports.ablation.number_format import MISSING, chance, hours, number, percent, ratio, signed, span, tally
 from hyperderm.reports.ablation.sections import caveats, content
 from hyperderm.reports.ablation.tables import FIRST_METRICS, TABLES, csv_files, estimate_cell, set_table
 from hyperderm.statistics.ablation_results import METRICS, Estimate, UndeclaredDifference
-from hyperderm.statistics.number_format import MISSING, chance, hours, number, percent, ratio, signed, span, tally
 from tests.reports import ablation_cases as cases
 from tests.reports.reading import Page
 
@@ -297,17 +298,19 @@ def test_numbers_are_written(written, text):
 
 def test_many_verdicts_become_a_list_below_the_paragraph(small):
     analysis, facts = small
-    many = replace(analysis, decisions=tuple(replace(analysis.decisions[0], sentence=f"Verdict {k}.") for k in range(3)))
-    answer = ("Three were asked.", "Verdict 0.", "Verdict 1.", "Verdict 2.", "That is all.")
+    first = analysis.decisions[0]
+    many = replace(analysis, decisions=tuple(replace(first, verdict=each) for each in ("helps", "hurts", "cannot tell")))
+    verdicts = [decision_sentence(many, each) for each in many.decisions]
+    answer = ("Three were asked.", *verdicts, "That is all.")
     whole = content(many, facts, answer)
     assert (whole.answer[:2], whole.verdicts) == (("Three were asked.", "That is all."), answer[1:4])
     changes = [number(c.difference).removeprefix("−") for c in analysis.contrasts]
     found = re.findall(r"between [+−]([\d.]+) and [+−]([\d.]+);", whole.answer[2])[0]
     assert set(found) <= set(changes)
     read = Page(blank_page(many, replace(facts, profile="small"), answer))
-    places = [read.text.index(words) for words in ("Three were asked. That is all. The 4", "small profile", "Verdict 0.")]
+    places = [read.text.index(words) for words in ("Three were asked. That is all. The 4", "small profile", verdicts[0])]
     assert places == sorted(places)
-    assert "\n- Verdict 1.\n" in markdown(whole)
+    assert f"\n- {escaped(verdicts[1])}\n" in markdown(whole)
     few = replace(analysis, decisions=many.decisions[:2])
     assert content(few, facts, answer).verdicts == ()
 

@@ -12,11 +12,12 @@ import pytest
 
 from hyperderm.errors import StudyError
 from hyperderm.reports.ablation import sections, write
+from hyperderm.reports.ablation.answer import decision_sentences
 from hyperderm.reports.ablation.document import Image
 from hyperderm.reports.ablation.facts import Dose
 from hyperderm.reports.ablation.tables import TABLES, csv_files
 from hyperderm.reports.ablation.write import write_report
-from hyperderm.statistics.ablation import analyse, decision_sentences
+from hyperderm.statistics.ablation import analyse
 from hyperderm.statistics.predictions import Predictions
 from tests.reports import ablation_cases as cases
 from tests.reports.reading import Page
@@ -83,7 +84,8 @@ def test_every_number_can_be_recomputed_by_the_lines_it_prints(grid, written, mo
     exec(source, scope)
     again = scope["analysis"]
     assert again.to_dict() == grid[1].to_dict()
-    assert json.loads(json.dumps(again.to_dict())) == json.loads(Path("analysis.json").read_text())
+    held = again.to_dict() | {"answer": decision_sentences(again)}
+    assert json.loads(json.dumps(held)) == json.loads(Path("analysis.json").read_text())
     for name, text in csv_files(again, grid[2]).items():
         assert Path(name).read_text() == text
     assert len(Predictions.from_parquet(Path("predictions.parquet"))) == len(grid[0])

@@ -9,8 +9,9 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, confusion_matrix, roc_auc_score
 
 from hyperderm.errors import StudyError
+from hyperderm.reports.ablation.answer import baseline_sentence, decision_sentence, decision_sentences
 from hyperderm.reports.ablation.facts import result_of
-from hyperderm.statistics.ablation import analyse, decision, decision_sentences
+from hyperderm.statistics.ablation import analyse, decision
 from hyperderm.statistics.ablation_results import METRICS, Contrast
 from hyperderm.statistics.predictions import Predictions
 from tests.simulation import Design, predictions, simulate
@@ -85,7 +86,7 @@ def test_a_helpful_arm_helps_and_a_copier_cannot_be_told(analysis):
     assert verdicts["shsgan_x1"].verdict == "helps"
     assert verdicts["copier_x1"].verdict == "cannot tell"
     assert {decision.control for decision in analysis.decisions} == {"oversampled_x1"}
-    sentence = verdicts["copier_x1"].sentence
+    sentence = decision_sentence(analysis, verdicts["copier_x1"])
     assert f"with these {analysis.melanomas} melanomas only differences of at least" in sentence
     assert f"{verdicts['copier_x1'].detectable:.3f}" in sentence
 
@@ -108,9 +109,9 @@ def test_beating_only_real_is_not_help():
 
 def test_the_rule_looks_at_the_adjusted_intervals(analysis):
     real, control = (replace(c, low=0.01, adjusted_low=0.005) for c in analysis.contrasts[:2])
-    assert decision(real, control, 85).verdict == "helps"
-    assert decision(real, replace(control, adjusted_low=-0.001), 85).verdict == "cannot tell"
-    assert decision(replace(real, adjusted_low=-0.001), control, 85).verdict == "cannot tell"
+    assert decision(real, control).verdict == "helps"
+    assert decision(real, replace(control, adjusted_low=-0.001)).verdict == "cannot tell"
+    assert decision(replace(real, adjusted_low=-0.001), control).verdict == "cannot tell"
 
 
 def test_sentences_say_the_numbers(analysis):
@@ -130,7 +131,7 @@ def test_deep_models_are_held_against_the_spectral_baseline(analysis):
     assert (found.model, found.baseline) == ("cnn", "spectral_logistic")
     gap = [result_of(analysis, "real", model).metrics["auroc"].value for model in ("cnn", "spectral_logistic")]
     assert found.difference.value == pytest.approx(gap[0] - gap[1])
-    assert "does not demonstrably beat" in found.sentence
+    assert "does not demonstrably beat" in baseline_sentence(found)
 
 
 def test_arms_nobody_asked_about_are_held_against_real(analysis, table):

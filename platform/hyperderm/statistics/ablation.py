@@ -31,7 +31,6 @@ from hyperderm.statistics.ablation_results import (
 from hyperderm.statistics.classification import Value
 from hyperderm.statistics.mean_curves import GRID, Band, curves
 from hyperderm.statistics.multiplicity import FAMILY_LEVEL, Holm, holm
-from hyperderm.statistics.number_format import number, signed, span
 from hyperderm.statistics.paired import Difference, auroc, difference
 from hyperderm.statistics.panel import Panel, common, panel
 from hyperderm.statistics.predictions import Predictions
@@ -148,82 +147,14 @@ def _by_lesion(panel: Panel, values: np.ndarray) -> Mapping[str, float]:
     return dict(zip(_wrong(panel)[0], values.tolist(), strict=True))
 
 
-def decision(real: ContrastResult, control: ContrastResult, melanomas: int) -> Decision:
+def decision(real: ContrastResult, control: ContrastResult) -> Decision:
     """Return the decision on one synthetic arm by the declared rule: both Holm-adjusted intervals lie on one side of 0."""
     verdict: Verdict = CANNOT_TELL
     if real.adjusted_low > 0 and control.adjusted_low > 0:
         verdict = HELPS
     elif real.adjusted_high < 0 and control.adjusted_high < 0:
         verdict = HURTS
-    detectable = max(real.detectable, control.detectable)
-    answer = {
-        HELPS: "it helps",
-        HURTS: "it hurts",
-        CANNOT_TELL: f"cannot tell; with these {melanomas} melanomas only differences of at least {number(detectable)} "
-        "would have shown",
-    }[verdict]
-    sentence = (
-        f"{real.arm} with {real.model} changed AUROC by {_change(real)} against {real.reference} and by {_change(control)} "
-        f"against {control.reference}: {answer}."
-    )
-    return Decision(real.arm, real.model, control.reference, verdict, detectable, sentence)
-
-
-def baseline_comparison(model: str, baseline: str, difference: Estimate, p: float) -> BaselineComparison:
-    """Return the comparison of a deep model with the spectral baseline on real data, with a sentence."""
-    value, low, high = difference.bounds
-    if low > 0:
-        found = f"{model} beats {baseline}"
-    elif high < 0:
-        found = f"{model} is worse than {baseline}, which needs no deep network"
-    else:
-        found = f"{model} does not demonstrably beat {baseline}"
-    change = f"{signed(value)} {span(low, high, signs=True)}"
-    return BaselineComparison(model, baseline, difference, p, f"On real data {found}: AUROC {change}.")
-
-
-def decision_sentences(analysis: Analysis) -> list[str]:
-    """Return the report's first paragraph: the tested lesions, each answer with its uncertainty, and its limits."""
-    a = analysis
-    said = [
-        f"{a.melanomas} melanomas and {a.lesions - a.melanomas} other lesions from {a.groups} images were tested out of "
-        f"fold ({_many(len(a.folds), 'fold')}, {_many(len(a.seeds), 'seed')})."
-    ]
-    if a.decisions:
-        said.append(_summary(a))
-        said += [each.sentence for each in a.decisions]
-        said.append(
-            f"Intervals are Holm-adjusted over {_many(len(a.contrasts) + a.unanswered, 'declared contrast')} "
-            f"(family level {number(a.family_level, 2)})."
-        )
-    else:
-        said.append("No synthetic arm could be compared with both real and its control, so there is no answer.")
-    said += [each.sentence for each in a.baselines]
-    if len(a.seeds) == 1:
-        said.append("With one seed the intervals cannot say how much training again would change the numbers.")
-    return said
-
-
-def _summary(a: Analysis) -> str:
-    verdicts = [each.verdict for each in a.decisions]
-    parts = [
-        f"{verdicts.count(v)} {text}{'s' if verdicts.count(v) == 1 else ''}"
-        for v, text in ((HELPS, "help"), (HURTS, "hurt"))
-        if v in verdicts
-    ]
-    open_ones = verdicts.count(CANNOT_TELL)
-    if open_ones == len(verdicts):
-        return "Whether synthetic data help cannot be told from these cases."
-    left = [f"{open_ones} cannot be told"] if open_ones else []
-    return f"Of {_many(len(verdicts), 'synthetic arm')} (counted per model), {', '.join(parts + left)}."
-
-
-def _change(result: ContrastResult) -> str:
-    return f"{signed(result.difference)} {span(result.adjusted_low, result.adjusted_high, signs=True)}"
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+    return Decision(real.arm, real.model, control.reference, verdict, max(real.detectable, control.detectable))
 
 
 REAL = "real"
@@ -279,7 +210,7 @@ def analyse(
         family_level=FAMILY_LEVEL,
         arms=tuple(arm_result(each, seed=seed, resamples=resamples) for each in everything),
         contrasts=tuple(results),
-        decisions=tuple(_decisions(results, melanomas)),
+        decisions=tuple(_decisions(results)),
         baselines=tuple(_baselines(panels, seed, resamples)),
         diagnoses=diagnosis_errors(everything, predictions),
         hardest=hardest(everything, predictions),
@@ -360,12 +291,12 @@ def _contrast_notes(arm: Panel, found: Difference) -> Iterator[str]:
         yield "Both arms rank every lesion alike: the interval is what moving a tenth of one melanoma's rank would make."
 
 
-def _decisions(results: Sequence[ContrastResult], melanomas: int) -> Iterator[Decision]:
+def _decisions(results: Sequence[ContrastResult]) -> Iterator[Decision]:
     against_real = {(each.arm, each.model): each for each in results if each.reference == REAL}
     for each in results:
         real = against_real.get((each.arm, each.model))
         if real is not None and each.reference != REAL:
-            yield decision(real, each, melanomas)
+            yield decision(real, each)
 
 
 def _baselines(panels: Panels, seed: int, resamples: int) -> Iterator[BaselineComparison]:
@@ -375,7 +306,7 @@ def _baselines(panels: Panels, seed: int, resamples: int) -> Iterator[BaselineCo
         for model in (name for name in names if not name.startswith(BASELINE)):
             found = _beside(panels[REAL, model], panels[REAL, baseline], seed, resamples)
             if found is not None:
-                yield baseline_comparison(model, baseline, *found)
+                yield BaselineComparison(model, baseline, *found)
 
 
 def _undeclared(contrasts: Sequence[Contrast], panels: Panels, seed: int, resamples: int) -> Iterator[UndeclaredDifference]:

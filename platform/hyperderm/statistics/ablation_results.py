@@ -177,7 +177,6 @@ class Decision:
         control: the control arm named in advance; the arm was compared with this control and with `real`.
         verdict: "helps", "hurts" or "cannot tell".
         detectable: the larger of the two contrasts' smallest detectable differences.
-        sentence: the answer in plain words with its numbers.
     """
 
     arm: str
@@ -185,7 +184,6 @@ class Decision:
     control: str
     verdict: Verdict
     detectable: float
-    sentence: str
 
 
 @dataclass(frozen=True)
@@ -230,7 +228,6 @@ class BaselineComparison:
     baseline: str
     difference: Estimate
     p: float
-    sentence: str
 
 
 @dataclass(frozen=True)

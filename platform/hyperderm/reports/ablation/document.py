@@ -12,7 +12,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from hyperderm.reports.ablation.figure_style import WIDTH
-from hyperderm.statistics.number_format import MISSING
+from hyperderm.reports.ablation.number_format import MISSING
 
 Tone = Literal["", "good", "bad", "quiet", "strong"]
 

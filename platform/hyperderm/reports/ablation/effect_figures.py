@@ -25,6 +25,7 @@ from hyperderm.reports.ablation.figure_style import (
     text_width,
     wrapped,
 )
+from hyperderm.reports.ablation.number_format import MISSING, chance, ratio, signed, span
 from hyperderm.statistics.ablation_results import (
     CANNOT_TELL,
     HELPS,
@@ -35,7 +36,6 @@ from hyperderm.statistics.ablation_results import (
     ContrastResult,
     Estimate,
 )
-from hyperderm.statistics.number_format import MISSING, chance, ratio, signed, span
 
 _ROW, _MORE, _GAP, _HEADER, _HEAD, _FOOT = 0.25, 0.13, 0.12, 0.36, 0.5, 0.92  # inches; _MORE: a row's second line
 _SIZE = 8.5

@@ -28,8 +28,8 @@ from hyperderm.reports.ablation.figure_style import (
     text_width,
     wrapped,
 )
+from hyperderm.reports.ablation.number_format import hours
 from hyperderm.statistics.ablation_results import Analysis, ArmResult, Curve, Estimate, HardLesion
-from hyperderm.statistics.number_format import hours
 
 _COLUMNS = 3
 _PANEL, _BIG, _BETWEEN, _LEFT, _RIGHT, _BELOW, _ABOVE, _KEY = 2.95, 3.5, 0.52, 0.62, 0.3, 0.7, 0.24, 0.22  # inches

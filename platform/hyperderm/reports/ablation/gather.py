@@ -14,6 +14,7 @@ from rich.text import Text
 
 from hyperderm.metrics.memorisation import describe
 from hyperderm.metrics.recognisability import told_from_real
+from hyperderm.reports.ablation.answer import decision_sentences
 from hyperderm.reports.ablation.facts import (
     CellFailure,
     Cells,
@@ -27,7 +28,7 @@ from hyperderm.reports.ablation.facts import (
     SyntheticSet,
 )
 from hyperderm.reports.ablation.write import write_report
-from hyperderm.statistics.ablation import analyse, decision_sentences
+from hyperderm.statistics.ablation import analyse
 from hyperderm.statistics.ablation_results import Analysis, Contrast, Estimate
 from hyperderm.statistics.predictions import CellKey
 from hyperderm.store.reader import open_store

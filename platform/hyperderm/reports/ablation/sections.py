@@ -5,12 +5,13 @@ from datetime import datetime
 
 from hyperderm.metrics.recognisability import WARN
 from hyperderm.reports.ablation import tables
+from hyperderm.reports.ablation.answer import baseline_sentence, decision_sentence
 from hyperderm.reports.ablation.document import Content, Drawing, Section
 from hyperderm.reports.ablation.effect_figures import dose_response, forest, has_doses
 from hyperderm.reports.ablation.facts import ReportFacts, SyntheticSet
 from hyperderm.reports.ablation.figures import SHOWN, cost, hardest, precision_recall, roc, tradeoff
+from hyperderm.reports.ablation.number_format import number, short_hash, signed
 from hyperderm.statistics.ablation_results import Analysis
-from hyperderm.statistics.number_format import number, short_hash, signed
 
 _NAMED = 3
 
@@ -121,7 +122,8 @@ def content(analysis: Analysis, facts: ReportFacts, answer: Sequence[str]) -> Co
         facts: all facts other than the numbers.
         answer: the sentences of the first paragraph, `decision_sentences(analysis)`.
     """
-    single = {d.sentence for d in analysis.decisions} if len(analysis.decisions) > _IN_PARAGRAPH else set()
+    many = len(analysis.decisions) > _IN_PARAGRAPH
+    single = {decision_sentence(analysis, each) for each in analysis.decisions} if many else set()
     said = [sentence for sentence in answer if sentence not in single]
     if single:
         said.append(_range(analysis))
@@ -258,7 +260,7 @@ def _hardest(analysis: Analysis, facts: ReportFacts) -> Section:
 
 
 def _baseline(analysis: Analysis) -> Section:
-    said = tuple(b.sentence for b in analysis.baselines)
+    said = tuple(map(baseline_sentence, analysis.baselines))
     none = "Nothing to compare: the grid holds no spectral baseline beside a network, or cells of arm real are missing."
     return Section("baseline", "Does a network beat plain spectra?", said or (none,))
 

@@ -8,6 +8,7 @@ from dataclasses import fields
 from hyperderm.metrics.recognisability import WARN
 from hyperderm.reports.ablation.document import Cell, Column, Notes, Row, Table, Tone
 from hyperderm.reports.ablation.facts import Cost, ReportFacts, SyntheticSet, result_of, verdict_of
+from hyperderm.reports.ablation.number_format import chance, hours, number, percent, ratio, short_hash, signed, span, tally
 from hyperderm.statistics.ablation_results import (
     METRICS,
     Analysis,
@@ -16,7 +17,6 @@ from hyperderm.statistics.ablation_results import (
     Estimate,
     UndeclaredDifference,
 )
-from hyperderm.statistics.number_format import chance, hours, number, percent, ratio, short_hash, signed, span, tally
 
 FIRST_METRICS = ("auroc", "auprc", "sensitivity", "specificity", "f1", "balanced_accuracy")
 """The metrics of the main table; the second table shows all others."""

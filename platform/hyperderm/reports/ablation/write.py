@@ -7,11 +7,11 @@ from pathlib import Path
 
 from hyperderm.durable import sync
 from hyperderm.errors import StudyError
+from hyperderm.reports.ablation.answer import decision_sentences
 from hyperderm.reports.ablation.document import Content, image, markdown, page
 from hyperderm.reports.ablation.facts import REAL, ReportFacts
 from hyperderm.reports.ablation.sections import FIGURES, content
 from hyperderm.reports.ablation.tables import TABLES, csv_files
-from hyperderm.statistics.ablation import decision_sentences
 from hyperderm.statistics.ablation_results import Analysis
 from hyperderm.statistics.predictions import Predictions
 from hyperderm.training.run_folder import PAGE, PREDICTIONS
@@ -73,9 +73,10 @@ def _write(staging: Path, whole: Content, csv: Mapping[str, str], analysis: Anal
     images = {d.name: image(d.draw()) for section in whole.sections for d in section.drawings}
     for name, drawn in images.items():
         (staging / f"{name}.png").write_bytes(drawn.png)
+    held = analysis.to_dict() | {"answer": decision_sentences(analysis)}
     texts = {
         **csv,
-        ANALYSIS: json.dumps(analysis.to_dict(), indent=1, allow_nan=False) + "\n",
+        ANALYSIS: json.dumps(held, indent=1, allow_nan=False) + "\n",
         TEXT: markdown(whole),
         PAGE: page(whole, images),
     }

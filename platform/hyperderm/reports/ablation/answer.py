@@ -1,0 +1,88 @@
+"""The answer of a report in sentences: each decision and each comparison with the baseline, with its numbers."""
+
+from hyperderm.reports.ablation.number_format import number, signed, span
+from hyperderm.statistics.ablation import REAL
+from hyperderm.statistics.ablation_results import (
+    CANNOT_TELL,
+    HELPS,
+    HURTS,
+    Analysis,
+    BaselineComparison,
+    ContrastResult,
+    Decision,
+)
+
+
+def decision_sentence(analysis: Analysis, made: Decision) -> str:
+    """Return one decision of the analysis in words, with both differences and their adjusted intervals."""
+    mine = {c.reference: c for c in analysis.contrasts if (c.arm, c.model) == (made.arm, made.model)}
+    answer = {
+        HELPS: "it helps",
+        HURTS: "it hurts",
+        CANNOT_TELL: f"cannot tell; with these {analysis.melanomas} melanomas only differences of at least "
+        f"{number(made.detectable)} would have shown",
+    }[made.verdict]
+    return (
+        f"{made.arm} with {made.model} changed AUROC by {_change(mine[REAL])} against {REAL} and by "
+        f"{_change(mine[made.control])} against {made.control}: {answer}."
+    )
+
+
+def baseline_sentence(found: BaselineComparison) -> str:
+    """Return in words whether a deep model beats the spectral baseline on real data, with the difference."""
+    difference, model, baseline = found.difference, found.model, found.baseline
+    assert difference.value is not None
+    assert difference.low is not None
+    assert difference.high is not None
+    if difference.low > 0:
+        said = f"{model} beats {baseline}"
+    elif difference.high < 0:
+        said = f"{model} is worse than {baseline}, which needs no deep network"
+    else:
+        said = f"{model} does not demonstrably beat {baseline}"
+    change = f"{signed(difference.value)} {span(difference.low, difference.high, signs=True)}"
+    return f"On real data {said}: AUROC {change}."
+
+
+def decision_sentences(analysis: Analysis) -> list[str]:
+    """Return the report's first paragraph: the tested lesions, each answer with its uncertainty, and its limits."""
+    a = analysis
+    said = [
+        f"{a.melanomas} melanomas and {a.lesions - a.melanomas} other lesions from {a.groups} images were tested out of "
+        f"fold ({_many(len(a.folds), 'fold')}, {_many(len(a.seeds), 'seed')})."
+    ]
+    if a.decisions:
+        said.append(_summary(a))
+        said += [decision_sentence(a, each) for each in a.decisions]
+        said.append(
+            f"Intervals are Holm-adjusted over {_many(len(a.contrasts) + a.unanswered, 'declared contrast')} "
+            f"(family level {number(a.family_level, 2)})."
+        )
+    else:
+        said.append("No synthetic arm could be compared with both real and its control, so there is no answer.")
+    said += map(baseline_sentence, a.baselines)
+    if len(a.seeds) == 1:
+        said.append("With one seed the intervals cannot say how much training again would change the numbers.")
+    return said
+
+
+def _summary(a: Analysis) -> str:
+    verdicts = [each.verdict for each in a.decisions]
+    parts = [
+        f"{verdicts.count(v)} {text}{'s' if verdicts.count(v) == 1 else ''}"
+        for v, text in ((HELPS, "help"), (HURTS, "hurt"))
+        if v in verdicts
+    ]
+    open_ones = verdicts.count(CANNOT_TELL)
+    if open_ones == len(verdicts):
+        return "Whether synthetic data help cannot be told from these cases."
+    left = [f"{open_ones} cannot be told"] if open_ones else []
+    return f"Of {_many(len(verdicts), 'synthetic arm')} (counted per model), {', '.join(parts + left)}."
+
+
+def _change(result: ContrastResult) -> str:
+    return f"{signed(result.difference)} {span(result.adjusted_low, result.adjusted_high, signs=True)}"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
