@@ -247,3 +247,17 @@ def test_the_second_signal_does_not_wait(interruptible):
     with pytest.raises(KeyboardInterrupt):
         imports()
     assert reached == [signal.SIGTERM]
+
+
+def test_a_signal_that_another_handler_loses_is_still_seen(interruptible):
+    """Ray puts a handler of its own in place, whose exception is lost where Ray drops it."""
+
+    def starts() -> None:
+        with session.held_back():
+            signal.signal(signal.SIGTERM, lambda number, frame: None)
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        starts()
+    assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    assert signal.set_wakeup_fd(-1) == -1

@@ -177,8 +177,15 @@ def held_back() -> Iterator[None]:
     """Hold a SIGINT or SIGTERM back until the block has ended, then raise KeyboardInterrupt; a second one ends the block.
 
     Python drops an exception that a handler raises while one of its own callbacks runs, which happens while packages are
-    imported, and Ray puts a handler of its own in place. At the end of the block the handlers are those of before it.
+    imported; and the handler of SIGTERM that `ray.init` puts in place ends the process, or raises where Ray drops it. So
+    the signals themselves are noted, whoever handles them. At the end of the block the handlers are those of before it.
     """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    main = threading.current_thread() is threading.main_thread()  # only there Python lets handlers be set
+    ours = {number: found for number in numbers if main and callable(found := signal.getsignal(number))}
+    if not ours:
+        yield
+        return
     came: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -186,18 +193,22 @@ def held_back() -> Iterator[None]:
         if len(came) > 1:
             raise KeyboardInterrupt
 
-    before: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():  # only there Python lets handlers be set
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    ours = {number: handler for number, handler in before.items() if callable(handler)}
+    noted, note = os.pipe()
+    os.set_blocking(noted, False)
+    os.set_blocking(note, False)
+    before = signal.set_wakeup_fd(note, warn_on_full_buffer=False)
     try:
         for number in ours:
             signal.signal(number, handle)
         yield
     finally:
-        for number, handler in ours.items():
-            signal.signal(number, handler)
-    if came:
+        for number, found in ours.items():
+            signal.signal(number, found)
+        signal.set_wakeup_fd(before)
+        os.close(note)
+        with open(noted, "rb") as pipe:  # noqa: PTH123 - a descriptor
+            interrupted = set(ours) & set(pipe.read() or b"")
+    if interrupted:
         raise KeyboardInterrupt
 
 
