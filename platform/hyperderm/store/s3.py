@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from hyperderm.errors import StorageAway, StoreError
-from hyperderm.store.location import PATIENCE_S, Access, Location, aws_session
+from hyperderm.store.location import PATIENCE_S, Access, Location, aws_session, locate
 from hyperderm.store.manifest import LESIONS
 
 CONNECT_S, READ_S = 3, 3
@@ -64,6 +64,18 @@ def occupied(location: Location) -> bool:
     below = f"{location.prefix}/" if location.prefix else ""
     parts = (PART.fullmatch("/" + item["Key"].removeprefix(below)) for item in objects(location))
     return any(part is None or part["store"] for part in parts) or bool(location.prefix and _is_object(location))
+
+
+def vacant(uri: str) -> Location:
+    """Return the place at `uri`, after proving that a store may be written there.
+
+    Raises:
+        StoreError: it holds something, or `probe` fails.
+    """
+    target = prepare(locate(uri), write=True)
+    if occupied(target):
+        raise StoreError(f"--store {uri}: something is already there", "Choose another place, or remove it first.")
+    return target
 
 
 def _is_object(location: Location) -> bool:

@@ -15,9 +15,9 @@ from hyperderm.cubes.cube import Lesion
 from hyperderm.durable import begin_sync, make_parents, publish, room
 from hyperderm.errors import StoreError
 from hyperderm.store.folds import assign_folds
-from hyperderm.store.location import Location, locate
+from hyperderm.store.location import Location
 from hyperderm.store.manifest import LESIONS, MANIFEST, Folds, Manifest, Part, SetAsideFile
-from hyperderm.store.s3 import clear, occupied, prepare, put_new
+from hyperderm.store.s3 import clear, put_new, vacant
 from hyperderm.store.schema import to_table
 
 ROWS_PER_PART = 64
@@ -50,9 +50,7 @@ def write_store(
         StoreError: the place is not empty or cannot be written, there is no lesion, the shapes differ, the folds cannot be
             assigned, or another writer was faster. Nothing is left behind.
     """
-    target = prepare(locate(uri), write=True)
-    if occupied(target):
-        raise StoreError(f"--store {uri}: something is already there", "Choose another place, or remove it first.")
+    target = vacant(uri)
 
     def fill(place: Location, folder: str) -> Manifest:
         return _write(place, folder, lesions, fold_count, seed, kind, set_aside, source or {})

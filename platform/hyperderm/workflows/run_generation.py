@@ -71,16 +71,11 @@ def _of_run(workspace: Workspace, run: str, runs: Path) -> Path | str:
 
 def _check_free(store: str, mat: Path | None) -> None:
     """Refuse places that already hold files, before any cube is made."""
-    from hyperderm.store.location import locate
-    from hyperderm.store.s3 import occupied, prepare
+    from hyperderm.store.s3 import vacant
 
-    for option, taken in (
-        ("--store", occupied(prepare(locate(store), write=True))),
-        ("--mat", mat is not None and mat.exists()),
-    ):
-        if taken:
-            place = store if option == "--store" else mat
-            raise StoreError(f"{option} {place}: something is already there", "Choose another place, or remove it first.")
+    vacant(store)
+    if mat is not None and mat.exists():
+        raise StoreError(f"--mat {mat}: something is already there", "Choose another place, or remove it first.")
 
 
 def _generate(

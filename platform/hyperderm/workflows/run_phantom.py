@@ -23,8 +23,10 @@ def phantom(store: str, *, count: int = 330, size: int = 64, seed: int = 0, fold
     from hyperderm.phantom.rendering import PHANTOM_VERSION, plan
     from hyperderm.phantom.rendering import phantom as lesions
     from hyperderm.store.folds import assign_folds
+    from hyperderm.store.s3 import vacant
     from hyperderm.store.writer import write_store
 
+    vacant(store)
     diagnoses = plan(count, seed)
     if folds:  # proven before the first lesion is drawn; each lesion is a group of its own
         assign_folds([str(index) for index in range(count)], diagnoses, folds, seed)
