@@ -1,8 +1,8 @@
 """Spectral metrics of cubes: angles, divergences and relative errors of pairs, and properties of single cubes.
 
-Cubes are tensors (N, B, H, W) in reflectance, of any floating type and any strides. They are processed in blocks of `AT_ONCE`
-values, in float32 (in float64 if a cube has that type, and always where logarithms of similar numbers are subtracted).
-Results are float64 arrays. A metric of pairs compares x[i] with the reference y[i], pixel by pixel.
+Cubes are tensors (N, B, H, W) in reflectance, of any floating type and any strides. They are processed in blocks of
+`AT_ONCE` values, in float32, or in float64 if they have that type or similar logarithms are subtracted. Results are float64
+arrays. A metric of pairs compares x[i] with the reference y[i], pixel by pixel.
 
 A pixel whose spectrum is wholly zero has no direction and no distribution, so it is masked: the mean is over the other
 pixels. Only a cube without any other pixel has the value NaN.
@@ -45,7 +45,7 @@ def spectral_angles(x: Tensor, y: Tensor) -> Table:
         y: (N, B, H, W), the reference; the angle is symmetric in x and y.
 
     Returns:
-        (N,) from 0 to π, at most π/2 where no reflectance is negative; NaN for a pair without a pixel that is nonzero in both.
+        (N,) from 0 to π, or π/2 if no reflectance is negative; NaN for a pair without a pixel that is nonzero in both.
 
     Raises:
         CubeError: x and y are not (N, B, H, W) of one shape.
@@ -70,7 +70,7 @@ def _unit(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def spectral_information_divergence(x: Tensor, y: Tensor) -> Table:
-    """Return the mean over pixels of the spectral information divergence (Chang, IEEE Trans. Inf. Theory 46, 2000, eq. 16).
+    """Return the mean over pixels of the spectral information divergence (Chang, IEEE Trans. Inf. Theory 46, 2000).
 
     Reflectance is raised to `REFLECTANCE_FLOOR` and each spectrum divided by its sum, which gives p for x and q for y. The
     divergence of a pixel is Σ p log(p / q) + Σ q log(q / p), in nats. Pixels that are nowhere above the floor are masked.
@@ -124,8 +124,8 @@ def relative_rmse(x: Tensor, y: Tensor) -> Table:
 def ergas(x: Tensor, y: Tensor, ratio: float = 1.0) -> Table:
     """Return ERGAS, 100 / ratio · sqrt(mean over bands of (RMSE of the band / mean of y's band)²).
 
-    Source: Wald, "Quality of high resolution synthesised images: is there a simple criterion?", Fusion of Earth Data 2000. It
-    agrees with torchmetrics, except that means of bands below `spectra.MEAN_FLOOR` (0.001) are raised to it.
+    Source: Wald, "Quality of high resolution synthesised images: is there a simple criterion?", Fusion of Earth Data 2000.
+    It agrees with torchmetrics, except that means of bands below `spectra.MEAN_FLOOR` (0.001) are raised to it.
 
     Args:
         x: (N, B, H, W).
@@ -144,7 +144,7 @@ def ergas(x: Tensor, y: Tensor, ratio: float = 1.0) -> Table:
 def rase(x: Tensor, y: Tensor) -> Table:
     """Return the relative average spectral error, 100 / M · sqrt(mean over bands of RMSE²), M the mean of y over all bands.
 
-    Source: Ranchin & Wald, Photogrammetric Engineering & Remote Sensing 66, 2000, eq. 5. M is at least `spectra.MEAN_FLOOR`.
+    Source: Ranchin & Wald, Photogrammetric Engineering & Remote Sensing 66, 2000. M is at least `spectra.MEAN_FLOOR`.
 
     Args:
         x: (N, B, H, W).
@@ -164,9 +164,10 @@ def rase_as_published(x: Tensor, y: Tensor) -> Table:
     """Return what torchmetrics calls RASE, for comparison with published values; `rase` is the definition.
 
     It differs from the definition in two ways. It is the mean of the RASE of all windows of 8 × 8 pixels, each with its own
-    mean M, except the windows at the last row and the last column. And torchmetrics divides M by the window's area once more,
-    so that every value is 64 times too large. M is at least `spectra.MEAN_FLOOR` here; torchmetrics gives infinity or NaN for
-    a black window. A batch in one call of torchmetrics gives another number, because it averages over the cubes first.
+    mean M, except the windows at the last row and the last column. And torchmetrics divides M by the area of the window
+    once more, so that every value is 64 times too large. Here M is at least `spectra.MEAN_FLOOR`, whereas torchmetrics
+    gives infinity or NaN for a black window. A batch in one call of torchmetrics gives another number than the mean over
+    its cubes, because it averages error and level over the cubes first.
 
     Args:
         x: (N, B, H, W), H and W above 8.
@@ -200,12 +201,12 @@ def _band_errors(x: Tensor, y: Tensor) -> tuple[Table, Table]:
 def mean_spectra(x: Tensor, masks: Masks) -> Table:
     """Return the mean spectra over the lesion and over the skin of each cube.
 
-    Skin is `cubes.regions.skin_region`: what is left without the lesion, a margin and the lens corners. A region that is empty
-    is replaced by the whole cube.
+    Skin is `cubes.regions.skin_region`: what is left without the lesion, a margin and the lens corners. An empty region is
+    replaced by the whole cube.
 
     Args:
         x: (N, B, H, W).
-        masks: (N, H, W) bool, the lesions; to compare real with synthetic cubes, use `lesion_features.automatic_masks` for both.
+        masks: (N, H, W) bool, the lesions; for real and synthetic cubes alike those of `lesion_features.automatic_masks`.
 
     Returns:
         (N, 2, B) reflectance, lesion first.
@@ -239,19 +240,17 @@ def signature_angles(spectra: Table, signature: Table) -> Table:
         CubeError: the signature does not fit the spectra.
     """
     if spectra.ndim != 2 or signature.shape != spectra.shape[1:]:
-        raise CubeError(
-            f"a signature of shape {signature.shape} for spectra of shape {spectra.shape}", "Give (B,) and (N, B)."
-        )
+        raise CubeError(f"a signature {signature.shape} for spectra {spectra.shape}", "Give (B,) and (N, B).")
     given, wanted = (torch.from_numpy(np.asarray(v, dtype=np.float64))[..., None, None] for v in (spectra, signature))
     return spectral_angles(given, wanted.expand_as(given))
 
 
 def spectral_smoothness(x: Tensor, wavelengths: Wavelengths) -> Table:
-    """Return the mean over pixels and inner bands of |second derivative| of the spectrum, for a cube that is scaled to mean one.
+    """Return the mean over pixels and inner bands of |second derivative| of the spectra of a cube scaled to mean one.
 
-    The second derivative at a band is that of the parabola through the band and its two neighbours, which is right for any
-    spacing. The cube is divided by its mean over pixels and bands, not each spectrum by its own: otherwise the darkest pixels
-    (hair, lens corners), whose noise is largest relative to them, would decide. Smaller is smoother.
+    The second derivative at a band is that of the parabola through the band and its two neighbours, for bands of any
+    spacing. The cube is divided by its mean over pixels and bands, not each spectrum by its own: otherwise the darkest
+    pixels (hair, lens corners), whose relative noise is largest, would decide. Smaller is smoother.
 
     Args:
         x: (N, B, H, W), at least 3 bands.
@@ -383,7 +382,7 @@ METRICS = (
         span=(0.0, None),
         perfect=0.0,
         formula="mean over pixels of Σ (p − q) (log p − log q), p and q the spectra divided by their sums",
-        source="Chang, IEEE Trans. Inf. Theory 46, 2000, eq. 16",
+        source="Chang, IEEE Trans. Inf. Theory 46, 2000",
         cannot=f"brightness, and whatever lies below a reflectance of {REFLECTANCE_FLOOR:g}",
     ),
     Metric(
@@ -422,7 +421,7 @@ METRICS = (
         span=(0.0, None),
         perfect=0.0,
         formula="100 / M · sqrt(mean over bands of RMSE²), M the mean of y",
-        source="Ranchin & Wald, Photogrammetric Engineering & Remote Sensing 66, 2000, eq. 5",
+        source="Ranchin & Wald, Photogrammetric Engineering & Remote Sensing 66, 2000",
         cannot="errors of dark bands beside those of bright bands",
     ),
     Metric(
