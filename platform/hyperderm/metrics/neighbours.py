@@ -24,13 +24,16 @@ Rows = NDArray[np.intp]
 Groups = tuple[Sequence[str], Sequence[str]]
 
 BLOCK = 2**23
-"""Number of values of a set that are prepared at once: 32 MB in float32; two sets and the copies made of them hold six such."""
+"""Number of values of a set that are prepared at once: 32 MB in float32, so about 200 MB for two sets and their copies."""
+MOST = 2048
+"""Number of cubes of a set that are prepared at once, however small: it bounds the table of pairs."""
 AT_ONCE = 16
 """Number of whole cubes that are reduced at once."""
 ANGLES = 2**20
 """Number of angles that are computed at once: 4 MB, which stay in the processor's cache."""
 
 
+@torch.no_grad()
 def nearest_by_angle(
     x: Tensor, y: Tensor, side: int = 32, orientations: int = 1, exclude: NDArray[np.bool_] | Groups | None = None
 ) -> tuple[Table, Rows]:
@@ -87,6 +90,7 @@ def _mean_angles(u: Tensor, v: Tensor) -> Tensor:
     return torch.where(common > 0, known / common.clamp_min(1), torch.pi)
 
 
+@torch.no_grad()
 def nearest_by_thumbnail(
     x: Tensor, y: Tensor, side: int = 16, exclude: NDArray[np.bool_] | Groups | None = None
 ) -> tuple[Table, Rows]:
@@ -157,9 +161,9 @@ def _search(
 
 
 def _blocks(cubes: Tensor, side: int) -> list[slice]:
-    """Return consecutive slices of the cubes, each with at most `BLOCK` values after reduction, or with one cube."""
+    """Return consecutive slices of at least one cube, at most `BLOCK` values after reduction, and at most `MOST` cubes."""
     values = cubes.shape[1] * min(cubes.shape[-1], side) ** 2
-    count = max(1, BLOCK // values)
+    count = min(max(1, BLOCK // values), MOST)
     return [slice(i, min(i + count, len(cubes))) for i in range(0, len(cubes), count)]
 
 
@@ -205,7 +209,7 @@ METRICS = (
         perfect=0.0,
         formula="min over y of the mean over pixels of the spectral angle, at 32 px",
         source="Kruse et al., Remote Sensing of Environment 44, 1993",
-        cannot="variety: one real cube may be the nearest of all; too small a value is a copy, so compare with held-out cubes",
+        cannot="variety: one real cube may be the nearest of all; too small a value is a copy: compare held-out cubes",
     ),
     Metric(
         key="thumbnail_nearest",

@@ -289,7 +289,7 @@ def derivative_spectra(x: Tensor, wavelengths: Wavelengths) -> Table:
         CubeError: x is not (N, B, H, W) with two bands or more, or the wavelengths do not fit it.
     """
     steps = _steps(x, wavelengths, 2)
-    return np.diff(_in_blocks(lambda cubes: cubes.mean((2, 3)), x), axis=1) / steps
+    return np.diff(_in_blocks(lambda cubes: cubes.double().mean((2, 3)), x), axis=1) / steps
 
 
 def spectral_entropy(x: Tensor) -> Table:
