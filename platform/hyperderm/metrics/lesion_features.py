@@ -44,6 +44,23 @@ def automatic_masks(cubes: Cubes, wavelengths: Sequence[float]) -> Masks:
     return np.array(found, dtype=np.bool_).reshape(len(cubes), *cubes.shape[2:])
 
 
+def lesion_and_skin(cubes: Cubes, masks: Masks) -> Masks:
+    """Return the lesion and the plain skin (`cubes.regions.skin_region`) of every cube, neither of them ever empty.
+
+    An empty lesion region or an empty skin region is replaced by the whole image.
+
+    Args:
+        cubes: (N, B, H, W) reflectance.
+        masks: (N, H, W) bool, the lesions.
+
+    Returns:
+        (N, 2, H, W) bool, lesion first.
+    """
+    skins = [skin_region(np.moveaxis(cube, 0, -1), mask) for cube, mask in zip(cubes, masks, strict=True)]
+    regions = np.stack([masks, np.array(skins, dtype=np.bool_).reshape(masks.shape)], axis=1)
+    return np.asarray(regions | ~regions.any(axis=(2, 3), keepdims=True))
+
+
 def feature_names(bands: int) -> list[str]:
     """Return the names of the columns of `lesion_features`: 7 for each band, slopes between neighbours, 4 of the shape."""
     per_band = [f"{name}_{band}" for name in PER_BAND for band in range(bands)]
@@ -76,19 +93,14 @@ def lesion_features(cubes: Cubes, masks: Masks) -> Table:
 
 def _chunk(cubes: Cubes, masks: Masks) -> Table:
     n, bands = cubes.shape[:2]
-    skins = np.array([skin_region(np.moveaxis(c, 0, -1), m) for c, m in zip(cubes, masks, strict=True)])
     pixels = cubes.reshape(n, bands, -1)
-    lesion = _filled(masks.reshape(n, -1))
+    lesion, plain = np.moveaxis(lesion_and_skin(cubes, masks).reshape(n, 2, -1), 1, 0)
     mean, std = _moments(pixels, lesion)
-    skin, _ = _moments(pixels, _filled(skins.reshape(n, -1)))
+    skin, _ = _moments(pixels, plain)
     low, high = _quantiles(pixels, lesion, (0.1, 0.9))
     slope = np.diff(_log(mean), axis=1)
     spectral = [mean, std, low, high, skin, _log(mean) - _log(skin), _log(high) - _log(low), slope]
     return np.concatenate([*spectral, _shape(masks)], axis=1)
-
-
-def _filled(regions: Masks) -> Masks:
-    return regions | ~regions.any(axis=1, keepdims=True)
 
 
 def _moments(pixels: Cubes, region: Masks) -> tuple[Table, Table]:
