@@ -117,7 +117,6 @@ def two_sample_auroc(f: Features, g: Features, groups_f: Sequence[str], groups_g
     Raises:
         StoreError: there are fewer than `LEAST` groups, the number of names is not that of rows, or see `checked`.
         CubeError: see `checked`.
-        StudyError: see `two_sample.cross_validated`.
     """
     checked(f, g, LEAST)
     _check_groups(f, groups_f)

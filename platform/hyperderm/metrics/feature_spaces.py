@@ -3,8 +3,8 @@
 The networks take three channels. A first convolution that is repeated along B bands and scaled by 3/B gives the same as the
 untouched convolution on the folded image x'_r = (3/B) Σ_{c ≡ r mod 3} x_c, where x is the cube after the network's own
 normalisation. So cubes are folded and no network is edited; the tests prove the equality. Bands of one residue are summed:
-the features cannot see that two of them were exchanged, and hardly see slow changes of the spectrum. On the phantom, a tilt of
-the spectrum by 20 % left the kernel distance at what two real samples have. Metrics of spectra must stand beside them.
+the features cannot see that two of them were exchanged, and hardly see slow changes of the spectrum. On the phantom, a tilt
+of the spectrum by 20 % left the kernel distance at what two real samples have. Metrics of spectra must stand beside them.
 
 Cubes are first mapped to [0, 1] by a range for each band that is common to all sets of a comparison, and clipped: what lies
 outside the range is not seen. Values depend on the space, the range, the scaling and the cubes' size, and can be compared
@@ -31,8 +31,8 @@ VERSION = 1
 """Raised when the way from a cube to a network changes; part of a space's identity."""
 INCEPTION_SIDE = 299
 LITE0_SIDE = 128
-"""Pixels. The network was trained at 224. At 128 a cube takes a quarter of the time, and distances order 13 kinds of damage to
-phantom cubes of 32 and 64 px nearly alike (rank correlation .94 to .98)."""
+"""Pixels. The network was trained at 224. At 128 a cube takes a quarter of the time, and distances order 13 kinds of damage
+to phantom cubes of 32 and 64 px nearly alike (rank correlation .94 to .98)."""
 AT_ONCE = 16
 """Largest number of cubes that a network takes together."""
 BLOCK_VALUES = 2**24
