@@ -85,7 +85,7 @@ picture: $(STAMP) ## draw the README's pictures: from the default sweep, or with
 
 lock: $(STAMP) ## resolve requirements.lock anew from pyproject.toml
 	$(PY) -m uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --python-version 3.11 --extra dev \
-		--no-emit-index-url pyproject.toml --output-file requirements.lock
+		--extra weights --override infra/lock-overrides.txt --no-emit-index-url pyproject.toml --output-file requirements.lock
 
 clean: ## remove what runs left behind: runs/ stores/ mlflow.db mlartifacts/
 	rm -rf runs stores mlartifacts mlflow.db

