@@ -35,11 +35,11 @@ CUTOFF = 6.0
 """Highest spatial frequency that counts, in cycles an image; a slight blur leaves it."""
 LEAST_SNR = 2.0
 """Ratio of signal to noise that a spectral component must have; at least two components are kept."""
-_COARSE = 16
+_COARSE = 12
 _ANGLES = 24
-_SHIFT, _STEP = 4, 2  # of `_COARSE` pixels: a quarter of the image in each direction
+_SHIFT = 3  # of `_COARSE` pixels: a quarter of the image in each direction
 _ZOOMS = (1.0, 1.25)
-_TOP = 3  # train lesions that are compared finely
+_TOP = 4  # train lesions that are compared finely
 _TURNS = (-6.0, -3.0, 0.0, 3.0, 6.0)  # degrees around the coarse angle
 _FINE_ZOOMS = {1.0: (0.94, 1.0, 1.08), 1.25: (1.16, 1.25, 1.33)}
 _LEAST_OVERLAP = 0.4
@@ -114,7 +114,7 @@ class CopySearch:
         small = _reduced(signal[None], _COARSE).expand(len(self._orientations), -1, -1, -1)
         turned = grid_sample(small, self._grid, padding_mode="zeros", align_corners=False) * _disc(_COARSE)
         moved = pad(turned, (_SHIFT,) * 4)
-        places = range(0, 2 * _SHIFT + 1, _STEP)
+        places = range(2 * _SHIFT + 1)
         views = [moved[:, :, y : y + _COARSE, x : x + _COARSE] for y in places for x in places]
         stacked = torch.stack(views, 1).flatten(2)  # (orientations, places, d)
         whole = turned.flatten(1).norm(dim=1)[:, None, None]

@@ -1,68 +1,75 @@
-"""Memorisation audit: are synthetic cubes nearer to the training cubes than real lesions that no training has seen?
+"""Memorisation audit: which synthetic cubes are copies of train lesions, up to what a camera may change?
 
-The distance of each cube to its nearest training cube is measured in two spaces. In pixels it is the root mean square
-difference in reflectance, at 32 px or less, the smallest over the eight flips and quarter turns. In spectral features it is
-the distance of `spectra.cube_features` in units of train's deviations. A synthetic cube is called a copy if, in either
-space, its distance is not larger than the 1 % quantile of the distances of the held-out real cubes. This quantile is the
-j-th smallest of n distances with j = ceil(n / 100), so for fewer than 101 held-out cubes it is the smallest. Held-out cubes
-that are identical to train cubes (a picture that a data set contains twice) are left out and counted: they would hide every
-copy.
+A copy is a train lesion at another exposure, with other gains of its bands, noise, shifted, turned, mirrored, slightly blurred.
+`copy_search` gives each cube its similarity to the train lesion that explains it best. How similar lesions are that are no
+copies of each other is learnt from train itself: each of at most `MOST` train lesions is searched for among the others,
+without its own group. The largest of many similarities follows Gumbel's law (Coles, *An Introduction to Statistical
+Modeling of Extreme Values*, 2001, chapter 3); its two parameters are fitted to the lower 95 % of these similarities, so that
+pictures that train holds twice do not count. A cube is named a copy where that law gives its similarity, or a higher one, a
+probability of at most `RATE`.
 
-The set is called memorised if it holds more copies than that threshold lets through by chance. If synthetic and held-out
-cubes were alike, a new cube would lie below the j-th smallest of n with a probability that is itself distributed as
-Beta(j, n + 1 − j), because the threshold is an estimate. Therefore the number of copies among m cubes is beta-binomial; for
-large n this is the binomial at 1 %. The rule: P(as many copies or more) < .01 / 2 in one of the two spaces.
-The validation role serves as held-out; the test role is never used. A derived set (each cube is made from the pseudo-RGB of
-a train cube) keeps the geometry of its sources and is expected to be nearer in pixels; the result is reported unchanged.
+A set is memorised if it holds more copies than chance lets through, or one that chance never makes:
+
+- P(as many copies or more) < `LEVEL` for a binomial law whose rate is `ALLOWANCE` times `RATE`, because the fitted law is
+  itself uncertain; or
+- the probability of a cube's similarity, times the number of cubes, is below `CERTAIN`.
+
+Held-out real cubes check the rate of false alarms; they set no threshold, so there may be few of them. `POWER` train cubes,
+changed as a camera may change them, tell which share of copies this audit finds. The test role is never used.
+
+Each cube of a derived set is made from the pseudo-RGB of one train lesion and keeps its geometry. Such a cube is compared
+with all other lesions only; whether it copies its own lesion beyond the pseudo-RGB is not judged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import ceil, log10
+from math import log, log10
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
-from scipy.stats import betabinom
+from scipy.stats import binom, gumbel_r
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from hyperderm.errors import StoreError
-from hyperderm.metrics.orientation import ORIENTATIONS, orient
-from hyperderm.metrics.spectra import Standardiser, cube_features
+from hyperderm.metrics.camera_changes import camera_copy
+from hyperderm.metrics.copy_search import CopySearch
+from hyperderm.statistics.intervals import wilson
 
-PIXELS = 32
-"""Side in pixels at which cubes are compared: finer detail is noise, in which a copy may differ."""
-QUANTILE = 0.01
+VERSION = 2
+"""Version of the audit. Version 1 compared pixels and missed copies at another exposure or angle."""
+RATE = 1e-3
 LEVEL = 0.01
+ALLOWANCE = 5.0
+CERTAIN = 1e-3
+MOST = 150
+"""Largest number of train lesions, and of held-out ones, that are searched for; they are drawn at random."""
+FEWEST = 20
+"""Smallest number of train groups from which a threshold is learnt."""
+FALLBACK = 1.3
+"""Threshold for fewer groups: above the similarity of any two lesions of the phantom or of photographs that were tried."""
+POWER = 20
 CHUNK = 32
-IDENTICAL_BELOW = 1e-5
-"""Root mean square difference in reflectance below which two cubes are the same picture. Such a difference comes from
-rounding; sensor noise is hundreds of times larger."""
+_FITTED = 0.95
 _DIGITS = 6
 
 
 @dataclass(frozen=True)
-class SpaceAudit:
-    """The audit in one space.
+class Copy:
+    """A cube that is a copy.
 
     Attributes:
-        threshold: the 1 % quantile of the held-out cubes' distances to the nearest train cube.
-        copies: number of synthetic cubes whose distance is not larger than the threshold.
-        expected: number of copies to be expected of a generator that has memorised nothing.
-        p: probability that such a generator makes as many copies or more.
-        median_synthetic: median distance of the synthetic cubes.
-        median_held_out: median distance of the held-out cubes.
+        position: its position in the set.
+        lesion: the id of the train lesion of which it is a copy.
+        similarity: see `copy_search`.
+        p: the probability that a lesion that is no copy has this similarity or a higher one; None for `FALLBACK`.
     """
 
-    threshold: float
-    copies: int
-    expected: float
-    p: float
-    median_synthetic: float
-    median_held_out: float
+    position: int
+    lesion: str
+    similarity: float
+    p: float | None
 
 
 @dataclass(frozen=True)
@@ -72,43 +79,65 @@ class Audit:
     Attributes:
         synthetic: number of synthetic cubes in the audit.
         train: number of train cubes with which they were compared.
-        held_out: number of real cubes that gave the thresholds.
-        pixel: the audit in pixel space.
-        spectral: the audit in the space of spectral features.
-        copied: positions in the set of the cubes that are copies in either space.
+        held_out: number of held-out real cubes that were searched for.
+        threshold: similarity from which on a cube is a copy.
+        learnt: whether the threshold was learnt from train; False if train has too few groups.
+        copies: the copies.
         share: share of the set that are copies.
-        memorised: whether there are significantly more copies than held-out real cubes would give.
-        quantile_is_minimum: whether the threshold is the smallest distance, because there are fewer than 101 held-out cubes.
+        memorised: whether there are more copies than chance lets through, or one that chance never makes.
+        p: probability of as many copies or more by chance.
+        certain_from: the smallest number of copies that makes this set memorised by their number.
+        false_alarms: number of held-out cubes that would be called copies.
+        changed: number of train cubes that were changed as a camera may change them.
+        found: number of those that were found, with the right lesion.
+        median_synthetic: median similarity of the synthetic cubes.
+        median_train: median similarity of train lesions to lesions of other groups.
         derived: whether each cube was made from the RGB of a train cube and so keeps its geometry.
-        identical: number of held-out cubes that were left out because they are identical to train cubes.
+        version: see `VERSION`.
     """
 
     synthetic: int
     train: int
     held_out: int
-    pixel: SpaceAudit
-    spectral: SpaceAudit
-    copied: tuple[int, ...]
+    threshold: float
+    learnt: bool
+    copies: tuple[Copy, ...]
     share: float
     memorised: bool
-    quantile_is_minimum: bool
+    p: float
+    certain_from: int
+    false_alarms: int
+    changed: int
+    found: int
+    median_synthetic: float
+    median_train: float | None
     derived: bool = False
-    identical: int = 0
+    version: int = VERSION
 
     @property
     def notes(self) -> list[str]:
         """Sentences that a reader should know beside the verdict."""
+        low, high = wilson(self.found / self.changed, self.changed)
         said = [
-            f"{space} {found.copies} copies, {found.expected:.2g} expected by chance, p = {found.p:.2g}"
-            for space, found in (("pixels:", self.pixel), ("spectral features:", self.spectral))
+            f"of {self.changed} train cubes changed as a camera may change them it finds {self.found} "
+            f"({low:.0%} to {high:.0%} of such copies)",
+            f"fewer than {self.certain_from} copies among {self.synthetic} may be chance",
+            self._alarms(),
         ]
-        if self.quantile_is_minimum:
-            said.append(f"with {self.held_out} held-out cubes the 1 % quantile is the smallest distance")
-        if self.identical:
-            said.append(f"{self.identical} more held-out cubes are train cubes over again and were left out")
-        if self.derived and self.memorised and self.spectral.p >= LEVEL / 2:
-            said.append("in pixels alone, as is to be expected of a derived set: it keeps the geometry of train cubes")
+        if not self.learnt:
+            said.append(f"train has fewer than {FEWEST} groups, so the threshold is that of the phantom")
+        if self.derived:
+            said.append("derived: whether a cube copies its own lesion beyond the pseudo-RGB is not judged")
         return said
+
+    def _alarms(self) -> str:
+        if not self.held_out:
+            return "no held-out cube checked the rate of false alarms"
+        high = wilson(self.false_alarms / self.held_out, self.held_out)[1]
+        return (
+            f"{self.false_alarms} of {self.held_out} held-out cubes would be called copies, so that false alarms are at "
+            f"most {high:.1%} of cubes"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values and the notes; numbers have six digits, because further ones depend on the processor."""
@@ -119,35 +148,58 @@ class Audit:
 class Auditor:
     """An auditor that takes a set chunk by chunk and keeps two numbers for each cube.
 
+    Args:
+        train: (N, B, S, S) reflectance of all cubes that the generator has seen, N >= 2.
+        held_out: (M, B, S, S) reflectance of real cubes that it has not seen; may be empty.
+        lesion_ids: (N,) ids of the train cubes; None: their row numbers.
+        groups: (N,) groups of the train cubes, within which similarity is no accident; None: each cube is its own.
+
     Raises:
-        StoreError: there is no train cube or no held-out cube, all held-out cubes are also in train, or the cubes are not
-            square or have different shapes.
+        StoreError: there are fewer than two train cubes, or the cubes are not square or have different shapes.
     """
 
-    def __init__(self, train: Tensor, held_out: Tensor) -> None:
-        for role, cubes in (("train", train), ("held-out", held_out)):
-            if not len(cubes):
-                raise StoreError(f"no {role} cube to audit with", "Use more diagnoses, fewer folds, or more data.")
+    def __init__(
+        self,
+        train: Tensor,
+        held_out: Tensor,
+        lesion_ids: Sequence[str] | None = None,
+        groups: Sequence[str] | None = None,
+    ) -> None:
+        if len(train) < 2:
+            raise StoreError(f"{len(train)} train cubes to audit with", "Use more diagnoses, fewer folds, or more data.")
         self.shape = tuple(train.shape[1:])
-        pixels = _pixels(train)
-        self._centre = pixels.mean(0)
-        self._pixels = pixels - self._centre  # a copy: `pixels` may be the caller's own memory
-        features = cube_features(train)
-        self._standardise = Standardiser(features)
-        self._features = self._standardise(features)
-        self._found: list[NDArray[np.float64]] = []
-        held = np.concatenate([self._distances(chunk) for chunk in held_out.split(CHUNK)], axis=1)
-        fresh = held[0] > IDENTICAL_BELOW
-        self._held_out, self._identical = held[:, fresh], int((~fresh).sum())
-        if not fresh.any():
-            raise StoreError(
-                f"all {self._identical} held-out cubes are train cubes over again, so nothing tells a copy",
-                "Ingest without duplicates, or give such pictures one group.",
-            )
+        self.lesion_ids = list(lesion_ids or map(str, range(len(train))))
+        self._groups = np.array(groups or self.lesion_ids)
+        self._search = CopySearch(train)
+        rng = np.random.default_rng(0)
+        chosen = np.sort(rng.permutation(len(train))[:MOST])
+        own = self._groups[chosen][:, None] == self._groups
+        among = self._search.search(train[torch.from_numpy(chosen)], own).similarity
+        self._law = Law.fitted(among[np.isfinite(among)], len(set(self._groups[chosen])))
+        self._median_train = float(np.median(among[np.isfinite(among)])) if np.isfinite(among).any() else None
+        self._held_out = self._similar(held_out[torch.from_numpy(np.sort(rng.permutation(len(held_out))[:MOST]))])
+        self._changed = rng.permutation(len(train))[:POWER]
+        changed = torch.cat([camera_copy(train[row : row + 1], rng) for row in self._changed])
+        met = self._search.search(changed)
+        self._found = int(((met.row == self._changed) & (met.similarity >= self._law.threshold)).sum())
+        self._similarity: list[NDArray[np.float64]] = []
+        self._row: list[NDArray[np.intp]] = []
 
-    def add(self, synthetic: Tensor) -> None:
-        """Add cubes (m, B, S, S) in reflectance to the audit."""
-        self._found.append(self._distances(synthetic))
+    def add(self, synthetic: Tensor, sources: Sequence[str | None] | None = None) -> None:
+        """Add cubes to the audit.
+
+        Args:
+            synthetic: (m, B, S, S) reflectance.
+            sources: (m,) for derived cubes, the train lesion each was made from; its group is left out of the search.
+        """
+        self._check(synthetic)
+        excluded = None
+        if sources and any(sources):
+            group = dict(zip(self.lesion_ids, self._groups.tolist(), strict=True))
+            excluded = np.array([self._groups == group.get(source) for source in map(str, sources)])
+        met = self._search.search(synthetic, excluded)
+        self._similarity.append(met.similarity)
+        self._row.append(met.row)
 
     def result(self, derived: bool = False) -> Audit:
         """Return the audit of all cubes added.
@@ -158,77 +210,97 @@ class Auditor:
         Raises:
             StoreError: no cube was added.
         """
-        if not self._found:
+        if not self._similarity:
             raise StoreError("no synthetic cube to audit", "Generate some.")
-        found, held = np.concatenate(self._found, axis=1), self._held_out
-        n = held.shape[1]
-        order = ceil(QUANTILE * n)
-        thresholds = np.sort(held, axis=1)[:, order - 1]
-        closer = found <= thresholds[:, None]
-        pixel, spectral = (_space(found[i], held[i], float(thresholds[i]), order) for i in (0, 1))
+        similarity, row = np.concatenate(self._similarity), np.concatenate(self._row)
+        law, m = self._law, len(similarity)
+        copies = tuple(
+            Copy(int(at), self.lesion_ids[row[at]], float(similarity[at]), law.p(float(similarity[at])))
+            for at in np.flatnonzero(similarity >= law.threshold)
+        )
+        chance = binom(m, ALLOWANCE * RATE)
+        p = float(chance.sf(len(copies) - 1))
+        sure = any(copy.p is not None and copy.p * m < CERTAIN for copy in copies)
         return Audit(
-            synthetic=found.shape[1],
-            train=len(self._pixels),
-            held_out=n,
-            pixel=pixel,
-            spectral=spectral,
-            copied=tuple(int(i) for i in np.flatnonzero(closer.any(0))),
-            share=float(closer.any(0).mean()),
-            memorised=min(pixel.p, spectral.p) < LEVEL / 2,
-            quantile_is_minimum=order == 1,
+            synthetic=m,
+            train=len(self.lesion_ids),
+            held_out=len(self._held_out),
+            threshold=law.threshold,
+            learnt=law.learnt,
+            copies=copies,
+            share=len(copies) / m,
+            memorised=p < LEVEL or sure,
+            p=p,
+            certain_from=int(chance.isf(LEVEL)) + 1,
+            false_alarms=int((self._held_out >= law.threshold).sum()),
+            changed=len(self._changed),
+            found=self._found,
+            median_synthetic=float(np.median(similarity)),
+            median_train=self._median_train,
             derived=derived,
-            identical=self._identical,
         )
 
-    def _distances(self, cubes: Tensor) -> NDArray[np.float64]:
-        """Return the distances (2, m) to the nearest train cube: in pixels, then in spectral features."""
+    def _similar(self, cubes: Tensor) -> NDArray[np.float64]:
+        self._check(cubes)
+        return self._search.search(cubes).similarity
+
+    def _check(self, cubes: Tensor) -> None:
         if tuple(cubes.shape[1:]) != self.shape:
             raise StoreError(f"cubes of {tuple(cubes.shape[1:])} cannot be audited with train cubes of {self.shape}")
-        spectral = cdist(self._standardise(cube_features(cubes)), self._features).min(1)
-        return np.stack([self._nearest(cubes), spectral])
 
-    def _nearest(self, cubes: Tensor) -> NDArray[np.float64]:
-        views = torch.stack([_pixels(orient(cubes, k)) - self._centre for k in range(ORIENTATIONS)])  # (8, m, d)
-        train = self._pixels
-        squares = views.square().sum(2, keepdim=True) + train.square().sum(1) - 2 * views @ train.T  # (8, m, N)
-        nearest = squares.permute(1, 0, 2).flatten(1).argmin(1)
-        which, row = nearest // len(train), nearest % len(train)
-        pairs = views[which, torch.arange(len(cubes))].double() - train[row].double()
-        return pairs.square().mean(1).sqrt().numpy()  # anew: the expanded square is inexact near zero
+
+@dataclass(frozen=True)
+class Law:
+    """Gumbel's law of the similarity of lesions that are no copies of each other.
+
+    Attributes:
+        location: its location.
+        scale: its scale.
+        threshold: the similarity that is reached with probability `RATE`.
+        learnt: whether the law was fitted; otherwise only the threshold is known.
+    """
+
+    location: float
+    scale: float
+    threshold: float
+    learnt: bool
+
+    @classmethod
+    def fitted(cls, similarity: NDArray[np.float64], groups: int) -> "Law":
+        """Return the law whose quantiles are nearest to the lower 95 % of `similarity` (n,), or that of `FALLBACK`."""
+        if groups < FEWEST:
+            return cls(0.0, 0.0, FALLBACK, learnt=False)
+        ordered, n = np.sort(similarity), len(similarity)
+        reduced = -np.log(-np.log((np.arange(n) + 0.5) / n))
+        kept = slice(0, int(np.ceil(_FITTED * n)))
+        scale, location = (float(each) for each in np.polyfit(reduced[kept], ordered[kept], 1))
+        return cls(location, scale, location - scale * log(-log(1 - RATE)), learnt=True)
+
+    def p(self, similarity: float) -> float | None:
+        """Return the probability of this similarity or a higher one; None if the law was not fitted."""
+        return float(gumbel_r(self.location, self.scale).sf(similarity)) if self.learnt else None
+
+
+def is_current(audit: Mapping[str, Any] | None) -> bool:
+    """Return whether an audit, as a manifest keeps it, was made by this version."""
+    return audit is not None and audit.get("version") == VERSION
 
 
 def describe(audit: Mapping[str, Any]) -> str:
     """Return one sentence about an audit in the form of `Audit.to_dict()`, as a manifest keeps it."""
-    where = "any of the" if audit["quantile_is_minimum"] else "99 % of the"
+    if not is_current(audit):
+        verdict = "memorised" if audit["memorised"] else "not memorised"
+        return (
+            f"{verdict}, by an earlier version of this audit, which misses copies at another exposure or angle: generate the "
+            "set again, or use `hyperderm evaluate`"
+        )
     verdict = "MEMORISED: more than" if audit["memorised"] else "no more than"
+    named = "; ".join(f"cube {copy['position']} of {copy['lesion']}" for copy in audit["copies"][:3])
+    more = f" ({named}{', …' if len(audit['copies']) > 3 else ''})" if named else ""
     return (
-        f"{len(audit['copied'])} of {audit['synthetic']} cubes lie nearer to one of {audit['train']} train cubes than "
-        f"{where} {audit['held_out']} held-out real cubes do, {verdict} chance lets through ({'; '.join(audit['notes'])})"
+        f"{len(audit['copies'])} of {audit['synthetic']} cubes are copies of one of {audit['train']} train cubes{more}, "
+        f"{verdict} chance lets through ({'; '.join(audit['notes'])})"
     )
-
-
-def _space(found: NDArray[np.float64], held: NDArray[np.float64], threshold: float, order: int) -> SpaceAudit:
-    copies, m, n = int((found <= threshold).sum()), len(found), len(held)
-    chance = betabinom(m, order, n + 1 - order)
-    return SpaceAudit(
-        threshold=threshold,
-        copies=copies,
-        expected=float(chance.mean()),
-        p=float(chance.sf(copies - 1)),
-        median_synthetic=float(np.median(found)),
-        median_held_out=float(np.median(held)),
-    )
-
-
-def _pixels(cubes: Tensor) -> Tensor:
-    """Return the values (n, d) float32 of cubes that are reduced to a side of at most `PIXELS`."""
-    size = cubes.shape[-1]
-    if cubes.shape[-2] != size:
-        raise StoreError(f"cubes of {tuple(cubes.shape[-2:])} pixels cannot be audited", "Use square cubes.")
-    x = cubes.float()
-    if size > PIXELS:
-        x = interpolate(x, (PIXELS, PIXELS), mode="area")
-    return x.flatten(1)
 
 
 def _rounded(value: Any) -> Any:  # noqa: ANN401 - any JSON value
@@ -236,6 +308,6 @@ def _rounded(value: Any) -> Any:  # noqa: ANN401 - any JSON value
         return {name: _rounded(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_rounded(inner) for inner in value]
-    if isinstance(value, float) and value:
+    if isinstance(value, float) and value and np.isfinite(value):
         return round(value, _DIGITS - 1 - int(np.floor(log10(abs(value)))))
     return value
