@@ -109,7 +109,7 @@ class NetworkSpace:
         at_once = max(1, min(AT_ONCE, BLOCK_VALUES // max(1, cubes[:1].numel())))
         with torch.inference_mode():
             for i in range(0, len(cubes), at_once):
-                x = cubes[i : i + at_once].to(self.device, torch.float32)
+                x = cubes[i : i + at_once].to(self.device, torch.float32).contiguous()
                 _check_finite(x, i)
                 x = ((x - start.to(x)) / width.to(x)).clamp(0, 1) * self.gain + self.offset
                 x = interpolate(_fold(x, factor), (self.side, self.side), mode="bilinear", antialias=True)
