@@ -42,7 +42,9 @@ class CameraChange:
             c, s = math.cos(a) / self.zoom, math.sin(a) / self.zoom
             dx, dy = (2 * each for each in self.shift)
             grid = affine_grid(
-                torch.tensor([[-c if self.mirrored else c, -s, dx], [-s if self.mirrored else s, c, dy]]).expand(len(x), 2, 3),
+                torch.tensor([[-c if self.mirrored else c, -s, dx], [-s if self.mirrored else s, c, dy]]).expand(
+                    len(x), 2, 3
+                ),
                 list(x.shape),
                 align_corners=False,
             )

@@ -1,10 +1,11 @@
 """Memorisation audit: which synthetic cubes are copies of train lesions, up to what a camera may change?
 
-A copy is a train lesion at another exposure, with other gains of its bands, noise, shifted, turned, mirrored, slightly blurred.
+A copy is a train lesion at another exposure, with other gains of its bands, noise, shifted, turned, mirrored or slightly
+blurred.
 `copy_search` gives each cube its similarity to the train lesion that explains it best. How similar lesions are that are no
 copies of each other is learnt from train itself: each of at most `MOST` train lesions is searched for among the others,
 without its own group. The largest of many similarities follows Gumbel's law (Coles, *An Introduction to Statistical
-Modeling of Extreme Values*, 2001, chapter 3); its two parameters are fitted to the lower 95 % of these similarities, so that
+Modeling of Extreme Values*, 2001, chapter 3); its two parameters are fitted to the lower 80 % of these similarities, so that
 pictures that train holds twice do not count. A cube is named a copy where that law gives its similarity, or a higher one, a
 probability of at most `RATE`.
 
@@ -43,7 +44,7 @@ RATE = 1e-3
 LEVEL = 0.01
 ALLOWANCE = 5.0
 CERTAIN = 1e-3
-MOST = 150
+MOST = 100
 """Largest number of train lesions, and of held-out ones, that are searched for; they are drawn at random."""
 FEWEST = 20
 """Smallest number of train groups from which a threshold is learnt."""
@@ -51,7 +52,7 @@ FALLBACK = 1.3
 """Threshold for fewer groups: above the similarity of any two lesions of the phantom or of photographs that were tried."""
 POWER = 20
 CHUNK = 32
-_FITTED = 0.95
+_FITTED = 0.8
 _DIGITS = 6
 
 
@@ -185,7 +186,7 @@ class Auditor:
         self._similarity: list[NDArray[np.float64]] = []
         self._row: list[NDArray[np.intp]] = []
 
-    def add(self, synthetic: Tensor, sources: Sequence[str | None] | None = None) -> None:
+    def add(self, synthetic: Tensor, sources: Sequence[str] | None = None) -> None:
         """Add cubes to the audit.
 
         Args:
@@ -194,9 +195,9 @@ class Auditor:
         """
         self._check(synthetic)
         excluded = None
-        if sources and any(sources):
+        if sources:
             group = dict(zip(self.lesion_ids, self._groups.tolist(), strict=True))
-            excluded = np.array([self._groups == group.get(source) for source in map(str, sources)])
+            excluded = np.array([self._groups == group.get(source) for source in sources])
         met = self._search.search(synthetic, excluded)
         self._similarity.append(met.similarity)
         self._row.append(met.row)
@@ -267,7 +268,7 @@ class Law:
 
     @classmethod
     def fitted(cls, similarity: NDArray[np.float64], groups: int) -> "Law":
-        """Return the law whose quantiles are nearest to the lower 95 % of `similarity` (n,), or that of `FALLBACK`."""
+        """Return the law whose quantiles are nearest to the lower 80 % of `similarity` (n,), or that of `FALLBACK`."""
         if groups < FEWEST:
             return cls(0.0, 0.0, FALLBACK, learnt=False)
         ordered, n = np.sort(similarity), len(similarity)
@@ -291,8 +292,8 @@ def describe(audit: Mapping[str, Any]) -> str:
     if not is_current(audit):
         verdict = "memorised" if audit["memorised"] else "not memorised"
         return (
-            f"{verdict}, by an earlier version of this audit, which misses copies at another exposure or angle: generate the "
-            "set again, or use `hyperderm evaluate`"
+            f"{verdict}, by an earlier version of this audit, which misses copies at another exposure or angle: "
+            "generate the set again"
         )
     verdict = "MEMORISED: more than" if audit["memorised"] else "no more than"
     named = "; ".join(f"cube {copy['position']} of {copy['lesion']}" for copy in audit["copies"][:3])

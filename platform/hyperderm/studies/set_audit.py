@@ -18,10 +18,11 @@ class SetAudit:
 
     Args:
         train: all cubes that the generator was trained on.
-        held_out: real cubes of the validation role; they serve only for the thresholds of memorisation.
+        held_out: real cubes of the validation role; they only check the rate of false alarms of memorisation.
         groups: lesion_id to group, for the lesions in `train`.
         wavelengths: wavelengths of the bands, (B,), in nm.
         counts: diagnosis to the number of synthetic cubes that will be added.
+        derived: whether each cube was made from the RGB of the train lesion that it names, and so keeps its geometry.
 
     Raises:
         StoreError: for the same reasons as `Auditor`.
@@ -34,8 +35,11 @@ class SetAudit:
         groups: Mapping[str, str],
         wavelengths: Sequence[float],
         counts: Mapping[str, int],
+        derived: bool = False,
     ) -> None:
-        self.memorisation = Auditor(train.reflectance, held_out.reflectance)
+        self.derived = derived
+        of = [groups[name] for name in train.lesion_ids]
+        self.memorisation = Auditor(train.reflectance, held_out.reflectance, train.lesion_ids, of)
         self.groups = groups
         self.recognisers = {}
         for diagnosis, count in counts.items():
@@ -46,16 +50,17 @@ class SetAudit:
     def add(self, cubes: Sequence[SyntheticCube]) -> None:
         """Audit the next cubes of the set, which have the size of the train cubes."""
         pixels = np.moveaxis(np.stack([cube.reflectance for cube in cubes]), 3, 1).copy()
-        self.memorisation.add(torch.from_numpy(pixels))
+        sources = [str(cube.facts.get("derived_from")) for cube in cubes] if self.derived else None
+        self.memorisation.add(torch.from_numpy(pixels), sources)
         for diagnosis, recogniser in self.recognisers.items():
             rows = [i for i, cube in enumerate(cubes) if cube.diagnosis == diagnosis]
             if rows:
                 recogniser.add(Sample(pixels[rows], [self._group(cubes[i]) for i in rows]))
 
-    def result(self, derived: bool = False) -> dict[str, Any]:
+    def result(self) -> dict[str, Any]:
         """Return JSON values: a `memorisation.Audit` and, under `recognisable`, the `Recognisability` of each diagnosis."""
         told = {diagnosis: recogniser.result().to_dict() for diagnosis, recogniser in self.recognisers.items()}
-        return self.memorisation.result(derived).to_dict() | {"recognisable": told}
+        return self.memorisation.result(self.derived).to_dict() | {"recognisable": told}
 
     def _group(self, cube: SyntheticCube) -> str:
         """Return the group of the lesion that a cube was made from, else its photograph, or else a name of its own."""

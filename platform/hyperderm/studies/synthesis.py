@@ -198,7 +198,14 @@ def _prepare(
             rgb=rgb.manifest.fingerprint if rgb else None,
             device=device,
         ),
-        SetAudit(train, _held_out(store, fold, counts, learnt, data.size), groups_of(store), sampler.wavelengths_nm, counts),
+        SetAudit(
+            train,
+            _held_out(store, fold, counts, learnt, data.size),
+            groups_of(store),
+            sampler.wavelengths_nm,
+            counts,
+            derived=condition in SOURCED and rgb is None,
+        ),
     )
 
 
@@ -289,7 +296,7 @@ def _write(job: _Job, uri: str, make: Callable[[list[range]], Made], progress: P
     rejected: dict[str, int] = {}
 
     def finish() -> dict[str, Any]:
-        return {"rejected": sum(rejected.values()), "audit": job.audit.result(job.origin.derived)}
+        return {"rejected": sum(rejected.values()), "audit": job.audit.result()}
 
     cubes = _audited(_accepted(job, make, rejected), job.audit, sum(job.origin.requested.values()), progress)
     return write_synthetic(uri, cubes, job.sampler.wavelengths_nm, job.origin, finish)

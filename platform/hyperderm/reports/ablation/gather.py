@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from hyperderm.metrics.memorisation import describe
+from hyperderm.metrics.memorisation import describe, is_current
 from hyperderm.metrics.recognisability import told_from_real
 from hyperderm.reports.ablation.answer import decision_sentences
 from hyperderm.reports.ablation.facts import (
@@ -222,8 +222,9 @@ def _sets(plan: Plan, results: Mapping[str, Result]) -> list[SyntheticSet]:
         made = open_store(uri, verify=False)
         origin = origin_of(made.manifest)
         if origin:
-            audited = origin.model_copy(update={"audit": origin.audit or audit_elsewhere(plan, made, job.fold)})
-            found.append(_set(names.get(uri, origin.generator), job.fold, audited))
+            if not is_current(origin.audit):  # none, or one of an earlier version
+                origin = origin.model_copy(update={"audit": audit_elsewhere(plan, made, job.fold)})
+            found.append(_set(names.get(uri, origin.generator), job.fold, origin))
     return sorted(found, key=lambda each: (each.generator, each.fold))
 
 

@@ -267,8 +267,9 @@ def _baseline(analysis: Analysis) -> Section:
 
 def _sets(facts: ReportFacts) -> Section:
     said = (
-        "The audit asks of each synthetic cube how close its nearest training cube is, and compares with how close "
-        "held-out real cubes come: a generator that copies its training cubes adds nothing that oversampling does not. "
+        "The audit asks of each synthetic cube whether it is a training lesion up to what a camera may change (exposure, "
+        "angle, position, sharpness); how similar lesions are that are no copies is learnt from training lesions of "
+        "different groups. A generator that copies adds nothing that oversampling does not. "
         "How well a logistic regression tells the set's cubes from real ones asks the opposite: what gives them away "
         "can stand for melanoma where only melanomas are added. It is a lower bound; a network sees more than its features."
     )

@@ -128,7 +128,7 @@ def _opened(cell: Artefact, result: Mapping[str, Any], held: Predictions) -> Art
 
 
 def audit_elsewhere(plan: Plan, made: Store, fold: int) -> dict[str, Any]:
-    """Return the audit of `made` against the train role of `fold`; validation gives the thresholds, and test is not opened.
+    """Return the audit of `made` against the train role of `fold`; validation checks false alarms, and test is not opened.
 
     Diagnoses that the task does not hold are skipped, because no cell can show them.
     """
@@ -142,7 +142,9 @@ def audit_elsewhere(plan: Plan, made: Store, fold: int) -> dict[str, Any]:
     rows = made.read([row["lesion_id"] for row in made.index().to_pylist() if row["diagnosis"] in shown])
     synthetic = cube_set(rows, size)
     counts = {d: synthetic.diagnoses.count(d) for d in shown}
-    asked = SetAudit(train, held_out, groups_of(plan.store), made.manifest.wavelengths_nm, counts)
+    origin, nm = origin_of(made.manifest), made.manifest.wavelengths_nm
+    derived = origin is not None and origin.derived
+    asked = SetAudit(train, held_out, groups_of(plan.store), nm, counts, derived)
     pixels = np.moveaxis(synthetic.reflectance.numpy(), 1, 3)
     facts = map(json_of, rows.column("origin").to_pylist())
     cubes = [SyntheticCube(i, *each) for i, each in enumerate(zip(pixels, synthetic.diagnoses, facts, strict=True))]
