@@ -6,8 +6,9 @@ The similarity of two cubes is a normalised cross-correlation that does not see 
 - *Noise.* Bands are reduced to the few components that hold more signal than noise, by the minimum noise fraction
   transformation (Green et al., IEEE TGRS 26, 1988) of the train lesions. The noise is estimated from second differences.
 - *Sharpness.* The components are whitened: each spatial frequency is divided by its root mean power in train, up to
-  `CUTOFF` cycles an image. Without whitening all lesions resemble each other, as dark blobs on skin; with it, two different
-  lesions are nearly uncorrelated, and blurring lowers the correlation of a copy but raises that of no other pair.
+  `CUTOFF` cycles an image, and by less where noise hides it. Without whitening all lesions resemble each other, as dark
+  blobs on skin; with it, two different lesions are nearly uncorrelated, and blurring lowers the correlation of a copy but
+  raises that of no other pair.
 - *Angle, mirror, position, zoom.* All are searched: on a coarse grid against every train lesion (`_coarse`), then finely
   for the best few (`_fine`), where the correlation counts only the part that both images show (Padfield, IEEE TIP 21, 2012).
 
@@ -32,8 +33,10 @@ SIDE = 32
 """Side in pixels at which cubes are compared finely; finer detail is noise, in which a copy may differ."""
 CUTOFF = 6.0
 """Highest spatial frequency that counts, in cycles an image; a slight blur leaves it."""
-LEAST_SNR = 2.0
+LEAST_SNR = 1.0
 """Ratio of signal to noise that a spectral component must have; at least two components are kept."""
+READ_NOISE, SHOT_NOISE = 0.006, 0.02
+"""Noise that a copy may add, as the spectral augmentation does: in reflectance, and relative to its square root."""
 _COARSE = 12
 _ANGLES = 24
 _SHIFT = 3  # of `_COARSE` pixels: a quarter of the image in each direction
@@ -74,7 +77,7 @@ class CopySearch:
 
     def __init__(self, train: Tensor) -> None:
         contrast = _contrast(train)
-        self._components = _noise_fraction(contrast)
+        self._components = _noise_fraction(contrast, train.float().mean((0, 2, 3)))
         self._gain = _whitening(torch.einsum("nbhw,bk->nkhw", contrast, self._components))
         self._train = self._whitened(contrast)  # (N, k, SIDE, SIDE)
         self._orientations = [(mirror, turn, zoom) for zoom in _ZOOMS for mirror in (False, True) for turn in _turns()]
@@ -113,7 +116,7 @@ class CopySearch:
         return torch.fft.irfft2(wide * self._gain, (_WIDE, _WIDE))[..., _MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
 
     def _coarse(self, signal: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the highest correlation with each train lesion over the grid (N,), and the number of its orientation (N,)."""
+        """Return the highest correlation with each train lesion over the grid (N,), and its orientation (N,)."""
         small = _reduced(signal[None], _COARSE).expand(len(self._orientations), -1, -1, -1)
         turned = grid_sample(small, self._grid, padding_mode="zeros", align_corners=False) * _disc(_COARSE)
         moved = pad(turned, (_SHIFT,) * 4)
@@ -167,11 +170,16 @@ def _contrast(cubes: Tensor) -> Tensor:
     return x / x.mean((2, 3), keepdim=True).clamp_min(1e-3) - 1
 
 
-def _noise_fraction(contrast: Tensor) -> Tensor:
-    """Return the components (B, k) with more than `LEAST_SNR` times as much signal as noise, at least two."""
+def _noise_fraction(contrast: Tensor, mean: Tensor) -> Tensor:
+    """Return the components (B, k) with more than `LEAST_SNR` times as much signal as noise, at least two.
+
+    The noise is that of the train cubes, `contrast` (N, B, SIDE, SIDE), and what a camera may add at their level, `mean`
+    (B,). Each component has unit noise.
+    """
     fine = contrast.diff(dim=2).diff(dim=3) / 2  # as much noise as a pixel, and hardly any signal
     noise, signal = _covariance(fine), _covariance(avg_pool2d(contrast, 3, 1))
-    noise += np.eye(len(noise)) * max(1e-3 * np.trace(noise) / len(noise), 1e-12)  # a dead band has no noise
+    level = mean.double().clamp_min(1e-3).numpy()
+    noise += np.diag((READ_NOISE**2 + SHOT_NOISE**2 * level) / level**2)
     ratio, vectors = eigh(signal, noise)
     kept = max(2, int((ratio > LEAST_SNR).sum()))
     return torch.from_numpy(np.ascontiguousarray(vectors[:, ::-1][:, :kept])).float()
@@ -184,7 +192,10 @@ def _covariance(images: Tensor) -> NDArray[np.float64]:
 
 
 def _whitening(components: Tensor) -> Tensor:
-    """Return the gain of each frequency, one over train's root mean power, 0 above `CUTOFF`: (k, _WIDE, _WIDE // 2 + 1)."""
+    """Return the gain of each frequency, 0 above `CUTOFF`: (k, _WIDE, _WIDE // 2 + 1).
+
+    It is one over train's root mean power, times Wiener's share of signal in that power plus noise.
+    """
     power = torch.fft.rfft2(components * _disc(SIDE), (_WIDE, _WIDE)).abs().square().mean(0)
     y, x = torch.fft.fftfreq(_WIDE) * SIDE, torch.fft.rfftfreq(_WIDE) * SIDE
     radius = (y[:, None].square() + x.square()).sqrt()
@@ -192,7 +203,8 @@ def _whitening(components: Tensor) -> Tensor:
     rings = torch.zeros(len(power), int(ring.max()) + 1).index_add_(1, ring.flatten(), power.flatten(1))
     mean = rings / torch.bincount(ring.flatten())
     rolled = 0.5 * (1 + torch.cos(math.pi * ((radius / CUTOFF - 0.7) / 0.3).clamp(0, 1)))
-    return rolled * (radius >= 0.5) / mean[:, ring].clamp_min(_TINY).sqrt()
+    power = mean[:, ring].clamp_min(_TINY)
+    return rolled * (radius >= 0.5) * power.sqrt() / (power + _disc(SIDE).sum())
 
 
 def _map(mirror: bool, turn: float, zoom: float) -> Tensor:
