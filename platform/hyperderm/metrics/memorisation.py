@@ -1,12 +1,12 @@
 """Memorisation audit: which synthetic cubes are copies of train lesions, up to what a camera may change?
 
 A copy is a train lesion at another exposure, with other gains of its bands, noise, shifted, turned, mirrored or slightly
-blurred. `copy_search` gives each cube its similarity to the train lesion that explains it best. How similar lesions are that
-are no copies of each other is learnt from train itself: each of at most `MOST` train lesions is searched for among the others,
+blurred. `copy_search` gives each cube its similarity to the train lesion that explains it best. How similar lesions are
+that are no copies is learnt from train itself: each of at most `MOST` train lesions is searched for among the others,
 without its own group. The largest of many similarities follows Gumbel's law (Coles, *An Introduction to Statistical
-Modeling of Extreme Values*, 2001, chapter 3); its two parameters are fitted to the quantiles from 50 to 90 %: near the tail
-that decides, and without pictures that train holds twice. A cube is named a copy where that law gives its similarity, or a
-higher one, a probability of at most `RATE`.
+Modeling of Extreme Values*, 2001, chapter 3); its two parameters are fitted to the quantiles from 50 to 90 %: near the
+tail that decides, and without pictures that train holds twice. A cube is named a copy where that law gives its similarity,
+or a higher one, a probability of at most `RATE`.
 
 A set is memorised if it holds more copies than chance lets through, or one that chance never makes:
 
