@@ -56,14 +56,15 @@ def as_published(real: Tensor, synthetic: Tensor, fid: Mapping[str, float] | Non
     Args:
         real: (n, B, H, W) reflectance, n ≥ 1, B ≥ 3.
         synthetic: (m, B, H, W) reflectance, m ≥ 1.
-        fid: Fréchet distances that were computed elsewhere, by name, usually `FIDS`; passed through as `seed_001/fid_<name>`.
+        fid: Fréchet distances computed elsewhere, by name, usually `FIDS`; passed through as `seed_001/fid_<name>`.
 
     Returns:
         The key of every metric in `METRICS` and its value. None stands for what the images are too small for (SSIM of seed
-        001 needs 6 px, RASE 9, MS-GMSD and MDSI 3, HaarPSI 16), for an infinite value (PSNR of copies) and for a FID that was
-        not given. Levels of single cubes are means over the whole synthetic set, beside them `<key>_real` for the real set.
-        Further keys: `pairs` (number), `range_of_sets` (1 if the range came from the sets, 0 if it was the seeds') and
-        `seed_001/sam_masked` (pixels left out of the spectral angle because a spectrum is wholly zero after the mapping).
+        001 needs 6 px, RASE 9, MS-GMSD, MDSI and SNR 3, HaarPSI 16), for an infinite value (PSNR of copies) and for a FID
+        that was not given. Levels of single cubes are means over the whole synthetic set, and beside them `<key>_real` is
+        that of the real set. Further keys: `pairs` (number), `range_of_sets` (1 if the range came from the sets, 0 if it was
+        the seeds') and `seed_001/sam_masked` (pixels left out of the spectral angle of seed 001 because a spectrum is wholly
+        zero after the mapping).
 
     Raises:
         CubeError: a set is empty, the shapes of cubes differ or are not (B, H, W), there are fewer than three bands, or a
@@ -202,3 +203,231 @@ def _seed_004(compared: _Pairs) -> dict[str, float]:
         "seed_004/ssim": _mean(compared.each(lambda x, y: similarity.ssim(x, y, 1.0))),
         "seed_004/sad": math.degrees(_mean(compared.each(spectral.spectral_angles))),
     }
+
+
+_TORCHMETRICS, _PIQ, _OURS = "torchmetrics 1.9", "piq 0.8", "formula of this package; the seed gives only a name"
+_LEVEL = "It is a level of images on a scale that differs from band to band, in no physical unit."
+_POSITION = "It compares unrelated lesions pixel by pixel, so even real cubes have no good value. "
+_SCALED = "The mapping gives every band the same weight, dark and noisy ones too. "
+
+
+def _metric(
+    key: str, title: str, better: Better, unit: str, formula: str, source: str, cannot: str, perfect: float | None = None
+) -> Metric:
+    bounded = key.endswith(("ssim", "haarpsi"))
+    lowest = {"psnr": None, "snr": None, "ssim": -1.0}.get(key.split("/")[1], 0.0)
+    return Metric(
+        key=key,
+        title=f"{title} (seed {key[5:8]})",
+        function=as_published,
+        kind="set",
+        better=better,
+        unit=unit,
+        span=(lowest, 1.0 if bounded else None),
+        perfect=perfect,
+        formula=formula,
+        source=source,
+        cannot=cannot,
+    )
+
+
+_FID = (
+    "The seed does not say whether the repeated weights were multiplied by 3/16. At fewer than 200 cubes FID is biased upwards "
+    "and needs the real-versus-real value at the same number; the seed chose its checkpoints by it, on all data."
+)
+
+METRICS = (
+    _metric("seed_000/variance", "variance", "as real", "", "mean over bands of the variance over pixels", _OURS, _LEVEL),
+    _metric(
+        *("seed_000/spatial_entropy", "spatial entropy", "as real", "bit", "mean over bands; 256 bins over [0, 1]"),
+        *(_OURS, _LEVEL + " Without a stated number of bins no printed value could be repeated."),
+    ),
+    _metric(
+        *("seed_000/spectral_entropy", "spectral entropy", "as real", "bit", "mean over pixels of −Σ p log2 p"),
+        *(_OURS, "The mapping flattens spectra, so that all come near log2 B and the shape of real spectra is lost."),
+    ),
+    _metric(
+        *("seed_000/snr", "signal-to-noise ratio", "as real", "dB", "mean over bands of 20 log10(mean / noise)", _OURS),
+        "The mapping subtracts the band's minimum from the signal but not from the noise. Smooth (blurred) cubes score high.",
+    ),
+    _metric(
+        *("seed_001/ssim", "SSIM", "higher", "", "Gaussian window of 11 px, mirrored border included, mean over bands"),
+        *(_TORCHMETRICS, _POSITION + "The seed gives its range as [0, 1] and as [-1, 1]; [-1, 1] is right.", 1.0),
+    ),
+    _metric(
+        *("seed_001/psnr", "PSNR", "higher", "dB", "−10 log10 of the mean square error over all pairs together"),
+        *(_TORCHMETRICS, _POSITION + "A blurred mean lesion wins. The seed names it and prints no value."),
+    ),
+    _metric(
+        *("seed_001/sam", "spectral angle", "lower", "rad", "mean over all pixels of arccos(x·y / |x| |y|)", _TORCHMETRICS),
+        f"{_POSITION}{_SCALED}"
+        "Angles between mapped spectra are not those between reflectance spectra. A wholly zero spectrum "
+        "makes torchmetrics' mean NaN; it is masked and counted here. The mean image wins (VAE .102 with the worst FID). The "
+        "seed gives the range as 0° to ∞° and leaves the unit open; its values fit radians.",
+        0.0,
+    ),
+    _metric(
+        *("seed_001/rase", "RASE", "lower", "%/64", "6400 · mean over windows of 8 px of √(mean over bands of e²) / level"),
+        _TORCHMETRICS,
+        f"{_POSITION}"
+        "It is 64 times the textbook value: torchmetrics divides the level by the window's area twice. Error e (RMSE "
+        "of the window) and level are averaged over cubes before the division. The darkest windows dominate.",
+        0.0,
+    ),
+    _metric(
+        *("seed_001/ergas", "ERGAS", "lower", "%", "100 / 4 · √(mean over bands of (RMSE / mean of the real band)²)"),
+        _TORCHMETRICS,
+        f"{_POSITION}{_SCALED}"
+        "The ratio 4 is torchmetrics' default for fused images; nothing is fused here, so it is a quarter "
+        "of the value with ratio 1. The mapping lowers a band's mean and thereby raises the error relative to it.",
+        0.0,
+    ),
+    _metric(
+        *("seed_001/total_variation", "total variation", "as real", "", "Σ |differences to the lower and right neighbour|"),
+        *(_TORCHMETRICS, "It is a sum over pixels and bands, so sizes cannot be compared, and noise counts as texture."),
+    ),
+    *(
+        _metric(f"seed_001/fid_{name}", f"adapted FID, first weights {name}", "lower", "", formula, "seed 001", _FID, 0.0)
+        for name, formula in zip(FIDS, ("weights · 3/B", "weights · 1"), strict=True)
+    ),
+    _metric(
+        *("seed_002/psnr", "PSNR", "higher", "dB", "mean over pairs of −10 log10(MSE + 1e-8), folded image", _PIQ),
+        *(_POSITION + "The seed compares a generated batch with a real batch. Copies have 80 dB, not infinity.", 80.0),
+    ),
+    _metric(
+        *("seed_002/ssim", "SSIM", "higher", "", "Gaussian window of 11 px inside the image, folded image", _PIQ),
+        _POSITION + "Images from 384 px on are halved by piq first and are not here. The seed gives the range as 0 to 1; "
+        "negative values occur.",
+        1.0,
+    ),
+    _metric(
+        *("seed_002/ms_gmsd", "MS-GMSD", "lower", "", "see `perceptual.ms_gmsd`, folded image", _PIQ),
+        f"{_POSITION}"
+        "The seed says that 1 is best. It is a deviation: 0 is best, so the seed read its own column the wrong way "
+        "round. It also mentions colour, which piq's default leaves out. Luminance weights are applied to bands that are no "
+        "red, green and blue.",
+        0.0,
+    ),
+    _metric(
+        *("seed_002/mdsi", "MDSI", "lower", "", "see `perceptual.mdsi`, folded image", _PIQ),
+        *(
+            _POSITION + "It measures the deviation of the similarity, not its level; its chromaticity is of false colours.",
+            0.0,
+        ),
+    ),
+    _metric(
+        *("seed_002/haarpsi", "HaarPSI", "higher", "", "see `perceptual.haarpsi`, folded image", _PIQ),
+        *(_POSITION + "It was tuned on human judgements of colour photographs; the seed's values are of photographs.", 1.0),
+    ),
+    _metric(
+        *("seed_004/rmse", "RMSE", "lower", "", "mean over pairs of √MSE", "definition"),
+        "The seed measures how well unmixing restores the same cube; here unrelated cubes are compared, so its values cannot be "
+        "reached. " + _SCALED,
+        0.0,
+    ),
+    _metric(
+        *("seed_004/psnr", "PSNR", "higher", "dB", "mean over pairs of −10 log10 MSE", "definition"),
+        "Restoration there, unrelated cubes here, as for RMSE. The seed's RMSE and PSNR do not fit one another at data range 1 "
+        "(RMSE .034 is 29.4 dB, printed are 34.26), so its range or its averaging differs. One copy makes it infinite.",
+    ),
+    _metric(
+        *("seed_004/ssim", "SSIM", "higher", "", "Gaussian window of 11 px inside the image, mean over bands", "definition"),
+        *("Restoration there, unrelated cubes here, as for RMSE. The seed does not state window and data range.", 1.0),
+    ),
+    _metric(
+        *(
+            "seed_004/sad",
+            "spectral angle distance",
+            "lower",
+            "°",
+            "mean over pairs of the mean angle over pixels",
+            "definition",
+        ),
+        "Restoration there, unrelated cubes here, as for RMSE. Mapped spectra have other angles than reflectance. Zero spectra "
+        "are masked as in `seed_001/sam`.",
+        0.0,
+    ),
+)
+"""Every key of `as_published` that is a metric; `cannot` says what is wrong or odd with the seeds' way."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """One number that a seed printed.
+
+    Attributes:
+        seed: the seed's number, such as "001".
+        model: the generator, or the setting of the row.
+        metric: the key in `METRICS`, or `seed_00x/<name>` of a metric that `as_published` does not compute.
+        value: as printed.
+        against: what the model's cubes were compared with.
+        doubt: why the number must not be taken as it stands.
+    """
+
+    seed: str
+    model: str
+    metric: str
+    value: float
+    against: str
+    doubt: str
+
+
+_UNRELATED = "unrelated real melanomas of 256 px, 16 bands"
+_ON_ALL = (
+    "One model, one run, no interval, no value of real cubes beside it. Checkpoints were picked by FID on all data, and the range "
+    "for min-max came from all data."
+)
+_FROM_PROJECT = " Not in the seed's text; reported of the seed project in METHODS, sections 6 and 9."
+_PHOTOGRAPHS = "a batch of real RGB photographs of lesions"
+_BATCH = "Unrelated pictures compared by position; three channels, so not comparable in level with folded cubes. One run, no interval."
+_AERIAL = "the same cubes before unmixing: Chikusei, 128 bands, aerial"
+_RESTORED = "Quality of restoration, not of synthesis; no lesions; scale and averaging not stated."
+_DRAWN = "real aerial cubes"
+_FEATURES = "No lesions; features and number of images are not stated, so only the order of the rows counts."
+
+_SEED_002 = {"DC-GAN": (12.92, 0.35, 0.29, 0.45, 0.39), "SN-GAN": (12.21, 0.21, 0.26, 0.49, 0.41)} | {
+    "SN-GAN 128": (12.18, 0.24, 0.15, 0.52, 0.45)
+}
+_SEED_004 = {
+    15: (0.022, 36.48, 0.944, 4.56, 49.15, 0.11, 0.08),
+    8: (0.027, 35.89, 0.938, 4.81, 15.19, 0.36, 0.31),
+    5: (0.034, 34.26, 0.931, 5.47, 8.23, 0.50, 0.48),
+    3: (0.041, 30.95, 0.927, 9.04, 8.77, 0.50, 0.41),
+}
+
+PUBLISHED = (
+    Published("001", "FastGAN", "seed_001/fid", 114.7, _UNRELATED, f"{_ON_ALL} {_FID}"),
+    Published("001", "FastGAN", "seed_001/sam", 0.17, _UNRELATED, f"{_ON_ALL} The unit is not stated; taken as rad."),
+    Published(
+        "001", "FastGAN", "seed_001/rase", 3634.0, _UNRELATED, f"{_ON_ALL} 64 times the textbook value, which is about 57."
+    ),
+    Published("001", "FastGAN", "seed_001/ssim", 0.67, _UNRELATED, _ON_ALL),
+    Published("001", "FastGAN, pre-trained on both classes", "seed_001/fid", 104.2, _UNRELATED, _ON_ALL + _FROM_PROJECT),
+    Published("001", "CycleGAN", "seed_001/fid", 101.0, _UNRELATED, _ON_ALL + _FROM_PROJECT),
+    Published("001", "VAE", "seed_001/fid", 296.6, _UNRELATED, _ON_ALL + _FROM_PROJECT),
+    Published(
+        "001", "VAE", "seed_001/sam", 0.102, _UNRELATED, f"{_ON_ALL} The best angle beside the worst FID.{_FROM_PROJECT}"
+    ),
+    *(
+        Published("002", model, f"seed_002/{name}", value, _PHOTOGRAPHS, _BATCH + more)
+        for model, row in _SEED_002.items()
+        for name, value, more in zip(
+            ("psnr", "ssim", "ms_gmsd", "mdsi", "haarpsi"),
+            row,
+            ("", "", " 0 is best; the seed took 1 for best.", "", ""),
+            strict=True,
+        )
+    ),
+    *(
+        Published("004", f"{size} abundances", f"seed_004/{name}", value, against, doubt)
+        for size, row in _SEED_004.items()
+        for name, value, (against, doubt) in zip(
+            ("rmse", "psnr", "ssim", "sad", "fid", "recall", "precision"),
+            row,
+            [(_AERIAL, _RESTORED)] * 4 + [(_DRAWN, _FEATURES)] * 3,
+            strict=True,
+        )
+    ),
+)
+"""The numbers that the seeds printed of generated or restored images, for display beside ours. Seeds 000 and 003 print none,
+and those of seed 001's SHS-GAN stand only in a figure that is not at hand. Classifiers' numbers are not here."""
