@@ -232,8 +232,8 @@ def _metric(
 
 
 _FID = (
-    "The seed does not say whether the repeated weights were multiplied by 3/16. At fewer than 200 cubes FID is biased upwards "
-    "and needs the real-versus-real value at the same number; the seed chose its checkpoints by it, on all data."
+    "The seed does not say whether the repeated weights were multiplied by 3/16. At fewer than 200 cubes FID is biased "
+    "upwards and needs the real-versus-real value at the same number; the seed chose its checkpoints by it, on all data."
 )
 
 METRICS = (
@@ -248,7 +248,7 @@ METRICS = (
     ),
     _metric(
         *("seed_000/snr", "signal-to-noise ratio", "as real", "dB", "mean over bands of 20 log10(mean / noise)", _OURS),
-        "The mapping subtracts the band's minimum from the signal but not from the noise. Smooth (blurred) cubes score high.",
+        "The mapping subtracts the band's minimum from the signal and leaves the noise. Blurred cubes score high.",
     ),
     _metric(
         *("seed_001/ssim", "SSIM", "higher", "", "Gaussian window of 11 px, mirrored border included, mean over bands"),
@@ -262,8 +262,8 @@ METRICS = (
         *("seed_001/sam", "spectral angle", "lower", "rad", "mean over all pixels of arccos(x·y / |x| |y|)", _TORCHMETRICS),
         f"{_POSITION}{_SCALED}"
         "Angles between mapped spectra are not those between reflectance spectra. A wholly zero spectrum "
-        "makes torchmetrics' mean NaN; it is masked and counted here. The mean image wins (VAE .102 with the worst FID). The "
-        "seed gives the range as 0° to ∞° and leaves the unit open; its values fit radians.",
+        "makes torchmetrics' mean NaN; it is masked and counted here. The mean image wins (VAE .102 with the worst FID). "
+        "The seed gives the range as 0° to ∞° and leaves the unit open; its values fit radians.",
         0.0,
     ),
     _metric(
@@ -321,14 +321,14 @@ METRICS = (
     ),
     _metric(
         *("seed_004/rmse", "RMSE", "lower", "", "mean over pairs of √MSE", "definition"),
-        "The seed measures how well unmixing restores the same cube; here unrelated cubes are compared, so its values cannot be "
-        "reached. " + _SCALED,
+        "The seed measures how well unmixing restores the same cube; here unrelated cubes are compared, so its values "
+        "cannot be reached. " + _SCALED,
         0.0,
     ),
     _metric(
         *("seed_004/psnr", "PSNR", "higher", "dB", "mean over pairs of −10 log10 MSE", "definition"),
-        "Restoration there, unrelated cubes here, as for RMSE. The seed's RMSE and PSNR do not fit one another at data range 1 "
-        "(RMSE .034 is 29.4 dB, printed are 34.26), so its range or its averaging differs. One copy makes it infinite.",
+        "Restoration there, unrelated cubes here, as for RMSE. The seed's RMSE and PSNR do not fit one another at data "
+        "range 1 (RMSE .034 is 29.4 dB, printed are 34.26), so its range or its averaging differs. One copy makes it infinite.",
     ),
     _metric(
         *("seed_004/ssim", "SSIM", "higher", "", "Gaussian window of 11 px inside the image, mean over bands", "definition"),
@@ -343,8 +343,8 @@ METRICS = (
             "mean over pairs of the mean angle over pixels",
             "definition",
         ),
-        "Restoration there, unrelated cubes here, as for RMSE. Mapped spectra have other angles than reflectance. Zero spectra "
-        "are masked as in `seed_001/sam`.",
+        "Restoration there, unrelated cubes here, as for RMSE. Mapped spectra have other angles than reflectance. Zero "
+        "spectra are masked as in `seed_001/sam`.",
         0.0,
     ),
 )
@@ -374,12 +374,15 @@ class Published:
 
 _UNRELATED = "unrelated real melanomas of 256 px, 16 bands"
 _ON_ALL = (
-    "One model, one run, no interval, no value of real cubes beside it. Checkpoints were picked by FID on all data, and the range "
-    "for min-max came from all data."
+    "One model, one run, no interval, no value of real cubes beside it. Checkpoints were picked by FID on all data, and the "
+    "range for min-max came from all data."
 )
 _FROM_PROJECT = " Not in the seed's text; reported of the seed project in METHODS, sections 6 and 9."
 _PHOTOGRAPHS = "a batch of real RGB photographs of lesions"
-_BATCH = "Unrelated pictures compared by position; three channels, so not comparable in level with folded cubes. One run, no interval."
+_BATCH = (
+    "Unrelated pictures compared by position; three channels, so not comparable in level with folded cubes. One run, no "
+    "interval."
+)
 _AERIAL = "the same cubes before unmixing: Chikusei, 128 bands, aerial"
 _RESTORED = "Quality of restoration, not of synthesis; no lesions; scale and averaging not stated."
 _DRAWN = "real aerial cubes"
