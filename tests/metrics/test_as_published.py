@@ -62,6 +62,13 @@ def test_seed_001_is_torchmetrics_on_the_whole_set():
     assert (found["pairs"], found["range_of_sets"], found["seed_001/sam_masked"]) == (3, 0, 0)
 
 
+def test_the_range_is_that_of_the_seed_project():
+    high = ".620 .617 .468 .433 .500 .620 .738 .861 .883 .940 1.189 1.504 1.495 1.474 1.632 1.723"
+    low = ".0003 .0044 .0015 .0017 .0019 .0028 .0039 .0049 .0026 .0022 .0080 .0121 .0131 .0148 .0193 .0202"
+    assert tuple(map(float, low.split())) == SEED_LOW
+    assert tuple(map(float, high.split())) == SEED_HIGH
+
+
 def test_rase_and_the_angle_of_many_blocks_are_those_of_one(monkeypatch):
     real, synthetic = sets(n=5)
     whole = as_published(real, synthetic)
