@@ -5,8 +5,8 @@ every value is a level that pairs of real cubes have too. Compare them with the 
 the other modules of this package to judge. `METRICS` says for every number what is wrong or odd with it, in `cannot`.
 
 What the seeds do not state is chosen here and said: the defaults of torchmetrics 1.9 (seed 001 names it as its tool) and of
-piq 0.8 (seed 002's metrics are those of piq, up to 4e-4), the real cube as the reference, a data range of 1 and no clipping, except
-that seed 002's images are clipped to [0, 1], without which piq refuses them.
+piq 0.8 (which agrees with seed 002's tool to 4e-4), the real cube as the reference, a data range of 1 and no clipping,
+except that seed 002's images are clipped to [0, 1], without which piq refuses them.
 
 The seeds' public code, read after this was written, differs from their texts in ways that are not followed yet: seed 001
 clips scaled cubes to [0, 1], averages over batches of 8 and sums total variation over a batch; seed 002 uses piqa, stretches
