@@ -4,9 +4,9 @@ A copy is a train lesion at another exposure, with other gains of its bands, noi
 blurred. `copy_search` gives each cube its similarity to the train lesion that explains it best. How similar lesions are
 that are no copies is learnt from train itself: each of at most `MOST` train lesions is searched for among the others,
 without its own group. The largest of many similarities follows Gumbel's law (Coles, *An Introduction to Statistical
-Modeling of Extreme Values*, 2001, chapter 3); its two parameters are fitted to the quantiles from 50 to 90 %: near the
-tail that decides, and without pictures that train holds twice. A cube is named a copy where that law gives its similarity,
-or a higher one, a probability of at most `RATE`.
+Modeling of Extreme Values*, 2001, chapter 3). It is fitted to the quantiles from 50 to 95 %, near the tail that decides, by
+the median of all slopes, so that pictures that train holds twice hardly count. A cube is named a copy where that law gives
+its similarity, or a higher one, a probability of at most `RATE`.
 
 A set is memorised if it holds more copies than chance lets through, or one that chance never makes:
 
@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binom, gumbel_r
+from scipy.stats import binom, gumbel_r, theilslopes
 from torch import Tensor
 
 from hyperderm.errors import StoreError
@@ -51,7 +51,7 @@ FALLBACK = 1.3
 """Threshold for fewer groups: above the similarity of any two lesions of the phantom or of photographs that were tried."""
 POWER = 20
 CHUNK = 32
-_FITTED = 0.9
+_FITTED = 0.5, 0.95
 _DIGITS = 6
 
 
@@ -272,8 +272,9 @@ class Law:
             return cls(0.0, 0.0, FALLBACK, learnt=False)
         ordered, n = np.sort(similarity), len(similarity)
         reduced = -np.log(-np.log((np.arange(n) + 0.5) / n))
-        kept = slice(n // 2, int(np.ceil(_FITTED * n)))
-        scale, location = (float(each) for each in np.polyfit(reduced[kept], ordered[kept], 1))
+        kept = slice(int(_FITTED[0] * n), int(np.ceil(_FITTED[1] * n)))
+        slope = theilslopes(ordered[kept], reduced[kept])
+        scale, location = float(slope[0]), float(slope[1])
         return cls(location, scale, location - scale * log(-log(1 - RATE)), learnt=True)
 
     def p(self, similarity: float) -> float | None:
