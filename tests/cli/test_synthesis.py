@@ -31,7 +31,7 @@ def test_a_set_and_its_mat_files(project, run, generate, checkpoint, real):  # n
     assert f"generator shsgan, checkpoint {origin.checkpoint[:12]}, fold {FOLD}, seed 0" in said
     assert "rejected because out of range: 0" in said
     assert any(line.startswith("Derived: each cube keeps the geometry") for line in said)
-    assert any(line.startswith("Memorisation audit: ") and " of 10 cubes lie nearer" in line for line in said)
+    assert any(line.startswith("Memorisation audit: ") and " of 10 cubes are copies of" in line for line in said)
     assert "Told from real melanoma: not measured: fewer than 10 groups of synthetic or of real cubes." in said
     assert scipy.io.loadmat(project / "mat/images/MMCube/5.mat")["DataCubeC"].shape == (16, 16, 16)
     exported = run("store", "export", "made", "--out", "again")
