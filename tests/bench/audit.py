@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from hyperderm.metrics.camera_changes import CameraChange, camera_copy
-from hyperderm.metrics.memorisation import Audit, Auditor
+from hyperderm.metrics.memorisation import Audit, Auditor, Reference
 from hyperderm.phantom.rendering import phantom
 
 SIDE, WANTED = 32, 0.95
@@ -97,18 +97,16 @@ def sets(count: int) -> Iterator[Row]:
 
 
 @cache
-def auditor(train: int, held_out: int) -> Auditor:
-    """Return an auditor, to be used for one set at a time."""
-    return Auditor(lesions(train, 0), lesions(100, 1)[:held_out])
+def reference(train: int, held_out: int) -> Reference:
+    """Return what the sets of a row are audited against."""
+    return Reference(lesions(train, 0), lesions(100, 1)[:held_out])
 
 
 def audit(row: Row) -> Audit:
     """Return the audit of a set."""
-    asked = auditor(row.train, row.held_out)
-    asked._similarity.clear()
-    asked._row.clear()
-    asked.add(row.cubes)
-    return asked.result()
+    auditor = Auditor(reference(row.train, row.held_out))
+    auditor.add(row.cubes)
+    return auditor.result()
 
 
 def judge(row: Row, found: Audit) -> tuple[float, float, bool]:

@@ -247,6 +247,7 @@ def changed_set(facts, **changes):
         (lambda f: changed_set(f, flagged=True), "flagged 1 of 5 synthetic sets (shsgan, fold 0)"),
         (lambda f: changed_set(f, derived=True), "1 of 5 synthetic sets (shsgan, fold 0) are derived"),
         (lambda f: changed_set(f, flagged=None, copies=None), "not audited"),
+        (lambda f: changed_set(f, flagged=None, derived=True), "made from was not judged"),
         (lambda f: changed_set(f, recognisable=0.9), ""),
         (lambda f: changed_set(f, recognisable=None), ""),
         (lambda f: changed_set(f, recognisable=0.996), "learn to recognise synthetic cubes instead of melanoma"),
@@ -265,6 +266,20 @@ def test_warnings(small, change, said):
     found = caveats(analysis, change(facts))
     assert len(found) == bool(said)
     assert said in " ".join(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({"flagged": False, "derived": False}, "passed"),
+        ({"flagged": True, "derived": True}, "copies"),
+        ({"flagged": None, "derived": True}, "not judged: derived"),
+        ({"flagged": None, "derived": True, "copies": None}, "not audited"),
+        ({"flagged": None, "derived": False, "copies": None}, "not audited"),
+    ],
+)
+def test_a_set_passes_the_audit_only_where_it_was_judged(small, change, verdict):
+    assert set_table(changed_set(small[1], **change)).rows[0].cells[6].text == verdict
 
 
 def test_sets_say_how_recognisable_they_are(small):

@@ -13,7 +13,7 @@ The similarity of two cubes is a normalised cross-correlation that does not see 
   for the best few (`_fine`), where the correlation counts only the part that both images show (Padfield, IEEE TIP 21, 2012).
 
 The similarity is Fisher's z of the correlation, atanh r; it has no unit. Two different lesions of the phantom come to about
-0.6, at most about 1; copies to 1.2 and more (`python -m tests.bench.audit`).
+0.65, at most about 1; copies to 1.1 and more (`python -m tests.bench.audit`).
 """
 
 import math
@@ -125,9 +125,8 @@ class CopySearch:
         stacked = torch.stack(views, 1).flatten(2)  # (orientations, places, d)
         whole = turned.flatten(1).norm(dim=1)[:, None, None]
         # What remains of a cube that is nearly shifted out of the image must not be blown up.
-        norm = torch.maximum(stacked.norm(dim=2, keepdim=True), 0.5 * whole).clamp_min(_TINY)
-        correlation = (stacked / norm).flatten(0, 1) @ self._small
-        best: Any = correlation.view(len(self._orientations), len(places) ** 2, -1).amax(1).max(0)
+        norm = torch.maximum(torch.linalg.vector_norm(stacked, dim=2, keepdim=True), 0.5 * whole).clamp_min(_TINY)
+        best: Any = (stacked @ self._small / norm).amax(1).max(0)
         return best.values, best.indices
 
     def _fine(self, signal: Tensor, row: int, orientation: tuple[bool, float, float]) -> float:

@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from hyperderm.errors import CubeError, HyperdermError
+from hyperderm.metrics.folding import folded_sum
 from hyperderm.metrics.weights import INCEPTION, LITE0, lite0_name
 
 VERSION = 1
@@ -104,7 +105,6 @@ class NetworkSpace:
             CubeError: there are fewer than three bands, the range does not fit, or a cube holds NaN or infinite values.
         """
         start, width = _range(cubes, low, high)
-        factor = 3 / cubes.shape[1] if scaled else 1.0
         found = np.empty((len(cubes), self.dimension), np.float32)
         at_once = max(1, min(AT_ONCE, BLOCK_VALUES // max(1, cubes[:1].numel())))
         with torch.inference_mode():
@@ -112,7 +112,7 @@ class NetworkSpace:
                 x = cubes[i : i + at_once].to(self.device, torch.float32).contiguous()
                 _check_finite(x, i)
                 x = ((x - start.to(x)) / width.to(x)).clamp(0, 1) * self.gain + self.offset
-                x = interpolate(_fold(x, factor), (self.side, self.side), mode="bilinear", antialias=True)
+                x = interpolate(folded_sum(x, scaled), (self.side, self.side), mode="bilinear", antialias=True)
                 found[i : i + at_once] = self.network(x).cpu().numpy()
         return found
 
@@ -182,8 +182,3 @@ def _check_finite(x: Tensor, first: int) -> None:
     finite = x.isfinite().flatten(1).all(1)
     if not finite.all():
         raise CubeError(f"cube {first + int((~finite).nonzero()[0])} holds NaN or infinite values", "Leave it out.")
-
-
-def _fold(x: Tensor, factor: float) -> Tensor:
-    """Return (N, 3, H, W): channel r is the sum of bands r, r + 3, …, times `factor`."""
-    return torch.stack([x[:, r::3].sum(1) for r in range(3)], 1) * factor

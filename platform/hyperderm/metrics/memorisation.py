@@ -4,9 +4,9 @@ A copy is a train lesion at another exposure, with other gains of its bands, noi
 blurred. `copy_search` gives each cube its similarity to the train lesion that explains it best. How similar lesions are
 that are no copies is learnt from train itself: each of at most `MOST` train lesions is searched for among the others,
 without its own group. The largest of many similarities follows Gumbel's law (Coles, *An Introduction to Statistical
-Modeling of Extreme Values*, 2001, chapter 3). It is fitted to the quantiles from 50 to 95 %, near the tail that decides, by
-the median of all slopes, so that pictures that train holds twice hardly count. A cube is named a copy where that law gives
-its similarity, or a higher one, a probability of at most `RATE`.
+Modeling of Extreme Values*, 2001, chapter 3), which is fitted near the tail that decides. It is fitted twice: what the first
+fit calls copies, pictures that train holds twice, is left out of the second. A cube is named a copy where that law gives its
+similarity, or a higher one, a probability of at most `RATE`.
 
 A set is memorised if it holds more copies than chance lets through, or one that chance never makes:
 
@@ -14,11 +14,13 @@ A set is memorised if it holds more copies than chance lets through, or one that
   itself uncertain; or
 - the probability of a cube's similarity, times the number of cubes, is below `CERTAIN`.
 
-Held-out real cubes check the rate of false alarms; they set no threshold, so there may be few of them. `POWER` train cubes,
-changed as a camera may change them, tell which share of copies this audit finds. The test role is never used.
+Held-out real cubes check the rate of false alarms; they set no threshold, so there may be few of them. Those that chance
+never makes so similar are train lesions over again and are counted apart. `POWER` train cubes, changed as a camera may
+change them, tell which share of copies this audit finds. The test role is never used.
 
 Each cube of a derived set is made from the pseudo-RGB of one train lesion and keeps its geometry. Such a cube is compared
-with all other lesions only; whether it copies its own lesion beyond the pseudo-RGB is not judged.
+with all other lesions only. Whether it copies its own lesion beyond the pseudo-RGB is not judged: a derived set is memorised
+or has no verdict, and is never called free of copies.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +36,7 @@ from torch import Tensor
 
 from hyperderm.errors import StoreError
 from hyperderm.metrics.camera_changes import camera_copy
-from hyperderm.metrics.copy_search import CopySearch
+from hyperderm.metrics.copy_search import CopySearch, Matches
 from hyperderm.statistics.intervals import wilson
 
 VERSION = 2
@@ -43,15 +45,14 @@ RATE = 1e-3
 LEVEL = 0.01
 ALLOWANCE = 5.0
 CERTAIN = 1e-3
-MOST = 150
-"""Largest number of train lesions, and of held-out ones, that are searched for; they are drawn at random."""
+MOST, MOST_HELD_OUT = 150, 50
+"""Largest numbers of train lesions and of held-out ones that are searched for; they are drawn at random."""
 FEWEST = 20
 """Smallest number of train groups from which a threshold is learnt."""
 FALLBACK = 1.3
 """Threshold for fewer groups: above the similarity of any two lesions of the phantom or of photographs that were tried."""
 POWER = 20
 CHUNK = 32
-_FITTED = 0.5, 0.95
 _DIGITS = 6
 
 
@@ -79,18 +80,20 @@ class Audit:
     Attributes:
         synthetic: number of synthetic cubes in the audit.
         train: number of train cubes with which they were compared.
-        held_out: number of held-out real cubes that were searched for.
+        held_out: number of held-out real cubes that were searched for, without `again`.
         threshold: similarity from which on a cube is a copy.
         learnt: whether the threshold was learnt from train; False if train has too few groups.
         copies: the copies.
         share: share of the set that are copies.
-        memorised: whether there are more copies than chance lets through, or one that chance never makes.
+        memorised: whether there are more copies than chance lets through, or one that chance never makes; None for a derived
+            set without such copies, which is not judged.
         p: probability of as many copies or more by chance.
         certain_from: the smallest number of copies that makes this set memorised by their number.
         false_alarms: number of held-out cubes that would be called copies.
+        again: number of further held-out cubes that are train lesions over again.
         changed: number of train cubes that were changed as a camera may change them.
         found: number of those that were found, with the right lesion.
-        median_synthetic: median similarity of the synthetic cubes.
+        median_synthetic: median similarity of the synthetic cubes; None if they were compared with no lesion.
         median_train: median similarity of train lesions to lesions of other groups.
         derived: whether each cube was made from the RGB of a train cube and so keeps its geometry.
         version: see `VERSION`.
@@ -103,13 +106,14 @@ class Audit:
     learnt: bool
     copies: tuple[Copy, ...]
     share: float
-    memorised: bool
+    memorised: bool | None
     p: float
     certain_from: int
     false_alarms: int
+    again: int
     changed: int
     found: int
-    median_synthetic: float
+    median_synthetic: float | None
     median_train: float | None
     derived: bool = False
     version: int = VERSION
@@ -121,9 +125,11 @@ class Audit:
         said = [
             f"of {self.changed} train cubes changed as a camera may change them it finds {self.found} "
             f"({low:.0%} to {high:.0%} of such copies)",
-            f"fewer than {self.certain_from} copies among {self.synthetic} may be chance",
+            f"fewer than {self.certain_from} copies among {self.synthetic} may be chance, unless one is beyond doubt",
             self._alarms(),
         ]
+        if self.again:
+            said.append(f"{self.again} more held-out cubes are train lesions over again and were left out")
         if not self.learnt:
             said.append(f"train has fewer than {FEWEST} groups, so the threshold is that of the phantom")
         if self.derived:
@@ -145,14 +151,23 @@ class Audit:
         return found | {"notes": self.notes}
 
 
-class Auditor:
-    """An auditor that takes a set chunk by chunk and keeps two numbers for each cube.
+class Reference:
+    """What sets are audited against: the train lesions, the law of their similarity, and two trials of it.
 
     Args:
         train: (N, B, S, S) reflectance of all cubes that the generator has seen, N >= 2.
         held_out: (M, B, S, S) reflectance of real cubes that it has not seen; may be empty.
         lesion_ids: (N,) ids of the train cubes; None: their row numbers.
         groups: (N,) groups of the train cubes, within which similarity is no accident; None: each cube is its own.
+
+    Attributes:
+        law: the law of the similarity of lesions that are no copies of each other.
+        median: median similarity of train lesions to lesions of other groups; None if there is one group.
+        held_out: number of held-out cubes that were searched for, without `again`.
+        again: number of further held-out cubes that are train lesions over again.
+        false_alarms: number of held-out cubes that would be called copies.
+        changed: number of train cubes that were changed as a camera may change them.
+        found: number of those that were found.
 
     Raises:
         StoreError: there are fewer than two train cubes, or the cubes are not square or have different shapes.
@@ -169,19 +184,48 @@ class Auditor:
             raise StoreError(f"{len(train)} train cubes to audit with", "Use more diagnoses, fewer folds, or more data.")
         self.shape = tuple(train.shape[1:])
         self.lesion_ids = list(lesion_ids or map(str, range(len(train))))
-        self._groups = np.array(groups or self.lesion_ids)
+        self.groups = np.array(groups or self.lesion_ids)
         self._search = CopySearch(train)
         rng = np.random.default_rng(0)
-        chosen = np.sort(rng.permutation(len(train))[:MOST])
-        own = self._groups[chosen][:, None] == self._groups
-        among = self._search.search(train[torch.from_numpy(chosen)], own).similarity
-        self._law = Law.fitted(among[np.isfinite(among)], len(set(self._groups[chosen])))
-        self._median_train = float(np.median(among[np.isfinite(among)])) if np.isfinite(among).any() else None
-        self._held_out = self._similar(held_out[torch.from_numpy(np.sort(rng.permutation(len(held_out))[:MOST]))])
-        self._changed = rng.permutation(len(train))[:POWER]
-        changed = torch.cat([camera_copy(train[row : row + 1], rng) for row in self._changed])
-        met = self._search.search(changed)
-        self._found = int(((met.row == self._changed) & (met.similarity >= self._law.threshold)).sum())
+        self._learn(train, rng)
+        self._try_held_out(held_out, rng)
+        self._try_copies(train, rng)
+
+    def search(self, cubes: Tensor, excluded: NDArray[np.bool_] | None = None) -> Matches:
+        """Return the best match of every cube, see `CopySearch.search`.
+
+        Raises:
+            StoreError: the cubes have another shape than the train cubes.
+        """
+        if tuple(cubes.shape[1:]) != self.shape:
+            raise StoreError(f"cubes of {tuple(cubes.shape[1:])} cannot be audited with train cubes of {self.shape}")
+        return self._search.search(cubes, excluded)
+
+    def _learn(self, train: Tensor, rng: np.random.Generator) -> None:
+        rows = _drawn(rng, len(train), MOST)
+        similarity = self.search(train[torch.from_numpy(rows)], self.groups[rows][:, None] == self.groups).similarity
+        known = similarity[np.isfinite(similarity)]  # a lesion of the only group has no other
+        self.law = Law.fitted(known, len(set(self.groups[rows])))
+        self.median = _median(known)
+
+    def _try_held_out(self, held_out: Tensor, rng: np.random.Generator) -> None:
+        similarity = self.search(held_out[torch.from_numpy(_drawn(rng, len(held_out), MOST_HELD_OUT))]).similarity
+        again = np.array([self.law.is_certain(float(each), len(similarity)) for each in similarity], np.bool_)
+        self.again, self.held_out = int(again.sum()), int((~again).sum())
+        self.false_alarms = int((similarity[~again] >= self.law.threshold).sum())
+
+    def _try_copies(self, train: Tensor, rng: np.random.Generator) -> None:
+        rows = _drawn(rng, len(train), POWER)
+        met = self.search(torch.cat([camera_copy(train[row : row + 1], rng) for row in rows]))
+        right = self.groups[met.row] == self.groups[rows]
+        self.changed, self.found = len(rows), int((right & (met.similarity >= self.law.threshold)).sum())
+
+
+class Auditor:
+    """Audits one set chunk by chunk and keeps two numbers for each cube."""
+
+    def __init__(self, reference: Reference) -> None:
+        self.reference = reference
         self._similarity: list[NDArray[np.float64]] = []
         self._row: list[NDArray[np.intp]] = []
 
@@ -191,13 +235,15 @@ class Auditor:
         Args:
             synthetic: (m, B, S, S) reflectance.
             sources: (m,) for derived cubes, the train lesion each was made from; its group is left out of the search.
+
+        Raises:
+            StoreError: the cubes have another shape than the train cubes.
         """
-        self._check(synthetic)
-        excluded = None
+        excluded, known = None, self.reference
         if sources:
-            group = dict(zip(self.lesion_ids, self._groups.tolist(), strict=True))
-            excluded = np.array([self._groups == group.get(source) for source in sources])
-        met = self._search.search(synthetic, excluded)
+            group = dict(zip(known.lesion_ids, known.groups.tolist(), strict=True))
+            excluded = np.array([known.groups == group.get(source) for source in sources])
+        met = known.search(synthetic, excluded)
         self._similarity.append(met.similarity)
         self._row.append(met.row)
 
@@ -213,40 +259,34 @@ class Auditor:
         if not self._similarity:
             raise StoreError("no synthetic cube to audit", "Generate some.")
         similarity, row = np.concatenate(self._similarity), np.concatenate(self._row)
-        law, m = self._law, len(similarity)
+        known, m = self.reference, len(similarity)
+        law = known.law
         copies = tuple(
-            Copy(int(at), self.lesion_ids[row[at]], float(similarity[at]), law.p(float(similarity[at])))
+            Copy(int(at), known.lesion_ids[row[at]], float(similarity[at]), law.p(float(similarity[at])))
             for at in np.flatnonzero(similarity >= law.threshold)
         )
         chance = binom(m, ALLOWANCE * RATE)
         p = float(chance.sf(len(copies) - 1))
-        sure = any(copy.p is not None and copy.p * m < CERTAIN for copy in copies)
+        memorised = p < LEVEL or any(law.is_certain(copy.similarity, m) for copy in copies)
         return Audit(
             synthetic=m,
-            train=len(self.lesion_ids),
-            held_out=len(self._held_out),
+            train=len(known.lesion_ids),
+            held_out=known.held_out,
             threshold=law.threshold,
             learnt=law.learnt,
             copies=copies,
             share=len(copies) / m,
-            memorised=p < LEVEL or sure,
+            memorised=None if derived and not memorised else memorised,
             p=p,
             certain_from=int(chance.isf(LEVEL)) + 1,
-            false_alarms=int((self._held_out >= law.threshold).sum()),
-            changed=len(self._changed),
-            found=self._found,
-            median_synthetic=float(np.median(similarity)),
-            median_train=self._median_train,
+            false_alarms=known.false_alarms,
+            again=known.again,
+            changed=known.changed,
+            found=known.found,
+            median_synthetic=_median(similarity[np.isfinite(similarity)]),
+            median_train=known.median,
             derived=derived,
         )
-
-    def _similar(self, cubes: Tensor) -> NDArray[np.float64]:
-        self._check(cubes)
-        return self._search.search(cubes).similarity
-
-    def _check(self, cubes: Tensor) -> None:
-        if tuple(cubes.shape[1:]) != self.shape:
-            raise StoreError(f"cubes of {tuple(cubes.shape[1:])} cannot be audited with train cubes of {self.shape}")
 
 
 @dataclass(frozen=True)
@@ -267,19 +307,31 @@ class Law:
 
     @classmethod
     def fitted(cls, similarity: NDArray[np.float64], groups: int) -> "Law":
-        """Return the law whose quantiles are nearest to `similarity` (n,), or that of `FALLBACK`."""
+        """Return the law of `similarity` (n,), or that of `FALLBACK` if it is of fewer than `FEWEST` groups.
+
+        The first fit takes the median of all slopes between the quantiles of 50 and 90 %, which bears a fifth of pictures
+        that train holds twice; the second takes least squares between 50 and 95 % of what the first does not call copies.
+        """
         if groups < FEWEST:
             return cls(0.0, 0.0, FALLBACK, learnt=False)
-        ordered, n = np.sort(similarity), len(similarity)
-        reduced = -np.log(-np.log((np.arange(n) + 0.5) / n))
-        kept = slice(int(_FITTED[0] * n), int(np.ceil(_FITTED[1] * n)))
-        slope = theilslopes(ordered[kept], reduced[kept])
-        scale, location = float(slope[0]), float(slope[1])
+        quantiles, reduced = _tail(similarity, 0.9)
+        slope = theilslopes(quantiles, reduced)
+        first = cls._through(float(slope[0]), float(slope[1]))
+        quantiles, reduced = _tail(similarity[similarity < first.threshold], 0.95)
+        return cls._through(*(float(each) for each in np.polyfit(reduced, quantiles, 1)))
+
+    @classmethod
+    def _through(cls, scale: float, location: float) -> "Law":
         return cls(location, scale, location - scale * log(-log(1 - RATE)), learnt=True)
 
     def p(self, similarity: float) -> float | None:
         """Return the probability of this similarity or a higher one; None if the law was not fitted."""
         return float(gumbel_r(self.location, self.scale).sf(similarity)) if self.learnt else None
+
+    def is_certain(self, similarity: float, among: int) -> bool:
+        """Return whether chance never makes a similarity as high as this among so many cubes; never if not fitted."""
+        p = self.p(similarity)
+        return p is not None and p * among < CERTAIN
 
 
 def is_current(audit: Mapping[str, Any] | None) -> bool:
@@ -295,13 +347,28 @@ def describe(audit: Mapping[str, Any]) -> str:
             f"{verdict}, by an earlier version of this audit, which misses copies at another exposure or angle: "
             "generate the set again"
         )
-    verdict = "MEMORISED: more than" if audit["memorised"] else "no more than"
+    verdict = "MEMORISED: more than" if audit["memorised"] else "no more than"  # of other lesions, if derived
     named = "; ".join(f"cube {copy['position']} of {copy['lesion']}" for copy in audit["copies"][:3])
     more = f" ({named}{', …' if len(audit['copies']) > 3 else ''})" if named else ""
     return (
         f"{len(audit['copies'])} of {audit['synthetic']} cubes are copies of one of {audit['train']} train cubes{more}, "
         f"{verdict} chance lets through ({'; '.join(audit['notes'])})"
     )
+
+
+def _tail(similarity: NDArray[np.float64], end: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the quantiles from 50 % to `end`, and the same quantiles of Gumbel's law of location 0 and scale 1."""
+    ordered, n = np.sort(similarity), len(similarity)
+    kept = slice(n // 2, int(np.ceil(end * n)))
+    return ordered[kept], -np.log(-np.log((np.arange(n) + 0.5) / n))[kept]
+
+
+def _drawn(rng: np.random.Generator, count: int, most: int) -> NDArray[np.intp]:
+    return np.sort(rng.permutation(count)[:most])
+
+
+def _median(values: NDArray[np.float64]) -> float | None:
+    return float(np.median(values)) if len(values) else None
 
 
 def _rounded(value: Any) -> Any:  # noqa: ANN401 - any JSON value

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from hyperderm.learners.data import CubeSet
-from hyperderm.metrics.memorisation import Auditor
+from hyperderm.metrics.memorisation import Auditor, Reference
 from hyperderm.metrics.recognisability import Recogniser, Sample
 from hyperderm.store.reader import Store
 from hyperderm.store.synthetic import SyntheticCube
@@ -25,7 +25,7 @@ class SetAudit:
         derived: whether each cube was made from the RGB of the train lesion that it names, and so keeps its geometry.
 
     Raises:
-        StoreError: for the same reasons as `Auditor`.
+        StoreError: for the same reasons as `memorisation.Reference`.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class SetAudit:
     ) -> None:
         self.derived = derived
         of = [groups[name] for name in train.lesion_ids]
-        self.memorisation = Auditor(train.reflectance, held_out.reflectance, train.lesion_ids, of)
+        self.memorisation = Auditor(Reference(train.reflectance, held_out.reflectance, train.lesion_ids, of))
         self.groups = groups
         self.recognisers = {}
         for diagnosis, count in counts.items():

@@ -181,6 +181,7 @@ def _prepare(
     except ConfigError as error:
         raise StudyError(error.what, error.remedy) from None
     sources = {diagnosis: _sources(sampler, train, diagnosis, rgb) for diagnosis in counts}
+    derived = condition in SOURCED and rgb is None
     return _Job(
         state,
         sampler,
@@ -194,7 +195,7 @@ def _prepare(
             fold=fold,
             seed=seed,
             requested=dict(counts),
-            derived=condition in SOURCED and rgb is None,
+            derived=derived,
             rgb=rgb.manifest.fingerprint if rgb else None,
             device=device,
         ),
@@ -204,7 +205,7 @@ def _prepare(
             groups_of(store),
             sampler.wavelengths_nm,
             counts,
-            derived=condition in SOURCED and rgb is None,
+            derived=derived,
         ),
     )
 

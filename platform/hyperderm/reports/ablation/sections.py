@@ -58,9 +58,9 @@ def _copies(facts: ReportFacts) -> Iterator[str]:
     if derived:
         yield (
             f"{_of(derived, facts.sets)} are derived from training cubes (their own pseudo-RGB): they vary real "
-            "lesions and hold no new ones."
+            "lesions and hold no new ones, and whether they copy the very lesions that they were made from was not judged."
         )
-    silent = [s for s in facts.sets if s.flagged is None]
+    silent = [s for s in facts.sets if s.flagged is None and not s.derived]
     if silent:
         yield f"{_of(silent, facts.sets)} were not audited for copies."
 

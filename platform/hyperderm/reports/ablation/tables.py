@@ -184,15 +184,13 @@ def set_table(facts: ReportFacts) -> Table:
     """Return the synthetic sets and the results of their memorisation audits."""
     notes, rows = Notes(), list[Row]()
     for s in facts.sets:
-        audited = s.flagged is not None
-        verdict = Cell("copies", tone="bad") if s.flagged else Cell("passed", tone="good")
         rows.append(
             Row(
                 (
                     Cell(s.generator), Cell(str(s.fold)), Cell(f"{s.count:,}"), Cell(f"{s.rejected:,}"),
                     Cell("yes", tone="bad") if s.derived else Cell("no"),
                     notes.missing("not audited") if s.copies is None else Cell(percent(s.copies), mark=notes.mark(s.detail)),
-                    verdict if audited else Cell("not audited", tone="bad"),
+                    _verdict(s),
                     _recognisable(s, notes), Cell(short_hash(s.checkpoint)),
                 )
             )
@@ -208,6 +206,12 @@ def set_table(facts: ReportFacts) -> Table:
         "indistinguishable."
     )
     return Table(caption, columns, tuple(rows), notes.listed)
+
+
+def _verdict(s: SyntheticSet) -> Cell:
+    if s.flagged is None:
+        return Cell("not judged: derived" if s.derived and s.copies is not None else "not audited", tone="bad")
+    return Cell("copies", tone="bad") if s.flagged else Cell("passed", tone="good")
 
 
 def _recognisable(s: SyntheticSet, notes: Notes) -> Cell:
