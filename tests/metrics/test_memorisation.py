@@ -89,6 +89,9 @@ def test_cubes_of_a_derived_set_are_compared_with_other_lesions_only(lesions, re
     assert not found.copies
     assert found.memorised is None  # never called free of copies
     assert found.notes[-1] == "derived: whether a cube copies its own lesion beyond the pseudo-RGB is not judged"
+    assert describe(found.to_dict()).startswith(
+        "0 of 20 cubes are copies of other train lesions than their own, no more than"
+    )
     others = audit(reference, lesions[0][:20], own[1:] + own[:1], derived=True)
     assert others.memorised
 

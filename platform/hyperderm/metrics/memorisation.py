@@ -347,11 +347,12 @@ def describe(audit: Mapping[str, Any]) -> str:
             f"{verdict}, by an earlier version of this audit, which misses copies at another exposure or angle: "
             "generate the set again"
         )
-    verdict = "MEMORISED: more than" if audit["memorised"] else "no more than"  # of other lesions, if derived
+    verdict = "MEMORISED: more than" if audit["memorised"] else "no more than"
+    other = "other train lesions than their own" if audit["derived"] else f"one of {audit['train']} train lesions"
     named = "; ".join(f"cube {copy['position']} of {copy['lesion']}" for copy in audit["copies"][:3])
     more = f" ({named}{', …' if len(audit['copies']) > 3 else ''})" if named else ""
     return (
-        f"{len(audit['copies'])} of {audit['synthetic']} cubes are copies of one of {audit['train']} train cubes{more}, "
+        f"{len(audit['copies'])} of {audit['synthetic']} cubes are copies of {other}{more}, "
         f"{verdict} chance lets through ({'; '.join(audit['notes'])})"
     )
 
