@@ -9,10 +9,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
+from hyperderm.reports.ablation.arm_styles import arm_styles, chunks
 from hyperderm.reports.ablation.effect_figures import dose_response, forest
 from hyperderm.reports.ablation.facts import Cost, Dose, result_of
-from hyperderm.reports.ablation.figure_style import arm_styles, chunks, text_width, wrapped
 from hyperderm.reports.ablation.figures import cost, hardest, roc, tradeoff
+from hyperderm.reports.figure_style import text_width, wrapped
 from hyperderm.statistics.ablation_results import Estimate
 from tests.reports import ablation_cases as cases
 

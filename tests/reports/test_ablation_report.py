@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 
 from hyperderm.reports.ablation.answer import decision_sentence
-from hyperderm.reports.ablation.document import Image, Notes, escaped, image, markdown, page
 from hyperderm.reports.ablation.facts import Cells, Dose, result_of
-from hyperderm.reports.ablation.number_format import MISSING, chance, hours, number, percent, ratio, signed, span, tally
 from hyperderm.reports.ablation.sections import caveats, content
 from hyperderm.reports.ablation.tables import FIRST_METRICS, TABLES, csv_files, estimate_cell, set_table
+from hyperderm.reports.document import Image, Notes, escaped, image, markdown, page
+from hyperderm.reports.number_format import MISSING, chance, hours, number, percent, ratio, signed, span, tally
 from hyperderm.statistics.ablation_results import METRICS, Estimate, UndeclaredDifference
 from tests.reports import ablation_cases as cases
 from tests.reports.reading import Page

@@ -11,12 +11,13 @@ from types import SimpleNamespace
 import pytest
 
 from hyperderm.errors import StudyError
+from hyperderm.reports import report_folder
 from hyperderm.reports.ablation import sections, write
 from hyperderm.reports.ablation.answer import decision_sentences
-from hyperderm.reports.ablation.document import Image
 from hyperderm.reports.ablation.facts import Dose
 from hyperderm.reports.ablation.tables import TABLES, csv_files
 from hyperderm.reports.ablation.write import write_report
+from hyperderm.reports.document import Image
 from hyperderm.statistics.ablation import analyse
 from hyperderm.statistics.predictions import Predictions
 from tests.reports import ablation_cases as cases
@@ -55,7 +56,7 @@ def hashes(folder):
 def plain_figures(monkeypatch):
     """Drawing takes most of the time, and these tests are about files."""
     drawn = Image(b"<svg/>", b"png", 1.0)
-    monkeypatch.setattr(write, "image", lambda figure: drawn)
+    monkeypatch.setattr(report_folder, "image", lambda figure: drawn)
     for name in sections.FIGURES:
         monkeypatch.setattr(sections, name, lambda *args: None)
 
@@ -107,7 +108,7 @@ def test_a_full_disk_leaves_the_older_report_whole(grid, tmp_path, monkeypatch):
     before = hashes(folder)
     for name in ("markdown", "page", "csv_files", "_swap"):
         with monkeypatch.context() as patch:
-            patch.setattr(write, name, full_disk)
+            patch.setattr(write if name == "csv_files" else report_folder, name, full_disk)
             with pytest.raises(StudyError if name != "csv_files" else (StudyError, OSError), match="No space left"):
                 write_report(folder, grid[0], grid[1], replace(grid[2], name="another"))
         assert hashes(folder) == before

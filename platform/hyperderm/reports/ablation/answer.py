@@ -1,6 +1,6 @@
 """The answer of a report in sentences: each decision and each comparison with the baseline, with its numbers."""
 
-from hyperderm.reports.ablation.number_format import number, signed, span
+from hyperderm.reports.number_format import number, signed, span
 from hyperderm.statistics.ablation import REAL
 from hyperderm.statistics.ablation_results import (
     CANNOT_TELL,

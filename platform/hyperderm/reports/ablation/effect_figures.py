@@ -11,21 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import Transform, blended_transform_factory
 
+from hyperderm.reports.ablation.arm_styles import ArmStyle, arm_styles, generator_colour
 from hyperderm.reports.ablation.facts import REAL, ReportFacts, result_of, verdict_of
-from hyperderm.reports.ablation.figure_style import (
-    DPI,
-    FAINT,
-    INK,
-    QUIET,
-    WIDTH,
-    ArmStyle,
-    arm_styles,
-    generator_colour,
-    plain,
-    text_width,
-    wrapped,
-)
-from hyperderm.reports.ablation.number_format import MISSING, chance, ratio, signed, span
+from hyperderm.reports.figure_style import DPI, FAINT, INK, QUIET, WIDTH, plain, text_width, wrapped
+from hyperderm.reports.number_format import MISSING, chance, ratio, signed, span
 from hyperderm.statistics.ablation_results import (
     CANNOT_TELL,
     HELPS,

@@ -11,24 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
+from hyperderm.reports.ablation.arm_styles import ArmStyle, arm_legend, arm_styles, chunks, legend_rows
 from hyperderm.reports.ablation.facts import REAL, ReportFacts, result_of
-from hyperderm.reports.ablation.figure_style import (
-    DPI,
-    FAINT,
-    GRID,
-    INK,
-    QUIET,
-    WIDTH,
-    ArmStyle,
-    arm_legend,
-    arm_styles,
-    chunks,
-    legend_rows,
-    plain,
-    text_width,
-    wrapped,
-)
-from hyperderm.reports.ablation.number_format import hours
+from hyperderm.reports.figure_style import DPI, FAINT, GRID, INK, QUIET, WIDTH, plain, text_width, wrapped
+from hyperderm.reports.number_format import hours
 from hyperderm.statistics.ablation_results import Analysis, ArmResult, Curve, Estimate, HardLesion
 
 _COLUMNS = 3

@@ -6,11 +6,11 @@ from datetime import datetime
 from hyperderm.metrics.recognisability import WARN
 from hyperderm.reports.ablation import tables
 from hyperderm.reports.ablation.answer import baseline_sentence, decision_sentence
-from hyperderm.reports.ablation.document import Content, Drawing, Section
 from hyperderm.reports.ablation.effect_figures import dose_response, forest, has_doses
 from hyperderm.reports.ablation.facts import ReportFacts, SyntheticSet
 from hyperderm.reports.ablation.figures import SHOWN, cost, hardest, precision_recall, roc, tradeoff
-from hyperderm.reports.ablation.number_format import number, short_hash, signed
+from hyperderm.reports.document import Content, Drawing, Section
+from hyperderm.reports.number_format import number, short_hash, signed
 from hyperderm.statistics.ablation_results import Analysis
 
 _NAMED = 3

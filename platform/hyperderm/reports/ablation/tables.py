@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
 from hyperderm.metrics.recognisability import WARN
-from hyperderm.reports.ablation.document import Cell, Column, Notes, Row, Table, Tone
 from hyperderm.reports.ablation.facts import Cost, ReportFacts, SyntheticSet, result_of, verdict_of
-from hyperderm.reports.ablation.number_format import chance, hours, number, percent, ratio, short_hash, signed, span, tally
+from hyperderm.reports.document import Cell, Column, Notes, Row, Table, Tone
+from hyperderm.reports.number_format import chance, hours, number, percent, ratio, short_hash, signed, span, tally
 from hyperderm.statistics.ablation_results import (
     METRICS,
     Analysis,

@@ -11,8 +11,8 @@ from typing import Literal
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from hyperderm.reports.ablation.figure_style import WIDTH
-from hyperderm.reports.ablation.number_format import MISSING
+from hyperderm.reports.figure_style import WIDTH
+from hyperderm.reports.number_format import MISSING
 
 Tone = Literal["", "good", "bad", "quiet", "strong"]
 

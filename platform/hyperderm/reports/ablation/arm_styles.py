@@ -1,27 +1,17 @@
 """The look of each arm in all figures: colours that colour-blind readers tell apart (Okabe, Ito 2008), markers, dashes."""
 
-import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
-from matplotlib.textpath import text_to_path
 
 from hyperderm.reports.ablation.facts import REAL, ReportFacts
+from hyperderm.reports.figure_style import HUES, INK, MARKERS, WIDTH, text_width
 
-INK, QUIET, FAINT, GRID = "#222222", "#5c5c5c", "#9a9a9a", "#e6e6e6"
-DPI = 160
-WIDTH = 11.0  # inches of every figure, so that letters have one size on the page
-
-_HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-_MARKERS = ("o", "^", "D", "v", "P", "X", "<", ">")
 Dash = tuple[int, tuple[float, ...]]
 _SOLID: Dash = (0, ())
 _DASHES: tuple[Dash, ...] = ((0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 2, 1.2, 2)), (0, (3, 1.2)))
@@ -46,19 +36,19 @@ def arm_styles(facts: ReportFacts) -> dict[str, ArmStyle]:
         family = sorted(
             (a for a in facts.doses if facts.doses[a].generator == generator), key=lambda a: facts.doses[a].ratio
         )
-        for k, (arm, shade) in enumerate(zip(family, _shades(_HUES[i % len(_HUES)], len(family)), strict=True)):
-            made[arm] = ArmStyle(shade, _MARKERS[(i + k) % len(_MARKERS)], _SOLID)
+        for k, (arm, shade) in enumerate(zip(family, _shades(HUES[i % len(HUES)], len(family)), strict=True)):
+            made[arm] = ArmStyle(shade, MARKERS[(i + k) % len(MARKERS)], _SOLID)
     for i, arm in enumerate((a for a in facts.arms if a not in made), start=len(generators)):
-        lap = i // len(_HUES)
+        lap = i // len(HUES)
         dash = _SOLID if lap == 0 else _DASHES[(lap - 1) % len(_DASHES)]
-        made[arm] = ArmStyle(_HUES[i % len(_HUES)], _MARKERS[i % len(_MARKERS)], dash)
+        made[arm] = ArmStyle(HUES[i % len(HUES)], MARKERS[i % len(MARKERS)], dash)
     return made
 
 
 def generator_colour(facts: ReportFacts, generator: str) -> str:
     """Return the hue of one generator."""
     generators = list(dict.fromkeys(dose.generator for dose in facts.doses.values()))
-    return _HUES[generators.index(generator) % len(_HUES)]
+    return HUES[generators.index(generator) % len(HUES)]
 
 
 def chunks(facts: ReportFacts, arms: Sequence[str], most: int = 5) -> list[list[str]]:
@@ -79,43 +69,6 @@ def chunks(facts: ReportFacts, arms: Sequence[str], most: int = 5) -> list[list[
         else:
             groups.append([*first, *unit])
     return groups
-
-
-@cache
-def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """Return the width of one line of text in inches; `size` is in points."""
-    if not text.strip():
-        return 0.0
-    font = FontProperties(family="DejaVu Sans", weight=weight, size=size)
-    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72
-
-
-def wrapped(text: str, width: float, size: float, lines: int = 2, weight: str = "normal") -> str:
-    """Break a text after spaces, `_`, `-`, `+` and `/` into lines of `width` inches at most; excess lines end in "…"."""
-    made = [""]
-    for piece in re.findall(r"[^\s_\-+/]*[\s_\-+/]?", text):
-        for part in _fitting(piece, width, size, weight):
-            if text_width(made[-1] + part.rstrip(), size, weight) <= width:
-                made[-1] += part
-            else:
-                made.append(part)
-    made = [line.strip() for line in made]
-    if len(made) > lines:
-        last = made[lines - 1]
-        while last and text_width(last + "…", size, weight) > width:
-            last = last[:-1]
-        made = [*made[: lines - 1], last + "…"]
-    return "\n".join(made)
-
-
-def plain(axes: Axes, grid: str | None = "both") -> None:
-    """Give axes the look of the report: two thin spines, and a faint grid in the background."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.tick_params(colors=QUIET, labelsize=8.5, color=FAINT)
-    axes.set_axisbelow(True)
-    if grid is not None:
-        axes.grid(axis=grid, color=GRID, linewidth=0.7)  # type: ignore[arg-type]
 
 
 def arm_legend(figure: Figure, arms: Iterable[str], table: Mapping[str, ArmStyle], top: float, *, line: bool = True) -> None:
@@ -146,16 +99,6 @@ def legend_rows(names: Sequence[str], width: float = WIDTH) -> int:
 def _handle(look: ArmStyle, label: str, line: bool) -> Line2D:
     style = {"linestyle": look.dash, "linewidth": 1.8} if line else {"linestyle": "none", "marker": look.marker}
     return Line2D([], [], color=look.colour, label=label, markersize=6, **style)
-
-
-def _fitting(piece: str, width: float, size: float, weight: str) -> list[str]:
-    """Cut a piece of text that has no place to break into parts that fit."""
-    parts = []
-    while piece and text_width(piece.rstrip(), size, weight) > width:
-        at = next((k for k in range(len(piece), 1, -1) if text_width(piece[:k], size, weight) <= width), 1)
-        parts.append(piece[:at])
-        piece = piece[at:]
-    return [*parts, piece] if piece else parts
 
 
 def _shades(colour: str, count: int) -> list[str]:
