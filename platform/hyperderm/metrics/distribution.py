@@ -6,7 +6,6 @@ stated size with its interval, and `real_floor` what two samples of real cubes g
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
@@ -14,35 +13,13 @@ from numpy.typing import NDArray
 
 from hyperderm.errors import CubeError, StoreError
 from hyperderm.metrics.description import Metric
+from hyperderm.metrics.subsampling import DRAWS, AtSize, floored, subsampled
 from hyperderm.metrics.two_sample import LEAST, cross_validated
-from hyperderm.statistics.intervals import critical
 
 Features = NDArray[np.floating]
 SetMetric = Callable[[Features, Features], float]
 TILE = 1024
 """Number of rows that are compared with as many others at a time."""
-DRAWS = 64
-"""Default number of samples that are drawn for an interval or a floor; the error of the interval's width is then about a
-tenth."""
-
-
-@dataclass(frozen=True)
-class AtSize:
-    """A metric between samples of a stated size.
-
-    Attributes:
-        value: the mean over the samples drawn.
-        low: lower end, see the function that made it.
-        high: upper end.
-        size: number of rows in each of both samples.
-        draws: number of values over which the mean was taken.
-    """
-
-    value: float
-    low: float
-    high: float
-    size: int
-    draws: int
 
 
 def checked(f: Features, g: Features, least: int) -> None:
@@ -156,19 +133,7 @@ def by_subsampling(metric: SetMetric, f: Features, g: Features, size: int, draws
         CubeError: see `checked`.
     """
     checked(f, g, 3)
-    _check_size(size, min(len(f), len(g)) - 1, draws)
-    rng = np.random.default_rng([seed, size])
-    x, y = _drawn(rng, f, size), _drawn(rng, g, size)
-    values = [metric(x, y)]
-    for draw in range(1, draws):
-        x, y = (_drawn(rng, f, size), y) if draw % 2 else (x, _drawn(rng, g, size))
-        values.append(metric(x, y))
-    steps = np.square(np.diff(values)) / 2
-    parts = np.array([steps[::2].mean(), steps[1::2].mean()])
-    jackknife = parts @ [size / (len(f) - size), size / (len(g) - size)]
-    error = np.sqrt(jackknife + 2 * parts.sum() / draws)
-    value, half = float(np.mean(values)), float(critical(draws / 2) * error)
-    return AtSize(value, value - half, value + half, size, draws)
+    return subsampled(lambda a, b: metric(f[a], g[b]), len(f), len(g), size, draws, seed)
 
 
 def real_floor(
@@ -195,15 +160,7 @@ def real_floor(
     """
     checked(real, real, 4)
     _check_groups(real, groups)
-    numbers = np.unique(groups, return_inverse=True)[1]
-    _check_size(size, (len(real) - int(np.bincount(numbers).max()) + 1) // 2, draws)
-    rng = np.random.default_rng([seed, size])
-    values = []
-    for _ in range(draws):
-        a, b = _disjoint(rng, numbers, size)
-        values.append(metric(real[a], real[b]))
-    low, high = np.quantile(values, [0.025, 0.975])
-    return AtSize(float(np.mean(values)), float(low), float(high), size, draws)
+    return floored(lambda a, b: metric(real[a], real[b]), groups, size, draws, seed)
 
 
 def _gaussian(x: Features) -> tuple[NDArray[np.float64], Features]:
@@ -232,26 +189,6 @@ def _kernel_sum(x: Features, y: Features) -> float:
 def _own(x: Features) -> float:
     """Return the sum of k(x, x) over rows."""
     return float(((np.einsum("ij,ij->i", x, x, dtype=np.float64) / x.shape[1] + 1) ** 3).sum())
-
-
-def _drawn(rng: np.random.Generator, x: Features, size: int) -> Features:
-    return x[rng.permutation(len(x))[:size]]
-
-
-def _disjoint(rng: np.random.Generator, groups: NDArray[np.intp], size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the rows of two samples without a common group; the last group of a sample gives only some of its rows."""
-    order = rng.permutation(groups.max() + 1)[groups]  # a random place for each group
-    rows = rng.permutation(len(groups))
-    rows = rows[np.argsort(order[rows], kind="stable")]  # group after group, inside a group at random
-    first = rows[:size]
-    return first, rows[~np.isin(groups[rows], groups[first])][:size]
-
-
-def _check_size(size: int, most: int, draws: int) -> None:
-    if not 2 <= size <= most:
-        raise StoreError(f"size = {size} is not possible with these sets", f"Use 2 to {most}.")
-    if draws < 8:
-        raise StoreError(f"draws = {draws} are too few for an interval", "Use 8 or more.")
 
 
 def _check_groups(x: Features, groups: Sequence[str]) -> None:
