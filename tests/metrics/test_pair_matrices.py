@@ -34,7 +34,9 @@ def test_every_metric_equals_that_of_the_features(sets, size_x, size_y):
 
 def test_equal_rows_have_distance_zero_and_too_few_or_too_many_are_refused(sets):
     f, _, _ = sets
-    pairs, every = PairMatrices(f, f), np.arange(60)
+    pairs, every = PairMatrices(f), np.arange(60)
+    first, second = every[:30], every[30:]
+    assert pairs.energy(first, second) == pytest.approx(energy_distance(f[first].astype(float), f[second].astype(float)))
     assert pairs.frechet(every, every) == pytest.approx(0, abs=1e-6)
     with pytest.raises(StoreError, match="no neighbour number 5"):
         pairs.manifold(every[:5], every)

@@ -24,19 +24,20 @@ class PairMatrices:
 
     Args:
         f: (n, d) features.
-        g: (m, d) features.
+        g: (m, d) features; None: the same set twice, for samples of one set.
 
     Raises:
         StoreError: there are more than `MOST` rows; or see `distribution.checked`.
         CubeError: a feature is NaN or infinite.
     """
 
-    def __init__(self, f: Features, g: Features) -> None:
-        checked(f, g, 2)
-        if len(f) + len(g) > MOST:
-            raise StoreError(f"{len(f)} and {len(g)} cubes are too many for matrices of all pairs", f"Draw {MOST} of them.")
-        both = np.concatenate([f, g]).astype(np.float64)
-        self.n, self.m, self.dimension = len(f), len(g), f.shape[1]
+    def __init__(self, f: Features, g: Features | None = None) -> None:
+        checked(f, f if g is None else g, 2)
+        both = (f if g is None else np.concatenate([f, g])).astype(np.float64)
+        if len(both) > MOST:
+            raise StoreError(f"{len(both)} cubes are too many for matrices of all pairs", f"Draw {MOST} of them.")
+        self._second = 0 if g is None else len(f)
+        self.dimension = f.shape[1]
         self._product: Matrix = both @ both.T
         both -= both.mean(0)  # distances and covariances lose fewer digits
         self._centred: Matrix = both @ both.T
@@ -45,7 +46,7 @@ class PairMatrices:
 
     def frechet(self, x: Rows, y: Rows) -> float:
         """Return `distribution.frechet_distance` of rows x of f and y of g."""
-        y = y + self.n
+        y = y + self._second
         within_x, within_y, between = (_centred(self._centred[np.ix_(a, b)]) for a, b in ((x, x), (y, y), (x, y)))
         spread = np.trace(within_x) / (len(x) - 1) + np.trace(within_y) / (len(y) - 1)
         roots = np.linalg.norm(between, "nuc") / np.sqrt((len(x) - 1) * (len(y) - 1))
@@ -58,13 +59,13 @@ class PairMatrices:
 
     def kernel(self, x: Rows, y: Rows) -> float:
         """Return `distribution.kernel_distance` of rows x of f and y of g."""
-        y = y + self.n
+        y = y + self._second
         a, b, c = ((self._product[np.ix_(p, q)] / self.dimension + 1) ** 3 for p, q in ((x, x), (y, y), (x, y)))
         return float(_off_diagonal(a) + _off_diagonal(b) - 2 * c.mean())
 
     def energy(self, x: Rows, y: Rows) -> float:
         """Return `spectra.energy_distance` of rows x of f and y of g."""
-        y = y + self.n
+        y = y + self._second
         a, b, c = (np.sqrt(self._square[np.ix_(p, q)]) for p, q in ((x, x), (y, y), (x, y)))
         for within in (a, b):
             np.fill_diagonal(within, 0.0)  # rounding leaves a small distance of a row to itself
@@ -79,7 +80,7 @@ class PairMatrices:
         least = max(NEIGHBOUR, NEIGHBOUR_COVERAGE) + 1
         if min(len(x), len(y)) < least:
             raise StoreError(f"{min(len(x), len(y))} cubes have no neighbour number {least - 1}", f"Use {least} or more.")
-        y = y + self.n
+        y = y + self._second
         of_real, of_made = (_sorted_distances(self._square[np.ix_(rows, rows)]) for rows in (y, x))
         between = self._square[np.ix_(y, x)]  # real, synthetic
         inside = between <= of_real[:, NEIGHBOUR_COVERAGE - 1][:, None]

@@ -1,0 +1,1 @@
+"""How good is a synthetic set? Every metric of this room, of one synthetic set against real cubes, with its yardstick."""
