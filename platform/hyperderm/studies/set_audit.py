@@ -64,9 +64,19 @@ class SetAudit:
 
     def _group(self, cube: SyntheticCube) -> str:
         """Return the group of the lesion that a cube was made from, else its photograph, or else a name of its own."""
-        if source := cube.facts.get("derived_from"):
-            return self.groups.get(str(source), str(source))
-        return f"photograph {cube.facts['photograph']}" if "photograph" in cube.facts else f"cube {cube.index}"
+        return source_group(cube.facts, self.groups) or f"cube {cube.index}"
+
+
+def source_group(facts: Mapping[str, Any], groups: Mapping[str, str]) -> str:
+    """Return the group of the lesion or photograph that a synthetic cube was made from; "" if it was made from neither.
+
+    Args:
+        facts: the facts on the origin of the cube.
+        groups: lesion_id to group of the real lesions.
+    """
+    if source := facts.get("derived_from"):
+        return groups.get(str(source), str(source))
+    return f"photograph {facts['photograph']}" if "photograph" in facts else ""
 
 
 def groups_of(store: Store) -> dict[str, str]:

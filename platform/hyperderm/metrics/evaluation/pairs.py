@@ -34,7 +34,7 @@ class Nearest:
 
     Attributes:
         query: the cubes that search.
-        gallery: the cubes that are searched; cubes of the query's own group are never found.
+        gallery: the cubes that are searched. A derived cube may find the lesion that it was made from.
     """
 
     query: CubeGroup
@@ -43,17 +43,12 @@ class Nearest:
     @cached_property
     def by_angle(self) -> tuple[Table, Rows]:
         """The angles (N,) and the rows (N,) of the gallery."""
-        return neighbours.nearest_by_angle(self.query.cubes, self.gallery.cubes, exclude=self._groups)
+        return neighbours.nearest_by_angle(self.query.cubes, self.gallery.cubes)
 
     @cached_property
     def by_thumbnail(self) -> tuple[Table, Rows]:
         """The distances (N,) and the rows (N,) of the gallery."""
-        return neighbours.nearest_by_thumbnail(self.query.cubes, self.gallery.cubes, exclude=self._groups)
-
-    @property
-    def _groups(self) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-        shared = set(self.query.groups) & set(self.gallery.groups)
-        return (self.query.groups, self.gallery.groups) if shared else None
+        return neighbours.nearest_by_thumbnail(self.query.cubes, self.gallery.cubes)
 
     def values(self, key: str, data_range: float) -> Table:
         """Return the values (N,) of one metric of pairs; relative errors are means over bands.

@@ -1,0 +1,194 @@
+"""Evaluate synthetic sets: what was measured of each, its memorisation audit, and all of that as JSON values."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from hyperderm.metrics.as_published import METRICS as PUBLISHED_METRICS
+from hyperderm.metrics.description import Metric
+from hyperderm.metrics.evaluation.measure import METRICS, Measured, measure
+from hyperderm.metrics.evaluation.scores import Comparison, Features, comparison, computed
+from hyperderm.metrics.feature_spaces import FeatureSpace
+from hyperderm.metrics.memorisation import Audit, Auditor, Reference
+from hyperderm.metrics.subsampling import DRAWS
+from hyperderm.store.manifest import Opening
+from hyperderm.studies.evaluated_sets import RealRoles, SyntheticSet
+
+VERSION = 1
+"""Version of the form of `metrics.json`."""
+AUDITED_AT_ONCE = 64
+"""Number of cubes that are audited together."""
+Progress = Callable[[str], None]
+
+
+@dataclass(eq=False)
+class Evaluated:
+    """One set with everything that was found of it.
+
+    Attributes:
+        made: the set.
+        measured: its metrics.
+        audit: its memorisation audit; None if train is too small for one.
+        audit_missing: why there is none, or "".
+        recorded: the audit that `generate` recorded in the manifest, whose judgement of derived sets needs the generator.
+    """
+
+    made: SyntheticSet
+    measured: Measured
+    audit: Audit | None
+    audit_missing: str = ""
+    recorded: Mapping[str, Any] | None = None
+
+
+@dataclass(eq=False)
+class Evaluation:
+    """All sets beside the same real cubes.
+
+    Attributes:
+        roles: the real cubes.
+        how: the comparison, common to all sets.
+        sets: the sets in the order of the request.
+        opening: the test role that was opened; None if validation was read.
+        missing: why a feature space is missing, a sentence each.
+        facts: provenance of the run: commit, versions, tracking key.
+    """
+
+    roles: RealRoles
+    how: Comparison
+    sets: list[Evaluated]
+    opening: Opening | None = None
+    missing: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values: every number with its description, and everything that is needed to repeat it."""
+        held = self.roles
+        return {
+            "version": VERSION,
+            "real": {
+                "store": held.store.location.uri,
+                "manifest": held.store.manifest.fingerprint,
+                "fold": held.fold,
+                "role": held.role,
+                "size": held.size,
+                "diagnoses": list(held.diagnoses),
+                "train": len(held.train),
+                "held_out": len(held.held_out),
+                "range": {"low": self.how.low.tolist(), "high": self.how.high.tolist()},
+                "notes": list(held.notes),
+            },
+            "test_opened": asdict(self.opening) if self.opening else None,
+            "missing": list(self.missing),
+            "facts": dict(self.facts),
+            "sets": {each.made.name: _of_set(each) for each in self.sets},
+            "metrics": {key: described(metric) for key, metric in {**METRICS, **_published_metrics()}.items()},
+        }
+
+
+def evaluate(
+    roles: RealRoles,
+    sets: Sequence[SyntheticSet],
+    networks: Sequence[FeatureSpace] = (),
+    features: Features = computed,
+    draws: int = DRAWS,
+    progress: Progress = lambda what: None,
+) -> Evaluation:
+    """Measure and audit every set.
+
+    Args:
+        roles: the real cubes.
+        sets: the synthetic sets.
+        networks: the feature spaces.
+        features: computes features, or reads them from a cache.
+        draws: number of samples for intervals and floors.
+        progress: is told what is done next.
+
+    Raises:
+        StoreError: the roles share a group, or hold too few cubes.
+    """
+    how = comparison(roles.train, roles.held_out, roles.wavelengths, draws)
+    progress("the memorisation audit: what train lesions have in common")
+    reference, why = _reference(roles)
+    found = Evaluation(roles, how, [])
+    for made in sets:
+        progress(f"{made.name}: the memorisation audit")
+        audit = _audit(reference, made) if reference else None
+
+        def told(what: str, name: str = made.name) -> None:
+            progress(f"{name}: {what}")
+
+        measured = measure(made.cubes, how, networks, features, told)
+        recorded = made.origin.audit if made.origin else None
+        found.sets.append(Evaluated(made, measured, audit, why, recorded))
+    return found
+
+
+def described(metric: Metric) -> dict[str, Any]:
+    """Return the description of a metric as JSON values, with the place of its function."""
+    facts = {name: value for name, value in asdict(metric).items() if name != "function"}
+    perfect = metric.perfect
+    facts["perfect"] = perfect if perfect is None or math.isfinite(perfect) else "infinite"
+    return facts | {"span": list(metric.span), "function": where(metric), "docs": (metric.function.__doc__ or "").strip()}
+
+
+def where(metric: Metric) -> str:
+    """Return the dotted name of the function that computes a metric."""
+    return f"{metric.function.__module__}.{metric.function.__qualname__}"
+
+
+def flat_scores(found: Evaluated) -> dict[str, float]:
+    """Return the numbers of a set for a tracking server, by the names of MLflow's metrics."""
+    values = {score.key: score.value for score in found.measured.scores.found}
+    values |= {f"{score.key}/real": score.real for score in found.measured.scores.found if score.real is not None}
+    published = {f"as_published/{key}": value for key, value in found.measured.published.items() if value is not None}
+    audit = found.audit
+    told = {"audit/copies": float(len(audit.copies)), "audit/share": audit.share} if audit else {}
+    return {name: value for name, value in {**values, **published, **told}.items() if math.isfinite(value)}
+
+
+def utc_now() -> str:
+    """Return the time of day (UTC, ISO 8601)."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _reference(roles: RealRoles) -> tuple[Reference | None, str]:
+    if len(roles.seen) < 2:
+        return None, f"train holds {len(roles.seen)} cube: nothing can be audited with it"
+    of = [roles.groups[name] for name in roles.seen.lesion_ids]
+    return Reference(roles.seen.reflectance, roles.check, roles.seen.lesion_ids, of), ""
+
+
+def _audit(reference: Reference, made: SyntheticSet) -> Audit:
+    auditor, group = Auditor(reference), made.cubes
+    for at in range(0, len(group), AUDITED_AT_ONCE):
+        rows = slice(at, at + AUDITED_AT_ONCE)
+        auditor.add(group.cubes[rows], made.sources[rows] if made.sources else None)
+    return auditor.result(made.sources is not None)
+
+
+def _of_set(each: Evaluated) -> dict[str, Any]:
+    made, origin, scores = each.made, each.made.origin, each.measured.scores
+    return {
+        "store": made.store.location.uri,
+        "manifest": made.store.manifest.fingerprint,
+        "generator": origin.generator if origin else None,
+        "checkpoint": origin.checkpoint if origin else None,
+        "cubes": len(made.cubes),
+        "notes": list(made.notes),
+        "audit": each.audit.to_dict() if each.audit else None,
+        "audit_missing": each.audit_missing,
+        "scores": {score.key: _finite(score.to_dict()) for score in scores.found},
+        "as_published": each.measured.published,
+        "left_out": {left.key: left.why for left in scores.left},
+    }
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return JSON values; JSON has no infinite numbers, so they become None."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+
+
+def _published_metrics() -> dict[str, Metric]:
+    return {f"as_published/{metric.key}": metric for metric in PUBLISHED_METRICS}
