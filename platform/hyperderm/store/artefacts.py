@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from hyperderm.store.manifest import Opening
 
-Kind = Literal["search", "generator", "segmenter", "unmixer", "set", "classifier"]
+Kind = Literal["search", "generator", "segmenter", "unmixer", "set", "classifier", "evaluation"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Artefact:
         key: the key by which other artefacts name this one in `uses`; for a set, the fingerprint of its store.
         name: the displayed name, with the names of its parents before it.
         kind: the kind of the artefact; a search stands for all its trials.
-        classifies: whether it is a classifier or a search for one; it is then judged on the test role of its fold.
+        classifies: whether it is judged on a test role: that of its fold if it opened none. So it is for a classifier, a
+            search for one, and an evaluation that opened a test role.
         manifest: fingerprint of the store that it read; "" if unknown.
         fold: the fold whose train and validation roles it read; None if unknown.
         diagnoses: the diagnoses that it read; None for all or unknown.

@@ -20,6 +20,7 @@ from hyperderm.store.synthetic import VERB
 
 KINDS = {
     "classifier": "Classifiers whose training saw the test role",
+    "evaluation": "Evaluations whose train role shares the test role",
     "generator": "Generators whose training saw the test role",
     "segmenter": "Segmentations whose training saw the test role",
     "unmixer": "Unmixing nets whose training saw the test role",

@@ -83,6 +83,12 @@ class SyntheticSet:
         return self.cubes.name
 
 
+def names_of(sets: Sequence[Store]) -> list[str]:
+    """Return a name for each set: the last part of its address, with the fingerprint where two have the same."""
+    last = [store.location.uri.rstrip("/").rpartition("/")[2] for store in sets]
+    return [name if last.count(name) == 1 else f"{name} ({store.name})" for name, store in zip(last, sets, strict=True)]
+
+
 def fold_of_sets(real: Store, sets: Sequence[Store], asked: int | None) -> int:
     """Return the fold in which all sets can be evaluated, and prove that each may be evaluated in it.
 

@@ -23,7 +23,7 @@ AUDITED_AT_ONCE = 64
 Progress = Callable[[str], None]
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Evaluated:
     """One set with everything that was found of it.
 
@@ -42,7 +42,7 @@ class Evaluated:
     recorded: Mapping[str, Any] | None = None
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """All sets beside the same real cubes.
 

@@ -16,6 +16,7 @@ from hyperderm.strict import json_of
 from hyperderm.tags import (
     ARM_TAG,
     CHOSEN_TAG,
+    EVALUATION,
     FOLD_TAG,
     INPUT_PREFIX,
     INPUT_RUN_PREFIX,
@@ -129,6 +130,8 @@ class _Gatherer:
         stage = tags.get(STAGE_TAG)
         if stage == "synthetic":
             return self._drawn(run)
+        if stage == EVALUATION:
+            return self._evaluation(run)
         if stage:
             return self._job(run)
         if ARM_TAG in tags or PLAN in run.documents or any(ARM_TAG in child.tags for child in children):
@@ -225,6 +228,27 @@ class _Gatherer:
             manifest, fold, _ = _facts(run)
             return Artefact(run.key, self._name(run), "set", manifest=manifest, fold=fold, missing=("its origin",))
         return set_artefact(str(result["fingerprint"]), self._name(run), result.get("origin", {}))
+
+    def _evaluation(self, run: TrackedFacts) -> Artefact:
+        """Return the record of an evaluation of synthetic sets, which is judged only if it opened a test role."""
+        manifest, fold, missing = _facts(run)
+        openings, chosen, unread = _openings(run)
+        sets = tuple(filter(None, run.tags.get(SYNTHETIC_TAG, "").split(",")))
+        for name, uri in run.params.items():
+            if name.startswith("synthetic."):
+                self._stores.setdefault(uri)
+        return Artefact(
+            run.key,
+            self._name(run),
+            "evaluation",
+            classifies=bool(openings),
+            manifest=manifest,
+            fold=fold,
+            uses=sets,
+            openings=openings,
+            chosen_at=chosen,
+            missing=(*missing, *unread, *([] if sets else ["which synthetic sets it read"])),
+        )
 
     def _grid(self, run: TrackedFacts) -> tuple[TrackedFacts | None, Mapping[str, Any]]:
         at: TrackedFacts | None = run

@@ -1,0 +1,90 @@
+"""The content of the report of an evaluation, from its first sentence to its appendix."""
+
+from hyperderm.metrics.evaluation.measure import METRICS
+from hyperderm.reports.document import Content, Section
+from hyperderm.reports.evaluation import tables, words
+from hyperderm.studies.evaluation import Evaluated, Evaluation
+
+
+def content(found: Evaluation) -> Content:
+    """Return the whole report."""
+    held = found.roles
+    names = ", ".join(each.made.name for each in found.sets)
+    subtitle = (
+        f"Real: {held.store.location.uri} ({held.store.name}), fold {held.fold}, {len(held.train)} train and "
+        f"{len(held.held_out)} {held.role} lesions of {', '.join(held.diagnoses)}, {held.size} px, "
+        f"{len(held.wavelengths)} bands. Synthetic: "
+        + "; ".join(
+            f"{each.made.name}, {len(each.made.cubes)} cubes ({each.made.store.location.uri})" for each in found.sets
+        )
+    )
+    return Content(
+        title=f"How good is {names}?",
+        subtitle=subtitle,
+        answer=words.answer(found),
+        verdicts=(),
+        warnings=_warnings(found),
+        sections=tuple(_sections(found)),
+    )
+
+
+def _warnings(found: Evaluation) -> tuple[str, ...]:
+    said = [*found.roles.notes, *found.missing]
+    for each in found.sets:
+        said += [f"{each.made.name}: {note}" for note in each.made.notes]
+        if each.audit and each.audit.memorised:
+            said.append(
+                f"{each.made.name}: {words.newness(each)} Scores against train, and partly all others, praise copies."
+            )
+    if found.opening:
+        said.append(
+            f"The test role of fold {found.opening.fold} was opened at {found.opening.at}; MLflow holds the record. "
+            "A choice made after reading this report is made on the test role."
+        )
+    return tuple(dict.fromkeys(said))
+
+
+def _sections(found: Evaluation) -> list[Section]:
+    left = _left(found)
+    return [
+        Section("cannot", "What this cannot tell", items=words.cannot_tell(found), boxed=True),
+        *[section for k, each in enumerate(found.sets) for section in _pictures(found, each, k)],
+        Section("scores", "All scores", tables=(tables.score_table(found),)),
+        *([Section("left", "Left out", items=left)] if left else []),
+        Section("bands", "Bands", tables=(tables.bands_table(found),)),
+        Section(
+            "published",
+            "As the seeds computed",
+            paragraphs=(
+                "The documents that this project grew from printed numbers of generators. Here are the same numbers of this "
+                "set, computed in their way, so that they can be compared; the tables above judge.",
+            ),
+            tables=(tables.published_table(found),),
+        ),
+        Section(
+            "metrics",
+            "Appendix: every metric",
+            paragraphs=("The docstring of each function gives shapes and errors.",),
+            tables=(tables.metrics_table(METRICS.values()),),
+        ),
+        Section("facts", "How this was made", items=tuple(f"{name}: {value}" for name, value in found.facts.items())),
+    ]
+
+
+def _pictures(found: Evaluation, each: Evaluated, number: int) -> list[Section]:
+    """Return the sections of one set: its copies and its pictures."""
+    prefix = f"set{number}" if len(found.sets) > 1 else ""
+    name = f": {each.made.name}" if prefix else ""
+    table = tables.copies_table(each)
+    copies = Section(
+        f"copies{prefix}",
+        f"New or copied{name}",
+        paragraphs=(words.newness(each),),
+        items=tuple(each.audit.notes) if each.audit else (),
+        tables=(table,) if table else (),
+    )
+    return [copies]
+
+
+def _left(found: Evaluation) -> tuple[str, ...]:
+    return tuple(f"{each.made.name}, {left.key}: {left.why}" for each in found.sets for left in each.measured.scores.left)

@@ -1,0 +1,174 @@
+"""What is good, what is bad and what nobody can tell, in words that follow from the scores by fixed rules."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from scipy.stats import norm
+
+from hyperderm.metrics.evaluation.scores import Score
+from hyperderm.metrics.memorisation import Audit
+from hyperderm.reports.number_format import number
+from hyperderm.studies.evaluation import Evaluated, Evaluation
+
+FINE = ("as real", "better than real", "not told")
+WORST = 3
+"""Number of scores that a sentence names."""
+
+
+@dataclass(frozen=True)
+class Aspect:
+    """One question about a set.
+
+    Attributes:
+        key: a short name.
+        title: the question in words.
+        keys: the scores that answer it.
+    """
+
+    key: str
+    title: str
+    keys: tuple[str, ...]
+
+
+SPACES = ("inception", "lite0")
+ASPECTS = (
+    Aspect(
+        "spectra",
+        "Spectra",
+        (
+            *(
+                f"mean_spectra/{key}"
+                for key in ("lesion_angle", "skin_angle", "contrast_difference", "derivative_difference")
+            ),
+            *(f"level/{key}" for key in ("spectral_smoothness", "spectral_entropy", "signature_angle")),
+            *("held_out/nearest/sam", "held_out/nearest/sid", "held_out/spectral/energy"),
+        ),
+    ),
+    Aspect(
+        "texture",
+        "Texture and sharpness",
+        (
+            *(
+                f"level/{key}"
+                for key in ("total_variation", "variance", "spatial_entropy", "signal_to_noise", "spectrum_slope")
+            ),
+            *(f"held_out/nearest/{key}" for key in ("ms_gmsd", "haarpsi", "ssim")),
+        ),
+    ),
+    Aspect(
+        "realism",
+        "Realism as a whole",
+        (
+            *(f"held_out/{each}/{key}" for each in SPACES for key in ("frechet", "kernel", "precision", "two_sample_auroc")),
+            "held_out/spectral/two_sample_auroc",
+        ),
+    ),
+    Aspect("diversity", "Diversity", tuple(f"held_out/{space}/{key}" for space in SPACES for key in ("recall", "coverage"))),
+)
+
+
+def answer(found: Evaluation) -> tuple[str, ...]:
+    """Return the first sentences: of each set, what is as in real cubes, what is not, and whether it is new."""
+    return tuple(sentence for each in found.sets for sentence in _of_set(each, found, len(found.sets) > 1))
+
+
+def _of_set(each: Evaluated, found: Evaluation, several: bool) -> Iterator[str]:
+    role = f"{len(found.roles.held_out)} held-out lesions ({found.roles.role} of fold {found.roles.fold})"
+    name = f"{each.made.name}: " if several else ""
+    fine = [aspect.title.lower() for aspect in ASPECTS if _counted(each, aspect) and not differing(each, aspect)]
+    bad = [aspect for aspect in ASPECTS if differing(each, aspect)]
+    if fine:
+        told = _listed(fine)
+        yield f"{name}{told[0].upper()}{told[1:]}: as in {role}, by all that these metrics see."
+    for aspect in bad:
+        yield f"{name}{aspect.title}: {_difference(each, aspect)}."
+    yield f"{name}{newness(each)}"
+
+
+def differing(each: Evaluated, aspect: Aspect) -> list[Score]:
+    """Return the scores of an aspect that chance does not explain, the worst first.
+
+    Ranges hold 95 % of the values of real cubes. So a score counts if it lies as far outside as one among so many scores
+    does in one of twenty evaluations of real cubes (Bonferroni; the ranges are taken as those of a normal law).
+    """
+    scores = [score for key in aspect.keys if (score := each.measured.scores.get(key))]
+    least = float(norm.isf(0.025 / max(1, len(scores))) / norm.isf(0.025))
+    out = [score for score in scores if score.verdict not in FINE and distance(score) > least]
+    return sorted(out, key=distance, reverse=True)
+
+
+def distance(score: Score) -> float:
+    """Return how far a score lies outside the range of real cubes, in half-widths of that range."""
+    if score.real_low is None or score.real_high is None:
+        return 0.0
+    half = (score.real_high - score.real_low) / 2
+    middle = (score.real_high + score.real_low) / 2
+    return abs(score.value - middle) / half if half > 0 else float("inf")
+
+
+def newness(each: Evaluated) -> str:
+    """Return the sentence on copies."""
+    audit = each.audit
+    if audit is None:
+        return f"Whether cubes are copies was not audited: {each.audit_missing}."
+    named = f"{len(audit.copies)} of {audit.synthetic} cubes are named as copies of train lesions"
+    if audit.memorised:
+        return f"NOT NEW: {named}, more than chance lets through."
+    if audit.memorised is None:
+        return f"Each cube was made from a train lesion, so that none is a new lesion; of other train lesions {named}."
+    return f"New: {named}, no more than chance lets through ({power(audit)})."
+
+
+def power(audit: Audit) -> str:
+    """Return what this audit would find and what it would miss."""
+    return (
+        f"of {audit.changed} train cubes changed as a camera may change them it finds {audit.found}; fewer than "
+        f"{audit.certain_from} copies may be chance"
+    )
+
+
+def cannot_tell(found: Evaluation) -> tuple[str, ...]:
+    """Return what this evaluation cannot tell."""
+    held = len(found.roles.held_out)
+    said = [
+        f"With {held} held-out lesions only differences outside the ranges of the tables can be seen; a score inside its "
+        "range is no proof of equality. One score in twenty lies outside by chance; the sentences above allow for that.",
+        "Whether a classifier gains from the set is another question: `make ablation` answers it.",
+        "The feature spaces were trained on photographs of everyday things and see three folded channels.",
+    ]
+    if found.roles.role == "validation":
+        said.append(
+            "Validation also chose the checkpoint, so scores against it are optimistic; --final opens the test role."
+        )
+    return tuple(said)
+
+
+def _counted(each: Evaluated, aspect: Aspect) -> bool:
+    return any((score := each.measured.scores.get(key)) and score.verdict != "not told" for key in aspect.keys)
+
+
+def _difference(each: Evaluated, aspect: Aspect) -> str:
+    out = differing(each, aspect)
+    count = sum(each.measured.scores.get(key) is not None for key in aspect.keys)
+    named = "; ".join(_told(score) for score in out[:WORST])
+    return f"{len(out)} of {count} scores lie outside what real cubes reach: {named}"
+
+
+def _told(score: Score) -> str:
+    assert score.real_low is not None
+    assert score.real_high is not None
+    return (
+        f"{score.metric.title} {amount(score.value)} {score.metric.unit}".rstrip()
+        + f" ({score.verdict}: {amount(score.real_low)} to {amount(score.real_high)})"
+    )
+
+
+def amount(value: float) -> str:
+    """Write a value with three or four digits that count."""
+    if value == 0 or 0.01 <= abs(value) < 1e5:
+        return number(value, 3 if abs(value) < 10 else 1)
+    return f"{value:.2e}".replace("-", "−")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
