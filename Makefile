@@ -11,7 +11,7 @@ FLAGS = $(if $(RUNS),--runs "$(RUNS)") $(if $(STORAGE),--storage "$(STORAGE)") $
 	$(if $(PROFILE),--profile $(PROFILE)) $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablation lock check format test test-slow bench bench-audit bench-cold bench-data bench-streaming bench-statistics picture ui services-up services-down clean
+.PHONY: help setup ablation evaluate lock check format test test-slow bench bench-audit bench-cold bench-data bench-streaming bench-statistics picture ui services-up services-down clean
 
 help: ## print this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -36,6 +36,10 @@ train-%: $(STAMP) ## one run of an experiment, e.g. make train-shsgan WORKERS=2
 ablation: $(STAMP) ## does synthetic data help? e.g. make ablation DATA=…; PLAN=1 | AT=22:00 UNTIL=07:00 DETACH=1 | STATUS=1 | STOP=1
 	$(HYPERDERM) ablation $(or $(GRID),synthetic_vs_real) $(FLAGS) $(if $(WORKERS),--set resources.workers=$(WORKERS)) $(if $(PLAN),--plan) $(if $(AT),--at $(AT)) \
 		$(if $(UNTIL),--until $(UNTIL)) $(if $(DETACH),--detach) $(if $(STATUS),--status) $(if $(STOP),--stop)
+
+evaluate: $(STAMP) ## how good are synthetic cubes? those of the last sweep, of RUN=name, or STORE=real SYNTHETIC="uri …"; COUNT= OUT= FINAL=1
+	$(HYPERDERM) evaluate $(if $(SYNTHETIC),$(foreach s,$(SYNTHETIC),--synthetic "$(s)"),--run "$(or $(RUN),last)") $(if $(STORE),--real "$(STORE)") \
+		$(if $(COUNT),--count $(COUNT)) $(if $(FOLD),--fold $(FOLD)) $(if $(FINAL),--final) $(if $(OUT),--out "$(OUT)") $(if $(RUNS),--runs "$(RUNS)")
 
 ui: $(STAMP) ## the MLflow UI on what was run here
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false .venv/bin/mlflow ui --backend-store-uri "$(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db)" --workers 1 --port $(or $(PORT),5000)

@@ -4,7 +4,9 @@ from typing import Self
 
 from pydantic import model_validator
 
+from hyperderm.errors import nearest
 from hyperderm.learners import AnyLearner
+from hyperderm.metrics.evaluation.names import OBJECTIVES
 from hyperderm.settings import (
     STREAM_SETTINGS,
     DataConfig,
@@ -14,6 +16,9 @@ from hyperderm.settings import (
     TaskConfig,
     TrainingConfig,
 )
+
+LOSS = "loss"
+"""Before the key of a score that is an objective: its name as a metric."""
 
 __all__ = [
     "STREAM_SETTINGS", "DataConfig", "Experiment", "Run", "SweepConfig", "SyntheticConfig", "TaskConfig",
@@ -25,6 +30,28 @@ class Experiment(Run):
     """Everything that defines a run: its data, learner, training and search."""
 
     learner: AnyLearner
+
+    @property
+    def objective(self) -> str:
+        """The name of the score that chooses checkpoints and ranks trials; lower is better."""
+        asked = self.training.objective
+        return f"{LOSS}/{asked}" if asked else self.learner.objective
+
+    @model_validator(mode="after")
+    def _objective_fits(self) -> Self:
+        asked = self.training.objective
+        if asked is None:
+            return self
+        if self.learner.role != "generator":
+            raise ValueError(
+                f"training.objective = {asked} is a score of generated cubes, but learner.kind = {self.learner.kind} is a "
+                f"{self.learner.role}. Leave it out"
+            )
+        if asked not in OBJECTIVES:
+            raise ValueError(
+                f"training.objective = {asked} is no score of `hyperderm evaluate`. {nearest(asked, OBJECTIVES)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _workers_fit(self) -> Self:

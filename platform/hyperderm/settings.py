@@ -94,6 +94,9 @@ class TrainingConfig(Strict):
     """Number of images between validations; each validation ends with a report and a checkpoint."""
     validation_samples: int = Field(128, ge=8)
     """Number of cubes generated for one validation."""
+    objective: str | None = None
+    """A generator's score that chooses the checkpoint and ranks trials, such as "held_out/inception/kernel" (a metric of
+    `hyperderm evaluate` against the validation role); the lower its loss the better. None: the learner's own."""
     precision: Literal["auto", "fp32", "fp64", "bf16"] = "auto"
     """auto means bf16 autocast on a GPU and fp32 on a CPU."""
 

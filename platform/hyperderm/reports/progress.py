@@ -126,7 +126,7 @@ class RunLine(ProgressLine):
     """
 
     def __init__(self, console: Console, experiment: Experiment) -> None:
-        objective = experiment.learner.objective
+        objective = experiment.objective
         super().__init__(console, "train", 1, images=experiment.training.images, objective=objective)
         self._yardsticks, self._metrics = experiment.learner.yardsticks, dict[str, float]()
 

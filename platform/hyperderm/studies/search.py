@@ -82,7 +82,7 @@ class Search(Study[TrialJob]):
         )
         self.study = open_study(path, name, pruner, say)
         if "objective" not in self.study.user_attrs:
-            self.study.set_user_attr("objective", base.learner.objective)
+            self.study.set_user_attr("objective", base.objective)
         self._open: dict[str, _Open] = {}
         self._pruned: set[str] = set()
         self._yardsticks = {name: v for name, v in self.study.user_attrs.items() if name in base.learner.yardsticks}
@@ -127,7 +127,7 @@ class Search(Study[TrialJob]):
         """Give the best objective so far to the study; successive halving may stop the trial at this rung."""
         self._remember_yardsticks(metrics)
         trial, scores = self._open[job.key].trial, self._open[job.key].scores
-        value = metrics.get(self.base.learner.objective, math.nan)
+        value = metrics.get(self.base.objective, math.nan)
         # The untrained generator is worth a point in a plot, not a rung.
         if images == 0 or images in scores or not math.isfinite(value):
             return

@@ -13,6 +13,7 @@ from hyperderm.learners.data import TrainData
 from hyperderm.training.context import Context
 from hyperderm.training.data import release_rows
 from hyperderm.training.meter import REMEDY, Meter
+from hyperderm.training.objective import Objective, objective_of, with_objective
 from hyperderm.training.resume import pack, restore
 from hyperderm.training.stream import feed_of
 
@@ -33,7 +34,7 @@ class Report:
 def train(experiment: Experiment, data: TrainData, context: Context) -> Generator[Report, None, Learner]:
     """Train until `training.images` images have been shown; yield a report at image 0 and at every validation.
 
-    The best checkpoint is the one with the lowest `learner.objective`. The learner that is returned is in its last state.
+    The best checkpoint is the one with the lowest `Experiment.objective`. The learner that is returned is in its last state.
 
     If the context has a checkpoint, training continues from the latest one. The random draws are keyed, so the result equals
     that of an undisturbed run. The last batch may raise the count above `training.images`.
@@ -44,8 +45,10 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Generato
     """
     release_rows()
     training = experiment.training
-    objective = experiment.learner.objective
-    learner = experiment.learner.build(experiment, data, context.compute(training.precision))
+    objective = experiment.objective
+    compute = context.compute(training.precision)
+    learner = experiment.learner.build(experiment, data, compute)
+    given = objective_of(experiment, data, str(compute.device))
     images, best = 0, float("inf")
     if saved := restore(learner, experiment, data, context):
         context.checkpoint.check_best()
@@ -54,14 +57,14 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Generato
             images, saved["metrics"], note=context.checkpoint.told()
         )  # repeated, because the run may have been killed between the save and the delivery
     else:
-        yield _report(learner, Meter(context), context, images, experiment)
+        yield _report(learner, Meter(context), context, images, experiment, given)
     feed = feed_of(experiment, data, context)
     meter = Meter(context)
     while images < training.images:
         meter.add(learner.step(feed.batch(images)), images // training.batch_size)
         before, images = images, images + training.batch_size
         if crossed(before, images, training.validate_every) or images >= training.images:
-            report = _report(learner, meter, context, images, experiment)
+            report = _report(learner, meter, context, images, experiment, given)
             if context.rank == 0:
                 score = report.metrics[objective]
                 better, best = score < best, min(best, score)
@@ -78,12 +81,15 @@ def crossed(before: int, after: int, every: int) -> bool:
     return after // every > before // every
 
 
-def _report(learner: Learner, meter: Meter, context: Context, images: int, experiment: Experiment) -> Report:
+def _report(
+    learner: Learner, meter: Meter, context: Context, images: int, experiment: Experiment, given: Objective | None
+) -> Report:
     metrics = meter.means()
     if context.rank:
         return Report(images, metrics)
     validation = learner.validate()
-    objective = experiment.learner.objective
-    if not isfinite(validation.scores.get(objective, 0.0)):
+    scores = with_objective(given, validation.scores, validation.cubes)
+    objective = experiment.objective
+    if not isfinite(scores.get(objective, 0.0)):
         raise NonFiniteLoss(f"{objective} is not finite after step {images // experiment.training.batch_size - 1}", REMEDY)
-    return Report(images, metrics | dict(validation.scores), validation.cubes)
+    return Report(images, metrics | scores, validation.cubes)

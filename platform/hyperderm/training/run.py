@@ -27,7 +27,7 @@ def fit(experiment: Experiment, data: TrainData, context: Context) -> Generator[
     learner = experiment.learner.build(experiment, data, context.compute(experiment.training.precision))
     images = experiment.training.images
     validation = learner.validate()
-    state = {"images": images, "metrics": dict(validation.scores), "best": validation.scores[experiment.learner.objective]}
+    state = {"images": images, "metrics": dict(validation.scores), "best": validation.scores[experiment.objective]}
     context.checkpoint.save(state | pack(learner, experiment, data, context), best=True)
     yield Report(images, validation.scores)
     return learner

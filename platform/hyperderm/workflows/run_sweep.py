@@ -145,7 +145,7 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
     watched.catch_up((TrialJob(t.number), ENDED[t.state], t.user_attrs.get("reason", "")) for t in ended)
     try:
         if cluster and feed_choice:
-            objective = experiment.learner.objective
+            objective = experiment.objective
             progress = ProgressLine(
                 workspace.console,
                 "sweep",
@@ -254,7 +254,7 @@ def _table(search: Search) -> Table:
 
 def objective_name(search: Search) -> str:
     """Return in words the objective that scores the trials."""
-    return search.base.learner.objective.replace("_", " ")
+    return search.base.objective.replace("_", " ")
 
 
 def rows_of(search: Search) -> list[leaderboard.Row]:

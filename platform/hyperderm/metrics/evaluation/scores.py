@@ -205,13 +205,22 @@ class Left(NamedTuple):
 
 @dataclass
 class Scores:
-    """Scores as they are computed; what fails for a reason of the data is left out and told, and the rest goes on."""
+    """Scores as they are computed; what fails for a reason of the data is left out and told, and the rest goes on.
 
+    Attributes:
+        only: the key of the only score that is computed; None: all are.
+        found: the scores.
+        left: what was left out.
+    """
+
+    only: str | None = None
     found: list[Score] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
 
     def attempt(self, key: str, make: Callable[[], Score | Sequence[Score]]) -> None:
         """Add what `make` returns, or `key` with the reason why there is none."""
+        if self.only not in (None, key):
+            return
         try:
             made = make()
         except HyperdermError as error:
