@@ -97,6 +97,7 @@ class Audit:
         median_train: median similarity of train lesions to lesions of other groups.
         derived: whether each cube was made from the RGB of a train cube and so keeps its geometry.
         version: see `VERSION`.
+        rejected: number of further cubes that were copies and were left out of the set; None if copies were kept.
     """
 
     synthetic: int
@@ -117,6 +118,7 @@ class Audit:
     median_train: float | None
     derived: bool = False
     version: int = VERSION
+    rejected: int | None = None
 
     @property
     def notes(self) -> list[str]:
@@ -130,6 +132,8 @@ class Audit:
         ]
         if self.again:
             said.append(f"{self.again} more held-out cubes are train lesions over again and were left out")
+        if self.rejected is not None:
+            said.append(f"{self.rejected} further cubes were copies and were left out of the set")
         if not self.learnt:
             said.append(f"train has fewer than {FEWEST} groups, so the threshold is that of the phantom")
         if self.derived:
@@ -146,8 +150,13 @@ class Audit:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values and the notes; numbers have six digits, because further ones depend on the processor."""
+        """Return JSON values and the notes; numbers have six digits, because further ones depend on the processor.
+
+        Fields that say nothing, because copies were kept, are left out: audits look as they did before one could reject.
+        """
         found: dict[str, Any] = _rounded(asdict(self))
+        if self.rejected is None:
+            del found["rejected"]
         return found | {"notes": self.notes}
 
 
@@ -222,15 +231,21 @@ class Reference:
 
 
 class Auditor:
-    """Audits one set chunk by chunk and keeps two numbers for each cube."""
+    """Audits one set chunk by chunk and keeps two numbers for each cube.
+
+    Attributes:
+        reference: what the set is audited against.
+        rejected: number of cubes that were matched, called copies and left out of the set; None if copies are kept.
+    """
 
     def __init__(self, reference: Reference) -> None:
         self.reference = reference
+        self.rejected: int | None = None
         self._similarity: list[NDArray[np.float64]] = []
         self._row: list[NDArray[np.intp]] = []
 
-    def add(self, synthetic: Tensor, sources: Sequence[str] | None = None) -> None:
-        """Add cubes to the audit.
+    def match(self, synthetic: Tensor, sources: Sequence[str] | None = None) -> Matches:
+        """Return the best match of each cube, and leave the audit as it is.
 
         Args:
             synthetic: (m, B, S, S) reflectance.
@@ -243,7 +258,14 @@ class Auditor:
         if sources:
             group = dict(zip(known.lesion_ids, known.groups.tolist(), strict=True))
             excluded = np.array([known.groups == group.get(source) for source in sources])
-        met = known.search(synthetic, excluded)
+        return known.search(synthetic, excluded)
+
+    def add(self, synthetic: Tensor, sources: Sequence[str] | None = None) -> None:
+        """Add cubes to the audit; arguments and errors are those of `match`."""
+        self.keep(self.match(synthetic, sources))
+
+    def keep(self, met: Matches) -> None:
+        """Add the cubes that have these matches to the audit."""
         self._similarity.append(met.similarity)
         self._row.append(met.row)
 
@@ -286,6 +308,7 @@ class Auditor:
             median_synthetic=_median(similarity[np.isfinite(similarity)]),
             median_train=known.median,
             derived=derived,
+            rejected=self.rejected,
         )
 
 

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hyperderm.learners.data import CubeSet
+from hyperderm.metrics.copy_search import Matches
 from hyperderm.metrics.memorisation import Auditor, Reference
 from hyperderm.metrics.recognisability import Recogniser, Sample
 from hyperderm.store.reader import Store
@@ -47,11 +49,27 @@ class SetAudit:
             real = Sample(train.reflectance[rows].numpy(), [groups[train.lesion_ids[i]] for i in rows])
             self.recognisers[diagnosis] = Recogniser(real, wavelengths, count)
 
-    def add(self, cubes: Sequence[SyntheticCube]) -> None:
-        """Audit the next cubes of the set, which have the size of the train cubes."""
-        pixels = np.moveaxis(np.stack([cube.reflectance for cube in cubes]), 3, 1).copy()
-        sources = [str(cube.facts.get("derived_from")) for cube in cubes] if self.derived else None
-        self.memorisation.add(torch.from_numpy(pixels), sources)
+    def match(self, cube: SyntheticCube) -> Matches:
+        """Return the best match of a cube, which has the size of the train cubes, and leave the audit as it is."""
+        sources = [str(cube.facts.get("derived_from"))] if self.derived else None
+        return self.memorisation.match(torch.from_numpy(_pixels([cube])), sources)
+
+    def reject(self, found: Matches) -> bool:
+        """Return whether a cube with this match is a copy, and count it if so: it is to be left out of the set."""
+        copy = bool(found.similarity[0] >= self.memorisation.reference.law.threshold)
+        self.memorisation.rejected = (self.memorisation.rejected or 0) + copy
+        return copy
+
+    def add(self, cubes: Sequence[SyntheticCube], found: Sequence[Matches] | None = None) -> None:
+        """Audit the next cubes of the set, which have the size of the train cubes.
+
+        Args:
+            cubes: the cubes.
+            found: what `match` returned for each of them; None: they are matched here.
+        """
+        for met in found or map(self.match, cubes):
+            self.memorisation.keep(met)
+        pixels = _pixels(cubes)
         for diagnosis, recogniser in self.recognisers.items():
             rows = [i for i, cube in enumerate(cubes) if cube.diagnosis == diagnosis]
             if rows:
@@ -67,6 +85,11 @@ class SetAudit:
         if source := cube.facts.get("derived_from"):
             return self.groups.get(str(source), str(source))
         return f"photograph {cube.facts['photograph']}" if "photograph" in cube.facts else f"cube {cube.index}"
+
+
+def _pixels(cubes: Sequence[SyntheticCube]) -> NDArray[np.float32]:
+    """Return the reflectance of cubes, (n, B, H, W)."""
+    return np.moveaxis(np.stack([cube.reflectance for cube in cubes]), 3, 1).copy()
 
 
 def groups_of(store: Store) -> dict[str, str]:
