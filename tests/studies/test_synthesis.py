@@ -15,7 +15,7 @@ from hyperderm.metrics.orientation import orient
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import check_origin, origin_of
 from hyperderm.store.writer import write_store
-from hyperderm.studies import synthesis
+from hyperderm.studies import set_audit, synthesis
 from hyperderm.studies.named_runs import checkpoint_of_run, find_inputs
 from hyperderm.studies.synthesis import STRIDE, generate, generate_here
 from hyperderm.training.data import cube_set
@@ -129,6 +129,10 @@ def test_a_derived_set_says_so_in_manifest_and_rows(real, checkpoint, derived):
     assert origin.audit["synthetic"] == 75
     assert origin.audit["train"] == len(real.select("train", FOLD, "all"))
     assert origin.audit["derived"]
+    own = origin.audit["own"]
+    assert own["lesions"] == sum(len(set(real.select("train", FOLD, (name,)))) for name in BOTH)
+    assert own["held_out"] == origin.audit["held_out"]
+    assert (own["memorised"], own["copies"], origin.audit["memorised"]) == (False, [], False)
     assert origin.audit["held_out"] == sum(
         real.folds().role(row["group"], FOLD) == "validation" for row in real.index().to_pylist() if row["diagnosis"] in BOTH
     )
@@ -298,6 +302,52 @@ def test_workers_reject_the_same_copies(tmp_path, real, checkpoint, ray_cluster,
 def _made(place: Path, real, checkpoint, **options) -> str:
     generate_here(real, checkpoint, str(place), counts={"melanoma": 9}, **options)
     return str(place)
+
+
+@pytest.fixture
+def copying_own(monkeypatch, real):
+    """Puts a cube's own lesion, in its orientation and at another exposure, in the place of some cubes."""
+    train = cube_set(real.read(real.select("train", FOLD, "all")), 16)
+    lesions = dict(zip(train.lesion_ids, train.reflectance, strict=True))
+
+    def copying(copied: set[int]) -> None:
+        original = synthesis.CheckpointSampler.make
+
+        def make(self, indices):
+            out, sources = original(self, indices).copy(), self.sources["melanoma"]
+            for row, index in enumerate(indices):
+                if index in copied:
+                    chosen, orientation = sources.place(self.seed, index)
+                    out[row] = 0.9 * orient(lesions[sources.names[chosen]], orientation).numpy()
+            return out
+
+        monkeypatch.setattr(synthesis.CheckpointSampler, "make", make)
+
+    return copying
+
+
+def test_copies_of_a_cubes_own_lesion_are_named(tmp_path, real, checkpoint, copying_own):
+    copying_own(set(range(20)))
+    generate_here(real, checkpoint, str(tmp_path / "all"), counts={"melanoma": 20}, seed=3)
+    audit = origin_of(open_store(str(tmp_path / "all")).manifest).audit
+    assert (audit["memorised"], audit["copies"], len(audit["own"]["copies"]), audit["share"]) == (True, [], 20, 1.0)
+    assert audit["own"]["memorised"]
+
+
+def test_copies_of_a_cubes_own_lesion_are_rejected(tmp_path, real, checkpoint, copying_own):
+    copying_own({1, 4})
+    generate_here(real, checkpoint, str(tmp_path / "s"), counts={"melanoma": 6}, seed=3, reject="copies")
+    made = open_store(str(tmp_path / "s"))
+    origin = origin_of(made.manifest)
+    assert [lesion.origin["index"] for lesion in made.lesions()] == [0, 2, 3, 5, 6, 7]
+    assert (origin.rejected_copies, origin.audit["rejected"], origin.audit["own"]["copies"]) == (2, 2, [])
+
+
+def test_few_held_out_lesions_leave_it_unjudged(tmp_path, real, checkpoint, monkeypatch):
+    monkeypatch.setattr(set_audit, "FEWEST_HELD_OUT", 99)
+    audit = origin_of(open_store(_made(tmp_path / "s", real, checkpoint)).manifest).audit
+    assert audit["memorised"] is None
+    assert audit["unjudged"] == f"{audit['held_out']} groups of held-out lesions are fewer than 99"
 
 
 def test_more_than_half_copies_end_it_and_leave_nothing(tmp_path, real, checkpoint, copying, spoilt):

@@ -21,14 +21,14 @@ from hyperderm.identity import shaping
 from hyperderm.learners.base import Sampler
 from hyperderm.learners.data import CubeSet
 from hyperderm.learners.sources import Sources, matched
-from hyperderm.learners.spec import SOURCED, Condition, Request
+from hyperderm.learners.spec import GIVEN, SOURCED, Condition, Request
 from hyperderm.learners.synthesis import out_of_range
-from hyperderm.metrics.copy_search import Matches
+from hyperderm.metrics.orientation import restore
 from hyperderm.store.manifest import Manifest
 from hyperderm.store.reader import Store
 from hyperderm.store.synthetic import Rejectable, SyntheticCube, SyntheticOrigin, write_synthetic
 from hyperderm.strict import fingerprint
-from hyperderm.studies.set_audit import SetAudit, groups_of
+from hyperderm.studies.set_audit import Maker, Match, SetAudit, groups_of
 from hyperderm.training.data import cube_set
 from hyperderm.training.inputs import seen_of
 from hyperderm.training.named_checkpoints import fold_of, read_checkpoint
@@ -217,8 +217,29 @@ def _prepare(
             sampler.wavelengths_nm,
             counts,
             derived=derived,
+            maker=_maker(sampler, seed),
+            unjudged=f"this generator makes cubes from {GIVEN[condition]}, not from the pseudo-RGB",
         ),
     )
+
+
+def _maker(sampler: Sampler, seed: int) -> Maker | None:
+    """Return the generator for the audit of a derived set; None if it does not make cubes from pseudo-RGB."""
+    if sampler.config.condition != "rgb" or sampler.matrix is None:
+        return None
+
+    def make(lesions: CubeSet) -> torch.Tensor:
+        levels = sampler.sources(lesions)
+        assert levels is not None
+        given, indices = Sources(lesions.lesion_ids, levels.astype(np.float32)), list(range(len(lesions)))
+        made = sampler.sample(seed, indices, given.draw(seed, indices))
+        found = torch.empty_like(made)
+        for cube, index in zip(made, indices, strict=True):
+            row, orientation = given.place(seed, index)
+            found[row] = restore(cube, orientation)
+        return found
+
+    return Maker(sampler.matrix, make)
 
 
 def _held_out(store: Store, fold: int, counts: Mapping[str, int], learnt: tuple[str, ...], size: int) -> CubeSet:
@@ -339,7 +360,7 @@ def _write(job: _Job, uri: str, make: Callable[[list[range]], Made], progress: P
     return write_synthetic(uri, cubes, job.sampler.wavelengths_nm, job.origin, finish)
 
 
-def _accepted(job: _Job, make: Callable[[list[range]], Made], tally: _Tally) -> Iterator[tuple[SyntheticCube, Matches]]:
+def _accepted(job: _Job, make: Callable[[list[range]], Made], tally: _Tally) -> Iterator[tuple[SyntheticCube, Match]]:
     """Yield the first cubes of each diagnosis that are not left out, with their matches, and count all cubes.
 
     More cubes are made until there are enough.
@@ -399,10 +420,10 @@ def _facts(job: _Job, diagnosis: str, index: int) -> dict[str, Any]:
 
 
 def _audited(
-    cubes: Iterator[tuple[SyntheticCube, Matches]], audit: SetAudit, total: int, progress: Progress
+    cubes: Iterator[tuple[SyntheticCube, Match]], audit: SetAudit, total: int, progress: Progress
 ) -> Iterator[SyntheticCube]:
     """Pass the cubes on, and add them with their matches to the audit in chunks."""
-    waiting: list[tuple[SyntheticCube, Matches]] = []
+    waiting: list[tuple[SyntheticCube, Match]] = []
     for done, each in enumerate(cubes, 1):
         waiting.append(each)
         if len(waiting) == CHUNK or done == total:
