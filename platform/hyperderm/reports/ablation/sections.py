@@ -272,8 +272,9 @@ def _sets(facts: ReportFacts) -> Section:
     said = (
         "The audit asks of each synthetic cube whether it is a training lesion up to what a camera may change (exposure, "
         "angle, position, sharpness); how similar lesions are that are no copies is learnt from training lesions of "
-        "different groups. Cubes made from the pseudo-RGB of a training lesion are compared with that lesion beyond it, measured "
-        "by what the same generator makes of held-out lesions. A generator that copies adds nothing that oversampling does not. "
+        "different groups. Cubes made from the pseudo-RGB of a training lesion are also compared with that lesion beyond "
+        "it, measured by what the same generator makes of held-out lesions. "
+        "A generator that copies adds nothing that oversampling does not. "
         "How well a logistic regression tells the set's cubes from real ones asks the opposite: what gives them away "
         "can stand for melanoma where only melanomas are added. It is a lower bound; a network sees more than its features."
     )
