@@ -82,6 +82,12 @@ def test_what_is_linear_in_the_pseudo_rgb_is_no_detail(lesions):
     assert np.abs(similarity(detail.of(flat), detail.of(lesions[:20]))).max() < 0.05
 
 
+def test_large_cubes_are_compared_at_32_pixels(lesions):
+    large = lesions[:40].repeat_interleave(3, 2).repeat_interleave(3, 3)
+    small = Detail(lesions[:40], MATRIX).of(lesions[:5])
+    np.testing.assert_allclose(Detail(large, MATRIX).of(large[:5]), small, rtol=1e-3, atol=1e-3)
+
+
 def test_the_similarity_is_at_most_the_share_of_the_detail():
     rng = np.random.default_rng(0)
     lesion = rng.normal(size=(1, 50))

@@ -41,7 +41,7 @@ from torch.nn.functional import interpolate
 from hyperderm.errors import StoreError
 from hyperderm.metrics.camera_changes import CameraChange
 from hyperderm.metrics.copy_search import READ_NOISE, SIDE
-from hyperderm.metrics.memorisation import ALLOWANCE, CERTAIN, LEVEL, POWER, RATE, Copy, drawn
+from hyperderm.metrics.memorisation import ALLOWANCE, CERTAIN, CHUNK, LEVEL, MOST, POWER, RATE, Copy, drawn
 from hyperderm.statistics.intervals import wilson
 
 FEWEST_HELD_OUT = 8
@@ -62,7 +62,7 @@ _MOST = 0.9999
 
 
 class Detail:
-    """What cubes show beyond their pseudo-RGB; components and whitening are fitted to train.
+    """What cubes show beyond their pseudo-RGB; components and whitening are fitted to at most `MOST` lesions of train.
 
     Args:
         train: (N, B, S, S) reflectance.
@@ -71,7 +71,8 @@ class Detail:
 
     def __init__(self, train: Tensor, matrix: NDArray[np.float64]) -> None:
         self._matrix = torch.from_numpy(matrix).double()
-        spectra = self._spectra(train)
+        train = train[torch.from_numpy(drawn(np.random.default_rng(0), len(train), MOST))]
+        spectra = np.concatenate([self._spectra(piece) for piece in train.split(CHUNK)])
         side = spectra.shape[-1]
         radius = np.hypot(*np.mgrid[:side, :side])
         self._low = (radius > 0) & (radius <= CUTOFF * side)
@@ -89,15 +90,14 @@ class Detail:
 
     def of(self, cubes: Tensor) -> NDArray[np.float64]:
         """Return the whitened detail of cubes (n, B, S, S) as rows (n, d)."""
-        low = self._spectra(cubes)[:, :, self._low]
-        found: NDArray[np.float64] = (np.einsum("nbf,bk->nkf", low, self._components) * self._gain).reshape(len(cubes), -1)
-        return found
+        low = (self._spectra(piece)[:, :, self._low] for piece in cubes.split(CHUNK))
+        found = np.concatenate([np.einsum("nbf,bk->nkf", each, self._components) * self._gain for each in low])
+        return found.reshape(len(cubes), -1)
 
     def _spectra(self, cubes: Tensor) -> NDArray[np.float64]:
         """Return the cosine transform (n, B, side, side) of what is not linear in each cube's own pseudo-RGB."""
-        x = cubes.double()
-        if x.shape[-1] > SIDE:
-            x = interpolate(x, (SIDE, SIDE), mode="area")
+        large = cubes.shape[-1] > SIDE
+        x = (interpolate(cubes, (SIDE, SIDE), mode="area") if large else cubes).double()
         contrast = _contrast(x).flatten(2).transpose(1, 2)  # (n, pixels, B)
         rgb = _contrast(torch.einsum("cb,nbhw->nchw", self._matrix, x)).flatten(2).transpose(1, 2)
         products = rgb.transpose(1, 2) @ rgb
