@@ -40,6 +40,15 @@ def test_a_set_and_its_mat_files(project, run, generate, checkpoint, real):  # n
     assert len(list((project / "again").rglob("*.mat"))) == 10
 
 
+def test_copies_are_rejected_and_counted_apart(run, generate):  # noqa: F811
+    done = generate("--count", 5, "--reject", "copies")
+    assert done.returncode == 0, done.stderr
+    origin = origin_of(open_store("made").manifest)
+    assert origin.reject == "copies"
+    assert f"rejected because copies of train lesions: {origin.rejected_copies}" in done.stdout.splitlines()
+    assert f"{origin.rejected_copies} further cubes were copies and were left out of the set" in done.stdout
+
+
 def test_photographs_from_a_folder_to_a_set(project, run, generate):  # noqa: F811
     for i in range(3):
         put(project / "photos", f"{i}.png", picture(i))
@@ -65,6 +74,10 @@ def test_photographs_from_a_folder_to_a_set(project, run, generate):  # noqa: F8
         (["--count", "1"], "one of --run and --checkpoint is needed. Give one: a run, or a file it left."),
         (["--run", "x", "--checkpoint", "y", "--count", "1"], "one of --run and --checkpoint is needed. Give one"),
         (["--run", "x", "--count", "1"], "x is no run, neither in "),
+        (
+            ["--run", "x", "--count", "1", "--reject", "copy"],
+            "--reject copy. Give one of: copies; or leave it out to keep every cube in range.",
+        ),
         (["--checkpoint", "x.pt", "--count", "1"], "checkpoint x.pt does not exist. Give a best.pt or latest.pt"),
     ],
 )

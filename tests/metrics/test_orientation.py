@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hyperderm.metrics.orientation import ORIENTATIONS, orient
+from hyperderm.metrics.orientation import ORIENTATIONS, orient, restore
 
 IMAGE = torch.arange(9.0).view(1, 3, 3)
 
@@ -19,5 +19,6 @@ def test_the_eight_differ_and_the_first_is_the_identity():
 def test_numpy_agrees_and_any_two_in_a_row_are_one_of_them(k):
     mirrored = np.flip(IMAGE.numpy(), -1) if k >= 4 else IMAGE.numpy()
     np.testing.assert_array_equal(orient(IMAGE, k), np.rot90(mirrored, k % 4, (-2, -1)))
+    assert torch.equal(restore(orient(IMAGE, k), k), IMAGE)
     views = [orient(IMAGE, j) for j in range(8)]
     assert all(any(torch.equal(orient(view, k), other) for other in views) for view in views)

@@ -247,6 +247,7 @@ def changed_set(facts, **changes):
         (lambda f: changed_set(f, flagged=True), "flagged 1 of 5 synthetic sets (shsgan, fold 0)"),
         (lambda f: changed_set(f, derived=True), "1 of 5 synthetic sets (shsgan, fold 0) are derived"),
         (lambda f: changed_set(f, flagged=None, copies=None), "not audited"),
+        (lambda f: changed_set(f, derived=True), "they vary real lesions and hold no new ones."),
         (lambda f: changed_set(f, flagged=None, derived=True), "made from was not judged"),
         (lambda f: changed_set(f, recognisable=0.9), ""),
         (lambda f: changed_set(f, recognisable=None), ""),
@@ -272,6 +273,7 @@ def test_warnings(small, change, said):
     ("change", "verdict"),
     [
         ({"flagged": False, "derived": False}, "passed"),
+        ({"flagged": False, "derived": True}, "passed"),
         ({"flagged": True, "derived": True}, "copies"),
         ({"flagged": None, "derived": True}, "not judged: derived"),
         ({"flagged": None, "derived": True, "copies": None}, "not audited"),

@@ -41,6 +41,7 @@ def test_lesions_of_the_same_world_are_not_told_apart_and_cubes_stay_with_their_
     assert not fresh["memorised"]
     named = audited(store, {str(k): named_copies(tmp_path, store, k) for k in range(FOLDS)})
     assert named["memorised"]
+    assert "unjudged" not in named
     assert told_from_real(named) == 0.5
     unnamed = audited(store, {str(k): copier(tmp_path, store, k, 60) for k in range(FOLDS)})
     assert told_from_real(unnamed) < 0.4

@@ -107,6 +107,9 @@ def test_each_cube_is_made_from_its_source_in_its_orientation(real, checkpoint, 
     made, maker = open_store(str(tmp_path / "s")), sampler(real, what)
     origin = origin_of(made.manifest)
     assert origin.derived
+    given = {"mask": "masks", "run": "another run's output"}[what]
+    assert origin.audit["unjudged"] == f"this generator makes cubes from {given}, not from the pseudo-RGB"
+    assert not origin.audit["memorised"]
     assert made.manifest.lesions == 20
     for number, lesion in enumerate(made.lesions()):
         row = cube_set(real.read([lesion.origin["derived_from"]]), SIZE)

@@ -10,11 +10,12 @@ import torch
 from hyperderm.cluster.session import Cluster
 from hyperderm.cubes.cube import Cube, Lesion
 from hyperderm.errors import ClusterError, ConfigError, StoreError, StudyError
+from hyperderm.metrics import memorisation
 from hyperderm.metrics.orientation import orient
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import check_origin, origin_of
 from hyperderm.store.writer import write_store
-from hyperderm.studies import synthesis
+from hyperderm.studies import set_audit, synthesis
 from hyperderm.studies.named_runs import checkpoint_of_run, find_inputs
 from hyperderm.studies.synthesis import STRIDE, generate, generate_here
 from hyperderm.training.data import cube_set
@@ -128,6 +129,10 @@ def test_a_derived_set_says_so_in_manifest_and_rows(real, checkpoint, derived):
     assert origin.audit["synthetic"] == 75
     assert origin.audit["train"] == len(real.select("train", FOLD, "all"))
     assert origin.audit["derived"]
+    own = origin.audit["own"]
+    assert own["lesions"] == sum(len(set(real.select("train", FOLD, (name,)))) for name in BOTH)
+    assert own["held_out"] == origin.audit["held_out"]
+    assert (own["memorised"], own["copies"], origin.audit["memorised"]) == (False, [], False)
     assert origin.audit["held_out"] == sum(
         real.folds().role(row["group"], FOLD) == "validation" for row in real.index().to_pylist() if row["diagnosis"] in BOTH
     )
@@ -223,6 +228,144 @@ def test_more_than_half_rejected_ends_it_and_leaves_nothing(tmp_path, real, chec
     spoilt(set(range(2, 1000)))
     with pytest.raises(StudyError, match=r"more than half.*7 of 9.*another checkpoint"):
         generate_here(real, checkpoint, str(tmp_path / "s"), counts={"melanoma": 6})
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- copies
+
+
+@pytest.fixture
+def copying(monkeypatch, real):
+    """Puts train lesions, at another exposure, in the place of the cubes whose index is in the set."""
+    lesions = cube_set(real.read(real.select("train", FOLD, ("dysplastic_nevus",))), 16).reflectance.numpy()
+
+    def copying(copied: set[int]) -> None:
+        original = synthesis.CheckpointSampler.make
+
+        def make(self, indices):
+            out = original(self, indices).copy()
+            for row, index in enumerate(indices):
+                if index in copied:
+                    out[row] = 0.9 * lesions[index % len(lesions)]
+            return out
+
+        monkeypatch.setattr(synthesis.CheckpointSampler, "make", make)
+
+    return copying
+
+
+def test_copies_are_rejected_on_request_and_counted_apart(tmp_path, real, checkpoint, derived, spoilt, copying):
+    copying({1, 4, 10})
+    spoilt({2})
+    counts = {"melanoma": 10}
+    generate_here(real, checkpoint, str(tmp_path / "kept"), counts=counts, seed=3)
+    kept = origin_of(open_store(str(tmp_path / "kept")).manifest)
+    assert (kept.rejected, kept.reject, kept.rejected_copies) == (1, None, 0)
+    assert {copy["position"] for copy in kept.audit["copies"]} >= {1, 3, 9}
+    assert kept.audit["memorised"]
+    source = open_store(str(tmp_path / "kept")).manifest.source
+    assert not {"reject", "rejected_copies"} & {*source, *source["audit"]}  # as before copies could be rejected
+    generate_here(real, checkpoint, str(tmp_path / "s"), counts=counts, seed=3, reject="copies")
+    made = open_store(str(tmp_path / "s"))
+    origin = origin_of(made.manifest)
+    assert [lesion.origin["index"] for lesion in made.lesions()] == [0, 3, 5, 6, 7, 8, 9, 11, 12, 13]
+    assert (origin.rejected, origin.reject, origin.rejected_copies) == (1, "copies", 3)
+    assert (origin.audit["synthetic"], origin.audit["copies"], origin.audit["rejected"]) == (10, [], 3)
+    assert not origin.audit["memorised"]
+    assert "3 further cubes were copies and were left out of the set" in origin.audit["notes"]
+    np.testing.assert_array_equal(cubes(made), cubes(derived)[[0, 3, 5, 6, 7, 8, 9, 11, 12, 13]])
+
+
+@pytest.fixture
+def strict(tmp_path, real, checkpoint, monkeypatch):
+    """A threshold that splits the cubes of a trained generator."""
+    monkeypatch.setattr(memorisation, "FEWEST", 1000)
+    seen = origin_of(open_store(_made(tmp_path / "all", real, checkpoint)).manifest).audit["median_synthetic"]
+    monkeypatch.setattr(memorisation, "FALLBACK", seen + 0.05)
+
+
+def test_chunks_reject_the_same_copies(tmp_path, real, checkpoint, strict, monkeypatch):
+    whole = open_store(_made(tmp_path / "whole", real, checkpoint, reject="copies")).manifest
+    monkeypatch.setattr(synthesis, "CHUNK", 2)
+    assert open_store(_made(tmp_path / "pieces", real, checkpoint, reject="copies")).manifest == whole
+    assert origin_of(whole).rejected_copies > 0
+
+
+@pytest.mark.slow
+def test_workers_reject_the_same_copies(tmp_path, real, checkpoint, ray_cluster, strict):
+    here = _made(tmp_path / "here", real, checkpoint, reject="copies")
+    there = str(tmp_path / "there")
+    generate(real, checkpoint, there, counts={"melanoma": 9}, workers=2, cluster=ray_cluster, reject="copies")
+    assert open_store(here).manifest == open_store(there).manifest
+
+
+def _made(place: Path, real, checkpoint, **options) -> str:
+    generate_here(real, checkpoint, str(place), counts={"melanoma": 9}, **options)
+    return str(place)
+
+
+@pytest.fixture
+def copying_own(monkeypatch, real):
+    """Puts a cube's own lesion, in its orientation and at another exposure, in the place of some cubes."""
+    train = cube_set(real.read(real.select("train", FOLD, "all")), 16)
+    lesions = dict(zip(train.lesion_ids, train.reflectance, strict=True))
+
+    def copying(copied: set[int]) -> None:
+        original = synthesis.CheckpointSampler.make
+
+        def make(self, indices):
+            out, sources = original(self, indices).copy(), self.sources["melanoma"]
+            for row, index in enumerate(indices):
+                if index in copied:
+                    chosen, orientation = sources.place(self.seed, index)
+                    out[row] = 0.9 * orient(lesions[sources.names[chosen]], orientation).numpy()
+            return out
+
+        monkeypatch.setattr(synthesis.CheckpointSampler, "make", make)
+
+    return copying
+
+
+def test_copies_of_a_cubes_own_lesion_are_named(tmp_path, real, checkpoint, copying_own):
+    copying_own(set(range(20)))
+    generate_here(real, checkpoint, str(tmp_path / "all"), counts={"melanoma": 20}, seed=3)
+    audit = origin_of(open_store(str(tmp_path / "all")).manifest).audit
+    assert (audit["memorised"], audit["copies"], len(audit["own"]["copies"]), audit["share"]) == (True, [], 20, 1.0)
+    assert audit["own"]["memorised"]
+
+
+def test_copies_of_a_cubes_own_lesion_are_rejected(tmp_path, real, checkpoint, copying_own):
+    copying_own({1, 4})
+    generate_here(real, checkpoint, str(tmp_path / "s"), counts={"melanoma": 6}, seed=3, reject="copies")
+    made = open_store(str(tmp_path / "s"))
+    origin = origin_of(made.manifest)
+    assert [lesion.origin["index"] for lesion in made.lesions()] == [0, 2, 3, 5, 6, 7]
+    assert (origin.rejected_copies, origin.audit["rejected"], origin.audit["own"]["copies"]) == (2, 2, [])
+
+
+def test_few_held_out_lesions_leave_it_unjudged(tmp_path, real, checkpoint, monkeypatch):
+    monkeypatch.setattr(set_audit, "FEWEST_HELD_OUT", 99)
+    audit = origin_of(open_store(_made(tmp_path / "s", real, checkpoint)).manifest).audit
+    assert audit["memorised"] is None
+    assert audit["unjudged"] == f"{audit['held_out']} groups of held-out lesions are fewer than 99"
+
+
+def test_more_than_half_copies_end_it_and_leave_nothing(tmp_path, real, checkpoint, copying, spoilt):
+    copying(set(range(3, 1000)))
+    spoilt({0})
+    said = r"more than half of the cubes of melanoma are left out \(6 copies of train lesions and 1 out of range, of 9\)"
+    with pytest.raises(StudyError, match=said):
+        generate_here(real, checkpoint, str(tmp_path / "s"), counts={"melanoma": 6}, reject="copies")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_limit_that_rejected_cubes_reach_says_so(tmp_path, real, checkpoint, copying):
+    copying({0})
+    limit = 8 * len(real.select("train", FOLD, ("melanoma",)))
+    with pytest.raises(
+        StudyError, match=rf"{limit + 1} different cubes of melanoma \(1 of them left out\).*Ask for {limit - 1}"
+    ):
+        generate_here(real, checkpoint, str(tmp_path / "s"), counts={"melanoma": limit}, reject="copies")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -25,6 +25,9 @@ def generate(
         str | None, typer.Option(help="The store the generator was trained on, if it is not where it was.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Ray Data workers; 1: this process, without Ray.")] = 1,
+    reject: Annotated[
+        str | None, typer.Option(help="copies: leave out what the audit calls copies, and make others.", metavar="WHAT")
+    ] = None,
     mat: Annotated[Path | None, typer.Option(help="Also as .mat files in HSIDermoscopy's layout, into this folder.")] = None,
     runs: Annotated[Path | None, typer.Option("--runs", help="Where runs are kept.")] = None,
 ) -> None:
@@ -39,6 +42,7 @@ def generate(
         rgb=rgb,
         source_store=source_store,
         workers=workers,
+        reject=reject,
         mat=mat,
         runs=runs,
     )

@@ -107,12 +107,14 @@ class Sampler(Protocol):
         run: the run that trained the generator.
         wavelengths_nm: (B,) wavelengths of its cubes.
         scaling: the scaling fitted on the train role.
+        matrix: H (3, B) of its RGB condition; None if its condition is another one.
         classes: diagnoses that can be asked for, in the order of their numbers; empty if its condition is not `class`.
     """
 
     run: "Run"
     wavelengths_nm: tuple[float, ...]
     scaling: "Scaling"
+    matrix: NDArray[np.float64] | None
     classes: tuple[str, ...]
 
     @property

@@ -19,14 +19,14 @@ never makes so similar are train lesions over again and are counted apart. `POWE
 change them, tell which share of copies this audit finds. The test role is never used.
 
 Each cube of a derived set is made from the pseudo-RGB of one train lesion and keeps its geometry. Such a cube is compared
-with all other lesions only. Whether it copies its own lesion beyond the pseudo-RGB is not judged: a derived set is memorised
-or has no verdict, and is never called free of copies.
+here with all other lesions; whether it copies its own lesion beyond the pseudo-RGB is what `own_lesion` judges. Where that
+cannot be judged, a derived set is memorised or has no verdict, and is never called free of copies.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import log, log10
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -38,6 +38,9 @@ from hyperderm.errors import StoreError
 from hyperderm.metrics.camera_changes import camera_copy
 from hyperderm.metrics.copy_search import CopySearch, Matches
 from hyperderm.statistics.intervals import wilson
+
+if TYPE_CHECKING:
+    from hyperderm.metrics.own_lesion import OwnAudit
 
 VERSION = 2
 """Version of the audit. Version 1 compared pixels and missed copies at another exposure or angle."""
@@ -54,6 +57,7 @@ FALLBACK = 1.3
 POWER = 20
 CHUNK = 32
 _DIGITS = 6
+_LATER = ("rejected", "own", "unjudged")
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,9 @@ class Audit:
         threshold: similarity from which on a cube is a copy.
         learnt: whether the threshold was learnt from train; False if train has too few groups.
         copies: the copies.
-        share: share of the set that are copies.
-        memorised: whether there are more copies than chance lets through, or one that chance never makes; None for a derived
-            set without such copies, which is not judged.
+        share: share of the set that are copies, of their own lesions too where that is judged.
+        memorised: whether there are more copies than chance lets through, or one that chance never makes. For a derived set
+            also whether it copies its own lesions; None where that is not judged and there are no such copies.
         p: probability of as many copies or more by chance.
         certain_from: the smallest number of copies that makes this set memorised by their number.
         false_alarms: number of held-out cubes that would be called copies.
@@ -97,6 +101,9 @@ class Audit:
         median_train: median similarity of train lesions to lesions of other groups.
         derived: whether each cube was made from the RGB of a train cube and so keeps its geometry.
         version: see `VERSION`.
+        rejected: number of further cubes that were copies and were left out of the set; None if copies were kept.
+        own: for a derived set, whether it copies the lesions that it was made from; None if that is not judged.
+        unjudged: why that is not judged; "" if it is judged, or if no reason was given.
     """
 
     synthetic: int
@@ -117,6 +124,9 @@ class Audit:
     median_train: float | None
     derived: bool = False
     version: int = VERSION
+    rejected: int | None = None
+    own: "OwnAudit | None" = None
+    unjudged: str = ""
 
     @property
     def notes(self) -> list[str]:
@@ -130,10 +140,15 @@ class Audit:
         ]
         if self.again:
             said.append(f"{self.again} more held-out cubes are train lesions over again and were left out")
+        if self.rejected is not None:
+            said.append(f"{self.rejected} further cubes were copies and were left out of the set")
         if not self.learnt:
             said.append(f"train has fewer than {FEWEST} groups, so the threshold is that of the phantom")
-        if self.derived:
-            said.append("derived: whether a cube copies its own lesion beyond the pseudo-RGB is not judged")
+        if self.own:
+            said += self.own.notes
+        elif self.derived:
+            why = self.unjudged and f": {self.unjudged}"
+            said.append(f"derived: whether a cube copies its own lesion beyond the pseudo-RGB is not judged{why}")
         return said
 
     def _alarms(self) -> str:
@@ -146,9 +161,13 @@ class Audit:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values and the notes; numbers have six digits, because further ones depend on the processor."""
+        """Return JSON values and the notes; numbers have six digits, because further ones depend on the processor.
+
+        Fields of `_LATER` that say nothing are left out: such audits look as they did before there were these fields.
+        """
         found: dict[str, Any] = _rounded(asdict(self))
-        return found | {"notes": self.notes}
+        said = {name: value for name, value in found.items() if name not in _LATER or value not in (None, "")}
+        return said | {"notes": self.notes}
 
 
 class Reference:
@@ -164,6 +183,7 @@ class Reference:
         law: the law of the similarity of lesions that are no copies of each other.
         median: median similarity of train lesions to lesions of other groups; None if there is one group.
         held_out: number of held-out cubes that were searched for, without `again`.
+        unseen: rows of the held-out cubes that were searched for, without `again`.
         again: number of further held-out cubes that are train lesions over again.
         false_alarms: number of held-out cubes that would be called copies.
         changed: number of train cubes that were changed as a camera may change them.
@@ -202,35 +222,42 @@ class Reference:
         return self._search.search(cubes, excluded)
 
     def _learn(self, train: Tensor, rng: np.random.Generator) -> None:
-        rows = _drawn(rng, len(train), MOST)
+        rows = drawn(rng, len(train), MOST)
         similarity = self.search(train[torch.from_numpy(rows)], self.groups[rows][:, None] == self.groups).similarity
         known = similarity[np.isfinite(similarity)]  # a lesion of the only group has no other
         self.law = Law.fitted(known, len(set(self.groups[rows])))
         self.median = _median(known)
 
     def _try_held_out(self, held_out: Tensor, rng: np.random.Generator) -> None:
-        similarity = self.search(held_out[torch.from_numpy(_drawn(rng, len(held_out), MOST_HELD_OUT))]).similarity
+        rows = drawn(rng, len(held_out), MOST_HELD_OUT)
+        similarity = self.search(held_out[torch.from_numpy(rows)]).similarity
         again = np.array([self.law.is_certain(float(each), len(similarity)) for each in similarity], np.bool_)
-        self.again, self.held_out = int(again.sum()), int((~again).sum())
+        self.unseen, self.again, self.held_out = rows[~again], int(again.sum()), int((~again).sum())
         self.false_alarms = int((similarity[~again] >= self.law.threshold).sum())
 
     def _try_copies(self, train: Tensor, rng: np.random.Generator) -> None:
-        rows = _drawn(rng, len(train), POWER)
+        rows = drawn(rng, len(train), POWER)
         met = self.search(torch.cat([camera_copy(train[row : row + 1], rng) for row in rows]))
         right = self.groups[met.row] == self.groups[rows]
         self.changed, self.found = len(rows), int((right & (met.similarity >= self.law.threshold)).sum())
 
 
 class Auditor:
-    """Audits one set chunk by chunk and keeps two numbers for each cube."""
+    """Audits one set chunk by chunk and keeps two numbers for each cube.
+
+    Attributes:
+        reference: what the set is audited against.
+        rejected: number of cubes that were matched, called copies and left out of the set; None if copies are kept.
+    """
 
     def __init__(self, reference: Reference) -> None:
         self.reference = reference
+        self.rejected: int | None = None
         self._similarity: list[NDArray[np.float64]] = []
         self._row: list[NDArray[np.intp]] = []
 
-    def add(self, synthetic: Tensor, sources: Sequence[str] | None = None) -> None:
-        """Add cubes to the audit.
+    def match(self, synthetic: Tensor, sources: Sequence[str] | None = None) -> Matches:
+        """Return the best match of each cube, and leave the audit as it is.
 
         Args:
             synthetic: (m, B, S, S) reflectance.
@@ -243,15 +270,24 @@ class Auditor:
         if sources:
             group = dict(zip(known.lesion_ids, known.groups.tolist(), strict=True))
             excluded = np.array([known.groups == group.get(source) for source in sources])
-        met = known.search(synthetic, excluded)
+        return known.search(synthetic, excluded)
+
+    def add(self, synthetic: Tensor, sources: Sequence[str] | None = None) -> None:
+        """Add cubes to the audit; arguments and errors are those of `match`."""
+        self.keep(self.match(synthetic, sources))
+
+    def keep(self, met: Matches) -> None:
+        """Add the cubes that have these matches to the audit."""
         self._similarity.append(met.similarity)
         self._row.append(met.row)
 
-    def result(self, derived: bool = False) -> Audit:
+    def result(self, derived: bool = False, own: "OwnAudit | None" = None, unjudged: str = "") -> Audit:
         """Return the audit of all cubes added.
 
         Args:
             derived: see `Audit`.
+            own: see `Audit`.
+            unjudged: see `Audit`.
 
         Raises:
             StoreError: no cube was added.
@@ -267,7 +303,9 @@ class Auditor:
         )
         chance = binom(m, ALLOWANCE * RATE)
         p = float(chance.sf(len(copies) - 1))
-        memorised = p < LEVEL or any(law.is_certain(copy.similarity, m) for copy in copies)
+        memorised: bool | None = _beyond_chance(p, [copy.p for copy in copies], m)
+        if derived and not memorised:
+            memorised = own.memorised if own else None
         return Audit(
             synthetic=m,
             train=len(known.lesion_ids),
@@ -275,8 +313,8 @@ class Auditor:
             threshold=law.threshold,
             learnt=law.learnt,
             copies=copies,
-            share=len(copies) / m,
-            memorised=None if derived and not memorised else memorised,
+            share=len({copy.position for copy in (*copies, *(own.copies if own else ()))}) / m,
+            memorised=memorised,
             p=p,
             certain_from=int(chance.isf(LEVEL)) + 1,
             false_alarms=known.false_alarms,
@@ -286,6 +324,9 @@ class Auditor:
             median_synthetic=_median(similarity[np.isfinite(similarity)]),
             median_train=known.median,
             derived=derived,
+            rejected=self.rejected,
+            own=own,
+            unjudged=unjudged,
         )
 
 
@@ -330,8 +371,7 @@ class Law:
 
     def is_certain(self, similarity: float, among: int) -> bool:
         """Return whether chance never makes a similarity as high as this among so many cubes; never if not fitted."""
-        p = self.p(similarity)
-        return p is not None and p * among < CERTAIN
+        return _is_certain(self.p(similarity), among)
 
 
 def is_current(audit: Mapping[str, Any] | None) -> bool:
@@ -347,14 +387,33 @@ def describe(audit: Mapping[str, Any]) -> str:
             f"{verdict}, by an earlier version of this audit, which misses copies at another exposure or angle: "
             "generate the set again"
         )
-    verdict = "MEMORISED: more than" if audit["memorised"] else "no more than"
+    m, found, own = audit["synthetic"], audit["copies"], audit.get("own")
+    said = {True: "MEMORISED: more than", False: "no more than"}
+    verdict = said[_beyond_chance(audit["p"], [copy["p"] for copy in found], m)]
     other = "other train lesions than their own" if audit["derived"] else f"one of {audit['train']} train lesions"
-    named = "; ".join(f"cube {copy['position']} of {copy['lesion']}" for copy in audit["copies"][:3])
-    more = f" ({named}{', …' if len(audit['copies']) > 3 else ''})" if named else ""
+    beside = ""
+    if own:
+        than = "MEMORISED: more alike than" if own["memorised"] else "no more alike than"
+        beside = f", and {len(own['copies'])} of their own lesion{_named(own['copies'])}, {than} held-out lesions come out"
     return (
-        f"{len(audit['copies'])} of {audit['synthetic']} cubes are copies of {other}{more}, "
-        f"{verdict} chance lets through ({'; '.join(audit['notes'])})"
+        f"{len(found)} of {m} cubes are copies of {other}{_named(found)}, {verdict} chance lets through{beside} "
+        f"({'; '.join(audit['notes'])})"
     )
+
+
+def _named(copies: Sequence[Mapping[str, Any]]) -> str:
+    """Return the first three copies in brackets, or "" if there are none."""
+    named = "; ".join(f"cube {copy['position']} of {copy['lesion']}" for copy in copies[:3])
+    return f" ({named}{', …' if len(copies) > 3 else ''})" if named else ""
+
+
+def _is_certain(p: float | None, among: int) -> bool:
+    return p is not None and p * among < CERTAIN
+
+
+def _beyond_chance(p: float, each: Sequence[float | None], among: int) -> bool:
+    """Return whether a set is memorised: by the number of its copies, of probability p, or by one that is beyond doubt."""
+    return p < LEVEL or any(_is_certain(one, among) for one in each)
 
 
 def _tail(similarity: NDArray[np.float64], end: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -364,7 +423,8 @@ def _tail(similarity: NDArray[np.float64], end: float) -> tuple[NDArray[np.float
     return ordered[kept], -np.log(-np.log((np.arange(n) + 0.5) / n))[kept]
 
 
-def _drawn(rng: np.random.Generator, count: int, most: int) -> NDArray[np.intp]:
+def drawn(rng: np.random.Generator, count: int, most: int) -> NDArray[np.intp]:
+    """Return at most `most` of the rows 0 … count - 1, drawn at random and sorted."""
     return np.sort(rng.permutation(count)[:most])
 
 

@@ -15,3 +15,9 @@ def orient(images: Tensor, orientation: int) -> Tensor:
     """Return images (…, S, S), mirrored if `orientation` is 4 or more, then turned by `orientation % 4` quarter turns."""
     turned = images.flip(-1) if orientation >= 4 else images
     return turned.rot90(orientation % 4, (-2, -1))
+
+
+def restore(images: Tensor, orientation: int) -> Tensor:
+    """Return images (…, S, S) that `orient` has brought into this orientation as they were before."""
+    turned = images.rot90(-(orientation % 4), (-2, -1))
+    return turned.flip(-1) if orientation >= 4 else turned

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from hyperderm.cubes.cube import Cube, Lesion
-from hyperderm.errors import StoreError
+from hyperderm.errors import StoreError, StudyError
 from hyperderm.store.manifest import Manifest
 from hyperderm.store.reader import Store
 from hyperderm.store.writer import write_store
@@ -18,6 +18,8 @@ from hyperderm.strict import Strict, first_fault
 VERB = "generate"
 PREFIX = "synthetic"
 """The beginning of the id and the group of every synthetic lesion; no reader of real files makes such names."""
+Rejectable = Literal["copies"]
+"""What may be left out of a set beside cubes that are out of range."""
 
 
 class SyntheticOrigin(Strict):
@@ -47,8 +49,34 @@ class SyntheticOrigin(Strict):
     """The kind of processor, on which the last bits of a cube depend."""
     rejected: int = Field(0, ge=0)
     """The number of cubes that were left out because their values lie outside those of all real cubes."""
+    reject: Rejectable | None = None
+    """What else was left out; None: nothing else."""
+    rejected_copies: int = Field(0, ge=0)
+    """The number of cubes that were left out because the audit called them copies of train lesions."""
     audit: dict[str, Any] | None = None
     """The memorisation audit (`metrics.memorisation`), or None if there was none."""
+
+    @model_serializer(mode="wrap")
+    def _without_reject(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what says nothing, so that sets have the fingerprint that they had before one could reject copies."""
+        found: dict[str, Any] = dump(self)
+        if self.reject is None:
+            found.pop("reject", None)
+            found.pop("rejected_copies", None)
+        return found
+
+
+def check_rejectable(word: str | None) -> Rejectable | None:
+    """Return what `generate` is asked to reject.
+
+    Raises:
+        StudyError: it is not one of `Rejectable`.
+    """
+    if word is None or word in get_args(Rejectable):
+        return word  # type: ignore[return-value]
+    raise StudyError(
+        f"--reject {word}", f"Give one of: {', '.join(get_args(Rejectable))}; or leave it out to keep every cube in range."
+    )
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Make synthetic sets from a checkpoint, on any number of Ray Data workers or in this process, with the same result.
 
-Each cube is made by its index (`learners.synthesis`), and cubes are written in the order of their indices. A cube that is
-out of range is left out, and the next index takes its place. Neither a cube nor the fingerprint of the store depends on
-which worker makes the cube.
+Each cube is made by its index (`learners.synthesis`), and cubes are decided on and written in the order of their indices. A
+cube that is out of range is left out, and so is a copy where copies are rejected; the next index takes its place. Neither a
+cube nor the fingerprint of the store depends on which worker makes the cube.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,13 +21,14 @@ from hyperderm.identity import shaping
 from hyperderm.learners.base import Sampler
 from hyperderm.learners.data import CubeSet
 from hyperderm.learners.sources import Sources, matched
-from hyperderm.learners.spec import SOURCED, Condition, Request
+from hyperderm.learners.spec import GIVEN, SOURCED, Condition, Request
 from hyperderm.learners.synthesis import out_of_range
+from hyperderm.metrics.orientation import restore
 from hyperderm.store.manifest import Manifest
 from hyperderm.store.reader import Store
-from hyperderm.store.synthetic import SyntheticCube, SyntheticOrigin, write_synthetic
+from hyperderm.store.synthetic import Rejectable, SyntheticCube, SyntheticOrigin, write_synthetic
 from hyperderm.strict import fingerprint
-from hyperderm.studies.set_audit import SetAudit, groups_of
+from hyperderm.studies.set_audit import Maker, Match, SetAudit, groups_of
 from hyperderm.training.data import cube_set
 from hyperderm.training.inputs import seen_of
 from hyperderm.training.named_checkpoints import fold_of, read_checkpoint
@@ -57,6 +58,7 @@ def generate(
     cluster: "Cluster",
     seed: int = 0,
     rgb: Store | None = None,
+    reject: Rejectable | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Manifest:
     """Write a synthetic set to `uri`; `workers` Ray Data actors on the connected cluster make its cubes.
@@ -70,18 +72,19 @@ def generate(
         cluster: the connected cluster.
         seed: the seed of the set; another seed gives another set.
         rgb: photographs to make cubes from; if None, RGB generators use the RGB of the train role, and the set is derived.
+        reject: "copies": cubes that the audit calls copies are left out like cubes out of range.
         progress: is called as cubes are written.
 
     Raises:
-        StudyError: a checkpoint, diagnosis or count that cannot be served, photographs that do not fit, or a generator that
-            makes more than half of its cubes out of range. StoreError: the store is not the generator's, or the place is
+        StudyError: a checkpoint, diagnosis or count that cannot be served, photographs that do not fit, or a generator more
+            than half of whose cubes are left out. StoreError: the store is not the generator's, or the place is
             taken. ClusterError: there are more workers than CPUs. After an error nothing is left behind.
     """
     if workers > cluster.cpus:
         raise ClusterError(f"--workers {workers}: the cluster has {cluster.cpus:g} CPU", "Give as many workers at most.")
     from hyperderm.cluster.cube_workers import made_by_workers
 
-    job = _prepare(store, checkpoint, counts, seed, rgb, "cuda" if cluster.gpus else "cpu")
+    job = _prepare(store, checkpoint, counts, seed, rgb, "cuda" if cluster.gpus else "cpu", reject)
     share = 1 / -(-workers // cluster.gpus) if cluster.gpus else 0.0
     made = made_by_workers(job.synthesiser(), workers, share)
     return _write(job, uri, lambda rounds: made(list(_chunks(rounds))), progress)
@@ -95,10 +98,11 @@ def generate_here(
     counts: Mapping[str, int],
     seed: int = 0,
     rgb: Store | None = None,
+    reject: Rejectable | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Manifest:
     """Write the same set as `generate`, but in this process and without Ray; for one worker, and inside trials."""
-    job = _prepare(store, checkpoint, counts, seed, rgb, "cuda" if torch.cuda.is_available() else "cpu")
+    job = _prepare(store, checkpoint, counts, seed, rgb, "cuda" if torch.cuda.is_available() else "cpu", reject)
     synthesiser = job.synthesiser()
     synthesiser.load()
 
@@ -160,7 +164,13 @@ class _Job:
 
 
 def _prepare(
-    store: Store, checkpoint: Path | str, counts: Mapping[str, int], seed: int, rgb: Store | None, device: str
+    store: Store,
+    checkpoint: Path | str,
+    counts: Mapping[str, int],
+    seed: int,
+    rgb: Store | None,
+    device: str,
+    reject: Rejectable | None = None,
 ) -> _Job:
     """Prove that all arguments fit together; read the generator's training cubes and the cubes held back from it."""
     state, digest = read_checkpoint(checkpoint)
@@ -198,6 +208,7 @@ def _prepare(
             derived=derived,
             rgb=rgb.manifest.fingerprint if rgb else None,
             device=device,
+            reject=reject,
         ),
         SetAudit(
             train,
@@ -206,8 +217,29 @@ def _prepare(
             sampler.wavelengths_nm,
             counts,
             derived=derived,
+            maker=_maker(sampler, seed),
+            unjudged=f"this generator makes cubes from {GIVEN[condition]}, not from the pseudo-RGB",
         ),
     )
+
+
+def _maker(sampler: Sampler, seed: int) -> Maker | None:
+    """Return the generator for the audit of a derived set; None if it does not make cubes from pseudo-RGB."""
+    if sampler.config.condition != "rgb" or sampler.matrix is None:
+        return None
+
+    def make(lesions: CubeSet) -> torch.Tensor:
+        levels = sampler.sources(lesions)
+        assert levels is not None
+        given, indices = Sources(lesions.lesion_ids, levels.astype(np.float32)), list(range(len(lesions)))
+        made = sampler.sample(seed, indices, given.draw(seed, indices))
+        found = torch.empty_like(made)
+        for cube, index in zip(made, indices, strict=True):
+            row, orientation = given.place(seed, index)
+            found[row] = restore(cube, orientation)
+        return found
+
+    return Maker(sampler.matrix, make)
 
 
 def _held_out(store: Store, fold: int, counts: Mapping[str, int], learnt: tuple[str, ...], size: int) -> CubeSet:
@@ -226,11 +258,13 @@ def _check_counts(counts: Mapping[str, int]) -> None:
             raise StudyError(f"--count {count}", f"Ask for 1 … {STRIDE // 2} cubes.")
 
 
-def _check_limit(sources: Sources | None, diagnosis: str, count: int) -> None:
+def _check_limit(sources: Sources | None, diagnosis: str, count: int, left_out: int = 0) -> None:
     if sources and count > sources.limit:
+        beside = f" ({left_out} of them left out)" if left_out else ""
         raise StudyError(
-            f"{count} different cubes of {diagnosis} cannot be made from {len(sources.names)} sources in 8 orientations",
-            f"Ask for {sources.limit} at most, or give more photographs by --rgb.",
+            f"{count} different cubes of {diagnosis}{beside} cannot be made from {len(sources.names)} sources in 8 "
+            "orientations",
+            f"Ask for {sources.limit - left_out} at most, or give more photographs by --rgb.",
         )
 
 
@@ -293,45 +327,88 @@ def photographs_of(rgb: Store, diagnosis: str, size: int, called: str = "--rgb")
     return [str(row["lesion_id"]) for row in rows if not labelled or row["diagnosis"] == diagnosis]
 
 
+@dataclass(frozen=True)
+class _Tally:
+    """What became of the cubes of each diagnosis that were made: in the set, out of range, or rejected as copies."""
+
+    done: dict[str, int]
+    out_of_range: dict[str, int]
+    copies: dict[str, int]
+
+    @classmethod
+    def of(cls, wanted: Mapping[str, int]) -> "_Tally":
+        return cls(*(dict.fromkeys(wanted, 0) for _ in range(3)))
+
+    def left_out(self, diagnosis: str) -> int:
+        return self.out_of_range[diagnosis] + self.copies[diagnosis]
+
+    def tried(self, diagnosis: str) -> int:
+        return self.done[diagnosis] + self.left_out(diagnosis)
+
+
 def _write(job: _Job, uri: str, make: Callable[[list[range]], Made], progress: Progress) -> Manifest:
-    rejected: dict[str, int] = {}
+    tally = _Tally.of(job.origin.requested)
 
     def finish() -> dict[str, Any]:
-        return {"rejected": sum(rejected.values()), "audit": job.audit.result()}
+        return {
+            "rejected": sum(tally.out_of_range.values()),
+            "rejected_copies": sum(tally.copies.values()),
+            "audit": job.audit.result(),
+        }
 
-    cubes = _audited(_accepted(job, make, rejected), job.audit, sum(job.origin.requested.values()), progress)
+    cubes = _audited(_accepted(job, make, tally), job.audit, sum(job.origin.requested.values()), progress)
     return write_synthetic(uri, cubes, job.sampler.wavelengths_nm, job.origin, finish)
 
 
-def _accepted(job: _Job, make: Callable[[list[range]], Made], rejected: dict[str, int]) -> Iterator[SyntheticCube]:
-    """Yield the first in-range cubes of each diagnosis, making more until there are enough; count the rejected ones."""
-    wanted = job.origin.requested
-    done = dict.fromkeys(wanted, 0)
-    rejected.update(done)
+def _accepted(job: _Job, make: Callable[[list[range]], Made], tally: _Tally) -> Iterator[tuple[SyntheticCube, Match]]:
+    """Yield the first cubes of each diagnosis that are not left out, with their matches, and count all cubes.
+
+    More cubes are made until there are enough.
+    """
+    wanted, done = job.origin.requested, tally.done
     while missing := {diagnosis: count - done[diagnosis] for diagnosis, count in wanted.items() if done[diagnosis] < count}:
         rounds = []
         for diagnosis, count in missing.items():
-            tried = done[diagnosis] + rejected[diagnosis]
-            _check_limit(job.sources[diagnosis], diagnosis, tried + count)
+            tried = tally.tried(diagnosis)
+            _check_limit(job.sources[diagnosis], diagnosis, tried + count, tally.left_out(diagnosis))
             first = STRIDE * DIAGNOSES.index(diagnosis) + tried
             rounds.append(range(first, first + count))
-        for index, cube in make(rounds):
+        for index, pixels in make(rounds):
             diagnosis = DIAGNOSES[index // STRIDE]
-            if out_of_range(torch.from_numpy(cube), job.sampler.scaling):
-                rejected[diagnosis] += 1
-                _check_rejected(rejected[diagnosis], done[diagnosis], wanted[diagnosis])
-            else:
-                done[diagnosis] += 1
-                yield SyntheticCube(index, np.moveaxis(cube, 0, 2), diagnosis, _facts(job, diagnosis, index))
+            if out_of_range(torch.from_numpy(pixels), job.sampler.scaling):
+                tally.out_of_range[diagnosis] += 1
+                _check_left_out(tally, diagnosis, wanted[diagnosis])
+                continue
+            cube = SyntheticCube(index, np.moveaxis(pixels, 0, 2), diagnosis, _facts(job, diagnosis, index))
+            match = job.audit.match(cube)
+            if job.origin.reject and job.audit.reject(match):
+                tally.copies[diagnosis] += 1
+                _check_left_out(tally, diagnosis, wanted[diagnosis])
+                continue
+            done[diagnosis] += 1
+            yield cube, match
 
 
-def _check_rejected(rejected: int, done: int, count: int) -> None:
-    if rejected > count:
+def _check_left_out(tally: _Tally, diagnosis: str, count: int) -> None:
+    """Stop once more cubes are left out than the set will hold.
+
+    Raises:
+        StudyError: that is so.
+    """
+    if tally.left_out(diagnosis) <= count:
+        return
+    rejected, tried = tally.out_of_range[diagnosis], tally.tried(diagnosis)
+    if copies := tally.copies[diagnosis]:
         raise StudyError(
-            f"more than half of the cubes are out of range ({rejected} of {rejected + done}): this generator does not make "
-            "what train holds",
-            "Take another checkpoint, or train longer.",
+            f"more than half of the cubes of {diagnosis} are left out ({copies} copies of train lesions and {rejected} "
+            f"out of range, of {tried}): this generator hardly makes new lesions",
+            "Take an earlier checkpoint or another generator, or leave out --reject copies to look at the set.",
         )
+    raise StudyError(
+        f"more than half of the cubes are out of range ({rejected} of {tried}): this generator does not make "
+        "what train holds",
+        "Take another checkpoint, or train longer.",
+    )
 
 
 def _facts(job: _Job, diagnosis: str, index: int) -> dict[str, Any]:
@@ -342,16 +419,18 @@ def _facts(job: _Job, diagnosis: str, index: int) -> dict[str, Any]:
     return {"derived_from" if job.origin.derived else "photograph": sources.names[chosen], "orientation": orientation}
 
 
-def _audited(cubes: Iterator[SyntheticCube], audit: SetAudit, total: int, progress: Progress) -> Iterator[SyntheticCube]:
-    """Pass the cubes on, and add them to the audit in chunks."""
-    waiting: list[SyntheticCube] = []
-    for done, cube in enumerate(cubes, 1):
-        waiting.append(cube)
+def _audited(
+    cubes: Iterator[tuple[SyntheticCube, Match]], audit: SetAudit, total: int, progress: Progress
+) -> Iterator[SyntheticCube]:
+    """Pass the cubes on, and add them with their matches to the audit in chunks."""
+    waiting: list[tuple[SyntheticCube, Match]] = []
+    for done, each in enumerate(cubes, 1):
+        waiting.append(each)
         if len(waiting) == CHUNK or done == total:
-            audit.add(waiting)
+            audit.add([cube for cube, _ in waiting], [match for _, match in waiting])
             waiting.clear()
             progress(done, total)
-        yield cube
+        yield each[0]
 
 
 def _chunks(rounds: list[range]) -> Iterator[list[int]]:

@@ -11,6 +11,7 @@ from hyperderm.workflows.workspace import Workspace
 if TYPE_CHECKING:
     from hyperderm.store.manifest import Manifest
     from hyperderm.store.reader import Store
+    from hyperderm.store.synthetic import Rejectable
 
 
 def generate(
@@ -23,6 +24,7 @@ def generate(
     rgb: str | None = None,
     source_store: str | None = None,
     workers: int = 1,
+    reject: str | None = None,
     mat: Path | None = None,
     runs: Path | None = None,
 ) -> "Manifest":
@@ -37,13 +39,17 @@ def generate(
         rgb: URI of a store of photographs that new lesions are made from.
         source_store: the store that the generator was trained on, if it was moved since.
         workers: Ray Data workers; 1: this process, without Ray.
+        reject: "copies": cubes that the memorisation audit calls copies are left out and others made in their place.
         mat: a new folder for the cubes as `.mat` files in HSIDermoscopy's layout; None: no such files.
         runs: where runs are kept; None: `runs/` of the project.
 
     Raises:
         HyperdermError: an error that the user can correct. Nothing is left behind.
     """
+    from hyperderm.store.synthetic import check_rejectable
+
     workspace = Workspace.here()
+    left_out = check_rejectable(reject)
     for count in counts.values():
         if count < 1:
             raise StudyError(f"--count {count}", "Ask for at least 1 cube.")
@@ -51,7 +57,7 @@ def generate(
         raise StudyError("one of --run and --checkpoint is needed", "Give one: a run, or a file it left.")
     path = checkpoint or _of_run(workspace, str(run), workspace.runs(runs))
     _check_free(store, mat)
-    manifest = _generate(workspace, store, path, dict(counts), seed, rgb, source_store, workers)
+    manifest = _generate(workspace, store, path, dict(counts), seed, rgb, source_store, workers, left_out)
     _tell(workspace, store, manifest)
     if mat:
         from hyperderm.store.export import export_store
@@ -87,6 +93,7 @@ def _generate(
     rgb: str | None,
     source_store: str | None,
     workers: int,
+    reject: "Rejectable | None",
 ) -> "Manifest":
     from hyperderm.cluster.session import connect, quiet_ray, workers_found
     from hyperderm.reports.progress import counting
@@ -104,7 +111,9 @@ def _generate(
             bar.update(task, completed=done)
 
         if workers == 1:
-            return generate_here(real, checkpoint, uri, counts=counts, seed=seed, rgb=photographs, progress=told)
+            return generate_here(
+                real, checkpoint, uri, counts=counts, seed=seed, rgb=photographs, reject=reject, progress=told
+            )
         with connect(workspace.ray_address) as cluster:
             if workspace.ray_address:
                 workspace.say(workers_found())
@@ -115,6 +124,7 @@ def _generate(
                 counts=counts,
                 seed=seed,
                 rgb=photographs,
+                reject=reject,
                 progress=told,
                 workers=workers,
                 cluster=cluster,
@@ -148,6 +158,7 @@ def _tell(workspace: Workspace, uri: str, manifest: "Manifest") -> None:
         f"{made} in {uri}, fingerprint {manifest.fingerprint}",
         f"generator {origin.generator}, checkpoint {origin.checkpoint[:12]}, fold {origin.fold}, seed {origin.seed}",
         f"rejected because out of range: {origin.rejected}",
+        *([f"rejected because copies of train lesions: {origin.rejected_copies}"] if origin.reject else []),
         *audit_notes(manifest),
     )
     if origin.derived:

@@ -78,8 +78,9 @@ class SyntheticSet:
         rejected: number of cubes that were discarded because they were out of the range of train.
         derived: whether the set was made from training cubes (for example from their RGB), so that it depends on them.
         checkpoint: sha256 of the generator's checkpoint.
-        copies: share of cubes that are copies of a train lesion, of another than their own if derived; None if not audited.
-        flagged: whether the audit called the set memorised; None if not audited, or derived and so not judged.
+        copies: share of cubes that are copies of a train lesion; if derived, of their own lesion only where the audit could
+            judge that. None if not audited.
+        flagged: whether the audit called the set memorised; None if not audited, or derived and not judged.
         detail: the other results of the audit.
         recognisable: AUROC of telling the set's melanomas (else its most recognisable diagnosis) from real train cubes, by
             `metrics.recognisability`; .5 if they cannot be told apart, None if not measured.

@@ -56,9 +56,12 @@ def _copies(facts: ReportFacts) -> Iterator[str]:
         )
     derived = [s for s in facts.sets if s.derived]
     if derived:
+        unjudged = [s for s in derived if s.flagged is None]
+        which = "they" if unjudged == derived else _of(unjudged, facts.sets)
+        beside = f", and whether {which} copy the very lesions that they were made from was not judged" if unjudged else ""
         yield (
             f"{_of(derived, facts.sets)} are derived from training cubes (their own pseudo-RGB): they vary real "
-            "lesions and hold no new ones, and whether they copy the very lesions that they were made from was not judged."
+            f"lesions and hold no new ones{beside}."
         )
     silent = [s for s in facts.sets if s.flagged is None and not s.derived]
     if silent:
@@ -269,7 +272,9 @@ def _sets(facts: ReportFacts) -> Section:
     said = (
         "The audit asks of each synthetic cube whether it is a training lesion up to what a camera may change (exposure, "
         "angle, position, sharpness); how similar lesions are that are no copies is learnt from training lesions of "
-        "different groups. A generator that copies adds nothing that oversampling does not. "
+        "different groups. Cubes made from the pseudo-RGB of a training lesion are also compared with that lesion beyond "
+        "it, measured by what the same generator makes of held-out lesions. "
+        "A generator that copies adds nothing that oversampling does not. "
         "How well a logistic regression tells the set's cubes from real ones asks the opposite: what gives them away "
         "can stand for melanoma where only melanomas are added. It is a lower bound; a network sees more than its features."
     )
