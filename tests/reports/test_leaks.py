@@ -242,7 +242,7 @@ def test_users_of_one_leak_are_one_finding():
 
 
 def test_every_kind_has_a_title():
-    trained = ["classifier", "generator", "segmenter", "unmixer", "checkpoint", "set", "search", "values"]
+    trained = ["classifier", "evaluation", "generator", "segmenter", "unmixer", "checkpoint", "set", "search", "values"]
     assert list(KINDS) == [*trained, "roles", "foreign", "late", "peeking"]
 
 
