@@ -211,7 +211,7 @@ def _log(tracker: "Tracker", request: _Request, found: "Evaluation") -> None:
 
 
 def _tell(request: _Request, found: "Evaluation") -> None:
-    from hyperderm.reports.evaluation.words import answer
+    from hyperderm.reports.evaluation.words import answer, details
     from hyperderm.training.run_folder import PAGE
 
-    request.workspace.say(*answer(found), f"report: {request.out / PAGE}")
+    request.workspace.say(*answer(found), *details(found), f"report: {request.out / PAGE}")

@@ -22,7 +22,7 @@ def content(found: Evaluation) -> Content:
         title=f"How good is {names}?",
         subtitle=subtitle,
         answer=words.answer(found),
-        verdicts=(),
+        verdicts=words.details(found),
         warnings=_warnings(found),
         sections=tuple(_sections(found)),
     )
@@ -32,10 +32,8 @@ def _warnings(found: Evaluation) -> tuple[str, ...]:
     said = [*found.roles.notes, *found.missing]
     for each in found.sets:
         said += [f"{each.made.name}: {note}" for note in each.made.notes]
-        if each.audit and each.audit.memorised:
-            said.append(
-                f"{each.made.name}: {words.newness(each)} Scores against train, and partly all others, praise copies."
-            )
+        if words.judged(each):
+            said.append(f"{each.made.name}: the set holds copies, which most scores praise.")
     if found.opening:
         said.append(
             f"The test role of fold {found.opening.fold} was opened at {found.opening.at}; MLflow holds the record. "
@@ -80,10 +78,16 @@ def _pictures(found: Evaluation, each: Evaluated, number: int) -> list[Section]:
         f"copies{prefix}",
         f"New or copied{name}",
         paragraphs=(words.newness(each),),
-        items=tuple(each.audit.notes) if each.audit else (),
+        items=(*(each.audit.notes if each.audit else ()), *_recorded(each)),
         tables=(table,) if table else (),
     )
     return [copies]
+
+
+def _recorded(each: Evaluated) -> tuple[str, ...]:
+    """Return what the audit that `generate` recorded says of a derived set's own lesions."""
+    notes = (each.recorded or {}).get("notes", ())
+    return tuple(f"recorded by `generate`: {note}" for note in notes) if (each.recorded or {}).get("own") else ()
 
 
 def _left(found: Evaluation) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """What is good, what is bad and what nobody can tell, in words that follow from the scores by fixed rules."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scipy.stats import norm
@@ -34,7 +34,7 @@ SPACES = ("inception", "lite0")
 ASPECTS = (
     Aspect(
         "spectra",
-        "Spectra",
+        "spectra",
         (
             *(
                 f"mean_spectra/{key}"
@@ -46,7 +46,7 @@ ASPECTS = (
     ),
     Aspect(
         "texture",
-        "Texture and sharpness",
+        "texture and sharpness",
         (
             *(
                 f"level/{key}"
@@ -57,32 +57,50 @@ ASPECTS = (
     ),
     Aspect(
         "realism",
-        "Realism as a whole",
+        "realism as a whole",
         (
             *(f"held_out/{each}/{key}" for each in SPACES for key in ("frechet", "kernel", "precision", "two_sample_auroc")),
             "held_out/spectral/two_sample_auroc",
         ),
     ),
-    Aspect("diversity", "Diversity", tuple(f"held_out/{space}/{key}" for space in SPACES for key in ("recall", "coverage"))),
+    Aspect("diversity", "diversity", tuple(f"held_out/{space}/{key}" for space in SPACES for key in ("recall", "coverage"))),
 )
 
 
 def answer(found: Evaluation) -> tuple[str, ...]:
-    """Return the first sentences: of each set, what is as in real cubes, what is not, and whether it is new."""
-    return tuple(sentence for each in found.sets for sentence in _of_set(each, found, len(found.sets) > 1))
+    """Return a sentence for each set: in what it is as real cubes are, in what it is not, and whether it is new."""
+    return tuple(_headline(each, found) for each in found.sets)
 
 
-def _of_set(each: Evaluated, found: Evaluation, several: bool) -> Iterator[str]:
-    role = f"{len(found.roles.held_out)} held-out lesions ({found.roles.role} of fold {found.roles.fold})"
-    name = f"{each.made.name}: " if several else ""
-    fine = [aspect.title.lower() for aspect in ASPECTS if _counted(each, aspect) and not differing(each, aspect)]
-    bad = [aspect for aspect in ASPECTS if differing(each, aspect)]
-    if fine:
-        told = _listed(fine)
-        yield f"{name}{told[0].upper()}{told[1:]}: as in {role}, by all that these metrics see."
-    for aspect in bad:
-        yield f"{name}{aspect.title}: {_difference(each, aspect)}."
-    yield f"{name}{newness(each)}"
+def _headline(each: Evaluated, found: Evaluation) -> str:
+    held = f"{len(found.roles.held_out)} held-out lesions"
+    fine = [aspect.title for aspect in ASPECTS if _counted(each, aspect) and not differing(each, aspect)]
+    bad = [aspect.title for aspect in ASPECTS if differing(each, aspect)]
+    parts = [f"unlike {held} in {_listed(bad)}"] if bad else []
+    parts += [f"as they are in {_listed(fine)}" if bad else f"as {held} are in {_listed(fine)}"] if fine else []
+    told = f"{'; '.join(parts)}; " if parts else ""
+    return f"{each.made.name} is {told}{_new(each)}."
+
+
+def _new(each: Evaluated) -> str:
+    if each.audit is None:
+        return "not audited for copies"
+    memorised = judged(each)
+    if memorised is None:
+        return "derived from train lesions, and no copies of other ones were found"
+    if memorised:
+        return "NOT new: it holds copies of train lesions"
+    return "no copies of train lesions were found"
+
+
+def details(found: Evaluation) -> tuple[str, ...]:
+    """Return the scores that differ, a sentence for each aspect of each set, and one sentence on copies."""
+    said = []
+    for each in found.sets:
+        name = f"{each.made.name}, " if len(found.sets) > 1 else ""
+        said += [f"{name}{aspect.title}: {_difference(each, aspect)}." for aspect in ASPECTS if differing(each, aspect)]
+        said.append(f"{name}New or copied: {newness(each)}")
+    return tuple(said)
 
 
 def differing(each: Evaluated, aspect: Aspect) -> list[Score]:
@@ -106,17 +124,31 @@ def distance(score: Score) -> float:
     return abs(score.value - middle) / half if half > 0 else float("inf")
 
 
+def judged(each: Evaluated) -> bool | None:
+    """Return whether a set is memorised; None for a derived set of which its own lesions were not judged.
+
+    That judgement needs the generator, so it stands in the audit that `generate` recorded.
+    """
+    if each.audit is None or each.audit.memorised is not None:
+        return each.audit.memorised if each.audit else None
+    own = (each.recorded or {}).get("own")
+    return bool(own["memorised"]) if own else None
+
+
 def newness(each: Evaluated) -> str:
     """Return the sentence on copies."""
     audit = each.audit
     if audit is None:
-        return f"Whether cubes are copies was not audited: {each.audit_missing}."
-    named = f"{len(audit.copies)} of {audit.synthetic} cubes are named as copies of train lesions"
+        return f"whether cubes are copies was not audited, because {each.audit_missing}."
+    named = f"{len(audit.copies)} of {audit.synthetic} cubes are named as copies of "
+    if not audit.derived:
+        more = "more" if audit.memorised else "no more"
+        return f"{named}train lesions, {more} than chance lets through ({power(audit)})."
+    said = f"each cube keeps the geometry of a train lesion; {named}other train lesions"
     if audit.memorised:
-        return f"NOT NEW: {named}, more than chance lets through."
-    if audit.memorised is None:
-        return f"Each cube was made from a train lesion, so that none is a new lesion; of other train lesions {named}."
-    return f"New: {named}, no more than chance lets through ({power(audit)})."
+        return f"{said}, more than chance lets through."
+    own = {None: "was not judged", True: "yes", False: "no"}[judged(each)]
+    return f"{said}; whether cubes copy their own lesion beyond its pseudo-RGB: {own}."
 
 
 def power(audit: Audit) -> str:
@@ -157,8 +189,9 @@ def _difference(each: Evaluated, aspect: Aspect) -> str:
 def _told(score: Score) -> str:
     assert score.real_low is not None
     assert score.real_high is not None
+    space = score.key.split("/")[1] if score.metric.kind == "set" and score.key.count("/") == 2 else ""
     return (
-        f"{score.metric.title} {amount(score.value)} {score.metric.unit}".rstrip()
+        f"{score.metric.title}{space and f' ({space})'} {amount(score.value)} {score.metric.unit}".rstrip()
         + f" ({score.verdict}: {amount(score.real_low)} to {amount(score.real_high)})"
     )
 
