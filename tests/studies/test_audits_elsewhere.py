@@ -1,4 +1,4 @@
-"""Sets made elsewhere are audited as sets made here, each cube in the group of what it was made from."""
+"""Sets made elsewhere, or before the audit of today, are audited as sets made here, each cube in its source's group."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from hyperderm.metrics.recognisability import told_from_real
 from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import SyntheticCube, write_synthetic
-from hyperderm.studies.ablation.audits import audit_elsewhere
+from hyperderm.studies.ablation.audits import audit_set
 from hyperderm.studies.ablation.plan import make_plan
 from tests.studies.worlds import FOLDS, copier, grid, origin, perfect, world
 
@@ -18,7 +18,7 @@ def store(tmp_path_factory):
 
 def audited(store, uris):
     plan = make_plan(grid({"made": uris}, 1.0), store, {})
-    return audit_elsewhere(plan, open_store(uris["0"]), 0)
+    return audit_set(plan, open_store(uris["0"]), 0)
 
 
 def named_copies(folder, store, fold):
@@ -45,3 +45,18 @@ def test_lesions_of_the_same_world_are_not_told_apart_and_cubes_stay_with_their_
     assert told_from_real(named) == 0.5
     unnamed = audited(store, {str(k): copier(tmp_path, store, k, 60) for k in range(FOLDS)})
     assert told_from_real(unnamed) < 0.4
+
+
+def test_an_audit_of_an_earlier_version_is_made_anew(tmp_path, store):
+    from hyperderm.metrics.memorisation import VERSION
+    from hyperderm.reports.ablation.gather import _audited
+    from hyperderm.store.synthetic import origin_of
+
+    uris = {str(k): copier(tmp_path, store, k, 20) for k in range(FOLDS)}
+    plan = make_plan(grid({"made": uris}, 1.0), store, {})
+    before = origin_of(open_store(uris["0"]).manifest)
+    old = before.model_copy(update={"audit": {"memorised": False, "share": 0.0}})
+    anew = _audited(plan, old, uris["0"], 0).audit
+    assert (anew["version"], anew["memorised"]) == (VERSION, True)
+    kept = old.model_copy(update={"audit": anew})
+    assert _audited(plan, kept, "nowhere", 0) is kept

@@ -13,7 +13,7 @@ from rich.table import Table
 from hyperderm.cluster.feed_choice import FeedChoice, choose_feed
 from hyperderm.cluster.observer import Observers
 from hyperderm.cluster.session import Cluster, check_capacity, connect, described, workers_found
-from hyperderm.config import Experiment
+from hyperderm.config import LOSS, Experiment
 from hyperderm.errors import ConfigError, DiskFull, MachineTrouble
 from hyperderm.registry import Space
 from hyperderm.reports import leaderboard
@@ -254,7 +254,7 @@ def _table(search: Search) -> Table:
 
 def objective_name(search: Search) -> str:
     """Return in words the objective that scores the trials."""
-    return search.base.objective.replace("_", " ")
+    return search.base.objective.removeprefix(f"{LOSS}/").replace("_", " ")
 
 
 def rows_of(search: Search) -> list[leaderboard.Row]:

@@ -34,10 +34,10 @@ from hyperderm.statistics.predictions import CellKey
 from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import SyntheticOrigin, origin_of
 from hyperderm.strict import fingerprint
-from hyperderm.studies.ablation.audits import audit, audit_elsewhere
+from hyperderm.studies.ablation.audits import audit, audit_set
 from hyperderm.studies.ablation.jobs import Job, ancestors
 from hyperderm.studies.ablation.plan import Plan
-from hyperderm.studies.ablation.records import GridFolder, complete_part, declarations, predictions, result_of
+from hyperderm.studies.ablation.records import STORE, GridFolder, complete_part, declarations, predictions, result_of
 from hyperderm.tags import COMMIT_TAG, LOCK_TAG
 from hyperderm.tracking.figures import RealSet
 from hyperderm.training.run_folder import PREDICTIONS, REPORT, Result
@@ -162,7 +162,7 @@ def _facts(
             fingerprint([[contrast, at.isoformat()] for contrast, at in declared]),
             tuple(Contrast(*contrast) for contrast, at in declared if at > datetime.fromisoformat(first)),
         ),
-        sets=tuple(_sets(plan, results)),
+        sets=tuple(_sets(plan, grid, results)),
         protections=tuple(Protection(*line) for line in audit(plan, grid, results)),
         cells=Cells(len(cells), sum(job.key in results for job in cells), tuple(broken)),
         costs=_costs(plan, results),
@@ -211,21 +211,27 @@ def _balance(results: Mapping[str, Result]) -> float:
     return max(float(np.mean(ratios)), 0.0) if ratios else 0.0
 
 
-def _sets(plan: Plan, results: Mapping[str, Result]) -> list[SyntheticSet]:
+def _sets(plan: Plan, grid: GridFolder, results: Mapping[str, Result]) -> list[SyntheticSet]:
     found = []
     for job in plan.stage("synthetic"):
         if job.key in results:
-            found.append(_set(job.model, job.fold, SyntheticOrigin.model_validate(results[job.key]["origin"])))
+            origin = SyntheticOrigin.model_validate(results[job.key]["origin"])
+            found.append(_set(job.model, job.fold, _audited(plan, origin, grid.address(job, STORE), job.fold)))
     used = {job.store: job for job in plan.stage("cell") if job.store}
     names = {uri: name for name, stores in plan.grid.sets.items() for uri in stores.values()}
     for uri, job in used.items():
         made = open_store(uri, verify=False)
         origin = origin_of(made.manifest)
         if origin:
-            if not is_current(origin.audit):  # none, or one of an earlier version
-                origin = origin.model_copy(update={"audit": audit_elsewhere(plan, made, job.fold)})
-            found.append(_set(names.get(uri, origin.generator), job.fold, origin))
+            found.append(_set(names.get(uri, origin.generator), job.fold, _audited(plan, origin, uri, job.fold)))
     return sorted(found, key=lambda each: (each.generator, each.fold))
+
+
+def _audited(plan: Plan, origin: SyntheticOrigin, uri: str, fold: int) -> SyntheticOrigin:
+    """Return the origin with an audit of this version; a set without one is audited now."""
+    if is_current(origin.audit):
+        return origin
+    return origin.model_copy(update={"audit": audit_set(plan, open_store(uri, verify=False), fold)})
 
 
 def _set(name: str, fold: int, origin: SyntheticOrigin) -> SyntheticSet:

@@ -1,4 +1,4 @@
-"""The audits of a grid: the facts that its folder holds on leaks of test lesions, and an audit of sets made elsewhere."""
+"""The audits of a grid: the facts that its folder holds on leaks of test lesions, and an audit of sets that have none of today."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -127,7 +127,7 @@ def _opened(cell: Artefact, result: Mapping[str, Any], held: Predictions) -> Art
     )
 
 
-def audit_elsewhere(plan: Plan, made: Store, fold: int) -> dict[str, Any]:
+def audit_set(plan: Plan, made: Store, fold: int) -> dict[str, Any]:
     """Return the audit of `made` against the train role of `fold`; validation checks false alarms, and test is not opened.
 
     Diagnoses that the task does not hold are skipped, because no cell can show them.
