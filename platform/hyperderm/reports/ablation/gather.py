@@ -215,8 +215,8 @@ def _sets(plan: Plan, grid: GridFolder, results: Mapping[str, Result]) -> list[S
     found = []
     for job in plan.stage("synthetic"):
         if job.key in results:
-            origin = SyntheticOrigin.model_validate(results[job.key]["origin"])
-            found.append(_set(job.model, job.fold, _audited(plan, origin, grid.address(job, STORE), job.fold)))
+            made_here = SyntheticOrigin.model_validate(results[job.key]["origin"])
+            found.append(_set(job.model, job.fold, _audited(plan, made_here, grid.address(job, STORE), job.fold)))
     used = {job.store: job for job in plan.stage("cell") if job.store}
     names = {uri: name for name, stores in plan.grid.sets.items() for uri in stores.values()}
     for uri, job in used.items():

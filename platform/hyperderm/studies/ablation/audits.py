@@ -1,4 +1,4 @@
-"""The audits of a grid: the facts that its folder holds on leaks of test lesions, and an audit of sets that have none of today."""
+"""The audits of a grid: what its folder holds on leaks of test lesions, and an audit of sets that have none of today."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
