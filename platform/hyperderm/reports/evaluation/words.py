@@ -147,8 +147,14 @@ def newness(each: Evaluated) -> str:
     said = f"each cube keeps the geometry of a train lesion; {named}other train lesions"
     if audit.memorised:
         return f"{said}, more than chance lets through."
-    own = {None: "was not judged", True: "yes", False: "no"}[judged(each)]
-    return f"{said}; whether cubes copy their own lesion beyond its pseudo-RGB: {own}."
+    own = (each.recorded or {}).get("own")
+    if not own:
+        return f"{said}; whether cubes copy their own lesion beyond its pseudo-RGB was not judged."
+    verdict = "they copy" if own["memorised"] else "no sign that they copy"
+    return (
+        f"{said}; {verdict} their own lesion beyond its pseudo-RGB (of {own['changed']} such copies this judgement names "
+        f"{own['found']})."
+    )
 
 
 def power(audit: Audit) -> str:
