@@ -3,6 +3,7 @@
 from hyperderm.metrics.evaluation.measure import METRICS
 from hyperderm.reports.document import Content, Section
 from hyperderm.reports.evaluation import tables, words
+from hyperderm.reports.evaluation.figures import drawings
 from hyperderm.studies.evaluation import Evaluated, Evaluation
 
 
@@ -70,18 +71,27 @@ def _sections(found: Evaluation) -> list[Section]:
 
 
 def _pictures(found: Evaluation, each: Evaluated, number: int) -> list[Section]:
-    """Return the sections of one set: its copies and its pictures."""
-    prefix = f"set{number}" if len(found.sets) > 1 else ""
-    name = f": {each.made.name}" if prefix else ""
+    """Return the sections of one set: its scores at a glance, its copies and its pictures."""
+    prefix = f"set{number}"
+    name = f": {each.made.name}" if len(found.sets) > 1 else ""
+    drawn = {drawing.name.removeprefix(f"{prefix}-"): drawing for drawing in drawings(each.measured, found.how, prefix)}
+    embeddings = tuple(drawing for key, drawing in drawn.items() if key.startswith("embedding"))
     table = tables.copies_table(each)
-    copies = Section(
-        f"copies{prefix}",
-        f"New or copied{name}",
-        paragraphs=(words.newness(each),),
-        items=(*(each.audit.notes if each.audit else ()), *_recorded(each)),
-        tables=(table,) if table else (),
-    )
-    return [copies]
+    return [
+        Section(f"{prefix}-scores", f"At a glance{name}", drawings=(drawn["scores"],)),
+        Section(
+            f"{prefix}-copies",
+            f"New or copied{name}",
+            paragraphs=(words.newness(each),),
+            items=(*(each.audit.notes if each.audit else ()), *_recorded(each)),
+            tables=(table,) if table else (),
+            drawings=(drawn["pairs"],),
+        ),
+        Section(f"{prefix}-cubes", f"Cubes{name}", drawings=(drawn["cubes"], drawn["bands"])),
+        Section(f"{prefix}-spectra", f"Spectra{name}", drawings=(drawn["spectra"], drawn["angles"])),
+        Section(f"{prefix}-levels", f"Single cubes{name}", drawings=(drawn["levels"],)),
+        *([Section(f"{prefix}-embedding", f"The set as a whole{name}", drawings=embeddings)] if embeddings else []),
+    ]
 
 
 def _recorded(each: Evaluated) -> tuple[str, ...]:

@@ -98,7 +98,8 @@ def details(found: Evaluation) -> tuple[str, ...]:
     said = []
     for each in found.sets:
         name = f"{each.made.name}, " if len(found.sets) > 1 else ""
-        said += [f"{name}{aspect.title}: {_difference(each, aspect)}." for aspect in ASPECTS if differing(each, aspect)]
+        bad = [aspect for aspect in ASPECTS if differing(each, aspect)]
+        said += [f"{name}{aspect.title.capitalize()}: {_difference(each, aspect)}." for aspect in bad]
         said.append(f"{name}New or copied: {newness(each)}")
     return tuple(said)
 
