@@ -17,7 +17,7 @@ def drawings(found: Measured, how: Comparison, prefix: str) -> tuple[Drawing, ..
     Args:
         found: what was measured.
         how: the comparison.
-        prefix: begins the names of the figures, such as `shsgan-1`, so that several sets fit into one report; "" for a single set.
+        prefix: begins the names of the figures, such as `shsgan-1`, so that several sets fit into one report; "" for none.
     """
     name, start = found.synthetic.name, f"{prefix}-" if prefix else ""
     made = (
