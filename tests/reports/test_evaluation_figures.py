@@ -10,6 +10,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from hyperderm.metrics.evaluation.mean_spectra import LESION, MeanSpectra
 from hyperderm.metrics.evaluation.measure import METRICS, Measured, measure
+from hyperderm.metrics.evaluation.pairs import Nearest
 from hyperderm.metrics.evaluation.scores import Score, comparison, cube_group
 from hyperderm.phantom.rendering import phantom
 from hyperderm.reports.document import image
@@ -88,12 +89,30 @@ def test_every_figure_is_drawn_and_no_words_cover_each_other_or_leave_it(case, r
     found, how = request.getfixturevalue(case)
     made = drawings(found, how, "set-1")
     assert len({each.name for each in made}) == len(made) == 7 + len(found.features)
+    assert {f"set-1-{each.name}" for each in drawings(found, how, "")} == {each.name for each in made}
     for each in made:
-        assert each.name.startswith("set-1-")
         assert len(each.caption) > len(each.alt) > 30
         figure = each.draw()
         check_words(figure)
         assert min(text.get_fontsize() for text, _ in texts(figure)) >= 7
+
+
+def test_long_names_of_all_sets_fit(bad):
+    found, how = bad
+    new = {"train": f"train_{LONG}", "held-out": f"held_{LONG}", LONG: LONG}
+    real = replace(how, **{
+        role: replace(cubes, name=new[cubes.name]) for role, cubes in (("train", how.train), ("held_out", how.held_out))
+    })  # fmt: skip
+    made = Measured(
+        found.synthetic,
+        MeanSpectra(real),
+        found.scores,
+        {metric: {new[name]: each for name, each in values.items()} for metric, values in found.level_values.items()},
+        {each.name: Nearest(found.synthetic, each) for each in (real.train, real.held_out)},
+        {"spectral": {new[name]: table for name, table in found.features["spectral"].items()}},
+    )
+    for each in drawings(made, real, "x"):
+        check_words(each.draw())
 
 
 def test_equal_measurements_give_equal_bytes(bad):

@@ -162,7 +162,7 @@ def angle_maps(found: Measured, how: Comparison, count: int = 6) -> Figure:
         masked = int(np.isnan(maps[k]).sum())
         text = f"mean {_rad(float(angles[row]))}" + f"\n{masked} px without spectrum" * (masked > 0)
         words(figure, x, top + 0.03 + 2 * pitch + side, text, SMALL)
-    _colour_bar(figure, (WIDTH - EDGE - 0.72, top + 2 * pitch, side), colours, most, real)
+    _colour_bar(figure, (EDGE + names + len(chosen) * (side + 0.12) + 0.1, top + 2 * pitch, side), colours, most, real)
     return figure
 
 
@@ -185,10 +185,10 @@ def _colour_bar(
     ticks = np.linspace(0, most, 5)
     bar.set_ticks(ticks.tolist(), labels=[number(tick, 3) if tick else "0" for tick in ticks])
     axes.tick_params(labelsize=SMALL, colors=QUIET, color=FAINT, length=2)
-    words(figure, left + 0.6, top - 0.28, "angle (rad)", SMALL, align="right")
+    words(figure, left, top - 0.28, "angle (rad)", SMALL)
     if real is not None:
         axes.plot([0, 1], [real, real], color="white", linewidth=1.6, transform=axes.get_yaxis_transform())
-        words(figure, WIDTH - EDGE, top + height + 0.06, f"white line: real\nmean {number(real, 3)}", SMALL, align="right")
+        words(figure, left, top + height + 0.08, f"white: real,\nmean {number(real, 3)}", SMALL)
 
 
 def nearest_pairs(found: Measured, how: Comparison, count: int = 8) -> Figure:
@@ -250,7 +250,7 @@ def _named(
 
 def _heads(figure: Figure, found: Measured, text: str) -> None:
     """Write the name of the synthetic set, and what a reader must know below it."""
-    name = wrapped(label(SYNTHETIC, found.synthetic), WIDTH - 2 * EDGE, TITLE, 1, "bold")
+    name = wrapped(label(SYNTHETIC, found.synthetic.name), WIDTH - 2 * EDGE, TITLE, 1, "bold")
     words(figure, EDGE, 0.1, name, TITLE, bold=True, colour=SYNTHETIC.colour)
     words(figure, EDGE, 0.32, wrapped(text, WIDTH - 2 * EDGE, SMALL, 1), SMALL, colour=QUIET)
 
@@ -262,7 +262,7 @@ def _row_names(figure: Figure, titles: Sequence[str], top: float, pitch: float) 
 
 def _title(figure: Figure, look: Look, group: CubeGroup, place: tuple[float, float], width: float, count: str) -> None:
     """Write the name of a block of tiles in at most two lines that end `_HEAD` below, in the colour of its role."""
-    text = wrapped(label(look, group) + count, width, TITLE, 2, "bold")
+    text = wrapped(label(look, group.name) + count, width, TITLE, 2, "bold")
     top = place[1] + (0.06 if "\n" in text else 0.22)
     words(figure, place[0], top, text, TITLE, bold=True, colour=look.colour)
 

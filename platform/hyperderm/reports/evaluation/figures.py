@@ -17,12 +17,12 @@ def drawings(found: Measured, how: Comparison, prefix: str) -> tuple[Drawing, ..
     Args:
         found: what was measured.
         how: the comparison.
-        prefix: begins the names of the figures, such as `shsgan-1`, so that several sets fit into one report.
+        prefix: begins the names of the figures, such as `shsgan-1`, so that several sets fit into one report; "" for none.
     """
-    name = found.synthetic.name
+    name, start = found.synthetic.name, f"{prefix}-" if prefix else ""
     made = (
         Drawing(
-            f"{prefix}-scores",
+            f"{start}scores",
             partial(score_forest, found, how),
             f"Forest plot of all scores of {name}, each in units of the range of real cubes.",
             f"Each row is a score in units of what real cubes reach: the grey band holds 95 % of real sets of this size. "
@@ -31,7 +31,7 @@ def drawings(found: Measured, how: Comparison, prefix: str) -> tuple[Drawing, ..
             "set that is better than real against train, but not against held-out cubes, is near to copies.",
         ),
         Drawing(
-            f"{prefix}-cubes",
+            f"{start}cubes",
             partial(contact_sheet, found, how),
             f"Contact sheet: cubes of {name} beside held-out cubes and above train cubes, in pseudo-RGB.",
             "Cubes in pseudo-RGB, all at one gain and white balance that come from train, so that too bright and too dark "
@@ -39,7 +39,7 @@ def drawings(found: Measured, how: Comparison, prefix: str) -> tuple[Drawing, ..
             "set's diagnoses, if there are such. Most of what the bands hold cannot be seen in three colours.",
         ),
         Drawing(
-            f"{prefix}-bands",
+            f"{start}bands",
             partial(three_bands, found, how),
             f"The shortest, the middle and the longest band of cubes of {name} and of held-out cubes, in grey.",
             "The shortest, the middle and the longest band of the same cubes; black and white are the ends of train's "
@@ -47,7 +47,7 @@ def drawings(found: Measured, how: Comparison, prefix: str) -> tuple[Drawing, ..
             "here, errors of the bands between are not.",
         ),
         Drawing(
-            f"{prefix}-spectra",
+            f"{start}spectra",
             partial(mean_spectra, found, how),
             f"Mean spectra of lesion and skin of {name}, held-out and train cubes, with their spread, by diagnosis.",
             "Mean over cubes of the mean spectra of lesion and skin; bands and thin lines are ± 1 standard deviation "
@@ -55,14 +55,14 @@ def drawings(found: Measured, how: Comparison, prefix: str) -> tuple[Drawing, ..
             "found by a program in each cube, whose faults move the curves; few cubes of a diagnosis say little.",
         ),
         Drawing(
-            f"{prefix}-levels",
+            f"{start}levels",
             partial(level_histograms, found),
             f"Histograms of the level metrics of {name} and of held-out cubes.",
             "Values of single cubes in common bins, as shares of each set; triangles are the means. Equal histograms do not "
             "make equal cubes, and one bad cube widens the axis for all.",
         ),
         Drawing(
-            f"{prefix}-angles",
+            f"{start}angles",
             partial(angle_maps, found, how),
             f"Cubes of {name}, their nearest held-out cubes, and maps of the spectral angle between them.",
             "Spectral angle at each pixel to the nearest held-out cube, at 32 px at most; the cubes are evenly spread from "
@@ -71,7 +71,7 @@ def drawings(found: Measured, how: Comparison, prefix: str) -> tuple[Drawing, ..
             "Grey pixels have no spectrum.",
         ),
         Drawing(
-            f"{prefix}-pairs",
+            f"{start}pairs",
             partial(nearest_pairs, found, how),
             f"The cubes of {name} that are nearest to train, with their nearest train and held-out cubes.",
             "Look for copies here: the cubes with the smallest spectral angle to a train cube, with that train cube and the "
@@ -79,16 +79,16 @@ def drawings(found: Measured, how: Comparison, prefix: str) -> tuple[Drawing, ..
             "copy's. Copies that are turned, mirrored or moved may be missing: the memorisation audit searches for those.",
         ),
     )
-    return made + tuple(_embedding(found, how, prefix, space) for space in found.features if space != UNSCALED)
+    return made + tuple(_embedding(found, how, start, space) for space in found.features if space != UNSCALED)
 
 
-def _embedding(found: Measured, how: Comparison, prefix: str, space: str) -> Drawing:
+def _embedding(found: Measured, how: Comparison, start: str, space: str) -> Drawing:
     slug = re.sub(r"[^a-z0-9]+", "-", space.lower()).strip("-")
     return Drawing(
-        f"{prefix}-embedding-{slug}",
+        f"{start}embedding-{slug}",
         partial(embedding, found, how, space),
         f"Principal components and t-SNE of the features of {found.synthetic.name}, held-out and train cubes: {space}.",
-        f"Features of the space {space}: the first two principal components of all cubes drawn, and t-SNE. Synthetic cubes "
-        "apart from both real sets are unlike them; gaps in their cloud are missing variety. Two dimensions hide "
-        "differences in all others, and distances and sizes of clouds in t-SNE mean little.",
+        f"Features of the space {space}: the first two principal components of all cubes drawn (a thousand at most), and "
+        "t-SNE. Synthetic cubes apart from both real sets are unlike them; gaps in their cloud are missing variety. Two "
+        "dimensions hide differences in all others, and distances and sizes of clouds in t-SNE mean little.",
     )

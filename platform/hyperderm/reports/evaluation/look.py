@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -48,14 +48,14 @@ def sets(found: Measured, how: Comparison) -> Sets:
     return (SYNTHETIC, found.synthetic), (HELD_OUT, how.held_out), (TRAIN, how.train)
 
 
-def label(look: Look, group: CubeGroup) -> str:
+def label(look: Look, name: str) -> str:
     """Return the role and the name of a set, the name once if it is the role's."""
-    return look.role if group.name == look.role else f"{look.role}: {group.name}"
+    return look.role if name == look.role else f"{look.role}: {name}"
 
 
-def counted(look: Look, group: CubeGroup) -> str:
+def counted(look: Look, name: str, size: int) -> str:
     """Return the name of a set with its number of cubes."""
-    return f"{label(look, group)}, {len(group)} cube{'s' * (len(group) != 1)}"
+    return f"{label(look, name)}, {size} cube{'s' * (size != 1)}"
 
 
 def key_height(shown: Sets) -> float:
@@ -65,7 +65,7 @@ def key_height(shown: Sets) -> float:
 
 def key(figure: Figure, shown: Sets, *, line: bool) -> None:
     """Draw the key of sets at the top left; `line` says whether the figure draws lines or markers alone."""
-    names = [wrapped(counted(look, group), WIDTH - 1.2, TEXT, 1) for look, group in shown]
+    names = [wrapped(counted(look, group.name, len(group)), WIDTH - 1.2, TEXT, 1) for look, group in shown]
     handles = [
         Line2D(
             [], [], color=look.colour, marker=look.marker, markersize=5.5, linestyle=look.dash if line else "none",
@@ -86,7 +86,7 @@ def inside(look: Look) -> str:
 
 
 def _in_a_line(shown: Sets) -> bool:
-    return sum(text_width(counted(look, group), TEXT) + 0.8 for look, group in shown) < WIDTH - 2 * EDGE
+    return sum(text_width(counted(look, group.name, len(group)), TEXT) + 0.8 for look, group in shown) < WIDTH - 2 * EDGE
 
 
 def sheet(height: float) -> Figure:
@@ -102,12 +102,11 @@ def axes_at(figure: Figure, left: float, top: float, width: float, height: float
 
 
 def words(
-    figure: Figure, left: float, top: float, text: str, size: float = TEXT, *, bold: bool = False, colour: str = INK,
-    align: Literal["left", "center", "right"] = "left",
+    figure: Figure, left: float, top: float, text: str, size: float = TEXT, *, bold: bool = False, colour: str = INK
 ) -> None:  # fmt: skip
     """Write text below a point, in inches from the upper left corner of the figure."""
     figure.text(
-        left / WIDTH, 1 - top / figure.get_figheight(), text, fontsize=size, ha=align, va="top", color=colour,
+        left / WIDTH, 1 - top / figure.get_figheight(), text, fontsize=size, va="top", color=colour,
         fontweight="bold" if bold else "normal", parse_math=False, linespacing=1.15,
     )  # fmt: skip
 

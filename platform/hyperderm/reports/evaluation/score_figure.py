@@ -92,7 +92,12 @@ def score_forest(found: Measured, how: Comparison) -> Figure:
     figure = sheet(_HEAD + depth + _FOOT)
     wide = (WIDTH - 2 * EDGE - _NAMES - _BETWEEN) / 2
     panels = []
-    for k, title in enumerate((f"against {counted(HELD_OUT, how.held_out)}", f"against {counted(TRAIN, how.train)}")):
+    for k, title in enumerate(
+        (
+            f"against {counted(HELD_OUT, how.held_out.name, len(how.held_out))}",
+            f"against {counted(TRAIN, how.train.name, len(how.train))}",
+        )
+    ):
         left = EDGE + _NAMES + k * (wide + _BETWEEN)
         panels.append(axes_at(figure, left, _HEAD, wide, depth))
         _frame(panels[k], depth)
@@ -163,7 +168,12 @@ def _point(axes: Axes, score: Score, y: float) -> None:
 def _head(figure: Figure, found: Measured, told: Sequence[Score]) -> None:
     """Write the name of the set and how many scores have which verdict."""
     words(
-        figure, EDGE, 0.1, wrapped(counted(SYNTHETIC, found.synthetic), WIDTH - 2 * EDGE, TITLE, 1, "bold"), TITLE, bold=True
+        figure,
+        EDGE,
+        0.1,
+        wrapped(counted(SYNTHETIC, found.synthetic.name, len(found.synthetic)), WIDTH - 2 * EDGE, TITLE, 1, "bold"),
+        TITLE,
+        bold=True,
     )
     counts = Counter(score.verdict for score in told)
     said = [f"{counts[verdict]} {verdict}" for verdict in _MARKS if counts[verdict]]

@@ -133,8 +133,7 @@ def level_histograms(found: Measured) -> Figure:
     wide = (WIDTH - _LEFT - _RIGHT - (_COLUMNS - 1) * _APART) / _COLUMNS
     top = 2 * KEY + 0.15
     figure = sheet(top + max(1, rows) * (title + high + foot))
-    names = list(dict.fromkeys(name for values in levels.values() for name in values))
-    _patches(figure, found, names)
+    _patches(figure, found)
     if not levels:
         words(figure, EDGE, top + 0.3, "No level metric could be computed.", TEXT)
     for k, (metric, values) in enumerate(levels.items()):
@@ -152,15 +151,14 @@ def level_histograms(found: Measured) -> Figure:
     return figure
 
 
-def _patches(figure: Figure, found: Measured, names: list[str]) -> None:
+def _patches(figure: Figure, found: Measured) -> None:
     """Draw the key of bars, one set a line."""
+    sizes = {name: len(each) for values in found.level_values.values() for name, each in values.items()}
     handles = []
-    for name in names:
-        made = name == found.synthetic.name
-        look = SYNTHETIC if made else HELD_OUT
-        text = counted(look, found.synthetic) if made else (look.role if name == look.role else f"{look.role}: {name}")
-        text = wrapped(text, WIDTH - 1.5, TEXT, 1).replace("$", r"\$")
-        handles.append(Patch(**_bar(look), label=f"{text}; {'▲' if made else '△'} mean"))
+    for name, size in sizes.items():
+        look, mean = (SYNTHETIC, "▲") if name == found.synthetic.name else (HELD_OUT, "△")
+        text = wrapped(counted(look, name, size), WIDTH - 1.5, TEXT, 1).replace("$", r"\$")
+        handles.append(Patch(**_bar(look), label=f"{text}; {mean} mean"))
     figure.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(EDGE / WIDTH, 1 - 0.1 / figure.get_figheight()), ncols=1,
         frameon=False, fontsize=TEXT, borderaxespad=0, borderpad=0, labelcolor=INK, labelspacing=0.35,
@@ -193,10 +191,10 @@ def _histogram(axes: Axes, found: Measured, values: dict[str, Table]) -> str:
             continue
         share = np.histogram(each, edges)[0] / len(each)
         axes.stairs(share, edges, fill=True, **_bar(look))
-        fill = look.colour if look is SYNTHETIC else "white"
+        fill, over = (look.colour, 6) if look is SYNTHETIC else ("none", 7)  # both are seen where they meet
         axes.plot(
-            [each.mean()], [-0.035], marker="^", markersize=6, color=look.colour, markerfacecolor=fill, clip_on=False,
-            transform=axes.get_xaxis_transform(), zorder=6,
+            [each.mean()], [-0.035], marker="^", markersize=6.5, color=look.colour, markerfacecolor=fill, clip_on=False,
+            transform=axes.get_xaxis_transform(), zorder=over, markeredgewidth=1.2,
         )  # fmt: skip
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.tick_params(axis="x", pad=6)
