@@ -230,7 +230,7 @@ def _yardstick(found: Measured, pictures: Pictures) -> str:
     if score is not None and score.real is not None:
         said.append(f"held-out cubes lie {_rad(score.real)} from their nearest train cube on average")
     if shared:
-        said.append("a cube is never paired with the lesion that it was made from")
+        said.append("a cube may be paired with the lesion that it was made from")
     return f"{'; '.join(said)}. {_said(pictures.kind)}"
 
 
