@@ -123,7 +123,8 @@ METRICS = (
         perfect=1.0,
         formula="share of synthetic s with |s − r| <= distance of r to its 3rd real neighbour, for any real r",
         source="Kynkäänniemi et al., NeurIPS 2019, eq. 1 and 2",
-        cannot="It cannot see lost modes or copies, and one real outlier has a huge ball that accepts bad cubes.",
+        cannot="It cannot see lost modes or copies, and one real outlier has a huge ball that accepts bad cubes, blurred "
+        "ones or pure noise.",
     ),
     Metric(
         key="recall",
@@ -136,7 +137,8 @@ METRICS = (
         perfect=1.0,
         formula="share of real r with |r − s| <= distance of s to its 3rd synthetic neighbour, for any synthetic s",
         source="Kynkäänniemi et al., NeurIPS 2019, eq. 1 and 2",
-        cannot="It cannot see bad cubes: synthetic outliers have huge balls and raise it.",
+        cannot="It cannot see bad cubes: synthetic outliers have huge balls and raise it; nor the loss of modes that "
+        "features do not tell apart, such as brightness in those of networks.",
     ),
     Metric(
         key="density",
@@ -149,7 +151,8 @@ METRICS = (
         perfect=None,
         formula="mean over synthetic s of #(real r with |s − r| <= distance of r to its 5th real neighbour) / 5",
         source="Naeem et al., ICML 2020, eq. 2",
-        cannot="It cannot see lost modes. Two samples of one distribution have 1 on average, typical cubes alone more.",
+        cannot="It cannot see lost modes, copies, nor bad cubes in the balls of real outliers. Two samples of one "
+        "distribution have 1 on average, typical cubes alone more.",
     ),
     Metric(
         key="coverage",
@@ -162,6 +165,7 @@ METRICS = (
         perfect=1.0,
         formula="share of real r with a synthetic s nearer than their 5th real neighbour",
         source="Naeem et al., ICML 2020, eq. 3",
-        cannot="It cannot see bad cubes beside good ones, and for two equal samples it is about 1 − 2⁻⁵, not 1.",
+        cannot="It cannot see bad cubes beside good ones, nor the loss of modes that features do not tell apart, such as "
+        "brightness in those of networks; for two equal samples it is about 1 − 2⁻⁵, not 1.",
     ),
 )

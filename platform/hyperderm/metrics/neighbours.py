@@ -209,7 +209,7 @@ METRICS = (
         perfect=0.0,
         formula="min over y of the mean over pixels of the spectral angle, at 32 px",
         source="Kruse et al., Remote Sensing of Environment 44, 1993",
-        cannot="variety: one real cube may be the nearest of all; too small a value is a copy: compare held-out cubes",
+        cannot="brightness, and variety: one real cube may be the nearest of all; too small is a copy, or an average",
     ),
     Metric(
         key="thumbnail_nearest",

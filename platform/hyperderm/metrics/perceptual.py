@@ -124,6 +124,8 @@ def _compared(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor
 
 
 _CLIPPED = "It cannot see values that are clipped, differences between the bands that are folded into one channel, "
+_UNRELATED = " Of unrelated cubes it prefers a blurred or an average one to a real one"
+_NOISE = _UNRELATED + ", and may do so with pure noise."
 
 METRICS = (
     Metric(
@@ -137,7 +139,7 @@ METRICS = (
         perfect=0.0,
         formula="√ Σ w_s GMSD_s² over the scales that fit the image, on the luminance of the folded image",
         source="Zhang, Sander & Bermak, ICASSP 2017; Xue et al., IEEE TIP 23(2), 2014",
-        cannot=_CLIPPED + "and brightness: a constant offset changes only the border.",
+        cannot=_CLIPPED + "and brightness: a constant offset changes only the border." + _NOISE,
     ),
     Metric(
         key="mdsi",
@@ -150,7 +152,10 @@ METRICS = (
         perfect=0.0,
         formula="(mean |GCS^¼ − mean GCS^¼|)^¼, GCS = .6 GS + .4 CS, on the folded image",
         source="Nafchi et al., IEEE Access 4, 2016",
-        cannot=_CLIPPED + "and a loss of similarity that is the same everywhere, since it measures the deviation alone.",
+        cannot=_CLIPPED
+        + "and a loss of similarity that is the same everywhere, since it measures the deviation alone."
+        + _UNRELATED
+        + ".",
     ),
     Metric(
         key="haarpsi",
@@ -163,6 +168,6 @@ METRICS = (
         perfect=1.0,
         formula="logit-inverse of the weighted mean logistic similarity of Haar coefficients, on the folded image",
         source="Reisenhofer et al., Signal Processing: Image Communication 61, 2018",
-        cannot=_CLIPPED + "and structure wider than about 16 px.",
+        cannot=_CLIPPED + "and structure wider than about 16 px." + _NOISE,
     ),
 )

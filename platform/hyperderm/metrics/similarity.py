@@ -147,7 +147,8 @@ METRICS = (
         perfect=float("inf"),
         formula="10 log10(L² / MSE), MSE over all bands and pixels, L the data range",
         source="definition",
-        cannot="It cannot see structure: a shift by a pixel costs as much as noise of equal energy.",
+        cannot="It cannot see structure: a shift by a pixel costs as much as noise of equal energy. Of unrelated cubes it "
+        "prefers a blurred or an average one to a real one.",
     ),
     Metric(
         key="ssim",
@@ -160,7 +161,8 @@ METRICS = (
         perfect=1.0,
         formula="mean over bands of SSIM, Gaussian window 11 px, σ 1.5 px, K1 .01, K2 .03, L the data range",
         source="Wang et al., IEEE TIP 13(4), 2004, eq. 13",
-        cannot="It cannot see relations between bands, nor any structure wider than its window of 11 px.",
+        cannot="It cannot see relations between bands, nor any structure wider than its window of 11 px. Of unrelated cubes "
+        "it prefers a blurred or an average one to a real one.",
     ),
     Metric(
         key="ms_ssim",
@@ -174,6 +176,6 @@ METRICS = (
         formula="mean over bands of Π cs_s^w_s · ssim_S^w_S over the scales that fit the image, weights summing to 1",
         source="Wang, Simoncelli & Bovik, Asilomar 2003, eq. 7",
         cannot="It cannot see relations between bands, and brightness only at the coarsest scale; values of images with "
-        "different numbers of scales cannot be compared.",
+        "different numbers of scales cannot be compared. Of unrelated cubes it prefers a blurred or an average one.",
     ),
 )

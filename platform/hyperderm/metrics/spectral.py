@@ -370,7 +370,8 @@ METRICS = (
         perfect=0.0,
         formula="mean over pixels of arccos(x·y / (|x| |y|)), computed as 2 atan2(|u − v|, |u + v|)",
         source="Kruse et al., Remote Sensing of Environment 44, 1993; Kahan 2006, section 12",
-        cannot="brightness: a gain of each pixel changes nothing; for unrelated cubes it measures their alignment too",
+        cannot="brightness: a gain of each pixel changes nothing; for unrelated cubes it measures their alignment too, and "
+        "prefers a blurred or an average cube to a real one",
     ),
     Metric(
         key="sid",
@@ -383,7 +384,8 @@ METRICS = (
         perfect=0.0,
         formula="mean over pixels of Σ (p − q) (log p − log q), p and q the spectra divided by their sums",
         source="Chang, IEEE Trans. Inf. Theory 46, 2000",
-        cannot=f"brightness, and whatever lies below a reflectance of {REFLECTANCE_FLOOR:g}",
+        cannot=f"brightness, and whatever lies below a reflectance of {REFLECTANCE_FLOOR:g}; for unrelated cubes it prefers "
+        "a blurred or an average cube to a real one",
     ),
     Metric(
         key="relative_rmse",
@@ -396,7 +398,8 @@ METRICS = (
         perfect=0.0,
         formula="for each band sqrt(mean (x − y)²) / mean y",
         source="the terms of ERGAS: Wald 2000",
-        cannot="where in the band the error lies, and whether it is noise, an offset or a shift",
+        cannot="where in the band the error lies, and whether it is noise, an offset or a shift; for unrelated cubes it "
+        "does not see blur, and prefers an average cube to a real one",
     ),
     Metric(
         key="ergas",
@@ -409,7 +412,8 @@ METRICS = (
         perfect=0.0,
         formula="100 / ratio · sqrt(mean over bands of (RMSE / mean y)²), ratio 1",
         source="Wald, Fusion of Earth Data 2000",
-        cannot="which band is wrong: one dark band with a small absolute error can decide",
+        cannot="which band is wrong: one dark band with a small absolute error can decide; for unrelated cubes it does not "
+        "see blur, and prefers an average cube to a real one",
     ),
     Metric(
         key="rase",
@@ -422,7 +426,8 @@ METRICS = (
         perfect=0.0,
         formula="100 / M · sqrt(mean over bands of RMSE²), M the mean of y",
         source="Ranchin & Wald, Photogrammetric Engineering & Remote Sensing 66, 2000",
-        cannot="errors of dark bands beside those of bright bands",
+        cannot="errors of dark bands beside those of bright bands; for unrelated cubes it does not see blur, and prefers an "
+        "average cube to a real one",
     ),
     Metric(
         key="rase_as_published",
@@ -435,7 +440,7 @@ METRICS = (
         perfect=0.0,
         formula="64 times the mean of the RASE of sliding windows of 8 × 8 pixels",
         source="torchmetrics 1.9, relative_average_spectral_error, one cube at a time",
-        cannot="more than RASE can; its dark windows weigh most, and it depends on the size in pixels",
+        cannot="more than RASE can, an average cube included; dark windows weigh most, and it depends on the size in pixels",
     ),
     Metric(
         key="signature_angle",
@@ -461,7 +466,8 @@ METRICS = (
         perfect=None,
         formula="mean over pixels and inner bands of |d²x / dλ²| over the mean of x",
         source="three-point finite difference on uneven bands",
-        cannot="noise from structure: a sensor's noise is rough as well, and smaller pixels have more of it",
+        cannot="noise from structure: a sensor's noise is rough as well, and smaller pixels have more of it; brightness; "
+        "and where pixels lie",
     ),
     Metric(
         key="derivative_spectrum",
@@ -487,6 +493,6 @@ METRICS = (
         perfect=None,
         formula="mean over pixels of −Σ p log2 p, p the spectrum divided by its sum; at most log2 B",
         source="Shannon 1948",
-        cannot="the order of the bands, and brightness",
+        cannot="the order of the bands, brightness, and where pixels lie",
     ),
 )

@@ -184,7 +184,7 @@ METRICS = (
         perfect=None,
         formula="(Σ |x[i+1, j] − x[i, j]| + Σ |x[i, j+1] − x[i, j]|) / (B H W)",
         source="Rudin, Osher & Fatemi, Physica D 60, 1992 (anisotropic form)",
-        cannot="It cannot tell noise from structure, and it depends on the number of pixels a lesion has.",
+        cannot="It cannot tell noise from structure, does not see the order of the bands, and depends on a lesion's pixels.",
     ),
     Metric(
         key="variance",
@@ -197,7 +197,7 @@ METRICS = (
         perfect=None,
         formula="mean over bands of Σ (x − mean)² / (H W)",
         source="definition",
-        cannot="It cannot see where pixels lie: shuffled pixels give the same value.",
+        cannot="It cannot see where pixels lie, nor the order of the bands: shuffled ones give the same value.",
     ),
     Metric(
         key="spatial_entropy",
@@ -210,7 +210,8 @@ METRICS = (
         perfect=None,
         formula="mean over bands of −Σ p log2 p over equal bins of a common range",
         source="Shannon, Bell System Technical Journal 27, 1948",
-        cannot="It cannot see where pixels lie, nor changes within a bin or outside the range of the histogram.",
+        cannot="It cannot see where pixels lie, the order of the bands, nor changes within a bin or outside the range of "
+        "the histogram.",
     ),
     Metric(
         key="signal_to_noise",
@@ -223,7 +224,8 @@ METRICS = (
         perfect=None,
         formula="mean over bands of 20 log10(mean / σ), σ = median |x * N| / (6 · 0.6745), N Immerkær's mask",
         source="Immerkær, CVIU 64(2), 1996; Donoho & Johnstone, Biometrika 81, 1994",
-        cannot="It cannot tell texture finer than 3 px from noise, and does not see noise that was smoothed.",
+        cannot="It cannot tell texture finer than 3 px from noise, and does not see noise that was smoothed, brightness, "
+        "nor the order of the bands.",
     ),
     Metric(
         key="spectrum_slope",
@@ -236,6 +238,7 @@ METRICS = (
         perfect=None,
         formula="slope of log ring-averaged power (Hann window) against log frequency, 3 cycles per side to Nyquist",
         source="Field, JOSA A 4, 1987; Durall et al., CVPR 2020",
-        cannot="It cannot see direction, phase or a single peak, and nothing coarser than a third of the image.",
+        cannot="It cannot see direction, phase or a single peak, brightness, the order of the bands, and nothing coarser "
+        "than a third of the image.",
     ),
 )

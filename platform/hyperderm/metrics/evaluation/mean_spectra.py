@@ -89,7 +89,7 @@ METRICS = (
     ),
     _metric(
         *("contrast_difference", "difference of the contrast of lesion and skin", contrast_difference, ""),
-        *("mean over bands of |Δ log (mean lesion / mean skin)|", "variety, and faults of the masks"),
+        *("mean over bands of |Δ log (mean lesion / mean skin)|", "variety, brightness, and faults of the masks"),
     ),
     _metric(
         *("derivative_difference", "difference of the slopes of the mean lesion spectra", derivative_difference, ""),
