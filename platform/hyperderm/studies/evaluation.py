@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from hyperderm.errors import CubeError
 from hyperderm.metrics.as_published import METRICS as PUBLISHED_METRICS
+from hyperderm.metrics.as_published import as_published
 from hyperderm.metrics.description import Metric
 from hyperderm.metrics.evaluation.measure import METRICS, Measured, measure
 from hyperderm.metrics.evaluation.scores import Comparison, Features, comparison, computed
@@ -51,6 +53,8 @@ class Evaluation:
         how: the comparison, common to all sets.
         sets: the sets in the order of the request.
         opening: the test role that was opened; None if validation was read.
+        published_real: the seeds' metrics in the seeds' way of train cubes in the place of synthetic ones; empty if the
+            cubes do not suit them.
         missing: why a feature space is missing, a sentence each.
         facts: provenance of the run: commit, versions, tracking key.
     """
@@ -59,6 +63,7 @@ class Evaluation:
     how: Comparison
     sets: list[Evaluated]
     opening: Opening | None = None
+    published_real: Mapping[str, float | None] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
 
@@ -82,6 +87,7 @@ class Evaluation:
             "test_opened": asdict(self.opening) if self.opening else None,
             "missing": list(self.missing),
             "facts": dict(self.facts),
+            "as_published_of_train": dict(self.published_real),
             "sets": {each.made.name: _of_set(each) for each in self.sets},
             "metrics": {key: described(metric) for key, metric in {**METRICS, **_published_metrics()}.items()},
         }
@@ -111,7 +117,8 @@ def evaluate(
     how = comparison(roles.train, roles.held_out, roles.wavelengths, draws)
     progress("the memorisation audit: what train lesions have in common")
     reference, why = _reference(roles)
-    found = Evaluation(roles, how, [])
+    progress("the seeds' way, for real cubes")
+    found = Evaluation(roles, how, [], published_real=_published_real(how))
     for made in sets:
         progress(f"{made.name}: the memorisation audit")
         audit = _audit(reference, made) if reference else None
@@ -151,6 +158,14 @@ def flat_scores(found: Evaluated) -> dict[str, float]:
 def utc_now() -> str:
     """Return the time of day (UTC, ISO 8601)."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _published_real(how: Comparison) -> dict[str, float | None]:
+    count = min(len(how.train), len(how.held_out))
+    try:
+        return as_published(how.held_out.cubes, how.train.cubes[:count])
+    except CubeError:
+        return {}  # each set says why
 
 
 def _reference(roles: RealRoles) -> tuple[Reference | None, str]:

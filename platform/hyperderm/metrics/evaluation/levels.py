@@ -5,12 +5,11 @@ from collections.abc import Callable
 from hyperderm.metrics import spectral, texture
 from hyperderm.metrics.description import Metric
 from hyperderm.metrics.evaluation.mean_spectra import MeanSpectra
+from hyperderm.metrics.evaluation.names import FAMILIES
 from hyperderm.metrics.evaluation.scores import Comparison, CubeGroup, Score, Scores, Table, of_values
 
 FAMILY = "level"
-METRICS: dict[str, Metric] = {
-    metric.key: metric for metric in (*spectral.METRICS, *texture.METRICS) if metric.kind == "level"
-}
+METRICS: dict[str, Metric] = {m.key: m for m in (*spectral.METRICS, *texture.METRICS) if m.key in FAMILIES[FAMILY]}
 Level = Callable[[CubeGroup], Table]
 
 

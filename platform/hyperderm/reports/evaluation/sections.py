@@ -1,6 +1,7 @@
 """The content of the report of an evaluation, from its first sentence to its appendix."""
 
 from hyperderm.metrics.evaluation.measure import METRICS
+from hyperderm.metrics.evaluation.orderings import SETS
 from hyperderm.reports.document import Content, Section
 from hyperderm.reports.evaluation import tables, words
 from hyperderm.reports.evaluation.figures import drawings
@@ -65,6 +66,17 @@ def _sections(found: Evaluation) -> list[Section]:
             "Appendix: every metric",
             paragraphs=("The docstring of each function gives shapes and errors.",),
             tables=(tables.metrics_table(METRICS.values()),),
+        ),
+        Section(
+            "orderings",
+            "Appendix: what every score sees of known damage",
+            paragraphs=(
+                "Measured on phantom lesions of 64 px, 60 a set. Sees: the score is outside the range of real cubes, or "
+                "farther from it than that of fresh cubes by more than the range. –: it is not. Cannot: it is not, by construction. "
+                "Better: it takes the damage for better than real cubes.",
+            ),
+            tables=(tables.orderings_table(),),
+            items=tuple(f"{name}: {what}" for name, what in SETS.items()),
         ),
         Section("facts", "How this was made", items=tuple(f"{name}: {value}" for name, value in found.facts.items())),
     ]

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from hyperderm.metrics.as_published import METRICS as PUBLISHED_METRICS
 from hyperderm.metrics.as_published import PUBLISHED
 from hyperderm.metrics.description import Metric
+from hyperderm.metrics.evaluation.expectations import CANNOT, ordering_table
+from hyperderm.metrics.evaluation.orderings import FRESH, SETS
 from hyperderm.metrics.evaluation.scores import Score
 from hyperderm.reports.document import Cell, Column, Notes, Row, Table, Tone
 from hyperderm.reports.evaluation.words import amount
@@ -25,6 +27,18 @@ FAMILIES = {
     "train/spectral": "Sets against train cubes (a copier shines here): spectral statistics",
     "train/inception": "Sets against train cubes: features of Inception-v3",
     "train/lite0": "Sets against train cubes: features of EfficientNet-Lite0",
+}
+SHAPES = {
+    "pair": "cubes (N, B, H, W) and (N, B, H, W) → (N,)",
+    "level": "cubes (N, B, H, W) → (N,)",
+    "set": "features (n, d) and (m, d) → a number",
+}
+"""What a metric of each kind takes and gives; the docstring of its function says more."""
+MARKS: dict[str, tuple[str, Tone]] = {
+    "sees": ("sees", "strong"),
+    "does not see": ("–", "quiet"),
+    "takes for better": ("better", "bad"),
+    CANNOT: ("cannot", "quiet"),
 }
 MOST_COPIES = 50
 """Number of copies that the page lists; copies.csv holds all."""
@@ -102,7 +116,7 @@ def published_table(found: Evaluation) -> Table:
     rows = []
     for metric in PUBLISHED_METRICS:
         values = [each.measured.published.get(metric.key) for each in found.sets]
-        real = next((v for each in found.sets if (v := each.measured.published.get(f"{metric.key}_real")) is not None), None)
+        real = found.published_real.get(metric.key)
         stem = metric.key.removesuffix("_scaled").removesuffix("_unscaled")
         printed = [f"{one.model} {one.value:g}" for one in PUBLISHED if one.metric == stem]
         rows.append(
@@ -118,7 +132,7 @@ def published_table(found: Evaluation) -> Table:
             )
         )
     columns = (
-        *(Column("metric", words=True), Column("held-out cubes")),
+        *(Column("metric", words=True), Column("train cubes in their place")),
         *(Column(each.made.name) for each in found.sets),
         *(Column("unit"), Column("printed by the seed", words=True), Column("what is wrong with it", words=True)),
     )
@@ -128,18 +142,35 @@ def published_table(found: Evaluation) -> Table:
 
 
 def metrics_table(metrics: Iterable[Metric]) -> Table:
-    """Return the description of every metric, with the function that computes it."""
+    """Return the description of every metric, with the shapes it takes and the function that computes it."""
     rows = tuple(
         Row(
             (
                 Cell(metric.title, metric.key), Cell(metric.formula), Cell(metric.unit or "1"), Cell(_span(metric)),
-                Cell(metric.better), Cell(metric.source), Cell(metric.cannot), Cell(where(metric)),
+                Cell(metric.better), Cell(SHAPES[metric.kind]), Cell(metric.source), Cell(metric.cannot),
+                Cell(where(metric)),
             )
         )
         for metric in metrics
     )  # fmt: skip
-    titles = ("metric", "formula", "unit", "range", "good", "source", "cannot see", "function")
+    titles = ("metric", "formula", "unit", "range", "good", "shapes", "source", "cannot see", "function")
     return Table("", tuple(Column(title, words=title not in ("unit", "range", "good")) for title in titles), rows)
+
+
+def orderings_table() -> Table:
+    """Return what every metric says of sets whose answer is known, as it was measured on phantom lesions."""
+    told = {(each.metric, each.set): each.sight for each in ordering_table()}
+    metrics = dict.fromkeys(metric for metric, _ in told)
+    rows = tuple(
+        Row((Cell(metric), *(Cell(*_mark(told.get((metric, name)))) for name in SETS if name != FRESH)))
+        for metric in metrics
+    )
+    return Table("", (Column("score", words=True), *(Column(name) for name in SETS if name != FRESH)), rows)
+
+
+def _mark(sight: str | None) -> tuple[str, str, str, Tone]:
+    text, tone = MARKS[sight] if sight else ("", "")
+    return text, "", "", tone
 
 
 def bands_table(found: Evaluation) -> Table:
