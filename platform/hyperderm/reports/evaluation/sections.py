@@ -72,8 +72,8 @@ def _sections(found: Evaluation) -> list[Section]:
             "Appendix: what every score sees of known damage",
             paragraphs=(
                 "Measured on phantom lesions of 64 px, 60 a set. Sees: the score is outside the range of real cubes, or "
-                "farther from it than that of fresh cubes by more than the range. –: it is not. Cannot: it is not, by construction. "
-                "Better: it takes the damage for better than real cubes.",
+                "farther from it than that of fresh cubes by more than the range. –: it is not. Cannot: it is not, by "
+                "construction. Better: it takes the damage for better than real cubes.",
             ),
             tables=(tables.orderings_table(),),
             items=tuple(f"{name}: {what}" for name, what in SETS.items()),
