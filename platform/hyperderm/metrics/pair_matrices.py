@@ -16,7 +16,7 @@ from hyperderm.metrics.subsampling import Rows
 
 Matrix = NDArray[np.float64]
 MOST = 6000
-"""Largest number of cubes of both sets together: a matrix of them takes 288 MB."""
+"""Largest number of cubes of both sets together: a matrix of them takes 288 MB, and there is one."""
 
 
 class PairMatrices:
@@ -38,11 +38,11 @@ class PairMatrices:
             raise StoreError(f"{len(both)} cubes are too many for matrices of all pairs", f"Draw {MOST} of them.")
         self._second = 0 if g is None else len(f)
         self.dimension = f.shape[1]
-        self._product: Matrix = both @ both.T
-        both -= both.mean(0)  # distances and covariances lose fewer digits
+        mean = both.mean(0)
+        both -= mean  # distances and covariances lose fewer digits
         self._centred: Matrix = both @ both.T
-        squares = np.diag(self._centred)
-        self._square: Matrix = np.maximum(squares[:, None] + squares - 2 * self._centred, 0)
+        self._squares: Matrix = np.diag(self._centred).copy()
+        self._along: Matrix = both @ mean + mean @ mean / 2  # of two rows: what the inner product of the rows has more
 
     def frechet(self, x: Rows, y: Rows) -> float:
         """Return `distribution.frechet_distance` of rows x of f and y of g."""
@@ -57,16 +57,26 @@ class PairMatrices:
         a, b, c = (self._centred[np.ix_(p, q)].mean() for p, q in ((x, x), (y, y), (x, y)))
         return float(a + b - 2 * c)
 
+    def _product(self, p: Rows, q: Rows) -> Matrix:
+        """Return the inner products of rows, not centred."""
+        return self._centred[np.ix_(p, q)] + self._along[p][:, None] + self._along[q]
+
+    def _square(self, p: Rows, q: Rows) -> Matrix:
+        """Return the squared distances of rows."""
+        found = -2 * self._centred[np.ix_(p, q)]
+        found += self._squares[p][:, None] + self._squares[q]
+        return np.maximum(found, 0, out=found)
+
     def kernel(self, x: Rows, y: Rows) -> float:
         """Return `distribution.kernel_distance` of rows x of f and y of g."""
         y = y + self._second
-        a, b, c = ((self._product[np.ix_(p, q)] / self.dimension + 1) ** 3 for p, q in ((x, x), (y, y), (x, y)))
+        a, b, c = ((self._product(p, q) / self.dimension + 1) ** 3 for p, q in ((x, x), (y, y), (x, y)))
         return float(_off_diagonal(a) + _off_diagonal(b) - 2 * c.mean())
 
     def energy(self, x: Rows, y: Rows) -> float:
         """Return `spectra.energy_distance` of rows x of f and y of g."""
         y = y + self._second
-        a, b, c = (np.sqrt(self._square[np.ix_(p, q)]) for p, q in ((x, x), (y, y), (x, y)))
+        a, b, c = (np.sqrt(self._square(p, q)) for p, q in ((x, x), (y, y), (x, y)))
         for within in (a, b):
             np.fill_diagonal(within, 0.0)  # rounding leaves a small distance of a row to itself
         return float((2 * c.mean() - _off_diagonal(a) - _off_diagonal(b)) / np.sqrt(self.dimension))
@@ -81,8 +91,8 @@ class PairMatrices:
         if min(len(x), len(y)) < least:
             raise StoreError(f"{min(len(x), len(y))} cubes have no neighbour number {least - 1}", f"Use {least} or more.")
         y = y + self._second
-        of_real, of_made = (_sorted_distances(self._square[np.ix_(rows, rows)]) for rows in (y, x))
-        between = self._square[np.ix_(y, x)]  # real, synthetic
+        of_real, of_made = (_sorted_distances(self._square(rows, rows)) for rows in (y, x))
+        between = self._square(y, x)  # real, synthetic
         inside = between <= of_real[:, NEIGHBOUR_COVERAGE - 1][:, None]
         return Manifold(
             float((between <= of_real[:, NEIGHBOUR - 1][:, None]).any(0).mean()),

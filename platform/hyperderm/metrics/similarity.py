@@ -116,23 +116,35 @@ def _terms(a: Tensor, b: Tensor, data_range: float) -> tuple[Tensor, Tensor]:
     height, width = a.shape[1:]
     side = min(WINDOW, height, width)
     side -= 1 - side % 2
-    rows, columns = (_window(length, side).to(a.device) for length in (height, width))
-    mean_a, mean_b, aa, bb, ab = (rows @ image @ columns.T for image in (a, b, a * a, b * b, a * b))
-    covariance = ab - mean_a * mean_b
-    variances = (aa - mean_a.square()).clamp_min(0.0) + (bb - mean_b.square()).clamp_min(0.0)
+    weights = _window(side)
+    mean_a, mean_b, squares, product = (_averaged(image, weights) for image in (a, b, a * a + b * b, a * b))
+    power = mean_a.square() + mean_b.square()
+    covariance = product - mean_a * mean_b
+    variances = (squares - power).clamp_min_(0.0)
     contrast = (2 * covariance + c2) / (variances + c2)
-    luminance = (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
+    luminance = (2 * mean_a * mean_b + c1) / (power + c1)
     return (luminance * contrast).mean((1, 2)), contrast.mean((1, 2))
 
 
-def _window(length: int, side: int) -> Tensor:
-    """Return the matrix (length - side + 1, length) float64 that averages a line with the Gaussian window."""
+def _window(side: int) -> list[float]:
+    """Return the weights of the Gaussian window along one axis."""
     offset = torch.arange(side, dtype=torch.float64) - side // 2
     weights = torch.exp(-offset.square() / (2 * SIGMA**2))
-    matrix = torch.zeros(length - side + 1, length, dtype=torch.float64)
-    for i, weight in enumerate(weights / weights.sum()):
-        matrix.diagonal(i).fill_(weight)
-    return matrix
+    return (weights / weights.sum()).tolist()
+
+
+def _averaged(images: Tensor, weights: list[float]) -> Tensor:
+    """Return the weighted means of all whole windows: (P, H, W) -> (P, H - side + 1, W - side + 1).
+
+    Sums of shifted images take half the time of a product with a matrix that is mostly zero.
+    """
+    for axis in (1, 2):
+        length = images.shape[axis] - len(weights) + 1
+        total = images.narrow(axis, 0, length) * weights[0]
+        for i, weight in enumerate(weights[1:], 1):
+            total.add_(images.narrow(axis, i, length), alpha=weight)
+        images = total
+    return images
 
 
 METRICS = (

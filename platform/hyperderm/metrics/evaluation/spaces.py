@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from hyperderm.metrics.feature_spaces import FeatureSpace
 from hyperderm.metrics.manifold import Manifold
 from hyperderm.metrics.pair_matrices import PairMatrices
 from hyperderm.metrics.spectra import Standardiser, cube_features, energy_distance
-from hyperderm.metrics.subsampling import OfRows, Rows, at_smaller
+from hyperderm.metrics.subsampling import AtSize, OfRows, Rows, at_smaller
 from hyperderm.metrics.two_sample import FOLDS, LEAST, cross_validated
 from hyperderm.statistics.intervals import hanley_mcneil
 
@@ -111,6 +111,11 @@ def space_scores(
     size = min(len(made), len(held), SIZE_MOST)
     of_real = _functions(PairMatrices(np.concatenate([train, held])))
     groups = how.train.groups + how.held_out.groups
+
+    @cache
+    def floor(key: str) -> AtSize | None:
+        return floor_at(of_real[key], groups, size, how)
+
     for family, reference, group in (("held_out", held, how.held_out), ("train", train, how.train)):
         functions = _functions(PairMatrices(made, reference))
         for key in space.metrics:
@@ -118,7 +123,7 @@ def space_scores(
 
             def make(name: str = name, key: str = key, functions: Functions = functions, m: int = len(reference)) -> Score:
                 found = at_smaller(functions[key], len(made), m, how.draws, how.seed, size)
-                return set_score(name, METRICS[key], found, floor_at(of_real[key], groups, size, how))
+                return set_score(name, METRICS[key], found, floor(key))
 
             scores.attempt(name, make)
         if auroc:
