@@ -12,7 +12,10 @@ from hyperderm.cli.terminal import print_aside
 
 @app.command()
 def evaluate(
-    real: Annotated[str | None, typer.Option(help="The real store; with --run only if it was moved.", metavar="URI")] = None,
+    real: Annotated[
+        str | None,
+        typer.Option(help="The real store: needed with --synthetic; with --run only if it was moved.", metavar="URI"),
+    ] = None,
     synthetic: Annotated[
         list[str] | None, typer.Option(help="A synthetic store; several make one table.", metavar="URI")
     ] = None,

@@ -78,7 +78,9 @@ def last_sweep(runs: Path) -> str:
 
     studies = sorted(runs.glob(f"*/{STUDY}"), key=lambda study: (study.stat().st_mtime, str(study)))
     if not studies:
-        raise StudyError(f"{runs} holds no sweep", "Run one first: make sweep-shsgan.")
+        raise StudyError(
+            f"{runs} holds no sweep", "Run one first: make sweep-shsgan. Or name a run: RUN=name, or --run NAME."
+        )
     return studies[-1].parent.name
 
 

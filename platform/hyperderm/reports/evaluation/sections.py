@@ -11,7 +11,6 @@ from hyperderm.studies.evaluation import Evaluated, Evaluation
 def content(found: Evaluation) -> Content:
     """Return the whole report."""
     held = found.roles
-    names = ", ".join(each.made.name for each in found.sets)
     subtitle = (
         f"Real: {held.store.location.uri} ({held.store.name}), fold {held.fold}, {len(held.train)} train and "
         f"{len(held.held_out)} {held.role} lesions of {', '.join(held.diagnoses)}, {held.size} px, "
@@ -21,7 +20,7 @@ def content(found: Evaluation) -> Content:
         )
     )
     return Content(
-        title=f"How good is {names}?",
+        title=f"How good {'are' if len(found.sets) > 1 else 'is'} {words.listed([each.made.name for each in found.sets])}?",
         subtitle=subtitle,
         answer=words.answer(found),
         verdicts=words.details(found),
@@ -35,7 +34,7 @@ def _warnings(found: Evaluation) -> tuple[str, ...]:
     for each in found.sets:
         said += [f"{each.made.name}: {note}" for note in each.made.notes]
         if words.judged(each):
-            said.append(f"{each.made.name}: the set holds copies, which most scores praise.")
+            said.append(f"{each.made.name}: the audit calls this set memorised, and most scores praise copies.")
     if found.opening:
         said.append(
             f"The test role of fold {found.opening.fold} was opened at {found.opening.at}; MLflow holds the record. "
@@ -94,8 +93,8 @@ def _pictures(found: Evaluation, each: Evaluated, number: int) -> list[Section]:
         Section(
             f"{prefix}-copies",
             f"New or copied{name}",
-            paragraphs=(words.newness(each),),
-            items=(*(each.audit.notes if each.audit else ()), *_recorded(each)),
+            paragraphs=(_sentence(words.newness(each)),),
+            items=_notes(each),
             tables=(table,) if table else (),
             drawings=(drawn["pairs"],),
         ),
@@ -106,10 +105,18 @@ def _pictures(found: Evaluation, each: Evaluated, number: int) -> list[Section]:
     ]
 
 
-def _recorded(each: Evaluated) -> tuple[str, ...]:
-    """Return what the audit that `generate` recorded says of a derived set's own lesions."""
-    notes = (each.recorded or {}).get("notes", ())
-    return tuple(f"recorded by `generate`: {note}" for note in notes) if (each.recorded or {}).get("own") else ()
+def _notes(each: Evaluated) -> tuple[str, ...]:
+    """Return the notes of the audit, and what `generate` recorded of a derived set's own lesions where it judged them."""
+    notes = each.audit.notes if each.audit else []
+    recorded = each.recorded or {}
+    if not recorded.get("own"):
+        return tuple(notes)
+    judged = [f"recorded when the set was generated: {note}" for note in recorded.get("notes", ()) if note not in notes]
+    return (*(note for note in notes if not note.startswith("derived:")), *judged)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _left(found: Evaluation) -> tuple[str, ...]:

@@ -179,8 +179,12 @@ def bands_table(found: Evaluation) -> Table:
         Row((Cell(f"{nm:g}"), *(Cell(f"{each.measured.bands[:, band].mean():.3f}") for each in found.sets)))
         for band, nm in enumerate(found.how.wavelengths)
     )
-    columns = (Column("nm"), *(Column(each.made.name) for each in found.sets))
-    return Table("Root mean square error over the band's mean, mean over cubes.", columns, rows)
+    columns = (Column("nm", words=True), *(Column(each.made.name) for each in found.sets))
+    return Table(
+        "Root mean square error to the nearest held-out cube by spectral angle, over the band's mean; mean over cubes.",
+        columns,
+        rows,
+    )
 
 
 def csv_files(found: Evaluation) -> dict[str, str]:

@@ -76,8 +76,8 @@ def _headline(each: Evaluated, found: Evaluation) -> str:
     held = f"{len(found.roles.held_out)} held-out lesions"
     fine = [aspect.title for aspect in ASPECTS if _counted(each, aspect) and not differing(each, aspect)]
     bad = [aspect.title for aspect in ASPECTS if differing(each, aspect)]
-    parts = [f"unlike {held} in {_listed(bad)}"] if bad else []
-    parts += [f"as they are in {_listed(fine)}" if bad else f"as {held} are in {_listed(fine)}"] if fine else []
+    parts = [f"unlike {held} in {listed(bad)}"] if bad else []
+    parts += [f"as they are in {listed(fine)}" if bad else f"as {held} are in {listed(fine)}"] if fine else []
     told = f"{'; '.join(parts)}; " if parts else ""
     return f"{each.made.name} is {told}{_new(each)}."
 
@@ -88,8 +88,10 @@ def _new(each: Evaluated) -> str:
     memorised = judged(each)
     if memorised is None:
         return "derived from train lesions, and no copies of other ones were found"
-    if memorised:
+    if memorised and (each.audit.memorised or (each.recorded or {})["own"]["copies"]):
         return "NOT new: it holds copies of train lesions"
+    if memorised:
+        return "NOT new: its cubes resemble their own train lesions more than cubes made from unseen lesions resemble theirs"
     return "no copies of train lesions were found"
 
 
@@ -172,7 +174,7 @@ def cannot_tell(found: Evaluation) -> tuple[str, ...]:
     said = [
         f"With {held} held-out lesions only differences outside the ranges of the tables can be seen; a score inside its "
         "range is no proof of equality. One score in twenty lies outside by chance; the sentences above allow for that.",
-        "Whether a classifier gains from the set is another question: `make ablation` answers it.",
+        "Whether a classifier gains from the set is another question: make ablation answers it.",
         "The feature spaces were trained on photographs of everyday things and see three folded channels.",
     ]
     if found.roles.role == "validation":
@@ -210,5 +212,6 @@ def amount(value: float) -> str:
     return f"{value:.2e}".replace("-", "−")
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Join names with commas and a last "and"."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
