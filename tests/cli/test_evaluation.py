@@ -1,6 +1,7 @@
 """`hyperderm evaluate`: a report, numbers in MLflow, and an opening of the test role that `audit leaks` knows."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,10 +17,12 @@ from hyperderm.reports.document import Image
 from hyperderm.reports.evaluation import sections
 from hyperderm.reports.evaluation.figures import drawings
 from hyperderm.store.reader import open_store
+from hyperderm.workflows.evaluated_run import last_sweep
 from tests.command import project_of
 from tests.evaluations import SPACES, lesions, write_set
 from tests.reports.reading import Page
 from tests.services.grids import make_project
+from tests.studies.test_synthesis import train
 
 FOLD = 1
 
@@ -123,6 +126,27 @@ def test_the_test_role_stays_shut_where_its_opening_cannot_be_recorded(here, sto
     assert done.returncode == 2
     assert read == []
     assert not (here / "out").exists()
+
+
+def test_a_run_is_evaluated_by_a_set_that_is_made_once(here, phantom_store, command, plain):
+    train(open_store(str(phantom_store)), here / "runs" / "rgb")
+    first = command("evaluate", "--run", "rgb", "--count", 9)
+    assert first.returncode == 0, first.stderr
+    assert "evaluating run rgb" in first.stdout
+    assert "9 melanoma in" in first.stdout
+    numbers = json.loads(next((here / "runs").glob("evaluate-*/report/metrics.json")).read_text())
+    assert next(iter(numbers["sets"].values()))["recorded_audit"]["derived"] is True
+    again = command("evaluate", "--run", "rgb", "--count", 9)
+    assert again.returncode == 0
+    assert "is there from an earlier evaluation" in again.stdout
+
+
+def test_the_last_sweep_is_the_one_that_was_written_to_last(tmp_path):
+    for age, name in enumerate(("new", "old")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "study.db").touch()
+        os.utime(tmp_path / name / "study.db", (1e9 - age, 1e9 - age))
+    assert last_sweep(tmp_path) == "new"
 
 
 @pytest.mark.parametrize(

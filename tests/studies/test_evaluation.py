@@ -1,6 +1,7 @@
 """An evaluation says of sets with a known answer what is known, and refuses or tells what cannot be compared."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hyperderm.metrics.evaluation.names import SCORES
 from hyperderm.metrics.evaluation.scores import MOST, comparison
 from hyperderm.phantom.rendering import phantom
 from hyperderm.reports.evaluation import words
+from hyperderm.reports.evaluation.tables import score_table
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
 from hyperderm.studies.evaluated_sets import fold_of_sets, names_of, read_roles, read_set
@@ -91,6 +93,26 @@ def test_values_are_json_and_numbers_for_tracking(both):
     numbers = flat_scores(both.sets[1])
     assert numbers["audit/share"] >= 0.95
     assert {f"{key}/real" for key in SCORES if key.startswith("level")} <= numbers.keys()
+
+
+def test_sets_of_different_numbers_each_have_their_own_range_in_the_table(tmp_path, real, fresh):
+    found = evaluated(real, *(write_set(tmp_path / f"n{n}", real, fresh[:n], FOLD, seed=n) for n in (8, 16)))
+    rows = {row.cells[0].sub: row.cells for row in score_table(found).rows if not row.heading}
+    first, second = (each.measured.scores.get("held_out/inception/frechet") for each in found.sets)
+    assert (first.size, second.size) == (8, 16)
+    assert rows["frechet"][2].sub == "differs with the number of cubes"
+    assert "; 8 cubes, real [" in rows["frechet"][3].sub
+    assert "; 16 cubes, real [" in rows["frechet"][4].sub
+
+
+def test_the_judgement_of_own_lesions_stands_in_every_output(both):
+    own = {"memorised": True, "copies": [], "changed": 20, "found": 15}
+    derived = replace(both.sets[0], audit=replace(both.sets[0].audit, derived=True, memorised=None), recorded={"own": own})
+    found = replace(both, sets=[derived])
+    assert found.to_dict()["sets"]["honest"]["memorised"] is True
+    assert flat_scores(derived)["audit/memorised"] == 1.0
+    assert "NOT new" in words.answer(found)[0]
+    assert flat_scores(both.sets[0])["audit/memorised"] == 0.0
 
 
 def test_the_size_of_a_smaller_set_is_taken_and_told(tmp_path, real, fresh):

@@ -50,8 +50,9 @@ CUTOFF = 0.625
 """Highest spatial frequency that counts, relative to the highest that the pixels show along an axis."""
 LEAST = 0.25
 """Similarity below which no cube is a copy: it holds less than a quarter of its lesion's detail, however rare that is."""
-LEAST_DIFFERENCE = 0.05
-"""Difference of mean similarities below which a set copies nothing worth the name, however certain the difference is."""
+LEAST_DIFFERENCE = 0.1
+"""Difference of mean similarities below which a set copies nothing worth the name, however certain the difference is. A
+barely trained generator of blurred cubes came to .09 by chance of its fold."""
 LEAST_RATIO = 1.15
 """Ratio of signal and noise to noise that a spectral component must have; at least two components are kept."""
 _NOISE_FROM = 0.75  # of the highest frequency along an axis: beyond, only noise is left

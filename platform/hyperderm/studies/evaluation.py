@@ -9,15 +9,43 @@ from typing import Any
 from hyperderm.errors import CubeError
 from hyperderm.metrics.as_published import METRICS as PUBLISHED_METRICS
 from hyperderm.metrics.as_published import as_published
+from hyperderm.metrics.copy_search import CopySearch
 from hyperderm.metrics.description import Metric
 from hyperderm.metrics.evaluation.measure import METRICS, Measured, measure
 from hyperderm.metrics.evaluation.scores import Comparison, Features, comparison, computed
 from hyperderm.metrics.feature_spaces import FeatureSpace
-from hyperderm.metrics.memorisation import Audit, Auditor, Reference
+from hyperderm.metrics.memorisation import Audit, Auditor, Law, Reference
 from hyperderm.metrics.subsampling import DRAWS
 from hyperderm.store.manifest import Opening
 from hyperderm.studies.evaluated_sets import RealRoles, SyntheticSet
 
+_SHARE = "It depends on the power of the audit, which stands beside it, and sees only what a camera may have changed."
+AUDIT_METRICS = (
+    Metric(
+        "audit/similarity", "similarity to the train lesion that explains a cube best", CopySearch.search, "level", "lower",
+        "", (None, None), None, "Fisher's z of the largest correlation over turns, mirrors, shifts and zooms, see `copy_search`",
+        "this project; normalised cross-correlation: Lewis 1995", "It cannot see likeness that is no copy of one lesion.",
+    ),
+    Metric(
+        "audit/chance", "chance of such a similarity between different lesions", Law.p, "level", "as real",
+        "", (0.0, 1.0), None, "survival function of Gumbel's law, fitted to train lesions of other groups",
+        "Coles 2001, chapter 3", "It is an extrapolation beyond the similarities of train lesions.",
+    ),
+    Metric(
+        "audit/copies", "number of copies", Auditor.result, "set", "lower",
+        "", (0.0, None), 0.0, "number of cubes whose similarity lies beyond the threshold", "metrics.memorisation", _SHARE,
+    ),
+    Metric(
+        "audit/share", "share of copies", Auditor.result, "set", "lower",
+        "", (0.0, 1.0), 0.0, "copies / cubes", "metrics.memorisation", _SHARE,
+    ),
+    Metric(
+        "audit/memorised", "whether the set is memorised", Auditor.result, "set", "lower",
+        "", (0.0, 1.0), 0.0, "1 if chance does not explain the copies (binomial, p < 0.01), or one is beyond doubt",
+        "metrics.memorisation", _SHARE,
+    ),
+)  # fmt: skip
+"""The numbers of the memorisation audit, which `metrics.memorisation` describes."""
 VERSION = 1
 """Version of the form of `metrics.json`."""
 AUDITED_AT_ONCE = 64
@@ -42,6 +70,17 @@ class Evaluated:
     audit: Audit | None
     audit_missing: str = ""
     recorded: Mapping[str, Any] | None = None
+
+    @property
+    def memorised(self) -> bool | None:
+        """Whether the set is memorised; None without an audit, and for a derived set whose own lesions were not judged.
+
+        That judgement needs the generator, so it stands in the audit that `generate` recorded.
+        """
+        if self.audit is None or self.audit.memorised is not None:
+            return self.audit.memorised if self.audit else None
+        own = (self.recorded or {}).get("own")
+        return bool(own["memorised"]) if own else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +128,7 @@ class Evaluation:
             "facts": dict(self.facts),
             "as_published_of_train": dict(self.published_real),
             "sets": {each.made.name: _of_set(each) for each in self.sets},
-            "metrics": {key: described(metric) for key, metric in {**METRICS, **_published_metrics()}.items()},
+            "metrics": {key: described(metric) for key, metric in {**METRICS, **_further_metrics()}.items()},
         }
 
 
@@ -152,6 +191,8 @@ def flat_scores(found: Evaluated) -> dict[str, float]:
     published = {f"as_published/{key}": value for key, value in found.measured.published.items() if value is not None}
     audit = found.audit
     told = {"audit/copies": float(len(audit.copies)), "audit/share": audit.share} if audit else {}
+    if found.memorised is not None:
+        told["audit/memorised"] = float(found.memorised)
     return {name: value for name, value in {**values, **published, **told}.items() if math.isfinite(value)}
 
 
@@ -192,7 +233,9 @@ def _of_set(each: Evaluated) -> dict[str, Any]:
         "checkpoint": origin.checkpoint if origin else None,
         "cubes": len(made.cubes),
         "notes": list(made.notes),
+        "memorised": each.memorised,
         "audit": each.audit.to_dict() if each.audit else None,
+        "recorded_audit": dict(each.recorded) if each.recorded else None,
         "audit_missing": each.audit_missing,
         "scores": {score.key: _finite(score.to_dict()) for score in scores.found},
         "as_published": each.measured.published,
@@ -205,5 +248,6 @@ def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 
-def _published_metrics() -> dict[str, Metric]:
-    return {f"as_published/{metric.key}": metric for metric in PUBLISHED_METRICS}
+def _further_metrics() -> dict[str, Metric]:
+    published = {f"as_published/{metric.key}": metric for metric in PUBLISHED_METRICS}
+    return published | {metric.key: metric for metric in AUDIT_METRICS}

@@ -74,6 +74,8 @@ def evaluate(
     from hyperderm.training.run_folder import REPORT
 
     real_store, stores = open_store(str(real)), [open_store(uri) for uri in synthetic]
+    if len({store.manifest.fingerprint for store in stores}) < len(stores):
+        raise StudyError("two of the synthetic stores hold the same set", "Name each once.")
     chosen = fold_of_sets(real_store, stores, fold)
     folder = workspace.runs(runs) / _name(real_store, stores, chosen, final)
     place = out or folder / REPORT

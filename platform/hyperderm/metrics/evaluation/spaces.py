@@ -183,5 +183,6 @@ def _auroc(name: str, made: Grouped, real: Grouped, seed: int) -> Score:
     metric = METRICS[AUROC]
     return Score(
         name, metric, found.value, low, high, len(features[0]), 0.5, 0.5 - reach, 0.5 + reach, max(found.value, 0.5),
-        "below .5: near copies across the sets" if found.value < 0.5 - reach else "",
+        f"{len(features[0])} against {len(features[1])} cubes; interval and range by formula (DeLong, Hanley-McNeil)"
+        + ("; below .5: near copies across the sets" if found.value < 0.5 - reach else ""),
     )  # fmt: skip

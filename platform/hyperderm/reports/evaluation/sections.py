@@ -1,11 +1,12 @@
 """The content of the report of an evaluation, from its first sentence to its appendix."""
 
+from hyperderm.metrics.as_published import METRICS as PUBLISHED_METRICS
 from hyperderm.metrics.evaluation.measure import METRICS
 from hyperderm.metrics.evaluation.orderings import SETS
 from hyperderm.reports.document import Content, Section
 from hyperderm.reports.evaluation import tables, words
 from hyperderm.reports.evaluation.figures import drawings
-from hyperderm.studies.evaluation import Evaluated, Evaluation
+from hyperderm.studies.evaluation import AUDIT_METRICS, Evaluated, Evaluation
 
 
 def content(found: Evaluation) -> Content:
@@ -33,7 +34,7 @@ def _warnings(found: Evaluation) -> tuple[str, ...]:
     said = [*found.roles.notes, *found.missing]
     for each in found.sets:
         said += [f"{each.made.name}: {note}" for note in each.made.notes]
-        if words.judged(each):
+        if each.memorised:
             said.append(f"{each.made.name}: the audit calls this set memorised, and most scores praise copies.")
     if found.opening:
         said.append(
@@ -64,15 +65,16 @@ def _sections(found: Evaluation) -> list[Section]:
             "metrics",
             "Appendix: every metric",
             paragraphs=("The docstring of each function gives shapes and errors.",),
-            tables=(tables.metrics_table(METRICS.values()),),
+            tables=(tables.metrics_table([*METRICS.values(), *AUDIT_METRICS, *PUBLISHED_METRICS]),),
         ),
         Section(
             "orderings",
             "Appendix: what every score sees of known damage",
             paragraphs=(
-                "Measured on phantom lesions of 64 px, 60 a set. Sees: the score is outside the range of real cubes, or "
-                "farther from it than that of fresh cubes by more than the range. –: it is not. Cannot: it is not, by "
-                "construction. Better: it takes the damage for better than real cubes.",
+                "Measured on phantom lesions of 64 px, 60 a set. Sees: the score lies outside the range of real cubes, and "
+                "further out than that of fresh cubes by more than a quarter of the range's width; against train, copies "
+                "count as seen where they are better than real. –: it is not seen. Cannot: it is not, by construction. "
+                "Better: the score takes the damage for better than real cubes.",
             ),
             tables=(tables.orderings_table(),),
             items=tuple(f"{name}: {what}" for name, what in SETS.items()),

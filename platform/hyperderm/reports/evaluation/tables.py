@@ -25,8 +25,8 @@ FAMILIES = {
     "held_out/inception": "Sets against held-out cubes: features of Inception-v3",
     "held_out/lite0": "Sets against held-out cubes: features of EfficientNet-Lite0",
     "train/spectral": "Sets against train cubes (a copier shines here): spectral statistics",
-    "train/inception": "Sets against train cubes: features of Inception-v3",
-    "train/lite0": "Sets against train cubes: features of EfficientNet-Lite0",
+    "train/inception": "Sets against train cubes (a copier shines here): features of Inception-v3",
+    "train/lite0": "Sets against train cubes (a copier shines here): features of EfficientNet-Lite0",
 }
 SHAPES = {
     "pair": "cubes (N, B, H, W) and (N, B, H, W) → (N,)",
@@ -55,14 +55,15 @@ def score_table(found: Evaluation) -> Table:
             rows += [_row(key, found.sets, notes) for key in keys]
     columns = (
         Column("metric", words=True),
-        Column("good"),
+        Column("wanted"),
         Column("real cubes"),
         *(Column(each.made.name) for each in found.sets),
         Column("cubes"),
     )
     caption = (
         "Below each value its 95 % interval. Real cubes: the value that real cubes have in the place of the synthetic ones, "
-        "and the range of 95 % of such values at the same number of cubes."
+        "and the range of 95 % of such values at the same number of cubes; the value is judged, not its interval. "
+        "Distances of sets at different numbers of cubes cannot be compared."
     )
     return Table(caption, columns, tuple(rows), notes.listed)
 
@@ -81,20 +82,29 @@ def _row(key: str, sets: Sequence[Evaluated], notes: Notes) -> Row:
         why = next(left.why for each in sets for left in each.measured.scores.left if left.key == key)
         return Row((Cell(key.rpartition("/")[2]), Cell(""), Cell(""), *(notes.missing(why) for _ in sets), Cell("")))
     metric = known.metric
-    real = Cell("not told", tone="quiet")
-    if known.real is not None and known.real_low is not None and known.real_high is not None:
-        real = Cell(amount(known.real), f"[{amount(known.real_low)}, {amount(known.real_high)}]")
     unit = f", {metric.unit}" if metric.unit else ""
-    cells = [_value(score, each, key, notes) for score, each in zip(scores, sets, strict=True)]
-    return Row((Cell(metric.title + unit, metric.key), Cell(metric.better), real, *cells, Cell(str(known.size))))
+    alike = len({(score.size, score.real_low) for score in scores if score}) == 1
+    real = _real(known) if alike else Cell("", "differs with the number of cubes")
+    cells = [_value(score, each, key, notes, alone=alike) for score, each in zip(scores, sets, strict=True)]
+    size = Cell(str(known.size) if alike else "")
+    return Row((Cell(metric.title + unit, metric.key), Cell(metric.better), real, *cells, size))
 
 
-def _value(score: Score | None, each: Evaluated, key: str, notes: Notes) -> Cell:
+def _real(score: Score) -> Cell:
+    if score.real is None or score.real_low is None or score.real_high is None:
+        return Cell("not told", tone="quiet")
+    return Cell(amount(score.real), f"[{amount(score.real_low)}, {amount(score.real_high)}]")
+
+
+def _value(score: Score | None, each: Evaluated, key: str, notes: Notes, alone: bool) -> Cell:
     if score is None:
         return notes.missing(next((left.why for left in each.measured.scores.left if left.key == key), ""))
     tones: dict[str, Tone] = {"as real": "good", "better than real": "strong", "not told": "quiet"}
     span = f"[{amount(score.low)}, {amount(score.high)}] " if score.low is not None and score.high is not None else ""
-    return Cell(amount(score.value), f"{span}{score.verdict}", notes.mark(score.note), tones.get(score.verdict, "bad"))
+    beside = "" if alone else f"; {score.size} cubes, real {_real(score).sub or 'not told'}"
+    return Cell(
+        amount(score.value), f"{span}{score.verdict}{beside}", notes.mark(score.note), tones.get(score.verdict, "bad")
+    )
 
 
 def copies_table(each: Evaluated) -> Table | None:

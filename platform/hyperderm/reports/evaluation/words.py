@@ -85,14 +85,14 @@ def _headline(each: Evaluated, found: Evaluation) -> str:
 def _new(each: Evaluated) -> str:
     if each.audit is None:
         return "not audited for copies"
-    memorised = judged(each)
+    memorised = each.memorised
     if memorised is None:
         return "derived from train lesions, and no copies of other ones were found"
     if memorised and (each.audit.memorised or (each.recorded or {})["own"]["copies"]):
         return "NOT new: it holds copies of train lesions"
     if memorised:
         return "NOT new: its cubes resemble their own train lesions more than cubes made from unseen lesions resemble theirs"
-    return "no copies of train lesions were found"
+    return f"{'derived from train lesions, but ' if each.audit.derived else ''}no copies of train lesions were found"
 
 
 def details(found: Evaluation) -> tuple[str, ...]:
@@ -127,17 +127,6 @@ def distance(score: Score) -> float:
     return abs(score.value - middle) / half if half > 0 else float("inf")
 
 
-def judged(each: Evaluated) -> bool | None:
-    """Return whether a set is memorised; None for a derived set of which its own lesions were not judged.
-
-    That judgement needs the generator, so it stands in the audit that `generate` recorded.
-    """
-    if each.audit is None or each.audit.memorised is not None:
-        return each.audit.memorised if each.audit else None
-    own = (each.recorded or {}).get("own")
-    return bool(own["memorised"]) if own else None
-
-
 def newness(each: Evaluated) -> str:
     """Return the sentence on copies."""
     audit = each.audit
@@ -149,7 +138,8 @@ def newness(each: Evaluated) -> str:
         return f"{named}train lesions, {more} than chance lets through ({power(audit)})."
     said = f"each cube keeps the geometry of a train lesion; {named}other train lesions"
     if audit.memorised:
-        return f"{said}, more than chance lets through."
+        return f"{said}, more than chance lets through ({power(audit)})."
+    said = f"{said} ({power(audit)})"
     own = (each.recorded or {}).get("own")
     if not own:
         return f"{said}; whether cubes copy their own lesion beyond its pseudo-RGB was not judged."
@@ -163,8 +153,8 @@ def newness(each: Evaluated) -> str:
 def power(audit: Audit) -> str:
     """Return what this audit would find and what it would miss."""
     return (
-        f"of {audit.changed} train cubes changed as a camera may change them it finds {audit.found}; fewer than "
-        f"{audit.certain_from} copies may be chance"
+        f"of {audit.changed} train cubes changed as a camera may change them this audit finds {audit.found} and would miss "
+        f"{audit.changed - audit.found}; fewer than {audit.certain_from} copies may be chance"
     )
 
 
@@ -175,6 +165,7 @@ def cannot_tell(found: Evaluation) -> tuple[str, ...]:
         f"With {held} held-out lesions only differences outside the ranges of the tables can be seen; a score inside its "
         "range is no proof of equality. One score in twenty lies outside by chance; the sentences above allow for that.",
         "Whether a classifier gains from the set is another question: make ablation answers it.",
+        "Below 200 cubes trust the kernel distance rather than the Fréchet distance.",
         "The feature spaces were trained on photographs of everyday things and see three folded channels.",
     ]
     if found.roles.role == "validation":
@@ -199,6 +190,8 @@ def _told(score: Score) -> str:
     assert score.real_low is not None
     assert score.real_high is not None
     space = score.key.split("/")[1] if score.metric.kind == "set" and score.key.count("/") == 2 else ""
+    if score.key.startswith("held_out/nearest/"):
+        space = "to the nearest held-out cube"
     return (
         f"{score.metric.title}{space and f' ({space})'} {amount(score.value)} {score.metric.unit}".rstrip()
         + f" ({score.verdict}: {amount(score.real_low)} to {amount(score.real_high)})"
@@ -207,8 +200,9 @@ def _told(score: Score) -> str:
 
 def amount(value: float) -> str:
     """Write a value with three or four digits that count."""
-    if value == 0 or 0.01 <= abs(value) < 1e5:
-        return number(value, 3 if abs(value) < 10 else 1)
+    if value == 0 or 1e-4 <= abs(value) < 1e5:
+        digits = 1 if abs(value) >= 10 else 3 if abs(value) >= 0.01 else 5
+        return number(value, digits)
     return f"{value:.2e}".replace("-", "−")
 
 
