@@ -161,6 +161,17 @@ def test_a_new_report_replaces_ours_and_keeps_what_people_added(grid, tmp_path, 
     assert "renamed: does synthetic data help?" in (folder / "report.html").read_text()
 
 
+def test_a_linked_folder_is_followed_every_time(tmp_path):
+    place, link = tmp_path / "place", tmp_path / "link"
+    place.mkdir()
+    link.symlink_to(place)
+    for text in ("first", "second", "third"):
+        report_folder.write_folder(link, lambda made, text=text: (made / "report.html").write_text(text), {"report.html"})
+        assert (place / "report.html").read_text() == text
+    assert link.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "place"]
+
+
 def test_refusals(grid, tmp_path):
     predictions, analysis, facts = grid
     other = tmp_path / "work"

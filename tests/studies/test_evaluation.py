@@ -11,6 +11,7 @@ from hyperderm.errors import StoreError
 from hyperderm.metrics.evaluation.measure import METRICS, measure
 from hyperderm.metrics.evaluation.names import SCORES
 from hyperderm.metrics.evaluation.scores import MOST, comparison
+from hyperderm.metrics.memorisation import Auditor, Reference
 from hyperderm.phantom.rendering import phantom
 from hyperderm.reports.evaluation import words
 from hyperderm.reports.evaluation.tables import score_table
@@ -172,6 +173,8 @@ def test_sets_that_cannot_be_compared(tmp_path, real, fresh):
     refused("another unit", real, write_set(tmp_path / "percent", real, cubes * 100, FOLD))
     refused("--fold 3 does not exist", real, write_set(tmp_path / "fine", real, cubes, FOLD), fold=3)
     refused("no set says for which fold", real, real)
+    twice = write_set(tmp_path / "x", real, cubes, FOLD), write_set(tmp_path / "y", real, cubes, FOLD)
+    refused("hold the same set", real, *twice)
 
 
 def test_photographs_and_damaged_cubes(tmp_path, real, fresh):
@@ -211,3 +214,21 @@ def test_a_large_set_is_drawn_from(real, train):
     )
     with pytest.raises(StoreError, match=f"Give 1 to {MOST}"):
         measure(many, how)
+
+
+def test_a_set_named_like_a_role_keeps_its_own_features(tmp_path, real, fresh):
+    """Features of a role and of a set are kept by name: under one name, a set would be compared with itself."""
+    found = evaluated(real, write_set(tmp_path / "validation", real, fresh[:12], FOLD))
+    (each,) = found.sets
+    assert each.made.name != found.roles.held_out.name
+    assert each.measured.published["seed_001/fid_scaled"] > 0
+    assert len(each.measured.level_values["variance"]) == 2
+
+
+def test_one_band_can_be_audited(tmp_path):
+    rng = torch.Generator().manual_seed(0)
+    cubes = torch.rand(12, 1, 16, 16, generator=rng) * 0.2 + 0.3
+    ids = [str(i) for i in range(8)]
+    auditor = Auditor(Reference(cubes[:8], cubes[8:10], ids, ids))
+    auditor.add(torch.cat([cubes[:1], cubes[10:]]))
+    assert 0 in [copy.position for copy in auditor.result(False).copies]

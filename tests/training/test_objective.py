@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
+from hyperderm.cluster.messages import end_message
 from hyperderm.config import Experiment
-from hyperderm.errors import ConfigError, StudyError
+from hyperderm.errors import ConfigError, NonFiniteLoss, StudyError
 from hyperderm.metrics import feature_spaces
 from hyperderm.metrics.evaluation.names import OBJECTIVES
 from hyperderm.store.reader import open_store
@@ -77,3 +78,9 @@ def test_wrong_objectives_are_refused():
 def test_an_objective_that_the_cubes_do_not_have_ends_the_run_with_its_reason(data):
     with pytest.raises(StudyError, match=r"held_out/inception/kernel cannot be had: .*Use 4 cubes"):
         Objective("held_out/inception/kernel", data, "cpu").scores(data.train.reflectance[:2])
+
+
+def test_a_diverged_generator_ends_its_trial_and_is_no_trouble_of_the_machine(data):
+    with pytest.raises(NonFiniteLoss, match="NaN or infinite") as raised:
+        Objective("level/variance", data, "cpu").scores(torch.full((4, *data.train.reflectance.shape[1:]), torch.nan))
+    assert end_message(raised.value)["failure"]

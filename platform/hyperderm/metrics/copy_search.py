@@ -181,7 +181,7 @@ def _noise_fraction(contrast: Tensor, mean: Tensor) -> Tensor:
     noise += np.diag((READ_NOISE**2 + SHOT_NOISE**2 * level) / level**2)
     ratio, vectors = eigh(signal, noise)
     kept = max(2, int((ratio > LEAST_SNR).sum()))
-    return torch.from_numpy(np.ascontiguousarray(vectors[:, ::-1][:, :kept])).float()
+    return torch.from_numpy(vectors[:, ::-1][:, :kept].copy()).float()
 
 
 def _covariance(images: Tensor) -> NDArray[np.float64]:

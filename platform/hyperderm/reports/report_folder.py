@@ -24,6 +24,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None], ours: Set[str]) -> 
         StudyError: the folder holds something else or cannot be written. The older report is then unchanged.
     """
     check_free(folder)
+    folder = folder.resolve()  # a link is followed: renamed, it could not be removed later
     staging, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
     try:
         _settle(folder, staging, old)

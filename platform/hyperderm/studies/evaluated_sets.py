@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from hyperderm.errors import StoreError
 from hyperderm.learners.data import CubeSet
 from hyperderm.metrics.evaluation.scores import MOST, CubeGroup, cube_group
-from hyperderm.store.manifest import Opening
+from hyperderm.store.manifest import Opening, Role
 from hyperderm.store.reader import UNKNOWN, Store
 from hyperderm.store.synthetic import SyntheticOrigin, check_origin, origin_of
 from hyperderm.strict import json_of
@@ -84,9 +84,10 @@ class SyntheticSet:
 
 
 def names_of(sets: Sequence[Store]) -> list[str]:
-    """Return a name for each set: the last part of its address, with the fingerprint where two have the same."""
+    """Return a name for each set: the last part of its address, with the fingerprint where two or a role have the same."""
     last = [store.location.uri.rstrip("/").rpartition("/")[2] for store in sets]
-    return [name if last.count(name) == 1 else f"{name} ({store.name})" for name, store in zip(last, sets, strict=True)]
+    taken = [*last, *get_args(Role)]  # scores and features are kept by the name of a set or a role
+    return [name if taken.count(name) == 1 else f"{name} ({store.name})" for name, store in zip(last, sets, strict=True)]
 
 
 def fold_of_sets(real: Store, sets: Sequence[Store], asked: int | None) -> int:
@@ -98,12 +99,14 @@ def fold_of_sets(real: Store, sets: Sequence[Store], asked: int | None) -> int:
         asked: the fold that the user names; None: that of the sets.
 
     Raises:
-        StoreError: a store holds photographs, or other bands; a set is of another real store or fold; or sets without an
-            origin are given without a fold.
+        StoreError: a store holds photographs, or other bands; a set is given twice; a set is of another real store or
+            fold; or sets without an origin are given without a fold.
     """
     for store in (real, *sets):
         if store.manifest.kind == "rgb":
             raise StoreError(f"{store.location.uri} holds photographs (kind rgb), not cubes", "Give stores of cubes.")
+    if len({store.manifest.fingerprint for store in sets}) < len(sets):
+        raise StoreError("two of the synthetic stores hold the same set", "Name each set once.")
     folds = real.folds()
     origins = [origin_of(store.manifest) for store in sets]
     known = {origin.fold for origin in origins if origin}

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from hyperderm.config import LOSS, Experiment
-from hyperderm.errors import StudyError
+from hyperderm.errors import NonFiniteLoss, StudyError
 from hyperderm.learners.data import TrainData
 from hyperderm.metrics.evaluation.levels import level_scores
 from hyperderm.metrics.evaluation.mean_spectra import MeanSpectra, mean_spectra_scores
@@ -19,6 +19,7 @@ from hyperderm.metrics.evaluation.pairs import pair_scores
 from hyperderm.metrics.evaluation.scores import MOST, Comparison, CubeGroup, Score, Scores, comparison, cube_group
 from hyperderm.metrics.evaluation.spaces import SPECTRAL, UNSCALED, Space, network_space, space_scores, spectral_space
 from hyperderm.metrics.feature_spaces import SPACES, FeatureSpace
+from hyperderm.training.meter import REMEDY
 
 DRAWS = 32
 """Number of samples over which a value at the smaller set's size is averaged."""
@@ -47,7 +48,10 @@ class Objective:
 
         Raises:
             StudyError: these cubes have no such score; the message says why.
+            NonFiniteLoss: a cube holds NaN or infinite values: the generator diverged.
         """
+        if not cubes.isfinite().all():
+            raise NonFiniteLoss(f"{self.key}: the generator's cubes hold NaN or infinite values", REMEDY)
         found = self._score(self._group("generated", cubes))
         floor, mean_cube = self._scale
         return {
