@@ -121,10 +121,12 @@ def test_the_test_role_stays_shut_where_its_opening_cannot_be_recorded(here, sto
     monkeypatch.setattr(run_tracking, "FLUSH_S", 1.0)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     read = []
-    monkeypatch.setattr(Store, "_role", lambda self, role, *rest: read.append(role) or [])
+    role_of = Store._role
+    monkeypatch.setattr(Store, "_role", lambda self, role, *rest: read.append(role) or role_of(self, role, *rest))
     done = command("evaluate", "--real", stores.real, "--synthetic", stores.a, "--final", "--out", here / "out")
     assert done.returncode == 2
-    assert read == []
+    assert "the test role was not opened" in done.stderr
+    assert "test" not in read
     assert not (here / "out").exists()
 
 
@@ -147,6 +149,31 @@ def test_the_last_sweep_is_the_one_that_was_written_to_last(tmp_path):
         (tmp_path / name / "study.db").touch()
         os.utime(tmp_path / name / "study.db", (1e9 - age, 1e9 - age))
     assert last_sweep(tmp_path) == "new"
+
+
+def test_what_can_be_refused_is_refused_before_the_test_role_opens(here, stores, command, plain):
+    real = open_store(stores.real)
+    percent = write_set(here / "percent", real, lesions(8, seed=4)[0] * 100, FOLD)
+    done = command("evaluate", "--real", stores.real, "--synthetic", percent.location.uri, "--final", "--out", here / "out")
+    assert done.returncode == 2
+    assert "another unit" in done.stderr
+    (run,) = runs(here)[1]
+    assert run.info.status == "FAILED"
+    assert "hyperderm.test_opened" not in run.data.tags
+    blocked = command("evaluate", "--real", stores.real, "--synthetic", stores.a, "--final", "--out", "/proc/x")
+    assert blocked.returncode == 2
+    assert "cannot be written" in blocked.stderr
+    assert len(runs(here)[1]) == 1
+
+
+def test_files_of_others_beside_a_report_stay_and_are_not_uploaded(here, stores, command, plain):
+    words = ("evaluate", "--real", stores.real, "--synthetic", stores.a, "--out", here / "out")
+    assert command(*words).returncode == 0
+    (here / "out" / "diary.txt").write_text("mine")
+    assert command(*words).returncode == 0
+    assert (here / "out" / "diary.txt").read_text() == "mine"
+    client, found = runs(here)
+    assert all("diary.txt" not in {file.path for file in client.list_artifacts(run.info.run_id)} for run in found)
 
 
 @pytest.mark.parametrize(

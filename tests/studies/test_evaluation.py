@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hyperderm.metrics.evaluation.scores import MOST, comparison
 from hyperderm.metrics.memorisation import Auditor, Reference
 from hyperderm.phantom.rendering import phantom
 from hyperderm.reports.evaluation import words
+from hyperderm.reports.evaluation.sections import content
 from hyperderm.reports.evaluation.tables import score_table
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
@@ -72,7 +74,7 @@ def test_an_honest_set_is_as_real_and_copies_are_not_new(both):
     honest, copied = both.sets
     assert honest.audit is not None
     assert not honest.audit.memorised
-    assert not words.judged(honest)
+    assert not honest.memorised
     assert sum(score.verdict == "as real" for score in honest.measured.scores.found) > 0.75 * len(SCORES)
     assert copied.audit is not None
     assert copied.audit.memorised
@@ -122,6 +124,32 @@ def test_the_size_of_a_smaller_set_is_taken_and_told(tmp_path, real, fresh):
     assert found.roles.size == 24
     assert "Compared at 24 px" in found.roles.notes[0]
     assert found.how.train.cubes.shape[2:] == (24, 24)
+
+
+def test_copies_of_held_out_lesions_are_told(tmp_path, real):
+    held = cube_set(real.read(real.select("validation", FOLD, ["melanoma"])), 32).reflectance
+    found = evaluated(real, write_set(tmp_path / "seen", real, held * 1.1, FOLD))
+    assert "has its generator seen them?" in words.answer(found)[0]
+    assert any("nearer to held-out lesions" in warning for warning in content(found).warnings)
+
+
+def test_cubes_that_show_nothing_are_named(tmp_path, real, fresh):
+    cubes = fresh[:9].clone()
+    cubes[4] = 0
+    found = evaluated(real, write_set(tmp_path / "black", real, cubes, FOLD))
+    assert any("1 of its cubes show nothing" in note and "0000004" in note for note in found.sets[0].made.notes)
+    refused("every value of .* is zero", real, write_set(tmp_path / "dark", real, cubes * 0, FOLD))
+
+
+def test_the_headline_seldom_accuses_real_cubes(real):
+    """Fresh lesions of the phantom in the place of synthetic ones, twenty times: at most a few headlines say unlike."""
+    accused = 0
+    for seed in range(20):
+        cubes, _, nm = lesions(90, side=16, seed=100 + seed)
+        how = comparison(group("train", cubes[:40], nm), group("held-out", cubes[40:60], nm), nm, draws=16)
+        made = SimpleNamespace(measured=measure(group("made", cubes[60:], nm), how, SPACES))
+        accused += any(words.differing(made, aspect) for aspect in words.ASPECTS)
+    assert accused <= 4
 
 
 def test_few_cubes_leave_out_what_needs_more_and_the_rest_goes_on(tmp_path, real, fresh):

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Mapping, Set
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hyperderm.durable import sync
 from hyperderm.errors import StudyError
@@ -51,6 +52,23 @@ def check_free(folder: Path) -> None:
         raise StudyError(f"{folder} is a file", "Name a folder for the report.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / PAGE).is_file():
         raise StudyError(f"{folder} holds something other than a report", "Name a folder of its own for the report.")
+
+
+def check_writable(folder: Path) -> None:
+    """Prove, before long work, that a report can be written beside and into `folder`.
+
+    Raises:
+        StudyError: its place cannot be written.
+    """
+    folder = folder.resolve()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent):
+            pass
+    except OSError as error:
+        raise StudyError(
+            f"the report cannot be written to {folder}: {error}", "Check the place, its space and rights, and run it again."
+        ) from error
 
 
 def write_pages(folder: Path, content: Content, texts: Mapping[str, str]) -> None:

@@ -154,6 +154,10 @@ def read_roles(real: Store, sets: Sequence[Store], fold: int, record: Callable[[
     if len(set(shapes.values())) > 1:
         larger = [uri for uri, side in shapes.items() if side > size]
         notes.append(f"Compared at {size} px; {', '.join(larger)} was averaged down over areas.")
+    for store in (real, *sets):
+        if store.manifest.shape[0] != store.manifest.shape[1]:
+            height, width = store.manifest.shape[:2]
+            notes.append(f"{store.location.uri} holds cubes of {height} x {width} px, which are squeezed to squares.")
     role: HeldRole = "test" if record else "validation"
     held_ids = real.open_test(fold, "all", record) if record else real.select("validation", fold, "all")
     kinds = dict(zip(*(real.index().column(c).to_pylist() for c in ("lesion_id", "diagnosis")), strict=True))
@@ -164,7 +168,8 @@ def read_roles(real: Store, sets: Sequence[Store], fold: int, record: Callable[[
     for count, which in ((len(rows), "train"), (len(held_ids), role)):
         if count < 2:
             raise StoreError(
-                f"the {which} role of {where} holds {count} lesions of {', '.join(diagnoses or ('any diagnosis',))}",
+                f"the {which} role of {where} holds {count} lesions of {', '.join(diagnoses or ('any diagnosis',))}, the "
+                "diagnoses that the sets name",
                 "Choose another --fold, or a store with more lesions.",
             )
     groups = groups_of(real)
@@ -203,7 +208,16 @@ def read_set(store: Store, name: str, roles: RealRoles) -> SyntheticSet:
     ]
     group = cube_group(name, cubes.lesion_ids, cubes.diagnoses, groups, cubes.reflectance, roles.wavelengths)
     _check_unit(group, roles.train, store.location.uri)
-    return SyntheticSet(store, origin, group, sources, tuple(_notes(store, origin, len(every), roles)))
+    notes = [*_notes(store, origin, len(every), roles), *_constant(group)]
+    return SyntheticSet(store, origin, group, sources, tuple(notes))
+
+
+def _constant(group: CubeGroup) -> list[str]:
+    """Return a sentence on cubes that are constant over their pixels, which no mean of scores would show."""
+    flat = group.cubes.amax((2, 3)).eq(group.cubes.amin((2, 3))).all(1)
+    ids = [name for name, constant in zip(group.ids, flat.tolist(), strict=True) if constant]
+    shown = ", ".join(ids[:3]) + (", …" if len(ids) > 3 else "")
+    return [f"{len(ids)} of its cubes show nothing: every band is constant ({shown})."] if ids else []
 
 
 def _notes(store: Store, origin: SyntheticOrigin | None, count: int, roles: RealRoles) -> list[str]:
@@ -254,6 +268,8 @@ def _check_unit(made: CubeGroup, real: CubeGroup, uri: str) -> None:
             f"{negative:.0%} of the values of {uri} are negative, so they are no reflectance",
             "Undo the generator's scaling before the set is stored.",
         )
+    if not made.cubes.any():
+        raise StoreError(f"every value of {uri} is zero", "Look at the generator that made it.")
     if not ours / UNIT <= theirs <= ours * UNIT:
         raise StoreError(
             f"{uri} is in another unit: 95 % of its values are below {theirs:.3g}, of the real ones below {ours:.3g}",

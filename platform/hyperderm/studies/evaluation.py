@@ -23,7 +23,7 @@ _SHARE = "It depends on the power of the audit, which stands beside it, and sees
 AUDIT_METRICS = (
     Metric(
         "audit/similarity", "similarity to the train lesion that explains a cube best", CopySearch.search, "level", "lower",
-        "", (None, None), None, "Fisher's z of the largest correlation over turns, mirrors, shifts and zooms, see `copy_search`",
+        "", (None, None), None, "Fisher's z of the largest correlation over turns, mirrors, shifts, zooms: `copy_search`",
         "this project; normalised cross-correlation: Lewis 1995", "It cannot see likeness that is no copy of one lesion.",
     ),
     Metric(

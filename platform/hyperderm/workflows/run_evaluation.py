@@ -68,7 +68,7 @@ def evaluate(
     if run:
         made = set_of_run(workspace, run, workspace.runs(runs), count or COUNT, real)
         real, synthetic = made.real, [made.synthetic]
-    from hyperderm.reports.report_folder import check_free
+    from hyperderm.reports.report_folder import check_free, check_writable
     from hyperderm.store.reader import open_store
     from hyperderm.studies.evaluated_sets import fold_of_sets
     from hyperderm.training.run_folder import REPORT
@@ -80,6 +80,7 @@ def evaluate(
     folder = workspace.runs(runs) / _name(real_store, stores, chosen, final)
     place = out or folder / REPORT
     check_free(place)
+    check_writable(place)
     key = f"{folder.name}/{uuid.uuid4().hex[:8]}"
     return _evaluate(
         _Request(workspace, real_store, stores, chosen, final, folder, key, place, workspace.runs(runs) / CACHE)
@@ -127,17 +128,21 @@ def _evaluate(request: _Request) -> "Evaluation":
         with workspace.console.status("reading") as line:
             _open_run(tracker, request)
             opened: list[Opening] = []
-            record = partial(_record, tracker, request, opened) if request.final else None
-            roles = read_roles(request.real, request.sets, request.fold, record)
-            sets = [read_set(store, name, roles) for store, name in zip(request.sets, names_of(request.sets), strict=True)]
+            named = list(zip(request.sets, names_of(request.sets), strict=True))
+            roles = read_roles(request.real, request.sets, request.fold)
+            sets = [read_set(store, name, roles) for store, name in named]
+            if request.final:  # only now: what can be refused without the test role is refused before it is opened
+                record = partial(_record, tracker, request, opened)
+                roles = read_roles(request.real, request.sets, request.fold, record)
+                sets = [read_set(store, name, roles) for store, name in named]
             spaces, missing = available_spaces()
             cache = FeatureCache(request.cache)
             found = measured(roles, sets, spaces, cache.features, progress=line.update)
             found = replace(found, missing=tuple(missing), opening=opened[0] if opened else None, facts=_facts(request))
             line.update("writing the report")
-            write_report(request.out, found)
+            files = write_report(request.out, found)
         workspace.say(*cache.notes)
-        _log(tracker, request, found)
+        _log(tracker, request, found, files)
         ended = "FINISHED"
     finally:
         tracker.close_run(request.key, ended)
@@ -199,17 +204,17 @@ def _facts(request: _Request) -> dict[str, str]:
     }
 
 
-def _log(tracker: "Tracker", request: _Request, found: "Evaluation") -> None:
-    """Log the numbers, of several sets each below its name, and every file of the report."""
+def _log(tracker: "Tracker", request: _Request, found: "Evaluation", files: Sequence[Path]) -> None:
+    """Log the numbers, of several sets each below its name, and the files of the report."""
     from hyperderm.studies.evaluation import flat_scores
 
-    several = len(found.sets) > 1
-    for each in found.sets:
-        start = f"{plain(each.made.name)}/" if several else ""
+    names = [plain(each.made.name) for each in found.sets]
+    starts = [name if names.count(name) == 1 else f"{name}-{k}" for k, name in enumerate(names)]
+    for each, name in zip(found.sets, starts, strict=True):
+        start = f"{name}/" if len(names) > 1 else ""
         tracker.log_metrics(request.key, {start + name: value for name, value in flat_scores(each).items()}, 0)
-    for path in sorted(request.out.iterdir()):
-        if path.is_file():
-            tracker.log_file(request.key, path)
+    for path in files:
+        tracker.log_file(request.key, path)
 
 
 def _tell(request: _Request, found: "Evaluation") -> None:

@@ -164,6 +164,7 @@ class Score:
         loss: a number for searches, the lower the better: the value itself, its distance from `perfect`, or for
             levels the distance of both distributions in standard deviations of the real one.
         note: what a reader must know beside this value, or "".
+        df: degrees of freedom of Student's law behind the range; None: the range is of quantiles.
     """
 
     key: str
@@ -177,6 +178,7 @@ class Score:
     real_high: float | None
     loss: float
     note: str = ""
+    df: float | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -260,7 +262,7 @@ def of_values(key: str, metric: Metric, made: Table, real: Table, note: str = ""
     told = "; ".join([*([note] if note else []), *([f"{lost} cubes have no finite value"] if lost else [])])
     return Score(
         key, metric, value, None if half is None else value - half, None if half is None else value + half,
-        n, middle, middle - reach, middle + reach, loss_of(metric, value, gap), told,
+        n, middle, middle - reach, middle + reach, loss_of(metric, value, gap), told, m - 1,
     )  # fmt: skip
 
 

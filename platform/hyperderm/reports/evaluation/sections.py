@@ -34,6 +34,11 @@ def _warnings(found: Evaluation) -> tuple[str, ...]:
     said = [*found.roles.notes, *found.missing]
     for each in found.sets:
         said += [f"{each.made.name}: {note}" for note in each.made.notes]
+        if words.near_held_out(each):
+            said.append(
+                f"{each.made.name}: its cubes are nearer to held-out lesions than other real lesions are. Where its "
+                "generator has seen these, every score against them is worthless."
+            )
         if each.memorised:
             said.append(f"{each.made.name}: the audit calls this set memorised, and most scores praise copies.")
     if found.opening:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from hyperderm.metrics.evaluation.scores import Score
 from hyperderm.metrics.memorisation import Audit
@@ -79,13 +79,17 @@ def _headline(each: Evaluated, found: Evaluation) -> str:
     parts = [f"unlike {held} in {listed(bad)}"] if bad else []
     parts += [f"as they are in {listed(fine)}" if bad else f"as {held} are in {listed(fine)}"] if fine else []
     told = f"{'; '.join(parts)}; " if parts else ""
-    return f"{each.made.name} is {told}{_new(each)}."
+    unknown = [aspect.title for aspect in ASPECTS if not _counted(each, aspect)]
+    told += f"not judged in {listed(unknown)}; " if unknown else ""
+    return f"{each.made.name} ({len(each.made.cubes)} cubes) is {told}{_new(each)}."
 
 
 def _new(each: Evaluated) -> str:
     if each.audit is None:
         return "not audited for copies"
     memorised = each.memorised
+    if near_held_out(each) and not memorised:
+        return "nearer to the HELD-OUT lesions than real ones are: has its generator seen them?"
     if memorised is None:
         return "derived from train lesions, and no copies of other ones were found"
     if memorised and (each.audit.memorised or (each.recorded or {})["own"]["copies"]):
@@ -109,13 +113,25 @@ def details(found: Evaluation) -> tuple[str, ...]:
 def differing(each: Evaluated, aspect: Aspect) -> list[Score]:
     """Return the scores of an aspect that chance does not explain, the worst first.
 
-    Ranges hold 95 % of the values of real cubes. So a score counts if it lies as far outside as one among so many scores
-    does in one of twenty evaluations of real cubes (Bonferroni; the ranges are taken as those of a normal law).
+    Ranges hold 95 % of the values of real cubes. So a score counts if it lies as far outside as one of the scores of all
+    aspects does in one of twenty evaluations of real cubes (Bonferroni; ranges of quantiles are taken as of a normal law).
     """
+    every = sum(each.measured.scores.get(key) is not None for one in ASPECTS for key in one.keys)
     scores = [score for key in aspect.keys if (score := each.measured.scores.get(key))]
-    least = float(norm.isf(0.025 / max(1, len(scores))) / norm.isf(0.025))
-    out = [score for score in scores if score.verdict not in FINE and distance(score) > least]
+    out = [score for score in scores if score.verdict not in FINE and distance(score) > _least(score, every)]
     return sorted(out, key=distance, reverse=True)
+
+
+def _least(score: Score, among: int) -> float:
+    """Return the distance that one of `among` scores of real cubes exceeds in one of twenty evaluations."""
+    law = t(score.df) if score.df else norm
+    return float(law.isf(0.025 / max(1, among)) / law.isf(0.025))
+
+
+def near_held_out(each: Evaluated) -> bool:
+    """Return whether cubes are nearer to held-out lesions than chance explains: their generator may have seen these."""
+    score = each.measured.scores.get("held_out/nearest/sam_nearest")
+    return score is not None and score.verdict == "below real" and distance(score) > _least(score, 1000)
 
 
 def distance(score: Score) -> float:

@@ -13,8 +13,8 @@ NUMBERS = "metrics.json"
 FILES = (PAGE, TEXT, NUMBERS, *TABLES)
 
 
-def write_report(folder: Path, found: Evaluation) -> None:
-    """Write the report to `folder`, replacing an older report there; files of others stay.
+def write_report(folder: Path, found: Evaluation) -> list[Path]:
+    """Write the report to `folder`, replacing an older report there, and return its files; files of others stay.
 
     Raises:
         StudyError: the folder holds something other than a report, or cannot be written.
@@ -27,3 +27,4 @@ def write_report(folder: Path, found: Evaluation) -> None:
         write_pages(staging, whole, {**csv_files(found), NUMBERS: numbers})
 
     write_folder(folder, fill, {*FILES, *figures})
+    return [folder / name for name in sorted({*FILES, *figures})]
