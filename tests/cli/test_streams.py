@@ -122,24 +122,38 @@ def test_an_error_that_cannot_be_printed_keeps_its_code(error):
     assert ended("pipe", error, "--nonsense") == (2, "")
 
 
-@pytest.mark.parametrize("wait_s", [0.0, 0.1, 0.4])
-def test_ctrl_c_while_packages_are_imported(tmp_path, wait_s):
-    """The first line of the entry module prints; then the interrupt comes at three instants of what it imports."""
+def begun(folder):
+    """A command whose entry module has just printed its first line, before it imports the rest."""
     code = "import hyperderm.__main__ as entry; print('begun', flush=True); entry.main()"
-    begun = subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", code, "store", "info", "nothing"],
-        cwd=tmp_path,
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    assert begun.stdout is not None
-    assert begun.stdout.readline() == "begun\n"
-    time.sleep(wait_s)
-    begun.send_signal(signal.SIGINT)
-    _, said = begun.communicate(timeout=30)
-    assert begun.returncode == 130
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    return process
+
+
+@pytest.fixture(scope="module")
+def whole_s(tmp_path_factory):
+    """The seconds that the command takes undisturbed on this machine."""
+    process, start = begun(tmp_path_factory.mktemp("undisturbed")), time.monotonic()
+    process.communicate(timeout=30)
+    return time.monotonic() - start
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5])
+def test_ctrl_c_while_packages_are_imported(tmp_path, whole_s, share):
+    """The interrupt comes at three instants of what the entry module imports."""
+    process = begun(tmp_path)
+    time.sleep(share * whole_s)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
     assert said.strip() == ""
 
 
