@@ -138,6 +138,9 @@ def test_a_run_is_evaluated_by_a_set_that_is_made_once(here, phantom_store, comm
     assert "9 melanoma in" in first.stdout
     numbers = json.loads(next((here / "runs").glob("evaluate-*/report/metrics.json")).read_text())
     assert next(iter(numbers["sets"].values()))["recorded_audit"]["derived"] is True
+    other = command("evaluate", "--run", "rgb", "--count", 5, "--fold", 0)
+    assert (other.returncode, len(list((here / "stores").iterdir()))) == (2, 1)
+    assert "was trained for fold 1. Leave --fold out" in other.stderr
     again = command("evaluate", "--run", "rgb", "--count", 9)
     assert again.returncode == 0
     assert "is there from an earlier evaluation" in again.stdout

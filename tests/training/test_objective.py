@@ -75,6 +75,11 @@ def test_wrong_objectives_are_refused():
     assert Experiment.objective.fget(tiny()) == "spectral_energy_distance"
 
 
+def test_a_single_cube_ends_the_run_too_and_is_no_trouble_of_the_machine(data):
+    with pytest.raises(StudyError, match=r"held_out/inception/kernel cannot be had"):
+        Objective("held_out/inception/kernel", data, "cpu").scores(data.train.reflectance[:1])
+
+
 def test_an_objective_that_the_cubes_do_not_have_ends_the_run_with_its_reason(data):
     with pytest.raises(StudyError, match=r"held_out/inception/kernel cannot be had: .*Use 4 cubes"):
         Objective("held_out/inception/kernel", data, "cpu").scores(data.train.reflectance[:2])

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from hyperderm.config import LOSS, Experiment
-from hyperderm.errors import NonFiniteLoss, StudyError
+from hyperderm.errors import NonFiniteLoss, StoreError, StudyError
 from hyperderm.learners.data import TrainData
 from hyperderm.metrics.evaluation.levels import level_scores
 from hyperderm.metrics.evaluation.mean_spectra import MeanSpectra, mean_spectra_scores
@@ -21,6 +21,7 @@ from hyperderm.metrics.evaluation.spaces import SPECTRAL, UNSCALED, Space, netwo
 from hyperderm.metrics.feature_spaces import SPACES, FeatureSpace
 from hyperderm.training.meter import REMEDY
 
+ANOTHER = "Choose another, or leave it out."
 DRAWS = 32
 """Number of samples over which a value at the smaller set's size is averaged."""
 
@@ -93,6 +94,16 @@ class Objective:
             return None
 
     def _score(self, group: CubeGroup) -> Score:
+        try:
+            scores = self._scores(group)
+        except StoreError as error:  # of these cubes, not of a store: a trial that went on would meet it again
+            raise StudyError(f"training.objective = {self.key} cannot be had: {error}", ANOTHER) from None
+        if not scores.found:
+            why = scores.left[0].why if scores.left else "it was not computed"
+            raise StudyError(f"training.objective = {self.key} cannot be had: {why}", ANOTHER)
+        return scores.found[0]
+
+    def _scores(self, group: CubeGroup) -> Scores:
         scores = Scores(only=self.key)
         family = self.key.split("/")
         if family[0] == "mean_spectra":
@@ -103,10 +114,7 @@ class Objective:
             pair_scores(scores, group, self._how)
         else:
             space_scores(scores, group, self._how, self._space)
-        if not scores.found:
-            why = scores.left[0].why if scores.left else "it was not computed"
-            raise StudyError(f"training.objective = {self.key} cannot be had: {why}", "Choose another, or leave it out.")
-        return scores.found[0]
+        return scores
 
     @cached_property
     def _space(self) -> Space:

@@ -31,7 +31,7 @@ class RunSet:
     synthetic: str
 
 
-def set_of_run(workspace: Workspace, run: str, runs: Path, count: int, real: str | None) -> RunSet:
+def set_of_run(workspace: Workspace, run: str, runs: Path, count: int, real: str | None, fold: int | None = None) -> RunSet:
     """Return the stores of a run's best checkpoint; its set is generated unless it is there from an earlier evaluation.
 
     The set is in `stores/evaluate-…` of the project and holds melanomas if the generator learnt them.
@@ -42,21 +42,24 @@ def set_of_run(workspace: Workspace, run: str, runs: Path, count: int, real: str
         runs: where runs are kept.
         count: number of cubes.
         real: the store that the generator was trained on, if it was moved since.
+        fold: the fold that the user names; None: that of the run.
 
     Raises:
-        StudyError: there is no such run, or it has no checkpoint yet; or see `workflows.generate`.
+        StudyError: there is no such run, it has no checkpoint yet, or it is of another fold; or see `workflows.generate`.
     """
     from hyperderm.store.location import locate
     from hyperderm.store.manifest import MANIFEST
     from hyperderm.store.reader import open_store
     from hyperderm.studies.named_runs import checkpoint_of_run
     from hyperderm.tags import STORE_TAG
-    from hyperderm.training.named_checkpoints import read_checkpoint
+    from hyperderm.training.named_checkpoints import fold_of, read_checkpoint
     from hyperderm.workflows.run_generation import generate
 
     path, said = checkpoint_of_run(last_sweep(runs) if run == LAST else run, runs)
     state, digest = read_checkpoint(path)
     store = open_store(real or str(state["provenance"].get(STORE_TAG, "")))
+    if fold not in (None, fold_of(state, store)):
+        raise StudyError(f"--fold {fold}: {said} was trained for fold {fold_of(state, store)}", "Leave --fold out.")
     diagnosis, most = _asked(state, store)
     number = min(count, most)
     uri = str(workspace.root / "stores" / f"evaluate-{digest[:8]}-{diagnosis}-{number}")

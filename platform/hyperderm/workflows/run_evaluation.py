@@ -66,7 +66,7 @@ def evaluate(
     workspace = Workspace.here()
     _check(real, synthetic, run, count)
     if run:
-        made = set_of_run(workspace, run, workspace.runs(runs), count or COUNT, real)
+        made = set_of_run(workspace, run, workspace.runs(runs), count or COUNT, real, fold)
         real, synthetic = made.real, [made.synthetic]
     from hyperderm.reports.report_folder import check_free, check_writable
     from hyperderm.store.reader import open_store
@@ -74,8 +74,6 @@ def evaluate(
     from hyperderm.training.run_folder import REPORT
 
     real_store, stores = open_store(str(real)), [open_store(uri) for uri in synthetic]
-    if len({store.manifest.fingerprint for store in stores}) < len(stores):
-        raise StudyError("two of the synthetic stores hold the same set", "Name each once.")
     chosen = fold_of_sets(real_store, stores, fold)
     folder = workspace.runs(runs) / _name(real_store, stores, chosen, final)
     place = out or folder / REPORT
@@ -94,6 +92,8 @@ def _check(real: str | None, synthetic: Sequence[str], run: str | None, count: i
         )
     if not run and not real:
         raise StudyError("no real store is given", "Give the store that the sets were made from: --real URI.")
+    if count is not None and count < 1:
+        raise StudyError(f"--count {count}", "Ask for at least 1 cube.")
     if count is not None and not run:
         raise StudyError(f"--count {count} without --run", "A set that is there already is evaluated whole: leave it out.")
     if len(set(synthetic)) < len(synthetic):

@@ -60,17 +60,6 @@ class CubeGroup:
             return self
         return self.chosen(np.sort(np.random.default_rng(seed).permutation(len(self))[:most]))
 
-    def joined(self, other: "CubeGroup", name: str) -> "CubeGroup":
-        """Return the cubes of both."""
-        return CubeGroup(
-            name,
-            self.ids + other.ids,
-            self.diagnoses + other.diagnoses,
-            self.groups + other.groups,
-            torch.cat([self.cubes, other.cubes]),
-            np.concatenate([self.masks, other.masks]),
-        )
-
 
 def cube_group(
     name: str,
@@ -219,16 +208,14 @@ class Scores:
     found: list[Score] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
 
-    def attempt(self, key: str, make: Callable[[], Score | Sequence[Score]]) -> None:
+    def attempt(self, key: str, make: Callable[[], Score]) -> None:
         """Add what `make` returns, or `key` with the reason why there is none."""
         if self.only not in (None, key):
             return
         try:
-            made = make()
+            self.found.append(make())
         except HyperdermError as error:
             self.left.append(Left(key, str(error)))
-            return
-        self.found += [made] if isinstance(made, Score) else list(made)
 
     def get(self, key: str) -> Score | None:
         """Return the score of this key, or None."""

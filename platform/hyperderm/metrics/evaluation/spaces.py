@@ -94,8 +94,8 @@ def space_scores(
 ) -> dict[str, Table]:
     """Add all scores in one space against the held-out cubes and against train, and return the features by name of group.
 
-    Both comparisons are made at one size, that of the smaller of the synthetic and the held-out set (`SIZE_MOST` at most),
-    because a Fréchet distance depends on it. One floor stands beside both: two samples of all real cubes at that size.
+    Both comparisons are made at one size, that of the smallest of the three groups (`SIZE_MOST` at most), because a Fréchet
+    distance depends on it. One floor stands beside both: two samples of all real cubes at that size.
 
     Args:
         scores: where the scores are added.
@@ -108,7 +108,7 @@ def space_scores(
         CubeError: see `NetworkSpace.features`.
     """
     made, train, held = (space.of(group) for group in (synthetic, how.train, how.held_out))
-    size = min(len(made), len(held), SIZE_MOST)
+    size = min(len(made), len(held), len(train), SIZE_MOST)
     of_real = _functions(PairMatrices(np.concatenate([train, held])))
     groups = how.train.groups + how.held_out.groups
 

@@ -11,6 +11,8 @@ from hyperderm.reports.number_format import number
 from hyperderm.studies.evaluation import Evaluated, Evaluation
 
 FINE = ("as real", "better than real", "not told")
+ACCUSED_AMONG = 1000
+"""Of so many sets that have not seen the held-out lesions, one in twenty times one is accused of it."""
 WORST = 3
 """Number of scores that a sentence names."""
 
@@ -131,7 +133,7 @@ def _least(score: Score, among: int) -> float:
 def near_held_out(each: Evaluated) -> bool:
     """Return whether cubes are nearer to held-out lesions than chance explains: their generator may have seen these."""
     score = each.measured.scores.get("held_out/nearest/sam_nearest")
-    return score is not None and score.verdict == "below real" and distance(score) > _least(score, 1000)
+    return score is not None and score.verdict == "below real" and distance(score) > _least(score, ACCUSED_AMONG)
 
 
 def distance(score: Score) -> float:
