@@ -55,6 +55,8 @@ def test_table_has_short_names_three_digits_and_reasons():
     assert "3.3 min" in text
     assert "Trial 1 failed: loss_critic is NaN at step 12 [learner|shsgan]" in " ".join(text.split())
     assert "Real against real, the floor: 0.0213" in text
+    assert "Beware" not in text
+    assert "prefers the constant mean cube" in " ".join(printed(ROWS, floor=0.04, mean_cube=0.027).split())
     assert "Constant mean cube: 1.50" in text
 
 

@@ -115,12 +115,17 @@ def csv(rows: Sequence[Row], objective: str = OBJECTIVE) -> str:
 
 
 def footnotes(floor: float | None, mean_cube: float | None) -> list[str]:
-    """Return the two sentences that explain the scale of the scores; a sentence is left out if its number is unknown."""
+    """Return the sentences that explain the scale of the scores; a sentence is left out if its number is unknown.
+
+    An objective that prefers the constant mean cube to real cubes is told: a search by it finds blur.
+    """
     notes = []
     if floor is not None:
         notes.append(f"Real against real, the floor: {three_digits(floor, keep_zeros=True)}.")
     if mean_cube is not None:
         notes.append(f"Constant mean cube: {three_digits(mean_cube, keep_zeros=True)}.")
+    if floor is not None and mean_cube is not None and mean_cube < floor:
+        notes.append("Beware: this score prefers the constant mean cube to real cubes, so the best trial may be a blur.")
     return notes
 
 

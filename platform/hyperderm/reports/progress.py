@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from hyperderm.cluster.observer import Job, Outcome
-from hyperderm.config import Experiment
+from hyperderm.config import LOSS, Experiment
 from hyperderm.reports.leaderboard import duration
 
 
@@ -164,7 +164,7 @@ class RunLine(ProgressLine):
 
 
 def _words(name: str) -> str:
-    return name.replace("_", " ")
+    return name.removeprefix(f"{LOSS}/").replace("_", " ")
 
 
 def counting(console: Console, stage: str) -> Progress:
