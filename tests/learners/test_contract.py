@@ -33,7 +33,7 @@ from tests.training.tiny import CPU, tiny_data
 SMALL: dict[str, LearnerConfig] = {
     "shsgan": ShsGanConfig(generator_width=4, critic_width=4, lr_generator=1e-3, lr_critic=1e-3, n_critic=1),
     "dcgan": DcganConfig(generator_width=4, critic_width=4, noise_dim=10),
-    "dcgan told the class": DcganConfig(generator_width=4, critic_width=4, critic="conv3d", class_conditional=True),
+    "dcgan told the class": DcganConfig(generator_width=4, critic_width=4, critic="conv3d", conditioning="class"),
     "classifier": ClassifierConfig(lr=1e-3, dropout=0.3, augmentation="classic+spectral"),
     "spectral": SpectralConfig(),
 }

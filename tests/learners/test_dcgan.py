@@ -11,6 +11,7 @@ import torch
 from hyperderm import registry
 from hyperderm.config import DataConfig, Experiment, TrainingConfig
 from hyperderm.errors import ConfigError, StudyError
+from hyperderm.identity import read
 from hyperderm.learners.adversarial import critic_loss, generator_loss
 from hyperderm.learners.base import Compute
 from hyperderm.learners.data import TrainData
@@ -69,7 +70,12 @@ def test_every_switch_takes_two_steps(critic, norm, loss, classes):
     data = of_two_classes()
     arm = {"learner__fft_arm": True} if critic != "dcgan" else {}
     one = gan(
-        data, learner__critic=critic, learner__norm=norm, learner__loss=loss, learner__class_conditional=classes, **arm
+        data,
+        learner__critic=critic,
+        learner__norm=norm,
+        learner__loss=loss,
+        learner__conditioning="class" if classes else "none",
+        **arm,
     )
     before = state_of(one.generator), state_of(one.critic)
     for images in (0, 4):
@@ -119,9 +125,9 @@ def test_a_cube_depends_on_seed_and_index_alone():
 
 def test_validation_makes_the_cubes_that_a_checkpoint_makes():
     data = of_two_classes()
-    one = gan(data, learner__class_conditional=True)
+    one = gan(data, learner__conditioning="class")
     one.step(batch(data))
-    sampler = load_sampler(checkpoint(one, data, learner__class_conditional=True))
+    sampler = load_sampler(checkpoint(one, data, learner__conditioning="class"))
     assert sampler.classes == ("melanoma", "nevus")
     made = sampler.sample(0, range(8), one.condition(one._drawn(8, 0)))
     assert torch.equal(made, one.validate().cubes)
@@ -130,7 +136,7 @@ def test_validation_makes_the_cubes_that_a_checkpoint_makes():
 def test_a_class_is_learnt_and_can_be_asked_for():
     """Nevi are half as bright here: after training, those that are asked for are darker."""
     data = of_two_classes()
-    values = {"learner__class_conditional": True, "training__batch_size": 6, "learner__ema_images": 50.0}
+    values = {"learner__conditioning": "class", "training__batch_size": 6, "learner__ema_images": 50.0}
     values |= {"learner__lr_generator": 2e-3, "learner__lr_critic": 2e-3, "learner__generator_width": 8}
     values |= {"learner__norm": "spectral"}
     one, made = gan(data, **values), experiment(**values)
@@ -144,17 +150,25 @@ def test_a_class_is_learnt_and_can_be_asked_for():
 def test_classes_are_shown_as_train_holds_them_or_equally_often():
     data = of_two_classes()
     for balanced, share in ((False, 1 / 3), (True, 1 / 2)):
-        made = experiment(learner__class_conditional=True, learner__balance_classes=balanced)
+        made = experiment(learner__conditioning="class", learner__balance_classes=balanced)
         feed = feed_of(made, data, Context(CheckpointFolder(Path()), device=CPU))
         shown = torch.cat([feed.batch(images).labels for images in range(0, 48, 4)])
         assert float((shown == 0).double().mean()) == pytest.approx(share)
 
 
+@pytest.mark.parametrize(("told", "now"), [(True, "class"), (False, "none")])
+def test_a_checkpoint_that_said_class_conditional_is_read(told, now):
+    saved = experiment().model_dump(mode="json")
+    del saved["learner"]["conditioning"]
+    again = read({**saved, "learner": {**saved["learner"], "class_conditional": told}})
+    assert again == experiment(learner__conditioning=now)
+
+
 def test_other_classes_do_not_resume():
     data = of_two_classes()
-    state = gan(data, learner__class_conditional=True).state_dict() | {"classes": ["melanoma", "solar_lentigo"]}
+    state = gan(data, learner__conditioning="class").state_dict() | {"classes": ["melanoma", "solar_lentigo"]}
     with pytest.raises(ValueError, match="trained on melanoma, solar_lentigo, not on melanoma, nevus"):
-        gan(data, learner__class_conditional=True).load_state_dict(state)
+        gan(data, learner__conditioning="class").load_state_dict(state)
 
 
 @pytest.mark.parametrize(
@@ -162,10 +176,10 @@ def test_other_classes_do_not_resume():
     [
         ({"data__size": 48}, "data.size = 48 is refused.* such as 56"),
         ({"learner__fft_arm": True}, "fft_arm = true with learner.critic = dcgan is refused"),
-        ({"learner__balance_classes": True}, "balance_classes = true without learner.class_conditional"),
+        ({"learner__balance_classes": True}, "balance_classes = true with learner.conditioning = none"),
         ({"sweep__workers_per_trial": 2}, "norm = batch with 2 workers"),
         ({"sweep__workers_per_trial": 2, "learner__norm": "layer"}, "generator_norm = batch with 2 workers"),
-        ({"learner__class_conditional": True, "data__diagnoses": ["nevus"]}, "with one diagnosis"),
+        ({"learner__conditioning": "class", "data__diagnoses": ["nevus"]}, "with one diagnosis"),
     ],
 )
 def test_refusals(values, message):
@@ -175,7 +189,7 @@ def test_refusals(values, message):
 
 @pytest.mark.parametrize("classes", [False, True])
 def test_what_can_be_asked_for(classes):
-    learner = experiment(learner__class_conditional=classes).learner
+    learner = experiment(learner__conditioning="class" if classes else "none").learner
     both = ("melanoma", "nevus")
     learner.check_request(Request({"melanoma": 10_000}, both if classes else both[:1], {}))
     with pytest.raises(ConfigError, match="'lentigo' was not learnt"):
@@ -217,7 +231,7 @@ def test_a_checkpoint_of_other_networks_is_refused():
 
 @pytest.mark.parametrize("name", ["dcgan", "sngan"])
 def test_the_readme_s_way_to_a_generator_that_is_told_the_diagnosis(name):
-    values = registry.experiment(name, "small").override({"data.diagnoses": "all", "learner.class_conditional": True})
+    values = registry.experiment(name, "small").override({"data.diagnoses": "all", "learner.conditioning": "class"})
     assert values.learner.condition == "class"
 
 
@@ -225,8 +239,8 @@ def test_a_store_that_cannot_serve_it_is_refused_before_anything_is_read():
     manifest = SimpleNamespace(wavelengths_nm=(1.0,) * 6, diagnoses={"melanoma": 3})
     with pytest.raises(ConfigError, match=r"learner.critic = conv3d needs at least 7 bands, the store has 6"):
         DcganConfig(critic="conv3d").check_store(manifest)
-    with pytest.raises(ConfigError, match=r"class_conditional = true on a store of melanoma alone is refused"):
-        DcganConfig(class_conditional=True).check_store(manifest)
+    with pytest.raises(ConfigError, match=r"conditioning = class on a store of melanoma alone is refused"):
+        DcganConfig(conditioning="class").check_store(manifest)
     DcganConfig().check_store(manifest)
     with pytest.raises(ConfigError, match=r"learner.critic = conv3d needs at least 7 bands, the store has 6"):
         ShsGanConfig().check_store(manifest)

@@ -46,7 +46,7 @@ def test_noise_makes_new_lesions(tmp_path, real, melanomas):
 
 
 def test_a_class_conditional_generator_serves_every_diagnosis_it_learnt(tmp_path, real):
-    made = experiment(data__fold=FOLD, learner__class_conditional=True, training__images=96)
+    made = experiment(data__fold=FOLD, learner__conditioning="class", training__images=96)
     checkpoint = trained(real, tmp_path / "run", made)
     counts = {"melanoma": 3, "dysplastic_nevus": 2}
     generate_here(real, checkpoint, str(tmp_path / "both"), counts=counts)
@@ -71,5 +71,5 @@ def test_a_grid_knows_what_a_generator_can_be_asked_for_before_it_trains(real):
     noisy = experiment(training__batch_size=2)
     with pytest.raises(ConfigError, match=r"arm shsgan_only, generator shsgan: .*nobody knows which"):
         plan(real, {"shsgan": noisy}, arms=["only"])
-    told = experiment(training__batch_size=2, learner__class_conditional=True)
+    told = experiment(training__batch_size=2, learner__conditioning="class")
     assert plan(real, {"shsgan": told}, arms=["only"]).stage("generator")

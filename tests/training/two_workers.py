@@ -43,7 +43,7 @@ def noise_experiment() -> Experiment:
             norm="layer",
             generator_norm="layer",
             loss="hinge",
-            class_conditional=True,
+            conditioning="class",
         ),
         training=TrainingConfig(batch_size=4, images=48, validate_every=48, validation_samples=8, precision="fp64"),
         sweep=SweepConfig(workers_per_trial=2),

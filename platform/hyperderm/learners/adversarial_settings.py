@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from hyperderm.errors import ConfigError
-from hyperderm.learners.spec import DOUBLE, START, LearnerConfig, Role
+from hyperderm.learners.generative_settings import GenerativeConfig, one_worker
 
 if TYPE_CHECKING:
     from hyperderm.settings import Run
@@ -33,29 +33,18 @@ def check_bands(critic: str, bands: int) -> None:
         )
 
 
-class AdversarialConfig(LearnerConfig):
+class AdversarialConfig(GenerativeConfig):
     """The settings of a generator and a critic (in DCGAN: the discriminator) that train each other.
 
     The losses are (METHODS section 3): wgan_gp and wgan_clip, the Wasserstein critic with a gradient penalty (Gulrajani et
     al. 2017) or clipped weights (Arjovsky et al. 2017); hinge (Miyato et al. 2018); bce, the cross-entropy of real and fake
     (Goodfellow et al. 2014), with the non-saturating form for the generator.
-
-    Attributes:
-        network_fields: the fields that, beside `kind`, decide which weights the networks have.
     """
 
-    role: ClassVar[Role] = "generator"
-    objective: ClassVar[str] = "spectral_energy_distance"
-    yardsticks: ClassVar[tuple[str, ...]] = ("floor_real_vs_real", "score_of_mean_cube")
-    inputs: ClassVar[tuple[str, ...]] = (START,)
-    network_fields: ClassVar[tuple[str, ...]] = ("critic", "fft_arm", "norm", "generator_width", "critic_width")
-    start: str | None = Field(None, min_length=1)
-    """Another run of the same store, fold and networks: this run begins with its generator, critic, moving average and
-    scaling. It is a run or sweep (a folder below runs/, or its path), or a checkpoint. The optimizers begin anew."""
+    network_fields: ClassVar[tuple[str, ...]] = (*GenerativeConfig.network_fields, "norm", "critic_width")
     norm: Norm = "none"
     """Normalisation inside the critic."""
     loss: Loss = "wgan_gp"
-    generator_width: int = Field(64, ge=4, le=512)
     critic_width: int = Field(32, ge=4, le=256)
     """Number of channels of the critic's first stage."""
     lr_generator: float = Field(1e-4, gt=0, le=1)
@@ -70,8 +59,6 @@ class AdversarialConfig(LearnerConfig):
     """Bound of the absolute value of the critic's weights with `loss=wgan_clip`."""
     real_label: float = Field(1.0, gt=0.5, le=1)
     """Target of the critic for real cubes with `loss=bce`; below 1 it is one-sided smoothing (Salimans et al. 2016)."""
-    ema_images: float = Field(10_000.0, gt=0)
-    """Half-life of the generator's moving average, in real images shown; it is shorter at the beginning of training."""
 
     @model_validator(mode="after")
     def _fit_the_loss(self) -> Self:
@@ -87,38 +74,8 @@ class AdversarialConfig(LearnerConfig):
             )
         return self
 
-    @property
-    def scaled_as(self) -> str | None:
-        """See `LearnerConfig.scaled_as`."""
-        return START if self.start is not None else None
-
-    def scoring_bytes(self, pixels: int, bands: int, train: int, validation: int) -> int:
-        """See `LearnerConfig.scoring_bytes`.
-
-        The mean cube needs train in double precision; features need the arrays of a few cubes at a time. The larger counts.
-        """
-        from hyperderm.metrics.spectra import AT_ONCE
-
-        mean, pieces = max(train, validation), 3 * min(AT_ONCE, train)
-        return max(mean, pieces) * pixels * bands * DOUBLE
-
-    def check_input(self, name: str, other: LearnerConfig, trained: Run, run: Run) -> None:
-        """See `LearnerConfig.check_input`: training can only continue with the same networks."""
-        if other.kind != self.kind:
-            raise ConfigError(f"it is of learner.kind = {other.kind}, not {self.kind}", f"Name a run of {self.kind}.")
-        for field in self.network_fields:
-            was, asked = getattr(other, field), getattr(self, field)
-            if was != asked:
-                raise ConfigError(
-                    f"its learner.{field} is {was}, here it is {asked}: the networks differ",
-                    f"Use --set learner.{field}={was}, or name another run.",
-                )
-
     def check(self, run: Run) -> None:
         """See `LearnerConfig.check`."""
-        workers = run.sweep.workers_per_trial
-        if self.norm == "batch" and workers > 1:
-            raise ValueError(
-                f"learner.norm = batch with {workers} workers is refused: batch statistics would depend on the number of "
-                "workers. Use learner.norm=layer, or one worker"
-            )
+        super().check(run)
+        if self.norm == "batch":
+            one_worker("norm", run)

@@ -113,6 +113,8 @@ class NetworkSampler(ABC):
             made = network(len(wavelengths))
         made.load_state_dict(checkpoint["learner"]["ema"])
         made.to(device).eval().requires_grad_(False)
+        if config.pixelwise:  # another layout in memory may give other last digits
+            made.to(memory_format=torch.channels_last)
         return cls(config, run, made, wavelengths, Scaling.from_state(checkpoint["scaling"]), **more)
 
     @abstractmethod

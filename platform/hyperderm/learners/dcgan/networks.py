@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from hyperderm.learners.adversarial_settings import Norm
 from hyperderm.learners.critics import Projection, normed
-from hyperderm.learners.dcgan.config import stages
+from hyperderm.learners.noise_settings import stages
 
 
 class DcganGenerator(nn.Module):
@@ -19,7 +19,7 @@ class DcganGenerator(nn.Module):
         bands: B.
         width: channels at half the size, before the last layer; each halving of the size has twice as many (width 128 at
             64 px: 1024-512-256-128; width 64 at 256 px: 2048-1024-512-256-128-64).
-        size: H = W, see `config.stages`.
+        size: H = W, see `noise_settings.stages`.
         noise_dim: length of z.
         norm: the normalisation after every layer but the last.
         classes: number of classes, 0 for none; the embedding of the class is added to z.
@@ -56,7 +56,7 @@ class DcganCritic(nn.Module):
     Args:
         bands: B.
         width: channels at half the size; each further halving has twice as many (width 64 at 64 px: 64-128-256-512).
-        size: H = W, see `config.stages`.
+        size: H = W, see `noise_settings.stages`.
         norm: the normalisation; `batch` is not applied to the first layer.
         classes: number of classes, 0 for none; see `critics.Projection`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,7 @@ class ShsGanConfig(AdversarialConfig):
     of 512). `critic_width` is that of the critic's first stage (32 gives 32-64-128).
     """
 
+    network_fields: ClassVar[tuple[str, ...]] = (*AdversarialConfig.network_fields, "critic", "fft_arm")
     kind: Literal["shsgan"] = "shsgan"
     critic: Literal["conv3d", "conv2d"] = "conv3d"
     fft_arm: bool = True

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperderm.cubes.pseudo_rgb import fit_gain, pseudo_rgb_matrix
-from hyperderm.learners.adversarial import AdversarialLearner
+from hyperderm.learners.adversarial import AdversarialLearner, Terms
 from hyperderm.learners.adversarial_settings import check_bands
 from hyperderm.learners.base import Batch, Compute
 from hyperderm.learners.critics import Critic
@@ -36,8 +36,8 @@ class ShsGan(AdversarialLearner):
         check_bands(config.critic, len(data.wavelengths_nm))
         super().__init__(config, run, data, compute)
 
-    def networks(self, bands: int) -> tuple[nn.Module, nn.Module]:
-        """See `AdversarialLearner.networks`."""
+    def pair(self, bands: int) -> tuple[nn.Module, nn.Module]:
+        """See `AdversarialLearner.pair`."""
         c = self.config
         generator = UNetGenerator(bands, c.generator_width)
         return generator, Critic(bands, c.critic_width, 3 if c.critic == "conv3d" else 2, c.fft_arm, c.norm)
@@ -46,7 +46,7 @@ class ShsGan(AdversarialLearner):
         """Return the scaled RGB of the sources: (n, 3, H, W)."""
         return self.rgb(batch.source.to(self.compute.dtype))
 
-    def consistency(self, inputs: Tensor, fake: Tensor) -> Mapping[str, tuple[float, Tensor]]:
+    def consistency(self, inputs: Tensor, fake: Tensor) -> Terms:
         """Return `rgb_loss`: ‖rgb − H·cube‖ as root mean square per sample."""
         weight = self.config.rgb_weight
         return {"rgb_loss": (weight, self._rgb_error(inputs, fake).mean())} if weight > 0 else {}
@@ -60,7 +60,7 @@ class ShsGan(AdversarialLearner):
         return (self.rgb(fake) - rgb).square().flatten(1).mean(1).clamp_min(1e-12).sqrt()  # (n,)
 
     def sampler(self) -> ShsGanSampler:
-        """See `AdversarialLearner.sampler`."""
+        """See `GenerativeLearner.sampler`."""
         matrix = self.h.double().cpu().numpy()
         data = self.data
         return ShsGanSampler(
@@ -80,7 +80,7 @@ class ShsGan(AdversarialLearner):
         return {"rgb_consistency_error": float((again - given).square().flatten(1).mean(1).sqrt().mean())}
 
     def begin_from(self, state: Mapping[str, Any]) -> None:
-        """See `AdversarialLearner.begin_from`: the gain is taken over too, because the generator's input depends on it."""
+        """See `GenerativeLearner.begin_from`: the gain is taken over too, because the generator's input depends on it."""
         super().begin_from(state)
         self.gain = float(state["gain"])
 

@@ -1,0 +1,92 @@
+"""What generators from noise share: keyed noise, the diagnosis they may be told, and their sampler."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hyperderm.learners import randomness
+from hyperderm.learners.base import Batch
+from hyperderm.learners.generative_learner import GenerativeLearner
+from hyperderm.learners.noise_settings import NoiseConfig
+from hyperderm.learners.synthesis import NetworkSampler, noise
+from hyperderm.settings import Run
+
+
+class FromNoise(GenerativeLearner):
+    """A generator that makes cubes from noise and, with `conditioning=class`, from a diagnosis.
+
+    Real and generated cubes of a batch share diagnoses, row by row.
+    """
+
+    config: NoiseConfig
+
+    def inputs(self, batch: Batch, stream: str) -> Tensor:
+        """Return noise (n, noise_dim), which is the same for any number of workers."""
+        shape = (self.config.noise_dim,)
+        z = randomness.rows(self.seed, f"noise/{stream}", batch.images, batch.count, shape, batch.share, normal=True)
+        return z.to(self.compute.device, self.compute.dtype)
+
+    def labels(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Return the diagnoses (n,) of the real cubes if the networks are class-conditional, otherwise nothing."""
+        return (batch.labels.to(self.compute.device),) if self.classes else ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The diagnoses that the networks are told, in the order of their numbers; empty without classes."""
+        return self.data.classes if self.config.conditioning == "class" else ()
+
+    def sampler(self) -> "NoiseSampler":
+        """See `GenerativeLearner.sampler`."""
+        data = self.data
+        return NoiseSampler(self.config, self.run, self.ema, data.wavelengths_nm, data.scaling, classes=self.classes)
+
+    def condition(self, rows: Tensor) -> Tensor | None:
+        """Return the classes of the train cubes in `rows`, or None without classes."""
+        if not self.classes:
+            return None
+        return torch.tensor([self.classes.index(self.data.train.diagnoses[row]) for row in rows.tolist()])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return networks, moving average, optimizers and the names of the classes."""
+        return super().state_dict() | {"classes": list(self.classes)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the state that `state_dict` returned.
+
+        Raises:
+            ValueError: the state has other classes.
+        """
+        if tuple(state["classes"]) != self.classes:
+            raise ValueError(f"it was trained on {', '.join(state['classes'])}, not on {', '.join(self.classes)}")
+        super().load_state_dict(state)
+
+
+class NoiseSampler(NetworkSampler):
+    """A sampler that makes cubes from noise and, if there are classes, from a class."""
+
+    config: NoiseConfig
+
+    def inputs(self, seed: int, index: int, condition: Tensor | None) -> tuple[Tensor, ...]:
+        """Return the noise z (1, noise_dim) and, if there is a condition, the class y (1,)."""
+        z = noise(seed, index, self.config.noise_dim)
+        return (z,) if condition is None else (z, condition)
+
+
+def load_noise_sampler(
+    config: NoiseConfig, run: Run, checkpoint: Mapping[str, Any], device: str, network: Callable[[int, int], nn.Module]
+) -> NoiseSampler:
+    """Return the sampler of a checkpoint: see `LearnerConfig.load_sampler`.
+
+    Args:
+        config: the configuration of the learner.
+        run: the run that trained the generator.
+        checkpoint: the checkpoint that training left.
+        device: the device that computes.
+        network: a function that returns the untrained generator for a number of bands and of classes.
+    """
+    classes = tuple(str(name) for name in checkpoint["learner"]["classes"])
+    return NoiseSampler.restored(
+        config, run, checkpoint, device, lambda bands: network(bands, len(classes)), classes=classes
+    )

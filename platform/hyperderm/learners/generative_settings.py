@@ -1,0 +1,74 @@
+"""The settings that all generators share which are trained step by step. This module does not import torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from hyperderm.errors import ConfigError
+from hyperderm.learners.spec import DOUBLE, START, LearnerConfig, Role
+
+if TYPE_CHECKING:
+    from hyperderm.settings import Run
+
+
+class GenerativeConfig(LearnerConfig):
+    """The settings of a generator that is trained step by step and samples by its moving average.
+
+    Attributes:
+        network_fields: the fields that, beside `kind`, decide which weights the networks have.
+    """
+
+    role: ClassVar[Role] = "generator"
+    objective: ClassVar[str] = "spectral_energy_distance"
+    yardsticks: ClassVar[tuple[str, ...]] = ("floor_real_vs_real", "score_of_mean_cube")
+    inputs: ClassVar[tuple[str, ...]] = (START,)
+    network_fields: ClassVar[tuple[str, ...]] = ("generator_width",)
+    start: str | None = Field(None, min_length=1)
+    """Another run of the same store, fold and networks: this run begins with its networks, moving average and scaling. It is
+    a run or sweep (a folder below runs/, or its path), or a checkpoint. The optimizers begin anew."""
+    generator_width: int = Field(64, ge=4, le=512)
+    ema_images: float = Field(10_000.0, gt=0)
+    """Half-life of the generator's moving average, in real images shown; it is shorter at the beginning of training."""
+
+    @property
+    def scaled_as(self) -> str | None:
+        """See `LearnerConfig.scaled_as`."""
+        return START if self.start is not None else None
+
+    def scoring_bytes(self, pixels: int, bands: int, train: int, validation: int) -> int:
+        """See `LearnerConfig.scoring_bytes`.
+
+        The mean cube needs train in double precision; features need the arrays of a few cubes at a time. The larger counts.
+        """
+        from hyperderm.metrics.spectra import AT_ONCE
+
+        mean, pieces = max(train, validation), 3 * min(AT_ONCE, train)
+        return max(mean, pieces) * pixels * bands * DOUBLE
+
+    def check_input(self, name: str, other: LearnerConfig, trained: Run, run: Run) -> None:
+        """See `LearnerConfig.check_input`: training can only continue with the same networks."""
+        if other.kind != self.kind:
+            raise ConfigError(f"it is of learner.kind = {other.kind}, not {self.kind}", f"Name a run of {self.kind}.")
+        for field in self.network_fields:
+            was, asked = getattr(other, field), getattr(self, field)
+            if was != asked:
+                raise ConfigError(
+                    f"its learner.{field} is {was}, here it is {asked}: the networks differ",
+                    f"Use --set learner.{field}={was}, or name another run.",
+                )
+
+
+def one_worker(field: str, run: Run) -> None:
+    """Refuse several workers with batch norm in the networks that `field` describes.
+
+    Raises:
+        ValueError: the run has several workers; the message names the remedy.
+    """
+    workers = run.sweep.workers_per_trial
+    if workers > 1:
+        raise ValueError(
+            f"learner.{field} = batch with {workers} workers is refused: batch statistics would depend on the number of "
+            f"workers. Use learner.{field}=layer, or one worker"
+        )
