@@ -34,6 +34,7 @@ SMALL: dict[str, LearnerConfig] = {
     "shsgan": ShsGanConfig(generator_width=4, critic_width=4, lr_generator=1e-3, lr_critic=1e-3, n_critic=1),
     "dcgan": DcganConfig(generator_width=4, critic_width=4, noise_dim=10),
     "dcgan told the class": DcganConfig(generator_width=4, critic_width=4, critic="conv3d", conditioning="class"),
+    "acgan": DcganConfig(generator_width=4, critic_width=4, norm="spectral", conditioning="class", class_head="auxiliary"),
     "classifier": ClassifierConfig(lr=1e-3, dropout=0.3, augmentation="classic+spectral"),
     "spectral": SpectralConfig(),
 }

@@ -156,6 +156,32 @@ def test_classes_are_shown_as_train_holds_them_or_equally_often():
         assert float((shown == 0).double().mean()) == pytest.approx(share)
 
 
+def test_the_class_head_learns_from_real_cubes_alone():
+    """Its gradient in the critic's step is that of the cross-entropy of real cubes on logits: no fake, no second softmax."""
+    data = of_two_classes()
+    one = gan(data, learner__conditioning="class", learner__class_head="auxiliary", learner__norm="none")
+    shown, before = batch(data), {name: p.detach().clone() for name, p in one.critic.named_parameters()}
+    metrics = one.critic_step(shown)
+    got = one.critic.auxiliary.weight.grad.clone()
+    phi = one.critic.phi.requires_grad_(False)
+    one.critic.load_state_dict(before)
+    logits = one.critic.auxiliary(phi(shown.real).mean((2, 3)))
+    expected = -logits.log_softmax(1)[torch.arange(len(shown.labels)), shown.labels].mean()
+    assert float(metrics["class_loss"].detach()) == pytest.approx(float(expected.detach()))
+    (gradient,) = torch.autograd.grad(expected, one.critic.auxiliary.weight)
+    torch.testing.assert_close(got, gradient)
+
+
+def test_the_generator_of_an_acgan_is_led_by_the_class_that_was_asked_for():
+    data = of_two_classes()
+    values = {"learner__conditioning": "class", "learner__class_head": "auxiliary", "learner__class_weight": 3.0}
+    one = gan(data, **values)
+    metrics = one.step(batch(data))
+    total = metrics["adversarial"] + 3 * metrics["generator_class_loss"]
+    assert float(metrics["generator_loss"]) == pytest.approx(float(total))
+    assert "generator_class_loss" not in gan(data, learner__conditioning="class").step(batch(data))
+
+
 @pytest.mark.parametrize(("told", "now"), [(True, "class"), (False, "none")])
 def test_a_checkpoint_that_said_class_conditional_is_read(told, now):
     saved = experiment().model_dump(mode="json")
@@ -177,6 +203,14 @@ def test_other_classes_do_not_resume():
         ({"data__size": 48}, "data.size = 48 is refused.* such as 56"),
         ({"learner__fft_arm": True}, "fft_arm = true with learner.critic = dcgan is refused"),
         ({"learner__balance_classes": True}, "balance_classes = true with learner.conditioning = none"),
+        ({"learner__class_head": "auxiliary"}, "class_head = auxiliary with learner.conditioning = none"),
+        (
+            {"learner__class_head": "auxiliary", "learner__conditioning": "class", "learner__critic": "conv2d"},
+            "class_head = auxiliary with learner.critic = conv2d",
+        ),
+        ({"learner__class_weight": -1.0}, "learner.class_weight = -1.0 is refused"),
+        ({"learner__n_critic": 0}, "learner.n_critic = 0 is refused"),
+        ({"learner__gp_weight": -10.0}, "learner.gp_weight = -10.0 is refused"),
         ({"sweep__workers_per_trial": 2}, "norm = batch with 2 workers"),
         ({"sweep__workers_per_trial": 2, "learner__norm": "layer"}, "generator_norm = batch with 2 workers"),
         ({"learner__conditioning": "class", "data__diagnoses": ["nevus"]}, "with one diagnosis"),

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from hyperderm.learners.dcgan.config import stages
 from hyperderm.learners.dcgan.networks import DcganCritic, DcganGenerator
+from hyperderm.learners.noise_settings import stages
 
 
 def count(module: nn.Module) -> int:
@@ -71,6 +71,23 @@ def test_a_class_changes_what_is_made_and_how_it_is_scored():
     expected = critic.psi(critic.phi(same[:1])).flatten() + (critic.projection.e.weight * phi).sum(1)  # ψ(φ) + ⟨e(y), φ⟩
     torch.testing.assert_close(scores, expected)
     assert len(set(scores.tolist())) == 3
+
+
+def test_the_auxiliary_head_tells_the_class_and_multiplies_the_noise():
+    """AC-GAN: z ∘ e(y) enters, and logits of the classes come out beside the score, before any softmax."""
+    torch.random.default_generator.manual_seed(0)
+    generator = DcganGenerator(16, 8, 32, 20, "layer", classes=3, multiplied=True)
+    z, y = torch.randn(4, 20), torch.tensor([0, 2, 1, 0])
+    expected = generator.net((z * generator.embedding.weight[y])[:, :, None, None])
+    torch.testing.assert_close(generator(z, y), expected, rtol=0, atol=0)
+    critic = DcganCritic(16, 8, 32, "none", classes=3, auxiliary=True)
+    scores, logits = critic(expected)
+    phi = critic.phi(expected)
+    torch.testing.assert_close(scores, critic.psi(phi).flatten())
+    torch.testing.assert_close(logits, phi.mean((2, 3)) @ critic.auxiliary.weight.T + critic.auxiliary.bias)
+    assert critic.projection is None
+    head = 3 * 32 + 3  # 32 channels at 4 px: 8, 16, 32
+    assert count(critic) == count(DcganCritic(16, 8, 32, "none")) + head
 
 
 def test_spectral_norm_bounds_every_layer():

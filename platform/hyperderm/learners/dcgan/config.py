@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 class DcganConfig(NoiseConfig, AdversarialConfig):
     """The settings of DCGAN (Radford et al. 2016; METHODS section 3) and of the seed project's variants, all from noise.
 
-    SN-GAN (Miyato et al. 2018) is `norm=spectral`. The seed project's further steps towards SHS-GAN are `critic=conv3d` and
-    `fft_arm`. `generator_width` is the number of channels at half the size (128 gives 1024-512-256-128 for 64 px).
+    SN-GAN (Miyato et al. 2018) is `norm=spectral`. AC-GAN (Odena et al. 2017) is `class_head=auxiliary`. W-GAN is
+    `loss=wgan_clip` or `loss=wgan_gp`. The seed project's further steps towards SHS-GAN are `critic=conv3d` and `fft_arm`.
+    `generator_width` is the number of channels at half the size (128 gives 1024-512-256-128 for 64 px).
     """
 
     network_fields: ClassVar[tuple[str, ...]] = (
-        *NoiseConfig.network_fields, "norm", "critic_width", "critic", "fft_arm", "generator_norm",
+        *NoiseConfig.network_fields, "norm", "critic_width", "critic", "fft_arm", "generator_norm", "class_head",
     )  # fmt: skip
     kind: Literal["dcgan"] = "dcgan"
     critic: Literal["dcgan", "conv2d", "conv3d"] = "dcgan"
@@ -42,6 +43,12 @@ class DcganConfig(NoiseConfig, AdversarialConfig):
     """Normalisation inside the generator. Several workers need layer, because batch statistics would depend on their
     number."""
     critic_width: int = Field(64, ge=4, le=256)
+    class_head: Literal["projection", "auxiliary"] = "projection"
+    """How, with `conditioning=class`, the critic uses the diagnosis. projection: it is told it (Miyato & Koyama 2018).
+    auxiliary: it tells it by a second head, and the embedding of the diagnosis is multiplied with z (AC-GAN, Odena et al.
+    2017). The head learns from real cubes alone, because a generated cube is not yet of the diagnosis that was asked for."""
+    class_weight: float = Field(1.0, gt=0)
+    """Weight of the cross-entropy of `class_head=auxiliary`, of real cubes for the critic, of its own for the generator."""
     lr_generator: float = Field(2e-4, gt=0, le=1)
     lr_critic: float = Field(2e-4, gt=0, le=1)
     beta2: float = Field(0.999, ge=0, lt=1)
@@ -53,6 +60,16 @@ class DcganConfig(NoiseConfig, AdversarialConfig):
             raise ValueError(
                 "learner.fft_arm = true with learner.critic = dcgan is refused: DCGAN's own discriminator has one arm. "
                 "Use learner.critic=conv2d or conv3d, or leave learner.fft_arm out"
+            )
+        if self.class_head == "auxiliary" and self.conditioning == "none":
+            raise ValueError(
+                "learner.class_head = auxiliary with learner.conditioning = none is refused: there is no class to tell. "
+                "Use learner.conditioning=class, or learner.class_head=projection"
+            )
+        if self.class_head == "auxiliary" and self.critic != "dcgan":
+            raise ValueError(
+                f"learner.class_head = auxiliary with learner.critic = {self.critic} is refused: the second head stands on "
+                "DCGAN's own discriminator. Use learner.critic=dcgan, or learner.class_head=projection"
             )
         return self
 

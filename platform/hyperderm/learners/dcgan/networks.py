@@ -23,14 +23,23 @@ class DcganGenerator(nn.Module):
         noise_dim: length of z.
         norm: the normalisation after every layer but the last.
         classes: number of classes, 0 for none; the embedding of the class is added to z.
+        multiplied: whether the embedding is multiplied with z instead, as in AC-GAN (METHODS section 3).
 
     Shape: z (N, noise_dim), with classes also y (N,) int64 -> (N, B, H, W) in [-1, 1].
     """
 
     def __init__(
-        self, bands: int, width: int, size: int, noise_dim: int, norm: Literal["batch", "layer"] = "batch", classes: int = 0
+        self,
+        bands: int,
+        width: int,
+        size: int,
+        noise_dim: int,
+        norm: Literal["batch", "layer"] = "batch",
+        classes: int = 0,
+        multiplied: bool = False,
     ) -> None:
         super().__init__()
+        self.multiplied = multiplied
         start, doublings = stages(size)
         widths = [width * 2**k for k in range(doublings - 1, -1, -1)]
         layers: list[nn.Module] = [nn.ConvTranspose2d(noise_dim, widths[0], start, bias=False), *_norm_relu(widths[0], norm)]
@@ -44,7 +53,7 @@ class DcganGenerator(nn.Module):
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Map noise z, and with classes the class y, to cubes."""
         if self.embedding is not None:
-            z = z + self.embedding(y)
+            z = z * self.embedding(y) if self.multiplied else z + self.embedding(y)
         return self.net(z[:, :, None, None])
 
 
@@ -59,11 +68,13 @@ class DcganCritic(nn.Module):
         size: H = W, see `noise_settings.stages`.
         norm: the normalisation; `batch` is not applied to the first layer.
         classes: number of classes, 0 for none; see `critics.Projection`.
+        auxiliary: whether the critic is not told the class, but tells it by the logits of a second head (AC-GAN).
 
-    Shape: cubes (N, B, H, W), with classes also y (N,) int64 -> (N,).
+    Shape: cubes (N, B, H, W), with classes also y (N,) int64 -> scores (N,). With an auxiliary head: cubes -> scores (N,) and
+    logits (N, classes).
     """
 
-    def __init__(self, bands: int, width: int, size: int, norm: Norm, classes: int = 0) -> None:
+    def __init__(self, bands: int, width: int, size: int, norm: Norm, classes: int = 0, auxiliary: bool = False) -> None:
         super().__init__()
         start, halvings = stages(size)
         channels = [bands, *(width * 2**k for k in range(halvings))]
@@ -76,12 +87,18 @@ class DcganCritic(nn.Module):
         self.apply(_init)
         _init(last)
         self.psi = nn.utils.parametrizations.spectral_norm(last) if norm == "spectral" else last
-        self.projection = Projection(classes, channels[-1], norm) if classes else None
+        self.projection = Projection(classes, channels[-1], norm) if classes and not auxiliary else None
+        self.auxiliary = None
+        if auxiliary:
+            head = nn.Linear(channels[-1], classes)
+            self.auxiliary = nn.utils.parametrizations.spectral_norm(head) if norm == "spectral" else head
 
-    def forward(self, cube: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the scores (N,) of cubes; a larger score means more real."""
+    def forward(self, cube: Tensor, y: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """Return scores (larger means more real), and with an auxiliary head also the logits of the classes."""
         phi = self.phi(cube)  # (N, C, start, start)
         score = self.psi(phi).flatten()
+        if self.auxiliary is not None:
+            return score, self.auxiliary(phi.mean((2, 3)))
         return score if self.projection is None else score + self.projection(phi.mean((2, 3)), y)
 
 
