@@ -70,7 +70,7 @@ class DcganCritic(nn.Module):
         classes: number of classes, 0 for none; see `critics.Projection`.
         auxiliary: whether the critic is not told the class, but tells it by the logits of a second head (AC-GAN).
 
-    Shape: cubes (N, B, H, W), with classes also y (N,) int64 -> scores (N,). With an auxiliary head: cubes -> scores (N,) and
+    Shape: cubes (N, B, H, W), with classes also y (N,) int64 -> scores (N,). With an auxiliary head: cubes -> scores (N,),
     logits (N, classes).
     """
 
