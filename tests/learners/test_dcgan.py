@@ -18,7 +18,7 @@ from hyperderm.learners.data import TrainData
 from hyperderm.learners.dcgan import DcganConfig
 from hyperderm.learners.dcgan.learner import Dcgan
 from hyperderm.learners.shsgan import ShsGanConfig
-from hyperderm.learners.spec import Request
+from hyperderm.learners.spec import Drawing, Request
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.resume import pack
@@ -230,6 +230,11 @@ def test_what_can_be_asked_for(classes):
         learner.check_request(Request({"lentigo": 1}, both, {}))
     with pytest.raises(ConfigError, match="not from photographs"):
         learner.check_request(Request({"melanoma": 1}, both[:1], {}, photographs=True))
+    learner.check_request(Request({"melanoma": 1}, both if classes else both[:1], {}, drawing=Drawing(truncation=2.0)))
+    with pytest.raises(ConfigError, match="--mix: a generator of learner.kind = dcgan has no styles to mix"):
+        learner.check_request(Request({"melanoma": 1}, both[:1], {}, drawing=Drawing(mix=True)))
+    with pytest.raises(ConfigError, match="--truncation 2: this generator makes cubes from RGB images"):
+        ShsGanConfig().check_request(Request({"melanoma": 1}, both, {"melanoma": 3}, drawing=Drawing(truncation=2.0)))
     if not classes:
         with pytest.raises(ConfigError, match="nobody knows which"):
             learner.check_request(Request({"melanoma": 1}, both, {}))

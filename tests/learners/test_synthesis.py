@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy.stats import kstest, truncnorm
+from torch import nn
 
-from hyperderm.errors import StudyError
+from hyperderm.errors import ConfigError, StudyError
 from hyperderm.learners.randomness import generator
 from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.sources import rgb_levels
-from hyperderm.learners.synthesis import out_of_range
+from hyperderm.learners.spec import Drawing
+from hyperderm.learners.synthesis import NetworkSampler, noise, out_of_range
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.resume import pack
@@ -132,3 +135,55 @@ def test_out_of_range():
     assert out_of_range(changed(50.0, 2), scaling)
     assert out_of_range(changed(float("nan"), 1), scaling)
     assert out_of_range(changed(float("-inf"), 1), scaling)
+
+
+class Rounding(nn.Module):
+    """Adds so little that only batches of up to `same` rows keep the bits of single ones."""
+
+    def __init__(self, same: int) -> None:
+        super().__init__()
+        self.same, self.sizes = same, []
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Return cubes (n, 2, 4, 4) made of z (n, 1)."""
+        self.sizes.append(len(z))
+        return (z + (1e-3 if len(z) > self.same else 0)).view(-1, 1, 1, 1).expand(-1, 2, 4, 4)
+
+
+class Numbered(NetworkSampler):
+    """Makes cube i from the number i."""
+
+    def inputs(self, seed, index, condition):
+        return (torch.full((1, 1), float(index)),)
+
+
+@pytest.mark.parametrize(("same", "together"), [(64, 16), (8, 8), (3, 2), (1, 1)])
+def test_cubes_are_made_together_only_where_the_bits_are_those_of_single_ones(same, together):
+    network = Rounding(same)
+    sampler = Numbered(tiny().learner, tiny(), network, (500.0, 600.0), Scaling(torch.zeros(2), torch.ones(2)))
+    few, many = sampler.sample(0, range(3), None), sampler.sample(0, range(20), None)
+    network.sizes.clear()
+    again = sampler.sample(0, [19, *range(40)], None)
+    expected = (torch.arange(40.0) + 1) / 2
+    assert torch.equal(again[1:, 0, 0, 0], expected)
+    assert torch.equal(again[0], again[20])
+    assert torch.equal(many[:, 0, 0, 0], expected[:20])
+    assert torch.equal(few, many[:3])
+    if same < 64:  # then no further size is tried
+        assert set(network.sizes) == {together}
+
+
+def test_truncated_noise_is_that_of_the_truncated_normal_distribution():
+    free = torch.cat([noise(3, index, 200) for index in range(50)]).flatten()
+    cut = torch.cat([noise(3, index, 200, 1.5) for index in range(50)]).flatten()
+    assert cut.abs().max() <= 1.5
+    assert kstest(cut.numpy(), truncnorm(-1.5, 1.5).cdf).pvalue > 0.01
+    assert torch.equal(free.argsort(), cut.argsort())  # the same draw, moved towards the middle
+    assert torch.allclose(torch.cat([noise(3, index, 200, 40.0) for index in range(50)]).flatten(), free, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_truncation_that_is_none(value):
+    with pytest.raises(ConfigError, match="--truncation"):
+        Drawing(truncation=value)

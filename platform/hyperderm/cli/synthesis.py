@@ -28,6 +28,10 @@ def generate(
     reject: Annotated[
         str | None, typer.Option(help="copies: leave out what the audit calls copies, and make others.", metavar="WHAT")
     ] = None,
+    mix: Annotated[bool, typer.Option("--mix", help="The style of each cube from a second noise.")] = False,
+    truncation: Annotated[
+        float | None, typer.Option(help="Largest absolute value of the noise; smaller: more typical, less varied.")
+    ] = None,
     mat: Annotated[Path | None, typer.Option(help="Also as .mat files in HSIDermoscopy's layout, into this folder.")] = None,
     runs: Annotated[Path | None, typer.Option("--runs", help="Where runs are kept.")] = None,
 ) -> None:
@@ -43,6 +47,8 @@ def generate(
         source_store=source_store,
         workers=workers,
         reject=reject,
+        mix=mix,
+        truncation=truncation,
         mat=mat,
         runs=runs,
     )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from hyperderm.learners.data import CubeSet
     from hyperderm.learners.scaling import Scaling
-    from hyperderm.learners.spec import LearnerConfig
+    from hyperderm.learners.spec import Drawing, LearnerConfig
     from hyperderm.settings import Run
 
 Parallel = Callable[[nn.Module], nn.Module]
@@ -109,6 +109,7 @@ class Sampler(Protocol):
         scaling: the scaling fitted on the train role.
         matrix: H (3, B) of its RGB condition; None if its condition is another one.
         classes: diagnoses that can be asked for, in the order of their numbers; empty if its condition is not `class`.
+        drawing: how noise is drawn; it may be set anew.
     """
 
     run: "Run"
@@ -116,6 +117,7 @@ class Sampler(Protocol):
     scaling: "Scaling"
     matrix: NDArray[np.float64] | None
     classes: tuple[str, ...]
+    drawing: "Drawing"
 
     @property
     def config(self) -> "LearnerConfig":

@@ -70,7 +70,7 @@ class NoiseSampler(NetworkSampler):
 
     def inputs(self, seed: int, index: int, condition: Tensor | None) -> tuple[Tensor, ...]:
         """Return the noise z (1, noise_dim) and, if there is a condition, the class y (1,)."""
-        z = noise(seed, index, self.config.noise_dim)
+        z = noise(seed, index, self.config.noise_dim, self.drawing.truncation)
         return (z,) if condition is None else (z, condition)
 
 

@@ -5,6 +5,7 @@ This module does not import torch, so that a wrong value is found in millisecond
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -37,6 +38,31 @@ SOURCED: tuple[Condition, ...] = ("rgb", "mask", "run")
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """How a generator from noise draws the noise of a set.
+
+    Attributes:
+        truncation: the largest absolute value of the noise: a smaller one gives more typical and less varied cubes (Brock et
+            al. 2019). None: the noise is standard normal.
+        mix: whether the style of each cube comes from a second noise.
+
+    Raises:
+        ConfigError: the truncation is not above 0.
+    """
+
+    truncation: float | None = None
+    mix: bool = False
+
+    def __post_init__(self) -> None:
+        if self.truncation is not None and not 0 < self.truncation < math.inf:
+            raise ConfigError(f"--truncation {self.truncation:g}", "Give a number above 0, such as 1.5, or leave it out.")
+
+
+FREELY = Drawing()
+"""Standard normal noise, and no second one."""
+
+
+@dataclass(frozen=True)
 class Request:
     """The request for a synthetic set.
 
@@ -46,12 +72,14 @@ class Request:
         held: number of sources, by diagnosis: photographs, or lesions of train (only those with a mask if the condition is
             a mask).
         photographs: whether the sources are photographs; otherwise they are lesions of train.
+        drawing: how the noise is drawn.
     """
 
     counts: Mapping[str, int]
     learnt: Sequence[str]
     held: Mapping[str, int]
     photographs: bool = False
+    drawing: Drawing = FREELY
 
 
 GIVEN: Mapping[Condition, str] = {
@@ -116,6 +144,11 @@ class LearnerConfig(Strict):
         return False
 
     @property
+    def mixes(self) -> bool:
+        """Whether a generator has styles, so that the style of a cube can come from a second noise."""
+        return False
+
+    @property
     def balances(self) -> bool:
         """Whether a generator is shown all diagnoses equally often, instead of as often as they occur in train."""
         return False
@@ -175,6 +208,14 @@ class LearnerConfig(Strict):
         if request.photographs and self.condition != "rgb":
             raise ConfigError(
                 f"this generator makes cubes from {GIVEN[self.condition]}, not from photographs", "Give it no RGB store."
+            )
+        if request.drawing.mix and not self.mixes:
+            raise ConfigError(f"--mix: a generator of learner.kind = {self.kind} has no styles to mix", "Leave it out.")
+        if request.drawing.truncation is not None and self.condition in SOURCED:
+            raise ConfigError(
+                f"--truncation {request.drawing.truncation:g}: this generator makes cubes from {GIVEN[self.condition]}, and "
+                "no noise is drawn",
+                "Leave it out.",
             )
         for diagnosis, count in request.counts.items():
             self._check_diagnosis(diagnosis, count, request)

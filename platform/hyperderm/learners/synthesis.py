@@ -1,25 +1,28 @@
 """Cubes from a checkpoint alone: cube i depends on the seed, i and its source, and on nothing else.
 
-Convolutions round differently for other batch sizes and other numbers of threads. Therefore every cube is made alone, on
-one thread, without TF32 or a search for the fastest kernel. Processors of the same kind then give the same bits, for any
-selection and order of cubes and any number of workers; another kind of processor may differ in the last digits.
+Convolutions may round differently for other batch sizes and other numbers of threads. Therefore cubes are made on one
+thread, without TF32 or a search for the fastest kernel, and together only where a batch was seen to give the same bits as
+its cubes one by one. Processors of the same kind then give the same bits, for any selection and order of cubes and any
+number of workers; another kind of processor may differ in the last digits.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
 from torch import Tensor, nn
 
 from hyperderm.learners import randomness
 from hyperderm.learners.data import CubeSet
 from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.sources import rgb_levels
-from hyperderm.learners.spec import LearnerConfig
+from hyperderm.learners.spec import Drawing, LearnerConfig
 from hyperderm.settings import Run
 
 RANGE_MARGIN = 0.5
@@ -28,6 +31,10 @@ dozen lesions whose exposures differ by 30-55 %; a new lesion may lie outside it
 BELOW_ZERO = 0.1
 """A real cube has no reflectance below both minus this value and train's lowest. Reflectance below 0 is noise of the dark
 reference (about -0.07 in HSIDermoscopy, METHODS section 1)."""
+MOST_TOGETHER = 32
+"""Largest number of cubes that are made together."""
+PIXELS_TOGETHER = 2**19
+"""Largest number of pixels that are made together, which bounds the memory: 32 cubes of 128 px, 8 of 256 px."""
 RANGE_SHARE = 0.001
 """Share of a cube's pixels that may lie outside these limits: real frames have single hot and dead pixels."""
 
@@ -85,6 +92,7 @@ class NetworkSampler(ABC):
     ) -> None:
         self.config, self.run, self.network, self.scaling, self.matrix = config, run, network, scaling, matrix
         self.wavelengths_nm, self.classes = tuple(wavelengths_nm), tuple(classes)
+        self.drawing = Drawing()
         first = next(network.parameters())
         self.device, self.dtype = first.device, first.dtype
 
@@ -135,15 +143,68 @@ class NetworkSampler(ABC):
 
     def sample(self, seed: int, indices: Sequence[int], condition: Tensor | None) -> Tensor:
         """See `learners.base.Sampler.sample`."""
-        made = []
         with repeatable():
-            for place, index in enumerate(indices):
-                given = self.inputs(seed, index, None if condition is None else condition[place : place + 1])
-                location_at = (x.to(self.device, self.dtype if x.is_floating_point() else None) for x in given)
-                made.append(self.network(*location_at).cpu())
-        return self.scaling.inverse(torch.cat(made).double()).float()
+            each = [
+                self.inputs(seed, index, None if condition is None else condition[place : place + 1])
+                for place, index in enumerate(indices)
+            ]
+            cubes = self._made([torch.cat(rows) for rows in zip(*each, strict=True)])
+        return self.scaling.inverse(cubes.double()).float()
+
+    def call(self, given: Sequence[Tensor]) -> Tensor:
+        """Return the network's cubes for its inputs, which are on its device."""
+        made: Tensor = self.network(*given)
+        return made
+
+    def _made(self, given: Sequence[Tensor]) -> Tensor:
+        """Return the network's cubes (n, B, H, W) on the CPU, made together where the bits are those of single cubes."""
+        count, made = len(given[0]), list[Tensor]()
+        most = min(count, MOST_TOGETHER, max(PIXELS_TOGETHER // self.run.data.size**2, 1))
+        found = _TOGETHER.get(self.network, Together(1, 1))
+        if found.given >= found.tried and most >= 2 * found.tried:
+            made, found = self._tried(given, 2 ** (most.bit_length() - 1))
+            _TOGETHER[self.network] = found
+        for first in range(len(made), count, found.given):
+            rows = [min(row, count - 1) for row in range(first, first + found.given)]  # a batch is always full
+            made += self._batch(given, rows).unbind()
+        return torch.stack(made[:count])
+
+    def _tried(self, given: Sequence[Tensor], size: int) -> "tuple[list[Tensor], Together]":
+        """Return the first `size` cubes, made one by one, and how many may be made together from now on.
+
+        The order in which kernels add depends on shapes, not on values. So a batch whose bits are those of its single cubes
+        shows that all batches of this size have that property, on this machine.
+        """
+        singles, given_together = [self._batch(given, [row])[0] for row in range(size)], size
+        while given_together > 1:
+            if torch.equal(self._batch(given, list(range(given_together))), torch.stack(singles[:given_together])):
+                break
+            given_together //= 2
+        return singles, Together(given_together, size)
+
+    def _batch(self, given: Sequence[Tensor], rows: list[int]) -> Tensor:
+        return self.call([x[rows].to(self.device, self.dtype if x.is_floating_point() else None) for x in given]).cpu()
 
 
-def noise(seed: int, index: int, length: int) -> Tensor:
-    """Return the noise z (1, length) from which cube `index` of a set is made: standard normal, float32."""
-    return torch.randn(length, generator=randomness.generator(seed, "synthesis/noise", index))[None]
+class Together(NamedTuple):
+    """How many cubes a network may make together, and how many were tried."""
+
+    given: int
+    tried: int
+
+
+_TOGETHER: "WeakKeyDictionary[nn.Module, Together]" = WeakKeyDictionary()
+"""What is known of the networks of this process."""
+
+
+def noise(seed: int, index: int, length: int, truncation: float | None = None, stream: str = "noise") -> Tensor:
+    """Return the noise z (1, length) from which cube `index` of a set is made: standard normal, float32.
+
+    With a truncation t, each value is moved to the quantile of the same level of a normal distribution that is cut off at
+    -t and t, so that a cube is the same lesion drawn closer to the average.
+    """
+    z = torch.randn(length, generator=randomness.generator(seed, f"synthesis/{stream}", index))[None]
+    if truncation is None:
+        return z
+    below, inside = float(ndtr(-truncation)), float(ndtr(truncation) - ndtr(-truncation))
+    return torch.from_numpy(ndtri(below + inside * ndtr(z.double().numpy()))).float()

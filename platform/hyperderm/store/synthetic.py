@@ -53,16 +53,24 @@ class SyntheticOrigin(Strict):
     """What else was left out; None: nothing else."""
     rejected_copies: int = Field(0, ge=0)
     """The number of cubes that were left out because the audit called them copies of train lesions."""
+    truncation: float | None = None
+    """The largest absolute value of the noise from which the cubes were made; None: there was no such limit."""
+    mix: bool = False
+    """Whether the style of each cube came from a second noise."""
     audit: dict[str, Any] | None = None
     """The memorisation audit (`metrics.memorisation`), or None if there was none."""
 
     @model_serializer(mode="wrap")
-    def _without_reject(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what says nothing, so that sets have the fingerprint that they had before one could reject copies."""
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what says nothing, so that sets have the fingerprint that they had before there was such a choice."""
         found: dict[str, Any] = dump(self)
         if self.reject is None:
             found.pop("reject", None)
             found.pop("rejected_copies", None)
+        if self.truncation is None:
+            found.pop("truncation", None)
+        if not self.mix:
+            found.pop("mix", None)
         return found
 
 

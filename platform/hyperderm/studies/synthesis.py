@@ -21,7 +21,7 @@ from hyperderm.identity import shaping
 from hyperderm.learners.base import Sampler
 from hyperderm.learners.data import CubeSet
 from hyperderm.learners.sources import Sources, matched
-from hyperderm.learners.spec import GIVEN, SOURCED, Condition, Request
+from hyperderm.learners.spec import FREELY, GIVEN, SOURCED, Condition, Drawing, Request
 from hyperderm.learners.synthesis import out_of_range
 from hyperderm.metrics.orientation import restore
 from hyperderm.store.manifest import Manifest
@@ -59,6 +59,7 @@ def generate(
     seed: int = 0,
     rgb: Store | None = None,
     reject: Rejectable | None = None,
+    drawing: Drawing = FREELY,
     progress: Progress = lambda done, total: None,
 ) -> Manifest:
     """Write a synthetic set to `uri`; `workers` Ray Data actors on the connected cluster make its cubes.
@@ -73,6 +74,7 @@ def generate(
         seed: the seed of the set; another seed gives another set.
         rgb: photographs to make cubes from; if None, RGB generators use the RGB of the train role, and the set is derived.
         reject: "copies": cubes that the audit calls copies are left out like cubes out of range.
+        drawing: how a generator from noise draws it.
         progress: is called as cubes are written.
 
     Raises:
@@ -84,7 +86,7 @@ def generate(
         raise ClusterError(f"--workers {workers}: the cluster has {cluster.cpus:g} CPU", "Give as many workers at most.")
     from hyperderm.cluster.cube_workers import made_by_workers
 
-    job = _prepare(store, checkpoint, counts, seed, rgb, "cuda" if cluster.gpus else "cpu", reject)
+    job = _prepare(store, checkpoint, counts, seed, rgb, "cuda" if cluster.gpus else "cpu", reject, drawing)
     share = 1 / -(-workers // cluster.gpus) if cluster.gpus else 0.0
     made = made_by_workers(job.synthesiser(), workers, share)
     return _write(job, uri, lambda rounds: made(list(_chunks(rounds))), progress)
@@ -99,10 +101,11 @@ def generate_here(
     seed: int = 0,
     rgb: Store | None = None,
     reject: Rejectable | None = None,
+    drawing: Drawing = FREELY,
     progress: Progress = lambda done, total: None,
 ) -> Manifest:
     """Write the same set as `generate`, but in this process and without Ray; for one worker, and inside trials."""
-    job = _prepare(store, checkpoint, counts, seed, rgb, "cuda" if torch.cuda.is_available() else "cpu", reject)
+    job = _prepare(store, checkpoint, counts, seed, rgb, "cuda" if torch.cuda.is_available() else "cpu", reject, drawing)
     synthesiser = job.synthesiser()
     synthesiser.load()
 
@@ -122,17 +125,20 @@ class CheckpointSampler:
         sources: diagnosis to its sources; None if the generator takes no sources.
         seed: the seed of the set.
         device: kind of processor, "cuda" or "cpu".
+        drawing: how a generator from noise draws it.
     """
 
     checkpoint: Mapping[str, Any]
     sources: Mapping[str, Sources | None]
     seed: int
     device: str
+    drawing: Drawing = FREELY
     sampler: Sampler | None = field(default=None, init=False)
 
     def load(self) -> None:
         """Build the networks in the process that makes the cubes."""
         self.sampler = load_sampler(self.checkpoint, self.device)
+        self.sampler.drawing = self.drawing
 
     def make(self, indices: list[int]) -> NDArray[np.float32]:
         """Return the cubes of these indices, (n, B, H, W)."""
@@ -158,9 +164,10 @@ class _Job:
     sources: Mapping[str, Sources | None]
     origin: SyntheticOrigin
     audit: SetAudit
+    drawing: Drawing
 
     def synthesiser(self) -> CheckpointSampler:
-        return CheckpointSampler(self.checkpoint, self.sources, self.origin.seed, self.origin.device)
+        return CheckpointSampler(self.checkpoint, self.sources, self.origin.seed, self.origin.device, self.drawing)
 
 
 def _prepare(
@@ -170,7 +177,8 @@ def _prepare(
     seed: int,
     rgb: Store | None,
     device: str,
-    reject: Rejectable | None = None,
+    reject: Rejectable | None,
+    drawing: Drawing,
 ) -> _Job:
     """Prove that all arguments fit together; read the generator's training cubes and the cubes held back from it."""
     state, digest = read_checkpoint(checkpoint)
@@ -187,7 +195,7 @@ def _prepare(
     if rgb is not None and condition == "rgb":
         held = {name: len(photographs_of(rgb, name, data.size)) for name in counts}
     try:
-        sampler.config.check_request(Request(counts, learnt, held, rgb is not None))
+        sampler.config.check_request(Request(counts, learnt, held, rgb is not None, drawing))
     except ConfigError as error:
         raise StudyError(error.what, error.remedy) from None
     sources = {diagnosis: _sources(sampler, train, diagnosis, rgb) for diagnosis in counts}
@@ -209,6 +217,8 @@ def _prepare(
             rgb=rgb.manifest.fingerprint if rgb else None,
             device=device,
             reject=reject,
+            truncation=drawing.truncation,
+            mix=drawing.mix,
         ),
         SetAudit(
             train,
@@ -220,6 +230,7 @@ def _prepare(
             maker=_maker(sampler, seed),
             unjudged=f"this generator makes cubes from {GIVEN[condition]}, not from the pseudo-RGB",
         ),
+        drawing,
     )
 
 

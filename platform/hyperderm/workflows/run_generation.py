@@ -9,6 +9,7 @@ from hyperderm.tags import STORE_TAG
 from hyperderm.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
+    from hyperderm.learners.spec import Drawing
     from hyperderm.store.manifest import Manifest
     from hyperderm.store.reader import Store
     from hyperderm.store.synthetic import Rejectable
@@ -25,6 +26,8 @@ def generate(
     source_store: str | None = None,
     workers: int = 1,
     reject: str | None = None,
+    mix: bool = False,
+    truncation: float | None = None,
     mat: Path | None = None,
     runs: Path | None = None,
 ) -> "Manifest":
@@ -40,16 +43,19 @@ def generate(
         source_store: the store that the generator was trained on, if it was moved since.
         workers: Ray Data workers; 1: this process, without Ray.
         reject: "copies": cubes that the memorisation audit calls copies are left out and others made in their place.
+        mix: whether the style of each cube comes from a second noise; only for generators that have styles.
+        truncation: the largest absolute value of the noise; None: no limit. Only for generators from noise.
         mat: a new folder for the cubes as `.mat` files in HSIDermoscopy's layout; None: no such files.
         runs: where runs are kept; None: `runs/` of the project.
 
     Raises:
         HyperdermError: an error that the user can correct. Nothing is left behind.
     """
+    from hyperderm.learners.spec import Drawing
     from hyperderm.store.synthetic import check_rejectable
 
     workspace = Workspace.here()
-    left_out = check_rejectable(reject)
+    left_out, drawing = check_rejectable(reject), Drawing(truncation, mix)
     for count in counts.values():
         if count < 1:
             raise StudyError(f"--count {count}", "Ask for at least 1 cube.")
@@ -57,7 +63,7 @@ def generate(
         raise StudyError("one of --run and --checkpoint is needed", "Give one: a run, or a file it left.")
     path = checkpoint or _of_run(workspace, str(run), workspace.runs(runs))
     _check_free(store, mat)
-    manifest = _generate(workspace, store, path, dict(counts), seed, rgb, source_store, workers, left_out)
+    manifest = _generate(workspace, store, path, dict(counts), seed, rgb, source_store, workers, left_out, drawing)
     _tell(workspace, store, manifest)
     if mat:
         from hyperderm.store.export import export_store
@@ -94,6 +100,7 @@ def _generate(
     source_store: str | None,
     workers: int,
     reject: "Rejectable | None",
+    drawing: "Drawing",
 ) -> "Manifest":
     from hyperderm.cluster.session import connect, quiet_ray, workers_found
     from hyperderm.reports.progress import counting
@@ -112,7 +119,15 @@ def _generate(
 
         if workers == 1:
             return generate_here(
-                real, checkpoint, uri, counts=counts, seed=seed, rgb=photographs, reject=reject, progress=told
+                real,
+                checkpoint,
+                uri,
+                counts=counts,
+                seed=seed,
+                rgb=photographs,
+                reject=reject,
+                drawing=drawing,
+                progress=told,
             )
         with connect(workspace.ray_address) as cluster:
             if workspace.ray_address:
@@ -125,6 +140,7 @@ def _generate(
                 seed=seed,
                 rgb=photographs,
                 reject=reject,
+                drawing=drawing,
                 progress=told,
                 workers=workers,
                 cluster=cluster,
