@@ -12,7 +12,6 @@ from hyperderm import registry
 from hyperderm.config import DataConfig, Experiment, TrainingConfig
 from hyperderm.errors import ConfigError, StudyError
 from hyperderm.identity import read
-from hyperderm.learners.adversarial import critic_loss, generator_loss
 from hyperderm.learners.base import Compute
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.dcgan import DcganConfig
@@ -85,19 +84,6 @@ def test_every_switch_takes_two_steps(critic, norm, loss, classes):
     report = one.validate()
     assert report.cubes is not None
     assert report.cubes.shape == (8, 16, 16, 16)
-
-
-def test_losses_are_those_of_the_papers():
-    real, fake = torch.tensor([0.5, 2.0]), torch.tensor([-0.25, 0.75])
-    assert critic_loss("hinge", real, fake) == pytest.approx((0.5 + 0) / 2 + (0.75 + 1.75) / 2)
-    assert critic_loss("wgan_gp", real, fake) == pytest.approx(0.25 - 1.25)
-    softplus = torch.nn.functional.softplus
-    expected = (softplus(-real).mean() + softplus(fake).mean()) / 2
-    assert float(critic_loss("bce", real, fake)) == pytest.approx(float(expected))
-    smoothed = (0.9 * softplus(-real) + 0.1 * softplus(real)).mean()
-    assert float(critic_loss("bce", real, fake, 0.9)) == pytest.approx(float((smoothed + softplus(fake).mean()) / 2))
-    assert float(generator_loss("bce", fake)) == pytest.approx(float(softplus(-fake).mean()))
-    assert float(generator_loss("hinge", fake)) == pytest.approx(-0.25)
 
 
 def test_batch_norm_statistics_travel_with_the_average():
@@ -231,9 +217,9 @@ def test_what_can_be_asked_for(classes):
     with pytest.raises(ConfigError, match="not from photographs"):
         learner.check_request(Request({"melanoma": 1}, both[:1], {}, photographs=True))
     learner.check_request(Request({"melanoma": 1}, both if classes else both[:1], {}, drawing=Drawing(truncation=2.0)))
-    with pytest.raises(ConfigError, match="--mix: a generator of learner.kind = dcgan has no styles to mix"):
+    with pytest.raises(ConfigError, match=r"--mix: a generator of learner.kind = dcgan has no styles to mix"):
         learner.check_request(Request({"melanoma": 1}, both[:1], {}, drawing=Drawing(mix=True)))
-    with pytest.raises(ConfigError, match="--truncation 2: this generator makes cubes from RGB images"):
+    with pytest.raises(ConfigError, match=r"--truncation 2: this generator makes cubes from RGB images"):
         ShsGanConfig().check_request(Request({"melanoma": 1}, both, {"melanoma": 3}, drawing=Drawing(truncation=2.0)))
     if not classes:
         with pytest.raises(ConfigError, match="nobody knows which"):

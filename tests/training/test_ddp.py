@@ -56,6 +56,15 @@ def test_gradients_and_weights_are_those_of_one_worker(results, rank, what):
     assert sum(bool(one[name].abs().max() > 1e-6) for name in names) >= len(names) / 2  # something was compared
 
 
+def test_lecam_s_averages_are_those_of_the_whole_batch_on_each_worker(results):
+    one, *two = results["one"][0]["lecam"], *(each["lecam"] for each in results["two"])
+    assert one["real"] == pytest.approx((0.9 * 1.5 + 4.5) / 1.9)
+    for each in two:
+        assert each.keys() == one.keys()
+        assert all(float(each[name]) == pytest.approx(float(one[name]), rel=1e-12) for name in one)
+    assert all(torch.equal(value, two[1][name]) for name, value in two[0].items())
+
+
 def test_a_run_of_two_workers_reports_and_saves_what_one_does(results):
     one, two = results["one"][0]["loop"], results["two"][0]["loop"]
     for a, b in zip(one, two, strict=True):

@@ -14,6 +14,7 @@ from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.classifier.learner import Classifier
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.dcgan import DcganConfig
+from hyperderm.learners.penalties import LeCam
 from hyperderm.learners.shsgan.learner import ShsGan
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
@@ -104,6 +105,19 @@ def classifier_steps(context: Context) -> dict[str, Tensor]:
     return found
 
 
+def lecam(context: Context) -> dict[str, Tensor]:
+    """The state and the penalty after two steps, each worker with its share of the scores."""
+    compute = context.compute("fp64")
+    one = LeCam(0.9, compute.mean).double()
+    rows = slice(4 * context.rank // context.world_size, 4 * (context.rank + 1) // context.world_size)
+    penalty = torch.zeros(())
+    for scale in (1.0, 3.0):
+        real, fake = scale * torch.arange(4.0, dtype=torch.float64), -torch.arange(4.0, dtype=torch.float64).square()
+        one.update(real[rows], fake[rows])
+        penalty = compute.mean(one(real[rows], fake[rows]))
+    return one.state_dict() | {"penalty": penalty}
+
+
 def loop(context: Context, data: TrainData, settings: Experiment) -> list[dict[str, float]]:
     return [dict(report.metrics) for report in train(settings, data, context)]
 
@@ -142,6 +156,7 @@ def everything(rank: int, workers: int, folder: Path) -> None:
         "steps": steps(context("steps"), data, experiment())
         | steps(context("noise"), two_classes(data), noise_experiment(), "noise-")
         | classifier_steps(context("classifier")),
+        "lecam": lecam(context("lecam")),
         "loop": loop(context("loop"), data, experiment()),
         "bf16": loop(context("bf16"), data, experiment().override({"training.precision": "bf16"})),
         "failing": failing(context("failing"), data),

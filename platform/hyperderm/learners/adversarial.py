@@ -1,23 +1,23 @@
-"""A generator G and a critic D that train each other: losses, gradient penalty, training step. Cubes are (n, B, H, W).
+"""A generator G and a critic D that train each other: the training step and the state. Cubes are (n, B, H, W).
 
 Adversarial learners differ in their networks and in the inputs of their generator; everything else is in this module.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits as bce
-from torch.nn.functional import relu
 
 from hyperderm.learners import randomness
-from hyperderm.learners.adversarial_settings import AdversarialConfig, Loss
+from hyperderm.learners.adversarial_losses import critic_loss, generator_loss
+from hyperderm.learners.adversarial_settings import AdversarialConfig
 from hyperderm.learners.average import gradient_norm
 from hyperderm.learners.base import Batch, Compute
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.generative_learner import GENERATOR, GenerativeLearner
+from hyperderm.learners.penalties import gradient_penalty
 from hyperderm.settings import Run
 
 Views = tuple[Tensor, ...]
@@ -36,42 +36,6 @@ class Judgement(NamedTuple):
 
     scores: Tensor
     more: Any = None
-
-
-def critic_loss(loss: Loss, on_real: Tensor, on_fake: Tensor, real_label: float = 1.0) -> Tensor:
-    """Return the loss that the critic minimises, without the gradient penalty: a mean of per-sample terms.
-
-    Args:
-        loss: name of the loss, see `AdversarialConfig`.
-        on_real: (n,) scores D of real cubes.
-        on_fake: (n,) scores D of generated cubes.
-        real_label: label of real cubes for the loss `bce`.
-    """
-    if loss == "bce":
-        said = torch.full_like(on_real, real_label)
-        return (bce(on_real, said) + bce(on_fake, torch.zeros_like(on_fake))) / 2
-    if loss == "hinge":
-        return relu(1 - on_real).mean() + relu(1 + on_fake).mean()
-    return on_fake.mean() - on_real.mean()
-
-
-def generator_loss(loss: Loss, on_fake: Tensor) -> Tensor:
-    """Return the loss that the generator minimises, from the scores D of its cubes, (n,)."""
-    return bce(on_fake, torch.ones_like(on_fake)) if loss == "bce" else -on_fake.mean()
-
-
-def gradient_penalty(d: Callable[..., Tensor], x: Tensor, labels: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
-    """Return E (‖∇D(x)‖₂ − 1)² and E ‖∇D(x)‖₂, with the norm over the flattened sample (Gulrajani et al. 2017, eq. 3).
-
-    Args:
-        d: the critic.
-        x: (n, B, H, W) points on lines between real and generated cubes.
-        labels: further arguments of `d` beside x, such as classes.
-    """
-    x = x.requires_grad_(True)
-    (gradient,) = torch.autograd.grad(d(x, *labels).sum(), x, create_graph=True)
-    norm = (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()  # (n,)
-    return (norm - 1).square().mean(), norm.mean()
 
 
 class AdversarialLearner(GenerativeLearner):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Parallel = Callable[[nn.Module], nn.Module]
 """A function that wraps a module for data-parallel training; with one worker it returns the module unchanged."""
+Mean = Callable[[Tensor], Tensor]
+"""A function that returns the mean of a detached tensor over the workers; with one worker it returns the tensor itself."""
 
 
 @dataclass(frozen=True)
@@ -143,12 +145,21 @@ class Sampler(Protocol):
 
 @dataclass(frozen=True)
 class Compute:
-    """The device and the precision with which a learner computes."""
+    """The device and the precision with which a learner computes, and what connects it with the other workers.
+
+    Attributes:
+        device: the device of networks and cubes.
+        dtype: the type of weights, cubes and losses.
+        bf16: whether networks compute in bf16, see `autocast`.
+        parallel: wraps each network that is trained.
+        mean: averages, for example, a score that decides how training goes on; all workers must call it alike.
+    """
 
     device: torch.device
     dtype: torch.dtype = torch.float32
     bf16: bool = False
     parallel: Parallel = lambda module: module
+    mean: Mean = lambda x: x
 
     def autocast(self) -> torch.autocast:
         """Return a context that computes in bf16 if `bf16` is set."""

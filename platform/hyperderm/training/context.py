@@ -37,7 +37,7 @@ class Context:
         """Return device and precision for the learner; `auto` means bf16 autocast on a GPU and fp32 on a CPU."""
         bf16 = precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
         dtype = torch.float64 if precision == "fp64" else torch.float32
-        return Compute(self.device, dtype, bf16, self._parallel)
+        return Compute(self.device, dtype, bf16, self._parallel, self._mean)
 
     def mean(self, metrics: dict[str, float]) -> dict[str, float]:
         """Return the means of `metrics` over the workers; all workers must have the same keys."""
@@ -59,6 +59,13 @@ class Context:
             return module
         ids = [self.device.index] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
+
+    def _mean(self, x: Tensor) -> Tensor:
+        if self.world_size == 1:
+            return x
+        total = x.clone()
+        dist.all_reduce(total)
+        return total / self.world_size
 
 
 def local(folder: RunLocation, provenance: Mapping[str, str] | None = None) -> Context:
