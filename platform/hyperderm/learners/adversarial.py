@@ -17,7 +17,7 @@ from hyperderm.learners.average import gradient_norm
 from hyperderm.learners.base import Batch, Compute
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.generative_learner import GENERATOR, GenerativeLearner
-from hyperderm.learners.penalties import gradient_penalty
+from hyperderm.learners.penalties import LeCam, gradient_penalty, zero_centred_penalty
 from hyperderm.settings import Run
 
 Views = tuple[Tensor, ...]
@@ -52,6 +52,7 @@ class AdversarialLearner(GenerativeLearner):
     def __init__(self, config: AdversarialConfig, run: Run, data: TrainData, compute: Compute) -> None:
         super().__init__(config, run, data, compute)
         self.critic = self.modules["critic"]
+        self.lecam = LeCam(mean=compute.mean).to(compute.device, compute.dtype) if config.lecam_weight > 0 else None
         self.g, self.d = self.wrapped[GENERATOR], self.wrapped["critic"]
         self.g_optimizer, self.d_optimizer = self.optimizers["g_optimizer"], self.optimizers["d_optimizer"]
 
@@ -96,6 +97,10 @@ class AdversarialLearner(GenerativeLearner):
         """Return what the critic says of real cubes in its own update; by default the same as of generated ones."""
         return self.judged(self.d, views, labels)
 
+    def margins(self, scores: Tensor, batch: Batch) -> Tensor | None:
+        """Return the margins of the hinge loss for scores of this shape, see `critic_loss`; None: they are 1."""
+        return None
+
     def critic_terms(self, views: Views, said: Judgement, labels: Sequence[Tensor], batch: Batch) -> Terms:
         """Return further terms of the critic's loss, of real cubes and of what the critic said of them."""
         return {}
@@ -112,8 +117,9 @@ class AdversarialLearner(GenerativeLearner):
         """Update the critic once; after every `n_critic` such updates, also update the generator and its moving average.
 
         Return these metrics, each before those that depend on it: `wasserstein` (E D(real) − E D(fake)), `penalty_norm`,
-        `penalty`, the further terms of the critic, `critic_loss`, `critic_gradient`, and after a generator update also
-        `adversarial`, the further terms of the generator, `generator_loss`, `generator_gradient`.
+        `penalty`, `r1`, `r2` and `lecam` where they have a weight, the further terms of the critic, `critic_loss`,
+        `critic_gradient`, and after a generator update also `adversarial`, the further terms of the generator,
+        `generator_loss`, `generator_gradient`.
         """
         metrics = self.critic_step(batch)
         step = batch.images // batch.count
@@ -134,12 +140,15 @@ class AdversarialLearner(GenerativeLearner):
             said = self.judged_real(seen, labels, batch)
             on_fake = self.judged(self.d, fake, labels).scores
         on_real, on_fake = said.scores.to(real.dtype), on_fake.to(real.dtype)
-        loss = critic_loss(c.loss, on_real, on_fake, c.real_label)
+        loss = critic_loss(c.loss, on_real, on_fake, c.real_label, self.margins(on_real, batch))
         penalty = norm = torch.zeros_like(loss)
         if c.loss == "wgan_gp":
             penalty, norm = self.penalty(real, fake[0], batch)
         total = loss + c.gp_weight * penalty
-        terms = self.critic_terms(seen, said, labels, batch)
+        terms = {
+            **self._smoothness(real, fake[0], labels, on_real, on_fake),
+            **self.critic_terms(seen, said, labels, batch),
+        }
         for weight, term in terms.values():
             total = total + weight * term
         self.d_optimizer.zero_grad(set_to_none=True)
@@ -166,7 +175,20 @@ class AdversarialLearner(GenerativeLearner):
         return gradient_penalty(self._scores, eps * real + (1 - eps) * fake, self.labels(batch))
 
     def _scores(self, x: Tensor, *labels: Tensor) -> Tensor:
-        return self.judged(self.d, (x,), labels).scores
+        return self.judged(self.d, self.views(x), labels).scores
+
+    def _smoothness(
+        self, real: Tensor, fake: Tensor, labels: Sequence[Tensor], on_real: Tensor, on_fake: Tensor
+    ) -> dict[str, tuple[float, Tensor]]:
+        """Return the penalties on the critic's gradient, never in bf16, and on its scores."""
+        c, terms = self.config, dict[str, tuple[float, Tensor]]()
+        for name, weight, x in (("r1", c.r1_weight, real), ("r2", c.r2_weight, fake)):
+            if weight > 0:
+                terms[name] = weight / 2, zero_centred_penalty(self._scores, x, labels)
+        if self.lecam is not None:
+            self.lecam.update(on_real, on_fake)
+            terms["lecam"] = c.lecam_weight, self.lecam(on_real, on_fake)
+        return terms
 
     def generator_step(self, batch: Batch) -> dict[str, Tensor]:
         """Update the generator once; the critic stays as it is."""
@@ -175,7 +197,7 @@ class AdversarialLearner(GenerativeLearner):
         with self.compute.autocast():
             fake = self.generated(inputs, labels, batch, "generator")
             said = self.judged(self.critic, fake, labels)
-        loss = generator_loss(self.config.loss, said.scores.to(self.compute.dtype))
+        loss = generator_loss(self.config.loss, said.scores.to(self.compute.dtype), self._opponents(batch, labels))
         metrics = {"adversarial": loss}
         terms = {**self.consistency(inputs, fake[0].to(self.compute.dtype)), **self.generator_terms(said, labels)}
         for name, (weight, term) in terms.items():
@@ -187,6 +209,24 @@ class AdversarialLearner(GenerativeLearner):
         self.g_optimizer.step()
         self.critic.requires_grad_(True)
         return metrics | {"generator_loss": loss, "generator_gradient": gradient}
+
+    def _opponents(self, batch: Batch, labels: Sequence[Tensor]) -> Tensor | None:
+        """Return the scores of the real cubes if the generator's loss compares pairs, otherwise None."""
+        if self.config.loss != "relativistic":
+            return None
+        with torch.no_grad(), self.compute.autocast():
+            scores = self.judged(self.critic, self.views(self.real(batch)), labels).scores
+        return scores.to(self.compute.dtype)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return networks, moving average, optimizers and LeCam's averages."""
+        return super().state_dict() | ({} if self.lecam is None else {"lecam": self.lecam.state_dict()})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the state that `state_dict` returned."""
+        super().load_state_dict(state)
+        if self.lecam is not None:
+            self.lecam.load_state_dict(state["lecam"])
 
     def _optimizer(self, module: nn.Module, lr: float) -> torch.optim.Optimizer:
         if self.config.loss == "wgan_clip":  # momentum and clipped weights work against each other (Arjovsky et al. 2017)

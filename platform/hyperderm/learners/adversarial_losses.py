@@ -3,8 +3,6 @@
 Every loss is a mean over samples and patches, so that the mean over the workers' shares is the loss of the whole batch.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
@@ -12,18 +10,14 @@ from torch.nn.functional import relu, softplus
 
 from hyperderm.learners.adversarial_settings import Loss
 
-AnyLoss = Loss | Literal["relativistic"]
-"""The losses of `AdversarialConfig`, and the relativistic pairing loss (Jolicoeur-Martineau 2019; R3GAN, Huang et al.
-2024): D is trained to score each real cube above the generated one of the same row, and G to score it below."""
-
 
 def critic_loss(
-    loss: AnyLoss, on_real: Tensor, on_fake: Tensor, real_label: float = 1.0, margins: Tensor | None = None
+    loss: Loss, on_real: Tensor, on_fake: Tensor, real_label: float = 1.0, margins: Tensor | None = None
 ) -> Tensor:
     """Return the loss that the critic minimises, without penalties.
 
     Args:
-        loss: name of the loss, see `AdversarialConfig` and `AnyLoss`.
+        loss: name of the loss, see `AdversarialConfig`.
         on_real: (N,) or (N, L) scores D of real cubes.
         on_fake: scores D of generated cubes, of the same shape.
         real_label: label of real cubes for the loss `bce`.
@@ -50,11 +44,11 @@ def critic_loss(
     return on_fake.mean() - on_real.mean()
 
 
-def generator_loss(loss: AnyLoss, on_fake: Tensor, on_real: Tensor | None = None) -> Tensor:
+def generator_loss(loss: Loss, on_fake: Tensor, on_real: Tensor | None = None) -> Tensor:
     """Return the loss that the generator minimises.
 
     Args:
-        loss: name of the loss, see `AdversarialConfig` and `AnyLoss`.
+        loss: name of the loss, see `AdversarialConfig`.
         on_fake: (N,) or (N, L) scores D of generated cubes.
         on_real: scores D of real cubes, of the same shape. Only the loss `relativistic` uses them.
 

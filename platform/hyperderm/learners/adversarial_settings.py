@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hyperderm.settings import Run
 
 Norm = Literal["none", "spectral", "layer", "batch"]
-Loss = Literal["wgan_gp", "wgan_clip", "hinge", "bce"]
+Loss = Literal["wgan_gp", "wgan_clip", "hinge", "bce", "relativistic"]
 
 
 FEWEST_BANDS = 7
@@ -38,7 +38,8 @@ class AdversarialConfig(GenerativeConfig):
 
     The losses are (METHODS section 3): wgan_gp and wgan_clip, the Wasserstein critic with a gradient penalty (Gulrajani et
     al. 2017) or clipped weights (Arjovsky et al. 2017); hinge (Miyato et al. 2018); bce, the cross-entropy of real and fake
-    (Goodfellow et al. 2014), with the non-saturating form for the generator.
+    (Goodfellow et al. 2014), with the non-saturating form for the generator; relativistic, which compares each real cube
+    with the generated one of the same row (Jolicoeur-Martineau 2019; R3GAN, Huang et al. 2024).
     """
 
     network_fields: ClassVar[tuple[str, ...]] = (*GenerativeConfig.network_fields, "norm", "critic_width")
@@ -55,6 +56,13 @@ class AdversarialConfig(GenerativeConfig):
     """Number of critic updates for each generator update."""
     gp_weight: float = Field(10.0, ge=0)
     """Weight of the gradient penalty of `loss=wgan_gp`."""
+    r1_weight: float = Field(0.0, ge=0)
+    """γ of the penalty γ/2 E ‖∇D(x)‖² at real cubes (Mescheder et al. 2018), for any loss; 0: none."""
+    r2_weight: float = Field(0.0, ge=0)
+    """γ of the same penalty at generated cubes."""
+    lecam_weight: float = Field(0.0, ge=0)
+    """λ of the LeCam regularisation, which draws scores to the moving averages of the other side (Tseng et al. 2021: 1e-4 …
+    3e-4); 0: none."""
     clip: float = Field(0.01, gt=0)
     """Bound of the absolute value of the critic's weights with `loss=wgan_clip`."""
     real_label: float = Field(1.0, gt=0.5, le=1)
@@ -66,6 +74,17 @@ class AdversarialConfig(GenerativeConfig):
             raise ValueError(
                 "learner.norm = batch with learner.loss = wgan_gp is refused: the gradient penalty is defined per sample "
                 "and batch statistics couple the samples. Use learner.norm=layer, or learner.loss=wgan_clip"
+            )
+        for field, value in (("r1_weight", self.r1_weight), ("r2_weight", self.r2_weight)):
+            if value > 0 and self.norm == "batch":
+                raise ValueError(
+                    f"learner.{field} = {value} with learner.norm = batch is refused: the penalty is defined per sample and "
+                    f"batch statistics couple the samples. Use learner.norm=layer or spectral, or learner.{field}=0"
+                )
+        if self.lecam_weight > 0 and self.loss == "relativistic":
+            raise ValueError(
+                f"learner.lecam_weight = {self.lecam_weight} with learner.loss = relativistic is refused: that loss knows "
+                "only differences of scores, LeCam draws to scores. Use another learner.loss, or learner.lecam_weight=0"
             )
         if self.real_label < 1 and self.loss != "bce":
             raise ValueError(
