@@ -65,6 +65,12 @@ def test_lecam_s_averages_are_those_of_the_whole_batch_on_each_worker(results):
     assert all(torch.equal(value, two[1][name]) for name, value in two[0].items())
 
 
+def test_the_adaptive_strength_follows_the_whole_batch_on_each_worker(results):
+    states = [each["strength"] for each in (*results["one"], *results["two"])]
+    for state in states:
+        assert {name: float(value) for name, value in state.items()} == {"probability": 0.16, "signs": 0.5, "updates": 5}
+
+
 def test_a_run_of_two_workers_reports_and_saves_what_one_does(results):
     one, two = results["one"][0]["loop"], results["two"][0]["loop"]
     for a, b in zip(one, two, strict=True):

@@ -12,6 +12,8 @@ from hyperderm.config import DataConfig, Experiment, SweepConfig, TaskConfig, Tr
 from hyperderm.errors import NonFiniteLoss
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.classifier.learner import Classifier
+from hyperderm.learners.cube_diffaug import AdaptiveStrength
+from hyperderm.learners.cube_diffaug_settings import DiffAugmentConfig
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.dcgan import DcganConfig
 from hyperderm.learners.penalties import LeCam
@@ -105,6 +107,16 @@ def classifier_steps(context: Context) -> dict[str, Tensor]:
     return found
 
 
+def strength(context: Context) -> dict[str, Tensor]:
+    """The state after four updates in which the first half of the batch alone would say the opposite of the whole."""
+    config = DiffAugmentConfig(policy="cutout", strength="adaptive", adapts_over=100.0, target=0.4)
+    one = AdaptiveStrength(config, context.compute("fp32").mean)
+    scores = torch.tensor([1.0, -1.0, 2.0, 3.0])
+    for _ in range(5):
+        one.update(scores[4 * context.rank // context.world_size : 4 * (context.rank + 1) // context.world_size], 4)
+    return one.state_dict()
+
+
 def lecam(context: Context) -> dict[str, Tensor]:
     """The state and the penalty after two steps, each worker with its share of the scores."""
     compute = context.compute("fp64")
@@ -157,6 +169,7 @@ def everything(rank: int, workers: int, folder: Path) -> None:
         | steps(context("noise"), two_classes(data), noise_experiment(), "noise-")
         | classifier_steps(context("classifier")),
         "lecam": lecam(context("lecam")),
+        "strength": strength(context("strength")),
         "loop": loop(context("loop"), data, experiment()),
         "bf16": loop(context("bf16"), data, experiment().override({"training.precision": "bf16"})),
         "failing": failing(context("failing"), data),
