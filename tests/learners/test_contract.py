@@ -35,6 +35,17 @@ SMALL: dict[str, LearnerConfig] = {
     "dcgan": DcganConfig(generator_width=4, critic_width=4, noise_dim=10),
     "dcgan told the class": DcganConfig(generator_width=4, critic_width=4, critic="conv3d", conditioning="class"),
     "acgan": DcganConfig(generator_width=4, critic_width=4, norm="spectral", conditioning="class", class_head="auxiliary"),
+    "every regularisation": DcganConfig(
+        generator_width=4,
+        critic_width=4,
+        norm="layer",
+        generator_norm="layer",
+        loss="hinge",
+        r1_weight=0.1,
+        r2_weight=0.1,
+        lecam_weight=1e-2,
+        diffaug={"policy": "flips+translation+cutout", "strength": "adaptive", "adapts_over": 32.0, "target": -0.9},
+    ),
     "classifier": ClassifierConfig(lr=1e-3, dropout=0.3, augmentation="classic+spectral"),
     "spectral": SpectralConfig(),
 }
@@ -250,7 +261,7 @@ def test_it_is_read_back_from_what_is_written_down(name):
     assert shaping(again) == shaping(made)
 
 
-SHARED = {"shsgan", "classifier"}
+SHARED = {"shsgan", "classifier", "every regularisation"}
 """Those that several workers train as one does (`tests/training/test_ddp.py`); DCGAN with layer norms is another."""
 
 

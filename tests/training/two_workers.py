@@ -26,7 +26,7 @@ from hyperderm.training.stream import feed_of
 from tests.learning import built, shown
 from tests.training.tiny import CPU, tiny, tiny_data
 
-STEPS = 3
+STEPS = 6
 
 
 def experiment(**overrides: object) -> Experiment:
@@ -34,7 +34,7 @@ def experiment(**overrides: object) -> Experiment:
 
 
 def noise_experiment() -> Experiment:
-    """Of a DCGAN that is told the class, with norms that know no batch."""
+    """Of a DCGAN that is told the class, with norms that know no batch, and with all that keeps a critic smooth."""
     return Experiment(
         name="tiny",
         data=DataConfig(size=16, diagnoses="all"),
@@ -47,6 +47,10 @@ def noise_experiment() -> Experiment:
             generator_norm="layer",
             loss="hinge",
             conditioning="class",
+            r1_weight=0.1,
+            r2_weight=0.1,
+            lecam_weight=0.1,
+            diffaug={"policy": "flips+translation+cutout", "strength": "adaptive", "adapts_over": 8.0, "target": -0.9},
         ),
         training=TrainingConfig(batch_size=4, images=48, validate_every=48, validation_samples=8, precision="fp64"),
         sweep=SweepConfig(workers_per_trial=2),

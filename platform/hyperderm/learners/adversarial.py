@@ -15,6 +15,7 @@ from hyperderm.learners.adversarial_losses import critic_loss, generator_loss
 from hyperderm.learners.adversarial_settings import AdversarialConfig
 from hyperderm.learners.average import gradient_norm
 from hyperderm.learners.base import Batch, Compute
+from hyperderm.learners.cube_diffaug import AdaptiveStrength, DiffAugment, draws
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.generative_learner import GENERATOR, GenerativeLearner
 from hyperderm.learners.penalties import LeCam, gradient_penalty, zero_centred_penalty
@@ -53,6 +54,8 @@ class AdversarialLearner(GenerativeLearner):
         super().__init__(config, run, data, compute)
         self.critic = self.modules["critic"]
         self.lecam = LeCam(mean=compute.mean).to(compute.device, compute.dtype) if config.lecam_weight > 0 else None
+        self.diffaug = DiffAugment(config.diffaug)
+        self.strength = AdaptiveStrength(config.diffaug, compute.mean).to(compute.device) if config.diffaug.adapts else None
         self.g, self.d = self.wrapped[GENERATOR], self.wrapped["critic"]
         self.g_optimizer, self.d_optimizer = self.optimizers["g_optimizer"], self.optimizers["d_optimizer"]
 
@@ -118,8 +121,8 @@ class AdversarialLearner(GenerativeLearner):
 
         Return these metrics, each before those that depend on it: `wasserstein` (E D(real) − E D(fake)), `penalty_norm`,
         `penalty`, `r1`, `r2` and `lecam` where they have a weight, the further terms of the critic, `critic_loss`,
-        `critic_gradient`, and after a generator update also `adversarial`, the further terms of the generator,
-        `generator_loss`, `generator_gradient`.
+        `critic_gradient`, the adaptive probability `augmentation`, and after a generator update also `adversarial`, the
+        further terms of the generator, `generator_loss`, `generator_gradient`.
         """
         metrics = self.critic_step(batch)
         step = batch.images // batch.count
@@ -131,10 +134,10 @@ class AdversarialLearner(GenerativeLearner):
     def critic_step(self, batch: Batch) -> dict[str, Tensor]:
         """Update the critic once."""
         c = self.config
-        real, labels = self.real(batch), self.labels(batch)
+        real, labels = self.shown((self.real(batch),), batch, "critic/real")[0], self.labels(batch)
         with torch.no_grad(), self.compute.autocast():
             fake = self.generated(self.inputs(batch, "critic"), labels, batch, "critic")
-        fake = tuple(view.to(real.dtype) for view in fake)
+        fake = self.shown(tuple(view.to(real.dtype) for view in fake), batch, "critic/fake")
         seen = self.views(real)
         with self.compute.autocast():
             said = self.judged_real(seen, labels, batch)
@@ -155,6 +158,9 @@ class AdversarialLearner(GenerativeLearner):
         total.backward()
         gradient = gradient_norm(self.critic)
         self.d_optimizer.step()
+        if self.strength is not None:
+            self.strength.update(on_real, batch.count)
+            terms["augmentation"] = 0.0, self.strength.probability
         if c.loss == "wgan_clip":
             with torch.no_grad():
                 for p in self.critic.parameters():
@@ -196,7 +202,7 @@ class AdversarialLearner(GenerativeLearner):
         inputs, labels = self.inputs(batch, "generator"), self.labels(batch)
         with self.compute.autocast():
             fake = self.generated(inputs, labels, batch, "generator")
-            said = self.judged(self.critic, fake, labels)
+            said = self.judged(self.critic, self.shown(fake, batch, "generator/fake"), labels)
         loss = generator_loss(self.config.loss, said.scores.to(self.compute.dtype), self._opponents(batch, labels))
         metrics = {"adversarial": loss}
         terms = {**self.consistency(inputs, fake[0].to(self.compute.dtype)), **self.generator_terms(said, labels)}
@@ -215,18 +221,31 @@ class AdversarialLearner(GenerativeLearner):
         if self.config.loss != "relativistic":
             return None
         with torch.no_grad(), self.compute.autocast():
-            scores = self.judged(self.critic, self.views(self.real(batch)), labels).scores
+            (real,) = self.shown((self.real(batch),), batch, "generator/real")
+            scores = self.judged(self.critic, self.views(real), labels).scores
         return scores.to(self.compute.dtype)
 
+    def shown(self, views: Views, batch: Batch, stream: str) -> Views:
+        """Return cubes as the critic shall see them, augmented by the draws of `stream`, which all views share."""
+        if not self.config.diffaug.kinds:
+            return views
+        drawn = draws(self.seed, stream, batch.images, batch.count, batch.share)
+        probability = None if self.strength is None else self.strength.probability
+        return tuple(self.diffaug(view, drawn, probability) for view in views)
+
+    def _helpers(self) -> dict[str, nn.Module]:
+        """Return what has a state beside networks and optimizers."""
+        return {name: part for name, part in (("lecam", self.lecam), ("strength", self.strength)) if part is not None}
+
     def state_dict(self) -> dict[str, Any]:
-        """Return networks, moving average, optimizers and LeCam's averages."""
-        return super().state_dict() | ({} if self.lecam is None else {"lecam": self.lecam.state_dict()})
+        """Return networks, moving average, optimizers, LeCam's averages and the strength of augmentation."""
+        return super().state_dict() | {name: part.state_dict() for name, part in self._helpers().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the state that `state_dict` returned."""
         super().load_state_dict(state)
-        if self.lecam is not None:
-            self.lecam.load_state_dict(state["lecam"])
+        for name, part in self._helpers().items():
+            part.load_state_dict(state[name])
 
     def _optimizer(self, module: nn.Module, lr: float) -> torch.optim.Optimizer:
         if self.config.loss == "wgan_clip":  # momentum and clipped weights work against each other (Arjovsky et al. 2017)

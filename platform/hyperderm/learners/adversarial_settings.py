@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from hyperderm.errors import ConfigError
+from hyperderm.learners.cube_diffaug_settings import DiffAugmentConfig, check_strength
 from hyperderm.learners.generative_settings import GenerativeConfig, one_worker
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class AdversarialConfig(GenerativeConfig):
     lecam_weight: float = Field(0.0, ge=0)
     """λ of the LeCam regularisation, which draws scores to the moving averages of the other side (Tseng et al. 2021: 1e-4 …
     3e-4); 0: none."""
+    diffaug: DiffAugmentConfig = DiffAugmentConfig()
+    """How real and generated cubes are changed before the critic sees them."""
     clip: float = Field(0.01, gt=0)
     """Bound of the absolute value of the critic's weights with `loss=wgan_clip`."""
     real_label: float = Field(1.0, gt=0.5, le=1)
@@ -81,6 +84,7 @@ class AdversarialConfig(GenerativeConfig):
                     f"learner.{field} = {value} with learner.norm = batch is refused: the penalty is defined per sample and "
                     f"batch statistics couple the samples. Use learner.norm=layer or spectral, or learner.{field}=0"
                 )
+        check_strength(self.diffaug, self.loss)
         if self.lecam_weight > 0 and self.loss == "relativistic":
             raise ValueError(
                 f"learner.lecam_weight = {self.lecam_weight} with learner.loss = relativistic is refused: that loss knows "

@@ -68,6 +68,11 @@ class DiffAugmentConfig(Strict):
         return self
 
     @property
+    def adapts(self) -> bool:
+        """Whether the probability follows the critic."""
+        return self.strength == "adaptive"
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         """The names in `policy`, in the order of `KINDS`."""
         return () if self.policy == "none" else tuple(self.policy.split("+"))
