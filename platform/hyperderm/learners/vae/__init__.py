@@ -1,0 +1,1 @@
+"""A variational autoencoder of cubes (METHODS section 6), class-conditional or not."""
