@@ -18,10 +18,12 @@ from hyperderm.learners.base import Compute
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.dcgan import DcganConfig
+from hyperderm.learners.r3gan import R3ganConfig
 from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.learners.spec import START, LearnerConfig
 from hyperderm.learners.spectral_baseline import SpectralConfig
+from hyperderm.learners.vae import VaeConfig
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.resume import pack
@@ -46,6 +48,10 @@ SMALL: dict[str, LearnerConfig] = {
         lecam_weight=1e-2,
         diffaug={"policy": "flips+translation+cutout", "strength": "adaptive", "adapts_over": 32.0, "target": -0.9},
     ),
+    "r3gan": R3ganConfig(generator_width=4, critic_width=4, noise_dim=10, blocks=1),
+    "r3gan told the class": R3ganConfig(generator_width=4, critic_width=4, noise_dim=10, conditioning="class"),
+    "vae": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8),
+    "vae told the class": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8, norm="layer", conditioning="class"),
     "classifier": ClassifierConfig(lr=1e-3, dropout=0.3, augmentation="classic+spectral"),
     "spectral": SpectralConfig(),
 }
@@ -161,9 +167,9 @@ def test_what_begins_from_another_run_begins_where_that_ended(name):
     assert torch.equal(given.scaling.low, held.scaling.low)
     begun = built(begins, given, Compute(CPU))
     now = begun.state_dict()
-    for part in ("generator", "critic", "ema"):
+    for part in (*begun.modules, "ema"):
         assert same(now[part], state["learner"][part])
-    assert not now["d_optimizer"]["state"]
+    assert not any(now[name]["state"] for name in begun.optimizers)
     condition = before.condition(torch.arange(3))
     assert torch.equal(begun.sample(7, range(3), condition), before.sample(7, range(3), condition))
     stepping(begins, given, begun, range(0, 4, 4))
@@ -261,7 +267,7 @@ def test_it_is_read_back_from_what_is_written_down(name):
     assert shaping(again) == shaping(made)
 
 
-SHARED = {"shsgan", "classifier", "every regularisation"}
+SHARED = {"shsgan", "classifier", "every regularisation", "r3gan", "r3gan told the class", "vae told the class"}
 """Those that several workers train as one does (`tests/training/test_ddp.py`); DCGAN with layer norms is another."""
 
 

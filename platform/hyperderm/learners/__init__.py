@@ -6,13 +6,17 @@ from pydantic import Field
 
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.dcgan import DcganConfig
+from hyperderm.learners.r3gan import R3ganConfig
 from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.learners.spec import LearnerConfig, Role
 from hyperderm.learners.spectral_baseline import SpectralConfig
+from hyperderm.learners.vae import VaeConfig
 
 LEARNERS: tuple[type[LearnerConfig], ...] = (
     ShsGanConfig,
     DcganConfig,
+    R3ganConfig,
+    VaeConfig,
     ClassifierConfig,
     SpectralConfig,
 )

@@ -5,7 +5,7 @@ Adversarial learners differ in their networks and in the inputs of their generat
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,8 @@ class AdversarialLearner(GenerativeLearner):
     """
 
     config: AdversarialConfig
+    fused: ClassVar[bool] = False
+    """Whether Adam's update is one kernel, which is faster and rounds differently."""
 
     def __init__(self, config: AdversarialConfig, run: Run, data: TrainData, compute: Compute) -> None:
         super().__init__(config, run, data, compute)
@@ -250,4 +252,5 @@ class AdversarialLearner(GenerativeLearner):
     def _optimizer(self, module: nn.Module, lr: float) -> torch.optim.Optimizer:
         if self.config.loss == "wgan_clip":  # momentum and clipped weights work against each other (Arjovsky et al. 2017)
             return torch.optim.RMSprop(module.parameters(), lr)
-        return torch.optim.Adam(module.parameters(), lr, betas=(self.config.beta1, self.config.beta2))
+        betas = (self.config.beta1, self.config.beta2)
+        return torch.optim.Adam(module.parameters(), lr, betas=betas, fused=self.fused or None)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperderm.learners.critics import Projection
-from hyperderm.learners.dcgan.config import stages
+from hyperderm.learners.noise_settings import stages
 
 WIDEST = 512
 """Largest number of channels of a map outside the blocks."""
@@ -57,7 +57,7 @@ class R3ganGenerator(nn.Module):
     Shape: z (N, noise_dim), with classes also y (N,) int64 -> (N, B, H, W) in [-1, 1].
 
     Raises:
-        ValueError: the size cannot be built, see `dcgan.config.stages`.
+        ValueError: the size cannot be built, see `noise_settings.stages`.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class R3ganCritic(nn.Module):
     Shape: cubes (N, B, H, W), with classes also y (N,) int64 -> (N,).
 
     Raises:
-        ValueError: the size cannot be built, see `dcgan.config.stages`.
+        ValueError: the size cannot be built, see `noise_settings.stages`.
     """
 
     def __init__(self, bands: int, width: int, size: int, blocks: int = 2, classes: int = 0, widest: int = WIDEST) -> None:
@@ -158,7 +158,7 @@ def stage_channels(size: int, width: int, widest: int = WIDEST) -> list[int]:
     """Return the numbers of channels of all stages, from the first map of 4 (or 7) pixels to the full size.
 
     Raises:
-        ValueError: the size cannot be built, see `dcgan.config.stages`.
+        ValueError: the size cannot be built, see `noise_settings.stages`.
     """
     _, doublings = stages(size)
     return [min(widest, width * 2**k) for k in range(doublings, -1, -1)]

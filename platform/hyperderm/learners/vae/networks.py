@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from hyperderm.learners.dcgan.config import stages
+from hyperderm.learners.noise_settings import stages
 
 Norm = Literal["batch", "layer"]
 

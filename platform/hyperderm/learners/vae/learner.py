@@ -1,0 +1,103 @@
+"""The variational autoencoder as a learner: it rebuilds train cubes, and makes new ones from noise."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hyperderm.learners import randomness
+from hyperderm.learners.average import gradient_norm
+from hyperderm.learners.base import Batch, Compute
+from hyperderm.learners.data import TrainData
+from hyperderm.learners.from_noise import FromNoise, NoiseSampler, load_noise_sampler
+from hyperderm.learners.generative_learner import GENERATOR
+from hyperderm.learners.synthesis import repeatable
+from hyperderm.learners.vae.config import VaeConfig
+from hyperderm.learners.vae.losses import kl_divergence, l1_reconstruction
+from hyperderm.learners.vae.networks import VaeDecoder, VaeEncoder, latent
+from hyperderm.settings import Run
+
+ENCODER = "encoder"
+AT_ONCE = 32
+"""Number of held-out cubes that are rebuilt together."""
+
+
+class Vae(FromNoise):
+    """An encoder and a decoder; the decoder is the generator, whose moving average makes all samples."""
+
+    config: VaeConfig
+
+    def __init__(self, config: VaeConfig, run: Run, data: TrainData, compute: Compute) -> None:
+        super().__init__(config, run, data, compute)
+        self.encode, self.decode = self.wrapped[ENCODER], self.wrapped[GENERATOR]
+        self.optimizer = self.optimizers["optimizer"]
+
+    def networks(self, bands: int) -> Mapping[str, nn.Module]:
+        """See `GenerativeLearner.networks`."""
+        c, size, classes = self.config, self.run.data.size, len(self.classes)
+        encoder = VaeEncoder(bands, c.encoder_width, size, c.noise_dim, c.norm, classes)
+        return {ENCODER: encoder, GENERATOR: _decoder(c, bands, size, classes)}
+
+    def made_optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """See `GenerativeLearner.made_optimizers`: one optimizer for both networks."""
+        c = self.config
+        weights = [p for network in self.modules.values() for p in network.parameters()]
+        betas = (c.beta1, c.beta2)
+        return {"optimizer": torch.optim.Adam(weights, c.lr, betas=betas, weight_decay=c.weight_decay, fused=True)}
+
+    def step(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Update both networks once; return `reconstruction`, `kl`, `loss` and the norm of each network's gradient."""
+        real, labels = self.real(batch), self.labels(batch)
+        shape = (self.config.noise_dim,)
+        noise = randomness.rows(self.seed, "latent", batch.images, batch.count, shape, batch.share, normal=True).to(real)
+        with self.compute.autocast():
+            mu, log_variance = self.encode(real, *labels)
+            mu, log_variance = mu.to(real.dtype), log_variance.to(real.dtype)
+            rebuilt = self.decode(latent(mu, log_variance, noise), *labels)
+        reconstruction = l1_reconstruction(rebuilt.to(real.dtype), real)
+        kl = kl_divergence(mu, log_variance)
+        loss = reconstruction + self.config.kl_weight * kl
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        gradients = {f"{name}_gradient": gradient_norm(network) for name, network in self.modules.items()}
+        self.optimizer.step()
+        self.updated(batch, batch.count)
+        metrics = {"reconstruction": reconstruction, "kl": kl, "loss": loss, **gradients}
+        return {name: value.detach() for name, value in metrics.items()}
+
+    def further_scores(self, cubes: Tensor, condition: Tensor | None) -> Mapping[str, float]:
+        """Return `held_out_reconstruction`: the mean absolute error of rebuilt validation cubes, in scaled units.
+
+        They are rebuilt from μ by the moving average, without noise. An error far above that of train says that the
+        networks know the train cubes by heart. Diagnoses that train does not hold are left out.
+        """
+        held = self.data.validation
+        rows = [row for row, name in enumerate(held.diagnoses) if not self.classes or name in self.classes]
+        if not rows:
+            return {}
+        encoder, error = self.modules[ENCODER], 0.0
+        was_training = encoder.training
+        encoder.eval()
+        try:
+            with repeatable():
+                for first in range(0, len(rows), AT_ONCE):
+                    piece = rows[first : first + AT_ONCE]
+                    real = self.data.scaling.forward(held.reflectance[piece]).to(self.compute.device, self.compute.dtype)
+                    numbers = [self.classes.index(held.diagnoses[row]) for row in piece] if self.classes else []
+                    labels = (torch.tensor(numbers, device=real.device),) if numbers else ()
+                    mu, _ = encoder(real, *labels)
+                    error += float(l1_reconstruction(self.ema(mu, *labels), real)) * len(piece)
+        finally:
+            encoder.train(was_training)
+        return {"held_out_reconstruction": error / len(rows)}
+
+
+def load(config: VaeConfig, run: Run, checkpoint: Mapping[str, Any], device: str) -> NoiseSampler:
+    """Return the sampler of a checkpoint: see `LearnerConfig.load_sampler`."""
+    size = run.data.size
+    return load_noise_sampler(config, run, checkpoint, device, lambda bands, classes: _decoder(config, bands, size, classes))
+
+
+def _decoder(config: VaeConfig, bands: int, size: int, classes: int) -> VaeDecoder:
+    return VaeDecoder(bands, config.generator_width, size, config.noise_dim, config.norm, classes)
