@@ -63,7 +63,7 @@ class _Axis(NamedTuple):
 class DiffAugment:
     """Flips, shifts and holes by given draws; the map is linear in the cubes, and autograd gives its adjoint.
 
-    With draws that are on the cubes' device already, nothing waits for that device, and a CUDA graph may capture it.
+    With draws that are on the cubes' device already, nothing waits for that device.
 
     Args:
         config: the settings; without a kind, cubes are returned as they are.
