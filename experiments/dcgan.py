@@ -1,6 +1,6 @@
 """DCGAN (Radford et al. 2016), which makes cubes from noise."""
 
-from typing import Any
+from typing import Any, Literal
 
 from hyperderm.config import DataConfig, Experiment, SweepConfig, TrainingConfig
 from hyperderm.learners.dcgan import DcganConfig
@@ -12,19 +12,26 @@ def experiment(profile: Profile) -> Experiment:
     return dcgan("dcgan", profile)
 
 
-def dcgan(name: str, profile: Profile, **learner: Any) -> Experiment:  # noqa: ANN401 - fields of DcganConfig
+def dcgan(
+    name: str,
+    profile: Profile,
+    diagnoses: Literal["all"] | None = None,
+    **learner: Any,  # noqa: ANN401 - fields of DcganConfig
+) -> Experiment:
     """Return DCGAN's configuration, with the settings in `learner` changed; the network makes cubes from noise."""
+    learnt = {"diagnoses": diagnoses} if diagnoses else {}
     if profile == "small":
         return Experiment(
             name=name,
             profile="small",
-            data=DataConfig(size=32),
+            data=DataConfig(size=32, **learnt),
             learner=DcganConfig(**{"generator_width": 32, "critic_width": 16, "ema_images": 500.0} | learner),
             training=TrainingConfig(batch_size=8, images=6_000, validate_every=1_000, validation_samples=64),
             sweep=SweepConfig(trials=8, concurrent=2, grace_images=2_000, startup_trials=4),
         )
     return Experiment(
         name=name,
+        data=DataConfig(**learnt),
         learner=DcganConfig(**learner),
         training=TrainingConfig(batch_size=16),
         sweep=SweepConfig(gpus_per_worker=1.0),

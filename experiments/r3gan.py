@@ -1,0 +1,34 @@
+"""R3GAN (Huang et al., NeurIPS 2024): the stable default among GANs from noise."""
+
+from hyperderm.config import DataConfig, Experiment, SweepConfig, TrainingConfig
+from hyperderm.learners.cube_diffaug_settings import DiffAugmentConfig
+from hyperderm.learners.r3gan import R3ganConfig
+from hyperderm.registry import Profile
+
+
+def experiment(profile: Profile) -> Experiment:
+    """Return the whole configuration; `small` takes two CPU cores five minutes, `full` needs a GPU."""
+    shown = DiffAugmentConfig(policy="flips+translation+cutout")
+    if profile == "small":
+        return Experiment(
+            name="r3gan",
+            profile="small",
+            data=DataConfig(size=32),
+            learner=R3ganConfig(
+                generator_width=16,
+                critic_width=16,
+                blocks=1,
+                lr_generator=1e-3,
+                lr_critic=1e-3,
+                ema_images=500.0,
+                diffaug=shown,
+            ),
+            training=TrainingConfig(batch_size=8, images=6_000, validate_every=1_000, validation_samples=64),
+            sweep=SweepConfig(trials=8, concurrent=2, grace_images=2_000, startup_trials=4),
+        )
+    return Experiment(
+        name="r3gan",
+        learner=R3ganConfig(diffaug=shown),
+        training=TrainingConfig(batch_size=16),
+        sweep=SweepConfig(gpus_per_worker=1.0),
+    )

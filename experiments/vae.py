@@ -1,0 +1,24 @@
+"""A variational autoencoder (Kingma & Welling 2014; the seeds' settings, METHODS section 6)."""
+
+from hyperderm.config import DataConfig, Experiment, SweepConfig, TrainingConfig
+from hyperderm.learners.vae import VaeConfig
+from hyperderm.registry import Profile
+
+
+def experiment(profile: Profile) -> Experiment:
+    """Return the whole configuration; `small` takes two CPU cores five minutes, `full` needs a GPU."""
+    if profile == "small":
+        return Experiment(
+            name="vae",
+            profile="small",
+            data=DataConfig(size=32),
+            learner=VaeConfig(generator_width=16, encoder_width=16, lr=1e-3, ema_images=500.0),
+            training=TrainingConfig(batch_size=8, images=12_000, validate_every=2_000, validation_samples=64),
+            sweep=SweepConfig(trials=8, concurrent=2, grace_images=4_000, startup_trials=4),
+        )
+    return Experiment(
+        name="vae",
+        learner=VaeConfig(),
+        training=TrainingConfig(batch_size=16),
+        sweep=SweepConfig(gpus_per_worker=1.0),
+    )

@@ -1,0 +1,274 @@
+"""Every generator trained for the same processor time on the same melanomas, over several seeds: one table, one picture.
+
+    python -m tests.bench.generator_quality STORE OUT [--seconds 300] [--seeds 3] [--names dcgan vae …] [--classes]
+
+Time is that of one thread, as the processor counts it, so that other programs do not change it; validation is not counted.
+Of each run: the spectral energy distance to the held-out cubes, untrained and trained; coverage of the held-out cubes; what
+real train cubes reach in both, in as many cubes; cubes that the memorisation audit calls copies; AUROC of told-from-real.
+With --classes, the generators that can be told the diagnosis learn all diagnoses and are asked for melanoma; the held-out
+cubes are melanomas all the same. A row that OUT/generators.csv holds already is not made again.
+"""
+
+import argparse
+import csv
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from statistics import mean, stdev
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from hyperderm import registry
+from hyperderm.config import Experiment
+from hyperderm.learners.data import TrainData
+from hyperderm.metrics.manifold import coverage
+from hyperderm.metrics.memorisation import Auditor, Reference
+from hyperderm.metrics.recognisability import Recogniser, Sample
+from hyperderm.metrics.spectra import Standardiser, cube_features, energy_distance
+from hyperderm.store.reader import Store, open_store
+from hyperderm.tracking.figures import RealSet
+from hyperderm.training.checkpoint import CheckpointFolder
+from hyperderm.training.context import Context
+from hyperderm.training.data import train_data
+from hyperderm.training.selection import select
+from hyperderm.training.stream import feed_of
+
+CPU = torch.device("cpu")
+DRAWS = 20
+FLOOR = "real train cubes"
+MEAN = "mean train cube"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one run came to."""
+
+    name: str
+    told: str
+    seed: int
+    seconds: float
+    images: int
+    untrained: float
+    distance: float
+    coverage: float
+    copies: int
+    audited: int
+    told_from_real: float
+
+
+def main() -> int:
+    asked = _asked()
+    torch.set_num_threads(1)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    store, path = open_store(asked.store), asked.out / "generators.csv"
+    rows = _read(path)
+    done = {(row.name, row.told, row.seed) for row in rows}
+    told = "class" if asked.classes else "none"
+    for seed in range(asked.seeds):
+        for name in asked.names:
+            experiment = configured(name, seed, asked.classes, asked.size)
+            if experiment is None or (name, told, seed) in done:
+                continue
+            row, cubes = trained(experiment, data_of(store, experiment), told, asked.seconds)
+            rows.append(row)
+            _write(path, rows)
+            np.save(asked.out / f"{name}-{told}-{seed}.npy", cubes.numpy())
+            print(" ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in asdict(row).values()))
+    data = data_of(store, configured("dcgan", 0, False, asked.size))
+    print(table(rows, data, asked.samples))
+    (asked.out / "generators.md").write_text(table(rows, data, asked.samples), encoding="utf-8")
+    picture(asked.out, data, [row for row in rows if row.seed == 0])
+    return 0 if passed(rows, data, asked.samples) else 1
+
+
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("store")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--classes", action="store_true")
+    parser.add_argument("--names", nargs="+", default=generators())
+    return parser.parse_args()
+
+
+def generators() -> list[str]:
+    """The experiments of generators, without the rungs of the ladder."""
+    names = [name for name in registry.names("experiments") if not name.startswith("ladder_")]
+    return [name for name in names if registry.experiment(name, "small").learner.role == "generator"]
+
+
+def configured(name: str, seed: int, classes: bool, size: int) -> Experiment | None:
+    """The small profile of an experiment; None if it cannot be told the class, or must be."""
+    experiment = registry.experiment(name, "small")
+    if "conditioning" not in type(experiment.learner).model_fields:
+        if classes:
+            return None
+    elif classes:
+        experiment = experiment.override({"learner.conditioning": "class", "data.diagnoses": "all"})
+    elif experiment.learner.condition == "class":
+        return None
+    if not classes:
+        experiment = experiment.override({"data.diagnoses": ["melanoma"]})
+    return experiment.override({"seed": seed, "data.size": size, "training.precision": "fp32"})
+
+
+def data_of(store: Store, experiment: Experiment) -> TrainData:
+    """The roles in memory; of validation the melanomas alone."""
+    chosen = select(store, experiment)
+    held = train_data(
+        store.read(chosen.train), store.read(chosen.validation), store.manifest.wavelengths_nm, experiment.data.size
+    )
+    melanomas = [row for row, name in enumerate(held.validation.diagnoses) if name == "melanoma"]
+    return replace(held, validation=held.validation.chosen(melanomas))
+
+
+def trained(experiment: Experiment, data: TrainData, told: str, seconds: float, samples: int = 64) -> tuple[Row, Tensor]:
+    """Train for some seconds of one thread, and score what the moving average makes of melanoma."""
+    with tempfile.TemporaryDirectory() as folder:
+        context = Context(CheckpointFolder(Path(folder)), device=CPU)
+        learner = experiment.learner.build(experiment, data, context.compute("fp32"))
+        feed = feed_of(experiment, data, context)
+        melanomas = [row for row, name in enumerate(data.train.diagnoses) if name == "melanoma"]
+        wanted = torch.tensor([melanomas[i % len(melanomas)] for i in range(samples)])
+        made = [learner.sample(experiment.seed, range(samples), learner.condition(wanted))]
+        images, spent = 0, 0.0
+        while spent < seconds:
+            begin = time.process_time()
+            learner.step(feed.batch(images))
+            images, spent = images + experiment.training.batch_size, spent + time.process_time() - begin
+        made.append(learner.sample(experiment.seed, range(samples), learner.condition(wanted)))
+    scores = [scored(data, cubes) for cubes in made]
+    copies, told_apart = _audited(data, made[1])
+    row = Row(
+        experiment.name,
+        told,
+        experiment.seed,
+        round(spent, 1),
+        images,
+        scores[0][0],
+        *scores[1],
+        copies,
+        samples,
+        told_apart,
+    )
+    return row, made[1]
+
+
+def scored(data: TrainData, cubes: Tensor) -> tuple[float, float]:
+    """Spectral energy distance to the held-out cubes, and coverage of them, in features standardised by train melanomas."""
+    train, held = (cube_features(_melanomas(role)) for role in (data.train, data.validation))
+    standardise = Standardiser(train)
+    made = standardise(cube_features(cubes))
+    return energy_distance(made, standardise(held)), coverage(standardise(held), made)
+
+
+def _melanomas(role) -> Tensor:
+    return role.chosen([row for row, name in enumerate(role.diagnoses) if name == "melanoma"]).reflectance
+
+
+def _audited(data: TrainData, cubes: Tensor) -> tuple[int, float]:
+    auditor = Auditor(Reference(data.train.reflectance, data.validation.reflectance, data.train.lesion_ids))
+    auditor.add(cubes)
+    real = _melanomas(data.train)
+    recogniser = Recogniser(Sample(real.numpy(), [str(i) for i in range(len(real))]), data.wavelengths_nm, len(cubes))
+    recogniser.add(Sample(cubes.numpy(), [f"made {i}" for i in range(len(cubes))]))
+    auroc = recogniser.result().auroc
+    return len(auditor.result().copies), float("nan") if auroc is None else auroc
+
+
+def references(data: TrainData, samples: int) -> dict[str, tuple[float, float]]:
+    """What real train melanomas reach in as many cubes (a mean over draws), and what their mean cube does."""
+    real = _melanomas(data.train)
+    rng = np.random.default_rng(0)
+    drawn = [scored(data, real[rng.permutation(len(real))[:samples]]) for _ in range(DRAWS)]
+    constant = real.double().mean(0, keepdim=True).float().expand(samples, -1, -1, -1)
+    return {FLOOR: (mean(d for d, _ in drawn), mean(c for _, c in drawn)), MEAN: scored(data, constant)}
+
+
+def table(rows: list[Row], data: TrainData, samples: int) -> str:
+    """The table, best distance first: mean ± standard deviation over seeds."""
+    lines = [
+        "| generator | told | seeds | seconds | images | untrained | distance | coverage | copies | told from real |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, (distance, covered) in references(data, samples).items():
+        lines.append(f"| {name} | | | | | | {distance:.3f} | {covered:.2f} | | |")
+    for of in sorted(_grouped(rows), key=lambda of: mean(row.distance for row in of)):
+        lines.append(
+            f"| {of[0].name} | {of[0].told} | {len(of)} | {mean(row.seconds for row in of):.0f} | "
+            f"{mean(row.images for row in of):,.0f} | {_spread([row.untrained for row in of])} | "
+            f"{_spread([row.distance for row in of])} | {_spread([row.coverage for row in of], 2)} | "
+            f"{sum(row.copies for row in of)} of {sum(row.audited for row in of)} | "
+            f"{_spread([row.told_from_real for row in of], 2)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def passed(rows: list[Row], data: TrainData, samples: int) -> bool:
+    """Whether every run has at most a third of its untrained distance and at least half of the floor's coverage."""
+    floor = references(data, samples)[FLOOR][1]
+    missed = [row for row in rows if row.distance > row.untrained / 3 or row.coverage < floor / 2]
+    for row in missed:
+        print(
+            f"missed: {row.name} ({row.told}) seed {row.seed}: {row.distance:.3f} of {row.untrained:.3f}, {row.coverage:.2f}"
+        )
+    return not missed
+
+
+def picture(out: Path, data: TrainData, rows: list[Row], columns: int = 12) -> None:
+    """One contact sheet: a line of real held-out lesions, then one of each generator, all with one gain and white balance."""
+    held = data.validation
+    real = RealSet(np.moveaxis(held.reflectance.numpy(), 1, 3), held.diagnoses, np.array(data.wavelengths_nm))
+    lines = [("real, held out", real.reflectance)]
+    for row in sorted(rows, key=lambda row: row.distance):
+        made = np.moveaxis(np.load(out / f"{row.name}-{row.told}-{row.seed}.npy"), 1, 3)
+        told = " (told the class)" if row.told == "class" else ""
+        lines.append((f"{row.name}{told}\ndistance {row.distance:.2f}\ncoverage {row.coverage:.2f}", made))
+    figure = Figure(figsize=(columns * 0.75 + 1.6, len(lines) * 0.78), dpi=110, facecolor="white")
+    axes = figure.subplots(len(lines), columns, squeeze=False)
+    figure.subplots_adjust(left=1.6 / (columns * 0.75 + 1.6), right=0.995, top=0.99, bottom=0.01, wspace=0.05, hspace=0.06)
+    for line, (name, cubes) in zip(axes, lines, strict=True):
+        line[0].text(-0.08, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=8)
+        for place, cell in enumerate(line):
+            cell.set_axis_off()
+            if place < len(cubes):
+                cell.imshow(real.picture(np.nan_to_num(cubes[place])), interpolation="bicubic")
+    figure.savefig(out / "generators.png")
+
+
+def _grouped(rows: list[Row]) -> Iterator[list[Row]]:
+    for key in dict.fromkeys((row.name, row.told) for row in rows):
+        yield [row for row in rows if (row.name, row.told) == key]
+
+
+def _spread(values: list[float], digits: int = 3) -> str:
+    spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{mean(values):.{digits}f}{spread}"
+
+
+def _read(path: Path) -> list[Row]:
+    if not path.exists():
+        return []
+    kinds = {each.name: {"str": str, "int": int, "float": float}[str(each.type)] for each in fields(Row)}
+    with path.open(encoding="utf-8", newline="") as file:
+        return [Row(**{name: kinds[name](value) for name, value in line.items()}) for line in csv.DictReader(file)]
+
+
+def _write(path: Path, rows: list[Row]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [each.name for each in fields(Row)])
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
