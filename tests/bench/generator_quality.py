@@ -225,7 +225,7 @@ def passed(rows: list[Row], data: TrainData, samples: int) -> bool:
 
 
 def picture(out: Path, data: TrainData, rows: list[Row], columns: int = 12) -> None:
-    """One contact sheet: a line of real held-out lesions, then one of each generator, all with one gain and white balance."""
+    """One contact sheet: a line of real held-out lesions, then one of each generator, with one gain and white balance."""
     held = data.validation
     real = RealSet(np.moveaxis(held.reflectance.numpy(), 1, 3), held.diagnoses, np.array(data.wavelengths_nm))
     lines = [("real, held out", real.reflectance)]
@@ -258,7 +258,7 @@ def _spread(values: list[float], digits: int = 3) -> str:
 def _read(path: Path) -> list[Row]:
     if not path.exists():
         return []
-    kinds = {each.name: {"str": str, "int": int, "float": float}[str(each.type)] for each in fields(Row)}
+    kinds = {each.name: each.type for each in fields(Row)}
     with path.open(encoding="utf-8", newline="") as file:
         return [Row(**{name: kinds[name](value) for name, value in line.items()}) for line in csv.DictReader(file)]
 
