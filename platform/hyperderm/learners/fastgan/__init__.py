@@ -1,0 +1,1 @@
+"""FastGAN (Liu et al. 2021), a generator for few images, with its self-supervised discriminator."""
