@@ -10,7 +10,7 @@ VERSION = 1
 def space(experiment: Experiment) -> dict[str, BaseDistribution]:
     """Return configuration path to distribution; the batch sizes are those that the workers of a trial can share.
 
-    - `r1_weight` and `r2_weight`: γ scales with the number of values of a cube and decides between collapse and blur, so it is
+    - `r1_weight` and `r2_weight`: γ scales with the values of a cube and decides between collapse and blur, so it is
       searched over more than two decades.
     - Learning rates from the paper's 2e-4 up to those that move small networks in minutes.
     - `beta1`: the paper's 0, or some momentum, which helps short runs.
