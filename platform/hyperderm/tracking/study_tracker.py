@@ -16,7 +16,9 @@ from hyperderm.store.run_location import RunLocation, below, content_of
 from hyperderm.strict import json_of
 from hyperderm.tags import ARM_TAG, NOTE_TAG, OUTCOME_TAG, PICTURES_TAG
 from hyperderm.tracking.figures import RealSet, lesion_grid, spectra
+from hyperderm.tracking.over_training import over_training_figure
 from hyperderm.tracking.runs import Status, Tracker
+from hyperderm.training.kept_samples import over_training
 from hyperderm.training.run_folder import CONFIG, PREDICTIONS, RESULT, SAMPLES, Result
 
 TRACKED = ".tracked"
@@ -177,6 +179,9 @@ class StudyTracker:
             "lesions.png": lesion_grid(self._real, generated, title, seed=0),
             "spectra.png": spectra(self._real, generated, title),
         }
+        if len(moments := over_training(place)) > 1:
+            shown = {images: np.moveaxis(cubes, 1, 3) for images, cubes in moments.items()}
+            drawn["over_training.png"] = over_training_figure(self._real, shown, f"{title}: the same noise over training")
         self._log_figures(key, drawn)
 
     def _keep_files(self, key: str, place: RunLocation) -> None:
