@@ -16,8 +16,8 @@ PROFILES = ("small", "full")
 
 OF_DCGAN = {"learner.norm": "layer", "learner.generator_norm": "layer"}
 NORMS = {
-    **dict.fromkeys(("dcgan", "wgan", "wgan_gp", "acgan"), OF_DCGAN),
-    **dict.fromkeys(("fastgan", "vae"), {"learner.norm": "layer"}),
+    **{name: OF_DCGAN for name in ("dcgan", "wgan", "wgan_gp", "acgan")},
+    **{name: {"learner.norm": "layer"} for name in ("fastgan", "vae")},
 }
 """What several workers need: batch norm is refused."""
 

@@ -1,6 +1,7 @@
 """The picture of cubes that a generator makes from the same noise, over training: do they still move, are they alike?"""
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -47,7 +48,7 @@ def over_training_figure(real: RealSet, moments: Mapping[int, Cubes], title: str
 def _curves(axes: Axes, real: RealSet, moments: Mapping[int, Cubes]) -> None:
     images, cubes = list(moments), list(moments.values())
     apart = [spread(each) for each in cubes]
-    moved = [float(np.sqrt(np.mean(np.square(b - a)))) for a, b in zip(cubes, cubes[1:], strict=False)]
+    moved = [float(np.sqrt(np.mean(np.square(b - a)))) for a, b in pairwise(cubes)]
     axes.plot(images, apart, color=GENERATED_COLOUR, marker="o", markersize=3, label="distance between cubes")
     axes.plot(images[1:], moved, color="#666666", marker="s", markersize=3, label="moved since the moment before")
     side = cubes[0].shape[1]

@@ -42,7 +42,8 @@ def keep_samples(report: "Report", folder: RunLocation) -> None:
     moments = over_training(folder)
     moments[report.images] = _small(report.cubes[:FOLLOWED])
     buffer = io.BytesIO()
-    np.savez(buffer, **{str(images): moments[images].astype(np.float16) for images in thinned(list(moments))})
+    small = {str(images): moments[images].astype(np.float16) for images in thinned(list(moments))}
+    np.savez(buffer, allow_pickle=False, **small)  # type: ignore[arg-type]  # numpy's types know no keywords of other names
     put(folder, OVER_TRAINING, buffer.getvalue())
 
 
