@@ -43,7 +43,7 @@ def keep_samples(report: "Report", folder: RunLocation) -> None:
     moments[report.images] = _small(report.cubes[:FOLLOWED])
     buffer = io.BytesIO()
     small = {str(images): moments[images].astype(np.float16) for images in thinned(list(moments))}
-    np.savez(buffer, allow_pickle=False, **small)  # type: ignore[arg-type]  # numpy's types know no keywords of other names
+    np.savez(buffer, allow_pickle=False, **small)
     put(folder, OVER_TRAINING, buffer.getvalue())
 
 
