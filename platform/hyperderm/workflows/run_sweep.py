@@ -13,16 +13,19 @@ from rich.table import Table
 from hyperderm.cluster.feed_choice import FeedChoice, choose_feed
 from hyperderm.cluster.observer import Observers
 from hyperderm.cluster.session import Cluster, check_capacity, connect, described, workers_found
-from hyperderm.config import LOSS, Experiment
+from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, DiskFull, MachineTrouble
 from hyperderm.registry import Space
 from hyperderm.reports import leaderboard
 from hyperderm.reports.progress import ProgressLine
 from hyperderm.store.location import Location
 from hyperderm.store.reader import Store
+from hyperderm.studies.ranks import BEST_IMAGES, front, in_words, reached, values_of
 from hyperderm.studies.search import Search, sweep_identity, sweep_name
 from hyperderm.studies.trial_job import TrialJob
-from hyperderm.tags import BEST_TAG
+from hyperderm.tags import BEST_TAG, FRONT_TAG
+from hyperderm.tracking.measure import Measure
+from hyperderm.tracking.pareto import one_objective, pareto_figure
 from hyperderm.tracking.runs import Status
 from hyperderm.tracking.server import redacted
 from hyperderm.tracking.study_plots import study_figure, study_page
@@ -39,6 +42,8 @@ from hyperderm.workflows.workspace import Ended, Workspace
 
 FEED = "feed"
 """The attribute in which a study records how its trials are fed."""
+VIEWS = ("search", "search_second")
+"""Names of the plots of a search by two objectives, each of which is drawn alone beside the Pareto front."""
 STATUS: Mapping[TrialState, leaderboard.Status] = {**ENDED, TrialState.RUNNING: "running"}
 
 
@@ -102,6 +107,8 @@ def _run(sweep: _Sweep) -> Ended:
     search = Search(folder / STUDY, folder.name, experiment, sweep.space.distributions, observers, workspace.say)
     ended, wanted = search.finished(), experiment.sweep.trials
     workspace.say(f"sweep {folder.name}: {len(ended)} of {wanted} trials done, fold {experiment.data.fold}")
+    if len(search.base.objectives) > 1:
+        workspace.say(_about_two(search))
     if len(ended) < wanted:
         workspace.say(f"connecting to Ray at {workspace.ray_address}" if workspace.ray_address else "starting Ray")
         with connect(workspace.ray_address) as cluster:
@@ -145,7 +152,8 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
     watched.catch_up((TrialJob(t.number), ENDED[t.state], t.user_attrs.get("reason", "")) for t in ended)
     try:
         if cluster and feed_choice:
-            objective = experiment.objective
+            first = experiment.objectives[0]
+            objective = first if first == experiment.objective else ""  # else a lower score may belong to no checkpoint
             progress = ProgressLine(
                 workspace.console,
                 "sweep",
@@ -213,18 +221,26 @@ def _train(search: Search, sweep: _Sweep, cluster: Cluster, facts: StudyFacts, f
 
 
 def _close(search: Search, watched: StudyTracker, broken: str = "") -> None:
-    rows, marks = rows_of(search), search.study.user_attrs
-    floor, mean_cube = marks.get("floor_real_vs_real"), marks.get("score_of_mean_cube")
+    rows = rows_of(search)
     scored = [row for row in rows if row.status in ("finished", "stopped early")]
     status: Status = "KILLED" if search.interrupted or broken else "FINISHED" if scored else "FAILED"
-    named = objective_name(search)
+    first, second = _measures(search)
     texts = {
-        "leaderboard.md": leaderboard.markdown(rows, floor, mean_cube, named),
-        "leaderboard.csv": leaderboard.csv(rows, named),
-        "search.html": study_page(search.study),
+        "leaderboard.md": leaderboard.markdown(rows, first.floor, first.mean_cube, first.name, second),
+        "leaderboard.csv": leaderboard.csv(rows, first.name, second),
     }
-    figures = {"search.png": study_figure(search.study)}
-    watched.close(status, figures=figures, texts=texts, tags=_tags(search), reason=broken)
+    figures, metrics = {}, {}
+    if second is None:
+        views = {"search": search.study}
+    else:
+        ends = [row for row in rows if row.on_front]
+        views = {name: one_objective(search.study, at, search.base.objectives[at]) for at, name in enumerate(VIEWS)}
+        texts["pareto.md"] = leaderboard.markdown(ends, first.floor, first.mean_cube, first.name, second)
+        figures["pareto.png"] = pareto_figure(search.study, (first, second))
+        metrics[""] = {"front_trials": float(len(ends))}
+    texts |= {f"{name}.html": study_page(study) for name, study in views.items()}
+    figures |= {f"{name}.png": study_figure(study) for name, study in views.items()}
+    watched.close(status, figures=figures, texts=texts, metrics=metrics, tags=_tags(search), reason=broken)
 
 
 def _conclude(workspace: Workspace, search: Search, place: str, new: int) -> int:
@@ -247,41 +263,57 @@ def _conclude(workspace: Workspace, search: Search, place: str, new: int) -> int
 
 
 def _table(search: Search) -> Table:
-    marks = search.study.user_attrs
-    floor, mean_cube = marks.get("floor_real_vs_real"), marks.get("score_of_mean_cube")
-    return leaderboard.table(rows_of(search), floor, mean_cube, objective_name(search))
+    first, second = _measures(search)
+    return leaderboard.table(rows_of(search), first.floor, first.mean_cube, first.name, second)
 
 
-def objective_name(search: Search) -> str:
-    """Return in words the objective that scores the trials."""
-    return search.base.objective.removeprefix(f"{LOSS}/").replace("_", " ")
+def _measures(search: Search) -> tuple[Measure, Measure | None]:
+    """Return the one or two objectives with what gives them a scale."""
+    marks, found = search.study.user_attrs, []
+    for objective, name in zip(search.base.objectives, in_words(search.base.objectives), strict=True):
+        scale = [marks.get(search.base.yardstick(each, objective)) for each in ("floor_real_vs_real", "score_of_mean_cube")]
+        found.append(Measure(name, *scale))
+    return found[0], found[1] if len(found) > 1 else None
+
+
+def _about_two(search: Search) -> str:
+    """Return what a user must know of a search by two objectives."""
+    first, second = in_words(search.base.objectives)
+    (chosen,) = in_words([search.base.objective])
+    return (
+        f"two objectives, {first} and {second}: all trials run to their end, since successive halving ranks by one number; "
+        f"a trial keeps the checkpoint with the lowest {chosen}"
+    )
 
 
 def rows_of(search: Search) -> list[leaderboard.Row]:
     """Return the trials as rows of a leaderboard."""
     trials = search.study.get_trials(deepcopy=False)
-    return [_row(trial) for trial in trials if trial.state in STATUS]
+    ends = {trial.number for trial in front(search.study)}
+    return [_row(trial, trial.number in ends) for trial in trials if trial.state in STATUS]
 
 
-def _row(trial: FrozenTrial) -> leaderboard.Row:
-    reached = trial.intermediate_values
+def _row(trial: FrozenTrial, on_front: bool) -> leaderboard.Row:
+    values = dict(enumerate(values_of(trial)))
     return leaderboard.Row(
         number=trial.number,
         status=STATUS[trial.state],
-        best=min(reached.values(), default=None),
-        best_images=trial.user_attrs.get("best_images"),
-        images=max(reached, default=0),
+        best=values.get(0),
+        best_images=trial.user_attrs.get(BEST_IMAGES),
+        images=max(reached(trial), default=0),
         seconds=float(trial.user_attrs.get("seconds", 0.0)),
         values=trial.params,
         reason=trial.user_attrs.get("reason", ""),
+        second=values.get(1),
+        on_front=on_front,
     )
 
 
 def _tags(search: Search) -> dict[str, str]:
-    best = _best(search)
-    return {} if best is None else {BEST_TAG: f"{best:.6g}"}
+    best, ends = _best(search), [str(trial.number) for trial in front(search.study)]
+    return ({} if best is None else {BEST_TAG: f"{best:.6g}"}) | ({FRONT_TAG: ", ".join(ends)} if ends else {})
 
 
 def _best(search: Search) -> float | None:
-    scores = [value for trial in search.finished() for value in trial.intermediate_values.values()]
-    return min(scores, default=None)
+    """Return the lowest value of the first objective; that of trials that were stopped or failed counts too."""
+    return min((values[0] for trial in search.finished() if (values := values_of(trial))), default=None)
