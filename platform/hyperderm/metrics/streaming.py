@@ -48,8 +48,8 @@ class RunningMoments:
 class ExactQuantiles:
     """Exact quantiles of each band of float32 values, from two readings of the same values.
 
-    The first reading (`count`) counts the values by the upper half of their bits, which sort as the values do. The second one
-    (`refine`) counts the lower half of the bits of those few values that share their upper half with a wanted value. So the
+    The first reading (`count`) counts the values by the upper half of their bits, which sort as the values do. The second
+    one (`refine`) counts the lower half of the bits of the few values that share their upper half with a wanted one. So the
     memory is 0.5 MB a band and 0.5 MB for each value that is looked for, whatever the number of values.
 
     Args:
@@ -70,7 +70,9 @@ class ExactQuantiles:
     def refine(self, values: NDArray[np.float32]) -> None:
         """Count values (N, B) of the second reading, which brings the same values in any order."""
         if self._lower is None:
-            self._lower = [{int(half): np.zeros(_HALF, np.int64) for half in self._halves(b)} for b in range(len(self._upper))]
+            self._lower = [
+                {int(half): np.zeros(_HALF, np.int64) for half in self._halves(b)} for b in range(len(self._upper))
+            ]
         for wanted, column in zip(self._lower, values.T, strict=True):
             keys = _keys(column)
             upper = keys >> 16
@@ -83,7 +85,7 @@ class ExactQuantiles:
         return np.asarray(self._upper.sum(1))
 
     def found(self) -> NDArray[np.float64]:
-        """Return the quantiles (B, number of shares), as `numpy.quantile` interpolates them; NaN for a band without values."""
+        """Return the quantiles (B, number of shares) as `numpy.quantile` interpolates; NaN for a band without values."""
         made = np.full((len(self._upper), len(self._shares)), np.nan)
         for band, count in enumerate(self.counted):
             for k, share in enumerate(self._shares if count else ()):

@@ -42,11 +42,11 @@ class Store:
 
     def index(self) -> pa.Table:
         """Return lesion_id, image_id, group and diagnosis of every row, without reading a cube."""
-        return pa.concattables(self.tables(["lesion_id", "image_id", "group", "diagnosis"]))
+        return pa.concat_tables(self.tables(["lesion_id", "image_id", "group", "diagnosis"]))
 
     def with_masks(self) -> set[str]:
         """Return the lesion ids of the rows that have a mask, without reading a cube."""
-        rows = pa.concattables(self.tables(["lesion_id", "has_mask"]))
+        rows = pa.concat_tables(self.tables(["lesion_id", "has_mask"]))
         return set(rows.filter(rows["has_mask"])["lesion_id"].to_pylist())
 
     def select(self, role: OpenRole, fold: int, diagnoses: Sequence[str] | Literal["all"]) -> list[str]:
@@ -153,7 +153,7 @@ class Store:
     def read(self, lesion_ids: Sequence[str]) -> pa.Table:
         """Return the full rows of `lesion_ids`, ordered by lesion_id."""
         wanted = pa.array(lesion_ids, pa.string())
-        return ordered(pa.concattables(chosen(part, wanted) for part in self.tables(None)))
+        return ordered(pa.concat_tables(chosen(part, wanted) for part in self.tables(None)))
 
     def lesions(self) -> Iterator[Lesion]:
         """Yield every lesion in the order of writing, with one part in memory at a time."""
@@ -191,7 +191,7 @@ def ordered(rows: pa.Table) -> pa.Table:
     """Return rows ordered by lesion_id without a copy; a column comes in pieces, which `combine_chunks` joins."""
     order = pc.sort_indices(rows["lesion_id"]).to_numpy().astype(np.int64)
     runs = np.split(order, np.flatnonzero(np.diff(order) != 1) + 1)
-    return pa.concattables([rows.slice(int(run[0]), len(run)) for run in runs if len(run)] or [rows])
+    return pa.concat_tables([rows.slice(int(run[0]), len(run)) for run in runs if len(run)] or [rows])
 
 
 def open_store(uri: str, *, verify: bool = True) -> Store:
