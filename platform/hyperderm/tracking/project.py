@@ -16,6 +16,7 @@ from hyperderm.strict import json_of
 from hyperderm.tags import (
     ARM_TAG,
     CHOSEN_TAG,
+    DESCRIPTION,
     EVALUATION,
     FOLD_TAG,
     INPUT_PREFIX,
@@ -132,6 +133,8 @@ class _Gatherer:
             return self._drawn(run)
         if stage == EVALUATION:
             return self._evaluation(run)
+        if stage == DESCRIPTION:
+            return self._description(run)
         if stage:
             return self._job(run)
         if ARM_TAG in tags or PLAN in run.documents or any(ARM_TAG in child.tags for child in children):
@@ -249,6 +252,12 @@ class _Gatherer:
             chosen_at=chosen,
             missing=(*missing, *unread, *([] if sets else ["which synthetic sets it read"])),
         )
+
+    def _description(self, run: TrackedFacts) -> Artefact:
+        """Return the record of a description, which has read every lesion of its store and of which nothing is made."""
+        manifest = run.tags.get(MANIFEST_TAG, "")
+        missing = () if manifest else ("the store it read",)
+        return Artefact(run.key, self._name(run), "description", manifest=manifest, missing=missing, fold_free=True)
 
     def _grid(self, run: TrackedFacts) -> tuple[TrackedFacts | None, Mapping[str, Any]]:
         at: TrackedFacts | None = run

@@ -13,6 +13,7 @@ from hyperderm.workflows.grids import (
     grid_request,
 )
 from hyperderm.workflows.run_comparison import compare
+from hyperderm.workflows.run_description import describe
 from hyperderm.workflows.run_evaluation import evaluate
 from hyperderm.workflows.run_generation import generate
 from hyperderm.workflows.run_ingest import annotate_export, check_ingest, ingest, ingest_job
@@ -41,6 +42,7 @@ __all__ = [
     "bucket_links",
     "check_ingest",
     "compare",
+    "describe",
     "evaluate",
     "generate",
     "grid_request",
