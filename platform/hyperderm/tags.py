@@ -45,8 +45,8 @@ GRID_TAG = "hyperderm.grid"
 ARM_TAG = "hyperderm.arm"
 """The arm of a grid, or the group of its generators; `audit leaks` tells the runs of grids by it."""
 STAGE_TAG = "hyperderm.stage"
-"""The stage of a grid's job: generator, synthetic or cell; or `EVALUATION`, or `DESCRIPTION`. `audit leaks` reads each in its
-own way."""
+"""The stage of a grid's job: generator, synthetic or cell; or `EVALUATION`, or `DESCRIPTION`. `audit leaks` reads each in
+its own way."""
 EVALUATION = "evaluation"
 """The stage of a run that evaluates synthetic sets, and the name of the MLflow experiment of these runs."""
 DESCRIPTION = "description"

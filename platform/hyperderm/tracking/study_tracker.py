@@ -1,7 +1,7 @@
 """Record a study in MLflow while it runs: a sweep with its trials, a grid with its arms and jobs, or a single run."""
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +106,10 @@ class StudyTracker:
     def interrupted(self, job: Job) -> None:
         """Close the run as KILLED; the next driver opens the run again."""
         self._tracker.close_run(self._key(job), "KILLED", "interrupted; the same command goes on")
+
+    def meanwhile(self, work: Callable[[], None]) -> None:
+        """Do this in the background, after the pictures that wait; the end of the study waits for it. It must not raise."""
+        self._artist.submit(work)
 
     def drain(self) -> None:
         """Wait until all background work is in the event log."""

@@ -33,6 +33,7 @@ from hyperderm.training.run_folder import CLOSED, CONFIG, IDENTITY, STUDY, claim
 from hyperderm.training.selection import select
 from hyperderm.training.storage import claim_prefix, recorded, storage_of_run
 from hyperderm.trouble import trouble_of
+from hyperderm.workflows.first_description import describe_first
 from hyperderm.workflows.prepared import Prepared, RunRequest, prepare
 from hyperderm.workflows.run_tracking import facts_of, finish_tracking, open_tracker, real_set, say_made_with
 from hyperderm.workflows.workspace import Ended, Workspace
@@ -140,6 +141,7 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
         {"space": f"{sweep.space.name} v{sweep.space.version}", "profile": experiment.profile},
         {CONFIG: experiment.model_dump(mode="json"), IDENTITY: sweep.identity},
     )
+    describe_first(workspace, watched, tracker, facts, found.store)
     for trial in search.unfinished():  # a killed driver left them RUNNING; one that is taken up opens its run again
         watched.interrupted(TrialJob(trial.number))
     watched.catch_up((TrialJob(t.number), ENDED[t.state], t.user_attrs.get("reason", "")) for t in ended)
