@@ -7,7 +7,6 @@ from functools import partial
 from hyperderm.reports.description import figures, tables
 from hyperderm.reports.document import Content, Drawing, Section
 from hyperderm.reports.figure_parts import spoken
-from hyperderm.reports.number_format import percent
 from hyperderm.store.reader import UNKNOWN
 from hyperderm.studies.description import LESION, SHARES, WHOLE, Description
 
@@ -114,6 +113,8 @@ def _sections(found: Description, facts: Mapping[str, str]) -> Iterator[Section]
     if aside := found.store.manifest.set_aside:
         words = f"The ingest could not use {len(aside)} file{'s' * (len(aside) != 1)}."
         yield Section("aside", "Files set aside", paragraphs=(words,), tables=(tables.aside_table(found, MOST_ASIDE),))
+    elif found.store.manifest.source.get("verb") == "ingest":
+        yield Section("aside", "Files set aside", paragraphs=("None, as far as the manifest of the store knows.",))
     yield Section("made", "How this was made", items=tuple(_made(found, facts)), code=_again(found))
 
 
@@ -149,13 +150,13 @@ def _sizes(found: Description) -> Section:
 
 def _values(found: Description) -> Drawing:
     low, _, high = SHARES
-    negative = found.bands.negative.sum() / max(1, found.bands.finite.sum())
+    negative = tables.share(int(found.bands.negative.sum()), int(found.bands.finite.sum()))
     return Drawing(
         "values",
         partial(figures.band_values, found),
         "Range of the values of each band.",
         f"All pixels of all cubes, band by band: bars from {100 * low:g} % to {100 * high:g} % of the values. "
-        f"{percent(float(negative))} of all values lie below 0. Dots far from a bar are single pixels: reflexes, or faults.",
+        f"{negative} of all values lie below 0. Dots far from a bar are few pixels: reflexes, overexposed cubes, or faults.",
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from hyperderm.reports.document import Cell, Column, Notes, Row, Table
 from hyperderm.reports.figure_parts import spoken
-from hyperderm.reports.number_format import number, percent, tally
+from hyperderm.reports.number_format import number, percent
 from hyperderm.studies.description import ALL, QUANTITIES, REGIONS, Count, Description, Size
 
 COUNTS, SIZES, BANDS, SPECTRA, FOLDS, ASIDE = "counts.csv", "sizes.csv", "bands.csv", "spectra.csv", "folds.csv", "aside.csv"
@@ -45,7 +45,7 @@ def sizes_table(found: Description) -> Table:
 
 
 def _amount(size: Size, value: float) -> str:
-    return percent(value) if size.quantity in ("mask_share", "mask_stored") else tally(round(value, 1))
+    return percent(value) if size.quantity in ("mask_share", "mask_stored") else f"{value:.0f}"
 
 
 def bands_table(found: Description) -> Table:
@@ -56,7 +56,7 @@ def bands_table(found: Description) -> Table:
             (
                 Cell(f"{nm:g}"),
                 *(Cell(number(value)) for value in (bands.low[k], *bands.quantiles[k], bands.high[k])),
-                Cell(str(bands.negative[k]), percent(bands.negative[k] / max(1, bands.finite[k]))),
+                Cell(str(bands.negative[k]), share(int(bands.negative[k]), int(bands.finite[k]))),
                 Cell(str(bands.broken[k]), tone="bad" if bands.broken[k] else ""),
             )
         )
@@ -111,6 +111,11 @@ def aside_table(found: Description, most: int) -> Table:
     caption = f"{len(aside)} in all" + (f"; {len(aside) - most} more are in {ASIDE}." if len(aside) > most else ".")
     rows = tuple(Row((Cell(one.file), Cell(one.reason))) for one in aside[:most])
     return Table(caption, (Column("file", words=True), Column("why it is not used", words=True)), rows)
+
+
+def share(count: int, of: int) -> str:
+    """Write a share in percent; one that is not 0 is never written as 0."""
+    return "< 0.1 %" if 0 < count < 0.0005 * of else percent(count / max(1, of))
 
 
 def csv_files(found: Description) -> dict[str, str]:
