@@ -198,6 +198,11 @@ def test_other_classes_do_not_resume():
         ({"learner__n_critic": 0}, "learner.n_critic = 0 is refused"),
         ({"learner__gp_weight": -10.0}, "learner.gp_weight = -10.0 is refused"),
         ({"sweep__workers_per_trial": 2}, "norm = batch with 2 workers"),
+        ({"training__batch_size": 1}, "learner.norm = batch with training.batch_size = 1 is refused"),
+        (
+            {"training__batch_size": 1, "learner__norm": "none"},
+            "learner.generator_norm = batch with training.batch_size = 1",
+        ),
         ({"sweep__workers_per_trial": 2, "learner__norm": "layer"}, "generator_norm = batch with 2 workers"),
         ({"learner__conditioning": "class", "data__diagnoses": ["nevus"]}, "with one diagnosis"),
     ],
