@@ -1,7 +1,9 @@
 """FastGAN as a learner: what its discriminator rebuilds, styles, samples, workers, refusals."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +15,9 @@ from hyperderm.learners.fastgan import FastGanConfig
 from hyperderm.learners.fastgan.learner import FastGan
 from hyperderm.learners.fastgan.losses import absolute_difference, spectral_angle
 from hyperderm.learners.fastgan.networks import halved, targets
+from hyperderm.learners.lpips import Lpips
 from hyperderm.learners.spec import Drawing, Request
+from hyperderm.metrics import weights
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.resume import pack
@@ -116,6 +120,7 @@ def test_a_style_comes_from_a_second_noise():
         ({"sweep__workers_per_trial": 2}, "norm = batch with 2 workers is refused.*layer"),
         ({"learner__r1_weight": 1.0, "learner__norm": "layer"}, "r1_weight = 1.0 with learner.kind = fastgan is refused"),
         ({"learner__loss": "bce"}, "learner.loss"),
+        ({"learner__reconstruction": "lpips", "data__size": 16}, "LPIPS needs 16 px"),
         ({"learner__reconstruction": "vgg"}, "learner.reconstruction"),
         ({"learner__spectral_weight": -0.1}, "learner.spectral_weight"),
         ({"learner__diffaug__policy": "colour"}, "would invent spectra"),
@@ -124,3 +129,25 @@ def test_a_style_comes_from_a_second_noise():
 def test_refusals(values, message):
     with pytest.raises(ConfigError, match=message):
         experiment(**values)
+
+
+def test_lpips_leads_the_discriminator_where_it_is_asked_for():
+    data = tiny_data(size=32)
+    one = gan(learner__reconstruction="lpips")
+    shown = batch(data)
+    seen = one.views(one.real(shown))
+    said = one.judged_real(seen, (), shown)
+    _, term = one.critic_terms(seen, said, (), shown)["reconstruction"]
+    lpips = Lpips()
+    pairs = zip(said.more, targets(seen[0], one._part(shown)), strict=True)
+    assert float(term.detach()) == pytest.approx(sum(float(lpips(a, b).mean().detach()) for a, b in pairs), rel=1e-5)
+    assert all(torch.isfinite(value) for value in one.step(shown).values())
+    assert not any("lpips" in key for key in one.state_dict())
+
+
+def test_lpips_without_its_weights_is_refused_before_anything_is_read(monkeypatch):
+    monkeypatch.setattr(weights, "LPIPS_VGG16", replace(weights.LPIPS_VGG16, package="no-such-package"))
+    learner = experiment(learner__reconstruction="lpips").learner
+    with pytest.raises(ConfigError, match="no-such-package are not installed") as caught:
+        learner.check_store(SimpleNamespace(wavelengths_nm=(1.0,) * 6, diagnoses={"melanoma": 3}))
+    assert "learner.reconstruction=l1" in caught.value.remedy

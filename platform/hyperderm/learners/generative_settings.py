@@ -74,6 +74,6 @@ def check_batch_norm(field: str, run: Run) -> None:
         )
     if size == 1:
         raise ValueError(
-            f"learner.{field} = batch with training.batch_size = 1 is refused: the statistics of one cube are not those of a "
-            f"batch. Use learner.{field}=layer, or a batch of 2 or more"
+            f"learner.{field} = batch with training.batch_size = 1 is refused: one cube has no "
+            f"statistics of a batch. Use learner.{field}=layer, or a batch of 2 or more"
         )

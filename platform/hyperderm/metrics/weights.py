@@ -80,9 +80,8 @@ class WeightFile:
 
 
 _ARRAY_PARTS = {
-    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[
-        0
-    ],  # numpy 2 has moved it and warns of the old place
+    # Not imported by its name: numpy 2 has moved it and warns of the old place.
+    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
 }

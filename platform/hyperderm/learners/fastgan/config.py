@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from hyperderm.settings import Run
     from hyperderm.store.manifest import Manifest
 
+SMALLEST_LPIPS = 32
+"""Smallest size in pixels for `reconstruction=lpips`."""
+
 
 class FastGanConfig(NoiseConfig, AdversarialConfig):
     """The settings of FastGAN (Liu et al., ICLR 2021), a GAN for few images: skip-layer excitation in the generator, and a
@@ -76,14 +79,20 @@ class FastGanConfig(NoiseConfig, AdversarialConfig):
             check_size(run.data.size)
         except ValueError as error:
             raise ValueError(f"data.size = {run.data.size} is refused: {error}") from None
+        if self.reconstruction == "lpips" and run.data.size < SMALLEST_LPIPS:
+            raise ValueError(
+                f"learner.reconstruction = lpips with data.size = {run.data.size} is refused: rebuilt cubes have half the "
+                f"size, and LPIPS needs {SMALLEST_LPIPS // 2} px. Use learner.reconstruction=l1, or data.size="
+                f"{SMALLEST_LPIPS} or more"
+            )
 
     def check_store(self, manifest: Manifest) -> None:
         """See `LearnerConfig.check_store`: the weights of LPIPS must be there."""
         super().check_store(manifest)
         if self.reconstruction == "lpips":
-            from hyperderm.learners.lpips import check_weights
+            from hyperderm.metrics.weights import LPIPS_VGG16
 
-            check_weights()
+            LPIPS_VGG16.proved("Or use --set learner.reconstruction=l1.")
 
     def build(self, run: Run, data: TrainData, compute: Compute) -> Learner:
         """See `LearnerConfig.build`."""
