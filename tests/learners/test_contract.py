@@ -18,6 +18,7 @@ from hyperderm.learners.base import Compute
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.dcgan import DcganConfig
+from hyperderm.learners.imle import ImleConfig
 from hyperderm.learners.r3gan import R3ganConfig
 from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.shsgan import ShsGanConfig
@@ -52,6 +53,8 @@ SMALL: dict[str, LearnerConfig] = {
     "r3gan told the class": R3ganConfig(generator_width=4, critic_width=4, noise_dim=10, conditioning="class"),
     "vae": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8),
     "vae told the class": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8, norm="layer", conditioning="class"),
+    "imle": ImleConfig(generator_width=4, noise_dim=10, pool_factor=3, refresh_epochs=1.0),
+    "imle told the class": ImleConfig(generator_width=4, noise_dim=10, pool_factor=3, conditioning="class"),
     "classifier": ClassifierConfig(lr=1e-3, dropout=0.3, augmentation="classic+spectral"),
     "spectral": SpectralConfig(),
 }
@@ -267,7 +270,16 @@ def test_it_is_read_back_from_what_is_written_down(name):
     assert shaping(again) == shaping(made)
 
 
-SHARED = {"shsgan", "classifier", "every regularisation", "r3gan", "r3gan told the class", "vae told the class"}
+SHARED = {
+    "shsgan",
+    "classifier",
+    "every regularisation",
+    "r3gan",
+    "r3gan told the class",
+    "vae told the class",
+    "imle",
+    "imle told the class",
+}
 """Those that several workers train as one does (`tests/training/test_ddp.py`); DCGAN with layer norms is another."""
 
 

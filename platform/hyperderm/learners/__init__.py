@@ -6,6 +6,7 @@ from pydantic import Field
 
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.dcgan import DcganConfig
+from hyperderm.learners.imle import ImleConfig
 from hyperderm.learners.r3gan import R3ganConfig
 from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.learners.spec import LearnerConfig, Role
@@ -17,6 +18,7 @@ LEARNERS: tuple[type[LearnerConfig], ...] = (
     DcganConfig,
     R3ganConfig,
     VaeConfig,
+    ImleConfig,
     ClassifierConfig,
     SpectralConfig,
 )
