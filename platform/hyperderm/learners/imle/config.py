@@ -38,7 +38,7 @@ class ImleConfig(NoiseConfig):
     epsilon_quantile: float = Field(0.5, ge=0, le=1)
     """ε is measured in the data, because a distance has no natural unit: this quantile of the distances of real train cubes
     to their nearest other train cube (of the class, where there are classes), times `epsilon_factor`."""
-    epsilon_factor: float = Field(1.0, ge=0)
+    epsilon_factor: float = Field(0.75, ge=0)
     """Factor of ε; 0 is IMLE without rejection."""
     texture_weight: float = Field(1.0, ge=0)
     """Weight of the texture in the distance of cubes, relative to the means of bands in grids; without it cubes are
