@@ -19,6 +19,7 @@ from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.dcgan import DcganConfig
 from hyperderm.learners.fastgan import FastGanConfig
+from hyperderm.learners.imle import ImleConfig
 from hyperderm.learners.r3gan import R3ganConfig
 from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.shsgan import ShsGanConfig
@@ -63,6 +64,8 @@ SMALL: dict[str, LearnerConfig] = {
     "r3gan told the class": R3ganConfig(generator_width=4, critic_width=4, noise_dim=10, conditioning="class"),
     "vae": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8),
     "vae told the class": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8, norm="layer", conditioning="class"),
+    "imle": ImleConfig(generator_width=4, noise_dim=10, pool_factor=3, refresh_epochs=1.0),
+    "imle told the class": ImleConfig(generator_width=4, noise_dim=10, pool_factor=3, conditioning="class"),
     "classifier": ClassifierConfig(lr=1e-3, dropout=0.3, augmentation="classic+spectral"),
     "spectral": SpectralConfig(),
 }
@@ -279,9 +282,16 @@ def test_it_is_read_back_from_what_is_written_down(name):
 
 
 SHARED = {
-    "shsgan", "classifier", "every regularisation", "fastgan told the class", "r3gan", "r3gan told the class",
+    "shsgan",
+    "classifier",
+    "every regularisation",
+    "r3gan",
+    "r3gan told the class",
     "vae told the class",
-}  # fmt: skip
+    "fastgan told the class",
+    "imle",
+    "imle told the class",
+}
 """Those that several workers train as one does (`tests/training/test_ddp.py`); DCGAN with layer norms is another."""
 
 
