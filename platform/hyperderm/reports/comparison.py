@@ -24,6 +24,7 @@ from hyperderm.tags import (
     PICTURES_TAG,
     PROFILE_TAG,
     REASON_TAG,
+    REPEAT_TAG,
     TRIAL_TAG,
 )
 from hyperderm.tracking.fetch import TrackedRun
@@ -211,7 +212,9 @@ def _groups(runs: Sequence[TrackedRun], over: tuple[str, ...]) -> tuple[Group, .
             for path, value in run.settings.items()
             if path not in over and not path.startswith(MACHINERY) and value is not None
         }
-        found[frozenset({**kept, MANIFEST_TAG: run.tags.get(MANIFEST_TAG, "")}.items())].append(run)
+        # The best trial of a search was chosen by its score, so it is no seed among its repeats.
+        told = {tag: run.tags.get(tag, "") for tag in (MANIFEST_TAG, REPEAT_TAG)}
+        found[frozenset({**kept, **told}.items())].append(run)
     return tuple(Group(number, tuple(members), over) for number, members in enumerate(found.values(), 1))
 
 
