@@ -65,19 +65,15 @@ def test_the_best_trial_is_repeated_and_sweeps_are_compared(here, capsys):
 
     assert here.sweep("a", trials=2, repeat=2).exit_code == 0
     assert "nothing to do" in capsys.readouterr().out
-    here.sweep("a", trials=2, repeat=3)
-    (parent,), children = tree(here.client)
-    assert len(children) == 5
-    assert parent.data.metrics["repeats/finished"] == 3
     assert int(checkpoint_of_run("a", here.runs)[0].parent.name) == winner, "not a repeat"
 
-    here.sweep("b", trials=3)
+    here.sweep("b", trials=1)
     found = workflows.compare_sweeps(["tiny"], out=here.folder / "compared")
     assert [sweep.name for sweep in found.sweeps] == ["a", "b"]
     assert [(budget.unit, budget.whole) for budget in found.budgets] == [
         ("images", False), ("images", True), ("seconds", False), ("seconds", True),
     ]  # fmt: skip
-    assert found.budgets[1].amount == 2 * 96
+    assert found.budgets[1].amount == 96
     assert all(trial.timed for sweep in found.sweeps for trial in sweep.trials)
     assert {path.name for path in (here.folder / "compared").iterdir()} == {
         "compare_sweeps.md", "compare_sweeps.csv", "best_so_far.png",
@@ -89,10 +85,13 @@ def test_the_best_trial_is_repeated_and_sweeps_are_compared(here, capsys):
     assert "not repeated in b" in (here.folder / "compared" / "compare_sweeps.md").read_text()
 
 
-def test_a_sweep_without_a_finished_trial_has_nothing_to_repeat(here, capsys):
+def test_a_sweep_without_a_finished_trial_has_nothing_to_repeat(here, capsys, monkeypatch):
+    from hyperderm.workflows import run_sweep
+
+    monkeypatch.setattr(run_sweep, "_train", lambda search, *_: search.finish(search.ask().key, "it failed"))
     with pytest.raises(StudyError, match="--repeat 2: no trial of this sweep has finished"):
-        here.sweep("c", trials=1, repeat=2, overrides=["learner.lr_critic=1.0", "learner.gp_weight=1e30"])
-    assert "Trial 0 failed" in capsys.readouterr().out
+        here.sweep("c", trials=1, repeat=2)
+    assert "Trial 0 failed: it failed" in capsys.readouterr().out
     assert not (here.runs / "c" / "repeats").exists()
 
 

@@ -138,11 +138,13 @@ def find_sweeps(names: Sequence[str], runs: Path) -> list[Path]:
 
 def _found(name: str, runs: Path) -> list[Path]:
     places = [place for place in (runs / name, Path(name)) if place.is_dir()]
-    if named := [place for place in places if (place / STUDY).is_file()]:
+    if named := [place for place in places if _is_sweep(place)]:
         return named[:1]
     if places:
-        raise StudyError(f"{name} is no sweep: {places[0]} holds no {STUDY}", "Name sweeps; runs: compare RUN RUN.")
-    sweeps = [place for place in sorted(runs.glob("*")) if (place / STUDY).is_file()]
+        raise StudyError(
+            f"{name} is no sweep: {places[0]} does not hold {STUDY} and {IDENTITY}", "Name sweeps; runs: compare RUN RUN."
+        )
+    sweeps = [place for place in sorted(runs.glob("*")) if _is_sweep(place)]
     experiments: dict[str, list[Path]] = {}
     for place in sweeps:
         with suppress(StudyError, OSError):
@@ -152,6 +154,10 @@ def _found(name: str, runs: Path) -> list[Path]:
     known = [*(place.name for place in sweeps), *experiments]
     remedy = nearest(name, known) if known else "Make one first: hyperderm sweep EXPERIMENT."
     raise StudyError(f"{name} is no sweep, neither in {runs} nor as a path, and no experiment of one", remedy)
+
+
+def _is_sweep(folder: Path) -> bool:
+    return (folder / STUDY).is_file() and (folder / IDENTITY).is_file()
 
 
 def read_sweep(folder: Path) -> SweepRecord:
