@@ -87,13 +87,9 @@ class Experiment(Run):
 
     @model_validator(mode="after")
     def _ranking_fits(self) -> Self:
-        """Refuse a name that no validation of this learner reports, a wrong number of names, and a sampler without use."""
+        """Refuse a name that no validation of this learner reports, and a sampler that one name cannot use."""
         names, own = self._ranking, self.learner.objective
         said = f"sweep.objective = {json.dumps(self.sweep.objective)}"
-        if not isinstance(self.sweep.objective, str | None) and len(names) != 2:
-            raise ValueError(f"{said} is a list of {len(names)}. Give one name alone, or a list of two for a Pareto front")
-        if len(set(names)) < len(names):
-            raise ValueError(f"{said} names one score twice. Give two different ones, or one name alone")
         for name in names:
             if name != own and self.learner.role != "generator":
                 raise ValueError(

@@ -130,6 +130,16 @@ class SweepConfig(Strict):
     """What draws the values of trials: a tree-structured Parzen estimator, or the genetic algorithm NSGA-II, which needs two
     objectives and whole generations (`startup_trials`)."""
 
+    @field_validator("objective")
+    @classmethod
+    def _one_or_two(cls, objective: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        if isinstance(objective, tuple):
+            if len(objective) != 2:
+                raise ValueError(f"a list holds two names for a Pareto front, not {len(objective)}; one name stands alone")
+            if objective[0] == objective[1]:
+                raise ValueError("both names are one score; give two different ones, or the name alone")
+        return objective
+
 
 class Run(Strict):
     """Everything of a run except its learner: data, training and search."""

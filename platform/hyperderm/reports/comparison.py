@@ -16,6 +16,7 @@ from hyperderm.tags import (
     BEST_TAG,
     EXPERIMENT_TAG,
     FOLD_TAG,
+    FRONT_TAG,
     KEY_TAG,
     LONG_PARAMS_TAG,
     MANIFEST_TAG,
@@ -34,7 +35,7 @@ STOPPED: Outcome = "stopped early"
 MACHINERY = "sweep."
 """Settings with this prefix say how a search is run; they are shown if they differ, but never separate groups."""
 _BOOKKEEPING = {
-    KEY_TAG, TRIAL_TAG, OUTCOME_TAG, REASON_TAG, BEST_TAG, PICTURES_TAG, LONG_PARAMS_TAG, FOLD_TAG, PROFILE_TAG,
+    KEY_TAG, TRIAL_TAG, OUTCOME_TAG, REASON_TAG, BEST_TAG, FRONT_TAG, PICTURES_TAG, LONG_PARAMS_TAG, FOLD_TAG, PROFILE_TAG,
     EXPERIMENT_TAG, ARM_TAG,
 }  # fmt: skip
 """Tags of hyperderm that do not describe the configuration, or that repeat what settings say."""
