@@ -26,6 +26,7 @@ from hyperderm.tags import (
     PROFILE_TAG,
     REASON_TAG,
     REPEAT_TAG,
+    REPEATS_TAG,
     TRIAL_TAG,
 )
 from hyperderm.tracking.fetch import TrackedRun
@@ -35,8 +36,8 @@ STOPPED: Outcome = "stopped early"
 MACHINERY = "sweep."
 """Settings with this prefix say how a search is run; they are shown if they differ, but never separate groups."""
 _BOOKKEEPING = {
-    KEY_TAG, TRIAL_TAG, OUTCOME_TAG, REASON_TAG, BEST_TAG, FRONT_TAG, PICTURES_TAG, LONG_PARAMS_TAG, FOLD_TAG, PROFILE_TAG,
-    EXPERIMENT_TAG, ARM_TAG,
+    KEY_TAG, TRIAL_TAG, OUTCOME_TAG, REASON_TAG, BEST_TAG, FRONT_TAG, REPEATS_TAG, PICTURES_TAG, LONG_PARAMS_TAG, FOLD_TAG,
+    PROFILE_TAG, EXPERIMENT_TAG, ARM_TAG,
 }  # fmt: skip
 """Tags of hyperderm that do not describe the configuration, or that repeat what settings say."""
 
