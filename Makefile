@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 # Every Ray worker imports torch: compiled once, not at each start, also where the environment forbids bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-# What a user may give: DATA=folder or STORE=uri, NAME=, TRIALS=, PROFILE=, WORKERS=, SPACE=, RUNS=folder, STORAGE=uri, SET="a.b=c d.e=f"
+# What a user may give: DATA=folder or STORE=uri, NAME=, TRIALS=, REPEAT=, PROFILE=, WORKERS=, SPACE=, RUNS=folder, STORAGE=uri, SET="a.b=c d.e=f"
 FLAGS = $(if $(RUNS),--runs "$(RUNS)") $(if $(STORAGE),--storage "$(STORAGE)") $(if $(DATA),--data "$(DATA)") $(if $(STORE),--store "$(STORE)") $(if $(NAME),--name "$(NAME)") \
 	$(if $(PROFILE),--profile $(PROFILE)) $(foreach s,$(SET),--set '$(s)')
 
@@ -15,7 +15,7 @@ FLAGS = $(if $(RUNS),--runs "$(RUNS)") $(if $(STORAGE),--storage "$(STORAGE)") $
 
 help: ## print this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
-	@echo '  options: DATA=folder STORE=uri NAME=name TRIALS=n WORKERS=n PROFILE=small|full SPACE=name RUNS=folder STORAGE=uri SET="path=value …"'
+	@echo '  options: DATA=folder STORE=uri NAME=name TRIALS=n REPEAT=n WORKERS=n PROFILE=small|full SPACE=name RUNS=folder STORAGE=uri SET="path=value …"'
 
 setup: $(STAMP) ## create .venv from requirements.lock
 
@@ -27,7 +27,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 sweep-%: $(STAMP) ## search the hyperparameters of an experiment, e.g. make sweep-shsgan DATA=/path/to/HSIDermoscopy
-	$(HYPERDERM) sweep $* $(FLAGS) $(if $(TRIALS),--trials $(TRIALS)) $(if $(WORKERS),--workers-per-trial $(WORKERS)) \
+	$(HYPERDERM) sweep $* $(FLAGS) $(if $(TRIALS),--trials $(TRIALS)) $(if $(REPEAT),--repeat $(REPEAT)) \
+		$(if $(WORKERS),--workers-per-trial $(WORKERS)) \
 		$(if $(SPACE),--space $(SPACE))
 
 train-%: $(STAMP) ## one run of an experiment, e.g. make train-shsgan WORKERS=2

@@ -17,6 +17,8 @@ from hyperderm.config import LOSS, Experiment
 
 REACHED = "reached"
 """The attribute of a trial that holds what its checkpoints reached, where Optuna's record of one number is too little."""
+SECONDS, SECONDS_AT = "seconds", "seconds_at"
+"""The attributes of a trial that hold its seconds in all, and its seconds at each report, by number of images as text."""
 BEST_IMAGES = "best_images"
 """The attribute of a trial that holds the number of images seen by the checkpoint that it keeps."""
 

@@ -33,7 +33,7 @@ from hyperderm.config import Experiment
 from hyperderm.errors import StudyError
 from hyperderm.identity import searching
 from hyperderm.registry import Space
-from hyperderm.studies.ranks import TrialScores
+from hyperderm.studies.ranks import SECONDS, SECONDS_AT, TrialScores
 from hyperderm.studies.study_file import open_study
 from hyperderm.studies.trial_job import TrialJob
 
@@ -42,16 +42,29 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 @dataclass
 class _Open:
-    """What the search keeps of a trial that has not ended: Optuna's trial, its start, and what it has reached."""
+    """What the search keeps of a trial that has not ended: Optuna's trial, its start, and what it has reached.
+
+    Attributes:
+        trial: Optuna's trial.
+        scores: the scores of the checkpoint that the trial keeps.
+        began: the time at which this driver handed the trial out.
+        before: the seconds that earlier drivers recorded of the trial.
+    """
 
     trial: optuna.Trial
     scores: TrialScores
     began: float = field(default_factory=time.monotonic)
+    before: float = 0.0
 
-    def stop_clock(self) -> None:
-        """Write how many seconds the trial has taken under all drivers."""
-        before = float(self.trial.user_attrs.get("seconds", 0.0))
-        self.trial.set_user_attr("seconds", before + time.monotonic() - self.began)
+    def __post_init__(self) -> None:
+        self.before = float(self.trial.user_attrs.get(SECONDS, 0.0))
+
+    def stop_clock(self, images: int | None = None) -> None:
+        """Write how many seconds the trial has taken under all drivers, and at `images` if this is a report."""
+        seconds = self.before + time.monotonic() - self.began
+        self.trial.set_user_attr(SECONDS, seconds)
+        if images is not None:
+            self.trial.set_user_attr(SECONDS_AT, {str(images): seconds} | self.trial.user_attrs.get(SECONDS_AT, {}))
 
 
 class Search(Study[TrialJob]):
@@ -141,6 +154,7 @@ class Search(Study[TrialJob]):
         attributes = scores.follow(images, metrics)
         if attributes is None:
             return
+        self._open[job.key].stop_clock(images)
         for name, value in attributes.items():
             trial.set_user_attr(name, value)
         if len(self.base.objectives) > 1:  # Optuna reports and prunes by one number

@@ -25,6 +25,7 @@ from hyperderm.tags import (
     MANIFEST_TAG,
     OPENED_TAG,
     PREFIX,
+    REPEAT_TAG,
     STAGE_TAG,
     STORE_TAG,
     SYNTHETIC_TAG,
@@ -190,7 +191,8 @@ class _Gatherer:
         trials = tuple(
             Trial(
                 child.name,
-                {name: parsed(text) for name, text in child.params.items()},
+                # A repeat has the values of its trial, and a seed that nobody searched.
+                {} if REPEAT_TAG in child.tags else {name: parsed(text) for name, text in child.params.items()},
                 child.key,
             )
             for child in sorted(children, key=lambda child: child.name)

@@ -18,6 +18,7 @@ from hyperderm.workflows.run_evaluation import evaluate
 from hyperderm.workflows.run_generation import generate
 from hyperderm.workflows.run_ingest import annotate_export, check_ingest, ingest, ingest_job
 from hyperderm.workflows.run_phantom import phantom
+from hyperderm.workflows.run_sweep_comparison import compare_sweeps
 from hyperderm.workflows.runs import audit_leaks, show, sweep, train
 from hyperderm.workflows.stores import (
     bucket_clean,
@@ -42,6 +43,7 @@ __all__ = [
     "bucket_links",
     "check_ingest",
     "compare",
+    "compare_sweeps",
     "describe",
     "evaluate",
     "generate",

@@ -17,10 +17,12 @@ from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, DiskFull, MachineTrouble
 from hyperderm.registry import Space
 from hyperderm.reports import leaderboard
+from hyperderm.reports import repeats as words
 from hyperderm.reports.progress import ProgressLine
 from hyperderm.store.location import Location
 from hyperderm.store.reader import Store
 from hyperderm.studies.ranks import BEST_IMAGES, front, in_words, reached, values_of
+from hyperderm.studies.repeats import Repeated, ended_in_all
 from hyperderm.studies.search import Search, sweep_identity, sweep_name
 from hyperderm.studies.trial_job import TrialJob
 from hyperderm.tags import BEST_TAG, FRONT_TAG
@@ -38,6 +40,15 @@ from hyperderm.training.storage import claim_prefix, recorded, storage_of_run
 from hyperderm.trouble import trouble_of
 from hyperderm.workflows.first_description import describe_first
 from hyperderm.workflows.prepared import Prepared, RunRequest, prepare
+from hyperderm.workflows.run_repeats import (
+    catch_up,
+    exit_code,
+    log_numbers,
+    missing,
+    repeats_of,
+    run_repeats,
+    tags_of,
+)
 from hyperderm.workflows.run_tracking import facts_of, finish_tracking, open_tracker, real_set, say_made_with
 from hyperderm.workflows.workspace import Ended, Workspace
 
@@ -48,8 +59,8 @@ VIEWS = ("search", "search_second")
 STATUS: Mapping[TrialState, leaderboard.Status] = {**ENDED, TrialState.RUNNING: "running"}
 
 
-def run_sweep(workspace: Workspace, request: RunRequest, space: Space) -> Ended:
-    """Run or continue a sweep, and return how it ended.
+def run_sweep(workspace: Workspace, request: RunRequest, space: Space, repeat: int = 0) -> Ended:
+    """Run or continue a sweep, repeat its best trial `repeat` times with other seeds, and return how it ended.
 
     Raises:
         HyperdermError: an error that the user can correct; raised before any process starts.
@@ -59,7 +70,7 @@ def run_sweep(workspace: Workspace, request: RunRequest, space: Space) -> Ended:
     folder = run_folder(request.runs, request.name, sweep_name(experiment, space, store.name))
     mine = sweep_identity(experiment, space, store.manifest.fingerprint, found.content)
     with claim(folder, mine | recorded(found.bucket)) as key:
-        return _run(_Sweep(found, space, folder, key, storage_of_run(found.bucket, folder), mine))
+        return _run(_Sweep(found, space, folder, key, storage_of_run(found.bucket, folder), mine, repeat))
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,7 @@ class _Sweep:
         key: the key of the sweep on the tracking server.
         storage: where trials write; None means into `folder`.
         identity: the facts that may not change between drivers of the same sweep.
+        repeat: how many repeats of the best trial are wanted in all.
     """
 
     found: Prepared
@@ -81,6 +93,7 @@ class _Sweep:
     key: str
     storage: Location | None
     identity: Mapping[str, Any]
+    repeat: int = 0
 
 
 def check_batches(experiment: Experiment, space: Space, cubes: int) -> None:
@@ -110,7 +123,8 @@ def _run(sweep: _Sweep) -> Ended:
     workspace.say(f"sweep {folder.name}: {len(ended)} of {wanted} trials done, fold {experiment.data.fold}")
     if len(search.base.objectives) > 1:
         workspace.say(_about_two(search))
-    if len(ended) < wanted:
+    before = ended_in_all(folder)
+    if len(ended) < wanted or missing(search, folder, sweep.repeat):
         workspace.say(f"connecting to Ray at {workspace.ray_address}" if workspace.ray_address else "starting Ray")
         with connect(workspace.ray_address) as cluster:
             check_capacity(experiment, cluster, storage or folder)
@@ -130,7 +144,11 @@ def _run(sweep: _Sweep) -> Ended:
         tracker = open_tracker(workspace, experiment.name, folder)
         finish_tracking(workspace, tracker, sweep.key)  # delivers the entries that an earlier driver left
     new, place = len(search.finished()) - len(ended), storage.uri if storage else str(folder)
-    return Ended(_conclude(workspace, search, place, new), folder, tuple(rows_of(search)))
+    found = repeats_of(search, folder)
+    code = _conclude(workspace, search, place, new + ended_in_all(folder) - before, found)
+    if not search.interrupted:
+        code = max(code, exit_code(found, sweep.repeat))
+    return Ended(code, folder, tuple(rows_of(search)), found)
 
 
 def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluster | None) -> None:
@@ -152,6 +170,7 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
     for trial in search.unfinished():  # a killed driver left them RUNNING; one that is taken up opens its run again
         watched.interrupted(TrialJob(trial.number))
     watched.catch_up((TrialJob(t.number), ENDED[t.state], t.user_attrs.get("reason", "")) for t in ended)
+    catch_up(repeats_of(search, folder), watched)
     try:
         if cluster and feed_choice:
             first = experiment.objectives[0]
@@ -166,17 +185,18 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
                 best=_best(search),
             )
             observers.add(watched, progress)
-            with progress:
-                _train(search, sweep, cluster, facts, feed_choice)
+            _train(search, sweep, cluster, facts, feed_choice, watched, progress)
     except BaseException as error:
         with suppress(Exception):  # the summary may fail for the same reason; the user must read the first error
             if isinstance(trouble_of(error), DiskFull):  # pictures and tables would fail with the same error
                 watched.close("KILLED", tags=_tags(search), reason=f"{type(error).__name__}: {error}")
             else:
-                _close(search, watched, f"{type(error).__name__}: {error}")
+                _close(search, watched, f"{type(error).__name__}: {error}", repeats_of(search, folder))
             finish_tracking(workspace, tracker, key)
         raise
-    _close(search, watched)
+    repeated_now = repeats_of(search, folder)
+    log_numbers(tracker, key, folder, repeated_now)
+    _close(search, watched, repeats=repeated_now)
     if not search.interrupted:
         (folder / CLOSED).touch()
     finish_tracking(workspace, tracker, key)
@@ -206,7 +226,16 @@ def largest(experiment: Experiment, axes: Mapping[str, BaseDistribution]) -> Exp
     return experiment.model_copy(update={"data": experiment.data.model_copy(update={"size": max(sizes)})})
 
 
-def _train(search: Search, sweep: _Sweep, cluster: Cluster, facts: StudyFacts, feed_choice: FeedChoice) -> None:
+def _train(
+    search: Search,
+    sweep: _Sweep,
+    cluster: Cluster,
+    facts: StudyFacts,
+    feed_choice: FeedChoice,
+    watched: StudyTracker,
+    progress: ProgressLine,
+) -> None:
+    """Run the trials that are left, and then the repeats of the best one, on the same shared data."""
     from hyperderm.cluster.shared_data import share
     from hyperderm.studies.sweep import run
 
@@ -217,12 +246,15 @@ def _train(search: Search, sweep: _Sweep, cluster: Cluster, facts: StudyFacts, f
         search.interrupted = True
         return
     try:
-        run(search, shared, cluster, facts.folder, facts.provenance(), facts.storage)
+        with progress:
+            run(search, shared, cluster, facts.folder, facts.provenance(), facts.storage)
+        if not search.interrupted and missing(search, facts.folder, sweep.repeat):
+            run_repeats(found.workspace, search, sweep.repeat, shared, cluster, facts, watched)
     finally:
         shared.close()
 
 
-def _close(search: Search, watched: StudyTracker, broken: str = "") -> None:
+def _close(search: Search, watched: StudyTracker, broken: str = "", repeats: Repeated | None = None) -> None:
     rows = rows_of(search)
     scored = [row for row in rows if row.status in ("finished", "stopped early")]
     status: Status = "KILLED" if search.interrupted or broken else "FINISHED" if scored else "FAILED"
@@ -231,6 +263,10 @@ def _close(search: Search, watched: StudyTracker, broken: str = "") -> None:
         "leaderboard.md": leaderboard.markdown(rows, first.floor, first.mean_cube, first.name, second),
         "leaderboard.csv": leaderboard.csv(rows, first.name, second),
     }
+    if repeats:
+        texts["leaderboard.md"] += words.markdown(repeats)
+    if repeats and repeats.records:
+        texts["repeats.csv"] = words.csv(repeats)
     figures, metrics = {}, {}
     if second is None:
         views = {"search": search.study}
@@ -242,11 +278,14 @@ def _close(search: Search, watched: StudyTracker, broken: str = "") -> None:
         metrics[""] = {"front_trials": float(len(ends))}
     texts |= {f"{name}.html": study_page(study) for name, study in views.items()}
     figures |= {f"{name}.png": study_figure(study) for name, study in views.items()}
-    watched.close(status, figures=figures, texts=texts, metrics=metrics, tags=_tags(search), reason=broken)
+    tags = _tags(search) | tags_of(repeats)
+    watched.close(status, figures=figures, texts=texts, metrics=metrics, tags=tags, reason=broken)
 
 
-def _conclude(workspace: Workspace, search: Search, place: str, new: int) -> int:
+def _conclude(workspace: Workspace, search: Search, place: str, new: int, repeats: Repeated | None) -> int:
     workspace.console.print(_table(search))
+    if repeats:
+        workspace.say(*words.sentences(repeats))
     if search.interrupted:
         workspace.say("interrupted: the same command goes on where this one stood")
         return 130
