@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -67,13 +68,14 @@ def test_the_best_trial_is_repeated_and_sweeps_are_compared(here, capsys):
     assert "nothing to do" in capsys.readouterr().out
     assert int(checkpoint_of_run("a", here.runs)[0].parent.name) == winner, "not a repeat"
 
-    here.sweep("b", trials=1)
+    shutil.copytree(here.runs / "a", here.runs / "b", ignore=shutil.ignore_patterns("tune", "repeats"))
     found = workflows.compare_sweeps(["tiny"], out=here.folder / "compared")
     assert [sweep.name for sweep in found.sweeps] == ["a", "b"]
     assert [(budget.unit, budget.whole) for budget in found.budgets] == [
         ("images", False), ("images", True), ("seconds", False), ("seconds", True),
     ]  # fmt: skip
-    assert found.budgets[1].amount == 96
+    assert found.budgets[1].amount == 2 * 96
+    assert [line.rank for budget in found.budgets for line in budget.lines] == [1, 1] * 4
     assert all(trial.timed for sweep in found.sweeps for trial in sweep.trials)
     assert {path.name for path in (here.folder / "compared").iterdir()} == {
         "compare_sweeps.md", "compare_sweeps.csv", "best_so_far.png",

@@ -1,4 +1,5 @@
 """Repeats of a sweep's best trial with other seeds: the winner of a search alone is lucky, since it was chosen by its score.
+
 All trials of a search share one seed as well, so a seed that suits them flatters the whole search.
 
 A repeat trains the winner's configuration with a seed of its own, to the end: nothing is stopped early. The seeds are those
