@@ -1,4 +1,11 @@
-"""AC-GAN (Odena et al. 2017): the critic tells the diagnosis by a second head, the generator learns all of them."""
+"""AC-GAN (Odena et al. 2017): the critic tells the diagnosis by a second head, the generator learns all of them.
+
+Hypothesis: nevi teach the generator what skin and lesions look like; the class head pulls melanomas away from them, and may
+make them caricatures (METHODS section 5: such heads collapse on small classes).
+Command: make sweep-acgan
+Expected: 3 ms an image on one core at 32 px; a distance like SN-GAN's, melanomas that are told from real ones easily.
+Result: RESULT-acgan
+"""
 
 from experiments.dcgan import dcgan
 from hyperderm.config import Experiment

@@ -1,4 +1,11 @@
-"""RS-IMLE (Vashist et al. 2024), which makes cubes from noise without a critic: each real cube pulls its nearest sample."""
+"""RS-IMLE (Vashist et al. 2024), which makes cubes from noise without a critic: each real cube pulls its nearest sample.
+
+Hypothesis: every real lesion is served, so nothing is left out; the loss compares cubes with cubes, so samples between the
+lesions are blurred.
+Command: make sweep-imle
+Expected: 5 ms an image on one core at 32 px; the best coverage of the generators from noise, a worse distance than R3GAN's.
+Result: RESULT-imle
+"""
 
 from typing import Any
 

@@ -1,4 +1,10 @@
-"""R3GAN (Huang et al., NeurIPS 2024): the stable default among GANs from noise."""
+"""R3GAN (Huang et al., NeurIPS 2024): the stable default among GANs from noise.
+
+Hypothesis: the relativistic pairing loss with R1 and R2 neither collapses nor needs tuning, on seventy lesions too.
+Command: make sweep-r3gan
+Expected: 14 ms an image on one core at 32 px; the best distance and coverage of all GANs from noise.
+Result: RESULT-r3gan
+"""
 
 from hyperderm.config import DataConfig, Experiment, SweepConfig, TrainingConfig
 from hyperderm.learners.cube_diffaug_settings import DiffAugmentConfig

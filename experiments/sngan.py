@@ -1,4 +1,10 @@
-"""SN-GAN as in seed 002: DCGAN with spectral norm on every convolution of the discriminator, and with smoothed labels."""
+"""SN-GAN as in seed 002: DCGAN with spectral norm on every convolution of the discriminator, and with smoothed labels.
+
+Hypothesis: a bounded gradient of the critic keeps the generator from collapsing, at the price of slower learning.
+Command: make sweep-sngan (64 px or 128 px with PROFILE=full SET=data.size=128)
+Expected: 3 ms an image on one core at 32 px; better coverage than DCGAN, a similar distance.
+Result: RESULT-sngan
+"""
 
 from experiments.dcgan import dcgan
 from hyperderm.config import Experiment

@@ -1,4 +1,11 @@
-"""W-GAN with clipped weights and RMSprop (Arjovsky et al. 2017), DCGAN's networks."""
+"""W-GAN with clipped weights and RMSprop (Arjovsky et al. 2017), DCGAN's networks.
+
+Hypothesis: the Wasserstein distance has a gradient where the cross-entropy has none, so coverage is better than DCGAN's;
+clipping makes fine texture slow to learn.
+Command: make sweep-wgan
+Expected: 2 ms an image on one core at 32 px; distance and coverage between DCGAN's and R3GAN's.
+Result: RESULT-wgan
+"""
 
 from experiments.dcgan import dcgan
 from hyperderm.config import Experiment

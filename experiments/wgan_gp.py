@@ -1,4 +1,10 @@
-"""W-GAN with the gradient penalty (Gulrajani et al. 2017), DCGAN's networks without batch norm in the critic."""
+"""W-GAN with the gradient penalty (Gulrajani et al. 2017), DCGAN's networks without batch norm in the critic.
+
+Hypothesis: the penalty replaces clipping and lets the critic see fine texture; each step costs twice as much.
+Command: make sweep-wgan_gp
+Expected: 3 ms an image on one core at 32 px; better than `wgan` after the same number of images, equal after the same time.
+Result: RESULT-wgan_gp
+"""
 
 from experiments.dcgan import dcgan
 from hyperderm.config import Experiment
