@@ -140,10 +140,6 @@ def _found(name: str, runs: Path) -> list[Path]:
     places = [place for place in (runs / name, Path(name)) if place.is_dir()]
     if named := [place for place in places if _is_sweep(place)]:
         return named[:1]
-    if places:
-        raise StudyError(
-            f"{name} is no sweep: {places[0]} does not hold {STUDY} and {IDENTITY}", "Name sweeps; runs: compare RUN RUN."
-        )
     sweeps = [place for place in sorted(runs.glob("*")) if _is_sweep(place)]
     experiments: dict[str, list[Path]] = {}
     for place in sweeps:
@@ -151,6 +147,10 @@ def _found(name: str, runs: Path) -> list[Path]:
             experiments.setdefault(str(known_identity(place / IDENTITY)["identity"].get("name")), []).append(place)
     if name in experiments:
         return experiments[name]
+    if places:
+        raise StudyError(
+            f"{name} is no sweep: {places[0]} does not hold {STUDY} and {IDENTITY}", "Name sweeps; runs: compare RUN RUN."
+        )
     known = [*(place.name for place in sweeps), *experiments]
     remedy = nearest(name, known) if known else "Make one first: hyperderm sweep EXPERIMENT."
     raise StudyError(f"{name} is no sweep, neither in {runs} nor as a path, and no experiment of one", remedy)
