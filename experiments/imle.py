@@ -1,4 +1,14 @@
-"""RS-IMLE (Vashist et al. 2024), which makes cubes from noise without a critic: each real cube pulls its nearest sample."""
+"""RS-IMLE (Vashist et al. 2024), which makes cubes from noise without a critic: each real cube pulls its nearest sample.
+
+Hypothesis: from a few dozen lesions, a generator that every real cube pulls covers them, where a critic would know them by
+heart. Command: `make train-imle`.
+
+Seen before this file was written, with its settings at 32 px on 72 stand-in melanomas (ISIC 2018), one seed: the spectral
+energy distance to 24 held-out ones fell from 7.4 to 0.075 in 12,800 images (24 s of one core; real cubes reach 0.025, the
+mean cube 2.1), and 22 of 24 held-out cubes were covered. The pictures are worse than the score: lesions are blurred, a faint
+grid of two pixels remains, and the few bright, vignetted lesions of train are imitated too often and too brightly. The
+distance that is trained is related to that score, so others should judge too.
+"""
 
 from typing import Any
 
@@ -20,8 +30,8 @@ def imle(name: str, profile: Profile, **learner: Any) -> Experiment:  # noqa: AN
             profile="small",
             data=DataConfig(size=32),
             learner=ImleConfig(**{"generator_width": 32, "ema_images": 1_000.0} | learner),
-            training=TrainingConfig(batch_size=8, images=12_000, validate_every=2_000, validation_samples=64),
-            sweep=SweepConfig(trials=8, concurrent=2, grace_images=4_000, startup_trials=4),
+            training=TrainingConfig(batch_size=8, images=12_800, validate_every=1_600, validation_samples=64),
+            sweep=SweepConfig(trials=8, concurrent=2, grace_images=3_200, startup_trials=4),
         )
     return Experiment(
         name=name,

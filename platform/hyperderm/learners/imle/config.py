@@ -41,10 +41,10 @@ class ImleConfig(NoiseConfig):
     epsilon_factor: float = Field(0.5, ge=0)
     """Factor of ε; 0 is IMLE without rejection. With 1, most of the pool was rejected late in training: many real cubes then
     shared one sample, and scores became worse the longer training went on."""
-    texture_weight: float = Field(1.0, ge=0)
+    texture_weight: float = Field(0.1, ge=0)
     """Weight of the texture in the distance of cubes, relative to the means of bands in grids; without it cubes are
-    smooth."""
-    pixel_weight: float = Field(0.3, ge=0)
+    smooth, and with 1 they showed a grid of two pixels, by which the generator had reached the texture."""
+    pixel_weight: float = Field(1.0, ge=0)
     """Weight of the single pixels in the loss, relative to the grids. Matching does not compare them."""
     lr: float = Field(1e-3, gt=0, le=1)
     beta1: float = Field(0.9, ge=0, lt=1)
