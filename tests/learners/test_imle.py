@@ -96,9 +96,11 @@ def test_each_class_is_matched_and_asked_for_alone():
     assert learner.classes == ("melanoma", "nevus")
     real = data.train.reflectance.mean((1, 2, 3))
     middle = (real[:8].max() + real[8:].min()) / 2
-    for number, darker in ((0, True), (1, False)):
-        brightness = learner.sample(5, range(20), torch.full((20,), number)).mean((1, 2, 3))
-        assert float(((brightness < middle) == darker).double().mean()) > 0.75
+    shares = []
+    for number in (0, 1):
+        brightness = learner.sample(5, range(40), torch.full((40,), number)).mean((1, 2, 3))
+        shares.append(float((brightness < middle).double().mean()))
+    assert shares[0] - shares[1] > 0.5  # of two classes that are one, or that nobody tells apart, it is 0
 
 
 def matched(learner: Imle) -> Tensor:
@@ -127,14 +129,15 @@ def test_a_matched_sample_is_the_nearest_of_the_pool_that_is_far_enough(conditio
 
 
 def test_a_matching_stays_until_the_next_one_and_pulls():
-    learner, told = trained(experiment(refresh_epochs=30.0, lr=5e-3, generator_width=16), tiny_data(), 80)
+    made = experiment(refresh_epochs=30.0, lr=5e-3, generator_width=16, pixel_weight=0.0)  # pixels have noise
+    learner, told = trained(made, tiny_data(), 80)
     assert learner.period == 0
     first = learner.latents
-    again = imle(experiment(refresh_epochs=30.0, generator_width=16), tiny_data())
+    again = imle(made, tiny_data())
     again.match(0)
     assert torch.equal(first, again.latents)
     assert np.mean([each["squared_distance"] for each in told[-3:]]) < 0.5 * told[0]["squared_distance"]
-    feed = feed_of(experiment(), tiny_data(), Context(CheckpointFolder(Path()), device=CPU))
+    feed = feed_of(made, tiny_data(), Context(CheckpointFolder(Path()), device=CPU))
     learner.step(feed.batch(30 * 12))
     assert learner.period == 1
     assert not torch.equal(first, learner.latents)
@@ -142,8 +145,8 @@ def test_a_matching_stays_until_the_next_one_and_pulls():
 
 def test_epsilon_is_measured_in_the_train_cubes():
     plain, wide = imle(experiment(), tiny_data()), imle(experiment(epsilon_factor=3.0), tiny_data())
-    assert wide.epsilon == pytest.approx(4 * plain.epsilon)
-    assert 0.05 < plain.epsilon < 1  # the mean squared distance of two train cubes is 1
+    assert wide.epsilon == pytest.approx(6 * plain.epsilon)
+    assert 0.02 < plain.epsilon < 1  # the mean squared distance of two train cubes is 1
     assert imle(experiment(epsilon_factor=0.0), tiny_data()).epsilon == 0
 
 
@@ -198,4 +201,4 @@ def test_sizes_that_cannot_be_built_are_refused():
 
 def test_the_memory_of_a_matching_is_counted():
     few, many = (experiment(pool_factor=factor).learner.scoring_bytes(256, 16, 100, 10) for factor in (1, 3))
-    assert many - few == 2 * 2 * 100 * 100 * 4
+    assert many - few == 3 * 2 * 100 * 100 * 4

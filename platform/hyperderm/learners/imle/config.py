@@ -38,12 +38,13 @@ class ImleConfig(NoiseConfig):
     epsilon_quantile: float = Field(0.5, ge=0, le=1)
     """ε is measured in the data, because a distance has no natural unit: this quantile of the distances of real train cubes
     to their nearest other train cube (of the class, where there are classes), times `epsilon_factor`."""
-    epsilon_factor: float = Field(0.75, ge=0)
-    """Factor of ε; 0 is IMLE without rejection."""
-    texture_weight: float = Field(1.0, ge=0)
+    epsilon_factor: float = Field(0.5, ge=0)
+    """Factor of ε; 0 is IMLE without rejection. With 1, most of the pool was rejected late in training: many real cubes then
+    shared one sample, and scores became worse the longer training went on."""
+    texture_weight: float = Field(0.1, ge=0)
     """Weight of the texture in the distance of cubes, relative to the means of bands in grids; without it cubes are
-    smooth."""
-    pixel_weight: float = Field(0.3, ge=0)
+    smooth, and with 1 they showed a grid of two pixels, by which the generator had reached the texture."""
+    pixel_weight: float = Field(1.0, ge=0)
     """Weight of the single pixels in the loss, relative to the grids. Matching does not compare them."""
     lr: float = Field(1e-3, gt=0, le=1)
     beta1: float = Field(0.9, ge=0, lt=1)
@@ -55,8 +56,8 @@ class ImleConfig(NoiseConfig):
         return False
 
     def scoring_bytes(self, pixels: int, bands: int, train: int, validation: int) -> int:
-        """See `LearnerConfig.scoring_bytes`: beside the usual, the distances of all train cubes to all samples of a pool."""
-        return super().scoring_bytes(pixels, bands, train, validation) + 2 * train * train * self.pool_factor * FLOAT
+        """See `LearnerConfig.scoring_bytes`: beside the usual, three tables of all train cubes by all samples of a pool."""
+        return super().scoring_bytes(pixels, bands, train, validation) + 3 * train * train * self.pool_factor * FLOAT
 
     def check(self, run: Run) -> None:
         """See `LearnerConfig.check`."""
