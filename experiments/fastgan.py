@@ -1,9 +1,10 @@
 """FastGAN (Liu et al., ICLR 2021), made for a hundred images.
 
-Hypothesis: a discriminator that must rebuild real cubes does not overfit on seventy lesions, so the generator keeps learning.
+Hypothesis: a discriminator that must rebuild real cubes does not overfit on seventy lesions, so the generator keeps
+learning.
 Command: make sweep-fastgan
-Expected: 17 ms an image on one core at 32 px; in hours, at 256 px on a GPU, the best textures. In five minutes at 32 px, where
-skip-layer excitation does not exist yet, no better than R3GAN.
+Expected: 17 ms an image on one core at 32 px; in hours, at 256 px on a GPU, the best textures. In five minutes at 32 px,
+where skip-layer excitation does not exist yet, no better than R3GAN.
 Result: RESULT-fastgan
 """
 

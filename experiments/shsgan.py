@@ -1,7 +1,7 @@
 """SHS-GAN on hyperspectral lesions: the project's first generator.
 
-Hypothesis: given the RGB of a lesion, a U-Net finds the spectra that belong to it; its cubes are the sharpest of all, because
-the geometry is given, and they are not new lesions.
+Hypothesis: given the RGB of a lesion, a U-Net finds the spectra that belong to it; its cubes are the sharpest of all,
+because the geometry is given, and they are not new lesions.
 Command: make sweep-shsgan
 Expected: 15 ms an image on one core at 32 px; a distance near the floor of real cubes, with coverage of at least 0.8.
 Result: RESULT-shsgan

@@ -2,8 +2,8 @@
 
 Hypothesis: it covers every lesion and blurs all of them: the best spectral angle of the seeds, and their worst FID.
 Command: make sweep-vae
-Expected: 1 ms an image on one core at 32 px; mean spectra like real ones, gradient energy far too low, so a distance of about
-a quarter of the untrained one, and poor coverage.
+Expected: 1 ms an image on one core at 32 px; mean spectra like real ones, gradient energy far too low, so a distance of
+about a quarter of the untrained one, and poor coverage.
 Result: RESULT-vae
 """
 
