@@ -107,7 +107,7 @@ def test_hyperderm_alone_lists_the_verbs(run):
     [
         (["sweeep"], "No such command 'sweeep'. Did you mean 'sweep'? See `hyperderm --help`."),
         (["show"], "Missing argument 'EXPERIMENT'. See `hyperderm show --help`."),
-        (["show", "shgan"], "unknown experiment 'shgan'. Did you mean 'shsgan' or 'sngan' or 'dcgan'?"),
+        (["show", "shgan"], "unknown experiment 'shgan'. Did you mean 'shsgan' or 'sngan' or 'wgan'?"),
         (
             ["show", "shsgan", "--set", "learner.ncritic=3"],
             "unknown configuration key 'learner.ncritic'. Did you mean 'learner.n_critic' or 'learner.critic' or "
@@ -128,7 +128,7 @@ def test_hyperderm_alone_lists_the_verbs(run):
         ),
         (
             ["sweep", "shsgan", "--profile", "small", "--space", "shgan"],
-            "unknown search space 'shgan'. Did you mean 'shsgan' or 'dcgan'?",
+            "unknown search space 'shgan'. Did you mean 'shsgan' or 'wgan' or 'fastgan'?",
         ),
         (["ingest", "raw"], "--store is missing. Say where the store goes: --store data/mine"),
         (
