@@ -54,7 +54,7 @@ def test_truncated_noise_makes_a_set_that_varies_less_and_says_so(tmp_path, real
     assert not {"truncation", "mix"} & set(free.manifest.source)
     assert free.manifest.fingerprint != cut.manifest.fingerprint
     assert cubes(cut).std(0).mean() < 0.6 * cubes(free).std(0).mean()
-    with pytest.raises(StudyError, match="--mix: a generator of learner.kind = dcgan has no styles"):
+    with pytest.raises(StudyError, match=r"--mix: a generator of learner\.kind = dcgan has no styles"):
         generate_here(real, melanomas, str(tmp_path / "never"), counts={"melanoma": 1}, drawing=Drawing(mix=True))
     assert not (tmp_path / "never").exists()
 

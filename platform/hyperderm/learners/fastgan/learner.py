@@ -78,13 +78,13 @@ class FastGan(FromNoise, AdversarialLearner):
         return jittered(draws.to(scores))
 
     def judged_real(self, views: Views, labels: Sequence[Tensor], batch: Batch) -> Judgement:
-        """Return the logits of real cubes, and the cubes that the discriminator rebuilds from its maps if they are scored."""
+        """Return the logits of real cubes, and the cubes that the discriminator rebuilds of its maps if they count."""
         if not self.config.rebuilds:
             return self.judged(self.d, views, labels)
         return Judgement(*self.d(*views, *labels, part=self._part(batch)))
 
     def critic_terms(self, views: Views, said: Judgement, labels: Sequence[Tensor], batch: Batch) -> Terms:
-        """Return `reconstruction` and `spectral_angle` where they have a weight, each the sum over the three rebuilt cubes."""
+        """Return `reconstruction` and `spectral_angle`, where they have a weight: each is the sum over three rebuilt cubes."""
         if not self.config.rebuilds:
             return {}
         real = targets(views[0], self._part(batch))
