@@ -7,6 +7,7 @@ import pytest
 
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, StudyError
+from hyperderm.learners.spec import Drawing
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import origin_of
 from hyperderm.studies.synthesis import generate_here
@@ -43,6 +44,19 @@ def test_noise_makes_new_lesions(tmp_path, real, melanomas):
     assert not origin_of(made.manifest).derived
     assert origin_of(made.manifest).generator == "dcgan"
     assert len(np.unique(cubes(made).reshape(20, -1), axis=0)) == 20
+
+
+def test_truncated_noise_makes_a_set_that_varies_less_and_says_so(tmp_path, real, melanomas):
+    for name, drawing in {"free": Drawing(), "cut": Drawing(truncation=0.2)}.items():
+        generate_here(real, melanomas, str(tmp_path / name), counts={"melanoma": 12}, drawing=drawing)
+    free, cut = open_store(str(tmp_path / "free")), open_store(str(tmp_path / "cut"))
+    assert origin_of(cut.manifest).truncation == 0.2
+    assert not {"truncation", "mix"} & set(free.manifest.source)
+    assert free.manifest.fingerprint != cut.manifest.fingerprint
+    assert cubes(cut).std(0).mean() < 0.6 * cubes(free).std(0).mean()
+    with pytest.raises(StudyError, match=r"--mix: a generator of learner\.kind = dcgan has no styles"):
+        generate_here(real, melanomas, str(tmp_path / "never"), counts={"melanoma": 1}, drawing=Drawing(mix=True))
+    assert not (tmp_path / "never").exists()
 
 
 def test_a_class_conditional_generator_serves_every_diagnosis_it_learnt(tmp_path, real):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hyperderm.training.checkpoint import CheckpointFolder
-from tests.training.two_workers import everything
+from tests.training.two_workers import FROM_NOISE, everything
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,16 @@ def test_gradients_and_weights_are_those_of_one_worker(results, rank, what):
     assert [name for name in names if not close(two[name], one[name])] == []
     assert all(one[name].dtype == torch.float64 for name in names)
     assert sum(bool(one[name].abs().max() > 1e-6) for name in names) >= len(names) / 2  # something was compared
+
+
+@pytest.mark.parametrize("name", FROM_NOISE)
+def test_generators_from_noise_train_on_two_workers_as_on_one(results, name):
+    one, *both = (each["from noise"][name] for each in (*results["one"], *results["two"]))
+    for two in both:
+        assert [key for key in one if not close(two[key], one[key])] == []
+    gradients = [value for key, value in one.items() if key.startswith("gradient/")]
+    told = sum(bool(value.abs().max() > 1e-9) for value in gradients)
+    assert told >= len(gradients) / 3  # something was compared; residual branches that begin at zero have no gradient yet
 
 
 def test_lecam_s_averages_are_those_of_the_whole_batch_on_each_worker(results):

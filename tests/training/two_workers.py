@@ -16,8 +16,13 @@ from hyperderm.learners.cube_diffaug import AdaptiveStrength
 from hyperderm.learners.cube_diffaug_settings import DiffAugmentConfig
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.dcgan import DcganConfig
+from hyperderm.learners.fastgan import FastGanConfig
+from hyperderm.learners.imle import ImleConfig
 from hyperderm.learners.penalties import LeCam
+from hyperderm.learners.r3gan import R3ganConfig
 from hyperderm.learners.shsgan.learner import ShsGan
+from hyperderm.learners.spec import LearnerConfig
+from hyperderm.learners.vae import VaeConfig
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.feed import MemoryFeed
@@ -27,49 +32,59 @@ from tests.learning import built, shown
 from tests.training.tiny import CPU, tiny, tiny_data
 
 STEPS = 6
+_FASTGAN = FastGanConfig(generator_width=4, critic_width=4, noise_dim=8, norm="layer", conditioning="class")
+FROM_NOISE: dict[str, LearnerConfig] = {
+    "fastgan": _FASTGAN,
+    "fastgan that rebuilds nothing": _FASTGAN.model_copy(update={"reconstruction_weight": 0.0, "spectral_weight": 0.0}),
+    "r3gan": R3ganConfig(generator_width=4, critic_width=4, noise_dim=8, blocks=1, conditioning="class"),
+    "vae": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8, norm="layer", conditioning="class"),
+    "imle": ImleConfig(generator_width=4, noise_dim=8, pool_factor=2, refresh_epochs=0.5, conditioning="class"),
+}
+"""Generators from noise that several workers train as one does."""
 
 
 def experiment(**overrides: object) -> Experiment:
     return tiny(learner__n_critic=1, learner__rgb_weight=10.0, training__precision="fp64", data__flips=True, **overrides)
 
 
-def noise_experiment() -> Experiment:
-    """Of a DCGAN that is told the class, with norms that know no batch, and with all that keeps a critic smooth."""
+def noise_experiment(learner: LearnerConfig | None = None) -> Experiment:
+    """By default of a DCGAN that is told the class, with norms that know no batch, and all that keeps a critic smooth."""
+    dcgan = DcganConfig(
+        generator_width=4,
+        critic_width=4,
+        noise_dim=10,
+        critic="conv3d",
+        norm="layer",
+        generator_norm="layer",
+        loss="hinge",
+        conditioning="class",
+        r1_weight=0.1,
+        r2_weight=0.1,
+        lecam_weight=0.1,
+        diffaug={"policy": "flips+translation+cutout", "strength": "adaptive", "adapts_over": 8.0, "target": -0.9},
+    )
     return Experiment(
         name="tiny",
         data=DataConfig(size=16, diagnoses="all"),
-        learner=DcganConfig(
-            generator_width=4,
-            critic_width=4,
-            noise_dim=10,
-            critic="conv3d",
-            norm="layer",
-            generator_norm="layer",
-            loss="hinge",
-            conditioning="class",
-            r1_weight=0.1,
-            r2_weight=0.1,
-            lecam_weight=0.1,
-            diffaug={"policy": "flips+translation+cutout", "strength": "adaptive", "adapts_over": 8.0, "target": -0.9},
-        ),
+        learner=learner or dcgan,
         training=TrainingConfig(batch_size=4, images=48, validate_every=48, validation_samples=8, precision="fp64"),
         sweep=SweepConfig(workers_per_trial=2),
     )
 
 
-def steps(context: Context, data: TrainData, settings: Experiment, mark: str = "") -> dict[str, Tensor]:
-    """Gradients of both networks in the first step, and the weights after three, as gradient/<mark>generator.…"""
+def steps(context: Context, data: TrainData, settings: Experiment, mark: str = "", count: int = STEPS) -> dict[str, Tensor]:
+    """Gradients of all networks in the first step, and the weights after `count`, as gradient/<mark>generator.…"""
     gan = built(settings, data, context.compute(settings.training.precision))
     feed = feed_of(settings, data, context)
     found: dict[str, Tensor] = {}
-    networks = {"generator": gan.generator, "critic": gan.critic, "ema": gan.ema}
-    for step in range(STEPS):
+    networks = {**gan.modules, "ema": gan.ema}
+    for step in range(count):
         gan.step(feed.batch(step * settings.training.batch_size))
         for name, network in networks.items():
             for key, p in network.named_parameters():
                 if step == 0 and name != "ema":
-                    assert p.grad is not None
-                    found[f"gradient/{mark}{name}.{key}"] = p.grad.clone()
+                    assert p.grad is not None or "decode_" in key  # those of a FastGAN that rebuilds nothing
+                    found[f"gradient/{mark}{name}.{key}"] = torch.zeros_like(p) if p.grad is None else p.grad.clone()
                 found[f"weight/{mark}{name}.{key}"] = p.detach().clone()
     return found
 
@@ -172,6 +187,10 @@ def everything(rank: int, workers: int, folder: Path) -> None:
         "steps": steps(context("steps"), data, experiment())
         | steps(context("noise"), two_classes(data), noise_experiment(), "noise-")
         | classifier_steps(context("classifier")),
+        "from noise": {
+            name: steps(context(name), two_classes(data), noise_experiment(learner), count=2)
+            for name, learner in FROM_NOISE.items()
+        },
         "lecam": lecam(context("lecam")),
         "strength": strength(context("strength")),
         "loop": loop(context("loop"), data, experiment()),

@@ -64,6 +64,11 @@ class FastGanConfig(NoiseConfig, AdversarialConfig):
         return self
 
     @property
+    def rebuilds(self) -> bool:
+        """Whether the discriminator rebuilds real cubes: one of the two terms of rebuilt cubes has a weight."""
+        return self.reconstruction_weight > 0 or self.spectral_weight > 0
+
+    @property
     def pixelwise(self) -> bool:
         """See `LearnerConfig.pixelwise`."""
         return True

@@ -50,7 +50,11 @@ class FastGan(FromNoise, AdversarialLearner):
     def pair(self, bands: int) -> tuple[nn.Module, nn.Module]:
         """See `AdversarialLearner.pair`."""
         c, size, classes = self.config, self.run.data.size, len(self.classes)
-        return _generator(c, bands, size, classes), FastGanDiscriminator(bands, c.critic_width, size, classes, c.norm)
+        generator = _generator(c, bands, size, classes)
+        critic = FastGanDiscriminator(bands, c.critic_width, size, classes, c.norm)
+        for decoder in () if c.rebuilds else critic.decoders:
+            decoder.requires_grad_(False)  # data-parallel training waits for the gradient of every weight that wants one
+        return generator, critic
 
     def generated(self, inputs: Tensor, labels: Sequence[Tensor], batch: Batch, stream: str) -> Views:
         """Return cubes and their small copies, both of which the generator makes, with keyed maps of noise."""
@@ -74,11 +78,15 @@ class FastGan(FromNoise, AdversarialLearner):
         return jittered(draws.to(scores))
 
     def judged_real(self, views: Views, labels: Sequence[Tensor], batch: Batch) -> Judgement:
-        """Return the logits of real cubes, and the cubes that the discriminator rebuilds from its maps."""
+        """Return the logits of real cubes, and the cubes that the discriminator rebuilds of its maps if they count."""
+        if not self.config.rebuilds:
+            return self.judged(self.d, views, labels)
         return Judgement(*self.d(*views, *labels, part=self._part(batch)))
 
     def critic_terms(self, views: Views, said: Judgement, labels: Sequence[Tensor], batch: Batch) -> Terms:
-        """Return `reconstruction` and `spectral_angle`, each the sum over the three rebuilt cubes."""
+        """Return `reconstruction` and `spectral_angle`, where they have a weight: each is the sum over three rebuilt cubes."""
+        if not self.config.rebuilds:
+            return {}
         real = targets(views[0], self._part(batch))
         pairs = [(rebuilt.to(self.compute.dtype), wanted) for rebuilt, wanted in zip(said.more, real, strict=True)]
         c, terms = self.config, dict[str, tuple[float, Tensor]]()

@@ -177,6 +177,11 @@ class FastGanDiscriminator(nn.Module):
         self.decode_quadrant = _decoder(channels(width, 2 * QUADRANT_SIDE), bands, width, small_side(size), norm)
         self.projection = Projection(classes, last, "spectral") if classes else None
 
+    @property
+    def decoders(self) -> tuple[nn.Module, nn.Module, nn.Module]:
+        """The three decoders: of the last map of the full cube, of that of the small cube, and of a quadrant."""
+        return self.decode_whole, self.decode_small, self.decode_quadrant
+
     def forward(
         self, full: Tensor, small: Tensor, y: Tensor | None = None, part: int | None = None
     ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
