@@ -6,16 +6,16 @@ STAMP := .venv/.installed
 # Every Ray worker imports torch: compiled once, not at each start, also where the environment forbids bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-# What a user may give: DATA=folder or STORE=uri, NAME=, TRIALS=, PROFILE=, WORKERS=, SPACE=, RUNS=folder, STORAGE=uri, SET="a.b=c d.e=f"
+# What a user may give: DATA=folder or STORE=uri, NAME=, TRIALS=, REPEAT=, PROFILE=, WORKERS=, SPACE=, RUNS=folder, STORAGE=uri, SET="a.b=c d.e=f"
 FLAGS = $(if $(RUNS),--runs "$(RUNS)") $(if $(STORAGE),--storage "$(STORAGE)") $(if $(DATA),--data "$(DATA)") $(if $(STORE),--store "$(STORE)") $(if $(NAME),--name "$(NAME)") \
 	$(if $(PROFILE),--profile $(PROFILE)) $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablation evaluate lock check format test test-slow bench bench-audit bench-cold bench-data bench-metrics bench-streaming bench-statistics picture ui services-up services-down clean
+.PHONY: help setup ablation describe evaluate lock check format test test-slow bench bench-audit bench-cold bench-data bench-metrics bench-streaming bench-statistics picture ui services-up services-down clean
 
 help: ## print this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
-	@echo '  options: DATA=folder STORE=uri NAME=name TRIALS=n WORKERS=n PROFILE=small|full SPACE=name RUNS=folder STORAGE=uri SET="path=value …"'
+	@echo '  options: DATA=folder STORE=uri NAME=name TRIALS=n REPEAT=n WORKERS=n PROFILE=small|full SPACE=name RUNS=folder STORAGE=uri SET="path=value …"'
 
 setup: $(STAMP) ## create .venv from requirements.lock
 
@@ -27,7 +27,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 sweep-%: $(STAMP) ## search the hyperparameters of an experiment, e.g. make sweep-shsgan DATA=/path/to/HSIDermoscopy
-	$(HYPERDERM) sweep $* $(FLAGS) $(if $(TRIALS),--trials $(TRIALS)) $(if $(WORKERS),--workers-per-trial $(WORKERS)) \
+	$(HYPERDERM) sweep $* $(FLAGS) $(if $(TRIALS),--trials $(TRIALS)) $(if $(REPEAT),--repeat $(REPEAT)) \
+		$(if $(WORKERS),--workers-per-trial $(WORKERS)) \
 		$(if $(SPACE),--space $(SPACE))
 
 train-%: $(STAMP) ## one run of an experiment, e.g. make train-shsgan WORKERS=2
@@ -40,6 +41,9 @@ ablation: $(STAMP) ## does synthetic data help? e.g. make ablation DATA=…; PLA
 evaluate: $(STAMP) ## how good are synthetic cubes? those of the last sweep, of RUN=name, or STORE=real SYNTHETIC="uri …"; COUNT= OUT= FINAL=1
 	$(HYPERDERM) evaluate $(if $(SYNTHETIC),$(foreach s,$(SYNTHETIC),--synthetic "$(s)"),--run "$(or $(RUN),last)") $(if $(STORE),--real "$(STORE)") \
 		$(if $(COUNT),--count $(COUNT)) $(if $(FOLD),--fold $(FOLD)) $(if $(FINAL),--final) $(if $(OUT),--out "$(OUT)") $(if $(RUNS),--runs "$(RUNS)")
+
+describe: $(STAMP) ## what does a store hold? one HTML page of STORE=uri or DATA=folder, or of the phantom; OUT=
+	$(HYPERDERM) describe $(if $(STORE),"$(STORE)") $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") $(if $(RUNS),--runs "$(RUNS)")
 
 ui: $(STAMP) ## the MLflow UI on what was run here
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false .venv/bin/mlflow ui --backend-store-uri "$(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db)" --workers 1 --port $(or $(PORT),5000)

@@ -14,6 +14,13 @@ from hyperderm.registry import Space, check_space
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ("small", "full")
 
+OF_DCGAN = {"learner.norm": "layer", "learner.generator_norm": "layer"}
+NORMS = {
+    **{name: OF_DCGAN for name in ("dcgan", "wgan", "wgan_gp", "acgan")},
+    **{name: {"learner.norm": "layer"} for name in ("fastgan", "vae")},
+}
+"""What several workers need: batch norm is refused."""
+
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("name", registry.names("experiments"))
@@ -26,8 +33,8 @@ def test_every_experiment_resolves_under_its_name(name, profile):
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("name", registry.names("search_spaces"))
 def test_every_space_fits_its_experiment(name, profile):
-    norms = {"learner.norm": "layer", "learner.generator_norm": "layer"} if name == "dcgan" else {}
-    for more in ({}, {"sweep.workers_per_trial": 2, **norms}):  # batch norm is refused on several workers
+    norms = NORMS.get(name, {})
+    for more in ({}, {"sweep.workers_per_trial": 2, **norms}):
         experiment = registry.experiment(name, profile).override(more)
         space = registry.space(name, experiment)
         assert space.version >= 1

@@ -1,5 +1,6 @@
 """The whole configuration of a run: one frozen `Experiment`, which is a `Run` together with its learner."""
 
+import json
 from typing import Self
 
 from pydantic import model_validator
@@ -33,9 +34,40 @@ class Experiment(Run):
 
     @property
     def objective(self) -> str:
-        """The name of the score that chooses checkpoints and ranks trials; lower is better."""
+        """The name of the score that chooses checkpoints; lower is better."""
         asked = self.training.objective
         return f"{LOSS}/{asked}" if asked else self.learner.objective
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """The names of the one or two scores that rank the trials of a sweep; lower is better."""
+        own = self.learner.objective
+        return tuple(each if each == own else f"{LOSS}/{each}" for each in self._ranking) or (self.objective,)
+
+    @property
+    def _ranking(self) -> tuple[str, ...]:
+        asked = self.sweep.objective
+        return () if asked is None else (asked,) if isinstance(asked, str) else asked
+
+    def as_trial(self) -> Self:
+        """Return the configuration that the trials of a sweep over this experiment begin with.
+
+        Where `training.objective` is None, the first name of `sweep.objective` chooses the checkpoints of trials too. So a
+        trial keeps the checkpoint that its rank is for, and its own configuration says by what that was chosen.
+        """
+        first = next(iter(self._ranking), self.learner.objective)
+        if self.training.objective or first == self.learner.objective:
+            return self
+        return self.override({"training.objective": first})
+
+    def yardstick(self, name: str, objective: str) -> str:
+        """Return the name under which the reports of a run hold a yardstick of one of its objectives.
+
+        Args:
+            name: one of `learner.yardsticks`.
+            objective: `objective`, or one of `objectives`. The first has the plain name; others stand behind a slash.
+        """
+        return name if objective == self.objective else f"{name}/{objective.removeprefix(f'{LOSS}/')}"
 
     @model_validator(mode="after")
     def _objective_fits(self) -> Self:
@@ -51,6 +83,26 @@ class Experiment(Run):
             raise ValueError(
                 f"training.objective = {asked} is no score of `hyperderm evaluate`. {nearest(asked, OBJECTIVES)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _ranking_fits(self) -> Self:
+        """Refuse a name that no validation of this learner reports, and a sampler that one name cannot use."""
+        names, own = self._ranking, self.learner.objective
+        said = f"sweep.objective = {json.dumps(self.sweep.objective)}"
+        for name in names:
+            if name != own and self.learner.role != "generator":
+                raise ValueError(
+                    f"{said}: learner.kind = {self.learner.kind} is a {self.learner.role}, whose only score for searches is "
+                    f"{own}. Name that, or leave it out"
+                )
+            if name != own and name not in OBJECTIVES:
+                raise ValueError(
+                    f"{said}: {name} is neither the learner's own score, {own}, nor one of `hyperderm evaluate` against "
+                    f"held-out cubes. {nearest(name, (own, *OBJECTIVES))}"
+                )
+        if self.sweep.sampler == "nsga2" and len(names) < 2:
+            raise ValueError("sweep.sampler = nsga2 needs two names in sweep.objective. Give two, or take tpe")
         return self
 
     @model_validator(mode="after")

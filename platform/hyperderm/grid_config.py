@@ -74,7 +74,8 @@ class Ablation(Strict):
     rgb: str | None = None
     """Store of RGB photographs as input of generators; None means the RGB of the train role's cubes (marked as derived)."""
     searches: dict[str, dict[str, str]] = Field(default_factory=dict)
-    """Sweeps whose winners train the generators: generator to fold to sweep folder. A sweep serves only its own fold."""
+    """Sweeps whose winners train the generators: generator to fold to sweep folder. A sweep serves only its own fold. Of a
+    Pareto front the trial with the lowest first objective wins."""
     models: tuple[str, ...] = Field(min_length=1)
     """The names in `classifiers` that the grid combines with the arms."""
     classifiers: dict[str, Model]

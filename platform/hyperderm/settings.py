@@ -118,7 +118,27 @@ class SweepConfig(Strict):
     reduction: int = Field(3, ge=2)
     """At each rung, successive halving keeps one of this many trials."""
     startup_trials: int = Field(8, ge=1)
-    """Number of random trials before the tree-structured Parzen estimator takes over."""
+    """Number of random trials before the sampler learns from those that finished; for nsga2 also the size of a generation
+    (2 at least)."""
+    objective: str | tuple[str, ...] | None = None
+    """The score that ranks trials, by name, or two such scores: the learner's own, such as "spectral_energy_distance", or a
+    generator's score as in `training.objective`, such as "held_out/spectral/coverage". Every validation computes them, and
+    their losses are minimised. None: the score that chooses checkpoints. Where training.objective is None, the (first) name
+    chooses the checkpoints of trials too. The values of a trial are those of the checkpoint that it keeps. Two scores give a
+    Pareto front; then no trial is stopped early, since successive halving ranks by one number."""
+    sampler: Literal["tpe", "nsga2"] = "tpe"
+    """What draws the values of trials: a tree-structured Parzen estimator, or the genetic algorithm NSGA-II, which needs two
+    objectives and whole generations (`startup_trials`)."""
+
+    @field_validator("objective")
+    @classmethod
+    def _one_or_two(cls, objective: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        if isinstance(objective, tuple):
+            if len(objective) != 2:
+                raise ValueError(f"a list holds two names for a Pareto front, not {len(objective)}; one name stands alone")
+            if objective[0] == objective[1]:
+                raise ValueError("both names are one score; give two different ones, or the name alone")
+        return objective
 
 
 class Run(Strict):

@@ -35,11 +35,11 @@ class Blocks(Store):
         cube = Cube(np.random.default_rng(0).random((size, size, 16), np.float32), NM)
         names = [f"n{i:05d}" for i in range(count)]
         rows = [Lesion(n, n, n, "melanoma" if i % 3 else "dysplastic_nevus", cube, None) for i, n in enumerate(names)]
-        self.__dict__["tables"] = [to_table(rows[at : at + 64], cube.shape) for at in range(0, count, 64)]
+        self.__dict__["held"] = [to_table(rows[at : at + 64], cube.shape) for at in range(0, count, 64)]
         self.__dict__["roles"] = [n for i, n in enumerate(names) if i % 4], names[::4]
 
-    def _tables(self, columns: list[str] | None) -> Iterator[pa.Table]:
-        yield from self.__dict__["tables"]
+    def tables(self, columns: list[str] | None) -> Iterator[pa.Table]:
+        yield from self.__dict__["held"]
 
 
 def resident(name: str) -> int:

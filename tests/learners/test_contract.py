@@ -18,6 +18,8 @@ from hyperderm.learners.base import Compute
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.dcgan import DcganConfig
+from hyperderm.learners.fastgan import FastGanConfig
+from hyperderm.learners.imle import ImleConfig
 from hyperderm.learners.r3gan import R3ganConfig
 from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.shsgan import ShsGanConfig
@@ -48,10 +50,22 @@ SMALL: dict[str, LearnerConfig] = {
         lecam_weight=1e-2,
         diffaug={"policy": "flips+translation+cutout", "strength": "adaptive", "adapts_over": 32.0, "target": -0.9},
     ),
+    "fastgan": FastGanConfig(generator_width=8, critic_width=8, noise_dim=10),
+    "fastgan told the class": FastGanConfig(
+        generator_width=8,
+        critic_width=8,
+        noise_dim=10,
+        norm="layer",
+        conditioning="class",
+        lecam_weight=1e-3,
+        diffaug={"policy": "flips+translation"},
+    ),
     "r3gan": R3ganConfig(generator_width=4, critic_width=4, noise_dim=10, blocks=1),
     "r3gan told the class": R3ganConfig(generator_width=4, critic_width=4, noise_dim=10, conditioning="class"),
     "vae": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8),
     "vae told the class": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8, norm="layer", conditioning="class"),
+    "imle": ImleConfig(generator_width=4, noise_dim=10, pool_factor=3, refresh_epochs=1.0),
+    "imle told the class": ImleConfig(generator_width=4, noise_dim=10, pool_factor=3, conditioning="class"),
     "classifier": ClassifierConfig(lr=1e-3, dropout=0.3, augmentation="classic+spectral"),
     "spectral": SpectralConfig(),
 }
@@ -267,7 +281,17 @@ def test_it_is_read_back_from_what_is_written_down(name):
     assert shaping(again) == shaping(made)
 
 
-SHARED = {"shsgan", "classifier", "every regularisation", "r3gan", "r3gan told the class", "vae told the class"}
+SHARED = {
+    "shsgan",
+    "classifier",
+    "every regularisation",
+    "r3gan",
+    "r3gan told the class",
+    "vae told the class",
+    "fastgan told the class",
+    "imle",
+    "imle told the class",
+}
 """Those that several workers train as one does (`tests/training/test_ddp.py`); DCGAN with layer norms is another."""
 
 

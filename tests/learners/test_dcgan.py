@@ -198,6 +198,11 @@ def test_other_classes_do_not_resume():
         ({"learner__n_critic": 0}, "learner.n_critic = 0 is refused"),
         ({"learner__gp_weight": -10.0}, "learner.gp_weight = -10.0 is refused"),
         ({"sweep__workers_per_trial": 2}, "norm = batch with 2 workers"),
+        ({"training__batch_size": 1}, "learner.norm = batch with training.batch_size = 1 is refused"),
+        (
+            {"training__batch_size": 1, "learner__norm": "none"},
+            "learner.generator_norm = batch with training.batch_size = 1",
+        ),
         ({"sweep__workers_per_trial": 2, "learner__norm": "layer"}, "generator_norm = batch with 2 workers"),
         ({"learner__conditioning": "class", "data__diagnoses": ["nevus"]}, "with one diagnosis"),
     ],
@@ -217,8 +222,8 @@ def test_what_can_be_asked_for(classes):
     with pytest.raises(ConfigError, match="not from photographs"):
         learner.check_request(Request({"melanoma": 1}, both[:1], {}, photographs=True))
     learner.check_request(Request({"melanoma": 1}, both if classes else both[:1], {}, drawing=Drawing(truncation=2.0)))
-    with pytest.raises(ConfigError, match=r"--mix: a generator of learner.kind = dcgan has no styles to mix"):
-        learner.check_request(Request({"melanoma": 1}, both[:1], {}, drawing=Drawing(mix=True)))
+    with pytest.raises(ConfigError, match=r"--mix: a generator of learner.kind = dcgan has no styles to mix at 32 px"):
+        learner.check_request(Request({"melanoma": 1}, both[:1], {}, drawing=Drawing(mix=True), size=32))
     with pytest.raises(ConfigError, match=r"--truncation 2: this generator makes cubes from RGB images"):
         ShsGanConfig().check_request(Request({"melanoma": 1}, both, {"melanoma": 3}, drawing=Drawing(truncation=2.0)))
     if not classes:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from hyperderm.learners.dcgan.networks import DcganCritic, DcganGenerator
+from hyperderm.learners.dcgan.networks import DcganCritic
+from hyperderm.learners.noise_networks import DcganGenerator
 from hyperderm.learners.noise_settings import stages
 
 

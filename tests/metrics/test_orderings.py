@@ -60,7 +60,7 @@ def test_every_expectation_is_of_a_metric_and_every_metric_has_one():
 
 
 def test_fresh_cubes_are_as_real_apart_from_chance(kept):
-    """Ranges hold 95 %; the relative errors of one pair rise together, so a few of the 70 scores may lie outside."""
+    """Ranges hold 95 %; the relative errors of one pair rise together, so a few scores may lie outside."""
     verdicts = Counter(row.verdict for row in kept if row.set == FRESH)
     assert verdicts["as real"] >= 0.85 * verdicts.total()
 

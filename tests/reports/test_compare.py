@@ -249,3 +249,10 @@ def test_a_baseline_that_is_not_among_the_runs_joins_them():
 def test_fewer_than_two_runs():
     with pytest.raises(ConfigError, match=r"fewer than two runs to compare: x \("):
         compare([run("x"), run("x")])
+
+
+def test_the_best_trial_of_a_search_is_no_seed_among_its_repeats():
+    tagged = {"tags": {"hyperderm.repeat": "3", "hyperderm.trial": "3"}}
+    comparison = compare(six(a1=tagged | {"seed": 1, "metrics": {"auroc": 0.66}}, a2=tagged | {"metrics": {"auroc": 0.7}}))
+    assert [[one.name for one in group.runs] for group in comparison.groups][:2] == [["a0"], ["a1", "a2"]]
+    assert "hyperderm.repeat" in comparison.columns

@@ -16,9 +16,10 @@ from hyperderm.phantom.rendering import phantom
 from hyperderm.reports.document import image
 from hyperderm.reports.evaluation.cube_figures import angle_map, angle_maps, contact_sheet, nearest_pairs, three_bands
 from hyperderm.reports.evaluation.figures import drawings
-from hyperderm.reports.evaluation.look import HELD_OUT, SYNTHETIC, TRAIN, ending, evenly, spread
+from hyperderm.reports.evaluation.look import HELD_OUT, SYNTHETIC, TRAIN, spread
 from hyperderm.reports.evaluation.score_figure import REACH, score_forest, standardised
 from hyperderm.reports.evaluation.set_figures import embedding, level_histograms, mean_spectra
+from hyperderm.reports.figure_parts import ending, evenly
 from hyperderm.reports.figure_style import text_width
 from tests.reports.figure_words import check_words, texts
 

@@ -4,11 +4,13 @@ import csv as csv_module
 import io
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from hyperderm.reports.leaderboard import Row, csv, duration, markdown, ranked, table
+from hyperderm.tracking.measure import Measure
 from hyperderm.tracking.short_texts import short_names, three_digits
 
 
@@ -131,3 +133,36 @@ def test_three_digits_line_up_in_a_column():
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text
+
+
+def test_two_objectives_stand_side_by_side_and_the_front_is_marked():
+    rows = [
+        replace(row(0, best=0.5), second=0.25, on_front=True),
+        replace(row(1, best=0.7), second=0.3),
+        replace(row(2, "running", None), second=None),
+    ]
+    second = Measure("loss of coverage", floor=0.125, mean_cube=1.0)
+    lines = [line.split("|")[1:-1] for line in markdown(rows, 0.02, 1.5, second=second).splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line] for line in lines]
+    assert cells[0][2:5] == ["spectral energy distance", "loss of coverage", "front"]
+    assert [line[:1] + line[2:5] for line in cells[2:]] == [
+        ["0", "0.500", "0.250", "*"],
+        ["1", "0.700", "0.300", ""],
+        ["2", "–", "–", ""],
+    ]
+    text = " ".join(printed(rows, floor=0.02, mean_cube=1.5, second=second).split())
+    for said in (
+        "Score: the spectral energy distance; score 2: the loss of coverage; lower is better.",
+        "no other finished trial is at least as good in both",
+        "Score 1: real against real, the floor: 0.0200.",
+        "Score 2: real against real, the floor: 0.125.",
+        "Score 2: constant mean cube: 1.00.",
+    ):
+        assert said in text
+    found = list(csv_module.DictReader(io.StringIO(csv(rows, second=second))))
+    assert [(one["spectral_energy_distance"], one["loss_of_coverage"], one["front"]) for one in found] == [
+        ("0.5", "0.25", "yes"),
+        ("0.7", "0.3", "no"),
+        ("", "", "no"),
+    ]
+    assert "front" not in markdown(rows) + csv(rows)

@@ -243,7 +243,7 @@ def test_users_of_one_leak_are_one_finding():
 
 def test_every_kind_has_a_title():
     trained = ["classifier", "evaluation", "generator", "segmenter", "unmixer", "checkpoint", "set", "search", "values"]
-    assert list(KINDS) == [*trained, "roles", "foreign", "late", "peeking"]
+    assert list(KINDS) == [*trained, "description", "roles", "foreign", "late", "peeking"]
 
 
 def test_what_a_generator_began_from_is_judged_too():
@@ -266,6 +266,16 @@ def test_a_fold_free_net_has_seen_every_lesion_that_its_store_shares_with_the_te
     assert not find_leaks([CELL, replace(GENERATOR), net], [real(), made(), pixels]).findings  # nothing was made with it
     unread = find_leaks([replace(CELL, uses=("net",)), net], [real()])
     assert unread.unknown == (("net", "is fold-free and read store P, which could not be compared"),)
+
+
+def test_a_description_of_all_roles_is_no_leak_unless_something_was_made_with_it():
+    """It shows the test role's lesions as every paper does; only a choice or a training that names it would be one."""
+    page = Artefact("page", "page", "description", manifest="A", fold_free=True)
+    verdict = find_leaks([CELL, GENERATOR, page], [real(), made()])
+    assert (verdict.findings, verdict.unknown, verdict.openings) == ((), (), 1)
+    assert verdict.counts["description"] == 1
+    found = only(find_leaks([replace(CELL, uses=("page",)), page], [real()]))
+    assert (found.kind, found.by, found.lesions) == ("description", "page", 2)
 
 
 def test_a_source_image_in_two_roles_of_a_fold_is_found():

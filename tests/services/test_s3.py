@@ -15,6 +15,7 @@ from datetime import timedelta
 import pytest
 
 from hyperderm.errors import StoreError
+from hyperderm.reports.description.tables import csv_files
 from hyperderm.store import location as location_module
 from hyperderm.store import s3
 from hyperderm.store.buckets import abort_incomplete, bucket_facts, list_incomplete, presign
@@ -22,6 +23,7 @@ from hyperderm.store.location import locate
 from hyperderm.store.reader import open_store
 from hyperderm.store.s3 import probe, put_new
 from hyperderm.store.writer import write_store
+from hyperderm.studies.description import describe_store
 from tests.services.s3_server import READER, READER_SECRET, SECRET, S3Server
 from tests.store.lesions import lesions
 
@@ -377,3 +379,13 @@ def test_facts_of_a_bucket(server, tmp_path):
     for call in (bucket_facts, list_incomplete, lambda uri: presign(uri, 60)):
         with pytest.raises(StoreError, match=r"is not in object storage\. Give an s3://bucket/prefix"):
             call(str(tmp_path))
+
+
+def test_a_store_on_s3_is_described_as_one_on_disk_is(uri, tmp_path):
+    found = []
+    for place in (uri, str(tmp_path / "store")):
+        write_store(place, lesions(70), fold_count=3)
+        found.append(describe_store(open_store(place)))
+    there, here = found
+    assert csv_files(there) == csv_files(here)
+    assert there.total.lesions == 70

@@ -166,7 +166,9 @@ def check_tree(client: MlflowClient) -> None:
         steps = [m.step for m in client.get_metric_history(child.info.run_id, "spectral_energy_distance")]
         assert sorted(steps) == list(range(0, IMAGES + 1, EVERY)), "each report once, steps in images seen"
         assert [m.step for m in client.get_metric_history(child.info.run_id, "generator_updates")]
-        assert {"lesions.png", "spectra.png", "config.json"} <= {f.path for f in client.list_artifacts(child.info.run_id)}
+        assert {"lesions.png", "spectra.png", "over_training.png", "config.json"} <= {
+            f.path for f in client.list_artifacts(child.info.run_id)
+        }
 
 
 @pytest.mark.slow

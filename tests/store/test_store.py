@@ -294,7 +294,7 @@ def test_opening_the_test_role_is_recorded_first_and_leaves_it_locked(place):
 def test_a_test_role_that_cannot_be_recorded_stays_shut(place, monkeypatch):
     write_store(str(place), lesions(9), fold_count=3)
     store = open_store(place)
-    monkeypatch.setattr(type(store), "_tables", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr(type(store), "tables", lambda *_: pytest.fail("it was read"))
 
     def full(_: str) -> None:
         raise OSError(28, "No space left on device")

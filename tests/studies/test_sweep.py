@@ -60,6 +60,17 @@ def test_classifiers_are_searched_by_their_own_objective(tmp_path, told, ray_clu
     assert made.study.trials[0].params != made.study.trials[1].params
 
 
+def test_both_objectives_of_a_trial_are_those_of_the_checkpoint_that_it_keeps(tmp_path, shared, ray_cluster):
+    own, key = "spectral_energy_distance", "held_out/spectral/coverage"
+    experiment = tiny(sweep__objective=[own, key], training__validation_samples=16, sweep__grace_images=32)
+    made = run(tmp_path, experiment, shared, ray_cluster, Memory())
+    assert [t.state for t in made.study.trials] == [TrialState.COMPLETE] * 3
+    for number, trial in enumerate(made.study.trials):
+        best = torch.load(tmp_path / f"trials/{number:04d}/best.pt", weights_only=True)
+        assert trial.values == pytest.approx([best["metrics"][own], best["metrics"][f"loss/{key}"]])
+        assert trial.user_attrs["best_images"] == best["images"]
+
+
 def test_killed_trial_goes_on_from_its_checkpoint(tmp_path, shared, ray_cluster, capfd):
     """kill -9 of the process that trains: the same weights come out as undisturbed, and no report is told twice."""
     experiment = tiny(sweep__trials=1, training__images=160)

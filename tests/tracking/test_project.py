@@ -55,6 +55,10 @@ def _sweeps(tracker):
         tags = {**FOLD, "hyperderm.trial": str(number)}
         config = {"config.json": generator(lr=lr)}
         log(tracker, f"s-1/{number}", f"trial {number:03d}", config, "s-1", tags, {"learner.lr": lr})
+    tags = {**FOLD, "hyperderm.trial": "0", "hyperderm.repeat": "0"}
+    log(
+        tracker, "s-1/repeat-ab-1", "trial 000, seed 1", {"config.json": generator(lr=0.001234567)}, "s-1", tags, {"seed": 1}
+    )
     tags = {**FOLD, "hyperderm.trial": "0", "hyperderm.synthetic": "cd" * 32}
     log(tracker, "t-1", "train", {"config.json": classifier("made/one")}, tags=tags, params={"name": "cnn", "data.fold": 1})
     begun = {**FOLD, "hyperderm.trial": "0", "hyperderm.input.start": "ef" * 32}
@@ -116,7 +120,7 @@ def test_everything_is_there_once(project, known):
     }  # fmt: skip
     assert len(known) == len(project.artefacts)
     assert project.foreign == ("a notebook",)
-    assert project.runs == 19
+    assert project.runs == 20
     assert set(project.stores) == {"stores/a", "made/one", "made/two"}
 
 
@@ -126,9 +130,10 @@ def test_a_sweep_stands_for_its_trials(known):
     assert (sweep.manifest, sweep.fold, sweep.diagnoses) == ("ab" * 32, 1, ("melanoma",))
     assert [(one.name, one.values) for one in sweep.trials] == [
         ("trial 000", {"learner.lr": 0.001234567}),
+        ("trial 000, seed 1", {}),
         ("trial 001", {"learner.lr": 0.0001}),
     ]
-    assert [one.key for one in sweep.trials] == ["s-1/0", "s-1/1"]
+    assert [one.key for one in sweep.trials] == ["s-1/0", "s-1/repeat-ab-1", "s-1/1"]
     assert sweep.missing == ()
 
 

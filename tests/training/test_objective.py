@@ -65,6 +65,37 @@ def test_a_run_chooses_its_checkpoint_by_the_objective(tmp_path, store):
     assert best["metrics"][f"loss/{key}"] == min(losses[1:])
 
 
+def test_a_run_reports_both_scores_that_rank_it_and_what_gives_each_a_scale(tmp_path, store):
+    """The own score chooses; coverage of the validation cubes is told at each validation, and its yardsticks apart."""
+    reports, key = [], "held_out/spectral/coverage"
+
+    class Kept(Memory):
+        def reported(self, job, images, metrics):
+            reports.append(dict(metrics))
+
+    few = tiny(training__validation_samples=16)
+    train_once(few.override({"sweep.objective": ["spectral_energy_distance", key]}), store, tmp_path / "two", {}, Kept())
+    two, reports = reports, []
+    train_once(few, store, tmp_path / "one", {}, Kept())
+    for with_both, alone in zip(two, reports, strict=True):
+        steady = {name: value for name, value in alone.items() if "seconds" not in name and "per_s" not in name}
+        assert steady.items() <= with_both.items(), "a second score changes nothing that a run does"
+        assert with_both[f"loss/{key}"] == 1 - with_both[key]
+        assert 0 <= with_both[f"floor_real_vs_real/{key}"] < with_both[f"score_of_mean_cube/{key}"] <= 1
+    first, second = (torch.load(tmp_path / run / "best.pt", weights_only=False)["learner"] for run in ("one", "two"))
+    assert all(torch.equal(first["generator"][name], second["generator"][name]) for name in first["generator"])
+    swapped = tiny(sweep__objective=[key, "spectral_energy_distance"]).as_trial()
+    own = {"spectral_energy_distance": 1.0, "floor_real_vs_real": 0.1, "score_of_mean_cube": 2.0}
+    cubes = torch.nn.functional.interpolate(lesions(12, seed=5)[0], (16, 16), mode="area")
+    roles = train_data(
+        *(store.read(store.select(role, 0, "all")) for role in ("train", "validation")), store.manifest.wavelengths_nm, 16
+    )
+    told = module.with_objectives(module.objectives_of(swapped, roles, "cpu"), own, cubes, swapped)
+    assert told["floor_real_vs_real/spectral_energy_distance"] == 0.1
+    assert told["score_of_mean_cube/spectral_energy_distance"] == 2.0
+    assert told["floor_real_vs_real"] == two[0][f"floor_real_vs_real/{key}"]
+
+
 def test_wrong_objectives_are_refused():
     with pytest.raises(ConfigError, match=r"no score of `hyperderm evaluate`.*held_out/inception/kernel"):
         tiny(training__objective="held_out/inception/kernal")

@@ -20,7 +20,10 @@ def evaluate(
         list[str] | None, typer.Option(help="A synthetic store; several make one table.", metavar="URI")
     ] = None,
     run: Annotated[
-        str | None, typer.Option(help="In place of --synthetic: a run or sweep whose best checkpoint makes a set; or last.")
+        str | None,
+        typer.Option(
+            help="In place of --synthetic: a run, sweep or trial (sweep/3) whose best checkpoint makes a set; or last."
+        ),
     ] = None,
     count: Annotated[int | None, typer.Option(min=1, help="With --run: number of cubes; default 100.")] = None,
     fold: Annotated[int | None, typer.Option(min=0, help="The fold; default: that of the sets.")] = None,

@@ -67,6 +67,13 @@ def sweep(
         str | None, typer.Option(help="A search space: a file in search_spaces/; default: the experiment's own.")
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials in all, those of earlier calls counted.")] = None,
+    repeat: Annotated[
+        int | None,
+        typer.Option(
+            help="Then train the best trial again with this many other seeds, those of earlier calls counted, and report "
+            "mean and spread."
+        ),
+    ] = None,
     workers_per_trial: Annotated[int | None, typer.Option(min=1, help="Data-parallel workers of each trial.")] = None,
     store: StoreUri = None,
     data: Data = None,
@@ -82,6 +89,7 @@ def sweep(
         experiment,
         space=space,
         trials=trials,
+        repeat=repeat,
         workers_per_trial=workers_per_trial,
         store=store,
         data=data,

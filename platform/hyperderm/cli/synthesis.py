@@ -14,7 +14,9 @@ from hyperderm.cli.terminal import print_aside
 def generate(
     store: Annotated[str, typer.Option(help="Where the synthetic set goes; nothing may be there yet.")],
     count: Annotated[int, typer.Option(help="Number of cubes of each diagnosis.")],
-    run: Annotated[str | None, typer.Option(help="A run or sweep: a folder below runs/, or its path.")] = None,
+    run: Annotated[
+        str | None, typer.Option(help="A run, a sweep, or a trial of one (sweep/3): below runs/, or a path.")
+    ] = None,
     checkpoint: Annotated[
         str | None, typer.Option(help="A checkpoint file or s3:// address, in place of --run.", metavar="URI")
     ] = None,

@@ -17,9 +17,9 @@ from hyperderm.learners.data import TrainData
 from hyperderm.store.location import Location, use_access
 from hyperderm.store.run_location import RunLocation
 from hyperderm.training.context import local
+from hyperderm.training.kept_samples import keep_samples
 from hyperderm.training.loop import Report
 from hyperderm.training.run import run
-from hyperderm.training.selection import keep_samples
 
 KEY, RESOURCES = "key", "resources"
 """Fields of a trial's configuration: the key of the job, and the resources that it takes."""

@@ -26,8 +26,8 @@ from hyperderm.store.run_location import RunLocation, address, location_at
 from hyperderm.strict import parse
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
+from hyperderm.training.kept_samples import keep_samples
 from hyperderm.training.loop import Report, train
-from hyperderm.training.selection import keep_samples
 from hyperderm.trouble import reason_of, trouble_of
 
 POLL_S = 1.0

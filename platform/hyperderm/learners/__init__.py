@@ -6,6 +6,8 @@ from pydantic import Field
 
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.dcgan import DcganConfig
+from hyperderm.learners.fastgan import FastGanConfig
+from hyperderm.learners.imle import ImleConfig
 from hyperderm.learners.r3gan import R3ganConfig
 from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.learners.spec import LearnerConfig, Role
@@ -15,8 +17,10 @@ from hyperderm.learners.vae import VaeConfig
 LEARNERS: tuple[type[LearnerConfig], ...] = (
     ShsGanConfig,
     DcganConfig,
+    FastGanConfig,
     R3ganConfig,
     VaeConfig,
+    ImleConfig,
     ClassifierConfig,
     SpectralConfig,
 )

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from hyperderm.errors import ConfigError
 from hyperderm.learners.cube_diffaug_settings import DiffAugmentConfig, check_strength
-from hyperderm.learners.generative_settings import GenerativeConfig, one_worker
+from hyperderm.learners.generative_settings import GenerativeConfig, check_batch_norm
 
 if TYPE_CHECKING:
     from hyperderm.settings import Run
@@ -101,4 +101,4 @@ class AdversarialConfig(GenerativeConfig):
         """See `LearnerConfig.check`."""
         super().check(run)
         if self.norm == "batch":
-            one_worker("norm", run)
+            check_batch_norm("norm", run)

@@ -1,7 +1,7 @@
 """What generators from noise share: keyed noise, the diagnosis they may be told, and their sampler."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,17 @@ from hyperderm.learners.synthesis import NetworkSampler, noise
 from hyperderm.settings import Run
 
 
+class NoiseSampler(NetworkSampler):
+    """A sampler that makes cubes from noise and, if there are classes, from a class."""
+
+    config: NoiseConfig
+
+    def inputs(self, seed: int, index: int, condition: Tensor | None) -> tuple[Tensor, ...]:
+        """Return the noise z (1, noise_dim) and, if there is a condition, the class y (1,)."""
+        z = noise(seed, index, self.config.noise_dim, self.drawing.truncation)
+        return (z,) if condition is None else (z, condition)
+
+
 class FromNoise(GenerativeLearner):
     """A generator that makes cubes from noise and, with `conditioning=class`, from a diagnosis.
 
@@ -21,6 +32,7 @@ class FromNoise(GenerativeLearner):
     """
 
     config: NoiseConfig
+    sampler_class: ClassVar[type[NoiseSampler]] = NoiseSampler
 
     def inputs(self, batch: Batch, stream: str) -> Tensor:
         """Return noise (n, noise_dim), which is the same for any number of workers."""
@@ -37,10 +49,10 @@ class FromNoise(GenerativeLearner):
         """The diagnoses that the networks are told, in the order of their numbers; empty without classes."""
         return self.data.classes if self.config.conditioning == "class" else ()
 
-    def sampler(self) -> "NoiseSampler":
+    def sampler(self) -> NoiseSampler:
         """See `GenerativeLearner.sampler`."""
         data = self.data
-        return NoiseSampler(self.config, self.run, self.ema, data.wavelengths_nm, data.scaling, classes=self.classes)
+        return self.sampler_class(self.config, self.run, self.ema, data.wavelengths_nm, data.scaling, classes=self.classes)
 
     def condition(self, rows: Tensor) -> Tensor | None:
         """Return the classes of the train cubes in `rows`, or None without classes."""
@@ -63,19 +75,13 @@ class FromNoise(GenerativeLearner):
         super().load_state_dict(state)
 
 
-class NoiseSampler(NetworkSampler):
-    """A sampler that makes cubes from noise and, if there are classes, from a class."""
-
-    config: NoiseConfig
-
-    def inputs(self, seed: int, index: int, condition: Tensor | None) -> tuple[Tensor, ...]:
-        """Return the noise z (1, noise_dim) and, if there is a condition, the class y (1,)."""
-        z = noise(seed, index, self.config.noise_dim, self.drawing.truncation)
-        return (z,) if condition is None else (z, condition)
-
-
 def load_noise_sampler(
-    config: NoiseConfig, run: Run, checkpoint: Mapping[str, Any], device: str, network: Callable[[int, int], nn.Module]
+    config: NoiseConfig,
+    run: Run,
+    checkpoint: Mapping[str, Any],
+    device: str,
+    network: Callable[[int, int], nn.Module],
+    sampler: type[NoiseSampler] = NoiseSampler,
 ) -> NoiseSampler:
     """Return the sampler of a checkpoint: see `LearnerConfig.load_sampler`.
 
@@ -85,8 +91,7 @@ def load_noise_sampler(
         checkpoint: the checkpoint that training left.
         device: the device that computes.
         network: a function that returns the untrained generator for a number of bands and of classes.
+        sampler: the class of the sampler.
     """
     classes = tuple(str(name) for name in checkpoint["learner"]["classes"])
-    return NoiseSampler.restored(
-        config, run, checkpoint, device, lambda bands: network(bands, len(classes)), classes=classes
-    )
+    return sampler.restored(config, run, checkpoint, device, lambda bands: network(bands, len(classes)), classes=classes)

@@ -60,15 +60,20 @@ class GenerativeConfig(LearnerConfig):
                 )
 
 
-def one_worker(field: str, run: Run) -> None:
-    """Refuse several workers with batch norm in the networks that `field` describes.
+def check_batch_norm(field: str, run: Run) -> None:
+    """Refuse batch norm, in the networks that `field` describes, with several workers or with a single cube in a batch.
 
     Raises:
-        ValueError: the run has several workers; the message names the remedy.
+        ValueError: that is so; the message names the remedy.
     """
-    workers = run.sweep.workers_per_trial
+    workers, size = run.sweep.workers_per_trial, run.training.batch_size
     if workers > 1:
         raise ValueError(
             f"learner.{field} = batch with {workers} workers is refused: batch statistics would depend on the number of "
             f"workers. Use learner.{field}=layer, or one worker"
+        )
+    if size == 1:
+        raise ValueError(
+            f"learner.{field} = batch with training.batch_size = 1 is refused: one cube has no "
+            f"statistics of a batch. Use learner.{field}=layer, or a batch of 2 or more"
         )

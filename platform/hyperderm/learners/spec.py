@@ -73,6 +73,7 @@ class Request:
             a mask).
         photographs: whether the sources are photographs; otherwise they are lesions of train.
         drawing: how the noise is drawn.
+        size: height and width of the cubes in pixels.
     """
 
     counts: Mapping[str, int]
@@ -80,6 +81,7 @@ class Request:
     held: Mapping[str, int]
     photographs: bool = False
     drawing: Drawing = FREELY
+    size: int = 0
 
 
 GIVEN: Mapping[Condition, str] = {
@@ -143,9 +145,8 @@ class LearnerConfig(Strict):
         """Whether, on a CPU, batches are best stored with all bands of a pixel next to each other."""
         return False
 
-    @property
-    def mixes(self) -> bool:
-        """Whether a generator has styles, so that the style of a cube can come from a second noise."""
+    def mixes(self, size: int) -> bool:
+        """Return whether a generator has styles at this size in pixels: the style of a cube may come from a second noise."""
         return False
 
     @property
@@ -209,8 +210,11 @@ class LearnerConfig(Strict):
             raise ConfigError(
                 f"this generator makes cubes from {GIVEN[self.condition]}, not from photographs", "Give it no RGB store."
             )
-        if request.drawing.mix and not self.mixes:
-            raise ConfigError(f"--mix: a generator of learner.kind = {self.kind} has no styles to mix", "Leave it out.")
+        if request.drawing.mix and not self.mixes(request.size):
+            raise ConfigError(
+                f"--mix: a generator of learner.kind = {self.kind} has no styles to mix at {request.size} px",
+                "Leave it out.",
+            )
         if request.drawing.truncation is not None and self.condition in SOURCED:
             raise ConfigError(
                 f"--truncation {request.drawing.truncation:g}: this generator makes cubes from {GIVEN[self.condition]}, and "

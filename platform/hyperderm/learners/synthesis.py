@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from hyperderm.learners import randomness
 from hyperderm.learners.data import CubeSet
@@ -144,7 +145,7 @@ class NetworkSampler(ABC):
 
     def sample(self, seed: int, indices: Sequence[int], condition: Tensor | None) -> Tensor:
         """See `learners.base.Sampler.sample`."""
-        with repeatable():
+        with repeatable(), parametrize.cached():
             each = [
                 self.inputs(seed, index, None if condition is None else condition[place : place + 1])
                 for place, index in enumerate(indices)

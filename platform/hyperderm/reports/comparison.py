@@ -16,6 +16,7 @@ from hyperderm.tags import (
     BEST_TAG,
     EXPERIMENT_TAG,
     FOLD_TAG,
+    FRONT_TAG,
     KEY_TAG,
     LONG_PARAMS_TAG,
     MANIFEST_TAG,
@@ -24,6 +25,8 @@ from hyperderm.tags import (
     PICTURES_TAG,
     PROFILE_TAG,
     REASON_TAG,
+    REPEAT_TAG,
+    REPEATS_TAG,
     TRIAL_TAG,
 )
 from hyperderm.tracking.fetch import TrackedRun
@@ -33,8 +36,8 @@ STOPPED: Outcome = "stopped early"
 MACHINERY = "sweep."
 """Settings with this prefix say how a search is run; they are shown if they differ, but never separate groups."""
 _BOOKKEEPING = {
-    KEY_TAG, TRIAL_TAG, OUTCOME_TAG, REASON_TAG, BEST_TAG, PICTURES_TAG, LONG_PARAMS_TAG, FOLD_TAG, PROFILE_TAG,
-    EXPERIMENT_TAG, ARM_TAG,
+    KEY_TAG, TRIAL_TAG, OUTCOME_TAG, REASON_TAG, BEST_TAG, FRONT_TAG, REPEATS_TAG, PICTURES_TAG, LONG_PARAMS_TAG, FOLD_TAG,
+    PROFILE_TAG, EXPERIMENT_TAG, ARM_TAG,
 }  # fmt: skip
 """Tags of hyperderm that do not describe the configuration, or that repeat what settings say."""
 
@@ -211,7 +214,9 @@ def _groups(runs: Sequence[TrackedRun], over: tuple[str, ...]) -> tuple[Group, .
             for path, value in run.settings.items()
             if path not in over and not path.startswith(MACHINERY) and value is not None
         }
-        found[frozenset({**kept, MANIFEST_TAG: run.tags.get(MANIFEST_TAG, "")}.items())].append(run)
+        # The best trial of a search was chosen by its score, so it is no seed among its repeats.
+        told = {tag: run.tags.get(tag, "") for tag in (MANIFEST_TAG, REPEAT_TAG)}
+        found[frozenset({**kept, **told}.items())].append(run)
     return tuple(Group(number, tuple(members), over) for number, members in enumerate(found.values(), 1))
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hyperderm.cluster.observer import Outcome
+from hyperderm.tracking.measure import Measure
 from hyperderm.tracking.short_texts import short_names, three_digits
 
 OBJECTIVE = "spectral energy distance"
@@ -27,12 +28,14 @@ class Row:
     Attributes:
         number: the trial's number in its sweep.
         status: how the trial ended, or that it runs.
-        best: the lowest objective of the trial; None before the first validation.
-        best_images: number of images seen when `best` was reached.
+        best: the objective at the checkpoint that the trial keeps; None before the first validation.
+        best_images: number of images that this checkpoint has seen.
         images: number of images seen in all.
         seconds: time spent on the trial.
         values: swept configuration path to the trial's value.
         reason: why the trial failed or was stopped; may be empty.
+        second: the second objective at the same checkpoint, if there are two.
+        on_front: whether the trial is on the Pareto front of two objectives.
     """
 
     number: int
@@ -43,10 +46,16 @@ class Row:
     seconds: float
     values: Mapping[str, object]
     reason: str = ""
+    second: float | None = None
+    on_front: bool = False
+
+
+FRONT = "front"
+"""The column that marks the trials of the Pareto front, in rows with two objectives."""
 
 
 def ranked(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows by ascending best score, then rows without a score, then failed rows in the order of their numbers."""
+    """Return the rows by ascending best score (the first of two), then rows without a score, then failed rows by number."""
 
     def key(row: Row) -> tuple[bool, bool, float, int]:
         failed, unscored = row.status == "failed", row.best is None or math.isnan(row.best)
@@ -56,7 +65,11 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
 
 
 def table(
-    rows: Sequence[Row], floor: float | None = None, mean_cube: float | None = None, objective: str = OBJECTIVE
+    rows: Sequence[Row],
+    floor: float | None = None,
+    mean_cube: float | None = None,
+    objective: str = OBJECTIVE,
+    second: Measure | None = None,
 ) -> Table:
     """Return the leaderboard for a terminal; 80 columns hold six swept values, and reasons of failures stand below.
 
@@ -65,18 +78,21 @@ def table(
         floor: the objective of real cubes against real ones.
         mean_cube: the objective of the constant mean cube.
         objective: the metric that scores the trials.
+        second: the second objective of a search that has two; the rows say which trials are on the Pareto front.
     """
-    header, body = _cells(rows, objective, brief=True)
+    header, body = _cells(rows, objective, second, brief=True)
     reasons = [f"Trial {row.number} failed: {row.reason}" for row in ranked(rows) if row.status == "failed"]
     legend = f"Score: the {objective}, lower is better." if rows else ""
-    notes = Text("\n".join(filter(None, [*reasons, legend, *footnotes(floor, mean_cube)])), style="dim")
+    if second and rows:
+        legend = f"Score: the {objective}; score 2: the {second.name}; lower is better."
+    notes = Text("\n".join(filter(None, [*reasons, legend, *footnotes(floor, mean_cube, second)])), style="dim")
     made = Table(
         box=SIMPLE_HEAD, padding=0, show_edge=False, pad_edge=False, header_style="bold",
         caption=notes, caption_justify="left",
     )  # fmt: skip
     shown = [at for at, name in enumerate(header) if name != "images"]
     for at in shown:
-        name = {"trial": "#", objective: "score"}.get(header[at], header[at])
+        name = {"trial": "#", objective: "score", second and second.name: "score 2"}.get(header[at], header[at])
         made.add_column(
             name.replace("_", "_\n").replace(" ", "\n"),
             justify="left" if header[at] in _TEXT_COLUMNS else "right",
@@ -89,36 +105,49 @@ def table(
 
 
 def markdown(
-    rows: Sequence[Row], floor: float | None = None, mean_cube: float | None = None, objective: str = OBJECTIVE
+    rows: Sequence[Row],
+    floor: float | None = None,
+    mean_cube: float | None = None,
+    objective: str = OBJECTIVE,
+    second: Measure | None = None,
 ) -> str:
     """Return the leaderboard as a Markdown table with its footnotes; arguments as for `table`."""
-    header, body = _cells(rows, objective)
+    header, body = _cells(rows, objective, second)
     if any(row.reason for row in rows):
         header = [*header, "reason"]
         body = [[*cells, row.reason] for cells, row in zip(body, ranked(rows), strict=True)]
     rule = [":--" if name in _TEXT_COLUMNS else "--:" for name in header]
     lines = ["| " + " | ".join(map(_escaped, cells)) + " |" for cells in (header, rule, *body)]
-    notes = [f"\n{note}" for note in footnotes(floor, mean_cube)]
+    notes = [f"\n{note}" for note in footnotes(floor, mean_cube, second)]
     return "\n".join([*lines, *notes]) + "\n"
 
 
-def csv(rows: Sequence[Row], objective: str = OBJECTIVE) -> str:
-    """Return the leaderboard as CSV with full precision and full paths; missing values are empty."""
+def csv(rows: Sequence[Row], objective: str = OBJECTIVE, second: Measure | None = None) -> str:
+    """Return the leaderboard as CSV with full precision and full paths; missing values are empty.
+
+    With two objectives, their columns stand side by side, and a column `front` says yes or no.
+    """
     paths = _paths(rows)
     out = io.StringIO()
     write = csv_module.writer(out, lineterminator="\n").writerow
-    write(["trial", "status", objective.replace(" ", "_"), "best_images", "images", "seconds", *paths, "reason"])
+    more = [second.name.replace(" ", "_"), FRONT] if second else []
+    write(["trial", "status", objective.replace(" ", "_"), *more, "best_images", "images", "seconds", *paths, "reason"])
     for row in ranked(rows):
         values = [row.values.get(path, "") for path in paths]
-        write([row.number, row.status, row.best, row.best_images, row.images, row.seconds, *values, row.reason])
+        both = [row.best, *([row.second, "yes" if row.on_front else "no"] if second else [])]
+        write([row.number, row.status, *both, row.best_images, row.images, row.seconds, *values, row.reason])
     return out.getvalue()
 
 
-def footnotes(floor: float | None, mean_cube: float | None) -> list[str]:
+def footnotes(floor: float | None, mean_cube: float | None, second: Measure | None = None) -> list[str]:
     """Return the sentences that explain the scale of the scores; a sentence is left out if its number is unknown.
 
     An objective that prefers the constant mean cube to real cubes is told: a search by it finds blur.
     """
+    if second:
+        front = 'Front: no other finished trial is at least as good in both scores and better in one. "*" marks it.'
+        each = ((1, footnotes(floor, mean_cube)), (2, footnotes(second.floor, second.mean_cube)))
+        return [front, *(f"Score {at}: {note[0].lower()}{note[1:]}" for at, notes in each for note in notes)]
     notes = []
     if floor is not None:
         notes.append(f"Real against real, the floor: {three_digits(floor, keep_zeros=True)}.")
@@ -138,15 +167,19 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 3597 else f"{seconds / 3600:.1f} h"
 
 
-def _cells(rows: Sequence[Row], objective: str, brief: bool = False) -> tuple[list[str], list[list[str]]]:
+def _cells(
+    rows: Sequence[Row], objective: str, second: Measure | None, brief: bool = False
+) -> tuple[list[str], list[list[str]]]:
     """Return the header and the ordered cells that all written forms share; `brief` shortens the status."""
     short = short_names(_paths(rows))
-    header = ["trial", "status", objective, "best at", "images", "time", *short.values()]
+    more = [second.name, FRONT] if second else []
+    header = ["trial", "status", objective, *more, "best at", "images", "time", *short.values()]
     body = [
         [
             str(row.number),
             "stopped" if brief and row.status == "stopped early" else row.status,
             three_digits(row.best, keep_zeros=True),
+            *([three_digits(row.second, keep_zeros=True), "*" if row.on_front else ""] if second else []),
             "–" if row.best_images is None else f"{row.best_images:,}",
             f"{row.images:,}",
             duration(row.seconds),

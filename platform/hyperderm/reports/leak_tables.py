@@ -60,7 +60,7 @@ def summary(verdict: Verdict) -> str:
         _count(verdict.counts.get(kind, 0), word, word + ("es" if kind == "search" else "s"))
         for kind, word in (("search", "search"), ("generator", "generator"), ("set", "synthetic set"))
     ]
-    further = (*PIXELWISE, "evaluation")
+    further = (*PIXELWISE, "evaluation", "description")
     found += [_count(verdict.counts[kind], kind, f"{kind}s") for kind in further if verdict.counts.get(kind)]
     classifiers = _count(verdict.counts.get("classifier", 0), "classifier", "classifiers")
     opened = f"{_count(verdict.roles, 'test role', 'test roles')} opened {_count(verdict.openings, 'time', 'times')}"

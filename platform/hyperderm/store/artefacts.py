@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from hyperderm.store.manifest import Opening
 
-Kind = Literal["search", "generator", "segmenter", "unmixer", "set", "classifier", "evaluation"]
+Kind = Literal["search", "generator", "segmenter", "unmixer", "set", "classifier", "evaluation", "description"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Artefact:
     Attributes:
         key: the key by which other artefacts name this one in `uses`; for a set, the fingerprint of its store.
         name: the displayed name, with the names of its parents before it.
-        kind: the kind of the artefact; a search stands for all its trials.
+        kind: the kind of the artefact; a search stands for all its trials. A description of a store has read all
+            roles; nothing is made from it, so it matters only if something names it in `uses`.
         classifies: whether it is judged on a test role: that of its fold if it opened none. So it is for a classifier, a
             search for one, and an evaluation that opened a test role.
         manifest: fingerprint of the store that it read; "" if unknown.

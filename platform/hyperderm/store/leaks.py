@@ -28,6 +28,7 @@ KINDS = {
     "set": "Synthetic sets made from the test role",
     "search": "Searches that saw the test role",
     "values": "Searches of another fold whose values were used",
+    "description": "Descriptions of the test role that something was made with",
     "roles": "Source images in several roles of a fold",
     "foreign": "Predictions of lesions that are not of the test role",
     "late": "Choices made after the test role was opened",

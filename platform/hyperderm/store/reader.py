@@ -42,11 +42,11 @@ class Store:
 
     def index(self) -> pa.Table:
         """Return lesion_id, image_id, group and diagnosis of every row, without reading a cube."""
-        return pa.concat_tables(self._tables(["lesion_id", "image_id", "group", "diagnosis"]))
+        return pa.concat_tables(self.tables(["lesion_id", "image_id", "group", "diagnosis"]))
 
     def with_masks(self) -> set[str]:
         """Return the lesion ids of the rows that have a mask, without reading a cube."""
-        rows = pa.concat_tables(self._tables(["lesion_id", "has_mask"]))
+        rows = pa.concat_tables(self.tables(["lesion_id", "has_mask"]))
         return set(rows.filter(rows["has_mask"])["lesion_id"].to_pylist())
 
     def select(self, role: OpenRole, fold: int, diagnoses: Sequence[str] | Literal["all"]) -> list[str]:
@@ -153,7 +153,7 @@ class Store:
     def read(self, lesion_ids: Sequence[str]) -> pa.Table:
         """Return the full rows of `lesion_ids`, ordered by lesion_id."""
         wanted = pa.array(lesion_ids, pa.string())
-        return ordered(pa.concat_tables(chosen(part, wanted) for part in self._tables(None)))
+        return ordered(pa.concat_tables(chosen(part, wanted) for part in self.tables(None)))
 
     def lesions(self) -> Iterator[Lesion]:
         """Yield every lesion in the order of writing, with one part in memory at a time."""
@@ -164,8 +164,11 @@ class Store:
         """Return the file-system paths of the parts."""
         return [self.location.join(part.path) for part in self.manifest.parts]
 
-    def _tables(self, columns: list[str] | None) -> Iterator[pa.Table]:
-        """Yield the parts, or the given columns of them, one after the other, while the next ones are read."""
+    def tables(self, columns: list[str] | None) -> Iterator[pa.Table]:
+        """Yield the parts (None: all columns), or the given columns of them, one after the other, while the next are read.
+
+        At most `AT_ONCE` parts wait in memory beside the one that was yielded.
+        """
         parts = iter(self.manifest.parts)
         with ThreadPoolExecutor(AT_ONCE) as pool:
 

@@ -75,37 +75,54 @@ def _check_finished(state: Mapping[str, Any], address: Path | str) -> None:
 def checkpoint_of_run(run: str, runs: Path) -> tuple[Path | str, str]:
     """Return the best checkpoint of the run or sweep called `run`, and a phrase that says which one was taken.
 
+    Of a sweep it is that of the best trial (`ranks.winner`), or that of the trial whose number stands behind a slash.
+
     Args:
-        run: the name of a folder below `runs`, or the path of a run's folder.
+        run: the name of a folder below `runs`, or the path of a run's folder; for a trial of a sweep followed by its number,
+            as in `night/3`.
         runs: the folder in which runs are kept.
 
     Raises:
         StudyError: there is no such run, the run has no checkpoint, or no trial of the sweep has ended. StoreError: the
             storage of the run is not there.
     """
-    folder = next((place for place in (runs / run, Path(run)) if _is_run(place)), None)
+    folder, number = _folder_of(run, runs), None
+    if folder is None and (trial := run.rpartition("/")[2]).isdecimal():
+        folder, number = _folder_of(run.rpartition("/")[0], runs), int(trial)
+        folder = folder if folder and (folder / STUDY).exists() else None
     if folder is None:
         known = [place.name for place in sorted(runs.glob("*")) if _is_run(place)]
         remedy = nearest(run, known) if known else "Train one first: hyperderm train EXPERIMENT."
         raise StudyError(f"{run} is no run, neither in {runs} nor as a path", remedy)
-    number, which = (_best_trial(folder), "best trial of sweep") if (folder / STUDY).exists() else (0, "run")
+    number, name = _best_trial(folder) if number is None else (number, f"trial {number:03d} of sweep {folder.name}")
     storage = storage_in_use(folder)
     path = f"{trial_address(folder, number, storage)}/{BEST}" if storage else trial_folder(folder, number) / BEST
     if not holds(*opened(path)):
-        raise StudyError(f"run {folder.name} has no {BEST} yet", "Let it reach its first validation.")
-    name = f"trial {number:03d}, {which} {folder.name}" if which != "run" else f"run {folder.name}"
+        raise StudyError(f"{name} has no {BEST} yet", "Let it reach its first validation, or name another.")
     return path, name
+
+
+def _folder_of(run: str, runs: Path) -> Path | None:
+    return next((place for place in (runs / run, Path(run)) if _is_run(place)), None)
 
 
 def _is_run(folder: Path) -> bool:
     return (folder / TRIALS).is_dir() or bool(storage_in_use(folder))
 
 
-def _best_trial(folder: Path) -> int:
+def _best_trial(folder: Path) -> tuple[int, str]:
+    """Return the number of the best trial of a run, and a phrase that says which one it is."""
+    if not (folder / STUDY).exists():
+        return 0, f"run {folder.name}"
+    from hyperderm.studies.ranks import front, in_words, winner
     from hyperderm.studies.study_file import read_study
 
     study = read_study(folder / STUDY)
-    try:
-        return study.best_trial.number
-    except ValueError:
-        raise StudyError(f"no trial of sweep {folder.name} has finished", "Let the sweep go on.") from None
+    best = winner(study)
+    if best is None:
+        raise StudyError(f"no trial of sweep {folder.name} has finished", "Let the sweep go on.")
+    name = f"trial {best.number:03d}, best trial of sweep {folder.name}"
+    if others := [f"{folder.name}/{trial.number}" for trial in front(study) if trial.number != best.number]:
+        (first,) = in_words([str(study.user_attrs.get("objective", "its first objective"))])
+        name += f" by {first} (others of its Pareto front: {', '.join(others)})"
+    return best.number, name

@@ -3,10 +3,12 @@
 Tune spreads these decisions over a searcher, a scheduler and callbacks; here one object makes them, and
 `cluster.tune_driver` passes Tune's calls on to it. The study is an SQLite file in the folder of the sweep. A restarted
 driver therefore knows the finished trials, resumes the interrupted ones with their values, and prunes at the same rungs.
+
+A search by two objectives (`sweep.objective`) has a Pareto front in place of a best trial. Optuna offers it neither reports
+nor pruning, so no trial is stopped early, and what trials reach is kept in their attributes (`studies.ranks`).
 """
 
 import hashlib
-import math
 import time
 import warnings
 from collections import deque
@@ -28,8 +30,10 @@ from optuna.trial import FrozenTrial, TrialState
 from hyperderm.cluster.observer import Observer, Outcome
 from hyperderm.cluster.study import Study
 from hyperderm.config import Experiment
+from hyperderm.errors import StudyError
 from hyperderm.identity import searching
 from hyperderm.registry import Space
+from hyperderm.studies.ranks import SECONDS, SECONDS_AT, TrialScores
 from hyperderm.studies.study_file import open_study
 from hyperderm.studies.trial_job import TrialJob
 
@@ -38,16 +42,29 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 @dataclass
 class _Open:
-    """What the search keeps of a trial that has not ended: Optuna's trial, its start, and images to the best score."""
+    """What the search keeps of a trial that has not ended: Optuna's trial, its start, and what it has reached.
+
+    Attributes:
+        trial: Optuna's trial.
+        scores: the scores of the checkpoint that the trial keeps.
+        began: the time at which this driver handed the trial out.
+        before: the seconds that earlier drivers recorded of the trial.
+    """
 
     trial: optuna.Trial
-    scores: dict[int, float]
+    scores: TrialScores
     began: float = field(default_factory=time.monotonic)
+    before: float = 0.0
 
-    def stop_clock(self) -> None:
-        """Write how many seconds the trial has taken under all drivers."""
-        before = float(self.trial.user_attrs.get("seconds", 0.0))
-        self.trial.set_user_attr("seconds", before + time.monotonic() - self.began)
+    def __post_init__(self) -> None:
+        self.before = float(self.trial.user_attrs.get(SECONDS, 0.0))
+
+    def stop_clock(self, images: int | None = None) -> None:
+        """Write how many seconds the trial has taken under all drivers, and at `images` if this is a report."""
+        seconds = self.before + time.monotonic() - self.began
+        self.trial.set_user_attr(SECONDS, seconds)
+        if images is not None:
+            self.trial.set_user_attr(SECONDS_AT, {str(images): seconds} | self.trial.user_attrs.get(SECONDS_AT, {}))
 
 
 class Search(Study[TrialJob]):
@@ -56,13 +73,13 @@ class Search(Study[TrialJob]):
     Args:
         path: the SQLite file of the study.
         name: the name of the study.
-        base: the configuration that the swept values override.
+        base: the configuration that the swept values override; trials get it as `Experiment.as_trial` gives it.
         distributions: the search space: configuration path to the distribution of its values.
         observer: is told of every start, report and end of a trial.
         say: is called with a sentence when another program has locked the file.
 
     Raises:
-        StudyError: the file stays locked, is damaged, or cannot be written.
+        StudyError: the file stays locked, is damaged, cannot be written, or has another number of objectives.
     """
 
     def __init__(
@@ -76,16 +93,23 @@ class Search(Study[TrialJob]):
     ) -> None:
         super().__init__(observer)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.base, self.distributions = base, dict(distributions)
+        self.base, self.distributions = base.as_trial(), dict(distributions)
         pruner = optuna.pruners.SuccessiveHalvingPruner(
             min_resource=base.sweep.grace_images, reduction_factor=base.sweep.reduction, min_early_stopping_rate=0
         )
-        self.study = open_study(path, name, pruner, say)
+        names = self.base.objectives
+        self.study = open_study(path, name, pruner, say, objectives=len(names))
+        if len(self.study.directions) != len(names):
+            raise StudyError(
+                f"the study in {path} has {len(self.study.directions)} objectives, sweep.objective names {len(names)}",
+                "Begin a new search beside it: --name NAME (make: NAME=…).",
+            )
         if "objective" not in self.study.user_attrs:
-            self.study.set_user_attr("objective", base.objective)
+            self.study.set_user_attr("objective", names[0])
         self._open: dict[str, _Open] = {}
         self._pruned: set[str] = set()
-        self._yardsticks = {name: v for name, v in self.study.user_attrs.items() if name in base.learner.yardsticks}
+        wanted = {self.base.yardstick(name, objective) for name in base.learner.yardsticks for objective in names}
+        self._yardsticks = {name: self.study.user_attrs.get(name) for name in sorted(wanted)}
         self._resumable = deque(self.unfinished())
         if not self.study.trials:
             self._enqueue_declared_values()
@@ -110,31 +134,32 @@ class Search(Study[TrialJob]):
         if self._resumable:
             frozen = self._resumable.popleft()
             self.study.sampler = self._sampler(frozen.number)
-            trial, scores, resumed = optuna.Trial(self.study, frozen._trial_id), dict(frozen.intermediate_values), True
+            trial, scores, resumed = optuna.Trial(self.study, frozen._trial_id), TrialScores(self.base, frozen), True
             # A kill may have come between two axes: those not drawn yet are drawn now.
             values = {path: _value(trial, path, axis) for path, axis in self.distributions.items()}
             if frozen.user_attrs.get("pruned"):
                 self._pruned.add(str(frozen.number))
         else:
             self.study.sampler = self._sampler(len(self.study.get_trials(deepcopy=False)))
-            trial, scores, resumed = self.study.ask(self.distributions), {}, False
+            trial, scores, resumed = self.study.ask(self.distributions), TrialScores(self.base), False
             values = dict(trial.params)
         job = TrialJob(trial.number, self.base.override(values), values)
         self._open[job.key] = _Open(trial, scores)
         return self._hand_out(job, resumed)
 
     def _record_report(self, job: TrialJob, images: int, metrics: Mapping[str, float]) -> None:
-        """Give the best objective so far to the study; successive halving may stop the trial at this rung."""
+        """Give the scores of the kept checkpoint to the study; successive halving may stop the trial at this rung."""
         self._remember_yardsticks(metrics)
         trial, scores = self._open[job.key].trial, self._open[job.key].scores
-        value = metrics.get(self.base.objective, math.nan)
-        # The untrained generator is worth a point in a plot, not a rung.
-        if images == 0 or images in scores or not math.isfinite(value):
+        attributes = scores.follow(images, metrics)
+        if attributes is None:
             return
-        if value < min(scores.values(), default=math.inf):
-            trial.set_user_attr("best_images", images)
-        scores[images] = min([value, *scores.values()])
-        trial.report(scores[images], images)
+        self._open[job.key].stop_clock(images)
+        for name, value in attributes.items():
+            trial.set_user_attr(name, value)
+        if len(self.base.objectives) > 1:  # Optuna reports and prunes by one number
+            return
+        trial.report(scores.values[0], images)
         if images < self.base.training.images and trial.should_prune():
             self._pruned.add(job.key)
             trial.set_user_attr("pruned", True)
@@ -148,10 +173,10 @@ class Search(Study[TrialJob]):
         outcome: Outcome = "failed" if failure else "stopped early" if self._stopped(job.key) else "finished"
         if outcome == "finished" and not opened.scores:
             outcome, failure = "failed", "no finite objective was reported"
-        reason = failure or (f"successive halving at {max(opened.scores)} images" if outcome == "stopped early" else "")
+        reason = failure or (f"successive halving at {opened.scores.images} images" if outcome == "stopped early" else "")
         opened.trial.set_user_attr("reason", reason)
         if outcome == "finished":
-            self.study.tell(opened.trial, min(opened.scores.values()))
+            self.study.tell(opened.trial, list(opened.scores.values))
         else:
             self.study.tell(opened.trial, state=TrialState.PRUNED if outcome == "stopped early" else TrialState.FAIL)
         return outcome, reason
@@ -164,21 +189,25 @@ class Search(Study[TrialJob]):
                 raise  # otherwise what broke the sweep is what a user must read, not that it breaks this as well
 
     def _remember_yardsticks(self, metrics: Mapping[str, float]) -> None:
-        for name in self.base.learner.yardsticks:  # kept on the study, printed under the leaderboard
-            if name in metrics and name not in self._yardsticks:
+        for name, known in self._yardsticks.items():  # kept on the study, printed under the leaderboard
+            if name in metrics and known is None:
                 self._yardsticks[name] = float(metrics[name])
                 self.study.set_user_attr(name, float(metrics[name]))
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        """Return a TPE sampler seeded by (experiment seed, trial number): a restarted driver draws the same values."""
-        key = hashlib.blake2b(f"{self.base.seed}/tpe/{number}".encode(), digest_size=4).digest()
+        """Return a sampler seeded by (experiment seed, trial number): a restarted driver draws the same values."""
+        settings = self.base.sweep
+        key = hashlib.blake2b(f"{self.base.seed}/{settings.sampler}/{number}".encode(), digest_size=4).digest()
+        seed = int.from_bytes(key, "big")
+        if settings.sampler == "nsga2":  # its generations stand in the study
+            return optuna.samplers.NSGAIISampler(population_size=max(settings.startup_trials, 2), seed=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # multivariate, constant_liar
             return optuna.samplers.TPESampler(
                 multivariate=True,
                 constant_liar=True,  # trials that run side by side must not be the same
-                n_startup_trials=self.base.sweep.startup_trials,
-                seed=int.from_bytes(key, "big"),
+                n_startup_trials=settings.startup_trials,
+                seed=seed,
             )
 
     def _enqueue_declared_values(self) -> None:

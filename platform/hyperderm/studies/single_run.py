@@ -11,9 +11,10 @@ from hyperderm.store.run_location import RunLocation
 from hyperderm.studies.trial_job import TrialJob
 from hyperderm.training.context import local
 from hyperderm.training.inputs import NONE, RunInputs
+from hyperderm.training.kept_samples import keep_samples
 from hyperderm.training.loop import Report
 from hyperderm.training.run import run
-from hyperderm.training.selection import Selection, keep_samples, read
+from hyperderm.training.selection import Selection, read
 
 
 @dataclass(frozen=True)

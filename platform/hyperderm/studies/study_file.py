@@ -24,6 +24,7 @@ def open_study(
     name: str,
     pruner: optuna.pruners.BasePruner | None = None,
     say: Callable[[str], None] = lambda text: None,
+    objectives: int = 1,
 ) -> optuna.Study:
     """Open the study in `path`, which minimises; create the study if there is none or if it was left half-made.
 
@@ -32,13 +33,14 @@ def open_study(
         name: the name of a new study; an existing study keeps its name.
         pruner: the pruner of the study.
         say: is called with a sentence when a lock must be waited for.
+        objectives: the number of objectives of a new study; an existing study keeps its own.
 
     Raises:
         StudyError: the file stays locked, is damaged, holds something else, or cannot be written.
     """
     with telling(path):
         if not databases.patiently(lambda: _begun(path, write=True), path, say):
-            _make(path, name)
+            _make(path, name, objectives)
         return _load(path, pruner)
 
 
@@ -88,11 +90,11 @@ def _begun(path: Path, write: bool = False) -> bool:
         return "studies" in tables and database.execute("SELECT 1 FROM studies LIMIT 1").fetchone() is not None
 
 
-def _make(path: Path, name: str) -> None:
+def _make(path: Path, name: str, objectives: int) -> None:
     with room(path) as place:
         storage = _storage(place / path.name)
         try:
-            optuna.create_study(storage=storage, study_name=name, direction="minimize")
+            optuna.create_study(storage=storage, study_name=name, directions=["minimize"] * objectives)
         finally:
             storage.engine.dispose()
         publish(place / path.name, path)

@@ -1,11 +1,19 @@
-"""A sweep: the search decides, the driver runs the trials, and a repeated command continues where the last one stopped."""
+"""A sweep: the search decides, the driver runs the trials, and a repeated command continues where the last one stopped.
+
+Repeats of the best trial (`studies.repeats`) are run in the same way as trials.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
-from hyperderm.cluster.session import Cluster, check_capacity
+import torch
+
+from hyperderm.cluster.observer import Job
+from hyperderm.cluster.session import Cluster, check_capacity, described
 from hyperderm.cluster.shared_data import Shared
+from hyperderm.cluster.study import J, Study
 from hyperderm.cluster.trial import KEY, RESOURCES, JobResources, Trainer
 from hyperderm.cluster.tune_driver import drive
 from hyperderm.config import Experiment
@@ -13,14 +21,13 @@ from hyperderm.store.location import Location
 from hyperderm.store.run_location import location_at
 from hyperderm.strict import parse
 from hyperderm.studies.search import Search
-from hyperderm.studies.trial_job import TrialJob
+from hyperderm.studies.sweep_record import note_machine
 from hyperderm.training.loop import Report
-from hyperderm.training.storage import trial_address
 
 
 def trial_config(
     folder: Path, provenance: Mapping[str, str], storage: Location | None, memory: int = 0
-) -> Callable[[TrialJob], dict[str, Any]]:
+) -> Callable[[Job], dict[str, Any]]:
     """Return a function that turns a trial into the data sent to its worker; Tune shows them, so they hold no S3 settings.
 
     Args:
@@ -30,7 +37,7 @@ def trial_config(
         memory: bytes of RAM that a trial with one worker requests from Ray.
     """
 
-    def config(trial: TrialJob) -> dict[str, Any]:
+    def config(trial: Job) -> dict[str, Any]:
         assert trial.experiment is not None
         sweep = trial.experiment.sweep
         return {
@@ -38,8 +45,8 @@ def trial_config(
             RESOURCES: JobResources(sweep.workers_per_trial, sweep.cpus_per_worker, sweep.gpus_per_worker, memory),
             "images": trial.experiment.training.images,
             "experiment": trial.experiment.model_dump(mode="json"),
-            "folder": trial_address(folder, trial.number, storage.uri if storage else ""),
-            "provenance": {**provenance, "run": f"{provenance.get('run', '')}/{trial.number}"},
+            "folder": f"{storage.uri}/{trial.folder}" if storage else str(folder / trial.folder),
+            "provenance": {**provenance, "run": f"{provenance.get('run', '')}/{trial.key}"},
         }
 
     return config
@@ -73,13 +80,33 @@ def run(
         ClusterError: a trial does not fit the cluster, or not every node sees the storage. StudyError, MachineTrouble: for
             the same reasons as `drive`.
     """
-    settings = search.base.sweep
-    wanted = settings.trials - len(search.finished())
+    wanted = search.base.sweep.trials - len(search.finished())
+    if wanted > 0:
+        gpu = f", {torch.cuda.get_device_name()}" if cluster.gpus and torch.cuda.is_available() else ""
+        note_machine(search.study, f"{gethostname()} ({described(cluster)}{gpu})")
+    run_jobs(search, wanted, search.base, shared, cluster, folder, provenance, storage)
+
+
+def run_jobs(
+    study: Study[J],
+    wanted: int,
+    base: Experiment,
+    shared: Shared,
+    cluster: Cluster,
+    folder: Path,
+    provenance: Mapping[str, str],
+    storage: Location | None = None,
+) -> None:
+    """Run at most `wanted` jobs of a study, each of which trains an experiment with the resources of `base`.
+
+    The other arguments and the errors are those of `run`.
+    """
     if wanted <= 0:
         return
-    at_once = check_capacity(search.base, shared.for_trials(cluster), storage or folder)
+    settings = base.sweep
+    at_once = check_capacity(base, shared.for_trials(cluster), storage or folder)
     drive(
-        search,
+        study,
         trial_config(folder, provenance, storage, shared.each),
         perform_trial,
         shared,
@@ -90,5 +117,5 @@ def run(
         max_failures=settings.max_failures,
         storage=storage,
     )
-    if search.trouble:
-        raise search.trouble
+    if study.trouble:
+        raise study.trouble

@@ -195,7 +195,7 @@ def _prepare(
     if rgb is not None and condition == "rgb":
         held = {name: len(photographs_of(rgb, name, data.size)) for name in counts}
     try:
-        sampler.config.check_request(Request(counts, learnt, held, rgb is not None, drawing))
+        sampler.config.check_request(Request(counts, learnt, held, rgb is not None, drawing, data.size))
     except ConfigError as error:
         raise StudyError(error.what, error.remedy) from None
     sources = {diagnosis: _sources(sampler, train, diagnosis, rgb) for diagnosis in counts}

@@ -16,6 +16,7 @@ from hyperderm.strict import json_of
 from hyperderm.tags import (
     ARM_TAG,
     CHOSEN_TAG,
+    DESCRIPTION,
     EVALUATION,
     FOLD_TAG,
     INPUT_PREFIX,
@@ -24,6 +25,7 @@ from hyperderm.tags import (
     MANIFEST_TAG,
     OPENED_TAG,
     PREFIX,
+    REPEAT_TAG,
     STAGE_TAG,
     STORE_TAG,
     SYNTHETIC_TAG,
@@ -132,6 +134,8 @@ class _Gatherer:
             return self._drawn(run)
         if stage == EVALUATION:
             return self._evaluation(run)
+        if stage == DESCRIPTION:
+            return self._description(run)
         if stage:
             return self._job(run)
         if ARM_TAG in tags or PLAN in run.documents or any(ARM_TAG in child.tags for child in children):
@@ -187,7 +191,8 @@ class _Gatherer:
         trials = tuple(
             Trial(
                 child.name,
-                {name: parsed(text) for name, text in child.params.items()},
+                # A repeat has the values of its trial, and a seed that nobody searched.
+                {} if REPEAT_TAG in child.tags else {name: parsed(text) for name, text in child.params.items()},
                 child.key,
             )
             for child in sorted(children, key=lambda child: child.name)
@@ -249,6 +254,12 @@ class _Gatherer:
             chosen_at=chosen,
             missing=(*missing, *unread, *([] if sets else ["which synthetic sets it read"])),
         )
+
+    def _description(self, run: TrackedFacts) -> Artefact:
+        """Return the record of a description, which has read every lesion of its store and of which nothing is made."""
+        manifest = run.tags.get(MANIFEST_TAG, "")
+        missing = () if manifest else ("the store it read",)
+        return Artefact(run.key, self._name(run), "description", manifest=manifest, missing=missing, fold_free=True)
 
     def _grid(self, run: TrackedFacts) -> tuple[TrackedFacts | None, Mapping[str, Any]]:
         at: TrackedFacts | None = run

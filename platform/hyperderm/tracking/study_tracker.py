@@ -1,7 +1,7 @@
 """Record a study in MLflow while it runs: a sweep with its trials, a grid with its arms and jobs, or a single run."""
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,9 @@ from hyperderm.store.run_location import RunLocation, below, content_of
 from hyperderm.strict import json_of
 from hyperderm.tags import ARM_TAG, NOTE_TAG, OUTCOME_TAG, PICTURES_TAG
 from hyperderm.tracking.figures import RealSet, lesion_grid, spectra
+from hyperderm.tracking.over_training import over_training_figure
 from hyperderm.tracking.runs import Status, Tracker
+from hyperderm.training.kept_samples import over_training
 from hyperderm.training.run_folder import CONFIG, PREDICTIONS, RESULT, SAMPLES, Result
 
 TRACKED = ".tracked"
@@ -107,6 +109,10 @@ class StudyTracker:
         """Close the run as KILLED; the next driver opens the run again."""
         self._tracker.close_run(self._key(job), "KILLED", "interrupted; the same command goes on")
 
+    def meanwhile(self, work: Callable[[], None]) -> None:
+        """Do this in the background, after the pictures that wait; the end of the study waits for it. It must not raise."""
+        self._artist.submit(work)
+
     def drain(self) -> None:
         """Wait until all background work is in the event log."""
         self._artist.shutdown(wait=True)
@@ -177,6 +183,9 @@ class StudyTracker:
             "lesions.png": lesion_grid(self._real, generated, title, seed=0),
             "spectra.png": spectra(self._real, generated, title),
         }
+        if len(moments := over_training(place)) > 1:
+            shown = {images: np.moveaxis(cubes, 1, 3) for images, cubes in moments.items()}
+            drawn["over_training.png"] = over_training_figure(self._real, shown, f"{title}: the same noise over training")
         self._log_figures(key, drawn)
 
     def _keep_files(self, key: str, place: RunLocation) -> None:

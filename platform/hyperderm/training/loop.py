@@ -1,6 +1,6 @@
 """The training loop, short enough for one screen: it counts images, asks the learner to step, and reports validations."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
@@ -13,7 +13,7 @@ from hyperderm.learners.data import TrainData
 from hyperderm.training.context import Context
 from hyperderm.training.data import release_rows
 from hyperderm.training.meter import REMEDY, Meter
-from hyperderm.training.objective import Objective, objective_of, with_objective
+from hyperderm.training.objective import Objective, objectives_of, with_objectives
 from hyperderm.training.resume import pack, restore
 from hyperderm.training.stream import feed_of
 
@@ -48,7 +48,7 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Generato
     objective = experiment.objective
     compute = context.compute(training.precision)
     learner = experiment.learner.build(experiment, data, compute)
-    given = objective_of(experiment, data, str(compute.device))
+    given = objectives_of(experiment, data, str(compute.device))
     images, best = 0, float("inf")
     if saved := restore(learner, experiment, data, context):
         context.checkpoint.check_best()
@@ -82,14 +82,15 @@ def crossed(before: int, after: int, every: int) -> bool:
 
 
 def _report(
-    learner: Learner, meter: Meter, context: Context, images: int, experiment: Experiment, given: Objective | None
+    learner: Learner, meter: Meter, context: Context, images: int, experiment: Experiment, given: Sequence[Objective]
 ) -> Report:
     metrics = meter.means()
     if context.rank:
         return Report(images, metrics)
     validation = learner.validate()
-    scores = with_objective(given, validation.scores, validation.cubes)
-    objective = experiment.objective
-    if not isfinite(scores.get(objective, 0.0)):
-        raise NonFiniteLoss(f"{objective} is not finite after step {images // experiment.training.batch_size - 1}", REMEDY)
+    scores = with_objectives(given, validation.scores, validation.cubes, experiment)
+    for objective in (experiment.objective, *experiment.objectives):
+        if not isfinite(scores.get(objective, 0.0)):
+            step = images // experiment.training.batch_size - 1
+            raise NonFiniteLoss(f"{objective} is not finite after step {step}", REMEDY)
     return Report(images, metrics | scores, validation.cubes)

@@ -1,6 +1,6 @@
 """A score of an evaluation as the objective of a generator's training and search, in place of the learner's own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,7 @@ from hyperderm.metrics.evaluation.spaces import SPECTRAL, UNSCALED, Space, netwo
 from hyperderm.metrics.feature_spaces import SPACES, FeatureSpace
 from hyperderm.training.meter import REMEDY
 
+FIELDS = "training.objective or sweep.objective"
 ANOTHER = "Choose another, or leave it out."
 DRAWS = 32
 """Number of samples over which a value at the smaller set's size is averaged."""
@@ -97,10 +98,10 @@ class Objective:
         try:
             scores = self._scores(group)
         except StoreError as error:  # of these cubes, not of a store: a trial that went on would meet it again
-            raise StudyError(f"training.objective = {self.key} cannot be had: {error}", ANOTHER) from None
+            raise StudyError(f"{FIELDS} = {self.key} cannot be had: {error}", ANOTHER) from None
         if not scores.found:
             why = scores.left[0].why if scores.left else "it was not computed"
-            raise StudyError(f"training.objective = {self.key} cannot be had: {why}", ANOTHER)
+            raise StudyError(f"{FIELDS} = {self.key} cannot be had: {why}", ANOTHER)
         return scores.found[0]
 
     def _scores(self, group: CubeGroup) -> Scores:
@@ -137,12 +138,31 @@ class Objective:
         return found
 
 
-def objective_of(experiment: Experiment, data: TrainData, device: str) -> Objective | None:
-    """Return the objective that the configuration names; None if the learner's own is taken."""
-    key = experiment.training.objective
-    return Objective(key, data, device) if key else None
+def objectives_of(experiment: Experiment, data: TrainData, device: str) -> tuple[Objective, ...]:
+    """Return the objectives that the configuration names for checkpoints and for ranks, beside the learner's own."""
+    names = dict.fromkeys((experiment.objective, *experiment.objectives))
+    return tuple(
+        Objective(name.removeprefix(f"{LOSS}/"), data, device) for name in names if name != experiment.learner.objective
+    )
 
 
-def with_objective(objective: Objective | None, scores: Mapping[str, float], cubes: Tensor | None) -> dict[str, float]:
-    """Return a learner's validation scores together with those of the objective."""
-    return dict(scores) if objective is None or cubes is None else {**scores, **objective.scores(cubes)}
+def with_objectives(
+    objectives: Sequence[Objective], scores: Mapping[str, float], cubes: Tensor | None, experiment: Experiment
+) -> dict[str, float]:
+    """Return a learner's validation scores together with those of the objectives; see `Experiment.yardstick` for the names.
+
+    Args:
+        objectives: the result of `objectives_of`.
+        scores: the scores of the learner.
+        cubes: (n, B, S, S) the cubes that were scored; None if the learner makes none, or on ranks other than 0.
+        experiment: the configuration of the run.
+    """
+    found, yardsticks = dict(scores), experiment.learner.yardsticks
+    if not objectives or cubes is None:
+        return found
+    own = experiment.learner.objective
+    found |= {experiment.yardstick(name, own): found.pop(name) for name in yardsticks if name in found}
+    for each in objectives:
+        mine = each.scores(cubes)
+        found |= {experiment.yardstick(key, f"{LOSS}/{each.key}") if key in yardsticks else key: mine[key] for key in mine}
+    return found

@@ -1,11 +1,8 @@
-"""Select the lesions of a run, prove that the run may read them, and keep its scored cubes. This module does not use Ray."""
+"""Select the lesions of a run, and prove that the run may read them. This module does not use Ray."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, StoreError
@@ -14,13 +11,8 @@ from hyperderm.learners.spec import PIXELWISE
 from hyperderm.store.folds import POSITIVE
 from hyperderm.store.manifest import FOLD_FREE, Manifest
 from hyperderm.store.reader import Store, open_store
-from hyperderm.store.run_location import RunLocation, put
 from hyperderm.tags import SYNTHETIC_TAG, WEIGHTS_TAG
 from hyperderm.training.data import check_size, train_data
-from hyperderm.training.loop import Report
-from hyperderm.training.run_folder import SAMPLES
-
-SAMPLES_KEPT = 64
 
 
 @dataclass(frozen=True)
@@ -145,12 +137,3 @@ def _extra(store: Store, experiment: Experiment) -> tuple[str, ...]:
     check_origin(synthetic, store, experiment.data.fold)
     check_size(experiment.data.size, synthetic.manifest.shape[:2])
     return tuple(sorted(synthetic.index().column("lesion_id").to_pylist()))
-
-
-def keep_samples(report: Report, folder: RunLocation) -> None:
-    """Save the first scored cubes, at most `SAMPLES_KEPT`, for the driver's pictures: (n, B, H, W) in `samples.npy`."""
-    if report.cubes is None:
-        return
-    buffer = io.BytesIO()
-    np.save(buffer, report.cubes[:SAMPLES_KEPT].numpy())  # in memory: numpy does not report a full disk
-    put(folder, SAMPLES, buffer.getvalue())

@@ -13,10 +13,12 @@ from hyperderm.workflows.grids import (
     grid_request,
 )
 from hyperderm.workflows.run_comparison import compare
+from hyperderm.workflows.run_description import describe
 from hyperderm.workflows.run_evaluation import evaluate
 from hyperderm.workflows.run_generation import generate
 from hyperderm.workflows.run_ingest import annotate_export, check_ingest, ingest, ingest_job
 from hyperderm.workflows.run_phantom import phantom
+from hyperderm.workflows.run_sweep_comparison import compare_sweeps
 from hyperderm.workflows.runs import audit_leaks, show, sweep, train
 from hyperderm.workflows.stores import (
     bucket_clean,
@@ -41,6 +43,8 @@ __all__ = [
     "bucket_links",
     "check_ingest",
     "compare",
+    "compare_sweeps",
+    "describe",
     "evaluate",
     "generate",
     "grid_request",

@@ -31,6 +31,7 @@ from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
 from hyperderm.training.run_folder import CLOSED, IDENTITY, PAGE, PLAN, REPORT, claim, known_identity, run_folder
 from hyperderm.training.storage import claim_prefix, open_storage, recorded, storage_named, storage_of_run
 from hyperderm.workflows.find_store import find_store
+from hyperderm.workflows.first_description import describe_first
 from hyperderm.workflows.run_tracking import finish_tracking, open_tracker, real_set
 from hyperderm.workflows.workspace import Ended, GridRequest, Workspace
 
@@ -257,6 +258,7 @@ def _tracking(
         arms[GENERATORS] = "generators and their synthetic sets, one of each per fold"
     params = {"models": ", ".join(plan.grid.models), "folds": len(plan.folds), "seeds": len(plan.grid.seeds)}
     watched.open(params, {PLAN: json_of((folder / PLAN).read_text("utf-8"))}, arms)
+    describe_first(workspace, watched, tracker, facts, plan.store)
     watched.catch_up((job, "finished", "") for job in plan.jobs if result_of(grid, job))
     try:
         yield watched

@@ -40,10 +40,9 @@ def compare(
             does not answer.
     """
     workspace = Workspace.here()
-    if form not in FORMS:
-        raise ConfigError(f"--format {form!r} is unknown", f"Use {', '.join(FORMS[:-1])} or {FORMS[-1]}.")
+    check_form(form)
     if out:
-        _check_free(out)
+        check_free(out)
     from hyperderm.reports import compare as forms
     from hyperderm.reports import comparison
     from hyperderm.tracking.fetch import fetch
@@ -61,7 +60,7 @@ def compare(
         return compared
     text = {"table": _wide_table, "markdown": forms.markdown, "csv": forms.csv}[form](compared)
     if out:
-        _check_free(out)  # fetching took its time
+        check_free(out)  # fetching took its time
         write_whole(out, text)
         workspace.say(f"written to {out}")
     else:
@@ -78,7 +77,22 @@ def _wide_table(compared: "Comparison") -> str:
     return captured.get()
 
 
-def _check_free(out: Path) -> None:
+def check_form(form: str) -> None:
+    """Refuse a form that is not in `FORMS`.
+
+    Raises:
+        ConfigError: the message names the forms.
+    """
+    if form not in FORMS:
+        raise ConfigError(f"--format {form!r} is unknown", f"Use {', '.join(FORMS[:-1])} or {FORMS[-1]}.")
+
+
+def check_free(out: Path) -> None:
+    """Refuse a place for output that is taken, or whose folder is not there.
+
+    Raises:
+        ConfigError: the message names the place.
+    """
     if out.exists():
         raise ConfigError(f"--out {str(out)!r}: something is already there", "Choose another file, or remove it first.")
     if not out.absolute().parent.is_dir():

@@ -13,16 +13,21 @@ from rich.table import Table
 from hyperderm.cluster.feed_choice import FeedChoice, choose_feed
 from hyperderm.cluster.observer import Observers
 from hyperderm.cluster.session import Cluster, check_capacity, connect, described, workers_found
-from hyperderm.config import LOSS, Experiment
+from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, DiskFull, MachineTrouble
 from hyperderm.registry import Space
 from hyperderm.reports import leaderboard
+from hyperderm.reports import repeats as words
 from hyperderm.reports.progress import ProgressLine
 from hyperderm.store.location import Location
 from hyperderm.store.reader import Store
+from hyperderm.studies.ranks import BEST_IMAGES, front, in_words, reached, values_of
+from hyperderm.studies.repeats import Repeated, ended_in_all
 from hyperderm.studies.search import Search, sweep_identity, sweep_name
 from hyperderm.studies.trial_job import TrialJob
-from hyperderm.tags import BEST_TAG
+from hyperderm.tags import BEST_TAG, FRONT_TAG
+from hyperderm.tracking.measure import Measure
+from hyperderm.tracking.pareto import one_objective, pareto_figure
 from hyperderm.tracking.runs import Status
 from hyperderm.tracking.server import redacted
 from hyperderm.tracking.study_plots import study_figure, study_page
@@ -33,17 +38,29 @@ from hyperderm.training.run_folder import CLOSED, CONFIG, IDENTITY, STUDY, claim
 from hyperderm.training.selection import select
 from hyperderm.training.storage import claim_prefix, recorded, storage_of_run
 from hyperderm.trouble import trouble_of
+from hyperderm.workflows.first_description import describe_first
 from hyperderm.workflows.prepared import Prepared, RunRequest, prepare
+from hyperderm.workflows.run_repeats import (
+    catch_up,
+    exit_code,
+    log_numbers,
+    missing,
+    repeats_of,
+    run_repeats,
+    tags_of,
+)
 from hyperderm.workflows.run_tracking import facts_of, finish_tracking, open_tracker, real_set, say_made_with
 from hyperderm.workflows.workspace import Ended, Workspace
 
 FEED = "feed"
 """The attribute in which a study records how its trials are fed."""
+VIEWS = ("search", "search_second")
+"""Names of the plots of a search by two objectives, each of which is drawn alone beside the Pareto front."""
 STATUS: Mapping[TrialState, leaderboard.Status] = {**ENDED, TrialState.RUNNING: "running"}
 
 
-def run_sweep(workspace: Workspace, request: RunRequest, space: Space) -> Ended:
-    """Run or continue a sweep, and return how it ended.
+def run_sweep(workspace: Workspace, request: RunRequest, space: Space, repeat: int = 0) -> Ended:
+    """Run or continue a sweep, repeat its best trial `repeat` times with other seeds, and return how it ended.
 
     Raises:
         HyperdermError: an error that the user can correct; raised before any process starts.
@@ -53,7 +70,7 @@ def run_sweep(workspace: Workspace, request: RunRequest, space: Space) -> Ended:
     folder = run_folder(request.runs, request.name, sweep_name(experiment, space, store.name))
     mine = sweep_identity(experiment, space, store.manifest.fingerprint, found.content)
     with claim(folder, mine | recorded(found.bucket)) as key:
-        return _run(_Sweep(found, space, folder, key, storage_of_run(found.bucket, folder), mine))
+        return _run(_Sweep(found, space, folder, key, storage_of_run(found.bucket, folder), mine, repeat))
 
 
 @dataclass(frozen=True)
@@ -67,6 +84,7 @@ class _Sweep:
         key: the key of the sweep on the tracking server.
         storage: where trials write; None means into `folder`.
         identity: the facts that may not change between drivers of the same sweep.
+        repeat: how many repeats of the best trial are wanted in all.
     """
 
     found: Prepared
@@ -75,6 +93,7 @@ class _Sweep:
     key: str
     storage: Location | None
     identity: Mapping[str, Any]
+    repeat: int = 0
 
 
 def check_batches(experiment: Experiment, space: Space, cubes: int) -> None:
@@ -102,7 +121,10 @@ def _run(sweep: _Sweep) -> Ended:
     search = Search(folder / STUDY, folder.name, experiment, sweep.space.distributions, observers, workspace.say)
     ended, wanted = search.finished(), experiment.sweep.trials
     workspace.say(f"sweep {folder.name}: {len(ended)} of {wanted} trials done, fold {experiment.data.fold}")
-    if len(ended) < wanted:
+    if len(search.base.objectives) > 1:
+        workspace.say(_about_two(search))
+    before = ended_in_all(folder)
+    if len(ended) < wanted or missing(search, folder, sweep.repeat):
         workspace.say(f"connecting to Ray at {workspace.ray_address}" if workspace.ray_address else "starting Ray")
         with connect(workspace.ray_address) as cluster:
             check_capacity(experiment, cluster, storage or folder)
@@ -122,7 +144,11 @@ def _run(sweep: _Sweep) -> Ended:
         tracker = open_tracker(workspace, experiment.name, folder)
         finish_tracking(workspace, tracker, sweep.key)  # delivers the entries that an earlier driver left
     new, place = len(search.finished()) - len(ended), storage.uri if storage else str(folder)
-    return Ended(_conclude(workspace, search, place, new), folder, tuple(rows_of(search)))
+    found = repeats_of(search, folder)
+    code = _conclude(workspace, search, place, new + ended_in_all(folder) - before, found)
+    if not search.interrupted:
+        code = max(code, exit_code(found, sweep.repeat))
+    return Ended(code, folder, tuple(rows_of(search)), found)
 
 
 def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluster | None) -> None:
@@ -140,12 +166,15 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
         {"space": f"{sweep.space.name} v{sweep.space.version}", "profile": experiment.profile},
         {CONFIG: experiment.model_dump(mode="json"), IDENTITY: sweep.identity},
     )
+    describe_first(workspace, watched, tracker, facts, found.store)
     for trial in search.unfinished():  # a killed driver left them RUNNING; one that is taken up opens its run again
         watched.interrupted(TrialJob(trial.number))
     watched.catch_up((TrialJob(t.number), ENDED[t.state], t.user_attrs.get("reason", "")) for t in ended)
+    catch_up(repeats_of(search, folder), watched)
     try:
         if cluster and feed_choice:
-            objective = experiment.objective
+            first = experiment.objectives[0]
+            objective = first if first == experiment.objective else ""  # else a lower score may belong to no checkpoint
             progress = ProgressLine(
                 workspace.console,
                 "sweep",
@@ -156,17 +185,18 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
                 best=_best(search),
             )
             observers.add(watched, progress)
-            with progress:
-                _train(search, sweep, cluster, facts, feed_choice)
+            _train(search, sweep, cluster, facts, feed_choice, watched, progress)
     except BaseException as error:
         with suppress(Exception):  # the summary may fail for the same reason; the user must read the first error
             if isinstance(trouble_of(error), DiskFull):  # pictures and tables would fail with the same error
                 watched.close("KILLED", tags=_tags(search), reason=f"{type(error).__name__}: {error}")
             else:
-                _close(search, watched, f"{type(error).__name__}: {error}")
+                _close(search, watched, f"{type(error).__name__}: {error}", repeats_of(search, folder))
             finish_tracking(workspace, tracker, key)
         raise
-    _close(search, watched)
+    repeated_now = repeats_of(search, folder)
+    log_numbers(tracker, key, folder, repeated_now)
+    _close(search, watched, repeats=repeated_now)
     if not search.interrupted:
         (folder / CLOSED).touch()
     finish_tracking(workspace, tracker, key)
@@ -196,7 +226,16 @@ def largest(experiment: Experiment, axes: Mapping[str, BaseDistribution]) -> Exp
     return experiment.model_copy(update={"data": experiment.data.model_copy(update={"size": max(sizes)})})
 
 
-def _train(search: Search, sweep: _Sweep, cluster: Cluster, facts: StudyFacts, feed_choice: FeedChoice) -> None:
+def _train(
+    search: Search,
+    sweep: _Sweep,
+    cluster: Cluster,
+    facts: StudyFacts,
+    feed_choice: FeedChoice,
+    watched: StudyTracker,
+    progress: ProgressLine,
+) -> None:
+    """Run the trials that are left, and then the repeats of the best one, on the same shared data."""
     from hyperderm.cluster.shared_data import share
     from hyperderm.studies.sweep import run
 
@@ -207,28 +246,46 @@ def _train(search: Search, sweep: _Sweep, cluster: Cluster, facts: StudyFacts, f
         search.interrupted = True
         return
     try:
-        run(search, shared, cluster, facts.folder, facts.provenance(), facts.storage)
+        with progress:
+            run(search, shared, cluster, facts.folder, facts.provenance(), facts.storage)
+        if not search.interrupted and missing(search, facts.folder, sweep.repeat):
+            run_repeats(found.workspace, search, sweep.repeat, shared, cluster, facts, watched)
     finally:
         shared.close()
 
 
-def _close(search: Search, watched: StudyTracker, broken: str = "") -> None:
-    rows, marks = rows_of(search), search.study.user_attrs
-    floor, mean_cube = marks.get("floor_real_vs_real"), marks.get("score_of_mean_cube")
+def _close(search: Search, watched: StudyTracker, broken: str = "", repeats: Repeated | None = None) -> None:
+    rows = rows_of(search)
     scored = [row for row in rows if row.status in ("finished", "stopped early")]
     status: Status = "KILLED" if search.interrupted or broken else "FINISHED" if scored else "FAILED"
-    named = objective_name(search)
+    first, second = _measures(search)
     texts = {
-        "leaderboard.md": leaderboard.markdown(rows, floor, mean_cube, named),
-        "leaderboard.csv": leaderboard.csv(rows, named),
-        "search.html": study_page(search.study),
+        "leaderboard.md": leaderboard.markdown(rows, first.floor, first.mean_cube, first.name, second),
+        "leaderboard.csv": leaderboard.csv(rows, first.name, second),
     }
-    figures = {"search.png": study_figure(search.study)}
-    watched.close(status, figures=figures, texts=texts, tags=_tags(search), reason=broken)
+    if repeats:
+        texts["leaderboard.md"] += words.markdown(repeats)
+    if repeats and repeats.records:
+        texts["repeats.csv"] = words.csv(repeats)
+    figures, metrics = {}, {}
+    if second is None:
+        views = {"search": search.study}
+    else:
+        ends = [row for row in rows if row.on_front]
+        views = {name: one_objective(search.study, at, search.base.objectives[at]) for at, name in enumerate(VIEWS)}
+        texts["pareto.md"] = leaderboard.markdown(ends, first.floor, first.mean_cube, first.name, second)
+        figures["pareto.png"] = pareto_figure(search.study, (first, second))
+        metrics[""] = {"front_trials": float(len(ends))}
+    texts |= {f"{name}.html": study_page(study) for name, study in views.items()}
+    figures |= {f"{name}.png": study_figure(study) for name, study in views.items()}
+    tags = _tags(search) | tags_of(repeats)
+    watched.close(status, figures=figures, texts=texts, metrics=metrics, tags=tags, reason=broken)
 
 
-def _conclude(workspace: Workspace, search: Search, place: str, new: int) -> int:
+def _conclude(workspace: Workspace, search: Search, place: str, new: int, repeats: Repeated | None) -> int:
     workspace.console.print(_table(search))
+    if repeats:
+        workspace.say(*words.sentences(repeats))
     if search.interrupted:
         workspace.say("interrupted: the same command goes on where this one stood")
         return 130
@@ -247,41 +304,57 @@ def _conclude(workspace: Workspace, search: Search, place: str, new: int) -> int
 
 
 def _table(search: Search) -> Table:
-    marks = search.study.user_attrs
-    floor, mean_cube = marks.get("floor_real_vs_real"), marks.get("score_of_mean_cube")
-    return leaderboard.table(rows_of(search), floor, mean_cube, objective_name(search))
+    first, second = _measures(search)
+    return leaderboard.table(rows_of(search), first.floor, first.mean_cube, first.name, second)
 
 
-def objective_name(search: Search) -> str:
-    """Return in words the objective that scores the trials."""
-    return search.base.objective.removeprefix(f"{LOSS}/").replace("_", " ")
+def _measures(search: Search) -> tuple[Measure, Measure | None]:
+    """Return the one or two objectives with what gives them a scale."""
+    marks, found = search.study.user_attrs, []
+    for objective, name in zip(search.base.objectives, in_words(search.base.objectives), strict=True):
+        scale = [marks.get(search.base.yardstick(each, objective)) for each in ("floor_real_vs_real", "score_of_mean_cube")]
+        found.append(Measure(name, *scale))
+    return found[0], found[1] if len(found) > 1 else None
+
+
+def _about_two(search: Search) -> str:
+    """Return what a user must know of a search by two objectives."""
+    first, second = in_words(search.base.objectives)
+    (chosen,) = in_words([search.base.objective])
+    return (
+        f"two objectives, {first} and {second}: all trials run to their end, since successive halving ranks by one number; "
+        f"a trial keeps the checkpoint with the lowest {chosen}"
+    )
 
 
 def rows_of(search: Search) -> list[leaderboard.Row]:
     """Return the trials as rows of a leaderboard."""
     trials = search.study.get_trials(deepcopy=False)
-    return [_row(trial) for trial in trials if trial.state in STATUS]
+    ends = {trial.number for trial in front(search.study)}
+    return [_row(trial, trial.number in ends) for trial in trials if trial.state in STATUS]
 
 
-def _row(trial: FrozenTrial) -> leaderboard.Row:
-    reached = trial.intermediate_values
+def _row(trial: FrozenTrial, on_front: bool) -> leaderboard.Row:
+    values = dict(enumerate(values_of(trial)))
     return leaderboard.Row(
         number=trial.number,
         status=STATUS[trial.state],
-        best=min(reached.values(), default=None),
-        best_images=trial.user_attrs.get("best_images"),
-        images=max(reached, default=0),
+        best=values.get(0),
+        best_images=trial.user_attrs.get(BEST_IMAGES),
+        images=max(reached(trial), default=0),
         seconds=float(trial.user_attrs.get("seconds", 0.0)),
         values=trial.params,
         reason=trial.user_attrs.get("reason", ""),
+        second=values.get(1),
+        on_front=on_front,
     )
 
 
 def _tags(search: Search) -> dict[str, str]:
-    best = _best(search)
-    return {} if best is None else {BEST_TAG: f"{best:.6g}"}
+    best, ends = _best(search), [str(trial.number) for trial in front(search.study)]
+    return ({} if best is None else {BEST_TAG: f"{best:.6g}"}) | ({FRONT_TAG: ", ".join(ends)} if ends else {})
 
 
 def _best(search: Search) -> float | None:
-    scores = [value for trial in search.finished() for value in trial.intermediate_values.values()]
-    return min(scores, default=None)
+    """Return the lowest value of the first objective; that of trials that were stopped or failed counts too."""
+    return min((values[0] for trial in search.finished() if (values := values_of(trial))), default=None)

@@ -21,6 +21,7 @@ from hyperderm.training.feed import check_batch
 from hyperderm.training.run_folder import claim, run_folder, same_run
 from hyperderm.training.storage import claim_prefix, recorded, storage_of_run, trial_place
 from hyperderm.trouble import trouble_of
+from hyperderm.workflows.first_description import describe_first
 from hyperderm.workflows.prepared import RunRequest, prepare
 from hyperderm.workflows.run_tracking import facts_of, finish_tracking, open_tracker, real_set, say_made_with
 from hyperderm.workflows.workspace import Ended, Workspace
@@ -63,6 +64,7 @@ def run_one(workspace: Workspace, request: RunRequest) -> Ended:
         try:
             with progress:
                 observers.started(job, CheckpointFolder(place).resumable())
+                describe_first(workspace, watched, tracker, facts, store)
                 reason = _outcome(lambda: run_single(parts, job, observers))
                 observers.finished(job, "failed" if reason else "finished", reason)
         except BaseException as error:

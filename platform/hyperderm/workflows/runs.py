@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hyperderm import registry
 from hyperderm.cluster.session import quiet_ray
 from hyperderm.config import Experiment
+from hyperderm.errors import ConfigError
 from hyperderm.strict import parse_overrides
 from hyperderm.workflows.find_store import check_source
 from hyperderm.workflows.workspace import Ended, Workspace, choose_profile, configure
@@ -79,6 +80,7 @@ def sweep(
     *,
     space: str | None = None,
     trials: int | None = None,
+    repeat: int | None = None,
     workers_per_trial: int | None = None,
     store: str | None = None,
     data: Path | None = None,
@@ -90,10 +92,13 @@ def sweep(
 ) -> Ended:
     """Search the hyperparameters of an experiment, or go on with the search; `Ended.rows` is the leaderboard.
 
+    With `repeat`, the best trial is then trained again with other seeds (`studies.repeats`): `Ended.repeats`.
+
     Args:
         experiment: the name of a file in `experiments/`.
         space: the name of a file in `search_spaces/`; None: the experiment's own.
         trials: how many in all, those of earlier calls counted; None: as the experiment says.
+        repeat: how many repeats of the best trial in all, those of earlier calls counted; None: none further.
         workers_per_trial: data-parallel workers of each trial.
         store: URI of a store; None: `data`, or the default phantom.
         data: a folder of raw files, which is ingested once.
@@ -106,6 +111,8 @@ def sweep(
     Raises:
         HyperdermError: an error that the user can correct, before any process starts.
     """
+    if repeat is not None and repeat < 1:
+        raise ConfigError(f"--repeat {repeat} is refused", "Give the number of repeats, 1 or more, or leave it out.")
     workspace = Workspace.here()
     config = show(
         experiment,
@@ -126,7 +133,7 @@ def sweep(
     from hyperderm.workflows.run_sweep import run_sweep
 
     request = RunRequest(config, store, data, name, workspace.runs(runs), storage)
-    return run_sweep(workspace, request, axes)
+    return run_sweep(workspace, request, axes, repeat or 0)
 
 
 def audit_leaks(*, stores: Sequence[str] = (), cubes: bool = True, runs: Path | None = None) -> "Verdict":

@@ -20,6 +20,7 @@ from hyperderm.strict import check_text, parse_overrides
 
 if TYPE_CHECKING:  # heavy modules are imported only after the configuration is checked
     from hyperderm.reports.leaderboard import Row
+    from hyperderm.studies.repeats import Repeated
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,13 @@ class Ended:
         exit_code: the exit code of the command: 0 done, 1 nothing or not everything finished, 130 interrupted.
         folder: the folder of its files on this machine.
         rows: the leaderboard of a sweep, in the order of the trials; empty for other runs.
+        repeats: what is known of the repeats of a sweep's best trial; None without such a trial, and for other runs.
     """
 
     exit_code: int
     folder: Path
     rows: "tuple[Row, ...]" = ()
+    repeats: "Repeated | None" = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from hyperderm.learners.adversarial_settings import AdversarialConfig, Loss, Norm, check_bands
-from hyperderm.learners.generative_settings import one_worker
+from hyperderm.learners.generative_settings import check_batch_norm
 from hyperderm.learners.noise_settings import NoiseConfig, check_doubled
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class DcganConfig(NoiseConfig, AdversarialConfig):
         """See `LearnerConfig.check`."""
         super().check(run)
         if self.generator_norm == "batch":
-            one_worker("generator_norm", run)
+            check_batch_norm("generator_norm", run)
         check_doubled(run.data.size, "the DCGAN")
 
     def check_store(self, manifest: Manifest) -> None:

@@ -11,8 +11,9 @@ from hyperderm.learners.adversarial_settings import check_bands
 from hyperderm.learners.base import Batch
 from hyperderm.learners.critics import Critic
 from hyperderm.learners.dcgan.config import DcganConfig
-from hyperderm.learners.dcgan.networks import DcganCritic, DcganGenerator
+from hyperderm.learners.dcgan.networks import DcganCritic
 from hyperderm.learners.from_noise import FromNoise, NoiseSampler, load_noise_sampler
+from hyperderm.learners.noise_networks import DcganGenerator
 from hyperderm.settings import Run
 
 

@@ -1,15 +1,15 @@
 """The networks of the R3GAN baseline for any number of bands B. Cubes are (N, B, H, W).
 
-Source: Huang et al., "The GAN is dead; long live the GAN! A Modern Baseline GAN", NeurIPS 2024 (arXiv 2501.05441). Taken
-from it are: residual blocks 1x1 - grouped 3x3 - 1x1 with LeakyReLU(0.2) between the convolutions, twice as many channels
-inside, 16 channels a group and two blocks a stage; no normalisation; the initialisation of Fixup (Zhang et al., ICLR 2019);
-bilinear resampling between the stages; a learned first map that a linear layer of z modulates; a depthwise convolution over
-the last map and a linear layer as the head.
+Source: Huang et al., "The GAN is dead; long live the GAN! A Modern Baseline GAN", NeurIPS 2024 (arXiv 2501.05441). The
+paper was not at hand when this was written; taken from what is known of it are: residual blocks 1x1 - grouped 3x3 - 1x1
+with LeakyReLU(0.2) between the convolutions, twice as many channels inside, 16 channels a group and two blocks a stage; no
+normalisation; the initialisation of Fixup (Zhang et al., ICLR 2019); bilinear resampling between the stages; a learned
+first map that a linear layer of z modulates; a depthwise convolution over the last map and a linear layer as the head.
 
 Choices of this project:
 - The number of channels doubles from the full size towards the first map, up to `WIDEST`.
 - The paper's generator has no last activation; this one ends in tanh, because scaled cubes lie in [-1, 1].
-- The paper concatenates z and an embedding of the class; here it is added to z, as in the other generators of the house.
+- The embedding of the class is added to z, as in the other generators of the house.
 - A 1x1 convolution changes the number of channels between stages and is applied to the smaller of the two maps. It has no
   bias, so it commutes with the resampling, and the larger map would only cost more.
 - Convolutions outside the blocks have weights N(0, 1/fan-in): they keep the variance, because no activation follows them.

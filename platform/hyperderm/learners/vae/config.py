@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from hyperderm.learners.generative_settings import one_worker
+from hyperderm.learners.generative_settings import check_batch_norm
 from hyperderm.learners.noise_settings import NoiseConfig, check_doubled
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class VaeConfig(NoiseConfig):
         super().check(run)
         check_doubled(run.data.size, "the VAE")
         if self.norm == "batch":
-            one_worker("norm", run)
+            check_batch_norm("norm", run)
 
     def build(self, run: Run, data: TrainData, compute: Compute) -> Learner:
         """See `LearnerConfig.build`."""

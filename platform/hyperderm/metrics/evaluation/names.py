@@ -10,7 +10,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "sam_nearest", "thumbnail_nearest", "sam", "sid", "relative_rmse", "ergas", "rase", "rase_as_published", "psnr",
         "ssim", "ms_ssim", "ms_gmsd", "mdsi", "haarpsi",
     ),
-    "spectral": ("energy", "two_sample_auroc"),
+    "spectral": ("energy", "coverage", "two_sample_auroc"),
     "inception": (
         "frechet", "kernel", "precision", "recall", "density", "coverage", "two_sample_auroc", "frechet_unscaled",
     ),

@@ -86,7 +86,7 @@ def network_space(space: FeatureSpace, how: Comparison, features: Features = com
 def spectral_space(how: Comparison) -> Space:
     """Return the space of spectral statistics, standardised by train."""
     standardise = Standardiser(cube_features(how.train.cubes))
-    return Space(SPECTRAL, lambda group: standardise(cube_features(group.cubes)), (ENERGY.key,))
+    return Space(SPECTRAL, lambda group: standardise(cube_features(group.cubes)), (ENERGY.key, "coverage"))
 
 
 def space_scores(

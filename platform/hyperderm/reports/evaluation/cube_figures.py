@@ -16,26 +16,8 @@ from hyperderm.errors import CubeError
 from hyperderm.metrics.evaluation.measure import Measured
 from hyperderm.metrics.evaluation.scores import Comparison, CubeGroup
 from hyperderm.metrics.spectral import spectral_angles
-from hyperderm.reports.evaluation.look import (
-    EDGE,
-    HELD_OUT,
-    SMALL,
-    SYNTHETIC,
-    TEXT,
-    TITLE,
-    TRAIN,
-    Look,
-    Pictures,
-    axes_at,
-    ending,
-    evenly,
-    label,
-    sheet,
-    spoken,
-    spread,
-    tile,
-    words,
-)
+from hyperderm.reports.evaluation.look import HELD_OUT, SYNTHETIC, TRAIN, Look, Pictures, label, spread
+from hyperderm.reports.figure_parts import EDGE, SMALL, TEXT, TITLE, axes_at, ending, evenly, sheet, spoken, tile, words
 from hyperderm.reports.figure_style import FAINT, QUIET, WIDTH, wrapped
 from hyperderm.reports.number_format import number
 

@@ -1,12 +1,11 @@
-"""What the figures of an evaluation share: the look of each set, places in inches, tiles, and the choice of cubes."""
+"""What the figures of an evaluation share: the look of each set, the choice of cubes, and their pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
@@ -14,15 +13,12 @@ from numpy.typing import NDArray
 from hyperderm.errors import CubeError
 from hyperderm.metrics.evaluation.measure import Measured
 from hyperderm.metrics.evaluation.scores import Comparison, CubeGroup
-from hyperderm.reports.figure_style import DPI, FAINT, HUES, INK, QUIET, WIDTH, text_width, wrapped
+from hyperderm.reports.figure_parts import EDGE, TEXT, evenly
+from hyperderm.reports.figure_style import HUES, INK, QUIET, WIDTH, text_width, wrapped
 from hyperderm.tracking.figures import RealSet
 
 Dash = tuple[int, tuple[float, ...]]
 Picture = NDArray[np.uint8]
-EDGE = 0.2
-"""Inches between the edge of a figure and what is drawn."""
-SMALL, TEXT, TITLE = 7.5, 8.5, 9.5
-"""Sizes of letters in points."""
 KEY = 0.23
 """Height in inches of a line of the key."""
 _GAIN_FROM = 48  # train cubes from which gain and white are taken: more of them change neither
@@ -89,53 +85,6 @@ def _in_a_line(shown: Sets) -> bool:
     return sum(text_width(counted(look, group.name, len(group)), TEXT) + 0.8 for look, group in shown) < WIDTH - 2 * EDGE
 
 
-def sheet(height: float) -> Figure:
-    """Return an empty figure of the page's width and this height in inches."""
-    return Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
-
-
-def axes_at(figure: Figure, left: float, top: float, width: float, height: float, share: Axes | None = None) -> Axes:
-    """Add axes whose upper left corner lies `left` and `top` inches from that of the figure."""
-    total = figure.get_figheight()
-    place = (left / WIDTH, 1 - (top + height) / total, width / WIDTH, height / total)
-    return figure.add_axes(place, sharey=share)
-
-
-def words(
-    figure: Figure, left: float, top: float, text: str, size: float = TEXT, *, bold: bool = False, colour: str = INK
-) -> None:  # fmt: skip
-    """Write text below a point, in inches from the upper left corner of the figure."""
-    figure.text(
-        left / WIDTH, 1 - top / figure.get_figheight(), text, fontsize=size, va="top", color=colour,
-        fontweight="bold" if bold else "normal", parse_math=False, linespacing=1.15,
-    )  # fmt: skip
-
-
-def tile(figure: Figure, left: float, top: float, side: float, picture: NDArray[Any], **shown: Any) -> Axes:  # noqa: ANN401
-    """Draw a picture as a square of `side` inches; `shown` goes to `imshow`."""
-    axes = axes_at(figure, left, top, side, side)
-    axes.imshow(picture, aspect="auto", **shown)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_color(FAINT)
-    axes.spines[:].set_linewidth(0.5)
-    return axes
-
-
-def ending(text: str, width: float, size: float, lines: int) -> str:
-    """Break a text into lines as `wrapped` does; one that is too long loses its beginning, as ids differ at their ends."""
-    made, kept = wrapped(text, width, size, lines), text
-    while made.endswith("…") and kept:
-        kept = kept[1:]
-        made = wrapped("…" + kept, width, size, lines)
-    return made
-
-
-def spoken(diagnosis: str) -> str:
-    """Return a diagnosis as words."""
-    return diagnosis.replace("_", " ")
-
-
 def spread(group: CubeGroup, count: int, only: Sequence[str] = ()) -> list[int]:
     """Choose at most `count` cubes, evenly spread over the set in order of diagnosis and then of position.
 
@@ -149,12 +98,6 @@ def spread(group: CubeGroup, count: int, only: Sequence[str] = ()) -> list[int]:
     rows = [row for row, diagnosis in enumerate(group.diagnoses) if diagnosis in only] or list(range(len(group)))
     rows.sort(key=lambda row: group.diagnoses[row])
     return evenly(rows, count)
-
-
-def evenly(rows: Sequence[int], count: int) -> list[int]:
-    """Return at most `count` of the rows at even distances, in their order."""
-    n = min(count, len(rows))
-    return [int(rows[(2 * k + 1) * len(rows) // (2 * n)]) for k in range(n)]
 
 
 @dataclass(frozen=True, eq=False)

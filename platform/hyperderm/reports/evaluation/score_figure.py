@@ -13,19 +13,8 @@ from matplotlib.patches import Patch
 
 from hyperderm.metrics.evaluation.measure import Measured
 from hyperderm.metrics.evaluation.scores import Comparison, Score, Verdict
-from hyperderm.reports.evaluation.look import (
-    EDGE,
-    HELD_OUT,
-    SMALL,
-    SYNTHETIC,
-    TEXT,
-    TITLE,
-    TRAIN,
-    axes_at,
-    counted,
-    sheet,
-    words,
-)
+from hyperderm.reports.evaluation.look import HELD_OUT, SYNTHETIC, TRAIN, counted
+from hyperderm.reports.figure_parts import EDGE, SMALL, TEXT, TITLE, axes_at, sheet, words
 from hyperderm.reports.figure_style import FAINT, GRID, HUES, INK, QUIET, WIDTH, wrapped
 
 REACH = 6.0

@@ -13,27 +13,8 @@ from numpy.typing import NDArray
 from hyperderm.metrics.evaluation.mean_spectra import LESION, SKIN
 from hyperderm.metrics.evaluation.measure import METRICS, Measured
 from hyperderm.metrics.evaluation.scores import Comparison, CubeGroup
-from hyperderm.reports.evaluation.look import (
-    EDGE,
-    HELD_OUT,
-    KEY,
-    SMALL,
-    SYNTHETIC,
-    TEXT,
-    TITLE,
-    Look,
-    Sets,
-    axes_at,
-    counted,
-    evenly,
-    inside,
-    key,
-    key_height,
-    sets,
-    sheet,
-    spoken,
-    words,
-)
+from hyperderm.reports.evaluation.look import HELD_OUT, KEY, SYNTHETIC, Look, Sets, counted, inside, key, key_height, sets
+from hyperderm.reports.figure_parts import EDGE, SMALL, TEXT, TITLE, axes_at, evenly, sheet, spoken, words
 from hyperderm.reports.figure_style import FAINT, INK, QUIET, WIDTH, plain, wrapped
 
 Table = NDArray[np.float64]

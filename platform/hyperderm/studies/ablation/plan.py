@@ -297,7 +297,7 @@ def _check_batch(whose: str, experiment: Experiment, train: int, workers: int) -
 
 
 def winner(folder: Path, fold: int, manifest: str, experiment: str) -> dict[str, Any]:
-    """Return the swept values (configuration path to value) of the best finished trial of the sweep in `folder`.
+    """Return the swept values (configuration path to value) of the best trial (`ranks.winner`) of the sweep in `folder`.
 
     Raises:
         StudyError: the folder holds no sweep, the sweep has no finished trial, or it searched another manifest, experiment
@@ -322,15 +322,15 @@ def winner(folder: Path, fold: int, manifest: str, experiment: str) -> dict[str,
         raise StudyError(
             f"the sweep in {folder} searched {known.get('name')!r}, not {experiment!r}", "Name a sweep of that generator."
         )
+    from hyperderm.studies import ranks
     from hyperderm.studies.study_file import read_study
 
     if not (folder / STUDY).exists():
         raise StudyError(f"the sweep in {folder} has no trial yet", "Let it finish first.")
-    study = read_study(folder / STUDY)
-    try:
-        return dict(study.best_trial.params)
-    except ValueError:
-        raise StudyError(f"the sweep in {folder} has no finished trial", "Let it finish first.") from None
+    best = ranks.winner(read_study(folder / STUDY))
+    if best is None:
+        raise StudyError(f"the sweep in {folder} has no finished trial", "Let it finish first.")
+    return dict(best.params)
 
 
 ROLES: tuple[Role, ...] = ("train", "validation", "test")

@@ -1,0 +1,1 @@
+"""The report that describes a store."""
