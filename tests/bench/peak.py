@@ -6,11 +6,12 @@ from pathlib import Path
 
 
 def peak_of(work: Callable[[], object]) -> dict[str, float]:
-    """Return the seconds of some work, and the megabytes by which it raises the process's largest memory."""
+    """Return the seconds `s` of some work, the process's largest memory `peak_mb` in it, and how much more that is: `mb`."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew at what is in use
     before, start = _status("VmRSS"), time.perf_counter()
     work()
-    return {"s": time.perf_counter() - start, "mb": (_status("VmHWM") - before) / 1e3}
+    seconds, peak = time.perf_counter() - start, _status("VmHWM")
+    return {"s": seconds, "peak_mb": peak / 1e3, "mb": (peak - before) / 1e3}
 
 
 def _status(key: str) -> int:
