@@ -11,7 +11,7 @@ FLAGS = $(if $(RUNS),--runs "$(RUNS)") $(if $(STORAGE),--storage "$(STORAGE)") $
 	$(if $(PROFILE),--profile $(PROFILE)) $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablation describe evaluate lock check format test test-slow bench bench-audit bench-cold bench-data bench-metrics bench-streaming bench-statistics picture ui services-up services-down clean
+.PHONY: help setup ablation describe evaluate lock check format test test-slow bench bench-audit bench-cold bench-data bench-generators bench-metrics bench-streaming bench-statistics picture ui services-up services-down clean
 
 help: ## print this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -90,6 +90,9 @@ bench-cold: $(STAMP) ## time installation and the default sweep in a fresh clone
 
 bench-data: $(STAMP) ## ratios of the data side: feed, reading, ingest (10 minutes, 7 GB of /tmp); QUICK=1 goes through it in one
 	$(PY) -m tests.bench.data $(if $(QUICK),--quick)
+
+bench-generators: $(STAMP) ## a step of FastGAN, samplers, two workers; with STORE=folder also how good each generator is (hours); QUICK=1
+	$(PY) -m tests.bench.generators $(if $(QUICK),--quick) $(if $(STORE),--store "$(STORE)")
 
 bench-streaming: $(STAMP) ## our readers against Ray Data from an S3 server (8 GB of cubes, or a third of the free disk); QUICK=1 for little data
 	$(PY) -m tests.bench.streaming $(if $(QUICK),--quick)

@@ -29,6 +29,7 @@ from hyperderm.metrics.feature_spaces import FeatureSpace, available_spaces
 from hyperderm.metrics.folding import folded_mean
 from hyperderm.metrics.manifold import manifold
 from tests.bench.orderings import lesions
+from tests.bench.peak import peak_of
 
 SIDE = 64
 FIRST, SECOND, FASTER, MOST_MB = 240.0, 20.0, 5.0, 512.0
@@ -152,19 +153,6 @@ def child(what: str, count: int) -> dict[str, float]:
     command = [sys.executable, "-m", "tests.bench.metrics", f"--{what}", str(count)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def peak_of(work: Callable[[], object]) -> dict[str, float]:
-    """Return the seconds of some work, and the megabytes by which it raises the process's largest memory."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew at what is in use
-    before, start = _status("VmRSS"), time.perf_counter()
-    work()
-    return {"s": time.perf_counter() - start, "mb": (_status("VmHWM") - before) / 1e3}
-
-
-def _status(key: str) -> int:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key))
 
 
 def cubes_in_child(count: int) -> dict[str, float]:

@@ -34,8 +34,9 @@ BELOW_ZERO = 0.1
 reference (about -0.07 in HSIDermoscopy, METHODS section 1)."""
 MOST_TOGETHER = 32
 """Largest number of cubes that are made together."""
-PIXELS_TOGETHER = 2**19
-"""Largest number of pixels that are made together, which bounds the memory: 32 cubes of 128 px, 8 of 256 px."""
+PIXELS_TOGETHER = 2**16
+"""Largest number of pixels that are made together: 16 cubes of 64 px, 4 of 128 px. More are slower on a CPU, because the C
+library gives the memory of larger maps back after each layer (`make bench-generators`)."""
 RANGE_SHARE = 0.001
 """Share of a cube's pixels that may lie outside these limits: real frames have single hot and dead pixels."""
 
@@ -150,7 +151,10 @@ class NetworkSampler(ABC):
                 for place, index in enumerate(indices)
             ]
             cubes = self._made([torch.cat(rows) for rows in zip(*each, strict=True)])
-        return self.scaling.inverse(cubes.double()).float()
+        reflectance = cubes.float()
+        for place, cube in enumerate(cubes):  # one by one, double precision stays in the cache
+            reflectance[place] = self.scaling.inverse(cube[None].double())[0]
+        return reflectance
 
     def call(self, given: Sequence[Tensor]) -> Tensor:
         """Return the network's cubes for its inputs, which are on its device."""

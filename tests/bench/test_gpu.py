@@ -1,0 +1,44 @@
+"""The GPU bench without a GPU, on what a machine with torch, numpy, scipy and pydantic alone can import."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+ABSENT = (
+    *("ray", "mlflow", "pyarrow", "pandas", "sklearn", "matplotlib", "cv2", "optuna", "timm", "torchvision", "boto3"),
+    *("PIL", "skimage", "h5py", "tifffile", "psutil", "piq", "torchmetrics", "albumentations", "pytest"),
+)
+BARE = f"""
+import runpy, sys
+
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in {ABSENT!r} else self.finder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
+sys.argv = ["gpu", *sys.argv[1:]]
+runpy.run_module("tests.bench.gpu", run_name="__main__")
+"""
+
+
+def test_it_runs_without_ray_and_mlflow_and_prints_its_table():
+    command = [sys.executable, "-c", BARE, "--steps", "2", "--names", "dcgan", "shsgan", "vae"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    rows = [line for line in done.stdout.splitlines() if re.match(r"\| (dcgan|shsgan|vae) \|", line)]
+    assert [row.split(" | ")[4] for row in rows] == ["fp32", "bf16"] * 3
+    for row in rows:
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert float(cells[5]) > 0
+        assert cells[8] == "same"
+    assert all(0 < float(row.split("|")[8]) < 0.02 for row in rows if "bf16" in row)
+    if "no GPU" in done.stdout:
+        assert {row.split("|")[2].strip() for row in rows} == {"32"}
