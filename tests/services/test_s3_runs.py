@@ -32,7 +32,7 @@ from tests.services.s3_server import READER, READER_SECRET, SECRET, S3Server
 from tests.services.test_sweep_cli import EXPERIMENT, SPACE
 
 BOUND_S = 10
-KEPT = ("best.pt", "latest.pt", "previous.pt", "samples.npy")
+KEPT = ("best.pt", "latest.pt", "over_training.npz", "previous.pt", "samples.npy")
 HYPERDERM = Path(sys.executable).with_name("hyperderm")
 
 
@@ -232,7 +232,7 @@ def test_one_run_here_ends_as_on_a_disk(server, storage, phantom_store, tmp_path
     train_once(experiment, store, storage, {"run": "r"}, memory, selection=selection)
     assert memory.reports[0] == [0, 32, 64]
     held = objects(server, storage.prefix)
-    assert sorted(held) == ["/best.pt", "/latest.pt", "/previous.pt", "/samples.npy"]
+    assert sorted(held) == ["/best.pt", "/latest.pt", "/over_training.npz", "/previous.pt", "/samples.npy"]
     assert held["/samples.npy"] == (tmp_path / "0000/samples.npy").read_bytes()
     here = CheckpointFolder(tmp_path / "0000").load()["learner"]["generator"]
     there = CheckpointFolder(storage).load()["learner"]["generator"]

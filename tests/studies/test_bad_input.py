@@ -89,7 +89,7 @@ def test_unknown_models_generators_and_folds(real):
 @pytest.mark.parametrize(
     ("name", "what", "remedy"),
     [
-        ("shsgn", "generators names 'shsgn', which is no experiment", "Did you mean 'shsgan'?"),
+        ("shsgn", "generators names 'shsgn', which is no experiment", "Did you mean 'shsgan' or 'fastgan'?"),
         ("classifier", "generators names 'classifier', which generates nothing", "Name an experiment that does."),
     ],
 )
@@ -361,7 +361,10 @@ def refused(tmp_path, monkeypatch, command):
         (["synthetic_vs_reel"], "unknown ablation 'synthetic_vs_reel'. Did you mean 'synthetic_vs_real'?"),
         (["--set", "ratios=[0]"], 'ratios = [0.0] is refused: a ratio is above 0. For none there is arms=["real"]'),
         (["--set", "seeds=[1,1]"], "seeds = [1, 1] names one twice. Name each once"),
-        (["--set", 'generators=["shsgn"]'], "generators names 'shsgn', which is no experiment. Did you mean 'shsgan'?"),
+        (
+            ["--set", 'generators=["shsgn"]'],
+            "generators names 'shsgn', which is no experiment. Did you mean 'shsgan' or 'fastgan'?",
+        ),
         (
             ["--set", 'generators=["spectral"]'],
             "generators names 'spectral', which generates nothing. Name an experiment that does.",

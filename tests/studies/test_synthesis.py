@@ -10,6 +10,7 @@ import torch
 from hyperderm.cluster.session import Cluster
 from hyperderm.cubes.cube import Cube, Lesion
 from hyperderm.errors import ClusterError, ConfigError, StoreError, StudyError
+from hyperderm.learners.spec import FREELY
 from hyperderm.metrics import memorisation
 from hyperderm.metrics.orientation import orient
 from hyperderm.store.reader import Store, open_store
@@ -98,7 +99,7 @@ def test_ray_writes_the_store_that_this_process_writes(tmp_path, real, checkpoin
 
 def test_a_batch_may_mix_diagnoses(real, checkpoint, derived):
     """Ray Data cuts batches as it likes."""
-    synthesiser = synthesis._prepare(real, checkpoint, BOTH, 3, None, "cpu").synthesiser()
+    synthesiser = synthesis._prepare(real, checkpoint, BOTH, 3, None, "cpu", None, FREELY).synthesiser()
     synthesiser.load()
     rows = [0, 39, 40, 74, 1]
     made = synthesiser.make([row if row < 40 else STRIDE + row - 40 for row in rows])
@@ -160,7 +161,7 @@ def test_a_derived_cube_is_the_generators_answer_to_its_source(real, checkpoint,
 
 def test_photographs_of_the_diagnosis_are_matched_to_train_and_named(tmp_path, real, checkpoint):
     rgb = photographs(tmp_path / "rgb")
-    job = synthesis._prepare(real, checkpoint, {"melanoma": 12}, 0, rgb, "cpu")
+    job = synthesis._prepare(real, checkpoint, {"melanoma": 12}, 0, rgb, "cpu", None, FREELY)
     sources = job.sources["melanoma"]
     assert sources.names == ("p0", "p2", "p4", "p6")
     train = cube_set(real.read(real.select("train", FOLD, ("melanoma",))), 16).reflectance.double().numpy()
@@ -180,7 +181,7 @@ def test_photographs_of_the_diagnosis_are_matched_to_train_and_named(tmp_path, r
 
 def test_unlabelled_photographs_are_taken_at_the_users_word(tmp_path, real, checkpoint):
     rgb = photographs(tmp_path / "rgb", (None,))
-    assert len(synthesis._prepare(real, checkpoint, {"nevus": 3}, 0, rgb, "cpu").sources["nevus"].names) == 4
+    assert len(synthesis._prepare(real, checkpoint, {"nevus": 3}, 0, rgb, "cpu", None, FREELY).sources["nevus"].names) == 4
 
 
 def test_the_audit_knows_what_a_pre_training_saw(tmp_path, real):

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from hyperderm.tracking.figures import RealSet
-from hyperderm.tracking.over_training import over_training_figure, spread
-from hyperderm.training.kept_samples import FOLLOWED, FOLLOWED_SIDE, MOMENTS, keep_samples, over_training, thinned
+from hyperderm.tracking.over_training import over_training_figure, reconstructions, spread
+from hyperderm.training.kept_samples import FOLLOWED, FOLLOWED_SIDE, MOMENTS, keep_samples, over_training, rebuilt, thinned
 from hyperderm.training.loop import Report
 from tests.training.tiny import blobs
 
@@ -22,6 +22,19 @@ def test_the_first_cubes_of_each_validation_are_kept_small(tmp_path):
         expected = torch.nn.functional.avg_pool2d(cubes[:FOLLOWED], 64 // FOLLOWED_SIDE)
         torch.testing.assert_close(torch.from_numpy(found[images]), expected, rtol=1e-3, atol=1e-3)
     assert np.array_equal(np.load(tmp_path / "samples.npy"), made[1000].numpy())
+
+
+def test_rebuilt_cubes_are_kept_and_drawn_with_their_error(tmp_path):
+    held = blobs(3, size=64)
+    keep_samples(Report(500, {}, blobs(8, size=64), (held, held + 0.1)), tmp_path)
+    found = rebuilt(tmp_path)
+    assert found.shape == (2, 3, 16, 32, 32)
+    np.testing.assert_allclose(found[1] - found[0], 0.1, atol=1e-6)
+    real = RealSet(np.moveaxis(held.numpy(), 1, 3), ["melanoma"] * 3, np.linspace(465, 620, 16))
+    figure = reconstructions(real, *np.moveaxis(found, 2, 4), "tiny")
+    assert [text.get_text() for text in figure.texts].count("0.100") == 3
+    keep_samples(Report(1000, {}, blobs(8)), tmp_path / "another")
+    assert rebuilt(tmp_path / "another") is None
 
 
 def test_nothing_is_kept_of_a_learner_without_cubes(tmp_path):

@@ -58,7 +58,8 @@ class AdversarialConfig(GenerativeConfig):
     gp_weight: float = Field(10.0, ge=0)
     """Weight of the gradient penalty of `loss=wgan_gp`."""
     r1_weight: float = Field(0.0, ge=0)
-    """γ of the penalty γ/2 E ‖∇D(x)‖² at real cubes (Mescheder et al. 2018), for any loss; 0: none."""
+    """γ of the penalty γ/2 E ‖∇D(x)‖² at real cubes as the critic sees them (Mescheder et al. 2018), for any loss; 0:
+    none."""
     r2_weight: float = Field(0.0, ge=0)
     """γ of the same penalty at generated cubes."""
     lecam_weight: float = Field(0.0, ge=0)

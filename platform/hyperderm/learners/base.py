@@ -73,10 +73,13 @@ class Validation:
         scores: metrics by name.
         cubes: the cubes of a generator that were scored, (n, B, H, W) float32 reflectance on the CPU; None for other
             learners.
+        rebuilt: for a learner that rebuilds cubes, held-out cubes and how it rebuilds them, each (k, B, H, W) float32
+            reflectance on the CPU; otherwise None.
     """
 
     scores: Mapping[str, float]
     cubes: Tensor | None = None
+    rebuilt: tuple[Tensor, Tensor] | None = None
 
 
 class Learner(Protocol):

@@ -6,8 +6,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from hyperderm.errors import ConfigError
 from hyperderm.learners import randomness
-from hyperderm.learners.base import Batch
+from hyperderm.learners.base import Batch, Compute
+from hyperderm.learners.data import TrainData
 from hyperderm.learners.generative_learner import GenerativeLearner
 from hyperderm.learners.noise_settings import NoiseConfig
 from hyperderm.learners.synthesis import NetworkSampler, noise
@@ -33,6 +35,15 @@ class FromNoise(GenerativeLearner):
 
     config: NoiseConfig
     sampler_class: ClassVar[type[NoiseSampler]] = NoiseSampler
+
+    def __init__(self, config: NoiseConfig, run: Run, data: TrainData, compute: Compute) -> None:
+        if config.conditioning == "class" and len(data.classes) < 2:
+            raise ConfigError(
+                f"learner.conditioning = class in fold {run.data.fold}, whose train role holds {', '.join(data.classes)} "
+                "alone, is refused: there is nothing to tell apart",
+                "Use another data.fold or more data, or --set learner.conditioning=none.",
+            )
+        super().__init__(config, run, data, compute)
 
     def inputs(self, batch: Batch, stream: str) -> Tensor:
         """Return noise (n, noise_dim), which is the same for any number of workers."""

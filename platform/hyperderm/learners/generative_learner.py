@@ -111,11 +111,15 @@ class GenerativeLearner(ABC):
         condition = self.condition(self._drawn(self.samples, self.seed))
         cubes = self.sample(self.seed, range(self.samples), condition)
         scores = self._reference.score(cubes) | dict(self.further_scores(cubes, condition))
-        return Validation(scores | {"generator_updates": float(self.generator_updates)}, cubes)
+        return Validation(scores | {"generator_updates": float(self.generator_updates)}, cubes, self.rebuilt())
 
     def further_scores(self, cubes: Tensor, condition: Tensor | None) -> Mapping[str, float]:
         """Return further validation scores of the cubes that were made from `condition`."""
         return {}
+
+    def rebuilt(self) -> tuple[Tensor, Tensor] | None:
+        """Return held-out cubes and how this learner rebuilds them, see `Validation.rebuilt`; None if it does not."""
+        return None
 
     def sample(self, seed: int, indices: Sequence[int], condition: Tensor | None) -> Tensor:
         """See `learners.base.Sampler.sample`."""

@@ -1,4 +1,4 @@
-"""The picture of cubes that a generator makes from the same noise, over training: do they still move, are they alike?"""
+"""Pictures of how a generator learns: cubes from the same noise over training, and lesions that it rebuilds."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -42,6 +42,33 @@ def over_training_figure(real: RealSet, moments: Mapping[int, Cubes], title: str
                 tile.set_title(f"{shown:,}", fontsize=7.5, pad=2)
     span = (len(images) * _TILE_INCHES - 0.05) / figure.get_figwidth()
     _curves(figure.add_axes((_LEFT / figure.get_figwidth(), 0.5 / height, span, (_CURVES - 0.75) / height)), real, moments)
+    return figure
+
+
+def reconstructions(real: RealSet, held: Cubes, made: Cubes, title: str) -> Figure:
+    """Draw lesions above what the networks rebuild of them, and the root mean square error of each pair, in reflectance.
+
+    Args:
+        real: the real cubes, for colours.
+        held: (k, h, w, B) cubes that training has not seen.
+        made: (k, h, w, B) the same cubes, rebuilt.
+        title: the first line of the figure.
+    """
+    width, height = max(_LEFT + len(held) * _TILE_INCHES, 5.0), 2 * _TILE_INCHES + 0.75
+    figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
+    figure.text(0.01, 1 - 0.08 / height, title, fontsize=11, fontweight="bold", va="top", parse_math=False)
+    for row, (name, cubes) in enumerate((("held out", held), ("rebuilt", made))):
+        bottom = height - 0.4 - (row + 1) * _TILE_INCHES
+        figure.text(0.01, (bottom + 0.4) / height, name, fontsize=8.5, va="center")
+        for column, cube in enumerate(cubes):
+            place = ((_LEFT + column * _TILE_INCHES) / width, bottom / height, 0.8 / width, 0.8 / height)
+            tile = figure.add_axes(place)
+            tile.imshow(real.picture(np.nan_to_num(cube)), interpolation="nearest")
+            tile.set_axis_off()
+    for column, (a, b) in enumerate(zip(held, made, strict=True)):
+        error = float(np.sqrt(np.mean(np.square(a - b))))
+        centre = (_LEFT + column * _TILE_INCHES + 0.4) / width
+        figure.text(centre, 0.12 / height, f"{error:.3f}", fontsize=7.5, ha="center")
     return figure
 
 

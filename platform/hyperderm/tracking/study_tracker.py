@@ -16,9 +16,9 @@ from hyperderm.store.run_location import RunLocation, below, content_of
 from hyperderm.strict import json_of
 from hyperderm.tags import ARM_TAG, NOTE_TAG, OUTCOME_TAG, PICTURES_TAG
 from hyperderm.tracking.figures import RealSet, lesion_grid, spectra
-from hyperderm.tracking.over_training import over_training_figure
+from hyperderm.tracking.over_training import over_training_figure, reconstructions
 from hyperderm.tracking.runs import Status, Tracker
-from hyperderm.training.kept_samples import over_training
+from hyperderm.training.kept_samples import over_training, rebuilt
 from hyperderm.training.run_folder import CONFIG, PREDICTIONS, RESULT, SAMPLES, Result
 
 TRACKED = ".tracked"
@@ -186,6 +186,9 @@ class StudyTracker:
         if len(moments := over_training(place)) > 1:
             shown = {images: np.moveaxis(cubes, 1, 3) for images, cubes in moments.items()}
             drawn["over_training.png"] = over_training_figure(self._real, shown, f"{title}: the same noise over training")
+        if (pairs := rebuilt(place)) is not None:
+            held, made = np.moveaxis(pairs, 2, 4)
+            drawn["reconstructions.png"] = reconstructions(self._real, held, made, f"{title}: held-out lesions rebuilt")
         self._log_figures(key, drawn)
 
     def _keep_files(self, key: str, place: RunLocation) -> None:

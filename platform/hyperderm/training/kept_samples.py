@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperderm.store.run_location import RunLocation, content_of, put
-from hyperderm.training.run_folder import OVER_TRAINING, SAMPLES
+from hyperderm.training.run_folder import OVER_TRAINING, REBUILT, SAMPLES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +32,8 @@ Cubes = NDArray[np.float32]
 def keep_samples(report: "Report", folder: RunLocation) -> None:
     """Save the first scored cubes, at most `SAMPLES_KEPT`, in `samples.npy`, and add the first few to `over_training.npz`.
 
-    Both hold (n, B, H, W) reflectance. Nothing is saved if the report holds no cubes.
+    Both hold (n, B, H, W) reflectance. Held-out cubes and how they are rebuilt, if the report has them, are
+    `rebuilt.npy`, (2, k, B, h, w). Nothing is saved if the report holds no cubes.
     """
     if report.cubes is None:
         return
@@ -45,6 +46,10 @@ def keep_samples(report: "Report", folder: RunLocation) -> None:
     small = {str(images): moments[images].astype(np.float16) for images in thinned(list(moments))}
     np.savez(buffer, allow_pickle=False, **small)
     put(folder, OVER_TRAINING, buffer.getvalue())
+    if report.rebuilt is not None:
+        buffer = io.BytesIO()
+        np.save(buffer, np.stack([_small(cubes) for cubes in report.rebuilt]))
+        put(folder, REBUILT, buffer.getvalue())
 
 
 def over_training(folder: RunLocation) -> dict[int, Cubes]:
@@ -54,6 +59,15 @@ def over_training(folder: RunLocation) -> dict[int, Cubes]:
         return {}
     with np.load(io.BytesIO(content)) as held:
         return {int(name): held[name].astype(np.float32) for name in sorted(held.files, key=int)}
+
+
+def rebuilt(folder: RunLocation) -> Cubes | None:
+    """Return held-out cubes and how the run last rebuilt them, (2, k, B, h, w); None if it rebuilds none."""
+    content = content_of(folder, REBUILT)
+    if content is None:
+        return None
+    held: Cubes = np.load(io.BytesIO(content))
+    return held
 
 
 def thinned(moments: list[int]) -> list[int]:

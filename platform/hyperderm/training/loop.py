@@ -27,6 +27,8 @@ class Report:
     cubes: Tensor | None = None
     """The generated cubes that were scored, (n, B, H, W) reflectance. None for other learners, on ranks other than 0, and in
     a report that is repeated after a resume."""
+    rebuilt: tuple[Tensor, Tensor] | None = None
+    """See `Validation.rebuilt`."""
     note: str = ""
     """A note for the user on how the run was resumed."""
 
@@ -93,4 +95,4 @@ def _report(
         if not isfinite(scores.get(objective, 0.0)):
             step = images // experiment.training.batch_size - 1
             raise NonFiniteLoss(f"{objective} is not finite after step {step}", REMEDY)
-    return Report(images, metrics | scores, validation.cubes)
+    return Report(images, metrics | scores, validation.cubes, validation.rebuilt)

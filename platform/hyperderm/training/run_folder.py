@@ -18,7 +18,7 @@ from hyperderm.training.holder import LOCK, acquire_lock
 STUDY, PLAN, CONFIG = "study.db", "plan.json", "config.json"
 """The files of a sweep's Optuna study, of what a grid was asked, and of a configuration among the artefacts of a run."""
 RESULT, PREDICTIONS, SAMPLES = "result.json", "predictions.parquet", "samples.npy"
-OVER_TRAINING = "over_training.npz"
+OVER_TRAINING, REBUILT = "over_training.npz", "rebuilt.npy"
 """The files that a job leaves: its result, its predictions of the test role, and the cubes on which it was scored."""
 IDENTITY = "identity.json"
 TRIALS = "trials"

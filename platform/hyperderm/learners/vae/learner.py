@@ -21,6 +21,8 @@ from hyperderm.settings import Run
 ENCODER = "encoder"
 AT_ONCE = 32
 """Number of held-out cubes that are rebuilt together."""
+PICTURED = 8
+"""Number of held-out cubes whose reconstructions are shown."""
 
 
 class Vae(FromNoise):
@@ -72,25 +74,38 @@ class Vae(FromNoise):
         They are rebuilt from μ by the moving average, without noise. An error far above that of train says that the
         networks know the train cubes by heart. Diagnoses that train does not hold are left out.
         """
-        held = self.data.validation
-        rows = [row for row, name in enumerate(held.diagnoses) if not self.classes or name in self.classes]
+        rows = self._rebuildable()
+        pieces = [rows[first : first + AT_ONCE] for first in range(0, len(rows), AT_ONCE)]
+        errors = [float(l1_reconstruction(*self._pairs(piece))) * len(piece) for piece in pieces]
+        return {"held_out_reconstruction": sum(errors) / len(rows)} if rows else {}
+
+    def rebuilt(self) -> tuple[Tensor, Tensor] | None:
+        """See `GenerativeLearner.rebuilt`: the first cubes of the validation role."""
+        rows = self._rebuildable()[:PICTURED]
         if not rows:
-            return {}
-        encoder, error = self.modules[ENCODER], 0.0
+            return None
+        made, held = self._pairs(rows)
+        inverse = self.data.scaling.inverse
+        return inverse(held.double()).float().cpu(), inverse(made.double()).float().cpu()
+
+    def _rebuildable(self) -> list[int]:
+        diagnoses = self.data.validation.diagnoses
+        return [row for row, name in enumerate(diagnoses) if not self.classes or name in self.classes]
+
+    def _pairs(self, rows: list[int]) -> tuple[Tensor, Tensor]:
+        """Return validation cubes as they are rebuilt, and as they are, both scaled."""
+        held, encoder = self.data.validation, self.modules[ENCODER]
         was_training = encoder.training
         encoder.eval()
         try:
             with repeatable():
-                for first in range(0, len(rows), AT_ONCE):
-                    piece = rows[first : first + AT_ONCE]
-                    real = self.data.scaling.forward(held.reflectance[piece]).to(self.compute.device, self.compute.dtype)
-                    numbers = [self.classes.index(held.diagnoses[row]) for row in piece] if self.classes else []
-                    labels = (torch.tensor(numbers, device=real.device),) if numbers else ()
-                    mu, _ = encoder(real, *labels)
-                    error += float(l1_reconstruction(self.ema(mu, *labels), real)) * len(piece)
+                real = self.data.scaling.forward(held.reflectance[rows]).to(self.compute.device, self.compute.dtype)
+                numbers = [self.classes.index(held.diagnoses[row]) for row in rows] if self.classes else []
+                labels = (torch.tensor(numbers, device=real.device),) if numbers else ()
+                mu, _ = encoder(real, *labels)
+                return self.ema(mu, *labels), real
         finally:
             encoder.train(was_training)
-        return {"held_out_reconstruction": error / len(rows)}
 
 
 def load(config: VaeConfig, run: Run, checkpoint: Mapping[str, Any], device: str) -> NoiseSampler:
