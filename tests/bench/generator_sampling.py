@@ -15,7 +15,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +27,7 @@ from hyperderm.config import DataConfig, Experiment, TrainingConfig
 from hyperderm.learners import synthesis
 from hyperderm.learners.base import Compute, Sampler
 from hyperderm.learners.data import TrainData
+from hyperderm.learners.generative_learner import GenerativeLearner
 from hyperderm.studies.synthesis import CHUNK
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
@@ -125,16 +128,19 @@ def measured(name: str, experiment: Experiment, count: int) -> Row:
             seconds[0] += middle - begin
             seconds[1] += time.process_time() - middle
         equal = equal and torch.equal(alone, together)
-    peaks = [peak_of(lambda n=n: made(batched, condition, n))["mb"] for n in (count // 4, count)]
+    peaks = [peak_of(partial(made, batched, condition, n))["mb"] for n in (count // 4, count)]
+    assert isinstance(batched, synthesis.NetworkSampler)
     found = synthesis._TOGETHER.get(batched.network)
-    rates = [(count - CHUNK) / each for each in seconds]
-    return Row(name, *rates, found.given if found else 1, equal, max(peaks[1] - peaks[0], 0.0))
+    single_rate, batched_rate = ((count - CHUNK) / each for each in seconds)
+    size = found.given if found else 1
+    return Row(name, single_rate, batched_rate, size, equal, max(peaks[1] - peaks[0], 0.0))
 
 
-def untrained(experiment: Experiment, count: int) -> tuple[dict, Tensor | None]:
+def untrained(experiment: Experiment, count: int) -> tuple[dict[str, Any], Tensor | None]:
     """A checkpoint of the untrained learner, and the condition of `count` cubes."""
     data = two_classes(tiny_data(size=SIDE))
     learner = experiment.learner.build(experiment, data, Compute(CPU))
+    assert isinstance(learner, GenerativeLearner)
     context = Context(CheckpointFolder(Path()), device=CPU, provenance={"run": "bench"})
     return pack(learner, experiment, data, context), learner.condition(torch.arange(count) % len(data.train))
 
