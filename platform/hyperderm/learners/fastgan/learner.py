@@ -84,7 +84,7 @@ class FastGan(FromNoise, AdversarialLearner):
         return Judgement(*self.d(*views, *labels, part=self._part(batch)))
 
     def critic_terms(self, views: Views, said: Judgement, labels: Sequence[Tensor], batch: Batch) -> Terms:
-        """Return `reconstruction` and `spectral_angle`, where they have a weight: each is the sum over three rebuilt cubes."""
+        """Return `reconstruction` and `spectral_angle` where they have a weight: each sums over three rebuilt cubes."""
         if not self.config.rebuilds:
             return {}
         real = targets(views[0], self._part(batch))
