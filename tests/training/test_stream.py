@@ -211,6 +211,8 @@ def as_stream(data: TrainData, sample: int, window: int = 2) -> TrainData:
 
 FASTGAN = FastGanConfig(generator_width=8, critic_width=8, noise_dim=8, conditioning="class", balance_classes=True)
 
+VAE = VaeConfig(generator_width=4, encoder_width=4, conditioning="class", balance_classes=True)
+
 
 def told(learner: LearnerConfig) -> Experiment:
     """A generator that is told the diagnosis."""
@@ -241,7 +243,7 @@ RUNS = {
     "mixed": (classifier(**USES["mixed"]), lesions(extra=BOTH), 0),
     "pretrain": (classifier(**PRETRAINED, training__validate_every=16), lesions(extra=BOTH), 0),
     "fastgan": (told(FASTGAN), tiny_classes(), 0),
-    "vae": (told(VaeConfig(generator_width=4, encoder_width=4, conditioning="class")), tiny_classes(), 0),
+    "vae": (told(VAE), tiny_classes(), 0),
     "pretrain-boundary": (classifier(**PRETRAINED, training__validate_every=20), lesions(extra=BOTH), 40),
 }
 
