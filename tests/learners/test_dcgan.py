@@ -86,6 +86,16 @@ def test_every_switch_takes_two_steps(critic, norm, loss, classes):
     assert report.cubes.shape == (8, 16, 16, 16)
 
 
+def test_a_wgan_clips_its_critic_alone_and_has_no_momentum():
+    one = gan(learner__loss="wgan_clip", learner__norm="none", learner__clip=0.003, learner__lr_critic=1e-2)
+    assert all(type(each) is torch.optim.RMSprop for each in one.optimizers.values())
+    assert max(float(p.detach().abs().max()) for p in one.critic.parameters()) > 0.01
+    one.step(batch(tiny_data()))
+    assert max(float(p.detach().abs().max()) for p in one.critic.parameters()) == pytest.approx(0.003)
+    assert max(float(p.detach().abs().max()) for p in one.generator.parameters()) > 0.01
+    assert type(gan().d_optimizer) is torch.optim.Adam
+
+
 def test_batch_norm_statistics_travel_with_the_average():
     one = gan()
     one.step(batch(tiny_data()))

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,6 +10,7 @@ from torch import nn
 from hyperderm.learners.dcgan.networks import DcganCritic
 from hyperderm.learners.noise_networks import DcganGenerator
 from hyperderm.learners.noise_settings import stages
+from tests.learners import plain_layers as plain
 
 
 def count(module: nn.Module) -> int:
@@ -89,6 +91,76 @@ def test_the_auxiliary_head_tells_the_class_and_multiplies_the_noise():
     assert critic.projection is None
     head = 3 * 32 + 3  # 32 channels at 4 px: 8, 16, 32
     assert count(critic) == count(DcganCritic(16, 8, 32, "none")) + head
+
+
+CASES = pytest.mark.parametrize(("norm", "training"), [("batch", True), ("batch", False), ("layer", True)])
+
+
+def normal(x, w, name, norm, training):
+    return plain.layer_norm(x, w, name) if norm == "layer" else plain.batch_norm(x, w, name, training)
+
+
+@CASES
+@pytest.mark.parametrize("multiplied", [False, True])
+@pytest.mark.parametrize("size", [16, 28])
+def test_the_generator_against_a_plain_one(size, multiplied, norm, training):
+    generator = DcganGenerator(5, 4, size, 6, norm, 3, multiplied).train(training)
+    w = plain.weights(generator)
+    z, y = np.random.default_rng(0).normal(size=(3, 6)), np.array([2, 0, 2])
+    told = w["embedding.weight"][y]
+    x = (z * told if multiplied else z + told)[:, :, None, None]
+    for layer in range(0, 3 * stages(size)[1], 3):  # every layer but the last
+        x = plain.conv_transpose(x, w[f"net.{layer}.weight"], 2 if layer else 1, 1 if layer else 0)
+        x = np.maximum(normal(x, w, f"net.{layer + 1}", norm, training), 0)
+    expected = np.tanh(plain.conv_transpose(x, w[f"net.{layer + 3}.weight"], 2, 1))
+    made = generator(torch.from_numpy(z), torch.from_numpy(y)).detach().numpy()
+    assert made.shape == (3, 5, size, size)
+    np.testing.assert_allclose(made, expected, rtol=1e-9, atol=1e-12)
+
+
+@CASES
+@pytest.mark.parametrize("auxiliary", [False, True])
+@pytest.mark.parametrize("size", [16, 28])
+def test_the_critic_against_a_plain_one(size, auxiliary, norm, training):
+    critic = DcganCritic(5, 4, size, norm, 3, auxiliary).train(training)
+    w = plain.weights(critic)
+    cubes, y = np.random.default_rng(0).uniform(-1, 1, (3, 5, size, size)), np.array([2, 0, 2])
+    phi, layer = cubes, 0
+    for stage in range(stages(size)[1]):
+        phi = plain.conv(phi, w[f"phi.{layer}.weight"], w.get(f"phi.{layer}.bias"), 2, 1)
+        if norm == "layer" or stage:  # the first layer has no batch norm
+            layer += 1
+            phi = normal(phi, w, f"phi.{layer}", norm, training)
+        phi, layer = plain.leaky_relu(phi, 0.2), layer + 2
+    expected = plain.conv(phi, w["psi.weight"], w.get("psi.bias"))[:, 0, 0, 0]
+    mean = phi.mean((2, 3))
+    if auxiliary:
+        scores, logits = critic(torch.from_numpy(cubes))
+        np.testing.assert_allclose(
+            logits.detach().numpy(), mean @ w["auxiliary.weight"].T + w["auxiliary.bias"], rtol=1e-9, atol=1e-12
+        )
+    else:
+        scores = critic(torch.from_numpy(cubes), torch.from_numpy(y))
+        expected = expected + (w["projection.e.weight"][y] * mean).sum(1)
+    np.testing.assert_allclose(scores.detach().numpy(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_critic_with_spectral_norm_against_a_plain_one():
+    """Each weight is divided by u·W·v, where W has a row for each output channel (Miyato et al. 2018)."""
+    critic = DcganCritic(5, 4, 16, "spectral").eval()
+    w = plain.weights(critic)
+
+    def divided(name):
+        own = f"{name}.parametrizations.weight"
+        weight = w[f"{own}.original"]
+        return weight / (w[f"{own}.0._u"] @ weight.reshape(len(weight), -1) @ w[f"{own}.0._v"])
+
+    cubes = np.random.default_rng(0).uniform(-1, 1, (3, 5, 16, 16))
+    x = cubes
+    for layer in (0, 2):
+        x = plain.leaky_relu(plain.conv(x, divided(f"phi.{layer}"), w[f"phi.{layer}.bias"], 2, 1), 0.2)
+    expected = plain.conv(x, divided("psi"), w["psi.bias"])[:, 0, 0, 0]
+    np.testing.assert_allclose(critic(torch.from_numpy(cubes)).detach().numpy(), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_spectral_norm_bounds_every_layer():

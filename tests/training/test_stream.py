@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, StudyError
 from hyperderm.identity import searching
 from hyperderm.learners.data import CubeSet, Streamed, TrainData
+from hyperderm.learners.fastgan import FastGanConfig
 from hyperderm.learners.sampling import Phase, phases, real_entries
 from hyperderm.learners.scaling import Scaling
+from hyperderm.learners.spec import LearnerConfig
+from hyperderm.learners.vae import VaeConfig
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.feed import Feed, MemoryFeed
@@ -205,6 +209,23 @@ def as_stream(data: TrainData, sample: int, window: int = 2) -> TrainData:
     return replace(data, train=kept, extra=None, streamed=source)
 
 
+FASTGAN = FastGanConfig(generator_width=8, critic_width=8, noise_dim=8, conditioning="class", balance_classes=True)
+
+VAE = VaeConfig(generator_width=4, encoder_width=4, conditioning="class", balance_classes=True)
+
+
+def told(learner: LearnerConfig) -> Experiment:
+    """A generator that is told the diagnosis."""
+    return tiny(training__validate_every=12).model_copy(update={"learner": learner})
+
+
+def tiny_classes() -> TrainData:
+    """One melanoma to two nevi, which are as bright."""
+    data = tiny_data()
+    names = tuple("melanoma" if row % 3 == 0 else "nevus" for row in range(len(data.train)))
+    return replace(data, train=replace(data.train, diagnoses=names))
+
+
 ADDED = {"synthetic__store": "set"}
 PRETRAINED = ADDED | {"synthetic__use": "pretrain", "training__pretrain_images": 44}  # inside a batch
 USES = {
@@ -221,6 +242,8 @@ RUNS = {
     "add": (classifier(**USES["add"], **SOON), lesions(extra=BOTH), 0),
     "mixed": (classifier(**USES["mixed"]), lesions(extra=BOTH), 0),
     "pretrain": (classifier(**PRETRAINED, training__validate_every=16), lesions(extra=BOTH), 0),
+    "fastgan": (told(FASTGAN), tiny_classes(), 0),
+    "vae": (told(VAE), tiny_classes(), 0),
     "pretrain-boundary": (classifier(**PRETRAINED, training__validate_every=20), lesions(extra=BOTH), 40),
 }
 
@@ -244,9 +267,20 @@ def test_resuming_in_the_middle_of_an_epoch_is_the_undisturbed_run(kind, tmp_pat
     whole, broken = runs["whole"], runs["broken"]
     same = [{k: v for k, v in r.metrics.items() if k != "seconds_per_step"} for r in whole[0]]
     assert same == [{k: v for k, v in r.metrics.items() if k != "seconds_per_step"} for r in broken[0]]
-    weights = "generator" if kind == "shsgan" else "network"
+    weights = "generator" if experiment.learner.role == "generator" else "network"
     a, b = (run[1]["learner"][weights] for run in (whole, broken))
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_generator_sees_its_classes_equally_often_from_a_stream_too():
+    data = as_stream(tiny_classes(), 6)
+    feed = feed_of(told(FASTGAN), data, Context(CheckpointFolder(Path())))
+    epoch = 2 * Counter(data.diagnoses)["nevus"]
+    batches = [feed.batch(images) for images in range(0, epoch, 4)]
+    assert epoch % 4 == 0
+    assert torch.bincount(torch.cat([each.labels for each in batches])).tolist() == [epoch // 2] * 2
+    for each in batches:
+        assert [data.classes[label] for label in each.labels] == [data.diagnoses[row] for row in each.rows]
 
 
 # --- synthetic cubes, phases, mixed streams
