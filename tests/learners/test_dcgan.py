@@ -194,6 +194,16 @@ def test_other_classes_do_not_resume():
 
 
 @pytest.mark.parametrize(
+    ("trained", "claimed", "told"), [("none", "class", "no diagnosis"), ("class", "none", "melanoma, nevus")]
+)
+def test_a_checkpoint_whose_configuration_claims_other_classes_is_refused(trained, claimed, told):
+    data = of_two_classes()
+    saved = checkpoint(gan(data, learner__conditioning=trained), data, learner__conditioning=claimed)
+    with pytest.raises(StudyError, match=f"learner.conditioning = {claimed}, but its networks were told {told}"):
+        load_sampler(saved)
+
+
+@pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"data__size": 48}, "data.size = 48 is refused.* such as 56"),
@@ -207,6 +217,7 @@ def test_other_classes_do_not_resume():
         ({"learner__class_weight": -1.0}, "learner.class_weight = -1.0 is refused"),
         ({"learner__n_critic": 0}, "learner.n_critic = 0 is refused"),
         ({"learner__gp_weight": -10.0}, "learner.gp_weight = -10.0 is refused"),
+        ({"learner__clip": 1e300}, r"learner.clip = 1e\+300 is refused: it should be less than or equal to 100"),
         ({"sweep__workers_per_trial": 2}, "norm = batch with 2 workers"),
         ({"training__batch_size": 1}, "learner.norm = batch with training.batch_size = 1 is refused"),
         (

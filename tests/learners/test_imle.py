@@ -199,6 +199,11 @@ def test_sizes_that_cannot_be_built_are_refused():
         experiment().override({"data.size": 20})
 
 
+def test_showings_between_matchings_that_cannot_be_counted_are_refused():
+    with pytest.raises(ConfigError, match=r"learner.refresh_epochs = 1e-320 is refused: it should be greater than or equal"):
+        experiment().override({"learner.refresh_epochs": 1e-320})
+
+
 def test_the_memory_of_a_matching_is_counted():
     few, many = (experiment(pool_factor=factor).learner.scoring_bytes(256, 16, 100, 10) for factor in (1, 3))
     assert many - few == 3 * 2 * 100 * 100 * 4

@@ -83,7 +83,11 @@ def test_what_noise_cannot_serve(tmp_path, real, melanomas):
 
 def test_a_grid_knows_what_a_generator_can_be_asked_for_before_it_trains(real):
     noisy = experiment(training__batch_size=2)
-    with pytest.raises(ConfigError, match=r"arm shsgan_only, generator shsgan: .*nobody knows which"):
+    with pytest.raises(ConfigError, match=r"arm shsgan_only, generator shsgan: .*nobody knows which") as refused:
         plan(real, {"shsgan": noisy}, arms=["only"])
+    assert (
+        """--set 'generator_settings={"shsgan": {"learner.conditioning": "class", "data.diagnoses": "all"}}'."""
+        in refused.value.remedy
+    )
     told = experiment(training__batch_size=2, learner__conditioning="class")
     assert plan(real, {"shsgan": told}, arms=["only"]).stage("generator")

@@ -10,6 +10,7 @@ import torch
 from hyperderm.cluster.session import Cluster
 from hyperderm.cubes.cube import Cube, Lesion
 from hyperderm.errors import ClusterError, ConfigError, StoreError, StudyError
+from hyperderm.identity import SCHEMA
 from hyperderm.learners.spec import FREELY
 from hyperderm.metrics import memorisation
 from hyperderm.metrics.orientation import orient
@@ -409,6 +410,12 @@ def test_checkpoints_of_other_stores_and_foreign_ones(tmp_path, real, checkpoint
     classifier |= {"learner": {"kind": "classifier"}, "task": {}, "data": {"size": 16}}
     torch.save({**state, "experiment": json.dumps(classifier)}, tmp_path / "classifier.pt")
     refused(StudyError, "of a classifier", real, tmp_path / "classifier.pt")
+    torch.save({**state, "schema": SCHEMA + 1}, tmp_path / "later.pt")
+    refused(
+        StudyError, rf"later.pt is of schema {SCHEMA + 1}, this hyperderm reads up to {SCHEMA}", real, tmp_path / "later.pt"
+    )
+    (tmp_path / "folder.pt").mkdir()
+    refused(StudyError, r"folder.pt is a folder. Give a best.pt or latest.pt", real, tmp_path / "folder.pt")
 
 
 def test_a_place_that_is_taken_and_a_store_of_photographs_as_the_real_one(tmp_path, real, checkpoint):

@@ -67,7 +67,7 @@ class AdversarialConfig(GenerativeConfig):
     3e-4); 0: none."""
     diffaug: DiffAugmentConfig = DiffAugmentConfig()
     """How real and generated cubes are changed before the critic sees them."""
-    clip: float = Field(0.01, gt=0)
+    clip: float = Field(0.01, gt=0, le=100)
     """Bound of the absolute value of the critic's weights with `loss=wgan_clip`."""
     real_label: float = Field(1.0, gt=0.5, le=1)
     """Target of the critic for real cubes with `loss=bce`; below 1 it is one-sided smoothing (Salimans et al. 2016)."""

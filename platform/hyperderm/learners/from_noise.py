@@ -103,6 +103,12 @@ def load_noise_sampler(
         device: the device that computes.
         network: a function that returns the untrained generator for a number of bands and of classes.
         sampler: the class of the sampler.
+
+    Raises:
+        ValueError: the checkpoint names classes although its networks were told none, or the other way round.
     """
     classes = tuple(str(name) for name in checkpoint["learner"]["classes"])
+    if bool(classes) != (config.conditioning == "class"):
+        told = ", ".join(classes) or "no diagnosis"
+        raise ValueError(f"learner.conditioning = {config.conditioning}, but its networks were told {told}")
     return sampler.restored(config, run, checkpoint, device, lambda bands: network(bands, len(classes)), classes=classes)

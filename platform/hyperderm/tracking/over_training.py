@@ -78,11 +78,9 @@ def _curves(axes: Axes, real: RealSet, moments: Mapping[int, Cubes]) -> None:
     moved = [float(np.sqrt(np.mean(np.square(b - a)))) for a, b in pairwise(cubes)]
     axes.plot(images, apart, color=GENERATED_COLOUR, marker="o", markersize=3, label="distance between cubes")
     axes.plot(images[1:], moved, color="#666666", marker="s", markersize=3, label="moved since the moment before")
-    side = cubes[0].shape[1]
-    axes.axhline(
-        spread(_reduced(real.reflectance, side)), color=REAL_COLOUR, linestyle="--", label=f"between {real.name} cubes"
-    )
-    axes.set_ylim(bottom=0)
+    theirs = spread(_reduced(real.reflectance, cubes[0].shape[1]))
+    axes.axhline(theirs, color=REAL_COLOUR, linestyle="--", label=f"between {real.name} cubes")
+    axes.set_ylim(0, 1.3 * max(theirs, *apart, *moved[1:]) or 1.0)  # the first move, away from noise, may be far larger
     axes.set_xlabel("images shown", fontsize=8)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)

@@ -11,7 +11,7 @@ from hyperderm.training.context import Context
 
 CHECK_EVERY = 16
 """Number of steps between two checks for a non-finite metric; each check has to wait for the GPU."""
-REMEDY = "Lower the learning rates; with a gradient penalty, raise gp_weight."
+REMEDY = "Lower the learning rates, or a weight of the loss that is very large; with a gradient penalty, raise gp_weight."
 
 
 class Meter:

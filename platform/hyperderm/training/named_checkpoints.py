@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperderm.errors import StoreError, StudyError
+from hyperderm.identity import FIRST, SCHEMA
 from hyperderm.store.location import locate
 from hyperderm.store.manifest import FOLD_FREE
 from hyperderm.store.reader import Store
@@ -27,14 +28,18 @@ def read_checkpoint(path: Path | str) -> tuple[Mapping[str, Any], str]:
         path: the path of a file, or an `s3://` address.
 
     Raises:
-        StudyError: the file does not exist, cannot be read, or was not written by hyperderm. StoreError: the S3 server
+        StudyError: the file does not exist, cannot be read, was not written by hyperderm, or was written by a later version,
+            whose settings may mean something else. StoreError: the S3 server
             refuses, or does not answer.
     """
     import torch
 
     from hyperderm.training.checkpoint import check_whole
 
-    held = content_of(*opened(path))
+    try:
+        held = content_of(*opened(path))
+    except IsADirectoryError as error:
+        raise StudyError(f"checkpoint {path} is a folder", REMEDY) from error
     if held is None:
         raise StudyError(f"checkpoint {path} does not exist", REMEDY)
     try:
@@ -46,6 +51,12 @@ def read_checkpoint(path: Path | str) -> tuple[Mapping[str, Any], str]:
     kinds = {"learner": dict, "experiment": str, "provenance": dict}
     if not isinstance(state, dict) or not all(isinstance(state.get(name), kind) for name, kind in kinds.items()):
         raise StudyError(f"{path} is no checkpoint of hyperderm", REMEDY)
+    schema = state.get("schema", FIRST)
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise StudyError(
+            f"checkpoint {path} is of schema {schema}, this hyperderm reads up to {SCHEMA}",
+            "Use the version of hyperderm that wrote it, or train anew.",
+        )
     return state, hashlib.sha256(held).hexdigest()
 
 

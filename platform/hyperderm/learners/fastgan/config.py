@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from hyperderm.learners.adversarial_settings import AdversarialConfig
 from hyperderm.learners.fastgan.sizes import check_size, generator_gates
@@ -42,6 +42,10 @@ class FastGanConfig(NoiseConfig, AdversarialConfig):
     lr_critic: float = Field(2e-4, gt=0, le=1)
     beta2: float = Field(0.999, ge=0, lt=1)
     n_critic: int = Field(1, ge=1, le=100)
+    r1_weight: float = Field(0.0, ge=0, le=0)
+    """None: spectral norm bounds the gradient already, and it can be differentiated once only."""
+    r2_weight: float = Field(0.0, ge=0, le=0)
+    """None, as `r1_weight`."""
     ema_images: float = Field(5_545.0, gt=0)
     """Half-life of the generator's moving average, in real images shown: the paper's 0.999 a step of 8 images."""
     reconstruction: Literal["l1", "lpips"] = "l1"
@@ -51,17 +55,6 @@ class FastGanConfig(NoiseConfig, AdversarialConfig):
     """Weight of that term, the sum over three decoders."""
     spectral_weight: float = Field(1.0, ge=0)
     """Weight of the mean spectral angle, in radians, between rebuilt and real cubes: folded channels do not show spectra."""
-
-    @model_validator(mode="after")
-    def _differentiable_once(self) -> Self:
-        for field in ("r1_weight", "r2_weight"):
-            if getattr(self, field) > 0:
-                raise ValueError(
-                    f"learner.{field} = {getattr(self, field)} with learner.kind = fastgan is refused: batch norm couples "
-                    "samples, and spectral norm bounds the gradient already. Use learner.lecam_weight or learner.diffaug, "
-                    f"or learner.{field}=0"
-                )
-        return self
 
     @property
     def rebuilds(self) -> bool:

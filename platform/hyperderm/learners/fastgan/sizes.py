@@ -21,7 +21,7 @@ def check_size(size: int) -> int:
     if size not in SIZES:
         near = min(SIZES, key=lambda each: (abs(each - size), each))
         raise ValueError(
-            f"{size} pixels are refused: FastGAN doubles a map of 4 pixels. Choose {', '.join(map(str, SIZES))}; "
+            f"FastGAN doubles a map of 4 pixels and does not come to {size}. Choose {', '.join(map(str, SIZES))}; "
             f"{near} is nearest"
         )
     return size

@@ -32,7 +32,7 @@ class ImleConfig(NoiseConfig):
     pool_factor: int = Field(20, ge=1, le=1000)
     """Number of samples in the pool for each real cube. With more, matches are nearer and later samples are less like them;
     the time of a matching grows in proportion."""
-    refresh_epochs: float = Field(10.0, gt=0)
+    refresh_epochs: float = Field(10.0, ge=1e-3)
     """Number of showings of each real cube between two matchings. A matching costs about as much as `pool_factor` / 3
     showings of all cubes."""
     epsilon_quantile: float = Field(0.5, ge=0, le=1)

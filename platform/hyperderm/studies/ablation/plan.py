@@ -140,9 +140,13 @@ class PlanBuilder:
             learner.check_request(request)
         except ConfigError as error:
             rgb = "; photographs come by --set rgb=URI" if self.photographs is None and learner.condition == "rgb" else ""
+            remedy = error.remedy
+            if diagnosis in learnt and learner.condition == "none" and hasattr(learner, "conditioning"):
+                told = json.dumps({arm.generator: {"learner.conditioning": "class", "data.diagnoses": "all"}})
+                remedy = f"Tell it the diagnosis: --set 'generator_settings={told}'."
             raise ConfigError(
                 f"arm {arm.name}, generator {arm.generator}: {error.what}{rgb}",
-                f"{error.remedy} Or leave that arm out, or take a smaller ratio or another generator.",
+                f"{remedy} Or leave that arm out, or take a smaller ratio or another generator.",
             ) from None
 
     def _photographs_for(self, arm: Arm, diagnosis: str) -> list[str]:
