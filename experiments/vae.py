@@ -19,7 +19,7 @@ def experiment(profile: Profile) -> Experiment:
             name="vae",
             profile="small",
             data=DataConfig(size=32),
-            learner=VaeConfig(generator_width=16, encoder_width=16, lr=1e-3, ema_images=500.0),
+            learner=VaeConfig(generator_width=16, encoder_width=16, lr=1e-3, kl_weight=0.1, ema_images=500.0),
             training=TrainingConfig(batch_size=8, images=12_000, validate_every=2_000, validation_samples=64),
             sweep=SweepConfig(trials=8, concurrent=2, grace_images=4_000, startup_trials=4),
         )

@@ -91,3 +91,15 @@ def test_a_grid_knows_what_a_generator_can_be_asked_for_before_it_trains(real):
     )
     told = experiment(training__batch_size=2, learner__conditioning="class")
     assert plan(real, {"shsgan": told}, arms=["only"]).stage("generator")
+
+
+def test_a_grid_tells_the_diagnosis_where_it_has_a_generator_learn_all(real):
+    """The arm `only` needs cubes of every class: a generator of melanomas alone becomes one that is told the class."""
+    alone = experiment(training__batch_size=2, data__diagnoses=["melanoma"])
+    found = {
+        job.label: job.experiment for job in plan(real, {"shsgan": alone}, arms=["synthetic", "only"]).stage("generator")
+    }
+    told = [made for made in found.values() if made.learner.condition == "class"]
+    assert told
+    assert all(set(made.data.diagnoses) >= {"melanoma", "dysplastic_nevus"} for made in told)
+    assert all(made.data.diagnoses == ("melanoma",) for made in found.values() if made not in told)

@@ -51,6 +51,11 @@ class NoiseConfig(GenerativeConfig):
         return "class" if self.conditioning == "class" else "none"
 
     @property
+    def told_apart(self) -> Mapping[str, Any]:
+        """See `LearnerConfig.told_apart`."""
+        return {"learner.conditioning": "class"}
+
+    @property
     def balances(self) -> bool:
         """See `LearnerConfig.balances`."""
         return self.balance_classes

@@ -155,6 +155,11 @@ class LearnerConfig(Strict):
         return False
 
     @property
+    def told_apart(self) -> Mapping[str, Any]:
+        """The settings, path to value, with which a generator of several diagnoses can be asked for each of them."""
+        return {}
+
+    @property
     def oversampling(self) -> float | Literal["balance"]:
         """Number of extra showings of melanomas in a classifier's epoch, per real melanoma."""
         return 0.0

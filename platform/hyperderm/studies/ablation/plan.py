@@ -141,8 +141,8 @@ class PlanBuilder:
         except ConfigError as error:
             rgb = "; photographs come by --set rgb=URI" if self.photographs is None and learner.condition == "rgb" else ""
             remedy = error.remedy
-            if diagnosis in learnt and learner.condition == "none" and hasattr(learner, "conditioning"):
-                told = json.dumps({arm.generator: {"learner.conditioning": "class", "data.diagnoses": "all"}})
+            if diagnosis in learnt and learner.condition == "none" and learner.told_apart:
+                told = json.dumps({arm.generator: {**learner.told_apart, "data.diagnoses": "all"}})
                 remedy = f"Tell it the diagnosis: --set 'generator_settings={told}'."
             raise ConfigError(
                 f"arm {arm.name}, generator {arm.generator}: {error.what}{rgb}",
@@ -224,6 +224,8 @@ class PlanBuilder:
             values["data.feed"] = self.grid.feed
         if variant in ("all_classes", "pretraining"):
             values["data.diagnoses"] = sorted(classes)
+        if variant == "all_classes":
+            values |= base.learner.told_apart
         if variant == "pretraining":
             values["training.images"] = first
         if variant == "pretrained":
