@@ -27,6 +27,7 @@ from torch import Tensor
 from hyperderm import registry
 from hyperderm.config import Experiment
 from hyperderm.learners.data import TrainData
+from hyperderm.learners.spec import SOURCED
 from hyperderm.metrics.manifold import coverage
 from hyperderm.metrics.memorisation import Auditor, Reference
 from hyperderm.metrics.recognisability import Recogniser, Sample
@@ -207,7 +208,7 @@ def table(rows: list[Row], data: TrainData, samples: int) -> str:
             f"| {of[0].name} | {of[0].told} | {len(of)} | {mean(row.seconds for row in of):.0f} | "
             f"{mean(row.images for row in of):,.0f} | {_spread([row.untrained for row in of])} | "
             f"{_spread([row.distance for row in of])} | {_spread([row.coverage for row in of], 2)} | "
-            f"{sum(row.copies for row in of)} of {sum(row.audited for row in of)} | "
+            f"{_copies(of)} | "
             f"{_spread([row.told_from_real for row in of], 2)} |"
         )
     return "\n".join(lines) + "\n"
@@ -248,6 +249,13 @@ def picture(out: Path, data: TrainData, rows: list[Row], columns: int = 12) -> N
 def _grouped(rows: list[Row]) -> Iterator[list[Row]]:
     for key in dict.fromkeys((row.name, row.told) for row in rows):
         yield [row for row in rows if (row.name, row.told) == key]
+
+
+def _copies(of: list[Row]) -> str:
+    """Return the number of copies; cubes that keep the geometry of a train lesion on purpose are not counted as such."""
+    if registry.experiment(of[0].name, "small").learner.condition in SOURCED:
+        return "derived"
+    return f"{sum(row.copies for row in of)} of {sum(row.audited for row in of)}"
 
 
 def _spread(values: list[float], digits: int = 3) -> str:
