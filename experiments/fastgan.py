@@ -5,7 +5,9 @@ learning.
 Command: make sweep-fastgan
 Expected: 17 ms an image on one core at 32 px; in hours, at 256 px on a GPU, the best textures. In five minutes at 32 px,
 where skip-layer excitation does not exist yet, no better than R3GAN.
-Result: RESULT-fastgan
+Result (one thread, one seed, 32 px; real cubes reach 1.00 in coverage): on phantom melanomas, 60 s, distance 19.30
+untrained, 0.09 trained, coverage 1.00; on 72 stand-in melanomas (ISIC 2018), 120 s, 1.32 and 0.29. Smooth brown forms that
+are all alike, told from real ones always, though score and coverage on the phantom are among the best: neither sees that.
 """
 
 from hyperderm.config import DataConfig, Experiment, SweepConfig, TrainingConfig

@@ -4,7 +4,9 @@ Hypothesis: from a few dozen lesions, a generator that every real cube pulls cov
 by heart; samples between the lesions are blurred.
 Command: make sweep-imle
 Expected (written after some short trials): 2 ms an image on one core at 32 px; coverage near that of real cubes.
-Result: RESULT-imle
+Result (one thread, one seed, 32 px; real cubes reach 1.00 in coverage): on phantom melanomas, 60 s, distance 2.05
+untrained, 0.07 trained, coverage 0.94; on 72 stand-in melanomas (ISIC 2018), 120 s, 0.07 and 1.00. Blurred lesions of many
+forms; of the stand-ins it imitates the few bright, vignetted ones too often, and the audit called 3 of 64 cubes copies.
 The trained distance resembles the score, which flatters this generator: let others judge too.
 """
 

@@ -3,7 +3,9 @@
 Hypothesis: the relativistic pairing loss with R1 and R2 neither collapses nor needs tuning, on seventy lesions too.
 Command: make sweep-r3gan
 Expected: 14 ms an image on one core at 32 px; the best distance and coverage of all GANs from noise.
-Result: RESULT-r3gan
+Result (one thread, one seed, 32 px; real cubes reach 1.00 in coverage): on phantom melanomas, 60 s, distance 0.95
+untrained, 0.47 trained, coverage 0.59; on 72 stand-in melanomas (ISIC 2018), 120 s, 0.53 and 0.67. Large soft blotches,
+coloured ones on the stand-ins: the score is good before a lesion is to be seen; it needs more time than minutes.
 """
 
 from hyperderm.config import DataConfig, Experiment, SweepConfig, TrainingConfig

@@ -3,7 +3,9 @@
 Hypothesis: a bounded gradient of the critic keeps the generator from collapsing, at the price of slower learning.
 Command: make sweep-sngan (64 px or 128 px with PROFILE=full SET=data.size=128)
 Expected: 3 ms an image on one core at 32 px; better coverage than DCGAN, a similar distance.
-Result: RESULT-sngan
+Result (one thread, one seed, 32 px; real cubes reach 1.00 in coverage): on phantom melanomas, 60 s, distance 11.23
+untrained, 1.13 trained, coverage 0.12; on 72 stand-in melanomas (ISIC 2018), 20 s, 3.15 and 0.00. The same lesion again and
+again, under a grid: collapsed.
 """
 
 from experiments.dcgan import dcgan

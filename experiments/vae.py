@@ -4,7 +4,10 @@ Hypothesis: it covers every lesion and blurs all of them: the best spectral angl
 Command: make sweep-vae
 Expected: 1 ms an image on one core at 32 px; mean spectra like real ones, gradient energy far too low, so a distance of
 about a quarter of the untrained one, and poor coverage.
-Result: RESULT-vae
+Result (one thread, one seed, 32 px; real cubes reach 1.00 in coverage): on phantom melanomas, 60 s, distance 3.47
+untrained, 0.53 trained, coverage 0.53; on 72 stand-in melanomas (ISIC 2018), 120 s, 1.07 and 0.42 (with the seeds' weight
+of KL). Blurred lesions of the right form and colour, less varied than real ones; 0.1 as weight of KL covers more than the
+seeds' 1e-2.
 """
 
 from hyperderm.config import DataConfig, Experiment, SweepConfig, TrainingConfig

@@ -229,12 +229,12 @@ def picture(out: Path, data: TrainData, rows: list[Row], columns: int = 12) -> N
     """One contact sheet: a line of real held-out lesions, then one of each generator, with one gain and white balance."""
     held = data.validation
     real = RealSet(np.moveaxis(held.reflectance.numpy(), 1, 3), held.diagnoses, np.array(data.wavelengths_nm))
-    lines = [("real, held out", real.reflectance)]
+    lines = [("held-out lesions", real.reflectance)]
     for row in sorted(rows, key=lambda row: row.distance):
         made = np.moveaxis(np.load(out / f"{row.name}-{row.told}-{row.seed}.npy"), 1, 3)
         told = " (told the class)" if row.told == "class" else ""
         lines.append((f"{row.name}{told}\ndistance {row.distance:.2f}\ncoverage {row.coverage:.2f}", made))
-    figure = Figure(figsize=(columns * 0.75 + 1.6, len(lines) * 0.78), dpi=110, facecolor="white")
+    figure = Figure(figsize=(columns * 0.75 + 1.6, len(lines) * 0.78), dpi=80, facecolor="white")
     axes = figure.subplots(len(lines), columns, squeeze=False)
     figure.subplots_adjust(left=1.6 / (columns * 0.75 + 1.6), right=0.995, top=0.99, bottom=0.01, wspace=0.05, hspace=0.06)
     for line, (name, cubes) in zip(axes, lines, strict=True):
