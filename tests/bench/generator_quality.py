@@ -1,12 +1,14 @@
 """Every generator trained for the same processor time on the same melanomas, over several seeds: one table, one picture.
 
     python -m tests.bench.generator_quality STORE OUT [--seconds 300] [--seeds 3] [--names dcgan vae …] [--classes]
+        [--set learner.kl_weight=0.01 …]
 
 Time is that of one thread, as the processor counts it, so that other programs do not change it; validation is not counted.
 Of each run: the spectral energy distance to the held-out cubes, untrained and trained; coverage of the held-out cubes; what
 real train cubes reach in both, in as many cubes; cubes that the memorisation audit calls copies; AUROC of told-from-real.
 With --classes, the generators that can be told the diagnosis learn all diagnoses and are asked for melanoma; the held-out
-cubes are melanomas all the same. A row that OUT/generators.csv holds already is not made again.
+cubes are melanomas all the same. With --set, settings differ from those of the experiments: give each choice an OUT of its
+own, because a row that OUT/generators.csv holds already is not made again.
 """
 
 import argparse
@@ -33,6 +35,7 @@ from hyperderm.metrics.memorisation import Auditor, Reference
 from hyperderm.metrics.recognisability import Recogniser, Sample
 from hyperderm.metrics.spectra import Standardiser, cube_features, energy_distance
 from hyperderm.store.reader import Store, open_store
+from hyperderm.strict import parse_overrides
 from hyperderm.tracking.figures import RealSet
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
@@ -76,7 +79,8 @@ def main() -> int:
             experiment = configured(name, seed, asked.classes, asked.size)
             if experiment is None or (name, told, seed) in done:
                 continue
-            row, cubes = trained(experiment, data_of(store, experiment), told, asked.seconds)
+            experiment = experiment.override(parse_overrides(asked.set))
+            row, cubes = trained(experiment, data_of(store, experiment), told, asked.seconds, asked.samples)
             rows.append(row)
             _write(path, rows)
             np.save(asked.out / f"{name}-{told}-{seed}.npy", cubes.numpy())
@@ -97,6 +101,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--classes", action="store_true")
+    parser.add_argument("--set", nargs="+", default=[])
     parser.add_argument("--names", nargs="+", default=generators())
     return parser.parse_args()
 
@@ -132,7 +137,7 @@ def data_of(store: Store, experiment: Experiment) -> TrainData:
     return replace(held, validation=held.validation.chosen(melanomas))
 
 
-def trained(experiment: Experiment, data: TrainData, told: str, seconds: float, samples: int = 64) -> tuple[Row, Tensor]:
+def trained(experiment: Experiment, data: TrainData, told: str, seconds: float, samples: int) -> tuple[Row, Tensor]:
     """Train for some seconds of one thread, and score what the moving average makes of melanoma."""
     with tempfile.TemporaryDirectory() as folder:
         context = Context(CheckpointFolder(Path(folder)), device=CPU)

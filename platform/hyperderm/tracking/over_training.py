@@ -1,4 +1,4 @@
-"""Pictures of how a generator learns: cubes from the same noise over training, and lesions that it rebuilds."""
+"""Pictures of how a generator learns: cubes from the same inputs over training, and lesions that it rebuilds."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -23,7 +23,8 @@ def over_training_figure(real: RealSet, moments: Mapping[int, Cubes], title: str
 
     Args:
         real: the real cubes, for colours and for their own distance from each other.
-        moments: images shown to (n, h, w, B) cubes, in rising order; the n cubes are made from the same noise each time.
+        moments: images shown to (n, h, w, B) cubes, in rising order; the n cubes are made from the same noise (or images)
+            each time.
         title: the first line of the figure.
     """
     images = list(moments)

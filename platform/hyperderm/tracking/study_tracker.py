@@ -185,7 +185,7 @@ class StudyTracker:
         }
         if len(moments := over_training(place)) > 1:
             shown = {images: np.moveaxis(cubes, 1, 3) for images, cubes in moments.items()}
-            drawn["over_training.png"] = over_training_figure(self._real, shown, f"{title}: the same noise over training")
+            drawn["over_training.png"] = over_training_figure(self._real, shown, f"{title}: the same inputs over training")
         if (pairs := rebuilt(place)) is not None:
             held, made = np.moveaxis(pairs, 2, 4)
             drawn["reconstructions.png"] = reconstructions(self._real, held, made, f"{title}: held-out lesions rebuilt")

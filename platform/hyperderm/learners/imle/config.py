@@ -39,11 +39,12 @@ class ImleConfig(NoiseConfig):
     """ε is measured in the data, because a distance has no natural unit: this quantile of the distances of real train cubes
     to their nearest other train cube (of the class, where there are classes), times `epsilon_factor`."""
     epsilon_factor: float = Field(0.5, ge=0)
-    """Factor of ε; 0 is IMLE without rejection. With 1, most of the pool was rejected late in training: many real cubes then
-    shared one sample, and scores became worse the longer training went on."""
+    """Factor of ε; 0 is IMLE without rejection. The larger it is, the more of the pool is rejected (metric `rejected`), and
+    the more real cubes share one sample (metric `distinct`): on 72 stand-in lesions, 60 s, 1 gave a spectral energy distance
+    of 1.00, and 0 one of 0.05 (`python -m tests.bench.generator_quality` with `--set learner.epsilon_factor=1`)."""
     texture_weight: float = Field(0.1, ge=0)
     """Weight of the texture in the distance of cubes, relative to the means of bands in grids; without it cubes are
-    smooth, and with 1 they showed a grid of two pixels, by which the generator had reached the texture."""
+    smooth. A large weight can be met by a grid of two pixels, which transposed convolutions make easily."""
     pixel_weight: float = Field(1.0, ge=0)
     """Weight of the single pixels in the loss, relative to the grids. Matching does not compare them."""
     lr: float = Field(1e-3, gt=0, le=1)

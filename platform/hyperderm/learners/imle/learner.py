@@ -1,8 +1,8 @@
 """RS-IMLE as a learner: it matches real cubes with samples from time to time, and pulls the samples to them.
 
 Choices of this project:
-- All rows of the train role are matched at once, when `refresh_epochs` showings of each cube have passed. Matching each
-  batch with a pool of its own was tried on 72 stand-in lesions of 32 px: after the same time it was worse.
+- All rows of the train role are matched at once, when `refresh_epochs` showings of each cube have passed. So the role must
+  be in memory; a pool for each batch could be streamed, but would be matched with a few cubes only.
 - A cube that may be flipped is flipped at random, but in the same way until the next matching, because a flipped cube needs
   a sample of its own. So the learner takes the train cubes by their rows and does not use the flips of `Batch.real`.
 - A sample of a class is matched only with real cubes of that class; the pool holds as many classes as train does.
