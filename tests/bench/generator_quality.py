@@ -4,8 +4,10 @@
         [--set learner.kl_weight=0.01 …]
 
 Time is that of one thread, as the processor counts it, so that other programs do not change it; validation is not counted.
-Of each run: the spectral energy distance to the held-out cubes, untrained and trained; coverage of the held-out cubes; what
-real train cubes reach in both, in as many cubes; cubes that the memorisation audit calls copies; AUROC of told-from-real.
+As in `hyperderm train`, the moment with the lowest distance to the validation melanomas is kept, here of twenty. Everything
+else is measured on the melanomas of the test role, which nothing was chosen by: the spectral energy distance to them,
+untrained and trained; their coverage; what real train cubes reach in both, in as many cubes. Beside it: cubes that the
+memorisation audit calls copies, AUROC of told-from-real, and the number of images shown until the kept moment.
 With --classes, the generators that can be told the diagnosis learn all diagnoses and are asked for melanoma; the held-out
 cubes are melanomas all the same. With --set, settings differ from those of the experiments: give each choice an OUT of its
 own, because a row that OUT/generators.csv holds already is not made again.
@@ -13,13 +15,15 @@ own, because a row that OUT/generators.csv holds already is not made again.
 
 import argparse
 import csv
+import math
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Literal
 
 import numpy as np
 import torch
@@ -28,23 +32,26 @@ from torch import Tensor
 
 from hyperderm import registry
 from hyperderm.config import Experiment
-from hyperderm.learners.data import TrainData
+from hyperderm.learners.data import CubeSet, TrainData
 from hyperderm.learners.spec import SOURCED
 from hyperderm.metrics.manifold import coverage
 from hyperderm.metrics.memorisation import Auditor, Reference
 from hyperderm.metrics.recognisability import Recogniser, Sample
 from hyperderm.metrics.spectra import Standardiser, cube_features, energy_distance
+from hyperderm.store.folds import POSITIVE
 from hyperderm.store.reader import Store, open_store
 from hyperderm.strict import parse_overrides
 from hyperderm.tracking.figures import RealSet
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
-from hyperderm.training.data import train_data
+from hyperderm.training.data import cube_set, train_data
 from hyperderm.training.selection import select
 from hyperderm.training.stream import feed_of
 
 CPU = torch.device("cpu")
 DRAWS = 20
+VALIDATIONS = 20
+"""Number of validations of a run; the best moment is kept."""
 FLOOR = "real train cubes"
 MEAN = "mean train cube"
 
@@ -58,6 +65,7 @@ class Row:
     seed: int
     seconds: float
     images: int
+    kept: int
     untrained: float
     distance: float
     coverage: float
@@ -80,16 +88,16 @@ def main() -> int:
             if experiment is None or (name, told, seed) in done:
                 continue
             experiment = experiment.override(parse_overrides(asked.set))
-            row, cubes = trained(experiment, data_of(store, experiment), told, asked.seconds, asked.samples)
+            row, cubes = trained(experiment, roles_of(store, experiment), told, asked.seconds, asked.samples)
             rows.append(row)
             _write(path, rows)
             np.save(asked.out / f"{name}-{told}-{seed}.npy", cubes.numpy())
             print(" ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in asdict(row).values()))
-    data = data_of(store, configured("dcgan", 0, False, asked.size))
-    print(table(rows, data, asked.samples))
-    (asked.out / "generators.md").write_text(table(rows, data, asked.samples), encoding="utf-8")
-    picture(asked.out, data, [row for row in rows if row.seed == 0])
-    return 0 if passed(rows, data, asked.samples) else 1
+    roles = roles_of(store, configured("dcgan", 0, False, asked.size))
+    print(table(rows, roles, asked.samples))
+    (asked.out / "generators.md").write_text(table(rows, roles, asked.samples), encoding="utf-8")
+    picture(asked.out, roles, [row for row in rows if row.seed == 0])
+    return 0 if passed(rows, roles, asked.samples) else 1
 
 
 def _asked() -> argparse.Namespace:
@@ -123,105 +131,117 @@ def configured(name: str, seed: int, classes: bool, size: int) -> Experiment | N
     elif experiment.learner.condition == "class":
         return None
     if not classes:
-        experiment = experiment.override({"data.diagnoses": ["melanoma"]})
+        experiment = experiment.override({"data.diagnoses": [POSITIVE]})
     return experiment.override({"seed": seed, "data.size": size, "training.precision": "fp32"})
 
 
-def data_of(store: Store, experiment: Experiment) -> TrainData:
-    """The roles in memory; of validation the melanomas alone."""
-    chosen = select(store, experiment)
-    held = train_data(
-        store.read(chosen.train), store.read(chosen.validation), store.manifest.wavelengths_nm, experiment.data.size
-    )
-    melanomas = [row for row, name in enumerate(held.validation.diagnoses) if name == "melanoma"]
-    return replace(held, validation=held.validation.chosen(melanomas))
+@dataclass(frozen=True)
+class Roles:
+    """The train and validation roles of a run, and the melanomas of the test role."""
+
+    data: TrainData
+    held: CubeSet
+
+    def melanomas(self, role: Literal["train", "validation", "test"]) -> Tensor:
+        """Return the melanomas of a role, (n, B, S, S)."""
+        cubes = {"train": self.data.train, "validation": self.data.validation, "test": self.held}[role]
+        return cubes.chosen([row for row, name in enumerate(cubes.diagnoses) if name == POSITIVE]).reflectance
 
 
-def trained(experiment: Experiment, data: TrainData, told: str, seconds: float, samples: int) -> tuple[Row, Tensor]:
-    """Train for some seconds of one thread, and score what the moving average makes of melanoma."""
+def roles_of(store: Store, experiment: Experiment) -> Roles:
+    """Return the roles in memory."""
+    chosen, size = select(store, experiment), experiment.data.size
+    data = train_data(store.read(chosen.train), store.read(chosen.validation), store.manifest.wavelengths_nm, size)
+    held = store.open_test(experiment.data.fold, [POSITIVE], lambda opening: None)  # stand-ins: nothing is published
+    return Roles(data, cube_set(store.read(held), size))
+
+
+def trained(experiment: Experiment, roles: Roles, told: str, seconds: float, samples: int) -> tuple[Row, Tensor]:
+    """Train for some seconds of one thread, and score what the moving average makes of melanoma at its best moment."""
     with tempfile.TemporaryDirectory() as folder:
         context = Context(CheckpointFolder(Path(folder)), device=CPU)
-        learner = experiment.learner.build(experiment, data, context.compute("fp32"))
-        feed = feed_of(experiment, data, context)
-        melanomas = [row for row, name in enumerate(data.train.diagnoses) if name == "melanoma"]
-        wanted = torch.tensor([melanomas[i % len(melanomas)] for i in range(samples)])
-        made = [learner.sample(experiment.seed, range(samples), learner.condition(wanted))]
-        images, spent = 0, 0.0
-        while spent < seconds:
-            begin = time.process_time()
-            learner.step(feed.batch(images))
-            images, spent = images + experiment.training.batch_size, spent + time.process_time() - begin
-        made.append(learner.sample(experiment.seed, range(samples), learner.condition(wanted)))
-    scores = [scored(data, cubes) for cubes in made]
-    copies, told_apart = _audited(data, made[1])
+        learner = experiment.learner.build(experiment, roles.data, context.compute("fp32"))
+        feed = feed_of(experiment, roles.data, context)
+        train = roles.data.train.diagnoses
+        melanomas = [row for row, name in enumerate(train) if name == POSITIVE]
+        condition = learner.condition(torch.tensor([melanomas[i % len(melanomas)] for i in range(samples)]))
+        untrained = learner.sample(experiment.seed, range(samples), condition)
+        images, spent, best = 0, 0.0, (math.inf, 0, untrained)
+        for moment in range(1, VALIDATIONS + 1):
+            while spent < seconds * moment / VALIDATIONS:
+                begin = time.process_time()
+                learner.step(feed.batch(images))
+                images, spent = images + experiment.training.batch_size, spent + time.process_time() - begin
+            cubes = learner.sample(experiment.seed, range(samples), condition)
+            distance, _ = scored(roles, cubes, "validation")
+            if distance < best[0]:
+                best = distance, images, cubes
+    _, kept, cubes = best
+    copies, told_apart = _audited(roles, cubes)
     row = Row(
         experiment.name,
         told,
         experiment.seed,
         round(spent, 1),
         images,
-        scores[0][0],
-        *scores[1],
+        kept,
+        scored(roles, untrained)[0],
+        *scored(roles, cubes),
         copies,
         samples,
         told_apart,
     )
-    return row, made[1]
+    return row, cubes
 
 
-def scored(data: TrainData, cubes: Tensor) -> tuple[float, float]:
-    """Spectral energy distance to the held-out cubes, and coverage of them, in features standardised by train melanomas."""
-    train, held = (cube_features(_melanomas(role)) for role in (data.train, data.validation))
-    standardise = Standardiser(train)
-    made = standardise(cube_features(cubes))
-    return energy_distance(made, standardise(held)), coverage(standardise(held), made)
+def scored(roles: Roles, cubes: Tensor, role: Literal["validation", "test"] = "test") -> tuple[float, float]:
+    """Spectral energy distance to held-out melanomas, and coverage of them, in features standardised by train melanomas."""
+    standardise = Standardiser(cube_features(roles.melanomas("train")))
+    held, made = standardise(cube_features(roles.melanomas(role))), standardise(cube_features(cubes))
+    return energy_distance(made, held), coverage(held, made)
 
 
-def _melanomas(role) -> Tensor:
-    return role.chosen([row for row, name in enumerate(role.diagnoses) if name == "melanoma"]).reflectance
-
-
-def _audited(data: TrainData, cubes: Tensor) -> tuple[int, float]:
-    auditor = Auditor(Reference(data.train.reflectance, data.validation.reflectance, data.train.lesion_ids))
+def _audited(roles: Roles, cubes: Tensor) -> tuple[int, float]:
+    data, real = roles.data, roles.melanomas("train")
+    auditor = Auditor(Reference(data.train.reflectance, roles.melanomas("validation"), data.train.lesion_ids))
     auditor.add(cubes)
-    real = _melanomas(data.train)
     recogniser = Recogniser(Sample(real.numpy(), [str(i) for i in range(len(real))]), data.wavelengths_nm, len(cubes))
     recogniser.add(Sample(cubes.numpy(), [f"made {i}" for i in range(len(cubes))]))
     auroc = recogniser.result().auroc
     return len(auditor.result().copies), float("nan") if auroc is None else auroc
 
 
-def references(data: TrainData, samples: int) -> dict[str, tuple[float, float]]:
+def references(roles: Roles, samples: int) -> dict[str, tuple[float, float]]:
     """What real train melanomas reach in as many cubes (a mean over draws), and what their mean cube does."""
-    real = _melanomas(data.train)
+    real = roles.melanomas("train")
     rng = np.random.default_rng(0)
-    drawn = [scored(data, real[rng.permutation(len(real))[:samples]]) for _ in range(DRAWS)]
+    drawn = [scored(roles, real[rng.permutation(len(real))[:samples]]) for _ in range(DRAWS)]
     constant = real.double().mean(0, keepdim=True).float().expand(samples, -1, -1, -1)
-    return {FLOOR: (mean(d for d, _ in drawn), mean(c for _, c in drawn)), MEAN: scored(data, constant)}
+    return {FLOOR: (mean(d for d, _ in drawn), mean(c for _, c in drawn)), MEAN: scored(roles, constant)}
 
 
-def table(rows: list[Row], data: TrainData, samples: int) -> str:
+def table(rows: list[Row], roles: Roles, samples: int) -> str:
     """The table, best distance first: mean ± standard deviation over seeds."""
     lines = [
-        "| generator | told | seeds | seconds | images | untrained | distance | coverage | copies | told from real |",
+        "| generator | told | seeds | images | kept at | untrained | distance | coverage | copies | told from real |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, (distance, covered) in references(data, samples).items():
+    for name, (distance, covered) in references(roles, samples).items():
         lines.append(f"| {name} | | | | | | {distance:.3f} | {covered:.2f} | | |")
     for of in sorted(_grouped(rows), key=lambda of: mean(row.distance for row in of)):
         lines.append(
-            f"| {of[0].name} | {of[0].told} | {len(of)} | {mean(row.seconds for row in of):.0f} | "
-            f"{mean(row.images for row in of):,.0f} | {_spread([row.untrained for row in of])} | "
+            f"| {of[0].name} | {of[0].told} | {len(of)} | "
+            f"{mean(row.images for row in of):,.0f} | {mean(row.kept for row in of):,.0f} | "
+            f"{_spread([row.untrained for row in of])} | "
             f"{_spread([row.distance for row in of])} | {_spread([row.coverage for row in of], 2)} | "
-            f"{_copies(of)} | "
-            f"{_spread([row.told_from_real for row in of], 2)} |"
+            f"{_copies(of)} | {_spread([row.told_from_real for row in of], 2)} |"
         )
     return "\n".join(lines) + "\n"
 
 
-def passed(rows: list[Row], data: TrainData, samples: int) -> bool:
+def passed(rows: list[Row], roles: Roles, samples: int) -> bool:
     """Whether every run has at most a third of its untrained distance and at least half of the floor's coverage."""
-    floor = references(data, samples)[FLOOR][1]
+    floor = references(roles, samples)[FLOOR][1]
     missed = [row for row in rows if row.distance > row.untrained / 3 or row.coverage < floor / 2]
     for row in missed:
         print(
@@ -230,10 +250,10 @@ def passed(rows: list[Row], data: TrainData, samples: int) -> bool:
     return not missed
 
 
-def picture(out: Path, data: TrainData, rows: list[Row], columns: int = 12) -> None:
+def picture(out: Path, roles: Roles, rows: list[Row], columns: int = 12) -> None:
     """One contact sheet: a line of real held-out lesions, then one of each generator, with one gain and white balance."""
-    held = data.validation
-    real = RealSet(np.moveaxis(held.reflectance.numpy(), 1, 3), held.diagnoses, np.array(data.wavelengths_nm))
+    held = roles.held
+    real = RealSet(np.moveaxis(held.reflectance.numpy(), 1, 3), held.diagnoses, np.array(roles.data.wavelengths_nm))
     lines = [("held-out lesions", real.reflectance)]
     for row in sorted(rows, key=lambda row: row.distance):
         made = np.moveaxis(np.load(out / f"{row.name}-{row.told}-{row.seed}.npy"), 1, 3)

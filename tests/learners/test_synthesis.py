@@ -183,7 +183,7 @@ def test_truncated_noise_is_that_of_the_truncated_normal_distribution():
     assert torch.allclose(torch.cat([noise(3, index, 200, 40.0) for index in range(50)]).flatten(), free, atol=1e-4)
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e-9, 0.049, float("nan"), float("inf")])
 def test_a_truncation_that_is_none(value):
     with pytest.raises(ConfigError, match="--truncation"):
         Drawing(truncation=value)

@@ -414,6 +414,12 @@ def test_checkpoints_of_other_stores_and_foreign_ones(tmp_path, real, checkpoint
     refused(
         StudyError, rf"later.pt is of schema {SCHEMA + 1}, this hyperderm reads up to {SCHEMA}", real, tmp_path / "later.pt"
     )
+    learner = dict(state["learner"])
+    weights = dict(learner["ema"])
+    name = next(name for name, values in weights.items() if values.is_floating_point())
+    weights[name] = torch.full_like(weights[name], float("nan"))
+    torch.save({**state, "learner": {**learner, "ema": weights}}, tmp_path / "diverged.pt")
+    refused(StudyError, rf"NaN or infinite values \({name}\): its training diverged", real, tmp_path / "diverged.pt")
     (tmp_path / "folder.pt").mkdir()
     refused(StudyError, r"folder.pt is a folder. Give a best.pt or latest.pt", real, tmp_path / "folder.pt")
 

@@ -36,6 +36,9 @@ START = "start"
 SOURCED: tuple[Condition, ...] = ("rgb", "mask", "run")
 """Conditions that are taken from cubes or photographs. One source gives as many different cubes as it has orientations."""
 
+LEAST_TRUNCATION = 0.05
+"""Smallest `Drawing.truncation`: noise of a smaller one hardly differs from zero."""
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -47,15 +50,18 @@ class Drawing:
         mix: whether the style of each cube comes from a second noise.
 
     Raises:
-        ConfigError: the truncation is not above 0.
+        ConfigError: the truncation is below `LEAST_TRUNCATION`, or not finite.
     """
 
     truncation: float | None = None
     mix: bool = False
 
     def __post_init__(self) -> None:
-        if self.truncation is not None and not 0 < self.truncation < math.inf:
-            raise ConfigError(f"--truncation {self.truncation:g}", "Give a number above 0, such as 1.5, or leave it out.")
+        if self.truncation is not None and not LEAST_TRUNCATION <= self.truncation < math.inf:
+            raise ConfigError(
+                f"--truncation {self.truncation:g}: below {LEAST_TRUNCATION:g} all cubes are nearly the same",
+                f"Give a number from {LEAST_TRUNCATION:g}, such as 1.5, or leave it out.",
+            )
 
 
 FREELY = Drawing()

@@ -19,6 +19,7 @@ from scipy.special import ndtr, ndtri
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from hyperderm.errors import StudyError
 from hyperderm.learners import randomness
 from hyperderm.learners.data import CubeSet
 from hyperderm.learners.scaling import Scaling
@@ -117,11 +118,20 @@ class NetworkSampler(ABC):
             device: the device that computes.
             network: a function that returns the untrained generator for a number of bands.
             more: further arguments of the sampler.
+
+        Raises:
+            StudyError: a weight is NaN or infinite.
         """
         wavelengths = tuple(float(nm) for nm in checkpoint["wavelengths_nm"])
         with randomness.initialised(run.seed):  # the weights are overwritten; nobody's random numbers move
             made = network(len(wavelengths))
         made.load_state_dict(checkpoint["learner"]["ema"])
+        for field, values in made.state_dict().items():
+            if not torch.isfinite(values).all():
+                raise StudyError(
+                    f"this checkpoint's generator holds NaN or infinite values ({field}): its training diverged",
+                    "Give the checkpoint of another run, or train again with smaller learning rates.",
+                )
         made.to(device).eval().requires_grad_(False)
         if config.pixelwise:  # another layout in memory may give other last digits
             made.to(memory_format=torch.channels_last)
