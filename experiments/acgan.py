@@ -15,4 +15,6 @@ from hyperderm.registry import Profile
 def experiment(profile: Profile) -> Experiment:
     """Return the whole configuration for a profile; diagnoses are balanced, because the head would forget a rare one."""
     told = {"conditioning": "class", "class_head": "auxiliary", "balance_classes": True}
+    if profile == "small":
+        told |= {"loss": "hinge", "beta1": 0.0, "lr_critic": 1e-3, "n_critic": 4}
     return dcgan("acgan", profile, diagnoses="all", norm="spectral", **told)

@@ -17,4 +17,7 @@ SPACE = "dcgan"
 
 def experiment(profile: Profile) -> Experiment:
     """Return the whole configuration for a profile."""
+    if profile == "small":
+        rates = {"beta1": 0.0, "lr_critic": 1e-3, "n_critic": 4}
+        return dcgan("sngan", profile, norm="spectral", loss="hinge", noise_dim=256, **rates)
     return dcgan("sngan", profile, norm="spectral", real_label=0.9, noise_dim=256)

@@ -15,5 +15,6 @@ from hyperderm.registry import Profile
 
 def experiment(profile: Profile) -> Experiment:
     """Return the whole configuration for a profile."""
-    rates = {"lr_generator": 1e-3, "lr_critic": 1e-3} if profile == "small" else {}
-    return dcgan("wgan_gp", profile, loss="wgan_gp", norm="layer", beta2=0.9, n_critic=2, **rates)
+    if profile == "small":
+        return dcgan("wgan_gp", profile, loss="wgan_gp", norm="none", beta2=0.9)
+    return dcgan("wgan_gp", profile, loss="wgan_gp", norm="layer", beta2=0.9, n_critic=2)
