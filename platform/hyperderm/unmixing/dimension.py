@@ -36,7 +36,8 @@ def hysime(pixels: ArrayLike) -> SignalSubspace:
 
     Directions are the eigenvectors of the signal's correlation. One is kept if the pixels' power along it is more than
     twice the noise's, because then leaving it out costs more than its noise. Noise that is alike in neighbouring bands
-    (not independent), or mixing that is not linear, gives a larger number: on real scenes it is an upper guess.
+    (not independent), or mixing that is not linear, gives a larger number: on real scenes it is an upper guess. Samson,
+    which has 3 endmembers, gets 71.
 
     Args:
         pixels: (N, B); pixels with NaN or infinite bands are left out.
