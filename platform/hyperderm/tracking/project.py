@@ -30,6 +30,7 @@ from hyperderm.tags import (
     STORE_TAG,
     SYNTHETIC_TAG,
     TRIAL_TAG,
+    UNMIXING,
 )
 from hyperderm.tracking.fetch import PAGE, QUESTIONS, asking, check_there, leaves, parsed
 from hyperderm.tracking.requests import PARENT_TAG
@@ -136,6 +137,8 @@ class _Gatherer:
             return self._evaluation(run)
         if stage == DESCRIPTION:
             return self._description(run)
+        if stage == UNMIXING:
+            return self._unmixing(run)
         if stage:
             return self._job(run)
         if ARM_TAG in tags or PLAN in run.documents or any(ARM_TAG in child.tags for child in children):
@@ -260,6 +263,14 @@ class _Gatherer:
         manifest = run.tags.get(MANIFEST_TAG, "")
         missing = () if manifest else ("the store it read",)
         return Artefact(run.key, self._name(run), "description", manifest=manifest, missing=missing, fold_free=True)
+
+    def _unmixing(self, run: TrackedFacts) -> Artefact:
+        """Return the record of an unmixing, whose endmembers come from the train role of one fold or from a whole store."""
+        manifest, fold, missing = _facts(run)
+        free = run.tags.get(FOLD_TAG) == FOLD_FREE
+        return Artefact(
+            run.key, self._name(run), "unmixer", manifest=manifest, fold=fold, missing=tuple(missing), fold_free=free
+        )
 
     def _grid(self, run: TrackedFacts) -> tuple[TrackedFacts | None, Mapping[str, Any]]:
         at: TrackedFacts | None = run

@@ -19,6 +19,7 @@ from hyperderm.workflows.run_generation import generate
 from hyperderm.workflows.run_ingest import annotate_export, check_ingest, ingest, ingest_job
 from hyperderm.workflows.run_phantom import phantom
 from hyperderm.workflows.run_sweep_comparison import compare_sweeps
+from hyperderm.workflows.run_unmixing import unmix
 from hyperderm.workflows.runs import audit_leaks, show, sweep, train
 from hyperderm.workflows.stores import (
     bucket_clean,
@@ -58,4 +59,5 @@ __all__ = [
     "store_verify",
     "sweep",
     "train",
+    "unmix",
 ]

@@ -1,12 +1,11 @@
 """The tables of a description, for the page and as CSV at full precision."""
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 from hyperderm.reports.document import Cell, Column, Notes, Row, Table
 from hyperderm.reports.figure_parts import spoken
 from hyperderm.reports.number_format import number, percent
+from hyperderm.reports.table_files import csv_text
 from hyperderm.studies.description import ALL, QUANTITIES, REGIONS, Count, Description, Size
 
 COUNTS, SIZES, BANDS, SPECTRA, FOLDS, ASIDE = "counts.csv", "sizes.csv", "bands.csv", "spectra.csv", "folds.csv", "aside.csv"
@@ -122,15 +121,15 @@ def csv_files(found: Description) -> dict[str, str]:
     """Return the tables as CSV by file name; an empty cell means that there is no such number."""
     nm, bands = found.store.manifest.wavelengths_nm, found.bands
     return {
-        COUNTS: _csv(
+        COUNTS: csv_text(
             ("diagnosis", "lesions", "images", "groups", "masks"),
             ((name, c.lesions, c.images, c.groups, c.masks) for name, c in (*found.counts.items(), (ALL, found.total))),
         ),
-        SIZES: _csv(
+        SIZES: csv_text(
             ("quantity", "title", "diagnosis", "lesions", "smallest", "median", "largest"),
             ((s.quantity, QUANTITIES[s.quantity], s.diagnosis, s.count, s.low, s.median, s.high) for s in found.sizes),
         ),
-        BANDS: _csv(
+        BANDS: csv_text(
             ("nm", "finite", "not_finite", "below_0", "smallest", "q0.005", "median", "q0.995", "largest"),
             (
                 (
@@ -145,12 +144,12 @@ def csv_files(found: Description) -> dict[str, str]:
                 for k in range(len(nm))
             ),
         ),
-        SPECTRA: _csv(("diagnosis", "region", "lesions", "nm", "mean", "sd_between_lesions"), _spectra(found)),
-        FOLDS: _csv(
+        SPECTRA: csv_text(("diagnosis", "region", "lesions", "nm", "mean", "sd_between_lesions"), _spectra(found)),
+        FOLDS: csv_text(
             ("fold", "groups", "diagnosis", "lesions"),
             ((fold.number, fold.groups, name, n) for fold in found.folds for name, n in fold.lesions.items()),
         ),
-        ASIDE: _csv(("file", "reason"), ((one.file, one.reason) for one in found.store.manifest.set_aside)),
+        ASIDE: csv_text(("file", "reason"), ((one.file, one.reason) for one in found.store.manifest.set_aside)),
     }
 
 
@@ -161,11 +160,3 @@ def _spectra(found: Description) -> Iterator[tuple[object, ...]]:
             if moments.count:
                 for k, nm in enumerate(found.store.manifest.wavelengths_nm):
                     yield name, region, moments.count, nm, moments.mean[k], moments.sd[k]
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(["" if value != value else value for value in row] for row in rows)  # NaN is not itself
-    return text.getvalue()

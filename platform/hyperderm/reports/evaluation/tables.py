@@ -1,7 +1,5 @@
 """The tables of an evaluation, for the page and as CSV."""
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 
 from hyperderm.metrics.as_published import METRICS as PUBLISHED_METRICS
@@ -12,6 +10,7 @@ from hyperderm.metrics.evaluation.orderings import FRESH, SETS
 from hyperderm.metrics.evaluation.scores import Score
 from hyperderm.reports.document import Cell, Column, Notes, Row, Table, Tone
 from hyperderm.reports.evaluation.words import amount
+from hyperderm.reports.table_files import csv_text
 from hyperderm.studies.evaluation import Evaluated, Evaluation, where
 
 SCORES, BANDS, NEAREST, COPIES = "scores.csv", "bands.csv", "nearest.csv", "copies.csv"
@@ -200,7 +199,7 @@ def bands_table(found: Evaluation) -> Table:
 def csv_files(found: Evaluation) -> dict[str, str]:
     """Return the tables as CSV by file name, at full precision."""
     return {
-        SCORES: _csv(
+        SCORES: csv_text(
             ("set", "key", "value", "low", "high", "cubes", "real", "real_low", "real_high", "verdict", "loss", "note"),
             (
                 (
@@ -221,7 +220,7 @@ def csv_files(found: Evaluation) -> dict[str, str]:
                 for s in each.measured.scores.found
             ),
         ),
-        BANDS: _csv(
+        BANDS: csv_text(
             ("set", "nm", "relative_rmse"),
             (
                 (each.made.name, nm, each.measured.bands[:, band].mean())
@@ -229,11 +228,11 @@ def csv_files(found: Evaluation) -> dict[str, str]:
                 for band, nm in enumerate(found.how.wavelengths)
             ),
         ),
-        NEAREST: _csv(
+        NEAREST: csv_text(
             ("set", "cube", "gallery", "lesion_by_angle", "angle_rad", "lesion_by_thumbnail", "thumbnail_distance"),
             _nearest(found),
         ),
-        COPIES: _csv(
+        COPIES: csv_text(
             ("set", "cube", "lesion", "similarity", "chance"),
             (
                 (each.made.name, each.made.cubes.ids[copy.position], copy.lesion, copy.similarity, copy.p)
@@ -251,14 +250,6 @@ def _nearest(found: Evaluation) -> Iterator[tuple[object, ...]]:
             for i, cube in enumerate(each.made.cubes.ids):
                 ids = search.gallery.ids
                 yield each.made.name, cube, gallery, ids[by_angle[i]], angles[i], ids[by_thumbnail[i]], distances[i]
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(["" if value is None else value for value in row] for row in rows)
-    return text.getvalue()
 
 
 def _span(metric: Metric) -> str:

@@ -1,0 +1,39 @@
+"""The command unmix, which says what the pixels of a store are mixed of."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hyperderm import workflows
+from hyperderm.cli import app
+from hyperderm.cli.terminal import print_aside
+
+
+@app.command()
+def unmix(
+    store: Annotated[str | None, typer.Argument(help="The store; without it --data, or the phantom.")] = None,
+    data: Annotated[Path | None, typer.Option(help="In place of a store: raw files, which are ingested once.")] = None,
+    endmembers: Annotated[str, typer.Option(help="How many, or auto: the knee of the error.", metavar="N")] = "5",
+    method: Annotated[str, typer.Option(help="sisal, nfindr or vca.")] = "sisal",
+    fold: Annotated[int | None, typer.Option(help="Its train role gives the endmembers; 0 if not given.")] = None,
+    unit_length: Annotated[
+        bool, typer.Option("--unit-length", help="Divide pixels by their length: no brightness.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the sample of pixels and of the method.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder of the report; nothing may be there yet.", metavar="DIR")] = None,
+    runs: Annotated[Path | None, typer.Option("--runs", help="Where runs are kept.")] = None,
+) -> None:
+    """Unmix a store: endmembers, abundance maps and errors, as one HTML page and tables; MLflow."""
+    print_aside()
+    workflows.unmix(
+        store,
+        data=data,
+        endmembers=endmembers,
+        method=method,
+        fold=fold,
+        unit_length=unit_length,
+        seed=seed,
+        out=out,
+        runs=runs,
+    )

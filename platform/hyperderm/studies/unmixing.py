@@ -1,0 +1,312 @@
+"""Unmix a store: endmembers from the pixels of train, then the abundances of every lesion that may be looked at.
+
+The store is read twice, part by part: first a sample of train's pixels, then every lesion. The test role stays closed.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
+from hyperderm.errors import ConfigError, CubeError
+from hyperderm.store.reader import UNKNOWN, Store
+from hyperderm.unmixing.dimension import SignalSubspace, hysime, knee
+from hyperderm.unmixing.fcls import fcls
+from hyperderm.unmixing.methods import reconstruction_errors, unmix
+from hyperderm.unmixing.pixels import Spectra, finite_pixels, unit_length
+
+MOST_PIXELS = 50_000
+"""Largest number of pixels among which endmembers are sought; they are drawn evenly from the lesions of train."""
+EXTREMES = (0.5, 99.5)
+"""Percentiles of the pixels' lengths (as vectors) between which candidates for endmembers lie. Corners of the frame and
+hairs reflect noise, whose colour VCA's projection would take for the purest of all. Specular reflections and pixels that
+the white reference left too bright are many times brighter than skin: a simplex around them hardly sees skin."""
+MOST_TRIED = 8
+"""Largest number of endmembers that `auto` tries."""
+MOST_FOR_AUTO = 20_000
+"""Number of pixels on which `auto` compares numbers of endmembers."""
+SHOWN = 12
+"""The most lesions whose abundance maps are shown."""
+FEWEST_FOR_KNEE = 3
+
+Count = int | Literal["auto"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """How a store is unmixed.
+
+    Attributes:
+        store: the store, opened.
+        method: one of `unmixing.methods.METHODS`.
+        count: R, the number of endmembers, or "auto": the knee of the reconstruction error.
+        fold: the fold whose train role gives the endmembers; None for a store without folds, all of whose pixels do.
+        seed: of the sample of pixels and of the method.
+        unit: whether every pixel is divided by its length first, so that brightness does not count.
+    """
+
+    store: Store
+    method: str
+    count: Count
+    fold: int | None
+    seed: int = 0
+    unit: bool = False
+
+    def values(self, pixels: NDArray[Any]) -> Spectra:
+        """Return pixels (..., B) as rows (N, B) in the units that are unmixed."""
+        rows = np.asarray(pixels, dtype=np.float64).reshape(-1, pixels.shape[-1])
+        return unit_length(rows) if self.unit else rows
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """How the number of endmembers was chosen.
+
+    Attributes:
+        count: R.
+        errors: number of endmembers to reconstruction error; empty where R was asked for.
+        subspace: HySime's estimate, beside it; None where R was asked for.
+    """
+
+    count: int
+    errors: dict[int, float] = field(default_factory=dict)
+    subspace: SignalSubspace | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LesionMixture:
+    """What one lesion consists of.
+
+    Attributes:
+        lesion_id: its id.
+        diagnosis: its diagnosis, or `store.reader.UNKNOWN`.
+        role: train or validation; "" in a store without folds.
+        masked: number of its pixels with NaN or infinite values (of unit length also black ones), which count nowhere.
+        rmse: root mean square of what the mixtures do not explain, in the units that are unmixed; NaN if all are masked.
+        angle: mean spectral angle (rad) between its pixels and their mixtures; NaN if all are masked.
+        whole: (R,) its mean abundances; NaN if all are masked.
+        inside, outside: (R,) the same inside and outside its mask; None without a mask.
+    """
+
+    lesion_id: str
+    diagnosis: str
+    role: str
+    masked: int
+    rmse: float
+    angle: float
+    whole: NDArray[np.float64]
+    inside: NDArray[np.float64] | None
+    outside: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """One lesion as it is shown: `levels` (H, W, 3) linear colours or grey, and `abundances` (H, W, R), NaN where masked."""
+
+    lesion_id: str
+    diagnosis: str
+    levels: NDArray[np.float32]
+    abundances: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Unmixing:
+    """A store as mixtures.
+
+    Attributes:
+        request: how it was unmixed.
+        choice: how the number of endmembers was chosen.
+        endmembers: (R, B) in the units that are unmixed.
+        sample: (n, B) pixels of train, for the picture of the simplex.
+        sampled: number of pixels among which the endmembers were sought.
+        lesions: the lesions, in the order of their ids.
+        maps: the lesions that are shown.
+        coloured: whether `Maps.levels` are colours.
+    """
+
+    request: Request
+    choice: Choice
+    endmembers: Spectra
+    sample: Spectra
+    sampled: int
+    lesions: tuple[LesionMixture, ...]
+    maps: tuple[Maps, ...]
+    coloured: bool
+
+    def medians(self) -> dict[str, float]:
+        """Return the medians over lesions of `rmse` and `angle`; of validation alone too, where there is one."""
+        found = {}
+        for name, of in (("", self.lesions), ("validation_", [each for each in self.lesions if each.role == "validation"])):
+            for field_ in ("rmse", "angle"):
+                values = [value for each in of if np.isfinite(value := getattr(each, field_))]
+                if values:
+                    found[f"{name}{field_}"] = float(np.median(values))
+        return found
+
+
+Keep = Callable[[str, NDArray[np.float32]], None]
+"""A function that is given a lesion's id and its abundances (H, W, R), to keep them."""
+
+
+def unmix_store(request: Request, keep: Keep, progress: Callable[[str], None] = lambda text: None) -> Unmixing:
+    """Find the endmembers of a store and the abundances of its lesions.
+
+    Args:
+        request: the store and the method.
+        keep: is given every lesion's abundances, so that they need not stay in memory.
+        progress: is told what is done.
+
+    Raises:
+        ConfigError: the store cannot be unmixed so; the message names value and remedy.
+        StoreError: the store has no such fold, or cannot be read.
+    """
+    roles = _roles(request)
+    progress("reading pixels of train")
+    spectra = _sample(request, [name for name, role in roles.items() if role != "validation"])
+    choice = _choice(request, spectra, progress)
+    progress(f"looking for {choice.count} endmembers among {len(spectra)} pixels")
+    endmembers = unmix(spectra, request.method, choice.count, request.seed).endmembers
+    reading = _Reading(request, roles, endmembers, keep)
+    for done, part in enumerate(request.store.tables(["lesion_id", "diagnosis", "cube", "mask", "has_mask"])):
+        progress(f"abundances: part {done + 1} of {len(request.store.manifest.parts)}")
+        reading.take(part)
+    lesions = tuple(sorted(reading.lesions, key=lambda each: each.lesion_id))
+    maps = tuple(sorted(reading.maps, key=lambda each: each.lesion_id))
+    return Unmixing(
+        request, choice, endmembers, _thinned(spectra, request.seed, 5_000), len(spectra), lesions, maps, reading.coloured
+    )
+
+
+def _roles(request: Request) -> dict[str, str]:
+    """Return lesion id to role, of the lesions that may be looked at."""
+    store = request.store
+    if request.fold is None:
+        return dict.fromkeys(store.every("all"), "")
+    train, validation = (store.select(role, request.fold, "all") for role in ("train", "validation"))
+    return dict.fromkeys(train, "train") | dict.fromkeys(validation, "validation")
+
+
+def _sample(request: Request, lesion_ids: Sequence[str]) -> Spectra:
+    """Return at most `MOST_PIXELS` pixels (n, B), equally many of each lesion, drawn by the seed and the lesion's id."""
+    wanted, each = pa.array(sorted(lesion_ids), pa.string()), max(1, MOST_PIXELS // len(lesion_ids))
+    drawn: dict[str, Spectra] = {}
+    for part in request.store.tables(["lesion_id", "cube"]):
+        chosen = part.filter(pa.compute.is_in(part.column("lesion_id"), value_set=wanted))
+        for name, cube in _cubes(chosen):
+            rows = request.values(cube)
+            rng = np.random.default_rng([request.seed, *name.encode()])
+            drawn[name] = rows if len(rows) <= each else rows[np.sort(rng.permutation(len(rows))[:each])]
+    spectra = finite_pixels(np.concatenate([drawn[name] for name in sorted(drawn)])).spectra
+    lengths = np.linalg.norm(spectra, axis=1)
+    low, high = np.percentile(lengths, EXTREMES)
+    return spectra[(lengths >= low) & (lengths <= high)]
+
+
+def _cubes(part: pa.Table) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    if len(part):
+        yield from zip(
+            part.column("lesion_id").to_pylist(), part.column("cube").combine_chunks().to_numpy_ndarray(), strict=True
+        )
+
+
+def _choice(request: Request, spectra: Spectra, progress: Callable[[str], None]) -> Choice:
+    if request.count != "auto":
+        return Choice(request.count)
+    few, bands = _thinned(spectra, request.seed, MOST_FOR_AUTO), spectra.shape[1]
+    if bands < FEWEST_FOR_KNEE + 1:
+        raise ConfigError(f"--endmembers auto with {bands} bands", "Give a number, such as --endmembers 2.")
+    errors: dict[int, float] = {}
+    for count in range(2, min(MOST_TRIED, bands) + 1):
+        progress(f"trying {count} endmembers")
+        try:
+            errors |= reconstruction_errors(few, request.method, [count], request.seed)
+        except ConfigError:  # the pixels span no more
+            break
+    if len(errors) < FEWEST_FOR_KNEE:
+        raise ConfigError(
+            f"--endmembers auto: these pixels can be unmixed into {', '.join(map(str, errors)) or 'no'} endmembers only, "
+            "too few numbers to choose from",
+            "Give a number, such as --endmembers 2.",
+        )
+    return Choice(knee(errors), errors, hysime(few))
+
+
+def _thinned(spectra: Spectra, seed: int, most: int) -> Spectra:
+    if len(spectra) <= most:
+        return spectra
+    return spectra[np.sort(np.random.default_rng(seed).permutation(len(spectra))[:most])]
+
+
+class _Reading:
+    """What is gathered while the parts of a store go by."""
+
+    def __init__(self, request: Request, roles: dict[str, str], endmembers: Spectra, keep: Keep) -> None:
+        self._request, self._roles, self._endmembers, self._keep = request, roles, endmembers, keep
+        names = sorted(roles)
+        count = min(SHOWN, len(names))
+        self._shown = {names[(2 * k + 1) * len(names) // (2 * count)] for k in range(count)}
+        self._matrix, self.coloured = _matrix(request.store)
+        self.lesions: list[LesionMixture] = []
+        self.maps: list[Maps] = []
+
+    def take(self, part: pa.Table) -> None:
+        masks = part.column("mask").combine_chunks().to_numpy_ndarray()
+        facts = part.select(["diagnosis", "has_mask"]).to_pylist()
+        for (name, cube), mask, row in zip(_cubes(part), masks, facts, strict=True):
+            if name in self._roles:
+                self._lesion(name, row["diagnosis"] or UNKNOWN, cube, mask.astype(bool) if row["has_mask"] else None)
+
+    def _lesion(self, name: str, diagnosis: str, cube: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> None:
+        height, width, _ = cube.shape
+        rows = self._request.values(cube)
+        usable = np.isfinite(rows).all(1)
+        abundances = np.full((len(rows), len(self._endmembers)), np.nan)
+        rmse = angle = np.nan
+        if usable.any():
+            abundances[usable] = fcls(rows[usable], self._endmembers)
+            mixed = abundances[usable] @ self._endmembers
+            rmse = float(np.sqrt(np.square(mixed - rows[usable]).mean()))
+            angle = _mean_angle(mixed, rows[usable])
+        inside = None if mask is None else mask.reshape(-1)
+        self.lesions.append(
+            LesionMixture(
+                name,
+                diagnosis,
+                self._roles[name],
+                int((~usable).sum()),
+                rmse,
+                angle,
+                _mean(abundances),
+                None if inside is None else _mean(abundances[inside]),
+                None if inside is None else _mean(abundances[~inside]),
+            )
+        )
+        maps = abundances.reshape(height, width, -1).astype(np.float32)
+        self._keep(name, maps)
+        if name in self._shown:
+            levels = np.asarray(np.nan_to_num(cube, posinf=0, neginf=0) @ self._matrix.T, dtype=np.float32)
+            self.maps.append(Maps(name, diagnosis, levels, maps))
+
+
+def _matrix(store: Store) -> tuple[NDArray[np.float64], bool]:
+    """Return the matrix (3, B) to linear colours, or to grey where these bands give none, and whether it is to colours."""
+    bands = store.manifest.wavelengths_nm
+    try:
+        return pseudo_rgb_matrix(bands), True
+    except CubeError:
+        return np.full((3, len(bands)), 1 / len(bands)), False
+
+
+def _mean(abundances: NDArray[np.float64]) -> NDArray[np.float64]:
+    known = abundances[np.isfinite(abundances).all(1)]
+    return known.mean(0) if len(known) else np.full(abundances.shape[1], np.nan)
+
+
+def _mean_angle(a: Spectra, b: Spectra) -> float:
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosine = np.divide((a * b).sum(1), lengths, out=np.zeros(len(a)), where=lengths > 0)
+    return float(np.arccos(np.clip(cosine, -1, 1)).mean())

@@ -1,0 +1,139 @@
+"""Unmix a store: find endmembers, write abundances and the report, and record them in MLflow."""
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from hyperderm.errors import ConfigError, StudyError, nearest
+from hyperderm.store.manifest import FOLD_FREE
+from hyperderm.tags import EXPERIMENT_TAG, FOLD_TAG, MANIFEST_TAG, STAGE_TAG, STORE_TAG, UNMIXING
+from hyperderm.workflows.find_store import find_store
+from hyperderm.workflows.run_description import facts_of_code
+from hyperderm.workflows.workspace import Workspace
+
+if TYPE_CHECKING:
+    from hyperderm.studies.unmixing import Request, Unmixing
+    from hyperderm.tracking.runs import Status
+
+METHODS = ("sisal", "nfindr", "vca")
+MOST_ENDMEMBERS = 64
+
+
+def unmix(
+    store: str | None = None,
+    *,
+    data: Path | None = None,
+    endmembers: int | str = 5,
+    method: str = "sisal",
+    fold: int | None = None,
+    unit_length: bool = False,
+    seed: int = 0,
+    out: Path | None = None,
+    runs: Path | None = None,
+) -> "Unmixing":
+    """Unmix the pixels of a store into endmembers and abundances, and say so in one HTML page; MLflow.
+
+    Args:
+        store: URI of a store of cubes; None: `data`, or the default phantom.
+        data: a folder of raw files, which is ingested once.
+        endmembers: how many, or "auto": the knee of the reconstruction error.
+        method: sisal, nfindr or vca; each is followed by fully constrained least squares.
+        fold: the fold whose train role gives the endmembers; None: fold 0, or all lesions of a store without folds.
+        unit_length: whether every pixel is divided by its length first, so that brightness does not count.
+        seed: of the sample of pixels and of the method.
+        out: the folder of the report, which must not exist; None: a folder below that of runs, where the new report replaces
+            an older one.
+        runs: where runs are kept; None: `runs/` of the project.
+
+    Raises:
+        HyperdermError: an error that the user can correct. No report is written then.
+    """
+    workspace = Workspace.here()
+    count = _count(endmembers)
+    if method not in METHODS:
+        raise ConfigError(f"--method {method} is unknown", nearest(method, METHODS))
+    if seed < 0:
+        raise ConfigError(f"--seed {seed}", "Give 0 or more.")
+    if out is not None and out.exists():
+        raise StudyError(f"--out {out}: something is already there", "Choose another folder, or remove it first.")
+    opened = find_store(workspace, store, data)
+    if opened.manifest.folds is None and fold is not None:
+        raise ConfigError(f"--fold {fold}: this store has no folds", "Leave it out.")
+    from hyperderm.reports.report_folder import check_free, check_writable
+    from hyperderm.studies.unmixing import Request
+    from hyperderm.training.run_folder import REPORT
+
+    request = Request(opened, method, count, fold or 0 if opened.manifest.folds is not None else None, seed, unit_length)
+    folder = workspace.runs(runs) / f"unmix-{opened.name}"
+    place = out or folder / REPORT
+    check_free(place)
+    check_writable(place)
+    return _unmix(_Call(workspace, request, folder, f"{folder.name}/{uuid.uuid4().hex[:8]}", place))
+
+
+@dataclass(frozen=True)
+class _Call:
+    workspace: Workspace
+    request: "Request"
+    folder: Path
+    key: str
+    out: Path
+
+
+def _unmix(call: _Call) -> "Unmixing":
+    from hyperderm.reports.unmixing.sections import answer
+    from hyperderm.reports.unmixing.write import write_unmixing
+    from hyperderm.studies.unmixing import unmix_store
+    from hyperderm.tracking.provenance import provenance
+    from hyperderm.training.run_folder import PAGE
+    from hyperderm.workflows.run_tracking import finish_tracking, open_tracker
+
+    workspace, request = call.workspace, call.request
+    made = provenance(workspace.root)
+    tracker = open_tracker(workspace, UNMIXING, call.folder)
+    ended: Status = "FAILED"
+    try:
+        manifest = request.store.manifest
+        fold = FOLD_FREE if request.fold is None else str(request.fold)
+        tags = {
+            MANIFEST_TAG: manifest.fingerprint,
+            STORE_TAG: request.store.location.uri,
+            FOLD_TAG: fold,
+            EXPERIMENT_TAG: UNMIXING,
+            STAGE_TAG: UNMIXING,
+        }
+        params = {
+            "method": request.method,
+            "endmembers": request.count,
+            "fold": fold,
+            "seed": request.seed,
+            "unit_length": request.unit,
+        }
+        tracker.open_run(call.key, call.folder.name, tags={**made, **tags}, params=params)
+        with workspace.console.status("unmixing") as line:
+            found, files = write_unmixing(
+                call.out, lambda keep: unmix_store(request, keep, line.update), facts_of_code(made)
+            )
+        metrics = {"endmembers_found": found.choice.count, "lesions": len(found.lesions)}
+        tracker.log_metrics(call.key, {name: float(value) for name, value in metrics.items()} | found.medians(), 0)
+        for path in files:
+            tracker.log_file(call.key, path, UNMIXING)
+        ended = "FINISHED"
+    finally:
+        tracker.close_run(call.key, ended)
+        finish_tracking(workspace, tracker, call.key)
+    workspace.say(answer(found), f"report: {call.out / PAGE}")
+    return found
+
+
+def _count(asked: int | str) -> int | Literal["auto"]:
+    if asked == "auto":
+        return "auto"
+    try:
+        count = int(asked)
+    except ValueError:
+        raise ConfigError(f"--endmembers {asked}", "Give a whole number from 2, or auto.") from None
+    if not 2 <= count <= MOST_ENDMEMBERS:
+        raise ConfigError(f"--endmembers {asked}", f"Give a whole number from 2 to {MOST_ENDMEMBERS}, or auto.")
+    return count
