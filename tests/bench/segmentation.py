@@ -6,7 +6,12 @@ out); clusters are made of the latent vectors of all pixels. Nothing is chosen b
 `EPOCHS`, the metric of the decoder, the mixture's shared covariance, its start and its ridge) was chosen on this scene,
 so its scores flatter the method: see the rows of other choices.
 
-`memory` divides a made-up scene of the size of WHU-LongKou (550 x 400 x 270 float32) by all baselines, and 8 latent numbers.
+Measured, median of 10 seeds, accuracy / NMI / ARI: k-means on L2 .972/.880/.914, mixture on L2 .924/.744/.790, raw k-means
+.701/.432/.363, raw mixture .874/.658/.659; latent numbers of unit-length spectra .968/.869/.904 (least .958/.840/.874) after
+10 s a seed on one core, of range-scaled ones .955/.831/.872.
+
+`memory` divides a made-up scene of the size of WHU-LongKou (550 x 400 x 270 float32) by all baselines, and 8 latent
+numbers: 23 s, at most 1.3 GB.
 """
 
 import sys
