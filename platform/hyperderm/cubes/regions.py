@@ -65,7 +65,7 @@ def lesion_region(reflectance: NDArray[np.floating]) -> Mask:
     if not opened.any():
         opened = dark if dark.any() else depth == depth.max()
     weight = np.maximum(depth - depth.min(), 0.0) * np.exp(-0.5 * (radius / _SCALE) ** 2)
-    region = _fill_holes(_heaviest(opened, weight))
+    region = fill_holes(heaviest_part(opened, weight))
     return region if not region.all() else region & (depth > depth.min())
 
 
@@ -113,7 +113,7 @@ def _weighted_fit(terms: Grey, target: Grey, weight: Grey) -> Grey:
 
 def _border(depths: Grey) -> float:
     """Return the depth at which the lesion begins: `_RIM` of the way between the medians of Otsu's two classes."""
-    threshold = _otsu(depths)
+    threshold = otsu_threshold(depths)
     lesion = depths > threshold
     if not lesion.any() or lesion.all():
         return threshold
@@ -121,8 +121,11 @@ def _border(depths: Grey) -> float:
     return skin + _RIM * (float(np.median(depths[lesion])) - skin)
 
 
-def _otsu(values: Grey) -> float:
-    """Return Otsu's threshold; tails beyond 0.5 % are clipped first, so that a few reflexes do not use up the 256 levels."""
+def otsu_threshold(values: Grey) -> float:
+    """Return Otsu's threshold of finite values (n,), in their units, from 256 levels; equal values give their value.
+
+    Tails beyond 0.5 % are clipped first, so that a few reflexes do not use up the levels.
+    """
     low, high = np.percentile(values, [0.5, 99.5])
     if high <= low:
         low, high = float(values.min()), float(values.max())
@@ -133,16 +136,16 @@ def _otsu(values: Grey) -> float:
     return float(low + (threshold + 0.5) / 255 * (high - low))
 
 
-def _heaviest(mask: Mask, weight: Grey) -> Mask:
-    """Return the connected part (8 neighbours) with the largest sum of weights."""
+def heaviest_part(mask: Mask, weight: Grey) -> Mask:
+    """Return the connected part (8 neighbours) of a mask (H, W) with the largest sum of weights (H, W), all at least 0."""
     _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     sums = np.bincount(labels.ravel(), weights=weight.ravel())
     sums[0] = -1.0  # what is not in the mask
     return np.asarray(labels == int(np.argmax(sums)))
 
 
-def _fill_holes(mask: Mask) -> Mask:
-    """Fill the holes of a mask: add every part of the outside that does not touch the image's border."""
+def fill_holes(mask: Mask) -> Mask:
+    """Fill the holes of a mask (H, W): add every part of the outside that does not touch the image's border."""
     _, labels = cv2.connectedComponents((~mask).astype(np.uint8), connectivity=4)
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     return np.asarray(mask | ~np.isin(labels, border))
