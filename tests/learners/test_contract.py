@@ -25,6 +25,7 @@ from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.learners.spec import START, LearnerConfig
 from hyperderm.learners.spectral_baseline import SpectralConfig
+from hyperderm.learners.unmixer import UnmixerConfig
 from hyperderm.learners.vae import VaeConfig
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
@@ -68,6 +69,10 @@ SMALL: dict[str, LearnerConfig] = {
     "imle told the class": ImleConfig(generator_width=4, noise_dim=10, pool_factor=3, conditioning="class"),
     "classifier": ClassifierConfig(lr=1e-3, dropout=0.3, augmentation="classic+spectral"),
     "spectral": SpectralConfig(),
+    "unmixer": UnmixerConfig(endmembers=3, width=8, stages=1, lr=1e-2),
+    "unmixer of colours": UnmixerConfig(
+        endmembers=3, width=8, stages=1, lr=1e-2, bands="rgb", unit_length=True, start_by="nfindr", sparsity_weight=0.01
+    ),
 }
 GENERATORS = [name for name, learner in SMALL.items() if learner.role == "generator"]
 STEPPED = [name for name, learner in SMALL.items() if not learner.fit_once]
@@ -78,8 +83,8 @@ def experiment(name: str, size: int = 16, **training: Any) -> Experiment:
     return Experiment(
         name="contract",
         profile="small",
-        data=DataConfig(size=size, diagnoses="all") if learner.role == "generator" else DataConfig(size=size, flips=False),
-        task=None if learner.role == "generator" else TaskConfig(negatives="all_others"),
+        data=DataConfig(size=size, flips=False) if learner.role == "classifier" else DataConfig(size=size, diagnoses="all"),
+        task=TaskConfig(negatives="all_others") if learner.role == "classifier" else None,
         learner=learner,
         training=TrainingConfig(
             **{"batch_size": 4, "images": 16, "validate_every": 8, "validation_samples": 8, "precision": "fp32"} | training
@@ -291,6 +296,8 @@ SHARED = {
     "fastgan told the class",
     "imle",
     "imle told the class",
+    "unmixer",
+    "unmixer of colours",
 }
 """Those that several workers train as one does (`tests/training/test_ddp.py`); DCGAN with layer norms is another."""
 

@@ -12,6 +12,7 @@ from hyperderm.learners.r3gan import R3ganConfig
 from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.learners.spec import LearnerConfig, Role
 from hyperderm.learners.spectral_baseline import SpectralConfig
+from hyperderm.learners.unmixer import UnmixerConfig
 from hyperderm.learners.vae import VaeConfig
 
 LEARNERS: tuple[type[LearnerConfig], ...] = (
@@ -23,6 +24,7 @@ LEARNERS: tuple[type[LearnerConfig], ...] = (
     ImleConfig,
     ClassifierConfig,
     SpectralConfig,
+    UnmixerConfig,
 )
 """The configurations of all learners; a new learner is registered here and nowhere else."""
 

@@ -17,14 +17,10 @@ from hyperderm.store.reader import UNKNOWN, Store
 from hyperderm.unmixing.dimension import SignalSubspace, hysime, knee
 from hyperderm.unmixing.fcls import fcls
 from hyperderm.unmixing.methods import reconstruction_errors, unmix
-from hyperderm.unmixing.pixels import Spectra, finite_pixels, unit_length
+from hyperderm.unmixing.pixels import Spectra, candidates, finite_pixels, unit_length
 
 MOST_PIXELS = 50_000
 """Largest number of pixels among which endmembers are sought; they are drawn evenly from the lesions of train."""
-EXTREMES = (0.5, 99.5)
-"""Percentiles of the pixels' lengths (as vectors) between which candidates for endmembers lie. Corners of the frame and
-hairs reflect noise, whose colour VCA's projection would take for the purest of all. Specular reflections and pixels that
-the white reference left too bright are many times brighter than skin: a simplex around them hardly sees skin."""
 MOST_TRIED = 8
 """Largest number of endmembers that `auto` tries."""
 MOST_FOR_AUTO = 20_000
@@ -200,10 +196,7 @@ def _sample(request: Request, lesion_ids: Sequence[str]) -> Spectra:
             rows = request.values(cube)
             rng = np.random.default_rng([request.seed, *name.encode()])
             drawn[name] = rows if len(rows) <= each else rows[np.sort(rng.permutation(len(rows))[:each])]
-    spectra = finite_pixels(np.concatenate([drawn[name] for name in sorted(drawn)])).spectra
-    lengths = np.linalg.norm(spectra, axis=1)
-    low, high = np.percentile(lengths, EXTREMES)
-    return spectra[(lengths >= low) & (lengths <= high)]
+    return candidates(finite_pixels(np.concatenate([drawn[name] for name in sorted(drawn)])).spectra)
 
 
 def _cubes(part: pa.Table) -> Iterator[tuple[str, NDArray[np.float32]]]:

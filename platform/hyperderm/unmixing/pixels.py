@@ -11,6 +11,8 @@ Spectra = NDArray[np.float64]
 """Pixels (n, B) or endmembers (R, B), all finite."""
 
 FEWEST = 2
+EXTREMES = (0.5, 99.5)
+"""Percentiles of the pixels' lengths (as vectors) between which candidates for endmembers lie; see `candidates`."""
 NO_SPREAD = 1e-12
 """Share of the pixels' mean power below which a principal component counts as rounding: a millionth of the amplitude."""
 
@@ -97,6 +99,18 @@ def unit_length(pixels: ArrayLike) -> NDArray[np.float64]:
     given = np.asarray(pixels, dtype=np.float64)
     length = np.linalg.norm(given, axis=1, keepdims=True)
     return np.divide(given, length, out=np.full_like(given, np.nan), where=length > 0)
+
+
+def candidates(spectra: Spectra) -> Spectra:
+    """Return the pixels (n, B) of middle length (`EXTREMES`), among which endmembers may be sought.
+
+    Corners of the frame and hairs reflect noise, whose colour VCA's projection would take for the purest of all. Specular
+    reflections and pixels that the white reference left too bright are many times brighter than skin: a simplex around
+    them hardly sees skin. Pixels of unit length all stay.
+    """
+    lengths = np.linalg.norm(spectra, axis=1)
+    low, high = np.percentile(lengths, EXTREMES)
+    return spectra[(lengths >= low * (1 - 1e-9)) & (lengths <= high * (1 + 1e-9))]
 
 
 def principal(spectra: Spectra, dimensions: int) -> tuple[Spectra, Spectra]:
