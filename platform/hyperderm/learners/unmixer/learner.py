@@ -45,7 +45,7 @@ class Unmixer:
         self.mean_spectrum = self._learnt_pixels().mean(0)
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Update once; return the terms `charbonnier`, `angle`, `smoothness`, `sparsity`, their sum `loss`, and `gradient`."""
+        """Update once; return the four terms of the loss, their weighted sum `loss`, and the norm of the `gradient`."""
         c = self.config
         real, use = self._shown(batch)
         with self.compute.autocast():
