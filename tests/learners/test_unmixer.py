@@ -15,12 +15,14 @@ from hyperderm.learners.base import Compute
 from hyperderm.learners.data import CubeSet, TrainData
 from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.unmixer import UnmixerConfig
-from hyperderm.learners.unmixer.learner import Unmixer
+from hyperderm.learners.unmixer.learner import START_DRAWS, Unmixer, _volume
 from hyperderm.learners.unmixer.losses import angle, charbonnier, half_norm, total_variation
 from hyperderm.learners.unmixer.networks import UnmixingNet
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.stream import feed_of
+from hyperderm.unmixing.methods import unmix
+from hyperderm.unmixing.pixels import candidates
 from tests.training.tiny import CPU
 
 NM = tuple(np.linspace(450, 650, 8))
@@ -160,6 +162,17 @@ def test_black_pixels_have_no_direction_and_teach_nothing():
     learner = trained(replace(one, reflectance=cubes), 3, unit_length=True)
     assert all(value.isfinite().all() for value in learner.network.state_dict().values())
     assert np.isfinite(list(learner.validate().scores.values())).all()
+
+
+def test_the_start_is_the_largest_of_several_draws_of_vca():
+    learner = learner_of(scene())[2]
+    pixels = candidates(scene().reflectance[0].flatten(1).T.double().numpy())
+    volumes = [_volume(unmix(pixels, "vca", 3, seed).endmembers) for seed in range(START_DRAWS)]
+    start = learner.network.endmembers.detach().numpy()
+    assert _volume(start) == pytest.approx(max(volumes), abs=1e-3)
+    assert max(volumes) > min(volumes)
+    edges = np.array([[0.0, 0, 0], [3, 0, 0], [0, 2, 0]])
+    assert _volume(edges) == pytest.approx(math.log(36))
 
 
 def test_more_endmembers_than_the_pixels_span():

@@ -14,8 +14,11 @@ from hyperderm.cli.terminal import print_aside
 def unmix(
     store: Annotated[str | None, typer.Argument(help="The store; without it --data, or the phantom.")] = None,
     data: Annotated[Path | None, typer.Option(help="In place of a store: raw files, which are ingested once.")] = None,
-    endmembers: Annotated[str, typer.Option(help="How many, or auto: the knee of the error.", metavar="N")] = "5",
-    method: Annotated[str, typer.Option(help="sisal, nfindr or vca.")] = "sisal",
+    endmembers: Annotated[
+        str | None, typer.Option(help="How many (5 if not given), or auto: the knee of the error.", metavar="N")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="sisal (if not given), nfindr or vca.")] = None,
+    run: Annotated[str | None, typer.Option(help="In place of a method: a run of train unmixer.", metavar="RUN")] = None,
     fold: Annotated[int | None, typer.Option(help="Its train role gives the endmembers; 0 if not given.")] = None,
     unit_length: Annotated[
         bool, typer.Option("--unit-length", help="Divide pixels by their length: no brightness.")
@@ -31,6 +34,7 @@ def unmix(
         data=data,
         endmembers=endmembers,
         method=method,
+        run=run,
         fold=fold,
         unit_length=unit_length,
         seed=seed,

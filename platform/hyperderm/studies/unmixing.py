@@ -3,7 +3,8 @@
 The store is read twice, part by part: first a sample of train's pixels, then every lesion. The test role stays closed.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,8 +13,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
-from hyperderm.errors import ConfigError, CubeError
+from hyperderm.errors import ConfigError, CubeError, StoreError, StudyError
+from hyperderm.identity import read
+from hyperderm.store.manifest import FOLD_FREE
 from hyperderm.store.reader import UNKNOWN, Store
+from hyperderm.tags import FOLD_TAG, MANIFEST_TAG
 from hyperderm.unmixing.dimension import SignalSubspace, hysime, knee
 from hyperderm.unmixing.fcls import fcls
 from hyperderm.unmixing.methods import reconstruction_errors, unmix
@@ -29,6 +33,9 @@ SHOWN = 12
 """The most lesions whose abundance maps are shown."""
 FEWEST_FOR_KNEE = 3
 
+NET = "net"
+"""The method of endmembers that a trained unmixing net gives."""
+
 Count = int | Literal["auto"]
 
 
@@ -38,11 +45,12 @@ class Request:
 
     Attributes:
         store: the store, opened.
-        method: one of `unmixing.methods.METHODS`.
+        method: one of `unmixing.methods.METHODS`, or `NET`.
         count: R, the number of endmembers, or "auto": the knee of the reconstruction error.
         fold: the fold whose train role gives the endmembers; None for a store without folds, all of whose pixels do.
         seed: of the sample of pixels and of the method.
         unit: whether every pixel is divided by its length first, so that brightness does not count.
+        given: (R, B) the endmembers of a trained unmixing net, with `method` "net"; None: the method finds them.
     """
 
     store: Store
@@ -51,6 +59,7 @@ class Request:
     fold: int | None
     seed: int = 0
     unit: bool = False
+    given: Spectra | None = None
 
     def values(self, pixels: NDArray[Any]) -> Spectra:
         """Return pixels (..., B) as rows (N, B) in the units that are unmixed."""
@@ -165,7 +174,9 @@ def unmix_store(request: Request, keep: Keep, progress: Callable[[str], None] = 
     spectra = _sample(request, [name for name, role in roles.items() if role != "validation"])
     choice = _choice(request, spectra, progress)
     progress(f"looking for {choice.count} endmembers among {len(spectra)} pixels")
-    endmembers = unmix(spectra, request.method, choice.count, request.seed).endmembers
+    endmembers = request.given
+    if endmembers is None:
+        endmembers = unmix(spectra, request.method, choice.count, request.seed).endmembers
     reading = _Reading(request, roles, endmembers, keep)
     for done, part in enumerate(request.store.tables(["lesion_id", "diagnosis", "cube", "mask", "has_mask"])):
         progress(f"abundances: part {done + 1} of {len(request.store.manifest.parts)}")
@@ -175,6 +186,42 @@ def unmix_store(request: Request, keep: Keep, progress: Callable[[str], None] = 
     return Unmixing(
         request, choice, endmembers, _thinned(spectra, request.seed, 5_000), len(spectra), lesions, maps, reading.coloured
     )
+
+
+def of_net(store: Store, checkpoint: Mapping[str, Any], seed: int = 0) -> Request:
+    """Return the request that unmixes a store by the endmembers of an unmixing net that was trained on it.
+
+    Abundances are then those of least squares on these endmembers, which fit the pixels better than the network's own.
+
+    Args:
+        store: the store.
+        checkpoint: what the training left (`training.named_checkpoints.read_checkpoint`).
+        seed: of the pixels that are shown.
+
+    Raises:
+        StudyError: the checkpoint is not of an unmixing net, or does not say what it was trained on.
+        StoreError: it was trained on another store.
+    """
+    experiment = read(json.loads(checkpoint["experiment"]))
+    if experiment.learner.role != "unmixer":
+        raise StudyError(
+            f"this run trained a {experiment.learner.role} (learner.kind = {experiment.learner.kind}), which has no "
+            "endmembers",
+            "Name a run of `hyperderm train unmixer`.",
+        )
+    origin = checkpoint["provenance"]
+    manifest, fold = str(origin.get(MANIFEST_TAG, "")), str(origin.get(FOLD_TAG, ""))
+    if manifest != store.manifest.fingerprint:
+        raise StoreError(
+            f"this net was trained on store {manifest[:12] or '(unknown)'}, {store.location.uri} is "
+            f"{store.manifest.fingerprint[:12]}",
+            "Give the store that it was trained on.",
+        )
+    endmembers = checkpoint["learner"]["network"]["endmembers"].double().numpy()
+    if not np.isfinite(endmembers).all():
+        raise StudyError("this net's endmembers are NaN or infinite: its training diverged", "Train it anew.")
+    unit = bool(experiment.learner.model_dump()["unit_length"])
+    return Request(store, NET, len(endmembers), None if fold == FOLD_FREE else int(fold), seed, unit, endmembers)
 
 
 def _roles(request: Request) -> dict[str, str]:

@@ -13,6 +13,7 @@ from hyperderm.workflows.run_description import facts_of_code
 from hyperderm.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
+    from hyperderm.store.reader import Store
     from hyperderm.studies.unmixing import Request, Unmixing
     from hyperderm.tracking.runs import Status
 
@@ -24,8 +25,9 @@ def unmix(
     store: str | None = None,
     *,
     data: Path | None = None,
-    endmembers: int | str = 5,
-    method: str = "sisal",
+    endmembers: int | str | None = None,
+    method: str | None = None,
+    run: str | None = None,
     fold: int | None = None,
     unit_length: bool = False,
     seed: int = 0,
@@ -37,8 +39,10 @@ def unmix(
     Args:
         store: URI of a store of cubes; None: `data`, or the default phantom.
         data: a folder of raw files, which is ingested once.
-        endmembers: how many, or "auto": the knee of the reconstruction error.
-        method: sisal, nfindr or vca; each is followed by fully constrained least squares.
+        endmembers: how many, or "auto": the knee of the reconstruction error; None: 5.
+        method: sisal, nfindr or vca; each is followed by fully constrained least squares. None: sisal.
+        run: in place of a method, a run of `hyperderm train unmixer` on this store, whose endmembers, fold and units are
+            taken.
         fold: the fold whose train role gives the endmembers; None: fold 0, or all lesions of a store without folds.
         unit_length: whether every pixel is divided by its length first, so that brightness does not count.
         seed: of the sample of pixels and of the method.
@@ -50,7 +54,13 @@ def unmix(
         HyperdermError: an error that the user can correct. No report is written then.
     """
     workspace = Workspace.here()
-    count = _count(endmembers)
+    count = _count(5 if endmembers is None else endmembers)
+    if run and (endmembers is not None or method is not None or fold is not None or unit_length):
+        raise ConfigError(
+            "--run is given beside --endmembers, --method, --fold or --unit-length",
+            "Give --run alone: the run says all of them.",
+        )
+    method = method or "sisal"
     if method not in METHODS:
         raise ConfigError(f"--method {method} is unknown", nearest(method, METHODS))
     if seed < 0:
@@ -64,12 +74,26 @@ def unmix(
     from hyperderm.studies.unmixing import Request
     from hyperderm.training.run_folder import REPORT
 
-    request = Request(opened, method, count, fold or 0 if opened.manifest.folds is not None else None, seed, unit_length)
+    if run:
+        request = _trained(workspace, opened, run, workspace.runs(runs), seed)
+    else:
+        chosen = None if opened.manifest.folds is None else fold or 0
+        request = Request(opened, method, count, chosen, seed, unit_length)
     folder = workspace.runs(runs) / f"unmix-{opened.name}"
     place = out or folder / REPORT
     check_free(place)
     check_writable(place)
     return _unmix(_Call(workspace, request, folder, f"{folder.name}/{uuid.uuid4().hex[:8]}", place))
+
+
+def _trained(workspace: Workspace, store: "Store", run: str, runs: Path, seed: int) -> "Request":
+    from hyperderm.studies.named_runs import checkpoint_of_run
+    from hyperderm.studies.unmixing import of_net
+    from hyperderm.training.named_checkpoints import read_checkpoint
+
+    path, name = checkpoint_of_run(run, runs)
+    workspace.say(f"checkpoint of {name}: {path}")
+    return of_net(store, read_checkpoint(path)[0], seed)
 
 
 @dataclass(frozen=True)

@@ -11,20 +11,20 @@ from hyperderm.reports.figure_parts import spoken
 from hyperderm.reports.number_format import number
 from hyperderm.reports.table_files import csv_text
 from hyperderm.reports.unmixing import figures
-from hyperderm.studies.unmixing import LesionMixture, Unmixing
+from hyperderm.studies.unmixing import NET, LesionMixture, Unmixing
 from hyperderm.unmixing.methods import METHODS
 
 ABUNDANCES = "abundances.parquet"
 """The file of all abundance maps: lesion_id and abundances (H, W, R) float32, NaN where a pixel is masked."""
 ENDMEMBERS, LESIONS = "endmembers.csv", "lesions.csv"
 FACTS = ("lesion_id", "diagnosis", "role", "masked_pixels", "rmse", "angle_rad")
-TITLES = {"vca": "VCA", "nfindr": "N-FINDR", "sisal": "SISAL"}
+TITLES = {"vca": "VCA", "nfindr": "N-FINDR", "sisal": "SISAL", NET: "The unmixing net"}
 NEGATIVE = 0.01
 """Share of the largest value of a pixel by which an endmember may be below 0 without a remark."""
 BLIND = 0.1
 """Share of the pixels' mean brightness above which the error of VCA is remarked upon."""
 
-assert set(TITLES) == set(METHODS)
+assert set(TITLES) == {*METHODS, NET}
 
 
 def content(found: Unmixing, facts: Mapping[str, str]) -> Content:
@@ -46,7 +46,7 @@ def answer(found: Unmixing) -> str:
     whose = f"the train role of fold {request.fold}" if request.fold is not None else "all lesions"
     held, middle = [each for each in found.lesions if each.role == "validation"], found.medians()
     said = (
-        f"{TITLES[request.method]} found {found.choice.count} endmembers among {found.sampled} pixels of {whose}; their "
+        f"{TITLES[request.method]} found {found.choice.count} endmembers among pixels of {whose}; their "
         f"mixtures miss the pixels of {_lesions(found.lesions)} by {_shown(middle, 'rmse')} "
         f"({figures.unit(found)}, median over lesions of the root mean square) and by "
         f"{_shown(middle, 'angle')} rad"
@@ -143,9 +143,14 @@ def _sections(found: Unmixing, facts: Mapping[str, str]) -> Iterator[Section]:
     )
     yield Section("lesions", "Mean abundances by diagnosis", tables=(_by_diagnosis(found),))
     made = (
-        f"method {request.method}, seed {request.seed}, pixels {'of unit length' if request.unit else 'as stored'}; the "
-        "endmembers come from train pixels of middle length (the shortest and longest half percent are left out), the "
-        "abundances from fully constrained least squares. Lesions of the test role were not read."
+        f"method {request.method}, seed {request.seed}, pixels {'of unit length' if request.unit else 'as stored'}; "
+        + (
+            "the endmembers are those of the net's checkpoint"
+            if request.method == NET
+            else f"the endmembers come from {found.sampled} train pixels of middle length (the shortest and longest half "
+            "percent are left out)"
+        )
+        + ", the abundances from fully constrained least squares. Lesions of the test role were not read."
     )
     yield Section("made", "How it was made", items=(made, *(f"{name}: {value}" for name, value in facts.items())))
 
