@@ -4,7 +4,9 @@ Hypothesis: nevi teach the generator what skin and lesions look like; the class 
 make them caricatures (METHODS section 5: such heads collapse on small classes).
 Command: make sweep-acgan
 Expected: 3 ms an image on one core at 32 px; a distance like SN-GAN's, melanomas that are told from real ones easily.
-Result: a search of two trials of 960 images ran; it was not trained longer yet.
+Result (`python -m tests.bench.generator_quality --classes`: 300 s of one thread, one seed, 32 px, all train lesions of
+the ISIC 2018 stand-ins, asked for melanoma; measured on 24 melanomas of the test role): distance 7.49 untrained, 0.71
+trained, coverage 0.38, told from real 1.00; it was best after 39,424 of 257,088 images, then worse.
 """
 
 from experiments.dcgan import dcgan

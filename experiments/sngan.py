@@ -3,9 +3,10 @@
 Hypothesis: a bounded gradient of the critic keeps the generator from collapsing, at the price of slower learning.
 Command: make sweep-sngan (64 px or 128 px with PROFILE=full SET=data.size=128)
 Expected: 3 ms an image on one core at 32 px; better coverage than DCGAN, a similar distance.
-Result (one thread, one seed, 32 px; real cubes reach 1.00 in coverage): on phantom melanomas, 60 s, distance 11.23
-untrained, 1.13 trained, coverage 0.12; on 72 stand-in melanomas (ISIC 2018), 20 s, 3.15 and 0.00. The same lesion again and
-again, under a grid: collapsed.
+Result (`python -m tests.bench.generator_quality`: 300 s of one thread, one seed, 32 px, 72 train melanomas of the ISIC
+2018 stand-ins; measured on 24 melanomas of the test role, on which real train cubes have distance −0.03 and coverage
+1.00): distance 7.36 untrained, 0.40 trained, coverage 0.62, told from real 0.98. Lesions under a woven grid, of many
+shades.
 """
 
 from experiments.dcgan import dcgan

@@ -24,6 +24,7 @@ from hyperderm.learners.r3gan import R3ganConfig
 from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.learners.spec import START, LearnerConfig
+from hyperderm.learners.spectral_autoencoder import AutoencoderConfig
 from hyperderm.learners.spectral_baseline import SpectralConfig
 from hyperderm.learners.unmixer import UnmixerConfig
 from hyperderm.learners.vae import VaeConfig
@@ -69,6 +70,8 @@ SMALL: dict[str, LearnerConfig] = {
     "imle told the class": ImleConfig(generator_width=4, noise_dim=10, pool_factor=3, conditioning="class"),
     "classifier": ClassifierConfig(lr=1e-3, dropout=0.3, augmentation="classic+spectral"),
     "spectral": SpectralConfig(),
+    "autoencoder": AutoencoderConfig(zdims=2, pixels=32),
+    "autoencoder by range": AutoencoderConfig(zdims=2, pixels=32, normalisation="range", resample=24),
     "unmixer": UnmixerConfig(endmembers=3, width=8, stages=1, lr=1e-2),
     "unmixer of colours": UnmixerConfig(
         endmembers=3, width=8, stages=1, lr=1e-2, bands="rgb", unit_length=True, start_by="nfindr", sparsity_weight=0.01

@@ -11,6 +11,7 @@ from hyperderm.learners.imle import ImleConfig
 from hyperderm.learners.r3gan import R3ganConfig
 from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.learners.spec import LearnerConfig, Role
+from hyperderm.learners.spectral_autoencoder import AutoencoderConfig
 from hyperderm.learners.spectral_baseline import SpectralConfig
 from hyperderm.learners.unmixer import UnmixerConfig
 from hyperderm.learners.vae import VaeConfig
@@ -25,6 +26,7 @@ LEARNERS: tuple[type[LearnerConfig], ...] = (
     ClassifierConfig,
     SpectralConfig,
     UnmixerConfig,
+    AutoencoderConfig,
 )
 """The configurations of all learners; a new learner is registered here and nowhere else."""
 

@@ -1,1 +1,5 @@
-"""Spectral autoencoder of single pixels (deepHSI; METHODS section 8): networks, loss terms and normalisation of spectra."""
+"""The spectral autoencoder: the spectrum of a pixel as a few numbers, and back."""
+
+from hyperderm.learners.spectral_autoencoder.config import AutoencoderConfig
+
+__all__ = ["AutoencoderConfig"]
