@@ -32,10 +32,11 @@ class Unmixer:
     def __init__(self, config: UnmixerConfig, run: Run, data: TrainData, compute: Compute) -> None:
         self.config, self.data, self.compute, self.seed = config, data, compute, run.seed
         self.matrix = torch.from_numpy(pseudo_rgb_matrix(data.wavelengths_nm)) if config.bands == "rgb" else None
-        start = torch.from_numpy(self._start()).clamp_min(0).float()
-        inputs = len(data.wavelengths_nm) if self.matrix is None else 3
+        pixels = self._learnt_pixels()
+        start = torch.from_numpy(self._start(pixels)).clamp_min(0).float()
+        seen = self._seen(pixels.T[None, :, :, None])[0, :, :, 0].T.float()
         with randomness.initialised(self.seed):
-            network = UnmixingNet(inputs, start, config.width, config.stages)
+            network = UnmixingNet(seen.shape[1], start, config.width, config.stages, seen)
         self.network = network.to(compute.device, compute.dtype)
         self.parallel = compute.parallel(self.network)
         encoder = list(self.network.encode.parameters())
@@ -44,7 +45,7 @@ class Unmixer:
             {"params": [self.network.endmembers], "lr": config.lr_endmembers},
         ]
         self.optimizer = torch.optim.Adam(groups)
-        self.mean_spectrum = self._learnt_pixels().mean(0)
+        self.mean_spectrum = pixels.mean(0)
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
         """Update once; return the four terms of the loss, their weighted sum `loss`, and the norm of the `gradient`."""
@@ -142,9 +143,9 @@ class Unmixer:
         chosen = torch.randperm(len(pixels), generator=randomness.generator(self.seed, "start", 0))[:START_PIXELS]
         return pixels[chosen.sort().values.to(pixels.device)].cpu()
 
-    def _start(self) -> np.ndarray:
+    def _start(self, learnt: Tensor) -> np.ndarray:
         """Return the first endmembers; of `START_DRAWS` draws of VCA, which may fail, those of the largest simplex."""
-        pixels, c = candidates(self._learnt_pixels().double().numpy()), self.config
+        pixels, c = candidates(learnt.double().numpy()), self.config
         draws = START_DRAWS if c.start_by == "vca" else 1
         seeds = [draws * self.seed + draw for draw in range(draws)]
         return max((unmix(pixels, c.start_by, c.endmembers, seed).endmembers for seed in seeds), key=_volume)

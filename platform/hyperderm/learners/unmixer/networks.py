@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+SMALLEST = 1e-6
+"""Least standard deviation of an input, for bands that do not vary."""
+
 
 class Stage(nn.Module):
     """A residual stage: a spectral convolution (1 x 1), a spatial one (3 x 3, each channel alone), and a spectral one.
@@ -33,15 +36,22 @@ class UnmixingNet(nn.Module):
         endmembers: (R, B) the first endmembers, not negative.
         width: channels of the stages.
         stages: number of stages.
+        seen: (n, inputs) what the network sees of pixels of train, to which the standardisation of its inputs is fitted.
 
     Attributes:
+        centre, scale: (inputs, 1, 1) mean and standard deviation of the inputs in train, buffers.
         endmembers: (R, B) the decoder's weights; `keep_positive` is called after every update.
 
     Shape: (N, inputs, H, W) -> abundances (N, R, H, W), mixtures (N, B, H, W).
     """
 
-    def __init__(self, inputs: int, endmembers: Tensor, width: int, stages: int) -> None:
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, inputs: int, endmembers: Tensor, width: int, stages: int, seen: Tensor) -> None:
         super().__init__()
+        self.register_buffer("centre", seen.mean(0)[:, None, None])
+        self.register_buffer("scale", seen.std(0).clamp_min(SMALLEST)[:, None, None])
         self.encode = nn.Sequential(
             nn.Conv2d(inputs, width, 1),
             *(Stage(width) for _ in range(stages)),
@@ -52,7 +62,7 @@ class UnmixingNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return abundances (softmax over endmembers) and mixtures."""
-        abundances = self.encode(x).softmax(1)
+        abundances = self.encode((x - self.centre) / self.scale).softmax(1)
         return abundances, torch.einsum("nrhw,rb->nbhw", abundances, self.endmembers)
 
     @torch.no_grad()
