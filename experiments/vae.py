@@ -6,7 +6,7 @@ Expected: 1 ms an image on one core at 32 px; mean spectra like real ones, gradi
 about a quarter of the untrained one, and poor coverage.
 Result (`python -m tests.bench.generator_quality`: 300 s of one thread, one seed, 32 px, 72 train melanomas of the ISIC
 2018 stand-ins; measured on 24 melanomas of the test role, on which real train cubes have distance −0.03 and coverage
-1.00): distance 4.71 untrained, 0.80 trained, coverage 0.71, told from real 0.96; told the diagnosis and shown all 359
+1.00): distance 4.71 untrained, 0.80 trained, coverage 0.71, told from real 0.96; told the diagnosis and shown all 360
 train lesions, 0.90 and 0.33. Round, blurred lesions of the right colour, from pale to dark.
 """
 
