@@ -167,6 +167,7 @@ def trained(experiment: Experiment, roles: Roles, told: str, seconds: float, sam
         condition = learner.condition(torch.tensor([melanomas[i % len(melanomas)] for i in range(samples)]))
         untrained = learner.sample(experiment.seed, range(samples), condition)
         images, spent, best = 0, 0.0, (math.inf, 0, untrained)
+        print(f"{experiment.name} seed {experiment.seed}, distance to validation by moment:", end="", flush=True)
         for moment in range(1, VALIDATIONS + 1):
             while spent < seconds * moment / VALIDATIONS:
                 begin = time.process_time()
@@ -174,6 +175,7 @@ def trained(experiment: Experiment, roles: Roles, told: str, seconds: float, sam
                 images, spent = images + experiment.training.batch_size, spent + time.process_time() - begin
             cubes = learner.sample(experiment.seed, range(samples), condition)
             distance, _ = scored(roles, cubes, "validation")
+            print(f" {distance:.2f}", end="\n" if moment == VALIDATIONS else "", flush=True)
             if distance < best[0]:
                 best = distance, images, cubes
     _, kept, cubes = best
