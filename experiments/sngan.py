@@ -17,7 +17,7 @@ SPACE = "dcgan"
 
 
 def experiment(profile: Profile) -> Experiment:
-    """Return the whole configuration; `small` has the hinge loss and four critic updates (Miyato et al. 2018), no smoothing."""
+    """Return the whole configuration; `small` has the hinge loss and four critic updates (Miyato et al.), no smoothing."""
     if profile == "small":
         rates = {"beta1": 0.0, "lr_critic": 1e-3, "n_critic": 4}
         return dcgan("sngan", profile, norm="spectral", loss="hinge", noise_dim=256, **rates)
