@@ -177,6 +177,12 @@ def test_the_start_is_the_largest_of_several_draws_of_vca():
     assert _volume(edges) == pytest.approx(math.log(36))
 
 
+def test_a_scene_of_black_pixels_alone():
+    one = scene()
+    with pytest.raises(ConfigError, match="no pixel reflects anything"):
+        learner_of(replace(one, reflectance=0 * one.reflectance))
+
+
 def test_more_endmembers_than_the_pixels_span():
     with pytest.raises(ConfigError, match="vary in 2 independent directions"):
         learner_of(scene(), endmembers=5)

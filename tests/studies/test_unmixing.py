@@ -120,6 +120,30 @@ def test_more_endmembers_than_bands_and_no_such_fold(store):
         unmixed(Request(store, "vca", 3, None))
 
 
+def changed(place, change):
+    lesions = []
+    for one in phantom(6, 16, 0):
+        values, nm = change(one.lesion.cube.reflectance), one.lesion.cube.wavelengths_nm
+        lesions.append(replace(one.lesion, cube=Cube(values.astype(np.float32), nm[: values.shape[2]])))
+    write_store(str(place), lesions, fold_count=0)
+    return open_store(str(place))
+
+
+@pytest.mark.parametrize(
+    ("change", "count", "unit", "said"),
+    [
+        (lambda x: np.full_like(x, 0.5), 3, False, "all 1536 pixels have one colour"),
+        (lambda x: np.full_like(x, 0.5), "auto", False, "all 1536 pixels have one colour"),
+        (lambda x: x[..., :3], "auto", False, "auto needs 4 bands or more, the store has 3"),
+        (lambda x: x[..., :1], 2, False, "the pixels have 1 band"),
+        (lambda x: np.zeros_like(x), 2, True, "none of the 1536 pixels is finite"),
+    ],
+)
+def test_scenes_that_cannot_be_unmixed(tmp_path, change, count, unit, said):
+    with pytest.raises(ConfigError, match=said):
+        unmixed(Request(changed(tmp_path / "store", change), "nfindr", count, None, unit=unit))
+
+
 def test_the_report_holds_the_numbers(tmp_path, store):
     request = Request(store, "sisal", "auto", 0)
     found, files = write_unmixing(tmp_path / "out", lambda keep: unmix_store(request, keep), {"commit": "abc"})

@@ -258,17 +258,22 @@ def _choice(request: Request, spectra: Spectra, progress: Callable[[str], None])
         return Choice(request.count)
     few, bands = _thinned(spectra, request.seed, MOST_FOR_AUTO), spectra.shape[1]
     if bands < FEWEST_FOR_KNEE + 1:
-        raise ConfigError(f"--endmembers auto with {bands} bands", "Give a number, such as --endmembers 2.")
+        raise ConfigError(
+            f"--endmembers auto needs {FEWEST_FOR_KNEE + 1} bands or more, the store has {bands}",
+            "Give a number, such as --endmembers 2.",
+        )
     errors: dict[int, float] = {}
     for count in range(2, min(MOST_TRIED, bands) + 1):
         progress(f"trying {count} endmembers")
         try:
             errors |= reconstruction_errors(few, request.method, [count], request.seed)
-        except ConfigError:  # the pixels span no more
-            break
+        except ConfigError:
+            if not errors:
+                raise
+            break  # the pixels span no more
     if len(errors) < FEWEST_FOR_KNEE:
         raise ConfigError(
-            f"--endmembers auto: these pixels can be unmixed into {', '.join(map(str, errors)) or 'no'} endmembers only, "
+            f"--endmembers auto: these pixels can be unmixed into {', '.join(map(str, errors))} endmembers only, "
             "too few numbers to choose from",
             "Give a number, such as --endmembers 2.",
         )

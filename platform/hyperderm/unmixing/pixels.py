@@ -52,7 +52,8 @@ def finite_pixels(pixels: ArrayLike) -> Pixels:
         raise ConfigError(f"pixels have the shape {given.shape}", "Give an array of the shape (pixels, bands).")
     usable: NDArray[np.bool_] = np.asarray(np.isfinite(given).all(1))
     if not usable.any():
-        raise ConfigError(f"none of the {len(given)} pixels is finite in all bands", "Give a cube with finite reflectance.")
+        what = f"none of the {len(given)} pixels is finite in all bands" if len(given) else "no pixel reflects anything"
+        raise ConfigError(what, "Give a cube with finite reflectance above 0.")
     return Pixels(given[usable], usable)
 
 
@@ -108,6 +109,8 @@ def candidates(spectra: Spectra) -> Spectra:
     reflections and pixels that the white reference left too bright are many times brighter than skin: a simplex around
     them hardly sees skin. Pixels of unit length all stay.
     """
+    if not len(spectra):
+        return spectra
     lengths = np.linalg.norm(spectra, axis=1)
     low, high = np.percentile(lengths, EXTREMES)
     return spectra[(lengths >= low * (1 - 1e-9)) & (lengths <= high * (1 + 1e-9))]

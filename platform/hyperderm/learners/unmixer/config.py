@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from hyperderm.settings import Run
     from hyperderm.store.manifest import Manifest
 
+FEWEST_BANDS = 2
+
 
 class UnmixerConfig(LearnerConfig):
     """The settings of the unmixing net (Yu, Pan et al., CVPR 2024; METHODS section 7).
@@ -56,6 +58,8 @@ class UnmixerConfig(LearnerConfig):
         """See `LearnerConfig.check_store`: not more endmembers than bands, and colours where they are asked for."""
         super().check_store(manifest)
         count = len(manifest.wavelengths_nm)
+        if count < FEWEST_BANDS:
+            raise ConfigError(f"an unmixing net of {count} band", f"Give a store of {FEWEST_BANDS} bands or more.")
         if self.endmembers > count:
             raise ConfigError(
                 f"learner.endmembers = {self.endmembers}: the store has {count} bands", f"Use at most {count}."
