@@ -184,4 +184,4 @@ def test_what_a_reader_must_know_is_said(store):
     worse = replace(found, lesions=tuple(replace(each, rmse=1.0, masked=2) for each in found.lesions))
     said = " ".join(content(worse, {}).warnings)
     assert "VCA looks for extreme colours" in said
-    assert f"{2 * len(found.lesions)} pixels of {len(found.lesions)} lesions hold NaN" in said
+    assert f"{2 * len(found.lesions)} pixels of {len(found.lesions)} lesions cannot be unmixed" in said

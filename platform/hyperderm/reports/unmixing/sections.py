@@ -82,14 +82,14 @@ def _warnings(found: Unmixing) -> Iterator[str]:
     masked = sum(each.masked for each in found.lesions)
     if masked:
         yield (
-            f"{masked} pixels of {_lesions([each for each in found.lesions if each.masked])} hold NaN or infinite values "
-            "and count nowhere; their abundances are NaN."
+            f"{masked} pixels of {_lesions([each for each in found.lesions if each.masked])} cannot be unmixed: they are "
+            "black, so they have no length to divide by, or not finite. They count nowhere; their abundances are NaN."
         )
     negative = [str(k + 1) for k, each in enumerate(found.endmembers) if each.min() < -NEGATIVE * np.abs(found.sample).max()]
     if negative:
         yield (
-            f"Endmember{'s' * (len(negative) > 1)} {', '.join(negative)}: values below 0, which no substance has. SISAL's "
-            "corners are those of the smallest simplex; --method nfindr takes them from the pixels."
+            f"Endmember{'s' * (len(negative) > 1)} {', '.join(negative)}: values below 0, which no substance has. "
+            "The corners of this method are no pixels; those of --method nfindr are."
         )
     bright = float(np.sqrt(np.square(found.sample).mean()))
     if found.request.method == "vca" and found.medians().get("rmse", 0.0) > BLIND * bright:
@@ -150,7 +150,7 @@ def _sections(found: Unmixing, facts: Mapping[str, str]) -> Iterator[Section]:
             else f"the endmembers come from {found.sampled} train pixels of middle length (the shortest and longest half "
             "percent are left out)"
         )
-        + ", the abundances from fully constrained least squares. Lesions of the test role were not read."
+        + ", the abundances from fully constrained least squares. Lesions of a test role are left out."
     )
     yield Section("made", "How it was made", items=(made, *(f"{name}: {value}" for name, value in facts.items())))
 
