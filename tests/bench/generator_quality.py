@@ -160,8 +160,9 @@ def trained(experiment: Experiment, roles: Roles, told: str, seconds: float, sam
     """Train for some seconds of one thread, and score what the moving average makes of melanoma at its best moment."""
     with tempfile.TemporaryDirectory() as folder:
         context = Context(CheckpointFolder(Path(folder)), device=CPU)
-        learner = experiment.learner.build(experiment, roles.data, context.compute("fp32"))
-        feed = feed_of(experiment, roles.data, context)
+        data = experiment.learner.in_space(experiment, roles.data)
+        learner = experiment.learner.build(experiment, data, context.compute("fp32"))
+        feed = feed_of(experiment, data, context)
         train = roles.data.train.diagnoses
         melanomas = [row for row, name in enumerate(train) if name == POSITIVE]
         condition = learner.condition(torch.tensor([melanomas[i % len(melanomas)] for i in range(samples)]))

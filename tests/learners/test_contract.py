@@ -66,6 +66,14 @@ SMALL: dict[str, LearnerConfig] = {
     "r3gan told the class": R3ganConfig(generator_width=4, critic_width=4, noise_dim=10, conditioning="class"),
     "vae": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8),
     "vae told the class": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8, norm="layer", conditioning="class"),
+    "abundances": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8, norm="layer", space="abundance", endmembers=3),
+    "abundances told the class": DcganConfig(
+        generator_width=4, critic_width=4, norm="layer", generator_norm="layer", conditioning="class", space="abundance"
+    ),
+    "abundances from colours": ShsGanConfig(
+        generator_width=4, critic_width=4, critic="conv2d", space="abundance", endmembers_by="nfindr"
+    ),
+    "abundances that are matched": ImleConfig(generator_width=4, noise_dim=10, pool_factor=3, space="abundance"),
     "imle": ImleConfig(generator_width=4, noise_dim=10, pool_factor=3, refresh_epochs=1.0),
     "imle told the class": ImleConfig(generator_width=4, noise_dim=10, pool_factor=3, conditioning="class"),
     "classifier": ClassifierConfig(lr=1e-3, dropout=0.3, augmentation="classic+spectral"),
@@ -105,6 +113,11 @@ def data(size: int = 16, bands: int = 16) -> TrainData:
         return replace(role, diagnoses=names, reflectance=role.reflectance * dark)
 
     return replace(made, train=mixed(made.train), validation=mixed(made.validation))
+
+
+def prepared(name: str, size: int = 16, bands: int = 16) -> tuple[Experiment, TrainData]:
+    made = experiment(name, size)
+    return made, made.learner.in_space(made, data(size, bands))
 
 
 def context() -> Context:
@@ -147,7 +160,7 @@ def test_every_learner_is_here():
 
 @pytest.mark.parametrize("name", STEPPED)
 def test_it_goes_on_bit_for_bit_from_its_state(name):
-    made, held = experiment(name), data()
+    made, held = prepared(name)
     undisturbed = built(made, held, Compute(CPU))
     expected = stepping(made, held, undisturbed, range(0, 24, 4))
     first = built(made, held, Compute(CPU))
@@ -163,7 +176,7 @@ def test_it_goes_on_bit_for_bit_from_its_state(name):
 @pytest.mark.parametrize("name", [name for name in SMALL if name not in STEPPED])
 def test_what_is_fitted_at_once_is_again_what_its_state_says(name):
     """It may be fitted anew, or hold its fit in its state: scores and judgements are the same bits."""
-    made, held = experiment(name), data()
+    made, held = prepared(name)
     first = built(made, held, Compute(CPU))
     state = saved(pack(first, made, held, context()))
     second = built(read(json.loads(state["experiment"])), held, Compute(CPU))
@@ -178,14 +191,14 @@ def test_what_is_fitted_at_once_is_again_what_its_state_says(name):
 @pytest.mark.parametrize("name", [name for name in GENERATORS if START in SMALL[name].inputs])
 def test_what_begins_from_another_run_begins_where_that_ended(name):
     """Its cubes, critic and scaling are the other's; its optimizers are new; the other's networks are asked for."""
-    made, held = experiment(name), data()
+    made, held = prepared(name)
     before = built(made, held, Compute(CPU))
     stepping(made, held, before, range(0, 12, 4))
     state = saved(pack(before, made, held, context()))
     darker = replace(held.train, reflectance=held.train.reflectance * 0.5)
     other = replace(held, train=darker, scaling=Scaling.fit(darker.reflectance))
     begins = made.override({"learner.start": "a-run", "seed": 5})
-    given = other.given({START: state}, begins.learner.scaled_as)
+    given = begins.learner.in_space(begins, other.given({START: state}, begins.learner.scaled_as))
     assert torch.equal(given.scaling.low, held.scaling.low)
     begun = built(begins, given, Compute(CPU))
     now = begun.state_dict()
@@ -213,7 +226,7 @@ def test_a_generator_that_is_told_the_class_goes_on_with_the_same_classes():
 
 @pytest.mark.parametrize("name", STEPPED)
 def test_it_learns_something_and_moves_nobody_s_random_numbers(name):
-    made, held = experiment(name), data()
+    made, held = prepared(name)
     torch.manual_seed(3)
     before = torch.get_rng_state()
     learner = built(made, held, Compute(CPU))
@@ -227,7 +240,7 @@ def test_it_learns_something_and_moves_nobody_s_random_numbers(name):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_its_objective_is_a_number_on_the_validation_role_alone(name):
-    made, held = experiment(name), data()
+    made, held = prepared(name)
     learner = built(made, held, Compute(CPU))
     scores = learner.validate().scores
     assert isinstance(scores[made.learner.objective], float)
@@ -237,7 +250,7 @@ def test_its_objective_is_a_number_on_the_validation_role_alone(name):
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_a_cube_is_known_by_its_seed_its_index_and_its_condition(name):
-    made, held = experiment(name), data()
+    made, held = prepared(name)
     learner = built(made, held, Compute(CPU))
     stepping(made, held, learner, range(0, 8, 4))
     sampler = load_sampler(saved(pack(learner, made, held, context())))
@@ -256,7 +269,7 @@ def test_a_cube_is_known_by_its_seed_its_index_and_its_condition(name):
 
 @pytest.mark.parametrize(("name", "size", "bands"), [(n, *s) for n, s in itertools.product(SMALL, [(32, 8), (16, 31)])])
 def test_other_sizes_and_bands(name, size, bands):
-    made, held = experiment(name, size), data(size, bands)
+    made, held = prepared(name, size, bands)
     learner = built(made, held, Compute(CPU))
     if name in STEPPED:
         stepping(made, held, learner, range(0, 4, 4))
@@ -272,7 +285,7 @@ def precisions() -> list[Any]:
 @pytest.mark.parametrize("device", precisions())
 @pytest.mark.parametrize("name", STEPPED)
 def test_bf16(name, device):
-    made, held = experiment(name), data()
+    made, held = prepared(name)
     compute = Compute(torch.device(device), bf16=True)
     learner = built(made, held, compute)
     feed = feed_of(made, held, Context(CheckpointFolder(Path()), device=compute.device))
@@ -296,6 +309,10 @@ SHARED = {
     "r3gan",
     "r3gan told the class",
     "vae told the class",
+    "abundances",
+    "abundances told the class",
+    "abundances from colours",
+    "abundances that are matched",
     "fastgan told the class",
     "imle",
     "imle told the class",

@@ -7,7 +7,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from hyperderm.learners.scaling import Scaling
+from hyperderm.learners.abundance_space import AbundanceSpace
+from hyperderm.learners.scaling import Coordinates, Scaling
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,14 @@ class TrainData:
         train: the whole train role, or a sample of it if the role is streamed.
         validation: the whole validation role.
         wavelengths_nm: (B,) wavelengths of the bands in nm.
-        scaling: the scaling between reflectance and the values that the learner sees.
+        scaling: the scaling between reflectance and the values that the learner sees, if it sees bands.
         extra: synthetic cubes that are used for training beside `train`; nothing is fitted to them or scored on them. None
             if there are none, or if they are streamed (`Streamed.extra`).
         streamed: the shards of the streamed train role; None if the role is held in memory.
         inputs: name of an input (`LearnerConfig.inputs`) to the content of its checkpoint (`training.resume.pack`).
         held_out: (N, size, size) bool, only for a store without folds, where `train` and `validation` are the same cubes:
             True for pixels that are used only for scores and never for training. None for a store with folds.
+        space: the abundance space, if the learner sees abundances (`LearnerConfig.in_space`); None: it sees bands.
     """
 
     train: CubeSet
@@ -86,6 +88,12 @@ class TrainData:
     streamed: Streamed | None = None
     inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     held_out: Tensor | None = None
+    space: AbundanceSpace | None = None
+
+    @property
+    def coordinates(self) -> Coordinates:
+        """The map between reflectance and the values that the learner sees."""
+        return self.scaling if self.space is None else self.space
 
     def given(self, inputs: Mapping[str, Mapping[str, Any]], scaled_as: str | None) -> Self:
         """Return a copy with `inputs`, and with the scaling of one of the inputs if `scaled_as` names it.

@@ -63,7 +63,8 @@ class FromNoise(GenerativeLearner):
     def sampler(self) -> NoiseSampler:
         """See `GenerativeLearner.sampler`."""
         data = self.data
-        return self.sampler_class(self.config, self.run, self.ema, data.wavelengths_nm, data.scaling, classes=self.classes)
+        how = self.config, self.run, self.ema, data.wavelengths_nm, data.scaling
+        return self.sampler_class(*how, space=data.space, classes=self.classes)
 
     def condition(self, rows: Tensor) -> Tensor | None:
         """Return the classes of the train cubes in `rows`, or None without classes."""
@@ -101,7 +102,7 @@ def load_noise_sampler(
         run: the run that trained the generator.
         checkpoint: the checkpoint that training left.
         device: the device that computes.
-        network: a function that returns the untrained generator for a number of bands and of classes.
+        network: a function that returns the untrained generator for a number of channels and of classes.
         sampler: the class of the sampler.
 
     Raises:

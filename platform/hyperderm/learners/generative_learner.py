@@ -38,7 +38,7 @@ class GenerativeLearner(ABC):
         self.config, self.run, self.data, self.compute = config, run, data, compute
         self.seed, self.samples = run.seed, run.training.validation_samples
         with randomness.initialised(self.seed):
-            made = self.networks(len(data.wavelengths_nm))
+            made = self.networks(data.coordinates.channels)
         self.modules = {name: network.to(compute.device, compute.dtype) for name, network in made.items()}
         if config.pixelwise:
             for network in self.modules.values():
@@ -51,6 +51,7 @@ class GenerativeLearner(ABC):
         self.optimizers = dict(self.made_optimizers())
         self.generator_updates = 0
         self._reference: GenerativeReference | None = None
+        self._given: dict[str, float] = {}
 
     @abstractmethod
     def networks(self, bands: int) -> Mapping[str, nn.Module]:
@@ -108,10 +109,20 @@ class GenerativeLearner(ABC):
         if self._reference is None:
             train, held = self.data.train.reflectance, self.data.validation.reflectance
             self._reference = GenerativeReference(train, held, self.seed)
+            self._given = self._through_space(self._reference)
         condition = self.condition(self._drawn(self.samples, self.seed))
         cubes = self.sample(self.seed, range(self.samples), condition)
-        scores = self._reference.score(cubes) | dict(self.further_scores(cubes, condition))
+        scores = self._reference.score(cubes) | self._given | dict(self.further_scores(cubes, condition))
         return Validation(scores | {"generator_updates": float(self.generator_updates)}, cubes, self.rebuilt())
+
+    def _through_space(self, reference: GenerativeReference) -> dict[str, float]:
+        """Return the score of train cubes that were unmixed and mixed again, below which no network in this space comes."""
+        data = self.data
+        if data.space is None:
+            return {}
+        rows = range(min(len(data.train), self.samples))
+        mixed = data.space.made(data.space.forward(data.train.reflectance[rows.start : rows.stop]), self.seed, rows)
+        return {"score_through_space": reference.score(mixed)["spectral_energy_distance"]}
 
     def further_scores(self, cubes: Tensor, condition: Tensor | None) -> Mapping[str, float]:
         """Return further validation scores of the cubes that were made from `condition`."""

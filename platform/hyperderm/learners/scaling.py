@@ -1,7 +1,8 @@
 """Per-band scaling between reflectance and [-1, 1], fitted on the train role and saved in the checkpoint."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,6 +12,23 @@ from hyperderm.errors import ConfigError
 
 NARROWEST = 1e-6
 """Width in reflectance that is used for a constant band."""
+
+
+class Coordinates(Protocol):
+    """The map between reflectance (N, B, H, W) and the values (N, C, H, W) in about [-1, 1] that networks see."""
+
+    @property
+    def channels(self) -> int:
+        """C."""
+
+    def forward(self, reflectance: Tensor) -> Tensor:
+        """Return what networks see of reflectance."""
+
+    def inverse(self, seen: Tensor) -> Tensor:
+        """Return the reflectance that is seen so; differentiable almost everywhere."""
+
+    def made(self, seen: Tensor, seed: int, indices: Sequence[int]) -> Tensor:
+        """Return the reflectance of the synthetic cubes `indices` of the set of `seed`, which networks made as `seen`."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +71,11 @@ class Scaling:
         return cls(*_widened(low, high), Robust(percentiles, least, most))
 
     @property
+    def channels(self) -> int:
+        """B, the number of bands."""
+        return len(self.low)
+
+    @property
     def whole(self) -> "Scaling":
         """The scaling by train's extremes, also if this scaling was fitted to percentiles."""
         return self if self.robust is None else Scaling(self.robust.least, self.robust.most)
@@ -66,6 +89,10 @@ class Scaling:
         """Return reflectance: the exact inverse of `forward`."""
         low, high = self._like(scaled)
         return (scaled + 1).div_(2).mul_(high - low).add_(low)
+
+    def made(self, seen: Tensor, seed: int, indices: Sequence[int]) -> Tensor:
+        """See `Coordinates.made`: the same as `inverse`."""
+        return self.inverse(seen)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the scaling as plain lists, for a checkpoint."""

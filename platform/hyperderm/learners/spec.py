@@ -33,6 +33,10 @@ PIXELWISE: tuple[Role, ...] = ("segmenter", "unmixer")
 See `held_out_pixels.held_out_blocks`."""
 START = "start"
 """Name of the input (`LearnerConfig.inputs`) with whose networks a run begins."""
+UNMIXING = "unmixing"
+"""Name of the input whose endmembers span the abundance space of a generator."""
+SPACE = "space"
+"""Name of the abundance space in a checkpoint (`abundance_space.AbundanceSpace.state_dict`)."""
 SOURCED: tuple[Condition, ...] = ("rgb", "mask", "run")
 """Conditions that are taken from cubes or photographs. One source gives as many different cubes as it has orientations."""
 
@@ -297,8 +301,16 @@ class LearnerConfig(Strict):
         """
         return ""
 
+    def in_space(self, run: Run, data: TrainData) -> TrainData:
+        """Return the data in the space in which this learner sees them; call it once, before `build` and the feed.
+
+        Raises:
+            ConfigError: the space cannot be made of these data.
+        """
+        return data
+
     def build(self, run: Run, data: TrainData, compute: Compute) -> Learner:
-        """Return the untrained learner."""
+        """Return the untrained learner; `data` are those that `in_space` returned."""
         raise NotImplementedError
 
     def load_sampler(self, run: Run, checkpoint: Mapping[str, Any], device: str) -> Sampler:

@@ -21,10 +21,11 @@ from torch.nn.utils import parametrize
 
 from hyperderm.errors import StudyError
 from hyperderm.learners import randomness
+from hyperderm.learners.abundance_space import AbundanceSpace
 from hyperderm.learners.data import CubeSet
-from hyperderm.learners.scaling import Scaling
+from hyperderm.learners.scaling import Coordinates, Scaling
 from hyperderm.learners.sources import rgb_levels
-from hyperderm.learners.spec import Drawing, LearnerConfig
+from hyperderm.learners.spec import SPACE, Drawing, LearnerConfig
 from hyperderm.settings import Run
 
 RANGE_MARGIN = 0.5
@@ -78,6 +79,7 @@ class NetworkSampler(ABC):
         network: the generator, in evaluation mode; its training may continue.
         wavelengths_nm: (B,) wavelengths of its cubes.
         scaling: the scaling fitted on the train role.
+        space: the abundance space in which the network makes cubes; None: it makes scaled bands.
         matrix: H (3, B) of its RGB condition; None if the generator takes no RGB.
         classes: see `learners.base.Sampler`.
     """
@@ -90,10 +92,12 @@ class NetworkSampler(ABC):
         wavelengths_nm: Sequence[float],
         scaling: Scaling,
         *,
+        space: AbundanceSpace | None = None,
         matrix: NDArray[np.float64] | None = None,
         classes: Sequence[str] = (),
     ) -> None:
         self.config, self.run, self.network, self.scaling, self.matrix = config, run, network, scaling, matrix
+        self.coordinates: Coordinates = scaling if space is None else space
         self.wavelengths_nm, self.classes = tuple(wavelengths_nm), tuple(classes)
         self.drawing = Drawing()
         first = next(network.parameters())
@@ -116,15 +120,16 @@ class NetworkSampler(ABC):
             run: the run that trained the generator.
             checkpoint: the checkpoint that training left.
             device: the device that computes.
-            network: a function that returns the untrained generator for a number of bands.
+            network: a function that returns the untrained generator for a number of channels.
             more: further arguments of the sampler.
 
         Raises:
             StudyError: a weight is NaN or infinite.
         """
         wavelengths = tuple(float(nm) for nm in checkpoint["wavelengths_nm"])
+        space = AbundanceSpace.from_state(checkpoint[SPACE]) if SPACE in checkpoint else None
         with randomness.initialised(run.seed):  # the weights are overwritten; nobody's random numbers move
-            made = network(len(wavelengths))
+            made = network(len(wavelengths) if space is None else space.channels)
         made.load_state_dict(checkpoint["learner"]["ema"])
         for field, values in made.state_dict().items():
             if not torch.isfinite(values).all():
@@ -135,7 +140,7 @@ class NetworkSampler(ABC):
         made.to(device).eval().requires_grad_(False)
         if config.pixelwise:  # another layout in memory may give other last digits
             made.to(memory_format=torch.channels_last)
-        return cls(config, run, made, wavelengths, Scaling.from_state(checkpoint["scaling"]), **more)
+        return cls(config, run, made, wavelengths, Scaling.from_state(checkpoint["scaling"]), space=space, **more)
 
     @abstractmethod
     def inputs(self, seed: int, index: int, condition: Tensor | None) -> tuple[Tensor, ...]:
@@ -161,10 +166,12 @@ class NetworkSampler(ABC):
                 for place, index in enumerate(indices)
             ]
             cubes = self._made([torch.cat(rows) for rows in zip(*each, strict=True)])
-        reflectance = cubes.float()
-        for place, cube in enumerate(cubes):  # one by one, double precision stays in the cache
-            reflectance[place] = self.scaling.inverse(cube[None].double())[0]
-        return reflectance
+        return torch.cat(
+            [
+                self.coordinates.made(cube[None].double(), seed, [index]).float()  # one by one, doubles stay in the cache
+                for cube, index in zip(cubes, indices, strict=True)
+            ]
+        )
 
     def call(self, given: Sequence[Tensor]) -> Tensor:
         """Return the network's cubes for its inputs, which are on its device."""

@@ -49,6 +49,7 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Generato
     training = experiment.training
     objective = experiment.objective
     compute = context.compute(training.precision)
+    data = experiment.learner.in_space(experiment, data)
     learner = experiment.learner.build(experiment, data, compute)
     given = objectives_of(experiment, data, str(compute.device))
     images, best = 0, float("inf")

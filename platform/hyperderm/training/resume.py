@@ -9,6 +9,7 @@ from hyperderm.errors import CheckpointError, ConfigError, RemovedSetting
 from hyperderm.identity import FIRST, SCHEMA, read, shaping_in_full
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
+from hyperderm.learners.spec import SPACE
 from hyperderm.strict import differences, fingerprint
 from hyperderm.tags import FOLD_TAG, INPUT_PREFIX, MANIFEST_TAG, SYNTHETIC_TAG, WEIGHTS_TAG
 from hyperderm.training.context import Context
@@ -24,6 +25,7 @@ def pack(learner: Learner, experiment: Experiment, data: TrainData, context: Con
         "schema": SCHEMA,
         "experiment": experiment.model_dump_json(),
         "scaling": data.scaling.state_dict(),
+        **({} if data.space is None else {SPACE: data.space.state_dict()}),
         "wavelengths_nm": list(data.wavelengths_nm),
         "lesions": _lesions(data),
         "seen": seen(data),

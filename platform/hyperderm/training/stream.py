@@ -24,7 +24,7 @@ from hyperderm.learners.base import Batch
 from hyperderm.learners.data import Streamed, TrainData
 from hyperderm.learners.randomness import generator
 from hyperderm.learners.sampling import phases
-from hyperderm.learners.scaling import Scaling
+from hyperderm.learners.scaling import Coordinates
 from hyperderm.training.context import Context
 from hyperderm.training.feed import Feed, MemoryFeed, Part
 from hyperderm.trouble import AGAIN
@@ -50,9 +50,9 @@ def feed_of(experiment: Experiment, data: TrainData, context: Context) -> Feed:
     }
     if data.streamed is None:
         check_gpu(data, context.device)
-        held = data.scaling.forward(data.drawn).to(context.device)
+        held = data.coordinates.forward(data.drawn).to(context.device)
         return MemoryFeed(held, pixelwise=pixelwise(experiment, context.device), masks=data.drawn_masks, **how)
-    return StreamFeed(data.streamed, data.scaling, device=context.device, **how)
+    return StreamFeed(data.streamed, data.coordinates, device=context.device, **how)
 
 
 def check_gpu(data: TrainData, device: torch.device) -> None:
@@ -169,7 +169,7 @@ class StreamFeed(Feed):
 
     Args:
         streamed: the shards of both.
-        scaling: the scaling that is applied to the reflectance.
+        coordinates: the map that is applied to the reflectance.
         batch_size: see `Feed`.
         seed: see `Feed`.
         device: the device that trains; None: the CPU.
@@ -182,7 +182,7 @@ class StreamFeed(Feed):
     def __init__(
         self,
         streamed: Streamed,
-        scaling: Scaling,
+        coordinates: Coordinates,
         batch_size: int,
         seed: int,
         *,
@@ -191,7 +191,7 @@ class StreamFeed(Feed):
     ) -> None:
         count = len(streamed.lesion_ids) + len(streamed.extra)
         super().__init__(count, batch_size, seed, **how)
-        self.streamed, self.scaling, self.device = streamed, scaling, device or torch.device("cpu")
+        self.streamed, self.coordinates, self.device = streamed, coordinates, device or torch.device("cpu")
         self.shard = torch.empty(count, dtype=torch.int64)  # the shard of each row
         self.place = torch.empty_like(self.shard)  # the position of each row in its shard
         for number, rows in enumerate(streamed.shards):
@@ -217,7 +217,7 @@ class StreamFeed(Feed):
             self._cubes_of(shard)[place]
             for shard, place in zip(self.shard[chosen].tolist(), self.place[chosen].tolist(), strict=True)
         ]
-        return self.scaling.forward(torch.stack(cubes)).to(self.device)
+        return self.coordinates.forward(torch.stack(cubes)).to(self.device)
 
     def order(self, key: str, part: Part, epoch: int) -> Tensor:
         """Return the entries of `part`, (E,) int64, shuffled within each window."""

@@ -93,7 +93,7 @@ class FastGan(FromNoise, AdversarialLearner):
         if c.reconstruction_weight > 0:
             terms["reconstruction"] = c.reconstruction_weight, torch.stack([self.difference(a, b) for a, b in pairs]).sum()
         if c.spectral_weight > 0:
-            inverse = self.data.scaling.inverse
+            inverse = self.data.coordinates.inverse
             angles = [spectral_angle(inverse(a), inverse(b)) for a, b in pairs]
             terms["spectral_angle"] = c.spectral_weight, torch.stack(angles).sum()
         return terms

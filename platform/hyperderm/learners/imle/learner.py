@@ -51,7 +51,8 @@ class Imle(FromNoise):
         self.optimizer = self.optimizers["optimizer"]
         self.cubes = data.drawn
         self.kinds = data.labels if self.classes else torch.zeros(data.rows, dtype=torch.int64)
-        scaled = data.scaling.forward(self.cubes)
+        scaled = data.coordinates.forward(self.cubes)
+        self.unmixed = None if data.space is None else scaled  # to unmix them again for every batch takes as long as a step
         self.distance = CubeDistance(scaled, config.texture_weight, config.pixel_weight)
         features = torch.cat([self.distance.features(part) for part in scaled.split(AT_ONCE)])
         self.epsilon = threshold(features, self.kinds, config.epsilon_quantile, config.epsilon_factor)
@@ -113,7 +114,8 @@ class Imle(FromNoise):
 
     def real_cubes(self, rows: Tensor) -> Tensor:
         """Return scaled train cubes (n, B, H, W), flipped as they are in the present period."""
-        x = self.data.scaling.forward(self.cubes[rows]).to(self.compute.device, self.compute.dtype)
+        x = self.data.coordinates.forward(self.cubes[rows]) if self.unmixed is None else self.unmixed[rows]
+        x = x.to(self.compute.device, self.compute.dtype)
         if self.run.data.flips:
             everything = slice(0, self.data.rows)
             draws = randomness.rows(self.seed, "orientation", self.period, self.data.rows, (2,), everything)

@@ -66,6 +66,7 @@ class ShsGanConfig(AdversarialConfig):
 
     def check_store(self, manifest: Manifest) -> None:
         """See `LearnerConfig.check_store`: the bands must give a pseudo-RGB, and there must be enough for the critic."""
+        super().check_store(manifest)
         check_bands(self.critic, len(manifest.wavelengths_nm))
         from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
 

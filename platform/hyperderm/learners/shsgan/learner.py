@@ -53,7 +53,7 @@ class ShsGan(AdversarialLearner):
 
     def rgb(self, scaled: Tensor) -> Tensor:
         """Return the scaled pseudo-RGB of scaled cubes: 2 · clip(gain · H · reflectance, 0, 1) − 1, (N, 3, H, W)."""
-        reflectance = self.data.scaling.inverse(scaled)
+        reflectance = self.data.coordinates.inverse(scaled)
         return scaled_rgb(torch.einsum("cb,nbhw->nchw", self.h.to(reflectance.dtype), reflectance), self.gain)
 
     def _rgb_error(self, rgb: Tensor, fake: Tensor) -> Tensor:
@@ -63,9 +63,8 @@ class ShsGan(AdversarialLearner):
         """See `GenerativeLearner.sampler`."""
         matrix = self.h.double().cpu().numpy()
         data = self.data
-        return ShsGanSampler(
-            self.config, self.run, self.ema, data.wavelengths_nm, data.scaling, matrix=matrix, gain=self.gain
-        )
+        how = self.config, self.run, self.ema, data.wavelengths_nm, data.scaling
+        return ShsGanSampler(*how, space=data.space, matrix=matrix, gain=self.gain)
 
     def condition(self, rows: Tensor) -> Tensor:
         """Return the levels H · reflectance of train cubes."""

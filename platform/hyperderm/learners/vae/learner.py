@@ -85,7 +85,7 @@ class Vae(FromNoise):
         if not rows:
             return None
         made, held = self._pairs(rows)
-        inverse = self.data.scaling.inverse
+        inverse = self.data.coordinates.inverse
         return inverse(held.double()).float().cpu(), inverse(made.double()).float().cpu()
 
     def _rebuildable(self) -> list[int]:
@@ -99,7 +99,7 @@ class Vae(FromNoise):
         encoder.eval()
         try:
             with repeatable():
-                real = self.data.scaling.forward(held.reflectance[rows]).to(self.compute.device, self.compute.dtype)
+                real = self.data.coordinates.forward(held.reflectance[rows]).to(self.compute.device, self.compute.dtype)
                 numbers = [self.classes.index(held.diagnoses[row]) for row in rows] if self.classes else []
                 labels = (torch.tensor(numbers, device=real.device),) if numbers else ()
                 mu, _ = encoder(real, *labels)

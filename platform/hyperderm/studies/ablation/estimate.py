@@ -302,8 +302,9 @@ def measure_here(job: Job, manifest: Manifest, train: int) -> Cost:
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(experiment.sweep.cpus_per_worker)))
     try:
+        data = bare.learner.in_space(bare, data)
         learner = bare.learner.build(bare, data, Compute(device, bf16=device.type == "cuda"))
-        held = data.scaling.forward(noise).to(device)
+        held = data.coordinates.forward(noise).to(device)
         batch, labels, masks = experiment.training.batch_size, data.labels, data.drawn_masks
         feed = MemoryFeed(held, batch, 0, pixelwise=pixelwise(experiment, device), labels=labels, masks=masks)
         times = []
