@@ -10,35 +10,44 @@ train lesions, 0.33 and 0.58. Large soft blotches of strong contrast: the score 
 it needs more time than minutes.
 """
 
+from typing import Any
+
 from hyperderm.config import DataConfig, Experiment, SweepConfig, TrainingConfig
 from hyperderm.learners.cube_diffaug_settings import DiffAugmentConfig
 from hyperderm.learners.r3gan import R3ganConfig
 from hyperderm.registry import Profile
 
+SMALL = {
+    "generator_width": 16,
+    "critic_width": 16,
+    "blocks": 1,
+    "lr_generator": 1e-3,
+    "lr_critic": 1e-3,
+    "ema_images": 500.0,
+}
+"""Settings of the small profile."""
+
 
 def experiment(profile: Profile) -> Experiment:
     """Return the whole configuration; `small` takes two CPU cores five minutes, `full` needs a GPU."""
+    return r3gan("r3gan", profile)
+
+
+def r3gan(name: str, profile: Profile, **learner: Any) -> Experiment:  # noqa: ANN401 - fields of R3ganConfig
+    """Return R3GAN's configuration, with the settings in `learner` changed."""
     shown = DiffAugmentConfig(policy="flips+translation+cutout")
     if profile == "small":
         return Experiment(
-            name="r3gan",
+            name=name,
             profile="small",
             data=DataConfig(size=32),
-            learner=R3ganConfig(
-                generator_width=16,
-                critic_width=16,
-                blocks=1,
-                lr_generator=1e-3,
-                lr_critic=1e-3,
-                ema_images=500.0,
-                diffaug=shown,
-            ),
+            learner=R3ganConfig(**SMALL | {"diffaug": shown} | learner),
             training=TrainingConfig(batch_size=8, images=6_000, validate_every=1_000, validation_samples=64),
             sweep=SweepConfig(trials=8, concurrent=2, grace_images=2_000, startup_trials=4),
         )
     return Experiment(
-        name="r3gan",
-        learner=R3ganConfig(diffaug=shown),
+        name=name,
+        learner=R3ganConfig(**{"diffaug": shown} | learner),
         training=TrainingConfig(batch_size=16),
         sweep=SweepConfig(gpus_per_worker=1.0),
     )

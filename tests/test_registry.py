@@ -18,7 +18,7 @@ OF_DCGAN = {"learner.norm": "layer", "learner.generator_norm": "layer"}
 ALONE = {"autoencoder"}
 """Experiments whose learner refuses several workers, whatever its settings."""
 NORMS = {
-    **{name: OF_DCGAN for name in ("dcgan", "wgan", "wgan_gp", "acgan")},
+    **{name: OF_DCGAN for name in ("dcgan", "dcgan_abundance", "wgan", "wgan_gp", "acgan")},
     **{name: {"learner.norm": "layer"} for name in ("fastgan", "vae")},
 }
 """What several workers need: batch norm is refused."""

@@ -32,11 +32,12 @@ def chosen(made: Experiment) -> TrainData:
     """The cubes of the diagnoses that the experiment asks for."""
     held, asked = data(), made.data.diagnoses
     if made.task is not None or asked == "all":
-        return held
+        return made.learner.in_space(made, held)
     roles = [
         role.chosen([n for n, kind in enumerate(role.diagnoses) if kind in asked]) for role in (held.train, held.validation)
     ]
-    return replace(held, train=roles[0], validation=roles[1], scaling=Scaling.fit(roles[0].reflectance))
+    chosen = replace(held, train=roles[0], validation=roles[1], scaling=Scaling.fit(roles[0].reflectance))
+    return made.learner.in_space(made, chosen)
 
 
 @pytest.mark.parametrize("name", registry.names("experiments"))
@@ -46,7 +47,7 @@ def test_every_experiment_steps_scores_and_serves(name):
     learner = built(made, held, Compute(CPU))
     if not made.learner.fit_once:
         batch = feed_of(made, held, context()).batch(0)
-        assert batch.real.shape == (4, 16, 16, 16)
+        assert batch.real.shape == (4, held.coordinates.channels, 16, 16)
         assert all(torch.isfinite(value).all() for value in learner.step(batch).values())
     found = learner.validate()
     assert all(torch.isfinite(torch.tensor(score)) for score in found.scores.values())
