@@ -1,4 +1,4 @@
-"""Abundance space: mixtures come back, samples land on the simplex, and what is drawn beside them is like train's residual."""
+"""Abundance space: mixtures come back, samples land on the simplex, and drawn residuals are like those of train."""
 
 import json
 from dataclasses import replace
