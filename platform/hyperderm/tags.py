@@ -26,6 +26,8 @@ FEED_TAG = "hyperderm.feed"
 SYNTHETIC_TAG = "hyperderm.synthetic"
 """The fingerprint of the synthetic set that a run read; part of what its checkpoints are, and read by `audit leaks`. An
 evaluation may name several, with commas between them."""
+PHOTOGRAPHS_TAG = "hyperderm.photographs"
+"""The fingerprint of the store of photographs that a generator learnt beside its cubes; part of what its checkpoints are."""
 SYNTHETIC_AUDIT_TAG = "hyperderm.synthetic_audit"
 """Sentences on the synthetic set that a run read; for people."""
 WEIGHTS_TAG = "hyperderm.weights"

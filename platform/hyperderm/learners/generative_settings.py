@@ -81,6 +81,17 @@ class GenerativeConfig(LearnerConfig):
         residuals = 3 * train if self.space == "abundance" else 0  # all residuals, and two copies by pixel
         return max(mean, pieces, residuals) * pixels * bands * DOUBLE
 
+    def check(self, run: Run) -> None:
+        """See `LearnerConfig.check`: photographs are learnt as the abundances that an unmixing net sees in them."""
+        super().check(run)
+        if run.data.photographs is not None and (self.space == "cube" or self.unmixing is None):
+            raise ValueError(
+                f"data.photographs = {run.data.photographs} with learner.space = {self.space} and learner.unmixing = "
+                f"{self.unmixing} is refused: a photograph has three colours. Use learner.space=abundance and "
+                "learner.unmixing=RUN, a run of an unmixing net that sees colours "
+                "(hyperderm train unmixer --set learner.bands=rgb)"
+            )
+
     def check_store(self, manifest: Manifest) -> None:
         """See `LearnerConfig.check_store`: there cannot be more endmembers than bands."""
         super().check_store(manifest)
@@ -102,7 +113,7 @@ class GenerativeConfig(LearnerConfig):
     def check_input(self, name: str, other: LearnerConfig, trained: Run, run: Run) -> None:
         """See `LearnerConfig.check_input`: an unmixing net, or a run with the same networks, with which training goes on."""
         if name == UNMIXING:
-            _check_unmixing(other)
+            _check_unmixing(other, colours=run.data.photographs is not None)
             return
         if other.kind != self.kind:
             raise ConfigError(f"it is of learner.kind = {other.kind}, not {self.kind}", f"Name a run of {self.kind}.")
@@ -115,7 +126,7 @@ class GenerativeConfig(LearnerConfig):
                 )
 
 
-def _check_unmixing(other: LearnerConfig) -> None:
+def _check_unmixing(other: LearnerConfig, colours: bool) -> None:
     if other.kind != UNMIXER:
         raise ConfigError(
             f"it is of learner.kind = {other.kind}, which has no endmembers", "Name a run of `hyperderm train unmixer`."
@@ -124,6 +135,10 @@ def _check_unmixing(other: LearnerConfig) -> None:
         raise ConfigError(
             "it unmixed pixels of unit length (learner.unit_length = true), so its mixtures have no brightness",
             "Name a run that was trained with learner.unit_length=false.",
+        )
+    if colours and getattr(other, "bands", "") != "rgb":
+        raise ConfigError(
+            "it sees all bands, and photographs have three colours", "Name a run that was trained with learner.bands=rgb."
         )
 
 
