@@ -105,7 +105,7 @@ def _unmixed(photographs: CubeSet, data: TrainData, space: AbundanceSpace) -> Cu
     network, matrix = _network(data), pseudo_rgb_matrix(data.wavelengths_nm)
     assert network is not None
     named = photographs.diagnoses
-    if set(named) == {UNKNOWN}:
+    if set(named) <= {None, UNKNOWN}:
         named = (data.train.diagnoses[0],) * len(named)
     mixed = photographs.reflectance.new_empty(len(named), len(data.wavelengths_nm), *photographs.masks.shape[1:])
     for diagnosis in dict.fromkeys(named):
