@@ -74,7 +74,7 @@ def test_a_group_is_no_key_and_lists_its_keys():
     error = refused(data={"size": 32})
     assert error.what == "configuration key 'data' is a group"
     keys = ["size", "diagnoses", "fold", "flips", "scaling", "percentiles"]
-    keys += ["feed", "window", "sample"]
+    keys += ["photographs", "photographs_share", "feed", "window", "sample"]
     assert error.remedy == f"Set one of its keys: {', '.join(f'data.{key}' for key in keys)}."
 
 
