@@ -20,6 +20,7 @@ from hyperderm.learners.data import TrainData
 from hyperderm.learners.dcgan import DcganConfig
 from hyperderm.learners.fastgan import FastGanConfig
 from hyperderm.learners.imle import ImleConfig
+from hyperderm.learners.mixture import MixtureConfig
 from hyperderm.learners.r3gan import R3ganConfig
 from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.shsgan import ShsGanConfig
@@ -76,6 +77,8 @@ SMALL: dict[str, LearnerConfig] = {
     "abundances that are matched": ImleConfig(generator_width=4, noise_dim=10, pool_factor=3, space="abundance"),
     "imle": ImleConfig(generator_width=4, noise_dim=10, pool_factor=3, refresh_epochs=1.0),
     "imle told the class": ImleConfig(generator_width=4, noise_dim=10, pool_factor=3, conditioning="class"),
+    "mixture": MixtureConfig(components=2, dimensions=6),
+    "mixture told the class": MixtureConfig(components=2, dimensions=6, conditioning="class", space="abundance"),
     "classifier": ClassifierConfig(lr=1e-3, dropout=0.3, augmentation="classic+spectral"),
     "spectral": SpectralConfig(),
     "autoencoder": AutoencoderConfig(zdims=2, pixels=32),
@@ -183,7 +186,10 @@ def test_what_is_fitted_at_once_is_again_what_its_state_says(name):
     second.load_state_dict(state["learner"])
     assert same(second.state_dict(), first.state_dict())
     assert dict(second.validate().scores) == dict(first.validate().scores)
-    judged = [each.logits_of(held.validation.reflectance, held.validation.masks) for each in (first, second)]
+    if made.learner.role == "generator":
+        judged = [each.sample(5, range(4), first.condition(torch.arange(4))).flatten() for each in (first, second)]
+    else:
+        judged = [each.logits_of(held.validation.reflectance, held.validation.masks) for each in (first, second)]
     assert torch.equal(*judged)
     assert len(judged[0].unique()) > 1
 

@@ -8,6 +8,7 @@ from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.dcgan import DcganConfig
 from hyperderm.learners.fastgan import FastGanConfig
 from hyperderm.learners.imle import ImleConfig
+from hyperderm.learners.mixture import MixtureConfig
 from hyperderm.learners.r3gan import R3ganConfig
 from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.learners.spec import LearnerConfig, Role
@@ -23,6 +24,7 @@ LEARNERS: tuple[type[LearnerConfig], ...] = (
     R3ganConfig,
     VaeConfig,
     ImleConfig,
+    MixtureConfig,
     ClassifierConfig,
     SpectralConfig,
     UnmixerConfig,

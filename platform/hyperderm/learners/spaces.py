@@ -14,8 +14,8 @@ from hyperderm.errors import ConfigError
 from hyperderm.learners import randomness
 from hyperderm.learners.abundance_space import AT_ONCE, AbundanceSpace
 from hyperderm.learners.data import CubeSet, TrainData
-from hyperderm.learners.generative_settings import ENDMEMBERS, GenerativeConfig
 from hyperderm.learners.sources import matched, rgb_levels
+from hyperderm.learners.space_settings import ENDMEMBERS, SpaceConfig
 from hyperderm.learners.spec import SPACE, START, UNMIXING
 from hyperderm.learners.synthesis import repeatable
 from hyperderm.learners.unmixer.networks import UnmixingNet
@@ -29,7 +29,7 @@ PIXELS = 20_000
 """Number of pixels of train among which endmembers are sought."""
 
 
-def in_abundance_space(config: GenerativeConfig, run: Run, data: TrainData) -> TrainData:
+def in_abundance_space(config: SpaceConfig, run: Run, data: TrainData) -> TrainData:
     """Return the data of a run with the abundance space that its configuration asks for.
 
     A run that begins with the networks of another run (`learner.start`) keeps that run's space, so that its networks mean
@@ -50,13 +50,13 @@ def in_abundance_space(config: GenerativeConfig, run: Run, data: TrainData) -> T
     return replace(found, extra=_unmixed(data.extra, data, found.space))
 
 
-def _with_space(config: GenerativeConfig, run: Run, data: TrainData) -> TrainData:
+def _with_space(config: SpaceConfig, run: Run, data: TrainData) -> TrainData:
     given = _of_net(data.inputs[UNMIXING]) if UNMIXING in data.inputs else None
     if START in data.inputs:
         space = AbundanceSpace.from_state(data.inputs[START][SPACE])
         if given is not None and not (given.shape == space.endmembers.shape and np.allclose(given, space.endmembers)):
             raise ConfigError(
-                f"learner.start = {config.start}: its abundances are of other endmembers than learner.unmixing = "
+                f"learner.start = {config.needed[START]}: its abundances are of other endmembers than learner.unmixing = "
                 f"{config.unmixing}",
                 "Leave learner.unmixing out, or name the run that it was trained with.",
             )
