@@ -40,8 +40,6 @@ def ablation(profile: Profile) -> Ablation:
         seeds=(0, 1, 2),
         generators=GENERATORS,
         models=NETWORKS,
-        classifiers={
-            name: Model(learner=ClassifierConfig(architecture=name, lr=3e-4), training=steps) for name in NETWORKS
-        },
+        classifiers={name: Model(learner=ClassifierConfig(architecture=name, lr=3e-4), training=steps) for name in NETWORKS},
         resources=Resources(gpus=1.0),
     )
