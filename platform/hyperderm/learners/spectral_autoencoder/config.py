@@ -41,6 +41,8 @@ class AutoencoderConfig(LearnerConfig):
     pixels: int = Field(256, ge=1, le=65_536)
     """Number of spectra of each cube of a batch."""
     lr: float = Field(3e-3, gt=0, le=1)
+    schedule: Literal["constant", "cycle"] = "constant"
+    """constant: `lr` throughout. cycle: the rate rises to `lr` and falls to almost 0 over the whole training."""
 
     @model_validator(mode="after")
     def _learns_something(self) -> Self:
