@@ -73,7 +73,7 @@ def rand_index(table: ArrayLike) -> float:
         raise ConfigError(f"{total:g} pixels that have both labels", "Compare partitions of 2 pixels or more.")
     both, one, other = (float((n * (n - 1)).sum() / 2) for n in (counts, counts.sum(1), counts.sum(0)))
     chance, most = one * other / (total * (total - 1) / 2), (one + other) / 2
-    return 1.0 if most == chance else (both - chance) / (most - chance)
+    return 1.0 if most == chance else float((both - chance) / (most - chance))
 
 
 def dice(mask: ArrayLike, drawn: ArrayLike) -> float:

@@ -207,10 +207,11 @@ def projected(cube: Cubes, mean: NDArray[np.float64], directions: NDArray[np.flo
 def truth_of(frame: Frame) -> Cubes | None:
     """Return the noise-free cube of a lesion of the phantom; None unless the phantom draws exactly this cube again."""
     origin, size = frame.origin, frame.cube.shape[0]
-    facts = [origin.get(name) for name in ("phantom", "seed", "index")]
-    if facts[0] != PHANTOM_VERSION or not all(isinstance(one, int) for one in facts) or frame.diagnosis not in DIAGNOSES:
+    seed, index = origin.get("seed"), origin.get("index")
+    if origin.get("phantom") != PHANTOM_VERSION or not isinstance(seed, int) or not isinstance(index, int):
         return None
-    _, seed, index = facts
+    if frame.diagnosis not in DIAGNOSES:
+        return None
     again = render(index, frame.diagnosis, size, seed).lesion.cube.reflectance
     if again.shape != frame.cube.shape or not np.array_equal(again, frame.cube):
         return None
