@@ -97,10 +97,11 @@ def _source(
     axes: str,
 ) -> workflows.Source:
     from hyperderm.cubes.bands import parse_nm
+    from hyperderm.ingest.formats.axes import parse_axes
     from hyperderm.ingest.formats.scene import ReadOptions
 
     options = None
     if wavelengths or rows or key or axes:
         nm = parse_nm("--wavelengths", wavelengths, rising=False) if wavelengths else None
-        options = ReadOptions(nm, rows, key=key, axes=axes or None)
+        options = ReadOptions(nm, rows, key=key, axes=parse_axes(axes))
     return workflows.Source(given, data, fold, options)

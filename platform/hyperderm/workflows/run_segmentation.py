@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperderm.errors import ConfigError, StudyError
-from hyperderm.segmentation.clustering import FEWEST
 from hyperderm.store.manifest import FOLD_FREE
 from hyperderm.tags import DENOISING, FOLD_TAG, INPUT_PREFIX, INPUT_RUN_PREFIX, MANIFEST_TAG, SEGMENTATION
 from hyperderm.workflows.find_store import find_store
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from hyperderm.workflows.recorded_run import RecordedRun
 
 LATENT, WEIGHT, STEPS = 8, 0.5, 1_000
+FEWEST = 2
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def segment(
     *,
     clusters: int,
     weight: float = WEIGHT,
-    network: Network = Network(),  # noqa: B008 - it is frozen
+    network: Network = Network(),
     as_masks: bool = False,
     reference: Path | None = None,
     out: Path | None = None,
@@ -124,7 +124,7 @@ def segment(
 def denoise(
     source: Source,
     *,
-    network: Network = Network(),  # noqa: B008 - it is frozen
+    network: Network = Network(),
     out: Path | None = None,
     runs: Path | None = None,
 ) -> "Denoising":
@@ -189,9 +189,9 @@ def _recorded(
 ) -> Iterator[tuple["RecordedRun", Callable[[str], None]]]:
     from hyperderm.workflows.recorded_run import recorded_run
 
-    with recorded_run(call.workspace, stage, call.folder, call.key, call.scenes.tags, params) as recorded:
-        with call.workspace.console.status("reading") as line:
-            yield recorded, line.update
+    run = recorded_run(call.workspace, stage, call.folder, call.key, call.scenes.tags, params)
+    with run as recorded, call.workspace.console.status("reading") as line:
+        yield recorded, line.update
 
 
 def _record(recorded: "RecordedRun", coding: "Coding", metrics: Mapping[str, float], files: list[Path]) -> None:
@@ -200,8 +200,9 @@ def _record(recorded: "RecordedRun", coding: "Coding", metrics: Mapping[str, flo
         recorded.tracker.log_metrics(recorded.key, dict(scores), step)
     if coding.uses:
         key, digest = coding.uses
-        tags = {f"{INPUT_PREFIX}autoencoder": digest} | ({f"{INPUT_RUN_PREFIX}autoencoder": key} if key else {})
-        recorded.tracker.set_tags(recorded.key, tags)
+        if key:  # a network of a cube in a file has seen no store
+            tags = {f"{INPUT_PREFIX}autoencoder": digest, f"{INPUT_RUN_PREFIX}autoencoder": key}
+            recorded.tracker.set_tags(recorded.key, tags)
     recorded.log({name: value for name, value in metrics.items() if math.isfinite(value)}, files)
 
 
@@ -241,7 +242,7 @@ def _scenes(workspace: Workspace, source: Source) -> "Scenes":
     from hyperderm.studies.scenes import of_file, of_store
 
     path = None if source.given is None or "://" in source.given else Path(source.given)
-    if path is not None and path.exists() and not (path / MANIFEST).exists():
+    if path is not None and (path.exists() or path.suffix) and not (path / MANIFEST).exists():
         if source.fold is not None or source.data is not None:
             raise ConfigError(f"{path} is a cube, which has no folds and needs no --data", "Leave out --fold and --data.")
         workspace.say(f"cube {path}")

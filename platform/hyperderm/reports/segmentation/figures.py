@@ -132,7 +132,11 @@ def dices(found: Segmentation) -> Figure:
     axes = axes_at(figure, 2.4, 0.3, 6.5, 2.1)
     plain(axes, "x")
     parts = axes.boxplot(
-        [found.dices(way) for way in MASKS[::-1]], vert=False, widths=0.6, showmeans=True, flierprops={"markersize": 3}
+        [found.dices(way) for way in MASKS[::-1]],
+        orientation="horizontal",
+        widths=0.6,
+        showmeans=True,
+        flierprops={"markersize": 3},
     )
     for line in parts["medians"]:
         line.set_color(HUES[1])
