@@ -22,7 +22,7 @@ Run = Annotated[
 ]
 Latent = Annotated[int | None, typer.Option(help="Numbers that a pixel's spectrum becomes; 8 if not given.")]
 Resample = Annotated[int | None, typer.Option(help="Interpolate spectra to this length for the network, e.g. 512.")]
-Steps = Annotated[int | None, typer.Option(help="Updates of the network, 256 spectra each; 1000 if not given.")]
+Steps = Annotated[int | None, typer.Option(help="Updates of the network, 256 spectra each; 1000, to denoise 3000.")]
 Fold = Annotated[int | None, typer.Option(help="Its train role is learnt from; 0 if not given.")]
 Seed = Annotated[int, typer.Option(help="Of the pixels that are drawn, the network and the clusters.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the report; nothing may be there yet.", metavar="DIR")]

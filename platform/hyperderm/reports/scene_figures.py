@@ -8,6 +8,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from hyperderm.cubes.pseudo_rgb import srgb_encode
@@ -121,6 +122,7 @@ def loss_curves(coding: Coding) -> Figure:
                 points = [(step, scores[name]) for step, scores in coding.curves if name in scores]
                 axes.plot(*zip(*points, strict=True), color=colour, label=said, linewidth=1.2)
             axes.set_yscale(scale)
+            axes.yaxis.set_minor_formatter(NullFormatter())
             axes.set_title(f"{term}, {scale}", fontsize=SMALL, color=INK)
             if row:
                 axes.set_xlabel("updates", fontsize=SMALL, color=QUIET)

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from hyperderm.studies.spectral_coding import Coding, Training
     from hyperderm.workflows.recorded_run import RecordedRun
 
-LATENT, WEIGHT, STEPS = 8, 0.5, 1_000
+LATENT, WEIGHT = 8, 0.5
+STEPS = {SEGMENTATION: 1_000, DENOISING: 3_000}
+"""Updates of a network that is trained here: clusters need less than a reconstruction that is to beat noise."""
 FEWEST = 2
 
 
@@ -54,7 +56,7 @@ class Network:
         run: a run of `train autoencoder`, a report of an earlier command, or a checkpoint; None: it is trained here.
         latent: numbers of a latent vector, of one that is trained here; None: 8.
         resample: length to which spectra are interpolated for it; None: as they are.
-        steps: updates, of one that is trained here; None: 1,000.
+        steps: updates, of one that is trained here; None: see `STEPS`.
         seed: of the sample of pixels, the network, the clusters and the pixels that are shown.
     """
 
@@ -108,10 +110,10 @@ def segment(
     classes = None if reference is None else _classes(reference)
     found_run = _named(workspace, network.run, workspace.runs(runs))
     call = _call(workspace, scenes, "segment", out, runs)
-    training, provenance = _training(network), {"run": call.key, **_provenance(scenes)}
+    training, provenance = _training(network, SEGMENTATION), {"run": call.key, **_provenance(scenes)}
     request = Request(scenes, clusters, weight, training, found_run, as_masks, classes, provenance)
     check(request)
-    params = {"clusters": clusters, "weight": weight, "as_masks": as_masks, **_params(network, scenes)}
+    params = {"clusters": clusters, "weight": weight, "as_masks": as_masks, **_params(network, training, scenes)}
     with _recorded(call, SEGMENTATION, params) as (recorded, told):
         found, files = write_segmentation(
             call.out, request, lambda checkpoint, keep: divide(request, checkpoint, keep, told), recorded.facts
@@ -148,11 +150,11 @@ def denoise(
 
     found_run = _named(workspace, network.run, workspace.runs(runs))
     call = _call(workspace, scenes, "denoise", out, runs)
-    training = _training(network)
+    training = _training(network, DENOISING)
     if found_run is None:
         check_latent(training.latent, scenes)
     request = Request(scenes, training, found_run, {"run": call.key, **_provenance(scenes)})
-    with _recorded(call, DENOISING, _params(network, scenes)) as (recorded, told):
+    with _recorded(call, DENOISING, _params(network, training, scenes)) as (recorded, told):
         found, files = write_denoising(
             call.out, request, lambda checkpoint, keep: clean(request, checkpoint, keep, told), recorded.facts
         )
@@ -257,10 +259,10 @@ def _scenes(workspace: Workspace, source: Source) -> "Scenes":
     return of_store(opened, None if opened.manifest.folds is None else source.fold or 0)
 
 
-def _training(network: Network) -> "Training":
+def _training(network: Network, stage: str) -> "Training":
     from hyperderm.studies.spectral_coding import Training
 
-    return Training(network.latent or LATENT, network.resample, network.steps or STEPS, network.seed)
+    return Training(network.latent or LATENT, network.resample, network.steps or STEPS[stage], network.seed)
 
 
 def _named(workspace: Workspace, run: str | None, runs: Path) -> tuple[Path | str, str] | None:
@@ -297,8 +299,7 @@ def _provenance(scenes: "Scenes") -> dict[str, str]:
     return scenes.tags or {FOLD_TAG: FOLD_FREE}
 
 
-def _params(network: Network, scenes: "Scenes") -> dict[str, object]:
-    training = _training(network)
+def _params(network: Network, training: "Training", scenes: "Scenes") -> dict[str, object]:
     made = {"run": network.run} if network.run else {"latent": training.latent, "steps": training.steps}
     resampled = {"resample": training.resample} if training.resample else {}
     fold = {"fold": scenes.tags[FOLD_TAG]} if MANIFEST_TAG in scenes.tags else {"cube": scenes.address}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hyperderm.learners.spectral_autoencoder.config import AutoencoderConfig
 from hyperderm.learners.spectral_autoencoder.networks import SpectralAutoencoder
-from hyperderm.learners.spectral_autoencoder.normalisation import Normalisation, lengths
+from hyperderm.learners.spectral_autoencoder.normalisation import Normalisation, lengths, unit_length
 
 AT_ONCE = 16_384
 """Number of spectra that are encoded together."""
@@ -50,12 +50,19 @@ class SpectralCoder:
 
     @torch.no_grad()
     def rebuild(self, spectra: Tensor) -> Tensor:
-        """Return reconstructions (N, B) float32 on the CPU, in reflectance; `l2` keeps the pixels' lengths."""
+        """Return reconstructions (N, B) float32 on the CPU, in reflectance.
+
+        For `l2`, which learns shapes alone, each has exactly the length of its pixel: that of what the decoder makes
+        is near 1 and means nothing.
+        """
         self.network.eval()
         parts = []
         for part in spectra.split(AT_ONCE):
             made = self.network(self._normalised(part)).float().cpu()
-            parts.append(self.normalisation.inverse(made, lengths(part.float().cpu())))
+            made = self.normalisation.inverse(made)
+            if self.normalisation.kind == "l2":
+                made = unit_length(made) * lengths(part.float().cpu())[:, None]
+            parts.append(made)
         return torch.cat(parts)
 
     def _normalised(self, spectra: Tensor) -> Tensor:

@@ -22,11 +22,10 @@ from hyperderm.reports.scene_figures import (
     widest,
 )
 from hyperderm.store.reader import UNKNOWN
-from hyperderm.studies.segmentation import ALONE, LATENT, MASKS, Segmentation, Shown
+from hyperderm.studies.segmentation import LATENT, MASKS, Segmentation, Shown
 
 GAP = 0.08
-_DRAWN = "#ffffff"
-_OUTLINES = dict(zip(MASKS, HUES[:4], strict=True))
+_DRAWN, _MADE = "#ffffff", "#00a0ff"
 
 
 def names(found: Segmentation) -> list[str]:
@@ -53,13 +52,13 @@ def overlay(found: Segmentation) -> Figure:
 
 
 def methods(found: Segmentation) -> Figure:
-    """Draw every scene that is shown, a row each: as it is seen, with its clusters over it, and by every other method."""
+    """Draw every scene that is shown, a row each: as it is seen, and its clusters by every method."""
     colours, methods = hues(found.request.count), [each for each in found.methods if each != LATENT]
     pictures = seen([one.levels for one in found.shown], found.coloured)
     left = 0.15 if found.request.scenes.single else 1.7
     width = widest(pictures[0], min(1.7, (WIDTH - left - 0.15) / (len(methods) + 2) - GAP))
     height = height_of(pictures[0], width)
-    figure = sheet(0.75 + len(pictures) * (height + GAP) + 0.28)
+    figure = sheet(0.85 + len(pictures) * (height + GAP))
     for k, title in enumerate(("as seen" if found.coloured else "false colours", LATENT, *methods)):
         words(figure, left + k * (width + GAP), 0.12, title, SMALL, bold=title == LATENT)
     for row, (one, picture) in enumerate(zip(found.shown, pictures, strict=True)):
@@ -67,7 +66,7 @@ def methods(found: Segmentation) -> Figure:
         if left > 1:
             words(figure, 0.1, top + 0.1, _name(one), SMALL)
         picture_axes(figure, left, top, width, picture)
-        picture_axes(figure, left + width + GAP, top, width, overlaid(picture, one.labels[LATENT], colours))
+        picture_axes(figure, left + width + GAP, top, width, label_colours(one.labels[LATENT], colours))
         for k, method in enumerate(methods):
             own = np.append(found.renamed(method), -1)[one.labels[method]]
             picture_axes(figure, left + (k + 2) * (width + GAP), top, width, label_colours(own, colours))
@@ -121,7 +120,7 @@ def masks(found: Segmentation) -> Figure:
             if one.drawn is not None:
                 _outline(axes, one.drawn, _DRAWN)
             if way in one.masks:
-                _outline(axes, one.masks[way], _OUTLINES[way])
+                _outline(axes, one.masks[way], _MADE)
             words(figure, left, top - 0.2, f"{way}: {'none found' if score is None else f'{score:.2f}'}", 7.5)
     return figure
 
@@ -152,7 +151,7 @@ def _outline(axes: object, mask: NDArray[np.bool_], colour: str) -> None:
 
 
 def _rank(row: int, count: int) -> str:
-    return f"{('best', 'middle', 'worst')[row] if count == 3 else 'lesion'} by {ALONE}"
+    return ("best", "middle", "worst")[row] if count == 3 else "lesion"
 
 
 def _name(one: Shown) -> str:

@@ -13,7 +13,7 @@ from hyperderm.reports.scene_files import CUBE, LABELS, LABELS_ENVI, TIFF
 from hyperderm.reports.segmentation import figures
 from hyperderm.reports.table_files import csv_text
 from hyperderm.segmentation.clustering import FEWEST, RIDGE
-from hyperderm.studies.segmentation import LATENT, MASKS, Segmentation
+from hyperderm.studies.segmentation import ALONE, LATENT, MASKS, Segmentation
 from hyperderm.studies.spectral_coding import CHECKPOINT, Coding
 
 CLUSTERS, SCENES, LOSSES, AGREEMENT = "clusters.csv", "scenes.csv", "losses.csv", "agreement.csv"
@@ -228,7 +228,11 @@ def _mask_section(found: Segmentation) -> Section:
         ),
         (
             _drawing("dice", partial(figures.dices, found), "Dice of every lesion; triangles are means."),
-            _drawing("masks", partial(figures.masks, found), "White: drawn by hand. Colour: made."),
+            _drawing(
+                "masks",
+                partial(figures.masks, found),
+                f"White: drawn by hand. Blue: made. Best, middle and worst by the Dice of {ALONE}.",
+            ),
         ),
         (
             Table(

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from hyperderm.reports.report_folder import TEXT, write_folder, write_pages
 from hyperderm.reports.scene_figures import hues
 from hyperderm.reports.scene_files import CUBE, CUBE_ENVI, LABELS, LABELS_ENVI, TIFF, CubeFiles, write_labels
-from hyperderm.reports.segmentation.figures import names
 from hyperderm.reports.segmentation.sections import AGREEMENT, CLUSTERS, LOSSES, SCENES, content, csv_files
 from hyperderm.studies.scenes import Cubes, Frame
 from hyperderm.studies.segmentation import Keep, Labels, Request, Segmentation
@@ -51,7 +50,8 @@ def write_segmentation(
                 cubes.keep(rebuilt)
 
             found = segment(staging / CHECKPOINT, keep)
-        write_labels(staging, request.scenes, np.stack(labels), names(found), hues(request.count))
+        clusters = [f"cluster {k}" for k in range(request.count)]
+        write_labels(staging, request.scenes, np.stack(labels), clusters, hues(request.count))
         write_pages(staging, content(found, facts), csv_files(found))
         results.append(found)
 
