@@ -63,8 +63,9 @@ def write_labels(folder: Path, scenes: Scenes, labels: NDArray[np.int16], names:
         names: names of the clusters.
         colours: (K, 3) their colours, 0 to 1.
     """
-    np.save(folder / LABELS, labels[0] if scenes.single else labels)
-    tifffile.imwrite(folder / TIFF, labels, photometric="minisblack")
+    maps = labels[0] if scenes.single else labels
+    np.save(folder / LABELS, maps)
+    tifffile.imwrite(folder / TIFF, maps, photometric="minisblack")
     if scenes.single:
         from spectral.io import envi  # type: ignore[import-untyped]
 

@@ -15,7 +15,7 @@ from hyperderm.cubes.diagnosis import DIAGNOSES
 from hyperderm.phantom.rendering import PHANTOM_VERSION, noise_free, render
 from hyperderm.studies.scenes import Cubes, Frame, Scenes, sample
 from hyperderm.studies.segmentation import picture_levels, reconstruction_error, shown_matrix
-from hyperderm.studies.spectral_coding import Coding, Told, Training, check_latent, of_checkpoint, trained_here
+from hyperderm.studies.spectral_coding import Coding, Told, Training, check_latent, trained_here
 from hyperderm.unmixing.pixels import principal
 
 INPUT, NET, FILTER, AXES = "as measured", "spectral autoencoder", "Savitzky-Golay", "principal components"
@@ -37,7 +37,7 @@ class Request:
 
     scenes: Scenes
     training: Training = field(default_factory=Training)
-    run: tuple[Path | str, str] | None = None
+    coding: Coding | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -148,17 +148,14 @@ def denoise(request: Request, checkpoint: Path, keep: Keep, told: Told = lambda 
         told: is told what is done.
 
     Raises:
-        ConfigError, StudyError, StoreError: see `segmentation.segment`.
+        ConfigError, StoreError: see `segmentation.segment`.
     """
     scenes = request.scenes
-    if request.run is None:
+    if request.coding is None:
         check_latent(request.training.latent, scenes)
     told("reading pixels")
     drawn = sample(scenes, request.training.seed)
-    if request.run is None:
-        coding = trained_here(scenes, drawn, request.training, request.provenance, checkpoint, told)
-    else:
-        coding = of_checkpoint(request.run[0], scenes, request.run[1])
+    coding = request.coding or trained_here(scenes, drawn, request.training, request.provenance, checkpoint, told)
     axes = principal(drawn.spectra[~drawn.held].astype(np.float64), min(coding.latent, scenes.shape[2]))
     matrix, coloured = shown_matrix(scenes)
     names, window = list(scenes.roles), filter_window(scenes.shape[2])

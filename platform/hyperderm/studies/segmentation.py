@@ -22,7 +22,7 @@ from hyperderm.segmentation.latent_metric import LatentMetric
 from hyperderm.segmentation.masks import cluster_mask, otsu_mask
 from hyperderm.segmentation.scoring import Agreement, agreement, dice, rand_index
 from hyperderm.studies.scenes import Cubes, Frame, Sample, Scenes, sample
-from hyperderm.studies.spectral_coding import Coding, Told, Training, check_latent, of_checkpoint, trained_here
+from hyperderm.studies.spectral_coding import Coding, Told, Training, check_latent, trained_here
 
 LATENT = "latent mixture"
 """The name of the segmentation that this module is about, beside those of `BASELINES`."""
@@ -53,8 +53,8 @@ class Request:
         scenes: the scenes.
         count: K.
         weight: λ of `clustering.cluster`.
-        training: how the autoencoder is trained, where `run` is None; its seed counts in any case.
-        run: the checkpoint of an autoencoder that an earlier run trained, and its name in words.
+        training: how the autoencoder is trained, where `coding` is None; its seed counts in any case.
+        coding: an autoencoder that an earlier run trained (`spectral_coding.of_checkpoint`).
         as_masks: whether lesion masks are made and compared with those of the store.
         reference: (H, W) integers, the known classes of the only scene, negative where unknown; None: not known.
         provenance: facts that a checkpoint holds.
@@ -64,7 +64,7 @@ class Request:
     count: int
     weight: float = 0.5
     training: Training = field(default_factory=Training)
-    run: tuple[Path | str, str] | None = None
+    coding: Coding | None = None
     as_masks: bool = False
     reference: NDArray[np.integer] | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
@@ -217,7 +217,7 @@ def check(request: Request) -> None:
             more latent numbers than bands.
     """
     scenes = request.scenes
-    if request.run is None:
+    if request.coding is None:
         check_latent(request.training.latent, scenes)
     if request.as_masks and not scenes.masked:
         raise ConfigError(
@@ -245,18 +245,15 @@ def segment(request: Request, checkpoint: Path, keep: Keep, told: Told = lambda 
         told: is told what is done.
 
     Raises:
-        ConfigError: the scenes cannot be divided so; the message names value and remedy. StudyError: the run of `request`
-            does not fit. StoreError: a store cannot be read.
+        ConfigError: the scenes cannot be divided so; the message names value and remedy. StoreError: a
+            store cannot be read.
     """
     check(request)
     scenes = request.scenes
     told("reading pixels")
     drawn = sample(scenes, request.seed)
     divisions = {name: baseline(request, drawn, name) for name in BASELINES}  # first: they refuse what cannot be divided
-    if request.run is None:
-        coding = trained_here(scenes, drawn, request.training, request.provenance, checkpoint, told)
-    else:
-        coding = of_checkpoint(*request.run[:1], scenes, request.run[1])
+    coding = request.coding or trained_here(scenes, drawn, request.training, request.provenance, checkpoint, told)
     told("fitting the mixture")
     where = drawn.fitting(fit_limit(coding.latent), request.seed, scenes.folded)
     latent = coding.coder.encode(torch.from_numpy(drawn.spectra[where]))

@@ -167,7 +167,7 @@ def of_checkpoint(path: Path | str, scenes: Scenes, name: str) -> Coding:
         raise StudyError(what, "Give a cube of the same bands, or leave out --run.")
     apart = np.abs(np.array(bands) - np.array(scenes.bands))
     if apart.max() > SAME_NM:
-        at = int(apart.argmax())
+        at = int(np.flatnonzero(apart > SAME_NM)[0])
         raise StudyError(
             f"the autoencoder of {name} was trained on other bands: band {at + 1} is {bands[at]:g} there and "
             f"{scenes.bands[at]:g} in {scenes.address}",

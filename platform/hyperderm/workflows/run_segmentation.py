@@ -108,10 +108,10 @@ def segment(
     from hyperderm.training.run_folder import PAGE
 
     classes = None if reference is None else _classes(reference)
-    found_run = _named(workspace, network.run, workspace.runs(runs))
+    coding = _named(workspace, network.run, workspace.runs(runs), scenes)
     call = _call(workspace, scenes, "segment", out, runs)
     training, provenance = _training(network, SEGMENTATION), {"run": call.key, **_provenance(scenes)}
-    request = Request(scenes, clusters, weight, training, found_run, as_masks, classes, provenance)
+    request = Request(scenes, clusters, weight, training, coding, as_masks, classes, provenance)
     check(request)
     params = {"clusters": clusters, "weight": weight, "as_masks": as_masks, **_params(network, training, scenes)}
     with _recorded(call, SEGMENTATION, params) as (recorded, told):
@@ -148,12 +148,12 @@ def denoise(
     from hyperderm.studies.spectral_coding import check_latent
     from hyperderm.training.run_folder import PAGE
 
-    found_run = _named(workspace, network.run, workspace.runs(runs))
+    coding = _named(workspace, network.run, workspace.runs(runs), scenes)
     call = _call(workspace, scenes, "denoise", out, runs)
     training = _training(network, DENOISING)
-    if found_run is None:
+    if coding is None:
         check_latent(training.latent, scenes)
-    request = Request(scenes, training, found_run, {"run": call.key, **_provenance(scenes)})
+    request = Request(scenes, training, coding, {"run": call.key, **_provenance(scenes)})
     with _recorded(call, DENOISING, _params(network, training, scenes)) as (recorded, told):
         found, files = write_denoising(
             call.out, request, lambda checkpoint, keep: clean(request, checkpoint, keep, told), recorded.facts
@@ -265,22 +265,22 @@ def _training(network: Network, stage: str) -> "Training":
     return Training(network.latent or LATENT, network.resample, network.steps or STEPS[stage], network.seed)
 
 
-def _named(workspace: Workspace, run: str | None, runs: Path) -> tuple[Path | str, str] | None:
-    """Return the checkpoint that a user names, with its name in words: a file, a report with its network, or a run."""
+def _named(workspace: Workspace, run: str | None, runs: Path, scenes: "Scenes") -> "Coding | None":
+    """Return the autoencoder that a user names: by its file, a report with its network, or a run."""
     if run is None:
         return None
     from hyperderm.studies.named_runs import SUFFIX, checkpoint_of_run
-    from hyperderm.studies.spectral_coding import CHECKPOINT
+    from hyperderm.studies.spectral_coding import CHECKPOINT, of_checkpoint
     from hyperderm.training.run_folder import REPORT
 
     if run.endswith(SUFFIX):
-        return run, f"checkpoint {run}"
+        return of_checkpoint(run, scenes, f"checkpoint {run}")
     for folder in (Path(run), Path(run) / REPORT, runs / run / REPORT):
         if (folder / CHECKPOINT).is_file():
-            return folder / CHECKPOINT, f"the network of {folder}"
+            return of_checkpoint(folder / CHECKPOINT, scenes, f"the network of {folder}")
     path, name = checkpoint_of_run(run, runs)
     workspace.say(f"checkpoint of {name}: {path}")
-    return path, name
+    return of_checkpoint(path, scenes, name)
 
 
 def _classes(path: Path) -> "NDArray[np.integer]":
