@@ -8,6 +8,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
@@ -103,11 +104,10 @@ def large_picture(picture: Colours, names: Sequence[str], colours: Colours) -> F
 def legend(figure: Figure, left: float, top: float, names: Sequence[str], colours: Colours) -> None:
     """Write names below each other, each behind a square of its colour."""
     for k, name in enumerate(names):
-        box = axes_at(figure, left, top + 0.24 * k, 0.16, 0.16)
-        box.set_facecolor(tuple(colours[k]) if k < len(colours) else MASKED)
-        box.set_xticks([])
-        box.set_yticks([])
-        box.spines[:].set_color(FAINT)
+        colour, total = tuple(colours[k]) if k < len(colours) else MASKED, figure.get_figheight()
+        corner = (left / WIDTH, 1 - (top + 0.24 * k + 0.16) / total)
+        box = Rectangle(corner, 0.16 / WIDTH, 0.16 / total, facecolor=colour, edgecolor=FAINT, transform=figure.transFigure)
+        figure.add_artist(box)
         words(figure, left + 0.24, top + 0.24 * k, name, SMALL)
 
 

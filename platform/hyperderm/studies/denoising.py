@@ -186,10 +186,13 @@ def filter_window(bands: int) -> int:
 
 
 def filtered(cube: Cubes, window: int) -> Cubes:
-    """Return a cube (H, W, B) filtered along its bands (Savitzky, Golay 1964), row by row, ends by their polynomial."""
-    found = np.empty(cube.shape, np.float32)
+    """Return a cube (H, W, B) filtered along its bands (Savitzky, Golay 1964), ends by their polynomial; NaN where masked."""
+    found = np.full(cube.shape, np.nan, np.float32)
     for row, spectra in enumerate(cube):
-        found[row] = savgol_filter(spectra.astype(np.float64), window, min(ORDER, window - 1), axis=-1, mode="interp")
+        usable = np.isfinite(spectra).all(1)
+        if usable.any():
+            values = spectra[usable].astype(np.float64)
+            found[row, usable] = savgol_filter(values, window, min(ORDER, window - 1), axis=-1, mode="interp")
     return found
 
 
