@@ -86,7 +86,7 @@ def test_numbers_are_those_of_the_pixels(found):
     for one in result.examples:
         frame, mine, rebuilt = kept[one.name]
         assert mine[one.row, one.column] == one.cluster
-        np.testing.assert_allclose(one.rebuilt, rebuilt[one.row, one.column], atol=1e-6)
+        np.testing.assert_allclose(one.rebuilt, rebuilt[one.row, one.column], atol=1e-5)
     order = [one.dice["clusters of each lesion"] or 0 for one in result.masks_shown]
     assert order == sorted(order, reverse=True)
     assert len(order) == 3

@@ -186,7 +186,7 @@ def filter_window(bands: int) -> int:
 
 
 def filtered(cube: Cubes, window: int) -> Cubes:
-    """Return a cube (H, W, B) filtered along its bands (Savitzky, Golay 1964), ends by their polynomial; NaN where masked."""
+    """Return a cube (H, W, B) filtered along its bands (Savitzky, Golay 1964), ends by their polynomial; masked: NaN."""
     found = np.full(cube.shape, np.nan, np.float32)
     for row, spectra in enumerate(cube):
         usable = np.isfinite(spectra).all(1)

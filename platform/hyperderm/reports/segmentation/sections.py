@@ -13,7 +13,7 @@ from hyperderm.reports.scene_files import CUBE, LABELS, LABELS_ENVI, TIFF
 from hyperderm.reports.segmentation import figures
 from hyperderm.reports.table_files import csv_text
 from hyperderm.segmentation.clustering import FEWEST, RIDGE
-from hyperderm.studies.segmentation import ALONE, LATENT, MASKS, Segmentation
+from hyperderm.studies.segmentation import ALONE, LATENT, MASKS, OTSU, Segmentation
 from hyperderm.studies.spectral_coding import CHECKPOINT, Coding
 
 CLUSTERS, SCENES, LOSSES, AGREEMENT = "clusters.csv", "scenes.csv", "losses.csv", "agreement.csv"
@@ -217,8 +217,9 @@ def _mask_section(found: Segmentation) -> Section:
         none = sum(one.dice[way] is None for one in found.scenes if one.dice)
         low, middle, high = np.percentile(values, (25, 50, 75))
         cells = (Cell(number(float(value), 3)) for value in (values.mean(), low, middle, high))
-        rows.append(Row((Cell(way), *cells, Cell(str(none)), Cell(str(len(values))))))
-    titles = ("mean", "lower quartile", "median", "upper quartile", "none found", "lesions")
+        better = Cell("" if way == OTSU else str(int((values > found.dices(OTSU)).sum())))
+        rows.append(Row((Cell(way), *cells, better, Cell(str(none)), Cell(str(len(values))))))
+    titles = ("mean", "lower quartile", "median", "upper quartile", "better than Otsu", "none found", "lesions")
     return Section(
         "masks",
         "Lesion masks without a drawn one",
