@@ -173,7 +173,7 @@ def test_places_and_runs_that_do_not_fit(here, command, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     done = command("segment", here / "store", "--run", "net")
     assert done.returncode == 2
-    assert "run net trained a unmixer (learner.kind = unmixer), which has no latent space of pixels" in done.stderr
+    assert "run net trained learner.kind = unmixer (role unmixer), which has no latent space of pixels" in done.stderr
 
 
 def test_a_store_without_masks_has_none_to_compare_with(here, command, tmp_path):

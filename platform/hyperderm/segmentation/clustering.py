@@ -147,33 +147,38 @@ class Division:
         sizes: (K,) number of pixels among those that were fitted, falling; cluster 0 is the largest.
         converged: whether the fit came to rest within `ITERATIONS` steps.
         labels: (n,) int32 clusters of the pixels that were fitted.
+        model: the fitted model, of standardised features and λ·(x, y).
+        new: (K,) the cluster of each component of the model.
+        shift: mean (D,) and scale of the features.
+        change: what is done to pixels first.
+        weight: λ.
     """
 
     centres: Values
     sizes: NDArray[np.int64]
     converged: bool
     labels: NDArray[np.int32]
-    _model: KMeans | GaussianMixture
-    _new: NDArray[np.int32]
-    _shift: tuple[Values, float]
-    _change: Change
-    _weight: float
+    model: KMeans | GaussianMixture
+    new: NDArray[np.int32]
+    shift: tuple[Values, float]
+    change: Change
+    weight: float
 
     def label(self, features: Scene) -> NDArray[np.int32]:
         """Return the clusters (H, W) int32 of a scene's features (H, W, D); −1 where one is NaN or infinite."""
         pixels = features.reshape(-1, features.shape[2])
         found = np.full(len(pixels), -1, np.int32)
         where = np.flatnonzero(finite(pixels))
-        place = _Place(features.shape[:2], self._weight)
+        place = _Place(features.shape[:2], self.weight)
         for start in range(0, len(where), AT_ONCE):
             part = where[start : start + AT_ONCE]
             found[part] = self._predicted(pixels[part], place(part))
         return found.reshape(features.shape[:2])
 
     def _predicted(self, pixels: Scene, place: Values) -> NDArray[np.int32]:
-        centre, scale = self._shift
-        scaled = (self._change(pixels.astype(np.float64)) - centre) / scale
-        return self._new[self._model.predict(np.hstack([scaled, place]))]
+        centre, scale = self.shift
+        scaled = (self.change(pixels.astype(np.float64)) - centre) / scale
+        return self.new[self.model.predict(np.hstack([scaled, place]))]
 
 
 def divide(
@@ -212,11 +217,11 @@ def divide(
         sizes=sizes,
         converged=bool(model.n_iter_ < ITERATIONS if method == "kmeans" else model.converged_),
         labels=labels,
-        _model=model,
-        _new=new,
-        _shift=(centre, scale),
-        _change=change,
-        _weight=weight,
+        model=model,
+        new=new,
+        shift=(centre, scale),
+        change=change,
+        weight=weight,
     )
 
 

@@ -386,7 +386,7 @@ class _Reading:
         spreads = np.sqrt(np.maximum(self.squares / counts - means**2, 0))
         latent = torch.from_numpy(self.metric.inverse(mixture.centres).astype(np.float32))
         decoded = self.coding.coder.decode(latent).numpy().astype(np.float64)
-        if self.coding.coder.normalisation.kind == "l2":
+        if self.coding.coder.by_shape:
             decoded = decoded * (self.lengths[:, None] / counts)
         return Segmentation(
             self.request,

@@ -14,10 +14,11 @@ from hyperderm.config import Experiment, TrainingConfig
 from hyperderm.cubes.bands import SAME_NM
 from hyperderm.errors import ConfigError, StudyError
 from hyperderm.identity import read
+from hyperderm.learners import kinds, learner_of
+from hyperderm.learners.base import PixelCoder
 from hyperderm.learners.data import CubeSet, TrainData
 from hyperderm.learners.scaling import Scaling
-from hyperderm.learners.spectral_autoencoder import AutoencoderConfig
-from hyperderm.learners.spectral_autoencoder.coder import AT_ONCE, SpectralCoder
+from hyperderm.learners.spec import Role
 from hyperderm.store.manifest import FOLD_FREE
 from hyperderm.studies.scenes import Cubes, Sample, Scenes
 from hyperderm.tags import FOLD_TAG, MANIFEST_TAG
@@ -28,6 +29,10 @@ from hyperderm.training.run import run
 
 CHECKPOINT = "autoencoder.pt"
 """The name of the network among the files of a report; `--run` takes it."""
+ROLE: Role = "segmenter"
+"""The role of the learners that make a pixel's spectrum a few numbers and back."""
+AT_ONCE = 16_384
+"""Number of pixels that are coded together."""
 STEPS = 1_000
 PIXELS = 256
 """Spectra of every step."""
@@ -55,11 +60,14 @@ class Training:
 
     def experiment(self) -> Experiment:
         """Return the same as the configuration of a run; a batch is one cube, which holds all pixels that were drawn."""
+        (kind,) = kinds(ROLE)
+        segmenter = learner_of(kind)
+        assert segmenter is not None
         return Experiment(
-            name="autoencoder",
+            name=kind,
             profile="small",
             seed=self.seed,
-            learner=AutoencoderConfig(zdims=self.latent, resample=self.resample, pixels=PIXELS, schedule="cycle"),
+            learner=segmenter.for_pixels(self.latent, self.resample, PIXELS),
             training=TrainingConfig(
                 batch_size=1, images=self.steps, validate_every=max(1, self.steps // VALIDATIONS), precision="fp32"
             ),
@@ -72,17 +80,20 @@ class Coding:
 
     Attributes:
         coder: its network.
-        latent: Z.
         curves: number of updates and scores of every validation; empty if an earlier run trained it.
         made: what trained it, in words.
         uses: the key of the run that trained it and the sha256 of its checkpoint; None if it was trained here.
     """
 
-    coder: SpectralCoder
-    latent: int
+    coder: PixelCoder
     curves: tuple[tuple[int, Mapping[str, float]], ...]
     made: str
     uses: tuple[str, str] | None = None
+
+    @property
+    def latent(self) -> int:
+        """Z, the number of values of a latent vector."""
+        return self.coder.latent
 
     def encode(self, cube: Cubes) -> NDArray[np.float32]:
         """Return the latent vectors (H, W, Z) of a cube (H, W, B); NaN where a pixel is not finite."""
@@ -140,10 +151,10 @@ def trained_here(
         content = (Path(folder) / BEST).read_bytes()
     checkpoint.write_bytes(content)
     state, _ = read_checkpoint(checkpoint)
-    coder = SpectralCoder.of(_config(experiment), len(scenes.bands), state["learner"])
+    coder = experiment.learner.load_coder(state)
     taken = int(state["images"])
     said = f"trained here for {training.steps} steps of {PIXELS} spectra; the state of step {taken} scored best and is used"
-    return Coding(coder, training.latent, tuple(curves), said)
+    return Coding(coder, tuple(curves), said)
 
 
 def of_checkpoint(path: Path | str, scenes: Scenes, name: str) -> Coding:
@@ -154,14 +165,13 @@ def of_checkpoint(path: Path | str, scenes: Scenes, name: str) -> Coding:
     """
     state, digest = read_checkpoint(path)
     experiment = read(json.loads(state["experiment"]))
-    if experiment.learner.kind != "autoencoder":
+    if experiment.learner.role != ROLE:
         raise StudyError(
-            f"{name} trained a {experiment.learner.role} (learner.kind = {experiment.learner.kind}), which has no latent "
+            f"{name} trained learner.kind = {experiment.learner.kind} (role {experiment.learner.role}), which has no latent "
             "space of pixels",
             f"Name a run of `hyperderm train autoencoder`, or the {CHECKPOINT} of an earlier segmentation.",
         )
-    config = _config(experiment)
-    bands = [float(nm) for nm in state["wavelengths_nm"]]
+    bands = [float(nm) for nm in state.get("wavelengths_nm", ())]
     if len(bands) != len(scenes.bands):
         what = f"the autoencoder of {name} reads {len(bands)} bands, {scenes.address} has {len(scenes.bands)}"
         raise StudyError(what, "Give a cube of the same bands, or leave out --run.")
@@ -174,24 +184,17 @@ def of_checkpoint(path: Path | str, scenes: Scenes, name: str) -> Coding:
             "Give a cube of the same wavelengths (--wavelengths, if a file does not say them), or leave out --run.",
         )
     try:
-        coder = SpectralCoder.of(config, len(bands), state["learner"])
+        coder = experiment.learner.load_coder(state)
     except (KeyError, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise StudyError(f"the checkpoint of {name} does not fit this version ({reason})", "Train it anew.") from error
-    weights = torch.cat([each.flatten() for each in coder.network.parameters()])
-    if not bool(torch.isfinite(weights).all()):
+    if not coder.finite():
         raise StudyError(f"the weights of {name} are NaN or infinite: its training diverged", "Train it anew.")
     origin = state["provenance"]
     key = str(origin.get("run", "")) if origin.get(MANIFEST_TAG) else ""
     where = f"store {origin[MANIFEST_TAG][:12]}, fold {origin.get(FOLD_TAG, FOLD_FREE)}" if key else "a cube in a file"
     made = f"{name}, trained on {where}, after {state.get('images', 0)} images; checkpoint {digest[:12]}"
-    return Coding(coder, config.zdims, (), made, (key, digest))
-
-
-def _config(experiment: Experiment) -> AutoencoderConfig:
-    learner = experiment.learner
-    assert isinstance(learner, AutoencoderConfig)
-    return learner
+    return Coding(coder, (), made, (key, digest))
 
 
 def _data(drawn: Sample, bands: tuple[float, ...]) -> TrainData:

@@ -203,7 +203,7 @@ def _record(recorded: "RecordedRun", coding: "Coding", metrics: Mapping[str, flo
     if coding.uses:
         key, digest = coding.uses
         if key:  # a network of a cube in a file has seen no store
-            tags = {f"{INPUT_PREFIX}autoencoder": digest, f"{INPUT_RUN_PREFIX}autoencoder": key}
+            tags = {f"{INPUT_PREFIX}network": digest, f"{INPUT_RUN_PREFIX}network": key}
             recorded.tracker.set_tags(recorded.key, tags)
     recorded.log({name: value for name, value in metrics.items() if math.isfinite(value)}, files)
 

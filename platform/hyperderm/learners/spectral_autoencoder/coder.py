@@ -35,6 +35,20 @@ class SpectralCoder:
         network.load_state_dict(state["network"])
         return cls(network, Normalisation(**state["normalisation"]), torch.device("cpu"), torch.float32)
 
+    @property
+    def latent(self) -> int:
+        """See `PixelCoder.latent`."""
+        return self.network.zdims
+
+    @property
+    def by_shape(self) -> bool:
+        """See `PixelCoder.by_shape`."""
+        return self.normalisation.kind == "l2"
+
+    def finite(self) -> bool:
+        """See `PixelCoder.finite`."""
+        return all(bool(torch.isfinite(each).all()) for each in self.network.state_dict().values())
+
     @torch.no_grad()
     def encode(self, spectra: Tensor) -> Tensor:
         """Return latent vectors (N, Z) float32 on the CPU of spectra (N, B) in reflectance."""
@@ -60,7 +74,7 @@ class SpectralCoder:
         for part in spectra.split(AT_ONCE):
             made = self.network(self._normalised(part)).float().cpu()
             made = self.normalisation.inverse(made)
-            if self.normalisation.kind == "l2":
+            if self.by_shape:
                 made = unit_length(made) * lengths(part.float().cpu())[:, None]
             parts.append(made)
         return torch.cat(parts)

@@ -72,7 +72,7 @@ def _warnings(found: Denoising) -> Iterator[str]:
     unknown = sum(not one.known for one in found.scenes)
     if found.known and unknown:
         yield f"The truth of {unknown} of {len(found.scenes)} cubes is not known: they are in no score."
-    if found.coding.coder.normalisation.kind == "l2":
+    if found.coding.coder.by_shape:
         yield (
             "The autoencoder keeps the length of every pixel's spectrum as it was measured and changes shapes alone, so "
             f"beside its {found.coding.latent} latent numbers it has one more than the principal components."
