@@ -1,5 +1,6 @@
 """Divide the pixels of a cube or a store into clusters, or free them of noise; write the report, and record it in MLflow."""
 
+import hashlib
 import math
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -178,7 +179,10 @@ def _call(workspace: Workspace, scenes: "Scenes", verb: str, out: Path | None, r
     from hyperderm.tags import plain
     from hyperderm.training.run_folder import REPORT
 
-    folder = workspace.runs(runs) / f"{verb}-{plain(scenes.name)}"
+    name = plain(scenes.name)
+    if not scenes.tags:  # two cubes may have one name
+        name += f"-{hashlib.sha256(str(Path(scenes.address).resolve()).encode()).hexdigest()[:6]}"
+    folder = workspace.runs(runs) / f"{verb}-{name}"
     place = out or folder / REPORT
     check_free(place)
     check_writable(place)

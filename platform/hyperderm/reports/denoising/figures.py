@@ -13,7 +13,7 @@ from hyperderm.studies.denoising import AXES, FILTER, INPUT, METHODS, NET, TRUTH
 
 GAP = 0.08
 STYLES: dict[str, dict[str, Any]] = {
-    INPUT: {"color": QUIET, "marker": ".", "linewidth": 0.6},
+    INPUT: {"color": QUIET, "marker": ".", "markersize": 3, "linewidth": 0.6},
     NET: {"color": HUES[1]},
     FILTER: {"color": HUES[0], "linestyle": ":"},
     AXES: {"color": HUES[2], "linestyle": "-."},
@@ -65,7 +65,7 @@ def pictures(found: Denoising) -> Figure:
         most = float(np.nanpercentile([error for way, error in one.errors.items() if way != FILTER], 99.5))
         diagnosis = "" if one.diagnosis == UNKNOWN else f"\n{spoken(one.diagnosis)}"
         words(figure, 0.1, top + 0.1, f"{ending(one.name, 1.5, SMALL, 2)}{diagnosis}", SMALL)
-        words(figure, 0.1, top + height + GAP + 0.1, f"error,\nwhite: {most:.3g}", SMALL)
+        words(figure, 0.1, top + height + GAP + 0.1, f"{'error' if found.known else 'change'},\nwhite: {most:.3g}", SMALL)
         for k, way in enumerate(ways):
             if way in drawn:
                 picture_axes(figure, left + k * (width + GAP), top, width, drawn[way])

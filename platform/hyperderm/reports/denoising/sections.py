@@ -138,7 +138,11 @@ def _tables(found: Denoising) -> Iterator[Table]:
             for way in found.scored
         )
         count = sum(one.known == found.known and role in (None, one.role) for one in found.scenes)
-        whose = "of validation alone, which nothing learnt from" if role else "of all roles that may be read"
+        whose = (
+            "of validation alone, by which the state of a network trained here is chosen"
+            if role
+            else "of all roles that may be read"
+        )
         plural = f"Medians over {count} cubes {whose}." if not found.request.scenes.single else "One scene."
         yield Table(plural, (Column("way", words=True), *(Column(TITLES[name]) for name in names)), rows)
 
