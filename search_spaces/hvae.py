@@ -12,8 +12,6 @@ def space(experiment: Experiment) -> dict[str, BaseDistribution]:
 
     - `kl_weight` is the scale of the noise that the likelihood allows, 2 % to 20 % of half the range of a cube: small values
       give sharp reconstructions by latent maps that the prior does not reach, large ones smooth samples.
-    - `free_nats` from nothing to more than a few dozen lesions need to be told apart: with nothing, coarse maps are left
-      unused in short runs, and samples lack lesions as a whole.
     - `blocks`: two give each resolution a prior that knows its own first map, and take twice the time.
     - `lr` from the paper's 2e-4 up, for short runs.
     """
@@ -22,7 +20,6 @@ def space(experiment: Experiment) -> dict[str, BaseDistribution]:
     return {
         "learner.lr": FloatDistribution(2e-4, 3e-3, log=True),
         "learner.kl_weight": FloatDistribution(2e-2, 2e-1, log=True),
-        "learner.free_nats": FloatDistribution(0.0, 48.0),
         "learner.blocks": IntDistribution(1, 2),
         "training.batch_size": CategoricalDistribution(batches),
     }

@@ -45,15 +45,6 @@ def test_its_loss_is_reconstruction_and_weighted_kl_of_all_resolutions():
     assert metrics["skipped"] == 0
 
 
-def test_a_divergence_that_is_free_trains_nothing():
-    """Then the loss is the reconstruction and a constant, and no gradient comes from the divergence."""
-    free, none = hvae(learner__free_nats=1e6, learner__kl_weight=0.5), hvae(learner__kl_weight=0.0)
-    one, other = (learner.step(batch(tiny_data())) for learner in (free, none))
-    assert float(one["loss"]) == pytest.approx(float(one["reconstruction"]) + 0.5 * 4 * 1e6 / 16**3)
-    torch.testing.assert_close(one["generator_gradient"], other["generator_gradient"], rtol=1e-5, atol=1e-6)
-    assert one["kl"] == other["kl"]
-
-
 def test_an_update_by_too_large_gradients_is_left_out():
     data, one = tiny_data(), hvae(learner__skip=1e-6)
     before = {name: state_of(network) for name, network in {**one.modules, "ema": one.ema}.items()}
@@ -86,7 +77,7 @@ def test_held_out_cubes_are_rebuilt_by_the_average_and_better_after_training():
     data, one = tiny_data(train=24), hvae(tiny_data(train=24), learner__ema_images=16.0)
     before = one.validate()
     feed = feed_of(one.run, data, Context(CheckpointFolder(Path()), device=CPU))
-    for images in range(0, 480, 4):
+    for images in range(0, 320, 4):
         one.step(feed.batch(images))
     after = one.validate()
     held, made = after.rebuilt

@@ -34,9 +34,6 @@ class HvaeConfig(DiagnosisConfig):
     """Weight of the divergence of posterior and prior, in nats per number of a cube, beside the mean absolute error. Loss
     over `kl_weight` is minus the lower bound of the likelihood of Laplace noise with this scale b, in units of the scaled
     cubes, up to a constant. With 0 nothing draws the prior, from which cubes are made, to the posterior."""
-    free_nats: float = Field(0.0, ge=0)
-    """Divergence in nats that each resolution of each cube may have at no cost (free bits, Kingma et al. 2016). Coarse maps
-    are small and are easily left unused; this lets them say what all finer ones share."""
     lr: float = Field(5e-4, gt=0, le=1)
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.9, ge=0, lt=1)

@@ -78,8 +78,7 @@ class Hvae(Rebuilding):
             rebuilt, kl = self.decode(drawn.to(real), self.encode(real), *labels)
         reconstruction = l1_reconstruction(rebuilt.to(real.dtype), real)
         parts = kl.mean(0) / real[0].numel()
-        charged = kl.clamp(min=self.config.free_nats).sum(1).mean() / real[0].numel()
-        loss = reconstruction + self.config.kl_weight * charged
+        loss = reconstruction + self.config.kl_weight * parts.sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         gradients = {f"{name}_gradient": gradient_norm(network) for name, network in self.modules.items()}
