@@ -1,7 +1,18 @@
-"""A hierarchical variational autoencoder after the Very Deep VAE (Child 2021; the seeds' rival of the diffusion model).
+"""A hierarchical variational autoencoder after the Very Deep VAE (Child 2021, arXiv 2011.10650).
 
-Hypothesis: with a prior of its own at every resolution it draws texture that the plain VAE blurs.
+Hypothesis: with a prior of its own at every resolution it draws the texture that the plain VAE blurs.
 Command: make sweep-hvae
+Expected: 5 ms an image on one core at 32 px; a better distance and coverage than the plain VAE in the same time.
+Result (`python -m tests.bench.generator_quality`: 120 s of one thread, one seed, 32 px, 72 train melanomas of the ISIC
+2018 stand-ins; measured on 24 melanomas of the test role, on which real train cubes have distance −0.03 and coverage
+1.00): distance 7.47 untrained, 0.07 trained, coverage 0.83, told from real 0.90, no copies among 64. Sums of squared
+differences of neighbours, over the variance inside a cube, are 0.36 (real: 0.38). Yet few cubes show a lesion: most are
+skin with blotches of about 4 px, and some have a black hole in the middle. The maps of 1 and 4 px carry nearly nothing
+after minutes, and those of 8 and 16 px, drawn cell by cell, do not make a lesion as a whole. Rebuilt held-out lesions are
+blurred.
+Tried for about 40 s each, one seed, so differences are rough: distance to validation 0.27 with these settings; 0.43 with
+kl_weight 0.2, and 1.14 with two blocks too; with kl_weight 0.1 and 16 nats at no cost at each resolution 0.73, and 2.98
+with lr 2e-3 too; 0.95 (60 s) with kl_weight 0.02, whose cubes are overexposed.
 """
 
 from typing import Any
