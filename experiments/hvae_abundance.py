@@ -8,8 +8,8 @@ Result (`python -m tests.bench.generator_quality`: 120 s of one thread, one seed
 2018 stand-ins; measured on 24 melanomas of the test role, on which real train cubes have distance −0.03 and coverage
 1.00): distance 2.74 untrained, 0.15 trained, coverage 0.83, told from real 0.81, no copies among 64; `hvae` in cube space
 reached 0.07, 0.83 and 0.90. Blurry as published: sums of squared differences of neighbours, over the variance inside a
-cube, are 0.19 (real: 0.38; cube space: 0.36). By eye a third of the cubes are soft, reddish-brown lesions without a border, the
-others mottled skin; no black holes as in cube space, and no lesion is much darker than the mean.
+cube, are 0.19 (real: 0.38; cube space: 0.36). By eye a third of the cubes are soft, reddish-brown lesions without a border,
+the others mottled skin; no black holes as in cube space, and no lesion is much darker than the mean.
 """
 
 from experiments.hvae import hvae
