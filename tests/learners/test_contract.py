@@ -19,6 +19,7 @@ from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.dcgan import DcganConfig
 from hyperderm.learners.fastgan import FastGanConfig
+from hyperderm.learners.hvae import HvaeConfig
 from hyperderm.learners.imle import ImleConfig
 from hyperderm.learners.mixture import MixtureConfig
 from hyperderm.learners.r3gan import R3ganConfig
@@ -67,6 +68,10 @@ SMALL: dict[str, LearnerConfig] = {
     "r3gan told the class": R3ganConfig(generator_width=4, critic_width=4, noise_dim=10, conditioning="class"),
     "vae": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8),
     "vae told the class": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8, norm="layer", conditioning="class"),
+    "hvae": HvaeConfig(generator_width=4, blocks=1, latent_channels=2),
+    "hvae told the class": HvaeConfig(
+        generator_width=4, blocks=1, latent_channels=2, conditioning="class", space="abundance"
+    ),
     "abundances": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8, norm="layer", space="abundance", endmembers=3),
     "abundances told the class": DcganConfig(
         generator_width=4, critic_width=4, norm="layer", generator_norm="layer", conditioning="class", space="abundance"
@@ -315,6 +320,8 @@ SHARED = {
     "r3gan",
     "r3gan told the class",
     "vae told the class",
+    "hvae",
+    "hvae told the class",
     "abundances",
     "abundances told the class",
     "abundances from colours",

@@ -7,6 +7,7 @@ from pydantic import Field
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.dcgan import DcganConfig
 from hyperderm.learners.fastgan import FastGanConfig
+from hyperderm.learners.hvae import HvaeConfig
 from hyperderm.learners.imle import ImleConfig
 from hyperderm.learners.mixture import MixtureConfig
 from hyperderm.learners.r3gan import R3ganConfig
@@ -23,6 +24,7 @@ LEARNERS: tuple[type[LearnerConfig], ...] = (
     FastGanConfig,
     R3ganConfig,
     VaeConfig,
+    HvaeConfig,
     ImleConfig,
     MixtureConfig,
     ClassifierConfig,
