@@ -6,6 +6,7 @@ from pydantic import Field
 
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.dcgan import DcganConfig
+from hyperderm.learners.diffusion import DiffusionConfig
 from hyperderm.learners.fastgan import FastGanConfig
 from hyperderm.learners.imle import ImleConfig
 from hyperderm.learners.r3gan import R3ganConfig
@@ -23,6 +24,7 @@ LEARNERS: tuple[type[LearnerConfig], ...] = (
     R3ganConfig,
     VaeConfig,
     ImleConfig,
+    DiffusionConfig,
     ClassifierConfig,
     SpectralConfig,
     UnmixerConfig,

@@ -1,7 +1,7 @@
-"""What generators from noise share: keyed noise, the diagnosis they may be told, and their sampler."""
+"""What generators from noise share: keyed noise, the diagnosis that they may be told, and their samplers."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,15 @@ from hyperderm.learners import randomness
 from hyperderm.learners.base import Batch, Compute
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.generative_learner import GenerativeLearner
-from hyperderm.learners.noise_settings import NoiseConfig
+from hyperderm.learners.noise_settings import DiagnosisConfig, NoiseConfig
 from hyperderm.learners.synthesis import NetworkSampler, noise
 from hyperderm.settings import Run
 
+AnySampler = TypeVar("AnySampler", bound=NetworkSampler)
+
 
 class NoiseSampler(NetworkSampler):
-    """A sampler that makes cubes from noise and, if there are classes, from a class."""
+    """A sampler that makes cubes from a noise vector and, if there are classes, from a class."""
 
     config: NoiseConfig
 
@@ -27,16 +29,16 @@ class NoiseSampler(NetworkSampler):
         return (z,) if condition is None else (z, condition)
 
 
-class FromNoise(GenerativeLearner):
-    """A generator that makes cubes from noise and, with `conditioning=class`, from a diagnosis.
+class ToldDiagnosis(GenerativeLearner):
+    """A generator that makes cubes from noise of any form and, with `conditioning=class`, from a diagnosis.
 
-    Real and generated cubes of a batch share diagnoses, row by row.
+    A subclass names the sampler, which draws the noise.
     """
 
-    config: NoiseConfig
-    sampler_class: ClassVar[type[NoiseSampler]] = NoiseSampler
+    config: DiagnosisConfig
+    sampler_class: ClassVar[type[NetworkSampler]]
 
-    def __init__(self, config: NoiseConfig, run: Run, data: TrainData, compute: Compute) -> None:
+    def __init__(self, config: DiagnosisConfig, run: Run, data: TrainData, compute: Compute) -> None:
         if config.conditioning == "class" and len(data.classes) < 2:
             raise ConfigError(
                 f"learner.conditioning = class in fold {run.data.fold}, whose train role holds {', '.join(data.classes)} "
@@ -44,12 +46,6 @@ class FromNoise(GenerativeLearner):
                 "Use another data.fold or more data, or --set learner.conditioning=none.",
             )
         super().__init__(config, run, data, compute)
-
-    def inputs(self, batch: Batch, stream: str) -> Tensor:
-        """Return noise (n, noise_dim), which is the same for any number of workers."""
-        shape = (self.config.noise_dim,)
-        z = randomness.rows(self.seed, f"noise/{stream}", batch.images, batch.count, shape, batch.share, normal=True)
-        return z.to(self.compute.device, self.compute.dtype)
 
     def labels(self, batch: Batch) -> tuple[Tensor, ...]:
         """Return the diagnoses (n,) of the real cubes if the networks are class-conditional, otherwise nothing."""
@@ -60,7 +56,7 @@ class FromNoise(GenerativeLearner):
         """The diagnoses that the networks are told, in the order of their numbers; empty without classes."""
         return self.data.classes if self.config.conditioning == "class" else ()
 
-    def sampler(self) -> NoiseSampler:
+    def sampler(self) -> NetworkSampler:
         """See `GenerativeLearner.sampler`."""
         data = self.data
         how = self.config, self.run, self.ema, data.wavelengths_nm, data.scaling
@@ -87,6 +83,22 @@ class FromNoise(GenerativeLearner):
         super().load_state_dict(state)
 
 
+class FromNoise(ToldDiagnosis):
+    """A generator that makes cubes from a noise vector and, with `conditioning=class`, from a diagnosis.
+
+    Real and generated cubes of a batch share diagnoses, row by row.
+    """
+
+    config: NoiseConfig
+    sampler_class: ClassVar[type[NoiseSampler]] = NoiseSampler
+
+    def inputs(self, batch: Batch, stream: str) -> Tensor:
+        """Return noise (n, noise_dim), which is the same for any number of workers."""
+        shape = (self.config.noise_dim,)
+        z = randomness.rows(self.seed, f"noise/{stream}", batch.images, batch.count, shape, batch.share, normal=True)
+        return z.to(self.compute.device, self.compute.dtype)
+
+
 def load_noise_sampler(
     config: NoiseConfig,
     run: Run,
@@ -95,6 +107,18 @@ def load_noise_sampler(
     network: Callable[[int, int], nn.Module],
     sampler: type[NoiseSampler] = NoiseSampler,
 ) -> NoiseSampler:
+    """Return the sampler of a generator from a noise vector: see `load_told_sampler`."""
+    return load_told_sampler(config, run, checkpoint, device, network, sampler)
+
+
+def load_told_sampler(
+    config: DiagnosisConfig,
+    run: Run,
+    checkpoint: Mapping[str, Any],
+    device: str,
+    network: Callable[[int, int], nn.Module],
+    sampler: type[AnySampler],
+) -> AnySampler:
     """Return the sampler of a checkpoint: see `LearnerConfig.load_sampler`.
 
     Args:

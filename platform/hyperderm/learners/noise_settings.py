@@ -21,16 +21,14 @@ STARTS = (4, 7)
 """Possible sides, in pixels, of the first map of a generator that doubles its map."""
 
 
-class NoiseConfig(GenerativeConfig):
-    """The settings of a generator from noise that may be told the diagnosis.
+class DiagnosisConfig(GenerativeConfig):
+    """The settings of a generator that may be told the diagnosis, whatever the form of its noise.
 
     A generator that is told the diagnosis learns all diagnoses of `data.diagnoses` and can be asked for each of them: the
     rare class is learnt beside its peers (METHODS section 5, Few images).
     """
 
-    network_fields: ClassVar[tuple[str, ...]] = (*GenerativeConfig.network_fields, "noise_dim", "conditioning")
-    noise_dim: int = Field(100, ge=1, le=4096)
-    """Length of the noise vector z."""
+    network_fields: ClassVar[tuple[str, ...]] = (*GenerativeConfig.network_fields, "conditioning")
     conditioning: Literal["none", "class"] = "none"
     """Whether the networks get the diagnosis, so that cubes of a given diagnosis can be made."""
     balance_classes: bool = False
@@ -95,6 +93,14 @@ class NoiseConfig(GenerativeConfig):
                 f"it was told other diagnoses (data.diagnoses = {told})",
                 f"Use --set 'data.diagnoses={told}', or name another.",
             )
+
+
+class NoiseConfig(DiagnosisConfig):
+    """The settings of a generator from a noise vector, and perhaps a diagnosis."""
+
+    network_fields: ClassVar[tuple[str, ...]] = (*GenerativeConfig.network_fields, "noise_dim", "conditioning")
+    noise_dim: int = Field(100, ge=1, le=4096)
+    """Length of the noise vector z."""
 
 
 def stages(size: int) -> tuple[int, int]:
