@@ -1,7 +1,7 @@
 """The U-Net of diffusers, told the level of noise, the class and the augmentation, and the scale on which it sees channels.
 
 METHODS gives the seed's U-Net: inner width 64, multipliers 1-2-4-8-8. With 16 channels, two blocks a level and attention at
-the deepest level it has 66,5 million parameters; the small one of `experiments/diffusion.py` has 0.4 million.
+the deepest level it has 99.5 million parameters; the small one of `experiments/diffusion.py` has 0.29 million.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import Literal, cast
 
 import torch
 from diffusers import UNet2DModel
+from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 from hyperderm.learners.diffusion.augmentation import LABELS
@@ -19,8 +20,6 @@ UNTOLD = -1
 MOST_GROUPS = 32
 LEAST_OF_GROUP = 4
 """Group norm has as many groups as divide the width, but no more than 32, and none of fewer than 4 channels."""
-FIRST_OUTPUT = 1.0
-"""Factor of the last layer's first weights: the first guess of an untrained network is the process's own, nearly."""
 NARROWEST = 1e-3
 """What varies less than this in [-1, 1] is treated as if it varied so much: abundances do not vary in their sum at all."""
 
@@ -85,9 +84,6 @@ class Denoiser(nn.Module):
         nn.init.zeros_(self.augmented.weight)
         if self.classes is not None:
             nn.init.zeros_(self.classes.weight)
-        with torch.no_grad():
-            self.unet.conv_out.weight *= FIRST_OUTPUT
-            self.unet.conv_out.bias.zero_()
         self.register_buffer("centre", torch.zeros(channels))
         self.register_buffer("into", torch.eye(channels))
         self.register_buffer("out_of", torch.eye(channels))
@@ -188,7 +184,8 @@ def _replaced_dropouts(unet: nn.Module) -> list[LeftOut]:
     """Replace the dropouts of a network, which draw from torch's generator, and return what stands in their place."""
     found = []
     for block in unet.modules():
-        if isinstance(getattr(block, "dropout", None), nn.Dropout) and hasattr(block, "conv2"):
-            block.dropout = LeftOut(block.conv2.in_channels)
-            found.append(block.dropout)
+        if isinstance(block, ResnetBlock2D):
+            left_out = LeftOut(block.conv2.in_channels)
+            block.dropout = left_out
+            found.append(left_out)
     return found
