@@ -6,7 +6,7 @@ Command: make sweep-diffusion
 RESULT
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from hyperderm.config import DataConfig, Experiment, SweepConfig, TrainingConfig
 from hyperderm.learners.diffusion import DiffusionConfig
@@ -22,8 +22,8 @@ SMALL: dict[str, Any] = {
 }
 """Settings of the small profile: 0.3 million parameters."""
 TOLD: dict[str, Any] = {"conditioning": "class", "class_dropout": 0.1, "augment": 0.1, "edm": {"sigma_max": 20.0}}
-"""The settings of both profiles. At a noise of 20, 40 times the data's deviation, nothing is left to be seen, and fewer steps
-are spent there than with the paper's 80."""
+"""The settings of both profiles. At a noise of 20, 40 times the data's deviation, nothing is left to be seen. The paper's 80
+would spend more steps there."""
 
 
 def experiment(profile: Profile) -> Experiment:
@@ -34,11 +34,11 @@ def experiment(profile: Profile) -> Experiment:
 def diffusion(
     name: str,
     profile: Profile,
-    diagnoses: str | None = None,
+    diagnoses: Literal["all"] | None = None,
     **learner: Any,  # noqa: ANN401 - fields of DiffusionConfig
 ) -> Experiment:
     """Return the configuration of a diffusion generator, with the settings in `learner` changed."""
-    learnt = {"diagnoses": diagnoses} if diagnoses else {}
+    learnt: dict[str, Any] = {"diagnoses": diagnoses} if diagnoses else {}
     if profile == "small":
         return Experiment(
             name=name,

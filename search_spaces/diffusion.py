@@ -11,8 +11,8 @@ def space(experiment: Experiment) -> dict[str, BaseDistribution]:
     """Return configuration path to distribution; the batch sizes are those that the workers of a trial can share.
 
     - `lr` from the 1e-4 of seed 004 up to what narrow U-Nets bear in minutes.
-    - `edm.p_mean`, the logarithm of the usual noise in training: EDM's −1.2 for photographs lies in the middle; at −2.2 mostly
-      grain is learnt, at 0 mostly where the lesion lies.
+    - `edm.p_mean`, the logarithm of the usual noise in training: EDM's −1.2 for photographs lies in the middle; at −2.2
+      mostly grain is learnt, at 0 mostly where the lesion lies.
     - `augment`: EDM's 0.12 for 50,000 photographs lies in the middle; at 0 the train cubes are learnt by heart earliest.
     - `dropout`: EDM's 0.13 on CIFAR-10 lies in the middle.
     """

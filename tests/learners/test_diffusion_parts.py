@@ -135,7 +135,9 @@ def test_a_left_out_channel_is_zero_and_the_others_are_enlarged():
 
 @pytest.mark.parametrize("by", ["channels", "components"])
 def test_scales(by):
-    mixed = torch.einsum("ij,njhw->nihw", torch.tensor([[1.0, 0.0, 0.0], [0.9, 0.1, 0.0], [0.2, 0.3, 0.1]]).double(), cubes(9))
+    mixed = torch.einsum(
+        "ij,njhw->nihw", torch.tensor([[1.0, 0.0, 0.0], [0.9, 0.1, 0.0], [0.2, 0.3, 0.1]]).double(), cubes(9)
+    )
     network = small(channels=3)
     network.standardise(mixed, by)
     values = network.forth(mixed)

@@ -54,7 +54,9 @@ def test_samples_of_gaussian_data_have_its_mean_and_its_deviation(name):
     made = process.sample(lambda x, t: perfect(process, x, t).to(x), noise, 100)
     assert float(made.mean()) == pytest.approx(MEAN, abs=0.01)
     assert float(made.std()) == pytest.approx(DEVIATION, rel=0.03)
-    assert float(torch.corrcoef(torch.stack([made.flatten(), noise.flatten()]))[0, 1]) > 0.999  # the flow of the ODE is affine
+    assert (
+        float(torch.corrcoef(torch.stack([made.flatten(), noise.flatten()]))[0, 1]) > 0.999
+    )  # the flow of the ODE is affine
 
 
 @pytest.mark.parametrize("steps", [1, 5, 20])

@@ -62,13 +62,16 @@ def augmented(cubes: Tensor, labels: Tensor) -> Tensor:
     cosine, factor = cosine + 1, torch.exp2(-scale)
     flip_x, flip_y = 1 - 2 * across, 1 - 2 * down
     # The grid asks where a pixel came from: p = F · R^-1 · (q − shift) / 2^scale, in units of half the side.
-    matrix = torch.stack(
-        [
-            torch.stack([flip_x * cosine, flip_x * sine], 1),
-            torch.stack([-flip_y * sine, flip_y * cosine], 1),
-        ],
-        1,
-    ) * factor[:, None, None]
+    matrix = (
+        torch.stack(
+            [
+                torch.stack([flip_x * cosine, flip_x * sine], 1),
+                torch.stack([-flip_y * sine, flip_y * cosine], 1),
+            ],
+            1,
+        )
+        * factor[:, None, None]
+    )
     shift = 2 * torch.stack([by_columns, by_rows], 1)[:, :, None]
     theta = torch.cat([matrix, -matrix @ shift], 2).to(cubes)
     grid = affine_grid(theta, list(cubes.shape), align_corners=False)

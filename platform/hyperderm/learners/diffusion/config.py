@@ -100,8 +100,8 @@ class DiffusionConfig(DiagnosisConfig):
     loss: Literal["l1", "l2"] = "l2"
     """Distance between the network's output and the target of the process: mean absolute or mean squared difference."""
     standardise: Literal["none", "channels", "components"] = "components"
-    """What is shifted and scaled to mean 0 and standard deviation 0.5 in train: nothing (about [-1, 1], as other learners see
-    it), each channel, or each principal component of the channels. Neighbouring bands say nearly the same. With noise of
+    """What is shifted and scaled to mean 0 and standard deviation 0.5 in train: nothing (about [-1, 1], as other learners
+    see it), each channel, or each principal component of the channels. Neighbouring bands say nearly the same. With noise of
     their own in each of 16 bands a narrow U-Net spends its width on that noise; with noise in proportion to the components
     it does not."""
     multipliers: tuple[int, ...] = Field((1, 2, 4, 8, 8), min_length=1, max_length=8)
@@ -181,8 +181,8 @@ class DiffusionConfig(DiagnosisConfig):
         if run.data.size % unit or run.data.size < LEAST_SIDE * unit:
             near = max(round(run.data.size / unit), LEAST_SIDE) * unit
             raise ValueError(
-                f"data.size = {run.data.size} is refused: the U-Net of learner.multipliers = {list(self.multipliers)} halves "
-                f"it {len(self.multipliers) - 1} times. Use {near}, another multiple of {unit}, or fewer multipliers"
+                f"data.size = {run.data.size} is refused: the U-Net of learner.multipliers = {list(self.multipliers)} "
+                f"halves it {len(self.multipliers) - 1} times. Use {near}, another multiple of {unit}, or fewer multipliers"
             )
 
     def check_request(self, request: Request) -> None:

@@ -1,7 +1,7 @@
 """When a diffusion generator begins to learn its train cubes by heart: the denoising losses of train and held-out part.
 
-Diffusion models on few images generalise first and copy later (Bonnaire et al. 2025, arXiv 2505.17638). Losses on fixed noise
-at fixed levels show when: on train the loss goes on falling, on held-out cubes it rises from its minimum.
+Diffusion models on few images generalise first and copy later (Bonnaire et al. 2025, arXiv 2505.17638). Losses on fixed
+noise at fixed levels show when: on train the loss goes on falling, on held-out cubes it rises from its minimum.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The three processes between noise and data: EDM, rectified flow, DDPM. What a network sees, what it learns, how it samples.
+"""The processes between noise and data: EDM, rectified flow, DDPM. What a network sees, what it learns, how it samples.
 
 Each process gives, for clean values y, noise ε and a level of noise, the network's input, its time input and its target. A
 loss compares the network's output with the target, so all three share one training step. Samples are made by schedulers of
