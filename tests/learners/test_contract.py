@@ -18,6 +18,7 @@ from hyperderm.learners.base import Compute
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.dcgan import DcganConfig
+from hyperderm.learners.diffusion import DiffusionConfig
 from hyperderm.learners.fastgan import FastGanConfig
 from hyperderm.learners.hvae import HvaeConfig
 from hyperderm.learners.imle import ImleConfig
@@ -84,6 +85,23 @@ SMALL: dict[str, LearnerConfig] = {
     "imle told the class": ImleConfig(generator_width=4, noise_dim=10, pool_factor=3, conditioning="class"),
     "mixture": MixtureConfig(components=2, dimensions=6),
     "mixture told the class": MixtureConfig(components=2, dimensions=6, conditioning="class", space="abundance"),
+    "diffusion": DiffusionConfig(
+        generator_width=8,
+        multipliers=(1, 2),
+        layers=1,
+        sampling_steps=3,
+        dropout=0.1,
+        augment=0.5,
+        conditioning="class",
+        class_dropout=0.2,
+        guidance=1.5,
+    ),
+    "flow": DiffusionConfig(
+        generator_width=4, multipliers=(1, 1), layers=1, attention_levels=0, sampling_steps=2, process="flow"
+    ),
+    "ddpm of abundances": DiffusionConfig(
+        generator_width=4, multipliers=(1, 1), layers=1, sampling_steps=2, process="ddpm", loss="l1", space="abundance"
+    ),
     "classifier": ClassifierConfig(lr=1e-3, dropout=0.3, augmentation="classic+spectral"),
     "spectral": SpectralConfig(),
     "autoencoder": AutoencoderConfig(zdims=2, pixels=32),
@@ -329,6 +347,9 @@ SHARED = {
     "fastgan told the class",
     "imle",
     "imle told the class",
+    "diffusion",
+    "flow",
+    "ddpm of abundances",
     "unmixer",
     "unmixer of colours",
 }

@@ -16,6 +16,7 @@ from hyperderm.learners.cube_diffaug import AdaptiveStrength
 from hyperderm.learners.cube_diffaug_settings import DiffAugmentConfig
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.dcgan import DcganConfig
+from hyperderm.learners.diffusion import DiffusionConfig
 from hyperderm.learners.fastgan import FastGanConfig
 from hyperderm.learners.hvae import HvaeConfig
 from hyperderm.learners.imle import ImleConfig
@@ -41,6 +42,15 @@ FROM_NOISE: dict[str, LearnerConfig] = {
     "vae": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8, norm="layer", conditioning="class"),
     "hvae": HvaeConfig(generator_width=4, blocks=1, latent_channels=2, conditioning="class"),
     "imle": ImleConfig(generator_width=4, noise_dim=8, pool_factor=2, refresh_epochs=0.5, conditioning="class"),
+    "diffusion": DiffusionConfig(
+        generator_width=4,
+        multipliers=(1, 2),
+        layers=1,
+        dropout=0.1,
+        augment=0.5,
+        conditioning="class",
+        class_dropout=0.3,
+    ),
 }
 """Generators from noise that several workers train as one does."""
 

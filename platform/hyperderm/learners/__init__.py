@@ -6,6 +6,7 @@ from pydantic import Field
 
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.dcgan import DcganConfig
+from hyperderm.learners.diffusion import DiffusionConfig
 from hyperderm.learners.fastgan import FastGanConfig
 from hyperderm.learners.hvae import HvaeConfig
 from hyperderm.learners.imle import ImleConfig
@@ -27,6 +28,7 @@ LEARNERS: tuple[type[LearnerConfig], ...] = (
     HvaeConfig,
     ImleConfig,
     MixtureConfig,
+    DiffusionConfig,
     ClassifierConfig,
     SpectralConfig,
     UnmixerConfig,

@@ -1,0 +1,28 @@
+"""DDPM in abundance space with the settings of seed 004 (Yu, Pan et al., CVPR 2024; METHODS section 7).
+
+The full profile has the seed's U-Net (inner width 64, multipliers 1-2-4-8-8), 2000 steps with β from 1e-6 to 1e-2 on a line,
+L1 on the noise, Adam 1e-4, batch 8, abundances as 2a − 1. The seed samples with all 2000 steps and draws noise in each; here
+50 steps of DDIM do, so that a sample depends on its first noise alone. The small profile has the small U-Net of `diffusion`.
+Hypothesis: it learns what EDM learns, and needs more images for it, because L1 on noise weighs small noise most.
+Command: make sweep-ddpm
+RESULT
+"""
+
+from typing import Any
+
+from experiments.diffusion import diffusion
+from hyperderm.config import Experiment
+from hyperderm.registry import Profile
+
+SEED: dict[str, Any] = {
+    "space": "abundance",
+    "process": "ddpm",
+    "loss": "l1",
+    "standardise": "none",
+    "sampling_steps": 50,
+}
+
+
+def experiment(profile: Profile) -> Experiment:
+    """Return the whole configuration; `small` takes two CPU cores ten minutes, `full` needs a GPU."""
+    return diffusion("ddpm", profile, **SEED | ({} if profile == "small" else {"lr": 1e-4}))
