@@ -1,7 +1,8 @@
 """The spectral autoencoder of a command: trained on pixels of its scenes, or by an earlier run and applied again."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -144,7 +145,7 @@ def trained_here(
     check_latent(training.latent, scenes)
     experiment, data = training.experiment(), _data(drawn, scenes.bands)
     curves: list[tuple[int, Mapping[str, float]]] = []
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, _one_thread():
         for report in run(experiment, data, local(Path(folder), provenance)):
             curves.append((report.images, dict(report.metrics)))
             told(f"training the autoencoder: step {report.images} of {training.steps}")
@@ -155,6 +156,17 @@ def trained_here(
     taken = int(state["images"])
     said = f"trained here for {training.steps} steps of {PIXELS} spectra; the state of step {taken} scored best and is used"
     return Coding(coder, tuple(curves), said)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: on a few hundred spectra, threads that wait for each other on busy cores take far longer."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def of_checkpoint(path: Path | str, scenes: Scenes, name: str) -> Coding:
