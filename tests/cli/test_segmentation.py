@@ -125,6 +125,9 @@ def test_a_store_with_masks_and_its_run(here, command, tmp_path):
     clean = command("denoise", here / "store", "--run", out, "--out", tmp_path / "clean")
     assert clean.returncode == 0, clean.stderr
     assert "Closest to the truth" in clean.stdout
+    other = command("denoise", here / "store", "--fold", "1", "--run", out)
+    assert other.returncode == 2
+    assert "was trained on fold 0 of this store, fold 1 is asked for. Give --fold 0." in other.stderr
     verdict = workflows.audit_leaks()
     assert (verdict.counts["segmenter"], verdict.openings, verdict.findings, verdict.unknown) == (2, 0, (), ())
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hyperderm.config import Experiment, TrainingConfig
 from hyperderm.cubes.bands import SAME_NM
-from hyperderm.errors import ConfigError, StudyError
+from hyperderm.errors import ConfigError, StoreError, StudyError
 from hyperderm.identity import read
 from hyperderm.learners import kinds, learner_of
 from hyperderm.learners.base import PixelCoder
@@ -170,10 +170,11 @@ def _one_thread() -> Iterator[None]:
 
 
 def of_checkpoint(path: Path | str, scenes: Scenes, name: str) -> Coding:
-    """Return the autoencoder of a checkpoint, after proving that it fits the bands of the scenes.
+    """Return the autoencoder of a checkpoint, after proving that it fits the scenes.
 
     Raises:
         StudyError: the file cannot be read, is of another learner, or was trained on other bands.
+        StoreError: it was trained on another fold of the store that the scenes come from.
     """
     state, digest = read_checkpoint(path)
     experiment = read(json.loads(state["experiment"]))
@@ -203,10 +204,21 @@ def of_checkpoint(path: Path | str, scenes: Scenes, name: str) -> Coding:
     if not coder.finite():
         raise StudyError(f"the weights of {name} are NaN or infinite: its training diverged", "Train it anew.")
     origin = state["provenance"]
+    _check_fold(origin, scenes, name)
     key = str(origin.get("run", "")) if origin.get(MANIFEST_TAG) else ""
     where = f"store {origin[MANIFEST_TAG][:12]}, fold {origin.get(FOLD_TAG, FOLD_FREE)}" if key else "a cube in a file"
     made = f"{name}, trained on {where}, after {state.get('images', 0)} images; checkpoint {digest[:12]}"
     return Coding(coder, (), made, (key, digest))
+
+
+def _check_fold(origin: Mapping[str, str], scenes: Scenes, name: str) -> None:
+    """Refuse a network that has learnt from lesions which the fold of the scenes holds back, or calls validation."""
+    mine, fold = scenes.tags.get(MANIFEST_TAG), origin.get(FOLD_TAG)
+    if mine is not None and origin.get(MANIFEST_TAG) == mine and fold != scenes.tags[FOLD_TAG]:
+        what = (
+            f"the autoencoder of {name} was trained on fold {fold} of this store, fold {scenes.tags[FOLD_TAG]} is asked for"
+        )
+        raise StoreError(what, f"Give --fold {fold}.")
 
 
 def _data(drawn: Sample, bands: tuple[float, ...]) -> TrainData:
