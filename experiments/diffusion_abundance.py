@@ -3,7 +3,8 @@
 Hypothesis: five shares of a pixel are easier to learn than sixteen bands, and each of them is smooth; what mixtures leave
 out is drawn from its model, so the U-Net need not learn the noise of a camera.
 Command: make sweep-diffusion_abundance; with the endmembers of an unmixing net: --set learner.unmixing=RUN
-RESULT
+Result (80 s of one thread, one seed, 32 px, as in `diffusion`, but on the melanomas of the validation role): distance 0.31,
+coverage 0.71 after 13,024 images. Lesions in the middle of skin, of several forms, with more grain than real ones.
 """
 
 from experiments.diffusion import TOLD, diffusion

@@ -131,6 +131,17 @@ def test_ddpm_s_variance_is_kept_and_nothing_is_left_at_the_end():
     assert float(noised.given.var()) == pytest.approx(1, rel=0.05)
 
 
+def test_ddpm_believes_clean_values_within_a_range_only():
+    """A network that sees no noise at all takes all of x for the cube; without a limit it leaves that of any cube."""
+    noise = normal(4, 1, 4, 4).float()
+    free, limited = (Ddpm(DdpmConfig(clip=clip)).sample(lambda x, t: torch.zeros_like(x), noise, 10) for clip in (None, 0.5))
+    assert float(free.abs().max()) > 50
+    assert float(limited.abs().max()) <= 0.5
+    process = Ddpm(DdpmConfig(clip=9.0))  # a limit that nothing reaches changes nothing
+    found = [each.sample(lambda x, t: perfect(process, x, t).to(x), noise, 10) for each in (process, Ddpm(DdpmConfig()))]
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-3)
+
+
 def test_guidance():
     told, untold = normal(2, 3), normal(2, 3, seed=1)
     torch.testing.assert_close(guided(told, untold, 1.0), told)

@@ -65,6 +65,9 @@ class DdpmConfig(Strict):
     beta_start: float = Field(1e-6, gt=0, lt=1)
     beta_end: float = Field(1e-2, gt=0, lt=1)
     """β of the first and of the last step; those between lie on a line."""
+    clip: float | None = Field(None, gt=0)
+    """Largest absolute clean value that sampling believes, on the scale of `standardise`: 1 for values in [-1, 1], as Ho et
+    al. (2020) do. At the first steps nearly all is noise, and small errors in it are large ones in what is left."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -146,12 +146,19 @@ class Ddpm:
         """See `Process.sample`."""
         c = self.config
         scheduler = DDIMScheduler(
-            c.timesteps, c.beta_start, c.beta_end, "linear", clip_sample=False, timestep_spacing="trailing"
+            c.timesteps,
+            c.beta_start,
+            c.beta_end,
+            "linear",
+            clip_sample=c.clip is not None,
+            clip_sample_range=c.clip or 1.0,
+            timestep_spacing="trailing",
         )
         scheduler.set_timesteps(steps)
         x = noise
         for t in scheduler.timesteps:
-            x = scheduler.step(network(x, t.expand(len(x)).to(x)), t, x, eta=0.0).prev_sample
+            output = network(x, t.expand(len(x)).to(x))
+            x = scheduler.step(output, t, x, eta=0.0, use_clipped_model_output=c.clip is not None).prev_sample
         return x
 
 
