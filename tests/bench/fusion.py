@@ -89,7 +89,12 @@ def main() -> int:
     text = table(rows, roles, asked.samples)
     print(text)
     (asked.out / "fusion.md").write_text(text, encoding="utf-8")
-    picture_of(asked.out / "fusion.png", roles, [*cubes.items(), ("photographs as mixtures", photographs_seen(roles))])
+    shown = [*cubes.items(), ("photographs, as mixtures", photographs_seen(roles))]
+    picture_of(
+        asked.out / "fusion.png",
+        roles,
+        [(name.replace(", ", ",\n").replace(" and ", "\nand "), made) for name, made in shown],
+    )
     return 0
 
 
