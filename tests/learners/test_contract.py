@@ -71,20 +71,37 @@ SMALL: dict[str, LearnerConfig] = {
     "vae told the class": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8, norm="layer", conditioning="class"),
     "hvae": HvaeConfig(generator_width=4, blocks=1, latent_channels=2),
     "hvae told the class": HvaeConfig(
-        generator_width=4, blocks=1, latent_channels=2, conditioning="class", space="abundance"
+        generator_width=4,
+        blocks=1,
+        latent_channels=2,
+        conditioning="class",
+        space="abundance",
+        endmembers_by="vca",
     ),
-    "abundances": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8, norm="layer", space="abundance", endmembers=3),
+    "abundances": VaeConfig(
+        generator_width=4, encoder_width=4, noise_dim=8, norm="layer", space="abundance", endmembers=3, endmembers_by="vca"
+    ),
     "abundances told the class": DcganConfig(
-        generator_width=4, critic_width=4, norm="layer", generator_norm="layer", conditioning="class", space="abundance"
+        generator_width=4,
+        critic_width=4,
+        norm="layer",
+        generator_norm="layer",
+        conditioning="class",
+        space="abundance",
+        endmembers_by="vca",
     ),
     "abundances from colours": ShsGanConfig(
         generator_width=4, critic_width=4, critic="conv2d", space="abundance", endmembers_by="nfindr"
     ),
-    "abundances that are matched": ImleConfig(generator_width=4, noise_dim=10, pool_factor=3, space="abundance"),
+    "abundances that are matched": ImleConfig(
+        generator_width=4, noise_dim=10, pool_factor=3, space="abundance", endmembers_by="nfindr"
+    ),
     "imle": ImleConfig(generator_width=4, noise_dim=10, pool_factor=3, refresh_epochs=1.0),
     "imle told the class": ImleConfig(generator_width=4, noise_dim=10, pool_factor=3, conditioning="class"),
     "mixture": MixtureConfig(components=2, dimensions=6),
-    "mixture told the class": MixtureConfig(components=2, dimensions=6, conditioning="class", space="abundance"),
+    "mixture told the class": MixtureConfig(
+        components=2, dimensions=6, conditioning="class", space="abundance", endmembers_by="nfindr"
+    ),
     "diffusion": DiffusionConfig(
         generator_width=8,
         multipliers=(1, 2),
