@@ -154,7 +154,7 @@ def test_guidance_moves_samples_away_from_what_classes_share():
     for guidance in (0.0, 1.0, 1.001, 1.5):
         sampler.config = one.config.model_copy(update={"guidance": guidance})
         with torch.no_grad():
-            found[guidance] = [sampler.call((z, torch.full((2,), y))) for y in (0, 1, UNTOLD)]
+            found[guidance] = [sampler.call((z, torch.tensor([5, 6]), torch.full((2,), y))) for y in (0, 1, UNTOLD)]
     assert torch.equal(found[0.0][0], found[0.0][1])
     torch.testing.assert_close(found[0.0][0], found[1.0][2])
     assert not torch.allclose(found[1.0][0], found[1.0][1])

@@ -42,14 +42,15 @@ class DiffusionSampler(NetworkSampler):
     network: Denoiser
 
     def inputs(self, seed: int, index: int, condition: Tensor | None) -> tuple[Tensor, ...]:
-        """Return the noise (1, C, H, W) and, if there is a condition, the class y (1,)."""
+        """Return the noise (1, C, H, W), the key (1,) of further noise and, if there is a condition, the class y (1,)."""
         channels, size = self.coordinates.channels, self.run.data.size
         z = noise(seed, index, channels * size**2).view(1, channels, size, size)
-        return (z,) if condition is None else (z, condition)
+        key = torch.tensor([randomness.generator(seed, "synthesis/steps", index).initial_seed()])
+        return (z, key) if condition is None else (z, key, condition)
 
     def call(self, given: Sequence[Tensor]) -> Tensor:
         """Return what networks see of cubes, (n, C, H, W), by all steps of sampling."""
-        first, *classes = given
+        first, keys, *classes = given
         guidance = self.config.guidance
 
         def denoise(x: Tensor, time: Tensor) -> Tensor:
@@ -58,7 +59,10 @@ class DiffusionSampler(NetworkSampler):
             untold = self.network(x, time, torch.full_like(classes[0], UNTOLD))
             return untold if guidance == 0 else guided(self.network(x, time, *classes), untold, guidance)
 
-        return self.network.back(process_of(self.config).sample(denoise, first, self.config.sampling_steps))
+        def fresh(step: int) -> Tensor:
+            return torch.cat([noise(key, step, first[0].numel()).view(1, *first.shape[1:]) for key in keys.tolist()])
+
+        return self.network.back(process_of(self.config).sample(denoise, first, self.config.sampling_steps, fresh))
 
 
 class Diffusion(ToldDiagnosis):

@@ -2,7 +2,7 @@
 
 Each process gives, for clean values y, noise ε and a level of noise, the network's input, its time input and its target. A
 loss compares the network's output with the target, so all three share one training step. Samples are made by schedulers of
-diffusers, in deterministic steps: a cube depends on its first noise alone.
+diffusers. With EDM and flow a cube depends on its first noise alone; DDPM takes fresh noise in each step.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,8 @@ from torch import Tensor
 
 from hyperderm.learners.diffusion.config import DdpmConfig, DiffusionConfig, EdmConfig, FlowConfig
 
+Fresh = Callable[[int], Tensor]
+"""A function that returns fresh standard normal noise (n, C, H, W) for the step of a number."""
 Network = Callable[[Tensor, Tensor], Tensor]
 """A function of the input (n, C, H, W) and the time input (n,) of a network; it returns the output (n, C, H, W)."""
 
@@ -48,7 +50,7 @@ class Process(Protocol):
     def noised(self, clean: Tensor, noise: Tensor, levels: Tensor) -> Noised:
         """Return what the network gets and shall return for clean values and noise (n, C, H, W), and levels (n,)."""
 
-    def sample(self, network: Network, noise: Tensor, steps: int) -> Tensor:
+    def sample(self, network: Network, noise: Tensor, steps: int, fresh: Fresh) -> Tensor:
         """Return samples (n, C, H, W) that `steps` calls of the network make from standard normal noise of that shape."""
 
 
@@ -75,7 +77,7 @@ class Edm:
         skip, out = (SIGMA_DATA / whole).square(), sigma * SIGMA_DATA / whole
         return Noised(x / whole, levels.log() / 4, (clean - skip * x) / out)
 
-    def sample(self, network: Network, noise: Tensor, steps: int) -> Tensor:
+    def sample(self, network: Network, noise: Tensor, steps: int, fresh: Fresh) -> Tensor:
         """See `Process.sample`."""
         c = self.config
         scheduler = EDMDPMSolverMultistepScheduler(c.sigma_min, c.sigma_max, SIGMA_DATA, rho=c.rho)
@@ -107,7 +109,7 @@ class Flow:
         t = _wide(levels)
         return Noised((1 - t) * clean + t * noise, levels * FLOW_TIMES, noise - clean)
 
-    def sample(self, network: Network, noise: Tensor, steps: int) -> Tensor:
+    def sample(self, network: Network, noise: Tensor, steps: int, fresh: Fresh) -> Tensor:
         """See `Process.sample`."""
         scheduler = FlowMatchEulerDiscreteScheduler(FLOW_TIMES)
         scheduler.set_timesteps(sigmas=[1 - step / steps for step in range(steps)])
@@ -121,7 +123,8 @@ class Flow:
 class Ddpm:
     """Ho et al. 2020: x = √ᾱ y + √(1 − ᾱ) ε with ᾱ = Π (1 − β) over T steps of linear β; the target is the noise ε.
 
-    Sampled by DDIM without noise of its own (η = 0; Song et al. 2021), from step T − 1 on.
+    Sampled by the steps of Song et al. (2021) from T − 1 on: η = 1 adds fresh noise as Ho et al. do, η = 0 adds none.
+    Few steps make too little variety: Gaussian data of deviation 0.40 come out with 0.35 in 50 of 2000 steps, 0.40 in 2000.
     """
 
     config: DdpmConfig
@@ -142,7 +145,7 @@ class Ddpm:
         c = self.config
         return (1 - torch.linspace(c.beta_start, c.beta_end, c.timesteps, dtype=torch.float64)).cumprod(0)
 
-    def sample(self, network: Network, noise: Tensor, steps: int) -> Tensor:
+    def sample(self, network: Network, noise: Tensor, steps: int, fresh: Fresh) -> Tensor:
         """See `Process.sample`."""
         c = self.config
         scheduler = DDIMScheduler(
@@ -156,9 +159,16 @@ class Ddpm:
         )
         scheduler.set_timesteps(steps)
         x = noise
-        for t in scheduler.timesteps:
+        for number, t in enumerate(scheduler.timesteps):
             output = network(x, t.expand(len(x)).to(x))
-            x = scheduler.step(output, t, x, eta=0.0, use_clipped_model_output=c.clip is not None).prev_sample
+            x = scheduler.step(
+                output,
+                t,
+                x,
+                eta=c.eta,
+                use_clipped_model_output=c.clip is not None,
+                variance_noise=fresh(number).to(x) if c.eta else None,
+            ).prev_sample
         return x
 
 
