@@ -6,12 +6,12 @@ STAMP := .venv/.installed
 # Every Ray worker imports torch: compiled once, not at each start, also where the environment forbids bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-# What a user may give: DATA=folder or STORE=uri, NAME=, ENDMEMBERS=, METHOD=, TRIALS=, REPEAT=, PROFILE=, WORKERS=, SPACE=, RUNS=folder, STORAGE=uri, SET="a.b=c d.e=f"
+# What a user may give: DATA=folder or STORE=uri, NAME=, ENDMEMBERS=, METHOD=, CUBE=file, K=, WEIGHT=, MASKS=1, LATENT=, STEPS=, OUT=, TRIALS=, REPEAT=, PROFILE=, WORKERS=, SPACE=, RUNS=folder, STORAGE=uri, SET="a.b=c d.e=f"
 FLAGS = $(if $(RUNS),--runs "$(RUNS)") $(if $(STORAGE),--storage "$(STORAGE)") $(if $(DATA),--data "$(DATA)") $(if $(STORE),--store "$(STORE)") $(if $(NAME),--name "$(NAME)") \
 	$(if $(PROFILE),--profile $(PROFILE)) $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablation describe evaluate lock check format test test-slow unmix bench bench-audit bench-cold bench-data bench-generators bench-metrics bench-streaming bench-statistics picture ui services-up services-down clean
+.PHONY: help setup ablation describe evaluate lock check format test test-slow unmix segment denoise bench bench-audit bench-cold bench-data bench-generators bench-metrics bench-streaming bench-statistics picture ui services-up services-down clean
 
 help: ## print this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -48,6 +48,15 @@ describe: $(STAMP) ## what does a store hold? one HTML page of STORE=uri or DATA
 unmix: $(STAMP) ## what are the pixels of STORE=uri (or of the phantom) mixed of? endmembers and abundance maps; ENDMEMBERS=5|auto METHOD= OUT=
 	$(HYPERDERM) unmix $(if $(STORE),"$(STORE)") $(if $(DATA),--data "$(DATA)") $(if $(ENDMEMBERS),--endmembers $(ENDMEMBERS)) \
 		$(if $(METHOD),--method $(METHOD)) $(if $(OUT),--out "$(OUT)") $(if $(RUNS),--runs "$(RUNS)")
+
+PIXELS = $(if $(or $(CUBE),$(STORE)),"$(or $(CUBE),$(STORE))") $(if $(DATA),--data "$(DATA)") $(if $(RUN),--run "$(RUN)") $(if $(LATENT),--latent $(LATENT)) \
+	$(if $(STEPS),--steps $(STEPS)) $(if $(OUT),--out "$(OUT)") $(if $(RUNS),--runs "$(RUNS)")
+
+segment: $(STAMP) ## clusters of the pixels of CUBE=file or STORE=uri (or of the phantom) in an autoencoder's latent space; K=3 WEIGHT=0.5 MASKS=1 RUN= OUT=
+	$(HYPERDERM) segment $(PIXELS) $(if $(K),--clusters $(K)) $(if $(WEIGHT),--weight $(WEIGHT)) $(if $(MASKS),--as-masks)
+
+denoise: $(STAMP) ## CUBE=file or STORE=uri (or the phantom) rebuilt without noise by an autoencoder, beside two classical ways; RUN= OUT=
+	$(HYPERDERM) denoise $(PIXELS)
 
 ui: $(STAMP) ## the MLflow UI on what was run here
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false .venv/bin/mlflow ui --backend-store-uri "$(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db)" --workers 1 --port $(or $(PORT),5000)

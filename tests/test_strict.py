@@ -74,7 +74,7 @@ def test_a_group_is_no_key_and_lists_its_keys():
     error = refused(data={"size": 32})
     assert error.what == "configuration key 'data' is a group"
     keys = ["size", "diagnoses", "fold", "flips", "scaling", "percentiles"]
-    keys += ["feed", "window", "sample"]
+    keys += ["photographs", "photographs_share", "feed", "window", "sample"]
     assert error.remedy == f"Set one of its keys: {', '.join(f'data.{key}' for key in keys)}."
 
 
@@ -161,8 +161,8 @@ def test_a_key_of_another_kind_of_learner_is_unknown():
         (
             "learner.kind",
             "dcgann",
-            "learner.kind = dcgann is refused: it should be one of shsgan, dcgan, fastgan, r3gan, vae, imle, diffusion, "
-            "classifier, spectral",
+            "learner.kind = dcgann is refused: it should be one of shsgan, dcgan, fastgan, r3gan, vae, hvae, imle, mixture, "
+            "diffusion, classifier, spectral",
             "=shsgan",
         ),
         (

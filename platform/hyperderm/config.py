@@ -133,6 +133,11 @@ class Experiment(Run):
     def _role_fits(self) -> Self:
         """Refuse settings of a generator on a classifier, and settings of a classifier on a generator."""
         kind = self.learner.kind
+        if self.data.photographs is not None and self.learner.role != "generator":
+            raise ValueError(
+                f"data.photographs is set, but learner.kind = {kind} is a {self.learner.role}: only generators learn "
+                "photographs. Leave it out"
+            )
         if self.learner.role == "classifier":
             if self.task is None:
                 raise ValueError(f"learner.kind = {kind} needs a task. Give task=TaskConfig()")

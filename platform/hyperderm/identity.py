@@ -19,7 +19,7 @@ LABELS = ("name", "profile")
 """Settings that name a configuration; they do not change its result."""
 INPUTS = frozenset(f"learner.{name}" for each in LEARNERS for name in each.inputs)
 """Settings with the addresses of other runs' checkpoints, which are identified by their hashes instead."""
-ELSEWHERE = frozenset({"synthetic.store", *INPUTS})
+ELSEWHERE = frozenset({"synthetic.store", "data.photographs", *INPUTS})
 """Settings with the address of something that is identified by its fingerprint."""
 EXTENDABLE = ("sweep.trials", "sweep.concurrent", "sweep.cpus_per_worker", "sweep.gpus_per_worker", "sweep.max_failures")
 """Settings of a sweep that depend on the machine, or that may grow later."""

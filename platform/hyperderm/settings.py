@@ -1,8 +1,8 @@
 """The settings of a run that every learner sees: data, task, synthetic cubes, training and search. Free of torch."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hyperderm.cubes.diagnosis import Diagnosis
 from hyperderm.strict import Strict
@@ -10,6 +10,10 @@ from hyperderm.strict import Strict
 STREAM_SETTINGS = ("data.feed", "data.window", "data.sample")
 """Settings that affect a run only if its train role is streamed."""
 Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+SHARE_OF_PHOTOGRAPHS = 0.5
+"""`DataConfig.photographs_share` where it is None."""
 
 
 class DataConfig(Strict):
@@ -30,6 +34,11 @@ class DataConfig(Strict):
     """
     percentiles: Annotated[tuple[Percent, ...], Field(min_length=2, max_length=2)] = (0.5, 99.5)
     """Lower and upper percentile for `scaling=robust`."""
+    photographs: str | None = Field(None, min_length=1)
+    """A store of photographs (`hyperderm ingest --layout photographs`) that a generator in abundance space learns beside
+    the cubes: an unmixing net that sees three colours (`learner.unmixing`) says what they hold."""
+    photographs_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the images shown that are photographs; None: one half."""
     feed: Literal["auto", "memory", "stream"] = "auto"
     """memory: the roles are held in memory. stream: train is read during training, shard by shard. auto: memory if the roles
     fit Ray's object store, else stream. The order of the cubes differs between memory and stream.
@@ -46,6 +55,15 @@ class DataConfig(Strict):
         if not percentiles[0] < percentiles[1]:
             raise ValueError("the lower one comes first")
         return percentiles
+
+    @model_validator(mode="after")
+    def _share_of_something(self) -> Self:
+        if self.photographs_share is not None and self.photographs is None:
+            raise ValueError(
+                f"data.photographs_share = {self.photographs_share} without data.photographs is refused: it has no effect. "
+                "Name a store of photographs, or leave it out"
+            )
+        return self
 
     @property
     def scaling_percentiles(self) -> tuple[float, float] | None:

@@ -19,11 +19,11 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -156,8 +156,18 @@ def roles_of(store: Store, experiment: Experiment) -> Roles:
     return Roles(data, cube_set(store.read(held), size))
 
 
-def trained(experiment: Experiment, roles: Roles, told: str, seconds: float, samples: int) -> tuple[Row, Tensor]:
-    """Train for some seconds of one thread, and score what the moving average makes of melanoma at its best moment."""
+def trained(
+    experiment: Experiment,
+    roles: Roles,
+    told: str,
+    seconds: float,
+    samples: int,
+    keep: Callable[[Any], None] = lambda learner: None,
+) -> tuple[Row, Tensor]:
+    """Train for some seconds of one thread, and score what the moving average makes of melanoma at its best moment.
+
+    `keep` is given the learner in its last state.
+    """
     with tempfile.TemporaryDirectory() as folder:
         context = Context(CheckpointFolder(Path(folder)), device=CPU)
         data = experiment.learner.in_space(experiment, roles.data)
@@ -179,8 +189,9 @@ def trained(experiment: Experiment, roles: Roles, told: str, seconds: float, sam
             print(f" {distance:.2f}", end="\n" if moment == VALIDATIONS else "", flush=True)
             if distance < best[0]:
                 best = distance, images, cubes
+    keep(learner)
     _, kept, cubes = best
-    copies, told_apart = _audited(roles, cubes)
+    copies, told_apart = audited(roles, cubes)
     row = Row(
         experiment.name,
         told,
@@ -204,7 +215,7 @@ def scored(roles: Roles, cubes: Tensor, role: Literal["validation", "test"] = "t
     return energy_distance(made, held), coverage(held, made)
 
 
-def _audited(roles: Roles, cubes: Tensor) -> tuple[int, float]:
+def audited(roles: Roles, cubes: Tensor) -> tuple[int, float]:
     data, real = roles.data, roles.melanomas("train")
     auditor = Auditor(Reference(data.train.reflectance, roles.melanomas("validation"), data.train.lesion_ids))
     auditor.add(cubes)
@@ -253,15 +264,21 @@ def passed(rows: list[Row], roles: Roles, samples: int) -> bool:
     return not missed
 
 
-def picture(out: Path, roles: Roles, rows: list[Row], columns: int = 12) -> None:
-    """One contact sheet: a line of real held-out lesions, then one of each generator, with one gain and white balance."""
-    held = roles.held
-    real = RealSet(np.moveaxis(held.reflectance.numpy(), 1, 3), held.diagnoses, np.array(roles.data.wavelengths_nm))
-    lines = [("held-out lesions", real.reflectance)]
+def picture(out: Path, roles: Roles, rows: list[Row]) -> None:
+    """One contact sheet of all generators."""
+    lines = []
     for row in sorted(rows, key=lambda row: row.distance):
-        made = np.moveaxis(np.load(out / f"{row.name}-{row.told}-{row.seed}.npy"), 1, 3)
+        made = torch.from_numpy(np.load(out / f"{row.name}-{row.told}-{row.seed}.npy"))
         told = " (told the class)" if row.told == "class" else ""
         lines.append((f"{row.name}{told}\ndistance {row.distance:.2f}\ncoverage {row.coverage:.2f}", made))
+    picture_of(out / "generators.png", roles, lines)
+
+
+def picture_of(path: Path, roles: Roles, sets: Sequence[tuple[str, Tensor]], columns: int = 12) -> None:
+    """A line of real held-out lesions, then one of each set (n, B, S, S), with one gain and white balance."""
+    held = roles.held
+    real = RealSet(np.moveaxis(held.reflectance.numpy(), 1, 3), held.diagnoses, np.array(roles.data.wavelengths_nm))
+    lines = [("held-out lesions", real.reflectance), *((name, np.moveaxis(made.numpy(), 1, 3)) for name, made in sets)]
     figure = Figure(figsize=(columns * 0.75 + 1.6, len(lines) * 0.78), dpi=80, facecolor="white")
     axes = figure.subplots(len(lines), columns, squeeze=False)
     figure.subplots_adjust(left=1.6 / (columns * 0.75 + 1.6), right=0.995, top=0.99, bottom=0.01, wspace=0.05, hspace=0.06)
@@ -271,7 +288,7 @@ def picture(out: Path, roles: Roles, rows: list[Row], columns: int = 12) -> None
             cell.set_axis_off()
             if place < len(cubes):
                 cell.imshow(real.picture(np.nan_to_num(cubes[place])), interpolation="bicubic")
-    figure.savefig(out / "generators.png")
+    figure.savefig(path)
 
 
 def _grouped(rows: list[Row]) -> Iterator[list[Row]]:

@@ -10,9 +10,11 @@ from hyperderm.config import DataConfig, Experiment, TrainingConfig
 from hyperderm.errors import ConfigError
 from hyperderm.learners.base import Compute
 from hyperderm.learners.data import TrainData
+from hyperderm.learners.held_out_pixels import held_out_blocks
 from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.spectral_autoencoder import AutoencoderConfig
-from hyperderm.learners.spectral_autoencoder.learner import Autoencoder
+from hyperderm.learners.spectral_autoencoder.coder import SpectralCoder
+from hyperderm.learners.spectral_autoencoder.learner import Autoencoder, one_cycle
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.stream import feed_of
@@ -88,3 +90,48 @@ def test_its_normalisation_is_part_of_its_state():
 def test_settings_that_are_refused(settings, said):
     with pytest.raises((ConfigError, ValueError), match=said):
         configured(**settings)
+
+
+def test_a_cycle_is_that_of_torch():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.Adam([weight], 1.0)
+    steps = 101
+    reference = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, steps, pct_start=31 / 101, cycle_momentum=False)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        reference.step() if len(rates) < steps else None
+    assert [one_cycle(step / 100) for step in range(steps)] == pytest.approx(rates, abs=1e-6)
+
+
+def test_the_rate_depends_on_the_images_alone():
+    learner = trained(scene(), 5, schedule="cycle")
+    assert learner.optimizer.param_groups[0]["lr"] == pytest.approx(learner.config.lr * one_cycle(4 / 8))
+    assert trained(scene(), 5).optimizer.param_groups[0]["lr"] == learner.config.lr
+
+
+@pytest.mark.parametrize("normalisation", ["l2", "range"])
+def test_a_coder_of_a_checkpoint_rebuilds_as_its_learner(normalisation):
+    learner = trained(scene(), 40, normalisation=normalisation)
+    coder = SpectralCoder.of(learner.config, len(NM), learner.state_dict())
+    spectra = 3 * scene().reflectance[0].flatten(1).T
+    assert torch.equal(coder.encode(spectra), learner.encode(spectra))
+    assert torch.equal(coder.decode(coder.encode(spectra)), learner.decode(learner.encode(spectra)))
+    rebuilt = coder.rebuild(spectra)
+    if normalisation == "l2":
+        assert torch.allclose(rebuilt.norm(dim=1), spectra.norm(dim=1), rtol=1e-5)
+        shapes = torch.nn.functional.normalize(coder.decode(coder.encode(spectra)), dim=1)
+        assert torch.allclose(torch.nn.functional.normalize(rebuilt, dim=1), shapes, atol=1e-5)
+    else:
+        assert torch.equal(rebuilt, coder.decode(coder.encode(spectra)))
+
+
+def test_blocks_of_an_oblong_scene():
+    (held,) = held_out_blocks(["scene"], (20, 43))
+    assert held.shape == (20, 43)
+    assert held.sum() == 21 * 4  # a tenth of 10 x 21 blocks of 2 x 2 pixels
+    assert not held[:, 42].any()
+    blocks = held[:, :42].reshape(10, 2, 21, 2)
+    assert torch.equal(blocks.all(3).all(1), blocks.any(3).any(1))
+    assert torch.equal(held_out_blocks(["scene"], (20, 20)), held_out_blocks(["scene"], 20))

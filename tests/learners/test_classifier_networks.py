@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from hyperderm.errors import ConfigError
+from hyperderm.learners.classifier.config import ALEXNET_SIZE, WITHOUT_BATCH_NORM
 from hyperderm.learners.classifier.networks import ARCHITECTURES, HeadDropout, build_classifier, has_batch_norm
 
 
@@ -14,12 +15,18 @@ def seeded(seed, *args, **kwargs):
         return build_classifier(*args, **kwargs)
 
 
+def least(architecture):
+    return ALEXNET_SIZE if architecture == "alexnet" else 32
+
+
 @pytest.mark.parametrize(
-    "architecture", [a for a in ARCHITECTURES if a not in ("densenet201", "resnet50", "efficientnet_b3")]
+    "architecture", [a for a in ARCHITECTURES if a not in ("densenet201", "resnet50", "efficientnet_b3", "vgg16")]
 )
 def test_one_logit_a_cube_that_depends_on_that_cube_and_every_band(architecture):
     net = seeded(0, architecture, "scratch", 7).eval()
-    x = torch.randn(3, 7, 32, 32, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    x = torch.randn(
+        3, 7, least(architecture), least(architecture), generator=torch.Generator().manual_seed(0), requires_grad=True
+    )
     logits = net(x)
     assert logits.shape == (3,)
     torch.testing.assert_close(net(x[1:2]), logits[1:2], rtol=1e-4, atol=1e-5)
@@ -32,7 +39,7 @@ def test_one_logit_a_cube_that_depends_on_that_cube_and_every_band(architecture)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_architecture_trains(architecture):
     net = seeded(0, architecture, "scratch", 16)
-    x = torch.randn(4, 16, 32, 32, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(4, 16, least(architecture), least(architecture), generator=torch.Generator().manual_seed(0))
     net(x).square().mean().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
 
@@ -45,8 +52,24 @@ def test_one_seed_gives_one_network_and_pretraining_leaves_the_last_layer_alone(
     assert torch.equal(scratch.weight, trained.weight)
 
 
-def test_only_the_small_network_is_free_of_batch_norm():
+def test_parameters_are_those_of_the_papers():
+    """AlexNet (Krizhevsky 2014) has 61.1 million with three channels and a thousand classes: here other ends."""
+    count = sum(p.numel() for p in build_classifier("alexnet", "scratch", 16).parameters())
+    assert count == 61_100_840 + (16 - 3) * 64 * 11 * 11 - 999 * (4096 + 1)
+
+
+def test_alexnet_is_only_known_from_scratch_and_draws_nothing():
+    with pytest.raises(ConfigError, match="no file of alexnet is known"):
+        build_classifier("alexnet", "imagenet")
+    net, x = seeded(0, "alexnet", "scratch").train(), torch.rand(2, 16, 64, 64)
+    assert torch.equal(net(x), net(x))
+
+
+def test_networks_without_batch_norm_are_named():
+    for architecture in ("small_cnn", "alexnet", "vgg16"):
+        assert architecture in WITHOUT_BATCH_NORM
     assert not has_batch_norm(build_classifier("small_cnn", "scratch"))
+    assert not has_batch_norm(build_classifier("alexnet", "scratch"))
     assert all(has_batch_norm(build_classifier(a, "scratch")) for a in ("resnet18", "densenet121", "efficientnet_lite0"))
 
 

@@ -20,7 +20,9 @@ from hyperderm.learners.data import TrainData
 from hyperderm.learners.dcgan import DcganConfig
 from hyperderm.learners.diffusion import DiffusionConfig
 from hyperderm.learners.fastgan import FastGanConfig
+from hyperderm.learners.hvae import HvaeConfig
 from hyperderm.learners.imle import ImleConfig
+from hyperderm.learners.mixture import MixtureConfig
 from hyperderm.learners.r3gan import R3ganConfig
 from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.shsgan import ShsGanConfig
@@ -67,6 +69,10 @@ SMALL: dict[str, LearnerConfig] = {
     "r3gan told the class": R3ganConfig(generator_width=4, critic_width=4, noise_dim=10, conditioning="class"),
     "vae": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8),
     "vae told the class": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8, norm="layer", conditioning="class"),
+    "hvae": HvaeConfig(generator_width=4, blocks=1, latent_channels=2),
+    "hvae told the class": HvaeConfig(
+        generator_width=4, blocks=1, latent_channels=2, conditioning="class", space="abundance"
+    ),
     "abundances": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8, norm="layer", space="abundance", endmembers=3),
     "abundances told the class": DcganConfig(
         generator_width=4, critic_width=4, norm="layer", generator_norm="layer", conditioning="class", space="abundance"
@@ -77,6 +83,8 @@ SMALL: dict[str, LearnerConfig] = {
     "abundances that are matched": ImleConfig(generator_width=4, noise_dim=10, pool_factor=3, space="abundance"),
     "imle": ImleConfig(generator_width=4, noise_dim=10, pool_factor=3, refresh_epochs=1.0),
     "imle told the class": ImleConfig(generator_width=4, noise_dim=10, pool_factor=3, conditioning="class"),
+    "mixture": MixtureConfig(components=2, dimensions=6),
+    "mixture told the class": MixtureConfig(components=2, dimensions=6, conditioning="class", space="abundance"),
     "diffusion": DiffusionConfig(
         generator_width=8,
         multipliers=(1, 2),
@@ -201,7 +209,10 @@ def test_what_is_fitted_at_once_is_again_what_its_state_says(name):
     second.load_state_dict(state["learner"])
     assert same(second.state_dict(), first.state_dict())
     assert dict(second.validate().scores) == dict(first.validate().scores)
-    judged = [each.logits_of(held.validation.reflectance, held.validation.masks) for each in (first, second)]
+    if made.learner.role == "generator":
+        judged = [each.sample(5, range(4), first.condition(torch.arange(4))).flatten() for each in (first, second)]
+    else:
+        judged = [each.logits_of(held.validation.reflectance, held.validation.masks) for each in (first, second)]
     assert torch.equal(*judged)
     assert len(judged[0].unique()) > 1
 
@@ -327,6 +338,8 @@ SHARED = {
     "r3gan",
     "r3gan told the class",
     "vae told the class",
+    "hvae",
+    "hvae told the class",
     "abundances",
     "abundances told the class",
     "abundances from colours",

@@ -87,6 +87,43 @@ def test_it_has_parted_when_its_curves_have():
     assert other.parted
 
 
+def test_updates_end_when_the_curves_part_and_do_so_again_after_a_checkpoint():
+    data = tiny_data()
+    one, goes_on = diffusion(data), diffusion(data, learner__stop_when_parted=False)
+    curve = [(at, 1 / (at + 1), 1 / (at + 1) if at < 5 else 1 + at) for at in range(8)]
+    feed = feed_of(one.run, data, Context(CheckpointFolder("."), device=CPU))
+    assert one.step(feed.batch(0))["stopped"] == 0
+    goes_on.step(feed.batch(0))
+    last = one.validate()
+    one.curves, goes_on.curves = list(curve), list(curve)
+    assert one.step(feed.batch(4))["stopped"] == 0  # until a validation may have seen it
+    weights = {name: value.clone() for name, value in one.generator.state_dict().items()}
+    told = one.step(feed.batch(16))
+    assert told["stopped"] == 1
+    assert float(told["denoising"]) == pytest.approx(1 / 8)
+    assert all(torch.equal(value, weights[name]) for name, value in one.generator.state_dict().items())
+    assert one.validate() is last
+    again = diffusion(data)
+    again.load_state_dict(one.state_dict())
+    assert again.step(feed.batch(20))["stopped"] == 1
+    assert goes_on.step(feed.batch(16))["stopped"] == 0
+
+
+def test_one_worker_that_saw_it_stops_all():
+    told: list[float] = []
+
+    def mean(value: torch.Tensor) -> torch.Tensor:
+        told.append(float(value))
+        return torch.tensor(0.5)  # of two workers, the other one has seen the curves part
+
+    data = tiny_data()
+    made = experiment()
+    one = built(made, data, Compute(CPU, mean=mean))
+    feed = feed_of(made, data, Context(CheckpointFolder("."), device=CPU))
+    assert one.step(feed.batch(0))["stopped"] == 1
+    assert told == [0.0]
+
+
 def test_a_step_says_the_loss_of_its_batch():
     """Before the first update, by hand: the mean over the batch of the squared difference from the target."""
     data = tiny_data()

@@ -268,6 +268,15 @@ def test_a_fold_free_net_has_seen_every_lesion_that_its_store_shares_with_the_te
     assert unread.unknown == (("net", "is fold-free and read store P, which could not be compared"),)
 
 
+def test_clusters_of_a_net_are_judged_like_the_net_they_were_made_with():
+    """A segmentation is no leak by itself; what uses it would be, if the net behind it has seen the test role."""
+    net = Artefact("net", "net", "segmenter", manifest="A", fold=1)
+    labels = Artefact("labels", "labels", "segmenter", manifest="A", fold=0, uses=("net",))
+    assert not find_leaks([CELL, GENERATOR, net, labels], [real(), made()]).findings
+    found = only(find_leaks([replace(CELL, uses=("labels",)), net, labels], [real()]))
+    assert (found.kind, found.by) == ("segmenter", "net")
+
+
 def test_a_description_of_all_roles_is_no_leak_unless_something_was_made_with_it():
     """It shows the test role's lesions as every paper does; only a choice or a training that names it would be one."""
     page = Artefact("page", "page", "description", manifest="A", fold_free=True)

@@ -7,7 +7,7 @@ import pytest
 
 from hyperderm.errors import ConfigError
 from hyperderm.segmentation import clustering
-from hyperderm.segmentation.clustering import baselines, cluster, unit_length
+from hyperderm.segmentation.clustering import baselines, cluster, divide, unit_length
 from hyperderm.segmentation.scoring import agreement
 from tests.segmentation.scenes import blobs
 
@@ -171,3 +171,25 @@ def test_as_many_clusters_as_colours(method):
     found = cluster(TWO_COLOURS, 2, 0, method)
     assert found.sizes.tolist() == [10, 10]
     assert found.labels[0, 0] == 0  # of two equal ones, the first pixel's is the first
+
+
+def test_clusters_of_one_sample_label_every_scene():
+    """Fitted to pixels of both scenes, a division labels each as it labels the sample, and masks what is not finite."""
+    rng = np.random.default_rng(0)
+    centres = np.array([[0.0, 0.0], [5.0, 0.0], [0.0, 5.0]])
+    truth = rng.integers(0, 3, (2, 8, 9))
+    scenes = centres[truth] + 0.1 * rng.standard_normal((2, 8, 9, 2))
+    place = np.zeros((144, 2))
+    division = divide(scenes.reshape(-1, 2), place, 3, 0)
+    assert np.array_equal(division.sizes, np.sort(np.bincount(truth.reshape(-1)))[::-1])
+    assert np.array_equal(np.concatenate([division.label(one).reshape(-1) for one in scenes]), division.labels)
+    for k in range(3):
+        inside = truth.reshape(-1)[division.labels == k]
+        assert len(np.unique(inside)) == 1
+        np.testing.assert_allclose(division.centres[k], centres[inside[0]], atol=0.1)
+    broken = scenes[0].copy()
+    broken[2, 3, 1] = np.nan
+    assert division.label(broken)[2, 3] == -1
+    assert (division.label(broken) >= 0).sum() == 71
+    with pytest.raises(ConfigError, match="--weight nan"):
+        divide(scenes.reshape(-1, 2), place, 3, 0, weight=float("nan"))

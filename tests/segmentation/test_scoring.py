@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hyperderm.errors import ConfigError
-from hyperderm.segmentation.scoring import agreement, dice
+from hyperderm.segmentation.scoring import agreement, dice, rand_index
 
 
 def labellings(clusters, classes, count=60, seed=0):
@@ -75,3 +75,15 @@ def test_what_cannot_be_compared():
         agreement(np.array([-1, 0]), np.array([0, -1]))
     with pytest.raises(ConfigError, match="a mask of shape"):
         dice(np.zeros((2, 2)), np.zeros((2, 3)))
+
+
+def test_rand_index_of_a_table_is_that_of_the_labels():
+    for clusters, classes, seed in ((3, 3, 0), (2, 5, 1), (4, 2, 2)):
+        found, truth = labellings(clusters, classes, seed=seed)
+        table = np.zeros((clusters, classes), int)
+        np.add.at(table, (found, truth), 1)
+        assert rand_index(table) == pytest.approx(agreement(found, truth).ari)
+    assert rand_index([[5, 0], [0, 4]]) == 1
+    assert rand_index([[7]]) == 1
+    with pytest.raises(ConfigError, match="1 pixels"):
+        rand_index([[1, 0], [0, 0]])

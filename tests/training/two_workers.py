@@ -18,6 +18,7 @@ from hyperderm.learners.data import TrainData
 from hyperderm.learners.dcgan import DcganConfig
 from hyperderm.learners.diffusion import DiffusionConfig
 from hyperderm.learners.fastgan import FastGanConfig
+from hyperderm.learners.hvae import HvaeConfig
 from hyperderm.learners.imle import ImleConfig
 from hyperderm.learners.penalties import LeCam
 from hyperderm.learners.r3gan import R3ganConfig
@@ -39,6 +40,7 @@ FROM_NOISE: dict[str, LearnerConfig] = {
     "fastgan that rebuilds nothing": _FASTGAN.model_copy(update={"reconstruction_weight": 0.0, "spectral_weight": 0.0}),
     "r3gan": R3ganConfig(generator_width=4, critic_width=4, noise_dim=8, blocks=1, conditioning="class"),
     "vae": VaeConfig(generator_width=4, encoder_width=4, noise_dim=8, norm="layer", conditioning="class"),
+    "hvae": HvaeConfig(generator_width=4, blocks=1, latent_channels=2, conditioning="class"),
     "imle": ImleConfig(generator_width=4, noise_dim=8, pool_factor=2, refresh_epochs=0.5, conditioning="class"),
     "diffusion": DiffusionConfig(
         generator_width=4,

@@ -15,8 +15,8 @@ from hyperderm.cluster.session import START_S, Cluster, Memory, on_each_node, pl
 from hyperderm.config import Experiment
 from hyperderm.learners.spec import DOUBLE, FLOAT
 from hyperderm.store.reader import AT_ONCE as PARTS_AT_ONCE
-from hyperderm.store.reader import Store, open_store
-from hyperderm.training.selection import Selection
+from hyperderm.store.reader import Store
+from hyperderm.training.selection import Selection, extra_store
 
 STORE_SHARE = 0.6
 """Largest share of the object store that the roles may take; while they are read, whole parts lie there beside them."""
@@ -84,8 +84,7 @@ def row_bytes(height: int, width: int, bands: int) -> int:
 def roles_of(store: Store, selection: Selection, experiment: Experiment) -> Roles:
     """Return the numbers and sizes of the cubes that a run of `experiment` reads from `store`."""
     shape = store.manifest.shape
-    synthetic = experiment.synthetic if selection.extra else None
-    beside = open_store(synthetic.store, verify=False).manifest.shape if synthetic else shape
+    beside = extra_store(experiment, verify=False).manifest.shape if selection.extra else shape
     counts = len(selection.train), len(selection.validation), len(selection.extra)
     return Roles(*counts, shape, beside[:2], max((part.rows for part in store.manifest.parts), default=0))
 

@@ -8,7 +8,9 @@ from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.dcgan import DcganConfig
 from hyperderm.learners.diffusion import DiffusionConfig
 from hyperderm.learners.fastgan import FastGanConfig
+from hyperderm.learners.hvae import HvaeConfig
 from hyperderm.learners.imle import ImleConfig
+from hyperderm.learners.mixture import MixtureConfig
 from hyperderm.learners.r3gan import R3ganConfig
 from hyperderm.learners.shsgan import ShsGanConfig
 from hyperderm.learners.spec import LearnerConfig, Role
@@ -23,7 +25,9 @@ LEARNERS: tuple[type[LearnerConfig], ...] = (
     FastGanConfig,
     R3ganConfig,
     VaeConfig,
+    HvaeConfig,
     ImleConfig,
+    MixtureConfig,
     DiffusionConfig,
     ClassifierConfig,
     SpectralConfig,

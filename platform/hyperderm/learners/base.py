@@ -146,6 +146,30 @@ class Sampler(Protocol):
         """
 
 
+class PixelCoder(Protocol):
+    """A trained segmenter from a checkpoint: a pixel's spectrum as a few numbers, and back; on the CPU."""
+
+    @property
+    def latent(self) -> int:
+        """Z, the number of values of a latent vector."""
+
+    @property
+    def by_shape(self) -> bool:
+        """Whether brightness does not count: then `decode` gives spectra of about unit length."""
+
+    def encode(self, spectra: Tensor) -> Tensor:
+        """Return latent vectors (N, Z) float32 of spectra (N, B) in reflectance."""
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Return spectra (N, B) float32 of latent vectors (N, Z)."""
+
+    def rebuild(self, spectra: Tensor) -> Tensor:
+        """Return reconstructions (N, B) float32 in reflectance; where `by_shape`, each has the length of its pixel."""
+
+    def finite(self) -> bool:
+        """Return whether all weights are finite numbers."""
+
+
 @dataclass(frozen=True)
 class Compute:
     """The device and the precision with which a learner computes, and what connects it with the other workers.

@@ -14,6 +14,7 @@ from hyperderm.learners.base import Batch, Compute, Sampler, Validation
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.generative import GenerativeReference
 from hyperderm.learners.generative_settings import GenerativeConfig
+from hyperderm.learners.spaces import unmixing_errors
 from hyperderm.learners.spec import START
 from hyperderm.settings import Run
 
@@ -116,13 +117,16 @@ class GenerativeLearner(ABC):
         return Validation(scores | {"generator_updates": float(self.generator_updates)}, cubes, self.rebuilt())
 
     def _through_space(self, reference: GenerativeReference) -> dict[str, float]:
-        """Return the score of train cubes that were unmixed and mixed again, below which no network in this space comes."""
+        """Return what the space itself costs: the score of train cubes unmixed and mixed again, and `unmixing_errors`.
+
+        No network in this space is expected to score better.
+        """
         data = self.data
         if data.space is None:
             return {}
         rows = range(min(len(data.train), self.samples))
         mixed = data.space.made(data.space.forward(data.train.reflectance[rows.start : rows.stop]), self.seed, rows)
-        return {"score_through_space": reference.score(mixed)["spectral_energy_distance"]}
+        return {"score_through_space": reference.score(mixed)["spectral_energy_distance"], **unmixing_errors(data)}
 
     def further_scores(self, cubes: Tensor, condition: Tensor | None) -> Mapping[str, float]:
         """Return further validation scores of the cubes that were made from `condition`."""

@@ -2,107 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from hyperderm.errors import ConfigError
-from hyperderm.learners.spec import DOUBLE, START, UNMIXING, LearnerConfig, Role
+from hyperderm.learners.space_settings import SpaceConfig
+from hyperderm.learners.spec import START, UNMIXING, LearnerConfig
 
 if TYPE_CHECKING:
-    from hyperderm.learners.data import TrainData
     from hyperderm.settings import Run
-    from hyperderm.store.manifest import Manifest
-
-ENDMEMBERS = 5
-"""The number of endmembers where none is asked for: the seed's."""
-UNMIXER = "unmixer"
-"""The kind of learner whose runs give endmembers."""
-OF_SPACE = (UNMIXING, "endmembers", "endmembers_by")
-"""The settings of the abundance space."""
 
 
-class GenerativeConfig(LearnerConfig):
+class GenerativeConfig(SpaceConfig):
     """The settings of a generator that is trained step by step and samples by its moving average.
 
     Attributes:
         network_fields: the fields that, beside `kind`, decide which weights the networks have.
     """
 
-    role: ClassVar[Role] = "generator"
-    objective: ClassVar[str] = "spectral_energy_distance"
-    yardsticks: ClassVar[tuple[str, ...]] = ("floor_real_vs_real", "score_of_mean_cube")
     inputs: ClassVar[tuple[str, ...]] = (START, UNMIXING)
     network_fields: ClassVar[tuple[str, ...]] = ("generator_width", "space", "endmembers", "endmembers_by")
     start: str | None = Field(None, min_length=1)
     """Another run of the same store, fold and networks: this run begins with its networks, moving average and scaling. It is
     a run or sweep (a folder below runs/, or its path), or a checkpoint. The optimizers begin anew."""
-    space: Literal["cube", "abundance"] = "cube"
-    """What networks see and make: scaled bands, or the abundances of endmembers (`abundance_space.AbundanceSpace`)."""
-    unmixing: str | None = Field(None, min_length=1)
-    """The run of an unmixing net, of the same store and fold, whose endmembers span the abundance space. None: they are
-    found among the pixels of train."""
-    endmembers: int | None = Field(None, ge=2, le=64)
-    """Number of endmembers that are found among the pixels of train; None: 5. A run of an unmixing net has its own."""
-    endmembers_by: Literal["sisal", "nfindr", "vca"] | None = None
-    """The classical method that finds them; None: SISAL, whose simplex holds nearly all pixels."""
     generator_width: int = Field(64, ge=4, le=512)
     ema_images: float = Field(10_000.0, gt=0)
     """Half-life of the generator's moving average, in real images shown; it is shorter at the beginning of training."""
-
-    @model_validator(mode="after")
-    def _space_fits(self) -> Self:
-        given = [name for name in OF_SPACE if getattr(self, name) is not None]
-        if given and self.space == "cube":
-            raise ValueError(
-                f"learner.{given[0]} = {getattr(self, given[0])} with learner.space = cube is refused: it has no effect. "
-                "Use learner.space=abundance, or leave it out"
-            )
-        if len(given) > 1 and given[0] == UNMIXING:
-            raise ValueError(
-                f"learner.{given[1]} = {getattr(self, given[1])} beside learner.unmixing = {self.unmixing} is refused: that "
-                "run has its own endmembers. Give one of them"
-            )
-        return self
 
     @property
     def scaled_as(self) -> str | None:
         """See `LearnerConfig.scaled_as`."""
         return START if self.start is not None else None
 
-    def scoring_bytes(self, pixels: int, bands: int, train: int, validation: int) -> int:
-        """See `LearnerConfig.scoring_bytes`.
-
-        The mean cube needs train in double precision; features need the arrays of a few cubes at a time. The larger counts.
-        """
-        from hyperderm.metrics.spectra import AT_ONCE
-
-        mean, pieces = max(train, validation), 3 * min(AT_ONCE, train)
-        residuals = 3 * train if self.space == "abundance" else 0  # all residuals, and two copies by pixel
-        return max(mean, pieces, residuals) * pixels * bands * DOUBLE
-
-    def check_store(self, manifest: Manifest) -> None:
-        """See `LearnerConfig.check_store`: there cannot be more endmembers than bands."""
-        super().check_store(manifest)
-        bands, count = len(manifest.wavelengths_nm), self.endmembers or ENDMEMBERS
-        if self.space == "abundance" and self.unmixing is None and count > bands:
-            raise ConfigError(
-                f"learner.endmembers = {count}: the store has {bands} bands",
-                f"Use --set learner.endmembers={bands} or less.",
-            )
-
-    def in_space(self, run: Run, data: TrainData) -> TrainData:
-        """See `LearnerConfig.in_space`: abundances, if `space` says so."""
-        if self.space == "cube":
-            return data
-        from hyperderm.learners.spaces import in_abundance_space
-
-        return in_abundance_space(self, run, data)
-
     def check_input(self, name: str, other: LearnerConfig, trained: Run, run: Run) -> None:
         """See `LearnerConfig.check_input`: an unmixing net, or a run with the same networks, with which training goes on."""
-        if name == UNMIXING:
-            _check_unmixing(other)
+        super().check_input(name, other, trained, run)
+        if name != START:
             return
         if other.kind != self.kind:
             raise ConfigError(f"it is of learner.kind = {other.kind}, not {self.kind}", f"Name a run of {self.kind}.")
@@ -113,18 +49,6 @@ class GenerativeConfig(LearnerConfig):
                     f"its learner.{field} is {was}, here it is {asked}: the networks differ",
                     f"Use --set learner.{field}={was}, or name another run.",
                 )
-
-
-def _check_unmixing(other: LearnerConfig) -> None:
-    if other.kind != UNMIXER:
-        raise ConfigError(
-            f"it is of learner.kind = {other.kind}, which has no endmembers", "Name a run of `hyperderm train unmixer`."
-        )
-    if getattr(other, "unit_length", False):
-        raise ConfigError(
-            "it unmixed pixels of unit length (learner.unit_length = true), so its mixtures have no brightness",
-            "Name a run that was trained with learner.unit_length=false.",
-        )
 
 
 def check_batch_norm(field: str, run: Run) -> None:

@@ -12,8 +12,8 @@ BLOCKS = 10
 SHARE = 0.1
 
 
-def held_out_blocks(names: Sequence[str], size: int) -> Tensor:
-    """Return a mask (n, size, size) bool of the pixels that are held out, equally many in each cube.
+def held_out_blocks(names: Sequence[str], size: int | tuple[int, int]) -> Tensor:
+    """Return a mask (n, height, width) bool of the pixels that are held out, equally many in each cube.
 
     The choice of blocks depends on a lesion's name and on the size alone, so that runs with other seeds and settings are
     scored on the same pixels. The blocks are squares in a regular grid. The pixels outside this grid, at the right and
@@ -21,14 +21,15 @@ def held_out_blocks(names: Sequence[str], size: int) -> Tensor:
 
     Args:
         names: names of the n lesions.
-        size: side of a cube in pixels.
+        size: side of a cube in pixels, or its height and width.
     """
-    side = max(1, size // BLOCKS)
-    across = size // side
-    chosen = max(1, round(SHARE * across**2))
-    held = torch.zeros(len(names), size, size, dtype=torch.bool)
+    height, width = (size, size) if isinstance(size, int) else size
+    side = max(1, min(height, width) // BLOCKS)
+    down, across = height // side, width // side
+    chosen = max(1, round(SHARE * down * across))
+    held = torch.zeros(len(names), height, width, dtype=torch.bool)
     for row, name in enumerate(names):
-        order = torch.randperm(across**2, generator=generator(0, f"blocks/{name}", 0))[:chosen]
+        order = torch.randperm(down * across, generator=generator(0, f"blocks/{name}", 0))[:chosen]
         for block in order.tolist():
             y, x = divmod(block, across)
             held[row, y * side : (y + 1) * side, x * side : (x + 1) * side] = True

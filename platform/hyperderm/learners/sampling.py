@@ -15,7 +15,7 @@ from torch import Tensor
 from hyperderm.errors import ConfigError
 from hyperderm.learners.data import TrainData, truth
 from hyperderm.learners.spec import LearnerConfig
-from hyperderm.settings import Run
+from hyperderm.settings import SHARE_OF_PHOTOGRAPHS, Run
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,13 @@ def phases(config: LearnerConfig, run: Run, data: TrainData) -> tuple[Phase, ...
     """
     if config.role == "classifier":
         return _classifier_phases(config, run, data)
-    own = balanced_entries(data.diagnoses) if config.balances else torch.arange(len(data.lesion_ids))
-    return (Phase(0, own, own[:0]),)
+    count = len(data.lesion_ids)
+    own, photographs = (
+        balanced_entries(names) if config.balances else torch.arange(len(names))
+        for names in (data.diagnoses, data.extra_diagnoses)
+    )
+    share = run.data.photographs_share or SHARE_OF_PHOTOGRAPHS
+    return (Phase(0, own, count + photographs, share if len(photographs) else 0.0),)
 
 
 def _classifier_phases(config: LearnerConfig, run: Run, data: TrainData) -> tuple[Phase, ...]:
@@ -80,9 +85,9 @@ def _classifier_phases(config: LearnerConfig, run: Run, data: TrainData) -> tupl
 def balanced_entries(diagnoses: Sequence[str]) -> Tensor:
     """Return every row once, and repeat the rows of rarer diagnoses in turn until all diagnoses occur equally often."""
     held = {name: [row for row, own in enumerate(diagnoses) if own == name] for name in dict.fromkeys(diagnoses)}
-    most = max(map(len, held.values()))
+    most = max(map(len, held.values()), default=0)
     again = [rows[place % len(rows)] for rows in held.values() for place in range(len(rows), most)]
-    return torch.tensor([*range(len(diagnoses)), *again])
+    return torch.tensor([*range(len(diagnoses)), *again], dtype=torch.int64)
 
 
 def real_entries(diagnoses: Sequence[str], oversample: float | Literal["balance"], turn: int = 0) -> Tensor:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from hyperderm.errors import ConfigError, nearest
 from hyperderm.metrics.orientation import ORIENTATIONS
 from hyperderm.strict import Strict
 
 if TYPE_CHECKING:
-    from hyperderm.learners.base import Compute, Learner, Sampler
+    from hyperderm.learners.base import Compute, Learner, PixelCoder, Sampler
     from hyperderm.learners.data import TrainData
     from hyperderm.settings import Run
     from hyperderm.store.manifest import Manifest
@@ -318,5 +318,24 @@ class LearnerConfig(Strict):
 
         Raises:
             KeyError, RuntimeError, ValueError: the checkpoint holds other networks.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def for_pixels(cls, latent: int, resample: int | None, pixels: int) -> Self:
+        """Return the configuration of a segmenter by which a command trains one on pixels of its scenes.
+
+        Args:
+            latent: Z, the number of values of a latent vector.
+            resample: length to which spectra are interpolated for the network; None: as they are.
+            pixels: spectra of every step.
+        """
+        raise NotImplementedError
+
+    def load_coder(self, checkpoint: Mapping[str, Any]) -> PixelCoder:
+        """Return the trained segmenter that a checkpoint holds (`training.resume.pack`).
+
+        Raises:
+            KeyError, RuntimeError, TypeError: the checkpoint holds other networks.
         """
         raise NotImplementedError

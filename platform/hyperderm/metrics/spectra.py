@@ -15,6 +15,14 @@ def spectral_angle(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float(np.arccos(np.clip(np.dot(a, b) / norm, -1.0, 1.0)))
 
 
+def mean_angle(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    """Return the mean angle (radians) between pairs of spectra (n, B); a zero spectrum has π/2 to every other."""
+    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
+    cosine = np.divide((x * y).sum(1), lengths, out=np.zeros(len(x)), where=lengths > 0)
+    return float(np.arccos(np.clip(cosine, -1, 1)).mean())
+
+
 def largest_relative_error(real: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """Return the maximum over bands of |other − real| / |real| for two mean spectra (B,)."""
     return float(np.max(np.abs(other - real) / np.maximum(np.abs(real), 1e-6)))

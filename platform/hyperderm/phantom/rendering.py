@@ -70,15 +70,9 @@ def plan(count: int, seed: int) -> list[str]:
 
 def render(index: int, diagnosis: str, size: int, seed: int) -> PhantomLesion:
     """Render lesion `index` of phantom `seed`: the scene is the same at any `size`, up to resampling and sensor noise."""
-    _check_render(index, diagnosis, size, seed)
+    camera, light, maps, mask = _before_camera(index, diagnosis, size, seed)
     key = (seed, index, DIAGNOSES.index(diagnosis))
-    rng = np.random.default_rng(np.random.SeedSequence((*key, 1)))
-    scene, camera = Scene(rng, diagnosis), Camera(rng)
-    maps, mask, lit = scene.evaluate(2 * size)
-    light = reflectance(maps, band_optics(HSIDERMOSCOPY_NM))
-    seen = camera.expose(
-        (light + np.float32(STRAY_LIGHT)) * lit, np.random.default_rng(np.random.SeedSequence((*key, 2, size)))
-    )
+    seen = camera.expose(light, np.random.default_rng(np.random.SeedSequence((*key, 2, size))))
     name = f"phantom-{seed}-{index:05d}"
     lesion = Lesion(
         lesion_id=name,
@@ -90,6 +84,24 @@ def render(index: int, diagnosis: str, size: int, seed: int) -> PhantomLesion:
         origin={"phantom": PHANTOM_VERSION, "seed": seed, "index": index},
     )
     return PhantomLesion(lesion, {m: _halve(maps[m]) for m in MAPS})
+
+
+def noise_free(index: int, diagnosis: str, size: int, seed: int) -> NDArray[np.float32]:
+    """Return the cube (size, size, B) of a lesion as `render` draws it, before noise, saturation and rounding."""
+    camera, light, _, _ = _before_camera(index, diagnosis, size, seed)
+    return np.ascontiguousarray(np.moveaxis(camera.signal(light), 0, -1))
+
+
+def _before_camera(
+    index: int, diagnosis: str, size: int, seed: int
+) -> tuple["Camera", Array, dict[str, Array], NDArray[np.bool_]]:
+    """Return the camera, the light (B, 2n, 2n) that it sees, the chromophore maps and the mask (2n, 2n)."""
+    _check_render(index, diagnosis, size, seed)
+    rng = np.random.default_rng(np.random.SeedSequence((seed, index, DIAGNOSES.index(diagnosis), 1)))
+    scene, camera = Scene(rng, diagnosis), Camera(rng)
+    maps, mask, lit = scene.evaluate(2 * size)
+    light = reflectance(maps, band_optics(HSIDERMOSCOPY_NM))
+    return camera, (light + np.float32(STRAY_LIGHT)) * lit, maps, mask
 
 
 class Camera:
@@ -113,14 +125,18 @@ class Camera:
         tilt = np.exp(self.tilt[0] * t[None, :] + self.tilt[1] * t[:, None])
         return np.asarray(self.exposure * fall * tilt, dtype=np.float32)
 
-    def expose(self, light: Array, rng: np.random.Generator) -> Array:
-        """Turn (B, 2n, 2n) light from the tissue, including stray light, into (B, n, n) calibrated values."""
+    def signal(self, light: Array) -> Array:
+        """Turn (B, 2n, 2n) light from the tissue, including stray light, into (B, n, n) calibrated values without noise."""
         size = light.shape[1] // 2
         gain = sensor_gain().astype(np.float32)[:, None, None]
         lit = light * self.illumination(2 * size)
         sharp = ndimage.gaussian_filter(lit, (0, self.blur * 2 * size, self.blur * 2 * size), mode="nearest", truncate=3)
-        signal = gain * _halve(sharp)
-        shrink = min(1.0, size / NATIVE_PX)  # averaging over native pixels calms the noise
+        return gain * _halve(sharp)
+
+    def expose(self, light: Array, rng: np.random.Generator) -> Array:
+        """Turn (B, 2n, 2n) light from the tissue, including stray light, into (B, n, n) calibrated values."""
+        signal = self.signal(light)
+        shrink = min(1.0, signal.shape[1] / NATIVE_PX)  # averaging over native pixels calms the noise
         σ = shrink * np.sqrt(READ_NOISE**2 + SHOT_NOISE**2 * signal)
         noisy = signal + σ * rng.standard_normal(signal.shape, dtype=np.float32)
         noisy = np.minimum(noisy, np.float32(SATURATION))

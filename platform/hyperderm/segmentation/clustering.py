@@ -111,14 +111,9 @@ def baselines(cube: Scene, count: int, seed: int) -> dict[str, Clusters]:
     """
     if cube.ndim == 3 and cube.shape[2] < FEWEST:
         raise ConfigError("a cube of one band has no spectra to divide", "Give a cube of 2 bands or more.")
-    found = {}
-    for space, change in (("raw", _as_it_is), ("L2", unit_length)):
-        for name, method in _BASELINES.items():
-            found[f"{name}, {space}"] = _clustered(cube, count, seed, method, 0.0, PIXEL_RIDGE, change)
-    return found
-
-
-_BASELINES: dict[str, Method] = {"k-means": "kmeans", "mixture": "full"}
+    return {
+        name: _clustered(cube, count, seed, method, 0.0, PIXEL_RIDGE, change) for name, (method, change) in BASELINES.items()
+    }
 
 
 def unit_length(spectra: Scene) -> Scene:
@@ -131,6 +126,116 @@ def _as_it_is(spectra: Scene) -> Scene:
     return spectra
 
 
+Change = Callable[[Scene], Scene]
+"""What is done to pixels (n, D) before they are divided."""
+
+BASELINES: dict[str, tuple[Method, Change]] = {
+    "k-means, raw": ("kmeans", _as_it_is),
+    "mixture, raw": ("full", _as_it_is),
+    "k-means, L2": ("kmeans", unit_length),
+    "mixture, L2": ("full", unit_length),
+}
+"""The segmentations of spectra beside which every other is shown, by name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Division:
+    """Clusters that were fitted to a sample of pixels, for labelling scenes of any number.
+
+    Attributes:
+        centres: (K, D) mean of each cluster, in the units of the features, without coordinates.
+        sizes: (K,) number of pixels among those that were fitted, falling; cluster 0 is the largest.
+        converged: whether the fit came to rest within `ITERATIONS` steps.
+        labels: (n,) int32 clusters of the pixels that were fitted.
+        model: the fitted model, of standardised features and λ·(x, y).
+        new: (K,) the cluster of each component of the model.
+        shift: mean (D,) and scale of the features.
+        change: what is done to pixels first.
+        weight: λ.
+    """
+
+    centres: Values
+    sizes: NDArray[np.int64]
+    converged: bool
+    labels: NDArray[np.int32]
+    model: KMeans | GaussianMixture
+    new: NDArray[np.int32]
+    shift: tuple[Values, float]
+    change: Change
+    weight: float
+
+    def label(self, features: Scene) -> NDArray[np.int32]:
+        """Return the clusters (H, W) int32 of a scene's features (H, W, D); −1 where one is NaN or infinite."""
+        pixels = features.reshape(-1, features.shape[2])
+        found = np.full(len(pixels), -1, np.int32)
+        where = np.flatnonzero(finite(pixels))
+        place = _Place(features.shape[:2], self.weight)
+        for start in range(0, len(where), AT_ONCE):
+            part = where[start : start + AT_ONCE]
+            found[part] = self._predicted(pixels[part], place(part))
+        return found.reshape(features.shape[:2])
+
+    def _predicted(self, pixels: Scene, place: Values) -> NDArray[np.int32]:
+        centre, scale = self.shift
+        scaled = (self.change(pixels.astype(np.float64)) - centre) / scale
+        return self.new[self.model.predict(np.hstack([scaled, place]))]
+
+
+def divide(
+    pixels: Scene,
+    place: Values,
+    count: int,
+    seed: int,
+    method: Method = "tied",
+    weight: float = 0.0,
+    ridge: float = RIDGE,
+    change: Change = _as_it_is,
+    masked: int = 0,
+) -> Division:
+    """Fit K clusters to pixels of one or many scenes; see `cluster` for the method, its arguments and its errors.
+
+    Args:
+        pixels: (n, D) features, all finite; at most `fit_limit(D)` of them keep within the memory that the module declares.
+        place: (n, 2) x and y of each pixel, from 0 to 1 over the width and the height of its scene.
+        count, seed, method, weight, ridge: see `cluster`.
+        change: what is done to the features first; see `BASELINES`.
+        masked: number of pixels that were left out, for messages.
+    """
+    if not (weight >= 0 and np.isfinite(weight)):
+        raise ConfigError(f"--weight {weight}", "Give 0 (place does not count) or more.")
+    seen = np.asarray(change(pixels.astype(np.float64)), dtype=np.float64)
+    _check_count(count, seen, masked)
+    centre, scale = seen.mean(0), float(np.sqrt(seen.var(0).mean()))
+    points = np.hstack([(seen - centre) / scale, *([weight * place] if weight else [])])
+    model = _fitted(points, count, seed, method, ridge)
+    labels, order, sizes = _by_size(model.predict(points).astype(np.int32), count)
+    means = model.cluster_centers_ if method == "kmeans" else model.means_
+    new = np.empty(count, np.int32)
+    new[order] = np.arange(count)
+    return Division(
+        centres=(means[:, : seen.shape[1]] * scale + centre)[order],
+        sizes=sizes,
+        converged=bool(model.n_iter_ < ITERATIONS if method == "kmeans" else model.converged_),
+        labels=labels,
+        model=model,
+        new=new,
+        shift=(centre, scale),
+        change=change,
+        weight=weight,
+    )
+
+
+def fit_limit(width: int) -> int:
+    """Return the largest number of pixels of `width` features to which clusters are fitted."""
+    return min(FIT_PIXELS, max(1, FIT_VALUES // width))
+
+
+def finite(pixels: Scene) -> NDArray[np.bool_]:
+    """Return which pixels (n, D) are finite in all features, (n,) bool, without a copy of them."""
+    parts = [np.isfinite(pixels[start : start + AT_ONCE]).all(1) for start in range(0, len(pixels), AT_ONCE)]
+    return np.concatenate(parts) if parts else np.zeros(0, np.bool_)
+
+
 def _clustered(
     features: Scene,
     count: int,
@@ -138,33 +243,22 @@ def _clustered(
     method: Method,
     weight: float,
     ridge: float,
-    change: Callable[[Scene], Scene],
+    change: Change,
 ) -> Clusters:
     """Do what `cluster` does, on features that `change` makes of (n, D) pixels."""
-    if weight < 0:
-        raise ConfigError(f"--weight {weight}", "Give 0 (place does not count) or more.")
     pixels, usable = _usable(features)
-    place = _Place(features.shape[:2], weight)
-    chosen = _sample(usable, pixels.shape[1], seed)
-    seen = np.asarray(change(pixels[chosen].astype(np.float64)), dtype=np.float64)
-    _check_count(count, seen, int((~usable).sum()))
-    centre, scale = seen.mean(0), float(np.sqrt(seen.var(0).mean()))
-    model = _fitted(np.hstack([(seen - centre) / scale, place(chosen)]), count, seed, method, ridge)
-    raw = np.full(len(pixels), -1, np.int32)
-    where = np.flatnonzero(usable)
-    for start in range(0, len(where), AT_ONCE):
-        part = where[start : start + AT_ONCE]
-        scaled = (change(pixels[part].astype(np.float64)) - centre) / scale
-        raw[part] = model.predict(np.hstack([scaled, place(part)]))
-    means = model.cluster_centers_ if method == "kmeans" else model.means_
+    chosen, masked = _sample(usable, pixels.shape[1], seed), int((~usable).sum())
+    place = _Place(features.shape[:2], 1.0)(chosen)
+    division = divide(pixels[chosen], place, count, seed, method, weight, ridge, change, masked)
+    raw = division.label(features).reshape(-1)
     labels, order, sizes = _by_size(raw, count)
     return Clusters(
         labels=labels.reshape(features.shape[:2]),
-        centres=(means[:, : pixels.shape[1]] * scale + centre)[order],
+        centres=division.centres[order],
         sizes=sizes,
-        masked=int((~usable).sum()),
+        masked=masked,
         fitted=len(chosen),
-        converged=bool(model.n_iter_ < ITERATIONS if method == "kmeans" else model.converged_),
+        converged=division.converged,
     )
 
 
@@ -187,8 +281,7 @@ def _usable(features: Scene) -> tuple[Scene, NDArray[np.bool_]]:
     if features.ndim != 3 or 0 in features.shape:
         raise ConfigError(f"features of shape {features.shape}", "Give (height, width, features), none of them 0.")
     pixels = features.reshape(-1, features.shape[2])
-    parts = [np.isfinite(pixels[start : start + AT_ONCE]).all(1) for start in range(0, len(pixels), AT_ONCE)]
-    usable = np.concatenate(parts)
+    usable = finite(pixels)
     if not usable.any():
         raise ConfigError(f"none of the {len(pixels)} pixels is finite in all bands", "Give a cube with finite reflectance.")
     return pixels, usable
@@ -197,7 +290,7 @@ def _usable(features: Scene) -> tuple[Scene, NDArray[np.bool_]]:
 def _sample(usable: NDArray[np.bool_], width: int, seed: int) -> NDArray[np.intp]:
     """Return the indices of the pixels that the fit sees, ascending."""
     where = np.flatnonzero(usable)
-    most = min(FIT_PIXELS, max(1, FIT_VALUES // width))
+    most = fit_limit(width)
     if len(where) <= most:
         return where
     return np.sort(np.random.default_rng(seed).choice(where, most, replace=False))

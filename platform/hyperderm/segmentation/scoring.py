@@ -55,6 +55,27 @@ def agreement(labels: ArrayLike, classes: ArrayLike) -> Agreement:
     )
 
 
+def rand_index(table: ArrayLike) -> float:
+    """Return the adjusted Rand index of two partitions from their contingency table.
+
+    With it, partitions of more pixels than fit into memory can be compared part by part (Hubert, Arabie 1985). Two
+    partitions into one part each are equal and give 1.
+
+    Args:
+        table: (K, L) numbers of pixels that are in part k of one and in part l of the other.
+
+    Raises:
+        ConfigError: the table counts fewer than 2 pixels.
+    """
+    counts = np.asarray(table, dtype=np.float64)
+    total = counts.sum()
+    if total < 2:
+        raise ConfigError(f"{total:g} pixels that have both labels", "Compare partitions of 2 pixels or more.")
+    both, one, other = (float((n * (n - 1)).sum() / 2) for n in (counts, counts.sum(1), counts.sum(0)))
+    chance, most = one * other / (total * (total - 1) / 2), (one + other) / 2
+    return 1.0 if most == chance else float((both - chance) / (most - chance))
+
+
 def dice(mask: ArrayLike, drawn: ArrayLike) -> float:
     """Return 2 |A ∩ B| / (|A| + |B|) of two masks (H, W) bool, 0 to 1; two empty masks agree and give 1.
 

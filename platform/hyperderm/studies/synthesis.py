@@ -32,6 +32,7 @@ from hyperderm.studies.set_audit import Maker, Match, SetAudit, groups_of
 from hyperderm.training.data import cube_set
 from hyperderm.training.inputs import seen_of
 from hyperderm.training.named_checkpoints import fold_of, read_checkpoint
+from hyperderm.training.photographs import photographs_of
 from hyperderm.training.run import load_sampler
 
 if TYPE_CHECKING:
@@ -303,39 +304,6 @@ def _rows(train: CubeSet, diagnosis: str, condition: Condition) -> list[int]:
     """Return the rows of a diagnosis that can be sources; if the condition is a mask, only rows that have one."""
     rows = [row for row, name in enumerate(train.diagnoses) if name == diagnosis]
     return [row for row in rows if train.masks[row].any()] if condition == "mask" else rows
-
-
-def photographs_of(rgb: Store, diagnosis: str, size: int, called: str = "--rgb") -> list[str]:
-    """Return the ids of the photographs that cubes of `diagnosis` may be made from; all ids if no photograph is labelled.
-
-    Args:
-        rgb: the store of photographs.
-        diagnosis: the diagnosis of the cubes.
-        size: height and width of the cubes in pixels.
-        called: how the user named the store, for error messages.
-
-    Raises:
-        StudyError: the store holds no photographs, too small ones, or none of the diagnosis.
-    """
-    uri, manifest = rgb.location.uri, rgb.manifest
-    if manifest.kind != "rgb":
-        raise StudyError(
-            f"{called} {uri} holds {manifest.kind} cubes, not photographs",
-            "Make a store of photographs: hyperderm ingest FOLDER --layout photographs --store …",
-        )
-    if min(manifest.shape[:2]) < size:
-        raise StudyError(
-            f"{called} {uri} holds photographs of {min(manifest.shape[:2])} pixels, this generator makes {size}",
-            f"Ingest them again with --size {size} or more.",
-        )
-    labelled = set(manifest.diagnoses) != {"unknown"}
-    if labelled and diagnosis not in manifest.diagnoses:
-        raise StudyError(
-            f"{called} {uri} holds no {diagnosis} (it holds {', '.join(manifest.diagnoses)})",
-            "Give photographs of that diagnosis, or unlabelled ones that you know to be such.",
-        )
-    rows = rgb.index().to_pylist()
-    return [str(row["lesion_id"]) for row in rows if not labelled or row["diagnosis"] == diagnosis]
 
 
 @dataclass(frozen=True)

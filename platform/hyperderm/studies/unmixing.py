@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
 from hyperderm.errors import ConfigError, CubeError, StoreError, StudyError
 from hyperderm.identity import read
+from hyperderm.metrics.spectra import mean_angle
 from hyperderm.store.manifest import FOLD_FREE
 from hyperderm.store.reader import UNKNOWN, Store
 from hyperderm.tags import FOLD_TAG, MANIFEST_TAG
@@ -315,7 +316,7 @@ class _Reading:
             abundances[usable] = fcls(rows[usable], self._endmembers)
             mixed = abundances[usable] @ self._endmembers
             rmse = float(np.sqrt(np.square(mixed - rows[usable]).mean()))
-            angle = _mean_angle(mixed, rows[usable])
+            angle = mean_angle(mixed, rows[usable])
         inside = None if mask is None else mask.reshape(-1)
         self.lesions.append(
             LesionMixture(
@@ -349,9 +350,3 @@ def _matrix(store: Store) -> tuple[NDArray[np.float64], bool]:
 def _mean(abundances: NDArray[np.float64]) -> NDArray[np.float64]:
     known = abundances[np.isfinite(abundances).all(1)]
     return known.mean(0) if len(known) else np.full(abundances.shape[1], np.nan)
-
-
-def _mean_angle(a: Spectra, b: Spectra) -> float:
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    cosine = np.divide((a * b).sum(1), lengths, out=np.zeros(len(a)), where=lengths > 0)
-    return float(np.arccos(np.clip(cosine, -1, 1)).mean())

@@ -16,6 +16,7 @@ from hyperderm.strict import json_of
 from hyperderm.tags import (
     ARM_TAG,
     CHOSEN_TAG,
+    DENOISING,
     DESCRIPTION,
     EVALUATION,
     FOLD_TAG,
@@ -26,6 +27,7 @@ from hyperderm.tags import (
     OPENED_TAG,
     PREFIX,
     REPEAT_TAG,
+    SEGMENTATION,
     STAGE_TAG,
     STORE_TAG,
     SYNTHETIC_TAG,
@@ -139,6 +141,8 @@ class _Gatherer:
             return self._description(run)
         if stage == UNMIXING:
             return self._unmixing(run)
+        if stage in (SEGMENTATION, DENOISING):
+            return self._segmentation(run) if MANIFEST_TAG in tags else None  # a cube in a file has no roles
         if stage:
             return self._job(run)
         if ARM_TAG in tags or PLAN in run.documents or any(ARM_TAG in child.tags for child in children):
@@ -270,6 +274,25 @@ class _Gatherer:
         free = run.tags.get(FOLD_TAG) == FOLD_FREE
         return Artefact(
             run.key, self._name(run), "unmixer", manifest=manifest, fold=fold, missing=tuple(missing), fold_free=free
+        )
+
+    def _segmentation(self, run: TrackedFacts) -> Artefact:
+        """Return the record of a segmentation or a denoising, which has learnt from the train role of one fold or a store.
+
+        What made its network counts as used, where an earlier run did.
+        """
+        manifest, fold, missing = _facts(run)
+        uses, unnamed = self._made_with(run, {}, ())
+        free = run.tags.get(FOLD_TAG) == FOLD_FREE
+        return Artefact(
+            run.key,
+            self._name(run),
+            "segmenter",
+            manifest=manifest,
+            fold=fold,
+            uses=uses,
+            missing=(*missing, *unnamed),
+            fold_free=free,
         )
 
     def _grid(self, run: TrackedFacts) -> tuple[TrackedFacts | None, Mapping[str, Any]]:

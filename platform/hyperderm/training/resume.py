@@ -11,10 +11,10 @@ from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.spec import SPACE
 from hyperderm.strict import differences, fingerprint
-from hyperderm.tags import FOLD_TAG, INPUT_PREFIX, MANIFEST_TAG, SYNTHETIC_TAG, WEIGHTS_TAG
+from hyperderm.tags import FOLD_TAG, INPUT_PREFIX, MANIFEST_TAG, PHOTOGRAPHS_TAG, SYNTHETIC_TAG, WEIGHTS_TAG
 from hyperderm.training.context import Context
 
-ORIGIN = (MANIFEST_TAG, FOLD_TAG, SYNTHETIC_TAG, WEIGHTS_TAG)
+ORIGIN = (MANIFEST_TAG, FOLD_TAG, SYNTHETIC_TAG, PHOTOGRAPHS_TAG, WEIGHTS_TAG)
 """The fields of provenance that must not change during a run, beside those of its inputs."""
 
 

@@ -24,12 +24,13 @@ def run(experiment: Experiment, data: TrainData, context: Context) -> Generator[
 def fit(experiment: Experiment, data: TrainData, context: Context) -> Generator[Report, None, Learner]:
     """Fit a learner that uses all of train at once; yield its only report."""
     release_rows()
+    data = experiment.learner.in_space(experiment, data)
     learner = experiment.learner.build(experiment, data, context.compute(experiment.training.precision))
     images = experiment.training.images
     validation = learner.validate()
     state = {"images": images, "metrics": dict(validation.scores), "best": validation.scores[experiment.objective]}
     context.checkpoint.save(state | pack(learner, experiment, data, context), best=True)
-    yield Report(images, validation.scores)
+    yield Report(images, validation.scores, validation.cubes, validation.rebuilt)
     return learner
 
 

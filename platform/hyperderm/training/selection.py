@@ -10,9 +10,10 @@ from hyperderm.learners.data import TrainData
 from hyperderm.learners.spec import PIXELWISE
 from hyperderm.store.folds import POSITIVE
 from hyperderm.store.manifest import FOLD_FREE, Manifest
-from hyperderm.store.reader import Store, open_store
-from hyperderm.tags import SYNTHETIC_TAG, WEIGHTS_TAG
+from hyperderm.store.reader import UNKNOWN, Store, open_store
+from hyperderm.tags import PHOTOGRAPHS_TAG, SYNTHETIC_TAG, WEIGHTS_TAG
 from hyperderm.training.data import check_size, train_data
+from hyperderm.training.photographs import check_unrelated, photographs_of
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Selection:
     """The lesion ids of the two roles that training may read.
 
     Attributes:
-        extra: ids of the synthetic lesions of another store.
+        extra: ids of the synthetic lesions, or of the photographs, of another store.
         fold_free: whether both roles are all lesions of a store without folds; then blocks of pixels are held out.
     """
 
@@ -52,7 +53,7 @@ def select(store: Store, experiment: Experiment) -> Selection:
     roles = Selection(
         tuple(store.select("train", data.fold, experiment.diagnoses)),
         tuple(store.select("validation", data.fold, experiment.diagnoses)),
-        _extra(store, experiment),
+        _extra(store, experiment) or _photographs(store, experiment),
     )
     for role, lesions in (("train", roles.train), ("validation", roles.validation)):
         if len(lesions) < 2:
@@ -92,21 +93,24 @@ def read(
     return made.given(inputs or {}, experiment.learner.scaled_as)
 
 
-def extra_store(experiment: Experiment) -> Store:
-    """Return the synthetic store that holds the lesions of `Selection.extra`."""
-    assert experiment.synthetic is not None
-    return open_store(experiment.synthetic.store)
+def extra_store(experiment: Experiment, verify: bool = True) -> Store:
+    """Return the store of synthetic cubes or of photographs that holds the lesions of `Selection.extra`."""
+    address = experiment.synthetic.store if experiment.synthetic else experiment.data.photographs
+    assert address is not None
+    return open_store(address, verify=verify)
 
 
 def content(experiment: Experiment, bands: int) -> dict[str, str]:
     """Return fingerprints of the data that the experiment names only by an address, because that data may change.
 
-    `hyperderm.synthetic` is the fingerprint of the synthetic store. `hyperderm.weights` is the sha256 of the file of weights
-    from which a network begins.
+    `hyperderm.synthetic` is the fingerprint of the synthetic store, `hyperderm.photographs` that of the photographs, and
+    `hyperderm.weights` the sha256 of the file of weights from which a network begins.
     """
     found = {}
     if experiment.synthetic:
         found[SYNTHETIC_TAG] = open_store(experiment.synthetic.store, verify=False).manifest.fingerprint
+    if experiment.data.photographs:
+        found[PHOTOGRAPHS_TAG] = open_store(experiment.data.photographs, verify=False).manifest.fingerprint
     if digest := experiment.learner.weights_sha256(bands):
         found[WEIGHTS_TAG] = digest
     return found
@@ -137,3 +141,30 @@ def _extra(store: Store, experiment: Experiment) -> tuple[str, ...]:
     check_origin(synthetic, store, experiment.data.fold)
     check_size(experiment.data.size, synthetic.manifest.shape[:2])
     return tuple(sorted(synthetic.index().column("lesion_id").to_pylist()))
+
+
+def _photographs(store: Store, experiment: Experiment) -> tuple[str, ...]:
+    """Return the ids of the photographs of the learnt diagnoses, after proving that none shows a held-out lesion."""
+    data = experiment.data
+    if data.photographs is None:
+        return ()
+    rgb, wanted = open_store(data.photographs), experiment.diagnoses
+    named = tuple(sorted(store.manifest.diagnoses)) if wanted == "all" else wanted
+    held = [name for name in named if name in rgb.manifest.diagnoses] if wanted == "all" else named
+    if set(rgb.manifest.diagnoses) == {UNKNOWN}:
+        if len(named) > 1:
+            raise StoreError(
+                f"data.photographs = {data.photographs} says no diagnosis, and {len(named)} diagnoses are learnt "
+                f"({', '.join(named)})",
+                "Ingest the photographs with a table of diagnoses, or learn one of data.diagnoses.",
+            )
+        held = named
+    if not held:
+        raise StoreError(
+            f"data.photographs = {data.photographs} holds {', '.join(sorted(rgb.manifest.diagnoses))}, and none of the "
+            f"diagnoses that are learnt ({', '.join(named)})",
+            "Give photographs of these diagnoses.",
+        )
+    chosen = {name for diagnosis in held for name in photographs_of(rgb, diagnosis, data.size, "data.photographs =")}
+    check_unrelated(store, rgb, chosen, data.fold)
+    return tuple(sorted(chosen))

@@ -104,6 +104,8 @@ def check_streams(experiment: Experiment) -> None:
             f"learner.kind = {experiment.learner.kind} cannot be fed by a stream: it is fitted to all of train at once",
             remedy.capitalize(),
         )
+    if data.photographs is not None:
+        raise ConfigError("data.photographs cannot be fed by a stream: they are unmixed at once", remedy.capitalize())
     if data.scaling == "robust":
         raise ConfigError(
             "data.scaling = robust cannot be fed by a stream: percentiles need all of train at once",

@@ -18,6 +18,7 @@ from hyperderm.workflows.run_evaluation import evaluate
 from hyperderm.workflows.run_generation import generate
 from hyperderm.workflows.run_ingest import annotate_export, check_ingest, ingest, ingest_job
 from hyperderm.workflows.run_phantom import phantom
+from hyperderm.workflows.run_segmentation import Network, Source, denoise, segment
 from hyperderm.workflows.run_sweep_comparison import compare_sweeps
 from hyperderm.workflows.run_unmixing import unmix
 from hyperderm.workflows.runs import audit_leaks, show, sweep, train
@@ -32,6 +33,8 @@ from hyperderm.workflows.stores import (
 )
 
 __all__ = [
+    "Network",
+    "Source",
     "ablation",
     "ablation_detach",
     "ablation_plan",
@@ -45,6 +48,7 @@ __all__ = [
     "check_ingest",
     "compare",
     "compare_sweeps",
+    "denoise",
     "describe",
     "evaluate",
     "generate",
@@ -52,6 +56,7 @@ __all__ = [
     "ingest",
     "ingest_job",
     "phantom",
+    "segment",
     "show",
     "store_diff",
     "store_export",

@@ -12,7 +12,7 @@ from hyperderm.tracking.descriptions import is_described
 from hyperderm.tracking.provenance import provenance
 from hyperderm.tracking.runs import Tracker
 from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
-from hyperderm.workflows.run_description import facts_of_code
+from hyperderm.workflows.recorded_run import facts_of_code
 from hyperderm.workflows.workspace import Workspace
 
 MOST_BYTES = 1_000_000_000

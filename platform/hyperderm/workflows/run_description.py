@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperderm.errors import StudyError
-from hyperderm.tags import DESCRIBED_TAG, DESCRIPTION, EXPERIMENT_TAG, MANIFEST_TAG, PREFIX, STAGE_TAG, STORE_TAG
+from hyperderm.tags import DESCRIBED_TAG, DESCRIPTION, MANIFEST_TAG, STORE_TAG
 from hyperderm.workflows.find_store import find_store
 from hyperderm.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
     from hyperderm.store.reader import Store
     from hyperderm.studies.description import Description
-    from hyperderm.tracking.runs import Status
 
 
 def describe(
@@ -60,36 +59,20 @@ def _describe(request: _Request) -> "Description":
     from hyperderm.reports.description.sections import answer, missing
     from hyperderm.reports.description.write import write_description
     from hyperderm.studies.description import describe_store
-    from hyperderm.tracking.provenance import provenance
     from hyperderm.training.run_folder import PAGE
-    from hyperderm.workflows.run_tracking import finish_tracking, open_tracker
+    from hyperderm.workflows.recorded_run import recorded_run
 
     workspace, store = request.workspace, request.store
-    made = provenance(workspace.root)
-    tracker = open_tracker(workspace, DESCRIPTION, request.folder)
-    ended: Status = "FAILED"
-    try:
-        fingerprint = store.manifest.fingerprint
-        tags = {MANIFEST_TAG: fingerprint, STORE_TAG: store.location.uri, EXPERIMENT_TAG: DESCRIPTION}
-        tracker.open_run(request.key, request.folder.name, tags={**made, **tags, STAGE_TAG: DESCRIPTION})
+    fingerprint = store.manifest.fingerprint
+    tags = {MANIFEST_TAG: fingerprint, STORE_TAG: store.location.uri}
+    with recorded_run(workspace, DESCRIPTION, request.folder, request.key, tags) as recorded:
         with workspace.console.status("reading") as line:
             found = describe_store(store, line.update)
             line.update("writing the report")
-            files = write_description(request.out, found, facts_of_code(made))
+            files = write_description(request.out, found, recorded.facts)
         total = found.total
         counts = {"lesions": total.lesions, "images": total.images, "groups": total.groups, "masks": total.masks}
-        tracker.log_metrics(request.key, counts, 0)
-        for path in files:
-            tracker.log_file(request.key, path, DESCRIPTION)
-        tracker.set_tags(request.key, {DESCRIBED_TAG: fingerprint})  # last: who finds it finds the files
-        ended = "FINISHED"
-    finally:
-        tracker.close_run(request.key, ended)
-        finish_tracking(workspace, tracker, request.key)
+        recorded.log(counts, files)
+        recorded.tracker.set_tags(request.key, {DESCRIBED_TAG: fingerprint})  # last: who finds it finds the files
     workspace.say(answer(found), *missing(found), f"report: {request.out / PAGE}")
     return found
-
-
-def facts_of_code(tags: dict[str, str]) -> dict[str, str]:
-    """Return the tags of the code that made a report, by the names that people read."""
-    return {tag.removeprefix(PREFIX): value for tag, value in tags.items()}

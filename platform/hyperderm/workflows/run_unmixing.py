@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 from hyperderm.errors import ConfigError, StudyError, nearest
 from hyperderm.store.manifest import FOLD_FREE
-from hyperderm.tags import EXPERIMENT_TAG, FOLD_TAG, MANIFEST_TAG, STAGE_TAG, STORE_TAG, UNMIXING
+from hyperderm.tags import FOLD_TAG, MANIFEST_TAG, STORE_TAG, UNMIXING
 from hyperderm.workflows.find_store import find_store
-from hyperderm.workflows.run_description import facts_of_code
 from hyperderm.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
     from hyperderm.store.reader import Store
     from hyperderm.studies.unmixing import Request, Unmixing
-    from hyperderm.tracking.runs import Status
 
 METHODS = ("sisal", "nfindr", "vca")
 MOST_ENDMEMBERS = 64
@@ -109,44 +107,25 @@ def _unmix(call: _Call) -> "Unmixing":
     from hyperderm.reports.unmixing.sections import answer
     from hyperderm.reports.unmixing.write import write_unmixing
     from hyperderm.studies.unmixing import unmix_store
-    from hyperderm.tracking.provenance import provenance
     from hyperderm.training.run_folder import PAGE
-    from hyperderm.workflows.run_tracking import finish_tracking, open_tracker
+    from hyperderm.workflows.recorded_run import recorded_run
 
     workspace, request = call.workspace, call.request
-    made = provenance(workspace.root)
-    tracker = open_tracker(workspace, UNMIXING, call.folder)
-    ended: Status = "FAILED"
-    try:
-        manifest = request.store.manifest
-        fold = FOLD_FREE if request.fold is None else str(request.fold)
-        tags = {
-            MANIFEST_TAG: manifest.fingerprint,
-            STORE_TAG: request.store.location.uri,
-            FOLD_TAG: fold,
-            EXPERIMENT_TAG: UNMIXING,
-            STAGE_TAG: UNMIXING,
-        }
-        params = {
-            "method": request.method,
-            "endmembers": request.count,
-            "fold": fold,
-            "seed": request.seed,
-            "unit_length": request.unit,
-        }
-        tracker.open_run(call.key, call.folder.name, tags={**made, **tags}, params=params)
+    manifest = request.store.manifest
+    fold = FOLD_FREE if request.fold is None else str(request.fold)
+    tags = {MANIFEST_TAG: manifest.fingerprint, STORE_TAG: request.store.location.uri, FOLD_TAG: fold}
+    params = {
+        "method": request.method,
+        "endmembers": request.count,
+        "fold": fold,
+        "seed": request.seed,
+        "unit_length": request.unit,
+    }
+    with recorded_run(workspace, UNMIXING, call.folder, call.key, tags, params) as recorded:
         with workspace.console.status("unmixing") as line:
-            found, files = write_unmixing(
-                call.out, lambda keep: unmix_store(request, keep, line.update), facts_of_code(made)
-            )
+            found, files = write_unmixing(call.out, lambda keep: unmix_store(request, keep, line.update), recorded.facts)
         metrics = {"endmembers_found": found.choice.count, "lesions": len(found.lesions)}
-        tracker.log_metrics(call.key, {name: float(value) for name, value in metrics.items()} | found.medians(), 0)
-        for path in files:
-            tracker.log_file(call.key, path, UNMIXING)
-        ended = "FINISHED"
-    finally:
-        tracker.close_run(call.key, ended)
-        finish_tracking(workspace, tracker, call.key)
+        recorded.log({name: float(value) for name, value in metrics.items()} | found.medians(), files)
     workspace.say(answer(found), f"report: {call.out / PAGE}")
     return found
 

@@ -100,13 +100,7 @@ def read_scene(found: Found, asked: ReadOptions, root: Path) -> Scene:
         CubeError: the scene cannot be read, one of its files lies outside `root`, or its wavelengths are unknown or do not
             fit its bands.
     """
-    base = root if root.is_dir() else root.parent
-    for path in found.files:
-        if not path.resolve().is_relative_to(base.resolve()):
-            raise CubeError(f"{path.name} is a link to a file outside {base.name}/", "Copy the file instead.")
-    if asked.wavelengths_nm is None:
-        asked = replace(asked, beside=_beside(found, base))
-    scene = _format(found).read(found, asked)
+    scene = read_pixels(found, asked, root)
     if scene.wavelengths_nm is None:
         stem = found.path.name if found.path.is_dir() else found.path.stem
         sizes = " x ".join(map(str, scene.reflectance.shape))
@@ -116,6 +110,21 @@ def read_scene(found: Found, asked: ReadOptions, root: Path) -> Scene:
             + (" If these are raw frames of a mosaic camera: --layout mosaic." if found.format == band_images.NAME else ""),
         )
     return scene
+
+
+def read_pixels(found: Found, asked: ReadOptions, root: Path) -> Scene:
+    """Read one scene like `read_scene`, but accept one whose wavelengths nothing says.
+
+    Raises:
+        CubeError: the scene cannot be read, one of its files lies outside `root`, or its wavelengths do not fit its bands.
+    """
+    base = root if root.is_dir() else root.parent
+    for path in found.files:
+        if not path.resolve().is_relative_to(base.resolve()):
+            raise CubeError(f"{path.name} is a link to a file outside {base.name}/", "Copy the file instead.")
+    if asked.wavelengths_nm is None:
+        asked = replace(asked, beside=_beside(found, base))
+    return _format(found).read(found, asked)
 
 
 def _beside(found: Found, base: Path) -> Beside | None:

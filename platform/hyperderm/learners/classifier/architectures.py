@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperderm.errors import ConfigError, nearest
-from hyperderm.learners.classifier.config import ARCHITECTURES, OWN
+from hyperderm.learners.classifier.config import ALEXNET, ARCHITECTURES, OWN
 
 if TYPE_CHECKING:
     from timm.models import PretrainedCfg
@@ -90,11 +90,22 @@ def network(architecture: str, bands: int) -> nn.Module:
     check_architecture(architecture)
     if architecture == OWN:
         return SmallCnn(bands)
+    if architecture == ALEXNET:
+        return OneLogit(_alexnet(bands))
     import timm
 
     name = _TIMM_NAMES.get(architecture, architecture)
     made = timm.create_model(name, pretrained=False, in_chans=bands, num_classes=1)
     return OneLogit(made)
+
+
+def _alexnet(bands: int) -> nn.Module:
+    """Return AlexNet (Krizhevsky 2014, torchvision's form) without its own dropout: `learner.dropout` draws keyed masks."""
+    from torchvision.models import AlexNet
+
+    made = AlexNet(num_classes=1, dropout=0.0)
+    made.features[0] = nn.Conv2d(bands, 64, 11, 4, 2)
+    return made
 
 
 def timm_config(architecture: str) -> "PretrainedCfg":
@@ -110,5 +121,7 @@ def ends(architecture: str) -> Ends:
     """Return the names of the first convolution, which takes the bands, and of the last layer, which gives the logit."""
     if architecture == OWN:
         return Ends("stages.0", "head")
+    if architecture == ALEXNET:
+        return Ends("network.features.0", "network.classifier.6")
     known = timm_config(architecture)
     return Ends(f"network.{known.first_conv}", f"network.{known.classifier}")

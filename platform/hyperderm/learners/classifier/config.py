@@ -24,11 +24,17 @@ ARCHITECTURES = (
     "efficientnet_b0",
     "efficientnet_b3",
     "efficientnet_lite0",
+    "vgg16",
+    "alexnet",
 )
-"""Names of the architectures: `small_cnn` is this project's own, the others are timm's."""
+"""Names of the architectures: `small_cnn` is this project's own, `alexnet` is torchvision's, the others are timm's."""
 OWN = "small_cnn"
+ALEXNET = "alexnet"
 TIMM_SIZE = 32
 """Smallest side in pixels of cubes for timm's networks, which halve the image five times."""
+ALEXNET_SIZE = 64
+"""Smallest side in pixels of cubes for AlexNet, rounded up from 63: of smaller ones nothing is left at its last pooling."""
+WITHOUT_BATCH_NORM = (OWN, ALEXNET, "vgg16")
 
 
 class ClassifierConfig(LearnerConfig):
@@ -38,7 +44,7 @@ class ClassifierConfig(LearnerConfig):
     objective: ClassVar[str] = "calibrated_log_loss"
     kind: Literal["classifier"] = "classifier"
     architecture: str = "small_cnn"
-    """small_cnn, or one of timm's DenseNets, ResNets and EfficientNets."""
+    """small_cnn, one of timm's DenseNets, ResNets, EfficientNets and VGG-16, or AlexNet."""
     weights: str = "scratch"
     """scratch, imagenet, or the path of a file of weights."""
     dropout: float = Field(0.0, ge=0, lt=1)
@@ -91,12 +97,13 @@ class ClassifierConfig(LearnerConfig):
     def check(self, run: Run) -> None:
         """See `LearnerConfig.check`."""
         name, size, batch = self.architecture, run.data.size, run.training.batch_size
-        if name != OWN and size < TIMM_SIZE:
+        least = ALEXNET_SIZE if name == ALEXNET else TIMM_SIZE
+        if name != OWN and size < least:
             raise ValueError(
-                f"data.size = {size} with learner.architecture = {name} is refused: it needs {TIMM_SIZE} pixels. Use "
-                f"data.size={TIMM_SIZE} or more, or learner.architecture={OWN}"
+                f"data.size = {size} with learner.architecture = {name} is refused: it needs {least} pixels. Use "
+                f"data.size={least} or more, or learner.architecture={OWN}"
             )
-        if name != OWN and batch < 2:
+        if name not in WITHOUT_BATCH_NORM and batch < 2:
             raise ValueError(
                 f"training.batch_size = {batch} with learner.architecture = {name} is refused: its batch norm needs two "
                 "cubes. Use 2 or more"

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hyperderm.errors import ConfigError, nearest
 from hyperderm.learners.classifier.architectures import Ends, check_architecture, ends, network, timm_config
+from hyperderm.learners.classifier.config import ALEXNET
 from hyperderm.metrics.weights import LITE0, lite0_name
 
 
@@ -93,6 +94,11 @@ def _lite0_file() -> Path:
 def _cached_file(architecture: str) -> Path:
     from huggingface_hub import try_to_load_from_cache
 
+    if architecture == ALEXNET:
+        raise ConfigError(
+            "weights = 'imagenet': no file of alexnet is known to this project",
+            "Give a state dict, or --set learner.weights=scratch.",
+        )
     known = timm_config(architecture)
     hub = str(known.hf_hub_id)
     for name in ("model.safetensors", "pytorch_model.bin"):

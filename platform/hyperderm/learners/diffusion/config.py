@@ -126,6 +126,8 @@ class DiffusionConfig(DiagnosisConfig):
     augment: float = Field(0.0, ge=0, le=1)
     """Probability of each augmentation (flips, quarter turns, scale, shift), which the network is told, so that samples are
     not augmented (Karras et al. 2022, appendix F.2)."""
+    stop_when_parted: bool = True
+    """Whether updates end once the denoising losses on train and on held-out cubes have parted (`curves.parted`)."""
     lr: float = Field(2e-4, gt=0, le=1)
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.999, ge=0, lt=1)

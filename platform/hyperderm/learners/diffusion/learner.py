@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hyperderm.learners import randomness
 from hyperderm.learners.average import gradient_norm
-from hyperderm.learners.base import Batch, Compute
+from hyperderm.learners.base import Batch, Compute, Validation
 from hyperderm.learners.data import CubeSet, TrainData
 from hyperderm.learners.diffusion.augmentation import augmented, draws, labels_of
 from hyperderm.learners.diffusion.config import DiffusionConfig
@@ -62,7 +62,10 @@ class DiffusionSampler(NetworkSampler):
 
 
 class Diffusion(ToldDiagnosis):
-    """A U-Net that learns to undo noise.
+    """A U-Net that learns to undo noise, until it begins to learn its train cubes by heart.
+
+    With `stop_when_parted`, updates end once the denoising losses on train and on held-out cubes have parted. The run then
+    goes on to its number of images without cost: every validation from then on is the last one again.
 
     Attributes:
         curves: at each validation the number of updates, and the denoising losses on train and on held-out cubes.
@@ -77,6 +80,8 @@ class Diffusion(ToldDiagnosis):
         self.denoise, self.optimizer = self.wrapped[GENERATOR], self.optimizers["optimizer"]
         self.process = process_of(config)
         self.curves: list[tuple[int, float, float]] = []
+        self._last: Validation | None = None
+        self._asked, self._ended = -1, False
 
     def networks(self, bands: int) -> Mapping[str, nn.Module]:
         """See `GenerativeLearner.networks`."""
@@ -91,7 +96,10 @@ class Diffusion(ToldDiagnosis):
         return {"optimizer": torch.optim.Adam(weights, c.lr, betas=(c.beta1, c.beta2), fused=True)}
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Update once; return `denoising`, the loss, and `gradient`, the norm of its gradient."""
+        """Update once; return `denoising`, the loss, `gradient`, the norm of its gradient, and whether it has `stopped`."""
+        if self._stopped(batch):
+            known = torch.tensor([self.curves[-1][1] if self.curves else 0.0, 0.0, 1.0], device=self.compute.device)
+            return dict(zip(("denoising", "gradient", "stopped"), known, strict=True))
         c, real = self.config, self.real(batch)
         labels = labels_of(draws(self.seed, batch.images, batch.count, batch.share), c.augment, real.shape[-1])
         real = augmented(real, labels.to(real.device)) if c.augment else real
@@ -109,7 +117,22 @@ class Diffusion(ToldDiagnosis):
         gradient = gradient_norm(self.generator)
         self.optimizer.step()
         self.updated(batch, batch.count)
-        return {"denoising": loss.detach(), "gradient": gradient.detach()}
+        return {"denoising": loss.detach(), "gradient": gradient.detach(), "stopped": loss.new_zeros(())}
+
+    def _stopped(self, batch: Batch) -> bool:
+        """Return whether updates have ended. Rank 0 alone validates, so all are told at the first batch after that."""
+        period = batch.images // self.run.training.validate_every
+        if self.config.stop_when_parted and period != self._asked:
+            self._asked = period
+            self._ended = bool(self.compute.mean(torch.tensor(float(self.parted), device=self.compute.device)) > 0)
+        return self._ended
+
+    def validate(self) -> Validation:
+        """See `GenerativeLearner.validate`; once updates have ended, the last validation is returned again."""
+        ended = self.config.stop_when_parted and self.parted
+        if not ended or self._last is None:
+            self._last = super().validate()
+        return self._last
 
     @property
     def parted(self) -> bool:

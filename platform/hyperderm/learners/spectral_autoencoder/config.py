@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,7 +10,9 @@ from hyperderm.errors import ConfigError
 from hyperderm.learners.spec import LearnerConfig, Role
 
 if TYPE_CHECKING:
-    from hyperderm.learners.base import Compute, Learner
+    from collections.abc import Mapping
+
+    from hyperderm.learners.base import Compute, Learner, PixelCoder
     from hyperderm.learners.data import TrainData
     from hyperderm.settings import Run
     from hyperderm.store.manifest import Manifest
@@ -41,6 +43,8 @@ class AutoencoderConfig(LearnerConfig):
     pixels: int = Field(256, ge=1, le=65_536)
     """Number of spectra of each cube of a batch."""
     lr: float = Field(3e-3, gt=0, le=1)
+    schedule: Literal["constant", "cycle"] = "constant"
+    """constant: `lr` throughout. cycle: the rate rises to `lr` and falls to almost 0 over the whole training."""
 
     @model_validator(mode="after")
     def _learns_something(self) -> Self:
@@ -76,6 +80,17 @@ class AutoencoderConfig(LearnerConfig):
         super().check_store(manifest)
         if len(manifest.wavelengths_nm) < FEWEST_BANDS:
             raise ConfigError("a spectral autoencoder of 1 band", "Give a store of 2 bands or more.")
+
+    @classmethod
+    def for_pixels(cls, latent: int, resample: int | None, pixels: int) -> Self:
+        """See `LearnerConfig.for_pixels`; the rate falls to almost 0, as a command's training is short."""
+        return cls(zdims=latent, resample=resample, pixels=pixels, schedule="cycle")
+
+    def load_coder(self, checkpoint: Mapping[str, Any]) -> PixelCoder:
+        """See `LearnerConfig.load_coder`."""
+        from hyperderm.learners.spectral_autoencoder.coder import SpectralCoder
+
+        return SpectralCoder.of(self, len(checkpoint["wavelengths_nm"]), checkpoint["learner"])
 
     def build(self, run: Run, data: TrainData, compute: Compute) -> Learner:
         """See `LearnerConfig.build`."""

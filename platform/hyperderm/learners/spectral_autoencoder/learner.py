@@ -1,6 +1,7 @@
 """The spectral autoencoder as a learner: every step shows it pixels that are drawn from the cubes of the batch."""
 
 from collections.abc import Mapping
+from math import cos, pi
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from hyperderm.learners import randomness
 from hyperderm.learners.average import gradient_norm
 from hyperderm.learners.base import Batch, Compute, Validation
 from hyperderm.learners.data import TrainData
+from hyperderm.learners.spectral_autoencoder.coder import AT_ONCE, SpectralCoder
 from hyperderm.learners.spectral_autoencoder.config import AutoencoderConfig
 from hyperderm.learners.spectral_autoencoder.losses import loss_terms
 from hyperderm.learners.spectral_autoencoder.networks import SpectralAutoencoder
@@ -18,8 +20,17 @@ from hyperderm.settings import Run
 
 FIT_PIXELS = 200_000
 """Most pixels to which the normalisation is fitted, drawn by the seed."""
-AT_ONCE = 16_384
-"""Number of spectra that are encoded together."""
+
+
+def one_cycle(done: float) -> float:
+    """Return the learning rate, as a share of the largest one, after a share `done` of training.
+
+    It rises from 1/25 to 1 in the first 30 % and falls to 4e-6, each as half a cosine (Smith, Topin 2019, with the shares of
+    torch's OneCycleLR).
+    """
+    begin, rise, end = 1 / 25, 0.3, 1 / 25e4
+    low, at = (begin, done / rise) if done < rise else (end, (1 - min(done, 1.0)) / (1 - rise))
+    return low + (1 - low) * (1 - cos(pi * at)) / 2
 
 
 class Autoencoder:
@@ -27,6 +38,7 @@ class Autoencoder:
 
     def __init__(self, config: AutoencoderConfig, run: Run, data: TrainData, compute: Compute) -> None:
         self.config, self.data, self.compute, self.seed = config, data, compute, run.seed
+        self.images = run.training.images
         with randomness.initialised(self.seed):
             network = SpectralAutoencoder(len(data.wavelengths_nm), config.zdims, config.resample)
         self.network = network.to(compute.device, compute.dtype)
@@ -43,6 +55,7 @@ class Autoencoder:
             rebuilt = self.network(spectra)
         terms = loss_terms(rebuilt.to(spectra.dtype), spectra, self.normalisation.origin)
         loss = self._loss(terms)
+        self._set_rate(batch.images)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = gradient_norm(self.network)
@@ -69,18 +82,17 @@ class Autoencoder:
         named = {f"held_out_{name}" if name in self.config.weights else name: total / count for name, total in sums.items()}
         return Validation(named)
 
-    @torch.no_grad()
     def encode(self, spectra: Tensor) -> Tensor:
-        """Return latent vectors (N, Z) float32 on the CPU of spectra (N, B) in reflectance."""
-        self.network.eval()
-        return torch.cat([self.network.encode(self._normalised(part)).float().cpu() for part in spectra.split(AT_ONCE)])
+        """See `SpectralCoder.encode`."""
+        return self._coder.encode(spectra)
 
-    @torch.no_grad()
     def decode(self, latent: Tensor) -> Tensor:
-        """Return spectra (N, B) float32 on the CPU of latent vectors: in reflectance, or of unit length for `l2`."""
-        self.network.eval()
-        parts = [part.to(self.compute.device, self.compute.dtype) for part in latent.split(AT_ONCE)]
-        return torch.cat([self.normalisation.inverse(self.network.decode(part).float().cpu()) for part in parts])
+        """See `SpectralCoder.decode`."""
+        return self._coder.decode(latent)
+
+    @property
+    def _coder(self) -> SpectralCoder:
+        return SpectralCoder(self.network, self.normalisation, self.compute.device, self.compute.dtype)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the network, its optimizer and the normalisation."""
@@ -93,6 +105,12 @@ class Autoencoder:
         self.optimizer.load_state_dict(state["optimizer"])
         self.normalisation = Normalisation(**state["normalisation"])
 
+    def _set_rate(self, images: int) -> None:
+        """Set the learning rate of the step after `images` images; it depends on nothing else, so a run can be resumed."""
+        if self.config.schedule == "cycle":
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.config.lr * one_cycle(images / self.images)
+
     def _loss(self, terms: Mapping[str, Tensor]) -> Tensor:
         weights = self.config.weights
         return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
@@ -104,10 +122,11 @@ class Autoencoder:
         """Return `pixels` spectra (n · pixels, B) in reflectance of each cube, none that is held out; repeats may occur."""
         draws = randomness.rows(self.seed, "pixels", batch.images, batch.count, (self.config.pixels,), batch.share)
         if self.data.held_out is None:
-            cubes = self.data.scaling.inverse(batch.real.double().cpu()).flatten(2)
-            places = [torch.arange(cubes.shape[2])] * len(cubes)
+            cubes = list(self.data.scaling.inverse(batch.real.double().cpu()).flatten(2))
+            places = [torch.arange(cubes[0].shape[1])] * len(cubes)
         else:
-            cubes = self.data.train.reflectance[batch.rows].flatten(2)
+            held_in_memory = self.data.train.reflectance
+            cubes = [held_in_memory[row].flatten(1) for row in batch.rows.tolist()]  # views: a scene may be large
             places = [(~held).flatten().nonzero()[:, 0] for held in self.data.held_out[batch.rows]]
         chosen = (at[(draw * len(at)).long()] for at, draw in zip(places, draws, strict=True))
         return torch.cat([cube[:, at].T for cube, at in zip(cubes, chosen, strict=True)])

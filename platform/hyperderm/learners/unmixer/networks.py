@@ -1,5 +1,8 @@
 """The unmixing net for any number of bands B and of endmembers R. Cubes are (N, B, H, W)."""
 
+from collections.abc import Mapping
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -59,6 +62,15 @@ class UnmixingNet(nn.Module):
             nn.Conv2d(width, len(endmembers), 1),
         )
         self.endmembers = nn.Parameter(endmembers.clone())
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> Self:
+        """Return the trained network whose `state_dict` is given; widths and stages follow from its shapes."""
+        stages = {name.split(".")[1] for name in state if name.startswith("encode.") and ".spectral" in name}
+        inputs, first = len(state["centre"]), state["encode.0.weight"]
+        made = cls(inputs, state["endmembers"].float(), len(first), len(stages), torch.zeros(2, inputs))
+        made.load_state_dict(dict(state))
+        return made.eval().requires_grad_(False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return abundances (softmax over endmembers) and mixtures."""

@@ -12,20 +12,14 @@ from hyperderm.learners.base import Batch, Compute
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.from_noise import FromNoise, NoiseSampler, load_noise_sampler
 from hyperderm.learners.generative_learner import GENERATOR
-from hyperderm.learners.synthesis import repeatable
+from hyperderm.learners.rebuilding import ENCODER, Rebuilding
 from hyperderm.learners.vae.config import VaeConfig
 from hyperderm.learners.vae.losses import kl_divergence, l1_reconstruction
 from hyperderm.learners.vae.networks import VaeDecoder, VaeEncoder, latent
 from hyperderm.settings import Run
 
-ENCODER = "encoder"
-AT_ONCE = 32
-"""Number of held-out cubes that are rebuilt together."""
-PICTURED = 8
-"""Number of held-out cubes whose reconstructions are shown."""
 
-
-class Vae(FromNoise):
+class Vae(FromNoise, Rebuilding):
     """An encoder and a decoder; the decoder is the generator, whose moving average makes all samples."""
 
     config: VaeConfig
@@ -68,44 +62,10 @@ class Vae(FromNoise):
         metrics = {"reconstruction": reconstruction, "kl": kl, "loss": loss, **gradients}
         return {name: value.detach() for name, value in metrics.items()}
 
-    def further_scores(self, cubes: Tensor, condition: Tensor | None) -> Mapping[str, float]:
-        """Return `held_out_reconstruction`: the mean absolute error of rebuilt validation cubes, in scaled units.
-
-        They are rebuilt from μ by the moving average, without noise. An error far above that of train says that the
-        networks know the train cubes by heart. Diagnoses that train does not hold are left out.
-        """
-        rows = self._rebuildable()
-        pieces = [rows[first : first + AT_ONCE] for first in range(0, len(rows), AT_ONCE)]
-        errors = [float(l1_reconstruction(*self._pairs(piece))) * len(piece) for piece in pieces]
-        return {"held_out_reconstruction": sum(errors) / len(rows)} if rows else {}
-
-    def rebuilt(self) -> tuple[Tensor, Tensor] | None:
-        """See `GenerativeLearner.rebuilt`: the first cubes of the validation role."""
-        rows = self._rebuildable()[:PICTURED]
-        if not rows:
-            return None
-        made, held = self._pairs(rows)
-        inverse = self.data.coordinates.inverse
-        return inverse(held.double()).float().cpu(), inverse(made.double()).float().cpu()
-
-    def _rebuildable(self) -> list[int]:
-        diagnoses = self.data.validation.diagnoses
-        return [row for row, name in enumerate(diagnoses) if not self.classes or name in self.classes]
-
-    def _pairs(self, rows: list[int]) -> tuple[Tensor, Tensor]:
-        """Return validation cubes as they are rebuilt, and as they are, both scaled."""
-        held, encoder = self.data.validation, self.modules[ENCODER]
-        was_training = encoder.training
-        encoder.eval()
-        try:
-            with repeatable():
-                real = self.data.coordinates.forward(held.reflectance[rows]).to(self.compute.device, self.compute.dtype)
-                numbers = [self.classes.index(held.diagnoses[row]) for row in rows] if self.classes else []
-                labels = (torch.tensor(numbers, device=real.device),) if numbers else ()
-                mu, _ = encoder(real, *labels)
-                return self.ema(mu, *labels), real
-        finally:
-            encoder.train(was_training)
+    def rebuild(self, real: Tensor, *labels: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """See `Rebuilding.rebuild`: from μ."""
+        mu, _ = self.modules[ENCODER](real, *labels)
+        return self.ema(mu, *labels), {}
 
 
 def load(config: VaeConfig, run: Run, checkpoint: Mapping[str, Any], device: str) -> NoiseSampler:

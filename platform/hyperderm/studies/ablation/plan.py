@@ -25,8 +25,8 @@ from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import check_origin
 from hyperderm.strict import fingerprint, json_of
 from hyperderm.studies.ablation.jobs import PRETRAIN_SHARE, STAGES, Arm, Job, Stage, Variant, arms, contrasts
-from hyperderm.studies.synthesis import photographs_of
 from hyperderm.training.data import check_size
+from hyperderm.training.photographs import photographs_of
 from hyperderm.training.run_folder import IDENTITY, STUDY
 from hyperderm.training.selection import Selection, select
 

@@ -1,0 +1,101 @@
+"""Cubes and label maps as files that other programs read: npy, TIFF and ENVI."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import tifffile
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from hyperderm.studies.scenes import Scenes
+
+CUBE, LABELS, TIFF = "reconstruction.npy", "labels.npy", "labels.tif"
+CUBE_ENVI, LABELS_ENVI = ("reconstruction.hdr", "reconstruction.img"), ("labels.hdr", "labels.img")
+
+
+class CubeFiles:
+    """Cubes that are written as scenes come, so that they need not stay in memory: npy, and ENVI for a single scene.
+
+    npy: float32 (H, W, B), or (N, H, W, B) of several scenes in their order. ENVI: float32, interleaved by pixel, with the
+    wavelengths in nm where they are known.
+    """
+
+    def __init__(self, folder: Path, scenes: Scenes) -> None:
+        shape = scenes.shape if scenes.single else (len(scenes.roles), *scenes.shape)
+        self._scenes, self._done = scenes, 0
+        self._cubes = open_memmap(folder / CUBE, mode="w+", dtype=np.float32, shape=shape)
+        self._envi = _envi_cube(folder / CUBE_ENVI[0], scenes) if scenes.single else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def keep(self, cube: NDArray[np.float32]) -> None:
+        """Write the next scene (H, W, B)."""
+        if self._scenes.single:
+            self._cubes[:] = cube
+        else:
+            self._cubes[self._done] = cube
+        if self._envi is not None:
+            self._envi[:] = cube
+        self._done += 1
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for held in (self._cubes, self._envi):
+            if held is not None:
+                held.flush()
+        del self._cubes, self._envi
+
+
+def write_labels(folder: Path, scenes: Scenes, labels: NDArray[np.int16], names: Sequence[str], colours: Any) -> None:  # noqa: ANN401
+    """Write label maps, −1 where a pixel is masked.
+
+    npy: int16 (H, W), or (N, H, W) of several scenes. TIFF: int16, a page a scene, without a georeference. ENVI
+    classification, for a single scene: class 0 is "masked", class k + 1 is cluster k.
+
+    Args:
+        folder: where they go.
+        scenes: the scenes.
+        labels: (N, H, W).
+        names: names of the clusters.
+        colours: (K, 3) their colours, 0 to 1.
+    """
+    maps = labels[0] if scenes.single else labels
+    np.save(folder / LABELS, maps)
+    tifffile.imwrite(folder / TIFF, maps, photometric="minisblack")
+    if scenes.single:
+        from spectral.io import envi  # type: ignore[import-untyped]
+
+        shown = [[0, 0, 0], *np.round(255 * np.asarray(colours)).astype(int).tolist()]
+        classes = ["masked", *names]
+        envi.save_classification(
+            str(folder / LABELS_ENVI[0]),
+            labels[0] + np.int16(1),
+            class_names=classes,
+            class_colors=shown,
+            ext=".img",
+            dtype=np.int16,
+            byteorder=0,
+            force=True,
+        )
+
+
+def _envi_cube(header: Path, scenes: Scenes) -> Any:  # noqa: ANN401 - an array in a file, which spectral does not type
+    from spectral.io import envi
+
+    height, width, bands = scenes.shape
+    facts: dict[str, Any] = {
+        "lines": height,
+        "samples": width,
+        "bands": bands,
+        "data type": 4,
+        "interleave": "bip",
+        "byte order": int(sys.byteorder == "big"),
+        "description": "reconstruction by the spectral autoencoder of hyperderm",
+    }
+    if scenes.measured:
+        facts |= {"wavelength": [f"{nm:.10g}" for nm in scenes.bands], "wavelength units": "Nanometers"}
+    return envi.create_image(str(header), facts, ext=".img", force=True).open_memmap(writable=True)

@@ -1,0 +1,1 @@
+"""The report of a segmentation: label maps, cluster spectra, reconstructions, lesion masks."""
