@@ -219,6 +219,11 @@ def test_a_fold_with_one_class_is_refused():
         ({"learner__sampling_steps": 0}, "learner.sampling_steps = 0 is refused"),
         ({"learner__process": "ddpm", "learner__ddpm__timesteps": 0}, "learner.ddpm.timesteps = 0 is refused"),
         (
+            {"learner__process": "ddpm", "learner__sampling_steps": 700},
+            "learner.sampling_steps = 700 is refused: it does not divide learner.ddpm.timesteps = 2000 into equal steps. "
+            "Use 500",
+        ),
+        (
             {"learner__process": "ddpm", "learner__ddpm__timesteps": 3},
             "learner.sampling_steps = 4 is refused: there are no more than learner.ddpm.timesteps = 3. Use 3 or less",
         ),

@@ -139,6 +139,13 @@ def test_levels():
     assert float(Ddpm(DdpmConfig(timesteps=5)).levels(torch.tensor([9.0]))) == 4
 
 
+@pytest.mark.parametrize("name", [*PROCESSES, "uniform flow"])
+def test_levels_are_made_on_the_device_of_their_draws(name):
+    """The device "meta" has no numbers, so what copies them to the CPU fails as it does for a GPU."""
+    process = PROCESSES.get(name, Flow(FlowConfig(times="uniform")))
+    assert process.levels(torch.empty(3, device="meta")).device.type == "meta"
+
+
 def test_ddpm_s_variance_is_kept_and_nothing_is_left_at_the_end():
     """ᾱ_T of the seed: exp(Σ ln(1 − β)) with 2000 β from 1e-6 to 1e-2 is e^-10, nearly."""
     process = Ddpm(DdpmConfig())

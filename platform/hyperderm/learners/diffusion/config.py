@@ -120,7 +120,8 @@ class DiffusionConfig(DiagnosisConfig):
     dropout: float = Field(0.0, ge=0, lt=1)
     """Share of the channels inside residual blocks that are left out in training, anew for each cube."""
     sampling_steps: int = Field(50, ge=1, le=100_000)
-    """Number of steps in which a sample is made; each calls the network once, or twice with guidance."""
+    """Number of steps in which a sample is made; each calls the network once, or twice with guidance. With process=ddpm it
+    divides `ddpm.timesteps`."""
     class_dropout: float = Field(0.0, ge=0, lt=1)
     """Share of the cubes of a batch whose diagnosis is not told, so that the network also learns what all have in common."""
     guidance: float = Field(1.0, ge=0, le=100)
@@ -158,12 +159,24 @@ class DiffusionConfig(DiagnosisConfig):
                 f"learner.attention_levels = {self.attention_levels} is refused: learner.multipliers has "
                 f"{len(self.multipliers)} levels. Use {len(self.multipliers)} or less"
             )
-        if self.process == "ddpm" and self.sampling_steps > self.ddpm.timesteps:
-            raise ValueError(
-                f"learner.sampling_steps = {self.sampling_steps} is refused: there are no more than "
-                f"learner.ddpm.timesteps = {self.ddpm.timesteps}. Use {self.ddpm.timesteps} or less"
-            )
+        self._check_steps()
         return self
+
+    def _check_steps(self) -> None:
+        """Refuse steps that do not divide T: diffusers' DDIM goes back T // steps each time, and misses its next level."""
+        steps, total = self.sampling_steps, self.ddpm.timesteps
+        if self.process != "ddpm" or total % steps == 0:
+            return
+        if steps > total:
+            raise ValueError(
+                f"learner.sampling_steps = {steps} is refused: there are no more than learner.ddpm.timesteps = {total}. "
+                f"Use {total} or less"
+            )
+        near = min((each for each in range(1, total + 1) if total % each == 0), key=lambda each: abs(each - steps))
+        raise ValueError(
+            f"learner.sampling_steps = {steps} is refused: it does not divide learner.ddpm.timesteps = {total} into equal "
+            f"steps. Use {near}, for example"
+        )
 
     @model_validator(mode="after")
     def _guidance_fits(self) -> Self:

@@ -11,7 +11,6 @@ from typing import NamedTuple, Protocol
 
 import torch
 from diffusers import DDIMScheduler, EDMDPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
-from scipy.special import ndtr
 from torch import Tensor
 
 from hyperderm.learners.diffusion.config import DdpmConfig, DiffusionConfig, EdmConfig, FlowConfig
@@ -101,7 +100,7 @@ class Flow:
     def levels(self, normal: Tensor) -> Tensor:
         """Return t in (0, 1): uniform, or the logistic function of a normal number (Esser et al. 2024)."""
         if self.config.times == "uniform":
-            return torch.from_numpy(ndtr(normal.double().numpy())).to(normal)
+            return torch.special.ndtr(normal.double()).to(normal)
         return torch.sigmoid(normal)
 
     def noised(self, clean: Tensor, noise: Tensor, levels: Tensor) -> Noised:
@@ -131,7 +130,7 @@ class Ddpm:
 
     def levels(self, normal: Tensor) -> Tensor:
         """Return whole steps 0 … T − 1, each equally probable, in the precision of `normal`."""
-        level = torch.from_numpy(ndtr(normal.double().numpy())).to(normal)
+        level = torch.special.ndtr(normal.double()).to(normal)
         return (level * self.config.timesteps).floor().clamp(max=self.config.timesteps - 1)
 
     def noised(self, clean: Tensor, noise: Tensor, levels: Tensor) -> Noised:
