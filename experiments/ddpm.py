@@ -6,7 +6,8 @@ with fresh noise do. What is clean is believed within [-1, 1] only. The small pr
 Hypothesis: it learns what EDM learns, and needs more images for it, because L1 on noise weighs small noise most.
 Command: make sweep-ddpm
 Expected: 6 ms an image on one core at 32 px.
-RESULT
+Result (100 s of one thread, one seed, 32 px, 72 train melanomas of the ISIC 2018 stand-ins; measured on the melanomas of the
+validation role): distance 0.45, coverage 0.67 after 18,344 images. Half are lesions in skin, the others keep much noise.
 """
 
 from typing import Any
