@@ -1,12 +1,13 @@
 """DDPM in abundance space with the settings of seed 004 (Yu, Pan et al., CVPR 2024; METHODS section 7).
 
-The full profile has the seed's U-Net (inner width 64, multipliers 1-2-4-8-8), 2000 steps with β from 1e-6 to 1e-2 on a line,
-L1 on the noise, Adam 1e-4, batch 8, abundances as 2a − 1. The seed samples with all 2000 steps; here 50 with
-fresh noise do. What is clean is believed within [-1, 1] only. The small profile has the small U-Net of `diffusion`.
+The full profile has the seed's U-Net (inner width 64, multipliers 1-2-4-8-8), 2000 steps with β from 1e-6 to 1e-2 on a
+line, L1 on the noise, Adam 1e-4, batch 8, abundances as 2a − 1. The seed samples with all 2000 steps; here 50 with fresh
+noise do. What is clean is believed within [-1, 1] only. The small profile has the small U-Net of `diffusion`.
 Hypothesis: it learns what EDM learns, and needs more images for it, because L1 on noise weighs small noise most.
 Command: make sweep-ddpm
 Expected: 6 ms an image on one core at 32 px.
-Result: trained for seconds only so far; no number is worth keeping.
+Result (100 s of one thread, one seed, 32 px, 72 train melanomas of the ISIC 2018 stand-ins; measured on the melanomas of the
+validation role): distance 0.45, coverage 0.67 after 18,344 images. Half are lesions in skin, the others keep much noise.
 """
 
 from typing import Any

@@ -70,9 +70,8 @@ def test_samples_of_gaussian_data_have_its_mean_and_its_deviation(name):
     made = process.sample(lambda x, t: perfect(process, x, t).to(x), noise, steps, fresh_like(noise))
     assert float(made.mean()) == pytest.approx(MEAN, abs=0.01)
     assert float(made.std()) == pytest.approx(DEVIATION, rel=0.03)
-    assert (
-        float(torch.corrcoef(torch.stack([made.flatten(), noise.flatten()]))[0, 1]) > 0.999
-    )  # the flow of the ODE is affine
+    same = float(torch.corrcoef(torch.stack([made.flatten(), noise.flatten()]))[0, 1])
+    assert abs(same) < 0.05 if name == "ddpm" else same > 0.999  # the ODE's flow is affine; fresh noise forgets the first
 
 
 @pytest.mark.parametrize("steps", [1, 5, 20])
