@@ -6,9 +6,9 @@ Command: make sweep-diffusion
 Result (`python -m tests.bench.generator_quality --classes`: 300 s of one thread, one seed, 32 px, all train lesions of the
 ISIC 2018 stand-ins, asked for melanoma; measured on 24 melanomas of the test role, on which real train cubes have distance
 −0.03 and coverage 1.00): distance 4.16 untrained, 0.39 trained, coverage 0.71, told from real 0.86, no copies, after 40,840
-images. These numbers flatter: spectra are right, but the cubes show clouds of pigment and no lesion. With the levels of noise
-of `diffusion_abundance` pigment moves to the middle, with more grain: distance 0.96 and coverage 0.21 to the melanomas of the
-validation role after 120 s, where it had been 0.68. Use `diffusion_abundance`.
+images. These numbers flatter: spectra are right, but the cubes show clouds of pigment and no lesion. With the levels of
+noise of `diffusion_abundance` pigment moves to the middle, with more grain: distance 0.96 and coverage 0.21 to the melanomas
+of the validation role after 120 s, where it had been 0.68. Use `diffusion_abundance`.
 """
 
 from typing import Any, Literal
@@ -29,8 +29,8 @@ SMALL: dict[str, Any] = {
 TOLD: dict[str, Any] = {"conditioning": "class", "class_dropout": 0.1, "augment": 0.1}
 """The settings of both profiles that `diffusion_abundance` shares."""
 SIGMA_MAX = 20.0
-"""Largest noise of sampling, 40 times the data's deviation: nothing is left to be seen. The paper's 80 would spend more steps
-there."""
+"""Largest noise of sampling, 40 times the data's deviation: nothing is left to be seen. The paper's 80 would spend more
+steps there."""
 
 
 def experiment(profile: Profile) -> Experiment:
