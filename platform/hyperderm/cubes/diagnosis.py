@@ -13,3 +13,5 @@ Diagnosis = Literal[
 ]
 DIAGNOSES: tuple[Diagnosis, ...] = get_args(Diagnosis)
 """Every diagnosis a store may hold; melanoma is the positive class everywhere."""
+UNKNOWN = "unknown"
+"""The name under which a manifest counts lesions without a diagnosis."""

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hyperderm.cubes.diagnosis import UNKNOWN
 from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
 from hyperderm.errors import ConfigError
 from hyperderm.learners import randomness
@@ -20,7 +21,6 @@ from hyperderm.learners.spec import SPACE, START, UNMIXING
 from hyperderm.learners.synthesis import repeatable
 from hyperderm.learners.unmixer.networks import UnmixingNet
 from hyperderm.settings import Run
-from hyperderm.store.reader import UNKNOWN
 from hyperderm.unmixing.methods import unmix
 from hyperderm.unmixing.pixels import candidates
 

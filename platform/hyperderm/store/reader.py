@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hyperderm.cubes.cube import Lesion
+from hyperderm.cubes.diagnosis import UNKNOWN
 from hyperderm.errors import StoreError, nearest
 from hyperderm.store.location import Location, locate
 from hyperderm.store.manifest import MANIFEST, SCHEMA_VERSION, Folds, Manifest, Opening, Role
@@ -22,8 +23,6 @@ from hyperderm.strict import first_fault, version_of
 
 OpenRole = Literal["train", "validation"]
 """The roles that a training may read. The test role opens only for a final evaluation (`Store.open_test`)."""
-UNKNOWN = "unknown"
-"""The name under which a manifest counts lesions without a diagnosis."""
 AT_ONCE = 2
 """The number of parts that are read at a time, because pyarrow unpacks a column of one part on one core only."""
 

@@ -14,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from hyperderm.cubes.diagnosis import UNKNOWN
 from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
 from hyperderm.cubes.regions import lesion_region, skin_region
 from hyperderm.errors import CubeError, StoreError
 from hyperderm.metrics.streaming import ExactQuantiles, Moments, RunningMoments
-from hyperderm.store.reader import UNKNOWN, Store
+from hyperderm.store.reader import Store
 from hyperderm.store.synthetic import SyntheticOrigin, origin_of
 from hyperderm.strict import json_of
 

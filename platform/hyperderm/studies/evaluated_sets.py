@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hyperderm.cubes.diagnosis import UNKNOWN
 from hyperderm.errors import StoreError
 from hyperderm.learners.data import CubeSet
 from hyperderm.metrics.evaluation.scores import MOST, CubeGroup, cube_group
 from hyperderm.store.manifest import Opening, Role
-from hyperderm.store.reader import UNKNOWN, Store
+from hyperderm.store.reader import Store
 from hyperderm.store.synthetic import SyntheticOrigin, check_origin, origin_of
 from hyperderm.strict import json_of
 from hyperderm.studies.set_audit import groups_of, source_group

@@ -9,13 +9,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from hyperderm.cubes.diagnosis import UNKNOWN
 from hyperderm.errors import ConfigError, CubeError
 from hyperderm.ingest.formats.scene import ReadOptions
 from hyperderm.ingest.formats.scene_files import find_scenes, read_pixels
 from hyperderm.learners.held_out_pixels import held_out_blocks
 from hyperderm.segmentation.clustering import finite
 from hyperderm.store.manifest import FOLD_FREE
-from hyperderm.store.reader import UNKNOWN, Store
+from hyperderm.store.reader import Store
 from hyperderm.strict import json_of
 from hyperderm.tags import FOLD_TAG, MANIFEST_TAG, STORE_TAG
 

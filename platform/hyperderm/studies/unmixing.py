@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from hyperderm.cubes.diagnosis import UNKNOWN
 from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
 from hyperderm.errors import ConfigError, CubeError, StoreError, StudyError
 from hyperderm.identity import read
 from hyperderm.metrics.spectra import mean_angle
 from hyperderm.store.manifest import FOLD_FREE
-from hyperderm.store.reader import UNKNOWN, Store
+from hyperderm.store.reader import Store
 from hyperderm.tags import FOLD_TAG, MANIFEST_TAG
 from hyperderm.unmixing.dimension import SignalSubspace, hysime, knee
 from hyperderm.unmixing.fcls import fcls

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperderm.config import Experiment
+from hyperderm.cubes.diagnosis import UNKNOWN
 from hyperderm.errors import ConfigError, StoreError
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.spec import PIXELWISE
 from hyperderm.store.folds import POSITIVE
 from hyperderm.store.manifest import FOLD_FREE, Manifest
-from hyperderm.store.reader import UNKNOWN, Store, open_store
+from hyperderm.store.reader import Store, open_store
 from hyperderm.tags import PHOTOGRAPHS_TAG, SYNTHETIC_TAG, WEIGHTS_TAG
 from hyperderm.training.data import check_size, train_data
 from hyperderm.training.photographs import check_unrelated, photographs_of

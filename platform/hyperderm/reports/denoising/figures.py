@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from hyperderm.cubes.diagnosis import UNKNOWN
 from hyperderm.reports.figure_parts import axes_at, ending, sheet, spoken, words
 from hyperderm.reports.figure_style import HUES, INK, QUIET, WIDTH, plain
 from hyperderm.reports.scene_figures import SMALL, height_of, picture_axes, seen, spectra_grid, widest
-from hyperderm.store.reader import UNKNOWN
 from hyperderm.studies.denoising import AXES, FILTER, INPUT, METHODS, NET, TRUTH, Denoising
 
 GAP = 0.08

@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import partial
 
+from hyperderm.cubes.diagnosis import UNKNOWN
 from hyperderm.reports.description import figures, tables
 from hyperderm.reports.document import Content, Drawing, Section
 from hyperderm.reports.figure_parts import spoken
-from hyperderm.store.reader import UNKNOWN
 from hyperderm.studies.description import LESION, SHARES, WHOLE, Description
 
 MOST_ASIDE = 50

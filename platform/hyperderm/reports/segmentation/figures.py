@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from hyperderm.cubes.diagnosis import UNKNOWN
 from hyperderm.reports.figure_parts import axes_at, ending, sheet, spoken, words
 from hyperderm.reports.figure_style import HUES, INK, QUIET, WIDTH, plain
 from hyperderm.reports.scene_figures import (
@@ -21,7 +22,6 @@ from hyperderm.reports.scene_figures import (
     spectra_grid,
     widest,
 )
-from hyperderm.store.reader import UNKNOWN
 from hyperderm.studies.segmentation import LATENT, MASKS, Segmentation, Shown
 
 GAP = 0.08

@@ -4,12 +4,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from hyperderm.cubes.diagnosis import UNKNOWN
 from hyperderm.cubes.pseudo_rgb import display_rgb, fit_gain
 from hyperderm.errors import ConfigError, CubeError
 from hyperderm.phantom.optics import haemoglobin_extinction, melanin_absorption
 from hyperderm.reports.figure_parts import axes_at, ending, sheet, spoken, tile, words
 from hyperderm.reports.figure_style import HUES, INK, MARKERS, QUIET, WIDTH, plain
-from hyperderm.store.reader import UNKNOWN
 from hyperderm.studies.unmixing import Unmixing
 from hyperderm.unmixing.pixels import principal
 
