@@ -79,6 +79,11 @@ class Experiment(Run):
                 f"training.objective = {asked} is a score of generated cubes, but learner.kind = {self.learner.kind} is a "
                 f"{self.learner.role}. Leave it out"
             )
+        if self.learner.fit_once:
+            raise ValueError(
+                f"training.objective = {asked} with learner.kind = {self.learner.kind} is refused: it is fitted at once, so "
+                "there is no checkpoint to choose. Leave it out"
+            )
         if asked not in OBJECTIVES:
             raise ValueError(
                 f"training.objective = {asked} is no score of `hyperderm evaluate`. {nearest(asked, OBJECTIVES)}"
@@ -94,6 +99,11 @@ class Experiment(Run):
             if name != own and self.learner.role != "generator":
                 raise ValueError(
                     f"{said}: learner.kind = {self.learner.kind} is a {self.learner.role}, whose only score for searches is "
+                    f"{own}. Name that, or leave it out"
+                )
+            if name != own and self.learner.fit_once:
+                raise ValueError(
+                    f"{said}: learner.kind = {self.learner.kind} is fitted at once, and its only score for searches is "
                     f"{own}. Name that, or leave it out"
                 )
             if name != own and name not in OBJECTIVES:

@@ -16,6 +16,9 @@ from hyperderm.learners.spec import SPACE, START, UNMIXING
 from hyperderm.learners.unmixer import UnmixerConfig
 from hyperderm.learners.vae import VaeConfig
 from hyperderm.store.manifest import Manifest
+from hyperderm.training.checkpoint import LATEST
+from hyperderm.training.context import local
+from hyperderm.training.run import run
 from tests.training.blobs import tiny_data
 
 ENDS = np.array([[0.9, 0.1, 0.2, 0.3], [0.1, 0.8, 0.3, 0.1], [0.2, 0.2, 0.2, 0.9]])
@@ -229,3 +232,38 @@ def test_runs_without_usable_endmembers_are_refused(other, told):
     with pytest.raises(ConfigError, match=told):
         made.learner.check_input(UNMIXING, other, made, made)
     made.learner.check_input(UNMIXING, UnmixerConfig(), made, made)
+
+
+def test_a_sample_that_is_not_a_number_stays_one():
+    values = abundances()
+    values[0, 1, 2, 3] = torch.nan
+    found = on_simplex(values)
+    assert torch.isnan(found[0, :, 2, 3]).any()
+    assert torch.isfinite(found[1:]).all()
+
+
+@pytest.mark.parametrize(
+    ("field", "change", "told"),
+    [
+        ("power", lambda rows: [[float("nan"), *row[1:]] for row in rows], "NaN or infinite"),
+        ("endmembers", lambda rows: [row[:-1] for row in rows], "do not fit"),
+        ("power", lambda rows: rows[:-1], "do not fit"),
+    ],
+)
+def test_a_damaged_space_is_refused(field, change, told):
+    state = AbundanceSpace.fit(mixed(abundances()), ENDS, "given").state_dict()
+    with pytest.raises(ValueError, match=told):
+        AbundanceSpace.from_state(state | {field: change(state[field])})
+
+
+def test_a_run_goes_on_in_the_space_of_its_checkpoint(tmp_path):
+    """Also where the endmembers would be found anew, with other last digits."""
+    made, data = experiment(space="abundance", endmembers=3, endmembers_by="vca"), tiny_data()
+    going = run(made, data, local(tmp_path, {"run": "r"}))
+    next(going), next(going)
+    going.close()
+    first = torch.load(tmp_path / LATEST, weights_only=True)[SPACE]
+    moved = replace(data, train=replace(data.train, reflectance=data.train.reflectance * (1 + 1e-3)))
+    list(run(made, moved, local(tmp_path, {"run": "r"})))
+    assert torch.load(tmp_path / LATEST, weights_only=True)[SPACE] == first
+    assert torch.load(tmp_path / LATEST, weights_only=True)["images"] == 16

@@ -66,6 +66,10 @@ class ResidualField:
         power.index_add_(1, rings.flatten(), spectrum.flatten(1))
         return cls(mean, vectors, power / members)
 
+    def fits(self, size: int) -> bool:
+        """Return whether cubes of this height and width in pixels have the frequencies of the fit."""
+        return self.power.shape[1] == len(_rings(size)[1])
+
     def draw(self, seed: int, index: int, size: int) -> Tensor:
         """Return the residual (B, size, size) float64 of cube `index` of a set; it depends on seed and index alone.
 
@@ -133,9 +137,20 @@ class AbundanceSpace:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Return the space that `state_dict` saved."""
+        """Return the space that `state_dict` saved.
+
+        Raises:
+            ValueError: a value is not finite, or the parts are of different sizes.
+        """
         fields = [torch.tensor(state[name], dtype=torch.float64) for name in ("endmembers", "mean", "vectors", "power")]
-        return cls(fields[0], ResidualField(*fields[1:]), str(state["unmixing"]))
+        ends, mean, vectors, power = fields
+        if not all(bool(torch.isfinite(field).all()) for field in fields):
+            raise ValueError("its abundance space holds NaN or infinite values")
+        if {ends.shape[-1], vectors.shape[-1]} != {len(mean)} or len(vectors) != len(power) or power.dim() != 2:
+            raise ValueError(
+                f"the parts of its abundance space do not fit: {', '.join(str(tuple(f.shape)) for f in fields)}"
+            )
+        return cls(ends, ResidualField(mean, vectors, power), str(state["unmixing"]))
 
 
 def on_simplex(values: Tensor) -> Tensor:
@@ -143,7 +158,7 @@ def on_simplex(values: Tensor) -> Tensor:
     ordered = values.sort(1, descending=True).values
     excess = ordered.cumsum(1) - 1
     count = torch.arange(1, values.shape[1] + 1, device=values.device, dtype=values.dtype).view(1, -1, 1, 1)
-    kept = (ordered * count > excess).sum(1, keepdim=True)
+    kept = (ordered * count > excess).sum(1, keepdim=True).clamp_min(1)  # none is only where values are NaN, which stay
     return (values - excess.gather(1, kept - 1) / kept).clamp_min(0)
 
 

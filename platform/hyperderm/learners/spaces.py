@@ -51,6 +51,8 @@ def in_abundance_space(config: SpaceConfig, run: Run, data: TrainData) -> TrainD
 
 
 def _with_space(config: SpaceConfig, run: Run, data: TrainData) -> TrainData:
+    if data.space is not None:  # of the checkpoint from which the run continues
+        return data
     given = _of_net(data.inputs[UNMIXING]) if UNMIXING in data.inputs else None
     if START in data.inputs:
         space = AbundanceSpace.from_state(data.inputs[START][SPACE])

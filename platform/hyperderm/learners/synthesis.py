@@ -128,6 +128,8 @@ class NetworkSampler(ABC):
         """
         wavelengths = tuple(float(nm) for nm in checkpoint["wavelengths_nm"])
         space = AbundanceSpace.from_state(checkpoint[SPACE]) if SPACE in checkpoint else None
+        if space is not None and not (space.endmembers.shape[1] == len(wavelengths) and space.residual.fits(run.data.size)):
+            raise ValueError("its abundance space is of other bands or pixels than its cubes")
         with randomness.initialised(run.seed):  # the weights are overwritten; nobody's random numbers move
             made = network(len(wavelengths) if space is None else space.channels)
         made.load_state_dict(checkpoint["learner"]["ema"])

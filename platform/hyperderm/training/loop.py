@@ -14,7 +14,7 @@ from hyperderm.training.context import Context
 from hyperderm.training.data import release_rows
 from hyperderm.training.meter import REMEDY, Meter
 from hyperderm.training.objective import Objective, objectives_of, with_objectives
-from hyperderm.training.resume import pack, restore
+from hyperderm.training.resume import pack, restore, saved_space
 from hyperderm.training.stream import feed_of
 
 
@@ -49,7 +49,7 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Generato
     training = experiment.training
     objective = experiment.objective
     compute = context.compute(training.precision)
-    data = experiment.learner.in_space(experiment, data)
+    data = experiment.learner.in_space(experiment, saved_space(data, context))
     learner = experiment.learner.build(experiment, data, compute)
     given = objectives_of(experiment, data, str(compute.device))
     images, best = 0, float("inf")

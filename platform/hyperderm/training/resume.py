@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from hyperderm.config import Experiment
 from hyperderm.errors import CheckpointError, ConfigError, RemovedSetting
 from hyperderm.identity import FIRST, SCHEMA, read, shaping_in_full
+from hyperderm.learners.abundance_space import AbundanceSpace
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.spec import SPACE
@@ -64,6 +66,24 @@ def restore(learner: Learner, experiment: Experiment, data: TrainData, context: 
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"checkpoint {path} does not fit the networks of this version ({reason})", remedy) from error
     return saved
+
+
+def saved_space(data: TrainData, context: Context) -> TrainData:
+    """Return the data in the abundance space of the checkpoint from which the run continues, if there is one.
+
+    Another machine might round differently where it finds the same endmembers again.
+
+    Raises:
+        CheckpointError: no checkpoint can be read, or its space is damaged.
+    """
+    found = context.checkpoint.resume()
+    if found is None or SPACE not in found[1]:
+        return data
+    try:
+        return replace(data, space=AbundanceSpace.from_state(found[1][SPACE]))
+    except (KeyError, TypeError, ValueError) as error:
+        path = context.checkpoint.address(found[0])
+        raise CheckpointError(f"checkpoint {path} holds a damaged abundance space ({error})", "Move it away.") from error
 
 
 def _was(saved: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hyperderm.errors import ConfigError
 from hyperderm.learners.space_settings import SpaceConfig
-from hyperderm.learners.spec import Condition
+from hyperderm.learners.spec import DOUBLE, Condition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,6 +64,10 @@ class MixtureConfig(SpaceConfig):
                 "nothing to tell apart",
                 "Use another store, or --set learner.conditioning=none.",
             )
+
+    def scoring_bytes(self, pixels: int, bands: int, train: int, validation: int) -> int:
+        """See `LearnerConfig.scoring_bytes`: the decomposition holds four mirror images of each cube, three times."""
+        return max(super().scoring_bytes(pixels, bands, train, validation), 12 * train * pixels * bands * DOUBLE)
 
     def build(self, run: Run, data: TrainData, compute: Compute) -> Learner:
         """See `LearnerConfig.build`."""

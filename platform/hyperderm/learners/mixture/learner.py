@@ -165,6 +165,10 @@ def load(config: MixtureConfig, run: Run, checkpoint: Mapping[str, Any], device:
     state = checkpoint["learner"]
     classes, dimensions = tuple(str(name) for name in state["classes"]), len(state["ema"]["basis"])
 
+    if bool(classes) != (config.conditioning == "class"):
+        told = ", ".join(classes) or "no diagnosis"
+        raise ValueError(f"learner.conditioning = {config.conditioning}, but its mixture was told {told}")
+
     def network(channels: int) -> Mixture:
         if state["shape"] != [channels, run.data.size, run.data.size]:
             raise ValueError(f"its cubes have the shape {state['shape']}")

@@ -39,6 +39,7 @@ class ShsGan(AdversarialLearner):
     def pair(self, bands: int) -> tuple[nn.Module, nn.Module]:
         """See `AdversarialLearner.pair`."""
         c = self.config
+        check_bands(c.critic, bands)
         generator = UNetGenerator(bands, c.generator_width)
         return generator, Critic(bands, c.critic_width, 3 if c.critic == "conv3d" else 2, c.fft_arm, c.norm)
 
