@@ -358,7 +358,10 @@ def refused(tmp_path, monkeypatch, command):
         (["--until", "7"], "--until '7' is no time of day. Write --until 22:00."),
         (["--plan", "--status"], "more than one of --plan, --detach, --status and --stop is given. Give one."),
         (["--stop", "--detach"], "more than one of --plan, --detach, --status and --stop is given. Give one."),
-        (["synthetic_vs_reel"], "unknown ablation 'synthetic_vs_reel'. Did you mean 'synthetic_vs_real' or 'affine_vs_synthetic'?"),
+        (
+            ["synthetic_vs_reel"],
+            "unknown ablation 'synthetic_vs_reel'. Did you mean 'synthetic_vs_real' or 'affine_vs_synthetic'?",
+        ),
         (["--set", "ratios=[0]"], 'ratios = [0.0] is refused: a ratio is above 0. For none there is arms=["real"]'),
         (["--set", "seeds=[1,1]"], "seeds = [1, 1] names one twice. Name each once"),
         (
