@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from hyperderm.errors import ConfigError
 from hyperderm.learners.generative_settings import GenerativeConfig
-from hyperderm.learners.spec import Condition, LearnerConfig
+from hyperderm.learners.spec import LearnerConfig
+from hyperderm.learners.told_settings import ToldConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hyperderm.settings import Run
-    from hyperderm.store.manifest import Manifest
 
 STARTS = (4, 7)
 """Possible sides, in pixels, of the first map of a generator that doubles its map."""
 
 
-class DiagnosisConfig(GenerativeConfig):
+class DiagnosisConfig(ToldConfig, GenerativeConfig):
     """The settings of a generator that may be told the diagnosis, whatever the form of its noise.
 
     A generator that is told the diagnosis learns all diagnoses of `data.diagnoses` and can be asked for each of them: the
@@ -29,8 +29,6 @@ class DiagnosisConfig(GenerativeConfig):
     """
 
     network_fields: ClassVar[tuple[str, ...]] = (*GenerativeConfig.network_fields, "conditioning")
-    conditioning: Literal["none", "class"] = "none"
-    """Whether the networks get the diagnosis, so that cubes of a given diagnosis can be made."""
     balance_classes: bool = False
     """Whether, with `conditioning=class`, all diagnoses are shown equally often, instead of as often as in train."""
 
@@ -44,16 +42,6 @@ class DiagnosisConfig(GenerativeConfig):
         return self
 
     @property
-    def condition(self) -> Condition:
-        """A diagnosis, or nothing."""
-        return "class" if self.conditioning == "class" else "none"
-
-    @property
-    def told_apart(self) -> Mapping[str, Any]:
-        """See `LearnerConfig.told_apart`."""
-        return {"learner.conditioning": "class"}
-
-    @property
     def balances(self) -> bool:
         """See `LearnerConfig.balances`."""
         return self.balance_classes
@@ -63,25 +51,6 @@ class DiagnosisConfig(GenerativeConfig):
         """See `LearnerConfig.migrated`: `conditioning` was once a truth value, `class_conditional`."""
         told = {"conditioning": "class" if saved["class_conditional"] else "none"} if "class_conditional" in saved else {}
         return {name: value for name, value in saved.items() if name != "class_conditional"} | told
-
-    def check(self, run: Run) -> None:
-        """See `LearnerConfig.check`."""
-        super().check(run)
-        if self.conditioning == "class" and run.data.diagnoses != "all" and len(run.data.diagnoses) < 2:
-            raise ValueError(
-                f"learner.conditioning = class with one diagnosis ({run.data.diagnoses[0]}) is refused: there is nothing to "
-                "tell apart. Use data.diagnoses=all, or several"
-            )
-
-    def check_store(self, manifest: Manifest) -> None:
-        """See `LearnerConfig.check_store`: classes need at least two diagnoses."""
-        super().check_store(manifest)
-        if self.conditioning == "class" and len(manifest.diagnoses) < 2:
-            raise ConfigError(
-                f"learner.conditioning = class on a store of {', '.join(manifest.diagnoses)} alone is refused: there is "
-                "nothing to tell apart",
-                "Use another store, or --set learner.conditioning=none.",
-            )
 
     def check_input(self, name: str, other: LearnerConfig, trained: Run, run: Run) -> None:
         """See `LearnerConfig.check_input`: with classes, both runs must also have the same diagnoses."""

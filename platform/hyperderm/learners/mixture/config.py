@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from hyperderm.errors import ConfigError
-from hyperderm.learners.space_settings import SpaceConfig
-from hyperderm.learners.spec import DOUBLE, Condition
+from hyperderm.learners.spec import DOUBLE
+from hyperderm.learners.told_settings import ToldConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,14 +16,14 @@ if TYPE_CHECKING:
     from hyperderm.learners.base import Compute, Learner, Sampler
     from hyperderm.learners.data import TrainData
     from hyperderm.settings import Run
-    from hyperderm.store.manifest import Manifest
 
 
-class MixtureConfig(SpaceConfig):
+class MixtureConfig(ToldConfig):
     """The settings of a Gaussian mixture of the principal components of whole cubes or abundance maps.
 
-    It is fitted in seconds, without a network. Seed 004 compares with such a mixture and finds that it does not imitate the
-    distribution of objects in an image: principal components of lesions that are not aligned are blurred.
+    It is fitted in seconds, without a network. Told the diagnosis, it has a mixture of each. Seed 004 compares with such a
+    mixture and finds that it does not imitate the distribution of objects in an image: principal components of lesions that
+    are not aligned are blurred.
     """
 
     fit_once: ClassVar[bool] = True
@@ -33,18 +32,6 @@ class MixtureConfig(SpaceConfig):
     """Number of Gaussians of each diagnosis; fewer where it has fewer than `FEWEST_A_COMPONENT` cubes for each."""
     dimensions: int = Field(32, ge=1, le=1024)
     """Number of principal components; at most one less than train has cubes."""
-    conditioning: Literal["none", "class"] = "none"
-    """Whether each diagnosis has a mixture of its own, so that cubes of a given diagnosis can be made."""
-
-    @property
-    def condition(self) -> Condition:
-        """A diagnosis, or nothing."""
-        return "class" if self.conditioning == "class" else "none"
-
-    @property
-    def told_apart(self) -> Mapping[str, Any]:
-        """See `LearnerConfig.told_apart`."""
-        return {"learner.conditioning": "class"}
 
     def check(self, run: Run) -> None:
         """See `LearnerConfig.check`."""
@@ -53,16 +40,6 @@ class MixtureConfig(SpaceConfig):
             raise ValueError(
                 f"data.photographs = {run.data.photographs} with learner.kind = mixture is refused: a mixture is fitted to "
                 "the lesions of train at once. Leave it out, or use a generator that is trained in steps"
-            )
-
-    def check_store(self, manifest: Manifest) -> None:
-        """See `LearnerConfig.check_store`: classes need at least two diagnoses."""
-        super().check_store(manifest)
-        if self.conditioning == "class" and len(manifest.diagnoses) < 2:
-            raise ConfigError(
-                f"learner.conditioning = class on a store of {', '.join(manifest.diagnoses)} alone is refused: there is "
-                "nothing to tell apart",
-                "Use another store, or --set learner.conditioning=none.",
             )
 
     def scoring_bytes(self, pixels: int, bands: int, train: int, validation: int) -> int:
