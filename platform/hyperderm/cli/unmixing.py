@@ -12,7 +12,9 @@ from hyperderm.cli.terminal import print_aside
 
 @app.command()
 def unmix(
-    store: Annotated[str | None, typer.Argument(help="The store; without it --data, or the phantom.")] = None,
+    store: Annotated[
+        str | None, typer.Argument(help="The store; without it --data, or the phantom.", metavar="[STORE]")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="In place of a store: raw files, which are ingested once.")] = None,
     endmembers: Annotated[
         str | None, typer.Option(help="How many (5 if not given), or auto: the knee of the error.", metavar="N")
@@ -25,6 +27,9 @@ def unmix(
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the sample of pixels and of the method.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the report; nothing may be there yet.", metavar="DIR")] = None,
+    abundances: Annotated[
+        str | None, typer.Option("--store", help="Also write the abundances as a store, which must not exist.", metavar="URI")
+    ] = None,
     runs: Annotated[Path | None, typer.Option("--runs", help="Where runs are kept.")] = None,
 ) -> None:
     """Unmix a store: endmembers, abundance maps and errors, as one HTML page and tables; MLflow."""
@@ -39,5 +44,6 @@ def unmix(
         unit_length=unit_length,
         seed=seed,
         out=out,
+        abundances=abundances,
         runs=runs,
     )

@@ -34,12 +34,17 @@ def export_store(store: Store, folder: Path, format_: str, progress: Progress = 
 
     Raises:
         ConfigError: the format is unknown.
-        StoreError: the format cannot hold the data (`mat`: photographs, a lesion without diagnosis, cubes of 2 GiB), or the
+        StoreError: the store holds abundances, the format cannot hold the data (`mat`: photographs, a lesion without diagnosis, cubes of 2 GiB), or the
             folder exists already or cannot be written. Nothing is left behind.
     """
     chosen = next((one for one in FORMATS if one == format_), None)
     if chosen is None:
         raise ConfigError(f"--format {format_!r} is unknown", nearest(format_, FORMATS))
+    if store.manifest.kind == "abundances":
+        raise StoreError(
+            f"store {store.location.uri} holds abundances, which are no images that `ingest` could read back",
+            "Read its Parquet files with pyarrow, or use the files in the report of `hyperderm unmix`.",
+        )
     if chosen == "mat":
         _check_mat(store)
     if folder.exists():

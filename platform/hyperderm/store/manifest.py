@@ -16,6 +16,8 @@ _OWN_FOLDER = re.compile(rf"^{LESIONS}/[0-9a-f]{{8}}/")
 _IN_WORDS = re.compile(r"test role of fold (?P<fold>\d+) of store (?P<manifest>\w+)(?: at (?P<at>\S+))?")
 
 Role = Literal["train", "validation", "test"]
+Kind = Literal["spectral", "rgb", "abundances"]
+"""What the values of a store are: reflectance in bands, photographs, or how much of each endmember a pixel holds."""
 
 
 class Part(Strict):
@@ -94,8 +96,9 @@ class Manifest(Strict):
     """The description of a store, with a fingerprint over all its fields."""
 
     schema_version: int = SCHEMA_VERSION
-    kind: Literal["spectral", "rgb"] = "spectral"
+    kind: Kind = "spectral"
     wavelengths_nm: tuple[float, ...]
+    """The band centres; of photographs nominal ones, of abundances the numbers 1 … R of the endmembers."""
     shape: tuple[int, int, int]
     """The shape (H, W, B) of every cube."""
     lesions: int

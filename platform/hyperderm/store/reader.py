@@ -61,11 +61,16 @@ class Store:
         return self._role(role, fold, diagnoses)
 
     def check_cubes(self) -> None:
-        """Refuse a store of photographs, because no model is trained on it.
+        """Refuse a store of photographs or of abundances, because no model is trained on it.
 
         Raises:
-            StoreError: the store holds photographs; the message names the remedy.
+            StoreError: the store holds something else than cubes; the message names the remedy.
         """
+        if self.manifest.kind == "abundances":
+            raise StoreError(
+                f"store {self.location.uri} holds abundances, made by `hyperderm unmix` for other programs",
+                "Give the store of cubes that they were made of; networks learn abundances by learner.space=abundance.",
+            )
         if self.manifest.kind == "rgb":
             raise StoreError(
                 f"store {self.location.uri} holds photographs (kind rgb), which nothing is trained on",

@@ -6,7 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +16,7 @@ from hyperderm.durable import begin_sync, make_parents, publish, room
 from hyperderm.errors import StoreError
 from hyperderm.store.folds import assign_folds
 from hyperderm.store.location import Location
-from hyperderm.store.manifest import LESIONS, MANIFEST, Folds, Manifest, Part, SetAsideFile
+from hyperderm.store.manifest import LESIONS, MANIFEST, Folds, Kind, Manifest, Part, SetAsideFile
 from hyperderm.store.s3 import clear, put_new, vacant
 from hyperderm.store.schema import to_table
 
@@ -31,7 +31,7 @@ def write_store(
     *,
     fold_count: int,
     seed: int = 0,
-    kind: Literal["spectral", "rgb"] = "spectral",
+    kind: Kind = "spectral",
     set_aside: Iterable[SetAsideFile] = (),
     source: dict[str, Any] | None = None,
 ) -> Manifest:
@@ -42,7 +42,7 @@ def write_store(
         lesions: at least one lesion; all have the same shape and wavelengths.
         fold_count: the number of folds, 0 for a store without training roles.
         seed: the seed of the fold assignment.
-        kind: `spectral`, or `rgb` with nominal wavelengths.
+        kind: `spectral`, `rgb` with nominal wavelengths, or `abundances` with the numbers of the endmembers.
         set_aside: the unused files; read after `lesions` is exhausted, so that a reader may append to it while it yields.
         source: how the store was made; read after `lesions` is exhausted, like `set_aside`.
 
@@ -139,7 +139,7 @@ def _write(
     lesions: Iterable[Lesion],
     fold_count: int,
     seed: int,
-    kind: Literal["spectral", "rgb"],
+    kind: Kind,
     set_aside: Iterable[SetAsideFile],
     source: dict[str, Any],
 ) -> Manifest:

@@ -173,10 +173,14 @@ def describe_store(store: Store, progress: Callable[[str], None] = lambda text: 
         progress: is told what is done.
 
     Raises:
-        StoreError: the store holds no lesion or cannot be read.
+        StoreError: the store holds no lesion, holds abundances, or cannot be read.
     """
     manifest = store.manifest
     check_lesions(store)
+    if manifest.kind == "abundances":
+        raise StoreError(
+            f"store {store.location.uri} holds abundances, not spectra", "Look at the report of `hyperderm unmix`, which made it."
+        )
     progress("reading who is who")
     index = [{**row, "diagnosis": row["diagnosis"] or UNKNOWN} for row in store.index().to_pylist()]
     reading = _Reading(store, _chosen(index))

@@ -106,6 +106,7 @@ def fold_of_sets(real: Store, sets: Sequence[Store], asked: int | None) -> int:
     for store in (real, *sets):
         if store.manifest.kind == "rgb":
             raise StoreError(f"{store.location.uri} holds photographs (kind rgb), not cubes", "Give stores of cubes.")
+        store.check_cubes()
     if len({store.manifest.fingerprint for store in sets}) < len(sets):
         raise StoreError("two of the synthetic stores hold the same set", "Name each set once.")
     folds = real.folds()

@@ -30,6 +30,7 @@ def unmix(
     unit_length: bool = False,
     seed: int = 0,
     out: Path | None = None,
+    abundances: str | None = None,
     runs: Path | None = None,
 ) -> "Unmixing":
     """Unmix the pixels of a store into endmembers and abundances, and say so in one HTML page; MLflow.
@@ -46,6 +47,7 @@ def unmix(
         seed: of the sample of pixels and of the method.
         out: the folder of the report, which must not exist; None: a folder below that of runs, where the new report replaces
             an older one.
+        abundances: where a store of the abundances is written, which must not exist; None: there is none beside the report.
         runs: where runs are kept; None: `runs/` of the project.
 
     Raises:
@@ -65,6 +67,10 @@ def unmix(
         raise ConfigError(f"--seed {seed}", "Give 0 or more.")
     if out is not None and out.exists():
         raise StudyError(f"--out {out}: something is already there", "Choose another folder, or remove it first.")
+    if abundances is not None:
+        from hyperderm.store.s3 import vacant
+
+        vacant(abundances)
     opened = find_store(workspace, store, data)
     if opened.manifest.folds is None and fold is not None:
         raise ConfigError(f"--fold {fold}: this store has no folds", "Leave it out.")
@@ -81,7 +87,7 @@ def unmix(
     place = out or folder / REPORT
     check_free(place)
     check_writable(place)
-    return _unmix(_Call(workspace, request, folder, f"{folder.name}/{uuid.uuid4().hex[:8]}", place))
+    return _unmix(_Call(workspace, request, folder, f"{folder.name}/{uuid.uuid4().hex[:8]}", place, abundances))
 
 
 def _trained(workspace: Workspace, store: "Store", run: str, runs: Path, seed: int) -> "Request":
@@ -101,6 +107,7 @@ class _Call:
     folder: Path
     key: str
     out: Path
+    abundances: str | None
 
 
 def _unmix(call: _Call) -> "Unmixing":
@@ -126,8 +133,19 @@ def _unmix(call: _Call) -> "Unmixing":
             found, files = write_unmixing(call.out, lambda keep: unmix_store(request, keep, line.update), recorded.facts)
         metrics = {"endmembers_found": found.choice.count, "lesions": len(found.lesions)}
         recorded.log({name: float(value) for name, value in metrics.items()} | found.medians(), files)
+        if call.abundances is not None:
+            _keep(workspace, call.abundances, found, call.out)
     workspace.say(answer(found), f"report: {call.out / PAGE}")
     return found
+
+
+def _keep(workspace: Workspace, uri: str, found: "Unmixing", report: Path) -> None:
+    from hyperderm.reports.unmixing.sections import ABUNDANCES
+    from hyperderm.studies.abundance_store import write_abundances
+
+    made = write_abundances(uri, found, report / ABUNDANCES)
+    aside = f", {len(made.set_aside)} set aside" if made.set_aside else ""
+    workspace.say(f"{made.lesions} lesions as abundances in {uri}{aside}")
 
 
 def _count(asked: int | str) -> int | Literal["auto"]:
