@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,14 @@ import pytest
 
 from experiments import unmixer
 from hyperderm import workflows
+from hyperderm.cubes.cube import Cube
 from hyperderm.phantom.rendering import phantom
+from hyperderm.reports.unmixing.sections import ABUNDANCES
+from hyperderm.reports.unmixing.write import write_unmixing
+from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
+from hyperderm.studies.abundance_store import write_abundances
+from hyperderm.studies.unmixing import Request, unmix_store
 from hyperderm.training.named_checkpoints import read_checkpoint
 from tests.command import project_of
 from tests.services.grids import make_project
@@ -80,6 +87,67 @@ def test_the_endmembers_of_a_trained_net(here, command):
     assert "this net was trained on store" in other.stderr
     verdict = workflows.audit_leaks()
     assert (verdict.counts["unmixer"], verdict.findings) == (2, ())
+
+
+def test_abundances_as_a_store(here, command):
+    made = here / "abundances"
+    done = command(
+        "unmix", here / "store", "--endmembers", "3", "--method", "nfindr", "--store", made, "--out", here / "out"
+    )
+    assert done.returncode == 0, done.stderr
+    cubes, kept = open_store(str(here / "store")), open_store(str(made))
+    seen = {*cubes.select("train", 0, "all"), *cubes.select("validation", 0, "all")}
+    assert f"{len(seen)} lesions as abundances in {made}" in done.stdout
+    assert (kept.manifest.kind, kept.manifest.shape, kept.manifest.folds) == ("abundances", (16, 16, 3), None)
+    assert kept.manifest.source["manifest"] == cubes.manifest.fingerprint
+    ends = np.array(kept.manifest.source["endmembers"])
+    with (here / "out" / "lesions.csv").open() as file:
+        told = {row["lesion_id"]: float(row["rmse"]) for row in csv.DictReader(file)}
+    originals = {lesion.lesion_id: lesion for lesion in cubes.lesions()}
+    for lesion in kept.lesions():
+        original = originals[lesion.lesion_id]
+        assert (lesion.diagnosis, lesion.group) == (original.diagnosis, original.group)
+        assert np.array_equal(lesion.mask, original.mask)
+        shares = lesion.cube.reflectance
+        assert shares.min() >= 0
+        np.testing.assert_allclose(shares.sum(2), 1, atol=1e-5)
+        rmse = np.sqrt(np.square(shares @ ends - original.cube.reflectance).mean())
+        assert rmse == pytest.approx(told[lesion.lesion_id], rel=1e-4)
+        seen.remove(lesion.lesion_id)
+    assert not seen
+    again = command("unmix", here / "store", "--store", made)
+    assert (again.returncode, "something is already there" in again.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("store", "export", "{}", "--out", "files"), "holds abundances, which are no images"),
+        (("describe", "{}"), "holds abundances, not spectra"),
+        (("unmix", "{}"), "holds abundances, made by `hyperderm unmix` for other programs"),
+        (("train", "unmixer", "--store", "{}"), "holds abundances, made by `hyperderm unmix` for other programs"),
+    ],
+)
+def test_a_store_of_abundances_is_no_store_of_cubes(tmp_path, here, command, words, said):
+    lesion = next(iter(phantom(1, 16, 0))).lesion
+    shares = Cube(np.full((16, 16, 3), 1 / 3, np.float32), np.arange(1.0, 4.0))
+    write_store(str(tmp_path / "shares"), [replace(lesion, cube=shares)], fold_count=0, kind="abundances")
+    done = command(*(word.format(tmp_path / "shares") for word in words))
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
+def test_lesions_with_masked_pixels_are_set_aside(tmp_path):
+    lesions = [one.lesion for one in phantom(6, 16, 0)]
+    broken = lesions[2].cube.reflectance.copy()
+    broken[3, 7] = 0  # black: no length to divide by
+    lesions[2] = replace(lesions[2], cube=Cube(broken, lesions[2].cube.wavelengths_nm))
+    write_store(str(tmp_path / "broken"), lesions, fold_count=0)
+    request = Request(open_store(str(tmp_path / "broken")), "nfindr", 3, None, unit=True)
+    found, _ = write_unmixing(tmp_path / "out", lambda keep: unmix_store(request, keep), {})
+    manifest = write_abundances(str(tmp_path / "shares"), found, tmp_path / "out" / ABUNDANCES)
+    assert manifest.lesions == 5
+    (aside,) = manifest.set_aside
+    assert (aside.file, aside.reason) == (lesions[2].lesion_id, "1 pixels without a finite spectrum have no abundances")
 
 
 def test_a_place_that_is_taken(here, command):

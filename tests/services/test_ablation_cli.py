@@ -20,7 +20,16 @@ ARMS = {"real", "oversampled_x1", "tiny_x1", "tiny_only"}
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("folds", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_grid_ends_in_a_report(tmp_path: Path, phantom_store: Path, mlflow_server: MlflowServer, command: Command):
+    project, uri = make_project(tmp_path / "project"), mlflow_server.uri
+    flags = ("--set", "folds=[0]")
+    assert "report.html" in finish(start(project, phantom_store, uri, *flags), 0)
+    check_whole(project, phantom_store, uri, command, 1, flags)
+
+
+@pytest.mark.slow  # its short form, without a kill, is above; files killed at any step: tests/studies/test_state_files.py
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("folds", [1, 2])
 def test_a_killed_grid_goes_on_and_ends_in_a_report(
     folds: int, tmp_path: Path, phantom_store: Path, mlflow_server: MlflowServer, command: Command
 ):
@@ -37,15 +46,19 @@ def test_a_killed_grid_goes_on_and_ends_in_a_report(
     told = int(re.search(rf"(\d+) of {jobs} jobs done", said).group(1))
     assert before <= told < jobs  # a worker may end its job before it notices that the driver is gone
     assert "report.html" in said
-    assert done(project) == jobs
+    check_whole(project, phantom_store, uri, command, folds, flags)
+
+
+def check_whole(project: Path, store: Path, uri: str, command: Command, folds: int, flags: tuple[str, ...]) -> None:
+    """Everything was done once; the same command does nothing, and another size is refused."""
+    assert done(project) == 10 * folds
     check_tree(MlflowClient(uri), project, 2 * folds)
     check_numbers(project)
-
     with project_of(project, MLFLOW_TRACKING_URI=uri, COLUMNS="120"):
-        again = command(*words(phantom_store, *flags))
+        again = command(*words(store, *flags))
         assert again.returncode == 0, again.stderr
         assert "nothing to do" in again.stdout
-        refused = command(*words(phantom_store, *flags, "--set", "size=24"))
+        refused = command(*words(store, *flags, "--set", "size=24"))
         assert refused.returncode == 2
         assert "size: 16 -> 24" in refused.stderr
         assert "--name" in refused.stderr

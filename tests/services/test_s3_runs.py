@@ -340,6 +340,7 @@ def at_once(command, project):
     return at_once
 
 
+@pytest.mark.slow  # its short form is test_a_single_run_on_s3
 @pytest.mark.timeout(600)
 def test_a_sweep_on_s3_from_the_command_to_a_synthetic_set(server, project, phantom_store, at_once):
     sweep = ["sweep", "tiny", "--profile", "small", "--store", phantom_store, "--name", "far", "--trials", 2]

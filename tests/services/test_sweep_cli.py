@@ -112,6 +112,7 @@ def tree(client: MlflowClient) -> tuple[list, list]:
     return parents, sorted(children, key=lambda r: r.info.run_name)
 
 
+@pytest.mark.slow  # its short forms: test_kill.py, tests/studies/test_sweep.py, tests/tracking/test_runs_server.py
 @pytest.mark.timeout(700)
 def test_killed_driver_and_lost_server_end_as_an_undisturbed_sweep(
     project, phantom_store, at_once, mortal, tmp_path_factory

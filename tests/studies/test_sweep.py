@@ -147,6 +147,7 @@ def test_a_full_disk_is_no_result_and_the_sweep_goes_on_where_it_stood(tmp_path,
     assert after.reports[0] == [32, 64, 96], "from its checkpoint of 32 images"
 
 
+@pytest.mark.slow  # its short form is in tests/cluster/test_trouble.py
 def test_a_worker_that_dies_each_time_leaves_its_trial_open_and_the_others_end(tmp_path, shared, ray_cluster, capfd):
     experiment = tiny(sweep__trials=2, sweep__concurrent=1, sweep__max_failures=0)
 

@@ -28,7 +28,8 @@ def unmix(
     seed: Annotated[int, typer.Option(help="Of the sample of pixels and of the method.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the report; nothing may be there yet.", metavar="DIR")] = None,
     abundances: Annotated[
-        str | None, typer.Option("--store", help="Also write the abundances as a store, which must not exist.", metavar="URI")
+        str | None,
+        typer.Option("--store", help="Also write the abundances as a store, which must not exist.", metavar="URI"),
     ] = None,
     runs: Annotated[Path | None, typer.Option("--runs", help="Where runs are kept.")] = None,
 ) -> None:

@@ -26,7 +26,9 @@ def describe(console: Console, uri: str, manifest: Manifest) -> None:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_row("store", Text(uri))  # a path may hold what rich takes for markup
     table.add_row("fingerprint", manifest.fingerprint)
-    held = f"{nm[0]:g} … {nm[-1]:g} nm, {manifest.kind}" if manifest.kind != "abundances" else f"abundances of {b} endmembers"
+    held = (
+        f"{nm[0]:g} … {nm[-1]:g} nm, {manifest.kind}" if manifest.kind != "abundances" else f"abundances of {b} endmembers"
+    )
     table.add_row("cubes", f"{manifest.lesions} of {h} x {w} x {b}, {held}")
     table.add_row("size", f"{sum(part.bytes for part in manifest.parts) / 1e6:.1f} MB in {parts} part{'s' * (parts > 1)}")
     table.add_row("diagnoses", ", ".join(f"{name} {count}" for name, count in manifest.diagnoses.items()))

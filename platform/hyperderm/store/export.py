@@ -34,8 +34,8 @@ def export_store(store: Store, folder: Path, format_: str, progress: Progress = 
 
     Raises:
         ConfigError: the format is unknown.
-        StoreError: the store holds abundances, the format cannot hold the data (`mat`: photographs, a lesion without diagnosis, cubes of 2 GiB), or the
-            folder exists already or cannot be written. Nothing is left behind.
+        StoreError: the store holds abundances, the format cannot hold the data (`mat`: photographs, a lesion without
+            diagnosis, cubes of 2 GiB), or the folder exists already or cannot be written. Nothing is left behind.
     """
     chosen = next((one for one in FORMATS if one == format_), None)
     if chosen is None:
@@ -99,6 +99,7 @@ def _write_all(store: Store, root: Path, format_: Format, progress: Progress) ->
         )
         progress(len(lesions), manifest.lesions)
     files.finish()
+    assert manifest.kind != "abundances"
     sidecar = Export(
         format=format_,
         kind=manifest.kind,

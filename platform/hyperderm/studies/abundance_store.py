@@ -1,8 +1,9 @@
 """Abundance maps as a store: the rows of a store of cubes, with how much of each endmember a pixel holds in place of bands.
 
-It has no folds, because its endmembers are those of one fold's train role: the lesions that it may show are those of train and
-validation, and another fold would find its own test role among them. It is for other programs, which read its Parquet files;
-networks of this project learn abundances by `learner.space=abundance`, which finds the endmembers anew in each fold.
+It has no folds. Its endmembers are those of one fold's train role, and it shows the lesions of train and validation of that
+fold; another fold would find lesions of its own test role among those that gave the endmembers. It is for other programs,
+which read its Parquet files. Networks of this project learn abundances by `learner.space=abundance`, which finds the
+endmembers anew in each fold.
 """
 
 from collections.abc import Iterator

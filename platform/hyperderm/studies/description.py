@@ -179,7 +179,8 @@ def describe_store(store: Store, progress: Callable[[str], None] = lambda text: 
     check_lesions(store)
     if manifest.kind == "abundances":
         raise StoreError(
-            f"store {store.location.uri} holds abundances, not spectra", "Look at the report of `hyperderm unmix`, which made it."
+            f"store {store.location.uri} holds abundances, not spectra",
+            "Look at the report of `hyperderm unmix`, which made it.",
         )
     progress("reading who is who")
     index = [{**row, "diagnosis": row["diagnosis"] or UNKNOWN} for row in store.index().to_pylist()]
