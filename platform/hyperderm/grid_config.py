@@ -68,7 +68,10 @@ class Ablation(Strict):
     generators: tuple[str, ...] = ()
     """Names of experiments whose learner generates, or names in `sets`."""
     generator_settings: dict[str, dict[str, str | int | float | bool | None]] = Field(default_factory=dict)
-    """Changes to the generators' experiments: name to configuration path to value."""
+    """Changes to the experiments of generators and of `unmixers`: name to configuration path to value."""
+    unmixers: dict[str, str] = Field(default_factory=dict)
+    """Generators in abundance space whose endmembers come from an unmixing net (`learner.unmixing`): generator to the
+    name of that net's experiment, which is trained first on each fold. Generators that name the same one share its nets."""
     sets: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Synthetic stores made elsewhere: name to fold to URI. Each store must name the manifest and fold it was made from."""
     rgb: str | None = None
@@ -95,8 +98,9 @@ class Ablation(Strict):
             raise ValueError(f"generators = [] with arms = {list(self.arms)} is refused: name one, or leave those arms out")
         if any(seed < 0 for seed in self.seeds):
             raise ValueError(f"seeds = {list(self.seeds)} is refused: a seed is 0 or more. For example seeds=[0,1,2]")
-        for name in ("sets", "searches", "generator_settings"):
-            unknown = sorted(set(getattr(self, name)) - set(self.generators))
+        for name in ("sets", "searches", "unmixers", "generator_settings"):
+            known = {*self.generators, *(self.unmixers.values() if name == "generator_settings" else ())}
+            unknown = sorted(set(getattr(self, name)) - known)
             if unknown:
                 raise ValueError(f"{name} names {unknown[0]!r}, which is not one of generators. Add it there, or correct it")
         for name in ("sets", "searches"):

@@ -13,6 +13,7 @@ from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, StudyError, nearest
 from hyperderm.grid_config import Ablation
 from hyperderm.identity import INPUTS
+from hyperderm.learners.spec import Role
 
 if TYPE_CHECKING:  # optuna takes half a second to import; a wrong key must be told before
     from optuna.distributions import BaseDistribution
@@ -89,14 +90,27 @@ def generators(names: Iterable[str], profile: Profile) -> dict[str, Experiment]:
     Raises:
         ConfigError: a name is no experiment, or its experiment generates nothing.
     """
+    return _of_role("generators", "generator", "generates", names, profile)
+
+
+def unmixers(names: Iterable[str], profile: Profile) -> dict[str, Experiment]:
+    """Return name to experiment for each unmixing net.
+
+    Raises:
+        ConfigError: a name is no experiment, or its experiment unmixes nothing.
+    """
+    return _of_role("unmixers", "unmixer", "unmixes", names, profile)
+
+
+def _of_role(field: str, role: Role, does: str, names: Iterable[str], profile: Profile) -> dict[str, Experiment]:
     found = {}
     for name in names:
         try:
             found[name] = experiment(name, profile)
         except ConfigError as error:
-            raise ConfigError(f"generators names {name!r}, which is no experiment", error.remedy) from None
-        if found[name].learner.role != "generator":
-            raise ConfigError(f"generators names {name!r}, which generates nothing", "Name an experiment that does.")
+            raise ConfigError(f"{field} names {name!r}, which is no experiment", error.remedy) from None
+        if found[name].learner.role != role:
+            raise ConfigError(f"{field} names {name!r}, which {does} nothing", "Name an experiment that does.")
     return found
 
 

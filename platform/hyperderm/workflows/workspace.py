@@ -15,7 +15,9 @@ from hyperderm.config import Experiment
 from hyperderm.databases import sqlite_address
 from hyperderm.errors import ConfigError
 from hyperderm.grid_config import Ablation
+from hyperderm.learners.spec import UNMIXING
 from hyperderm.reports.store_description import say
+from hyperderm.settings import PENDING
 from hyperderm.strict import check_text, parse_overrides
 
 if TYPE_CHECKING:  # heavy modules are imported only after the configuration is checked
@@ -158,8 +160,11 @@ def configure_grid(
         registry.ablation(name, "small").override(values)
     grid = registry.ablation(name, choose_profile(workspace, profile)).override(values)
     trained = [each for each in grid.generators if each not in grid.sets] if grid.uses_generators else []
-    generators = registry.generators(trained, grid.profile)
-    return grid, {name: each.override(grid.generator_settings.get(name, {})) for name, each in generators.items()}
+    unmixed = {name: net for name, net in grid.unmixers.items() if name in trained}
+    found = registry.generators(trained, grid.profile) | registry.unmixers(unmixed.values(), grid.profile)
+    pending = {name: {f"learner.{UNMIXING}": PENDING} for name in unmixed}
+    settings = grid.generator_settings
+    return grid, {name: each.override(settings.get(name, {}) | pending.get(name, {})) for name, each in found.items()}
 
 
 def next_time(option: str, text: str, after: datetime) -> datetime:

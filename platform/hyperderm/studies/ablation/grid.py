@@ -101,6 +101,8 @@ def job_config(
             values |= {"sweep.gpus_per_worker": job.gpus}
             if job.key in plan.feeds:
                 values["data.feed"] = plan.feeds[job.key]
+            if experiment.data.photographs:
+                values["data.photographs"] = _address(experiment.data.photographs)
             if experiment.synthetic is not None:
                 values["synthetic.store"] = grid.address(source, STORE) if source else _address(job.store)
             experiment = experiment.override(values)

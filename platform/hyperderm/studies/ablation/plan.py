@@ -17,7 +17,7 @@ from hyperderm.grid_config import Ablation
 from hyperderm.identity import shaping
 from hyperderm.learners.data import truth
 from hyperderm.learners.sampling import count_of
-from hyperderm.learners.spec import START, Request
+from hyperderm.learners.spec import START, UNMIXING, Request
 from hyperderm.settings import PENDING
 from hyperderm.store.folds import POSITIVE
 from hyperderm.store.manifest import Role
@@ -32,6 +32,12 @@ from hyperderm.training.selection import Selection, select
 
 VERSION = 3
 """Part of every job's name; raise this number when the code changes the result that a configuration leads to."""
+
+FOR_EACH_FOLD = {
+    START: 'the arm "both" pre-trains a generator for each fold',
+    UNMIXING: '--set \'unmixers={{"{}": "unmixer"}}\' trains an unmixing net for each fold',
+}
+"""What a grid does in place of one run that a generator needs, by the field that names the run."""
 
 
 class PlanBuilder:
@@ -48,6 +54,7 @@ class PlanBuilder:
         self._sets: dict[str, tuple[str, int, str]] = {}
         self._digests: dict[str, str] = {}
         self._external: dict[tuple[str, int], Store] = {}
+        self._learnt_photographs: dict[str, str] = {}
         self.photographs = _photographs(grid.rgb) if grid.rgb else None
         self.rgb = self.photographs.manifest.fingerprint if self.photographs else ""
 
@@ -56,7 +63,8 @@ class PlanBuilder:
         """Return fingerprints of what the grid names by an address, since the content of an address may change."""
         sets = {f"sets.{name}.{fold}": made.manifest.fingerprint for (name, fold), made in self._external.items()}
         weights = {f"{name}.weights_sha256": digest for name, digest in self._digests.items() if digest}
-        return {"rgb": self.rgb} | sets | weights
+        photographs = {f"data.photographs {uri}": made for uri, made in self._learnt_photographs.items()}
+        return {"rgb": self.rgb} | sets | weights | photographs
 
     def before(self, needs: Sequence[str]) -> list[Job]:
         """Return the generator and the set that a cell needs; all cells must be known, since they fix the set's size."""
@@ -219,7 +227,9 @@ class PlanBuilder:
         if (name, variant, fold) in self._generators:
             return self._generators[name, variant, fold]
         values: dict[str, Any] = {"data.fold": fold, "data.size": self.grid.size, "seed": self.grid.generator_seed}
-        first, inputs = round(base.training.images * PRETRAIN_SHARE), {}
+        first = round(base.training.images * PRETRAIN_SHARE)
+        net = self.grid.unmixers.get(name)
+        inputs = {UNMIXING: self._generator(net, "own", fold).key} if net else {}
         if self.grid.feed != "auto":
             values["data.feed"] = self.grid.feed
         if variant in ("all_classes", "pretraining"):
@@ -229,7 +239,7 @@ class PlanBuilder:
         if variant == "pretraining":
             values["training.images"] = first
         if variant == "pretrained":
-            inputs = {START: self._generator(name, "pretraining", fold).key}
+            inputs[START] = self._generator(name, "pretraining", fold).key
             values |= {f"learner.{START}": PENDING, "training.images": base.training.images - first}
         try:
             experiment = base.override(values)
@@ -242,6 +252,8 @@ class PlanBuilder:
             "manifest": self.manifest,
             "version": VERSION,
         } | ({"inputs": inputs} if inputs else {})
+        if experiment.data.photographs:
+            facts["photographs"] = self._content_of(experiment.data.photographs)
         suffix = "" if variant == "own" else f" ({variant.replace('_', ' ')})"
         job = Job(
             fingerprint(facts)[:16], "generator", f"{name}{suffix} fold {fold}", fold, experiment, tuple(inputs.values()),
@@ -249,6 +261,12 @@ class PlanBuilder:
         )  # fmt: skip
         self._generators[name, variant, fold] = job
         return job
+
+    def _content_of(self, photographs: str) -> str:
+        """Return the fingerprint of photographs that a generator learns, since the content of an address may change."""
+        if photographs not in self._learnt_photographs:
+            self._learnt_photographs[photographs] = open_store(photographs, verify=False).manifest.fingerprint
+        return self._learnt_photographs[photographs]
 
     def _base(self, name: str, fold: int) -> Experiment:
         if name not in self.generators:
@@ -259,9 +277,11 @@ class PlanBuilder:
             values = winner(Path(found), fold, self.manifest, self.generators[name].name) if found else {}
             self._bases[name, fold] = base = self.generators[name].override(values)
             for field, run in base.learner.needed.items():
+                if field == UNMIXING and name in self.grid.unmixers:
+                    continue  # a net of each fold takes its place
                 raise ConfigError(
                     f"generator {name} begins from a run (learner.{field} = {run}): a run is of one fold, a grid of several",
-                    'Leave it out; the arm "both" pre-trains a generator for each fold.',
+                    f"Leave it out; {FOR_EACH_FOLD[field].format(name)}.",
                 )
         return self._bases[name, fold]
 
