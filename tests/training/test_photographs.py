@@ -209,6 +209,19 @@ def test_the_patient_of_a_held_out_lesion_is_refused(real, tmp_path):
         select(real, made)
 
 
+def test_a_patient_whom_both_stores_name_alike_is_refused(tmp_path):
+    """A patient of a held-out lesion, in another picture; the same words as names of pictures tell nothing."""
+    cubes = [replace(one.lesion, group=f"patient {number // 2}") for number, one in enumerate(phantom(30, 32, 5))]
+    write_store(str(tmp_path / "cubes"), cubes, fold_count=3, seed=0)
+    store = open_store(str(tmp_path / "cubes"))
+    held = next(each.group for each in store.lesions() if store.folds().role(each.group, FOLD) == "validation")
+    rgb = pictures((one.lesion for one in phantom(4, 32, 77)), tmp_path / "rgb", group=held)
+    with pytest.raises(StoreError, match=rf"patients of the validation role of fold 1: both stores name {held}\..*--groups"):
+        select(store, experiment(rgb))
+    named = pictures((one.lesion for one in phantom(4, 32, 77)), tmp_path / "named", group=held, image_id=held)
+    select(store, experiment(named))
+
+
 def test_what_a_net_that_cannot_see_colours_is_asked(real, runs, others):
     with pytest.raises(StudyError, match=r"learner.unmixing = bands: it sees all bands, and photographs have three colours"):
         find_inputs(experiment(others, learner__unmixing="bands"), real, runs)

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from hyperderm.errors import StoreError, StudyError
 from hyperderm.store.manifest import Role
-from hyperderm.store.overlap import LesionMatcher, read_facts
+from hyperderm.store.overlap import LesionMatcher, StoreFacts, read_facts
 from hyperderm.store.reader import Store
 
 HELD_OUT: tuple[Role, ...] = ("validation", "test")
@@ -46,7 +46,8 @@ def photographs_of(rgb: Store, diagnosis: str, size: int, called: str = "--rgb")
 def check_unrelated(store: Store, rgb: Store, chosen: Collection[str], fold: int) -> None:
     """Refuse photographs that show a lesion, or a patient, of the validation or the test role.
 
-    They are recognised by the source file and by the group, in either store (`store.overlap.LesionMatcher`).
+    They are recognised by the source file and by the group, in either store (`store.overlap.LesionMatcher`), and by a
+    patient whom both stores name alike. A group that is only the name of its image tells no patient.
 
     Args:
         store: the store of the cubes.
@@ -70,3 +71,14 @@ def check_unrelated(store: Store, rgb: Store, chosen: Collection[str], fold: int
                 f"fold {fold} ({how})",
                 "Ingest the photographs without those lesions and their patients.",
             )
+        if shared := sorted(_patients(real, held) & _patients(pictures, learnt)):
+            raise StoreError(
+                f"data.photographs = {rgb.location.uri} shows patients of the {role} role of fold {fold}: both stores name "
+                f"{shared[0]}" + (f" and {len(shared) - 1} more" if shared[1:] else ""),
+                "Ingest the photographs without these patients, or by --groups with other names if they are other people.",
+            )
+
+
+def _patients(facts: StoreFacts, lesions: Collection[tuple[str, str]]) -> set[str]:
+    wanted = {name for _, name in lesions}
+    return {row.group for row in facts.rows if row.lesion_id in wanted and row.group != row.image}
