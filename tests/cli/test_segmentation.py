@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -120,6 +121,11 @@ def test_a_store_with_masks_and_its_run(here, command, tmp_path):
     assert len(rows) < 12  # the test role stays closed
     assert np.load(out / "labels.npy").shape == (len(rows), 16, 16)
     assert np.load(out / "reconstruction.npy").shape == (len(rows), 16, 16, 16)
+    pictures = [cv2.imread(str(path)) for path in sorted((out / "labels").iterdir())]
+    assert len(pictures) == len(rows)
+    for drawn, found in zip(pictures, np.load(out / "labels.npy"), strict=True):  # one colour for each label, and back
+        pairs = {(int(label), *pixel) for label, pixel in zip(found.ravel(), map(tuple, drawn.reshape(-1, 3)), strict=True)}
+        assert len(pairs) == len(np.unique(found)) == len({pair[1:] for pair in pairs})
     assert "Lesion masks, mean Dice with the drawn ones" in (out / "report.md").read_text()
     assert all(0 <= float(row["dice: Otsu"] or 0) <= 1 for row in rows)
     clean = command("denoise", here / "store", "--run", out, "--out", tmp_path / "clean")
@@ -130,6 +136,32 @@ def test_a_store_with_masks_and_its_run(here, command, tmp_path):
     assert "was trained on fold 0 of this store, fold 1 is asked for. Give --fold 0." in other.stderr
     verdict = workflows.audit_leaks()
     assert (verdict.counts["segmenter"], verdict.openings, verdict.findings, verdict.unknown) == (2, 0, (), ())
+
+
+def test_label_maps_lie_where_their_source_lies(here, command, tmp_path):
+    """GeoTIFF's tags and ENVI's map info are copied; read back by tifffile and spectral."""
+    cube = np.load(here / "cube.npy")
+    placed = ["UTM", "1", "1", "500000", "3300000", "0.5", "0.5", "49", "North", "WGS-84", "units=Meters"]
+    envi.save_image(str(tmp_path / "scene.hdr"), cube, dtype=np.float32, metadata={"map info": placed}, ext=".img")
+    keys = (1, 1, 0, 1, 1024, 0, 1, 1)
+    tags = [(33550, 12, 3, (0.5, 0.5, 0.0), True), (34735, 3, len(keys), keys, True)]
+    tifffile.imwrite(tmp_path / "scene.tif", np.moveaxis(cube, 2, 0), photometric="minisblack", extratags=tags)
+    for name in ("scene.hdr", "scene.tif"):
+        out = tmp_path / name.replace(".", "-")
+        done = command("segment", tmp_path / name, "--clusters", "2", *FEW, "--out", out)
+        assert done.returncode == 0, done.stderr
+        text = (out / "report.md").read_text()
+        header = envi.open(out / "labels.hdr", out / "labels.img").metadata
+        with tifffile.TiffFile(out / "labels.tif") as file:
+            held = {code: file.pages.first.tags[code].value for code in (33550, 34735) if code in file.pages.first.tags}
+        if name.endswith("hdr"):
+            assert header["map info"] == placed
+            rebuilt = envi.open(out / "reconstruction.hdr", out / "reconstruction.img")
+            assert (rebuilt.metadata["map info"], held) == (placed, {})
+            assert "The georeference of the source stands in the ENVI file" in text
+        else:
+            assert (held, "map info" in header) == ({33550: (0.5, 0.5, 0.0), 34735: keys}, False)
+            assert "The georeference of the source stands in the TIFF file" in text
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import cv2
 import numpy as np
 import tifffile
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from hyperderm.store.export_files import file_name
 from hyperderm.studies.scenes import Scenes
 
 CUBE, LABELS, TIFF = "reconstruction.npy", "labels.npy", "labels.tif"
+PICTURES = "labels"
+"""Folder of the label maps of several scenes as pictures."""
 CUBE_ENVI, LABELS_ENVI = ("reconstruction.hdr", "reconstruction.img"), ("labels.hdr", "labels.img")
 
 
@@ -21,7 +25,7 @@ class CubeFiles:
     """Cubes that are written as scenes come, so that they need not stay in memory: npy, and ENVI for a single scene.
 
     npy: float32 (H, W, B), or (N, H, W, B) of several scenes in their order. ENVI: float32, interleaved by pixel, with the
-    wavelengths in nm where they are known.
+    wavelengths in nm where they are known, and the map information of an ENVI source.
     """
 
     def __init__(self, folder: Path, scenes: Scenes) -> None:
@@ -53,8 +57,9 @@ class CubeFiles:
 def write_labels(folder: Path, scenes: Scenes, labels: NDArray[np.int16], names: Sequence[str], colours: Any) -> None:  # noqa: ANN401
     """Write label maps, −1 where a pixel is masked.
 
-    npy: int16 (H, W), or (N, H, W) of several scenes. TIFF: int16, a page a scene, without a georeference. ENVI
-    classification, for a single scene: class 0 is "masked", class k + 1 is cluster k.
+    npy: int16 (H, W), or (N, H, W) of several scenes. TIFF: int16, a page a scene, with the georeference of a GeoTIFF. ENVI
+    classification, for a single scene: class 0 is "masked", class k + 1 is cluster k; with the map information of an ENVI
+    source. A picture for each of several scenes: PNG in the colours of the clusters, black where a pixel is masked.
 
     Args:
         folder: where they go.
@@ -65,8 +70,10 @@ def write_labels(folder: Path, scenes: Scenes, labels: NDArray[np.int16], names:
     """
     maps = labels[0] if scenes.single else labels
     np.save(folder / LABELS, maps)
-    tifffile.imwrite(folder / TIFF, maps, photometric="minisblack")
-    if scenes.single:
+    tifffile.imwrite(folder / TIFF, maps, photometric="minisblack", extratags=scenes.place.tiff)
+    if not scenes.single:
+        _pictures(folder / PICTURES, scenes, labels, np.asarray(colours))
+    else:
         from spectral.io import envi  # type: ignore[import-untyped]
 
         shown = [[0, 0, 0], *np.round(255 * np.asarray(colours)).astype(int).tolist()]
@@ -80,7 +87,18 @@ def write_labels(folder: Path, scenes: Scenes, labels: NDArray[np.int16], names:
             dtype=np.int16,
             byteorder=0,
             force=True,
+            metadata=scenes.place.envi,
         )
+
+
+def _pictures(folder: Path, scenes: Scenes, labels: NDArray[np.int16], colours: NDArray[np.float64]) -> None:
+    """Write one PNG a scene, whose name begins with its place in the order and holds the lesion's id."""
+    palette = np.round(255 * np.concatenate([colours, np.zeros((1, 3))])).astype(np.uint8)  # −1 is the last one
+    folder.mkdir()
+    for number, (name, found) in enumerate(zip(scenes.roles, labels, strict=True)):
+        path = folder / f"{file_name(number, name)}.png"
+        if not cv2.imwrite(str(path), palette[found][..., ::-1]):
+            raise OSError(f"{path} cannot be written")
 
 
 def _envi_cube(header: Path, scenes: Scenes) -> Any:  # noqa: ANN401 - an array in a file, which spectral does not type
@@ -96,6 +114,7 @@ def _envi_cube(header: Path, scenes: Scenes) -> Any:  # noqa: ANN401 - an array 
         "byte order": int(sys.byteorder == "big"),
         "description": "reconstruction by the spectral autoencoder of hyperderm",
     }
+    facts |= scenes.place.envi
     if scenes.measured:
         facts |= {"wavelength": [f"{nm:.10g}" for nm in scenes.bands], "wavelength units": "Nanometers"}
     return envi.create_image(str(header), facts, ext=".img", force=True).open_memmap(writable=True)

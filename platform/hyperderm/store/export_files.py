@@ -98,7 +98,7 @@ class EnviFiles(Files):
         import spectral.io.envi as envi  # type: ignore[import-untyped]
 
         self._count += 1
-        name = _name(self._count, lesion)
+        name = file_name(self._count, lesion.lesion_id)
         file = f"cubes/{name}{HEADER}"
         metadata = {
             "wavelength": [repr(float(nm)) for nm in lesion.cube.wavelengths_nm],
@@ -122,7 +122,7 @@ class NpzFiles(Files):
     def put(self, lesion: Lesion) -> tuple[str, str | None]:
         """Write one archive."""
         self._count += 1
-        file = f"cubes/{_name(self._count, lesion)}.npz"
+        file = f"cubes/{file_name(self._count, lesion.lesion_id)}.npz"
         arrays: dict[str, Any] = {CUBE: lesion.cube.reflectance, "wavelengths_nm": lesion.cube.wavelengths_nm}
         if lesion.mask is not None:
             arrays[MASK] = lesion.mask
@@ -143,7 +143,7 @@ def _save_mask(mask: NDArray[np.bool_], path: Path) -> None:
     Image.fromarray(mask.astype(np.uint8) * 255).save(path)
 
 
-def _name(number: int, lesion: Lesion) -> str:
+def file_name(number: int, lesion_id: str) -> str:
     """Return a file name that sorts in the store's order and contains the lesion's id, made safe for file systems."""
-    slug = re.sub(r"[^A-Za-z0-9-]+", "_", lesion.lesion_id).strip("_")[:_LONGEST_SLUG]
+    slug = re.sub(r"[^A-Za-z0-9-]+", "_", lesion_id).strip("_")[:_LONGEST_SLUG]
     return f"{number:06d}_{slug}".rstrip("_")

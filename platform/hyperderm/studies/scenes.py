@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hyperderm.cubes.diagnosis import UNKNOWN
 from hyperderm.errors import ConfigError, CubeError
+from hyperderm.ingest.formats.georeference import NOWHERE, Georeference, georeference
 from hyperderm.ingest.formats.scene import ReadOptions
 from hyperderm.ingest.formats.scene_files import find_scenes, read_pixels
 from hyperderm.learners.held_out_pixels import held_out_blocks
@@ -64,6 +65,7 @@ class Scenes:
         masked: whether at least one scene has a mask drawn by hand.
         tags: what the scenes are in the terms of MLflow: fingerprint, address and fold of a store; empty for a file.
         phantom: whether the scenes are simulated, so that their truth may be known.
+        place: where on Earth the pixels of a cube in a file lie, as far as the file says it.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Scenes:
     masked: bool
     tags: dict[str, str]
     phantom: bool = False
+    place: Georeference = NOWHERE
 
     @property
     def single(self) -> bool:
@@ -107,7 +110,10 @@ def of_file(path: Path, asked: ReadOptions) -> Scenes:
     bands = tuple(float(k + 1) for k in range(shape[2])) if known is None else tuple(known.tolist())
     name = path.name.split(".")[0] or path.name
     frame = Frame(name, UNKNOWN, "", cube)
-    return Scenes(name, str(path), shape, bands, known is not None, {name: ""}, lambda: iter((frame,)), False, {})
+    return Scenes(
+        name, str(path), shape, bands, known is not None, {name: ""}, lambda: iter((frame,)), False, {},
+        place=georeference(found[0]),
+    )  # fmt: skip
 
 
 def of_store(store: Store, fold: int | None) -> Scenes:

@@ -88,7 +88,7 @@ def find(folder: Path, files: Sequence[Path], root: Path) -> list[Found]:
     found = []
     for header in (p for p in files if p.suffix.lower() == HEADER):
         try:
-            fields = _read_header(header)
+            fields = read_header(header)
         except CubeError:
             fields = {}  # read() says it; the data beside it are its own all the same
         try:
@@ -106,7 +106,7 @@ def read(found: Found, asked: ReadOptions) -> Scene:
         CubeError: the file has no ENVI header, the data file is missing or truncated, the numbers are complex, the byte
             order cannot be right, or the wavelengths cannot be used.
     """
-    header = _read_header(found.path)
+    header = read_header(found.path)
     layout = _layout(header)
     data = _data_file(found.path, header, _root(found))
     if (held := data.stat().st_size) != layout.bytes:
@@ -176,7 +176,7 @@ def _fact(field: str) -> str:
     return field.replace(" ", "_")
 
 
-def _read_header(path: Path) -> dict[str, Any]:
+def read_header(path: Path) -> dict[str, Any]:
     """Return the header's fields with keys in lower case; a value in braces becomes a list of text, any other value text."""
     try:
         if (size := path.stat().st_size) > _LONGEST_HEADER:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from hyperderm.reports.document import Cell, Column, Content, Drawing, Row, Section, Table
 from hyperderm.reports.number_format import number
 from hyperderm.reports.scene_figures import loss_curves
-from hyperderm.reports.scene_files import CUBE, LABELS, LABELS_ENVI, TIFF
+from hyperderm.reports.scene_files import CUBE, LABELS, LABELS_ENVI, PICTURES, TIFF
 from hyperderm.reports.segmentation import figures
 from hyperderm.reports.table_files import csv_text
 from hyperderm.segmentation.clustering import FEWEST, RIDGE
@@ -122,11 +122,15 @@ def _sections(found: Segmentation, facts: Mapping[str, str]) -> Iterator[Section
         _drawing("labels", partial(figures.labels, found), "The label map; clusters are numbered by their size."),
         _drawing("overlay", partial(figures.overlay, found), f"The clusters over {colours}."),
     )
-    files = f"{LABELS}, {TIFF}" + (f" and {LABELS_ENVI[0]}" if single else f" ({SCENES} has their order)")
+    files = f"{LABELS}, {TIFF}" + (
+        f" and {LABELS_ENVI[0]}" if single else f" ({SCENES} has their order) and {PICTURES}/*.png"
+    )
+    kind = "ENVI" if request.scenes.place.envi else "TIFF"
+    placed = f" The georeference of the source stands in the {kind} file." if request.scenes.place.known else ""
     yield Section(
         "maps",
         "Label maps",
-        (f"{files} hold all labels, −1 where a pixel is masked. TIFF and ENVI have no georeference.",),
+        (f"{files} hold all labels, −1 (in ENVI 0, in pictures black) where a pixel is masked.{placed}",),
         large * single,
     )
     yield Section(

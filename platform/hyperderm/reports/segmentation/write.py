@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hyperderm.reports.report_folder import TEXT, write_folder, write_pages
 from hyperderm.reports.scene_figures import hues
-from hyperderm.reports.scene_files import CUBE, CUBE_ENVI, LABELS, LABELS_ENVI, TIFF, CubeFiles, write_labels
+from hyperderm.reports.scene_files import CUBE, CUBE_ENVI, LABELS, LABELS_ENVI, PICTURES, TIFF, CubeFiles, write_labels
 from hyperderm.reports.segmentation.sections import AGREEMENT, CLUSTERS, LOSSES, SCENES, content, csv_files
 from hyperderm.studies.scenes import Cubes, Frame
 from hyperderm.studies.segmentation import Keep, Labels, Request, Segmentation
@@ -55,5 +55,5 @@ def write_segmentation(
         write_pages(staging, content(found, facts), csv_files(found))
         results.append(found)
 
-    write_folder(folder, fill, {*FILES, *LARGE, *DRAWN})
+    write_folder(folder, fill, {*FILES, *LARGE, *DRAWN, PICTURES})
     return results[0], [path for name in (*FILES, *DRAWN) if (path := folder / name).exists()]
