@@ -1,4 +1,9 @@
-"""The second rung of the ladder: the critic's convolutions also run along the bands."""
+"""The second rung of the ladder: the critic's convolutions also run along the bands.
+
+Hypothesis: neighbouring bands are alike, so a kernel that runs along them needs fewer examples to know a spectrum.
+Command: make sweep-ladder_2_conv3d; all rungs side by side: hyperderm compare --sweeps with their names
+Expected and result: nothing was written down before, and the rungs have not been measured at equal seconds yet.
+"""
 
 from experiments.dcgan import dcgan
 from hyperderm.config import Experiment

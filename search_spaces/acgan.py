@@ -12,6 +12,7 @@ def space(experiment: Experiment) -> dict[str, BaseDistribution]:
 
     - `class_weight`: too small and the diagnosis is ignored, too large and each diagnosis collapses to what is easy to tell.
     - Learning rates and momentum as for DCGAN.
+    - Batch sizes from 4, because smaller ones make the loss noisy, to 16, a quarter of seventy lesions.
     """
     workers = experiment.sweep.workers_per_trial
     batches = [size for size in (4, 8, 16) if size % workers == 0] or [workers]

@@ -13,6 +13,7 @@ def space(experiment: Experiment) -> dict[str, BaseDistribution]:
     - `clip` around the paper's 0.01: too small and gradients vanish, too large and the critic is no longer smooth.
     - Learning rates around the paper's 5e-5, and up to those that move small networks in minutes.
     - `n_critic` from 1 to 5, the paper's value: the critic should be near its best before the generator moves.
+    - Batch sizes from 4, because smaller ones make the loss noisy, to 16, a quarter of seventy lesions.
     """
     workers = experiment.sweep.workers_per_trial
     batches = [size for size in (4, 8, 16) if size % workers == 0] or [workers]

@@ -184,6 +184,8 @@ def trained(
                 begin = time.process_time()
                 learner.step(feed.batch(images))
                 images, spent = images + experiment.training.batch_size, spent + time.process_time() - begin
+                if experiment.learner.fit_once:  # it was fitted when it was built
+                    break
             cubes = learner.sample(experiment.seed, range(samples), condition)
             distance, _ = scored(roles, cubes, "validation")
             print(f" {distance:.2f}", end="\n" if moment == VALIDATIONS else "", flush=True)
@@ -237,14 +239,15 @@ def references(roles: Roles, samples: int) -> dict[str, tuple[float, float]]:
 def table(rows: list[Row], roles: Roles, samples: int) -> str:
     """The table, best distance first: mean ± standard deviation over seeds."""
     lines = [
-        "| generator | told | seeds | images | kept at | untrained | distance | coverage | copies | told from real |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| generator | told | seeds | seconds | images | kept at | untrained | distance | coverage | copies | told apart |",
+        f"{'|---' * 11}|",
     ]
     for name, (distance, covered) in references(roles, samples).items():
-        lines.append(f"| {name} | | | | | | {distance:.3f} | {covered:.2f} | | |")
+        lines.append(f"| {name} | | | | | | | {distance:.3f} | {covered:.2f} | | |")
     for of in sorted(_grouped(rows), key=lambda of: mean(row.distance for row in of)):
         lines.append(
             f"| {of[0].name} | {of[0].told} | {len(of)} | "
+            f"{mean(row.seconds for row in of):,.0f} | "
             f"{mean(row.images for row in of):,.0f} | {mean(row.kept for row in of):,.0f} | "
             f"{_spread([row.untrained for row in of])} | "
             f"{_spread([row.distance for row in of])} | {_spread([row.coverage for row in of], 2)} | "
@@ -254,9 +257,15 @@ def table(rows: list[Row], roles: Roles, samples: int) -> str:
 
 
 def passed(rows: list[Row], roles: Roles, samples: int) -> bool:
-    """Whether every run has at most a third of its untrained distance and at least half of the floor's coverage."""
+    """Whether every run has at most a third of its untrained distance and at least half of the floor's coverage.
+
+    A generator that is fitted at once is never untrained; for it coverage alone is judged.
+    """
     floor = references(roles, samples)[FLOOR][1]
-    missed = [row for row in rows if row.distance > row.untrained / 3 or row.coverage < floor / 2]
+    at_once = {name for name in {row.name for row in rows} if registry.experiment(name, "small").learner.fit_once}
+    missed = [
+        row for row in rows if (row.distance > row.untrained / 3 and row.name not in at_once) or row.coverage < floor / 2
+    ]
     for row in missed:
         print(
             f"missed: {row.name} ({row.told}) seed {row.seed}: {row.distance:.3f} of {row.untrained:.3f}, {row.coverage:.2f}"

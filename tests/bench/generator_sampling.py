@@ -92,15 +92,15 @@ def print_names(rows: list[Row]) -> None:
 
 
 def experiments() -> dict[str, Experiment]:
-    """The small profile of every experiment of a generator, and the contract's small networks, at `SIDE`."""
+    """The small profile of every experiment of a generator with a network, and the contract's small ones, at `SIDE`."""
     from tests.learners.test_contract import GENERATORS, SMALL
 
     found = {}
     for name in registry.names("experiments"):
         experiment = registry.experiment(name, "small")
-        if experiment.learner.role == "generator" and not name.startswith("ladder_"):
+        if experiment.learner.role == "generator" and not experiment.learner.fit_once and not name.startswith("ladder_"):
             found[name] = experiment.override({"data.size": SIDE})
-    for name in GENERATORS:
+    for name in [name for name in GENERATORS if not SMALL[name].fit_once]:
         found[f"tiny: {name}"] = Experiment(
             name="tiny",
             profile="small",
@@ -138,7 +138,7 @@ def measured(name: str, experiment: Experiment, count: int) -> Row:
 
 def untrained(experiment: Experiment, count: int) -> tuple[dict[str, Any], Tensor | None]:
     """A checkpoint of the untrained learner, and the condition of `count` cubes."""
-    data = two_classes(tiny_data(size=SIDE))
+    data = experiment.learner.in_space(experiment, two_classes(tiny_data(size=SIDE)))
     learner = experiment.learner.build(experiment, data, Compute(CPU))
     assert isinstance(learner, GenerativeLearner)
     context = Context(CheckpointFolder(Path()), device=CPU, provenance={"run": "bench"})

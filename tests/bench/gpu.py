@@ -1,10 +1,11 @@
 """Every generator at its full profile on a GPU: `python -m tests.bench.gpu [--names NAME …] [--steps N] [--compile]`.
 
-It runs where only torch, numpy, scipy and pydantic are installed, and makes its cubes itself. One table is printed: steps
-and images a second in fp32 and bf16, how far the first losses of the two are apart, whether `sample` gives the same bits
-twice and one by one, the largest memory (of the GPU; on a CPU of the whole process), and steps a second after torch.compile
-and with CUDA graphs, or why these fail. Without a GPU the networks are tiny, the size is 32 px, and the table says so;
-torch.compile is then tried only on request.
+It runs where only torch, numpy, scipy and pydantic are installed, and makes its cubes itself. A generator that needs another
+package (diffusion: diffusers) is then named and left out; one that takes no steps (`mixture`) is always. One table is
+printed: steps and images a second in fp32 and bf16, how far the first losses of the two are apart, whether `sample` gives
+the same bits twice and one by one, the largest memory (of the GPU; on a CPU of the whole process), and steps a second after
+torch.compile and with CUDA graphs, or why these fail. Without a GPU the networks are tiny, the size is 32 px, and the table
+says so; torch.compile is then tried only on request.
 The exit code is 1 if the losses are more than `APART` apart, a cube differs, or a learner is missing.
 """
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from hyperderm import registry
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError
-from hyperderm.learners import kinds
+from hyperderm.learners import kinds, learner_of
 from hyperderm.learners.adversarial import AdversarialLearner
 from hyperderm.learners.base import Compute
 from hyperderm.learners.data import TrainData
@@ -36,7 +37,7 @@ COMPARED = 3
 """Number of first steps whose losses are compared; later, small differences have moved the weights apart."""
 TINY: dict[str, object] = {"data.size": 32, "training.batch_size": 4, "learner.generator_width": 8}
 TINY_WIDTHS = ("critic_width", "encoder_width")
-LOSSES = ("critic_loss", "generator_loss", "loss", "squared_distance")
+LOSSES = ("critic_loss", "generator_loss", "loss", "squared_distance", "denoising")
 """Names under which a learner reports the losses that it minimises."""
 
 COLUMNS = (
@@ -89,7 +90,8 @@ def main() -> int:
     for name in asked.names or generators():
         wrong += learner_rows(name, device, asked.steps, gpu or asked.compile)
     if not asked.names:
-        wrong += [f"{kind}: no experiment" for kind in set(kinds("generator")) - {learner_kind(n) for n in generators()}]
+        stepping = {kind for kind in kinds("generator") if (learner := learner_of(kind)) and not learner.fit_once}
+        wrong += [f"{kind}: no experiment" for kind in stepping - {learner_kind(n) for n in generators()}]
     for sentence in wrong:
         print(f"WRONG: {sentence}")
     return int(bool(wrong))
@@ -104,9 +106,10 @@ def _asked() -> argparse.Namespace:
 
 
 def generators() -> list[str]:
-    """The experiments of generators, without the rungs of the ladder."""
+    """The experiments of generators that take steps, without the rungs of the ladder."""
     names = [name for name in registry.names("experiments") if not name.startswith("ladder_")]
-    return [name for name in names if registry.experiment(name, "full").learner.role == "generator"]
+    learners = {name: registry.experiment(name, "full").learner for name in names}
+    return [name for name, learner in learners.items() if learner.role == "generator" and not learner.fit_once]
 
 
 def learner_kind(name: str) -> str:
@@ -114,9 +117,15 @@ def learner_kind(name: str) -> str:
 
 
 def learner_rows(name: str, device: torch.device, steps: int, compiles: bool) -> list[str]:
-    """Print the rows of one experiment; return what is wrong."""
+    """Print the rows of one experiment, or which package it lacks here; return what is wrong."""
     experiment = configured(name, device)
     data = blob_data(experiment)
+    try:
+        data = experiment.learner.in_space(experiment, data)
+        experiment.learner.build(experiment, data, Compute(device))
+    except ModuleNotFoundError as error:
+        print(f"| {name} is not measured: it needs {error.name}, which is not installed here |", flush=True)
+        return []
     whole = measured(experiment, data, device, "fp32", steps, compiles)
     print(whole.line(), flush=True)
     half = measured(experiment, data, device, "bf16", steps, compiles)
@@ -191,7 +200,7 @@ class Training:
         built = experiment.learner.build(experiment, data, compute)
         assert isinstance(built, GenerativeLearner)
         self.learner, self.device, self.images = built, device, 0
-        held = data.scaling.forward(data.drawn).to(device)
+        held = data.coordinates.forward(data.drawn).to(device)
         pixelwise = experiment.learner.pixelwise and device.type == "cpu"
         flips, size = experiment.data.flips, experiment.training.batch_size
         self.feed = MemoryFeed(held, size, experiment.seed, flips=flips, labels=data.labels, pixelwise=pixelwise)

@@ -191,9 +191,11 @@ def test_label_maps_lie_where_their_source_lies(here, command, tmp_path):
 )
 def test_what_is_refused(here, command, flags, said):
     words = [here / word if (here / word).exists() or word.startswith("missing") else word for word in flags]
-    done = command("segment", *words)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert said in done.stderr
+    of_segment = ("--clusters", "--weight", "--as-masks", "--reference")
+    for verb in ("segment", *(["denoise"] if not {*flags} & {*of_segment} else [])):
+        done = command(verb, *words)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert said in done.stderr
     assert not list((here / "project").glob("runs/*/report"))
 
 

@@ -122,6 +122,13 @@ def test_a_style_comes_from_a_second_noise():
         ({"learner__loss": "bce"}, "learner.loss"),
         ({"learner__reconstruction": "lpips", "data__size": 16}, "LPIPS needs 16 px"),
         ({"learner__reconstruction": "vgg"}, "learner.reconstruction"),
+        (
+            {"learner__reconstruction": "lpips", "learner__space": "abundance", "learner__endmembers": 2},
+            "learner.endmembers = 2 is refused: LPIPS needs 3 channels",
+        ),
+        ({"training__batch_size": 1}, "norm = batch with training.batch_size = 1 is refused"),
+        ({"learner__lecam_weight": -0.1}, "learner.lecam_weight"),
+        ({"learner__reconstruction_weight": -0.1}, "learner.reconstruction_weight"),
         ({"learner__spectral_weight": -0.1}, "learner.spectral_weight"),
         ({"learner__diffaug__policy": "colour"}, "would invent spectra"),
     ],

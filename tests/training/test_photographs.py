@@ -227,6 +227,25 @@ def test_what_a_net_that_cannot_see_colours_is_asked(real, runs, others):
         find_inputs(experiment(others, learner__unmixing="bands"), real, runs)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"data__fold": 0}, r"learner.unmixing = colours: it was trained for fold 1, this run is of fold 0"),
+        ({"data__size": 28}, r"learner.unmixing = colours: it was trained on 16 pixels, this run on 28"),
+        ({"learner__unmixing": "nowhere"}, r"nowhere"),
+    ],
+)
+def test_a_net_of_another_fold_size_or_none(real, runs, others, change, said):
+    with pytest.raises(StudyError, match=said):
+        find_inputs(experiment(others, **change), real, runs)
+
+
+def test_a_net_of_another_store_is_refused(runs, others, tmp_path):
+    write_store(str(tmp_path / "other"), (one.lesion for one in phantom(24, 32, 9)), fold_count=3)
+    with pytest.raises((StoreError, StudyError), match=r"learner.unmixing = colours: it was trained on store"):
+        find_inputs(experiment(others), open_store(str(tmp_path / "other")), runs)
+
+
 def test_smaller_photographs_and_other_stores(real, runs, tmp_path):
     small = pictures((one.lesion for one in phantom(3, 12, 77)), tmp_path / "small")
     with pytest.raises(StudyError, match=r"data.photographs = .* holds photographs of 12 pixels, this generator makes 16"):

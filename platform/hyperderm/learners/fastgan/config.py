@@ -9,6 +9,7 @@ from pydantic import Field
 from hyperderm.learners.adversarial_settings import AdversarialConfig
 from hyperderm.learners.fastgan.sizes import check_size, generator_gates
 from hyperderm.learners.noise_settings import NoiseConfig
+from hyperderm.learners.space_settings import ENDMEMBERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from hyperderm.settings import Run
     from hyperderm.store.manifest import Manifest
 
+COLOURS = 3
+"""The fewest channels that are folded to three (`metrics.folding`), as LPIPS needs them."""
 SMALLEST_LPIPS = 32
 """Smallest size in pixels for `reconstruction=lpips`."""
 
@@ -82,6 +85,12 @@ class FastGanConfig(NoiseConfig, AdversarialConfig):
                 f"learner.reconstruction = lpips with data.size = {run.data.size} is refused: rebuilt cubes have half the "
                 f"size, and LPIPS needs {SMALLEST_LPIPS // 2} px. Use learner.reconstruction=l1, or data.size="
                 f"{SMALLEST_LPIPS} or more"
+            )
+        count = self.endmembers or ENDMEMBERS
+        if self.reconstruction == "lpips" and self.space == "abundance" and count < COLOURS and self.unmixing is None:
+            raise ValueError(
+                f"learner.reconstruction = lpips with learner.endmembers = {count} is refused: LPIPS needs {COLOURS} "
+                f"channels. Use learner.reconstruction=l1, or {COLOURS} endmembers or more"
             )
 
     def check_store(self, manifest: Manifest) -> None:
