@@ -176,7 +176,6 @@ def test_label_maps_lie_where_their_source_lies(here, command, tmp_path):
         (("cube.npy", "--resample", "1"), "--resample 1. Give a length from 2 to 4096"),
         (("cube.npy", "--seed", "-1"), "--seed -1. Give 0 or more."),
         (("cube.npy", "--fold", "1"), "is a cube, which has no folds"),
-        (("cube.npy", "--as-masks"), "has no hand-drawn masks to compare with"),
         (("cube.npy", "--reference", "holes.npy"), "holds no integers (height, width)"),
         (("four.npy", "--clusters", "5", "--latent", "2"), "--clusters 5: there are 4 usable pixels"),
         (("four.npy", "--reference", "which.npy"), "--reference of shape (20, 30) for a cube of 2 x 2 pixels"),
@@ -213,8 +212,22 @@ def test_places_and_runs_that_do_not_fit(here, command, tmp_path):
     assert "run net trained learner.kind = unmixer (role unmixer), which has no latent space of pixels" in done.stderr
 
 
-def test_a_store_without_masks_has_none_to_compare_with(here, command, tmp_path):
-    write_store(str(tmp_path / "bare"), (replace(one.lesion, mask=None) for one in phantom(4, 16, 1)), fold_count=0)
-    done = command("segment", tmp_path / "bare", "--as-masks")
-    assert done.returncode == 2
-    assert "has no hand-drawn masks to compare with" in done.stderr
+def test_masks_of_lesions_that_have_none_are_made_and_not_scored(here, command, tmp_path):
+    lesions = [one.lesion for one in phantom(4, 32, 1)]
+    write_store(str(tmp_path / "bare"), (replace(each, mask=None) for each in lesions), fold_count=0)
+    out = tmp_path / "out"
+    done = command("segment", tmp_path / "bare", "--clusters", "3", "--as-masks", *FEW, "--out", out)
+    assert done.returncode == 0, done.stderr
+    text = (out / "report.md").read_text()
+    assert "Lesion masks were made and not scored, because none is drawn; lesions without a mask: " in text
+    assert "Dice" not in text
+    found = {}
+    for path in sorted((out / "masks" / "k_means_L2_of_each_lesion").iterdir()):
+        found[int(path.name.partition("_")[0])] = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    assert found
+    assert {value for mask in found.values() for value in np.unique(mask).tolist()} == {0, 255}
+    drawn = {number: each.mask for number, each in enumerate(lesions)}
+    dices = [
+        2 * ((mask > 0) & drawn[number]).sum() / ((mask > 0).sum() + drawn[number].sum()) for number, mask in found.items()
+    ]
+    assert np.median(dices) > 0.6, "a lesion lies where its mask does"

@@ -37,7 +37,7 @@ def found(store, tmp_path_factory):
     kept = {}
     request = Request(of_store(store, 0), 3, training=FEW, as_masks=True)
 
-    def keep(frame, labels, rebuilt):
+    def keep(frame, labels, rebuilt, masks):
         kept[frame.name] = (frame, labels, rebuilt)
 
     return segment(request, tmp_path_factory.mktemp("net") / "net.pt", keep), kept
@@ -101,7 +101,7 @@ def test_a_single_scene_is_divided_as_its_baselines_are(tmp_path):
     truth = baselines(cube, 3, 0)
     reference = truth["k-means, L2"].labels
     request = Request(scenes, 3, training=FEW, reference=reference)
-    result = segment(request, tmp_path / "net.pt", lambda _, labels, rebuilt: kept.append((labels, rebuilt)))
+    result = segment(request, tmp_path / "net.pt", lambda _, labels, rebuilt, masks: kept.append((labels, rebuilt)))
     assert result.masked == (1, 400)
     assert kept[0][0][3, 4] == -1
     assert np.isnan(kept[0][1][3, 4]).all()
@@ -113,12 +113,12 @@ def test_a_single_scene_is_divided_as_its_baselines_are(tmp_path):
         assert result.rand(LATENT, name) == pytest.approx(pair)
         assert result.rand(name, LATENT) == result.rand(LATENT, name)
     assert result.agreements["k-means, L2"].accuracy == 1
-    again = segment(request, tmp_path / "net.pt", lambda _, labels, rebuilt: kept.append((labels, rebuilt)))
+    again = segment(request, tmp_path / "net.pt", lambda _, labels, rebuilt, masks: kept.append((labels, rebuilt)))
     assert np.array_equal(kept[0][0], kept[1][0])
     assert np.array_equal(again.decoded, result.decoded)
     coding = of_checkpoint(tmp_path / "net.pt", scenes, "net")
     segment(
-        replace(request, coding=coding), tmp_path / "other.pt", lambda _, labels, rebuilt: kept.append((labels, rebuilt))
+        replace(request, coding=coding), tmp_path / "other.pt", lambda _, labels, rebuilt, masks: kept.append((labels, rebuilt))
     )
     assert np.array_equal(kept[0][0], kept[2][0])
     assert not (tmp_path / "other.pt").exists()

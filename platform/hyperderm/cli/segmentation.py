@@ -39,7 +39,9 @@ def segment(
     latent: Latent = None,
     resample: Resample = None,
     steps: Steps = None,
-    as_masks: Annotated[bool, typer.Option("--as-masks", help="Score lesion masks made of the clusters.")] = False,
+    as_masks: Annotated[
+        bool, typer.Option("--as-masks", help="Also make lesion masks; scored where masks are drawn.")
+    ] = False,
     reference: Annotated[Path | None, typer.Option(help="npy file of a cube's known classes, -1: unknown.")] = None,
     fold: Fold = None,
     wavelengths: Wavelengths = "",

@@ -1,7 +1,8 @@
 """Cubes and label maps as files that other programs read: npy, TIFF and ENVI."""
 
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +19,8 @@ from hyperderm.studies.scenes import Scenes
 CUBE, LABELS, TIFF = "reconstruction.npy", "labels.npy", "labels.tif"
 PICTURES = "labels"
 """Folder of the label maps of several scenes as pictures."""
+MASK_FOLDER = "masks"
+"""Folder with a folder of lesion masks for each way to make them."""
 CUBE_ENVI, LABELS_ENVI = ("reconstruction.hdr", "reconstruction.img"), ("labels.hdr", "labels.img")
 
 
@@ -91,14 +94,33 @@ def write_labels(folder: Path, scenes: Scenes, labels: NDArray[np.int16], names:
         )
 
 
+def write_masks(folder: Path, number: int, name: str, masks: Mapping[str, NDArray[np.bool_] | None]) -> None:
+    """Write the lesion masks of a scene as PNG, 255 on the lesion, below a folder for each way to make them.
+
+    Args:
+        folder: where `MASK_FOLDER` goes.
+        number: the scene's place in the order.
+        name: the scene's name, which its files hold.
+        masks: way to mask (H, W); None: no lesion was found, and nothing is written.
+    """
+    for way, mask in masks.items():
+        if mask is not None:
+            place = folder / MASK_FOLDER / re.sub(r"\W+", "_", way)
+            place.mkdir(parents=True, exist_ok=True)
+            _png(place / f"{file_name(number, name)}.png", mask.astype(np.uint8) * 255)
+
+
+def _png(path: Path, picture: NDArray[np.uint8]) -> None:
+    if not cv2.imwrite(str(path), picture):
+        raise OSError(f"{path} cannot be written")
+
+
 def _pictures(folder: Path, scenes: Scenes, labels: NDArray[np.int16], colours: NDArray[np.float64]) -> None:
     """Write one PNG a scene, whose name begins with its place in the order and holds the lesion's id."""
     palette = np.round(255 * np.concatenate([colours, np.zeros((1, 3))])).astype(np.uint8)  # −1 is the last one
     folder.mkdir()
     for number, (name, found) in enumerate(zip(scenes.roles, labels, strict=True)):
-        path = folder / f"{file_name(number, name)}.png"
-        if not cv2.imwrite(str(path), palette[found][..., ::-1]):
-            raise OSError(f"{path} cannot be written")
+        _png(folder / f"{file_name(number, name)}.png", palette[found][..., ::-1])
 
 
 def _envi_cube(header: Path, scenes: Scenes) -> Any:  # noqa: ANN401 - an array in a file, which spectral does not type

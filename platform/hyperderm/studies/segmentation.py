@@ -41,8 +41,10 @@ MASKS = (STORE_WIDE, ALONE, ALONE_L2, OTSU)
 
 Labels = NDArray[np.int32]
 Values = NDArray[np.float64]
-Keep = Callable[[Frame, Labels, Cubes], None]
-"""A function that is given every scene, its labels (H, W) and its reconstruction (H, W, B), to keep them."""
+Masks = Mapping[str, NDArray[np.bool_] | None]
+"""Name of `MASKS` to a lesion mask (H, W); None where no lesion was found."""
+Keep = Callable[[Frame, Labels, Cubes, Masks], None]
+"""A function that is given every scene, its labels (H, W), its reconstruction (H, W, B) and its masks, to keep them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,7 @@ class Request:
         weight: λ of `clustering.cluster`.
         training: how the autoencoder is trained, where `coding` is None; its seed counts in any case.
         coding: an autoencoder that an earlier run trained (`spectral_coding.of_checkpoint`).
-        as_masks: whether lesion masks are made and compared with those of the store.
+        as_masks: whether lesion masks are made, and compared with drawn ones where there are any.
         reference: (H, W) integers, the known classes of the only scene, negative where unknown; None: not known.
         provenance: facts that a checkpoint holds.
     """
@@ -87,6 +89,7 @@ class SceneLabels:
         angle: mean spectral angle (rad) between its pixels and their reconstructions; likewise.
         dice: name of `MASKS` to the Dice of that mask with the drawn one, None where no mask was found; empty if there is no
             drawn mask or none was asked for.
+        unmasked: names of those of `MASKS` that found no lesion, if masks were asked for.
     """
 
     name: str
@@ -97,6 +100,7 @@ class SceneLabels:
     rmse: float
     angle: float
     dice: Mapping[str, float | None]
+    unmasked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +155,7 @@ class Segmentation:
         agreements: method to its agreement with the reference; empty without.
         scenes: one row a scene.
         shown: scenes to look at.
-        masks_shown: the best, a middle and the worst lesion by the Dice of `ALONE`.
+        masks_shown: the best, a middle and the worst lesion by the Dice of `ALONE`; without a drawn mask three others.
         examples: pixels to look at.
         coloured: whether `Shown.levels` are colours.
     """
@@ -204,6 +208,11 @@ class Segmentation:
                     found[prefix + name] = float(np.median(values))
         return found
 
+    @property
+    def scored(self) -> bool:
+        """Whether any lesion mask was compared with a drawn one."""
+        return any(one.dice for one in self.scenes)
+
     def dices(self, way: str) -> Values:
         """Return the Dice of one way to make masks, for every lesion with a drawn mask; 0 where no mask was found."""
         return np.array([one.dice[way] or 0.0 for one in self.scenes if one.dice])
@@ -213,17 +222,12 @@ def check(request: Request) -> None:
     """Refuse what can be refused before pixels are read.
 
     Raises:
-        ConfigError: masks are asked for of scenes without drawn ones, a reference of several scenes or another shape, or
-            more latent numbers than bands.
+        ConfigError: a reference is given for several scenes or of another shape, or there are more latent numbers than
+            bands.
     """
     scenes = request.scenes
     if request.coding is None:
         check_latent(request.training.latent, scenes)
-    if request.as_masks and not scenes.masked:
-        raise ConfigError(
-            f"--as-masks: {scenes.address} has no hand-drawn masks to compare with",
-            "Leave it out, or give a store whose lesions have masks.",
-        )
     if request.reference is not None:
         if not scenes.single:
             what = f"--reference for {len(scenes.roles)} scenes"
@@ -306,16 +310,16 @@ class _Reading:
         labels |= {name: self.divisions[name].label(frame.cube) for name in BASELINES}
         self._count(frame, labels)
         rebuilt = self.coding.rebuild(frame.cube)
-        made = self._masks(frame, features, labels[LATENT]) if self.request.as_masks and frame.mask is not None else {}
-        assert frame.mask is not None or not made
-        scored = {way: None if mask is None else dice(mask, frame.mask) for way, mask in made.items()}  # type: ignore[arg-type]
-        self._row(frame, labels[LATENT], rebuilt, scored)
+        made = self._masks(frame, features, labels[LATENT]) if self.request.as_masks else {}
+        drawn = frame.mask
+        scored = {} if drawn is None else {way: None if m is None else dice(m, drawn) for way, m in made.items()}
+        self._row(frame, labels[LATENT], rebuilt, scored, tuple(way for way, mask in made.items() if mask is None))
         if frame.name in self.wanted:
             levels = picture_levels(frame.cube, self.matrix)
             self.shown.append(Shown(frame.name, frame.diagnosis, levels, labels, frame.mask))
         if self.request.reference is not None:
             self.agreements = {name: agreement(each, self.request.reference) for name, each in labels.items()}
-        self.keep(frame, labels[LATENT], rebuilt)
+        self.keep(frame, labels[LATENT], rebuilt, made)
 
     def _count(self, frame: Frame, labels: Mapping[str, Labels]) -> None:
         count = self.request.count
@@ -334,7 +338,9 @@ class _Reading:
             self.lengths += member.T @ np.linalg.norm(spectra, axis=1)
             self.sizes += member.sum(0)
 
-    def _row(self, frame: Frame, labels: Labels, rebuilt: Cubes, scored: Mapping[str, float | None]) -> None:
+    def _row(
+        self, frame: Frame, labels: Labels, rebuilt: Cubes, scored: Mapping[str, float | None], unmasked: tuple[str, ...]
+    ) -> None:
         known = labels[labels >= 0]
         rmse, angle = reconstruction_error(rebuilt, frame.cube)
         shares = np.bincount(known, minlength=self.request.count) / len(known) if len(known) else None
@@ -349,6 +355,7 @@ class _Reading:
                 rmse,
                 angle,
                 scored,
+                unmasked,
             )
         )
 
@@ -409,10 +416,11 @@ class _Reading:
         )
 
     def _extremes(self) -> Iterator[Shown]:
-        """Read the lesions with the best, the middle and the worst mask of `ALONE` again, and return them with all masks."""
-        scored = sorted((one for one in self.scenes if one.dice), key=lambda one: one.dice[ALONE] or 0.0, reverse=True)
-        if not scored:
+        """Read the lesions of `Segmentation.masks_shown` again, and return them with all masks."""
+        if not self.request.as_masks:
             return
+        scored = sorted((one for one in self.scenes if one.dice), key=lambda one: one.dice[ALONE] or 0.0, reverse=True)
+        scored = scored or self.scenes
         chosen = {one.name: one for one in (scored[0], scored[len(scored) // 2], scored[-1])}
         found = {}
         for frame in self.request.scenes.frames():

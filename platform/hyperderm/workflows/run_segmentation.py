@@ -86,7 +86,7 @@ def segment(
         clusters: K, 2 or more.
         weight: how far the place of a pixel counts, 0 or more (`clustering.cluster`).
         network: the autoencoder.
-        as_masks: of a store with drawn masks: whether lesion masks are made of the clusters, beside Otsu's, and scored.
+        as_masks: whether lesion masks are made of the clusters, beside Otsu's, and scored where masks are drawn.
         reference: an npy file of the known classes (H, W) of a single cube, negative where unknown.
         out: the folder of the report, which must not exist; None: a folder below that of runs, where the new report replaces
             an older one.
@@ -219,7 +219,7 @@ def _numbers(found: "Segmentation") -> dict[str, float]:
     said = {"masked_pixels": float(found.masked[0]), "ari_with_kmeans_l2": found.rand(OURS, "k-means, L2")}
     if found.agreements:
         said |= {"accuracy": found.agreements[OURS].accuracy, "ari": found.agreements[OURS].ari}
-    if found.request.as_masks:
+    if found.scored:
         said |= {f"dice/{way.replace(' ', '_').replace(',', '')}": float(found.dices(way).mean()) for way in MASKS}
     return said
 

@@ -106,22 +106,24 @@ def examples(found: Segmentation) -> Figure:
 
 
 def masks(found: Segmentation) -> Figure:
-    """Draw the best, a middle and the worst lesion with the drawn mask and those that were made, as outlines."""
+    """Draw the lesions of `Segmentation.masks_shown` with the drawn mask and those that were made, as outlines."""
     pictures = seen([one.levels for one in found.masks_shown], found.coloured)
     width = min((WIDTH - 1.7) / 4 - GAP, 2.2)
     height = height_of(pictures[0], width)
     figure = sheet(0.6 + len(pictures) * (height + 0.35))
     for row, (one, picture) in enumerate(zip(found.masks_shown, pictures, strict=True)):
         top = 0.45 + row * (height + 0.35)
-        words(figure, 0.1, top + 0.1, f"{_rank(row, len(pictures))}\n{_name(one)}", SMALL)
+        rank = f"{_rank(row, len(pictures))}\n" if one.dice else ""
+        words(figure, 0.1, top + 0.1, f"{rank}{_name(one)}", SMALL)
         for k, way in enumerate(MASKS):
-            left, score = 1.65 + k * (width + GAP), one.dice[way]
+            left, score = 1.65 + k * (width + GAP), one.dice.get(way)
             axes = picture_axes(figure, left, top, width, picture)
             if one.drawn is not None:
                 _outline(axes, one.drawn, _DRAWN)
             if way in one.masks:
                 _outline(axes, one.masks[way], _MADE)
-            words(figure, left, top - 0.2, f"{way}: {'none found' if score is None else f'{score:.2f}'}", 7.5)
+            said = "none found" if way not in one.masks else "made" if score is None else f"{score:.2f}"
+            words(figure, left, top - 0.2, f"{way}: {said}", 7.5)
     return figure
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from hyperderm.reports.document import Cell, Column, Content, Drawing, Row, Section, Table
 from hyperderm.reports.number_format import number
 from hyperderm.reports.scene_figures import loss_curves
-from hyperderm.reports.scene_files import CUBE, LABELS, LABELS_ENVI, PICTURES, TIFF
+from hyperderm.reports.scene_files import CUBE, LABELS, LABELS_ENVI, MASK_FOLDER, PICTURES, TIFF
 from hyperderm.reports.segmentation import figures
 from hyperderm.reports.table_files import csv_text
 from hyperderm.segmentation.clustering import FEWEST, RIDGE
@@ -87,7 +87,11 @@ def loss_file(coding: Coding) -> dict[str, str]:
 
 
 def _verdicts(found: Segmentation) -> Iterator[str]:
-    if found.request.as_masks:
+    if found.request.as_masks and not found.scored:
+        none = {way: sum(way in one.unmasked for one in found.scenes) for way in MASKS}
+        told = ", ".join(f"{way} {count}" for way, count in none.items())
+        yield f"Lesion masks were made and not scored, because none is drawn; lesions without a mask: {told}."
+    if found.scored:
         means = {way: float(found.dices(way).mean()) for way in MASKS}
         best = max(means, key=lambda way: means[way])
         told = ", ".join(f"{way} {number(value, 2)}" for way, value in means.items())
@@ -215,6 +219,16 @@ def _agreement(found: Segmentation) -> Iterator[Table]:
 
 
 def _mask_section(found: Segmentation) -> Section:
+    how = (
+        "A lesion is all clusters with a larger share of the frame's centre than of its border, its largest part with "
+        "holes filled. Otsu's threshold divides the mean of all bands and takes the dark side, likewise. "
+        f"{MASK_FOLDER}/<way>/*.png hold all masks, white on the lesion; a lesion without a file has none."
+    )
+    order = f"Best, middle and worst by the Dice of {ALONE}." if found.scored else "No mask is drawn, so none is scored."
+    seen = _drawing("masks", partial(figures.masks, found), f"White: drawn by hand. Blue: made. {order}")
+    title = "Lesion masks without a drawn one"
+    if not found.scored:
+        return Section("masks", title, (how,), (seen,))
     rows = []
     for way in MASKS:
         values = found.dices(way)
@@ -226,19 +240,9 @@ def _mask_section(found: Segmentation) -> Section:
     titles = ("mean", "lower quartile", "median", "upper quartile", "better than Otsu", "none found", "lesions")
     return Section(
         "masks",
-        "Lesion masks without a drawn one",
-        (
-            "A lesion is all clusters with a larger share of the frame's centre than of its border, its largest part with "
-            "holes filled. Otsu's threshold divides the mean of all bands and takes the dark side, likewise.",
-        ),
-        (
-            _drawing("dice", partial(figures.dices, found), "Dice of every lesion; triangles are means."),
-            _drawing(
-                "masks",
-                partial(figures.masks, found),
-                f"White: drawn by hand. Blue: made. Best, middle and worst by the Dice of {ALONE}.",
-            ),
-        ),
+        title,
+        (how,),
+        (_drawing("dice", partial(figures.dices, found), "Dice of every lesion; triangles are means."), seen),
         (
             Table(
                 f"Dice with the drawn masks; where none was found it is 0. {SCENES} holds every lesion.",

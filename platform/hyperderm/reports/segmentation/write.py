@@ -8,10 +8,21 @@ from numpy.typing import NDArray
 
 from hyperderm.reports.report_folder import TEXT, write_folder, write_pages
 from hyperderm.reports.scene_figures import hues
-from hyperderm.reports.scene_files import CUBE, CUBE_ENVI, LABELS, LABELS_ENVI, PICTURES, TIFF, CubeFiles, write_labels
+from hyperderm.reports.scene_files import (
+    CUBE,
+    CUBE_ENVI,
+    LABELS,
+    LABELS_ENVI,
+    MASK_FOLDER,
+    PICTURES,
+    TIFF,
+    CubeFiles,
+    write_labels,
+    write_masks,
+)
 from hyperderm.reports.segmentation.sections import AGREEMENT, CLUSTERS, LOSSES, SCENES, content, csv_files
 from hyperderm.studies.scenes import Cubes, Frame
-from hyperderm.studies.segmentation import Keep, Labels, Request, Segmentation
+from hyperderm.studies.segmentation import Keep, Labels, Masks, Request, Segmentation
 from hyperderm.studies.spectral_coding import CHECKPOINT
 from hyperderm.training.run_folder import PAGE
 
@@ -45,7 +56,8 @@ def write_segmentation(
         labels: list[NDArray[np.int16]] = []
         with CubeFiles(staging, request.scenes) as cubes:
 
-            def keep(_: Frame, found: Labels, rebuilt: Cubes) -> None:
+            def keep(frame: Frame, found: Labels, rebuilt: Cubes, masks: Masks) -> None:
+                write_masks(staging, len(labels), frame.name, masks)
                 labels.append(found.astype(np.int16))
                 cubes.keep(rebuilt)
 
@@ -55,5 +67,5 @@ def write_segmentation(
         write_pages(staging, content(found, facts), csv_files(found))
         results.append(found)
 
-    write_folder(folder, fill, {*FILES, *LARGE, *DRAWN, PICTURES})
+    write_folder(folder, fill, {*FILES, *LARGE, *DRAWN, PICTURES, MASK_FOLDER})
     return results[0], [path for name in (*FILES, *DRAWN) if (path := folder / name).exists()]
