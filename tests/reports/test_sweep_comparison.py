@@ -57,6 +57,21 @@ def test_all_trials_share_the_images_of_the_smallest_sweep_and_the_last_one_is_c
     assert (lines["long"].rank, lines["short"].rank) == (1, 2)
 
 
+def test_what_is_fitted_at_once_sets_no_budget_of_images_and_counts_whole():
+    once = sweep("once", trial(0, 0.3, every=8, pace=1.0), trial(1, 0.35, every=8, pace=1.0), fit_once=True)
+    found = compare_sweeps([SHORT, LONG, once])
+    for whole, amount in ((False, 100), (True, 300)):
+        one, lines = budget(found, "images", whole)
+        assert one.amount == amount
+        assert (lines["once"].begun, lines["once"].scores) == (2, {0: 0.3, 1: 0.35})
+        assert lines["short"].scores == {0: 0.6, 1: 0.5, 2: 0.4}
+    one, _ = budget(found, "seconds", True)
+    assert one.amount == 16
+    assert "Fitted at once, so it sets no budget of images and counts whole in one: once." in forms.markdown(found)
+    one, _ = budget(compare_sweeps([once, sweep("twice", trial(0, 0.2, every=8), fit_once=True)]), "images", False)
+    assert one.amount == 8
+
+
 def test_seconds_are_cut_in_the_same_way():
     found = compare_sweeps([SHORT, LONG])
     one, lines = budget(found, "seconds", False)

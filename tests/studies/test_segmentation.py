@@ -118,7 +118,9 @@ def test_a_single_scene_is_divided_as_its_baselines_are(tmp_path):
     assert np.array_equal(again.decoded, result.decoded)
     coding = of_checkpoint(tmp_path / "net.pt", scenes, "net")
     segment(
-        replace(request, coding=coding), tmp_path / "other.pt", lambda _, labels, rebuilt, masks: kept.append((labels, rebuilt))
+        replace(request, coding=coding),
+        tmp_path / "other.pt",
+        lambda _, labels, rebuilt, masks: kept.append((labels, rebuilt)),
     )
     assert np.array_equal(kept[0][0], kept[2][0])
     assert not (tmp_path / "other.pt").exists()

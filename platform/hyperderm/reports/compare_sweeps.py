@@ -157,6 +157,8 @@ def _reading(found: SweepComparison) -> Iterator[str]:
         "A trial counts with the checkpoint that it kept within the budget; one that was stopped early with what it had; "
         "one that failed has no score, but its images and seconds count."
     )
+    if at_once := [sweep.name for sweep in found.sweeps if sweep.fit_once]:
+        yield f"Fitted at once, so it sets no budget of images and counts whole in one: {', '.join(at_once)}."
     if left := [f"{sweep.name}: {sweep.open}" for sweep in found.sweeps if sweep.open]:
         yield f"Trials that have not ended do not count ({', '.join(left)})."
     if any(" and " in sweep.facts.get("objective", "") for sweep in found.sweeps):

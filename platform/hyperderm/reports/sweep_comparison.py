@@ -11,6 +11,8 @@ Four budgets are declared, each the largest that every sweep has spent:
   be one lucky start.)
 - seconds in all: as images in all.
 
+A learner that is fitted at once sees train in one step: its sweeps set no budget of images, and count whole in one.
+
 A trial that was stopped early counts with the score it had. A trial that failed has no score, but its images and seconds
 count. Trials that have not ended do not count.
 """
@@ -121,7 +123,7 @@ def compare_sweeps(sweeps: Sequence[SweepRecord]) -> SweepComparison:
         ConfigError: fewer than two sweeps, scores that are not of the same task, or a sweep without a finished trial.
     """
     check_alike(sweeps)
-    each_images = min(trial.images for sweep in sweeps for trial in finished(sweep))
+    each_images = min(trial.images for sweep in _stepping(sweeps) for trial in finished(sweep))
     budgets = [_each("images", sweeps, each_images), _whole("images", sweeps)]
     if all(trial.seconds > 0 for sweep in sweeps for trial in finished(sweep)):
         each_seconds = min(median(trial.seconds for trial in finished(sweep)) for sweep in sweeps)
@@ -197,7 +199,7 @@ def _each(unit: Unit, sweeps: Sequence[SweepRecord], amount: float) -> Budget:
 
 
 def _whole(unit: Unit, sweeps: Sequence[SweepRecord]) -> Budget:
-    amount = min(total(sweep, unit) for sweep in sweeps)
+    amount = min(total(sweep, unit) for sweep in (_stepping(sweeps) if unit == "images" else sweeps))
     lines = []
     for sweep in sweeps:
         left, begun, scores = amount, 0, dict[int, float]()
@@ -213,6 +215,11 @@ def _whole(unit: Unit, sweeps: Sequence[SweepRecord]) -> Budget:
             left -= spent(trial, unit)
         lines.append(Scores(sweep, begun, scores))
     return Budget(unit, True, amount, _ranked(lines, lambda line: line.best))
+
+
+def _stepping(sweeps: Sequence[SweepRecord]) -> Sequence[SweepRecord]:
+    """Return the sweeps that set budgets of images: all but those of learners that are fitted at once."""
+    return [sweep for sweep in sweeps if not sweep.fit_once] or sweeps
 
 
 def _scored(trials: Sequence[TrialRecord], score: Callable[[TrialRecord], float | None]) -> dict[int, float]:

@@ -92,6 +92,7 @@ class SweepRecord:
         mean_cube: the objective of the constant mean cube; None if it is not known.
         machines: phrases for the machines that ran it; empty if they were not recorded.
         repeats: what is known of the repeats of its best trial; None if no trial has finished.
+        fit_once: whether its learner is fitted to all of train at once, so that images say nothing of its effort.
     """
 
     name: str
@@ -105,6 +106,7 @@ class SweepRecord:
     mean_cube: float | None = None
     machines: tuple[str, ...] = ()
     repeats: Repeated | None = None
+    fit_once: bool = False
 
     def count(self, outcome: Outcome) -> int:
         """Return how many trials ended like this."""
@@ -193,6 +195,7 @@ def read_sweep(folder: Path) -> SweepRecord:
         mean_cube=marks["score_of_mean_cube"],
         machines=tuple(study.user_attrs.get(MACHINES, ())),
         repeats=None if best is None else repeated(folder, best),
+        fit_once=base.learner.fit_once,
     )
 
 
