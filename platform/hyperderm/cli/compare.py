@@ -43,7 +43,9 @@ def compare(
     """Show what differs between runs: configuration, means over seeds, and differences to a baseline; or compare sweeps."""
     if not sweeps:
         if where is not None:
-            raise ConfigError(f"--runs {str(where)!r} without --sweeps", "Runs are found in MLflow; leave it out.")
+            raise ConfigError(
+                f"--runs {str(where)!r} without --sweeps", "Without it, runs are named as MLflow knows them; leave it out."
+            )
         workflows.compare(runs, baseline=baseline, metrics=metrics or (), over=over or (), form=form, out=out)
         return
     for option, given in (("--baseline", baseline), ("--metric", metrics), ("--over", over)):

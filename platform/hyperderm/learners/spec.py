@@ -226,9 +226,11 @@ class LearnerConfig(Strict):
                 f"this generator makes cubes from {GIVEN[self.condition]}, not from photographs", "Give it no RGB store."
             )
         if request.drawing.mix and not self.mixes(request.size):
+            larger = next((size for size in (64, 128, 256) if size > request.size and self.mixes(size)), None)
             raise ConfigError(
-                f"--mix: a generator of learner.kind = {self.kind} has no styles to mix at {request.size} px",
-                "Leave it out.",
+                f"--mix: a generator of learner.kind = {self.kind} has no styles to mix"
+                + (f" at {request.size} px" if larger else ""),
+                "Leave it out" + (f", or train one of {larger} px." if larger else "."),
             )
         if request.drawing.truncation is not None and self.condition in SOURCED:
             raise ConfigError(

@@ -84,9 +84,15 @@ class Store:
             StoreError: the store holds photographs or synthetic cubes, has folds, or does not hold a diagnosis.
         """
         self.check_cubes()
-        if self.manifest.folds is not None or self.manifest.source.get("verb") == "generate":
+        if self.manifest.source.get("verb") == "generate":
             raise StoreError(
-                f"store {self.location.uri} cannot be read without folds", "Give one of real cubes, made with --folds 0."
+                f"store {self.location.uri} is a synthetic set and cannot be read without folds",
+                "Give the real store that it was made from.",
+            )
+        if self.manifest.folds is not None:
+            raise StoreError(
+                f"store {self.location.uri} has folds and cannot be read without folds",
+                "Give a fold, or a store made with --folds 0.",
             )
         rows, held = self.index().to_pylist(), self.manifest.diagnoses
         if diagnoses != "all" and set(held) != {UNKNOWN}:

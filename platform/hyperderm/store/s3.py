@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from hyperderm.errors import StorageAway, StoreError
 from hyperderm.store.location import PATIENCE_S, Access, Location, aws_session, locate
-from hyperderm.store.manifest import LESIONS
+from hyperderm.store.manifest import LESIONS, MANIFEST
 
 CONNECT_S, READ_S = 3, 3
 """The limits (s) of one request of the probe; the first request is tried twice and ends within 8 s."""
@@ -70,12 +71,22 @@ def vacant(uri: str) -> Location:
     """Return the place at `uri`, after proving that a store may be written there.
 
     Raises:
-        StoreError: it holds something, or `probe` fails.
+        StoreError: it holds something, it lies inside another store, or `probe` fails.
     """
     target = prepare(locate(uri), write=True)
+    if around := _store_around(target):
+        raise StoreError(f"--store {uri} lies inside the store {around}", "Choose a place of its own.")
     if occupied(target):
         raise StoreError(f"--store {uri}: something is already there", "Choose another place, or remove it first.")
     return target
+
+
+def _store_around(location: Location) -> str | None:
+    """Return the folder of a store on a disk that holds `location`; on S3 a prefix below another one harms nothing."""
+    if not location.local:
+        return None
+    folders = Path(location.path).resolve().parents
+    return next((str(each) for each in folders if (each / MANIFEST).is_file() and (each / LESIONS).is_dir()), None)
 
 
 def _is_object(location: Location) -> bool:

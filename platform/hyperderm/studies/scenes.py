@@ -22,6 +22,7 @@ from hyperderm.strict import json_of
 from hyperderm.tags import FOLD_TAG, MANIFEST_TAG, STORE_TAG
 
 FEWEST_BANDS = 2
+REMEDY = "Give a cube of real numbers with rows, columns and bands: ENVI, TIFF, MATLAB or npy."
 MOST_PIXELS = 200_000
 """Largest number of pixels that are drawn to learn from, evenly from all scenes; fewer of long spectra (`MOST_VALUES`)."""
 MOST_VALUES = 24_000_000
@@ -103,7 +104,12 @@ def of_file(path: Path, asked: ReadOptions) -> Scenes:
         reasons = "; ".join(f"{each.name}: {why}" for each, why in left[:3])
         what = f"{path} holds {len(found)} cubes ({names})" if found else f"{path} holds no cube ({reasons or 'no file'})"
         raise CubeError(what, "Name the file of one.")
-    scene = read_pixels(found[0], asked, path)
+    try:
+        scene = read_pixels(found[0], asked, path)
+    except CubeError as error:
+        if str(path) in error.what:
+            raise
+        raise CubeError(f"{path}: {error.what}", error.remedy or REMEDY) from error
     cube = scene.reflectance
     shape = _shape(cube.shape, str(path))
     known = scene.wavelengths_nm

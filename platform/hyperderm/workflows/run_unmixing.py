@@ -68,9 +68,7 @@ def unmix(
     if out is not None and out.exists():
         raise StudyError(f"--out {out}: something is already there", "Choose another folder, or remove it first.")
     if abundances is not None:
-        from hyperderm.store.s3 import vacant
-
-        vacant(abundances)
+        _check_place(abundances, out, store is None and data is None)
     opened = find_store(workspace, store, data)
     if opened.manifest.folds is None and fold is not None:
         raise ConfigError(f"--fold {fold}: this store has no folds", "Leave it out.")
@@ -137,6 +135,25 @@ def _unmix(call: _Call) -> "Unmixing":
             _keep(workspace, call.abundances, found, call.out)
     workspace.say(answer(found), f"report: {call.out / PAGE}")
     return found
+
+
+def _check_place(uri: str, out: Path | None, nothing_given: bool) -> None:
+    """Refuse a place for the store of abundances that is taken, or that the report would take."""
+    from hyperderm.store.location import locate
+    from hyperderm.store.manifest import MANIFEST
+    from hyperderm.store.s3 import vacant
+
+    place = locate(uri)
+    if nothing_given and place.exists(MANIFEST):
+        raise ConfigError(
+            f"--store {uri} is a store that is there; it says where abundances are written",
+            f"To unmix it: hyperderm unmix {uri}.",
+        )
+    if out is not None and place.local:
+        mine, report = Path(place.path).resolve(), out.resolve()
+        if mine == report or mine in report.parents or report in mine.parents:
+            raise ConfigError(f"--store {uri} and --out {out} lie in one another", "Give each a place of its own.")
+    vacant(uri)
 
 
 def _keep(workspace: Workspace, uri: str, found: "Unmixing", report: Path) -> None:

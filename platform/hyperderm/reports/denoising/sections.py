@@ -9,7 +9,7 @@ from hyperderm.reports.denoising import figures
 from hyperderm.reports.document import Cell, Column, Content, Drawing, Row, Section, Table
 from hyperderm.reports.number_format import number
 from hyperderm.reports.scene_files import CUBE, CUBE_ENVI
-from hyperderm.reports.segmentation.sections import loss_file, training_section
+from hyperderm.reports.segmentation.sections import loss_file, network_warnings, training_section
 from hyperderm.reports.table_files import csv_text
 from hyperderm.studies.denoising import AXES, FILTER, INPUT, METHODS, NET, ORDER, Denoising
 
@@ -69,6 +69,7 @@ def _warnings(found: Denoising) -> Iterator[str]:
     masked, total = found.masked
     if masked:
         yield f"{masked} of {total} pixels have NaN or infinite values: they stay NaN in the reconstruction."
+    yield from network_warnings(found.coding, found.request.scenes.shape[2])
     unknown = sum(not one.known for one in found.scenes)
     if found.known and unknown:
         yield f"The truth of {unknown} of {len(found.scenes)} cubes is not known: they are in no score."

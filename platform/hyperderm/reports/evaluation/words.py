@@ -69,6 +69,10 @@ ASPECTS = (
 )
 
 
+WELL = 0.8
+"""Least share of changed train cubes that an audit must find, for its headline to say nothing of those that it misses."""
+
+
 def answer(found: Evaluation) -> tuple[str, ...]:
     """Return a sentence for each set: in what it is as real cubes are, in what it is not, and whether it is new."""
     return tuple(_headline(each, found) for each in found.sets)
@@ -98,7 +102,9 @@ def _new(each: Evaluated) -> str:
         return "NOT new: it holds copies of train lesions"
     if memorised:
         return "NOT new: its cubes resemble their own train lesions more than cubes made from unseen lesions resemble theirs"
-    return f"{'derived from train lesions, but ' if each.audit.derived else ''}no copies of train lesions were found"
+    weak = each.audit.found < WELL * each.audit.changed
+    told = f", by an audit that finds {each.audit.found} of {each.audit.changed}" if weak else ""
+    return f"{'derived from train lesions, but ' if each.audit.derived else ''}no copies of train lesions were found{told}"
 
 
 def details(found: Evaluation) -> tuple[str, ...]:

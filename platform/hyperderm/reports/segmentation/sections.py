@@ -115,8 +115,26 @@ def _warnings(found: Segmentation) -> Iterator[str]:
     rare = [k for k, size in enumerate(found.sizes) if size < RARE * found.sizes.sum()]
     if rare and found.request.count > FEWEST:
         yield f"Clusters {', '.join(map(str, rare))} hold less than {100 * RARE:g} % of the pixels: fewer clusters may do."
+    yield from network_warnings(found.coding, found.request.scenes.shape[2])
     if not found.request.scenes.measured:
-        yield "Nothing says the wavelengths of the bands, so they are numbered and the picture has false colours."
+        yield (
+            "Nothing says the wavelengths of the bands, so they are numbered and the picture has false colours. For another "
+            "cube with wavelengths this network does not serve (--wavelengths A:B:N says them)."
+        )
+
+
+def network_warnings(coding: Coding, bands: int) -> Iterator[str]:
+    """Say where the autoencoder of pixels with so many bands has learnt nothing, or compresses nothing."""
+    if coding.curves:
+        last = coding.curves[-1][1]
+        loss, mean = last["held_out_loss"], last["loss_of_mean_spectrum"]
+        if not loss < mean:
+            yield (
+                f"The autoencoder is no better than the mean spectrum (loss on held-out pixels {number(loss, 4)} against "
+                f"{number(mean, 4)}): nothing that is said of it counts. Give more --steps, or more pixels."
+            )
+    if coding.latent >= bands:
+        yield f"{coding.latent} latent numbers for {bands} bands compress nothing: --latent may be smaller."
 
 
 def _sections(found: Segmentation, facts: Mapping[str, str]) -> Iterator[Section]:
