@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from hyperderm.reports.leaderboard import Row, csv, duration, markdown, ranked, table
+from hyperderm.reports.leaderboard import Row, csv, duration, markdown, ranked, show, table
 from hyperderm.tracking.measure import Measure
 from hyperderm.tracking.short_texts import short_names, three_digits
 
@@ -166,3 +166,20 @@ def test_two_objectives_stand_side_by_side_and_the_front_is_marked():
         ("", "", "no"),
     ]
     assert "front" not in markdown(rows) + csv(rows)
+
+
+def test_a_narrow_console_is_widened_and_loses_no_column():
+    values = {f"learner.some_setting_{k}": 0.000101 + k for k in range(9)} | {"training.batch_size": 16}
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    show(console, table([row(0, **values), row(1, **values)]))
+    lines = [line for line in console.file.getvalue().splitlines() if "finished" in line]
+    swept = sorted(three_digits(value) for value in values.values())
+    assert [sorted(line.split()[-11:]) for line in lines] == [sorted([*swept, three_digits(1.23456789e-4)])] * 2
+
+
+def test_trials_that_a_constant_mean_cube_beats_are_named():
+    rows = [row(0, best=0.5), row(1, best=2.5), row(2, best=3.0), row(3, "failed", best=None)]
+    assert "Worse than the constant mean cube: trials 1, 2." in markdown(rows, 0.1, 2.0)
+    assert "Worse than the constant mean cube: trials 1, 2." in printed(rows, floor=0.1, mean_cube=2.0)
+    assert "Worse" not in markdown(rows[:1], 0.1, 2.0)
+    assert "Worse" not in markdown(rows, 0.1, 0.05), "that score prefers the mean cube"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -50,6 +51,8 @@ class Row:
     on_front: bool = False
 
 
+WIDEST = 1_000
+"""The most columns of text that a leaderboard may need."""
 FRONT = "front"
 """The column that marks the trials of the Pareto front, in rows with two objectives."""
 
@@ -85,7 +88,8 @@ def table(
     legend = f"Score: the {objective}, lower is better." if rows else ""
     if second and rows:
         legend = f"Score: the {objective}; score 2: the {second.name}; lower is better."
-    notes = Text("\n".join(filter(None, [*reasons, legend, *footnotes(floor, mean_cube, second)])), style="dim")
+    scale = [*footnotes(floor, mean_cube, second), *worse_than_mean(rows, floor, mean_cube)]
+    notes = Text("\n".join(filter(None, [*reasons, legend, *scale])), style="dim")
     made = Table(
         box=SIMPLE_HEAD, padding=0, show_edge=False, pad_edge=False, header_style="bold",
         caption=notes, caption_justify="left",
@@ -104,6 +108,13 @@ def table(
     return made
 
 
+def show(console: Console, made: Table) -> None:
+    """Print a leaderboard at least as wide as its cells, so that a narrow terminal or a pipe loses no column."""
+    least = made.__rich_measure__(console, console.options.update(max_width=WIDEST)).minimum
+    wide = Console(file=console.file, width=max(console.width, least), force_terminal=console.is_terminal, emoji=False)
+    wide.print(made)
+
+
 def markdown(
     rows: Sequence[Row],
     floor: float | None = None,
@@ -118,7 +129,8 @@ def markdown(
         body = [[*cells, row.reason] for cells, row in zip(body, ranked(rows), strict=True)]
     rule = [":--" if name in _TEXT_COLUMNS else "--:" for name in header]
     lines = ["| " + " | ".join(map(_escaped, cells)) + " |" for cells in (header, rule, *body)]
-    notes = [f"\n{note}" for note in footnotes(floor, mean_cube, second)]
+    scale = [*footnotes(floor, mean_cube, second), *worse_than_mean(rows, floor, mean_cube)]
+    notes = [f"\n{note}" for note in scale]
     return "\n".join([*lines, *notes]) + "\n"
 
 
@@ -156,6 +168,16 @@ def footnotes(floor: float | None, mean_cube: float | None, second: Measure | No
     if floor is not None and mean_cube is not None and mean_cube < floor:
         notes.append("Beware: this score prefers the constant mean cube to real cubes, so the best trial may be a blur.")
     return notes
+
+
+def worse_than_mean(rows: Sequence[Row], floor: float | None, mean_cube: float | None) -> list[str]:
+    """Say which trials the constant mean cube beats, where the score does not prefer it to real cubes."""
+    if mean_cube is None or (floor is not None and mean_cube < floor):
+        return []
+    worse = [
+        str(row.number) for row in ranked(rows) if row.status != "failed" and row.best is not None and row.best > mean_cube
+    ]
+    return [f"Worse than the constant mean cube: trial{'s' * (len(worse) > 1)} {', '.join(worse)}."] if worse else []
 
 
 def duration(seconds: float) -> str:

@@ -136,7 +136,7 @@ def _run(sweep: _Sweep) -> Ended:
                 _record(sweep, search, observers, cluster)
             except MachineTrouble:
                 with suppress(Exception):
-                    workspace.console.print(_table(search))
+                    leaderboard.show(workspace.console, _table(search))
                 raise
     elif not (folder / CLOSED).exists():  # a driver was killed between the last trial and the summary
         _record(sweep, search, observers, None)
@@ -283,7 +283,7 @@ def _close(search: Search, watched: StudyTracker, broken: str = "", repeats: Rep
 
 
 def _conclude(workspace: Workspace, search: Search, place: str, new: int, repeats: Repeated | None) -> int:
-    workspace.console.print(_table(search))
+    leaderboard.show(workspace.console, _table(search))
     if repeats:
         workspace.say(*words.sentences(repeats))
     if search.interrupted:
