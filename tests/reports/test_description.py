@@ -295,3 +295,12 @@ def test_an_empty_store_is_refused(store):
     empty = replace(store, manifest=store.manifest.model_copy(update={"lesions": 0}))
     with pytest.raises(StoreError, match="holds no lesion"):
         describe_store(empty)
+
+
+def test_values_far_above_white_are_told(found):
+    assert not [each for each in content(found, {}).warnings if "white is 1" in each]
+    high = found.bands.high.copy()
+    high[2] = 12.25
+    bright = replace(found, bands=replace(found.bands, high=high))
+    (said,) = [each for each in content(bright, {}).warnings if "white is 1" in each]
+    assert said.startswith(f"The largest value is 12.2, at {found.store.manifest.wavelengths_nm[2]:g} nm")

@@ -4,12 +4,16 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import partial
 
+import numpy as np
+
 from hyperderm.cubes.diagnosis import UNKNOWN
 from hyperderm.reports.description import figures, tables
 from hyperderm.reports.document import Content, Drawing, Section
 from hyperderm.reports.figure_parts import spoken
 from hyperderm.studies.description import LESION, SHARES, WHOLE, Description
 
+BRIGHT = 3.0
+"""Reflectance above which values are remarked on; reflexes of the real data set reach 1.9 (METHODS section 1)."""
 MOST_ASIDE = 50
 """Number of files set aside that the page lists."""
 NEVER_CHOOSE = (
@@ -87,6 +91,12 @@ def _warnings(found: Description) -> tuple[str, ...]:
     said, broken = list(found.store.manifest.warnings), int(found.bands.broken.sum())
     if broken:
         said.append(f"{broken} values are NaN or infinite; they count in no other number here.")
+    if found.store.manifest.kind == "spectral" and np.nanmax(found.bands.high, initial=0.0) > BRIGHT:
+        band = int(np.nanargmax(found.bands.high))
+        said.append(
+            f"The largest value is {found.bands.high[band]:.3g}, at {found.store.manifest.wavelengths_nm[band]:g} nm; white is "
+            "1. Such pixels are reflexes or faults, and scaling or endmembers that follow extremes follow them."
+        )
     return tuple(said)
 
 
