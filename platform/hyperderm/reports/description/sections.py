@@ -94,8 +94,8 @@ def _warnings(found: Description) -> tuple[str, ...]:
     if found.store.manifest.kind == "spectral" and np.nanmax(found.bands.high, initial=0.0) > BRIGHT:
         band = int(np.nanargmax(found.bands.high))
         said.append(
-            f"The largest value is {found.bands.high[band]:.3g}, at {found.store.manifest.wavelengths_nm[band]:g} nm; white is "
-            "1. Such pixels are reflexes or faults, and scaling or endmembers that follow extremes follow them."
+            f"The largest value is {found.bands.high[band]:.3g}, at {found.store.manifest.wavelengths_nm[band]:g} nm; "
+            "white is 1. Such pixels are reflexes or faults, and scaling or endmembers that follow extremes follow them."
         )
     return tuple(said)
 
