@@ -34,8 +34,8 @@ runpy.run_module("tests.bench.gpu", run_name="__main__")
 
 
 def test_it_runs_without_ray_and_mlflow_and_prints_its_table():
-    names = ["dcgan", "shsgan", "vae", "dcgan_abundance"]
-    command = [sys.executable, "-c", BARE, "--steps", "2", "--names", *names, "diffusion"]
+    names = ["dcgan", "vae", "dcgan_abundance"]
+    command = [sys.executable, "-c", BARE, "--steps", "1", "--names", *names, "diffusion"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     rows = [line for line in done.stdout.splitlines() if re.match(rf"\| ({'|'.join(names)}) \|", line)]

@@ -35,6 +35,7 @@ def here(project, phantom_store, ray_cluster, monkeypatch):  # noqa: F811
         yield SimpleNamespace(sweep=sweep, runs=project / "runs", client=MlflowClient(uri), folder=project)
 
 
+@pytest.mark.slow  # its short form is in tests/studies/test_repeats.py
 @pytest.mark.timeout(300)
 def test_the_best_trial_is_repeated_and_sweeps_are_compared(here, capsys):
     ended = here.sweep("a", trials=2, repeat=2)

@@ -17,6 +17,7 @@ from tests.services.test_sweep_cli import project  # noqa: F401 - a fixture
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow  # a sweep and a set; what it calls is tested in tests/workflows and tests/studies
 @pytest.mark.timeout(240)
 def test_the_lines_of_contributing_run(project, phantom_store):  # noqa: F811
     (lines,) = re.findall(r"```python\n(from hyperderm\.workflows.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)

@@ -167,6 +167,7 @@ def test_few_cubes_leave_out_what_needs_more_and_the_rest_goes_on(tmp_path, real
     assert score.low is None
 
 
+@pytest.mark.slow  # its short form is test_copies_of_held_out_lesions_are_told
 def test_the_real_store_itself_is_all_copies_and_says_so(real):
     found = evaluated(real, real, fold=FOLD)
     (each,) = found.sets

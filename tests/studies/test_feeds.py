@@ -84,6 +84,7 @@ def test_workers_share_a_batch_evenly(real):
         plan(real, resources__workers=3)
 
 
+@pytest.mark.slow  # its short forms are in tests/cluster/test_stream_readers.py
 def test_a_streamed_cell_ends(phantom_store: Path, tmp_path: Path, ray_cluster: Cluster):
     made = make_plan(GRID.override({"seeds": [0], "feed": "stream"}), open_store(str(phantom_store)), {})
     made, grid = with_feeds(made, ray_cluster, {}), GridFolder(tmp_path / "grid")

@@ -60,6 +60,7 @@ def test_classifiers_are_searched_by_their_own_objective(tmp_path, told, ray_clu
     assert made.study.trials[0].params != made.study.trials[1].params
 
 
+@pytest.mark.slow  # its short forms are in test_two_objectives.py and tests/training/test_objective.py
 def test_both_objectives_of_a_trial_are_those_of_the_checkpoint_that_it_keeps(tmp_path, shared, ray_cluster):
     own, key = "spectral_energy_distance", "held_out/spectral/coverage"
     experiment = tiny(sweep__objective=[own, key], training__validation_samples=16, sweep__grace_images=32)
