@@ -20,6 +20,7 @@ from hyperderm.learners.spec import Drawing, Request
 from hyperderm.metrics import weights
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
+from hyperderm.training.feed import MemoryFeed
 from hyperderm.training.resume import pack
 from hyperderm.training.run import load_sampler
 from tests.learning import built
@@ -158,3 +159,27 @@ def test_lpips_without_its_weights_is_refused_before_anything_is_read(monkeypatc
     with pytest.raises(ConfigError, match="no-such-package are not installed") as caught:
         learner.check_store(SimpleNamespace(wavelengths_nm=(1.0,) * 6, diagnoses={"melanoma": 3}))
     assert "learner.reconstruction=l1" in caught.value.remedy
+
+
+@pytest.mark.parametrize("reconstruction", ["l1", "lpips"])
+def test_it_learns_abundances_and_makes_cubes_of_them(reconstruction):
+    """The networks have a channel an endmember; cubes have bands, and lie within what mixtures and residuals make."""
+    made = experiment(
+        learner__space="abundance",
+        learner__endmembers=3,
+        learner__endmembers_by="vca",
+        learner__reconstruction=reconstruction,
+        data__diagnoses="all",
+    )
+    data = made.learner.in_space(made, tiny_data(size=32))
+    one = built(made, data, Compute(CPU))
+    held = data.coordinates.forward(data.drawn)
+    assert held.shape[1] == 3
+    feed = MemoryFeed(held, 4, 0, labels=data.labels)
+    for images in range(0, 12, 4):
+        assert all(torch.isfinite(value) for value in one.step(feed.batch(images)).values())
+    cubes = one.sample(0, range(3), None)
+    assert cubes.shape == (3, len(data.wavelengths_nm), 32, 32)
+    train = data.train.reflectance
+    assert train.min() - 0.5 < cubes.min()
+    assert cubes.max() < train.max() + 0.5
