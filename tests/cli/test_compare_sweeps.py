@@ -109,7 +109,10 @@ def test_names_and_paths_give_tables_in_every_form(runs, command):
         (["--sweeps", "a", "b", "--format", "html"], "--format 'html' is unknown. Use table, markdown or csv."),
         (["--sweeps", "a", "b", "--out", "runs"], "--out 'runs': something is already there."),
         (["--sweeps", "a", "b", "--out", "x", "--format", "csv"], "--format csv and --out are both given."),
-        (["a", "b", "--runs", "runs"], "--runs 'runs' without --sweeps. Runs are found in MLflow; leave it out."),
+        (
+            ["a", "b", "--runs", "runs"],
+            "--runs 'runs' without --sweeps. Without it, runs are named as MLflow knows them; leave it out.",
+        ),
     ],
 )
 def test_mistakes(runs, command, arguments, said):

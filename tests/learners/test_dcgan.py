@@ -243,7 +243,7 @@ def test_what_can_be_asked_for(classes):
     with pytest.raises(ConfigError, match="not from photographs"):
         learner.check_request(Request({"melanoma": 1}, both[:1], {}, photographs=True))
     learner.check_request(Request({"melanoma": 1}, both if classes else both[:1], {}, drawing=Drawing(truncation=2.0)))
-    with pytest.raises(ConfigError, match=r"--mix: a generator of learner.kind = dcgan has no styles to mix at 32 px"):
+    with pytest.raises(ConfigError, match=r"--mix: a generator of learner.kind = dcgan has no styles to mix. Leave it out"):
         learner.check_request(Request({"melanoma": 1}, both[:1], {}, drawing=Drawing(mix=True), size=32))
     with pytest.raises(ConfigError, match=r"--truncation 2: this generator makes cubes from RGB images"):
         ShsGanConfig().check_request(Request({"melanoma": 1}, both, {"melanoma": 3}, drawing=Drawing(truncation=2.0)))

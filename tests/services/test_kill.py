@@ -125,10 +125,14 @@ def check_whole(project: Path, data: Path) -> None:
     assert left == [], "what dead makers left is removed"
 
 
+KILLS = (("mlflow.db", 200), ("stores", 4), ("identity.json", 2), ("study.db", 1), ("study.db", 20))
+
+
 @pytest.mark.timeout(200)
-def test_five_kills_one_after_the_other(project, data):
+@pytest.mark.parametrize("kills", [KILLS[1::3], pytest.param(KILLS, marks=pytest.mark.slow)])
+def test_kills_one_after_the_other(project, data, kills):
     """Each repetition gets past the instant before; the last one is not disturbed."""
-    for place, step in (("mlflow.db", 200), ("stores", 4), ("identity.json", 2), ("study.db", 1), ("study.db", 20)):
+    for place, step in kills:
         ended = killed_here(project, data, place, step)
         assert ended.signal == signal.SIGKILL, f"{place} takes fewer than {step} steps: {ended}"
     check_whole(project, data)

@@ -91,7 +91,7 @@ def _warnings(found: Description) -> tuple[str, ...]:
     said, broken = list(found.store.manifest.warnings), int(found.bands.broken.sum())
     if broken:
         said.append(f"{broken} values are NaN or infinite; they count in no other number here.")
-    if found.store.manifest.kind == "spectral" and np.nanmax(found.bands.high, initial=0.0) > BRIGHT:
+    if found.store.manifest.kind != "rgb" and np.nanmax(found.bands.high, initial=0.0) > BRIGHT:
         band = int(np.nanargmax(found.bands.high))
         said.append(
             f"The largest value is {found.bands.high[band]:.3g}, at {found.store.manifest.wavelengths_nm[band]:g} nm; "
