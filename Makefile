@@ -78,8 +78,8 @@ format: $(STAMP) ## format the code
 	.venv/bin/ruff format platform experiments search_spaces tests infra
 	.venv/bin/ruff check --fix platform experiments search_spaces tests infra
 
-test: $(STAMP) ## the tests, in minutes, in three processes, since some wait; JOBS=1 for one
-	OMP_NUM_THREADS=1 .venv/bin/pytest -m "not slow" --durations 10 -n $(or $(JOBS),3) --dist loadscope --no-loadscope-reorder
+test: $(STAMP) ## the tests, in minutes; JOBS=1 for one process
+	OMP_NUM_THREADS=1 .venv/bin/pytest -m "not slow" --durations 10 -n $(or $(JOBS),2) --dist loadscope --no-loadscope-reorder
 
 test-slow: $(STAMP) ## the tests that train
 	.venv/bin/pytest -m slow --durations 10

@@ -90,6 +90,7 @@ def test_a_report_its_numbers_and_its_run(here, stores, command):
     assert (verdict.counts["evaluation"], verdict.openings, verdict.findings) == (1, 0, ())
 
 
+@pytest.mark.slow  # a second report of what the first test evaluates
 def test_the_same_evaluation_again_is_a_new_run_and_replaces_the_report(here, stores, command, plain):
     words = ("evaluate", "--real", stores.real, "--synthetic", stores.a)
     assert [command(*words).returncode for _ in range(2)] == [0, 0]
@@ -169,6 +170,7 @@ def test_what_can_be_refused_is_refused_before_the_test_role_opens(here, stores,
     assert len(runs(here)[1]) == 1
 
 
+@pytest.mark.slow  # a second evaluation; one function writes the reports of all kinds
 def test_files_of_others_beside_a_report_stay_and_are_not_uploaded(here, stores, command, plain):
     words = ("evaluate", "--real", stores.real, "--synthetic", stores.a, "--out", here / "out")
     assert command(*words).returncode == 0

@@ -37,6 +37,7 @@ def kept():
     return committed()
 
 
+@pytest.mark.slow  # its short form is the committed table, below
 def test_every_metric_without_a_network_sees_what_physics_says(rows):
     assert {row.metric for row in rows} == {key for key in SCORES if not _of_network(key)}
     assert faults(rows) == []

@@ -129,6 +129,7 @@ def refusing(mark: Path) -> type[Trial]:
     return Refusing
 
 
+@pytest.mark.slow  # its short form is in tests/cluster/test_trouble.py
 def test_a_full_disk_is_no_result_and_the_sweep_goes_on_where_it_stood(tmp_path, shared, ray_cluster, monkeypatch):
     mark = tmp_path / "full"
     mark.touch()
