@@ -179,7 +179,7 @@ def trained(
         untrained = learner.sample(experiment.seed, range(samples), condition)
         images, spent, best = 0, 0.0, (math.inf, 0, untrained)
         print(f"{experiment.name} seed {experiment.seed}, distance to validation by moment:", end="", flush=True)
-        for moment in range(1, VALIDATIONS + 1):
+        for moment in range(1, VALIDATIONS + 1) if not experiment.learner.fit_once else (VALIDATIONS,):
             while spent < seconds * moment / VALIDATIONS:
                 begin = time.process_time()
                 learner.step(feed.batch(images))
@@ -278,8 +278,8 @@ def picture(out: Path, roles: Roles, rows: list[Row]) -> None:
     lines = []
     for row in sorted(rows, key=lambda row: row.distance):
         made = torch.from_numpy(np.load(out / f"{row.name}-{row.told}-{row.seed}.npy"))
-        told = " (told the class)" if row.told == "class" else ""
-        lines.append((f"{row.name}{told}\ndistance {row.distance:.2f}\ncoverage {row.coverage:.2f}", made))
+        told = "told the class, " if row.told == "class" else ""
+        lines.append((f"{row.name}\n{told}distance {row.distance:.2f}\ncoverage {row.coverage:.2f}", made))
     picture_of(out / "generators.png", roles, lines)
 
 
