@@ -278,8 +278,8 @@ def picture(out: Path, roles: Roles, rows: list[Row]) -> None:
     lines = []
     for row in sorted(rows, key=lambda row: row.distance):
         made = torch.from_numpy(np.load(out / f"{row.name}-{row.told}-{row.seed}.npy"))
-        told = "told the class, " if row.told == "class" else ""
-        lines.append((f"{row.name}\n{told}distance {row.distance:.2f}\ncoverage {row.coverage:.2f}", made))
+        told = " (told)" if row.told == "class" else ""
+        lines.append((f"{row.name}{told}\ndistance {row.distance:.2f}\ncoverage {row.coverage:.2f}", made))
     picture_of(out / "generators.png", roles, lines)
 
 
