@@ -288,9 +288,9 @@ def picture_of(path: Path, roles: Roles, sets: Sequence[tuple[str, Tensor]], col
     held = roles.held
     real = RealSet(np.moveaxis(held.reflectance.numpy(), 1, 3), held.diagnoses, np.array(roles.data.wavelengths_nm))
     lines = [("held-out lesions", real.reflectance), *((name, np.moveaxis(made.numpy(), 1, 3)) for name, made in sets)]
-    figure = Figure(figsize=(columns * 0.75 + 1.6, len(lines) * 0.78), dpi=80, facecolor="white")
+    figure = Figure(figsize=(columns * 0.75 + 1.8, len(lines) * 0.78), dpi=80, facecolor="white")
     axes = figure.subplots(len(lines), columns, squeeze=False)
-    figure.subplots_adjust(left=1.6 / (columns * 0.75 + 1.6), right=0.995, top=0.99, bottom=0.01, wspace=0.05, hspace=0.06)
+    figure.subplots_adjust(left=1.8 / (columns * 0.75 + 1.8), right=0.995, top=0.99, bottom=0.01, wspace=0.05, hspace=0.06)
     for line, (name, cubes) in zip(axes, lines, strict=True):
         line[0].text(-0.08, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=8)
         for place, cell in enumerate(line):
