@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hyperderm.training.checkpoint import CheckpointFolder
-from tests.training.two_workers import FROM_NOISE, everything
+from tests.training.two_workers import FROM_NOISE, OF_PIXELS, everything
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,15 @@ def test_generators_from_noise_train_on_two_workers_as_on_one(results, name):
     gradients = [value for key, value in one.items() if key.startswith("gradient/")]
     told = sum(bool(value.abs().max() > 1e-9) for value in gradients)
     assert told >= len(gradients) / 3  # something was compared; residual branches that begin at zero have no gradient yet
+
+
+@pytest.mark.parametrize("name", OF_PIXELS)
+def test_networks_of_pixels_train_on_two_workers_as_on_one(results, name):
+    one, *both = (each["of pixels"][name] for each in (*results["one"], *results["two"]))
+    for two in both:
+        assert [key for key in one if not close(two[key], one[key])] == []
+    gradients = [value for key, value in one.items() if key.startswith("gradient/")]
+    assert sum(bool(value.abs().max() > 1e-9) for value in gradients) >= len(gradients) / 2  # something was compared
 
 
 def test_lecam_s_averages_are_those_of_the_whole_batch_on_each_worker(results):

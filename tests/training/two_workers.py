@@ -24,6 +24,7 @@ from hyperderm.learners.penalties import LeCam
 from hyperderm.learners.r3gan import R3ganConfig
 from hyperderm.learners.shsgan.learner import ShsGan
 from hyperderm.learners.spec import LearnerConfig
+from hyperderm.learners.unmixer import UnmixerConfig
 from hyperderm.learners.vae import VaeConfig
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
@@ -53,6 +54,11 @@ FROM_NOISE: dict[str, LearnerConfig] = {
     ),
 }
 """Generators from noise that several workers train as one does."""
+OF_PIXELS: dict[str, LearnerConfig] = {
+    "unmixer": UnmixerConfig(endmembers=3, width=4, stages=1, start_by="vca"),
+    "unmixer of colours": UnmixerConfig(endmembers=3, width=4, stages=0, start_by="vca", bands="rgb"),
+}
+"""Networks of pixels that several workers train as one does; the autoencoder's batch norm refuses several."""
 
 
 def experiment(**overrides: object) -> Experiment:
@@ -138,6 +144,27 @@ def classifier_steps(context: Context) -> dict[str, Tensor]:
     return found
 
 
+def pixel_steps(context: Context, data: TrainData, learner: LearnerConfig) -> dict[str, Tensor]:
+    """Gradients in the first of two steps, and the weights after them, of a network that learns pixels."""
+    settings = Experiment(
+        name="tiny",
+        data=DataConfig(size=16, diagnoses="all", flips=False),
+        learner=learner,
+        training=TrainingConfig(batch_size=4, images=16, validate_every=16, precision="fp64"),
+        sweep=SweepConfig(workers_per_trial=2),
+    )
+    made = built(settings, data, context.compute("fp64"))
+    feed = feed_of(settings, data, context)
+    found: dict[str, Tensor] = {}
+    for step in range(2):
+        made.step(feed.batch(4 * step))
+        for key, p in made.network.named_parameters():
+            if step == 0:
+                found[f"gradient/{key}"] = torch.zeros_like(p) if p.grad is None else p.grad.clone()
+            found[f"weight/{key}"] = p.detach().clone()
+    return found
+
+
 def strength(context: Context) -> dict[str, Tensor]:
     """The state after four updates in which the first half of the batch alone would say the opposite of the whole."""
     config = DiffAugmentConfig(policy="cutout", strength="adaptive", adapts_over=100.0, target=0.4)
@@ -203,6 +230,7 @@ def everything(rank: int, workers: int, folder: Path) -> None:
             name: steps(context(name), two_classes(data), noise_experiment(learner), count=2)
             for name, learner in FROM_NOISE.items()
         },
+        "of pixels": {name: pixel_steps(context(name), data, learner) for name, learner in OF_PIXELS.items()},
         "lecam": lecam(context("lecam")),
         "strength": strength(context("strength")),
         "loop": loop(context("loop"), data, experiment()),
