@@ -6,11 +6,12 @@ shows real melanomas as often, and no weights from elsewhere. `classic` is the a
 `synthetic` adds melanomas to it, as many times the real ones as `ratios` says: with the 50 melanomas of a train role of the
 real data set, 80 and 160 are the seed's 4,000 and 8,000.
 
-Result (`make ablation GRID=affine_vs_synthetic`, small profile, one seed, 600 ISIC 2018 stand-ins at 32 px, melanoma against all
-others, five folds, 10 minutes on two cores): AUROC .604 for real cubes alone, .589 with affine augmentation, .661 and .640 with
-melanomas shown 4 and 8 times more, .617 and .618 with 4 and 8 synthetic melanomas of `dcgan_abundance` for each real one, .650
-and .609 with those of `mixture`. All eight contrasts "cannot be told" (.08 would have shown); every synthetic arm lies below
-its control. The seed's gain is not seen here; minutes of training at 32 px do not refute it either.
+Result (`make ablation GRID=affine_vs_synthetic`, small profile, one seed, 600 ISIC 2018 stand-ins at 32 px, melanoma
+against all others, five folds, 10 minutes on two cores): AUROC .604 for real cubes alone, .589 with affine
+augmentation, .661 and .640 with melanomas shown 4 and 8 times more, .617 and .618 with 4 and 8 synthetic melanomas of
+`dcgan_abundance` for each real one, .650 and .609 with those of `mixture`. All eight contrasts "cannot be told" (.08
+would have shown); every synthetic arm lies below its control. The seed's gain is not seen here; minutes of training at
+32 px do not refute it either.
 """
 
 from hyperderm.config import TrainingConfig
