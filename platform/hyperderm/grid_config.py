@@ -98,11 +98,17 @@ class Ablation(Strict):
             raise ValueError(f"generators = [] with arms = {list(self.arms)} is refused: name one, or leave those arms out")
         if any(seed < 0 for seed in self.seeds):
             raise ValueError(f"seeds = {list(self.seeds)} is refused: a seed is 0 or more. For example seeds=[0,1,2]")
+        return self
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
         for name in ("sets", "searches", "unmixers", "generator_settings"):
             known = {*self.generators, *(self.unmixers.values() if name == "generator_settings" else ())}
             unknown = sorted(set(getattr(self, name)) - known)
             if unknown:
                 raise ValueError(f"{name} names {unknown[0]!r}, which is not one of generators. Add it there, or correct it")
+        if made := sorted({*self.unmixers} & {*self.sets}):
+            raise ValueError(f"unmixers names {made[0]!r}, whose cubes were made elsewhere (sets). Leave it out of one")
         for name in ("sets", "searches"):
             folds = sorted(fold for each in getattr(self, name).values() for fold in each if not fold.isdecimal())
             if folds:

@@ -13,7 +13,6 @@ from hyperderm.studies.sweep import run as run_trials
 from tests.cluster.sweeps import Memory, classifier, run, search, tiny, train_once
 
 
-@pytest.mark.slow  # its short form, without Ray, is tests/training/test_ddp.py
 def test_two_workers_train_what_one_worker_trains(tmp_path, shared, ray_cluster):
     """In float64 the group ends with the weights of the single worker, up to the order of summation."""
     settings = {"sweep__trials": 1, "training__precision": "fp64", "training__images": 32, "training__validate_every": 16}

@@ -281,7 +281,7 @@ def frail(tmp_path, monkeypatch):
         yield frail
 
 
-@pytest.mark.slow  # its short form is test_a_server_that_stays_away_is_told_and_changes_nothing
+@pytest.mark.slow  # its short form is test_a_server_that_stays_away_is_told_and_changes_nothing (test_s3_runs.py)
 def test_a_server_that_goes_away(frail, monkeypatch):
     write_store("s3://stores/a", lesions(70, 32), fold_count=0)
     store = open_store("s3://stores/a")

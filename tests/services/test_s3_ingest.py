@@ -142,7 +142,7 @@ def test_two_writers_of_a_store_with_duplicates(server, uri, job):  # noqa: F811
     alone(server, uri, winner)
 
 
-@pytest.mark.slow  # its short form is in test_s3_runs.py
+@pytest.mark.slow  # its short form is test_a_server_that_stays_away_is_told_and_changes_nothing (test_s3_runs.py)
 def test_a_server_that_goes_away_is_told_and_the_same_command_goes_on(tmp_path, job, monkeypatch):
     whole = take(job, str(tmp_path / "store"))
     again: list[int] = []

@@ -64,7 +64,7 @@ def refusing(number: int, victim: str) -> type[Trial]:
     return Refusing
 
 
-@pytest.mark.slow  # its short form, of a sweep's trial, is in test_sweep.py
+@pytest.mark.slow  # its short form is in tests/cluster/test_trouble.py
 def test_a_disk_that_refuses_leaves_its_cell_open_and_no_failure(
     ray_cluster: Cluster, phantom_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

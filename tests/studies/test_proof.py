@@ -52,7 +52,7 @@ def verdicts(analysis: Analysis) -> dict[tuple[str, str], str]:
     return {(each.arm, each.model): each.verdict for each in analysis.decisions}
 
 
-@pytest.mark.slow  # 160 new lesions a fold are drawn and judged; that a grid says no is below
+@pytest.mark.slow  # 240 new lesions a fold are drawn and judged; that a grid says no is below
 def test_a_perfect_generator_helps(ray_cluster: Cluster, tmp_path: Path):
     """Twelve new melanomas for each of the 20 that a fold trains on: found against real and against the control."""
     store = world(tmp_path / "store", melanomas=60, nevi=400)

@@ -129,6 +129,8 @@ def test_what_is_refused(real):
         planned(real, experiment(learner__space="abundance", learner__unmixing="a-run"), unmixers={})
     with pytest.raises(ConfigError, match=r"unmixers names 'shsgn', which is not one of generators"):
         planned(real, unmixers={"shsgn": NET})
+    with pytest.raises(ConfigError, match=r"unmixers names 'dcgan', whose cubes were made elsewhere \(sets\)"):
+        planned(real, sets={MAKER: {"0": "made"}})
     with pytest.raises(ConfigError, match=r"generator_settings names 'other'"):
         planned(real, generator_settings={"other": {"seed": 1}})
     with pytest.raises(ConfigError, match="unmixers names 'shsgan', which unmixes nothing"):

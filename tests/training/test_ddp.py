@@ -56,23 +56,16 @@ def test_gradients_and_weights_are_those_of_one_worker(results, rank, what):
     assert sum(bool(one[name].abs().max() > 1e-6) for name in names) >= len(names) / 2  # something was compared
 
 
-@pytest.mark.parametrize("name", FROM_NOISE)
-def test_generators_from_noise_train_on_two_workers_as_on_one(results, name):
-    one, *both = (each["from noise"][name] for each in (*results["one"], *results["two"]))
+@pytest.mark.parametrize(
+    ("of", "name"), [*(("from noise", name) for name in FROM_NOISE), *(("of pixels", name) for name in OF_PIXELS)]
+)
+def test_networks_train_on_two_workers_as_on_one(results, of, name):
+    one, *both = (each[of][name] for each in (*results["one"], *results["two"]))
     for two in both:
         assert [key for key in one if not close(two[key], one[key])] == []
     gradients = [value for key, value in one.items() if key.startswith("gradient/")]
     told = sum(bool(value.abs().max() > 1e-9) for value in gradients)
     assert told >= len(gradients) / 3  # something was compared; residual branches that begin at zero have no gradient yet
-
-
-@pytest.mark.parametrize("name", OF_PIXELS)
-def test_networks_of_pixels_train_on_two_workers_as_on_one(results, name):
-    one, *both = (each["of pixels"][name] for each in (*results["one"], *results["two"]))
-    for two in both:
-        assert [key for key in one if not close(two[key], one[key])] == []
-    gradients = [value for key, value in one.items() if key.startswith("gradient/")]
-    assert sum(bool(value.abs().max() > 1e-9) for value in gradients) >= len(gradients) / 2  # something was compared
 
 
 def test_lecam_s_averages_are_those_of_the_whole_batch_on_each_worker(results):
