@@ -1,8 +1,9 @@
 """Score the classical unmixing methods on Samson: `python -m tests.bench.unmixing FOLDER [SEEDS]` (16 s on one core).
 
-FOLDER holds `Samson.mat` (Y: bands x pixels) and `end_Samson.mat` (M: bands x endmembers, A: endmembers x pixels). Pixels
-and reference endmembers have unit length (METHODS section 7), so the row of the true endmembers can be read. Two errors of
-abundances are in use: the root mean square over all of them, and the mean of that of each endmember.
+FOLDER holds `Samson.mat` (Y: bands x pixels) and `end_Samson.mat` (M: bands x endmembers, A: endmembers x pixels), or
+another scene in these two forms (`known_scene`). Pixels and reference endmembers have unit length (METHODS section 7), so
+the row of the true endmembers can be read. Two errors of abundances are in use: the root mean square over all of them, and
+the mean of that of each endmember.
 
 METHODS says .038 for the true endmembers, which is the second error, and .082 rad and .077 for VCA, which are the first
 error and VCA's pixels as they are (row `vca pixels`); `vca` projects them on the signal's subspace, as the paper does.
@@ -15,7 +16,6 @@ from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat
 
 from hyperderm.unmixing.dimension import hysime, knee
 from hyperderm.unmixing.fcls import fcls
@@ -24,6 +24,7 @@ from hyperderm.unmixing.pixels import unit_length
 from hyperderm.unmixing.scoring import Score, score, true_endmembers
 from hyperderm.unmixing.sisal import sisal
 from hyperderm.unmixing.vca import vca
+from tests.bench.known_scene import read_scene
 
 SEEDS = 10
 MOST = 8
@@ -34,12 +35,6 @@ WIDER = (0.03, 0.1)
 Array = NDArray[np.float64]
 Method = Callable[[int], tuple[Array, Array]]
 """Seed to endmembers and abundances."""
-
-
-def samson(folder: Path) -> tuple[Array, Array, Array]:
-    """Pixels (9025, 156), reference endmembers (3, 156) and abundances (9025, 3), the first two of unit length."""
-    scene, truth = loadmat(folder / "Samson.mat"), loadmat(folder / "end_Samson.mat")
-    return unit_length(scene["Y"].T), unit_length(truth["M"].T), truth["A"].T
 
 
 def methods(pixels: Array, count: int) -> dict[str, Method]:
@@ -80,9 +75,10 @@ def row(name: str, scores: list[Score], rmse: list[float], seconds: float) -> st
 
 
 def main(arguments: list[str]) -> int:
-    pixels, reference, truth = samson(Path(arguments[0]))
+    scene = read_scene(Path(arguments[0]))
+    pixels, reference, truth = unit_length(scene.pixels), unit_length(scene.endmembers), scene.abundances
     seeds = int(arguments[1]) if len(arguments) > 1 else SEEDS
-    print(f"Samson, {len(reference)} endmembers, pixels of unit length: median of {seeds} seeds (least-largest)")
+    print(f"{scene.name}, {len(reference)} endmembers, pixels of unit length: median of {seeds} seeds (least-largest)")
     print(f"{'':11}{'mean SAD (rad)':24}{'abundance RMSE':24}{'mean RMSE of each':24}{'reconstruction':24}   s")
     rmse = reconstruction_rmse(pixels, reference, fcls(pixels, reference))
     print(row("true", [true_endmembers(pixels, reference, truth)], [rmse], 0))

@@ -24,12 +24,12 @@ from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.stream import feed_of
 from hyperderm.unmixing.fcls import fcls
+from hyperderm.unmixing.pixels import unit_length
 from hyperderm.unmixing.scoring import Score, score
-from tests.bench.unmixing import samson, spread
+from tests.bench.known_scene import read_scene
+from tests.bench.unmixing import spread
 
-SIDE, ENDMEMBERS = 95, 3
 SETTINGS = UnmixerConfig(
-    endmembers=ENDMEMBERS,
     unit_length=True,
     angle_weight=1.0,
     smoothness_weight=0.015,
@@ -37,7 +37,8 @@ SETTINGS = UnmixerConfig(
     lr=5e-3,
     lr_endmembers=5e-4,
 )
-WAVELENGTHS = tuple(np.linspace(401.0, 889.0, 156))
+RANGE = (401.0, 889.0)
+"""Wavelengths (nm) of the first and the last band, of which the colours of `--bands rgb` are made."""
 
 
 def main() -> int:
@@ -46,13 +47,21 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--bands", nargs="+", default=["all", "rgb"])
+    parser.add_argument("--range", nargs=2, type=float, default=RANGE, help="nm of the first and the last band")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    pixels, reference, abundances = samson(asked.folder)
+    scene = read_scene(asked.folder)
+    side = scene.cube.shape[0]
+    assert scene.cube.shape[1] == side, "the net learns square scenes"
+    pixels, reference, abundances = unit_length(scene.pixels), unit_length(scene.endmembers), scene.abundances
+    nm = tuple(np.linspace(*asked.range, scene.cube.shape[2]))
     print(f"{'net':22}{'mean SAD (rad)':24}{'RMSE, pooled':24}{'RMSE, mean':24}seconds")
     for bands in asked.bands:
         begin = process_time()
-        found = [trained(pixels, seed, asked.steps, bands) for seed in range(asked.seeds)]
+        found = [
+            trained(pixels.reshape(side, side, -1), nm, len(reference), seed, asked.steps, bands)
+            for seed in range(asked.seeds)
+        ]
         spent = (process_time() - begin) / asked.seeds
         for name, which in (("its own abundances", 1), ("least squares", 2)):
             scores = [score(each[0], each[which], reference, abundances) for each in found]
@@ -60,17 +69,20 @@ def main() -> int:
     return 0
 
 
-def trained(pixels: np.ndarray, seed: int, steps: int, bands: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return endmembers (R, B), the net's abundances (N, R), and those of least squares."""
-    cube = torch.from_numpy(pixels.reshape(SIDE, SIDE, -1)).permute(2, 0, 1)[None].float()
-    scene = CubeSet(("samson",), ("unknown",), cube, torch.zeros(1, SIDE, SIDE, dtype=torch.bool))
-    data = TrainData(scene, scene, WAVELENGTHS, Scaling.fit(cube))
+def trained(
+    pixels: np.ndarray, nm: tuple[float, ...], count: int, seed: int, steps: int, bands: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return endmembers (R, B), the net's abundances (N, R), and those of least squares, of a scene (H, H, B)."""
+    side = len(pixels)
+    cube = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
+    scene = CubeSet(("scene",), ("unknown",), cube, torch.zeros(1, side, side, dtype=torch.bool))
+    data = TrainData(scene, scene, nm, Scaling.fit(cube))
     experiment = Experiment(
-        name="samson",
+        name="scene",
         profile="small",
         seed=seed,
-        data=DataConfig(size=SIDE, diagnoses="all", flips=False),
-        learner=SETTINGS.model_copy(update={"bands": bands}),
+        data=DataConfig(size=side, diagnoses="all", flips=False),
+        learner=SETTINGS.model_copy(update={"bands": bands, "endmembers": count}),
         training=TrainingConfig(batch_size=1, images=steps, validate_every=steps, precision="fp32"),
     )
     context = Context(CheckpointFolder(Path()), device=torch.device("cpu"))
@@ -79,8 +91,8 @@ def trained(pixels: np.ndarray, seed: int, steps: int, bands: str) -> tuple[np.n
     for step in range(steps):
         learner.step(feed.batch(step))
     endmembers = learner.network.endmembers.detach().double().numpy()
-    made = learner.abundances_of(cube)[0].permute(1, 2, 0).reshape(-1, ENDMEMBERS).double().numpy()
-    return endmembers, made, fcls(pixels, endmembers)
+    made = learner.abundances_of(cube)[0].permute(1, 2, 0).reshape(-1, count).double().numpy()
+    return endmembers, made, fcls(pixels.reshape(side * side, -1), endmembers)
 
 
 def line(name: str, scores: list[Score], seconds: float) -> str:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from scipy.io import savemat
 from spectral.io import envi
 
 from experiments import unmixer
@@ -43,6 +44,7 @@ def made(tmp_path_factory):
     np.save(place / "other.npy", cube[:, ::-1, :8])
     np.save(place / "one.npy", cube[..., :1])
     np.save(place / "four.npy", cube[:2, :2])
+    savemat(place / "known.mat", {"A": np.eye(2)[[0, 1, 0, 1]].T})
     (place / "words.txt").write_text("no cube")
     return place
 
@@ -68,6 +70,7 @@ def test_a_cube_in_a_file_and_its_network_on_another(here, command, tmp_path):
     done = command("segment", here / "cube.npy", "--clusters", "2", *FEW, "--reference", here / "which.npy", "--out", out)
     assert done.returncode == 0, done.stderr
     assert "600 pixels of one scene were divided into 2 clusters" in done.stdout
+    assert "of the pixels their known class (adjusted Rand index" in done.stdout
     labels, which = np.load(out / "labels.npy"), np.load(here / "which.npy")
     assert labels.dtype == np.int16
     assert (labels == which).mean() > 0.97  # cluster 0 is the larger one, as class 0 is
@@ -177,6 +180,7 @@ def test_label_maps_lie_where_their_source_lies(here, command, tmp_path):
         (("cube.npy", "--seed", "-1"), "--seed -1. Give 0 or more."),
         (("cube.npy", "--fold", "1"), "is a cube, which has no folds"),
         (("cube.npy", "--reference", "holes.npy"), "holds no integers (height, width)"),
+        (("cube.npy", "--reference", "known.mat"), "A of shape (2, 4) for a scene of 20 x 30 = 600 pixels"),
         (("four.npy", "--clusters", "5", "--latent", "2"), "--clusters 5: there are 4 usable pixels"),
         (("four.npy", "--reference", "which.npy"), "--reference of shape (20, 30) for a cube of 2 x 2 pixels"),
         (("one.npy",), "a cube of one band has no spectra. Give a cube of 2 bands or more."),

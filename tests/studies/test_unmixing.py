@@ -6,15 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from scipy.io import loadmat, savemat
 
 from hyperderm.cubes.cube import Cube
 from hyperderm.errors import ConfigError, StoreError
 from hyperderm.phantom.rendering import phantom
 from hyperderm.reports.unmixing import figures
+from hyperderm.reports.unmixing.known import KNOWN
 from hyperderm.reports.unmixing.sections import ABUNDANCES, ENDMEMBERS, LESIONS, content
 from hyperderm.reports.unmixing.write import write_unmixing
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
+from hyperderm.studies.known_unmixing import known_of
 from hyperderm.studies.unmixing import Request, unmix_store
 from hyperderm.unmixing.fcls import fcls
 
@@ -185,3 +188,56 @@ def test_what_a_reader_must_know_is_said(store):
     said = " ".join(content(worse, {}).warnings)
     assert "VCA looks for extreme colours" in said
     assert f"{2 * len(found.lesions)} pixels of {len(found.lesions)} lesions cannot be unmixed" in said
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    """A scene of three spectra with pure pixels and no noise, and the MATLAB file that says so."""
+    folder = tmp_path_factory.mktemp("scene")
+    spectra = np.array([np.linspace(0.2, 0.9, 16), np.linspace(0.8, 0.1, 16), 0.5 + 0.3 * np.sin(np.arange(16))])
+    shares = np.random.default_rng(0).dirichlet([0.5] * 3, (16, 16))
+    shares[:3] = np.eye(3)[:, None]
+    lesion = next(iter(phantom(1, 16, 0))).lesion
+    cube = Cube((shares @ spectra).astype(np.float32), lesion.cube.wavelengths_nm)
+    write_store(str(folder / "scene"), [replace(lesion, cube=cube)], fold_count=0)
+    turned = [2, 0, 1]
+    a = shares[..., turned].reshape(-1, 3, order="F").T
+    savemat(folder / "end.mat", {"A": a, "M": spectra[turned].T, "cood": np.array([["c"], ["a"], ["b"]], dtype=object)})
+    return open_store(str(folder / "scene")), folder / "end.mat"
+
+
+def test_a_known_mixture_is_found_and_scored(scene, tmp_path):
+    store, path = scene
+    request = Request(store, "nfindr", 3, None, known=known_of(path, store, None))
+    found, _ = write_unmixing(tmp_path / "out", lambda keep: unmix_store(request, keep), {})
+    truth = found.compared
+    assert truth.names == ("c", "a", "b")
+    assert truth.found.mean_angle == pytest.approx(0, abs=1e-3)
+    assert truth.found.abundance_rmse == pytest.approx(0, abs=1e-4)
+    assert truth.true.abundance_rmse == pytest.approx(0, abs=1e-4)
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "Against the known mixture: mean spectral angle 0.0000 rad, abundances 0.0000 off" in text
+    with (tmp_path / "out" / KNOWN).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["material"] for row in rows] == ["c", "a", "b"]
+    for k, row in enumerate(rows):  # the endmember that a row names is the known spectrum
+        matched = found.endmembers[int(row["endmember"]) - 1]
+        assert matched == pytest.approx(truth.endmembers[k], abs=1e-3)
+    worse = replace(request, given=found.endmembers + 0.05, method="net")
+    assert unmixed(worse)[0].compared.found.mean_angle > 0.03
+    assert unmixed(replace(worse, given=None, method="nfindr", unit=True))[0].compared.true.abundance_rmse > 0.01
+
+
+def test_a_known_mixture_of_something_else(scene, store, tmp_path):
+    of_scene, path = scene
+    with pytest.raises(ConfigError, match="--endmembers 4 with a reference of 3"):
+        known_of(path, of_scene, 4)
+    with pytest.raises(ConfigError, match="--reference for a store of 30 scenes"):
+        known_of(path, store, 3)
+    a, m = (loadmat(path)[key] for key in ("A", "M"))
+    savemat(tmp_path / "few.mat", {"A": a, "M": m[:9]})
+    with pytest.raises(ConfigError, match="endmembers of 9 bands, the store has 16"):
+        known_of(tmp_path / "few.mat", of_scene, 3)
+    savemat(tmp_path / "alone.mat", {"A": a})
+    with pytest.raises(ConfigError, match="holds no endmembers"):
+        known_of(tmp_path / "alone.mat", of_scene, 3)

@@ -42,7 +42,9 @@ def segment(
     as_masks: Annotated[
         bool, typer.Option("--as-masks", help="Also make lesion masks; scored where masks are drawn.")
     ] = False,
-    reference: Annotated[Path | None, typer.Option(help="npy file of a cube's known classes, -1: unknown.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Known classes of a cube: npy (-1: unknown) or MATLAB abundances.")
+    ] = None,
     fold: Fold = None,
     wavelengths: Wavelengths = "",
     rows: Rows = None,

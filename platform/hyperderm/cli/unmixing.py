@@ -17,7 +17,7 @@ def unmix(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="In place of a store: raw files, which are ingested once.")] = None,
     endmembers: Annotated[
-        str | None, typer.Option(help="How many (5 if not given), or auto: the knee of the error.", metavar="N")
+        str | None, typer.Option(help="How many, or auto: the knee of the error; 5, or those of --reference.", metavar="N")
     ] = None,
     method: Annotated[str | None, typer.Option(help="sisal (if not given), nfindr or vca.")] = None,
     run: Annotated[str | None, typer.Option(help="In place of a method: a run of train unmixer.", metavar="RUN")] = None,
@@ -26,6 +26,9 @@ def unmix(
         bool, typer.Option("--unit-length", help="Divide pixels by their length: no brightness.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the sample of pixels and of the method.")] = 0,
+    reference: Annotated[
+        Path | None, typer.Option(help="MATLAB file of a scene's known abundances A and endmembers M, to score with.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the report; nothing may be there yet.", metavar="DIR")] = None,
     abundances: Annotated[
         str | None,
@@ -44,6 +47,7 @@ def unmix(
         fold=fold,
         unit_length=unit_length,
         seed=seed,
+        reference=reference,
         out=out,
         abundances=abundances,
         runs=runs,

@@ -16,9 +16,11 @@ from hyperderm.cubes.diagnosis import UNKNOWN
 from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
 from hyperderm.errors import ConfigError, CubeError, StoreError, StudyError
 from hyperderm.identity import read
+from hyperderm.ingest.formats.known_mixture import KnownMixture
 from hyperderm.metrics.spectra import mean_angle
 from hyperderm.store.manifest import FOLD_FREE
 from hyperderm.store.reader import Store
+from hyperderm.studies.known_unmixing import Compared, compared
 from hyperderm.tags import FOLD_TAG, MANIFEST_TAG
 from hyperderm.unmixing.dimension import SignalSubspace, hysime, knee
 from hyperderm.unmixing.fcls import fcls
@@ -53,6 +55,8 @@ class Request:
         seed: of the sample of pixels and of the method.
         unit: whether every pixel is divided by its length first, so that brightness does not count.
         given: (R, B) the endmembers of a trained unmixing net, with `method` "net"; None: the method finds them.
+        known: what the pixels of the store's only scene are known to be mixed of (`known_unmixing.known_of`), with which the
+            result is compared; None: not known.
     """
 
     store: Store
@@ -62,6 +66,7 @@ class Request:
     seed: int = 0
     unit: bool = False
     given: Spectra | None = None
+    known: KnownMixture | None = None
 
     def values(self, pixels: NDArray[Any]) -> Spectra:
         """Return pixels (..., B) as rows (N, B) in the units that are unmixed."""
@@ -133,6 +138,7 @@ class Unmixing:
         lesions: the lesions, in the order of their ids.
         maps: the lesions that are shown.
         coloured: whether `Maps.levels` are colours.
+        compared: the result beside what is known; None without.
     """
 
     request: Request
@@ -143,6 +149,7 @@ class Unmixing:
     lesions: tuple[LesionMixture, ...]
     maps: tuple[Maps, ...]
     coloured: bool
+    compared: Compared | None = None
 
     def medians(self) -> dict[str, float]:
         """Return the medians over lesions of `rmse` and `angle`; of validation alone too, where there is one."""
@@ -185,9 +192,8 @@ def unmix_store(request: Request, keep: Keep, progress: Callable[[str], None] = 
         reading.take(part)
     lesions = tuple(sorted(reading.lesions, key=lambda each: each.lesion_id))
     maps = tuple(sorted(reading.maps, key=lambda each: each.lesion_id))
-    return Unmixing(
-        request, choice, endmembers, _thinned(spectra, request.seed, 5_000), len(spectra), lesions, maps, reading.coloured
-    )
+    shown = _thinned(spectra, request.seed, 5_000)
+    return Unmixing(request, choice, endmembers, shown, len(spectra), lesions, maps, reading.coloured, reading.compared)
 
 
 def of_net(store: Store, checkpoint: Mapping[str, Any], seed: int = 0) -> Request:
@@ -299,6 +305,7 @@ class _Reading:
         self._matrix, self.coloured = _matrix(request.store)
         self.lesions: list[LesionMixture] = []
         self.maps: list[Maps] = []
+        self.compared: Compared | None = None
 
     def take(self, part: pa.Table) -> None:
         masks = part.column("mask").combine_chunks().to_numpy_ndarray()
@@ -318,6 +325,8 @@ class _Reading:
             mixed = abundances[usable] @ self._endmembers
             rmse = float(np.sqrt(np.square(mixed - rows[usable]).mean()))
             angle = mean_angle(mixed, rows[usable])
+        if self._request.known is not None:
+            self.compared = compared(self._request.known, rows, self._endmembers, abundances, self._request.unit)
         inside = None if mask is None else mask.reshape(-1)
         self.lesions.append(
             LesionMixture(

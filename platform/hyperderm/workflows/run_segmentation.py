@@ -87,7 +87,8 @@ def segment(
         weight: how far the place of a pixel counts, 0 or more (`clustering.cluster`).
         network: the autoencoder.
         as_masks: whether lesion masks are made of the clusters, beside Otsu's, and scored where masks are drawn.
-        reference: an npy file of the known classes (H, W) of a single cube, negative where unknown.
+        reference: an npy file of the known classes (H, W) of a single cube, negative where unknown, or a MATLAB file of its
+            known abundances, of which the largest is a pixel's class (`ingest.formats.known_mixture`).
         out: the folder of the report, which must not exist; None: a folder below that of runs, where the new report replaces
             an older one.
         runs: where runs are kept; None: `runs/` of the project.
@@ -108,7 +109,7 @@ def segment(
     from hyperderm.studies.segmentation import segment as divide
     from hyperderm.training.run_folder import PAGE
 
-    classes = None if reference is None else _classes(reference)
+    classes = None if reference is None else _classes(reference, scenes.shape)
     coding = _named(workspace, network.run, workspace.runs(runs), scenes)
     call = _call(workspace, scenes, "segment", out, runs)
     training, provenance = _training(network, SEGMENTATION), {"run": call.key, **_provenance(scenes)}
@@ -287,9 +288,13 @@ def _named(workspace: Workspace, run: str | None, runs: Path, scenes: "Scenes") 
     return of_checkpoint(path, scenes, name)
 
 
-def _classes(path: Path) -> "NDArray[np.integer]":
+def _classes(path: Path, shape: tuple[int, int, int]) -> "NDArray[np.integer]":
     import numpy as np
 
+    if path.suffix.lower() == ".mat":
+        from hyperderm.ingest.formats.known_mixture import read_known_mixture
+
+        return read_known_mixture(path, shape[0], shape[1]).classes
     try:
         classes = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:

@@ -1,7 +1,7 @@
 """Unmix a store: find endmembers, write abundances and the report, and record them in MLflow."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -29,6 +29,7 @@ def unmix(
     fold: int | None = None,
     unit_length: bool = False,
     seed: int = 0,
+    reference: Path | None = None,
     out: Path | None = None,
     abundances: str | None = None,
     runs: Path | None = None,
@@ -38,13 +39,15 @@ def unmix(
     Args:
         store: URI of a store of cubes; None: `data`, or the default phantom.
         data: a folder of raw files, which is ingested once.
-        endmembers: how many, or "auto": the knee of the reconstruction error; None: 5.
+        endmembers: how many, or "auto": the knee of the reconstruction error; None: those of the reference, or 5.
         method: sisal, nfindr or vca; each is followed by fully constrained least squares. None: sisal.
         run: in place of a method, a run of `hyperderm train unmixer` on this store, whose endmembers, fold and units are
             taken.
         fold: the fold whose train role gives the endmembers; None: fold 0, or all lesions of a store without folds.
         unit_length: whether every pixel is divided by its length first, so that brightness does not count.
         seed: of the sample of pixels and of the method.
+        reference: a MATLAB file of the known abundances and endmembers of the store's only scene
+            (`ingest.formats.known_mixture`), with which the result is compared.
         out: the folder of the report, which must not exist; None: a folder below that of runs, where the new report replaces
             an older one.
         abundances: where a store of the abundances is written, which must not exist; None: there is none beside the report.
@@ -54,7 +57,7 @@ def unmix(
         HyperdermError: an error that the user can correct. No report is written then.
     """
     workspace = Workspace.here()
-    count = _count(5 if endmembers is None else endmembers)
+    count = None if endmembers is None else _count(endmembers)
     if run and (endmembers is not None or method is not None or fold is not None or unit_length):
         raise ConfigError(
             "--run is given beside --endmembers, --method, --fold or --unit-length",
@@ -73,14 +76,18 @@ def unmix(
     if opened.manifest.folds is None and fold is not None:
         raise ConfigError(f"--fold {fold}: this store has no folds", "Leave it out.")
     from hyperderm.reports.report_folder import check_free, check_writable
+    from hyperderm.studies.known_unmixing import known_of
     from hyperderm.studies.unmixing import Request
     from hyperderm.training.run_folder import REPORT
 
     if run:
         request = _trained(workspace, opened, run, workspace.runs(runs), seed)
-    else:
+        count = len(request.given) if request.given is not None else None
+    known = None if reference is None else known_of(reference, opened, count)
+    if not run:
         chosen = None if opened.manifest.folds is None else fold or 0
-        request = Request(opened, method, count, chosen, seed, unit_length)
+        request = Request(opened, method, count or (len(known.names) if known else 5), chosen, seed, unit_length)
+    request = replace(request, known=known)
     folder = workspace.runs(runs) / f"unmix-{opened.name}"
     place = out or folder / REPORT
     check_free(place)
@@ -130,7 +137,8 @@ def _unmix(call: _Call) -> "Unmixing":
         with workspace.console.status("unmixing") as line:
             found, files = write_unmixing(call.out, lambda keep: unmix_store(request, keep, line.update), recorded.facts)
         metrics = {"endmembers_found": found.choice.count, "lesions": len(found.lesions)}
-        recorded.log({name: float(value) for name, value in metrics.items()} | found.medians(), files)
+        scores = {} if found.compared is None else found.compared.numbers()
+        recorded.log({name: float(value) for name, value in metrics.items()} | found.medians() | scores, files)
         if call.abundances is not None:
             _keep(workspace, call.abundances, found, call.out)
     workspace.say(answer(found), f"report: {call.out / PAGE}")

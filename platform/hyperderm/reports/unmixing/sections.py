@@ -10,7 +10,7 @@ from hyperderm.reports.document import Cell, Column, Content, Drawing, Row, Sect
 from hyperderm.reports.figure_parts import spoken
 from hyperderm.reports.number_format import number
 from hyperderm.reports.table_files import csv_text
-from hyperderm.reports.unmixing import figures
+from hyperderm.reports.unmixing import figures, known
 from hyperderm.studies.unmixing import NET, LesionMixture, Unmixing
 from hyperderm.unmixing.methods import METHODS
 
@@ -53,7 +53,7 @@ def answer(found: Unmixing) -> str:
     )
     if "validation" in roles:
         said += f"; those of the {_lesions(held)} of validation alone by {_shown(middle, 'validation_rmse')}"
-    return f"{said}."
+    return f"{said}." if found.compared is None else f"{said}. {known.answer(found.compared)}"
 
 
 def csv_files(found: Unmixing) -> dict[str, str]:
@@ -61,7 +61,7 @@ def csv_files(found: Unmixing) -> dict[str, str]:
     nm, count = found.request.store.manifest.wavelengths_nm, len(found.endmembers)
     names = [f"endmember_{k + 1}" for k in range(count)]
     regions = ("whole", "inside", "outside")
-    return {
+    return known.csv_files(found) | {
         ENDMEMBERS: csv_text(("nm", *names), ((nm[b], *found.endmembers[:, b]) for b in range(len(nm)))),
         LESIONS: csv_text(
             (*FACTS, *(f"{region}_{k + 1}" for region in regions for k in range(count))),
@@ -101,6 +101,8 @@ def _warnings(found: Unmixing) -> Iterator[str]:
 
 def _sections(found: Unmixing, facts: Mapping[str, str]) -> Iterator[Section]:
     request = found.request
+    if (truth := known.section(found)) is not None:
+        yield truth
     if found.choice.errors:
         yield Section(
             "number",

@@ -9,12 +9,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from hyperderm.reports.report_folder import TEXT, write_folder, write_pages
+from hyperderm.reports.unmixing.known import KNOWN, KNOWN_PICTURE
 from hyperderm.reports.unmixing.sections import ABUNDANCES, ENDMEMBERS, LESIONS, content, csv_files
 from hyperderm.studies.unmixing import Keep, Unmixing
 from hyperderm.training.run_folder import PAGE
 
-FILES = (PAGE, TEXT, ENDMEMBERS, LESIONS, ABUNDANCES)
-DRAWN = ("errors.png", "endmembers.png", "simplex.png", "maps.png")
+FILES = (PAGE, TEXT, ENDMEMBERS, LESIONS, KNOWN, ABUNDANCES)
+DRAWN = (f"{KNOWN_PICTURE}.png", "errors.png", "endmembers.png", "simplex.png", "maps.png")
 
 
 def write_unmixing(folder: Path, unmix: Callable[[Keep], Unmixing], facts: Mapping[str, str]) -> tuple[Unmixing, list[Path]]:
