@@ -13,6 +13,7 @@ from hyperderm.store.synthetic import origin_of
 from hyperderm.studies.synthesis import generate_here
 from tests.cluster.sweeps import Memory, train_once
 from tests.learners.test_dcgan import experiment
+from tests.learners.test_diffusion import experiment as diffusion
 from tests.studies.grids import plan
 
 FOLD = 1
@@ -57,6 +58,30 @@ def test_truncated_noise_makes_a_set_that_varies_less_and_says_so(tmp_path, real
     with pytest.raises(StudyError, match=r"--mix: a generator of learner\.kind = dcgan has no styles"):
         generate_here(real, melanomas, str(tmp_path / "never"), counts={"melanoma": 1}, drawing=Drawing(mix=True))
     assert not (tmp_path / "never").exists()
+
+
+def test_guidance_is_asked_for_when_the_set_is_made(tmp_path, real, melanomas):
+    told = {
+        "learner__conditioning": "class",
+        "learner__class_dropout": 0.3,
+        "learner__edm__sigma_max": 0.1,
+    }  # so few steps leave much noise: little of it is put in
+    made = diffusion(data__fold=FOLD, **told)
+    checkpoint = trained(real, tmp_path / "run", made)
+    sets = {}
+    for guidance in (None, 1.0, 1.5):
+        place = tmp_path / f"set{guidance}"
+        generate_here(real, checkpoint, str(place), counts={"melanoma": 4}, drawing=Drawing(guidance=guidance))
+        sets[guidance] = open_store(str(place))
+    assert "guidance" not in sets[None].manifest.source
+    assert origin_of(sets[1.5].manifest).guidance == 1.5
+    np.testing.assert_array_equal(cubes(sets[None]), cubes(sets[1.0]))  # 1 is what the configuration says
+    assert not np.array_equal(cubes(sets[None]), cubes(sets[1.5]))
+    with pytest.raises(StudyError, match="--guidance 2: this generator has not learnt what cubes of all diagnoses"):
+        generate_here(real, melanomas, str(tmp_path / "never"), counts={"melanoma": 1}, drawing=Drawing(guidance=2))
+    for wrong in (-1.0, 101.0, float("nan")):
+        with pytest.raises(ConfigError, match=f"--guidance {wrong:g}"):
+            Drawing(guidance=wrong)
 
 
 def test_a_class_conditional_generator_serves_every_diagnosis_it_learnt(tmp_path, real):

@@ -34,6 +34,9 @@ def generate(
     truncation: Annotated[
         float | None, typer.Option(help="Largest absolute value of the noise; smaller: more typical, less varied.")
     ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Of diffusion told the diagnosis; above 1: more typical of it, less varied.")
+    ] = None,
     mat: Annotated[Path | None, typer.Option(help="Also as .mat files in HSIDermoscopy's layout, into this folder.")] = None,
     runs: Annotated[Path | None, typer.Option("--runs", help="Where runs are kept.")] = None,
 ) -> None:
@@ -51,6 +54,7 @@ def generate(
         reject=reject,
         mix=mix,
         truncation=truncation,
+        guidance=guidance,
         mat=mat,
         runs=runs,
     )

@@ -42,6 +42,8 @@ SOURCED: tuple[Condition, ...] = ("rgb", "mask", "run")
 
 LEAST_TRUNCATION = 0.05
 """Smallest `Drawing.truncation`: noise of a smaller one hardly differs from zero."""
+MOST_GUIDANCE = 100.0
+"""Largest classifier-free guidance; samples leave the range of real cubes long before it."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,23 @@ class Drawing:
         truncation: the largest absolute value of the noise: a smaller one gives more typical and less varied cubes (Brock et
             al. 2019). None: the noise is standard normal.
         mix: whether the style of each cube comes from a second noise.
+        guidance: classifier-free guidance in place of that of the configuration (Ho & Salimans 2022); None: that one.
 
     Raises:
-        ConfigError: the truncation is below `LEAST_TRUNCATION`, or not finite.
+        ConfigError: the truncation is below `LEAST_TRUNCATION`, or not finite, or the guidance is below 0 or above
+            `MOST_GUIDANCE`.
     """
 
     truncation: float | None = None
     mix: bool = False
+    guidance: float | None = None
 
     def __post_init__(self) -> None:
+        if self.guidance is not None and not 0 <= self.guidance <= MOST_GUIDANCE:
+            raise ConfigError(
+                f"--guidance {self.guidance:g}",
+                f"Give 1 (none) to {MOST_GUIDANCE:g}, such as 2: more typical of a diagnosis.",
+            )
         if self.truncation is not None and not LEAST_TRUNCATION <= self.truncation < math.inf:
             raise ConfigError(
                 f"--truncation {self.truncation:g}: below {LEAST_TRUNCATION:g} all cubes are nearly the same",
@@ -160,6 +170,11 @@ class LearnerConfig(Strict):
         return False
 
     @property
+    def guidable(self) -> bool:
+        """Whether a generator can make cubes without a diagnosis too, away from which its samples can be guided."""
+        return False
+
+    @property
     def balances(self) -> bool:
         """Whether a generator is shown all diagnoses equally often, instead of as often as they occur in train."""
         return False
@@ -237,6 +252,12 @@ class LearnerConfig(Strict):
                 f"--truncation {request.drawing.truncation:g}: this generator makes cubes from {GIVEN[self.condition]}, and "
                 "no noise is drawn",
                 "Leave it out.",
+            )
+        if request.drawing.guidance is not None and not self.guidable:
+            raise ConfigError(
+                f"--guidance {request.drawing.guidance:g}: this generator has not learnt what cubes of all diagnoses have "
+                "in common, to be guided away from it",
+                "Leave it out, or train diffusion with --set learner.conditioning=class --set learner.class_dropout=0.1.",
             )
         for diagnosis, count in request.counts.items():
             self._check_diagnosis(diagnosis, count, request)

@@ -57,6 +57,8 @@ class SyntheticOrigin(Strict):
     """The largest absolute value of the noise from which the cubes were made; None: there was no such limit."""
     mix: bool = False
     """Whether the style of each cube came from a second noise."""
+    guidance: float | None = None
+    """The classifier-free guidance of the cubes, where another was asked for than that of the configuration."""
     audit: dict[str, Any] | None = None
     """The memorisation audit (`metrics.memorisation`), or None if there was none."""
 
@@ -71,6 +73,8 @@ class SyntheticOrigin(Strict):
             found.pop("truncation", None)
         if not self.mix:
             found.pop("mix", None)
+        if self.guidance is None:
+            found.pop("guidance", None)
         return found
 
 

@@ -220,6 +220,7 @@ def _prepare(
             reject=reject,
             truncation=drawing.truncation,
             mix=drawing.mix,
+            guidance=drawing.guidance,
         ),
         SetAudit(
             train,

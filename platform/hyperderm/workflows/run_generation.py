@@ -28,6 +28,7 @@ def generate(
     reject: str | None = None,
     mix: bool = False,
     truncation: float | None = None,
+    guidance: float | None = None,
     mat: Path | None = None,
     runs: Path | None = None,
 ) -> "Manifest":
@@ -45,6 +46,8 @@ def generate(
         reject: "copies": cubes that the memorisation audit calls copies are left out and others made in their place.
         mix: whether the style of each cube comes from a second noise; only for generators that have styles.
         truncation: the largest absolute value of the noise; None: no limit. Only for generators from noise.
+        guidance: of a diffusion generator that learnt to do without the diagnosis (`learner.class_dropout`): above 1, cubes
+            are more typical of their diagnosis; None: that of its configuration.
         mat: a new folder for the cubes as `.mat` files in HSIDermoscopy's layout; None: no such files.
         runs: where runs are kept; None: `runs/` of the project.
 
@@ -55,7 +58,7 @@ def generate(
     from hyperderm.store.synthetic import check_rejectable
 
     workspace = Workspace.here()
-    left_out, drawing = check_rejectable(reject), Drawing(truncation, mix)
+    left_out, drawing = check_rejectable(reject), Drawing(truncation, mix, guidance)
     for count in counts.values():
         if count < 1:
             raise StudyError(f"--count {count}", "Ask for at least 1 cube.")

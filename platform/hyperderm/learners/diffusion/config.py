@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from hyperderm.errors import ConfigError
 from hyperderm.learners.noise_settings import DiagnosisConfig
+from hyperderm.learners.spec import MOST_GUIDANCE
 from hyperderm.strict import Strict
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class DiffusionConfig(DiagnosisConfig):
     divides `ddpm.timesteps`."""
     class_dropout: float = Field(0.0, ge=0, lt=1)
     """Share of the cubes of a batch whose diagnosis is not told, so that the network also learns what all have in common."""
-    guidance: float = Field(1.0, ge=0, le=100)
+    guidance: float = Field(1.0, ge=0, le=MOST_GUIDANCE)
     """Classifier-free guidance of samples: 1 is none, above 1 a sample is more typical of its diagnosis. It needs
     `class_dropout`."""
     augment: float = Field(0.0, ge=0, le=1)
@@ -206,6 +207,11 @@ class DiffusionConfig(DiagnosisConfig):
                 f"data.size = {run.data.size} is refused: the U-Net of learner.multipliers = {list(self.multipliers)} "
                 f"halves it {len(self.multipliers) - 1} times. Use {near}, another multiple of {unit}, or fewer multipliers"
             )
+
+    @property
+    def guidable(self) -> bool:
+        """See `LearnerConfig.guidable`."""
+        return self.conditioning == "class" and self.class_dropout > 0
 
     def check_request(self, request: Request) -> None:
         """See `LearnerConfig.check_request`: every pixel has its noise, which must keep the size that was learnt."""

@@ -51,7 +51,7 @@ class DiffusionSampler(NetworkSampler):
     def call(self, given: Sequence[Tensor]) -> Tensor:
         """Return what networks see of cubes, (n, C, H, W), by all steps of sampling."""
         first, keys, *classes = given
-        guidance = self.config.guidance
+        guidance = self.config.guidance if self.drawing.guidance is None else self.drawing.guidance
 
         def denoise(x: Tensor, time: Tensor) -> Tensor:
             if guidance == 1:
