@@ -6,7 +6,10 @@ STORE holds cubes, PHOTOGRAPHS a store of `--layout photographs` with melanomas 
 that sees colours is trained first (a quarter of the time of an arm). Then each arm is trained for as many seconds of one
 thread on the melanomas of the train role, as `tests.bench.generator_quality` does it: the best of twenty validations is
 kept, and all else is measured on the melanomas of the test role, by which nothing was chosen. Beside distance and coverage:
-cubes that the memorisation audit calls copies of a train lesion and of a photograph, and AUROC of told-from-real.
+cubes that the memorisation audit calls copies of a train lesion and of a photograph, AUROC of told-from-real, and how far
+the nearest photograph is: the median over cubes of the root mean square difference in reflectance from the photograph, as
+the mixture that the net sees in it, that is nearest in any of eight orientations. The row of real cubes says how far it is
+from lesions that no photograph shows.
 """
 
 import argparse
@@ -27,6 +30,7 @@ from hyperderm.config import Experiment
 from hyperderm.learners.sources import Sources, matched
 from hyperderm.learners.spec import UNMIXING
 from hyperderm.metrics.memorisation import Auditor, Reference
+from hyperderm.metrics.orientation import ORIENTATIONS, orient
 from hyperderm.store.folds import POSITIVE
 from hyperderm.store.reader import Store, open_store
 from hyperderm.training.checkpoint import CheckpointFolder
@@ -62,6 +66,7 @@ class Row:
     copies_of_photographs: int
     audited: int
     told_from_real: float
+    nearest_photograph: float
 
 
 def main() -> int:
@@ -81,7 +86,17 @@ def main() -> int:
         roles, plain = fused_roles(store, rgb, asked.generator, seed, asked.seconds / 4)
         for arm, made, images in arms(roles, plain, rgb, asked.generator, seed, asked.seconds, asked.samples):
             copies, told = audited(roles, made)
-            row = Row(arm, seed, images, *scored(roles, made), copies, of_photographs(roles, made), len(made), told)
+            row = Row(
+                arm,
+                seed,
+                images,
+                *scored(roles, made),
+                copies,
+                of_photographs(roles, made),
+                len(made),
+                told,
+                nearest_photograph(roles, made),
+            )
             rows.append(row)
             cubes.setdefault(arm, made)
             _write(asked.out / "fusion.csv", rows)
@@ -171,21 +186,31 @@ def of_photographs(roles: Roles, cubes: Tensor) -> int:
     return len(auditor.result().copies)
 
 
+def nearest_photograph(roles: Roles, cubes: Tensor) -> float:
+    """Median over cubes (n, B, S, S) of the distance in reflectance to the nearest photograph in any orientation."""
+    seen = photographs_seen(roles).flatten(1)
+    least = [torch.cdist(orient(cubes, k).flatten(1), seen).min(1).values for k in range(ORIENTATIONS)]
+    return float(torch.stack(least).min(0).values.median() / seen.shape[1] ** 0.5)
+
+
 def table(rows: list[Row], roles: Roles, samples: int) -> str:
     lines = [
-        "| arm | seeds | images | distance | coverage | copies of train | copies of photographs | told from real |",
-        "|---|---|---|---|---|---|---|---|",
+        "| arm | seeds | images | distance | coverage | copies of train | copies of photographs | told from real | nearest "
+        "photograph |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     found = references(roles, samples)
     for name in (FLOOR, MEAN):
-        lines.append(f"| {name} | | | {found[name][0]:.3f} | {found[name][1]:.2f} | | | |")
+        near = f"{nearest_photograph(roles, roles.melanomas('test')):.3f}" if name == FLOOR else ""
+        lines.append(f"| {name} | | | {found[name][0]:.3f} | {found[name][1]:.2f} | | | | {near} |")
     for arm in dict.fromkeys(row.arm for row in rows):
         of = [row for row in rows if row.arm == arm]
         count = sum(row.audited for row in of)
         lines.append(
             f"| {arm} | {len(of)} | {mean(row.images for row in of):,.0f} | {mean(row.distance for row in of):.3f} | "
             f"{mean(row.coverage for row in of):.2f} | {sum(row.copies for row in of)} of {count} | "
-            f"{sum(row.copies_of_photographs for row in of)} of {count} | {mean(row.told_from_real for row in of):.2f} |"
+            f"{sum(row.copies_of_photographs for row in of)} of {count} | {mean(row.told_from_real for row in of):.2f} | "
+            f"{mean(row.nearest_photograph for row in of):.3f} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -1,5 +1,6 @@
 """Generators that learn photographs beside cubes: what is read, how it is unmixed, how often it is shown."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +18,19 @@ from hyperderm.learners.unmixer import UnmixerConfig
 from hyperderm.learners.unmixer.networks import UnmixingNet
 from hyperderm.phantom.rendering import phantom
 from hyperderm.store.reader import Store, open_store
+from hyperderm.store.synthetic import origin_of
 from hyperderm.store.writer import write_store
 from hyperderm.studies.named_runs import find_inputs
+from hyperderm.studies.photograph_audit import PhotographAudit
+from hyperderm.studies.synthesis import generate_here
 from hyperderm.training.checkpoint import BEST
 from hyperderm.training.context import local
+from hyperderm.training.data import cube_set
 from hyperderm.training.named_checkpoints import read_checkpoint
 from hyperderm.training.run import load_sampler
 from hyperderm.training.selection import content, read, select
 from hyperderm.training.stream import check_streams, feed_of
+from hyperderm.workflows.run_tracking import audit_notes
 from tests.cluster.sweeps import Memory, train_once
 
 FOLD, SIZE = 1, 16
@@ -162,6 +168,49 @@ def test_a_run_with_photographs_trains_says_so_and_makes_cubes(real, runs, other
     cubes = load_sampler(state).sample(0, range(3), torch.tensor([0, 1, 0]))
     assert cubes.shape == (3, 16, SIZE, SIZE)
     assert torch.isfinite(cubes).all()
+
+
+def test_copies_of_photographs_are_looked_for_in_a_set(real, runs, tmp_path):
+    lesions = [one.lesion for one in phantom(30, 32, 77)]
+    rgb = pictures(lesions, tmp_path / "rgb", image_id="x")
+    made = experiment(rgb)
+    inputs = find_inputs(made, real, runs)
+    train_once(
+        made, real, tmp_path / "run", provenance(real, "a") | inputs.tags | content(made, 16), Memory(), inputs=inputs
+    )
+    best = tmp_path / "run" / BEST
+    generate_here(real, best, str(tmp_path / "set"), counts={"melanoma": 4})
+    audit = origin_of(open_store(str(tmp_path / "set")).manifest).audit
+    assert audit["photographs"]["synthetic"] == 4
+    learnt = [one for one in lesions if one.diagnosis in real.manifest.diagnoses]
+    assert audit["photographs"]["train"] == len(learnt)
+    assert re.search(rf"Audit against photographs: \d of 4 cubes are copies of one of {len(learnt)} photo", notes(tmp_path))
+    (tmp_path / "rgb").rename(tmp_path / "moved")
+    generate_here(real, best, str(tmp_path / "again"), counts={"melanoma": 4})
+    assert "were not looked for, because" in notes(tmp_path, "again")
+
+
+def test_a_copy_of_a_photograph_is_found_whatever_its_bands(real, tmp_path):
+    """Cubes whose colours are those of photographs, brighter and mirrored, are copies; other lesions are not."""
+    lesions, others = ([one.lesion for one in phantom(count, 32, seed)] for count, seed in ((40, 77), (8, 5)))
+    rgb = pictures(lesions, tmp_path / "rgb", image_id="x")
+    train, held = (cube_set(real.read(real.select(role, FOLD, "all")), SIZE) for role in ("train", "validation"))
+    photographs = cube_set(rgb.read([one.lesion_id for one in lesions]), SIZE)
+    audit = PhotographAudit(photographs, train, held, tuple(real.manifest.wavelengths_nm))
+    made = [one.cube.reflectance.reshape(SIZE, 2, SIZE, 2, -1).mean((1, 3)) for one in (*lesions[:8], *others)]
+    cubes = np.stack([0.8 * np.moveaxis(cube, 2, 0)[:, :, ::-1] for cube in made]).astype(np.float32)
+    for cube in cubes:
+        audit.keep(audit.match(cube[None]))
+    found = audit.result()
+    assert found["memorised"]
+    copies = {copy["position"]: copy["lesion"] for copy in found["copies"]}
+    assert len(copies.keys() & set(range(8))) >= 6
+    assert all(copies[k] == lesions[k].lesion_id for k in copies if k < 8)
+    assert not copies.keys() & set(range(8, 16))
+
+
+def notes(folder, name="set"):
+    return " ".join(audit_notes(open_store(str(folder / name)).manifest))
 
 
 def test_photographs_without_a_diagnosis_count_as_the_one_that_is_learnt(real, runs, tmp_path):

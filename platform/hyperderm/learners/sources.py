@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hyperderm.cubes.diagnosis import UNKNOWN
+from hyperderm.learners.data import CubeSet
 from hyperderm.learners.randomness import generator
 from hyperderm.metrics.orientation import ORIENTATIONS, orient
 
@@ -69,6 +71,35 @@ def matched(photographs: NDArray[np.float32], train: NDArray[np.float64]) -> NDA
     for place, x in enumerate(photographs):
         result[place] = (x - m_p) / np.maximum(s_p, 1e-6) * s_t + m_t
     return result
+
+
+def matched_by_diagnosis(photographs: CubeSet, train: CubeSet, matrix: NDArray[np.float64]) -> Tensor:
+    """Return photographs (n, 3, S, S) R, G, B, matched to H · reflectance of the train cubes of the same diagnosis.
+
+    Photographs of a diagnosis that train does not hold are matched to all of train; so are those without one, which count as
+    the first diagnosis of train.
+
+    Args:
+        photographs: linear colours, stored by rising wavelength: B, G, R.
+        train: the cubes of train.
+        matrix: H (3, B).
+    """
+    named = learnt_names(photographs, train)
+    found = photographs.reflectance.new_empty(photographs.reflectance.shape)
+    for diagnosis in dict.fromkeys(named):
+        rows = [row for row, name in enumerate(named) if name == diagnosis]
+        lesions = [row for row, name in enumerate(train.diagnoses) if name == diagnosis]
+        cubes = train.reflectance[lesions] if lesions else train.reflectance
+        linear = photographs.reflectance[rows].numpy()[:, ::-1]
+        found[rows] = torch.from_numpy(matched(linear, rgb_levels(cubes, matrix)))
+    return found
+
+
+def learnt_names(photographs: CubeSet, train: CubeSet) -> tuple[str, ...]:
+    """Return the diagnoses of photographs; those without any count as the first one of train."""
+    if set(photographs.diagnoses) <= {None, UNKNOWN}:
+        return (train.diagnoses[0],) * len(photographs.diagnoses)
+    return photographs.diagnoses
 
 
 @lru_cache(maxsize=ORIENTATIONS)

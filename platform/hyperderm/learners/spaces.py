@@ -9,13 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hyperderm.cubes.diagnosis import UNKNOWN
 from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
 from hyperderm.errors import ConfigError
 from hyperderm.learners import randomness
 from hyperderm.learners.abundance_space import AT_ONCE, AbundanceSpace
 from hyperderm.learners.data import CubeSet, TrainData
-from hyperderm.learners.sources import matched, rgb_levels
+from hyperderm.learners.sources import learnt_names, matched_by_diagnosis, rgb_levels
 from hyperderm.learners.space_settings import ENDMEMBERS, SpaceConfig
 from hyperderm.learners.spec import SPACE, START, UNMIXING
 from hyperderm.learners.synthesis import repeatable
@@ -104,19 +103,11 @@ def _unmixed(photographs: CubeSet, data: TrainData, space: AbundanceSpace) -> Cu
     mixed by its endmembers, so that what is learnt of them is these abundances again. Photographs without a diagnosis
     count as the one that is learnt.
     """
-    network, matrix = _network(data), pseudo_rgb_matrix(data.wavelengths_nm)
+    network = _network(data)
     assert network is not None
-    named = photographs.diagnoses
-    if set(named) <= {None, UNKNOWN}:
-        named = (data.train.diagnoses[0],) * len(named)
-    mixed = photographs.reflectance.new_empty(len(named), len(data.wavelengths_nm), *photographs.masks.shape[1:])
-    for diagnosis in dict.fromkeys(named):
-        rows = [row for row, name in enumerate(named) if name == diagnosis]
-        lesions = [row for row, name in enumerate(data.train.diagnoses) if name == diagnosis]
-        train = data.train.reflectance[lesions] if lesions else data.train.reflectance
-        linear = photographs.reflectance[rows].numpy()[:, ::-1]  # stored by rising wavelength: B, G, R
-        mixed[rows] = _mixed(network, space, torch.from_numpy(matched(linear, rgb_levels(train, matrix)))).float()
-    return replace(photographs, diagnoses=named, reflectance=mixed)
+    levels = matched_by_diagnosis(photographs, data.train, pseudo_rgb_matrix(data.wavelengths_nm))
+    mixed = _mixed(network, space, levels).float()
+    return replace(photographs, diagnoses=learnt_names(photographs, data.train), reflectance=mixed)
 
 
 def _mixed(network: UnmixingNet, space: AbundanceSpace, levels: Tensor) -> Tensor:

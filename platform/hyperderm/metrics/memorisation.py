@@ -379,8 +379,13 @@ def is_current(audit: Mapping[str, Any] | None) -> bool:
     return audit is not None and audit.get("version") == VERSION
 
 
-def describe(audit: Mapping[str, Any]) -> str:
-    """Return one sentence about an audit in the form of `Audit.to_dict()`, as a manifest keeps it."""
+def describe(audit: Mapping[str, Any], of: str = "train lesions") -> str:
+    """Return one sentence about an audit in the form of `Audit.to_dict()`, as a manifest keeps it.
+
+    Args:
+        audit: the audit.
+        of: what the cubes were compared with.
+    """
     if not is_current(audit):
         verdict = "memorised" if audit["memorised"] else "not memorised"
         return (
@@ -390,7 +395,7 @@ def describe(audit: Mapping[str, Any]) -> str:
     m, found, own = audit["synthetic"], audit["copies"], audit.get("own")
     said = {True: "MEMORISED: more than", False: "no more than"}
     verdict = said[_beyond_chance(audit["p"], [copy["p"] for copy in found], m)]
-    other = "other train lesions than their own" if audit["derived"] else f"one of {audit['train']} train lesions"
+    other = "other train lesions than their own" if audit["derived"] else f"one of {audit['train']} {of}"
     beside = ""
     if own:
         than = "MEMORISED: more alike than" if own["memorised"] else "no more alike than"

@@ -17,6 +17,7 @@ from hyperderm.metrics.own_lesion import FEWEST_HELD_OUT, OwnReference
 from hyperderm.metrics.recognisability import Recogniser, Sample
 from hyperderm.store.reader import Store
 from hyperderm.store.synthetic import SyntheticCube
+from hyperderm.studies.photograph_audit import PHOTOGRAPHS, UNJUDGED, PhotographAudit
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,12 @@ class Match:
     Attributes:
         lesion: its best match among train lesions; for a derived cube, among others than its own.
         own: similarity of a derived cube to its own lesion, see `own_lesion`; None where that is not judged.
+        photograph: its best match among the photographs that the generator learnt; None without.
     """
 
     lesion: Matches
     own: float | None = None
+    photograph: Matches | None = None
 
 
 class SetAudit:
@@ -57,6 +60,8 @@ class SetAudit:
         derived: whether each cube was made from the RGB of the train lesion that it names, and so keeps its geometry.
         maker: for a derived set, its generator, if that takes pseudo-RGB: it is tried on held-out lesions.
         unjudged: why there is no `maker`, for the reader of the audit.
+        photographs: the audit against the photographs that the generator learnt too, or why there is none although it learnt
+            some; "" if it learnt none.
 
     Raises:
         StoreError: for the same reasons as `memorisation.Reference`.
@@ -72,8 +77,11 @@ class SetAudit:
         derived: bool = False,
         maker: Maker | None = None,
         unjudged: str = "the generator was not at hand to try it on held-out lesions",
+        photographs: PhotographAudit | str = "",
     ) -> None:
         self.derived = derived
+        self._photographs = photographs if isinstance(photographs, PhotographAudit) else None
+        self._photographs_unjudged = photographs if isinstance(photographs, str) else ""
         of = [groups[name] for name in train.lesion_ids]
         self.memorisation = Auditor(Reference(train.reflectance, held_out.reflectance, train.lesion_ids, of))
         self._own, self._unjudged = None, unjudged if derived else ""
@@ -105,7 +113,8 @@ class SetAudit:
         """Return what is found on a cube, which has the size of the train cubes, and leave the audit as it is."""
         pixels = torch.from_numpy(_pixels([cube]))
         if not self.derived:
-            return Match(self.memorisation.match(pixels))
+            seen = self._photographs.match(pixels.numpy()) if self._photographs else None
+            return Match(self.memorisation.match(pixels), photograph=seen)
         sources = [str(cube.facts.get("derived_from"))]
         found = self.memorisation.match(pixels, sources)
         if self._own is None:
@@ -117,6 +126,8 @@ class SetAudit:
         copy = bool(found.lesion.similarity[0] >= self.memorisation.reference.law.threshold)
         if self._own and found.own is not None:
             copy |= found.own >= self._own.law.threshold
+        if self._photographs and found.photograph is not None:
+            copy |= self._photographs.is_copy(found.photograph)
         self.memorisation.rejected = (self.memorisation.rejected or 0) + copy
         return copy
 
@@ -129,6 +140,8 @@ class SetAudit:
         """
         for cube, match in zip(cubes, found or map(self.match, cubes), strict=True):
             self.memorisation.keep(match.lesion)
+            if self._photographs and match.photograph is not None:
+                self._photographs.keep(match.photograph)
             if match.own is not None:
                 self._own_similarity.append((match.own, str(cube.facts["derived_from"])))
         pixels = _pixels(cubes)
@@ -144,7 +157,12 @@ class SetAudit:
         if self._own and self._own_similarity:
             similar, sources = zip(*self._own_similarity, strict=True)
             own = self._own.result(np.array(similar), sources)
-        return self.memorisation.result(self.derived, own, self._unjudged).to_dict() | {"recognisable": told}
+        found = self.memorisation.result(self.derived, own, self._unjudged).to_dict() | {"recognisable": told}
+        if self._photographs:
+            found[PHOTOGRAPHS] = self._photographs.result()
+        elif self._photographs_unjudged:
+            found[UNJUDGED] = self._photographs_unjudged
+        return found
 
     def _group(self, cube: SyntheticCube) -> str:
         """Return the group of the lesion that a cube was made from, else its photograph, or else a name of its own."""

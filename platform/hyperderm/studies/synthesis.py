@@ -28,6 +28,7 @@ from hyperderm.store.manifest import Manifest
 from hyperderm.store.reader import Store
 from hyperderm.store.synthetic import Rejectable, SyntheticCube, SyntheticOrigin, write_synthetic
 from hyperderm.strict import fingerprint
+from hyperderm.studies.photograph_audit import audit_of
 from hyperderm.studies.set_audit import Maker, Match, SetAudit, groups_of
 from hyperderm.training.data import cube_set
 from hyperderm.training.inputs import seen_of
@@ -201,6 +202,7 @@ def _prepare(
         raise StudyError(error.what, error.remedy) from None
     sources = {diagnosis: _sources(sampler, train, diagnosis, rgb) for diagnosis in counts}
     derived = condition in SOURCED and rgb is None
+    held_out = _held_out(store, fold, counts, learnt, data.size)
     return _Job(
         state,
         sampler,
@@ -224,13 +226,14 @@ def _prepare(
         ),
         SetAudit(
             train,
-            _held_out(store, fold, counts, learnt, data.size),
+            held_out,
             groups_of(store),
             sampler.wavelengths_nm,
             counts,
             derived=derived,
             maker=_maker(sampler, seed),
             unjudged=f"this generator makes cubes from {GIVEN[condition]}, not from the pseudo-RGB",
+            photographs=audit_of(state, store, train, held_out),
         ),
         drawing,
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperderm.errors import StoreError, StudyError
-from hyperderm.tags import PHOTOGRAPHS_TAG, STORE_TAG
+from hyperderm.tags import STORE_TAG
 from hyperderm.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -68,7 +68,6 @@ def generate(
     _check_free(store, mat)
     manifest = _generate(workspace, store, path, dict(counts), seed, rgb, source_store, workers, left_out, drawing)
     _tell(workspace, store, manifest)
-    _tell_photographs(workspace, path)
     if mat:
         from hyperderm.store.export import export_store
         from hyperderm.store.reader import open_store
@@ -183,14 +182,3 @@ def _tell(workspace: Workspace, uri: str, manifest: "Manifest") -> None:
     )
     if origin.derived:
         workspace.say("For new lesions give --rgb.")
-
-
-def _tell_photographs(workspace: Workspace, checkpoint: Path | str) -> None:
-    """Say that a generator learnt photographs too, of which the audit finds no copies."""
-    from hyperderm.training.named_checkpoints import read_checkpoint
-
-    if learnt := read_checkpoint(checkpoint)[0]["provenance"].get(PHOTOGRAPHS_TAG):
-        workspace.say(
-            f"Its generator also learnt photographs (store {learnt[:12]}): the audit compares with train lesions alone, so "
-            "copies of photographs were not looked for."
-        )

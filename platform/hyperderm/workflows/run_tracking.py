@@ -13,6 +13,7 @@ from hyperderm.store.location import Location
 from hyperderm.store.manifest import Manifest
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import origin_of
+from hyperderm.studies import photograph_audit
 from hyperderm.tags import (
     EXPERIMENT_TAG,
     FEED_TAG,
@@ -79,7 +80,8 @@ def audit_notes(manifest: Manifest) -> list[str]:
     if not origin.audit:
         return [*said, "The set carries no memorisation audit."]
     told = [f"Told from real {each}." for each in recognisability.describe(origin.audit)]
-    return [*said, f"Memorisation audit: {memorisation.describe(origin.audit)}.", *told]
+    seen = photograph_audit.describe(origin.audit)
+    return [*said, f"Memorisation audit: {memorisation.describe(origin.audit)}.", *seen, *told]
 
 
 def say_made_with(found: Prepared) -> None:
