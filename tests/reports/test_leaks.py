@@ -242,8 +242,9 @@ def test_users_of_one_leak_are_one_finding():
 
 
 def test_every_kind_has_a_title():
-    trained = ["classifier", "evaluation", "generator", "segmenter", "unmixer", "checkpoint", "set", "search", "values"]
-    assert list(KINDS) == [*trained, "description", "roles", "foreign", "late", "peeking"]
+    trained = ["classifier", "evaluation", "generator", "segmenter", "unmixer", "photographs"]
+    chosen = ["checkpoint", "set", "search", "values"]
+    assert list(KINDS) == [*trained, *chosen, "description", "roles", "foreign", "late", "peeking"]
 
 
 def test_what_a_generator_began_from_is_judged_too():
@@ -266,6 +267,21 @@ def test_a_fold_free_net_has_seen_every_lesion_that_its_store_shares_with_the_te
     assert not find_leaks([CELL, replace(GENERATOR), net], [real(), made(), pixels]).findings  # nothing was made with it
     unread = find_leaks([replace(CELL, uses=("net",)), net], [real()])
     assert unread.unknown == (("net", "is fold-free and read store P, which could not be compared"),)
+
+
+def test_photographs_that_a_generator_learnt_are_compared_with_the_test_role():
+    """Of the photographs those of a learnt diagnosis or of none count; L0 and L5 are the test role of fold 0."""
+    shown = replace(real("R", files="A", shape=(16, 16, 3)), folds=None)
+    fused = replace(GENERATOR, photographs="R", diagnoses=("melanoma",))
+    found = only(find_leaks([CELL, fused], [real(), made(), shown]))
+    assert (found.kind, found.by, found.lesions, found.how) == ("photographs", "gen", 1, "same file 1")  # L0, a melanoma
+    unnamed = replace(shown, rows=tuple(replace(row, diagnosis=None) for row in shown.rows))
+    assert only(find_leaks([CELL, fused], [real(), made(), unnamed])).lesions == 2
+    assert only(find_leaks([CELL, replace(fused, diagnoses=None)], [real(), made(), shown])).lesions == 2
+    others = replace(real("R", files="elsewhere"), folds=None)
+    assert find_leaks([CELL, fused], [real(), made(), others]).findings == ()
+    away = find_leaks([CELL, fused], [real(), made()])
+    assert away.unknown == (("gen", "learnt photographs of store R, which could not be compared"),)
 
 
 def test_clusters_of_a_net_are_judged_like_the_net_they_were_made_with():

@@ -64,6 +64,9 @@ def _sweeps(tracker):
     begun = {**FOLD, "hyperderm.trial": "0", "hyperderm.input.start": "ef" * 32}
     log(tracker, "t-3", "begun", {"config.json": generator()}, tags={**begun, "hyperderm.input_run.start": "t-1"})
     log(tracker, "t-4", "nameless", {"config.json": generator()}, tags=begun)
+    fused = {**generator(), "data": {"fold": 1, "photographs": "made/pictures"}}
+    seen = {**FOLD, "hyperderm.trial": "0", "hyperderm.photographs": "9f" * 32}
+    log(tracker, "t-5", "fused", {"config.json": fused}, tags=seen)
     log(tracker, "t-2", "bare", tags={**FOLD, "hyperderm.trial": "0"}, params={"learner.kind": "classifier"})
 
 
@@ -115,13 +118,14 @@ def known(project):
 
 def test_everything_is_there_once(project, known):
     assert set(known) == {
-        "s-1", "t-1", "t-2", "t-3", "t-4", "g/gen1", "g/gen2",
+        "s-1", "t-1", "t-2", "t-3", "t-4", "t-5", "g/gen1", "g/gen2",
         "ff" * 32, "g/cell1", "g/cell2", "g/cell3", "g/cell4", "o2",
     }  # fmt: skip
     assert len(known) == len(project.artefacts)
     assert project.foreign == ("a notebook",)
-    assert project.runs == 20
-    assert set(project.stores) == {"stores/a", "made/one", "made/two"}
+    assert project.runs == 21
+    assert set(project.stores) == {"stores/a", "made/one", "made/two", "made/pictures"}
+    assert known["t-5"].photographs == "9f" * 32
 
 
 def test_a_sweep_stands_for_its_trials(known):

@@ -46,6 +46,7 @@ class Artefact:
         checkpoint: for a set, the sha256 of its generator's checkpoint.
         missing: facts that are not recorded, in words.
         fold_free: whether it read pixels of every lesion of its store, without regard to folds.
+        photographs: fingerprint of the store of photographs that a generator learnt beside its cubes; "" for none.
         predicted: (lesion id, group) of every test lesion that a classifier predicted; empty if this is not recorded.
     """
 
@@ -64,6 +65,7 @@ class Artefact:
     checkpoint: str = ""
     missing: tuple[str, ...] = ()
     fold_free: bool = False
+    photographs: str = ""
     predicted: frozenset[tuple[str, str]] = frozenset()
 
 

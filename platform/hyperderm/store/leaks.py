@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from hyperderm.cubes.diagnosis import UNKNOWN
 from hyperderm.store.artefacts import Artefact, Kind, Trial, set_artefact
 from hyperderm.store.manifest import Opening, Role
 from hyperderm.store.overlap import Lesion, LesionMatcher, Overlap, StoreFacts
@@ -24,6 +25,7 @@ KINDS = {
     "generator": "Generators whose training saw the test role",
     "segmenter": "Segmentations whose training saw the test role",
     "unmixer": "Unmixing nets whose training saw the test role",
+    "photographs": "Generators that learnt photographs of the test role",
     "checkpoint": "Checkpoints that were chosen on the test role",
     "set": "Synthetic sets made from the test role",
     "search": "Searches that saw the test role",
@@ -150,6 +152,7 @@ class _LeakFinder:
             tested = self._tested(root, held)
             for member in chain:
                 self._touching(root, member, held, tested)
+                self._pictures(root, member, held, tested)
                 self._values(root, member, held, tested)
             if root.predicted and tested is not None:
                 self._foreign(root, held, tested)
@@ -217,6 +220,22 @@ class _LeakFinder:
             touched |= self._rows(member)
             self._add(kind, root, member.name, _data(member, roles), held, tested, self._kin.overlap(touched, tested))
         self._relatable(member, store, self._stores[held.manifest])
+
+    def _pictures(self, root: Artefact, member: Artefact, held: Opening, tested: set[Lesion] | None) -> None:
+        """Examine the photographs that a generator learnt beside its cubes; unlabelled ones count as of any diagnosis."""
+        if not member.photographs:
+            return
+        store = self._stores.get(member.photographs)
+        if store is None or tested is None:
+            self._doubt(member.name, f"learnt photographs of store {member.photographs[:8]}, which could not be compared")
+            return
+        wanted = member.diagnoses
+        known = {(store.fingerprint, row.lesion_id) for row in store.rows if row.diagnosis not in (None, UNKNOWN)}
+        other = {
+            (store.fingerprint, row.lesion_id) for row in store.rows if wanted is not None and row.diagnosis not in wanted
+        }
+        overlap = self._kin.overlap(store.all() - (known & other), tested)
+        self._add("photographs", root, member.name, f"photographs of store {store.fingerprint[:8]}", held, tested, overlap)
 
     def _by_pixels(self, root: Artefact, member: Artefact, held: Opening, tested: set[Lesion] | None) -> None:
         """Examine an artefact that has seen pixels of every lesion of a store."""

@@ -25,6 +25,7 @@ from hyperderm.tags import (
     KEY_TAG,
     MANIFEST_TAG,
     OPENED_TAG,
+    PHOTOGRAPHS_TAG,
     PREFIX,
     REPEAT_TAG,
     SEGMENTATION,
@@ -161,6 +162,8 @@ class _Gatherer:
         manifest, fold, missing = _facts(run)
         uses, said = self._made_with(run, config, sets)
         openings, chosen, unread = _openings(run)
+        if photographs := config.get("data", {}).get("photographs"):
+            self._stores.setdefault(str(photographs))
         return Artefact(
             run.key,
             self._name(run),
@@ -175,6 +178,7 @@ class _Gatherer:
             settings,
             missing=(*missing, *([] if config else ["its configuration"]), *said, *unread),
             fold_free=run.tags.get(FOLD_TAG) == FOLD_FREE,
+            photographs=run.tags.get(PHOTOGRAPHS_TAG, ""),
         )
 
     def _made_with(

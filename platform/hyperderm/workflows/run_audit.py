@@ -56,7 +56,7 @@ def _stores(
 ) -> tuple[list[Store], list[tuple[str, str]]]:
     """Return every store that plays a part, each once, and (place, what is unknown) of stores that are missing."""
     found, away = {store.manifest.fingerprint: store for store in given}, list[tuple[str, str]]()
-    read = {one.manifest for one in project.artefacts}
+    read = {name for one in project.artefacts for name in (one.manifest, one.photographs)}
     named = {key for one in project.artefacts for key in (one.key, *one.uses, *(each.manifest for each in one.openings))}
     wanted = read | named
     for uri in places:

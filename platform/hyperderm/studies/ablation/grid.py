@@ -17,7 +17,7 @@ from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.queue import JobQueue
 from hyperderm.studies.ablation.records import STORE, GridFolder
 from hyperderm.studies.ablation.work import perform_job
-from hyperderm.tags import FOLD_TAG, SYNTHETIC_TAG
+from hyperderm.tags import FOLD_TAG, PHOTOGRAPHS_TAG, SYNTHETIC_TAG
 from hyperderm.training.checkpoint import BEST
 
 
@@ -108,6 +108,8 @@ def job_config(
             experiment = experiment.override(values)
         origin = {"run": f"{provenance['run']}/{job.key}", FOLD_TAG: str(job.fold)}
         origin |= {SYNTHETIC_TAG: job.source} if job.source else {}
+        if job.experiment is not None and job.experiment.data.photographs:
+            origin[PHOTOGRAPHS_TAG] = plan.content[f"data.photographs {job.experiment.data.photographs}"]
         return {
             KEY: job.key,
             RESOURCES: JobResources(job.workers, resources.cpus, job.gpus, memory),
