@@ -157,7 +157,7 @@ def through_ray(name: str, rounds: int, steps: int) -> dict[int, list[float]]:
                 place = Path(folder) / "runs" / "trials" / f"{turn}-{workers}"
                 place.mkdir(parents=True)
                 reports = list(group_reports(made, shared, place, {}))
-                taken.append(reports[-1].metrics["seconds_per_step"])
+                taken.append(reports[-1].metrics["train/seconds_per_step"])
     return found
 
 

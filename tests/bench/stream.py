@@ -80,7 +80,7 @@ def child(folder: str, kind: str, mode: str, images: int) -> dict[str, float]:
         data = read(store, select(store, experiment), experiment)
     steps = []
     for report in run(experiment, data, local(Path(folder) / f"{kind}-{mode}")):
-        steps.append(report.metrics.get("seconds_per_step"))
+        steps.append(report.metrics.get("train/seconds_per_step"))
     if watch:
         watch.close()
     rate = experiment.training.batch_size / steps[-1]

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from hyperderm.config import Experiment
+from hyperderm.metric_groups import ungrouped
 from hyperderm.phantom.rendering import phantom
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.writer import write_store
@@ -69,7 +70,8 @@ def trained(experiment: Experiment, store: Store, folder: Path) -> dict[str, Any
             report = next(going)
         except StopIteration as end:
             return {"reports": reports, "weights": weights(end.value.state_dict())}
-        reports.append([report.images, {k: v for k, v in sorted(report.metrics.items()) if k not in CLOCKS}])
+        bare = {ungrouped(name): value for name, value in report.metrics.items()}
+        reports.append([report.images, {k: v for k, v in sorted(bare.items()) if k not in CLOCKS}])
 
 
 def weights(state: object) -> str:

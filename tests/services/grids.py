@@ -103,6 +103,6 @@ def results(project: Path, name: str = NAME) -> dict[str, dict]:
                 content.pop(digest, None)
             for digest in ("checkpoint", "run"):
                 content.get("origin", {}).pop(digest, None)
-        content["metrics"] = {k: v for k, v in content["metrics"].items() if k != "seconds_per_step"}
+        content["metrics"] = {k: v for k, v in content["metrics"].items() if k != "train/seconds_per_step"}
         found[str(path.parent.relative_to(project / "runs" / name))] = content
     return found

@@ -80,7 +80,7 @@ def check_tree(client: MlflowClient, project: Path, cells_of_arm: int) -> None:
         assert {r.info.status for r in cells} == {"FINISHED"}
         assert len({r.info.run_name for r in cells}) == cells_of_arm
         if arm.info.run_name != "generators":
-            assert all("test_auroc" in r.data.metrics for r in cells)
+            assert all("test/auroc" in r.data.metrics for r in cells)
             assert {r.data.params["model"] for r in cells} == {"spectral", "small_cnn"}
     assert {r.info.status for r in runs.values() if r in arms or r is grid} == {"FINISHED"}
     local = download_artifacts(

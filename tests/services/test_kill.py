@@ -116,7 +116,7 @@ def check_whole(project: Path, data: Path) -> None:
     assert [child.info.run_name for child in children] == ["trial 000", "trial 001"]
     assert {run.info.status for run in runs} == {"FINISHED"}
     for child in children:
-        steps = [one.step for one in client.get_metric_history(child.info.run_id, "spectral_energy_distance")]
+        steps = [one.step for one in client.get_metric_history(child.info.run_id, "validation/spectral_energy_distance")]
         assert sorted(steps) == list(range(0, IMAGES + 1, EVERY)), "each report once"
         assert {"lesions.png", "spectra.png"} <= {one.path for one in client.list_artifacts(child.info.run_id)}
     board = Path(client.download_artifacts(parents[0].info.run_id, "leaderboard.csv")).read_text()

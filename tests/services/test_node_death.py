@@ -82,5 +82,7 @@ def test_the_sweep_goes_on_with_the_other_node(project, phantom_store, nodes, mo
     parents, children = tree(MlflowClient(uri))
     assert {run.info.status for run in parents + children} == {"FINISHED"}
     for child in children:
-        steps = [m.step for m in MlflowClient(uri).get_metric_history(child.info.run_id, "spectral_energy_distance")]
+        steps = [
+            m.step for m in MlflowClient(uri).get_metric_history(child.info.run_id, "validation/spectral_energy_distance")
+        ]
         assert sorted(steps) == list(range(0, 3841, 480)), "each report once"

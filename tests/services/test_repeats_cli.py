@@ -52,7 +52,7 @@ def test_the_best_trial_is_repeated_and_sweeps_are_compared(here, capsys):
     for child in [each for each in children if "hyperderm.repeat" in each.data.tags]:
         assert (child.data.tags["hyperderm.repeat"], child.info.status) == (str(winner), "FINISHED")
         seed = int(child.data.params["seed"])
-        history = here.client.get_metric_history(child.info.run_id, OWN)
+        history = here.client.get_metric_history(child.info.run_id, f"validation/{OWN}")
         scores[seed] = min(metric.value for metric in history if metric.step)
         (place,) = here.runs.glob(f"a/repeats/*/seed-{seed}")
         state = torch.load(place / "best.pt", weights_only=True)

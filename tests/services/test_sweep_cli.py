@@ -164,9 +164,9 @@ def check_tree(client: MlflowClient) -> None:
         assert child.info.status == "FINISHED"
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert set(child.data.params) == {"learner.lr_generator"}
-        steps = [m.step for m in client.get_metric_history(child.info.run_id, "spectral_energy_distance")]
+        steps = [m.step for m in client.get_metric_history(child.info.run_id, "validation/spectral_energy_distance")]
         assert sorted(steps) == list(range(0, IMAGES + 1, EVERY)), "each report once, steps in images seen"
-        assert [m.step for m in client.get_metric_history(child.info.run_id, "generator_updates")]
+        assert [m.step for m in client.get_metric_history(child.info.run_id, "validation/generator_updates")]
         assert {"lesions.png", "spectra.png", "over_training.png", "config.json"} <= {
             f.path for f in client.list_artifacts(child.info.run_id)
         }

@@ -23,7 +23,9 @@ def test_the_front_of_three_trials_is_in_mlflow(project, phantom_store, at_once,
     client, kept = MlflowClient(uri), {}
     (parent,), children = tree(client)
     for child in children:
-        own, other = (client.get_metric_history(child.info.run_id, name) for name in (OWN, f"loss/{COVERAGE}"))
+        own, other = (
+            client.get_metric_history(child.info.run_id, f"validation/{name}") for name in (OWN, f"loss/{COVERAGE}")
+        )
         losses = {metric.step: metric.value for metric in other}
         best = min((metric for metric in own if metric.step), key=lambda metric: (metric.value, metric.step))
         kept[len(kept)] = best.value, losses[best.step]

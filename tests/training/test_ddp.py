@@ -87,7 +87,7 @@ def test_a_run_of_two_workers_reports_and_saves_what_one_does(results):
     one, two = results["one"][0]["loop"], results["two"][0]["loop"]
     for a, b in zip(one, two, strict=True):
         assert a.keys() == b.keys()
-        for name in a.keys() - {"seconds_per_step"}:
+        for name in a.keys() - {"train/seconds_per_step"}:
             assert b[name] == pytest.approx(a[name], rel=1e-5, abs=1e-9), name
     one_saved, two_saved = results["one saved"][0]["learner"], results["two saved"][0]["learner"]
     for name in ("generator", "critic", "ema"):
@@ -103,8 +103,8 @@ def test_the_second_worker_reports_the_same_losses(results):
 def test_bf16_stays_finite_and_near(results):
     whole, half = results["two"][0]["loop"], results["two"][0]["bf16"]
     assert all(math.isfinite(value) for metrics in half for value in metrics.values())
-    assert half[-1]["rgb_loss"] == pytest.approx(whole[-1]["rgb_loss"], rel=0.05)
-    assert half[-1]["rgb_loss"] != whole[-1]["rgb_loss"]
+    assert half[-1]["train/rgb_loss"] == pytest.approx(whole[-1]["train/rgb_loss"], rel=0.05)
+    assert half[-1]["train/rgb_loss"] != whole[-1]["train/rgb_loss"]
 
 
 def test_what_is_not_finite_on_one_worker_ends_both_alike(results):

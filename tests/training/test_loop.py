@@ -35,7 +35,7 @@ def run(folder: Path, experiment=None, data: TrainData = DATA, stop: int | None 
 
 
 def timeless(report: loop.Report) -> dict[str, float]:
-    return {name: value for name, value in report.metrics.items() if name != "seconds_per_step"}
+    return {name: value for name, value in report.metrics.items() if name != "train/seconds_per_step"}
 
 
 def tensors(state: object, path: str = "") -> dict[str, torch.Tensor]:
@@ -52,8 +52,8 @@ def test_reports_come_at_the_start_at_every_validation_and_at_the_end(tmp_path: 
     reports = run(tmp_path, tiny(training__images=40, training__validate_every=16))
     assert [r.images for r in reports] == [0, 16, 32, 40]
     assert all(r.cubes.shape == (8, 16, 16, 16) for r in reports)
-    assert "critic_loss" not in reports[0].metrics
-    assert "critic_loss" in reports[1].metrics
+    assert "train/critic_loss" not in reports[0].metrics
+    assert "train/critic_loss" in reports[1].metrics
     assert [r.metrics["generator_updates"] for r in reports] == [0, 2, 4, 5]
 
 
@@ -84,7 +84,7 @@ def test_metrics_are_means_over_the_steps_since_the_last_report(tmp_path: Path, 
         steps = seen[4 * k : 4 * k + 4]
         for name in ("wasserstein", "critic_loss", "generator_loss", "rgb_loss"):
             values = [float(m[name]) for m in steps if name in m]
-            assert report.metrics[name] == pytest.approx(sum(values) / len(values), rel=1e-5)
+            assert report.metrics[f"train/{name}"] == pytest.approx(sum(values) / len(values), rel=1e-5)
 
 
 def test_seconds_a_step_do_not_count_what_the_listener_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -92,7 +92,7 @@ def test_seconds_a_step_do_not_count_what_the_listener_does(tmp_path: Path, monk
     monkeypatch.setattr("hyperderm.training.meter.perf_counter", lambda: now[0])
     seconds = []
     for report in train(tiny(training__images=64), DATA, context(tmp_path)):
-        seconds.append(report.metrics.get("seconds_per_step"))
+        seconds.append(report.metrics.get("train/seconds_per_step"))
         now[0] += 100.0  # what the listener takes
     assert seconds[0] is None
     assert seconds[1:] == [0.0] * (len(seconds) - 1)

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from hyperderm.errors import ConfigError, TrackingError, nearest
+from hyperderm.metric_groups import ungrouped
 from hyperderm.strict import json_of
 from hyperderm.tags import KEY_TAG
 from hyperderm.tracking.database import sqlite_path
@@ -45,7 +46,7 @@ class TrackedRun:
         settings: dotted configuration path to value, from the artifact config.json and the params.
         whole: False if config.json is missing; `settings` may then hold the swept values alone.
         tags: all tags of the run.
-        metrics: name to (value, step) at the last logged step.
+        metrics: name without its group (`metric_groups`) to (value, step) at the last logged step.
     """
 
     id: str
@@ -170,7 +171,7 @@ class _Library:
             {**{name: value for name, value in params.items() if name is not None}, **(config or {})},
             config is not None,
             run.data.tags,
-            {metric.key: (metric.value, metric.step) for metric in run.data.to_proto().metrics},
+            {ungrouped(metric.key): (metric.value, metric.step) for metric in run.data.to_proto().metrics},
         )
 
     def _config(self, run_id: str) -> dict[str, object] | None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from hyperderm.cluster.observer import Job, Outcome
+from hyperderm.metric_groups import SYSTEM, grouped, tested
 from hyperderm.store.location import Location
 from hyperderm.store.run_location import RunLocation, below, content_of
 from hyperderm.strict import json_of
@@ -63,6 +64,7 @@ class StudyTracker:
         self._tracker, self._facts, self._real = tracker, facts, real
         self._artist = ThreadPoolExecutor(1, thread_name_prefix="pictures")
         self._groups: set[str] = set()
+        self._constants: set[str] = set()
 
     def open(
         self, params: Mapping[str, object], documents: Mapping[str, object], groups: Mapping[str, str] | None = None
@@ -94,8 +96,12 @@ class StudyTracker:
             self._tracker.log_json(key, job.experiment.model_dump(mode="json"), CONFIG)
 
     def reported(self, job: Job, images: int, metrics: Mapping[str, float]) -> None:
-        """Log the metrics at the number of images seen."""
-        self._tracker.log_metrics(self._key(job), metrics, images)
+        """Log the metrics at the number of images seen, and those that do not change once, at image 0."""
+        changing, constant = grouped(metrics)
+        self._tracker.log_metrics(self._key(job), changing, images)
+        if constant and job.key not in self._constants:
+            self._constants.add(job.key)
+            self._tracker.log_metrics(self._key(job), constant, 0)
 
     def noted(self, job: Job, sentence: str) -> None:
         """Write the sentence to the job's run, in place of an earlier one."""
@@ -201,7 +207,8 @@ class StudyTracker:
                 self._tracker.log_file(key, Path(folder) / name)
                 if name == RESULT:
                     facts: Result = json_of(content.decode())
-                    self._tracker.log_metrics(key, {"seconds": facts["seconds"], **facts.get("test", {})}, 0)
+                    scores = {tested(name): value for name, value in facts.get("test", {}).items()}
+                    self._tracker.log_metrics(key, {f"{SYSTEM}seconds": facts["seconds"], **scores}, 0)
 
     def _log_figures(self, key: str, figures: Mapping[str, Any]) -> None:
         with TemporaryDirectory() as folder:

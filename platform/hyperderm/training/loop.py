@@ -10,6 +10,7 @@ from hyperderm.config import Experiment
 from hyperderm.errors import NonFiniteLoss
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
+from hyperderm.metric_groups import TRAIN
 from hyperderm.training.context import Context
 from hyperderm.training.data import release_rows
 from hyperderm.training.meter import REMEDY, Meter
@@ -20,7 +21,7 @@ from hyperderm.training.stream import feed_of
 
 @dataclass(frozen=True)
 class Report:
-    """The state of a run after `images` real images."""
+    """The state of a run after `images` real images: scores, and means over the steps since the last report as `train/…`."""
 
     images: int
     metrics: Mapping[str, float]
@@ -87,7 +88,7 @@ def crossed(before: int, after: int, every: int) -> bool:
 def _report(
     learner: Learner, meter: Meter, context: Context, images: int, experiment: Experiment, given: Sequence[Objective]
 ) -> Report:
-    metrics = meter.means()
+    metrics = {f"{TRAIN}{name}": value for name, value in meter.means().items()}
     if context.rank:
         return Report(images, metrics)
     validation = learner.validate()
