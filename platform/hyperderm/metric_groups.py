@@ -39,7 +39,7 @@ def grouped(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, f
     return changing, constant
 
 
-def tested(name: str) -> str:
+def of_test_role(name: str) -> str:
     """Return the name in MLflow of a metric on the test role, such as `test/auroc` for `test_auroc`."""
     return TEST + name.removeprefix(_OF_TEST)
 

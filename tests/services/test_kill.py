@@ -113,7 +113,7 @@ def check_whole(project: Path, data: Path) -> None:
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     children = sorted((run for run in runs if run not in parents), key=lambda run: run.info.run_name)
     assert len(parents) == 1
-    assert [child.info.run_name for child in children] == ["trial 000", "trial 001"]
+    assert [child.info.run_name.split(" lr_")[0] for child in children] == ["000", "001"]
     assert {run.info.status for run in runs} == {"FINISHED"}
     for child in children:
         steps = [one.step for one in client.get_metric_history(child.info.run_id, "validation/spectral_energy_distance")]

@@ -2,7 +2,12 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+LONGEST_NAME = 120
+"""The most characters of a run's name; MLflow's tables show fewer."""
+SHORTER = {"batch_size": "bs", "lr_generator": "lr_g", "lr_critic": "lr_c"}
+"""Names of swept values that are known to every reader by fewer letters."""
 
 
 def short_names(paths: Iterable[str]) -> dict[str, str]:
@@ -38,3 +43,29 @@ def three_digits(value: object, *, keep_zeros: bool = False) -> str:
     if 1e3 <= abs(rounded) < 1e6:
         return f"{rounded:.0f}"
     return f"{rounded:#.3g}".rstrip(".") if keep_zeros else f"{rounded:.3g}"
+
+
+def trial_name(number: int, values: Mapping[str, object]) -> str:
+    """Return the name of a trial in MLflow, by what tells it from its neighbours: `003 lr_g=3e-4 n_critic=2 bs=4`.
+
+    Args:
+        number: the number of the trial in its sweep.
+        values: swept configuration path to value; if there are none, the name is `trial 003`.
+    """
+    if not values:
+        return f"trial {number:03d}"
+    names = short_names(values)
+    words = [f"{SHORTER.get(names[path], names[path])}={brief(value)}" for path, value in values.items()]
+    name = " ".join([f"{number:03d}", *words])
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+
+
+def brief(value: object) -> str:
+    """Return a value in as few characters as tell it from its neighbours: 3e-4, 0.9, 64; text and truth values unchanged."""
+    if isinstance(value, bool) or not isinstance(value, float) or not math.isfinite(value):
+        return str(value)
+    text = f"{value:.2g}"
+    if value and (abs(value) < 0.01 or "e" in text):
+        mantissa, _, exponent = f"{value:.1e}".partition("e")
+        return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+    return text

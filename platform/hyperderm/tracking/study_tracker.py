@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hyperderm.cluster.observer import Job, Outcome
-from hyperderm.metric_groups import SYSTEM, grouped, tested
+from hyperderm.metric_groups import SYSTEM, grouped, of_test_role
 from hyperderm.store.location import Location
 from hyperderm.store.run_location import RunLocation, below, content_of
 from hyperderm.strict import json_of
@@ -19,9 +19,12 @@ from hyperderm.tags import ARM_TAG, NOTE_TAG, OUTCOME_TAG, PICTURES_TAG
 from hyperderm.tracking.figures import RealSet, lesion_grid, spectra
 from hyperderm.tracking.over_training import over_training_figure, reconstructions
 from hyperderm.tracking.runs import Status, Tracker
+from hyperderm.tracking.short_texts import trial_name
 from hyperderm.training.kept_samples import over_training, rebuilt
 from hyperderm.training.run_folder import CONFIG, PREDICTIONS, RESULT, SAMPLES, Result
 
+TRIAL = "trial"
+"""The kind of a job that is a trial of a sweep; its key is its number."""
 TRACKED = ".tracked"
 """Name of the file that marks a job's folder on the driver's disk once the end of the job is in the event log."""
 KEPT = (RESULT, PREDICTIONS)
@@ -91,7 +94,8 @@ class StudyTracker:
         """Open the run of the job, or find it again."""
         key = self._key(job)
         parent = self._group(job.group) if job.group else self._facts.key if job.key else None
-        self._tracker.open_run(key, job.label, parent=parent, tags={**self._facts.tags, **job.tags}, params=job.params)
+        name = trial_name(int(job.key), job.values) if job.kind == TRIAL and job.key else job.label
+        self._tracker.open_run(key, name, parent=parent, tags={**self._facts.tags, **job.tags}, params=job.params)
         if job.experiment is not None:
             self._tracker.log_json(key, job.experiment.model_dump(mode="json"), CONFIG)
 
@@ -207,7 +211,7 @@ class StudyTracker:
                 self._tracker.log_file(key, Path(folder) / name)
                 if name == RESULT:
                     facts: Result = json_of(content.decode())
-                    scores = {tested(name): value for name, value in facts.get("test", {}).items()}
+                    scores = {of_test_role(name): value for name, value in facts.get("test", {}).items()}
                     self._tracker.log_metrics(key, {f"{SYSTEM}seconds": facts["seconds"], **scores}, 0)
 
     def _log_figures(self, key: str, figures: Mapping[str, Any]) -> None:
