@@ -109,19 +109,20 @@ def patiently(
         time.sleep(PAUSE_S)
 
 
-def told(path: Path, error: BaseException, remedy: str) -> tuple[str, str]:
+def told(path: Path, error: BaseException, remedy: str, patience_s: float = PATIENCE_S) -> tuple[str, str]:
     """Return two sentences: what is wrong with an SQLite file, and what to do.
 
     Args:
         path: the file.
         error: an error that `trouble` recognises.
         remedy: the instruction for a damaged file.
+        patience_s: how many seconds were waited for a lock.
     """
     reason = _reason(error)
     match trouble(error):
         case "locked":
             return (
-                f"{path} is in use by {holder(path)}, which has kept it locked for {PATIENCE_S:.0f} s ({reason})",
+                f"{path} is in use by {holder(path)}, which has kept it locked for {patience_s:.0f} s ({reason})",
                 "Close that program (a database viewer, a backup, another run), then repeat the command.",
             )
         case "damaged":

@@ -2,13 +2,14 @@
 
 import logging
 import os
+import re
 import shlex
 import signal
 import socket
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +97,10 @@ SETTINGS = _memory() | {
 }
 """Environment variables for Ray, Tune and Train, in this process and in the workers of a cluster."""
 TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+WAIT = "RAY_gcs_server_port_wait_time_s"
+"""Ray's variable for the seconds that it tries to be let in by a head node, for example with a wrong token."""
+LONGEST_SOCKET = 107
+"""Number of bytes that the path of a socket may have on Linux."""
 START_S = 60.0
 """Seconds in which a worker normally starts; a longer start is reported."""
 RAY_TAKES = 0.3
@@ -119,6 +124,34 @@ def quiet_ray() -> None:
 def token_at_hand() -> bool:
     """Return whether the environment or the user's home holds a token for Ray clusters."""
     return any(os.environ.get(name) for name in TOKENS) or Path("~/.ray/auth_token").expanduser().is_file()
+
+
+def told_token() -> str:
+    """Return where the token for Ray clusters comes from, in words, and never the token; "" if no token is at hand.
+
+    Raises:
+        ClusterError: a token is demanded but missing, or the file that should hold it cannot be read.
+    """
+    mode, path = os.environ.get("RAY_AUTH_MODE", ""), os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if mode.lower() == "disabled":
+        return ""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return "RAY_AUTH_TOKEN"
+    place = Path(path or "~/.ray/auth_token").expanduser()
+    try:
+        if place.read_text("utf-8").strip():
+            return f"RAY_AUTH_TOKEN_PATH={path}" if path else "~/.ray/auth_token"
+        reason = "it is empty"
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+    if path:
+        raise ClusterError(f"RAY_AUTH_TOKEN_PATH={path} holds no token ({reason})", _GIVE_TOKEN)
+    if mode.lower() == "token" and os.environ.get("RAY_ADDRESS", "local") not in ("", "local"):  # a local Ray makes one
+        raise ClusterError("RAY_AUTH_MODE=token, but no token is at hand", _GIVE_TOKEN)
+    return ""
+
+
+_GIVE_TOKEN = "Set RAY_AUTH_TOKEN to what `ray get-auth-token` prints on its head node, and RAY_AUTH_MODE=token."  # noqa: S105
 
 
 def local_gpu() -> bool:
@@ -212,9 +245,30 @@ def held_back() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+def temporary_folder() -> Path:
+    """Return the folder in which Ray on this machine keeps its sessions, each with its logs and sockets."""
+    return Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray"  # noqa: S108 - Ray's own default
+
+
+def check_sockets() -> None:
+    """Prove that the paths of the sockets of a local Ray are not too long.
+
+    Raises:
+        ClusterError: they are.
+    """
+    session = f"session_2000-01-01_00-00-00_000000_{os.getpid()}"
+    path = temporary_folder() / session / "sockets" / "plasma_store"
+    if len(os.fsencode(path)) > LONGEST_SOCKET:
+        raise _unstarted(None, f"AF_UNIX path length cannot exceed {LONGEST_SOCKET} bytes: {path}", "")
+
+
 @contextmanager
-def connect(address: str | None) -> Iterator[Cluster]:
+def connect(address: str | None, wait_s: int | None = None) -> Iterator[Cluster]:
     """Connect to the cluster at `address`, or start a local one on all cores of this machine; disconnect at the end.
+
+    Args:
+        address: host:port of a head node, auto, or None for a local cluster.
+        wait_s: seconds for which Ray tries to be let in by a head node that answers; None: Ray's own 20.
 
     Raises:
         ClusterError: no cluster answers at `address`, or Ray does not start on this machine.
@@ -222,6 +276,10 @@ def connect(address: str | None) -> Iterator[Cluster]:
     remote = address not in (None, "", "local")
     if remote and address != "auto":
         check_address(str(address))
+    if remote and wait_s is not None:
+        os.environ.setdefault(WAIT, str(wait_s))
+    if not remote:
+        check_sockets()
     with held_back():
         import ray
     outer = ray.is_initialized()  # by somebody else, who goes on with it after the error below
@@ -263,11 +321,20 @@ def quoted_interpreter(path: str) -> dict[str, str] | None:
 def _unstarted(address: str | None, error: str, said: str) -> ClusterError:
     """Return the error for a Ray that does not start or a cluster that refuses, from its exception and its core's output."""
     reason = (error.strip().splitlines() or ["no reason given"])[0].rstrip(".")
-    if address and ("InvalidAuthToken" in said or "Unauthenticated" in said or "AuthenticationError" in error):
+    refused = "InvalidAuthToken" in said or "Unauthenticated" in said or "AuthenticationError" in error
+    if address and (refused or "no authentication token was found" in error):
         held = "this machine's token" if token_at_hand() else "a client without a token"
+        return ClusterError(f"the Ray cluster at RAY_ADDRESS={address} refuses {held}", _GIVE_TOKEN)
+    if address and (versions := re.findall(r"(Ray|Python): (\S+)", error)) and "Version mismatch" in error:
+        there, here = (" and ".join(f"{name} {version}" for name, version in each) for each in (versions[:2], versions[2:]))
         return ClusterError(
-            f"the Ray cluster at RAY_ADDRESS={address} refuses {held}",
-            "Set RAY_AUTH_TOKEN to what `ray get-auth-token` prints on its head node, and RAY_AUTH_MODE=token.",
+            f"the Ray cluster at RAY_ADDRESS={address} runs {there}, this machine {here}",
+            "Install the same versions on every node, or start the command on a node of the cluster.",
+        )
+    if address == "auto":
+        return ClusterError(
+            f"RAY_ADDRESS=auto finds no cluster on this machine ({reason.partition('. ')[0]})",
+            "Start it (`ray start --head`), give host:port of its head node, or unset RAY_ADDRESS to use this machine.",
         )
     if "AF_UNIX path length" in reason:  # Ray's sockets lie below TMPDIR
         return ClusterError(
@@ -286,10 +353,19 @@ def dashboard_address(address: str | None) -> str:
     Raises:
         ClusterError: the cluster has no dashboard.
     """
+    with connect(address):
+        return connected_dashboard(address)
+
+
+def connected_dashboard(address: str | None) -> str:
+    """Return the address at which the connected cluster accepts jobs; `address` is the cluster's own, for the message.
+
+    Raises:
+        ClusterError: the cluster has no dashboard.
+    """
     import ray
 
-    with connect(address):
-        found = ray.get_runtime_context().worker.node.address_info.get("webui_url")
+    found = ray.get_runtime_context().worker.node.address_info.get("webui_url")
     if not found:
         raise ClusterError(
             f"the Ray cluster at {address} has no dashboard, which takes jobs",
@@ -385,12 +461,17 @@ def check_shared(folder: "RunLocation", cluster: Cluster) -> None:
     else:
         blind = blind_nodes(folder)
     if blind:
-        said = (
-            (f"--runs {folder} is not visible from", "Give a folder on storage that all nodes share, or --storage s3://….")
-            if isinstance(folder, Path)
-            else (f"--storage {folder.uri} cannot be read from", "Give AWS_ENDPOINT_URL_S3 an address that all nodes reach.")
-        )
-        raise ClusterError(f"{said[0]} {', '.join(blind)}", said[1])
+        raise unseen(folder, blind)
+
+
+def unseen(place: "RunLocation", blind: Sequence[str]) -> ClusterError:
+    """Return the error for a place of runs that the nodes `blind` do not see."""
+    said = (
+        (f"--runs {place} is not visible from", "Give a folder on storage that all nodes share, or --storage s3://….")
+        if isinstance(place, Path)
+        else (f"--storage {place.uri} cannot be read from", "Give AWS_ENDPOINT_URL_S3 an address that all nodes reach.")
+    )
+    return ClusterError(f"{said[0]} {', '.join(blind)}", said[1])
 
 
 def blind_nodes(place: "RunLocation") -> list[str]:
@@ -451,10 +532,19 @@ def workers_found() -> str:
     found = on_each_node(lambda: os.getpriority(os.PRIO_PROCESS, 0), START_S)
     said = []
     if absent := [node for node, value in found.items() if value is None]:
-        said.append(f"no worker started on {', '.join(absent)} within {START_S:.0f} s: see raylet.err in the logs there")
+        said.append(": ".join(unstarted_worker(", ".join(absent), START_S)))
     values = sorted({value for value in found.values() if value is not None})
     if values:
         said.append(f"workers at niceness {' and '.join(map(str, values))}")
     if values and values[-1] > 0:
-        said.append("beside other busy processes they starve: start the nodes with RAY_worker_niceness=0")
+        said.append(": ".join(STARVING))
     return "; ".join(said)
+
+
+def unstarted_worker(nodes: str, seconds: float) -> tuple[str, str]:
+    """Return what is wrong with nodes on which no worker starts, and where to look."""
+    return f"no worker started on {nodes} within {seconds:.0f} s", "see raylet.err in the logs there"
+
+
+STARVING = ("beside other busy processes they starve", "start the nodes with RAY_worker_niceness=0")
+"""What happens to workers at a niceness above 0, and the remedy."""

@@ -33,10 +33,10 @@ def prepare(location: Location, write: bool) -> Location:
     return location
 
 
-def probe(location: Location, write: bool) -> None:
+def probe(location: Location, write: bool, attempts: int = 2) -> None:
     """Prove that the S3 server answers, accepts the access key, holds the bucket, and with `write` can be written to.
 
-    Nothing visible is written: a multipart upload is begun and abandoned.
+    Nothing visible is written: a multipart upload is begun and abandoned. `attempts` is how often the first request is sent.
 
     Raises:
         StoreError: raised within 10 s with a separate sentence for each case: the server is unreachable, the key is unknown,
@@ -44,7 +44,7 @@ def probe(location: Location, write: bool) -> None:
             listed, or is read-only.
     """
     with explained(location):
-        reply = client_of(location).list_objects_v2(Bucket=location.bucket, Prefix=location.prefix, MaxKeys=1)
+        reply = client_of(location, attempts).list_objects_v2(Bucket=location.bucket, Prefix=location.prefix, MaxKeys=1)
         where = region_told(reply)
         if where and where != access_of(location).region:  # boto3 follows a redirection, pyarrow does not
             raise _elsewhere(location, where)
@@ -52,6 +52,28 @@ def probe(location: Location, write: bool) -> None:
             client, target = client_of(location, attempts=1), target_of(location, f".hyperderm-{uuid.uuid4().hex[:8]}")
             upload = client.create_multipart_upload(**target)["UploadId"]
             client.abort_multipart_upload(**target, UploadId=upload)
+
+
+def round_trip(location: Location) -> None:
+    """Prove all that `probe` proves, then write one object below `location`, read it back and remove it.
+
+    No request is repeated, so a server that is silent costs 3 s.
+
+    Raises:
+        StoreError: for the same reasons as in `probe`; or the object does not come back as it was written, or cannot be
+            removed.
+    """
+    probe(location, write=True, attempts=1)
+    client, target = client_of(location, attempts=1), target_of(location, f".hyperderm-{uuid.uuid4().hex[:8]}")
+    content = uuid.uuid4().bytes
+    with explained(location):
+        client.put_object(**target, Body=content)
+        try:
+            read = client.get_object(**target)["Body"].read()
+        finally:
+            client.delete_object(**target)
+    if read != content:
+        raise StoreError(f"{location.uri}: an object comes back with another content", "Check the server and its log.")
 
 
 def occupied(location: Location) -> bool:
@@ -244,6 +266,11 @@ def explained(location: Location) -> Iterator[None]:
         raise _refused(location, error) from error
     except BotoCoreError as error:
         access, reason = access_of(location), " ".join(str(error).split()).rstrip(".")
+        if "CERTIFICATE_VERIFY_FAILED" in reason:
+            raise StoreError(
+                f"{location.uri}: the certificate of {access.endpoint} is not trusted here ({reason})",
+                "Set AWS_CA_BUNDLE to the file of the CA that signed it, or correct AWS_ENDPOINT_URL_S3.",
+            ) from error
         raise StorageAway(
             f"{location.uri}: no S3 server answers at {access.endpoint} ({type(error).__name__}: {reason})",
             "Start it, correct AWS_ENDPOINT_URL_S3, or check the network.",

@@ -72,10 +72,42 @@ def ready(path: Path, say: Say, *, write: bool = True) -> bool:
         with telling(path), _alone(path, say):
             return _ready(path, say, write)
     except OSError as error:
-        raise TrackingError(
-            f"The tracking database {path} cannot be written ({error.strerror or error})",
-            "Give MLFLOW_TRACKING_URI=sqlite:///path/mlflow.db a path you may write, on a disk with space",
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def look(path: Path, patience_s: float = 2.0) -> str:
+    """Return in words what `ready` would find and do at `path`; nothing is created or changed.
+
+    Args:
+        path: the database file.
+        patience_s: seconds to wait for another program's lock.
+
+    Raises:
+        TrackingError: for the same reasons as in `ready`.
+    """
+    try:
+        if not path.exists():
+            folder = next(each for each in path.absolute().parents if each.exists())
+            with room(folder / path.name):
+                return "will be created by the first run"
+        databases.patiently(lambda: _may_write(path, True), path, patience_s=patience_s)
+        found = _look(path)
+        if found.version and _complete(path, found):
+            return "can be written"
+        return "has an older schema: the next run migrates a copy of it" if found.work else "is made anew by the next run"
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    except Exception as error:
+        if isinstance(error, TrackingError) or not databases.trouble(error):
+            raise
+        raise TrackingError(*databases.told(path, error, DAMAGED, patience_s)) from error
+
+
+def _unwritable(path: Path, error: OSError) -> TrackingError:
+    return TrackingError(
+        f"The tracking database {path} cannot be written ({error.strerror or error})",
+        "Give MLFLOW_TRACKING_URI=sqlite:///path/mlflow.db a path you may write, on a disk with space",
+    )
 
 
 @contextmanager

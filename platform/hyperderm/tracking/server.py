@@ -98,9 +98,24 @@ def _check_http(uri: str, parts: SplitResult, timeout_s: float) -> None:
             raise_on_status=False,
         )
     except Exception as error:  # mlflow wraps what requests raises in MlflowException, without its kind
-        reason = str(error).splitlines()[0][:200].replace(uri, shown)
-        raise TrackingError(f"The MLflow server at {shown} does not answer ({reason})", START_ONE) from error
+        raise _unanswered(uri, str(error)) from error
     _check_answer(shown, response.status_code, response.text)
+
+
+def _unanswered(uri: str, said: str) -> TrackingError:
+    """Return the error for a server to which no request gets through, from the words of mlflow's exception."""
+    shown = redacted(uri)
+    if "CERTIFICATE_VERIFY_FAILED" in said or "TLS CA certificate bundle" in said:
+        reason = (re.findall(r"certificate verify failed[^'\")]*|Could not find a suitable TLS[^'\")]*", said) or [said])[0]
+        return TrackingError(
+            f"The certificate of the MLflow server at {shown} is not trusted here ({reason.strip()})",
+            "Set MLFLOW_TRACKING_SERVER_CERT_PATH to the file of the CA that signed it, and name the server as its "
+            "certificate does",
+        )
+    if "WRONG_VERSION_NUMBER" in said:
+        return TrackingError(f"The MLflow server at {shown} does not speak TLS", "Write http:// in MLFLOW_TRACKING_URI")
+    reason = said.splitlines()[0][:200].replace(uri, shown)
+    return TrackingError(f"The MLflow server at {shown} does not answer ({reason})", START_ONE)
 
 
 def _check_answer(shown: str, status: int, text: str) -> None:

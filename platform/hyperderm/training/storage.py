@@ -27,12 +27,19 @@ def open_storage(uri: str | None) -> Location | None:
     Raises:
         StoreError: `uri` is no S3 address, or `store.s3.probe` fails; the probe takes at most 10 s and leaves nothing.
     """
-    if uri is None:
-        return None
+    return None if uri is None else prepare(locate_storage(uri), write=True)
+
+
+def locate_storage(uri: str) -> Location:
+    """Return the location that `--storage` names; no server is contacted.
+
+    Raises:
+        StoreError: `uri` is no S3 address, or there are no credentials.
+    """
     location = locate(uri, "--storage")
     if location.access is None:
         raise StoreError(f"--storage {uri!r} is no s3:// address", "A folder that all nodes see is given by --runs.")
-    return prepare(location, write=True)
+    return location
 
 
 def recorded(storage: Location | None) -> dict[str, str]:

@@ -14,6 +14,7 @@ from hyperderm.workflows.grids import (
 )
 from hyperderm.workflows.run_comparison import compare
 from hyperderm.workflows.run_description import describe
+from hyperderm.workflows.run_doctor import doctor
 from hyperderm.workflows.run_evaluation import evaluate
 from hyperderm.workflows.run_generation import generate
 from hyperderm.workflows.run_ingest import annotate_export, check_ingest, ingest, ingest_job
@@ -50,6 +51,7 @@ __all__ = [
     "compare_sweeps",
     "denoise",
     "describe",
+    "doctor",
     "evaluate",
     "generate",
     "grid_request",
