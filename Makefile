@@ -11,7 +11,7 @@ FLAGS = $(if $(RUNS),--runs "$(RUNS)") $(if $(STORAGE),--storage "$(STORAGE)") $
 	$(if $(PROFILE),--profile $(PROFILE)) $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablation describe evaluate lock check format test test-slow unmix segment denoise bench bench-audit bench-cold bench-data bench-generators bench-metrics bench-streaming bench-statistics picture ui services-up services-down clean
+.PHONY: help setup doctor ablation describe evaluate lock check format test test-slow unmix segment denoise bench bench-audit bench-cold bench-data bench-generators bench-metrics bench-streaming bench-statistics picture ui services-up services-down clean
 
 help: ## print this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -33,6 +33,10 @@ sweep-%: $(STAMP) ## search the hyperparameters of an experiment, e.g. make swee
 
 train-%: $(STAMP) ## one run of an experiment, e.g. make train-shsgan WORKERS=2
 	$(HYPERDERM) train $* $(FLAGS) $(if $(WORKERS),--workers $(WORKERS))
+
+doctor: $(STAMP) ## what would a start refuse? this machine, its servers, and with CLUSTER=1 every node of RAY_ADDRESS; STORE= STORAGE= RUNS= JSON=1
+	$(HYPERDERM) doctor $(if $(CLUSTER),--cluster) $(if $(STORE),--store "$(STORE)") $(if $(STORAGE),--storage "$(STORAGE)") \
+		$(if $(RUNS),--runs "$(RUNS)") $(if $(JSON),--json)
 
 ablation: $(STAMP) ## does synthetic data help? e.g. make ablation DATA=…; PLAN=1 | AT=22:00 UNTIL=07:00 DETACH=1 | STATUS=1 | STOP=1
 	$(HYPERDERM) ablation $(or $(GRID),synthetic_vs_real) $(FLAGS) $(if $(WORKERS),--set resources.workers=$(WORKERS)) $(if $(PLAN),--plan) $(if $(AT),--at $(AT)) \

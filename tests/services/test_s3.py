@@ -21,7 +21,7 @@ from hyperderm.store import s3
 from hyperderm.store.buckets import abort_incomplete, bucket_facts, list_incomplete, presign
 from hyperderm.store.location import locate
 from hyperderm.store.reader import open_store
-from hyperderm.store.s3 import probe, put_new
+from hyperderm.store.s3 import probe, put_new, round_trip
 from hyperderm.store.writer import write_store
 from hyperderm.studies.description import describe_store
 from tests.services.s3_server import READER, READER_SECRET, SECRET, S3Server
@@ -73,6 +73,42 @@ def keys(server, uri):
         item["Key"].removeprefix(prefix)
         for item in server.client().list_objects_v2(Bucket="stores", Prefix=prefix).get("Contents", ())
     ]
+
+
+# --- an object there and back, for the doctor ---
+
+
+def test_an_object_goes_there_and_back_and_leaves_nothing(server, uri):
+    round_trip(locate(uri))
+    round_trip(locate("s3://stores"))
+    assert not keys(server, uri)
+    assert not [key for key in keys(server, "s3://stores/") if ".hyperderm" in key]
+    assert not server.client().list_multipart_uploads(Bucket="stores").get("Uploads")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "the secret of access key tester is wrong"),
+        ({"AWS_ACCESS_KEY_ID": "nobody"}, "does not know the access key nobody"),
+        (
+            {"AWS_ACCESS_KEY_ID": READER, "AWS_SECRET_ACCESS_KEY": READER_SECRET},
+            "may read the bucket 'stores' but not write",
+        ),
+        ({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}, "no S3 server answers at http://127.0.0.1:9"),
+    ],
+)
+def test_why_it_does_not(server, uri, monkeypatch, changes, said):
+    use(monkeypatch, server, **changes)
+    with bounded(said, seconds=5):
+        round_trip(locate(uri))
+
+
+def test_a_silent_server_costs_three_seconds(server, uri, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        use(monkeypatch, server, AWS_ENDPOINT_URL_S3=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with bounded("no S3 server answers", seconds=5):
+            round_trip(locate(uri))
 
 
 # --- written and read ---

@@ -22,7 +22,7 @@ from hyperderm.cluster.session import machine_ram
 PACKAGE = "hyperderm"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Ray's object store lies
 QUERY = "name,memory.total,memory.used,driver_version"
-TRY_S = 15.0
+TRY_S = 10.0
 """Seconds that a program may take which asks for GPUs; a driver that hangs takes for ever."""
 USED_LIMITS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
@@ -222,15 +222,17 @@ def standing(path: Path) -> Path:
 
 
 def disks(places: Mapping[str, Path]) -> tuple[Disk, ...]:
-    """Return the file systems of `places` (name to folder), each once."""
+    """Return the file systems of `places` (name to folder), each once; a place that cannot be looked at is left out."""
     found: dict[int, Disk] = {}
     for name, place in places.items():
-        path = standing(place)
-        device = path.stat().st_dev
+        try:
+            path = standing(place)
+            device, about = path.stat().st_dev, os.statvfs(path)
+        except OSError:
+            continue
         if device in found:
             found[device] = Disk((*found[device].holds, name), found[device].path, found[device].free)
         else:
-            about = os.statvfs(path)
             found[device] = Disk((name,), str(path), about.f_frsize * about.f_bavail)
     return tuple(found.values())
 

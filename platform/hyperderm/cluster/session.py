@@ -276,8 +276,6 @@ def connect(address: str | None, wait_s: int | None = None) -> Iterator[Cluster]
     remote = address not in (None, "", "local")
     if remote and address != "auto":
         check_address(str(address))
-    if remote and wait_s is not None:
-        os.environ.setdefault(WAIT, str(wait_s))
     if not remote:
         check_sockets()
     with held_back():
@@ -287,7 +285,7 @@ def connect(address: str | None, wait_s: int | None = None) -> Iterator[Cluster]
     environment = {"py_modules": [package], "env_vars": SETTINGS} if remote else quoted_interpreter(sys.executable)
     place: dict[str, Any] = {} if remote else dict(include_dashboard=False, _node_ip_address="127.0.0.1")
     try:
-        with held_back(), captured_stderr() as said:
+        with held_back(), captured_stderr() as said, _waiting(wait_s if remote else None):
             try:
                 ray.init(
                     address=address if remote else "local",
@@ -306,6 +304,19 @@ def connect(address: str | None, wait_s: int | None = None) -> Iterator[Cluster]
     finally:
         if not outer:
             ray.shutdown()
+
+
+@contextmanager
+def _waiting(seconds: int | None) -> Iterator[None]:
+    """Limit the time for which Ray tries to be let in by a head node; None, or a limit of the user's, changes nothing."""
+    if seconds is None or WAIT in os.environ:
+        yield
+        return
+    os.environ[WAIT] = str(seconds)
+    try:
+        yield
+    finally:
+        del os.environ[WAIT]
 
 
 def quoted_interpreter(path: str) -> dict[str, str] | None:

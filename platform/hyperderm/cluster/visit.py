@@ -29,6 +29,7 @@ class Visit:
         here: whether the driver is on this node.
         started: whether a worker started there in time.
         store: bytes of Ray's object store there; None if unknown.
+        gpus: number of GPUs that Ray counts there.
         facts: facts of the machine; None if it did not answer.
         clock_s: seconds by which its clock is ahead of the driver's; None if it did not answer.
         answers: name of a question to the error that it met there, or to None if it met no error.
@@ -39,6 +40,7 @@ class Visit:
     here: bool
     started: bool = True
     store: int | None = None
+    gpus: float = 0.0
     facts: MachineFacts | None = None
     clock_s: float | None = None
     answers: Mapping[str, HyperdermError | None] = field(default_factory=dict)
@@ -106,8 +108,11 @@ def visit(packages: Sequence[str], places: Mapping[str, Path], questions: Mappin
         done, _ = ray.wait(everything, num_returns=len(everything), timeout=ANSWER_S) if everything else ([], [])
         found = []
         for name, node in nodes.items():
-            size = node["Resources"].get("object_store_memory")
-            begun = Visit(name, node["NodeID"] == here, name in started, None if size is None else int(size))
+            held = node["Resources"]
+            size = held.get("object_store_memory")
+            begun = Visit(
+                name, node["NodeID"] == here, name in started, None if size is None else int(size), held.get("GPU", 0.0)
+            )
             if begun.started:
                 begun = _heard(begun, actors[name], asked[name], set(done), list(questions))
             found.append(begun)

@@ -76,6 +76,10 @@ def judge_visit(visit: Visit, driver: MachineFacts, code: str) -> list[Finding]:
     if facts is None:
         return [Finding("bad", node, "worker", visit.fault, "See the worker logs of that node, and `ray status`.")]
     found = [*_versions(facts, node, driver), *_installed(facts, node, driver, code), *_machine(facts, node, visit.store)]
+    if visit.gpus != facts.gpus.usable:
+        said = f"Ray counts {visit.gpus:g} GPU there, torch sees {facts.gpus.usable}"
+        level: Level = "bad" if visit.gpus > facts.gpus.usable else "warning"
+        found.append(Finding(level, node, "GPU", said, "Start the node again, with --num-gpus as many as torch sees."))
     if facts.niceness > 0:
         found.append(
             Finding(

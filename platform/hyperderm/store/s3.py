@@ -16,6 +16,8 @@ from hyperderm.store.manifest import LESIONS, MANIFEST
 
 CONNECT_S, READ_S = 3, 3
 """The limits (s) of one request of the probe; the first request is tried twice and ends within 8 s."""
+FIRST_WRITE_S = 8
+"""The limit (s) of the first write to a server that has answered: a new one prepares its disk meanwhile."""
 PART = re.compile(rf"(?P<store>.*)/{LESIONS}/[0-9a-f]{{8}}/part-\d{{5}}(\.regrouped)?\.(parquet|json)")
 """Matches a part's key after a slash, as `write_store` names it on S3, where each writer has its own folder."""
 PASSING = frozenset(("", "ConditionalRequestConflict", "InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"))
@@ -57,14 +59,14 @@ def probe(location: Location, write: bool, attempts: int = 2) -> None:
 def round_trip(location: Location) -> None:
     """Prove all that `probe` proves, then write one object below `location`, read it back and remove it.
 
-    No request is repeated, so a server that is silent costs 3 s.
+    No request is repeated, so a server that is silent costs 3 s, and one that cannot write 8 s more.
 
     Raises:
         StoreError: for the same reasons as in `probe`; or the object does not come back as it was written, or cannot be
             removed.
     """
     probe(location, write=True, attempts=1)
-    client, target = client_of(location, attempts=1), target_of(location, f".hyperderm-{uuid.uuid4().hex[:8]}")
+    client, target = client_of(location, 1, FIRST_WRITE_S), target_of(location, f".hyperderm-{uuid.uuid4().hex[:8]}")
     content = uuid.uuid4().bytes
     with explained(location):
         client.put_object(**target, Body=content)
@@ -224,13 +226,13 @@ def region_told(reply: dict[str, Any]) -> str | None:
     return str(where) if where else None
 
 
-def client_of(location: Location, attempts: int = 2) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
-    """Return boto3's client for the server of `location`; a request without an answer ends within 8 s."""
-    return _client(access_of(location), attempts)
+def client_of(location: Location, attempts: int = 2, read_s: int = READ_S) -> Any:  # noqa: ANN401 - made at run time
+    """Return boto3's client for the server of `location`; by default a request without an answer ends within 8 s."""
+    return _client(access_of(location), attempts, read_s)
 
 
 @lru_cache(maxsize=8)
-def _client(access: Access, attempts: int) -> Any:  # noqa: ANN401
+def _client(access: Access, attempts: int, read_s: int) -> Any:  # noqa: ANN401
     from botocore.config import Config
 
     return aws_session().client(
@@ -243,7 +245,7 @@ def _client(access: Access, attempts: int) -> Any:  # noqa: ANN401
         verify=access.ca_file,
         config=Config(
             connect_timeout=CONNECT_S,
-            read_timeout=READ_S,
+            read_timeout=read_s,
             retries={"total_max_attempts": attempts, "mode": "standard"},
             s3={"addressing_style": "virtual" if access.virtual else "auto"},
         ),

@@ -26,7 +26,7 @@ from hyperderm.cluster.session import (
     unseen,
 )
 from hyperderm.cluster.visit import Visit, lost_nodes, visit
-from hyperderm.errors import ClusterError, HyperdermError, StoreError, UnexpectedError
+from hyperderm.errors import ClusterError, HyperdermError, StoreError, TrackingError, UnexpectedError
 from hyperderm.reports.health import CLUSTER, HERE, Finding, judge_here, judge_visit, of_error
 from hyperderm.store.location import Location
 from hyperderm.store.manifest import MANIFEST
@@ -35,6 +35,8 @@ from hyperderm.workflows.workspace import Workspace
 
 LIMIT_S = 12.0
 """Seconds after which the answer of a server is not waited for any more."""
+MACHINE_S = 25.0
+"""Seconds after which this machine's facts are not waited for any more: a driver of GPUs may hang."""
 JOIN_S = 4
 """Seconds for which a head node that answers may refuse to let this machine in."""
 HEAD = "127.0.0.1:6379"
@@ -84,11 +86,11 @@ def examine(asked: Examined) -> Iterator[Finding]:
     """Yield all findings; servers and the machine are asked while Ray connects."""
     with _run_folder(asked.runs) as probe:
         places = {"RUNS": asked.runs, "Ray": temporary_folder()}
-        machine = _Background("machine", HERE, lambda: look(asked.packages, places, elsewhere=False))
+        machine = _Background("machine", lambda: look(asked.packages, places, elsewhere=False), MACHINE_S)
         servers = [
-            _Background("store", HERE, lambda: _store(asked)),
-            _Background("storage", HERE, lambda: _storage(asked)),
-            _Background("MLflow", HERE, lambda: _tracking(asked.workspace.tracking_uri)),
+            _Background("store", lambda: _store(asked)),
+            _Background("storage", lambda: _storage(asked)),
+            _Background("MLflow", lambda: _tracking(asked.workspace.tracking_uri)),
         ]
         visits, of_cluster = _cluster(asked, probe.folder)
         facts = machine.result()
@@ -121,10 +123,11 @@ def _run_folder(runs: Path) -> Iterator[_RunFolder]:
     from hyperderm.training.run_folder import EVENT_LOG, claim
 
     runs = runs.absolute()
-    missing = [each for each in (runs, *runs.parents) if not each.exists()]
+    missing: list[Path] = []
     folder = runs / f".doctor-{uuid.uuid4().hex[:8]}"
     try:
         try:
+            missing += [each for each in (runs, *runs.parents) if not each.exists()]
             with claim(folder, {}):
                 EventLog(folder / EVENT_LOG).close()
             kept = "will be made by the first run" if missing else "can be written; locks and SQLite work there"
@@ -180,7 +183,10 @@ def _tracking(uri: str) -> Iterator[Finding]:
     else:
         yield Finding("good", HERE, "MLflow", f"{shown}{f' (MLflow {facts.server})' if facts.server else ''}")
     if facts.server:
-        yield Finding("good", HERE, "MLflow files", f"a file was written to {prove_artifacts(uri)}, read and removed")
+        try:
+            yield Finding("good", HERE, "MLflow files", f"a file was written to {prove_artifacts(uri)}, read and removed")
+        except TrackingError as error:
+            yield of_error(HERE, "MLflow files", error)
 
 
 def _cluster(asked: Examined, probe: Path | None) -> tuple[list[Visit], list[Finding]]:
@@ -308,9 +314,11 @@ def _no_cluster() -> Finding:
 class _Background:
     """A check in a thread of its own, which Python does not wait for at its end."""
 
-    def __init__(self, topic: str, where: str, call: Callable[[], MachineFacts | Iterator[Finding]]) -> None:
-        self._topic, self._where = topic, where
-        self._until = time.monotonic() + LIMIT_S
+    def __init__(
+        self, topic: str, call: Callable[[], MachineFacts | Iterator[Finding]], limit_s: float | None = None
+    ) -> None:
+        self._topic, self._limit_s = topic, LIMIT_S if limit_s is None else limit_s
+        self._until = time.monotonic() + self._limit_s
         self._said: list[Finding] = []
         self._ended: Future[MachineFacts | None] = Future()
         threading.Thread(target=self._run, args=(call,), name=f"hyperderm-{topic}", daemon=True).start()
@@ -324,7 +332,7 @@ class _Background:
             for each in found:  # what is found before an error stays
                 self._said.append(each)
         except Exception as error:
-            self._said.append(of_error(self._where, self._topic, _told(error)))
+            self._said.append(of_error(HERE, self._topic, _told(error)))
         self._ended.set_result(None)
 
     def result(self) -> MachineFacts | list[Finding]:
@@ -332,8 +340,8 @@ class _Background:
         try:
             found = self._ended.result(max(0.0, self._until - time.monotonic()))
         except TimeoutError:
-            late = f"no answer within {LIMIT_S:.0f} s"
-            return [*self._said, Finding("bad", self._where, self._topic, late, "Look at the server or disk, and its log.")]
+            late = f"no answer within {self._limit_s:.0f} s"
+            return [*self._said, Finding("bad", HERE, self._topic, late, "Look at the server or disk, and its log.")]
         return self._said if found is None else found
 
     def findings(self) -> list[Finding]:
