@@ -73,7 +73,9 @@ class Visitor:
 
 
 def visit(packages: Sequence[str], places: Mapping[str, Path], questions: Mapping[str, Callable[[], None]]) -> list[Visit]:
-    """Visit all nodes at the same time; a node that does not answer costs at most `START_S` + `ANSWER_S`.
+    """Visit all nodes at the same time, and return what was found, the driver's node first.
+
+    A node that does not answer costs at most `START_S` + `ANSWER_S`.
 
     Args:
         packages: names of distributions whose versions are wanted.
@@ -116,7 +118,7 @@ def visit(packages: Sequence[str], places: Mapping[str, Path], questions: Mappin
             if begun.started:
                 begun = _heard(begun, actors[name], asked[name], set(done), list(questions))
             found.append(begun)
-        return found
+        return sorted(found, key=lambda each: (not each.here, each.node))
     finally:
         for actor in actors.values():
             ray.kill(actor)

@@ -83,7 +83,11 @@ def judge_visit(visit: Visit, driver: MachineFacts, code: str) -> list[Finding]:
     if facts.niceness > 0:
         found.append(
             Finding(
-                "warning", node, "niceness", f"workers at {facts.niceness}: {STARVING[0]}", f"{STARVING[1].capitalize()}."
+                "warning",
+                node,
+                "niceness",
+                f"workers at {facts.niceness}: {STARVING[0]}",
+                f"{STARVING[1][0].upper()}{STARVING[1][1:]}, and not under `nice`.",
             )
         )
     if visit.clock_s is not None:
