@@ -2,6 +2,7 @@
 
 import json
 import socket
+import subprocess
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hyperderm.tracking.server import check_server
 from hyperderm.training.storage import open_storage
 from hyperderm.workflows import examination
 from tests.cli.test_bad_input import closed_port, project  # noqa: F401 - a fixture
+from tests.services.disks import mounted
 from tests.store.lesions import lesions
 
 LEFT = {"experiments", "search_spaces"}
@@ -37,6 +39,11 @@ def doctor(project, command, monkeypatch):  # noqa: F811
         return done.returncode, {each["topic"]: (each["level"], f"{each['found']}. {each['remedy']}") for each in told}
 
     return doctor
+
+
+@pytest.fixture
+def disk(tmp_path_factory):
+    yield from mounted(tmp_path_factory.mktemp("disk"))
 
 
 def bad(found: dict[str, tuple[str, str]]) -> dict[str, str]:
@@ -85,6 +92,19 @@ def test_what_a_start_refuses_is_found_first_in_its_words(doctor, project, monke
         open_storage("s3://bucket/x")
     assert found["storage"][1] == str(keyless.value)
     assert "no AWS credentials are set" in found["storage"][1]
+
+
+def test_a_full_and_a_read_only_folder(doctor, disk, project):  # noqa: F811
+    small = disk(project / "small", 256)
+    small.fill()
+    code, found = doctor("--runs", "small", left=("small",))
+    assert code == 1
+    assert set(bad(found)) == {"RUNS", "disk"}
+    assert "No space left on device" in found["RUNS"][1]
+    small.free()
+    subprocess.run(["mount", "-o", "remount,ro", str(small.place)], check=True)
+    assert "Read-only file system" in bad(doctor("--runs", "small", left=("small",))[1])["RUNS"]
+    assert not list(small.place.iterdir())
 
 
 @pytest.mark.parametrize(

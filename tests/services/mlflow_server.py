@@ -15,10 +15,11 @@ import pytest
 
 
 class MlflowServer:
-    """One server over one SQLite file; it can be stopped and started again on the same port."""
+    """One server over one SQLite file, or the database `store`; it can be stopped and started again on the same port."""
 
-    def __init__(self, folder: Path, artifacts: str | None = None) -> None:
+    def __init__(self, folder: Path, artifacts: str | None = None, store: str | None = None) -> None:
         self.folder = folder
+        self.store = store or f"sqlite:///{folder}/server.db"
         self.artifacts = artifacts or str(folder / "artifacts")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -29,7 +30,7 @@ class MlflowServer:
     def start(self, timeout_s: float = 60) -> None:
         command = [
             *(sys.executable, "-m", "mlflow", "server", "-w", "1", "--host", "127.0.0.1", "--port", str(self.port)),
-            *("--backend-store-uri", f"sqlite:///{self.folder}/server.db", "--artifacts-destination", self.artifacts),
+            *("--backend-store-uri", self.store, "--artifacts-destination", self.artifacts),
         ]
         environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         environment.pop("MLFLOW_TRACKING_URI", None)

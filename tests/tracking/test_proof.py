@@ -1,6 +1,7 @@
 """What the doctor finds out about MLflow, on a real server behind a login and TLS, and on a file; nothing is left behind."""
 
 import sqlite3
+import time
 import urllib.request
 from contextlib import closing
 from pathlib import Path
@@ -11,8 +12,9 @@ from mlflow import MlflowClient
 from hyperderm.errors import TrackingError
 from hyperderm.tracking.proof import look_at_tracking, prove_artifacts
 from hyperderm.tracking.server import check_server
-from tests.services.front import front, make_certificate
+from tests.services.front import answering, front, make_certificate
 from tests.services.mlflow_server import MlflowServer
+from tests.services.postgres_server import PostgresServer
 
 VARIABLES = ("USERNAME", "PASSWORD", "TOKEN", "SERVER_CERT_PATH", "INSECURE_TLS")
 
@@ -74,12 +76,44 @@ def test_a_server_whose_artifacts_cannot_be_written(mlflow_server, monkeypatch):
             prove_artifacts(mlflow_server.uri)
         client.delete_experiment(made)
         made = client.create_experiment("doctor: too deep", artifact_location="mlflow-artifacts:/x" + "y" * 300)
-        with monkeypatch.context() as few, pytest.raises(TrackingError, match="does not keep files in mlflow-artifacts:/xy"):
-            few.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # each only makes the test wait
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # each only makes the test wait
+        with pytest.raises(TrackingError, match="does not keep files in mlflow-artifacts:/xy"):
             prove_artifacts(mlflow_server.uri)
+        monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
     finally:
         client.delete_experiment(made)
     assert prove_artifacts(mlflow_server.uri)
+
+
+@pytest.mark.slow  # its short form is test_a_server_without_its_database: a server of its own over PostgreSQL
+def test_postgresql_is_stopped_behind_the_server(tmp_path):
+    with PostgresServer() as database:
+        server = MlflowServer(tmp_path, store=database.uri)
+        server.start(120)
+        try:
+            assert look_at_tracking(server.uri).server
+            assert prove_artifacts(server.uri).startswith("mlflow-artifacts:")
+            database.stop()
+            begun = time.monotonic()
+            with pytest.raises(TrackingError, match=r"its database may be away \(503: ") as caught:
+                look_at_tracking(server.uri)
+            assert time.monotonic() - begun < 5
+            assert "PostgreSQL" in caught.value.remedy
+        finally:
+            server.stop()
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_server_without_its_database(status):
+    """As MLflow answers while PostgreSQL is stopped."""
+    said = '{"error_code": "TEMPORARILY_UNAVAILABLE", "message": "(psycopg.OperationalError) connection is bad: "}'
+    with (
+        answering(status, said) as uri,
+        pytest.raises(TrackingError, match=r"\(psycopg.OperationalError\) connection is bad:"),
+    ):
+        look_at_tracking(uri)
+    with answering(status, "<html>") as uri, pytest.raises(TrackingError, match="is not a working MLflow server"):
+        look_at_tracking(uri)
 
 
 def test_a_file_is_looked_at_and_not_made(tmp_path):

@@ -129,6 +129,13 @@ def _check_answer(shown: str, status: int, text: str) -> None:
             f"The MLflow server at {shown} refuses (403): {text.strip()[:200]}",
             "Ask for the permission, or start the server with --allowed-hosts naming the host in this address",
         )
+    if status >= 500 and text.lstrip().startswith("{"):  # MLflow's own words, not those of a proxy
+        said = re.search(r'"message": *"((?:[^"\\]|\\.)*)', text)
+        reason = " ".join((said[1] if said else text).split())[:200]
+        raise TrackingError(
+            f"The MLflow server at {shown} answers, but cannot work: its database may be away ({status}: {reason})",
+            "Start the database (PostgreSQL), and look at the server's log",
+        )
     if status != 200 or not text.lstrip().startswith("{"):
         raise TrackingError(
             f"What answers at {shown} is not a working MLflow server (status {status}: {text.strip()[:100]!r})",

@@ -196,10 +196,8 @@ def _cluster(asked: Examined, probe: Path | None) -> tuple[list[Visit], list[Fin
     try:
         if address is None:
             check_sockets()
-            findings.append(
-                Finding("good", HERE, "Ray", f"no RAY_ADDRESS: a start uses this machine, in {temporary_folder()}")
-            )
-            return [], [*findings, *([_no_cluster()] if asked.nodes else [])]
+            alone = Finding("good", HERE, "Ray", f"no RAY_ADDRESS: a start uses this machine, in {temporary_folder()}")
+            return [], [_no_cluster() if asked.nodes else alone]
         token = told_token()
         with connect(address, JOIN_S) as cluster:
             said = f"RAY_ADDRESS={address}: {described(cluster)}"
