@@ -63,6 +63,7 @@ class Nodes:
         wait_for(self.listens, 60, "the head's start")
         joins = ["--address", self.address, "--node-ip-address"]
         self.begin(self.network.inside(0, [str(bare)], self.temporary), *joins, self.network.addresses[0])
+        wait_for(lambda: self.count() == 2, 90, "the second node")  # two at a time would take the same sockets
         crooked = self.network.inside(1, ["nice", "-n", "5", str(other)], self.temporary, self.runs)
         self.begin(crooked, *joins, self.network.addresses[1], "--num-gpus", "1")
         wait_for(lambda: self.count() == 3, 90, "three nodes")

@@ -14,6 +14,7 @@ from datetime import timedelta
 
 import pytest
 
+from hyperderm import workflows
 from hyperderm.errors import StoreError
 from hyperderm.reports.description.tables import csv_files
 from hyperderm.store import location as location_module
@@ -102,6 +103,37 @@ def test_why_it_does_not(server, uri, monkeypatch, changes, said):
     use(monkeypatch, server, **changes)
     with bounded(said, seconds=5):
         round_trip(locate(uri))
+
+
+def test_the_doctor_on_a_store(server, uri, monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    write_store(uri, lesions(5), fold_count=0)
+    before = keys(server, uri)
+
+    def told() -> dict[str, tuple[str, str]]:
+        return {each.topic: (each.level, each.found) for each in workflows.doctor(store=uri, runs=tmp_path / "runs")}
+
+    found = told()
+    assert found["store"] == ("good", f"{uri}: 5 lesions, 1 parts")
+    assert found["S3"] == ("good", "stores: an object was written, read and removed")
+    use(monkeypatch, server, AWS_ACCESS_KEY_ID=READER, AWS_SECRET_ACCESS_KEY=READER_SECRET)
+    found = told()
+    assert found["store"][0] == "good"
+    assert found["S3"][0] == "warning", "enough for training"
+    assert "may read the bucket 'stores' but not write" in found["S3"][1]
+    use(monkeypatch, server, AWS_SECRET_ACCESS_KEY="wrong")
+    level, said = told()["store"]
+    assert level == "bad"
+    assert said == refusal(uri)
+    assert keys(server, uri) == before
+    assert not list(tmp_path.iterdir())
+
+
+def refusal(uri: str) -> str:
+    with pytest.raises(StoreError) as caught:
+        open_store(uri, verify=False)
+    return caught.value.what
 
 
 def test_a_silent_server_costs_three_seconds(server, uri, monkeypatch):

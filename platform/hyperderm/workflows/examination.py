@@ -23,6 +23,7 @@ from hyperderm.cluster.session import (
     described,
     temporary_folder,
     told_token,
+    trials_at_once,
     unseen,
 )
 from hyperderm.cluster.visit import Visit, lost_nodes, visit
@@ -31,6 +32,7 @@ from hyperderm.reports.health import CLUSTER, HERE, Finding, judge_here, judge_v
 from hyperderm.store.location import Location
 from hyperderm.store.manifest import MANIFEST
 from hyperderm.trouble import reason_of, trouble_of
+from hyperderm.workflows.handover import open_private
 from hyperderm.workflows.workspace import Workspace
 
 LIMIT_S = 12.0
@@ -201,9 +203,10 @@ def _cluster(asked: Examined, probe: Path | None) -> tuple[list[Visit], list[Fin
         token = told_token()
         with connect(address, JOIN_S) as cluster:
             said = f"RAY_ADDRESS={address}: {described(cluster)}"
+            trials_at_once(cluster, 1, 1.0, 0.0, None)
             findings.append(Finding("good", CLUSTER, "Ray", said))
             findings.append(Finding("good", CLUSTER, "token", f"{token} is accepted" if token else "none is demanded"))
-            findings += _of_cluster(address)
+            findings += [*_of_cluster(address), *(_private(probe) if probe else [])]
             if not asked.nodes:
                 return [], findings
             visits = visit(asked.packages, {"Ray": _session_root(cluster)}, _questions(asked, probe, cluster))
@@ -219,6 +222,14 @@ def _of_cluster(address: str) -> Iterator[Finding]:
         yield of_error(CLUSTER, "dashboard", error, "warning")
     for node, reason in lost_nodes().items():
         yield Finding("warning", CLUSTER, "lost", f"node {node} died: {reason.rstrip('. ')}", "Start it again.")
+
+
+def _private(probe: Path) -> Iterator[Finding]:
+    """Yield a warning if a job on the cluster (`--detach`) could not be handed its keys in the folder of runs."""
+    try:
+        open_private(probe / "environment").close()
+    except ClusterError as error:
+        yield Finding("warning", CLUSTER, "RUNS", error.what.replace(str(probe), str(probe.parent)), error.remedy)
 
 
 def _session_root(cluster: Cluster) -> Path:

@@ -12,6 +12,7 @@ import stat
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 from hyperderm.errors import ClusterError
 from hyperderm.strict import json_of
@@ -61,18 +62,28 @@ def hand_over(folder: Path, tracking_uri: str) -> Path:
             stray.unlink(missing_ok=True)
     told = understood(os.environ) | {"MLFLOW_TRACKING_URI": tracking_uri}
     path = folder.absolute().with_name(f"{folder.name}.{uuid.uuid4().hex[:12]}.environment")
-    made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(made, "w", encoding="utf-8") as file:
-        if _mode(made) & 0o077:  # checked while the file is still empty
-            path.unlink()
-            raise ClusterError(
-                f"{path.parent} lies on a file system that shows every file to others: keys cannot be handed over there",
-                "Give --runs a folder on one that keeps modes, or run without --detach in a terminal multiplexer.",
-            )
+    with open_private(path) as file:
         json.dump(told, file)
         file.flush()
-        os.fsync(made)
+        os.fsync(file.fileno())
     return path
+
+
+def open_private(path: Path) -> IO[str]:
+    """Create a file that only its owner can read, and return it opened for writing.
+
+    Raises:
+        ClusterError: the file system shows a file to users other than its owner; the file is removed.
+    """
+    made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    if _mode(made) & 0o077:  # checked while the file is still empty
+        os.close(made)
+        path.unlink()
+        raise ClusterError(
+            f"{path.parent} lies on a file system that shows every file to others: keys cannot be handed over there",
+            "Give --runs a folder on one that keeps modes, or run without --detach in a terminal multiplexer.",
+        )
+    return os.fdopen(made, "w", encoding="utf-8")
 
 
 def take_over() -> None:
