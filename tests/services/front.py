@@ -6,11 +6,13 @@ import http.server
 import ipaddress
 import ssl
 import threading
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -20,7 +22,12 @@ from cryptography.x509.oid import NameOID
 
 @contextmanager
 def front(
-    behind: str, *, login: tuple[str, str] | None = None, rights: bool = True, certificate: Path | None = None
+    behind: str,
+    *,
+    login: tuple[str, str] | None = None,
+    rights: bool = True,
+    certificate: Path | None = None,
+    slow: Mapping[str, float] = MappingProxyType({}),
 ) -> Iterator[str]:
     """Yield the address of a server that passes requests to `behind`.
 
@@ -29,6 +36,7 @@ def front(
         login: user and password that are asked for.
         rights: whether one who is logged in may do anything.
         certificate: a file with a certificate and its key, to speak TLS with.
+        slow: method to the seconds after which it is answered, by 504.
     """
     wanted = "Basic " + base64.b64encode(":".join(login).encode()).decode() if login else None
 
@@ -39,6 +47,9 @@ def front(
                 return self.reply(401, b"You are not authenticated.")
             if not rights:
                 return self.reply(403, b"Permission denied")
+            if self.command in slow:
+                time.sleep(slow[self.command])
+                return self.reply(504, b"Gateway Timeout")
             headers = {name: self.headers[name] for name in ("Content-Type",) if self.headers[name]}
             asked = urllib.request.Request(behind + self.path, body or None, headers, method=self.command)
             try:

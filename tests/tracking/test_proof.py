@@ -1,5 +1,6 @@
 """What the doctor finds out about MLflow, on a real server behind a login and TLS, and on a file; nothing is left behind."""
 
+import os
 import sqlite3
 import time
 import urllib.request
@@ -114,6 +115,17 @@ def test_a_server_without_its_database(status):
         look_at_tracking(uri)
     with answering(status, "<html>") as uri, pytest.raises(TrackingError, match="is not a working MLflow server"):
         look_at_tracking(uri)
+
+
+def test_a_server_that_takes_no_files_in_time(mlflow_server, monkeypatch):
+    """As one whose bucket is away."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
+    begun = time.monotonic()
+    with front(mlflow_server.uri, slow={"PUT": 3}) as uri, pytest.raises(TrackingError, match="does not keep files in"):
+        prove_artifacts(uri)
+    assert time.monotonic() - begun < 9
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "5"
 
 
 def test_a_file_is_looked_at_and_not_made(tmp_path):

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from hyperderm.errors import TrackingError
 from hyperderm.tracking.database import look, sqlite_path
-from hyperderm.tracking.server import check_server, quiet_client, redacted
+from hyperderm.tracking.server import check_server, impatient, quiet_client, redacted
 
 TIMEOUT_S = 5
 
@@ -66,7 +66,7 @@ def prove_artifacts(uri: str) -> str:
         _refuse_local(uri, place)
         repository = get_artifact_repository(newest[0].artifact_location if newest else place, tracking_uri=uri)
         content = uuid.uuid4().hex
-        with tempfile.TemporaryDirectory() as here:
+        with impatient(), tempfile.TemporaryDirectory() as here:
             file = Path(here) / "probe.txt"
             file.write_text(content, "utf-8")
             repository.log_artifact(str(file), folder)  # type: ignore[no-untyped-call]

@@ -6,20 +6,22 @@ import re
 import socket
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from hyperderm.errors import TrackingError
 from hyperderm.tracking.artifact_locations import follow
 from hyperderm.tracking.database import ready, sqlite_path, telling
 
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 START_ONE = "Start it (`make services-up`), correct MLFLOW_TRACKING_URI, or unset it to track in a local file"
 
 
 def quiet_client() -> None:
     """Stop mlflow from blocking for minutes, printing much and sending usage data; settings of the user stay."""
     for name, value in {
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the delivery is the one that is patient
+        RETRIES: "2",  # the delivery is the one that is patient
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
         "MLFLOW_LOGGING_LEVEL": "WARNING",  # read when mlflow is imported; alembic's level follows it
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -31,6 +33,20 @@ def quiet_client() -> None:
     if os.environ["MLFLOW_LOGGING_LEVEL"].upper() != "DEBUG":  # a database's errors, each with its traceback: we tell them
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # or it tells of every retry
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """Let mlflow repeat a failed request once only, for all threads of this process, until the end of the block."""
+    before = os.environ.get(RETRIES)
+    os.environ[RETRIES] = str(min(1, int(before or 1)))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[RETRIES]
+        else:
+            os.environ[RETRIES] = before
 
 
 def redacted(uri: str) -> str:

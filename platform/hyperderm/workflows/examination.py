@@ -35,10 +35,8 @@ from hyperderm.trouble import reason_of, trouble_of
 from hyperderm.workflows.handover import open_private
 from hyperderm.workflows.workspace import Workspace
 
-LIMIT_S = 12.0
-"""Seconds after which the answer of a server is not waited for any more."""
-MACHINE_S = 25.0
-"""Seconds after which this machine's facts are not waited for any more: a driver of GPUs may hang."""
+LIMIT_S = 25.0
+"""Seconds after which a check is not waited for any more. Each request to a server has a limit of its own, of 3 to 8 s."""
 JOIN_S = 4
 """Seconds for which a head node that answers may refuse to let this machine in."""
 HEAD = "127.0.0.1:6379"
@@ -88,7 +86,7 @@ def examine(asked: Examined) -> Iterator[Finding]:
     """Yield all findings; servers and the machine are asked while Ray connects."""
     with _run_folder(asked.runs) as probe:
         places = {"RUNS": asked.runs, "Ray": temporary_folder()}
-        machine = _Background("machine", lambda: look(asked.packages, places, elsewhere=False), MACHINE_S)
+        machine = _Background("machine", lambda: look(asked.packages, places, elsewhere=False))
         servers = [
             _Background("store", lambda: _store(asked)),
             _Background("storage", lambda: _storage(asked)),
@@ -323,11 +321,9 @@ def _no_cluster() -> Finding:
 class _Background:
     """A check in a thread of its own, which Python does not wait for at its end."""
 
-    def __init__(
-        self, topic: str, call: Callable[[], MachineFacts | Iterator[Finding]], limit_s: float | None = None
-    ) -> None:
-        self._topic, self._limit_s = topic, LIMIT_S if limit_s is None else limit_s
-        self._until = time.monotonic() + self._limit_s
+    def __init__(self, topic: str, call: Callable[[], MachineFacts | Iterator[Finding]]) -> None:
+        self._topic = topic
+        self._until = time.monotonic() + LIMIT_S
         self._said: list[Finding] = []
         self._ended: Future[MachineFacts | None] = Future()
         threading.Thread(target=self._run, args=(call,), name=f"hyperderm-{topic}", daemon=True).start()
@@ -349,7 +345,7 @@ class _Background:
         try:
             found = self._ended.result(max(0.0, self._until - time.monotonic()))
         except TimeoutError:
-            late = f"no answer within {self._limit_s:.0f} s"
+            late = f"no answer within {LIMIT_S:.0f} s"
             return [*self._said, Finding("bad", HERE, self._topic, late, "Look at the server or disk, and its log.")]
         return self._said if found is None else found
 
