@@ -2,11 +2,14 @@
 
 import hashlib
 import platform
+import shlex
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from hyperderm.tags import COMMIT_TAG, LOCK_TAG, PREFIX, PYTHON_TAG
+from hyperderm.tracking.server import redacted
 
 PACKAGES = ("torch", "ray", "mlflow")
 
@@ -40,3 +43,11 @@ def _git(root: Path, *words: str) -> str:
     command = ["git", "-C", str(root), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603  a fixed list, no shell
     return done.stdout.strip()
+
+
+def command_line() -> str:
+    """Return the command with which hyperderm was started, without passwords; "" if another program calls it."""
+    program = Path(sys.argv[0]).name if sys.argv else ""
+    if program not in ("hyperderm", "__main__.py"):
+        return ""
+    return shlex.join(["hyperderm", *(redacted(word) for word in sys.argv[1:])])

@@ -11,6 +11,7 @@ from hyperderm.databases import trouble, writable
 from hyperderm.tags import DATABASE_TAG, KEY_TAG, plain
 from hyperderm.tracking.artifact_locations import location_of, standing_place
 from hyperderm.tracking.database import sqlite_path
+from hyperderm.tracking.datasets import entity
 from hyperderm.tracking.delivery import Refused, of_this_machine
 from hyperderm.tracking.event_log import METRICS_PER_BATCH, EventLog, Operation
 from hyperderm.tracking.server import quiet_client
@@ -63,6 +64,9 @@ class MlflowRequests:
                     self._log_metrics(batch)
                 case "tags":
                     self._set_tags(batch[0], batch[0].body["tags"])
+                case "data":
+                    sets = [entity(each) for each in batch[0].body["sets"]]
+                    self._client.log_inputs(self._run_id(batch[0].run), sets)
                 case "file":
                     self._log_file(batch[0])
                 case "close":

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -21,6 +21,7 @@ from hyperderm import databases
 from hyperderm.errors import TrackingError
 from hyperderm.tags import LONG_PARAMS_TAG, NONFINITE_PREFIX, REASON_TAG, plain
 from hyperderm.tracking.artifact_locations import same_database
+from hyperderm.tracking.datasets import DataSet
 from hyperderm.tracking.delivery import Delivery, guarded
 from hyperderm.tracking.event_log import DAMAGED, EventLog
 from hyperderm.tracking.requests import MlflowRequests
@@ -125,6 +126,11 @@ class Tracker:
                 self.log_text(key, text, file)
         if shown:
             self._delivery.put(key, "tags", {"tags": shown})
+
+    def log_data(self, key: str, sets: Sequence[DataSet]) -> None:
+        """Record the data sets that the run reads; those that it names already are not named twice."""
+        if sets:
+            self._delivery.put(key, "data", {"sets": [each.to_json() for each in sets]})
 
     def log_file(self, key: str, path: Path, artifact_path: str = "") -> None:
         """Copy the file now, and upload the copy into the folder `artifact_path` of the run's artifacts."""

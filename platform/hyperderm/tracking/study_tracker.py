@@ -1,7 +1,7 @@
 """Record a study in MLflow while it runs: a sweep with its trials, a grid with its arms and jobs, or a single run."""
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,8 @@ from hyperderm.metric_groups import SYSTEM, grouped, of_test_role
 from hyperderm.store.location import Location
 from hyperderm.store.run_location import RunLocation, below, content_of
 from hyperderm.strict import json_of
-from hyperderm.tags import ARM_TAG, NOTE_TAG, OUTCOME_TAG, PICTURES_TAG
+from hyperderm.tags import ARM_TAG, DATA_TAG, NOTE_TAG, OUTCOME_TAG, PICTURES_TAG
+from hyperderm.tracking.datasets import DataSet
 from hyperderm.tracking.figures import RealSet, lesion_grid, spectra
 from hyperderm.tracking.over_training import over_training_figure, reconstructions
 from hyperderm.tracking.runs import Status, Tracker
@@ -23,6 +24,8 @@ from hyperderm.tracking.short_texts import trial_name
 from hyperderm.training.kept_samples import over_training, rebuilt
 from hyperderm.training.run_folder import CONFIG, PREDICTIONS, RESULT, SAMPLES, Result
 
+DESCRIPTION_TAG = "mlflow.note.content"
+"""MLflow's tag for the Markdown at the top of a run's page."""
 TRIAL = "trial"
 """The kind of a job that is a trial of a sweep; its key is its number."""
 TRACKED = ".tracked"
@@ -41,6 +44,7 @@ class StudyFacts:
         folder: the folder of the study on the driver's disk.
         tags: provenance, manifest fingerprint, fold, profile.
         storage: the place in which each job's folder holds the files of its workers; if None, `folder`.
+        data: the data sets that the runs of the study read.
     """
 
     key: str
@@ -48,6 +52,7 @@ class StudyFacts:
     folder: Path
     tags: Mapping[str, str]
     storage: Location | None = None
+    data: Sequence[DataSet] = ()
 
     def provenance(self) -> dict[str, str]:
         """Return the facts that are written into every checkpoint."""
@@ -61,9 +66,17 @@ class StudyTracker:
         tracker: the interface to MLflow.
         facts: the facts that all runs carry.
         real: the real cubes that pictures of generated cubes are compared with.
+        data_of: returns the data sets of one job; None: every run reads those of the study.
     """
 
-    def __init__(self, tracker: Tracker, facts: StudyFacts, real: RealSet) -> None:
+    def __init__(
+        self,
+        tracker: Tracker,
+        facts: StudyFacts,
+        real: RealSet,
+        data_of: Callable[[Job], Sequence[DataSet]] | None = None,
+    ) -> None:
+        self._data_of = data_of or (lambda job: facts.data)
         self._tracker, self._facts, self._real = tracker, facts, real
         self._artist = ThreadPoolExecutor(1, thread_name_prefix="pictures")
         self._groups: set[str] = set()
@@ -75,12 +88,21 @@ class StudyTracker:
         """Open the run of the study with its params and JSON documents, and one run per group (name to description)."""
         key = self._facts.key
         self._tracker.open_run(key, self._facts.name, tags=self._facts.tags, params=params)
+        self._tracker.log_data(key, self._facts.data)
         for file, content in documents.items():
             self._tracker.log_json(key, content, file)
         for group, description in (groups or {}).items():
-            tags = {**self._facts.tags, ARM_TAG: group, "mlflow.note.content": description}
+            tags = {**self._facts.tags, ARM_TAG: group, DESCRIPTION_TAG: description}
             self._tracker.open_run(self._group(group), group, parent=key, tags=tags)
             self._groups.add(group)
+
+    def describe(self, note: str) -> None:
+        """Put this Markdown at the top of the page of the study's run."""
+        self._tracker.set_tags(self._facts.key, {DESCRIPTION_TAG: note})
+
+    def count(self, metrics: Mapping[str, float], ended: int) -> None:
+        """Log numbers of the study's run over the number of jobs that have ended."""
+        self._tracker.log_metrics(self._facts.key, metrics, ended)
 
     def catch_up(self, ended: Iterable[tuple[Job, Outcome, str]]) -> None:
         """Close the runs of jobs (with outcome and reason) that ended just before a driver was killed."""
@@ -96,6 +118,7 @@ class StudyTracker:
         parent = self._group(job.group) if job.group else self._facts.key if job.key else None
         name = trial_name(int(job.key), job.values) if job.kind == TRIAL and job.key else job.label
         self._tracker.open_run(key, name, parent=parent, tags={**self._facts.tags, **job.tags}, params=job.params)
+        self._artist.submit(self._log_data, job)
         if job.experiment is not None:
             self._tracker.log_json(key, job.experiment.model_dump(mode="json"), CONFIG)
 
@@ -164,6 +187,12 @@ class StudyTracker:
         for group in sorted(self._groups):
             self._tracker.close_run(self._group(group), "KILLED" if status == "KILLED" else "FINISHED")
         self._tracker.close_run(key, status, reason or None)
+
+    def _log_data(self, job: Job) -> None:
+        try:
+            self._tracker.log_data(self._key(job), self._data_of(job))
+        except Exception as error:  # a store that does not answer just now: what a job reads is known by its tags too
+            self._tracker.set_tags(self._key(job), {DATA_TAG: f"not recorded: {error}"})
 
     def _finish(self, job: Job, outcome: Outcome, reason: str) -> None:
         key, folder = self._key(job), self._facts.folder / job.folder

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +17,21 @@ from hyperderm.grid_config import Ablation
 from hyperderm.identity import shaping_in_full
 from hyperderm.reports.plan import at_a_time, print_plan
 from hyperderm.reports.progress import ProgressLine
+from hyperderm.reports.run_notes import Compared, grid_note
+from hyperderm.store.reader import open_store
 from hyperderm.strict import fingerprint, json_of
 from hyperderm.studies.ablation.estimate import capacity, estimate, report_s, with_feeds
 from hyperderm.studies.ablation.jobs import GENERATORS
+from hyperderm.studies.ablation.jobs import Job as GridJob
 from hyperderm.studies.ablation.plan import VERSION, Plan, make_plan
 from hyperderm.studies.ablation.queue import JobQueue
 from hyperderm.studies.ablation.records import GridFolder, read_feeds, record_feeds, record_plan, result_of, with_larger_sets
 from hyperderm.tags import EXPERIMENT_TAG, MANIFEST_TAG, PROFILE_TAG, STORAGE_TAG, STORE_TAG
+from hyperderm.tracking.datasets import DataSet, role_of_store, synthetic_set
 from hyperderm.tracking.figures import RealSet
 from hyperderm.tracking.provenance import provenance
 from hyperderm.tracking.runs import Status
-from hyperderm.tracking.server import check_server
+from hyperderm.tracking.server import check_server, redacted
 from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
 from hyperderm.training.run_folder import CLOSED, IDENTITY, PAGE, PLAN, REPORT, claim, known_identity, run_folder
 from hyperderm.training.storage import claim_prefix, open_storage, recorded, storage_named, storage_of_run
@@ -181,7 +186,9 @@ def run_claimed(workspace: Workspace, asked: GridRequest, plan: Plan, grid: Grid
         return 0
     (folder / CLOSED).unlink(missing_ok=True)
     real = real_set(plan.store, plan.selections[plan.folds[0]].validation, plan.grid.size)
+    note = partial(grid_note, _compared(whole, shlex.join(["hyperderm", *map(redacted, asked.words)])))
     with _tracking(workspace, whole, grid, facts, real) as tracker:
+        tracker.describe(note())
         queue = _run(workspace, asked, plan, grid, facts, tracker) if left else JobQueue(grid, plan.jobs, Observers())
         from hyperderm.reports.ablation.gather import conclude
 
@@ -190,6 +197,7 @@ def run_claimed(workspace: Workspace, asked: GridRequest, plan: Plan, grid: Grid
         if outcome:
             workspace.console.print(outcome.table)
             workspace.say(*outcome.sentences)
+            tracker.describe(note(outcome.sentences))
         _close(tracker, queue, outcome)
     if not queue.interrupted and not queue.late and not queue.open and outcome:
         write_whole(folder / CLOSED, _state(grid, whole))
@@ -252,7 +260,7 @@ def _tracking(
     """Open the runs of the grid, and deliver all undelivered entries at the end, however the grid ends."""
     folder = grid.path
     tracker = open_tracker(workspace, plan.grid.name, folder)
-    watched = StudyTracker(tracker, facts, real)
+    watched = StudyTracker(tracker, facts, real, partial(_data_of, plan, grid))
     arms = {arm.name: arm.description for arm in plan.arms}
     if plan.stage("generator"):
         arms[GENERATORS] = "generators and their synthetic sets, one of each per fold"
@@ -267,6 +275,33 @@ def _tracking(
         raise
     finally:
         finish_tracking(workspace, tracker, facts.key)
+
+
+def _compared(plan: Plan, command: str) -> Compared:
+    grid = plan.grid
+    return Compared(
+        grid=f"`{grid.name}` (profile {grid.profile})",
+        arms={arm.name: arm.description for arm in plan.arms},
+        cells=len(plan.stage("cell")),
+        folds=len(plan.folds),
+        seeds=len(grid.seeds),
+        models=grid.models,
+        store=plan.store.location.uri,
+        fingerprint=plan.store.manifest.fingerprint,
+        command=command,
+    )
+
+
+def _data_of(plan: Plan, grid: GridFolder, job: GridJob) -> list[DataSet]:
+    """Return the data sets of a job: roles of its fold, and for a cell the synthetic set that its cubes are from."""
+    roles = plan.selections[job.fold]
+    found = [role_of_store(plan.store, job.fold, "train", len(roles.train))]
+    found.append(role_of_store(plan.store, job.fold, "validation", len(roles.validation)))
+    if job.stage == "cell":
+        found.append(role_of_store(plan.store, job.fold, "test"))
+        places = [job.store] if job.store else [place for need in job.needs for place in grid.sets(need)][-1:]
+        found += [synthetic_set(open_store(place, verify=False)) for place in places]
+    return found
 
 
 def _close(tracker: StudyTracker, queue: JobQueue, outcome: "Outcome | None") -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from optuna.distributions import BaseDistribution, IntDistribution
-from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
 from hyperderm.cluster.feed_choice import FeedChoice, choose_feed
@@ -21,12 +20,11 @@ from hyperderm.reports import repeats as words
 from hyperderm.reports.progress import ProgressLine
 from hyperderm.store.location import Location
 from hyperderm.store.reader import Store
-from hyperderm.studies.ranks import BEST_IMAGES, front, in_words, reached, values_of
+from hyperderm.studies.ranks import front, in_words, values_of
 from hyperderm.studies.repeats import Repeated, ended_in_all
 from hyperderm.studies.search import Search, sweep_identity, sweep_name
 from hyperderm.studies.trial_job import TrialJob
 from hyperderm.tags import BEST_TAG, FRONT_TAG
-from hyperderm.tracking.measure import Measure
 from hyperderm.tracking.pareto import one_objective, pareto_figure
 from hyperderm.tracking.runs import Status
 from hyperderm.tracking.server import redacted
@@ -50,13 +48,14 @@ from hyperderm.workflows.run_repeats import (
     tags_of,
 )
 from hyperderm.workflows.run_tracking import facts_of, finish_tracking, open_tracker, real_set, say_made_with
+from hyperderm.workflows.sweep_board import SweepBoard
+from hyperderm.workflows.sweep_rows import measures_of, rows_of
 from hyperderm.workflows.workspace import Ended, Workspace
 
 FEED = "feed"
 """The attribute in which a study records how its trials are fed."""
 VIEWS = ("search", "search_second")
 """Names of the plots of a search by two objectives, each of which is drawn alone beside the Pareto front."""
-STATUS: Mapping[TrialState, leaderboard.Status] = {**ENDED, TrialState.RUNNING: "running"}
 
 
 def run_sweep(workspace: Workspace, request: RunRequest, space: Space, repeat: int = 0) -> Ended:
@@ -166,6 +165,7 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
         {"space": f"{sweep.space.name} v{sweep.space.version}", "profile": experiment.profile},
         {CONFIG: experiment.model_dump(mode="json"), IDENTITY: sweep.identity},
     )
+    board = SweepBoard(found, f"{sweep.space.name} v{sweep.space.version}", search, watched)
     describe_first(workspace, watched, tracker, facts, found.store)
     for trial in search.unfinished():  # a killed driver left them RUNNING; one that is taken up opens its run again
         watched.interrupted(TrialJob(trial.number))
@@ -184,19 +184,19 @@ def _record(sweep: _Sweep, search: Search, observers: Observers, cluster: Cluste
                 done=len(ended),
                 best=_best(search),
             )
-            observers.add(watched, progress)
+            observers.add(watched, board, progress)
             _train(search, sweep, cluster, facts, feed_choice, watched, progress)
     except BaseException as error:
         with suppress(Exception):  # the summary may fail for the same reason; the user must read the first error
             if isinstance(trouble_of(error), DiskFull):  # pictures and tables would fail with the same error
                 watched.close("KILLED", tags=_tags(search), reason=f"{type(error).__name__}: {error}")
             else:
-                _close(search, watched, f"{type(error).__name__}: {error}", repeats_of(search, folder))
+                _close(search, watched, board, f"{type(error).__name__}: {error}", repeats_of(search, folder))
             finish_tracking(workspace, tracker, key)
         raise
     repeated_now = repeats_of(search, folder)
     log_numbers(tracker, key, folder, repeated_now)
-    _close(search, watched, repeats=repeated_now)
+    _close(search, watched, board, repeats=repeated_now)
     if not search.interrupted:
         (folder / CLOSED).touch()
     finish_tracking(workspace, tracker, key)
@@ -254,11 +254,13 @@ def _train(
         shared.close()
 
 
-def _close(search: Search, watched: StudyTracker, broken: str = "", repeats: Repeated | None = None) -> None:
+def _close(
+    search: Search, watched: StudyTracker, board: SweepBoard, broken: str = "", repeats: Repeated | None = None
+) -> None:
     rows = rows_of(search)
     scored = [row for row in rows if row.status in ("finished", "stopped early")]
     status: Status = "KILLED" if search.interrupted or broken else "FINISHED" if scored else "FAILED"
-    first, second = _measures(search)
+    first, second = measures_of(search)
     texts = {
         "leaderboard.md": leaderboard.markdown(rows, first.floor, first.mean_cube, first.name, second),
         "leaderboard.csv": leaderboard.csv(rows, first.name, second),
@@ -278,7 +280,7 @@ def _close(search: Search, watched: StudyTracker, broken: str = "", repeats: Rep
         metrics[""] = {"front_trials": float(len(ends))}
     texts |= {f"{name}.html": study_page(study) for name, study in views.items()}
     figures |= {f"{name}.png": study_figure(study) for name, study in views.items()}
-    tags = _tags(search) | tags_of(repeats)
+    tags = _tags(search) | tags_of(repeats) | board.close(broken)
     watched.close(status, figures=figures, texts=texts, metrics=metrics, tags=tags, reason=broken)
 
 
@@ -304,17 +306,8 @@ def _conclude(workspace: Workspace, search: Search, place: str, new: int, repeat
 
 
 def _table(search: Search) -> Table:
-    first, second = _measures(search)
+    first, second = measures_of(search)
     return leaderboard.table(rows_of(search), first.floor, first.mean_cube, first.name, second)
-
-
-def _measures(search: Search) -> tuple[Measure, Measure | None]:
-    """Return the one or two objectives with what gives them a scale."""
-    marks, found = search.study.user_attrs, []
-    for objective, name in zip(search.base.objectives, in_words(search.base.objectives), strict=True):
-        scale = [marks.get(search.base.yardstick(each, objective)) for each in ("floor_real_vs_real", "score_of_mean_cube")]
-        found.append(Measure(name, *scale))
-    return found[0], found[1] if len(found) > 1 else None
 
 
 def _about_two(search: Search) -> str:
@@ -324,29 +317,6 @@ def _about_two(search: Search) -> str:
     return (
         f"two objectives, {first} and {second}: all trials run to their end, since successive halving ranks by one number; "
         f"a trial keeps the checkpoint with the lowest {chosen}"
-    )
-
-
-def rows_of(search: Search) -> list[leaderboard.Row]:
-    """Return the trials as rows of a leaderboard."""
-    trials = search.study.get_trials(deepcopy=False)
-    ends = {trial.number for trial in front(search.study)}
-    return [_row(trial, trial.number in ends) for trial in trials if trial.state in STATUS]
-
-
-def _row(trial: FrozenTrial, on_front: bool) -> leaderboard.Row:
-    values = dict(enumerate(values_of(trial)))
-    return leaderboard.Row(
-        number=trial.number,
-        status=STATUS[trial.state],
-        best=values.get(0),
-        best_images=trial.user_attrs.get(BEST_IMAGES),
-        images=max(reached(trial), default=0),
-        seconds=float(trial.user_attrs.get("seconds", 0.0)),
-        values=trial.params,
-        reason=trial.user_attrs.get("reason", ""),
-        second=values.get(1),
-        on_front=on_front,
     )
 
 

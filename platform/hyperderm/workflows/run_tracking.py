@@ -24,6 +24,7 @@ from hyperderm.tags import (
     STORE_TAG,
     SYNTHETIC_AUDIT_TAG,
 )
+from hyperderm.tracking.datasets import DataSet, photographs, role_of_store, synthetic_set
 from hyperderm.tracking.delivery import DELIVERING
 from hyperderm.tracking.figures import RealSet
 from hyperderm.tracking.provenance import provenance
@@ -32,7 +33,7 @@ from hyperderm.tracking.server import redacted
 from hyperderm.tracking.study_tracker import StudyFacts
 from hyperderm.training.data import cube_set
 from hyperderm.training.run_folder import EVENT_LOG
-from hyperderm.training.selection import fold_said
+from hyperderm.training.selection import extra_store, fold_said
 from hyperderm.workflows.prepared import Prepared
 from hyperderm.workflows.workspace import Workspace
 
@@ -61,7 +62,21 @@ def facts_of(
         tags[FEED_TAG] = feed_choice.mode
     if storage:
         tags[STORAGE_TAG] = storage.uri
-    return StudyFacts(key, folder.name, folder, tags, storage)
+    return StudyFacts(key, folder.name, folder, tags, storage, data_of(found))
+
+
+def data_of(found: Prepared) -> list[DataSet]:
+    """Return the data sets that a run of this sweep or training reads."""
+    store, selection, experiment = found.store, found.selection, found.experiment
+    if selection.fold_free:
+        return [role_of_store(store, None, "train", len(selection.train))]
+    fold = experiment.data.fold
+    roles = [role_of_store(store, fold, "train", len(selection.train))]
+    roles.append(role_of_store(store, fold, "validation", len(selection.validation)))
+    if selection.extra:
+        extra = extra_store(experiment, verify=False)
+        roles.append(synthetic_set(extra) if experiment.synthetic else photographs(extra, len(selection.extra)))
+    return roles
 
 
 def synthetic_notes(experiment: Experiment) -> list[str]:

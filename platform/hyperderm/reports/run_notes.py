@@ -1,0 +1,177 @@
+"""What stands at the top of a run's page in MLflow, as Markdown: what was done, on what, how it ended, how to repeat it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from hyperderm.reports import leaderboard
+from hyperderm.reports.leaderboard import Row
+from hyperderm.store.manifest import Manifest
+from hyperderm.tracking.measure import Measure
+from hyperderm.tracking.short_texts import brief
+
+NOTE_LIMIT = 7_500
+"""The most characters of a note; MLflow keeps 8,000 of a tag."""
+BEST = 10
+"""The most trials of a leaderboard in a note."""
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a sweep searches and on what.
+
+    Attributes:
+        experiment: name of the experiment, kind of its learner and profile.
+        space: name and version of the search space.
+        axes: configuration path to the distribution that is searched.
+        trials: number of trials in all.
+        store: address of the store.
+        manifest: its manifest.
+        fold: the fold.
+        lesions: numbers of lesions of the train and the validation role.
+        command: what repeats or continues the sweep; "" if it was not started by a command.
+        first, second: the objectives; `second` is None where there is one.
+    """
+
+    experiment: str
+    space: str
+    axes: Mapping[str, BaseDistribution]
+    trials: int
+    store: str
+    manifest: Manifest
+    fold: int
+    lesions: tuple[int, int]
+    command: str
+    first: Measure
+    second: Measure | None
+
+
+def sweep_note(searched: Searched, rows: Sequence[Row], ended: str = "") -> str:
+    """Return the note of a sweep's run.
+
+    Args:
+        searched: what is searched.
+        rows: the trials that there are; none before the first.
+        ended: how the sweep ended; "" while it runs.
+    """
+    train, validation = searched.lesions
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(searched.manifest.diagnoses.items()))
+    parts = [
+        f"**{searched.trials} trials of {searched.experiment}**, searched by Optuna in {searched.space}. "
+        f"{ended or _progress(rows)}",
+        f"**Data.** `{searched.store}` (fingerprint `{searched.manifest.fingerprint[:12]}`: {counts}), "
+        f"fold {searched.fold}: {train} lesions of train are learnt, {validation} of validation score. "
+        "The test role is not opened.",
+        f"**Score.** {_score(searched)}",
+        _axes(searched.axes),
+    ]
+    after = [
+        "**Read on.** The runs below this one are the trials, named by their values: open them with the + of its row, or "
+        "choose them in the chart view. `validation/…` are scores, `train/…` means over steps, `reference/…` numbers of the "
+        "data, each over images shown. `leaderboard.md`, `leaderboard.csv` and `search.html` are among the artifacts, "
+        "`lesions.png` of each trial shows its lesions beside real ones.",
+    ]
+    if searched.command:
+        after.append(f"**Again** (it goes on where it stands):\n```\n{searched.command}\n```")
+    for shown in range(min(BEST, len(rows)), -1, -1):
+        note = "\n\n".join([*parts, *_board(searched, rows, shown), *after])
+        if len(note) <= NOTE_LIMIT:
+            return note
+    return "\n\n".join(parts)[:NOTE_LIMIT]
+
+
+def _progress(rows: Sequence[Row]) -> str:
+    if not rows:
+        return "It is running."
+    return f"It is running: {_counts(rows)}."
+
+
+def counts_of(rows: Sequence[Row]) -> dict[str, int]:
+    """Return how many trials have ended in each way."""
+    return {status: sum(row.status == status for row in rows) for status in ("finished", "stopped early", "failed")}
+
+
+def _counts(rows: Sequence[Row]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in counts_of(rows).items() if count) or "none has ended"
+
+
+def ended_note(rows: Sequence[Row], interrupted: bool, broken: str) -> str:
+    """Return the sentence on how a sweep ended."""
+    if broken:
+        return f"It broke off ({broken}): {_counts(rows)}."
+    return f"It {'was interrupted' if interrupted else 'has ended'}: {_counts(rows)}."
+
+
+def _score(searched: Searched) -> str:
+    names = [each.name for each in (searched.first, searched.second) if each]
+    said = [f"The {' and the '.join(names)} between generated and validation lesions, lower is better."]
+    return " ".join([*said, *leaderboard.footnotes(searched.first.floor, searched.first.mean_cube, searched.second)])
+
+
+def _axes(axes: Mapping[str, BaseDistribution]) -> str:
+    lines = ["| searched | values |", "|:--|:--|"]
+    return "\n".join([*lines, *(f"| `{path}` | {_range(axis)} |" for path, axis in axes.items())])
+
+
+def _range(axis: BaseDistribution) -> str:
+    match axis:
+        case CategoricalDistribution():
+            return ", ".join(f"`{choice}`" for choice in axis.choices)
+        case FloatDistribution() | IntDistribution():
+            step = f" in steps of {brief(axis.step)}" if axis.step not in (None, 1) else ""
+            return f"{brief(axis.low)} to {brief(axis.high)}{', logarithmic' if axis.log else ''}{step}"
+    return str(axis)
+
+
+def _board(searched: Searched, rows: Sequence[Row], shown: int) -> list[str]:
+    if not shown:
+        return []
+    best = [row for row in leaderboard.ranked(rows) if row.status != "running"][:shown]
+    first, second = searched.first, searched.second
+    text = leaderboard.markdown(best, None, None, first.name, second).strip()
+    more = "" if shown >= len(rows) else f" (the best {shown} of {len(rows)})"
+    return [f"**Leaderboard**{more}", text] if best else []
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a grid compares and on what.
+
+    Attributes:
+        grid: name of the grid.
+        arms: name to description of every arm.
+        cells: number of cells.
+        folds, seeds: numbers of folds and seeds.
+        models: names of the classifiers.
+        store, fingerprint: the store.
+        command: see `Searched`.
+    """
+
+    grid: str
+    arms: Mapping[str, str]
+    cells: int
+    folds: int
+    seeds: int
+    models: Sequence[str]
+    store: str
+    fingerprint: str
+    command: str
+
+
+def grid_note(compared: Compared, answer: Sequence[str] = ()) -> str:
+    """Return the note of a grid's run; `answer` are the paragraphs of its report's answer, none before there is a report."""
+    many = "s" * (compared.seeds != 1)
+    parts = [
+        *answer,
+        f"**{compared.cells} cells of {compared.grid}**: every arm in {compared.folds} folds with {compared.seeds} "
+        f"seed{many}, classified by {', '.join(compared.models)}. Data: `{compared.store}` (fingerprint "
+        f"`{compared.fingerprint[:12]}`).",
+        "\n".join(["| arm | what it is |", "|:--|:--|", *(f"| {name} | {what} |" for name, what in compared.arms.items())]),
+        "**Read on.** The report (`report/report.html` among the artifacts) holds the answer with its intervals and audits. "
+        "The runs below this one are the arms, those below them cells: `test/…` are scores of one cell on its own test "
+        "role, from which alone nothing follows.",
+    ]
+    if compared.command:
+        parts.append(f"**Again** (it goes on where it stands):\n```\n{compared.command}\n```")
+    return "\n\n".join(parts)[:NOTE_LIMIT]
