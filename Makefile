@@ -120,6 +120,9 @@ picture: $(STAMP) ## draw the README's pictures: from the default sweep, or with
 lock: $(STAMP) ## resolve requirements.lock anew from pyproject.toml
 	$(PY) -m uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --python-version 3.11 --extra dev \
 		--extra weights --override infra/lock-overrides.txt --no-emit-index-url pyproject.toml --output-file requirements.lock
+	$(PY) -m uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --python-version 3.11 --extra cluster \
+		--constraint requirements.lock $$(sed -nE 's/^([A-Za-z0-9._-]+)==.*/--no-emit-package \1/p' requirements.lock) \
+		--no-emit-index-url pyproject.toml --output-file infra/cluster.lock
 
 clean: ## remove what runs left behind: runs/ stores/ mlflow.db mlartifacts/
 	rm -rf runs stores mlartifacts mlflow.db
