@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Print token-secret.yaml with a new random value for each secret: bash infra/kubernetes/secrets.sh | kubectl create --filename -
+# Print token-secret.yaml with a new random value for each secret:
+#   bash infra/kubernetes/secrets.sh | kubectl create --filename -
 # `kubectl create` refuses what exists, so no secret of a running cluster is replaced. No value stands on a command line.
 set -euo pipefail
 
