@@ -26,14 +26,16 @@ echo "$*" >> "$CALLS/scontrol"
 [[ $1 == requeue ]] || echo "JobId=1 JobName=hyperderm JobState=$STATE Reason=None"
 """
 PYTHON = f"""#!/bin/bash
-[[ $1 == -c ]] || exit 0  # every node has joined
-exec {sys.executable} "$@"
+if [[ $1 == -c ]]; then exec {sys.executable} "$@"; fi
+until [[ -e $CALLS/ray || $2 == 1 ]]; do sleep 0.05; done  # every node has joined
 """
 NODE = f"""#!{sys.executable}
 import json, os, socket, sys, time
-with open(os.environ["CALLS"] + f"/ray{{'-head' * ('--head' in sys.argv)}}", "w") as out:
+name = os.environ["CALLS"] + f"/ray{{'-head' * ('--head' in sys.argv)}}"
+with open(name + ".new", "w") as out:
     json.dump([sys.argv[1:], dict(os.environ)], out)
-if "--head" in sys.argv:
+os.rename(name + ".new", name)
+if "--head" in sys.argv:  # the script goes on when this port answers
     port = next(word for word in sys.argv if word.startswith("--port=")).partition("=")[2]
     listening = socket.create_server(("127.0.0.1", int(port)))
 time.sleep(60)
