@@ -22,6 +22,7 @@ while [[ $1 == --* ]]; do shift; done
 exec "$@"
 """
 SCONTROL = """#!/bin/bash
+[[ $1 == requeue && -e $CALLS/told ]] && echo "the driver has ended" >> "$CALLS/scontrol"
 echo "$*" >> "$CALLS/scontrol"
 [[ $1 == requeue ]] || echo "JobId=1 JobName=hyperderm JobState=$STATE Reason=None"
 """
@@ -153,7 +154,8 @@ def test_a_signal_leaves_the_sweep_to_be_resumed(folder, state, again):
     said, _ = job_.communicate(timeout=60)
     assert job_.returncode == 0, said
     assert (folder / "calls" / "told").exists(), "the driver ends in order"
-    assert (f"requeue {environment['SLURM_JOB_ID']}" in calls(folder, "scontrol")) == again
+    order = f"the driver has ended\nrequeue {environment['SLURM_JOB_ID']}\n"
+    assert (order in calls(folder, "scontrol")) == again == ("requeue" in calls(folder, "scontrol"))
     assert not left(folder)
 
 
