@@ -115,7 +115,21 @@ def check_whole(project: Path, data: Path) -> None:
     assert len(parents) == 1
     assert [child.info.run_name.split(" lr_")[0] for child in children] == ["000", "001"]
     assert {run.info.status for run in runs} == {"FINISHED"}
+    (parent,) = parents
+    note = parent.data.tags["mlflow.note.content"]
+    assert "It has ended: 2 finished." in note
+    assert "| `learner.lr_generator` |" in note
+    assert "The test role is not opened." in note
+    counted = client.get_metric_history(parent.info.run_id, "trials/finished")
+    assert (counted[-1].step, counted[-1].value) == (2, 2.0)
+    assert parent.data.metrics["best/score"] == pytest.approx(float(parent.data.tags["hyperderm.best"]), rel=1e-5)
+    assert parent.data.tags["hyperderm.best_trial"] in {child.info.run_name for child in children}
+    for run in runs:
+        read = {each.tags[0].value: each.dataset.name for each in run.inputs.dataset_inputs}
+        assert read.keys() == {"train", "validation"}
+        assert "train of fold 0" in read["train"]
     for child in children:
+        assert "reference/floor_real_vs_real" in child.data.metrics
         steps = [one.step for one in client.get_metric_history(child.info.run_id, "validation/spectral_energy_distance")]
         assert sorted(steps) == list(range(0, IMAGES + 1, EVERY)), "each report once"
         assert {"lesions.png", "spectra.png"} <= {one.path for one in client.list_artifacts(child.info.run_id)}

@@ -160,7 +160,7 @@ def check_tree(client: MlflowClient) -> None:
     names = {f.path for f in client.list_artifacts(parent.info.run_id)}
     assert {"leaderboard.md", "leaderboard.csv", "search.png", "search.html", "config.json"} <= names
     for number, child in enumerate(children):
-        assert child.info.run_name == f"trial {number:03d}"
+        assert child.info.run_name.startswith(f"{number:03d} lr_g=")
         assert child.info.status == "FINISHED"
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert set(child.data.params) == {"learner.lr_generator"}

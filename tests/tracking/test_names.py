@@ -3,7 +3,7 @@
 import pytest
 
 from hyperderm.metric_groups import grouped, of_test_role, ungrouped
-from hyperderm.tracking.short_texts import LONGEST_NAME, trial_name
+from hyperderm.tracking.short_texts import LONGEST_NAME, brief, trial_name
 
 
 def test_a_trial_is_named_by_what_tells_it_from_its_neighbours():
@@ -46,3 +46,13 @@ def test_a_score_of_the_test_role_keeps_the_name_of_earlier_versions_in_comparis
     assert ungrouped(of_test_role(old)) == old
     assert ungrouped("system/seconds") == "seconds"
     assert ungrouped("a/level/variance") == "a/level/variance"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(100.0, "100"), (0.0003, "3e-4"), (1.27e-5, "1.3e-5"), (0.95, "0.95"), (2.345, "2.35"), (12345.0, "1.2e4"), (0.0, "0")],
+)
+def test_numbers_are_brief(value, text):
+    assert brief(value) == text
+    assert brief(True) == "True"
+    assert brief(64) == "64"

@@ -64,8 +64,7 @@ def brief(value: object) -> str:
     """Return a value in as few characters as tell it from its neighbours: 3e-4, 0.9, 64; text and truth values unchanged."""
     if isinstance(value, bool) or not isinstance(value, float) or not math.isfinite(value):
         return str(value)
-    text = f"{value:.2g}"
-    if value and (abs(value) < 0.01 or "e" in text):
+    if value and not 0.01 <= abs(value) < 1e4:
         mantissa, _, exponent = f"{value:.1e}".partition("e")
         return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
-    return text
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
