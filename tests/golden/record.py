@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from hyperderm.config import Experiment
-from hyperderm.metric_groups import ungrouped
+from hyperderm.metric_groups import SYSTEM, ungrouped
 from hyperderm.phantom.rendering import phantom
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.writer import write_store
@@ -70,7 +70,7 @@ def trained(experiment: Experiment, store: Store, folder: Path) -> dict[str, Any
             report = next(going)
         except StopIteration as end:
             return {"reports": reports, "weights": weights(end.value.state_dict())}
-        bare = {ungrouped(name): value for name, value in report.metrics.items()}
+        bare = {ungrouped(name): value for name, value in report.metrics.items() if not name.startswith(SYSTEM)}
         reports.append([report.images, {k: v for k, v in sorted(bare.items()) if k not in CLOCKS}])
 
 

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests.training.tiny import steady
+
 HYPERDERM = Path(sys.executable).with_name("hyperderm")
 NAME = "night"
 
@@ -103,6 +105,6 @@ def results(project: Path, name: str = NAME) -> dict[str, dict]:
                 content.pop(digest, None)
             for digest in ("checkpoint", "run"):
                 content.get("origin", {}).pop(digest, None)
-        content["metrics"] = {k: v for k, v in content["metrics"].items() if k != "train/seconds_per_step"}
+        content["metrics"] = steady(content["metrics"])
         found[str(path.parent.relative_to(project / "runs" / name))] = content
     return found

@@ -3,8 +3,11 @@
 import ast
 import dataclasses
 import math
+import resource
+import shutil
 import subprocess
 import sys
+import tempfile
 from itertools import islice
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from hyperderm.training.checkpoint import BEST, FILES, LATEST, CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.loop import crossed, train
 from hyperderm.training.meter import CHECK_EVERY
-from tests.training.tiny import CPU, blobs, cube_set, tiny, tiny_data
+from tests.training.tiny import CPU, blobs, cube_set, steady, tiny, tiny_data
 
 DATA = tiny_data()
 
@@ -35,7 +38,7 @@ def run(folder: Path, experiment=None, data: TrainData = DATA, stop: int | None 
 
 
 def timeless(report: loop.Report) -> dict[str, float]:
-    return {name: value for name, value in report.metrics.items() if name != "train/seconds_per_step"}
+    return steady(report.metrics)
 
 
 def tensors(state: object, path: str = "") -> dict[str, torch.Tensor]:
@@ -286,3 +289,14 @@ print([r.images for r in train(tiny(training__images=16), tiny_data(), local(Pat
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "[0, 16]", done.stderr
+
+
+def test_reports_say_what_the_worker_used_of_its_machine(tmp_path: Path):
+    first, second, *_ = run(tmp_path)
+    assert not [name for name in first.metrics if name.startswith("system/")], "nothing was done before the first report"
+    used = {name: value for name, value in second.metrics.items() if name.startswith("system/")}
+    assert used.keys() == {"system/cpu_cores", "system/memory_gib", "system/disk_free_gib"}
+    assert 0 < used["system/cpu_cores"] < 64
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    assert 0.05 < used["system/memory_gib"] <= peak * 1.01
+    assert used["system/disk_free_gib"] == pytest.approx(shutil.disk_usage(tempfile.gettempdir()).free / 2**30, rel=0.2)

@@ -1,5 +1,7 @@
 """Small cubes made of blobs, and experiments of a second on them."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -60,3 +62,8 @@ def state_of(module: torch.nn.Module) -> dict[str, Tensor]:
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def steady(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics that the clock and the machine do not change."""
+    return {k: v for k, v in metrics.items() if k != "train/seconds_per_step" and not k.startswith("system/")}

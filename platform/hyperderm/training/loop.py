@@ -10,7 +10,6 @@ from hyperderm.config import Experiment
 from hyperderm.errors import NonFiniteLoss
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
-from hyperderm.metric_groups import TRAIN
 from hyperderm.training.context import Context
 from hyperderm.training.data import release_rows
 from hyperderm.training.meter import REMEDY, Meter
@@ -88,7 +87,7 @@ def crossed(before: int, after: int, every: int) -> bool:
 def _report(
     learner: Learner, meter: Meter, context: Context, images: int, experiment: Experiment, given: Sequence[Objective]
 ) -> Report:
-    metrics = {f"{TRAIN}{name}": value for name, value in meter.means().items()}
+    metrics = meter.means()
     if context.rank:
         return Report(images, metrics)
     validation = learner.validate()

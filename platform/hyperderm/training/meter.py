@@ -1,13 +1,16 @@
 """Means of a run's metrics since the last report, and the search for the first metric that is not finite."""
 
 from collections.abc import Mapping
+from math import isnan
 from time import perf_counter
 
 import torch
 from torch import Tensor
 
 from hyperderm.errors import NonFiniteLoss
+from hyperderm.metric_groups import TRAIN
 from hyperderm.training.context import Context
+from hyperderm.training.usage import Usage
 
 CHECK_EVERY = 16
 """Number of steps between two checks for a non-finite metric; each check has to wait for the GPU."""
@@ -26,6 +29,7 @@ class Meter:
         self.counts: dict[str, int] = {}
         self.bad: dict[str, Tensor] = {}
         self.started = perf_counter()
+        self.usage = Usage(context.device)
         self.steps = 0
 
     def add(self, metrics: Mapping[str, Tensor], step: int) -> None:
@@ -54,13 +58,14 @@ class Meter:
             raise NonFiniteLoss(f"{name} is not finite at step {int(step)}", REMEDY)
 
     def means(self) -> dict[str, float]:
-        """Return the means of the metrics over the steps and the workers.
+        """Return the means of the metrics over the steps and the workers, and what the workers used, by `metric_groups`.
 
         Raises:
             NonFiniteLoss: a metric was not finite; the message names the step and the metric.
         """
         self.check()
-        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        means = {f"{TRAIN}{name}": float(total) / self.counts[name] for name, total in self.sums.items()}
         if self.steps:
-            means["seconds_per_step"] = (perf_counter() - self.started) / self.steps
-        return self.context.mean(means)
+            means[f"{TRAIN}seconds_per_step"] = (perf_counter() - self.started) / self.steps
+            means |= self.usage.since()
+        return {name: mean for name, mean in self.context.mean(means).items() if not isnan(mean)}
