@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from hyperderm import registry
+from hyperderm.cluster.gpu_share import bound_gpu
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError
 from hyperderm.learners import kinds, learner_of
@@ -92,9 +93,28 @@ def main() -> int:
     if not asked.names:
         stepping = {kind for kind in kinds("generator") if (learner := learner_of(kind)) and not learner.fit_once}
         wrong += [f"{kind}: no experiment" for kind in stepping - {learner_kind(n) for n in generators()}]
+    wrong += share_row(gpu)
     for sentence in wrong:
         print(f"WRONG: {sentence}")
     return int(bool(wrong))
+
+
+def share_row(gpu: bool) -> list[str]:
+    """Print whether a trial is held to its share of the GPU's memory (`cluster.gpu_share`), last, for it binds the process."""
+    if not gpu:
+        print("GPU share: not tried without a GPU")
+        return []
+    total = torch.cuda.mem_get_info()[1]
+    print(f"GPU share: {bound_gpu(0.1)}")
+    kept = torch.empty(int(0.05 * total), dtype=torch.uint8, device="cuda")
+    try:
+        torch.empty(int(0.1 * total), dtype=torch.uint8, device="cuda")
+    except torch.cuda.OutOfMemoryError:
+        print(f"GPU share: refused beyond it, with {kept.numel() / 2**30:.1f} GiB held")
+        return []
+    finally:
+        bound_gpu(1.0)
+    return ["a process that is bound to a tenth of the GPU took more"]
 
 
 def _asked() -> argparse.Namespace:

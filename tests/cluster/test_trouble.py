@@ -8,6 +8,8 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
+from hyperderm.cluster import trial
+from hyperderm.cluster.gpu_share import bound_gpu
 from hyperderm.cluster.messages import end_message
 from hyperderm.errors import (
     CheckpointError,
@@ -23,6 +25,7 @@ from hyperderm.errors import (
     UnexpectedError,
     WorkerLost,
 )
+from hyperderm.training.loop import Report
 from tests.cluster.sweeps import Memory, ask, search, tiny
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "latest.pt")
@@ -90,6 +93,7 @@ def test_a_full_gpu_is_the_trial_s_own_unless_others_hold_it(monkeypatch, free, 
     """Of 80 GiB this process holds 75, or the other 35; or others hold 70 of it."""
     held = {1: 75, 40: 38, 5: 5}[free]
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free * 2**30, 80 * 2**30))
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda: 1.0)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: held * 2**30)
     error = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
     if kind == "failure":
@@ -97,6 +101,52 @@ def test_a_full_gpu_is_the_trial_s_own_unless_others_hold_it(monkeypatch, free, 
     else:
         with pytest.raises(MachineTrouble, match=r"of which others hold 70\.0.*gpus_per_worker=1"):
             end_message(error)
+
+
+def test_a_trial_that_fills_its_share_of_a_gpu_is_told_so(monkeypatch):
+    """Of 80 GiB this process may take 20 and holds 18; 30 are free, or neighbours have left 1."""
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 18 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda: 0.25)
+    error = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (30 * 2**30, 80 * 2**30))
+    said = end_message(error)["failure"]
+    assert "this trial's share of the GPU's memory is full (0.25 of 80 GiB)" in said
+    assert "sweep.gpus_per_worker" in said
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1 * 2**30, 80 * 2**30))
+    with pytest.raises(MachineTrouble, match=r"of which others hold 61\.0"):
+        end_message(error)
+
+
+def test_each_trial_is_bound_to_its_share_and_says_it_once(monkeypatch):
+    fraction = [1.0]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda: fraction[0])
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda share: fraction.__setitem__(0, share))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (60 * 2**30, 80 * 2**30))
+    assert bound_gpu(0.25) == "this trial may take 0.25 of the GPU's memory: 20.0 of 80 GiB"
+    assert fraction == [0.25]
+    assert bound_gpu(0.25) == ""  # the next trial of the same process
+    assert bound_gpu(1.0) == ""
+    assert fraction == [1.0]
+    assert bound_gpu(0.0) == ""
+    assert fraction == [1.0]
+
+
+def test_a_trial_reports_its_share_with_its_first_report(monkeypatch):
+    said = iter(["this trial may take half", ""])
+    monkeypatch.setattr(trial, "bound_gpu", lambda gpus: next(said))
+    made = trial.Trial.__new__(trial.Trial)
+    made._reports = None
+
+    def perform(*_):
+        yield Report(0, {})
+        yield Report(8, {}, note="it goes on")
+
+    made._perform, made._shared, made._trainer = perform, None, trial.Trainer()
+    made.reset_config({trial.RESOURCES: trial.JobResources(gpus=0.5)})
+    assert [made.step()["note"] for _ in range(2)] == ["this trial may take half", "it goes on"]
+    made.reset_config({trial.RESOURCES: trial.JobResources(gpus=0.5)})
+    assert made.step()["note"] == ""
 
 
 def states(made) -> list[TrialState]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from hyperderm.cluster.gpu_share import share_of_gpu
 from hyperderm.errors import (
     ClusterError,
     ConfigError,
@@ -82,11 +83,20 @@ def _travels(error: Exception) -> bool:
 def _of_gpu(error: Exception) -> HyperdermError | None:
     """Return the error for a GPU without free memory, or None for any other error.
 
-    If other processes hold much of the memory, it is trouble of the machine; otherwise the configuration does not fit.
+    If other processes hold much of the memory, it is trouble of the machine; otherwise, or if this process has used up its
+    own share, the configuration does not fit. That shows at the first step, which takes what all later ones take.
     """
     if not isinstance(error, torch.cuda.OutOfMemoryError):
         return None
     free, total = torch.cuda.mem_get_info()
+    share = share_of_gpu()
+    if share < 1 and free >= share * total - torch.cuda.memory_reserved():  # what is left of the share is there
+        return ConfigError(
+            f"this trial's share of the GPU's memory is full ({share:g} of {total / 2**30:.0f} GiB): this configuration "
+            "does not fit it",
+            "Give it more by --set sweep.gpus_per_worker (a grid: resources.gpus), or lower training.batch_size, data.size or "
+            "the widths.",
+        )
     others = total - free - torch.cuda.memory_reserved()
     held = f"the GPU's memory is full ({total / 2**30:.0f} GiB, of which others hold {others / 2**30:.1f})"
     if others > OTHERS * total:

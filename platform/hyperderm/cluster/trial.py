@@ -1,13 +1,14 @@
 """A trial: its data, its training in one process or in a group of processes, and the transport of its reports and end."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
 import torch
 from ray import tune
 
+from hyperderm.cluster.gpu_share import bound_gpu
 from hyperderm.cluster.messages import DONE, end_message, report_message
 from hyperderm.cluster.shared_data import LocalData, Readable
 from hyperderm.cluster.worker_group import group_reports
@@ -128,6 +129,7 @@ class Trial(tune.Trainable):
         self.cleanup()
         self._config = new_config
         torch.set_num_threads(max(1, int(new_config[RESOURCES].cpus)))
+        self._said = bound_gpu(new_config[RESOURCES].gpus) if new_config[RESOURCES].workers == 1 else ""
         return True
 
     def step(self) -> dict[str, Any]:
@@ -137,7 +139,11 @@ class Trial(tune.Trainable):
             report = next(self._reports, None)
         except Exception as error:
             return end_message(error)  # if it raises, Tune repeats the trial from the checkpoint
-        return DONE if report is None else report_message(report, self._config.get("images", inf))
+        if report is None:
+            return DONE
+        if self._said:
+            report, self._said = replace(report, note=". ".join(filter(None, (report.note, self._said)))), ""
+        return report_message(report, self._config.get("images", inf))
 
     def cleanup(self) -> None:
         """End the work of the trial, such as a group of workers that still runs after the trial was stopped early."""
