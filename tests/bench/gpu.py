@@ -100,7 +100,7 @@ def main() -> int:
 
 
 def share_row(gpu: bool) -> list[str]:
-    """Print whether a trial is held to its share of the GPU's memory (`cluster.gpu_share`), last, for it binds the process."""
+    """Print whether a trial is held to its share of the GPU (`cluster.gpu_share`); last, for it binds the process."""
     if not gpu:
         print("GPU share: not tried without a GPU")
         return []
