@@ -94,8 +94,8 @@ def _of_gpu(error: Exception) -> HyperdermError | None:
         return ConfigError(
             f"this trial's share of the GPU's memory is full ({share:g} of {total / 2**30:.0f} GiB): this configuration "
             "does not fit it",
-            "Give it more (--set sweep.gpus_per_worker, a grid: resources.gpus), or lower training.batch_size, data.size or the "
-            "widths.",
+            "Give it more (--set sweep.gpus_per_worker, a grid: resources.gpus), or lower training.batch_size, data.size or "
+            "the widths.",
         )
     others = total - free - torch.cuda.memory_reserved()
     held = f"the GPU's memory is full ({total / 2**30:.0f} GiB, of which others hold {others / 2**30:.1f})"
