@@ -17,10 +17,12 @@ from hyperderm.reports.unmixing.write import write_unmixing
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
 from hyperderm.studies.abundance_store import write_abundances
+from hyperderm.studies.photograph_unmixing import colour_net
 from hyperderm.studies.unmixing import Request, unmix_store
 from hyperderm.training.named_checkpoints import read_checkpoint
 from tests.command import project_of
 from tests.services.grids import make_project
+from tests.training.test_photographs import pictures
 
 
 @pytest.fixture
@@ -155,3 +157,46 @@ def test_a_place_that_is_taken(here, command):
     done = command("unmix", here / "store", "--out", here / "taken")
     assert done.returncode == 2
     assert "something is already there" in done.stderr
+
+
+@pytest.mark.slow  # its short form is test_a_store_of_photographs_is_unmixed_by_the_net (tests/training/test_photographs.py)
+def test_photographs_by_a_net_that_sees_their_colours(here, command):
+    """Photographs of the phantom: the net trained on cubes gives maps of its endmembers; other nets and ways are refused."""
+    seen = {"learner.endmembers": 3, "learner.width": 8, "learner.stages": 0, "data.size": 16, "training.images": 64}
+    seen |= {"training.validate_every": 32, "training.batch_size": 4, "data.fold": 1, "learner.lr": 1e-2}
+    for name, bands in (("colours", "rgb"), ("bands", "all")):
+        sets = [w for path, value in {**seen, "learner.bands": bands}.items() for w in ("--set", f"{path}={value}")]
+        done = command("train", "unmixer", "--store", here / "store", "--name", name, "--profile", "small", *sets)
+        assert done.returncode == 0, done.stdout + done.stderr
+    rgb = pictures((one.lesion for one in phantom(6, 16, 7)), here / "rgb")
+    done = command("unmix", here / "rgb", "--run", "colours", "--out", here / "out", "--store", here / "maps")
+    assert done.returncode == 0, done.stderr
+    assert "The unmixing net found 3 endmembers among pixels of cubes of " in done.stdout
+    assert "(linear colour, matched, median" in done.stdout
+    assert "three colours do not say how much" in (here / "out" / "report.md").read_text()
+    with (here / "out" / "endmembers.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 16  # endmembers keep the bands of the cubes
+    maps = {lesion.lesion_id: lesion.cube.reflectance for lesion in open_store(str(here / "maps")).lesions()}
+    assert maps.keys() == {lesion.lesion_id for lesion in rgb.lesions()}
+    state, _ = read_checkpoint(next((here / "project" / "runs" / "colours").rglob("best.pt")))
+    net = colour_net(state, rgb, open_store(str(here / "store")))
+    pixels = {diagnosis: [] for diagnosis in net.means}
+    for lesion in rgb.lesions():
+        matched = net.colours(lesion.cube.reflectance, lesion.diagnosis)
+        pixels[lesion.diagnosis].append(matched)
+        np.testing.assert_allclose(maps[lesion.lesion_id].reshape(-1, 3), net.abundances(matched, 16, 16), atol=1e-6)
+        np.testing.assert_allclose(maps[lesion.lesion_id].sum(2), 1, atol=1e-5)
+    for diagnosis, rows in pixels.items():  # matched: their mean is that of the train cubes of the same diagnosis
+        np.testing.assert_allclose(np.concatenate(rows).mean(0), net.known_means[diagnosis], atol=1e-6)
+    for flags, said in (
+        ((here / "rgb",), "holds photographs, whose three colours have no endmembers of their own"),
+        ((here / "rgb", "--run", "bands"), "this net sees all bands, and photographs have three colours"),
+        ((here / "store", "--run", "colours", "--source-store", here / "store"), "--source-store"),
+    ):
+        refused = command("unmix", *flags)
+        assert refused.returncode == 2, refused.stdout
+        assert said in refused.stderr
+    (here / "store").rename(here / "moved")
+    assert "Say where: --source-store URI." in command("unmix", here / "rgb", "--run", "colours").stderr
+    found = command("unmix", here / "rgb", "--run", "colours", "--source-store", here / "moved", "--out", here / "again")
+    assert found.returncode == 0, found.stderr

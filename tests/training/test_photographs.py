@@ -17,12 +17,14 @@ from hyperderm.learners.dcgan import DcganConfig
 from hyperderm.learners.unmixer import UnmixerConfig
 from hyperderm.learners.unmixer.networks import UnmixingNet
 from hyperderm.phantom.rendering import phantom
+from hyperderm.reports.unmixing import sections
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import origin_of
 from hyperderm.store.writer import write_store
 from hyperderm.studies.named_runs import find_inputs
 from hyperderm.studies.photograph_audit import PhotographAudit
 from hyperderm.studies.synthesis import generate_here
+from hyperderm.studies.unmixing import of_net, unmix_store
 from hyperderm.training.checkpoint import BEST
 from hyperderm.training.context import local
 from hyperderm.training.data import cube_set
@@ -168,6 +170,32 @@ def test_a_run_with_photographs_trains_says_so_and_makes_cubes(real, runs, other
     cubes = load_sampler(state).sample(0, range(3), torch.tensor([0, 1, 0]))
     assert cubes.shape == (3, 16, SIZE, SIZE)
     assert torch.isfinite(cubes).all()
+
+
+def test_a_store_of_photographs_is_unmixed_by_the_net(real, runs, others):
+    state, _ = read_checkpoint(runs / "colours" / "trials" / "0000" / BEST)
+    request = of_net(others, state, source=real)
+    kept = {}
+    found = unmix_store(request, lambda name, maps: kept.__setitem__(name, maps))
+    assert found.endmembers.shape == (3, 16)
+    assert kept.keys() == {lesion.lesion_id for lesion in others.lesions()}
+    pixels = {}
+    for lesion in others.lesions():
+        matched = request.colours.colours(lesion.cube.reflectance, lesion.diagnosis)
+        np.testing.assert_allclose(
+            kept[lesion.lesion_id].reshape(-1, 3), request.colours.abundances(matched, 32, 32), atol=1e-6
+        )
+        pixels.setdefault(lesion.diagnosis, []).append(matched)
+    for diagnosis, rows in pixels.items():  # matched: mean and deviation are those of the train cubes of the same diagnosis
+        values = np.concatenate(rows)
+        np.testing.assert_allclose(values.mean(0), request.colours.known_means[diagnosis], atol=1e-6)
+        np.testing.assert_allclose(values.std(0), request.colours.known_spreads[diagnosis], atol=1e-6)
+    assert "three colours do not say how much" in " ".join(sections.content(found, {}).warnings)
+    bands, _ = read_checkpoint(runs / "bands" / "trials" / "0000" / BEST)
+    with pytest.raises(ConfigError, match="this net sees all bands, and photographs have three colours"):
+        of_net(others, bands, source=real)
+    with pytest.raises(StoreError, match="this net was trained on store"):
+        of_net(others, state, source=others)
 
 
 def test_copies_of_photographs_are_looked_for_in_a_set(real, runs, tmp_path):

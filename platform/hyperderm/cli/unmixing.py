@@ -21,6 +21,9 @@ def unmix(
     ] = None,
     method: Annotated[str | None, typer.Option(help="sisal (if not given), nfindr or vca.")] = None,
     run: Annotated[str | None, typer.Option(help="In place of a method: a run of train unmixer.", metavar="RUN")] = None,
+    source_store: Annotated[
+        str | None, typer.Option(help="For photographs: the cubes of the net of --run, if not where they were.")
+    ] = None,
     fold: Annotated[int | None, typer.Option(help="Its train role gives the endmembers; 0 if not given.")] = None,
     unit_length: Annotated[
         bool, typer.Option("--unit-length", help="Divide pixels by their length: no brightness.")
@@ -44,6 +47,7 @@ def unmix(
         endmembers=endmembers,
         method=method,
         run=run,
+        source_store=source_store,
         fold=fold,
         unit_length=unit_length,
         seed=seed,

@@ -48,7 +48,7 @@ def write_abundances(uri: str, found: Unmixing, maps: Path) -> Manifest:
         "method": request.method,
         "seed": request.seed,
         "unit_length": request.unit,
-        "wavelengths_nm": list(request.store.manifest.wavelengths_nm),
+        "wavelengths_nm": list(request.nm),
         "endmembers": found.endmembers.tolist(),
     }
     lesions = (each for each in _lesions(found, maps) if not masked[each.lesion_id])

@@ -21,6 +21,7 @@ from hyperderm.metrics.spectra import mean_angle
 from hyperderm.store.manifest import FOLD_FREE
 from hyperderm.store.reader import Store
 from hyperderm.studies.known_unmixing import Compared, compared
+from hyperderm.studies.photograph_unmixing import ColourNet, colour_net
 from hyperderm.tags import FOLD_TAG, MANIFEST_TAG
 from hyperderm.unmixing.dimension import SignalSubspace, hysime, knee
 from hyperderm.unmixing.fcls import fcls
@@ -57,6 +58,7 @@ class Request:
         given: (R, B) the endmembers of a trained unmixing net, with `method` "net"; None: the method finds them.
         known: what the pixels of the store's only scene are known to be mixed of (`known_unmixing.known_of`), with which the
             result is compared; None: not known.
+        colours: where the store holds photographs, the net that sees their colours and gives abundances itself.
     """
 
     store: Store
@@ -67,6 +69,20 @@ class Request:
     unit: bool = False
     given: Spectra | None = None
     known: KnownMixture | None = None
+    colours: ColourNet | None = None
+
+    @property
+    def nm(self) -> tuple[float, ...]:
+        """(B,) the bands of the endmembers."""
+        return tuple(self.store.manifest.wavelengths_nm) if self.colours is None else self.colours.bands
+
+    def seen(self, endmembers: Spectra) -> Spectra:
+        """Return endmembers (R, B) as pixels see them: in their bands, or in colours."""
+        return endmembers if self.colours is None else endmembers @ self.colours.matrix.T
+
+    def rows(self, cube: NDArray[Any], diagnosis: str) -> Spectra:
+        """Return the pixels of a cube (H, W, B) as rows (H · W, B) that are unmixed; of a photograph its matched colours."""
+        return self.values(cube) if self.colours is None else self.colours.colours(cube, diagnosis)
 
     def values(self, pixels: NDArray[Any]) -> Spectra:
         """Return pixels (..., B) as rows (N, B) in the units that are unmixed."""
@@ -196,7 +212,7 @@ def unmix_store(request: Request, keep: Keep, progress: Callable[[str], None] = 
     return Unmixing(request, choice, endmembers, shown, len(spectra), lesions, maps, reading.coloured, reading.compared)
 
 
-def of_net(store: Store, checkpoint: Mapping[str, Any], seed: int = 0) -> Request:
+def of_net(store: Store, checkpoint: Mapping[str, Any], seed: int = 0, source: Store | None = None) -> Request:
     """Return the request that unmixes a store by the endmembers of an unmixing net that was trained on it.
 
     Abundances are then those of least squares on these endmembers, which fit the pixels better than the network's own.
@@ -205,6 +221,7 @@ def of_net(store: Store, checkpoint: Mapping[str, Any], seed: int = 0) -> Reques
         store: the store.
         checkpoint: what the training left (`training.named_checkpoints.read_checkpoint`).
         seed: of the pixels that are shown.
+        source: the store on which the net was trained, where `store` holds photographs; abundances are then the network's.
 
     Raises:
         StudyError: the checkpoint is not of an unmixing net, or does not say what it was trained on.
@@ -219,15 +236,19 @@ def of_net(store: Store, checkpoint: Mapping[str, Any], seed: int = 0) -> Reques
         )
     origin = checkpoint["provenance"]
     manifest, fold = str(origin.get(MANIFEST_TAG, "")), str(origin.get(FOLD_TAG, ""))
-    if manifest != store.manifest.fingerprint:
+    cubes = source or store
+    if manifest != cubes.manifest.fingerprint:
         raise StoreError(
-            f"this net was trained on store {manifest[:12] or '(unknown)'}, {store.location.uri} is "
-            f"{store.manifest.fingerprint[:12]}",
+            f"this net was trained on store {manifest[:12] or '(unknown)'}, {cubes.location.uri} is "
+            f"{cubes.manifest.fingerprint[:12]}",
             "Give the store that it was trained on.",
         )
     endmembers = checkpoint["learner"]["network"]["endmembers"].double().numpy()
     if not np.isfinite(endmembers).all():
         raise StudyError("this net's endmembers are NaN or infinite: its training diverged", "Train it anew.")
+    if source is not None:
+        net = colour_net(checkpoint, store, source)
+        return Request(store, NET, len(endmembers), None, seed, given=endmembers, colours=net)
     unit = bool(experiment.learner.model_dump()["unit_length"])
     return Request(store, NET, len(endmembers), None if fold == FOLD_FREE else int(fold), seed, unit, endmembers)
 
@@ -235,6 +256,8 @@ def of_net(store: Store, checkpoint: Mapping[str, Any], seed: int = 0) -> Reques
 def _roles(request: Request) -> dict[str, str]:
     """Return lesion id to role, of the lesions that may be looked at."""
     store = request.store
+    if request.colours is not None:
+        return dict.fromkeys(map(str, store.index().column("lesion_id").to_pylist()), "")
     if request.fold is None:
         return dict.fromkeys(store.every("all"), "")
     train, validation = (store.select(role, request.fold, "all") for role in ("train", "validation"))
@@ -245,10 +268,10 @@ def _sample(request: Request, lesion_ids: Sequence[str]) -> Spectra:
     """Return at most `MOST_PIXELS` pixels (n, B), equally many of each lesion, drawn by the seed and the lesion's id."""
     wanted, each = pa.array(sorted(lesion_ids), pa.string()), max(1, MOST_PIXELS // len(lesion_ids))
     drawn: dict[str, Spectra] = {}
-    for part in request.store.tables(["lesion_id", "cube"]):
+    for part in request.store.tables(["lesion_id", "diagnosis", "cube"]):
         chosen = part.filter(pa.compute.is_in(part.column("lesion_id"), value_set=wanted))
-        for name, cube in _cubes(chosen):
-            rows = request.values(cube)
+        for (name, cube), diagnosis in zip(_cubes(chosen), chosen.column("diagnosis").to_pylist(), strict=True):
+            rows = request.rows(cube, diagnosis or UNKNOWN)
             rng = np.random.default_rng([request.seed, *name.encode()])
             drawn[name] = rows if len(rows) <= each else rows[np.sort(rng.permutation(len(rows))[:each])]
     return candidates(finite_pixels(np.concatenate([drawn[name] for name in sorted(drawn)])).spectra)
@@ -316,13 +339,16 @@ class _Reading:
 
     def _lesion(self, name: str, diagnosis: str, cube: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> None:
         height, width, _ = cube.shape
-        rows = self._request.values(cube)
+        rows = self._request.rows(cube, diagnosis)
         usable = np.isfinite(rows).all(1)
         abundances = np.full((len(rows), len(self._endmembers)), np.nan)
         rmse = angle = np.nan
         if usable.any():
-            abundances[usable] = fcls(rows[usable], self._endmembers)
-            mixed = abundances[usable] @ self._endmembers
+            if self._request.colours is None:
+                abundances[usable] = fcls(rows[usable], self._endmembers)
+            else:
+                abundances[usable] = self._request.colours.abundances(np.nan_to_num(rows), height, width)[usable]
+            mixed = abundances[usable] @ self._request.seen(self._endmembers)
             rmse = float(np.sqrt(np.square(mixed - rows[usable]).mean()))
             angle = mean_angle(mixed, rows[usable])
         if self._request.known is not None:
@@ -351,6 +377,8 @@ class _Reading:
 def _matrix(store: Store) -> tuple[NDArray[np.float64], bool]:
     """Return the matrix (3, B) to linear colours, or to grey where these bands give none, and whether it is to colours."""
     bands = store.manifest.wavelengths_nm
+    if store.manifest.kind == "rgb":
+        return np.eye(3)[::-1], True  # B, G, R
     try:
         return pseudo_rgb_matrix(bands), True
     except CubeError:

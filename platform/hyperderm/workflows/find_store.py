@@ -1,12 +1,13 @@
 """Find the store of a run: a named store, raw files that are ingested once, or the phantom that is made once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hyperderm import registry
 from hyperderm.errors import ConfigError, CubeError, StorageAway, StoreError
+from hyperderm.tags import STORE_TAG
 from hyperderm.workflows.run_ingest import SIZE, ingest
 from hyperderm.workflows.run_phantom import phantom
 from hyperderm.workflows.workspace import Workspace
@@ -108,3 +109,26 @@ def _ingest_told(data: Path) -> Iterator[None]:
 
 def _short(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def source_of(checkpoint: Mapping[str, Any], named: str | None, what: str) -> "Store":
+    """Open the store that a user names, or else the one whose address a checkpoint holds.
+
+    Args:
+        checkpoint: content of the checkpoint.
+        named: what the user gave by --source-store.
+        what: what was trained there, for the message.
+
+    Raises:
+        StoreError: it is not there.
+    """
+    from hyperderm.store.reader import open_store
+
+    if named:
+        return open_store(named)
+    try:
+        return open_store(checkpoint["provenance"].get(STORE_TAG, ""))
+    except StoreError as error:
+        raise StoreError(
+            f"the store the {what} was trained on is not where it was ({error.what})", "Say where: --source-store URI."
+        ) from None

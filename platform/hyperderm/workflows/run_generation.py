@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperderm.errors import StoreError, StudyError
-from hyperderm.tags import STORE_TAG
 from hyperderm.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
     from hyperderm.learners.spec import Drawing
     from hyperderm.store.manifest import Manifest
-    from hyperderm.store.reader import Store
     from hyperderm.store.synthetic import Rejectable
 
 
@@ -111,8 +109,10 @@ def _generate(
 
     quiet_ray()
     from hyperderm.studies.synthesis import generate, generate_here
+    from hyperderm.training.named_checkpoints import read_checkpoint
+    from hyperderm.workflows.find_store import source_of
 
-    real = _real_store(checkpoint, source_store)
+    real = source_of(read_checkpoint(checkpoint)[0], source_store, "generator")
     photographs = open_store(rgb) if rgb else None
     with counting(workspace.console, "generating") as bar:
         task = bar.add_task("", total=sum(counts.values()))
@@ -148,22 +148,6 @@ def _generate(
                 workers=workers,
                 cluster=cluster,
             )
-
-
-def _real_store(checkpoint: Path | str, source_store: str | None) -> "Store":
-    """Open the store that the user names, or else the one whose address the checkpoint holds."""
-    from hyperderm.store.reader import open_store
-    from hyperderm.training.named_checkpoints import read_checkpoint
-
-    uri = source_store or read_checkpoint(checkpoint)[0]["provenance"].get(STORE_TAG, "")
-    if source_store:
-        return open_store(source_store)
-    try:
-        return open_store(uri)
-    except StoreError as error:
-        raise StoreError(
-            f"the store the generator was trained on is not where it was ({error.what})", "Say where: --source-store URI."
-        ) from None
 
 
 def _tell(workspace: Workspace, uri: str, manifest: "Manifest") -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from hyperderm.errors import ConfigError, StudyError, nearest
 from hyperderm.store.manifest import FOLD_FREE
 from hyperderm.tags import FOLD_TAG, MANIFEST_TAG, STORE_TAG, UNMIXING
-from hyperderm.workflows.find_store import find_store
+from hyperderm.workflows.find_store import find_store, source_of
 from hyperderm.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def unmix(
     endmembers: int | str | None = None,
     method: str | None = None,
     run: str | None = None,
+    source_store: str | None = None,
     fold: int | None = None,
     unit_length: bool = False,
     seed: int = 0,
@@ -42,7 +43,8 @@ def unmix(
         endmembers: how many, or "auto": the knee of the reconstruction error; None: those of the reference, or 5.
         method: sisal, nfindr or vca; each is followed by fully constrained least squares. None: sisal.
         run: in place of a method, a run of `hyperderm train unmixer` on this store, whose endmembers, fold and units are
-            taken.
+            taken. Where the store holds photographs, a run with `learner.bands=rgb` on a store of cubes.
+        source_store: where the photographs' net was trained, if that store is not where it was.
         fold: the fold whose train role gives the endmembers; None: fold 0, or all lesions of a store without folds.
         unit_length: whether every pixel is divided by its length first, so that brightness does not count.
         seed: of the sample of pixels and of the method.
@@ -75,13 +77,18 @@ def unmix(
     opened = find_store(workspace, store, data)
     if opened.manifest.folds is None and fold is not None:
         raise ConfigError(f"--fold {fold}: this store has no folds", "Leave it out.")
+    if not run and opened.manifest.kind == "rgb":
+        raise ConfigError(
+            f"{opened.location.uri} holds photographs, whose three colours have no endmembers of their own",
+            "Name a net that sees colours: --run of `hyperderm train unmixer --set learner.bands=rgb` on cubes.",
+        )
     from hyperderm.reports.report_folder import check_free, check_writable
     from hyperderm.studies.known_unmixing import known_of
     from hyperderm.studies.unmixing import Request
     from hyperderm.training.run_folder import REPORT
 
     if run:
-        request = _trained(workspace, opened, run, workspace.runs(runs), seed)
+        request = _trained(workspace, opened, run, workspace.runs(runs), seed, source_store)
         count = len(request.given) if request.given is not None else None
     known = None if reference is None else known_of(reference, opened, count)
     if not run:
@@ -95,14 +102,19 @@ def unmix(
     return _unmix(_Call(workspace, request, folder, f"{folder.name}/{uuid.uuid4().hex[:8]}", place, abundances))
 
 
-def _trained(workspace: Workspace, store: "Store", run: str, runs: Path, seed: int) -> "Request":
+def _trained(workspace: Workspace, store: "Store", run: str, runs: Path, seed: int, source_store: str | None) -> "Request":
     from hyperderm.studies.named_runs import checkpoint_of_run
     from hyperderm.studies.unmixing import of_net
     from hyperderm.training.named_checkpoints import read_checkpoint
 
     path, name = checkpoint_of_run(run, runs)
     workspace.say(f"checkpoint of {name}: {path}")
-    return of_net(store, read_checkpoint(path)[0], seed)
+    state, source = read_checkpoint(path)[0], None
+    if store.manifest.kind == "rgb":
+        source = source_of(state, source_store, "net")
+    elif source_store:
+        raise ConfigError(f"--source-store {source_store}: the store holds cubes", "Give it with photographs alone.")
+    return of_net(store, state, seed, source)
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,14 @@ def unit(found: Unmixing) -> str:
     return "share of the pixel's length" if found.request.unit else "reflectance"
 
 
+def unit_of_pixels(found: Unmixing) -> str:
+    """Return the name of the values in which errors are told."""
+    return unit(found) if found.request.colours is None else "linear colour, matched"
+
+
 def endmembers(found: Unmixing) -> Figure:
     """Draw every endmember over the bands, and for lesions with diagnoses the absorption of melanin and haemoglobin."""
-    nm = np.array(found.request.store.manifest.wavelengths_nm)
+    nm = np.array(found.request.nm)
     skin = any(each.diagnosis != UNKNOWN for each in found.lesions)
     absorbers = known_absorbers(nm) if skin else {}
     figure = sheet(4.0 + 2.4 * bool(absorbers))
@@ -90,7 +95,7 @@ def abundance_maps(found: Unmixing) -> Figure:
 def simplex(found: Unmixing) -> Figure:
     """Draw pixels of train and the endmembers in the first two principal components of the pixels."""
     mean, directions = principal(found.sample, 2)
-    pixels, corners = ((values - mean) @ directions.T for values in (found.sample, found.endmembers))
+    pixels, corners = ((values - mean) @ directions.T for values in (found.sample, found.request.seen(found.endmembers)))
     figure = sheet(5.2)
     axes = axes_at(figure, 0.9, 0.35, 6.2, 4.3)
     plain(axes)

@@ -99,7 +99,7 @@ def _table(truth: Compared) -> Table:
 
 def figure(found: Unmixing, truth: Compared) -> Figure:
     """Draw every known material: both spectra, its known abundance and the abundance found."""
-    nm = np.array(found.request.store.manifest.wavelengths_nm)
+    nm = np.array(found.request.nm)
     drawn = sheet(0.5 + len(truth.names) * (_SIDE + 0.45))
     right = WIDTH - 2 * (_SIDE + 0.15)
     words(drawn, right, 0.1, "known", SMALL)

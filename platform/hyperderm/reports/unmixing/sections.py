@@ -45,10 +45,12 @@ def answer(found: Unmixing) -> str:
     request, roles = found.request, {each.role for each in found.lesions}
     whose = f"the train role of fold {request.fold}" if request.fold is not None else "all lesions"
     held, middle = [each for each in found.lesions if each.role == "validation"], found.medians()
+    if request.colours is not None:
+        whose = f"cubes of {request.colours.source}"
     said = (
         f"{TITLES[request.method]} found {found.choice.count} endmembers among pixels of {whose}; their "
         f"mixtures miss the pixels of {_lesions(found.lesions)} by {_shown(middle, 'rmse')} "
-        f"({figures.unit(found)}, median over lesions of the root mean square) and by "
+        f"({figures.unit_of_pixels(found)}, median over lesions of the root mean square) and by "
         f"{_shown(middle, 'angle')} rad"
     )
     if "validation" in roles:
@@ -58,7 +60,7 @@ def answer(found: Unmixing) -> str:
 
 def csv_files(found: Unmixing) -> dict[str, str]:
     """Return the tables as CSV by file name."""
-    nm, count = found.request.store.manifest.wavelengths_nm, len(found.endmembers)
+    nm, count = found.request.nm, len(found.endmembers)
     names = [f"endmember_{k + 1}" for k in range(count)]
     regions = ("whole", "inside", "outside")
     return known.csv_files(found) | {
@@ -79,6 +81,11 @@ def _regions(each: LesionMixture, count: int) -> Iterator[float | None]:
 
 
 def _warnings(found: Unmixing) -> Iterator[str]:
+    if found.request.colours is not None:
+        yield (
+            "These are photographs: three colours do not say how much of each endmember a pixel holds. The net adds what it "
+            "has learnt of cubes, so the maps are its estimate; small errors in colour do not prove them."
+        )
     masked = sum(each.masked for each in found.lesions)
     if masked:
         yield (
@@ -148,11 +155,14 @@ def _sections(found: Unmixing, facts: Mapping[str, str]) -> Iterator[Section]:
         f"method {request.method}, seed {request.seed}, pixels {'of unit length' if request.unit else 'as stored'}; "
         + (
             "the endmembers are those of the net's checkpoint"
-            if request.method == NET
+            if request.method == NET and request.colours is None
+            else "endmembers and abundances are the net's own, from colours matched to those of its train cubes by diagnosis"
+            if request.colours is not None
             else f"the endmembers come from {found.sampled} train pixels of middle length (the shortest and longest half "
             "percent are left out)"
         )
-        + ", the abundances from fully constrained least squares. Lesions of a test role are left out."
+        + ("" if request.colours else ", the abundances from fully constrained least squares")
+        + ". Lesions of a test role are left out."
     )
     yield Section("made", "How it was made", items=(made, *(f"{name}: {value}" for name, value in facts.items())))
 
