@@ -11,7 +11,7 @@ FLAGS = $(if $(RUNS),--runs "$(RUNS)") $(if $(STORAGE),--storage "$(STORAGE)") $
 	$(if $(PROFILE),--profile $(PROFILE)) $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor ablation describe evaluate lock check format test test-slow unmix segment denoise bench bench-audit bench-cold bench-data bench-generators bench-metrics bench-streaming bench-statistics picture ui services-up services-down clean
+.PHONY: help setup doctor ablation describe evaluate register lock check format test test-slow unmix segment denoise bench bench-audit bench-cold bench-data bench-generators bench-metrics bench-streaming bench-statistics picture ui services-up services-down clean
 
 help: ## print this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ ablation: $(STAMP) ## does synthetic data help? e.g. make ablation DATA=…; PLA
 evaluate: $(STAMP) ## how good are synthetic cubes? those of the last sweep, of RUN=name, or STORE=real SYNTHETIC="uri …"; COUNT= OUT= FINAL=1
 	$(HYPERDERM) evaluate $(if $(SYNTHETIC),$(foreach s,$(SYNTHETIC),--synthetic "$(s)"),--run "$(or $(RUN),last)") $(if $(STORE),--real "$(STORE)") \
 		$(if $(COUNT),--count $(COUNT)) $(if $(FOLD),--fold $(FOLD)) $(if $(FINAL),--final) $(if $(OUT),--out "$(OUT)") $(if $(RUNS),--runs "$(RUNS)")
+
+register: $(STAMP) ## RUN=name (a run, a sweep's best trial, sweep/3) as a version of model NAME= in MLflow's registry; ALIAS=champion
+	$(HYPERDERM) register "$(RUN)" --name "$(NAME)" $(if $(ALIAS),--alias "$(ALIAS)") $(if $(STORE),--source-store "$(STORE)") $(if $(RUNS),--runs "$(RUNS)")
 
 describe: $(STAMP) ## what does a store hold? one HTML page of STORE=uri or DATA=folder, or of the phantom; OUT=
 	$(HYPERDERM) describe $(if $(STORE),"$(STORE)") $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") $(if $(RUNS),--runs "$(RUNS)")

@@ -94,6 +94,14 @@ OPENED_TAG = "hyperderm.test_opened"
 """The test role that a run without a result.json opened (`store.manifest.Opening`); read by `audit leaks`."""
 CHOSEN_TAG = "hyperderm.chosen_at"
 """When such a run had made its choices; read by `audit leaks`."""
+ROLE_TAG = "hyperderm.role"
+"""Of a registered model: generator or classifier; `register` keeps versions of one role under one name."""
+BANDS_TAG = "hyperderm.bands"
+"""Of a registered model: the bands of its cubes, in words with a hash; all versions under a name have the same."""
+LEARNER_TAG = "hyperderm.learner"
+"""Of a version of a registered model: the kind of its learner; for people."""
+CHECKPOINT_TAG = "hyperderm.checkpoint"
+"""Of a version of a registered model: the sha256 of its checkpoint, by which `register` knows it again."""
 
 
 def plain(name: str) -> str:

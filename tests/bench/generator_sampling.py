@@ -28,9 +28,9 @@ from hyperderm.learners import synthesis
 from hyperderm.learners.base import Compute, Sampler
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.generative_learner import GenerativeLearner
-from hyperderm.studies.synthesis import CHUNK
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
+from hyperderm.training.drawn_cubes import CHUNK
 from hyperderm.training.resume import pack
 from hyperderm.training.run import load_sampler
 from tests.bench.peak import peak_of

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from hyperderm.errors import ConfigError
+from hyperderm.errors import ConfigError, StudyError
 from hyperderm.learners.base import Compute
 from hyperderm.learners.classifier.learner import Classifier
 from hyperderm.learners.data import CubeSet, TrainData, truth
@@ -16,6 +16,8 @@ from hyperderm.training.checkpoint import BEST, LATEST, CheckpointFolder
 from hyperderm.training.context import local
 from hyperderm.training.feed import MemoryFeed
 from hyperderm.training.loop import train
+from hyperderm.training.resume import pack
+from hyperderm.training.run import load_classifier
 from tests.learners.tissue import MELANOMA, NEVUS, auroc, classifier, lesions
 from tests.learning import built, shown
 from tests.training.tiny import CPU, same, state_of
@@ -253,3 +255,23 @@ def test_networks_that_cannot_be_trained_are_refused_by_the_configuration(overri
     with pytest.raises(ConfigError) as caught:
         classifier(**overrides)
     assert str(caught.value).startswith(said)
+
+
+# --- loaded without its data
+
+
+@pytest.mark.parametrize(("architecture", "packages"), [("small_cnn", ()), ("resnet18", ("timm", "torchvision"))])
+def test_a_classifier_is_loaded_from_its_checkpoint_alone(tmp_path, architecture, packages):
+    experiment = classifier(learner__architecture=architecture, learner__dropout=0.5, data__size=32)
+    assert experiment.learner.packages == packages
+    data = lesions()
+    context = local(tmp_path)
+    learner = built(experiment, data, context.compute("auto"))
+    learner.step(feed(data, experiment).batch(0))
+    held, state = data.validation, pack(learner, experiment, data, context)
+    found = load_classifier(state).logits_of(held.reflectance, held.masks)
+    assert torch.equal(found, learner.logits_of(held.reflectance, held.masks))
+    weights = state["learner"]["network"]
+    state["learner"]["network"] = {name: x * float("nan") if x.is_floating_point() else x for name, x in weights.items()}
+    with pytest.raises(StudyError, match=r"not a classifier of this version of hyperderm .*NaN or infinite"):
+        load_classifier(state)

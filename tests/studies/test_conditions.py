@@ -24,6 +24,7 @@ from hyperderm.store.synthetic import origin_of
 from hyperderm.store.writer import write_store
 from hyperderm.studies import synthesis
 from hyperderm.studies.synthesis import generate_here
+from hyperderm.training import drawn_cubes
 from hyperderm.training.data import cube_set
 from tests.cluster.sweeps import tiny
 from tests.studies.grids import FOLDS, SIZE, lesions, plan
@@ -95,7 +96,8 @@ def checkpoint(real, tmp_path, monkeypatch):
         seen = sorted(store.manifest.diagnoses)
         torch.save({"learner": {}, "experiment": "{}", "provenance": origin, "seen": seen}, tmp_path / "best.pt")
         made = sampler(store, what)
-        monkeypatch.setattr(synthesis, "load_sampler", lambda state, device="cpu": made)
+        for module in (synthesis, drawn_cubes):
+            monkeypatch.setattr(module, "load_sampler", lambda state, device="cpu": made)
         return tmp_path / "best.pt"
 
     return checkpoint

@@ -19,8 +19,9 @@ from hyperderm.store.synthetic import check_origin, origin_of
 from hyperderm.store.writer import write_store
 from hyperderm.studies import set_audit, synthesis
 from hyperderm.studies.named_runs import checkpoint_of_run, find_inputs
-from hyperderm.studies.synthesis import STRIDE, generate, generate_here
+from hyperderm.studies.synthesis import generate, generate_here
 from hyperderm.training.data import cube_set
+from hyperderm.training.drawn_cubes import STRIDE
 from hyperderm.training.named_checkpoints import read_checkpoint
 from hyperderm.training.run import load_sampler
 from hyperderm.training.selection import select

@@ -57,7 +57,7 @@ def main(begin: Callable[[], None] = lambda: None) -> None:
     terminal.print_what_it_can(sys.stdout, sys.stderr)
     try:
         from hyperderm.cli import ablation, audit, bucket, compare, phantom, ingest, runs, store  # noqa: F401, I001 - they register their verbs, in the order of the help
-        from hyperderm.cli import description, unmixing, segmentation, synthesis, evaluation, doctor  # noqa: F401 - so do these
+        from hyperderm.cli import description, unmixing, segmentation, synthesis, evaluation, registration, doctor  # noqa: F401 - so do these
 
         begin()
         names.check(sys.argv[1:])

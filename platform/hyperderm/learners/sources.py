@@ -5,6 +5,7 @@ All are used in several orientations.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -15,6 +16,18 @@ from hyperderm.cubes.diagnosis import UNKNOWN
 from hyperderm.learners.data import CubeSet
 from hyperderm.learners.randomness import generator
 from hyperderm.metrics.orientation import ORIENTATIONS, orient
+
+
+class Colours(NamedTuple):
+    """What photographs are matched to: mean and standard deviation (3,) of R, G, B over all pixels of train's RGB."""
+
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, levels: NDArray[np.float64]) -> Self:
+        """Return those of H · reflectance of train cubes, (m, 3, S, S)."""
+        return cls(levels.mean((0, 2, 3)), levels.std((0, 2, 3)))
 
 
 @dataclass(frozen=True)
@@ -56,17 +69,27 @@ def rgb_levels(reflectance: Tensor, matrix: NDArray[np.float64]) -> NDArray[np.f
 
 
 def matched(photographs: NDArray[np.float32], train: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return photographs matched to the colours of train cubes: see `matched_to`.
+
+    Args:
+        photographs: (n, 3, S, S) linear RGB.
+        train: (m, 3, S, S) H · reflectance of train cubes.
+    """
+    return matched_to(photographs, Colours.of(train))
+
+
+def matched_to(photographs: NDArray[np.float32], train: Colours) -> NDArray[np.float32]:
     """Return photographs rescaled per channel so that mean and deviation over all pixels equal those of `train` (METHODS 4).
 
     Sums are made in float64, one photograph at a time: no memory but that of the result grows with their number.
 
     Args:
         photographs: (n, 3, S, S) linear RGB.
-        train: (m, 3, S, S) H · reflectance of train cubes.
+        train: the colours of train cubes.
     """
     m_p = np.mean([x.mean((1, 2), dtype=np.float64) for x in photographs], axis=0)[:, None, None]
     s_p = np.sqrt(np.mean([np.square(x - m_p).mean((1, 2)) for x in photographs], axis=0))[:, None, None]
-    m_t, s_t = train.mean((0, 2, 3))[:, None, None], train.std((0, 2, 3))[:, None, None]
+    m_t, s_t = train.mean[:, None, None], train.deviation[:, None, None]
     result = np.empty(photographs.shape, np.float32)
     for place, x in enumerate(photographs):
         result[place] = (x - m_p) / np.maximum(s_p, 1e-6) * s_t + m_t

@@ -15,7 +15,7 @@ from hyperderm.metrics.orientation import ORIENTATIONS
 from hyperderm.strict import Strict
 
 if TYPE_CHECKING:
-    from hyperderm.learners.base import Compute, Learner, PixelCoder, Sampler
+    from hyperderm.learners.base import Compute, Learner, MelanomaClassifier, PixelCoder, Sampler
     from hyperderm.learners.data import TrainData
     from hyperderm.settings import Run
     from hyperderm.store.manifest import Manifest
@@ -164,6 +164,11 @@ class LearnerConfig(Strict):
     def pixelwise(self) -> bool:
         """Whether, on a CPU, batches are best stored with all bands of a pixel next to each other."""
         return False
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Names of the packages that are imported only where this learner is loaded; a registered model asks for them."""
+        return ()
 
     def mixes(self, size: int) -> bool:
         """Return whether a generator has styles at this size in pixels: the style of a cube may come from a second noise."""
@@ -340,6 +345,15 @@ class LearnerConfig(Strict):
         """Return the trained generator that a checkpoint holds (`training.resume.pack`).
 
         Raises:
+            KeyError, RuntimeError, ValueError: the checkpoint holds other networks.
+        """
+        raise NotImplementedError
+
+    def load_classifier(self, checkpoint: Mapping[str, Any], compute: Compute) -> MelanomaClassifier:
+        """Return the trained classifier that a checkpoint holds (`training.resume.pack`), without what training needs.
+
+        Raises:
+            ConfigError: checkpoints of this learner do not hold what it has learnt.
             KeyError, RuntimeError, ValueError: the checkpoint holds other networks.
         """
         raise NotImplementedError

@@ -6,8 +6,7 @@ cube nor the fingerprint of the store depends on which worker makes the cube.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import chain, islice
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,6 @@ from hyperderm.learners.base import Sampler
 from hyperderm.learners.data import CubeSet
 from hyperderm.learners.sources import Sources, matched
 from hyperderm.learners.spec import FREELY, GIVEN, SOURCED, Condition, Drawing, Request
-from hyperderm.learners.synthesis import out_of_range
 from hyperderm.metrics.orientation import restore
 from hyperderm.store.manifest import Manifest
 from hyperderm.store.reader import Store
@@ -31,6 +29,7 @@ from hyperderm.strict import fingerprint
 from hyperderm.studies.photograph_audit import audit_of
 from hyperderm.studies.set_audit import Maker, Match, SetAudit, groups_of
 from hyperderm.training.data import cube_set
+from hyperderm.training.drawn_cubes import CHUNK, MOST, STRIDE, CheckpointSampler, Tally, chunks
 from hyperderm.training.inputs import seen_of
 from hyperderm.training.named_checkpoints import fold_of, read_checkpoint
 from hyperderm.training.photographs import photographs_of
@@ -38,11 +37,6 @@ from hyperderm.training.run import load_sampler
 
 if TYPE_CHECKING:
     from hyperderm.cluster.session import Cluster
-
-CHUNK = 32
-"""Number of cubes that are sent and audited together."""
-STRIDE = 1_000_000
-"""Number of indices kept for each diagnosis, so that the melanomas of a set do not depend on its other diagnoses."""
 
 Progress = Callable[[int, int], None]
 """A function that is called with the number of cubes written and the number of cubes in all."""
@@ -91,7 +85,7 @@ def generate(
     job = _prepare(store, checkpoint, counts, seed, rgb, "cuda" if cluster.gpus else "cpu", reject, drawing)
     share = 1 / -(-workers // cluster.gpus) if cluster.gpus else 0.0
     made = made_by_workers(job.synthesiser(), workers, share)
-    return _write(job, uri, lambda rounds: made(list(_chunks(rounds))), progress)
+    return _write(job, uri, lambda rounds: made(list(chunks(rounds))), progress)
 
 
 def generate_here(
@@ -112,51 +106,10 @@ def generate_here(
     synthesiser.load()
 
     def made(rounds: list[range]) -> Made:
-        for chunk in _chunks(rounds):
+        for chunk in chunks(rounds):
             yield from zip(chunk, synthesiser.make(chunk), strict=True)
 
     return _write(job, uri, made, progress)
-
-
-@dataclass
-class CheckpointSampler:
-    """Makes cubes by their index; can be pickled, so that it can be sent to actors.
-
-    Attributes:
-        checkpoint: the state that the training of the generator left.
-        sources: diagnosis to its sources; None if the generator takes no sources.
-        seed: the seed of the set.
-        device: kind of processor, "cuda" or "cpu".
-        drawing: how a generator from noise draws it.
-    """
-
-    checkpoint: Mapping[str, Any]
-    sources: Mapping[str, Sources | None]
-    seed: int
-    device: str
-    drawing: Drawing = FREELY
-    sampler: Sampler | None = field(default=None, init=False)
-
-    def load(self) -> None:
-        """Build the networks in the process that makes the cubes."""
-        self.sampler = load_sampler(self.checkpoint, self.device)
-        self.sampler.drawing = self.drawing
-
-    def make(self, indices: list[int]) -> NDArray[np.float32]:
-        """Return the cubes of these indices, (n, B, H, W)."""
-        assert self.sampler is not None
-        return self.sampler.sample(self.seed, indices, self._condition(self.sampler, indices)).numpy()
-
-    def _condition(self, sampler: Sampler, indices: list[int]) -> torch.Tensor | None:
-        """Return the condition that the cubes are made from, as `Sampler.sample` takes it."""
-        asked = [(DIAGNOSES[index // STRIDE], index % STRIDE) for index in indices]
-        if sampler.config.condition == "class":
-            return torch.tensor([sampler.classes.index(diagnosis) for diagnosis, _ in asked])
-        drawn = []
-        for diagnosis, index in asked:
-            if sources := self.sources[diagnosis]:
-                drawn += [sources.draw(self.seed, [index])[0]]
-        return torch.stack(drawn) if drawn else None
 
 
 @dataclass(frozen=True)
@@ -270,18 +223,8 @@ def _check_counts(counts: Mapping[str, int]) -> None:
     if not counts:
         raise StudyError("no diagnosis is asked for", "Name one: --diagnosis melanoma.")
     for count in counts.values():
-        if not 1 <= count <= STRIDE // 2:
-            raise StudyError(f"--count {count}", f"Ask for 1 … {STRIDE // 2} cubes.")
-
-
-def _check_limit(sources: Sources | None, diagnosis: str, count: int, left_out: int = 0) -> None:
-    if sources and count > sources.limit:
-        beside = f" ({left_out} of them left out)" if left_out else ""
-        raise StudyError(
-            f"{count} different cubes of {diagnosis}{beside} cannot be made from {len(sources.names)} sources in 8 "
-            "orientations",
-            f"Ask for {sources.limit - left_out} at most, or give more photographs by --rgb.",
-        )
+        if not 1 <= count <= MOST:
+            raise StudyError(f"--count {count}", f"Ask for 1 … {MOST} cubes.")
 
 
 def _sources(sampler: Sampler, train: CubeSet, diagnosis: str, rgb: Store | None) -> Sources | None:
@@ -310,27 +253,8 @@ def _rows(train: CubeSet, diagnosis: str, condition: Condition) -> list[int]:
     return [row for row in rows if train.masks[row].any()] if condition == "mask" else rows
 
 
-@dataclass(frozen=True)
-class _Tally:
-    """What became of the cubes of each diagnosis that were made: in the set, out of range, or rejected as copies."""
-
-    done: dict[str, int]
-    out_of_range: dict[str, int]
-    copies: dict[str, int]
-
-    @classmethod
-    def of(cls, wanted: Mapping[str, int]) -> "_Tally":
-        return cls(*(dict.fromkeys(wanted, 0) for _ in range(3)))
-
-    def left_out(self, diagnosis: str) -> int:
-        return self.out_of_range[diagnosis] + self.copies[diagnosis]
-
-    def tried(self, diagnosis: str) -> int:
-        return self.done[diagnosis] + self.left_out(diagnosis)
-
-
 def _write(job: _Job, uri: str, make: Callable[[list[range]], Made], progress: Progress) -> Manifest:
-    tally = _Tally.of(job.origin.requested)
+    tally = Tally.of(job.origin.requested)
 
     def finish() -> dict[str, Any]:
         return {
@@ -343,55 +267,23 @@ def _write(job: _Job, uri: str, make: Callable[[list[range]], Made], progress: P
     return write_synthetic(uri, cubes, job.sampler.wavelengths_nm, job.origin, finish)
 
 
-def _accepted(job: _Job, make: Callable[[list[range]], Made], tally: _Tally) -> Iterator[tuple[SyntheticCube, Match]]:
+def _accepted(job: _Job, make: Callable[[list[range]], Made], tally: Tally) -> Iterator[tuple[SyntheticCube, Match]]:
     """Yield the first cubes of each diagnosis that are not left out, with their matches, and count all cubes.
 
     More cubes are made until there are enough.
     """
-    wanted, done = job.origin.requested, tally.done
-    while missing := {diagnosis: count - done[diagnosis] for diagnosis, count in wanted.items() if done[diagnosis] < count}:
-        rounds = []
-        for diagnosis, count in missing.items():
-            tried = tally.tried(diagnosis)
-            _check_limit(job.sources[diagnosis], diagnosis, tried + count, tally.left_out(diagnosis))
-            first = STRIDE * DIAGNOSES.index(diagnosis) + tried
-            rounds.append(range(first, first + count))
+    while rounds := tally.rounds(job.sources):
         for index, pixels in make(rounds):
             diagnosis = DIAGNOSES[index // STRIDE]
-            if out_of_range(torch.from_numpy(pixels), job.sampler.scaling):
-                tally.out_of_range[diagnosis] += 1
-                _check_left_out(tally, diagnosis, wanted[diagnosis])
+            if not tally.in_range(diagnosis, pixels, job.sampler.scaling):
                 continue
             cube = SyntheticCube(index, np.moveaxis(pixels, 0, 2), diagnosis, _facts(job, diagnosis, index))
             match = job.audit.match(cube)
             if job.origin.reject and job.audit.reject(match):
-                tally.copies[diagnosis] += 1
-                _check_left_out(tally, diagnosis, wanted[diagnosis])
+                tally.copy(diagnosis)
                 continue
-            done[diagnosis] += 1
+            tally.done[diagnosis] += 1
             yield cube, match
-
-
-def _check_left_out(tally: _Tally, diagnosis: str, count: int) -> None:
-    """Stop once more cubes are left out than the set will hold.
-
-    Raises:
-        StudyError: that is so.
-    """
-    if tally.left_out(diagnosis) <= count:
-        return
-    rejected, tried = tally.out_of_range[diagnosis], tally.tried(diagnosis)
-    if copies := tally.copies[diagnosis]:
-        raise StudyError(
-            f"more than half of the cubes of {diagnosis} are left out ({copies} copies of train lesions and {rejected} "
-            f"out of range, of {tried}): this generator hardly makes new lesions",
-            "Take an earlier checkpoint or another generator, or leave out --reject copies to look at the set.",
-        )
-    raise StudyError(
-        f"more than half of the cubes are out of range ({rejected} of {tried}): this generator does not make "
-        "what train holds",
-        "Take another checkpoint, or train longer.",
-    )
 
 
 def _facts(job: _Job, diagnosis: str, index: int) -> dict[str, Any]:
@@ -414,9 +306,3 @@ def _audited(
             waiting.clear()
             progress(done, total)
         yield each[0]
-
-
-def _chunks(rounds: list[range]) -> Iterator[list[int]]:
-    indices = chain.from_iterable(rounds)
-    while chunk := list(islice(indices, CHUNK)):
-        yield chunk

@@ -19,6 +19,8 @@ COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
 )
 """The tables and columns in which MLflow keeps the addresses of artifacts."""
 

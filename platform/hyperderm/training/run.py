@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Generator, Mapping
+from pathlib import Path
 from typing import Any
 
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, RemovedSetting, StudyError
 from hyperderm.identity import read
-from hyperderm.learners.base import Learner, Sampler
+from hyperderm.learners.base import Learner, MelanomaClassifier, Sampler
 from hyperderm.learners.data import TrainData
-from hyperderm.training.context import Context
+from hyperderm.training.context import Context, local
 from hyperderm.training.data import release_rows
 from hyperderm.training.loop import Report, train
 from hyperderm.training.resume import pack
@@ -57,3 +58,24 @@ def load_sampler(checkpoint: Mapping[str, Any], device: str = "cpu") -> Sampler:
     except (ConfigError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise StudyError(f"this checkpoint is not a generator of this version of hyperderm ({reason})", REMEDY) from error
+
+
+def load_classifier(checkpoint: Mapping[str, Any]) -> MelanomaClassifier:
+    """Rebuild a classifier from the content of a checkpoint, in the precision and on the kind of device of its training.
+
+    Raises:
+        StudyError: the checkpoint is not of a classifier, holds no or other networks, or was not written by hyperderm.
+    """
+    try:
+        experiment = read(json.loads(checkpoint["experiment"]))
+        return experiment.learner.load_classifier(checkpoint, local(Path()).compute(experiment.training.precision))
+    except RemovedSetting as error:
+        raise StudyError(f"this checkpoint is of an earlier version of hyperderm: {error.what}", error.remedy) from error
+    except ConfigError as error:
+        raise StudyError(error.what, error.remedy) from error
+    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise StudyError(
+            f"this checkpoint is not a classifier of this version of hyperderm ({reason})",
+            "Give the best.pt that `hyperderm train classifier` left, or train it anew.",
+        ) from error

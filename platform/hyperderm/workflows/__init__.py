@@ -19,6 +19,7 @@ from hyperderm.workflows.run_evaluation import evaluate
 from hyperderm.workflows.run_generation import generate
 from hyperderm.workflows.run_ingest import annotate_export, check_ingest, ingest, ingest_job
 from hyperderm.workflows.run_phantom import phantom
+from hyperderm.workflows.run_registration import register
 from hyperderm.workflows.run_segmentation import Network, Source, denoise, segment
 from hyperderm.workflows.run_sweep_comparison import compare_sweeps
 from hyperderm.workflows.run_unmixing import unmix
@@ -58,6 +59,7 @@ __all__ = [
     "ingest",
     "ingest_job",
     "phantom",
+    "register",
     "segment",
     "show",
     "store_diff",

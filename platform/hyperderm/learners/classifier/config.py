@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,7 +11,9 @@ from hyperderm.learners.augmentation_settings import SpectralAugmentationConfig
 from hyperderm.learners.spec import LearnerConfig, Role
 
 if TYPE_CHECKING:
-    from hyperderm.learners.base import Compute, Learner
+    from collections.abc import Mapping
+
+    from hyperderm.learners.base import Compute, Learner, MelanomaClassifier
     from hyperderm.learners.data import TrainData
     from hyperderm.settings import Run
 
@@ -66,6 +68,13 @@ class ClassifierConfig(LearnerConfig):
     """The method that computes the classic augmentation; both use the same draws. batch: one resampling of every cube, on
     the device that trains. albumentations: its own transforms one after the other, on the CPU; slower."""
     spectral_augmentation: SpectralAugmentationConfig = SpectralAugmentationConfig()
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """See `LearnerConfig.packages`."""
+        if self.architecture == OWN:
+            return ()
+        return ("torchvision",) if self.architecture == ALEXNET else ("timm", "torchvision")
 
     @property
     def oversampling(self) -> float | Literal["balance"]:
@@ -133,3 +142,9 @@ class ClassifierConfig(LearnerConfig):
         from hyperderm.learners.classifier.learner import Classifier
 
         return Classifier(self, run, data, compute)
+
+    def load_classifier(self, checkpoint: Mapping[str, Any], compute: Compute) -> MelanomaClassifier:
+        """See `LearnerConfig.load_classifier`."""
+        from hyperderm.learners.classifier.trained import load
+
+        return load(self, checkpoint, compute)

@@ -15,6 +15,7 @@ from hyperderm.learners.base import Batch, Compute, Validation
 from hyperderm.learners.batch_augmentation import MOST_BANDS, BatchAugmentation
 from hyperderm.learners.classifier.config import ClassifierConfig
 from hyperderm.learners.classifier.networks import HeadDropout, build_classifier, has_batch_norm
+from hyperderm.learners.classifier.trained import TrainedClassifier
 from hyperderm.learners.cube_augmentation import SpectralAugmentation
 from hyperderm.learners.data import TrainData, truth
 from hyperderm.learners.decision_rule import scored
@@ -22,7 +23,6 @@ from hyperderm.learners.losses import class_weights, cross_entropy, focal
 from hyperderm.learners.sampling import phases
 from hyperderm.settings import Run
 
-SCORED_AT_ONCE = 64
 Augment = Callable[[Any, Sequence[int]], Tensor]
 """A function that takes scaled cubes (n, B, H, W) and n keys, and returns augmented cubes of the same shape, dtype and
 device. A function that changes geometry also takes a sequence of n cubes."""
@@ -78,14 +78,9 @@ class Classifier:
         """Score the classifier on validation: see `decision_rule.scored`."""
         return scored(self, self.data.validation)
 
-    @torch.no_grad()
     def logits_of(self, reflectance: Tensor, masks: Tensor) -> Tensor:
         """Return the logits of melanoma, (N,) float64 on the CPU; the masks are ignored."""
-        self.network.eval()
-        scaled = self.data.scaling.forward(reflectance).split(SCORED_AT_ONCE)
-        with self.compute.autocast():
-            parts = [self.network(x.to(self.compute.device, self.compute.dtype)) for x in scaled]
-        return torch.cat(parts).double().cpu()
+        return TrainedClassifier(self.network, self.data.scaling, self.compute).logits_of(reflectance, masks)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the network and its optimizer."""

@@ -197,6 +197,11 @@ class DiffusionConfig(DiagnosisConfig):
             )
         return self
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """See `LearnerConfig.packages`."""
+        return ("diffusers",)
+
     def check(self, run: Run) -> None:
         """See `LearnerConfig.check`."""
         super().check(run)

@@ -33,6 +33,11 @@ class MixtureConfig(ToldConfig):
     dimensions: int = Field(32, ge=1, le=1024)
     """Number of principal components; at most one less than train has cubes."""
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """See `LearnerConfig.packages`."""
+        return ("scikit-learn",)
+
     def check(self, run: Run) -> None:
         """See `LearnerConfig.check`."""
         super().check(run)

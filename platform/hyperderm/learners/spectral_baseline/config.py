@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from hyperderm.errors import ConfigError
 from hyperderm.learners.spec import LearnerConfig, Role
 
 if TYPE_CHECKING:
-    from hyperderm.learners.base import Compute, Learner
+    from collections.abc import Mapping
+
+    from hyperderm.learners.base import Compute, Learner, MelanomaClassifier
     from hyperderm.learners.data import TrainData
     from hyperderm.settings import Run
 
@@ -64,3 +67,10 @@ class SpectralConfig(LearnerConfig):
         from hyperderm.learners.spectral_baseline.learner import SpectralBaseline
 
         return SpectralBaseline(self, run, data, compute)
+
+    def load_classifier(self, checkpoint: Mapping[str, Any], compute: Compute) -> MelanomaClassifier:
+        """See `LearnerConfig.load_classifier`; refuse, because the fit is repeated from the cubes instead of being saved."""
+        raise ConfigError(
+            "a checkpoint of learner.kind = spectral holds no fit: the baseline is fitted anew wherever its cubes are",
+            "Take a network: hyperderm train classifier.",
+        )
