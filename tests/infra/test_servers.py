@@ -79,6 +79,7 @@ def make_buckets(variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.slow  # in short: its words are weed's own flags, and agree with the manifests' (test_agreement.py)
 def test_s3_starts_with_the_keys_and_its_buckets_are_made(s3):
     import boto3
 

@@ -62,6 +62,7 @@ def test_a_perfect_generator_helps(ray_cluster: Cluster, tmp_path: Path):
     assert "MEMORISED" not in (outcome.folder / "report.html").read_text()
 
 
+@pytest.mark.slow  # its parts in short: metrics/test_memorisation.py finds copies, statistics/test_ablation.py what helps
 def test_a_copier_does_not_help_and_is_flagged(ray_cluster: Cluster, tmp_path: Path):
     store = world(tmp_path / "store", melanomas=30, nevi=90)
     outcome = answer(grid(sets(tmp_path, store, 3.0, copier=copier), 3.0), store, ray_cluster, tmp_path / "grid")
