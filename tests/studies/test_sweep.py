@@ -170,7 +170,7 @@ def test_a_worker_that_dies_each_time_leaves_its_trial_open_and_the_others_end(t
     assert after.events[0] == ("started", 0, True)
 
 
-@pytest.mark.slow  # its short forms: test_a_full_disk_is_no_result_and_the_sweep_goes_on_where_it_stood, services/test_kill.py
+@pytest.mark.slow  # its short forms: test_a_full_disk_is_no_result_… below, services/test_kill.py
 def test_interrupted_sweep_goes_on(tmp_path, shared, ray_cluster):
     experiment = tiny(sweep__trials=4, sweep__concurrent=1)
     first = Memory()
