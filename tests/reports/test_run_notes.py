@@ -6,11 +6,29 @@ from types import SimpleNamespace
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hyperderm.reports.leaderboard import Row
-from hyperderm.reports.run_notes import NOTE_LIMIT, Compared, Searched, counts_of, ended_note, grid_note, sweep_note
+from hyperderm.reports.run_notes import (
+    NOTE_LIMIT,
+    Compared,
+    Searched,
+    Trained,
+    counts_of,
+    ended_note,
+    grid_note,
+    run_note,
+    sweep_note,
+)
 from hyperderm.tracking.measure import Measure
 
-SEARCHED = Searched(
+TRAINED = Trained(
     experiment="`shsgan` (shsgan, profile small)",
+    store="s3://bucket/store",
+    manifest=SimpleNamespace(fingerprint="ab" * 32, diagnoses={"melanoma": 6, "nevus": 1}),
+    fold=2,
+    lesions=(40, 12),
+    command="hyperderm sweep shsgan --store s3://bucket/store",
+)
+SEARCHED = Searched(
+    trained=TRAINED,
     space="the space `shsgan v1`",
     axes={
         "learner.lr": FloatDistribution(1e-5, 1e-3, log=True),
@@ -18,11 +36,6 @@ SEARCHED = Searched(
         "training.batch_size": CategoricalDistribution([4, 8]),
     },
     trials=3,
-    store="s3://bucket/store",
-    manifest=SimpleNamespace(fingerprint="ab" * 32, diagnoses={"melanoma": 6, "nevus": 1}),
-    fold=2,
-    lesions=(40, 12),
-    command="hyperderm sweep shsgan --store s3://bucket/store",
     first=Measure("spectral energy distance", 0.1, 1.7),
     second=None,
 )
@@ -70,11 +83,11 @@ def test_a_thousand_trials_and_long_reasons_fit_into_what_mlflow_keeps():
     note = sweep_note(SEARCHED, many)
     assert len(note) <= NOTE_LIMIT
     assert "(the best 10 of 1000)" in note
-    assert SEARCHED.command in note
+    assert TRAINED.command in note
     long = [replace(ROWS[1], number=k, reason="x" * 900) for k in range(20)]
     note = sweep_note(SEARCHED, long)
     assert len(note) <= NOTE_LIMIT
-    assert SEARCHED.command in note
+    assert TRAINED.command in note
 
 
 def test_a_grid_says_its_arms_and_then_its_answer():
@@ -88,3 +101,14 @@ def test_a_grid_says_its_arms_and_then_its_answer():
     assert "```\nhyperderm ablation\n```" in note
     told = grid_note(compared, ["Synthetic cubes: cannot be told."])
     assert told.startswith("Synthetic cubes: cannot be told.\n\n**40 cells")
+
+
+def test_a_single_run_says_what_it_learnt_and_how_it_ended():
+    note = run_note(TRAINED)
+    assert note.startswith("**One run of `shsgan` (shsgan, profile small).** It is running.")
+    assert "fold 2: 40 lesions of train are learnt, 12 of validation score. The test role is not opened." in note
+    assert TRAINED.command in note
+    ended = run_note(replace(TRAINED, command=""), "finished after 3 s; best spectral energy distance 0.4; lower is better")
+    assert "It has finished after 3 s; best spectral energy distance 0.4; lower is better." in ended
+    assert "Again" not in ended
+    assert "nine tenths of the pixels of all 40 lesions are learnt" in run_note(replace(TRAINED, fold=None))

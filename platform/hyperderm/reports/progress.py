@@ -123,12 +123,16 @@ class RunLine(ProgressLine):
     Args:
         console: the console to draw on.
         experiment: the configuration of the run.
+
+    Attributes:
+        conclusion: how the run ended and its score, in words; "" before.
     """
 
     def __init__(self, console: Console, experiment: Experiment) -> None:
         objective = experiment.objective
         super().__init__(console, "train", 1, images=experiment.training.images, objective=objective)
         self._yardsticks, self._metrics = experiment.learner.yardsticks, dict[str, float]()
+        self.conclusion = ""
 
     def started(self, job: Job, resumed: bool) -> None:
         """Print that the run began."""
@@ -153,7 +157,8 @@ class RunLine(ProgressLine):
         scale = ", ".join(f"{_words(name)} {_short(value)}" for name, value in held.items())
         took = duration(time.monotonic() - self._began[job.key])
         best = f"best {_words(self._objective)} {_short(self._best)}{f' ({scale})' if scale else ''}; lower is better"
-        self._print(f"{outcome} after {took}{f': {reason}' if reason else ''}; {best}")
+        self.conclusion = f"{outcome} after {took}{f': {reason}' if reason else ''}; {best}"
+        self._print(self.conclusion)
 
     def interrupted(self, job: Job) -> None:
         """Print that the run was left open."""

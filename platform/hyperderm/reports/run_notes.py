@@ -18,33 +18,72 @@ BEST = 10
 
 
 @dataclass(frozen=True)
-class Searched:
-    """What a sweep searches and on what.
+class Trained:
+    """What is trained, and on what.
 
     Attributes:
         experiment: name of the experiment, kind of its learner and profile.
-        space: name and version of the search space.
-        axes: configuration path to the distribution that is searched.
-        trials: number of trials in all.
         store: address of the store.
         manifest: its manifest.
-        fold: the fold.
+        fold: the fold; None where all lesions of a store without folds are learnt.
         lesions: numbers of lesions of the train and the validation role.
-        command: what repeats or continues the sweep; "" if it was not started by a command.
-        first, second: the objectives; `second` is None where there is one.
+        command: what repeats or continues it; "" if it was not started by a command.
     """
 
     experiment: str
+    store: str
+    manifest: Manifest
+    fold: int | None
+    lesions: tuple[int, int]
+    command: str
+
+    @property
+    def data(self) -> str:
+        """The paragraph about the data."""
+        train, validation = self.lesions
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(self.manifest.diagnoses.items()))
+        read = (
+            f"nine tenths of the pixels of all {train} lesions are learnt, the others score."
+            if self.fold is None
+            else f"fold {self.fold}: {train} lesions of train are learnt, {validation} of validation score. The test role "
+            "is not opened."
+        )
+        return f"**Data.** `{self.store}` (fingerprint `{self.manifest.fingerprint[:12]}`: {counts}), {read}"
+
+    @property
+    def again(self) -> list[str]:
+        """The paragraph with the command; none without one."""
+        return [f"**Again** (it goes on where it stands):\n```\n{self.command}\n```"] if self.command else []
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a sweep searches.
+
+    Attributes:
+        trained: what its trials train, and on what.
+        space: name and version of the search space.
+        axes: configuration path to the distribution that is searched.
+        trials: number of trials in all.
+        first, second: the objectives; `second` is None where there is one.
+    """
+
+    trained: Trained
     space: str
     axes: Mapping[str, BaseDistribution]
     trials: int
-    store: str
-    manifest: Manifest
-    fold: int
-    lesions: tuple[int, int]
-    command: str
     first: Measure
     second: Measure | None
+
+
+def run_note(trained: Trained, conclusion: str = "") -> str:
+    """Return the note of a single run; `conclusion` says how it ended and its score, "" while it runs."""
+    read_on = (
+        "**Read on.** `validation/…` are scores, `train/…` means over steps, `reference/…` numbers of the data, each over "
+        "images shown; the objective's best value is that of the checkpoint that is kept. Pictures are among the artifacts."
+    )
+    ended = f"It has {conclusion}." if conclusion else "It is running."
+    return "\n\n".join([f"**One run of {trained.experiment}.** {ended}", trained.data, read_on, *trained.again])[:NOTE_LIMIT]
 
 
 def sweep_note(searched: Searched, rows: Sequence[Row], ended: str = "") -> str:
@@ -55,14 +94,10 @@ def sweep_note(searched: Searched, rows: Sequence[Row], ended: str = "") -> str:
         rows: the trials that there are; none before the first.
         ended: how the sweep ended; "" while it runs.
     """
-    train, validation = searched.lesions
-    counts = ", ".join(f"{count} {name}" for name, count in sorted(searched.manifest.diagnoses.items()))
     parts = [
-        f"**{searched.trials} trials of {searched.experiment}**, searched by Optuna in {searched.space}. "
+        f"**{searched.trials} trials of {searched.trained.experiment}**, searched by Optuna in {searched.space}. "
         f"{ended or _progress(rows)}",
-        f"**Data.** `{searched.store}` (fingerprint `{searched.manifest.fingerprint[:12]}`: {counts}), "
-        f"fold {searched.fold}: {train} lesions of train are learnt, {validation} of validation score. "
-        "The test role is not opened.",
+        searched.trained.data,
         f"**Score.** {_score(searched)}",
         _axes(searched.axes),
     ]
@@ -72,10 +107,8 @@ def sweep_note(searched: Searched, rows: Sequence[Row], ended: str = "") -> str:
         "data, each over images shown. `leaderboard.md`, `leaderboard.csv` and `search.html` are among the artifacts, "
         "`lesions.png` of each trial shows its lesions beside real ones.",
     ]
-    if searched.command:
-        after.append(f"**Again** (it goes on where it stands):\n```\n{searched.command}\n```")
     for shown in range(min(BEST, len(rows)), -1, -1):
-        note = "\n\n".join([*parts, *_board(searched, rows, shown), *after])
+        note = "\n\n".join([*parts, *_board(searched, rows, shown), *after, *searched.trained.again])
         if len(note) <= NOTE_LIMIT:
             return note
     return "\n\n".join(parts)[:NOTE_LIMIT]

@@ -9,6 +9,7 @@ import numpy as np
 from hyperderm.cluster.feed_choice import FeedChoice
 from hyperderm.config import Experiment
 from hyperderm.metrics import memorisation, recognisability
+from hyperderm.reports.run_notes import Trained
 from hyperderm.store.location import Location
 from hyperderm.store.manifest import Manifest
 from hyperderm.store.reader import Store, open_store
@@ -27,7 +28,7 @@ from hyperderm.tags import (
 from hyperderm.tracking.datasets import DataSet, photographs, role_of_store, synthetic_set
 from hyperderm.tracking.delivery import DELIVERING
 from hyperderm.tracking.figures import RealSet
-from hyperderm.tracking.provenance import provenance
+from hyperderm.tracking.provenance import command_line, provenance
 from hyperderm.tracking.runs import Tracker
 from hyperderm.tracking.server import redacted
 from hyperderm.tracking.study_tracker import StudyFacts
@@ -63,6 +64,19 @@ def facts_of(
     if storage:
         tags[STORAGE_TAG] = storage.uri
     return StudyFacts(key, folder.name, folder, tags, storage, data_of(found))
+
+
+def trained_of(found: Prepared) -> Trained:
+    """Return what a run of this sweep or training learns, for the note on its page."""
+    experiment, selection = found.experiment, found.selection
+    return Trained(
+        experiment=f"`{experiment.name}` ({experiment.learner.kind}, profile {experiment.profile})",
+        store=found.store.location.uri,
+        manifest=found.store.manifest,
+        fold=None if selection.fold_free else experiment.data.fold,
+        lesions=(len(selection.train), len(selection.validation)),
+        command=command_line(),
+    )
 
 
 def data_of(found: Prepared) -> list[DataSet]:

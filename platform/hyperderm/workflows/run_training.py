@@ -11,6 +11,7 @@ from hyperderm.config import Experiment
 from hyperderm.errors import NonFiniteLoss
 from hyperderm.identity import named, searching
 from hyperderm.reports.progress import RunLine
+from hyperderm.reports.run_notes import run_note
 from hyperderm.store.reader import Store
 from hyperderm.store.run_location import address
 from hyperderm.studies.single_run import RunParts, run_single
@@ -23,7 +24,7 @@ from hyperderm.training.storage import claim_prefix, recorded, storage_of_run, t
 from hyperderm.trouble import trouble_of
 from hyperderm.workflows.first_description import describe_first
 from hyperderm.workflows.prepared import RunRequest, prepare
-from hyperderm.workflows.run_tracking import facts_of, finish_tracking, open_tracker, real_set, say_made_with
+from hyperderm.workflows.run_tracking import facts_of, finish_tracking, open_tracker, real_set, say_made_with, trained_of
 from hyperderm.workflows.workspace import Ended, Workspace
 
 
@@ -64,9 +65,11 @@ def run_one(workspace: Workspace, request: RunRequest) -> Ended:
         try:
             with progress:
                 observers.started(job, CheckpointFolder(place).resumable())
+                watched.describe(run_note(trained_of(found)))
                 describe_first(workspace, watched, tracker, facts, store)
                 reason = _outcome(lambda: run_single(parts, job, observers))
                 observers.finished(job, "failed" if reason else "finished", reason)
+                watched.describe(run_note(trained_of(found), progress.conclusion))
         except BaseException as error:
             if not isinstance(error, Exception) or trouble_of(error):  # an interrupt is no result
                 observers.interrupted(job)

@@ -7,10 +7,10 @@ from hyperderm.reports.leaderboard import Row, ranked
 from hyperderm.reports.run_notes import Searched, counts_of, ended_note, sweep_note
 from hyperderm.studies.search import Search
 from hyperderm.tags import BEST_TRIAL_TAG
-from hyperderm.tracking.provenance import command_line
 from hyperderm.tracking.short_texts import SHORTER, short_names, trial_name
 from hyperderm.tracking.study_tracker import TRIAL, StudyTracker
 from hyperderm.workflows.prepared import Prepared
+from hyperderm.workflows.run_tracking import trained_of
 from hyperderm.workflows.sweep_rows import measures_of, rows_of
 
 
@@ -58,19 +58,13 @@ class SweepBoard:
         return {} if best is None else {BEST_TRIAL_TAG: trial_name(best.number, best.values)}
 
     def _searched(self) -> Searched:
-        found, base = self._found, self._search.base
+        base = self._search.base
         first, second = measures_of(self._search)
-        selection = found.selection
         return Searched(
-            experiment=f"`{base.name}` ({base.learner.kind}, profile {base.profile})",
+            trained=trained_of(self._found),
             space=f"the space `{self._space}`",
             axes=self._search.distributions,
             trials=base.sweep.trials,
-            store=found.store.location.uri,
-            manifest=found.store.manifest,
-            fold=base.data.fold,
-            lesions=(len(selection.train), len(selection.validation)),
-            command=command_line(),
             first=first,
             second=second,
         )
