@@ -12,7 +12,8 @@ Measured, median of 10 seeds, accuracy / NMI / ARI: k-means on L2 .972/.880/.914
 10 s a seed on one core, of range-scaled ones .955/.831/.872.
 
 `memory` divides a made-up scene of the size of WHU-LongKou (550 x 400 x 270 float32) by all baselines, and 8 latent
-numbers: 23 s, at most 1.3 GB.
+numbers: 23 s, at most 1.3 GB; then from a file to a written report, training included, as `hyperderm segment` does it (whose
+process took 2.4 GB and 89 s of a core).
 """
 
 import sys
@@ -30,6 +31,7 @@ from hyperderm.learners.randomness import generator, initialised
 from hyperderm.learners.spectral_autoencoder.losses import loss_terms
 from hyperderm.learners.spectral_autoencoder.networks import SpectralAutoencoder
 from hyperderm.learners.spectral_autoencoder.normalisation import Kind, Normalisation
+from hyperderm.reports.segmentation.write import write_segmentation
 from hyperderm.segmentation.clustering import RIDGE, Method, baselines, cluster
 from hyperderm.segmentation.latent_metric import LatentMetric
 from hyperderm.segmentation.scoring import Agreement, agreement
@@ -138,6 +140,15 @@ def memory() -> None:
         row += 0.05 * rng.standard_normal(row.shape, dtype=np.float32)
     print("baselines, 9 clusters:", peak_of(lambda: baselines(cube, 9, 0)))
     print("8 numbers a pixel:", peak_of(lambda: cluster(cube[..., :8].copy(), 9, 0, weight=WEIGHT)))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "scene.npy"
+        np.save(path, cube)
+        print("from the file to the report:", peak_of(lambda: whole(path, Path(folder) / "out")))
+
+
+def whole(path: Path, out: Path) -> None:
+    request = Request(of_file(path, ReadOptions()), 9)
+    write_segmentation(out, request, lambda checkpoint, keep: segment(request, checkpoint, keep), {})
 
 
 def main(arguments: list[str]) -> int:
