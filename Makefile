@@ -65,7 +65,9 @@ segment: $(STAMP) ## clusters of the pixels of CUBE=file or STORE=uri (or of the
 denoise: $(STAMP) ## CUBE=file or STORE=uri (or the phantom) rebuilt without noise by an autoencoder, beside two classical ways; RUN= OUT=
 	$(HYPERDERM) denoise $(PIXELS)
 
-ui: $(STAMP) ## the MLflow UI on what was run here
+ui: $(STAMP) ## the MLflow UI on what was run here; a sweep's study opens in optuna-dashboard: it says how
+	@for study in "$(or $(RUNS),runs)"/*/study.db; do [ ! -e "$$study" ] || \
+		echo ".venv/bin/optuna-dashboard \"sqlite:///$$study\" --port 8080   # the search of $$(basename "$$(dirname "$$study")")"; done
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false .venv/bin/mlflow ui --backend-store-uri "$(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db)" --workers 1 --port $(or $(PORT),5000)
 
 services-up: $(STAMP) ## start S3, PostgreSQL and an MLflow server here, and print what to export

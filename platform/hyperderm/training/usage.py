@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+from pynvml import NVMLError
 
 from hyperderm.metric_groups import SYSTEM
 
@@ -29,8 +30,8 @@ class Usage:
         """Return the numbers by their names in MLflow; NaN for what cannot be known, so all workers have the same names.
 
         `cpu_cores` is the mean number of cores that this process and its finished children kept busy; memory is in GiB: of
-        the process now, of the GPU at its peak since the last report and what others hold of it; `gpu_busy` is the share of
-        time in which the GPU worked, where nvidia-ml-py is there to ask. The disk is that of temporary files.
+        the process now, of the GPU at its peak since the last report and what others hold of it; `gpu_busy` is what
+        `gpu_busy` returns. The disk is that of temporary files.
         """
         wall = time.perf_counter() - self._wall
         found = {
@@ -45,14 +46,21 @@ class Usage:
     def _of_gpu(self) -> dict[str, float]:
         free, total = torch.cuda.mem_get_info(self.device)
         reserved = torch.cuda.memory_reserved(self.device)
-        found = {
-            "gpu_busy": float("nan"),
+        return {
+            "gpu_busy": gpu_busy(self.device),
             "gpu_memory_peak_gib": torch.cuda.max_memory_allocated(self.device) / GIB,
             "gpu_memory_of_others_gib": max(total - free - reserved, 0) / GIB,
         }
-        with suppress(ModuleNotFoundError, RuntimeError):  # without nvidia-ml-py, or a driver that does not answer
-            found["gpu_busy"] = torch.cuda.utilization(self.device) / 100
-        return found
+
+
+def gpu_busy(device: torch.device) -> float:
+    """Return the share of the driver's last sample period in which the GPU worked, from 0 to 1; NaN if it cannot be asked.
+
+    The driver does not say it of a part of a GPU (MIG), for example.
+    """
+    with suppress(RuntimeError, NVMLError):
+        return torch.cuda.utilization(device) / 100
+    return float("nan")
 
 
 def _processor_s() -> float:
