@@ -15,6 +15,7 @@ from typing import Any
 
 from ray import tune
 from ray.tune import Callback
+from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -27,6 +28,9 @@ from hyperderm.cluster.trial import KEY, RESOURCES, Perform, Trial
 from hyperderm.errors import HyperdermError, MachineTrouble, StudyError, WorkerLost
 from hyperderm.store.location import Location
 from hyperderm.trouble import reason_of, said_by, trouble_of
+
+KEYS = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"})
+"""Variables with S3 keys."""
 
 
 def drive(
@@ -63,6 +67,8 @@ def drive(
     """
     if jobs <= 0:
         return
+    # Tune would write keys into the environment of trials that Ray shows in `ps` and on its dashboard; they travel in `storage`.
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(KEYS)
     trainable = tune.with_parameters(Trial, perform=perform, shared=shared, storage=storage)
     with interruptible(study) as stopper:
         tuner = tune.Tuner(

@@ -103,9 +103,10 @@ def _check_http(uri: str, parts: SplitResult, timeout_s: float) -> None:
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
+    login = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
     try:
         response = http_request(  # type: ignore[no-untyped-call]
-            get_default_host_creds(uri),  # type: ignore[no-untyped-call]
+            login,
             "/api/2.0/mlflow/experiments/search",
             "GET",
             params={"max_results": 1},
@@ -115,7 +116,9 @@ def _check_http(uri: str, parts: SplitResult, timeout_s: float) -> None:
         )
     except Exception as error:  # mlflow wraps what requests raises in MlflowException, without its kind
         raise _unanswered(uri, str(error)) from error
-    _check_answer(shown, response.status_code, response.text)
+    user = login.username or parts.username
+    given = f"user {user!r} with the password" if user else "the token" if login.token else ""
+    _check_answer(shown, response.status_code, response.text, given)
 
 
 def _unanswered(uri: str, said: str) -> TrackingError:
@@ -134,7 +137,13 @@ def _unanswered(uri: str, said: str) -> TrackingError:
     return TrackingError(f"The MLflow server at {shown} does not answer ({reason})", START_ONE)
 
 
-def _check_answer(shown: str, status: int, text: str) -> None:
+def _check_answer(shown: str, status: int, text: str, login: str) -> None:
+    """Raise unless this is an answer of MLflow's; `login` says in words what was given to log in with, "" if nothing was."""
+    if status == 401 and login:
+        raise TrackingError(
+            f"The MLflow server at {shown} refuses {login} given (401)",
+            "Correct MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+        )
     if status == 401:
         raise TrackingError(
             f"The MLflow server at {shown} refuses: not logged in (401)",
