@@ -24,10 +24,11 @@ class S3Server:
     Args:
         folder: of its data.
         volumes: files of 64 MB that it may have; 0: as many as the disk holds.
+        secret: of the administrator.
     """
 
-    def __init__(self, folder: Path, volumes: int = 100) -> None:
-        self.folder, self.volumes = folder, volumes
+    def __init__(self, folder: Path, volumes: int = 100, secret: str = SECRET) -> None:
+        self.folder, self.volumes, self.secret = folder, volumes, secret
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self.endpoint = f"http://127.0.0.1:{self.ports['s3']}"
         self._clients: dict[float, Any] = {}
@@ -40,12 +41,12 @@ class S3Server:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def variables(self, key: str = KEY, secret: str = SECRET) -> Mapping[str, str]:
+    def variables(self, key: str = KEY, secret: str = "") -> Mapping[str, str]:
         """What a user exports; files of the machine are not looked at."""
         return {
             "AWS_ENDPOINT_URL_S3": self.endpoint,
             "AWS_ACCESS_KEY_ID": key,
-            "AWS_SECRET_ACCESS_KEY": secret,
+            "AWS_SECRET_ACCESS_KEY": secret or self.secret,
             "AWS_REGION": REGION,
             "AWS_CONFIG_FILE": "/dev/null",
             "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
@@ -65,7 +66,7 @@ class S3Server:
             "s3",
             endpoint_url=self.endpoint,
             aws_access_key_id=KEY,
-            aws_secret_access_key=SECRET,
+            aws_secret_access_key=self.secret,
             region_name=REGION,
             config=Config(connect_timeout=1, read_timeout=read_timeout, retries={"total_max_attempts": 1}),
         )
@@ -73,7 +74,7 @@ class S3Server:
     def start(self, timeout_s: float = 60) -> None:
         (self.folder / "data").mkdir(exist_ok=True)
         identities = self.folder / "identities.json"
-        identities.write_text(json.dumps({"identities": [_identity(KEY, SECRET, "Admin"), _reader()]}))
+        identities.write_text(json.dumps({"identities": [_identity(KEY, self.secret, "Admin"), _reader()]}))
         command = [
             *weed_command(self.folder / "data", self.ports, volume_mb=64, volumes=self.volumes),
             f"-s3.config={identities}",

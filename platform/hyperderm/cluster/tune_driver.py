@@ -67,7 +67,7 @@ def drive(
     """
     if jobs <= 0:
         return
-    # Tune would write keys into the environment of trials that Ray shows in `ps` and on its dashboard; they travel in `storage`.
+    # Tune would put keys into the trials' environment, which Ray shows in `ps` and on its dashboard; they are in `storage`.
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(KEYS)
     trainable = tune.with_parameters(Trial, perform=perform, shared=shared, storage=storage)
     with interruptible(study) as stopper:

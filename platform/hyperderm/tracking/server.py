@@ -15,6 +15,7 @@ from hyperderm.tracking.artifact_locations import follow
 from hyperderm.tracking.database import ready, sqlite_path, telling
 
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+CA = "MLFLOW_TRACKING_SERVER_CERT_PATH"
 START_ONE = "Start it (`make services-up`), correct MLFLOW_TRACKING_URI, or unset it to track in a local file"
 
 
@@ -29,6 +30,8 @@ def quiet_client() -> None:
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     }.items():
         os.environ.setdefault(name, value)
+    if not os.environ.get(CA):  # set to nothing, it would stop mlflow from looking at the server's certificate at all
+        os.environ.pop(CA, None)
     logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())  # it may be imported already
     if os.environ["MLFLOW_LOGGING_LEVEL"].upper() != "DEBUG":  # a database's errors, each with its traceback: we tell them
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
@@ -128,8 +131,7 @@ def _unanswered(uri: str, said: str) -> TrackingError:
         reason = (re.findall(r"certificate verify failed[^'\")]*|Could not find a suitable TLS[^'\")]*", said) or [said])[0]
         return TrackingError(
             f"The certificate of the MLflow server at {shown} is not trusted here ({reason.strip()})",
-            "Set MLFLOW_TRACKING_SERVER_CERT_PATH to the file of the CA that signed it, and name the server as its "
-            "certificate does",
+            f"Set {CA} to the file of the CA that signed it, and name the server as its certificate does",
         )
     if "WRONG_VERSION_NUMBER" in said:
         return TrackingError(f"The MLflow server at {shown} does not speak TLS", "Write http:// in MLFLOW_TRACKING_URI")
