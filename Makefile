@@ -11,7 +11,7 @@ FLAGS = $(if $(RUNS),--runs "$(RUNS)") $(if $(STORAGE),--storage "$(STORAGE)") $
 	$(if $(PROFILE),--profile $(PROFILE)) $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor ablation describe evaluate register lock check format test test-slow unmix segment denoise bench bench-audit bench-cold bench-data bench-generators bench-metrics bench-streaming bench-statistics picture ui services-up services-down clean
+.PHONY: help setup doctor ablation describe evaluate register lock check format test test-slow unmix segment denoise bench bench-audit bench-cold bench-data bench-generators bench-many bench-metrics bench-streaming bench-statistics picture ui services-up services-down clean
 
 help: ## print this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -99,10 +99,13 @@ bench-statistics: $(STAMP) ## simulate studies with known answers: how often the
 bench-audit: $(STAMP) ## power and false alarms of the memorisation audit on the phantom; QUICK=1 for small sets
 	$(PY) -m tests.bench.audit $(if $(QUICK),--quick)
 
+bench-many: $(STAMP) ## a sweep of 1000 trials of a second, two at a time, against the trials alone, MLflow's delivery included; TRIALS= SECONDS= SERVER=1
+	$(PY) -m tests.bench.many_trials $(if $(TRIALS),--trials $(TRIALS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SERVER),--server)
+
 bench-metrics: $(STAMP) ## cost of an evaluation's metrics: time, memory, and against torchmetrics (a quarter of an hour); QUICK=1 for small sets
 	$(PY) -m tests.bench.metrics $(if $(QUICK),--quick)
 
-bench: $(STAMP) ## ratios from one run: cost of a trial, of an epoch, and of a sweep beside its bare loops
+bench: $(STAMP) ## ratios from one run: cost of a trial, of an epoch, and of a sweep beside its bare loops (of 1000 trials: bench-many)
 	$(PY) -m tests.bench.trial_cost
 	$(PY) -m tests.bench.feed
 	$(PY) -m tests.bench.sweep_wall

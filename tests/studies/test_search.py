@@ -1,7 +1,10 @@
 """What a search suggests, stops early, and remembers of a driver that was killed. No Ray."""
 
+import time
+
 from optuna.trial import TrialState
 
+from hyperderm.studies.ranks import SECONDS, SECONDS_AT, seconds_of
 from tests.cluster.sweeps import Memory, ask, search, tiny
 
 
@@ -77,3 +80,23 @@ def test_a_trial_killed_while_it_was_drawn_gets_every_axis(tmp_path):
     values = ask(search(tmp_path, tiny(), Memory())).values
     assert set(values) == set(first.distributions)
     assert values[name] == drawn
+
+
+def test_the_seconds_of_a_trial_go_on_over_drivers_and_stand_at_each_report(tmp_path):
+    first = search(tmp_path, tiny(), Memory())
+    key = ask(first).key
+    for images in (32, 64):
+        time.sleep(0.05)
+        first.report(key, images, {"spectral_energy_distance": 1.0})
+    (left,) = first.study.trials
+    assert SECONDS not in left.user_attrs, "the driver is killed now"
+    assert 0.1 <= seconds_of(left) == left.user_attrs[SECONDS_AT]["64"] > left.user_attrs[SECONDS_AT]["32"] >= 0.05
+    second = search(tmp_path, tiny(), Memory())
+    assert ask(second).key == key
+    time.sleep(0.05)
+    second.report(key, 96, {"spectral_energy_distance": 1.0})
+    second.finish(key)
+    (ended,) = second.study.trials
+    at = ended.user_attrs[SECONDS_AT]
+    assert at == left.user_attrs[SECONDS_AT] | {"96": at["96"]}
+    assert seconds_of(left) + 0.05 <= at["96"] <= seconds_of(ended) == ended.user_attrs[SECONDS]

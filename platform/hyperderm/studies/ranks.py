@@ -18,7 +18,7 @@ from hyperderm.config import LOSS, Experiment
 REACHED = "reached"
 """The attribute of a trial that holds what its checkpoints reached, where Optuna's record of one number is too little."""
 SECONDS, SECONDS_AT = "seconds", "seconds_at"
-"""The attributes of a trial that hold its seconds in all, and its seconds at each report, by number of images as text."""
+"""The attributes of a trial that hold its seconds once a driver has left it, and those at each report, by images as text."""
 BEST_IMAGES = "best_images"
 """The attribute of a trial that holds the number of images seen by the checkpoint that it keeps."""
 
@@ -84,6 +84,12 @@ def reached(trial: FrozenTrial) -> dict[int, Reached]:
     if told := trial.user_attrs.get(REACHED):
         return {int(images): Reached(chosen_by, tuple(values)) for images, (chosen_by, *values) in told.items()}
     return {images: Reached(value, (value,)) for images, value in sorted(trial.intermediate_values.items())}
+
+
+def seconds_of(trial: FrozenTrial) -> float:
+    """Return the seconds that a trial has taken under all drivers, up to its end or its last report."""
+    at_reports: Mapping[str, float] = trial.user_attrs.get(SECONDS_AT, {})
+    return max([float(trial.user_attrs.get(SECONDS, 0.0)), *map(float, at_reports.values())])
 
 
 def values_of(trial: FrozenTrial) -> tuple[float, ...]:

@@ -33,7 +33,7 @@ from hyperderm.config import Experiment
 from hyperderm.errors import StudyError
 from hyperderm.identity import searching
 from hyperderm.registry import Space
-from hyperderm.studies.ranks import SECONDS, SECONDS_AT, TrialScores
+from hyperderm.studies.ranks import SECONDS, SECONDS_AT, TrialScores, seconds_of
 from hyperderm.studies.study_file import open_study
 from hyperderm.studies.trial_job import TrialJob
 
@@ -49,22 +49,31 @@ class _Open:
         scores: the scores of the checkpoint that the trial keeps.
         began: the time at which this driver handed the trial out.
         before: the seconds that earlier drivers recorded of the trial.
+        at_reports: the seconds at each report, by number of images as text.
     """
 
     trial: optuna.Trial
     scores: TrialScores
     began: float = field(default_factory=time.monotonic)
     before: float = 0.0
+    at_reports: dict[str, float] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.before = float(self.trial.user_attrs.get(SECONDS, 0.0))
+    @classmethod
+    def again(cls, trial: optuna.Trial, scores: TrialScores, frozen: FrozenTrial) -> "_Open":
+        """Return a trial that an earlier driver left, with what that driver recorded of it."""
+        return cls(trial, scores, before=seconds_of(frozen), at_reports=dict(frozen.user_attrs.get(SECONDS_AT, {})))
 
     def stop_clock(self, images: int | None = None) -> None:
-        """Write how many seconds the trial has taken under all drivers, and at `images` if this is a report."""
+        """Write how many seconds the trial has taken under all drivers; at `images` if this is a report.
+
+        One attribute is written: each is a transaction on the disk, while the worker waits.
+        """
         seconds = self.before + time.monotonic() - self.began
-        self.trial.set_user_attr(SECONDS, seconds)
-        if images is not None:
-            self.trial.set_user_attr(SECONDS_AT, {str(images): seconds} | self.trial.user_attrs.get(SECONDS_AT, {}))
+        if images is None:
+            self.trial.set_user_attr(SECONDS, seconds)
+        else:
+            self.at_reports = {str(images): seconds} | self.at_reports
+            self.trial.set_user_attr(SECONDS_AT, self.at_reports)
 
 
 class Search(Study[TrialJob]):
@@ -134,17 +143,19 @@ class Search(Study[TrialJob]):
         if self._resumable:
             frozen = self._resumable.popleft()
             self.study.sampler = self._sampler(frozen.number)
-            trial, scores, resumed = optuna.Trial(self.study, frozen._trial_id), TrialScores(self.base, frozen), True
+            trial, resumed = optuna.Trial(self.study, frozen._trial_id), True
+            opened = _Open.again(trial, TrialScores(self.base, frozen), frozen)
             # A kill may have come between two axes: those not drawn yet are drawn now.
             values = {path: _value(trial, path, axis) for path, axis in self.distributions.items()}
             if frozen.user_attrs.get("pruned"):
                 self._pruned.add(str(frozen.number))
         else:
             self.study.sampler = self._sampler(len(self.study.get_trials(deepcopy=False)))
-            trial, scores, resumed = self.study.ask(self.distributions), TrialScores(self.base), False
+            trial, resumed = self.study.ask(self.distributions), False
+            opened = _Open(trial, TrialScores(self.base))
             values = dict(trial.params)
         job = TrialJob(trial.number, self.base.override(values), values)
-        self._open[job.key] = _Open(trial, scores)
+        self._open[job.key] = opened
         return self._hand_out(job, resumed)
 
     def _record_report(self, job: TrialJob, images: int, metrics: Mapping[str, float]) -> None:
@@ -174,7 +185,8 @@ class Search(Study[TrialJob]):
         if outcome == "finished" and not opened.scores:
             outcome, failure = "failed", "no finite objective was reported"
         reason = failure or (f"successive halving at {opened.scores.images} images" if outcome == "stopped early" else "")
-        opened.trial.set_user_attr("reason", reason)
+        if reason:
+            opened.trial.set_user_attr("reason", reason)
         if outcome == "finished":
             self.study.tell(opened.trial, list(opened.scores.values))
         else:

@@ -14,7 +14,7 @@ from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, StudyError, nearest
 from hyperderm.identity import GROUPS, LABELS, present, read
 from hyperderm.strict import unfolded
-from hyperderm.studies.ranks import SECONDS, SECONDS_AT, in_words, reached
+from hyperderm.studies.ranks import SECONDS_AT, in_words, reached, seconds_of
 from hyperderm.studies.repeats import Repeated, repeated, winner_of
 from hyperderm.studies.study_file import read_study
 from hyperderm.training.run_folder import IDENTITY, STUDY, known_identity
@@ -229,6 +229,6 @@ def _trial(trial: FrozenTrial, base: Experiment) -> TrialRecord:
         outcome=OUTCOMES[trial.state],
         scores={images: each.values[0] for images, each in reached(trial).items()},
         seconds_at={int(images): float(seconds) for images, seconds in timed.items()},
-        seconds=float(trial.user_attrs.get(SECONDS, 0.0)),
+        seconds=seconds_of(trial),
         batch=int(trial.params.get(BATCH, base.training.batch_size)),
     )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from optuna.trial import FrozenTrial, TrialState
 
 from hyperderm.reports import leaderboard
-from hyperderm.studies.ranks import BEST_IMAGES, front, in_words, reached, values_of
+from hyperderm.studies.ranks import BEST_IMAGES, front, in_words, reached, seconds_of, values_of
 from hyperderm.studies.search import Search
 from hyperderm.tracking.measure import Measure
 from hyperderm.tracking.study_points import ENDED
@@ -37,7 +37,7 @@ def _row(trial: FrozenTrial, on_front: bool) -> leaderboard.Row:
         best=values.get(0),
         best_images=trial.user_attrs.get(BEST_IMAGES),
         images=max(reached(trial), default=0),
-        seconds=float(trial.user_attrs.get("seconds", 0.0)),
+        seconds=seconds_of(trial),
         values=trial.params,
         reason=trial.user_attrs.get("reason", ""),
         second=values.get(1),
