@@ -33,7 +33,9 @@ def is_free(port: int) -> bool:
     return True
 
 
-def weed_command(folder: Path, ports: Mapping[str, int], *, volume_mb: int, volumes: int) -> list[str]:
+def weed_command(
+    folder: Path, ports: Mapping[str, int], *, volume_mb: int, volumes: int, host: str = "127.0.0.1"
+) -> list[str]:
     """Return the command that starts one server with its data in the existing folder `folder`.
 
     AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment of the server name its administrator.
@@ -43,13 +45,14 @@ def weed_command(folder: Path, ports: Mapping[str, int], *, volume_mb: int, volu
         ports: one port for each name in `PORTS`.
         volume_mb: largest size of one volume file.
         volumes: number of volume files; 0 means as many as the disk holds.
+        host: address at which S3 is served; the other ports stay on loopback.
     """
     listening = [
         f"-{name.replace('.grpc', '.port.grpc') if '.' in name else f'{name}.port'}={ports[name]}" for name in PORTS
     ]
     return [
         *(str(Path(sys.executable).with_name("weed")), "-logtostderr=true", "server", f"-dir={folder}"),
-        *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", *listening),
+        *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", f"-s3.ip.bind={host}", *listening),
         *("-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false", "-master.telemetry=false"),
         "-master.electionTimeout=1s",  # one node elects itself; the default makes a restart last 20 s
         *(f"-master.volumeSizeLimitMB={volume_mb}", f"-volume.max={volumes}", "-volume.preStopSeconds=0"),

@@ -78,6 +78,9 @@ class Memory:
     def noted(self, job, sentence):
         self.notes.append((number_of(job), sentence))
 
+    def told(self, sentence):
+        self.events.append(("told", 0, sentence))
+
     def finished(self, job, outcome, reason):
         self.events.append((outcome, number_of(job), reason))
 

@@ -50,6 +50,14 @@ class Network:
         mounts = "".join(f"mount -t tmpfs tmpfs {shlex.quote(str(folder))} && " for folder in hidden)
         return ["ip", "netns", "exec", self.spaces[number], "sh", "-c", f'{mounts}exec "$@"', "sh", *command]
 
+    def cut(self, number: int) -> None:
+        """Take a namespace off the network; its processes go on."""
+        _ip("link", "set", f"{self.name}o{number}", "down")
+
+    def mend(self, number: int) -> None:
+        """Bring a namespace back to the network."""
+        _ip("link", "set", f"{self.name}o{number}", "up")
+
     def close(self) -> None:
         """Remove the namespaces and the bridge."""
         for space in self.spaces:

@@ -25,12 +25,13 @@ class S3Server:
         folder: of its data.
         volumes: files of 64 MB that it may have; 0: as many as the disk holds.
         secret: of the administrator.
+        host: address at which it listens.
     """
 
-    def __init__(self, folder: Path, volumes: int = 100, secret: str = SECRET) -> None:
-        self.folder, self.volumes, self.secret = folder, volumes, secret
+    def __init__(self, folder: Path, volumes: int = 100, secret: str = SECRET, host: str = "127.0.0.1") -> None:
+        self.folder, self.volumes, self.secret, self.host = folder, volumes, secret, host
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
-        self.endpoint = f"http://127.0.0.1:{self.ports['s3']}"
+        self.endpoint = f"http://{host}:{self.ports['s3']}"
         self._clients: dict[float, Any] = {}
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -76,7 +77,7 @@ class S3Server:
         identities = self.folder / "identities.json"
         identities.write_text(json.dumps({"identities": [_identity(KEY, self.secret, "Admin"), _reader()]}))
         command = [
-            *weed_command(self.folder / "data", self.ports, volume_mb=64, volumes=self.volumes),
+            *weed_command(self.folder / "data", self.ports, volume_mb=64, volumes=self.volumes, host=self.host),
             f"-s3.config={identities}",
         ]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}

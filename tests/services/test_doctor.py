@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,14 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hyperderm.cluster.session import check_address
-from hyperderm.errors import ClusterError
-from infra.seaweed import free_ports
 from tests.services.namespaces import Loopback, Network
+from tests.services.nodes import TOKEN, RayNodes, make_network
 from tests.services.s3_server import S3Server
 from tests.services.test_sweep_cli import wait_for
 
-TOKEN = "0123456789abcdef0123456789abcdef"
 ROOT = Path(__file__).resolve().parents[2]
 BOUND_S = 15
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # in short: test_a_visit_to_a_real_node (test_machine_facts.py)
@@ -44,45 +40,24 @@ def pretend(python: Path) -> None:
     (site / "numpy-1.99.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 1.99.0\n")
 
 
-class Nodes:
+class Nodes(RayNodes):
     """A head here and two nodes in namespaces: one without hyperderm; one with much that is wrong."""
 
     def __init__(self, folder: Path, network: Network | Loopback) -> None:
-        self.network, self.folder = network, folder
+        super().__init__(folder, network)
         self.runs = folder / "runs"
         self.runs.mkdir()
-        self.address = f"{network.here}:{free_ports(1)[0]}"
-        self.temporary = Path(f"/tmp/hd{os.getpid()}")  # Ray's sockets want a short name
-        self.begun: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
         bare, other = (bare_python(self.folder / name) for name in ("bare", "other"))
         pretend(other)
-        words = ["--head", "--port", self.address.rpartition(":")[2], "--node-ip-address", self.network.here]
-        self.begin([sys.executable], *words, "--include-dashboard=false", "--temp-dir", str(self.temporary))
-        wait_for(self.listens, 60, "the head's start")
-        joins = ["--address", self.address, "--node-ip-address"]
-        self.begin(self.network.inside(0, [str(bare)], self.temporary), *joins, self.network.addresses[0])
+        self.begin_head()
+        self.begin_node(0, python=bare)
         wait_for(lambda: self.count() == 2, 90, "the second node")  # two at a time would take the same sockets
         crooked = self.network.inside(1, ["nice", "-n", "5", str(other)], self.temporary, self.runs)
-        self.begin(crooked, *joins, self.network.addresses[1], "--num-gpus", "1")
+        joins = ["--address", self.address, "--node-ip-address", self.network.addresses[1]]
+        self.begin(crooked, *joins, "--num-gpus", "1")
         wait_for(lambda: self.count() == 3, 90, "three nodes")
-
-    def begin(self, program: list[str], *words: str) -> None:
-        environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "RAY_ADDRESS")}
-        environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
-        command = [*program, "-m", "ray.scripts.scripts", "start", "--num-cpus", "1", "--block", *words]
-        with (self.folder / "ray.log").open("ab") as log:
-            self.begun.append(
-                subprocess.Popen(command, env=environment, cwd="/", stdout=log, stderr=log, start_new_session=True)
-            )
-
-    def listens(self) -> bool:
-        try:
-            check_address(self.address, 1)
-        except ClusterError:
-            return False
-        return True
 
     def count(self) -> int:
         findings = by_topic(self.doctor()[1])
@@ -97,13 +72,6 @@ class Nodes:
         assert done.stderr == ""
         return done.returncode, json.loads(done.stdout)
 
-    def stop(self) -> None:
-        for node in reversed(self.begun):
-            if node.poll() is None:
-                os.killpg(node.pid, signal.SIGKILL)
-                node.wait(30)
-        shutil.rmtree(self.temporary, ignore_errors=True)
-
 
 def by_topic(told: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, str]]:
     """Return (place, topic) to the worst finding."""
@@ -114,11 +82,7 @@ def by_topic(told: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, str]]:
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     """Three nodes in namespaces; where this user may not make those, on loopback addresses with everything in common."""
-    network: Network | Loopback
-    try:
-        network = Network(2)
-    except (OSError, subprocess.CalledProcessError):
-        network = Loopback()
+    network = make_network(2)
     made = Nodes(tmp_path_factory.mktemp("nodes"), network)
     try:
         made.start()

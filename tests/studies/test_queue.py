@@ -28,6 +28,9 @@ class Told:
     def noted(self, job: Job, sentence: str) -> None:
         self.events.append(("noted", job.key, sentence))
 
+    def told(self, sentence: str) -> None:
+        self.events.append(("told", "", sentence))
+
     def finished(self, job: Job, outcome: str, reason: str) -> None:
         assert outcome == ("failed" if reason else "finished")
         self.events.append(("finished", job.key, reason))

@@ -16,6 +16,7 @@ from hyperderm.errors import (
     StoreError,
     UnexpectedError,
 )
+from hyperderm.store.location import waited
 from hyperderm.training.loop import Report
 from hyperderm.trouble import AGAIN, own_of, reason_of, trouble_of
 
@@ -34,7 +35,7 @@ def report_message(report: Report, images: float) -> dict[str, Any]:
     return {
         "images": report.images,
         "report": dict(report.metrics),
-        "note": report.note,
+        "note": "; ".join(filter(None, (report.note, waited()))),
         "failure": "",
         "done": report.images >= images,
     }

@@ -60,6 +60,9 @@ class Observer(Protocol):
     def noted(self, job: Job, sentence: str) -> None:
         """Handle an event of a job that a person should know and that does not end the job."""
 
+    def told(self, sentence: str) -> None:
+        """Handle an event of the cluster or of a server, which concerns no single job."""
+
     def finished(self, job: Job, outcome: Outcome, reason: str) -> None:
         """Handle the end of a job; `reason` says why the job failed or was stopped early."""
 
@@ -91,6 +94,11 @@ class Observers:
         """Pass a job's event to all observers."""
         for each in self._all:
             each.noted(job, sentence)
+
+    def told(self, sentence: str) -> None:
+        """Pass an event of the cluster or of a server to all observers."""
+        for each in self._all:
+            each.told(sentence)
 
     def finished(self, job: Job, outcome: Outcome, reason: str) -> None:
         """Pass the end of a job to all observers."""

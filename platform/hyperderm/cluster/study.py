@@ -75,6 +75,11 @@ class Study(ABC, Generic[J]):
         if key in self.handed and not self.interrupted:
             self.observer.noted(self.handed[key], sentence)
 
+    def tell(self, sentence: str) -> None:
+        """Pass on to the observer an event of the cluster or of a server."""
+        if not self.interrupted:
+            self.observer.told(sentence)
+
     def finish(self, key: str, failure: str = "") -> None:
         """Record that a job is done or has failed for good; do nothing if the study was interrupted."""
         if key in self.handed and not self.interrupted:

@@ -15,7 +15,7 @@ from hyperderm.cluster.worker_group import group_reports
 from hyperderm.config import Experiment
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
-from hyperderm.store.location import Location, use_access
+from hyperderm.store.location import Location, use_access, waited
 from hyperderm.store.run_location import RunLocation
 from hyperderm.training.context import local
 from hyperderm.training.kept_samples import keep_samples
@@ -140,7 +140,7 @@ class Trial(tune.Trainable):
         except Exception as error:
             return end_message(error)  # if it raises, Tune repeats the trial from the checkpoint
         if report is None:
-            return DONE
+            return {**DONE, "note": waited()}
         if self._said:
             report, self._said = replace(report, note=". ".join(filter(None, (report.note, self._said)))), ""
         return report_message(report, self._config.get("images", inf))

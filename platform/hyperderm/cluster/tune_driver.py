@@ -21,12 +21,13 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from hyperderm.cluster.node_watch import NodeWatch
 from hyperderm.cluster.session import Cluster
 from hyperderm.cluster.start_watch import StartWatch
 from hyperderm.cluster.study import J, Study
 from hyperderm.cluster.trial import KEY, RESOURCES, Perform, Trial
 from hyperderm.errors import HyperdermError, MachineTrouble, StudyError, WorkerLost
-from hyperderm.store.location import Location
+from hyperderm.store.location import Location, waited
 from hyperderm.trouble import reason_of, said_by, trouble_of
 
 KEYS = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"})
@@ -89,6 +90,7 @@ def drive(
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the loop writes its own
                 callbacks=[
                     StudyCallback(study, cluster.logs),
+                    NodeWatch(study.tell, at_once),
                     StartWatch(lambda trial, said: study.note(trial.config[KEY], said), cluster.logs),
                 ],
                 stop=stopper,
@@ -216,6 +218,11 @@ class StudyCallback(Callback):
             self._study.note(trial.config[KEY], note)
         if result["images"] >= 0:
             self._study.report(trial.config[KEY], result["images"], result["report"])
+
+    def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: object) -> None:
+        """Tell that the driver itself had to wait for a server."""
+        if said := waited():
+            self._study.tell(said)
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
         """Close a job that ended by itself or was stopped early; trouble of the machine leaves it open."""

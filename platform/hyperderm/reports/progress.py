@@ -89,6 +89,10 @@ class ProgressLine:
         """Print the sentence about a job."""
         self._print(f"{_name(job)}: {sentence}")
 
+    def told(self, sentence: str) -> None:
+        """Print the sentence."""
+        self._print(sentence)
+
     def finished(self, job: Job, outcome: Outcome, reason: str) -> None:
         """Print how a job ended."""
         self._done += 1

@@ -162,17 +162,21 @@ class Location:
             FileNotFoundError: the requested file does not exist; StoreError: the server did not answer in that time or
                 refused.
         """
-        deadline = time.monotonic() + PATIENCE_S
-        pause = 0.2
+        begun = time.monotonic()
+        deadline, pause, away = begun + PATIENCE_S, 0.2, False
         while True:
             try:
-                return call()
+                done = call()
+                if away:
+                    _note_wait(self.access.endpoint if self.access else self.uri, time.monotonic() - begun)
+                return done
             except FileNotFoundError:
                 raise
             except OSError as error:
                 left = deadline - time.monotonic()
                 if self.local or not PASSING.search(str(error)) or left <= 0:
                     raise self._failed(error) from error
+            away = True
             time.sleep(min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
@@ -187,6 +191,20 @@ class Location:
                 "Start it, or wait for it; then run the same command again.",
             )
         return StoreError(f"{self.uri} cannot be used: {reason}", "Check the address and the rights of the access key.")
+
+
+_WAITS: dict[str, float] = {}
+
+
+def _note_wait(server: str, seconds: float) -> None:
+    _WAITS[server] = max(seconds, _WAITS.get(server, 0.0))
+
+
+def waited() -> str:
+    """Return, once, for how long this process waited for which S3 servers that were away; "" if it did not."""
+    told = [f"the S3 server at {server} was away; waited {seconds:.0f} s for it" for server, seconds in _WAITS.items()]
+    _WAITS.clear()
+    return "; ".join(told)
 
 
 def locate(uri: str | Path, option: str = "--store") -> Location:

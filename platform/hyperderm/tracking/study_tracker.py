@@ -134,6 +134,9 @@ class StudyTracker:
         """Write the sentence to the job's run, in place of an earlier one."""
         self._tracker.set_tags(self._key(job), {NOTE_TAG: sentence})
 
+    def told(self, sentence: str) -> None:
+        """Do nothing: what it did to a job is noted there."""
+
     def finished(self, job: Job, outcome: Outcome, reason: str) -> None:
         """Upload the files of the job and close its run, in the background."""
         self._artist.submit(self._finish, job, outcome, reason)

@@ -37,6 +37,9 @@ class SweepBoard:
     def noted(self, job: Job, sentence: str) -> None:
         """Do nothing."""
 
+    def told(self, sentence: str) -> None:
+        """Do nothing."""
+
     def interrupted(self, job: Job) -> None:
         """Do nothing."""
 
