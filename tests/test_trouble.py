@@ -24,7 +24,16 @@ from hyperderm.errors import (
     StudyError,
     WorkerLost,
 )
-from hyperderm.trouble import trouble_of
+from hyperderm.trouble import cause_for, trouble_of
+
+
+def test_no_error_is_raised_from_itself():
+    """Ray copies an error with all its causes: among its own causes, it would do so without end."""
+    lost = WorkerLost("a worker was lost", "")
+    outer = caused(ValueError("a group failed"), lost)
+    assert cause_for(lost, lost) is None
+    assert cause_for(lost, outer) is None
+    assert cause_for(MachineTrouble("", ""), outer) is outer
 
 
 def from_ray(cause: Exception) -> RayTaskError:

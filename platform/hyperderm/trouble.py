@@ -72,6 +72,14 @@ def said_by(error: BaseException) -> str:
     return f"{type(inner).__name__}: {reason_of(inner)}"
 
 
+def cause_for(known: BaseException, error: BaseException) -> BaseException | None:
+    """Return the `error` that `known` is raised from, or None if `known` is a part of it.
+
+    An error among its own causes would send Ray, which copies all causes, into an endless recursion.
+    """
+    return None if any(inner is known for inner in _chain(error)) else error
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield `error` and the errors it wraps, from the outside in; `__context__` counts only for errors of Ray."""
     waiting, seen = [error], set[int]()

@@ -363,6 +363,8 @@ def test_a_server_that_goes_away(frail, monkeypatch):
     assert len(list(reading)) == 69, "the second part is read from the server that came back"
     assert store.read(["MMCube/0003_00", "MMCube/0066_00"]).equals(before)
     back.join()
+    assert re.fullmatch(rf"the S3 server at {frail.endpoint} was away; waited \d+ s for it", location_module.waited())
+    assert location_module.waited() == "", "it is told once"
 
     def cut_off():
         yield from lesions(66, 2)

@@ -18,7 +18,7 @@ from hyperderm.errors import (
 )
 from hyperderm.store.location import waited
 from hyperderm.training.loop import Report
-from hyperderm.trouble import AGAIN, own_of, reason_of, trouble_of
+from hyperderm.trouble import AGAIN, cause_for, own_of, reason_of, trouble_of
 
 DONE: dict[str, Any] = {"images": -1, "report": {}, "failure": "", "done": True}
 """The message that ends a trial without a further report."""
@@ -69,7 +69,7 @@ def end_message(error: Exception) -> dict[str, Any]:
     if not isinstance(known, MachineTrouble):
         return failure_message(known)
     if known.passing:
-        raise known from error
+        raise known from cause_for(known, error)
     return {"images": -1, "report": {}, "failure": "", "trouble": known, "done": True}
 
 

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from ray.train.torch import TorchTrainer
 
+from hyperderm.cluster.interfaces import GroupConfig
 from hyperderm.cluster.messages import end_message, report_message
 from hyperderm.cluster.shared_data import Shared
 from hyperderm.config import Experiment
@@ -28,7 +29,7 @@ from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.kept_samples import keep_samples
 from hyperderm.training.loop import Report, train
-from hyperderm.trouble import reason_of, trouble_of
+from hyperderm.trouble import cause_for, reason_of, trouble_of
 
 POLL_S = 1.0
 STOP_S = 30.0
@@ -153,6 +154,7 @@ class WorkerGroup:
         trainer = TorchTrainer(
             worker_main,
             train_loop_config={**config, "channel": self._channel, "cpus": sweep.cpus_per_worker},
+            torch_config=GroupConfig(),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=sweep.workers_per_trial,
                 use_gpu=sweep.gpus_per_worker > 0,
@@ -206,7 +208,7 @@ class WorkerGroup:
                 return message
             if not self._thread.is_alive() and not ray.wait([pending], timeout=POLL_S)[0]:
                 if self._error and (trouble := trouble_of(self._error)):
-                    raise trouble from self._error
+                    raise trouble from cause_for(trouble, self._error)
                 reason = reason_of(self._error) if self._error else "no reason given"
                 raise ClusterError(f"the worker group ended without a result: {reason}", "See the worker logs.")
 
