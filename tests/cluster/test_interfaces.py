@@ -4,7 +4,8 @@ import os
 
 import ray
 
-from hyperderm.cluster.interfaces import GLOO, interface_of, use_own_interface
+from hyperderm.cluster.interfaces import interface_of, use_own_interface
+from hyperderm.cluster.session import GLOO
 
 
 def test_an_address_belongs_to_an_interface():

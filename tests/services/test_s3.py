@@ -2,6 +2,7 @@
 
 import http.server
 import pickle
+import re
 import socket
 import subprocess
 import sys

@@ -5,7 +5,6 @@ worker on another node finds nobody. NCCL looks for an interface itself.
 """
 
 import fcntl
-import os
 import socket
 import struct
 from typing import Any
@@ -13,7 +12,8 @@ from typing import Any
 import ray
 from ray.train.torch import TorchConfig
 
-GLOO = "GLOO_SOCKET_IFNAME"
+from hyperderm.cluster.session import use_interface
+
 _GET_ADDRESS = 0x8915  # SIOCGIFADDR of Linux
 _Backend: Any = TorchConfig().backend_cls
 
@@ -39,7 +39,7 @@ class GroupConfig(TorchConfig):
 def use_own_interface() -> None:
     """Name gloo's interface in this worker's environment, unless it is named there already."""
     if name := interface_of(ray.util.get_node_ip_address()):
-        os.environ.setdefault(GLOO, name)
+        use_interface(name)
 
 
 def interface_of(address: str) -> str:

@@ -96,6 +96,8 @@ SETTINGS = _memory() | {
     "RAY_worker_niceness": "0",  # at Ray's 15, a sweep beside two busy processes on two cores never ends
 }
 """Environment variables for Ray, Tune and Train, in this process and in the workers of a cluster."""
+GLOO = "GLOO_SOCKET_IFNAME"
+"""Gloo's variable for the network interface that it uses."""
 TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 WAIT = "RAY_gcs_server_port_wait_time_s"
 """Ray's variable for the seconds that it tries to be let in by a head node, for example with a wrong token."""
@@ -119,6 +121,11 @@ def quiet_ray() -> None:
         os.environ.setdefault(name, value)
     if token_at_hand():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def use_interface(name: str) -> None:
+    """Let gloo use the network interface `name` in this process, unless the environment names one already."""
+    os.environ.setdefault(GLOO, name)
 
 
 def token_at_hand() -> bool:
