@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from hyperderm.errors import StorageAway, StoreError
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 """The time (s) for which a read or write is retried after its server has gone away."""
 CONNECT_S, REQUEST_S, ATTEMPTS = 3, 5, 2
 """The limits of one pyarrow request: seconds to connect, seconds of silence, number of attempts."""

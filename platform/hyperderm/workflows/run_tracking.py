@@ -132,7 +132,8 @@ def finish_tracking(workspace: Workspace, tracker: Tracker, key: str) -> None:
     while (owed := tracker.flush(SLICE_S)) and time.monotonic() < deadline:
         if tracker.state != DELIVERING:
             owed = tracker.flush(AWAY_S)
-            break
+            if tracker.state != DELIVERING:  # else it has come back meanwhile
+                break
     if owed:
         workspace.say(
             f"tracking: {owed} entries wait for {redacted(workspace.tracking_uri)}; the same command delivers them"
