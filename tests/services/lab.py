@@ -1,6 +1,7 @@
 """A cluster without a common disk and its servers, on which sweeps and grids run while a test disturbs them."""
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -101,7 +102,7 @@ class Lab:
         """Start a node in a namespace, and wait for it."""
         self.nodes.begin_node(number, "--object-store-memory", str(2**27), hidden=(self.folder, Path("/dev/shm")))
         self.place[number] = len(self.nodes.begun) - 1
-        self.nodes.wait_alive(1 + len(self.place))
+        self.nodes.wait_started()
 
     def leave(self, number: int) -> None:
         """Kill a node with all that it started."""
@@ -222,13 +223,13 @@ class Lab:
         for number, node in self.place.items():
             for each in self.nodes.processes(node):
                 with suppress(psutil.NoSuchProcess):
-                    if "ray::Trial" in " ".join(each.cmdline()):
+                    if re.search(r"ray::(Trial|ResourceTrainable)", " ".join(each.cmdline())):  # idle, or at work
                         return number
         return -1
 
     def in_the_middle(self, run: Running) -> bool:
         """Return whether a command has begun its work, on a node in a namespace too, and is not about to end."""
-        wanted = 2 if run.kind == "sweep" else 1
+        wanted = self.settings["sweep.trials"] // 2 if run.kind == "sweep" else 1
         return self.checkpoints(run.name) >= wanted and self.busy() >= 0
 
     def cut(self, number: int) -> None:

@@ -39,7 +39,10 @@ def make_network(count: int) -> Network | Loopback:
 
 def alive(process: psutil.Process) -> bool:
     """Return whether a process runs, or could go on."""
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 class RayNodes:
@@ -90,6 +93,11 @@ class RayNodes:
             return False
         return True
 
+    def wait_started(self) -> None:
+        """Wait until each node that was begun says that it has started."""
+        log = self.folder / "ray.log"
+        wait_for(lambda: log.read_text().count("Ray runtime started.") == len(self.begun), 120, "the nodes' start")
+
     def wait_alive(self, count: int) -> None:
         """Wait until the head counts so many nodes."""
         environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
@@ -116,16 +124,14 @@ class RayNodes:
         if node.poll() is None:
             os.killpg(node.pid, signal.SIGKILL)
             node.wait(30)
-        for each in family:
-            if each.is_running():
-                each.kill()
-        psutil.wait_procs(family, timeout=20)
+        for each in filter(alive, family):
+            each.kill()
+        wait_for(lambda: not any(map(alive, family)), 20, "the end of a node")
 
     def stop(self) -> None:
         """Kill all nodes, the head last, and remove their files."""
         for number in reversed(range(len(self.begun))):
             self.end(number)
-        for each in self._family.values():  # what a killed raylet left behind
-            if each.is_running():
-                each.kill()
+        for each in filter(alive, self._family.values()):  # what a killed raylet left behind
+            each.kill()
         shutil.rmtree(self.temporary, ignore_errors=True)
