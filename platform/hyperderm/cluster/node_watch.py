@@ -57,8 +57,7 @@ def changes(before: Mapping[str, str], after: Mapping[str, str], size: str, at_o
     lost = [f"node {before[node]} was lost; the cluster has {size}" for node in before if node not in after]
     limit = f"at most {at_once} run{'s' * (at_once == 1)} at a time, as at the start"
     new = [
-        f"node {after[node]} joined; the cluster has {size}, of which this command uses what it needs: {limit} "
-        "(interrupt and repeat it to use more)"
+        f"node {after[node]} joined; the cluster has {size}; {limit} (interrupt and repeat the command to use more)"
         for node in after
         if node not in before
     ]
