@@ -1,5 +1,7 @@
 """What the screen says when a cluster loses or gains nodes."""
 
+import ray
+
 from hyperderm.cluster.node_watch import NodeWatch, changes
 
 
@@ -20,6 +22,8 @@ def test_a_cluster_that_stays_says_nothing(ray_cluster):
     assert said == []
     watch._known = {"gone": "10.0.0.9"}
     watch.on_step_end(0, [])
-    assert said[0].startswith("node 10.0.0.9 was lost; the cluster has 2 CPU")
-    assert said[1].startswith("node 127.0.0.1 joined; ")
-    assert len(said) == 2
+    (here,) = ray.nodes()
+    assert [line.partition(";")[0] for line in said] == [
+        "node 10.0.0.9 was lost",
+        f"node {here['NodeManagerAddress']} joined",
+    ]
