@@ -180,6 +180,7 @@ def test_label_maps_lie_where_their_source_lies(here, command, tmp_path):
         (("cube.npy", "--seed", "-1"), "--seed -1. Give 0 or more."),
         (("cube.npy", "--fold", "1"), "is a cube, which has no folds"),
         (("cube.npy", "--reference", "holes.npy"), "holds no integers (height, width)"),
+        (("cube.npy", "--reference", "words.txt"), "words.txt is no .npy file of numbers"),
         (("cube.npy", "--reference", "known.mat"), "A of shape (2, 4) for a scene of 20 x 30 = 600 pixels"),
         (("four.npy", "--clusters", "5", "--latent", "2"), "--clusters 5: there are 4 usable pixels"),
         (("four.npy", "--reference", "which.npy"), "--reference of shape (20, 30) for a cube of 2 x 2 pixels"),

@@ -82,5 +82,8 @@ def test_a_file_that_cannot_be_read(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=f"--reference {path}: "):
         read_known_mixture(path, HEIGHT, WIDTH)
+    (tmp_path / "words.txt").write_text("no numbers")
+    with pytest.raises(ConfigError, match=r"words\.txt is no MATLAB file"):
+        read_known_mixture(tmp_path / "words.txt", HEIGHT, WIDTH)
     with pytest.raises(ConfigError, match=r"nowhere\.mat"):
         read_known_mixture(tmp_path / "nowhere.mat", HEIGHT, WIDTH)

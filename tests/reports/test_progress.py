@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from hyperderm.reports.progress import RunLine
+from hyperderm.reports.progress import ProgressLine, RunLine
 from hyperderm.studies.trial_job import TrialJob
 from tests.training.tiny import tiny
 
@@ -41,3 +41,15 @@ def test_a_run_without_yardsticks_that_failed_says_why():
     assert said[0].startswith("training goes on: ")
     assert ": a loss is not finite; best spectral energy distance –; lower is better" in said[1]
     assert said[2] == "interrupted; the same command goes on"
+
+
+def test_a_trial_that_ends_tells_its_own_score_beside_the_best():
+    """The best so far may be that of a trial that still runs."""
+    out = io.StringIO()
+    line = ProgressLine(Console(file=out, width=200), "sweep", 2, images=64, objective="spectral_energy_distance")
+    first, second = (TrialJob(number, tiny()) for number in (0, 1))
+    for job, score in ((first, 2.5), (second, 0.5)):
+        line.started(job, False)
+        line.reported(job, 32, {"spectral_energy_distance": score})
+    line.finished(first, "finished", "")
+    assert out.getvalue().splitlines()[-1].endswith("s, score 2.5; best so far 0.5")

@@ -51,8 +51,8 @@ def test_a_sweep_says_what_is_searched_on_what_and_how_to_go_on():
     for said in (
         "**3 trials of `shsgan`",
         "It is running.",
-        "`s3://bucket/store` (fingerprint `abababababab`: 6 melanoma, 1 nevus), fold 2: 40 lesions of train are learnt",
-        "12 of validation score. The test role is not opened.",
+        "`s3://bucket/store` (fingerprint `abababababab`: 6 melanoma, 1 nevus), fold 2: 40 lesions of train to learn from",
+        "12 of validation to score with. The test role is not opened.",
         "Real against real, the floor: 0.100. Constant mean cube: 1.70.",
         "| `learner.lr` | 1e-5 to 1e-3, logarithmic |",
         "| `learner.n_critic` | 1 to 5 |",
@@ -71,6 +71,9 @@ def test_the_leaderboard_stands_in_it_best_first_and_the_end_is_told():
     first, second, third = (note.index(f"| {number} | ") for number in (0, 2, 1))
     assert first < second < third
     assert "critic_loss is not finite" in note
+    assert "Worse than the constant mean cube" not in note
+    worse = sweep_note(SEARCHED, [ROWS[0], replace(ROWS[2], best=1.8)])
+    assert "Worse than the constant mean cube: trial 2." in worse
     assert ended_note(ROWS, True, "") == "It was interrupted: 1 finished, 1 stopped early, 1 failed."
     assert (
         ended_note(ROWS, False, "DiskFull: full") == "It broke off (DiskFull: full): 1 finished, 1 stopped early, 1 failed."
@@ -106,7 +109,7 @@ def test_a_grid_says_its_arms_and_then_its_answer():
 def test_a_single_run_says_what_it_learnt_and_how_it_ended():
     note = run_note(TRAINED)
     assert note.startswith("**One run of `shsgan` (shsgan, profile small).** It is running.")
-    assert "fold 2: 40 lesions of train are learnt, 12 of validation score. The test role is not opened." in note
+    assert "fold 2: 40 lesions of train to learn from, 12 of validation to score with. The test role is not opened." in note
     assert TRAINED.command in note
     ended = run_note(replace(TRAINED, command=""), "finished after 3 s; best spectral energy distance 0.4; lower is better")
     assert "It has finished after 3 s; best spectral energy distance 0.4; lower is better." in ended

@@ -69,7 +69,7 @@ class Drawing:
         if self.guidance is not None and not 0 <= self.guidance <= MOST_GUIDANCE:
             raise ConfigError(
                 f"--guidance {self.guidance:g}",
-                f"Give 1 (none) to {MOST_GUIDANCE:g}, such as 2: more typical of a diagnosis.",
+                f"Give 0 to {MOST_GUIDANCE:g}: 2 is more typical of a diagnosis, 1 as it was told, 0 as if none were told.",
             )
         if self.truncation is not None and not LEAST_TRUNCATION <= self.truncation < math.inf:
             raise ConfigError(

@@ -46,6 +46,7 @@ class ProgressLine:
         self._done, self._total, self._quiet, self._left = done, total, quiet, seconds_left
         self._seen: dict[str, int] = {}
         self._began: dict[str, float] = {}
+        self._own: dict[str, float] = {}
         left = TimeRemainingColumn(elapsed_when_finished=True) if seconds_left is None else TextColumn("{task.fields[left]}")
         self._progress = Progress(
             SpinnerColumn(),
@@ -80,8 +81,9 @@ class ProgressLine:
     def reported(self, job: Job, images: int, metrics: Mapping[str, float]) -> None:
         """Update the line after a report."""
         score = metrics.get(self._objective)
-        if score is not None and images and (self._best is None or score < self._best):
-            self._best = score
+        if score is not None and images:
+            self._own[job.key] = min(score, self._own.get(job.key, score))
+            self._best = score if self._best is None else min(score, self._best)
         self._seen[job.key] = images
         self._update()
 
@@ -98,8 +100,9 @@ class ProgressLine:
         self._done += 1
         self._seen[job.key] = self._images  # an early stop saves the rest
         took = duration(time.monotonic() - self._began[job.key]) if job.key in self._began else "earlier"
+        own = f", score {_short(self._own[job.key])}" if job.key in self._own else ""
         best = f"; best so far {_short(self._best)}" if self._objective else ""
-        self._print(f"{_name(job)} {outcome} after {took}{f': {reason}' if reason else ''}{best}")
+        self._print(f"{_name(job)} {outcome} after {took}{own}{f': {reason}' if reason else ''}{best}")
         self._update()
 
     def interrupted(self, job: Job) -> None:

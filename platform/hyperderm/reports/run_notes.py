@@ -45,8 +45,8 @@ class Trained:
         read = (
             f"nine tenths of the pixels of all {train} lesions are learnt, the others score."
             if self.fold is None
-            else f"fold {self.fold}: {train} lesions of train are learnt, {validation} of validation score. The test role "
-            "is not opened."
+            else f"fold {self.fold}: {train} lesions of train to learn from, {validation} of validation to score with. "
+            "The test role is not opened."
         )
         return f"**Data.** `{self.store}` (fingerprint `{self.manifest.fingerprint[:12]}`: {counts}), {read}"
 
@@ -164,7 +164,8 @@ def _board(searched: Searched, rows: Sequence[Row], shown: int) -> list[str]:
     first, second = searched.first, searched.second
     text = leaderboard.markdown(best, None, None, first.name, second).strip()
     more = "" if shown >= len(rows) else f" (the best {shown} of {len(rows)})"
-    return [f"**Leaderboard**{more}", text] if best else []
+    beaten = leaderboard.worse_than_mean(best, first.floor, first.mean_cube)
+    return [f"**Leaderboard**{more}", "\n\n".join([text, *beaten])] if best else []
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,10 @@ def audit_of(state: Mapping[str, Any], store: Store, train: CubeSet, held_out: C
 def describe(audit: Mapping[str, Any]) -> list[str]:
     """Return a sentence about copies of photographs from the audit of a set, as a manifest keeps it; or none."""
     if PHOTOGRAPHS in audit:
-        return [f"Audit against photographs: {memorisation.describe(audit[PHOTOGRAPHS], 'photographs')}."]
+        said = memorisation.describe(audit[PHOTOGRAPHS], "photographs").replace(
+            " train cubes changed", " photographs changed"
+        )
+        return [f"Audit against photographs: {said}."]
     if UNJUDGED in audit:
         return [
             f"Copies of the photographs that its generator learnt were not looked for, because {audit[UNJUDGED]}: bring "

@@ -290,7 +290,7 @@ def _signature(model: ServedModel) -> "ModelSignature":
     asked = [
         ColSpec("long", "count"),
         ColSpec("long", "seed", required=False),
-        ColSpec("string", "diagnosis", required=False),
+        ColSpec("string", "diagnosis", required=len(model.diagnoses) > 1),
     ]
     rgb = [ColSpec(AnyType(), "rgb")] if "rgb" in model.described else []  # type: ignore[no-untyped-call]
     return ModelSignature(Schema([*asked, *rgb]), Schema([cubes]))

@@ -297,8 +297,10 @@ def _classes(path: Path, shape: tuple[int, int, int]) -> "NDArray[np.integer]":
         return read_known_mixture(path, shape[0], shape[1]).classes
     try:
         classes = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--reference {path} cannot be read ({error})", "Give an .npy file of integers.") from None
+    except OSError as error:
+        raise ConfigError(f"--reference {path}: {error.strerror}", "Give an .npy file of integers.") from None
+    except ValueError:  # numpy would advise to open it as a pickle
+        raise ConfigError(f"--reference {path} is no .npy file of numbers", "Give an .npy file of integers.") from None
     if not isinstance(classes, np.ndarray) or classes.ndim != 2 or not np.issubdtype(classes.dtype, np.integer):
         raise ConfigError(f"--reference {path} holds no integers (height, width)", "Give one class a pixel, -1: unknown.")
     return classes

@@ -19,6 +19,7 @@ ABUNDANCES = ("a", "abundances", "abundance", "s")
 ENDMEMBERS = ("m", "endmembers", "endmember", "e", "spectra")
 NAMES = ("cood", "names", "label_strings", "materials")
 """The names of the arrays in lower case, the likeliest first; case in a file does not matter."""
+FORM = "with A (R, pixels) and M (bands, R)"
 OFF = 0.02
 """How far an abundance may lie outside 0 to 1, and their sum from 1: files round."""
 
@@ -51,11 +52,13 @@ def read_known_mixture(path: Path, height: int, width: int) -> KnownMixture:
     Raises:
         ConfigError: the file cannot be read, holds no abundances of so many pixels, or they are no shares.
     """
+    if path.suffix.lower() != ".mat":
+        raise ConfigError(f"--reference {path} is no MATLAB file", f"Give a .mat file {FORM}.")
     try:
         arrays = read_arrays(path).numeric
     except (CubeError, OSError) as error:
         why = error.what if isinstance(error, CubeError) else error.strerror
-        raise ConfigError(f"--reference {path}: {why}", "Give a MATLAB file with A (R, pixels) and M (bands, R).") from None
+        raise ConfigError(f"--reference {path}: {why}", f"Give a MATLAB file {FORM}.") from None
     abundances = _abundances(path, arrays, height, width)
     count = abundances.shape[2]
     return KnownMixture(abundances, _endmembers(path, arrays, count), _names(path, count))
