@@ -48,7 +48,8 @@ def load_sampler(checkpoint: Mapping[str, Any], device: str = "cpu") -> Sampler:
         experiment = read(json.loads(checkpoint["experiment"]))
         if experiment.learner.role != "generator":
             raise StudyError(
-                f"this checkpoint is of learner.kind = {experiment.learner.kind} ({experiment.learner.role}), which makes no cubes",
+                f"this checkpoint is of learner.kind = {experiment.learner.kind} ({experiment.learner.role}): it makes no "
+                "cubes",
                 REMEDY,
             )
         return experiment.learner.load_sampler(experiment, checkpoint, device)
