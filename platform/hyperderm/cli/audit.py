@@ -17,7 +17,7 @@ audit_app = add_group("audit", "Look back on a whole project.")
 @audit_app.command("leaks")
 def leaks(
     stores: Annotated[
-        list[str] | None, typer.Option("--store", help="A store that is no longer where runs say; may be repeated.")
+        list[str] | None, typer.Option("--store", help="A store that no run names, or that has moved; may be repeated.")
     ] = None,
     form: Annotated[str, typer.Option("--format", help="text, markdown or csv; csv names every user.")] = "text",
     cubes: Annotated[
