@@ -11,12 +11,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 
 from hyperderm.cluster import session
 from hyperderm.cluster.ray_output import captured_stderr
 from hyperderm.cluster.session import quoted_interpreter, workers_found
 from hyperderm.cluster.start_watch import StartWatch, last_complaint
+from hyperderm.cluster.tune_driver import keep_keys
 from hyperderm.errors import ClusterError
 
 RAYLET = """[2026-11-28 01:17:05,046 I 8458 8458] (raylet) main.cc:567: Per-worker process group cleanup is ENABLED
@@ -261,3 +263,17 @@ def test_a_signal_that_another_handler_loses_is_still_seen(interruptible):
         starts()
     assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_keys_of_s3_are_not_sent_by_the_environment(monkeypatch):
+    """Tune's own list holds them; what it copies would stand in `ps` and on Ray's dashboard."""
+    given = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"}
+    fresh = subprocess.run(
+        [sys.executable, "-c", "from ray.tune.execution import class_cache as c; print(*c.ENV_VARS_TO_PROPAGATE)"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert given & set(fresh.stdout.split()), "Tune sends none any more: this is not needed"
+    monkeypatch.setattr(class_cache, "ENV_VARS_TO_PROPAGATE", set(fresh.stdout.split()))
+    keep_keys()
+    assert not given & class_cache.ENV_VARS_TO_PROPAGATE
+    assert not [name for name in class_cache.ENV_VARS_TO_PROPAGATE if "KEY" in name or "TOKEN" in name or "PASSWORD" in name]

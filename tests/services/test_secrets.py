@@ -82,6 +82,7 @@ def test_a_mark_is_found_in_every_form():
     assert not betrays(MARK.lower().encode())
 
 
+@pytest.mark.slow  # its short form: test_keys_of_s3_are_not_sent_by_the_environment (cluster/test_starting.py)
 def test_a_sweep_leaves_no_secret(project, phantom_store, mlflow_server, ray_folder):
     """The short form: a password in MLflow's address, a key that nothing needs, a local Ray with a token."""
     variables = token({"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": SECRET, "RAY_TMPDIR": str(ray_folder)})

@@ -31,6 +31,7 @@ from tests.learners.test_contract import data, same
 from tests.studies.grids import finish, generator
 from tests.studies.grids import plan as grid_plan
 from tests.studies.grids import store as grid_store
+from tests.training.tiny import steady
 
 STEPS = {"training__images": 16, "training__validate_every": 8, "training__batch_size": 4}
 TOLD = {"run": "r", "hyperderm.manifest": "m", "hyperderm.fold": "0"}
@@ -113,7 +114,7 @@ def forget_checkpoints(folder: Path, path: str) -> None:
 def trained(experiment: Experiment, held: TrainData, folder: Path) -> list[Any]:
     """Train to the end, or on to it; return images and scores of every report."""
     reports = run(experiment, held, local(folder, TOLD))
-    return [(each.images, {k: v for k, v in each.metrics.items() if "seconds" not in k}) for each in reports]
+    return [(each.images, steady(each.metrics)) for each in reports]
 
 
 def half(experiment: Experiment, held: TrainData, folder: Path) -> None:

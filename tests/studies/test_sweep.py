@@ -49,6 +49,7 @@ def test_no_more_trials_run_at_a_time_than_memory_takes(tmp_path, shared, ray_cl
     assert [event[0] for event in memory.events] == ["started", "finished"] * 2
 
 
+@pytest.mark.slow  # its short form: a grid's cells train by theirs (services/test_ablation_cli.py)
 def test_classifiers_are_searched_by_their_own_objective(tmp_path, told, ray_cluster):
     made = run(tmp_path, classifier(), told, ray_cluster, Memory())
     assert [t.state for t in made.study.trials] == [TrialState.COMPLETE] * 2
@@ -72,6 +73,7 @@ def test_both_objectives_of_a_trial_are_those_of_the_checkpoint_that_it_keeps(tm
         assert trial.user_attrs["best_images"] == best["images"]
 
 
+@pytest.mark.slow  # its short form, with a whole node: services/test_cluster_faults.py
 def test_killed_trial_goes_on_from_its_checkpoint(tmp_path, shared, ray_cluster, capfd):
     """kill -9 of the process that trains: the same weights come out as undisturbed, and no report is told twice."""
     experiment = tiny(sweep__trials=1, training__images=160)

@@ -16,7 +16,8 @@ def closed(folder, experiment, *reports: dict[str, float]) -> tuple[str, dict[st
         key = ask(made).key
         made.report(key, experiment.training.images, metrics)
         made.finish(key)
-    run_sweep._close(made, SimpleNamespace(close=lambda status, **more: told.append((status, more))))
+    board = SimpleNamespace(close=lambda broken: {})
+    run_sweep._close(made, SimpleNamespace(close=lambda status, **more: told.append((status, more))), board)
     ((status, summary),) = told
     return status, summary
 

@@ -68,8 +68,7 @@ def drive(
     """
     if jobs <= 0:
         return
-    # Tune would put keys into the trials' environment, which Ray shows in `ps` and on its dashboard; they are in `storage`.
-    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(KEYS)
+    keep_keys()
     trainable = tune.with_parameters(Trial, perform=perform, shared=shared, storage=storage)
     with interruptible(study) as stopper:
         tuner = tune.Tuner(
@@ -106,6 +105,14 @@ def drive(
                 # Every job has ended: only Tune's own summary failed, as it does on a full disk. The study knows better.
             finally:
                 study.leave_open()
+
+
+def keep_keys() -> None:
+    """Keep Tune from putting S3 keys into the trials' environment, which Ray shows in `ps` and on its dashboard.
+
+    Workers are given them in `storage`.
+    """
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(KEYS)
 
 
 @contextmanager

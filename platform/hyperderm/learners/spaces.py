@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
 from hyperderm.errors import ConfigError
@@ -115,6 +115,11 @@ def _mixed(network: UnmixingNet, space: AbundanceSpace, levels: Tensor) -> Tenso
     with repeatable():
         parts = [network(part)[0].double() for part in levels.float().split(AT_ONCE)]
         return torch.cat([space.inverse(2 * part - 1) for part in parts])
+
+
+def unmixing_network(checkpoint: Mapping[str, Any]) -> nn.Module:
+    """Return an unmixing net from its checkpoint: images (N, 3 or B, H, W) to abundances (N, R, H, W) and mixtures."""
+    return UnmixingNet.from_state(checkpoint["learner"]["network"])
 
 
 def _rms(difference: Tensor) -> float:

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from hyperderm.cubes.diagnosis import UNKNOWN
 from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
 from hyperderm.errors import ConfigError
 from hyperderm.identity import read
 from hyperderm.learners.sources import rgb_levels
+from hyperderm.learners.spaces import unmixing_network
 from hyperderm.learners.synthesis import repeatable
-from hyperderm.learners.unmixer.networks import UnmixingNet
 from hyperderm.store.reader import Store
 from hyperderm.training.data import cube_set
 from hyperderm.training.named_checkpoints import fold_of
@@ -42,7 +43,7 @@ class ColourNet:
         known_means, known_spreads: the same of the pseudo-RGB of train cubes.
     """
 
-    network: UnmixingNet
+    network: nn.Module
     bands: tuple[float, ...]
     source: str
     matrix: Values
@@ -90,7 +91,7 @@ def colour_net(checkpoint: Mapping[str, Any], photographs: Store, source: Store)
         levels = rgb_levels(train.reflectance[rows] if rows else train.reflectance, matrix)
         known[diagnosis] = levels.mean((0, 2, 3)), levels.std((0, 2, 3))
     return ColourNet(
-        UnmixingNet.from_state(checkpoint["learner"]["network"]),
+        unmixing_network(checkpoint),
         bands,
         source.location.uri,
         matrix,
