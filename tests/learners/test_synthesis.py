@@ -110,7 +110,7 @@ def test_what_is_no_generator(rgb):
         load_sampler({**checkpoint, "experiment": json.dumps(wider)})
     classifier = json.loads(checkpoint["experiment"])
     classifier |= {"learner": {"kind": "classifier"}, "task": {}, "data": {"size": 16}}
-    with pytest.raises(StudyError, match="of a classifier"):
+    with pytest.raises(StudyError, match=r"learner\.kind = classifier \(classifier\): it makes no cubes"):
         load_sampler({**checkpoint, "experiment": json.dumps(classifier)})
 
 

@@ -173,10 +173,11 @@ def test_a_fault_is_survived(lab, table, fault, kind):
     assert not wrong, ended.said
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.slow  # its short form: test_killed_trial_goes_on_from_its_checkpoint (studies/test_sweep.py)
+@pytest.mark.timeout(300)
 def test_a_raylet_dies_in_a_sweep_on_two_nodes(tmp_path, phantom_store):
     """Two `ray start` on loopback with a token; store and storage on S3; MLflow in a file."""
-    made = Lab(tmp_path, phantom_store, Loopback(), 2, 640)
+    made = Lab(tmp_path, phantom_store, Loopback(), 2, 2_400)
     try:
         made.start(1)
         run = made.begin("sweep", "short")

@@ -340,7 +340,7 @@ def at_once(command, project):
     return at_once
 
 
-@pytest.mark.slow  # its short form is in test_cluster_faults.py
+@pytest.mark.slow  # its short form is test_one_run_here_ends_as_on_a_disk
 @pytest.mark.timeout(600)
 def test_a_sweep_on_s3_from_the_command_to_a_synthetic_set(server, project, phantom_store, at_once):
     sweep = ["sweep", "tiny", "--profile", "small", "--store", phantom_store, "--name", "far", "--trials", 2]
@@ -390,7 +390,7 @@ def test_a_wrong_bucket_leaves_nothing_behind(project, at_once):
     assert {name for name in files(project) if "__pycache__" not in name} == set(before)
 
 
-@pytest.mark.slow  # its short forms: test_one_run_here_ends_as_on_a_disk, a sweep on S3 in test_cluster_faults.py
+@pytest.mark.slow  # its short form is test_one_run_here_ends_as_on_a_disk
 def test_a_single_run_on_s3(server, project, phantom_store, at_once):
     train = ["train", "tiny", "--profile", "small", "--store", phantom_store, "--name", "one"]
     train += ["--storage", "s3://runs/single"]

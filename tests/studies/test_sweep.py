@@ -73,7 +73,6 @@ def test_both_objectives_of_a_trial_are_those_of_the_checkpoint_that_it_keeps(tm
         assert trial.user_attrs["best_images"] == best["images"]
 
 
-@pytest.mark.slow  # its short form, with a whole node: services/test_cluster_faults.py
 def test_killed_trial_goes_on_from_its_checkpoint(tmp_path, shared, ray_cluster, capfd):
     """kill -9 of the process that trains: the same weights come out as undisturbed, and no report is told twice."""
     experiment = tiny(sweep__trials=1, training__images=160)

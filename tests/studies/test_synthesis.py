@@ -410,7 +410,7 @@ def test_checkpoints_of_other_stores_and_foreign_ones(tmp_path, real, checkpoint
     classifier = json.loads(state["experiment"])
     classifier |= {"learner": {"kind": "classifier"}, "task": {}, "data": {"size": 16}}
     torch.save({**state, "experiment": json.dumps(classifier)}, tmp_path / "classifier.pt")
-    refused(StudyError, "of a classifier", real, tmp_path / "classifier.pt")
+    refused(StudyError, r"learner\.kind = classifier \(classifier\): it makes no cubes", real, tmp_path / "classifier.pt")
     torch.save({**state, "schema": SCHEMA + 1}, tmp_path / "later.pt")
     refused(
         StudyError, rf"later.pt is of schema {SCHEMA + 1}, this hyperderm reads up to {SCHEMA}", real, tmp_path / "later.pt"
