@@ -33,6 +33,7 @@ runpy.run_module("tests.bench.gpu", run_name="__main__")
 """
 
 
+@pytest.mark.slow  # in short: every learner steps and serves (learners/test_experiments.py)
 def test_it_runs_without_ray_and_mlflow_and_prints_its_table():
     names = ["dcgan", "vae", "dcgan_abundance"]
     command = [sys.executable, "-c", BARE, "--steps", "1", "--names", *names, "diffusion"]

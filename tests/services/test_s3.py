@@ -237,6 +237,7 @@ def test_a_bucket_that_is_missing():
             call()
 
 
+@pytest.mark.slow  # its short form is test_a_silent_server_costs_three_seconds
 def test_a_port_that_accepts_and_never_answers(monkeypatch, server, uri):
     with socket.create_server(("127.0.0.1", 0), backlog=20) as silent:
         use(monkeypatch, server, AWS_ENDPOINT_URL_S3=f"http://127.0.0.1:{silent.getsockname()[1]}")

@@ -153,6 +153,7 @@ def refused(command, project: Path, store: Path, variables: dict[str, str], said
     assert {process.pid for process in psutil.Process().children(recursive=True)} <= begun
 
 
+@pytest.mark.slow  # in short: what a login that is refused says (tracking/test_proof.py)
 @pytest.mark.parametrize("case", ["wrong password", "no password"])
 def test_who_may_not_is_told_before_anything_starts(case, command, project, phantom_store, mlflow_server):
     """The short form: the login is asked for by a server in front."""

@@ -21,6 +21,7 @@ from hyperderm.training.selection import select
 from tests.cluster.sweeps import Memory, classifier, run, search, tiny
 
 
+@pytest.mark.slow  # its short form is test_killed_trial_goes_on_from_its_checkpoint
 def test_every_trial_ends_and_is_told_once(tmp_path, shared, ray_cluster):
     memory = Memory()
     made = run(tmp_path, tiny(), shared, ray_cluster, memory)
