@@ -44,6 +44,11 @@ def of_test_role(name: str) -> str:
     return TEST + name.removeprefix(_OF_TEST)
 
 
+def is_result(name: str) -> bool:
+    """Return whether a metric in MLflow says something of a run, and not of the machine that it ran on; its seconds do."""
+    return not name.startswith(SYSTEM) or name == f"{SYSTEM}seconds"
+
+
 def ungrouped(name: str) -> str:
     """Return the name of a metric without its group, as versions without groups wrote it."""
     if name.startswith(TEST):

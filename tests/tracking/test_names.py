@@ -2,7 +2,7 @@
 
 import pytest
 
-from hyperderm.metric_groups import grouped, of_test_role, ungrouped
+from hyperderm.metric_groups import grouped, is_result, of_test_role, ungrouped
 from hyperderm.tracking.short_texts import LONGEST_NAME, brief, trial_name
 
 
@@ -45,6 +45,9 @@ def test_a_score_of_the_test_role_keeps_the_name_of_earlier_versions_in_comparis
     assert of_test_role(old) == f"test/{old.removeprefix('test_')}"
     assert ungrouped(of_test_role(old)) == old
     assert ungrouped("system/seconds") == "seconds"
+    assert is_result("system/seconds")
+    assert is_result("validation/auroc")
+    assert not is_result("system/memory_gib")
     assert ungrouped("a/level/variance") == "a/level/variance"
 
 

@@ -12,7 +12,7 @@ import torch
 from hyperderm.config import DataConfig, Experiment, TrainingConfig
 from hyperderm.cubes.cube import Cube, Lesion
 from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
-from hyperderm.errors import ConfigError, StoreError, StudyError
+from hyperderm.errors import ConfigError, StorageAway, StoreError, StudyError
 from hyperderm.learners.dcgan import DcganConfig
 from hyperderm.learners.unmixer import UnmixerConfig
 from hyperderm.learners.unmixer.networks import UnmixingNet
@@ -21,6 +21,7 @@ from hyperderm.reports.unmixing import sections
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import origin_of
 from hyperderm.store.writer import write_store
+from hyperderm.studies import photograph_audit
 from hyperderm.studies.named_runs import find_inputs
 from hyperderm.studies.photograph_audit import PhotographAudit
 from hyperderm.studies.synthesis import generate_here
@@ -198,7 +199,7 @@ def test_a_store_of_photographs_is_unmixed_by_the_net(real, runs, others):
         of_net(others, state, source=others)
 
 
-def test_copies_of_photographs_are_looked_for_in_a_set(real, runs, tmp_path):
+def test_copies_of_photographs_are_looked_for_in_a_set(real, runs, tmp_path, monkeypatch):
     lesions = [one.lesion for one in phantom(30, 32, 77)]
     rgb = pictures(lesions, tmp_path / "rgb", image_id="x")
     made = experiment(rgb)
@@ -216,6 +217,18 @@ def test_copies_of_photographs_are_looked_for_in_a_set(real, runs, tmp_path):
     (tmp_path / "rgb").rename(tmp_path / "moved")
     generate_here(real, best, str(tmp_path / "again"), counts={"melanoma": 4})
     assert "were not looked for, because" in notes(tmp_path, "again")
+    assert "Bring the photographs back to where they were" in notes(tmp_path, "again")
+    pictures(lesions[:9], tmp_path / "rgb", image_id="x")
+    generate_here(real, best, str(tmp_path / "changed"), counts={"melanoma": 4})
+    assert f"now, and was {rgb.manifest.fingerprint[:12]}" in notes(tmp_path, "changed")
+
+    def away(*_):
+        raise StorageAway("the S3 server does not answer", "Start it.")
+
+    monkeypatch.setattr(photograph_audit, "extra_store", away)
+    with pytest.raises(StorageAway):  # a server that is away is no reason to look for no copies
+        generate_here(real, best, str(tmp_path / "never"), counts={"melanoma": 4})
+    assert not (tmp_path / "never").exists()
 
 
 def test_a_copy_of_a_photograph_is_found_whatever_its_bands(real, tmp_path):

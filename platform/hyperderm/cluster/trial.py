@@ -142,7 +142,7 @@ class Trial(tune.Trainable):
         if report is None:
             return {**DONE, "note": waited()}
         if self._said:
-            report, self._said = replace(report, note=". ".join(filter(None, (report.note, self._said)))), ""
+            report, self._said = replace(report, note="; ".join(filter(None, (report.note, self._said)))), ""
         return report_message(report, self._config.get("images", inf))
 
     def cleanup(self) -> None:

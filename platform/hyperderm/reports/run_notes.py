@@ -53,7 +53,7 @@ class Trained:
     @property
     def again(self) -> list[str]:
         """The paragraph with the command; none without one."""
-        return [f"**Again** (it goes on where it stands):\n```\n{self.command}\n```"] if self.command else []
+        return _again(self.command)
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class Compared:
         folds, seeds: numbers of folds and seeds.
         models: names of the classifiers.
         store, fingerprint: the store.
-        command: see `Searched`.
+        command: see `Trained`.
     """
 
     grid: str
@@ -206,6 +206,8 @@ def grid_note(compared: Compared, answer: Sequence[str] = ()) -> str:
         "The runs below this one are the arms, those below them cells: `test/…` are scores of one cell on its own test "
         "role, from which alone nothing follows.",
     ]
-    if compared.command:
-        parts.append(f"**Again** (it goes on where it stands):\n```\n{compared.command}\n```")
-    return "\n\n".join(parts)[:NOTE_LIMIT]
+    return "\n\n".join([*parts, *_again(compared.command)])[:NOTE_LIMIT]
+
+
+def _again(command: str) -> list[str]:
+    return [f"**Again** (it goes on where it stands):\n```\n{command}\n```"] if command else []

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
-from hyperderm.errors import HyperdermError, StoreError
+from hyperderm.errors import MachineTrouble, StoreError
 from hyperderm.learners.data import CubeSet
 from hyperderm.learners.sources import matched_by_diagnosis, rgb_levels
 from hyperderm.metrics import memorisation
@@ -27,6 +27,8 @@ from hyperderm.training.selection import extra_store, select
 
 PHOTOGRAPHS, UNJUDGED = "photographs", "photographs_unjudged"
 """Keys of the audit of a set: the audit against photographs, or why there is none."""
+FEWEST = 2
+RESTORE = "Bring the photographs back to where they were, and make the set again."
 
 
 class PhotographAudit:
@@ -67,29 +69,34 @@ class PhotographAudit:
 def audit_of(state: Mapping[str, Any], store: Store, train: CubeSet, held_out: CubeSet) -> PhotographAudit | str:
     """Return the audit against the photographs that a checkpoint's generator learnt, or why there is none.
 
-    The reason is "" if it learnt none.
+    The reason is "" if it learnt none; otherwise it ends with a full stop, after the remedy if there is one.
 
     Args:
         state: content of the checkpoint.
         store: the store on which it was trained.
         train: its train cubes.
         held_out: cubes that it has not seen.
+
+    Raises:
+        MachineTrouble: the photographs' server does not answer.
     """
     learnt = state["provenance"].get(PHOTOGRAPHS_TAG)
     if not learnt:
         return ""
+    experiment = experiment_of(state)
     try:
-        experiment = experiment_of(state)
         rgb = extra_store(experiment)
-        if rgb.manifest.fingerprint != learnt:
-            raise StoreError(f"{rgb.location.uri} is now store {rgb.manifest.fingerprint[:12]}", "Restore it.")
-        ids = select(store, experiment).extra
-        if len(ids) < 2:
-            return f"there are {len(ids)}"
-        photographs = cube_set(rgb.read(ids), experiment.data.size)
-        return PhotographAudit(photographs, train, held_out, tuple(store.manifest.wavelengths_nm))
-    except HyperdermError as error:  # moved or removed: the set can be made without them
-        return error.what
+    except MachineTrouble:  # it may be there in a minute
+        raise
+    except StoreError as error:  # moved or removed: the set can be made without them
+        return f"{error.what}. {RESTORE}"
+    if rgb.manifest.fingerprint != learnt:
+        return f"{rgb.location.uri} is store {rgb.manifest.fingerprint[:12]} now, and was {learnt[:12]}. {RESTORE}"
+    ids = select(store, experiment).extra
+    if len(ids) < FEWEST:
+        return f"it learnt {len(ids)}, and similarity is learnt from {FEWEST} or more."
+    photographs = cube_set(rgb.read(ids), experiment.data.size)
+    return PhotographAudit(photographs, train, held_out, tuple(store.manifest.wavelengths_nm))
 
 
 def describe(audit: Mapping[str, Any]) -> list[str]:
@@ -100,8 +107,5 @@ def describe(audit: Mapping[str, Any]) -> list[str]:
         )
         return [f"Audit against photographs: {said}."]
     if UNJUDGED in audit:
-        return [
-            f"Copies of the photographs that its generator learnt were not looked for, because {audit[UNJUDGED]}: bring "
-            "their store back to where it was, and make the set again."
-        ]
+        return [f"Copies of the photographs that its generator learnt were not looked for, because {audit[UNJUDGED]}"]
     return []

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from hyperderm.errors import ConfigError, TrackingError, nearest
-from hyperderm.metric_groups import ungrouped
+from hyperderm.metric_groups import is_result, ungrouped
 from hyperderm.strict import json_of
 from hyperderm.tags import KEY_TAG
 from hyperderm.tracking.database import sqlite_path
@@ -46,7 +46,7 @@ class TrackedRun:
         settings: dotted configuration path to value, from the artifact config.json and the params.
         whole: False if config.json is missing; `settings` may then hold the swept values alone.
         tags: all tags of the run.
-        metrics: name without its group (`metric_groups`) to (value, step) at the last logged step.
+        metrics: name without its group (`metric_groups`) to (value, step) at the last logged step; not what workers used.
     """
 
     id: str
@@ -171,7 +171,11 @@ class _Library:
             {**{name: value for name, value in params.items() if name is not None}, **(config or {})},
             config is not None,
             run.data.tags,
-            {ungrouped(metric.key): (metric.value, metric.step) for metric in run.data.to_proto().metrics},
+            {
+                ungrouped(metric.key): (metric.value, metric.step)
+                for metric in run.data.to_proto().metrics
+                if is_result(metric.key)
+            },
         )
 
     def _config(self, run_id: str) -> dict[str, object] | None:
