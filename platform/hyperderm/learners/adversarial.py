@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperderm.learners import randomness
+from hyperderm.learners.accumulation import Computed, accumulated
 from hyperderm.learners.adversarial_losses import critic_loss, generator_loss
 from hyperderm.learners.adversarial_settings import AdversarialConfig
 from hyperderm.learners.average import gradient_norm
@@ -131,10 +132,22 @@ class AdversarialLearner(GenerativeLearner):
         if (step + 1) % self.config.n_critic == 0:
             metrics |= self.generator_step(batch)
             self.updated(batch, batch.count * self.config.n_critic)
-        return {name: value.detach() for name, value in metrics.items()}
+        return metrics
 
     def critic_step(self, batch: Batch) -> dict[str, Tensor]:
         """Update the critic once."""
+        self.d_optimizer.zero_grad(set_to_none=True)
+        metrics = accumulated(batch, self._critic_loss)
+        metrics["critic_gradient"] = gradient_norm(self.critic)
+        self.d_optimizer.step()
+        if self.config.loss == "wgan_clip":
+            with torch.no_grad():
+                for p in self.critic.parameters():
+                    p.clamp_(-self.config.clip, self.config.clip)
+        return metrics
+
+    def _critic_loss(self, batch: Batch) -> Computed:
+        """Return the critic's loss and its metrics."""
         c = self.config
         real, labels = self.shown((self.real(batch),), batch, "critic/real")[0], self.labels(batch)
         with torch.no_grad(), self.compute.autocast():
@@ -156,25 +169,16 @@ class AdversarialLearner(GenerativeLearner):
         }
         for weight, term in terms.values():
             total = total + weight * term
-        self.d_optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        gradient = gradient_norm(self.critic)
-        self.d_optimizer.step()
         if self.strength is not None:
             self.strength.update(on_real, batch.count)
             terms["augmentation"] = 0.0, self.strength.probability
-        if c.loss == "wgan_clip":
-            with torch.no_grad():
-                for p in self.critic.parameters():
-                    p.clamp_(-c.clip, c.clip)
         gap = on_real.mean() - on_fake.mean()
-        return {
+        return total, {
             "wasserstein": gap,
             "penalty_norm": norm,
             "penalty": penalty,
             **{name: term for name, (_, term) in terms.items()},
             "critic_loss": total,
-            "critic_gradient": gradient,
         }
 
     def penalty(self, real: Tensor, fake: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -201,6 +205,15 @@ class AdversarialLearner(GenerativeLearner):
     def generator_step(self, batch: Batch) -> dict[str, Tensor]:
         """Update the generator once; the critic stays as it is."""
         self.critic.requires_grad_(False)
+        self.g_optimizer.zero_grad(set_to_none=True)
+        metrics = accumulated(batch, self._generator_loss)
+        metrics["generator_gradient"] = gradient_norm(self.generator)
+        self.g_optimizer.step()
+        self.critic.requires_grad_(True)
+        return metrics
+
+    def _generator_loss(self, batch: Batch) -> Computed:
+        """Return the generator's loss and its metrics."""
         inputs, labels = self.inputs(batch, "generator"), self.labels(batch)
         with self.compute.autocast():
             fake = self.generated(inputs, labels, batch, "generator")
@@ -211,12 +224,7 @@ class AdversarialLearner(GenerativeLearner):
         for name, (weight, term) in terms.items():
             metrics[name] = term
             loss = loss + weight * term
-        self.g_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        gradient = gradient_norm(self.generator)
-        self.g_optimizer.step()
-        self.critic.requires_grad_(True)
-        return metrics | {"generator_loss": loss, "generator_gradient": gradient}
+        return loss, metrics | {"generator_loss": loss}
 
     def _opponents(self, batch: Batch, labels: Sequence[Tensor]) -> Tensor | None:
         """Return the scores of the real cubes if the generator's loss compares pairs, otherwise None."""

@@ -72,6 +72,15 @@ class AdversarialConfig(GenerativeConfig):
     real_label: float = Field(1.0, gt=0.5, le=1)
     """Target of the critic for real cubes with `loss=bce`; below 1 it is one-sided smoothing (Salimans et al. 2016)."""
 
+    @property
+    def splits(self) -> bool:
+        """See `LearnerConfig.splits`: yes, because all losses and penalties are means over cubes, or over pairs of them.
+
+        Not with batch norm; not with spectral norm, whose estimate improves at every pass through the critic; not with
+        LeCam or an adaptive strength of augmentation, which follow the mean scores of batches.
+        """
+        return self.norm in ("none", "layer") and self.lecam_weight == 0 and not self.diffaug.adapts
+
     @model_validator(mode="after")
     def _fit_the_loss(self) -> Self:
         if self.norm == "batch" and self.loss == "wgan_gp":

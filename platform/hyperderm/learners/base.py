@@ -1,7 +1,7 @@
 """The interface between the training loop and a learner, and the definition of a batch."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -37,6 +37,8 @@ class Batch:
         rows: (n,) rows of `TrainData.drawn` that the cubes of `real` come from.
         labels: (n,) int64 indices into `TrainData.classes`, one for each cube of `real`.
         draw_masks: draws the masks of `masks`; called at most once, when a learner first uses `masks`.
+        parts: number of parts in which a step computes this batch one after the other, so that less memory is needed; at
+            least 1.
     """
 
     draw_real: Callable[[], Tensor]
@@ -48,6 +50,7 @@ class Batch:
     rows: Tensor
     labels: Tensor
     draw_masks: Callable[[], Tensor]
+    parts: int = 1
 
     @cached_property
     def real(self) -> Tensor:
@@ -63,6 +66,37 @@ class Batch:
     def source(self) -> Tensor:
         """Scaled cubes (n, B, H, W) drawn independently of `real`, for conditional generators."""
         return self.draw_source()
+
+    @cached_property
+    def _viewed(self) -> Sequence[Tensor]:
+        """The cubes of `views`, made once for all parts."""
+        return self.views()
+
+    def split(self) -> tuple["Batch", ...]:
+        """Return this batch in `parts` parts of consecutive cubes, or in one of each cube if there are fewer cubes.
+
+        The numbers of cubes of the parts differ by one at most. Each part is a share of the same global batch, so what is
+        keyed by a row of that batch is the same in a part as in the whole. With one part, it is this batch itself.
+        """
+        if self.parts == 1:
+            return (self,)
+        cubes = len(self.rows)
+        count = min(self.parts, cubes)
+        return tuple(self._part(slice(k * cubes // count, (k + 1) * cubes // count)) for k in range(count))
+
+    def _part(self, own: slice) -> "Batch":
+        first, _, _ = self.share.indices(self.count)
+        return replace(
+            self,
+            draw_real=lambda: self.real[own],
+            views=lambda: self._viewed[own],
+            draw_source=lambda: self.source[own],
+            share=slice(first + own.start, first + own.stop),
+            rows=self.rows[own],
+            labels=self.labels[own],
+            draw_masks=lambda: self.masks[own],
+            parts=1,
+        )
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,15 @@ class LearnerConfig(Strict):
         return not self.fit_once
 
     @property
+    def splits(self) -> bool:
+        """Whether a step may compute its batch in parts (`Batch.parts`) and come to the same result, up to rounding.
+
+        It may if the loss is a mean over cubes, no layer keeps or uses statistics of a batch, no state changes at every
+        pass through a network, and all random draws are keyed by the row of the batch.
+        """
+        return False
+
+    @property
     def pixelwise(self) -> bool:
         """Whether, on a CPU, batches are best stored with all bands of a pixel next to each other."""
         return False

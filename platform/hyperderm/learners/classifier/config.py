@@ -77,6 +77,11 @@ class ClassifierConfig(LearnerConfig):
         return ("torchvision",) if self.architecture == ALEXNET else ("timm", "torchvision")
 
     @property
+    def splits(self) -> bool:
+        """See `LearnerConfig.splits`: only architectures without batch norm; the weights of classes are the epoch's."""
+        return self.architecture in WITHOUT_BATCH_NORM
+
+    @property
     def oversampling(self) -> float | Literal["balance"]:
         """See `LearnerConfig.oversampling`."""
         return self.oversample

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hyperderm.errors import ConfigError
 from hyperderm.learners import randomness
+from hyperderm.learners.accumulation import Computed, accumulated
 from hyperderm.learners.augmentation import classic
 from hyperderm.learners.average import gradient_norm
 from hyperderm.learners.base import Batch, Compute, Validation
@@ -55,6 +56,13 @@ class Classifier:
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
         """Update once and return the metrics `loss`, `accuracy` (at probability .5), `positive_share` and `gradient`."""
         self.network.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        metrics = accumulated(batch, self._loss)
+        metrics["gradient"] = gradient_norm(self.network)
+        self.optimizer.step()
+        return metrics
+
+    def _loss(self, batch: Batch) -> Computed:
         x = self._seen(batch)
         y = self.truth[batch.rows].to(self.compute.device)
         with self._dropped(batch), self.compute.autocast():
@@ -67,12 +75,8 @@ class Classifier:
         else:
             terms = cross_entropy(logits, labels, weights)
         loss = terms.mean()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        gradient = gradient_norm(self.network)
-        self.optimizer.step()
         right = ((logits > 0) == (y == 1)).to(logits).mean()
-        return {"loss": loss.detach(), "accuracy": right, "positive_share": labels.mean(), "gradient": gradient}
+        return loss, {"loss": loss, "accuracy": right, "positive_share": labels.mean()}
 
     def validate(self) -> Validation:
         """Score the classifier on validation: see `decision_rule.scored`."""

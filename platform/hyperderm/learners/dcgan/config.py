@@ -54,6 +54,11 @@ class DcganConfig(NoiseConfig, AdversarialConfig):
     beta2: float = Field(0.999, ge=0, lt=1)
     n_critic: int = Field(1, ge=1, le=100)
 
+    @property
+    def splits(self) -> bool:
+        """See `AdversarialConfig.splits`: not with batch norm in the generator either."""
+        return super().splits and self.generator_norm != "batch"
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.fft_arm and self.critic == "dcgan":

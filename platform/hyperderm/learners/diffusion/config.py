@@ -198,6 +198,11 @@ class DiffusionConfig(DiagnosisConfig):
         return self
 
     @property
+    def splits(self) -> bool:
+        """See `LearnerConfig.splits`: yes; the U-Net has group norm, and noise, levels and dropout are keyed by row."""
+        return True
+
+    @property
     def packages(self) -> tuple[str, ...]:
         """See `LearnerConfig.packages`."""
         return ("diffusers",)

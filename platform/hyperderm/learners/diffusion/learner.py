@@ -14,6 +14,7 @@ from scipy.special import ndtri
 from torch import Tensor, nn
 
 from hyperderm.learners import randomness
+from hyperderm.learners.accumulation import Computed, accumulated
 from hyperderm.learners.average import gradient_norm
 from hyperderm.learners.base import Batch, Compute, Validation
 from hyperderm.learners.data import CubeSet, TrainData
@@ -104,6 +105,14 @@ class Diffusion(ToldDiagnosis):
         if self._stopped(batch):
             known = torch.tensor([self.curves[-1][1] if self.curves else 0.0, 0.0, 1.0], device=self.compute.device)
             return dict(zip(("denoising", "gradient", "stopped"), known, strict=True))
+        self.optimizer.zero_grad(set_to_none=True)
+        metrics = accumulated(batch, self._denoised)
+        metrics["gradient"] = gradient_norm(self.generator)
+        self.optimizer.step()
+        self.updated(batch, batch.count)
+        return metrics | {"stopped": metrics["denoising"].new_zeros(())}
+
+    def _denoised(self, batch: Batch) -> Computed:
         c, real = self.config, self.real(batch)
         labels = labels_of(draws(self.seed, batch.images, batch.count, batch.share), c.augment, real.shape[-1])
         real = augmented(real, labels.to(real.device)) if c.augment else real
@@ -116,12 +125,7 @@ class Diffusion(ToldDiagnosis):
         with self.compute.autocast():
             output = self.denoise(noised.given, noised.time, self._told(batch), labels.to(real), left_out)
         loss = self._loss(output.to(real.dtype), noised.target).mean()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        gradient = gradient_norm(self.generator)
-        self.optimizer.step()
-        self.updated(batch, batch.count)
-        return {"denoising": loss.detach(), "gradient": gradient.detach(), "stopped": loss.new_zeros(())}
+        return loss, {"denoising": loss}
 
     def _stopped(self, batch: Batch) -> bool:
         """Return whether updates have ended. Rank 0 alone validates, so all are told at the first batch after that."""

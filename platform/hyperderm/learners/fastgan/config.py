@@ -65,6 +65,11 @@ class FastGanConfig(NoiseConfig, AdversarialConfig):
         return self.reconstruction_weight > 0 or self.spectral_weight > 0
 
     @property
+    def splits(self) -> bool:
+        """See `LearnerConfig.splits`: no, because spectral norm improves its estimate at every pass through a network."""
+        return False
+
+    @property
     def pixelwise(self) -> bool:
         """See `LearnerConfig.pixelwise`."""
         return True

@@ -44,6 +44,11 @@ class HvaeConfig(DiagnosisConfig):
     skip: float = Field(20.0, gt=0)
     """An update whose gradients have a norm above this, before they are shortened, is left out (Child 2021, section 3)."""
 
+    @property
+    def splits(self) -> bool:
+        """See `LearnerConfig.splits`: yes; gradients are shortened, or left out, when those of all parts are added up."""
+        return True
+
     def check(self, run: Run) -> None:
         """See `LearnerConfig.check`."""
         super().check(run)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperderm.learners import randomness
+from hyperderm.learners.accumulation import Computed, accumulated
 from hyperderm.learners.average import gradient_norm
 from hyperderm.learners.base import Batch, Compute
 from hyperderm.learners.data import TrainData
@@ -72,20 +73,21 @@ class Hvae(Rebuilding):
             `reconstruction`, `kl` in nats per number of a cube, of it the part `kl_at_S` of each resolution of S pixels,
             `loss`, `skipped` (1 for an update that was left out), and the norm of each network's gradient.
         """
+        self.optimizer.zero_grad(set_to_none=True)
+        metrics = accumulated(batch, self._loss)
+        gradients = {f"{name}_gradient": gradient_norm(network) for name, network in self.modules.items()}
+        return metrics | {"skipped": self._updated(batch)} | gradients
+
+    def _loss(self, batch: Batch) -> Computed:
         real, labels = self.real(batch), self.labels(batch)
         drawn = randomness.rows(self.seed, "latent", batch.images, batch.count, (self.length,), batch.share, normal=True)
         with self.compute.autocast():
             rebuilt, kl = self.decode(drawn.to(real), self.encode(real), *labels)
         reconstruction = l1_reconstruction(rebuilt.to(real.dtype), real)
-        parts = kl.mean(0) / real[0].numel()
-        loss = reconstruction + self.config.kl_weight * parts.sum()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        gradients = {f"{name}_gradient": gradient_norm(network) for name, network in self.modules.items()}
-        skipped = self._updated(batch)
-        by_side = {f"kl_at_{side}": part for side, part in zip(sides(self.run.data.size), parts, strict=True)}
-        metrics = {"reconstruction": reconstruction, "kl": parts.sum(), **by_side, "loss": loss, "skipped": skipped}
-        return {name: value.detach() for name, value in (metrics | gradients).items()}
+        at_sides = kl.mean(0) / real[0].numel()
+        loss = reconstruction + self.config.kl_weight * at_sides.sum()
+        by_side = {f"kl_at_{side}": each for side, each in zip(sides(self.run.data.size), at_sides, strict=True)}
+        return loss, {"reconstruction": reconstruction, "kl": at_sides.sum(), **by_side, "loss": loss}
 
     def rebuild(self, real: Tensor, *labels: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         """See `Rebuilding.rebuild`: from the means of the posteriors; the score is `kl`, in nats per number of a cube.

@@ -56,6 +56,12 @@ class ImleConfig(NoiseConfig):
         """See `LearnerConfig.streams`: no, because each pool is matched with all train cubes at once."""
         return False
 
+    @property
+    def splits(self) -> bool:
+        """See `LearnerConfig.splits`: yes, because a matching is of all train cubes, whatever the batch, and the loss is a
+        mean over pairs. The parts do not make the memory of a matching smaller."""
+        return True
+
     def scoring_bytes(self, pixels: int, bands: int, train: int, validation: int) -> int:
         """See `LearnerConfig.scoring_bytes`: beside the usual, three tables of all train cubes by all samples of a pool."""
         return super().scoring_bytes(pixels, bands, train, validation) + 3 * train * train * self.pool_factor * FLOAT

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperderm.learners import randomness
+from hyperderm.learners.accumulation import Computed, accumulated
 from hyperderm.learners.average import gradient_norm
 from hyperderm.learners.base import Batch, Compute
 from hyperderm.learners.data import TrainData
@@ -76,18 +77,21 @@ class Imle(FromNoise):
         period = int(batch.images / (self.config.refresh_epochs * self.data.rows))
         if period != self.period:
             self.match(period)
+        self.optimizer.zero_grad(set_to_none=True)
+        metrics = accumulated(batch, self._loss)
+        metrics["generator_gradient"] = gradient_norm(self.generator)
+        self.optimizer.step()
+        self.updated(batch, batch.count)
+        loss = metrics["squared_distance"]
+        return metrics | {"rejected": loss.new_tensor(self.rejected), "distinct": loss.new_tensor(self.distinct)}
+
+    def _loss(self, batch: Batch) -> Computed:
         real = self.real_cubes(batch.rows)
         z = self.latents[batch.rows].to(real)
         with self.compute.autocast():
             made = self.make(z, *self.labels(batch))
         loss = self.distance.loss(made.to(real.dtype), real).mean()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        gradient = gradient_norm(self.generator)
-        self.optimizer.step()
-        self.updated(batch, batch.count)
-        told = {"rejected": loss.new_tensor(self.rejected), "distinct": loss.new_tensor(self.distinct)}
-        return {"squared_distance": loss.detach(), "generator_gradient": gradient.detach(), **told}
+        return loss, {"squared_distance": loss}
 
     def match(self, period: int) -> None:
         """Match every row of the train role with a sample of a new pool; all draws depend on the seed and `period` alone."""

@@ -60,6 +60,11 @@ class AutoencoderConfig(LearnerConfig):
         """The weight of every term of the loss, by the names of `losses.loss_terms`."""
         return {"mse": self.mse_weight, "angle": self.angle_weight, "gradient": self.gradient_weight}
 
+    @property
+    def splits(self) -> bool:
+        """See `LearnerConfig.splits`: no, because of its batch norm."""
+        return False
+
     def check(self, run: Run) -> None:
         """See `LearnerConfig.check`: batch norm refuses several workers, and a single spectrum."""
         super().check(run)

@@ -54,6 +54,11 @@ class UnmixerConfig(LearnerConfig):
     lr_endmembers: float = Field(2e-4, ge=0, le=1)
     """0 keeps the endmembers of the classical method."""
 
+    @property
+    def splits(self) -> bool:
+        """See `LearnerConfig.splits`: yes; each term is a mean over cubes, or of the endmembers alone."""
+        return True
+
     def check_store(self, manifest: Manifest) -> None:
         """See `LearnerConfig.check_store`: not more endmembers than bands, and colours where they are asked for."""
         super().check_store(manifest)

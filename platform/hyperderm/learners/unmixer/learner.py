@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
 from hyperderm.learners import randomness
+from hyperderm.learners.accumulation import Computed, accumulated
 from hyperderm.learners.average import gradient_norm
 from hyperderm.learners.base import Batch, Compute, Validation
 from hyperderm.learners.data import TrainData
@@ -49,6 +50,14 @@ class Unmixer:
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
         """Update once; return the four terms of the loss, their weighted sum `loss`, and the norm of the `gradient`."""
+        self.optimizer.zero_grad(set_to_none=True)
+        metrics = accumulated(batch, self._loss)
+        metrics["gradient"] = gradient_norm(self.network)
+        self.optimizer.step()
+        self.network.keep_positive()
+        return metrics
+
+    def _loss(self, batch: Batch) -> Computed:
         c = self.config
         real, use = self._shown(batch)
         with self.compute.autocast():
@@ -62,12 +71,7 @@ class Unmixer:
             "sparsity": (c.sparsity_weight, _mean(half_norm(abundances), share)),
         }
         loss = sum((weight * term for weight, term in terms.values() if weight > 0), real.new_zeros(()))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        gradient = gradient_norm(self.network)
-        self.optimizer.step()
-        self.network.keep_positive()
-        return {name: term.detach() for name, (_, term) in terms.items()} | {"loss": loss.detach(), "gradient": gradient}
+        return loss, {name: term for name, (_, term) in terms.items()} | {"loss": loss}
 
     @torch.no_grad()
     def validate(self) -> Validation:

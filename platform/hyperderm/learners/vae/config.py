@@ -40,6 +40,11 @@ class VaeConfig(NoiseConfig):
     beta2: float = Field(0.999, ge=0, lt=1)
     weight_decay: float = Field(1e-5, ge=0)
 
+    @property
+    def splits(self) -> bool:
+        """See `LearnerConfig.splits`: yes, unless it has batch norm; both terms of the loss are means over cubes."""
+        return self.norm != "batch"
+
     def check(self, run: Run) -> None:
         """See `LearnerConfig.check`."""
         super().check(run)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperderm.learners import randomness
+from hyperderm.learners.accumulation import Computed, accumulated
 from hyperderm.learners.average import gradient_norm
 from hyperderm.learners.base import Batch, Compute
 from hyperderm.learners.data import TrainData
@@ -44,6 +45,14 @@ class Vae(FromNoise, Rebuilding):
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
         """Update both networks once; return `reconstruction`, `kl`, `loss` and the norm of each network's gradient."""
+        self.optimizer.zero_grad(set_to_none=True)
+        metrics = accumulated(batch, self._loss)
+        metrics |= {f"{name}_gradient": gradient_norm(network) for name, network in self.modules.items()}
+        self.optimizer.step()
+        self.updated(batch, batch.count)
+        return metrics
+
+    def _loss(self, batch: Batch) -> Computed:
         real, labels = self.real(batch), self.labels(batch)
         shape = (self.config.noise_dim,)
         noise = randomness.rows(self.seed, "latent", batch.images, batch.count, shape, batch.share, normal=True).to(real)
@@ -54,13 +63,7 @@ class Vae(FromNoise, Rebuilding):
         reconstruction = l1_reconstruction(rebuilt.to(real.dtype), real)
         kl = kl_divergence(mu, log_variance)
         loss = reconstruction + self.config.kl_weight * kl
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        gradients = {f"{name}_gradient": gradient_norm(network) for name, network in self.modules.items()}
-        self.optimizer.step()
-        self.updated(batch, batch.count)
-        metrics = {"reconstruction": reconstruction, "kl": kl, "loss": loss, **gradients}
-        return {name: value.detach() for name, value in metrics.items()}
+        return loss, {"reconstruction": reconstruction, "kl": kl, "loss": loss}
 
     def rebuild(self, real: Tensor, *labels: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         """See `Rebuilding.rebuild`: from μ."""
