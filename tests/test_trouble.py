@@ -19,6 +19,7 @@ from hyperderm.errors import (
     FileTrouble,
     MachineTrouble,
     NonFiniteLoss,
+    OutOfMemory,
     StorageAway,
     StoreError,
     StudyError,
@@ -79,10 +80,10 @@ def test_what_pyarrow_says_of_a_full_disk_without_a_number():
 @pytest.mark.parametrize(
     ("error", "kind", "said"),
     [
-        (MemoryError(), MachineTrouble, "the machine has no memory left.*data.feed=stream"),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: not enough"), MachineTrouble, "memory"),
-        (OutOfMemoryError("killed"), MachineTrouble, "Ray ended a worker, because the memory of its node.*RAY_mem"),
-        (caused(RuntimeError("Caught unexpected exception"), OutOfMemoryError("x")), MachineTrouble, "Ray ended a worker"),
+        (MemoryError(), OutOfMemory, "the machine has no memory left.*data.feed=stream"),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: not enough"), OutOfMemory, "memory"),
+        (OutOfMemoryError("killed"), OutOfMemory, "Ray ended a worker, because the memory of its node.*RAY_mem"),
+        (caused(RuntimeError("Caught unexpected exception"), OutOfMemoryError("x")), OutOfMemory, "Ray ended a worker"),
         (ActorDiedError(), WorkerLost, "a worker process or its node died.*See the worker logs"),
         (WorkerCrashedError(), WorkerLost, "a worker process or its node died"),
         (NodeDiedError("gone"), WorkerLost, "a worker process or its node died"),

@@ -54,10 +54,12 @@ class MachineTrouble(HyperdermError):
     Attributes:
         everywhere: the next trial would meet the same trouble, so the sweep or grid ends at once.
         passing: the trouble may be over when the trial is repeated, so Ray repeats the trial first.
+        in_a_row: the trouble counts among those that end a sweep or grid if two jobs in a row meet them.
     """
 
     everywhere = False
     passing = True
+    in_a_row = True
 
 
 class DiskFull(MachineTrouble):
@@ -75,6 +77,21 @@ class FileTrouble(MachineTrouble):
 
 class WorkerLost(MachineTrouble):
     """A worker process or node that ended without reporting an error."""
+
+
+class OutOfMemory(MachineTrouble):
+    """A machine or a GPU that has no memory left."""
+
+
+class TooLarge(OutOfMemory):
+    """A trial for which a GPU has too little memory even without others: of this trial alone, other trials may fit it."""
+
+    passing = False
+    in_a_row = False
+
+
+class Preempted(MachineTrouble):
+    """A process that was told to leave its machine and saved its state; the run goes on elsewhere."""
 
 
 class StorageAway(MachineTrouble, StoreError):

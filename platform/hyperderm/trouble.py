@@ -2,8 +2,9 @@
 
 `NonFiniteLoss`, and a configuration that cannot be used, belong to a trial and end it. All errors recognised here belong to
 the machine, and the trial stays open. An unforeseen error (such as a KeyError) is neither; the trial is repeated and then
-ends as a failure, because the same code would fail on it again. A GPU that is full with one trial alone is a failure of that
-trial: its configuration does not fit this GPU (`cluster.messages`). Neither Ray nor torch nor SQLAlchemy is imported here.
+ends as a failure, because the same code would fail on it again. A GPU that is full with one trial alone is
+trouble of that trial only (`errors.TooLarge`, found by `cluster.messages`). Neither Ray nor torch nor SQLAlchemy is imported
+here.
 """
 
 import errno
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hyperderm.databases import trouble as database_trouble
-from hyperderm.errors import DiskFull, FileTrouble, HyperdermError, MachineTrouble, WorkerLost
+from hyperderm.errors import DiskFull, FileTrouble, HyperdermError, MachineTrouble, OutOfMemory, WorkerLost
 
 AGAIN = "then run the same command again: it goes on."
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -144,14 +145,12 @@ def _of_import(error: BaseException) -> MachineTrouble | None:
 
 
 def _of_memory(error: BaseException) -> MachineTrouble:
-    return MachineTrouble(f"the machine has no memory left ({type(error).__name__})", FEWER)
+    return OutOfMemory(f"the machine has no memory left ({type(error).__name__})", FEWER)
 
 
 def _of_gpu(error: BaseException) -> MachineTrouble:
     first = (str(error).splitlines() or [""])[0][:200].rstrip(". ")
-    return MachineTrouble(
-        f"the GPU's memory is full ({first})", f"Lower training.batch_size or data.size, or free it; {AGAIN}"
-    )
+    return OutOfMemory(f"the GPU's memory is full ({first})", f"Lower training.batch_size or data.size, or free it; {AGAIN}")
 
 
 def _of_runtime(error: BaseException) -> MachineTrouble | None:
@@ -181,7 +180,7 @@ def _of_database(error: BaseException) -> MachineTrouble:
 
 def _of_monitor(error: BaseException) -> MachineTrouble:
     said = "Ray ended a worker, because the memory of its node was nearly full"
-    return MachineTrouble(said, f"{FEWER} RAY_memory_usage_threshold (0.95) says how full it may be.")
+    return OutOfMemory(said, f"{FEWER} RAY_memory_usage_threshold (0.95) says how full it may be.")
 
 
 def _of_ray_disk(error: BaseException) -> MachineTrouble:

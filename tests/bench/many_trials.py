@@ -22,7 +22,7 @@ from unittest.mock import patch
 
 from hyperderm.cluster.session import quiet_ray
 from hyperderm.tracking.server import quiet_client
-from hyperderm.training.loop import Report
+from hyperderm.training.report import Report
 
 WANTED = 1.1
 IMAGES, EVERY = 96, 32

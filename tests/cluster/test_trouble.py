@@ -19,13 +19,15 @@ from hyperderm.errors import (
     FileTrouble,
     MachineTrouble,
     NonFiniteLoss,
+    OutOfMemory,
     StorageAway,
     StoreError,
     StudyError,
+    TooLarge,
     UnexpectedError,
     WorkerLost,
 )
-from hyperderm.training.loop import Report
+from hyperderm.training.report import Report
 from tests.cluster.sweeps import Memory, ask, search, tiny
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "latest.pt")
@@ -88,16 +90,19 @@ def test_the_end_of_a_trial_carries_its_error_as_data(error):
     assert (type(found), found.what, found.remedy, found.exit_code) == (type(error), error.what, error.remedy, 2)
 
 
-@pytest.mark.parametrize(("free", "kind"), [(1, "failure"), (40, "failure"), (5, "trouble")])
-def test_a_full_gpu_is_the_trial_s_own_unless_others_hold_it(monkeypatch, free, kind):
+@pytest.mark.parametrize(("free", "kind"), [(1, TooLarge), (40, TooLarge), (5, OutOfMemory)])
+def test_a_full_gpu_is_trouble_of_this_trial_alone_unless_others_hold_it(monkeypatch, free, kind):
     """Of 80 GiB this process holds 75, or the other 35; or others hold 70 of it."""
     held = {1: 75, 40: 38, 5: 5}[free]
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free * 2**30, 80 * 2**30))
     monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda: 1.0)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: held * 2**30)
     error = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
-    if kind == "failure":
-        assert "this configuration does not fit it. Lower training.batch_size" in end_message(error)["failure"]
+    if kind is TooLarge:
+        said = end_message(error)["trouble"]
+        assert type(said) is TooLarge
+        assert "this configuration does not fit it. Run the same command on a GPU with more" in str(said)
+        assert not said.in_a_row  # an overnight sweep goes on with its other trials
     else:
         with pytest.raises(MachineTrouble, match=r"of which others hold 70\.0.*gpus_per_worker=1"):
             end_message(error)
@@ -109,7 +114,7 @@ def test_a_trial_that_fills_its_share_of_a_gpu_is_told_so(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda: 0.25)
     error = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (30 * 2**30, 80 * 2**30))
-    said = end_message(error)["failure"]
+    said = str(end_message(error)["trouble"])
     assert "this trial's share of the GPU's memory is full (0.25 of 80 GiB)" in said
     assert "sweep.gpus_per_worker" in said
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1 * 2**30, 80 * 2**30))

@@ -1,7 +1,9 @@
 """infra/kubernetes: core kinds against Kubernetes' schemas, Ray's kinds against the fields that are used here."""
 
 import base64
+import signal
 import subprocess
+import time
 from typing import Any, Literal
 
 import pytest
@@ -176,3 +178,26 @@ def test_made_secrets_are_kubernetes_secrets(tmp_path):
     (tmp_path / "made.yaml").write_text(made)
     accepts("kubernetes-validate", "--strict", tmp_path / "made.yaml")
     accepts("shellcheck", KUBERNETES / "secrets.sh")
+
+
+def test_a_pod_that_is_taken_away_tells_its_trials():
+    """The command itself, with another name of processes, since those of Ray may belong to other tests."""
+    workers = [pod for _, _, pod in pods() if pod["containers"][0]["name"] == "ray-worker"]
+    assert len(workers) == 2
+    for pod in workers:
+        *shell, command = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+        assert "; sleep 25" in command
+        assert pod["terminationGracePeriodSeconds"] > 25
+        command = command.replace("^ray::", "^taken-away::").replace("sleep 25", "true")
+        told, other = (
+            subprocess.Popen(["bash", "-c", f"exec -a {name} sleep 60"]) for name in ("taken-away::Trial.step", "stays")
+        )
+        try:
+            time.sleep(0.3)  # until bash has become them
+            subprocess.run([*shell, command], check=True, timeout=30)
+            assert told.wait(10) == -signal.SIGTERM
+            assert other.poll() is None
+        finally:
+            for each in (told, other):
+                each.kill()
+                each.wait()

@@ -7,7 +7,7 @@ import torch
 from hyperderm.tracking.figures import RealSet
 from hyperderm.tracking.over_training import over_training_figure, reconstructions, spread
 from hyperderm.training.kept_samples import FOLLOWED, FOLLOWED_SIDE, MOMENTS, keep_samples, over_training, rebuilt, thinned
-from hyperderm.training.loop import Report
+from hyperderm.training.report import Report
 from tests.training.tiny import blobs
 
 

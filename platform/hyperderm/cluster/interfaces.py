@@ -13,17 +13,19 @@ import ray
 from ray.train.torch import TorchConfig
 
 from hyperderm.cluster.session import use_interface
+from hyperderm.training.preemption import listen
 
 _GET_ADDRESS = 0x8915  # SIOCGIFADDR of Linux
 _Backend: Any = TorchConfig().backend_cls
 
 
 class GroupBackend(_Backend):  # type: ignore[misc]  # Ray names its class only by a property
-    """Ray Train's own backend for torch, which first chooses each worker's interface."""
+    """Ray Train's own backend for torch, which first chooses each worker's interface and lets it listen for SIGTERM."""
 
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:  # noqa: ANN401 - of Ray's own kinds
-        """Set up the process group."""
+        """Set up the process group, and listen to the word to leave."""
         worker_group.execute(use_own_interface)
+        worker_group.execute(listen)
         super().on_start(worker_group, backend_config)
 
 

@@ -8,16 +8,17 @@ import torch
 from hyperderm.cluster.gpu_share import share_of_gpu
 from hyperderm.errors import (
     ClusterError,
-    ConfigError,
     DiskFull,
     FileTrouble,
     HyperdermError,
     MachineTrouble,
+    OutOfMemory,
     StoreError,
+    TooLarge,
     UnexpectedError,
 )
 from hyperderm.store.location import waited
-from hyperderm.training.loop import Report
+from hyperderm.training.report import Report
 from hyperderm.trouble import AGAIN, cause_for, own_of, reason_of, trouble_of
 
 DONE: dict[str, Any] = {"images": -1, "report": {}, "failure": "", "done": True}
@@ -81,25 +82,29 @@ def _travels(error: Exception) -> bool:
         return False
 
 
-def _of_gpu(error: Exception) -> HyperdermError | None:
+def _of_gpu(error: Exception) -> OutOfMemory | None:
     """Return the error for a GPU without free memory, or None for any other error.
 
-    If other processes hold much of the memory, it is trouble of the machine; otherwise, or if this process has used up its
-    own share, the configuration does not fit. That shows at the first step, which takes what all later ones take.
+    If other processes hold much of the memory, the trouble may pass. Otherwise, or if this process has used up its own
+    share, the configuration does not fit. That shows at the first step, which takes what all later ones take.
     """
     if not isinstance(error, torch.cuda.OutOfMemoryError):
         return None
     free, total = torch.cuda.mem_get_info()
     share = share_of_gpu()
     if share < 1 and free >= share * total - torch.cuda.memory_reserved():  # what is left of the share is there
-        return ConfigError(
+        return TooLarge(
             f"this trial's share of the GPU's memory is full ({share:g} of {total / 2**30:.0f} GiB): this configuration "
             "does not fit it",
-            "Give it more (--set sweep.gpus_per_worker, a grid: resources.gpus), or lower training.batch_size, data.size or "
-            "the widths.",
+            "Run the same command with more of it (--set sweep.gpus_per_worker, a grid: resources.gpus): it goes on; or "
+            "begin anew with a lower training.batch_size, data.size or smaller widths.",
         )
     others = total - free - torch.cuda.memory_reserved()
     held = f"the GPU's memory is full ({total / 2**30:.0f} GiB, of which others hold {others / 2**30:.1f})"
     if others > OTHERS * total:
-        return MachineTrouble(held, f"Let fewer share it (--set sweep.gpus_per_worker=1, a grid's resources.gpus); {AGAIN}")
-    return ConfigError(f"{held}: this configuration does not fit it", "Lower training.batch_size, data.size or the widths.")
+        return OutOfMemory(held, f"Let fewer share it (--set sweep.gpus_per_worker=1, a grid's resources.gpus); {AGAIN}")
+    return TooLarge(
+        f"{held}: this configuration does not fit it",
+        "Run the same command on a GPU with more: it goes on; or begin anew with a lower training.batch_size, data.size or "
+        "smaller widths.",
+    )

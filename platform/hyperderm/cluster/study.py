@@ -97,7 +97,7 @@ class Study(ABC, Generic[J]):
         self.note(key, f"left open: {trouble.what}")
         self.trouble = trouble
         self._put_back(key, trouble.what)
-        self._in_a_row += 1
+        self._in_a_row += trouble.in_a_row
         self.interrupted = trouble.everywhere or self._in_a_row > 1
 
     def leave_open(self) -> None:

@@ -1,5 +1,6 @@
 """A trial: its data, its training in one process or in a group of processes, and the transport of its reports and end."""
 
+import gc
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import inf
@@ -13,17 +14,23 @@ from hyperderm.cluster.messages import DONE, end_message, report_message
 from hyperderm.cluster.shared_data import LocalData, Readable
 from hyperderm.cluster.worker_group import group_reports
 from hyperderm.config import Experiment
+from hyperderm.errors import OutOfMemory
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
 from hyperderm.store.location import Location, use_access, waited
 from hyperderm.store.run_location import RunLocation
 from hyperderm.training.context import local
 from hyperderm.training.kept_samples import keep_samples
-from hyperderm.training.loop import Report
+from hyperderm.training.preemption import listen
+from hyperderm.training.report import Report
 from hyperderm.training.run import run
+from hyperderm.trouble import trouble_of
 
-KEY, RESOURCES = "key", "resources"
-"""Fields of a trial's configuration: the key of the job, and the resources that it takes."""
+KEY, RESOURCES, PARTS = "key", "resources", "parts"
+"""Fields of a trial's configuration: the key of the job, the resources that it takes, and, if it ran out of memory in an
+earlier process, the number of parts in which it computes a batch."""
+HALVES = 2
+"""The number of parts in which a trial that ran out of memory computes a batch."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +63,22 @@ class Trainer:
 
     Args:
         storage: access to places on S3; None: places are folders.
+
+    Attributes:
+        parts: number of parts in which a batch is computed where the learner can (`LearnerConfig.splits`).
     """
 
     def __init__(self, storage: Location | None = None) -> None:
-        self.storage = storage
+        self.storage, self.parts = storage, 1
         self._held: tuple[Readable, object, TrainData] | None = None
 
     def train(
         self, experiment: Experiment, shared: Readable, place: RunLocation, provenance: Mapping[str, str]
     ) -> Generator[Report, None, Learner | None]:
         """Train or continue training, and yield each report once its samples are saved; the last state lies in `place`.
+
+        If memory runs out, the training is tried once more with each batch computed in `HALVES` parts, provided that this
+        gives the same result; a note says so.
 
         Args:
             experiment: the run, with the resources of each worker (`sweep`).
@@ -80,12 +93,26 @@ class Trainer:
             NonFiniteLoss: the run diverged; ConfigError: a worker refused a setting that the user can mend; MachineTrouble,
                 ClusterError: the group had trouble or ended without a result.
         """
+        parts = self.parts if splits(experiment) else 1
+        if parts == 1:
+            try:
+                return (yield from self._train(experiment, shared, place, provenance, 1))
+            except Exception as error:
+                if not splits(experiment) or not _out_of_memory(error):
+                    raise
+            _free_memory()
+            parts = HALVES
+        return (yield from _saying(in_parts(parts), self._train(experiment, shared, place, provenance, parts)))
+
+    def _train(
+        self, experiment: Experiment, shared: Readable, place: RunLocation, provenance: Mapping[str, str], parts: int
+    ) -> Generator[Report, None, Learner | None]:
         if experiment.sweep.workers_per_trial > 1:
             assert not isinstance(shared, LocalData)  # other nodes could not read it
-            yield from group_reports(experiment, shared, place, provenance)
+            yield from group_reports(experiment, shared, place, provenance, parts=parts)
             return None
         torch.set_num_threads(max(1, int(experiment.sweep.cpus_per_worker)))
-        reports = run(experiment, self.data(experiment, shared), local(place, provenance))
+        reports = run(experiment, self.data(experiment, shared), local(place, provenance, parts))
         while True:
             try:
                 report = next(reports)
@@ -108,6 +135,35 @@ class Trainer:
         self._held = None
 
 
+def splits(experiment: Experiment) -> bool:
+    """Return whether each worker can compute its share of a batch in parts and get the same result."""
+    each = experiment.training.batch_size // experiment.sweep.workers_per_trial
+    return experiment.learner.splits and not experiment.learner.fit_once and each >= HALVES
+
+
+def in_parts(parts: int) -> str:
+    """Return the note of a trial that computes its batches in parts."""
+    return f"memory ran out: each batch is computed in {parts} parts from here on, which gives the same result"
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or isinstance(trouble_of(error), OutOfMemory)
+
+
+def _free_memory() -> None:
+    """Let go of what the training held that ended with an error."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _saying(note: str, reports: Generator[Report, None, Learner | None]) -> Generator[Report, None, Learner | None]:
+    """Yield reports, and `note` with the first."""
+    first = next(reports)
+    yield replace(first, note="; ".join(filter(None, (first.note, note))))
+    return (yield from reports)
+
+
 Perform = Callable[[Mapping[str, Any], Any, Trainer], Iterator[Report]]
 """The function that performs a trial: it takes the configuration, the shared data and a trainer, and yields reports."""
 
@@ -122,12 +178,13 @@ class Trial(tune.Trainable):
         use_access(storage.access if storage else None)  # the access is also used for the stores of a job on S3
         self._perform, self._shared, self._trainer = perform, shared, Trainer(storage)
         self._reports: Iterator[Report] | None = None
+        listen(lambda: self._reports is not None)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin the next trial in the same process."""
         self.cleanup()
-        self._config = new_config
+        self._config, self._trainer.parts = new_config, new_config.get(PARTS, 1)
         torch.set_num_threads(max(1, int(new_config[RESOURCES].cpus)))
         self._said = bound_gpu(new_config[RESOURCES].gpus) if new_config[RESOURCES].workers == 1 else ""
         return True

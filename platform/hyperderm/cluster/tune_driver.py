@@ -7,7 +7,7 @@ gets; the searcher, scheduler and callback are short classes that pass Tune's ca
 import pickle
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -21,17 +21,20 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from hyperderm.cluster.leave_word import Process, tell_to_leave
 from hyperderm.cluster.node_watch import NodeWatch
 from hyperderm.cluster.session import Cluster
 from hyperderm.cluster.start_watch import StartWatch
 from hyperderm.cluster.study import J, Study
-from hyperderm.cluster.trial import KEY, RESOURCES, Perform, Trial
-from hyperderm.errors import HyperdermError, MachineTrouble, StudyError, WorkerLost
+from hyperderm.cluster.trial import HALVES, KEY, PARTS, RESOURCES, Perform, Trial
+from hyperderm.errors import HyperdermError, MachineTrouble, OutOfMemory, StudyError, WorkerLost
 from hyperderm.store.location import Location, waited
 from hyperderm.trouble import reason_of, said_by, trouble_of
 
 KEYS = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"})
 """Variables with S3 keys."""
+LEAVE_S = 20.0
+"""Seconds that a driver waits for its trials to save their state; batch systems usually give 30."""
 
 
 def drive(
@@ -88,7 +91,7 @@ def drive(
                 failure_config=tune.FailureConfig(max_failures=max_failures),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the loop writes its own
                 callbacks=[
-                    StudyCallback(study, cluster.logs),
+                    StudyCallback(study, stopper, cluster.logs),
                     NodeWatch(study.tell, at_once),
                     StartWatch(lambda trial, said: study.note(trial.config[KEY], said), cluster.logs),
                 ],
@@ -128,21 +131,45 @@ def tune_errors(cluster: Cluster) -> Iterator[None]:
         raise StudyError(f"Ray Tune stopped: {type(error).__name__}: {reason_of(error)}", f"See {cluster.logs}.") from error
 
 
-class _Interrupt(Stopper):
-    """A stopper that ends Tune's work once the study is interrupted."""
+class Interrupt(Stopper):
+    """A stopper that ends Tune's work once the study is interrupted, and first lets running trials save their state.
+
+    Trials that train save it between two steps. `LEAVE_S` seconds are waited for them, no more.
+    """
 
     def __init__(self, study: Study[Any]) -> None:
         self._study = study
+        self._running: dict[str, Process] = {}
+        self._deadline: float | None = None
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        """Pickle to nothing: Tune saves its stoppers only for its own restore, which is not used."""
+        return object, ()
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Return False: no trial is stopped by itself here."""
         return False
 
+    def trains(self, trial: TuneTrial, result: Mapping[str, Any]) -> None:
+        """Note after a report where a trial trains."""
+        self._running[trial.trial_id] = result["node_ip"], result["pid"]
+
+    def ended(self, trial: TuneTrial) -> None:
+        """Note that a trial has ended, or that its process has."""
+        self._running.pop(trial.trial_id, None)
+
     def stop_all(self) -> bool:
-        return self._study.interrupted
+        """Return whether Tune ends now; the first call after an interrupt tells the trials to save their state."""
+        if not self._study.interrupted:
+            return False
+        if self._deadline is None:
+            self._deadline = time.monotonic() + LEAVE_S
+            tell_to_leave(self._running.values())
+        return not self._running or time.monotonic() > self._deadline
 
 
 @contextmanager
-def interruptible(study: Study[Any]) -> Iterator[_Interrupt]:
+def interruptible(study: Study[Any]) -> Iterator[Interrupt]:
     """Turn the first SIGINT or SIGTERM into an orderly end, and a second one into KeyboardInterrupt."""
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -152,7 +179,7 @@ def interruptible(study: Study[Any]) -> Iterator[_Interrupt]:
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield _Interrupt(study)
+        yield Interrupt(study)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -207,11 +234,12 @@ class StudyCallback(Callback):
 
     Args:
         study: the study that makes the decisions.
+        interrupt: is told which trials train, and where.
         logs: place of the workers' logs, for messages about unforeseen errors.
     """
 
-    def __init__(self, study: Study[Any], logs: str = "") -> None:
-        self._study, self._logs = study, logs
+    def __init__(self, study: Study[Any], interrupt: Interrupt, logs: str = "") -> None:
+        self._study, self._interrupt, self._logs = study, interrupt, logs
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         """Pickle as an empty object: Tune saves its callbacks only for its own restore, which is not used."""
@@ -221,6 +249,8 @@ class StudyCallback(Callback):
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: object
     ) -> None:
         """Record a last report, which Tune does not show to the scheduler."""
+        if not result["done"]:
+            self._interrupt.trains(trial, result)
         if note := result.get("note"):
             self._study.note(trial.config[KEY], note)
         if result["images"] >= 0:
@@ -233,18 +263,24 @@ class StudyCallback(Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
         """Close a job that ended by itself or was stopped early; trouble of the machine leaves it open."""
+        self._interrupt.ended(trial)
         if trouble := trial.last_result.get("trouble"):
             self._study.leave(trial.config[KEY], trouble)
         else:
             self._study.finish(trial.config[KEY], trial.last_result.get("failure", ""))
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
-        """Tell the study why a job begins again from its checkpoint."""
+        """Tell the study why a job begins again from its checkpoint; one that ran out of memory begins in parts."""
+        self._interrupt.ended(trial)
+        trouble, reason = reason_to_resume(trial)
+        if isinstance(trouble, OutOfMemory):
+            trial.config[PARTS] = HALVES
         if not self._study.interrupted:
-            self._study.note(trial.config[KEY], reason_to_resume(trial))
+            self._study.note(trial.config[KEY], reason)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
         """End a job that is not started again: trouble of the machine leaves it open, an unforeseen error is a failure."""
+        self._interrupt.ended(trial)
         trouble, why = final_error(trial, self._logs)
         if trouble:
             self._study.leave(trial.config[KEY], trouble)
@@ -263,15 +299,15 @@ def final_error(trial: TuneTrial, logs: str) -> tuple[MachineTrouble | None, str
     return trouble, "" if trouble else f"{said} (unforeseen; worker logs: {logs})"
 
 
-def reason_to_resume(trial: TuneTrial) -> str:
-    """Return the reason why a trial begins again, in words."""
+def reason_to_resume(trial: TuneTrial) -> tuple[MachineTrouble | None, str]:
+    """Return the trouble, if it is one, for which a trial begins again, and the reason in words."""
     error = error_of(trial)
     trouble = trouble_of(error) if error else None
     node = (trial.last_result or {}).get("node_ip", "")
     if isinstance(trouble, WorkerLost):
-        return f"a worker{f' on node {node}' if node else ''} was lost; it goes on from its checkpoint"
+        return trouble, f"a worker{f' on node {node}' if node else ''} was lost; it goes on from its checkpoint"
     why = trouble.what if trouble else said_by(error) if error else last_line(error_text(trial))
-    return f"{why}; it goes on from its checkpoint"
+    return trouble, f"{why}; it goes on from its checkpoint"
 
 
 def error_of(trial: TuneTrial) -> BaseException | None:

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from ray.train.torch import TorchTrainer
 
 from hyperderm.cluster.interfaces import GroupConfig
+from hyperderm.cluster.leave_word import Process, tell_to_leave, this_process
 from hyperderm.cluster.messages import end_message, report_message
 from hyperderm.cluster.shared_data import Shared
 from hyperderm.config import Experiment
@@ -28,7 +29,9 @@ from hyperderm.strict import parse
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.kept_samples import keep_samples
-from hyperderm.training.loop import Report, train
+from hyperderm.training.loop import train
+from hyperderm.training.preemption import asked_to_leave, preempted
+from hyperderm.training.report import Report
 from hyperderm.trouble import cause_for, reason_of, trouble_of
 
 POLL_S = 1.0
@@ -48,10 +51,16 @@ class ReportChannel:
         self._waiting: asyncio.Future[bool] | None = None
         self._last = -1
         self._failed = False
+        self._workers: list[Process] = []
 
-    async def shared(self) -> tuple[Shared, Location | None]:
-        """Return the data references, and the access to the workers' storage."""
+    async def shared(self, worker: Process) -> tuple[Shared, Location | None]:
+        """Return the data references, and the access to the workers' storage, to a worker that begins."""
+        self._workers.append(worker)
         return self._shared, self._storage
+
+    async def workers(self) -> list[Process]:
+        """Return all workers that have begun; those of a group before a restart have ended."""
+        return self._workers
 
     async def put(self, report: dict[str, Any]) -> bool:
         """Deliver a report and return whether to go on; a report delivered before a restart is answered at once."""
@@ -68,8 +77,12 @@ class ReportChannel:
             self._failed = True
             self._reports.put_nowait(report)
 
+    async def end(self) -> None:
+        """Let no group begin any more."""
+        self._failed = True
+
     async def failed(self) -> bool:
-        """Return whether the run has failed; a group that is started again then ends at once."""
+        """Return whether the run has failed or is to end; a group that is started again then ends at once."""
         return self._failed
 
     async def take(self) -> dict[str, Any]:
@@ -90,9 +103,9 @@ def worker_main(config: dict[str, Any]) -> None:
         return
     torch.set_num_threads(max(1, int(config["cpus"])))
     shared: Shared
-    shared, storage = ray.get(channel.shared.remote())
+    shared, storage = ray.get(channel.shared.remote(this_process()))
     place = location_at(config["folder"], storage)
-    context = worker_group(place, config["provenance"])
+    context = worker_group(place, config["provenance"], config["parts"])
     try:
         for report in train(experiment, shared.load(experiment), context):
             if not _go_on(report, experiment, channel, context.rank, place, context.device):
@@ -134,6 +147,7 @@ class WorkerGroup:
         place: the place of checkpoints and samples.
         provenance: facts that are saved in the checkpoints.
         max_failures: how often the group is started again from the checkpoint after a worker or its node died.
+        parts: number of parts in which each worker computes its share of a batch.
     """
 
     def __init__(
@@ -143,12 +157,14 @@ class WorkerGroup:
         place: RunLocation,
         provenance: Mapping[str, str],
         max_failures: int,
+        parts: int = 1,
     ) -> None:
         sweep, storage = experiment.sweep, None if isinstance(place, Path) else place
         config = {  # without S3 settings, because Ray Train stores and shows configurations
             "experiment": experiment.model_dump(mode="json"),
             "folder": address(place.absolute() if isinstance(place, Path) else place),
             "provenance": dict(provenance),
+            "parts": parts,
         }
         self._channel = ReportChannel.remote(shared, storage)  # type: ignore[attr-defined]
         trainer = TorchTrainer(
@@ -168,6 +184,7 @@ class WorkerGroup:
             ),
         )
         self._error: BaseException | None = None
+        self._told_to_leave = False
         self._thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True)
         self._thread.start()
 
@@ -202,11 +219,17 @@ class WorkerGroup:
     def _next(self) -> dict[str, Any]:
         pending = self._channel.take.remote()
         while True:
+            if asked_to_leave() and not self._told_to_leave:
+                self._told_to_leave = True
+                ray.get(self._channel.end.remote())
+                tell_to_leave(ray.get(self._channel.workers.remote()))
             ready, _ = ray.wait([pending], timeout=POLL_S)
             if ready:
                 message: dict[str, Any] = ray.get(pending)
                 return message
             if not self._thread.is_alive() and not ray.wait([pending], timeout=POLL_S)[0]:
+                if self._told_to_leave:
+                    raise preempted()
                 if self._error and (trouble := trouble_of(self._error)):
                     raise trouble from cause_for(trouble, self._error)
                 reason = reason_of(self._error) if self._error else "no reason given"
@@ -219,6 +242,7 @@ def group_reports(
     place: RunLocation,
     provenance: Mapping[str, str],
     max_failures: int = 0,
+    parts: int = 1,
 ) -> Iterator[Report]:
     """Train with several workers and yield the reports of rank 0; closing this generator ends the group.
 
@@ -228,12 +252,13 @@ def group_reports(
         place: the place of checkpoints and samples, which the nodes of all workers see.
         provenance: facts that are saved in the checkpoints.
         max_failures: how often the group is started again from the checkpoint after a worker or its node died.
+        parts: number of parts in which each worker computes its share of a batch.
 
     Raises:
         NonFiniteLoss: the run diverged; HyperdermError: a worker met an error that the user can mend; MachineTrouble: the
             machine had trouble; ClusterError: the group ended without a last report.
     """
-    group = WorkerGroup(experiment, shared, place, provenance, max_failures)
+    group = WorkerGroup(experiment, shared, place, provenance, max_failures, parts)
     try:
         for message in group.reports():
             if trouble := message.get("trouble"):
@@ -245,7 +270,7 @@ def group_reports(
         group.stop()
 
 
-def worker_group(folder: RunLocation, provenance: Mapping[str, str] | None = None) -> Context:
+def worker_group(folder: RunLocation, provenance: Mapping[str, str] | None = None, parts: int = 1) -> Context:
     """Return the context of one Ray Train worker; Ray Train has already set up its process group (gloo or NCCL)."""
     import ray.train
     import ray.train.torch
@@ -257,4 +282,5 @@ def worker_group(folder: RunLocation, provenance: Mapping[str, str] | None = Non
         world_size=here.get_world_size(),
         device=ray.train.torch.get_device(),
         provenance=provenance or {},
+        parts=parts,
     )

@@ -12,7 +12,8 @@ from hyperderm.studies.trial_job import TrialJob
 from hyperderm.training.context import local
 from hyperderm.training.inputs import NONE, RunInputs
 from hyperderm.training.kept_samples import keep_samples
-from hyperderm.training.loop import Report
+from hyperderm.training.preemption import listening
+from hyperderm.training.report import Report
 from hyperderm.training.run import run
 from hyperderm.training.selection import Selection, read
 
@@ -51,10 +52,11 @@ def run_single(parts: RunParts, job: TrialJob, observer: Observer) -> None:
             ClusterError: the group of workers failed.
     """
     reports = _grouped(parts) if parts.experiment.sweep.workers_per_trial > 1 else _here(parts)
-    for report in reports:
-        if report.note:
-            observer.noted(job, report.note)
-        observer.reported(job, report.images, report.metrics)
+    with listening():
+        for report in reports:
+            if report.note:
+                observer.noted(job, report.note)
+            observer.reported(job, report.images, report.metrics)
 
 
 def _here(parts: RunParts) -> Iterator[Report]:

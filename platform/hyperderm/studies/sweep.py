@@ -22,7 +22,7 @@ from hyperderm.store.run_location import location_at
 from hyperderm.strict import parse
 from hyperderm.studies.search import Search
 from hyperderm.studies.sweep_record import note_machine
-from hyperderm.training.loop import Report
+from hyperderm.training.report import Report
 
 
 def trial_config(

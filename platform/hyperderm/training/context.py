@@ -25,6 +25,7 @@ class Context:
         world_size: number of workers.
         device: the device on which this worker computes.
         provenance: facts that are saved in every checkpoint: manifest fingerprint, fold, run key.
+        parts: number of parts in which a step computes a batch, to need less memory; see `LearnerConfig.splits`.
     """
 
     checkpoint: CheckpointFolder
@@ -32,12 +33,13 @@ class Context:
     world_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     provenance: Mapping[str, str] = field(default_factory=dict)
+    parts: int = 1
 
     def compute(self, precision: Precision) -> Compute:
         """Return device and precision for the learner; `auto` means bf16 autocast on a GPU and fp32 on a CPU."""
         bf16 = precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
         dtype = torch.float64 if precision == "fp64" else torch.float32
-        return Compute(self.device, dtype, bf16, self._parallel, self._mean)
+        return Compute(self.device, dtype, bf16, self._parallel, self.averaged)
 
     def mean(self, metrics: dict[str, float]) -> dict[str, float]:
         """Return the means of `metrics` over the workers; all workers must have the same keys."""
@@ -60,7 +62,8 @@ class Context:
         ids = [self.device.index] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
 
-    def _mean(self, x: Tensor) -> Tensor:
+    def averaged(self, x: Tensor) -> Tensor:
+        """Return the mean of `x` over the workers; all workers must call this alike."""
         if self.world_size == 1:
             return x
         total = x.clone()
@@ -68,7 +71,7 @@ class Context:
         return total / self.world_size
 
 
-def local(folder: RunLocation, provenance: Mapping[str, str] | None = None) -> Context:
+def local(folder: RunLocation, provenance: Mapping[str, str] | None = None, parts: int = 1) -> Context:
     """Return the context of a single worker, which runs in the calling process (for example a Tune actor)."""
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    return Context(CheckpointFolder(folder), device=device, provenance=provenance or {})
+    return Context(CheckpointFolder(folder), device=device, provenance=provenance or {}, parts=parts)

@@ -37,6 +37,7 @@ class Feed(ABC):
         phases: the phases of training, which say which cubes are shown when; None: all cubes are shown from the start.
         labels: (count,) int64, see `TrainData.labels`; None: every label is 0.
         masks: (count, H, W) bool; None: no learner may use `Batch.masks`.
+        parts: number of parts in which a step computes a batch, see `Batch.parts`.
 
     Raises:
         ConfigError: the batch is larger than the train role, or not divisible by the number of workers.
@@ -54,6 +55,7 @@ class Feed(ABC):
         phases: Sequence[Phase] | None = None,
         labels: Tensor | None = None,
         masks: Tensor | None = None,
+        parts: int = 1,
     ) -> None:
         everything = torch.arange(count)
         self.phases = phases or (Phase(0, everything, everything[:0]),)
@@ -61,7 +63,7 @@ class Feed(ABC):
             check_batch(batch_size, len(phase.entries) + len(phase.mixed), world_size)
         self.batch_size, self.seed, self.flips = batch_size, seed, flips
         self.labels = torch.zeros(count, dtype=torch.int64) if labels is None else labels
-        self.masks = masks
+        self.masks, self.parts = masks, parts
         each = batch_size // world_size
         self.share = slice(rank * each, (rank + 1) * each)
         self._orders: dict[str, tuple[tuple[int, int], Tensor]] = {}
@@ -79,6 +81,7 @@ class Feed(ABC):
             rows=chosen,
             labels=self.labels[chosen],
             draw_masks=partial(self._masks, chosen, images),
+            parts=self.parts,
         )
 
     @abstractmethod

@@ -16,7 +16,7 @@ from hyperderm.training.run_folder import OVER_TRAINING, REBUILT, SAMPLES
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from hyperderm.training.loop import Report
+    from hyperderm.training.report import Report
 
 SAMPLES_KEPT = 64
 FOLLOWED = 8

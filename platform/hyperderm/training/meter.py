@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from math import isnan
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,10 +11,11 @@ from torch import Tensor
 from hyperderm.errors import NonFiniteLoss
 from hyperderm.metric_groups import TRAIN
 from hyperderm.training.context import Context
+from hyperderm.training.preemption import asked_to_leave
 from hyperderm.training.usage import Usage
 
 CHECK_EVERY = 16
-"""Number of steps between two checks for a non-finite metric; each check has to wait for the GPU."""
+"""Number of steps between two checks, for which the GPU and the other workers are waited for."""
 REMEDY = "Lower the learning rates, or a weight of the loss that is very large; with a gradient penalty, raise gp_weight."
 
 
@@ -21,9 +23,17 @@ class Meter:
     """A meter that keeps the sums of metrics on the device, and for each metric the first step at which it was not finite.
 
     A new meter is made after every report.
+
+    Args:
+        context: the surroundings of the run.
+        state: what `state_dict` returned, if the run continues between two reports.
+
+    Attributes:
+        leaving: whether this process, or another one of its group, was told to leave its machine. A group agrees on it at
+            its checks, so all its workers see it after the same step.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, state: Mapping[str, Any] | None = None) -> None:
         self.context = context
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
@@ -31,6 +41,17 @@ class Meter:
         self.started = perf_counter()
         self.usage = Usage(context.device)
         self.steps = 0
+        self.leaving = False
+        if state:
+            self.sums = {name: total.to(context.device) for name, total in state["sums"].items()}
+            self.counts, self.steps = dict(state["counts"]), state["steps"]
+            self.started -= state["seconds"]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a run needs that continues between two reports; all workers of a group must call this alike."""
+        self.check()
+        sums = {name: self.context.averaged(self.sums[name]).cpu() for name in sorted(self.sums)}
+        return {"sums": sums, "counts": self.counts, "steps": self.steps, "seconds": perf_counter() - self.started}
 
     def add(self, metrics: Mapping[str, Tensor], step: int) -> None:
         """Add the metrics of one step, causes before effects: an error names the first metric that is not finite."""
@@ -43,16 +64,21 @@ class Meter:
         self.steps += 1
         if self.steps % CHECK_EVERY == 0:
             self.check()
+        if self.context.world_size == 1:
+            self.leaving = asked_to_leave()
 
     def check(self) -> None:
-        """Prove that every metric was finite on every worker; all workers raise the same error.
+        """Prove that every metric was finite on every worker; all workers raise the same error, and agree on `leaving`.
 
         Raises:
             NonFiniteLoss: a metric was not finite; the message names the earliest such step and its metric.
         """
         if not self.bad:
             return
-        first = self.context.least(torch.stack(list(self.bad.values()))).tolist()
+        values = list(self.bad.values())
+        stays = torch.full_like(values[0], 0.0 if asked_to_leave() else 1.0)
+        *first, stay = self.context.least(torch.stack([*values, stays])).tolist()
+        self.leaving = stay < 1
         step, name = min(zip(first, self.bad, strict=True), key=lambda pair: pair[0])
         if step < torch.inf:
             raise NonFiniteLoss(f"{name} is not finite at step {int(step)}", REMEDY)

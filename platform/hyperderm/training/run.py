@@ -12,7 +12,8 @@ from hyperderm.learners.base import Learner, MelanomaClassifier, Sampler
 from hyperderm.learners.data import TrainData
 from hyperderm.training.context import Context, local
 from hyperderm.training.data import release_rows
-from hyperderm.training.loop import Report, train
+from hyperderm.training.loop import train
+from hyperderm.training.report import Report
 from hyperderm.training.resume import pack
 
 

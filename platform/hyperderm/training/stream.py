@@ -47,6 +47,7 @@ def feed_of(experiment: Experiment, data: TrainData, context: Context) -> Feed:
         "flips": experiment.data.flips,
         "phases": phases(experiment.learner, experiment, data),
         "labels": data.labels,
+        "parts": context.parts,
     }
     if data.streamed is None:
         check_gpu(data, context.device)

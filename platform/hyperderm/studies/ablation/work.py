@@ -39,7 +39,7 @@ from hyperderm.training.checkpoint import BEST, FILES, CheckpointFolder
 from hyperderm.training.context import local
 from hyperderm.training.data import cube_set
 from hyperderm.training.inputs import NONE, RunInputs, given_inputs
-from hyperderm.training.loop import Report
+from hyperderm.training.report import Report
 from hyperderm.training.resume import feed_of, of_one_run
 from hyperderm.training.run_folder import PREDICTIONS, RESULT, Result, Shown
 from hyperderm.training.selection import select

@@ -1,0 +1,67 @@
+"""The word that a process must leave its machine: SIGTERM, which clusters send some 30 s before they take it.
+
+The training loop looks for it after every step, saves its state and ends with `Preempted`: no more than a step is lost.
+"""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from hyperderm.errors import Preempted
+
+
+class _Word:
+    """Whether the word has come; one for the whole process, as signals are."""
+
+    came = False
+
+
+def listen(busy: Callable[[], bool] = lambda: True) -> None:
+    """Take SIGTERM as the word to leave while `busy`; at other times, and the second time, the handler before it gets it.
+
+    Args:
+        busy: returns whether this process has a state to save.
+
+    Raises:
+        ValueError: this is not the main thread of the process.
+    """
+    _Word.came = False
+    before = signal.getsignal(signal.SIGTERM)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if busy() and not _Word.came:
+            _Word.came = True
+        elif callable(before):
+            before(number, frame)
+        else:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    signal.signal(signal.SIGTERM, handle)
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Listen within the block; then put the handler from before it back."""
+    before = signal.getsignal(signal.SIGTERM)
+    listen()
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        _Word.came = False
+
+
+def asked_to_leave() -> bool:
+    """Return whether this process was told to leave its machine."""
+    return _Word.came
+
+
+def preempted(images: int | None = None) -> Preempted:
+    """Return the trouble that ends a run which saved its state, after `images` images if they are known."""
+    after = "its state" if images is None else f"the state after {images} images"
+    return Preempted(
+        f"it was told to leave its machine (SIGTERM); {after} is saved",
+        "Run the same command again: it goes on from there.",
+    )
