@@ -23,17 +23,19 @@ def accumulated(batch: Batch, compute: Callable[[Batch], Computed]) -> dict[str,
     """
     parts = batch.split()
     if len(parts) == 1:
-        loss, metrics = compute(parts[0])
-        loss.backward()
-        return {name: value.detach() for name, value in metrics.items()}
+        return _differentiated(parts[0], compute)
     sums: dict[str, Tensor] = {}
     for part in parts:
         weight = len(part.rows) / len(batch.rows)
-        loss, metrics = compute(part)
-        # A data-parallel network replaces its gradients by their means over the workers at every backward pass. What it has
-        # added up before is equal on all workers and stays as it is, and all workers have as many parts of the same sizes.
-        (weight * loss).backward()
-        for name, value in metrics.items():
-            share = weight * value.detach()
-            sums[name] = sums[name] + share if name in sums else share
+        for name, value in _differentiated(part, compute, weight).items():
+            sums[name] = sums[name] + weight * value if name in sums else weight * value
     return sums
+
+
+def _differentiated(batch: Batch, compute: Callable[[Batch], Computed], weight: float | None = None) -> dict[str, Tensor]:
+    """Add the gradients of a batch's loss, times a weight, and return its metrics; nothing else of it stays in memory."""
+    loss, metrics = compute(batch)
+    # A data-parallel network replaces its gradients by their means over the workers at every backward pass. What earlier
+    # parts have added is equal on all workers and stays as it is, and all workers have as many parts of the same sizes.
+    (loss if weight is None else weight * loss).backward()
+    return {name: value.detach() for name, value in metrics.items()}

@@ -120,7 +120,10 @@ class Learner(Protocol):
     """An object that owns its models and optimizers. It uses no Ray, no MLflow and no files."""
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Update once; return, by name, means of per-sample terms over this worker's share, detached."""
+        """Update once; return, by name, means of per-sample terms over this worker's share, detached.
+
+        A batch of several parts is computed part by part if the configuration says so (`LearnerConfig.splits`).
+        """
 
     def validate(self) -> "Validation":
         """Score the present state on the validation role."""
