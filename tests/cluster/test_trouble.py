@@ -3,6 +3,8 @@
 import errno
 import os
 import pickle
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,8 +29,11 @@ from hyperderm.errors import (
     UnexpectedError,
     WorkerLost,
 )
+from hyperderm.learners.base import Batch
+from hyperderm.learners.shsgan.learner import ShsGan
 from hyperderm.training.report import Report
 from tests.cluster.sweeps import Memory, ask, search, tiny
+from tests.training.tiny import steady, tiny_data
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "latest.pt")
 
@@ -188,3 +193,45 @@ def test_the_second_in_a_row_and_a_full_disk_end_the_sweep(tmp_path):
     full.leave(ask(full).key, DiskFull("latest.pt: full"))
     assert full.interrupted
     assert states(full) == [TrialState.RUNNING]
+
+
+class Given:
+    """Data that a trial reads."""
+
+    def load(self, experiment):
+        return tiny_data()
+
+
+def trained(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, full: Callable[[Batch], bool], **settings: object
+) -> list[Report]:
+    """The reports of a trial in this process, whose steps find no memory where `full` says so."""
+    step = ShsGan.step
+
+    def stepped(learner: ShsGan, batch: Batch):
+        if full(batch):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        return step(learner, batch)
+
+    experiment = tiny(training__images=32, training__validate_every=16, training__precision="fp64", **settings)
+    with monkeypatch.context() as patched:
+        patched.setattr(ShsGan, "step", stepped)
+        return list(trial.Trainer().train(experiment, Given(), folder, {}))  # type: ignore[arg-type]
+
+
+def test_a_trial_without_memory_is_tried_once_more_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It goes on from its checkpoint, says so, and comes to the same; what is too large in parts too is not tried again."""
+    whole = trained(tmp_path / "whole", monkeypatch, lambda batch: False)
+    parts = trained(tmp_path / "parts", monkeypatch, lambda batch: batch.images >= 20 and batch.parts == 1)
+    assert [report.images for report in parts] == [0, 16, 16, 32]  # the report of the checkpoint is repeated
+    assert [report.note for report in parts] == ["", "", trial.in_parts(2), ""]
+    for one, two in ((whole[1], parts[1]), (whole[2], parts[3])):
+        assert steady(two.metrics) == pytest.approx(steady(one.metrics), rel=1e-5, abs=1e-9)
+    tries: list[int] = []
+    with pytest.raises(torch.OutOfMemoryError):
+        trained(tmp_path / "none", monkeypatch, lambda batch: tries.append(batch.parts) or batch.images >= 4)
+    assert tries == [1, 1, 2, 2]
+    tries.clear()
+    with pytest.raises(torch.OutOfMemoryError):  # its losses follow the means of batches
+        trained(tmp_path / "lecam", monkeypatch, lambda batch: tries.append(batch.parts) or True, learner__lecam_weight=0.1)
+    assert tries == [1]

@@ -260,6 +260,7 @@ def worker(rank: int, folder: Path) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow  # its short form: parts on one worker, and two workers in tests/training/test_ddp.py
 def test_parts_on_two_workers_come_to_the_same_as_the_whole_on_one(tmp_path):
     torch.multiprocessing.spawn(worker, (tmp_path,), nprocs=2)
     one, two = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))

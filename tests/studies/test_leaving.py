@@ -115,7 +115,8 @@ def same(folder: Path, calm: dict[str, torch.Tensor]) -> bool:
     return all(torch.allclose(found[name], value, rtol=1e-5, atol=1e-5) for name, value in calm.items())
 
 
-@pytest.mark.parametrize("where", ["in its own process", pytest.param("by the node's monitor", marks=pytest.mark.slow)])
+@pytest.mark.slow  # its short forms are in tests/cluster: test_trouble.py and test_tune_driver.py
+@pytest.mark.parametrize("where", ["in its own process", "by the node's monitor"])
 def test_a_trial_without_memory_computes_its_batches_in_parts(
     tmp_path: Path, monkeypatch: PATCH, shared, ray_cluster, calm, where
 ):
@@ -142,7 +143,7 @@ def test_a_trial_without_memory_computes_its_batches_in_parts(
     assert same(tmp_path, calm)
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # its short form is in tests/cluster/test_trouble.py
 def test_a_trial_that_has_too_little_memory_in_parts_too_is_left_open(
     tmp_path: Path, monkeypatch: PATCH, shared, ray_cluster
 ):

@@ -78,7 +78,7 @@ class Trainer:
         """Train or continue training, and yield each report once its samples are saved; the last state lies in `place`.
 
         If memory runs out, the training is tried once more with each batch computed in `HALVES` parts, provided that this
-        gives the same result; a note says so.
+        gives the same result up to rounding; a note says so.
 
         Args:
             experiment: the run, with the resources of each worker (`sweep`).
@@ -143,7 +143,7 @@ def splits(experiment: Experiment) -> bool:
 
 def in_parts(parts: int) -> str:
     """Return the note of a trial that computes its batches in parts."""
-    return f"memory ran out: each batch is computed in {parts} parts from here on, which gives the same result"
+    return f"memory ran out: each batch is computed in {parts} parts from here on, the same result up to rounding"
 
 
 def _out_of_memory(error: Exception) -> bool:
