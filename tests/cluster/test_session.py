@@ -9,8 +9,9 @@ import threading
 import time
 
 import pytest
+import ray
 
-from hyperderm.cluster.session import Cluster, check_address, check_shared, trials_at_once
+from hyperderm.cluster.session import Cluster, check_address, check_shared, on_each_node, trials_at_once
 from hyperderm.errors import ClusterError
 
 
@@ -82,3 +83,10 @@ def test_capacity_counts_nodes_not_sums():
 
 def test_one_node_needs_no_shared_folder(tmp_path):
     check_shared(tmp_path / "nowhere", Cluster(((2.0, 0.0),), ""))
+
+
+def test_a_node_that_leaves_while_all_are_asked_is_left_out(ray_cluster, monkeypatch):
+    (here,) = ray.nodes()
+    gone = {**here, "NodeID": here["NodeID"][::-1], "NodeManagerAddress": "10.0.0.9"}
+    monkeypatch.setattr(ray, "nodes", lambda: [gone, here])
+    assert on_each_node(lambda: 7) == {here["NodeManagerAddress"]: 7}

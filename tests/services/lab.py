@@ -98,9 +98,10 @@ class Lab:
         self.mlflow = MlflowServer(self.folder, store=self.postgres.uri)
         self.mlflow.start()
 
-    def join(self, number: int) -> None:
+    def join(self, number: int, cpus: int = 1) -> None:
         """Start a node in a namespace, and wait for it."""
-        self.nodes.begin_node(number, "--object-store-memory", str(2**27), hidden=(self.folder, Path("/dev/shm")))
+        words = ["--object-store-memory", str(2**27), "--num-cpus", str(cpus)]
+        self.nodes.begin_node(number, *words, hidden=(self.folder, Path("/dev/shm")))
         self.place[number] = len(self.nodes.begun) - 1
         self.nodes.wait_started()
 

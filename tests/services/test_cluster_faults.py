@@ -1,15 +1,17 @@
 """Sweeps and grids on three nodes without a common disk, undisturbed and with a fault in mid-run, as a table."""
 
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from hyperderm.store.export import export_store
 from hyperderm.store.reader import open_store
 from tests.services.grids import wait_for
-from tests.services.lab import Ended, Lab, Running
+from tests.services.lab import HYPERDERM, Ended, Lab, Running
 from tests.services.mlflow_server import MlflowServer
 from tests.services.namespaces import Loopback
 from tests.services.nodes import make_network
@@ -159,6 +161,72 @@ def test_workers_on_several_nodes_train_and_generate_together(lab, monkeypatch):
         monkeypatch.setenv(name, value)
     lab.call("pairs", "generate", "--run", "pairs", "--count", "8", "--workers", "2", "--store", "s3://lab/made")
     assert open_store("s3://lab/made").manifest.lesions == 8
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_streaming_and_a_grid_of_pairs_lose_a_node_and_end(lab):
+    """Trials that stream their shards from S3, and a grid whose jobs have two workers, each with a raylet killed.
+
+    The reader of each node keeps a CPU, so nodes have two.
+    """
+    lab.heal()
+    for number in (0, 1):
+        lab.leave(number)
+        lab.join(number, cpus=2)
+    lab.nodes.wait_alive(3)
+    streamed = lab.begin("sweep", "streamed", "--trials", "3", "--set", "data.feed=stream", "--set", "data.window=1")
+    strike(lab, streamed, raylet_killed)
+    ended = lab.finish(streamed)
+    assert (ended.done, ended.open, len(ended.runs)) == (3, [], 4), ended.said
+    assert "train is streamed" in ended.said
+    lab.heal()
+    pairs = lab.begin("grid", "grid_of_pairs", "--set", "resources.workers=2")
+    strike(lab, pairs, raylet_killed)
+    ended = lab.finish(pairs, 600)
+    assert (ended.done, ended.open, len(ended.runs)) == (COUNTS["grid"], [], RUNS["grid"]), ended.said
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_an_ingest_on_the_nodes_loses_one_and_ends(lab, tmp_path_factory, phantom_store, monkeypatch):
+    """The source lies on a disk that all nodes see, the store on S3; a source that they do not see is refused in words."""
+    lab.heal()
+    seen, hidden = tmp_path_factory.mktemp("raw") / "data", lab.folder / "raw"
+    for folder in (seen, hidden):
+        export_store(open_store(phantom_store), folder, "npz")
+    words = ["--folds", "3", "--workers", "3"]
+    refused = subprocess.run(
+        [*HYPERDERM, "ingest", str(hidden), "--store", "s3://lab/hidden", *words],
+        cwd=lab.project("ingest"), env=lab.environment(), capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+    assert refused.returncode == 2, refused.stdout + refused.stderr
+    assert "node" in refused.stderr
+    lab.call("ingest", "ingest", str(seen), "--store", "s3://lab/calm", *words)
+    screen = lab.project("ingest") / "screen.txt"
+    with screen.open("wb") as stream:
+        command = subprocess.Popen(
+            [*HYPERDERM, "ingest", str(seen), "--store", "s3://lab/disturbed", *words],
+            cwd=lab.project("ingest"), env=lab.environment(), stdout=stream, stderr=stream,
+        )  # fmt: skip
+    try:
+        wait_for(lambda: command.poll() is not None or begun(lab, "disturbed"), 100, "a part of the store")
+        assert command.poll() is None, screen.read_text()
+        lab.nodes.raylet(lab.place[0]).kill()
+        assert command.wait(200) == 0, screen.read_text()
+    finally:
+        if command.poll() is None:
+            command.kill()
+    for name, value in lab.s3.variables().items():
+        monkeypatch.setenv(name, value)
+    calm, disturbed = (open_store(f"s3://lab/{name}").manifest for name in ("calm", "disturbed"))
+    assert disturbed.fingerprint == calm.fingerprint
+    assert disturbed.lesions == calm.lesions > 0
+
+
+def begun(lab: Lab, store: str) -> bool:
+    """Whether something of a store is on S3."""
+    return bool(lab.s3.client().list_objects_v2(Bucket="lab", Prefix=store).get("Contents"))
 
 
 @pytest.mark.slow  # its short form is below

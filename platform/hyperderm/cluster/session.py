@@ -10,7 +10,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -510,6 +510,8 @@ def blind_nodes(place: "RunLocation") -> list[str]:
 def on_each_node(ask: Callable[[], T], seconds: float | None = None) -> dict[str, T | None]:
     """Call a function once in a worker of every node, and return the answers by address of the node.
 
+    A node that leaves the cluster meanwhile is not among the answers.
+
     Args:
         ask: the function, which is pickled and sent to the nodes.
         seconds: time to wait for all answers; a node without an answer gives None. None: wait without limit.
@@ -526,7 +528,13 @@ def on_each_node(ask: Callable[[], T], seconds: float | None = None) -> dict[str
         if node["Alive"]
     }
     done, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=seconds)
-    return {node: ray.get(answer) if answer in done else None for node, answer in asked.items()}
+    answers: dict[str, T | None] = {}
+    for node, answer in asked.items():
+        with suppress(
+            ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError, ray.exceptions.WorkerCrashedError
+        ):
+            answers[node] = ray.get(answer) if answer in done else None
+    return answers
 
 
 def run_remotely(call: Callable[..., T], *given: object, cpus: float = 1.0, gpus: float = 0.0) -> T:
