@@ -63,6 +63,9 @@ class Ablation(Strict):
     ratio. only: synthetic cubes alone. pretrain: synthetic cubes first, then real ones. both: as synthetic, but the
     generator was pre-trained on both classes.
     """
+    curve: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    """Shares of train's melanomas for the learning curve: each adds an arm real@SHARE, with the same steps as `real`. The
+    parts are nested and drawn by fold and seed. Without any, no report says what one more melanoma is worth."""
     ratios: tuple[float | Literal["balance"], ...] = Field((1.0,), min_length=1)
     """Synthetic melanomas per real training melanoma; balance adds them until the classes are equal."""
     generators: tuple[str, ...] = ()
@@ -88,7 +91,7 @@ class Ablation(Strict):
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
-        for name in ("folds", "seeds", "arms", "ratios", "generators", "models"):
+        for name in ("folds", "seeds", "arms", "curve", "ratios", "generators", "models"):
             values = getattr(self, name)
             if values != "all" and len(set(values)) < len(values):
                 raise ValueError(f"{name} = {list(values)} names one twice. Name each once")

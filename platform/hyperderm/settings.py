@@ -75,6 +75,9 @@ class TaskConfig(Strict):
     """The diagnoses that a classifier tells melanoma from."""
 
     negatives: Literal["dysplastic_nevus", "all_others"] = "dysplastic_nevus"
+    melanomas: float = Field(1.0, gt=0, le=1)
+    """Share of the melanoma groups of train that are shown, drawn by fold and seed. A smaller share is a part of a larger
+    one; all negatives are shown."""
 
     @property
     def diagnoses(self) -> tuple[Diagnosis, ...] | Literal["all"]:

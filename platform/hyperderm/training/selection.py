@@ -1,7 +1,8 @@
 """Select the lesions of a run, and prove that the run may read them. This module does not use Ray."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 from hyperderm.config import Experiment
@@ -15,6 +16,9 @@ from hyperderm.store.reader import Store, open_store
 from hyperderm.tags import PHOTOGRAPHS_TAG, SYNTHETIC_TAG, WEIGHTS_TAG
 from hyperderm.training.data import check_size, train_data
 from hyperderm.training.photographs import check_unrelated, photographs_of
+
+LEAST_MELANOMAS = 2
+"""Fewest melanomas that a part of train's may hold."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ def select(store: Store, experiment: Experiment) -> Selection:
     Raises:
         ConfigError: the run asks for more pixels than the store holds, or for a fold of a store without folds.
         CubeError: the bands do not give a pseudo-RGB.
+        ConfigError: `task.melanomas` leaves too few of them.
         StoreError: a role is empty or has a single lesion, or for a classifier has no melanoma or no negatives; or the
             synthetic store is of another manifest or fold.
     """
@@ -52,7 +57,7 @@ def select(store: Store, experiment: Experiment) -> Selection:
         return Selection(every, every, fold_free=True)
     _check_task(store, experiment)
     roles = Selection(
-        tuple(store.select("train", data.fold, experiment.diagnoses)),
+        _shown(store, experiment, store.select("train", data.fold, experiment.diagnoses)),
         tuple(store.select("validation", data.fold, experiment.diagnoses)),
         _extra(store, experiment) or _photographs(store, experiment),
     )
@@ -131,6 +136,35 @@ def _check_task(store: Store, experiment: Experiment) -> None:
         )
     for role in ("train", "validation"):
         store.select(role, experiment.data.fold, (POSITIVE,))  # all_others would not miss melanomas
+
+
+def _shown(store: Store, experiment: Experiment, train: Sequence[str]) -> tuple[str, ...]:
+    """Return the lesions of train without the melanomas that `task.melanomas` leaves out.
+
+    Groups are left out as a whole, in an order that depends on the seed and the fold alone, so shares are nested.
+
+    Raises:
+        ConfigError: fewer than two melanomas would be left.
+    """
+    if experiment.task is None or experiment.task.melanomas == 1:
+        return tuple(train)
+    rows = store.index().to_pylist()
+    group = {row["lesion_id"]: row["group"] for row in rows if row["diagnosis"] == POSITIVE}
+    melanomas = [lesion for lesion in train if lesion in group]
+
+    def place(name: str) -> bytes:
+        return blake2b(f"{experiment.seed}/{experiment.data.fold}/{name}".encode()).digest()
+
+    groups = sorted({group[lesion] for lesion in melanomas}, key=place)
+    kept = set(groups[: round(experiment.task.melanomas * len(groups))])
+    left = [lesion for lesion in melanomas if group[lesion] in kept]
+    if len(left) < LEAST_MELANOMAS:
+        raise ConfigError(
+            f"task.melanomas = {experiment.task.melanomas:g} leaves {len(left)} of {len(melanomas)} melanomas in train of "
+            f"fold {experiment.data.fold}, and a classifier needs {LEAST_MELANOMAS}",
+            "Use a larger share (a grid: curve), or more data.",
+        )
+    return tuple(lesion for lesion in train if lesion not in group or group[lesion] in kept)
 
 
 def _extra(store: Store, experiment: Experiment) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ from hyperderm.tracking.runs import Status
 from hyperderm.tracking.server import check_server, redacted
 from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
 from hyperderm.training.run_folder import CLOSED, IDENTITY, PAGE, PLAN, REPORT, claim, known_identity, run_folder
+from hyperderm.training.selection import select
 from hyperderm.training.storage import claim_prefix, open_storage, recorded, storage_named, storage_of_run
 from hyperderm.workflows.find_store import find_store
 from hyperderm.workflows.first_description import describe_first
@@ -295,6 +296,8 @@ def _compared(plan: Plan, command: str) -> Compared:
 def _data_of(plan: Plan, grid: GridFolder, job: GridJob) -> list[DataSet]:
     """Return the data sets of a job: roles of its fold, and for a cell the synthetic set that its cubes are from."""
     roles = plan.selections[job.fold]
+    if job.experiment is not None and job.experiment.task is not None and job.experiment.task.melanomas < 1:
+        roles = select(plan.store, job.experiment)
     found = [role_of_store(plan.store, job.fold, "train", len(roles.train))]
     found.append(role_of_store(plan.store, job.fold, "validation", len(roles.validation)))
     if job.stage == "cell":

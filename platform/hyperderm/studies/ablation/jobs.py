@@ -138,6 +138,7 @@ class Arm:
         use: the value of `SyntheticConfig.use`.
         ratio: the value of `SyntheticConfig.ratio`; oversampling uses the same ratio.
         control: the arm that shows real melanomas in place of the synthetic ones; None if the arm declares no decision.
+        share: the share of train's melanomas that the arm shows, a point of the learning curve.
     """
 
     name: str
@@ -148,6 +149,7 @@ class Arm:
     use: Literal["add", "only", "pretrain"] = "add"
     ratio: Ratio = 1.0
     control: str | None = None
+    share: float = 1.0
 
     @property
     def kind(self) -> str:
@@ -179,7 +181,7 @@ class Arm:
             "profile": grid.profile,
             "seed": seed,
             "data": DataConfig(size=grid.size, fold=fold, flips=False, feed=feed).model_dump(mode="json"),
-            "task": grid.task.model_dump(mode="json"),
+            "task": grid.task.model_dump(mode="json") | ({} if self.share == 1 else {"melanomas": self.share}),
             "synthetic": None if synthetic is None else synthetic.model_dump(mode="json"),
             "learner": values,
             "training": training.model_dump(mode="json"),
@@ -209,6 +211,9 @@ def _arms(grid: Ablation) -> Iterator[Arm]:
     kinds = set(grid.arms)
     decided = bool(kinds & {"synthetic", "both"})
     yield Arm(REFERENCE, "real cubes alone, no augmentation", {"augmentation": "none"})
+    for share in sorted(grid.curve, reverse=True):
+        text = f"as {REFERENCE}, with {share:g} of train's melanomas and the same steps"
+        yield Arm(f"{REFERENCE}@{share:g}", text, {"augmentation": "none"}, share=share)
     if "classic" in kinds:
         yield Arm("classic", "real cubes, classic augmentation", CLASSIC)
     if "oversampled" in kinds or decided:

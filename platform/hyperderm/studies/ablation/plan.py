@@ -90,9 +90,9 @@ class PlanBuilder:
             experiment = arm.experiment(grid, spec, fold, seed, PENDING)
         except ConfigError as error:
             raise ConfigError(f"model {model} does not fit the grid: {error}", "Change size or the model.") from None
-        self._select(experiment)
+        train = len(self._select(experiment, keep=arm.share == 1).train)
         if not spec.learner.fit_once:
-            _check_batch(f"classifiers.{model}.", experiment, len(self.selections[fold].train), grid.resources.workers)
+            _check_batch(f"classifiers.{model}.", experiment, train, grid.resources.workers)
         source, store = "", ""
         needs: tuple[str, ...] = ()
         if arm.generator:

@@ -315,7 +315,8 @@ def _joined_plan(plan: Plan, content: Mapping[str, Any]) -> Plan:
     selections = dict(plan.selections)
     for job in jobs:
         if job.experiment is not None and job.stage == "cell" and job.fold not in selections:
-            selections[job.fold] = select(plan.store, job.experiment.model_copy(update={"synthetic": None}))
+            whole = job.experiment.override({"task.melanomas": 1.0}).model_copy(update={"synthetic": None})
+            selections[job.fold] = select(plan.store, whole)
     return replace(
         plan,
         selections=selections,

@@ -1,0 +1,79 @@
+"""The arms of the learning curve: parts of train's melanomas, by group, nested, the same for every model."""
+
+from dataclasses import replace
+
+import pytest
+
+from hyperderm.errors import ConfigError
+from hyperderm.store.folds import POSITIVE
+from hyperderm.store.reader import open_store
+from hyperderm.store.writer import write_store
+from hyperderm.studies.ablation.plan import Plan
+from hyperderm.training.selection import select
+from tests.studies.grids import KINDS, lesions, plan
+
+
+def trained_on(made: Plan, arm: str, model: str = "small_cnn", fold: int = 0, seed: int = 0) -> set[str]:
+    """The lesions with which a cell trains."""
+    (cell,) = [
+        job for job in made.stage("cell") if (job.arm, job.model, job.fold, job.seed) == (arm, model, fold, seed)
+    ]  # fmt: skip
+    return set(select(made.store, cell.experiment).train)
+
+
+def melanomas(made: Plan, lesions: set[str]) -> set[str]:
+    rows = made.store.index().to_pylist()
+    return {row["lesion_id"] for row in rows if row["diagnosis"] == POSITIVE} & lesions
+
+
+def test_shares_are_nested_and_keep_every_negative(real):
+    made = plan(real, arms=["real"], curve=[0.25, 0.5], seeds=[0, 1])
+    for fold in made.folds:
+        whole, half, quarter = (trained_on(made, arm, fold=fold) for arm in ("real", "real@0.5", "real@0.25"))
+        assert quarter < half < whole
+        assert whole - melanomas(made, whole) == quarter - melanomas(made, quarter)
+        counts = [len(melanomas(made, lesions)) for lesions in (quarter, half, whole)]
+        assert counts == [round(share * counts[2]) for share in (0.25, 0.5, 1)]  # each has a group of its own here
+    assert trained_on(made, "real@0.5") == trained_on(made, "real@0.5", model="spectral")
+    assert trained_on(made, "real@0.5") != trained_on(made, "real@0.5", seed=1)
+    assert made.selections[0].train == tuple(sorted(trained_on(made, "real")))
+
+
+def test_a_patient_is_left_out_as_a_whole(tmp_path):
+    """Three melanomas a patient: half of the patients, not half of the lesions."""
+    made = [replace(one, group=f"patient {number // 3}") for number, one in enumerate(lesions(KINDS))]
+    write_store(str(tmp_path / "store"), made, fold_count=3, seed=0)
+    patients = {one.lesion_id: one.group for one in made}
+    planned = plan(open_store(str(tmp_path / "store")), arms=["real"], curve=[0.5], folds=[0], models=["spectral"])
+    half, whole = (melanomas(planned, trained_on(planned, arm, "spectral")) for arm in ("real@0.5", "real"))
+    kept, lost = ({patients[lesion] for lesion in part} for part in (half, whole - half))
+    assert not kept & lost
+    assert len(kept) == round(0.5 * len(kept | lost)) > 0
+
+
+def test_the_curve_changes_no_other_cell(real):
+    """A grid that was run before goes on with it, and takes up the points as new cells."""
+    before, after = (plan(real, arms=["real", "oversampled"], curve=curve) for curve in ([], [0.5]))
+    assert {job.key for job in before.jobs} < {job.key for job in after.jobs}
+    assert {job.arm for job in after.jobs} - {job.arm for job in before.jobs} == {"real@0.5"}
+    assert [cell.experiment.training for cell in after.stage("cell") if cell.arm in ("real", "real@0.5")][:2] == [
+        after.stage("cell")[0].experiment.training
+    ] * 2  # the same steps
+
+
+@pytest.mark.parametrize(
+    ("curve", "message"),
+    [
+        ([0.5, 0.5], "curve = .* names one twice"),
+        ([1.0], "curve"),
+        ([0.0], "curve"),
+        ([-0.5], "curve"),
+        (
+            [0.01],
+            r"task.melanomas = 0.01 leaves 0 of \d+ melanomas in train of fold 0, .* Use a larger share \(a grid: curve\)",
+        ),
+    ],
+)
+def test_a_share_that_is_none_is_refused(real, curve, message):
+    with pytest.raises(ConfigError, match=message):
+        plan(real, arms=["real"], curve=curve)
