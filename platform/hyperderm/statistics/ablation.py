@@ -29,6 +29,7 @@ from hyperderm.statistics.ablation_results import (
     Verdict,
 )
 from hyperderm.statistics.classification import Value
+from hyperderm.statistics.learning_curve import CurveFacts, learning_curves
 from hyperderm.statistics.mean_curves import GRID, Band, curves
 from hyperderm.statistics.multiplicity import FAMILY_LEVEL, Holm, holm
 from hyperderm.statistics.paired import Difference, auroc, difference
@@ -172,6 +173,7 @@ def analyse(
     unanswered: int = 0,
     seed: int = 0,
     resamples: int = 2000,
+    curve: CurveFacts | None = None,
 ) -> Analysis:
     """Return every number of the report.
 
@@ -185,10 +187,11 @@ def analyse(
         unanswered: number of declared contrasts without predictions; they stay in Holm's family, with p = 1.
         seed: seed of the bootstrap.
         resamples: number of bootstrap resamples.
+        curve: what the arms were trained on, for learning curves and exchange rates; without it there are none.
 
     Raises:
         StudyError: a contrast has no predictions or is declared twice, arms test different lesions, or there are too few
-            groups.
+            groups; or `curve` lacks a fold of the predictions.
     """
     panels = _panels(predictions)
     _check(contrasts, panels)
@@ -196,6 +199,7 @@ def analyse(
     melanoma = predictions.truth == 1
     melanomas = len(np.unique(predictions.lesion_id[melanoma]))
     everything = list(panels.values())
+    curves, rates = learning_curves(panels, curve, seed=seed, resamples=resamples) if curve else ((), ())
     return Analysis(
         lesions=len(np.unique(predictions.lesion_id)),
         groups=len(np.unique(predictions.group)),
@@ -217,6 +221,8 @@ def analyse(
         notes=tuple(_notes(everything, bool(contrasts))),
         unanswered=unanswered,
         undeclared=tuple(_undeclared(contrasts, panels, seed, resamples)),
+        curves=curves,
+        rates=rates,
     )
 
 
@@ -325,7 +331,7 @@ def _beside(arm: Panel, reference: Panel, seed: int, resamples: int) -> tuple[Es
     both = common(arm, reference)
     if both is None:
         return None
-    found = difference(*both, bootstrap(both[0], resamples, seed))
+    found = difference(both[0], both[1], bootstrap(both[0], resamples, seed))
     return Estimate(found.value, *found.interval(), "as for contrasts, not part of the declared family"), found.p
 
 

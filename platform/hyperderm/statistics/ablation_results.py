@@ -10,6 +10,10 @@ HELPS: Final = "helps"
 HURTS: Final = "hurts"
 CANNOT_TELL: Final = "cannot tell"
 Verdict = Literal["helps", "hurts", "cannot tell"]
+WOULD_HELP: Final = "would help"
+WOULD_NOT: Final = "would not"
+CANNOT_BE_TOLD: Final = "cannot be told"
+Usefulness = Literal["would help", "would not", "cannot be told"]
 
 
 @dataclass(frozen=True)
@@ -241,6 +245,71 @@ class UndeclaredDifference:
 
 
 @dataclass(frozen=True)
+class CurvePoint:
+    """One point of a learning curve.
+
+    Attributes:
+        share: share of the melanomas of train that the arm is trained on, in (0, 1].
+        melanomas: their number, mean over folds.
+        auroc: AUROC within fold and seed, averaged over the cells that all points have.
+    """
+
+    arm: str
+    share: float
+    melanomas: float
+    auroc: Estimate
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """The AUROC of one model against the number of real melanomas in train.
+
+    Attributes:
+        points: the measured points, by ascending share.
+        slope: gain of AUROC per doubling of the melanomas, by least squares on log2(melanomas); without a value if the
+            points do not give a line, and its `reason` says why. Not adjusted for several models.
+        p: two-sided p value of the slope; None without a slope.
+        usefulness: whether more real melanomas would help this model.
+        smallest_gain: the smallest gain of AUROC per doubling that is of interest.
+        cells: number of (fold, seed) cells that all points have.
+        notes: sentences about the limits of the curve.
+    """
+
+    model: str
+    points: tuple[CurvePoint, ...]
+    slope: Estimate
+    p: float | None
+    usefulness: Usefulness
+    smallest_gain: float
+    cells: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ExchangeRate:
+    """What a synthetic melanoma of one arm is worth in real ones, for one model.
+
+    Attributes:
+        reference: the arm that differs only in the synthetic melanomas, such as a control or `real`.
+        melanomas: number of real melanomas in train, mean over folds.
+        synthetic: number of synthetic melanomas that the arm adds, mean over folds.
+        gain: AUROC of the arm minus that of the reference, over the cells that they and the curve have.
+        rate: real melanomas per synthetic one; not defined if the curve does not surely rise, and `reason` says why. An
+            upper end of None beside a value means that the interval has no end of practical meaning.
+        notes: sentences about the limits of the rate.
+    """
+
+    arm: str
+    model: str
+    reference: str
+    melanomas: float
+    synthetic: float
+    gain: Estimate
+    rate: Estimate
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Analysis:
     """All content of the report, computed from the predictions alone.
 
@@ -278,6 +347,10 @@ class Analysis:
     """Number of declared contrasts without predictions; they stay in Holm's family with p = 1."""
     undeclared: tuple[UndeclaredDifference, ...] = ()
     """Differences that no contrast declared, in the order of `arms`."""
+    curves: tuple[LearningCurve, ...] = ()
+    """The learning curve of each model; empty if no arm is trained on a share of the melanomas."""
+    rates: tuple[ExchangeRate, ...] = ()
+    """The exchange rate of each synthetic arm and model."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole analysis as JSON-serialisable values, without NaN and infinity."""

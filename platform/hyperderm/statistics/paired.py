@@ -11,6 +11,7 @@ The interval covers other lesions like these and other seeds, for these folds. S
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,27 +39,66 @@ def auroc(panel: Panel) -> Auroc:
 
 
 @dataclass(frozen=True, eq=False)
-class Difference:
-    """The difference of AUROC, arm minus reference, on the same lesions.
+class Combination:
+    """A weighted sum of the AUROCs of P panels that test the same lesions; the coefficients sum to 0.
 
     Attributes:
-        value: difference of the averaged AUROCs.
-        cells: for each fold (S_k,), the difference in every cell.
-        variance: variance of `value`.
-        error: standard error of `value`, never 0 (see `LEAST_MOVE`).
+        coefficients: (P,) coefficient of every panel.
+        cells: for each fold (S_k,), the value in every cell.
+        influences: for each fold (S_k, G_k), the influence of each group on the value of its cell.
+        strata: for each fold (G_k,), 1 for groups that hold a melanoma, else 0.
+    """
+
+    coefficients: NDArray[np.float64]
+    cells: tuple[NDArray[np.float64], ...]
+    influences: tuple[NDArray[np.float64], ...]
+    strata: tuple[NDArray[np.intp], ...]
+
+    @property
+    def value(self) -> float:
+        """The weighted sum of the AUROCs, each averaged over seeds, then over folds."""
+        return _mean(self.cells)
+
+    @property
+    def scale(self) -> float:
+        """The largest value that AUROCs between 0 and 1 can give: 1 for arm minus reference."""
+        return float(np.abs(self.coefficients).sum() / 2)
+
+    @cached_property
+    def variance(self) -> Variance:
+        """The variance of `value`."""
+        return components(self.cells, self.influences, self.strata, np.full(len(self.cells), 1 / len(self.cells)))
+
+    @cached_property
+    def error(self) -> float:
+        """The standard error of `value`, never 0 (see `LEAST_MOVE`)."""
+        melanoma_groups = sum(int(stratum.sum()) for stratum in self.strata)
+        return float(np.hypot(self.variance.error, LEAST_MOVE * self.scale / melanoma_groups))
+
+    def less(self, other: "Combination", factor: float) -> "Combination":
+        """Return this combination minus `factor` times another one of the same panels."""
+        return Combination(
+            self.coefficients - factor * other.coefficients,
+            tuple(a - factor * b for a, b in zip(self.cells, other.cells, strict=True)),
+            tuple(a - factor * b for a, b in zip(self.influences, other.influences, strict=True)),
+            self.strata,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Difference(Combination):
+    """A combination with its interval, such as the difference of AUROC, arm minus reference.
+
+    Attributes:
         stretch: factor of Student's critical values from the bootstrap, at least 1.
     """
 
-    value: float
-    cells: tuple[NDArray[np.float64], ...]
-    variance: Variance
-    error: float
     stretch: float
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """Return the interval at `level`; it excludes 0 exactly if `p` < 1 − level."""
         half = self.stretch * critical(self.variance.df, level) * self.error
-        return max(-1.0, self.value - half), min(1.0, self.value + half)
+        return max(-self.scale, self.value - half), min(self.scale, self.value + half)
 
     @property
     def p(self) -> float:
@@ -70,7 +110,7 @@ class Difference:
         """Return the smallest true difference that a two-sided test at `alpha` shows with 80 % power on such cases."""
         df = max(self.variance.df, 1.0)
         quantiles = self.stretch * critical(df, 1 - alpha) + float(student.ppf(POWER, df))
-        return float(min(1.0, quantiles * self.error))
+        return float(min(self.scale, quantiles * self.error))
 
 
 def difference(arm: Panel, reference: Panel, weights: BootstrapWeights) -> Difference:
@@ -84,13 +124,40 @@ def difference(arm: Panel, reference: Panel, weights: BootstrapWeights) -> Diffe
     Raises:
         StudyError: the panels are not comparable, or there are too few groups for any interval.
     """
-    same_lesions(arm, reference)
-    kernels = [a.kernel - b.kernel for a, b in zip(arm.folds, reference.folds, strict=True)]
-    cells = [kernel.mean((1, 2)) for kernel in kernels]
-    variance = _variance(cells, kernels, arm.folds)
-    error = float(np.hypot(variance.error, LEAST_MOVE / arm.sizes[:, 0].sum()))
-    stretch = _stretch(cells, [kernel.mean(0) for kernel in kernels], arm.folds, variance, weights)
-    return Difference(_mean(cells), tuple(cells), variance, error, stretch)
+    return combination((arm, reference), (1.0, -1.0), weights)
+
+
+def combination(panels: Sequence[Panel], coefficients: Sequence[float], weights: BootstrapWeights) -> Difference:
+    """Return the weighted sum of the AUROCs of several arms.
+
+    Args:
+        panels: P panels of one model, tested on the same lesions, folds and seeds.
+        coefficients: (P,) coefficient of every panel; they sum to 0.
+        weights: bootstrap weights, drawn for any of the panels.
+
+    Raises:
+        StudyError: the panels are not comparable, or there are too few groups for any interval.
+        ValueError: the coefficients do not sum to 0, so the value is no difference between arms.
+    """
+    if abs(sum(coefficients)) > 1e-9 * sum(map(abs, coefficients)):
+        raise ValueError(f"coefficients of a difference sum to 0, not {list(coefficients)}")
+    for other in panels[1:]:
+        same_lesions(panels[0], other)
+    folds = panels[0].folds
+    kernels = [_weighted(coefficients, [panel.folds[k].kernel for panel in panels]) for k in range(len(folds))]
+    cells = tuple(kernel.mean((1, 2)) for kernel in kernels)
+    influences = tuple(_influence(kernel, fold) for kernel, fold in zip(kernels, folds, strict=True))
+    made = Combination(np.array(coefficients), cells, influences, tuple(fold.strata for fold in folds))
+    stretch = _stretch(cells, [kernel.mean(0) for kernel in kernels], folds, made.variance, weights)
+    return Difference(made.coefficients, cells, influences, made.strata, stretch)
+
+
+def _weighted(coefficients: Sequence[float], kernels: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    total = np.zeros_like(kernels[0])
+    for coefficient, kernel in zip(coefficients, kernels, strict=True):
+        if coefficient:
+            total += coefficient * kernel
+    return total
 
 
 def _mean(cells: Sequence[NDArray[np.float64]]) -> float:

@@ -94,10 +94,10 @@ def panel(predictions: Predictions, arm: str, model: str) -> Panel:
     return Panel(arm, model, tuple(_fold(mine, number) for number in np.unique(mine.fold).tolist()))
 
 
-def common(one: Panel, other: Panel) -> tuple[Panel, Panel] | None:
-    """Return both panels restricted to the cells that both have, or None if there are no such cells."""
-    kept = sorted(set(one.blocks) & set(other.blocks))
-    return (_only(one, kept), _only(other, kept)) if kept else None
+def common(*panels: Panel) -> tuple[Panel, ...] | None:
+    """Return the panels restricted to the cells that all of them have, or None if there are no such cells."""
+    kept = sorted(set.intersection(*(set(panel.blocks) for panel in panels)))
+    return tuple(_only(panel, kept) for panel in panels) if kept else None
 
 
 def _only(panel: Panel, blocks: Sequence[tuple[int, int]]) -> Panel:

@@ -1,0 +1,277 @@
+"""What more real melanomas are worth to a model, and what a synthetic melanoma is worth in real ones.
+
+The AUROC is taken to rise by the same amount, b, with every doubling of the real melanomas in train. b is the slope of a
+least-squares line through the AUROCs of arms that are trained on shares of the melanomas. It is a weighted sum of these
+AUROCs, so its interval is that of any difference of arms (`paired.combination`).
+
+An arm that adds m synthetic melanomas to n real ones and gains g over its reference is worth as much as
+n (2^(g / b) − 1) more real melanomas; divided by m this is the exchange rate. The interval of g / b is the set of ratios r for
+which a two-sided test at 95 % does not reject g − r b = 0 (Fieller, J. R. Stat. Soc. B 16, 1954). Each such test is that of a
+difference of arms, with its own variance and degrees of freedom, and the larger stretch of g and b. The set is an interval
+only if the test rejects b = 0; else the rate is not defined.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.optimize import brentq
+
+from hyperderm.errors import StudyError
+from hyperderm.statistics.ablation_results import (
+    CANNOT_BE_TOLD,
+    WOULD_HELP,
+    WOULD_NOT,
+    CurvePoint,
+    Estimate,
+    ExchangeRate,
+    LearningCurve,
+    Usefulness,
+)
+from hyperderm.statistics.intervals import critical
+from hyperderm.statistics.paired import Difference, auroc, combination
+from hyperderm.statistics.panel import Panel, common
+from hyperderm.statistics.resampling import BootstrapWeights, bootstrap
+
+SMALLEST_GAIN = 0.01
+"""The smallest gain of AUROC per doubling of the melanomas that is of interest. The AUROC is the sensitivity, averaged over all
+specificities, so a gain of .01 is one more of 100 melanomas found; less is not worth collecting as many lesions again."""
+MOST_DOUBLINGS = 10.0
+"""A ratio g / b above this value, a thousand times the real melanomas, is told as having no end."""
+BEND_LEVEL = 0.05
+"""A bend of the curve is noted if its p value is below this level."""
+
+
+@dataclass(frozen=True)
+class CurveFacts:
+    """What the arms were trained on.
+
+    Attributes:
+        shares: by arm, the share of the melanomas of train that it is trained on, in (0, 1]; 1 for `real`. These arms make
+            the curve; they differ in nothing else and get as many steps.
+        melanomas: by fold, the number of melanoma lesions in train.
+        synthetic: by arm, its reference and the number of synthetic melanomas that it adds to a fold's train, mean over folds.
+
+    Raises:
+        StudyError: a share or a number is out of range.
+    """
+
+    shares: Mapping[str, float]
+    melanomas: Mapping[int, int]
+    synthetic: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for arm, share in self.shares.items():
+            if not 0 < share <= 1:
+                raise StudyError(f"arm {arm!r} has the share {share} of the melanomas", "A share is above 0 and at most 1.")
+        for fold, count in self.melanomas.items():
+            if count < 1:
+                raise StudyError(f"train of fold {fold} has {count} melanomas", "A learning curve needs melanomas in train.")
+        for arm, (_, count) in self.synthetic.items():
+            if not 0 <= count < np.inf:
+                raise StudyError(f"arm {arm!r} adds {count} synthetic melanomas", "Give their mean number over folds.")
+
+    def mean_melanomas(self, panel: Panel) -> float:
+        """Return the number of melanomas in train, mean over the folds of a panel."""
+        missing = [fold.number for fold in panel.folds if fold.number not in self.melanomas]
+        if missing:
+            raise StudyError(
+                f"the number of melanomas in train of fold {missing[0]} is not given, but fold {missing[0]} has predictions",
+                f"Name every fold; named: {', '.join(map(str, sorted(self.melanomas))) or 'none'}.",
+            )
+        return float(np.mean([self.melanomas[fold.number] for fold in panel.folds]))
+
+
+def learning_curves(
+    panels: Mapping[tuple[str, str], Panel], facts: CurveFacts, *, seed: int = 0, resamples: int = 2000
+) -> tuple[tuple[LearningCurve, ...], tuple[ExchangeRate, ...]]:
+    """Return the learning curve of each model, and the exchange rate of each synthetic arm and model.
+
+    Panels that lack cells are compared over the cells that all of them have.
+
+    Args:
+        panels: by (arm, model); a model without any arm of the curve is left out, as is an arm without predictions.
+        facts: what the arms were trained on.
+        seed: seed of the bootstrap.
+        resamples: number of bootstrap resamples.
+
+    Raises:
+        StudyError: arms test different lesions, there are too few groups for any interval, or `facts` lacks a fold.
+    """
+    curves, rates = [], []
+    for model in dict.fromkeys(model for _, model in panels):
+        mine = {arm: panel for (arm, of), panel in panels.items() if of == model}
+        points = sorted((arm for arm in mine if arm in facts.shares), key=lambda arm: (facts.shares[arm], arm))
+        if points:
+            curves.append(_curve(model, [mine[arm] for arm in points], facts, seed, resamples))
+        rates += [
+            _exchange_rate(mine, arm, points, facts, seed, resamples) for arm in sorted(facts.synthetic) if arm in mine
+        ]
+    return tuple(curves), tuple(rates)
+
+
+def slope_coefficients(shares: Sequence[float]) -> tuple[float, ...]:
+    """Return the coefficients that make of AUROCs at these shares their least-squares slope on log2(share).
+
+    Raises:
+        ValueError: all shares are equal.
+    """
+    x = np.log2(np.asarray(shares, float))
+    x -= x.mean()
+    if not np.ptp(x) > 0:
+        raise ValueError(f"a slope needs two different shares, got {list(shares)}")
+    return tuple((x / (x**2).sum()).tolist())
+
+
+def bend_coefficients(shares: Sequence[float]) -> tuple[float, ...]:
+    """Return the coefficients of the least-squares quadratic term on log2(share), for three different shares or more."""
+    x = np.log2(np.asarray(shares, float))
+    return tuple(np.linalg.pinv(np.vander(x - x.mean(), 3))[0].tolist())
+
+
+def ratio_limits(numerator: Difference, denominator: Difference) -> tuple[float, float] | None:
+    """Return the 95 % limits of numerator / denominator by Fieller's method, or None if they are not those of an interval.
+
+    Args:
+        numerator: a combination of panels.
+        denominator: a combination of the same panels.
+    """
+    stretch = max(numerator.stretch, denominator.stretch)
+
+    def excess(ratio: float) -> float:
+        apart = numerator.less(denominator, ratio)
+        return abs(apart.value) - stretch * critical(apart.variance.df) * apart.error
+
+    if abs(denominator.value) <= stretch * critical(denominator.variance.df) * denominator.error:
+        return None
+    middle = numerator.value / denominator.value
+    ends = []
+    for side in (-1.0, 1.0):
+        step = numerator.error / abs(denominator.value)
+        while excess(middle + side * step) <= 0:
+            step *= 2
+        ends.append(float(brentq(excess, middle, middle + side * step)))
+    return ends[0], ends[1]
+
+
+def _curve(model: str, panels: Sequence[Panel], facts: CurveFacts, seed: int, resamples: int) -> LearningCurve:
+    shares = [facts.shares[panel.arm] for panel in panels]
+    both = common(*panels)
+    used = both or tuple(panels)
+    points = tuple(_point(panel, facts) for panel in used)
+    missing = "the arms of the curve have no cell in common" if both is None else _too_few(shares)
+    if missing:
+        cells = len(used[0].blocks) if both else 0
+        return LearningCurve(model, points, _undefined(missing), None, CANNOT_BE_TOLD, SMALLEST_GAIN, cells)
+    weights = bootstrap(used[0], resamples, seed)
+    slope = combination(used, slope_coefficients(shares), weights)
+    low, high = slope.interval()
+    method = f"least squares on log2(melanomas); Student's t stretched by {slope.stretch:.2f}, as for contrasts"
+    return LearningCurve(
+        model=model,
+        points=points,
+        slope=Estimate(slope.value, low, high, method),
+        p=slope.p,
+        usefulness=_usefulness(low, high),
+        smallest_gain=SMALLEST_GAIN,
+        cells=len(used[0].blocks),
+        notes=tuple(_curve_notes(panels, used, shares, weights)),
+    )
+
+
+def _point(panel: Panel, facts: CurveFacts) -> CurvePoint:
+    found, share = auroc(panel), facts.shares[panel.arm]
+    estimate = Estimate(found.value, *found.limits(), "logit, DeLong's variance clustered by group, seeds nested")
+    return CurvePoint(panel.arm, share, share * facts.mean_melanomas(panel), estimate)
+
+
+def _too_few(shares: Sequence[float]) -> str:
+    return "" if len(set(shares)) > 1 else "a curve needs two shares of the melanomas"
+
+
+def _undefined(reason: str) -> Estimate:
+    return Estimate(None, None, None, reason=reason)
+
+
+def _usefulness(low: float, high: float) -> Usefulness:
+    """Return whether more melanomas would help: the slope's interval lies above 0, or else below the smallest gain."""
+    if low > 0:
+        return WOULD_HELP
+    return WOULD_NOT if high < SMALLEST_GAIN else CANNOT_BE_TOLD
+
+
+def _curve_notes(
+    panels: Sequence[Panel], used: Sequence[Panel], shares: Sequence[float], weights: BootstrapWeights
+) -> Iterator[str]:
+    yield from _cell_notes(panels, used)
+    if all(len(fold.seeds) == 1 for fold in used[0].folds):
+        yield "One seed: the interval cannot hold what training again would change."
+    if len(set(shares)) > 2:
+        bend = combination(used, bend_coefficients(shares), weights)
+        if bend.p < BEND_LEVEL:
+            way = "less" if bend.value < 0 else "more"
+            yield (
+                f"The curve is not a straight line (p = {bend.p:.3f}): the last doubling gained {way} than the slope says, "
+                "so a further one may do so too."
+            )
+
+
+def _cell_notes(panels: Sequence[Panel], used: Sequence[Panel]) -> Iterator[str]:
+    kept, most = len(used[0].blocks), max(len(panel.blocks) for panel in panels)
+    if kept < most:
+        yield f"Compared over the {kept} of {most} cells that all arms have."
+
+
+def _exchange_rate(
+    mine: Mapping[str, Panel], arm: str, points: Sequence[str], facts: CurveFacts, seed: int, resamples: int
+) -> ExchangeRate:
+    reference, synthetic = facts.synthetic[arm]
+    melanomas = facts.mean_melanomas(mine[arm])
+    names = list(dict.fromkeys((arm, reference, *points)))
+    missing = f"no predictions of the reference {reference!r}" if reference not in mine else ""
+    used = None if missing else common(*(mine[name] for name in names))
+    if used is None:
+        why = missing or "the arm, its reference and the curve have no cell in common"
+        return ExchangeRate(arm, mine[arm].model, reference, melanomas, synthetic, _undefined(why), _undefined(why))
+    weights, melanomas = bootstrap(used[0], resamples, seed), facts.mean_melanomas(used[0])
+    gain = combination(used, _placed(names, {arm: 1.0, reference: -1.0}), weights)
+    estimate = Estimate(gain.value, *gain.interval(), f"as for contrasts, stretched by {gain.stretch:.2f}")
+    shares = [facts.shares[name] for name in points]
+    notes = tuple(_cell_notes([mine[name] for name in names], used))
+    why = _too_few(shares) or ("the arm adds no synthetic melanomas" if synthetic == 0 else "")
+    if why:
+        return ExchangeRate(arm, mine[arm].model, reference, melanomas, synthetic, estimate, _undefined(why), notes)
+    placed = _placed(names, dict(zip(points, slope_coefficients(shares), strict=True)))
+    rate, more = _rate(gain, combination(used, placed, weights), melanomas, synthetic, min(shares))
+    return ExchangeRate(arm, mine[arm].model, reference, melanomas, synthetic, estimate, rate, (*notes, *more))
+
+
+def _placed(names: Sequence[str], coefficients: Mapping[str, float]) -> list[float]:
+    return [coefficients.get(name, 0.0) for name in names]
+
+
+def _rate(
+    gain: Difference, slope: Difference, melanomas: float, synthetic: float, smallest: float
+) -> tuple[Estimate, list[str]]:
+    """Return the exchange rate with its notes; `smallest` is the smallest share of the curve."""
+    low, high = slope.interval()
+    if low <= 0:
+        flat = f"the learning curve does not surely rise ({slope.value:+.3f} [{low:+.3f}, {high:+.3f}] per doubling)"
+        return _undefined(flat), []
+    limits = ratio_limits(gain, slope)
+    if limits is None:
+        return _undefined("the learning curve rises too little for a ratio of the gain to it"), []
+    ratio = gain.value / slope.value
+    if ratio > MOST_DOUBLINGS:
+        return _undefined("the gain is far beyond what any number of real melanomas gives by this curve"), []
+    beyond = [way for way, so in (("above", limits[1] > 1), ("below", 2 ** limits[0] < smallest)) if so]
+    low, value = (melanomas * (2**each - 1) / synthetic for each in (limits[0], ratio))
+    top = melanomas * (2 ** limits[1] - 1) / synthetic if limits[1] <= MOST_DOUBLINGS else None
+    method = "the learning curve inverted; Fieller's interval of gain / slope, as for contrasts"
+    reason = "" if top is not None else "the interval has no upper end of practical meaning"
+    notes = [
+        f"The {'rate' if (ratio > 1 if way == 'above' else 2**ratio < smallest) else 'interval'} reaches {way} the measured "
+        f"curve ({smallest * melanomas:.0f} to {melanomas:.0f} real melanomas, at most doubled): an extrapolation."
+        for way in beyond
+    ]
+    return Estimate(value, low, top, method, reason), notes
