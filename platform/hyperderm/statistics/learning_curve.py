@@ -5,10 +5,13 @@ least-squares line through the AUROCs of arms that are trained on shares of the 
 AUROCs, so its interval is that of any difference of arms (`paired.combination`).
 
 An arm that adds m synthetic melanomas to n real ones and gains g over its reference is worth as much as
-n (2^(g / b) − 1) more real melanomas; divided by m this is the exchange rate. The interval of g / b is the set of ratios r for
-which a two-sided test at 95 % does not reject g − r b = 0 (Fieller, J. R. Stat. Soc. B 16, 1954). Each such test is that of a
-difference of arms, with its own variance and degrees of freedom, and the larger stretch of g and b. The set is an interval
-only if the test rejects b = 0; else the rate is not defined.
+n (2^(g / b) − 1) more real melanomas; divided by m this is the exchange rate. The interval of g / b is the set of ratios r
+for which a two-sided test at 95 % does not reject g − r b = 0 (Fieller, J. R. Stat. Soc. B 16, 1954). Each such test is that
+of a difference of arms, with its own variance and degrees of freedom, and the larger stretch of g and b. The set is an
+interval only if the test rejects b = 0; else the rate is not defined.
+
+Where the curve flattens towards its end, b is larger than what the next melanomas give, and the rate is too small. The notes
+say so if the bend is seen beyond noise, which takes many lesions.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,8 +37,8 @@ from hyperderm.statistics.panel import Panel, common
 from hyperderm.statistics.resampling import BootstrapWeights, bootstrap
 
 SMALLEST_GAIN = 0.01
-"""The smallest gain of AUROC per doubling of the melanomas that is of interest. The AUROC is the sensitivity, averaged over all
-specificities, so a gain of .01 is one more of 100 melanomas found; less is not worth collecting as many lesions again."""
+"""The smallest gain of AUROC per doubling of the melanomas that is of interest. The AUROC is the mean sensitivity
+over all specificities, so a gain of .01 is one more of 100 melanomas found; less does not pay for collecting twice as many."""
 MOST_DOUBLINGS = 10.0
 """A ratio g / b above this value, a thousand times the real melanomas, is told as having no end."""
 BEND_LEVEL = 0.05
@@ -50,7 +53,7 @@ class CurveFacts:
         shares: by arm, the share of the melanomas of train that it is trained on, in (0, 1]; 1 for `real`. These arms make
             the curve; they differ in nothing else and get as many steps.
         melanomas: by fold, the number of melanoma lesions in train.
-        synthetic: by arm, its reference and the number of synthetic melanomas that it adds to a fold's train, mean over folds.
+        synthetic: by arm, its reference and the number of synthetic melanomas that it adds to train, mean over folds.
 
     Raises:
         StudyError: a share or a number is out of range.
@@ -67,9 +70,9 @@ class CurveFacts:
         for fold, count in self.melanomas.items():
             if count < 1:
                 raise StudyError(f"train of fold {fold} has {count} melanomas", "A learning curve needs melanomas in train.")
-        for arm, (_, count) in self.synthetic.items():
-            if not 0 <= count < np.inf:
-                raise StudyError(f"arm {arm!r} adds {count} synthetic melanomas", "Give their mean number over folds.")
+        for arm, (_, added) in self.synthetic.items():
+            if not 0 <= added < np.inf:
+                raise StudyError(f"arm {arm!r} adds {added} synthetic melanomas", "Give their mean number over folds.")
 
     def mean_melanomas(self, panel: Panel) -> float:
         """Return the number of melanomas in train, mean over the folds of a panel."""
@@ -206,14 +209,21 @@ def _curve_notes(
     yield from _cell_notes(panels, used)
     if all(len(fold.seeds) == 1 for fold in used[0].folds):
         yield "One seed: the interval cannot hold what training again would change."
-    if len(set(shares)) > 2:
-        bend = combination(used, bend_coefficients(shares), weights)
-        if bend.p < BEND_LEVEL:
-            way = "less" if bend.value < 0 else "more"
-            yield (
-                f"The curve is not a straight line (p = {bend.p:.3f}): the last doubling gained {way} than the slope says, "
-                "so a further one may do so too."
-            )
+    bend = _bend(used, shares, weights)
+    if bend is not None:
+        way = "less" if bend.value < 0 else "more"
+        yield (
+            f"The curve is not a straight line (p = {bend.p:.3f}): the last doubling gained {way} than the slope says, "
+            "so a further one may do so too."
+        )
+
+
+def _bend(used: Sequence[Panel], shares: Sequence[float], weights: BootstrapWeights) -> Difference | None:
+    """Return the quadratic term of the curve, or None if it has less than three points or the term may be 0."""
+    if len(set(shares)) < 3:
+        return None
+    bend = combination(used, bend_coefficients(shares), weights)
+    return bend if bend.p < BEND_LEVEL else None
 
 
 def _cell_notes(panels: Sequence[Panel], used: Sequence[Panel]) -> Iterator[str]:
@@ -243,6 +253,10 @@ def _exchange_rate(
         return ExchangeRate(arm, mine[arm].model, reference, melanomas, synthetic, estimate, _undefined(why), notes)
     placed = _placed(names, dict(zip(points, slope_coefficients(shares), strict=True)))
     rate, more = _rate(gain, combination(used, placed, weights), melanomas, synthetic, min(shares))
+    bend = _bend([used[names.index(name)] for name in points], shares, weights) if rate.value is not None else None
+    if bend is not None:
+        way = "small" if bend.value < 0 else "large"
+        more.append(f"The curve is not a straight line (p = {bend.p:.3f}): a rate other than 0 is likely told too {way}.")
     return ExchangeRate(arm, mine[arm].model, reference, melanomas, synthetic, estimate, rate, (*notes, *more))
 
 
