@@ -21,6 +21,7 @@ def ablation(profile: Profile) -> Ablation:
             profile="small",
             size=32,
             arms=("real", "oversampled", "synthetic", "only"),
+            curve=(0.25, 0.5),
             generators=GENERATORS,
             models=("spectral", "small_cnn"),
             classifiers={
@@ -33,6 +34,7 @@ def ablation(profile: Profile) -> Ablation:
         name="synthetic_vs_real",
         size=224,
         arms=("real", "classic", "oversampled", "focal", "synthetic", "only", "pretrain", "both"),
+        curve=(0.25, 0.5),
         ratios=(0.25, 0.5, 1.0, 2.0, 4.0, "balance"),
         seeds=(0, 1, 2),
         generators=GENERATORS,

@@ -36,11 +36,12 @@ def cells(made: Plan, arm: str) -> list:
 # --- how many
 
 
-def test_the_small_profile_is_five_generators_five_sets_and_forty_cells(real):
+def test_the_small_profile_is_five_generators_five_sets_and_sixty_cells(real):
     small = registry.ablation("synthetic_vs_real", "small").override({"size": 16})
     made = make_plan(small, real, registry.generators(small.generators, "small"))
-    assert counted(made) == {"generator": 5, "synthetic": 5, "cell": 40}
-    assert {job.arm for job in made.stage("cell")} == {"real", "oversampled_x1", "shsgan_x1", "shsgan_only"}
+    assert counted(made) == {"generator": 5, "synthetic": 5, "cell": 60}
+    curve = {"real@0.25", "real@0.5"}
+    assert {job.arm for job in made.stage("cell")} == {"real", *curve, "oversampled_x1", "shsgan_x1", "shsgan_only"}
     assert made.left_out == ()
 
 
@@ -66,8 +67,8 @@ def test_every_arm_of_the_full_profile(real):
     small = {"classifiers.efficientnet_lite0_scratch.learner.architecture": "small_cnn"}  # serves 16 px
     full = registry.ablation("synthetic_vs_real", "full").override({"size": 16, "models": NO_WEIGHTS, **batches, **small})
     made = make_plan(full, real, registry.generators(full.generators, "full"))
-    assert len(made.arms) == 1 + 1 + 6 + 1 + 6 + 6 + 2
-    assert counted(made) == {"generator": 20, "synthetic": 15, "cell": (23 * 3 - 3) * 5 * 3}
+    assert len(made.arms) == 1 + 2 + 1 + 6 + 1 + 6 + 6 + 2
+    assert counted(made) == {"generator": 20, "synthetic": 15, "cell": (25 * 3 - 3) * 5 * 3}
     assert {(arm, model) for arm, model, _ in made.left_out} == {
         ("classic", "spectral"), ("focal", "spectral"), ("shsgan_pretrain", "spectral")
     }  # fmt: skip

@@ -38,7 +38,7 @@ from hyperderm.statistics.resampling import BootstrapWeights, bootstrap
 
 SMALLEST_GAIN = 0.01
 """The smallest gain of AUROC per doubling of the melanomas that is of interest. The AUROC is the mean sensitivity
-over all specificities, so a gain of .01 is one more of 100 melanomas found; less does not pay for collecting twice as many."""
+over all specificities, so a gain of .01 is one more of 100 melanomas found. Less does not pay for twice as many lesions."""
 MOST_DOUBLINGS = 10.0
 """A ratio g / b above this value, a thousand times the real melanomas, is told as having no end."""
 BEND_LEVEL = 0.05

@@ -1,5 +1,6 @@
 """The answer of a report in sentences: each decision and each comparison with the baseline, with its numbers."""
 
+from hyperderm.reports.ablation.learning import learning_sentences, rate_sentences
 from hyperderm.reports.number_format import number, signed, span
 from hyperderm.statistics.ablation import REAL
 from hyperderm.statistics.ablation_results import (
@@ -45,12 +46,13 @@ def baseline_sentence(found: BaselineComparison) -> str:
 
 
 def decision_sentences(analysis: Analysis) -> list[str]:
-    """Return the report's first paragraph: the tested lesions, each answer with its uncertainty, and its limits."""
+    """Return the report's first paragraph: the tested lesions, whether more would help, each answer with its limits."""
     a = analysis
     said = [
         f"{a.melanomas} melanomas and {a.lesions - a.melanomas} other lesions from {a.groups} images were tested out of "
         f"fold ({_many(len(a.folds), 'fold')}, {_many(len(a.seeds), 'seed')})."
     ]
+    said += learning_sentences(a)
     if a.decisions:
         said.append(_summary(a))
         said += [decision_sentence(a, each) for each in a.decisions]
@@ -60,6 +62,7 @@ def decision_sentences(analysis: Analysis) -> list[str]:
         )
     else:
         said.append("No synthetic arm could be compared with both real and its control, so there is no answer.")
+    said += rate_sentences(a)
     said += map(baseline_sentence, a.baselines)
     if len(a.seeds) == 1:
         said.append("With one seed the intervals cannot say how much training again would change the numbers.")

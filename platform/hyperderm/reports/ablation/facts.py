@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperderm.statistics.ablation_results import Analysis, ArmResult, Contrast
+from hyperderm.statistics.learning_curve import CurveFacts
 
 Picture = NDArray[np.uint8]
 
@@ -172,6 +173,7 @@ class ReportFacts:
         missing: what the report lacks and why, one sentence each.
         picture: lesion_id to its display RGB (H, W, 3); None if there is no picture.
         recompute: the command that makes this report again.
+        trained_on: what the arms of the learning curve and the synthetic ones were trained on; None without such a curve.
     """
 
     name: str
@@ -196,6 +198,7 @@ class ReportFacts:
     missing: tuple[str, ...] = ()
     picture: Callable[[str], Picture | None] = field(default=no_picture, compare=False)
     recompute: str = ""
+    trained_on: CurveFacts | None = None
 
     @property
     def controls(self) -> tuple[str, ...]:

@@ -12,10 +12,12 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from hyperderm.learners.sampling import count_of
 from hyperderm.metrics.memorisation import describe, is_current
 from hyperderm.metrics.recognisability import told_from_real
 from hyperderm.reports.ablation.answer import decision_sentences
 from hyperderm.reports.ablation.facts import (
+    REAL,
     CellFailure,
     Cells,
     Cost,
@@ -30,6 +32,7 @@ from hyperderm.reports.ablation.facts import (
 from hyperderm.reports.ablation.write import write_report
 from hyperderm.statistics.ablation import analyse
 from hyperderm.statistics.ablation_results import Analysis, Contrast, Estimate
+from hyperderm.statistics.learning_curve import CurveFacts
 from hyperderm.statistics.predictions import CellKey
 from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import SyntheticOrigin, origin_of
@@ -88,8 +91,10 @@ def conclude(
     held = {(key.arm, key.model) for key in whole.cells()}
     declared = [Contrast(*each) for each in plan.contrasts]
     asked = [c for c in declared if {(c.arm, c.model), (c.reference, c.model)} <= held]
-    analysis = analyse(whole, asked, unanswered=len(declared) - len(asked))
-    facts = replace(_facts(plan, grid, tags, results, failed, late, missing, real), recompute=command)
+    trained_on = _trained_on(plan, results)
+    analysis = analyse(whole, asked, unanswered=len(declared) - len(asked), curve=trained_on)
+    facts = _facts(plan, grid, tags, results, failed, late, missing, real)
+    facts = replace(facts, recompute=command, trained_on=trained_on)
     write_report(folder / REPORT, whole, analysis, facts)
     shown = summary(analysis, [arm.name for arm in plan.arms])
     return Outcome(folder / REPORT, folder / PREDICTIONS, analysis, decision_sentences(analysis), shown)
@@ -202,6 +207,26 @@ def _doses(plan: Plan, results: Mapping[str, Result]) -> dict[str, Dose]:
         for arm in plan.arms
         if arm.control and arm.variant == "own" and (arm.ratio != "balance" or balance > 0)
     }
+
+
+def _trained_on(plan: Plan, results: Mapping[str, Result]) -> CurveFacts | None:
+    """Return what the arms were trained on, as the cells of `real` recorded it; None without a learning curve."""
+    shares = {arm.name: arm.share for arm in plan.arms if arm.share < 1}
+    shown = {int(r["fold"]): r["train"] for r in results.values() if r["arm"] == REAL and "train" in r}
+    if not shares or not shown:
+        return None
+    added = {
+        arm.name: [
+            count_of(each["real_melanomas"], each["real"] - each["real_melanomas"], arm.ratio) for each in shown.values()
+        ]
+        for arm in plan.arms
+        if arm.control
+    }
+    return CurveFacts(
+        {REAL: 1.0} | shares,
+        {fold: int(each["real_melanomas"]) for fold, each in sorted(shown.items())},
+        {arm.name: (arm.control, float(np.mean(added[arm.name]))) for arm in plan.arms if arm.control},
+    )
 
 
 def _balance(results: Mapping[str, Result]) -> float:

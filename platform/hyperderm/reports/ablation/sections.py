@@ -9,6 +9,7 @@ from hyperderm.reports.ablation.answer import baseline_sentence, decision_senten
 from hyperderm.reports.ablation.effect_figures import dose_response, forest, has_doses
 from hyperderm.reports.ablation.facts import ReportFacts, SyntheticSet
 from hyperderm.reports.ablation.figures import SHOWN, cost, hardest, precision_recall, roc, tradeoff
+from hyperderm.reports.ablation.learning import curve_table, learning_curve, rate_table
 from hyperderm.reports.document import Content, Drawing, Section
 from hyperderm.reports.number_format import number, short_hash, signed
 from hyperderm.statistics.ablation_results import Analysis
@@ -111,7 +112,7 @@ def _of(chosen: Sequence[SyntheticSet], every: Sequence[SyntheticSet]) -> str:
     return f"{len(chosen)} of {len(every)} synthetic sets ({named})"
 
 
-FIGURES = ("forest", "roc", "precision_recall", "tradeoff", "dose_response", "hardest", "cost")
+FIGURES = ("learning_curve", "forest", "roc", "precision_recall", "tradeoff", "dose_response", "hardest", "cost")
 """The names of all figures that a report can have."""
 _IN_PARAGRAPH = 2  # verdicts that a paragraph can hold; more become a list
 _MISSING_SHOWN = 40
@@ -151,6 +152,8 @@ def _range(analysis: Analysis) -> str:
 
 
 def _sections(analysis: Analysis, facts: ReportFacts) -> Iterator[Section]:
+    if analysis.curves:
+        yield _learning(analysis, facts)
     yield _differences(analysis, facts)
     yield _arms(analysis, facts)
     yield _curves(analysis, facts)
@@ -183,6 +186,28 @@ def _subtitle(analysis: Analysis, facts: ReportFacts) -> str:
 def moment(at: datetime) -> str:
     """Return a time with its zone, to the minute."""
     return at.strftime("%Y-%m-%d %H:%M %Z").strip()
+
+
+def _learning(analysis: Analysis, facts: ReportFacts) -> Section:
+    said = (
+        "Before asking whether synthetic melanomas help, one must know whether real ones do. The arms real@… are trained "
+        "on a part of train's melanomas, with all other lesions and as many steps; a smaller part lies within a larger "
+        "one. If the curve rises, the gain of a synthetic arm over its control can be told as so many real melanomas for "
+        "each synthetic one: the exchange rate. If it is flat, no data of this kind can help this model."
+    )
+    caption = (
+        "AUROC of melanoma over the number of real melanomas in train (each step doubles them), with 95 % intervals; "
+        "the line is fitted by least squares, its slope is the gain per doubling. All points judge the same lesions, so the "
+        "slope is known better than the points are."
+    )
+    alt = "AUROC against the number of real melanomas in train; curve.csv holds the numbers."
+    drawing = Drawing("learning_curve", lambda: learning_curve(analysis, facts), alt, caption)
+    shown = [curve_table(analysis)]
+    if analysis.rates:
+        shown.append(rate_table(analysis, facts))
+    items = tuple(f"{each.model}: {note}" for each in analysis.curves for note in each.notes)
+    items += tuple(f"{each.arm}, {each.model}: {note}" for each in analysis.rates for note in each.notes)
+    return Section("learning", "What one more melanoma is worth", (said,), (drawing,), tuple(shown), items)
 
 
 def _differences(analysis: Analysis, facts: ReportFacts) -> Section:
@@ -325,18 +350,21 @@ def _again(analysis: Analysis, facts: ReportFacts) -> Section:
         "hold all digits.",
         f"Commit {facts.git_commit}, lock {facts.lock_sha256}; {versions}.",
     )
+    needed = curve = ""
+    if facts.trained_on:
+        needed, curve = "from hyperderm.statistics.learning_curve import CurveFacts\n", f",\n    curve={facts.trained_on}"
     lines = f"""\
 import csv
 from pathlib import Path
 from hyperderm.statistics.predictions import Predictions
 from hyperderm.statistics.ablation import analyse
 from hyperderm.statistics.ablation_results import Contrast
-
+{needed}
 with Path("contrasts.csv").open(newline="") as stream:
     contrasts = [Contrast(row["arm"], row["reference"], row["model"]) for row in csv.DictReader(stream)]
 predictions = Predictions.from_parquet(Path("predictions.parquet"))
 analysis = analyse(
-    predictions, contrasts, unanswered={analysis.unanswered}, seed={analysis.seed}, resamples={analysis.resamples}
+    predictions, contrasts, unanswered={analysis.unanswered}, seed={analysis.seed}, resamples={analysis.resamples}{curve}
 )"""
     whole = (
         f"\n\n# the whole grid again; cells that are done are not repeated:\n# {facts.recompute}" if facts.recompute else ""

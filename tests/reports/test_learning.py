@@ -1,0 +1,93 @@
+"""The learning curve in the report: its sentences, tables, files, and the lines that compute it again."""
+
+import csv
+import io
+from dataclasses import replace
+
+import pytest
+
+from hyperderm.reports.ablation.answer import decision_sentences
+from hyperderm.reports.ablation.learning import curve_csv, curve_sentence, curve_table, rate_table, rates_csv
+from hyperderm.reports.ablation.write import write_report
+from hyperderm.statistics.ablation import analyse
+from hyperderm.statistics.ablation_results import CANNOT_BE_TOLD, WOULD_HELP, WOULD_NOT, Estimate, ExchangeRate
+from hyperderm.statistics.learning_curve import CurveFacts
+from tests.reports import ablation_cases as cases
+
+MODELS = ("spectral_logistic", "small_cnn")
+ARMS = ("real", "real@0.5", "real@0.25", "oversampled_1", "shsgan_1")
+FACTS = CurveFacts(
+    {"real": 1.0, "real@0.5": 0.5, "real@0.25": 0.25}, dict.fromkeys(range(3), 48), {"shsgan_1": ("oversampled_1", 48.0)}
+)
+
+
+@pytest.fixture(scope="module")
+def grid():
+    predictions = cases.predictions(MODELS, ARMS, folds=range(3))
+    analysis = analyse(predictions, cases.contrasts(MODELS), resamples=200, curve=FACTS)
+    return predictions, analysis, replace(cases.facts(MODELS, ARMS, folds=range(3), seeds=(0,)), trained_on=FACTS)
+
+
+def curve(usefulness, low, value, high):
+    return replace(analysed_curve(), slope=Estimate(value, low, high, "m"), usefulness=usefulness)
+
+
+def analysed_curve():
+    made = cases.predictions(MODELS[:1], ARMS[:3], folds=range(3))
+    return analyse(made, (), resamples=50, curve=replace(FACTS, synthetic={})).curves[0]
+
+
+def test_what_the_curve_says_in_words():
+    assert "would help spectral_logistic: twice as many change its AUROC by +0.030 [+0.010, +0.050]" in curve_sentence(
+        curve(WOULD_HELP, 0.01, 0.03, 0.05)
+    )
+    flat = curve_sentence(curve(WOULD_NOT, -0.01, 0.0, 0.005))
+    assert "would not help" in flat
+    assert "Where real melanomas do not help, synthetic ones cannot." in flat
+    assert "cannot be told from these cases" in curve_sentence(curve(CANNOT_BE_TOLD, -0.02, 0.01, 0.04))
+    none = replace(analysed_curve(), slope=Estimate(None, None, None, reason="a curve needs two shares"))
+    assert curve_sentence(none).endswith("cannot be told: a curve needs two shares.")
+
+
+def test_the_curve_stands_before_the_answer(grid):
+    said = decision_sentences(grid[1])
+    first = next(k for k, each in enumerate(said) if "real melanomas" in each)
+    assert first == 1  # after what was tested
+    assert first < next(k for k, each in enumerate(said) if "synthetic" in each)
+
+
+def test_a_rate_is_told_with_its_span_or_with_why_there_is_none(grid):
+    _, analysis, facts = grid
+    known = ExchangeRate(
+        "shsgan_1", "small_cnn", "oversampled_1", 48, 48, Estimate(0.02, 0.0, 0.04, "m"), Estimate(0.5, -0.1, None, "m")
+    )
+    none = replace(known, model="spectral_logistic", rate=Estimate(None, None, None, reason="the curve is flat"))
+    analysis = replace(analysis, rates=(none, known))
+    said = " ".join(decision_sentences(analysis))
+    assert "A synthetic melanoma of shsgan_1 is worth 0.50 real ones [−0.10, no end] to small_cnn." in said
+    assert "worth in real ones to spectral_logistic is not defined: the curve is flat." in said
+    rows = [[cell.text for cell in row.cells] for row in rate_table(analysis, facts).rows]
+    assert [row[-1] for row in rows] == ["0.50", "not defined"]
+    found = list(csv.DictReader(io.StringIO(rates_csv(analysis))))
+    assert [row["rate"] for row in found] == ["", "0.5"]
+
+
+def test_every_point_of_every_model_is_shown(grid):
+    _, analysis, _ = grid
+    rows = [[cell.text for cell in row.cells] for row in curve_table(analysis).rows]
+    assert [row[1:3] for row in rows] == [["12", "25 %"], ["24", "50 %"], ["48", "100 %"]] * 2
+    found = list(csv.DictReader(io.StringIO(curve_csv(analysis))))
+    assert [float(row["auroc"]) for row in found] == [point.auroc.value for each in analysis.curves for point in each.points]
+
+
+def test_the_lines_of_the_report_compute_it_again(grid, tmp_path, monkeypatch):
+    predictions, analysis, facts = grid
+    write_report(tmp_path / "report", predictions, analysis, facts)
+    assert (tmp_path / "report/learning_curve.png").exists()
+    text = (tmp_path / "report/report.md").read_text()
+    assert text.index("## What one more melanoma is worth") < text.index("## What synthetic data changed")
+    lines = text.partition("import csv")[2].partition("\n)")[0]
+    monkeypatch.chdir(tmp_path / "report")
+    again: dict = {}
+    exec(f"import csv{lines}\n)", again)
+    assert again["analysis"].to_dict() == analysis.to_dict()
