@@ -8,7 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
-from pynvml import NVMLError
 
 from hyperderm.metric_groups import SYSTEM
 
@@ -58,6 +57,8 @@ def gpu_busy(device: torch.device) -> float:
 
     The driver does not say it of a part of a GPU (MIG), for example.
     """
+    from pynvml import NVMLError  # here: registered models import this module where nothing is installed for GPUs
+
     with suppress(RuntimeError, NVMLError):
         return torch.cuda.utilization(device) / 100
     return float("nan")
