@@ -61,13 +61,15 @@ def test_a_sweep_says_what_is_searched_on_what_and_how_to_go_on():
     ):
         assert said in note
     assert "Leaderboard" not in note
+    assert "Best: trial" not in note + sweep_note(SEARCHED, [ROWS[1], replace(ROWS[0], status="running")])
 
 
 def test_the_leaderboard_stands_in_it_best_first_and_the_end_is_told():
     ended = ended_note(ROWS, interrupted=False, broken="")
     assert ended == "It has ended: 1 finished, 1 stopped early, 1 failed."
     note = sweep_note(SEARCHED, ROWS, ended)
-    assert ended in note
+    assert f"{ended} **Best: trial 0 with 0.500** (`lr` 0.0001, `n_critic` 2).\n\n**Score.**" in note
+    assert note.index("| 0 | ") < note.index("1e-5 to 1e-3") < note.index("**Data.**")
     first, second, third = (note.index(f"| {number} | ") for number in (0, 2, 1))
     assert first < second < third
     assert "critic_loss is not finite" in note

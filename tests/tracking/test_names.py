@@ -3,7 +3,7 @@
 import pytest
 
 from hyperderm.metric_groups import grouped, is_result, of_test_role, ungrouped
-from hyperderm.tracking.short_texts import LONGEST_NAME, brief, trial_name
+from hyperderm.tracking.short_texts import LONGEST_NAME, brief, trial_name, trial_note
 
 
 def test_a_trial_is_named_by_what_tells_it_from_its_neighbours():
@@ -15,6 +15,15 @@ def test_a_trial_is_named_by_what_tells_it_from_its_neighbours():
     )
     assert trial_name(7, {}) == "trial 007"
     assert len(trial_name(7, {f"learner.setting_{k}": "long" for k in range(20)})) == LONGEST_NAME
+
+
+def test_a_trial_says_what_it_tries_and_where_the_rest_stands():
+    note = trial_note("night", 3, {"learner.lr_generator": 0.000312345, "training.batch_size": 4})
+    assert note.startswith(
+        "**Trial 3 of the sweep night**: `learner.lr_generator` 0.000312, `training.batch_size` 4. Its parent"
+    )
+    assert "`hyperderm register night/3 --name NAME`" in note
+    assert trial_note("night", 0, {}).startswith("**Trial 0 of the sweep night**. Its parent")
 
 
 def test_metrics_of_a_report_stand_in_their_groups():

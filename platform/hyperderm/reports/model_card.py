@@ -49,15 +49,16 @@ def model_card(model: ServedModel, checkpoint: Mapping[str, Any], sha256: str, s
 
 
 def _what(model: ServedModel) -> str:
+    """The first sentence, without marks: MLflow's list of versions shows its first words as they are written."""
     learner, size = model.run.learner, model.size
     shape = f"{size} x {size} pixels, {len(model.wavelengths_nm)} bands from {model.wavelengths_nm[0]:g} to "
     shape += f"{model.wavelengths_nm[-1]:g} nm, reflectance"
     if isinstance(model, ServedClassifier):
         return (
-            f"**A melanoma classifier** (`{learner.kind}`: {learner.described('', size)}) of cubes of {shape}. "
+            f"A melanoma classifier ({learner.kind}: {learner.described('', size)}) of cubes of {shape}. "
             f"It gives calibrated probabilities; a lesion from {model.threshold:.4f} on is called melanoma."
         )
-    return f"**A generator** (`{learner.kind}`) that makes cubes of {shape}, from {GIVEN[learner.condition]}."
+    return f"A generator ({learner.kind}) that makes cubes of {shape}, from {GIVEN[learner.condition]}."
 
 
 def _loading(model: ServedModel, uri: str) -> str:

@@ -9,7 +9,7 @@ from hyperderm.reports import leaderboard
 from hyperderm.reports.leaderboard import Row
 from hyperderm.store.manifest import Manifest
 from hyperderm.tracking.measure import Measure
-from hyperderm.tracking.short_texts import brief
+from hyperderm.tracking.short_texts import brief, short_names, three_digits
 
 NOTE_LIMIT = 7_500
 """The most characters of a note; MLflow keeps 8,000 of a tag."""
@@ -87,31 +87,43 @@ def run_note(trained: Trained, conclusion: str = "") -> str:
 
 
 def sweep_note(searched: Searched, rows: Sequence[Row], ended: str = "") -> str:
-    """Return the note of a sweep's run.
+    """Return the note of a sweep's run: the answer first, since MLflow's page folds all but its first lines away.
 
     Args:
         searched: what is searched.
         rows: the trials that there are; none before the first.
         ended: how the sweep ended; "" while it runs.
     """
-    parts = [
+    head = [
         f"**{searched.trials} trials of {searched.trained.experiment}**, searched by Optuna in {searched.space}. "
-        f"{ended or _progress(rows)}",
-        searched.trained.data,
+        f"{ended or _progress(rows)}{_best(rows)}",
         f"**Score.** {_score(searched)}",
-        _axes(searched.axes),
     ]
     after = [
+        _axes(searched.axes),
+        searched.trained.data,
         "**Read on.** The runs below this one are the trials, named by their values: open them with the + of its row, or "
         "choose them in the chart view. `validation/…` are scores, `train/…` means over steps, `reference/…` numbers of the "
         "data, each over images shown. `leaderboard.md`, `leaderboard.csv` and `search.html` are among the artifacts, "
         "`lesions.png` of each trial shows its lesions beside real ones.",
     ]
     for shown in range(min(BEST, len(rows)), -1, -1):
-        note = "\n\n".join([*parts, *_board(searched, rows, shown), *after, *searched.trained.again])
+        note = "\n\n".join([*head, *_board(searched, rows, shown), *after, *searched.trained.again])
         if len(note) <= NOTE_LIMIT:
             return note
-    return "\n\n".join(parts)[:NOTE_LIMIT]
+    return "\n\n".join([*head, *after])[:NOTE_LIMIT]
+
+
+def _best(rows: Sequence[Row]) -> str:
+    """The sentence on the best trial; none before one has a score."""
+    best = next(iter(leaderboard.ranked([row for row in rows if row.status not in ("failed", "running")])), None)
+    if best is None or best.best is None:
+        return ""
+    names = short_names(best.values)
+    values = ", ".join(f"`{names[path]}` {three_digits(value)}" for path, value in best.values.items())
+    return (
+        f" **Best: trial {best.number} with {three_digits(best.best, keep_zeros=True)}**{f' ({values})' if values else ''}."
+    )
 
 
 def _progress(rows: Sequence[Row]) -> str:

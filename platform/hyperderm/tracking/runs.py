@@ -162,11 +162,14 @@ class Tracker:
         self._delivery.close()
 
     def ui_address(self, key: str) -> str | None:
-        """Return the address of the run in the server's UI, or None before the run is delivered."""
+        """Return the address of the run in the server's UI, or None before the run is delivered.
+
+        MLflow shows a new visitor its pages for language models; `workflowType` asks for those of training.
+        """
         known = self._event_log.known_run(key)
         if known is None or not self._uri.startswith(("http://", "https://")):
             return None
-        return f"{redacted(self._uri)}/#/experiments/{known[1]}/runs/{known[0]}"
+        return f"{redacted(self._uri)}/#/experiments/{known[1]}/runs/{known[0]}?workflowType=machine_learning"
 
     @property
     def pending(self) -> int:

@@ -60,6 +60,16 @@ def trial_name(number: int, values: Mapping[str, object]) -> str:
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
+def trial_note(sweep: str, number: int, values: Mapping[str, object]) -> str:
+    """Return the Markdown at the top of a trial's page in MLflow; `sweep` names its sweep, the others are as for `trial_name`."""
+    swept = ", ".join(f"`{path}` {three_digits(value)}" for path, value in values.items())
+    return (
+        f"**Trial {number} of the sweep {sweep}**{f': {swept}' if swept else ''}. Its parent run says what is searched, on "
+        "what data, how to read the scores, and which trial is best. Pictures of it are among the artifacts. "
+        f"`hyperderm register {sweep}/{number} --name NAME` makes a model of it."
+    )
+
+
 def brief(value: object) -> str:
     """Return a value in as few characters as tell it from its neighbours: 3e-4, 0.9, 64; text and truth values unchanged."""
     if isinstance(value, bool) or not isinstance(value, float) or not math.isfinite(value):

@@ -20,7 +20,7 @@ from hyperderm.tracking.datasets import DataSet
 from hyperderm.tracking.figures import RealSet, lesion_grid, spectra
 from hyperderm.tracking.over_training import over_training_figure, reconstructions
 from hyperderm.tracking.runs import Status, Tracker
-from hyperderm.tracking.short_texts import trial_name
+from hyperderm.tracking.short_texts import trial_name, trial_note
 from hyperderm.training.kept_samples import over_training, rebuilt
 from hyperderm.training.run_folder import CONFIG, PREDICTIONS, RESULT, SAMPLES, Result
 
@@ -116,8 +116,11 @@ class StudyTracker:
         """Open the run of the job, or find it again."""
         key = self._key(job)
         parent = self._group(job.group) if job.group else self._facts.key if job.key else None
-        name = trial_name(int(job.key), job.values) if job.kind == TRIAL and job.key else job.label
-        self._tracker.open_run(key, name, parent=parent, tags={**self._facts.tags, **job.tags}, params=job.params)
+        name, tags = job.label, {**self._facts.tags, **job.tags}
+        if job.kind == TRIAL and job.key:
+            name = trial_name(int(job.key), job.values)
+            tags[DESCRIPTION_TAG] = trial_note(self._facts.name, int(job.key), job.values)
+        self._tracker.open_run(key, name, parent=parent, tags=tags, params=job.params)
         self._artist.submit(self._log_data, job)
         if job.experiment is not None:
             self._tracker.log_json(key, job.experiment.model_dump(mode="json"), CONFIG)
