@@ -16,7 +16,7 @@ from pathlib import Path
 
 import imagecodecs
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, Page, StorageState, sync_playwright
 
 VARIABLE = "HYPERDERM_CHROMIUM"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome-headless-shell")
@@ -61,18 +61,36 @@ def opened(executable: Path) -> Iterator[Browser]:
 
 
 @contextmanager
-def visit(browser: Browser) -> Iterator[BrowserContext]:
-    """Return a visitor without memory: no cache, no cookies, no settings of an earlier visit."""
+def visit(browser: Browser, settled: StorageState | None = None) -> Iterator[Page]:
+    """Open a page for a visitor whose browser has nothing in its cache.
+
+    Args:
+        browser: of which a window is opened.
+        settled: what `settle` returned; None for somebody's first visit.
+    """
     width, height = SIZE
-    context = browser.new_context(viewport={"width": width, "height": height}, locale="en-GB", timezone_id="UTC")
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, locale="en-GB", timezone_id="UTC", storage_state=settled
+    )
     try:
-        yield context
+        yield context.new_page()
     finally:
         context.close()
 
 
+def settle(browser: Browser, uri: str) -> StorageState:
+    """Return what the browser keeps of somebody who once chose MLflow's pages of training and closed its assistant."""
+    with visit(browser) as page:
+        page.goto(f"{uri}/#/experiments")
+        page.get_by_text("Model training").click()
+        assistant = page.get_by_label("Close", exact=True)
+        assistant.click()
+        assistant.wait_for(state="hidden")
+        return page.context.storage_state()
+
+
 class Album:
-    """The folder of the screenshots of one test, each numbered in the order in which it is taken."""
+    """The folder of the screenshots of a test file, numbered in the order in which they are taken."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -95,9 +113,9 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture
-def album(tmp_path: Path) -> Album:
-    folder = Path(os.environ.get(KEEP) or tmp_path / "screenshots")
+@pytest.fixture(scope="module")
+def album(tmp_path_factory: pytest.TempPathFactory) -> Album:
+    folder = Path(os.environ.get(KEEP) or tmp_path_factory.mktemp("screenshots"))
     folder.mkdir(parents=True, exist_ok=True)
     return Album(folder)
 

@@ -61,7 +61,7 @@ def trial_name(number: int, values: Mapping[str, object]) -> str:
 
 
 def trial_note(sweep: str, number: int, values: Mapping[str, object]) -> str:
-    """Return the Markdown at the top of a trial's page in MLflow; `sweep` names its sweep, the others are as for `trial_name`."""
+    """Return the Markdown at the top of a trial's page in MLflow; `sweep` is its name, the rest is as for `trial_name`."""
     swept = ", ".join(f"`{path}` {three_digits(value)}" for path, value in values.items())
     return (
         f"**Trial {number} of the sweep {sweep}**{f': {swept}' if swept else ''}. Its parent run says what is searched, on "
