@@ -11,7 +11,7 @@ FLAGS = $(if $(RUNS),--runs "$(RUNS)") $(if $(STORAGE),--storage "$(STORAGE)") $
 	$(if $(PROFILE),--profile $(PROFILE)) $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor ablation describe evaluate register lock check format test test-slow unmix segment denoise bench bench-audit bench-cold bench-data bench-generators bench-many bench-metrics bench-streaming bench-statistics picture ui services-up services-down clean
+.PHONY: help setup doctor ablation describe evaluate register lock check format test test-slow unmix segment denoise bench bench-audit bench-cold bench-data bench-generators bench-many bench-metrics bench-pages bench-streaming bench-statistics picture ui services-up services-down clean
 
 help: ## print this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -68,6 +68,7 @@ denoise: $(STAMP) ## CUBE=file or STORE=uri (or the phantom) rebuilt without noi
 ui: $(STAMP) ## the MLflow UI on what was run here; a sweep's study opens in optuna-dashboard: it says how
 	@for study in "$(or $(RUNS),runs)"/*/study.db; do [ ! -e "$$study" ] || \
 		echo ".venv/bin/optuna-dashboard \"sqlite:///$$study\" --port 8080   # the search of $$(basename "$$(dirname "$$study")")"; done
+	@echo 'http://127.0.0.1:$(or $(PORT),5000)/#/experiments   # a first visit shows pages of language models: choose Model training'
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false .venv/bin/mlflow ui --backend-store-uri "$(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db)" --workers 1 --port $(or $(PORT),5000)
 
 services-up: $(STAMP) ## start S3, PostgreSQL and an MLflow server here, and print what to export
@@ -104,6 +105,9 @@ bench-many: $(STAMP) ## a sweep of 1000 trials of a second, two at a time, again
 
 bench-metrics: $(STAMP) ## cost of an evaluation's metrics: time, memory, and against torchmetrics (a quarter of an hour); QUICK=1 for small sets
 	$(PY) -m tests.bench.metrics $(if $(QUICK),--quick)
+
+bench-pages: $(STAMP) ## how soon MLflow's pages show a sweep of 1000 trials in a browser (CONTRIBUTING says how to get one); TRIALS=
+	$(PY) -m tests.bench.pages $(if $(TRIALS),--trials $(TRIALS))
 
 bench: $(STAMP) ## ratios from one run: cost of a trial, of an epoch, and of a sweep beside its bare loops (of 1000 trials: bench-many)
 	$(PY) -m tests.bench.trial_cost

@@ -69,6 +69,9 @@ def test_the_leaderboard_stands_in_it_best_first_and_the_end_is_told():
     assert ended == "It has ended: 1 finished, 1 stopped early, 1 failed."
     note = sweep_note(SEARCHED, ROWS, ended)
     assert f"{ended} **Best: trial 0 with 0.500** (`lr` 0.0001, `n_critic` 2).\n\n**Score.**" in note
+    assert "Charts of the trials" not in note
+    charts = "[Charts of the trials, the best first](#/experiments/1/runs)"
+    assert f"\n\n{charts}\n\n" in sweep_note(replace(SEARCHED, charts="#/experiments/1/runs"), ROWS, ended)
     assert note.index("| 0 | ") < note.index("1e-5 to 1e-3") < note.index("**Data.**")
     first, second, third = (note.index(f"| {number} | ") for number in (0, 2, 1))
     assert first < second < third

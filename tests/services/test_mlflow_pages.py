@@ -1,11 +1,9 @@
 """MLflow's pages in a real browser: the words and numbers that a person must see of a sweep, its trials and its model."""
 
-import json
 import os
 import re
 import subprocess
 import sys
-import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -249,11 +247,17 @@ def test_trials_stand_below_their_sweep_and_two_are_compared(page, night, album)
     sees(page, *(run.data.params["learner.lr_generator"] for run in (first, last)))
     sees(page, *(f"{run.data.metrics[BEST]:.3f}".rstrip("0") for run in (first, last)))
     album.keep(page, "compared")
-    chosen = urllib.parse.quote("tags.`hyperderm.outcome` = 'finished'")
-    page.goto(
-        f"{night.uri}/#/experiments/{night.parent.info.experiment_id}/runs?compareRunsMode=CHART&searchFilter={chosen}"
-    )
-    sees(page, f"{TRIALS} matching runs", *(run.info.run_name for run in night.trials))
+
+
+def test_a_link_in_the_description_opens_the_charts_of_the_trials(page, night, album):  # noqa: F811
+    page.goto(night.page_of(night.parent))
+    page.get_by_text("Show more").click()
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Charts of the trials, the best first").click()
+    page = opened.value
+    sees(page, f"{TRIALS} matching runs", f"Sort: {BEST}")
+    names = page.get_by_role("grid").get_by_role("link").all_inner_texts()
+    assert names == [run.info.run_name for run in night.trials]
     expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=PATIENCE_MS)
     album.keep(page, "charts_of_all_trials")
 

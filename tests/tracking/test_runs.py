@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 from mlflow import MlflowClient
@@ -68,6 +69,11 @@ def test_tree_params_tags_metrics_and_end(place):
     assert tracker._event_log.known_run("sweep")[0] == parent.info.run_id
     assert tracker._event_log.known_run("never") is None
     assert tracker.ui_address("sweep") is None
+    assert tracker.charts_below("never", "loss") is None
+    asked = parse_qs(tracker.charts_below("sweep", "validation/best_it").partition("?")[2])
+    assert asked["orderByKey"] == ["metrics.`validation/best_it`"]
+    below = place.client.search_runs([parent.info.experiment_id], asked["searchFilter"][0])
+    assert [run.info.run_id for run in below] == [child.info.run_id]
     tracker.close()
     assert tracker._event_log.known_run("sweep")[0] == parent.info.run_id
 

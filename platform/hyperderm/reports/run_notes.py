@@ -66,6 +66,7 @@ class Searched:
         axes: configuration path to the distribution that is searched.
         trials: number of trials in all.
         first, second: the objectives; `second` is None where there is one.
+        charts: a link to charts of the trials; "" if it is not known yet.
     """
 
     trained: Trained
@@ -74,6 +75,7 @@ class Searched:
     trials: int
     first: Measure
     second: Measure | None
+    charts: str = ""
 
 
 def run_note(trained: Trained, conclusion: str = "") -> str:
@@ -177,7 +179,8 @@ def _board(searched: Searched, rows: Sequence[Row], shown: int) -> list[str]:
     text = leaderboard.markdown(best, None, None, first.name, second).strip()
     more = "" if shown >= len(rows) else f" (the best {shown} of {len(rows)})"
     beaten = leaderboard.worse_than_mean(best, first.floor, first.mean_cube)
-    return [f"**Leaderboard**{more}", "\n\n".join([text, *beaten])] if best else []
+    charts = [f"[Charts of the trials, the best first]({searched.charts})"] if searched.charts else []
+    return [f"**Leaderboard**{more}", "\n\n".join([text, *beaten, *charts])] if best else []
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
+from urllib.parse import quote
 
 from hyperderm import databases
 from hyperderm.errors import TrackingError
@@ -170,6 +171,19 @@ class Tracker:
         if known is None or not self._uri.startswith(("http://", "https://")):
             return None
         return f"{redacted(self._uri)}/#/experiments/{known[1]}/runs/{known[0]}?workflowType=machine_learning"
+
+    def charts_below(self, key: str, metric: str) -> str | None:
+        """Return the page of MLflow with charts of the runs below this run, the lowest value of the metric first.
+
+        The link begins with #, so that it holds wherever the UI stands; None before the run is delivered.
+        """
+        known = self._event_log.known_run(key)
+        if known is None:
+            return None
+        below = quote(f"tags.`mlflow.parentRunId` = '{known[0]}'", safe="")
+        order = quote(f"metrics.`{metric}`", safe="")
+        chosen = f"compareRunsMode=CHART&searchFilter={below}&orderByKey={order}&orderByAsc=true"
+        return f"#/experiments/{known[1]}/runs?workflowType=machine_learning&{chosen}"
 
     @property
     def pending(self) -> int:

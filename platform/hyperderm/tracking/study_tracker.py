@@ -100,6 +100,11 @@ class StudyTracker:
         """Put this Markdown at the top of the page of the study's run."""
         self._tracker.set_tags(self._facts.key, {DESCRIPTION_TAG: note})
 
+    def charts(self, score: str) -> str:
+        """Return a link to charts of the runs below the study's, by the best of this score; "" before it is known."""
+        (metric,) = grouped({f"best_{score}": 0.0})[0]
+        return self._tracker.charts_below(self._facts.key, metric) or ""
+
     def count(self, metrics: Mapping[str, float], ended: int) -> None:
         """Log numbers of the study's run over the number of jobs that have ended."""
         self._tracker.log_metrics(self._facts.key, metrics, ended)

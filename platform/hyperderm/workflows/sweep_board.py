@@ -70,6 +70,7 @@ class SweepBoard:
             trials=base.sweep.trials,
             first=first,
             second=second,
+            charts=self._watched.charts(base.objectives[0]),
         )
 
 
