@@ -25,7 +25,7 @@ import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from optuna.distributions import FloatDistribution, IntDistribution
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from hyperderm.metric_groups import grouped
 from hyperderm.reports.leaderboard import Row
@@ -174,24 +174,19 @@ def _shows(page: Page, *words: str) -> None:
         expect(page.locator("body")).to_contain_text(each, use_inner_text=True)
 
 
-def measured(uri: str, written: Written, visits: int, shots: Path | None) -> dict[str, list[float]]:
-    """Return the seconds of every visit of every page, in a browser that was there before and has nothing in its cache."""
-    executable = chromium()
-    if executable is None:
-        raise SystemExit(f"no Chromium: set {VARIABLE} to the path of one (CONTRIBUTING says how to get one)")
-    album = Album(shots) if shots else None
+def measured(browser: Browser, uri: str, written: Written, visits: int, album: Album | None) -> dict[str, list[float]]:
+    """Return the seconds of every visit of every page, by somebody who was there before and has an empty cache."""
     seconds: dict[str, list[float]] = {name: [] for name in PAGES}
-    with opened(executable) as browser:
-        settled = settle(browser, uri)
-        for at in range(visits):
-            for name, open_page in PAGES.items():
-                with visit(browser, settled) as page:
-                    page.set_default_timeout(1000 * PATIENCE_S)
-                    began = time.monotonic()
-                    open_page(page, uri, written)
-                    seconds[name].append(time.monotonic() - began)
-                    if album and not at:
-                        album.keep(page, open_page.__name__)
+    settled = settle(browser, uri)
+    for at in range(visits):
+        for name, open_page in PAGES.items():
+            with visit(browser, settled) as page:
+                page.set_default_timeout(1000 * PATIENCE_S)
+                began = time.monotonic()
+                open_page(page, uri, written)
+                seconds[name].append(time.monotonic() - began)
+                if album and not at:
+                    album.keep(page, open_page.__name__)
     return seconds
 
 
@@ -214,6 +209,9 @@ def main() -> int:
     parser.add_argument("--visits", type=int, default=5, help="of every page")
     parser.add_argument("--shots", type=Path, help="a folder for screenshots")
     asked = parser.parse_args()
+    if (executable := chromium()) is None:
+        print(f"no Chromium: set {VARIABLE} to the path of one (CONTRIBUTING says how to get one)", file=sys.stderr)
+        return 2
     expect.set_options(timeout=1000 * PATIENCE_S)
     quiet_client()
     if asked.shots:
@@ -229,7 +227,9 @@ def main() -> int:
         server = MlflowServer(folder, store=database)
         server.start(180)
         try:
-            seconds = measured(server.uri, written, asked.visits, asked.shots)
+            with opened(executable) as browser:
+                album = Album(asked.shots) if asked.shots else None
+                seconds = measured(browser, server.uri, written, asked.visits, album)
             command = by_command(folder, server.uri)
         finally:
             server.stop()

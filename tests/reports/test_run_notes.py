@@ -69,6 +69,9 @@ def test_the_leaderboard_stands_in_it_best_first_and_the_end_is_told():
     assert ended == "It has ended: 1 finished, 1 stopped early, 1 failed."
     note = sweep_note(SEARCHED, ROWS, ended)
     assert f"{ended} **Best: trial 0 with 0.500** (`lr` 0.0001, `n_critic` 2).\n\n**Score.**" in note
+    assert "| trial | &ensp;status | &ensp;spectral energy distance | &ensp;best at |" in note
+    assert "\n| --: | :-- | --: |" in note
+    assert "\n| 0 | &ensp;finished | &ensp;0.500 | &ensp;64 |" in note
     assert "Charts of the trials" not in note
     charts = "[Charts of the trials, the best first](#/experiments/1/runs)"
     assert f"\n\n{charts}\n\n" in sweep_note(replace(SEARCHED, charts="#/experiments/1/runs"), ROWS, ended)

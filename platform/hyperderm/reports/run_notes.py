@@ -176,11 +176,17 @@ def _board(searched: Searched, rows: Sequence[Row], shown: int) -> list[str]:
         return []
     best = [row for row in leaderboard.ranked(rows) if row.status != "running"][:shown]
     first, second = searched.first, searched.second
-    text = leaderboard.markdown(best, None, None, first.name, second).strip()
+    text = _spaced(leaderboard.markdown(best, None, None, first.name, second).strip())
     more = "" if shown >= len(rows) else f" (the best {shown} of {len(rows)})"
     beaten = leaderboard.worse_than_mean(best, first.floor, first.mean_cube)
     charts = [f"[Charts of the trials, the best first]({searched.charts})"] if searched.charts else []
     return [f"**Leaderboard**{more}", "\n\n".join([text, *beaten, *charts])] if best else []
+
+
+def _spaced(table: str) -> str:
+    """Return the Markdown table with a space before every cell but a row's first: MLflow's page sets them without a gap."""
+    header, rule, *rows = table.splitlines()
+    return "\n".join([header.replace(" | ", " | &ensp;"), rule, *(row.replace(" | ", " | &ensp;") for row in rows)])
 
 
 @dataclass(frozen=True)
