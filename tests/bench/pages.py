@@ -3,8 +3,8 @@
 The runs are written by the project's own tracking into MLflow's database file, as a sweep writes them: names, tags, notes,
 params, data sets, and the metrics of ten reports. MLflow's server stands on that file, and a browser with an empty cache
 opens each page anew. A page counts as open when it shows what a person came for (`PAGES`), not at its first frame. What
-`hyperderm compare` takes for all trials, in one table or CSV, stands beside it. Measured with MLflow 3.17.2 on two cores that
-others used as well, median (slowest) of five visits in seconds:
+`hyperderm compare` takes for all trials, in one table or CSV, stands beside it. Measured with MLflow 3.17.2 on two cores
+that others used as well, median (slowest) of five visits in seconds:
 
     1000 trials                                  load 3.1     load 6.5
     the sweep                                    0.9 (1.6)    1.4 (1.6)
