@@ -8,8 +8,12 @@ from hyperderm.config import TaskConfig, TrainingConfig
 from hyperderm.learners import AnyLearner, kinds
 from hyperderm.strict import Strict
 
-ArmKind = Literal["real", "classic", "oversampled", "focal", "synthetic", "only", "pretrain", "both"]
+ArmKind = Literal[
+    "real", "classic", "oversampled", "focal", "synthetic", "proportional", "shuffled", "only", "pretrain", "both"
+]
 REFERENCE = "real"
+READ_SYNTHETIC = frozenset({"synthetic", "proportional", "shuffled", "only", "pretrain", "both"})
+"""The arms that read synthetic cubes."""
 
 
 class Model(Strict):
@@ -60,8 +64,10 @@ class Ablation(Strict):
     arms: tuple[ArmKind, ...] = Field(("real", "oversampled", "synthetic"), min_length=1)
     """real: no augmentation; all other arms use the classic one. classic: classic augmentation alone. oversampled: melanomas
     are shown again, per ratio (the control). focal: focal loss. synthetic: synthetic melanomas beside the real ones, per
-    ratio. only: synthetic cubes alone. pretrain: synthetic cubes first, then real ones. both: as synthetic, but the
-    generator was pre-trained on both classes.
+    ratio. proportional: synthetic cubes of both classes in train's proportion, per ratio, so that "synthetic" is no sign of
+    melanoma. shuffled: the same with the diagnoses of the synthetic cubes dealt out anew, a negative control that must not
+    help. only: synthetic cubes alone. pretrain: synthetic cubes first, then real ones. both: as synthetic, but the generator
+    was pre-trained on both classes.
     """
     curve: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     """Shares of train's melanomas for the learning curve: each adds an arm real@SHARE, with the same steps as `real`. The
@@ -121,4 +127,4 @@ class Ablation(Strict):
     @property
     def uses_generators(self) -> bool:
         """Whether any arm reads synthetic cubes."""
-        return bool({"synthetic", "only", "pretrain", "both"} & set(self.arms))
+        return bool(READ_SYNTHETIC & set(self.arms))

@@ -94,12 +94,16 @@ class SyntheticConfig(Strict):
 
     store: str
     """The address of a store that `hyperderm generate` made from a generator of the same manifest and fold."""
-    use: Literal["add", "only", "pretrain"] = "add"
-    """add: beside the real train role. only: in place of it. pretrain: alone first, then the real train role alone."""
+    use: Literal["add", "add_both", "only", "pretrain"] = "add"
+    """add: melanomas beside the real train role. add_both: cubes of both classes beside it. only: in place of it. pretrain:
+    alone first, then the real train role alone."""
     ratio: Annotated[float, Field(gt=0)] | Literal["balance"] = 1.0
-    """add: synthetic melanomas per real melanoma of train (balance: as many as make both classes equal). only, pretrain:
+    """add: synthetic melanomas per real melanoma of train (balance: as many as make both classes equal). In all other uses:
     synthetic cubes of each class per real cube of the class.
     """
+    labels: Literal["own", "redrawn"] = "own"
+    """own: each synthetic cube has its diagnosis. redrawn: the diagnoses of the set are dealt out anew at random, a negative
+    control."""
 
 
 class TrainingConfig(Strict):

@@ -5,7 +5,7 @@ repetitions. Both give epochs of the same length, so the arms of an ablation dif
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor
 from typing import Literal
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hyperderm.errors import ConfigError
+from hyperderm.learners import randomness
 from hyperderm.learners.data import TrainData, truth
 from hyperderm.learners.spec import LearnerConfig
 from hyperderm.settings import SHARE_OF_PHOTOGRAPHS, Run
@@ -88,6 +89,18 @@ def balanced_entries(diagnoses: Sequence[str]) -> Tensor:
     most = max(map(len, held.values()), default=0)
     again = [rows[place % len(rows)] for rows in held.values() for place in range(len(rows), most)]
     return torch.tensor([*range(len(diagnoses)), *again], dtype=torch.int64)
+
+
+def relabelled(run: Run, data: TrainData) -> TrainData:
+    """Return the data of a run whose synthetic cubes have the labels that `synthetic.labels` asks for."""
+    if run.synthetic is None or run.synthetic.labels == "own":
+        return data
+    order = torch.randperm(len(data.extra_diagnoses), generator=randomness.generator(run.seed, "labels", 0))
+    dealt = tuple(data.extra_diagnoses[row] for row in order.tolist())
+    if data.streamed:
+        return replace(data, streamed=replace(data.streamed, extra=dealt))
+    assert data.extra is not None
+    return replace(data, extra=replace(data.extra, diagnoses=dealt))
 
 
 def real_entries(diagnoses: Sequence[str], oversample: float | Literal["balance"], turn: int = 0) -> Tensor:

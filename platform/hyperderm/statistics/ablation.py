@@ -1,6 +1,6 @@
 """Compute all numbers of the report from the predictions, by a pure function: the artifact suffices to recompute them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 
 import numpy as np
@@ -148,14 +148,14 @@ def _by_lesion(panel: Panel, values: np.ndarray) -> Mapping[str, float]:
     return dict(zip(_wrong(panel)[0], values.tolist(), strict=True))
 
 
-def decision(real: ContrastResult, control: ContrastResult) -> Decision:
+def decision(real: ContrastResult, control: ContrastResult, negative: bool = False) -> Decision:
     """Return the decision on one synthetic arm by the declared rule: both Holm-adjusted intervals lie on one side of 0."""
     verdict: Verdict = CANNOT_TELL
     if real.adjusted_low > 0 and control.adjusted_low > 0:
         verdict = HELPS
     elif real.adjusted_high < 0 and control.adjusted_high < 0:
         verdict = HURTS
-    return Decision(real.arm, real.model, control.reference, verdict, max(real.detectable, control.detectable))
+    return Decision(real.arm, real.model, control.reference, verdict, max(real.detectable, control.detectable), negative)
 
 
 REAL = "real"
@@ -174,6 +174,7 @@ def analyse(
     seed: int = 0,
     resamples: int = 2000,
     curve: CurveFacts | None = None,
+    negative: Collection[str] = (),
 ) -> Analysis:
     """Return every number of the report.
 
@@ -188,6 +189,7 @@ def analyse(
         seed: seed of the bootstrap.
         resamples: number of bootstrap resamples.
         curve: what the arms were trained on, for learning curves and exchange rates; without it there are none.
+        negative: names of the arms that are negative controls.
 
     Raises:
         StudyError: a contrast has no predictions or is declared twice, arms test different lesions, or there are too few
@@ -214,7 +216,7 @@ def analyse(
         family_level=FAMILY_LEVEL,
         arms=tuple(arm_result(each, seed=seed, resamples=resamples) for each in everything),
         contrasts=tuple(results),
-        decisions=tuple(_decisions(results)),
+        decisions=tuple(_decisions(results, negative)),
         baselines=tuple(_baselines(panels, seed, resamples)),
         diagnoses=diagnosis_errors(everything, predictions),
         hardest=hardest(everything, predictions),
@@ -297,12 +299,12 @@ def _contrast_notes(arm: Panel, found: Difference) -> Iterator[str]:
         yield "Both arms rank every lesion alike: the interval is what moving a tenth of one melanoma's rank would make."
 
 
-def _decisions(results: Sequence[ContrastResult]) -> Iterator[Decision]:
+def _decisions(results: Sequence[ContrastResult], negative: Collection[str]) -> Iterator[Decision]:
     against_real = {(each.arm, each.model): each for each in results if each.reference == REAL}
     for each in results:
         real = against_real.get((each.arm, each.model))
         if real is not None and each.reference != REAL:
-            yield decision(real, each)
+            yield decision(real, each, each.arm in negative)
 
 
 def _baselines(panels: Panels, seed: int, resamples: int) -> Iterator[BaselineComparison]:

@@ -181,6 +181,7 @@ class Decision:
         control: the control arm named in advance; the arm was compared with this control and with `real`.
         verdict: "helps", "hurts" or "cannot tell".
         detectable: the larger of the two contrasts' smallest detectable differences.
+        negative: whether the arm is a negative control, which can teach nothing; if it helps, no result is to be trusted.
     """
 
     arm: str
@@ -188,6 +189,7 @@ class Decision:
     control: str
     verdict: Verdict
     detectable: float
+    negative: bool = False
 
 
 @dataclass(frozen=True)
@@ -288,6 +290,8 @@ class LearningCurve:
 @dataclass(frozen=True)
 class ExchangeRate:
     """What a synthetic melanoma of one arm is worth in real ones, for one model.
+
+    Every doubling of the real melanomas is taken to gain as much; where the curve flattens, the rate is too small.
 
     Attributes:
         reference: the arm that differs only in the synthetic melanomas, such as a control or `real`.

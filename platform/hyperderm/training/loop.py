@@ -7,6 +7,7 @@ from math import inf, isfinite
 from hyperderm.config import Experiment
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
+from hyperderm.learners.sampling import relabelled
 from hyperderm.training.context import Context
 from hyperderm.training.data import release_rows
 from hyperderm.training.meter import Meter
@@ -34,7 +35,7 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Generato
     training = experiment.training
     objective = experiment.objective
     compute = context.compute(training.precision)
-    data = experiment.learner.in_space(experiment, saved_space(data, context))
+    data = experiment.learner.in_space(experiment, saved_space(relabelled(experiment, data), context))
     learner = experiment.learner.build(experiment, data, compute)
     given = objectives_of(experiment, data, str(compute.device))
     images, best = 0, inf

@@ -10,6 +10,7 @@ from hyperderm.errors import ConfigError, RemovedSetting, StudyError
 from hyperderm.identity import read
 from hyperderm.learners.base import Learner, MelanomaClassifier, Sampler
 from hyperderm.learners.data import TrainData
+from hyperderm.learners.sampling import relabelled
 from hyperderm.training.context import Context, local
 from hyperderm.training.data import release_rows
 from hyperderm.training.loop import train
@@ -26,7 +27,7 @@ def run(experiment: Experiment, data: TrainData, context: Context) -> Generator[
 def fit(experiment: Experiment, data: TrainData, context: Context) -> Generator[Report, None, Learner]:
     """Fit a learner that uses all of train at once; yield its only report."""
     release_rows()
-    data = experiment.learner.in_space(experiment, data)
+    data = experiment.learner.in_space(experiment, relabelled(experiment, data))
     learner = experiment.learner.build(experiment, data, context.compute(experiment.training.precision))
     images = experiment.training.images
     validation = learner.validate()

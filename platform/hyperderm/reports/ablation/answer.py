@@ -1,5 +1,7 @@
 """The answer of a report in sentences: each decision and each comparison with the baseline, with its numbers."""
 
+from collections.abc import Sequence
+
 from hyperderm.reports.ablation.learning import learning_sentences, rate_sentences
 from hyperderm.reports.number_format import number, signed, span
 from hyperderm.statistics.ablation import REAL
@@ -52,10 +54,11 @@ def decision_sentences(analysis: Analysis) -> list[str]:
         f"{a.melanomas} melanomas and {a.lesions - a.melanomas} other lesions from {a.groups} images were tested out of "
         f"fold ({_many(len(a.folds), 'fold')}, {_many(len(a.seeds), 'seed')})."
     ]
-    said += learning_sentences(a)
-    if a.decisions:
-        said.append(_summary(a))
-        said += [decision_sentence(a, each) for each in a.decisions]
+    said += [*control_sentences(a), *learning_sentences(a)]
+    asked = [each for each in a.decisions if not each.negative]
+    if asked:
+        said.append(_summary(asked))
+        said += [decision_sentence(a, each) for each in asked]
         said.append(
             f"Intervals are Holm-adjusted over {_many(len(a.contrasts) + a.unanswered, 'declared contrast')} "
             f"(family level {number(a.family_level, 2)})."
@@ -69,8 +72,22 @@ def decision_sentences(analysis: Analysis) -> list[str]:
     return said
 
 
-def _summary(a: Analysis) -> str:
-    verdicts = [each.verdict for each in a.decisions]
+def control_sentences(a: Analysis) -> list[str]:
+    """Return what the negative controls say of the whole study; [] if it has none."""
+    controls = [each for each in a.decisions if each.negative]
+    said = [
+        f"THIS STUDY IS NOT TO BE TRUSTED: {each.arm} with {each.model} helps, although the diagnoses of its synthetic "
+        "cubes were dealt out at random and can teach nothing. Something else than synthetic melanomas makes the difference."
+        for each in controls
+        if each.verdict == HELPS
+    ]
+    if controls and not said:
+        said.append(f"{_many(len(controls), 'negative control')}, which can teach nothing, did not help, as it must be.")
+    return said
+
+
+def _summary(asked: Sequence[Decision]) -> str:
+    verdicts = [each.verdict for each in asked]
     parts = [
         f"{verdicts.count(v)} {text}{'s' if verdicts.count(v) == 1 else ''}"
         for v, text in ((HELPS, "help"), (HURTS, "hurt"))

@@ -173,6 +173,7 @@ class ReportFacts:
         missing: what the report lacks and why, one sentence each.
         picture: lesion_id to its display RGB (H, W, 3); None if there is no picture.
         recompute: the command that makes this report again.
+        negative: the arms that are negative controls.
         trained_on: what the arms of the learning curve and the synthetic ones were trained on; None without such a curve.
     """
 
@@ -199,6 +200,7 @@ class ReportFacts:
     picture: Callable[[str], Picture | None] = field(default=no_picture, compare=False)
     recompute: str = ""
     trained_on: CurveFacts | None = None
+    negative: tuple[str, ...] = ()
 
     @property
     def controls(self) -> tuple[str, ...]:

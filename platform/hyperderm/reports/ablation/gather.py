@@ -92,9 +92,10 @@ def conclude(
     declared = [Contrast(*each) for each in plan.contrasts]
     asked = [c for c in declared if {(c.arm, c.model), (c.reference, c.model)} <= held]
     trained_on = _trained_on(plan, results)
-    analysis = analyse(whole, asked, unanswered=len(declared) - len(asked), curve=trained_on)
+    negative = [arm.name for arm in plan.arms if arm.negative]
+    analysis = analyse(whole, asked, unanswered=len(declared) - len(asked), curve=trained_on, negative=negative)
     facts = _facts(plan, grid, tags, results, failed, late, missing, real)
-    facts = replace(facts, recompute=command, trained_on=trained_on)
+    facts = replace(facts, recompute=command, trained_on=trained_on, negative=tuple(negative))
     write_report(folder / REPORT, whole, analysis, facts)
     shown = summary(analysis, [arm.name for arm in plan.arms])
     return Outcome(folder / REPORT, folder / PREDICTIONS, analysis, decision_sentences(analysis), shown)
@@ -220,12 +221,12 @@ def _trained_on(plan: Plan, results: Mapping[str, Result]) -> CurveFacts | None:
             count_of(each["real_melanomas"], each["real"] - each["real_melanomas"], arm.ratio) for each in shown.values()
         ]
         for arm in plan.arms
-        if arm.control
+        if arm.control and not arm.negative
     }
     return CurveFacts(
         {REAL: 1.0} | shares,
         {fold: int(each["real_melanomas"]) for fold, each in sorted(shown.items())},
-        {arm.name: (arm.control, float(np.mean(added[arm.name]))) for arm in plan.arms if arm.control},
+        {arm.name: (str(arm.control), float(np.mean(added[arm.name]))) for arm in plan.arms if arm.name in added},
     )
 
 

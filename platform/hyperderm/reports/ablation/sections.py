@@ -126,8 +126,9 @@ def content(analysis: Analysis, facts: ReportFacts, answer: Sequence[str]) -> Co
         facts: all facts other than the numbers.
         answer: the sentences of the first paragraph, `decision_sentences(analysis)`.
     """
-    many = len(analysis.decisions) > _IN_PARAGRAPH
-    single = {decision_sentence(analysis, each) for each in analysis.decisions} if many else set()
+    asked = [each for each in analysis.decisions if not each.negative]
+    many = len(asked) > _IN_PARAGRAPH
+    single = {decision_sentence(analysis, each) for each in asked} if many else set()
     said = [sentence for sentence in answer if sentence not in single]
     if single:
         said.append(_range(analysis))
@@ -193,7 +194,8 @@ def _learning(analysis: Analysis, facts: ReportFacts) -> Section:
         "Before asking whether synthetic melanomas help, one must know whether real ones do. The arms real@… are trained "
         "on a part of train's melanomas, with all other lesions and as many steps; a smaller part lies within a larger "
         "one. If the curve rises, the gain of a synthetic arm over its control can be told as so many real melanomas for "
-        "each synthetic one: the exchange rate. If it is flat, no data of this kind can help this model."
+        "each synthetic one: the exchange rate. If it is flat, no data of this kind can help this model. "
+        "Read the interval of a rate, not the number alone; where a curve flattens, rates are told too small."
     )
     caption = (
         "AUROC of melanoma over the number of real melanomas in train (each step doubles them), with 95 % intervals; "
@@ -353,6 +355,8 @@ def _again(analysis: Analysis, facts: ReportFacts) -> Section:
     needed = curve = ""
     if facts.trained_on:
         needed, curve = "from hyperderm.statistics.learning_curve import CurveFacts\n", f",\n    curve={facts.trained_on}"
+    if facts.negative:
+        curve += f",\n    negative={facts.negative}"
     lines = f"""\
 import csv
 from pathlib import Path

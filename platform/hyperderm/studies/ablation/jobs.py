@@ -1,6 +1,6 @@
 """The arms and jobs of a grid as plain records: what each changes, what it needs, and how it is sent to a worker."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
@@ -139,6 +139,7 @@ class Arm:
         ratio: the value of `SyntheticConfig.ratio`; oversampling uses the same ratio.
         control: the arm that shows real melanomas in place of the synthetic ones; None if the arm declares no decision.
         share: the share of train's melanomas that the arm shows, a point of the learning curve.
+        labels: the value of `SyntheticConfig.labels`.
     """
 
     name: str
@@ -146,17 +147,25 @@ class Arm:
     learner: dict[str, Any] = field(default_factory=dict)
     generator: str | None = None
     variant: Variant = "own"
-    use: Literal["add", "only", "pretrain"] = "add"
+    use: Literal["add", "add_both", "only", "pretrain"] = "add"
     ratio: Ratio = 1.0
     control: str | None = None
     share: float = 1.0
+    labels: Literal["own", "redrawn"] = "own"
 
     @property
     def kind(self) -> str:
         """The word in the grid's `arms` that requests this arm; it has a meaning only for arms that read synthetic cubes."""
+        if self.use == "add_both":
+            return "shuffled" if self.negative else "proportional"
         if self.use != "add":
             return self.use
         return "both" if self.variant == "pretrained" else "synthetic"
+
+    @property
+    def negative(self) -> bool:
+        """Whether the arm is a negative control, whose synthetic cubes can teach nothing about melanoma."""
+        return self.labels == "redrawn"
 
     def suits(self, model: Model) -> str:
         """Return why the arm has no meaning for `model`; "" if it has one."""
@@ -174,7 +183,9 @@ class Arm:
         if self.use == "pretrain":
             images = round(training.images * PRETRAIN_SHARE)
             training = training.model_copy(update={"pretrain_images": images})
-        synthetic = SyntheticConfig(store=store, use=self.use, ratio=self.ratio) if self.generator else None
+        synthetic = None
+        if self.generator:
+            synthetic = SyntheticConfig(store=store, use=self.use, ratio=self.ratio, labels=self.labels)
         feed = "memory" if model.learner.fit_once else grid.feed
         facts = {
             "name": grid.name,
@@ -214,7 +225,7 @@ def _arms(grid: Ablation) -> Iterator[Arm]:
     for share in sorted(grid.curve, reverse=True):
         text = f"as {REFERENCE}, with {share:g} of train's melanomas and the same steps"
         yield Arm(f"{REFERENCE}@{share:g}", text, {"augmentation": "none"}, share=share)
-    if "classic" in kinds:
+    if kinds & {"classic", "proportional", "shuffled"}:
         yield Arm("classic", "real cubes, classic augmentation", CLASSIC)
     if "oversampled" in kinds or decided:
         for ratio in grid.ratios:
@@ -249,9 +260,21 @@ def _synthetic(grid: Ablation, generator: str) -> Iterator[Arm]:
             text = f"{text}; the generator was pre-trained on both classes"
             name = f"{generator}_both_{named(ratio)}"
             yield Arm(name, text, CLASSIC, generator, "pretrained", ratio=ratio, control=control)
+    for ratio in (each for each in grid.ratios if each != "balance"):
+        yield from _proportional(kinds, generator, ratio)
     if "only" in kinds:
         text = f"synthetic cubes of {generator} alone, one per real one of each class, classic augmentation"
         yield Arm(f"{generator}_only", text, CLASSIC, generator, "all_classes", "only")
     if "pretrain" in kinds:
         text = f"half the steps on synthetic cubes of {generator}, half on real ones, classic augmentation"
         yield Arm(f"{generator}_pretrain", text, CLASSIC, generator, "all_classes", "pretrain")
+
+
+def _proportional(kinds: Collection[str], generator: str, ratio: Ratio) -> Iterator[Arm]:
+    text = f"real cubes and synthetic ones of {generator} of every diagnosis ({ratio:g} per real one), classic augmentation"
+    both: dict[str, Any] = {"generator": generator, "variant": "all_classes", "use": "add_both", "ratio": ratio}
+    if "proportional" in kinds:
+        yield Arm(f"{generator}_proportional_{named(ratio)}", text, CLASSIC, **both, control="classic")
+    if "shuffled" in kinds:
+        text = f"{text}; their diagnoses dealt out anew: a negative control"
+        yield Arm(f"{generator}_shuffled_{named(ratio)}", text, CLASSIC, **both, control="classic", labels="redrawn")

@@ -8,6 +8,7 @@ others. Each job is made once, together with the proof that the data can serve i
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,8 @@ class PlanBuilder:
         positives = int(truth(held).sum())
         wanted = {POSITIVE: count_of(positives, len(held) - positives, arm.ratio)}
         if arm.use != "add":
-            wanted = {d: held.count(d) for d in sorted(set(held))}
+            each = float(arm.ratio) if arm.use == "add_both" else 1.0
+            wanted = {d: ceil(each * held.count(d)) for d in sorted(set(held))}
         if not any(wanted.values()):
             raise ConfigError(
                 f"ratios names {arm.ratio!r}: in fold {fold} it adds no melanoma to {positives} of {len(held)} train cubes",
