@@ -246,3 +246,26 @@ def test_the_whole_family_is_adjusted_together(table, analysis):
     assert alone.p == together.p == alone.adjusted_p
     assert together.adjusted_p >= together.p
     assert together.adjusted_high - together.adjusted_low > alone.adjusted_high - alone.adjusted_low
+
+
+def test_a_lost_cell_costs_only_its_own_comparisons():
+    """One cell of the synthetic arm is missing: the control against real stays as it was, to the last digit."""
+    whole = grid(spectral=False)
+    lost = (whole.arm == "shsgan_x1") & (whole.fold == 1) & (whole.seed == 0)
+    part = whole.take(~lost)
+    family = [Contrast("oversampled_x1", "real", "cnn"), Contrast("shsgan_x1", "real", "cnn")]
+    all_cells, fewer = (analyse(table, family, resamples=100) for table in (whole, part))
+    assert fewer.contrasts[0].difference == all_cells.contrasts[0].difference
+    assert fewer.contrasts[0].low == all_cells.contrasts[0].low
+    assert len(fewer.contrasts[1].cells) == len(all_cells.contrasts[1].cells) - 1
+    cells = len(all_cells.contrasts[1].cells)
+    assert f"Compared over the {cells - 1} of {cells} cells that both arms have." in fewer.contrasts[1].notes
+    assert any("Some arms lack cells (shsgan_x1 with cnn)" in note for note in fewer.notes)
+    assert not any("lack cells" in note for note in all_cells.notes)
+
+
+def test_arms_without_a_common_cell_are_refused():
+    whole = grid(spectral=False)
+    part = whole.take(np.where(whole.arm == "shsgan_x1", whole.fold == 1, whole.fold != 1))
+    with pytest.raises(StudyError, match="'shsgan_x1' and 'real' with model 'cnn' have no cell in common"):
+        analyse(part, [Contrast("shsgan_x1", "real", "cnn")], resamples=50)

@@ -192,8 +192,8 @@ def analyse(
         negative: names of the arms that are negative controls.
 
     Raises:
-        StudyError: a contrast has no predictions or is declared twice, arms test different lesions, or there are too few
-            groups; or `curve` lacks a fold of the predictions.
+        StudyError: a contrast has no predictions, no cell that both arms have, or is declared twice; arms test different
+            lesions, or there are too few groups; or `curve` lacks a fold of the predictions.
     """
     panels = _panels(predictions)
     _check(contrasts, panels)
@@ -245,6 +245,11 @@ def _check(contrasts: Sequence[Contrast], panels: Panels) -> None:
                 )
         if contrast.arm == contrast.reference:
             raise StudyError(f"contrast of {contrast.arm!r} with itself", "Name two arms.")
+        if common(panels[contrast.arm, contrast.model], panels[contrast.reference, contrast.model]) is None:
+            raise StudyError(
+                f"arms {contrast.arm!r} and {contrast.reference!r} with model {contrast.model!r} have no cell in common",
+                "Leave the contrast out, or finish the grid.",
+            )
     if repeated := [each for at, each in enumerate(contrasts) if each in contrasts[:at]]:
         raise StudyError(f"contrast {repeated[0]} is declared twice", "It would count twice in Holm's family.")
 
@@ -254,13 +259,16 @@ def _contrasts(
 ) -> list[ContrastResult]:
     made = []
     for contrast in contrasts:
-        arm, reference = panels[contrast.arm, contrast.model], panels[contrast.reference, contrast.model]
+        both = common(panels[contrast.arm, contrast.model], panels[contrast.reference, contrast.model])
+        assert both is not None
+        arm, reference = both
         made.append((arm, reference, difference(arm, reference, bootstrap(arm, resamples, seed))))
     family = holm([*(found.p for _, _, found in made), *[1.0] * unanswered])[: len(made)]
-    return [_contrast(*each, place, resamples) for each, place in zip(made, family, strict=True)]
+    cells = [max(len(panels[each.arm, each.model].blocks) for each in pair) for *pair, _ in made]
+    return [_contrast(*each, place, resamples, most) for each, place, most in zip(made, family, cells, strict=True)]
 
 
-def _contrast(arm: Panel, reference: Panel, found: Difference, place: Holm, resamples: int) -> ContrastResult:
+def _contrast(arm: Panel, reference: Panel, found: Difference, place: Holm, resamples: int, cells: int) -> ContrastResult:
     low, high = found.interval()
     adjusted_low, adjusted_high = found.interval(1 - place.alpha)
     check = delong.combined(arm, reference)
@@ -284,7 +292,7 @@ def _contrast(arm: Panel, reference: Panel, found: Difference, place: Holm, resa
             f"Student's t{_df(found)} stretched by {found.stretch:.2f} ({resamples} bootstrap resamples over groups within "
             "fold and class, paired, seeds nested); DeLong's variance clustered by group"
         ),
-        notes=tuple(_contrast_notes(arm, found)),
+        notes=tuple(_contrast_notes(arm, found, cells)),
     )
 
 
@@ -292,7 +300,9 @@ def _df(found: Difference) -> str:
     return f" with {found.variance.df:.0f} df" if np.isfinite(found.variance.df) else ""
 
 
-def _contrast_notes(arm: Panel, found: Difference) -> Iterator[str]:
+def _contrast_notes(arm: Panel, found: Difference, cells: int) -> Iterator[str]:
+    if len(arm.blocks) < cells:
+        yield f"Compared over the {len(arm.blocks)} of {cells} cells that both arms have."
     if all(len(fold.seeds) == 1 for fold in arm.folds):
         yield "One seed: the interval cannot hold what training again would change."
     if found.variance.total == 0:
@@ -357,6 +367,13 @@ def _notes(panels: Sequence[Panel], synthetic: bool) -> Iterator[str]:
     if single:
         yield (
             f"Fold {', '.join(map(str, single))} tests a single group of one class: its spread is taken from other folds."
+        )
+    most = {model: max(len(each.blocks) for each in panels if each.model == model) for model in {p.model for p in panels}}
+    lacking = [f"{each.arm} with {each.model}" for each in panels if len(each.blocks) < most[each.model]]
+    if lacking:
+        yield (
+            f"Some arms lack cells ({', '.join(lacking)}): their own numbers are of fewer lesions or trainings than those "
+            "of other arms; differences are taken over the cells that both arms have."
         )
     ragged = sorted({each.model for each in panels if len({fold.seeds for fold in each.folds}) > 1})
     if ragged:

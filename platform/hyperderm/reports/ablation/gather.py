@@ -40,7 +40,7 @@ from hyperderm.strict import fingerprint
 from hyperderm.studies.ablation.audits import audit, audit_set
 from hyperderm.studies.ablation.jobs import Job, ancestors
 from hyperderm.studies.ablation.plan import Plan
-from hyperderm.studies.ablation.records import STORE, GridFolder, complete_part, declarations, predictions, result_of
+from hyperderm.studies.ablation.records import STORE, GridFolder, declarations, predictions, result_of, unfinished
 from hyperderm.tags import COMMIT_TAG, LOCK_TAG
 from hyperderm.tracking.figures import RealSet
 from hyperderm.training.run_folder import PREDICTIONS, REPORT, Result
@@ -68,7 +68,7 @@ def conclude(
     real: RealSet,
     command: str = "",
 ) -> Outcome | None:
-    """Analyse the finished cells of the grid and write the report; return None if no comparison has any finished cell.
+    """Analyse the finished cells of the grid and write the report; return None if no cell is finished.
 
     Args:
         plan: the grid.
@@ -85,18 +85,18 @@ def conclude(
     table = predictions(grid, plan)
     folder = grid.path
     table.to_parquet(folder / PREDICTIONS)
-    whole, missing = complete_part(table, [CellKey(j.arm, j.model, j.fold, j.seed) for j in plan.stage("cell")])
-    if whole is None:
-        return None
-    held = {(key.arm, key.model) for key in whole.cells()}
+    missing = unfinished(table, [CellKey(j.arm, j.model, j.fold, j.seed) for j in plan.stage("cell")])
+    held: dict[tuple[str, str], set[tuple[int, int]]] = {}
+    for key in table.cells():
+        held.setdefault((key.arm, key.model), set()).add((key.fold, key.seed))
     declared = [Contrast(*each) for each in plan.contrasts]
-    asked = [c for c in declared if {(c.arm, c.model), (c.reference, c.model)} <= held]
+    asked = [c for c in declared if held.get((c.arm, c.model), set()) & held.get((c.reference, c.model), set())]
     trained_on = _trained_on(plan, results)
     negative = [arm.name for arm in plan.arms if arm.negative]
-    analysis = analyse(whole, asked, unanswered=len(declared) - len(asked), curve=trained_on, negative=negative)
+    analysis = analyse(table, asked, unanswered=len(declared) - len(asked), curve=trained_on, negative=negative)
     facts = _facts(plan, grid, tags, results, failed, late, missing, real)
     facts = replace(facts, recompute=command, trained_on=trained_on, negative=tuple(negative))
-    write_report(folder / REPORT, whole, analysis, facts)
+    write_report(folder / REPORT, table, analysis, facts)
     shown = summary(analysis, [arm.name for arm in plan.arms])
     return Outcome(folder / REPORT, folder / PREDICTIONS, analysis, decision_sentences(analysis), shown)
 
