@@ -21,9 +21,12 @@ T = TypeVar("T")
 def materialise(store: Store, lesion_ids: Sequence[str]) -> list["ray.ObjectRef[pa.Table]"]:
     """Return references to Arrow blocks that together hold the rows of `lesion_ids`.
 
-    In a trial, `ray.get` of a block makes no copy and needs no further CPU (see the measurements in DESIGN).
+    In a trial, `ray.get` of a block makes no copy and needs no further CPU (see the measurements in DESIGN). In a cluster of
+    several nodes, the blocks come to the driver's node. Ray would make a block that is lost with its node again by tasks
+    that want CPUs, and the very trials that wait for the block may hold them all.
     """
-    if store.location.local and sum(node["Alive"] for node in ray.nodes()) > 1:
+    several = sum(node["Alive"] for node in ray.nodes()) > 1
+    if store.location.local and several:
         return [ray.put(store.read(lesion_ids).combine_chunks())]  # other nodes may not see this disk
     wanted = pa.array(lesion_ids, pa.string())
 
@@ -33,7 +36,8 @@ def materialise(store: Store, lesion_ids: Sequence[str]) -> list["ray.ObjectRef[
     def read() -> list["ray.ObjectRef[pa.Table]"]:
         rows = ray.data.read_parquet(store.part_paths(), filesystem=store.location.fs)
         kept = rows.map_batches(keep, batch_format="pyarrow", batch_size=None, zero_copy_batch=True)
-        return list(kept.materialize().to_arrow_refs())
+        made = list(kept.materialize().to_arrow_refs())
+        return [ray.put(ray.get(made.pop(0))) for _ in range(len(made))] if several else made
 
     try:
         return apart(lambda: store.location.patiently(read))
