@@ -145,7 +145,7 @@ class Lab:
         folder = self.folder / name
         if not folder.exists():
             grids.make_project(folder)
-            for name, short, long in (("tiny", "images=96", "images=960"), ("ablation_tiny", "images=320", "images=4800")):
+            for name, short, long in (("tiny", "images=96", "images=960"), ("ablation_tiny", "images=320", "images=9600")):
                 module = folder / "experiments" / f"{name}.py"
                 module.write_text(module.read_text().replace(short, long).replace("every=160", "every=2400"))
             (folder / "search_spaces").mkdir()
