@@ -293,6 +293,10 @@ def _contrast(arm: Panel, reference: Panel, found: Difference, place: Holm, resa
             "fold and class, paired, seeds nested); DeLong's variance clustered by group"
         ),
         notes=tuple(_contrast_notes(arm, found, cells)),
+        lesion_variance=found.variance.lesions - found.variance.noise,
+        seed_variance=found.variance.seeds + found.variance.noise,
+        df=found.variance.df if np.isfinite(found.variance.df) else None,
+        stretch=found.stretch,
     )
 
 

@@ -153,6 +153,11 @@ class ContrastResult:
         delong: the cross-check by DeLong's tests; None if a fold has fewer than two lesions of a class.
         method: how the intervals were made.
         notes: sentences about the limits of the intervals, e.g. a single seed.
+        lesion_variance: part of the variance of `difference` that only more lesions lower; None in earlier versions.
+        seed_variance: part that more trainings lower too; 0 with one seed, because it is then unknown (and training noise
+            of single lesions is then in `lesion_variance`); None in earlier versions.
+        df: degrees of freedom of the variance; None if they are infinite, and in earlier versions.
+        stretch: factor of Student's critical values from the bootstrap, at least 1; None in earlier versions.
     """
 
     arm: str
@@ -171,6 +176,10 @@ class ContrastResult:
     delong: DelongCheck | None
     method: str
     notes: tuple[str, ...] = ()
+    lesion_variance: float | None = None
+    seed_variance: float | None = None
+    df: float | None = None
+    stretch: float | None = None
 
 
 @dataclass(frozen=True)

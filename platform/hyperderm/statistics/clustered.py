@@ -23,11 +23,14 @@ class Variance:
         lesions: variance from drawing lesions (by group), including training noise that differs between lesions.
         seeds: variance from training again; 0 with a single seed, because it is then unknown.
         df: Satterthwaite's degrees of freedom of `total`.
+        noise: the part of `lesions` that is training noise and falls with more seeds; 0 with a single seed, because it is
+            then unknown.
     """
 
     lesions: float
     seeds: float
     df: float
+    noise: float = 0.0
 
     @property
     def total(self) -> float:
@@ -61,17 +64,18 @@ def components(
     lesion_parts = weights[:, None] ** 2 * spread
     lesions = float(lesion_parts.sum())
     squares = float((lesion_parts**2 / np.maximum(counts - 1, 1)).sum())
-    extra = 0.0
+    extra = noise = 0.0
     seeds = np.array([len(cells) for cells in values])
     df = int((seeds - 1).sum())
     if df:
-        noise = _by_stratum([u - u.mean(0, keepdims=True) for u in influences], strata)[0].sum() / df
+        noise = float(_by_stratum([u - u.mean(0, keepdims=True) for u in influences], strata)[0].sum()) / df
         between = sum(float(((cells - cells.mean()) ** 2).sum()) for cells in values) / df
         share = float((weights**2 / seeds).sum())
-        extra = max(0.0, between - float(noise)) * share
+        extra = max(0.0, between - noise) * share
         squares += (between * share) ** 2 / df if extra else 0.0
+        noise = min(noise * share, lesions)
     total = lesions + extra
-    return Variance(lesions, extra, total**2 / squares if squares else float("inf"))
+    return Variance(lesions, extra, total**2 / squares if squares else float("inf"), noise)
 
 
 def _by_stratum(
