@@ -38,9 +38,10 @@ doctor: $(STAMP) ## what would a start refuse? this machine, its servers, and wi
 	$(HYPERDERM) doctor $(if $(CLUSTER),--cluster) $(if $(STORE),--store "$(STORE)") $(if $(STORAGE),--storage "$(STORAGE)") \
 		$(if $(RUNS),--runs "$(RUNS)") $(if $(JSON),--json)
 
-ablation: $(STAMP) ## does synthetic data help? e.g. make ablation DATA=…; PLAN=1 | AT=22:00 UNTIL=07:00 DETACH=1 | STATUS=1 | STOP=1
+ablation: $(STAMP) ## does synthetic data help? e.g. make ablation DATA=…; PLAN=1 PILOT=grid | POWER=.03 | AT=22:00 UNTIL=07:00 DETACH=1 | STATUS=1 | STOP=1
 	$(HYPERDERM) ablation $(or $(GRID),synthetic_vs_real) $(FLAGS) $(if $(WORKERS),--set resources.workers=$(WORKERS)) $(if $(PLAN),--plan) $(if $(AT),--at $(AT)) \
-		$(if $(UNTIL),--until $(UNTIL)) $(if $(DETACH),--detach) $(if $(STATUS),--status) $(if $(STOP),--stop)
+		$(if $(UNTIL),--until $(UNTIL)) $(if $(DETACH),--detach) $(if $(STATUS),--status) $(if $(STOP),--stop) \
+		$(if $(POWER),--power $(POWER)) $(if $(PILOT),--pilot "$(PILOT)")
 
 evaluate: $(STAMP) ## how good are synthetic cubes? those of the last sweep, of RUN=name, or STORE=real SYNTHETIC="uri …"; COUNT= OUT= FINAL=1
 	$(HYPERDERM) evaluate $(if $(SYNTHETIC),$(foreach s,$(SYNTHETIC),--synthetic "$(s)"),--run "$(or $(RUN),last)") $(if $(STORE),--real "$(STORE)") \

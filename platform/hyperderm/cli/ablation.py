@@ -29,6 +29,12 @@ def ablation(
     detach: Annotated[bool, typer.Option("--detach", help="Go on without this terminal.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Say how far it is.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Stop it; the same command goes on later.")] = False,
+    power: Annotated[
+        float | None, typer.Option(help="Choose seeds and folds that show this difference in AUROC, e.g. 0.03.")
+    ] = None,
+    pilot: Annotated[
+        str | None, typer.Option(help="A finished grid of the same store, whose variances tell the power.")
+    ] = None,
     store: StoreUri = None,
     data: Data = None,
     overrides: Set = None,
@@ -41,6 +47,8 @@ def ablation(
     take_over()
     if sum((plan, detach, status, stop)) > 1:
         raise ConfigError("more than one of --plan, --detach, --status and --stop is given", "Give one.")
+    if pilot is not None and power is None and not plan:
+        raise ConfigError(f"--pilot {pilot} serves --plan and --power alone", "Give one of these too, or leave it out.")
     now = datetime.now().astimezone()
     begin = next_time("--at", at, now) if at else None
     request = workflows.grid_request(
@@ -54,6 +62,8 @@ def ablation(
         storage=storage,
         begin=begin,
         end=next_time("--until", until, begin or now) if until else None,
+        power=power,
+        pilot=pilot,
     )
     if status:
         workflows.ablation_status(request)

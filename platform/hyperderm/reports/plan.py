@@ -10,16 +10,24 @@ from rich.table import Table
 from hyperderm.cluster.session import Cluster, described
 from hyperderm.errors import ClusterError
 from hyperderm.reports.leaderboard import duration
+from hyperderm.reports.power import power_sentences
 from hyperderm.reports.store_description import say
 from hyperderm.studies.ablation.estimate import Estimate, capacity, report_s
 from hyperderm.studies.ablation.jobs import STAGES, Job, ancestors
+from hyperderm.studies.ablation.outlook import Outlook
 from hyperderm.studies.ablation.plan import Plan
 
 
 def print_plan(
-    console: Console, plan: Plan, costs: Estimate, cluster: Cluster, end: datetime | None, begin: datetime | None
+    console: Console,
+    plan: Plan,
+    costs: Estimate,
+    cluster: Cluster,
+    end: datetime | None,
+    begin: datetime | None,
+    outlook: Outlook | None = None,
 ) -> None:
-    """Print the plan for `cluster`, and whether the grid is over by `end`."""
+    """Print the plan for `cluster`, what the grid can show, and whether it is over by `end`."""
     cells = plan.stage("cell")
     sides = {"arms": plan.arms, "models": plan.grid.models, "folds": plan.folds, "seeds": plan.grid.seeds}
     sizes = " x ".join(f"{len(each)} {name}" for name, each in sides.items())
@@ -35,7 +43,7 @@ def print_plan(
     try:
         taken = capacity(plan, cluster)
     except ClusterError as error:
-        say(console, f"does not run here: {error}")
+        say(console, f"does not run here: {error}", *power_sentences(plan, outlook))
         return
     jobs_at_once = taken.jobs_at_once
     wall = costs.wall(plan.jobs, jobs_at_once)
@@ -44,6 +52,7 @@ def print_plan(
     if taken.said:
         say(console, taken.said)
     say(console, f"{described(cluster)}: {at_once}, about {duration(wall)} from now, plus {report} at most for the report")
+    say(console, *power_sentences(plan, outlook, costs, jobs_at_once))
     _fit(console, plan, costs, jobs_at_once, end, begin)
 
 

@@ -293,8 +293,8 @@ def _contrast(arm: Panel, reference: Panel, found: Difference, place: Holm, resa
             "fold and class, paired, seeds nested); DeLong's variance clustered by group"
         ),
         notes=tuple(_contrast_notes(arm, found, cells)),
-        lesion_variance=found.variance.lesions - found.variance.noise,
-        seed_variance=found.variance.seeds + found.variance.noise,
+        lesion_variance=found.variance.fixed,
+        seed_variance=found.variance.retrained,
         df=found.variance.df if np.isfinite(found.variance.df) else None,
         stretch=found.stretch,
     )

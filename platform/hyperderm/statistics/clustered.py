@@ -38,6 +38,16 @@ class Variance:
         return self.lesions + self.seeds
 
     @property
+    def fixed(self) -> float:
+        """The part of `total` that only more lesions lower."""
+        return self.lesions - self.noise
+
+    @property
+    def retrained(self) -> float:
+        """The part of `total` that more seeds lower."""
+        return self.seeds + self.noise
+
+    @property
     def error(self) -> float:
         """The standard error, the square root of `total`."""
         return float(np.sqrt(self.total))

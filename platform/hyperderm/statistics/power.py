@@ -5,10 +5,9 @@ S seeds, the first falls as 1 / K, because folds test different lesions, and the
 a pilot of the same store, or from stated assumptions. The variance of a pilot is itself an estimate: that of a pilot with
 two folds of two seeds is often wrong by a third.
 
-Without a pilot, scores are binormal with equal variances, and the two arms' scores of a lesion are correlated. The
-variance of one AUROC is then that of Hanley & McNeil (Radiology 143, 1982), with the probabilities of two comparisons at
-once from the binormal model in place of their exponential one. The covariance of the two AUROCs of the same lesions
-(Hanley & McNeil, Radiology 148, 1983) is not read from their table but follows from the same model.
+Without a pilot, the variance of an AUROC is that of Hanley & McNeil (Radiology 143, 1982), and the two arms' AUROCs of the
+same lesions are correlated (Hanley & McNeil, Radiology 148, 1983). Their table of this correlation is computed here: it
+follows from the correlation of the scores in the binormal model.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri, owens_t
 from scipy.stats import t as student
 
-from hyperderm.statistics.intervals import critical
+from hyperderm.statistics.intervals import critical, hanley_mcneil
 from hyperderm.statistics.paired import LEAST_MOVE, POWER
 
 AUROC = 0.75
@@ -34,8 +33,6 @@ It is a third of the standard error of an AUROC from 50 melanomas. Initial weigh
 the test data (Bouthillier et al., Accounting for variance in machine learning benchmarks, MLSys 2021)."""
 MOST_SEEDS = 20
 """The largest number of seeds that is proposed."""
-LARGEST = 0.5
-"""Differences are below this value: an AUROC between chance and perfect cannot rise by more."""
 ENDLESS = 10**9
 """A number of seeds with which the part of the trainings is gone."""
 
@@ -117,10 +114,12 @@ def measured(
     stretch: float,
     cells: Sequence[int],
     sizes: tuple[float, float],
+    training_sd: float = TRAINING_SD,
 ) -> Spread:
     """Return the spread that a pilot measured for one contrast.
 
-    With one seed in every fold, the part of the trainings is unknown; it is assumed from `TRAINING_SD`.
+    A part of the trainings of exactly 0 means that the pilot could not see it: it has one seed, or its model is fitted
+    without chance. That part is then assumed.
 
     Args:
         lesion_variance: `ContrastResult.lesion_variance`.
@@ -128,11 +127,27 @@ def measured(
         stretch: `ContrastResult.stretch`.
         cells: number of seeds of each fold that both arms have.
         sizes: numbers of groups with and without melanoma that these folds test.
+        training_sd: assumed standard deviation of the AUROC of an arm between trainings; 0 for a model without chance.
     """
     seeds = 1 / float(np.mean([1 / count for count in cells]))
-    if max(cells) == 1:
-        seed_variance = 2 * TRAINING_SD**2 / len(cells)
-    return Spread(lesion_variance, seed_variance, len(cells), seeds, *sizes, stretch)
+    trainings = seed_variance or 2 * training_sd**2 / (len(cells) * seeds)
+    return Spread(lesion_variance, trainings, len(cells), seeds, *sizes, stretch)
+
+
+def median(spreads: Sequence[Spread]) -> Spread:
+    """Return the spread with the medians of all parts, told for one fold and one seed."""
+    units = [
+        (
+            each.lesions * each.folds,
+            each.trainings * each.folds * each.seeds,
+            each.melanomas / each.folds,
+            each.others / each.folds,
+            each.stretch,
+        )
+        for each in spreads
+    ]
+    lesions, trainings, melanomas, others, stretch = np.median(units, 0).tolist()
+    return Spread(lesions, trainings, 1, 1, melanomas, others, stretch)
 
 
 def assumed(
@@ -154,27 +169,32 @@ def assumed(
     return Spread(lesions, 2 * training_sd**2 / len(sizes), len(sizes), 1, melanomas, others)
 
 
-def auroc_covariance(auroc: float, correlation: float, positives: int, negatives: int) -> float:
-    """Return the covariance of the AUROCs that two binormal classifiers of equal AUROC reach on the same lesions.
-
-    With correlation 1 this is the variance of one AUROC (Hanley & McNeil 1982, eq. 2, with binormal Q1 = Q2).
+def difference_variance(auroc: float, correlation: float, positives: int, negatives: int) -> float:
+    """Return the variance of the difference of two AUROCs of the same lesions (Hanley & McNeil 1983, eq. 1).
 
     Args:
-        auroc: AUROC of each classifier, in (0, 1).
+        auroc: AUROC of each arm, in (0, 1).
         correlation: correlation of both scores of one lesion within its class, in [0, 1].
         positives: number of melanomas.
         negatives: number of other lesions.
     """
+    shared = auroc_correlation(auroc, correlation, positives, negatives)
+    return 2 * (1 - shared) * hanley_mcneil(auroc, positives, negatives)
+
+
+def auroc_correlation(auroc: float, correlation: float, positives: int, negatives: int) -> float:
+    """Return the correlation of the AUROCs that two binormal classifiers reach on the same lesions.
+
+    Arguments are those of `difference_variance`.
+    """
     separation = float(ndtri(auroc))
-    same = _both_right(separation, correlation) - auroc**2
-    shared = _both_right(separation, correlation / 2) - auroc**2
-    return (same + (positives + negatives - 2) * shared) / (positives * negatives)
 
+    def covariance(scores: float) -> float:
+        """Return the covariance times the number of pairs; pairs share both lesions, one, or none."""
+        same, one = (_both_right(separation, each) - auroc**2 for each in (scores, scores / 2))
+        return same + (positives + negatives - 2) * one
 
-def difference_variance(auroc: float, correlation: float, positives: int, negatives: int) -> float:
-    """Return the variance of the difference of two AUROCs of the same lesions; arguments as in `auroc_covariance`."""
-    variance = auroc_covariance(auroc, 1.0, positives, negatives)
-    return 2 * (variance - auroc_covariance(auroc, correlation, positives, negatives))
+    return covariance(correlation) / covariance(1.0)
 
 
 def _both_right(separation: float, correlation: float) -> float:
@@ -216,7 +236,7 @@ def needed(difference: float, spreads: Sequence[Spread], folds: int, alpha: floa
     two grids with as many cells, that with fewer folds is returned, which trains fewer generators.
 
     Args:
-        difference: the true difference of AUROC, in (0, `LARGEST`).
+        difference: the true difference of AUROC, above 0.
         spreads: the spread of each model, at least one.
         folds: number of folds of the store.
         alpha: level of the test of one contrast.

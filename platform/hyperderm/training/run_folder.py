@@ -25,8 +25,8 @@ TRIALS = "trials"
 EVENT_LOG = "outbox.db"  # the name of earlier versions, so that their runs go on
 CLOSED = ".closed"
 """The file that marks the folder of a sweep or a grid once its summary is in the event log of tracking."""
-REPORT, PAGE = "report", "report.html"
-"""The folder of a grid's report, and the page in it."""
+REPORT, PAGE, ANALYSIS = "report", "report.html", "analysis.json"
+"""The folder of a grid's report, the page in it, and the file of its numbers."""
 
 
 class Shown(TypedDict):

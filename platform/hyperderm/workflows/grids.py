@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperderm.cluster.session import quiet_ray
+from hyperderm.errors import ConfigError
 from hyperderm.registry import check_name
+from hyperderm.strict import parse_overrides
 from hyperderm.workflows.find_store import check_source
 from hyperderm.workflows.workspace import Ended, GridRequest, Workspace, configure_grid
 
 if TYPE_CHECKING:
     from hyperderm.studies.ablation.plan import Plan
+
+LARGEST_POWER = 0.5
+"""Differences of AUROC are below this value: from chance to perfect."""
 
 
 def grid_request(
@@ -26,6 +31,8 @@ def grid_request(
     storage: str | None = None,
     begin: datetime | None = None,
     end: datetime | None = None,
+    power: float | None = None,
+    pilot: str | None = None,
 ) -> GridRequest:
     """Return the request for an ablation grid. Everything that can be checked without reading cubes is checked.
 
@@ -40,15 +47,22 @@ def grid_request(
         storage: `s3://bucket/prefix` for what jobs write.
         begin: when it starts; None: now.
         end: no job is started that would run past this time; None: no limit.
+        power: the difference of AUROC for which folds and seeds are chosen; None: those of the grid.
+        pilot: name or folder of a finished grid whose variances tell the power; None: stated assumptions.
 
     Raises:
         HyperdermError: an error that the user can correct.
     """
     quiet_ray()
+    if power is not None and not 0 < power < LARGEST_POWER:
+        raise ConfigError(
+            f"--power {power:g} is refused", f"Give a difference of AUROC above 0 and below {LARGEST_POWER:g}, such as 0.03."
+        )
     resolved = configure_grid(Workspace.here(), grid, profile, list(overrides))
     check_name(name)
     check_source(store, data)
     given = {"--store": store, "--data": data, "--name": name, "--runs": runs, "--storage": storage}
+    given |= {"--power": None if power is None else repr(power), "--pilot": pilot}
     if profile != "auto":
         given["--profile"] = profile
     words = ["ablation", grid]
@@ -56,7 +70,8 @@ def grid_request(
         words += [] if value is None else [option, str(value)]
     for each in overrides:
         words += ["--set", each]
-    return GridRequest(*resolved, store, data, name, runs, begin, end, storage, tuple(words))
+    fixed = frozenset(parse_overrides(list(overrides)))
+    return GridRequest(*resolved, store, data, name, runs, begin, end, storage, tuple(words), power, pilot, fixed)
 
 
 def ablation(request: GridRequest) -> Ended:

@@ -38,6 +38,7 @@ from hyperderm.training.selection import select
 from hyperderm.training.storage import claim_prefix, open_storage, recorded, storage_named, storage_of_run
 from hyperderm.workflows.find_store import find_store
 from hyperderm.workflows.first_description import describe_first
+from hyperderm.workflows.grid_power import outlook_of, powered
 from hyperderm.workflows.run_tracking import finish_tracking, open_tracker, real_set
 from hyperderm.workflows.workspace import Ended, GridRequest, Workspace
 
@@ -55,8 +56,9 @@ def prepare(workspace: Workspace, asked: GridRequest) -> "tuple[Plan, Path]":
     """
     opened = find_store(workspace, asked.store, asked.data, max(64, asked.grid.size))
     check_weights(asked.grid, len(opened.manifest.wavelengths_nm))
-    plan = make_plan(asked.grid, opened, asked.generators)
-    return plan, run_folder(workspace.runs(asked.runs), asked.name, default_name(asked.grid, opened))
+    folder = run_folder(workspace.runs(asked.runs), asked.name, default_name(asked.grid, opened))
+    grid = asked.grid if asked.power is None else powered(workspace, asked, opened, folder)
+    return make_plan(grid, opened, asked.generators), folder
 
 
 def check_weights(grid: Ablation, bands: int) -> None:
@@ -109,6 +111,7 @@ def show_plan(workspace: Workspace, asked: GridRequest) -> Plan:
     """Print the plan and return it, without starting anything that lasts."""
     open_storage(asked.storage)
     plan, folder = prepare(workspace, asked)
+    outlook = outlook_of(workspace, asked, plan, folder)
     with connect(workspace.ray_address) if workspace.ray_address else nullcontext(this_machine()) as cluster:
         plan = with_feeds(plan, cluster, read_feeds(folder))
         there = None
@@ -117,7 +120,8 @@ def show_plan(workspace: Workspace, asked: GridRequest) -> Plan:
 
             there = measure_there(plan.grid.resources.cpus)
         workspace.say(f"measuring step times {'on the cluster' if there else 'on this machine'}")
-        print_plan(workspace.console, plan, estimate(plan, known_grid(folder), there), cluster, asked.end, asked.begin)
+        costs = estimate(plan, known_grid(folder), there)
+        print_plan(workspace.console, plan, costs, cluster, asked.end, asked.begin, outlook)
     return plan
 
 

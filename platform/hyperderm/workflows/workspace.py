@@ -133,6 +133,9 @@ class GridRequest:
         end: no job is started that would run past this time; None: no limit.
         storage: `s3://bucket/prefix` for what jobs write; None: the grid's folder.
         words: the arguments of `hyperderm` that request the same grid, without its times.
+        power: the difference of AUROC for which folds and seeds are chosen; None: those of the grid.
+        pilot: name or folder of a finished grid whose variances tell the power; None: stated assumptions.
+        fixed: the settings that `--set` names.
     """
 
     grid: Ablation
@@ -145,6 +148,9 @@ class GridRequest:
     end: datetime | None
     storage: str | None
     words: tuple[str, ...]
+    power: float | None = None
+    pilot: str | None = None
+    fixed: frozenset[str] = frozenset()
 
 
 def configure_grid(

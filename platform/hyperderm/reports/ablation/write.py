@@ -11,9 +11,8 @@ from hyperderm.reports.ablation.tables import TABLES, csv_files
 from hyperderm.reports.report_folder import TEXT, write_folder, write_pages
 from hyperderm.statistics.ablation_results import Analysis
 from hyperderm.statistics.predictions import Predictions
-from hyperderm.training.run_folder import PAGE, PREDICTIONS
+from hyperderm.training.run_folder import ANALYSIS, PAGE, PREDICTIONS
 
-ANALYSIS = "analysis.json"
 OURS = frozenset({PAGE, TEXT, PREDICTIONS, ANALYSIS, *(f"{name}.png" for name in FIGURES), *TABLES})
 
 
