@@ -13,7 +13,7 @@ from hyperderm.studies.ablation.plan import Plan
 
 
 @dataclass(frozen=True)
-class Tested:
+class FoldSize:
     """What the test role of one fold holds.
 
     Attributes:
@@ -39,7 +39,7 @@ class Outlook:
     """
 
     contrasts: int
-    tested: tuple[Tested, ...]
+    tested: tuple[FoldSize, ...]
     spreads: Mapping[str, Spread]
     sources: tuple[str, ...]
 
@@ -68,7 +68,7 @@ def outlook(plan: Plan, pilot: Pilot | None, declared: Collection[tuple[str, str
     asked = plan.contrasts
     if not asked:
         return None
-    tested = tested_by(plan.store, plan.grid.task.diagnoses)
+    tested = fold_sizes(plan.store, plan.grid.task.diagnoses)
     models = list(dict.fromkeys(model for _, _, model in asked))
     chance = {model: 0.0 if plan.grid.classifiers[model].learner.fit_once else power.TRAINING_SD for model in models}
     count = len({*asked, *declared})
@@ -86,7 +86,7 @@ def outlook(plan: Plan, pilot: Pilot | None, declared: Collection[tuple[str, str
     return Outlook(count, tested, spreads, tuple(sources))
 
 
-def tested_by(store: Store, diagnoses: Sequence[str] | str) -> tuple[Tested, ...]:
+def fold_sizes(store: Store, diagnoses: Sequence[str] | str) -> tuple[FoldSize, ...]:
     """Return what the test role of each fold holds, from the index of the store alone; no cube is read.
 
     Args:
@@ -100,11 +100,11 @@ def tested_by(store: Store, diagnoses: Sequence[str] | str) -> tuple[Tested, ...
         mine = [row for row in rows if folds.groups[row["group"]] == fold]
         positive = [row["group"] for row in mine if row["diagnosis"] == POSITIVE]
         groups = {row["group"] for row in mine}
-        found.append(Tested(len(positive), len(set(positive)), len(groups - set(positive))))
+        found.append(FoldSize(len(positive), len(set(positive)), len(groups - set(positive))))
     return tuple(found)
 
 
-def _spread(measured: Measured, tested: Sequence[Tested], training_sd: float) -> Spread:
+def _spread(measured: Measured, tested: Sequence[FoldSize], training_sd: float) -> Spread:
     held = [tested[fold] for fold in measured.cells]
     sizes = (float(sum(each.melanoma_groups for each in held)), float(sum(each.other_groups for each in held)))
     cells = list(measured.cells.values())
