@@ -283,6 +283,9 @@ def test_the_plan_says_what_it_shows_and_what_a_small_difference_takes(real):
     assert "  no pilot, so it is assumed: AUROC 0.75 of both arms" in text
     assert "  a difference of 0.02 is out of reach here: all 5 folds test 15 images with melanomas" in text
     assert "power:" not in printed(made, None)
+    wild = {"small_cnn": Spread(1e-3, 1e-1, 1, 1, 3, 5)}
+    said = "  no number of lesions suffices with 20 seeds: trainings differ too much"
+    assert said in printed(made, replace(told, spreads=wild))
     assert "power: with 15 melanomas" in printed(replace(made, grid=made.grid.override({"resources.cpus": 4.0})), told)
 
 

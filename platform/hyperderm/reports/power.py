@@ -50,8 +50,7 @@ def power_sentences(
         yield f"  a difference of {SMALL:g} needs {_grid(plan, found)}{price}"
     else:
         yield f"  {out_of_reach(SMALL, found, len(outlook.tested))}"
-        if more := more_melanomas(found):
-            yield f"  {more}"
+        yield f"  {more_melanomas(found)}"
 
 
 def out_of_reach(difference: float, found: OutOfReach, folds: int) -> str:
@@ -66,9 +65,9 @@ def out_of_reach(difference: float, found: OutOfReach, folds: int) -> str:
 
 
 def more_melanomas(found: OutOfReach) -> str:
-    """Return how many melanomas would show it; "" if no number does."""
+    """Return how many melanomas would show it, or that no number does."""
     if found.melanomas is None:
-        return ""
+        return f"no number of lesions suffices with {MOST_SEEDS} seeds: trainings differ too much"
     return (
         f"it would take about {_two_digits(found.melanomas)} images with melanomas and as many times more others, in all "
         f"folds with {MOST_SEEDS} seeds"

@@ -40,11 +40,9 @@ def powered(workspace: Workspace, asked: GridRequest, store: Store, folder: Path
         )
     found = known.needed(asked.power)
     if isinstance(found, OutOfReach):
-        more = more_melanomas(found)
-        add = f"add lesions: {more}" if more else "have trainings that differ less: no number of lesions alone suffices"
         raise StudyError(
             f"--power: {out_of_reach(asked.power, found, len(known.tested))} ({known.sources[-1]})",
-            f"Ask for {rounded_up(found.at_most_seeds)} or more, or {add}.",
+            f"Ask for {rounded_up(found.at_most_seeds)} or more, or add lesions: {more_melanomas(found)}.",
         )
     chosen = {"folds": tuple(range(found.folds)), "seeds": tuple(range(found.seeds))}
     for name, values in chosen.items():
