@@ -251,7 +251,7 @@ def test_a_difference_out_of_reach_is_refused_with_what_it_takes(real, tmp_path)
         "--power: a difference of 0.03 is out of reach here: all 5 folds test 15 images with melanomas, which show 0."
     )
     assert "AUROC 0.75 of both arms, correlation 0.7 of their scores, standard deviation 0.015" in error.what
-    assert f"or add lesions: it would take about {str(found.melanomas)[0]}" in error.remedy
+    assert f"because it would take about {str(found.melanomas)[0]}" in error.remedy
 
 
 def test_a_grid_without_comparisons_has_no_power(real, tmp_path):

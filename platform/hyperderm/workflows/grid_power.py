@@ -42,7 +42,7 @@ def powered(workspace: Workspace, asked: GridRequest, store: Store, folder: Path
     if isinstance(found, OutOfReach):
         raise StudyError(
             f"--power: {out_of_reach(asked.power, found, len(known.tested))} ({known.sources[-1]})",
-            f"Ask for {rounded_up(found.at_most_seeds)} or more, or add lesions: {more_melanomas(found)}.",
+            f"Ask for {rounded_up(found.at_most_seeds)} or more, because {more_melanomas(found)}.",
         )
     chosen = {"folds": tuple(range(found.folds)), "seeds": tuple(range(found.seeds))}
     for name, values in chosen.items():
