@@ -103,6 +103,11 @@ class Ablation(Strict):
                 raise ValueError(f"{name} = {list(values)} names one twice. Name each once")
         if any(ratio != "balance" and not ratio > 0 for ratio in self.ratios):
             raise ValueError(f'ratios = {list(self.ratios)} is refused: a ratio is above 0. For none there is arms=["real"]')
+        if len({f"{share:g}" for share in self.curve}) < len(self.curve):
+            raise ValueError(f"curve = {list(self.curve)} names shares that differ by less than their arms' names can tell")
+        both = sorted({"proportional", "shuffled"} & set(self.arms))
+        if both and set(self.ratios) == {"balance"}:
+            raise ValueError(f"ratios = ['balance'] with arms {both} is refused: they keep train's proportion. Add a number")
         if self.uses_generators and not self.generators:
             raise ValueError(f"generators = [] with arms = {list(self.arms)} is refused: name one, or leave those arms out")
         if any(seed < 0 for seed in self.seeds):

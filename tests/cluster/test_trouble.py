@@ -31,6 +31,7 @@ from hyperderm.errors import (
 )
 from hyperderm.learners.base import Batch
 from hyperderm.learners.shsgan.learner import ShsGan
+from hyperderm.training.in_parts import in_parts
 from hyperderm.training.report import Report
 from tests.cluster.sweeps import Memory, ask, search, tiny
 from tests.training.tiny import steady, tiny_data
@@ -224,7 +225,7 @@ def test_a_trial_without_memory_is_tried_once_more_in_parts(tmp_path: Path, monk
     whole = trained(tmp_path / "whole", monkeypatch, lambda batch: False)
     parts = trained(tmp_path / "parts", monkeypatch, lambda batch: batch.images >= 20 and batch.parts == 1)
     assert [report.images for report in parts] == [0, 16, 16, 32]  # the report of the checkpoint is repeated
-    assert [report.note for report in parts] == ["", "", trial.in_parts(2), ""]
+    assert [report.note for report in parts] == ["", "", in_parts(2), ""]
     for one, two in ((whole[1], parts[1]), (whole[2], parts[3])):
         assert steady(two.metrics) == pytest.approx(steady(one.metrics), rel=1e-5, abs=1e-9)
     tries: list[int] = []

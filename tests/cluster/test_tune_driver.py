@@ -10,7 +10,7 @@ from ray.tune.experiment import Trial
 
 from hyperderm.cluster import tune_driver
 from hyperderm.cluster.session import Cluster
-from hyperderm.cluster.trial import HALVES, KEY, PARTS
+from hyperderm.cluster.trial import KEY, PARTS
 from hyperderm.cluster.tune_driver import (
     LEAVE_S,
     Interrupt,
@@ -21,6 +21,7 @@ from hyperderm.cluster.tune_driver import (
     reason_to_resume,
 )
 from hyperderm.errors import OutOfMemory, StorageAway, UnexpectedError, WorkerLost
+from hyperderm.training.in_parts import HALVES
 from tests.cluster.sweeps import Memory, search, tiny
 
 

@@ -189,15 +189,18 @@ def test_a_pod_that_is_taken_away_tells_its_trials():
         assert "; sleep 25" in command
         assert pod["terminationGracePeriodSeconds"] > 25
         command = command.replace("^ray::", "^taken-away::").replace("sleep 25", "true")
-        told, other = (
-            subprocess.Popen(["bash", "-c", f"exec -a {name} sleep 60"]) for name in ("taken-away::Trial.step", "stays")
-        )
+        names = ("ResourceTrainable.train", "RayTrainWorker", "DashboardAgent")
+        trial, worker, agent, other = started = [
+            subprocess.Popen(["bash", "-c", f"exec -a {name} sleep 60"])
+            for name in (*(f"taken-away::{name}" for name in names), "stays")
+        ]
         try:
             time.sleep(0.3)  # until bash has become them
             subprocess.run([*shell, command], check=True, timeout=30)
-            assert told.wait(10) == -signal.SIGTERM
+            assert trial.wait(10) == worker.wait(10) == -signal.SIGTERM
+            assert agent.poll() is None  # without its agents a raylet ends at once, and all its workers with it
             assert other.poll() is None
         finally:
-            for each in (told, other):
+            for each in started:
                 each.kill()
                 each.wait()

@@ -65,6 +65,7 @@ def test_the_curve_changes_no_other_cell(real):
     ("curve", "message"),
     [
         ([0.5, 0.5], "curve = .* names one twice"),
+        ([1 / 3, 0.33333334], "differ by less than their arms' names can tell"),
         ([1.0], "curve"),
         ([0.0], "curve"),
         ([-0.5], "curve"),

@@ -13,11 +13,12 @@ from optuna.trial import TrialState
 
 from hyperderm.cluster import tune_driver
 from hyperderm.cluster.session import Cluster
-from hyperderm.cluster.trial import HALVES, Trial, in_parts
+from hyperderm.cluster.trial import Trial
 from hyperderm.errors import OutOfMemory
 from hyperderm.learners.base import Batch
 from hyperderm.learners.shsgan.learner import ShsGan
 from hyperderm.studies.sweep import run as run_trials
+from hyperderm.training.in_parts import HALVES, in_parts
 from tests.cluster.sweeps import Memory, run, search, tiny
 from tests.training.test_loop import tensors
 

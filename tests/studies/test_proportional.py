@@ -50,8 +50,23 @@ def test_their_control_is_the_same_training_without_them(real):
 
 
 def test_a_balance_of_both_classes_has_no_meaning(real):
-    made = planned(real, ratios=["balance"])
-    assert {arm.name for arm in made.arms} == {"real", "classic"}
+    with pytest.raises(ConfigError, match=r"they keep train's proportion\. Add a number"):
+        planned(real, ratios=["balance"])
+    assert {arm.kind for arm in planned(real, ratios=["balance", 1.0]).arms if arm.generator} == {"proportional", "shuffled"}
+
+
+def test_a_model_for_which_their_control_means_nothing_is_left_out_with_the_reason(real):
+    made = planned(real)
+    assert {(arm, model) for arm, model, _ in made.left_out} == {
+        ("classic", "spectral"), ("shsgan_proportional_x1", "spectral"), ("shsgan_shuffled_x1", "spectral"),
+    }  # fmt: skip
+    assert any("its control classic has no meaning: spectral statistics do not change" in why for _, _, why in made.left_out)
+    assert {model for _, _, model in made.contrasts} == {"small_cnn"}
+
+
+def test_a_ratio_that_adds_nevi_alone_is_refused(real):
+    with pytest.raises(ConfigError, match="in fold 0 it adds no melanoma to 9 of 24 train cubes"):
+        planned(real, ratios=[0.05])
 
 
 def test_each_kind_is_named_as_it_is_asked_for(real):

@@ -15,6 +15,7 @@ from hyperderm.training.preemption import asked_to_leave, listen, listening
 from hyperderm.training.report import Report
 from tests.training.test_loop import DATA, context, run, tensors, timeless
 from tests.training.tiny import tiny
+from tests.training.two_workers import told_to_leave
 
 
 def told_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,3 +80,27 @@ def test_the_second_word_and_one_without_a_run_are_for_the_handler_before():
         assert (asked_to_leave(), len(reached)) == (False, 2)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_group_agrees_when_to_leave_and_saves_one_state(tmp_path: Path):
+    """Rank 1 is told; also where fewer steps lie between two validations than between two of the group's checks."""
+    torch.multiprocessing.spawn(told_to_leave, (2, tmp_path), nprocs=2)
+    for every in (16, 128):
+        found = [torch.load(tmp_path / f"told-{every}-{rank}.pt", weights_only=False) for rank in (0, 1)]
+        at = found[0]["state"]["images"]
+        assert 12 <= at < 128
+        assert all(f"the state after {at} images is saved" in each["said"] for each in found)
+        assert found[1]["reports"][-1] == 128
+        a, b = (tensors(CheckpointFolder(tmp_path / f"{name}-{every}").load()) for name in ("calm", "told"))
+        assert a.keys() == b.keys()
+        assert all(torch.equal(value, b[name]) for name, value in a.items())
+    assert found[0]["state"]["reported"] == 0  # between two validations
+    assert found[0]["state"]["meter"]["steps"] == found[0]["state"]["images"] // 4
+
+
+def test_ctrl_c_saves_the_state_too():
+    with listening():
+        signal.raise_signal(signal.SIGINT)
+        assert asked_to_leave()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)

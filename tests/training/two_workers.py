@@ -1,5 +1,6 @@
 """What each of two gloo workers does for `test_ddp`; a module of its own, so that a spawned process can import it."""
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from hyperderm.config import DataConfig, Experiment, SweepConfig, TaskConfig, TrainingConfig
-from hyperderm.errors import NonFiniteLoss
+from hyperderm.errors import NonFiniteLoss, Preempted
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.classifier.learner import Classifier
 from hyperderm.learners.cube_diffaug import AdaptiveStrength
@@ -30,6 +31,7 @@ from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.feed import MemoryFeed
 from hyperderm.training.loop import train
+from hyperderm.training.preemption import listening
 from hyperderm.training.stream import feed_of
 from tests.learning import built, shown
 from tests.training.tiny import CPU, tiny, tiny_data
@@ -240,3 +242,40 @@ def everything(rank: int, workers: int, folder: Path) -> None:
     torch.save(result, folder / f"result-{rank}.pt")
     if workers > 1:
         dist.destroy_process_group()
+
+
+def told_to_leave(rank: int, workers: int, folder: Path) -> None:
+    """Train, with SIGTERM to the second worker in its third step, then go on; and train undisturbed beside it."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=workers)
+    step, counted = ShsGan.step, iter(range(10**6))
+
+    def stepped(learner: ShsGan, batch: Any) -> Any:
+        done = step(learner, batch)
+        if next(counted) == 2 and rank == 1:
+            signal.raise_signal(signal.SIGTERM)
+        return done
+
+    for every in (16, 128):  # the workers leave at a validation after 4 steps, or before one after 32
+        experiment = tiny(training__images=128, training__validate_every=every, training__precision="fp64")
+
+        def run(name: str, experiment: Experiment = experiment, every: int = every) -> list[int]:
+            place = CheckpointFolder(folder / f"{name}-{every}")
+            context = Context(place, rank=rank, world_size=workers, device=CPU)
+            return [report.images for report in train(experiment, tiny_data(), context)]
+
+        run("calm")
+        counted = iter(range(10**6))
+        ShsGan.step = stepped  # type: ignore[method-assign]
+        with listening():
+            try:
+                run("told")
+                said = "ended"
+            except Preempted as told:
+                said = str(told)
+        ShsGan.step = step  # type: ignore[method-assign]
+        state = CheckpointFolder(folder / f"told-{every}").load()
+        dist.barrier()
+        reports = run("told")
+        torch.save({"said": said, "state": state, "reports": reports}, folder / f"told-{every}-{rank}.pt")
+    dist.destroy_process_group()

@@ -1,6 +1,5 @@
 """A trial: its data, its training in one process or in a group of processes, and the transport of its reports and end."""
 
-import gc
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import inf
@@ -14,23 +13,20 @@ from hyperderm.cluster.messages import DONE, end_message, report_message
 from hyperderm.cluster.shared_data import LocalData, Readable
 from hyperderm.cluster.worker_group import group_reports
 from hyperderm.config import Experiment
-from hyperderm.errors import OutOfMemory
 from hyperderm.learners.base import Learner
 from hyperderm.learners.data import TrainData
 from hyperderm.store.location import Location, use_access, waited
 from hyperderm.store.run_location import RunLocation
 from hyperderm.training.context import local
+from hyperderm.training.in_parts import once_more_in_parts
 from hyperderm.training.kept_samples import keep_samples
 from hyperderm.training.preemption import listen
 from hyperderm.training.report import Report
 from hyperderm.training.run import run
-from hyperderm.trouble import trouble_of
 
 KEY, RESOURCES, PARTS = "key", "resources", "parts"
 """Fields of a trial's configuration: the key of the job, the resources that it takes, and, if it ran out of memory in an
 earlier process, the number of parts in which it computes a batch."""
-HALVES = 2
-"""The number of parts in which a trial that ran out of memory computes a batch."""
 
 
 @dataclass(frozen=True)
@@ -93,16 +89,11 @@ class Trainer:
             NonFiniteLoss: the run diverged; ConfigError: a worker refused a setting that the user can mend; MachineTrouble,
                 ClusterError: the group had trouble or ended without a result.
         """
-        parts = self.parts if splits(experiment) else 1
-        if parts == 1:
-            try:
-                return (yield from self._train(experiment, shared, place, provenance, 1))
-            except Exception as error:
-                if not splits(experiment) or not _out_of_memory(error):
-                    raise
-            _free_memory()
-            parts = HALVES
-        return (yield from _saying(in_parts(parts), self._train(experiment, shared, place, provenance, parts)))
+
+        def attempt(parts: int) -> Generator[Report, None, Learner | None]:
+            return self._train(experiment, shared, place, provenance, parts)
+
+        return (yield from once_more_in_parts(experiment, attempt, self.parts))
 
     def _train(
         self, experiment: Experiment, shared: Readable, place: RunLocation, provenance: Mapping[str, str], parts: int
@@ -133,35 +124,6 @@ class Trainer:
     def release(self) -> None:
         """Release the data of the last run."""
         self._held = None
-
-
-def splits(experiment: Experiment) -> bool:
-    """Return whether each worker can compute its share of a batch in parts and get the same result."""
-    each = experiment.training.batch_size // experiment.sweep.workers_per_trial
-    return experiment.learner.splits and not experiment.learner.fit_once and each >= HALVES
-
-
-def in_parts(parts: int) -> str:
-    """Return the note of a trial that computes its batches in parts."""
-    return f"memory ran out: each batch is computed in {parts} parts from here on, the same result up to rounding"
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or isinstance(trouble_of(error), OutOfMemory)
-
-
-def _free_memory() -> None:
-    """Let go of what the training held that ended with an error."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def _saying(note: str, reports: Generator[Report, None, Learner | None]) -> Generator[Report, None, Learner | None]:
-    """Yield reports, and `note` with the first."""
-    first = next(reports)
-    yield replace(first, note="; ".join(filter(None, (first.note, note))))
-    return (yield from reports)
 
 
 Perform = Callable[[Mapping[str, Any], Any, Trainer], Iterator[Report]]

@@ -26,9 +26,10 @@ from hyperderm.cluster.node_watch import NodeWatch
 from hyperderm.cluster.session import Cluster
 from hyperderm.cluster.start_watch import StartWatch
 from hyperderm.cluster.study import J, Study
-from hyperderm.cluster.trial import HALVES, KEY, PARTS, RESOURCES, Perform, Trial
+from hyperderm.cluster.trial import KEY, PARTS, RESOURCES, Perform, Trial
 from hyperderm.errors import HyperdermError, MachineTrouble, OutOfMemory, StudyError, WorkerLost
 from hyperderm.store.location import Location, waited
+from hyperderm.training.in_parts import HALVES
 from hyperderm.trouble import reason_of, said_by, trouble_of
 
 KEYS = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"})

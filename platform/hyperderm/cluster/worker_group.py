@@ -7,7 +7,7 @@ import asyncio
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -243,7 +243,7 @@ def group_reports(
     provenance: Mapping[str, str],
     max_failures: int = 0,
     parts: int = 1,
-) -> Iterator[Report]:
+) -> Generator[Report, None, None]:
     """Train with several workers and yield the reports of rank 0; closing this generator ends the group.
 
     Args:

@@ -80,7 +80,7 @@ class ProgressLine:
 
     def reported(self, job: Job, images: int, metrics: Mapping[str, float]) -> None:
         """Update the line after a report."""
-        score = metrics.get(self._objective)
+        score = metrics.get(f"best_{self._objective}", metrics.get(self._objective))  # a resumed run knows better ones
         if score is not None and images:
             self._own[job.key] = min(score, self._own.get(job.key, score))
             self._best = score if self._best is None else min(score, self._best)

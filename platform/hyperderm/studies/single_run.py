@@ -1,18 +1,20 @@
 """One run without Tune: one worker trains in this process, without Ray; several workers train in a Ray Train group."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 
 from hyperderm.cluster.feed_choice import FeedChoice
 from hyperderm.cluster.observer import Observer
 from hyperderm.config import Experiment
+from hyperderm.errors import Preempted
 from hyperderm.store.reader import Store
 from hyperderm.store.run_location import RunLocation
 from hyperderm.studies.trial_job import TrialJob
 from hyperderm.training.context import local
+from hyperderm.training.in_parts import once_more_in_parts
 from hyperderm.training.inputs import NONE, RunInputs
 from hyperderm.training.kept_samples import keep_samples
-from hyperderm.training.preemption import listening
+from hyperderm.training.preemption import asked_to_leave, listening
 from hyperderm.training.report import Report
 from hyperderm.training.run import run
 from hyperderm.training.selection import Selection, read
@@ -53,10 +55,16 @@ def run_single(parts: RunParts, job: TrialJob, observer: Observer) -> None:
     """
     reports = _grouped(parts) if parts.experiment.sweep.workers_per_trial > 1 else _here(parts)
     with listening():
-        for report in reports:
-            if report.note:
-                observer.noted(job, report.note)
-            observer.reported(job, report.images, report.metrics)
+        try:
+            for report in reports:
+                if report.note:
+                    observer.noted(job, report.note)
+                observer.reported(job, report.images, report.metrics)
+        except Preempted as told:
+            if not asked_to_leave():  # a worker was, more often than it is started again
+                raise
+            observer.noted(job, told.what)
+            raise KeyboardInterrupt from told
 
 
 def _here(parts: RunParts) -> Iterator[Report]:
@@ -67,9 +75,13 @@ def _here(parts: RunParts) -> Iterator[Report]:
         data = prepare_stream(*roles, alone=True, inputs=parts.inputs).load(experiment)
     else:
         data = read(*roles, parts.inputs.states)
-    for report in run(experiment, data, local(parts.place, parts.provenance)):
-        keep_samples(report, parts.place)
-        yield report
+
+    def attempt(count: int) -> Generator[Report, None, None]:
+        for report in run(experiment, data, local(parts.place, parts.provenance, count)):
+            keep_samples(report, parts.place)
+            yield report
+
+    yield from once_more_in_parts(experiment, attempt)
 
 
 def _grouped(parts: RunParts) -> Iterator[Report]:
@@ -79,6 +91,7 @@ def _grouped(parts: RunParts) -> Iterator[Report]:
     experiment = parts.experiment
     shared = share(parts.store, parts.selection, experiment, parts.feed_choice, parts.inputs)
     try:
-        yield from group_reports(experiment, shared, parts.place, parts.provenance, experiment.sweep.max_failures)
+        how = experiment, shared, parts.place, parts.provenance, experiment.sweep.max_failures
+        yield from once_more_in_parts(experiment, lambda count: group_reports(*how, parts=count))
     finally:
         shared.close()

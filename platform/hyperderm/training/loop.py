@@ -63,11 +63,13 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Generato
                 state = {"images": images, "metrics": dict(last.metrics), "best": best}
                 context.checkpoint.save(state | pack(learner, experiment, data, context), best=better)
             yield last
+            if meter.leaving and images < training.images:
+                raise preempted(images)
             meter = Meter(context)  # made after the yield, so that its clock counts only steps
         elif meter.leaving:
+            state = {"images": images, "metrics": dict(last.metrics), "best": best}
+            state |= {"reported": last.images, "meter": meter.state_dict()}  # made by all workers together
             if context.rank == 0:
-                state = {"images": images, "metrics": dict(last.metrics), "best": best}
-                state |= {"reported": last.images, "meter": meter.state_dict()}
                 context.checkpoint.save(state | pack(learner, experiment, data, context))
             raise preempted(images)
     return learner

@@ -15,7 +15,9 @@ from hyperderm.training.preemption import asked_to_leave
 from hyperderm.training.usage import Usage
 
 CHECK_EVERY = 16
-"""Number of steps between two checks, for which the GPU and the other workers are waited for."""
+"""Largest number of steps between two checks, for which the GPU and the other workers are waited for."""
+AGREE_S = 2.0
+"""Seconds between two checks of a group whose steps take long: its workers must agree to leave well within 30 s."""
 REMEDY = "Lower the learning rates, or a weight of the loss that is very large; with a gradient penalty, raise gp_weight."
 
 
@@ -42,10 +44,12 @@ class Meter:
         self.usage = Usage(context.device)
         self.steps = 0
         self.leaving = False
+        self._next_check = CHECK_EVERY if context.world_size == 1 else 1
         if state:
             self.sums = {name: total.to(context.device) for name, total in state["sums"].items()}
             self.counts, self.steps = dict(state["counts"]), state["steps"]
             self.started -= state["seconds"]
+            self._next_check += self.steps
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a run needs that continues between two reports; all workers of a group must call this alike."""
@@ -62,7 +66,7 @@ class Meter:
             here = torch.where(torch.isfinite(value), never, torch.full_like(never, step))
             self.bad[name] = torch.minimum(self.bad.get(name, never), here)
         self.steps += 1
-        if self.steps % CHECK_EVERY == 0:
+        if self.steps >= self._next_check:
             self.check()
         if self.context.world_size == 1:
             self.leaving = asked_to_leave()
@@ -76,9 +80,12 @@ class Meter:
         if not self.bad:
             return
         values = list(self.bad.values())
-        stays = torch.full_like(values[0], 0.0 if asked_to_leave() else 1.0)
-        *first, stay = self.context.least(torch.stack([*values, stays])).tolist()
-        self.leaving = stay < 1
+        pace = (perf_counter() - self.started) / self.steps
+        stay, slowest = (torch.full_like(values[0], number) for number in (0.0 if asked_to_leave() else 1.0, -pace))
+        *first, stays, slowness = self.context.least(torch.stack([*values, stay, slowest])).tolist()
+        self.leaving = stays < 1
+        several = CHECK_EVERY if self.context.world_size == 1 else int(AGREE_S / max(-slowness, 1e-9))
+        self._next_check = self.steps + min(max(several, 1), CHECK_EVERY)
         step, name = min(zip(first, self.bad, strict=True), key=lambda pair: pair[0])
         if step < torch.inf:
             raise NonFiniteLoss(f"{name} is not finite at step {int(step)}", REMEDY)

@@ -17,17 +17,18 @@ class _Word:
     came = False
 
 
-def listen(busy: Callable[[], bool] = lambda: True) -> None:
-    """Take SIGTERM as the word to leave while `busy`; at other times, and the second time, the handler before it gets it.
+def listen(busy: Callable[[], bool] = lambda: True, number: int = signal.SIGTERM) -> None:
+    """Take a signal as the word to leave while `busy`; at other times, and the second time, the handler before it gets it.
 
     Args:
         busy: returns whether this process has a state to save.
+        number: the signal.
 
     Raises:
         ValueError: this is not the main thread of the process.
     """
     _Word.came = False
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
 
     def handle(number: int, frame: FrameType | None) -> None:
         if busy() and not _Word.came:
@@ -38,18 +39,20 @@ def listen(busy: Callable[[], bool] = lambda: True) -> None:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
-    signal.signal(signal.SIGTERM, handle)
+    signal.signal(number, handle)
 
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Listen within the block; then put the handler from before it back."""
-    before = signal.getsignal(signal.SIGTERM)
-    listen()
+    """Listen to SIGTERM and Ctrl-C within the block; then put the handlers from before it back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
+        listen(number=number)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         _Word.came = False
 
 

@@ -162,7 +162,7 @@ def _shown(store: Store, experiment: Experiment, train: Sequence[str]) -> tuple[
         raise ConfigError(
             f"task.melanomas = {experiment.task.melanomas:g} leaves {len(left)} of {len(melanomas)} melanomas in train of "
             f"fold {experiment.data.fold}, and a classifier needs {LEAST_MELANOMAS}",
-            "Use a larger share (a grid: curve), or more data.",
+            "Use a larger share (a grid: curve), or more data; a grid without a learning curve: --set 'curve=[]'.",
         )
     return tuple(lesion for lesion in train if lesion not in group or group[lesion] in kept)
 

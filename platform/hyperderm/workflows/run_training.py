@@ -73,6 +73,7 @@ def run_one(workspace: Workspace, request: RunRequest) -> Ended:
         except BaseException as error:
             if not isinstance(error, Exception) or trouble_of(error):  # an interrupt is no result
                 observers.interrupted(job)
+                watched.describe(run_note(trained_of(found), "been interrupted; the same command goes on"))
             else:
                 observers.finished(job, "failed", f"{type(error).__name__}: {error}")
             raise

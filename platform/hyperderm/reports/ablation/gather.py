@@ -38,7 +38,7 @@ from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import SyntheticOrigin, origin_of
 from hyperderm.strict import fingerprint
 from hyperderm.studies.ablation.audits import audit, audit_set
-from hyperderm.studies.ablation.jobs import Job, ancestors
+from hyperderm.studies.ablation.jobs import Arm, Job, ancestors
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.records import STORE, GridFolder, declarations, predictions, result_of, unfinished
 from hyperderm.tags import COMMIT_TAG, LOCK_TAG
@@ -204,10 +204,15 @@ def _model(plan: Plan, name: str, results: Mapping[str, Result]) -> str:
 def _doses(plan: Plan, results: Mapping[str, Result]) -> dict[str, Dose]:
     balance = _balance(results)
     return {
-        arm.name: Dose(str(arm.generator), balance if arm.ratio == "balance" else float(arm.ratio), arm.control)
+        arm.name: Dose(_series(arm), balance if arm.ratio == "balance" else float(arm.ratio), arm.control)
         for arm in plan.arms
-        if arm.control and arm.variant == "own" and (arm.ratio != "balance" or balance > 0)
+        if arm.control and (arm.variant == "own" or arm.use == "add_both") and (arm.ratio != "balance" or balance > 0)
     }
+
+
+def _series(arm: Arm) -> str:
+    """Return the name under which arms of several ratios are drawn as one series."""
+    return f"{arm.generator} {arm.kind}" if arm.use == "add_both" else str(arm.generator)
 
 
 def _trained_on(plan: Plan, results: Mapping[str, Result]) -> CurveFacts | None:

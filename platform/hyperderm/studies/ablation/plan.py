@@ -197,7 +197,7 @@ class PlanBuilder:
         if arm.use != "add":
             each = float(arm.ratio) if arm.use == "add_both" else 1.0
             wanted = {d: ceil(each * held.count(d)) for d in sorted(set(held))}
-        if not any(wanted.values()):
+        if not any(wanted.values()) or (arm.use == "add_both" and not count_of(positives, 0, arm.ratio)):
             raise ConfigError(
                 f"ratios names {arm.ratio!r}: in fold {fold} it adds no melanoma to {positives} of {len(held)} train cubes",
                 "Leave that ratio out.",
@@ -457,6 +457,9 @@ def _left_out(grid: Ablation, builder: PlanBuilder, chosen: Sequence[Arm]) -> li
             reason = arm.suits(grid.classifiers[model])
             if arm.variant == "pretrained":
                 reason = builder.not_pretrained(arm) or reason
+            control = next((each for each in chosen if each.name == arm.control), None)
+            if control is not None and (none := control.suits(grid.classifiers[model])):
+                reason = reason or f"its control {control.name} has no meaning: {none}"
             if reason:
                 found.append((arm.name, model, reason))
     return found
