@@ -10,6 +10,8 @@ import pytest
 
 from hyperderm.store.export import export_store
 from hyperderm.store.reader import open_store
+from hyperderm.studies.study_file import read_study
+from hyperderm.training.run_folder import STUDY
 from tests.services.grids import wait_for
 from tests.services.lab import HYPERDERM, Ended, Lab, Running
 from tests.services.mlflow_server import MlflowServer
@@ -40,12 +42,13 @@ Table = dict[tuple[str, str], list[str]]
 
 
 @pytest.fixture(scope="module")
-def table(request: pytest.FixtureRequest) -> Iterator[Table]:
-    """Fault and kind of command to its seconds and what the screen said; printed at the end."""
+def table(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Table]:
+    """Fault and kind of command to its seconds and what the screen said; printed at the end with where the nodes were."""
     rows: Table = {}
     yield rows
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print()
+        apart = not isinstance(lab.network, Loopback)
+        print("\nthree nodes", "in network namespaces" if apart else "on loopback: this user may not make namespaces")
         for (fault, kind), (seconds, said) in rows.items():
             print(f"{fault:18}{kind:7}{seconds:>6}  {said}")
 
@@ -149,14 +152,27 @@ def verdict(kind: str, ended: Ended, words: str) -> tuple[str, str]:
     return "; ".join(wrong), "\n".join(lines)
 
 
+def scores(lab: Lab, name: str) -> list[float]:
+    """The values of a sweep's trials, by number."""
+    study = read_study(lab.project(name) / "runs" / name / STUDY)
+    return [float(trial.value) for trial in study.trials]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_workers_on_several_nodes_train_and_generate_together(lab, monkeypatch):
     """Each node has one CPU, so two workers are on two nodes, and gloo talks between them."""
     lab.heal()
-    run = lab.begin("sweep", "pairs", "--workers-per-trial", "2", "--trials", "2", "--set", "training.images=640")
+    run = lab.begin("sweep", "pairs", "--workers-per-trial", "2", "--trials", "2", "--set", "training.images=1280")
     ended = lab.finish(run)
     assert (ended.done, ended.open, len(ended.runs)) == (2, [], 3)
+    again = lab.begin("sweep", "pairs_killed", "--workers-per-trial", "2", "--trials", "2", "--set", "training.images=1280")
+    strike(lab, again, raylet_killed)
+    ended = lab.finish(again, 600)
+    assert (ended.done, ended.open, len(ended.runs)) == (2, [], 3), ended.said
+    calm, killed = (scores(lab, name) for name in ("pairs", "pairs_killed"))
+    assert killed == pytest.approx(calm, rel=1e-3)  # as on the undisturbed cluster, up to the order of sums
+    lab.heal()
     for name, value in lab.s3.variables().items():
         monkeypatch.setenv(name, value)
     lab.call("pairs", "generate", "--run", "pairs", "--count", "8", "--workers", "2", "--store", "s3://lab/made")
