@@ -145,9 +145,9 @@ class Lab:
         folder = self.folder / name
         if not folder.exists():
             grids.make_project(folder)
-            for name, short, long in (("tiny", "images=96", "images=960"), ("ablation_tiny", "images=320", "images=9600")):
+            for name, short, long in (("tiny", "images=96", "images=960"), ("ablation_tiny", "images=320", "images=38400")):
                 module = folder / "experiments" / f"{name}.py"
-                module.write_text(module.read_text().replace(short, long).replace("every=160", "every=2400"))
+                module.write_text(module.read_text().replace(short, long).replace("every=160", "every=9600"))
             (folder / "search_spaces").mkdir()
             (folder / "search_spaces/__init__.py").touch()
             (folder / "search_spaces/tiny.py").write_text(SPACE)
@@ -224,7 +224,9 @@ class Lab:
         for number, node in self.place.items():
             for each in self.nodes.processes(node):
                 with suppress(psutil.NoSuchProcess):
-                    if re.search(r"ray::(Trial|ResourceTrainable)", " ".join(each.cmdline())):  # idle, or at work
+                    if re.search(
+                        r"ray::(Trial|ResourceTrainable|RayTrainWorker)", " ".join(each.cmdline())
+                    ):  # idle, or at work
                         return number
         return -1
 
