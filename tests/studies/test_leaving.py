@@ -74,6 +74,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory, shared, ray_cluster) -> dict[
     return state(folder)
 
 
+@pytest.mark.slow  # its short forms are in tests/training/test_preemption.py and tests/cluster/test_tune_driver.py
 def test_a_trial_that_is_told_to_leave_goes_on_elsewhere(tmp_path: Path, monkeypatch: PATCH, shared, ray_cluster, calm):
     def told(batch: Batch) -> None:
         if batch.images == 44 and once(tmp_path / "told"):
