@@ -61,11 +61,11 @@ def test_a_rate_is_told_with_its_span_or_with_why_there_is_none(grid):
     known = ExchangeRate(
         "shsgan_1", "small_cnn", "oversampled_1", 48, 48, Estimate(0.02, 0.0, 0.04, "m"), Estimate(0.5, -0.1, None, "m")
     )
-    none = replace(known, model="spectral_logistic", rate=Estimate(None, None, None, reason="the curve is flat"))
+    none = replace(known, model="spectral_logistic", rate=Estimate(None, None, None, reason="the curve is flat (-0.010)"))
     analysis = replace(analysis, rates=(none, known))
     said = " ".join(decision_sentences(analysis))
     assert "A synthetic melanoma of shsgan_1 is worth 0.50 real ones [−0.10, no end] to small_cnn." in said
-    assert "worth in real ones to spectral_logistic is not defined: the curve is flat." in said
+    assert "worth in real ones to spectral_logistic is not defined: the curve is flat (−0.010)." in said
     rows = [[cell.text for cell in row.cells] for row in rate_table(analysis, facts).rows]
     assert [row[-1] for row in rows] == ["0.50", "not defined"]
     found = list(csv.DictReader(io.StringIO(rates_csv(analysis))))

@@ -1,5 +1,6 @@
 """The learning curve in a report: would more real melanomas help, and what is a synthetic one worth in real ones?"""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -63,7 +64,7 @@ def rate_sentences(analysis: Analysis) -> list[str]:
     said = [rate_sentence(each) for each in analysis.rates if each.rate.value is not None]
     silent = [each for each in analysis.rates if each.rate.value is None]
     for model in dict.fromkeys(each.model for each in silent):
-        reasons = dict.fromkeys(each.rate.reason for each in silent if each.model == model)
+        reasons = dict.fromkeys(re.sub(r"-(?=\d)", "−", each.rate.reason) for each in silent if each.model == model)
         said.append(f"What a synthetic melanoma is worth in real ones to {model} is not defined: {'; '.join(reasons)}.")
     return said
 
