@@ -97,12 +97,16 @@ def test_a_driver_that_ends_first_tells_its_trials_and_waits_for_them(tmp_path: 
     monkeypatch.setattr(tune_driver, "tell_to_leave", lambda processes: told.append(list(processes)))
     now = [0.0]
     monkeypatch.setattr(tune_driver.time, "monotonic", lambda: now[0])
-    made = search(tmp_path, tiny(), Memory())
+    memory = Memory()
+    made = search(tmp_path, tiny(), memory)
     interrupt, trial = Interrupt(made), Tuned()
     interrupt.trains(trial, {"node_ip": "10.0.0.1", "pid": 7})
     assert (interrupt.stop_all(), told) == (False, [])
     made.interrupted = True
     assert (interrupt.stop_all(), told) == (False, [[("10.0.0.1", 7)]])
+    assert [sentence for _, _, sentence in memory.events] == [
+        "running trials save their state first; a second Ctrl-C ends at once"
+    ]
     now[0] += LEAVE_S - 1
     assert not interrupt.stop_all()
     now[0] += 2

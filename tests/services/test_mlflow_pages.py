@@ -17,10 +17,11 @@ from playwright.sync_api import Browser, Page, StorageState, expect
 from hyperderm.tracking.short_texts import three_digits
 from tests.services.browser import Album, album, browser, settle, visit  # noqa: F401 - fixtures
 from tests.services.mlflow_server import MlflowServer
+from tests.services.test_sweep_cli import EXPERIMENT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 HYPERDERM = Path(sys.executable).with_name("hyperderm")
-TRIALS, IMAGES, EVERY = 4, 96, 32
+TRIALS = 4
 SCORE = "validation/spectral_energy_distance"
 BEST = "validation/best_spectral_energy_distance"
 PATIENCE_MS = 20_000
@@ -31,18 +32,6 @@ DRAWN = """metric => {
 }"""
 """What a chart of this metric draws; undefined before there is one."""
 
-EXPERIMENT = f"""
-from hyperderm.config import DataConfig, Experiment, SweepConfig, TrainingConfig
-from hyperderm.learners.shsgan import ShsGanConfig
-
-def experiment(profile):
-    return Experiment(
-        name="tiny", profile=profile, data=DataConfig(size=16, diagnoses="all"),
-        learner=ShsGanConfig(generator_width=4, critic_width=4),
-        training=TrainingConfig(batch_size=4, images={IMAGES}, validate_every={EVERY}, validation_samples=8),
-        sweep=SweepConfig(trials={TRIALS}, concurrent=1, grace_images={IMAGES}, startup_trials=2),
-    )
-"""
 SPACE = """
 from optuna.distributions import FloatDistribution, IntDistribution
 
@@ -88,7 +77,7 @@ def night(
 ) -> Night:
     """A sweep of four trials from the command line, its best registered as champion."""
     project = tmp_path_factory.mktemp("project")
-    for folder, text in (("experiments", EXPERIMENT), ("search_spaces", SPACE)):
+    for folder, text in (("experiments", EXPERIMENT.replace("trials=3", f"trials={TRIALS}")), ("search_spaces", SPACE)):
         (project / folder).mkdir()
         (project / folder / "__init__.py").touch()
         (project / folder / "tiny.py").write_text(text)

@@ -165,6 +165,8 @@ class Interrupt(Stopper):
             return False
         if self._deadline is None:
             self._deadline = time.monotonic() + LEAVE_S
+            if self._running:
+                self._study.observer.told("running trials save their state first; a second Ctrl-C ends at once")
             tell_to_leave(self._running.values())
         return not self._running or time.monotonic() > self._deadline
 

@@ -54,9 +54,11 @@ def run_single(parts: RunParts, job: TrialJob, observer: Observer) -> None:
             ClusterError: the group of workers failed.
     """
     reports = _grouped(parts) if parts.experiment.sweep.workers_per_trial > 1 else _here(parts)
-    with listening():
+    trains = False
+    with listening(lambda: trains):  # before its first report a run has nothing to save: it ends at once
         try:
             for report in reports:
+                trains = True
                 if report.note:
                     observer.noted(job, report.note)
                 observer.reported(job, report.images, report.metrics)

@@ -43,11 +43,11 @@ def listen(busy: Callable[[], bool] = lambda: True, number: int = signal.SIGTERM
 
 
 @contextmanager
-def listening() -> Iterator[None]:
-    """Listen to SIGTERM and Ctrl-C within the block; then put the handlers from before it back."""
+def listening(busy: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Listen to SIGTERM and Ctrl-C within the block (see `listen`); then put the handlers from before it back."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     for number in before:
-        listen(number=number)
+        listen(busy, number)
     try:
         yield
     finally:
