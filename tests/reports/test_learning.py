@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hyperderm.reports.ablation.answer import decision_sentences
+from hyperderm.reports.ablation.gather import _enough
 from hyperderm.reports.ablation.learning import curve_csv, curve_sentence, curve_table, rate_table, rates_csv
 from hyperderm.reports.ablation.write import write_report
 from hyperderm.statistics.ablation import analyse
@@ -91,3 +92,16 @@ def test_the_lines_of_the_report_compute_it_again(grid, tmp_path, monkeypatch):
     again: dict = {}
     exec(f"import csv{lines}\n)", again)
     assert again["analysis"].to_dict() == analysis.to_dict()
+
+
+def test_an_arm_that_has_just_begun_keeps_no_other_from_being_reported(grid):
+    predictions = grid[0]
+    begun = (predictions.arm == "shsgan_1") & (predictions.fold == 0)
+    first = predictions.lesion_id[begun & (predictions.truth == 1)][0]
+    rest = (predictions.arm != "shsgan_1") | (begun & ((predictions.truth == 0) | (predictions.lesion_id == first)))
+    table, panels, said = _enough(predictions.take(rest))
+    assert "shsgan_1" not in {arm for arm, _ in panels}
+    assert len(panels) == 2 * (len(ARMS) - 1)
+    assert len(table.lesion_id) == int((predictions.arm != "shsgan_1").sum())
+    assert sorted(said)[1] == "arm shsgan_1 with spectral_logistic: too few of its cells were finished to compare it."
+    assert _enough(predictions)[2] == []

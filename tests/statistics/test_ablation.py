@@ -13,6 +13,7 @@ from hyperderm.reports.ablation.answer import baseline_sentence, decision_senten
 from hyperderm.reports.ablation.facts import result_of
 from hyperderm.statistics.ablation import analyse, decision
 from hyperderm.statistics.ablation_results import METRICS, Contrast
+from hyperderm.statistics.panel import common, panel
 from hyperderm.statistics.predictions import Predictions
 from tests.simulation import Design, predictions, simulate
 
@@ -269,3 +270,26 @@ def test_arms_without_a_common_cell_are_refused():
     part = whole.take(np.where(whole.arm == "shsgan_x1", whole.fold == 1, whole.fold != 1))
     with pytest.raises(StudyError, match="'shsgan_x1' and 'real' with model 'cnn' have no cell in common"):
         analyse(part, [Contrast("shsgan_x1", "real", "cnn")], resamples=50)
+
+
+def test_cells_in_common_that_are_too_few_are_none():
+    """One melanoma a fold: two folds give an interval to neither arm, and what they share even less."""
+    whole = grid(spectral=False)
+    real, arm = (panel(whole, name, "cnn") for name in ("real", "shsgan_x1"))
+    assert not real.thin
+    one = replace(real, folds=tuple(_with_one_melanoma(fold) for fold in real.folds))
+    assert one.thin
+    assert common(one, one) is not None  # nothing better is there
+    two = replace(real, folds=(real.folds[0], _with_one_melanoma(real.folds[1])))
+    other = replace(arm, folds=(_with_one_melanoma(arm.folds[1]), arm.folds[2]))
+    assert not two.thin
+    assert not other.thin
+    assert common(two, other) is None
+
+
+def _with_one_melanoma(fold):
+    kept = ~fold.truth
+    kept[np.flatnonzero(fold.truth)[0]] = True
+    scores = {name: getattr(fold, name)[:, kept] for name in ("probability", "raw_probability")}
+    rows = {name: getattr(fold, name)[kept] for name in ("lesion_id", "truth")}
+    return replace(fold, group=np.unique(fold.group[kept], return_inverse=True)[1], **rows, **scores)

@@ -83,6 +83,11 @@ class Panel:
         """The numbers of groups with and without melanoma in every fold, (K, 2)."""
         return np.array([[fold.strata.sum(), (fold.strata == 0).sum()] for fold in self.folds])
 
+    @property
+    def thin(self) -> bool:
+        """Whether no fold tests two groups of some class, so that nothing has an interval."""
+        return bool((self.sizes.max(0) == 1).any())
+
 
 def panel(predictions: Predictions, arm: str, model: str) -> Panel:
     """Return the panel of one arm and model.
@@ -95,9 +100,13 @@ def panel(predictions: Predictions, arm: str, model: str) -> Panel:
 
 
 def common(*panels: Panel) -> tuple[Panel, ...] | None:
-    """Return the panels restricted to the cells that all of them have, or None if there are no such cells."""
+    """Return the panels restricted to the cells that all of them have, or None if there are no such cells or too few.
+
+    They are too few if what is left is `Panel.thin` although no panel is.
+    """
     kept = sorted(set.intersection(*(set(panel.blocks) for panel in panels)))
-    return tuple(_only(panel, kept) for panel in panels) if kept else None
+    found = tuple(_only(panel, kept) for panel in panels) if kept else None
+    return None if found and found[0].thin and not any(panel.thin for panel in panels) else found
 
 
 def _only(panel: Panel, blocks: Sequence[tuple[int, int]]) -> Panel:

@@ -33,7 +33,8 @@ from hyperderm.reports.ablation.write import write_report
 from hyperderm.statistics.ablation import analyse
 from hyperderm.statistics.ablation_results import Analysis, Contrast, Estimate
 from hyperderm.statistics.learning_curve import CurveFacts
-from hyperderm.statistics.predictions import CellKey
+from hyperderm.statistics.panel import Panel, common, panel
+from hyperderm.statistics.predictions import CellKey, Predictions
 from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import SyntheticOrigin, origin_of
 from hyperderm.strict import fingerprint
@@ -86,11 +87,11 @@ def conclude(
     folder = grid.path
     table.to_parquet(folder / PREDICTIONS)
     missing = unfinished(table, [CellKey(j.arm, j.model, j.fold, j.seed) for j in plan.stage("cell")])
-    held: dict[tuple[str, str], set[tuple[int, int]]] = {}
-    for key in table.cells():
-        held.setdefault((key.arm, key.model), set()).add((key.fold, key.seed))
+    table, panels, thin = _enough(table)
+    missing += thin
     declared = [Contrast(*each) for each in plan.contrasts]
-    asked = [c for c in declared if held.get((c.arm, c.model), set()) & held.get((c.reference, c.model), set())]
+    pairs = {c: (panels.get((c.arm, c.model)), panels.get((c.reference, c.model))) for c in declared}
+    asked = [c for c, (arm, reference) in pairs.items() if arm and reference and common(arm, reference)]
     trained_on = _trained_on(plan, results)
     negative = [arm.name for arm in plan.arms if arm.negative]
     analysis = analyse(table, asked, unanswered=len(declared) - len(asked), curve=trained_on, negative=negative)
@@ -99,6 +100,22 @@ def conclude(
     write_report(folder / REPORT, table, analysis, facts)
     shown = summary(analysis, [arm.name for arm in plan.arms])
     return Outcome(folder / REPORT, folder / PREDICTIONS, analysis, decision_sentences(analysis), shown)
+
+
+def _enough(table: Predictions) -> tuple[Predictions, dict[tuple[str, str], Panel], list[str]]:
+    """Return the rows and panels of the arms that test enough lesions for an interval, and a sentence on each other arm.
+
+    An arm that has just begun thus does not keep the others from being reported. If no arm tests enough, all are returned.
+    """
+    names = dict.fromkeys((key.arm, key.model) for key in table.cells())
+    panels = {pair: panel(table, *pair) for pair in names}
+    thin = [pair for pair, each in panels.items() if each.thin]
+    if not thin or len(thin) == len(panels):
+        return table, panels, []
+    rows = zip(table.arm.tolist(), table.model.tolist(), strict=True)
+    kept = table.take(np.array([pair not in thin for pair in rows]))
+    said = [f"arm {arm} with {model}: too few of its cells were finished to compare it." for arm, model in thin]
+    return kept, {pair: each for pair, each in panels.items() if pair not in thin}, said
 
 
 def summary(analysis: Analysis, arms: Sequence[str]) -> Table:
