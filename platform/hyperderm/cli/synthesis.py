@@ -1,4 +1,4 @@
-"""The command generate, which makes a synthetic set from a trained generator."""
+"""The commands that make synthetic sets: generate, from a trained generator, and curate, from a larger set."""
 
 from pathlib import Path
 from typing import Annotated
@@ -57,4 +57,39 @@ def generate(
         guidance=guidance,
         mat=mat,
         runs=runs,
+    )
+
+
+@app.command()
+def curate(
+    pool: Annotated[str, typer.Argument(help="A synthetic set that `generate` made.", metavar="URI")],
+    store: Annotated[str, typer.Option(help="Where the new set goes; nothing may be there yet.")],
+    real: Annotated[str, typer.Option(help="The real store the generator was trained on.", metavar="URI")],
+    count: Annotated[int, typer.Option(help="Number of cubes of each diagnosis that are kept.")],
+    keep: Annotated[
+        str | None, typer.Option(help="random, judge, confidence, copies (none of them) or all.", metavar="WHICH")
+    ] = None,
+    match: Annotated[str | None, typer.Option(help="To train: moments, noise or both.", metavar="WHAT")] = None,
+    named: Annotated[
+        str | None, typer.Option(help="Call all cubes this diagnosis: a negative control.", metavar="DIAGNOSIS")
+    ] = None,
+    diagnosis: Annotated[list[str] | None, typer.Option(help="Default: all of the set; may be repeated.")] = None,
+    drawn: Annotated[
+        int | None, typer.Option(help="Choose among the first so many of each diagnosis; default: all.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of choices at random and of added noise.")] = 0,
+) -> None:
+    """Choose cubes of a synthetic set, or give them what of train they lack."""
+    print_aside()
+    workflows.curate(
+        pool,
+        store,
+        count,
+        real=real,
+        keep=keep,
+        match=match,
+        named=named,
+        diagnoses=diagnosis or (),
+        drawn=drawn,
+        seed=seed,
     )

@@ -5,7 +5,7 @@ The answer is its AUROC within fold, averaged over folds: .5 means that the sets
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +16,8 @@ from hyperderm.statistics.clustered import components
 from hyperderm.statistics.delong import placements
 from hyperderm.statistics.intervals import Auroc
 
+Rows = NDArray[np.float64]
+NO_FOLD = "no fold of whole groups holds both sets"
 FOLDS = 5
 LEAST = 10
 """Smallest number of groups of each set; with fewer groups nothing is measured."""
@@ -23,7 +25,7 @@ PENALTY = 0.1
 """Inverse strength of the squared penalty, on standardised features."""
 
 
-def cross_validated(features: NDArray[np.float64], made: NDArray[np.bool_], groups: NDArray[np.intp], seed: int) -> Auroc:
+def cross_validated(features: Rows, made: NDArray[np.bool_], groups: NDArray[np.intp], seed: int) -> Auroc:
     """Return the AUROC of `made` over folds of whole groups; folds that lack one of both kinds are left out.
 
     Args:
@@ -35,24 +37,55 @@ def cross_validated(features: NDArray[np.float64], made: NDArray[np.bool_], grou
     Raises:
         StudyError: hardly any group can be left out, because one of them holds nearly all rows of a set.
     """
+    scored = []
+    for test, score in _by_fold(features, made, groups, seed):
+        if len(set(made[test])) == 2:
+            scored.append((made[test], np.round(score, 9), groups[test]))
+    if not scored:
+        raise StudyError(NO_FOLD, "Use sets with more, or smaller, groups.")
+    return _auroc(scored)
+
+
+def held_out_scores(features: Rows, made: NDArray[np.bool_], groups: NDArray[np.intp], seed: int) -> NDArray[np.float64]:
+    """Return how surely each row is told to belong to `made`, by a regression that has not seen its group.
+
+    Args:
+        features: (N, d), as for `cross_validated`.
+        made: (N,) whether a row belongs to the set that counts as positive.
+        groups: (N,) number of the group of each row.
+        seed: seed of the folds.
+
+    Returns:
+        (N,) logits, larger for rows that look more like `made`.
+
+    Raises:
+        StudyError: without the fold of some row, one of both sets is empty.
+    """
+    found = np.full(len(features), np.nan)
+    for test, score in _by_fold(features, made, groups, seed):
+        found[test] = score
+    if np.isnan(found).any():
+        raise StudyError(NO_FOLD, "Use sets with more, or smaller, groups.")
+    return np.round(found, 9)
+
+
+def _by_fold(
+    features: Rows, made: NDArray[np.bool_], groups: NDArray[np.intp], seed: int
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
+    """Yield the rows of each fold with their logits; a fold is left out if the others lack one of both sets."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold
 
     split = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    scored = []
     for train, test in split.split(features, made, groups):
-        if len(set(made[test])) < 2 or len(set(made[train])) < 2:
+        if not len(test) or len(set(made[train])) < 2:
             continue
         x, z = _standardised(features[train], features[test])
         # Newton's method converges to the last digits, so that ranks do not depend on the order of sums.
         model = LogisticRegression(C=PENALTY, solver="newton-cholesky", tol=1e-8)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a last step below the last digit is called a failure
-            score = model.fit(x, made[train]).decision_function(z)
-        scored.append((made[test], np.round(score, 9), groups[test]))
-    if not scored:
-        raise StudyError("no fold of whole groups holds both sets", "Use sets with more, or smaller, groups.")
-    return _auroc(scored)
+            yield test, model.fit(x, made[train]).decision_function(z)
 
 
 def _standardised(train: NDArray[np.float64], test: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

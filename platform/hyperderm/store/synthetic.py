@@ -10,6 +10,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, mode
 
 from hyperderm.cubes.cube import Cube, Lesion
 from hyperderm.errors import StoreError, StudyError
+from hyperderm.store.curated import Curated
 from hyperderm.store.manifest import Manifest
 from hyperderm.store.reader import Store
 from hyperderm.store.writer import write_store
@@ -59,6 +60,8 @@ class SyntheticOrigin(Strict):
     """Whether the style of each cube came from a second noise."""
     guidance: float | None = None
     """The classifier-free guidance of the cubes, where another was asked for than that of the configuration."""
+    curated: Curated | None = None
+    """How the set was made from a larger one of the same generator; None: as it was drawn."""
     audit: dict[str, Any] | None = None
     """The memorisation audit (`metrics.memorisation`), or None if there was none."""
 
@@ -75,6 +78,8 @@ class SyntheticOrigin(Strict):
             found.pop("mix", None)
         if self.guidance is None:
             found.pop("guidance", None)
+        if self.curated is None:
+            found.pop("curated", None)
         return found
 
 

@@ -13,6 +13,7 @@ from hyperderm.workflows.grids import (
     grid_request,
 )
 from hyperderm.workflows.run_comparison import compare
+from hyperderm.workflows.run_curation import curate
 from hyperderm.workflows.run_description import describe
 from hyperderm.workflows.run_doctor import doctor
 from hyperderm.workflows.run_evaluation import evaluate
@@ -50,6 +51,7 @@ __all__ = [
     "check_ingest",
     "compare",
     "compare_sweeps",
+    "curate",
     "denoise",
     "describe",
     "doctor",
