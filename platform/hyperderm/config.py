@@ -9,6 +9,7 @@ from hyperderm.errors import nearest
 from hyperderm.learners import AnyLearner
 from hyperderm.metrics.evaluation.names import OBJECTIVES
 from hyperderm.settings import (
+    PRETRAINS,
     STREAM_SETTINGS,
     DataConfig,
     Run,
@@ -157,21 +158,21 @@ class Experiment(Run):
             for name, value in (("task", self.task), ("synthetic", self.synthetic)):
                 if value is not None:
                     raise ValueError(f"{name} is set, but learner.kind = {kind} is a {self.learner.role}. Leave it out")
-        first = self.synthetic is not None and self.synthetic.use == "pretrain"
-        if first and self.learner.fit_once:
+        use = "" if self.synthetic is None else self.synthetic.use
+        if use in PRETRAINS and self.learner.fit_once:
             raise ValueError(
-                f"synthetic.use = pretrain with learner.kind = {kind} is refused: it is fitted at once. Use add or only"
+                f"synthetic.use = {use} with learner.kind = {kind} is refused: it is fitted at once. Use add or only"
             )
         return self
 
     @model_validator(mode="after")
     def _phases_fit(self) -> Self:
         training = self.training
-        pretrains = self.synthetic is not None and self.synthetic.use == "pretrain"
+        pretrains = self.synthetic is not None and self.synthetic.use in PRETRAINS
         if pretrains != (training.pretrain_images > 0):
             raise ValueError(
                 f"training.pretrain_images = {training.pretrain_images} is refused: it goes together with "
-                "synthetic.use = pretrain. Set both or none"
+                "synthetic.use = pretrain or pretrain_head. Set both or none"
             )
         if training.pretrain_images >= training.images:
             raise ValueError(

@@ -6,14 +6,34 @@ from pydantic import Field, model_validator
 
 from hyperderm.config import TaskConfig, TrainingConfig
 from hyperderm.learners import AnyLearner, kinds
+from hyperderm.store.curated import Keep, Match
 from hyperderm.strict import Strict
 
 ArmKind = Literal[
-    "real", "classic", "oversampled", "focal", "synthetic", "proportional", "shuffled", "only", "pretrain", "both"
+    "real",
+    "classic",
+    "strong",
+    "oversampled",
+    "focal",
+    "synthetic",
+    "filtered",
+    "matched",
+    "proportional",
+    "shuffled",
+    "without_melanoma",
+    "noisy_copies",
+    "only",
+    "pretrain",
+    "pretrain_head",
+    "both",
 ]
 REFERENCE = "real"
-READ_SYNTHETIC = frozenset({"synthetic", "proportional", "shuffled", "only", "pretrain", "both"})
-"""The arms that read synthetic cubes."""
+HURDLE = "strong"
+"""The arm that every other arm with a decision has to beat too, where the grid holds it."""
+NOISY_COPIES = "noisy_copies"
+"""The arm, and the experiment of its generator, that shows real melanomas with noise as synthetic ones."""
+WITHOUT_GENERATORS = frozenset({"real", "classic", "strong", "oversampled", "focal", NOISY_COPIES})
+"""The arms that need none of the grid's `generators`."""
 
 
 class Model(Strict):
@@ -64,16 +84,28 @@ class Ablation(Strict):
     arms: tuple[ArmKind, ...] = Field(("real", "oversampled", "synthetic"), min_length=1)
     """real: no augmentation; all other arms use the classic one. classic: classic augmentation alone. oversampled: melanomas
     are shown again, per ratio (the control). focal: focal loss. synthetic: synthetic melanomas beside the real ones, per
-    ratio. proportional: synthetic cubes of both classes in train's proportion, per ratio, so that "synthetic" is no sign of
-    melanoma. shuffled: the same with the diagnoses of the synthetic cubes dealt out anew, a negative control that must not
-    help. only: synthetic cubes alone. pretrain: synthetic cubes first, then real ones. both: as synthetic, but the generator
-    was pre-trained on both classes.
+    ratio. filtered: as synthetic, but the cubes are chosen from `pool` times as many, by each of `filters`. matched: as
+    synthetic, but the cubes are given properties of train, each of `matches`. proportional: synthetic cubes of both classes
+    in train's proportion, per ratio, so that "synthetic" is no sign of melanoma. only: synthetic cubes alone. pretrain:
+    synthetic cubes first, then real ones. pretrain_head: the same, but real cubes train the last layer alone. both: as
+    synthetic, but the generator was pre-trained on both classes. strong: classic augmentation and changes of light and
+    sensor; every arm with a decision must beat it too.
+
+    Negative controls, which must not help: shuffled, as proportional with the diagnoses of the synthetic cubes dealt out
+    anew; without_melanoma, as synthetic from a generator that never saw melanoma; noisy_copies, real melanomas with noise
+    (experiments/noisy_copies.py, which need not be one of `generators`).
     """
     curve: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     """Shares of train's melanomas for the learning curve: each adds an arm real@SHARE, with the same steps as `real`. The
     parts are nested and drawn by fold and seed. Without any, no report says what one more melanoma is worth."""
     ratios: tuple[float | Literal["balance"], ...] = Field((1.0,), min_length=1)
     """Synthetic melanomas per real training melanoma; balance adds them until the classes are equal."""
+    filters: tuple[Keep, ...] = Field(("random", "judge", "confidence", "copies", "all"), min_length=1)
+    """How the arm "filtered" chooses cubes, see `store.curated.Curation.keep`."""
+    pool: float = Field(3.0, gt=1, le=100)
+    """Number of cubes that are drawn for each one that a filter keeps."""
+    matches: tuple[Match, ...] = Field(("moments", "noise", "both"), min_length=1)
+    """What the arm "matched" gives synthetic cubes of train, see `store.curated.Curation.match`."""
     generators: tuple[str, ...] = ()
     """Names of experiments whose learner generates, or names in `sets`."""
     generator_settings: dict[str, dict[str, str | int | float | bool | None]] = Field(default_factory=dict)
@@ -97,7 +129,7 @@ class Ablation(Strict):
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
-        for name in ("folds", "seeds", "arms", "curve", "ratios", "generators", "models"):
+        for name in ("folds", "seeds", "arms", "curve", "ratios", "filters", "matches", "generators", "models"):
             values = getattr(self, name)
             if values != "all" and len(set(values)) < len(values):
                 raise ValueError(f"{name} = {list(values)} names one twice. Name each once")
@@ -130,6 +162,12 @@ class Ablation(Strict):
         return self
 
     @property
+    def trained(self) -> tuple[str, ...]:
+        """The names of the experiments whose generators the grid trains or fits."""
+        own = [name for name in self.generators if name not in self.sets] if self.uses_generators else []
+        return tuple(dict.fromkeys([*own, *([NOISY_COPIES] if NOISY_COPIES in self.arms else [])]))
+
+    @property
     def uses_generators(self) -> bool:
-        """Whether any arm reads synthetic cubes."""
-        return bool(READ_SYNTHETIC & set(self.arms))
+        """Whether any arm reads cubes of `generators`."""
+        return not WITHOUT_GENERATORS.issuperset(self.arms)

@@ -89,14 +89,19 @@ PENDING = "pending"
 """Stands in a grid's plan for the address of a set or a checkpoint that another job of the grid makes."""
 
 
+Use = Literal["add", "add_both", "only", "pretrain", "pretrain_head"]
+PRETRAINS: frozenset[str] = frozenset({"pretrain", "pretrain_head"})
+"""The uses of synthetic cubes that show them first and real cubes afterwards."""
+
+
 class SyntheticConfig(Strict):
     """The synthetic cubes that a classifier is trained with, beside real cubes or instead of them."""
 
     store: str
     """The address of a store that `hyperderm generate` made from a generator of the same manifest and fold."""
-    use: Literal["add", "add_both", "only", "pretrain"] = "add"
+    use: Use = "add"
     """add: melanomas beside the real train role. add_both: cubes of both classes beside it. only: in place of it. pretrain:
-    alone first, then the real train role alone."""
+    alone first, then the real train role alone. pretrain_head: the same, but then only the last layer is trained."""
     ratio: Annotated[float, Field(gt=0)] | Literal["balance"] = 1.0
     """add: synthetic melanomas per real melanoma of train (balance: as many as make both classes equal). In all other uses:
     synthetic cubes of each class per real cube of the class.
@@ -114,7 +119,7 @@ class TrainingConfig(Strict):
     images: int = Field(100_000, ge=1)
     """Number of images shown before the run ends; all progress is counted in images."""
     pretrain_images: int = Field(0, ge=0)
-    """How many of `images` belong to a pre-training on synthetic cubes (synthetic.use = pretrain)."""
+    """How many of `images` belong to a pre-training on synthetic cubes (synthetic.use = pretrain or pretrain_head)."""
     validate_every: int = Field(5_000, ge=1)
     """Number of images between validations; each validation ends with a report and a checkpoint."""
     validation_samples: int = Field(128, ge=8)

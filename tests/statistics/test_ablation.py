@@ -115,6 +115,19 @@ def test_the_rule_looks_at_the_adjusted_intervals(analysis):
     assert decision(replace(real, adjusted_low=-0.001), control).verdict == "cannot tell"
 
 
+def test_what_must_be_beaten_too_decides_as_well(analysis):
+    real, control = (replace(c, low=0.01, adjusted_low=0.005) for c in analysis.contrasts[:2])
+    strong = replace(control, reference="strong", adjusted_low=-0.001, detectable=0.3)
+    assert decision(real, control, hurdle=replace(strong, adjusted_low=0.001)).verdict == "helps"
+    assert decision(real, control, hurdle=strong).verdict == "cannot tell"
+    assert decision(real, control, hurdle=strong).detectable == 0.3
+    asked = [*FAMILY[:2], replace(FAMILY[1], reference="copier_x1")]
+    found = analyse(grid((1.5, 1.5, 2.2, 2.4), spectral=False), asked, resamples=100, hurdle="copier_x1")
+    (made,) = found.decisions
+    assert (made.control, made.hurdle) == ("oversampled_x1", "copier_x1")
+    assert "against copier_x1" in decision_sentence(found, made)
+
+
 def test_sentences_say_the_numbers(analysis):
     said = decision_sentences(analysis)
     contrast = next(c for c in analysis.contrasts if (c.arm, c.reference) == ("shsgan_x1", "real"))

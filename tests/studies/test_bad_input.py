@@ -13,7 +13,8 @@ from hyperderm.statistics.predictions import CellKey
 from hyperderm.store.manifest import MANIFEST, Manifest
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.writer import write_store
-from hyperderm.studies.ablation.plan import VERSION, make_plan
+from hyperderm.studies.ablation.builder import VERSION
+from hyperderm.studies.ablation.plan import make_plan
 from hyperderm.studies.ablation.queue import JobQueue
 from hyperderm.studies.ablation.records import GridFolder, predictions, result_of
 from hyperderm.training.run_folder import PREDICTIONS, claim

@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 
 from hyperderm.learners.classifier import ClassifierConfig
-from hyperderm.studies.ablation.jobs import Arm, arms, contrasts, named
+from hyperderm.studies.ablation.arms import Arm, arms, contrasts, named
 from tests.studies.grids import grid
 
 EVERY = ["real", "classic", "oversampled", "focal", "synthetic", "only", "pretrain", "both"]
@@ -47,7 +47,7 @@ def test_the_declared_family_pairs_each_ratio_with_its_own_control():
             ("shsgan_both_balance", "balance"),
         )
         for reference in ("real", f"oversampled_{ratio}")
-    ]  # fmt: skip
+    ] + [("shsgan_pretrain", "real"), ("shsgan_pretrain", "classic")]  # fmt: skip
 
 
 def test_only_the_real_arm_is_not_augmented():

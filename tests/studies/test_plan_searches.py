@@ -9,7 +9,7 @@ from optuna.trial import TrialState, create_trial
 
 from hyperderm.errors import StudyError
 from hyperderm.registry import Space
-from hyperderm.studies.ablation.plan import winner
+from hyperderm.studies.ablation.builder import winner
 from hyperderm.studies.search import sweep_identity
 from hyperderm.training.run_folder import STUDY, claim
 from tests.studies.grids import generator, plan
@@ -100,7 +100,7 @@ def test_a_grid_trains_each_fold_with_its_own_winner(real, tmp_path):
 
 
 def test_a_search_is_read_once_however_many_cells_ask(real, tmp_path, monkeypatch):
-    from hyperderm.studies.ablation import plan as module
+    from hyperderm.studies.ablation import builder as module
 
     asked = []
     monkeypatch.setattr(module, "winner", lambda folder, fold, *_: asked.append((folder.name, fold)) or {})

@@ -11,7 +11,6 @@ from hyperderm.errors import ConfigError
 from hyperderm.learners.data import truth
 from hyperderm.learners.sampling import phases, relabelled
 from hyperderm.store.folds import POSITIVE
-from hyperderm.studies.ablation.jobs import Arm
 from tests.cluster.sweeps import classifier
 from tests.studies.grids import generator, plan
 from tests.training.tiny import cube_set, tiny_data
@@ -52,7 +51,7 @@ def test_their_control_is_the_same_training_without_them(real):
 def test_a_balance_of_both_classes_has_no_meaning(real):
     with pytest.raises(ConfigError, match=r"they keep train's proportion\. Add a number"):
         planned(real, ratios=["balance"])
-    assert {arm.kind for arm in planned(real, ratios=["balance", 1.0]).arms if arm.generator} == {"proportional", "shuffled"}
+    assert {arm.word for arm in planned(real, ratios=["balance", 1.0]).arms if arm.generator} == {"proportional", "shuffled"}
 
 
 def test_a_model_for_which_their_control_means_nothing_is_left_out_with_the_reason(real):
@@ -67,12 +66,6 @@ def test_a_model_for_which_their_control_means_nothing_is_left_out_with_the_reas
 def test_a_ratio_that_adds_nevi_alone_is_refused(real):
     with pytest.raises(ConfigError, match="in fold 0 it adds no melanoma to 9 of 24 train cubes"):
         planned(real, ratios=[0.05])
-
-
-def test_each_kind_is_named_as_it_is_asked_for(real):
-    kinds = {arm.kind for arm in planned(real).arms if arm.generator}
-    assert kinds == {"proportional", "shuffled"}
-    assert Arm("a", "", generator="g").kind == "synthetic"
 
 
 def classifier_run(**synthetic):

@@ -298,6 +298,6 @@ def test_a_set_is_drawn_anew_where_its_generator_was_trained_again(real, tmp_pat
     assert result_of(GridFolder(tmp_path), drawn)["origin"]["checkpoint"] == was  # nothing is asked of it any more
     list(work(train_it, real))
     assert result_of(GridFolder(tmp_path), drawn) is None
-    assert [report.note for report in work(draw_it, real)] == ["drawn anew: its generator was trained again"]
+    assert [report.note for report in work(draw_it, real)] == ["made anew: its generator was made again"]
     now = result_of(GridFolder(tmp_path), drawn)["origin"]["checkpoint"]
     assert now == result_of(GridFolder(tmp_path), maker)["checkpoint"] != was

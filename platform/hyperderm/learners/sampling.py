@@ -76,7 +76,7 @@ def _classifier_phases(config: LearnerConfig, run: Run, data: TrainData) -> tupl
     match synthetic.use:
         case "only":
             return (Phase(0, added, none),)
-        case "pretrain":
+        case "pretrain" | "pretrain_head":
             return Phase(0, added, none), Phase(run.training.pretrain_images, real, none)
     if share is not None:
         return (Phase(0, real, added, share),)

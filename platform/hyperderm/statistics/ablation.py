@@ -148,14 +148,20 @@ def _by_lesion(panel: Panel, values: np.ndarray) -> Mapping[str, float]:
     return dict(zip(_wrong(panel)[0], values.tolist(), strict=True))
 
 
-def decision(real: ContrastResult, control: ContrastResult, negative: bool = False) -> Decision:
-    """Return the decision on one synthetic arm by the declared rule: both Holm-adjusted intervals lie on one side of 0."""
+def decision(
+    real: ContrastResult, control: ContrastResult, negative: bool = False, hurdle: ContrastResult | None = None
+) -> Decision:
+    """Return the decision on one synthetic arm by the declared rule: all Holm-adjusted intervals lie on one side of 0."""
+    asked = [real, control, *([hurdle] if hurdle else [])]
     verdict: Verdict = CANNOT_TELL
-    if real.adjusted_low > 0 and control.adjusted_low > 0:
+    if all(each.adjusted_low > 0 for each in asked):
         verdict = HELPS
-    elif real.adjusted_high < 0 and control.adjusted_high < 0:
+    elif all(each.adjusted_high < 0 for each in asked):
         verdict = HURTS
-    return Decision(real.arm, real.model, control.reference, verdict, max(real.detectable, control.detectable), negative)
+    detectable = max(each.detectable for each in asked)
+    return Decision(
+        real.arm, real.model, control.reference, verdict, detectable, negative, hurdle.reference if hurdle else ""
+    )
 
 
 REAL = "real"
@@ -175,11 +181,13 @@ def analyse(
     resamples: int = 2000,
     curve: CurveFacts | None = None,
     negative: Collection[str] = (),
+    hurdle: str = "",
 ) -> Analysis:
     """Return every number of the report.
 
     The primary endpoint is the AUROC of melanoma within fold and seed, averaged. The declared rule: a synthetic arm helps
-    (hurts) if the Holm-adjusted intervals of its differences to `real` and to its control both lie above (below) 0.
+    (hurts) if the Holm-adjusted intervals of its differences to `real` and to its control both lie above (below) 0; where it
+    is compared with `hurdle` too, that interval as well.
 
     Args:
         predictions: the predictions of all cells to be compared; the order of rows does not matter.
@@ -190,6 +198,7 @@ def analyse(
         resamples: number of bootstrap resamples.
         curve: what the arms were trained on, for learning curves and exchange rates; without it there are none.
         negative: names of the arms that are negative controls.
+        hurdle: a reference that is no control, but that an arm compared with it has to beat too; "" for none.
 
     Raises:
         StudyError: a contrast has no predictions, no cell that both arms have, or is declared twice; arms test different
@@ -216,7 +225,7 @@ def analyse(
         family_level=FAMILY_LEVEL,
         arms=tuple(arm_result(each, seed=seed, resamples=resamples) for each in everything),
         contrasts=tuple(results),
-        decisions=tuple(_decisions(results, negative)),
+        decisions=tuple(_decisions(results, negative, hurdle)),
         baselines=tuple(_baselines(panels, seed, resamples)),
         diagnoses=diagnosis_errors(everything, predictions),
         hardest=hardest(everything, predictions),
@@ -313,12 +322,13 @@ def _contrast_notes(arm: Panel, found: Difference, cells: int) -> Iterator[str]:
         yield "Both arms rank every lesion alike: the interval is what moving a tenth of one melanoma's rank would make."
 
 
-def _decisions(results: Sequence[ContrastResult], negative: Collection[str]) -> Iterator[Decision]:
+def _decisions(results: Sequence[ContrastResult], negative: Collection[str], hurdle: str) -> Iterator[Decision]:
     against_real = {(each.arm, each.model): each for each in results if each.reference == REAL}
+    hurdles = {(each.arm, each.model): each for each in results if each.reference == hurdle}
     for each in results:
         real = against_real.get((each.arm, each.model))
-        if real is not None and each.reference != REAL:
-            yield decision(real, each, each.arm in negative)
+        if real is not None and each.reference not in (REAL, hurdle):
+            yield decision(real, each, each.arm in negative, hurdles.get((each.arm, each.model)))
 
 
 def _baselines(panels: Panels, seed: int, resamples: int) -> Iterator[BaselineComparison]:

@@ -191,6 +191,7 @@ class Decision:
         verdict: "helps", "hurts" or "cannot tell".
         detectable: the larger of the two contrasts' smallest detectable differences.
         negative: whether the arm is a negative control, which can teach nothing; if it helps, no result is to be trusted.
+        hurdle: a further reference that the arm was compared with and had to beat, such as strong augmentation; "" for none.
     """
 
     arm: str
@@ -199,6 +200,7 @@ class Decision:
     verdict: Verdict
     detectable: float
     negative: bool = False
+    hurdle: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ from hyperderm.reports.progress import ProgressLine
 from hyperderm.reports.run_notes import Compared, grid_note
 from hyperderm.store.reader import open_store
 from hyperderm.strict import fingerprint, json_of
+from hyperderm.studies.ablation.builder import VERSION
 from hyperderm.studies.ablation.estimate import capacity, estimate, report_s, with_feeds
 from hyperderm.studies.ablation.jobs import GENERATORS
 from hyperderm.studies.ablation.jobs import Job as GridJob
-from hyperderm.studies.ablation.plan import VERSION, Plan, make_plan
+from hyperderm.studies.ablation.plan import Plan, make_plan
 from hyperderm.studies.ablation.queue import JobQueue
 from hyperderm.studies.ablation.records import GridFolder, read_feeds, record_feeds, record_plan, result_of, with_larger_sets
 from hyperderm.tags import EXPERIMENT_TAG, MANIFEST_TAG, PROFILE_TAG, STORAGE_TAG, STORE_TAG

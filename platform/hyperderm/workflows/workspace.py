@@ -165,7 +165,7 @@ def configure_grid(
     if profile == "auto":  # for every profile
         registry.ablation(name, "small").override(values)
     grid = registry.ablation(name, choose_profile(workspace, profile)).override(values)
-    trained = [each for each in grid.generators if each not in grid.sets] if grid.uses_generators else []
+    trained = list(grid.trained)
     unmixed = {name: net for name, net in grid.unmixers.items() if name in trained}
     found = registry.generators(trained, grid.profile) | registry.unmixers(unmixed.values(), grid.profile)
     pending = {name: {f"learner.{UNMIXING}": PENDING} for name in unmixed}

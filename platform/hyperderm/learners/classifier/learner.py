@@ -49,15 +49,25 @@ class Classifier:
         self.dropout = HeadDropout(self.network, self.config.architecture)
         self.parallel = compute.parallel(self.network)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), self.config.lr, weight_decay=self.config.weight_decay)
+        self.head_from: int | None = None
+        """The number of images from which on only the last layer is trained; None: never."""
+        if run.synthetic is not None and run.synthetic.use == "pretrain_head":
+            self.head_from = run.training.pretrain_images
         self.truth = truth(data.drawn_diagnoses)  # (rows,)
         self.weights = self._class_weights(run)
         self.augmentations = augmentations(config, run.data.size, data)
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
         """Update once and return the metrics `loss`, `accuracy` (at probability .5), `positive_share` and `gradient`."""
-        self.network.train()
+        head_alone = self.head_from is not None and batch.images >= self.head_from
+        self.network.train(not head_alone)  # features stay as they are, means of batch norm too
         self.optimizer.zero_grad(set_to_none=True)
         metrics = accumulated(batch, self._loss)
+        if head_alone:
+            head = set(self.dropout.head.parameters())
+            for weights in self.network.parameters():
+                if weights not in head:
+                    weights.grad = None  # the optimizer leaves out weights without a gradient, their decay too
         metrics["gradient"] = gradient_norm(self.network)
         self.optimizer.step()
         return metrics

@@ -48,7 +48,7 @@ class HeadDropout:
     def __init__(self, module: nn.Module, architecture: str) -> None:
         head = module.get_submodule(ends(architecture).head)
         assert isinstance(head, nn.Linear)
-        self.features = head.in_features
+        self.head, self.features = head, head.in_features
         self._mask: Tensor | None = None
         head.register_forward_pre_hook(self._apply)
 

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from hyperderm.errors import ConfigError
 from hyperderm.learners.spec import LearnerConfig, Role
+from hyperderm.settings import PRETRAINS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,9 +55,11 @@ class SpectralConfig(LearnerConfig):
         """See `LearnerConfig.unsuited`."""
         if arm == "classic":
             return "spectral statistics do not change under flips and shifts"
+        if arm == "strong":
+            return "spectral statistics are fitted to each cube once, without augmentation"
         if arm == "focal":
             return "a regression has no focal loss"
-        return "a fit at once has no pre-training" if use == "pretrain" else ""
+        return "a fit at once has no pre-training" if use in PRETRAINS else ""
 
     def described(self, weights_sha256: str, size: int) -> str:
         """See `LearnerConfig.described`."""

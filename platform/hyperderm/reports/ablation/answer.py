@@ -25,10 +25,9 @@ def decision_sentence(analysis: Analysis, made: Decision) -> str:
         CANNOT_TELL: f"cannot tell; with these {analysis.melanomas} melanomas only differences of at least "
         f"{number(made.detectable)} would have shown",
     }[made.verdict]
-    return (
-        f"{made.arm} with {made.model} changed AUROC by {_change(mine[REAL])} against {REAL} and by "
-        f"{_change(mine[made.control])} against {made.control}: {answer}."
-    )
+    references = [REAL, made.control, *([made.hurdle] if made.hurdle else [])]
+    changes = [f"by {_change(mine[name])} against {name}" for name in references]
+    return f"{made.arm} with {made.model} changed AUROC {', '.join(changes[:-1])} and {changes[-1]}: {answer}."
 
 
 def baseline_sentence(found: BaselineComparison) -> str:

@@ -215,7 +215,7 @@ class ReportFacts:
 def verdict_of(analysis: Analysis, asked: Contrast) -> str:
     """Return the verdict of a contrast: with a control, that control's; with `REAL`, the arm's only verdict; else ""."""
     found = [d for d in analysis.decisions if (d.arm, d.model) == (asked.arm, asked.model)]
-    own = found if asked.reference == REAL else [d for d in found if d.control == asked.reference]
+    own = found if asked.reference == REAL else [d for d in found if asked.reference in (d.control, d.hurdle)]
     return own[0].verdict if len(own) == 1 else ""
 
 

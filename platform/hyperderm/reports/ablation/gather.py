@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from hyperderm.grid_config import HURDLE
 from hyperderm.learners.sampling import count_of
 from hyperderm.metrics.memorisation import describe, is_current
 from hyperderm.metrics.recognisability import told_from_real
@@ -39,7 +40,7 @@ from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import SyntheticOrigin, origin_of
 from hyperderm.strict import fingerprint
 from hyperderm.studies.ablation.audits import audit, audit_set
-from hyperderm.studies.ablation.jobs import Arm, Job, ancestors
+from hyperderm.studies.ablation.jobs import Job, ancestors
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.records import STORE, GridFolder, declarations, predictions, result_of, unfinished
 from hyperderm.tags import COMMIT_TAG, LOCK_TAG
@@ -94,7 +95,9 @@ def conclude(
     asked = [c for c, (arm, reference) in pairs.items() if arm and reference and common(arm, reference)]
     trained_on = _trained_on(plan, results)
     negative = [arm.name for arm in plan.arms if arm.negative]
-    analysis = analyse(table, asked, unanswered=len(declared) - len(asked), curve=trained_on, negative=negative)
+    analysis = analyse(
+        table, asked, unanswered=len(declared) - len(asked), curve=trained_on, negative=negative, hurdle=HURDLE
+    )
     facts = _facts(plan, grid, tags, results, failed, late, missing, real)
     facts = replace(facts, recompute=command, trained_on=trained_on, negative=tuple(negative))
     write_report(folder / REPORT, table, analysis, facts)
@@ -221,15 +224,10 @@ def _model(plan: Plan, name: str, results: Mapping[str, Result]) -> str:
 def _doses(plan: Plan, results: Mapping[str, Result]) -> dict[str, Dose]:
     balance = _balance(results)
     return {
-        arm.name: Dose(_series(arm), balance if arm.ratio == "balance" else float(arm.ratio), arm.control)
+        arm.name: Dose(arm.series, balance if arm.ratio == "balance" else float(arm.ratio), arm.control)
         for arm in plan.arms
-        if arm.control and (arm.variant == "own" or arm.use == "add_both") and (arm.ratio != "balance" or balance > 0)
+        if arm.control and arm.by_dose and (arm.ratio != "balance" or balance > 0)
     }
-
-
-def _series(arm: Arm) -> str:
-    """Return the name under which arms of several ratios are drawn as one series."""
-    return f"{arm.generator} {arm.kind}" if arm.use == "add_both" else str(arm.generator)
 
 
 def _trained_on(plan: Plan, results: Mapping[str, Result]) -> CurveFacts | None:

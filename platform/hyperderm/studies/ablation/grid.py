@@ -82,7 +82,7 @@ def run_grid(
 
 
 SOURCES: Mapping[Stage, Stage] = {"cell": "synthetic", "synthetic": "generator"}
-"""Stage of a job to the stage of the earlier job that its cubes come from."""
+"""Stage of a job to the stage of the earlier job that its cubes come from; those of a curated set come from a set."""
 
 
 def job_config(
@@ -92,7 +92,8 @@ def job_config(
     jobs, resources = {each.key: each for each in plan.jobs}, plan.grid.resources
 
     def config(job: Job) -> dict[str, Any]:
-        source = next((jobs[need] for need in job.needs if jobs[need].stage == SOURCES.get(job.stage)), None)
+        stage = "synthetic" if job.curation else SOURCES.get(job.stage)
+        source = next((jobs[need] for need in job.needs if jobs[need].stage == stage), None)
         inputs = {name: grid.address(jobs[key], BEST) for name, key in job.inputs.items()}
         experiment = job.experiment
         if experiment is not None:
@@ -116,13 +117,23 @@ def job_config(
             "job": job_to_json(job),
             "experiment": None if experiment is None else experiment.model_dump(mode="json"),
             "place": grid.address(job),
-            "source": grid.address(source, BEST) if source and job.stage == "synthetic" else "",
+            "source": _source(grid, job, source),
             "inputs": inputs,
             "rgb": _address(plan.grid.rgb or ""),
             "provenance": {**provenance, **origin},
         }
 
     return config
+
+
+def _source(grid: GridFolder, job: Job, source: Job | None) -> str:
+    """Return the address of the checkpoint that a set is drawn from, or of the larger set that it is made from."""
+    if job.stage != "synthetic":
+        return ""
+    if job.curation:
+        return grid.address(source, STORE) if source else _address(job.store)
+    assert source is not None
+    return grid.address(source, BEST)
 
 
 def _address(uri: str) -> str:

@@ -24,7 +24,8 @@ from hyperderm.statistics.predictions import CellKey, Predictions
 from hyperderm.store.location import Location
 from hyperderm.store.run_location import RunLocation, address, below, content_of, forget, holds, put
 from hyperderm.strict import json_of
-from hyperderm.studies.ablation.jobs import Arm, Job, job_from_json, job_to_json
+from hyperderm.studies.ablation.arms import Arm
+from hyperderm.studies.ablation.jobs import Job, job_from_json, job_to_json
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.training.run_folder import PLAN, PREDICTIONS, RESULT, Result
 from hyperderm.training.selection import select

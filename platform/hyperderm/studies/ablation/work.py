@@ -24,15 +24,17 @@ from hyperderm.learners.data import TrainData, truth
 from hyperderm.learners.decision_rule import DecisionRule, fit_decision_rule
 from hyperderm.statistics.classification import cell_metrics
 from hyperderm.statistics.predictions import Predictions
+from hyperderm.store.curated import Curation
 from hyperderm.store.location import Location
 from hyperderm.store.manifest import MANIFEST, Opening
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.run_location import RunLocation, address, below, content_of, forget, holds, location_at, put
 from hyperderm.store.s3 import clear
-from hyperderm.store.synthetic import origin_of
+from hyperderm.store.synthetic import SyntheticOrigin, origin_of
 from hyperderm.strict import json_of, parse
 from hyperderm.studies.ablation.jobs import Job, job_from_json
 from hyperderm.studies.ablation.records import SPENT, STORE, TIME, now, write_result
+from hyperderm.studies.curation import curate
 from hyperderm.studies.synthesis import generate_here
 from hyperderm.tags import COMMIT_TAG, INPUT_PREFIX
 from hyperderm.training.checkpoint import BEST, FILES, CheckpointFolder
@@ -53,7 +55,7 @@ class Task:
         job: the job to do.
         experiment: the configuration to train, with the addresses of the data it reads; None for a synthetic set.
         place: where the job writes its results.
-        source: for a set, the address of its generator's checkpoint.
+        source: for a set, the address of its generator's checkpoint, or of the larger set that it is made from.
         inputs: for a generator, input of its learner to the address of a checkpoint.
         rgb: URI of the RGB store; "" if there is none.
         provenance: facts that are written into the checkpoints.
@@ -183,11 +185,15 @@ def _check_own(saved: CheckpointFolder) -> None:
 
 
 def _synthetic(task: Task, store: Store, clock: TimeSpent, trainer: Trainer) -> Iterator[Report]:
-    counts, made_at = task.job.counts, address(task.place, STORE)
+    job, counts, made_at = task.job, task.job.counts, address(task.place, STORE)
     note = _forget_other_set(task)
     if not holds(below(task.place, STORE), MANIFEST):  # a kill may have come between the set and its result
-        rgb = open_store(task.rgb) if task.rgb else None
-        generate_here(store, task.source, made_at, counts=counts, seed=task.job.seed, rgb=rgb)
+        if job.curation:
+            asked = Curation.model_validate(job.curation)
+            curate(store, open_store(task.source), made_at, asked, counts, job.drawn, job.seed)
+        else:
+            rgb = open_store(task.rgb) if task.rgb else None
+            generate_here(store, task.source, made_at, counts=counts, seed=job.seed, rgb=rgb)
     made = open_store(made_at).manifest
     report = Report(sum(counts.values()), {"cubes": float(made.lesions)}, note=note)
     facts = _facts(task, clock, report) | {"origin": made.source, "fingerprint": made.fingerprint}
@@ -197,18 +203,28 @@ def _synthetic(task: Task, store: Store, clock: TimeSpent, trainer: Trainer) -> 
 
 
 def _forget_other_set(task: Task) -> str:
-    """Delete a set if its generator was trained again since, so that the set is drawn anew; return a note."""
-    place, generator = below(task.place, STORE), location_at(task.source.rpartition("/")[0], _location(task.place))
-    if not holds(place, MANIFEST) or not holds(generator, BEST):
+    """Delete a set if what it was made from was made again since, so that it is made anew; return a note."""
+    place = below(task.place, STORE)
+    if not holds(place, MANIFEST):
         return ""
     origin = origin_of(open_store(address(place), verify=False).manifest)
-    if origin is not None and origin.checkpoint == CheckpointFolder(generator).sha256(BEST):
+    if origin is not None and _is_made_from(origin, task):
         return ""
     if isinstance(place, Path):
         shutil.rmtree(place)
     else:
         clear(place, "")
-    return "drawn anew: its generator was trained again"
+    return f"made anew: its {'pool' if task.job.curation else 'generator'} was made again"
+
+
+def _is_made_from(origin: SyntheticOrigin, task: Task) -> bool:
+    """Return whether a set comes from what its job's source is today; a generator that is gone is not compared."""
+    if task.job.curation:
+        return (
+            origin.curated is not None and origin.curated.pool == open_store(task.source, verify=False).manifest.fingerprint
+        )
+    generator = location_at(task.source.rpartition("/")[0], _location(task.place))
+    return not holds(generator, BEST) or origin.checkpoint == CheckpointFolder(generator).sha256(BEST)
 
 
 def _location(place: RunLocation) -> Location | None:

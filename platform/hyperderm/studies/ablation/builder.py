@@ -1,0 +1,427 @@
+"""The generators, synthetic sets and cells of a grid, each made once together with the proof that the data can serve it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from hyperderm.config import Experiment
+from hyperderm.errors import ConfigError, StoreError, StudyError, nearest
+from hyperderm.grid_config import Ablation
+from hyperderm.identity import shaping
+from hyperderm.learners.data import truth
+from hyperderm.learners.sampling import count_of
+from hyperderm.learners.spec import START, UNMIXING, Request
+from hyperderm.settings import PENDING
+from hyperderm.store.folds import POSITIVE
+from hyperderm.store.reader import Store, open_store
+from hyperderm.store.synthetic import check_origin
+from hyperderm.strict import fingerprint, json_of
+from hyperderm.studies.ablation.arms import PRETRAIN_SHARE, Arm, Variant
+from hyperderm.studies.ablation.jobs import Job
+from hyperderm.training.data import check_size
+from hyperderm.training.photographs import photographs_of
+from hyperderm.training.run_folder import IDENTITY, STUDY
+from hyperderm.training.selection import Selection, select
+
+VERSION = 3
+"""Part of every job's name; raise this number when the code changes the result that a configuration leads to."""
+
+FOR_EACH_FOLD = {
+    START: 'the arm "both" pre-trains a generator for each fold',
+    UNMIXING: '--set \'unmixers={{"{}": "unmixer"}}\' trains an unmixing net for each fold',
+}
+"""What a grid does in place of one run that a generator needs, by the field that names the run."""
+
+
+class PlanBuilder:
+    """Makes each job once, however many cells share it."""
+
+    def __init__(self, grid: Ablation, store: Store, generators: Mapping[str, Experiment], folds: Sequence[int]) -> None:
+        self.grid, self.store, self.generators, self.folds = grid, store, generators, folds
+        self.manifest = store.manifest.fingerprint
+        self.selections: dict[int, Selection] = {}
+        self.diagnosis = dict(zip(*(store.index().column(c).to_pylist() for c in ("lesion_id", "diagnosis")), strict=True))
+        self._bases: dict[tuple[str, int], Experiment] = {}
+        self._generators: dict[tuple[str, Variant, int], Job] = {}
+        self._counts: dict[str, dict[str, int]] = {}
+        self._sets: dict[str, tuple[str, int, str]] = {}
+        self._curated: dict[str, Job] = {}
+        self._digests: dict[str, str] = {}
+        self._external: dict[tuple[str, int], Store] = {}
+        self._learnt_photographs: dict[str, str] = {}
+        self.photographs = _photographs(grid.rgb) if grid.rgb else None
+        self.rgb = self.photographs.manifest.fingerprint if self.photographs else ""
+
+    @property
+    def content(self) -> dict[str, str]:
+        """Return fingerprints of what the grid names by an address, since the content of an address may change."""
+        sets = {f"sets.{name}.{fold}": made.manifest.fingerprint for (name, fold), made in self._external.items()}
+        weights = {f"{name}.weights_sha256": digest for name, digest in self._digests.items() if digest}
+        photographs = {f"data.photographs {uri}": made for uri, made in self._learnt_photographs.items()}
+        return {"rgb": self.rgb} | sets | weights | photographs
+
+    def before(self, needs: Sequence[str]) -> list[Job]:
+        """Return the generators and the sets that a cell needs; all cells must be known, since they fix the set's size."""
+        found: list[Job] = []
+        for key in needs:
+            if key in self._curated:
+                job = self._curated[key]
+                found += [*self.before([need for need in job.needs if need in self._sets]), job]
+                continue
+            if key not in self._sets:  # the generator of a curated set, which comes with its pool
+                continue
+            name, fold, generator = self._sets[key]
+            found += self._with_inputs(generator)
+            found.append(
+                Job(key, "synthetic", f"set of {name} fold {fold}", fold, None, (generator,), model=name,
+                    seed=self.grid.generator_seed, counts=self._counts[key], gpus=self.grid.resources.gpus)
+            )  # fmt: skip
+        return found
+
+    def _with_inputs(self, key: str) -> list[Job]:
+        """Return the generator with this key, after the generators that it begins from."""
+        job = next(job for job in self._generators.values() if job.key == key)
+        return [*(each for need in job.needs for each in self._with_inputs(need)), job]
+
+    def cell(self, arm: Arm, model: str, fold: int, seed: int) -> Job:
+        """Return the job of one cell, and record the synthetic cubes that it needs."""
+        grid, spec = self.grid, self.grid.classifiers[model]
+        try:
+            experiment = arm.experiment(grid, spec, fold, seed, PENDING)
+        except ConfigError as error:
+            raise ConfigError(f"model {model} does not fit the grid: {error}", "Change size or the model.") from None
+        train = len(self._select(experiment, keep=arm.share == 1).train)
+        if not spec.learner.fit_once:
+            _check_batch(f"classifiers.{model}.", experiment, train, grid.resources.workers)
+        source, store = "", ""
+        needs: tuple[str, ...] = ()
+        if arm.generator:
+            source, store, needs = self._source(arm, fold)
+        facts = {
+            "experiment": shaping(experiment),
+            "manifest": self.manifest,
+            "source": source,
+            "weights": self._weights(model),
+            "version": VERSION,
+        }
+        gpus = spec.gpus if spec.gpus is not None else 0.0 if spec.learner.fit_once else grid.resources.gpus
+        label = f"{arm.name}/{model} fold {fold} seed {seed}"
+        return Job(
+            fingerprint(facts)[:16], "cell", label, fold, experiment, needs, arm.name, model, seed, store=store, gpus=gpus,
+            source=source, workers=1 if spec.learner.fit_once else grid.resources.workers,
+        )  # fmt: skip
+
+    def _weights(self, model: str) -> str:
+        """Return the sha256 of the file of initial weights of the model, since the content of the file may change."""
+        if model not in self._digests:
+            bands = len(self.store.manifest.wavelengths_nm)
+            self._digests[model] = self.grid.classifiers[model].learner.weights_sha256(bands)
+        return self._digests[model]
+
+    def _source(self, arm: Arm, fold: int) -> tuple[str, str, tuple[str, ...]]:
+        """Return the identity of the arm's synthetic cubes, their URI if made elsewhere, and the jobs that make them."""
+        assert arm.generator is not None
+        drawn = self._drawn(arm, fold)
+        if arm.generator in self.grid.sets:
+            made = self._elsewhere(arm, fold, drawn)
+            if arm.curation:
+                job = self._curation(arm, fold, made.manifest.fingerprint, drawn, (), made.location.uri)
+                return job.key, "", (job.key,)
+            return made.manifest.fingerprint, made.location.uri, ()
+        generator = self._generator(arm.generator, arm.variant, fold)
+        key = fingerprint({"generator": generator.key, "seed": self.grid.generator_seed, "rgb": self.rgb})[:16]
+        self._sets.setdefault(key, (generator.model, fold, generator.key))
+        counts = self._counts.setdefault(key, {})
+        for diagnosis, count in drawn.items():
+            self._check_sources(arm, generator, diagnosis, count)
+            counts[diagnosis] = max(counts.get(diagnosis, 0), count)
+        if arm.curation:
+            job = self._curation(arm, fold, key, drawn, (key, generator.key), "")
+            return job.key, "", (job.key,)
+        return key, "", (key,)
+
+    def _curation(self, arm: Arm, fold: int, pool: str, drawn: Mapping[str, int], needs: tuple[str, ...], store: str) -> Job:
+        """Return the job that makes the arm's set from a larger one, made once.
+
+        Args:
+            arm: an arm with a curation.
+            fold: the test fold.
+            pool: the key of the larger set, or the fingerprint of one made elsewhere.
+            drawn: diagnosis to number of cubes of the larger set.
+            needs: the larger set and its generator; () if made elsewhere.
+            store: the address of a larger set made elsewhere, or "".
+        """
+        counts, seed = self._wanted(arm, fold), self.grid.generator_seed
+        facts = {"pool": pool, "curation": dict(arm.curation), "counts": counts, "drawn": dict(drawn), "seed": seed}
+        key = fingerprint(facts | {"version": VERSION})[:16]
+        how = " ".join(f"{name} {value}" for name, value in arm.curation.items())
+        label = f"set of {arm.generator} fold {fold}, {how}, {sum(counts.values())} of {sum(drawn.values())}"
+        job = Job(
+            key, "synthetic", label, fold, None, needs, model=f"{arm.generator}, {how}", seed=seed, counts=counts,
+            store=store, curation=dict(arm.curation), drawn=dict(drawn),
+        )  # fmt: skip
+        return self._curated.setdefault(key, job)
+
+    def _check_sources(self, arm: Arm, generator: Job, diagnosis: str, count: int) -> None:
+        """Prove, before a generator trains, that it can make the requested cubes."""
+        assert generator.experiment is not None
+        learner, learnt = generator.experiment.learner, self._learnt(generator.experiment)
+        if self.photographs and learner.condition == "rgb":
+            held = len(self._photographs_for(arm, diagnosis))
+        else:
+            lesions = set(self.selections[generator.fold].train)
+            lesions &= self.store.with_masks() if learner.condition == "mask" else lesions
+            held = sum(self.diagnosis[lesion] == diagnosis for lesion in lesions)
+        request = Request({diagnosis: count}, sorted(learnt), {diagnosis: held}, self.photographs is not None)
+        try:
+            learner.check_request(request)
+        except ConfigError as error:
+            rgb = "; photographs come by --set rgb=URI" if self.photographs is None and learner.condition == "rgb" else ""
+            remedy = error.remedy
+            if diagnosis in learnt and learner.condition == "none" and learner.told_apart:
+                told = json.dumps({arm.generator: {**learner.told_apart, "data.diagnoses": "all"}})
+                remedy = f"Tell it the diagnosis: --set 'generator_settings={told}'."
+            raise ConfigError(
+                f"arm {arm.name}, generator {arm.generator}: {error.what}{rgb}",
+                f"{remedy} Or leave that arm out, or take a smaller ratio or another generator.",
+            ) from None
+
+    def _photographs_for(self, arm: Arm, diagnosis: str) -> list[str]:
+        """Return the photographs from which the arm's cubes of a diagnosis are made; a StudyError names the arm."""
+        assert self.photographs is not None
+        try:
+            return photographs_of(self.photographs, diagnosis, self.grid.size, "rgb =")
+        except StudyError as error:
+            left = json.dumps([kind for kind in self.grid.arms if kind != arm.word], separators=(",", ":"))
+            raise StudyError(
+                f"arm {arm.name} needs photographs of {diagnosis}: {error.what}",
+                f"{error.remedy} Without that arm: --set 'arms={left}' (make: SET='arms={left}').",
+            ) from error
+
+    def _elsewhere(self, arm: Arm, fold: int, drawn: Mapping[str, int]) -> Store:
+        name = str(arm.generator)
+        uris = self.grid.sets[name]
+        if str(fold) not in uris:
+            raise ConfigError(f"sets.{name} names no store for fold {fold}", "Each fold needs one of its own.")
+        if (name, fold) not in self._external:
+            self._external[name, fold] = open_store(uris[str(fold)])
+            check_origin(self._external[name, fold], self.store, fold)
+            check_size(self.grid.size, self._external[name, fold].manifest.shape[:2])
+        made = self._external[name, fold]
+        held = made.manifest.diagnoses
+        for diagnosis, count in drawn.items():
+            if held.get(diagnosis, 0) < count:
+                raise StoreError(
+                    f"sets.{name} of fold {fold} holds {held.get(diagnosis, 0)} {diagnosis}, arm {arm.name} needs {count}",
+                    "Make a larger set, or leave the arm or ratio out.",
+                )
+        return made
+
+    def _drawn(self, arm: Arm, fold: int) -> dict[str, int]:
+        """Return how many synthetic cubes of each diagnosis are drawn for the arm."""
+        wanted = self._wanted(arm, fold)
+        return {d: ceil(self.grid.pool * count) for d, count in wanted.items()} if "keep" in arm.curation else wanted
+
+    def _wanted(self, arm: Arm, fold: int) -> dict[str, int]:
+        """Return how many synthetic cubes of each diagnosis, as they are drawn, the arm shows."""
+        held = [self.diagnosis[lesion] for lesion in self.selections[fold].train]
+        positives = int(truth(held).sum())
+        wanted = {POSITIVE: count_of(positives, len(held) - positives, arm.ratio)}
+        if arm.use != "add":
+            each = float(arm.ratio) if arm.use == "add_both" else 1.0
+            wanted = {d: ceil(each * held.count(d)) for d in sorted(set(held))}
+        if arm.variant == "without_melanoma":
+            wanted = apportioned(wanted[POSITIVE], {d: held.count(d) for d in sorted(set(held) - {POSITIVE})})
+        if not any(wanted.values()) or (arm.use == "add_both" and not count_of(positives, 0, arm.ratio)):
+            raise ConfigError(
+                f"ratios names {arm.ratio!r}: in fold {fold} it adds no melanoma to {positives} of {len(held)} train cubes",
+                "Leave that ratio out.",
+            )
+        return {d: count for d, count in wanted.items() if count}
+
+    def not_pretrained(self, arm: Arm) -> str:
+        """Return why pre-training the arm's generator on both classes has no meaning; "" if it has one."""
+        name = str(arm.generator)
+        if name in self.grid.sets:
+            return f"{name} was made elsewhere, by one generator"
+        base = self._base(name, self.folds[0])
+        if self._classes() <= self._learnt(base):
+            return f"{name} learns every class of the task anyway"
+        return "" if START in base.learner.inputs else f"{name} cannot begin from another run, so it is not pre-trained"
+
+    def with_melanoma(self, arm: Arm) -> str:
+        """Return why no generator without melanoma can be had for the arm; "" if there is one."""
+        name = str(arm.generator)
+        if name in self.grid.sets:
+            return f"{name} was made elsewhere, by one generator"
+        return ""
+
+    def _classes(self) -> set[str]:
+        task = self.grid.task.diagnoses
+        return set(self.store.manifest.diagnoses) if task == "all" else set(task)
+
+    def _learnt(self, base: Experiment) -> set[str]:
+        return set(self.store.manifest.diagnoses) if base.data.diagnoses == "all" else set(base.data.diagnoses)
+
+    def _generator(self, name: str, variant: Variant, fold: int) -> Job:
+        base = self._base(name, fold)
+        classes = self._classes()
+        if variant == "without_melanoma":
+            classes -= {POSITIVE}
+        elif variant != "own" and classes <= self._learnt(base):
+            variant = "own"  # it learns all of them already
+        if (name, variant, fold) in self._generators:
+            return self._generators[name, variant, fold]
+        values = self._values(base, variant, classes, fold)
+        net = self.grid.unmixers.get(name)
+        unseen: Variant = "without_melanoma" if variant == "without_melanoma" else "own"
+        inputs = {UNMIXING: self._generator(net, unseen, fold).key} if net else {}
+        if variant == "pretrained":
+            inputs[START] = self._generator(name, "pretraining", fold).key
+        try:
+            experiment = base.override(values)
+        except ConfigError as error:
+            raise ConfigError(f"generator {name}, {variant.replace('_', ' ')}: {error.what}", error.remedy) from None
+        train = len(self._select(experiment, keep=False).train)
+        _check_batch(f"{name}: ", experiment, train, self.grid.resources.workers)
+        facts = {
+            "experiment": shaping(experiment),
+            "manifest": self.manifest,
+            "version": VERSION,
+        } | ({"inputs": inputs} if inputs else {})
+        if experiment.data.photographs:
+            facts["photographs"] = self._content_of(experiment.data.photographs)
+        suffix = "" if variant == "own" else f" ({variant.replace('_', ' ')})"
+        job = Job(
+            fingerprint(facts)[:16], "generator", f"{name}{suffix} fold {fold}", fold, experiment, tuple(inputs.values()),
+            model=name, gpus=self.grid.resources.gpus, inputs=inputs, workers=self.grid.resources.workers,
+        )  # fmt: skip
+        self._generators[name, variant, fold] = job
+        return job
+
+    def _values(self, base: Experiment, variant: Variant, classes: set[str], fold: int) -> dict[str, Any]:
+        """Return what the grid and the variant change in a generator's experiment."""
+        values: dict[str, Any] = {"data.fold": fold, "data.size": self.grid.size, "seed": self.grid.generator_seed}
+        first = round(base.training.images * PRETRAIN_SHARE)
+        if self.grid.feed != "auto":
+            values["data.feed"] = self.grid.feed
+        if variant in ("all_classes", "pretraining", "without_melanoma"):
+            values["data.diagnoses"] = sorted(classes)
+        if variant == "all_classes" or (variant == "without_melanoma" and len(classes) > 1):
+            values |= base.learner.told_apart
+        elif variant == "without_melanoma":
+            values |= dict.fromkeys(base.learner.told_apart, "none")
+        if variant == "pretraining":
+            values["training.images"] = first
+        if variant == "pretrained":
+            values |= {f"learner.{START}": PENDING, "training.images": base.training.images - first}
+        return values
+
+    def _content_of(self, photographs: str) -> str:
+        """Return the fingerprint of photographs that a generator learns, since the content of an address may change."""
+        if photographs not in self._learnt_photographs:
+            self._learnt_photographs[photographs] = open_store(photographs, verify=False).manifest.fingerprint
+        return self._learnt_photographs[photographs]
+
+    def _base(self, name: str, fold: int) -> Experiment:
+        if name not in self.generators:
+            known = [*self.generators, *self.grid.sets]
+            raise ConfigError(f"generators names {name!r}, which is no generator", nearest(name, known))
+        if (name, fold) not in self._bases:  # a search is read once, however many cells ask
+            found = self.grid.searches.get(name, {}).get(str(fold))
+            values = winner(Path(found), fold, self.manifest, self.generators[name].name) if found else {}
+            self._bases[name, fold] = base = self.generators[name].override(values)
+            for field, run in base.learner.needed.items():
+                if field == UNMIXING and name in self.grid.unmixers:
+                    continue  # a net of each fold takes its place
+                raise ConfigError(
+                    f"generator {name} begins from a run (learner.{field} = {run}): a run is of one fold, a grid of several",
+                    f"Leave it out; {FOR_EACH_FOLD[field].format(name)}.",
+                )
+        return self._bases[name, fold]
+
+    def _select(self, experiment: Experiment, keep: bool = True) -> Selection:
+        """Prove that the store serves the experiment; with `keep`, remember its roles, which are the same for all arms."""
+        fold = experiment.data.fold
+        if keep and fold in self.selections:
+            return self.selections[fold]
+        bare = experiment.model_copy(update={"synthetic": None})
+        selection = select(self.store, bare)
+        if keep:
+            self.selections[fold] = selection
+        return selection
+
+
+def apportioned(total: int, held: Mapping[str, int]) -> dict[str, int]:
+    """Return `total` divided in proportion to `held`, by largest remainders; names that get nothing are left out."""
+    whole = sum(held.values())
+    shares = {name: total * count / whole for name, count in held.items()}
+    found = {name: int(share) for name, share in shares.items()}
+    rest = sorted(held, key=lambda name: (found[name] - shares[name], name))
+    for name in rest[: total - sum(found.values())]:
+        found[name] += 1
+    return {name: count for name, count in found.items() if count}
+
+
+def _photographs(uri: str) -> Store:
+    store = open_store(uri)
+    if store.manifest.kind != "rgb":
+        raise ConfigError(
+            f"rgb = {uri} is a store of cubes, not of photographs", "Make one with `hyperderm ingest --layout photographs`."
+        )
+    return store
+
+
+def _check_batch(whose: str, experiment: Experiment, train: int, workers: int) -> None:
+    """Prove that the train role fills a batch (no arm has a shorter epoch) and that the workers share a batch evenly."""
+    if experiment.training.batch_size % workers:
+        raise ConfigError(
+            f"{whose}training.batch_size = {experiment.training.batch_size} is not divisible by resources.workers = "
+            f"{workers}",
+            f"Use a multiple of {workers}, or other --set resources.workers.",
+        )
+    if experiment.training.batch_size > train:
+        raise ConfigError(
+            f"{whose}training.batch_size = {experiment.training.batch_size} is larger than the train role of fold "
+            f"{experiment.data.fold} ({train} cubes)",
+            f"Use {train} or less, or more data.",
+        )
+
+
+def winner(folder: Path, fold: int, manifest: str, experiment: str) -> dict[str, Any]:
+    """Return the swept values (configuration path to value) of the best trial (`ranks.winner`) of the sweep in `folder`.
+
+    Raises:
+        StudyError: the folder holds no sweep, the sweep has no finished trial, or it searched another manifest, experiment
+            or fold. The choice of a sweep of another fold has seen lesions that `fold` holds back.
+    """
+    try:
+        known = json_of((folder / IDENTITY).read_text("utf-8"))["identity"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise StudyError(f"{folder} is no sweep's folder", "Give one made by `hyperderm sweep`.") from None
+    if known.get("manifest") != manifest:
+        raise StudyError(
+            f"the sweep in {folder} searched store {str(known.get('manifest'))[:12]}, not this one ({manifest[:12]})",
+            "Search on this store, or leave it out of searches.",
+        )
+    if known.get("data.fold") != fold:
+        raise StudyError(
+            f"the sweep in {folder} searched fold {known.get('data.fold')}; its winner has seen lesions that "
+            f"fold {fold} holds back",
+            f"Run one sweep per fold (--set data.fold={fold} --name …), or leave fold {fold} out of searches.",
+        )
+    if known.get("name") != experiment:
+        raise StudyError(
+            f"the sweep in {folder} searched {known.get('name')!r}, not {experiment!r}", "Name a sweep of that generator."
+        )
+    from hyperderm.studies import ranks
+    from hyperderm.studies.study_file import read_study
+
+    if not (folder / STUDY).exists():
+        raise StudyError(f"the sweep in {folder} has no trial yet", "Let it finish first.")
+    best = ranks.winner(read_study(folder / STUDY))
+    if best is None:
+        raise StudyError(f"the sweep in {folder} has no finished trial", "Let it finish first.")
+    return dict(best.params)
