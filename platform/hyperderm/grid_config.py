@@ -106,6 +106,9 @@ class Ablation(Strict):
     """Number of cubes that are drawn for each one that a filter keeps."""
     matches: tuple[Match, ...] = Field(("moments", "noise", "both"), min_length=1)
     """What the arm "matched" gives synthetic cubes of train, see `store.curated.Curation.match`."""
+    choose: Literal["nothing", "validation"] = "nothing"
+    """validation: for each generator an arm GENERATOR_chosen, which in each fold and seed is the arm with the best score on
+    validation among all of that generator; its control is chosen likewise. The best on test cannot be asked for."""
     generators: tuple[str, ...] = ()
     """Names of experiments whose learner generates, or names in `sets`."""
     generator_settings: dict[str, dict[str, str | int | float | bool | None]] = Field(default_factory=dict)

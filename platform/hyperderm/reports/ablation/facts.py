@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hyperderm.statistics.ablation_results import Analysis, ArmResult, Contrast
 from hyperderm.statistics.learning_curve import CurveFacts
+from hyperderm.studies.ablation.choice import Choice
 
 Picture = NDArray[np.uint8]
 
@@ -174,6 +175,7 @@ class ReportFacts:
         picture: lesion_id to its display RGB (H, W, 3); None if there is no picture.
         recompute: the command that makes this report again.
         negative: the arms that are negative controls.
+        choices: which arms validation chose, for each model, fold and seed.
         trained_on: what the arms of the learning curve and the synthetic ones were trained on; None without such a curve.
     """
 
@@ -201,6 +203,7 @@ class ReportFacts:
     recompute: str = ""
     trained_on: CurveFacts | None = None
     negative: tuple[str, ...] = ()
+    choices: tuple[Choice, ...] = ()
 
     @property
     def controls(self) -> tuple[str, ...]:

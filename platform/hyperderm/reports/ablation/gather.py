@@ -35,11 +35,12 @@ from hyperderm.statistics.ablation import analyse
 from hyperderm.statistics.ablation_results import Analysis, Contrast, Estimate
 from hyperderm.statistics.learning_curve import CurveFacts
 from hyperderm.statistics.panel import Panel, common, panel
-from hyperderm.statistics.predictions import CellKey, Predictions
+from hyperderm.statistics.predictions import Predictions
 from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import SyntheticOrigin, origin_of
 from hyperderm.strict import fingerprint
 from hyperderm.studies.ablation.audits import audit, audit_set
+from hyperderm.studies.ablation.choice import choices, planned, with_choices
 from hyperderm.studies.ablation.jobs import Job, ancestors
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.records import STORE, GridFolder, declarations, predictions, result_of, unfinished
@@ -84,10 +85,11 @@ def conclude(
     results = {job.key: result for job in plan.jobs if (result := result_of(grid, job))}
     if not any(job.key in results for job in plan.stage("cell")):
         return None
-    table = predictions(grid, plan)
+    chosen = choices(plan, results)
+    table = with_choices(predictions(grid, plan), chosen)
     folder = grid.path
     table.to_parquet(folder / PREDICTIONS)
-    missing = unfinished(table, [CellKey(j.arm, j.model, j.fold, j.seed) for j in plan.stage("cell")])
+    missing = unfinished(table, planned(plan))
     table, panels, thin = _enough(table)
     missing += thin
     declared = [Contrast(*each) for each in plan.contrasts]
@@ -99,7 +101,7 @@ def conclude(
         table, asked, unanswered=len(declared) - len(asked), curve=trained_on, negative=negative, hurdle=HURDLE
     )
     facts = _facts(plan, grid, tags, results, failed, late, missing, real)
-    facts = replace(facts, recompute=command, trained_on=trained_on, negative=tuple(negative))
+    facts = replace(facts, recompute=command, trained_on=trained_on, negative=tuple(negative), choices=tuple(chosen))
     write_report(folder / REPORT, table, analysis, facts)
     shown = summary(analysis, [arm.name for arm in plan.arms])
     return Outcome(folder / REPORT, folder / PREDICTIONS, analysis, decision_sentences(analysis), shown)
@@ -241,7 +243,7 @@ def _trained_on(plan: Plan, results: Mapping[str, Result]) -> CurveFacts | None:
             count_of(each["real_melanomas"], each["real"] - each["real_melanomas"], arm.ratio) for each in shown.values()
         ]
         for arm in plan.arms
-        if arm.control and not arm.negative
+        if arm.control and not arm.negative and not arm.chosen_from
     }
     return CurveFacts(
         {REAL: 1.0} | shares,
@@ -303,7 +305,7 @@ def _costs(plan: Plan, results: Mapping[str, Result]) -> dict[str, Cost]:
     for cell in plan.stage("cell"):
         for key in ancestors(jobs, cell):
             readers.setdefault(key, []).append(cell)
-    hours: dict[str, list[float]] = {arm.name: [0.0] * 4 for arm in plan.arms}
+    hours: dict[str, list[float]] = {arm.name: [0.0] * 4 for arm in plan.arms if not arm.chosen_from}
     for job in plan.jobs:
         if job.key not in results:
             continue

@@ -243,7 +243,7 @@ def _arms(analysis: Analysis, facts: ReportFacts) -> Section:
     )
     shown = (
         tables.main_table(analysis, facts), tables.second_table(analysis, facts),
-        tables.arm_list(facts), tables.model_list(facts),
+        tables.arm_list(facts), *([tables.choice_table(facts)] if facts.choices else []), tables.model_list(facts),
     )  # fmt: skip
     items = tuple(f"{r.arm}, {r.model}: {note}" for r in analysis.arms for note in r.notes)
     return Section("arms", "Every arm", (said,), (), shown, items)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
@@ -154,6 +155,18 @@ def arm_list(facts: ReportFacts) -> Table:
     return Table("The arms.", columns, tuple(rows))
 
 
+def choice_table(facts: ReportFacts) -> Table:
+    """Return how often validation chose each arm; choices.csv holds every choice with its losses."""
+    rows = []
+    for arm, model in dict.fromkeys((each.arm, each.model) for each in facts.choices):
+        mine = [each.chosen for each in facts.choices if (each.arm, each.model) == (arm, model)]
+        counts = Counter(mine).most_common()
+        said = ", ".join(f"{name} {count} of {len(mine)}" for name, count in counts)
+        rows.append(Row((Cell(arm), Cell(model), Cell(said))))
+    columns = (Column("arm", True), Column("model", True), Column("chosen in so many folds and seeds", True))
+    return Table("What validation chose, by the lowest calibrated log loss.", columns, tuple(rows))
+
+
 def model_list(facts: ReportFacts) -> Table:
     """Return the list of what each model is."""
     rows = tuple(Row((Cell(name), Cell(text))) for name, text in facts.models.items())
@@ -258,7 +271,7 @@ def _models(analysis: Analysis, facts: ReportFacts, *, declared: bool = False) -
 
 TABLES = (
     "arms.csv", "contrasts.csv", "undeclared.csv", "counts.csv", "diagnoses.csv", "cells.csv", "hardest.csv", "costs.csv",
-    "sets.csv", CURVE_CSV, RATES_CSV,
+    "sets.csv", CURVE_CSV, RATES_CSV, "choices.csv",
 )  # fmt: skip
 _CONTRAST = (
     "difference", "low", "high", "adjusted_low", "adjusted_high", "p", "adjusted_p", "standard_error", "detectable",
@@ -272,8 +285,18 @@ def csv_files(analysis: Analysis, facts: ReportFacts) -> dict[str, str]:
     texts = (
         _arms(analysis), _contrasts(analysis, facts), _undeclared(analysis), _counts(analysis), _diagnoses(analysis),
         _cells(analysis), _hardest(analysis), _costs(facts), _sets(facts), curve_csv(analysis), rates_csv(analysis),
+        _choices(facts),
     )  # fmt: skip
     return dict(zip(TABLES, texts, strict=True))
+
+
+def _choices(facts: ReportFacts) -> str:
+    rows = [
+        [each.arm, each.model, each.fold, each.seed, name, loss, int(name == each.chosen)]
+        for each in facts.choices
+        for name, loss in each.losses.items()
+    ]
+    return _text(("arm", "model", "fold", "seed", "candidate", "validation_log_loss", "chosen"), rows)
 
 
 def _arms(analysis: Analysis) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from hyperderm.config import DataConfig, Experiment, SyntheticConfig
+from hyperderm.errors import ConfigError
 from hyperderm.grid_config import HURDLE, NOISY_COPIES, REFERENCE, Ablation, Model
 from hyperderm.settings import PRETRAINS, Use
 from hyperderm.store.folds import POSITIVE
@@ -37,6 +38,7 @@ class Arm:
         labels: the value of `SyntheticConfig.labels`.
         curation: what is done to the set before it is shown (`store.curated.Curation`), as JSON values; {} for nothing.
         word: the word in the grid's `arms` that asks for this arm, for arms that read synthetic cubes.
+        chosen_from: for an arm that is not trained but chosen among others on validation (see `choice`), their names.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Arm:
     labels: Literal["own", "redrawn"] = "own"
     curation: Mapping[str, str] = field(default_factory=dict)
     word: str = ""
+    chosen_from: tuple[str, ...] = ()
 
     @property
     def negative(self) -> bool:
@@ -60,7 +63,7 @@ class Arm:
     @property
     def by_dose(self) -> bool:
         """Whether the arm is one of several that differ in their ratio alone."""
-        return bool(self.control) and self.use not in PRETRAINS and self.variant != "pretrained"
+        return bool(self.control) and not self.chosen_from and self.use not in PRETRAINS and self.variant != "pretrained"
 
     @property
     def series(self) -> str:
@@ -106,10 +109,17 @@ def named(ratio: Ratio) -> str:
 
 
 def arms(grid: Ablation) -> list[Arm]:
-    """Return the arms in the order of reports; every synthetic arm that adds cubes comes with its control arm."""
+    """Return the arms in the order of reports; every synthetic arm that adds cubes comes with its control arm.
+
+    Raises:
+        ConfigError: validation has nothing to choose among for a generator.
+    """
     found: dict[str, Arm] = {}
     for arm in _arms(grid):
         found.setdefault(arm.name, arm)
+    if grid.choose == "validation":
+        for generator in grid.generators:
+            found |= {arm.name: arm for arm in _chosen(generator, list(found.values()))}
     return list(found.values())
 
 
@@ -148,6 +158,24 @@ def _arms(grid: Ablation) -> Iterator[Arm]:
     if "focal" in kinds:
         yield Arm("focal", "real cubes, classic augmentation, focal loss", CLASSIC | {"loss": "focal"})
     yield from made
+
+
+def _chosen(generator: str, made: list[Arm]) -> Iterator[Arm]:
+    """Yield the arm that is chosen among all of a generator, and its control, chosen among their controls."""
+    candidates = [arm for arm in made if arm.generator == generator and arm.control and not arm.negative]
+    if len(candidates) < 2:
+        raise ConfigError(
+            f"choose = validation, and {generator} has {len(candidates)} arm{'s' * (len(candidates) != 1)} to choose among",
+            "Give several ratios, filters, matches or kinds of arms, or leave choose out.",
+        )
+    controls = tuple(dict.fromkeys(str(arm.control) for arm in candidates))
+    control, how = controls[0], "chosen by validation in each fold and seed"
+    if len(controls) > 1:
+        control = f"{generator}_chosen_control"
+        yield Arm(control, f"the best of {', '.join(controls)}, {how}", chosen_from=controls)
+    names = tuple(arm.name for arm in candidates)
+    text = f"the best of the {len(names)} arms of {generator} that are compared, {how}"
+    yield Arm(f"{generator}_chosen", text, control=control, word="chosen", chosen_from=names)
 
 
 def _control(ratio: Ratio) -> Arm:

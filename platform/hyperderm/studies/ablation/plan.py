@@ -5,12 +5,12 @@ jobs it reads from. The same command therefore finds the finished jobs, and a ne
 others. Each job is made once, together with the proof that the data can serve it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, StoreError, nearest
-from hyperderm.grid_config import Ablation
+from hyperderm.grid_config import Ablation, Model
 from hyperderm.store.folds import POSITIVE
 from hyperderm.store.manifest import Role
 from hyperderm.store.reader import Store
@@ -95,7 +95,7 @@ def make_plan(grid: Ablation, store: Store, generators: Mapping[str, Experiment]
         for fold in folds
         for model in grid.models
         for arm in chosen
-        if (arm.name, model) not in skipped
+        if (arm.name, model) not in skipped and not arm.chosen_from
     ]
     _check_roles(grid, store, folds)
     jobs: list[Job] = []
@@ -109,20 +109,30 @@ def make_plan(grid: Ablation, store: Store, generators: Mapping[str, Experiment]
 
 def _left_out(grid: Ablation, builder: PlanBuilder, chosen: Sequence[Arm]) -> list[tuple[str, str, str]]:
     """Return (arm, model, reason) of each combination that has no meaning or that cannot be made."""
-    found = []
+    found: list[tuple[str, str, str]] = []
     for model in grid.models:
+        spec, gone = grid.classifiers[model], set[str]()
         for arm in chosen:
-            reason = arm.suits(grid.classifiers[model])
-            if arm.variant == "pretrained":
-                reason = builder.not_pretrained(arm) or reason
-            if arm.variant == "without_melanoma":
-                reason = builder.with_melanoma(arm) or reason
-            control = next((each for each in chosen if each.name == arm.control), None)
-            if control is not None and (none := control.suits(grid.classifiers[model])):
-                reason = reason or f"its control {control.name} has no meaning: {none}"
-            if reason:
+            if reason := _reason(arm, chosen, spec, builder, gone):
+                gone.add(arm.name)
                 found.append((arm.name, model, reason))
     return found
+
+
+def _reason(arm: Arm, chosen: Sequence[Arm], model: Model, builder: PlanBuilder, gone: Collection[str]) -> str:
+    """Return why an arm is left out for a model of which `gone` are left out before; "" if it is not."""
+    if arm.chosen_from:
+        few = len(set(arm.chosen_from) - set(gone)) < 2
+        return "fewer than two of the arms that it is chosen from have a meaning" if few else ""
+    reason = arm.suits(model)
+    if arm.variant == "pretrained":
+        reason = builder.not_pretrained(arm) or reason
+    if arm.variant == "without_melanoma":
+        reason = builder.with_melanoma(arm) or reason
+    control = next((each for each in chosen if each.name == arm.control), None)
+    if control is not None and (none := control.suits(model)):
+        reason = reason or f"its control {control.name} has no meaning: {none}"
+    return reason
 
 
 def _generators_first(jobs: Sequence[Job]) -> tuple[Job, ...]:

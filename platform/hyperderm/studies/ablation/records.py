@@ -299,11 +299,15 @@ def _joined_plan(plan: Plan, content: Mapping[str, Any]) -> Plan:
             }
         ),
         folds=tuple(content["folds"]),
-        arms=tuple(Arm(**{k: v for k, v in arm.items() if k in names}) for arm in content["arms"]),
+        arms=tuple(_arm({k: v for k, v in arm.items() if k in names}) for arm in content["arms"]),
         jobs=tuple(jobs),
         left_out=tuple((arm, model, reason) for arm, model, reason in content["left_out"]),
         declared=tuple((*each["contrast"],) for each in content["declared"]),
     )
+
+
+def _arm(facts: Mapping[str, Any]) -> Arm:
+    return Arm(**{**facts, "chosen_from": tuple(facts.get("chosen_from", ()))})
 
 
 def _joined(known: Sequence[Any], new: Sequence[Any]) -> list[Any]:

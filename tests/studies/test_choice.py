@@ -1,0 +1,86 @@
+"""Ratio and filter are chosen on validation, in each fold and seed; the test role has no say."""
+
+import numpy as np
+import pytest
+
+from hyperderm.errors import ConfigError
+from hyperderm.statistics.predictions import Predictions
+from hyperderm.studies.ablation.choice import choices, planned, with_choices
+from hyperderm.studies.ablation.plan import Plan
+from tests.studies.grids import generator, plan, predictions
+
+MAKERS = {"shsgan": generator()}
+
+
+def grid(real, **changes) -> Plan:
+    asked = {"arms": ["synthetic"], "ratios": [0.5, 1.0], "choose": "validation", "models": ["small_cnn"], "folds": [0, 1]}
+    return plan(real, MAKERS, **(asked | changes))
+
+
+def results(made: Plan, losses: dict[str, list[float]]) -> dict[str, dict]:
+    """What cells leave; an arm's losses by fold."""
+    return {
+        job.key: {"judgement": {"calibrated_log_loss": losses.get(job.arm, [9.0, 9.0])[job.fold]}}
+        for job in made.stage("cell")
+    }
+
+
+def test_the_lowest_loss_of_each_fold_lends_its_predictions(real):
+    made = grid(real)
+    assert [arm.name for arm in made.arms if arm.chosen_from] == ["shsgan_chosen_control", "shsgan_chosen"]
+    losses = {
+        "shsgan_x0.5": [0.4, 0.7],
+        "shsgan_x1": [0.5, 0.6],
+        "oversampled_x0.5": [0.3, 0.3],
+        "oversampled_x1": [0.4, 0.2],
+    }
+    found = choices(made, results(made, losses))
+    assert {(each.arm, each.fold): each.chosen for each in found} == {
+        ("shsgan_chosen", 0): "shsgan_x0.5", ("shsgan_chosen", 1): "shsgan_x1",
+        ("shsgan_chosen_control", 0): "oversampled_x0.5", ("shsgan_chosen_control", 1): "oversampled_x1",
+    }  # fmt: skip
+    table = Predictions.concatenate(predictions(made, job) for job in made.stage("cell"))
+    whole = with_choices(table, found)
+    for fold, arm in ((0, "shsgan_x0.5"), (1, "shsgan_x1")):
+        own, lent = (whole.where(arm=name, fold=fold) for name in ("shsgan_chosen", arm))
+        np.testing.assert_array_equal(own.probability, lent.probability)
+        assert set(own.cell) == set(lent.cell)  # says whose they are
+    assert {key for key in planned(made) if key.arm == "shsgan_chosen"} <= set(whole.cells())
+    assert len(planned(made)) == len(set(whole.cells())) == len(made.stage("cell")) + 4
+
+
+def test_chosen_arms_are_compared_and_train_nothing(real):
+    made, plain = grid(real), grid(real, choose="nothing")
+    assert [job.key for job in made.jobs] == [job.key for job in plain.jobs]
+    new = set(made.contrasts) - set(plain.contrasts)
+    assert new == {("shsgan_chosen", "real", "small_cnn"), ("shsgan_chosen", "shsgan_chosen_control", "small_cnn")}
+
+
+def test_a_cell_that_is_missing_is_no_choice(real):
+    made = grid(real)
+    left = results(made, {})
+    (lost,) = [job for job in made.stage("cell") if (job.arm, job.fold) == ("shsgan_x1", 1)]
+    del left[lost.key]
+    assert {(each.arm, each.fold) for each in choices(made, left)} == {
+        ("shsgan_chosen", 0), ("shsgan_chosen_control", 0), ("shsgan_chosen_control", 1)
+    }  # fmt: skip
+
+
+def test_negative_controls_are_no_candidates_and_one_control_stays_itself(real):
+    made = grid(real, arms=["synthetic", "filtered", "without_melanoma"], filters=["judge"], ratios=[1.0])
+    (arm,) = [each for each in made.arms if each.chosen_from]
+    assert arm.chosen_from == ("shsgan_x1", "shsgan_judge_x1")
+    assert arm.control == "oversampled_x1"
+
+
+def test_a_model_for_which_too_few_arms_have_a_meaning(real):
+    made = grid(real, arms=["synthetic", "proportional", "pretrain"], ratios=[1.0], models=["spectral", "small_cnn"])
+    assert ("shsgan_chosen", "spectral") in {(arm, model) for arm, model, _ in made.left_out}
+    assert "shsgan_chosen" in {arm for arm, _, model in made.contrasts if model == "small_cnn"}
+
+
+def test_nothing_to_choose_is_refused(real):
+    with pytest.raises(ConfigError, match="choose = validation, and shsgan has 1 arm to choose among"):
+        grid(real, ratios=[1.0])
+    with pytest.raises(ConfigError, match="choose"):
+        grid(real, choose="test")
