@@ -109,6 +109,9 @@ class Ablation(Strict):
     choose: Literal["nothing", "validation"] = "nothing"
     """validation: for each generator an arm GENERATOR_chosen, which in each fold and seed is the arm with the best score on
     validation among all of that generator; its control is chosen likewise. The best on test cannot be asked for."""
+    judge: bool = False
+    """Whether a network of each model's own kind is trained to tell each synthetic set from real cubes, beside the logistic
+    regression of every audit. Models that are fitted at once have no such judge."""
     generators: tuple[str, ...] = ()
     """Names of experiments whose learner generates, or names in `sets`."""
     generator_settings: dict[str, dict[str, str | int | float | bool | None]] = Field(default_factory=dict)

@@ -12,6 +12,7 @@ from hyperderm.store.folds import POSITIVE
 from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import origin_of
 from hyperderm.studies.ablation.builder import apportioned
+from hyperderm.studies.ablation.jobs import SPARE
 from hyperderm.studies.ablation.plan import Plan
 from tests.studies.grids import generator, plan, synthetic_set
 
@@ -44,10 +45,10 @@ def source(made: Plan, arm: str):
 def test_filters_choose_as_many_cubes_from_a_larger_set(real):
     made = planned(real, arms=["synthetic", "filtered"], filters=["judge", "copies"], pool=2.5)
     plain, judged = source(made, "shsgan_x1"), source(made, "shsgan_judge_x1")
-    assert judged.counts == {POSITIVE: 9}
-    assert judged.drawn == {POSITIVE: 23}
+    assert judged.counts == {POSITIVE: 9 + SPARE}
+    assert judged.drawn == {POSITIVE: 43}
     assert judged.curation == {"keep": "judge"}
-    assert plain.counts == {POSITIVE: 23}  # one set serves both: its first nine cubes are the plain arm's
+    assert plain.counts == {POSITIVE: 43}  # one set serves both: its first nine cubes are the plain arm's
     assert judged.needs == (plain.key, *plain.needs)
     assert cell(made, "shsgan_judge_x1").experiment == cell(made, "shsgan_x1").experiment
     assert len({source(made, f"shsgan_{part}x1").key for part in ("", "judge_", "copies_")}) == 3
@@ -67,13 +68,13 @@ def test_matched_sets_keep_every_cube(real):
         f"shsgan_matched_{what}_x1" for what in ("moments", "noise", "both")
     ]
     found = source(made, "shsgan_matched_both_x1")
-    assert (found.curation, found.counts, found.drawn) == ({"match": "both"}, {POSITIVE: 9}, {POSITIVE: 9})
+    assert (found.curation, found.counts, found.drawn) == ({"match": "both"}, *[{POSITIVE: 9 + SPARE}] * 2)
 
 
 def test_a_generator_that_never_saw_melanoma(real):
     made = planned(real, arms=["without_melanoma", "synthetic"])
     named = source(made, "shsgan_without_melanoma_x1")
-    assert (named.curation, named.counts) == ({"named": POSITIVE}, {NEVUS: 9})
+    assert (named.curation, named.counts) == ({"named": POSITIVE}, {NEVUS: 9 + SPARE})
     (maker,) = [job for job in made.stage("generator") if job.key in named.needs]
     assert maker.experiment.data.diagnoses == (NEVUS,)
     assert maker.label == "shsgan (without melanoma) fold 0"

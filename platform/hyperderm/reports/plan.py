@@ -110,10 +110,16 @@ def _savings(plan: Plan, costs: Estimate, jobs_at_once: Mapping[float, int], wal
 
 
 def _wanted(jobs: list[Job]) -> list[Job]:
-    """Return the jobs without the generators and sets that no cell reads."""
+    """Return the jobs without the generators and sets that no cell reads, and without their judges."""
     known = {job.key: job for job in jobs}
-    read = {key for job in jobs if job.stage == "cell" for key in ancestors(known, job)}
-    return [job for job in jobs if job.stage == "cell" or job.key in read]
+    cells = [job for job in jobs if job.stage == "cell"]
+    read = {key for job in cells for key in ancestors(known, job)}
+    shown = {(job.source, job.model) for job in cells}
+    return [
+        job
+        for job in jobs
+        if job.stage == "cell" or job.key in read or (job.stage == "judge" and (job.source, job.model) in shown)
+    ]
 
 
 def _arms(plan: Plan) -> Table:
@@ -132,7 +138,7 @@ def _stages(plan: Plan, costs: Estimate) -> Table:
         for kind in kinds:
             jobs = [job for job in plan.stage(stage) if job.model == kind]
             each = sum(costs.seconds[job.key] for job in jobs) / len(jobs)
-            shared = f"{stage}, shared by all cells of a fold" if stage != "cell" else "cell"
+            shared = f"{stage}, shared by all cells of a fold" if stage not in ("cell", "judge") else stage
             table.add_row(
                 shared,
                 kind,

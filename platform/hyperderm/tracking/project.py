@@ -131,17 +131,18 @@ class _Gatherer:
         return Project(tuple(artefacts), tuple(foreign), len(self._runs), tuple(self._stores))
 
     def _artefact(self, run: TrackedFacts) -> Artefact | None:
-        """Return the record of a run; None for a run that its parent or its children stand for."""
+        """Return the record of a run; None for a run that others stand for, or that nothing needs."""
         tags, children = run.tags, self._children.get(run.id, [])
         stage = tags.get(STAGE_TAG)
-        if stage == "synthetic":
-            return self._drawn(run)
-        if stage == EVALUATION:
-            return self._evaluation(run)
-        if stage == DESCRIPTION:
-            return self._description(run)
-        if stage == UNMIXING:
-            return self._unmixing(run)
+        by_stage: dict[str, Callable[[TrackedFacts], Artefact | None]] = {
+            "synthetic": self._drawn,
+            "judge": lambda run: None,  # nothing is made with it
+            EVALUATION: self._evaluation,
+            DESCRIPTION: self._description,
+            UNMIXING: self._unmixing,
+        }
+        if stage in by_stage:
+            return by_stage[stage](run)
         if stage in (SEGMENTATION, DENOISING):
             return self._segmentation(run) if MANIFEST_TAG in tags else None  # a cube in a file has no roles
         if stage:

@@ -69,6 +69,8 @@ class Result(TypedDict, total=False):
         feed: of a cell, how the train role was fed (`training.resume.feed_of`).
         weights_sha256: of a cell, the file of weights from which its network began; "" for none.
         test: of a cell, its metrics on the test role.
+        shortcut: of a cell with synthetic cubes, how sure it is of real and of synthetic ones (`shortcut.probabilities`).
+        judge: of a judge, how well it tells synthetic melanomas from real ones (`shortcut.judged`).
     """
 
     key: str
@@ -99,6 +101,8 @@ class Result(TypedDict, total=False):
     feed: str
     weights_sha256: str
     test: dict[str, float]
+    shortcut: dict[str, dict[str, float]]
+    judge: dict[str, float | None]
 
 
 @contextmanager

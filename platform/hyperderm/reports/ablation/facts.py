@@ -101,6 +101,25 @@ class SyntheticSet:
 
 
 @dataclass(frozen=True)
+class Shortcut:
+    """What the shortcut meter found for one arm and model: means over folds and seeds, None where nothing was measured.
+
+    Attributes:
+        logistic: AUROC with which a logistic regression tells the arm's synthetic melanomas from real ones.
+        network: the same by a network of the model's own kind.
+        melanoma: mean probability of melanoma of real melanomas of validation, and of synthetic ones that were not shown.
+        negative: the same of other lesions.
+    """
+
+    arm: str
+    model: str
+    logistic: float | None = None
+    network: float | None = None
+    melanoma: tuple[float, float] | None = None
+    negative: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
 class Protection:
     """One line of the box "how this was protected"; `passed` is the result of a check that was made."""
 
@@ -176,6 +195,7 @@ class ReportFacts:
         recompute: the command that makes this report again.
         negative: the arms that are negative controls.
         choices: which arms validation chose, for each model, fold and seed.
+        shortcuts: what the shortcut meter found.
         trained_on: what the arms of the learning curve and the synthetic ones were trained on; None without such a curve.
     """
 
@@ -204,6 +224,7 @@ class ReportFacts:
     trained_on: CurveFacts | None = None
     negative: tuple[str, ...] = ()
     choices: tuple[Choice, ...] = ()
+    shortcuts: tuple[Shortcut, ...] = ()
 
     @property
     def controls(self) -> tuple[str, ...]:

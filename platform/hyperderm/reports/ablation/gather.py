@@ -30,6 +30,7 @@ from hyperderm.reports.ablation.facts import (
     StoreFacts,
     SyntheticSet,
 )
+from hyperderm.reports.ablation.meter import shortcuts
 from hyperderm.reports.ablation.write import write_report
 from hyperderm.statistics.ablation import analyse
 from hyperderm.statistics.ablation_results import Analysis, Contrast, Estimate
@@ -162,7 +163,7 @@ def _facts(
     missing: list[str],
     real: RealSet,
 ) -> ReportFacts:
-    cells = plan.stage("cell")
+    cells, sets = plan.stage("cell"), _sets(plan, grid, results)
     ended = sorted(str(result["ended"]) for result in results.values())
     declared = declarations(grid.path)
     first = min(str(result["began"]) for result in results.values())
@@ -190,7 +191,8 @@ def _facts(
             fingerprint([[contrast, at.isoformat()] for contrast, at in declared]),
             tuple(Contrast(*contrast) for contrast, at in declared if at > datetime.fromisoformat(first)),
         ),
-        sets=tuple(_sets(plan, grid, results)),
+        sets=tuple(sets.values()),
+        shortcuts=shortcuts(plan, results, {source: each.recognisable for source, each in sets.items()}),
         protections=tuple(Protection(*line) for line in audit(plan, grid, results)),
         cells=Cells(len(cells), sum(job.key in results for job in cells), tuple(broken)),
         costs=_costs(plan, results),
@@ -259,20 +261,21 @@ def _balance(results: Mapping[str, Result]) -> float:
     return max(float(np.mean(ratios)), 0.0) if ratios else 0.0
 
 
-def _sets(plan: Plan, grid: GridFolder, results: Mapping[str, Result]) -> list[SyntheticSet]:
-    found = []
+def _sets(plan: Plan, grid: GridFolder, results: Mapping[str, Result]) -> dict[str, SyntheticSet]:
+    """Return the sets by their name as the source of cells (`Job.source`), sorted by generator and fold."""
+    found = {}
     for job in plan.stage("synthetic"):
         if job.key in results:
             made_here = SyntheticOrigin.model_validate(results[job.key]["origin"])
-            found.append(_set(job.model, job.fold, _audited(plan, made_here, grid.address(job, STORE), job.fold)))
+            found[job.key] = _set(job.model, job.fold, _audited(plan, made_here, grid.address(job, STORE), job.fold))
     used = {job.store: job for job in plan.stage("cell") if job.store}
     names = {uri: name for name, stores in plan.grid.sets.items() for uri in stores.values()}
     for uri, job in used.items():
         made = open_store(uri, verify=False)
         origin = origin_of(made.manifest)
         if origin:
-            found.append(_set(names.get(uri, origin.generator), job.fold, _audited(plan, origin, uri, job.fold)))
-    return sorted(found, key=lambda each: (each.generator, each.fold))
+            found[job.source] = _set(names.get(uri, origin.generator), job.fold, _audited(plan, origin, uri, job.fold))
+    return dict(sorted(found.items(), key=lambda each: (each[1].generator, each[1].fold)))
 
 
 def _audited(plan: Plan, origin: SyntheticOrigin, uri: str, fold: int) -> SyntheticOrigin:

@@ -10,6 +10,7 @@ from hyperderm.reports.ablation.effect_figures import dose_response, forest, has
 from hyperderm.reports.ablation.facts import ReportFacts, SyntheticSet
 from hyperderm.reports.ablation.figures import SHOWN, cost, hardest, precision_recall, roc, tradeoff
 from hyperderm.reports.ablation.learning import curve_table, learning_curve, rate_table
+from hyperderm.reports.ablation.shortcuts import shortcut_shift, shortcut_table, shortcut_warnings
 from hyperderm.reports.document import Content, Drawing, Section
 from hyperderm.reports.number_format import number, short_hash, signed
 from hyperderm.statistics.ablation_results import Analysis
@@ -20,8 +21,8 @@ _NAMED = 3
 def caveats(analysis: Analysis, facts: ReportFacts) -> list[str]:
     """Return the sentences of the warning box, the most serious first; an empty list if there is nothing to warn of."""
     return [
-        *_data(facts), *_leaks(facts), *_late(facts), *_copies(facts), *_recognisable(facts), *_gaps(analysis, facts),
-        *_size(facts),
+        *_data(facts), *_leaks(facts), *_late(facts), *_copies(facts), *_recognisable(facts),
+        *shortcut_warnings(facts), *_gaps(analysis, facts), *_size(facts),
     ]  # fmt: skip
 
 
@@ -112,7 +113,17 @@ def _of(chosen: Sequence[SyntheticSet], every: Sequence[SyntheticSet]) -> str:
     return f"{len(chosen)} of {len(every)} synthetic sets ({named})"
 
 
-FIGURES = ("learning_curve", "forest", "roc", "precision_recall", "tradeoff", "dose_response", "hardest", "cost")
+FIGURES = (
+    "learning_curve",
+    "forest",
+    "shortcut_shift",
+    "roc",
+    "precision_recall",
+    "tradeoff",
+    "dose_response",
+    "hardest",
+    "cost",
+)
 """The names of all figures that a report can have."""
 _IN_PARAGRAPH = 2  # verdicts that a paragraph can hold; more become a list
 _MISSING_SHOWN = 40
@@ -156,6 +167,8 @@ def _sections(analysis: Analysis, facts: ReportFacts) -> Iterator[Section]:
     if analysis.curves:
         yield _learning(analysis, facts)
     yield _differences(analysis, facts)
+    if facts.shortcuts:
+        yield _shortcuts(analysis, facts)
     yield _arms(analysis, facts)
     yield _curves(analysis, facts)
     if has_doses(analysis, facts):
@@ -233,6 +246,19 @@ def _differences(analysis: Analysis, facts: ReportFacts) -> Section:
     if analysis.undeclared:
         shown.append(tables.undeclared_table(analysis, facts))
     return Section("differences", "What synthetic data changed", (said,), (drawing,), tuple(shown))
+
+
+def _shortcuts(analysis: Analysis, facts: ReportFacts) -> Section:
+    said = (
+        "If synthetic melanomas can be told from real ones, a classifier can learn to call melanoma whatever is synthetic. "
+        "Then it is surer of synthetic melanomas than of real ones, and its training taught it nothing about the disease. "
+        "All cubes here were hidden from the judges and from the classifier."
+    )
+    caption = "Hollow: real cubes of validation. Filled: synthetic cubes that were not shown. A long line is a shortcut."
+    alt = "Mean probability of melanoma of real and synthetic cubes by arm; the table below holds the numbers."
+    drawing = Drawing("shortcut_shift", lambda: shortcut_shift(facts), alt, caption)
+    drawings = (drawing,) if any(each.melanoma or each.negative for each in facts.shortcuts) else ()
+    return Section("shortcuts", "Is there a shortcut?", (said,), drawings, (shortcut_table(analysis, facts),))
 
 
 def _arms(analysis: Analysis, facts: ReportFacts) -> Section:

@@ -9,6 +9,7 @@ from dataclasses import fields
 from hyperderm.metrics.recognisability import WARN
 from hyperderm.reports.ablation.facts import Cost, ReportFacts, SyntheticSet, result_of, verdict_of
 from hyperderm.reports.ablation.learning import CURVE_CSV, RATES_CSV, curve_csv, rates_csv
+from hyperderm.reports.ablation.shortcuts import SHORTCUTS_CSV, shortcuts_csv
 from hyperderm.reports.document import Cell, Column, Notes, Row, Table, Tone
 from hyperderm.reports.number_format import chance, hours, number, percent, ratio, short_hash, signed, span, tally
 from hyperderm.statistics.ablation_results import (
@@ -272,6 +273,7 @@ def _models(analysis: Analysis, facts: ReportFacts, *, declared: bool = False) -
 TABLES = (
     "arms.csv", "contrasts.csv", "undeclared.csv", "counts.csv", "diagnoses.csv", "cells.csv", "hardest.csv", "costs.csv",
     "sets.csv", CURVE_CSV, RATES_CSV, "choices.csv",
+    SHORTCUTS_CSV,
 )  # fmt: skip
 _CONTRAST = (
     "difference", "low", "high", "adjusted_low", "adjusted_high", "p", "adjusted_p", "standard_error", "detectable",
@@ -285,7 +287,7 @@ def csv_files(analysis: Analysis, facts: ReportFacts) -> dict[str, str]:
     texts = (
         _arms(analysis), _contrasts(analysis, facts), _undeclared(analysis), _counts(analysis), _diagnoses(analysis),
         _cells(analysis), _hardest(analysis), _costs(facts), _sets(facts), curve_csv(analysis), rates_csv(analysis),
-        _choices(facts),
+        _choices(facts), shortcuts_csv(facts),
     )  # fmt: skip
     return dict(zip(TABLES, texts, strict=True))
 

@@ -19,7 +19,7 @@ from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import check_origin
 from hyperderm.strict import fingerprint, json_of
 from hyperderm.studies.ablation.arms import PRETRAIN_SHARE, Arm, Variant
-from hyperderm.studies.ablation.jobs import Job
+from hyperderm.studies.ablation.jobs import JUDGED_SHARE, SPARE, Job
 from hyperderm.training.data import check_size
 from hyperderm.training.photographs import photographs_of
 from hyperderm.training.run_folder import IDENTITY, STUDY
@@ -113,6 +113,22 @@ class PlanBuilder:
             source=source, workers=1 if spec.learner.fit_once else grid.resources.workers,
         )  # fmt: skip
 
+    def judge(self, cell: Job) -> Job:
+        """Return the job of the judge of a cell's synthetic set, a network of the cell's own model."""
+        assert cell.experiment is not None
+        spec = self.grid.classifiers[cell.model]
+        images = max(cell.experiment.training.batch_size, round(spec.training.images * JUDGED_SHARE))
+        values: dict[str, Any] = {"seed": self.grid.generator_seed, "data.feed": "memory", "training.images": images}
+        values |= {"training.validate_every": images, "synthetic.ratio": 1.0}
+        experiment = cell.experiment.override(values)
+        facts = {"experiment": shaping(experiment), "manifest": self.manifest, "source": cell.source, "judge": True}
+        key = fingerprint(facts | {"weights": self._weights(cell.model), "version": VERSION})[:16]
+        whose = self._curated[cell.source].model if cell.source in self._curated else cell.arm
+        return Job(
+            key, "judge", f"judge {cell.model} of {whose} fold {cell.fold}", cell.fold, experiment, cell.needs,
+            model=cell.model, seed=experiment.seed, store=cell.store, gpus=cell.gpus, source=cell.source,
+        )  # fmt: skip
+
     def _weights(self, model: str) -> str:
         """Return the sha256 of the file of initial weights of the model, since the content of the file may change."""
         if model not in self._digests:
@@ -123,46 +139,81 @@ class PlanBuilder:
     def _source(self, arm: Arm, fold: int) -> tuple[str, str, tuple[str, ...]]:
         """Return the identity of the arm's synthetic cubes, their URI if made elsewhere, and the jobs that make them."""
         assert arm.generator is not None
-        drawn = self._drawn(arm, fold)
         if arm.generator in self.grid.sets:
-            made = self._elsewhere(arm, fold, drawn)
-            if arm.curation:
-                job = self._curation(arm, fold, made.manifest.fingerprint, drawn, (), made.location.uri)
-                return job.key, "", (job.key,)
-            return made.manifest.fingerprint, made.location.uri, ()
+            return self._source_elsewhere(arm, fold)
         generator = self._generator(arm.generator, arm.variant, fold)
         key = fingerprint({"generator": generator.key, "seed": self.grid.generator_seed, "rgb": self.rgb})[:16]
+        kept, drawn = self._with_spare(arm, generator)
         self._sets.setdefault(key, (generator.model, fold, generator.key))
         counts = self._counts.setdefault(key, {})
         for diagnosis, count in drawn.items():
-            self._check_sources(arm, generator, diagnosis, count)
             counts[diagnosis] = max(counts.get(diagnosis, 0), count)
         if arm.curation:
-            job = self._curation(arm, fold, key, drawn, (key, generator.key), "")
-            return job.key, "", (job.key,)
+            key = self._curation(arm, fold, key, kept, drawn, (key, generator.key))
         return key, "", (key,)
 
-    def _curation(self, arm: Arm, fold: int, pool: str, drawn: Mapping[str, int], needs: tuple[str, ...], store: str) -> Job:
-        """Return the job that makes the arm's set from a larger one, made once.
+    def _source_elsewhere(self, arm: Arm, fold: int) -> tuple[str, str, tuple[str, ...]]:
+        kept, drawn = self._amounts(arm, fold, 0)
+        made = self._elsewhere(arm, fold, drawn)
+        more = self._amounts(arm, fold, SPARE)
+        if all(made.manifest.diagnoses[name] >= count for name, count in more[1].items()):
+            kept, drawn = more
+        if not arm.curation:
+            return made.manifest.fingerprint, made.location.uri, ()
+        key = self._curation(arm, fold, made.manifest.fingerprint, kept, drawn, (), made.location.uri)
+        return key, "", (key,)
+
+    def _curation(
+        self,
+        arm: Arm,
+        fold: int,
+        pool: str,
+        kept: Mapping[str, int],
+        drawn: Mapping[str, int],
+        needs: tuple[str, ...],
+        store: str = "",
+    ) -> str:
+        """Return the key of the job that makes the arm's set from a larger one, made once.
 
         Args:
             arm: an arm with a curation.
             fold: the test fold.
             pool: the key of the larger set, or the fingerprint of one made elsewhere.
+            kept: diagnosis to number of cubes that are kept.
             drawn: diagnosis to number of cubes of the larger set.
             needs: the larger set and its generator; () if made elsewhere.
             store: the address of a larger set made elsewhere, or "".
         """
-        counts, seed = self._wanted(arm, fold), self.grid.generator_seed
-        facts = {"pool": pool, "curation": dict(arm.curation), "counts": counts, "drawn": dict(drawn), "seed": seed}
+        seed, how = self.grid.generator_seed, " ".join(f"{name} {value}" for name, value in arm.curation.items())
+        facts = {"pool": pool, "curation": dict(arm.curation), "counts": dict(kept), "drawn": dict(drawn), "seed": seed}
         key = fingerprint(facts | {"version": VERSION})[:16]
-        how = " ".join(f"{name} {value}" for name, value in arm.curation.items())
-        label = f"set of {arm.generator} fold {fold}, {how}, {sum(counts.values())} of {sum(drawn.values())}"
+        label = f"set of {arm.generator} fold {fold}, {how}, {sum(kept.values())} of {sum(drawn.values())}"
         job = Job(
-            key, "synthetic", label, fold, None, needs, model=f"{arm.generator}, {how}", seed=seed, counts=counts,
+            key, "synthetic", label, fold, None, needs, model=f"{arm.generator}, {how}", seed=seed, counts=dict(kept),
             store=store, curation=dict(arm.curation), drawn=dict(drawn),
         )  # fmt: skip
-        return self._curated.setdefault(key, job)
+        self._curated.setdefault(key, job)
+        return key
+
+    def _with_spare(self, arm: Arm, generator: Job) -> tuple[dict[str, int], dict[str, int]]:
+        """Return the amounts of the arm, with spare cubes for the shortcut meter where the generator can make so many."""
+        for spare in (SPARE, 0):
+            kept, drawn = self._amounts(arm, generator.fold, spare)
+            try:
+                for diagnosis, count in drawn.items():
+                    self._check_sources(arm, generator, diagnosis, count)
+            except ConfigError:
+                if not spare:
+                    raise
+            else:
+                break
+        return kept, drawn
+
+    def _amounts(self, arm: Arm, fold: int, spare: int) -> tuple[dict[str, int], dict[str, int]]:
+        """Return how many cubes of each diagnosis the arm's set holds, and how many are drawn to choose from."""
+        kept = {diagnosis: count + spare for diagnosis, count in self._wanted(arm, fold).items()}
+        chosen = "keep" in arm.curation
+        return kept, {name: ceil(self.grid.pool * count) for name, count in kept.items()} if chosen else dict(kept)
 
     def _check_sources(self, arm: Arm, generator: Job, diagnosis: str, count: int) -> None:
         """Prove, before a generator trains, that it can make the requested cubes."""
@@ -218,11 +269,6 @@ class PlanBuilder:
                     "Make a larger set, or leave the arm or ratio out.",
                 )
         return made
-
-    def _drawn(self, arm: Arm, fold: int) -> dict[str, int]:
-        """Return how many synthetic cubes of each diagnosis are drawn for the arm."""
-        wanted = self._wanted(arm, fold)
-        return {d: ceil(self.grid.pool * count) for d, count in wanted.items()} if "keep" in arm.curation else wanted
 
     def _wanted(self, arm: Arm, fold: int) -> dict[str, int]:
         """Return how many synthetic cubes of each diagnosis, as they are drawn, the arm shows."""

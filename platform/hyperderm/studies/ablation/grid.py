@@ -81,7 +81,7 @@ def run_grid(
         raise queue.trouble
 
 
-SOURCES: Mapping[Stage, Stage] = {"cell": "synthetic", "synthetic": "generator"}
+SOURCES: Mapping[Stage, Stage] = {"cell": "synthetic", "judge": "synthetic", "synthetic": "generator"}
 """Stage of a job to the stage of the earlier job that its cubes come from; those of a curated set come from a set."""
 
 

@@ -12,10 +12,14 @@ GENERATORS = "generators"
 """The name of the group of runs that holds the generators and synthetic sets."""
 
 
-Stage = Literal["generator", "synthetic", "cell"]
+SPARE = 8
+"""The number of cubes of each diagnosis that a set holds, where possible, beyond those that any cell shows."""
+JUDGED_SHARE = 0.25
+"""The share of a classifier's training images that its judge is trained with."""
+Stage = Literal["generator", "synthetic", "cell", "judge"]
 
 
-STAGES: tuple[Stage, ...] = ("generator", "synthetic", "cell")
+STAGES: tuple[Stage, ...] = ("generator", "synthetic", "cell", "judge")
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,8 @@ class Job:
 
     Attributes:
         key: first 16 hexadecimal digits of the fingerprint of the job.
-        stage: generators train, synthetic sets are drawn, cells train a classifier and predict.
+        stage: generators train, synthetic sets are drawn, cells train a classifier and predict, judges tell synthetic
+            melanomas from real ones.
         label: a name for people, such as `cell oversampled_x1/small_cnn fold 2 seed 0`.
         fold: the test fold.
         experiment: the configuration that is trained; None for a synthetic set.

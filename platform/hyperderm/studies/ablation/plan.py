@@ -102,9 +102,22 @@ def make_plan(grid: Ablation, store: Store, generators: Mapping[str, Experiment]
     for cell in cells:
         jobs += [job for job in builder.before(cell.needs) if job not in jobs]
         jobs.append(cell)
+    if grid.judge:
+        jobs += _judges(grid, builder, chosen, cells)
     return Plan(
         grid, store, folds, tuple(chosen), _generators_first(jobs), tuple(left_out), builder.selections, builder.content
     )
+
+
+def _judges(grid: Ablation, builder: PlanBuilder, chosen: Sequence[Arm], cells: Sequence[Job]) -> list[Job]:
+    """Return a judge of each synthetic set, for each model that is trained, that an arm shows as melanomas."""
+    shown = {arm.name for arm in chosen if arm.control and arm.use == "add" and not arm.chosen_from}
+    judged: dict[str, Job] = {}
+    for cell in cells:
+        if cell.arm in shown and not grid.classifiers[cell.model].learner.fit_once:
+            job = builder.judge(cell)
+            judged.setdefault(job.key, job)
+    return list(judged.values())
 
 
 def _left_out(grid: Ablation, builder: PlanBuilder, chosen: Sequence[Arm]) -> list[tuple[str, str, str]]:
@@ -140,7 +153,7 @@ def _generators_first(jobs: Sequence[Job]) -> tuple[Job, ...]:
     blocks: dict[tuple[int, int], list[Job]] = {}
     place = (0, 0)
     for job in jobs:
-        place = (job.seed, job.fold) if job.stage == "cell" else (place[0], job.fold)
+        place = (job.seed, job.fold) if job.stage in ("cell", "judge") else (place[0], job.fold)
         blocks.setdefault(place, []).append(job)
     return tuple(job for block in blocks.values() for job in sorted(block, key=lambda job: STAGES.index(job.stage)))
 

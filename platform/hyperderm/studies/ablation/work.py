@@ -34,6 +34,7 @@ from hyperderm.store.synthetic import SyntheticOrigin, origin_of
 from hyperderm.strict import json_of, parse
 from hyperderm.studies.ablation.jobs import Job, job_from_json
 from hyperderm.studies.ablation.records import SPENT, STORE, TIME, now, write_result
+from hyperderm.studies.ablation.shortcut import judged, probabilities, spare_cubes
 from hyperderm.studies.curation import curate
 from hyperderm.studies.synthesis import generate_here
 from hyperderm.tags import COMMIT_TAG, INPUT_PREFIX
@@ -98,7 +99,7 @@ def work(task: Task, store: Store, trainer: Trainer | None = None) -> Iterator[R
         trainer: trains the experiment; None means in this process.
     """
     clock = TimeSpent(task.place)
-    stages = {"generator": _generator, "synthetic": _synthetic}
+    stages = {"generator": _generator, "synthetic": _synthetic, "judge": _judge}
     for report in stages.get(task.job.stage, _cell)(task, store, clock, trainer or Trainer()):
         clock.keep()
         yield report
@@ -255,6 +256,7 @@ def _cell(task: Task, store: Store, clock: TimeSpent, trainer: Trainer) -> Itera
             "best_images": saved["images"],
             "chosen_at": chosen_at,
             "test_opened": asdict(opened[0]),
+            "shortcut": _shortcut(experiment, data, learner, chosen),
             "train": _shown(data, experiment),
             "feed": feed_of(data),
             "weights_sha256": experiment.learner.weights_sha256(len(data.wavelengths_nm)),
@@ -262,6 +264,28 @@ def _cell(task: Task, store: Store, clock: TimeSpent, trainer: Trainer) -> Itera
         }
         write_result(task.place, facts, PREDICTIONS)
         forget(task.place, *FILES, SPENT)  # only the predictions of a cell are kept
+
+
+def _shortcut(
+    experiment: Experiment, data: TrainData, learner: MelanomaClassifier, chosen: DecisionRule
+) -> dict[str, dict[str, float]]:
+    """Return how sure the classifier is of synthetic cubes that it was not shown; {} if there are none."""
+    asked = experiment.synthetic
+    if asked is None or asked.labels != "own":
+        return {}
+    spare = spare_cubes(open_store(asked.store, verify=False), data.diagnoses, asked, experiment.data.size)
+    return {} if spare is None else probabilities(learner, chosen.calibration, data.validation, spare)
+
+
+def _judge(task: Task, store: Store, clock: TimeSpent, trainer: Trainer) -> Iterator[Report]:
+    experiment = task.experiment
+    assert experiment is not None
+    assert experiment.synthetic is not None
+    found = judged(experiment, store, open_store(experiment.synthetic.store))
+    report = Report(experiment.training.images, {f"judge_{name}": v for name, v in found.items() if v is not None})
+    write_result(task.place, _facts(task, clock, report) | {"judge": found})
+    forget(task.place, SPENT)
+    yield report
 
 
 def _best(checkpoint: CheckpointFolder) -> Mapping[str, Any]:

@@ -1,0 +1,144 @@
+"""The shortcut meter in a report: can synthetic melanomas be told from real ones, and does the answer rest on that?
+
+Beside each arm's gain stand two things that were measured on cubes nothing was trained on: how well judges tell the set from
+real cubes, and how sure the classifier is of synthetic cubes where it is sure of real ones.
+"""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from hyperderm.metrics.recognisability import WARN
+from hyperderm.reports.ablation.facts import REAL, ReportFacts, Shortcut
+from hyperderm.reports.document import Cell, Column, Row, Table
+from hyperderm.reports.figure_style import DPI, HUES, INK, QUIET, WIDTH, plain, text_width, wrapped
+from hyperderm.reports.number_format import number, signed, span
+from hyperderm.reports.table_files import csv_text
+from hyperderm.statistics.ablation_results import Analysis
+
+SHORTCUTS_CSV = "shortcuts.csv"
+SHIFT = 0.2
+"""Difference in mean probability of melanoma from which on a warning says that a decision rests on a shortcut."""
+_LANE, _HEAD, _FOOT = 0.3, 0.55, 0.55  # inches
+
+
+def shortcut_warnings(facts: ReportFacts) -> list[str]:
+    """Return a sentence for each model that is much surer of synthetic melanomas, which judges know, than of real ones."""
+    said = []
+    for model in dict.fromkeys(each.model for each in facts.shortcuts):
+        sure = [each for each in facts.shortcuts if each.model == model and _rests(each)]
+        if sure:
+            most = max(sure, key=lambda each: _shift(each.melanoma) or 0.0)
+            assert most.melanoma is not None
+            real, synthetic = most.melanoma
+            others = f" (and {len(sure) - 1} more)" if len(sure) > 1 else ""
+            said.append(
+                f"{model} may have learnt to recognise synthetic cubes: in arm {most.arm}{others} it gives unseen synthetic "
+                f"melanomas a mean probability of {number(synthetic, 2)} and unseen real ones {number(real, 2)}, and the "
+                f"set can be told from real cubes with an AUROC of {number(max(_told(most)), 2)}."
+            )
+    return said
+
+
+def _rests(each: Shortcut) -> bool:
+    shift = _shift(each.melanoma)
+    return shift is not None and shift >= SHIFT and max(_told(each), default=0.0) > WARN
+
+
+def _told(each: Shortcut) -> list[float]:
+    return [value for value in (each.logistic, each.network) if value is not None]
+
+
+def _shift(pair: tuple[float, float] | None) -> float | None:
+    return None if pair is None else pair[1] - pair[0]
+
+
+def shortcut_table(analysis: Analysis, facts: ReportFacts) -> Table:
+    """Return the table of the meter beside each arm's difference to `real`."""
+    columns = (
+        Column("arm", True), Column("model", True), Column("AUROC against real"), Column("told by a regression"),
+        Column("told by a network"), Column("P(melanoma) of melanomas, real → synthetic"),
+        Column("P(melanoma) of others, real → synthetic"),
+    )  # fmt: skip
+    changes = {(each.arm, each.model): each for each in [*analysis.contrasts] if each.reference == REAL}
+    rows = []
+    for each in facts.shortcuts:
+        found = changes.get((each.arm, each.model))
+        change = Cell(signed(found.difference), span(found.low, found.high, signs=True)) if found else Cell("–")
+        judges = (_judge(each.logistic), _judge(each.network))
+        rows.append(Row((Cell(each.arm), Cell(each.model), change, *judges, _pair(each.melanoma), _pair(each.negative))))
+    caption = (
+        "The shortcut meter. Told: AUROC of telling the set's melanomas from real ones, by a logistic regression on "
+        "spectral features and by a network of the model's own kind; 0.5 is indistinguishable. P: mean calibrated "
+        "probability of melanoma of validation cubes and of synthetic cubes that the classifier was not shown."
+    )
+    return Table(caption, columns, tuple(rows))
+
+
+def _judge(value: float | None) -> Cell:
+    return Cell("–") if value is None else Cell(number(value, 2), tone="bad" if value > WARN else "")
+
+
+def _pair(pair: tuple[float, float] | None) -> Cell:
+    if pair is None:
+        return Cell("–")
+    return Cell(f"{number(pair[0], 2)} → {number(pair[1], 2)}", tone="bad" if abs(pair[1] - pair[0]) >= SHIFT else "")
+
+
+def shortcuts_csv(facts: ReportFacts) -> str:
+    """Return the meter as CSV."""
+    names = (
+        "arm", "model", "logistic_auroc", "network_auroc", "p_real_melanoma", "p_synthetic_melanoma", "p_real_negative",
+        "p_synthetic_negative",
+    )  # fmt: skip
+    none = (None, None)
+    rows = [
+        [each.arm, each.model, each.logistic, each.network, *(each.melanoma or none), *(each.negative or none)]
+        for each in facts.shortcuts
+    ]
+    return csv_text(names, rows)
+
+
+def shortcut_shift(facts: ReportFacts) -> Figure:
+    """Draw the mean probability of melanoma of real and of synthetic cubes: one panel a model, one line an arm."""
+    shown = [each for each in facts.shortcuts if each.melanoma or each.negative]
+    models = [model for model in facts.models if any(each.model == model for each in shown)]
+    arms = facts.ordered({each.arm for each in shown})
+    height = _HEAD + _LANE * len(arms) + _FOOT
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
+    names = [wrapped(arm, 2.6, 8.5, 1) for arm in arms]
+    left = max((text_width(name, 8.5) for name in names), default=1.0) + 0.4
+    wide = min(4.2, (WIDTH - left - 0.3) / max(1, len(models)) - 0.3)
+    for k, model in enumerate(models):
+        place = (left + k * (wide + 0.3)) / WIDTH, _FOOT / height, wide / WIDTH, (height - _HEAD - _FOOT) / height
+        axes = figure.add_axes(place)
+        _panel(axes, arms, [each for each in shown if each.model == model])
+        axes.set_title(model, loc="left", fontsize=9.5, fontweight="bold", color=QUIET, parse_math=False)
+        axes.set_yticks(range(len(arms)), names if k == 0 else [""] * len(arms), parse_math=False, fontsize=8.5, color=INK)
+    handles = [
+        Line2D([], [], color=colour, marker="o", markerfacecolor=face, linestyle="none", label=f"{kind} {what}")
+        for what, colour in (("melanomas", HUES[1]), ("others", HUES[0]))
+        for kind, face in (("real", "white"), ("synthetic", colour))
+    ]
+    figure.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(0.25 / WIDTH, 1 - 0.1 / height), ncols=4, fontsize=8.5,
+        frameon=False, borderaxespad=0, borderpad=0, labelcolor=INK,
+    )  # fmt: skip
+    return figure
+
+
+def _panel(axes: Axes, arms: Sequence[str], shown: Sequence[Shortcut]) -> None:
+    plain(axes, "x")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(len(arms) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("mean probability of melanoma", fontsize=9, color=INK)
+    for each in shown:
+        y = arms.index(each.arm)
+        for pair, colour, shift in ((each.melanoma, HUES[1], -0.12), (each.negative, HUES[0], 0.12)):
+            if pair is not None:
+                axes.plot(pair, [y + shift] * 2, color=colour, linewidth=1.4, zorder=2)
+                axes.plot(pair[:1], [y + shift], "o", color=colour, markerfacecolor="white", markersize=6, zorder=3)
+                axes.plot(pair[1:], [y + shift], "o", color=colour, markersize=6, zorder=3)
