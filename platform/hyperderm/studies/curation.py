@@ -135,24 +135,26 @@ def curate(
         raise StudyError(f"{pool.location.uri} is a curated set", "Give the set that it was made from.")
     _check(pool, counts, drawn)
     held, real = Pool.read(pool, drawn), _real(store, origin.fold, pool.manifest.shape[0])
-    keeper = _Keeper(curation, held, real, origin.derived, seed)
+    requested: dict[str, int] = {}
+    for diagnosis, count in counts.items():
+        meant = curation.named or diagnosis
+        requested[meant] = requested.get(meant, 0) + count
+    audit = _audit(real, requested, origin.derived)
+    keeper = _Keeper(curation, held, real, audit, seed)
     rows = sorted(row for diagnosis, count in counts.items() for row in keeper.kept(diagnosis, count))
     pixels, clipped = _matched(curation, held, real, rows, seed)
     kept = [_cube(held, row, cube, curation) for row, cube in zip(rows, pixels, strict=True)]
-    made = dict(zip(*np.unique([cube.diagnosis for cube in kept], return_counts=True), strict=True))
-    requested = {str(name): int(count) for name, count in made.items()}
     said = Curated(asked=curation, pool=pool.manifest.fingerprint, drawn=dict(drawn), seed=seed, clipped=clipped)
     said = said.model_copy(update={"copies": keeper.copies})
     new = origin.model_copy(update={"requested": requested, "curated": said, "audit": None})
-    final = _audit(real, requested, origin.derived)
 
     def audited() -> Iterator[SyntheticCube]:
         for at in range(0, len(kept), CHUNK):
-            final.add(kept[at : at + CHUNK])
+            audit.add(kept[at : at + CHUNK])
             yield from kept[at : at + CHUNK]
 
     def finish() -> dict[str, Any]:
-        return {"audit": final.result() | _photographs(origin)}
+        return {"audit": audit.result() | _photographs(origin)}
 
     return write_synthetic(uri, audited(), pool.manifest.wavelengths_nm, new, finish)
 
@@ -199,7 +201,7 @@ class _Keeper:
     curation: Curation
     pool: Pool
     real: _Real
-    derived: bool
+    audit: SetAudit
     seed: int
     copies: int = 0
 
@@ -231,10 +233,10 @@ class _Keeper:
         return Described.of(self.pool.cubes.reflectance[list(rows)].numpy(), names, self.real.wavelengths_nm)
 
     def _no_copies(self, rows: Sequence[int], diagnosis: str, count: int) -> list[int]:
-        left, audit = [], _audit(self.real, {diagnosis: len(rows)}, self.derived)
+        left = []
         for row in rows:
             cube = _cube(self.pool, row, self.pool.cubes.reflectance[row].numpy(), self.curation)
-            if not audit.reject(audit.match(cube)):
+            if not self.audit.reject(self.audit.match(cube)):
                 left.append(row)
         self.copies += len(rows) - len(left)
         if len(left) < count:

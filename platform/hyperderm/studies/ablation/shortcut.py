@@ -119,7 +119,8 @@ def judged(experiment: Experiment, store: Store, synthetic: Store) -> dict[str, 
             except StopIteration as end:
                 learner: Any = end.value
                 break
-    value = auroc(truth(test.diagnoses).numpy(), learner.logits_of(test.reflectance, test.masks).numpy()).value
+    chance = torch.sigmoid(learner.logits_of(test.reflectance, test.masks)).numpy()
+    value = auroc(truth(test.diagnoses).numpy(), chance).value
     return {"auroc": value, "real": float(len(held_out)), "synthetic": float(len(unseen))}
 
 
