@@ -18,7 +18,7 @@ from hyperderm.statistics.ablation_results import METRICS, Estimate, UndeclaredD
 from tests.reports import ablation_cases as cases
 from tests.reports.reading import Page
 
-ANSWER = ("Nothing changed by more than 0.05.", "So: cannot tell.")
+ANSWER = [("Does it help?", ("Nothing changed by more than 0.05.", "So: cannot tell."))]
 NASTY = '<script>alert("x")</script> & $a$ | `b` _c_'
 BLANK = Image(b"<svg/>", b"", 1.0)
 
@@ -65,7 +65,7 @@ def test_page_is_whole_and_needs_nothing_else(drawn):
 def test_answer_comes_first_then_warnings(small):
     analysis, facts = small
     read = Page(blank_page(analysis, replace(facts, store=replace(facts.store, phantom=True))))
-    places = [read.text.index(words) for words in (*ANSWER, "nothing about patients", "What synthetic data changed")]
+    places = [read.text.index(words) for words in (*ANSWER[0][1], "nothing about patients", "What synthetic data changed")]
     assert places == sorted(places)
     assert "There is no answer" in Page(blank_page(analysis, facts, ())).text
 
@@ -143,12 +143,12 @@ def test_every_string_is_escaped():
     doses = {NASTY: Dose(NASTY, 1.0, "oversampled_1")}
     analysis, facts = cases.analysis(arms=arms, doses=doses), cases.facts(arms=arms, doses=doses, name=NASTY)
     notes = (NASTY, *analysis.notes)
-    source = blank_page(replace(analysis, notes=notes), replace(cases.failed(facts), missing=(NASTY,)), (NASTY,))
+    source = blank_page(replace(analysis, notes=notes), replace(cases.failed(facts), missing=(NASTY,)), [(NASTY, (NASTY,))])
     read = Page(source)
     assert "script" not in read.tags
     assert read.text.count(NASTY) >= 12
     assert read.table("arm", "AUROC")[3][0] == NASTY
-    lines = markdown(content(analysis, facts, (NASTY,))).splitlines()
+    lines = markdown(content(analysis, facts, [(NASTY, (NASTY,))])).splitlines()
     bars = [len(re.findall(r"(?<!\\)\|", line)) for line in lines if line.startswith("| ")]
     at = [i for i, line in enumerate(lines) if line.startswith("| :--")]
     assert at
@@ -184,7 +184,7 @@ def test_markdown_has_the_sections_and_figures_of_the_page(small):
     assert re.findall(r"^## (.*)$", text, re.M) == [section.title for section in whole.sections]
     drawings = [d.name for section in whole.sections for d in section.drawings]
     assert re.findall(r"^!\[.*\]\((.*)\)$", text, re.M) == [f"{name}.png" for name in drawings]
-    assert text.splitlines()[2] == " ".join(ANSWER)
+    assert text.splitlines()[2:4] == ["**Does it help?**  ", " ".join(ANSWER[0][1])]
 
 
 def test_dose_response_needs_two_ratios(small):
@@ -318,11 +318,13 @@ def test_many_verdicts_become_a_list_below_the_paragraph(small):
     first = analysis.decisions[0]
     many = replace(analysis, decisions=tuple(replace(first, verdict=each) for each in ("helps", "hurts", "cannot tell")))
     verdicts = [decision_sentence(many, each) for each in many.decisions]
-    answer = ("Three were asked.", *verdicts, "That is all.")
+    answer = [("Do they help?", ["Three were asked.", *verdicts, "That is all."]), ("What else?", ["Nothing."])]
     whole = content(many, facts, answer)
-    assert (whole.answer[:2], whole.verdicts) == (("Three were asked.", "That is all."), answer[1:4])
+    (asked, said), other = whole.lines
+    assert (asked, said[:2], whole.verdicts) == ("Do they help?", ("Three were asked.", "That is all."), tuple(verdicts))
+    assert other == ("What else?", ("Nothing.",))
     changes = [number(c.difference).removeprefix("−") for c in analysis.contrasts]
-    found = re.findall(r"between [+−]([\d.]+) and [+−]([\d.]+);", whole.answer[2])[0]
+    found = re.findall(r"between [+−]([\d.]+) and [+−]([\d.]+);", said[2])[0]
     assert set(found) <= set(changes)
     read = Page(blank_page(many, replace(facts, profile="small"), answer))
     places = [read.text.index(words) for words in ("Three were asked. That is all. The 4", "small profile", verdicts[0])]

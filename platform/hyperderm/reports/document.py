@@ -101,6 +101,7 @@ class Content:
 
     Attributes:
         answer: the sentences of the first paragraph.
+        lines: questions with the sentences that answer them, in place of such a paragraph or below it.
         verdicts: one sentence per synthetic arm and model, listed below the warnings; empty if `answer` holds these
             sentences.
         warnings: what a reader must know before trusting the answer.
@@ -112,6 +113,7 @@ class Content:
     verdicts: tuple[str, ...]
     warnings: tuple[str, ...]
     sections: tuple[Section, ...]
+    lines: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass
@@ -147,7 +149,9 @@ _SPECIAL = re.compile(
 
 def markdown(content: Content) -> str:
     """Return the whole report as Markdown; every text is escaped."""
-    parts = [f"# {escaped(content.title)}", " ".join(map(escaped, content.answer))]
+    parts = [f"# {escaped(content.title)}", *([" ".join(map(escaped, content.answer))] if content.answer else [])]
+    if content.lines:
+        parts.append("\n\n".join(f"**{escaped(asked)}**  \n{' '.join(map(escaped, said))}" for asked, said in content.lines))
     if content.warnings:
         parts.append("\n".join(["> **Read this first**", ">", *(f"> - {escaped(warning)}" for warning in content.warnings)]))
     if content.verdicts:

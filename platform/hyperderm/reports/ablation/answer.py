@@ -46,43 +46,63 @@ def baseline_sentence(found: BaselineComparison) -> str:
     return f"On real data {said}: AUROC {change}."
 
 
-def decision_sentences(analysis: Analysis) -> list[str]:
-    """Return the report's first paragraph: the tested lesions, whether more would help, each answer with its limits."""
+Line = tuple[str, list[str]]
+"""A question, or a heading, and the sentences that answer it."""
+
+
+def answer_lines(analysis: Analysis) -> list[Line]:
+    """Return the first screen of the report: what was tested, whether more would help, each answer with its limits."""
     a = analysis
-    said = [
+    tested = (
         f"{a.melanomas} melanomas and {a.lesions - a.melanomas} other lesions from {a.groups} images were tested out of "
         f"fold ({_many(len(a.folds), 'fold')}, {_many(len(a.seeds), 'seed')})."
+    )
+    seeds = ["With one seed the intervals cannot say how much training again would change the numbers."]
+    lines = [
+        ("What was tested", [tested]),
+        ("Can the study be trusted?", control_warnings(a)),
+        ("Would more real melanomas help?", learning_sentences(a)),
+        ("Do synthetic melanomas help?", _decided(a)),
+        ("What is a synthetic melanoma worth?", rate_sentences(a)),
+        ("Were the negative controls silent?", silent_controls(a)),
+        ("Does a network beat plain spectra?", [baseline_sentence(each) for each in a.baselines]),
+        ("What this cannot say", seeds if len(a.seeds) == 1 else []),
     ]
-    said += [*control_sentences(a), *learning_sentences(a)]
+    return [line for line in lines if line[1]]
+
+
+def decision_sentences(analysis: Analysis) -> list[str]:
+    """Return the sentences of `answer_lines`, without their questions."""
+    return [sentence for _, said in answer_lines(analysis) for sentence in said]
+
+
+def _decided(a: Analysis) -> list[str]:
     asked = [each for each in a.decisions if not each.negative]
-    if asked:
-        said.append(_summary(asked))
-        said += [decision_sentence(a, each) for each in asked]
-        said.append(
-            f"Intervals are Holm-adjusted over {_many(len(a.contrasts) + a.unanswered, 'declared contrast')} "
-            f"(family level {number(a.family_level, 2)})."
-        )
-    else:
-        said.append("No synthetic arm could be compared with both real and its control, so there is no answer.")
-    said += rate_sentences(a)
-    said += map(baseline_sentence, a.baselines)
-    if len(a.seeds) == 1:
-        said.append("With one seed the intervals cannot say how much training again would change the numbers.")
-    return said
+    if not asked:
+        return ["No synthetic arm could be compared with both real and its control, so there is no answer."]
+    family = (
+        f"Intervals are Holm-adjusted over {_many(len(a.contrasts) + a.unanswered, 'declared contrast')} "
+        f"(family level {number(a.family_level, 2)})."
+    )
+    return [_summary(asked), *(decision_sentence(a, each) for each in asked), family]
 
 
-def control_sentences(a: Analysis) -> list[str]:
-    """Return what the negative controls say of the whole study; [] if it has none."""
-    controls = [each for each in a.decisions if each.negative]
-    said = [
-        f"THIS STUDY IS NOT TO BE TRUSTED: {each.arm} with {each.model} helps, although the diagnoses of its synthetic "
-        "cubes were dealt out at random and can teach nothing. Something else than synthetic melanomas makes the difference."
-        for each in controls
-        if each.verdict == HELPS
+def control_warnings(a: Analysis) -> list[str]:
+    """Return what a negative control that helps says of the whole study; [] if none does."""
+    return [
+        f"THIS STUDY IS NOT TO BE TRUSTED: {each.arm} with {each.model} helps, although its synthetic cubes can teach "
+        "nothing about melanoma. Something else than synthetic melanomas makes the difference."
+        for each in a.decisions
+        if each.negative and each.verdict == HELPS
     ]
-    if controls and not said:
-        said.append(f"{_many(len(controls), 'negative control')}, which can teach nothing, did not help, as it must be.")
-    return said
+
+
+def silent_controls(a: Analysis) -> list[str]:
+    """Return that no negative control helped; [] if one did, or if there is none."""
+    controls = [each for each in a.decisions if each.negative]
+    if not controls or control_warnings(a):
+        return []
+    return [f"{_many(len(controls), 'negative control')}, which can teach nothing, did not help, as it must be."]
 
 
 def _summary(asked: Sequence[Decision]) -> str:

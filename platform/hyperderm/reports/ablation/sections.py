@@ -5,7 +5,7 @@ from datetime import datetime
 
 from hyperderm.metrics.recognisability import WARN
 from hyperderm.reports.ablation import tables
-from hyperderm.reports.ablation.answer import baseline_sentence, decision_sentence
+from hyperderm.reports.ablation.answer import Line, baseline_sentence, decision_sentence
 from hyperderm.reports.ablation.effect_figures import dose_response, forest, has_doses
 from hyperderm.reports.ablation.facts import ReportFacts, SyntheticSet
 from hyperderm.reports.ablation.figures import SHOWN, cost, hardest, precision_recall, roc, tradeoff
@@ -129,27 +129,29 @@ _IN_PARAGRAPH = 2  # verdicts that a paragraph can hold; more become a list
 _MISSING_SHOWN = 40
 
 
-def content(analysis: Analysis, facts: ReportFacts, answer: Sequence[str]) -> Content:
+def content(analysis: Analysis, facts: ReportFacts, lines: Sequence[Line]) -> Content:
     """Return the whole content of the report.
 
     Args:
         analysis: the numbers of the report.
         facts: all facts other than the numbers.
-        answer: the sentences of the first paragraph, `decision_sentences(analysis)`.
+        lines: the first screen, `answer_lines(analysis)`.
     """
     asked = [each for each in analysis.decisions if not each.negative]
     many = len(asked) > _IN_PARAGRAPH
     single = {decision_sentence(analysis, each) for each in asked} if many else set()
-    said = [sentence for sentence in answer if sentence not in single]
-    if single:
-        said.append(_range(analysis))
+    shown = []
+    for question, said in lines:
+        kept = [sentence for sentence in said if sentence not in single]
+        shown.append((question, (*kept, *([_range(analysis)] if len(kept) < len(said) else []))))
     return Content(
         title=f"{facts.name}: does synthetic data help?",
         subtitle=_subtitle(analysis, facts),
-        answer=tuple(said) or ("There is no answer: no declared comparison could be computed.",),
-        verdicts=tuple(sentence for sentence in answer if sentence in single),
+        answer=() if shown else ("There is no answer: no declared comparison could be computed.",),
+        verdicts=tuple(sentence for _, said in lines for sentence in said if sentence in single),
         warnings=tuple(caveats(analysis, facts)),
         sections=tuple(_sections(analysis, facts)),
+        lines=tuple(shown),
     )
 
 
