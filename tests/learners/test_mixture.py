@@ -61,7 +61,7 @@ def test_a_checkpoint_of_other_classes_is_refused():
     made, held = experiment(conditioning="class"), data()
     state = saved(pack(built(made, held, Compute(CPU)), made, held, context()))
     state["learner"]["classes"] = []
-    with pytest.raises(StudyError, match="its mixture was told no diagnosis"):
+    with pytest.raises(StudyError, match="its generator was told no diagnosis"):
         load_sampler(state)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from hyperderm.learners.fitted_settings import FittedConfig
 from hyperderm.learners.spec import DOUBLE
-from hyperderm.learners.told_settings import ToldConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hyperderm.settings import Run
 
 
-class MixtureConfig(ToldConfig):
+class MixtureConfig(FittedConfig):
     """The settings of a Gaussian mixture of the principal components of whole cubes or abundance maps.
 
     It is fitted in seconds, without a network. Told the diagnosis, it has a mixture of each. Seed 004 compares with such a
@@ -26,7 +26,6 @@ class MixtureConfig(ToldConfig):
     are not aligned are blurred.
     """
 
-    fit_once: ClassVar[bool] = True
     kind: Literal["mixture"] = "mixture"
     components: int = Field(4, ge=1, le=256)
     """Number of Gaussians of each diagnosis; fewer where it has fewer than `FEWEST_A_COMPONENT` cubes for each."""
@@ -37,15 +36,6 @@ class MixtureConfig(ToldConfig):
     def packages(self) -> tuple[str, ...]:
         """See `LearnerConfig.packages`."""
         return ("scikit-learn",)
-
-    def check(self, run: Run) -> None:
-        """See `LearnerConfig.check`."""
-        super().check(run)
-        if run.data.photographs is not None:
-            raise ValueError(
-                f"data.photographs = {run.data.photographs} with learner.kind = mixture is refused: a mixture is fitted to "
-                "the lesions of train at once. Leave it out, or use a generator that is trained in steps"
-            )
 
     def scoring_bytes(self, pixels: int, bands: int, train: int, validation: int) -> int:
         """See `LearnerConfig.scoring_bytes`: the decomposition holds four mirror images of each cube, three times."""

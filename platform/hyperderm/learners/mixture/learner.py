@@ -11,11 +11,8 @@ from torch import Tensor, nn
 
 from hyperderm.errors import ConfigError
 from hyperderm.learners import randomness
-from hyperderm.learners.base import Batch, Compute, Validation
-from hyperderm.learners.data import TrainData
-from hyperderm.learners.generative import GenerativeReference
+from hyperderm.learners.fitted import FittedGenerator, FittedNetwork, load_fitted, principal
 from hyperderm.learners.mixture.config import MixtureConfig
-from hyperderm.learners.spaces import unmixing_errors
 from hyperderm.learners.synthesis import NetworkSampler, noise
 from hyperderm.settings import Run
 
@@ -25,7 +22,7 @@ RIDGE = 1e-3
 """Added to the variances of the scores, which are 1 in train: a few cubes do not fix a covariance."""
 
 
-class Mixture(nn.Module):
+class Mixture(FittedNetwork):
     """The mixtures of Y diagnoses over D principal components of cubes with C channels; every tensor is fitted.
 
     Args:
@@ -84,21 +81,14 @@ class Fit(NamedTuple):
     root: NDArray[np.float64]
 
 
-class MixtureLearner:
+class MixtureLearner(FittedGenerator):
     """A mixture that is fitted by the constructor, to the cubes of train and, with `data.flips`, their mirror images."""
 
-    def __init__(self, config: MixtureConfig, run: Run, data: TrainData, compute: Compute) -> None:
-        self.config, self.run, self.data = config, run, data
-        if config.conditioning == "class" and len(data.classes) < 2:
-            raise ConfigError(
-                f"learner.conditioning = class in fold {run.data.fold}, whose train role holds {', '.join(data.classes)} "
-                "alone, is refused: there is nothing to tell apart",
-                "Use another data.fold or more data, or --set learner.conditioning=none.",
-            )
-        self.classes = data.classes if config.conditioning == "class" else ()
-        self.network = self._fitted().to(compute.device).eval()
+    config: MixtureConfig
+    sampler_class = MixtureSampler
 
-    def _fitted(self) -> Mixture:
+    def fitted(self) -> Mixture:
+        """See `FittedGenerator.fitted`."""
         seen = self.data.coordinates.forward(self.data.drawn).float().cpu()
         labels = self.data.labels if self.classes else torch.zeros(len(seen), dtype=torch.int64)
         shape = tuple(seen.shape[1:])
@@ -108,7 +98,7 @@ class MixtureLearner:
         rows = seen.flatten(1).double().numpy()
         centre = rows.mean(0)
         count = min(self.config.dimensions, len(self.data.drawn) - 1)
-        scores, axes, spreads = _principal(rows - centre, count)
+        scores, axes, spreads = principal(rows - centre, count)
         kinds = max(len(self.classes), 1)
         fits = [_fit(scores[labels.numpy() == kind], self.config.components, self.run.seed) for kind in range(kinds)]
         network = Mixture(kinds, self.config.components, len(axes), shape)
@@ -122,72 +112,19 @@ class MixtureLearner:
             network.roots[kind] = torch.from_numpy(fit.root)
         return network
 
-    def step(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Do nothing: the mixture is already fitted."""
-        return {}
-
-    def validate(self) -> Validation:
-        """Score cubes of the mixture on the validation role; diagnoses are those of train cubes."""
-        data, seed, count = self.data, self.run.seed, self.run.training.validation_samples
-        reference = GenerativeReference(data.train.reflectance, data.validation.reflectance, seed)
-        chosen = torch.randperm(max(count, len(data.train)), generator=randomness.generator(seed, "sample", 0))[:count]
-        cubes = self.sample(seed, range(count), self.condition(chosen % len(data.train)))
-        return Validation(reference.score(cubes) | (unmixing_errors(data) if data.space else {}), cubes)
-
-    def sampler(self) -> MixtureSampler:
-        """Return the sampler of the mixture."""
-        data = self.data
-        how = self.config, self.run, self.network, data.wavelengths_nm, data.scaling
-        return MixtureSampler(*how, space=data.space, classes=self.classes)
-
-    def sample(self, seed: int, indices: Sequence[int], condition: Tensor | None) -> Tensor:
-        """See `learners.base.Sampler.sample`."""
-        return self.sampler().sample(seed, indices, condition)
-
-    def condition(self, rows: Tensor) -> Tensor | None:
-        """Return the classes of the train cubes in `rows`, or None without classes."""
-        if not self.classes:
-            return None
-        return torch.tensor([self.classes.index(self.data.train.diagnoses[row]) for row in rows.tolist()])
-
     def state_dict(self) -> dict[str, Any]:
-        """Return the mixture, under the name of a moving average, and the names of the classes."""
-        shape = {"shape": list(self.network.shape), "components": self.config.components}
-        return {"ema": self.network.state_dict(), "classes": list(self.classes), **shape}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the mixture that `state_dict` returned."""
-        self.network.load_state_dict(state["ema"])
+        """Return the mixture, under the name of a moving average, the names of the classes, and the mixture's form."""
+        return super().state_dict() | {"shape": list(self.network.shape), "components": self.config.components}
 
 
 def load(config: MixtureConfig, run: Run, checkpoint: Mapping[str, Any], device: str) -> MixtureSampler:
     """Return the sampler of a checkpoint: see `LearnerConfig.load_sampler`."""
-    state = checkpoint["learner"]
-    classes, dimensions = tuple(str(name) for name in state["classes"]), len(state["ema"]["basis"])
 
-    if bool(classes) != (config.conditioning == "class"):
-        told = ", ".join(classes) or "no diagnosis"
-        raise ValueError(f"learner.conditioning = {config.conditioning}, but its mixture was told {told}")
+    def network(state: Mapping[str, Any]) -> Mixture:
+        kinds, dimensions = max(len(state["classes"]), 1), len(state["ema"]["basis"])
+        return Mixture(kinds, int(state["components"]), dimensions, state["shape"])
 
-    def network(channels: int) -> Mixture:
-        if state["shape"] != [channels, run.data.size, run.data.size]:
-            raise ValueError(f"its cubes have the shape {state['shape']}")
-        return Mixture(max(len(classes), 1), int(state["components"]), dimensions, state["shape"])
-
-    return MixtureSampler.restored(config, run, checkpoint, device, network, classes=classes)
-
-
-def _principal(
-    centred: NDArray[np.float64], count: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the scores (n, D) of variance 1, the orthonormal axes (D, d), and the standard deviations of scores (D,).
-
-    Axes along which train does not vary are left out.
-    """
-    left, values, axes = np.linalg.svd(centred, full_matrices=False)
-    spreads = values[:count] / np.sqrt(len(centred))
-    kept = max(1, int((spreads > 1e-9 * max(spreads[0], 1e-9)).sum()))
-    return left[:, :kept] * np.sqrt(len(centred)), axes[:kept], spreads[:kept]
+    return load_fitted(config, run, checkpoint, device, network, MixtureSampler)
 
 
 def _fit(scores: NDArray[np.float64], components: int, seed: int) -> Fit:
