@@ -22,6 +22,7 @@ from hyperderm.learners.diffusion import DiffusionConfig
 from hyperderm.learners.fastgan import FastGanConfig
 from hyperderm.learners.hvae import HvaeConfig
 from hyperderm.learners.imle import ImleConfig
+from hyperderm.learners.interpolation import InterpolationConfig
 from hyperderm.learners.mixture import MixtureConfig
 from hyperderm.learners.r3gan import R3ganConfig
 from hyperderm.learners.scaling import Scaling
@@ -101,6 +102,10 @@ SMALL: dict[str, LearnerConfig] = {
     "mixture": MixtureConfig(components=2, dimensions=6),
     "mixture told the class": MixtureConfig(
         components=2, dimensions=6, conditioning="class", space="abundance", endmembers_by="nfindr"
+    ),
+    "interpolation": InterpolationConfig(),
+    "interpolation told the class": InterpolationConfig(
+        method="smote", dimensions=4, neighbours=2, conditioning="class", space="abundance", endmembers_by="nfindr"
     ),
     "diffusion": DiffusionConfig(
         generator_width=8,

@@ -10,6 +10,7 @@ from hyperderm.learners.diffusion import DiffusionConfig
 from hyperderm.learners.fastgan import FastGanConfig
 from hyperderm.learners.hvae import HvaeConfig
 from hyperderm.learners.imle import ImleConfig
+from hyperderm.learners.interpolation import InterpolationConfig
 from hyperderm.learners.mixture import MixtureConfig
 from hyperderm.learners.r3gan import R3ganConfig
 from hyperderm.learners.shsgan import ShsGanConfig
@@ -28,6 +29,7 @@ LEARNERS: tuple[type[LearnerConfig], ...] = (
     HvaeConfig,
     ImleConfig,
     MixtureConfig,
+    InterpolationConfig,
     DiffusionConfig,
     ClassifierConfig,
     SpectralConfig,
