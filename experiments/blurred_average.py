@@ -4,6 +4,9 @@ Hypothesis: the mean of lesions that are not aligned has their spectra and no le
 it does, the classifier gains from spectra alone, or from seeing melanomas more often.
 Command: make sweep-blurred_average; in a grid: make ablation SET='generators=["blurred_average"]'
 Expected: no training; a distance far from that of real cubes, because means of lesions vary less than lesions.
+Result (`hyperderm train` and `generate --count 100`, fold 0, one seed, 32 px, 72 train melanomas of the ISIC 2018
+stand-ins): distance 1.38 to the validation melanomas (real train cubes −0.01, the mean cube 2.68), told from real 0.94
+(0.84 to 0.98), 4 of 100 called copies, none out of range. Soft round spots, all alike.
 """
 
 from experiments.noisy_copies import interpolation

@@ -4,6 +4,9 @@ Hypothesis: copies hold no information that train has not, so an arm with them m
 melanomas again; where it "helps", something else than new lesions does, such as more melanomas or noise as an augmentation.
 Command: make sweep-noisy_copies; in a grid: make ablation SET='generators=["noisy_copies"]'
 Expected: no training; as near to held-out cubes as train is. The audit calls the cubes copies, and is right.
+Result (`hyperderm train` and `generate --count 100`, fold 0, one seed, 32 px, 72 train melanomas of the ISIC 2018
+stand-ins): distance 0.04 to the validation melanomas (real train cubes −0.01), told from real 0.45 (0.31 to 0.59), 100 of
+100 called copies, none out of range. The noise is not seen in a picture.
 """
 
 from typing import Any

@@ -222,12 +222,23 @@ def test_a_diagnosis_with_too_few_cubes_is_refused(method, least):
         assert ("learner.partners=2" if count == 2 else "learner.method=copies") in caught.value.remedy
 
 
-def test_noise_that_is_not_drawn_cannot_be_truncated():
-    made = experiment("copies")
-    request = Request({"melanoma": 2}, ["melanoma"], {"melanoma": 5}, drawing=Drawing(truncation=1.5))
-    with pytest.raises(ConfigError, match=r"--truncation 1\.5: this generator makes cubes from train cubes"):
-        made.learner.check_request(request)
-    made.learner.check_request(replace(request, drawing=Drawing()))
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            {"drawing": Drawing(truncation=1.5)},
+            "--truncation 1.5: this generator makes cubes from train cubes, and draws no",
+        ),
+        ({"photographs": True}, "makes cubes from train cubes, not from photographs"),
+        ({"learnt": ["melanoma", "nevus"]}, "makes cubes from train cubes and learnt 2 diagnoses without being told"),
+    ],
+)
+def test_a_set_that_it_cannot_make_is_refused(change, told):
+    request = Request({"melanoma": 2}, ["melanoma"], {"melanoma": 5})
+    learner = experiment("copies").learner
+    learner.check_request(request)
+    with pytest.raises(ConfigError, match=told):
+        learner.check_request(replace(request, **change))
 
 
 CHANGED = {"noise": 0.1, "partners": 5, "blur": 2.0, "alpha": 1.0, "dimensions": 4, "neighbours": 3}

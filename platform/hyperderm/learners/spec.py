@@ -142,6 +142,11 @@ class LearnerConfig(Strict):
         return "none"
 
     @property
+    def made_from(self) -> str:
+        """The things from which a generator makes cubes, in words."""
+        return GIVEN[self.condition]
+
+    @property
     def needed(self) -> dict[str, str]:
         """The other runs that are needed: the run or the address of its checkpoint, by field of `inputs`."""
         asked = {name: getattr(self, name) for name in self.inputs}
@@ -252,7 +257,7 @@ class LearnerConfig(Strict):
         """
         if request.photographs and self.condition != "rgb":
             raise ConfigError(
-                f"this generator makes cubes from {GIVEN[self.condition]}, not from photographs", "Give it no RGB store."
+                f"this generator makes cubes from {self.made_from}, not from photographs", "Give it no RGB store."
             )
         if request.drawing.mix and not self.mixes(request.size):
             larger = next((size for size in (64, 128, 256) if size > request.size and self.mixes(size)), None)
@@ -263,7 +268,7 @@ class LearnerConfig(Strict):
             )
         if request.drawing.truncation is not None and self.condition in SOURCED:
             raise ConfigError(
-                f"--truncation {request.drawing.truncation:g}: this generator makes cubes from {GIVEN[self.condition]}, and "
+                f"--truncation {request.drawing.truncation:g}: this generator makes cubes from {self.made_from}, and "
                 "no noise is drawn",
                 "Leave it out.",
             )
@@ -285,7 +290,7 @@ class LearnerConfig(Strict):
             )
         if self.condition == "none" and len(learnt) > 1:
             raise ConfigError(
-                f"diagnosis {diagnosis!r} cannot be asked for: this generator makes cubes from noise and learnt "
+                f"diagnosis {diagnosis!r} cannot be asked for: this generator makes cubes from {self.made_from} and learnt "
                 f"{len(learnt)} diagnoses without being told which is which, so nobody knows which of them a cube shows",
                 f"Train one on this diagnosis alone: --set 'data.diagnoses=[\"{diagnosis}\"]'.",
             )

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hyperderm.learners.spec import GIVEN
 from hyperderm.tags import COMMIT_TAG, FOLD_TAG, MANIFEST_TAG, STORE_TAG
 from hyperderm.training.served_models import ServedClassifier, ServedGenerator, ServedModel
 
@@ -58,7 +57,7 @@ def _what(model: ServedModel) -> str:
             f"A melanoma classifier ({learner.kind}: {learner.described('', size)}) of cubes of {shape}. "
             f"It gives calibrated probabilities; a lesion from {model.threshold:.4f} on is called melanoma."
         )
-    return f"A generator ({learner.kind}) that makes cubes of {shape}, from {GIVEN[learner.condition]}."
+    return f"A generator ({learner.kind}) that makes cubes of {shape}, from {learner.made_from}."
 
 
 def _loading(model: ServedModel, uri: str) -> str:

@@ -20,7 +20,7 @@ from hyperderm.identity import shaping
 from hyperderm.learners.base import Sampler
 from hyperderm.learners.data import CubeSet
 from hyperderm.learners.sources import Sources, matched
-from hyperderm.learners.spec import FREELY, GIVEN, SOURCED, Condition, Drawing, Request
+from hyperderm.learners.spec import FREELY, SOURCED, Condition, Drawing, Request
 from hyperderm.metrics.orientation import restore
 from hyperderm.store.manifest import Manifest
 from hyperderm.store.reader import Store
@@ -185,7 +185,7 @@ def _prepare(
             counts,
             derived=derived,
             maker=_maker(sampler, seed),
-            unjudged=f"this generator makes cubes from {GIVEN[condition]}, not from the pseudo-RGB",
+            unjudged=f"this generator makes cubes from {sampler.config.made_from}, not from the pseudo-RGB",
             photographs=audit_of(state, store, train, held_out),
         ),
         drawing,

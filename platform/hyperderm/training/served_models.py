@@ -19,7 +19,7 @@ from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, StudyError, nearest
 from hyperderm.learners.base import MelanomaClassifier, Sampler
 from hyperderm.learners.sources import Colours, Sources, matched_to
-from hyperderm.learners.spec import FREELY, GIVEN, Request, Role
+from hyperderm.learners.spec import FREELY, Request, Role
 from hyperderm.statistics.probability import Calibration
 from hyperderm.store.reader import Store
 from hyperderm.strict import json_of
@@ -129,8 +129,8 @@ class ServedGenerator(ServedModel):
         condition = self.sampler.config.condition
         if condition in ("mask", "run"):
             raise StudyError(
-                f"this generator makes cubes from {GIVEN[condition]}, which a model cannot hold: they are those of "
-                "lesions of its store",
+                f"this generator makes cubes from {self.sampler.config.made_from}, which a model cannot hold: they are "
+                "those of lesions of its store",
                 "Make its cubes where the store is: hyperderm generate --run RUN.",
             )
         if not self.diagnoses:
@@ -212,7 +212,7 @@ class ServedGenerator(ServedModel):
         wanted = f"(n, {self.size}, {self.size}, 3) linear R, G, B"
         if not self.from_photographs:
             if given is not None:
-                what = GIVEN[self.sampler.config.condition]
+                what = self.sampler.config.made_from
                 raise StudyError(f"this generator makes cubes from {what}, not from photographs", f"Leave {RGB!r} out.")
             return None
         if given is None:

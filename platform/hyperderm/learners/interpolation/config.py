@@ -36,9 +36,9 @@ SVD_COPIES = 5
 class InterpolationConfig(FittedConfig):
     """The settings of a generator that makes each cube from real train cubes of one diagnosis.
 
-    It learns nothing: its checkpoint holds the train cubes themselves, and what it makes holds no information that train
-    has not. So it is a rival that a trained generator must beat, and a control of a study (METHODS section 11). The audit
-    may call its cubes copies, which many of them are.
+    It learns nothing, and what it makes holds no information that train has not. So it is a rival that a trained generator
+    must beat, or a control of a study (METHODS section 11). It is a copier: the audit calls most of its cubes copies, and
+    its checkpoint holds the train cubes themselves, so whoever gets the checkpoint or a model made of it gets these lesions.
 
     The methods are, with a and b two train cubes of one diagnosis:
 
@@ -88,6 +88,11 @@ class InterpolationConfig(FittedConfig):
                     f"learner.method={users}, or leave it out"
                 )
         return self
+
+    @property
+    def made_from(self) -> str:
+        """See `LearnerConfig.made_from`."""
+        return "train cubes of a diagnosis" if self.conditioning == "class" else "train cubes"
 
     @property
     def cubes_each(self) -> int:
