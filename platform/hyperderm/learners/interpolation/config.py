@@ -37,8 +37,9 @@ class InterpolationConfig(FittedConfig):
     """The settings of a generator that makes each cube from real train cubes of one diagnosis.
 
     It learns nothing, and what it makes holds no information that train has not. So it is a rival that a trained generator
-    must beat, or a control of a study (METHODS section 11). It is a copier: the audit calls most of its cubes copies, and
-    its checkpoint holds the train cubes themselves, so whoever gets the checkpoint or a model made of it gets these lesions.
+    must beat, or a control of a study (METHODS section 11). It is a copier: the audit calls most of its cubes copies, those
+    of `average` apart. Its checkpoint holds the train cubes themselves, so whoever gets it, or a model made of it, gets
+    these lesions.
 
     The methods are, with a and b two train cubes of one diagnosis:
 
