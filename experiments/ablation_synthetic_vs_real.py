@@ -8,6 +8,8 @@ from hyperderm.registry import Profile
 
 AT_ONCE = TrainingConfig(batch_size=16, images=16, validate_every=16)
 """Training settings of the spectral baseline, which is fitted once and not trained in steps."""
+CONTROLS = ("shuffled", "without_melanoma", "noisy_copies")
+"""The negative controls, which every grid holds: where one of them helps, nothing is to be trusted."""
 GENERATORS = ("shsgan",)
 """The generators are named here, so that a new experiment does not change any grid."""
 
@@ -20,8 +22,9 @@ def ablation(profile: Profile) -> Ablation:
             name="synthetic_vs_real",
             profile="small",
             size=32,
-            arms=("real", "oversampled", "synthetic", "only"),
+            arms=("real", "oversampled", "synthetic", "only", *CONTROLS),
             curve=(0.25, 0.5),
+            judge=True,
             generators=GENERATORS,
             models=("spectral", "small_cnn"),
             classifiers={
@@ -33,9 +36,17 @@ def ablation(profile: Profile) -> Ablation:
     return Ablation(
         name="synthetic_vs_real",
         size=224,
-        arms=("real", "classic", "oversampled", "focal", "synthetic", "only", "pretrain", "both"),
+        arms=(
+            *("real", "classic", "strong", "oversampled", "focal"),
+            *("synthetic", "filtered", "matched", "both", "proportional", "only", "pretrain", "pretrain_head"),
+            *CONTROLS,
+        ),
         curve=(0.25, 0.5),
-        ratios=(0.25, 0.5, 1.0, 2.0, 4.0, "balance"),
+        ratios=(0.25, 1.0),
+        filters=("judge", "all"),
+        matches=("both",),
+        choose="validation",
+        judge=True,
         seeds=(0, 1, 2),
         generators=GENERATORS,
         models=("spectral", "efficientnet_lite0", "resnet18"),
