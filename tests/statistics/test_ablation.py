@@ -115,6 +115,20 @@ def test_the_rule_looks_at_the_adjusted_intervals(analysis):
     assert decision(replace(real, adjusted_low=-0.001), control).verdict == "cannot tell"
 
 
+def test_negative_controls_are_a_family_of_their_own(table, analysis):
+    """The intervals of the arms in question are as wide as without them; theirs are adjusted among themselves."""
+    alone = analyse(table, FAMILY[:2], resamples=300)
+    both = analyse(table, FAMILY, resamples=300, negative=["copier_x1"])
+    assert both.contrasts[:2] == alone.contrasts
+    assert both.contrasts[2:] == analyse(table, FAMILY[2:], resamples=300).contrasts
+    assert both.contrasts[0].adjusted_p < analysis.contrasts[0].adjusted_p
+    assert [decision.negative for decision in both.decisions] == [False, True]
+    assert "over 2 declared contrasts" in " ".join(decision_sentences(both))
+    left = analyse(table, FAMILY, resamples=300, negative=["copier_x1"], unanswered=2)
+    assert left.contrasts[2:] == both.contrasts[2:]
+    assert left.contrasts[0].adjusted_p > both.contrasts[0].adjusted_p
+
+
 def test_what_must_be_beaten_too_decides_as_well(analysis):
     real, control = (replace(c, low=0.01, adjusted_low=0.005) for c in analysis.contrasts[:2])
     strong = replace(control, reference="strong", adjusted_low=-0.001, detectable=0.3)

@@ -193,11 +193,13 @@ def analyse(
         predictions: the predictions of all cells to be compared; the order of rows does not matter.
         contrasts: the declared family. If an arm is compared with `real` and with other references, each of the other
             references is a control and gets a decision.
-        unanswered: number of declared contrasts without predictions; they stay in Holm's family, with p = 1.
+        unanswered: number of declared contrasts without predictions, of other arms than negative controls; they stay in
+            Holm's family, with p = 1.
         seed: seed of the bootstrap.
         resamples: number of bootstrap resamples.
         curve: what the arms were trained on, for learning curves and exchange rates; without it there are none.
-        negative: names of the arms that are negative controls.
+        negative: names of the arms that are negative controls. Their contrasts are a family of their own: they ask whether
+            the study can be trusted, and must not make it blind to what it is about.
         hurdle: a reference that is no control, but that an arm compared with it has to beat too; "" for none.
 
     Raises:
@@ -206,7 +208,7 @@ def analyse(
     """
     panels = _panels(predictions)
     _check(contrasts, panels)
-    results = _contrasts(contrasts, panels, unanswered, seed, resamples)
+    results = _contrasts(contrasts, panels, unanswered, negative, seed, resamples)
     melanoma = predictions.truth == 1
     melanomas = len(np.unique(predictions.lesion_id[melanoma]))
     everything = list(panels.values())
@@ -264,7 +266,12 @@ def _check(contrasts: Sequence[Contrast], panels: Panels) -> None:
 
 
 def _contrasts(
-    contrasts: Sequence[Contrast], panels: Panels, unanswered: int, seed: int, resamples: int
+    contrasts: Sequence[Contrast],
+    panels: Panels,
+    unanswered: int,
+    negative: Collection[str],
+    seed: int,
+    resamples: int,
 ) -> list[ContrastResult]:
     made = []
     for contrast in contrasts:
@@ -272,9 +279,21 @@ def _contrasts(
         assert both is not None
         arm, reference = both
         made.append((arm, reference, difference(arm, reference, bootstrap(arm, resamples, seed))))
-    family = holm([*(found.p for _, _, found in made), *[1.0] * unanswered])[: len(made)]
+    family = _families(contrasts, [found.p for _, _, found in made], unanswered, negative)
     cells = [max(len(panels[each.arm, each.model].blocks) for each in pair) for *pair, _ in made]
     return [_contrast(*each, place, resamples, most) for each, place, most in zip(made, family, cells, strict=True)]
+
+
+def _families(
+    contrasts: Sequence[Contrast], chances: Sequence[float], unanswered: int, negative: Collection[str]
+) -> list[Holm]:
+    """Return the place of every contrast in its family; `unanswered` further ones belong to that of the synthetic arms."""
+    found: dict[int, Holm] = {}
+    for controls, more in ((False, unanswered), (True, 0)):
+        rows = [row for row, each in enumerate(contrasts) if (each.arm in negative) == controls]
+        places = holm([*(chances[row] for row in rows), *[1.0] * more]) if rows else []
+        found |= dict(zip(rows, places, strict=False))
+    return [found[row] for row in range(len(contrasts))]
 
 
 def _contrast(arm: Panel, reference: Panel, found: Difference, place: Holm, resamples: int, cells: int) -> ContrastResult:

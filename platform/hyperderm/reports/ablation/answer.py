@@ -80,9 +80,10 @@ def _decided(a: Analysis) -> list[str]:
     asked = [each for each in a.decisions if not each.negative]
     if not asked:
         return ["No synthetic arm could be compared with both real and its control, so there is no answer."]
+    controls = {each.arm for each in a.decisions if each.negative}
+    count = sum(each.arm not in controls for each in a.contrasts) + a.unanswered
     family = (
-        f"Intervals are Holm-adjusted over {_many(len(a.contrasts) + a.unanswered, 'declared contrast')} "
-        f"(family level {number(a.family_level, 2)})."
+        f"Intervals are Holm-adjusted over {_many(count, 'declared contrast')} (family level {number(a.family_level, 2)})."
     )
     return [_summary(asked), *(decision_sentence(a, each) for each in asked), family]
 

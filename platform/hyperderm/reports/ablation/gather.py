@@ -98,9 +98,8 @@ def conclude(
     asked = [c for c, (arm, reference) in pairs.items() if arm and reference and common(arm, reference)]
     trained_on = _trained_on(plan, results)
     negative = [arm.name for arm in plan.arms if arm.negative]
-    analysis = analyse(
-        table, asked, unanswered=len(declared) - len(asked), curve=trained_on, negative=negative, hurdle=HURDLE
-    )
+    unanswered = sum(each not in asked and each.arm not in negative for each in declared)
+    analysis = analyse(table, asked, unanswered=unanswered, curve=trained_on, negative=negative, hurdle=HURDLE)
     facts = _facts(plan, grid, tags, results, failed, late, missing, real)
     facts = replace(facts, recompute=command, trained_on=trained_on, negative=tuple(negative), choices=tuple(chosen))
     write_report(folder / REPORT, table, analysis, facts)

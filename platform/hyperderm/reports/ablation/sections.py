@@ -241,6 +241,7 @@ def _differences(analysis: Analysis, facts: ReportFacts) -> Section:
         f"{count} contrasts were declared, the last {moment(facts.declared.at)}, {when} (plan "
         f"{short_hash(facts.declared.fingerprint)}). "
         f"Family level {analysis.family_level:g}; {analysis.resamples:,} resamples."
+        f"{' The negative controls are a family of their own.' if facts.negative else ''}"
     )
     alt = f"Forest plot of {len(analysis.contrasts)} differences in AUROC; the table below holds its numbers."
     drawing = Drawing("forest", lambda: forest(analysis, facts), alt, caption)
@@ -385,6 +386,8 @@ def _again(analysis: Analysis, facts: ReportFacts) -> Section:
         needed, curve = "from hyperderm.statistics.learning_curve import CurveFacts\n", f",\n    curve={facts.trained_on}"
     if facts.negative:
         curve += f",\n    negative={facts.negative}"
+    if hurdle := next((each.hurdle for each in analysis.decisions if each.hurdle), ""):
+        curve += f",\n    hurdle={hurdle!r}"
     lines = f"""\
 import csv
 from pathlib import Path

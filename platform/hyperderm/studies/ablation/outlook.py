@@ -58,20 +58,21 @@ class Outlook:
 
 
 def outlook(plan: Plan, pilot: Pilot | None, declared: Collection[tuple[str, str, str]] = ()) -> Outlook | None:
-    """Return what the grid can show; None if it declares no comparison.
+    """Return what the grid can show; None if it declares no comparison but of negative controls.
 
     Args:
         plan: the grid; its folds and seeds do not matter.
         pilot: a finished grid of the same store and task; None: assumptions.
         declared: contrasts that were declared earlier in the grid's folder; they stay in the family.
     """
-    asked = plan.contrasts
+    controls = {arm.name for arm in plan.arms if arm.negative}  # a family of their own
+    asked = [each for each in plan.contrasts if each[0] not in controls]
     if not asked:
         return None
     tested = fold_sizes(plan.store, plan.grid.task.diagnoses)
     models = list(dict.fromkeys(model for _, _, model in asked))
     chance = {model: 0.0 if plan.grid.classifiers[model].learner.fit_once else power.TRAINING_SD for model in models}
-    count = len({*asked, *declared})
+    count = len({*asked, *(each for each in declared if each[0] not in controls)})
     if pilot is None:
         sizes = [(each.melanoma_groups, each.other_groups) for each in tested]
         spreads = {model: power.assumed(sizes, training_sd=chance[model]) for model in models}
