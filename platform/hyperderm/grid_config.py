@@ -16,6 +16,8 @@ ArmKind = Literal[
     "oversampled",
     "focal",
     "synthetic",
+    "conditional",
+    "photographs",
     "filtered",
     "matched",
     "proportional",
@@ -84,12 +86,13 @@ class Ablation(Strict):
     arms: tuple[ArmKind, ...] = Field(("real", "oversampled", "synthetic"), min_length=1)
     """real: no augmentation; all other arms use the classic one. classic: classic augmentation alone. oversampled: melanomas
     are shown again, per ratio (the control). focal: focal loss. synthetic: synthetic melanomas beside the real ones, per
-    ratio. filtered: as synthetic, but the cubes are chosen from `pool` times as many, by each of `filters`. matched: as
-    synthetic, but the cubes are given properties of train, each of `matches`. proportional: synthetic cubes of both classes
-    in train's proportion, per ratio, so that "synthetic" is no sign of melanoma. only: synthetic cubes alone. pretrain:
-    synthetic cubes first, then real ones. pretrain_head: the same, but real cubes train the last layer alone. both: as
-    synthetic, but the generator was pre-trained on both classes. strong: classic augmentation and changes of light and
-    sensor; every arm with a decision must beat it too.
+    ratio. conditional: as synthetic, but the generator learnt every diagnosis of the task. photographs: as synthetic, but
+    the generator learnt `photographs` beside the cubes. filtered: as synthetic, but the cubes are chosen from `pool` times
+    as many, by each of `filters`. matched: as synthetic, but the cubes are given properties of train, each of `matches`.
+    proportional: synthetic cubes of both classes in train's proportion, per ratio, so that "synthetic" is no sign of
+    melanoma. only: synthetic cubes alone. pretrain: synthetic cubes first, then real ones. pretrain_head: the same, but real
+    cubes train the last layer alone. both: as synthetic, but the generator was pre-trained on both classes. strong: classic
+    augmentation and changes of light and sensor; every arm with a decision must beat it too.
 
     Negative controls, which must not help: shuffled, as proportional with the diagnoses of the synthetic cubes dealt out
     anew; without_melanoma, as synthetic from a generator that never saw melanoma; noisy_copies, real melanomas with noise
@@ -121,6 +124,8 @@ class Ablation(Strict):
     name of that net's experiment, which is trained first on each fold. Generators that name the same one share its nets."""
     sets: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Synthetic stores made elsewhere: name to fold to URI. Each store must name the manifest and fold it was made from."""
+    photographs: str | None = None
+    """Store of photographs that the generators of the arm "photographs" learn (`data.photographs`)."""
     rgb: str | None = None
     """Store of RGB photographs as input of generators; None means the RGB of the train role's cubes (marked as derived)."""
     searches: dict[str, dict[str, str]] = Field(default_factory=dict)
@@ -148,6 +153,11 @@ class Ablation(Strict):
             raise ValueError(f"ratios = ['balance'] with arms {both} is refused: they keep train's proportion. Add a number")
         if self.uses_generators and not self.generators:
             raise ValueError(f"generators = [] with arms = {list(self.arms)} is refused: name one, or leave those arms out")
+        if ("photographs" in self.arms) != (self.photographs is not None):
+            raise ValueError(
+                f'photographs = {self.photographs} with arms = {list(self.arms)} is refused: the arm "photographs" and '
+                "the store belong together. Give both or none"
+            )
         if any(seed < 0 for seed in self.seeds):
             raise ValueError(f"seeds = {list(self.seeds)} is refused: a seed is 0 or more. For example seeds=[0,1,2]")
         return self

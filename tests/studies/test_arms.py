@@ -1,20 +1,22 @@
 """The arms that the literature asks for and their negative controls: what they draw, show, and are compared with."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hyperderm.errors import ConfigError
+from hyperderm.errors import ConfigError, StoreError
 from hyperderm.grid_config import HURDLE
 from hyperderm.learners.mixture import MixtureConfig
 from hyperderm.store.folds import POSITIVE
 from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import origin_of
+from hyperderm.store.writer import write_store
 from hyperderm.studies.ablation.builder import apportioned
 from hyperderm.studies.ablation.jobs import SPARE
 from hyperderm.studies.ablation.plan import Plan
-from tests.studies.grids import generator, plan, synthetic_set
+from tests.studies.grids import generator, lesions, plan, synthetic_set
 
 NEVUS = "dysplastic_nevus"
 
@@ -151,3 +153,36 @@ def test_a_whole_is_divided_without_rest():
     assert apportioned(7, {"a": 10, "b": 10, "c": 1}) == {"a": 4, "b": 3}
     assert apportioned(9, {"a": 3, "b": 6}) == {"a": 3, "b": 6}
     assert sum(apportioned(100, {"a": 1, "b": 1, "c": 1}).values()) == 100
+
+
+def test_a_generator_told_the_diagnosis(real):
+    makers = {"shsgan": fitted().override({"data.diagnoses": [POSITIVE], "learner.conditioning": "none"})}
+    made = plan(real, makers, arms=["synthetic", "conditional"], folds=[0], models=["small_cnn"])
+    learnt = [job.experiment.data.diagnoses for job in made.stage("generator")]
+    assert learnt == [(POSITIVE,), (NEVUS, POSITIVE)]
+    assert source(made, "shsgan_conditional_x1").key != source(made, "shsgan_x1").key
+    (arm,) = [arm for arm in made.arms if arm.word == "conditional"]
+    assert (arm.variant, arm.control) == ("all_classes", "oversampled_x1")
+
+
+def test_photographs_and_their_arm_belong_together(real, tmp_path: Path):
+    with pytest.raises(ConfigError, match="photographs = None with arms"):
+        planned(real, arms=["photographs"])
+    with pytest.raises(ConfigError, match="photographs = rgb with arms"):
+        planned(real, photographs="rgb")
+    made = planned(real, arms=["synthetic", "photographs"], photographs="rgb")
+    (reason,) = [why for arm, _, why in made.left_out if arm == "shsgan_photographs_x1"]
+    assert "shsgan cannot learn photographs" in reason
+    assert not [job for job in made.jobs if "photographs" in job.label]
+
+
+def test_photographs_of_held_out_lesions_are_refused(tmp_path: Path):
+    """The same files as those of the store, which a set would show again under other names."""
+    made = [replace(one, origin={"sha256": one.lesion_id}) for one in lesions({POSITIVE: 15, NEVUS: 25})]
+    write_store(str(tmp_path / "real"), made, fold_count=5, seed=0)
+    pictures = [
+        replace(one, lesion_id=f"P{one.lesion_id}", image_id=f"P{one.lesion_id}", group=f"P{one.group}") for one in made
+    ]
+    write_store(str(tmp_path / "rgb"), pictures, fold_count=0, kind="rgb")
+    with pytest.raises(StoreError, match=r"rgb = .* shows 8 of 8 lesions of the validation role of fold 0 \(8 by file\)"):
+        plan(open_store(str(tmp_path / "real")), {"shsgan": generator()}, rgb=str(tmp_path / "rgb"), folds=[0])

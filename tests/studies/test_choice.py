@@ -77,6 +77,8 @@ def test_a_model_for_which_too_few_arms_have_a_meaning(real):
     made = grid(real, arms=["synthetic", "proportional", "pretrain"], ratios=[1.0], models=["spectral", "small_cnn"])
     assert ("shsgan_chosen", "spectral") in {(arm, model) for arm, model, _ in made.left_out}
     assert "shsgan_chosen" in {arm for arm, _, model in made.contrasts if model == "small_cnn"}
+    both = grid(real, arms=["synthetic", "filtered", "pretrain"], filters=["judge"], ratios=[1.0], models=["spectral"])
+    assert ("shsgan_chosen", "shsgan_chosen_control", "spectral") in both.contrasts  # chosen among the one that is left
 
 
 def test_nothing_to_choose_is_refused(real):

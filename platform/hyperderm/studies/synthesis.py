@@ -32,7 +32,7 @@ from hyperderm.training.data import cube_set
 from hyperderm.training.drawn_cubes import CHUNK, MOST, STRIDE, CheckpointSampler, Tally, chunks
 from hyperderm.training.inputs import seen_of
 from hyperderm.training.named_checkpoints import fold_of, read_checkpoint
-from hyperderm.training.photographs import photographs_of
+from hyperderm.training.photographs import check_unrelated, photographs_of
 from hyperderm.training.run import load_sampler
 
 if TYPE_CHECKING:
@@ -153,6 +153,8 @@ def _prepare(
         sampler.config.check_request(Request(counts, learnt, held, rgb is not None, drawing, data.size))
     except ConfigError as error:
         raise StudyError(error.what, error.remedy) from None
+    if rgb is not None:
+        check_unrelated(store, rgb, rgb.index().column("lesion_id").to_pylist(), fold, "--rgb")
     sources = {diagnosis: _sources(sampler, train, diagnosis, rgb) for diagnosis in counts}
     derived = condition in SOURCED and rgb is None
     held_out = _held_out(store, fold, counts, learnt, data.size)

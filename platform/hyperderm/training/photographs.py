@@ -43,7 +43,9 @@ def photographs_of(rgb: Store, diagnosis: str, size: int, called: str = "--rgb")
     return [str(row["lesion_id"]) for row in rows if not labelled or row["diagnosis"] == diagnosis]
 
 
-def check_unrelated(store: Store, rgb: Store, chosen: Collection[str], fold: int) -> None:
+def check_unrelated(
+    store: Store, rgb: Store, chosen: Collection[str], fold: int, called: str = "data.photographs ="
+) -> None:
     """Refuse photographs that show a lesion, or a patient, of the validation or the test role.
 
     They are recognised by the source file and by the group, in either store (`store.overlap.LesionMatcher`), and by a
@@ -52,8 +54,9 @@ def check_unrelated(store: Store, rgb: Store, chosen: Collection[str], fold: int
     Args:
         store: the store of the cubes.
         rgb: the store of the photographs.
-        chosen: ids of the photographs that would be learnt.
+        chosen: ids of the photographs that would be learnt, or made into cubes.
         fold: the fold of the run.
+        called: how the user named the store, for error messages.
 
     Raises:
         StoreError: that is so; the message counts the lesions.
@@ -67,13 +70,13 @@ def check_unrelated(store: Store, rgb: Store, chosen: Collection[str], fold: int
         if found.lesions:
             how = ", ".join(f"{count} by {reason}" for reason, count in found.how)
             raise StoreError(
-                f"data.photographs = {rgb.location.uri} shows {found.lesions} of {len(held)} lesions of the {role} role of "
+                f"{called} {rgb.location.uri} shows {found.lesions} of {len(held)} lesions of the {role} role of "
                 f"fold {fold} ({how})",
                 "Ingest the photographs without those lesions and their patients.",
             )
         if shared := sorted(_patients(real, held) & _patients(pictures, learnt)):
             raise StoreError(
-                f"data.photographs = {rgb.location.uri} shows patients of the {role} role of fold {fold}: both stores name "
+                f"{called} {rgb.location.uri} shows patients of the {role} role of fold {fold}: both stores name "
                 f"{shared[0]}" + (f" and {len(shared) - 1} more" if shared[1:] else ""),
                 "Ingest the photographs without these patients, or by --groups with other names if they are other people.",
             )

@@ -173,7 +173,10 @@ def _facts(
         if len(found) > 1:
             missing = [*missing, f"Its jobs were run by several {what}: {', '.join(found)}."]
     if plan.grid.rgb:
-        missing = [*missing, "Whether the photographs in rgb show lesions of this store cannot be checked."]
+        missing = [
+            *missing,
+            "The photographs in rgb were compared with held-out lesions by file and patient, not by what they show.",
+        ]
     begun = [*missing, *(f"{job.label}: no time before --until" for job in plan.jobs if job.key in late)]
     return ReportFacts(
         name=grid.name,

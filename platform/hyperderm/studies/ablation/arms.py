@@ -12,7 +12,7 @@ from hyperderm.store.folds import POSITIVE
 from hyperderm.strict import parse
 
 Ratio = float | Literal["balance"]
-Variant = Literal["own", "all_classes", "pretraining", "pretrained", "without_melanoma"]
+Variant = Literal["own", "all_classes", "pretraining", "pretrained", "photographs", "without_melanoma"]
 CLASSIC = {"augmentation": "classic"}
 PRETRAIN_SHARE = 0.5
 """The share of the training images that pre-training takes, for a classifier or a generator."""
@@ -29,6 +29,7 @@ class Arm:
         learner: settings of the classifier that the arm fixes.
         generator: the source of the synthetic cubes; None if the arm shows none.
         variant: how the generator is trained: as its experiment says (`own`); on every class of the task (`all_classes`); on
+            the grid's photographs too (`photographs`); on
             all of them but melanoma (`without_melanoma`); or first on every class in a run of its own (`pretraining`), and
             from there as its experiment says (`pretrained`).
         use: the value of `SyntheticConfig.use`.
@@ -223,8 +224,9 @@ def _added(grid: Ablation, generator: str, ratio: Ratio) -> Iterator[Arm]:
         name, description = f"{generator}_{part}_{named(ratio)}", f"{text}; {said}"
         return replace(plain, name=name, description=description, word=word, variant=variant, curation=curation)
 
-    if "both" in kinds:
-        yield other("both", "the generator was pre-trained on both classes", "both", "pretrained")
+    for word, (variant, said) in VARIANTS.items():
+        if word in kinds:
+            yield other(word, said, word, variant)
     if "filtered" in kinds:
         for keep in grid.filters:
             said = f"chosen from {grid.pool:g} times as many: {FILTERS[keep]}"
@@ -242,6 +244,11 @@ def _added(grid: Ablation, generator: str, ratio: Ratio) -> Iterator[Arm]:
         )
 
 
+VARIANTS: dict[str, tuple[Variant, str]] = {
+    "both": ("pretrained", "the generator was pre-trained on both classes"),
+    "conditional": ("all_classes", "the generator learnt every diagnosis and is told which"),
+    "photographs": ("photographs", "the generator learnt photographs beside the cubes"),
+}
 FILTERS = {
     "random": "drawn at random",
     "judge": "those that a judge tells least surely from real ones",

@@ -21,7 +21,7 @@ from hyperderm.strict import fingerprint, json_of
 from hyperderm.studies.ablation.arms import PRETRAIN_SHARE, Arm, Variant
 from hyperderm.studies.ablation.jobs import JUDGED_SHARE, SPARE, Job
 from hyperderm.training.data import check_size
-from hyperderm.training.photographs import photographs_of
+from hyperderm.training.photographs import check_unrelated, photographs_of
 from hyperderm.training.run_folder import IDENTITY, STUDY
 from hyperderm.training.selection import Selection, select
 
@@ -48,6 +48,7 @@ class PlanBuilder:
         self._counts: dict[str, dict[str, int]] = {}
         self._sets: dict[str, tuple[str, int, str]] = {}
         self._curated: dict[str, Job] = {}
+        self._unrelated: set[int] = set()
         self._digests: dict[str, str] = {}
         self._external: dict[tuple[str, int], Store] = {}
         self._learnt_photographs: dict[str, str] = {}
@@ -221,6 +222,7 @@ class PlanBuilder:
         learner, learnt = generator.experiment.learner, self._learnt(generator.experiment)
         if self.photographs and learner.condition == "rgb":
             held = len(self._photographs_for(arm, diagnosis))
+            self._check_unrelated(self.photographs, generator.fold)
         else:
             lesions = set(self.selections[generator.fold].train)
             lesions &= self.store.with_masks() if learner.condition == "mask" else lesions
@@ -238,6 +240,12 @@ class PlanBuilder:
                 f"arm {arm.name}, generator {arm.generator}: {error.what}{rgb}",
                 f"{remedy} Or leave that arm out, or take a smaller ratio or another generator.",
             ) from None
+
+    def _check_unrelated(self, photographs: Store, fold: int) -> None:
+        """Prove once for each fold that no photograph shows a held-out lesion."""
+        if fold not in self._unrelated:
+            check_unrelated(self.store, photographs, photographs.index().column("lesion_id").to_pylist(), fold, "rgb =")
+            self._unrelated.add(fold)
 
     def _photographs_for(self, arm: Arm, diagnosis: str) -> list[str]:
         """Return the photographs from which the arm's cubes of a diagnosis are made; a StudyError names the arm."""
@@ -297,6 +305,17 @@ class PlanBuilder:
             return f"{name} learns every class of the task anyway"
         return "" if START in base.learner.inputs else f"{name} cannot begin from another run, so it is not pre-trained"
 
+    def not_photographed(self, arm: Arm) -> str:
+        """Return why the arm's generator cannot learn photographs; "" if it can."""
+        name = str(arm.generator)
+        if name in self.grid.sets:
+            return f"{name} was made elsewhere, by one generator"
+        try:
+            self._base(name, self.folds[0]).override({"data.photographs": self.grid.photographs})
+        except ConfigError as error:
+            return f"{name} cannot learn photographs: {error.what}"
+        return ""
+
     def with_melanoma(self, arm: Arm) -> str:
         """Return why no generator without melanoma can be had for the arm; "" if there is one."""
         name = str(arm.generator)
@@ -316,7 +335,7 @@ class PlanBuilder:
         classes = self._classes()
         if variant == "without_melanoma":
             classes -= {POSITIVE}
-        elif variant != "own" and classes <= self._learnt(base):
+        elif variant not in ("own", "photographs") and classes <= self._learnt(base):
             variant = "own"  # it learns all of them already
         if (name, variant, fold) in self._generators:
             return self._generators[name, variant, fold]
@@ -359,6 +378,8 @@ class PlanBuilder:
             values |= base.learner.told_apart
         elif variant == "without_melanoma":
             values |= dict.fromkeys(base.learner.told_apart, "none")
+        if variant == "photographs":
+            values["data.photographs"] = self.grid.photographs
         if variant == "pretraining":
             values["training.images"] = first
         if variant == "pretrained":

@@ -63,7 +63,7 @@ def choices(plan: Plan, results: Mapping[str, Result]) -> list[Choice]:
     for arm in (each for each in plan.arms if each.chosen_from):
         for block, jobs in cells.items():
             candidates = [jobs[name] for name in arm.chosen_from if name in jobs]
-            if len(candidates) > 1 and all(job.key in results for job in candidates):
+            if candidates and all(job.key in results for job in candidates):
                 losses = {job.arm: float(results[job.key]["judgement"][SCORE]) for job in candidates}
                 found.append(Choice(arm.name, *block, min(losses, key=lambda name: losses[name]), losses))
     return found

@@ -135,11 +135,13 @@ def _left_out(grid: Ablation, builder: PlanBuilder, chosen: Sequence[Arm]) -> li
 def _reason(arm: Arm, chosen: Sequence[Arm], model: Model, builder: PlanBuilder, gone: Collection[str]) -> str:
     """Return why an arm is left out for a model of which `gone` are left out before; "" if it is not."""
     if arm.chosen_from:
-        few = len(set(arm.chosen_from) - set(gone)) < 2
-        return "fewer than two of the arms that it is chosen from have a meaning" if few else ""
+        left, least = len(set(arm.chosen_from) - set(gone)), 2 if arm.control else 1  # one control may serve two arms
+        return f"{left} of the arms that it is chosen from have a meaning" if left < least else ""
     reason = arm.suits(model)
     if arm.variant == "pretrained":
         reason = builder.not_pretrained(arm) or reason
+    if arm.variant == "photographs":
+        reason = builder.not_photographed(arm) or reason
     if arm.variant == "without_melanoma":
         reason = builder.with_melanoma(arm) or reason
     control = next((each for each in chosen if each.name == arm.control), None)
