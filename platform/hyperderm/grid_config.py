@@ -21,6 +21,7 @@ ArmKind = Literal[
     "filtered",
     "matched",
     "proportional",
+    "rebuilt",
     "shuffled",
     "without_melanoma",
     "noisy_copies",
@@ -90,9 +91,10 @@ class Ablation(Strict):
     the generator learnt `photographs` beside the cubes. filtered: as synthetic, but the cubes are chosen from `pool` times
     as many, by each of `filters`. matched: as synthetic, but the cubes are given properties of train, each of `matches`.
     proportional: synthetic cubes of both classes in train's proportion, per ratio, so that "synthetic" is no sign of
-    melanoma. only: synthetic cubes alone. pretrain: synthetic cubes first, then real ones. pretrain_head: the same, but real
-    cubes train the last layer alone. both: as synthetic, but the generator was pre-trained on both classes. strong: classic
-    augmentation and changes of light and sensor; every arm with a decision must beat it too.
+    melanoma. rebuilt: every train cube again as the generator rebuilds it. only: synthetic cubes alone. pretrain: synthetic
+    cubes first, then real ones. pretrain_head: the same, but real cubes train the last layer alone. both: as synthetic, but
+    the generator was pre-trained on both classes. strong: classic augmentation and changes of light and sensor; every arm
+    with a decision must beat it too.
 
     Negative controls, which must not help: shuffled, as proportional with the diagnoses of the synthetic cubes dealt out
     anew; without_melanoma, as synthetic from a generator that never saw melanoma; noisy_copies, real melanomas with noise

@@ -1,11 +1,12 @@
 """What learners share that rebuild cubes: the score of held-out cubes as they are rebuilt, and a picture of them."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from hyperderm.learners.data import CubeSet
 from hyperderm.learners.from_noise import ToldDiagnosis
 from hyperderm.learners.synthesis import repeatable
 
@@ -41,6 +42,12 @@ class Rebuilding(ToldDiagnosis):
                 found[key] = found.get(key, 0.0) + float(values.double().sum()) / len(rows)
         return found
 
+    def rebuilt_cubes(self, cubes: CubeSet) -> Tensor:
+        """Return cubes of learnt diagnoses as they are rebuilt, (n, B, S, S) float32 reflectance on the CPU."""
+        rows = range(len(cubes))
+        parts = [self._pairs(rows[at : at + AT_ONCE], cubes)[0] for at in range(0, len(rows), AT_ONCE)]
+        return self.data.coordinates.inverse(torch.cat(parts).double()).float().cpu()
+
     def rebuilt(self) -> tuple[Tensor, Tensor] | None:
         """See `GenerativeLearner.rebuilt`: the first cubes of the validation role."""
         rows = self._rebuildable()[:PICTURED]
@@ -54,14 +61,16 @@ class Rebuilding(ToldDiagnosis):
         diagnoses = self.data.validation.diagnoses
         return [row for row, name in enumerate(diagnoses) if not self.classes or name in self.classes]
 
-    def _pairs(self, rows: list[int]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Return validation cubes as they are rebuilt, and as they are, both scaled, and scores of `rebuild`."""
-        held, encoder = self.data.validation, self.modules[ENCODER]
+    def _pairs(self, rows: Sequence[int], cubes: CubeSet | None = None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return cubes, by default those of validation, rebuilt and as they are, both scaled, and their scores."""
+        held, encoder = cubes or self.data.validation, self.modules[ENCODER]
         was_training = encoder.training
         encoder.eval()
         try:
             with repeatable():
-                real = self.data.coordinates.forward(held.reflectance[rows]).to(self.compute.device, self.compute.dtype)
+                real = self.data.coordinates.forward(held.reflectance[list(rows)]).to(
+                    self.compute.device, self.compute.dtype
+                )
                 numbers = [self.classes.index(held.diagnoses[row]) for row in rows] if self.classes else []
                 labels = (torch.tensor(numbers, device=real.device),) if numbers else ()
                 made, scores = self.rebuild(real, *labels)

@@ -147,6 +147,11 @@ class LearnerConfig(Strict):
         return GIVEN[self.condition]
 
     @property
+    def rebuilds(self) -> bool:
+        """Whether a generator can rebuild a given cube: from its pseudo-RGB, or by an encoder of its own."""
+        return self.condition == "rgb"
+
+    @property
     def needed(self) -> dict[str, str]:
         """The other runs that are needed: the run or the address of its checkpoint, by field of `inputs`."""
         asked = {name: getattr(self, name) for name in self.inputs}

@@ -60,6 +60,8 @@ class SyntheticOrigin(Strict):
     """Whether the style of each cube came from a second noise."""
     guidance: float | None = None
     """The classifier-free guidance of the cubes, where another was asked for than that of the configuration."""
+    rebuilt: bool = False
+    """Whether each cube is a train cube as the generator rebuilds it, in its own orientation."""
     curated: Curated | None = None
     """How the set was made from a larger one of the same generator; None: as it was drawn."""
     audit: dict[str, Any] | None = None
@@ -78,6 +80,8 @@ class SyntheticOrigin(Strict):
             found.pop("mix", None)
         if self.guidance is None:
             found.pop("guidance", None)
+        if not self.rebuilt:
+            found.pop("rebuilt", None)
         if self.curated is None:
             found.pop("curated", None)
         return found

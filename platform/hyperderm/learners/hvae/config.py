@@ -45,6 +45,11 @@ class HvaeConfig(DiagnosisConfig):
     """An update whose gradients have a norm above this, before they are shortened, is left out (Child 2021, section 3)."""
 
     @property
+    def rebuilds(self) -> bool:
+        """See `LearnerConfig.rebuilds`: by its encoder."""
+        return True
+
+    @property
     def splits(self) -> bool:
         """See `LearnerConfig.splits`: yes; gradients are shortened, or left out, when those of all parts are added up."""
         return True

@@ -41,6 +41,11 @@ class VaeConfig(NoiseConfig):
     weight_decay: float = Field(1e-5, ge=0)
 
     @property
+    def rebuilds(self) -> bool:
+        """See `LearnerConfig.rebuilds`: by its encoder."""
+        return True
+
+    @property
     def splits(self) -> bool:
         """See `LearnerConfig.splits`: yes, unless it has batch norm; both terms of the loss are means over cubes."""
         return self.norm != "batch"

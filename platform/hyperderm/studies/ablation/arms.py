@@ -38,6 +38,7 @@ class Arm:
         share: the share of train's melanomas that the arm shows, a point of the learning curve.
         labels: the value of `SyntheticConfig.labels`.
         curation: what is done to the set before it is shown (`store.curated.Curation`), as JSON values; {} for nothing.
+        rebuilt: whether the set is all of train as the generator rebuilds it, and not drawn.
         word: the word in the grid's `arms` that asks for this arm, for arms that read synthetic cubes.
         chosen_from: for an arm that is not trained but chosen among others on validation (see `choice`), their names.
     """
@@ -53,6 +54,7 @@ class Arm:
     share: float = 1.0
     labels: Literal["own", "redrawn"] = "own"
     curation: Mapping[str, str] = field(default_factory=dict)
+    rebuilt: bool = False
     word: str = ""
     chosen_from: tuple[str, ...] = ()
 
@@ -64,7 +66,13 @@ class Arm:
     @property
     def by_dose(self) -> bool:
         """Whether the arm is one of several that differ in their ratio alone."""
-        return bool(self.control) and not self.chosen_from and self.use not in PRETRAINS and self.variant != "pretrained"
+        return (
+            bool(self.control)
+            and not self.rebuilt
+            and not self.chosen_from
+            and self.use not in PRETRAINS
+            and self.variant != "pretrained"
+        )
 
     @property
     def series(self) -> str:
@@ -202,6 +210,10 @@ def _synthetic(grid: Ablation, generator: str) -> Iterator[Arm]:
         "pretrain": f"half the steps on synthetic cubes of {generator}, half on real ones, classic augmentation",
         "pretrain_head": f"as {generator}_pretrain, but real cubes train the last layer alone",
     }
+    if "rebuilt" in grid.arms:
+        text = f"real cubes, and each of them again as {generator} rebuilds it, classic augmentation"
+        both: dict[str, Any] = {"use": "add_both", "control": CLASSIC_ARM, "rebuilt": True, "word": "rebuilt"}
+        yield Arm(f"{generator}_rebuilt", text, CLASSIC, **whole, **both)
     for use, text in texts.items():
         if use in grid.arms:
             control = CLASSIC_ARM if use in PRETRAINS else None

@@ -69,9 +69,7 @@ class PlanBuilder:
         for key in needs:
             if key in self._curated:
                 job = self._curated[key]
-                found += [*self.before([need for need in job.needs if need in self._sets]), job]
-                continue
-            if key not in self._sets:  # the generator of a curated set, which comes with its pool
+                found += [*(each for need in job.needs for each in self._maker(need)), job]
                 continue
             name, fold, generator = self._sets[key]
             found += self._with_inputs(generator)
@@ -80,6 +78,10 @@ class PlanBuilder:
                     seed=self.grid.generator_seed, counts=self._counts[key], gpus=self.grid.resources.gpus)
             )  # fmt: skip
         return found
+
+    def _maker(self, need: str) -> list[Job]:
+        """Return the set or the generator with this key, after what it needs."""
+        return self.before([need]) if need in self._sets else self._with_inputs(need)
 
     def _with_inputs(self, key: str) -> list[Job]:
         """Return the generator with this key, after the generators that it begins from."""
@@ -143,6 +145,9 @@ class PlanBuilder:
         if arm.generator in self.grid.sets:
             return self._source_elsewhere(arm, fold)
         generator = self._generator(arm.generator, arm.variant, fold)
+        if arm.rebuilt:
+            key = self._rebuilt(arm, generator)
+            return key, "", (key,)
         key = fingerprint({"generator": generator.key, "seed": self.grid.generator_seed, "rgb": self.rgb})[:16]
         kept, drawn = self._with_spare(arm, generator)
         self._sets.setdefault(key, (generator.model, fold, generator.key))
@@ -152,6 +157,18 @@ class PlanBuilder:
         if arm.curation:
             key = self._curation(arm, fold, key, kept, drawn, (key, generator.key))
         return key, "", (key,)
+
+    def _rebuilt(self, arm: Arm, generator: Job) -> str:
+        """Return the key of the job that rebuilds all of train by a generator, made once."""
+        counts, seed = self._wanted(arm, generator.fold), self.grid.generator_seed
+        key = fingerprint({"generator": generator.key, "rebuilt": counts, "seed": seed, "version": VERSION})[:16]
+        label = f"train of fold {generator.fold} rebuilt by {generator.model}"
+        job = Job(
+            key, "synthetic", label, generator.fold, None, (generator.key,), model=f"{generator.model}, rebuilt", seed=seed,
+            counts=counts, gpus=self.grid.resources.gpus, rebuilt=True,
+        )  # fmt: skip
+        self._curated.setdefault(key, job)
+        return key
 
     def _source_elsewhere(self, arm: Arm, fold: int) -> tuple[str, str, tuple[str, ...]]:
         kept, drawn = self._amounts(arm, fold, 0)
@@ -304,6 +321,13 @@ class PlanBuilder:
         if self._classes() <= self._learnt(base):
             return f"{name} learns every class of the task anyway"
         return "" if START in base.learner.inputs else f"{name} cannot begin from another run, so it is not pre-trained"
+
+    def not_rebuilding(self, arm: Arm) -> str:
+        """Return why the arm's generator cannot rebuild cubes; "" if it can."""
+        name = str(arm.generator)
+        if name in self.grid.sets:
+            return f"{name} was made elsewhere, its generator is not at hand"
+        return "" if self._base(name, self.folds[0]).learner.rebuilds else f"{name} cannot rebuild a given cube"
 
     def not_photographed(self, arm: Arm) -> str:
         """Return why the arm's generator cannot learn photographs; "" if it can."""

@@ -43,6 +43,7 @@ class Job:
         workers: number of workers that train the job together.
         inputs: for a generator, input of its learner to the key of the job whose checkpoint is read.
         curation: for a set that is made from a larger one: what is done (`store.curated.Curation`), as JSON values.
+        rebuilt: for a set, whether it is train as the generator rebuilds it.
         drawn: for such a set, diagnosis to the number of cubes of the larger set among which is chosen.
         source: for a cell, its synthetic cubes: the key of their set, or the fingerprint of a set made elsewhere.
     """
@@ -62,6 +63,7 @@ class Job:
     source: str = ""
     inputs: Mapping[str, str] = field(default_factory=dict)
     workers: int = 1
+    rebuilt: bool = False
     curation: Mapping[str, str] = field(default_factory=dict)
     drawn: Mapping[str, int] = field(default_factory=dict)
     values: ClassVar[Mapping[str, Any]] = {}

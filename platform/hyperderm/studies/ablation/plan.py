@@ -140,6 +140,8 @@ def _reason(arm: Arm, chosen: Sequence[Arm], model: Model, builder: PlanBuilder,
     reason = arm.suits(model)
     if arm.variant == "pretrained":
         reason = builder.not_pretrained(arm) or reason
+    if arm.rebuilt:
+        reason = builder.not_rebuilding(arm) or reason
     if arm.variant == "photographs":
         reason = builder.not_photographed(arm) or reason
     if arm.variant == "without_melanoma":

@@ -36,6 +36,7 @@ from hyperderm.studies.ablation.jobs import Job, job_from_json
 from hyperderm.studies.ablation.records import SPENT, STORE, TIME, now, write_result
 from hyperderm.studies.ablation.shortcut import judged, probabilities, spare_cubes
 from hyperderm.studies.curation import curate
+from hyperderm.studies.rebuilding import rebuild_here
 from hyperderm.studies.synthesis import generate_here
 from hyperderm.tags import COMMIT_TAG, INPUT_PREFIX
 from hyperderm.training.checkpoint import BEST, FILES, CheckpointFolder
@@ -192,6 +193,8 @@ def _synthetic(task: Task, store: Store, clock: TimeSpent, trainer: Trainer) -> 
         if job.curation:
             asked = Curation.model_validate(job.curation)
             curate(store, open_store(task.source), made_at, asked, counts, job.drawn, job.seed)
+        elif job.rebuilt:
+            rebuild_here(store, task.source, made_at, tuple(counts), job.seed)
         else:
             rgb = open_store(task.rgb) if task.rgb else None
             generate_here(store, task.source, made_at, counts=counts, seed=job.seed, rgb=rgb)
