@@ -51,11 +51,14 @@ def test_old_audits_without_recognisability_are_read():
     assert _set("made", 2, SyntheticOrigin(**facts)).recognisable is None
 
 
-@pytest.mark.parametrize("arms", [["real", "synthetic"], ["real", "synthetic", "both", "only"]])
-def test_a_generator_is_paid_by_the_arms_that_read_it(tmp_path, arms):
+@pytest.mark.parametrize(
+    ("arms", "judge"),
+    [(["real", "synthetic"], False), (["real", "synthetic", "both", "only"], False), (["synthetic", "filtered"], True)],
+)
+def test_a_generator_is_paid_by_the_arms_that_read_it(tmp_path, arms, judge):
     """Every job takes an hour on one CPU: an arm's own hours are its cells', those of what they are made from are shared."""
     melanomas = {"shsgan": grids.generator(data__diagnoses=["melanoma"])}
-    plan = grids.plan(grids.store(tmp_path / "store"), melanomas, arms=arms)
+    plan = grids.plan(grids.store(tmp_path / "store"), melanomas, arms=arms, judge=judge)
     cells = plan.stage("cell")
     costs = _costs(plan, {job.key: {"seconds": 3600.0} for job in plan.jobs})
     for arm in plan.arms:

@@ -37,13 +37,15 @@ def cells(made: Plan, arm: str) -> list:
 # --- how many
 
 
-def test_the_small_profile_is_five_generators_five_sets_and_sixty_cells(real):
+def test_the_small_profile_has_every_negative_control(real):
     small = registry.ablation("synthetic_vs_real", "small").override({"size": 16})
-    made = make_plan(small, real, registry.generators(small.generators, "small"))
-    assert counted(made) == {"generator": 5, "synthetic": 5, "cell": 60}
-    curve = {"real@0.25", "real@0.5"}
-    assert {job.arm for job in made.stage("cell")} == {"real", *curve, "oversampled_x1", "shsgan_x1", "shsgan_only"}
-    assert made.left_out == ()
+    made = make_plan(small, real, registry.generators(small.trained, "small"))
+    curve, controls = {"real@0.25", "real@0.5"}, {"shsgan_without_melanoma_x1", "noisy_copies_x1"}
+    both = {"real", *curve, "oversampled_x1", "shsgan_x1", "shsgan_only"} | controls
+    assert {job.arm for job in made.stage("cell") if job.model == "spectral"} == both
+    assert {job.arm for job in made.stage("cell") if job.model == "small_cnn"} == both | {"classic", "shsgan_shuffled_x1"}
+    assert counted(made) == {"generator": 15, "synthetic": 20, "cell": 90, "judge": 15}
+    assert {arm for arm, model, _ in made.left_out if model == "spectral"} == {"classic", "shsgan_shuffled_x1"}
 
 
 @pytest.mark.parametrize(
@@ -67,16 +69,24 @@ def test_every_arm_of_the_full_profile(real):
     batches = {f"classifiers.{name}.training.batch_size": 16 for name in NO_WEIGHTS}
     small = {"classifiers.efficientnet_lite0_scratch.learner.architecture": "small_cnn"}  # serves 16 px
     full = registry.ablation("synthetic_vs_real", "full").override({"size": 16, "models": NO_WEIGHTS, **batches, **small})
-    made = make_plan(full, real, registry.generators(full.generators, "full"))
-    assert len(made.arms) == 1 + 2 + 1 + 6 + 1 + 6 + 6 + 2
-    assert counted(made) == {"generator": 20, "synthetic": 15, "cell": (25 * 3 - 3) * 5 * 3}
-    assert {(arm, model) for arm, model, _ in made.left_out} == {
-        ("classic", "spectral"), ("focal", "spectral"), ("shsgan_pretrain", "spectral")
+    made = make_plan(full, real, registry.generators(full.trained, "full"))
+    added, both, first, chosen, plain = 2 * 6, 2 + 2, 3, 2, 1 + 2 + 1 + 1 + 2 + 1
+    assert len(made.arms) == plain + added + both + first + 2 + chosen
+    unsuited = {"classic", "strong", "focal", "shsgan_pretrain", "shsgan_pretrain_head"} | {
+        f"shsgan_{kind}_{ratio}" for kind in ("proportional", "shuffled") for ratio in ("x0.25", "x1")
+    }
+    assert {(arm, model) for arm, model, _ in made.left_out} == {(arm, "spectral") for arm in unsuited}
+    sets, curated = 5, 2 * 4  # own, pre-trained, of all classes, without melanoma, noisy copies; two filters, matched, named
+    trained = len(made.arms) - chosen
+    assert counted(made) == {
+        "generator": 6 * 5, "synthetic": (sets + curated) * 5, "cell": (trained * 3 - len(unsuited)) * 5 * 3,
+        "judge": (3 + curated) * 2 * 5,
     }  # fmt: skip
     assert len({job.key for job in made.jobs}) == len(made.jobs)
-    assert len(made.contrasts) == 3 * 12 * 2
+    network, spectral = 2 * (added + both + 2 + 2 + 1) + (added - 2 + 2 + 2 + 1), 2 * (added + 2 + 1)
+    assert len(made.contrasts) == 2 * network + spectral
     assert {job.gpus for job in made.stage("cell") if job.model == "spectral"} == {0.0}
-    assert {job.gpus for job in made.jobs if job.model != "spectral"} == {1.0}
+    assert {job.gpus for job in made.jobs if job.model != "spectral" and not job.curation} == {1.0}
 
 
 def test_contrasts_keep_to_what_runs(real):

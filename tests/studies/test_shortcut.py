@@ -87,7 +87,7 @@ def judge(real: Store, tmp_path: Path):
             classifiers__small_cnn__training__images=800,
         )  # fmt: skip
         (job,) = planned.stage("judge")
-        assert (job.label, job.experiment.training.images) == ("judge small_cnn of made_x1 fold 0", 200)
+        assert (job.label, job.experiment.training.images) == ("small_cnn of made_x1 fold 0", 200)
         list(work(task(planned, job, tmp_path / f"grid {mark}"), real))
         return result_of(GridFolder(tmp_path / f"grid {mark}"), job)["judge"]
 

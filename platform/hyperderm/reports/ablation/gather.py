@@ -304,11 +304,13 @@ def _set(name: str, fold: int, origin: SyntheticOrigin) -> SyntheticSet:
 
 
 def _costs(plan: Plan, results: Mapping[str, Result]) -> dict[str, Cost]:
-    """Return the hours of each arm; the cells that read a generator and its set share the cost equally."""
+    """Return the hours of each arm; the cells that read a generator and its set, and its judge, share the cost equally."""
     readers: dict[str, list[Job]] = {}
     jobs = {job.key: job for job in plan.jobs}
+    judges = {(job.source, job.model): job.key for job in plan.stage("judge")}
     for cell in plan.stage("cell"):
-        for key in ancestors(jobs, cell):
+        judge = judges.get((cell.source, cell.model))
+        for key in [*ancestors(jobs, cell), *([judge] if judge else [])]:
             readers.setdefault(key, []).append(cell)
     hours: dict[str, list[float]] = {arm.name: [0.0] * 4 for arm in plan.arms if not arm.chosen_from}
     for job in plan.jobs:
@@ -318,7 +320,7 @@ def _costs(plan: Plan, results: Mapping[str, Result]) -> dict[str, Cost]:
         spent = float(results[job.key]["seconds"]) / 3600 * int(results[job.key].get("workers", 1))
         own = spent * (job.gpus if gpu else plan.grid.resources.cpus)
         for arm, share, at in (
-            [(job.arm, 1.0, 0)] if job.arm else [(c.arm, 1 / len(readers[job.key]), 2) for c in readers[job.key]]
+            [(job.arm, 1.0, 0)] if job.arm else [(c.arm, 1 / len(readers[job.key]), 2) for c in readers.get(job.key, ())]
         ):
             hours[arm][at + (not gpu)] += own * share
     return {arm: Cost(*values) for arm, values in hours.items()}

@@ -128,7 +128,7 @@ class PlanBuilder:
         key = fingerprint(facts | {"weights": self._weights(cell.model), "version": VERSION})[:16]
         whose = self._curated[cell.source].model if cell.source in self._curated else cell.arm
         return Job(
-            key, "judge", f"judge {cell.model} of {whose} fold {cell.fold}", cell.fold, experiment, cell.needs,
+            key, "judge", f"{cell.model} of {whose} fold {cell.fold}", cell.fold, experiment, cell.needs,
             model=cell.model, seed=experiment.seed, store=cell.store, gpus=cell.gpus, source=cell.source,
         )  # fmt: skip
 

@@ -100,7 +100,8 @@ def make_plan(grid: Ablation, store: Store, generators: Mapping[str, Experiment]
     _check_roles(grid, store, folds)
     jobs: list[Job] = []
     for cell in cells:
-        jobs += [job for job in builder.before(cell.needs) if job not in jobs]
+        needed = {job.key: job for job in builder.before(cell.needs)}
+        jobs += [job for job in needed.values() if job not in jobs]
         jobs.append(cell)
     if grid.judge:
         jobs += _judges(grid, builder, chosen, cells)
