@@ -59,6 +59,12 @@ def cubes_and_partners(method: str, **changes) -> tuple[Tensor, list[Tensor], Te
     return sampler.sample(3, range(COUNT), None).double(), [train[row] for row in rows.unbind(1)], draw, held
 
 
+def in_range(cubes: Tensor, held: TrainData) -> Tensor:
+    """What the sampler does to values outside train's range of a band."""
+    low, high = (end((0, 2, 3), keepdim=True).double() for end in (held.train.reflectance.amin, held.train.reflectance.amax))
+    return cubes.clamp(low, high)
+
+
 def close(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
 
@@ -104,7 +110,12 @@ def test_shares_have_the_moments_of_beta(alpha):
 
 
 def test_spectral_mixup_has_the_mixed_statistics_and_the_form_of_one_cube():
-    cubes, (a, b), share, _ = cubes_and_partners("spectral_mixup")
+    cubes, (a, b), share, held = cubes_and_partners("spectral_mixup")
+    whole = restyled(a, b, share)
+    close(cubes, in_range(whole, held))
+    inside = (in_range(whole, held) == whole).flatten(1).all(1)
+    assert inside.sum() > len(cubes) / 2
+    cubes, a, b, share = (each[inside] for each in (cubes, a, b, share))
     for statistic in (Tensor.mean, Tensor.std):
         made, own, other = (statistic(each, (2, 3), keepdim=True) for each in (cubes, a, b))
         close(made, share * own + (1 - share) * other)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from hyperderm.reports.ablation.answer import decision_sentence
+from hyperderm.reports.ablation.answer import answer_lines, decision_sentence, in_short
 from hyperderm.reports.ablation.facts import Cells, Dose, result_of
 from hyperderm.reports.ablation.sections import caveats, content
 from hyperderm.reports.ablation.tables import FIRST_METRICS, TABLES, csv_files, estimate_cell, set_table
@@ -317,21 +317,22 @@ def test_many_verdicts_become_a_list_below_the_paragraph(small):
     analysis, facts = small
     first = analysis.decisions[0]
     many = replace(analysis, decisions=tuple(replace(first, verdict=each) for each in ("helps", "hurts", "cannot tell")))
-    verdicts = [decision_sentence(many, each) for each in many.decisions]
-    answer = [("Do they help?", ["Three were asked.", *verdicts, "That is all."]), ("What else?", ["Nothing."])]
-    whole = content(many, facts, answer)
-    (asked, said), other = whole.lines
-    assert (asked, said[:2], whole.verdicts) == ("Do they help?", ("Three were asked.", "That is all."), tuple(verdicts))
-    assert other == ("What else?", ("Nothing.",))
+    many = replace(many, decisions=(*many.decisions, *[replace(first, verdict="cannot tell")] * 2))
+    lines, verdicts = in_short(many)
+    assert set(verdicts) == {decision_sentence(many, each) for each in many.decisions}
+    said = dict(lines)["Do synthetic melanomas help?"]
+    told = [sentence for sentence in said if sentence in verdicts]
+    assert told == [sentence for sentence in verdicts if "cannot tell" not in sentence]  # what a reader looks for
     changes = [number(c.difference).removeprefix("−") for c in analysis.contrasts]
-    found = re.findall(r"between [+−]([\d.]+) and [+−]([\d.]+);", said[2])[0]
+    found = re.findall(r"between [+−]([\d.]+) and [+−]([\d.]+);", said[-1])[0]
     assert set(found) <= set(changes)
-    read = Page(blank_page(many, replace(facts, profile="small"), answer))
-    places = [read.text.index(words) for words in ("Three were asked. That is all. The 4", "small profile", verdicts[0])]
+    whole = content(many, facts, lines, verdicts)
+    read = Page(page(whole, {d.name: BLANK for section in whole.sections for d in section.drawings}))
+    places = [read.text.index(words) for words in (said[-1], verdicts[-1])]
     assert places == sorted(places)
     assert f"\n- {escaped(verdicts[1])}\n" in markdown(whole)
     few = replace(analysis, decisions=many.decisions[:2])
-    assert content(few, facts, answer).verdicts == ()
+    assert in_short(few) == (answer_lines(few), [])
 
 
 def test_each_of_several_controls_has_its_own_verdict(small):

@@ -60,8 +60,9 @@ class Interpolation(FittedNetwork):
         return alike[alike != row]
 
     def forward(self, rows: Tensor, sides: Tensor, drawn: Tensor) -> Tensor:
-        """Return cubes in the values that learners see."""
-        return methods.flipped(self._made(self.cubes[rows], drawn), sides)
+        """Return cubes in the values that learners see; values outside train's range of a channel are set to its end."""
+        low, high = (end((0, 2, 3), keepdim=True) for end in (self.cubes.amin, self.cubes.amax))
+        return methods.flipped(self._made(self.cubes[rows], drawn).clamp(low, high), sides)
 
     def _made(self, each: Tensor, drawn: Tensor) -> Tensor:
         first, second = each[:, 0], each[:, -1]

@@ -46,6 +46,8 @@ def baseline_sentence(found: BaselineComparison) -> str:
     return f"On real data {said}: AUROC {change}."
 
 
+IN_PARAGRAPH = 2
+"""Verdicts that a paragraph can hold; more become a list."""
 Line = tuple[str, list[str]]
 """A question, or a heading, and the sentences that answer it."""
 
@@ -74,6 +76,33 @@ def answer_lines(analysis: Analysis) -> list[Line]:
 def decision_sentences(analysis: Analysis) -> list[str]:
     """Return the sentences of `answer_lines`, without their questions."""
     return [sentence for _, said in answer_lines(analysis) for sentence in said]
+
+
+def in_short(analysis: Analysis) -> tuple[list[Line], list[str]]:
+    """Return `answer_lines` with many verdicts replaced by their range, and these verdicts, which a list can hold.
+
+    Verdicts other than "cannot tell" stay, since they are what a reader looks for.
+    """
+    asked = [each for each in analysis.decisions if not each.negative]
+    if len(asked) <= IN_PARAGRAPH:
+        return answer_lines(analysis), []
+    single = {decision_sentence(analysis, each): each.verdict for each in asked}
+    shown = []
+    for question, said in answer_lines(analysis):
+        kept = [sentence for sentence in said if single.get(sentence) != CANNOT_TELL]
+        shown.append((question, [*kept, *([_range(analysis)] if len(kept) < len(said) else [])]))
+    return shown, list(single)
+
+
+def _range(analysis: Analysis) -> str:
+    """Summarise many verdicts in one sentence."""
+    controls = {each.arm for each in analysis.decisions if each.negative}
+    changes = [each.difference for each in analysis.contrasts if each.arm not in controls]
+    shown = [each.detectable for each in analysis.decisions if not each.negative]
+    return (
+        f"The {len(changes)} differences lie between {signed(min(changes))} and {signed(max(changes))}; by arm, only those "
+        f"of at least {number(min(shown))} to {number(max(shown))} would have shown. The report lists each verdict."
+    )
 
 
 def _decided(a: Analysis) -> list[str]:

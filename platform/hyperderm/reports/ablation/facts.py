@@ -84,6 +84,7 @@ class SyntheticSet:
             judge that. None if not audited.
         flagged: whether the audit called the set memorised; None if not audited, or derived and not judged.
         detail: the other results of the audit.
+        control: whether only negative controls read the set; then what it lacks is meant.
         recognisable: AUROC of telling the set's melanomas (else its most recognisable diagnosis) from real train cubes, by
             `metrics.recognisability`; .5 if they cannot be told apart, None if not measured.
     """
@@ -98,6 +99,7 @@ class SyntheticSet:
     flagged: bool | None = None
     detail: str = ""
     recognisable: float | None = None
+    control: bool = False
 
 
 @dataclass(frozen=True)

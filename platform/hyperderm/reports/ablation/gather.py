@@ -16,7 +16,7 @@ from hyperderm.grid_config import HURDLE
 from hyperderm.learners.sampling import count_of
 from hyperderm.metrics.memorisation import describe, is_current
 from hyperderm.metrics.recognisability import told_from_real
-from hyperderm.reports.ablation.answer import decision_sentences
+from hyperderm.reports.ablation.answer import in_short
 from hyperderm.reports.ablation.facts import (
     REAL,
     CellFailure,
@@ -103,8 +103,9 @@ def conclude(
     facts = _facts(plan, grid, tags, results, failed, late, missing, real)
     facts = replace(facts, recompute=command, trained_on=trained_on, negative=tuple(negative), choices=tuple(chosen))
     write_report(folder / REPORT, table, analysis, facts)
+    said = [sentence for _, sentences in in_short(analysis)[0] for sentence in sentences]
     shown = summary(analysis, [arm.name for arm in plan.arms])
-    return Outcome(folder / REPORT, folder / PREDICTIONS, analysis, decision_sentences(analysis), shown)
+    return Outcome(folder / REPORT, folder / PREDICTIONS, analysis, said, shown)
 
 
 def _enough(table: Predictions) -> tuple[Predictions, dict[tuple[str, str], Panel], list[str]]:
@@ -277,6 +278,10 @@ def _sets(plan: Plan, grid: GridFolder, results: Mapping[str, Result]) -> dict[s
         origin = origin_of(made.manifest)
         if origin:
             found[job.source] = _set(names.get(uri, origin.generator), job.fold, _audited(plan, origin, uri, job.fold))
+    negative = {arm.name for arm in plan.arms if arm.negative}
+    asked = {job.source for job in plan.stage("cell") if job.arm not in negative}
+    named = {job.source for job in plan.stage("cell")}  # the pool of another set is read by no cell
+    found = {key: replace(each, control=key in named - asked) for key, each in found.items()}
     return dict(sorted(found.items(), key=lambda each: (each[1].generator, each[1].fold)))
 
 

@@ -24,6 +24,8 @@ from hyperderm.statistics.ablation_results import (
 )
 
 CURVE_CSV, RATES_CSV = "curve.csv", "rates.csv"
+_TOLD = 2
+"""Exchange rates of a model that are told one by one."""
 _COLUMNS = 3
 _WIDE, _HIGH, _BETWEEN, _LEFT, _RIGHT, _BELOW, _ABOVE = 2.85, 2.6, 0.55, 0.78, 0.3, 0.62, 0.3  # inches
 
@@ -61,12 +63,23 @@ def learning_sentences(analysis: Analysis) -> list[str]:
 
 def rate_sentences(analysis: Analysis) -> list[str]:
     """Return what each synthetic arm is worth, where that is defined; one sentence tells why for all others of a model."""
-    said = [rate_sentence(each) for each in analysis.rates if each.rate.value is not None]
+    said: list[str] = []
+    for model in dict.fromkeys(each.model for each in analysis.rates):
+        mine = [each for each in analysis.rates if each.model == model and each.rate.value is not None]
+        said += [_rates_between(mine)] if len(mine) > _TOLD else map(rate_sentence, mine)
     silent = [each for each in analysis.rates if each.rate.value is None]
     for model in dict.fromkeys(each.model for each in silent):
         reasons = dict.fromkeys(re.sub(r"-(?=\d)", "−", each.rate.reason) for each in silent if each.model == model)
         said.append(f"What a synthetic melanoma is worth in real ones to {model} is not defined: {'; '.join(reasons)}.")
     return said
+
+
+def _rates_between(rates: Sequence[ExchangeRate]) -> str:
+    values = [each.rate.value for each in rates if each.rate.value is not None]
+    return (
+        f"A synthetic melanoma is worth {number(min(values), 2)} to {number(max(values), 2)} real ones to {rates[0].model}, "
+        f"by arm ({len(rates)} of them, each with its interval in rates.csv)."
+    )
 
 
 def curve_table(analysis: Analysis) -> Table:

@@ -5,14 +5,14 @@ from datetime import datetime
 
 from hyperderm.metrics.recognisability import WARN
 from hyperderm.reports.ablation import tables
-from hyperderm.reports.ablation.answer import Line, baseline_sentence, decision_sentence
+from hyperderm.reports.ablation.answer import Line, baseline_sentence
 from hyperderm.reports.ablation.effect_figures import dose_response, forest, has_doses
 from hyperderm.reports.ablation.facts import ReportFacts, SyntheticSet
 from hyperderm.reports.ablation.figures import SHOWN, cost, hardest, precision_recall, roc, tradeoff
 from hyperderm.reports.ablation.learning import curve_table, learning_curve, rate_table
 from hyperderm.reports.ablation.shortcuts import shortcut_shift, shortcut_table, shortcut_warnings
 from hyperderm.reports.document import Content, Drawing, Section
-from hyperderm.reports.number_format import number, short_hash, signed
+from hyperderm.reports.number_format import number, short_hash
 from hyperderm.statistics.ablation_results import Analysis
 
 _NAMED = 3
@@ -50,33 +50,35 @@ def _late(facts: ReportFacts) -> Iterator[str]:
 
 
 def _copies(facts: ReportFacts) -> Iterator[str]:
-    flagged = [s for s in facts.sets if s.flagged]
+    sets = [s for s in facts.sets if not s.control]
+    flagged = [s for s in sets if s.flagged]
     if flagged:
         yield (
-            f"The memorisation audit flagged {_of(flagged, facts.sets)}: too many of their cubes are copies of training "
+            f"The memorisation audit flagged {_of(flagged, sets)}: too many of their cubes are copies of training "
             "cubes. Arms that use them say nothing about new synthetic data."
         )
-    derived = [s for s in facts.sets if s.derived]
+    derived = [s for s in sets if s.derived]
     if derived:
         unjudged = [s for s in derived if s.flagged is None]
-        which = "they" if unjudged == derived else _of(unjudged, facts.sets)
+        which = "they" if unjudged == derived else f"{len(unjudged)} of them"
         beside = f", and whether {which} copy the very lesions that they were made from was not judged" if unjudged else ""
         yield (
-            f"{_of(derived, facts.sets)} are derived from training cubes (their own pseudo-RGB): they vary real "
+            f"{_begun(_of(derived, sets))} are derived from training cubes (their own pseudo-RGB): they vary real "
             f"lesions and hold no new ones{beside}."
         )
-    silent = [s for s in facts.sets if s.flagged is None and not s.derived]
+    silent = [s for s in sets if s.flagged is None and not s.derived]
     if silent:
-        yield f"{_of(silent, facts.sets)} were not audited for copies."
+        yield f"{_begun(_of(silent, sets))} were not audited for copies."
 
 
 def _recognisable(facts: ReportFacts) -> Iterator[str]:
-    told = {s: s.recognisable for s in facts.sets if s.recognisable is not None and s.recognisable > WARN}
+    sets = [s for s in facts.sets if not s.control]
+    told = {s: s.recognisable for s in sets if s.recognisable is not None and s.recognisable > WARN}
     if told:
         low, high = number(min(told.values())), number(max(told.values()))
         yield (
-            f"{_of(list(told), facts.sets)} can be told from real cubes: a plain logistic regression does so with an AUROC "
-            f"of {low if low == high else f'{low} to {high}'}, where 0.5 would be indistinguishable. Where synthetic cubes "
+            f"{_begun(_of(list(told), sets))} can be told from real cubes: a plain logistic regression does so with an "
+            f"AUROC of {low if low == high else f'{low} to {high}'}, where 0.5 would be indistinguishable. Where synthetic cubes "
             "are melanomas only, the classifier may learn to recognise synthetic cubes instead of melanoma."
         )
 
@@ -105,11 +107,18 @@ def _size(facts: ReportFacts) -> Iterator[str]:
         yield "The small profile was run (small cubes, small models, few steps): it shows that it works and settles nothing."
 
 
+def _begun(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _of(chosen: Sequence[SyntheticSet], every: Sequence[SyntheticSet]) -> str:
     """Return a phrase for the chosen sets, such as "2 of 5 synthetic sets (shsgan, folds 0, 3)"."""
+    if len(chosen) == len(every) > 1:
+        return f"all {len(every)} synthetic sets"
     generators = dict.fromkeys(s.generator for s in chosen)
-    folds = {g: [str(s.fold) for s in chosen if s.generator == g] for g in generators}
-    named = "; ".join(f"{g}, fold{'s' * (len(there) > 1)} {', '.join(there)}" for g, there in folds.items())
+    folds = {g: list(dict.fromkeys(str(s.fold) for s in chosen if s.generator == g)) for g in generators}
+    named = "; ".join(f"{g}, fold{'s' * (len(there) > 1)} {', '.join(there)}" for g, there in list(folds.items())[:_NAMED])
+    named += f"; and {len(folds) - _NAMED} more kinds" if len(folds) > _NAMED else ""
     return f"{len(chosen)} of {len(every)} synthetic sets ({named})"
 
 
@@ -125,43 +134,26 @@ FIGURES = (
     "cost",
 )
 """The names of all figures that a report can have."""
-_IN_PARAGRAPH = 2  # verdicts that a paragraph can hold; more become a list
 _MISSING_SHOWN = 40
 
 
-def content(analysis: Analysis, facts: ReportFacts, lines: Sequence[Line]) -> Content:
+def content(analysis: Analysis, facts: ReportFacts, lines: Sequence[Line], verdicts: Sequence[str] = ()) -> Content:
     """Return the whole content of the report.
 
     Args:
         analysis: the numbers of the report.
         facts: all facts other than the numbers.
-        lines: the first screen, `answer_lines(analysis)`.
+        lines: the first screen.
+        verdicts: the verdicts that it has no place for; both of `in_short(analysis)`.
     """
-    asked = [each for each in analysis.decisions if not each.negative]
-    many = len(asked) > _IN_PARAGRAPH
-    single = {decision_sentence(analysis, each) for each in asked} if many else set()
-    shown = []
-    for question, said in lines:
-        kept = [sentence for sentence in said if sentence not in single]
-        shown.append((question, (*kept, *([_range(analysis)] if len(kept) < len(said) else []))))
     return Content(
         title=f"{facts.name}: does synthetic data help?",
         subtitle=_subtitle(analysis, facts),
-        answer=() if shown else ("There is no answer: no declared comparison could be computed.",),
-        verdicts=tuple(sentence for _, said in lines for sentence in said if sentence in single),
+        answer=() if lines else ("There is no answer: no declared comparison could be computed.",),
+        verdicts=tuple(verdicts),
         warnings=tuple(caveats(analysis, facts)),
         sections=tuple(_sections(analysis, facts)),
-        lines=tuple(shown),
-    )
-
-
-def _range(analysis: Analysis) -> str:
-    """Summarise many verdicts in one sentence; the list holds each single verdict."""
-    changes = [c.difference for c in analysis.contrasts]
-    shown = [d.detectable for d in analysis.decisions]
-    return (
-        f"The {len(changes)} differences lie between {signed(min(changes))} and {signed(max(changes))}; by arm, only those "
-        f"of at least {number(min(shown))} to {number(max(shown))} would have shown. Each verdict stands below."
+        lines=tuple((question, tuple(said)) for question, said in lines),
     )
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from hyperderm.errors import StudyError
-from hyperderm.reports.ablation.answer import answer_lines, decision_sentences
+from hyperderm.reports.ablation.answer import decision_sentences, in_short
 from hyperderm.reports.ablation.facts import REAL, ReportFacts
 from hyperderm.reports.ablation.sections import FIGURES, content
 from hyperderm.reports.ablation.tables import TABLES, csv_files
@@ -33,7 +33,7 @@ def write_report(folder: Path, predictions: Predictions, analysis: Analysis, fac
     """
     _check(analysis, facts)
     answer = decision_sentences(analysis)
-    whole = content(analysis, facts, answer_lines(analysis))
+    whole = content(analysis, facts, *in_short(analysis))
     held = json.dumps(analysis.to_dict() | {"answer": answer}, indent=1, allow_nan=False) + "\n"
 
     def fill(staging: Path) -> None:
