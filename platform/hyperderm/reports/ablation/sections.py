@@ -78,8 +78,8 @@ def _recognisable(facts: ReportFacts) -> Iterator[str]:
         low, high = number(min(told.values())), number(max(told.values()))
         yield (
             f"{_begun(_of(list(told), sets))} can be told from real cubes: a plain logistic regression does so with an "
-            f"AUROC of {low if low == high else f'{low} to {high}'}, where 0.5 would be indistinguishable. Where synthetic cubes "
-            "are melanomas only, the classifier may learn to recognise synthetic cubes instead of melanoma."
+            f"AUROC of {low if low == high else f'{low} to {high}'}, where 0.5 would be indistinguishable. Where synthetic "
+            "cubes are melanomas only, the classifier may learn to recognise synthetic cubes instead of melanoma."
         )
 
 
