@@ -94,7 +94,7 @@ def test_hyperderm_alone_lists_the_verbs(run):
     assert (done.returncode, done.stderr) == (0, "")
     listed = {line.split()[0]: line.split(maxsplit=1)[1] for line in done.stdout.split("Commands:\n")[1].splitlines()}
     verbs = "ablation annotate-export audit bucket compare describe evaluate generate ingest phantom show train sweep store"
-    assert set(listed) == {*verbs.split(), "unmix", "segment", "denoise", "register", "doctor"}
+    assert set(listed) == {*verbs.split(), "curate", "unmix", "segment", "denoise", "register", "doctor"}
     assert all(listed.values())
     store = run("store")
     assert (store.returncode, store.stderr) == (0, "")

@@ -49,6 +49,36 @@ def test_copies_are_rejected_and_counted_apart(run, generate):  # noqa: F811
     assert f"{origin.rejected_copies} further cubes were copies and were left out of the set" in done.stdout
 
 
+def test_a_set_is_curated(run, refused, generate, real):  # noqa: F811
+    assert generate("--count", 6).returncode == 0
+    base = ["curate", "made", "--store", "kept", "--real", real.location.uri, "--count", 2]
+    done = run(*base, "--keep", "random", "--match", "both", "--drawn", 5)
+    assert done.returncode == 0, done.stderr
+    pool, kept = open_store("made").manifest, open_store("kept").manifest
+    assert origin_of(kept).curated.model_dump() | {"clipped": 0.0} == {
+        "asked": {"keep": "random", "match": "both"}, "pool": pool.fingerprint, "drawn": {"melanoma": 5}, "seed": 0,
+        "copies": 0, "clipped": 0.0,
+    }  # fmt: skip
+    said = done.stdout.splitlines()
+    assert f"2 melanoma in kept, fingerprint {kept.fingerprint}" in said
+    assert f"from 5 melanoma of the set {pool.fingerprint[:12]}: keep=random, match=both" in said
+    assert any(line.startswith("values set to the ends of train's range: ") for line in said)
+    base[3] = "other"
+    assert refused(*base, left=["made", "kept"]).startswith("curate: nothing is asked for.")
+    assert refused(*base, "--keep", "best", left=["made", "kept"]).startswith(
+        'curate: keep = "best" is refused: it should be'
+    )
+    assert refused(*base, "--keep", "random", "--diagnosis", "nevus", left=["made", "kept"]) == (
+        "--diagnosis nevus. made holds melanoma."
+    )
+    assert refused(*base, "--keep", "random", "--drawn", 9, left=["made", "kept"]).startswith(
+        "9 melanoma to choose from, but"
+    )
+    assert refused(*base, "--keep", "judge", left=["made", "kept"]).startswith("a judge of real against synthetic needs 10")
+    base[1] = real.location.uri
+    assert "is no synthetic set" in refused(*base, "--keep", "random", left=["made", "kept"])
+
+
 def test_photographs_from_a_folder_to_a_set(project, run, generate):  # noqa: F811
     for i in range(3):
         put(project / "photos", f"{i}.png", picture(i))

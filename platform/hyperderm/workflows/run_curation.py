@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from hyperderm.errors import StudyError
-from hyperderm.strict import first_fault
+from hyperderm.errors import ConfigError, StudyError
+from hyperderm.strict import parse
 from hyperderm.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -50,12 +48,9 @@ def curate(
 
     workspace = Workspace.here()
     try:
-        curation = Curation.model_validate({"keep": keep, "match": match, "named": named})
-    except ValidationError as error:
-        fault = first_fault(error)
-        raise StudyError(
-            f"curate: {fault}", "Give --keep, --match or --named; `hyperderm curate --help` has the words."
-        ) from None
+        curation = parse(Curation, {"keep": keep, "match": match, "named": named})
+    except ConfigError as error:
+        raise StudyError(f"curate: {error.what}", "`hyperderm curate --help` has the words.") from None
     vacant(store)
     opened = open_store(pool)
     held = opened.manifest.diagnoses
