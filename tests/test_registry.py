@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ("small", "full")
 
 OF_DCGAN = {"learner.norm": "layer", "learner.generator_norm": "layer"}
-ALONE = {"autoencoder", "mixture", "mixup"}
+ALONE = {"autoencoder", "colour_unmixing", "mixture", "mixup"}
 """Experiments whose learner refuses several workers, whatever its settings."""
 NORMS = {
     **{name: OF_DCGAN for name in ("dcgan", "dcgan_abundance", "wgan", "wgan_gp", "acgan")},

@@ -162,7 +162,7 @@ def test_a_key_of_another_kind_of_learner_is_unknown():
             "learner.kind",
             "dcgann",
             "learner.kind = dcgann is refused: it should be one of shsgan, dcgan, fastgan, r3gan, vae, hvae, imle, mixture, "
-            "interpolation, diffusion, classifier, spectral",
+            "interpolation, colour_unmixing, diffusion, classifier, spectral",
             "=shsgan",
         ),
         (

@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from hyperderm.config import DataConfig, Experiment, TaskConfig, TrainingConfig
+from hyperderm.cubes.pseudo_rgb import pseudo_rgb_matrix
 from hyperderm.errors import ConfigError
 from hyperderm.identity import read, shaping
-from hyperderm.learners import LEARNERS
+from hyperderm.learners import LEARNERS, randomness
 from hyperderm.learners.base import Compute
 from hyperderm.learners.classifier import ClassifierConfig
+from hyperderm.learners.colour_unmixing import ColourUnmixingConfig
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.dcgan import DcganConfig
 from hyperderm.learners.diffusion import DiffusionConfig
@@ -27,10 +29,12 @@ from hyperderm.learners.mixture import MixtureConfig
 from hyperderm.learners.r3gan import R3ganConfig
 from hyperderm.learners.scaling import Scaling
 from hyperderm.learners.shsgan import ShsGanConfig
-from hyperderm.learners.spec import START, LearnerConfig
+from hyperderm.learners.sources import rgb_levels
+from hyperderm.learners.spec import START, UNMIXING, LearnerConfig
 from hyperderm.learners.spectral_autoencoder import AutoencoderConfig
 from hyperderm.learners.spectral_baseline import SpectralConfig
 from hyperderm.learners.unmixer import UnmixerConfig
+from hyperderm.learners.unmixer.networks import UnmixingNet
 from hyperderm.learners.vae import VaeConfig
 from hyperderm.training.checkpoint import CheckpointFolder
 from hyperderm.training.context import Context
@@ -107,6 +111,7 @@ SMALL: dict[str, LearnerConfig] = {
     "interpolation told the class": InterpolationConfig(
         method="smote", dimensions=4, neighbours=2, conditioning="class", space="abundance", endmembers_by="nfindr"
     ),
+    "unmixed colours": ColourUnmixingConfig(unmixing="net"),
     "diffusion": DiffusionConfig(
         generator_width=8,
         multipliers=(1, 2),
@@ -164,8 +169,23 @@ def data(size: int = 16, bands: int = 16) -> TrainData:
 
 
 def prepared(name: str, size: int = 16, bands: int = 16) -> tuple[Experiment, TrainData]:
-    made = experiment(name, size)
-    return made, made.learner.in_space(made, data(size, bands))
+    made, held = experiment(name, size), data(size, bands)
+    if UNMIXING in made.learner.needed:
+        held = held.given({UNMIXING: colour_net(held)}, made.learner.scaled_as)
+    return made, made.learner.in_space(made, held)
+
+
+def colour_net(held: TrainData, stages: int = 1) -> dict[str, Any]:
+    """The checkpoint of an unmixing net that sees colours; its endmembers are pixels of train, its weights random."""
+    pixels = held.train.reflectance.movedim(1, 3).flatten(0, 2)
+    ends = pixels[pixels.mean(1).argsort()][:: len(pixels) // 3 - 1].clamp_min(0)  # from the darkest to the brightest
+    levels = rgb_levels(held.train.reflectance, pseudo_rgb_matrix(held.wavelengths_nm))
+    seen = torch.from_numpy(levels).float().movedim(1, 3).flatten(0, 2)
+    with randomness.initialised(0):
+        net = UnmixingNet(len(seen[0]), ends, width=8, stages=stages, seen=seen)
+    with torch.no_grad():
+        net.encode[-1].weight.mul_(20)  # abundances that differ between pixels
+    return {"learner": {"network": net.state_dict()}}
 
 
 def context() -> Context:

@@ -10,27 +10,34 @@ from hyperderm.config import Experiment
 from hyperderm.learners.base import Compute
 from hyperderm.learners.data import TrainData
 from hyperderm.learners.scaling import Scaling
+from hyperderm.learners.spec import UNMIXING
 from hyperderm.training.resume import pack
 from hyperderm.training.run import load_sampler
 from hyperderm.training.stream import feed_of
-from tests.learners.test_contract import context, data, saved
+from tests.learners.test_contract import colour_net, context, data, saved
 from tests.learning import built
 from tests.training.tiny import CPU
 
 STEPS = {"batch_size": 4, "images": 8, "validate_every": 8, "validation_samples": 8, "precision": "fp32"}
 WIDTH = 4
+NEEDED = {"colour_unmixing": {"learner.unmixing": "net"}}
+"""What an experiment cannot do without and its file cannot name: a run."""
 
 
 def small(name: str) -> Experiment:
     """The small profile; of the learner nothing changes but the widths of its networks."""
     made = registry.experiment(name, "small")
     widths = {f"learner.{field}": WIDTH for field in type(made.learner).model_fields if field.endswith("_width")}
-    return made.override({"data.size": 16, **{f"training.{key}": value for key, value in STEPS.items()}, **widths})
+    return made.override(
+        {"data.size": 16, **{f"training.{key}": value for key, value in STEPS.items()}, **widths, **NEEDED.get(name, {})}
+    )
 
 
 def chosen(made: Experiment) -> TrainData:
     """The cubes of the diagnoses that the experiment asks for."""
     held, asked = data(), made.data.diagnoses
+    if UNMIXING in made.learner.needed:
+        held = held.given({UNMIXING: colour_net(held)}, None)
     if made.task is not None or asked == "all":
         return made.learner.in_space(made, held)
     roles = [

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Union
 from pydantic import Field
 
 from hyperderm.learners.classifier import ClassifierConfig
+from hyperderm.learners.colour_unmixing import ColourUnmixingConfig
 from hyperderm.learners.dcgan import DcganConfig
 from hyperderm.learners.diffusion import DiffusionConfig
 from hyperderm.learners.fastgan import FastGanConfig
@@ -30,6 +31,7 @@ LEARNERS: tuple[type[LearnerConfig], ...] = (
     ImleConfig,
     MixtureConfig,
     InterpolationConfig,
+    ColourUnmixingConfig,
     DiffusionConfig,
     ClassifierConfig,
     SpectralConfig,

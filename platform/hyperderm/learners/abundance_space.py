@@ -7,7 +7,7 @@ drawn anew for every synthetic cube, so that synthetic cubes are not smoother th
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -108,6 +108,11 @@ class AbundanceSpace:
             mixed = torch.einsum("rb,nrhw->nbhw", ends, _abundances(part, endmembers))
             parts.append(part.double().cpu() - mixed)
         return cls(ends, ResidualField.fit(torch.cat(parts)), unmixing)
+
+    def without_residual(self) -> Self:
+        """Return this space with ε = 0, so that what is made in it are exact mixtures."""
+        field = self.residual
+        return replace(self, residual=replace(field, mean=torch.zeros_like(field.mean), power=torch.zeros_like(field.power)))
 
     @property
     def channels(self) -> int:

@@ -13,8 +13,8 @@ from hyperderm.errors import ConfigError
 from hyperderm.learners import randomness
 from hyperderm.learners.base import Batch, Compute, Validation
 from hyperderm.learners.data import TrainData
-from hyperderm.learners.fitted_settings import FittedConfig
 from hyperderm.learners.generative import GenerativeReference
+from hyperderm.learners.space_settings import SpaceConfig
 from hyperderm.learners.spaces import unmixing_errors
 from hyperderm.learners.synthesis import NetworkSampler
 from hyperderm.settings import Run
@@ -42,18 +42,18 @@ class FittedGenerator(ABC):
         network: what was fitted, on the device that computes.
     """
 
-    config: FittedConfig
+    config: SpaceConfig
     sampler_class: ClassVar[type[NetworkSampler]]
 
-    def __init__(self, config: FittedConfig, run: Run, data: TrainData, compute: Compute) -> None:
+    def __init__(self, config: SpaceConfig, run: Run, data: TrainData, compute: Compute) -> None:
         self.config, self.run, self.data = config, run, data
-        if config.conditioning == "class" and len(data.classes) < 2:
+        if config.condition == "class" and len(data.classes) < 2:
             raise ConfigError(
                 f"learner.conditioning = class in fold {run.data.fold}, whose train role holds {', '.join(data.classes)} "
                 "alone, is refused: there is nothing to tell apart",
                 "Use another data.fold or more data, or --set learner.conditioning=none.",
             )
-        self.classes = data.classes if config.conditioning == "class" else ()
+        self.classes = data.classes if config.condition == "class" else ()
         self.network = self.fitted().to(compute.device).eval()
 
     @abstractmethod
@@ -98,12 +98,13 @@ class FittedGenerator(ABC):
 
 
 def load_fitted(
-    config: FittedConfig,
+    config: SpaceConfig,
     run: Run,
     checkpoint: Mapping[str, Any],
     device: str,
     network: Callable[[Mapping[str, Any]], FittedNetwork],
     sampler: type[AnySampler],
+    **more: Any,  # noqa: ANN401 - those of the sampler
 ) -> AnySampler:
     """Return the sampler of a checkpoint: see `LearnerConfig.load_sampler`.
 
@@ -114,6 +115,7 @@ def load_fitted(
         device: the device that computes.
         network: a function that returns a network of the form that the state of the learner says.
         sampler: the class of the sampler.
+        more: further arguments of the sampler.
 
     Raises:
         ValueError: the checkpoint names classes although its generator was told none, or the other way round; or its cubes
@@ -121,9 +123,9 @@ def load_fitted(
     """
     state = checkpoint["learner"]
     classes = tuple(str(name) for name in state["classes"])
-    if bool(classes) != (config.conditioning == "class"):
+    if bool(classes) != (config.condition == "class"):
         told = ", ".join(classes) or "no diagnosis"
-        raise ValueError(f"learner.conditioning = {config.conditioning}, but its generator was told {told}")
+        raise ValueError(f"its cubes are to be made from {config.made_from}, but its generator was told {told}")
 
     def made(channels: int) -> FittedNetwork:
         found = network(state)
@@ -131,7 +133,7 @@ def load_fitted(
             raise ValueError(f"its cubes have the shape {list(found.shape)}")
         return found
 
-    return sampler.restored(config, run, checkpoint, device, made, classes=classes)
+    return sampler.restored(config, run, checkpoint, device, made, classes=classes, **more)
 
 
 def principal(

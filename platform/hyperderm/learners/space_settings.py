@@ -99,10 +99,19 @@ class SpaceConfig(LearnerConfig):
     def check_input(self, name: str, other: LearnerConfig, trained: Run, run: Run) -> None:
         """See `LearnerConfig.check_input`: an unmixing net of reflectance, for photographs one that sees colours."""
         if name == UNMIXING:
-            _check_unmixing(other, colours=run.data.photographs is not None)
+            check_unmixing(other, colours=run.data.photographs is not None)
 
 
-def _check_unmixing(other: LearnerConfig, colours: bool) -> None:
+def check_unmixing(other: LearnerConfig, colours: bool) -> None:
+    """Refuse a run whose endmembers cannot span an abundance space.
+
+    Args:
+        other: the learner of the run.
+        colours: whether its net must see colours.
+
+    Raises:
+        ConfigError: it is no unmixing net, or one of pixels of unit length, or it does not see colours.
+    """
     if other.kind != UNMIXER:
         raise ConfigError(
             f"it is of learner.kind = {other.kind}, which has no endmembers", "Name a run of `hyperderm train unmixer`."

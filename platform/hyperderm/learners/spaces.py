@@ -88,7 +88,7 @@ def unmixing_errors(data: TrainData) -> dict[str, float]:
     held, space = data.validation.reflectance, data.space
     rebuilt = space.inverse(space.forward(held.double()))
     errors = {"held_out_unmixing_rmse": _rms(rebuilt - held)}
-    network = _network(data)
+    network = net_of(data)
     if network is not None and len(network.centre) == COLOURS:
         levels = torch.from_numpy(rgb_levels(held, pseudo_rgb_matrix(data.wavelengths_nm)))
         errors["held_out_rmse_from_colours"] = _rms(_mixed(network, space, levels) - held)
@@ -103,7 +103,7 @@ def _unmixed(photographs: CubeSet, data: TrainData, space: AbundanceSpace) -> Cu
     mixed by its endmembers, so that what is learnt of them is these abundances again. Photographs without a diagnosis
     count as the one that is learnt.
     """
-    network = _network(data)
+    network = net_of(data)
     assert network is not None
     levels = matched_by_diagnosis(photographs, data.train, pseudo_rgb_matrix(data.wavelengths_nm))
     mixed = _mixed(network, space, levels).float()
@@ -126,7 +126,8 @@ def _rms(difference: Tensor) -> float:
     return float(difference.double().square().mean().sqrt())
 
 
-def _network(data: TrainData) -> UnmixingNet | None:
+def net_of(data: TrainData) -> UnmixingNet | None:
+    """Return the unmixing net of the run that was given as an input, or None without such a run."""
     return UnmixingNet.from_state(data.inputs[UNMIXING]["learner"]["network"]) if UNMIXING in data.inputs else None
 
 
