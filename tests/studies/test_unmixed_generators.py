@@ -11,6 +11,7 @@ from hyperderm import registry
 from hyperderm.config import DataConfig, Experiment, TrainingConfig
 from hyperderm.cubes.cube import Cube, Lesion
 from hyperderm.errors import ConfigError, StoreError
+from hyperderm.learners.colour_unmixing import ColourUnmixingConfig
 from hyperderm.learners.unmixer import UnmixerConfig
 from hyperderm.settings import PENDING
 from hyperderm.store.reader import Store, open_store
@@ -165,3 +166,40 @@ def test_net_generator_and_set_of_cubes_and_photographs(phantom_store, tmp_path)
 
     other = json_of((tmp_path / "grid" / jobs[NET].folder / RESULT).read_text())
     assert other["stage"] == "generator"
+
+
+def colours(**overrides: object) -> Experiment:
+    """A generator that is the unmixing net itself."""
+    base = experiment(data__diagnoses="all")
+    return base.model_copy(update={"learner": ColourUnmixingConfig(unmixing=PENDING)}).override(overrides)
+
+
+def test_a_net_that_is_the_generator_makes_cubes_of_photographs_in_a_grid(phantom_store, tmp_path):
+    real = open_store(str(phantom_store))
+    shown = photographs(tmp_path / "photographs", 8)
+    how = {"generators": ["colour_unmixing"], "unmixers": {"colour_unmixing": NET}, "models": ["spectral"], "folds": [0]}
+    made = grids.plan(real, {"colour_unmixing": colours(), NET: net()}, rgb=shown.location.uri, **how)
+    jobs = {job.model: job for job in made.stage("generator")}
+    assert jobs["colour_unmixing"].inputs == {"unmixing": jobs[NET].key}
+    folder = GridFolder(tmp_path / "grid")
+    config = job_config(made, folder, {"run": "r", "hyperderm.manifest": real.manifest.fingerprint})
+    for job in made.jobs:
+        if job.stage != "cell":
+            list(work(task_of(config(job)), real))
+    assert result_of(folder, jobs["colour_unmixing"])["inputs"] == {"unmixing": result_of(folder, jobs[NET])["checkpoint"]}
+    (drawn,) = made.stage("synthetic")
+    cubes = open_store(folder.address(drawn, STORE))
+    origin = origin_of(cubes.manifest)
+    assert (origin.generator, origin.rgb, origin.derived) == ("colour_unmixing", shown.manifest.fingerprint, False)
+
+
+def test_a_net_that_its_generator_cannot_use_is_refused_before_it_trains(real):
+    how = {"generators": ["colour_unmixing"], "unmixers": {"colour_unmixing": NET}, "folds": [0]}
+    with pytest.raises(
+        ConfigError,
+        match=r"unmixers names unmixer for generator colour_unmixing: it sees all bands.*"
+        r"generator_settings=\{\"unmixer\":\{\"learner.bands\":\"rgb\"\}\}",
+    ):
+        grids.plan(real, {"colour_unmixing": colours(), NET: net(learner__bands="all")}, **how)
+    with pytest.raises(ConfigError, match=r"learner.unmixing = null .*unmixers="):
+        grids.plan(real, {"colour_unmixing": colours(**{"learner.unmixing": None})}, **{**how, "unmixers": {}})

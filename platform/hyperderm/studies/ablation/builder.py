@@ -373,6 +373,8 @@ class PlanBuilder:
             experiment = base.override(values)
         except ConfigError as error:
             raise ConfigError(f"generator {name}, {variant.replace('_', ' ')}: {error.what}", error.remedy) from None
+        if net:
+            self._check_net(name, net, experiment)
         train = len(self._select(experiment, keep=False).train)
         _check_batch(f"{name}: ", experiment, train, self.grid.resources.workers)
         facts = {
@@ -389,6 +391,18 @@ class PlanBuilder:
         )  # fmt: skip
         self._generators[name, variant, fold] = job
         return job
+
+    def _check_net(self, name: str, net: str, experiment: Experiment) -> None:
+        """Prove, before a net trains, that the generator can use it."""
+        made = self._base(net, experiment.data.fold)
+        try:
+            experiment.learner.check_input(UNMIXING, made.learner, made, experiment)
+        except ConfigError as error:
+            raise ConfigError(
+                f"unmixers names {net} for generator {name}: {error.what}",
+                f"{error.remedy} In a grid the settings of {net} stand in generator_settings, such as "
+                f'--set \'generator_settings={{"{net}":{{"learner.bands":"rgb"}}}}\'.',
+            ) from None
 
     def _values(self, base: Experiment, variant: Variant, classes: set[str], fold: int) -> dict[str, Any]:
         """Return what the grid and the variant change in a generator's experiment."""
