@@ -234,6 +234,15 @@ def test_runs_without_usable_endmembers_are_refused(other, told):
     made.learner.check_input(UNMIXING, UnmixerConfig(), made, made)
 
 
+def test_the_net_of_a_generator_that_is_told_the_diagnosis_may_have_seen_other_diagnoses():
+    config = DcganConfig(space="abundance", unmixing="net", conditioning="class")
+    told = experiment().model_copy(update={"learner": config}).override({"data.diagnoses": ["melanoma", "nevus"]})
+    net = experiment().override({"data.diagnoses": "all"})
+    told.learner.check_input(UNMIXING, UnmixerConfig(), net, told)
+    with pytest.raises(ConfigError, match="it was told other diagnoses"):
+        told.learner.check_input(START, config, net, told)
+
+
 def test_a_sample_that_is_not_a_number_stays_one():
     values = abundances()
     values[0, 1, 2, 3] = torch.nan

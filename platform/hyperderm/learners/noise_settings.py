@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from hyperderm.errors import ConfigError
 from hyperderm.learners.generative_settings import GenerativeConfig
-from hyperderm.learners.spec import LearnerConfig
+from hyperderm.learners.spec import START, LearnerConfig
 from hyperderm.learners.told_settings import ToldConfig
 
 if TYPE_CHECKING:
@@ -53,8 +53,10 @@ class DiagnosisConfig(ToldConfig, GenerativeConfig):
         return {name: value for name, value in saved.items() if name != "class_conditional"} | told
 
     def check_input(self, name: str, other: LearnerConfig, trained: Run, run: Run) -> None:
-        """See `LearnerConfig.check_input`: with classes, both runs must also have the same diagnoses."""
+        """See `LearnerConfig.check_input`: with classes, a run that is begun from must also have the same diagnoses."""
         super().check_input(name, other, trained, run)
+        if name != START:
+            return
         was, asked = trained.data.diagnoses, run.data.diagnoses
         if self.conditioning == "class" and ("all" in (was, asked) or set(was) != set(asked)) and was != asked:
             told = was if was == "all" else json.dumps(list(was))
