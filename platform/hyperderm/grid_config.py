@@ -129,7 +129,8 @@ class Ablation(Strict):
     photographs: str | None = None
     """Store of photographs that the generators of the arm "photographs" learn (`data.photographs`)."""
     rgb: str | None = None
-    """Store of RGB photographs as input of generators; None means the RGB of the train role's cubes (marked as derived)."""
+    """Store of RGB photographs as input of generators that make cubes from colours; None means the RGB of the train role's
+    cubes (marked as derived). Other generators have no use for it."""
     searches: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Sweeps whose winners train the generators: generator to fold to sweep folder. A sweep serves only its own fold. Of a
     Pareto front the trial with the lowest first objective wins."""

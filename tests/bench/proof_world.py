@@ -52,11 +52,11 @@ if TYPE_CHECKING:
 
 MELANOMA, NEVUS = "melanoma", "dysplastic_nevus"
 SIZE, FOLDS = 16, 3
-LESIONS = {MELANOMA: 60, NEVUS: 400}
+LESIONS = {MELANOMA: 90, NEVUS: 600}
 PHOTOGRAPHS = {MELANOMA: 960, NEVUS: 240}
 FIRST_PHOTOGRAPH = 10_000
 """The phantom's number of the first lesion that is photographed; cubes show lesions of smaller numbers."""
-RATIO = 8.0
+RATIO = 4.0
 NET, INFORMED, BLIND = "unmixer", "colour_unmixing", "blurred_average"
 PHOTOGRAPH_NM = np.array([465.0, 545.0, 610.0])
 """Nominal wavelengths of B, G and R."""
@@ -162,7 +162,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
     parser.add_argument("--out", type=Path, help="where stores and grids are kept; without it they are not kept")
     parser.add_argument("--concurrent", type=int, default=1, help="jobs at a time")
-    parser.add_argument("--classifiers", type=int, default=3, help="seeds of the classifiers")
+    parser.add_argument("--classifiers", type=int, default=5, help="seeds of the classifiers")
     asked = parser.parse_args()
     quiet_ray()  # before the imports that import Ray
     verdicts: Counter[tuple[str, str]] = Counter()

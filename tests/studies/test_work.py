@@ -15,6 +15,7 @@ from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.classifier.pretrained import load_weights
 from hyperderm.learners.data import truth
 from hyperderm.learners.decision_rule import fit_decision_rule
+from hyperderm.learners.mixture import MixtureConfig
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
 from hyperderm.studies.ablation import work as work_module
@@ -46,7 +47,21 @@ def test_addresses_are_the_driver_s_wherever_a_worker_stands(real, tmp_path, mon
     facts = [config(job) for job in made.stage("cell")]
     stores = {each["experiment"]["synthetic"]["store"] for each in facts if each["experiment"]["synthetic"]}
     assert stores == {str(tmp_path / "made")}
-    assert {each["rgb"] for each in facts} == {str(tmp_path / "rgb")}
+    drawn = plan(real, folds=[0], rgb="rgb")
+    config = job_config(drawn, GridFolder(tmp_path / "grid"), {"run": "r"})
+    assert {config(job)["rgb"] for job in drawn.stage("synthetic")} == {str(tmp_path / "rgb")}
+
+
+def test_generators_that_see_no_colours_get_no_photographs(real, tmp_path):
+    """A grid may hold both kinds: the photographs are for those that make cubes from colours."""
+    write_store(str(tmp_path / "rgb"), lesions({"melanoma": 3}), fold_count=0, kind="rgb")
+    steps = TrainingConfig(batch_size=8, images=8, validate_every=8, validation_samples=8)
+    blind = generator().model_copy(update={"learner": MixtureConfig(conditioning="class", dimensions=4), "training": steps})
+    made = plan(
+        real, {"shsgan": generator(), "blind": blind}, generators=["shsgan", "blind"], folds=[0], rgb=str(tmp_path / "rgb")
+    )
+    config = job_config(made, GridFolder(tmp_path / "grid"), {"run": "r"})
+    assert {job.model: bool(config(job)["rgb"]) for job in made.stage("synthetic")} == {"shsgan": True, "blind": False}
 
 
 def test_a_cell_predicts_its_own_test_role_with_its_best_checkpoint(real, tmp_path):

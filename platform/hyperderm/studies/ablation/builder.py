@@ -244,7 +244,8 @@ class PlanBuilder:
             lesions = set(self.selections[generator.fold].train)
             lesions &= self.store.with_masks() if learner.condition == "mask" else lesions
             held = sum(self.diagnosis[lesion] == diagnosis for lesion in lesions)
-        request = Request({diagnosis: count}, sorted(learnt), {diagnosis: held}, self.photographs is not None)
+        given = self.photographs is not None and learner.condition == "rgb"  # other generators have no use for them
+        request = Request({diagnosis: count}, sorted(learnt), {diagnosis: held}, given)
         try:
             learner.check_request(request)
         except ConfigError as error:

@@ -119,7 +119,7 @@ def job_config(
             "place": grid.address(job),
             "source": _source(grid, job, source),
             "inputs": inputs,
-            "rgb": _address(plan.grid.rgb or ""),
+            "rgb": _address(plan.grid.rgb or "") if _sees_colours(source) else "",
             "provenance": {**provenance, **origin},
         }
 
@@ -134,6 +134,11 @@ def _source(grid: GridFolder, job: Job, source: Job | None) -> str:
         return grid.address(source, STORE) if source else _address(job.store)
     assert source is not None
     return grid.address(source, BEST)
+
+
+def _sees_colours(source: Job | None) -> bool:
+    """Return whether a set's generator makes cubes from colours, and so from the grid's photographs."""
+    return source is not None and source.experiment is not None and source.experiment.learner.condition == "rgb"
 
 
 def _address(uri: str) -> str:
