@@ -258,7 +258,7 @@ def changed_set(facts, **changes):
         (lambda f: replace(f, cells=Cells(121, 120)), "120 of 121 cells are done, 0 failed, 1 were not started"),
         (lambda f: replace(f, protections=()), "No protection"),
         (lambda f: replace(f, protections=(replace(f.protections[1], passed=False),)), "did not pass: Leak audit"),
-        (lambda f: replace(f, folds=(*f.folds, 5)), "Folds without predictions: 5"),
+        (lambda f: replace(f, folds=(*f.folds, 5)), "5 of 6 folds have results"),
         (lambda f: replace(f, declared=replace(f.declared, contrasts=f.declared.contrasts[1:])), "not declared"),
     ],
 )

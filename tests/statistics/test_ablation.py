@@ -88,15 +88,15 @@ def test_a_helpful_arm_helps_and_a_copier_cannot_be_told(analysis):
     assert verdicts["copier_x1"].verdict == "cannot tell"
     assert {decision.control for decision in analysis.decisions} == {"oversampled_x1"}
     sentence = decision_sentence(analysis, verdicts["copier_x1"])
-    assert f"with these {analysis.melanomas} melanomas only differences of at least" in sentence
+    assert f"with these {analysis.melanomas} melanomas a true difference of" in sentence
     assert f"{verdicts['copier_x1'].detectable:.3f}" in sentence
 
 
 def test_a_harmful_arm_hurts():
     found = analyse(grid((2.2, 2.2, 1.4), spectral=False), FAMILY[:2], resamples=100)
     assert [decision.verdict for decision in found.decisions] == ["hurts"]
-    assert "it hurts" in decision_sentences(found)[2]
-    assert "1 hurts" in decision_sentences(found)[1]
+    assert "it hurts" in decision_sentences(found)[3]
+    assert "1 hurts" in decision_sentences(found)[2]
 
 
 def test_beating_only_real_is_not_help():
@@ -148,8 +148,9 @@ def test_sentences_say_the_numbers(analysis):
     expected = f"+{contrast.difference:.3f} [{contrast.adjusted_low:+.3f}, {contrast.adjusted_high:+.3f}] against real"
     assert any(expected in sentence for sentence in said)
     assert said[0].startswith(f"{analysis.melanomas} melanomas and {analysis.lesions - analysis.melanomas} other lesions")
-    assert "Of 2 synthetic arms" in said[1]
-    assert "1 helps, 1 cannot be told" in said[1]
+    assert said[1].startswith("With real cubes alone, the AUROC of melanoma is ")
+    assert "Of 2 synthetic arms" in said[2]
+    assert "1 helps, 1 cannot be told" in said[2]
     assert all(sentence.endswith(".") for sentence in said)
     assert not re.search(r"nan|None|inf\b", " ".join(said))
 
@@ -229,7 +230,7 @@ def test_perfect_and_constant_models_give_numbers_without_nan():
 
 def test_one_seed_is_said():
     found = analyse(grid((1.6, 1.6, 1.7), spectral=False, seeds=1), FAMILY[:2], resamples=50)
-    assert "With one seed" in decision_sentences(found)[-1]
+    assert "once for each fold (one seed)" in decision_sentences(found)[-1]
     assert all("One seed" in contrast.notes[0] for contrast in found.contrasts)
     assert "One seed" in found.notes[0]
 
@@ -245,7 +246,7 @@ def test_an_interrupted_night_is_analysed_with_what_it_has(table):
 def test_without_contrasts_there_is_no_answer(table):
     found = analyse(table.where(arm="real"), [], resamples=50)
     assert found.contrasts == () == found.decisions
-    assert "no answer" in decision_sentences(found)[1]
+    assert "no answer" in decision_sentences(found)[2]
 
 
 @pytest.mark.parametrize(

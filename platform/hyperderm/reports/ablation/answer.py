@@ -22,8 +22,8 @@ def decision_sentence(analysis: Analysis, made: Decision) -> str:
     answer = {
         HELPS: "it helps",
         HURTS: "it hurts",
-        CANNOT_TELL: f"cannot tell; with these {analysis.melanomas} melanomas only differences of at least "
-        f"{number(made.detectable)} would have shown",
+        CANNOT_TELL: f"cannot tell; with these {analysis.melanomas} melanomas a true difference of "
+        f"{number(made.detectable)} is found four times in five",
     }[made.verdict]
     references = [REAL, made.control, *([made.hurdle] if made.hurdle else [])]
     changes = [f"by {_change(mine[name])} against {name}" for name in references]
@@ -43,7 +43,7 @@ def baseline_sentence(found: BaselineComparison) -> str:
     else:
         said = f"{model} does not demonstrably beat {baseline}"
     change = f"{signed(difference.value)} {span(difference.low, difference.high, signs=True)}"
-    return f"On real data {said}: AUROC {change}."
+    return f"On real data {said}: difference in AUROC {change}."
 
 
 IN_PARAGRAPH = 2
@@ -56,17 +56,20 @@ def answer_lines(analysis: Analysis) -> list[Line]:
     """Return the first screen of the report: what was tested, whether more would help, each answer with its limits."""
     a = analysis
     tested = (
-        f"{a.melanomas} melanomas and {a.lesions - a.melanomas} other lesions from {a.groups} images were tested out of "
-        f"fold ({_many(len(a.folds), 'fold')}, {_many(len(a.seeds), 'seed')})."
+        f"{a.melanomas} melanomas and {a.lesions - a.melanomas} other lesions of {a.groups} images were tested by models "
+        f"that had not seen them ({_many(len(a.folds), 'fold')}, {_many(len(a.seeds), 'seed')})."
     )
-    seeds = ["With one seed the intervals cannot say how much training again would change the numbers."]
+    seeds = [
+        "Each model was trained once for each fold (one seed): no interval holds how much training again would change the "
+        "numbers."
+    ]
     lines = [
-        ("What was tested", [tested]),
+        ("What was tested", [tested, *_real_alone(a)]),
         ("Can the study be trusted?", control_warnings(a)),
         ("Would more real melanomas help?", learning_sentences(a)),
         ("Do synthetic melanomas help?", _decided(a)),
         ("What is a synthetic melanoma worth?", rate_sentences(a)),
-        ("Were the negative controls silent?", silent_controls(a)),
+        ("Did any negative control help?", silent_controls(a)),
         ("Does a network beat plain spectra?", [baseline_sentence(each) for each in a.baselines]),
         ("What this cannot say", seeds if len(a.seeds) == 1 else []),
     ]
@@ -97,12 +100,23 @@ def in_short(analysis: Analysis) -> tuple[list[Line], list[str]]:
 def _range(analysis: Analysis) -> str:
     """Summarise many verdicts in one sentence."""
     controls = {each.arm for each in analysis.decisions if each.negative}
-    changes = [each.difference for each in analysis.contrasts if each.arm not in controls]
+    asked = [each for each in analysis.contrasts if each.arm not in controls]
+    changes, sure = [each.difference for each in asked], sum(each.adjusted_low * each.adjusted_high > 0 for each in asked)
     shown = [each.detectable for each in analysis.decisions if not each.negative]
+    beside = f"{sure} of their {len(asked)} intervals leave out 0" if sure else f"all {len(asked)} intervals include 0"
     return (
-        f"The {len(changes)} differences lie between {signed(min(changes))} and {signed(max(changes))}; by arm, only those "
-        f"of at least {number(min(shown))} to {number(max(shown))} would have shown. The report lists each verdict."
+        f"The differences in AUROC lie between {signed(min(changes))} and {signed(max(changes))}; {beside}. A true one of "
+        f"{number(min(shown))} to {number(max(shown))}, by arm, is found four times in five: smaller gains or harms remain "
+        "possible. The report lists each verdict."
     )
+
+
+def _real_alone(a: Analysis) -> list[str]:
+    found = [(each.model, each.metrics["auroc"]) for each in a.arms if each.arm == REAL]
+    told = [
+        f"{number(each.bounds[0])} {span(*each.bounds[1:])} with {model}" for model, each in found if each.low is not None
+    ]
+    return [f"With real cubes alone, the AUROC of melanoma is {' and '.join(told)}."] if told else []
 
 
 def _decided(a: Analysis) -> list[str]:
@@ -132,7 +146,10 @@ def silent_controls(a: Analysis) -> list[str]:
     controls = [each for each in a.decisions if each.negative]
     if not controls or control_warnings(a):
         return []
-    return [f"{_many(len(controls), 'negative control')}, which can teach nothing, did not help, as it must be."]
+    return [
+        f"None was shown to help, in {_many(len(controls), 'comparison')}, as it must be: their cubes can teach nothing new "
+        "about melanoma. Where few cases are tested, this is weak reassurance."
+    ]
 
 
 def _summary(asked: Sequence[Decision]) -> str:
@@ -144,7 +161,8 @@ def _summary(asked: Sequence[Decision]) -> str:
     ]
     open_ones = verdicts.count(CANNOT_TELL)
     if open_ones == len(verdicts):
-        return "Whether synthetic data help cannot be told from these cases."
+        arms = _many(len(asked), "synthetic arm")
+        return f"This cannot be told: of {arms} (counted per model), none was shown to help or to hurt."
     left = [f"{open_ones} cannot be told"] if open_ones else []
     return f"Of {_many(len(verdicts), 'synthetic arm')} (counted per model), {', '.join(parts + left)}."
 

@@ -36,7 +36,10 @@ def curve_sentence(curve: LearningCurve) -> str:
     if slope.value is None:
         return f"Whether more real melanomas would help {model} cannot be told: {slope.reason}."
     value, low, high = slope.bounds
-    each = f"twice as many change its AUROC by {signed(value)} {span(low, high, signs=True)}"
+    first, last = (tally(round(end([point.melanomas for point in curve.points]))) for end in (min, max))
+    each = (
+        f"each doubling, from {first} to {last} in train, changes its AUROC by {signed(value)} {span(low, high, signs=True)}"
+    )
     if curve.usefulness == WOULD_HELP:
         return f"More real melanomas would help {model}: {each}."
     if curve.usefulness == WOULD_NOT:
@@ -76,9 +79,12 @@ def rate_sentences(analysis: Analysis) -> list[str]:
 
 def _rates_between(rates: Sequence[ExchangeRate]) -> str:
     values = [each.rate.value for each in rates if each.rate.value is not None]
+    ends = [(each.rate.low, each.rate.high) for each in rates]
+    sure = sum((low is not None and low > 0) or (high is not None and high < 0) for low, high in ends)
+    beside = f"{sure} of their intervals leave out 0" if sure else "but every interval includes 0"
     return (
-        f"A synthetic melanoma is worth {number(min(values), 2)} to {number(max(values), 2)} real ones to {rates[0].model}, "
-        f"by arm ({len(rates)} of them, each with its interval in rates.csv)."
+        f"To {rates[0].model}, the best estimates of {len(rates)} arms are {number(min(values), 2)} to "
+        f"{number(max(values), 2)} real melanomas for a synthetic one (below 0: it harms), {beside} (rates.csv)."
     )
 
 

@@ -21,8 +21,8 @@ _NAMED = 3
 def caveats(analysis: Analysis, facts: ReportFacts) -> list[str]:
     """Return the sentences of the warning box, the most serious first; an empty list if there is nothing to warn of."""
     return [
-        *_data(facts), *_leaks(facts), *_late(facts), *_copies(facts), *_recognisable(facts),
-        *shortcut_warnings(facts), *_gaps(analysis, facts), *_size(facts),
+        *_data(facts), *_leaks(facts), *_size(facts), *_gaps(analysis, facts), *_copies(facts), *shortcut_warnings(facts),
+        *_recognisable(facts), *_late(facts),
     ]  # fmt: skip
 
 
@@ -99,12 +99,16 @@ def _gaps(analysis: Analysis, facts: ReportFacts) -> Iterator[str]:
         yield f"{len(undeclared)} contrasts were not declared before the run; they are exploratory."
     folds = [fold for fold in facts.folds if fold not in analysis.folds]
     if folds:
-        yield f"Folds without predictions: {', '.join(map(str, folds))}."
+        there = len(facts.folds) - len(folds)
+        yield f"{there} of {len(facts.folds)} folds have results: the lesions of the others were not tested."
 
 
 def _size(facts: ReportFacts) -> Iterator[str]:
     if facts.profile == "small":
-        yield "The small profile was run (small cubes, small models, few steps): it shows that it works and settles nothing."
+        yield (
+            "The small profile was run (small cubes, small models, few steps): it shows that the software works and settles "
+            "nothing."
+        )
 
 
 def _begun(text: str) -> str:

@@ -33,11 +33,19 @@ def shortcut_warnings(facts: ReportFacts) -> list[str]:
             most = max(sure, key=lambda each: _shift(each.melanoma) or 0.0)
             assert most.melanoma is not None
             real, synthetic = most.melanoma
-            others = f" (and {len(sure) - 1} more)" if len(sure) > 1 else ""
+            others = f" So it is in {len(sure) - 1} more arms." if len(sure) > 1 else ""
+            beside = next((each for each in sure if each.negative and (_shift(each.negative) or 0) >= SHIFT), None)
+            if beside and beside.negative:
+                calm, alarmed = beside.negative
+                others += (
+                    f" In {beside.arm} it gives synthetic lesions that are no melanoma {number(alarmed, 2)}, real ones "
+                    f"{number(calm, 2)}."
+                )
             said.append(
-                f"{model} may have learnt to recognise synthetic cubes: in arm {most.arm}{others} it gives unseen synthetic "
-                f"melanomas a mean probability of {number(synthetic, 2)} and unseen real ones {number(real, 2)}, and the "
-                f"set can be told from real cubes with an AUROC of {number(max(_told(most)), 2)}."
+                f"{model} seems to recognise synthetic cubes instead of melanoma: in arm {most.arm} it gives synthetic "
+                f"melanomas that it never saw a mean probability of melanoma of {number(synthetic, 2)}, but unseen real "
+                f"ones {number(real, 2)}; the set is told from real cubes with an AUROC of {number(max(_told(most)), 2)}."
+                f"{others}"
             )
     return said
 
