@@ -43,7 +43,7 @@ def ablation(profile: Profile) -> Ablation:
     return Ablation(
         name="affine_vs_synthetic",
         size=64,
-        arms=("real", "classic", "oversampled", "synthetic", "noisy_copies"),
+        arms=("real", "classic", "oversampled", "synthetic", "shuffled", "without_melanoma", "noisy_copies"),
         curve=(0.25, 0.5),
         judge=True,
         ratios=(80.0, 160.0),

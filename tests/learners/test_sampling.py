@@ -104,11 +104,11 @@ def test_an_arm_and_its_control_have_epochs_of_one_length_and_one_prevalence(rat
 def test_a_set_that_is_too_small_is_refused_with_what_it_holds():
     real = mixed(8, 16)
     with pytest.raises(
-        ConfigError, match=r"synthetic.ratio = 2.0 asks for 16 synthetic melanomas, the set holds 3"
+        ConfigError, match=r"synthetic.ratio = 2.0 asks for 16 synthetic melanoma, the set holds 3"
     ) as caught:
         synthetic_entries(real, (MELANOMA,) * 3, 2.0, alone=False)
     assert caught.value.remedy == "Generate more, or lower the ratio."
-    with pytest.raises(ConfigError, match="asks for 16 synthetic negatives, the set holds 0"):
+    with pytest.raises(ConfigError, match="asks for 16 synthetic dysplastic_nevus, the set holds 0"):
         synthetic_entries(real, (MELANOMA,) * 40, 1.0, alone=True)
     with pytest.raises(ConfigError, match="the set holds 3"):
         shown(classifier(synthetic__store="set", synthetic__ratio=2.0), lesions(extra=(MELANOMA,) * 3))

@@ -140,6 +140,9 @@ def test_what_must_be_beaten_too_decides_as_well(analysis):
     (made,) = found.decisions
     assert (made.control, made.hurdle) == ("oversampled_x1", "copier_x1")
     assert "against copier_x1" in decision_sentence(found, made)
+    helped = analyse(grid((1.2, 1.2, 2.6, 1.6), spectral=False), FAMILY[:2], resamples=100)
+    lost = analyse(grid((1.2, 1.2, 2.6, 1.6), spectral=False), FAMILY[:2], resamples=100, lost=[("shsgan_x1", "cnn")])
+    assert [each.verdict for each in (*helped.decisions, *lost.decisions)] == ["helps", "cannot tell"]
 
 
 def test_sentences_say_the_numbers(analysis):

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from hyperderm.errors import ConfigError, StoreError
+from hyperderm.errors import ConfigError, StoreError, StudyError
 from hyperderm.grid_config import HURDLE
+from hyperderm.learners.dcgan import DcganConfig
 from hyperderm.learners.mixture import MixtureConfig
+from hyperderm.learners.sampling import apportioned
 from hyperderm.store.folds import POSITIVE
 from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import origin_of
 from hyperderm.store.writer import write_store
-from hyperderm.studies.ablation.builder import apportioned
 from hyperderm.studies.ablation.jobs import SPARE
 from hyperderm.studies.ablation.plan import Plan
 from tests.studies.grids import generator, lesions, plan, synthetic_set
@@ -45,23 +46,23 @@ def source(made: Plan, arm: str):
 
 
 def test_filters_choose_as_many_cubes_from_a_larger_set(real):
-    made = planned(real, arms=["synthetic", "filtered"], filters=["judge", "copies"], pool=2.5)
-    plain, judged = source(made, "shsgan_x1"), source(made, "shsgan_judge_x1")
+    made = planned(real, arms=["synthetic", "filtered"], filters=["confidence", "copies"], pool=2.5)
+    plain, judged = source(made, "shsgan_x1"), source(made, "shsgan_confidence_x1")
     assert judged.counts == {POSITIVE: 9 + SPARE}
     assert judged.drawn == {POSITIVE: 43}
-    assert judged.curation == {"keep": "judge"}
+    assert judged.curation == {"keep": "confidence"}
     assert plain.counts == {POSITIVE: 43}  # one set serves both: its first nine cubes are the plain arm's
     assert judged.needs == (plain.key, *plain.needs)
-    assert cell(made, "shsgan_judge_x1").experiment == cell(made, "shsgan_x1").experiment
-    assert len({source(made, f"shsgan_{part}x1").key for part in ("", "judge_", "copies_")}) == 3
-    places = [made.jobs.index(job) for job in (plain, judged, cell(made, "shsgan_judge_x1"))]
+    assert cell(made, "shsgan_confidence_x1").experiment == cell(made, "shsgan_x1").experiment
+    assert len({source(made, f"shsgan_{part}x1").key for part in ("", "confidence_", "copies_")}) == 3
+    places = [made.jobs.index(job) for job in (plain, judged, cell(made, "shsgan_confidence_x1"))]
     assert places == sorted(places)
 
 
 def test_a_filtered_set_does_not_depend_on_other_ratios(real):
-    one, two = (planned(real, arms=["filtered"], filters=["judge"], ratios=ratios) for ratios in ([1.0], [1.0, 2.0]))
-    assert source(one, "shsgan_judge_x1").key == source(two, "shsgan_judge_x1").key
-    assert cell(one, "shsgan_judge_x1").key == cell(two, "shsgan_judge_x1").key
+    one, two = (planned(real, arms=["filtered"], filters=["confidence"], ratios=ratios) for ratios in ([1.0], [1.0, 2.0]))
+    assert source(one, "shsgan_confidence_x1").key == source(two, "shsgan_confidence_x1").key
+    assert cell(one, "shsgan_confidence_x1").key == cell(two, "shsgan_confidence_x1").key
 
 
 def test_matched_sets_keep_every_cube(real):
@@ -186,3 +187,34 @@ def test_photographs_of_held_out_lesions_are_refused(tmp_path: Path):
     write_store(str(tmp_path / "rgb"), pictures, fold_count=0, kind="rgb")
     with pytest.raises(StoreError, match=r"rgb = .* shows 8 of 8 lesions of the validation role of fold 0 \(8 by file\)"):
         plan(open_store(str(tmp_path / "real")), {"shsgan": generator()}, rgb=str(tmp_path / "rgb"), folds=[0])
+
+
+def test_an_arm_that_would_be_another_one_again_is_left_out(real):
+    """A generator that learns every class is its own conditional one."""
+    made = planned(real, arms=["synthetic", "conditional"])
+    assert ("shsgan_conditional_x1", "small_cnn", "shsgan learns every class of the task anyway") in made.left_out
+    assert {arm for arm, _, _ in made.contrasts} == {"shsgan_x1"}
+
+
+def test_a_filter_without_enough_melanomas_is_left_out_before_a_generator_trains(real):
+    made = planned(real, arms=["filtered"], filters=["judge", "random"])
+    (why,) = [reason for arm, _, reason in made.left_out if arm == "shsgan_judge_x1"]
+    assert why == "its judge needs 10 melanomas of different groups, train of fold 0 holds 9"
+
+
+def test_told_generators_learn_without_melanoma_too(real):
+    """With one class left there is nothing to balance or to tell."""
+    told = generator().model_copy(update={"learner": DcganConfig(conditioning="class", balance_classes=True)})
+    made = plan(real, {"shsgan": told}, arms=["without_melanoma"], folds=[0], models=["small_cnn"])
+    (maker,) = made.stage("generator")
+    learner = maker.experiment.learner
+    assert (maker.experiment.data.diagnoses, learner.conditioning, learner.balance_classes) == ((NEVUS,), "none", False)
+
+
+def test_photographs_of_no_diagnosis_serve_melanoma_alone(real, tmp_path: Path):
+    pictures = [replace(one, diagnosis=None) for one in lesions({POSITIVE: 9})]
+    write_store(str(tmp_path / "rgb"), pictures, fold_count=0, kind="rgb")
+    asked = {"rgb": str(tmp_path / "rgb"), "folds": [0]}
+    assert plan(real, {"shsgan": generator()}, **asked).stage("synthetic")
+    with pytest.raises(StudyError, match="arm shsgan_without_melanoma_x1 needs photographs of dysplastic_nevus"):
+        plan(real, {"shsgan": generator()}, arms=["without_melanoma"], **asked)

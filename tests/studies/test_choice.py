@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from hyperderm.errors import ConfigError
+from hyperderm.errors import ConfigError, StudyError
 from hyperderm.statistics.predictions import Predictions
 from hyperderm.studies.ablation.choice import choices, planned, with_choices
 from hyperderm.studies.ablation.plan import Plan
+from hyperderm.studies.ablation.records import record_plan
 from tests.studies.grids import generator, plan, predictions
 
 MAKERS = {"shsgan": generator()}
@@ -67,9 +68,9 @@ def test_a_cell_that_is_missing_is_no_choice(real):
 
 
 def test_negative_controls_are_no_candidates_and_one_control_stays_itself(real):
-    made = grid(real, arms=["synthetic", "filtered", "without_melanoma"], filters=["judge"], ratios=[1.0])
+    made = grid(real, arms=["synthetic", "filtered", "without_melanoma"], filters=["confidence"], ratios=[1.0])
     (arm,) = [each for each in made.arms if each.chosen_from]
-    assert arm.chosen_from == ("shsgan_x1", "shsgan_judge_x1")
+    assert arm.chosen_from == ("shsgan_x1", "shsgan_confidence_x1")
     assert arm.control == "oversampled_x1"
 
 
@@ -77,7 +78,7 @@ def test_a_model_for_which_too_few_arms_have_a_meaning(real):
     made = grid(real, arms=["synthetic", "proportional", "pretrain"], ratios=[1.0], models=["spectral", "small_cnn"])
     assert ("shsgan_chosen", "spectral") in {(arm, model) for arm, model, _ in made.left_out}
     assert "shsgan_chosen" in {arm for arm, _, model in made.contrasts if model == "small_cnn"}
-    both = grid(real, arms=["synthetic", "filtered", "pretrain"], filters=["judge"], ratios=[1.0], models=["spectral"])
+    both = grid(real, arms=["synthetic", "filtered", "pretrain"], filters=["confidence"], ratios=[1.0], models=["spectral"])
     assert ("shsgan_chosen", "shsgan_chosen_control", "spectral") in both.contrasts  # chosen among the one that is left
 
 
@@ -86,3 +87,27 @@ def test_nothing_to_choose_is_refused(real):
         grid(real, ratios=[1.0])
     with pytest.raises(ConfigError, match="choose"):
         grid(real, choose="test")
+
+
+def test_what_is_chosen_among_is_part_of_the_grids_identity(real):
+    """Fewer ratios, after the report was read, would be another arm under the same name."""
+    from hyperderm.workflows.run_ablation import identity
+
+    wide, narrow = (identity(grid(real, ratios=ratios)) for ratios in ([0.5, 1.0, 2.0], [0.5, 2.0]))
+    assert wide["shsgan_chosen.chosen_from"] == ["shsgan_x0.5", "shsgan_x1", "shsgan_x2"]
+    assert wide["shsgan_chosen.chosen_from"] != narrow["shsgan_chosen.chosen_from"]
+    assert identity(grid(real, pool=5.0))["pool"] == 5.0
+
+
+def test_a_block_that_was_not_asked_all_candidates_chooses_none(real, tmp_path):
+    """Seed 0 was run with one ratio, seed 1 with two: only seed 1 chooses."""
+    record_plan(tmp_path, grid(real, ratios=[0.5, 2.0], seeds=[0], choose="nothing"))
+    joined = record_plan(tmp_path, grid(real, seeds=[1]))
+    made = choices(joined, results(joined, {}))
+    assert {each.seed for each in made if each.arm == "shsgan_chosen"} == {1}
+
+
+def test_a_cell_with_other_settings_under_the_same_name_is_refused(real, tmp_path):
+    record_plan(tmp_path, grid(real, arms=["filtered"], filters=["random"], choose="nothing"))
+    with pytest.raises(StudyError, match=r"cell shsgan_random_x0\.5/small_cnn fold 0 seed 0 was asked for with other"):
+        record_plan(tmp_path, grid(real, arms=["filtered"], filters=["random"], choose="nothing", pool=5.0))

@@ -78,3 +78,14 @@ def test_the_curve_changes_no_other_cell(real):
 def test_a_share_that_is_none_is_refused(real, curve, message):
     with pytest.raises(ConfigError, match=message):
         plan(real, arms=["real"], curve=curve)
+
+
+def test_the_melanomas_in_train_are_known_though_cells_of_real_are_lost(real):
+    """One failed cell must not cost the report."""
+    from hyperderm.reports.ablation.gather import _trained_on
+
+    made = plan(real, arms=["real", "synthetic"], curve=[0.5])
+    facts = _trained_on(made)
+    assert facts.melanomas == dict.fromkeys(range(5), 9)
+    assert facts.synthetic == {"shsgan_x1": ("oversampled_x1", 9.0)}
+    assert _trained_on(plan(real, arms=["real"])) is None

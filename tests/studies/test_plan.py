@@ -65,7 +65,8 @@ def test_number_of_jobs(real, overrides, expected):
     assert counted(plan(real, **overrides)) == expected
 
 
-def test_every_arm_of_the_full_profile(real):
+def test_every_arm_of_the_full_profile(tmp_path):
+    real = store(tmp_path / "real", {"melanoma": 20, "dysplastic_nevus": 30})  # enough melanomas for a judge
     batches = {f"classifiers.{name}.training.batch_size": 16 for name in NO_WEIGHTS}
     small = {"classifiers.efficientnet_lite0_scratch.learner.architecture": "small_cnn"}  # serves 16 px
     full = registry.ablation("synthetic_vs_real", "full").override({"size": 16, "models": NO_WEIGHTS, **batches, **small})

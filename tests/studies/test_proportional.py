@@ -116,3 +116,23 @@ def test_shuffled_labels_say_nothing_of_the_cubes(data):
 def test_a_ratio_below_nothing_is_refused(real):
     with pytest.raises(ConfigError, match="ratios"):
         plan(real, BOTH, arms=["proportional"], ratios=[-1.0])
+
+
+@pytest.mark.parametrize("more", [0, 8, 30])
+@pytest.mark.parametrize(("labels", "ratio"), [("own", 1.0), ("own", 0.5), ("redrawn", 1.0), ("redrawn", 0.25)])
+def test_what_is_shown_does_not_depend_on_how_many_more_the_set_holds(more, labels, ratio):
+    """Three negative diagnoses, and spare cubes or those of larger ratios behind them: still train's proportion."""
+    real = {POSITIVE: 8, "dysplastic_nevus": 16, "nevus": 8, "solar_lentigo": 4}
+    held = {name: count + more for name, count in sorted(real.items())}
+    kinds, own = (tuple(name for name, count in each.items() for _ in range(count)) for each in (real, held))
+    train, extra = (replace(cube_set(torch.rand(len(each), 16, 16, 16)), diagnoses=each) for each in (kinds, own))
+    data = replace(tiny_data(), train=train, validation=train, extra=extra)
+    run = classifier_run(use="add_both", ratio=ratio, labels=labels)
+    (phase,) = phases(run.learner, run, relabelled(run, data))
+    shown = [row - len(kinds) for row in phase.entries.tolist() if row >= len(kinds)]
+    expected = {name: round(ratio * count) for name, count in real.items()}
+    assert Counter(own[row] for row in shown) == expected  # the cubes
+    dealt = relabelled(run, data).extra_diagnoses
+    assert Counter(dealt[row] for row in shown) == expected  # their labels
+    first = [row - sum(n for name, n in held.items() if name < own[row]) for row in shown]
+    assert max(first) < 16  # the first ones of each diagnosis

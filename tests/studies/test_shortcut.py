@@ -120,7 +120,7 @@ def test_cells_measure_the_shift_on_the_spare_cubes_of_a_curated_set(real, tmp_p
 
 
 def test_models_that_are_fitted_at_once_have_no_judge(real):
-    planned = plan(real, folds=[0, 1], arms=["synthetic", "filtered", "shuffled"], filters=["judge"], judge=True)
+    planned = plan(real, folds=[0, 1], arms=["synthetic", "filtered", "shuffled"], filters=["confidence"], judge=True)
     assert [job.model for job in planned.stage("judge")] == ["small_cnn"] * 4  # two sets a fold; shuffled has both classes
     assert len({job.key for job in planned.stage("judge")}) == 4
 

@@ -4,7 +4,7 @@ Oversampling repeats real melanomas. Adding synthetic melanomas at the same rati
 repetitions. Both give epochs of the same length, so the arms of an ablation differ only in the cubes that are added.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import floor
 from typing import Literal
@@ -12,11 +12,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from hyperderm.cubes.diagnosis import UNKNOWN
 from hyperderm.errors import ConfigError
 from hyperderm.learners import randomness
 from hyperderm.learners.data import TrainData, truth
 from hyperderm.learners.spec import LearnerConfig
 from hyperderm.settings import SHARE_OF_PHOTOGRAPHS, Run
+from hyperderm.store.folds import POSITIVE
 
 
 @dataclass(frozen=True)
@@ -92,15 +94,23 @@ def balanced_entries(diagnoses: Sequence[str]) -> Tensor:
 
 
 def relabelled(run: Run, data: TrainData) -> TrainData:
-    """Return the data of a run whose synthetic cubes have the labels that `synthetic.labels` asks for."""
-    if run.synthetic is None or run.synthetic.labels == "own":
+    """Return the data of a run whose synthetic cubes have the labels that `synthetic.labels` asks for.
+
+    Labels are dealt out anew among the cubes that would be shown by their own diagnoses, and among these alone, so that the
+    cubes that are shown and the number of each label do not depend on how many more cubes the set holds.
+    """
+    synthetic = run.synthetic
+    if synthetic is None or synthetic.labels == "own":
         return data
-    order = torch.randperm(len(data.extra_diagnoses), generator=randomness.generator(run.seed, "labels", 0))
-    dealt = tuple(data.extra_diagnoses[row] for row in order.tolist())
+    rows = synthetic_entries(data.diagnoses, data.extra_diagnoses, synthetic.ratio, alone=synthetic.use != "add").tolist()
+    order = torch.randperm(len(rows), generator=randomness.generator(run.seed, "labels", 0)).tolist()
+    dealt = [UNKNOWN] * len(data.extra_diagnoses)  # a cube that is not shown is of no diagnosis that is asked for
+    for row, other in zip(rows, order, strict=True):
+        dealt[row] = data.extra_diagnoses[rows[other]]
     if data.streamed:
-        return replace(data, streamed=replace(data.streamed, extra=dealt))
+        return replace(data, streamed=replace(data.streamed, extra=tuple(dealt)))
     assert data.extra is not None
-    return replace(data, extra=replace(data.extra, diagnoses=dealt))
+    return replace(data, extra=replace(data.extra, diagnoses=tuple(dealt)))
 
 
 def real_entries(diagnoses: Sequence[str], oversample: float | Literal["balance"], turn: int = 0) -> Tensor:
@@ -129,30 +139,41 @@ def synthetic_entries(
 ) -> Tensor:
     """Return the rows of the first melanomas of a synthetic set, as many as `ratio` asks for.
 
-    With `alone`, also return its first negatives, as many as `ratio` asks for. A smaller ratio takes a subset of the rows of
-    a larger one.
+    With `alone`, also return its first negatives, as many as `ratio` asks for: of each diagnosis in train's proportion. A
+    smaller ratio takes a subset of the rows of a larger one, but for the rounding of rare diagnoses.
 
     Raises:
-        ConfigError: the set holds fewer cubes than are asked for.
+        ConfigError: the set holds fewer cubes of a diagnosis than are asked for.
     """
     positives = int(truth(real).sum())
     negatives = len(real) - positives
-    wanted = {True: count_of(positives, negatives, ratio)}
-    if alone and ratio == "balance":
-        wanted = {True: max(positives, negatives), False: max(positives, negatives)}
-    elif alone:
-        wanted[False] = count_of(negatives, positives, ratio)
-    chosen = []
-    for positive, count in wanted.items():
-        held = _rows(synthetic, positive)
+    wanted = {POSITIVE: count_of(positives, negatives, ratio)}
+    if alone:
+        most = max(positives, negatives)
+        wanted[POSITIVE] = most if ratio == "balance" else wanted[POSITIVE]
+        others = most if ratio == "balance" else count_of(negatives, positives, ratio)
+        wanted |= apportioned(others, {name: real.count(name) for name in sorted({*real} - {POSITIVE})})
+    chosen = [torch.zeros(0, dtype=torch.int64)]
+    for diagnosis, count in wanted.items():
+        held = torch.tensor([row for row, name in enumerate(synthetic) if name == diagnosis], dtype=torch.int64)
         if len(held) < count:
-            what = "melanomas" if positive else "negatives"
             raise ConfigError(
-                f"synthetic.ratio = {ratio} asks for {count} synthetic {what}, the set holds {len(held)}",
+                f"synthetic.ratio = {ratio} asks for {count} synthetic {diagnosis}, the set holds {len(held)}",
                 "Generate more, or lower the ratio.",
             )
         chosen.append(held[:count])
     return torch.cat(chosen)
+
+
+def apportioned(total: int, held: Mapping[str, int]) -> dict[str, int]:
+    """Return `total` divided in proportion to `held`, by largest remainders; names that get nothing are left out."""
+    whole = sum(held.values())
+    shares = {name: total * count / whole for name, count in held.items()}
+    found = {name: int(share) for name, share in shares.items()}
+    rest = sorted(held, key=lambda name: (found[name] - shares[name], name))
+    for name in rest[: total - sum(found.values())]:
+        found[name] += 1
+    return {name: count for name, count in found.items() if count}
 
 
 def count_of(members: int, others: int, ratio: float | Literal["balance"]) -> int:

@@ -1,6 +1,7 @@
 """Compute all numbers of the report from the predictions, by a pure function: the artifact suffices to recompute them."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -182,6 +183,7 @@ def analyse(
     curve: CurveFacts | None = None,
     negative: Collection[str] = (),
     hurdle: str = "",
+    lost: Collection[tuple[str, str]] = (),
 ) -> Analysis:
     """Return every number of the report.
 
@@ -201,6 +203,7 @@ def analyse(
         negative: names of the arms that are negative controls. Their contrasts are a family of their own: they ask whether
             the study can be trusted, and must not make it blind to what it is about.
         hurdle: a reference that is no control, but that an arm compared with it has to beat too; "" for none.
+        lost: arms and models whose comparison with the hurdle was declared and has no result: they cannot be told.
 
     Raises:
         StudyError: a contrast has no predictions, no cell that both arms have, or is declared twice; arms test different
@@ -227,7 +230,7 @@ def analyse(
         family_level=FAMILY_LEVEL,
         arms=tuple(arm_result(each, seed=seed, resamples=resamples) for each in everything),
         contrasts=tuple(results),
-        decisions=tuple(_decisions(results, negative, hurdle)),
+        decisions=tuple(_decisions(results, negative, hurdle, lost)),
         baselines=tuple(_baselines(panels, seed, resamples)),
         diagnoses=diagnosis_errors(everything, predictions),
         hardest=hardest(everything, predictions),
@@ -341,13 +344,16 @@ def _contrast_notes(arm: Panel, found: Difference, cells: int) -> Iterator[str]:
         yield "Both arms rank every lesion alike: the interval is what moving a tenth of one melanoma's rank would make."
 
 
-def _decisions(results: Sequence[ContrastResult], negative: Collection[str], hurdle: str) -> Iterator[Decision]:
+def _decisions(
+    results: Sequence[ContrastResult], negative: Collection[str], hurdle: str, lost: Collection[tuple[str, str]]
+) -> Iterator[Decision]:
     against_real = {(each.arm, each.model): each for each in results if each.reference == REAL}
     hurdles = {(each.arm, each.model): each for each in results if each.reference == hurdle}
     for each in results:
         real = against_real.get((each.arm, each.model))
         if real is not None and each.reference not in (REAL, hurdle):
-            yield decision(real, each, each.arm in negative, hurdles.get((each.arm, each.model)))
+            made = decision(real, each, each.arm in negative, hurdles.get((each.arm, each.model)))
+            yield replace(made, verdict=CANNOT_TELL) if (each.arm, each.model) in lost else made
 
 
 def _baselines(panels: Panels, seed: int, resamples: int) -> Iterator[BaselineComparison]:

@@ -87,7 +87,8 @@ def default_name(grid: Ablation, store: "Store") -> str:
 def identity(plan: "Plan") -> dict[str, Any]:
     """Return the settings of a grid that must not change later, as path to value.
 
-    Seeds, folds, arms, ratios, models and generators may be added later.
+    Seeds, folds, arms, ratios, models and generators may be added later. What `choose` chooses among may not: it would be
+    another arm, defined after results could be seen.
     """
     grid = plan.grid
     facts: dict[str, Any] = {
@@ -96,6 +97,10 @@ def identity(plan: "Plan") -> dict[str, Any]:
         "code version": VERSION,
         "task.negatives": grid.task.negatives,
         "generator_seed": grid.generator_seed,
+        "pool": grid.pool,
+        "photographs": grid.photographs,
+        **{f"unmixers.{name}": net for name, net in grid.unmixers.items()},
+        **{f"{arm.name}.chosen_from": list(arm.chosen_from) for arm in plan.arms if arm.chosen_from},
         **plan.content,
     }
     for name in grid.models:

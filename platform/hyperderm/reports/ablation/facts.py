@@ -197,6 +197,7 @@ class ReportFacts:
         recompute: the command that makes this report again.
         negative: the arms that are negative controls.
         choices: which arms validation chose, for each model, fold and seed.
+        lost: arms and models whose comparison with the hurdle was declared and has no result.
         shortcuts: what the shortcut meter found.
         trained_on: what the arms of the learning curve and the synthetic ones were trained on; None without such a curve.
     """
@@ -227,6 +228,7 @@ class ReportFacts:
     negative: tuple[str, ...] = ()
     choices: tuple[Choice, ...] = ()
     shortcuts: tuple[Shortcut, ...] = ()
+    lost: tuple[tuple[str, str], ...] = ()
 
     @property
     def controls(self) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ from hyperderm.statistics.ablation_results import Analysis, Contrast, Estimate
 from hyperderm.statistics.learning_curve import CurveFacts
 from hyperderm.statistics.panel import Panel, common, panel
 from hyperderm.statistics.predictions import Predictions
+from hyperderm.store.folds import POSITIVE
 from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import SyntheticOrigin, origin_of
 from hyperderm.strict import fingerprint
@@ -96,12 +97,15 @@ def conclude(
     declared = [Contrast(*each) for each in plan.contrasts]
     pairs = {c: (panels.get((c.arm, c.model)), panels.get((c.reference, c.model))) for c in declared}
     asked = [c for c, (arm, reference) in pairs.items() if arm and reference and common(arm, reference)]
-    trained_on = _trained_on(plan, results)
+    trained_on = _trained_on(plan)
     negative = [arm.name for arm in plan.arms if arm.negative]
     unanswered = sum(each not in asked and each.arm not in negative for each in declared)
-    analysis = analyse(table, asked, unanswered=unanswered, curve=trained_on, negative=negative, hurdle=HURDLE)
+    lost = [(each.arm, each.model) for each in declared if each.reference == HURDLE and each not in asked]
+    analysis = analyse(table, asked, unanswered=unanswered, curve=trained_on, negative=negative, hurdle=HURDLE, lost=lost)
     facts = _facts(plan, grid, tags, results, failed, late, missing, real)
-    facts = replace(facts, recompute=command, trained_on=trained_on, negative=tuple(negative), choices=tuple(chosen))
+    facts = replace(
+        facts, recompute=command, trained_on=trained_on, negative=tuple(negative), choices=tuple(chosen), lost=tuple(lost)
+    )
     write_report(folder / REPORT, table, analysis, facts)
     said = [sentence for _, sentences in in_short(analysis)[0] for sentence in sentences]
     shown = summary(analysis, [arm.name for arm in plan.arms])
@@ -237,22 +241,21 @@ def _doses(plan: Plan, results: Mapping[str, Result]) -> dict[str, Dose]:
     }
 
 
-def _trained_on(plan: Plan, results: Mapping[str, Result]) -> CurveFacts | None:
-    """Return what the arms were trained on, as the cells of `real` recorded it; None without a learning curve."""
+def _trained_on(plan: Plan) -> CurveFacts | None:
+    """Return what the arms are trained on, from the plan's train roles; None without a learning curve."""
     shares = {arm.name: arm.share for arm in plan.arms if arm.share < 1}
-    shown = {int(r["fold"]): r["train"] for r in results.values() if r["arm"] == REAL and "train" in r}
-    if not shares or not shown:
+    if not shares:
         return None
+    kinds = {row["lesion_id"]: row["diagnosis"] for row in plan.store.index().to_pylist()}
+    train = {fold: [kinds[lesion] == POSITIVE for lesion in plan.selections[fold].train] for fold in sorted(plan.selections)}
     added = {
-        arm.name: [
-            count_of(each["real_melanomas"], each["real"] - each["real_melanomas"], arm.ratio) for each in shown.values()
-        ]
+        arm.name: [count_of(sum(each), len(each) - sum(each), arm.ratio) for each in train.values()]
         for arm in plan.arms
         if arm.control and not arm.negative and not arm.chosen_from
     }
     return CurveFacts(
         {REAL: 1.0} | shares,
-        {fold: int(each["real_melanomas"]) for fold, each in sorted(shown.items())},
+        {fold: sum(each) for fold, each in train.items()},
         {arm.name: (str(arm.control), float(np.mean(added[arm.name]))) for arm in plan.arms if arm.name in added},
     )
 

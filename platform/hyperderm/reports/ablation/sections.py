@@ -384,6 +384,8 @@ def _again(analysis: Analysis, facts: ReportFacts) -> Section:
         curve += f",\n    negative={facts.negative}"
     if hurdle := next((each.hurdle for each in analysis.decisions if each.hurdle), ""):
         curve += f",\n    hurdle={hurdle!r}"
+    if facts.lost:
+        curve += f",\n    lost={facts.lost}"
     lines = f"""\
 import csv
 from pathlib import Path

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from hyperderm.config import Experiment
+from hyperderm.cubes.diagnosis import UNKNOWN
 from hyperderm.errors import ConfigError, StoreError, StudyError, nearest
 from hyperderm.grid_config import Ablation
 from hyperderm.identity import shaping
 from hyperderm.learners.data import truth
-from hyperderm.learners.sampling import count_of
+from hyperderm.learners.sampling import apportioned, count_of
 from hyperderm.learners.spec import START, UNMIXING, Request
+from hyperderm.metrics.two_sample import LEAST
 from hyperderm.settings import PENDING
 from hyperderm.store.folds import POSITIVE
 from hyperderm.store.reader import Store, open_store
@@ -25,9 +27,11 @@ from hyperderm.training.photographs import check_unrelated, photographs_of
 from hyperderm.training.run_folder import IDENTITY, STUDY
 from hyperderm.training.selection import Selection, select
 
-VERSION = 3
+VERSION = 4
 """Part of every job's name; raise this number when the code changes the result that a configuration leads to."""
 
+ALONE = {"balance_classes": False, "class_dropout": 0.0, "guidance": 1.0}
+"""Settings of generators that are told the diagnosis, as they are where there is only one."""
 FOR_EACH_FOLD = {
     START: 'the arm "both" pre-trains a generator for each fold',
     UNMIXING: '--set \'unmixers={{"{}": "unmixer"}}\' trains an unmixing net for each fold',
@@ -268,6 +272,11 @@ class PlanBuilder:
     def _photographs_for(self, arm: Arm, diagnosis: str) -> list[str]:
         """Return the photographs from which the arm's cubes of a diagnosis are made; a StudyError names the arm."""
         assert self.photographs is not None
+        if set(self.photographs.manifest.diagnoses) == {UNKNOWN} and diagnosis != POSITIVE:
+            raise StudyError(
+                f"arm {arm.name} needs photographs of {diagnosis}, and rgb = {self.grid.rgb} says no diagnosis",
+                "Ingest the photographs with a table of diagnoses, or leave that arm out.",
+            )
         try:
             return photographs_of(self.photographs, diagnosis, self.grid.size, "rgb =")
         except StudyError as error:
@@ -323,6 +332,25 @@ class PlanBuilder:
             return f"{name} learns every class of the task anyway"
         return "" if START in base.learner.inputs else f"{name} cannot begin from another run, so it is not pre-trained"
 
+    def not_conditional(self, arm: Arm) -> str:
+        """Return why a generator of every diagnosis is no other than the arm's own; "" if it is another."""
+        name = str(arm.generator)
+        if name in self.grid.sets:
+            return f"{name} was made elsewhere, by one generator"
+        learns = self._classes() <= self._learnt(self._base(name, self.folds[0]))
+        return f"{name} learns every class of the task anyway" if learns else ""
+
+    def too_few_to_judge(self, arm: Arm) -> str:
+        """Return why no judge can be held out for the arm's filter; "" if one can."""
+        if arm.curation.get("keep") not in ("judge", "all"):
+            return ""
+        rows = {row["lesion_id"]: row for row in self.store.index().to_pylist()}
+        for fold in self.folds:
+            groups = len({rows[lesion]["group"] for lesion in self.store.select("train", fold, (POSITIVE,))})
+            if groups < LEAST:
+                return f"its judge needs {LEAST} melanomas of different groups, train of fold {fold} holds {groups}"
+        return ""
+
     def not_rebuilding(self, arm: Arm) -> str:
         """Return why the arm's generator cannot rebuild cubes; "" if it can."""
         name = str(arm.generator)
@@ -346,6 +374,11 @@ class PlanBuilder:
         name = str(arm.generator)
         if name in self.grid.sets:
             return f"{name} was made elsewhere, by one generator"
+        base, fold = self._base(name, self.folds[0]), self.folds[0]
+        try:
+            base.override(self._values(base, arm.variant, self._classes() - {POSITIVE}, fold))
+        except ConfigError as error:
+            return f"{name} cannot learn without melanoma: {error.what}"
         return ""
 
     def _classes(self) -> set[str]:
@@ -417,6 +450,8 @@ class PlanBuilder:
             values |= base.learner.told_apart
         elif variant == "without_melanoma":
             values |= dict.fromkeys(base.learner.told_apart, "none")
+            fields = type(base.learner).model_fields  # settings that mean something only beside several diagnoses
+            values |= {f"learner.{name}": value for name, value in ALONE.items() if name in fields}
         if variant == "photographs":
             values["data.photographs"] = self.grid.photographs
         if variant == "pretraining":
@@ -458,17 +493,6 @@ class PlanBuilder:
         if keep:
             self.selections[fold] = selection
         return selection
-
-
-def apportioned(total: int, held: Mapping[str, int]) -> dict[str, int]:
-    """Return `total` divided in proportion to `held`, by largest remainders; names that get nothing are left out."""
-    whole = sum(held.values())
-    shares = {name: total * count / whole for name, count in held.items()}
-    found = {name: int(share) for name, share in shares.items()}
-    rest = sorted(held, key=lambda name: (found[name] - shares[name], name))
-    for name in rest[: total - sum(found.values())]:
-        found[name] += 1
-    return {name: count for name, count in found.items() if count}
 
 
 def _photographs(uri: str) -> Store:

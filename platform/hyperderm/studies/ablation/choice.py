@@ -59,11 +59,13 @@ def choices(plan: Plan, results: Mapping[str, Result]) -> list[Choice]:
     cells: dict[tuple[str, int, int], dict[str, Job]] = {}
     for job in plan.stage("cell"):
         cells.setdefault((job.model, job.fold, job.seed), {})[job.arm] = job
+    missing = {(arm, model) for arm, model, _ in plan.left_out}
     found = []
     for arm in (each for each in plan.arms if each.chosen_from):
         for block, jobs in cells.items():
-            candidates = [jobs[name] for name in arm.chosen_from if name in jobs]
-            if candidates and all(job.key in results for job in candidates):
+            names = [name for name in arm.chosen_from if (name, block[0]) not in missing]
+            candidates = [jobs[name] for name in names if name in jobs]
+            if names and len(candidates) == len(names) and all(job.key in results for job in candidates):
                 losses = {job.arm: float(results[job.key]["judgement"][SCORE]) for job in candidates}
                 found.append(Choice(arm.name, *block, min(losses, key=lambda name: losses[name]), losses))
     return found

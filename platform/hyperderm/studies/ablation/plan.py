@@ -138,9 +138,11 @@ def _reason(arm: Arm, chosen: Sequence[Arm], model: Model, builder: PlanBuilder,
     if arm.chosen_from:
         left, least = len(set(arm.chosen_from) - set(gone)), 2 if arm.control else 1  # one control may serve two arms
         return f"{left} of the arms that it is chosen from have a meaning" if left < least else ""
-    reason = arm.suits(model)
+    reason = arm.suits(model) or builder.too_few_to_judge(arm)
     if arm.variant == "pretrained":
         reason = builder.not_pretrained(arm) or reason
+    if arm.word == "conditional":
+        reason = builder.not_conditional(arm) or reason
     if arm.rebuilt:
         reason = builder.not_rebuilding(arm) or reason
     if arm.variant == "photographs":

@@ -222,13 +222,14 @@ def record_plan(folder: Path, plan: Plan) -> Plan:
     """Record the request of `plan`, and return the plan joined with everything that was requested in `folder` before.
 
     Raises:
-        StudyError: the file plan.json cannot be read.
+        StudyError: the file plan.json cannot be read, or a cell was asked for with other settings before.
     """
     known = _read_plan(folder)
     declared: list[dict[str, Any]] = known.get("declared", [])
     held = {tuple(each["contrast"]) for each in declared}
     at = datetime.now().astimezone().isoformat(timespec="seconds")
     declared += [{"contrast": list(each), "at": at} for each in plan.contrasts if each not in held]
+    _check_cells(known.get("jobs", []), plan.stage("cell"))
     jobs = {(job["key"], job["arm"]): job for job in [*known.get("jobs", []), *map(job_to_json, plan.jobs)]}
     arms = {arm["name"]: arm for arm in known.get("arms", [])} | {arm.name: asdict(arm) for arm in plan.arms}
     content = {
@@ -244,6 +245,17 @@ def record_plan(folder: Path, plan: Plan) -> Plan:
     }
     write_whole(folder / PLAN, json.dumps(content, indent=1))
     return _joined_plan(plan, content)
+
+
+def _check_cells(known: Sequence[Mapping[str, Any]], cells: Sequence[Job]) -> None:
+    """Refuse a cell whose place in the grid was asked for before with other settings: a report could not hold both."""
+    before = {(job["arm"], job["model"], job["fold"], job["seed"]): job["key"] for job in known if job["stage"] == "cell"}
+    for job in cells:
+        if before.get((job.arm, job.model, job.fold, job.seed), job.key) != job.key:
+            raise StudyError(
+                f"cell {job.label} was asked for with other settings before",
+                "Ask for the same settings again, or give the new grid a name of its own: --name NAME (make: NAME=…).",
+            )
 
 
 def with_larger_sets(grid: GridFolder, plan: Plan) -> Plan:
