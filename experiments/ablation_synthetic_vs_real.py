@@ -15,7 +15,7 @@ GENERATORS = ("shsgan",)
 
 
 def ablation(profile: Profile) -> Ablation:
-    """Return the whole grid; `small` takes two CPU cores a quarter of an hour, `full` takes a machine with GPU a night."""
+    """Return the whole grid; `small` takes two CPU cores twenty minutes, `full` takes a machine with GPU a night."""
     if profile == "small":
         steps = TrainingConfig(batch_size=16, images=12_000, validate_every=1_200)
         return Ablation(
@@ -24,6 +24,7 @@ def ablation(profile: Profile) -> Ablation:
             size=32,
             arms=("real", "oversampled", "synthetic", "only", *CONTROLS),
             curve=(0.25, 0.5),
+            seeds=(0, 1),
             judge=True,
             generators=GENERATORS,
             models=("spectral", "small_cnn"),
