@@ -1,19 +1,22 @@
-"""The proof through and through: a generator with information that the classifier has not is found to help, copiers are not.
+"""A world for the proof through and through: photographs of lesions that no cube shows, copiers, and negative controls.
 
-    python -m tests.bench.proof_world --seeds 0 1 2 3 4 5 [--out FOLDER] [--concurrent 1] [--classifiers 3]
+    python -m tests.bench.proof_world --seeds 101 102 [--out FOLDER] [--concurrent 1] [--classifiers 3]
 
 The world of a seed is the phantom of that seed, at 16 px: 60 melanomas and 400 dysplastic nevi in three folds, so that a
 classifier is trained on 20 melanomas. Beside the cubes there are photographs (their pseudo-RGB) of lesions that no cube
 shows. In every fold an unmixing net learns from train's cubes what three colours hold, and `colour_unmixing` makes cubes of
 the photographs by it: the generator has seen lesions that the classifier has not. Its melanomas are shown to `small_cnn`
-beside the real ones, eight for each.
+beside the real ones, four for each, as they are and with train's moments and noise.
 
 Beside it stand generators without new information, the blurred average of train cubes, and as negative controls noisy copies
 of train and cubes that are called melanoma by generators that never saw one. All is one grid, planned, run and judged by the
 functions that `hyperderm ablation` calls, without MLflow: photographs, generator, set, cell, report.
 
-The world was designed on the seeds 100, 101 and 102 and then fixed; on them the phantom itself in place of a generator was
-found to help (the ceiling), and the learning curve to rise. Seed 0 and the seeds 1 to 5 were run afterwards, once each.
+This is not yet a proof. On seed 101 the learning curve rises (+.084 [+.038, +.130] a doubling), and the phantom itself in
+place of a generator helps (+.041 [+.014, +.069] against its control); `colour_unmixing` surely helps against `real` (+.067
+[+.011, +.124]) and cannot be told against melanomas shown again (+.009 [-.016, +.035], matched to train about +.025). On
+seed 102 there is no room: melanomas shown again already reach .955. What is wanted is a harder phantom, chosen on seeds from
+100 on; the seeds 0 to 5 are kept for the proof and were never run.
 
 For every seed and decision one line is printed: the difference in AUROC with its Holm-adjusted interval against `real` and
 against the control, and the verdict.
@@ -52,7 +55,7 @@ if TYPE_CHECKING:
 
 MELANOMA, NEVUS = "melanoma", "dysplastic_nevus"
 SIZE, FOLDS = 16, 3
-LESIONS = {MELANOMA: 90, NEVUS: 600}
+LESIONS = {MELANOMA: 60, NEVUS: 400}
 PHOTOGRAPHS = {MELANOMA: 960, NEVUS: 240}
 FIRST_PHOTOGRAPH = 10_000
 """The phantom's number of the first lesion that is photographed; cubes show lesions of smaller numbers."""
@@ -97,7 +100,8 @@ def grid(photographs: str, classifiers: int, concurrent: int) -> Ablation:
         name="proof_world",
         profile="small",
         size=SIZE,
-        arms=("real", "oversampled", "synthetic", "without_melanoma", "noisy_copies"),
+        arms=("real", "oversampled", "synthetic", "matched", "without_melanoma", "noisy_copies"),
+        matches=("both",),
         curve=(0.25, 0.5),
         ratios=(RATIO,),
         seeds=tuple(range(classifiers)),
@@ -162,7 +166,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
     parser.add_argument("--out", type=Path, help="where stores and grids are kept; without it they are not kept")
     parser.add_argument("--concurrent", type=int, default=1, help="jobs at a time")
-    parser.add_argument("--classifiers", type=int, default=5, help="seeds of the classifiers")
+    parser.add_argument("--classifiers", type=int, default=3, help="seeds of the classifiers")
     asked = parser.parse_args()
     quiet_ray()  # before the imports that import Ray
     verdicts: Counter[tuple[str, str]] = Counter()

@@ -44,7 +44,7 @@ def test_the_small_profile_has_every_negative_control(real):
     both = {"real", *curve, "oversampled_x1", "shsgan_x1", "shsgan_only"} | controls
     assert {job.arm for job in made.stage("cell") if job.model == "spectral"} == both
     assert {job.arm for job in made.stage("cell") if job.model == "small_cnn"} == both | {"classic", "shsgan_shuffled_x1"}
-    assert counted(made) == {"generator": 15, "synthetic": 20, "cell": 90, "judge": 15}
+    assert counted(made) == {"generator": 15, "synthetic": 20, "cell": 180, "judge": 15}
     assert {arm for arm, model, _ in made.left_out if model == "spectral"} == {"classic", "shsgan_shuffled_x1"}
 
 
