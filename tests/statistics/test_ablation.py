@@ -95,8 +95,8 @@ def test_a_helpful_arm_helps_and_a_copier_cannot_be_told(analysis):
 def test_a_harmful_arm_hurts():
     found = analyse(grid((2.2, 2.2, 1.4), spectral=False), FAMILY[:2], resamples=100)
     assert [decision.verdict for decision in found.decisions] == ["hurts"]
-    assert "it hurts" in decision_sentences(found)[3]
-    assert "1 hurts" in decision_sentences(found)[2]
+    assert "it hurts" in decision_sentences(found)[4]
+    assert "1 hurts" in decision_sentences(found)[3]
 
 
 def test_beating_only_real_is_not_help():
@@ -152,8 +152,10 @@ def test_sentences_say_the_numbers(analysis):
     assert any(expected in sentence for sentence in said)
     assert said[0].startswith(f"{analysis.melanomas} melanomas and {analysis.lesions - analysis.melanomas} other lesions")
     assert said[1].startswith("With real cubes alone, the AUROC of melanoma is ")
-    assert "Of 2 synthetic arms" in said[2]
-    assert "1 helps, 1 cannot be told" in said[2]
+    assert said[2].startswith("No learning curve was asked for")
+    assert "Of 2 synthetic arms" in said[3]
+    assert "1 helps, 1 cannot be told" in said[3]
+    assert any(sentence.startswith("The grid holds none with a result") for sentence in said)
     assert all(sentence.endswith(".") for sentence in said)
     assert not re.search(r"nan|None|inf\b", " ".join(said))
 
@@ -249,7 +251,7 @@ def test_an_interrupted_night_is_analysed_with_what_it_has(table):
 def test_without_contrasts_there_is_no_answer(table):
     found = analyse(table.where(arm="real"), [], resamples=50)
     assert found.contrasts == () == found.decisions
-    assert "no answer" in decision_sentences(found)[2]
+    assert "no answer" in decision_sentences(found)[3]
 
 
 @pytest.mark.parametrize(

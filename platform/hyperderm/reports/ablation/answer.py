@@ -46,6 +46,10 @@ def baseline_sentence(found: BaselineComparison) -> str:
     return f"On real data {said}: difference in AUROC {change}."
 
 
+NO_CURVE = "No learning curve was asked for (curve), so it is not known whether these models could use more lesions at all."
+NO_CONTROL = (
+    "The grid holds none with a result, so nothing tells whether something else than new lesions makes a difference."
+)
 IN_PARAGRAPH = 2
 """Verdicts that a paragraph can hold; more become a list."""
 Line = tuple[str, list[str]]
@@ -66,7 +70,7 @@ def answer_lines(analysis: Analysis) -> list[Line]:
     lines = [
         ("What was tested", [tested, *_real_alone(a)]),
         ("Can the study be trusted?", control_warnings(a)),
-        ("Would more real melanomas help?", learning_sentences(a)),
+        ("Would more real melanomas help?", learning_sentences(a) or [NO_CURVE]),
         ("Do synthetic melanomas help?", _decided(a)),
         ("What is a synthetic melanoma worth?", rate_sentences(a)),
         ("Did any negative control help?", silent_controls(a)),
@@ -142,9 +146,11 @@ def control_warnings(a: Analysis) -> list[str]:
 
 
 def silent_controls(a: Analysis) -> list[str]:
-    """Return that no negative control helped; [] if one did, or if there is none."""
+    """Return that no negative control helped, or that there is none; [] if one did."""
     controls = [each for each in a.decisions if each.negative]
-    if not controls or control_warnings(a):
+    if not controls:
+        return [NO_CONTROL]
+    if control_warnings(a):
         return []
     return [
         f"None was shown to help, in {_many(len(controls), 'comparison')}, as it must be: their cubes can teach nothing new "
