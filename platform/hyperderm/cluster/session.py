@@ -1,5 +1,6 @@
 """The Ray cluster that `RAY_ADDRESS` names, or a local one that is started here, and the questions that a study may ask."""
 
+import gc
 import logging
 import os
 import re
@@ -310,7 +311,23 @@ def connect(address: str | None, wait_s: int | None = None) -> Iterator[Cluster]
             yield cluster
     finally:
         if not outer:
-            ray.shutdown()
+            _shut_down(ray.shutdown)
+
+
+def _shut_down(shutdown: Callable[[], None]) -> None:
+    """Shut Ray down while no garbage is collected.
+
+    A collection in another thread would return Ray's references to a core that is already gone, upon which the core ends the
+    whole process, before a report is written ("The core worker has already been shutdown").
+    """
+    gc.collect()
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        shutdown()
+    finally:
+        if collects:
+            gc.enable()
 
 
 @contextmanager
