@@ -398,7 +398,7 @@ def test_the_committed_grid_is_sound_in_both_profiles(real):
     for profile in ("small", "full"):
         asked = registry.ablation("synthetic_vs_real", profile)
         asked = asked.override({"size": 16, "models": ["spectral", "small_cnn"], BATCH: 16})
-        assert make_plan(asked, real, registry.generators(asked.generators, profile)).jobs
+        assert make_plan(asked, real, registry.generators(asked.trained, profile)).jobs
 
 
 def test_a_grid_of_an_earlier_version_is_refused_with_what_still_works(tmp_path):

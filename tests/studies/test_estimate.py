@@ -6,7 +6,7 @@ import pytest
 
 from hyperderm.studies.ablation import estimate as module
 from hyperderm.studies.ablation.estimate import COMPRESSED, OVERHEAD_S, Cost, Estimate, estimate, measure_here
-from hyperderm.studies.ablation.jobs import Job
+from hyperderm.studies.ablation.jobs import SPARE, Job
 from hyperderm.studies.ablation.records import GridFolder
 from tests.studies.grids import finish, plan
 
@@ -78,8 +78,8 @@ def test_steps_and_validations_of_every_stage(real, tmp_path):
     assert guess.seconds[generator.key] == OVERHEAD_S + 32 / 4 * 0.5 + (32 // 16 + 1) * 3.0
     assert guess.seconds[by_label["real/spectral fold 0 seed 0"].key] == OVERHEAD_S + 3.0
     (drawn,) = made.stage("synthetic")
-    assert guess.seconds[drawn.key] == OVERHEAD_S + 9 / module.DRAWN_A_SECOND
-    assert guess.bytes[drawn.key] == int(9 * 16 * 16 * 16 * 4 * COMPRESSED)
+    assert guess.seconds[drawn.key] == OVERHEAD_S + (9 + SPARE) / module.DRAWN_A_SECOND
+    assert guess.bytes[drawn.key] == int((9 + SPARE) * 16 * 16 * 16 * 4 * COMPRESSED)
     assert (guess.bytes[generator.key], guess.bytes[cell.key]) == (2000, 20_000)
     assert guess.done == frozenset()
     assert {train for _, _, train in measured} == {24}

@@ -358,7 +358,7 @@ def _bytes(job: Job, cost: Cost | None, plan: Plan) -> int:
     if job.experiment is None:
         bands = len(plan.store.manifest.wavelengths_nm)
         return int(sum(job.counts.values()) * plan.grid.size**2 * bands * 4 * COMPRESSED)
-    if job.stage == "cell":
-        return 20_000  # it keeps only its predictions
+    if job.stage in ("cell", "judge"):
+        return 20_000  # it keeps only its predictions, or its result
     assert cost is not None
     return 2 * cost.checkpoint
