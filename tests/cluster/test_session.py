@@ -90,3 +90,26 @@ def test_a_node_that_leaves_while_all_are_asked_is_left_out(ray_cluster, monkeyp
     gone = {**here, "NodeID": here["NodeID"][::-1], "NodeManagerAddress": "10.0.0.9"}
     monkeypatch.setattr(ray, "nodes", lambda: [gone, here])
     assert on_each_node(lambda: 7) == {here["NodeManagerAddress"]: 7}
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_no_garbage_is_collected_while_ray_shuts_down(collects):
+    """Otherwise another thread may return references to a core that is gone, and the core ends the process."""
+    import gc
+
+    from hyperderm.cluster.session import _shut_down
+
+    seen = []
+
+    def fails() -> None:
+        seen.append(gc.isenabled())
+        raise RuntimeError("of Ray")
+
+    was = gc.isenabled()
+    try:
+        (gc.enable if collects else gc.disable)()
+        with pytest.raises(RuntimeError, match="of Ray"):
+            _shut_down(fails)
+        assert (seen, gc.isenabled()) == ([False], collects)
+    finally:
+        (gc.enable if was else gc.disable)()

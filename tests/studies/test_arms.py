@@ -20,6 +20,7 @@ from hyperderm.studies.ablation.plan import Plan
 from tests.studies.grids import generator, lesions, plan, synthetic_set
 
 NEVUS = "dysplastic_nevus"
+WHERE = "shsgan was made elsewhere, by one generator that is not at hand"
 
 
 def fitted():
@@ -130,7 +131,7 @@ def test_sets_made_elsewhere_can_be_filtered_too(real, tmp_path: Path):
     )  # fmt: skip
     found = source(made, "shsgan_random_x1")
     assert (found.store, found.needs, found.drawn) == (uri, (), {POSITIVE: 27})
-    assert ("shsgan_without_melanoma_x1", "small_cnn", "shsgan was made elsewhere, by one generator") in made.left_out
+    assert ("shsgan_without_melanoma_x1", "small_cnn", WHERE) in made.left_out
     assert origin_of(open_store(uri).manifest).curated is None
 
 
@@ -173,7 +174,7 @@ def test_photographs_and_their_arm_belong_together(real, tmp_path: Path):
         planned(real, photographs="rgb")
     made = planned(real, arms=["synthetic", "photographs"], photographs="rgb")
     (reason,) = [why for arm, _, why in made.left_out if arm == "shsgan_photographs_x1"]
-    assert "shsgan cannot learn photographs" in reason
+    assert "shsgan cannot learn from photographs" in reason
     assert not [job for job in made.jobs if "photographs" in job.label]
 
 

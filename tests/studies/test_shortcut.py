@@ -14,6 +14,7 @@ from hyperderm.store.folds import POSITIVE
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import SyntheticCube, write_synthetic
 from hyperderm.studies.ablation.jobs import SPARE
+from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.records import GridFolder, result_of
 from hyperderm.studies.ablation.shortcut import probabilities, spare_cubes
 from hyperderm.studies.ablation.work import work
@@ -87,7 +88,7 @@ def judge(real: Store, tmp_path: Path):
             classifiers__small_cnn__training__images=800,
         )  # fmt: skip
         (job,) = planned.stage("judge")
-        assert (job.label, job.experiment.training.images) == ("small_cnn of made_x1 fold 0", 200)
+        assert (job.label, job.experiment.training.images) == ("small_cnn of made fold 0", 200)
         list(work(task(planned, job, tmp_path / f"grid {mark}"), real))
         return result_of(GridFolder(tmp_path / f"grid {mark}"), job)["judge"]
 
@@ -100,13 +101,18 @@ def test_a_judge_knows_what_is_marked_and_guesses_where_nothing_is(judge):
     assert abs(judge(0.0)["auroc"] - 0.5) < 0.4
 
 
-def test_cells_measure_the_shift_on_the_spare_cubes_of_a_curated_set(real, tmp_path: Path):
-    """A pool made elsewhere, of which a random part is kept; the cell reads the part and measures on its spare cubes."""
-    uri = synthetic_set(tmp_path / "pool", real, 0, {POSITIVE: 51})
-    planned = plan(
+def randomly_filtered(real: Store, uri: str) -> Plan:
+    """A grid of one fold in which a random part of a set made elsewhere is shown."""
+    return plan(
         real, {}, folds=[0], models=["small_cnn"], arms=["filtered"], filters=["random"], generators=["made"],
         sets={"made": {"0": uri}},
     )  # fmt: skip
+
+
+def test_cells_measure_the_shift_on_the_spare_cubes_of_a_curated_set(real, tmp_path: Path):
+    """A pool made elsewhere, of which a random part is kept; the cell reads the part and measures on its spare cubes."""
+    uri = synthetic_set(tmp_path / "pool", real, 0, {POSITIVE: 51})
+    planned = randomly_filtered(real, uri)
     (made,) = planned.stage("synthetic")
     (cell,) = [job for job in planned.stage("cell") if job.source]
     assert (made.counts, made.drawn, made.store) == ({POSITIVE: 17}, {POSITIVE: 51}, uri)
@@ -128,10 +134,7 @@ def test_models_that_are_fitted_at_once_have_no_judge(real):
 @pytest.mark.slow  # two more audits; that what is made from another is made anew: test_work.py, with a generator
 def test_a_curated_set_is_made_anew_where_its_pool_is_another(real, tmp_path: Path):
     uri = synthetic_set(tmp_path / "pool", real, 0, {POSITIVE: 51})
-    planned = plan(
-        real, {}, folds=[0], models=["small_cnn"], arms=["filtered"], filters=["random"], generators=["made"],
-        sets={"made": {"0": uri}},
-    )  # fmt: skip
+    planned = randomly_filtered(real, uri)
     (made,) = planned.stage("synthetic")
     assert [report.note for report in work(task(planned, made, tmp_path / "grid"), real)] == [""]
     synthetic_set(tmp_path / "other", real, 0, {POSITIVE: 51}, seed=1)

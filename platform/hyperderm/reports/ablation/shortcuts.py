@@ -70,7 +70,7 @@ def shortcut_table(analysis: Analysis, facts: ReportFacts) -> Table:
         Column("told by a network"), Column("P(melanoma) of melanomas, real → synthetic"),
         Column("P(melanoma) of others, real → synthetic"),
     )  # fmt: skip
-    changes = {(each.arm, each.model): each for each in [*analysis.contrasts] if each.reference == REAL}
+    changes = {(each.arm, each.model): each for each in analysis.contrasts if each.reference == REAL}
     rows = []
     for each in facts.shortcuts:
         found = changes.get((each.arm, each.model))
@@ -80,7 +80,8 @@ def shortcut_table(analysis: Analysis, facts: ReportFacts) -> Table:
     caption = (
         "The shortcut meter. Told: AUROC of telling the set's melanomas from real ones, by a logistic regression on "
         "spectral features and by a network of the model's own kind; 0.5 is indistinguishable. P: mean calibrated "
-        "probability of melanoma of validation cubes and of synthetic cubes that the classifier was not shown."
+        "probability of melanoma of validation cubes and of synthetic cubes that the classifier was not shown. –: not "
+        "measured, since the set holds no cubes to spare, or is not one of melanomas beside real cubes."
     )
     return Table(caption, columns, tuple(rows))
 

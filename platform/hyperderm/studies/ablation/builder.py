@@ -51,7 +51,7 @@ class PlanBuilder:
         self._generators: dict[tuple[str, Variant, int], Job] = {}
         self._counts: dict[str, dict[str, int]] = {}
         self._sets: dict[str, tuple[str, int, str]] = {}
-        self._curated: dict[str, Job] = {}
+        self._undrawn: dict[str, Job] = {}
         self._unrelated: set[int] = set()
         self._digests: dict[str, str] = {}
         self._external: dict[tuple[str, int], Store] = {}
@@ -71,8 +71,8 @@ class PlanBuilder:
         """Return the generators and the sets that a cell needs; all cells must be known, since they fix the set's size."""
         found: list[Job] = []
         for key in needs:
-            if key in self._curated:
-                job = self._curated[key]
+            if key in self._undrawn:
+                job = self._undrawn[key]
                 found += [*(each for need in job.needs for each in self._maker(need)), job]
                 continue
             name, fold, generator = self._sets[key]
@@ -120,8 +120,8 @@ class PlanBuilder:
             source=source, workers=1 if spec.learner.fit_once else grid.resources.workers,
         )  # fmt: skip
 
-    def judge(self, cell: Job) -> Job:
-        """Return the job of the judge of a cell's synthetic set, a network of the cell's own model."""
+    def judge(self, cell: Job, arm: Arm) -> Job:
+        """Return the job of the judge of the synthetic set of a cell of `arm`, a network of the cell's own model."""
         assert cell.experiment is not None
         spec = self.grid.classifiers[cell.model]
         images = max(cell.experiment.training.batch_size, round(spec.training.images * JUDGED_SHARE))
@@ -130,7 +130,8 @@ class PlanBuilder:
         experiment = cell.experiment.override(values)
         facts = {"experiment": shaping(experiment), "manifest": self.manifest, "source": cell.source, "judge": True}
         key = fingerprint(facts | {"weights": self._weights(cell.model), "version": VERSION})[:16]
-        whose = self._curated[cell.source].model if cell.source in self._curated else cell.arm
+        kind = "" if arm.variant == "own" else f" ({arm.variant.replace('_', ' ')})"
+        whose = str(self._undrawn[cell.source].model if cell.source in self._undrawn else f"{arm.generator}{kind}")
         return Job(
             key, "judge", f"{cell.model} of {whose} fold {cell.fold}", cell.fold, experiment, cell.needs,
             model=cell.model, seed=experiment.seed, store=cell.store, gpus=cell.gpus, source=cell.source,
@@ -171,7 +172,7 @@ class PlanBuilder:
             key, "synthetic", label, generator.fold, None, (generator.key,), model=f"{generator.model}, rebuilt", seed=seed,
             counts=counts, gpus=self.grid.resources.gpus, rebuilt=True,
         )  # fmt: skip
-        self._curated.setdefault(key, job)
+        self._undrawn.setdefault(key, job)
         return key
 
     def _source_elsewhere(self, arm: Arm, fold: int) -> tuple[str, str, tuple[str, ...]]:
@@ -214,7 +215,7 @@ class PlanBuilder:
             key, "synthetic", label, fold, None, needs, model=f"{arm.generator}, {how}", seed=seed, counts=dict(kept),
             store=store, curation=dict(arm.curation), drawn=dict(drawn),
         )  # fmt: skip
-        self._curated.setdefault(key, job)
+        self._undrawn.setdefault(key, job)
         return key
 
     def _with_spare(self, arm: Arm, generator: Job) -> tuple[dict[str, int], dict[str, int]]:
@@ -322,63 +323,39 @@ class PlanBuilder:
             )
         return {d: count for d, count in wanted.items() if count}
 
-    def not_pretrained(self, arm: Arm) -> str:
-        """Return why pre-training the arm's generator on both classes has no meaning; "" if it has one."""
-        name = str(arm.generator)
-        if name in self.grid.sets:
-            return f"{name} was made elsewhere, by one generator"
-        base = self._base(name, self.folds[0])
-        if self._classes() <= self._learnt(base):
+    def meaningless(self, arm: Arm) -> str:
+        """Return why the arm has no meaning with its generator and this store; "" if it has one."""
+        changed = arm.variant not in ("own", "all_classes") or arm.rebuilt or arm.word == "conditional"
+        if changed and arm.generator in self.grid.sets:
+            return f"{arm.generator} was made elsewhere, by one generator that is not at hand"
+        if changed:
+            return self._unmade(arm, self._base(str(arm.generator), self.folds[0]))
+        return self._unjudged() if arm.curation.get("keep") in ("judge", "all") else ""
+
+    def _unmade(self, arm: Arm, base: Experiment) -> str:
+        """Return why the arm's generator, whose experiment is `base`, cannot be trained or used as the arm asks."""
+        name = arm.generator
+        if arm.rebuilt:
+            return "" if base.learner.rebuilds else f"{name} cannot rebuild a given cube"
+        if arm.variant in ("pretrained", "all_classes") and self._classes() <= self._learnt(base):
             return f"{name} learns every class of the task anyway"
-        return "" if START in base.learner.inputs else f"{name} cannot begin from another run, so it is not pre-trained"
+        if arm.variant == "pretrained":
+            return "" if START in base.learner.inputs else f"{name} cannot begin from another run, so it is not pre-trained"
+        classes = self._classes() - ({POSITIVE} if arm.variant == "without_melanoma" else set())
+        try:
+            base.override(self._values(base, arm.variant, classes, self.folds[0]))
+        except ConfigError as error:
+            how = {"photographs": "from photographs", "without_melanoma": "without melanoma"}
+            return f"{name} cannot learn {how.get(arm.variant, 'every class')}: {error.what}"
+        return ""
 
-    def not_conditional(self, arm: Arm) -> str:
-        """Return why a generator of every diagnosis is no other than the arm's own; "" if it is another."""
-        name = str(arm.generator)
-        if name in self.grid.sets:
-            return f"{name} was made elsewhere, by one generator"
-        learns = self._classes() <= self._learnt(self._base(name, self.folds[0]))
-        return f"{name} learns every class of the task anyway" if learns else ""
-
-    def too_few_to_judge(self, arm: Arm) -> str:
-        """Return why no judge can be held out for the arm's filter; "" if one can."""
-        if arm.curation.get("keep") not in ("judge", "all"):
-            return ""
-        rows = {row["lesion_id"]: row for row in self.store.index().to_pylist()}
+    def _unjudged(self) -> str:
+        """Return why no judge of real against synthetic melanomas can be held out; "" if one can in every fold."""
+        group = {row["lesion_id"]: row["group"] for row in self.store.index().to_pylist()}
         for fold in self.folds:
-            groups = len({rows[lesion]["group"] for lesion in self.store.select("train", fold, (POSITIVE,))})
-            if groups < LEAST:
-                return f"its judge needs {LEAST} melanomas of different groups, train of fold {fold} holds {groups}"
-        return ""
-
-    def not_rebuilding(self, arm: Arm) -> str:
-        """Return why the arm's generator cannot rebuild cubes; "" if it can."""
-        name = str(arm.generator)
-        if name in self.grid.sets:
-            return f"{name} was made elsewhere, its generator is not at hand"
-        return "" if self._base(name, self.folds[0]).learner.rebuilds else f"{name} cannot rebuild a given cube"
-
-    def not_photographed(self, arm: Arm) -> str:
-        """Return why the arm's generator cannot learn photographs; "" if it can."""
-        name = str(arm.generator)
-        if name in self.grid.sets:
-            return f"{name} was made elsewhere, by one generator"
-        try:
-            self._base(name, self.folds[0]).override({"data.photographs": self.grid.photographs})
-        except ConfigError as error:
-            return f"{name} cannot learn photographs: {error.what}"
-        return ""
-
-    def with_melanoma(self, arm: Arm) -> str:
-        """Return why no generator without melanoma can be had for the arm; "" if there is one."""
-        name = str(arm.generator)
-        if name in self.grid.sets:
-            return f"{name} was made elsewhere, by one generator"
-        base, fold = self._base(name, self.folds[0]), self.folds[0]
-        try:
-            base.override(self._values(base, arm.variant, self._classes() - {POSITIVE}, fold))
-        except ConfigError as error:
-            return f"{name} cannot learn without melanoma: {error.what}"
+            held = len({group[lesion] for lesion in self.store.select("train", fold, (POSITIVE,))})
+            if held < LEAST:
+                return f"its judge needs {LEAST} melanomas of different groups, train of fold {fold} holds {held}"
         return ""
 
     def _classes(self) -> set[str]:

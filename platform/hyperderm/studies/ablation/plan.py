@@ -112,11 +112,11 @@ def make_plan(grid: Ablation, store: Store, generators: Mapping[str, Experiment]
 
 def _judges(grid: Ablation, builder: PlanBuilder, chosen: Sequence[Arm], cells: Sequence[Job]) -> list[Job]:
     """Return a judge of each synthetic set, for each model that is trained, that an arm shows as melanomas."""
-    shown = {arm.name for arm in chosen if arm.control and arm.use == "add" and not arm.chosen_from}
+    shown = {arm.name: arm for arm in chosen if arm.control and arm.use == "add" and not arm.chosen_from}
     judged: dict[str, Job] = {}
     for cell in cells:
         if cell.arm in shown and not grid.classifiers[cell.model].learner.fit_once:
-            job = builder.judge(cell)
+            job = builder.judge(cell, shown[cell.arm])
             judged.setdefault(job.key, job)
     return list(judged.values())
 
@@ -138,17 +138,7 @@ def _reason(arm: Arm, chosen: Sequence[Arm], model: Model, builder: PlanBuilder,
     if arm.chosen_from:
         left, least = len(set(arm.chosen_from) - set(gone)), 2 if arm.control else 1  # one control may serve two arms
         return f"{left} of the arms that it is chosen from have a meaning" if left < least else ""
-    reason = arm.suits(model) or builder.too_few_to_judge(arm)
-    if arm.variant == "pretrained":
-        reason = builder.not_pretrained(arm) or reason
-    if arm.word == "conditional":
-        reason = builder.not_conditional(arm) or reason
-    if arm.rebuilt:
-        reason = builder.not_rebuilding(arm) or reason
-    if arm.variant == "photographs":
-        reason = builder.not_photographed(arm) or reason
-    if arm.variant == "without_melanoma":
-        reason = builder.with_melanoma(arm) or reason
+    reason = builder.meaningless(arm) or arm.suits(model)
     control = next((each for each in chosen if each.name == arm.control), None)
     if control is not None and (none := control.suits(model)):
         reason = reason or f"its control {control.name} has no meaning: {none}"
