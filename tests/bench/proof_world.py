@@ -56,11 +56,13 @@ if TYPE_CHECKING:
 MELANOMA, NEVUS = "melanoma", "dysplastic_nevus"
 SIZE, FOLDS = 16, 3
 LESIONS = {MELANOMA: 60, NEVUS: 400}
-PHOTOGRAPHS = {MELANOMA: 960, NEVUS: 240}
+PHOTOGRAPHS = {MELANOMA: 320, NEVUS: 1_920}
+NOISE = 0.15
+"""Standard deviation of the sensor's noise in reflectance, in every band and pixel, beside the noise of the phantom."""
 FIRST_PHOTOGRAPH = 10_000
 """The phantom's number of the first lesion that is photographed; cubes show lesions of smaller numbers."""
 RATIO = 4.0
-NET, INFORMED, BLIND = "unmixer", "colour_unmixing", "blurred_average"
+NET, INFORMED, BLIND, COPIER = "unmixer", "colour_unmixing", "blurred_average", "copier"
 PHOTOGRAPH_NM = np.array([465.0, 545.0, 610.0])
 """Nominal wavelengths of B, G and R."""
 
@@ -68,7 +70,11 @@ PHOTOGRAPH_NM = np.array([465.0, 545.0, 610.0])
 def lesions(counts: dict[str, int], first: int, seed: int) -> Iterator[Lesion]:
     """Yield lesions of the phantom `seed` by diagnosis, numbered from `first`."""
     kinds = [kind for kind, count in counts.items() for _ in range(count)]
-    return (render(first + number, kind, SIZE, seed).lesion for number, kind in enumerate(kinds))
+    for number, kind in enumerate(kinds, first):
+        lesion = render(number, kind, SIZE, seed).lesion
+        noise = NOISE * np.random.default_rng([seed, number]).standard_normal(lesion.cube.reflectance.shape)
+        seen = (lesion.cube.reflectance + noise).astype(np.float32)
+        yield replace(lesion, cube=replace(lesion.cube, reflectance=seen))
 
 
 def photograph(lesion: Lesion) -> Lesion:
@@ -91,6 +97,7 @@ def experiments() -> dict[str, Experiment]:
     net = registry.experiment(NET, "small").override({"learner.bands": "rgb"})
     informed = registry.experiment(INFORMED, "small").override({f"learner.{UNMIXING}": PENDING})
     others = {name: registry.experiment(name, "small") for name in (BLIND, NOISY_COPIES)}
+    others[COPIER] = others[NOISY_COPIES].override({"learner.noise": 1e-6})
     return {NET: net, INFORMED: informed, **others}
 
 
@@ -100,12 +107,11 @@ def grid(photographs: str, classifiers: int, concurrent: int) -> Ablation:
         name="proof_world",
         profile="small",
         size=SIZE,
-        arms=("real", "oversampled", "synthetic", "matched", "without_melanoma", "noisy_copies"),
-        matches=("both",),
+        arms=("real", "synthetic", "proportional", "shuffled", "without_melanoma", "noisy_copies"),
         curve=(0.25, 0.5),
         ratios=(RATIO,),
         seeds=tuple(range(classifiers)),
-        generators=(INFORMED, BLIND),
+        generators=(INFORMED, BLIND, COPIER),
         unmixers={INFORMED: NET},
         rgb=photographs,
         models=("small_cnn",),

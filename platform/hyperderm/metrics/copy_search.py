@@ -77,7 +77,8 @@ class CopySearch:
 
     def __init__(self, train: Tensor) -> None:
         contrast = _contrast(train)
-        self._components = _noise_fraction(contrast, train.float().mean((0, 2, 3)))
+        measured = _relative(train.float()) if train.shape[-1] < SIDE else contrast  # enlarging makes noise look like signal
+        self._components = _noise_fraction(measured, train.float().mean((0, 2, 3)))
         self._gain = _whitening(torch.einsum("nbhw,bk->nkhw", contrast, self._components))
         self._train = self._whitened(contrast)  # (N, k, SIDE, SIDE)
         self._orientations = [(mirror, turn, zoom) for zoom in _ZOOMS for mirror in (False, True) for turn in _turns()]
@@ -166,13 +167,18 @@ def _contrast(cubes: Tensor) -> Tensor:
         raise StoreError(f"cubes of {tuple(cubes.shape[-2:])} pixels cannot be audited", "Use square cubes.")
     x = cubes.float()
     x = _reduced(x, SIDE) if x.shape[-1] > SIDE else interpolate(x, (SIDE, SIDE), mode="bilinear", align_corners=False)
-    return x / x.mean((2, 3), keepdim=True).clamp_min(1e-3) - 1
+    return _relative(x)
+
+
+def _relative(cubes: Tensor) -> Tensor:
+    """Return each band divided by its mean, minus 1."""
+    return cubes / cubes.mean((2, 3), keepdim=True).clamp_min(1e-3) - 1
 
 
 def _noise_fraction(contrast: Tensor, mean: Tensor) -> Tensor:
     """Return the components (B, k) with more than `LEAST_SNR` times as much signal as noise, at least two.
 
-    The noise is that of the train cubes, `contrast` (N, B, SIDE, SIDE), and what a camera may add at their level, `mean`
+    The noise is that of the train cubes, `contrast` (N, B, H, W), and what a camera may add at their level, `mean`
     (B,). Each component has unit noise.
     """
     fine = contrast.diff(dim=2).diff(dim=3) / 2  # as much noise as a pixel, and hardly any signal
