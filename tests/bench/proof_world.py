@@ -94,24 +94,26 @@ def world(folder: Path, seed: int) -> tuple[Store, str]:
 
 def experiments() -> dict[str, Experiment]:
     """Return the generators and the unmixing net, by name."""
-    net = registry.experiment(NET, "small").override({"learner.bands": "rgb"})
-    informed = registry.experiment(INFORMED, "small").override({f"learner.{UNMIXING}": PENDING})
+    net = registry.experiment(NET, "small").override(
+        {"learner.bands": "rgb", "learner.start_by": "vca", "learner.sparsity_weight": 0.0}
+    )
+    informed = registry.experiment(INFORMED, "small").override({f"learner.{UNMIXING}": PENDING, "learner.residual": False})
     others = {name: registry.experiment(name, "small") for name in (BLIND, NOISY_COPIES)}
     others[COPIER] = others[NOISY_COPIES].override({"learner.noise": 1e-6})
     return {NET: net, INFORMED: informed, **others}
 
 
-def grid(photographs: str, classifiers: int, concurrent: int) -> Ablation:
-    """Return the grid of a world."""
+def grid(photographs: str, classifiers: int, concurrent: int, short: bool = False) -> Ablation:
+    """Return the grid of a world; the short one has no curve, no control but noisy copies, and the informed generator alone."""
     return Ablation(
         name="proof_world",
         profile="small",
         size=SIZE,
-        arms=("real", "proportional", "shuffled", "without_melanoma", "noisy_copies"),
-        curve=(0.25, 0.5),
+        arms=("real", "proportional", "noisy_copies", *(() if short else ("shuffled", "without_melanoma"))),
+        curve=() if short else (0.25, 0.5),
         ratios=(RATIO,),
         seeds=tuple(range(classifiers)),
-        generators=(INFORMED, BLIND, COPIER),
+        generators=(INFORMED,) if short else (INFORMED, BLIND, COPIER),
         unmixers={INFORMED: NET},
         rgb=photographs,
         models=("small_cnn",),
@@ -125,7 +127,9 @@ def grid(photographs: str, classifiers: int, concurrent: int) -> Ablation:
     )
 
 
-def answer(folder: Path, seed: int, cluster: Cluster, classifiers: int, concurrent: int) -> "Outcome":
+def answer(
+    folder: Path, seed: int, cluster: Cluster, classifiers: int, concurrent: int, short: bool = False
+) -> "Outcome":
     """Make the world of a seed, run its grid and return what the report says."""
     from hyperderm.cluster.shared_store import shared_store
     from hyperderm.reports.ablation.gather import conclude
@@ -138,7 +142,7 @@ def answer(folder: Path, seed: int, cluster: Cluster, classifiers: int, concurre
     store, photographs = world(folder, seed)
     place = GridFolder(folder / "grid")
     place.path.mkdir()
-    plan = record_plan(place.path, make_plan(grid(photographs, classifiers, concurrent), store, experiments()))
+    plan = record_plan(place.path, make_plan(grid(photographs, classifiers, concurrent, short), store, experiments()))
     queue = JobQueue(place, plan.jobs, Observers(), lambda job: 1.0)
     origin = {"run": f"proof_world-{seed}", MANIFEST_TAG: store.manifest.fingerprint}
     run_grid(plan, queue, shared_store(store), cluster, place, origin)
@@ -173,6 +177,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="where stores and grids are kept; without it they are not kept")
     parser.add_argument("--concurrent", type=int, default=1, help="jobs at a time")
     parser.add_argument("--classifiers", type=int, default=2, help="seeds of the classifiers")
+    parser.add_argument("--short", action="store_true", help="the informed generator and noisy copies alone, no curve")
     asked = parser.parse_args()
     quiet_ray()  # before the imports that import Ray
     verdicts: Counter[tuple[str, str]] = Counter()
@@ -180,7 +185,7 @@ def main() -> int:
         for seed in asked.seeds:
             began, folder = time.monotonic(), Path(out) / f"seed-{seed}"
             folder.mkdir(parents=True)
-            outcome = answer(folder, seed, cluster, asked.classifiers, asked.concurrent)
+            outcome = answer(folder, seed, cluster, asked.classifiers, asked.concurrent, asked.short)
             print(*lines(seed, outcome), f"seed {seed}: {time.monotonic() - began:.0f} s", sep="\n", flush=True)
             verdicts.update((each.arm, each.verdict) for each in outcome.analysis.decisions)
     for (arm, verdict), count in sorted(verdicts.items()):

@@ -1,0 +1,54 @@
+"""Does any generator of the project help a classifier, and does one that is fed with photographs bring in what they show?
+
+The outside source is a store of photographs of other lesions: `colour_unmixing` and `shsgan` make their cubes from them
+(`rgb`), and a few generators of abundances can learn them beside the cubes (arm "photographs"). All others know the cubes
+of train alone. The cheap rivals (mixup, spectral_mixup, smote, mixture) and the blurred average stand beside them.
+
+    make ablation GRID=every_generator STORE=stores/isic SET='task.negatives=all_others rgb=stores/ph2-photographs'
+
+All arms of a model are one family of Holm's adjustment, so few melanomas can tell only large differences: see `PLAN=1`.
+"""
+
+from hyperderm.config import TrainingConfig
+from hyperderm.grid_config import Ablation, Model, Resources
+from hyperderm.learners.classifier import ClassifierConfig
+from hyperderm.learners.spectral_baseline import SpectralConfig
+from hyperderm.registry import Profile
+
+COLOURS = ("colour_unmixing", "shsgan")
+"""Generators that make cubes from colours."""
+NETWORKS = (
+    *("dcgan", "sngan", "wgan", "wgan_gp", "acgan", "fastgan", "r3gan", "imle", "vae", "hvae", "ddpm", "diffusion"),
+    *("dcgan_abundance", "r3gan_abundance", "hvae_abundance", "diffusion_abundance"),
+)
+RIVALS = ("mixture", "mixup", "spectral_mixup", "smote", "blurred_average")
+NET = "unmixer"
+
+
+def ablation(profile: Profile) -> Ablation:
+    """Return the whole grid; `small` takes two CPU cores two to three hours, `full` takes a machine with GPUs a week-end."""
+    small = profile == "small"
+    steps = TrainingConfig(batch_size=16, images=12_000, validate_every=1_200)
+    if not small:
+        steps = TrainingConfig(batch_size=32, images=64_000, validate_every=3_200)
+    network = ClassifierConfig(lr=1e-3) if small else ClassifierConfig(architecture="efficientnet_lite0", weights="imagenet")
+    name = "small_cnn" if small else network.architecture
+    return Ablation(
+        name="every_generator",
+        profile=profile,
+        size=32 if small else 64,
+        arms=("real", "oversampled", "synthetic", "noisy_copies"),
+        curve=(0.25, 0.5),
+        seeds=(0,) if small else (0, 1, 2),
+        generators=(*COLOURS, *NETWORKS, *RIVALS),
+        unmixers={"colour_unmixing": NET},
+        generator_settings={NET: {"learner.bands": "rgb"}},
+        models=("spectral", name),
+        classifiers={
+            "spectral": Model(
+                learner=SpectralConfig(penalty=10.0), training=TrainingConfig(batch_size=16, images=16, validate_every=16)
+            ),
+            name: Model(learner=network, training=steps),
+        },
+        resources=Resources() if small else Resources(gpus=1.0),
+    )
