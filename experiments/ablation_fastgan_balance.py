@@ -25,7 +25,7 @@ PRETRAINED = ("efficientnet_lite0", "resnet50", "densenet201", "efficientnet_b3"
 def ablation(profile: Profile) -> Ablation:
     """Return the whole grid; `small` takes two CPU cores two hours, `full` takes a machine with GPUs a night."""
     small = profile == "small"
-    steps = TrainingConfig(batch_size=32, images=6_400, validate_every=1_280)
+    steps = TrainingConfig(batch_size=16, images=6_400, validate_every=1_280)
     if not small:
         steps = TrainingConfig(batch_size=32, images=64_000, validate_every=3_200)
     models = {f"{name}_scratch": Model(learner=ClassifierConfig(architecture=name, lr=3e-4), training=steps) for name in SCRATCH}
