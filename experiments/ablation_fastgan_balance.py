@@ -28,7 +28,9 @@ def ablation(profile: Profile) -> Ablation:
     steps = TrainingConfig(batch_size=16, images=6_400, validate_every=1_280)
     if not small:
         steps = TrainingConfig(batch_size=32, images=64_000, validate_every=3_200)
-    models = {f"{name}_scratch": Model(learner=ClassifierConfig(architecture=name, lr=3e-4), training=steps) for name in SCRATCH}
+    models = {
+        f"{name}_scratch": Model(learner=ClassifierConfig(architecture=name, lr=3e-4), training=steps) for name in SCRATCH
+    }
     for name in PRETRAINED[:1] if small else PRETRAINED:
         models[name] = Model(learner=ClassifierConfig(architecture=name, weights="imagenet"), training=steps)
     return Ablation(

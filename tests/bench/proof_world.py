@@ -127,9 +127,7 @@ def grid(photographs: str, classifiers: int, concurrent: int, short: bool = Fals
     )
 
 
-def answer(
-    folder: Path, seed: int, cluster: Cluster, classifiers: int, concurrent: int, short: bool = False
-) -> "Outcome":
+def answer(folder: Path, seed: int, cluster: Cluster, classifiers: int, concurrent: int, short: bool = False) -> "Outcome":
     """Make the world of a seed, run its grid and return what the report says."""
     from hyperderm.cluster.shared_store import shared_store
     from hyperderm.reports.ablation.gather import conclude
