@@ -7,7 +7,8 @@ of train alone. The cheap rivals (mixup, spectral_mixup, smote, mixture) and the
     make ablation GRID=every_generator STORE=stores/isic SET='task.negatives=all_others rgb=stores/ph2-photographs'
 
 The small profile shows diffusion models 12,000 images, a fifth of what their own small profile does, so that no generator
-takes more than minutes. All arms of a model are one family of Holm's adjustment, so few melanomas can tell only large differences: see `PLAN=1`.
+takes more than minutes. All arms of a model are one family of Holm's adjustment, so few melanomas can tell only large
+differences: see `PLAN=1`.
 """
 
 from hyperderm.config import TrainingConfig

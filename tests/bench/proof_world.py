@@ -104,7 +104,7 @@ def experiments() -> dict[str, Experiment]:
 
 
 def grid(photographs: str, classifiers: int, concurrent: int, short: bool = False) -> Ablation:
-    """Return the grid of a world; the short one has no curve, no control but noisy copies, and the informed generator alone."""
+    """Return the grid of a world; the short one has no curve, noisy copies as the only control, and one generator."""
     return Ablation(
         name="proof_world",
         profile="small",
