@@ -1,6 +1,6 @@
 """Select the lesions of a run, and prove that the run may read them. This module does not use Ray."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -138,6 +138,16 @@ def _check_task(store: Store, experiment: Experiment) -> None:
         store.select(role, experiment.data.fold, (POSITIVE,))  # all_others would not miss melanomas
 
 
+def kept_groups(groups: Iterable[str], share: float, seed: int, fold: int) -> set[str]:
+    """Return the part of the groups of train's melanomas that `task.melanomas` = `share` leaves, for a seed and a fold."""
+
+    def place(name: str) -> bytes:
+        return blake2b(f"{seed}/{fold}/{name}".encode()).digest()
+
+    ordered = sorted(set(groups), key=place)
+    return set(ordered[: round(share * len(ordered))])
+
+
 def _shown(store: Store, experiment: Experiment, train: Sequence[str]) -> tuple[str, ...]:
     """Return the lesions of train without the melanomas that `task.melanomas` leaves out.
 
@@ -151,12 +161,9 @@ def _shown(store: Store, experiment: Experiment, train: Sequence[str]) -> tuple[
     rows = store.index().to_pylist()
     group = {row["lesion_id"]: row["group"] for row in rows if row["diagnosis"] == POSITIVE}
     melanomas = [lesion for lesion in train if lesion in group]
-
-    def place(name: str) -> bytes:
-        return blake2b(f"{experiment.seed}/{experiment.data.fold}/{name}".encode()).digest()
-
-    groups = sorted({group[lesion] for lesion in melanomas}, key=place)
-    kept = set(groups[: round(experiment.task.melanomas * len(groups))])
+    kept = kept_groups(
+        [group[lesion] for lesion in melanomas], experiment.task.melanomas, experiment.seed, experiment.data.fold
+    )
     left = [lesion for lesion in melanomas if group[lesion] in kept]
     if len(left) < LEAST_MELANOMAS:
         raise ConfigError(

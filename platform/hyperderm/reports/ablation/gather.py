@@ -49,6 +49,7 @@ from hyperderm.studies.ablation.records import STORE, GridFolder, declarations, 
 from hyperderm.tags import COMMIT_TAG, LOCK_TAG
 from hyperderm.tracking.figures import RealSet
 from hyperderm.training.run_folder import PREDICTIONS, REPORT, Result
+from hyperderm.training.selection import kept_groups
 
 PACKAGES = ("torch", "timm", "scikit-learn", "ray", "mlflow", "numpy", "scipy")
 
@@ -243,10 +244,16 @@ def _doses(plan: Plan, results: Mapping[str, Result]) -> dict[str, Dose]:
 
 def _trained_on(plan: Plan) -> CurveFacts | None:
     """Return what the arms are trained on, from the plan's train roles; None without a learning curve."""
-    shares = {arm.name: arm.share for arm in plan.arms if arm.share < 1}
-    if not shares:
+    parts = {arm.name: arm.share for arm in plan.arms if arm.share < 1}
+    if not parts:
         return None
-    kinds = {row["lesion_id"]: row["diagnosis"] for row in plan.store.index().to_pylist()}
+    rows = {row["lesion_id"]: row for row in plan.store.index().to_pylist()}
+    kinds = {lesion: row["diagnosis"] for lesion, row in rows.items()}
+    groups = {
+        fold: [rows[lesion]["group"] for lesion in chosen.train if kinds[lesion] == POSITIVE]
+        for fold, chosen in plan.selections.items()
+    }
+    shares = {arm: _share(groups, share, plan.grid.seeds) for arm, share in parts.items()}
     train = {fold: [kinds[lesion] == POSITIVE for lesion in plan.selections[fold].train] for fold in sorted(plan.selections)}
     added = {
         arm.name: [count_of(sum(each), len(each) - sum(each), arm.ratio) for each in train.values()]
@@ -258,6 +265,23 @@ def _trained_on(plan: Plan) -> CurveFacts | None:
         {fold: sum(each) for fold, each in train.items()},
         {arm.name: (str(arm.control), float(np.mean(added[arm.name]))) for arm in plan.arms if arm.name in added},
     )
+
+
+def _share(groups: Mapping[int, Sequence[str]], asked: float, seeds: Sequence[int]) -> float:
+    """Return the part of train's melanomas that a share leaves, mean over folds and seeds, since whole groups are left out.
+
+    Args:
+        groups: fold to the group of each melanoma in train.
+        asked: the share; it is returned if it leaves out no group.
+        seeds: seeds of the classifiers.
+    """
+    left = [
+        sum(group in kept_groups(of, asked, seed, fold) for group in of) / len(of)
+        for fold, of in groups.items()
+        for seed in seeds
+    ]
+    mean = float(np.mean(left))
+    return mean if mean < 1 else asked
 
 
 def _balance(results: Mapping[str, Result]) -> float:
