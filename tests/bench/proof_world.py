@@ -45,7 +45,7 @@ from hyperderm.grid_config import NOISY_COPIES, Ablation, Model, Resources
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.spec import UNMIXING
 from hyperderm.phantom.rendering import render
-from hyperderm.settings import PENDING
+from hyperderm.settings import PENDING, TaskConfig
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.writer import write_store
 from hyperderm.tags import MANIFEST_TAG
@@ -53,11 +53,11 @@ from hyperderm.tags import MANIFEST_TAG
 if TYPE_CHECKING:
     from hyperderm.reports.ablation.gather import Outcome
 
-MELANOMA, NEVUS = "melanoma", "dysplastic_nevus"
+MELANOMA, OTHER = "melanoma", "melanocytic_lesion"
 SIZE, FOLDS = 16, 3
-LESIONS = {MELANOMA: 60, NEVUS: 400}
-PHOTOGRAPHS = {MELANOMA: 120, NEVUS: 800}
-NOISE = 0.15
+LESIONS = {MELANOMA: 60, OTHER: 400}
+PHOTOGRAPHS = {MELANOMA: 120, OTHER: 800}
+NOISE = 0.08
 """Standard deviation of the sensor's noise in reflectance, in every band and pixel, beside the noise of the phantom."""
 FIRST_PHOTOGRAPH = 10_000
 """The phantom's number of the first lesion that is photographed; cubes show lesions of smaller numbers."""
@@ -109,6 +109,7 @@ def grid(photographs: str, classifiers: int, concurrent: int, short: bool = Fals
         name="proof_world",
         profile="small",
         size=SIZE,
+        task=TaskConfig(negatives="all_others"),
         arms=("real", "proportional", "noisy_copies", *(() if short else ("shuffled", "without_melanoma"))),
         curve=() if short else (0.25, 0.5),
         ratios=(RATIO,),
