@@ -1,14 +1,14 @@
 """Does any generator of the project help a classifier, and does one that is fed with photographs bring in what they show?
 
 The outside source is a store of photographs of other lesions: `colour_unmixing` and `shsgan` make their cubes from them
-(`rgb`), and a few generators of abundances can learn them beside the cubes (arm "photographs"). All others know the cubes
-of train alone. The cheap rivals (mixup, spectral_mixup, smote, mixture) and the blurred average stand beside them.
+(`rgb`). All others know the cubes of train alone, unless the arm "photographs" is asked for. The cheap rivals (mixup,
+spectral_mixup, smote, mixture) and the blurred average stand beside them.
 
     make ablation GRID=every_generator STORE=stores/isic SET='task.negatives=all_others rgb=stores/ph2-photographs'
 
-The small profile shows diffusion models 12,000 images, a fifth of what their own small profile does, so that no generator
-takes more than minutes. All arms of a model are one family of Holm's adjustment, so few melanomas can tell only large
-differences: see `PLAN=1`.
+The small profile shows diffusion models 12,000 images, a fifth of what their own small profile does: by `PLAN=1` they
+would else take two thirds of a fold's time. All arms of a model are one family of Holm's adjustment, so few melanomas can
+tell only large differences, which `PLAN=1` names.
 """
 
 from hyperderm.config import TrainingConfig
@@ -24,14 +24,14 @@ NETWORKS = (
     *("dcgan_abundance", "r3gan_abundance", "hvae_abundance", "diffusion_abundance"),
 )
 SLOW = ("ddpm", "diffusion", "diffusion_abundance")
-"""Diffusion models, which take ten times as long as the others in their own small profile."""
+"""Diffusion models, which by `PLAN=1` take six to ten times as long as any other generator in their own small profile."""
 RIVALS = ("mixture", "mixup", "spectral_mixup", "smote", "blurred_average")
 NET = "unmixer"
 FEWER: dict[str, str | int | float | bool | None] = {"training.images": 12_000, "training.validate_every": 2_000}
 
 
 def ablation(profile: Profile) -> Ablation:
-    """Return the whole grid; `small` takes two CPU cores about two hours, `full` takes a machine with GPUs a week-end."""
+    """Return the whole grid; `small` is for CPU cores and takes hours a fold, `full` is for GPUs. Neither was run so far."""
     small = profile == "small"
     steps = TrainingConfig(batch_size=16, images=12_000, validate_every=1_200)
     if not small:

@@ -23,7 +23,7 @@ PRETRAINED = ("efficientnet_lite0", "resnet50", "densenet201", "efficientnet_b3"
 
 
 def ablation(profile: Profile) -> Ablation:
-    """Return the whole grid; `small` takes two CPU cores two hours, `full` takes a machine with GPUs a night."""
+    """Return the whole grid; `small` is for CPU cores (hours), `full` for GPUs. Neither was run so far."""
     small = profile == "small"
     steps = TrainingConfig(batch_size=16, images=6_400, validate_every=1_280)
     if not small:

@@ -1,7 +1,7 @@
 """What fixed seeds give on a CPU: scores, weights, cubes, predictions, tables. A refactoring shows that they stay.
 
 `python -m tests.golden.record FILE` writes the whole record as JSON, `… --against FILE` compares with one. The short runs of
-it are compared with `numbers.json` in every `make test`.
+it are compared with `numbers.json`, or its like for another kind of processor, in every `make test`.
 """
 
 import argparse

@@ -9,6 +9,7 @@ from scipy.stats import binom, genextreme, gumbel_r
 
 from hyperderm.errors import StoreError
 from hyperderm.metrics.camera_changes import CameraChange, camera_copy
+from hyperderm.metrics.copy_search import CopySearch
 from hyperderm.metrics.memorisation import (
     ALLOWANCE,
     CHUNK,
@@ -195,3 +196,11 @@ def test_a_derived_set_whose_lesions_are_all_of_one_group_has_no_similarity(lesi
     found = audit(one_group, lesions[0][:2], ["a", "b"], derived=True)
     assert (found.copies, found.memorised, found.median_synthetic, found.median_train) == ((), None, None, None)
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_noise_of_small_cubes_is_not_taken_for_signal():
+    """Cubes under 32 px are enlarged to be compared, which makes their noise smooth; it is measured before."""
+    cubes = np.moveaxis(np.stack([one.lesion.cube.reflectance for one in phantom(40, 16, 3)]), 3, 1)
+    noise = 0.15 * np.random.default_rng(0).standard_normal(cubes.shape)
+    search = CopySearch(torch.from_numpy((cubes + noise).astype(np.float32)))
+    assert search._components.shape[1] <= 4, "of 16 bands in which noise is louder than most signal"
