@@ -46,6 +46,7 @@ def ablation(profile: Profile) -> Ablation:
         ratios=(0.25, 1.0),
         filters=("judge", "all"),
         matches=("both",),
+        checkpoints=("best", "latest"),
         choose="validation",
         judge=True,
         seeds=(0, 1, 2),

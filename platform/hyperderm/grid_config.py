@@ -30,6 +30,7 @@ ArmKind = Literal[
     "pretrain_head",
     "both",
 ]
+Checkpoint = Literal["best", "latest"]
 REFERENCE = "real"
 HURDLE = "strong"
 """The arm that every other arm with a decision has to beat too, where the grid holds it."""
@@ -114,6 +115,10 @@ class Ablation(Strict):
     choose: Literal["nothing", "validation"] = "nothing"
     """validation: for each generator an arm GENERATOR_chosen, which in each fold and seed is the arm with the best score on
     validation among all of that generator; its control is chosen likewise. The best on test cannot be asked for."""
+    checkpoints: tuple[Checkpoint, ...] = Field(("best",), min_length=1)
+    """The states of a generator from which the arms "synthetic" and "proportional" draw: best, the one with the best score
+    of its own on validation; latest, the one at the end of training. With choose=validation, the classifier's score on
+    validation takes one. A generator that is fitted at once, and a set made elsewhere, has one state."""
     judge: bool = False
     """Whether a network of each model's own kind is trained to tell each synthetic set from real cubes, beside the logistic
     regression of every audit. Models that are fitted at once have no such judge."""
@@ -143,7 +148,18 @@ class Ablation(Strict):
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
-        for name in ("folds", "seeds", "arms", "curve", "ratios", "filters", "matches", "generators", "models"):
+        for name in (
+            "folds",
+            "seeds",
+            "arms",
+            "curve",
+            "ratios",
+            "filters",
+            "matches",
+            "checkpoints",
+            "generators",
+            "models",
+        ):
             values = getattr(self, name)
             if values != "all" and len(set(values)) < len(values):
                 raise ValueError(f"{name} = {list(values)} names one twice. Name each once")

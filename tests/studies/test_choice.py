@@ -111,3 +111,28 @@ def test_a_cell_with_other_settings_under_the_same_name_is_refused(real, tmp_pat
     record_plan(tmp_path, grid(real, arms=["filtered"], filters=["random"], choose="nothing"))
     with pytest.raises(StudyError, match=r"cell shsgan_random_x0\.5/small_cnn fold 0 seed 0 was asked for with other"):
         record_plan(tmp_path, grid(real, arms=["filtered"], filters=["random"], choose="nothing", pool=5.0))
+
+
+def test_the_state_of_a_generator_can_be_chosen(real):
+    """One generator, two sets: its best state by its own score, and its last; both cells may be chosen."""
+    made = grid(real, ratios=[1.0], checkpoints=["best", "latest"], folds=[0])
+    best, last = (next(job for job in made.stage("cell") if job.arm == arm) for arm in ("shsgan_x1", "shsgan_latest_x1"))
+    sets = {job.key: job for job in made.stage("synthetic")}
+    assert [sets[cell.needs[0]].checkpoint for cell in (best, last)] == ["best", "latest"]
+    assert len(made.stage("generator")) == 1
+    assert best.key in {job.key for job in grid(real, ratios=[1.0], folds=[0], choose="nothing").jobs}
+    (chosen,) = [arm for arm in made.arms if arm.chosen_from]
+    assert (chosen.chosen_from, chosen.control) == (("shsgan_x1", "shsgan_latest_x1"), "oversampled_x1")
+
+
+def test_cubes_of_both_classes_are_drawn_from_both_states(real):
+    made = grid(real, arms=["proportional"], ratios=[1.0], checkpoints=["latest", "best"], choose="nothing")
+    assert [arm.name for arm in made.arms if arm.generator] == ["shsgan_proportional_latest_x1", "shsgan_proportional_x1"]
+
+
+def test_a_generator_without_a_last_state_is_refused(real):
+    from hyperderm import registry
+
+    makers = registry.generators(["smote"], "small")
+    with pytest.raises(ConfigError, match="checkpoints names latest, and smote has one state: it is fitted at once"):
+        plan(real, makers, arms=["synthetic"], generators=["smote"], checkpoints=["latest"], models=["small_cnn"])

@@ -71,20 +71,23 @@ def test_every_arm_of_the_full_profile(tmp_path):
     small = {"classifiers.efficientnet_lite0_scratch.learner.architecture": "small_cnn"}  # serves 16 px
     full = registry.ablation("synthetic_vs_real", "full").override({"size": 16, "models": NO_WEIGHTS, **batches, **small})
     made = make_plan(full, real, registry.generators(full.trained, "full"))
-    added, both, first, chosen, plain = 2 * 6, 2 + 2, 3, 2, 1 + 2 + 1 + 1 + 2 + 1
+    added, both, first, chosen, plain = 2 * 7, 2 * 2 + 2, 3, 2, 1 + 2 + 1 + 1 + 2 + 1
     assert len(made.arms) == plain + added + both + first + 2 + chosen
     unsuited = {"classic", "strong", "focal", "shsgan_pretrain", "shsgan_pretrain_head"} | {
-        f"shsgan_{kind}_{ratio}" for kind in ("proportional", "shuffled") for ratio in ("x0.25", "x1")
+        f"shsgan_{kind}_{ratio}"
+        for kind in ("proportional", "proportional_latest", "shuffled")
+        for ratio in ("x0.25", "x1")
     }
     assert {(arm, model) for arm, model, _ in made.left_out} == {(arm, "spectral") for arm in unsuited}
-    sets, curated = 5, 2 * 4  # own, pre-trained, of all classes, without melanoma, noisy copies; two filters, matched, named
+    # own and of all classes, best and last; pre-trained, without melanoma, noisy copies; two filters, matched, named
+    sets, curated = 7, 2 * 4
     trained = len(made.arms) - chosen
     assert counted(made) == {
         "generator": 6 * 5, "synthetic": (sets + curated) * 5, "cell": (trained * 3 - len(unsuited)) * 5 * 3,
-        "judge": (3 + curated) * 2 * 5,
+        "judge": (4 + curated) * 2 * 5,
     }  # fmt: skip
     assert len({job.key for job in made.jobs}) == len(made.jobs)
-    network, spectral = 2 * (added + both + 2 + 2 + 1) + (added - 2 + 2 + 2 + 1), 2 * (added + 2 + 1)
+    network, spectral = 2 * (added + both + 2 + 2 + 1) + (added - 2 + 4 + 2 + 1), 2 * (added + 2 + 1)
     assert len(made.contrasts) == 2 * network + spectral
     assert {job.gpus for job in made.stage("cell") if job.model == "spectral"} == {0.0}
     assert {job.gpus for job in made.jobs if job.model != "spectral" and not job.curation} == {1.0}

@@ -316,3 +316,25 @@ def test_a_set_is_drawn_anew_where_its_generator_was_trained_again(real, tmp_pat
     assert [report.note for report in work(draw_it, real)] == ["made anew: its generator was made again"]
     now = result_of(GridFolder(tmp_path), drawn)["origin"]["checkpoint"]
     assert now == result_of(GridFolder(tmp_path), maker)["checkpoint"] != was
+
+
+def test_a_set_of_the_last_state_is_drawn_from_it(real, tmp_path):
+    """Best and last are made to differ, by the state before the last in place of the best."""
+    made = plan(real, folds=[2], arms=["synthetic"], checkpoints=["best", "latest"])
+    maker, (best, last) = made.stage("generator")[0], made.stage("synthetic")
+    known = {"run": "grid", "hyperderm.manifest": real.manifest.fingerprint, "hyperderm.fold": "2"}
+    train_it, *draw_them = (replace(task(made, job, tmp_path), provenance=known) for job in (maker, best, last))
+    list(work(train_it, real))
+    place = tmp_path / maker.folder
+    shutil.copy(place / "previous.pt", place / BEST)
+    for each in draw_them:
+        list(work(each, real))
+    drawn = [result_of(GridFolder(tmp_path), job) for job in (best, last)]
+    saved = CheckpointFolder(place)
+    assert (
+        drawn[1]["origin"]["checkpoint"] == saved.sha256("latest.pt") == json.loads((place / RESULT).read_text())["latest"]
+    )
+    assert drawn[0] is None, "its generator is not the one that the record names"
+    one, two = (open_store(str(each.place / "store")).manifest for each in draw_them)
+    assert (one.source["checkpoint"], two.source["checkpoint"]) == (saved.sha256(BEST), saved.sha256("latest.pt"))
+    assert one.fingerprint != two.fingerprint

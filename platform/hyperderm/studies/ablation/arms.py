@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from hyperderm.config import DataConfig, Experiment, SyntheticConfig
 from hyperderm.errors import ConfigError
-from hyperderm.grid_config import HURDLE, NOISY_COPIES, REFERENCE, Ablation, Model
+from hyperderm.grid_config import HURDLE, NOISY_COPIES, REFERENCE, Ablation, Checkpoint, Model
 from hyperderm.settings import PRETRAINS, Use
 from hyperderm.store.folds import POSITIVE
 from hyperderm.strict import parse
@@ -32,6 +32,7 @@ class Arm:
             the grid's photographs too (`photographs`); on
             all of them but melanoma (`without_melanoma`); or first on every class in a run of its own (`pretraining`), and
             from there as its experiment says (`pretrained`).
+        checkpoint: the state of the generator from which the set is drawn (`Ablation.checkpoints`).
         use: the value of `SyntheticConfig.use`.
         ratio: the value of `SyntheticConfig.ratio`; oversampling uses the same ratio.
         control: the arm that shows real melanomas in place of the synthetic ones; None if the arm declares no decision.
@@ -48,6 +49,7 @@ class Arm:
     learner: dict[str, Any] = field(default_factory=dict)
     generator: str | None = None
     variant: Variant = "own"
+    checkpoint: Checkpoint = "best"
     use: Use = "add"
     ratio: Ratio = 1.0
     control: str | None = None
@@ -230,7 +232,7 @@ def _added(grid: Ablation, generator: str, ratio: Ratio) -> Iterator[Arm]:
         word="synthetic",
     )  # fmt: skip
     if "synthetic" in kinds:
-        yield plain
+        yield from _by_checkpoint(grid, plain)
 
     def other(part: str, said: str, word: str, variant: Variant = "own", **curation: str) -> Arm:
         name, description = f"{generator}_{part}_{named(ratio)}", f"{text}; {said}"
@@ -254,6 +256,13 @@ def _added(grid: Ablation, generator: str, ratio: Ratio) -> Iterator[Arm]:
             "without_melanoma",
             named=POSITIVE,
         )
+
+
+def _by_checkpoint(grid: Ablation, arm: Arm) -> Iterator[Arm]:
+    """Yield the arm for each of the states of its generator that the grid names."""
+    for state in grid.checkpoints:
+        name, text = f"{arm.series}_{state}_{named(arm.ratio)}", f"{arm.description}; the generator as training left it"
+        yield arm if state == "best" else replace(arm, name=name, description=text, checkpoint=state)
 
 
 VARIANTS: dict[str, tuple[Variant, str]] = {
@@ -280,7 +289,8 @@ def _proportional(grid: Ablation, generator: str, ratio: float) -> Iterator[Arm]
     both: dict[str, Any] = {"generator": generator, "variant": "all_classes", "use": "add_both", "ratio": ratio}
     both |= {"control": CLASSIC_ARM}
     if "proportional" in grid.arms:
-        yield Arm(f"{generator}_proportional_{named(ratio)}", text, CLASSIC, **both, word="proportional")
+        plain = Arm(f"{generator}_proportional_{named(ratio)}", text, CLASSIC, **both, word="proportional")
+        yield from _by_checkpoint(grid, plain)
     if "shuffled" in grid.arms:
         text = f"{text}; their diagnoses dealt out anew: a negative control"
         yield Arm(f"{generator}_shuffled_{named(ratio)}", text, CLASSIC, **both, labels="redrawn", word="shuffled")

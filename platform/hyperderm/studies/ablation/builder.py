@@ -9,7 +9,7 @@ from typing import Any
 from hyperderm.config import Experiment
 from hyperderm.cubes.diagnosis import UNKNOWN
 from hyperderm.errors import ConfigError, StoreError, StudyError, nearest
-from hyperderm.grid_config import Ablation
+from hyperderm.grid_config import Ablation, Checkpoint
 from hyperderm.identity import shaping
 from hyperderm.learners.data import truth
 from hyperderm.learners.sampling import apportioned, count_of
@@ -50,7 +50,7 @@ class PlanBuilder:
         self._bases: dict[tuple[str, int], Experiment] = {}
         self._generators: dict[tuple[str, Variant, int], Job] = {}
         self._counts: dict[str, dict[str, int]] = {}
-        self._sets: dict[str, tuple[str, int, str]] = {}
+        self._sets: dict[str, tuple[Job, Checkpoint]] = {}
         self._undrawn: dict[str, Job] = {}
         self._unrelated: set[int] = set()
         self._digests: dict[str, str] = {}
@@ -75,11 +75,12 @@ class PlanBuilder:
                 job = self._undrawn[key]
                 found += [*(each for need in job.needs for each in self._maker(need)), job]
                 continue
-            name, fold, generator = self._sets[key]
-            found += self._with_inputs(generator)
+            maker, state = self._sets[key]
+            found += self._with_inputs(maker.key)
+            model = maker.model if state == "best" else f"{maker.model}, {state}"
             found.append(
-                Job(key, "synthetic", f"set of {name} fold {fold}", fold, None, (generator,), model=name,
-                    seed=self.grid.generator_seed, counts=self._counts[key], gpus=self.grid.resources.gpus)
+                Job(key, "synthetic", f"set of {model} fold {maker.fold}", maker.fold, None, (maker.key,), model=model,
+                    seed=self.grid.generator_seed, counts=self._counts[key], gpus=self.grid.resources.gpus, checkpoint=state)
             )  # fmt: skip
         return found
 
@@ -131,6 +132,7 @@ class PlanBuilder:
         facts = {"experiment": shaping(experiment), "manifest": self.manifest, "source": cell.source, "judge": True}
         key = fingerprint(facts | {"weights": self._weights(cell.model), "version": VERSION})[:16]
         kind = "" if arm.variant == "own" else f" ({arm.variant.replace('_', ' ')})"
+        kind += "" if arm.checkpoint == "best" else f", {arm.checkpoint}"
         whose = str(self._undrawn[cell.source].model if cell.source in self._undrawn else f"{arm.generator}{kind}")
         return Job(
             key, "judge", f"{cell.model} of {whose} fold {cell.fold}", cell.fold, experiment, cell.needs,
@@ -153,9 +155,13 @@ class PlanBuilder:
         if arm.rebuilt:
             key = self._rebuilt(arm, generator)
             return key, "", (key,)
-        key = fingerprint({"generator": generator.key, "seed": self.grid.generator_seed, "rgb": self.rgb})[:16]
+        facts = {"generator": generator.key, "seed": self.grid.generator_seed, "rgb": self.rgb}
+        if arm.checkpoint != "best":
+            _check_states(arm, generator)
+            facts["checkpoint"] = arm.checkpoint
+        key = fingerprint(facts)[:16]
         kept, drawn = self._with_spare(arm, generator)
-        self._sets.setdefault(key, (generator.model, fold, generator.key))
+        self._sets.setdefault(key, (generator, arm.checkpoint))
         counts = self._counts.setdefault(key, {})
         for diagnosis, count in drawn.items():
             counts[diagnosis] = max(counts.get(diagnosis, 0), count)
@@ -176,6 +182,11 @@ class PlanBuilder:
         return key
 
     def _source_elsewhere(self, arm: Arm, fold: int) -> tuple[str, str, tuple[str, ...]]:
+        if arm.checkpoint != "best":
+            raise ConfigError(
+                f"checkpoints names {arm.checkpoint}, and the sets of {arm.generator} were made elsewhere",
+                "Leave checkpoints out, or name the sets of each state as a generator in sets.",
+            )
         kept, drawn = self._amounts(arm, fold, 0)
         made = self._elsewhere(arm, fold, drawn)
         more = self._amounts(arm, fold, SPARE)
@@ -479,6 +490,16 @@ def _photographs(uri: str) -> Store:
             f"rgb = {uri} is a store of cubes, not of photographs", "Make one with `hyperderm ingest --layout photographs`."
         )
     return store
+
+
+def _check_states(arm: Arm, generator: Job) -> None:
+    """Prove that a generator has another state than its best one."""
+    assert generator.experiment is not None
+    if generator.experiment.learner.fit_once:
+        raise ConfigError(
+            f"checkpoints names {arm.checkpoint}, and {generator.model} has one state: it is fitted at once",
+            "Leave checkpoints out, or give such generators a grid of their own.",
+        )
 
 
 def _check_batch(whose: str, experiment: Experiment, train: int, workers: int) -> None:

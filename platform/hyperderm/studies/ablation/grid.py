@@ -133,7 +133,7 @@ def _source(grid: GridFolder, job: Job, source: Job | None) -> str:
     if job.curation:
         return grid.address(source, STORE) if source else _address(job.store)
     assert source is not None
-    return grid.address(source, BEST)
+    return grid.address(source, f"{job.checkpoint}.pt")
 
 
 def _sees_colours(source: Job | None) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 from hyperderm.config import Experiment
+from hyperderm.grid_config import Checkpoint
 from hyperderm.identity import read
 from hyperderm.tags import ARM_TAG, FOLD_TAG, STAGE_TAG
 
@@ -44,7 +45,8 @@ class Job:
         inputs: for a generator, input of its learner to the key of the job whose checkpoint is read.
         curation: for a set that is made from a larger one: what is done (`store.curated.Curation`), as JSON values.
         rebuilt: for a set, whether it is train as the generator rebuilds it.
-        drawn: for such a set, diagnosis to the number of cubes of the larger set among which is chosen.
+        checkpoint: for a set, the state of the generator from which it is drawn (`Ablation.checkpoints`).
+        drawn: for a curated set, diagnosis to the number of cubes of the larger set among which is chosen.
         source: for a cell, its synthetic cubes: the key of their set, or the fingerprint of a set made elsewhere.
     """
 
@@ -66,6 +68,7 @@ class Job:
     rebuilt: bool = False
     curation: Mapping[str, str] = field(default_factory=dict)
     drawn: Mapping[str, int] = field(default_factory=dict)
+    checkpoint: Checkpoint = "best"
     values: ClassVar[Mapping[str, Any]] = {}
 
     @property

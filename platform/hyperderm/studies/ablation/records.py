@@ -20,6 +20,7 @@ import pyarrow.fs as pafs
 
 from hyperderm.durable import write_whole
 from hyperderm.errors import StudyError
+from hyperderm.grid_config import Checkpoint
 from hyperderm.statistics.predictions import CellKey, Predictions
 from hyperderm.store.location import Location
 from hyperderm.store.run_location import RunLocation, address, below, content_of, forget, holds, put
@@ -111,14 +112,17 @@ def _made_from_what_is_there(grid: GridFolder, job: Job, found: Result) -> bool:
         return False
     if job.stage != "synthetic":
         return True
-    drawn, there = found.get("origin", {}).get("checkpoint"), [_checkpoint(grid, need) for need in job.needs]
+    drawn, there = found.get("origin", {}).get("checkpoint"), [_checkpoint(grid, need, job.checkpoint) for need in job.needs]
     return drawn is None or all(each in (None, drawn) for each in there)
 
 
-def _checkpoint(grid: GridFolder, key: str) -> str | None:
-    """Return the hash of the checkpoint of the generator with this key; None if the generator is not done."""
+def _checkpoint(grid: GridFolder, key: str, state: Checkpoint = "best") -> str | None:
+    """Return the hash of the checkpoint of the generator with this key; None if the generator is not done.
+
+    It is None too for the last state of a generator that a version before `Ablation.checkpoints` trained.
+    """
     found: Result | None = _read(below(grid.storage or grid.path, "generator", key), RESULT)
-    return found.get("checkpoint") if found else None
+    return found.get("checkpoint" if state == "best" else state) if found else None
 
 
 def has_begun(grid: GridFolder, job: Job) -> bool:

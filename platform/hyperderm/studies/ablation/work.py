@@ -39,7 +39,7 @@ from hyperderm.studies.curation import curate
 from hyperderm.studies.rebuilding import rebuild_here
 from hyperderm.studies.synthesis import generate_here
 from hyperderm.tags import COMMIT_TAG, INPUT_PREFIX
-from hyperderm.training.checkpoint import BEST, FILES, CheckpointFolder
+from hyperderm.training.checkpoint import BEST, FILES, LATEST, CheckpointFolder
 from hyperderm.training.context import local
 from hyperderm.training.data import cube_set
 from hyperderm.training.inputs import NONE, RunInputs, given_inputs
@@ -141,7 +141,8 @@ def _generator(task: Task, store: Store, clock: TimeSpent, trainer: Trainer) -> 
             note = ""
         _check_own(saved)
         lesions = len(select(store, experiment).train)
-        facts = _facts(task, clock, report) | {"checkpoint": saved.sha256(BEST), "train_lesions": lesions}
+        facts = _facts(task, clock, report) | {"checkpoint": saved.sha256(BEST), "latest": saved.sha256(LATEST)}
+        facts["train_lesions"] = lesions
         if inputs.held:
             facts["inputs"] = {each.name: each.sha256 for each in inputs.held}
         write_result(task.place, facts, BEST)
@@ -227,8 +228,9 @@ def _is_made_from(origin: SyntheticOrigin, task: Task) -> bool:
         return (
             origin.curated is not None and origin.curated.pool == open_store(task.source, verify=False).manifest.fingerprint
         )
-    generator = location_at(task.source.rpartition("/")[0], _location(task.place))
-    return not holds(generator, BEST) or origin.checkpoint == CheckpointFolder(generator).sha256(BEST)
+    folder, _, state = task.source.rpartition("/")
+    generator = location_at(folder, _location(task.place))
+    return not holds(generator, state) or origin.checkpoint == CheckpointFolder(generator).sha256(state)
 
 
 def _location(place: RunLocation) -> Location | None:
