@@ -74,9 +74,7 @@ def test_every_arm_of_the_full_profile(tmp_path):
     added, both, first, chosen, plain = 2 * 7, 2 * 2 + 2, 3, 2, 1 + 2 + 1 + 1 + 2 + 1
     assert len(made.arms) == plain + added + both + first + 2 + chosen
     unsuited = {"classic", "strong", "focal", "shsgan_pretrain", "shsgan_pretrain_head"} | {
-        f"shsgan_{kind}_{ratio}"
-        for kind in ("proportional", "proportional_latest", "shuffled")
-        for ratio in ("x0.25", "x1")
+        f"shsgan_{kind}_{ratio}" for kind in ("proportional", "proportional_latest", "shuffled") for ratio in ("x0.25", "x1")
     }
     assert {(arm, model) for arm, model, _ in made.left_out} == {(arm, "spectral") for arm in unsuited}
     # own and of all classes, best and last; pre-trained, without melanoma, noisy copies; two filters, matched, named
