@@ -85,11 +85,11 @@ class Kind:
         ratio: synthetic cubes for each real one.
     """
 
-    other: str = "melanocytic_lesion"
-    noise: float = 0.08
+    other: str = "dysplastic_nevus"
+    noise: float = 0.15
     cubes: tuple[int, int] = (60, 400)
-    photographs: tuple[int, int] = (120, 800)
-    ratio: float = 4.0
+    photographs: tuple[int, int] = (240, 1_600)
+    ratio: float = 9.0
 
 
 def lesions(kind: Kind, counts: tuple[int, int], first: int, seed: int) -> Iterator[Lesion]:
@@ -122,7 +122,7 @@ def experiments() -> dict[str, Experiment]:
     net = registry.experiment(NET, "small").override(
         {"learner.bands": "rgb", "learner.start_by": "vca", "learner.sparsity_weight": 0.0}
     )
-    informed = registry.experiment(INFORMED, "small").override({f"learner.{UNMIXING}": PENDING, "learner.residual": False})
+    informed = registry.experiment(INFORMED, "small").override({f"learner.{UNMIXING}": PENDING})
     others = {name: registry.experiment(name, "small") for name in (BLIND, NOISY_COPIES)}
     others[COPIER] = others[NOISY_COPIES].override({"learner.noise": 1e-6})
     return {NET: net, INFORMED: informed, **others}
@@ -146,7 +146,7 @@ def grid(photographs: str, ratio: float, classifiers: int, concurrent: int, shor
         classifiers={
             "small_cnn": Model(
                 learner=ClassifierConfig(lr=1e-3),
-                training=TrainingConfig(batch_size=16, images=9_600, validate_every=960),
+                training=TrainingConfig(batch_size=16, images=32_000, validate_every=3_200),
             )
         },
         resources=Resources(concurrent=concurrent),

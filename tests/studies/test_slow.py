@@ -12,6 +12,7 @@ import pytest
 from hyperderm.cluster.session import Cluster
 from hyperderm.grid_config import Ablation
 from hyperderm.statistics.ablation_results import HELPS
+from tests.bench import proof_world
 from tests.services.grids import done, finish, kept, make_project, results, start, wait_for
 from tests.studies.test_proof import answer, sets, verdicts
 from tests.studies.worlds import copier, grid, perfect, world
@@ -144,3 +145,12 @@ def test_networks_see_it_too(ray_cluster: Cluster, tmp_path: Path):
         )
         assert control.adjusted_low <= 0
     assert "MEMORISED" in (outcome.folder / "report.html").read_text()
+
+
+@pytest.mark.timeout(3000)
+def test_photographs_of_lesions_that_no_cube_shows_help(ray_cluster: Cluster, tmp_path: Path):
+    """The proof in short, in its world of seed 0: a generator of the project, trained by the grid on each fold."""
+    outcome = proof_world.answer(tmp_path, proof_world.Kind(), 0, ray_cluster, classifiers=2, concurrent=2, short=True)
+    said = verdicts(outcome.analysis)
+    assert said["colour_unmixing_proportional_x9", "small_cnn"] == HELPS
+    assert said["noisy_copies_x9", "small_cnn"] != HELPS
