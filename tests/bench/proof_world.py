@@ -1,12 +1,12 @@
 """A world for the proof through and through: photographs of lesions that no cube shows, copiers, and negative controls.
 
-    python -m tests.bench.proof_world --seeds 101 102 [--out FOLDER] [--concurrent 1] [--classifiers 3] [--short]
+    python -m tests.bench.proof_world --seeds 101 102 [--out FOLDER] [--concurrent 1] [--classifiers 2] [--short]
 
-The world of a seed is the phantom of that seed, at 16 px, seen by a camera with more noise: 60 melanomas and 400
-melanocytic lesions in three folds, so that a classifier is trained on 20 melanomas. Beside the cubes there are photographs
+The world of a seed is the phantom of that seed, at 16 px, seen by a camera with more noise: 120 melanomas and 800
+dysplastic nevi in three folds, so that a classifier is trained on 40 melanomas. Beside the cubes there are photographs
 (their pseudo-RGB) of lesions that no cube shows. In every fold an unmixing net learns from train's cubes what three colours
 hold, and `colour_unmixing` makes cubes of the photographs by it: the generator has seen lesions that the classifier has
-not. Its cubes of both classes are shown to `small_cnn` in train's proportion, four for each real one, so that "synthetic" is
+not. Its cubes of both classes are shown to `small_cnn` in train's proportion, nine for each real one, so that "synthetic" is
 no sign of melanoma; the control has as many steps with real cubes.
 
 Beside it stand generators without new information, a copier and the blurred average of train cubes, and as negative
@@ -86,9 +86,9 @@ class Kind:
     """
 
     other: str = "dysplastic_nevus"
-    noise: float = 0.15
-    cubes: tuple[int, int] = (60, 400)
-    photographs: tuple[int, int] = (240, 1_600)
+    noise: float = 0.25
+    cubes: tuple[int, int] = (120, 800)
+    photographs: tuple[int, int] = (480, 3_200)
     ratio: float = 9.0
 
 
@@ -203,7 +203,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
     parser.add_argument("--out", type=Path, help="where stores and grids are kept; without it they are not kept")
     parser.add_argument("--concurrent", type=int, default=1, help="jobs at a time")
-    parser.add_argument("--classifiers", type=int, default=3, help="seeds of the classifiers")
+    parser.add_argument("--classifiers", type=int, default=2, help="seeds of the classifiers")
     parser.add_argument("--short", action="store_true", help="the informed generator and noisy copies alone, no curve")
     parser.add_argument("--other", default=Kind.other, help="diagnosis of the lesions that are no melanomas")
     parser.add_argument("--noise", type=float, default=Kind.noise, help="of the sensor, in reflectance")
