@@ -10,7 +10,8 @@ shown until the classes are equal.
     make ablation GRID=fastgan_balance STORE=stores/mine
 
 `small` has ResNet-18 and DenseNet-121 from scratch and EfficientNet-Lite0 with ImageNet's weights, at 32 px; `full` has the
-seed's DenseNet-201, ResNet-50 and EfficientNet-B3 too, pre-trained from this machine's caches.
+seed's DenseNet-201, ResNet-50 and EfficientNet-B3 too, pre-trained from this machine's caches. README has what three folds
+of `small` said on 600 stand-ins.
 """
 
 from hyperderm.config import TrainingConfig
@@ -23,7 +24,7 @@ PRETRAINED = ("efficientnet_lite0", "resnet50", "densenet201", "efficientnet_b3"
 
 
 def ablation(profile: Profile) -> Ablation:
-    """Return the whole grid; `small` is for CPU cores (hours), `full` for GPUs. Neither was run so far."""
+    """Return the whole grid; `small` is for CPU cores (hours), `full` for GPUs and was not run so far."""
     small = profile == "small"
     steps = TrainingConfig(batch_size=16, images=6_400, validate_every=1_280)
     if not small:
