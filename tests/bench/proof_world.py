@@ -40,7 +40,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,17 +58,21 @@ from hyperderm.learners.spec import UNMIXING
 from hyperderm.phantom.rendering import render
 from hyperderm.settings import PENDING, TaskConfig
 from hyperderm.store.reader import Store, open_store
+from hyperderm.store.synthetic import SyntheticCube, write_synthetic
 from hyperderm.store.writer import write_store
 from hyperderm.tags import MANIFEST_TAG
+from tests.studies.worlds import origin
 
 if TYPE_CHECKING:
     from hyperderm.reports.ablation.gather import Outcome
 
 MELANOMA = "melanoma"
 SIZE, FOLDS = 16, 3
-FIRST_PHOTOGRAPH = 10_000
-"""The phantom's number of the first lesion that is photographed; cubes show lesions of smaller numbers."""
+FIRST_PHOTOGRAPH, FIRST_PERFECT = 10_000, 20_000
+"""The phantom's number of the first lesion that is photographed, and of the first that the perfect generator shows; cubes
+show lesions of smaller numbers."""
 NET, INFORMED, BLIND, COPIER = "unmixer", "colour_unmixing", "blurred_average", "copier"
+PERFECT = "perfect"
 PHOTOGRAPH_NM = np.array([465.0, 545.0, 610.0])
 """Nominal wavelengths of B, G and R."""
 
@@ -83,6 +87,9 @@ class Kind:
         cubes: number of melanomas and of other lesions.
         photographs: number of photographed melanomas and of other lesions.
         ratio: synthetic cubes for each real one.
+        images: number of images that a classifier is shown, in batches of 16.
+        residual: whether the informed generator adds what mixtures leave out of train cubes, the sensor's noise with it.
+        perfect: whether the grid has the generator that nobody has: the phantom itself, seen by the same camera.
     """
 
     other: str = "dysplastic_nevus"
@@ -90,6 +97,9 @@ class Kind:
     cubes: tuple[int, int] = (120, 800)
     photographs: tuple[int, int] = (480, 3_200)
     ratio: float = 9.0
+    images: int = 32_000
+    residual: bool = True
+    perfect: bool = False
 
 
 def lesions(kind: Kind, counts: tuple[int, int], first: int, seed: int) -> Iterator[Lesion]:
@@ -117,19 +127,47 @@ def world(folder: Path, kind: Kind, seed: int) -> tuple[Store, str]:
     return open_store(place), pictures
 
 
-def experiments() -> dict[str, Experiment]:
+def perfect_sets(folder: Path, kind: Kind, seed: int, store: Store) -> dict[str, str]:
+    """Write lesions that neither cubes nor photographs show as a synthetic set of every fold; return the addresses."""
+    made = [
+        SyntheticCube(number, lesion.cube.reflectance, str(lesion.diagnosis))
+        for number, lesion in enumerate(lesions(kind, kind.photographs, FIRST_PERFECT, seed))
+    ]
+    requested = {MELANOMA: kind.photographs[0], kind.other: kind.photographs[1]}
+    uris = {}
+    for fold in range(FOLDS):
+        uris[str(fold)] = str(folder / f"{PERFECT}-{fold}")
+        facts = origin(store, fold, PERFECT, 0).model_copy(update={"requested": requested})
+        write_synthetic(uris[str(fold)], iter(made), store.manifest.wavelengths_nm, facts)
+    return uris
+
+
+def experiments(residual: bool) -> dict[str, Experiment]:
     """Return the generators and the unmixing net, by name."""
     net = registry.experiment(NET, "small").override(
         {"learner.bands": "rgb", "learner.start_by": "vca", "learner.sparsity_weight": 0.0}
     )
-    informed = registry.experiment(INFORMED, "small").override({f"learner.{UNMIXING}": PENDING})
+    informed = registry.experiment(INFORMED, "small").override(
+        {f"learner.{UNMIXING}": PENDING, "learner.residual": residual}
+    )
     others = {name: registry.experiment(name, "small") for name in (BLIND, NOISY_COPIES)}
     others[COPIER] = others[NOISY_COPIES].override({"learner.noise": 1e-6})
     return {NET: net, INFORMED: informed, **others}
 
 
-def grid(photographs: str, ratio: float, classifiers: int, concurrent: int, short: bool = False) -> Ablation:
-    """Return the grid of a world; the short one has no curve, noisy copies as the only control, and one generator."""
+def grid(
+    kind: Kind, photographs: str, perfect: dict[str, str], classifiers: int, concurrent: int, short: bool = False
+) -> Ablation:
+    """Return the grid of a world; the short one has no curve, noisy copies as the only control, and one generator.
+
+    Args:
+        kind: the kind of world.
+        photographs: address of the store of photographs.
+        perfect: fold to the address of the perfect generator's set; {} without one.
+        classifiers: number of seeds.
+        concurrent: number of jobs at a time.
+        short: whether the short grid is wanted.
+    """
     return Ablation(
         name="proof_world",
         profile="small",
@@ -137,16 +175,17 @@ def grid(photographs: str, ratio: float, classifiers: int, concurrent: int, shor
         task=TaskConfig(negatives="all_others"),
         arms=("real", "proportional", "noisy_copies", *(() if short else ("shuffled", "without_melanoma"))),
         curve=() if short else (0.25, 0.5),
-        ratios=(ratio,),
+        ratios=(kind.ratio,),
         seeds=tuple(range(classifiers)),
-        generators=(INFORMED,) if short else (INFORMED, BLIND, COPIER),
+        generators=(INFORMED, *(() if short else (BLIND, COPIER)), *((PERFECT,) if perfect else ())),
+        sets={PERFECT: perfect} if perfect else {},
         unmixers={INFORMED: NET},
         rgb=photographs,
         models=("small_cnn",),
         classifiers={
             "small_cnn": Model(
                 learner=ClassifierConfig(lr=1e-3),
-                training=TrainingConfig(batch_size=16, images=32_000, validate_every=3_200),
+                training=TrainingConfig(batch_size=16, images=kind.images, validate_every=kind.images // 10),
             )
         },
         resources=Resources(concurrent=concurrent),
@@ -168,8 +207,9 @@ def answer(
     store, photographs = world(folder, kind, seed)
     place = GridFolder(folder / "grid")
     place.path.mkdir()
-    wanted = grid(photographs, kind.ratio, classifiers, concurrent, short)
-    plan = record_plan(place.path, make_plan(wanted, store, experiments()))
+    perfect = perfect_sets(folder, kind, seed, store) if kind.perfect else {}
+    wanted = grid(kind, photographs, perfect, classifiers, concurrent, short)
+    plan = record_plan(place.path, make_plan(wanted, store, experiments(kind.residual)))
     queue = JobQueue(place, plan.jobs, Observers(), lambda job: 1.0)
     origin = {"run": f"proof_world-{seed}", MANIFEST_TAG: store.manifest.fingerprint}
     run_grid(plan, queue, shared_store(store), cluster, place, origin)
@@ -210,8 +250,11 @@ def main() -> int:
     parser.add_argument("--cubes", type=int, nargs=2, default=Kind.cubes, help="melanomas and other lesions")
     parser.add_argument("--photographs", type=int, nargs=2, default=Kind.photographs, help="melanomas and other lesions")
     parser.add_argument("--ratio", type=float, default=Kind.ratio, help="synthetic cubes for each real one")
+    parser.add_argument("--images", type=int, default=Kind.images, help="that a classifier is shown")
+    parser.add_argument("--residual", action=argparse.BooleanOptionalAction, default=Kind.residual)
+    parser.add_argument("--perfect", action="store_true", help="with the generator that nobody has, the phantom itself")
     asked = parser.parse_args()
-    kind = Kind(asked.other, asked.noise, tuple(asked.cubes), tuple(asked.photographs), asked.ratio)
+    kind = Kind(**{each.name: getattr(asked, each.name) for each in fields(Kind)})
     quiet_ray()  # before the imports that import Ray
     verdicts: Counter[tuple[str, str]] = Counter()
     with connect(None) as cluster, nullcontext(asked.out) if asked.out else tempfile.TemporaryDirectory() as out:
