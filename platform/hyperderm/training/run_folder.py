@@ -57,6 +57,7 @@ class Result(TypedDict, total=False):
         device: the GPU, or "cpu".
         outputs: name of a file that the job left to its sha256.
         checkpoint: of a generator, the sha256 of its best state.
+        latest: of a generator, the sha256 of its last state.
         train_lesions: of a generator, the number of lesions of its train role.
         inputs: of a generator that begins from other runs, input to the sha256 of its checkpoint.
         origin: of a set, `Manifest.source`.
@@ -89,6 +90,7 @@ class Result(TypedDict, total=False):
     device: str
     outputs: dict[str, str]
     checkpoint: str
+    latest: str
     train_lesions: int
     inputs: dict[str, str]
     origin: dict[str, Any]

@@ -122,7 +122,9 @@ def _checkpoint(grid: GridFolder, key: str, state: Checkpoint = "best") -> str |
     It is None too for the last state of a generator that a version before `Ablation.checkpoints` trained.
     """
     found: Result | None = _read(below(grid.storage or grid.path, "generator", key), RESULT)
-    return found.get("checkpoint" if state == "best" else state) if found else None
+    if found is None:
+        return None
+    return found.get("checkpoint") if state == "best" else found.get("latest")
 
 
 def has_begun(grid: GridFolder, job: Job) -> bool:

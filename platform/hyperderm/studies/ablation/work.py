@@ -140,9 +140,11 @@ def _generator(task: Task, store: Store, clock: TimeSpent, trainer: Trainer) -> 
             yield replace(report, note=note or report.note)
             note = ""
         _check_own(saved)
-        lesions = len(select(store, experiment).train)
-        facts = _facts(task, clock, report) | {"checkpoint": saved.sha256(BEST), "latest": saved.sha256(LATEST)}
-        facts["train_lesions"] = lesions
+        facts = _facts(task, clock, report) | {
+            "checkpoint": saved.sha256(BEST),
+            "latest": saved.sha256(LATEST),
+            "train_lesions": len(select(store, experiment).train),
+        }
         if inputs.held:
             facts["inputs"] = {each.name: each.sha256 for each in inputs.held}
         write_result(task.place, facts, BEST)
