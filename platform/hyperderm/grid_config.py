@@ -148,20 +148,9 @@ class Ablation(Strict):
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
-        for name in (
-            "folds",
-            "seeds",
-            "arms",
-            "curve",
-            "ratios",
-            "filters",
-            "matches",
-            "checkpoints",
-            "generators",
-            "models",
-        ):
+        for name in type(self).model_fields:
             values = getattr(self, name)
-            if values != "all" and len(set(values)) < len(values):
+            if isinstance(values, tuple) and len(set(values)) < len(values):
                 raise ValueError(f"{name} = {list(values)} names one twice. Name each once")
         if any(ratio != "balance" and not ratio > 0 for ratio in self.ratios):
             raise ValueError(f'ratios = {list(self.ratios)} is refused: a ratio is above 0. For none there is arms=["real"]')
@@ -170,6 +159,11 @@ class Ablation(Strict):
         both = sorted({"proportional", "shuffled"} & set(self.arms))
         if both and set(self.ratios) == {"balance"}:
             raise ValueError(f"ratios = ['balance'] with arms {both} is refused: they keep train's proportion. Add a number")
+        if "latest" in self.checkpoints and not {"synthetic", "proportional"} & set(self.arms):
+            raise ValueError(
+                f"checkpoints = {list(self.checkpoints)} with arms = {list(self.arms)} is refused: the arms synthetic and "
+                "proportional alone are drawn from several states. Add one, or leave checkpoints out"
+            )
         if self.uses_generators and not self.generators:
             raise ValueError(f"generators = [] with arms = {list(self.arms)} is refused: name one, or leave those arms out")
         if ("photographs" in self.arms) != (self.photographs is not None):

@@ -8,7 +8,7 @@ from hyperderm.statistics.predictions import Predictions
 from hyperderm.studies.ablation.choice import choices, planned, with_choices
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.records import record_plan
-from tests.studies.grids import generator, plan, predictions
+from tests.studies.grids import generator, plan, predictions, synthetic_set
 
 MAKERS = {"shsgan": generator()}
 
@@ -136,3 +136,24 @@ def test_a_generator_without_a_last_state_is_refused(real):
     makers = registry.generators(["smote"], "small")
     with pytest.raises(ConfigError, match="checkpoints names latest, and smote has one state: it is fitted at once"):
         plan(real, makers, arms=["synthetic"], generators=["smote"], checkpoints=["latest"], models=["small_cnn"])
+
+
+def test_a_set_made_elsewhere_has_one_state(real, tmp_path):
+    uri = synthetic_set(tmp_path / "made", real, 0, {"melanoma": 20})
+    asked = {"arms": ["synthetic"], "generators": ["made"], "sets": {"made": {"0": uri}}, "folds": [0]}
+    with pytest.raises(ConfigError, match="checkpoints names latest, and the sets of made were made elsewhere"):
+        plan(real, {}, **asked, checkpoints=["best", "latest"])
+
+
+@pytest.mark.parametrize(
+    ("states", "arms", "said"),
+    [
+        (["latest"], ["filtered"], r"checkpoints = \['latest'\] with arms = \['filtered'\] is refused"),
+        (["best", "best"], ["synthetic"], r"checkpoints = \['best', 'best'\] names one twice"),
+        (["first"], ["synthetic"], "checkpoints"),
+        ([], ["synthetic"], "checkpoints"),
+    ],
+)
+def test_states_that_cannot_be_drawn_are_refused(real, states, arms, said):
+    with pytest.raises(ConfigError, match=said):
+        plan(real, MAKERS, arms=arms, checkpoints=states)
