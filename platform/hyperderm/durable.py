@@ -182,10 +182,14 @@ def _entered(path: Path) -> tuple[Path, int | None]:
     while True:
         folder = path.with_name(f"{_start(path)}{uuid.uuid4().hex[:8]}{MARK}")
         folder.mkdir()
-        held = os.open(folder, os.O_RDONLY)
+        # Until it is held, another writer may take it for a dead maker's room and remove it: then a new one is made.
+        try:
+            held = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
         try:
             fcntl.flock(held, fcntl.LOCK_EX)
-            if folder.exists():  # another process may have taken it for a dead one's before it was held
+            if folder.exists():
                 return folder, held
         except OSError:
             os.close(held)

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from hyperderm import durable
 from hyperderm.errors import StoreError
 from hyperderm.store.location import locate
 from hyperderm.store.reader import open_store
@@ -134,6 +135,25 @@ def test_of_writers_on_one_disk_one_wins_and_the_others_are_told(tmp_path):
     assert all("another writer made a store there first" in one for one in told)
     assert open_store(str(place)).manifest == won
     assert list(tmp_path.iterdir()) == [place], "nothing half-written"
+
+
+@pytest.mark.parametrize("taken_at", ["open", "flock"])
+def test_a_room_that_another_writer_takes_for_a_dead_ones_is_made_anew(taken_at, tmp_path, monkeypatch):
+    """Between the making of the folder and the lock, the second writer's clearing may remove it."""
+    where = {"open": durable.os, "flock": durable.fcntl}[taken_at]
+    real, taken = getattr(where, taken_at), []
+
+    def taking(*given):
+        if not taken:
+            [folder] = tmp_path.glob(".store.*.partial")
+            folder.rmdir()
+            taken.append(folder)
+        return real(*given)
+
+    monkeypatch.setattr(where, taken_at, taking)
+    with durable.room(tmp_path / "store") as made:
+        assert taken and made.is_dir() and made != taken[0]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("wrong", [None, 5, "a\0b"])
