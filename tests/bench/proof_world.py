@@ -31,17 +31,16 @@ The last was run whole too: it helps (+.095 [+.053, +.137] against `classic`); t
 +.102] a doubling), so this is not yet the world of the proof.
 
 For every seed and decision one line is printed: the difference in AUROC with its Holm-adjusted interval against `real` and
-against the control, and the verdict.
+against the control, and the verdict; at the end what all worlds say together, those of `--record` too.
 """
 
 import argparse
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +61,7 @@ from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import SyntheticCube, write_synthetic
 from hyperderm.store.writer import write_store
 from hyperderm.tags import MANIFEST_TAG
+from tests.bench import proof_record
 from tests.studies.worlds import origin
 
 if TYPE_CHECKING:
@@ -222,27 +222,12 @@ def answer(
     return outcome
 
 
-def lines(seed: int, outcome: "Outcome") -> Iterator[str]:
-    """Yield a line of each arm's AUROC, one of the learning curve, and one of each decision."""
-    found = outcome.analysis
-    yield f"seed {seed}: " + ", ".join(f"{each.arm} {each.metrics['auroc'].value:.3f}" for each in found.arms)
-    for curve in found.curves:
-        value, low, high = curve.slope.bounds
-        yield f"seed {seed}: learning curve {value:+.3f} [{low:+.3f}, {high:+.3f}] per doubling: {curve.usefulness}"
-    for decision in found.decisions:
-        against = [each for each in found.contrasts if each.arm == decision.arm and each.model == decision.model]
-        told = "; ".join(
-            f"{each.difference:+.3f} [{each.adjusted_low:+.3f}, {each.adjusted_high:+.3f}] against {each.reference}"
-            for each in against
-        )
-        yield f"seed {seed}: {decision.arm}{' (negative control)' * decision.negative}: {decision.verdict}: {told}"
-
-
 def main() -> int:
     """Run the world of every seed that is asked for, and count the verdicts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
     parser.add_argument("--out", type=Path, help="where stores and grids are kept; without it they are not kept")
+    parser.add_argument("--record", type=Path, help="file with the worlds run so far, to which these are added")
     parser.add_argument("--concurrent", type=int, default=1, help="jobs at a time")
     parser.add_argument("--classifiers", type=int, default=2, help="seeds of the classifiers")
     parser.add_argument("--short", action="store_true", help="the informed generator and noisy copies alone, no curve")
@@ -257,16 +242,18 @@ def main() -> int:
     asked = parser.parse_args()
     kind = Kind(**{each.name: getattr(asked, each.name) for each in fields(Kind)})
     quiet_ray()  # before the imports that import Ray
-    verdicts: Counter[tuple[str, str]] = Counter()
+    settings = {**asdict(kind), "classifiers": asked.classifiers, "short": asked.short}
+    worlds = proof_record.recorded(asked.record, settings)
     with connect(None) as cluster, nullcontext(asked.out) if asked.out else tempfile.TemporaryDirectory() as out:
         for seed in asked.seeds:
             began, folder = time.monotonic(), Path(out) / f"seed-{seed}"
             folder.mkdir(parents=True)
             outcome = answer(folder, kind, seed, cluster, asked.classifiers, asked.concurrent, asked.short)
-            print(*lines(seed, outcome), f"seed {seed}: {time.monotonic() - began:.0f} s", sep="\n", flush=True)
-            verdicts.update((each.arm, each.verdict) for each in outcome.analysis.decisions)
-    for (arm, verdict), count in sorted(verdicts.items()):
-        print(f"{arm}: {verdict} in {count} of {len(asked.seeds)} worlds")
+            worlds[seed] = proof_record.world_said(outcome.analysis, time.monotonic() - began)
+            print(*proof_record.lines(seed, worlds[seed]), sep="\n", flush=True)
+            if asked.record:
+                proof_record.record(asked.record, settings, worlds)
+    print(*proof_record.together(worlds), sep="\n")
     return 0
 
 
