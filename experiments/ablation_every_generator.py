@@ -7,8 +7,8 @@ spectral_mixup, smote, mixture) and the blurred average stand beside them.
     make ablation GRID=every_generator STORE=stores/isic SET='task.negatives=all_others rgb=stores/ph2-photographs'
 
 The small profile shows diffusion models 12,000 images, a fifth of what their own small profile does: by `PLAN=1` they
-would else take two thirds of a fold's time. All arms of a model are one family of Holm's adjustment, so few melanomas can
-tell only large differences, which `PLAN=1` names.
+would else take two thirds of a fold's time. All arms of all models are one family of Holm's adjustment, so few melanomas
+can tell only large differences, which `PLAN=1` names.
 """
 
 from hyperderm.config import TrainingConfig
@@ -27,6 +27,8 @@ SLOW = ("ddpm", "diffusion", "diffusion_abundance")
 """Diffusion models, which by `PLAN=1` take six to ten times as long as any other generator in their own small profile."""
 RIVALS = ("mixture", "mixup", "spectral_mixup", "smote", "blurred_average")
 NET = "unmixer"
+CONTROLS = ("shuffled", "without_melanoma", "noisy_copies")
+"""The negative controls; the first two train every generator once more, which the small profile has no time for."""
 FEWER: dict[str, str | int | float | bool | None] = {"training.images": 12_000, "training.validate_every": 2_000}
 
 
@@ -42,7 +44,7 @@ def ablation(profile: Profile) -> Ablation:
         name="every_generator",
         profile=profile,
         size=32 if small else 64,
-        arms=("real", "oversampled", "synthetic", "noisy_copies"),
+        arms=("real", "oversampled", "synthetic", *(CONTROLS[-1:] if small else CONTROLS)),
         curve=(0.25, 0.5),
         seeds=(0,) if small else (0, 1, 2),
         generators=(*COLOURS, *NETWORKS, *RIVALS),

@@ -9,7 +9,7 @@ from hyperderm.registry import Profile
 AT_ONCE = TrainingConfig(batch_size=16, images=16, validate_every=16)
 """Training settings of the spectral baseline, which is fitted once and not trained in steps."""
 CONTROLS = ("shuffled", "without_melanoma", "noisy_copies")
-"""The negative controls, which every grid holds: where one of them helps, nothing is to be trusted."""
+"""The negative controls, which every full grid holds: where one of them helps, nothing is to be trusted."""
 GENERATORS = ("shsgan",)
 """The generators are named here, so that a new experiment does not change any grid."""
 

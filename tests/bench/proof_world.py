@@ -94,7 +94,7 @@ class Kind:
     """
 
     other: str = "dysplastic_nevus"
-    noise: float = 0.25
+    noise: float = 0.2
     cubes: tuple[int, int] = (120, 800)
     photographs: tuple[int, int] = (480, 3_200)
     ratio: float = 9.0

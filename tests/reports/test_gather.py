@@ -1,15 +1,19 @@
-"""The terminal's table fits a terminal, and sets are read whoever audited them."""
+"""The terminal's table fits a terminal, sets are read whoever audited them, and what the plan left out is handed on."""
 
+import json
 from dataclasses import replace
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
+from hyperderm.reports.ablation import gather
 from hyperderm.reports.ablation.facts import result_of
 from hyperderm.reports.ablation.gather import _costs, _set, summary
 from hyperderm.statistics.ablation_results import Counts
 from hyperderm.store.synthetic import SyntheticOrigin
+from hyperderm.studies.ablation.records import GridFolder
+from hyperderm.workflows.run_tracking import real_set
 from tests.reports import ablation_cases as cases
 from tests.studies import grids
 
@@ -73,3 +77,23 @@ def test_a_generator_is_paid_by_the_arms_that_read_it(tmp_path, arms, judge):
     assert sum(each.gpu_hours + each.cpu_hours for each in two.values()) == 1.0
     pair = _costs(plan, {cells[0].key: {"seconds": 3600.0, "workers": 2}})
     assert pair[cells[0].arm].cpu_hours == 2.0  # an hour of two workers
+
+
+def test_what_the_plan_left_out_reaches_the_report(tmp_path, monkeypatch):
+    """A regression has no focal loss; without its arm, the plan lacks a negative control of one model."""
+    plan = grids.plan(grids.store(tmp_path / "store"), arms=["focal", "shuffled"], folds=[0, 1])
+    dealt = next(arm.name for arm in plan.arms if arm.negative)
+    left = (*(each for each in plan.left_out if each[0] == "focal"), (dealt, "spectral", "it has no meaning"))
+    plan = replace(plan, left_out=left, jobs=tuple(job for job in plan.stage("cell") if job.arm in ("real", "focal")))
+    folder = tmp_path / "grid"
+    for key, result in grids.finish(plan, folder).items():
+        job = next(job for job in plan.jobs if job.key == key)
+        times = {"began": "2026-01-01T00:00:00Z", "ended": "2026-01-01T00:01:00Z"}
+        (folder / job.folder / "result.json").write_text(json.dumps({**result, **times}))
+    seen = []
+    monkeypatch.setattr(gather, "write_report", lambda place, table, analysis, facts: seen.append(facts))
+    real = real_set(plan.store, plan.selections[0].validation, grids.SIZE)
+    outcome = gather.conclude(plan, GridFolder(folder), {}, {}, [], real)
+    assert seen[0].left_out == left
+    assert left[0] == ("focal", "spectral", "a regression has no focal loss")
+    assert any(f"spectral lacks {dealt} (it has no meaning)" in sentence for sentence in outcome.sentences)

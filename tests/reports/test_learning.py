@@ -8,10 +8,19 @@ import pytest
 
 from hyperderm.reports.ablation.answer import decision_sentences
 from hyperderm.reports.ablation.gather import _enough
-from hyperderm.reports.ablation.learning import curve_csv, curve_sentence, curve_table, rate_table, rates_csv
+from hyperderm.reports.ablation.learning import (
+    ELSEWHERE,
+    curve_csv,
+    curve_sentence,
+    curve_table,
+    learning_sentences,
+    rate_table,
+    rates_csv,
+)
+from hyperderm.reports.ablation.sections import content
 from hyperderm.reports.ablation.write import write_report
 from hyperderm.statistics.ablation import analyse
-from hyperderm.statistics.ablation_results import CANNOT_BE_TOLD, WOULD_HELP, WOULD_NOT, Estimate, ExchangeRate
+from hyperderm.statistics.ablation_results import CANNOT_BE_TOLD, WOULD_HELP, WOULD_NOT, Decision, Estimate, ExchangeRate
 from hyperderm.statistics.learning_curve import CurveFacts
 from tests.reports import ablation_cases as cases
 
@@ -43,12 +52,32 @@ def test_what_the_curve_says_in_words():
         "would help spectral_logistic: each doubling, from 12 to 48 in train, changes its AUROC by +0.030 [+0.010, +0.050]"
         in curve_sentence(curve(WOULD_HELP, 0.01, 0.03, 0.05))
     )
-    flat = curve_sentence(curve(WOULD_NOT, -0.01, 0.0, 0.005))
-    assert "would not help" in flat
-    assert "Where real melanomas do not help, synthetic ones cannot." in flat
+    flat = curve(WOULD_NOT, -0.01, 0.0, 0.005)
+    alone = (
+        "More real melanomas alone are not expected to help spectral_logistic, as it is trained here: each doubling, from "
+        "12 to 48 in train, changes its AUROC by 0.000 [−0.010, +0.005], which is less than the 0.01 that would be worth "
+        "them."
+    )
+    assert curve_sentence(flat) == f"{alone} {ELSEWHERE}"
+    assert curve_sentence(flat, helped=True) == alone
+    assert "synthetic" not in alone
     assert "cannot be told from these cases" in curve_sentence(curve(CANNOT_BE_TOLD, -0.02, 0.01, 0.04))
     none = replace(analysed_curve(), slope=Estimate(None, None, None, reason="a curve needs two shares"))
     assert curve_sentence(none).endswith("cannot be told: a curve needs two shares.")
+
+
+def test_a_flat_curve_casts_no_doubt_on_an_arm_that_helps(grid):
+    """Nor is what helps another model, or a negative control that helps, a reason to keep it silent."""
+    flat = curve(WOULD_NOT, -0.01, 0.0, 0.005)
+    helps = Decision("shsgan_1", flat.model, "oversampled_1", "helps", 0.1)
+    others = (replace(helps, verdict="cannot tell"), replace(helps, model="small_cnn"), replace(helps, negative=True))
+    analysis = replace(grid[1], curves=(flat,))
+    for decisions, doubted in ((others, True), ((*others, helps), False)):
+        (said,) = learning_sentences(replace(analysis, decisions=decisions))
+        assert (ELSEWHERE in said) == doubted
+    (section,) = [each for each in content(grid[1], grid[2], []).sections if each.key == "learning"]
+    assert "no data of this kind" not in section.paragraphs[0]
+    assert f"are not expected to help this model, as it is trained here. {ELSEWHERE}" in section.paragraphs[0]
 
 
 def test_the_curve_stands_before_the_answer(grid):

@@ -145,6 +145,17 @@ def test_what_must_be_beaten_too_decides_as_well(analysis):
     assert [each.verdict for each in (*helped.decisions, *lost.decisions)] == ["helps", "cannot tell"]
 
 
+def test_a_model_without_augmentation_is_decided_against_real_alone():
+    """An arm that has lost its control is not: it has no decision."""
+    table, asked = grid((1.2, 1.2, 2.6, 1.6), spectral=False), FAMILY[:1]
+    assert analyse(table, asked, resamples=100).decisions == ()
+    (made,) = analyse(table, asked, resamples=100, alone=[("shsgan_x1", "cnn")]).decisions
+    assert (made.control, made.verdict) == ("real", "helps")
+    said = decision_sentence(analyse(table, asked, resamples=100, alone=[("shsgan_x1", "cnn")]), made)
+    assert said.count("against real") == 1
+    assert "against real and" not in said
+
+
 def test_sentences_say_the_numbers(analysis):
     said = decision_sentences(analysis)
     contrast = next(c for c in analysis.contrasts if (c.arm, c.reference) == ("shsgan_x1", "real"))

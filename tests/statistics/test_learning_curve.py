@@ -143,11 +143,12 @@ def test_slope_and_rate_of_exact_points():
     base = next(iter(drawn()[0].values()))
     base = replace(base, folds=tuple(trimmed(fold) for fold in base.folds))
     values = {"real@0.25": 0.5, "real@0.5": 0.6, "real": 0.7, "synthetic": 0.8, "equal": 0.7, "worse": 0.5}
-    values |= {"control": 0.6, "beside": 0.8}
+    values |= {"control": 0.6, "control@0.25": 0.5, "other": 0.5, "beside": 0.7}
     panels = {(arm, "cnn"): exact(base, value, arm) for arm, value in values.items()}
     added = {"synthetic": ("real", TRAIN / 2), "equal": ("real", TRAIN), "worse": ("real", TRAIN * 3)}
-    added["beside"] = ("control", TRAIN)  # two doublings above its control: three times the melanomas more
-    facts = CurveFacts(SHARES, dict.fromkeys(range(5), TRAIN), added)
+    # two doublings above its control, along that one's own curve of .05: three times the melanomas more
+    added["beside"] = ("control", TRAIN)
+    facts = CurveFacts(SHARES, dict.fromkeys(range(5), TRAIN), added, {"control": {"control": 1.0, "control@0.25": 0.25}})
     (curve,), rates = learning_curves(panels, facts, resamples=50)
     assert [(p.arm, p.share, p.melanomas) for p in curve.points] == [
         ("real@0.25", 0.25, 20),
@@ -162,6 +163,11 @@ def test_slope_and_rate_of_exact_points():
         {"synthetic": 2.0, "equal": 0.0, "worse": -0.25, "beside": 3.0}, abs=1e-12
     )
     assert found["equal"].gain.value == pytest.approx(0)
+    (other,) = learning_curves(panels, replace(facts, synthetic={"equal": ("other", TRAIN)}), resamples=50)[1]
+    assert (other.rate.value, other.rate.reason) == (None, "the learning curve of other needs two shares of the melanomas")
+    alone = replace(facts, synthetic={"beside": ("control", TRAIN)}, alone=[("beside", "cnn")])
+    ((beside,),) = (learning_curves(panels, alone, resamples=50)[1],)
+    assert (beside.reference, beside.rate.value) == ("real", pytest.approx(0))
     for rate in rates:
         assert -rate.melanomas / rate.synthetic <= rate.rate.low < rate.rate.value < rate.rate.high
 

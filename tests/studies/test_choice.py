@@ -1,14 +1,18 @@
 """Ratio and filter are chosen on validation, in each fold and seed; the test role has no say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from hyperderm.errors import ConfigError, StudyError
+from hyperderm.errors import ConfigError, StoreError, StudyError
 from hyperderm.statistics.predictions import Predictions
+from hyperderm.store.reader import Store, open_store
+from hyperderm.store.writer import write_store
 from hyperderm.studies.ablation.choice import choices, planned, with_choices
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.records import record_plan
-from tests.studies.grids import generator, plan, predictions, synthetic_set
+from tests.studies.grids import KINDS, generator, lesions, plan, predictions, store, synthetic_set
 
 MAKERS = {"shsgan": generator()}
 
@@ -157,3 +161,31 @@ def test_a_set_made_elsewhere_has_one_state(real, tmp_path):
 def test_states_that_cannot_be_drawn_are_refused(real, states, arms, said):
     with pytest.raises(ConfigError, match=said):
         plan(real, MAKERS, arms=arms, checkpoints=states)
+
+
+def without_validation(place, fold: int) -> Store:
+    """A store whose validation role of one fold is empty: its lesions belong to the test role."""
+    found = store(place)
+    moved = {group: fold if of == (fold + 1) % 5 else of for group, of in found.folds().groups.items()}
+    folds = found.folds().model_copy(update={"groups": moved})
+    return replace(found, manifest=found.manifest.model_copy(update={"folds": folds}))
+
+
+def test_a_choice_on_validation_needs_a_validation_role(tmp_path):
+    write_store(str(tmp_path / "free"), lesions(KINDS), fold_count=0)
+    free = open_store(str(tmp_path / "free"))
+    with pytest.raises(
+        StoreError, match=r"^choose = validation needs a validation role: store .*free has no folds.*--folds"
+    ):
+        grid(free)
+    with pytest.raises(StoreError, match=r"^store .*free has no folds"):
+        grid(free, choose="nothing")
+    holed = without_validation(tmp_path / "holed", 1)
+    said = (
+        r"the validation role of fold 1 holds no \w+, and choose = validation chooses by what it holds\. Leave that fold out"
+    )
+    with pytest.raises(StoreError, match=said):
+        grid(holed)
+    with pytest.raises(StoreError, match=r"the validation role of fold 1 holds no \w+\. Leave that fold out"):
+        grid(holed, choose="nothing")
+    grid(holed, folds=[3])

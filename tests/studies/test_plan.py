@@ -40,12 +40,13 @@ def cells(made: Plan, arm: str) -> list:
 def test_the_small_profile_has_every_negative_control(real):
     small = registry.ablation("synthetic_vs_real", "small").override({"size": 16})
     made = make_plan(small, real, registry.generators(small.trained, "small"))
-    curve, controls = {"real@0.25", "real@0.5"}, {"shsgan_without_melanoma_x1", "noisy_copies_x1"}
+    curve = {"real@0.25", "real@0.5", "oversampled_x1@0.25"}
+    controls = {"shsgan_without_melanoma_x1", "shsgan_shuffled_x1", "noisy_copies_x1"}
     both = {"real", *curve, "oversampled_x1", "shsgan_x1", "shsgan_only"} | controls
     assert {job.arm for job in made.stage("cell") if job.model == "spectral"} == both
-    assert {job.arm for job in made.stage("cell") if job.model == "small_cnn"} == both | {"classic", "shsgan_shuffled_x1"}
-    assert counted(made) == {"generator": 15, "synthetic": 20, "cell": 180, "judge": 15}
-    assert {arm for arm, model, _ in made.left_out if model == "spectral"} == {"classic", "shsgan_shuffled_x1"}
+    assert {job.arm for job in made.stage("cell") if job.model == "small_cnn"} == both | {"classic"}
+    assert counted(made) == {"generator": 15, "synthetic": 20, "cell": 210, "judge": 15}
+    assert {arm for arm, model, _ in made.left_out if model == "spectral"} == {"classic"}
 
 
 @pytest.mark.parametrize(
@@ -71,11 +72,9 @@ def test_every_arm_of_the_full_profile(tmp_path):
     small = {"classifiers.efficientnet_lite0_scratch.learner.architecture": "small_cnn"}  # serves 16 px
     full = registry.ablation("synthetic_vs_real", "full").override({"size": 16, "models": NO_WEIGHTS, **batches, **small})
     made = make_plan(full, real, registry.generators(full.trained, "full"))
-    added, both, first, chosen, plain = 2 * 7, 2 * 2 + 2, 3, 2, 1 + 2 + 1 + 1 + 2 + 1
+    added, both, first, chosen, plain = 2 * 7, 2 * 2 + 2, 3, 2, 1 + 2 + 3 + 1 + 1 + 2 + 1
     assert len(made.arms) == plain + added + both + first + 2 + chosen
-    unsuited = {"classic", "strong", "focal", "shsgan_pretrain", "shsgan_pretrain_head"} | {
-        f"shsgan_{kind}_{ratio}" for kind in ("proportional", "proportional_latest", "shuffled") for ratio in ("x0.25", "x1")
-    }
+    unsuited = {"classic", "classic@0.25", "strong", "focal", "shsgan_pretrain", "shsgan_pretrain_head"}
     assert {(arm, model) for arm, model, _ in made.left_out} == {(arm, "spectral") for arm in unsuited}
     # own and of all classes, best and last; pre-trained, without melanoma, noisy copies; two filters, matched, named
     sets, curated = 7, 2 * 4
@@ -85,7 +84,7 @@ def test_every_arm_of_the_full_profile(tmp_path):
         "judge": (4 + curated) * 2 * 5,
     }  # fmt: skip
     assert len({job.key for job in made.jobs}) == len(made.jobs)
-    network, spectral = 2 * (added + both + 2 + 2 + 1) + (added - 2 + 4 + 2 + 1), 2 * (added + 2 + 1)
+    network, spectral = 2 * (added + both + 2 + 2 + 1) + (added - 2 + 4 + 2 + 1), 2 * (added + 2 + 1) + both
     assert len(made.contrasts) == 2 * network + spectral
     assert {job.gpus for job in made.stage("cell") if job.model == "spectral"} == {0.0}
     assert {job.gpus for job in made.jobs if job.model != "spectral" and not job.curation} == {1.0}

@@ -1,9 +1,17 @@
 """What is refused in the plan rather than after hours of training a generator."""
 
-import pytest
+import json
+import re
 
+import pytest
+import torch
+
+from hyperderm.config import TrainingConfig
 from hyperderm.errors import ConfigError
-from tests.studies.grids import plan
+from hyperderm.grid_config import Model
+from hyperderm.learners.classifier import ClassifierConfig
+from hyperderm.workflows.run_ablation import check_weights
+from tests.studies.grids import generator, grid, plan, store
 
 
 def refused(message: str, *args, **changes) -> None:
@@ -35,3 +43,50 @@ def test_pretraining_on_what_is_learnt_anyway_is_left_out(real):
     assert {arm for arm, _, _ in made.left_out} == {"shsgan_both_x1"}
     assert all("learns every class of the task anyway" in reason for _, _, reason in made.left_out)
     assert not any("both" in arm for arm, _, _ in made.contrasts)
+
+
+def test_weights_that_are_not_here_are_refused_with_the_grid_that_runs_without_them(tmp_path, monkeypatch):
+    """No network begins from scratch in place of what was asked for; the remedy is a setting that can be copied."""
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    steps = TrainingConfig(batch_size=8, images=64, validate_every=32)
+    asked = grid(models=["spectral", "small_cnn"])
+    lacking = {"resnet": {"architecture": "resnet18", "weights": "imagenet"}, "own": {"weights": str(tmp_path / "a.pt")}}
+    models = {name: Model(learner=ClassifierConfig(**each), training=steps) for name, each in lacking.items()}
+    classifiers = asked.classifiers | models
+
+    def refusal(*names: str) -> ConfigError:
+        with pytest.raises(ConfigError) as caught:
+            check_weights(asked.model_copy(update={"classifiers": classifiers, "models": names}), 16)
+        return caught.value
+
+    error = refusal("spectral", "resnet", "small_cnn")
+    assert error.what.startswith("model resnet: weights = 'imagenet': the file of resnet18 is not on this machine")
+    assert "hf download timm/resnet18" in error.remedy
+    assert error.remedy.endswith(
+        """Without it: --set 'models=["spectral","small_cnn"]' (make: SET='models=["spectral","small_cnn"]')."""
+    )
+    both = refusal("resnet", "own", "small_cnn")
+    left = re.search(r"Without resnet, own: --set 'models=(.*?)'", both.remedy)
+    check_weights(asked.model_copy(update={"classifiers": classifiers, "models": tuple(json.loads(left[1]))}), 16)
+    assert "Without" not in refusal("own").remedy, "nothing would be left"
+
+
+def test_points_of_the_curve_that_are_the_same_lesions(real):
+    """Nine melanomas, each a group of its own, are in train of fold 0."""
+    refused(r"task.melanomas = 0.95 leaves out none of the 9 melanomas in train of fold 0", real, curve=[0.95])
+    refused(
+        r"curve = \[0.5, 0.47\]: 0.47 and 0.5 of the melanomas in train of fold 0 are the same 4 of 9",
+        real,
+        curve=[0.5, 0.47],
+    )
+    assert plan(real, curve=[0.5, 0.3])
+
+
+def test_a_fold_whose_train_lacks_a_rare_diagnosis_has_its_generator_without_melanoma(tmp_path):
+    """`task.negatives=all_others` takes every diagnosis of the store; of two nevi not every role has one."""
+    held = store(tmp_path / "rare", {"melanoma": 15, "dysplastic_nevus": 25, "nevus": 2})
+    asked = {"shsgan": generator(data__diagnoses=["melanoma"])}
+    made = plan(held, asked, arms=["synthetic", "without_melanoma"], task__negatives="all_others")
+    learnt = {job.fold: job.experiment.data.diagnoses for job in made.stage("generator") if "without" in job.label}
+    assert {("dysplastic_nevus",)} <= set(learnt.values()) <= {("dysplastic_nevus",), ("dysplastic_nevus", "nevus")}

@@ -14,6 +14,7 @@ from hyperderm import workflows
 from hyperderm.cluster.session import Cluster
 from hyperderm.errors import ConfigError, HyperdermError, StudyError
 from hyperderm.reports.plan import print_plan
+from hyperderm.reports.power import answer_takes
 from hyperderm.statistics.ablation import analyse
 from hyperderm.statistics.ablation_results import Contrast
 from hyperderm.statistics.power import TRAINING_SD, Spread
@@ -283,6 +284,7 @@ def test_the_plan_says_what_it_shows_and_what_a_small_difference_takes(real):
     assert "  no pilot, so it is assumed: AUROC 0.75 of both arms" in text
     assert "  a difference of 0.02 is out of reach here: all 5 folds test 15 images with melanomas" in text
     assert "power:" not in printed(made, None)
+    assert "in 80 % of such studies; an answer takes two comparisons and is found more rarely\n" in text
     wild = {"small_cnn": Spread(1e-3, 1e-1, 1, 1, 3, 5)}
     said = "  no number of lesions suffices with 20 seeds: trainings differ too much"
     assert said in printed(made, replace(told, spreads=wild))
@@ -302,6 +304,31 @@ def test_the_price_of_a_small_difference_scales_the_estimate(real):
     assert f" = {found.folds * found.seeds * cells} cells, about {work / 60:.1f} min in all" in text
     assert f"(this grid in all: {here / 60:.1f} min)" in text
     assert " cells\n" in printed(replace(made, grid=made.grid.override({"resources.cpus": 4.0})), told)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"arms": ["synthetic"]}, "two comparisons and is found more rarely"),
+        ({"arms": ["synthetic", "shuffled"]}, "two comparisons and is found more rarely"),
+        ({"arms": ["synthetic", "strong"], "models": ["small_cnn"]}, "three comparisons and is found more rarely"),
+        ({"arms": ["synthetic", "strong"]}, "two or three comparisons and is found more rarely"),
+    ],
+)
+def test_an_answer_takes_all_comparisons_of_an_arm(real, asked, said):
+    assert answer_takes(plan(real, **asked)) == f"an answer takes {said}"
+
+
+def test_an_answer_may_take_one_comparison(real):
+    made = plan(real, arms=["synthetic"])
+    (arm, real_arm, model), control, *others = made.contrasts
+    alone = replace(made, declared=((arm, real_arm, model),))
+    assert answer_takes(alone) == "an answer takes this one comparison"
+    some = replace(made, declared=((arm, real_arm, model), *others))
+    assert control not in some.contrasts
+    assert answer_takes(some) == (
+        "an answer takes one or two comparisons, and is found more rarely where it takes more than one"
+    )
 
 
 # --- as a user types it
@@ -328,6 +355,8 @@ def test_a_plan_is_made_for_a_difference(tmp_path, phantom_store, capsys):
     text = capsys.readouterr().out
     chosen = f"--power 0.25 chooses folds = {list(made.folds)} and seeds = {list(made.grid.seeds)}"
     assert chosen in text
+    answer = "an answer takes two comparisons and is found more rarely"
+    assert f"  a comparison then finds a true difference in AUROC of 0.25 in 80 % of such studies; {answer}\n" in text
     assert f"x {len(made.folds)} folds x {len(made.grid.seeds)} seeds = {len(made.stage('cell'))} cells" in text
     assert len(made.grid.seeds) > 1
     assert "power: with " in text

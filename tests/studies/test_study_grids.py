@@ -1,5 +1,7 @@
 """The grids of the README's studies, as they stand in experiments: what they compare, and that no generator is forgotten."""
 
+from pathlib import Path
+
 import pytest
 
 from hyperderm import registry
@@ -40,8 +42,10 @@ def test_the_seeds_question_has_its_control_and_its_networks(phantom_store):
     assert len({job.experiment.training.images for job in plan.stage("cell")}) == 1, "every arm has the same steps"
 
 
-@pytest.mark.parametrize("name", ["every_generator", "fastgan_balance"])
-def test_the_full_profile_is_for_gpus(name):
+@pytest.mark.parametrize("name", sorted(file.stem for file in Path("experiments").glob("ablation_*.py")))
+def test_the_full_profile_is_for_gpus_and_has_every_negative_control(name):
     grid = registry.ablation(name, "full")
     assert grid.resources.gpus == 1
     assert len(grid.seeds) == 3
+    assert {"shuffled", "without_melanoma", "noisy_copies"} <= set(grid.arms)
+    assert grid.curve

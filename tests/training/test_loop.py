@@ -24,6 +24,7 @@ from hyperderm.training.checkpoint import BEST, FILES, LATEST, CheckpointFolder
 from hyperderm.training.context import Context
 from hyperderm.training.loop import crossed, train
 from hyperderm.training.meter import CHECK_EVERY
+from tests.learners.tissue import MELANOMA, NEVUS, classifier, lesions
 from tests.training.tiny import CPU, blobs, cube_set, steady, tiny, tiny_data
 
 DATA = tiny_data()
@@ -140,6 +141,24 @@ def test_best_is_the_checkpoint_of_the_best_score(tmp_path: Path):
     assert best["best"] == min(scores.values()) == best["metrics"][ShsGanConfig.objective]
     assert CheckpointFolder(tmp_path).load()["images"] == 96
     assert best["images"] < 96  # or the test would show nothing
+
+
+def test_a_state_that_saw_synthetic_cubes_alone_is_never_the_best(tmp_path: Path):
+    """The first half of the images is synthetic; a large step size makes every later state worse than the early ones."""
+    experiment = classifier(
+        synthetic__store="set", synthetic__use="pretrain", training__pretrain_images=96, training__images=128,
+        training__validate_every=16, learner__lr=0.3,
+    )  # fmt: skip
+    reports = run(tmp_path, experiment, lesions(8, 16, extra=(NEVUS, MELANOMA) * 24))
+    scores = {r.images: r.metrics[experiment.objective] for r in reports[1:]}
+    best = CheckpointFolder(tmp_path).load(BEST)
+    later = {images: score for images, score in scores.items() if images > 96}
+    assert best["images"] == min(later, key=later.get)
+    assert best["best"] == min(later.values()) > min(scores.values()), "or the test would show nothing"
+    for report in reports[1:]:
+        shown = [score for images, score in (later if report.images > 96 else scores).items() if images <= report.images]
+        assert report.metrics[f"best_{experiment.objective}"] <= report.metrics[experiment.objective]
+        assert min(shown) <= report.metrics[f"best_{experiment.objective}"]
 
 
 def test_a_checkpoint_tells_where_it_comes_from(tmp_path: Path):

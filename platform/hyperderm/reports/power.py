@@ -1,5 +1,6 @@
 """What a planned grid can show, in sentences, and what it would take to show a small difference."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import ceil
@@ -13,6 +14,7 @@ from hyperderm.studies.ablation.plan import Plan
 
 SMALL = 0.02
 """The difference of AUROC whose price every plan tells."""
+_WORDS = {1: "one", 2: "two", 3: "three"}
 
 
 def power_sentences(
@@ -38,8 +40,7 @@ def power_sentences(
     each = ", ".join(f"{rounded_up(value)} with {model}" for model, value in shown.items())
     yield (
         f"power: with {tested} melanomas tested and {family} (level {number(outlook.alpha, 4)} each), a comparison finds a "
-        f"true difference in AUROC of {each} in 80 % of such studies; an answer takes two comparisons and is found "
-        "more rarely"
+        f"true difference in AUROC of {each} in 80 % of such studies; {answer_takes(plan)}"
     )
     if seeds == 1 and any(spread.trainings for spread in outlook.spreads.values()):
         yield "  with one seed, its intervals cannot hold what training again would change; this number does"
@@ -51,6 +52,19 @@ def power_sentences(
     else:
         yield f"  {out_of_reach(SMALL, found, len(outlook.tested))}"
         yield f"  {more_melanomas(found)}"
+
+
+def answer_takes(plan: Plan) -> str:
+    """Return how many comparisons must leave out 0 at once for an answer, since the power is that of one of them."""
+    controls = {arm.name for arm in plan.arms if arm.negative}
+    counts = Counter((arm, model) for arm, _, model in plan.contrasts if arm not in controls)
+    needed = sorted(set(counts.values()))
+    if needed == [1]:
+        return "an answer takes this one comparison"
+    told = " or ".join(_WORDS.get(count, str(count)) for count in needed)
+    if needed[0] == 1:
+        return f"an answer takes {told} comparisons, and is found more rarely where it takes more than one"
+    return f"an answer takes {told} comparisons and is found more rarely"
 
 
 def out_of_reach(difference: float, found: OutOfReach, folds: int) -> str:

@@ -13,6 +13,7 @@ from hyperderm.statistics.ablation_results import (
     HELPS,
     HURTS,
     METRICS,
+    REAL,
     Analysis,
     ArmResult,
     BaselineComparison,
@@ -165,7 +166,6 @@ def decision(
     )
 
 
-REAL = "real"
 BASELINE = "spectral"
 FEW_MELANOMAS = 20
 """With fewer melanomas than this in a fold, a sensitivity of .95 means finding all of them."""
@@ -184,6 +184,7 @@ def analyse(
     negative: Collection[str] = (),
     hurdle: str = "",
     lost: Collection[tuple[str, str]] = (),
+    alone: Collection[tuple[str, str]] = (),
 ) -> Analysis:
     """Return every number of the report.
 
@@ -204,6 +205,7 @@ def analyse(
             the study can be trusted, and must not make it blind to what it is about.
         hurdle: a reference that is no control, but that an arm compared with it has to beat too; "" for none.
         lost: arms and models whose comparison with the hurdle was declared and has no result: they cannot be told.
+        alone: arms and models whose control is `real` itself, since the model knows no augmentation.
 
     Raises:
         StudyError: a contrast has no predictions, no cell that both arms have, or is declared twice; arms test different
@@ -230,7 +232,7 @@ def analyse(
         family_level=FAMILY_LEVEL,
         arms=tuple(arm_result(each, seed=seed, resamples=resamples) for each in everything),
         contrasts=tuple(results),
-        decisions=tuple(_decisions(results, negative, hurdle, lost)),
+        decisions=tuple(_decisions(results, negative, hurdle, lost, alone)),
         baselines=tuple(_baselines(panels, seed, resamples)),
         diagnoses=diagnosis_errors(everything, predictions),
         hardest=hardest(everything, predictions),
@@ -345,13 +347,18 @@ def _contrast_notes(arm: Panel, found: Difference, cells: int) -> Iterator[str]:
 
 
 def _decisions(
-    results: Sequence[ContrastResult], negative: Collection[str], hurdle: str, lost: Collection[tuple[str, str]]
+    results: Sequence[ContrastResult],
+    negative: Collection[str],
+    hurdle: str,
+    lost: Collection[tuple[str, str]],
+    alone: Collection[tuple[str, str]],
 ) -> Iterator[Decision]:
     against_real = {(each.arm, each.model): each for each in results if each.reference == REAL}
     hurdles = {(each.arm, each.model): each for each in results if each.reference == hurdle}
     for each in results:
         real = against_real.get((each.arm, each.model))
-        if real is not None and each.reference not in (REAL, hurdle):
+        control = each.reference not in (REAL, hurdle) or (each is real and (each.arm, each.model) in alone)
+        if real is not None and control:
             made = decision(real, each, each.arm in negative, hurdles.get((each.arm, each.model)))
             yield replace(made, verdict=CANNOT_TELL) if (each.arm, each.model) in lost else made
 

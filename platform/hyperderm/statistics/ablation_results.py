@@ -6,6 +6,8 @@ An undefined number is None, with a reason.
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
+REAL: Final = "real"
+"""The arm that everything is compared with."""
 HELPS: Final = "helps"
 HURTS: Final = "hurts"
 CANNOT_TELL: Final = "cannot tell"

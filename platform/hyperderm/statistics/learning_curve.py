@@ -5,7 +5,9 @@ least-squares line through the AUROCs of arms that are trained on shares of the 
 AUROCs, so its interval is that of any difference of arms (`paired.combination`).
 
 An arm that adds m synthetic melanomas to n real ones and gains g over its reference is worth as much as
-n (2^(g / b) − 1) more real melanomas; divided by m this is the exchange rate. The interval of g / b is the set of ratios r
+n (2^(g / b) − 1) more real melanomas; divided by m this is the exchange rate. b is then the slope of the reference's own
+curve, whose points have its augmentation and its balance of the classes: along that of `real`, which has neither, a perfect
+generator's rate is not 1. The interval of g / b is the set of ratios r
 for which a two-sided test at 95 % does not reject g − r b = 0 (Fieller, J. R. Stat. Soc. B 16, 1954). Each such test is that
 of a difference of arms, with its own variance and degrees of freedom, and the larger stretch of g and b. The set is an
 interval only if the test rejects b = 0; else the rate is not defined.
@@ -17,7 +19,7 @@ is seen beyond noise, there in 8 %. On a curve that barely rises (.03 a doubling
 since rates are told only where b came out large; the interval held it in 95.6 %.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +28,7 @@ from scipy.optimize import brentq
 from hyperderm.errors import StudyError
 from hyperderm.statistics.ablation_results import (
     CANNOT_BE_TOLD,
+    REAL,
     WOULD_HELP,
     WOULD_NOT,
     CurvePoint,
@@ -55,8 +58,11 @@ class CurveFacts:
     Attributes:
         shares: by arm, the share of the melanomas of train that it is trained on, in (0, 1]; 1 for `real`. These arms make
             the curve; they differ in nothing else and get as many steps.
+        controls: by reference of a synthetic arm other than `real`, the shares of the arms that make its own curve, itself
+            among them. They show their melanomas equally often, all together.
         melanomas: by fold, the number of melanoma lesions in train.
         synthetic: by arm, its reference and the number of synthetic melanomas that it adds to train, mean over folds.
+        alone: arms and models whose only reference is `real`.
 
     Raises:
         StudyError: a share or a number is out of range, or an arm is its own reference.
@@ -65,9 +71,12 @@ class CurveFacts:
     shares: Mapping[str, float]
     melanomas: Mapping[int, int]
     synthetic: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    controls: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    alone: Collection[tuple[str, str]] = ()
 
     def __post_init__(self) -> None:
-        for arm, share in self.shares.items():
+        shares = [*self.shares.items(), *(each for points in self.controls.values() for each in points.items())]
+        for arm, share in shares:
             if not 0 < share <= 1:
                 raise StudyError(f"arm {arm!r} has the share {share} of the melanomas", "A share is above 0 and at most 1.")
         for fold, count in self.melanomas.items():
@@ -80,6 +89,13 @@ class CurveFacts:
                 )
             if not 0 <= added < np.inf:
                 raise StudyError(f"arm {arm!r} adds {added} synthetic melanomas", "Give their mean number over folds.")
+
+    def of(self, arm: str, model: str) -> tuple[str, float, Mapping[str, float]]:
+        """Return the reference of a synthetic arm, the melanomas that it adds, and the shares of the reference's curve."""
+        reference, synthetic = self.synthetic[arm]
+        if (arm, model) in self.alone:
+            reference = REAL
+        return reference, synthetic, self.shares if reference == REAL else self.controls.get(reference, {})
 
     def mean_melanomas(self, panel: Panel) -> float:
         """Return the number of melanomas in train, mean over the folds of a panel."""
@@ -114,9 +130,7 @@ def learning_curves(
         points = sorted((arm for arm in mine if arm in facts.shares), key=lambda arm: (facts.shares[arm], arm))
         if points:
             curves.append(_curve(model, [mine[arm] for arm in points], facts, seed, resamples))
-        rates += [
-            _exchange_rate(mine, arm, points, facts, seed, resamples) for arm in sorted(facts.synthetic) if arm in mine
-        ]
+        rates += [_exchange_rate(mine, arm, facts, seed, resamples) for arm in sorted(facts.synthetic) if arm in mine]
     return tuple(curves), tuple(rates)
 
 
@@ -195,8 +209,9 @@ def _point(panel: Panel, facts: CurveFacts) -> CurvePoint:
     return CurvePoint(panel.arm, share, share * facts.mean_melanomas(panel), estimate)
 
 
-def _too_few(shares: Sequence[float]) -> str:
-    return "" if len(set(shares)) > 1 else "a curve needs two shares of the melanomas"
+def _too_few(shares: Sequence[float], arm: str = REAL) -> str:
+    whose = "a curve" if arm == REAL else f"the learning curve of {arm}"
+    return "" if len(set(shares)) > 1 else f"{whose} needs two shares of the melanomas"
 
 
 def _undefined(reason: str) -> Estimate:
@@ -239,32 +254,31 @@ def _cell_notes(panels: Sequence[Panel], used: Sequence[Panel]) -> Iterator[str]
         yield f"Compared over the {kept} of {most} cells that all arms have."
 
 
-def _exchange_rate(
-    mine: Mapping[str, Panel], arm: str, points: Sequence[str], facts: CurveFacts, seed: int, resamples: int
-) -> ExchangeRate:
-    reference, synthetic = facts.synthetic[arm]
-    melanomas = facts.mean_melanomas(mine[arm])
+def _exchange_rate(mine: Mapping[str, Panel], arm: str, facts: CurveFacts, seed: int, resamples: int) -> ExchangeRate:
+    model, melanomas = mine[arm].model, facts.mean_melanomas(mine[arm])
+    reference, synthetic, curve = facts.of(arm, model)
+    points = sorted((name for name in curve if name in mine), key=lambda name: (curve[name], name))
     names = list(dict.fromkeys((arm, reference, *points)))
     missing = f"no predictions of the reference {reference!r}" if reference not in mine else ""
     used = None if missing else common(*(mine[name] for name in names))
     if used is None:
         why = missing or "the arm, its reference and the curve have no cell in common"
-        return ExchangeRate(arm, mine[arm].model, reference, melanomas, synthetic, _undefined(why), _undefined(why))
+        return ExchangeRate(arm, model, reference, melanomas, synthetic, _undefined(why), _undefined(why))
     weights, melanomas = bootstrap(used[0], resamples, seed), facts.mean_melanomas(used[0])
     gain = combination(used, _placed(names, {arm: 1.0, reference: -1.0}), weights)
     estimate = Estimate(gain.value, *gain.interval(), f"as for contrasts, stretched by {gain.stretch:.2f}")
-    shares = [facts.shares[name] for name in points]
+    shares = [curve[name] for name in points]
     notes = tuple(_cell_notes([mine[name] for name in names], used))
-    why = _too_few(shares) or ("the arm adds no synthetic melanomas" if synthetic == 0 else "")
+    why = _too_few(shares, reference) or ("the arm adds no synthetic melanomas" if synthetic == 0 else "")
     if why:
-        return ExchangeRate(arm, mine[arm].model, reference, melanomas, synthetic, estimate, _undefined(why), notes)
+        return ExchangeRate(arm, model, reference, melanomas, synthetic, estimate, _undefined(why), notes)
     placed = _placed(names, dict(zip(points, slope_coefficients(shares), strict=True)))
-    rate, more = _rate(gain, combination(used, placed, weights), melanomas, synthetic, min(shares))
+    rate, more = _rate(gain, combination(used, placed, weights), melanomas, synthetic, min(shares), reference)
     bend = _bend([used[names.index(name)] for name in points], shares, weights) if rate.value is not None else None
     if bend is not None:
         way = "small" if bend.value < 0 else "large"
         more.append(f"The curve is not a straight line (p = {bend.p:.3f}): a rate other than 0 is likely told too {way}.")
-    return ExchangeRate(arm, mine[arm].model, reference, melanomas, synthetic, estimate, rate, (*notes, *more))
+    return ExchangeRate(arm, model, reference, melanomas, synthetic, estimate, rate, (*notes, *more))
 
 
 def _placed(names: Sequence[str], coefficients: Mapping[str, float]) -> list[float]:
@@ -272,12 +286,13 @@ def _placed(names: Sequence[str], coefficients: Mapping[str, float]) -> list[flo
 
 
 def _rate(
-    gain: Difference, slope: Difference, melanomas: float, synthetic: float, smallest: float
+    gain: Difference, slope: Difference, melanomas: float, synthetic: float, smallest: float, reference: str
 ) -> tuple[Estimate, list[str]]:
-    """Return the exchange rate with its notes; `smallest` is the smallest share of the curve."""
+    """Return the exchange rate with its notes; `smallest` is the smallest share of the reference's curve."""
     low, high = slope.interval()
     if low <= 0:
-        flat = f"the learning curve does not surely rise ({slope.value:+.3f} [{low:+.3f}, {high:+.3f}] per doubling)"
+        whose = "the learning curve" if reference == REAL else f"the learning curve of {reference}"
+        flat = f"{whose} does not surely rise ({slope.value:+.3f} [{low:+.3f}, {high:+.3f}] per doubling)"
         return _undefined(flat), []
     limits = ratio_limits(gain, slope)
     if limits is None:

@@ -86,7 +86,12 @@ class Panel:
     @property
     def thin(self) -> bool:
         """Whether no fold tests two groups of some class, so that nothing has an interval."""
-        return bool((self.sizes.max(0) == 1).any())
+        return any(too_few(counts) for counts in self.sizes.T.tolist())
+
+
+def too_few(counts: Sequence[int]) -> bool:
+    """Return whether no fold tests two groups of a class, so that its spread is unknown; `counts` are its groups by fold."""
+    return max(counts) == 1
 
 
 def panel(predictions: Predictions, arm: str, model: str) -> Panel:

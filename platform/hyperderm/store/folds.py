@@ -9,6 +9,8 @@ from hyperderm.errors import StoreError
 from hyperderm.store.manifest import Folds
 
 POSITIVE = "melanoma"
+FEWEST = 3
+"""The smallest number of folds: train, validation and test need one each."""
 SEEDS = 20
 """The number of other seeds that are tried to find a remedy; fewer if there are many lesions."""
 TRIED_GROUPS = 20_000
@@ -22,7 +24,7 @@ def check_count(count: int) -> None:
     Raises:
         StoreError: there are fewer than three folds.
     """
-    if count < 3:
+    if count < FEWEST:
         raise StoreError(f"--folds {count}: train, validation and test need three", "Use --folds 3 or more, or 0 for none.")
 
 

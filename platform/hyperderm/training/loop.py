@@ -58,8 +58,10 @@ def train(experiment: Experiment, data: TrainData, context: Context) -> Generato
             last = measured(learner, meter, context, images, experiment, given)
             if context.rank == 0:
                 score = last.metrics[objective]
-                better, best = score < best, min(best, score)
-                last = replace(last, metrics={**last.metrics, f"best_{objective}": best})
+                trained = images > training.pretrain_images  # a state that never saw the data themselves is no candidate
+                better = trained and score < best
+                told, best = min(best, score), min(best, score) if trained else best
+                last = replace(last, metrics={**last.metrics, f"best_{objective}": told})
                 state = {"images": images, "metrics": dict(last.metrics), "best": best}
                 context.checkpoint.save(state | pack(learner, experiment, data, context), best=better)
             yield last

@@ -51,6 +51,11 @@ def check_unrelated(
     They are recognised by the source file and by the group, in either store (`store.overlap.LesionMatcher`), and by a
     patient whom both stores name alike. A group that is only the name of its image tells no patient.
 
+    They are not recognised by what they show. Nothing is trained on a store of photographs (`Store.check_cubes`), so `store`
+    holds spectral cubes, and no pixels of theirs can equal those of a photograph. Another file of a held-out lesion, such as
+    a photograph written anew or one taken beside the cube, is found only if one of the stores says that both belong to one
+    group or patient.
+
     Args:
         store: the store of the cubes.
         rgb: the store of the photographs.

@@ -154,7 +154,7 @@ def _shown(store: Store, experiment: Experiment, train: Sequence[str]) -> tuple[
     Groups are left out as a whole, in an order that depends on the seed and the fold alone, so shares are nested.
 
     Raises:
-        ConfigError: fewer than two melanomas would be left.
+        ConfigError: fewer than two melanomas would be left, or all.
     """
     if experiment.task is None or experiment.task.melanomas == 1:
         return tuple(train)
@@ -165,6 +165,12 @@ def _shown(store: Store, experiment: Experiment, train: Sequence[str]) -> tuple[
         [group[lesion] for lesion in melanomas], experiment.task.melanomas, experiment.seed, experiment.data.fold
     )
     left = [lesion for lesion in melanomas if group[lesion] in kept]
+    if len(left) == len(melanomas):
+        raise ConfigError(
+            f"task.melanomas = {experiment.task.melanomas:g} leaves out none of the {len(melanomas)} melanomas in train of "
+            f"fold {experiment.data.fold}, since a share is rounded to whole groups",
+            "Use a smaller share (a grid: curve), or leave it out.",
+        )
     if len(left) < LEAST_MELANOMAS:
         raise ConfigError(
             f"task.melanomas = {experiment.task.melanomas:g} leaves {len(left)} of {len(melanomas)} melanomas in train of "

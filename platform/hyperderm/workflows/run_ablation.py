@@ -1,5 +1,6 @@
 """Run one ablation grid: plan it, run its jobs until they have ended, then analyse and report."""
 
+import json
 import shlex
 import time
 from collections.abc import Iterator, Mapping
@@ -24,9 +25,18 @@ from hyperderm.studies.ablation.builder import VERSION
 from hyperderm.studies.ablation.estimate import capacity, estimate, report_s, with_feeds
 from hyperderm.studies.ablation.jobs import GENERATORS
 from hyperderm.studies.ablation.jobs import Job as GridJob
+from hyperderm.studies.ablation.outlook import check_answerable, curve_sentence
 from hyperderm.studies.ablation.plan import Plan, make_plan
 from hyperderm.studies.ablation.queue import JobQueue
-from hyperderm.studies.ablation.records import GridFolder, read_feeds, record_feeds, record_plan, result_of, with_larger_sets
+from hyperderm.studies.ablation.records import (
+    GridFolder,
+    folds_asked,
+    read_feeds,
+    record_feeds,
+    record_plan,
+    result_of,
+    with_larger_sets,
+)
 from hyperderm.tags import EXPERIMENT_TAG, MANIFEST_TAG, PROFILE_TAG, STORAGE_TAG, STORE_TAG
 from hyperderm.tracking.datasets import DataSet, role_of_store, synthetic_set
 from hyperderm.tracking.figures import RealSet
@@ -59,23 +69,31 @@ def prepare(workspace: Workspace, asked: GridRequest) -> "tuple[Plan, Path]":
     check_weights(asked.grid, len(opened.manifest.wavelengths_nm))
     folder = run_folder(workspace.runs(asked.runs), asked.name, default_name(asked.grid, opened))
     grid = asked.grid if asked.power is None else powered(workspace, asked, opened, folder)
-    return make_plan(grid, opened, asked.generators), folder
+    plan = make_plan(grid, opened, asked.generators)
+    check_answerable(plan, folds_asked(folder))
+    return plan, folder
 
 
 def check_weights(grid: Ablation, bands: int) -> None:
     """Prove that every network of the grid is known and that its weights are on this machine.
 
     Raises:
-        ConfigError: the message names the model and the remedy.
+        ConfigError: the message names the first model without them, and the remedy, which leaves out all such models.
     """
+    errors: dict[str, ConfigError] = {}
     for name in grid.models:
-        model = grid.classifiers.get(name)
-        if model is None:
-            continue
         try:
-            model.learner.weights_sha256(bands)
+            if model := grid.classifiers.get(name):
+                model.learner.weights_sha256(bands)
         except ConfigError as error:
-            raise ConfigError(f"model {name}: {error.what}", f"{error.remedy} Or leave the model out of models.") from None
+            errors[name] = error
+    if not errors:
+        return
+    name, first = next(iter(errors.items()))
+    left = json.dumps([each for each in grid.models if each not in errors], separators=(",", ":"))
+    without = "it" if len(errors) == 1 else ", ".join(errors)
+    way = f" Without {without}: --set 'models={left}' (make: SET='models={left}')." if left != "[]" else ""
+    raise ConfigError(f"model {name}: {first.what}", f"{first.remedy}{way}")
 
 
 def default_name(grid: Ablation, store: "Store") -> str:
@@ -128,6 +146,8 @@ def show_plan(workspace: Workspace, asked: GridRequest) -> Plan:
         workspace.say(f"measuring step times {'on the cluster' if there else 'on this machine'}")
         costs = estimate(plan, known_grid(folder), there)
         print_plan(workspace.console, plan, costs, cluster, asked.end, asked.begin, outlook)
+        if few := curve_sentence(plan):
+            workspace.say(few)
     return plan
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+from hyperderm.reports.ablation.facts import LeftOut, grouped
 from hyperderm.reports.ablation.learning import learning_sentences, rate_sentences
 from hyperderm.reports.number_format import number, signed, span
-from hyperderm.statistics.ablation import REAL
 from hyperderm.statistics.ablation_results import (
     CANNOT_TELL,
     HELPS,
     HURTS,
+    REAL,
     Analysis,
     BaselineComparison,
     ContrastResult,
@@ -19,15 +20,16 @@ from hyperderm.statistics.ablation_results import (
 def decision_sentence(analysis: Analysis, made: Decision) -> str:
     """Return one decision of the analysis in words, with both differences and their adjusted intervals."""
     mine = {c.reference: c for c in analysis.contrasts if (c.arm, c.model) == (made.arm, made.model)}
+    trusted = made.negative or not control_warnings(analysis)
     answer = {
-        HELPS: "it helps",
+        HELPS: "it helps" if trusted else "it would be said to help, but this is not to be trusted, see above",
         HURTS: "it hurts",
         CANNOT_TELL: f"cannot tell; with these {analysis.melanomas} melanomas a true difference of "
         f"{number(made.detectable)} is found four times in five",
     }[made.verdict]
-    references = [REAL, made.control, *([made.hurdle] if made.hurdle else [])]
+    references = dict.fromkeys([REAL, made.control, *([made.hurdle] if made.hurdle else [])])
     changes = [f"by {_change(mine[name])} against {name}" for name in references]
-    return f"{made.arm} with {made.model} changed AUROC {', '.join(changes[:-1])} and {changes[-1]}: {answer}."
+    return f"{made.arm} with {made.model} changed AUROC {_listed(changes)}: {answer}."
 
 
 def baseline_sentence(found: BaselineComparison) -> str:
@@ -56,8 +58,15 @@ Line = tuple[str, list[str]]
 """A question, or a heading, and the sentences that answer it."""
 
 
-def answer_lines(analysis: Analysis) -> list[Line]:
-    """Return the first screen of the report: what was tested, whether more would help, each answer with its limits."""
+def answer_lines(analysis: Analysis, lacking: Sequence[LeftOut] = ()) -> list[Line]:
+    """Return the first screen of the report: what was tested, whether more would help, each answer with its limits.
+
+    That the study is not to be trusted stands before all else.
+
+    Args:
+        analysis: the numbers of the report.
+        lacking: the negative controls that the plan left out.
+    """
     a = analysis
     tested = (
         f"{a.melanomas} melanomas and {a.lesions - a.melanomas} other lesions of {a.groups} images were tested by models "
@@ -68,34 +77,34 @@ def answer_lines(analysis: Analysis) -> list[Line]:
         "numbers."
     ]
     lines = [
-        ("What was tested", [tested, *_real_alone(a)]),
         ("Can the study be trusted?", control_warnings(a)),
+        ("What was tested", [tested, *_real_alone(a)]),
         ("Would more real melanomas help?", learning_sentences(a) or [NO_CURVE]),
         ("Do synthetic melanomas help?", _decided(a)),
         ("What is a synthetic melanoma worth?", rate_sentences(a)),
-        ("Did any negative control help?", silent_controls(a)),
+        ("Did any negative control help?", [*silent_controls(a), *_lacking_controls(a, lacking)]),
         ("Does a network beat plain spectra?", [baseline_sentence(each) for each in a.baselines]),
         ("What this cannot say", seeds if len(a.seeds) == 1 else []),
     ]
     return [line for line in lines if line[1]]
 
 
-def decision_sentences(analysis: Analysis) -> list[str]:
+def decision_sentences(analysis: Analysis, lacking: Sequence[LeftOut] = ()) -> list[str]:
     """Return the sentences of `answer_lines`, without their questions."""
-    return [sentence for _, said in answer_lines(analysis) for sentence in said]
+    return [sentence for _, said in answer_lines(analysis, lacking) for sentence in said]
 
 
-def in_short(analysis: Analysis) -> tuple[list[Line], list[str]]:
+def in_short(analysis: Analysis, lacking: Sequence[LeftOut] = ()) -> tuple[list[Line], list[str]]:
     """Return `answer_lines` with many verdicts replaced by their range, and these verdicts, which a list can hold.
 
     Verdicts other than "cannot tell" stay, since they are what a reader looks for.
     """
     asked = [each for each in analysis.decisions if not each.negative]
     if len(asked) <= IN_PARAGRAPH:
-        return answer_lines(analysis), []
+        return answer_lines(analysis, lacking), []
     single = {decision_sentence(analysis, each): each.verdict for each in asked}
     shown = []
-    for question, said in answer_lines(analysis):
+    for question, said in answer_lines(analysis, lacking):
         kept = [sentence for sentence in said if single.get(sentence) != CANNOT_TELL]
         shown.append((question, [*kept, *([_range(analysis)] if len(kept) < len(said) else [])]))
     return shown, list(single)
@@ -132,16 +141,18 @@ def _decided(a: Analysis) -> list[str]:
     family = (
         f"Intervals are Holm-adjusted over {_many(count, 'declared contrast')} (family level {number(a.family_level, 2)})."
     )
-    return [_summary(asked), *(decision_sentence(a, each) for each in asked), family]
+    return [_summary(asked, not control_warnings(a)), *(decision_sentence(a, each) for each in asked), family]
 
 
 def control_warnings(a: Analysis) -> list[str]:
     """Return what a negative control that helps says of the whole study; [] if none does."""
+    helping = [f"{each.arm} with {each.model}" for each in a.decisions if each.negative and each.verdict == HELPS]
+    if not helping:
+        return []
+    helps, their = ("helps", "its") if len(helping) == 1 else ("help", "their")
     return [
-        f"THIS STUDY IS NOT TO BE TRUSTED: {each.arm} with {each.model} helps, although its synthetic cubes can teach "
-        "nothing about melanoma. Something else than synthetic melanomas makes the difference."
-        for each in a.decisions
-        if each.negative and each.verdict == HELPS
+        f"THIS STUDY IS NOT TO BE TRUSTED: {_listed(helping)} {helps}, although {their} synthetic cubes can teach nothing "
+        "about melanoma. Something else than synthetic melanomas makes the difference."
     ]
 
 
@@ -158,13 +169,22 @@ def silent_controls(a: Analysis) -> list[str]:
     ]
 
 
-def _summary(asked: Sequence[Decision]) -> str:
-    verdicts = [each.verdict for each in asked]
-    parts = [
-        f"{verdicts.count(v)} {text}{'s' if verdicts.count(v) == 1 else ''}"
-        for v, text in ((HELPS, "help"), (HURTS, "hurt"))
-        if v in verdicts
+def _lacking_controls(a: Analysis, lacking: Sequence[LeftOut]) -> list[str]:
+    """Return for each model the negative controls that the plan left out, and whether another one speaks for it."""
+    controlled = {each.model for each in a.decisions if each.negative}
+    alone = ", so no negative control says whether its answers can be trusted"
+    return [
+        f"{model} lacks {_listed([f'{_listed(arms)} ({reason})' for reason, arms in why.items()])}, which the plan left out"
+        f"{'' if model in controlled else alone}."
+        for model, why in grouped(lacking).items()
     ]
+
+
+def _summary(asked: Sequence[Decision], trusted: bool) -> str:
+    verdicts = [each.verdict for each in asked]
+    helping, hurting = verdicts.count(HELPS), verdicts.count(HURTS)
+    parts = [f"{helping} help{'s' * (helping == 1)}" if trusted else f"{helping} would be said to help"] * (helping > 0)
+    parts += [f"{hurting} hurt{'s' * (hurting == 1)}"] * (hurting > 0)
     open_ones = verdicts.count(CANNOT_TELL)
     if open_ones == len(verdicts):
         arms = _many(len(asked), "synthetic arm")
@@ -175,6 +195,10 @@ def _summary(asked: Sequence[Decision]) -> str:
 
 def _change(result: ContrastResult) -> str:
     return f"{signed(result.difference)} {span(result.adjusted_low, result.adjusted_high, signs=True)}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([*([", ".join(words[:-1])] if words[:-1] else []), words[-1]])
 
 
 def _many(count: int, what: str) -> str:

@@ -9,8 +9,9 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hyperderm.reports.ablation.facts import REAL, ReportFacts
+from hyperderm.reports.ablation.facts import ReportFacts
 from hyperderm.reports.figure_style import HUES, INK, MARKERS, WIDTH, text_width
+from hyperderm.statistics.ablation_results import REAL
 
 Dash = tuple[int, tuple[float, ...]]
 _SOLID: Dash = (0, ())

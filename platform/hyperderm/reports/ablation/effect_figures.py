@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from matplotlib.transforms import Transform, blended_transform_factory
 
 from hyperderm.reports.ablation.arm_styles import ArmStyle, arm_styles, generator_colour
-from hyperderm.reports.ablation.facts import REAL, ReportFacts, result_of, verdict_of
+from hyperderm.reports.ablation.facts import ReportFacts, result_of, verdict_of
 from hyperderm.reports.figure_style import DPI, FAINT, INK, QUIET, WIDTH, plain, text_width, wrapped
 from hyperderm.reports.number_format import MISSING, chance, ratio, signed, span
 from hyperderm.statistics.ablation_results import (
@@ -20,6 +20,7 @@ from hyperderm.statistics.ablation_results import (
     HELPS,
     HURTS,
     PRIMARY,
+    REAL,
     Analysis,
     Contrast,
     ContrastResult,

@@ -7,14 +7,13 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperderm.statistics.ablation_results import Analysis, ArmResult, Contrast
+from hyperderm.statistics.ablation_results import REAL, Analysis, ArmResult, Contrast
 from hyperderm.statistics.learning_curve import CurveFacts
 from hyperderm.studies.ablation.choice import Choice
 
 Picture = NDArray[np.uint8]
-
-REAL = "real"
-"""The arm that all other arms are compared with."""
+LeftOut = tuple[str, str, str]
+"""An arm and a model that the plan does not combine, and why."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +199,7 @@ class ReportFacts:
         lost: arms and models whose comparison with the hurdle was declared and has no result.
         shortcuts: what the shortcut meter found.
         trained_on: what the arms of the learning curve and the synthetic ones were trained on; None without such a curve.
+        left_out: the combinations of arm and model that the plan left out.
     """
 
     name: str
@@ -229,6 +229,12 @@ class ReportFacts:
     choices: tuple[Choice, ...] = ()
     shortcuts: tuple[Shortcut, ...] = ()
     lost: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def lacking_controls(self) -> tuple[LeftOut, ...]:
+        """The negative controls that the plan left out for a model, and why."""
+        return tuple(each for each in self.left_out if each[0] in self.negative)
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -238,6 +244,14 @@ class ReportFacts:
     def ordered(self, arms: Iterable[str]) -> list[str]:
         """Return `arms` in the order of the report."""
         return sorted(arms, key=list(self.arms).index)
+
+
+def grouped(left_out: Iterable[LeftOut]) -> dict[str, dict[str, list[str]]]:
+    """Return model to reason to the arms that were left out for this reason, all in the order of their first place."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for arm, model, reason in left_out:
+        found.setdefault(model, {}).setdefault(reason, []).append(arm)
+    return found
 
 
 def verdict_of(analysis: Analysis, asked: Contrast) -> str:

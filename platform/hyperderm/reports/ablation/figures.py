@@ -12,10 +12,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from hyperderm.reports.ablation.arm_styles import ArmStyle, arm_legend, arm_styles, chunks, legend_rows
-from hyperderm.reports.ablation.facts import REAL, ReportFacts, result_of
+from hyperderm.reports.ablation.facts import ReportFacts, result_of
 from hyperderm.reports.figure_style import DPI, FAINT, GRID, INK, QUIET, WIDTH, plain, text_width, wrapped
 from hyperderm.reports.number_format import hours
-from hyperderm.statistics.ablation_results import Analysis, ArmResult, Curve, Estimate, HardLesion
+from hyperderm.statistics.ablation_results import REAL, Analysis, ArmResult, Curve, Estimate, HardLesion
 
 _COLUMNS = 3
 _PANEL, _BIG, _BETWEEN, _LEFT, _RIGHT, _BELOW, _ABOVE, _KEY = 2.95, 3.5, 0.52, 0.62, 0.3, 0.7, 0.24, 0.22  # inches

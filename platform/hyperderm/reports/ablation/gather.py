@@ -18,7 +18,6 @@ from hyperderm.metrics.memorisation import describe, is_current
 from hyperderm.metrics.recognisability import told_from_real
 from hyperderm.reports.ablation.answer import in_short
 from hyperderm.reports.ablation.facts import (
-    REAL,
     CellFailure,
     Cells,
     Cost,
@@ -33,7 +32,7 @@ from hyperderm.reports.ablation.facts import (
 from hyperderm.reports.ablation.meter import shortcuts
 from hyperderm.reports.ablation.write import write_report
 from hyperderm.statistics.ablation import analyse
-from hyperderm.statistics.ablation_results import Analysis, Contrast, Estimate
+from hyperderm.statistics.ablation_results import REAL, Analysis, Contrast, Estimate
 from hyperderm.statistics.learning_curve import CurveFacts
 from hyperderm.statistics.panel import Panel, common, panel
 from hyperderm.statistics.predictions import Predictions
@@ -41,6 +40,7 @@ from hyperderm.store.folds import POSITIVE
 from hyperderm.store.reader import open_store
 from hyperderm.store.synthetic import SyntheticOrigin, origin_of
 from hyperderm.strict import fingerprint
+from hyperderm.studies.ablation.arms import AT
 from hyperderm.studies.ablation.audits import audit, audit_set
 from hyperderm.studies.ablation.choice import choices, planned, with_choices
 from hyperderm.studies.ablation.jobs import Job, ancestors
@@ -98,17 +98,21 @@ def conclude(
     declared = [Contrast(*each) for each in plan.contrasts]
     pairs = {c: (panels.get((c.arm, c.model)), panels.get((c.reference, c.model))) for c in declared}
     asked = [c for c, (arm, reference) in pairs.items() if arm and reference and common(arm, reference)]
-    trained_on = _trained_on(plan)
+    alone = _alone(declared)
+    trained_on = _trained_on(plan, alone)
     negative = [arm.name for arm in plan.arms if arm.negative]
     unanswered = sum(each not in asked and each.arm not in negative for each in declared)
     lost = [(each.arm, each.model) for each in declared if each.reference == HURDLE and each not in asked]
-    analysis = analyse(table, asked, unanswered=unanswered, curve=trained_on, negative=negative, hurdle=HURDLE, lost=lost)
+    analysis = analyse(
+        table, asked, unanswered=unanswered, curve=trained_on, negative=negative, hurdle=HURDLE, lost=lost, alone=alone
+    )
     facts = _facts(plan, grid, tags, results, failed, late, missing, real)
     facts = replace(
-        facts, recompute=command, trained_on=trained_on, negative=tuple(negative), choices=tuple(chosen), lost=tuple(lost)
-    )
+        facts, recompute=command, trained_on=trained_on, negative=tuple(negative), choices=tuple(chosen), lost=tuple(lost),
+        left_out=plan.left_out,
+    )  # fmt: skip
     write_report(folder / REPORT, table, analysis, facts)
-    said = [sentence for _, sentences in in_short(analysis)[0] for sentence in sentences]
+    said = [sentence for _, sentences in in_short(analysis, facts.lacking_controls)[0] for sentence in sentences]
     shown = summary(analysis, [arm.name for arm in plan.arms])
     return Outcome(folder / REPORT, folder / PREDICTIONS, analysis, said, shown)
 
@@ -242,9 +246,20 @@ def _doses(plan: Plan, results: Mapping[str, Result]) -> dict[str, Dose]:
     }
 
 
-def _trained_on(plan: Plan) -> CurveFacts | None:
-    """Return what the arms are trained on, from the plan's train roles; None without a learning curve."""
-    parts = {arm.name: arm.share for arm in plan.arms if arm.share < 1}
+def _alone(declared: Sequence[Contrast]) -> list[tuple[str, str]]:
+    """Return the arms and models that are declared to be compared with `real` and with no control."""
+    controlled = {(each.arm, each.model) for each in declared if each.reference not in (REAL, HURDLE)}
+    return [(each.arm, each.model) for each in declared if (each.arm, each.model) not in controlled]
+
+
+def _trained_on(plan: Plan, alone: Sequence[tuple[str, str]]) -> CurveFacts | None:
+    """Return what the arms are trained on, from the plan's train roles; None without a learning curve.
+
+    Args:
+        plan: the grid.
+        alone: arms and models that are compared with `real` and with no control.
+    """
+    parts = [arm for arm in plan.arms if arm.share < 1]
     if not parts:
         return None
     rows = {row["lesion_id"]: row for row in plan.store.index().to_pylist()}
@@ -253,7 +268,10 @@ def _trained_on(plan: Plan) -> CurveFacts | None:
         fold: [rows[lesion]["group"] for lesion in chosen.train if kinds[lesion] == POSITIVE]
         for fold, chosen in plan.selections.items()
     }
-    shares = {arm: _share(groups, share, plan.grid.seeds) for arm, share in parts.items()}
+    curves: dict[str, dict[str, float]] = {}
+    for arm in parts:
+        whole = arm.name.partition(AT)[0]
+        curves.setdefault(whole, {whole: 1.0})[arm.name] = _share(groups, arm.share, plan.grid.seeds)
     train = {fold: [kinds[lesion] == POSITIVE for lesion in plan.selections[fold].train] for fold in sorted(plan.selections)}
     added = {
         arm.name: [count_of(sum(each), len(each) - sum(each), arm.ratio) for each in train.values()]
@@ -261,9 +279,11 @@ def _trained_on(plan: Plan) -> CurveFacts | None:
         if arm.control and not arm.negative and not arm.chosen_from
     }
     return CurveFacts(
-        {REAL: 1.0} | shares,
+        curves.pop(REAL),
         {fold: sum(each) for fold, each in train.items()},
         {arm.name: (str(arm.control), float(np.mean(added[arm.name]))) for arm in plan.arms if arm.name in added},
+        curves,
+        alone,
     )
 
 
@@ -272,7 +292,7 @@ def _share(groups: Mapping[int, Sequence[str]], asked: float, seeds: Sequence[in
 
     Args:
         groups: fold to the group of each melanoma in train.
-        asked: the share; it is returned if it leaves out no group.
+        asked: the share.
         seeds: seeds of the classifiers.
     """
     left = [
@@ -280,8 +300,7 @@ def _share(groups: Mapping[int, Sequence[str]], asked: float, seeds: Sequence[in
         for fold, of in groups.items()
         for seed in seeds
     ]
-    mean = float(np.mean(left))
-    return mean if mean < 1 else asked
+    return float(np.mean(left))
 
 
 def _balance(results: Mapping[str, Result]) -> float:

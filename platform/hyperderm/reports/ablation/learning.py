@@ -15,6 +15,7 @@ from hyperderm.reports.figure_style import DPI, HUES, INK, QUIET, WIDTH, plain, 
 from hyperderm.reports.number_format import number, percent, signed, span, tally
 from hyperderm.reports.table_files import csv_text
 from hyperderm.statistics.ablation_results import (
+    HELPS,
     WOULD_HELP,
     WOULD_NOT,
     Analysis,
@@ -24,14 +25,23 @@ from hyperderm.statistics.ablation_results import (
 )
 
 CURVE_CSV, RATES_CSV = "curve.csv", "rates.csv"
+ELSEWHERE = (
+    "A gain of synthetic cubes would then come from something else, such as balance, augmentation or photographs of other "
+    "lesions."
+)
 _TOLD = 2
 """Exchange rates of a model that are told one by one."""
 _COLUMNS = 3
 _WIDE, _HIGH, _BETWEEN, _LEFT, _RIGHT, _BELOW, _ABOVE = 2.85, 2.6, 0.55, 0.78, 0.3, 0.62, 0.3  # inches
 
 
-def curve_sentence(curve: LearningCurve) -> str:
-    """Return in words whether more real melanomas would help a model, with the gain per doubling."""
+def curve_sentence(curve: LearningCurve, helped: bool = False) -> str:
+    """Return in words whether more real melanomas would help a model, with the gain per doubling.
+
+    Args:
+        curve: the learning curve of the model.
+        helped: whether a synthetic arm of the model is decided to help; then no doubt is cast on that.
+    """
     slope, model = curve.slope, curve.model
     if slope.value is None:
         return f"Whether more real melanomas would help {model} cannot be told: {slope.reason}."
@@ -43,9 +53,10 @@ def curve_sentence(curve: LearningCurve) -> str:
     if curve.usefulness == WOULD_HELP:
         return f"More real melanomas would help {model}: {each}."
     if curve.usefulness == WOULD_NOT:
+        doubt = "" if helped else f" {ELSEWHERE}"
         return (
-            f"More real melanomas would not help {model}: {each}, which is less than the {number(curve.smallest_gain, 2)} "
-            "that would be worth them. Where real melanomas do not help, synthetic ones cannot."
+            f"More real melanomas alone are not expected to help {model}, as it is trained here: {each}, which is less than "
+            f"the {number(curve.smallest_gain, 2)} that would be worth them.{doubt}"
         )
     return f"Whether more real melanomas would help {model} cannot be told from these cases: {each}."
 
@@ -61,7 +72,8 @@ def rate_sentence(found: ExchangeRate) -> str:
 
 def learning_sentences(analysis: Analysis) -> list[str]:
     """Return the sentences with which an answer begins; [] for a grid without a learning curve."""
-    return [curve_sentence(each) for each in analysis.curves]
+    helped = {each.model for each in analysis.decisions if each.verdict == HELPS and not each.negative}
+    return [curve_sentence(each, each.model in helped) for each in analysis.curves]
 
 
 def rate_sentences(analysis: Analysis) -> list[str]:
@@ -120,7 +132,11 @@ def rate_table(analysis: Analysis, facts: ReportFacts) -> Table:
         for model in analysis.models
         for arm in facts.ordered({arm for arm, of in known if of == model})
     ]
-    return Table("Exchange rates: the gain of each synthetic arm over its control, in real melanomas.", columns, tuple(rows))
+    return Table(
+        "Exchange rates: the gain of each synthetic arm over its control, in real melanomas by the control's own curve.",
+        columns,
+        tuple(rows),
+    )
 
 
 def _rate_row(each: ExchangeRate) -> Row:

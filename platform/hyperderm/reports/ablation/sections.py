@@ -5,15 +5,15 @@ from datetime import datetime
 
 from hyperderm.metrics.recognisability import WARN
 from hyperderm.reports.ablation import tables
-from hyperderm.reports.ablation.answer import Line, baseline_sentence
+from hyperderm.reports.ablation.answer import Line, baseline_sentence, control_warnings
 from hyperderm.reports.ablation.effect_figures import dose_response, forest, has_doses
-from hyperderm.reports.ablation.facts import ReportFacts, SyntheticSet
+from hyperderm.reports.ablation.facts import ReportFacts, SyntheticSet, grouped
 from hyperderm.reports.ablation.figures import SHOWN, cost, hardest, precision_recall, roc, tradeoff
-from hyperderm.reports.ablation.learning import curve_table, learning_curve, rate_table
+from hyperderm.reports.ablation.learning import ELSEWHERE, curve_table, learning_curve, rate_table
 from hyperderm.reports.ablation.shortcuts import shortcut_shift, shortcut_table, shortcut_warnings
 from hyperderm.reports.document import Content, Drawing, Section
 from hyperderm.reports.number_format import number, short_hash
-from hyperderm.statistics.ablation_results import Analysis
+from hyperderm.statistics.ablation_results import REAL, Analysis
 
 _NAMED = 3
 
@@ -204,8 +204,10 @@ def _learning(analysis: Analysis, facts: ReportFacts) -> Section:
     said = (
         "Before asking whether synthetic melanomas help, one must know whether real ones do. The arms real@… are trained "
         "on a part of train's melanomas, with all other lesions and as many steps; a smaller part lies within a larger "
-        "one. If the curve rises, the gain of a synthetic arm over its control can be told as so many real melanomas for "
-        "each synthetic one: the exchange rate. If it is flat, no data of this kind can help this model. "
+        "one. The gain of a synthetic arm over its control is told as so many real melanomas for each synthetic one, the "
+        "exchange rate, where the control's own curve surely rises: the control with fewer melanomas, shown as often "
+        "(…@…). If the curve of real cubes is flat, more real melanomas alone are not expected to help this "
+        f"model, as it is trained here. {ELSEWHERE} "
         "Read the interval of a rate, not the number alone; where a curve flattens, rates are told too small."
     )
     caption = (
@@ -238,6 +240,7 @@ def _differences(analysis: Analysis, facts: ReportFacts) -> Section:
         f"{short_hash(facts.declared.fingerprint)}). "
         f"Family level {analysis.family_level:g}; {analysis.resamples:,} resamples."
         f"{' The negative controls are a family of their own.' if facts.negative else ''}"
+        f"{' No verdict here is to be trusted, since a negative control helps.' if control_warnings(analysis) else ''}"
     )
     alt = f"Forest plot of {len(analysis.contrasts)} differences in AUROC; the table below holds its numbers."
     drawing = Drawing("forest", lambda: forest(analysis, facts), alt, caption)
@@ -365,7 +368,12 @@ def _cells(facts: ReportFacts) -> Section:
     said = f"{c.planned} cells planned, {c.done} done, {len(c.failed)} failed, {c.not_started} not started."
     shown = (tables.failure_table(facts),) if c.failed else ()
     more = len(facts.missing) - _MISSING_SHOWN
-    items = facts.missing[:_MISSING_SHOWN] + ((f"and {more} more.",) if more > 0 else ())
+    left = (
+        f"Left out of the plan for {model}: {', '.join(arms)} ({reason})."
+        for model, why in grouped(facts.left_out).items()
+        for reason, arms in why.items()
+    )
+    items = (*left, *facts.missing[:_MISSING_SHOWN], *([f"and {more} more."] if more > 0 else []))
     return Section("cells", "What was run", (said,), tables=shown, items=items)
 
 
@@ -386,6 +394,8 @@ def _again(analysis: Analysis, facts: ReportFacts) -> Section:
         curve += f",\n    hurdle={hurdle!r}"
     if facts.lost:
         curve += f",\n    lost={facts.lost}"
+    if alone := [(each.arm, each.model) for each in analysis.decisions if each.control == REAL]:
+        curve += f",\n    alone={alone}"
     lines = f"""\
 import csv
 from pathlib import Path

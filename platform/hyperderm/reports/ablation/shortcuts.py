@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from hyperderm.metrics.recognisability import WARN
-from hyperderm.reports.ablation.facts import REAL, ReportFacts, Shortcut
+from hyperderm.reports.ablation.facts import ReportFacts, Shortcut
 from hyperderm.reports.document import Cell, Column, Row, Table
 from hyperderm.reports.figure_style import DPI, HUES, INK, QUIET, WIDTH, plain, text_width, wrapped
 from hyperderm.reports.number_format import number, signed, span
 from hyperderm.reports.table_files import csv_text
-from hyperderm.statistics.ablation_results import Analysis
+from hyperderm.statistics.ablation_results import REAL, Analysis
 
 SHORTCUTS_CSV = "shortcuts.csv"
 SHIFT = 0.2
@@ -33,7 +33,8 @@ def shortcut_warnings(facts: ReportFacts) -> list[str]:
             most = max(sure, key=lambda each: _shift(each.melanoma) or 0.0)
             assert most.melanoma is not None
             real, synthetic = most.melanoma
-            others = f" So it is in {len(sure) - 1} more arms." if len(sure) > 1 else ""
+            more = len(sure) - 1
+            others = f" So it is in {more} more arm{'s' * (more > 1)}." if more else ""
             beside = next((each for each in sure if each.negative and (_shift(each.negative) or 0) >= SHIFT), None)
             if beside and beside.negative:
                 calm, alarmed = beside.negative
@@ -70,11 +71,13 @@ def shortcut_table(analysis: Analysis, facts: ReportFacts) -> Table:
         Column("told by a network"), Column("P(melanoma) of melanomas, real → synthetic"),
         Column("P(melanoma) of others, real → synthetic"),
     )  # fmt: skip
-    changes = {(each.arm, each.model): each for each in analysis.contrasts if each.reference == REAL}
+    changes = {(each.arm, each.model): each.difference.bounds for each in analysis.undeclared}
+    declared = [each for each in analysis.contrasts if each.reference == REAL]
+    changes |= {(each.arm, each.model): (each.difference, each.low, each.high) for each in declared}
     rows = []
     for each in facts.shortcuts:
         found = changes.get((each.arm, each.model))
-        change = Cell(signed(found.difference), span(found.low, found.high, signs=True)) if found else Cell("–")
+        change = Cell(signed(found[0]), span(*found[1:], signs=True)) if found else Cell("–")
         judges = (_judge(each.logistic), _judge(each.network))
         rows.append(Row((Cell(each.arm), Cell(each.model), change, *judges, _pair(each.melanoma), _pair(each.negative))))
     caption = (

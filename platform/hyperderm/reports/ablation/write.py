@@ -5,11 +5,11 @@ from pathlib import Path
 
 from hyperderm.errors import StudyError
 from hyperderm.reports.ablation.answer import decision_sentences, in_short
-from hyperderm.reports.ablation.facts import REAL, ReportFacts
+from hyperderm.reports.ablation.facts import ReportFacts
 from hyperderm.reports.ablation.sections import FIGURES, content
 from hyperderm.reports.ablation.tables import TABLES, csv_files
 from hyperderm.reports.report_folder import TEXT, write_folder, write_pages
-from hyperderm.statistics.ablation_results import Analysis
+from hyperderm.statistics.ablation_results import REAL, Analysis
 from hyperderm.statistics.predictions import Predictions
 from hyperderm.training.run_folder import ANALYSIS, PAGE, PREDICTIONS
 
@@ -32,8 +32,8 @@ def write_report(folder: Path, predictions: Predictions, analysis: Analysis, fac
             written. The older report is then unchanged.
     """
     _check(analysis, facts)
-    answer = decision_sentences(analysis)
-    whole = content(analysis, facts, *in_short(analysis))
+    answer = decision_sentences(analysis, facts.lacking_controls)
+    whole = content(analysis, facts, *in_short(analysis, facts.lacking_controls))
     held = json.dumps(analysis.to_dict() | {"answer": answer}, indent=1, allow_nan=False) + "\n"
 
     def fill(staging: Path) -> None:

@@ -17,6 +17,8 @@ CLASSIC = {"augmentation": "classic"}
 PRETRAIN_SHARE = 0.5
 """The share of the training images that pre-training takes, for a classifier or a generator."""
 CLASSIC_ARM = "classic"
+AT = "@"
+"""Stands between an arm's name and its share of the melanomas."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Arm:
 
     def suits(self, model: Model) -> str:
         """Return why the arm has no meaning for `model`; "" if it has one."""
-        return model.learner.unsuited(self.name, self.use)
+        return model.learner.unsuited(self.name.partition(AT)[0], self.use)
 
     def experiment(self, grid: Ablation, model: Model, fold: int, seed: int, store: str) -> Experiment:
         """Return the configuration of one cell; `store` is the address of its synthetic cubes.
@@ -153,12 +155,15 @@ def _arms(grid: Ablation) -> Iterator[Arm]:
     yield Arm(REFERENCE, "real cubes alone, no augmentation", {"augmentation": "none"})
     for share in sorted(grid.curve, reverse=True):
         text = f"as {REFERENCE}, with {share:g} of train's melanomas and the same steps"
-        yield Arm(f"{REFERENCE}@{share:g}", text, {"augmentation": "none"}, share=share)
+        yield Arm(f"{REFERENCE}{AT}{share:g}", text, {"augmentation": "none"}, share=share)
     made = [arm for generator in grid.generators for arm in _synthetic(grid, generator)]
     made += _noisy_copies(grid)
     controls = {arm.control for arm in made}
+    rated = {arm.control for arm in made if not arm.negative} if grid.curve else set()
     if CLASSIC_ARM in kinds | controls:
         yield Arm(CLASSIC_ARM, "real cubes, classic augmentation", CLASSIC)
+        if CLASSIC_ARM in rated:
+            yield _fewer(CLASSIC_ARM, 0.0, min(grid.curve))
     if HURDLE in kinds:
         text = "real cubes, classic augmentation and changes of light and sensor"
         yield Arm(HURDLE, text, {"augmentation": "classic+spectral"})
@@ -166,6 +171,8 @@ def _arms(grid: Ablation) -> Iterator[Arm]:
         control = _control(ratio)
         if "oversampled" in kinds or control.name in controls:
             yield control
+        if control.name in rated:
+            yield _fewer(control.name, ratio, min(grid.curve))
     if "focal" in kinds:
         yield Arm("focal", "real cubes, classic augmentation, focal loss", CLASSIC | {"loss": "focal"})
     yield from made
@@ -187,6 +194,23 @@ def _chosen(generator: str, made: list[Arm]) -> Iterator[Arm]:
     names = tuple(arm.name for arm in candidates)
     text = f"the best of the {len(names)} arms of {generator} that are compared, {how}"
     yield Arm(f"{generator}_chosen", text, control=control, word="chosen", chosen_from=names)
+
+
+def _fewer(control: str, ratio: Ratio, share: float) -> Arm:
+    """Return the second point of a control's own learning curve, along which exchange rates are read.
+
+    Its fewer melanomas are shown as often, all together, as those of the control: the two arms differ in the number of
+    different melanomas and not in the balance of the classes, as a synthetic arm and its control do. A third point
+    between them would add nothing to the slope.
+
+    Args:
+        control: name of the control.
+        ratio: extra showings of each of the control's melanomas.
+        share: share of train's melanomas, in (0, 1).
+    """
+    extra: Ratio = "balance" if ratio == "balance" else (1 + ratio) / share - 1
+    text = f"as {control}, with {share:g} of train's melanomas, which are shown as often in all"
+    return Arm(f"{control}{AT}{share:g}", text, CLASSIC | {"oversample": extra}, share=share)
 
 
 def _control(ratio: Ratio) -> Arm:

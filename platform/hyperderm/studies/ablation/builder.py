@@ -27,7 +27,7 @@ from hyperderm.training.photographs import check_unrelated, photographs_of
 from hyperderm.training.run_folder import IDENTITY, STUDY
 from hyperderm.training.selection import Selection, select
 
-VERSION = 4
+VERSION = 5
 """Part of every job's name; raise this number when the code changes the result that a configuration leads to."""
 
 ALONE = {"balance_classes": False, "class_dropout": 0.0, "guidance": 1.0}
@@ -322,11 +322,12 @@ class PlanBuilder:
         held = [self.diagnosis[lesion] for lesion in self.selections[fold].train]
         positives = int(truth(held).sum())
         wanted = {POSITIVE: count_of(positives, len(held) - positives, arm.ratio)}
+        known = sorted(set(held) if arm.rebuilt else set(held) & self._present(fold))
         if arm.use != "add":
             each = float(arm.ratio) if arm.use == "add_both" else 1.0
-            wanted = {d: ceil(each * held.count(d)) for d in sorted(set(held))}
+            wanted = {d: ceil(each * held.count(d)) for d in known}
         if arm.variant == "without_melanoma":
-            wanted = apportioned(wanted[POSITIVE], {d: held.count(d) for d in sorted(set(held) - {POSITIVE})})
+            wanted = apportioned(wanted[POSITIVE], {d: held.count(d) for d in known if d != POSITIVE})
         if not any(wanted.values()) or (arm.use == "add_both" and not count_of(positives, 0, arm.ratio)):
             raise ConfigError(
                 f"ratios names {arm.ratio!r}: in fold {fold} it adds no melanoma to {positives} of {len(held)} train cubes",
@@ -373,12 +374,18 @@ class PlanBuilder:
         task = self.grid.task.diagnoses
         return set(self.store.manifest.diagnoses) if task == "all" else set(task)
 
+    def _present(self, fold: int) -> set[str]:
+        """Return the diagnoses that a generator can learn in a fold: train and validation hold them both."""
+        chosen = self.selections[fold]
+        return {self.diagnosis[each] for each in chosen.train} & {self.diagnosis[each] for each in chosen.validation}
+
     def _learnt(self, base: Experiment) -> set[str]:
         return set(self.store.manifest.diagnoses) if base.data.diagnoses == "all" else set(base.data.diagnoses)
 
     def _generator(self, name: str, variant: Variant, fold: int) -> Job:
         base = self._base(name, fold)
         classes = self._classes()
+        classes &= self._present(fold)
         if variant == "without_melanoma":
             classes -= {POSITIVE}
         elif variant not in ("own", "photographs") and classes <= self._learnt(base):

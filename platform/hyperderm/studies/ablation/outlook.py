@@ -1,15 +1,25 @@
-"""What a grid can show before it runs: the spread of its comparisons, from a pilot or from stated assumptions."""
+"""What a grid can show before it runs: whether anything at all, and the spread of its comparisons, from a pilot or from
+stated assumptions."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from hyperderm.errors import StudyError
 from hyperderm.statistics import power
 from hyperderm.statistics.multiplicity import FAMILY_LEVEL
+from hyperderm.statistics.panel import too_few
 from hyperderm.statistics.power import Enough, OutOfReach, Spread
-from hyperderm.store.folds import POSITIVE
+from hyperderm.store.folds import FEWEST, POSITIVE
 from hyperderm.store.reader import Store
 from hyperderm.studies.ablation.pilot import Measured, Pilot
 from hyperderm.studies.ablation.plan import Plan
+from hyperderm.training.selection import kept_groups
+
+CURVE_CHECKED = 24
+"""The fewest groups of melanoma, in all tested folds, of the simulated studies in which it was measured how often the
+intervals of learning curves and exchange rates hold the truth (tests/statistics/test_learning_curve.py)."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,71 @@ def fold_sizes(store: Store, diagnoses: Sequence[str] | str) -> tuple[FoldSize, 
         groups = {row["group"] for row in mine}
         found.append(FoldSize(len(positive), len(set(positive)), len(groups - set(positive))))
     return tuple(found)
+
+
+def check_answerable(plan: Plan, before: Collection[int] = ()) -> None:
+    """Refuse a grid whose report could hold no interval, because no fold tests two groups of some class.
+
+    A grid some of whose folds test two passes: the spread of the others is taken from them (`statistics.clustered`).
+
+    Args:
+        plan: the grid.
+        before: the folds that were asked of it earlier, which its report holds too.
+
+    Raises:
+        StudyError: that is so; the message says how many groups each fold tests.
+    """
+    tested, folds = fold_sizes(plan.store, plan.grid.task.diagnoses), sorted({*plan.folds, *before})
+    for name, counts in _groups(tested).items():
+        if too_few([counts[fold] for fold in folds]):
+            each = ", ".join(f"fold {fold}: {counts[fold]}" for fold in folds)
+            raise StudyError(
+                f"no fold tests two groups (patients or images) of {name}, so that nothing in this grid's report could have "
+                f"an interval (groups of {name}: {each})",
+                _more_groups(plan, name, counts),
+            )
+
+
+def _groups(tested: Sequence[FoldSize]) -> dict[str, list[int]]:
+    return {
+        POSITIVE: [each.melanoma_groups for each in tested],
+        "lesions other than melanoma": [each.other_groups for each in tested],
+    }
+
+
+def _more_groups(plan: Plan, name: str, counts: Sequence[int]) -> str:
+    """Return what makes a fold test two groups of a class that has `counts` groups in the folds of the store."""
+    ways = [] if too_few(counts) else ["take more folds (--set folds=all)"]
+    if not too_few(_groups(fold_sizes(plan.store, "all"))[name]) and plan.grid.task.negatives != "all_others":
+        ways += ["take other negatives (--set task.negatives=all_others)"] if too_few(counts) else []
+    ways += [f"ingest {'melanomas' if name == POSITIVE else 'such lesions'} of more patients"]
+    ways += ["ingest with fewer --folds"] if len(counts) > FEWEST else []
+    told = ", or ".join(ways)
+    return f"{told[0].upper()}{told[1:]}."
+
+
+def curve_sentence(plan: Plan) -> str:
+    """Return on how few melanomas the learning curve rests; "" without one, and if its intervals were checked on so few."""
+    if not plan.grid.curve:
+        return ""
+    tested = fold_sizes(plan.store, plan.grid.task.diagnoses)
+    groups = sum(tested[fold].melanoma_groups for fold in plan.folds)
+    if groups >= CURVE_CHECKED:
+        return ""
+    lesions = sum(tested[fold].melanomas for fold in plan.folds)
+    group = {row["lesion_id"]: row["group"] for row in plan.store.index().to_pylist() if row["diagnosis"] == POSITIVE}
+    train = [{group[lesion] for lesion in plan.selections[fold].train if lesion in group} for fold in plan.folds]
+    whole, left = (
+        float(np.mean([len(kept_groups(each, share, 0, fold)) for each, fold in zip(train, plan.folds, strict=True)]))
+        for share in (1.0, min(plan.grid.curve))
+    )
+    rated = any(arm.control and not arm.negative and not arm.chosen_from for arm in plan.arms)
+    what = "the learning curve and the exchange rate rest" if rated else "the learning curve rests"
+    return (
+        f"{what} on {lesions} melanomas in {groups} groups that are tested (train holds {whole:.3g} groups a fold, the "
+        f"smallest share {left:.3g}): how often such intervals hold the truth was checked down to {CURVE_CHECKED} groups, "
+        "and not for fewer"
+    )
 
 
 def _spread(measured: Measured, tested: Sequence[FoldSize], training_sd: float) -> Spread:

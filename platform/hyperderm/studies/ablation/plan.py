@@ -7,6 +7,7 @@ others. Each job is made once, together with the proof that the data can serve i
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from hyperderm.config import Experiment
 from hyperderm.errors import ConfigError, StoreError, nearest
@@ -14,10 +15,10 @@ from hyperderm.grid_config import Ablation, Model
 from hyperderm.store.folds import POSITIVE
 from hyperderm.store.manifest import Role
 from hyperderm.store.reader import Store
-from hyperderm.studies.ablation.arms import Arm, arms, contrasts
+from hyperderm.studies.ablation.arms import CLASSIC_ARM, Arm, arms, contrasts
 from hyperderm.studies.ablation.builder import PlanBuilder
 from hyperderm.studies.ablation.jobs import STAGES, Job, Stage
-from hyperderm.training.selection import Selection
+from hyperderm.training.selection import Selection, kept_groups
 
 ROLES: tuple[Role, ...] = ("train", "validation", "test")
 
@@ -85,6 +86,7 @@ def make_plan(grid: Ablation, store: Store, generators: Mapping[str, Experiment]
             f"Use --set size={min(height, width)}, or ingest again with --size {grid.size}.",
         )
     folds = _folds(grid, store)
+    _check_roles(grid, store, folds)
     chosen = arms(grid)
     builder = PlanBuilder(grid, store, generators, folds)
     left_out = _left_out(grid, builder, chosen)
@@ -97,7 +99,7 @@ def make_plan(grid: Ablation, store: Store, generators: Mapping[str, Experiment]
         for arm in chosen
         if (arm.name, model) not in skipped and not arm.chosen_from
     ]
-    _check_roles(grid, store, folds)
+    _check_curve(grid, builder)
     jobs: list[Job] = []
     for cell in cells:
         needed = {job.key: job for job in builder.before(cell.needs)}
@@ -140,6 +142,8 @@ def _reason(arm: Arm, chosen: Sequence[Arm], model: Model, builder: PlanBuilder,
         return f"{left} of the arms that it is chosen from have a meaning" if left < least else ""
     reason = builder.meaningless(arm) or arm.suits(model)
     control = next((each for each in chosen if each.name == arm.control), None)
+    if arm.control == CLASSIC_ARM and not reason:
+        return ""  # a model without augmentation has `real` in its place
     if control is not None and (none := control.suits(model)):
         reason = reason or f"its control {control.name} has no meaning: {none}"
     return reason
@@ -156,7 +160,12 @@ def _generators_first(jobs: Sequence[Job]) -> tuple[Job, ...]:
 
 
 def _folds(grid: Ablation, store: Store) -> tuple[int, ...]:
-    count = store.folds().count
+    try:
+        count = store.folds().count
+    except StoreError as error:
+        if grid.choose == "validation":
+            raise StoreError(f"choose = validation needs a validation role: {error.what}", error.remedy) from None
+        raise
     if grid.folds == "all":
         return tuple(range(count))
     for fold in grid.folds:
@@ -165,9 +174,29 @@ def _folds(grid: Ablation, store: Store) -> tuple[int, ...]:
     return tuple(grid.folds)
 
 
+def _check_curve(grid: Ablation, builder: PlanBuilder) -> None:
+    """Prove that the points of the learning curve differ: a share is rounded to whole groups of melanomas."""
+    group = {row["lesion_id"]: row["group"] for row in builder.store.index().to_pylist() if row["diagnosis"] == POSITIVE}
+    for fold, chosen in sorted(builder.selections.items()):
+        groups = {group[lesion] for lesion in chosen.train if lesion in group}
+        left = {share: len(kept_groups(groups, share, grid.seeds[0], fold)) for share in sorted(grid.curve)}
+        for (less, few), (more, many) in pairwise(left.items()):
+            if few == many:
+                raise ConfigError(
+                    f"curve = {list(grid.curve)}: {less:g} and {more:g} of the melanomas in train of fold {fold} are the "
+                    f"same {few} of {len(groups)} groups",
+                    f"Leave {less:g} or {more:g} out, or take shares that lie further apart.",
+                )
+
+
 def _check_roles(grid: Ablation, store: Store, folds: Sequence[int]) -> None:
-    """Prove, from the diagnoses alone, that every role of every fold holds both classes; no test role is opened for this."""
-    held, task = store.folds(), grid.task.diagnoses
+    """Prove, from the diagnoses alone, that every role of every fold holds both classes; no test role is opened for this.
+
+    A class that the whole store lacks is left to `select`, which names it.
+    """
+    held, task, known = store.folds(), grid.task.diagnoses, set(store.manifest.diagnoses)
+    if len(known) < 2 or not {POSITIVE, *(() if task == "all" else task)} <= known:
+        return
     rows = [(row["group"], row["diagnosis"]) for row in store.index().to_pylist()]
     for fold in folds:
         for role in ROLES:
@@ -175,7 +204,9 @@ def _check_roles(grid: Ablation, store: Store, folds: Sequence[int]) -> None:
             needed = {POSITIVE} if task == "all" else set(task)
             missing = sorted(needed - kinds) or (["negatives"] if kinds == {POSITIVE} else [])
             if missing:
+                chooses = role == "validation" and grid.choose == "validation"
                 raise StoreError(
-                    f"the {role} role of fold {fold} holds no {missing[0]}",
+                    f"the {role} role of fold {fold} holds no {missing[0]}"
+                    + (", and choose = validation chooses by what it holds" if chooses else ""),
                     "Leave that fold out (--set 'folds=[…]'), or ingest with fewer --folds or another --seed.",
                 )

@@ -291,6 +291,11 @@ def record_feeds(folder: Path, plan: Plan) -> None:
     write_whole(folder / FEEDS, json.dumps({**read_feeds(folder), **plan.feeds}, indent=1))
 
 
+def folds_asked(folder: Path) -> tuple[int, ...]:
+    """Return every fold that was ever asked of the grid in `folder`."""
+    return tuple(_read_plan(folder).get("folds", ()))
+
+
 def declarations(folder: Path) -> list[tuple[Contrast, datetime]]:
     """Return every contrast that was ever declared, with the time of its declaration."""
     found = _read_plan(folder).get("declared", [])

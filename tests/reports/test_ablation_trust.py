@@ -1,0 +1,260 @@
+"""What a reader must know before trusting a report: negative controls that help or are lacking, shortcuts, choices."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from hyperderm.reports.ablation.answer import (
+    answer_lines,
+    control_warnings,
+    decision_sentence,
+    decision_sentences,
+    in_short,
+    silent_controls,
+)
+from hyperderm.reports.ablation.facts import Dose, Shortcut
+from hyperderm.reports.ablation.meter import shortcuts
+from hyperderm.reports.ablation.sections import content
+from hyperderm.reports.ablation.shortcuts import shortcut_table, shortcut_warnings
+from hyperderm.reports.ablation.tables import choice_table, csv_files
+from hyperderm.reports.ablation.write import write_report
+from hyperderm.statistics.ablation import decision
+from hyperderm.statistics.ablation_results import Estimate, UndeclaredDifference
+from hyperderm.studies.ablation.choice import Choice
+from tests.reports import ablation_cases as cases
+from tests.reports.test_ablation_write import plain_figures
+from tests.studies import grids
+
+SPECTRAL, CNN = cases.MODELS
+ARMS = ("real", "oversampled_1", "shsgan_1", "noisy_1")
+DOSES = cases.SMALL_DOSES | {"noisy_1": Dose("noisy_copies", 1.0, "oversampled_1")}
+NOT_TRUSTED = (
+    f"THIS STUDY IS NOT TO BE TRUSTED: noisy_1 with {CNN} helps, although its synthetic cubes can teach nothing about "
+    "melanoma. Something else than synthetic melanomas makes the difference."
+)
+QUALIFIED = "it would be said to help, but this is not to be trusted, see above."
+
+
+def analysed(*above):
+    """An analysis in which both adjusted intervals of these arms and models lie above 0, and all others hold it."""
+    made = cases.analysis(arms=ARMS, doses=DOSES)
+    found = tuple(
+        replace(c, difference=0.05, adjusted_low=0.01, adjusted_high=0.09)
+        if (c.arm, c.model) in above
+        else replace(c, difference=0.0, adjusted_low=-0.04, adjusted_high=0.04)
+        for c in made.contrasts
+    )
+    pairs = zip(found[::2], found[1::2], strict=True)
+    return replace(made, contrasts=found, decisions=tuple(decision(*pair, pair[0].arm == "noisy_1") for pair in pairs))
+
+
+def facts(**changes):
+    return cases.facts(arms=ARMS, doses=DOSES, negative=("noisy_1",), **changes)
+
+
+def texts(table):
+    return [[" ".join((cell.text, cell.sub)).strip() for cell in row.cells] for row in table.rows]
+
+
+# --- negative controls
+
+
+def test_a_negative_control_that_helps_is_told_before_all_else(tmp_path, monkeypatch):
+    plain_figures(monkeypatch)
+    analysis = analysed(("noisy_1", CNN), ("shsgan_1", SPECTRAL))
+    write_report(tmp_path / "report", cases.predictions((CNN,), ARMS[:1], folds=(0,)), analysis, facts())
+    text, page = ((tmp_path / "report" / name).read_text() for name in ("report.md", "report.html"))
+    assert text.splitlines()[1:4] == ["", "**Can the study be trusted?**  ", NOT_TRUSTED]
+    assert re.search(rf'</h1>\s*<dl class="lines"><dt>Can the study be trusted\?</dt><dd>{NOT_TRUSTED}</dd>', page)
+    assert json.loads((tmp_path / "report/analysis.json").read_text())["answer"][0] == NOT_TRUSTED
+    for written in (text, page):
+        assert "it helps" not in written
+        assert written.count(QUALIFIED) == 1
+        assert "Of 2 synthetic arms (counted per model), 1 would be said to help, 1 cannot be told." in written
+        assert "No verdict here is to be trusted, since a negative control helps." in written
+
+
+def test_where_no_negative_control_helps_an_answer_stands_unqualified():
+    analysis = analysed(("shsgan_1", SPECTRAL))
+    assert control_warnings(analysis) == []
+    assert answer_lines(analysis)[0][0] == "What was tested"
+    said = " ".join(decision_sentences(analysis))
+    assert "against oversampled_1: it helps." in said
+    assert "1 helps, 1 cannot be told" in said
+    assert "None was shown to help, in 2 comparisons, as it must be" in said
+    differences = next(each for each in content(analysis, facts(), []).sections if each.key == "differences")
+    assert "to be trusted" not in differences.paragraphs[0]
+
+
+def test_an_arm_whose_control_is_real_is_told_once_against_it():
+    analysis = analysed(("shsgan_1", SPECTRAL))
+    said = decision_sentence(analysis, replace(analysis.decisions[0], control="real"))
+    assert said == f"shsgan_1 with {SPECTRAL} changed AUROC by +0.050 [+0.010, +0.090] against real: it helps."
+
+
+def test_several_negative_controls_that_help_share_a_sentence():
+    analysis = analysed(("noisy_1", SPECTRAL), ("noisy_1", CNN))
+    (said,) = control_warnings(analysis)
+    assert f": noisy_1 with {SPECTRAL} and noisy_1 with {CNN} help, although their synthetic cubes can teach" in said
+    assert silent_controls(analysis) == []
+    assert "Did any negative control help?" not in dict(answer_lines(analysis))
+
+
+def test_many_verdicts_are_qualified_too():
+    analysis = analysed(("noisy_1", CNN), ("shsgan_1", SPECTRAL), ("shsgan_1", CNN))
+    first = analysis.decisions[0]
+    many = replace(analysis, decisions=(*analysis.decisions, *[replace(first, verdict="cannot tell")] * 2))
+    lines, verdicts = in_short(many)
+    assert lines[0] == ("Can the study be trusted?", [NOT_TRUSTED])
+    assert [each.endswith(QUALIFIED) for each in verdicts] == [True, True, False]
+    assert set(verdicts[:2]) <= set(dict(lines)["Do synthetic melanomas help?"])
+
+
+def test_negative_controls_that_were_left_out_are_named():
+    left = (("classic", SPECTRAL, "no flips"), ("noisy_1", SPECTRAL, "no flips"), ("shuffled_1", SPECTRAL, "one class"))
+    known = replace(facts(left_out=(*left, ("shuffled_1", CNN, "one class"))), negative=("noisy_1", "shuffled_1"))
+    analysis = analysed()
+    analysis = replace(
+        analysis, decisions=tuple(each for each in analysis.decisions if each.model == CNN or not each.negative)
+    )
+    said = dict(answer_lines(analysis, known.lacking_controls))["Did any negative control help?"]
+    assert said[0].startswith("None was shown to help, in 1 comparison,")
+    assert said[1:] == [
+        f"{SPECTRAL} lacks noisy_1 (no flips) and shuffled_1 (one class), which the plan left out, so no negative control "
+        "says whether its answers can be trusted.",
+        f"{CNN} lacks shuffled_1 (one class), which the plan left out.",
+    ]
+    assert said[1] in dict(in_short(analysis, known.lacking_controls)[0])["Did any negative control help?"]
+    assert said[1] in decision_sentences(analysis, known.lacking_controls)
+
+
+def test_combinations_that_were_left_out_are_listed_by_model_and_reason(tmp_path, monkeypatch):
+    plain_figures(monkeypatch)
+    left = (("classic", SPECTRAL, "no flips"), ("focal", SPECTRAL, "no loss"), ("noisy_1", SPECTRAL, "no flips"))
+    missing = tuple(f"cell {k}: not done" for k in range(50))
+    known = facts(left_out=left, missing=missing)
+    (cells,) = [each for each in content(analysed(), known, []).sections if each.key == "cells"]
+    assert cells.items[:3] == (
+        f"Left out of the plan for {SPECTRAL}: classic, noisy_1 (no flips).",
+        f"Left out of the plan for {SPECTRAL}: focal (no loss).",
+        missing[0],
+    )
+    assert cells.items[-1] == "and 10 more."
+    write_report(tmp_path / "report", cases.predictions((CNN,), ARMS[:1], folds=(0,)), analysed(), known)
+    for name in ("report.md", "report.html"):
+        assert f"{SPECTRAL} lacks noisy_1 (no flips), which the plan left out." in (tmp_path / "report" / name).read_text()
+
+
+# --- the shortcut meter
+
+
+RESTS = Shortcut("shsgan_1", CNN, 0.95, 0.99, (0.6, 0.9), (0.2, 0.25))
+SAID = (
+    f"{CNN} seems to recognise synthetic cubes instead of melanoma: in arm shsgan_1 it gives synthetic melanomas that it "
+    "never saw a mean probability of melanoma of 0.90, but unseen real ones 0.60; the set is told from real cubes with an "
+    "AUROC of 0.99."
+)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ([RESTS], [SAID]),
+        ([RESTS, replace(RESTS, arm="noisy_1", melanoma=(0.6, 0.85))], [f"{SAID} So it is in 1 more arm."]),
+        (
+            [replace(RESTS, arm="noisy_1", melanoma=(0.6, 0.85), negative=(0.2, 0.5)), RESTS, replace(RESTS, arm="third")],
+            [
+                f"{SAID} So it is in 2 more arms. In noisy_1 it gives synthetic lesions that are no melanoma 0.50, real "
+                "ones 0.20."
+            ],
+        ),
+        ([replace(RESTS, model=SPECTRAL), RESTS], [SAID.replace(CNN, SPECTRAL), SAID]),
+        ([replace(RESTS, logistic=0.89, network=0.9)], []),  # the set cannot be told from real cubes
+        ([replace(RESTS, logistic=None, network=None)], []),
+        ([replace(RESTS, melanoma=(0.6, 0.79))], []),  # nor is the classifier surer of it
+        ([replace(RESTS, melanoma=(0.9, 0.6))], []),
+        ([replace(RESTS, melanoma=None)], []),
+        ([], []),
+    ],
+)
+def test_a_model_that_knows_synthetic_cubes_is_warned_of(found, said):
+    known = facts(shortcuts=tuple(found))
+    assert shortcut_warnings(known) == said
+    warned = content(analysed(), known, []).warnings
+    assert [each for each in warned if "seems to recognise synthetic cubes" in each] == said
+
+
+def test_the_meter_stands_beside_every_arms_gain():
+    """Arms that nobody declared a comparison of have a gain as well; without predictions there is none."""
+    analysis = analysed()
+    gain = Estimate(-0.123, -0.2, -0.05, "as for contrasts")
+    analysis = replace(analysis, undeclared=(UndeclaredDifference("shsgan_only", CNN, gain, 0.004),))
+    declared = next(c for c in analysis.contrasts if (c.arm, c.reference, c.model) == ("shsgan_1", "real", CNN))
+    analysis = replace(analysis, contrasts=(replace(declared, difference=0.05, low=0.01, high=0.09),))
+    found = (
+        RESTS, Shortcut("shsgan_only", CNN, 0.7, None, (0.5, 0.3), (0.2, 0.3)), Shortcut("shsgan_1", SPECTRAL),
+    )  # fmt: skip
+    table = shortcut_table(analysis, facts(shortcuts=found))
+    assert texts(table) == [
+        ["shsgan_1", CNN, "+0.050 [+0.010, +0.090]", "0.95", "0.99", "0.60 → 0.90", "0.20 → 0.25"],
+        ["shsgan_only", CNN, "−0.123 [−0.200, −0.050]", "0.70", "–", "0.50 → 0.30", "0.20 → 0.30"],
+        ["shsgan_1", SPECTRAL, *["–"] * 5],
+    ]
+    assert [[cell.tone for cell in row.cells[3:]] for row in table.rows[:2]] == [["bad"] * 3 + [""], ["", "", "bad", ""]]
+    whole = content(analysis, facts(shortcuts=found), [])
+    assert [each.tables[0] for each in whole.sections if each.key == "shortcuts"] == [table]
+    assert not [each for each in content(analysis, facts(), []).sections if each.key == "shortcuts"]
+
+
+def test_the_meter_is_the_mean_over_folds_and_seeds(tmp_path):
+    plan = grids.plan(
+        grids.store(tmp_path / "store"), folds=[0, 1], seeds=[0, 1], arms=["synthetic", "shuffled"], judge=True
+    )  # fmt: skip
+    cells = [job for job in plan.stage("cell") if job.source]
+    shuffled, shown = (next(job.arm for job in cells if ("shuffled" in job.arm) == dealt) for dealt in (True, False))
+    results = {
+        job.key: {"shortcut": {"melanoma": {"real": 0.5 + 0.1 * job.fold, "synthetic": 0.7 + 0.2 * job.seed}}}
+        for job in cells
+    }
+    results |= {job.key: {"judge": {"auroc": 0.9 + 0.04 * job.fold}} for job in plan.stage("judge")}
+    first = {job.fold: job.source for job in cells if job.arm == shown}
+    found = shortcuts(plan, results, {first[0]: 0.75, first[1]: 0.85})
+    assert {each.arm for each in found} == {shown} != {shuffled}  # whose diagnoses say nothing
+    assert [each.model for each in found] == list(plan.grid.models)
+    for each in found:
+        assert each.logistic == pytest.approx(0.8)
+        assert each.melanoma == pytest.approx((0.55, 0.8))
+        assert each.negative is None
+        assert each.network == (None if each.model == "spectral" else pytest.approx(0.92))
+    part = {job.key: results[job.key] for job in cells if (job.model, job.fold, job.seed) == ("small_cnn", 0, 1)}
+    (alone,) = shortcuts(plan, part, {first[0]: None})
+    assert (alone.arm, alone.model, alone.logistic, alone.network) == (shown, "small_cnn", None, None)
+    assert alone.melanoma == pytest.approx((0.5, 0.9))
+    assert shortcuts(plan, {}, {}) == ()
+
+
+# --- what validation chose
+
+
+def test_how_often_each_arm_was_chosen_is_told():
+    chosen = ("shsgan_x1", "shsgan_x0.5", "shsgan_x1")
+    losses = {"shsgan_x0.5": 0.5, "shsgan_x1": 0.4}
+    made = [Choice("shsgan_chosen", CNN, fold, 0, name, losses) for fold, name in enumerate(chosen)]
+    made.append(Choice("shsgan_chosen", SPECTRAL, 0, 0, "shsgan_x0.5", losses))
+    known = facts(choices=tuple(made))
+    table = choice_table(known)
+    assert texts(table) == [
+        ["shsgan_chosen", CNN, "shsgan_x1 2 of 3, shsgan_x0.5 1 of 3"],
+        ["shsgan_chosen", SPECTRAL, "shsgan_x0.5 1 of 1"],
+    ]
+    arms, bare = (
+        next(each for each in content(analysed(), told, []).sections if each.key == "arms") for told in (known, facts())
+    )
+    assert table in arms.tables
+    assert len(bare.tables) == len(arms.tables) - 1
+    rows = list(csv.DictReader(io.StringIO(csv_files(analysed(), known)["choices.csv"])))
+    assert [row["chosen"] for row in rows] == ["0", "1", "1", "0", "0", "1", "1", "0"]
