@@ -103,7 +103,8 @@ class Ablation(Strict):
     """
     curve: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     """Shares of train's melanomas for the learning curve: each adds an arm real@SHARE, with the same steps as `real`. The
-    parts are nested and drawn by fold and seed. Without any, no report says what one more melanoma is worth."""
+    parts are nested and drawn by fold and seed. The smallest share adds CONTROL@SHARE for each control of a synthetic arm
+    too: exchange rates are read along these. Without any, no report says what one more melanoma is worth."""
     ratios: tuple[float | Literal["balance"], ...] = Field((1.0,), min_length=1)
     """Synthetic melanomas per real training melanoma; balance adds them until the classes are equal."""
     filters: tuple[Keep, ...] = Field(("random", "judge", "confidence", "copies", "all"), min_length=1)
