@@ -85,10 +85,10 @@ def test_the_melanomas_in_train_are_known_though_cells_of_real_are_lost(real):
     from hyperderm.reports.ablation.gather import _trained_on
 
     made = plan(real, arms=["real", "synthetic"], curve=[0.5])
-    facts = _trained_on(made)
+    facts = _trained_on(made, [])
     assert facts.melanomas == dict.fromkeys(range(5), 9)
     assert facts.synthetic == {"shsgan_x1": ("oversampled_x1", 9.0)}
-    assert _trained_on(plan(real, arms=["real"])) is None
+    assert _trained_on(plan(real, arms=["real"]), []) is None
 
 
 def test_the_curve_stands_at_what_was_shown_and_not_at_what_was_asked(real):
@@ -98,5 +98,5 @@ def test_the_curve_stands_at_what_was_shown_and_not_at_what_was_asked(real):
     made = plan(real, arms=["real"], curve=[0.5])
     cells = [job for job in made.stage("cell") if job.arm == "real@0.5"]
     shown = [len(melanomas(made, trained_on(made, "real@0.5", fold=job.fold, seed=job.seed))) for job in cells]
-    assert _trained_on(made).shares == {"real": 1.0, "real@0.5": pytest.approx(4 / 9)}
+    assert _trained_on(made, []).shares == {"real": 1.0, "real@0.5": pytest.approx(4 / 9)}
     assert set(shown) == {4}
