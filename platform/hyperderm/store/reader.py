@@ -4,7 +4,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
@@ -33,6 +33,7 @@ class Store:
 
     location: Location
     manifest: Manifest
+    _index: list[pa.Table] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -40,8 +41,13 @@ class Store:
         return self.manifest.fingerprint[:8]
 
     def index(self) -> pa.Table:
-        """Return lesion_id, image_id, group and diagnosis of every row, without reading a cube."""
-        return pa.concat_tables(self.tables(["lesion_id", "image_id", "group", "diagnosis"]))
+        """Return lesion_id, image_id, group and diagnosis of every row, without reading a cube.
+
+        It is read once and kept: a store never changes, and the plan of a large grid asks hundreds of times.
+        """
+        if not self._index:
+            self._index.append(pa.concat_tables(self.tables(["lesion_id", "image_id", "group", "diagnosis"])))
+        return self._index[0]
 
     def with_masks(self) -> set[str]:
         """Return the lesion ids of the rows that have a mask, without reading a cube."""

@@ -100,11 +100,11 @@ def make_plan(grid: Ablation, store: Store, generators: Mapping[str, Experiment]
         if (arm.name, model) not in skipped and not arm.chosen_from
     ]
     _check_curve(grid, builder)
-    jobs: list[Job] = []
+    jobs, known = list[Job](), set[str]()
     for cell in cells:
-        needed = {job.key: job for job in builder.before(cell.needs)}
-        jobs += [job for job in needed.values() if job not in jobs]
-        jobs.append(cell)
+        needed = {job.key: job for job in builder.before(cell.needs) if job.key not in known}
+        known |= needed.keys()
+        jobs += [*needed.values(), cell]
     if grid.judge:
         jobs += _judges(grid, builder, chosen, cells)
     return Plan(
