@@ -101,7 +101,7 @@ class Ablation(Strict):
     anew; without_melanoma, as synthetic from a generator that never saw melanoma; noisy_copies, real melanomas with noise
     (experiments/noisy_copies.py, which need not be one of `generators`).
     """
-    curve: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    curve: tuple[float, ...] = ()
     """Shares of train's melanomas for the learning curve: each adds an arm real@SHARE, with the same steps as `real`. The
     parts are nested and drawn by fold and seed. The smallest share adds CONTROL@SHARE for each control of a synthetic arm
     too: exchange rates are read along these. Without any, no report says what one more melanoma is worth."""
@@ -155,8 +155,6 @@ class Ablation(Strict):
                 raise ValueError(f"{name} = {list(values)} names one twice. Name each once")
         if any(ratio != "balance" and not ratio > 0 for ratio in self.ratios):
             raise ValueError(f'ratios = {list(self.ratios)} is refused: a ratio is above 0. For none there is arms=["real"]')
-        if len({f"{share:g}" for share in self.curve}) < len(self.curve):
-            raise ValueError(f"curve = {list(self.curve)} names shares that differ by less than their arms' names can tell")
         both = sorted({"proportional", "shuffled"} & set(self.arms))
         if both and set(self.ratios) == {"balance"}:
             raise ValueError(f"ratios = ['balance'] with arms {both} is refused: they keep train's proportion. Add a number")
@@ -174,6 +172,17 @@ class Ablation(Strict):
             )
         if any(seed < 0 for seed in self.seeds):
             raise ValueError(f"seeds = {list(self.seeds)} is refused: a seed is 0 or more. For example seeds=[0,1,2]")
+        return self
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        if any(not 0 < share < 1 for share in self.curve):
+            raise ValueError(
+                f"curve = {list(self.curve)} is refused: a share of the melanomas is above 0 and below 1, and the whole "
+                "is the arm real, which every grid has. For example curve=[0.25,0.5]"
+            )
+        if len({f"{share:g}" for share in self.curve}) < len(self.curve):
+            raise ValueError(f"curve = {list(self.curve)} names shares that differ by less than their arms' names can tell")
         return self
 
     @model_validator(mode="after")

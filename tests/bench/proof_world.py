@@ -15,8 +15,8 @@ is one grid, planned, run and judged by the functions that `hyperderm ablation` 
 generator, set, cell, report.
 
 Worlds that were tried, on seeds from 101 on. In earlier ones a classifier had 600 steps, too few for lesions to show; how
-much there is to gain, `--perfect` tells. Cubes without the sensor's noise teach features that drown in it, so the residual of
-`colour_unmixing` is on. What `--short` says, against `real` and `classic`:
+much there is to gain, `--perfect` tells. Cubes without the sensor's noise teach features that drown in it, so the residual
+of `colour_unmixing` is on. What `--short` says, against `real` and `classic`:
 
     --seeds 101 --no-residual --noise .08 --other melanocytic_lesion --cubes 60 400 --photographs 120 800 --ratio 4
                                                          +.227 [+.156, +.298]   +.023 [-.009, +.055]   cannot tell

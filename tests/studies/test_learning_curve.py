@@ -66,7 +66,7 @@ def test_the_curve_changes_no_other_cell(real):
     [
         ([0.5, 0.5], "curve = .* names one twice"),
         ([1 / 3, 0.33333334], "differ by less than their arms' names can tell"),
-        ([1.0], "curve"),
+        ([0.25, 1.0], r"curve = \[0.25, 1.0\] is refused: .* the whole is the arm real, which every grid has"),
         ([0.0], "curve"),
         ([-0.5], "curve"),
         (
