@@ -15,7 +15,7 @@ def test_the_small_grid_on_the_phantom(phantom_store):
     grid = registry.ablation(NAME, "small").override({"folds": [0]})
     plan = make_plan(grid, open_store(str(phantom_store)), registry.generators(grid.trained, "small"))
     made = {f"{name}_x{ratio}" for name in ("dcgan_abundance", "mixture", "noisy_copies") for ratio in (4, 8)}
-    controls = {"oversampled_x4", "oversampled_x8"}
+    controls = {"oversampled_x4", "oversampled_x8", "oversampled_x4@0.25", "oversampled_x8@0.25"}
     assert {arm.name for arm in plan.arms} == {"real", "real@0.5", "real@0.25", "classic"} | controls | made
     assert {arm: reference for arm, reference, _ in plan.contrasts if reference != "real"} == {
         name: f"oversampled_x{name[-1]}" for name in made
