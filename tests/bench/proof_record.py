@@ -33,6 +33,10 @@ def world_said(analysis: "Analysis", seconds: float) -> World:
         "seconds": round(seconds),
         "auroc": {each.arm: each.metrics["auroc"].value for each in analysis.arms},
         "curve": [[*each.slope.bounds, each.usefulness] for each in analysis.curves],
+        "rates": {
+            each.arm: [each.rate.value, each.rate.low, each.rate.high] if each.rate.value is not None else each.rate.reason
+            for each in analysis.rates
+        },
         "decisions": {
             each.arm: {
                 "verdict": each.verdict,
@@ -49,10 +53,13 @@ def world_said(analysis: "Analysis", seconds: float) -> World:
 
 
 def lines(seed: int, said: World) -> Iterator[str]:
-    """Yield a line of each arm's AUROC, one of the learning curve, one of each decision, and one of the time it took."""
+    """Yield a line of the AUROCs, of the learning curve, of each exchange rate and decision, and of the time it took."""
     yield f"seed {seed}: " + ", ".join(f"{arm} {value:.3f}" for arm, value in said["auroc"].items())
     for value, low, high, usefulness in said["curve"]:
         yield f"seed {seed}: learning curve {value:+.3f} [{low:+.3f}, {high:+.3f}] per doubling: {usefulness}"
+    for arm, rate in said["rates"].items():
+        worth = rate if isinstance(rate, str) else f"{rate[0]:+.2f} [{rate[1]:+.2f}, {_top(rate[2])}]"
+        yield f"seed {seed}: real melanomas that one of {arm} is worth: {worth}"
     for arm, decision in said["decisions"].items():
         told = "; ".join(
             f"{value:+.3f} [{low:+.3f}, {high:+.3f}] against {reference}"
@@ -73,6 +80,10 @@ def together(worlds: Mapping[int, World]) -> Iterator[str]:
     slopes = [said["curve"][0][0] for said in worlds.values() if said["curve"]]
     if len(slopes) == len(worlds):
         yield f"learning curve: {_mean(slopes)} per doubling, mean {number}"
+    for arm in (name for name in next(iter(worlds.values()))["auroc"] if "@" in name and not name.startswith("real")):
+        whole, share = arm.split("@")
+        gains = [(said["auroc"][whole] - said["auroc"][arm]) / np.log2(1 / float(share)) for said in worlds.values()]
+        yield f"learning curve of {whole}: {_mean(gains)} per doubling, mean {number}"
     for arm, decision in next(iter(worlds.values()))["decisions"].items():
         for reference in decision["against"]:
             values = [said["decisions"][arm]["against"][reference][0] for said in worlds.values()]
@@ -97,6 +108,10 @@ def record(file: Path, world: Mapping[str, Any], worlds: Mapping[int, World]) ->
     """Write the worlds to a file, by seed."""
     content = {"world": dict(world), "seeds": {str(seed): worlds[seed] for seed in sorted(worlds)}}
     file.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _top(high: float | None) -> str:
+    return "no upper end" if high is None else f"{high:+.2f}"
 
 
 def _mean(values: list[float]) -> str:
