@@ -17,6 +17,7 @@ ArmKind = Literal[
     "focal",
     "synthetic",
     "conditional",
+    "melanoma_only",
     "photographs",
     "filtered",
     "matched",
@@ -88,14 +89,14 @@ class Ablation(Strict):
     arms: tuple[ArmKind, ...] = Field(("real", "oversampled", "synthetic"), min_length=1)
     """real: no augmentation; all other arms use the classic one. classic: classic augmentation alone. oversampled: melanomas
     are shown again, per ratio (the control). focal: focal loss. synthetic: synthetic melanomas beside the real ones, per
-    ratio. conditional: as synthetic, but the generator learnt every diagnosis of the task. photographs: as synthetic, but
-    the generator learnt `photographs` beside the cubes. filtered: as synthetic, but the cubes are chosen from `pool` times
-    as many, by each of `filters`. matched: as synthetic, but the cubes are given properties of train, each of `matches`.
-    proportional: synthetic cubes of both classes in train's proportion, per ratio, so that "synthetic" is no sign of
-    melanoma. rebuilt: every train cube again as the generator rebuilds it. only: synthetic cubes alone. pretrain: synthetic
-    cubes first, then real ones. pretrain_head: the same, but real cubes train the last layer alone. both: as synthetic, but
-    the generator was pre-trained on both classes. strong: classic augmentation and changes of light and sensor; every arm
-    with a decision must beat it too.
+    ratio. conditional: as synthetic, but the generator learnt every diagnosis of the task. melanoma_only: as synthetic, but
+    the generator learnt melanomas alone. photographs: as synthetic, but the generator learnt `photographs` beside the cubes.
+    filtered: as synthetic, but the cubes are chosen from `pool` times as many, by each of `filters`. matched: as synthetic,
+    but the cubes are given properties of train, each of `matches`. proportional: synthetic cubes of both classes in train's
+    proportion, per ratio, so that "synthetic" is no sign of melanoma. rebuilt: every train cube again as the generator
+    rebuilds it. only: synthetic cubes alone. pretrain: synthetic cubes first, then real ones. pretrain_head: the same, but
+    real cubes train the last layer alone. both: as synthetic, but the generator was pre-trained on both classes. strong:
+    classic augmentation and changes of light and sensor; every arm with a decision must beat it too.
 
     Negative controls, which must not help: shuffled, as proportional with the diagnoses of the synthetic cubes dealt out
     anew; without_melanoma, as synthetic from a generator that never saw melanoma; noisy_copies, real melanomas with noise

@@ -167,6 +167,19 @@ def test_a_generator_told_the_diagnosis(real):
     assert (arm.variant, arm.control) == ("all_classes", "oversampled_x1")
 
 
+def test_a_generator_that_learns_melanomas_alone_beside_one_that_is_told_the_diagnosis(real):
+    made = planned(real, arms=["synthetic", "melanoma_only"], folds=[0], models=["small_cnn"])
+    whole, alone = (job.experiment for job in made.stage("generator"))
+    assert (whole.data.diagnoses, alone.data.diagnoses) == ("all", (POSITIVE,))
+    assert (whole.learner.conditioning, alone.learner.conditioning) == ("class", "none")
+    (arm,) = [arm for arm in made.arms if arm.word == "melanoma_only"]
+    assert (arm.name, arm.control) == ("shsgan_melanoma_only_x1", "oversampled_x1")
+    again = plan(real, {"shsgan": generator(data__diagnoses=[POSITIVE])}, arms=["synthetic", "melanoma_only"])
+    assert {(name, why) for name, _, why in again.left_out} == {
+        ("shsgan_melanoma_only_x1", "shsgan learns melanomas alone anyway")
+    }
+
+
 def test_photographs_and_their_arm_belong_together(real, tmp_path: Path):
     with pytest.raises(ConfigError, match="photographs = None with arms"):
         planned(real, arms=["photographs"])

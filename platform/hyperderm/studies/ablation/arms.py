@@ -12,7 +12,7 @@ from hyperderm.store.folds import POSITIVE
 from hyperderm.strict import parse
 
 Ratio = float | Literal["balance"]
-Variant = Literal["own", "all_classes", "pretraining", "pretrained", "photographs", "without_melanoma"]
+Variant = Literal["own", "all_classes", "melanoma_only", "pretraining", "pretrained", "photographs", "without_melanoma"]
 CLASSIC = {"augmentation": "classic"}
 PRETRAIN_SHARE = 0.5
 """The share of the training images that pre-training takes, for a classifier or a generator."""
@@ -31,9 +31,9 @@ class Arm:
         learner: settings of the classifier that the arm fixes.
         generator: the source of the synthetic cubes; None if the arm shows none.
         variant: how the generator is trained: as its experiment says (`own`); on every class of the task (`all_classes`); on
-            the grid's photographs too (`photographs`); on
-            all of them but melanoma (`without_melanoma`); or first on every class in a run of its own (`pretraining`), and
-            from there as its experiment says (`pretrained`).
+            melanoma alone (`melanoma_only`); on the grid's photographs too (`photographs`); on every class but melanoma
+            (`without_melanoma`); or first on every class in a run of its own (`pretraining`), and from there as its
+            experiment says (`pretrained`).
         checkpoint: the state of the generator from which the set is drawn (`Ablation.checkpoints`).
         use: the value of `SyntheticConfig.use`.
         ratio: the value of `SyntheticConfig.ratio`; oversampling uses the same ratio.
@@ -292,6 +292,7 @@ def _by_checkpoint(grid: Ablation, arm: Arm) -> Iterator[Arm]:
 VARIANTS: dict[str, tuple[Variant, str]] = {
     "both": ("pretrained", "the generator was pre-trained on both classes"),
     "conditional": ("all_classes", "the generator learnt every diagnosis and is told which"),
+    "melanoma_only": ("melanoma_only", "the generator learnt melanomas alone"),
     "photographs": ("photographs", "the generator learnt photographs beside the cubes"),
 }
 FILTERS = {

@@ -32,6 +32,8 @@ VERSION = 5
 
 ALONE = {"balance_classes": False, "class_dropout": 0.0, "guidance": 1.0}
 """Settings of generators that are told the diagnosis, as they are where there is only one."""
+ALONE_OR_WITHOUT: tuple[Variant, ...] = ("melanoma_only", "without_melanoma")
+"""The variants whose generator learns a part of the task's classes."""
 FOR_EACH_FOLD = {
     START: 'the arm "both" pre-trains a generator for each fold',
     UNMIXING: '--set \'unmixers={{"{}": "unmixer"}}\' trains an unmixing net for each fold',
@@ -351,13 +353,15 @@ class PlanBuilder:
             return "" if base.learner.rebuilds else f"{name} cannot rebuild a given cube"
         if arm.variant in ("pretrained", "all_classes") and self._classes() <= self._learnt(base):
             return f"{name} learns every class of the task anyway"
+        if arm.variant == "melanoma_only" and self._learnt(base) == {POSITIVE}:
+            return f"{name} learns melanomas alone anyway"
         if arm.variant == "pretrained":
             return "" if START in base.learner.inputs else f"{name} cannot begin from another run, so it is not pre-trained"
-        classes = self._classes() - ({POSITIVE} if arm.variant == "without_melanoma" else set())
+        classes = _learnt_by(arm.variant, self._classes())
         try:
             base.override(self._values(base, arm.variant, classes, self.folds[0]))
         except ConfigError as error:
-            how = {"photographs": "from photographs", "without_melanoma": "without melanoma"}
+            how = {"photographs": "from photographs"} | {kind: kind.replace("_", " ") for kind in ALONE_OR_WITHOUT}
             return f"{name} cannot learn {how.get(arm.variant, 'every class')}: {error.what}"
         return ""
 
@@ -386,8 +390,8 @@ class PlanBuilder:
         base = self._base(name, fold)
         classes = self._classes()
         classes &= self._present(fold)
-        if variant == "without_melanoma":
-            classes -= {POSITIVE}
+        if variant in ALONE_OR_WITHOUT:
+            classes = _learnt_by(variant, classes)
         elif variant not in ("own", "photographs") and classes <= self._learnt(base):
             variant = "own"  # it learns all of them already
         if (name, variant, fold) in self._generators:
@@ -439,11 +443,11 @@ class PlanBuilder:
         first = round(base.training.images * PRETRAIN_SHARE)
         if self.grid.feed != "auto":
             values["data.feed"] = self.grid.feed
-        if variant in ("all_classes", "pretraining", "without_melanoma"):
+        if variant in ("all_classes", "pretraining", *ALONE_OR_WITHOUT):
             values["data.diagnoses"] = sorted(classes)
-        if variant == "all_classes" or (variant == "without_melanoma" and len(classes) > 1):
+        if variant == "all_classes" or (variant in ALONE_OR_WITHOUT and len(classes) > 1):
             values |= base.learner.told_apart
-        elif variant == "without_melanoma":
+        elif variant in ALONE_OR_WITHOUT:
             values |= dict.fromkeys(base.learner.told_apart, "none")
             fields = type(base.learner).model_fields  # settings that mean something only beside several diagnoses
             values |= {f"learner.{name}": value for name, value in ALONE.items() if name in fields}
@@ -488,6 +492,13 @@ class PlanBuilder:
         if keep:
             self.selections[fold] = selection
         return selection
+
+
+def _learnt_by(variant: Variant, classes: set[str]) -> set[str]:
+    """Return those of the task's classes that a generator of this variant learns."""
+    if variant == "melanoma_only":
+        return classes & {POSITIVE}
+    return classes - {POSITIVE} if variant == "without_melanoma" else classes
 
 
 def _photographs(uri: str) -> Store:
