@@ -28,7 +28,8 @@ of `colour_unmixing` is on. What `--short` says, against `real` and `classic`:
 The last was run whole too: it helps (+.095 [+.053, +.137] against `classic`); the copier (-.009), the blurred average
 (-.079) and all negative controls do not. But with so much noise the learning curve of `real` does not surely rise (+.029
 [-.044, +.102] a doubling). With a noise of .2 and of .15, one seed of classifiers gave it +.027 and +.067, and the gain
-over `classic` was +.085 and +.060: .15 is the world of the proof.
+over `classic` was +.085 and +.060: .15 is the world of the proof. `tests/bench/proof_world.json` holds what its seeds said
+(`--record`).
 
 For every seed and decision one line is printed: the difference in AUROC with its Holm-adjusted interval against `real` and
 against the control, and the verdict; at the end what all worlds say together, those of `--record` too.

@@ -149,8 +149,8 @@ def test_networks_see_it_too(ray_cluster: Cluster, tmp_path: Path):
 
 @pytest.mark.timeout(3000)
 def test_photographs_of_lesions_that_no_cube_shows_help(ray_cluster: Cluster, tmp_path: Path):
-    """A generator of the project, trained by the grid on each fold: the world of seed 101 in short (see its docstring)."""
-    outcome = proof_world.answer(tmp_path, proof_world.Kind(), 101, ray_cluster, classifiers=2, concurrent=2, short=True)
+    """A generator of the project, trained by the grid on each fold: the world of seed 0 in short (see its docstring)."""
+    outcome = proof_world.answer(tmp_path, proof_world.Kind(), 0, ray_cluster, classifiers=2, concurrent=2, short=True)
     said = verdicts(outcome.analysis)
     assert said["colour_unmixing_proportional_x9", "small_cnn"] == HELPS
     assert said["noisy_copies_x9", "small_cnn"] != HELPS
