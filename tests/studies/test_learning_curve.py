@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 
 from hyperderm.errors import ConfigError
+from hyperderm.learners.sampling import real_entries
 from hyperderm.store.folds import POSITIVE
 from hyperderm.store.reader import open_store
 from hyperderm.store.writer import write_store
+from hyperderm.studies.ablation.arms import named
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.training.selection import select
-from tests.studies.grids import KINDS, lesions, plan
+from tests.studies.grids import KINDS, lesions, plan, store
 
 
 def trained_on(made: Plan, arm: str, model: str = "small_cnn", fold: int = 0, seed: int = 0) -> set[str]:
@@ -59,6 +61,26 @@ def test_the_curve_changes_no_other_cell(real):
     assert [cell.experiment.training for cell in after.stage("cell") if cell.arm in ("real", "real@0.5")][:2] == [
         after.stage("cell")[0].experiment.training
     ] * 2  # the same steps
+
+
+@pytest.mark.parametrize("ratio", [1.0, 3.0, "balance"])
+def test_the_second_point_of_a_control_shows_fewer_melanomas_as_often(ratio, tmp_path):
+    """Else a rate read along it would be one of the balance of the classes too. 36 melanomas and 60 others are in train."""
+    held = store(tmp_path / "real", {POSITIVE: 60, "dysplastic_nevus": 100})
+    arms = ["synthetic", *(["proportional"] if ratio != "balance" else [])]
+    made = plan(held, ratios=[ratio], arms=arms, curve=[0.25, 0.5], folds=[0], models=["small_cnn"])
+    controls = {f"oversampled_{named(ratio)}", *(["classic"] if ratio != "balance" else [])}
+    assert {arm.name for arm in made.arms if "@" in arm.name} == {"real@0.25", "real@0.5", *(f"{c}@0.25" for c in controls)}
+    diagnosis = dict(zip(*(held.index().column(c).to_pylist() for c in ("lesion_id", "diagnosis")), strict=True))
+    shown = {}
+    for cell in (job for job in made.stage("cell") if not job.source):
+        kinds = [diagnosis[lesion] for lesion in select(held, cell.experiment).train]
+        entries = [kinds[row] for row in real_entries(kinds, cell.experiment.learner.oversample).tolist()]
+        shown[cell.arm] = (kinds.count(POSITIVE), entries.count(POSITIVE), entries.count("dysplastic_nevus"))
+    for control in controls:
+        (whole, *often), (few, *as_often) = shown[control], shown[f"{control}@0.25"]
+        assert (whole, few) == (36, 9)
+        assert as_often == often
 
 
 @pytest.mark.parametrize(

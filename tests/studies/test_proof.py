@@ -62,22 +62,6 @@ def test_a_perfect_generator_helps(ray_cluster: Cluster, tmp_path: Path):
     assert "MEMORISED" not in (outcome.folder / "report.html").read_text()
 
 
-@pytest.mark.slow
-def test_a_perfect_generators_melanoma_is_worth_a_real_one(ray_cluster: Cluster, tmp_path: Path):
-    """Through set, cell and report: one new melanoma for each of the 80 that a fold trains on has an exchange rate of 1.
-
-    The gain is that over real melanomas shown twice, and the curve that of the same: along `real`, whose classes are less
-    balanced the fewer melanomas it shows, the rate would be another.
-    """
-    store = world(tmp_path / "store", melanomas=240, nevi=800)
-    asked = grid(sets(tmp_path, store, 1.0, perfect=perfect), 1.0).override({"curve": [0.25]})
-    found = answer(asked, store, ray_cluster, tmp_path / "grid").analysis
-    (rate,) = found.rates
-    print(found.curves, rate)
-    assert rate.reference == "oversampled_x1"
-    assert rate.rate.low <= 1 <= (rate.rate.high or float("inf"))
-
-
 @pytest.mark.slow  # its parts in short: metrics/test_memorisation.py finds copies, statistics/test_ablation.py what helps
 def test_a_copier_does_not_help_and_is_flagged(ray_cluster: Cluster, tmp_path: Path):
     store = world(tmp_path / "store", melanomas=30, nevi=90)
