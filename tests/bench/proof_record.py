@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hyperderm.durable import write_whole
 from hyperderm.statistics.intervals import critical
 from hyperderm.tags import COMMIT_TAG
 from hyperderm.tracking.provenance import provenance
@@ -107,7 +108,7 @@ def recorded(file: Path | None, world: Mapping[str, Any]) -> dict[int, World]:
 def record(file: Path, world: Mapping[str, Any], worlds: Mapping[int, World]) -> None:
     """Write the worlds to a file, by seed."""
     content = {"world": dict(world), "seeds": {str(seed): worlds[seed] for seed in sorted(worlds)}}
-    file.write_text(json.dumps(content, indent=1) + "\n")
+    write_whole(file, json.dumps(content, indent=1) + "\n")
 
 
 def _top(high: float | None) -> str:

@@ -90,3 +90,9 @@ def test_a_fold_whose_train_lacks_a_rare_diagnosis_has_its_generator_without_mel
     made = plan(held, asked, arms=["synthetic", "without_melanoma"], task__negatives="all_others")
     learnt = {job.fold: job.experiment.data.diagnoses for job in made.stage("generator") if "without" in job.label}
     assert {("dysplastic_nevus",)} <= set(learnt.values()) <= {("dysplastic_nevus",), ("dysplastic_nevus", "nevus")}
+    whole = plan(held, {"shsgan": generator(data__diagnoses="all")}, arms=["proportional"], task__negatives="all_others")
+    kinds = {row["lesion_id"]: row["diagnosis"] for row in held.index().to_pylist()}
+    for job in whole.stage("synthetic"):
+        assert set(job.counts) == {kinds[lesion] for lesion in whole.selections[job.fold].train}, (
+            "it learns what train holds"
+        )

@@ -9,6 +9,8 @@ from hyperderm.store.reader import open_store
 from hyperderm.studies.ablation.plan import Plan, make_plan
 from hyperderm.workflows.workspace import Workspace, configure_grid
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def planned(name: str, store: str) -> Plan:
     """The plan of a small grid on one fold."""
@@ -42,7 +44,7 @@ def test_the_seeds_question_has_its_control_and_its_networks(phantom_store):
     assert len({job.experiment.training.images for job in plan.stage("cell")}) == 1, "every arm has the same steps"
 
 
-@pytest.mark.parametrize("name", sorted(file.stem for file in Path("experiments").glob("ablation_*.py")))
+@pytest.mark.parametrize("name", sorted(file.stem for file in (ROOT / "experiments").glob("ablation_*.py")))
 def test_the_full_profile_is_for_gpus_and_has_every_negative_control(name):
     grid = registry.ablation(name, "full")
     assert grid.resources.gpus == 1

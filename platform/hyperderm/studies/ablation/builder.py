@@ -324,7 +324,7 @@ class PlanBuilder:
         held = [self.diagnosis[lesion] for lesion in self.selections[fold].train]
         positives = int(truth(held).sum())
         wanted = {POSITIVE: count_of(positives, len(held) - positives, arm.ratio)}
-        known = sorted(set(held) if arm.rebuilt else set(held) & self._present(fold))
+        known = sorted(set(held) & self._drawable(arm, fold))
         if arm.use != "add":
             each = float(arm.ratio) if arm.use == "add_both" else 1.0
             wanted = {d: ceil(each * held.count(d)) for d in known}
@@ -378,6 +378,14 @@ class PlanBuilder:
         task = self.grid.task.diagnoses
         return set(self.store.manifest.diagnoses) if task == "all" else set(task)
 
+    def _drawable(self, arm: Arm, fold: int) -> set[str]:
+        """Return the diagnoses that the arm's set can hold; one that learns the grid's classes by name lacks rare ones."""
+        name = str(arm.generator)
+        elsewhere = arm.rebuilt or name in self.grid.sets
+        if elsewhere or (arm.variant != "without_melanoma" and self._base(name, fold).data.diagnoses == "all"):
+            return set(self.store.manifest.diagnoses)
+        return self._present(fold)
+
     def _present(self, fold: int) -> set[str]:
         """Return the diagnoses that a generator can learn in a fold: train and validation hold them both."""
         chosen = self.selections[fold]
@@ -388,8 +396,7 @@ class PlanBuilder:
 
     def _generator(self, name: str, variant: Variant, fold: int) -> Job:
         base = self._base(name, fold)
-        classes = self._classes()
-        classes &= self._present(fold)
+        classes = self._classes() & self._present(fold)
         if variant in ALONE_OR_WITHOUT:
             classes = _learnt_by(variant, classes)
         elif variant not in ("own", "photographs") and classes <= self._learnt(base):

@@ -142,9 +142,8 @@ def _reason(arm: Arm, chosen: Sequence[Arm], model: Model, builder: PlanBuilder,
         return f"{left} of the arms that it is chosen from have a meaning" if left < least else ""
     reason = builder.meaningless(arm) or arm.suits(model)
     control = next((each for each in chosen if each.name == arm.control), None)
-    if arm.control == CLASSIC_ARM and not reason:
-        return ""  # a model without augmentation has `real` in its place
-    if control is not None and (none := control.suits(model)):
+    replaced = arm.control == CLASSIC_ARM  # a model without augmentation has `real` in its place
+    if control is not None and not replaced and (none := control.suits(model)):
         reason = reason or f"its control {control.name} has no meaning: {none}"
     return reason
 
