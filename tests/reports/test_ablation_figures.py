@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from hyperderm.reports.ablation.arm_styles import arm_styles, chunks
+from hyperderm.reports.ablation.arm_styles import MOST_DRAWN, arm_styles, chunks, drawn
 from hyperderm.reports.ablation.effect_figures import dose_response, forest
 from hyperderm.reports.ablation.facts import Cost, Dose, result_of
 from hyperderm.reports.ablation.figures import cost, hardest, roc, tradeoff
+from hyperderm.reports.ablation.sections import content
 from hyperderm.reports.figure_style import text_width, wrapped
 from hyperderm.statistics.ablation_results import Estimate
 from tests.reports import ablation_cases as cases
@@ -96,6 +97,24 @@ def test_groups_hold_every_arm_with_real_and_its_control():
         generators = [{facts.doses[a].generator for a in group if a in facts.doses} for group in groups]
         assert all(len(those) <= 1 for those in generators)
     assert chunks(facts, ["real", "focal"]) == [["real", "focal"]]
+
+
+def test_of_many_arms_those_in_question_are_drawn():
+    doses = {f"g{k}_1": Dose(f"g{k}", 1.0, f"oversampled_{k % 3}") for k in range(20)}
+    arms = ("real", "classic", *(f"oversampled_{k}" for k in range(3)), *doses)
+    made, facts = cases.analysis(arms=arms, doses=doses), cases.facts(arms=arms, doses=doses)
+    decided = [replace(one, verdict="hurts" if one.arm == "g7_1" else "cannot tell") for one in made.decisions]
+    chosen = drawn(replace(made, decisions=tuple(decided)), facts)
+    assert len(chosen) == MOST_DRAWN
+    assert {"real", "g7_1", "oversampled_1"} <= {*chosen}
+    assert chosen == facts.ordered(chosen)
+    assert all(doses[arm].control in chosen for arm in chosen if arm in doses)
+    far = {arm: max(abs(c.difference) for c in made.contrasts if c.arm == arm and c.reference != "real") for arm in doses}
+    left = [far[arm] for arm in doses if arm not in chosen]
+    assert max(left) <= min(far[arm] for arm in doses if arm in chosen and arm != "g7_1")
+    captions = [each.caption for part in content(made, facts, []).sections for each in part.drawings]
+    assert sum(f"{MOST_DRAWN} of 25 arms are drawn" in caption for caption in captions) == 4
+    assert drawn(*CASES["full"]) == list(CASES["full"][1].arms)
 
 
 def test_curves_are_those_of_the_analysis():

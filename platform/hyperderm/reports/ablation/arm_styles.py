@@ -11,8 +11,10 @@ from matplotlib.lines import Line2D
 
 from hyperderm.reports.ablation.facts import ReportFacts
 from hyperderm.reports.figure_style import HUES, INK, MARKERS, WIDTH, text_width
-from hyperderm.statistics.ablation_results import REAL
+from hyperderm.statistics.ablation_results import CANNOT_TELL, REAL, Analysis
 
+MOST_DRAWN = 20
+"""Largest number of arms in a figure that draws each of them; nobody reads more, and a figure of 50 is three metres long."""
 Dash = tuple[int, tuple[float, ...]]
 _SOLID: Dash = (0, ())
 _DASHES: tuple[Dash, ...] = ((0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 2, 1.2, 2)), (0, (3, 1.2)))
@@ -50,6 +52,25 @@ def generator_colour(facts: ReportFacts, generator: str) -> str:
     """Return the hue of one generator."""
     generators = list(dict.fromkeys(dose.generator for dose in facts.doses.values()))
     return HUES[generators.index(generator) % len(HUES)]
+
+
+def drawn(analysis: Analysis, facts: ReportFacts) -> list[str]:
+    """Return the arms that figures draw one by one: all, or those in question if they are more than `MOST_DRAWN`.
+
+    Real comes first; then arms that were found to help or hurt, and then the others, those farthest from their control
+    before nearer ones, each with its control, until there are enough; then arms without a verdict as long as there is room.
+    """
+    every = facts.ordered(analysis.arm_names)
+    if len(every) <= MOST_DRAWN:
+        return every
+    far = {(c.arm, c.reference, c.model): abs(c.difference) for c in analysis.contrasts}
+    ranked = sorted(analysis.decisions, key=lambda d: (d.verdict == CANNOT_TELL, -far.get((d.arm, d.control, d.model), 0.0)))
+    chosen = dict.fromkeys([REAL] if REAL in every else [])
+    for pair in [*([d.arm, d.control] for d in ranked), *([arm] for arm in every)]:
+        fresh = [arm for arm in dict.fromkeys(pair) if arm in every and arm not in chosen]
+        if len(chosen) + len(fresh) <= MOST_DRAWN:
+            chosen |= dict.fromkeys(fresh)
+    return facts.ordered(chosen)
 
 
 def chunks(facts: ReportFacts, arms: Sequence[str], most: int = 5) -> list[list[str]]:

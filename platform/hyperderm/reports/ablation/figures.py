@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from hyperderm.reports.ablation.arm_styles import ArmStyle, arm_legend, arm_styles, chunks, legend_rows
+from hyperderm.reports.ablation.arm_styles import ArmStyle, arm_legend, arm_styles, chunks, drawn, legend_rows
 from hyperderm.reports.ablation.facts import ReportFacts, result_of
 from hyperderm.reports.figure_style import DPI, FAINT, GRID, INK, QUIET, WIDTH, plain, text_width, wrapped
 from hyperderm.reports.number_format import hours
@@ -54,7 +54,7 @@ def _panels(
     analysis: Analysis, facts: ReportFacts, draw: _Draw, x_label: str, y_label: str, *, points: bool = False
 ) -> Figure:
     """Lay out square panels: for each group of arms its key, and then its models in rows of `_COLUMNS` panels."""
-    groups = chunks(facts, facts.ordered(analysis.arm_names))
+    groups = chunks(facts, drawn(analysis, facts))
     models = [model for model in facts.models if model in analysis.models]
     columns, rows = min(_COLUMNS, len(models)), -(-len(models) // _COLUMNS)
     panel = _PANEL if columns == _COLUMNS else _BIG
@@ -133,7 +133,7 @@ def hardest(analysis: Analysis, facts: ReportFacts) -> Figure:
     means that the decision was wrong in at least half of the seeds; decisions use the thresholds of validation, not .5.
     """
     models = [model for model in facts.models if any(h.model == model for h in analysis.hardest)]
-    arms = facts.ordered(analysis.arm_names)
+    arms = drawn(analysis, facts)
     strip = _LESION_LANE * len(arms) + 0.06
     block = _TITLE + _TILE + _CAPTION + strip + _LESION_FOOT
     key = _LESION_KEY * legend_rows(arms) + 0.2

@@ -6,6 +6,7 @@ from datetime import datetime
 from hyperderm.metrics.recognisability import WARN
 from hyperderm.reports.ablation import tables
 from hyperderm.reports.ablation.answer import Line, baseline_sentence, control_warnings
+from hyperderm.reports.ablation.arm_styles import drawn
 from hyperderm.reports.ablation.effect_figures import dose_response, forest, has_doses
 from hyperderm.reports.ablation.facts import ReportFacts, SyntheticSet, grouped
 from hyperderm.reports.ablation.figures import SHOWN, cost, hardest, precision_recall, roc, tradeoff
@@ -14,6 +15,7 @@ from hyperderm.reports.ablation.shortcuts import shortcut_shift, shortcut_table,
 from hyperderm.reports.document import Content, Drawing, Section
 from hyperderm.reports.number_format import number, short_hash
 from hyperderm.statistics.ablation_results import REAL, Analysis
+from hyperderm.training.run_folder import ANALYSIS
 
 _NAMED = 3
 
@@ -278,7 +280,8 @@ def _arms(analysis: Analysis, facts: ReportFacts) -> Section:
 
 
 def _curves(analysis: Analysis, facts: ReportFacts) -> Section:
-    mean = "Mean over folds and seeds; bands: pointwise 95 %."
+    shown = _shown(analysis, facts)
+    mean = f"{shown}Mean over folds and seeds; bands: pointwise 95 %."
     numbers = "the tables of the arms hold the areas below them."
     drawings = (
         Drawing("roc", lambda: roc(analysis, facts), f"ROC curves per model and arm; {numbers}", f"ROC. {mean}"),
@@ -288,11 +291,22 @@ def _curves(analysis: Analysis, facts: ReportFacts) -> Section:
         ),
         Drawing(
             "tradeoff", lambda: tradeoff(analysis, facts), "Operating points; both proportions stand in the table.",
-            "Sensitivity against specificity at the thresholds that validation chose, with 95 % intervals of both, on "
-            "the mean ROC curves. A point may lie off its curve: thresholds of several cells are pooled.",
+            f"{shown}Sensitivity against specificity at the thresholds that validation chose, with 95 % intervals of both, "
+            "on the mean ROC curves. A point may lie off its curve: thresholds of several cells are pooled.",
         ),
     )  # fmt: skip
     return Section("curves", "ROC, precision-recall and operating points", (), drawings)
+
+
+def _shown(analysis: Analysis, facts: ReportFacts) -> str:
+    """Return what to say of the arms that figures leave out; "" if they draw all."""
+    there, every = len(drawn(analysis, facts)), len(analysis.arm_names)
+    if there == every:
+        return ""
+    return (
+        f"{there} of {every} arms are drawn: real, those with a verdict and those farthest from their control, each with "
+        f"its control; {ANALYSIS} holds all. "
+    )
 
 
 def _doses(analysis: Analysis, facts: ReportFacts) -> Section:
@@ -308,6 +322,7 @@ def _doses(analysis: Analysis, facts: ReportFacts) -> Section:
 
 def _hardest(analysis: Analysis, facts: ReportFacts) -> Section:
     caption = (
+        f"{_shown(analysis, facts)}"
         f"Up to {SHOWN} lesions of each model with the largest mean |truth − probability| over arms and seeds, worst "
         "first. Below each: the calibrated probability of melanoma by arm. Shaded: the right side of ½. Filled markers: "
         "wrong in at least half of the seeds at the thresholds of validation; hollow: right. All of them: hardest.csv."
