@@ -6,7 +6,9 @@ import json
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from scipy.special import expit
 
 from hyperderm.reports.ablation.answer import (
     answer_lines,
@@ -16,14 +18,15 @@ from hyperderm.reports.ablation.answer import (
     in_short,
     silent_controls,
 )
-from hyperderm.reports.ablation.facts import Dose, Shortcut
+from hyperderm.reports.ablation.facts import Dose, Shortcut, verdict_of
 from hyperderm.reports.ablation.meter import shortcuts
 from hyperderm.reports.ablation.sections import content
 from hyperderm.reports.ablation.shortcuts import shortcut_table, shortcut_warnings
-from hyperderm.reports.ablation.tables import choice_table, csv_files
+from hyperderm.reports.ablation.tables import choice_table, contrast_table, csv_files
 from hyperderm.reports.ablation.write import write_report
 from hyperderm.statistics.ablation import decision
 from hyperderm.statistics.ablation_results import Estimate, UndeclaredDifference
+from hyperderm.statistics.intervals import hanley_mcneil
 from hyperderm.studies.ablation.choice import Choice
 from tests.reports import ablation_cases as cases
 from tests.reports.test_ablation_write import plain_figures
@@ -76,6 +79,11 @@ def test_a_negative_control_that_helps_is_told_before_all_else(tmp_path, monkeyp
         assert written.count(QUALIFIED) == 1
         assert "Of 2 synthetic arms (counted per model), 1 would be said to help, 1 cannot be told." in written
         assert "No verdict here is to be trusted, since a negative control helps." in written
+    told = {(c.arm, c.model): verdict_of(analysis, c) for c in facts().declared.contrasts if c.reference == "real"}
+    assert told["noisy_1", CNN] == "helps"
+    assert told["shsgan_1", SPECTRAL] == "not trusted"
+    assert told["shsgan_1", CNN] == "cannot tell"
+    assert {each.text for row in contrast_table(analysis, facts()).rows for each in row.cells[-1:]} >= {*told.values()}
 
 
 def test_where_no_negative_control_helps_an_answer_stands_unqualified():
@@ -220,7 +228,8 @@ def test_the_meter_is_the_mean_over_folds_and_seeds(tmp_path):
         job.key: {"shortcut": {"melanoma": {"real": 0.5 + 0.1 * job.fold, "synthetic": 0.7 + 0.2 * job.seed}}}
         for job in cells
     }
-    results |= {job.key: {"judge": {"auroc": 0.9 + 0.04 * job.fold}} for job in plan.stage("judge")}
+    judged = {"real": 12.0, "synthetic": 8.0}
+    results |= {job.key: {"judge": judged | {"auroc": 0.9 + 0.04 * job.fold}} for job in plan.stage("judge")}
     first = {job.fold: job.source for job in cells if job.arm == shown}
     found = shortcuts(plan, results, {first[0]: 0.75, first[1]: 0.85})
     assert {each.arm for each in found} == {shown} != {shuffled}  # whose diagnoses say nothing
@@ -230,6 +239,9 @@ def test_the_meter_is_the_mean_over_folds_and_seeds(tmp_path):
         assert each.melanoma == pytest.approx((0.55, 0.8))
         assert each.negative is None
         assert each.network == (None if each.model == "spectral" else pytest.approx(0.92))
+        error = np.sqrt(hanley_mcneil(0.92, 8, 12) / 2) / (0.92 * 0.08)  # of the logit, over two folds
+        low, high = expit(np.log(0.92 / 0.08) + np.array([-1.96, 1.96]) * error)
+        assert each.interval == (None if each.model == "spectral" else pytest.approx((low, high), abs=1e-4))
     part = {job.key: results[job.key] for job in cells if (job.model, job.fold, job.seed) == ("small_cnn", 0, 1)}
     (alone,) = shortcuts(plan, part, {first[0]: None})
     assert (alone.arm, alone.model, alone.logistic, alone.network) == (shown, "small_cnn", None, None)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from hyperderm.reports.ablation.facts import LeftOut, grouped
+from hyperderm.reports.ablation.facts import LeftOut, grouped, helping_controls
 from hyperderm.reports.ablation.learning import learning_sentences, rate_sentences
 from hyperderm.reports.number_format import number, signed, span
 from hyperderm.statistics.ablation_results import (
@@ -146,7 +146,7 @@ def _decided(a: Analysis) -> list[str]:
 
 def control_warnings(a: Analysis) -> list[str]:
     """Return what a negative control that helps says of the whole study; [] if none does."""
-    helping = [f"{each.arm} with {each.model}" for each in a.decisions if each.negative and each.verdict == HELPS]
+    helping = [f"{each.arm} with {each.model}" for each in helping_controls(a)]
     if not helping:
         return []
     helps, their = ("helps", "its") if len(helping) == 1 else ("help", "their")

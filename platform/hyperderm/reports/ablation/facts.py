@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperderm.statistics.ablation_results import REAL, Analysis, ArmResult, Contrast
+from hyperderm.statistics.ablation_results import HELPS, REAL, Analysis, ArmResult, Contrast, Decision
 from hyperderm.statistics.learning_curve import CurveFacts
 from hyperderm.studies.ablation.choice import Choice
 
@@ -110,6 +110,7 @@ class Shortcut:
         network: the same by a network of the model's own kind.
         melanoma: mean probability of melanoma of real melanomas of validation, and of synthetic ones that were not shown.
         negative: the same of other lesions.
+        interval: 95 % interval of `network`, by Hanley and McNeil's variance of each fold's cubes.
     """
 
     arm: str
@@ -118,6 +119,7 @@ class Shortcut:
     network: float | None = None
     melanoma: tuple[float, float] | None = None
     negative: tuple[float, float] | None = None
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -254,11 +256,26 @@ def grouped(left_out: Iterable[LeftOut]) -> dict[str, dict[str, list[str]]]:
     return found
 
 
+NOT_TRUSTED = "not trusted"
+"""What figures and tables say instead of "helps" where a negative control helps too."""
+
+
+def helping_controls(analysis: Analysis) -> list[Decision]:
+    """Return the negative controls that help, because of which no result is to be trusted."""
+    return [each for each in analysis.decisions if each.negative and each.verdict == HELPS]
+
+
 def verdict_of(analysis: Analysis, asked: Contrast) -> str:
-    """Return the verdict of a contrast: with a control, that control's; with `REAL`, the arm's only verdict; else ""."""
+    """Return the verdict of a contrast: with a control, that control's; with `REAL`, the arm's only verdict; else "".
+
+    It is `NOT_TRUSTED` for an arm that would be said to help in a study that a negative control made worthless.
+    """
     found = [d for d in analysis.decisions if (d.arm, d.model) == (asked.arm, asked.model)]
     own = found if asked.reference == REAL else [d for d in found if asked.reference in (d.control, d.hurdle)]
-    return own[0].verdict if len(own) == 1 else ""
+    if len(own) != 1:
+        return ""
+    doubtful = own[0].verdict == HELPS and not own[0].negative and helping_controls(analysis)
+    return NOT_TRUSTED if doubtful else own[0].verdict
 
 
 def result_of(analysis: Analysis, arm: str, model: str) -> ArmResult | None:

@@ -2,7 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from hyperderm.reports.ablation.facts import Shortcut
+from hyperderm.statistics.clustered import Variance
+from hyperderm.statistics.intervals import Auroc
 from hyperderm.studies.ablation.jobs import Job
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.training.run_folder import Result
@@ -29,10 +33,25 @@ def shortcuts(plan: Plan, results: Mapping[str, Result], told: Mapping[str, floa
             jobs = cells[model, arm.name]
             by_fold = {job.fold: job.source for job in jobs}.values()
             logistic = _mean([told.get(source) for source in by_fold])
-            judged = _mean([network.get((source, model), {}).get("auroc") for source in by_fold])
+            judged = [network[source, model] for source in by_fold if (source, model) in network]
+            told_by_network = [each for each in judged if each["auroc"] is not None]
             found = [results[job.key].get("shortcut", {}) for job in jobs]
-            made.append(Shortcut(arm.name, model, logistic, judged, _pair(found, "melanoma"), _pair(found, "negative")))
+            made.append(
+                Shortcut(
+                    arm.name, model, logistic, _mean([each["auroc"] for each in told_by_network]),
+                    _pair(found, "melanoma"), _pair(found, "negative"), _interval(told_by_network),
+                )
+            )  # fmt: skip
     return tuple(made)
+
+
+def _interval(judged: Sequence[Mapping[str, float]]) -> Pair | None:
+    """Return the 95 % interval of the mean AUROC of judges, one a fold, each tried on cubes of its own."""
+    value = _mean([each["auroc"] for each in judged])
+    if value is None:
+        return None
+    sizes = np.array([(each["synthetic"], each["real"]) for each in judged], np.intp)
+    return Auroc(value, Variance(0.0, 0.0, np.inf), sizes).limits()
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
 from hyperderm.metrics.recognisability import WARN
-from hyperderm.reports.ablation.facts import Cost, ReportFacts, SyntheticSet, result_of, verdict_of
+from hyperderm.reports.ablation.facts import NOT_TRUSTED, Cost, ReportFacts, SyntheticSet, result_of, verdict_of
 from hyperderm.reports.ablation.learning import CURVE_CSV, RATES_CSV, curve_csv, rates_csv
 from hyperderm.reports.ablation.shortcuts import SHORTCUTS_CSV, shortcuts_csv
 from hyperderm.reports.document import Cell, Column, Notes, Row, Table, Tone
@@ -23,7 +23,7 @@ from hyperderm.statistics.ablation_results import (
 
 FIRST_METRICS = ("auroc", "auprc", "sensitivity", "specificity", "f1", "balanced_accuracy")
 """The metrics of the main table; the second table shows all others."""
-_TONES: dict[str, Tone] = {"helps": "good", "hurts": "bad", "cannot tell": "quiet"}
+_TONES: dict[str, Tone] = {"helps": "good", "hurts": "bad", "cannot tell": "quiet", NOT_TRUSTED: "bad"}
 
 
 def main_table(analysis: Analysis, facts: ReportFacts) -> Table:
